@@ -1,0 +1,1 @@
+//! Where services are registered and dependencies seen: one enum `Backend`, one method per effect.

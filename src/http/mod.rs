@@ -1,0 +1,1 @@
+//! Our own doors: control and telemetry, and the client that talks to them.

@@ -1,0 +1,19 @@
+//! pilotfish: the init process that makes a container able to run itself.
+//!
+//! The house, room by room; each may use only what stands to its right:
+//!
+//! `main` → `cli` → `agent` → { `process`, `catalog`, `probe`, `http` } → `supervisor` → `config`
+//!
+//! - [`config`]: what the user wrote, made safe.
+//! - [`supervisor`]: decides. Pure: events in, effects out, time an argument.
+//! - [`process`]: Linux: spawning, reaping, signals, terminals, users.
+//! - [`catalog`]: where services are registered and dependencies seen.
+//! - [`probe`]: health questions asked without a child process.
+//! - [`http`]: our own doors: control and telemetry.
+
+pub mod catalog;
+pub mod config;
+pub mod http;
+pub mod probe;
+pub mod process;
+pub mod supervisor;

@@ -1,0 +1,1 @@
+//! Health questions asked by the agent itself, without a child process.

@@ -1,0 +1,1 @@
+//! Linux: spawns, reaps, signals; owns every child. It decides nothing.

@@ -1,0 +1,393 @@
+//! What can happen and what can be done about it: the whole language between the core and the adapters.
+//!
+//! An [`Event`] is a fact; an [`Effect`] is an order. Every order that can fail or take time is answered by an event
+//! that names the same run, watch or service, so an answer that comes too late is told from one that is waited for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::{Config, Control, Exec, Log, Probe, Process, Query, Service, Signal, Telemetry, Template};
+
+use super::notice::Notice;
+
+/// One run of a process or probe; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct RunId(pub u64);
+
+/// A process id in the agent's own PID namespace.
+pub type Pid = i32;
+
+/// Who waits for an answer at the control door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ReplyId(pub u64);
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum ExitStatus {
+    /// By itself, with this code.
+    Exited(u8),
+    /// By this signal.
+    Killed(Signal),
+}
+
+impl ExitStatus {
+    /// The code a shell would show: the process's own, or 128 + the signal's number.
+    pub fn code(self) -> u8 {
+        match self {
+            ExitStatus::Exited(code) => code,
+            // Signals end at 64, so the sum fits.
+            ExitStatus::Killed(signal) => (128 + signal.number()) as u8,
+        }
+    }
+
+    /// Whether it ended with code 0.
+    pub fn success(self) -> bool {
+        self == ExitStatus::Exited(0)
+    }
+}
+
+/// Why a command couldn't be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpawnError {
+    /// 127 when the program wasn't found, 126 otherwise, as a shell has it.
+    pub code: u8,
+    /// Which step failed on what, and why.
+    pub message: String,
+}
+
+/// What a run is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// The main process.
+    Main,
+    /// `[hooks] pre_start`.
+    PreStart,
+    /// `[hooks] pre_stop`.
+    PreStop,
+    /// `[hooks] post_stop`.
+    PostStop,
+    /// A watch's `on_change`.
+    OnChange {
+        /// The watch's name.
+        watch: String,
+    },
+    /// A template's `check`.
+    TemplateCheck {
+        /// The watch's name.
+        watch: String,
+    },
+    /// An exec health check.
+    Health {
+        /// The check's name.
+        check: String,
+    },
+}
+
+/// A fact from outside.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The agent is up and catches signals. Comes first, and once.
+    Started,
+    /// A deadline of [`next_deadline`](super::Supervisor::next_deadline) has come.
+    Tick,
+    /// A signal came to the agent.
+    Signal(Signal),
+    /// A process runs (answers [`Effect::SpawnMain`], [`Effect::Spawn`]).
+    Spawned {
+        /// Which run.
+        run: RunId,
+        /// Its process id.
+        pid: Pid,
+    },
+    /// A process couldn't be started (answers the same).
+    SpawnFailed {
+        /// Which run.
+        run: RunId,
+        /// Why.
+        error: SpawnError,
+    },
+    /// The process of a run has ended and is reaped. Processes it left behind may live on.
+    Exited {
+        /// Which run.
+        run: RunId,
+        /// How.
+        status: ExitStatus,
+    },
+    /// How many processes that main left behind are alive (answers [`Effect::CountStrays`], and comes again after
+    /// each reaping until none is left).
+    Strays {
+        /// How many.
+        left: usize,
+    },
+    /// A probe came to its end (answers [`Effect::Probe`], always within its timeout and a little).
+    Probed {
+        /// Which run.
+        run: RunId,
+        /// Healthy, or what was wrong.
+        result: Result<(), String>,
+    },
+    /// Main spoke sd_notify.
+    Notified(Notification),
+    /// The catalog is what the registration said (answers [`Effect::Publish`]), or couldn't be made so.
+    Published {
+        /// The service's id.
+        service: String,
+        /// Done, or why not.
+        result: Result<(), String>,
+    },
+    /// The entry is gone (answers [`Effect::Withdraw`]), or couldn't be removed.
+    Withdrawn {
+        /// The service's id.
+        service: String,
+        /// Done, or why not.
+        result: Result<(), String>,
+    },
+    /// What a follower sees: once after [`Effect::Follow`], then at each change.
+    Observed {
+        /// Which follower.
+        follow: Follow,
+        /// What it saw; `Err` when the catalog can't be asked now (the follower goes on trying by itself).
+        seen: Result<Observation, String>,
+    },
+    /// A template was rendered (answers [`Effect::Render`]).
+    Rendered {
+        /// The watch's name.
+        watch: String,
+        /// What came of it.
+        outcome: Rendering,
+    },
+    /// A rendered file is live (answers [`Effect::Install`]), or couldn't be put in place.
+    Installed {
+        /// The watch's name.
+        watch: String,
+        /// Done, or why not.
+        result: Result<(), String>,
+    },
+    /// Somebody at the control door asks for something.
+    Control {
+        /// Who waits for the answer.
+        reply: ReplyId,
+        /// What is asked.
+        request: Request,
+    },
+    /// The config was read again (answers [`Effect::LoadConfig`]); the error is the full report.
+    ConfigLoaded(Result<Box<Config>, String>),
+}
+
+/// What main said by sd_notify(3).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Notification {
+    /// `READY=1`.
+    pub ready: bool,
+    /// `WATCHDOG=1`.
+    pub watchdog: bool,
+    /// `STATUS=...`.
+    pub status: Option<String>,
+}
+
+/// What can be asked at the control door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Read the config again.
+    Reload,
+    /// Stop the container.
+    Stop,
+}
+
+/// Who follows a query.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Follow {
+    /// The `[[watch]]` of this name.
+    Watch(String),
+    /// The `[[wait_for]]` of this index.
+    WaitFor(usize),
+}
+
+/// What a query sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// The passing instances of a service, sorted by id.
+    Instances(Vec<Instance>),
+    /// A key's value, or that there is no such key.
+    Key(Option<String>),
+    /// Every key below a prefix with its value, sorted by key.
+    Keys(Vec<(String, String)>),
+}
+
+/// One passing instance of a service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Instance {
+    /// Unique in the catalog.
+    pub id: String,
+    /// The service's name.
+    pub name: String,
+    /// Its advertised address.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+    /// Its tags, as registered.
+    pub tags: Vec<String>,
+    /// Its free pairs.
+    pub meta: std::collections::BTreeMap<String, String>,
+}
+
+/// What the catalog shall say of one service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registration {
+    /// As configured.
+    pub service: Arc<Service>,
+    /// Its status now.
+    pub status: ServiceStatus,
+    /// Why it has that status, for people.
+    pub note: String,
+}
+
+/// A service's status in the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceStatus {
+    /// May be used.
+    Passing,
+    /// Not (yet) healthy.
+    Critical,
+    /// On its way out.
+    Draining,
+}
+
+/// What came of rendering a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rendering {
+    /// A new file lies beside the destination, not live yet.
+    Staged(PathBuf),
+    /// The destination already has this content.
+    Unchanged,
+    /// It couldn't be rendered or written.
+    Failed(String),
+}
+
+/// Who gets a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The process of a run alone.
+    Process(RunId),
+    /// The process group of a run.
+    Group(RunId),
+    /// Every process main left behind.
+    Strays,
+}
+
+/// An order to the adapters.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Start main.
+    SpawnMain {
+        /// Which run.
+        run: RunId,
+        /// As configured.
+        process: Arc<Process>,
+        /// `PILOTFISH_*` variables the core knows.
+        env: Vec<(String, String)>,
+    },
+    /// Start a hook or check in a process group of its own.
+    Spawn {
+        /// Which run.
+        run: RunId,
+        /// What it is for.
+        job: Job,
+        /// Program and arguments.
+        exec: Exec,
+        /// Who it runs as.
+        user: Option<String>,
+        /// `PILOTFISH_*` variables the core knows.
+        env: Vec<(String, String)>,
+        /// What it reads; `None` is /dev/null.
+        stdin: Option<String>,
+    },
+    /// Send a signal.
+    Kill {
+        /// To whom.
+        target: Target,
+        /// Which.
+        signal: Signal,
+    },
+    /// Say how many processes main left behind, now and after each reaping until none is left.
+    CountStrays,
+    /// Ask a check's question without a child process.
+    Probe {
+        /// Which run.
+        run: RunId,
+        /// What to ask; never `Exec` or `Notify`.
+        probe: Probe,
+        /// Past this it has failed.
+        timeout: Duration,
+    },
+    /// Make the catalog say this: register what isn't there, mend what differs, renew what expires. At most one is
+    /// under way for a service.
+    Publish(Registration),
+    /// Remove the entry.
+    Withdraw {
+        /// As configured.
+        service: Arc<Service>,
+    },
+    /// Look at a query from now on and tell each change.
+    Follow {
+        /// Who.
+        follow: Follow,
+        /// At what.
+        query: Query,
+    },
+    /// Stop looking.
+    Unfollow {
+        /// Who.
+        follow: Follow,
+    },
+    /// Render a template beside its destination.
+    Render {
+        /// The watch's name.
+        watch: String,
+        /// From where to where.
+        template: Template,
+        /// What it may use.
+        seen: Observation,
+    },
+    /// Put the staged file of a watch in place.
+    Install {
+        /// The watch's name.
+        watch: String,
+    },
+    /// Remove the staged file of a watch.
+    Discard {
+        /// The watch's name.
+        watch: String,
+    },
+    /// Read the config again.
+    LoadConfig,
+    /// Open, move or shut the doors, so that they are as configured.
+    Doors {
+        /// The read-only one.
+        telemetry: Option<Telemetry>,
+        /// The one that can change things.
+        control: Control,
+    },
+    /// Log as configured.
+    Logging(Log),
+    /// Answer at the control door.
+    Reply {
+        /// Whom.
+        reply: ReplyId,
+        /// What.
+        result: Result<String, String>,
+    },
+    /// Tell people what happened.
+    Say(Notice),
+    /// End the agent, and so the container. Nothing comes after it.
+    Exit {
+        /// The container's exit code.
+        code: u8,
+        /// Why, in one line.
+        reason: String,
+    },
+}

@@ -1,0 +1,349 @@
+//! The event vocabulary: each thing the agent tells people, once, with one name and one text. The log, `/events` and
+//! the metrics all speak it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::{Level, Signal};
+
+use super::event::{ExitStatus, Pid, ServiceStatus};
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// Main runs.
+    MainStarted {
+        /// Its process id.
+        pid: Pid,
+    },
+    /// Main couldn't be started.
+    MainFailedToStart {
+        /// Which step failed, and why.
+        error: String,
+    },
+    /// Main ended.
+    MainExited {
+        /// How.
+        status: ExitStatus,
+    },
+    /// Main ended but left processes behind.
+    MainWentToBackground {
+        /// How many.
+        left: usize,
+        /// Whether they are followed (or ended).
+        followed: bool,
+    },
+    /// Main will be started again.
+    MainRestarting {
+        /// The pause before it.
+        after: Duration,
+        /// How many restarts the window has seen, this one included.
+        attempt: u32,
+        /// How many it may see.
+        max: u32,
+    },
+    /// Main ended too often.
+    RestartBudgetSpent {
+        /// How many restarts...
+        max: u32,
+        /// ...within how long.
+        within: Duration,
+    },
+    /// A signal is passed on to main.
+    SignalForwarded {
+        /// As it came.
+        received: Signal,
+        /// As it goes.
+        sent: Signal,
+    },
+    /// Stopping began.
+    Stopping {
+        /// Why.
+        reason: String,
+        /// How long it may take; `None` is without limit.
+        within: Option<Duration>,
+    },
+    /// Main was told to stop.
+    MainTold {
+        /// The signal.
+        signal: Signal,
+    },
+    /// Main, or what it left behind, didn't stop in time.
+    Killing {
+        /// What is killed.
+        what: String,
+    },
+    /// A hook started.
+    HookStarted {
+        /// Which.
+        hook: String,
+    },
+    /// A hook ended with code 0.
+    HookSucceeded {
+        /// Which.
+        hook: String,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A hook failed.
+    HookFailed {
+        /// Which.
+        hook: String,
+        /// How.
+        error: String,
+    },
+    /// A hook ran past its timeout.
+    HookTimedOut {
+        /// Which.
+        hook: String,
+        /// Its timeout.
+        timeout: Duration,
+    },
+    /// A hook was cut short because the container stops.
+    HookSkipped {
+        /// Which.
+        hook: String,
+    },
+    /// `pre_start` will be tried again.
+    HookRetrying {
+        /// Which.
+        hook: String,
+        /// The pause before it.
+        after: Duration,
+    },
+    /// Waiting for something before `pre_start`.
+    Waiting {
+        /// For what.
+        what: String,
+    },
+    /// What was waited for is so.
+    Waited {
+        /// For what.
+        what: String,
+    },
+    /// A check changed status.
+    CheckChanged {
+        /// Which.
+        check: String,
+        /// Healthy now, or what is wrong.
+        error: Option<String>,
+    },
+    /// A check failed but doesn't count yet.
+    CheckFailing {
+        /// Which.
+        check: String,
+        /// What is wrong.
+        error: String,
+        /// Why it doesn't count.
+        because: &'static str,
+    },
+    /// A service's status in the catalog changed.
+    Published {
+        /// Its id.
+        service: String,
+        /// Its status.
+        status: ServiceStatus,
+    },
+    /// A service's entry was removed.
+    Withdrawn {
+        /// Its id.
+        service: String,
+    },
+    /// The catalog couldn't be made to say what is so.
+    CatalogFailed {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        error: String,
+    },
+    /// The catalog answers again.
+    CatalogBack {
+        /// What works again.
+        what: String,
+    },
+    /// A dependency changed.
+    DependencyChanged {
+        /// The watch's name.
+        watch: String,
+        /// How many instances or keys came.
+        added: usize,
+        /// How many left.
+        removed: usize,
+        /// How many are not as they were.
+        changed: usize,
+    },
+    /// A template's file changed.
+    TemplateWritten {
+        /// The watch's name.
+        watch: String,
+        /// The file.
+        destination: String,
+    },
+    /// A template couldn't be made a file.
+    TemplateFailed {
+        /// The watch's name.
+        watch: String,
+        /// Why; the old file stays.
+        error: String,
+    },
+    /// Reading the config again began to count.
+    Reloaded {
+        /// What changed.
+        changed: Vec<String>,
+        /// What changed but counts at main's next start only.
+        later: Vec<String>,
+    },
+    /// The config couldn't be read again; the old one stays.
+    ReloadFailed {
+        /// The whole report.
+        error: String,
+    },
+    /// Something is not as it should be, and the agent goes on.
+    Degraded {
+        /// What, and what follows.
+        what: String,
+    },
+    /// The container's end.
+    Ended {
+        /// Its exit code.
+        code: u8,
+        /// Why, in one line.
+        reason: String,
+    },
+}
+
+impl Notice {
+    /// Its name in logs and events, stable across versions.
+    pub fn name(&self) -> &'static str {
+        self.face().0
+    }
+
+    /// How important it is.
+    pub fn level(&self) -> Level {
+        self.face().1
+    }
+
+    fn face(&self) -> (&'static str, Level) {
+        use Level::{Debug, Error, Info, Warn};
+        match self {
+            Notice::MainStarted { .. } => ("main.started", Info),
+            Notice::MainFailedToStart { .. } => ("main.failed_to_start", Error),
+            Notice::MainExited { .. } => ("main.exited", Info),
+            Notice::MainWentToBackground { .. } => ("main.background", Warn),
+            Notice::MainRestarting { .. } => ("main.restarting", Warn),
+            Notice::RestartBudgetSpent { .. } => ("main.restart_budget_spent", Error),
+            Notice::SignalForwarded { .. } => ("signal.forwarded", Debug),
+            Notice::Stopping { .. } => ("stop.started", Info),
+            Notice::MainTold { .. } => ("stop.main_told", Info),
+            Notice::Killing { .. } => ("stop.killing", Warn),
+            Notice::HookStarted { .. } => ("hook.started", Debug),
+            Notice::HookSucceeded { .. } => ("hook.succeeded", Info),
+            Notice::HookFailed { .. } => ("hook.failed", Error),
+            Notice::HookTimedOut { .. } => ("hook.timed_out", Error),
+            Notice::HookSkipped { .. } => ("hook.skipped", Warn),
+            Notice::HookRetrying { .. } => ("hook.retrying", Warn),
+            Notice::Waiting { .. } => ("wait.started", Info),
+            Notice::Waited { .. } => ("wait.done", Info),
+            Notice::CheckChanged { error: None, .. } => ("health.passing", Info),
+            Notice::CheckChanged { error: Some(_), .. } => ("health.critical", Warn),
+            Notice::CheckFailing { .. } => ("health.failing", Debug),
+            Notice::Published { .. } => ("catalog.published", Info),
+            Notice::Withdrawn { .. } => ("catalog.withdrawn", Info),
+            Notice::CatalogFailed { .. } => ("catalog.failed", Warn),
+            Notice::CatalogBack { .. } => ("catalog.back", Info),
+            Notice::DependencyChanged { .. } => ("watch.changed", Info),
+            Notice::TemplateWritten { .. } => ("template.written", Info),
+            Notice::TemplateFailed { .. } => ("template.failed", Error),
+            Notice::Reloaded { .. } => ("config.reloaded", Info),
+            Notice::ReloadFailed { .. } => ("config.reload_failed", Error),
+            Notice::Degraded { .. } => ("degraded", Warn),
+            Notice::Ended { code: 0, .. } => ("ended", Info),
+            Notice::Ended { .. } => ("ended", Error),
+        }
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExitStatus::Exited(code) => write!(f, "exited with code {code}"),
+            ExitStatus::Killed(signal) => write!(f, "was killed by {signal}"),
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let span = |d: &Duration| humantime::format_duration(Duration::from_millis(d.as_millis() as u64)).to_string();
+        match self {
+            Notice::MainStarted { pid } => write!(f, "main runs as process {pid}"),
+            Notice::MainFailedToStart { error } => write!(f, "main can't be started: {error}"),
+            Notice::MainExited { status } => write!(f, "main {status}"),
+            Notice::MainWentToBackground { left, followed: true } => {
+                write!(f, "main went to the background: following the {left} processes it left")
+            }
+            Notice::MainWentToBackground { left, followed: false } => write!(
+                f,
+                "main ended but left {left} processes, which are ended now (run it in the foreground, or set [process] background = \"follow\")"
+            ),
+            Notice::MainRestarting { after, attempt, max } => {
+                write!(f, "main starts again in {} (restart {attempt} of at most {max})", span(after))
+            }
+            Notice::RestartBudgetSpent { max, within } => {
+                write!(f, "main was restarted {max} times within {}: giving up", span(within))
+            }
+            Notice::SignalForwarded { received, sent } if received == sent => write!(f, "{received} passed on to main"),
+            Notice::SignalForwarded { received, sent } => write!(f, "{received} passed on to main as {sent}"),
+            Notice::Stopping { reason, within: Some(within) } => {
+                write!(f, "stopping within {}: {reason}", span(within))
+            }
+            Notice::Stopping { reason, within: None } => write!(f, "stopping: {reason}"),
+            Notice::MainTold { signal } => write!(f, "{signal} sent to main"),
+            Notice::Killing { what } => write!(f, "time is up: SIGKILL to {what}"),
+            Notice::HookStarted { hook } => write!(f, "{hook} started"),
+            Notice::HookSucceeded { hook, took } => write!(f, "{hook} succeeded in {}", span(took)),
+            Notice::HookFailed { hook, error } => write!(f, "{hook} failed: {error}"),
+            Notice::HookTimedOut { hook, timeout } => write!(f, "{hook} ran past its timeout of {}", span(timeout)),
+            Notice::HookSkipped { hook } => write!(f, "{hook} cut short"),
+            Notice::HookRetrying { hook, after } => write!(f, "{hook} is tried again in {}", span(after)),
+            Notice::Waiting { what } => write!(f, "waiting for {what}"),
+            Notice::Waited { what } => write!(f, "{what} is there"),
+            Notice::CheckChanged { check, error: None } => write!(f, "check {check} passes"),
+            Notice::CheckChanged { check, error: Some(error) } => write!(f, "check {check} is critical: {error}"),
+            Notice::CheckFailing { check, error, because } => write!(f, "check {check} failed ({because}): {error}"),
+            Notice::Published { service, status } => write!(f, "{service} is {} in the catalog", status.as_str()),
+            Notice::Withdrawn { service } => write!(f, "{service} is out of the catalog"),
+            Notice::CatalogFailed { what, error } => write!(f, "{what} failed, and is tried again: {error}"),
+            Notice::CatalogBack { what } => write!(f, "{what} works again"),
+            Notice::DependencyChanged { watch, added, removed, changed } => {
+                write!(f, "watch {watch}: {added} came, {removed} left, {changed} changed")
+            }
+            Notice::TemplateWritten { watch, destination } => write!(f, "watch {watch}: {destination} written"),
+            Notice::TemplateFailed { watch, error } => {
+                write!(f, "watch {watch}: the template failed, the old file stays: {error}")
+            }
+            Notice::Reloaded { changed, later } => {
+                let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+                write!(f, "config read again; changed: {}", list(changed))?;
+                if !later.is_empty() {
+                    write!(f, "; applies at main's next start: {}", list(later))?;
+                }
+                Ok(())
+            }
+            Notice::ReloadFailed { error } => write!(f, "the config can't be used, the old one stays:\n{error}"),
+            Notice::Degraded { what } => write!(f, "{what}"),
+            Notice::Ended { code, reason } => write!(f, "ending with code {code}: {reason}"),
+        }
+    }
+}
+
+impl ServiceStatus {
+    /// Its name in the catalog.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServiceStatus::Passing => "passing",
+            ServiceStatus::Critical => "critical",
+            ServiceStatus::Draining => "draining",
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What the agent can tell about itself at any moment: the answer of `/status`, and what the metrics count.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::event::{ExitStatus, Pid, ServiceStatus};
+
+/// Everything there is to tell, as of the last event.
+#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+pub struct Status {
+    /// Where in its life the container is.
+    pub phase: Phase,
+    /// What it is doing or waiting for there, for people.
+    pub doing: String,
+    /// The main process.
+    pub main: MainStatus,
+    /// Each health check.
+    pub health: Vec<CheckStatus>,
+    /// Each service.
+    pub services: Vec<ServiceReport>,
+    /// Each watch.
+    pub watches: Vec<WatchStatus>,
+    /// How often each hook was run, and failed.
+    pub hooks: BTreeMap<String, HookCount>,
+}
+
+impl Status {
+    /// Whether main runs and every check passes (`/readyz`, `pilotfish health`).
+    pub fn ready(&self) -> bool {
+        self.phase == Phase::Running && self.main.pid.is_some() && self.health.iter().all(|check| check.passing)
+    }
+}
+
+/// Where in its life a container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Main has not been started yet.
+    #[default]
+    Starting,
+    /// Main runs, or will again.
+    Running,
+    /// The stop sequence runs.
+    Stopping,
+}
+
+/// The main process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+pub struct MainStatus {
+    /// Its process id while it runs.
+    pub pid: Option<Pid>,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// How it last ended.
+    pub last_exit: Option<ExitStatus>,
+    /// What it said of itself by sd_notify `STATUS=`.
+    pub notified: Option<String>,
+}
+
+/// A health check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it passes.
+    pub passing: bool,
+    /// What it last said.
+    pub note: String,
+    /// How many runs passed.
+    pub passed: u64,
+    /// How many runs failed.
+    pub failed: u64,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServiceReport {
+    /// Its id in the catalog.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub status: ServiceStatus,
+    /// Whether the catalog says so.
+    pub published: bool,
+    /// Why the catalog couldn't be told.
+    pub error: Option<String>,
+}
+
+/// A watch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WatchStatus {
+    /// Its name.
+    pub name: String,
+    /// How many instances or keys it sees; `None` before the first answer.
+    pub seen: Option<usize>,
+    /// How many changes were acted on.
+    pub changes: u64,
+    /// Why the catalog can't be asked now.
+    pub error: Option<String>,
+}
+
+/// How often a hook was run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+pub struct HookCount {
+    /// How often it succeeded.
+    pub succeeded: u64,
+    /// How often it failed or timed out.
+    pub failed: u64,
+}
