@@ -1,1 +1,142 @@
-//! Where services are registered and dependencies seen: one enum `Backend`, one method per effect.
+//! Where services are registered and dependencies seen: one enum [`Backend`], one method per effect. It decides
+//! nothing: what is to be published or followed, and when a failed call is tried again, is the core's to say (only
+//! following retries by itself).
+
+pub mod address;
+pub mod local;
+pub mod pace;
+mod sightings;
+
+use crate::config::{self, Query, Service};
+use crate::supervisor::event::Registration;
+
+pub use sightings::Sightings;
+
+/// The engine that keeps the catalog. Shared by the tasks that call it; a call never waits for another one.
+#[derive(Debug)]
+pub enum Backend {
+    /// None: nothing can be registered or seen.
+    None,
+    /// A directory shared by the containers of one host.
+    Local(local::Local),
+}
+
+/// Why the catalog couldn't do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no catalog.
+    #[error("no catalog is configured ([catalog] backend = \"none\")")]
+    NotConfigured,
+    /// None of the container's addresses can be advertised.
+    #[error("service {service} has no address to advertise")]
+    Address {
+        /// The service's id.
+        service: String,
+        /// What was looked for, and what is there.
+        #[source]
+        source: address::AddressError,
+    },
+    /// The directory couldn't be used.
+    #[error(transparent)]
+    Local(local::Error),
+}
+
+impl Backend {
+    /// Makes a backend ready to be called. Quick: it reaches no server and no disk, that happens in the calls; so a
+    /// catalog that is down is no error here.
+    ///
+    /// # Errors
+    /// What is wrong with the config itself, and no later call could mend.
+    pub fn open(config: &config::Catalog) -> Result<Backend, Error> {
+        match &config.backend {
+            config::Backend::None => Ok(Backend::None),
+            config::Backend::Local { directory } => Ok(Backend::Local(local::Local::new(directory))),
+        }
+    }
+
+    /// Makes the catalog say what the registration says: registers what isn't there, mends what differs, renews what
+    /// expires. The address is looked up anew each time. When nothing differs, nobody who follows the service
+    /// notices.
+    ///
+    /// # Errors
+    /// The catalog can't be asked, refuses, or another live agent has the same id.
+    pub async fn publish(&self, registration: &Registration) -> Result<(), Error> {
+        let service = &registration.service;
+        let address = || {
+            address::advertised(&service.address)
+                .map_err(|source| Error::Address { service: service.id.clone(), source })
+        };
+        match self {
+            Backend::None => Err(Error::NotConfigured),
+            Backend::Local(local) => local.publish(registration, address()?).await.map_err(Error::Local),
+        }
+    }
+
+    /// Removes what [`publish`](Self::publish) registered. Done also when nothing is there.
+    ///
+    /// # Errors
+    /// The catalog can't be asked or refuses.
+    pub async fn withdraw(&self, service: &Service) -> Result<(), Error> {
+        match self {
+            Backend::None => Err(Error::NotConfigured),
+            Backend::Local(local) => local.withdraw(service).await.map_err(Error::Local),
+        }
+    }
+
+    /// Tells what the query sees: at once, then after each change, and why the catalog can't be asked when it can't.
+    /// Retries by itself with jittered backoff. Never returns: to stop following, drop the future.
+    pub async fn follow(&self, query: &Query, mut seen: Sightings) {
+        match self {
+            Backend::None => {
+                seen.failed(&Error::NotConfigured).await;
+                std::future::pending().await
+            }
+            Backend::Local(local) => local.follow(query, &mut seen).await,
+        }
+    }
+
+    /// A key's value; `None` when there is no such key.
+    ///
+    /// # Errors
+    /// The catalog can't be asked or refuses, or the value is no UTF-8.
+    pub async fn get(&self, key: &str) -> Result<Option<String>, Error> {
+        match self {
+            Backend::None => Err(Error::NotConfigured),
+            Backend::Local(local) => local.get(key).await.map_err(Error::Local),
+        }
+    }
+
+    /// Sets a key. Whoever reads sees the old value or the new one, never a part.
+    ///
+    /// # Errors
+    /// The catalog can't be asked or refuses, or key or value are too long for it.
+    pub async fn put(&self, key: &str, value: &str) -> Result<(), Error> {
+        match self {
+            Backend::None => Err(Error::NotConfigured),
+            Backend::Local(local) => local.put(key, value).await.map_err(Error::Local),
+        }
+    }
+
+    /// Removes a key. Done also when there is none.
+    ///
+    /// # Errors
+    /// The catalog can't be asked or refuses.
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        match self {
+            Backend::None => Err(Error::NotConfigured),
+            Backend::Local(local) => local.delete(key).await.map_err(Error::Local),
+        }
+    }
+}
+
+/// An error and all its causes in one line.
+pub fn report(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
