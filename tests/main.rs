@@ -1,1 +1,3 @@
+//! All tests against the world outside, one module a subject, one binary.
 
+mod direction;

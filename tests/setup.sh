@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# Installs what a make target needs and this machine hasn't: tests/setup.sh build|lint|test|demo|e2e|bench ...
+# Asks first whether the thing is there, so that a machine that has it needs neither Debian nor root nor a network.
+# Starts no service: a package's own service start is refused for as long as the installation runs.
+set -euo pipefail
+
+missing=()
+
+# need PACKAGE CHECK...: PACKAGE is missing when the command CHECK fails.
+need() {
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+
+has() { command -v "$1"; }
+has_sbin() { command -v "$1" || test -x "/usr/sbin/$1" || test -x "/sbin/$1"; }
+# gcc answers with the bare name for a file it doesn't find.
+has_libc_archive() { test -f "$(cc -print-file-name=libc.a)"; }
+is_static() { has "$1" && file -L "$(command -v "$1")" | grep -q 'statically linked'; }
+
+needs_build() {
+    if ! has cargo >/dev/null; then
+        echo "setup: cargo isn't there: install a Rust toolchain (1.88 or newer) first" >&2
+        exit 1
+    fi
+    need gcc has cc
+    need libc6-dev has_libc_archive
+}
+
+needs_namespaces() {
+    need util-linux has unshare
+    need util-linux has nsenter
+}
+
+needs_lint() {
+    needs_build
+    local tool
+    for tool in fmt clippy; do
+        if ! cargo "$tool" --version >/dev/null 2>&1; then
+            echo "setup: cargo $tool isn't there: rustup component add rustfmt clippy" >&2
+            exit 1
+        fi
+    done
+}
+
+needs_test() {
+    needs_lint
+    needs_namespaces
+    need file has file
+    need binutils has strings
+    need tini has tini
+    need busybox-static is_static busybox
+}
+
+needs_demo() {
+    needs_build
+    needs_namespaces
+    need nginx-light has_sbin nginx
+}
+
+needs_e2e() {
+    needs_test
+    need nginx-light has_sbin nginx
+    need docker.io has docker
+    need docker.io has_sbin dockerd
+}
+
+needs_bench() {
+    needs_build
+    needs_namespaces
+    need tini has tini
+}
+
+install() {
+    local as_root=() packages
+    packages=$(printf '%s\n' "${missing[@]}" | sort -u | tr '\n' ' ')
+    if ! has apt-get >/dev/null; then
+        echo "setup: please install: $packages(by their Debian names; there is no apt-get here to do it)" >&2
+        exit 1
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        if ! { has sudo >/dev/null && sudo -n true 2>/dev/null; }; then
+            echo "setup: please run as root: apt-get install --no-install-recommends $packages" >&2
+            exit 1
+        fi
+        as_root=(sudo -n)
+    fi
+
+    echo "setup: installing $packages"
+    # invoke-rc.d asks this file whether it may start a service: 101 is "no". A machine's own policy stays.
+    local policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+        "${as_root[@]}" chmod 755 "$policy"
+        # shellcheck disable=SC2064 # these values, now
+        trap "${as_root[*]} rm -f $policy" EXIT
+    fi
+    local log apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300)
+    log=$(mktemp)
+    # shellcheck disable=SC2086 # a list of names
+    if ! { "${as_root[@]}" "${apt[@]}" update && "${as_root[@]}" "${apt[@]}" install -y --no-install-recommends $packages; } \
+        >"$log" 2>&1 </dev/null; then
+        tail -n 30 "$log" >&2
+        rm -f "$log"
+        echo "setup: apt-get could not install $packages" >&2
+        exit 1
+    fi
+    rm -f "$log"
+}
+
+for target in "$@"; do
+    case $target in
+    build | lint | test | demo | e2e | bench) "needs_$target" ;;
+    *)
+        echo "setup: no such target: $target" >&2
+        exit 64
+        ;;
+    esac
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    install
+fi
