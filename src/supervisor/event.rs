@@ -3,6 +3,7 @@
 //! An [`Event`] is a fact; an [`Effect`] is an order. Every order that can fail or take time is answered by an event
 //! that names the same run, watch or service, so an answer that comes too late is told from one that is waited for.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,6 +85,41 @@ pub enum Job {
         /// The check's name.
         check: String,
     },
+}
+
+impl Job {
+    /// Whether it is one of the user's hooks, which are told of when they start and end (checks aren't: they run
+    /// every few seconds).
+    pub fn is_hook(&self) -> bool {
+        match self {
+            Job::PreStart | Job::PreStop | Job::PostStop | Job::OnChange { .. } => true,
+            Job::Main | Job::TemplateCheck { .. } | Job::Health { .. } => false,
+        }
+    }
+
+    /// Its `PILOTFISH_EVENT`.
+    pub fn event(&self) -> &'static str {
+        match self {
+            Job::Main => "main",
+            Job::PreStart => "pre_start",
+            Job::PreStop => "pre_stop",
+            Job::PostStop => "post_stop",
+            Job::OnChange { .. } => "on_change",
+            Job::TemplateCheck { .. } => "template_check",
+            Job::Health { .. } => "health",
+        }
+    }
+}
+
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Job::OnChange { watch: of } | Job::TemplateCheck { watch: of } | Job::Health { check: of } => {
+                write!(f, "{} of {of}", self.event())
+            }
+            Job::Main | Job::PreStart | Job::PreStop | Job::PostStop => write!(f, "{}", self.event()),
+        }
+    }
 }
 
 /// A fact from outside.
@@ -365,6 +401,8 @@ pub enum Effect {
     },
     /// Read the config again.
     LoadConfig,
+    /// From now on main and hooks are told these services' addresses (`PILOTFISH_<SERVICE>_ADDRESS`).
+    Services(Vec<Arc<Service>>),
     /// Open, move or shut the doors, so that they are as configured.
     Doors {
         /// The read-only one.

@@ -1,12 +1,392 @@
 //! Decides. [`Supervisor::handle`] takes what happened and when, and says what is to be done; it contains no clock, no
 //! process, no socket, no file and no task, and never learns the time from the operating system.
+//!
+//! Each file is one machine: [`lifecycle`] (start, main's life), [`shutdown`] (the stop sequence), [`main_process`],
+//! [`restart`], [`command`] (hooks), [`health`], [`registration`], [`watch`], [`reload`]. They share nothing but what
+//! this file hands them.
 
+pub mod change;
+pub mod command;
 pub mod event;
+pub mod health;
+mod jitter;
+mod lifecycle;
+pub mod main_process;
 pub mod notice;
+pub mod registration;
+mod reload;
+pub mod restart;
+mod shutdown;
+mod signals;
 pub mod status;
 pub mod time;
+pub mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::{Config, Process, Signal};
+
+use command::{Commands, Outcome};
+use event::{ExitStatus, Follow, Job, ReplyId, Request, RunId, ServiceStatus};
+use health::{Check, Turn};
+use jitter::Jitter;
+use lifecycle::{Life, Wait};
+use main_process::Main;
+use registration::Entry;
+use restart::Restarts;
+use status::{HookCount, MainStatus};
+use time::earliest;
+use watch::{Hands, Watch};
 
 pub use event::{Effect, Event};
 pub use notice::Notice;
 pub use status::Status;
 pub use time::Time;
+
+/// Everything the agent knows and decides. Feed it events; carry out its effects in order.
+#[derive(Debug)]
+pub struct Supervisor {
+    config: Config,
+    /// What main is started by next; a reload doesn't touch the running one.
+    process: Arc<Process>,
+    life: Life,
+    main: Main,
+    restarts: Restarts,
+    commands: Commands,
+    waits: Vec<Wait>,
+    checks: Vec<Check>,
+    entries: Vec<Entry>,
+    /// Entries of services a reload took away.
+    leaving: Vec<Entry>,
+    watches: Vec<Watch>,
+    /// The last signal passed on to main whose default is to end it.
+    passed_on: Option<(Time, Signal)>,
+    /// Why main is being restarted, when it is.
+    restarting: Option<String>,
+    /// Who asked for a reload under way.
+    reloading: Option<Vec<ReplyId>>,
+    jitter: Jitter,
+    last_run: u64,
+    main_status: MainStatus,
+    hook_counts: BTreeMap<String, HookCount>,
+}
+
+impl Supervisor {
+    /// A core that has seen nothing. The same seed and events give the same effects.
+    pub fn new(config: Config, seed: u64) -> Supervisor {
+        Supervisor {
+            process: Arc::new(config.process.clone()),
+            life: Life::Created,
+            main: Main::default(),
+            restarts: Restarts::default(),
+            commands: Commands::default(),
+            waits: Vec::new(),
+            checks: config.health.iter().cloned().map(|check| Check::new(Arc::new(check))).collect(),
+            entries: config.services.iter().cloned().map(|service| Entry::new(Arc::new(service))).collect(),
+            leaving: Vec::new(),
+            watches: config.watches.iter().cloned().map(|watch| Watch::new(Arc::new(watch))).collect(),
+            passed_on: None,
+            restarting: None,
+            reloading: None,
+            jitter: Jitter::new(seed),
+            last_run: 0,
+            main_status: MainStatus::default(),
+            hook_counts: BTreeMap::new(),
+            config,
+        }
+    }
+
+    /// Takes what happened at `now` and says what is to be done, in order.
+    pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match event {
+            Event::Started => self.begin(now, &mut out),
+            Event::Tick => {}
+            Event::Signal(signal) => self.signalled(now, signal, &mut out),
+            Event::Spawned { run, pid } => {
+                if self.main.spawned(run, pid, &mut out) {
+                    self.main_runs(now, &mut out);
+                }
+            }
+            Event::SpawnFailed { run, error } => match self.main.not_started(run, &error, &mut out) {
+                Some(gone) => self.main_is_gone(now, gone, true, &mut out),
+                None => {
+                    let ended = self.commands.not_started(run, error, &mut out);
+                    self.command_ended(now, run, ended, &mut out);
+                }
+            },
+            Event::Exited { run, status } => self.exited(now, run, status, &mut out),
+            Event::Strays { left } => {
+                let (what, kill_at) = self.leftovers(now);
+                if let Some(gone) = self.main.strays(left, what, kill_at, &mut out) {
+                    self.main_is_gone(now, gone, false, &mut out);
+                }
+            }
+            Event::Probed { run, result } => {
+                if let Some(index) = self.checks.iter().position(|check| check.asking() == Some(run)) {
+                    self.check_heard(now, index, result, &mut out);
+                }
+            }
+            Event::Notified(said) => {
+                if let Some(status) = &said.status {
+                    self.main_status.notified = Some(status.clone());
+                }
+                for index in 0..self.checks.len() {
+                    let turn = self.checks[index].notified(now, &said);
+                    self.check_turned(now, index, turn, &mut out);
+                }
+            }
+            Event::Published { service, result } => {
+                if let Some(entry) = find(&mut self.entries, &mut self.leaving, &service) {
+                    entry.published(now, result, &mut self.jitter, &mut out);
+                }
+            }
+            Event::Withdrawn { service, result } => {
+                if let Some(entry) = find(&mut self.leaving, &mut self.entries, &service) {
+                    entry.withdrawn(now, result, &mut self.jitter, &mut out);
+                }
+                self.leaving.retain(|entry| !entry.is_out());
+            }
+            Event::Observed { follow: Follow::Watch(name), seen } => {
+                self.with_watch(now, &name, &mut out, |watch, hands| watch.observed(seen, hands));
+            }
+            Event::Observed { follow: Follow::WaitFor(index), seen } => self.waited(index, seen, &mut out),
+            Event::Rendered { watch, outcome } => {
+                self.with_watch(now, &watch, &mut out, |watch, hands| watch.rendered(outcome, hands));
+            }
+            Event::Installed { watch, result } => {
+                self.with_watch(now, &watch, &mut out, |watch, hands| watch.installed(result, hands));
+            }
+            Event::Control { reply, request: Request::Stop } => {
+                self.stop(now, "asked for at the control door".to_owned(), None, None, &mut out);
+                out.push(Effect::Reply { reply, result: Ok("stopping".to_owned()) });
+            }
+            Event::Control { reply, request: Request::Reload } => self.reload(Some(reply), &mut out),
+            Event::ConfigLoaded(result) => self.loaded(now, result, &mut out),
+        }
+        self.tick(now, &mut out);
+        self.go_on(now, &mut out);
+        out
+    }
+
+    /// When the core wants [`Event::Tick`] next.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let entries = self.entries.iter().chain(&self.leaving).map(Entry::deadline);
+        let checks = self.checks.iter().map(Check::deadline);
+        let watches = self.watches.iter().filter(|_| !self.is_stopping()).map(Watch::deadline);
+        let own = [self.main.deadline(), self.commands.deadline(), self.life_deadline()];
+        entries.chain(checks).chain(watches).chain(own).fold(None, earliest)
+    }
+
+    /// What there is to tell about everything, now.
+    pub fn status(&self) -> Status {
+        Status {
+            phase: self.life.phase(),
+            doing: self.doing(),
+            main: MainStatus { pid: self.main.pid(), ..self.main_status.clone() },
+            health: self.checks.iter().map(Check::status).collect(),
+            services: self.entries.iter().map(Entry::report).collect(),
+            watches: self.watches.iter().map(Watch::status).collect(),
+            hooks: self.hook_counts.clone(),
+        }
+    }
+
+    /// Everything whose time has come.
+    fn tick(&mut self, now: Time, out: &mut Vec<Effect>) {
+        self.commands.tick(now, out);
+        if let Some(gone) = self.main.tick(now, out) {
+            self.main_is_gone(now, gone, false, out);
+        }
+        for entry in self.entries.iter_mut().chain(&mut self.leaving) {
+            entry.tick(now, out);
+        }
+        if self.is_stopping() {
+            return;
+        }
+        for index in 0..self.checks.len() {
+            if self.checks[index].is_due(now) {
+                self.check_asks(now, index, out);
+            }
+        }
+        self.each_watch(now, out, |watch, hands| watch.tick(hands));
+    }
+
+    fn exited(&mut self, now: Time, run: RunId, status: ExitStatus, out: &mut Vec<Effect>) {
+        let alone = self.config.is_plain();
+        let (was_main, gone) = self.main.exited(now, run, status, alone, out);
+        if was_main {
+            self.main_status.last_exit = Some(status);
+            self.checks_rest(now, out);
+        }
+        match gone {
+            Some(gone) => self.main_is_gone(now, gone, false, out),
+            None if was_main => self.tell_catalog(out),
+            None => {
+                let ended = self.commands.exited(now, run, status, out);
+                self.command_ended(now, run, ended, out);
+            }
+        }
+    }
+
+    /// A command ended: whoever ordered it goes on.
+    fn command_ended(&mut self, now: Time, run: RunId, ended: Option<(Job, Outcome)>, out: &mut Vec<Effect>) {
+        let Some((job, outcome)) = ended else { return };
+        if job.is_hook() {
+            let count = self.hook_counts.entry(job.to_string()).or_default();
+            match outcome.result() {
+                Ok(()) => count.succeeded += 1,
+                Err(_) => count.failed += 1,
+            }
+        }
+        match job {
+            Job::Main => {}
+            Job::PreStart => self.pre_start_ended(now, &outcome, out),
+            Job::PreStop | Job::PostStop => self.stop_hook_ended(now, run, out),
+            Job::OnChange { watch } => {
+                self.with_watch(now, &watch, out, |watch, hands| watch.hook_ended(run, hands));
+            }
+            Job::TemplateCheck { watch } => {
+                self.with_watch(now, &watch, out, |watch, hands| watch.checked(run, &outcome, hands));
+            }
+            Job::Health { check } => {
+                let asked = |c: &Check| c.config().name == check && c.asking() == Some(run);
+                if let Some(index) = self.checks.iter().position(asked) {
+                    self.check_heard(now, index, outcome.result(), out);
+                }
+            }
+        }
+    }
+
+    fn check_heard(&mut self, now: Time, index: usize, result: Result<(), String>, out: &mut Vec<Effect>) {
+        let turn = self.checks[index].heard(now, result);
+        self.check_turned(now, index, turn, out);
+    }
+
+    fn check_turned(&mut self, now: Time, index: usize, turn: Turn, out: &mut Vec<Effect>) {
+        let config = self.checks[index].config().clone();
+        let check = config.name.clone();
+        match turn {
+            Turn::None => {}
+            Turn::Uncounted(error, because) => out.push(Effect::Say(Notice::CheckFailing { check, error, because })),
+            Turn::Passing => {
+                out.push(Effect::Say(Notice::CheckChanged { check, error: None }));
+                self.tell_catalog(out);
+            }
+            Turn::Critical(error) => {
+                out.push(Effect::Say(Notice::CheckChanged { check, error: Some(error.clone()) }));
+                self.tell_catalog(out);
+                self.unhealthy(now, &config, &error, out);
+            }
+        }
+    }
+
+    fn check_asks(&mut self, now: Time, index: usize, out: &mut Vec<Effect>) {
+        use crate::config::{Hook, Probe};
+        let config = self.checks[index].config().clone();
+        match &config.probe {
+            Probe::Notify => {
+                let turn = self.checks[index].look(now);
+                self.check_turned(now, index, turn, out);
+            }
+            Probe::Exec { exec, user } => {
+                let run = self.next_run();
+                self.checks[index].ask(run);
+                let hook = Hook { exec: exec.clone(), timeout: config.timeout, user: user.clone() };
+                let job = Job::Health { check: config.name.clone() };
+                let env = self.env(&job);
+                self.commands.start(now, run, command::Order { job, hook, env, stdin: None }, out);
+            }
+            Probe::Http(_) | Probe::Tcp { .. } => {
+                let run = self.next_run();
+                self.checks[index].ask(run);
+                out.push(Effect::Probe { run, probe: config.probe.clone(), timeout: config.timeout });
+            }
+        }
+    }
+
+    /// Main is gone or goes: nothing is asked of it.
+    fn checks_rest(&mut self, now: Time, out: &mut Vec<Effect>) {
+        for check in &mut self.checks {
+            if let Some(run) = check.main_gone() {
+                self.commands.cancel(now, run, out);
+            }
+        }
+    }
+
+    /// What the catalog shall say of each service follows from main and its checks.
+    fn tell_catalog(&mut self, out: &mut Vec<Effect>) {
+        let stopping = self.is_stopping();
+        for entry in &mut self.entries {
+            let id = &entry.service().id;
+            let complaint = self.checks.iter().find(|check| check.speaks_for(id) && !check.is_passing());
+            let (status, note) = match complaint {
+                _ if stopping => (ServiceStatus::Draining, "stopping".to_owned()),
+                _ if !self.main.is_up() => (ServiceStatus::Critical, "main doesn't run".to_owned()),
+                Some(check) => (ServiceStatus::Critical, check.complaint()),
+                None => (ServiceStatus::Passing, "passing".to_owned()),
+            };
+            // Nothing is registered before main has run, and nothing is registered anew on the way out.
+            if entry.is_out() && (stopping || !self.main.is_up()) {
+                continue;
+            }
+            entry.wish(status, note, out);
+        }
+    }
+
+    /// Variables the core knows, for main and every command.
+    fn env(&self, job: &Job) -> Vec<(String, String)> {
+        let mut env = self.common_env();
+        env.push(("PILOTFISH_EVENT".to_owned(), job.event().to_owned()));
+        env
+    }
+
+    fn common_env(&self) -> Vec<(String, String)> {
+        self.main.pid().map(|pid| ("PILOTFISH_MAIN_PID".to_owned(), pid.to_string())).into_iter().collect()
+    }
+
+    fn with_watch(
+        &mut self,
+        now: Time,
+        name: &str,
+        out: &mut Vec<Effect>,
+        act: impl FnOnce(&mut Watch, &mut Hands<'_>),
+    ) {
+        let mut act = Some(act);
+        self.each_watch(now, out, |watch, hands| {
+            if watch.config().name == name
+                && let Some(act) = act.take()
+            {
+                act(watch, hands);
+            }
+        });
+    }
+
+    /// Does it for each watch, unless the container is stopping: then nothing is acted on any more.
+    fn each_watch(&mut self, now: Time, out: &mut Vec<Effect>, mut act: impl FnMut(&mut Watch, &mut Hands<'_>)) {
+        if self.is_stopping() {
+            return;
+        }
+        let env = self.common_env();
+        let scope = self.process.signal_scope;
+        let Supervisor { watches, commands, main, jitter, last_run, .. } = self;
+        let mut next_run = || {
+            *last_run += 1;
+            RunId(*last_run)
+        };
+        for watch in watches {
+            let env = env.clone();
+            act(watch, &mut Hands { now, commands, next_run: &mut next_run, main, scope, env, jitter, out });
+        }
+    }
+
+    fn next_run(&mut self) -> RunId {
+        self.last_run += 1;
+        RunId(self.last_run)
+    }
+}
+
+/// The entry of an id: among the first, else among the second.
+fn find<'a>(first: &'a mut [Entry], second: &'a mut [Entry], id: &str) -> Option<&'a mut Entry> {
+    first.iter_mut().chain(second).find(|entry| entry.service().id == id)
+}

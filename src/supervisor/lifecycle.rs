@@ -1,0 +1,324 @@
+//! From the first event to main's last end: wait, prepare, `pre_start`, run, restart. How it ends is shutdown's.
+
+use std::time::Duration;
+
+use crate::config::{Background, Health, OnFailure, Query, Restart, Signal, Strays, WaitFor};
+
+use super::Supervisor;
+use super::command::{Order, Outcome};
+use super::event::{Effect, Follow, Job, Observation, RunId};
+use super::jitter;
+use super::main_process::{Gone, Leftovers};
+use super::notice::Notice;
+use super::restart::{self, Verdict};
+use super::shutdown::Stopping;
+use super::status::Phase;
+use super::time::{Time, earliest};
+
+/// How long main's start waits for a catalog's first answer before templates are rendered without one.
+const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// sysexits.h EX_UNAVAILABLE: a service this one waits for isn't there.
+const EXIT_UNAVAILABLE: u8 = 69;
+
+/// Where in its life the container is.
+#[derive(Debug)]
+pub enum Life {
+    /// Before the first event.
+    Created,
+    /// `[[wait_for]]`.
+    Waiting,
+    /// Templates are rendered for the first time.
+    Preparing {
+        /// After this, with what is known.
+        until: Time,
+    },
+    /// `pre_start` runs, or will again.
+    PreStart {
+        /// The run under way.
+        run: Option<RunId>,
+        /// How often it has failed.
+        failures: u32,
+        /// When it is tried again.
+        retry_at: Option<Time>,
+    },
+    /// Main runs, or will again.
+    Running {
+        /// When it starts again.
+        start_at: Option<Time>,
+    },
+    /// The stop sequence.
+    Stopping(Stopping),
+    /// The exit was ordered.
+    Ended,
+}
+
+impl Life {
+    /// For `/status`.
+    pub fn phase(&self) -> Phase {
+        match self {
+            Life::Created | Life::Waiting | Life::Preparing { .. } | Life::PreStart { .. } => Phase::Starting,
+            Life::Running { .. } => Phase::Running,
+            Life::Stopping(_) | Life::Ended => Phase::Stopping,
+        }
+    }
+}
+
+/// One `[[wait_for]]` under way.
+#[derive(Debug)]
+pub struct Wait {
+    config: WaitFor,
+    until: Time,
+    done: bool,
+    error: Option<String>,
+}
+
+impl Supervisor {
+    /// The first event.
+    pub(super) fn begin(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if !matches!(self.life, Life::Created) {
+            return;
+        }
+        if !self.entries.is_empty() {
+            out.push(Effect::Services(self.entries.iter().map(|entry| entry.service().clone()).collect()));
+        }
+        if self.config.telemetry.is_some() || self.config.control.socket.is_some() {
+            let (telemetry, control) = (self.config.telemetry.clone(), self.config.control.clone());
+            out.push(Effect::Doors { telemetry, control });
+        }
+        out.extend(self.watches.iter().map(|watch| watch.follow()));
+        for (index, config) in self.config.wait_for.iter().cloned().enumerate() {
+            out.push(Effect::Say(Notice::Waiting { what: what(&config) }));
+            out.push(Effect::Follow { follow: Follow::WaitFor(index), query: config.query.clone() });
+            self.waits.push(Wait { until: now + config.timeout, config, done: false, error: None });
+        }
+        self.life = Life::Waiting;
+    }
+
+    /// Takes every step that nothing holds back any more.
+    pub(super) fn go_on(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if matches!(self.life, Life::Waiting) {
+            if let Some(wait) = self.waits.iter().find(|wait| !wait.done && wait.until <= now) {
+                let because = wait.error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
+                let timeout = humantime::format_duration(wait.config.timeout);
+                let reason = format!("{} wasn't there within {timeout}{because}", what(&wait.config));
+                return self.stop(now, reason, None, Some(EXIT_UNAVAILABLE), out);
+            }
+            if self.waits.iter().all(|wait| wait.done) {
+                self.life = Life::Preparing { until: now + FIRST_ANSWER_WITHIN };
+            }
+        }
+        if let Life::Preparing { until } = self.life {
+            if until <= now {
+                self.each_watch(now, out, |watch, hands| watch.prepare_without_answer(hands));
+            }
+            if self.watches.iter().all(|watch| watch.is_prepared()) {
+                self.life = Life::PreStart { run: None, failures: 0, retry_at: Some(now) };
+            }
+        }
+        if let Life::PreStart { run: None, failures, retry_at: Some(at) } = self.life
+            && at <= now
+        {
+            self.pre_start(now, failures, out);
+        }
+        if let Life::Running { start_at: Some(at) } = self.life
+            && at <= now
+        {
+            self.life = Life::Running { start_at: None };
+            self.main_status.restarts += 1;
+            self.start_main(now, out);
+        }
+        self.stop_on(now, out);
+    }
+
+    fn pre_start(&mut self, now: Time, failures: u32, out: &mut Vec<Effect>) {
+        let Some(pre_start) = self.config.hooks.pre_start.clone() else {
+            self.life = Life::Running { start_at: None };
+            return self.start_main(now, out);
+        };
+        let run = self.next_run();
+        self.life = Life::PreStart { run: Some(run), failures, retry_at: None };
+        let env = self.env(&Job::PreStart);
+        let order = Order { job: Job::PreStart, hook: pre_start.hook, env, stdin: None };
+        self.commands.start(now, run, order, out);
+    }
+
+    /// `pre_start` ended.
+    pub(super) fn pre_start_ended(&mut self, now: Time, outcome: &Outcome, out: &mut Vec<Effect>) {
+        let Life::PreStart { failures, .. } = self.life else { return };
+        match (outcome.result(), self.config.hooks.pre_start.clone()) {
+            (Ok(()), _) => {
+                self.life = Life::Running { start_at: None };
+                self.start_main(now, out);
+            }
+            (Err(_), Some(config)) if failures < config.retries => {
+                let failures = failures + 1;
+                let after = self.jitter.scatter(jitter::pause(config.backoff, failures));
+                out.push(Effect::Say(Notice::HookRetrying { hook: Job::PreStart.to_string(), after }));
+                self.life = Life::PreStart { run: None, failures, retry_at: Some(now + after) };
+            }
+            (Err(error), _) => {
+                self.stop(now, format!("pre_start failed: {error}"), None, Some(outcome.code()), out);
+            }
+        }
+    }
+
+    /// Starts main by the newest config.
+    fn start_main(&mut self, now: Time, out: &mut Vec<Effect>) {
+        self.process = std::sync::Arc::new(self.config.process.clone());
+        self.passed_on = None;
+        let run = self.next_run();
+        // A plain init passes the environment byte for byte.
+        let env = if self.config.is_plain() { Vec::new() } else { self.common_env() };
+        self.main.start(now, run, &self.process.clone(), env, out);
+    }
+
+    /// Main runs: its checks begin, the catalog learns of it, and what changed meanwhile is acted on.
+    pub(super) fn main_runs(&mut self, now: Time, out: &mut Vec<Effect>) {
+        for check in &mut self.checks {
+            check.main_started(now);
+        }
+        self.tell_catalog(out);
+        self.each_watch(now, out, |watch, hands| watch.act(hands));
+    }
+
+    /// What to do with processes main left, and until when they may live.
+    pub(super) fn leftovers(&self, now: Time) -> (Leftovers, Option<Time>) {
+        let kill_at = match &self.life {
+            Life::Stopping(stopping) => stopping.kill_at(),
+            _ => self.config.stop.within.map(|within| now + within),
+        };
+        let wanted =
+            |status| restart::wanted(self.process.restart.policy, status) && self.requested(now, status).is_none();
+        let restarts = self.restarting.is_some() || self.main_status.last_exit.is_some_and(wanted);
+        let what = match (self.process.background, self.process.strays) {
+            (Background::Follow, _) if !self.is_stopping() => Leftovers::Follow,
+            (_, Strays::Wait) if !restarts => Leftovers::Wait,
+            (_, Strays::Kill | Strays::Wait) => Leftovers::Kill,
+        };
+        (what, kill_at)
+    }
+
+    /// Main and all it left are gone, or it never ran (`failed_to_start`): start it again, or end.
+    pub(super) fn main_is_gone(&mut self, now: Time, gone: Gone, failed_to_start: bool, out: &mut Vec<Effect>) {
+        self.main_status.last_exit = Some(gone.status);
+        self.checks_rest(now, out);
+        self.tell_catalog(out);
+        if self.is_stopping() {
+            return;
+        }
+        let reason = format!("main {}", gone.status);
+        let restarting = self.restarting.take();
+        let restart = self.process.restart.clone();
+        let again = match self.requested(now, gone.status) {
+            _ if failed_to_start || gone.unkillable => false,
+            _ if restarting.is_some() => true,
+            Some(_) => false,
+            None => restart::wanted(restart.policy, gone.status),
+        };
+        if !again {
+            return self.stop(now, reason, None, failed_to_start.then_some(gone.status.code()), out);
+        }
+        match self.restarts.ask(now, gone.lived, &restart, &mut self.jitter) {
+            Verdict::After { pause, attempt } => {
+                out.push(Effect::Say(Notice::MainRestarting { after: pause, attempt, max: restart.max }));
+                self.life = Life::Running { start_at: Some(now + pause) };
+            }
+            Verdict::Spent => {
+                let Restart { max, within, .. } = restart;
+                out.push(Effect::Say(Notice::RestartBudgetSpent { max, within }));
+                let code = restarting.is_some().then(|| self.failure_code(gone.status));
+                self.stop(now, reason, None, code, out);
+            }
+        }
+    }
+
+    /// The signal that asked main to end, when somebody did: its end was a requested stop then.
+    fn requested(&self, now: Time, status: super::event::ExitStatus) -> Option<Signal> {
+        let (at, signal) = self.passed_on?;
+        let killed_by_it = status == super::event::ExitStatus::Killed(signal);
+        let soon = self.config.stop.within.is_none_or(|within| now.since(at) <= within);
+        (killed_by_it || soon).then_some(signal)
+    }
+
+    /// A check has turned critical.
+    pub(super) fn unhealthy(&mut self, now: Time, check: &Health, error: &str, out: &mut Vec<Effect>) {
+        if self.is_stopping() || !self.main.is_up() {
+            return;
+        }
+        let reason = format!("check {} is critical: {error}", check.name);
+        match check.on_failure {
+            OnFailure::Report => {}
+            OnFailure::Restart => {
+                let patience = self.process.stop_timeout.or(self.config.stop.within);
+                let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
+                self.restarting = Some(reason);
+                self.main.stop(signal, self.process.signal_scope, patience.map(|patience| now + patience), out);
+            }
+            OnFailure::Exit => self.stop_as_failed(now, reason, out),
+        }
+    }
+
+    /// A follower of a `[[wait_for]]` saw something.
+    pub(super) fn waited(&mut self, index: usize, seen: Result<Observation, String>, out: &mut Vec<Effect>) {
+        let Some(wait) = self.waits.get_mut(index).filter(|wait| !wait.done) else { return };
+        match seen {
+            Ok(seen) if seen.len() >= wait.config.count => {
+                wait.done = true;
+                out.push(Effect::Say(Notice::Waited { what: what(&wait.config) }));
+                out.push(Effect::Unfollow { follow: Follow::WaitFor(index) });
+            }
+            Ok(_) => wait.error = None,
+            Err(error) => {
+                if wait.error.as_ref() != Some(&error) {
+                    let what = format!("waiting for {}", what(&wait.config));
+                    out.push(Effect::Say(Notice::CatalogFailed { what, error: error.clone() }));
+                }
+                wait.error = Some(error);
+            }
+        }
+    }
+
+    /// When [`go_on`](Self::go_on) has something to do next.
+    pub(super) fn life_deadline(&self) -> Option<Time> {
+        match &self.life {
+            Life::Created | Life::Ended => None,
+            Life::Waiting => self.waits.iter().filter(|w| !w.done).map(|w| Some(w.until)).fold(None, earliest),
+            // Once rendering without an answer has begun, its own events go on.
+            Life::Preparing { until } => self.watches.iter().any(|w| w.awaits_answer()).then_some(*until),
+            Life::PreStart { retry_at, .. } => *retry_at,
+            Life::Running { start_at } => *start_at,
+            Life::Stopping(stopping) => stopping.deadline(),
+        }
+    }
+
+    /// What it is doing or waiting for, for people.
+    pub(super) fn doing(&self) -> String {
+        match &self.life {
+            Life::Created => "starting".to_owned(),
+            Life::Waiting => {
+                let open: Vec<String> = self.waits.iter().filter(|w| !w.done).map(|w| what(&w.config)).collect();
+                format!("waiting for {}", open.join(", "))
+            }
+            Life::Preparing { .. } => "rendering templates".to_owned(),
+            Life::PreStart { run: Some(_), .. } => "running pre_start".to_owned(),
+            Life::PreStart { run: None, .. } => "about to run pre_start again".to_owned(),
+            Life::Running { start_at: Some(_) } => "about to start main again".to_owned(),
+            Life::Running { start_at: None } if self.restarting.is_some() => {
+                "stopping main to start it again".to_owned()
+            }
+            Life::Running { start_at: None } if self.main.is_up() => "running main".to_owned(),
+            Life::Running { start_at: None } => "clearing up after main".to_owned(),
+            Life::Stopping(stopping) => stopping.doing(),
+            Life::Ended => "ending".to_owned(),
+        }
+    }
+}
+
+fn what(wait: &WaitFor) -> String {
+    match &wait.query {
+        Query::Service { name, .. } if wait.count == 1 => format!("service {name}"),
+        Query::Service { name, .. } => format!("{} instances of service {name}", wait.count),
+        Query::Key { key } => format!("key {key}"),
+        Query::KeyPrefix { prefix } => format!("a key below {prefix}"),
+    }
+}

@@ -1,0 +1,325 @@
+//! The main process and all it leaves behind: started, told to stop, killed, and gone only when nothing of it is left.
+//! It doesn't decide whether main starts again; that is lifecycle's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Process, Signal, SignalScope};
+
+use super::event::{Effect, ExitStatus, Pid, RunId, SpawnError, Target};
+use super::notice::Notice;
+use super::time::Time;
+
+/// How long SIGKILL may take to show before main counts as unkillable (another user's without CAP_KILL, or stuck in
+/// the kernel). A 4 GiB process was gone after 0.7 s.
+const KILL_SHOWS_WITHIN: Duration = Duration::from_secs(1);
+/// A process that forks faster than one round of SIGKILL finds it gets another.
+const KILL_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// Main is gone, and all it left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    /// How main ended.
+    pub status: ExitStatus,
+    /// How long it ran.
+    pub lived: Duration,
+    /// SIGKILL didn't end it, so another must not be started beside it.
+    pub unkillable: bool,
+}
+
+/// What to do with processes main left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leftovers {
+    /// TERM, then KILL.
+    Kill,
+    /// Wait, then KILL.
+    Wait,
+    /// They are main now.
+    Follow,
+}
+
+/// The main process.
+#[derive(Debug, Default)]
+pub struct Main {
+    state: State,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// There is none.
+    #[default]
+    Idle,
+    /// Ordered, not answered.
+    Starting {
+        run: RunId,
+        since: Time,
+    },
+    Running {
+        run: RunId,
+        pid: Pid,
+        since: Time,
+        stop: Option<Stop>,
+    },
+    /// Ended and reaped; the answer to how much it left is waited for.
+    Counting {
+        end: End,
+        stop: Option<Stop>,
+    },
+    /// What it left is being ended.
+    Clearing {
+        end: End,
+        stop: Stop,
+        left: usize,
+    },
+    /// What it left is main now.
+    Following {
+        end: End,
+        left: usize,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct End {
+    status: ExitStatus,
+    lived: Duration,
+}
+
+/// Main was told to stop.
+#[derive(Debug, Clone, Copy)]
+struct Stop {
+    /// SIGKILL then; `None` is never (a plain init).
+    kill_at: Option<Time>,
+    /// SIGKILL was sent first at this time.
+    killed: Option<Time>,
+}
+
+impl Main {
+    /// Orders main's start.
+    pub fn start(
+        &mut self,
+        now: Time,
+        run: RunId,
+        process: &Arc<Process>,
+        env: Vec<(String, String)>,
+        out: &mut Vec<Effect>,
+    ) {
+        self.state = State::Starting { run, since: now };
+        out.push(Effect::SpawnMain { run, process: process.clone(), env });
+    }
+
+    /// Main runs.
+    pub fn spawned(&mut self, run: RunId, pid: Pid, out: &mut Vec<Effect>) -> bool {
+        match self.state {
+            State::Starting { run: ordered, since } if ordered == run => {
+                self.state = State::Running { run, pid, since, stop: None };
+                out.push(Effect::Say(Notice::MainStarted { pid }));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Main couldn't be started: its exit code is the shell's 126 or 127.
+    pub fn not_started(&mut self, run: RunId, error: &SpawnError, out: &mut Vec<Effect>) -> Option<Gone> {
+        match self.state {
+            State::Starting { run: ordered, .. } if ordered == run => {
+                self.state = State::Idle;
+                out.push(Effect::Say(Notice::MainFailedToStart { error: error.message.clone() }));
+                Some(Gone { status: ExitStatus::Exited(error.code), lived: Duration::ZERO, unkillable: false })
+            }
+            _ => None,
+        }
+    }
+
+    /// A run's process was reaped; `true` when it was main. Unless `alone` (nothing is asked about what it left), it
+    /// is gone only once [`strays`](Self::strays) has said so.
+    pub fn exited(
+        &mut self,
+        now: Time,
+        run: RunId,
+        status: ExitStatus,
+        alone: bool,
+        out: &mut Vec<Effect>,
+    ) -> (bool, Option<Gone>) {
+        let State::Running { run: running, since, stop, .. } = self.state else { return (false, None) };
+        if running != run {
+            return (false, None);
+        }
+        let end = End { status, lived: now.since(since) };
+        out.push(Effect::Say(Notice::MainExited { status }));
+        if alone {
+            return (true, Some(self.gone(end, false)));
+        }
+        self.state = State::Counting { end, stop };
+        out.push(Effect::CountStrays);
+        (true, None)
+    }
+
+    /// So many processes are left of main. `kill_at` bounds their end unless a stop already does.
+    pub fn strays(
+        &mut self,
+        left: usize,
+        what: Leftovers,
+        kill_at: Option<Time>,
+        out: &mut Vec<Effect>,
+    ) -> Option<Gone> {
+        match (&mut self.state, left) {
+            (State::Counting { end, .. } | State::Clearing { end, .. } | State::Following { end, .. }, 0) => {
+                let end = *end;
+                Some(self.gone(end, false))
+            }
+            (State::Counting { end, stop: None }, left) if what == Leftovers::Follow => {
+                out.push(Effect::Say(Notice::MainWentToBackground { left, followed: true }));
+                self.state = State::Following { end: *end, left };
+                None
+            }
+            (State::Counting { end, stop }, left) => {
+                if stop.is_none() && what == Leftovers::Kill {
+                    out.push(Effect::Say(Notice::MainWentToBackground { left, followed: false }));
+                }
+                if what != Leftovers::Wait {
+                    out.push(Effect::Kill { target: Target::Strays, signal: Signal::TERM });
+                }
+                let kill_at = stop.and_then(|stop| stop.kill_at).or(kill_at);
+                self.state = State::Clearing { end: *end, stop: Stop { kill_at, killed: None }, left };
+                None
+            }
+            (State::Clearing { left: before, .. } | State::Following { left: before, .. }, left) => {
+                *before = left;
+                None
+            }
+            (State::Idle | State::Starting { .. } | State::Running { .. }, _) => None,
+        }
+    }
+
+    /// Tells main to stop by this signal, and kills it at `kill_at`. Told again, it gets the signal again and the
+    /// earlier of the two times.
+    pub fn stop(&mut self, signal: Signal, scope: SignalScope, kill_at: Option<Time>, out: &mut Vec<Effect>) {
+        let earlier = |before: Option<Stop>| match (before.and_then(|stop| stop.kill_at), kill_at) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (one, None) | (None, one) => one,
+        };
+        match &mut self.state {
+            State::Idle | State::Starting { .. } => {}
+            State::Running { run, stop, .. } => {
+                let target = scope_target(*run, scope);
+                out.push(Effect::Say(Notice::MainTold { signal }));
+                out.push(Effect::Kill { target, signal });
+                // A stopped process can't obey before it goes on (a plain kill of a stopped job has the same trap).
+                out.push(Effect::Kill { target, signal: Signal::CONT });
+                *stop = Some(Stop { kill_at: earlier(*stop), killed: stop.and_then(|stop| stop.killed) });
+            }
+            State::Counting { stop, .. } => *stop = Some(Stop { kill_at: earlier(*stop), killed: None }),
+            State::Clearing { stop, .. } => stop.kill_at = earlier(Some(*stop)),
+            State::Following { end, left } => {
+                out.push(Effect::Say(Notice::MainTold { signal }));
+                out.push(Effect::Kill { target: Target::Strays, signal });
+                self.state = State::Clearing { end: *end, stop: Stop { kill_at, killed: None }, left: *left };
+            }
+        }
+    }
+
+    /// Passes a signal on; `false` when there is nobody to take it.
+    pub fn signal(&self, signal: Signal, scope: SignalScope, out: &mut Vec<Effect>) -> bool {
+        let target = match &self.state {
+            State::Running { run, .. } => scope_target(*run, scope),
+            State::Following { .. } | State::Clearing { .. } => Target::Strays,
+            State::Idle | State::Starting { .. } | State::Counting { .. } => return false,
+        };
+        out.push(Effect::Kill { target, signal });
+        true
+    }
+
+    /// SIGKILL now.
+    pub fn kill(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if let Some(stop) = self.stop_mut() {
+            stop.kill_at = Some(now);
+        }
+        self.tick(now, out);
+    }
+
+    /// Acts on the times that have passed.
+    pub fn tick(&mut self, now: Time, out: &mut Vec<Effect>) -> Option<Gone> {
+        let target = match &self.state {
+            State::Running { run, .. } => Target::Group(*run),
+            State::Clearing { .. } => Target::Strays,
+            State::Idle | State::Starting { .. } | State::Counting { .. } | State::Following { .. } => return None,
+        };
+        let stop = self.stop_mut()?;
+        if stop.kill_at.is_none_or(|at| at > now) {
+            return None;
+        }
+        let first = *stop.killed.get_or_insert_with(|| {
+            let what = if target == Target::Strays { "what main left behind" } else { "main" };
+            out.push(Effect::Say(Notice::Killing { what: what.to_owned() }));
+            now
+        });
+        if now.since(first) < KILL_SHOWS_WITHIN {
+            stop.kill_at = Some(now + KILL_AGAIN_AFTER);
+            // A group scope reaches main even where its group was changed, and its workers with it.
+            if let State::Running { run, .. } = self.state {
+                out.push(Effect::Kill { target: Target::Process(run), signal: Signal::KILL });
+            }
+            out.push(Effect::Kill { target, signal: Signal::KILL });
+            return None;
+        }
+        let what = "SIGKILL doesn't end main (no right to signal it, or it is stuck in the kernel)".to_owned();
+        out.push(Effect::Say(Notice::Degraded { what }));
+        let end = match self.state {
+            State::Clearing { end, .. } => end,
+            State::Running { since, .. } => End { status: ExitStatus::Killed(Signal::KILL), lived: now.since(since) },
+            State::Idle | State::Starting { .. } | State::Counting { .. } | State::Following { .. } => return None,
+        };
+        Some(self.gone(end, true))
+    }
+
+    /// When [`tick`](Self::tick) has something to do next.
+    pub fn deadline(&self) -> Option<Time> {
+        match &self.state {
+            State::Running { stop: Some(stop), .. } | State::Clearing { stop, .. } => stop.kill_at,
+            State::Idle
+            | State::Starting { .. }
+            | State::Running { stop: None, .. }
+            | State::Counting { .. }
+            | State::Following { .. } => None,
+        }
+    }
+
+    /// Its process id while it runs.
+    pub fn pid(&self) -> Option<Pid> {
+        match self.state {
+            State::Running { pid, .. } => Some(pid),
+            _ => None,
+        }
+    }
+
+    /// Whether it runs and was not told to stop.
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, State::Running { stop: None, .. } | State::Following { .. })
+    }
+
+    /// Whether nothing of it is left.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
+    fn gone(&mut self, end: End, unkillable: bool) -> Gone {
+        self.state = State::Idle;
+        Gone { status: end.status, lived: end.lived, unkillable }
+    }
+
+    fn stop_mut(&mut self) -> Option<&mut Stop> {
+        match &mut self.state {
+            State::Running { stop, .. } => Some(stop.get_or_insert(Stop { kill_at: None, killed: None })),
+            State::Clearing { stop, .. } => Some(stop),
+            State::Idle | State::Starting { .. } | State::Counting { .. } | State::Following { .. } => None,
+        }
+    }
+}
+
+fn scope_target(run: RunId, scope: SignalScope) -> Target {
+    match scope {
+        SignalScope::Process => Target::Process(run),
+        SignalScope::Group => Target::Group(run),
+    }
+}

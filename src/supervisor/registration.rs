@@ -1,0 +1,202 @@
+//! One service's entry in the catalog: what it shall say, what it says, and when it is told again. The wish is kept
+//! here and sent until the catalog has it, however long that takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Backoff, Service};
+
+use super::event::{Effect, Registration, ServiceStatus};
+use super::jitter::{self, Jitter};
+use super::notice::Notice;
+use super::status::ServiceReport;
+use super::time::Time;
+
+/// The entry is renewed three times within its TTL, so that two heartbeats may be lost.
+const HEARTBEATS_PER_TTL: u32 = 3;
+/// Tries after a failure: soon, then rarer; scattered, so that a thousand agents don't come back at once.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(10) };
+
+/// One service's entry.
+#[derive(Debug)]
+pub struct Entry {
+    service: Arc<Service>,
+    /// What the catalog shall say; `None`: nothing.
+    wish: Option<Wish>,
+    /// What it was last known to say.
+    said: Option<Wish>,
+    /// What is being sent.
+    sending: Option<Sending>,
+    /// It may hold an entry of ours: a publish that failed may yet have arrived.
+    perhaps_there: bool,
+    next: Option<Time>,
+    failures: u32,
+    error: Option<String>,
+}
+
+type Wish = (ServiceStatus, String);
+
+#[derive(Debug, Clone, PartialEq)]
+enum Sending {
+    Publish(Wish),
+    Withdraw,
+}
+
+impl Entry {
+    /// An entry the catalog hasn't been told of.
+    pub fn new(service: Arc<Service>) -> Entry {
+        Entry {
+            service,
+            wish: None,
+            said: None,
+            sending: None,
+            perhaps_there: false,
+            next: None,
+            failures: 0,
+            error: None,
+        }
+    }
+
+    /// As configured.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Another config for the same id: the catalog is told again.
+    pub fn reconfigure(&mut self, service: Arc<Service>, out: &mut Vec<Effect>) {
+        if *self.service != *service {
+            self.service = service;
+            self.said = None;
+            if self.wish.is_some() {
+                self.send(out);
+            }
+        }
+    }
+
+    /// What the catalog shall say from now on.
+    pub fn wish(&mut self, status: ServiceStatus, note: String, out: &mut Vec<Effect>) {
+        // Notes of health checks change often; only a change of status is worth a write.
+        if self.wish.as_ref().is_some_and(|(wished, _)| *wished == status) {
+            return;
+        }
+        self.wish = Some((status, note));
+        self.failures = 0;
+        self.send(out);
+    }
+
+    /// The entry shall go.
+    pub fn withdraw(&mut self, out: &mut Vec<Effect>) {
+        self.wish = None;
+        if self.perhaps_there {
+            self.failures = 0;
+            self.send(out);
+        }
+    }
+
+    /// Whether the catalog surely holds no entry of ours, and shall hold none.
+    pub fn is_out(&self) -> bool {
+        self.wish.is_none() && !self.perhaps_there
+    }
+
+    /// The catalog answered a publish.
+    pub fn published(&mut self, now: Time, result: Result<(), String>, jitter: &mut Jitter, out: &mut Vec<Effect>) {
+        let Some(Sending::Publish(sent)) = self.sending.take() else { return };
+        match result {
+            Ok(()) => {
+                if self.error.take().is_some() {
+                    out.push(Effect::Say(Notice::CatalogBack { what: self.what("registering") }));
+                }
+                if self.said.as_ref().is_none_or(|(said, _)| *said != sent.0) {
+                    let service = self.service.id.clone();
+                    out.push(Effect::Say(Notice::Published { service, status: sent.0 }));
+                }
+                self.said = Some(sent);
+                self.failures = 0;
+                // A tenth of scatter keeps agents that started together from beating together.
+                let beat = self.service.ttl / HEARTBEATS_PER_TTL;
+                self.next = Some(now + beat - jitter.scatter(beat / 10));
+            }
+            Err(error) => self.failed(now, "registering", error, jitter, out),
+        }
+        if self.wish != self.said && self.failures == 0 {
+            self.send(out);
+        }
+    }
+
+    /// The catalog answered a withdrawal.
+    pub fn withdrawn(&mut self, now: Time, result: Result<(), String>, jitter: &mut Jitter, out: &mut Vec<Effect>) {
+        if self.sending != Some(Sending::Withdraw) {
+            return;
+        }
+        self.sending = None;
+        match result {
+            Ok(()) => {
+                self.said = None;
+                self.perhaps_there = false;
+                self.error = None;
+                self.next = None;
+                out.push(Effect::Say(Notice::Withdrawn { service: self.service.id.clone() }));
+            }
+            Err(error) => self.failed(now, "removing", error, jitter, out),
+        }
+        if self.wish.is_some() {
+            self.send(out);
+        }
+    }
+
+    /// Sends a heartbeat or another try when its time has come.
+    pub fn tick(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if self.next.is_some_and(|at| at <= now) {
+            self.send(out);
+        }
+    }
+
+    /// When [`tick`](Self::tick) has something to do next.
+    pub fn deadline(&self) -> Option<Time> {
+        if self.sending.is_some() { None } else { self.next }
+    }
+
+    /// For `/status`.
+    pub fn report(&self) -> ServiceReport {
+        ServiceReport {
+            id: self.service.id.clone(),
+            name: self.service.name.clone(),
+            status: self.wish.as_ref().map_or(ServiceStatus::Critical, |(status, _)| *status),
+            published: self.said.is_some() && self.said == self.wish && self.error.is_none(),
+            error: self.error.clone(),
+        }
+    }
+
+    fn send(&mut self, out: &mut Vec<Effect>) {
+        if self.sending.is_some() {
+            return;
+        }
+        self.next = None;
+        let service = self.service.clone();
+        match self.wish.clone() {
+            Some((status, note)) => {
+                self.sending = Some(Sending::Publish((status, note.clone())));
+                self.perhaps_there = true;
+                out.push(Effect::Publish(Registration { service, status, note }));
+            }
+            None => {
+                self.sending = Some(Sending::Withdraw);
+                out.push(Effect::Withdraw { service });
+            }
+        }
+    }
+
+    fn failed(&mut self, now: Time, doing: &str, error: String, jitter: &mut Jitter, out: &mut Vec<Effect>) {
+        self.failures += 1;
+        self.next = Some(now + jitter.scatter(jitter::pause(RETRY, self.failures)));
+        if self.error.as_ref() != Some(&error) {
+            let what = self.what(doing);
+            out.push(Effect::Say(Notice::CatalogFailed { what, error: error.clone() }));
+        }
+        self.error = Some(error);
+    }
+
+    fn what(&self, doing: &str) -> String {
+        format!("{doing} {}", self.service.id)
+    }
+}

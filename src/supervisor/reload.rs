@@ -1,0 +1,158 @@
+//! A config read again: what didn't change is not touched, main is never restarted by it, and a bad one changes
+//! nothing.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+
+use super::Supervisor;
+use super::event::{Effect, ReplyId};
+use super::health::Check;
+use super::notice::Notice;
+use super::registration::Entry;
+use super::time::Time;
+use super::watch::Watch;
+
+impl Supervisor {
+    /// Reads the config again, for everybody who asks meanwhile at once.
+    pub(super) fn reload(&mut self, reply: Option<ReplyId>, out: &mut Vec<Effect>) {
+        if self.is_stopping() {
+            let refused =
+                reply.map(|reply| Effect::Reply { reply, result: Err("the container is stopping".to_owned()) });
+            return out.extend(refused);
+        }
+        match &mut self.reloading {
+            Some(waiting) => waiting.extend(reply),
+            None => {
+                self.reloading = Some(reply.into_iter().collect());
+                out.push(Effect::LoadConfig);
+            }
+        }
+    }
+
+    /// The config was read.
+    pub(super) fn loaded(&mut self, now: Time, result: Result<Box<Config>, String>, out: &mut Vec<Effect>) {
+        let Some(waiting) = self.reloading.take() else { return };
+        let answer = match result {
+            _ if self.is_stopping() => Err("the container is stopping".to_owned()),
+            Err(error) => {
+                out.push(Effect::Say(Notice::ReloadFailed { error: error.clone() }));
+                Err(error)
+            }
+            Ok(config) => {
+                let notice = self.apply(now, *config, out);
+                let said = notice.to_string();
+                out.push(Effect::Say(notice));
+                Ok(said)
+            }
+        };
+        out.extend(waiting.into_iter().map(|reply| Effect::Reply { reply, result: answer.clone() }));
+    }
+
+    fn apply(&mut self, now: Time, new: Config, out: &mut Vec<Effect>) -> Notice {
+        let old = std::mem::replace(&mut self.config, new);
+        let new = &self.config;
+        let (mut changed, mut later) = (Vec::new(), Vec::new());
+        let note = |differs: bool, name: &str, list: &mut Vec<String>| {
+            if differs {
+                list.push(name.to_owned());
+            }
+            differs
+        };
+        note(old.process != new.process, "[process]", &mut later);
+        note(old.wait_for != new.wait_for, "[[wait_for]]", &mut later);
+        note(old.catalog != new.catalog, "[catalog] (with the container)", &mut later);
+        note(old.stop != new.stop, "[stop]", &mut changed);
+        note(old.hooks != new.hooks, "[hooks]", &mut changed);
+        if note(old.log != new.log, "[log]", &mut changed) {
+            out.push(Effect::Logging(new.log));
+        }
+        let telemetry = note(old.telemetry != new.telemetry, "[telemetry]", &mut changed);
+        if note(old.control != new.control, "[control]", &mut changed) || telemetry {
+            out.push(Effect::Doors { telemetry: new.telemetry.clone(), control: new.control.clone() });
+        }
+        let services = note(old.services != new.services, "[[service]]", &mut changed);
+        let health = note(old.health != new.health, "[[health]]", &mut changed);
+        let watches = note(old.watches != new.watches, "[[watch]]", &mut changed);
+        if services {
+            self.apply_services(out);
+        }
+        if health {
+            self.apply_health(now, out);
+        }
+        if watches {
+            self.apply_watches(out);
+        }
+        if services || health {
+            self.tell_catalog(out);
+        }
+        Notice::Reloaded { changed, later }
+    }
+
+    fn apply_services(&mut self, out: &mut Vec<Effect>) {
+        let mut old = std::mem::take(&mut self.entries);
+        for service in &self.config.services {
+            let service = Arc::new(service.clone());
+            let entry = match old.iter().position(|entry| entry.service().id == service.id) {
+                Some(index) => {
+                    let mut entry = old.swap_remove(index);
+                    entry.reconfigure(service, out);
+                    entry
+                }
+                None => Entry::new(service),
+            };
+            self.entries.push(entry);
+        }
+        for mut entry in old {
+            entry.withdraw(out);
+            if !entry.is_out() {
+                self.leaving.push(entry);
+            }
+        }
+        out.push(Effect::Services(self.entries.iter().map(|entry| entry.service().clone()).collect()));
+    }
+
+    fn apply_health(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let mut old = std::mem::take(&mut self.checks);
+        for config in &self.config.health {
+            let config = Arc::new(config.clone());
+            let check = match old.iter().position(|check| check.config().name == config.name) {
+                Some(index) => {
+                    let mut check = old.swap_remove(index);
+                    check.reconfigure(now, config);
+                    check
+                }
+                None => {
+                    let mut check = Check::new(config);
+                    if self.main.is_up() {
+                        check.main_started(now);
+                    }
+                    check
+                }
+            };
+            self.checks.push(check);
+        }
+        for mut check in old {
+            if let Some(run) = check.main_gone() {
+                self.commands.cancel(now, run, out);
+            }
+        }
+    }
+
+    fn apply_watches(&mut self, out: &mut Vec<Effect>) {
+        let mut old = std::mem::take(&mut self.watches);
+        for config in &self.config.watches {
+            let kept = old.iter().position(|watch| **watch.config() == *config).map(|index| old.swap_remove(index));
+            let watch = kept.unwrap_or_else(|| {
+                if let Some(index) = old.iter().position(|watch| watch.config().name == config.name) {
+                    out.push(old.swap_remove(index).unfollow());
+                }
+                let watch = Watch::new(Arc::new(config.clone()));
+                out.push(watch.follow());
+                watch
+            });
+            self.watches.push(watch);
+        }
+        out.extend(old.iter().map(Watch::unfollow));
+    }
+}

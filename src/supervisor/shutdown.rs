@@ -1,0 +1,320 @@
+//! The stop sequence: out of the rotation, drain, `pre_stop`, main and all it left, deregister, `post_stop`, exit; each
+//! step takes from what `[stop] within` leaves, and nothing can hold the container past it.
+
+use std::time::Duration;
+
+use crate::config::{Hook, Signal};
+
+use super::Supervisor;
+use super::command::Order;
+use super::event::{Effect, ExitStatus, Job, RunId};
+use super::lifecycle::Life;
+use super::notice::Notice;
+use super::registration::Entry;
+use super::time::{Time, earliest};
+
+/// A catalog that doesn't answer costs a stop no more than this.
+const CATALOG_WITHIN: Duration = Duration::from_secs(1);
+/// The part of `[stop] within` kept for what comes after main: its strays' SIGKILL, deregistering, `post_stop`...
+const KEPT_SHARE: u32 = 10;
+/// ...but no more than this.
+const KEPT_AT_MOST: Duration = Duration::from_secs(1);
+
+/// The stop sequence under way.
+#[derive(Debug)]
+pub struct Stopping {
+    step: Step,
+    reason: String,
+    /// The exit is ordered then, whatever is still under way; `None` (a plain init) is never.
+    deadline: Option<Time>,
+    /// Main is killed then.
+    kill_at: Option<Time>,
+    /// What main is told by.
+    signal: Signal,
+    /// The exit code when main never ran, or must not be believed.
+    code: Option<u8>,
+    /// A zero of main's isn't believed: the container ends because it failed.
+    failed: bool,
+    /// How many stop signals came.
+    pressed: u32,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// Out of the rotation; nothing else yet.
+    Draining {
+        until: Time,
+    },
+    PreStop {
+        run: RunId,
+    },
+    /// Main was told, or was gone before; its `pre_start` may have to end, too.
+    Main {
+        pre_start: Option<RunId>,
+    },
+    Withdrawing {
+        until: Time,
+    },
+    PostStop {
+        run: RunId,
+    },
+    Done,
+}
+
+impl Stopping {
+    /// When what is left of main is killed.
+    pub fn kill_at(&self) -> Option<Time> {
+        self.kill_at
+    }
+
+    /// When something must happen next.
+    pub fn deadline(&self) -> Option<Time> {
+        let step = match self.step {
+            Step::Draining { until } | Step::Withdrawing { until } => Some(until),
+            Step::PreStop { .. } | Step::Main { .. } | Step::PostStop { .. } => None,
+            Step::Done => return None,
+        };
+        earliest(step, self.deadline)
+    }
+
+    /// For people.
+    pub fn doing(&self) -> String {
+        let step = match self.step {
+            Step::Draining { .. } => "draining",
+            Step::PreStop { .. } => "running pre_stop",
+            Step::Main { .. } => "waiting for main to end",
+            Step::Withdrawing { .. } => "leaving the catalog",
+            Step::PostStop { .. } => "running post_stop",
+            Step::Done => "ending",
+        };
+        format!("{step} ({})", self.reason)
+    }
+}
+
+impl Supervisor {
+    /// Whether the container is on its way out.
+    pub(super) fn is_stopping(&self) -> bool {
+        matches!(self.life, Life::Stopping(_) | Life::Ended)
+    }
+
+    /// Stops, or, when it does already and a signal says so again, presses. `code` is the container's exit code when
+    /// main has none to give.
+    pub(super) fn stop(
+        &mut self,
+        now: Time,
+        reason: String,
+        signal: Option<Signal>,
+        code: Option<u8>,
+        out: &mut Vec<Effect>,
+    ) {
+        match self.life {
+            Life::Stopping(_) if signal.is_some() => self.press(now, out),
+            Life::Stopping(_) | Life::Ended => {}
+            _ => self.begin_stop(now, reason, signal, code, false, out),
+        }
+    }
+
+    /// Stops because something failed: the exit code says so even if main's doesn't.
+    pub(super) fn stop_as_failed(&mut self, now: Time, reason: String, out: &mut Vec<Effect>) {
+        if !self.is_stopping() {
+            self.begin_stop(now, reason, None, None, true, out);
+        }
+    }
+
+    fn begin_stop(
+        &mut self,
+        now: Time,
+        reason: String,
+        signal: Option<Signal>,
+        code: Option<u8>,
+        failed: bool,
+        out: &mut Vec<Effect>,
+    ) {
+        let within = self.config.stop.within;
+        let kept = |within: Duration| (within / KEPT_SHARE).min(KEPT_AT_MOST);
+        let by_within = within.map(|within| now + (within - kept(within)));
+        let told_by = self.process.stop_signal.or(signal).unwrap_or(Signal::TERM);
+        let pre_start = match self.life {
+            Life::PreStart { run, .. } => run,
+            _ => None,
+        };
+        // Never having run, main has no code: the signal's stands for it, as a shell would have it.
+        let code = code.or_else(|| {
+            let code = signal.map_or(0, |signal| ExitStatus::Killed(signal).code());
+            self.main_status.last_exit.is_none().then_some(code).filter(|_| self.main.is_gone())
+        });
+        if !self.config.is_plain() {
+            out.push(Effect::Say(Notice::Stopping { reason: reason.clone(), within }));
+        }
+        out.extend(self.watches.iter().map(|watch| watch.unfollow()));
+        for (index, _) in self.waits.iter().enumerate() {
+            out.push(Effect::Unfollow { follow: super::event::Follow::WaitFor(index) });
+        }
+        self.checks_rest(now, out);
+        if let Some(run) = pre_start {
+            self.commands.cancel(now, run, out);
+        }
+        let up = self.main.is_up();
+        let drain = if up { self.config.stop.drain } else { Duration::ZERO };
+        self.life = Life::Stopping(Stopping {
+            step: Step::Draining { until: now + drain },
+            reason,
+            deadline: within.map(|within| now + within),
+            kill_at: by_within,
+            signal: told_by,
+            code,
+            failed,
+            pressed: 1,
+        });
+        self.tell_catalog(out);
+        if !up {
+            self.tell_main(now, pre_start, out);
+        }
+    }
+
+    /// The second stop signal skips the hook that runs and tells main at once; the third kills.
+    fn press(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        stopping.pressed += 1;
+        let second = stopping.pressed == 2;
+        match stopping.step {
+            Step::Draining { .. } => self.tell_main(now, None, out),
+            Step::PreStop { run } => {
+                self.commands.cancel(now, run, out);
+                self.tell_main(now, None, out);
+            }
+            Step::Main { pre_start } => self.tell_main(now, pre_start, out),
+            Step::PostStop { run } if second => self.commands.cancel(now, run, out),
+            Step::Withdrawing { .. } | Step::PostStop { .. } | Step::Done => {}
+        }
+        if !second {
+            self.main.kill(now, out);
+            self.commands.kill_all(out);
+            if let Life::Stopping(Stopping { step, .. }) = &mut self.life
+                && let Step::PostStop { .. } | Step::Withdrawing { .. } = step
+            {
+                *step = Step::Done;
+            }
+        }
+    }
+
+    /// `pre_stop` or `post_stop` ended.
+    pub(super) fn stop_hook_ended(&mut self, now: Time, run: RunId, out: &mut Vec<Effect>) {
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        match stopping.step {
+            Step::PreStop { run: own } if own == run => self.tell_main(now, None, out),
+            Step::PostStop { run: own } if own == run => stopping.step = Step::Done,
+            _ => {}
+        }
+    }
+
+    /// Takes every step of the stop sequence that nothing holds back any more.
+    pub(super) fn stop_on(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if let Life::Stopping(Stopping { step: Step::Draining { until }, .. }) = self.life {
+            match self.main.is_gone() {
+                true => self.tell_main(now, None, out),
+                false if until <= now => self.pre_stop(now, out),
+                false => {}
+            }
+        }
+        if let Life::Stopping(Stopping { step: Step::Main { pre_start }, .. }) = self.life
+            && self.main.is_gone()
+            && pre_start.is_none_or(|run| !self.commands.runs(run))
+        {
+            self.leave_catalog(now, out);
+        }
+        if let Life::Stopping(Stopping { step: Step::Withdrawing { until }, .. }) = self.life
+            && (until <= now || self.entries.iter().chain(&self.leaving).all(Entry::is_out))
+        {
+            self.post_stop(now, out);
+        }
+        if let Life::Stopping(stopping) = &self.life
+            && (matches!(stopping.step, Step::Done) || stopping.deadline.is_some_and(|at| at <= now))
+        {
+            self.exit(now, out);
+        }
+    }
+
+    fn pre_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(hook) = self.config.hooks.pre_stop.clone() else { return self.tell_main(now, None, out) };
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        // A hook that hangs leaves main a third of the time, so that it still gets its chance to obey.
+        let left = stopping.kill_at.map_or(hook.timeout, |at| now.until(at) * 2 / 3);
+        self.last_run += 1;
+        let run = RunId(self.last_run);
+        stopping.step = Step::PreStop { run };
+        let hook = Hook { timeout: hook.timeout.min(left), ..hook };
+        let env = self.env(&Job::PreStop);
+        self.commands.start(now, run, Order { job: Job::PreStop, hook, env, stdin: None }, out);
+    }
+
+    fn tell_main(&mut self, now: Time, pre_start: Option<RunId>, out: &mut Vec<Effect>) {
+        let patience = self.process.stop_timeout.map(|timeout| now + timeout);
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        stopping.step = Step::Main { pre_start };
+        stopping.kill_at = earliest(stopping.kill_at, patience);
+        self.main.stop(stopping.signal, self.process.signal_scope, stopping.kill_at, out);
+    }
+
+    fn leave_catalog(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        stopping.step = Step::Withdrawing { until: now + CATALOG_WITHIN };
+        for entry in &mut self.entries {
+            entry.withdraw(out);
+        }
+    }
+
+    fn post_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        let Some(hook) = self.config.hooks.post_stop.clone() else {
+            stopping.step = Step::Done;
+            return;
+        };
+        let left = stopping.deadline.map_or(hook.timeout, |at| now.until(at));
+        self.last_run += 1;
+        let run = RunId(self.last_run);
+        stopping.step = Step::PostStop { run };
+        let hook = Hook { timeout: hook.timeout.min(left), ..hook };
+        let env = self.env(&Job::PostStop);
+        self.commands.start(now, run, Order { job: Job::PostStop, hook, env, stdin: None }, out);
+    }
+
+    fn exit(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Life::Stopping(stopping) = std::mem::replace(&mut self.life, Life::Ended) else { return };
+        let outlived = !self.main.is_gone();
+        if outlived {
+            self.main.kill(now, out);
+        }
+        self.commands.kill_all(out);
+        let status = self.main_status.last_exit.filter(|_| stopping.code.is_none() && !outlived);
+        let code = match (stopping.code, status) {
+            (Some(code), _) => code,
+            (None, Some(status)) if stopping.failed => self.failure_code(status),
+            (None, Some(status)) => self.exit_code(status),
+            // Main outlived every deadline, and the kernel's SIGKILL is the last thing that happens to it.
+            (None, None) => self.exit_code(ExitStatus::Killed(Signal::KILL)),
+        };
+        let reason = match status {
+            Some(status) if !stopping.reason.starts_with("main ") => format!("{}; main {status}", stopping.reason),
+            _ => stopping.reason,
+        };
+        if !self.config.is_plain() {
+            out.push(Effect::Say(Notice::Ended { code, reason: reason.clone() }));
+        }
+        out.push(Effect::Exit { code, reason });
+    }
+
+    /// The container's code for main's end, as `exit_codes` has it.
+    fn exit_code(&self, status: ExitStatus) -> u8 {
+        let code = status.code();
+        self.process.exit_codes.get(&code).copied().unwrap_or(code)
+    }
+
+    /// The same, but never 0: a main that obeys its stop signal with 0 doesn't make an ill container a healthy one.
+    pub(super) fn failure_code(&self, status: ExitStatus) -> u8 {
+        match self.exit_code(status) {
+            0 => 1,
+            code => code,
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! One dependency: what it was when last acted on, what it is now, and the steps of acting on the difference: render
+//! the template, check it, put it in place, run `on_change`, signal main. Changes that come meanwhile gather; nothing
+//! is queued.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Backoff, Exec, Hook, Query, Watch as Config};
+
+use super::change::Change;
+use super::command::{Commands, Order, Outcome};
+use super::event::{Effect, Follow, Job, Observation, Rendering, RunId};
+use super::jitter::{self, Jitter};
+use super::main_process::Main;
+use super::notice::Notice;
+use super::status::WatchStatus;
+use super::time::Time;
+
+/// Tries after a template failed: what it lacked (a name its check looks up, say) may come by itself.
+const RETRY: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(30) };
+
+/// One dependency.
+#[derive(Debug)]
+pub struct Watch {
+    config: Arc<Config>,
+    seen: Option<Observation>,
+    /// What main, the hook and the file know of.
+    acted: Observation,
+    stage: Stage,
+    /// Not acted again before this: the end of a run's quiet spell, or another try.
+    hold_until: Option<Time>,
+    /// A template has been rendered once, or given up on, so that main may start.
+    prepared: bool,
+    failures: u32,
+    changes: u64,
+    error: Option<String>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Quiet,
+    Rendering { on: Observation },
+    Checking { on: Observation, run: RunId },
+    Installing { on: Observation },
+    Hook { on: Observation, run: RunId },
+}
+
+/// What a watch may use of the rest of the core while it acts.
+pub struct Hands<'a> {
+    /// When it is.
+    pub now: Time,
+    /// To run commands.
+    pub commands: &'a mut Commands,
+    /// The next run's id.
+    pub next_run: &'a mut dyn FnMut() -> RunId,
+    /// Who gets the signal; hooks wait until it is up.
+    pub main: &'a Main,
+    /// How main is signalled.
+    pub scope: crate::config::SignalScope,
+    /// Variables every hook gets.
+    pub env: Vec<(String, String)>,
+    /// Scatter.
+    pub jitter: &'a mut Jitter,
+    /// Orders go here.
+    pub out: &'a mut Vec<Effect>,
+}
+
+impl Watch {
+    /// A watch that has seen nothing.
+    pub fn new(config: Arc<Config>) -> Watch {
+        let acted = nothing(&config.query);
+        let prepared = config.template.is_none();
+        Watch {
+            config,
+            seen: None,
+            acted,
+            stage: Stage::Quiet,
+            hold_until: None,
+            prepared,
+            failures: 0,
+            changes: 0,
+            error: None,
+        }
+    }
+
+    /// As configured.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The order to look.
+    pub fn follow(&self) -> Effect {
+        Effect::Follow { follow: Follow::Watch(self.config.name.clone()), query: self.config.query.clone() }
+    }
+
+    /// The order to look no more.
+    pub fn unfollow(&self) -> Effect {
+        Effect::Unfollow { follow: Follow::Watch(self.config.name.clone()) }
+    }
+
+    /// Whether main need not wait for this watch's file.
+    pub fn is_prepared(&self) -> bool {
+        self.prepared
+    }
+
+    /// Whether only a first answer keeps main waiting.
+    pub fn awaits_answer(&self) -> bool {
+        !self.prepared && matches!(self.stage, Stage::Quiet) && self.seen.is_none()
+    }
+
+    /// Main shall not wait longer for a first answer: the file is made with what is known, be it nothing.
+    pub fn prepare_without_answer(&mut self, hands: &mut Hands<'_>) {
+        if self.awaits_answer() {
+            let on = self.acted.clone();
+            self.render(on, hands);
+        }
+    }
+
+    /// The follower saw something.
+    pub fn observed(&mut self, seen: Result<Observation, String>, hands: &mut Hands<'_>) {
+        match seen {
+            Ok(seen) => {
+                if self.error.take().is_some() {
+                    hands.out.push(Effect::Say(Notice::CatalogBack { what: self.what() }));
+                }
+                self.seen = Some(seen);
+                self.failures = 0;
+                self.act(hands);
+            }
+            // What was seen last stays: an engine that doesn't answer says nothing about the dependency.
+            Err(error) => {
+                if self.error.as_ref() != Some(&error) {
+                    hands.out.push(Effect::Say(Notice::CatalogFailed { what: self.what(), error: error.clone() }));
+                }
+                self.error = Some(error);
+            }
+        }
+    }
+
+    /// Acts when there is something new, nothing is under way and the quiet spell is over.
+    pub fn act(&mut self, hands: &mut Hands<'_>) {
+        let Some(seen) = self.seen.clone() else { return };
+        let held = self.hold_until.is_some_and(|at| at > hands.now);
+        if held || !matches!(self.stage, Stage::Quiet) {
+            return;
+        }
+        self.hold_until = None;
+        if self.config.template.is_some() {
+            if seen != self.acted || !self.prepared || self.failures > 0 {
+                self.render(seen, hands);
+            }
+        } else if seen != self.acted && hands.main.is_up() {
+            self.hook(seen, hands);
+        }
+    }
+
+    /// The template was rendered.
+    pub fn rendered(&mut self, outcome: Rendering, hands: &mut Hands<'_>) {
+        let Stage::Rendering { on } = std::mem::replace(&mut self.stage, Stage::Quiet) else { return };
+        match outcome {
+            Rendering::Unchanged => self.done(on, hands),
+            Rendering::Failed(error) => self.failed(error, hands),
+            Rendering::Staged(path) => {
+                let Some(template) = &self.config.template else { return };
+                let Some(check) = &template.check else { return self.install(on, hands) };
+                let exec = with_path(check, &path);
+                let hook = Hook { exec, timeout: template.check_timeout, user: None };
+                let job = Job::TemplateCheck { watch: self.config.name.clone() };
+                let run = self.command(job, hook, None, hands);
+                self.stage = Stage::Checking { on, run };
+            }
+        }
+    }
+
+    /// The check of a rendered file ended.
+    pub fn checked(&mut self, run: RunId, outcome: &Outcome, hands: &mut Hands<'_>) {
+        let on = match std::mem::replace(&mut self.stage, Stage::Quiet) {
+            Stage::Checking { on, run: own } if own == run => on,
+            other => return self.stage = other,
+        };
+        match outcome.result() {
+            Ok(()) => self.install(on, hands),
+            Err(error) => {
+                hands.out.push(Effect::Discard { watch: self.config.name.clone() });
+                self.failed(format!("its check {error}"), hands);
+            }
+        }
+    }
+
+    /// The file is in place, or couldn't be put there.
+    pub fn installed(&mut self, result: Result<(), String>, hands: &mut Hands<'_>) {
+        let Stage::Installing { on } = std::mem::replace(&mut self.stage, Stage::Quiet) else { return };
+        match result {
+            Err(error) => self.failed(error, hands),
+            Ok(()) => {
+                if let Some(template) = &self.config.template {
+                    let destination = template.destination.display().to_string();
+                    let watch = self.config.name.clone();
+                    hands.out.push(Effect::Say(Notice::TemplateWritten { watch, destination }));
+                }
+                // Main reads a file that was there before it at its start, and needs no telling.
+                if self.prepared && hands.main.is_up() { self.hook(on, hands) } else { self.done(on, hands) }
+            }
+        }
+    }
+
+    /// `on_change` ended.
+    pub fn hook_ended(&mut self, run: RunId, hands: &mut Hands<'_>) {
+        match std::mem::replace(&mut self.stage, Stage::Quiet) {
+            Stage::Hook { on, run: own } if own == run => self.signal(on, hands),
+            other => self.stage = other,
+        }
+    }
+
+    /// Goes on when a quiet spell ends.
+    pub fn tick(&mut self, hands: &mut Hands<'_>) {
+        if self.hold_until.is_some_and(|at| at <= hands.now) {
+            self.hold_until = None;
+            self.act(hands);
+        }
+    }
+
+    /// When [`tick`](Self::tick) has something to do next.
+    pub fn deadline(&self) -> Option<Time> {
+        self.hold_until
+    }
+
+    /// For `/status`.
+    pub fn status(&self) -> WatchStatus {
+        WatchStatus {
+            name: self.config.name.clone(),
+            seen: self.seen.as_ref().map(Observation::len),
+            changes: self.changes,
+            error: self.error.clone(),
+        }
+    }
+
+    fn render(&mut self, on: Observation, hands: &mut Hands<'_>) {
+        let Some(template) = self.config.template.clone() else { return };
+        let watch = self.config.name.clone();
+        hands.out.push(Effect::Render { watch, template, seen: on.clone() });
+        self.stage = Stage::Rendering { on };
+    }
+
+    fn install(&mut self, on: Observation, hands: &mut Hands<'_>) {
+        hands.out.push(Effect::Install { watch: self.config.name.clone() });
+        self.stage = Stage::Installing { on };
+    }
+
+    fn hook(&mut self, on: Observation, hands: &mut Hands<'_>) {
+        let change = Change::between(&self.acted, &on);
+        let watch = self.config.name.clone();
+        self.changes += 1;
+        hands.out.push(Effect::Say(Notice::DependencyChanged {
+            watch: watch.clone(),
+            added: change.added.len(),
+            removed: change.removed.len(),
+            changed: change.changed.len(),
+        }));
+        let Some(hook) = self.config.on_change.clone() else { return self.signal(on, hands) };
+        let stdin = change.to_json(&watch, &on);
+        let run = self.command(Job::OnChange { watch }, hook, Some(stdin), hands);
+        self.stage = Stage::Hook { on, run };
+    }
+
+    fn command(&self, job: Job, hook: Hook, stdin: Option<String>, hands: &mut Hands<'_>) -> RunId {
+        let run = (hands.next_run)();
+        let mut env = hands.env.clone();
+        env.push(("PILOTFISH_EVENT".to_owned(), job.event().to_owned()));
+        env.push(("PILOTFISH_WATCH".to_owned(), self.config.name.clone()));
+        hands.commands.start(hands.now, run, Order { job, hook, env, stdin }, hands.out);
+        run
+    }
+
+    fn signal(&mut self, on: Observation, hands: &mut Hands<'_>) {
+        if let Some(signal) = self.config.signal {
+            hands.main.signal(signal, hands.scope, hands.out);
+        }
+        self.done(on, hands);
+    }
+
+    fn done(&mut self, on: Observation, hands: &mut Hands<'_>) {
+        self.acted = on;
+        self.prepared = true;
+        self.failures = 0;
+        self.hold_until = Some(hands.now + self.config.settle);
+    }
+
+    fn failed(&mut self, error: String, hands: &mut Hands<'_>) {
+        hands.out.push(Effect::Say(Notice::TemplateFailed { watch: self.config.name.clone(), error }));
+        // Main starts with the file there is: a fault in a template must not keep a database down.
+        self.prepared = true;
+        self.failures += 1;
+        self.hold_until = Some(hands.now + hands.jitter.scatter(jitter::pause(RETRY, self.failures)));
+    }
+
+    fn what(&self) -> String {
+        format!("watching {}", self.config.name)
+    }
+}
+
+fn nothing(query: &Query) -> Observation {
+    match query {
+        Query::Service { .. } => Observation::Instances(Vec::new()),
+        Query::Key { .. } => Observation::Key(None),
+        Query::KeyPrefix { .. } => Observation::Keys(Vec::new()),
+    }
+}
+
+fn with_path(check: &Exec, path: &Path) -> Exec {
+    let path: PathBuf = path.to_owned();
+    let filled = |arg: &std::ffi::OsString| match arg.to_str() {
+        Some(text) if text.contains("{}") => text.replace("{}", &path.to_string_lossy()).into(),
+        _ => arg.clone(),
+    };
+    check.iter().map(filled).collect()
+}
