@@ -1,1 +1,437 @@
 //! Linux: spawns, reaps, signals; owns every child. It decides nothing.
+//!
+//! - [`signals`]: what the agent was given, and all signals that come to it.
+//! - `reaper`: the only waitpid. `strays`: what main left behind.
+//! - `command`, `launch`: from a config to a running program. `environment`, `users`, `limits`: what it gets.
+//! - `output`: what hooks print and read. `tty`: the terminal.
+
+mod command;
+mod environment;
+mod launch;
+pub mod limits;
+mod output;
+mod reaper;
+pub mod signals;
+mod strays;
+mod tty;
+pub mod users;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::config::{self, Exec, Limits, Signal};
+use crate::supervisor::Event;
+use crate::supervisor::event::{ExitStatus, Job, Pid, RunId, SpawnError, Target};
+
+use command::{About, Command};
+use environment::Environment;
+use launch::{Launch, Progress, Report};
+use reaper::Change;
+use signals::Inherited;
+use tty::Terminal;
+
+/// What sd_listen_fds(3) and sd_notify(3) read: meant for main, never for hooks.
+const FOR_MAIN_ALONE: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET"];
+
+/// Owns every child of the agent. It has no policy: it does what it is told and tells what has become of it.
+pub struct Processes {
+    inherited: Inherited,
+    agent: Pid,
+    children: BTreeMap<Pid, Child>,
+    /// Runs that have ended while others of their process group live on.
+    ended_groups: BTreeMap<RunId, Pid>,
+    /// What was there before main: no strays of it.
+    before: BTreeSet<strays::Identity>,
+    counting: Option<Count>,
+    main: Option<RunId>,
+    /// Main was told to stop (TSTP, STOP), so nobody resumes it unasked.
+    main_may_rest: bool,
+    terminal: Terminal,
+    warnings: Vec<String>,
+}
+
+/// A child this agent started and hasn't reaped.
+struct Child {
+    /// `None` when its start failed, which has been told.
+    run: Option<RunId>,
+    /// While its exec takes long: what it will say if that fails, and what to say then.
+    executing: Option<(Report, Exec)>,
+    _alive: Option<output::Alive>,
+}
+
+/// How many strays are left. Finding them reads all of /proc, so between two readings those reaped are subtracted.
+struct Count {
+    left: usize,
+    read_again_at: usize,
+}
+
+impl Processes {
+    /// Takes charge of this process's children, and of its orphaned descendants: when it isn't PID 1 it becomes a
+    /// subreaper (prctl(2) PR_SET_CHILD_SUBREAPER).
+    ///
+    /// # Errors
+    /// Becoming a subreaper failed.
+    pub fn new(inherited: Inherited) -> io::Result<Processes> {
+        let agent = std::process::id() as Pid;
+        if agent != 1 {
+            nix::sys::prctl::set_child_subreaper(true)?;
+        }
+        Ok(Processes {
+            inherited,
+            agent,
+            children: BTreeMap::new(),
+            ended_groups: BTreeMap::new(),
+            before: BTreeSet::new(),
+            counting: None,
+            main: None,
+            main_may_rest: false,
+            terminal: Terminal::new(),
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Starts main with what the agent was given (standard descriptors, every other inherited one, signal mask) and
+    /// the terminal's foreground where the agent has it. Answers `Spawned` or `SpawnFailed`.
+    ///
+    /// `env` is set last, over the configured variables. A file of `env_from_files` that can't be read fails the start
+    /// with code 126.
+    pub fn spawn_main(&mut self, run: RunId, process: &config::Process, env: &[(String, String)]) -> Event {
+        self.remember_what_is_there();
+        match self.main_launch(process, env) {
+            Err(error) => Event::SpawnFailed { run, error },
+            Ok(launch) => {
+                let lends = launch.foreground;
+                let directory = process.directory.as_deref();
+                let event = self.start(run, &process.exec, process.user.as_deref(), directory, launch, None);
+                if let Event::Spawned { pid, .. } = event {
+                    self.main = Some(run);
+                    self.main_may_rest = false;
+                    if lends {
+                        self.terminal.lent(pid);
+                    }
+                }
+                event
+            }
+        }
+    }
+
+    fn main_launch(&self, process: &config::Process, env: &[(String, String)]) -> Result<Launch, SpawnError> {
+        let exec = &process.exec;
+        let bad_variable = |error| command::bad_variable(exec, &error);
+        let mut environment = Environment::own();
+        for (name, value) in &process.env {
+            environment.set(name, value.as_bytes()).map_err(bad_variable)?;
+        }
+        for (name, file) in &process.env_from_files {
+            environment.set(name, &command::read_value(exec, name, file)?).map_err(bad_variable)?;
+        }
+        for (name, value) in env {
+            environment.set(name, value.as_bytes()).map_err(bad_variable)?;
+        }
+        let configured = |name: &str| process.env.contains_key(name) || process.env_from_files.contains_key(name);
+        let user = process.user.as_deref();
+        let command = command::prepare(exec, user, &process.limits, environment, configured)?;
+        let ours = self.agent.to_string();
+        let listen_pid = command
+            .environment
+            .get("LISTEN_PID")
+            .filter(|pid| *pid == ours.as_str())
+            .and_then(|_| command.environment.position("LISTEN_PID"));
+        Ok(Launch {
+            listen_pid,
+            directory: process.directory.as_deref().and_then(c_path),
+            foreground: self.terminal.may_lend(),
+            ..self.launch(command)
+        })
+    }
+
+    /// Starts a hook or check: in a process group of its own, with `stdin` or nothing to read, its output captured
+    /// line by line into the log, and no inherited descriptor. Answers `Spawned` or `SpawnFailed`. Call it inside the
+    /// runtime.
+    #[allow(clippy::too_many_arguments, reason = "the fields of one effect")]
+    pub fn spawn(
+        &mut self,
+        run: RunId,
+        job: &Job,
+        exec: &Exec,
+        user: Option<&str>,
+        limits: &Limits,
+        env: &[(String, String)],
+        stdin: Option<String>,
+    ) -> Event {
+        match self.hook_launch(job, exec, user, limits, env, stdin) {
+            Err(error) => Event::SpawnFailed { run, error },
+            Ok((launch, alive)) => self.start(run, exec, user, None, launch, Some(alive)),
+        }
+    }
+
+    fn hook_launch(
+        &self,
+        job: &Job,
+        exec: &Exec,
+        user: Option<&str>,
+        limits: &Limits,
+        env: &[(String, String)],
+        stdin: Option<String>,
+    ) -> Result<(Launch, output::Alive), SpawnError> {
+        let mut environment = Environment::own();
+        FOR_MAIN_ALONE.iter().for_each(|name| environment.remove(name));
+        for (name, value) in env {
+            environment.set(name, value.as_bytes()).map_err(|error| command::bad_variable(exec, &error))?;
+        }
+        let command = command::prepare(exec, user, limits, environment, |_| false)?;
+        let (stdio, alive) = hook_stdio(&name(job), stdin).map_err(|error| command::no_process(exec, &error))?;
+        let launch = Launch { stdio: Some(stdio), withhold: Some(launch::withhold()), ..self.launch(command) };
+        Ok((launch, alive))
+    }
+
+    fn launch(&self, command: Command) -> Launch {
+        Launch {
+            argv: command.argv,
+            candidates: command.candidates,
+            envp: command.environment.entries().to_vec(),
+            listen_pid: None,
+            directory: None,
+            umask: command.umask,
+            limits: command.limits,
+            identity: command.identity,
+            stdio: None,
+            withhold: None,
+            foreground: false,
+            // PID 1's children die with it anyway; a subreaper's must not outlive it.
+            dies_with_us: self.agent != 1,
+            inherited: self.inherited,
+        }
+    }
+
+    fn start(
+        &mut self,
+        run: RunId,
+        exec: &Exec,
+        user: Option<&str>,
+        directory: Option<&Path>,
+        launch: Launch,
+        alive: Option<output::Alive>,
+    ) -> Event {
+        let candidates = launch.candidates.clone();
+        let limits: Vec<&str> = launch.limits.iter().map(|(name, ..)| *name).collect();
+        let started = match launch::launch(launch) {
+            Ok(started) => started,
+            Err(error) => return Event::SpawnFailed { run, error: command::no_process(exec, &error) },
+        };
+        let pid = started.pid;
+        let mut child = Child { run: Some(run), executing: None, _alive: alive };
+        let event = match started.progress {
+            Progress::Running => Event::Spawned { run, pid },
+            Progress::Failed(failure) => {
+                child = Child { run: None, executing: None, _alive: None };
+                let directory = directory.unwrap_or(Path::new("."));
+                let about = About { candidates: &candidates, limits: &limits, directory, user };
+                Event::SpawnFailed { run, error: command::failed(exec, failure, &about) }
+            }
+            Progress::Executing(report) => {
+                let program = exec.first().map(|program| program.display().to_string()).unwrap_or_default();
+                self.warnings.push(format!("`{program}` takes more than a second to be executed (slow storage?)"));
+                child.executing = Some((report, exec.clone()));
+                Event::Spawned { run, pid }
+            }
+        };
+        if child.run.is_some() {
+            self.check_reach(pid, exec);
+        }
+        self.children.insert(pid, child);
+        event
+    }
+
+    /// Root without CAP_KILL may not signal another user's process: better said now than found out at the stop.
+    fn check_reach(&mut self, pid: Pid, exec: &Exec) {
+        if nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(nix::errno::Errno::EPERM) {
+            let program = exec.first().map(|program| program.display().to_string()).unwrap_or_default();
+            self.warnings.push(format!(
+                "`{program}` (process {pid}) can't be signalled: it runs as another user and the agent lacks CAP_KILL, so it can't be stopped but by the container's end"
+            ));
+        }
+    }
+
+    /// Sends a signal. Somebody who is gone already is no error.
+    ///
+    /// # Errors
+    /// The kernel's refusal (EPERM); for strays without /proc, that they can't be found.
+    pub fn kill(&mut self, target: Target, signal: Signal) -> io::Result<()> {
+        match target {
+            Target::Process(run) => {
+                self.note_rest(run, signal);
+                self.pid(run).map_or(Ok(()), |pid| strays::send(pid, signal))
+            }
+            Target::Group(run) => {
+                self.note_rest(run, signal);
+                let group = self.pid(run).or_else(|| self.ended_groups.get(&run).copied());
+                group.map_or(Ok(()), |group| strays::send(-group, signal))
+            }
+            Target::Strays => strays::signal(&self.known(&self.runs()), signal),
+        }
+    }
+
+    /// A main that was told to stop isn't resumed by us until it is told to go on.
+    fn note_rest(&mut self, run: RunId, signal: Signal) {
+        if self.main == Some(run) {
+            match signal {
+                Signal::TSTP | Signal::STOP => self.main_may_rest = true,
+                Signal::CONT => self.main_may_rest = false,
+                _ => {}
+            }
+        }
+    }
+
+    /// How many processes that main left behind are alive. From then on [`Processes::reap`] tells it again after each
+    /// reaping, until none is left. Without /proc at most one is seen at a time: `left` is 0 or 1.
+    pub fn count_strays(&mut self) -> Event {
+        let left = self.find_strays();
+        self.counting = (left > 0).then_some(Count { left, read_again_at: left / 2 });
+        Event::Strays { left }
+    }
+
+    /// Takes from the kernel all that has become of children. Call it at each SIGCHLD.
+    pub fn reap(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut strangers = 0;
+        while let Some((pid, change)) = reaper::next() {
+            match change {
+                Change::Ended(status) => match self.children.remove(&pid) {
+                    Some(child) => events.extend(self.ended(pid, child, status)),
+                    None => strangers += 1,
+                },
+                Change::Stopped(signal) => self.stopped(pid, signal),
+            }
+        }
+        self.ended_groups.retain(|_, group| group_lives(*group));
+        events.extend(self.recount(strangers));
+        events
+    }
+
+    fn ended(&mut self, pid: Pid, child: Child, status: ExitStatus) -> Option<Event> {
+        let run = child.run?;
+        if let Some((report, exec)) = child.executing
+            && let Some(failure) = report.failure()
+        {
+            let about = About { candidates: &[], limits: &[], directory: Path::new("."), user: None };
+            self.warnings.push(command::failed(&exec, failure, &about).message);
+        }
+        if group_lives(pid) {
+            self.ended_groups.insert(run, pid);
+        }
+        if self.main == Some(run) {
+            self.terminal.take_back();
+        }
+        Some(Event::Exited { run, status })
+    }
+
+    fn stopped(&mut self, pid: Pid, signal: Signal) {
+        let from_terminal = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&signal.number());
+        let is_main = self.children.get(&pid).is_some_and(|child| child.run.is_some() && child.run == self.main);
+        if is_main
+            && from_terminal
+            && !self.main_may_rest
+            && let Err(error) = self.terminal.main_stopped(pid, signal)
+        {
+            self.warnings.push(format!("main was stopped by {signal} and can't be resumed: {error}"));
+        }
+    }
+
+    fn recount(&mut self, strangers: usize) -> Option<Event> {
+        let count = self.counting.as_mut()?;
+        count.left = count.left.saturating_sub(strangers);
+        if count.left > count.read_again_at {
+            return (strangers > 0).then_some(Event::Strays { left: count.left });
+        }
+        Some(self.count_strays())
+    }
+
+    fn find_strays(&self) -> usize {
+        if !reaper::any_child() {
+            return 0;
+        }
+        let runs = self.runs();
+        match strays::find(&self.known(&runs)) {
+            Some(strays) => strays.len(),
+            // Without /proc: is there a child that is no run of ours?
+            None => usize::from(self.children.is_empty()),
+        }
+    }
+
+    /// What has gone wrong without failing anything; each is told once.
+    pub fn warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    fn remember_what_is_there(&mut self) {
+        // Most often there is no child yet, which one system call tells.
+        self.before = match reaper::any_child() {
+            true => strays::descendants(self.agent).unwrap_or_default(),
+            false => BTreeSet::new(),
+        };
+    }
+
+    fn pid(&self, run: RunId) -> Option<Pid> {
+        self.children.iter().find(|(_, child)| child.run == Some(run)).map(|(pid, _)| *pid)
+    }
+
+    fn runs(&self) -> BTreeSet<Pid> {
+        self.children.keys().copied().collect()
+    }
+
+    fn known<'a>(&'a self, runs: &'a BTreeSet<Pid>) -> strays::Known<'a> {
+        strays::Known { agent: self.agent, runs, before: &self.before }
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        self.terminal.give_back();
+    }
+}
+
+/// Whether a process group has any member, be it one that we may not signal.
+fn group_lives(group: Pid) -> bool {
+    nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), None) != Err(nix::errno::Errno::ESRCH)
+}
+
+fn c_path(path: &Path) -> Option<CString> {
+    CString::new(path.as_os_str().as_bytes()).ok()
+}
+
+/// A hook's three descriptors, whose other ends are written and read by tasks.
+fn hook_stdio(hook: &str, stdin: Option<String>) -> io::Result<([OwnedFd; 3], output::Alive)> {
+    let (alive, ended) = output::life();
+    let input = match stdin {
+        None => launch::nothing_to_read()?,
+        Some(text) => {
+            let (reader, writer) = launch::pipe()?;
+            output::feed(writer, text, ended.clone())?;
+            reader
+        }
+    };
+    let captured = |stream: &'static str| -> io::Result<OwnedFd> {
+        let (reader, writer) = launch::pipe()?;
+        output::follow(reader, hook.to_owned(), stream, ended.clone())?;
+        Ok(writer)
+    };
+    Ok(([input, captured("stdout")?, captured("stderr")?], alive))
+}
+
+/// A hook's name in the log, as it stands in a config.
+fn name(job: &Job) -> String {
+    match job {
+        Job::Main => "main".to_owned(),
+        Job::PreStart => "pre_start".to_owned(),
+        Job::PreStop => "pre_stop".to_owned(),
+        Job::PostStop => "post_stop".to_owned(),
+        Job::OnChange { watch } => format!("watch {watch} on_change"),
+        Job::TemplateCheck { watch } => format!("watch {watch} check"),
+        Job::Health { check } => format!("health {check}"),
+    }
+}

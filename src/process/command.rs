@@ -1,0 +1,337 @@
+//! From what the user wrote to a [`Launch`]: whom a command runs as, with what environment, from which file; and from
+//! a failure to a sentence that names command, step and reason. It starts nothing.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::config::{Exec, Limits};
+use crate::supervisor::event::SpawnError;
+
+use super::environment::Environment;
+use super::launch::{Failure, Ids, Step, exit_code};
+use super::limits;
+use super::users::{self, Identity};
+
+/// A file of `env_from_files` holds at most this many bytes; the kernel takes no string above 128 KiB anyway.
+const MOST_OF_A_FILE: u64 = 1024 * 1024;
+/// What execvp(3) uses when there is no PATH.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// A command made ready: everything of a [`Launch`](super::launch::Launch) that doesn't depend on who runs it.
+pub struct Command {
+    /// Its arguments, the program's name first.
+    pub argv: Vec<CString>,
+    /// What to execute, in this order.
+    pub candidates: Vec<CString>,
+    /// Its environment.
+    pub environment: Environment,
+    /// Whom it becomes.
+    pub identity: Option<Ids>,
+    /// Its resource limits.
+    pub limits: limits::Prepared,
+    /// Its file mode creation mask.
+    pub umask: Option<libc::mode_t>,
+}
+
+/// The 126 of a command that can't be made ready.
+fn refused(exec: &Exec, why: impl std::fmt::Display) -> SpawnError {
+    SpawnError { code: 126, message: format!("can't run {}: {why}", name(exec)) }
+}
+
+fn name(exec: &Exec) -> String {
+    exec.first().map_or_else(|| "an empty command".to_owned(), |program| format!("`{}`", program.display()))
+}
+
+/// Makes a command ready to run as `user` within `limits`.
+///
+/// HOME becomes the user's own, as in Docker, unless `fixed_home` says that it was configured; USER and LOGNAME are
+/// corrected where they are set, and left unset otherwise.
+///
+/// # Errors
+/// Always code 126: an unknown user or limit, a NUL byte.
+pub fn prepare(
+    exec: &Exec,
+    user: Option<&str>,
+    limits: &Limits,
+    mut environment: Environment,
+    configured: impl Fn(&str) -> bool,
+) -> Result<Command, SpawnError> {
+    let refused = |why: String| refused(exec, why);
+    let argv: Vec<CString> = exec
+        .iter()
+        .map(|argument| CString::new(argument.as_bytes()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| refused("an argument holds a NUL byte".to_owned()))?;
+    let identity = match user {
+        Some(user) => Some(users::look_up(user).map_err(|error| refused(chain(&error)))?),
+        None => None,
+    };
+    if let Some(identity) = &identity {
+        introduce(identity, &mut environment, configured).map_err(|error| refused(error.to_string()))?;
+    }
+    let program = exec.first().map(OsString::as_os_str).unwrap_or_default();
+    Ok(Command {
+        candidates: candidates(program, environment.get("PATH")),
+        argv,
+        environment,
+        identity: identity.and_then(switch),
+        limits: limits::prepare(limits).map_err(|name| refused(format!("no limit is called `{name}`")))?,
+        umask: limits.umask,
+    })
+}
+
+fn introduce(
+    identity: &Identity,
+    environment: &mut Environment,
+    configured: impl Fn(&str) -> bool,
+) -> Result<(), super::environment::NulByte> {
+    if !configured("HOME") {
+        environment.set("HOME", identity.home.as_bytes())?;
+    }
+    for name in ["USER", "LOGNAME"] {
+        if environment.get(name).is_some() && !configured(name) {
+            match &identity.name {
+                Some(user) => environment.set(name, user.as_bytes())?,
+                None => environment.remove(name),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The switch to make; `None` when the agent already is exactly that, which it may well be without any right to
+/// switch.
+fn switch(identity: Identity) -> Option<Ids> {
+    let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+    let ids = Ids { uid: identity.uid, gid: identity.gid.unwrap_or(gid), groups: identity.groups };
+    let unprivileged = uid != 0 && nix::unistd::geteuid().as_raw() == uid;
+    (!(unprivileged && (ids.uid, ids.gid) == (uid, gid))).then_some(ids)
+}
+
+/// What execvp(3) would try for this program, in order: itself if it has a slash, else below each part of PATH, of
+/// which an empty one is the working directory.
+fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<CString> {
+    let program = program.as_bytes();
+    let in_directory = |directory: &[u8]| match directory {
+        b"" => program.to_vec(),
+        directory => [directory, b"/", program].concat(),
+    };
+    let files = match program {
+        b"" => Vec::new(),
+        program if program.contains(&b'/') => vec![program.to_vec()],
+        _ => path
+            .map_or(DEFAULT_PATH.as_bytes(), OsStrExt::as_bytes)
+            .split(|byte| *byte == b':')
+            .map(in_directory)
+            .collect(),
+    };
+    files.into_iter().filter_map(|file| CString::new(file).ok()).collect()
+}
+
+/// What `env_from_files` names: the file's content without one newline at its end.
+///
+/// # Errors
+/// Code 126: the file can't be read, is none, or is too large. The message never holds any of its content.
+pub fn read_value(exec: &Exec, variable: &str, file: &Path) -> Result<Vec<u8>, SpawnError> {
+    let refused = |why: String| refused(exec, format!("{variable} from {}: {why}", file.display()));
+    // O_NONBLOCK: a FIFO must not hold the agent.
+    let open = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(file);
+    let mut open = open.map_err(|error| refused(error.to_string()))?;
+    if !open.metadata().is_ok_and(|meta| meta.is_file()) {
+        return Err(refused("not a regular file".to_owned()));
+    }
+    let mut value = Vec::new();
+    open.by_ref().take(MOST_OF_A_FILE + 1).read_to_end(&mut value).map_err(|error| refused(error.to_string()))?;
+    if value.len() as u64 > MOST_OF_A_FILE {
+        return Err(refused("larger than 1 MiB".to_owned()));
+    }
+    if value.last() == Some(&b'\n') {
+        value.pop();
+    }
+    Ok(value)
+}
+
+/// The error of a command for which no process could be made.
+pub fn no_process(exec: &Exec, error: &std::io::Error) -> SpawnError {
+    let hint = match error.raw_os_error() {
+        Some(libc::EAGAIN) => " (the container's limit of processes?)",
+        Some(libc::EMFILE) => " (the limit of open files)",
+        _ => "",
+    };
+    refused(exec, format!("{error}{hint}"))
+}
+
+/// The error of a variable that can't be set.
+pub fn bad_variable(exec: &Exec, error: &super::environment::NulByte) -> SpawnError {
+    refused(exec, error)
+}
+
+/// The error of a child that said how it failed.
+pub fn failed(exec: &Exec, failure: Failure, about: &About<'_>) -> SpawnError {
+    let why = failure.errno.desc();
+    let message = match failure.step {
+        Step::Exec => return not_executed(exec, failure.errno, about.candidates),
+        Step::Group => format!("making its process group: {why}"),
+        Step::Descriptors => format!("giving it its standard descriptors: {why}"),
+        Step::Limit => format!("setting the limit `{}`: {why}", about.limits.get(failure.index).unwrap_or(&"?")),
+        Step::Directory => format!("changing to its directory {}: {why}", about.directory.display()),
+        Step::NoNewPrivileges => format!("giving up new privileges: {why}"),
+        Step::Groups | Step::Gid | Step::Uid => {
+            let call = match failure.step {
+                Step::Groups => "setgroups",
+                Step::Gid => "setgid",
+                _ => "setuid",
+            };
+            format!("becoming user `{}` ({call}): {why}", about.user.unwrap_or_default())
+        }
+        Step::DeathSignal => format!("tying its life to the agent's: {why}"),
+    };
+    refused(exec, message)
+}
+
+/// What a failure's message may need to name.
+pub struct About<'a> {
+    /// What was tried to be executed.
+    pub candidates: &'a [CString],
+    /// Names of the limits, in order.
+    pub limits: &'a [&'static str],
+    /// The working directory asked for.
+    pub directory: &'a Path,
+    /// The user asked for.
+    pub user: Option<&'a str>,
+}
+
+fn not_executed(exec: &Exec, errno: Errno, candidates: &[CString]) -> SpawnError {
+    let name = name(exec);
+    let code = exit_code(Step::Exec, errno);
+    let has_slash = exec.first().is_some_and(|program| program.as_bytes().contains(&b'/'));
+    let message = match errno {
+        Errno::ENOENT | Errno::ENOTDIR => match candidates.iter().find_map(broken_loader) {
+            Some(hint) => format!("can't run {name}: {hint}"),
+            None if has_slash => format!("can't run {name}: no such file"),
+            None => format!("can't run {name}: not found in PATH"),
+        },
+        Errno::EACCES => format!("can't run {name}: permission denied (is it executable?)"),
+        Errno::ENOEXEC => format!("can't run {name}: no program of this kernel (built for another architecture?)"),
+        errno => format!("can't run {name}: {}", errno.desc()),
+    };
+    SpawnError { code, message }
+}
+
+/// Why a file that exists is "not found": what it needs to run is what is missing.
+fn broken_loader(file: &CString) -> Option<String> {
+    let path = Path::new(OsStr::from_bytes(file.to_bytes()));
+    let mut start = [0u8; 256];
+    let open = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let count = open.ok()?.read(&mut start).ok()?;
+    let start = &start[..count];
+    if let Some(line) = start.strip_prefix(b"#!") {
+        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let interpreter = line.trim_ascii_start().split(|byte| *byte == b' ' || *byte == b'\t').next()?;
+        let shown = OsString::from_vec(interpreter.to_vec());
+        if interpreter.ends_with(b"\r") {
+            return Some(format!("its interpreter {shown:?} doesn't exist (the script has Windows line ends)"));
+        }
+        return Some(format!("its interpreter {} doesn't exist", shown.display()));
+    }
+    start.starts_with(b"\x7fELF").then(|| "its dynamic loader doesn't exist (built for another C library?)".to_owned())
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(program: &str, path: Option<&str>) -> Vec<String> {
+        let found = candidates(OsStr::new(program), path.map(OsStr::new));
+        found.into_iter().map(|file| file.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_program_with_a_slash_is_looked_up_nowhere() {
+        assert_eq!(files("./x", Some("/a:/b")), ["./x"]);
+    }
+
+    #[test]
+    fn path_is_searched_as_execvp_does() {
+        assert_eq!(files("x", Some("/a::/b")), ["/a/x", "x", "/b/x"]);
+        assert_eq!(files("x", Some("")), ["x"]);
+        assert_eq!(files("x", None), ["/bin/x", "/usr/bin/x"]);
+        assert_eq!(files("", Some("/a")), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_script_without_its_interpreter_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("script");
+        std::fs::write(&script, "#! /no/such/shell -e\necho").unwrap();
+        let exec = vec![script.clone().into_os_string()];
+        let file = CString::new(script.as_os_str().as_bytes()).unwrap();
+        let error = not_executed(&exec, Errno::ENOENT, std::slice::from_ref(&file));
+        assert_eq!(error.code, 127);
+        assert!(error.message.ends_with("its interpreter /no/such/shell doesn't exist"), "{}", error.message);
+
+        std::fs::write(&script, "#!/bin/sh\r\necho").unwrap();
+        let error = not_executed(&exec, Errno::ENOENT, &[file]);
+        assert!(error.message.contains("Windows line ends"), "{}", error.message);
+    }
+
+    #[test]
+    fn only_a_missing_program_is_127() {
+        let exec = vec![OsString::from("x")];
+        assert_eq!(not_executed(&exec, Errno::ENOENT, &[]).message, "can't run `x`: not found in PATH");
+        assert_eq!(not_executed(&exec, Errno::EACCES, &[]).code, 126);
+        assert_eq!(not_executed(&exec, Errno::ENOEXEC, &[]).code, 126);
+    }
+
+    #[test]
+    fn one_trailing_newline_of_a_secret_is_not_its_part() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        let exec = vec![OsString::from("x")];
+        std::fs::write(&file, "s3cret\n\n").unwrap();
+        assert_eq!(read_value(&exec, "PASSWORD", &file).unwrap(), b"s3cret\n");
+        std::fs::write(&file, vec![b'x'; 1024 * 1024 + 1]).unwrap();
+        assert_eq!(read_value(&exec, "PASSWORD", &file).unwrap_err().code, 126);
+    }
+
+    #[test]
+    fn a_fifo_in_place_of_a_secret_holds_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = read_value(&vec![OsString::from("x")], "PASSWORD", &fifo).unwrap_err();
+        assert!(error.message.ends_with("not a regular file"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_user_gets_its_home_and_no_name_that_was_not_asked_for() {
+        let identity =
+            Identity { uid: 5, gid: None, groups: vec![], name: Some("ann".to_owned()), home: "/home/ann".to_owned() };
+        let mut env = Environment::own();
+        env.remove("USER");
+        env.set("LOGNAME", b"root").unwrap();
+        introduce(&identity, &mut env, |_| false).unwrap();
+        assert_eq!(env.get("HOME"), Some(OsStr::new("/home/ann")));
+        assert_eq!(env.get("USER"), None);
+        assert_eq!(env.get("LOGNAME"), Some(OsStr::new("ann")));
+        introduce(&Identity { home: "/other".to_owned(), ..identity }, &mut env, |name| name == "HOME").unwrap();
+        assert_eq!(env.get("HOME"), Some(OsStr::new("/home/ann")), "a configured one stays");
+    }
+}

@@ -1,0 +1,410 @@
+//! fork and exec. Everything a child needs is made ready before the fork; between fork and exec it makes system calls
+//! and nothing else. Knows no runs and no config.
+//!
+//! std's Command can't do this: it sorts and cleans the environment, can't keep the signals a child gets before its
+//! exec, and waits for the exec without limit.
+
+use std::ffi::CString;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::supervisor::event::Pid;
+
+use super::limits;
+use super::signals::Inherited;
+
+/// How long an exec may take before the agent goes on without knowing how it ends: dead storage must not hold PID 1.
+const EXEC_PATIENCE: Duration = Duration::from_secs(1);
+
+/// All a child needs, made ready.
+pub struct Launch {
+    /// Its arguments, the program's name first.
+    pub argv: Vec<CString>,
+    /// What to execute, tried in this order as execvp(3) does.
+    pub candidates: Vec<CString>,
+    /// Its environment.
+    pub envp: Vec<CString>,
+    /// Which entry of `envp` is LISTEN_PID, to be given the child's process id.
+    pub listen_pid: Option<usize>,
+    /// Its working directory.
+    pub directory: Option<CString>,
+    /// Its file mode creation mask.
+    pub umask: Option<libc::mode_t>,
+    /// Its resource limits.
+    pub limits: limits::Prepared,
+    /// Whom it becomes.
+    pub identity: Option<Ids>,
+    /// Its standard descriptors; `None` keeps the agent's.
+    pub stdio: Option<[OwnedFd; 3]>,
+    /// Descriptors from 3 on that it must not get: `None` lets it have every one the agent was given.
+    pub withhold: Option<Withhold>,
+    /// Make it the foreground group of the terminal on descriptor 0.
+    pub foreground: bool,
+    /// It is killed when the agent ends.
+    pub dies_with_us: bool,
+    /// The mask and dispositions it gets.
+    pub inherited: Inherited,
+}
+
+/// Numbers a child switches to.
+pub struct Ids {
+    /// User.
+    pub uid: libc::uid_t,
+    /// Group.
+    pub gid: libc::gid_t,
+    /// Supplementary groups.
+    pub groups: Vec<libc::gid_t>,
+}
+
+/// How descriptors are withheld from a child.
+pub enum Withhold {
+    /// By close_range(2) (Linux 5.11).
+    Range,
+    /// One by one, on older kernels.
+    Each(Vec<RawFd>),
+}
+
+/// What a child does before its exec, as told when it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Step {
+    /// setpgid(2)
+    Group,
+    /// dup2(2)
+    Descriptors,
+    /// setrlimit(2); the index says which.
+    Limit,
+    /// chdir(2)
+    Directory,
+    /// prctl(2) PR_SET_NO_NEW_PRIVS
+    NoNewPrivileges,
+    /// setgroups(2)
+    Groups,
+    /// setresgid(2)
+    Gid,
+    /// setresuid(2)
+    Uid,
+    /// prctl(2) PR_SET_PDEATHSIG
+    DeathSignal,
+    /// execve(2)
+    Exec,
+}
+
+const STEPS: [Step; 10] = [
+    Step::Group,
+    Step::Descriptors,
+    Step::Limit,
+    Step::Directory,
+    Step::NoNewPrivileges,
+    Step::Groups,
+    Step::Gid,
+    Step::Uid,
+    Step::DeathSignal,
+    Step::Exec,
+];
+
+/// What went wrong in a child before its exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// What it was doing.
+    pub step: Step,
+    /// Which of several, for `Step::Limit`.
+    pub index: usize,
+    /// Why it failed.
+    pub errno: Errno,
+}
+
+/// A child right after its start.
+pub struct Started {
+    /// Its process id; it is to be reaped in every case.
+    pub pid: Pid,
+    /// How far it came.
+    pub progress: Progress,
+}
+
+/// How far a child came.
+pub enum Progress {
+    /// It runs its program (or was killed before it could).
+    Running,
+    /// It failed and is ending.
+    Failed(Failure),
+    /// It hasn't got through its exec yet; this tells when it fails.
+    Executing(Report),
+}
+
+/// The pipe through which a child says why it failed; it closes at the exec.
+pub struct Report(std::fs::File);
+
+impl Report {
+    /// What a child that has ended said of its failure.
+    pub fn failure(mut self) -> Option<Failure> {
+        read_failure(&mut self.0)
+    }
+}
+
+fn read_failure(pipe: &mut impl Read) -> Option<Failure> {
+    let mut words = [0u8; 12];
+    pipe.read_exact(&mut words).ok()?;
+    let word = |i: usize| i32::from_ne_bytes([words[i], words[i + 1], words[i + 2], words[i + 3]]);
+    let step = *STEPS.get(usize::try_from(word(0)).ok()?)?;
+    Some(Failure { step, index: usize::try_from(word(4)).unwrap_or(0), errno: Errno::from_raw(word(8)) })
+}
+
+/// Starts a child and waits, at most a second, until it runs its program or has failed.
+///
+/// # Errors
+/// No pipe or no process could be made; there is no child then.
+#[allow(unsafe_code)]
+pub fn launch(launch: Launch) -> io::Result<Started> {
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let mut image = Image::new(&launch);
+    // SAFETY: getpid and getppid have no preconditions. The child only makes system calls on memory made ready above.
+    let pid = unsafe {
+        let agent = libc::getpid();
+        match libc::fork() {
+            0 => become_program(&launch, &mut image, agent, writer.as_raw_fd()),
+            pid => pid,
+        }
+    };
+    if pid == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    drop(writer);
+    // The child does it as well; whoever comes second changes nothing. So the group is there when we return, even if
+    // the exec hangs. EACCES says it has executed, ESRCH that it has ended.
+    let _ = nix::unistd::setpgid(nix::unistd::Pid::from_raw(pid), nix::unistd::Pid::from_raw(pid));
+    let mut file = std::fs::File::from(reader);
+    let progress = match wait_readable(&file) {
+        false => Progress::Executing(Report(file)),
+        true => read_failure(&mut file).map_or(Progress::Running, Progress::Failed),
+    };
+    Ok(Started { pid, progress })
+}
+
+/// Whether the pipe has something to read, or is closed, before patience ends. A failing poll counts as not.
+fn wait_readable(pipe: &impl AsFd) -> bool {
+    let patience = PollTimeout::try_from(EXEC_PATIENCE).unwrap_or(PollTimeout::ZERO);
+    loop {
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], patience) {
+            Err(Errno::EINTR) => {}
+            Ok(ready) => return ready > 0,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// The pointer lists execve wants. They point into the `Launch` they were made of.
+struct Image {
+    argv: Vec<*const libc::c_char>,
+    /// `/bin/sh FILE ARGS`, for a file that is no program the kernel knows; index 1 is put in when it is known.
+    shell_argv: Vec<*const libc::c_char>,
+    envp: Vec<*const libc::c_char>,
+    listen_pid: [u8; LISTEN_PID.len() + 12],
+}
+
+const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+const SHELL: &std::ffi::CStr = c"/bin/sh";
+
+impl Image {
+    fn new(launch: &Launch) -> Image {
+        let end = std::iter::once(ptr::null());
+        let arguments = launch.argv.iter().map(|a| a.as_ptr());
+        let mut listen_pid = [0; LISTEN_PID.len() + 12];
+        listen_pid[..LISTEN_PID.len()].copy_from_slice(LISTEN_PID);
+        Image {
+            argv: arguments.clone().chain(end.clone()).collect(),
+            shell_argv: [SHELL.as_ptr(), ptr::null()].into_iter().chain(arguments.skip(1)).chain(end.clone()).collect(),
+            envp: launch.envp.iter().map(|e| e.as_ptr()).chain(end).collect(),
+            listen_pid,
+        }
+    }
+
+    /// Puts the child's own process id into LISTEN_PID (sd_listen_fds(3) compares it). Only digits into an array: safe
+    /// between fork and exec.
+    fn fill_in_listen_pid(&mut self, entry: usize, pid: Pid) {
+        let mut digits = [0u8; 10];
+        let mut count = 0;
+        let mut rest = pid.unsigned_abs();
+        while count == 0 || rest > 0 {
+            digits[count] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            count += 1;
+        }
+        for (place, digit) in self.listen_pid[LISTEN_PID.len()..].iter_mut().zip(digits[..count].iter().rev()) {
+            *place = *digit;
+        }
+        if let Some(slot) = self.envp.get_mut(entry) {
+            *slot = self.listen_pid.as_ptr().cast();
+        }
+    }
+}
+
+/// The child's side. Every signal is blocked until just before the exec, and no handler exists, so a signal sent to
+/// the child from its first instant on waits and then does what it does to any new program.
+///
+/// # Safety
+/// Only in a fresh child of fork, with `report` open.
+#[allow(unsafe_code)]
+unsafe fn become_program(launch: &Launch, image: &mut Image, agent: Pid, report: RawFd) -> ! {
+    // SAFETY: system calls on memory that was made ready before the fork; nothing allocates, locks or panics.
+    unsafe {
+        let (step, index) = match prepare(launch, image, agent) {
+            Err(failed) => failed,
+            Ok(()) => {
+                launch.inherited.restore();
+                execute(launch, image);
+                (Step::Exec, 0)
+            }
+        };
+        let errno = *libc::__errno_location();
+        let words = [step as i32, index, errno];
+        libc::write(report, words.as_ptr().cast(), size_of_val(&words));
+        libc::_exit(exit_code(step, Errno::from_raw(errno)).into())
+    }
+}
+
+/// What a shell would exit with: 127 when there is no such program, 126 for every other failure.
+pub fn exit_code(step: Step, errno: Errno) -> u8 {
+    match (step, errno) {
+        (Step::Exec, Errno::ENOENT | Errno::ENOTDIR) => 127,
+        _ => 126,
+    }
+}
+
+#[allow(unsafe_code)]
+unsafe fn prepare(launch: &Launch, image: &mut Image, agent: Pid) -> Result<(), (Step, i32)> {
+    let done = |result: libc::c_long, step: Step| if result == -1 { Err((step, 0)) } else { Ok(()) };
+    // SAFETY: as for `become_program`.
+    unsafe {
+        done(libc::setpgid(0, 0).into(), Step::Group)?;
+        if launch.foreground {
+            // SIGTTOU is blocked here, so a background group may do this. Without success main is where it would be
+            // without a terminal of ours.
+            libc::tcsetpgrp(0, libc::getpid());
+        }
+        if let Some(stdio) = &launch.stdio {
+            // The sources are above 2, for 0 to 2 are always occupied, so no dup2 overwrites one of them.
+            for (target, source) in stdio.iter().enumerate() {
+                done(libc::dup2(source.as_raw_fd(), target as i32).into(), Step::Descriptors)?;
+            }
+        }
+        match &launch.withhold {
+            None => {}
+            Some(Withhold::Range) => {
+                let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_uint;
+                done(libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, flags), Step::Descriptors)?;
+            }
+            Some(Withhold::Each(descriptors)) => {
+                for descriptor in descriptors {
+                    libc::fcntl(*descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
+                }
+            }
+        }
+        for (index, (_, resource, limit)) in launch.limits.iter().enumerate() {
+            if libc::setrlimit(*resource, limit) == -1 {
+                return Err((Step::Limit, index as i32));
+            }
+        }
+        if let Some(mask) = launch.umask {
+            libc::umask(mask);
+        }
+        if let Some(directory) = &launch.directory {
+            done(libc::chdir(directory.as_ptr()).into(), Step::Directory)?;
+        }
+        if let Some(ids) = &launch.identity {
+            done(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into(), Step::NoNewPrivileges)?;
+            // The raw calls: glibc's want to tell other threads, of which a child has none.
+            done(libc::syscall(libc::SYS_setgroups, ids.groups.len(), ids.groups.as_ptr()), Step::Groups)?;
+            done(libc::syscall(libc::SYS_setresgid, ids.gid, ids.gid, ids.gid), Step::Gid)?;
+            done(libc::syscall(libc::SYS_setresuid, ids.uid, ids.uid, ids.uid), Step::Uid)?;
+        }
+        if launch.dies_with_us {
+            // After setresuid, which clears it (prctl(2)). An agent that ended before this line sends nothing more.
+            done(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0).into(), Step::DeathSignal)?;
+            if libc::getppid() != agent {
+                libc::_exit(128 + libc::SIGKILL);
+            }
+        }
+        if let Some(entry) = launch.listen_pid {
+            image.fill_in_listen_pid(entry, libc::getpid());
+        }
+    }
+    Ok(())
+}
+
+/// execvp(3)'s rules. Returns only when nothing could be executed, with errno telling why.
+#[allow(unsafe_code)]
+unsafe fn execute(launch: &Launch, image: &mut Image) {
+    let mut denied = false;
+    // SAFETY: as for `become_program`; the lists are null-terminated.
+    unsafe {
+        for candidate in &launch.candidates {
+            libc::execve(candidate.as_ptr(), image.argv.as_ptr(), image.envp.as_ptr());
+            match *libc::__errno_location() {
+                libc::ENOEXEC => {
+                    if let Some(file) = image.shell_argv.get_mut(1) {
+                        *file = candidate.as_ptr();
+                    }
+                    libc::execve(SHELL.as_ptr(), image.shell_argv.as_ptr(), image.envp.as_ptr());
+                    // No shell: the file's own failure is what matters.
+                    *libc::__errno_location() = libc::ENOEXEC;
+                    return;
+                }
+                libc::EACCES => denied = true,
+                libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}
+                _ => return,
+            }
+        }
+        if denied {
+            *libc::__errno_location() = libc::EACCES;
+        }
+    }
+}
+
+/// A pipe whose two ends are closed on exec.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?)
+}
+
+/// How descriptors can be withheld on this kernel.
+#[allow(unsafe_code)]
+pub fn withhold() -> Withhold {
+    let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_uint;
+    // SAFETY: a range in which no descriptor can be: the call changes nothing and tells whether it exists.
+    match unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, flags) } {
+        0 => Withhold::Range,
+        _ => Withhold::Each(open_descriptors()),
+    }
+}
+
+/// Every descriptor from 3 on that may be open.
+#[allow(unsafe_code)]
+fn open_descriptors() -> Vec<RawFd> {
+    /// Without /proc and with a higher limit than this, what lies above is taken as not open.
+    const MOST: libc::rlim_t = 65_536;
+    if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
+        let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        return numbers.filter(|number| *number > 2).collect();
+    }
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a valid place for the answer.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    (3..limit.rlim_cur.min(MOST) as RawFd).collect()
+}
+
+/// A descriptor for a child's empty stdin: /dev/null, or a pipe nobody writes to where there is no /dev.
+pub fn nothing_to_read() -> io::Result<OwnedFd> {
+    #[allow(unsafe_code)]
+    // SAFETY: a valid path and flags; a descriptor that was returned is nobody else's.
+    unsafe {
+        match libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) {
+            -1 => Ok(pipe()?.0),
+            descriptor => Ok(OwnedFd::from_raw_fd(descriptor)),
+        }
+    }
+}

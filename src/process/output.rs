@@ -1,0 +1,256 @@
+//! What hooks print, line by line into the log, and what they read. Bounded in every direction: line length, lines a
+//! second, and how long a pipe is followed after its hook has ended. A hook never has to wait for the log.
+
+use std::fmt::Write;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+/// Longer lines are cut here.
+const MOST_OF_A_LINE: usize = 4096;
+/// As many lines of one stream are logged within a window.
+const MOST_LINES: u32 = 200;
+/// The window of `MOST_LINES`.
+const WINDOW: Duration = Duration::from_secs(1);
+/// What a hook left behind may hold the pipe open for ever; past this after the hook's end nobody reads it any more.
+const AFTERWARDS: Duration = Duration::from_millis(100);
+
+/// Lives as long as the hook: dropping it tells those who follow its pipes that it has ended.
+#[derive(Debug)]
+pub struct Alive(#[allow(dead_code, reason = "its drop is what counts")] watch::Sender<()>);
+
+/// What notices that a hook has ended.
+#[derive(Debug, Clone)]
+pub struct Ended(watch::Receiver<()>);
+
+impl Ended {
+    async fn wait(&mut self) {
+        // Nothing is ever sent, so this returns when the sender is gone.
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
+/// The life of one hook.
+pub fn life() -> (Alive, Ended) {
+    let (sender, receiver) = watch::channel(());
+    (Alive(sender), Ended(receiver))
+}
+
+/// Logs what comes from a pipe until it is closed, or a moment after its hook has ended.
+///
+/// # Errors
+/// The pipe can't be registered with the runtime.
+pub fn follow(pipe: OwnedFd, hook: String, stream: &'static str, ended: Ended) -> io::Result<()> {
+    let pipe = pipe::Receiver::from_owned_fd(pipe)?;
+    let log = move |text: &str| tracing::info!(target: "hook", hook = %hook, stream, "{text}");
+    tokio::spawn(read(pipe, Lines::new(log), ended));
+    Ok(())
+}
+
+async fn read(mut pipe: pipe::Receiver, mut lines: Lines<impl FnMut(&str)>, mut ended: Ended) {
+    let mut buffer = vec![0; 8192];
+    let mut until = None;
+    loop {
+        // While lines are being dropped the end of the window matters too: that is when their number is told.
+        let wake = [until, lines.window_end()].into_iter().flatten().min();
+        let reading = pipe.read(&mut buffer);
+        let read = tokio::select! {
+            read = async { match wake { Some(at) => timeout_at(at, reading).await.ok(), None => Some(reading.await) } } => read,
+            () = ended.wait(), if until.is_none() => {
+                until = Some(Instant::now() + AFTERWARDS);
+                continue;
+            }
+        };
+        match read {
+            Some(Ok(0) | Err(_)) => break,
+            Some(Ok(count)) => lines.take(&buffer[..count], Instant::now()),
+            None => lines.tell_dropped(Instant::now()),
+        }
+        if until.is_some_and(|until| Instant::now() >= until) {
+            break;
+        }
+    }
+    lines.end();
+}
+
+/// Cuts a stream into lines fit for a log.
+struct Lines<F> {
+    log: F,
+    line: Vec<u8>,
+    /// The rest of a line that was cut is skipped.
+    skipping: bool,
+    window: Option<Instant>,
+    logged: u32,
+    dropped: u64,
+}
+
+impl<F: FnMut(&str)> Lines<F> {
+    fn new(log: F) -> Lines<F> {
+        Lines { log, line: Vec::new(), skipping: false, window: None, logged: 0, dropped: 0 }
+    }
+
+    fn take(&mut self, mut bytes: &[u8], now: Instant) {
+        while !bytes.is_empty() {
+            let newline = bytes.iter().position(|byte| *byte == b'\n');
+            let part = &bytes[..newline.unwrap_or(bytes.len())];
+            if !self.skipping {
+                let room = MOST_OF_A_LINE - self.line.len();
+                self.line.extend_from_slice(&part[..part.len().min(room)]);
+                if part.len() > room {
+                    self.skipping = true;
+                    self.emit(" (line cut here)", now);
+                }
+            }
+            let Some(newline) = newline else { return };
+            if !std::mem::take(&mut self.skipping) {
+                self.emit("", now);
+            }
+            bytes = &bytes[newline + 1..];
+        }
+    }
+
+    fn emit(&mut self, mark: &str, now: Instant) {
+        let line = std::mem::take(&mut self.line);
+        if self.window.is_none_or(|start| now >= start + WINDOW) {
+            self.tell_dropped(now);
+            self.window = Some(now);
+            self.logged = 0;
+        }
+        if self.logged >= MOST_LINES {
+            self.dropped += 1;
+        } else {
+            self.logged += 1;
+            (self.log)(&(printable(&line) + mark));
+        }
+        self.line = line;
+        self.line.clear();
+    }
+
+    /// When the number of dropped lines is to be told, if any was.
+    fn window_end(&self) -> Option<Instant> {
+        self.window.filter(|_| self.dropped > 0).map(|start| start + WINDOW)
+    }
+
+    fn tell_dropped(&mut self, now: Instant) {
+        if self.dropped > 0 && self.window.is_none_or(|start| now >= start + WINDOW) {
+            let dropped = std::mem::take(&mut self.dropped);
+            (self.log)(&format!("{dropped} lines dropped (more than {MOST_LINES} a second)"));
+        }
+    }
+
+    fn end(mut self) {
+        if !self.line.is_empty() {
+            match self.logged < MOST_LINES {
+                true => (self.log)(&printable(&self.line)),
+                false => self.dropped += 1,
+            }
+        }
+        self.window = None;
+        self.tell_dropped(Instant::now());
+    }
+}
+
+/// A line without anything that could act on a terminal or break a log: control characters and what is no UTF-8 are
+/// written as escapes.
+fn printable(line: &[u8]) -> String {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut text = String::with_capacity(line.len());
+    for chunk in line.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character.is_control() && character != '\t' {
+                true => text.extend(character.escape_default()),
+                false => text.push(character),
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// Writes a hook's input into its pipe and closes it; beside everything else if the pipe doesn't take it at once. A
+/// hook that ends without reading is no error: the input was there.
+///
+/// # Errors
+/// The pipe can't be registered with the runtime.
+pub fn feed(pipe: OwnedFd, input: String, mut ended: Ended) -> io::Result<()> {
+    /// Longest a hook's leftover that holds the pipe is waited for, once more input than a pipe holds was given.
+    const PATIENCE: Duration = AFTERWARDS;
+    let mut pipe = pipe::Sender::from_owned_fd(pipe)?;
+    let written = pipe.try_write(input.as_bytes()).unwrap_or(0);
+    if written < input.len() {
+        tokio::spawn(async move {
+            let rest = pipe.write_all(&input.as_bytes()[written..]);
+            tokio::select! {
+                _ = rest => {}
+                () = async { ended.wait().await; tokio::time::sleep(PATIENCE).await } => {}
+            }
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logged(chunks: &[&[u8]]) -> Vec<String> {
+        let mut seen = Vec::new();
+        let mut lines = Lines::new(|line: &str| seen.push(line.to_owned()));
+        let now = Instant::now();
+        for chunk in chunks {
+            lines.take(chunk, now);
+        }
+        lines.end();
+        seen
+    }
+
+    #[test]
+    fn lines_are_put_together_from_pieces() {
+        assert_eq!(logged(&[b"a", b"b\nc\n\nd", b"\r\n", b"last"]), ["ab", "c", "", "d", "last"]);
+    }
+
+    #[test]
+    fn a_line_too_long_is_cut_and_marked_and_the_next_one_is_whole() {
+        let long = vec![b'x'; 3 * MOST_OF_A_LINE];
+        let seen = logged(&[&long, &long, b"\nnext\n"]);
+        assert_eq!(seen.len(), 2);
+        assert_eq!(seen[0].len(), MOST_OF_A_LINE + " (line cut here)".len());
+        assert_eq!(seen[1], "next");
+        let exact = vec![b'x'; MOST_OF_A_LINE];
+        assert_eq!(logged(&[&exact, b"\n"]), [String::from_utf8(exact).unwrap()]);
+    }
+
+    #[test]
+    fn nothing_a_hook_prints_can_act_on_a_terminal() {
+        assert_eq!(
+            logged(&[b"\x1b[31mred\x07 \xff\xfe \xe2\x82\xac\ttab\x00\n"]),
+            ["\\u{1b}[31mred\\u{7} \\xff\\xfe €\ttab\\u{0}"]
+        );
+    }
+
+    #[test]
+    fn a_flood_is_counted_and_not_logged() {
+        let flood = b"y\n".repeat(10_000);
+        let seen = logged(&[&flood]);
+        assert_eq!(seen.len(), MOST_LINES as usize + 1);
+        assert_eq!(seen.last().unwrap(), "9800 lines dropped (more than 200 a second)");
+    }
+
+    #[test]
+    fn after_a_flood_lines_are_logged_again() {
+        let mut seen = Vec::new();
+        let mut lines = Lines::new(|line: &str| seen.push(line.to_owned()));
+        let now = Instant::now();
+        lines.take(&b"y\n".repeat(201), now);
+        lines.take(b"quiet\n", now + WINDOW);
+        drop(lines);
+        assert_eq!(seen[200..], ["1 lines dropped (more than 200 a second)", "quiet"]);
+    }
+}

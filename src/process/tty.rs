@@ -1,0 +1,113 @@
+//! The terminal the agent was started on: main gets its foreground, and it goes back when main is stopped or gone.
+//! Reads and writes nothing on it.
+//!
+//! Main is in a process group of its own and not in a new session: the terminal stays its controlling one, so Ctrl-C
+//! and Ctrl-Z reach it, once, and a hangup is not made by us (TIOCNOTTY sends HUP and CONT).
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use nix::errno::Errno;
+use nix::unistd::{self, Pid as NixPid};
+
+use crate::config::Signal;
+use crate::supervisor::event::Pid;
+
+use super::strays;
+
+/// Descriptor 0 as a controlling terminal, if it is one.
+#[derive(Debug)]
+pub struct Terminal {
+    /// The agent's own process group.
+    own: NixPid,
+    /// Main's group, while it has had the foreground.
+    lent_to: Option<NixPid>,
+}
+
+impl Terminal {
+    /// Looks at nothing yet.
+    pub fn new() -> Terminal {
+        Terminal { own: unistd::getpgrp(), lent_to: None }
+    }
+
+    /// Whether main shall have the foreground: we have it, or a main of before had it.
+    pub fn may_lend(&self) -> bool {
+        foreground().is_some_and(|group| group == self.own || Some(group) == self.lent_to)
+    }
+
+    /// Main, started with the foreground, has this pid.
+    pub fn lent(&mut self, main: Pid) {
+        self.lent_to = Some(NixPid::from_raw(main));
+    }
+
+    /// Takes the foreground back when nobody is left in the group that had it.
+    pub fn take_back(&mut self) {
+        let Some(group) = self.lent_to else { return };
+        let empty = nix::sys::signal::killpg(group, None) == Err(Errno::ESRCH);
+        if empty && foreground() == Some(group) {
+            let _ = set_foreground(self.own);
+        }
+    }
+
+    /// The agent leaves: the terminal is its starter's again.
+    pub fn give_back(&mut self) {
+        if self.lent_to.take().is_some_and(|group| foreground() == Some(group)) {
+            let _ = set_foreground(self.own);
+        }
+    }
+
+    /// Main was stopped from the keyboard. When a shell waits for us it is told by stopping as well, and main goes on
+    /// when we do; otherwise nobody would ever resume it, so it goes on at once.
+    ///
+    /// # Errors
+    /// Main can't be resumed.
+    pub fn main_stopped(&mut self, main: Pid, signal: Signal) -> io::Result<()> {
+        let group = NixPid::from_raw(main);
+        if self.lent_to != Some(group) {
+            return Ok(());
+        }
+        if self.somebody_can_resume_us() {
+            if foreground() == Some(group) {
+                let _ = set_foreground(self.own);
+            }
+            // The rest of our job stops as Ctrl-Z would have it; for us that signal is blocked.
+            strays::send(0, Signal::TSTP)?;
+            signal_hook::low_level::emulate_default_handler(libc::SIGTSTP)?;
+            // Here we were resumed: by `fg`, which made us the foreground, or by `bg`.
+            if foreground() == Some(self.own) {
+                let _ = set_foreground(group);
+            }
+            return strays::send(-main, Signal::CONT);
+        }
+        // TTIN and TTOU are about a background that main shouldn't be in; resumed there it would stop again at once.
+        if signal != Signal::TSTP && foreground() != Some(group) && set_foreground(group).is_err() {
+            return Ok(());
+        }
+        strays::send(-main, Signal::CONT)
+    }
+
+    /// setpgid(2): a group is orphaned, and nobody does job control for it, unless the parent of one of its members is
+    /// in another group of the same session. PID 1's parent is outside its namespace.
+    fn somebody_can_resume_us(&self) -> bool {
+        let parent = unistd::getppid();
+        let same_session = unistd::getsid(Some(parent)).ok() == unistd::getsid(None).ok();
+        parent.as_raw() > 0 && same_session && unistd::getpgid(Some(parent)).is_ok_and(|group| group != self.own)
+    }
+}
+
+/// The foreground group of the terminal on descriptor 0, if that is our controlling terminal (tcgetpgrp(3)).
+fn foreground() -> Option<NixPid> {
+    unistd::tcgetpgrp(stdin()).ok()
+}
+
+/// SIGTTOU is blocked in the agent, so this works from the background.
+fn set_foreground(group: NixPid) -> nix::Result<()> {
+    unistd::tcsetpgrp(stdin(), group)
+}
+
+/// Descriptor 0, without the buffer std's own would make.
+#[allow(unsafe_code)]
+fn stdin() -> BorrowedFd<'static> {
+    // SAFETY: `Inherited::take` sees to it that 0 is open, and nothing in the agent closes it.
+    unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) }
+}

@@ -1,0 +1,199 @@
+//! Who a process runs as: `/etc/passwd` and `/etc/group`, read by ourselves because a static glibc binary must never
+//! call getpwnam (it loads foreign libraries). It switches no user; that is the child's own first work.
+//!
+//! The meaning is Docker's: a name or number, with or without `:group`. With a group, that one is the only one;
+//! without, the user's own from passwd and the supplementary ones from group. A numeric user needs no entry, and
+//! keeps the agent's own group then.
+
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Larger files than this are no user databases.
+const MOST: u64 = 16 * 1024 * 1024;
+
+/// Whom a child becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// User id.
+    pub uid: u32,
+    /// Primary group id; `None` keeps the agent's own.
+    pub gid: Option<u32>,
+    /// Supplementary groups, without the primary one.
+    pub groups: Vec<u32>,
+    /// Name, when there is an entry in passwd.
+    pub name: Option<String>,
+    /// Home directory: the entry's, `/` without one.
+    pub home: String,
+}
+
+/// Why a user can't be told from its name.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// No entry, and not a number.
+    #[error("no user is called `{0}` in /etc/passwd")]
+    UnknownUser(String),
+    /// No entry, and not a number.
+    #[error("no group is called `{0}` in /etc/group")]
+    UnknownGroup(String),
+    /// A file is there but can't be read.
+    #[error("{file} can't be read")]
+    Unreadable {
+        /// Which.
+        file: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Looks a `user` setting up in the files of this root. They are read each time: an image may change them.
+///
+/// # Errors
+/// An unknown name, or a file that is there but can't be read. A missing file is an empty one.
+pub fn look_up(spec: &str) -> Result<Identity, UserError> {
+    let group_needed = spec.split_once(':').is_none_or(|(_, group)| group.parse::<u32>().is_err());
+    let passwd = read("/etc/passwd")?;
+    let group = if group_needed { read("/etc/group")? } else { String::new() };
+    find(spec, &passwd, &group)
+}
+
+fn read(file: &'static str) -> Result<String, UserError> {
+    // O_NONBLOCK: a FIFO in its place must not hold the agent.
+    let open = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(Path::new(file));
+    let mut bytes = Vec::new();
+    match open.and_then(|file| file.take(MOST).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(source) => Err(UserError::Unreadable { file, source }),
+    }
+}
+
+/// A line of passwd(5).
+struct Entry<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    home: &'a str,
+}
+
+fn entries(passwd: &str) -> impl Iterator<Item = Entry<'_>> {
+    passwd.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _password) = (fields.next()?, fields.next()?);
+        let (uid, gid) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let (_comment, home) = (fields.next()?, fields.next()?);
+        Some(Entry { name, uid, gid, home })
+    })
+}
+
+fn find(spec: &str, passwd: &str, group: &str) -> Result<Identity, UserError> {
+    let (user, wanted_group) = match spec.split_once(':') {
+        Some((user, "")) => (user, None),
+        Some((user, group)) => (user, Some(group)),
+        None => (spec, None),
+    };
+    let number = user.parse::<u32>().ok();
+    // A name may consist of digits; like Docker's, the lookup tries names first.
+    let entry = entries(passwd)
+        .find(|e| e.name == user)
+        .or_else(|| entries(passwd).find(|e| number.is_some_and(|n| n == e.uid)));
+    let uid = match (&entry, number) {
+        (Some(entry), _) => entry.uid,
+        (None, Some(number)) => number,
+        (None, None) => return Err(UserError::UnknownUser(user.to_owned())),
+    };
+    let gid = match wanted_group {
+        Some(wanted) => Some(find_group(wanted, group)?),
+        None => entry.as_ref().map(|entry| entry.gid),
+    };
+    let groups = match (&entry, wanted_group) {
+        (Some(entry), None) => supplementary(entry.name, gid, group),
+        _ => Vec::new(),
+    };
+    Ok(Identity {
+        uid,
+        gid,
+        groups,
+        name: entry.as_ref().map(|entry| entry.name.to_owned()),
+        home: entry.map(|entry| entry.home).filter(|home| !home.is_empty()).unwrap_or("/").to_owned(),
+    })
+}
+
+/// Name, number and members of each line of group(5).
+fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
+    group.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _password, gid) = (fields.next()?, fields.next()?, fields.next()?.parse().ok()?);
+        Some((name, gid, fields.next().unwrap_or("")))
+    })
+}
+
+fn find_group(wanted: &str, group: &str) -> Result<u32, UserError> {
+    groups(group)
+        .find(|(name, ..)| *name == wanted)
+        .map(|(_, gid, _)| gid)
+        .or_else(|| wanted.parse().ok())
+        .ok_or_else(|| UserError::UnknownGroup(wanted.to_owned()))
+}
+
+fn supplementary(user: &str, primary: Option<u32>, group: &str) -> Vec<u32> {
+    let mut found: Vec<u32> = groups(group)
+        .filter(|(_, gid, members)| Some(*gid) != primary && members.split(',').any(|m| m.trim() == user))
+        .map(|(_, gid, _)| gid)
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n# a comment\nbroken line\nmysql:x:106:113:MySQL,,,:/var/lib/mysql:/bin/false\n1000:x:5:5::/home/digits:\nnohome:x:7:7:::\n";
+    const GROUP: &str = "root:x:0:\nmysql:x:113:\nadm:x:4:syslog,mysql\nssl:x:120:mysql\nempty:x:9:\nadm2:x:4:mysql\n";
+
+    #[test]
+    fn a_name_brings_its_group_and_its_supplementary_groups() {
+        let mysql = find("mysql", PASSWD, GROUP).unwrap();
+        assert_eq!((mysql.uid, mysql.gid, mysql.groups), (106, Some(113), vec![4, 120]));
+        assert_eq!((mysql.name.as_deref(), &*mysql.home), (Some("mysql"), "/var/lib/mysql"));
+    }
+
+    #[test]
+    fn a_number_with_an_entry_is_that_user() {
+        assert_eq!(find("106", PASSWD, GROUP).unwrap(), find("mysql", PASSWD, GROUP).unwrap());
+    }
+
+    #[test]
+    fn a_number_needs_no_entry() {
+        let stranger = find("4242", "", "").unwrap();
+        assert_eq!((stranger.uid, stranger.gid, stranger.groups.len(), &*stranger.home), (4242, None, 0, "/"));
+        assert_eq!(find("4242:99", "", "").unwrap().gid, Some(99));
+    }
+
+    #[test]
+    fn an_explicit_group_is_the_only_one() {
+        let mysql = find("mysql:ssl", PASSWD, GROUP).unwrap();
+        assert_eq!((mysql.gid, mysql.groups.len()), (Some(120), 0));
+    }
+
+    #[test]
+    fn a_name_of_digits_is_a_name_first() {
+        assert_eq!(find("1000", PASSWD, GROUP).unwrap().uid, 5);
+    }
+
+    #[test]
+    fn unknown_names_are_refused() {
+        assert!(matches!(find("nobody", PASSWD, GROUP), Err(UserError::UnknownUser(_))));
+        assert!(matches!(find("mysql:wheel", PASSWD, GROUP), Err(UserError::UnknownGroup(_))));
+        assert!(matches!(find("-1", PASSWD, GROUP), Err(UserError::UnknownUser(_))));
+        assert!(matches!(find("4294967296", PASSWD, GROUP), Err(UserError::UnknownUser(_))));
+    }
+
+    #[test]
+    fn an_entry_without_a_home_lives_in_the_root() {
+        assert_eq!(find("nohome", PASSWD, GROUP).unwrap().home, "/");
+    }
+}
