@@ -1,0 +1,59 @@
+//! `/dev/termination-log`: where Kubernetes looks for why a container ended. Best effort: it is never created, and
+//! what main wrote there itself stays.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::libc;
+
+/// Kubernetes shows no more than this of it (terminationMessagePath, "Container v1" in its API reference).
+const MOST: usize = 4096;
+
+/// Adds one line to `/dev/termination-log`, where there is one and there is room.
+pub fn termination_log(text: &str) {
+    // No such file is the usual case, and there is nobody left to tell of the others.
+    let _ = append(Path::new("/dev/termination-log"), text);
+}
+
+fn append(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let room = MOST.saturating_sub(usize::try_from(metadata.len()).unwrap_or(MOST));
+    let line = format!("{}\n", text.trim_end());
+    let end = (0..=room.min(line.len())).rev().find(|i| line.is_char_boundary(*i)).unwrap_or(0);
+    file.write_all(&line.as_bytes()[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_reason_is_added_to_what_main_wrote_and_never_beyond_what_is_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("termination-log");
+        fs::write(&path, "main: out of cheese\n").unwrap();
+        append(&path, "ending with code 3: main exited with code 3").unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            "main: out of cheese\nending with code 3: main exited with code 3\n"
+        );
+        append(&path, &"ä".repeat(10_000)).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.len() <= MOST && text.len() > MOST - 2, "{}", text.len());
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("termination-log");
+        assert_eq!(append(&path, "x").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(!path.exists());
+    }
+}
