@@ -3,9 +3,12 @@
 //! following retries by itself).
 
 pub mod address;
+pub mod consul;
 pub mod local;
 pub mod pace;
+pub mod secret;
 mod sightings;
+pub mod tls;
 
 use crate::config::{self, Query, Service};
 use crate::supervisor::event::Registration;
@@ -19,6 +22,8 @@ pub enum Backend {
     None,
     /// A directory shared by the containers of one host.
     Local(local::Local),
+    /// One Consul agent.
+    Consul(Box<consul::Consul>),
 }
 
 /// Why the catalog couldn't do what it was asked.
@@ -39,6 +44,9 @@ pub enum Error {
     /// The directory couldn't be used.
     #[error(transparent)]
     Local(local::Error),
+    /// Consul couldn't be used.
+    #[error(transparent)]
+    Consul(consul::Error),
 }
 
 impl Backend {
@@ -51,6 +59,7 @@ impl Backend {
         match &config.backend {
             config::Backend::None => Ok(Backend::None),
             config::Backend::Local { directory } => Ok(Backend::Local(local::Local::new(directory))),
+            config::Backend::Consul(settings) => Ok(Backend::Consul(Box::new(consul::Consul::new(settings)))),
         }
     }
 
@@ -69,6 +78,7 @@ impl Backend {
         match self {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.publish(registration, address()?).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.publish(registration, address()?).await.map_err(Error::Consul),
         }
     }
 
@@ -80,6 +90,7 @@ impl Backend {
         match self {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.withdraw(service).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.withdraw(service).await.map_err(Error::Consul),
         }
     }
 
@@ -92,6 +103,7 @@ impl Backend {
                 std::future::pending().await
             }
             Backend::Local(local) => local.follow(query, &mut seen).await,
+            Backend::Consul(consul) => consul.follow(query, &mut seen).await,
         }
     }
 
@@ -103,6 +115,7 @@ impl Backend {
         match self {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.get(key).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.get(key).await.map_err(Error::Consul),
         }
     }
 
@@ -114,6 +127,7 @@ impl Backend {
         match self {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.put(key, value).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.put(key, value).await.map_err(Error::Consul),
         }
     }
 
@@ -125,6 +139,7 @@ impl Backend {
         match self {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.delete(key).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.delete(key).await.map_err(Error::Consul),
         }
     }
 }

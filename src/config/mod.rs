@@ -6,6 +6,7 @@
 //! (`[[health]] services`, say) points at something.
 
 pub mod duration;
+pub mod engines;
 pub mod signal;
 
 use std::collections::BTreeMap;
@@ -483,6 +484,8 @@ pub enum Backend {
         /// The directory; made when it isn't there.
         directory: PathBuf,
     },
+    /// One Consul agent.
+    Consul(Box<engines::Consul>),
 }
 
 /// `[telemetry]`: the read-only door.

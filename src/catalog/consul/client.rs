@@ -1,0 +1,264 @@
+//! HTTP to one Consul agent: an endpoint, a deadline, a bounded answer, and errors that say which endpoint answered
+//! what. It knows no endpoint itself, and retries nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
+
+use crate::catalog::{secret, tls};
+use crate::config::engines::{Consul as Settings, ConsulAddress};
+
+use super::error::Error;
+use super::names::Names;
+
+/// A call that doesn't wait for a change takes no longer. An agent cut off from its servers answers writes only after
+/// 20 to 30 s, and one whose servers elect a leader after up to 8.7 s (measured on 1.8.7): what takes longer than
+/// this is as good as no answer, and the next heartbeat is due.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long reaching the agent may take, of any call's time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long one blocking query waits on the agent's side: so long, too, an agent that is stopped but whose kernel
+/// still answers goes unnoticed.
+pub(super) const WAIT: Duration = Duration::from_secs(60);
+
+/// Consul adds up to a sixteenth of the wait as jitter; the rest is the answer's way.
+const WAIT_TIMEOUT: Duration = Duration::from_millis(60_000 * 17 / 16 + 5_000);
+
+/// No answer is read further than this.
+const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
+
+/// What may stand in a path segment or a query value as it is.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// One Consul agent.
+#[derive(Debug)]
+pub(super) struct Client {
+    settings: Settings,
+    /// `http://host:port`, for requests.
+    base: String,
+    /// Where it is, for people.
+    place: String,
+    /// Made at the first call: certificates are files, and files may come late.
+    http: OnceCell<reqwest::Client>,
+}
+
+/// One question.
+#[derive(Debug)]
+pub(super) struct Ask {
+    method: Method,
+    path: String,
+    query: String,
+    body: Option<String>,
+    timeout: Duration,
+}
+
+impl Ask {
+    /// Of an endpoint's path, given by its segments; each is escaped.
+    pub(super) fn new(method: Method, segments: &[&str]) -> Ask {
+        let mut path = String::from("/v1");
+        for segment in segments {
+            path.push('/');
+            path.extend(utf8_percent_encode(segment, PLAIN));
+        }
+        Ask { method, path, query: String::new(), body: None, timeout: CALL_TIMEOUT }
+    }
+
+    /// With a query parameter.
+    pub(super) fn with(mut self, key: &str, value: &str) -> Ask {
+        self.query.push(if self.query.is_empty() { '?' } else { '&' });
+        self.query.push_str(key);
+        if !value.is_empty() {
+            self.query.push('=');
+            self.query.extend(utf8_percent_encode(value, PLAIN));
+        }
+        self
+    }
+
+    /// With a query parameter, if there is a value for it.
+    pub(super) fn with_some(self, key: &str, value: Option<&str>) -> Ask {
+        match value {
+            Some(value) => self.with(key, value),
+            None => self,
+        }
+    }
+
+    /// With a JSON body.
+    pub(super) fn json(mut self, body: &impl Serialize) -> Ask {
+        // What this house sends are structs of strings and numbers, which serde_json can always write.
+        self.body = Some(serde_json::to_string(body).expect("strings and numbers are JSON"));
+        self
+    }
+
+    /// With a body as it is.
+    pub(super) fn body(mut self, body: &str) -> Ask {
+        self.body = Some(body.to_owned());
+        self
+    }
+
+    /// As a blocking query: answered when something is newer than `index`, at once for 0.
+    pub(super) fn after(mut self, index: u64) -> Ask {
+        if index > 0 {
+            self = self.with("index", &index.to_string()).with("wait", &format!("{}s", WAIT.as_secs()));
+            self.timeout = WAIT_TIMEOUT;
+        }
+        self
+    }
+}
+
+/// One answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// Which endpoint gave it, for errors.
+    pub(super) endpoint: String,
+    /// Its status.
+    pub(super) status: StatusCode,
+    /// `X-Consul-Index`: what to wait for next.
+    pub(super) index: Option<u64>,
+    /// What came.
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|source| Error::Garbage { endpoint: self.endpoint.clone(), source })
+    }
+
+    /// This answer, if its status says that all went well.
+    pub(super) fn good(self) -> Result<Answer, Error> {
+        match self.status.is_success() {
+            true => Ok(self),
+            false => Err(Error::refused(self)),
+        }
+    }
+}
+
+impl Client {
+    /// Reaches nobody yet.
+    pub(super) fn new(settings: &Settings) -> Client {
+        let (base, place) = match &settings.address {
+            ConsulAddress::Unix(path) => ("http://localhost".to_owned(), format!("unix://{}", path.display())),
+            ConsulAddress::Tcp { https, host, port } => {
+                let bracketed = |host: &str| match host.contains(':') {
+                    true => format!("[{host}]"),
+                    false => host.to_owned(),
+                };
+                let scheme = if *https { "https" } else { "http" };
+                // The name to verify takes the host's place in the URL, and `Names` leads it to the host.
+                let named = settings.tls.server_name.as_deref().filter(|_| *https).unwrap_or(host);
+                (format!("{scheme}://{}:{port}", bracketed(named)), format!("{scheme}://{}:{port}", bracketed(host)))
+            }
+        };
+        Client { settings: settings.clone(), base, place, http: OnceCell::new() }
+    }
+
+    /// The datacenter the config names.
+    pub(super) fn datacenter(&self) -> Option<&str> {
+        self.settings.datacenter.as_deref()
+    }
+
+    /// Asks, and takes whatever comes.
+    pub(super) async fn ask(&self, ask: Ask) -> Result<Answer, Error> {
+        let endpoint = format!("{} {} at {}", ask.method, ask.path, self.place);
+        let timeout = ask.timeout;
+        match tokio::time::timeout(timeout, self.exchange(ask, &endpoint)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::TimedOut { endpoint, after: timeout }),
+        }
+    }
+
+    async fn exchange(&self, ask: Ask, endpoint: &str) -> Result<Answer, Error> {
+        let http = self.http.get_or_try_init(async || self.build()).await?;
+        let failed = |error: reqwest::Error| Error::unreachable(endpoint, &error);
+        let mut request = http.request(ask.method, format!("{}{}{}", self.base, ask.path, ask.query));
+        // A header, never `?token=`: queries end up in access logs.
+        if let Some(token) = &self.settings.token {
+            let token = secret::read("token_file", token).map_err(Error::Secret)?;
+            let mut value = HeaderValue::from_str(token.reveal()).map_err(|_| Error::TokenBytes)?;
+            value.set_sensitive(true);
+            request = request.header("X-Consul-Token", value);
+        }
+        if let Some(login) = &self.settings.basic {
+            let password = match &login.password {
+                Some(password) => Some(secret::read("password_file", password).map_err(Error::Secret)?),
+                None => None,
+            };
+            request = request.basic_auth(&login.username, password.as_ref().map(|password| password.reveal()));
+        }
+        if let Some(body) = ask.body {
+            request = request.body(body);
+        }
+        let mut answer = request.send().await.map_err(failed)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > LARGEST_ANSWER {
+                return Err(Error::TooLarge { endpoint: endpoint.to_owned(), most: LARGEST_ANSWER });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let index = index(answer.headers());
+        Ok(Answer { endpoint: endpoint.to_owned(), status: answer.status(), index, body })
+    }
+
+    fn build(&self) -> Result<reqwest::Client, Error> {
+        let mut builder = reqwest::Client::builder()
+            // Consul is reached as the config says, whatever HTTP_PROXY says to others.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("pilotfish/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(1)
+            // A host that is cut off answers no blocking query, and no error either: the kernel finds out.
+            .tcp_keepalive(Duration::from_secs(5))
+            .tcp_keepalive_interval(Duration::from_secs(2))
+            .tcp_keepalive_retries(3)
+            .tcp_user_timeout(Duration::from_secs(10));
+        match &self.settings.address {
+            ConsulAddress::Unix(path) => builder = builder.unix_socket(path.as_path()),
+            ConsulAddress::Tcp { https, host, .. } => {
+                builder = builder.dns_resolver(Arc::new(Names::leading_to(host)));
+                if *https {
+                    builder =
+                        builder.tls_backend_preconfigured(tls::client_config(&self.settings.tls).map_err(Error::Tls)?);
+                }
+            }
+        }
+        if !matches!(self.settings.address, ConsulAddress::Tcp { https: true, .. }) {
+            // The default builder reads the system's authorities, and fails where an image has none.
+            builder = builder.tls_backend_preconfigured(tls::unused().map_err(Error::Tls)?);
+        }
+        builder.build().map_err(|error| Error::unreachable(&self.place, &error))
+    }
+}
+
+fn index(headers: &HeaderMap) -> Option<u64> {
+    headers.get("X-Consul-Index")?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_user_named_is_escaped_in_paths_and_queries() {
+        let ask = Ask::new(Method::GET, &["health", "service", "a/b c?"]).with("tag", "x&y=z").with("passing", "");
+        assert_eq!(ask.path, "/v1/health/service/a%2Fb%20c%3F");
+        assert_eq!(ask.query, "?tag=x%26y%3Dz&passing");
+    }
+
+    #[test]
+    fn only_a_query_with_an_index_waits_and_then_longer_than_the_agent() {
+        assert_eq!(Ask::new(Method::GET, &["kv", "a"]).after(0).timeout, CALL_TIMEOUT);
+        let ask = Ask::new(Method::GET, &["kv", "a"]).after(7);
+        assert_eq!(ask.query, "?index=7&wait=60s");
+        assert!(ask.timeout > WAIT * 17 / 16);
+    }
+}

@@ -1,0 +1,159 @@
+//! Why Consul couldn't do what it was asked: which endpoint, what it answered, and which setting to look at.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+use crate::catalog::{secret, tls};
+
+use super::client::Answer;
+
+/// This much of an answer's body is told.
+const LONGEST_BODY: usize = 300;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody was reached, or the connection broke.
+    #[error("can't reach consul ({endpoint})")]
+    Unreachable {
+        /// What was asked of whom.
+        endpoint: String,
+        /// The end of the chain of causes, and the setting it points at.
+        #[source]
+        source: Cause,
+    },
+    /// No answer in time.
+    #[error("consul didn't answer within {} s ({endpoint})", .after.as_secs())]
+    TimedOut {
+        /// What was asked of whom.
+        endpoint: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// Consul says no.
+    #[error("consul answered {status} ({endpoint}): {body}{hint}")]
+    Refused {
+        /// What was asked of whom.
+        endpoint: String,
+        /// The HTTP status.
+        status: u16,
+        /// The beginning of what it said.
+        body: String,
+        /// The setting to look at.
+        hint: &'static str,
+    },
+    /// The answer is no Consul's.
+    #[error("no consul answers there ({endpoint})")]
+    Garbage {
+        /// What was asked of whom.
+        endpoint: String,
+        /// Where the answer stops to be one.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The answer has no end.
+    #[error("an answer longer than {most} bytes ({endpoint})")]
+    TooLarge {
+        /// What was asked of whom.
+        endpoint: String,
+        /// How much is read.
+        most: usize,
+    },
+    /// The answer doesn't say what to wait for next.
+    #[error("an answer without X-Consul-Index: no consul, or a proxy that drops its headers ({endpoint})")]
+    NoIndex {
+        /// What was asked of whom.
+        endpoint: String,
+    },
+    /// A token or password can't be read.
+    #[error(transparent)]
+    Secret(secret::FileError),
+    /// The token can't stand in a header.
+    #[error("the consul token holds bytes no header can: see [catalog] token or token_file")]
+    TokenBytes,
+    /// Certificates can't be used.
+    #[error(transparent)]
+    Tls(tls::TlsError),
+    /// The token sees nothing of a service: Consul answers with an empty list, not with an error.
+    #[error(
+        "the consul token may not read service {service}: see [catalog] token or token_file (it needs service_prefix \"\" {{ policy = \"read\" }} and node_prefix \"\" {{ policy = \"read\" }})"
+    )]
+    Blind {
+        /// The service's name.
+        service: String,
+    },
+    /// A name no Consul API path can carry.
+    #[error("consul can't address {what} {name:?}: no part between slashes may be empty, . or ..")]
+    Name {
+        /// A key, or an id.
+        what: &'static str,
+        /// Which.
+        name: String,
+    },
+    /// A value that is no text.
+    #[error("the value of key {key} is no UTF-8")]
+    NotText {
+        /// Which key.
+        key: String,
+    },
+}
+
+/// The cause at the end of a chain.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}{hint}")]
+pub struct Cause {
+    text: String,
+    hint: &'static str,
+}
+
+impl Error {
+    pub(super) fn unreachable(endpoint: &str, error: &reqwest::Error) -> Error {
+        let mut last: &dyn std::error::Error = error;
+        let mut hint = hint_of(last);
+        while let Some(next) = last.source() {
+            last = next;
+            hint = hint.or(hint_of(last));
+        }
+        let cause = Cause { text: last.to_string(), hint: hint.unwrap_or("") };
+        Error::Unreachable { endpoint: endpoint.to_owned(), source: cause }
+    }
+
+    pub(super) fn refused(answer: Answer) -> Error {
+        let body: String = String::from_utf8_lossy(&answer.body).trim().chars().take(LONGEST_BODY).collect();
+        let hint = match answer.status {
+            StatusCode::UNAUTHORIZED => "; see [catalog] username and password_file",
+            StatusCode::FORBIDDEN => "; see [catalog] token or token_file, and the token's policies",
+            StatusCode::BAD_REQUEST if body.contains("HTTP request to an HTTPS server") => {
+                "; see [catalog] address: it wants https://"
+            }
+            _ => "",
+        };
+        Error::Refused { endpoint: answer.endpoint, status: answer.status.as_u16(), body, hint }
+    }
+}
+
+/// Which setting a cause points at. rustls' errors stand inside io errors, which show them by `get_ref` only.
+fn hint_of(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    use rustls::{AlertDescription, CertificateError, Error as Tls};
+    let tls = error
+        .downcast_ref::<Tls>()
+        .or_else(|| error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<Tls>())?;
+    match tls {
+        Tls::InvalidCertificate(CertificateError::UnknownIssuer) => Some("; see [catalog] tls.ca"),
+        Tls::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Some("; see [catalog] tls.server_name"),
+        Tls::InvalidCertificate(_) => {
+            Some("; the server's certificate is not good, or [catalog] tls.ca not its authority")
+        }
+        Tls::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::HandshakeFailure,
+        ) => Some("; see [catalog] tls.certificate and tls.key"),
+        Tls::InvalidMessage(_) => Some("; see [catalog] address: it may want http://"),
+        _ => None,
+    }
+}

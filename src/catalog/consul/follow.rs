@@ -1,0 +1,147 @@
+//! Follows a query by blocking queries: each answer names the index that the next question waits behind. Consul's
+//! rules for that index are kept here: the same one is no news, a smaller one means to start again, and 0 counts as 1.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::catalog::Sightings;
+use crate::catalog::pace::Pace;
+use crate::config::{Backoff, Query};
+use crate::supervisor::event::Observation;
+
+use super::client::{Answer, Client};
+use super::error::Error;
+
+/// Between questions that fail. The longest is what a thousand agents spread over after the engine's restart.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
+
+/// This many answers may come at once...
+const BURST: u32 = 20;
+
+/// ...and after those one each so often: a prefix that is written to all the time, or a proxy that doesn't wait,
+/// must not keep two processors busy.
+const SPACING: Duration = Duration::from_millis(50);
+
+/// Tells what the query sees, for ever.
+pub(super) async fn follow(client: &Client, query: &Query, seen: &mut Sightings) -> ! {
+    let mut pace = Pace::new(RETRY);
+    let mut breath = Breath::new();
+    let mut index = 0;
+    loop {
+        let pause = match look(client, query, index).await {
+            Ok((observation, next)) => {
+                pace.reset();
+                index = next;
+                seen.saw(observation).await;
+                breath.answered(Instant::now())
+            }
+            Err(error) => {
+                index = 0;
+                seen.failed(&error).await;
+                pace.pause()
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn look(client: &Client, query: &Query, index: u64) -> Result<(Observation, u64), Error> {
+    let (observation, answer) = match query {
+        Query::Service { name, tag, datacenter } => {
+            let (instances, answer) = client.passing(name, tag.as_deref(), datacenter.as_deref(), index).await?;
+            if instances.is_empty() && client.blind(name).await {
+                return Err(Error::Blind { service: name.clone() });
+            }
+            (Observation::Instances(instances), answer)
+        }
+        Query::Key { key } => {
+            let (value, answer) = client.key(key, index).await?;
+            (Observation::Key(value), answer)
+        }
+        Query::KeyPrefix { prefix } => {
+            let (keys, answer) = client.keys(prefix, index).await?;
+            (Observation::Keys(keys), answer)
+        }
+    };
+    let next = next_index(index, &answer)?;
+    Ok((observation, next))
+}
+
+/// What to wait behind, after waiting behind `index`.
+fn next_index(index: u64, answer: &Answer) -> Result<u64, Error> {
+    let Some(got) = answer.index else {
+        return Err(Error::NoIndex { endpoint: answer.endpoint.clone() });
+    };
+    match got.max(1) {
+        // The store was restored or began anew: what it has now may be behind a smaller index than ours.
+        smaller if smaller < index => Ok(0),
+        same_or_newer => Ok(same_or_newer),
+    }
+}
+
+/// Keeps answers apart once too many came at once.
+#[derive(Debug)]
+struct Breath {
+    tokens: u32,
+    last: Instant,
+}
+
+impl Breath {
+    fn new() -> Breath {
+        Breath { tokens: BURST, last: Instant::now() }
+    }
+
+    /// An answer came; how long to wait before the next question.
+    fn answered(&mut self, now: Instant) -> Duration {
+        let earned = now.duration_since(self.last).as_millis() / SPACING.as_millis();
+        self.last = now;
+        self.tokens = self.tokens.saturating_add(u32::try_from(earned).unwrap_or(BURST)).min(BURST);
+        match self.tokens.checked_sub(1) {
+            Some(left) => {
+                self.tokens = left;
+                Duration::ZERO
+            }
+            None => SPACING,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(index: Option<u64>) -> Answer {
+        Answer { endpoint: "GET /v1/x".to_owned(), status: reqwest::StatusCode::OK, index, body: Vec::new() }
+    }
+
+    #[test]
+    fn the_same_and_a_newer_index_are_waited_behind() {
+        assert_eq!(next_index(7, &answer(Some(7))).unwrap(), 7);
+        assert_eq!(next_index(7, &answer(Some(8))).unwrap(), 8);
+    }
+
+    #[test]
+    fn a_smaller_index_starts_again() {
+        assert_eq!(next_index(7, &answer(Some(6))).unwrap(), 0);
+    }
+
+    #[test]
+    fn index_zero_counts_as_one_because_zero_would_never_wait() {
+        assert_eq!(next_index(0, &answer(Some(0))).unwrap(), 1);
+    }
+
+    #[test]
+    fn an_answer_without_an_index_is_an_error() {
+        assert!(matches!(next_index(7, &answer(None)), Err(Error::NoIndex { .. })));
+    }
+
+    #[test]
+    fn answers_without_end_are_kept_apart_and_quiet_earns_a_new_burst() {
+        let start = Instant::now();
+        let mut breath = Breath { tokens: BURST, last: start };
+        let waits = (0..BURST + 5).filter(|_| breath.answered(start) > Duration::ZERO).count();
+        assert_eq!(waits, 5);
+        assert_eq!(breath.answered(start + Duration::from_secs(60)), Duration::ZERO);
+    }
+}

@@ -1,0 +1,64 @@
+//! The catalog in Consul, through one agent: what is registered belongs to that agent, which tells its servers. Only
+//! what Consul 1.8 and today's have in common is used. It decides nothing, and retries only what it follows.
+
+mod agent;
+mod client;
+mod error;
+mod follow;
+mod health;
+mod kv;
+mod names;
+mod publish;
+
+use std::net::IpAddr;
+
+use crate::config::{Query, Service, engines};
+use crate::supervisor::event::Registration;
+
+use super::Sightings;
+
+pub use error::{Cause, Error};
+
+/// One Consul agent.
+#[derive(Debug)]
+pub struct Consul {
+    client: client::Client,
+    pin: publish::Pin,
+}
+
+impl Consul {
+    /// Reaches nobody yet.
+    pub fn new(settings: &engines::Consul) -> Consul {
+        Consul { client: client::Client::new(settings), pin: publish::Pin::default() }
+    }
+
+    /// See [`Backend::publish`](super::Backend::publish).
+    pub async fn publish(&self, registration: &Registration, address: IpAddr) -> Result<(), Error> {
+        publish::publish(&self.client, &self.pin, registration, address).await
+    }
+
+    /// See [`Backend::withdraw`](super::Backend::withdraw).
+    pub async fn withdraw(&self, service: &Service) -> Result<(), Error> {
+        self.client.deregister(&service.id).await
+    }
+
+    /// See [`Backend::follow`](super::Backend::follow).
+    pub async fn follow(&self, query: &Query, seen: &mut Sightings) -> ! {
+        follow::follow(&self.client, query, seen).await
+    }
+
+    /// See [`Backend::get`](super::Backend::get).
+    pub async fn get(&self, key: &str) -> Result<Option<String>, Error> {
+        Ok(self.client.key(key, 0).await?.0)
+    }
+
+    /// See [`Backend::put`](super::Backend::put).
+    pub async fn put(&self, key: &str, value: &str) -> Result<(), Error> {
+        self.client.put(key, value).await
+    }
+
+    /// See [`Backend::delete`](super::Backend::delete).
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        self.client.delete(key).await
+    }
+}

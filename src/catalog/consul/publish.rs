@@ -1,0 +1,199 @@
+//! One service, kept as it shall be on the agent: what is missing is registered, what differs is mended, and the
+//! checks are fed. Two checks a service: `alive`, a TTL fed by each heartbeat and passing from the first instant, and
+//! `health`, critical until the core says otherwise.
+//!
+//! A heartbeat is two questions to the local agent: what it knows, and that we live. Nothing reaches Consul's servers
+//! unless something changed.
+
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::config::Service;
+use crate::supervisor::event::{Registration, ServiceStatus};
+
+use super::agent::{self, Known, NewCheck};
+use super::client::Client;
+use super::error::Error;
+
+/// `health` is told only when it changes, but only a TTL check can be told at all: so long a TTL never runs out while
+/// `alive` passes.
+const HEALTH_TTL: &str = "87600h";
+
+/// What `alive` says; always the same, so that a heartbeat changes nothing in the catalog.
+const ALIVE: &str = "pilotfish lives";
+
+/// Begins the reason of a maintenance mode of ours. One that a person began has another, and stays.
+const OUR_REASON: &str = "pilotfish: ";
+
+/// Consul cuts a check's output at 4 KiB.
+const LONGEST_NOTE: usize = 4000;
+
+/// Which agent the services are registered with: its node name.
+#[derive(Debug, Default)]
+pub(super) struct Pin(Mutex<Option<String>>);
+
+impl Pin {
+    /// Takes the agent's name, and gives that of the one before when it was another.
+    fn take(&self, node: &str) -> Option<String> {
+        let mut pin = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        pin.replace(node.to_owned()).filter(|before| before != node)
+    }
+}
+
+/// Makes the agent say what the registration says.
+pub(super) async fn publish(
+    client: &Client,
+    pin: &Pin,
+    registration: &Registration,
+    address: IpAddr,
+) -> Result<(), Error> {
+    let service = &*registration.service;
+    let address = address.to_string();
+    let (alive, health) = (alive_id(service), health_id(service));
+    let status = match registration.status {
+        ServiceStatus::Passing => Some("passing"),
+        ServiceStatus::Critical => Some("critical"),
+        // Leaving says nothing of health.
+        ServiceStatus::Draining => None,
+    };
+    let note = cut(&registration.note);
+
+    let mut known = client.known(&service.id).await?;
+    let as_wanted = known.as_ref().is_some_and(|known| is_as_wanted(known, service, &address));
+    let fed = as_wanted && client.update(&alive, "passing", ALIVE).await?;
+    if !fed {
+        move_here(client, pin, &service.id).await?;
+        client.register(&entry(service, &address, status.unwrap_or("critical"))).await?;
+        // Checks that were there kept their status; new ones have no words yet.
+        known = client.known(&service.id).await?;
+        client.update(&alive, "passing", ALIVE).await?;
+    }
+    let check = known.as_ref().and_then(|known| known.check(&health));
+    if let Some(status) = status
+        && check.is_none_or(|check| check.status != status || check.output != note)
+    {
+        client.update(&health, status, note).await?;
+    }
+    let maintenance = known.as_ref().and_then(|known| known.check(&format!("_service_maintenance:{}", service.id)));
+    match (registration.status, maintenance) {
+        (ServiceStatus::Draining, None) => client.maintenance(&service.id, Some(&format!("{OUR_REASON}{note}"))).await,
+        // Ours, of before: of an agent that was restarted while it drained.
+        (ServiceStatus::Passing | ServiceStatus::Critical, Some(check)) if check.notes.starts_with(OUR_REASON) => {
+            client.maintenance(&service.id, None).await
+        }
+        (ServiceStatus::Draining | ServiceStatus::Passing | ServiceStatus::Critical, _) => Ok(()),
+    }
+}
+
+/// Notes which agent is registered with. Behind an address that leads to another agent than before, the entry at the
+/// first would go critical by its TTL and stay: it is removed, where the token may do that.
+async fn move_here(client: &Client, pin: &Pin, id: &str) -> Result<(), Error> {
+    let node = match client.node_name().await {
+        Ok(node) => node,
+        // `agent:read` is no part of the least policy: without it, no move is noticed.
+        Err(Error::Refused { status: 403, .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if let Some(before) = pin.take(&node) {
+        tracing::warn!(
+            event = "catalog.moved",
+            "[catalog] address led to consul agent {before} and now leads to {node}: registering {id} there"
+        );
+        if let Err(error) = client.forget(&before, id).await {
+            let error = crate::catalog::report(&error);
+            tracing::warn!(event = "catalog.left_behind", "{id} stays behind at consul agent {before}: {error}");
+        }
+    }
+    Ok(())
+}
+
+fn is_as_wanted(known: &Known, service: &Service, address: &str) -> bool {
+    let Some(there) = &known.service else { return false };
+    there.service == service.name
+        && there.address == address
+        && there.port == service.port
+        && there.enable_tag_override == service.consul.enable_tag_override
+        // With tag override the catalog's tags are others' to change.
+        && (service.consul.enable_tag_override || there.tags.as_deref().unwrap_or_default() == service.tags)
+        && there.meta.as_ref().map_or(service.meta.is_empty(), |meta| *meta == service.meta)
+        && known.check(&alive_id(service)).is_some()
+        && known.check(&health_id(service)).is_some()
+}
+
+fn entry<'a>(service: &'a Service, address: &'a str, health: &'static str) -> agent::Registration<'a> {
+    let alive = NewCheck {
+        id: alive_id(service),
+        name: "alive",
+        ttl: span(service.ttl),
+        status: "passing",
+        notes: "fed by pilotfish; critical when the container has gone",
+        // On `alive` alone: an entry whose container lives would come back with the next heartbeat.
+        deregister_critical_service_after: service.consul.deregister_critical_after.map(span),
+    };
+    let health = NewCheck {
+        id: health_id(service),
+        name: "health",
+        ttl: HEALTH_TTL.to_owned(),
+        status: health,
+        notes: "told by pilotfish when it changes",
+        deregister_critical_service_after: None,
+    };
+    agent::Registration {
+        id: &service.id,
+        name: &service.name,
+        address,
+        port: service.port,
+        tags: &service.tags,
+        meta: &service.meta,
+        enable_tag_override: service.consul.enable_tag_override,
+        checks: vec![alive, health],
+    }
+}
+
+/// The check that says that the agent lives; sessions bind to it.
+pub(super) fn alive_id(service: &Service) -> String {
+    format!("{}:alive", service.id)
+}
+
+fn health_id(service: &Service) -> String {
+    format!("{}:health", service.id)
+}
+
+/// A span as Go reads it.
+fn span(span: Duration) -> String {
+    format!("{}ms", span.as_millis())
+}
+
+fn cut(note: &str) -> &str {
+    let mut end = note.len().min(LONGEST_NOTE);
+    while !note.is_char_boundary(end) {
+        end -= 1;
+    }
+    &note[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_node_name_is_a_move_and_the_same_is_not() {
+        let pin = Pin::default();
+        assert_eq!(pin.take("n1"), None);
+        assert_eq!(pin.take("n1"), None);
+        assert_eq!(pin.take("n2"), Some("n1".to_owned()));
+    }
+
+    #[test]
+    fn a_long_note_is_cut_between_characters() {
+        let note = "é".repeat(3000);
+        assert_eq!(cut(&note).len(), LONGEST_NOTE);
+        assert_eq!(cut("short"), "short");
+    }
+
+    #[test]
+    fn spans_are_written_as_go_reads_them() {
+        assert_eq!(span(Duration::from_millis(1500)), "1500ms");
+    }
+}

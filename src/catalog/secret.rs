@@ -1,0 +1,104 @@
+//! Reads tokens, passwords and certificates from the files the config names, at each use, so that a file that was
+//! replaced counts from the next call on. It keeps nothing and logs nothing.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+
+use crate::config::engines::{Secret, SecretSource};
+
+/// A token or password is never longer than this.
+const LONGEST_SECRET: u64 = 8 * 1024;
+
+/// A file the config names couldn't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("[catalog] {key}: {path} can't be read", path = path.display())]
+pub struct FileError {
+    /// The key that names it.
+    pub key: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
+/// The secret as it is now; one line's end after it doesn't count.
+///
+/// # Errors
+/// The file can't be read, is no plain file, too long, empty or no text.
+pub fn read(key: &'static str, source: &SecretSource) -> Result<Secret, FileError> {
+    match source {
+        SecretSource::Given(secret) => Ok(secret.clone()),
+        SecretSource::File(path) => {
+            let failed = |source| FileError { key, path: path.clone(), source };
+            let bytes = read_file(path, LONGEST_SECRET).map_err(failed)?;
+            let text = String::from_utf8(bytes)
+                .map_err(|_| failed(io::Error::new(io::ErrorKind::InvalidData, "it is no text")))?;
+            let words = text.strip_suffix('\n').unwrap_or(&text);
+            let words = words.strip_suffix('\r').unwrap_or(words);
+            if words.is_empty() {
+                return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it is empty")));
+            }
+            Ok(Secret::new(words))
+        }
+    }
+}
+
+/// A plain file's content, up to a bound. A pipe or a device at the path is refused instead of waited for.
+pub(super) fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is longer than {most} bytes")));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(content: &[u8]) -> (tempfile::TempDir, SecretSource) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, content).unwrap();
+        (dir, SecretSource::File(path))
+    }
+
+    #[test]
+    fn a_replaced_token_file_counts_at_the_next_call() {
+        let (_dir, source) = file(b"first\n");
+        assert_eq!(read("token_file", &source).unwrap().reveal(), "first");
+        let SecretSource::File(path) = &source else { unreachable!() };
+        std::fs::write(path, "second").unwrap();
+        assert_eq!(read("token_file", &source).unwrap().reveal(), "second");
+    }
+
+    #[test]
+    fn an_empty_missing_or_endless_token_file_is_an_error_that_names_key_and_file() {
+        let (dir, source) = file(b"\n");
+        let error = read("token_file", &source).unwrap_err();
+        assert!(error.to_string().contains("token_file") && error.to_string().contains("/token"), "{error}");
+        let missing = SecretSource::File(dir.path().join("missing"));
+        assert!(read("token_file", &missing).is_err());
+        assert!(read("token_file", &SecretSource::File("/dev/zero".into())).is_err());
+        let (_dir, long) = file(&[b'x'; 9000]);
+        assert!(read("token_file", &long).is_err());
+    }
+
+    #[test]
+    fn a_pipe_in_a_token_files_place_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(read("token_file", &SecretSource::File(path)).is_err());
+    }
+}

@@ -1,0 +1,312 @@
+//! Consul, real and of the tests' own: what only Consul does, beside the contract that all backends keep. Each test
+//! has a service of its own name, so that those without faults share one server.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use pilotfish::catalog::{Backend, Sightings};
+use pilotfish::config::engines::{Consul as Settings, ConsulAddress, Secret, SecretSource, Tls};
+use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
+use pilotfish::supervisor::Event;
+use pilotfish::supervisor::event::{Follow, Observation, Registration, ServiceStatus};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use crate::servers::Consul;
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// One server for all tests at a time; it ends with the last of them.
+fn shared() -> Arc<Consul> {
+    static SHARED: Mutex<Weak<Consul>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    shared.upgrade().unwrap_or_else(|| {
+        let consul = Arc::new(Consul::start());
+        *shared = Arc::downgrade(&consul);
+        consul
+    })
+}
+
+fn settings(at: SocketAddr) -> Settings {
+    Settings {
+        address: ConsulAddress::Tcp { https: false, host: at.ip().to_string(), port: at.port() },
+        token: None,
+        basic: None,
+        datacenter: None,
+        tls: Tls::default(),
+    }
+}
+
+fn open(settings: Settings) -> Backend {
+    let backend = config::Backend::Consul(Box::new(settings));
+    Backend::open(&config::Catalog { backend, prefix: "pilotfish".to_owned() }).expect("a good config")
+}
+
+fn service(name: &str) -> Service {
+    Service {
+        name: name.to_owned(),
+        id: format!("{name}-1"),
+        port: 80,
+        tags: vec!["a".to_owned()],
+        meta: BTreeMap::from([("version".to_owned(), "1".to_owned())]),
+        address: vec![AddressSpec::Static("192.0.2.7".parse().unwrap())],
+        ttl: Duration::from_secs(15),
+        consul: ConsulService { enable_tag_override: false, deregister_critical_after: None },
+    }
+}
+
+fn registration(service: &Service, status: ServiceStatus) -> Registration {
+    Registration { service: Arc::new(service.clone()), status, note: "as said".to_owned() }
+}
+
+fn of(name: &str) -> Query {
+    Query::Service { name: name.to_owned(), tag: None, datacenter: None }
+}
+
+/// What a follower tells, one by one.
+struct Follower(mpsc::Receiver<Event>, tokio::task::JoinHandle<()>);
+
+impl Follower {
+    fn start(backend: &Arc<Backend>, query: Query) -> Follower {
+        let (sender, events) = mpsc::channel(16);
+        let seen = Sightings::new(sender, Follow::WaitFor(0));
+        let backend = Arc::clone(backend);
+        Follower(events, tokio::spawn(async move { backend.follow(&query, seen).await }))
+    }
+
+    async fn next(&mut self) -> Result<Observation, String> {
+        match tokio::time::timeout(SOON, self.0.recv()).await.expect("told in time") {
+            Some(Event::Observed { seen, .. }) => seen,
+            other => panic!("not an observation: {other:?}"),
+        }
+    }
+
+    async fn until(&mut self, so: impl Fn(&Result<Observation, String>) -> bool) -> Result<Observation, String> {
+        loop {
+            let seen = self.next().await;
+            if so(&seen) {
+                return seen;
+            }
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.1.abort();
+    }
+}
+
+fn instances(seen: &Result<Observation, String>) -> Option<Vec<String>> {
+    match seen {
+        Ok(Observation::Instances(instances)) => Some(instances.iter().map(|instance| instance.id.clone()).collect()),
+        _ => None,
+    }
+}
+
+fn checks(consul: &Consul, id: &str) -> serde_json::Value {
+    let (_, body) = consul.ask("GET", &format!("/v1/agent/health/service/id/{id}"), "");
+    serde_json::from_str::<serde_json::Value>(&body).unwrap()["Checks"].take()
+}
+
+fn status_of(checks: &serde_json::Value, name: &str) -> String {
+    let check = checks.as_array().unwrap().iter().find(|check| check["Name"] == name);
+    check.map(|check| check["Status"].as_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_service_has_a_check_for_its_agent_and_one_for_its_health_from_the_first_instant() {
+    let consul = shared();
+    let backend = open(settings(consul.http));
+    backend.publish(&registration(&service("two-checks"), ServiceStatus::Critical)).await.unwrap();
+    let checks = checks(&consul, "two-checks-1");
+    assert_eq!((status_of(&checks, "alive"), status_of(&checks, "health")), ("passing".into(), "critical".into()));
+    assert!(checks.to_string().contains("as said"), "{checks}");
+}
+
+#[tokio::test]
+async fn draining_is_maintenance_and_health_stays_what_it_was() {
+    let consul = shared();
+    let backend = Arc::new(open(settings(consul.http)));
+    let service = service("draining");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    let mut follower = Follower::start(&backend, of("draining"));
+    assert_eq!(instances(&follower.next().await), Some(vec!["draining-1".to_owned()]));
+    backend.publish(&registration(&service, ServiceStatus::Draining)).await.unwrap();
+    assert_eq!(instances(&follower.next().await), Some(vec![]));
+    assert_eq!(status_of(&checks(&consul, "draining-1"), "health"), "passing");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    assert_eq!(instances(&follower.next().await), Some(vec!["draining-1".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_maintenance_a_person_began_stays() {
+    let consul = shared();
+    let backend = open(settings(consul.http));
+    let service = service("by-hand");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    consul.ask("PUT", "/v1/agent/service/maintenance/by-hand-1?enable=true&reason=disk", "");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    assert_eq!(status_of(&checks(&consul, "by-hand-1"), "Service Maintenance Mode"), "critical");
+}
+
+#[tokio::test]
+async fn tags_others_may_change_are_left_alone() {
+    let consul = shared();
+    let backend = open(settings(consul.http));
+    let mut service = service("override");
+    service.consul.enable_tag_override = true;
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    let index = |consul: &Consul| {
+        let (_, body) = consul.ask("GET", "/v1/catalog/service/override", "");
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()[0].clone()
+    };
+    let there = index(&consul);
+    let change = serde_json::json!({"Node": consul.node, "Address": "127.0.0.1", "Service": {
+        "ID": "override-1", "Service": "override", "Port": 80, "Address": "192.0.2.7", "Tags": ["theirs"],
+        "Meta": {"version": "1"}, "EnableTagOverride": true}});
+    let (status, body) = consul.ask("PUT", "/v1/catalog/register", &change.to_string());
+    assert_eq!(status, 200, "{body}");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    let now = index(&consul);
+    assert_eq!(now["ServiceTags"], serde_json::json!(["theirs"]), "was {there}");
+}
+
+#[tokio::test]
+async fn a_heartbeat_that_changes_nothing_writes_nothing_to_the_servers() {
+    let consul = shared();
+    let backend = open(settings(consul.http));
+    let service = service("quiet");
+    let modified = || {
+        let (_, body) = consul.ask("GET", "/v1/health/service/quiet", "");
+        let entry = serde_json::from_str::<serde_json::Value>(&body).unwrap()[0].clone();
+        let checks: Vec<_> = entry["Checks"].as_array().unwrap().iter().map(|c| c["ModifyIndex"].clone()).collect();
+        (entry["Service"]["ModifyIndex"].clone(), checks)
+    };
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    let before = modified();
+    for _ in 0..5 {
+        backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    }
+    assert_eq!(modified(), before);
+}
+
+#[tokio::test]
+async fn a_check_somebody_removed_or_failed_by_hand_is_put_right() {
+    let consul = shared();
+    let backend = open(settings(consul.http));
+    let service = service("meddled");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    consul.ask("PUT", "/v1/agent/check/deregister/meddled-1:alive", "");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    assert_eq!(status_of(&checks(&consul, "meddled-1"), "alive"), "passing");
+    consul.ask("PUT", "/v1/agent/check/fail/meddled-1:health", "");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    assert_eq!(status_of(&checks(&consul, "meddled-1"), "health"), "passing");
+}
+
+#[tokio::test]
+async fn an_agent_that_was_restarted_and_forgot_everything_is_told_again_by_the_next_heartbeat() {
+    let mut consul = Consul::start();
+    let backend = Arc::new(open(settings(consul.http)));
+    let service = service("forgotten");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    let mut follower = Follower::start(&backend, of("forgotten"));
+    assert_eq!(instances(&follower.next().await), Some(vec!["forgotten-1".to_owned()]));
+    consul.down();
+    let outage = follower.next().await.unwrap_err();
+    assert!(outage.contains("can't reach consul"), "{outage}");
+    assert!(backend.publish(&registration(&service, ServiceStatus::Passing)).await.is_err());
+    consul.up();
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    follower.until(|seen| instances(seen) == Some(vec!["forgotten-1".to_owned()])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stopped_agent_that_still_accepts_costs_a_call_its_deadline_and_no_more() {
+    let consul = Consul::start();
+    let backend = open(settings(consul.http));
+    consul.process().signal(nix::sys::signal::Signal::SIGSTOP);
+    let start = tokio::time::Instant::now();
+    let error = backend.get("some/key").await.unwrap_err();
+    assert!(error.to_string().contains("didn't answer within 10 s"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(12));
+    consul.process().signal(nix::sys::signal::Signal::SIGCONT);
+    assert_eq!(backend.get("some/key").await.unwrap(), None);
+}
+
+/// A server that gives everyone the same answer.
+async fn answering(answer: &'static [u8]) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(answer).await;
+            });
+        }
+    });
+    at
+}
+
+#[tokio::test]
+async fn an_answer_that_is_an_error_or_garbage_is_told_with_the_endpoint_and_is_no_empty_list() {
+    for (answer, words) in [
+        (&b"HTTP/1.1 500 Oops\r\nContent-Length: 17\r\n\r\nNo cluster leader"[..], "500"),
+        (&b"HTTP/1.1 200 OK\r\nX-Consul-Index: 5\r\nContent-Length: 6\r\n\r\n<html>"[..], "no consul answers there"),
+        (&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"[..], "X-Consul-Index"),
+        (&b"SSH-2.0-OpenSSH_9.2\r\n"[..], "can't reach consul"),
+        (&b""[..], "can't reach consul"),
+    ] {
+        let backend = Arc::new(open(settings(answering(answer).await)));
+        let mut follower = Follower::start(&backend, of("web"));
+        let error = follower.next().await.unwrap_err();
+        assert!(error.contains(words) && error.contains("/v1/health/service/web"), "{words}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_cut_off() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nX-Consul-Index: 5\r\n\r\n").await;
+        while stream.write_all(&[b' '; 65536]).await.is_ok() {}
+    });
+    let backend = open(settings(at));
+    let error = backend.get("a").await.unwrap_err();
+    assert!(error.to_string().contains("longer than"), "{error}");
+}
+
+#[tokio::test]
+async fn a_wrong_or_missing_token_is_told_with_the_setting_and_never_shown() {
+    let consul = Consul::start_with(
+        r#"{"acl": {"enabled": true, "default_policy": "deny",
+            "tokens": {"master": "a-root-token", "agent": "a-root-token"}}}"#,
+        "a-root-token",
+    );
+    let with = |token: Option<&str>| {
+        let token = token.map(|token| SecretSource::Given(Secret::new(token)));
+        Arc::new(open(Settings { token, ..settings(consul.http) }))
+    };
+    let service = service("locked");
+    let root = with(Some("a-root-token"));
+    root.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+
+    let wrong = with(Some("not-that-one"));
+    let error = wrong.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap_err().to_string();
+    assert!(error.contains("403") && error.contains("token_file") && !error.contains("not-that-one"), "{error}");
+
+    let mut follower = Follower::start(&with(None), of("locked"));
+    let error = follower.next().await.unwrap_err();
+    assert!(error.contains("may not read service locked"), "{error}");
+    let mut follower = Follower::start(&root, of("locked"));
+    assert_eq!(instances(&follower.next().await), Some(vec!["locked-1".to_owned()]));
+    let mut follower = Follower::start(&root, of("nobody-there"));
+    assert_eq!(instances(&follower.next().await), Some(vec![]));
+}

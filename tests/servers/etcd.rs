@@ -1,0 +1,176 @@
+//! etcd 3.4 and 3.5: one server, or three.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::{Process, eventually, free_port, program};
+
+/// One server on disk.
+pub struct Etcd {
+    cluster: EtcdCluster,
+}
+
+impl Etcd {
+    /// Starts one (`etcd` is 3.4, `etcd35` is 3.5) and waits until it takes writes.
+    pub fn start(version: &'static str) -> Etcd {
+        Etcd { cluster: EtcdCluster::start_of(version, 1) }
+    }
+
+    /// Where its clients connect.
+    pub fn client(&self) -> SocketAddr {
+        self.cluster.clients[0]
+    }
+
+    /// Kills it.
+    pub fn down(&mut self) {
+        self.cluster.down(0);
+    }
+
+    /// Starts it with what it has on disk, and waits until it takes writes.
+    pub fn up(&mut self) {
+        self.cluster.spawn(0);
+        self.cluster.wait_ready(0);
+    }
+
+    /// Forgets what it has on disk (it must be down).
+    pub fn wipe(&mut self) {
+        self.cluster.wipe(0);
+    }
+
+    /// Its process.
+    pub fn process(&self) -> &Process {
+        self.cluster.process(0)
+    }
+
+    /// Runs etcdctl against it: what it prints, or what it says when it fails.
+    pub fn ctl(&self, args: &[&str]) -> Result<String, String> {
+        self.cluster.ctl(0, args)
+    }
+}
+
+/// Several servers on disk.
+pub struct EtcdCluster {
+    /// Where each one's clients connect.
+    pub clients: Vec<SocketAddr>,
+    version: &'static str,
+    args: Vec<Vec<String>>,
+    processes: Vec<Option<Process>>,
+    dir: tempfile::TempDir,
+}
+
+impl EtcdCluster {
+    /// Starts three (`etcd` is 3.4, `etcd35` is 3.5) and waits until each takes writes.
+    pub fn start(version: &'static str) -> EtcdCluster {
+        EtcdCluster::start_of(version, 3)
+    }
+
+    fn start_of(version: &'static str, count: usize) -> EtcdCluster {
+        let dir = tempfile::tempdir().expect("a directory");
+        let peers: Vec<String> = (0..count).map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
+        let all: Vec<String> = peers.iter().enumerate().map(|(index, peer)| format!("s{index}={peer}")).collect();
+        let all = all.join(",");
+        let mut cluster = EtcdCluster { clients: Vec::new(), version, args: Vec::new(), processes: Vec::new(), dir };
+        for (index, peer) in peers.iter().enumerate() {
+            let client = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+            let name = format!("s{index}");
+            let home = cluster.home(index);
+            std::fs::create_dir_all(&home).expect("a directory");
+            let data = home.join("data").display().to_string();
+            let url = format!("http://{client}");
+            let args = [
+                ("--name", name.as_str()),
+                ("--data-dir", &data),
+                ("--listen-client-urls", &url),
+                ("--advertise-client-urls", &url),
+                ("--listen-peer-urls", peer),
+                ("--initial-advertise-peer-urls", peer),
+                ("--initial-cluster", &all),
+                ("--initial-cluster-state", "new"),
+                ("--log-level", "warn"),
+            ];
+            cluster.clients.push(client);
+            let mut args: Vec<String> =
+                args.iter().flat_map(|(key, value)| [(*key).to_owned(), (*value).to_owned()]).collect();
+            if version != "etcd" {
+                // Throw-away data: losing them with the machine's power is no concern of a test. 3.4 can't do without.
+                args.push("--unsafe-no-fsync".to_owned());
+            }
+            cluster.args.push(args);
+            cluster.processes.push(None);
+        }
+        for index in 0..count {
+            cluster.spawn(index);
+        }
+        for index in 0..count {
+            cluster.wait_ready(index);
+        }
+        cluster
+    }
+
+    fn home(&self, index: usize) -> PathBuf {
+        self.dir.path().join(format!("s{index}"))
+    }
+
+    /// Starts one with what it has on disk.
+    pub fn spawn(&mut self, index: usize) {
+        let log = self.home(index).join("log");
+        self.processes[index] = Some(Process::start(&program(self.version), &self.args[index], &log));
+    }
+
+    /// Waits until one takes writes.
+    pub fn wait_ready(&self, index: usize) {
+        eventually("an etcd server is ready", Duration::from_secs(60), || {
+            self.ctl(index, &["--command-timeout=2s", "put", "ready", "yes"]).is_ok()
+        });
+    }
+
+    /// Kills one.
+    pub fn down(&mut self, index: usize) {
+        self.processes[index] = None;
+    }
+
+    /// Forgets what one has on disk (it must be down).
+    pub fn wipe(&mut self, index: usize) {
+        let _ = std::fs::remove_dir_all(self.home(index).join("data"));
+    }
+
+    /// One's process.
+    pub fn process(&self, index: usize) -> &Process {
+        self.processes[index].as_ref().expect("it is up")
+    }
+
+    /// Which one leads now.
+    pub fn leader(&self) -> Option<usize> {
+        (0..self.clients.len()).filter(|index| self.processes[*index].is_some()).find(|index| {
+            let Ok(status) = self.ctl(*index, &["--command-timeout=2s", "-w", "json", "endpoint", "status"]) else {
+                return false;
+            };
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
+            let status = &status[0]["Status"];
+            !status["leader"].is_null() && status["leader"] == status["header"]["member_id"]
+        })
+    }
+
+    /// Runs etcdctl against one: what it prints, or what it says when it fails.
+    pub fn ctl(&self, index: usize, args: &[&str]) -> Result<String, String> {
+        let ctl = if self.version == "etcd" { "etcdctl" } else { "etcdctl35" };
+        ctl_at(&program(ctl), self.clients[index], args)
+    }
+}
+
+fn ctl_at(program: &Path, at: SocketAddr, args: &[&str]) -> Result<String, String> {
+    let output = Command::new(program)
+        .env("ETCDCTL_API", "3")
+        .arg("--endpoints")
+        .arg(at.to_string())
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("etcdctl can be run");
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}

@@ -1,0 +1,146 @@
+//! Real Consul and etcd servers for tests: from signed Debian packages, on loopback and free ports, in directories of
+//! their own, ended by pid when dropped (and by the kernel should the test program die). Contains no test.
+
+// What one subject leaves unused, another needs; nothing here runs inside the agent.
+#![allow(dead_code, unused_imports)]
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
+mod consul;
+mod etcd;
+
+pub use consul::{Consul, ConsulCluster};
+pub use etcd::{Etcd, EtcdCluster};
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+/// The path of a server's program; fetched on first use.
+pub fn program(name: &str) -> PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let directory = DIRECTORY.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let directory = root.join(".servers");
+        let status = Command::new(root.join("tests/get-servers.sh"))
+            .arg(&directory)
+            .stdin(Stdio::null())
+            .status()
+            .expect("tests/get-servers.sh can be run");
+        assert!(status.success(), "tests/get-servers.sh failed: see its words above");
+        directory
+    });
+    directory.join(name)
+}
+
+/// A port of loopback that nobody uses now, for TCP and UDP. Below the kernel's ephemeral range, so that no outgoing
+/// connection takes it before the server does.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..4000 {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Two test programs at a time start far from each other.
+        let port = 20_000 + ((std::process::id() as u16 % 97) * 123 + step) % 12_000;
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port between 20000 and 32000");
+}
+
+/// Asks again until it is so; panics with `what` when it isn't within `limit`.
+pub fn eventually(what: &str, limit: Duration, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A server's process.
+pub struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts it; what it says goes to `log`.
+    pub fn start<A: AsRef<OsStr>>(program: &Path, args: &[A], log: &Path) -> Process {
+        let out = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log file");
+        let mut command = Command::new(program);
+        command.args(args).stdin(Stdio::null()).stdout(out.try_clone().expect("a descriptor")).stderr(out);
+        command.current_dir(log.parent().expect("the log is in a directory"));
+        Process { child: keeper(command).expect("the server can be started") }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("the server is ours");
+    }
+
+    /// Kills it and waits for its end.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Starts a command from the one thread that lives as long as this program: "parent" in a parent-death signal is a
+/// thread, and a test's thread ends before the server it shares with others.
+fn keeper(command: Command) -> std::io::Result<Child> {
+    use std::os::unix::process::CommandExt;
+    use std::sync::{Mutex, mpsc};
+    type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
+    static ORDERS: OnceLock<Mutex<mpsc::Sender<Order>>> = OnceLock::new();
+    let orders = ORDERS.get_or_init(|| {
+        let (sender, orders) = mpsc::channel::<Order>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in orders {
+                // SAFETY: prctl is async-signal-safe and touches no memory.
+                #[allow(unsafe_code)]
+                unsafe {
+                    command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?));
+                }
+                let _ = answer.send(command.spawn());
+            }
+        });
+        Mutex::new(sender)
+    });
+    let (sender, answer) = mpsc::channel();
+    orders.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).send((command, sender)).expect("the keeper lives");
+    answer.recv().expect("the keeper answers")
+}
+
+/// One HTTP/1.1 exchange, for the tests' own questions: status and body, or `None` when nobody answers.
+pub fn http(at: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(1)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    let mut request = format!("{method} {path} HTTP/1.0\r\nHost: {at}\r\nContent-Length: {}\r\n", body.len());
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    request.push_str(body);
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split_whitespace().nth(1)?.parse().ok()?;
+    Some((status, body.to_owned()))
+}
