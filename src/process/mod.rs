@@ -3,12 +3,13 @@
 //! - [`signals`]: what the agent was given, and all signals that come to it.
 //! - `reaper`: the only waitpid. `strays`: what main left behind.
 //! - `command`, `launch`: from a config to a running program. `environment`, `users`, `limits`: what it gets.
-//! - `output`: what hooks print and read. `tty`: the terminal.
+//! - `output`: what hooks print and read. [`notify`]: what main says by sd_notify. `tty`: the terminal.
 
 mod command;
 mod environment;
 mod launch;
 pub mod limits;
+pub mod notify;
 mod output;
 mod reaper;
 pub mod signals;
@@ -35,7 +36,7 @@ use signals::Inherited;
 use tty::Terminal;
 
 /// What sd_listen_fds(3) and sd_notify(3) read: meant for main, never for hooks.
-const FOR_MAIN_ALONE: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET"];
+const FOR_MAIN_ALONE: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", notify::VARIABLE];
 
 /// Owns every child of the agent. It has no policy: it does what it is told and tells what has become of it.
 pub struct Processes {
@@ -51,6 +52,7 @@ pub struct Processes {
     /// Main was told to stop (TSTP, STOP), so nobody resumes it unasked.
     main_may_rest: bool,
     terminal: Terminal,
+    notify_socket: Option<String>,
     warnings: Vec<String>,
 }
 
@@ -90,8 +92,15 @@ impl Processes {
             main: None,
             main_may_rest: false,
             terminal: Terminal::new(),
+            notify_socket: None,
             warnings: Vec::new(),
         })
+    }
+
+    /// From the next start on main finds this socket in NOTIFY_SOCKET, unless its own environment is configured to say
+    /// otherwise.
+    pub fn offer(&mut self, notify: &notify::Notify) {
+        self.notify_socket = Some(notify.address().to_owned());
     }
 
     /// Starts main with what the agent was given (standard descriptors, every other inherited one, signal mask) and
@@ -123,6 +132,9 @@ impl Processes {
         let exec = &process.exec;
         let bad_variable = |error| command::bad_variable(exec, &error);
         let mut environment = Environment::own();
+        if let Some(socket) = &self.notify_socket {
+            environment.set(notify::VARIABLE, socket.as_bytes()).map_err(bad_variable)?;
+        }
         for (name, value) in &process.env {
             environment.set(name, value.as_bytes()).map_err(bad_variable)?;
         }
@@ -361,6 +373,13 @@ impl Processes {
             // Without /proc: is there a child that is no run of ours?
             None => usize::from(self.children.is_empty()),
         }
+    }
+
+    /// Goes to `/`, so that the agent's working directory holds no mount. Only for an agent that starts nothing and
+    /// opens no relative path any more: children start where it is.
+    pub fn leave_directory(&self) {
+        // A root that can't be entered isn't worth a word.
+        let _ = nix::unistd::chdir("/");
     }
 
     /// What has gone wrong without failing anything; each is told once.

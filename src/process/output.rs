@@ -157,7 +157,7 @@ impl<F: FnMut(&str)> Lines<F> {
 
 /// A line without anything that could act on a terminal or break a log: control characters and what is no UTF-8 are
 /// written as escapes.
-fn printable(line: &[u8]) -> String {
+pub fn printable(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let mut text = String::with_capacity(line.len());
     for chunk in line.utf8_chunks() {
