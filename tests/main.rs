@@ -1,5 +1,6 @@
 //! All tests against the world outside, one module a subject, one binary.
 
+mod catalog;
 mod consul;
 mod direction;
 mod servers;

@@ -1,69 +1,166 @@
 //! The catalog in a directory on a volume shared by the containers of one host: an instance is a file held by a kernel
 //! lock, so a crash is seen by the kernel and not by a clock. It needs no server, and knows no other host.
+//!
+//! ```text
+//! DIRECTORY/boot                   the boot id of the kernel whose locks these are
+//! DIRECTORY/services/NAME/ID       one instance, JSON, locked by its agent
+//! DIRECTORY/keys/KEY               one value
+//! DIRECTORY/tmp/                   files on their way to their place
+//! ```
+//!
+//! A ttl means nothing here, and neither does `[catalog] prefix`: the directory is the prefix.
+
+mod boot;
+mod entries;
+mod error;
+mod files;
+mod filesystem;
+mod follow;
+mod holding;
+mod inotify;
+mod keys;
+mod name;
+mod root;
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::time::{sleep, timeout};
 
 use crate::config::{Query, Service};
 use crate::supervisor::event::Registration;
 
 use super::Sightings;
+pub use error::Error;
+use holding::{Attempt, Holding};
+use inotify::{Hub, Watching};
+use root::Root;
 
-/// A shared directory.
+/// Between attempts at an entry somebody holds: long enough for whoever only looks at it, or for a kernel that is
+/// still taking down its last holder.
+const BUSY: [Duration; 5] = [
+    Duration::from_millis(1),
+    Duration::from_millis(5),
+    Duration::from_millis(25),
+    Duration::from_millis(125),
+    Duration::from_millis(500),
+];
+
+/// How long a disk may take to keep a value.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A shared directory and what this agent holds in it.
 #[derive(Debug)]
 pub struct Local {
-    directory: PathBuf,
+    root: Root,
+    holding: Mutex<Holding>,
+    watches: Mutex<Watches>,
 }
 
-/// Why the directory couldn't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Not in this version.
-    #[error("the local catalog in {} isn't there yet", .directory.display())]
-    Absent {
-        /// The directory.
-        directory: PathBuf,
-    },
+#[derive(Debug, Default)]
+struct Watches {
+    hub: Option<Arc<Hub>>,
+    /// That inotify is exhausted has been said.
+    said: bool,
 }
 
 impl Local {
     /// Looks at nothing yet.
     pub fn new(directory: &Path) -> Local {
-        Local { directory: directory.to_owned() }
-    }
-
-    fn absent<T>(&self) -> Result<T, Error> {
-        Err(Error::Absent { directory: self.directory.clone() })
+        Local { root: Root::new(directory), holding: Mutex::default(), watches: Mutex::default() }
     }
 
     /// See [`Backend::publish`](super::Backend::publish).
-    pub async fn publish(&self, _registration: &Registration, _address: IpAddr) -> Result<(), Error> {
-        self.absent()
+    ///
+    /// # Errors
+    /// The directory can't be used, or another live agent holds the id.
+    pub async fn publish(&self, registration: &Registration, address: IpAddr) -> Result<(), Error> {
+        let root = self.root.open().await?;
+        let mut pauses = BUSY.into_iter();
+        loop {
+            let attempt = self.holding().publish(&root, registration, address)?;
+            match (attempt, pauses.next()) {
+                (Attempt::Done, _) => return Ok(()),
+                (Attempt::Busy { .. }, Some(pause)) => sleep(pause).await,
+                (Attempt::Busy { there }, None) => {
+                    return Err(Error::Held { id: registration.service.id.clone(), there });
+                }
+            }
+        }
     }
 
     /// See [`Backend::withdraw`](super::Backend::withdraw).
-    pub async fn withdraw(&self, _service: &Service) -> Result<(), Error> {
-        self.absent()
+    ///
+    /// # Errors
+    /// The directory can't be used.
+    pub async fn withdraw(&self, service: &Service) -> Result<(), Error> {
+        let root = self.root.open().await?;
+        self.holding().withdraw(&root, service)
     }
 
     /// See [`Backend::follow`](super::Backend::follow).
-    pub async fn follow(&self, _query: &Query, seen: &mut Sightings) {
-        seen.failed(&Error::Absent { directory: self.directory.clone() }).await;
-        std::future::pending().await
+    pub async fn follow(&self, query: &Query, seen: &mut Sightings) {
+        follow::follow(self, query, seen).await;
     }
 
     /// See [`Backend::get`](super::Backend::get).
-    pub async fn get(&self, _key: &str) -> Result<Option<String>, Error> {
-        self.absent()
+    ///
+    /// # Errors
+    /// The directory can't be used, or the value is no UTF-8.
+    pub async fn get(&self, key: &str) -> Result<Option<String>, Error> {
+        keys::get(&self.root.open().await?, key)
     }
 
     /// See [`Backend::put`](super::Backend::put).
-    pub async fn put(&self, _key: &str, _value: &str) -> Result<(), Error> {
-        self.absent()
+    ///
+    /// # Errors
+    /// The directory can't be used; the key is longer than a file's name may be, or the value than 512 KiB.
+    pub async fn put(&self, key: &str, value: &str) -> Result<(), Error> {
+        let root = self.root.open().await?;
+        let (key, value) = (key.to_owned(), value.to_owned());
+        // A disk may take its time to sync.
+        let put = tokio::task::spawn_blocking(move || keys::put(&root, &key, &value));
+        match timeout(PATIENCE, put).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            Err(_) => Err(Error::Silent { directory: self.root.path().to_owned(), waited: PATIENCE }),
+        }
     }
 
     /// See [`Backend::delete`](super::Backend::delete).
-    pub async fn delete(&self, _key: &str) -> Result<(), Error> {
-        self.absent()
+    ///
+    /// # Errors
+    /// The directory can't be used.
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        keys::delete(&self.root.open().await?, key)
+    }
+
+    /// Watches a directory with the agent's one inotify instance.
+    fn watch(&self, directory: &Path) -> Result<Watching, Errno> {
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let hub = match &watches.hub {
+            Some(hub) => Ok(Arc::clone(hub)),
+            None => Hub::open().map(|hub| Arc::clone(watches.hub.insert(Arc::new(hub)))),
+        };
+        let watching = hub.and_then(|hub| hub.watch(directory));
+        if let Err(error @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOSPC | Errno::ENOSYS)) = watching
+            && !std::mem::replace(&mut watches.said, true)
+        {
+            tracing::warn!(
+                "inotify is exhausted ({}): {} is looked at each second (raise fs.inotify.max_user_instances and \
+                 max_user_watches)",
+                error.desc(),
+                self.root.path().display()
+            );
+        }
+        watching
+    }
+
+    fn holding(&self) -> MutexGuard<'_, Holding> {
+        // Files are put in after, and taken out before, they are what they should be: a panic leaves nothing false.
+        self.holding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

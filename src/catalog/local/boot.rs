@@ -1,0 +1,198 @@
+//! Whose locks are in the directory: a mark with the kernel's boot id, since a lock is seen by its own kernel only.
+//!
+//! A mark of another boot is either left from before this host's reboot, and then no lock of that time can be held any
+//! more, or it is another live host's (a disk shared by two machines), and then this kernel would take that host's live
+//! instances for dead. The two are told apart without a person having to delete anything: a mark last touched before
+//! this kernel booted is left over; any other is left over when nobody touches it for [`SILENCE`], which agents on the
+//! other host would do every [`TOUCH_EVERY`] or with each heartbeat. That second rule needs no clock to be right: a
+//! host without a battery-backed clock, or a directory copied with its times, is not refused for ever.
+
+use std::time::{Duration, SystemTime};
+
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
+
+use super::Error;
+use super::files::{self, Folder, errno};
+
+/// How often a live agent touches the mark at most: it costs a write to the disk.
+pub(super) const TOUCH_EVERY: Duration = Duration::from_secs(10);
+
+/// How long a mark of another boot must be untouched to count as left over. Three times the slowest sign of life: the
+/// sweep of a follower, or the heartbeat of a service with a ttl of 90 s. (A longer ttl without any follower on the
+/// same host is not protected against a second host.)
+pub(super) const SILENCE: Duration = Duration::from_secs(90);
+
+const MARK: &str = "boot";
+
+/// What a look at the mark came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// This boot's, or none can be had: /proc is missing.
+    Ours,
+    /// Replaced: what is in the directory is of before a reboot.
+    TakenOver,
+}
+
+/// A mark that might be a live host's, and since when it is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Suspect {
+    boot_id: String,
+    touched: SystemTime,
+    since: Instant,
+}
+
+/// This kernel's boot id; `None` where /proc isn't mounted.
+pub(super) fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+/// Makes sure that the directory is this kernel's.
+///
+/// # Errors
+/// It is another live kernel's, as far as can be said now.
+pub(super) fn claim(
+    root: &Folder,
+    scratch: &Folder,
+    ours: &str,
+    suspect: &mut Option<Suspect>,
+    now: Instant,
+) -> Result<Mark, Error> {
+    let Some((there, touched)) = read(root)? else {
+        let staged = scratch.stage(ours.as_bytes(), shared())?;
+        return match scratch.put_new(staged, root, MARK)? {
+            Some(_) => Ok(Mark::Ours),
+            // Another container was first; it is looked at again with the next call.
+            None => read(root)?.filter(|(there, _)| there == ours).map(|_| Mark::Ours).ok_or_else(|| taken(root, "?")),
+        };
+    };
+    match judge(&there, touched, ours, booted_at(), suspect.as_ref(), now) {
+        Verdict::Ours => {
+            *suspect = None;
+            Ok(Mark::Ours)
+        }
+        Verdict::LeftOver => {
+            let staged = scratch.stage(ours.as_bytes(), shared())?;
+            scratch.put_over(staged, root, MARK)?;
+            *suspect = None;
+            Ok(Mark::TakenOver)
+        }
+        Verdict::PerhapsAlive { since } => {
+            *suspect = Some(Suspect { boot_id: there.clone(), touched, since });
+            Err(taken(root, &there))
+        }
+    }
+}
+
+/// A sign of life to other kernels.
+pub(super) fn touch(root: &Folder) -> Result<(), Error> {
+    let now = TimeSpec::UTIME_NOW;
+    match utimensat(root.fd(), MARK, &now, &now, UtimensatFlags::NoFollowSymlink) {
+        // Gone: the next look makes a new one.
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(source) => Err(Error::refused("touch", root.path_of(MARK))(source)),
+    }
+}
+
+/// Whether the mark is (still) this boot's.
+pub(super) fn is_ours(root: &Folder, ours: &str) -> Result<bool, Error> {
+    Ok(read(root)?.is_some_and(|(there, _)| there == ours))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Ours,
+    LeftOver,
+    PerhapsAlive { since: Instant },
+}
+
+fn judge(
+    there: &str,
+    touched: SystemTime,
+    ours: &str,
+    booted: SystemTime,
+    suspect: Option<&Suspect>,
+    now: Instant,
+) -> Verdict {
+    if there == ours {
+        return Verdict::Ours;
+    }
+    if touched < booted {
+        return Verdict::LeftOver;
+    }
+    match suspect.filter(|s| s.boot_id == there && s.touched == touched) {
+        Some(silent) if now.duration_since(silent.since) >= SILENCE => Verdict::LeftOver,
+        Some(silent) => Verdict::PerhapsAlive { since: silent.since },
+        None => Verdict::PerhapsAlive { since: now },
+    }
+}
+
+/// Any user's agent must be able to touch it.
+fn shared() -> Mode {
+    Mode::from_bits_truncate(0o666)
+}
+
+fn read(root: &Folder) -> Result<Option<(String, SystemTime)>, Error> {
+    let Some(mut file) = root.file(MARK)? else { return Ok(None) };
+    let about = file.metadata().and_then(|about| about.modified());
+    let touched = about.map_err(|e| Error::refused("look at", root.path_of(MARK))(errno(&e)))?;
+    let text = files::text(&mut file, root.path_of(MARK))?;
+    Ok(Some((text.unwrap_or_default().trim().to_owned(), touched)))
+}
+
+/// When this kernel booted, by the wall clock as it is set now.
+fn booted_at() -> SystemTime {
+    let up = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    SystemTime::now().checked_sub(up).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn taken(root: &Folder, boot_id: &str) -> Error {
+    Error::OtherKernel { directory: root.path().to_owned(), boot_id: boot_id.to_owned(), silence: SILENCE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOOT: Duration = Duration::from_secs(1_000_000);
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn look(touched: u64, suspect: Option<&Suspect>, now: Instant) -> Verdict {
+        judge("theirs", at(touched), "ours", SystemTime::UNIX_EPOCH + BOOT, suspect, now)
+    }
+
+    #[tokio::test]
+    async fn a_mark_of_this_boot_is_ours() {
+        assert_eq!(judge("ours", at(0), "ours", at(9), None, Instant::now()), Verdict::Ours);
+    }
+
+    #[tokio::test]
+    async fn a_mark_from_before_the_reboot_is_left_over_at_once() {
+        assert_eq!(look(999_999, None, Instant::now()), Verdict::LeftOver);
+    }
+
+    #[tokio::test]
+    async fn a_mark_touched_since_this_boot_is_taken_over_only_after_its_silence() {
+        let since = Instant::now();
+        assert_eq!(look(1_000_001, None, since), Verdict::PerhapsAlive { since });
+        let suspect = Suspect { boot_id: "theirs".to_owned(), touched: at(1_000_001), since };
+        let soon = since + SILENCE - Duration::from_millis(1);
+        assert_eq!(look(1_000_001, Some(&suspect), soon), Verdict::PerhapsAlive { since });
+        assert_eq!(look(1_000_001, Some(&suspect), since + SILENCE), Verdict::LeftOver);
+    }
+
+    #[tokio::test]
+    async fn another_hosts_sign_of_life_starts_the_silence_anew() {
+        let since = Instant::now();
+        let suspect = Suspect { boot_id: "theirs".to_owned(), touched: at(1_000_001), since };
+        let later = since + SILENCE;
+        assert_eq!(look(1_000_010, Some(&suspect), later), Verdict::PerhapsAlive { since: later });
+    }
+}

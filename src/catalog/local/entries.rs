@@ -1,0 +1,161 @@
+//! Instances as files: who is there, and who left a file behind. It makes none; that is the holder's part.
+//!
+//! An instance lives as long as its file is locked. The rules that keep readers, holders and successors apart:
+//! - A file is put at its path only when it is complete and locked; it is never written again.
+//! - Who wants to know whether it lives tries to *share* the lock, so two who ask don't take each other for a holder.
+//! - Who removes or replaces the file at a path holds its lock and has seen, with the lock, that it is still there.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::supervisor::event::{Instance, ServiceStatus};
+
+use super::Error;
+use super::files::{self, Folder, Identity, errno};
+use super::name::unescape;
+
+/// What is in an instance's file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// The instance as others see it.
+    #[serde(flatten)]
+    pub(super) instance: Card,
+    /// passing, critical or draining.
+    pub(super) status: String,
+    /// Why, for people.
+    #[serde(default)]
+    pub(super) note: String,
+}
+
+/// [`Instance`] as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Card {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) address: String,
+    pub(super) port: u16,
+    #[serde(default)]
+    pub(super) tags: Vec<String>,
+    #[serde(default)]
+    pub(super) meta: BTreeMap<String, String>,
+}
+
+impl From<Card> for Instance {
+    fn from(card: Card) -> Instance {
+        let Card { id, name, address, port, tags, meta } = card;
+        Instance { id, name, address, port, tags, meta }
+    }
+}
+
+/// What a service's directory holds.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    /// The passing instances, sorted by id.
+    pub(super) passing: Vec<Instance>,
+    /// Every live file, by name.
+    pub(super) alive: BTreeMap<String, Identity>,
+    /// A live file nobody can make sense of.
+    pub(super) strange: Option<String>,
+    /// A dead one that can't be removed, and why.
+    pub(super) stuck: Option<Error>,
+}
+
+/// Looks at every file, and removes the dead ones if `tidy`.
+pub(super) fn census(service: &Folder, tag: Option<&str>, tidy: bool) -> Result<Census, Error> {
+    let mut census = Census::default();
+    for name in service.names()? {
+        match look(service, &name)? {
+            Life::None => {}
+            Life::Dead(file) if tidy => {
+                if let Err(error) = service.remove_dead(&name, file) {
+                    census.stuck = Some(error);
+                }
+            }
+            Life::Dead(_) => {}
+            Life::Alive(mut file) => {
+                let identity = Identity::of_file(&file).map_err(Error::refused("look at", service.path_of(&name)))?;
+                census.alive.insert(name.clone(), identity);
+                match entry(&mut file, service, &name)? {
+                    Some(entry) if entry.status == ServiceStatus::Passing.as_str() => {
+                        let instance = entry.instance;
+                        if tag.is_none_or(|tag| instance.tags.iter().any(|t| t == tag)) {
+                            census.passing.push(instance.into());
+                        }
+                    }
+                    Some(_) => {}
+                    None => census.strange = Some(name),
+                }
+            }
+        }
+    }
+    census.passing.sort();
+    Ok(census)
+}
+
+/// Removes every file without a holder in every service; how many there were.
+pub(super) fn remove_all_dead(services: &Folder) -> Result<usize, Error> {
+    let mut removed = 0;
+    for name in services.names()? {
+        let Some(service) = services.sub(&name)? else { continue };
+        for file in service.names()? {
+            if let Life::Dead(dead) = look(&service, &file)? {
+                removed += usize::from(service.remove_dead(&file, dead)?);
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// The state of the file at a path.
+#[derive(Debug)]
+pub(super) enum Life {
+    /// There is none.
+    None,
+    /// Somebody holds it.
+    Alive(File),
+    /// Nobody holds it, and it is still the one at the path.
+    Dead(File),
+}
+
+/// Whether the file at a path has a holder.
+pub(super) fn look(service: &Folder, name: &str) -> Result<Life, Error> {
+    // Each round means that somebody put a new file there in between; nobody does that for long.
+    for _ in 0..5 {
+        let Some(file) = service.file(name)? else { return Ok(Life::None) };
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Err((file, Errno::EWOULDBLOCK)) => return Ok(Life::Alive(file)),
+            Err((_, source)) => return Err(Error::refused("lock", service.path_of(name))(source)),
+            Ok(lock) => {
+                let file = lock.unlock().map_err(|(_, e)| Error::refused("unlock", service.path_of(name))(e))?;
+                if service.holds(name, &file)? {
+                    return Ok(Life::Dead(file));
+                }
+            }
+        }
+    }
+    Err(Error::refused("follow the changes of", service.path_of(name))(Errno::EAGAIN))
+}
+
+/// A live file's content; `None` when no agent wrote it.
+pub(super) fn entry(file: &mut File, service: &Folder, name: &str) -> Result<Option<Entry>, Error> {
+    let Some(text) = files::text(file, service.path_of(name))? else { return Ok(None) };
+    let entry = serde_json::from_str::<Entry>(&text).ok();
+    Ok(entry.filter(|entry| unescape(name).is_some_and(|id| id == entry.instance.id)))
+}
+
+/// As it is written. Fails only where memory does.
+pub(super) fn content(entry: &Entry, service: &Folder, name: &str) -> Result<Vec<u8>, Error> {
+    let content = serde_json::to_vec(entry).map_err(|e| {
+        let source = e.io_error_kind().map_or(Errno::EINVAL, |kind| errno(&kind.into()));
+        Error::refused("write", service.path_of(name))(source)
+    })?;
+    if content.len() as u64 > files::LARGEST {
+        let what = format!("the entry of {}", entry.instance.id);
+        return Err(Error::TooMuch { what, limit: format!("{} bytes", files::LARGEST) });
+    }
+    Ok(content)
+}

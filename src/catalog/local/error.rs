@@ -1,0 +1,106 @@
+//! What can go wrong with a shared directory.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+/// Why the shared directory couldn't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel refused.
+    #[error("can't {action} {}", .path.display())]
+    Refused {
+        /// What was tried.
+        action: &'static str,
+        /// With which file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Errno,
+    },
+    /// Locks on this file system aren't one kernel's.
+    #[error(
+        "{} is on {kind}, where a lock doesn't show whether its holder lives; [catalog] directory must be on a disk of \
+         this host or a tmpfs (a volume such as docker's `-v pilotfish:{}`)",
+        .directory.display(), .directory.display()
+    )]
+    FileSystem {
+        /// The directory.
+        directory: PathBuf,
+        /// The file system's name, or its magic number.
+        kind: String,
+    },
+    /// Containers of another host use the directory.
+    #[error(
+        "{} is in use under another kernel (boot id {boot_id}), whose locks can't be seen from here: give each host a \
+         directory of its own, or wait: after {} s without a sign of life it is taken over",
+        .directory.display(), .silence.as_secs()
+    )]
+    OtherKernel {
+        /// The directory.
+        directory: PathBuf,
+        /// The other kernel's.
+        boot_id: String,
+        /// How long it has to be silent.
+        silence: Duration,
+    },
+    /// Two live agents have one id.
+    #[error("{id} is held by another live agent ({there}): each container needs an id of its own ([[service]] id)")]
+    Held {
+        /// The id.
+        id: String,
+        /// What the other one registered.
+        there: String,
+    },
+    /// A name can't be a file's.
+    #[error("{what} {name:?} {problem}")]
+    Name {
+        /// What is named.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// There is more than is kept or read.
+    #[error("{what} exceeds the limit of {limit}")]
+    TooMuch {
+        /// Of what.
+        what: String,
+        /// The limit, with its unit.
+        limit: String,
+    },
+    /// A value isn't UTF-8.
+    #[error("the value of key {key:?} is not UTF-8")]
+    NotText {
+        /// The key.
+        key: String,
+    },
+    /// A directory knows no other datacenter.
+    #[error("datacenter {datacenter:?} can't be asked: the local catalog knows its own host only")]
+    Datacenter {
+        /// The one wanted.
+        datacenter: String,
+    },
+    /// The disk doesn't answer.
+    #[error("{} didn't answer within {} s", .directory.display(), .waited.as_secs())]
+    Silent {
+        /// The directory.
+        directory: PathBuf,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+}
+
+impl Error {
+    /// For `map_err`: what was tried with what.
+    pub(super) fn refused(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(Errno) -> Error {
+        move |source| Error::Refused { action, path: path.into(), source }
+    }
+
+    /// Whether the directory may be read but not changed: a volume mounted read-only, or another user's.
+    pub(super) fn is_read_only(&self) -> bool {
+        matches!(self, Error::Refused { source: Errno::EROFS | Errno::EACCES | Errno::EPERM, .. })
+    }
+}

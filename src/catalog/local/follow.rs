@@ -1,0 +1,236 @@
+//! Following a query in a shared directory: looks, tells, and waits for a reason to look again. A reason is an inotify
+//! event; behind it stands a slow sweep, for what no event tells.
+//!
+//! A holder's death is told by the closing of its file, and that comes a moment *before* the kernel frees its lock (so
+//! `__fput` has it). So a file that was closed but is still locked is in doubt, and is looked at again soon.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::catalog::Sightings;
+use crate::catalog::pace::{Pace, jittered};
+use crate::config::{Backoff, Query};
+use crate::supervisor::event::Observation;
+
+use super::files::Identity;
+use super::inotify::{News, Watching};
+use super::name::escape;
+use super::{Error, Local, entries, keys};
+
+/// Between two looks without a reason.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Between two looks where inotify is exhausted.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Between looks at a file that was closed but is still locked; the last one repeats.
+const IN_DOUBT: [Duration; 5] = [
+    Duration::from_millis(1),
+    Duration::from_millis(5),
+    Duration::from_millis(25),
+    Duration::from_millis(125),
+    Duration::from_secs(1),
+];
+
+/// After so many looks a file in doubt is somebody's who lives (an editor closed it, say): the sweep has to do.
+const MOST_LOOKS: usize = 30;
+
+/// After a failure.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
+
+/// See [`Backend::follow`](crate::catalog::Backend::follow).
+pub(super) async fn follow(local: &Local, query: &Query, seen: &mut Sightings) {
+    let mut follower = match Follower::new(local, query) {
+        Ok(follower) => follower,
+        Err(error) => {
+            // The query itself is wrong: no later look would find more.
+            seen.failed(&error).await;
+            return pending().await;
+        }
+    };
+    let mut pace = Pace::new(RETRY);
+    loop {
+        match follower.look().await {
+            Ok(observation) => {
+                pace.reset();
+                seen.saw(observation).await;
+                follower.wait().await;
+            }
+            Err(error) => {
+                follower.watching = None;
+                seen.failed(&error).await;
+                sleep(pace.pause()).await;
+            }
+        }
+    }
+}
+
+/// What is looked at, by the names of its files.
+#[derive(Debug)]
+enum Target {
+    Service { file: String, tag: Option<String> },
+    Key(String),
+    KeyPrefix(String),
+}
+
+#[derive(Debug)]
+struct Follower<'a> {
+    local: &'a Local,
+    target: Target,
+    watching: Option<Watching>,
+    doubt: Doubt,
+    sweep_at: Instant,
+    /// Dead files are removed, until that turns out to be forbidden.
+    tidy: bool,
+    told_strange: bool,
+}
+
+impl Follower<'_> {
+    fn new<'a>(local: &'a Local, query: &Query) -> Result<Follower<'a>, Error> {
+        let target = match query {
+            Query::Service { datacenter: Some(datacenter), .. } => {
+                return Err(Error::Datacenter { datacenter: datacenter.clone() });
+            }
+            Query::Service { name, tag, datacenter: None } => {
+                Target::Service { file: escape("service name", name)?, tag: tag.clone() }
+            }
+            Query::Key { key } => {
+                escape("key", key)?;
+                Target::Key(key.clone())
+            }
+            Query::KeyPrefix { prefix } => Target::KeyPrefix(prefix.clone()),
+        };
+        Ok(Follower {
+            local,
+            target,
+            watching: None,
+            doubt: Doubt::default(),
+            sweep_at: Instant::now() + jittered(SWEEP),
+            tidy: true,
+            told_strange: false,
+        })
+    }
+
+    async fn look(&mut self) -> Result<Observation, Error> {
+        let root = self.local.root.open().await?;
+        let now = Instant::now();
+        if now >= self.sweep_at {
+            self.sweep_at = now + jittered(SWEEP);
+            ignore_read_only(root.sweep())?;
+        }
+        // The watch comes first: what changes between watching and looking is then an event.
+        let path = match &self.target {
+            Target::Service { file, .. } => {
+                ignore_read_only(root.make_service(file).map(drop))?;
+                self.local.root.path_of_service(file)
+            }
+            Target::Key(_) | Target::KeyPrefix(_) => {
+                ignore_read_only(root.make_keys().map(drop))?;
+                self.local.root.path_of_keys()
+            }
+        };
+        if self.watching.is_none() {
+            self.watching = match self.local.watch(&path) {
+                Ok(watching) => Some(watching),
+                // Exhausted, or a read-only directory without this service yet: looked at each second.
+                Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOSPC | Errno::ENOENT | Errno::ENOSYS) => None,
+                Err(source) => return Err(Error::refused("watch", path)(source)),
+            };
+        }
+        match &self.target {
+            Target::Service { file, tag } => {
+                let census = match root.service(file)? {
+                    Some(service) => entries::census(&service, tag.as_deref(), self.tidy)?,
+                    None => entries::Census::default(),
+                };
+                self.doubt.settle(&census.alive, now);
+                if let Some(error) = census.stuck {
+                    self.tidy = false;
+                    tracing::debug!("dead entries stay: {}", crate::catalog::report(&error));
+                }
+                if let Some(name) = census.strange.filter(|_| !self.told_strange) {
+                    self.told_strange = true;
+                    tracing::warn!("{} is locked but no agent wrote it: ignored", path.join(name).display());
+                }
+                Ok(Observation::Instances(census.passing))
+            }
+            Target::Key(key) => keys::get(&root, key).map(Observation::Key),
+            Target::KeyPrefix(prefix) => keys::below(&root, prefix).map(Observation::Keys),
+        }
+    }
+
+    /// Until there is a reason to look.
+    async fn wait(&mut self) {
+        let mut deadline = self.sweep_at;
+        if let Some(at) = self.doubt.next {
+            deadline = deadline.min(at);
+        }
+        let Some(watching) = &self.watching else {
+            return sleep_until(deadline.min(Instant::now() + POLL)).await;
+        };
+        let news = tokio::select! {
+            news = watching.news() => news,
+            () = sleep_until(deadline) => Ok(News::default()),
+        };
+        match news {
+            Ok(News { closed, lost }) => {
+                self.doubt.raise(closed, Instant::now());
+                if lost {
+                    self.watching = None;
+                }
+            }
+            Err(error) => {
+                tracing::warn!("inotify tells no more ({}): looking each second", error.desc());
+                self.watching = None;
+                sleep(POLL).await;
+            }
+        }
+    }
+}
+
+/// Files whose holder may just have died.
+#[derive(Debug, Default)]
+struct Doubt {
+    /// By name; which file it was at the first look since.
+    files: BTreeMap<String, Option<Identity>>,
+    looks: usize,
+    next: Option<Instant>,
+}
+
+impl Doubt {
+    fn raise(&mut self, closed: impl IntoIterator<Item = String>, now: Instant) {
+        for name in closed {
+            self.files.insert(name, None);
+            self.looks = 0;
+            self.next = Some(now);
+        }
+    }
+
+    /// After a look: forgets what is gone or replaced, and says when to look again at the rest.
+    fn settle(&mut self, alive: &BTreeMap<String, Identity>, now: Instant) {
+        self.files.retain(|name, file| match alive.get(name) {
+            Some(there) => *file.get_or_insert(*there) == *there,
+            None => false,
+        });
+        if self.files.is_empty() || self.looks >= MOST_LOOKS {
+            *self = Doubt::default();
+            return;
+        }
+        if self.next.is_none_or(|at| at <= now) {
+            let pause = IN_DOUBT[self.looks.min(IN_DOUBT.len() - 1)];
+            self.looks += 1;
+            self.next = Some(now + pause);
+        }
+    }
+}
+
+fn ignore_read_only(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(error) if error.is_read_only() => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,141 @@
+//! The instances this agent holds: their files, locked as long as the agent lives.
+//!
+//! The descriptors are close-on-exec: a lock must end with the agent, not with a child of its.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::IpAddr;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::config::Service;
+use crate::supervisor::event::Registration;
+
+use super::Error;
+use super::entries::{self, Card, Entry, Life};
+use super::files;
+use super::name::escape;
+use super::root::Opened;
+
+/// Held files, by the names of their service and their own.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    held: BTreeMap<(String, String), Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    file: Flock<File>,
+    content: Vec<u8>,
+}
+
+/// What came of an attempt.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// It is as it should be.
+    Done,
+    /// Somebody holds the file of this id: another agent, or only one that is just looking at a dead entry or
+    /// removing it. Worth another attempt.
+    Busy {
+        /// What is registered there.
+        there: String,
+    },
+}
+
+impl Holding {
+    /// Makes the file at the instance's path ours and of this content.
+    pub(super) fn publish(
+        &mut self,
+        root: &Opened,
+        registration: &Registration,
+        address: IpAddr,
+    ) -> Result<Attempt, Error> {
+        let service = &registration.service;
+        let key = key(service)?;
+        let (folder, name) = (root.make_service(&key.0)?, key.1.as_str());
+        let content = entries::content(&described(registration, address), &folder, name)?;
+
+        if let Some(held) = self.held.get(&key)
+            && folder.holds(name, &held.file)?
+        {
+            if held.content != content {
+                let scratch = root.scratch()?;
+                let staged = scratch.stage(&content, files::readable())?;
+                let file = scratch.put_over(staged, &folder, name)?;
+                self.held.insert(key, Held { file, content });
+            }
+            return Ok(Attempt::Done);
+        }
+        // Deleted or replaced behind our back: what is held is in nobody's sight.
+        self.held.remove(&key);
+
+        let scratch = root.scratch()?;
+        let file = match entries::look(&folder, name)? {
+            Life::Alive(mut file) => {
+                let there = entries::entry(&mut file, &folder, name)?;
+                let there = there.map_or_else(
+                    || "which registered nothing readable".to_owned(),
+                    |e| format!("at {}:{}", e.instance.address, e.instance.port),
+                );
+                return Ok(Attempt::Busy { there });
+            }
+            Life::None => {
+                let staged = scratch.stage(&content, files::readable())?;
+                scratch.put_new(staged, &folder, name)?
+            }
+            Life::Dead(dead) => match Flock::lock(dead, FlockArg::LockExclusiveNonblock) {
+                Ok(dead) if folder.holds(name, &dead)? => {
+                    let staged = scratch.stage(&content, files::readable())?;
+                    Some(scratch.put_over(staged, &folder, name)?)
+                }
+                Ok(_) | Err(_) => None,
+            },
+        };
+        match file {
+            Some(file) => {
+                self.held.insert(key, Held { file, content });
+                Ok(Attempt::Done)
+            }
+            None => Ok(Attempt::Busy { there: "just now".to_owned() }),
+        }
+    }
+
+    /// Removes the instance's file, unless another agent holds it.
+    pub(super) fn withdraw(&mut self, root: &Opened, service: &Service) -> Result<(), Error> {
+        let key = key(service)?;
+        if let Some(folder) = root.service(&key.0)? {
+            match self.held.get(&key) {
+                Some(held) if folder.holds(&key.1, &held.file)? => {
+                    folder.remove(&key.1)?;
+                }
+                Some(_) | None => {
+                    if let Life::Dead(file) = entries::look(&folder, &key.1)? {
+                        folder.remove_dead(&key.1, file)?;
+                    }
+                }
+            }
+        }
+        self.held.remove(&key);
+        Ok(())
+    }
+}
+
+fn key(service: &Service) -> Result<(String, String), Error> {
+    Ok((escape("service name", &service.name)?, escape("service id", &service.id)?))
+}
+
+fn described(registration: &Registration, address: IpAddr) -> Entry {
+    let service = &registration.service;
+    Entry {
+        instance: Card {
+            id: service.id.clone(),
+            name: service.name.clone(),
+            address: address.to_string(),
+            port: service.port,
+            tags: service.tags.clone(),
+            meta: service.meta.clone(),
+        },
+        status: registration.status.as_str().to_owned(),
+        note: registration.note.clone(),
+    }
+}

@@ -1,0 +1,69 @@
+//! Keys and values as files: one directory, a file a key, replaced whole.
+
+use super::Error;
+use super::files::{self, Folder, LARGEST};
+use super::name::{escape, unescape};
+use super::root::Opened;
+
+/// The most that is read below one prefix, in bytes of keys and values.
+const MOST_BELOW_PREFIX: usize = 8 * 1024 * 1024;
+
+/// A key's value.
+pub(super) fn get(root: &Opened, key: &str) -> Result<Option<String>, Error> {
+    let file = escape("key", key)?;
+    match root.keys()? {
+        Some(keys) => value(&keys, &file, key),
+        None => Ok(None),
+    }
+}
+
+/// Every key that starts with a prefix, with its value, sorted by key.
+pub(super) fn below(root: &Opened, prefix: &str) -> Result<Vec<(String, String)>, Error> {
+    let Some(keys) = root.keys()? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    let mut size = 0;
+    for file in keys.names()? {
+        let Some(key) = unescape(&file).filter(|key| key.starts_with(prefix)) else { continue };
+        // One that is gone by now is no key.
+        let Some(value) = value(&keys, &file, &key)? else { continue };
+        size += key.len() + value.len();
+        if size > MOST_BELOW_PREFIX {
+            let what = format!("what is below key prefix {prefix:?}");
+            return Err(Error::TooMuch { what, limit: format!("{MOST_BELOW_PREFIX} bytes") });
+        }
+        found.push((key, value));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Sets a key. It is on the disk when this returns: a key, unlike an instance, outlives the host's reboot.
+pub(super) fn put(root: &Opened, key: &str, value: &str) -> Result<(), Error> {
+    let name = escape("key", key)?;
+    if value.len() as u64 > LARGEST {
+        let what = format!("the value of key {key:?}");
+        return Err(Error::TooMuch { what, limit: format!("{LARGEST} bytes") });
+    }
+    let (keys, scratch) = (root.make_keys()?, root.scratch()?);
+    let staged = scratch.stage(value.as_bytes(), files::readable())?;
+    files::sync(&staged.file, &keys.path_of(&name))?;
+    scratch.put_over(staged, &keys, &name)?;
+    keys.sync()
+}
+
+/// Removes a key.
+pub(super) fn delete(root: &Opened, key: &str) -> Result<(), Error> {
+    let name = escape("key", key)?;
+    if let Some(keys) = root.keys()? {
+        keys.remove(&name)?;
+    }
+    Ok(())
+}
+
+fn value(keys: &Folder, file: &str, key: &str) -> Result<Option<String>, Error> {
+    let Some(mut open) = keys.file(file)? else { return Ok(None) };
+    match files::text(&mut open, keys.path_of(file))? {
+        Some(value) => Ok(Some(value)),
+        None => Err(Error::NotText { key: key.to_owned() }),
+    }
+}

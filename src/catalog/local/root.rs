@@ -1,0 +1,235 @@
+//! The shared directory itself: made, checked, and opened anew for each call, so that one that is deleted, remounted
+//! or replaced is noticed by the next. It knows nothing of instances and keys.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use nix::errno::Errno;
+use tokio::time::{Instant, timeout};
+
+use super::Error;
+use super::boot::{self, Mark, Suspect};
+use super::files::{Folder, Identity, errno};
+use super::{entries, filesystem};
+
+/// A directory of a dead disk or server must not hold up more than its own call.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A scratch file of this age belongs to an agent that died between making it and putting it in place.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+/// Directories in the shared one.
+const SERVICES: &str = "services";
+const KEYS: &str = "keys";
+const SCRATCH: &str = "tmp";
+
+/// A shared directory, wherever its path leads now.
+#[derive(Debug, Clone)]
+pub(super) struct Root {
+    path: PathBuf,
+    state: Arc<Mutex<State>>,
+    /// Held by the one thread that makes the directory ready: when that thread hangs, no second one follows it.
+    preparing: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The directory that was made ready, and when it was last touched.
+    ready: Option<(Identity, Instant)>,
+    boot_id: Option<String>,
+    suspect: Option<Suspect>,
+}
+
+/// The shared directory, open and checked.
+#[derive(Debug)]
+pub(super) struct Opened {
+    root: Folder,
+}
+
+impl Root {
+    /// Looks at nothing yet.
+    pub(super) fn new(path: &Path) -> Root {
+        Root { path: path.to_owned(), state: Arc::default(), preparing: Arc::default() }
+    }
+
+    /// Its path as configured.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the instances of a service are.
+    pub(super) fn path_of_service(&self, file: &str) -> PathBuf {
+        self.path.join(SERVICES).join(file)
+    }
+
+    /// Where the keys are.
+    pub(super) fn path_of_keys(&self) -> PathBuf {
+        self.path.join(KEYS)
+    }
+
+    /// Opens the directory; makes it and takes possession of it first when it isn't the one of the last call. Until
+    /// it is known to be on a disk of this host it is touched from a thread of its own only.
+    pub(super) async fn open(&self) -> Result<Opened, Error> {
+        if self.lock().ready.is_some()
+            && let Some(opened) = self.reopen()?
+        {
+            return Ok(opened);
+        }
+        let silent = |_| Error::Silent { directory: self.path.clone(), waited: PATIENCE };
+        let prepare = async {
+            let turn = Arc::clone(&self.preparing).lock_owned().await;
+            let root = self.clone();
+            tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                root.prepare()
+            })
+            .await
+        };
+        match timeout(PATIENCE, prepare).await.map_err(silent)? {
+            Ok(opened) => opened,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    fn reopen(&self) -> Result<Option<Opened>, Error> {
+        let Some(root) = Folder::at(&self.path)? else { return Ok(None) };
+        let mut state = self.lock();
+        let (ready, touched) = match state.ready {
+            Some(ready) => ready,
+            None => return Ok(None),
+        };
+        if root.identity()? != ready {
+            return Ok(None);
+        }
+        let now = Instant::now();
+        if now.duration_since(touched) >= boot::TOUCH_EVERY {
+            if let Some(ours) = &state.boot_id {
+                if !boot::is_ours(&root, ours)? {
+                    state.ready = None;
+                    return Ok(None);
+                }
+                match boot::touch(&root) {
+                    Err(error) if error.is_read_only() => {}
+                    touched => touched?,
+                }
+            }
+            state.ready = Some((ready, now));
+        }
+        Ok(Some(Opened { root }))
+    }
+
+    fn prepare(&self) -> Result<Opened, Error> {
+        let root = match Folder::at(&self.path)? {
+            Some(root) => root,
+            None => self.make()?,
+        };
+        filesystem::check(root.fd(), &self.path)?;
+        match self.furnish(&root) {
+            // A volume mounted read-only is enough to follow; what needs more says so itself.
+            Err(error) if error.is_read_only() => {}
+            furnished => furnished?,
+        }
+        let identity = root.identity()?;
+        self.lock().ready = Some((identity, Instant::now()));
+        Ok(Opened { root })
+    }
+
+    fn make(&self) -> Result<Folder, Error> {
+        let refused = |e: std::io::Error| Error::refused("make", &self.path)(errno(&e));
+        if let Some(parent) = self.path.parent() {
+            DirBuilder::new().recursive(true).create(parent).map_err(refused)?;
+        }
+        let made = DirBuilder::new().mode(0o777).create(&self.path);
+        let root = Folder::at(&self.path)?;
+        match (made, root) {
+            (Ok(()), Some(root)) => {
+                root.open_to_everyone()?;
+                Ok(root)
+            }
+            // Another container was first.
+            (Err(e), Some(root)) if errno(&e) == Errno::EEXIST => Ok(root),
+            (Err(e), _) => Err(refused(e)),
+            (Ok(()), None) => Err(Error::refused("open", &self.path)(Errno::ENOENT)),
+        }
+    }
+
+    fn furnish(&self, root: &Folder) -> Result<(), Error> {
+        let scratch = root.make(SCRATCH)?;
+        let mut state = self.lock();
+        match boot::boot_id() {
+            Some(ours) => {
+                let mark = boot::claim(root, &scratch, &ours, &mut state.suspect, Instant::now())?;
+                state.boot_id = Some(ours);
+                if mark == Mark::TakenOver {
+                    let removed = entries::remove_all_dead(&root.make(SERVICES)?)?;
+                    tracing::info!("{} was left from before a reboot: {removed} entries removed", self.path.display());
+                }
+            }
+            None => tracing::warn!(
+                "/proc is missing: whether {} is shared with another host can't be checked",
+                self.path.display()
+            ),
+        }
+        root.make(SERVICES)?;
+        root.make(KEYS)?;
+        sweep(&scratch)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change of it is one assignment: a panic can't have left it half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Opened {
+    /// The instances of a service, made when there are none.
+    pub(super) fn make_service(&self, file: &str) -> Result<Folder, Error> {
+        self.root.make(SERVICES)?.make(file)
+    }
+
+    /// The instances of a service.
+    pub(super) fn service(&self, file: &str) -> Result<Option<Folder>, Error> {
+        match self.root.sub(SERVICES)? {
+            Some(services) => services.sub(file),
+            None => Ok(None),
+        }
+    }
+
+    /// The keys, made when there are none.
+    pub(super) fn make_keys(&self) -> Result<Folder, Error> {
+        self.root.make(KEYS)
+    }
+
+    /// The keys.
+    pub(super) fn keys(&self) -> Result<Option<Folder>, Error> {
+        self.root.sub(KEYS)
+    }
+
+    /// Where files are made before they are put in place.
+    pub(super) fn scratch(&self) -> Result<Folder, Error> {
+        self.root.make(SCRATCH)
+    }
+
+    /// Removes what agents that died at an unlucky moment left.
+    pub(super) fn sweep(&self) -> Result<(), Error> {
+        match self.root.sub(SCRATCH)? {
+            Some(scratch) => sweep(&scratch),
+            None => Ok(()),
+        }
+    }
+}
+
+fn sweep(scratch: &Folder) -> Result<(), Error> {
+    for name in scratch.names()? {
+        let Some(file) = scratch.file(&name)? else { continue };
+        let age = file.metadata().and_then(|about| about.modified()).map(|m| SystemTime::now().duration_since(m));
+        // Neither a file without a time nor one of the future is known to be old.
+        if matches!(age, Ok(Ok(age)) if age > ABANDONED) {
+            scratch.remove_dead(&name, file)?;
+        }
+    }
+    Ok(())
+}

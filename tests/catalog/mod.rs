@@ -1,0 +1,6 @@
+//! The catalog, on every engine there is.
+
+mod bench;
+mod contract;
+mod local;
+mod specimen;
