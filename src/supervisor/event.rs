@@ -293,11 +293,20 @@ pub enum ServiceStatus {
     Draining,
 }
 
+/// A rendered file that isn't live yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staged {
+    /// Where it lies, beside its destination.
+    pub path: PathBuf,
+    /// Where it shall be.
+    pub destination: PathBuf,
+}
+
 /// What came of rendering a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rendering {
-    /// A new file lies beside the destination, not live yet.
-    Staged(PathBuf),
+    /// A new file is there, not live yet.
+    Staged(Staged),
     /// The destination already has this content.
     Unchanged,
     /// It couldn't be rendered or written.
@@ -389,16 +398,15 @@ pub enum Effect {
         /// What it may use.
         seen: Observation,
     },
-    /// Put the staged file of a watch in place.
+    /// Put a rendered file in place.
     Install {
         /// The watch's name.
         watch: String,
+        /// The file.
+        staged: Staged,
     },
-    /// Remove the staged file of a watch.
-    Discard {
-        /// The watch's name.
-        watch: String,
-    },
+    /// Remove a rendered file.
+    Discard(Staged),
     /// Read the config again.
     LoadConfig,
     /// From now on main and hooks are told these services' addresses (`PILOTFISH_<SERVICE>_ADDRESS`).

@@ -101,9 +101,8 @@ impl Supervisor {
                 let because = wait.error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
                 let timeout = humantime::format_duration(wait.config.timeout);
                 let reason = format!("{} wasn't there within {timeout}{because}", what(&wait.config));
-                return self.stop(now, reason, None, Some(EXIT_UNAVAILABLE), out);
-            }
-            if self.waits.iter().all(|wait| wait.done) {
+                self.stop(now, reason, None, Some(EXIT_UNAVAILABLE), out);
+            } else if self.waits.iter().all(|wait| wait.done) {
                 self.life = Life::Preparing { until: now + FIRST_ANSWER_WITHIN };
             }
         }

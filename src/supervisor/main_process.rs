@@ -232,20 +232,28 @@ impl Main {
 
     /// SIGKILL now.
     pub fn kill(&mut self, now: Time, out: &mut Vec<Effect>) {
-        if let Some(stop) = self.stop_mut() {
-            stop.kill_at = Some(now);
+        let kill = Stop { kill_at: Some(now), killed: None };
+        match &mut self.state {
+            State::Running { stop, .. } => stop.get_or_insert(kill).kill_at = Some(now),
+            State::Clearing { stop, .. } => stop.kill_at = Some(now),
+            State::Following { end, left } => self.state = State::Clearing { end: *end, stop: kill, left: *left },
+            State::Counting { stop, .. } => *stop = Some(kill),
+            State::Idle | State::Starting { .. } => {}
         }
         self.tick(now, out);
     }
 
     /// Acts on the times that have passed.
     pub fn tick(&mut self, now: Time, out: &mut Vec<Effect>) -> Option<Gone> {
-        let target = match &self.state {
-            State::Running { run, .. } => Target::Group(*run),
-            State::Clearing { .. } => Target::Strays,
-            State::Idle | State::Starting { .. } | State::Counting { .. } | State::Following { .. } => return None,
+        let (target, alone, stop) = match &mut self.state {
+            State::Running { run, stop: Some(stop), .. } => (Target::Group(*run), Some(Target::Process(*run)), stop),
+            State::Clearing { stop, .. } => (Target::Strays, None, stop),
+            State::Idle
+            | State::Starting { .. }
+            | State::Running { stop: None, .. }
+            | State::Counting { .. }
+            | State::Following { .. } => return None,
         };
-        let stop = self.stop_mut()?;
         if stop.kill_at.is_none_or(|at| at > now) {
             return None;
         }
@@ -256,11 +264,9 @@ impl Main {
         });
         if now.since(first) < KILL_SHOWS_WITHIN {
             stop.kill_at = Some(now + KILL_AGAIN_AFTER);
-            // A group scope reaches main even where its group was changed, and its workers with it.
-            if let State::Running { run, .. } = self.state {
-                out.push(Effect::Kill { target: Target::Process(run), signal: Signal::KILL });
-            }
-            out.push(Effect::Kill { target, signal: Signal::KILL });
+            // Main may have left the group it was given; its workers are mostly still in it.
+            let targets = alone.into_iter().chain([target]);
+            out.extend(targets.map(|target| Effect::Kill { target, signal: Signal::KILL }));
             return None;
         }
         let what = "SIGKILL doesn't end main (no right to signal it, or it is stuck in the kernel)".to_owned();
@@ -306,14 +312,6 @@ impl Main {
     fn gone(&mut self, end: End, unkillable: bool) -> Gone {
         self.state = State::Idle;
         Gone { status: end.status, lived: end.lived, unkillable }
-    }
-
-    fn stop_mut(&mut self) -> Option<&mut Stop> {
-        match &mut self.state {
-            State::Running { stop, .. } => Some(stop.get_or_insert(Stop { kill_at: None, killed: None })),
-            State::Clearing { stop, .. } => Some(stop),
-            State::Idle | State::Starting { .. } | State::Counting { .. } | State::Following { .. } => None,
-        }
     }
 }
 

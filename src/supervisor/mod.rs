@@ -390,3 +390,6 @@ impl Supervisor {
 fn find<'a>(first: &'a mut [Entry], second: &'a mut [Entry], id: &str) -> Option<&'a mut Entry> {
     first.iter_mut().chain(second).find(|entry| entry.service().id == id)
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,7 @@ impl Entry {
             }
             Err(error) => self.failed(now, "registering", error, jitter, out),
         }
-        if self.wish != self.said && self.failures == 0 {
+        if self.wish != self.said && (self.failures == 0 || self.wish.is_none()) {
             self.send(out);
         }
     }

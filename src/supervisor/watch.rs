@@ -2,7 +2,7 @@
 //! the template, check it, put it in place, run `on_change`, signal main. Changes that come meanwhile gather; nothing
 //! is queued.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::config::{Backoff, Exec, Hook, Query, Watch as Config};
 
 use super::change::Change;
 use super::command::{Commands, Order, Outcome};
-use super::event::{Effect, Follow, Job, Observation, Rendering, RunId};
+use super::event::{Effect, Follow, Job, Observation, Rendering, RunId, Staged};
 use super::jitter::{self, Jitter};
 use super::main_process::Main;
 use super::notice::Notice;
@@ -41,7 +41,7 @@ pub struct Watch {
 enum Stage {
     Quiet,
     Rendering { on: Observation },
-    Checking { on: Observation, run: RunId },
+    Checking { on: Observation, run: RunId, staged: Staged },
     Installing { on: Observation },
     Hook { on: Observation, run: RunId },
 }
@@ -161,28 +161,28 @@ impl Watch {
         match outcome {
             Rendering::Unchanged => self.done(on, hands),
             Rendering::Failed(error) => self.failed(error, hands),
-            Rendering::Staged(path) => {
+            Rendering::Staged(staged) => {
                 let Some(template) = &self.config.template else { return };
-                let Some(check) = &template.check else { return self.install(on, hands) };
-                let exec = with_path(check, &path);
+                let Some(check) = &template.check else { return self.install(on, staged, hands) };
+                let exec = with_path(check, &staged.path);
                 let hook = Hook { exec, timeout: template.check_timeout, user: None };
                 let job = Job::TemplateCheck { watch: self.config.name.clone() };
                 let run = self.command(job, hook, None, hands);
-                self.stage = Stage::Checking { on, run };
+                self.stage = Stage::Checking { on, run, staged };
             }
         }
     }
 
     /// The check of a rendered file ended.
     pub fn checked(&mut self, run: RunId, outcome: &Outcome, hands: &mut Hands<'_>) {
-        let on = match std::mem::replace(&mut self.stage, Stage::Quiet) {
-            Stage::Checking { on, run: own } if own == run => on,
+        let (on, staged) = match std::mem::replace(&mut self.stage, Stage::Quiet) {
+            Stage::Checking { on, run: own, staged } if own == run => (on, staged),
             other => return self.stage = other,
         };
         match outcome.result() {
-            Ok(()) => self.install(on, hands),
+            Ok(()) => self.install(on, staged, hands),
             Err(error) => {
-                hands.out.push(Effect::Discard { watch: self.config.name.clone() });
+                hands.out.push(Effect::Discard(staged));
                 self.failed(format!("its check {error}"), hands);
             }
         }
@@ -243,8 +243,8 @@ impl Watch {
         self.stage = Stage::Rendering { on };
     }
 
-    fn install(&mut self, on: Observation, hands: &mut Hands<'_>) {
-        hands.out.push(Effect::Install { watch: self.config.name.clone() });
+    fn install(&mut self, on: Observation, staged: Staged, hands: &mut Hands<'_>) {
+        hands.out.push(Effect::Install { watch: self.config.name.clone(), staged });
         self.stage = Stage::Installing { on };
     }
 
@@ -309,7 +309,6 @@ fn nothing(query: &Query) -> Observation {
 }
 
 fn with_path(check: &Exec, path: &Path) -> Exec {
-    let path: PathBuf = path.to_owned();
     let filled = |arg: &std::ffi::OsString| match arg.to_str() {
         Some(text) if text.contains("{}") => text.replace("{}", &path.to_string_lossy()).into(),
         _ => arg.clone(),

@@ -1,0 +1,83 @@
+use super::script::*;
+use crate::config::{Config, Hooks, Signal};
+
+fn registered() -> Config {
+    Config { services: vec![service("web")], ..config() }
+}
+
+#[test]
+fn without_checks_a_service_is_passing_as_soon_as_main_runs() {
+    Script::start(registered()).expect(&["spawn main", "publish web passing"]);
+}
+
+#[test]
+fn nothing_is_registered_before_main_runs() {
+    let hooks = Hooks { pre_start: Some(pre_start(0)), ..Hooks::default() };
+    let mut script = Script::start(Config { hooks, ..registered() });
+    script.expect(&["spawn pre_start"]);
+    script.signal(Signal::TERM);
+    script.ends("pre_start", 0);
+    script.expect(&["SIGTERM to pre_start's group", "SIGKILL to pre_start's group", "exit 143"]);
+}
+
+#[test]
+fn a_heartbeat_comes_three_times_within_the_ttl() {
+    let mut config = registered();
+    config.services[0].ttl = std::time::Duration::from_secs(15);
+    let mut script = Script::start(config);
+    script.published("web", Ok(()));
+    script.heard();
+    let beat = script.when("publish web passing");
+    assert!((4_500..=5_000).contains(&beat), "{beat}");
+}
+
+#[test]
+fn what_could_not_be_told_is_told_later_and_said_once() {
+    let mut script = Script::start(registered());
+    script.heard();
+    for _ in 0..5 {
+        script.published("web", Err("no server"));
+        script.when("publish web passing");
+    }
+    let count = |script: &Script, name| script.said.iter().filter(|notice| notice.name() == name).count();
+    assert_eq!(count(&script, "catalog.failed"), 1);
+    script.published("web", Ok(()));
+    assert_eq!(count(&script, "catalog.back"), 1);
+    assert!(script.core.status().services[0].published);
+}
+
+#[test]
+fn retries_never_come_closer_together_than_they_should_nor_further_apart_than_ten_seconds() {
+    let mut script = Script::start(registered());
+    script.heard();
+    let mut last = 0;
+    for round in 0..12 {
+        script.published("web", Err("no server"));
+        let now = script.when("publish web passing");
+        assert!((250..=10_001).contains(&(now - last)), "round {round}: {}", now - last);
+        last = now;
+    }
+}
+
+#[test]
+fn a_change_during_a_call_is_sent_after_it_and_only_once() {
+    let mut script = Script::start(registered());
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&["SIGTERM to main"]);
+    script.published("web", Ok(()));
+    script.expect(&["publish web draining"]);
+    script.published("web", Ok(()));
+    script.expect(&[]);
+}
+
+#[test]
+fn an_entry_that_perhaps_arrived_is_withdrawn_too() {
+    let mut script = Script::start(registered());
+    script.published("web", Err("no answer"));
+    script.signal(Signal::TERM);
+    script.heard();
+    script.ends("main", 0);
+    script.published("web", Err("no answer"));
+    script.expect(&["withdraw web"]);
+}

@@ -1,0 +1,168 @@
+use super::script::*;
+use crate::config::{Config, OnFailure, Probe, RestartPolicy, Signal};
+use crate::supervisor::Event;
+use crate::supervisor::event::*;
+
+fn checked(on_failure: OnFailure) -> Config {
+    Config { services: vec![service("web")], health: vec![check("ping", on_failure)], ..config() }
+}
+
+#[test]
+fn a_service_is_critical_until_its_first_pass() {
+    let mut script = Script::start(checked(OnFailure::Report));
+    script.expect(&["spawn main", "publish web critical", "probe"]);
+    script.published("web", Ok(()));
+    script.answer("probe", Ok(()));
+    script.expect(&["publish web passing"]);
+}
+
+#[test]
+fn a_failing_check_is_told_at_once() {
+    let mut script = Script::start(checked(OnFailure::Report));
+    script.published("web", Ok(()));
+    script.answer("probe", Ok(()));
+    script.published("web", Ok(()));
+    script.until(5_000);
+    script.heard();
+    script.answer("probe", Err("status 503"));
+    script.expect(&["publish web critical"]);
+}
+
+#[test]
+fn a_check_is_asked_again_an_interval_after_its_answer_and_never_twice_at_once() {
+    let mut script = Script::start(checked(OnFailure::Report));
+    script.heard();
+    script.until(60_000);
+    assert!(!script.heard().contains(&"probe".to_owned()));
+    script.answer("probe", Ok(()));
+    assert_eq!(script.when("probe"), 65_000);
+}
+
+#[test]
+fn a_service_passes_only_when_each_of_its_checks_does() {
+    let mut config = checked(OnFailure::Report);
+    config.health.push(check("second", OnFailure::Report));
+    config.health[1].probe = Probe::Exec { exec: exec("ask"), user: None };
+    let mut script = Script::start(config);
+    script.published("web", Ok(()));
+    script.answer("probe", Ok(()));
+    script.expect(&["spawn main", "publish web critical", "probe", "spawn health of second"]);
+    script.ends("health of second", 0);
+    script.expect(&["publish web passing"]);
+}
+
+#[test]
+fn an_exec_check_past_its_timeout_is_ended_and_failed() {
+    let mut config = checked(OnFailure::Report);
+    config.health[0].probe = Probe::Exec { exec: exec("ask"), user: None };
+    let mut script = Script::start(config);
+    script.heard();
+    assert_eq!(script.when("SIGTERM to health of ping's group"), 2_000);
+    assert_eq!(script.when("SIGKILL to health of ping's group"), 4_000);
+    script.ends_as("health of ping", ExitStatus::Killed(Signal::KILL));
+    assert!(!script.core.status().health[0].passing);
+    assert!(script.core.status().health[0].note.contains("no end within 2s"));
+}
+
+#[test]
+fn an_ill_main_is_restarted_when_configured_whatever_its_policy() {
+    let mut script = Script::start(checked(OnFailure::Restart));
+    script.heard();
+    script.answer("probe", Err("refused"));
+    assert!(script.heard().contains(&"SIGTERM to main".to_owned()));
+    script.ends("main", 0);
+    script.when("spawn main");
+}
+
+#[test]
+fn an_ill_main_that_ignores_its_restart_is_killed() {
+    let mut script = Script::start(checked(OnFailure::Restart));
+    script.heard();
+    script.answer("probe", Err("refused"));
+    assert_eq!(script.when("SIGKILL to main's group"), 10_000);
+    script.ends_as("main", ExitStatus::Killed(Signal::KILL));
+    script.when("spawn main");
+}
+
+#[test]
+fn restarts_for_health_come_from_the_same_budget() {
+    let mut config = checked(OnFailure::Restart);
+    config.process.restart.policy = RestartPolicy::Always;
+    config.process.restart.max = 1;
+    let mut script = Script::start(config);
+    script.answer("probe", Err("refused"));
+    script.ends("main", 0);
+    script.heard();
+    script.when("probe");
+    script.answer("probe", Err("refused"));
+    script.ends("main", 0);
+    script.published("web", Ok(()));
+    script.withdrawn("web");
+    assert_eq!(script.heard().last().unwrap(), "exit 1");
+}
+
+#[test]
+fn an_ill_main_ends_the_container_when_configured_and_never_with_0() {
+    let mut script = Script::start(checked(OnFailure::Exit));
+    script.published("web", Ok(()));
+    script.answer("probe", Err("refused"));
+    assert!(script.heard().contains(&"SIGTERM to main".to_owned()));
+    script.published("web", Ok(()));
+    script.ends("main", 0);
+    script.withdrawn("web");
+    assert_eq!(script.heard().last().unwrap(), "exit 1");
+}
+
+#[test]
+fn main_says_by_itself_that_it_is_ready() {
+    let mut config = checked(OnFailure::Report);
+    config.health[0].probe = Probe::Notify;
+    let mut script = Script::start(config);
+    script.published("web", Ok(()));
+    script.expect(&["spawn main", "publish web critical"]);
+    script.send(Event::Notified(Notification { ready: true, ..Default::default() }));
+    script.expect(&["publish web passing"]);
+    script.published("web", Ok(()));
+    script.until(4_000);
+    assert!(script.core.status().health[0].passing);
+}
+
+#[test]
+fn a_watchdog_that_falls_silent_is_a_failure() {
+    let mut config = checked(OnFailure::Report);
+    config.health[0].probe = Probe::Notify;
+    let mut script = Script::start(config);
+    script.published("web", Ok(()));
+    script.send(Event::Notified(Notification { ready: true, watchdog: true, ..Default::default() }));
+    script.published("web", Ok(()));
+    script.heard();
+    script.until(6_000);
+    script.send(Event::Notified(Notification { watchdog: true, ..Default::default() }));
+    script.published("web", Ok(()));
+    script.heard();
+    let silent = script.when("publish web critical");
+    assert!((13_000..=18_000).contains(&silent), "{silent}");
+}
+
+#[test]
+fn checks_rest_while_main_is_down() {
+    let mut config = checked(OnFailure::Report);
+    config.process.restart.policy = RestartPolicy::Always;
+    let mut script = Script::start(config);
+    script.published("web", Ok(()));
+    script.answer("probe", Ok(()));
+    script.published("web", Ok(()));
+    script.heard();
+    script.ends("main", 1);
+    script.expect(&["publish web critical"]);
+    script.when("spawn main");
+    script.published("web", Ok(()));
+    script.expect(&["probe"]);
+}
+
+#[test]
+fn the_answer_of_a_run_that_is_over_counts_for_nothing() {
+    let mut script = Script::start(checked(OnFailure::Report));
+    script.send(Event::Probed { run: RunId(999), result: Ok(()) });
+    assert!(!script.core.status().health[0].passing);
+}

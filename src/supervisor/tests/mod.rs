@@ -1,0 +1,12 @@
+//! Scripts for the core: what happens at which time, and what it orders. No process, clock or file takes part.
+
+mod catalog;
+mod health;
+mod properties;
+mod reload;
+mod restart;
+mod script;
+mod signals;
+mod start;
+mod stop;
+mod watch;

@@ -1,0 +1,215 @@
+//! Whatever happens in whatever order: the container ends in time, its deadlines move on, and nothing runs twice.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::script::*;
+use crate::config::{Background, Config, Hooks, OnFailure, RestartPolicy, Signal};
+use crate::supervisor::event::*;
+use crate::supervisor::{Effect, Event, Supervisor, Time};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Wait(u64),
+    Signal(i32),
+    EndOne(usize, u8),
+    Strays(usize),
+    Probe(usize, bool),
+    Publish(bool),
+    Withdraw(bool),
+    See(u8),
+    Render(u8),
+    Install(bool),
+    Reload(bool),
+    Stop,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0u64..20_000).prop_map(Step::Wait),
+        (1i32..=64).prop_map(Step::Signal),
+        (0usize..8, 0u8..3).prop_map(|(index, code)| Step::EndOne(index, code)),
+        (0usize..3).prop_map(Step::Strays),
+        (0usize..4, any::<bool>()).prop_map(|(index, ok)| Step::Probe(index, ok)),
+        any::<bool>().prop_map(Step::Publish),
+        any::<bool>().prop_map(Step::Withdraw),
+        (0u8..4).prop_map(Step::See),
+        (0u8..3).prop_map(Step::Render),
+        any::<bool>().prop_map(Step::Install),
+        any::<bool>().prop_map(Step::Reload),
+        Just(Step::Stop),
+    ]
+}
+
+fn configs() -> impl Strategy<Value = Config> {
+    (any::<[bool; 6]>(), 0usize..3).prop_map(|(flags, policy)| {
+        let [hooks, services, follow, template, exit, ready] = flags;
+        let mut config = config();
+        config.process.restart.policy = [RestartPolicy::Never, RestartPolicy::OnFailure, RestartPolicy::Always][policy];
+        if follow {
+            config.process.background = Background::Follow;
+        }
+        if hooks {
+            config.hooks =
+                Hooks { pre_start: Some(pre_start(1)), pre_stop: Some(hook("drain")), post_stop: Some(hook("clean")) };
+        }
+        if services {
+            config.services = vec![service("web")];
+            config.health = vec![check("ping", if exit { OnFailure::Exit } else { OnFailure::Restart })];
+        }
+        config.watches = vec![if template { super::watch::templated() } else { watch("app") }];
+        config.control.signals = ready;
+        config
+    })
+}
+
+/// What a careless world looks like from inside the core.
+struct World {
+    core: Supervisor,
+    config: Config,
+    now: Duration,
+    alive: Vec<RunId>,
+    probes: Vec<RunId>,
+    main: Option<RunId>,
+    main_ever: BTreeSet<RunId>,
+    ended: Option<Duration>,
+    stop_began: Option<Duration>,
+}
+
+impl World {
+    fn send(&mut self, event: Event) {
+        let mut queue = vec![event];
+        while let Some(event) = queue.pop() {
+            for effect in self.core.handle(Time::since_boot(self.now), event) {
+                assert!(self.ended.is_none(), "{effect:?} came after the end");
+                match effect {
+                    Effect::SpawnMain { run, .. } => {
+                        assert!(self.main.is_none(), "a second main was started");
+                        assert!(self.main_ever.insert(run), "a run was used twice");
+                        self.main = Some(run);
+                        self.alive.push(run);
+                        queue.push(Event::Spawned { run, pid: 100 });
+                    }
+                    Effect::Spawn { run, .. } => {
+                        self.alive.push(run);
+                        queue.push(Event::Spawned { run, pid: 200 });
+                    }
+                    Effect::Probe { run, .. } => self.probes.push(run),
+                    Effect::Exit { .. } => self.ended = Some(self.now),
+                    _ => {}
+                }
+            }
+            if self.stop_began.is_none() && self.core.status().phase == crate::supervisor::status::Phase::Stopping {
+                self.stop_began = Some(self.now);
+            }
+        }
+    }
+
+    fn wait(&mut self, millis: u64) {
+        let until = self.now + Duration::from_millis(millis);
+        for _ in 0..20_000 {
+            let Some(at) = self.core.next_deadline().map(Time::from_boot).filter(|at| *at <= until) else {
+                self.now = until;
+                return;
+            };
+            self.now = self.now.max(at);
+            self.send(Event::Tick);
+            if self.ended.is_some() {
+                return;
+            }
+        }
+        panic!("the deadline {:?} doesn't move", self.core.next_deadline());
+    }
+
+    fn play(&mut self, step: Step) {
+        match step {
+            Step::Wait(millis) => self.wait(millis),
+            Step::Signal(number) => self.send(Event::Signal(Signal::new(number).unwrap())),
+            Step::EndOne(index, code) if !self.alive.is_empty() => {
+                let run = self.alive.remove(index % self.alive.len());
+                if self.main == Some(run) {
+                    self.main = None;
+                }
+                self.send(Event::Exited { run, status: ExitStatus::Exited(code) });
+            }
+            Step::EndOne(..) => {}
+            // The adapter never says that strays are left of a main that runs.
+            Step::Strays(left) => {
+                if self.main.is_none() {
+                    self.send(Event::Strays { left });
+                }
+            }
+            Step::Probe(index, ok) if !self.probes.is_empty() => {
+                let run = self.probes.remove(index % self.probes.len());
+                self.send(Event::Probed { run, result: if ok { Ok(()) } else { Err("ill".to_owned()) } });
+            }
+            Step::Probe(..) => {}
+            Step::Publish(ok) => {
+                let result = if ok { Ok(()) } else { Err("down".to_owned()) };
+                self.send(Event::Published { service: "web".to_owned(), result });
+            }
+            Step::Withdraw(ok) => {
+                let result = if ok { Ok(()) } else { Err("down".to_owned()) };
+                self.send(Event::Withdrawn { service: "web".to_owned(), result });
+            }
+            Step::See(count) => {
+                let instances = (0..count).map(|n| instance(&n.to_string())).collect();
+                let seen = if count == 3 { Err("down".to_owned()) } else { Ok(Observation::Instances(instances)) };
+                self.send(Event::Observed { follow: Follow::Watch("app".to_owned()), seen });
+            }
+            Step::Render(kind) => {
+                let outcome = match kind {
+                    0 => Rendering::Unchanged,
+                    1 => Rendering::Failed("bad".to_owned()),
+                    _ => Rendering::Staged(Staged { path: "/a".into(), destination: "/b".into() }),
+                };
+                self.send(Event::Rendered { watch: "app".to_owned(), outcome });
+            }
+            Step::Install(ok) => {
+                let result = if ok { Ok(()) } else { Err("full".to_owned()) };
+                self.send(Event::Installed { watch: "app".to_owned(), result });
+            }
+            Step::Reload(ok) => {
+                self.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
+                let config = if ok { Ok(Box::new(self.config.clone())) } else { Err("bad".to_owned()) };
+                self.send(Event::ConfigLoaded(config));
+            }
+            Step::Stop => self.send(Event::Control { reply: ReplyId(2), request: Request::Stop }),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_a_stop_ends_within_its_time(config in configs(), steps in prop::collection::vec(step(), 0..60)) {
+        let within = config.stop.within.unwrap();
+        let mut world = World {
+            core: Supervisor::new(config.clone(), 1),
+            config,
+            now: Duration::ZERO,
+            alive: Vec::new(),
+            probes: Vec::new(),
+            main: None,
+            main_ever: BTreeSet::new(),
+            ended: None,
+            stop_began: None,
+        };
+        world.send(Event::Started);
+        for step in steps {
+            if world.ended.is_some() {
+                break;
+            }
+            world.play(step);
+        }
+        if world.ended.is_none() {
+            world.send(Event::Control { reply: ReplyId(3), request: Request::Stop });
+            // From here on nothing in the world answers any more.
+            world.wait(within.as_millis() as u64 + 1);
+        }
+        let (began, ended) = (world.stop_began, world.ended);
+        prop_assert!(ended.is_some(), "it never ended: {:?}", world.core.status());
+        prop_assert!(ended.unwrap() <= began.unwrap() + within, "began {began:?}, ended {ended:?}");
+    }
+}

@@ -1,0 +1,98 @@
+use super::script::*;
+use crate::config::{Config, OnFailure};
+use crate::supervisor::Event;
+use crate::supervisor::event::*;
+
+fn base() -> Config {
+    Config {
+        services: vec![service("web"), service("admin")],
+        health: vec![check("ping", OnFailure::Report)],
+        watches: vec![watch("app")],
+        ..config()
+    }
+}
+
+fn running() -> Script {
+    let mut script = Script::start(base());
+    script.answer("probe", Ok(()));
+    for id in ["web", "admin", "web"] {
+        script.published(id, Ok(()));
+    }
+    script.heard();
+    script
+}
+
+fn reload(script: &mut Script, new: Result<Config, &str>) {
+    script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
+    script.expect(&["load config"]);
+    script.send(Event::ConfigLoaded(new.map(Box::new).map_err(str::to_owned)));
+}
+
+#[test]
+fn a_reload_without_a_change_touches_nothing() {
+    let mut script = running();
+    reload(&mut script, Ok(base()));
+    script.expect(&["reply ok"]);
+}
+
+#[test]
+fn a_bad_config_keeps_the_old_one_and_says_why() {
+    let mut script = running();
+    reload(&mut script, Err("line 3: unknown key"));
+    script.expect(&["reply error"]);
+    assert!(script.said.iter().any(|notice| notice.to_string().contains("line 3")));
+    assert_eq!(script.core.status().services.len(), 2);
+}
+
+#[test]
+fn main_is_never_restarted_by_a_reload() {
+    let mut script = running();
+    let mut new = base();
+    new.process.exec = exec("other");
+    reload(&mut script, Ok(new));
+    script.expect(&["reply ok"]);
+    assert!(script.said.last().unwrap().to_string().contains("applies at main's next start: [process]"));
+}
+
+#[test]
+fn services_that_came_left_or_changed_are_put_right() {
+    let mut script = running();
+    let mut new = base();
+    new.services = vec![service("web"), service("api")];
+    new.services[0].tags = vec!["blue".to_owned()];
+    reload(&mut script, Ok(new));
+    let mut heard = script.heard();
+    heard.sort();
+    assert_eq!(heard, ["publish api passing", "publish web passing", "reply ok", "withdraw admin"]);
+    script.withdrawn("admin");
+    assert_eq!(script.core.status().services.len(), 2);
+}
+
+#[test]
+fn a_changed_check_keeps_its_status() {
+    let mut script = running();
+    let mut new = base();
+    new.health[0].interval *= 2;
+    reload(&mut script, Ok(new));
+    script.expect(&["reply ok"]);
+    assert!(script.core.status().health[0].passing);
+}
+
+#[test]
+fn a_changed_watch_is_followed_anew_and_the_others_are_left_alone() {
+    let mut script = running();
+    let mut new = base();
+    new.watches[0].settle *= 2;
+    new.watches.push(watch("db"));
+    reload(&mut script, Ok(new));
+    script.expect(&["unfollow Watch(\"app\")", "follow Watch(\"app\")", "follow Watch(\"db\")", "reply ok"]);
+}
+
+#[test]
+fn a_reload_while_stopping_is_refused() {
+    let mut script = running();
+    script.signal(crate::config::Signal::TERM);
+    script.heard();
+    script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
+    script.expect(&["reply error"]);
+}

@@ -1,0 +1,88 @@
+use std::time::Duration;
+
+use super::script::*;
+use crate::config::{Config, RestartPolicy, Signal};
+use crate::supervisor::Event;
+use crate::supervisor::event::*;
+
+fn policy(policy: RestartPolicy) -> Config {
+    let mut config = config();
+    config.process.restart.policy = policy;
+    config
+}
+
+#[test]
+fn on_failure_restarts_failures_only() {
+    let mut script = Script::start(policy(RestartPolicy::OnFailure));
+    script.heard();
+    script.ends("main", 1);
+    script.when("spawn main");
+    script.ends("main", 0);
+    script.expect(&["exit 0"]);
+}
+
+#[test]
+fn always_restarts_a_main_that_ended_well() {
+    let mut script = Script::start(policy(RestartPolicy::Always));
+    script.heard();
+    script.ends("main", 0);
+    script.when("spawn main");
+    assert_eq!(script.core.status().main.restarts, 1);
+}
+
+#[test]
+fn past_its_budget_the_container_ends_with_mains_code() {
+    let mut limited = policy(RestartPolicy::Always);
+    limited.process.restart.max = 2;
+    let mut script = Script::start(limited);
+    for _ in 0..2 {
+        script.ends("main", 9);
+        script.heard();
+        script.when("spawn main");
+    }
+    script.ends("main", 9);
+    script.expect(&["exit 9"]);
+    assert!(script.said.iter().any(|notice| notice.name() == "main.restart_budget_spent"));
+}
+
+#[test]
+fn a_stop_during_the_backoff_ends_there_with_mains_last_code() {
+    let mut script = Script::start(policy(RestartPolicy::Always));
+    script.ends("main", 9);
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&["exit 9"]);
+}
+
+#[test]
+fn restarting_needs_no_catalog() {
+    let mut script = Script::start(Config { services: vec![service("web")], ..policy(RestartPolicy::Always) });
+    script.published("web", Err("no server"));
+    script.ends("main", 1);
+    script.heard();
+    script.when("spawn main");
+}
+
+#[test]
+fn what_main_left_is_ended_before_it_starts_again() {
+    let mut script = Script::start(policy(RestartPolicy::Always));
+    script.heard();
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    script.send(Event::Strays { left: 2 });
+    script.expect(&["SIGTERM to strays"]);
+    script.until(3_000);
+    script.expect(&[]);
+    script.send(Event::Strays { left: 0 });
+    script.when("spawn main");
+}
+
+#[test]
+fn a_binary_that_cannot_be_run_is_not_tried_again() {
+    let mut core = crate::supervisor::Supervisor::new(policy(RestartPolicy::Always), 1);
+    let now = crate::supervisor::Time::default() + Duration::from_secs(1);
+    core.handle(now, Event::Started);
+    let error = SpawnError { code: 126, message: "main: permission denied".to_owned() };
+    let effects = core.handle(now, Event::SpawnFailed { run: RunId(1), error });
+    assert!(matches!(effects.last(), Some(crate::supervisor::Effect::Exit { code: 126, .. })), "{effects:?}");
+}

@@ -1,0 +1,290 @@
+//! A stage for the core: time that a test moves, and orders written down in short words.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::config::{Backend, Catalog, Config, Control, Exec, Health, Hook, Log, Query, Signal, Stop, Watch};
+use crate::config::{ConsulService, Family, HttpProbe, Level, LogFormat, OnFailure, PreStart, Probe, Process, Service};
+use crate::supervisor::event::*;
+use crate::supervisor::{Effect, Event, Notice, Supervisor, Time};
+
+/// A core on the stage.
+pub struct Script {
+    pub core: Supervisor,
+    now: u64,
+    /// Orders since the last look, in short words.
+    heard: Vec<String>,
+    /// Notices since the last look.
+    pub said: Vec<Notice>,
+    /// The runs ordered, by what they are for.
+    runs: BTreeMap<String, RunId>,
+    /// What each command was given to read.
+    pub stdin: BTreeMap<String, String>,
+}
+
+impl Script {
+    /// Starts at time zero; main starts by itself when ordered, as process 100.
+    pub fn start(config: Config) -> Script {
+        let core = Supervisor::new(config, 1);
+        let mut script =
+            Script { core, now: 0, heard: Vec::new(), said: Vec::new(), runs: BTreeMap::new(), stdin: BTreeMap::new() };
+        script.send(Event::Started);
+        script
+    }
+
+    /// Something happens now.
+    pub fn send(&mut self, event: Event) {
+        let mut next = vec![event];
+        while let Some(event) = next.pop() {
+            for effect in self.core.handle(self.time(), event) {
+                next.extend(self.hear(effect));
+            }
+        }
+    }
+
+    /// Time goes on to `millis`, through every deadline on the way.
+    pub fn until(&mut self, millis: u64) {
+        assert!(millis >= self.now, "time goes on");
+        for _ in 0..10_000 {
+            match self.core.next_deadline().map(|at| at.from_boot().as_nanos().div_ceil(1_000_000) as u64) {
+                Some(at) if at <= millis => {
+                    self.now = self.now.max(at);
+                    self.send(Event::Tick);
+                }
+                _ => {
+                    self.now = millis;
+                    return;
+                }
+            }
+        }
+        panic!("the core's deadline {:?} doesn't move", self.core.next_deadline());
+    }
+
+    /// Looks at the orders since the last look.
+    pub fn heard(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.heard)
+    }
+
+    /// Asserts the orders since the last look.
+    #[track_caller]
+    pub fn expect(&mut self, orders: &[&str]) {
+        assert_eq!(self.heard(), orders, "at {} ms", self.now);
+    }
+
+    /// The time of an order yet to come: goes on until it is heard.
+    #[track_caller]
+    pub fn when(&mut self, order: &str) -> u64 {
+        let horizon = self.now + 3_600_000;
+        loop {
+            if let Some(index) = self.heard.iter().position(|heard| heard == order) {
+                self.heard.drain(..=index);
+                return self.now;
+            }
+            let next = self.core.next_deadline().map(|at| at.from_boot().as_nanos().div_ceil(1_000_000) as u64);
+            let next =
+                next.filter(|at| *at <= horizon).unwrap_or_else(|| panic!("`{order}` never came: {:?}", self.heard));
+            self.now = self.now.max(next);
+            self.send(Event::Tick);
+        }
+    }
+
+    pub fn signal(&mut self, signal: Signal) {
+        self.send(Event::Signal(signal));
+    }
+
+    /// The run of this job ends; `main` with nothing left behind.
+    #[track_caller]
+    pub fn ends(&mut self, job: &str, code: u8) {
+        self.ends_as(job, ExitStatus::Exited(code));
+    }
+
+    #[track_caller]
+    pub fn ends_as(&mut self, job: &str, status: ExitStatus) {
+        let run = self.run(job);
+        self.send(Event::Exited { run, status });
+        if job == "main" {
+            self.send(Event::Strays { left: 0 });
+        }
+    }
+
+    #[track_caller]
+    pub fn run(&self, job: &str) -> RunId {
+        *self.runs.get(job).unwrap_or_else(|| panic!("{job} was never started"))
+    }
+
+    pub fn answer(&mut self, job: &str, result: Result<(), &str>) {
+        let run = self.run(job);
+        self.send(Event::Probed { run, result: result.map_err(str::to_owned) });
+    }
+
+    pub fn sees(&mut self, watch: &str, instances: &[&str]) {
+        let seen = Ok(Observation::Instances(instances.iter().map(|id| instance(id)).collect()));
+        self.send(Event::Observed { follow: Follow::Watch(watch.to_owned()), seen });
+    }
+
+    pub fn published(&mut self, service: &str, result: Result<(), &str>) {
+        let result = result.map_err(str::to_owned);
+        self.send(Event::Published { service: service.to_owned(), result });
+    }
+
+    pub fn withdrawn(&mut self, service: &str) {
+        self.send(Event::Withdrawn { service: service.to_owned(), result: Ok(()) });
+    }
+
+    pub fn staged(&mut self, watch: &str) {
+        let staged = Staged { path: "/etc/.app.conf.pilotfish".into(), destination: "/etc/app.conf".into() };
+        self.send(Event::Rendered { watch: watch.to_owned(), outcome: Rendering::Staged(staged) });
+    }
+
+    pub fn installed(&mut self, watch: &str) {
+        self.send(Event::Installed { watch: watch.to_owned(), result: Ok(()) });
+    }
+
+    fn time(&self) -> Time {
+        Time::since_boot(Duration::from_millis(self.now))
+    }
+
+    fn job(&self, run: RunId) -> String {
+        let name = self.runs.iter().find(|(_, known)| **known == run).map(|(name, _)| name.clone());
+        name.unwrap_or_else(|| format!("{run:?}"))
+    }
+
+    fn hear(&mut self, effect: Effect) -> Option<Event> {
+        let mut answer = None;
+        let words = match effect {
+            Effect::Say(notice) => {
+                self.said.push(notice);
+                return None;
+            }
+            Effect::SpawnMain { run, .. } => {
+                self.runs.insert("main".to_owned(), run);
+                answer = Some(Event::Spawned { run, pid: 100 });
+                "spawn main".to_owned()
+            }
+            Effect::Spawn { run, job, stdin, .. } => {
+                self.runs.insert(job.to_string(), run);
+                self.stdin.extend(stdin.map(|stdin| (job.to_string(), stdin)));
+                answer = Some(Event::Spawned { run, pid: 200 });
+                format!("spawn {job}")
+            }
+            Effect::Kill { target, signal } if signal == Signal::CONT => {
+                // Every stop signal is followed by one, so that a stopped process can obey.
+                let _ = target;
+                return None;
+            }
+            Effect::Kill { target, signal } => match target {
+                Target::Process(run) => format!("{signal} to {}", self.job(run)),
+                Target::Group(run) => format!("{signal} to {}'s group", self.job(run)),
+                Target::Strays => format!("{signal} to strays"),
+            },
+            Effect::CountStrays => return None,
+            Effect::Probe { run, .. } => {
+                self.runs.insert("probe".to_owned(), run);
+                "probe".to_owned()
+            }
+            Effect::Publish(registration) => {
+                format!("publish {} {}", registration.service.id, registration.status.as_str())
+            }
+            Effect::Withdraw { service } => format!("withdraw {}", service.id),
+            Effect::Follow { follow, .. } => format!("follow {follow:?}"),
+            Effect::Unfollow { follow } => format!("unfollow {follow:?}"),
+            Effect::Render { watch, .. } => format!("render {watch}"),
+            Effect::Install { watch, .. } => format!("install {watch}"),
+            Effect::Discard(_) => "discard".to_owned(),
+            Effect::LoadConfig => "load config".to_owned(),
+            Effect::Services(_) => return None,
+            Effect::Doors { .. } => "doors".to_owned(),
+            Effect::Logging(_) => "logging".to_owned(),
+            Effect::Reply { result, .. } => format!("reply {}", if result.is_ok() { "ok" } else { "error" }),
+            Effect::Exit { code, .. } => format!("exit {code}"),
+        };
+        self.heard.push(words);
+        answer
+    }
+}
+
+/// A config with a main and nothing else, stopping within ten seconds.
+pub fn config() -> Config {
+    Config {
+        process: Process::new(exec("main")),
+        stop: Stop { within: Some(Duration::from_secs(10)), drain: Duration::ZERO },
+        control: Control { socket: None, signals: false },
+        log: Log { level: Level::Info, format: LogFormat::Text },
+        catalog: Catalog {
+            backend: Backend::Local { directory: "/shared".into() },
+            ..Config::plain(Vec::new()).catalog
+        },
+        ..Config::plain(exec("main"))
+    }
+}
+
+pub fn exec(command: &str) -> Exec {
+    command.split(' ').map(Into::into).collect()
+}
+
+pub fn hook(command: &str) -> Hook {
+    Hook { exec: exec(command), timeout: Duration::from_secs(30), user: None }
+}
+
+pub fn pre_start(retries: u32) -> PreStart {
+    PreStart { hook: hook("prepare"), retries, backoff: Default::default() }
+}
+
+pub fn service(name: &str) -> Service {
+    Service {
+        name: name.to_owned(),
+        id: name.to_owned(),
+        port: 80,
+        tags: Vec::new(),
+        meta: BTreeMap::new(),
+        address: vec![crate::config::AddressSpec::Any(Family::V4)],
+        // Long, so that no heartbeat comes between what a script looks at.
+        ttl: Duration::from_secs(24 * 3600),
+        consul: ConsulService { enable_tag_override: false, deregister_critical_after: None },
+    }
+}
+
+pub fn check(name: &str, on_failure: OnFailure) -> Health {
+    Health {
+        name: name.to_owned(),
+        probe: Probe::Http(HttpProbe {
+            url: "http://127.0.0.1/".to_owned(),
+            method: "GET".to_owned(),
+            headers: BTreeMap::new(),
+            expect_status: Vec::new(),
+            expect_body: None,
+            ca: None,
+            insecure: false,
+        }),
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+        grace: Duration::ZERO,
+        start_interval: Duration::from_millis(500),
+        failures: 1,
+        successes: 1,
+        on_failure,
+        services: vec!["web".to_owned()],
+    }
+}
+
+pub fn watch(name: &str) -> Watch {
+    Watch {
+        name: name.to_owned(),
+        query: Query::Service { name: name.to_owned(), tag: None, datacenter: None },
+        settle: Duration::from_millis(100),
+        on_change: Some(hook("reload")),
+        template: None,
+        signal: None,
+    }
+}
+
+pub fn instance(id: &str) -> Instance {
+    Instance {
+        id: id.to_owned(),
+        name: "app".to_owned(),
+        address: "10.0.0.1".to_owned(),
+        port: 80,
+        tags: Vec::new(),
+        meta: BTreeMap::new(),
+    }
+}

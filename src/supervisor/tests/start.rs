@@ -1,0 +1,170 @@
+use std::time::Duration;
+
+use super::script::*;
+use crate::config::{Config, Hooks, Query, Signal, WaitFor};
+use crate::supervisor::Event;
+use crate::supervisor::event::*;
+
+fn waiting(count: usize) -> Config {
+    let query = Query::Service { name: "storage".to_owned(), tag: None, datacenter: None };
+    Config { wait_for: vec![WaitFor { query, count, timeout: Duration::from_secs(300) }], ..config() }
+}
+
+fn storage(script: &mut Script, instances: &[&str]) {
+    let seen = Ok(Observation::Instances(instances.iter().map(|id| instance(id)).collect()));
+    script.send(Event::Observed { follow: Follow::WaitFor(0), seen });
+}
+
+#[test]
+fn with_nothing_to_wait_for_main_starts_at_once() {
+    Script::start(config()).expect(&["spawn main"]);
+}
+
+#[test]
+fn main_waits_until_enough_instances_are_there() {
+    let mut script = Script::start(waiting(2));
+    script.expect(&["follow WaitFor(0)"]);
+    storage(&mut script, &["a"]);
+    script.expect(&[]);
+    storage(&mut script, &["a", "b"]);
+    script.expect(&["unfollow WaitFor(0)", "spawn main"]);
+}
+
+#[test]
+fn a_wait_past_its_timeout_ends_the_container_with_69() {
+    let mut script = Script::start(waiting(1));
+    script.heard();
+    assert_eq!(script.when("exit 69"), 300_000);
+}
+
+#[test]
+fn a_catalog_that_fails_does_not_end_a_wait() {
+    let mut script = Script::start(waiting(1));
+    let seen = Err("no server".to_owned());
+    script.send(Event::Observed { follow: Follow::WaitFor(0), seen });
+    script.heard();
+    script.until(200_000);
+    script.expect(&[]);
+    storage(&mut script, &["a"]);
+    script.expect(&["unfollow WaitFor(0)", "spawn main"]);
+}
+
+#[test]
+fn sigterm_while_waiting_ends_the_container_with_143() {
+    let mut script = Script::start(waiting(1));
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&["unfollow WaitFor(0)", "exit 143"]);
+}
+
+#[test]
+fn sigterm_while_waiting_ends_it_even_when_it_is_no_stop_signal() {
+    let mut config = waiting(1);
+    config.process.stop_on = vec![Signal::QUIT];
+    let mut script = Script::start(config);
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&["unfollow WaitFor(0)", "exit 143"]);
+}
+
+#[test]
+fn main_starts_only_after_pre_start_succeeded() {
+    let mut script =
+        Script::start(Config { hooks: Hooks { pre_start: Some(pre_start(0)), ..Hooks::default() }, ..config() });
+    script.expect(&["spawn pre_start"]);
+    script.ends("pre_start", 0);
+    script.expect(&["spawn main"]);
+}
+
+#[test]
+fn a_failing_pre_start_is_retried_and_then_ends_the_container_with_its_code() {
+    let mut script =
+        Script::start(Config { hooks: Hooks { pre_start: Some(pre_start(2)), ..Hooks::default() }, ..config() });
+    for _ in 0..2 {
+        script.expect(&["spawn pre_start"]);
+        script.ends("pre_start", 3);
+        script.expect(&[]);
+        script.until(script.core.next_deadline().unwrap().from_boot().as_millis() as u64 + 1);
+    }
+    script.expect(&["spawn pre_start"]);
+    script.ends("pre_start", 3);
+    script.expect(&["exit 3"]);
+}
+
+#[test]
+fn a_pre_start_that_hangs_gets_term_then_kill_and_ends_with_124() {
+    let mut script =
+        Script::start(Config { hooks: Hooks { pre_start: Some(pre_start(0)), ..Hooks::default() }, ..config() });
+    script.heard();
+    assert_eq!(script.when("SIGTERM to pre_start's group"), 30_000);
+    assert_eq!(script.when("SIGKILL to pre_start's group"), 32_000);
+    script.ends_as("pre_start", ExitStatus::Killed(Signal::KILL));
+    script.expect(&["exit 124"]);
+}
+
+#[test]
+fn sigterm_during_pre_start_ends_it_and_the_container() {
+    let hooks = Hooks { pre_start: Some(pre_start(5)), post_stop: Some(hook("cleanup")), ..Hooks::default() };
+    let mut script = Script::start(Config { hooks, ..config() });
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&["SIGTERM to pre_start's group"]);
+    script.ends_as("pre_start", ExitStatus::Killed(Signal::TERM));
+    script.expect(&["spawn post_stop"]);
+    script.ends("post_stop", 0);
+    assert_eq!(script.heard().last().unwrap(), "exit 143");
+}
+
+#[test]
+fn a_missing_binary_ends_the_container_with_127() {
+    let mut core = crate::supervisor::Supervisor::new(config(), 1);
+    let now = crate::supervisor::Time::default();
+    let Some(crate::supervisor::Effect::SpawnMain { run, .. }) = core.handle(now, Event::Started).into_iter().next()
+    else {
+        panic!("main wasn't started")
+    };
+    let error = SpawnError { code: 127, message: "main: not found".to_owned() };
+    let effects = core.handle(now, Event::SpawnFailed { run, error });
+    assert!(matches!(effects.last(), Some(crate::supervisor::Effect::Exit { code: 127, .. })), "{effects:?}");
+}
+
+#[test]
+fn a_template_is_rendered_before_main_starts() {
+    let mut script = Script::start(Config { watches: vec![super::watch::templated()], ..config() });
+    script.expect(&["follow Watch(\"app\")"]);
+    script.sees("app", &["a"]);
+    script.expect(&["render app"]);
+    script.staged("app");
+    script.expect(&["spawn template_check of app"]);
+    script.ends("template_check of app", 0);
+    script.expect(&["install app"]);
+    script.installed("app");
+    script.expect(&["spawn main"]);
+}
+
+#[test]
+fn without_an_answer_the_template_is_rendered_with_no_instances_after_two_seconds() {
+    let mut script = Script::start(Config { watches: vec![super::watch::templated()], ..config() });
+    script.heard();
+    assert_eq!(script.when("render app"), 2_000);
+    script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Unchanged });
+    script.expect(&["spawn main"]);
+}
+
+#[test]
+fn a_template_that_fails_does_not_keep_main_from_starting() {
+    let mut script = Script::start(Config { watches: vec![super::watch::templated()], ..config() });
+    script.sees("app", &["a"]);
+    script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Failed("line 3".to_owned()) });
+    script.expect(&["follow Watch(\"app\")", "render app", "spawn main"]);
+    assert!(script.said.iter().any(|notice| notice.name() == "template.failed"));
+}
+
+#[test]
+fn no_catalog_is_needed_to_start_main() {
+    let mut script = Script::start(Config { services: vec![service("web")], watches: vec![watch("app")], ..config() });
+    let seen = Err("no server".to_owned());
+    script.send(Event::Observed { follow: Follow::Watch("app".to_owned()), seen });
+    script.published("web", Err("no server"));
+    assert!(script.heard().contains(&"spawn main".to_owned()));
+}

@@ -1,0 +1,175 @@
+use std::time::Duration;
+
+use super::script::*;
+use crate::config::{Config, RestartPolicy, Signal, Template, Watch};
+use crate::supervisor::Event;
+use crate::supervisor::event::*;
+
+pub fn templated() -> Watch {
+    let template = Template {
+        source: "/etc/app.j2".into(),
+        destination: "/etc/app.conf".into(),
+        check: Some(exec("test {}")),
+        check_timeout: Duration::from_secs(5),
+    };
+    Watch { template: Some(template), on_change: None, signal: Some(Signal::HUP), ..watch("app") }
+}
+
+fn watching() -> Config {
+    Config { watches: vec![watch("app")], ..config() }
+}
+
+/// A main that runs with its template's first file in place.
+fn running_with_template() -> Script {
+    let mut script = Script::start(Config { watches: vec![templated()], ..config() });
+    script.sees("app", &["a"]);
+    script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Unchanged });
+    script.until(1_000);
+    script.heard();
+    script
+}
+
+#[test]
+fn the_first_change_after_a_quiet_spell_acts_at_once() {
+    let mut script = Script::start(watching());
+    script.heard();
+    script.sees("app", &["a"]);
+    script.expect(&["spawn on_change of app"]);
+}
+
+#[test]
+fn changes_while_the_hook_runs_gather_into_one_more_run() {
+    let mut script = Script::start(watching());
+    script.sees("app", &["a"]);
+    script.heard();
+    for instances in [&["a", "b"][..], &["a", "b", "c"], &["b", "c"]] {
+        script.sees("app", instances);
+    }
+    script.expect(&[]);
+    script.ends("on_change of app", 0);
+    assert_eq!(script.when("spawn on_change of app"), 100);
+    let told: serde_json::Value = serde_json::from_str(&script.stdin["on_change of app"]).unwrap();
+    assert_eq!(told["added"].as_array().unwrap().len(), 2);
+    assert_eq!(told["removed"][0]["id"], "a");
+    script.ends("on_change of app", 0);
+    script.until(10_000);
+    script.expect(&[]);
+}
+
+#[test]
+fn a_change_that_is_taken_back_meanwhile_runs_nothing() {
+    let mut script = Script::start(watching());
+    script.sees("app", &["a"]);
+    script.heard();
+    script.sees("app", &["a", "b"]);
+    script.sees("app", &["a"]);
+    script.ends("on_change of app", 0);
+    script.until(10_000);
+    script.expect(&[]);
+}
+
+#[test]
+fn changes_within_the_settle_time_of_a_run_wait_for_its_end() {
+    let mut script = Script::start(watching());
+    script.sees("app", &["a"]);
+    script.until(20);
+    script.ends("on_change of app", 0);
+    script.heard();
+    script.until(50);
+    script.sees("app", &["b"]);
+    assert_eq!(script.when("spawn on_change of app"), 120);
+}
+
+#[test]
+fn a_failing_hook_is_not_repeated_and_later_changes_still_act() {
+    let mut script = Script::start(watching());
+    script.sees("app", &["a"]);
+    script.ends("on_change of app", 1);
+    script.until(60_000);
+    script.heard();
+    script.sees("app", &["b"]);
+    script.expect(&["spawn on_change of app"]);
+}
+
+#[test]
+fn a_hook_that_hangs_is_ended_and_later_changes_still_act() {
+    let mut script = Script::start(watching());
+    script.sees("app", &["a"]);
+    script.sees("app", &["b"]);
+    script.when("SIGKILL to on_change of app's group");
+    script.ends_as("on_change of app", ExitStatus::Killed(Signal::KILL));
+    script.when("spawn on_change of app");
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_not_an_empty_list() {
+    let mut script = Script::start(watching());
+    script.sees("app", &["a"]);
+    script.ends("on_change of app", 0);
+    script.until(1_000);
+    script.heard();
+    let seen = Err("no server".to_owned());
+    script.send(Event::Observed { follow: Follow::Watch("app".to_owned()), seen });
+    script.until(60_000);
+    script.expect(&[]);
+    script.sees("app", &["a"]);
+    script.until(61_000);
+    script.expect(&[]);
+}
+
+#[test]
+fn a_change_renders_checks_installs_and_signals() {
+    let mut script = running_with_template();
+    script.sees("app", &["a", "b"]);
+    script.expect(&["render app"]);
+    script.staged("app");
+    script.expect(&["spawn template_check of app"]);
+    script.ends("template_check of app", 0);
+    script.expect(&["install app"]);
+    script.installed("app");
+    script.expect(&["SIGHUP to main"]);
+}
+
+#[test]
+fn a_file_that_did_not_change_signals_nobody() {
+    let mut script = running_with_template();
+    script.sees("app", &["a", "b"]);
+    script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Unchanged });
+    script.until(5_000);
+    script.expect(&["render app"]);
+}
+
+#[test]
+fn a_file_that_fails_its_check_never_goes_live_and_is_tried_again() {
+    let mut script = running_with_template();
+    script.sees("app", &["a", "b"]);
+    script.staged("app");
+    script.heard();
+    script.ends("template_check of app", 1);
+    script.expect(&["discard"]);
+    let again = script.when("render app");
+    assert!((1_500..=2_000).contains(&again), "{again}");
+}
+
+#[test]
+fn nothing_is_acted_on_while_stopping() {
+    let mut script = running_with_template();
+    script.signal(Signal::TERM);
+    script.heard();
+    script.sees("app", &["z"]);
+    script.until(5_000);
+    script.expect(&[]);
+}
+
+#[test]
+fn a_change_while_main_is_down_is_acted_on_when_it_is_up_again() {
+    let mut config = watching();
+    config.process.restart.policy = RestartPolicy::Always;
+    let mut script = Script::start(config);
+    script.ends("main", 1);
+    script.heard();
+    script.sees("app", &["a"]);
+    script.expect(&[]);
+    script.when("spawn main");
+    script.expect(&["spawn on_change of app"]);
+}
