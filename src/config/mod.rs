@@ -5,16 +5,35 @@
 //! A `Config` can't be wrong: durations are `Duration`s, signals exist, names are unique, every reference
 //! (`[[health]] services`, say) points at something.
 
+pub mod address;
 pub mod duration;
 pub mod engines;
+pub mod load;
+pub mod report;
+pub mod schema;
 pub mod signal;
+pub mod surroundings;
+pub mod template;
+
+mod expand;
+mod format;
+mod later;
+mod near;
+mod parse;
+mod raw;
+mod tree;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use load::{Loaded, find};
+pub use parse::Syntax;
+pub use report::{Mistake, Report};
 pub use signal::Signal;
+pub use surroundings::{Surroundings, Variables};
 
 /// Everything an agent does, decided by its config file and command line.
 #[derive(Debug, Clone, PartialEq)]
@@ -536,3 +555,6 @@ pub enum LogFormat {
     /// One JSON object a line.
     Json,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! Text to tree, for TOML and for JSON. It knows nothing of what the keys mean.
+
+use std::path::Path;
+
+use jsonc_parser::ast;
+use jsonc_parser::common::Ranged;
+use jsonc_parser::{CollectOptions, ParseOptions};
+use toml::de::{DeTable, DeValue};
+
+use super::report::Problem;
+use super::tree::{Entry, Node, Span, Table, Value};
+
+/// The language a document is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syntax {
+    /// TOML.
+    Toml,
+    /// JSON, strict: no comments, no trailing commas.
+    Json,
+}
+
+impl Syntax {
+    /// By the file's extension; where that says nothing, JSON starts with a brace and TOML can't.
+    pub fn of(file: &Path, text: &str) -> Syntax {
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => Syntax::Json,
+            Some("toml") => Syntax::Toml,
+            _ if text.trim_start().starts_with('{') => Syntax::Json,
+            _ => Syntax::Toml,
+        }
+    }
+}
+
+/// Reads a document. What could be read is returned, and whether that is all there is; of JSON, nothing is after the
+/// first error. A key that is there twice is an error, but leaves nothing unread.
+pub(crate) fn parse(text: &str, syntax: Syntax, problems: &mut Vec<Problem>) -> (Node, bool) {
+    match syntax {
+        Syntax::Toml => parse_toml(text, problems),
+        Syntax::Json => parse_json(text, problems),
+    }
+}
+
+fn parse_toml(text: &str, problems: &mut Vec<Problem>) -> (Node, bool) {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let whole = errors.iter().all(is_duplicate);
+    problems.extend(errors.into_iter().map(|error| {
+        let span = error.span().unwrap_or(0..0);
+        Problem::error(span, format!("this is no TOML: {}", error.message())).maybe_hint(toml_hint(&error))
+    }));
+    (Node::new(Value::Table(toml_table(document.into_inner())), 0..0), whole)
+}
+
+fn is_duplicate(error: &toml::de::Error) -> bool {
+    error.message().contains("duplicate key")
+}
+
+fn toml_hint(error: &toml::de::Error) -> Option<String> {
+    let hint = match error.message() {
+        _ if is_duplicate(error) => "keep one of the two; `[[...]]` is for several of a kind",
+        message if message.contains("string values must be quoted") => "put it in quotes",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn toml_table(table: DeTable<'_>) -> Table {
+    let entries = table
+        .into_iter()
+        .map(|(key, value)| Entry {
+            key_span: key.span(),
+            key: key.into_inner().into_owned(),
+            value: toml_value(value.span(), value.into_inner()),
+        })
+        .collect();
+    Table { entries, meant: Vec::new() }
+}
+
+fn toml_value(span: Span, value: DeValue<'_>) -> Node {
+    let value = match value {
+        DeValue::String(text) => Value::String(text.into_owned()),
+        DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(number) => Value::Integer(number),
+            Err(_) => Value::Other("a number that is too large"),
+        },
+        DeValue::Float(float) => match float.as_str().parse() {
+            Ok(number) => Value::Float(number),
+            Err(_) => Value::Other("a number that is too large"),
+        },
+        DeValue::Boolean(value) => Value::Bool(value),
+        DeValue::Datetime(_) => Value::Other("a date"),
+        DeValue::Array(elements) => {
+            Value::Array(elements.into_iter().map(|element| toml_value(element.span(), element.into_inner())).collect())
+        }
+        DeValue::Table(table) => Value::Table(toml_table(table)),
+    };
+    Node::new(value, span)
+}
+
+const STRICT: ParseOptions = ParseOptions {
+    allow_comments: false,
+    allow_loose_object_property_names: false,
+    allow_trailing_commas: false,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
+
+fn parse_json(text: &str, problems: &mut Vec<Problem>) -> (Node, bool) {
+    let nothing = || (Node::new(Value::Table(Table::default()), 0..0), false);
+    match jsonc_parser::parse_to_ast(text, &CollectOptions::default(), &STRICT) {
+        Ok(result) => match result.value {
+            Some(value) => (json_value(&value, problems), true),
+            None => {
+                problems
+                    .push(Problem::error(0..0, "this is no JSON: there is nothing in it").hint("write at least `{}`"));
+                nothing()
+            }
+        },
+        Err(error) => {
+            let range = error.range();
+            let mut what = error.kind().to_string();
+            // Small letters, as everywhere else.
+            if let Some(first) = what.get_mut(0..1) {
+                first.make_ascii_lowercase();
+            }
+            problems.push(Problem::error(range.start..range.end, format!("this is no JSON: {what}")));
+            nothing()
+        }
+    }
+}
+
+fn json_value(value: &ast::Value<'_>, problems: &mut Vec<Problem>) -> Node {
+    let range = value.range();
+    let value = match value {
+        ast::Value::StringLit(text) => Value::String(text.value.to_string()),
+        ast::Value::NumberLit(number) => json_number(number.value),
+        ast::Value::BooleanLit(boolean) => Value::Bool(boolean.value),
+        ast::Value::NullKeyword(_) => Value::Other("null"),
+        ast::Value::Array(array) => {
+            Value::Array(array.elements.iter().map(|element| json_value(element, problems)).collect())
+        }
+        ast::Value::Object(object) => Value::Table(json_table(object, problems)),
+    };
+    Node::new(value, range.start..range.end)
+}
+
+fn json_number(text: &str) -> Value {
+    if let Ok(number) = text.parse() {
+        return Value::Integer(number);
+    }
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && text.contains(['.', 'e', 'E']) => Value::Float(number),
+        _ => Value::Other("a number that is too large"),
+    }
+}
+
+fn json_table(object: &ast::Object<'_>, problems: &mut Vec<Problem>) -> Table {
+    let mut table = Table::default();
+    for property in &object.properties {
+        let range = match &property.name {
+            ast::ObjectPropName::String(name) => name.range,
+            ast::ObjectPropName::Word(word) => word.range,
+        };
+        let key_span = range.start..range.end;
+        let key = property.name.as_str();
+        if let Some(first) = table.entries.iter().find(|entry| entry.key == key) {
+            let problem = Problem::error(key_span, format!("`{key}` is there twice"));
+            problems.push(problem.other(first.key_span.clone(), "first here").hint("keep one of the two"));
+            continue;
+        }
+        let value = json_value(&property.value, problems);
+        table.entries.push(Entry { key: key.to_owned(), key_span, value });
+    }
+    table
+}

@@ -1,0 +1,195 @@
+//! `[[service]]` and `[[health]]` as they are written.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Command;
+use crate::config::format::{FilePath, HostPort, HttpUrl, Name, Parsed, User};
+use crate::config::{AddressSpec, Family};
+
+/// The names under which the main process is in the catalog.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Service {
+    /// The service's name.
+    #[schemars(required, example = &"web")]
+    pub(crate) name: Option<Parsed<Name>>,
+    /// What tells this instance from its peers.
+    ///
+    /// Unique under host networking too, where several containers share one host name, and the same after a restart.
+    #[schemars(example = &"web-a", extend("x-default" = "`<name>-<hostname>-<port>`"))]
+    pub(crate) id: Option<Parsed<Name>>,
+    /// Where it listens, from 1 to 65535.
+    #[schemars(required, example = 8080)]
+    pub(crate) port: Option<u16>,
+    /// Labels others filter by.
+    #[schemars(example = ["prod"])]
+    pub(crate) tags: Vec<String>,
+    /// Free pairs that go with the instance.
+    #[schemars(example = BTreeMap::from([("version", "8.0")]))]
+    pub(crate) meta: BTreeMap<String, String>,
+    /// Which of the container's addresses is advertised; the first that matches wins, looked up at each registration:
+    /// `eth0`, `eth0:inet6`, `eth0[1]` (zero-based), `inet`, `inet6` (the first that isn't loopback), a network such as
+    /// `10.0.0.0/8`, `static:192.0.2.7`.
+    ///
+    /// `eth0` is a container's own interface nearly everywhere; elsewhere the first IPv4 is the best guess.
+    pub(crate) address: Vec<Parsed<AddressSpec>>,
+    /// How long the entry outlives an agent that died without a word.
+    ///
+    /// Three heartbeats of 5 s: one lost is no news.
+    pub(crate) ttl: Parsed<Duration>,
+    /// What only Consul knows.
+    pub(crate) consul: ConsulService,
+}
+
+impl Default for Service {
+    fn default() -> Service {
+        let eth0 = AddressSpec::Interface { name: "eth0".to_owned(), family: Family::V4 };
+        Service {
+            name: None,
+            id: None,
+            port: None,
+            tags: Vec::new(),
+            meta: BTreeMap::new(),
+            address: vec![Parsed(eth0), Parsed(AddressSpec::Any(Family::V4))],
+            ttl: Parsed(Duration::from_secs(15)),
+            consul: ConsulService::default(),
+        }
+    }
+}
+
+/// What only Consul knows of a service; other catalogs ignore it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ConsulService {
+    /// Whether others may change its tags in the catalog.
+    ///
+    /// What is registered should be what this file says.
+    pub(crate) enable_tag_override: bool,
+    /// Consul removes the entry after it has been critical this long; `"0s"` is never. Consul's own least is a minute.
+    ///
+    /// An entry whose container is gone for good shouldn't need a person to delete it.
+    pub(crate) deregister_critical_after: Parsed<Duration>,
+}
+
+impl Default for ConsulService {
+    fn default() -> ConsulService {
+        ConsulService { enable_tag_override: false, deregister_critical_after: Parsed(Duration::from_secs(600)) }
+    }
+}
+
+/// A check of the main process: exactly one of `exec`, `http`, `tcp` and `notify`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Health {
+    /// Its name in logs, metrics and status; unique.
+    #[schemars(example = &"ping", extend("x-default" = "its kind: `exec`, `http`, `tcp` or `notify`"))]
+    pub(crate) name: Option<Parsed<Name>>,
+    /// A command: exit 0 is healthy.
+    #[schemars(example = ["/bin/check"])]
+    pub(crate) exec: Option<Command>,
+    /// A URL asked by pilotfish itself: no fork, no curl in the image.
+    #[schemars(example = &"http://127.0.0.1:8080/health")]
+    pub(crate) http: Option<Parsed<HttpUrl>>,
+    /// A host and port connected to by pilotfish itself.
+    #[schemars(example = &"127.0.0.1:3306")]
+    pub(crate) tcp: Option<Parsed<HostPort>>,
+    /// `true`: the main process says itself how it is, by sd_notify (READY=1, then WATCHDOG=1 within `interval`).
+    #[schemars(example = true)]
+    pub(crate) notify: Option<bool>,
+    /// From the end of one check to the start of the next.
+    ///
+    /// Checks run inside the container and cost nobody else anything.
+    pub(crate) interval: Parsed<Duration>,
+    /// Past this one check has failed.
+    ///
+    /// What answers later than this is of no use to its clients either.
+    pub(crate) timeout: Parsed<Duration>,
+    /// Failures don't count until the first success or this long after the start of the main process.
+    ///
+    /// The time most programs need to start; what is quicker is healthy at its first success.
+    pub(crate) grace: Parsed<Duration>,
+    /// In place of `interval` while in grace.
+    ///
+    /// A new instance should get its first request soon after it is ready.
+    pub(crate) start_interval: Parsed<Duration>,
+    /// How many failures one after the other turn it critical.
+    ///
+    /// One lost packet or one long pause is no illness.
+    pub(crate) failures: u32,
+    /// How many successes one after the other turn it passing again.
+    ///
+    /// What answers, answers.
+    pub(crate) successes: u32,
+    /// What turning critical does beyond the catalog: `report` nothing, `restart` the main process (within `[process]
+    /// restart`), `exit` the container.
+    ///
+    /// A check that is wrong shouldn't be able to end what works.
+    pub(crate) on_failure: OnFailure,
+    /// Names or ids of the services it speaks for.
+    #[schemars(example = ["web"], extend("x-default" = "all of them"))]
+    pub(crate) services: Option<Vec<String>>,
+    /// Who an `exec` check runs as.
+    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    pub(crate) user: Option<Parsed<User>>,
+    /// The method of an `http` check.
+    #[schemars(example = &"HEAD", extend("x-default" = "`\"GET\"`"))]
+    pub(crate) method: Option<String>,
+    /// Headers of an `http` check.
+    #[schemars(example = BTreeMap::from([("Host", "example.com")]))]
+    pub(crate) headers: BTreeMap<String, String>,
+    /// Statuses an `http` check takes for healthy.
+    ///
+    /// The same as for Mesos; an answer that leads elsewhere is an answer.
+    #[schemars(example = [200, 204], extend("x-default" = "200 to 399"))]
+    pub(crate) expect_status: Option<Vec<u16>>,
+    /// What must be in the first 64 KiB of the body of an `http` check.
+    #[schemars(example = &"ok", extend("x-default" = "anything"))]
+    pub(crate) expect_body: Option<String>,
+    /// A certificate authority in PEM for https.
+    #[schemars(example = &"/etc/ssl/ca.pem", extend("x-default" = "the system's"))]
+    pub(crate) ca: Option<Parsed<FilePath>>,
+    /// Whether https is left unverified.
+    #[schemars(example = true, extend("x-default" = "`false`"))]
+    pub(crate) insecure: Option<bool>,
+}
+
+impl Default for Health {
+    fn default() -> Health {
+        Health {
+            name: None,
+            exec: None,
+            http: None,
+            tcp: None,
+            notify: None,
+            interval: Parsed(Duration::from_secs(5)),
+            timeout: Parsed(Duration::from_secs(2)),
+            grace: Parsed(Duration::from_secs(30)),
+            start_interval: Parsed(Duration::from_millis(500)),
+            failures: 3,
+            successes: 1,
+            on_failure: OnFailure::Report,
+            services: None,
+            user: None,
+            method: None,
+            headers: BTreeMap::new(),
+            expect_status: None,
+            expect_body: None,
+            ca: None,
+            insecure: None,
+        }
+    }
+}
+
+/// What turning critical does beyond the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(crate) enum OnFailure {
+    Report,
+    Restart,
+    Exit,
+}

@@ -1,0 +1,48 @@
+//! The config as it is written: the shape serde knows. Nothing here is checked beyond types and formats; `validate`
+//! does the rest. **The comments of these types are the key reference**: the JSON schema, `reference.toml` and the
+//! book of keys are generated from them, so they speak to the one who writes a config. A comment's first paragraph
+//! says what a key means, its second why the default is what it is.
+
+mod doors;
+mod health;
+mod process;
+mod watch;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub(crate) use doors::{Backend, Catalog, Control, Format, Level, Log, Telemetry};
+pub(crate) use health::{Health, OnFailure, Service};
+pub(crate) use process::{
+    Background, Command, Hook, Hooks, Limits, PreStart, Process, Restart, RestartPolicy, SignalScope, Stop, Strays,
+};
+pub(crate) use watch::{Template, WaitFor, Watch};
+
+/// The configuration of pilotfish, the init process that makes a container able to run itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Root {
+    /// The one main process.
+    pub(crate) process: Process,
+    /// How the container ends.
+    pub(crate) stop: Stop,
+    /// Commands run at fixed points of the container's life. Each has its own process group and a deadline; its output
+    /// goes to the log, line by line.
+    pub(crate) hooks: Hooks,
+    /// What must be so before `pre_start`, in the order written.
+    pub(crate) wait_for: Vec<WaitFor>,
+    /// The names under which the main process is in the catalog.
+    pub(crate) service: Vec<Service>,
+    /// Health checks of the main process; each is exactly one of `exec`, `http`, `tcp` and `notify`.
+    pub(crate) health: Vec<Health>,
+    /// Dependencies whose changes are acted on; each looks at exactly one of `service`, `key` and `key_prefix`.
+    pub(crate) watch: Vec<Watch>,
+    /// Where services are registered and dependencies looked up.
+    pub(crate) catalog: Catalog,
+    /// The read-only door on TCP: `/metrics`, `/status`, `/livez`, `/readyz`.
+    pub(crate) telemetry: Telemetry,
+    /// The door that can change things, for `pilotfish status`, `reload`, `stop` and the like.
+    pub(crate) control: Control,
+    /// What pilotfish itself logs, on stderr. The main process's own output is never touched.
+    pub(crate) log: Log,
+}

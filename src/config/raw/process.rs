@@ -1,0 +1,366 @@
+//! `[process]`, `[stop]` and `[hooks]` as they are written.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use crate::config::format::{FilePath, LimitValue, Parsed, Rewrite, Umask, User};
+use crate::config::{Backoff, Signal};
+
+/// Docker's SIGKILL comes 10 s after its SIGTERM; a second is left for the kernel and the runtime.
+const STOP_WITHIN: Duration = Duration::from_secs(9);
+/// Long enough for a slow shell script, short enough to be noticed.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Program and arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Command(pub(crate) Vec<String>);
+
+impl<'de> Deserialize<'de> for Command {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Command;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of strings: the program and its arguments")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut words: A) -> Result<Command, A::Error> {
+                let mut command = Vec::new();
+                while let Some(word) = words.next_element::<String>()? {
+                    command.push(word);
+                }
+                if command.first().is_none_or(String::is_empty) {
+                    return Err(de::Error::custom("a command names a program"));
+                }
+                Ok(Command(command))
+            }
+        }
+        deserializer.deserialize_seq(Visitor)
+    }
+}
+
+impl JsonSchema for Command {
+    fn schema_name() -> Cow<'static, str> {
+        "command".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "items": { "type": "string" }, "minItems": 1, "format": "command" })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+/// The one main process.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Process {
+    /// Program and arguments. `pilotfish -- CMD ARGS` overrides it. The program is looked up in `PATH` when it has no
+    /// slash.
+    ///
+    /// An array, because there is no hidden shell; write `["sh", "-c", "..."]` for one.
+    #[schemars(required, example = ["nginx", "-g", "daemon off;"])]
+    pub(crate) exec: Option<Command>,
+    /// Who it runs as: a name or uid, and perhaps a group or gid after a colon. Supplementary groups come along;
+    /// `no_new_privs` is set when privileges are dropped.
+    #[schemars(example = &"mysql", extend("x-default" = "the user pilotfish runs as"))]
+    pub(crate) user: Option<Parsed<User>>,
+    /// Its working directory.
+    #[schemars(example = &"/var/lib/mysql", extend("x-default" = "the one pilotfish was started in"))]
+    pub(crate) directory: Option<Parsed<FilePath>>,
+    /// Variables set on top of the container's environment.
+    #[schemars(example = one_pair("TZ", "UTC"))]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Variables whose values are read from files.
+    ///
+    /// They are read at each start, so that a rotated secret is picked up, and never logged.
+    #[schemars(example = one_pair("DB_PASSWORD", "/run/secrets/db"))]
+    pub(crate) env_from_files: BTreeMap<String, Parsed<FilePath>>,
+    /// Resource limits and umask, of the main process and of hooks.
+    pub(crate) limits: Limits,
+    /// Signals that start the stop sequence; every other one is forwarded.
+    ///
+    /// TERM is what schedulers send, INT what Ctrl-C sends; an image with another STOPSIGNAL needs it here.
+    pub(crate) stop_on: Vec<Parsed<Signal>>,
+    /// What the main process gets when the container stops.
+    ///
+    /// Images set STOPSIGNAL to what their program takes for a graceful stop, so the signal received is the best guess.
+    #[schemars(example = &"QUIT", extend("x-default" = "the one received; TERM when none was"))]
+    pub(crate) stop_signal: Option<Parsed<Signal>>,
+    /// How long it has after the stop signal before SIGKILL.
+    #[schemars(example = &"5s", extend("x-default" = "what `[stop] within` leaves"))]
+    pub(crate) stop_timeout: Option<Parsed<Duration>>,
+    /// Whether signals go to the main process alone or to its process group.
+    ///
+    /// A master process stops its own workers; a signal to the whole group would cut their work short.
+    pub(crate) signal_scope: SignalScope,
+    /// What the main process receives in place of a signal; `""` drops it.
+    #[schemars(example = one_pair("HUP", "USR1"))]
+    pub(crate) rewrite_signals: BTreeMap<String, Parsed<Rewrite>>,
+    /// Whether it is started again after it ended by itself.
+    pub(crate) restart: Restart,
+    /// What happens when it ends while processes it left behind live on: `kill` ends them, `follow` takes them for the
+    /// main process.
+    ///
+    /// A program that daemonises by mistake is the commoner case; `kill` shows it at once.
+    pub(crate) background: Background,
+    /// What happens at the end to processes that are left: `kill` sends TERM, then KILL when stop's time is up; `wait`
+    /// lets them end by themselves until then.
+    ///
+    /// The kernel would kill them without warning.
+    pub(crate) strays: Strays,
+    /// The container's exit code in place of the main process's.
+    #[schemars(example = one_code(143, 0))]
+    pub(crate) exit_codes: BTreeMap<String, u8>,
+}
+
+fn one_pair(name: &str, value: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(name.to_owned(), value.to_owned())])
+}
+
+fn one_code(from: u8, to: u8) -> BTreeMap<String, u8> {
+    BTreeMap::from([(from.to_string(), to)])
+}
+
+impl Default for Process {
+    fn default() -> Process {
+        Process {
+            exec: None,
+            user: None,
+            directory: None,
+            env: BTreeMap::new(),
+            env_from_files: BTreeMap::new(),
+            limits: Limits::default(),
+            stop_on: vec![Parsed(Signal::TERM), Parsed(Signal::INT)],
+            stop_signal: None,
+            stop_timeout: None,
+            signal_scope: SignalScope::Process,
+            rewrite_signals: BTreeMap::new(),
+            restart: Restart::default(),
+            background: Background::Kill,
+            strays: Strays::Kill,
+            exit_codes: BTreeMap::new(),
+        }
+    }
+}
+
+/// Where signals go.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(crate) enum SignalScope {
+    Process,
+    Group,
+}
+
+/// What happens to what a main process that ended left running.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(crate) enum Background {
+    Kill,
+    Follow,
+}
+
+/// What happens to what is left at the end.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(crate) enum Strays {
+    Kill,
+    Wait,
+}
+
+/// Resource limits (getrlimit(2)) and umask. A limit is a number, `"unlimited"`, or soft and hard as `"1024:4096"`;
+/// what isn't set stays as the container has it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    /// Address space, in bytes.
+    #[schemars(example = 4_294_967_296_u64)]
+    pub(crate) r#as: Option<LimitValue>,
+    /// A core file, in bytes.
+    #[schemars(example = 0)]
+    pub(crate) core: Option<LimitValue>,
+    /// CPU time, in seconds.
+    #[schemars(example = &"unlimited")]
+    pub(crate) cpu: Option<LimitValue>,
+    /// Data segment, in bytes.
+    #[schemars(example = &"unlimited")]
+    pub(crate) data: Option<LimitValue>,
+    /// A file that is written, in bytes.
+    #[schemars(example = &"unlimited")]
+    pub(crate) fsize: Option<LimitValue>,
+    /// File locks.
+    #[schemars(example = &"unlimited")]
+    pub(crate) locks: Option<LimitValue>,
+    /// Locked memory, in bytes.
+    #[schemars(example = 65536)]
+    pub(crate) memlock: Option<LimitValue>,
+    /// POSIX message queues, in bytes.
+    #[schemars(example = 819_200)]
+    pub(crate) msgqueue: Option<LimitValue>,
+    /// The ceiling of nice values, as 20 - nice.
+    #[schemars(example = 0)]
+    pub(crate) nice: Option<LimitValue>,
+    /// Open files.
+    #[schemars(example = 65536)]
+    pub(crate) nofile: Option<LimitValue>,
+    /// Processes of the user.
+    #[schemars(example = 4096)]
+    pub(crate) nproc: Option<LimitValue>,
+    /// Resident memory, in bytes (the kernel takes it and does nothing).
+    #[schemars(example = &"unlimited")]
+    pub(crate) rss: Option<LimitValue>,
+    /// The ceiling of real-time priorities.
+    #[schemars(example = 0)]
+    pub(crate) rtprio: Option<LimitValue>,
+    /// CPU time of a real-time process without a system call, in microseconds.
+    #[schemars(example = &"unlimited")]
+    pub(crate) rttime: Option<LimitValue>,
+    /// Pending signals.
+    #[schemars(example = 4096)]
+    pub(crate) sigpending: Option<LimitValue>,
+    /// The main thread's stack, in bytes.
+    #[schemars(example = 8_388_608)]
+    pub(crate) stack: Option<LimitValue>,
+    /// File mode creation mask, in octal digits.
+    #[schemars(example = &"022")]
+    pub(crate) umask: Option<Parsed<Umask>>,
+}
+
+/// Whether the main process is started again after it ended by itself. A requested stop is never followed by a restart.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Restart {
+    /// After which ends: `never`, `on-failure` (another code than 0, or a signal), or `always`.
+    ///
+    /// A scheduler restarts containers too, and sees more than one of them.
+    pub(crate) policy: RestartPolicy,
+    /// How many restarts within `within`; one more, and the container ends with the main process's code.
+    ///
+    /// What ends six times in a minute doesn't get better by a seventh start.
+    pub(crate) max: u32,
+    /// See `max`.
+    pub(crate) within: Parsed<Duration>,
+    /// The pause before a restart: doubles from the first to the second value, with jitter, and starts anew after a
+    /// minute in health. One value is always the same pause.
+    ///
+    /// The first restart is quick; a fault that stays costs little.
+    pub(crate) backoff: Parsed<Backoff>,
+}
+
+impl Default for Restart {
+    fn default() -> Restart {
+        let crate::config::Restart { max, within, backoff, .. } = crate::config::Restart::default();
+        Restart { policy: RestartPolicy::Never, max, within: Parsed(within), backoff: Parsed(backoff) }
+    }
+}
+
+/// After which ends the main process is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(crate) enum RestartPolicy {
+    Never,
+    OnFailure,
+    Always,
+}
+
+/// How the container ends.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Stop {
+    /// The whole stop sequence, hooks and all; each step takes from what is left, and SIGKILL comes at its end.
+    ///
+    /// Docker kills 10 s after its SIGTERM; raise both together (`docker stop -t`, `terminationGracePeriodSeconds`).
+    pub(crate) within: Parsed<Duration>,
+    /// The pause between leaving the rotation and `pre_stop`, so that peers can hear of it.
+    ///
+    /// What watches the catalog hears within milliseconds; what polls or caches needs its own interval here.
+    pub(crate) drain: Parsed<Duration>,
+}
+
+impl Default for Stop {
+    fn default() -> Stop {
+        Stop { within: Parsed(STOP_WITHIN), drain: Parsed(Duration::ZERO) }
+    }
+}
+
+/// Commands run at fixed points of the container's life.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Hooks {
+    /// Runs before the main process is first started. When it fails for good the container ends with its exit code.
+    pub(crate) pre_start: Option<PreStart>,
+    /// Runs before the main process is told to stop, within what `[stop] within` leaves.
+    pub(crate) pre_stop: Option<Hook>,
+    /// Runs after the main process and all it left behind are gone. Its failure is logged and changes no exit code.
+    pub(crate) post_stop: Option<Hook>,
+}
+
+/// One command with its deadline.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Hook {
+    /// Program and arguments.
+    #[schemars(required, example = ["/bin/hook"])]
+    pub(crate) exec: Option<Command>,
+    /// Past this its process group gets SIGTERM, then SIGKILL.
+    ///
+    /// No hook may keep a container from going on; half a minute is long for a script.
+    pub(crate) timeout: Parsed<Duration>,
+    /// Who it runs as.
+    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    pub(crate) user: Option<Parsed<User>>,
+}
+
+impl Default for Hook {
+    fn default() -> Hook {
+        Hook { exec: None, timeout: Parsed(HOOK_TIMEOUT), user: None }
+    }
+}
+
+/// A hook that may be tried again.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PreStart {
+    /// Program and arguments.
+    #[schemars(required, example = ["/bin/restore"])]
+    pub(crate) exec: Option<Command>,
+    /// Past this its process group gets SIGTERM, then SIGKILL, and the try has failed.
+    ///
+    /// No hook may keep a container from going on; restoring a database needs more than half a minute: say so.
+    pub(crate) timeout: Parsed<Duration>,
+    /// Who it runs as.
+    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    pub(crate) user: Option<Parsed<User>>,
+    /// How many times more it is tried after a failure.
+    ///
+    /// What may run twice only its writer knows.
+    pub(crate) retries: u32,
+    /// The pause before another try: doubles from the first to the second value, with jitter.
+    ///
+    /// The same as for restarts.
+    pub(crate) backoff: Parsed<Backoff>,
+}
+
+impl Default for PreStart {
+    fn default() -> PreStart {
+        PreStart {
+            exec: None,
+            timeout: Parsed(HOOK_TIMEOUT),
+            user: None,
+            retries: 0,
+            backoff: Parsed(Backoff::default()),
+        }
+    }
+}

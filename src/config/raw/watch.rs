@@ -1,0 +1,128 @@
+//! `[[wait_for]]` and `[[watch]]` as they are written.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Command, Hook};
+use crate::config::Signal;
+use crate::config::format::{FilePath, Name, Parsed};
+
+/// What must be so before `pre_start`: exactly one of `service` and `key`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WaitFor {
+    /// A service with passing instances.
+    #[schemars(example = &"storage")]
+    pub(crate) service: Option<Parsed<Name>>,
+    /// Only instances with this tag.
+    #[schemars(example = &"primary", extend("x-default" = "any"))]
+    pub(crate) tag: Option<String>,
+    /// In this datacenter.
+    #[schemars(example = &"dc2", extend("x-default" = "the agent's own"))]
+    pub(crate) datacenter: Option<String>,
+    /// A key that exists.
+    #[schemars(example = &"mysql/snapshot")]
+    pub(crate) key: Option<String>,
+    /// How many passing instances.
+    #[schemars(example = 1, extend("x-default" = "`1`"))]
+    pub(crate) count: Option<u32>,
+    /// Past this the container ends.
+    ///
+    /// A scheduler sees a container that ended, and not one that waits for ever.
+    pub(crate) timeout: Parsed<Duration>,
+}
+
+impl Default for WaitFor {
+    fn default() -> WaitFor {
+        WaitFor {
+            service: None,
+            tag: None,
+            datacenter: None,
+            key: None,
+            count: None,
+            timeout: Parsed(Duration::from_secs(300)),
+        }
+    }
+}
+
+/// A dependency whose changes are acted on: exactly one of `service`, `key` and `key_prefix`, and at least one of
+/// `on_change`, `template` and `signal`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Watch {
+    /// Its name in logs, metrics and `PILOTFISH_WATCH`; unique.
+    #[schemars(example = &"app", extend("x-default" = "the service, key or prefix it looks at"))]
+    pub(crate) name: Option<String>,
+    /// A service whose passing instances are looked at.
+    #[schemars(example = &"app")]
+    pub(crate) service: Option<Parsed<Name>>,
+    /// Only instances with this tag.
+    #[schemars(example = &"web", extend("x-default" = "any"))]
+    pub(crate) tag: Option<String>,
+    /// In this datacenter.
+    #[schemars(example = &"dc2", extend("x-default" = "the agent's own"))]
+    pub(crate) datacenter: Option<String>,
+    /// A key whose value is looked at.
+    #[schemars(example = &"app/config")]
+    pub(crate) key: Option<String>,
+    /// All keys below this.
+    #[schemars(example = &"app/")]
+    pub(crate) key_prefix: Option<String>,
+    /// The first change after a quiet spell acts at once; those within this of a run gather into the next.
+    ///
+    /// A deployment of many instances is a handful of runs, and a single change isn't held up.
+    pub(crate) settle: Parsed<Duration>,
+    /// A command that gets the change as JSON on its stdin.
+    pub(crate) on_change: Option<Hook>,
+    /// A file made anew from what is seen. The signal and `on_change` come after it.
+    pub(crate) template: Option<Template>,
+    /// A signal to the main process.
+    #[schemars(example = &"HUP")]
+    pub(crate) signal: Option<Parsed<Signal>>,
+}
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch {
+            name: None,
+            service: None,
+            tag: None,
+            datacenter: None,
+            key: None,
+            key_prefix: None,
+            settle: Parsed(Duration::from_millis(100)),
+            on_change: None,
+            template: None,
+            signal: None,
+        }
+    }
+}
+
+/// A file made anew from what a watch sees. It is replaced atomically, keeps owner and mode, and is left alone (signal
+/// and `on_change` too) when nothing in it changes.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Template {
+    /// The template (Jinja). It sees `instances` (each with `id`, `name`, `address`, `port`, `tags`, `meta`), `key` and
+    /// `value`, `keys`, `watch` and `env`.
+    #[schemars(required, example = &"/etc/nginx/nginx.conf.j2")]
+    pub(crate) source: Option<Parsed<FilePath>>,
+    /// The file.
+    #[schemars(required, example = &"/etc/nginx/nginx.conf")]
+    pub(crate) destination: Option<Parsed<FilePath>>,
+    /// A command that must exit 0 before the file goes live; `{}` in it stands for the new file's path.
+    #[schemars(example = ["nginx", "-t", "-c", "{}"])]
+    pub(crate) check: Option<Command>,
+    /// Past this the check has failed.
+    ///
+    /// A syntax check that takes longer is stuck.
+    pub(crate) check_timeout: Parsed<Duration>,
+}
+
+impl Default for Template {
+    fn default() -> Template {
+        Template { source: None, destination: None, check: None, check_timeout: Parsed(Duration::from_secs(10)) }
+    }
+}

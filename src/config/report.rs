@@ -1,0 +1,205 @@
+//! What is wrong with a config: every mistake at once, each with file, line, column, the place itself and help. It
+//! judges nothing.
+
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use super::tree::Span;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The config isn't used.
+    Error,
+    /// The config is used, though something in it may not be as meant.
+    Warning,
+}
+
+/// A mistake before it is known in which file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) severity: Severity,
+    pub(crate) span: Span,
+    pub(crate) message: String,
+    pub(crate) label: Option<String>,
+    pub(crate) hint: Option<String>,
+    /// Another place that has to do with it.
+    pub(crate) other: Option<(Span, String)>,
+}
+
+impl Problem {
+    pub(crate) fn error(span: Span, message: impl Into<String>) -> Problem {
+        let severity = Severity::Error;
+        Problem { severity, span, message: message.into(), label: None, hint: None, other: None }
+    }
+
+    pub(crate) fn warning(span: Span, message: impl Into<String>) -> Problem {
+        Problem { severity: Severity::Warning, ..Problem::error(span, message) }
+    }
+
+    /// Says something beside the caret.
+    pub(crate) fn label(self, label: impl Into<String>) -> Problem {
+        Problem { label: Some(label.into()), ..self }
+    }
+
+    /// Says what to do.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Problem {
+        Problem { hint: Some(hint.into()), ..self }
+    }
+
+    /// Says what to do, if that is known.
+    pub(crate) fn maybe_hint(self, hint: Option<String>) -> Problem {
+        Problem { hint, ..self }
+    }
+
+    /// Shows another place that has to do with it.
+    pub(crate) fn other(self, span: Span, label: impl Into<String>) -> Problem {
+        Problem { other: Some((span, label.into())), ..self }
+    }
+}
+
+/// One thing that is wrong, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// How bad it is.
+    pub severity: Severity,
+    /// From 1; 0 where the whole file is meant.
+    pub line: usize,
+    /// In characters, from 1; 0 where the whole file is meant.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    file: PathBuf,
+    /// As people read it: with the lines themselves and a caret.
+    picture: String,
+}
+
+impl Mistake {
+    fn new(file: &Path, source: &str, problem: Problem) -> Mistake {
+        let (line, column) = position(source, problem.span.start);
+        let picture = draw(file, source, &problem);
+        let Problem { severity, message, hint, .. } = problem;
+        Mistake { severity, line, column, message, hint, file: file.to_owned(), picture }
+    }
+
+    /// As people read it: with the lines themselves, a caret, and help.
+    pub fn picture(&self) -> &str {
+        &self.picture
+    }
+}
+
+/// One line, for logs: `file:line:column: message (hint)`.
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if self.line > 0 {
+            write!(f, "{}:{}:", self.line, self.column)?;
+        }
+        write!(f, " {}", self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, " ({hint})")?;
+        }
+        Ok(())
+    }
+}
+
+/// Every mistake in a config that can't be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    file: PathBuf,
+    mistakes: Vec<Mistake>,
+}
+
+impl Report {
+    /// A report on a whole file, not on a place in it.
+    pub(crate) fn whole(file: &Path, message: impl Into<String>, hint: Option<String>) -> Report {
+        let message = message.into();
+        let mut picture = format!("error: {message}\n  --> {}", file.display());
+        if let Some(hint) = &hint {
+            let _ = write!(picture, "\n   = help: {hint}");
+        }
+        let mistake =
+            Mistake { severity: Severity::Error, line: 0, column: 0, message, hint, file: file.to_owned(), picture };
+        Report { file: file.to_owned(), mistakes: vec![mistake] }
+    }
+
+    /// Sorts problems by place; a report if one of them is an error, else the warnings.
+    pub(crate) fn of(file: &Path, source: &str, mut problems: Vec<Problem>) -> Result<Vec<Mistake>, Report> {
+        problems.sort_by_key(|problem| (problem.span.start, problem.span.end));
+        problems.dedup();
+        let bad = problems.iter().any(|problem| problem.severity == Severity::Error);
+        let mistakes = problems.into_iter().map(|problem| Mistake::new(file, source, problem)).collect();
+        if bad { Err(Report { file: file.to_owned(), mistakes }) } else { Ok(mistakes) }
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Every mistake, and what else was noticed, in the order of the file.
+    pub fn mistakes(&self) -> &[Mistake] {
+        &self.mistakes
+    }
+}
+
+/// As people read it: each mistake with its lines, and how many there are.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for mistake in &self.mistakes {
+            writeln!(f, "{}\n", mistake.picture)?;
+        }
+        let errors = self.mistakes.iter().filter(|mistake| mistake.severity == Severity::Error).count();
+        let noun = if errors == 1 { "mistake" } else { "mistakes" };
+        write!(f, "{errors} {noun} in {}", self.file.display())
+    }
+}
+
+impl std::error::Error for Report {}
+
+/// Line and column (in characters), from 1.
+fn position(source: &str, offset: usize) -> (usize, usize) {
+    let offset = boundary(source, offset);
+    let before = &source[..offset];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// The nearest character boundary at or before an offset.
+fn boundary(source: &str, offset: usize) -> usize {
+    let mut offset = offset.min(source.len());
+    while !source.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    offset
+}
+
+/// The first line of a span: a caret under ten lines of table says less than one under its header.
+fn first_line(source: &str, span: &Span) -> Span {
+    let start = boundary(source, span.start);
+    let end = boundary(source, span.end.max(start));
+    let line = source[start..end].split('\n').next().unwrap_or_default().trim_end();
+    start..start + line.len()
+}
+
+fn draw(file: &Path, source: &str, problem: &Problem) -> String {
+    let level = match problem.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let file = file.display().to_string();
+    let caret = AnnotationKind::Primary.span(first_line(source, &problem.span)).label(problem.label.as_deref());
+    let mut snippet = Snippet::source(source).path(file.as_str()).annotation(caret);
+    if let Some((span, label)) = &problem.other {
+        snippet = snippet.annotation(AnnotationKind::Context.span(first_line(source, span)).label(label.as_str()));
+    }
+    let mut group: Group<'_> = level.primary_title(problem.message.as_str()).element(snippet);
+    if let Some(hint) = &problem.hint {
+        group = group.element(Level::HELP.message(hint.as_str()));
+    }
+    Renderer::plain().render(&[group])
+}

@@ -1,0 +1,411 @@
+//! The template engine of config values and of watch templates: minijinja with `env`, strict about what isn't defined,
+//! and limited, so that a runaway template ends with an error. It reads no file and no environment of its own.
+//!
+//! Filters that ContainerPilot's users know: `default`, `split`, `join`, `replace` (also by its old name,
+//! `replaceAll`). There are no regular expressions: `regexReplaceAll` has no successor here.
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Enumerator, Object, Serde};
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
+use serde::Serialize;
+
+use super::surroundings::Variables;
+
+/// Steps of the engine for one file. A template over 1,000 instances takes some 50,000; this is well below a second.
+const FILE_FUEL: u64 = 5_000_000;
+/// Steps for one config value.
+const VALUE_FUEL: u64 = 50_000;
+/// The longest output of one file, in bytes.
+const FILE_LIMIT: usize = 16 << 20;
+/// The longest config value, in bytes.
+const VALUE_LIMIT: usize = 128 << 10;
+
+/// Why a template came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The template refers to environment variables that aren't set.
+    #[error("{}: {}", Place(name, *line), NotSet(variables))]
+    NotSet {
+        /// The template's name.
+        name: String,
+        /// The line, from 1.
+        line: Option<usize>,
+        /// The variables.
+        variables: Vec<String>,
+    },
+    /// The template refers to something else that isn't there.
+    #[error("{}: a value isn't defined in `{text}`", Place(name, *line))]
+    Undefined {
+        /// The template's name.
+        name: String,
+        /// The line, from 1.
+        line: Option<usize>,
+        /// That line.
+        text: String,
+    },
+    /// The template takes too many steps.
+    #[error("{}: gave up after {steps} steps; is there a loop without end?", Place(name, *line))]
+    Runaway {
+        /// The template's name.
+        name: String,
+        /// The line, from 1.
+        line: Option<usize>,
+        /// How many were allowed.
+        steps: u64,
+    },
+    /// The output is too long.
+    #[error("{name}: gave up after {limit} bytes of output")]
+    TooLong {
+        /// The template's name.
+        name: String,
+        /// How many bytes were allowed.
+        limit: usize,
+    },
+    /// Syntax, an unknown filter, a filter's own error.
+    #[error("{}: {what}", Place(name, *line))]
+    Engine {
+        /// The template's name.
+        name: String,
+        /// The line, from 1.
+        line: Option<usize>,
+        /// What the engine says.
+        what: String,
+    },
+}
+
+/// `file:line`, as far as known.
+struct Place<'a>(&'a str, Option<usize>);
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.1 {
+            Some(line) => write!(f, "{}:{line}", self.0),
+            None => f.write_str(self.0),
+        }
+    }
+}
+
+/// "`A` is not set", "`A`, `B` are not set".
+struct NotSet<'a>(&'a [String]);
+
+impl std::fmt::Display for NotSet<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, name) in self.0.iter().enumerate() {
+            write!(f, "{}`{name}`", if index == 0 { "" } else { ", " })?;
+        }
+        f.write_str(if self.0.len() == 1 { " is not set" } else { " are not set" })
+    }
+}
+
+impl TemplateError {
+    /// What went wrong, without the place.
+    pub(crate) fn what(&self) -> String {
+        match self {
+            TemplateError::NotSet { variables, .. } => format!("environment variable {}", NotSet(variables)),
+            TemplateError::Undefined { .. } => "something in it isn't defined".to_owned(),
+            TemplateError::Runaway { steps, .. } => format!("gave up after {steps} steps"),
+            TemplateError::TooLong { limit, .. } => format!("gave up after {limit} bytes of output"),
+            TemplateError::Engine { what, .. } => what.clone(),
+        }
+    }
+}
+
+/// Renders a template file. `context` is a map or struct; `env` is there beside it. Nothing is escaped; a line that
+/// holds only a block (`{% for … %}`) leaves no line behind; the file's last newline stays.
+///
+/// # Errors
+/// With the template's name and line: bad syntax, an unknown filter, something undefined, a runaway.
+pub fn render_file(
+    source: &str,
+    name: &str,
+    context: impl Serialize,
+    variables: &Variables,
+) -> Result<String, TemplateError> {
+    let env = Arc::new(Env::new(variables.clone(), None));
+    let job = Job { source, name, variables, fuel: FILE_FUEL, limit: FILE_LIMIT };
+    job.render(&Value::from(Serde(context)), &env, &engine(env.clone(), FILE_FUEL))
+}
+
+/// Renders config values; the engine is made when the first template comes, for most configs never.
+pub(crate) struct Values<'a> {
+    variables: &'a Variables,
+    engine: OnceCell<(Arc<Env>, Environment<'a>)>,
+}
+
+impl<'a> Values<'a> {
+    pub(crate) fn new(variables: &'a Variables) -> Values<'a> {
+        Values { variables, engine: OnceCell::new() }
+    }
+
+    /// Whether a text is a template at all. `{#` alone, a comment to the engine, isn't: shells have `${#name}`.
+    pub(crate) fn is_template(text: &str) -> bool {
+        text.contains("{{") || text.contains("{%")
+    }
+
+    /// Renders one value.
+    pub(crate) fn render(&self, source: &str) -> Result<String, TemplateError> {
+        let (env, engine) = self.engine.get_or_init(|| {
+            let env = Arc::new(Env::new(self.variables.clone(), None));
+            (env.clone(), engine(env, VALUE_FUEL))
+        });
+        env.forget();
+        let job = Job { source, name: "value", variables: self.variables, fuel: VALUE_FUEL, limit: VALUE_LIMIT };
+        job.render(&Value::UNDEFINED, env, engine)
+    }
+}
+
+/// An engine that sees `env`.
+fn engine<'s>(env: Arc<Env>, fuel: u64) -> Environment<'s> {
+    let mut engine = Environment::new();
+    engine.set_undefined_behavior(UndefinedBehavior::Strict);
+    engine.set_auto_escape_callback(|_| AutoEscape::None);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
+    engine.set_syntax(syntax.expect("the default delimiters are sound"));
+    engine.set_fuel(Some(fuel));
+    engine.add_filter("replaceAll", minijinja::filters::replace);
+    engine.add_global("env", Value::from_dyn_object(env));
+    engine
+}
+
+struct Job<'a> {
+    source: &'a str,
+    name: &'a str,
+    variables: &'a Variables,
+    fuel: u64,
+    limit: usize,
+}
+
+impl Job<'_> {
+    fn render(&self, context: &Value, env: &Env, engine: &Environment<'_>) -> Result<String, TemplateError> {
+        let mut output = Bounded { bytes: Vec::new(), limit: self.limit, full: false };
+        match self.try_render(context, engine, &mut output) {
+            // The engine writes only what was UTF-8 before.
+            Ok(()) => Ok(String::from_utf8_lossy(&output.bytes).into_owned()),
+            Err(_) if output.full => Err(TemplateError::TooLong { name: self.name.to_owned(), limit: self.limit }),
+            Err(error) => Err(self.explain(error, context, env)),
+        }
+    }
+
+    fn try_render(
+        &self,
+        context: &Value,
+        engine: &Environment<'_>,
+        output: &mut Bounded,
+    ) -> Result<(), minijinja::Error> {
+        let template = engine.template_from_named_str(self.name, self.source)?;
+        template.render_captured_to(context.clone(), output).map(drop)
+    }
+
+    fn explain(&self, error: minijinja::Error, context: &Value, env: &Env) -> TemplateError {
+        let (name, line) = (self.name.to_owned(), error.line());
+        match error.kind() {
+            ErrorKind::OutOfFuel => TemplateError::Runaway { name, line, steps: self.fuel },
+            ErrorKind::UndefinedError => {
+                let variables = self.culprits(context, env);
+                if !variables.is_empty() {
+                    return TemplateError::NotSet { name, line, variables };
+                }
+                let text = line.and_then(|line| self.source.lines().nth(line - 1)).unwrap_or(self.source);
+                TemplateError::Undefined { name, line, text: text.trim().to_owned() }
+            }
+            _ => TemplateError::Engine { name, line, what: in_words(&error) },
+        }
+    }
+
+    /// Which of the unset variables that were asked for are missed, and not caught by a `default`: those whose absence
+    /// alone, with every other one empty, is an error.
+    fn culprits(&self, context: &Value, env: &Env) -> Vec<String> {
+        let missing = env.missing();
+        let is_missed = |name: &String| {
+            let alone = Arc::new(Env::new(self.variables.clone(), Some(name.clone())));
+            let mut nowhere = Bounded { bytes: Vec::new(), limit: self.limit, full: false };
+            let result = self.try_render(context, &engine(alone, self.fuel), &mut nowhere);
+            result.is_err_and(|error| error.kind() == ErrorKind::UndefinedError)
+        };
+        missing.iter().filter(|name| is_missed(name)).cloned().collect()
+    }
+}
+
+/// The engine's words, with what a user of ContainerPilot would otherwise search for.
+fn in_words(error: &minijinja::Error) -> String {
+    let kind = error.kind().to_string();
+    let words = match error.detail() {
+        Some(detail) => format!("{kind}: {detail}"),
+        None => kind,
+    };
+    if words.contains("regexReplaceAll") {
+        return format!("{words}; there are no regular expressions in templates, only `replace`");
+    }
+    words
+}
+
+/// `env` as templates see it.
+#[derive(Debug)]
+struct Env {
+    variables: Variables,
+    /// If set, only this one may be missing: every other unset variable is empty.
+    only: Option<String>,
+    missing: Mutex<BTreeSet<String>>,
+}
+
+impl Env {
+    fn new(variables: Variables, only: Option<String>) -> Env {
+        Env { variables, only, missing: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The unset variables that were asked for, also those a `default` caught.
+    fn missing(&self) -> BTreeSet<String> {
+        self.lock().clone()
+    }
+
+    fn forget(&self) {
+        self.lock().clear();
+    }
+}
+
+impl Object for Env {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let name = key.as_str()?;
+        if let Some(value) = self.variables.get(name) {
+            return Some(match value.to_str() {
+                Some(text) => Value::from(text),
+                None => Value::from(minijinja::Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("environment variable `{name}` isn't UTF-8"),
+                )),
+            });
+        }
+        if self.only.as_deref().is_some_and(|only| only != name) {
+            return Some(Value::from(""));
+        }
+        self.lock().insert(name.to_owned());
+        None
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.variables.names().filter_map(|name| name.to_str()).map(Value::from).collect())
+    }
+}
+
+/// Output that ends with an error at its limit.
+struct Bounded {
+    bytes: Vec<u8>,
+    limit: usize,
+    full: bool,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.limit {
+            self.full = true;
+            return Err(io::Error::other("the output is too long"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables() -> Variables {
+        [("PORT", "8080"), ("EMPTY", ""), ("DSN", "user=a=b pass==c"), ("HOSTS", "a,b,c")].into_iter().collect()
+    }
+
+    fn value(source: &str) -> String {
+        Values::new(&variables()).render(source).unwrap_or_else(|error| panic!("{source}: {error}"))
+    }
+
+    fn error(source: &str) -> String {
+        render_file(source, "t.j2", serde_json::json!({}), &variables()).expect_err(source).to_string()
+    }
+
+    #[derive(Serialize)]
+    struct Instance {
+        address: &'static str,
+        port: u16,
+    }
+
+    #[test]
+    fn environment_variables_come_whole() {
+        assert_eq!(value("{{ env.PORT }}"), "8080");
+        assert_eq!(value("{{ env.DSN }}"), "user=a=b pass==c");
+        assert_eq!(value("{{ env['PORT'] }}"), "8080");
+        assert_eq!(value("{{ env.EMPTY | default('x') }}"), "", "an empty value is a value");
+        assert_eq!(value("{{ env.NONE | default('x') }}"), "x");
+    }
+
+    #[test]
+    fn the_filters_container_pilot_had_are_there() {
+        assert_eq!(value("{{ env.HOSTS | split(',') | join(' ') }}"), "a b c");
+        assert_eq!(value("{{ env.HOSTS | replaceAll(',', ';') }}"), "a;b;c");
+        assert!(error("{{ env.HOSTS | regexReplaceAll('a', 'b') }}").contains("only `replace`"));
+    }
+
+    #[test]
+    fn every_missing_variable_is_named_and_no_other() {
+        assert_eq!(error("{{ env.NONE }}"), "t.j2:1: `NONE` is not set");
+        assert_eq!(error("a\n{{ env.A | default('') }}{{ env.B ~ env.C }}"), "t.j2:2: `B`, `C` are not set");
+    }
+
+    #[test]
+    fn what_else_is_undefined_is_shown_with_its_line() {
+        assert_eq!(error("a\n  {{ instances }}\n"), "t.j2:2: a value isn't defined in `{{ instances }}`");
+        assert!(error("{% for i in instances %}{% endfor %}").contains("isn't defined"));
+    }
+
+    #[test]
+    fn bad_syntax_is_an_error_with_its_line() {
+        for source in ["a\n{{ env.", "a\n{% for %}", "a\n{{ 'x }}", "a\n{% nothing %}"] {
+            assert!(error(source).starts_with("t.j2:2: syntax error"), "{source}: {}", error(source));
+        }
+    }
+
+    #[test]
+    fn a_runaway_template_ends_with_an_error() {
+        let source = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+        assert!(error(source).contains("steps"));
+        let source = "{% for a in range(9999) %}{{ '%9999s' | format('x') * 1 if false else 'x' * 9999 }}{% endfor %}";
+        assert!(!error(source).is_empty());
+    }
+
+    #[test]
+    fn a_file_is_made_from_instances_without_stray_lines() {
+        let source =
+            "upstream app {\n  {% for i in instances %}\n  server {{ i.address }}:{{ i.port }};\n  {% endfor %}\n}\n";
+        let instances = [Instance { address: "10.0.0.1", port: 80 }, Instance { address: "10.0.0.2", port: 81 }];
+        let context = serde_json::json!({ "instances": instances });
+        let output = render_file(source, "t.j2", context, &variables()).unwrap();
+        assert_eq!(output, "upstream app {\n  server 10.0.0.1:80;\n  server 10.0.0.2:81;\n}\n");
+    }
+
+    #[test]
+    fn nothing_is_escaped() {
+        let output = render_file("{{ a }}", "t.html", serde_json::json!({ "a": "<&>" }), &variables()).unwrap();
+        assert_eq!(output, "<&>");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_no_text_is_an_error_that_names_it() {
+        use std::os::unix::ffi::OsStringExt;
+        let bytes = std::ffi::OsString::from_vec(vec![0xff]);
+        let variables: Variables = [("RAW", bytes)].into_iter().collect();
+        let error = Values::new(&variables).render("{{ env.RAW }}").unwrap_err().to_string();
+        assert!(error.contains("`RAW` isn't UTF-8"), "{error}");
+    }
+}

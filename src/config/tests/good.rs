@@ -1,0 +1,219 @@
+//! Configs that mean something, and what.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{good, load, surroundings};
+use crate::config::*;
+
+const MINIMAL: &str = "[process]\nexec = [\"a\"]\n";
+
+#[test]
+fn a_minimal_config_has_the_defaults_of_the_reference() {
+    let config = good(MINIMAL);
+    assert_eq!(config.process, Process::new(vec!["a".into()]));
+    assert_eq!(config.stop, Stop { within: Some(Duration::from_secs(9)), drain: Duration::ZERO });
+    assert_eq!(config.hooks, Hooks::default());
+    assert_eq!(config.control.socket, Some(PathBuf::from("/run/pilotfish.sock")));
+    assert!(!config.control.signals);
+    assert_eq!(config.log, Log { level: Level::Info, format: LogFormat::Text });
+    assert_eq!(config.catalog, Catalog { backend: Backend::None, prefix: "pilotfish".to_owned() });
+    assert_eq!(config.telemetry, None);
+    assert!(!config.is_plain());
+}
+
+#[test]
+fn the_command_line_overrides_exec() {
+    let command = vec![OsString::from("b"), OsString::from("c")];
+    for text in [MINIMAL, "", "[stop]\nwithin = \"5s\"\n"] {
+        let loaded = Config::from_text(text, Path::new("t.toml"), Some(command.clone()), &surroundings()).unwrap();
+        assert_eq!(loaded.config.process.exec, command);
+    }
+}
+
+#[test]
+fn json_says_the_same_as_toml() {
+    let toml = good(
+        r#"
+        [process]
+        exec = ["mysqld", "--console"]
+        stop_signal = "QUIT"
+        exit_codes = { 143 = 0 }
+        [[service]]
+        name = "mysql"
+        port = 3306
+        [[health]]
+        tcp = "127.0.0.1:3306"
+        [catalog]
+        backend = "local"
+        directory = "/shared"
+        "#,
+    );
+    let json = r#"{
+        "process": {"exec": ["mysqld", "--console"], "stop_signal": "QUIT", "exit_codes": {"143": 0}},
+        "service": [{"name": "mysql", "port": 3306}],
+        "health": [{"tcp": "127.0.0.1:3306"}],
+        "catalog": {"backend": "local", "directory": "/shared"}
+    }"#;
+    assert_eq!(load(json, "t.json").unwrap().config, toml);
+    assert_eq!(load(json, "no-extension").unwrap().config, toml, "a brace at the start is JSON");
+}
+
+#[test]
+fn templated_values_stand_for_any_type_and_keep_every_character() {
+    let config = good(
+        r#"
+        [process]
+        exec = ["a", "--dsn={{ env.DSN }}", "{{ env.NONE | default('x') }}", "${#array}"]
+        env = { COPY = "{{ env.EMPTY }}", DSN = "{{ env.DSN }}" }
+        limits = { nofile = "{{ env.PORT }}" }
+        stop_timeout = "{{ env.NONE | default('3s') }}"
+        [[service]]
+        name = "w-{{ env.WORD }}"
+        port = "{{ env.PORT }}"
+        [[health]]
+        notify = "{{ env.YES }}"
+        failures = "{{ env.TEN }}"
+        [catalog]
+        backend = "{{ env.NONE | default('local') }}"
+        directory = "/shared"
+        "#,
+    );
+    assert_eq!(config.process.exec, ["a", "--dsn=a=b c", "x", "${#array}"]);
+    assert_eq!(config.process.env["COPY"], "");
+    assert_eq!(config.process.env["DSN"], "a=b c");
+    assert_eq!(config.process.limits.rlimits["nofile"], (Some(8080), Some(8080)));
+    assert_eq!(config.process.stop_timeout, Some(Duration::from_secs(3)));
+    assert_eq!((config.services[0].port, config.services[0].id.as_str()), (8080, "w-abc-web1-8080"));
+    assert_eq!((&config.health[0].probe, config.health[0].failures), (&Probe::Notify, 10));
+}
+
+#[test]
+fn a_process_takes_every_key() {
+    let process = good(
+        r#"
+        [process]
+        exec = ["a"]
+        user = "mysql:mysql"
+        directory = "/d"
+        env_from_files = { P = "/run/secrets/p" }
+        limits = { nofile = "1024:4096", core = 0, stack = "unlimited", umask = "027" }
+        stop_on = ["QUIT"]
+        signal_scope = "group"
+        rewrite_signals = { HUP = "USR1", WINCH = "" }
+        restart = { policy = "on-failure", max = 2, within = "10s", backoff = "1s" }
+        background = "follow"
+        strays = "wait"
+        "#,
+    )
+    .process;
+    assert_eq!(process.user.as_deref(), Some("mysql:mysql"));
+    assert_eq!(process.limits.umask, Some(0o27));
+    assert_eq!(process.limits.rlimits["nofile"], (Some(1024), Some(4096)));
+    assert_eq!(process.limits.rlimits["stack"], (None, None));
+    assert_eq!(process.stop_on, [Signal::QUIT]);
+    assert_eq!(process.rewrite_signals[&Signal::HUP], Some(Signal::USR1));
+    assert_eq!(process.rewrite_signals[&Signal::WINCH], None);
+    assert_eq!(process.restart.backoff, Backoff { first: Duration::from_secs(1), most: Duration::from_secs(1) });
+    assert_eq!((process.background, process.strays), (Background::Follow, Strays::Wait));
+    assert_eq!(process.signal_scope, SignalScope::Group);
+}
+
+#[test]
+fn checks_speak_for_services_by_name_or_id_and_for_all_by_default() {
+    let config = good(
+        r#"
+        process.exec = ["a"]
+        catalog = { backend = "local", directory = "/shared" }
+        service = [{ name = "a", port = 1, id = "a-one" }, { name = "b", port = 2 }]
+        health = [
+            { tcp = "localhost:1", services = ["a"] },
+            { name = "two", tcp = "localhost:2", services = ["b-web1-2"] },
+            { name = "all", exec = ["check"] },
+        ]
+        "#,
+    );
+    let services: Vec<&[String]> = config.health.iter().map(|check| check.services.as_slice()).collect();
+    assert_eq!(services, [&["a-one".to_owned()][..], &["b-web1-2".to_owned()], &["a-one".into(), "b-web1-2".into()]]);
+    assert_eq!(config.health[0].name, "tcp", "a check is called after its kind unless named");
+}
+
+#[test]
+fn a_watch_is_called_after_what_it_looks_at() {
+    let config = good(
+        r#"
+        process.exec = ["a"]
+        catalog = { backend = "local", directory = "/shared" }
+        [[watch]]
+        service = "app"
+        tag = "web"
+        on_change = { exec = ["reload"] }
+        [[watch]]
+        key_prefix = "app/"
+        signal = "HUP"
+        [[wait_for]]
+        key = "ready"
+        [[wait_for]]
+        service = "db"
+        count = 2
+        "#,
+    );
+    assert_eq!(config.watches[0].name, "app");
+    assert_eq!(config.watches[0].on_change.as_ref().unwrap().timeout, Duration::from_secs(30));
+    assert_eq!(config.watches[1].query, Query::KeyPrefix { prefix: "app/".to_owned() });
+    assert_eq!(config.wait_for[0].query, Query::Key { key: "ready".to_owned() });
+    assert_eq!((config.wait_for[0].count, config.wait_for[1].count), (1, 2));
+}
+
+#[test]
+fn an_empty_socket_turns_the_control_door_off() {
+    assert_eq!(good(&format!("{MINIMAL}[control]\nsocket = \"\"\n")).control.socket, None);
+}
+
+#[test]
+fn consul_entries_are_removed_by_default_and_kept_with_zero() {
+    let service = |consul: &str| {
+        let text = format!(
+            "{MINIMAL}catalog = {{ backend = \"local\", directory = \"/s\" }}\n\
+             [[service]]\nname = \"a\"\nport = 1\n{consul}"
+        );
+        let text = text.replacen(MINIMAL, "process.exec = [\"a\"]\n", 1);
+        good(&text).services.remove(0).consul.deregister_critical_after
+    };
+    assert_eq!(service(""), Some(Duration::from_secs(600)));
+    assert_eq!(service("consul = { deregister_critical_after = \"0s\" }"), None);
+}
+
+#[test]
+fn what_may_not_be_as_meant_is_a_warning_with_its_place() {
+    let text = format!("{MINIMAL}\n[[service]]\nname = \"a\"\nport = 1\n");
+    let warnings = load(&text, "t.toml").unwrap().warnings;
+    let lines: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "t.toml:4:1: nothing is registered: there is no catalog (set `[catalog] backend`, or leave `[[service]]` out)"
+        ]
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_no_mistake() {
+    good(&format!("\u{feff}{MINIMAL}"));
+}
+
+#[test]
+fn every_example_loads() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config-examples");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml" || extension == "json") {
+            let loaded = Config::load(&path, None, &surroundings()).unwrap_or_else(|report| panic!("{report}"));
+            assert!(loaded.warnings.is_empty(), "{}: {:?}", path.display(), loaded.warnings);
+            count += 1;
+        }
+    }
+    assert!(count >= 4);
+}

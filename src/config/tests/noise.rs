@@ -1,0 +1,109 @@
+//! Whatever is thrown at the config, it answers with a config or a report.
+
+use proptest::prelude::*;
+
+use super::load;
+
+const GOOD: &str = include_str!("../../../config-examples/database.toml");
+const WORDS: &[&str] = &[
+    "[",
+    "]",
+    "[[",
+    "{",
+    "}",
+    "=",
+    "\"",
+    "\"\"\"",
+    "'",
+    "\n",
+    ",",
+    ".",
+    "#",
+    "{{",
+    "}}",
+    "{%",
+    "env.X",
+    "|",
+    "0",
+    "-1",
+    "99999999999999999999",
+    "1979-05-27",
+    "inf",
+    "true",
+    "null",
+    "process",
+    "exec",
+    "health",
+    "service",
+    "\u{0}",
+    "ä",
+    "\u{feff}",
+    "\r",
+    "\\u",
+    "\\",
+    "5s",
+    "..",
+    "stop",
+    "watch",
+    "template",
+];
+
+fn survives(text: &str) {
+    for file in ["t.toml", "t.json", "t"] {
+        match load(text, file) {
+            Ok(loaded) => drop(loaded),
+            Err(report) => {
+                assert!(!report.mistakes().is_empty());
+                assert!(!report.to_string().is_empty());
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_panics(text in ".{0,200}") {
+        survives(&text);
+    }
+
+    #[test]
+    fn no_pile_of_words_panics(words in prop::collection::vec(prop::sample::select(WORDS), 0..60)) {
+        survives(&words.concat());
+    }
+
+    #[test]
+    fn no_mutation_of_a_good_config_panics(
+        edits in prop::collection::vec((0usize..GOOD.len(), 0usize..6, prop::sample::select(WORDS)), 1..8)
+    ) {
+        let mut text = GOOD.to_owned();
+        for (at, length, word) in edits {
+            let boundary = |mut at: usize| {
+                at = at.min(text.len());
+                while !text.is_char_boundary(at) {
+                    at -= 1;
+                }
+                at
+            };
+            let range = boundary(at)..boundary(at + length);
+            text.replace_range(range, word);
+        }
+        survives(&text);
+    }
+}
+
+#[test]
+fn deep_nesting_is_an_error_and_not_the_end() {
+    let opened: [fn(usize) -> String; 5] = [
+        |n| "[".repeat(n),
+        |n| format!("a = {}", "[".repeat(n)),
+        |n| format!("a = {}1{}", "[".repeat(n), "]".repeat(n)),
+        |n| "{\"a\":".repeat(n),
+        |n| format!("a{} = 1", ".a".repeat(n)),
+    ];
+    for text in opened {
+        survives(&text(300));
+        survives(&text(100_000));
+    }
+}

@@ -1,0 +1,90 @@
+//! Judges `[catalog]`, `[control]` and `[log]`.
+
+use super::Judge;
+use crate::config::report::Problem;
+use crate::config::tree::Place;
+use crate::config::{Backend, Catalog, Control, Level, Log, LogFormat, Process, Signal, raw};
+
+pub(super) fn catalog(raw: raw::Catalog, place: Place<'_>, judge: &mut Judge<'_>) -> Catalog {
+    let directory = raw.directory.map(|directory| directory.0.0);
+    let backend = match raw.backend {
+        raw::Backend::Local => {
+            judge.required(place, "the local catalog", "directory", "\"/shared/pilotfish\"");
+            if directory.as_ref().is_some_and(|directory| !directory.is_absolute()) {
+                judge.error(
+                    place.key("directory").span(),
+                    "`directory` is relative",
+                    "containers that share it have no working directory in common; write a path from `/`",
+                );
+            }
+            Backend::Local { directory: directory.unwrap_or_default() }
+        }
+        raw::Backend::None => {
+            if directory.is_some() && !place.key("backend").is_broken() {
+                judge.warn(
+                    place.key("directory").key_span(),
+                    "`directory` without `backend = \"local\"` does nothing",
+                    "add `backend = \"local\"`, or leave it out",
+                );
+            }
+            Backend::None
+        }
+    };
+    let sound = !raw.prefix.is_empty()
+        && raw.prefix.split('/').all(|part| !matches!(part, "" | "." | ".."))
+        && !raw.prefix.contains(char::is_whitespace);
+    if !sound && !place.key("prefix").is_broken() {
+        judge.error(
+            place.key("prefix").span(),
+            "`prefix` is no path of keys",
+            "a word, or several with `/` between them: `\"pilotfish\"`, `\"prod/pilotfish\"`",
+        );
+    }
+    Catalog { backend, prefix: raw.prefix }
+}
+
+pub(super) fn control(raw: raw::Control, root: Place<'_>, process: &Process, judge: &mut Judge<'_>) -> Control {
+    let socket = raw.socket.0.0;
+    if socket.as_ref().is_some_and(|socket| !socket.is_absolute()) {
+        let at = root.key("control").key("socket");
+        judge.error(at.span(), "`socket` is relative", "write a path from `/`, or `\"\"` for none");
+    }
+    if raw.signals {
+        for (signal, use_of) in [(Signal::HUP, "reloads"), (Signal::USR1, "toggles maintenance")] {
+            let here = root.key("control").key("signals");
+            if process.stop_on.contains(&signal) {
+                let problem = Problem::error(
+                    root.key("process").key("stop_on").span(),
+                    format!("{signal} both stops and {use_of}"),
+                );
+                judge
+                    .say(problem.other(here.span(), format!("{signal} {use_of} here")).hint("take one of the two out"));
+            }
+            if process.rewrite_signals.contains_key(&signal) {
+                let problem = Problem::error(
+                    root.key("process").key("rewrite_signals").span(),
+                    format!("{signal} is both rewritten and {use_of}"),
+                );
+                judge
+                    .say(problem.other(here.span(), format!("{signal} {use_of} here")).hint("take one of the two out"));
+            }
+        }
+    }
+    Control { socket, signals: raw.signals }
+}
+
+pub(super) fn log(raw: &raw::Log) -> Log {
+    Log {
+        level: match raw.level {
+            raw::Level::Error => Level::Error,
+            raw::Level::Warn => Level::Warn,
+            raw::Level::Info => Level::Info,
+            raw::Level::Debug => Level::Debug,
+            raw::Level::Trace => Level::Trace,
+        },
+        format: match raw.format {
+            raw::Format::Text => LogFormat::Text,
+            raw::Format::Json => LogFormat::Json,
+        },
+    }
+}

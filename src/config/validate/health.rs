@@ -1,0 +1,285 @@
+//! Judges `[[service]]` and `[[health]]`.
+
+use std::time::Duration;
+
+use super::process::{exec, near_hint};
+use super::{Judge, quoted};
+use crate::config::report::Problem;
+use crate::config::tree::{Place, Span};
+use crate::config::{ConsulService, Health, HttpProbe, OnFailure, Probe, RestartPolicy, Service, raw};
+
+/// Entries are kept alive by heartbeats; anything shorter is lost to a busy machine.
+const SHORTEST_TTL: Duration = Duration::from_secs(1);
+
+pub(super) fn services(
+    raw: Vec<raw::Service>,
+    place: Place<'_>,
+    has_catalog: bool,
+    judge: &mut Judge<'_>,
+) -> Vec<Service> {
+    if !raw.is_empty() && !has_catalog {
+        judge.warn(
+            place.index(0).key_span(),
+            "nothing is registered: there is no catalog",
+            "set `[catalog] backend`, or leave `[[service]]` out",
+        );
+    }
+    let mut ids: Vec<(String, Span)> = Vec::new();
+    raw.into_iter()
+        .enumerate()
+        .map(|(index, raw)| {
+            let at = place.index(index);
+            let service = service(raw, at, judge);
+            if !service.name.is_empty() && service.port > 0 {
+                let span = if at.has("id") { at.key("id").span() } else { at.key("name").span() };
+                let hint = "give each its own `id`; two services may share a name, never an id";
+                judge.unique(&mut ids, "service ids", &service.id, span, hint);
+            }
+            service
+        })
+        .collect()
+}
+
+fn service(raw: raw::Service, place: Place<'_>, judge: &mut Judge<'_>) -> Service {
+    judge.required(place, "this service", "name", "\"web\"");
+    judge.required(place, "this service", "port", "8080");
+    let name = raw.name.map(|name| name.0.0).unwrap_or_default();
+    let port = raw.port.unwrap_or_default();
+    if raw.port == Some(0) {
+        judge.error(place.key("port").span(), "`port` is 0", "write the port it listens on, from 1 to 65535");
+    }
+    if raw.ttl.0 < SHORTEST_TTL {
+        judge.error(place.key("ttl").span(), "`ttl` is shorter than a second", "15s is usual");
+    }
+    if raw.address.is_empty() && !place.key("address").is_broken() {
+        judge.error(
+            place.key("address").span(),
+            "`address` is empty",
+            "leave it out for `[\"eth0:inet\", \"inet\"]`, or say how to find one",
+        );
+    }
+    let id = raw.id.map(|id| id.0.0).unwrap_or_else(|| default_id(&name, judge.hostname, port));
+    let removed_after = raw.consul.deregister_critical_after.0;
+    Service {
+        name,
+        id,
+        port,
+        tags: raw.tags,
+        meta: raw.meta,
+        address: raw.address.into_iter().map(|spec| spec.0).collect(),
+        ttl: raw.ttl.0,
+        consul: ConsulService {
+            enable_tag_override: raw.consul.enable_tag_override,
+            deregister_critical_after: (!removed_after.is_zero()).then_some(removed_after),
+        },
+    }
+}
+
+/// `<name>-<hostname>-<port>`. A host name may hold anything; an id is also a file name and a part of a URL.
+fn default_id(name: &str, hostname: &str, port: u16) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let hostname: String = hostname.chars().map(safe).collect();
+    if hostname.is_empty() { format!("{name}-{port}") } else { format!("{name}-{hostname}-{port}") }
+}
+
+pub(super) fn health(
+    raw: Vec<raw::Health>,
+    root: Place<'_>,
+    services: &[Service],
+    restarts: RestartPolicy,
+    judge: &mut Judge<'_>,
+) -> Vec<Health> {
+    let place = root.key("health");
+    let mut names: Vec<(String, Span)> = Vec::new();
+    let mut notify: Option<Span> = None;
+    let policy = root.key("process").key("restart").key("policy");
+    raw.into_iter()
+        .enumerate()
+        .map(|(index, raw)| {
+            let at = place.index(index);
+            if raw.notify == Some(true) {
+                match &notify {
+                    Some(first) => {
+                        let problem = Problem::error(at.key("notify").key_span(), "there are two `notify` checks");
+                        judge.say(problem.other(first.clone(), "the first").hint(
+                            "the main process has one way to speak; keep one, it may speak for several `services`",
+                        ));
+                    }
+                    None => notify = Some(at.key("notify").key_span()),
+                }
+            }
+            if raw.on_failure == raw::OnFailure::Restart && restarts == RestartPolicy::Never && !policy.is_broken() {
+                let problem = Problem::error(
+                    at.key("on_failure").span(),
+                    "`on_failure = \"restart\"` with a main process that is never restarted",
+                );
+                judge.say(
+                    problem.hint("set `[process] restart = { policy = \"on-failure\" }`, or `on_failure = \"exit\"`"),
+                );
+            }
+            let health = one_check(raw, at, services, root.key("service").is_broken(), judge);
+            if !health.name.is_empty() {
+                let span = if at.has("name") { at.key("name").span() } else { at.key_span() };
+                judge.unique(&mut names, "health checks", &health.name, span, "give each a `name` of its own");
+            }
+            health
+        })
+        .collect()
+}
+
+fn one_check(
+    raw: raw::Health,
+    place: Place<'_>,
+    services: &[Service],
+    services_broken: bool,
+    judge: &mut Judge<'_>,
+) -> Health {
+    let kind = judge.exactly_one(place, "this health check", &["exec", "http", "tcp", "notify"], &["grpc"]);
+    if raw.notify == Some(false) {
+        judge.error(
+            place.key("notify").span(),
+            "`notify` is false",
+            "leave it out, or say how to check: `exec`, `http` or `tcp`",
+        );
+    }
+    if let Some(kind) = kind {
+        belongs(kind, place, judge);
+    }
+    for (key, duration) in
+        [("interval", raw.interval.0), ("timeout", raw.timeout.0), ("start_interval", raw.start_interval.0)]
+    {
+        judge.some_time(place, key, duration);
+    }
+    judge.positive(place, "failures", raw.failures == 0, "1 turns it critical at the first failure");
+    judge.positive(place, "successes", raw.successes == 0, "1 turns it passing at the first success");
+    let spoken_for = match raw.services {
+        Some(names) => spoken_for(&names, place.key("services"), services, services_broken, judge),
+        None => services.iter().map(|service| service.id.clone()).collect(),
+    };
+    let probe = if let Some(command) = raw.exec {
+        Probe::Exec { exec: exec(command), user: raw.user.map(|user| user.0.0) }
+    } else if let Some(url) = raw.http {
+        let https = url.0.0.starts_with("https://");
+        for key in ["ca", "insecure"] {
+            if !https && place.has(key) {
+                judge.error(place.key(key).key_span(), format!("`{key}` with a URL that isn't https"), "leave it out");
+            }
+        }
+        for (index, status) in raw.expect_status.iter().flatten().enumerate() {
+            if !(100..=599).contains(status) {
+                let at = place.key("expect_status").index(index);
+                judge.error(at.span(), format!("{status} is no HTTP status"), "they go from 100 to 599");
+            }
+        }
+        Probe::Http(HttpProbe {
+            url: url.0.0,
+            method: method(raw.method, place, judge),
+            headers: headers(raw.headers, place, judge),
+            expect_status: raw.expect_status.unwrap_or_default(),
+            expect_body: raw.expect_body,
+            ca: raw.ca.map(|ca| ca.0.0),
+            insecure: raw.insecure.unwrap_or_default(),
+        })
+    } else if let Some(address) = raw.tcp {
+        Probe::Tcp { address: address.0.0 }
+    } else {
+        Probe::Notify
+    };
+    Health {
+        name: raw.name.map(|name| name.0.0).unwrap_or_else(|| kind.unwrap_or_default().to_owned()),
+        probe,
+        interval: raw.interval.0,
+        timeout: raw.timeout.0,
+        grace: raw.grace.0,
+        start_interval: raw.start_interval.0,
+        failures: raw.failures,
+        successes: raw.successes,
+        on_failure: match raw.on_failure {
+            raw::OnFailure::Report => OnFailure::Report,
+            raw::OnFailure::Restart => OnFailure::Restart,
+            raw::OnFailure::Exit => OnFailure::Exit,
+        },
+        services: spoken_for,
+    }
+}
+
+/// Reports keys of one kind of check in another.
+fn belongs(kind: &str, place: Place<'_>, judge: &mut Judge<'_>) {
+    let of_kind =
+        [("exec", &["user"][..]), ("http", &["method", "headers", "expect_status", "expect_body", "ca", "insecure"])];
+    for (owner, keys) in of_kind {
+        for key in keys.iter().filter(|key| kind != owner && place.has(key)) {
+            let message = format!("`{key}` belongs to `{owner}`, and this check has `{kind}`");
+            judge.error(place.key(key).key_span(), message, "leave it out");
+        }
+    }
+}
+
+fn method(method: Option<String>, place: Place<'_>, judge: &mut Judge<'_>) -> String {
+    let method = method.unwrap_or_else(|| "GET".to_owned());
+    if hyper::Method::from_bytes(method.as_bytes()).is_err() {
+        judge.error(
+            place.key("method").span(),
+            format!("`{}` is no HTTP method", method.escape_debug()),
+            "`\"GET\"` and `\"HEAD\"` are usual",
+        );
+    }
+    method
+}
+
+fn headers(
+    headers: std::collections::BTreeMap<String, String>,
+    place: Place<'_>,
+    judge: &mut Judge<'_>,
+) -> std::collections::BTreeMap<String, String> {
+    for (name, value) in &headers {
+        let at = place.key("headers").key(name);
+        if hyper::header::HeaderName::from_bytes(name.as_bytes()).is_err() {
+            judge.error(
+                at.key_span(),
+                format!("no header can be called `{}`", name.escape_debug()),
+                "letters, digits and `-`",
+            );
+        }
+        if hyper::header::HeaderValue::from_str(value).is_err() {
+            judge.error(
+                at.span(),
+                format!("the value of `{name}` can't be sent"),
+                "a header has no control characters",
+            );
+        }
+    }
+    headers
+}
+
+/// Ids of the services a check speaks for; users may name services by name too.
+fn spoken_for(
+    names: &[String],
+    place: Place<'_>,
+    services: &[Service],
+    services_broken: bool,
+    judge: &mut Judge<'_>,
+) -> Vec<String> {
+    let mut ids = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let meant = services.iter().filter(|service| service.name == *name || service.id == *name);
+        let found: Vec<String> = meant.map(|service| service.id.clone()).collect();
+        if found.is_empty() && !services_broken {
+            let known: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
+            let otherwise = if known.is_empty() {
+                "there is no `[[service]]`".to_owned()
+            } else {
+                format!("there are {}", quoted(&known))
+            };
+            let at = place.index(index);
+            judge.error(at.span(), format!("there is no service `{name}`"), near_hint(name, &known, &otherwise));
+        }
+        ids.extend(found);
+    }
+    ids.sort();
+    ids.dedup();
+    if names.is_empty() && !place.is_broken() {
+        judge.error(place.span(), "`services` is empty: this check speaks for nobody", "leave it out for all services");
+    }
+    ids
+}

@@ -1,0 +1,130 @@
+//! Turns what is written into what can't be wrong: contradictions, references to nothing and senseless values are
+//! reported here, each at its place. Types and formats were checked before.
+
+mod doors;
+mod health;
+mod process;
+mod watch;
+
+use std::time::Duration;
+
+use super::report::Problem;
+use super::tree::{Node, Place, Span};
+use super::{Config, Exec, raw};
+
+/// Judges a config. It is sound if no problem is an error.
+pub(crate) fn validate(
+    raw: raw::Root,
+    root: &Node,
+    command: Option<Exec>,
+    hostname: &str,
+    problems: &mut Vec<Problem>,
+) -> Config {
+    let root = Place::root(root);
+    let mut judge = Judge { problems, hostname, within: raw.stop.within.0 };
+    let stop = process::stop(&raw.stop, root.key("stop"), &mut judge);
+    let process = process::process(raw.process, command, root, &mut judge);
+    let hooks = process::hooks(raw.hooks, root, &mut judge);
+    let catalog = doors::catalog(raw.catalog, root.key("catalog"), &mut judge);
+    let has_catalog = catalog.backend != super::Backend::None || root.key("catalog").key("backend").is_broken();
+    let services = health::services(raw.service, root.key("service"), has_catalog, &mut judge);
+    let health = health::health(raw.health, root, &services, process.restart.policy, &mut judge);
+    let wait_for = watch::wait_for(raw.wait_for, root.key("wait_for"), &catalog, has_catalog, &mut judge);
+    let watches = watch::watches(raw.watch, root.key("watch"), &catalog, has_catalog, &mut judge);
+    let control = doors::control(raw.control, root, &process, &mut judge);
+    Config {
+        process,
+        stop,
+        hooks,
+        wait_for,
+        services,
+        health,
+        watches,
+        catalog,
+        telemetry: raw.telemetry.listen.map(|listen| super::Telemetry { listen: listen.0 }),
+        control,
+        log: doors::log(&raw.log),
+    }
+}
+
+/// Gathers problems.
+struct Judge<'a> {
+    problems: &'a mut Vec<Problem>,
+    hostname: &'a str,
+    /// `[stop] within`, which bounds much else.
+    within: Duration,
+}
+
+impl Judge<'_> {
+    fn say(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    fn error(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
+        self.say(Problem::error(span, message).hint(hint));
+    }
+
+    fn warn(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
+        self.say(Problem::warning(span, message).hint(hint));
+    }
+
+    /// Reports a key that must be there and isn't; says nothing of one that is there and wrong.
+    fn required(&mut self, table: Place<'_>, what: &str, key: &str, example: &str) {
+        if !table.has(key) {
+            let problem = Problem::error(table.key_span(), format!("{what} has no `{key}`"));
+            self.say(
+                problem.label(format!("`{key}` is missing here")).hint(format!("for example `{key} = {example}`")),
+            );
+        }
+    }
+
+    /// Reports a duration or count of nothing where that makes no sense.
+    fn positive(&mut self, table: Place<'_>, key: &str, is_zero: bool, hint: &str) {
+        if is_zero {
+            self.error(table.key(key).span(), format!("`{key}` is zero"), hint);
+        }
+    }
+
+    fn some_time(&mut self, table: Place<'_>, key: &str, duration: Duration) {
+        self.positive(table, key, duration.is_zero(), "it must be longer than nothing");
+    }
+
+    /// Which one of several keys is there; reports none and several. `None` is also the answer when the one that is
+    /// there is wrong in itself.
+    fn exactly_one<'k>(&mut self, table: Place<'_>, what: &str, keys: &[&'k str], later: &[&str]) -> Option<&'k str> {
+        let there: Vec<&'k str> = keys.iter().copied().filter(|key| table.has(key)).collect();
+        if later.iter().any(|key| table.has(key)) {
+            return None;
+        }
+        match there.as_slice() {
+            [one] => Some(one),
+            [] => {
+                let problem = Problem::error(table.key_span(), format!("{what} has none of {}", quoted(keys)));
+                self.say(
+                    problem.label("one of them belongs here").hint(format!("give it exactly one of {}", quoted(keys))),
+                );
+                None
+            }
+            [first, second, ..] => {
+                let message = format!("{what} has both `{first}` and `{second}`");
+                let problem = Problem::error(table.key(second).key_span(), message);
+                self.say(problem.other(table.key(first).key_span(), "and this").hint("make two of it, or keep one"));
+                None
+            }
+        }
+    }
+
+    /// Reports the second of two that share a name.
+    fn unique<'n>(&mut self, seen: &mut Vec<(String, Span)>, what: &str, name: &'n str, span: Span, hint: &'n str) {
+        if let Some((_, first)) = seen.iter().find(|(known, _)| known == name) {
+            let problem = Problem::error(span, format!("two {what} are called `{name}`"));
+            self.say(problem.other(first.clone(), "the first").hint(hint));
+        } else {
+            seen.push((name.to_owned(), span));
+        }
+    }
+}
+
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}

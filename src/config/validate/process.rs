@@ -1,0 +1,275 @@
+//! Judges `[process]`, `[stop]` and `[hooks]`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Judge;
+use crate::config::format::{Format, Limit, LimitValue, Rewrite};
+use crate::config::near::nearest;
+use crate::config::report::Problem;
+use crate::config::tree::Place;
+use crate::config::{
+    Background, Exec, Hook, Hooks, Limits, PreStart, Process, Restart, RestartPolicy, Signal, SignalScope, Stop,
+    Strays, duration, raw,
+};
+
+pub(super) fn exec(command: raw::Command) -> Exec {
+    command.0.into_iter().map(Into::into).collect()
+}
+
+pub(super) fn stop(raw: &raw::Stop, place: Place<'_>, judge: &mut Judge<'_>) -> Stop {
+    let (within, drain) = (raw.within.0, raw.drain.0);
+    judge.some_time(place, "within", within);
+    if drain >= within && !within.is_zero() && place.has("drain") {
+        judge.error(
+            place.key("drain").span(),
+            format!("`drain` takes all of `within`, which is {}", duration::print(within)),
+            "nothing would be left to stop the main process; shorten `drain` or raise `within`",
+        );
+    }
+    Stop { within: Some(within), drain }
+}
+
+pub(super) fn process(mut raw: raw::Process, command: Option<Exec>, root: Place<'_>, judge: &mut Judge<'_>) -> Process {
+    let place = root.key("process");
+    let exec = match command {
+        Some(command) => command,
+        None if raw.exec.is_none() => {
+            if !place.has("exec") {
+                let problem = Problem::error(place.key_span(), "there is no main process: `[process] exec` is missing");
+                judge.say(problem.hint("write `exec = [\"program\", \"argument\"]` in `[process]`, or give it on the command line after `--`"));
+            }
+            Exec::new()
+        }
+        None => raw.exec.take().map(exec).unwrap_or_default(),
+    };
+    environment(place, &raw, judge);
+    stop_timeout(&raw, root, judge);
+    let stop_on: Vec<Signal> = raw.stop_on.iter().map(|signal| signal.0).collect();
+    for (index, signal) in stop_on.iter().enumerate() {
+        catchable(*signal, place.key("stop_on").index(index), judge);
+    }
+    if stop_on.is_empty() && !place.key("stop_on").is_broken() {
+        judge.warn(
+            place.key("stop_on").span(),
+            "no signal stops this container gracefully",
+            "the scheduler's SIGKILL will, after its timeout; the default is `[\"TERM\", \"INT\"]`",
+        );
+    }
+    Process {
+        exec,
+        user: raw.user.map(|user| user.0.0),
+        directory: raw.directory.map(|directory| directory.0.0),
+        env: raw.env,
+        env_from_files: raw.env_from_files.into_iter().map(|(name, path)| (name, path.0.0)).collect(),
+        limits: limits(raw.limits),
+        stop_on,
+        stop_signal: raw.stop_signal.map(|signal| signal.0),
+        stop_timeout: raw.stop_timeout.map(|timeout| timeout.0),
+        signal_scope: match raw.signal_scope {
+            raw::SignalScope::Process => SignalScope::Process,
+            raw::SignalScope::Group => SignalScope::Group,
+        },
+        rewrite_signals: rewrites(raw.rewrite_signals, place.key("rewrite_signals"), judge),
+        restart: restart(&raw.restart, place.key("restart"), judge),
+        background: match raw.background {
+            raw::Background::Kill => Background::Kill,
+            raw::Background::Follow => Background::Follow,
+        },
+        strays: match raw.strays {
+            raw::Strays::Kill => Strays::Kill,
+            raw::Strays::Wait => Strays::Wait,
+        },
+        exit_codes: exit_codes(raw.exit_codes, place.key("exit_codes"), judge),
+    }
+}
+
+/// KILL and STOP never reach a process (signal(7)).
+fn catchable(signal: Signal, place: Place<'_>, judge: &mut Judge<'_>) {
+    if matches!(signal, Signal::KILL | Signal::STOP) {
+        judge.error(
+            place.span(),
+            format!("{signal} can't be caught"),
+            "the kernel acts on it itself; the usual ones are `\"TERM\"` and `\"INT\"`",
+        );
+    }
+}
+
+fn stop_timeout(raw: &raw::Process, root: Place<'_>, judge: &mut Judge<'_>) {
+    let place = root.key("process");
+    let Some(timeout) = raw.stop_timeout.as_ref().map(|timeout| timeout.0) else { return };
+    judge.some_time(place, "stop_timeout", timeout);
+    let stop = root.key("stop").key("within");
+    let within = judge.within;
+    if timeout > within && !stop.is_broken() {
+        let message = format!("`stop_timeout` is longer than `[stop] within`, which is {}", duration::print(within));
+        let problem = Problem::error(place.key("stop_timeout").span(), message);
+        let problem = if root.key("stop").has("within") { problem.other(stop.span(), "this") } else { problem };
+        judge.say(problem.hint(
+            "raise `[stop] within`, and the scheduler's own timeout above it, or leave `stop_timeout` out: it then has \
+             what `within` leaves",
+        ));
+    }
+}
+
+fn environment(place: Place<'_>, raw: &raw::Process, judge: &mut Judge<'_>) {
+    for table in ["env", "env_from_files"] {
+        for (name, at) in place.key(table).entries() {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                judge.error(
+                    at.key_span(),
+                    format!("no variable can be called `{}`", name.escape_debug()),
+                    "a name isn't empty and has no `=`",
+                );
+            }
+        }
+    }
+    for name in raw.env_from_files.keys().filter(|name| raw.env.contains_key(*name)) {
+        let problem =
+            Problem::error(place.key("env_from_files").key(name).key_span(), format!("`{name}` is in `env` too"));
+        judge.say(problem.other(place.key("env").key(name).key_span(), "here").hint("keep one of the two"));
+    }
+}
+
+fn limits(raw: raw::Limits) -> Limits {
+    let raw::Limits {
+        r#as,
+        core,
+        cpu,
+        data,
+        fsize,
+        locks,
+        memlock,
+        msgqueue,
+        nice,
+        nofile,
+        nproc,
+        rss,
+        rtprio,
+        rttime,
+        sigpending,
+        stack,
+        umask,
+    } = raw;
+    let named: [(&str, Option<LimitValue>); 16] = [
+        ("as", r#as),
+        ("core", core),
+        ("cpu", cpu),
+        ("data", data),
+        ("fsize", fsize),
+        ("locks", locks),
+        ("memlock", memlock),
+        ("msgqueue", msgqueue),
+        ("nice", nice),
+        ("nofile", nofile),
+        ("nproc", nproc),
+        ("rss", rss),
+        ("rtprio", rtprio),
+        ("rttime", rttime),
+        ("sigpending", sigpending),
+        ("stack", stack),
+    ];
+    let set = named
+        .into_iter()
+        .filter_map(|(name, limit)| limit.map(|LimitValue(Limit(soft, hard))| (name.to_owned(), (soft, hard))));
+    Limits { rlimits: set.collect(), umask: umask.map(|umask| umask.0.0) }
+}
+
+fn rewrites(
+    raw: BTreeMap<String, crate::config::format::Parsed<Rewrite>>,
+    place: Place<'_>,
+    judge: &mut Judge<'_>,
+) -> BTreeMap<Signal, Option<Signal>> {
+    let mut rewrites = BTreeMap::new();
+    for (name, to) in raw {
+        let at = place.key(&name);
+        match Signal::read(&name) {
+            Ok(from) => {
+                catchable(from, at, judge);
+                if rewrites.insert(from, to.0.0).is_some() {
+                    judge.error(at.key_span(), format!("{from} is rewritten twice"), "keep one of the two");
+                }
+            }
+            Err(wrong) => {
+                let problem = Problem::error(at.key_span(), format!("`{name}` {}", wrong.what));
+                judge.say(problem.maybe_hint(wrong.hint));
+            }
+        }
+    }
+    rewrites
+}
+
+fn restart(raw: &raw::Restart, place: Place<'_>, judge: &mut Judge<'_>) -> Restart {
+    let policy = match raw.policy {
+        raw::RestartPolicy::Never => RestartPolicy::Never,
+        raw::RestartPolicy::OnFailure => RestartPolicy::OnFailure,
+        raw::RestartPolicy::Always => RestartPolicy::Always,
+    };
+    if policy != RestartPolicy::Never {
+        judge.positive(place, "max", raw.max == 0, "`policy = \"never\"` says so more clearly");
+    }
+    judge.some_time(place, "within", raw.within.0);
+    if policy == RestartPolicy::Never && !place.has("policy") && place.entries().next().is_some() {
+        judge.warn(
+            place.key_span(),
+            "`restart` has no `policy`, so nothing is restarted",
+            "add `policy = \"on-failure\"` or `policy = \"always\"`",
+        );
+    }
+    Restart { policy, max: raw.max, within: raw.within.0, backoff: raw.backoff.0 }
+}
+
+fn exit_codes(raw: BTreeMap<String, u8>, place: Place<'_>, judge: &mut Judge<'_>) -> BTreeMap<u8, u8> {
+    let mut codes = BTreeMap::new();
+    for (from, to) in raw {
+        match from.parse::<u8>() {
+            Ok(code) => {
+                codes.insert(code, to);
+            }
+            Err(_) => judge.error(
+                place.key(&from).key_span(),
+                format!("`{from}` is no exit code"),
+                "codes go from 0 to 255; a signal's is 128 and its number: `143` for TERM",
+            ),
+        }
+    }
+    codes
+}
+
+pub(super) fn hooks(raw: raw::Hooks, root: Place<'_>, judge: &mut Judge<'_>) -> Hooks {
+    let place = root.key("hooks");
+    let pre_start = raw.pre_start.map(|pre_start| {
+        let raw::PreStart { exec, timeout, user, retries, backoff } = pre_start;
+        let hook = hook(raw::Hook { exec, timeout, user }, "pre_start", place.key("pre_start"), judge);
+        PreStart { hook, retries, backoff: backoff.0 }
+    });
+    let mut while_stopping = |raw: Option<raw::Hook>, name: &str| {
+        let at = place.key(name);
+        let timeout = raw.as_ref().map_or(Duration::ZERO, |hook| hook.timeout.0);
+        if at.has("timeout") && timeout > judge.within {
+            judge.warn(
+                at.key("timeout").span(),
+                format!("`{name}` is cut off at `[stop] within`, which is {}", duration::print(judge.within)),
+                "raise `[stop] within`, and the scheduler's own timeout above it",
+            );
+        }
+        raw.map(|raw| hook(raw, name, at, judge))
+    };
+    let pre_stop = while_stopping(raw.pre_stop, "pre_stop");
+    let post_stop = while_stopping(raw.post_stop, "post_stop");
+    Hooks { pre_start, pre_stop, post_stop }
+}
+
+pub(super) fn hook(raw: raw::Hook, name: &str, place: Place<'_>, judge: &mut Judge<'_>) -> Hook {
+    judge.required(place, &format!("`{name}`"), "exec", "[\"/bin/hook\"]");
+    judge.some_time(place, "timeout", raw.timeout.0);
+    Hook { exec: raw.exec.map(exec).unwrap_or_default(), timeout: raw.timeout.0, user: raw.user.map(|user| user.0.0) }
+}
+
+/// A name that is near one of those known, as a hint.
+pub(super) fn near_hint(name: &str, known: &[&str], otherwise: &str) -> String {
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => otherwise.to_owned(),
+    }
+}

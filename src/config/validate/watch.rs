@@ -1,0 +1,184 @@
+//! Judges `[[wait_for]]` and `[[watch]]`.
+
+use super::Judge;
+use super::process::{exec, hook};
+use crate::config::report::Problem;
+use crate::config::tree::{Place, Span};
+use crate::config::{Backend, Catalog, Query, Signal, Template, WaitFor, Watch, raw};
+
+pub(super) fn wait_for(
+    raw: Vec<raw::WaitFor>,
+    place: Place<'_>,
+    catalog: &Catalog,
+    has_catalog: bool,
+    judge: &mut Judge<'_>,
+) -> Vec<WaitFor> {
+    raw.into_iter()
+        .enumerate()
+        .map(|(index, raw)| {
+            let at = place.index(index);
+            needs_catalog(at, "this `wait_for`", has_catalog, judge);
+            let kind = judge.exactly_one(at, "this `wait_for`", &["service", "key"], &["leader"]);
+            judge.some_time(at, "timeout", raw.timeout.0);
+            judge.positive(at, "count", raw.count == Some(0), "leave it out for 1");
+            if kind == Some("key") && at.has("count") {
+                judge.error(
+                    at.key("count").key_span(),
+                    "`count` with a `key`",
+                    "a key is there or isn't; leave it out",
+                );
+            }
+            let query = query(
+                kind,
+                Asked {
+                    service: raw.service.map(|name| name.0.0),
+                    tag: raw.tag,
+                    datacenter: raw.datacenter,
+                    key: raw.key,
+                    key_prefix: None,
+                },
+                at,
+                catalog,
+                judge,
+            );
+            WaitFor { query, count: raw.count.unwrap_or(1) as usize, timeout: raw.timeout.0 }
+        })
+        .collect()
+}
+
+pub(super) fn watches(
+    raw: Vec<raw::Watch>,
+    place: Place<'_>,
+    catalog: &Catalog,
+    has_catalog: bool,
+    judge: &mut Judge<'_>,
+) -> Vec<Watch> {
+    let mut names: Vec<(String, Span)> = Vec::new();
+    raw.into_iter()
+        .enumerate()
+        .map(|(index, raw)| {
+            let at = place.index(index);
+            let watch = watch(raw, at, catalog, has_catalog, judge);
+            if !watch.name.is_empty() {
+                let span = if at.has("name") { at.key("name").span() } else { at.key_span() };
+                judge.unique(&mut names, "watches", &watch.name, span, "give each a `name` of its own");
+            }
+            watch
+        })
+        .collect()
+}
+
+fn watch(raw: raw::Watch, place: Place<'_>, catalog: &Catalog, has_catalog: bool, judge: &mut Judge<'_>) -> Watch {
+    needs_catalog(place, "this watch", has_catalog, judge);
+    let kind = judge.exactly_one(place, "this watch", &["service", "key", "key_prefix"], &["leader"]);
+    let subject = raw.service.as_ref().map(|name| name.0.0.clone());
+    let subject = subject.or(raw.key.clone()).or(raw.key_prefix.clone()).unwrap_or_default();
+    if !["on_change", "template", "signal"].iter().any(|action| place.has(action)) {
+        let problem = Problem::error(place.key_span(), "this watch does nothing when something changes");
+        judge.say(problem.label("no action").hint("give it `on_change`, `template` or `signal`"));
+    }
+    if place.has("name") && raw.name.as_deref() == Some("") {
+        judge.error(place.key("name").span(), "`name` is empty", "leave it out for the name of what is looked at");
+    }
+    if let Some(signal @ (Signal::KILL | Signal::STOP)) = raw.signal.as_ref().map(|signal| signal.0) {
+        judge.warn(
+            place.key("signal").span(),
+            format!("{signal} leaves the main process no way to take a change in"),
+            "`\"HUP\"` is usual for reading a config anew",
+        );
+    }
+    Watch {
+        name: raw.name.unwrap_or(subject),
+        query: query(
+            kind,
+            Asked {
+                service: raw.service.map(|name| name.0.0),
+                tag: raw.tag,
+                datacenter: raw.datacenter,
+                key: raw.key,
+                key_prefix: raw.key_prefix,
+            },
+            place,
+            catalog,
+            judge,
+        ),
+        settle: raw.settle.0,
+        on_change: raw.on_change.map(|raw| hook(raw, "on_change", place.key("on_change"), judge)),
+        template: raw.template.map(|raw| template(raw, place.key("template"), judge)),
+        signal: raw.signal.map(|signal| signal.0),
+    }
+}
+
+fn needs_catalog(place: Place<'_>, what: &str, has_catalog: bool, judge: &mut Judge<'_>) {
+    if !has_catalog {
+        let problem = Problem::error(place.key_span(), format!("{what} looks at a catalog, and there is none"));
+        judge.say(problem.hint("set `[catalog] backend`, for example `backend = \"local\"` and its `directory`"));
+    }
+}
+
+/// The keys that say what is looked at.
+struct Asked {
+    service: Option<String>,
+    tag: Option<String>,
+    datacenter: Option<String>,
+    key: Option<String>,
+    key_prefix: Option<String>,
+}
+
+fn query(kind: Option<&str>, asked: Asked, place: Place<'_>, catalog: &Catalog, judge: &mut Judge<'_>) -> Query {
+    if let Some(kind @ ("key" | "key_prefix")) = kind {
+        for only in ["tag", "datacenter"] {
+            if place.has(only) {
+                let message = format!("`{only}` belongs to `service`, and this looks at a `{kind}`");
+                judge.error(place.key(only).key_span(), message, "leave it out");
+            }
+        }
+    }
+    if matches!(catalog.backend, Backend::Local { .. }) && asked.datacenter.is_some() {
+        judge.error(
+            place.key("datacenter").key_span(),
+            "`datacenter` with a local catalog",
+            "a local catalog is one host's; leave it out",
+        );
+    }
+    for key in ["key", "key_prefix", "tag", "datacenter"] {
+        let text = match key {
+            "key" => &asked.key,
+            "key_prefix" => &asked.key_prefix,
+            "tag" => &asked.tag,
+            _ => &asked.datacenter,
+        };
+        if text.as_deref() == Some("") {
+            judge.error(place.key(key).span(), format!("`{key}` is empty"), "leave it out, or say which");
+        }
+    }
+    match (asked.service, asked.key, asked.key_prefix) {
+        (None, Some(key), _) => Query::Key { key },
+        (None, None, Some(prefix)) => Query::KeyPrefix { prefix },
+        (name, _, _) => Query::Service { name: name.unwrap_or_default(), tag: asked.tag, datacenter: asked.datacenter },
+    }
+}
+
+fn template(raw: raw::Template, place: Place<'_>, judge: &mut Judge<'_>) -> Template {
+    judge.required(place, "this template", "source", "\"/etc/nginx/nginx.conf.j2\"");
+    judge.required(place, "this template", "destination", "\"/etc/nginx/nginx.conf\"");
+    judge.some_time(place, "check_timeout", raw.check_timeout.0);
+    let path = |path: Option<crate::config::format::Parsed<crate::config::format::FilePath>>| {
+        path.map(|path| path.0.0).unwrap_or_default()
+    };
+    let (source, destination) = (path(raw.source), path(raw.destination));
+    if source == destination && !source.as_os_str().is_empty() {
+        let problem = Problem::error(place.key("destination").span(), "a template would overwrite itself");
+        judge.say(problem.other(place.key("source").span(), "the template").hint("write to another file"));
+    }
+    if let Some(check) = &raw.check
+        && !check.0.iter().any(|word| word.contains("{}"))
+    {
+        judge.warn(
+            place.key("check").span(),
+            "`check` doesn't look at the new file",
+            "`{}` stands for its path: `[\"nginx\", \"-t\", \"-c\", \"{}\"]`",
+        );
+    }
+    Template { source, destination, check: raw.check.map(exec), check_timeout: raw.check_timeout.0 }
+}
