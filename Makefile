@@ -1,0 +1,74 @@
+# Every target sets up what it needs by itself (tests/setup.sh): a Rust toolchain and make are all that must be there.
+#
+#   make build      the release binary, static
+#   make demo       nginx before three backends, each under pilotfish; KEEP=1 leaves it running
+#   make test       all tests that need no container engine, and the lints
+#   make e2e        the tests on a real Docker engine
+#   make bench      start time, memory and size beside tini's
+#   make lint       formatting, clippy, and cargo-deny where it is installed
+#   make reference  writes config-examples/reference.toml and docs/configuration.md anew
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+.PHONY: build demo test e2e bench lint reference format clippy static reference-init
+
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+# Cargo puts it below the target's name because .cargo/config.toml names one.
+BINARY := $(TARGET_DIR)/$(HOST)/release/pilotfish
+CARGO := cargo --locked
+
+build:
+	@tests/setup.sh build
+	@$(CARGO) build --release --bin pilotfish
+	@echo "$(BINARY): $$(stat -c %s $(BINARY)) bytes"
+
+demo: build
+	@tests/setup.sh demo
+	@PILOTFISH=$${PILOTFISH:-$(BINARY)} docker/demo/run.sh
+
+# The quick judges first, the slow ones last.
+test:
+	@tests/setup.sh test
+	@$(MAKE) --no-print-directory format clippy
+	$(CARGO) test
+	@$(MAKE) --no-print-directory reference-init
+	@$(MAKE) --no-print-directory static
+	@tests/behaviours.sh
+
+e2e: build
+	@tests/setup.sh e2e
+	@PILOTFISH=$(abspath $(BINARY)) tests/e2e.sh
+
+bench: build
+	@tests/setup.sh bench
+	@PILOTFISH=$(BINARY) tests/bench/run.sh
+
+lint: 
+	@tests/setup.sh lint
+	@$(MAKE) --no-print-directory format clippy
+	@if cargo deny --version >/dev/null 2>&1; then \
+		cargo deny --locked check; \
+	else \
+		echo "lint: cargo-deny isn't installed, so licences and duplicates were not checked"; \
+	fi
+
+reference: build
+	@$(BINARY) schema --format toml > config-examples/reference.toml
+	@$(BINARY) schema --format markdown > docs/configuration.md
+
+format:
+	cargo fmt --check
+
+clippy:
+	$(CARGO) clippy --all-targets -- -D warnings
+
+# The init tests that aren't about pilotfish alone, run on tini too: a test that no other init passes may be wrong.
+reference-init:
+	BIN="tini --" $(CARGO) test --test pilotfish -- init::
+
+# What is copied into foreign images must bring all it needs, and never look names up through the image's libc.
+static: build
+	@tests/static.sh $(BINARY)
