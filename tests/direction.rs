@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Each room with the rooms it may name: the map of `src/lib.rs`, arrow by arrow.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("main", &["cli", "process"]),
+    ("main", &["cli", "agent", "process", "catalog", "probe", "http", "logging", "metrics", "supervisor", "config"]),
     ("cli", &["agent", "process", "catalog", "probe", "http", "logging", "metrics", "supervisor", "config"]),
     ("agent", &["effects", "process", "catalog", "probe", "http", "logging", "metrics", "supervisor", "config"]),
     ("effects", &["agent", "process", "catalog", "probe", "http", "logging", "metrics", "supervisor", "config"]),

@@ -3,4 +3,5 @@
 mod catalog;
 mod consul;
 mod direction;
+mod docker;
 mod servers;

@@ -1,4 +1,4 @@
-//! A small web backend for the demo: `backend NAME PORT LEDGER`. It knows nothing of pilotfish, nginx or graceful
+//! A small web backend for the demo: `backend NAME LISTEN LEDGER`. It knows nothing of pilotfish, nginx or graceful
 //! shutdown, and dies at once of SIGTERM, as many real programs do.
 //!
 //! `GET /health` is 200. `GET /bytes/SEED/LENGTH` answers with bytes made from the seed. `POST /order/ID` writes ID
@@ -25,10 +25,10 @@ struct Backend {
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, name, port, ledger] = &arguments[..] else {
-        return Err(io::Error::other("usage: backend NAME PORT LEDGER"));
+    let [_, name, listen, ledger] = &arguments[..] else {
+        return Err(io::Error::other("usage: backend NAME LISTEN LEDGER"));
     };
-    let listener = TcpListener::bind(format!("127.0.0.1:{port}"))?;
+    let listener = TcpListener::bind(listen)?;
     let ledger = OpenOptions::new().create(true).append(true).open(ledger)?;
     let backend = Arc::new(Backend { name: name.clone(), ledger });
     println!("{name} listens on {}", listener.local_addr()?);
