@@ -15,6 +15,7 @@ pub mod catalog;
 pub mod config;
 pub mod http;
 pub mod logging;
+pub mod metrics;
 pub mod probe;
 pub mod process;
 pub mod supervisor;

@@ -5,3 +5,4 @@ mod consul;
 mod direction;
 mod docker;
 mod servers;
+mod doors;

@@ -1,1 +1,49 @@
-//! Our own doors: control and telemetry, and the client that talks to them.
+//! Our own doors. [`telemetry`] only tells, over TCP; [`control`], a unix socket, also takes orders; [`client`] is how
+//! the command line talks to it. No door decides anything: what is told comes from the last [`Status`], and an order
+//! is handed to the agent's loop, which answers.
+
+pub mod client;
+pub mod control;
+mod listener;
+mod page;
+mod routes;
+mod server;
+pub mod telemetry;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::supervisor::Status;
+use crate::supervisor::event::Request;
+
+/// What a door is connected to.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// What the agent is doing, as of its last event.
+    pub status: watch::Receiver<Status>,
+    /// Where orders go.
+    pub asked: mpsc::Sender<Asked>,
+}
+
+/// An order, and who waits for the answer.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is asked.
+    pub request: Request,
+    /// Done (with a word on what), or why not. Nobody may be waiting any more.
+    pub answer: oneshot::Sender<Result<String, String>>,
+}
+
+/// An open door; dropping it shuts the door at once, with every connection.
+#[derive(Debug)]
+pub struct Handle {
+    door: listener::Listener,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // The task ends at the loop's next turn; the address must be free before, for the door that replaces this one.
+        self.door.shut();
+        self.task.abort();
+    }
+}

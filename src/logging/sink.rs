@@ -1,6 +1,7 @@
 //! Writing to a stderr that belongs to others too. O_NONBLOCK is a property of the open file description, which main
 //! shares: setting it would make main's own writes fail. So each kind of file gets its own way of not blocking, and
-//! what there is no room for is dropped and counted.
+//! what there is no room for is dropped and counted. (SIGPIPE and SIGTTOU are blocked in the whole agent: no write
+//! raises either.)
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -10,7 +11,6 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::termios::tcgetsid;
@@ -148,7 +148,7 @@ impl Sink {
             Sink::Unopened(_) | Sink::Nowhere => Err(Errno::EBADF),
             Sink::File(fd) => plain_write(*fd, bytes),
             Sink::Socket(fd) => send(*fd, bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
-            Sink::Own(file) => without_tostop(|| plain_write(file.as_raw_fd(), bytes)),
+            Sink::Own(file) => plain_write(file.as_raw_fd(), bytes),
             Sink::Shared(fd) => write_if_room(*fd, bytes),
         }
     }
@@ -194,20 +194,6 @@ fn write_if_room(fd: RawFd, bytes: &[u8]) -> nix::Result<usize> {
     } else {
         Err(Errno::EAGAIN)
     }
-}
-
-/// A terminal with `stty tostop` answers a write from the background (where the agent is while main has it) with
-/// SIGTTOU, and tries again for ever where that is caught; blocked, it lets the write through (termios(3)).
-fn without_tostop<T>(write: impl FnOnce() -> nix::Result<T>) -> nix::Result<T> {
-    let mut blocked = SigSet::empty();
-    blocked.add(Signal::SIGTTOU);
-    let before = blocked.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK);
-    let result = write();
-    if let Ok(before) = before {
-        // Fails for a bad argument only.
-        let _ = before.thread_set_mask();
-    }
-    result
 }
 
 #[cfg(test)]

@@ -1,0 +1,80 @@
+//! How the command line asks a running agent: one request over its control socket, with a deadline for everything.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::header::HOST;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// An answer is never longer than this: a status of thousands of checks fits.
+const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens, or the caller may not ask.
+    #[error("no agent can be reached at {}", path.display())]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection broke, or what came isn't HTTP.
+    #[error("the agent's answer can't be read")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The deadline passed.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    TooLate(Duration),
+}
+
+/// What the agent answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The body as text.
+    pub body: String,
+}
+
+/// Asks once.
+///
+/// # Errors
+/// When there is no whole answer within the deadline; an answer that says no is no error.
+pub async fn ask(socket: &Path, method: Method, path: &str, within: Duration) -> Result<Reply, ClientError> {
+    timeout(within, exchange(socket, method, path)).await.unwrap_or(Err(ClientError::TooLate(within)))
+}
+
+async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Reply, ClientError> {
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|source| ClientError::Unreachable { path: socket.to_owned(), source })?;
+    let broken = |error: hyper::Error| ClientError::Broken(error.into());
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let mut request = Request::new(Empty::<Bytes>::new());
+    *request.method_mut() = method;
+    *request.uri_mut() = path.parse().map_err(|error| ClientError::Broken(Box::new(error)))?;
+    request.headers_mut().insert(HOST, hyper::header::HeaderValue::from_static("pilotfish"));
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(ClientError::Broken)?;
+        Ok(Reply { status, body: String::from_utf8_lossy(&body.to_bytes()).into_owned() })
+    };
+    // The connection is driven beside the exchange and dropped with it; if it ends first, the exchange learns why.
+    let drive = async {
+        let _ = connection.await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        answer = answer => answer,
+        () = drive => unreachable!("the drive never ends"),
+    }
+}

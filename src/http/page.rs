@@ -1,0 +1,63 @@
+//! The status page: what `/status` says, for people. Plain HTML, no script, nothing loaded from anywhere.
+
+use std::fmt::Write;
+
+use super::routes::not_ready;
+use crate::supervisor::Status;
+
+/// The page.
+pub fn render(status: &Status) -> String {
+    let mut page = String::from(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>pilotfish</title>\
+         <style>body{font:16px/1.5 system-ui,sans-serif;margin:2em}td,th{text-align:left;padding:0 1.5em .2em 0;\
+         vertical-align:top}</style><h1>pilotfish</h1>",
+    );
+    let ready = not_ready(status).map_or("ready".to_owned(), |reason| format!("not ready: {reason}"));
+    // Writing to a String can't fail.
+    let _ = write!(page, "<p>{}</p>", escaped(&ready));
+    let main = status.main.pid.map_or("doesn't run".to_owned(), |pid| format!("runs as process {pid}"));
+    let _ = write!(page, "<p>main {main}, restarted {} times</p>", status.main.restarts);
+    table(
+        &mut page,
+        "check",
+        status.health.iter().map(|check| {
+            [check.name.clone(), if check.passing { "passing" } else { "critical" }.to_owned(), check.note.clone()]
+        }),
+    );
+    table(
+        &mut page,
+        "service",
+        status.services.iter().map(|service| {
+            let told = if service.published { "in the catalog" } else { "not in the catalog" };
+            let told = service.error.as_ref().map_or(told.to_owned(), |error| format!("{told}: {error}"));
+            [service.id.clone(), service.status.as_str().to_owned(), told]
+        }),
+    );
+    table(
+        &mut page,
+        "watch",
+        status.watches.iter().map(|watch| {
+            let seen = watch.seen.map_or("no answer yet".to_owned(), |seen| format!("{seen} seen"));
+            let changes = format!("{} changes", watch.changes);
+            [watch.name.clone(), seen, watch.error.clone().unwrap_or(changes)]
+        }),
+    );
+    page.push_str("</html>\n");
+    page
+}
+
+fn table(page: &mut String, title: &str, rows: impl Iterator<Item = [String; 3]>) {
+    let mut rows = rows.peekable();
+    if rows.peek().is_none() {
+        return;
+    }
+    let _ = write!(page, "<table><tr><th>{title}<th><th></tr>");
+    for [name, state, note] in rows {
+        let _ = write!(page, "<tr><td>{}<td>{}<td>{}</tr>", escaped(&name), escaped(&state), escaped(&note));
+    }
+    page.push_str("</table>");
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,214 @@
+//! What Prometheus is told: made from a [`Status`] when it asks, kept nowhere. Names and units follow its conventions
+//! (prometheus.io/docs/practices/naming), the form is OpenMetrics 1.0. It opens no door.
+
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::supervisor::Status;
+use crate::supervisor::status::Phase;
+
+/// The form's name in HTTP.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Every metric of this status, as OpenMetrics text.
+pub fn render(status: &Status) -> String {
+    let mut registry = Registry::default();
+    if let Some(start) = process_start() {
+        let gauge: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default();
+        gauge.set(start.as_secs_f64());
+        registry.register_with_unit("process_start_time", "When the agent started, since 1970", Unit::Seconds, gauge);
+    }
+    let pilotfish = registry.sub_registry_with_prefix("pilotfish");
+    let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+    gauges(pilotfish, "build_info", "The agent's version; always 1", [(version, 1)]);
+    let phases = [Phase::Starting, Phase::Running, Phase::Stopping];
+    let phases = phases.map(|phase| (vec![("phase", phase_name(phase).to_owned())], (status.phase == phase).into()));
+    gauges(pilotfish, "phase", "Where in its life the container is; 1 for the phase it is in", phases);
+    flag(pilotfish, "ready", "Whether main runs and every check passes", status.ready());
+    flag(pilotfish, "main_up", "Whether the main process runs", status.main.pid.is_some());
+    let restarts = Counter::<u64>::default();
+    restarts.inc_by(status.main.restarts);
+    pilotfish.register("main_restarts", "How often main was started again", restarts);
+
+    let check = |name: &str| ("check", name.to_owned());
+    let result = |result: &str| ("result", result.to_owned());
+    let passing = status.health.iter().map(|c| (vec![check(&c.name)], c.passing.into()));
+    gauges(pilotfish, "check_passing", "Whether a health check passes", passing);
+    let runs = status.health.iter().flat_map(|c| {
+        [(vec![check(&c.name), result("passed")], c.passed), (vec![check(&c.name), result("failed")], c.failed)]
+    });
+    counters(pilotfish, "check_runs", "How often a health check was run", runs);
+
+    let service =
+        |s: &crate::supervisor::status::ServiceReport| vec![("service", s.name.clone()), ("id", s.id.clone())];
+    let published = status.services.iter().map(|s| (service(s), s.published.into()));
+    gauges(pilotfish, "service_published", "Whether the catalog says what is so of a service", published);
+    let passing = status.services.iter().map(|s| (service(s), (s.status.as_str() == "passing").into()));
+    gauges(pilotfish, "service_passing", "Whether a service may be used", passing);
+
+    let watch = |name: &str| vec![("watch", name.to_owned())];
+    let seen = status.watches.iter().filter_map(|w| Some((watch(&w.name), i64::try_from(w.seen?).ok()?)));
+    gauges(pilotfish, "watch_instances", "How many instances or keys a watch sees", seen);
+    let changes = status.watches.iter().map(|w| (watch(&w.name), w.changes));
+    counters(pilotfish, "watch_changes", "How many changes a watch acted on", changes);
+    let failing = status.watches.iter().map(|w| (watch(&w.name), w.error.is_some().into()));
+    gauges(pilotfish, "watch_failing", "Whether the catalog can't be asked for a watch now", failing);
+
+    let runs = status.hooks.iter().flat_map(|(name, count)| {
+        let hook = ("hook", name.clone());
+        [(vec![hook.clone(), result("succeeded")], count.succeeded), (vec![hook, result("failed")], count.failed)]
+    });
+    counters(pilotfish, "hook_runs", "How often a hook was run", runs);
+
+    let mut text = String::new();
+    // Writing to a String can't fail, and no label here refuses to be written.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+fn flag(registry: &mut Registry, name: &str, help: &str, value: bool) {
+    let gauge = Gauge::<i64>::default();
+    gauge.set(value.into());
+    registry.register(name, help, gauge);
+}
+
+fn gauges(registry: &mut Registry, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, i64)>) {
+    let family = Family::<Labels, Gauge>::default();
+    let mut any = false;
+    for (labels, value) in values {
+        family.get_or_create(&labels).set(value);
+        any = true;
+    }
+    if any {
+        registry.register(name, help, family);
+    }
+}
+
+fn counters(registry: &mut Registry, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, u64)>) {
+    let family = Family::<Labels, Counter>::default();
+    let mut any = false;
+    for (labels, value) in values {
+        family.get_or_create(&labels).inc_by(value);
+        any = true;
+    }
+    if any {
+        registry.register(name, help, family);
+    }
+}
+
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Starting => "starting",
+        Phase::Running => "running",
+        Phase::Stopping => "stopping",
+    }
+}
+
+/// When this process started, since 1970: the kernel's own note (proc(5): /proc/PID/stat field 22, in ticks of 1/100 s
+/// since boot, and btime of /proc/stat). `None` without /proc.
+fn process_start() -> Option<Duration> {
+    const TICKS: f64 = 100.0;
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is the name in parentheses, which may hold spaces; the third follows the last one.
+    let ticks: f64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(22 - 3)?.parse().ok()?;
+    let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split_ascii_whitespace().next()?.parse().ok()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    now.checked_sub(Duration::try_from_secs_f64(uptime - ticks / TICKS).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::supervisor::event::ServiceStatus;
+    use crate::supervisor::status::{CheckStatus, HookCount, ServiceReport, WatchStatus};
+
+    fn status() -> Status {
+        let mut status = Status { phase: Phase::Running, ..Status::default() };
+        status.main.pid = Some(7);
+        status.main.restarts = 3;
+        status.health.push(CheckStatus {
+            name: "pi\"ng\nx\\".into(),
+            passing: true,
+            note: String::new(),
+            passed: 5,
+            failed: 2,
+        });
+        status.services.push(ServiceReport {
+            id: "web-1".into(),
+            name: "web".into(),
+            status: ServiceStatus::Passing,
+            published: true,
+            error: None,
+        });
+        status.watches.push(WatchStatus { name: "app".into(), seen: Some(4), changes: 9, error: None });
+        status.hooks.insert("pre_start".into(), HookCount { succeeded: 1, failed: 0 });
+        status
+    }
+
+    /// Reads OpenMetrics text as strictly as `promtool check metrics` does: each sample belongs to the family declared
+    /// right above it, each family has a help and a type, once, and no series comes twice.
+    fn parse(text: &str) -> BTreeMap<String, f64> {
+        let (mut helps, mut types, mut series) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        let mut family = String::new();
+        let body = text.strip_suffix("# EOF\n").expect("ends with EOF");
+        for line in body.lines() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                let (name, help) = help.split_once(' ').unwrap();
+                assert!(helps.insert(name.to_owned()) && !help.is_empty(), "{line}");
+            } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = kind.split_once(' ').unwrap();
+                assert!(types.insert(name.to_owned(), kind.to_owned()).is_none(), "{line}");
+                name.clone_into(&mut family);
+            } else if !line.starts_with("# UNIT ") {
+                let (name, value) = line.rsplit_once(' ').unwrap();
+                let bare = name.split('{').next().unwrap();
+                let expected = if types[&family] == "counter" { format!("{family}_total") } else { family.clone() };
+                assert_eq!(bare, expected, "{line}");
+                assert!(bare.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{line}");
+                assert!(series.insert(name.to_owned(), value.parse().unwrap()).is_none(), "twice: {line}");
+            }
+        }
+        assert_eq!(helps, types.keys().cloned().collect());
+        series
+    }
+
+    #[test]
+    fn what_is_told_is_well_formed_and_what_the_status_says() {
+        let text = render(&status());
+        let series = parse(&text);
+        for (name, value) in [
+            ("pilotfish_main_up", 1.0),
+            ("pilotfish_ready", 1.0),
+            ("pilotfish_main_restarts_total", 3.0),
+            ("pilotfish_phase{phase=\"running\"}", 1.0),
+            ("pilotfish_phase{phase=\"starting\"}", 0.0),
+            ("pilotfish_check_runs_total{check=\"pi\\\"ng\\nx\\\\\",result=\"failed\"}", 2.0),
+            ("pilotfish_service_published{service=\"web\",id=\"web-1\"}", 1.0),
+            ("pilotfish_watch_instances{watch=\"app\"}", 4.0),
+            ("pilotfish_watch_changes_total{watch=\"app\"}", 9.0),
+            ("pilotfish_hook_runs_total{hook=\"pre_start\",result=\"succeeded\"}", 1.0),
+        ] {
+            assert_eq!(series.get(name), Some(&value), "{name}\n{text}");
+        }
+        let start = series["process_start_time_seconds"];
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        assert!(start <= now && now - start < 86_400.0, "{start} {now}");
+    }
+
+    #[test]
+    fn a_fresh_status_is_told_without_empty_families() {
+        let series = parse(&render(&Status::default()));
+        assert_eq!(series["pilotfish_main_up"], 0.0);
+        assert!(!series.keys().any(|name| name.starts_with("pilotfish_check")));
+    }
+}
