@@ -11,11 +11,16 @@
 //! - [`probe`]: health questions asked without a child process.
 //! - [`http`]: our own doors: control and telemetry.
 
+pub mod agent;
 pub mod catalog;
+mod clock;
 pub mod config;
+mod effects;
 pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod probe;
 pub mod process;
+mod readable;
+mod render;
 pub mod supervisor;

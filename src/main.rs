@@ -10,14 +10,15 @@ use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::catch_unwind;
 
-use pilotfish::config::{Process, Signal};
-use pilotfish::process::Processes;
-use pilotfish::process::signals::{Inherited, Signals};
-use pilotfish::supervisor::Event;
-use pilotfish::supervisor::event::{RunId, Target};
+use pilotfish::agent::{self, Source};
+use pilotfish::config::{self, Config, Surroundings};
+use pilotfish::logging;
+use pilotfish::process::signals::Inherited;
 
 /// EX_SOFTWARE of sysexits.h: the agent's own loop has panicked.
 const BROKEN: u8 = 70;
+/// EX_CONFIG of sysexits.h.
+const BAD_CONFIG: u8 = 78;
 
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]
@@ -30,34 +31,28 @@ extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     catch_unwind(|| run(args, inherited)).unwrap_or(BROKEN).into()
 }
 
-/// `pilotfish -- CMD ARGS`: a plain init.
+/// `pilotfish [-c FILE] [-- CMD ARGS]`.
 fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
-    let exec = args.into_iter().skip(1).skip_while(|arg| arg == "--").collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime.and_then(|runtime| runtime.block_on(supervise(exec, inherited)));
-    result.unwrap_or_else(|error| {
-        eprintln!("pilotfish: {error}");
-        BROKEN
-    })
-}
-
-async fn supervise(exec: Vec<OsString>, inherited: Inherited) -> std::io::Result<u8> {
-    let mut signals = Signals::new()?;
-    let mut processes = Processes::new(inherited)?;
-    if let Event::SpawnFailed { error, .. } = processes.spawn_main(RunId(0), &Process::new(exec), &[]) {
-        eprintln!("pilotfish: {}", error.message);
-        return Ok(error.code);
-    }
-    processes.warnings().iter().for_each(|warning| eprintln!("pilotfish: {warning}"));
-    loop {
-        let signal = signals.next().await;
-        if signal != Signal::CHLD {
-            let _ = processes.kill(Target::Process(RunId(0)), signal);
+    let surroundings = Surroundings::of_this_process();
+    let mut args = args.into_iter().skip(1).peekable();
+    let named = args.next_if(|arg| arg == "-c").and_then(|_| args.next()).map(std::path::PathBuf::from);
+    let command: Option<Vec<OsString>> = args.next_if(|arg| arg == "--").map(|_| args.collect());
+    let loaded = config::find(named.as_deref(), &surroundings).and_then(|file| match (file, command.clone()) {
+        (None, Some(command)) => Ok((Config::plain(command), None)),
+        (None, None) => Ok((Config::plain(Vec::new()), None)),
+        (Some(file), command) => Config::load(&file, command, &surroundings).map(|loaded| (loaded.config, Some(file))),
+    });
+    match loaded {
+        Err(report) => {
+            logging::last_words(&format!("{report}\n"));
+            BAD_CONFIG
         }
-        for event in processes.reap() {
-            if let Event::Exited { status, .. } = event {
-                return Ok(status.code());
-            }
+        Ok((config, file)) => {
+            logging::init(&config.log);
+            agent::run(config, Source { file, command, surroundings }, inherited).unwrap_or_else(|error| {
+                logging::last_words(&format!("pilotfish: {error}\n"));
+                BROKEN
+            })
         }
     }
 }

@@ -4,5 +4,5 @@ mod catalog;
 mod consul;
 mod direction;
 mod docker;
-mod servers;
 mod doors;
+mod servers;

@@ -166,9 +166,7 @@ impl Supervisor {
         self.process = std::sync::Arc::new(self.config.process.clone());
         self.passed_on = None;
         let run = self.next_run();
-        // A plain init passes the environment byte for byte.
-        let env = if self.config.is_plain() { Vec::new() } else { self.common_env() };
-        self.main.start(now, run, &self.process.clone(), env, out);
+        self.main.start(now, run, &self.process.clone(), Vec::new(), out);
     }
 
     /// Main runs: its checks begin, the catalog learns of it, and what changed meanwhile is acted on.

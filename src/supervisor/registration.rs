@@ -118,7 +118,11 @@ impl Entry {
             }
             Err(error) => self.failed(now, "registering", error, jitter, out),
         }
-        if self.wish != self.said && (self.failures == 0 || self.wish.is_none()) {
+        let behind = match self.wish {
+            Some(_) => self.wish != self.said && self.failures == 0,
+            None => self.perhaps_there,
+        };
+        if behind {
             self.send(out);
         }
     }

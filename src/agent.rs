@@ -1,0 +1,139 @@
+//! The one loop: events in, supervisor asked, effects out. No policy, and nothing in it waits but for the next event.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::PathBuf;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::{self, Alarm};
+use crate::config::{Config, Exec, Probe, Signal, Surroundings};
+use crate::effects::Hands;
+use crate::http::Asked;
+use crate::logging;
+use crate::process::Processes;
+use crate::process::notify::Notify;
+use crate::process::signals::{Inherited, Signals};
+use crate::supervisor::event::Notification;
+use crate::supervisor::{Effect, Event, Status, Supervisor};
+
+/// Room for events of tasks. A task that finds it full waits; signals, exits and the control door have ways of
+/// their own.
+const EVENTS: usize = 64;
+/// Room for questions at the control door.
+const QUESTIONS: usize = 16;
+
+/// Where the config came from, to read it again.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The file; `None` for a plain init.
+    pub file: Option<PathBuf>,
+    /// What stood after `--`.
+    pub command: Option<Exec>,
+    /// What its templates see.
+    pub surroundings: Surroundings,
+}
+
+/// Runs the container from start to end.
+///
+/// # Errors
+/// The kernel refuses what every agent needs (an event queue, a timer, a signal descriptor).
+pub fn run(config: Config, source: Source, inherited: Inherited) -> io::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Files a user named may lie on storage that hangs; two such must not keep a third waiting for ever.
+        .max_blocking_threads(4)
+        .thread_keep_alive(std::time::Duration::from_secs(1))
+        .build()?;
+    let code = runtime.block_on(async { Agent::new(config, source, inherited)?.live().await });
+    // A thread stuck on dead storage must not hold the container.
+    runtime.shutdown_background();
+    code
+}
+
+struct Agent {
+    supervisor: Supervisor,
+    hands: Hands,
+    signals: Signals,
+    notify: Option<Notify>,
+    alarm: Alarm,
+    events: mpsc::Receiver<Event>,
+    questions: mpsc::Receiver<Asked>,
+    status: watch::Sender<Status>,
+}
+
+/// What the loop wakes up for.
+enum Wake {
+    Signal(Signal),
+    Notified(Notification),
+    Asked(Asked),
+    Event(Event),
+    Rang,
+}
+
+impl Agent {
+    fn new(config: Config, source: Source, inherited: Inherited) -> io::Result<Agent> {
+        let signals = Signals::new()?;
+        let notify = Notify::open(config.health.iter().any(|check| check.probe == Probe::Notify))?;
+        let mut processes = Processes::new(inherited)?;
+        if let Some(notify) = &notify {
+            processes.offer(notify);
+        }
+        let (tell, events) = mpsc::channel(EVENTS);
+        let (ask, questions) = mpsc::channel(QUESTIONS);
+        // Two agents started together must not retry together; std's hasher is seeded by the kernel.
+        let supervisor = Supervisor::new(config.clone(), RandomState::new().hash_one(std::process::id()));
+        let (status, seen) = watch::channel(supervisor.status());
+        let hands = Hands::new(&config, source, processes, tell, ask, seen);
+        Ok(Agent { supervisor, hands, signals, notify, alarm: Alarm::new()?, events, questions, status })
+    }
+
+    async fn live(mut self) -> io::Result<u8> {
+        let mut next = VecDeque::from([Event::Started]);
+        loop {
+            while let Some(event) = next.pop_front() {
+                for effect in self.supervisor.handle(clock::now(), event) {
+                    match effect {
+                        Effect::Exit { code, reason } => {
+                            logging::termination_log(&reason);
+                            return Ok(code);
+                        }
+                        effect => next.extend(self.hands.perform(effect)),
+                    }
+                }
+            }
+            if self.hands.has_doors() {
+                self.status.send_replace(self.supervisor.status());
+            }
+            self.alarm.set(self.supervisor.next_deadline())?;
+            match self.wake().await? {
+                // Exits are read by the loop itself, so that none can be dropped on the way.
+                Wake::Signal(Signal::CHLD) => next.extend(self.hands.reap()),
+                Wake::Signal(signal) => next.push_back(Event::Signal(signal)),
+                Wake::Notified(said) => next.push_back(Event::Notified(said)),
+                Wake::Asked(asked) => next.push_back(self.hands.asked(asked)),
+                Wake::Event(event) => next.push_back(event),
+                Wake::Rang => next.push_back(Event::Tick),
+            }
+        }
+    }
+
+    async fn wake(&mut self) -> io::Result<Wake> {
+        let notified = async {
+            match &mut self.notify {
+                Some(notify) => notify.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // Signals first: whatever floods the other ways, the container can be stopped.
+            biased;
+            signal = self.signals.next() => Ok(Wake::Signal(signal)),
+            rang = self.alarm.rang() => rang.map(|()| Wake::Rang),
+            Some(asked) = self.questions.recv() => Ok(Wake::Asked(asked)),
+            said = notified => Ok(Wake::Notified(said)),
+            Some(event) = self.events.recv() => Ok(Wake::Event(event)),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The agent's one clock and its alarm, both CLOCK_BOOTTIME: it goes on while the machine sleeps, which tokio's and
+//! std's clocks don't.
+
+use std::io;
+use std::time::Duration;
+
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use tokio::io::unix::AsyncFd;
+
+use crate::readable::{self, Readable};
+use crate::supervisor::Time;
+
+/// What time it is.
+pub fn now() -> Time {
+    // CLOCK_BOOTTIME is there since Linux 2.6.39, so this can't fail; zero would only make deadlines late.
+    let since_boot =
+        nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    Time::since_boot(since_boot)
+}
+
+/// Rings at the core's next deadline. At rest it holds one timer of the kernel's and wakes nobody.
+#[derive(Debug)]
+pub struct Alarm {
+    timer: AsyncFd<Readable<TimerFd>>,
+    set: Option<Time>,
+}
+
+impl Alarm {
+    /// One that is not set. Needs a running tokio runtime.
+    pub fn new() -> io::Result<Alarm> {
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = readable::watch(TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?)?;
+        Ok(Alarm { timer, set: None })
+    }
+
+    /// Rings at this time, be it past, instead of any set before; `None`: never.
+    pub fn set(&mut self, at: Option<Time>) -> io::Result<()> {
+        if self.set == at {
+            return Ok(());
+        }
+        self.set = at;
+        match at {
+            None => self.timer.get_ref().0.unset()?,
+            Some(at) => {
+                // Zero would disarm the timer (timerfd_settime(2)).
+                let at = at.from_boot().max(Duration::from_nanos(1));
+                let expiration = Expiration::OneShot(TimeSpec::from_duration(at));
+                self.timer.get_ref().0.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until it rings. Dropped meanwhile, it loses nothing.
+    pub async fn rang(&mut self) -> io::Result<()> {
+        let mut ready = self.timer.readable().await?;
+        // What `wait` reads is how often it expired; that it was read makes the descriptor quiet again.
+        let _ = ready.try_io(|timer| timer.get_ref().0.wait().map_err(io::Error::from));
+        self.set = None;
+        Ok(())
+    }
+}

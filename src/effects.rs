@@ -1,0 +1,331 @@
+//! One function per effect, each a call into an adapter. Nothing here waits: slow work is a task that answers with an
+//! event, and a task that panics answers with the failure it stands for.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::agent::Source;
+use crate::catalog::{self, Backend, Sightings, address};
+use crate::config::{self, Config, Control, Limits, Query, Service, Telemetry, Template};
+use crate::http::{self, Asked, Door};
+use crate::logging;
+use crate::probe;
+use crate::process::Processes;
+use crate::render;
+use crate::supervisor::event::{Follow, Observation, Registration, Rendering, ReplyId, RunId, Staged};
+use crate::supervisor::{Effect, Event, Notice, Status};
+
+/// One call to the catalog; a healthy engine may take as long to choose a new leader (8.7 s measured on Consul).
+const CATALOG_CALL_WITHIN: Duration = Duration::from_secs(10);
+/// Rendering, installing and reading the config touch files only; storage that takes longer hangs.
+const FILES_WITHIN: Duration = Duration::from_secs(10);
+/// Before a follower whose task panicked is started again.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
+
+/// The adapters, and what is under way in them.
+pub struct Hands {
+    processes: Processes,
+    backend: Arc<Backend>,
+    source: Source,
+    services: Vec<Arc<Service>>,
+    /// Hooks get main's.
+    limits: Limits,
+    followers: HashMap<Follow, AbortHandle>,
+    replies: HashMap<ReplyId, oneshot::Sender<Result<String, String>>>,
+    last_reply: u64,
+    telemetry: Option<(Telemetry, http::Handle)>,
+    control: Option<(Control, http::Handle)>,
+    door: Door,
+    tell: mpsc::Sender<Event>,
+}
+
+impl Hands {
+    /// Adapters of this config. A catalog that can't even be opened is reported by each call to it.
+    pub fn new(
+        config: &Config,
+        source: Source,
+        processes: Processes,
+        tell: mpsc::Sender<Event>,
+        ask: mpsc::Sender<Asked>,
+        status: watch::Receiver<Status>,
+    ) -> Hands {
+        let backend = Backend::open(&config.catalog).unwrap_or_else(|error| {
+            degraded(format!("there is no catalog: {}", catalog::report(&error)));
+            Backend::None
+        });
+        Hands {
+            processes,
+            backend: Arc::new(backend),
+            source,
+            services: Vec::new(),
+            limits: config.process.limits.clone(),
+            followers: HashMap::new(),
+            replies: HashMap::new(),
+            last_reply: 0,
+            telemetry: None,
+            control: None,
+            door: Door { status, asked: ask },
+            tell,
+        }
+    }
+
+    /// Carries out an effect; what is known at once about its outcome comes back.
+    pub fn perform(&mut self, effect: Effect) -> Vec<Event> {
+        match effect {
+            Effect::SpawnMain { run, process, env } => {
+                let plain = self.source.file.is_none();
+                // A plain init passes the environment byte for byte.
+                let env = if plain { env } else { self.env(env) };
+                self.limits = process.limits.clone();
+                let event = self.processes.spawn_main(run, &process, &env);
+                if plain {
+                    // It starts nothing more and opens no path, so it need not pin the mount it stands on.
+                    self.processes.leave_directory();
+                }
+                return self.with_warnings(vec![event]);
+            }
+            Effect::Spawn { run, job, exec, user, env, stdin } => {
+                let env = self.env(env);
+                let event = self.processes.spawn(run, &job, &exec, user.as_deref(), &self.limits, &env, stdin);
+                return self.with_warnings(vec![event]);
+            }
+            Effect::Kill { target, signal } => {
+                if let Err(error) = self.processes.kill(target, signal) {
+                    degraded(format!("can't send {signal}: {error}"));
+                }
+            }
+            Effect::CountStrays => return vec![self.processes.count_strays()],
+            Effect::Probe { run, probe, timeout } => self.probe(run, probe, timeout),
+            Effect::Publish(registration) => self.publish(registration),
+            Effect::Withdraw { service } => self.withdraw(service),
+            Effect::Follow { follow, query } => self.follow(follow, query),
+            Effect::Unfollow { follow } => {
+                if let Some(follower) = self.followers.remove(&follow) {
+                    follower.abort();
+                }
+            }
+            Effect::Render { watch, template, seen } => self.render(watch, template, seen),
+            Effect::Install { watch, staged } => self.install(watch, staged),
+            Effect::Discard(staged) => render::discard(&staged),
+            Effect::LoadConfig => self.load_config(),
+            Effect::Services(services) => self.services = services,
+            Effect::Doors { telemetry, control } => self.doors(telemetry, control),
+            Effect::Logging(log) => logging::configure(&log),
+            Effect::Reply { reply, result } => {
+                if let Some(waiting) = self.replies.remove(&reply) {
+                    // Who asked may have gone; nobody is left to tell then.
+                    let _ = waiting.send(result);
+                }
+            }
+            Effect::Say(notice) => logging::say(&notice),
+            // The loop ends on it before it comes here.
+            Effect::Exit { .. } => {}
+        }
+        Vec::new()
+    }
+
+    /// Children ended.
+    pub fn reap(&mut self) -> Vec<Event> {
+        let events = self.processes.reap();
+        self.with_warnings(events)
+    }
+
+    /// Somebody asks at the control door.
+    pub fn asked(&mut self, asked: Asked) -> Event {
+        self.last_reply += 1;
+        let reply = ReplyId(self.last_reply);
+        self.replies.insert(reply, asked.answer);
+        Event::Control { reply, request: asked.request }
+    }
+
+    /// Whether anybody can look at the status.
+    pub fn has_doors(&self) -> bool {
+        self.telemetry.is_some() || self.control.is_some()
+    }
+
+    fn with_warnings(&mut self, events: Vec<Event>) -> Vec<Event> {
+        self.processes.warnings().into_iter().for_each(degraded);
+        events
+    }
+
+    /// What main and hooks are told beyond what the core knows.
+    fn env(&self, mut env: Vec<(String, String)>) -> Vec<(String, String)> {
+        env.push(("PILOTFISH_PID".to_owned(), std::process::id().to_string()));
+        for service in &self.services {
+            if let Ok(address) = address::advertised(&service.address) {
+                let name: String = service
+                    .name
+                    .chars()
+                    .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
+                    .collect();
+                env.push((format!("PILOTFISH_{name}_ADDRESS"), address.to_string()));
+            }
+        }
+        env
+    }
+
+    fn probe(&self, run: RunId, probe: config::Probe, timeout: Duration) {
+        let failed = move |error| Event::Probed { run, result: Err(error) };
+        self.task(failed, async move { Event::Probed { run, result: probe::probe(&probe, timeout).await } });
+    }
+
+    fn publish(&self, registration: Registration) {
+        let service = registration.service.id.clone();
+        let backend = self.backend.clone();
+        self.catalog_call(async move { backend.publish(&registration).await }, move |result| Event::Published {
+            service: service.clone(),
+            result,
+        });
+    }
+
+    fn withdraw(&self, service: Arc<Service>) {
+        let id = service.id.clone();
+        let backend = self.backend.clone();
+        self.catalog_call(async move { backend.withdraw(&service).await }, move |result| Event::Withdrawn {
+            service: id.clone(),
+            result,
+        });
+    }
+
+    fn catalog_call(
+        &self,
+        call: impl Future<Output = Result<(), catalog::Error>> + Send + 'static,
+        event: impl Fn(Result<(), String>) -> Event + Clone + Send + 'static,
+    ) {
+        let failed = event.clone();
+        self.task(move |error| failed(Err(error)), async move {
+            let result = match tokio::time::timeout(CATALOG_CALL_WITHIN, call).await {
+                Ok(result) => result.map_err(|error| catalog::report(&error)),
+                Err(_) => Err(no_answer(CATALOG_CALL_WITHIN)),
+            };
+            event(result)
+        });
+    }
+
+    fn follow(&mut self, follow: Follow, query: Query) {
+        let (backend, tell, name) = (self.backend.clone(), self.tell.clone(), follow.clone());
+        let follower = tokio::spawn(async move {
+            loop {
+                let (backend, query) = (backend.clone(), query.clone());
+                let sightings = Sightings::new(tell.clone(), name.clone());
+                // In a set, so that aborting this task ends the one in it too.
+                let mut inner = JoinSet::new();
+                inner.spawn(async move { backend.follow(&query, sightings).await });
+                if let Some(Err(error)) = inner.join_next().await {
+                    let seen = Err(format!("the follower failed: {error}"));
+                    let _ = tell.send(Event::Observed { follow: name.clone(), seen }).await;
+                }
+                tokio::time::sleep(AFTER_PANIC).await;
+            }
+        });
+        if let Some(before) = self.followers.insert(follow, follower.abort_handle()) {
+            before.abort();
+        }
+    }
+
+    fn render(&self, watch: String, template: Template, seen: Observation) {
+        let variables = self.source.surroundings.variables.clone();
+        let event = {
+            let watch = watch.clone();
+            move |outcome| Event::Rendered { watch: watch.clone(), outcome }
+        };
+        self.on_files(
+            move || render::stage(&watch, &template, &seen, &variables).map_err(|error| catalog::report(&error)),
+            move |result| {
+                event(match result {
+                    Ok(Some(staged)) => Rendering::Staged(staged),
+                    Ok(None) => Rendering::Unchanged,
+                    Err(error) => Rendering::Failed(error),
+                })
+            },
+        );
+    }
+
+    fn install(&self, watch: String, staged: Staged) {
+        self.on_files(
+            move || render::install(&staged).map_err(|error| catalog::report(&error)),
+            move |result| Event::Installed { watch: watch.clone(), result },
+        );
+    }
+
+    fn load_config(&self) {
+        let source = self.source.clone();
+        self.on_files(
+            move || match &source.file {
+                None => Err("there is no config file to read again".to_owned()),
+                Some(file) => Config::load(file, source.command.clone(), &source.surroundings)
+                    .map(|loaded| Box::new(loaded.config))
+                    .map_err(|report| report.to_string()),
+            },
+            Event::ConfigLoaded,
+        );
+    }
+
+    fn doors(&mut self, telemetry: Option<Telemetry>, control: Control) {
+        if self.telemetry.as_ref().map(|(config, _)| config) != telemetry.as_ref() {
+            self.telemetry = None;
+            if let Some(config) = telemetry {
+                match http::telemetry::open(&config, self.door.clone()) {
+                    Ok(handle) => self.telemetry = Some((config, handle)),
+                    Err(error) => degraded(format!("can't listen on {}: {error}", config.listen)),
+                }
+            }
+        }
+        if self.control.as_ref().map(|(config, _)| config) != Some(&control) {
+            self.control = None;
+            match http::control::open(&control, self.door.clone()) {
+                Ok(Some(handle)) => self.control = Some((control, handle)),
+                Ok(None) => {}
+                Err(error) => {
+                    let socket = control.socket.unwrap_or_default();
+                    degraded(format!("there is no control socket: can't open {}: {error}", socket.display()));
+                }
+            }
+        }
+    }
+
+    /// Works on files the user named, in a thread of its own while it lasts: their storage may hang.
+    fn on_files<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, String> + Send + 'static,
+        event: impl Fn(Result<T, String>) -> Event + Clone + Send + 'static,
+    ) {
+        let failed = event.clone();
+        self.task(move |error| failed(Err(error)), async move {
+            let result = match tokio::time::timeout(FILES_WITHIN, tokio::task::spawn_blocking(work)).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(error)) => Err(format!("failed: {error}")),
+                Err(_) => Err(no_answer(FILES_WITHIN)),
+            };
+            event(result)
+        });
+    }
+
+    /// Runs slow work beside the loop; its event, or that of its panic, comes to the loop when there is room.
+    fn task(
+        &self,
+        failed: impl FnOnce(String) -> Event + Send + 'static,
+        work: impl Future<Output = Event> + Send + 'static,
+    ) {
+        let tell = self.tell.clone();
+        let work = tokio::spawn(work);
+        tokio::spawn(async move {
+            let event = work.await.unwrap_or_else(|error| failed(format!("the task failed: {error}")));
+            // The loop that would hear it may have ended.
+            let _ = tell.send(event).await;
+        });
+    }
+}
+
+fn degraded(what: String) {
+    logging::say(&Notice::Degraded { what });
+}
+
+fn no_answer(within: Duration) -> String {
+    format!("no answer within {}", humantime::format_duration(within))
+}
