@@ -95,7 +95,7 @@ impl Config {
 }
 
 /// A document on its way to a config.
-struct Document {
+pub(super) struct Document {
     syntax: Syntax,
     root: Node,
     problems: Vec<Problem>,
@@ -104,7 +104,7 @@ struct Document {
 }
 
 impl Document {
-    fn parse(text: &str, syntax: Syntax, variables: &Variables) -> Document {
+    pub(super) fn parse(text: &str, syntax: Syntax, variables: &Variables) -> Document {
         let mut problems = Vec::new();
         let (mut root, parsed) = parse(text, syntax, &mut problems);
         expand(&mut root, variables, &mut problems);
@@ -133,7 +133,7 @@ impl Document {
     }
 
     /// Reports mistakes of shape, but not where the text itself was already found wrong: there they would be echoes.
-    fn check_shape(&mut self) {
+    pub(super) fn check_shape(&mut self) {
         let mut found = Vec::new();
         check_shape(&mut self.root, self.syntax, &mut found);
         if self.parsed {
@@ -141,12 +141,20 @@ impl Document {
         }
     }
 
+    pub(super) fn root(&self) -> &Node {
+        &self.root
+    }
+
+    pub(super) fn take_problems(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.problems)
+    }
+
     fn is_bad(&self) -> bool {
         self.problems.iter().any(|problem| problem.severity == Severity::Error)
     }
 }
 
-fn read(file: &Path) -> Result<String, Report> {
+pub(super) fn read(file: &Path) -> Result<String, Report> {
     let unreadable = |error: io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => Some("pilotfish reads it as the user it was started as".to_owned()),

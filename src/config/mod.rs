@@ -21,6 +21,7 @@ mod later;
 mod near;
 mod parse;
 mod raw;
+mod render;
 mod tree;
 mod validate;
 
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 pub use load::{Loaded, find};
 pub use parse::Syntax;
+pub use render::render;
 pub use report::{Mistake, Report};
 pub use signal::Signal;
 pub use surroundings::{Surroundings, Variables};

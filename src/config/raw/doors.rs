@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::config::schema::in_order;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ use crate::config::format::{FilePath, Parsed, SocketPath};
 /// Where services are registered and dependencies looked up.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Catalog {
     /// Which engine: `none` registers nothing, `local` is a directory shared by the containers of one host and needs
     /// no server.
@@ -45,6 +47,7 @@ pub(crate) enum Backend {
 /// The read-only door.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Telemetry {
     /// IP address and port it listens on.
     ///
@@ -56,6 +59,7 @@ pub(crate) struct Telemetry {
 /// The door that can change things.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Control {
     /// A unix socket, for its owner alone (0600); `""` turns it off.
     ///
@@ -76,6 +80,7 @@ impl Default for Control {
 /// What pilotfish itself logs.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Log {
     /// The least important level that is logged.
     ///

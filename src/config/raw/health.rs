@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::config::schema::in_order;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +14,10 @@ use crate::config::{AddressSpec, Family};
 /// The names under which the main process is in the catalog.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Service {
     /// The service's name.
-    #[schemars(required, example = &"web")]
+    #[schemars(example = &"web", extend("x-required" = true))]
     pub(crate) name: Option<Parsed<Name>>,
     /// What tells this instance from its peers.
     ///
@@ -23,7 +25,7 @@ pub(crate) struct Service {
     #[schemars(example = &"web-a", extend("x-default" = "`<name>-<hostname>-<port>`"))]
     pub(crate) id: Option<Parsed<Name>>,
     /// Where it listens, from 1 to 65535.
-    #[schemars(required, example = 8080)]
+    #[schemars(example = 8080, extend("x-required" = true))]
     pub(crate) port: Option<u16>,
     /// Labels others filter by.
     #[schemars(example = ["prod"])]
@@ -64,6 +66,7 @@ impl Default for Service {
 /// What only Consul knows of a service; other catalogs ignore it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct ConsulService {
     /// Whether others may change its tags in the catalog.
     ///
@@ -84,6 +87,7 @@ impl Default for ConsulService {
 /// A check of the main process: exactly one of `exec`, `http`, `tcp` and `notify`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Health {
     /// Its name in logs, metrics and status; unique.
     #[schemars(example = &"ping", extend("x-default" = "its kind: `exec`, `http`, `tcp` or `notify`"))]

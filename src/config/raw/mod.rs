@@ -11,6 +11,8 @@ mod watch;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::schema::in_order;
+
 pub(crate) use doors::{Backend, Catalog, Control, Format, Level, Log, Telemetry};
 pub(crate) use health::{Health, OnFailure, Service};
 pub(crate) use process::{
@@ -21,6 +23,7 @@ pub(crate) use watch::{Template, WaitFor, Watch};
 /// The configuration of pilotfish, the init process that makes a container able to run itself.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Root {
     /// The one main process.
     pub(crate) process: Process,

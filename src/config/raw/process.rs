@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::config::schema::in_order;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -62,12 +63,13 @@ impl JsonSchema for Command {
 /// The one main process.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Process {
     /// Program and arguments. `pilotfish -- CMD ARGS` overrides it. The program is looked up in `PATH` when it has no
     /// slash.
     ///
     /// An array, because there is no hidden shell; write `["sh", "-c", "..."]` for one.
-    #[schemars(required, example = ["nginx", "-g", "daemon off;"])]
+    #[schemars(example = ["nginx", "-g", "daemon off;"], extend("x-default" = "what follows `--` on the command line"))]
     pub(crate) exec: Option<Command>,
     /// Who it runs as: a name or uid, and perhaps a group or gid after a colon. Supplementary groups come along;
     /// `no_new_privs` is set when privileges are dropped.
@@ -183,6 +185,7 @@ pub(crate) enum Strays {
 /// what isn't set stays as the container has it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Limits {
     /// Address space, in bytes.
     #[schemars(example = 4_294_967_296_u64)]
@@ -240,6 +243,7 @@ pub(crate) struct Limits {
 /// Whether the main process is started again after it ended by itself. A requested stop is never followed by a restart.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Restart {
     /// After which ends: `never`, `on-failure` (another code than 0, or a signal), or `always`.
     ///
@@ -278,6 +282,7 @@ pub(crate) enum RestartPolicy {
 /// How the container ends.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Stop {
     /// The whole stop sequence, hooks and all; each step takes from what is left, and SIGKILL comes at its end.
     ///
@@ -298,6 +303,7 @@ impl Default for Stop {
 /// Commands run at fixed points of the container's life.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Hooks {
     /// Runs before the main process is first started. When it fails for good the container ends with its exit code.
     pub(crate) pre_start: Option<PreStart>,
@@ -310,9 +316,10 @@ pub(crate) struct Hooks {
 /// One command with its deadline.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Hook {
     /// Program and arguments.
-    #[schemars(required, example = ["/bin/hook"])]
+    #[schemars(example = ["/bin/hook"], extend("x-required" = true))]
     pub(crate) exec: Option<Command>,
     /// Past this its process group gets SIGTERM, then SIGKILL.
     ///
@@ -332,9 +339,10 @@ impl Default for Hook {
 /// A hook that may be tried again.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct PreStart {
     /// Program and arguments.
-    #[schemars(required, example = ["/bin/restore"])]
+    #[schemars(example = ["/bin/restore"], extend("x-required" = true))]
     pub(crate) exec: Option<Command>,
     /// Past this its process group gets SIGTERM, then SIGKILL, and the try has failed.
     ///

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::schema::in_order;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -12,6 +13,7 @@ use crate::config::format::{FilePath, Name, Parsed};
 /// What must be so before `pre_start`: exactly one of `service` and `key`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct WaitFor {
     /// A service with passing instances.
     #[schemars(example = &"storage")]
@@ -51,6 +53,7 @@ impl Default for WaitFor {
 /// `on_change`, `template` and `signal`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Watch {
     /// Its name in logs, metrics and `PILOTFISH_WATCH`; unique.
     #[schemars(example = &"app", extend("x-default" = "the service, key or prefix it looks at"))]
@@ -104,13 +107,14 @@ impl Default for Watch {
 /// and `on_change` too) when nothing in it changes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub(crate) struct Template {
     /// The template (Jinja). It sees `instances` (each with `id`, `name`, `address`, `port`, `tags`, `meta`), `key` and
     /// `value`, `keys`, `watch` and `env`.
-    #[schemars(required, example = &"/etc/nginx/nginx.conf.j2")]
+    #[schemars(example = &"/etc/nginx/nginx.conf.j2", extend("x-required" = true))]
     pub(crate) source: Option<Parsed<FilePath>>,
     /// The file.
-    #[schemars(required, example = &"/etc/nginx/nginx.conf")]
+    #[schemars(example = &"/etc/nginx/nginx.conf", extend("x-required" = true))]
     pub(crate) destination: Option<Parsed<FilePath>>,
     /// A command that must exit 0 before the file goes live; `{}` in it stands for the new file's path.
     #[schemars(example = ["nginx", "-t", "-c", "{}"])]

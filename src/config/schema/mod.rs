@@ -2,6 +2,11 @@
 //! schema, the reference in TOML, the book of keys in Markdown. Made only when asked for, or when a config is wrong and
 //! its mistakes are to be told.
 
+mod book;
+mod keys;
+mod order;
+mod publish;
+mod reference;
 mod shape;
 
 use schemars::Schema;
@@ -11,19 +16,34 @@ use serde_json::{Map, Value, json};
 
 use super::raw;
 
+pub use book::markdown;
+pub use publish::json;
+pub use reference::toml;
+
+pub(crate) use order::in_order;
 pub(crate) use shape::check_shape;
 
 /// The schema as the other parts of this room use it: without references, and without `null`, which no config can
 /// hold.
 fn tree() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    let settings = settings.with_transform(RecursiveTransform(without_null));
+    let settings = settings.with_transform(RecursiveTransform(as_written));
     settings.into_generator().into_root_schema_for::<raw::Root>().to_value()
 }
 
-/// `Option` means that a key may be left out, not that it may be null.
-fn without_null(schema: &mut Schema) {
+/// `Option` means that a key may be left out, not that it may be null. Keys marked as required are; the types have a
+/// default for each, so that one that is missing is reported with its place.
+fn as_written(schema: &mut Schema) {
     let Some(object) = schema.as_object_mut() else { return };
+    let mut required = Vec::new();
+    for (key, property) in object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        if property.as_object_mut().is_some_and(|property| property.remove("x-required").is_some()) {
+            required.push(key.clone());
+        }
+    }
+    if !required.is_empty() {
+        object.insert("required".to_owned(), json!(required));
+    }
     if let Some(Value::Array(types)) = object.get_mut("type") {
         types.retain(|kind| kind != "null");
         if let [only] = types.as_slice() {
@@ -81,6 +101,17 @@ impl<'s> Part<'s> {
         properties.filter_map(|(key, value)| Some((key.as_str(), Part::of(value)?)))
     }
 
+    /// The properties in the order they are written down.
+    fn in_order(self) -> impl Iterator<Item = (&'s str, Part<'s>)> {
+        let order = self.0.get(order::ORDER).and_then(Value::as_array).into_iter().flatten();
+        order.filter_map(Value::as_str).filter_map(move |key| Some((key, self.property(key)?)))
+    }
+
+    /// Whether a key must be there.
+    fn requires(self, key: &str) -> bool {
+        self.0.get("required").and_then(Value::as_array).is_some_and(|required| required.iter().any(|one| one == key))
+    }
+
     fn property(self, key: &str) -> Option<Part<'s>> {
         self.0.get("properties")?.get(key).and_then(Part::of)
     }
@@ -113,3 +144,6 @@ impl<'s> Part<'s> {
         self.items().is_some_and(Part::is_section)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! The schema for editors and other programs.
+
+use serde_json::{Map, Value, json};
+
+use super::order::ORDER;
+use super::tree;
+
+/// What a duration looks like. JSON Schema's own `duration` is another one (ISO 8601, `PT5S`).
+const DURATION: &str = r"^([0-9]+ *(ns|us|ms|s|m|h|d)[a-z]* *)+$|^0$|\{\{|\{%";
+/// What a backoff looks like.
+const BACKOFF: &str = r"^[0-9a-z ]+(\.\.[0-9a-z ]+)?$|\{\{|\{%";
+/// A value that is rendered before it is read may stand anywhere.
+const TEMPLATE: &str = r"\{\{|\{%";
+
+/// The JSON schema (draft 2020-12) of the config, pretty, with a newline at its end.
+pub fn json() -> String {
+    let mut schema = tree();
+    publish(&mut schema);
+    let mut text = serde_json::to_string_pretty(&schema).expect("a JSON value is always JSON");
+    text.push('\n');
+    text
+}
+
+fn publish(schema: &mut Value) {
+    let Value::Object(object) = schema else { return };
+    object.remove(ORDER);
+    if let Some(Value::String(words)) = object.remove("x-default")
+        && let Some(Value::String(description)) = object.get_mut("description")
+    {
+        description.push_str(&format!("\n\nDefault: {words}."));
+    }
+    for key in ["properties"] {
+        if let Some(Value::Object(properties)) = object.get_mut(key) {
+            properties.values_mut().for_each(publish);
+        }
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(inner) = object.get_mut(key) {
+            publish(inner);
+        }
+    }
+    let pattern = match object.get("format").and_then(Value::as_str) {
+        Some("duration") => Some(DURATION),
+        Some("backoff") => Some(BACKOFF),
+        _ => None,
+    };
+    if let Some(pattern) = pattern {
+        object.remove("format");
+        object.insert("pattern".to_owned(), json!(pattern));
+    } else {
+        or_template(object);
+    }
+}
+
+/// Lets a template stand where a number, a boolean or one of some words is wanted.
+fn or_template(object: &mut Map<String, Value>) {
+    let takes = object.get("type").and_then(Value::as_str);
+    if !matches!(takes, Some("integer" | "boolean")) && !object.contains_key("enum") {
+        return;
+    }
+    let mut strict = Map::new();
+    for key in ["type", "format", "minimum", "maximum", "enum"] {
+        if let Some(value) = object.remove(key) {
+            strict.insert(key.to_owned(), value);
+        }
+    }
+    object.insert("anyOf".to_owned(), json!([strict, { "type": "string", "pattern": TEMPLATE }]));
+}
