@@ -70,6 +70,7 @@ needs_bench() {
     needs_build
     needs_namespaces
     need tini has tini
+    need tini has tini-static
 }
 
 install() {
