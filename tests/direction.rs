@@ -7,20 +7,44 @@ use std::path::{Path, PathBuf};
 
 /// Each room with the rooms it may name: the map of `src/lib.rs`, arrow by arrow.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("main", &["cli", "agent", "process", "catalog", "probe", "http", "logging", "metrics", "supervisor", "config"]),
-    ("cli", &["agent", "process", "catalog", "probe", "http", "logging", "metrics", "supervisor", "config"]),
-    ("agent", &["effects", "process", "catalog", "probe", "http", "logging", "metrics", "supervisor", "config"]),
-    ("effects", &["agent", "process", "catalog", "probe", "http", "logging", "metrics", "supervisor", "config"]),
-    ("process", &["supervisor", "config"]),
-    ("catalog", &["supervisor", "config"]),
+    ("main", WITH_CLI),
+    ("cli", ALL),
+    ("agent", ALL),
+    ("effects", ALL),
+    ("clock", &["readable", "supervisor", "config"]),
+    ("render", &["catalog", "supervisor", "config"]),
+    ("process", &["readable", "logging", "supervisor", "config"]),
+    ("catalog", &["readable", "supervisor", "config"]),
     // A probe asks for names as the catalog does: without libc.
-    ("probe", &["catalog::resolver", "supervisor", "config"]),
-    ("http", &["metrics", "supervisor", "config"]),
+    ("probe", &["catalog::resolver", "readable", "supervisor", "config"]),
+    ("http", &["metrics", "readable", "supervisor", "config"]),
     ("logging", &["supervisor", "config"]),
     ("metrics", &["supervisor", "config"]),
+    // Descriptors the runtime waits for: below the rooms that have some.
+    ("readable", &[]),
     ("supervisor", &["config"]),
     ("config", &[]),
 ];
+
+/// Where all threads meet: every room but `main` and `cli`.
+const ALL: &[&str] = &[
+    "agent",
+    "effects",
+    "clock",
+    "render",
+    "process",
+    "catalog",
+    "probe",
+    "http",
+    "logging",
+    "metrics",
+    "readable",
+    "supervisor",
+    "config",
+];
+
+/// What `main` may name.
+const WITH_CLI: &[&str] = &["cli", "agent", "process", "logging", "supervisor", "config"];
 
 /// What the core may not name: it is pure, so that scripts, properties and a model checker can drive it.
 const NOT_IN_SUPERVISOR: &[&str] = &[

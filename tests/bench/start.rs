@@ -5,7 +5,11 @@
 //! Prints a line for each: name, then microseconds from just before PID 1 is started to main's first instruction
 //! (median, 90th percentile), then from main's last instruction to PID 1 gone (the same).
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program of its own: the bans are the agent's")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a program of its own: the bans are the agent's"
+)]
 
 use std::io;
 use std::process::{Command, Stdio};
@@ -77,17 +81,34 @@ fn as_pid_1(command: &[&str]) -> io::Result<()> {
     Ok(())
 }
 
+/// One init with what was measured of it, in nanoseconds.
+struct Init<'a> {
+    name: &'a str,
+    command: Vec<&'a str>,
+    starts: Vec<i64>,
+    ends: Vec<i64>,
+}
+
 fn compare(rounds: usize, inits: &[&str]) -> io::Result<()> {
-    let mut inits: Vec<(&str, Vec<&str>, Vec<i64>, Vec<i64>)> = inits
+    let mut inits: Vec<Init> = inits
         .iter()
         .filter_map(|init| init.split_once('='))
-        .map(|(name, command)| (name, command.split_whitespace().collect(), Vec::new(), Vec::new()))
+        .map(|(name, command)| Init {
+            name,
+            command: command.split_whitespace().collect(),
+            starts: Vec::new(),
+            ends: Vec::new(),
+        })
         .collect();
     let own = std::env::current_exe()?;
     for _ in 0..rounds {
-        for (name, command, starts, ends) in &mut inits {
-            let output =
-                Command::new(&own).arg("as-pid-1").args(&*command).stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+        for Init { name, command, starts, ends } in &mut inits {
+            let output = Command::new(&own)
+                .arg("as-pid-1")
+                .args(&*command)
+                .stdin(Stdio::null())
+                .stderr(Stdio::inherit())
+                .output()?;
             let text = String::from_utf8_lossy(&output.stdout);
             let numbers: Vec<i64> = text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
             let [start, last, gone] = numbers[..] else {
@@ -99,8 +120,8 @@ fn compare(rounds: usize, inits: &[&str]) -> io::Result<()> {
         // Who comes after whom changes each round.
         inits.rotate_left(1);
     }
-    inits.sort_by_key(|(name, ..)| *name);
-    for (name, _, starts, ends) in &mut inits {
+    inits.sort_by_key(|init| init.name);
+    for Init { name, starts, ends, .. } in &mut inits {
         let at = |values: &mut Vec<i64>, part: usize| {
             values.sort_unstable();
             values[(values.len() * part / 100).min(values.len() - 1)] / 1000
