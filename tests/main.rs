@@ -5,4 +5,5 @@ mod consul;
 mod direction;
 mod docker;
 mod doors;
+mod readme;
 mod servers;
