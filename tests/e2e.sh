@@ -39,7 +39,8 @@ if ! answers; then
     fi
     echo "e2e: no Docker engine answers: starting one for these tests"
     export DOCKER_HOST=unix://$work/docker.sock
-    dockerd --host "$DOCKER_HOST" --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/pid" \
+    echo '{}' >"$work/daemon.json" # not this machine's own: its paths would be shared
+    dockerd --config-file "$work/daemon.json" --host "$DOCKER_HOST" --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/pid" \
         >"$work/log" 2>&1 </dev/null &
     engine=$!
     for _ in $(seq 300); do
