@@ -327,11 +327,14 @@ impl Format for HttpUrl {
 
     fn read(text: &str) -> Result<Self, Wrong> {
         let hint = "write `\"http://127.0.0.1:8080/health\"`; what runs in the same container answers on 127.0.0.1";
+        if !text.contains("://") {
+            return Err(Wrong::new("is no URL: it has no scheme", hint));
+        }
         let uri: hyper::Uri = text.parse().map_err(|error| Wrong::new(format_args!("is no URL: {error}"), hint))?;
         match uri.scheme_str() {
             Some("http" | "https") => {}
             Some(other) => return Err(Wrong::new(format_args!("is no http URL: its scheme is `{other}`"), hint)),
-            None => return Err(Wrong::new("is no URL: it has no scheme", hint)),
+            None => return Err(Wrong::new("is no URL", hint)),
         }
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         if uri.host().is_none_or(str::is_empty) {

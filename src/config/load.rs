@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::expand::expand;
-use super::parse::{Syntax, parse};
+use super::parse::{Parsed, Syntax, line_of, parse};
 use super::report::{Mistake, Problem, Report, Severity};
 use super::schema::check_shape;
 use super::surroundings::{Surroundings, Variables};
@@ -95,20 +95,26 @@ impl Config {
 }
 
 /// A document on its way to a config.
-pub(super) struct Document {
+pub(super) struct Document<'t> {
+    text: &'t str,
     syntax: Syntax,
     root: Node,
     problems: Vec<Problem>,
-    /// Whether the text could be parsed; otherwise what seems to be missing may just not have been understood.
-    parsed: bool,
+    /// See [`Parsed`].
+    whole: bool,
+    /// See [`Parsed`].
+    sound_until: usize,
 }
 
-impl Document {
-    pub(super) fn parse(text: &str, syntax: Syntax, variables: &Variables) -> Document {
+impl<'t> Document<'t> {
+    pub(super) fn parse(text: &'t str, syntax: Syntax, variables: &Variables) -> Document<'t> {
         let mut problems = Vec::new();
-        let (mut root, parsed) = parse(text, syntax, &mut problems);
-        expand(&mut root, variables, &mut problems);
-        Document { syntax, root, problems, parsed }
+        let Parsed { mut root, whole, sound_until } = parse(text, syntax, &mut problems);
+        let mut found = Vec::new();
+        expand(&mut root, variables, &mut found);
+        let mut document = Document { text, syntax, root, problems, whole, sound_until };
+        document.add(found);
+        document
     }
 
     /// What can be used of it; `None` is always reported.
@@ -121,7 +127,7 @@ impl Document {
         self.check_shape();
         match raw::Root::deserialize(&self.root) {
             // What wasn't parsed would be reported as missing.
-            Ok(raw) => self.parsed.then_some(raw),
+            Ok(raw) => self.whole.then_some(raw),
             Err(error) => {
                 if !self.is_bad() {
                     let span = error.span.unwrap_or(self.root.span.clone());
@@ -132,13 +138,21 @@ impl Document {
         }
     }
 
-    /// Reports mistakes of shape, but not where the text itself was already found wrong: there they would be echoes.
+    /// Reports mistakes of shape.
     pub(super) fn check_shape(&mut self) {
         let mut found = Vec::new();
         check_shape(&mut self.root, self.syntax, &mut found);
-        if self.parsed {
-            self.problems.append(&mut found);
+        self.add(found);
+    }
+
+    /// Adds problems, but not where the text itself was already found wrong: there they would be echoes.
+    fn add(&mut self, mut found: Vec<Problem>) {
+        if !self.whole {
+            let line = |problem: &Problem| line_of(self.text, problem.span.start);
+            let wrong: Vec<usize> = self.problems.iter().map(line).collect();
+            found.retain(|problem| problem.span.start < self.sound_until && !wrong.contains(&line(problem)));
         }
+        self.problems.append(&mut found);
     }
 
     pub(super) fn root(&self) -> &Node {

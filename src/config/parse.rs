@@ -31,23 +31,61 @@ impl Syntax {
     }
 }
 
-/// Reads a document. What could be read is returned, and whether that is all there is; of JSON, nothing is after the
-/// first error. A key that is there twice is an error, but leaves nothing unread.
-pub(crate) fn parse(text: &str, syntax: Syntax, problems: &mut Vec<Problem>) -> (Node, bool) {
+/// What could be read of a document.
+pub(crate) struct Parsed {
+    pub(crate) root: Node,
+    /// Whether that is all there is; otherwise what seems to be missing may just not have been understood. A key that
+    /// is there twice is a mistake, but leaves nothing unread.
+    pub(crate) whole: bool,
+    /// Up to where what was read is what was meant: a bracket that isn't closed swallows what follows.
+    pub(crate) sound_until: usize,
+}
+
+/// Reads a document as far as it can be read; of JSON, nothing is after the first error.
+pub(crate) fn parse(text: &str, syntax: Syntax, problems: &mut Vec<Problem>) -> Parsed {
     match syntax {
         Syntax::Toml => parse_toml(text, problems),
         Syntax::Json => parse_json(text, problems),
     }
 }
 
-fn parse_toml(text: &str, problems: &mut Vec<Problem>) -> (Node, bool) {
+fn parse_toml(text: &str, problems: &mut Vec<Problem>) -> Parsed {
     let (document, errors) = DeTable::parse_recoverable(text);
+    let root = Node::new(Value::Table(toml_table(document.into_inner())), 0..0);
     let whole = errors.iter().all(is_duplicate);
-    problems.extend(errors.into_iter().map(|error| {
-        let span = error.span().unwrap_or(0..0);
-        Problem::error(span, format!("this is no TOML: {}", error.message())).maybe_hint(toml_hint(&error))
-    }));
-    (Node::new(Value::Table(toml_table(document.into_inner())), 0..0), whole)
+    let mut errors: Vec<(Span, toml::de::Error)> =
+        errors.into_iter().map(|error| (error.span().unwrap_or(0..0), error)).collect();
+    errors.sort_by_key(|(span, _)| span.start);
+    let unclosed = errors.iter().any(|(_, error)| is_unclosed(error));
+    let mut sound_until = usize::MAX;
+    let mut last_line = None;
+    for (span, error) in errors {
+        if span.start >= sound_until {
+            break;
+        }
+        // The parser goes on in the middle of a line; what it finds there are echoes.
+        let line = line_of(text, span.start);
+        if last_line == Some(line) {
+            continue;
+        }
+        last_line = Some(line);
+        if unclosed && !is_duplicate(&error) {
+            sound_until = span.start;
+        }
+        let message = error.message().trim_end_matches(", expected literal string");
+        problems.push(Problem::error(span, format!("this is no TOML: {message}")).maybe_hint(toml_hint(&error)));
+    }
+    Parsed { root, whole, sound_until }
+}
+
+/// The line of an offset, from 0.
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// Whether what follows an error is taken for a part of something else.
+fn is_unclosed(error: &toml::de::Error) -> bool {
+    error.message().contains("unclosed")
 }
 
 fn is_duplicate(error: &toml::de::Error) -> bool {
@@ -58,6 +96,9 @@ fn toml_hint(error: &toml::de::Error) -> Option<String> {
     let hint = match error.message() {
         _ if is_duplicate(error) => "keep one of the two; `[[...]]` is for several of a kind",
         message if message.contains("string values must be quoted") => "put it in quotes",
+        message if message.contains("missing comma") => "add a comma here, or the closing bracket before",
+        message if message.contains("key with no value") => "write `key = value`",
+        message if message.contains("invalid basic string") => "close it with a quote",
         _ => return None,
     };
     Some(hint.to_owned())
@@ -109,11 +150,11 @@ const STRICT: ParseOptions = ParseOptions {
     allow_extended_string_escapes: false,
 };
 
-fn parse_json(text: &str, problems: &mut Vec<Problem>) -> (Node, bool) {
-    let nothing = || (Node::new(Value::Table(Table::default()), 0..0), false);
+fn parse_json(text: &str, problems: &mut Vec<Problem>) -> Parsed {
+    let nothing = || Parsed { root: Node::new(Value::Table(Table::default()), 0..0), whole: false, sound_until: 0 };
     match jsonc_parser::parse_to_ast(text, &CollectOptions::default(), &STRICT) {
         Ok(result) => match result.value {
-            Some(value) => (json_value(&value, problems), true),
+            Some(value) => Parsed { root: json_value(&value, problems), whole: true, sound_until: usize::MAX },
             None => {
                 problems
                     .push(Problem::error(0..0, "this is no JSON: there is nothing in it").hint("write at least `{}`"));

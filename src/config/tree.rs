@@ -185,6 +185,8 @@ impl<'t> Node {
             Value::Bool(value) => visitor.visit_bool(*value),
             Value::Integer(value) => visitor.visit_i64(*value),
             Value::Float(value) => visitor.visit_f64(*value),
+            // Arguments, variables and paths all end up as C strings.
+            Value::String(value) if value.contains('\0') => Err(de::Error::custom("a NUL character")),
             Value::String(value) => visitor.visit_borrowed_str(value),
             Value::Array(elements) => {
                 SeqDeserializer::new(elements.iter().filter(|node| !node.broken)).deserialize_seq_into(visitor)

@@ -14,7 +14,7 @@ use crate::config::tree::{Node, Table, Value};
 pub(crate) fn check_shape(root: &mut Node, syntax: Syntax, problems: &mut Vec<Problem>) {
     let schema = tree();
     let Some(top) = Part::of(&schema) else { return };
-    let mut walk = Walk { top, syntax, path: Vec::new(), problems };
+    let mut walk = Walk { top, syntax, path: Vec::new(), in_array: false, problems };
     walk.node(root, top);
 }
 
@@ -22,6 +22,8 @@ struct Walk<'s, 'p> {
     top: Part<'s>,
     syntax: Syntax,
     path: Vec<String>,
+    /// Whether this is an element of what the path leads to.
+    in_array: bool,
     problems: &'p mut Vec<Problem>,
 }
 
@@ -34,6 +36,15 @@ impl Walk<'_, '_> {
     /// What the value is called in messages.
     fn name(&self) -> &str {
         self.path.last().map_or("the config", String::as_str)
+    }
+
+    /// The subject of a message.
+    fn subject(&self) -> String {
+        match self.path.last() {
+            Some(name) if self.in_array => format!("an element of `{name}`"),
+            Some(name) => format!("`{name}`"),
+            None => "the config".to_owned(),
+        }
     }
 
     fn wrong(&mut self, node: &mut Node, problem: Problem) {
@@ -57,11 +68,13 @@ impl Walk<'_, '_> {
         match &mut node.value {
             Value::Table(table) if part.takes("object") => self.table(table, part),
             Value::Array(elements) if part.takes("array") => {
+                let outer = std::mem::replace(&mut self.in_array, true);
                 for element in elements.iter_mut() {
                     if let Some(items) = part.items() {
                         self.node(element, items);
                     }
                 }
+                self.in_array = outer;
                 // The elements that are left would be taken for all there are.
                 if elements.iter().any(|element| element.broken) {
                     node.broken = true;
@@ -83,10 +96,12 @@ impl Walk<'_, '_> {
         for index in 0..table.entries.len() {
             let key = table.entries[index].key.clone();
             self.path.push(key.clone());
+            let outer = std::mem::replace(&mut self.in_array, false);
             match part.property(&key).or(part.any_property()) {
                 Some(property) => self.node(&mut table.entries[index].value, property),
                 None => self.unknown_key(table, index, &key, part),
             }
+            self.in_array = outer;
             self.path.pop();
         }
     }
@@ -126,7 +141,7 @@ impl Walk<'_, '_> {
             }
             part.items()?.property(key).map(|_| format!("[[{section}]]"))
         };
-        self.top.properties().find_map(home)
+        self.top.in_order().find_map(home)
     }
 
     fn text(&mut self, node: &mut Node, part: Part<'_>) {
@@ -141,20 +156,18 @@ impl Walk<'_, '_> {
                 let problem = Problem::error(span, format!("`{} = \"{text}\"` is not in this version", self.name()));
                 return self.wrong(node, problem.label("comes later").hint(one_of(&choice)));
             }
-            let hint = match nearest(&text, choice.iter().copied()) {
-                Some(near) => format!("did you mean `\"{near}\"`?"),
-                None => one_of(&choice),
-            };
-            let problem = Problem::error(span, format!("`{}` can't be `\"{}\"`", self.name(), shorten(&text)));
-            return self.wrong(node, problem.label(one_of(&choice)).hint(hint));
+            let near = nearest(&text, choice.iter().copied());
+            let hint = near.map(|near| format!("did you mean `\"{near}\"`?"));
+            let problem = Problem::error(span, format!("{} can't be `\"{}\"`", self.subject(), shorten(&text)));
+            return self.wrong(node, problem.label(one_of(&choice)).maybe_hint(hint));
         }
         if text.contains('\0') {
-            let problem = Problem::error(node.span.clone(), format!("`{}` has a NUL character in it", self.name()));
+            let problem = Problem::error(node.span.clone(), format!("{} has a NUL character in it", self.subject()));
             return self.wrong(node, problem.label("the kernel takes none"));
         }
         let Some(judge) = part.text("format").and_then(judge) else { return };
         if let Err(wrong) = (judge.judge)(&text) {
-            let problem = Problem::error(node.span.clone(), format!("`{}` {}{shown}", self.name(), wrong.what));
+            let problem = Problem::error(node.span.clone(), format!("{} {}{shown}", self.subject(), wrong.what));
             let problem = problem.label(format!("expected {}", judge.what)).maybe_hint(wrong.hint);
             self.wrong(node, problem);
         }
@@ -168,7 +181,7 @@ impl Walk<'_, '_> {
             _ => i64::MAX,
         };
         if !(0..=most).contains(&number) {
-            let problem = Problem::error(node.span.clone(), format!("`{}` can't be {number}", self.name()));
+            let problem = Problem::error(node.span.clone(), format!("{} can't be {number}", self.subject()));
             let problem = problem.label(match most {
                 i64::MAX => "expected 0 or more".to_owned(),
                 most => format!("expected a number from 0 to {most}"),
@@ -196,9 +209,9 @@ impl Walk<'_, '_> {
         let expected = expected(part);
         let message = if node.templated {
             let text = shorten(node.as_str().unwrap_or_default());
-            format!("`{}` is `{text}` here, not {expected}", self.name())
+            format!("{} is `{text}` here, not {expected}", self.subject())
         } else {
-            format!("`{}` is {}, not {expected}", self.name(), node.kind())
+            format!("{} is {}, not {expected}", self.subject(), node.kind())
         };
         let hint = self.type_hint(node, part);
         let problem = Problem::error(node.span.clone(), message).label(format!("expected {expected}")).maybe_hint(hint);
@@ -239,20 +252,29 @@ impl Walk<'_, '_> {
             Value::Integer(_) if format == Some("umask") => write("\"022\"".to_owned()),
             Value::Integer(number) if format == Some("listen") => write(format!("\"0.0.0.0:{number}\"")),
             Value::Integer(number) if format == Some("host-port") => write(format!("\"127.0.0.1:{number}\"")),
-            Value::Integer(number) if part.takes("string") => write(format!("\"{number}\"")),
+            Value::Integer(number) if part.takes("string") && part.choice().is_none() && format.is_none() => {
+                write(format!("\"{number}\""))
+            }
             Value::Bool(value) if part.takes("string") && part.choice().is_none() && format.is_none() => {
                 write(format!("\"{value}\""))
             }
+            Value::Array(elements)
+                if part.is_section()
+                    && self.syntax == Syntax::Toml
+                    && elements.iter().any(|element| matches!(element.value, Value::Table(_))) =>
+            {
+                let name = self.path.join(".");
+                Some(format!("there is only one: write `[{name}]`, not `[[{name}]]`"))
+            }
+            Value::String(line) if part.property("exec").is_some() => write(self.table_of("exec", &split(line))),
             Value::Array(_) if part.property("exec").is_some() => {
                 Some(format!("write `{}`", self.pair(name, &self.table_of("exec", "[...]"))))
-            }
-            Value::Array(_) if part.is_section() && self.syntax == Syntax::Toml => {
-                Some(format!("there is only one: write `[{}]`, not `[[{}]]`", self.path.join("."), self.path.join(".")))
             }
             Value::Table(_) if part.is_list_of_sections() => Some(match self.syntax {
                 Syntax::Toml => format!("there may be several: write `[[{name}]]`, not `[{name}]`"),
                 Syntax::Json => format!("there may be several: write `\"{name}\": [{{...}}]`"),
             }),
+            Value::String(_) if part.takes("boolean") => Some("`true` or `false`, without quotes".to_owned()),
             Value::String(text) if part.property("policy").is_some() => write(self.table_of("policy", &quote(text))),
             Value::Other("null") => Some("leave the key out".to_owned()),
             _ => part
@@ -264,6 +286,7 @@ impl Walk<'_, '_> {
     /// A key and its value in the document's language.
     fn pair(&self, key: &str, value: &str) -> String {
         match self.syntax {
+            _ if self.in_array => value.to_owned(),
             Syntax::Toml => format!("{key} = {value}"),
             Syntax::Json => format!("\"{key}\": {value}"),
         }
@@ -303,7 +326,7 @@ fn expected(part: Part<'_>) -> String {
     } else if part.takes("object") {
         "a table"
     } else if part.takes("integer") {
-        "a number"
+        "a whole number"
     } else if part.takes("boolean") {
         "`true` or `false`"
     } else {

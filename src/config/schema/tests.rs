@@ -45,7 +45,7 @@ fn the_reference_itself_is_a_config_of_nothing_but_defaults() {
 /// Whether a text has the shape of a config, be it a contradictory one.
 fn shape(text: &str) -> Result<(), String> {
     let mut problems = Vec::new();
-    let (root, _) = parse(text, Syntax::Toml, &mut problems);
+    let root = parse(text, Syntax::Toml, &mut problems).root;
     assert!(problems.is_empty(), "{problems:?}\n{text}");
     raw::Root::deserialize(&root).map(drop).map_err(|error| format!("{error}\n{text}"))
 }

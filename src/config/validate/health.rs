@@ -264,8 +264,9 @@ fn spoken_for(
     for (index, name) in names.iter().enumerate() {
         let meant = services.iter().filter(|service| service.name == *name || service.id == *name);
         let found: Vec<String> = meant.map(|service| service.id.clone()).collect();
-        if found.is_empty() && !services_broken {
-            let known: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
+        let known: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
+        // One whose name couldn't be read may be the one that is meant.
+        if found.is_empty() && !services_broken && !known.contains(&"") {
             let otherwise = if known.is_empty() {
                 "there is no `[[service]]`".to_owned()
             } else {

@@ -70,7 +70,7 @@ impl Judge<'_> {
 
     /// Reports a key that must be there and isn't; says nothing of one that is there and wrong.
     fn required(&mut self, table: Place<'_>, what: &str, key: &str, example: &str) {
-        if !table.has(key) {
+        if !table.has(key) && !table.is_broken() {
             let problem = Problem::error(table.key_span(), format!("{what} has no `{key}`"));
             self.say(
                 problem.label(format!("`{key}` is missing here")).hint(format!("for example `{key} = {example}`")),

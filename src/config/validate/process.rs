@@ -35,7 +35,7 @@ pub(super) fn process(mut raw: raw::Process, command: Option<Exec>, root: Place<
     let exec = match command {
         Some(command) => command,
         None if raw.exec.is_none() => {
-            if !place.has("exec") {
+            if !place.has("exec") && !place.is_broken() {
                 let problem = Problem::error(place.key_span(), "there is no main process: `[process] exec` is missing");
                 judge.say(problem.hint("write `exec = [\"program\", \"argument\"]` in `[process]`, or give it on the command line after `--`"));
             }
