@@ -5,5 +5,7 @@ mod consul;
 mod direction;
 mod docker;
 mod doors;
+mod init;
+mod namespace;
 mod readme;
 mod servers;
