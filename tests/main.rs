@@ -9,3 +9,4 @@ mod init;
 mod namespace;
 mod readme;
 mod servers;
+mod doors;
