@@ -8,5 +8,5 @@ mod doors;
 mod init;
 mod namespace;
 mod readme;
+mod probes;
 mod servers;
-mod doors;

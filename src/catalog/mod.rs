@@ -6,6 +6,7 @@ pub mod address;
 pub mod consul;
 pub mod local;
 pub mod pace;
+pub mod resolver;
 pub mod secret;
 mod sightings;
 pub mod tls;

@@ -1,0 +1,159 @@
+//! What verifies an https check's answer. Made at the first https check and kept while its files stay as they are:
+//! reading a system's authorities takes milliseconds, which http checks never spend.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::connect::plain;
+use crate::config::HttpProbe;
+
+/// Where distributions keep the authorities they trust; `SSL_CERT_FILE` comes before.
+const SYSTEM_BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+/// No file of authorities is read further; Debian's has 220 KB.
+const LARGEST_BUNDLE: u64 = 4 * 1024 * 1024;
+/// So many kinds of https checks share what was made; more of them make it anew each time.
+const MOST_KEPT: usize = 8;
+
+/// What a connector was made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    /// Nothing: anything is taken.
+    Anybody,
+    /// A file of authorities, as it was (device, inode, size, time of change).
+    Authorities { path: PathBuf, stamp: (u64, u64, u64, i64, i64) },
+}
+
+static KEPT: Mutex<Vec<(Source, Arc<ClientConfig>)>> = Mutex::new(Vec::new());
+
+/// What verifies this check's server.
+pub fn connector(question: &HttpProbe) -> Result<TlsConnector, String> {
+    let source = if question.insecure { Source::Anybody } else { authorities(question.ca.as_deref())? };
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, config)) = kept.iter().find(|(known, _)| *known == source) {
+        return Ok(TlsConnector::from(config.clone()));
+    }
+    let config = Arc::new(client(&source)?);
+    // One made from an older version of the same file is never asked for again.
+    kept.retain(|(known, _)| match (known, &source) {
+        (Source::Authorities { path: a, .. }, Source::Authorities { path: b, .. }) => a != b,
+        _ => true,
+    });
+    if kept.len() < MOST_KEPT {
+        kept.push((source, config.clone()));
+    }
+    Ok(TlsConnector::from(config))
+}
+
+/// Shakes hands with a server of this name or address.
+pub async fn handshake(connector: &TlsConnector, host: &str, tcp: TcpStream) -> Result<TlsStream<TcpStream>, String> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} can't be in a certificate"))?;
+    connector.connect(name, tcp).await.map_err(|error| format!("tls: {}", plain(&error)))
+}
+
+fn authorities(named: Option<&Path>) -> Result<Source, String> {
+    let look = |path: PathBuf| {
+        fs::metadata(&path).map(|m| {
+            let stamp = (m.dev(), m.ino(), m.size(), m.ctime(), m.ctime_nsec());
+            Source::Authorities { path, stamp }
+        })
+    };
+    if let Some(path) = named {
+        return look(path.to_owned()).map_err(|error| format!("ca {}: {}", path.display(), plain(&error)));
+    }
+    let places = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let places = places.into_iter().chain(SYSTEM_BUNDLES.iter().map(PathBuf::from));
+    places.into_iter().find_map(|path| look(path).ok()).ok_or_else(|| {
+        "this image has no certificate authorities: name a file by ca, or turn verification off by insecure = true"
+            .to_owned()
+    })
+}
+
+fn client(source: &Source) -> Result<ClientConfig, String> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("tls can't be set up: {error}"))?;
+    let mut config = match source {
+        Source::Anybody => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth()
+        }
+        Source::Authorities { path, .. } => {
+            let roots = Arc::new(read(path)?);
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
+                .build()
+                .map_err(|error| format!("{} can't be used: {error}", path.display()))?;
+            builder.with_webpki_verifier(verifier).with_no_client_auth()
+        }
+    };
+    // A resumed session isn't verified again: an expired certificate would go unnoticed for days.
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+fn read(path: &Path) -> Result<RootCertStore, String> {
+    let failed = |error| format!("ca {}: {}", path.display(), plain(&error));
+    let mut pem = Vec::new();
+    fs::File::open(path).map_err(failed)?.take(LARGEST_BUNDLE).read_to_end(&mut pem).map_err(failed)?;
+    let mut roots = RootCertStore::empty();
+    // A bundle may hold one that is broken or too old for webpki; the others still count.
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+    if roots.is_empty() { Err(format!("{} holds no usable certificate", path.display())) } else { Ok(roots) }
+}
+
+/// `insecure = true`: any certificate will do, but the server must still own its key.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
