@@ -46,7 +46,7 @@ bench: build
 	@tests/setup.sh bench
 	@PILOTFISH=$(BINARY) tests/bench/run.sh
 
-lint: 
+lint:
 	@tests/setup.sh lint
 	@$(MAKE) --no-print-directory format clippy
 	@if cargo deny --version >/dev/null 2>&1; then \
@@ -67,7 +67,7 @@ clippy:
 
 # The init tests that aren't about pilotfish alone, run on tini too: a test that no other init passes may be wrong.
 reference-init:
-	BIN="tini --" $(CARGO) test --test pilotfish -- init::
+	BIN="tini --" $(CARGO) test --test pilotfish -- --show-output init:: --skip docker::
 
 # What is copied into foreign images must bring all it needs, and never look names up through the image's libc.
 static: build

@@ -20,7 +20,8 @@ fi
 
 DEMO=$(mktemp -d "${TMPDIR:-/tmp}/pilotfish-demo.XXXXXX")
 # What the configs of this folder use; nginx's workers read below it.
-export DEMO DEMO_PROGRAMS=$programs DEMO_SOURCES=$sources DEMO_USER="$(id -un) $(id -gn)"
+DEMO_USER="$(id -un) $(id -gn)"
+export DEMO DEMO_USER DEMO_PROGRAMS=$programs DEMO_SOURCES=$sources
 chmod 755 "$DEMO"
 mkdir -p "$DEMO/logs" "$DEMO/load"
 
