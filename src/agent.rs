@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::path::PathBuf;
 
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{self, Alarm};
-use crate::config::{Config, Exec, Probe, Signal, Surroundings};
+use crate::config::{Config, Probe, Signal, Source};
 use crate::effects::Hands;
 use crate::http::Asked;
 use crate::logging;
@@ -23,17 +22,6 @@ use crate::supervisor::{Effect, Event, Status, Supervisor};
 const EVENTS: usize = 64;
 /// Room for questions at the control door.
 const QUESTIONS: usize = 16;
-
-/// Where the config came from, to read it again.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// The file; `None` for a plain init.
-    pub file: Option<PathBuf>,
-    /// What stood after `--`.
-    pub command: Option<Exec>,
-    /// What its templates see.
-    pub surroundings: Surroundings,
-}
 
 /// Runs the container from start to end.
 ///

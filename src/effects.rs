@@ -9,9 +9,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::agent::Source;
 use crate::catalog::{self, Backend, Sightings, address};
-use crate::config::{self, Config, Control, Limits, Query, Service, Telemetry, Template};
+use crate::config::{self, Config, Control, Limits, Query, Service, Source, Telemetry, Template};
 use crate::http::{self, Asked, Door};
 use crate::logging;
 use crate::probe;
@@ -256,11 +255,13 @@ impl Hands {
     fn load_config(&self) {
         let source = self.source.clone();
         self.on_files(
-            move || match &source.file {
+            move || match source.file {
                 None => Err("there is no config file to read again".to_owned()),
-                Some(file) => Config::load(file, source.command.clone(), &source.surroundings)
-                    .map(|loaded| Box::new(loaded.config))
-                    .map_err(|report| report.to_string()),
+                Some(_) => {
+                    let loaded = source.read().map_err(|report| report.to_string())?;
+                    loaded.warnings.iter().for_each(|warning| degraded(warning.to_string()));
+                    Ok(Box::new(loaded.config))
+                }
             },
             Event::ConfigLoaded,
         );

@@ -10,8 +10,8 @@ use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::catch_unwind;
 
-use pilotfish::agent::{self, Source};
-use pilotfish::config::{self, Config, Surroundings};
+use pilotfish::agent;
+use pilotfish::config::{self, Source, Surroundings};
 use pilotfish::logging;
 use pilotfish::process::signals::Inherited;
 
@@ -37,19 +37,16 @@ fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
     let mut args = args.into_iter().skip(1).peekable();
     let named = args.next_if(|arg| arg == "-c").and_then(|_| args.next()).map(std::path::PathBuf::from);
     let command: Option<Vec<OsString>> = args.next_if(|arg| arg == "--").map(|_| args.collect());
-    let loaded = config::find(named.as_deref(), &surroundings).and_then(|file| match (file, command.clone()) {
-        (None, Some(command)) => Ok((Config::plain(command), None)),
-        (None, None) => Ok((Config::plain(Vec::new()), None)),
-        (Some(file), command) => Config::load(&file, command, &surroundings).map(|loaded| (loaded.config, Some(file))),
-    });
+    let source = config::find(named.as_deref(), &surroundings).map(|file| Source { file, command, surroundings });
+    let loaded = source.and_then(|source| source.read().map(|loaded| (loaded.config, source)));
     match loaded {
         Err(report) => {
             logging::last_words(&format!("{report}\n"));
             BAD_CONFIG
         }
-        Ok((config, file)) => {
+        Ok((config, source)) => {
             logging::init(&config.log);
-            agent::run(config, Source { file, command, surroundings }, inherited).unwrap_or_else(|error| {
+            agent::run(config, source, inherited).unwrap_or_else(|error| {
                 logging::last_words(&format!("pilotfish: {error}\n"));
                 BROKEN
             })

@@ -7,6 +7,6 @@ mod docker;
 mod doors;
 mod init;
 mod namespace;
-mod readme;
 mod probes;
+mod readme;
 mod servers;

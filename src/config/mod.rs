@@ -12,6 +12,7 @@ pub mod load;
 pub mod report;
 pub mod schema;
 pub mod signal;
+pub mod source;
 pub mod surroundings;
 pub mod template;
 
@@ -35,6 +36,7 @@ pub use parse::Syntax;
 pub use render::render;
 pub use report::{Mistake, Report};
 pub use signal::Signal;
+pub use source::Source;
 pub use surroundings::{Surroundings, Variables};
 
 /// Everything an agent does, decided by its config file and command line.
