@@ -78,7 +78,7 @@ fn select(specs: &[AddressSpec], mut interfaces: Vec<Interface>) -> Result<IpAdd
     interfaces.sort();
     let found = specs.iter().find_map(|spec| pick(spec, &interfaces));
     found.ok_or_else(|| {
-        let wanted = list(specs.iter().map(spec_text));
+        let wanted = list(specs.iter());
         if interfaces.iter().all(|i| i.address.is_loopback()) {
             AddressError::OnlyLoopback { wanted }
         } else {
@@ -122,21 +122,6 @@ fn within(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
             differ.leading_zeros() >= u32::from(prefix.min(128))
         }
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-    }
-}
-
-/// As it is written in a config.
-fn spec_text(spec: &AddressSpec) -> String {
-    let family_text = |family: &Family| match family {
-        Family::V4 => "inet",
-        Family::V6 => "inet6",
-    };
-    match spec {
-        AddressSpec::Interface { name, family } => format!("{name}:{}", family_text(family)),
-        AddressSpec::Indexed { name, index } => format!("{name}[{index}]"),
-        AddressSpec::Any(family) => family_text(family).to_owned(),
-        AddressSpec::Network { address, prefix } => format!("{address}/{prefix}"),
-        AddressSpec::Static(address) => format!("static:{address}"),
     }
 }
 

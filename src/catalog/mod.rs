@@ -59,7 +59,7 @@ impl Backend {
     pub fn open(config: &config::Catalog) -> Result<Backend, Error> {
         match &config.backend {
             config::Backend::None => Ok(Backend::None),
-            config::Backend::Local { directory } => Ok(Backend::Local(local::Local::new(directory))),
+            config::Backend::Local { directory } => Ok(Backend::Local(local::Local::new(directory, &config.prefix))),
             config::Backend::Consul(settings) => Ok(Backend::Consul(Box::new(consul::Consul::new(settings)))),
         }
     }

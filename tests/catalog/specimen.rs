@@ -5,14 +5,15 @@
 #![allow(clippy::disallowed_types)]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use pilotfish::supervisor::event::ServiceStatus;
 
-use super::bench::{agent_on, instances_of, service};
+use super::bench::{PATIENCE, agent_on, instances_of, service};
 
 const ROLE: &str = "PILOTFISH_TEST_SPECIMEN";
 
@@ -20,7 +21,7 @@ const ROLE: &str = "PILOTFISH_TEST_SPECIMEN";
 pub struct Specimen {
     child: Child,
     _stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Specimen {
@@ -43,7 +44,14 @@ impl Specimen {
             .expect("the test binary runs");
         let stdin = child.stdin.take().expect("piped");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        Specimen { child, _stdin: stdin, stdout }
+        let (sender, lines) = channel();
+        // Ends with the child.
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Specimen { child, _stdin: stdin, lines }
     }
 
     pub fn pid(&self) -> u32 {
@@ -52,15 +60,14 @@ impl Specimen {
 
     /// Reads until it says this; returns what follows on the line.
     pub fn expect(&mut self, word: &str) -> String {
-        let mut all = String::new();
+        let mut all = Vec::new();
         loop {
-            let mut line = String::new();
-            let read = self.stdout.read_line(&mut line).expect("readable");
-            all.push_str(&line);
-            assert!(read > 0, "the specimen ended without {word:?}:\n{all}");
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|e| panic!("{e} instead of {word:?}; before that: {all:?}"));
             if let Some(at) = line.find(word) {
                 return line[at + word.len()..].trim().to_owned();
             }
+            all.push(line);
         }
     }
 
@@ -127,6 +134,29 @@ fn a_process_of_other_tests() {
                 loop {
                     say(&format!("seen {}", seen.ids().await.join(",")));
                 }
+            }
+            // Changes what it publishes as fast as it can, until it is killed in the middle of it.
+            ["flip", address, name, id] => {
+                set_pdeathsig(Signal::SIGKILL).expect("the kernel does that");
+                let agent = agent_on(address);
+                for n in 0.. {
+                    let status = if n % 3 == 0 { ServiceStatus::Critical } else { ServiceStatus::Passing };
+                    agent.publish(&service(name, id), status, &n.to_string()).await;
+                    if n == 0 {
+                        say("flipping");
+                    }
+                }
+            }
+            ["follow-several", address] => {
+                set_pdeathsig(Signal::SIGKILL).expect("the kernel does that");
+                let agent = agent_on(address);
+                let mut all: Vec<_> = ["a", "b", "c", "a"].map(|name| agent.follow(instances_of(name))).into();
+                all.push(agent.follow(pilotfish::config::Query::Key { key: "k".to_owned() }));
+                for seen in &mut all {
+                    seen.told().await.expect("seen");
+                }
+                say("following");
+                std::future::pending::<()>().await;
             }
             ["follow", address, name, uid] => {
                 become_user(uid);

@@ -150,11 +150,19 @@ impl Follower<'_> {
                 self.doubt.settle(&census.alive, now);
                 if let Some(error) = census.stuck {
                     self.tidy = false;
-                    tracing::debug!("dead entries stay: {}", crate::catalog::report(&error));
+                    tracing::debug!(
+                        event = "catalog.dead_stay",
+                        "dead entries stay: {}",
+                        crate::catalog::report(&error)
+                    );
                 }
                 if let Some(name) = census.strange.filter(|_| !self.told_strange) {
                     self.told_strange = true;
-                    tracing::warn!("{} is locked but no agent wrote it: ignored", path.join(name).display());
+                    tracing::warn!(
+                        event = "degraded",
+                        "{} is locked but no agent wrote it: ignored",
+                        path.join(name).display()
+                    );
                 }
                 Ok(Observation::Instances(census.passing))
             }
@@ -184,7 +192,7 @@ impl Follower<'_> {
                 }
             }
             Err(error) => {
-                tracing::warn!("inotify tells no more ({}): looking each second", error.desc());
+                tracing::warn!(event = "degraded", "inotify tells no more ({}): looking each second", error.desc());
                 self.watching = None;
                 sleep(POLL).await;
             }

@@ -74,7 +74,7 @@ impl Holding {
             Life::Alive(mut file) => {
                 let there = entries::entry(&mut file, &folder, name)?;
                 let there = there.map_or_else(
-                    || "which registered nothing readable".to_owned(),
+                    || "nothing readable is registered".to_owned(),
                     |e| format!("at {}:{}", e.instance.address, e.instance.port),
                 );
                 return Ok(Attempt::Busy { there });
@@ -96,7 +96,7 @@ impl Holding {
                 self.held.insert(key, Held { file, content });
                 Ok(Attempt::Done)
             }
-            None => Ok(Attempt::Busy { there: "just now".to_owned() }),
+            None => Ok(Attempt::Busy { there: "just starting".to_owned() }),
         }
     }
 

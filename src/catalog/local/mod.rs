@@ -2,13 +2,13 @@
 //! lock, so a crash is seen by the kernel and not by a clock. It needs no server, and knows no other host.
 //!
 //! ```text
-//! DIRECTORY/boot                   the boot id of the kernel whose locks these are
-//! DIRECTORY/services/NAME/ID       one instance, JSON, locked by its agent
-//! DIRECTORY/keys/KEY               one value
-//! DIRECTORY/tmp/                   files on their way to their place
+//! DIRECTORY/PREFIX/boot                the boot id of the kernel whose locks these are
+//! DIRECTORY/PREFIX/services/NAME/ID    one instance, JSON, locked by its agent
+//! DIRECTORY/PREFIX/keys/KEY            one value
+//! DIRECTORY/PREFIX/tmp/                files on their way to their place
 //! ```
 //!
-//! A ttl means nothing here, and neither does `[catalog] prefix`: the directory is the prefix.
+//! A ttl means nothing here: an entry ends with its agent.
 
 mod boot;
 mod entries;
@@ -69,8 +69,8 @@ struct Watches {
 
 impl Local {
     /// Looks at nothing yet.
-    pub fn new(directory: &Path) -> Local {
-        Local { root: Root::new(directory), holding: Mutex::default(), watches: Mutex::default() }
+    pub fn new(directory: &Path, prefix: &str) -> Local {
+        Local { root: Root::new(directory, prefix), holding: Mutex::default(), watches: Mutex::default() }
     }
 
     /// See [`Backend::publish`](super::Backend::publish).
@@ -150,6 +150,7 @@ impl Local {
             && !std::mem::replace(&mut watches.said, true)
         {
             tracing::warn!(
+                event = "degraded",
                 "inotify is exhausted ({}): {} is looked at each second (raise fs.inotify.max_user_instances and \
                  max_user_watches)",
                 error.desc(),

@@ -29,6 +29,10 @@ const SCRATCH: &str = "tmp";
 /// A shared directory, wherever its path leads now.
 #[derive(Debug, Clone)]
 pub(super) struct Root {
+    /// As configured; the user's own.
+    directory: PathBuf,
+    /// Below it; several directories when it has slashes.
+    prefix: String,
     path: PathBuf,
     state: Arc<Mutex<State>>,
     /// Held by the one thread that makes the directory ready: when that thread hangs, no second one follows it.
@@ -51,11 +55,17 @@ pub(super) struct Opened {
 
 impl Root {
     /// Looks at nothing yet.
-    pub(super) fn new(path: &Path) -> Root {
-        Root { path: path.to_owned(), state: Arc::default(), preparing: Arc::default() }
+    pub(super) fn new(directory: &Path, prefix: &str) -> Root {
+        Root {
+            directory: directory.to_owned(),
+            prefix: prefix.to_owned(),
+            path: directory.join(prefix),
+            state: Arc::default(),
+            preparing: Arc::default(),
+        }
     }
 
-    /// Its path as configured.
+    /// Where everything is: the directory and the prefix.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -138,21 +148,32 @@ impl Root {
     }
 
     fn make(&self) -> Result<Folder, Error> {
-        let refused = |e: std::io::Error| Error::refused("make", &self.path)(errno(&e));
-        if let Some(parent) = self.path.parent() {
+        let mut folder = match Folder::at(&self.directory)? {
+            Some(directory) => directory,
+            None => self.make_directory()?,
+        };
+        filesystem::check(folder.fd(), &self.directory)?;
+        for part in self.prefix.split('/') {
+            folder = folder.make(part)?;
+        }
+        Ok(folder)
+    }
+
+    fn make_directory(&self) -> Result<Folder, Error> {
+        let refused = |e: std::io::Error| Error::refused("make", &self.directory)(errno(&e));
+        if let Some(parent) = self.directory.parent() {
             DirBuilder::new().recursive(true).create(parent).map_err(refused)?;
         }
-        let made = DirBuilder::new().mode(0o777).create(&self.path);
-        let root = Folder::at(&self.path)?;
-        match (made, root) {
-            (Ok(()), Some(root)) => {
-                root.open_to_everyone()?;
-                Ok(root)
+        let made = DirBuilder::new().mode(0o777).create(&self.directory);
+        match (made, Folder::at(&self.directory)?) {
+            (Ok(()), Some(directory)) => {
+                directory.open_to_everyone()?;
+                Ok(directory)
             }
             // Another container was first.
-            (Err(e), Some(root)) if errno(&e) == Errno::EEXIST => Ok(root),
+            (Err(e), Some(directory)) if errno(&e) == Errno::EEXIST => Ok(directory),
             (Err(e), _) => Err(refused(e)),
-            (Ok(()), None) => Err(Error::refused("open", &self.path)(Errno::ENOENT)),
+            (Ok(()), None) => Err(Error::refused("open", &self.directory)(Errno::ENOENT)),
         }
     }
 
@@ -165,10 +186,15 @@ impl Root {
                 state.boot_id = Some(ours);
                 if mark == Mark::TakenOver {
                     let removed = entries::remove_all_dead(&root.make(SERVICES)?)?;
-                    tracing::info!("{} was left from before a reboot: {removed} entries removed", self.path.display());
+                    tracing::info!(
+                        event = "catalog.taken_over",
+                        "{} was left from before a reboot: {removed} entries removed",
+                        self.path.display()
+                    );
                 }
             }
             None => tracing::warn!(
+                event = "degraded",
                 "/proc is missing: whether {} is shared with another host can't be checked",
                 self.path.display()
             ),
