@@ -105,6 +105,8 @@ macro_rules! holds {
     };
 }
 
+mod terminal;
+
 /// Lines of a record file, the first being "ready".
 fn record(file: &Path) -> Vec<String> {
     std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
