@@ -272,6 +272,7 @@ sleep 2
 
 headline "web2 is killed: kill -9 of its pilotfish, and its container with it"
 tell phase kill
+sleep 0.5 # what began before has ended: a request that the kill cuts off counts here
 since=$(now)
 kill -KILL "${agent[web2]}"
 pool_becomes "web1 web3 web4" "$since"
@@ -358,6 +359,11 @@ if [ -n "$keep" ]; then
     trap '' INT TERM HUP
 else
     trap '' INT TERM HUP
+fi
+
+if [ "$broken" != 0 ] && [ -s "$DEMO/load/failures" ]; then
+    headline "the first and the last failures (microseconds since 1970, phase, backend, request, what)"
+    { head -n 10; echo ...; tail -n 10; } <"$DEMO/load/failures" | sed 's/^/  /'
 fi
 
 headline "claims"
