@@ -13,6 +13,7 @@
 
 pub mod agent;
 pub mod catalog;
+pub mod cli;
 mod clock;
 pub mod config;
 mod effects;

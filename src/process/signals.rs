@@ -61,9 +61,9 @@ impl Inherited {
         self.closed.get(descriptor).copied().unwrap_or(false)
     }
 
-    /// In a child before its exec: the mask and SIGCHLD's disposition become what this process was given. No other
-    /// disposition was ever changed. Safe between fork and exec.
-    pub(super) fn restore(&self) {
+    /// In a child before its exec, and where no agent is to run: the mask and SIGCHLD's disposition become what this
+    /// process was given. No other disposition was ever changed. Safe between fork and exec.
+    pub fn restore(&self) {
         if self.child_ignored {
             set_child_disposition(libc::SIG_IGN);
         }

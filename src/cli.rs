@@ -1,0 +1,220 @@
+//! The command line: `pilotfish [-c FILE] [-- CMD ARGS]` runs a container; the subcommands talk to a running agent or
+//! work on files. It decides nothing about a container.
+
+mod ask;
+mod file;
+mod table;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::agent;
+use crate::config::{self, Exec, Report, Source, Surroundings};
+use crate::logging;
+use crate::process::signals::Inherited;
+
+/// A subcommand that worked on or talked to something found it wanting.
+const FAILED: u8 = 1;
+/// EX_USAGE of sysexits.h: the command line makes no sense, or says nothing to do.
+const BAD_USAGE: u8 = 64;
+/// EX_SOFTWARE of sysexits.h: the kernel refused what every agent needs.
+const BROKEN: u8 = 70;
+/// EX_CONFIG of sysexits.h.
+const BAD_CONFIG: u8 = 78;
+
+/// Runs one process as PID 1 of a container: reaps, supervises, checks, registers, and tells it when its dependencies
+/// change.
+#[derive(Debug, Parser)]
+#[command(name = "pilotfish", version, subcommand_negates_reqs = true, disable_help_subcommand = true)]
+#[command(override_usage = "pilotfish [-c FILE] [-- CMD [ARGS]...]\n       pilotfish [-c FILE] COMMAND")]
+struct CommandLine {
+    /// The config [default: $PILOTFISH_CONFIG, else /etc/pilotfish.toml or .json where there is one; else a plain
+    /// init]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// The main process; overrides exec of the config's [process]
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+    #[command(subcommand)]
+    order: Option<Order>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Order {
+    /// Tell every mistake in the config (exit 78), or that it is fine
+    Check {
+        /// The config, like -c
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// The main process, as it will follow `--`
+        #[arg(last = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Print what a config may hold
+    Schema {
+        /// In which form
+        #[arg(long, value_enum, default_value_t)]
+        format: Form,
+    },
+    /// Print the config with its templates filled in
+    Render {
+        /// The config, like -c
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Tell what the running agent is doing
+    Status {
+        /// As the agent says it
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Exit 0 if main runs and every check passes, 1 if not (for Docker's HEALTHCHECK)
+    Health {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Have the running agent read its config again
+    Reload {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Have the running agent stop its container
+    Stop {
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+/// Where the running agent is.
+#[derive(Debug, clap::Args)]
+struct At {
+    /// Its control socket [default: the config's, else /run/pilotfish.sock]
+    #[arg(long, value_name = "FILE")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// JSON Schema, for editors and other tools
+    #[default]
+    Json,
+    /// A config with every key at its default
+    Toml,
+    /// Tables of key, default and reason
+    Markdown,
+}
+
+/// Does what the command line says; the process's exit code. `args` begin with the program's own name.
+pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
+    // How every image starts: not worth building a parser for, before main can run.
+    if args.get(1).is_some_and(|arg| arg == "--") && args.len() > 2 {
+        return start(None, args[2..].to_vec(), inherited);
+    }
+    let line = match CommandLine::try_parse_from(args) {
+        Ok(line) => line,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            return file::print(&error.to_string());
+        }
+        Err(error) => {
+            logging::last_words(&error.to_string());
+            return BAD_USAGE;
+        }
+    };
+    let named = line.config.as_deref();
+    let Some(order) = line.order else { return start(named, line.command, inherited) };
+    // Somebody waits at a terminal, and Ctrl-C must work.
+    inherited.restore();
+    match order {
+        Order::Check { file, command } => file::check(file.as_deref().or(named), command),
+        Order::Schema { format } => file::print(&match format {
+            Form::Json => config::schema::json(),
+            Form::Toml => config::schema::toml(),
+            Form::Markdown => config::schema::markdown(),
+        }),
+        Order::Render { file } => file::render(file.as_deref().or(named)),
+        Order::Status { json, at } => ask::status(at.socket, named, json),
+        Order::Health { at } => ask::health(at.socket, named),
+        Order::Reload { at } => ask::order(at.socket, named, "/reload"),
+        Order::Stop { at } => ask::order(at.socket, named, "/stop"),
+    }
+}
+
+/// Runs a container from its beginning to its end.
+fn start(named: Option<&Path>, command: Exec, inherited: Inherited) -> u8 {
+    let surroundings = Surroundings::of_this_process();
+    let command = Some(command).filter(|command| !command.is_empty());
+    let source = match config::find(named, &surroundings) {
+        Ok(file) => Source { file, command, surroundings },
+        Err(report) => return refuse(&report),
+    };
+    if source.file.is_none() && source.command.is_none() {
+        let usage = CommandLine::command().render_help();
+        let missing = "error: there is neither a command after -- nor a config";
+        logging::last_words(&format!("{missing}\n\n{usage}"));
+        logging::termination_log(missing);
+        return BAD_USAGE;
+    }
+    let config::Loaded { config, warnings } = match source.read() {
+        Ok(loaded) => loaded,
+        Err(report) => return refuse(&report),
+    };
+    logging::init(&config.log);
+    for warning in warnings {
+        tracing::warn!(event = "config.warning", "{warning}");
+    }
+    agent::run(config, source, inherited).unwrap_or_else(|error| {
+        let text = format!("pilotfish: the agent can't run: {error}\n");
+        logging::last_words(&text);
+        logging::termination_log(&text);
+        BROKEN
+    })
+}
+
+fn refuse(report: &Report) -> u8 {
+    logging::last_words(&format!("{report}\n"));
+    logging::termination_log(&report.to_string());
+    BAD_CONFIG
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_mains_byte_for_byte() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = OsString::from_vec(vec![0xff, b'-', b'-']);
+        let args = ["pilotfish", "-c", "x.toml", "--", "cmd", "--help", "--", "-c"].map(OsString::from);
+        let line = CommandLine::try_parse_from(args.into_iter().chain([odd.clone()])).unwrap();
+        assert_eq!(line.config, Some("x.toml".into()));
+        assert_eq!(
+            line.command,
+            ["cmd", "--help", "--", "-c"].map(OsString::from).into_iter().chain([odd]).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_config_may_be_named_before_and_after_a_subcommand() {
+        for args in [["pilotfish", "-c", "x", "status"], ["pilotfish", "status", "-c", "x"]] {
+            let line = CommandLine::try_parse_from(args).unwrap();
+            assert_eq!(line.config, Some("x".into()), "{args:?}");
+            assert!(matches!(line.order, Some(Order::Status { json: false, .. })));
+        }
+    }
+
+    #[test]
+    fn a_command_without_two_dashes_is_a_mistake() {
+        assert!(CommandLine::try_parse_from(["pilotfish", "/bin/true"]).is_err());
+        assert!(CommandLine::try_parse_from(["pilotfish", "--nonsense"]).is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! Subcommands that ask the running agent, through its control socket.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+
+use super::file::print;
+use super::{FAILED, table};
+use crate::config::{self, Config, Surroundings};
+use crate::http::client::{self, ClientError, Reply};
+use crate::logging;
+
+/// Where an agent listens unless its config says otherwise.
+const DEFAULT_SOCKET: &str = "/run/pilotfish.sock";
+/// An agent that is well answers in milliseconds.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+/// An order is answered when it is done, for which the agent has 30 s.
+const ORDER_WITHIN: Duration = Duration::from_secs(35);
+
+/// `pilotfish status`.
+pub fn status(socket: Option<PathBuf>, named: Option<&Path>, json: bool) -> u8 {
+    match ask(socket, named, Method::GET, "/status", LOOK_WITHIN) {
+        Ok(reply) if reply.status == StatusCode::OK && json => print(&format!("{}\n", reply.body.trim_end())),
+        Ok(reply) if reply.status == StatusCode::OK => match serde_json::from_str(&reply.body) {
+            Ok(status) => print(&table::render(&status)),
+            Err(error) => fail(&format!("the agent's answer can't be read: {error}")),
+        },
+        Ok(reply) => fail(&reply.body),
+        Err(error) => fail(&error),
+    }
+}
+
+/// `pilotfish health`: one line why, which Docker shows in `docker inspect`.
+pub fn health(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
+    match ask(socket, named, Method::GET, "/readyz", LOOK_WITHIN) {
+        Ok(reply) => {
+            let printed = print(&format!("{}\n", reply.body.trim_end()));
+            if reply.status == StatusCode::OK { printed } else { FAILED }
+        }
+        Err(error) => {
+            print(&format!("{error}\n"));
+            FAILED
+        }
+    }
+}
+
+/// `pilotfish reload`, `pilotfish stop`.
+pub fn order(socket: Option<PathBuf>, named: Option<&Path>, path: &str) -> u8 {
+    match ask(socket, named, Method::POST, path, ORDER_WITHIN) {
+        Ok(reply) if reply.status == StatusCode::OK => print(&format!("{}\n", reply.body.trim_end())),
+        Ok(reply) => fail(&reply.body),
+        Err(error) => fail(&error),
+    }
+}
+
+fn ask(
+    socket: Option<PathBuf>,
+    named: Option<&Path>,
+    method: Method,
+    path: &str,
+    within: Duration,
+) -> Result<Reply, String> {
+    let (socket, doubt) = find(socket, named)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("can't ask: {error}"))?;
+    runtime.block_on(client::ask(&socket, method, path, within)).map_err(|error| explain(&error, doubt))
+}
+
+/// The agent's control socket, and why it may be another one.
+fn find(socket: Option<PathBuf>, named: Option<&Path>) -> Result<(PathBuf, Option<String>), String> {
+    if let Some(socket) = socket {
+        return Ok((socket, None));
+    }
+    let surroundings = Surroundings::of_this_process();
+    let Some(file) = config::find(named, &surroundings).map_err(|report| report.to_string())? else {
+        return Ok((DEFAULT_SOCKET.into(), None));
+    };
+    // The running agent may have got its command by `--`, which can't be known here; only [control] counts.
+    match Config::load(&file, Some(vec!["main".into()]), &surroundings) {
+        Ok(loaded) => match loaded.config.control.socket {
+            Some(socket) => Ok((socket, None)),
+            None => Err(format!("the control socket is turned off in {} ([control] socket)", file.display())),
+        },
+        // It may have had variables that this shell has not.
+        Err(_) => {
+            let doubt = format!("{} can't be used here, so its [control] isn't known: try --socket", file.display());
+            Ok((DEFAULT_SOCKET.into(), Some(doubt)))
+        }
+    }
+}
+
+fn explain(error: &ClientError, doubt: Option<String>) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    doubt.map_or(text.clone(), |doubt| format!("{text} ({doubt})"))
+}
+
+fn fail(text: &str) -> u8 {
+    // A config report says so itself.
+    let label = if text.starts_with("error: ") { "" } else { "error: " };
+    logging::last_words(&format!("{label}{}\n", text.trim_end()));
+    FAILED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_is_the_configs_or_the_one_every_config_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.toml");
+        let found = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            find(None, Some(&file))
+        };
+        // Without [process] exec: that may follow `--`.
+        assert_eq!(found(""), Ok((DEFAULT_SOCKET.into(), None)));
+        assert_eq!(found("[control]\nsocket = \"/tmp/x.sock\""), Ok(("/tmp/x.sock".into(), None)));
+        assert!(found("[control]\nsocket = \"\"").unwrap_err().contains("turned off"));
+        assert!(found("nonsense").unwrap().1.unwrap().contains("--socket"));
+        assert_eq!(find(Some("/tmp/y".into()), Some(&file)), Ok(("/tmp/y".into(), None)));
+    }
+}

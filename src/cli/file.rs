@@ -1,0 +1,60 @@
+//! Subcommands that work on files: `check`, `render`, and what prints. They reach no agent.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::{BAD_CONFIG, BAD_USAGE, FAILED};
+use crate::config::{self, Config, Exec, Report, Surroundings};
+use crate::logging;
+
+/// `pilotfish check`.
+pub fn check(named: Option<&Path>, command: Exec) -> u8 {
+    let surroundings = Surroundings::of_this_process();
+    let command = Some(command).filter(|command| !command.is_empty());
+    let file = match existing(named, &surroundings) {
+        Ok(file) => file,
+        Err(code) => return code,
+    };
+    match Config::load(&file, command, &surroundings) {
+        Ok(loaded) => {
+            let warnings: String = loaded.warnings.iter().map(|warning| format!("{}\n\n", warning.picture())).collect();
+            print(&format!("{warnings}{}: ok\n", file.display()))
+        }
+        Err(report) => bad(&report),
+    }
+}
+
+/// `pilotfish render`.
+pub fn render(named: Option<&Path>) -> u8 {
+    let surroundings = Surroundings::of_this_process();
+    match existing(named, &surroundings).map(|file| config::render(&file, &surroundings)) {
+        Ok(Ok(text)) => print(&text),
+        Ok(Err(report)) => bad(&report),
+        Err(code) => code,
+    }
+}
+
+fn existing(named: Option<&Path>, surroundings: &Surroundings) -> Result<PathBuf, u8> {
+    match config::find(named, surroundings) {
+        Ok(Some(file)) => Ok(file),
+        Ok(None) => {
+            logging::last_words("error: there is no config (name one by -c)\n");
+            Err(BAD_USAGE)
+        }
+        Err(report) => Err(bad(&report)),
+    }
+}
+
+fn bad(report: &Report) -> u8 {
+    logging::last_words(&format!("{report}\n"));
+    BAD_CONFIG
+}
+
+/// Prints to stdout; a reader that is gone is a failure, not a panic.
+pub fn print(text: &str) -> u8 {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => 0,
+        Err(_) => FAILED,
+    }
+}

@@ -1,0 +1,117 @@
+//! A status for people: aligned columns, nothing that isn't there. It takes the agent's JSON as it comes, so that
+//! another version's status can be read too.
+
+use serde_json::Value;
+
+/// The table.
+pub fn render(status: &Value) -> String {
+    let mut text = String::new();
+    let doing = text_of(&status["doing"]);
+    let phase = text_of(&status["phase"]);
+    text += &format!("{phase}{}{doing}\n", if doing.is_empty() { "" } else { ": " });
+    text += &format!("main {}\n", main(&status["main"]));
+    let published = |service: &Value| match (service["published"].as_bool(), text_of(&service["error"])) {
+        (Some(true), _) => "in the catalog".to_owned(),
+        (_, error) if error.is_empty() => "not in the catalog".to_owned(),
+        (_, error) => format!("not in the catalog: {error}"),
+    };
+    let passing = |check: &Value| if check["passing"] == true { "passing" } else { "critical" }.to_owned();
+    section(&mut text, ["CHECK", "STATUS", "PASSED", "FAILED", "NOTE"], &status["health"], |check| {
+        let count = |key: &str| text_of(&check[key]);
+        [text_of(&check["name"]), passing(check), count("passed"), count("failed"), text_of(&check["note"])]
+    });
+    section(&mut text, ["SERVICE", "STATUS", "CATALOG"], &status["services"], |service| {
+        [text_of(&service["id"]), text_of(&service["status"]), published(service)]
+    });
+    section(&mut text, ["WATCH", "SEEN", "CHANGES", "ERROR"], &status["watches"], |watch| {
+        let seen = if watch["seen"].is_null() { "no answer yet".to_owned() } else { text_of(&watch["seen"]) };
+        [text_of(&watch["name"]), seen, text_of(&watch["changes"]), text_of(&watch["error"])]
+    });
+    let hooks = status["hooks"].as_object().into_iter().flatten();
+    let hooks = hooks.map(|(name, count)| [name.clone(), text_of(&count["succeeded"]), text_of(&count["failed"])]);
+    columns(&mut text, ["HOOK", "SUCCEEDED", "FAILED"], hooks.collect());
+    text
+}
+
+fn main(main: &Value) -> String {
+    let mut text = match main["pid"].as_i64() {
+        Some(pid) => format!("runs as process {pid}"),
+        None => "doesn't run".to_owned(),
+    };
+    if let Some(restarts @ 1..) = main["restarts"].as_u64() {
+        text += &format!(", restarted {restarts} times");
+    }
+    if let Some(exit) = main["last_exit"].as_object() {
+        match (exit.get("Exited"), exit.get("Killed")) {
+            (Some(code), _) => text += &format!(", last exited with code {code}"),
+            (None, Some(signal)) => text += &format!(", last killed by {}", text_of(signal)),
+            (None, None) => {}
+        }
+    }
+    let notified = text_of(&main["notified"]);
+    if notified.is_empty() { text } else { format!("{text}; it says: {notified}") }
+}
+
+fn section<const N: usize>(text: &mut String, head: [&str; N], rows: &Value, row: impl Fn(&Value) -> [String; N]) {
+    columns(text, head, rows.as_array().into_iter().flatten().map(row).collect());
+}
+
+fn columns<const N: usize>(text: &mut String, head: [&str; N], rows: Vec<[String; N]>) {
+    if rows.is_empty() {
+        return;
+    }
+    let all: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    text.push('\n');
+    for row in &all {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        *text += &format!("{}\n", line.trim_end());
+    }
+}
+
+/// A value as a cell: what others wrote into it can't break the table or steer a terminal.
+fn text_of(value: &Value) -> String {
+    let text = match value {
+        Value::Null => return String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_is_a_table() {
+        let status = json!({
+            "phase": "running", "doing": "",
+            "main": {"pid": 7, "restarts": 2, "last_exit": {"Killed": "SIGSEGV"}, "notified": null},
+            "health": [{"name": "ping", "passing": false, "note": "status 503\u{1b}[31m", "passed": 10, "failed": 2}],
+            "services": [{"id": "web-1", "name": "web", "status": "critical", "published": true, "error": null}],
+            "watches": [], "hooks": {"pre_start": {"succeeded": 1, "failed": 0}},
+        });
+        assert_eq!(
+            render(&status),
+            "running\nmain runs as process 7, restarted 2 times, last killed by SIGSEGV\n\n\
+             CHECK  STATUS    PASSED  FAILED  NOTE\n\
+             ping   critical  10      2       status 503 [31m\n\n\
+             SERVICE  STATUS    CATALOG\n\
+             web-1    critical  in the catalog\n\n\
+             HOOK       SUCCEEDED  FAILED\n\
+             pre_start  1          0\n"
+        );
+    }
+
+    #[test]
+    fn what_another_version_says_is_no_panic() {
+        for odd in [json!(null), json!([]), json!({"main": 3, "health": {"a": 1}, "hooks": []})] {
+            assert!(!render(&odd).is_empty());
+        }
+    }
+}
