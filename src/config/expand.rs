@@ -48,7 +48,8 @@ fn problem(span: Span, error: &TemplateError) -> Problem {
             let name = variables.first().map_or("NAME", String::as_str);
             problem.label("set it, or give a default").hint(format!("`{{{{ env.{name} | default(\"...\") }}}}`"))
         }
-        _ => problem
+        TemplateError::Runaway { .. } | TemplateError::TooLong { .. } => problem.label("in this template"),
+        TemplateError::Undefined { .. } | TemplateError::Engine { .. } => problem
             .label("in this template")
             .hint("templates are written `{{ env.NAME }}` or `{{ env.NAME | default(\"x\") }}`"),
     }

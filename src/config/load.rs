@@ -84,8 +84,8 @@ impl Config {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut document = Document::parse(text, Syntax::of(file, text), &surroundings.variables);
         let raw = document.deserialize();
-        let Document { root, mut problems, .. } = document;
-        let config = raw.map(|raw| validate(raw, &root, command, &surroundings.hostname, &mut problems));
+        let Document { root, syntax, mut problems, .. } = document;
+        let config = raw.map(|raw| validate(raw, &root, command, &surroundings.hostname, syntax, &mut problems));
         let warnings = Report::of(file, text, problems)?;
         match config {
             Some(config) => Ok(Loaded { config, warnings }),
@@ -186,4 +186,81 @@ pub(super) fn read(file: &Path) -> Result<String, Report> {
         let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
         Report::whole(file, format!("isn't UTF-8: byte {at}, in line {line}"), None)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(by_variable: &Path) -> Surroundings {
+        Surroundings { variables: [(FILE_VARIABLE, by_variable)].into_iter().collect(), hostname: String::new() }
+    }
+
+    fn load(file: &Path) -> Result<Loaded, Report> {
+        Config::load(file, None, &Surroundings::default())
+    }
+
+    #[test]
+    fn the_named_file_comes_before_the_variable_and_that_before_the_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second, default] = ["first", "second", "default"].map(|name| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, "").unwrap();
+            file
+        });
+        let defaults = ["/nowhere", default.to_str().unwrap()];
+        let nothing = Surroundings::default();
+        let found =
+            |named: Option<&Path>, surroundings: &Surroundings| find_among(named, surroundings, &defaults).unwrap();
+        assert_eq!(found(Some(&first), &named(&second)), Some(first.clone()));
+        assert_eq!(found(None, &named(&second)), Some(second.clone()));
+        assert_eq!(found(None, &named(Path::new(""))), Some(default.clone()));
+        assert_eq!(found(None, &nothing), Some(default.clone()));
+        assert_eq!(find_among(None, &nothing, &["/nowhere"]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_that_is_named_and_missing_is_an_error() {
+        for result in [
+            find_among(Some(Path::new("/nowhere")), &Surroundings::default(), &[]),
+            find_among(None, &named(Path::new("/nowhere")), &[]),
+        ] {
+            let report = result.unwrap_err().to_string();
+            assert!(report.contains("there is no such file") && report.contains("/nowhere"), "{report}");
+        }
+    }
+
+    #[test]
+    fn a_default_that_is_a_link_to_nowhere_is_found_and_reported_when_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("pilotfish.toml");
+        std::os::unix::fs::symlink("/nowhere", &link).unwrap();
+        let found = find_among(None, &Surroundings::default(), &[link.to_str().unwrap()]).unwrap();
+        assert_eq!(found.as_deref(), Some(link.as_path()));
+        assert!(load(&link).unwrap_err().to_string().contains("can't be read"));
+    }
+
+    #[test]
+    fn what_is_no_text_file_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.toml");
+        assert!(load(folder.path()).unwrap_err().to_string().contains("can't be read"));
+        std::fs::write(&file, b"a = 1\nb = \"\xff\"\n").unwrap();
+        assert!(load(&file).unwrap_err().to_string().contains("isn't UTF-8: byte 11, in line 2"));
+        std::fs::write(&file, vec![b'#'; LONGEST_FILE as usize + 1]).unwrap();
+        assert!(load(&file).unwrap_err().to_string().contains("that is no config"));
+        assert!(load(Path::new("/dev/zero")).unwrap_err().to_string().contains("that is no config"));
+    }
+
+    #[test]
+    fn a_file_is_read_checked_and_named_in_its_report() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.toml");
+        std::fs::write(&file, "process.exec = [\"a\"]\n").unwrap();
+        assert_eq!(load(&file).unwrap().config.process.exec, ["a"]);
+        std::fs::write(&file, "process.exce = [\"a\"]\n").unwrap();
+        let report = load(&file).unwrap_err();
+        assert_eq!(report.file(), file);
+        assert!(report.to_string().contains(&format!("{}:1:9", file.display())));
+    }
 }

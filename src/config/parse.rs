@@ -20,6 +20,14 @@ pub enum Syntax {
 }
 
 impl Syntax {
+    /// A key and its value as this language writes them.
+    pub(crate) fn pair(self, key: &str, value: &str) -> String {
+        match self {
+            Syntax::Toml => format!("{key} = {value}"),
+            Syntax::Json => format!("\"{key}\": {value}"),
+        }
+    }
+
     /// By the file's extension; where that says nothing, JSON starts with a brace and TOML can't.
     pub fn of(file: &Path, text: &str) -> Syntax {
         match file.extension().and_then(|extension| extension.to_str()) {
@@ -72,8 +80,11 @@ fn parse_toml(text: &str, problems: &mut Vec<Problem>) -> Parsed {
         if unclosed && !is_duplicate(&error) {
             sound_until = span.start;
         }
+        let span_start = span.start;
         let message = error.message().trim_end_matches(", expected literal string");
-        problems.push(Problem::error(span, format!("this is no TOML: {message}")).maybe_hint(toml_hint(&error)));
+        problems.push(
+            Problem::error(span, format!("this is no TOML: {message}")).maybe_hint(toml_hint(&error, text, span_start)),
+        );
     }
     Parsed { root, whole, sound_until }
 }
@@ -92,8 +103,10 @@ fn is_duplicate(error: &toml::de::Error) -> bool {
     error.message().contains("duplicate key")
 }
 
-fn toml_hint(error: &toml::de::Error) -> Option<String> {
+fn toml_hint(error: &toml::de::Error, text: &str, at: usize) -> Option<String> {
+    let line = text.lines().nth(line_of(text, at)).unwrap_or_default();
     let hint = match error.message() {
+        _ if line.contains("= {{") || line.contains("={{") => "a template stands in quotes: `\"{{ env.NAME }}\"`",
         _ if is_duplicate(error) => "keep one of the two; `[[...]]` is for several of a kind",
         message if message.contains("string values must be quoted") => "put it in quotes",
         message if message.contains("missing comma") => "add a comma here, or the closing bracket before",

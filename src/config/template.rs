@@ -106,7 +106,7 @@ impl TemplateError {
     /// What went wrong, without the place.
     pub(crate) fn what(&self) -> String {
         match self {
-            TemplateError::NotSet { variables, .. } => format!("environment variable {}", NotSet(variables)),
+            TemplateError::NotSet { variables, .. } => format!("{} in the environment", NotSet(variables)),
             TemplateError::Undefined { .. } => "something in it isn't defined".to_owned(),
             TemplateError::Runaway { steps, .. } => format!("gave up after {steps} steps"),
             TemplateError::TooLong { limit, .. } => format!("gave up after {limit} bytes of output"),

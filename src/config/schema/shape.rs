@@ -283,20 +283,16 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// A key and its value in the document's language.
+    /// A key and its value in the document's language; for an element, the value.
     fn pair(&self, key: &str, value: &str) -> String {
-        match self.syntax {
-            _ if self.in_array => value.to_owned(),
-            Syntax::Toml => format!("{key} = {value}"),
-            Syntax::Json => format!("\"{key}\": {value}"),
-        }
+        if self.in_array { value.to_owned() } else { self.syntax.pair(key, value) }
     }
 
     /// A table of one key in the document's language.
     fn table_of(&self, key: &str, value: &str) -> String {
         match self.syntax {
-            Syntax::Toml => format!("{{ {key} = {value} }}"),
-            Syntax::Json => format!("{{\"{key}\": {value}}}"),
+            Syntax::Toml => format!("{{ {} }}", self.syntax.pair(key, value)),
+            Syntax::Json => format!("{{{}}}", self.syntax.pair(key, value)),
         }
     }
 }

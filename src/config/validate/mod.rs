@@ -8,6 +8,7 @@ mod watch;
 
 use std::time::Duration;
 
+use super::parse::Syntax;
 use super::report::Problem;
 use super::tree::{Node, Place, Span};
 use super::{Config, Exec, raw};
@@ -18,10 +19,11 @@ pub(crate) fn validate(
     root: &Node,
     command: Option<Exec>,
     hostname: &str,
+    syntax: Syntax,
     problems: &mut Vec<Problem>,
 ) -> Config {
     let root = Place::root(root);
-    let mut judge = Judge { problems, hostname, within: raw.stop.within.0 };
+    let mut judge = Judge { problems, hostname, syntax, within: raw.stop.within.0 };
     let stop = process::stop(&raw.stop, root.key("stop"), &mut judge);
     let process = process::process(raw.process, command, root, &mut judge);
     let hooks = process::hooks(raw.hooks, root, &mut judge);
@@ -51,6 +53,8 @@ pub(crate) fn validate(
 struct Judge<'a> {
     problems: &'a mut Vec<Problem>,
     hostname: &'a str,
+    /// In which examples are given.
+    syntax: Syntax,
     /// `[stop] within`, which bounds much else.
     within: Duration,
 }
@@ -72,9 +76,8 @@ impl Judge<'_> {
     fn required(&mut self, table: Place<'_>, what: &str, key: &str, example: &str) {
         if !table.has(key) && !table.is_broken() {
             let problem = Problem::error(table.key_span(), format!("{what} has no `{key}`"));
-            self.say(
-                problem.label(format!("`{key}` is missing here")).hint(format!("for example `{key} = {example}`")),
-            );
+            let pair = self.syntax.pair(key, example);
+            self.say(problem.label(format!("`{key}` is missing here")).hint(format!("for example `{pair}`")));
         }
     }
 
@@ -92,7 +95,8 @@ impl Judge<'_> {
     /// Which one of several keys is there; reports none and several. `None` is also the answer when the one that is
     /// there is wrong in itself.
     fn exactly_one<'k>(&mut self, table: Place<'_>, what: &str, keys: &[&'k str], later: &[&str]) -> Option<&'k str> {
-        let there: Vec<&'k str> = keys.iter().copied().filter(|key| table.has(key)).collect();
+        let mut there: Vec<&'k str> = keys.iter().copied().filter(|key| table.has(key)).collect();
+        there.sort_by_key(|key| table.key(key).key_span().start);
         if later.iter().any(|key| table.has(key)) {
             return None;
         }
