@@ -1,6 +1,7 @@
 //! From a file to a [`Config`] or a [`Report`]: find, read, parse, expand, check. The only part of this room that reads
 //! files.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::expand::expand;
-use super::parse::{Parsed, Syntax, line_of, parse};
+use super::parse::{Lines, Parsed, Syntax, parse};
 use super::report::{Mistake, Problem, Report, Severity};
 use super::schema::check_shape;
 use super::surroundings::{Surroundings, Variables};
@@ -22,7 +23,7 @@ pub const DEFAULT_FILES: [&str; 2] = ["/etc/pilotfish.toml", "/etc/pilotfish.jso
 pub const FILE_VARIABLE: &str = "PILOTFISH_CONFIG";
 
 /// A config is written by people; what is longer was named by mistake.
-const LONGEST_FILE: u64 = 1 << 20;
+const LONGEST_FILE: u64 = 256 << 10;
 
 /// A config that can be used.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,8 +149,9 @@ impl<'t> Document<'t> {
     /// Adds problems, but not where the text itself was already found wrong: there they would be echoes.
     fn add(&mut self, mut found: Vec<Problem>) {
         if !self.whole {
-            let line = |problem: &Problem| line_of(self.text, problem.span.start);
-            let wrong: Vec<usize> = self.problems.iter().map(line).collect();
+            let lines = Lines::of(self.text);
+            let line = |problem: &Problem| lines.line(problem.span.start);
+            let wrong: BTreeSet<usize> = self.problems.iter().map(line).collect();
             found.retain(|problem| problem.span.start < self.sound_until && !wrong.contains(&line(problem)));
         }
         self.problems.append(&mut found);

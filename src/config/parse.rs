@@ -1,5 +1,6 @@
 //! Text to tree, for TOML and for JSON. It knows nothing of what the keys mean.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jsonc_parser::ast;
@@ -7,7 +8,7 @@ use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions};
 use toml::de::{DeTable, DeValue};
 
-use super::report::Problem;
+use super::report::{MOST_SHOWN, Problem};
 use super::tree::{Entry, Node, Span, Table, Value};
 
 /// The language a document is written in.
@@ -66,13 +67,14 @@ fn parse_toml(text: &str, problems: &mut Vec<Problem>) -> Parsed {
     errors.sort_by_key(|(span, _)| span.start);
     let unclosed = errors.iter().any(|(_, error)| is_unclosed(error));
     let mut sound_until = usize::MAX;
+    let lines = Lines::of(text);
     let mut last_line = None;
     for (span, error) in errors {
-        if span.start >= sound_until {
+        if span.start >= sound_until || problems.len() >= MOST_SHOWN {
             break;
         }
         // The parser goes on in the middle of a line; what it finds there are echoes.
-        let line = line_of(text, span.start);
+        let line = lines.line(span.start);
         if last_line == Some(line) {
             continue;
         }
@@ -80,18 +82,27 @@ fn parse_toml(text: &str, problems: &mut Vec<Problem>) -> Parsed {
         if unclosed && !is_duplicate(&error) {
             sound_until = span.start;
         }
-        let span_start = span.start;
         let message = error.message().trim_end_matches(", expected literal string");
         problems.push(
-            Problem::error(span, format!("this is no TOML: {message}")).maybe_hint(toml_hint(&error, text, span_start)),
+            Problem::error(span, format!("this is no TOML: {message}"))
+                .maybe_hint(toml_hint(&error, text.lines().nth(line).unwrap_or_default())),
         );
     }
     Parsed { root, whole, sound_until }
 }
 
-/// The line of an offset, from 0.
-pub(crate) fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
+/// Where the lines of a text end.
+pub(crate) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub(crate) fn of(text: &str) -> Lines {
+        Lines(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect())
+    }
+
+    /// The line of an offset, from 0.
+    pub(crate) fn line(&self, offset: usize) -> usize {
+        self.0.partition_point(|end| *end < offset)
+    }
 }
 
 /// Whether what follows an error is taken for a part of something else.
@@ -103,8 +114,7 @@ fn is_duplicate(error: &toml::de::Error) -> bool {
     error.message().contains("duplicate key")
 }
 
-fn toml_hint(error: &toml::de::Error, text: &str, at: usize) -> Option<String> {
-    let line = text.lines().nth(line_of(text, at)).unwrap_or_default();
+fn toml_hint(error: &toml::de::Error, line: &str) -> Option<String> {
     let hint = match error.message() {
         _ if line.contains("= {{") || line.contains("={{") => "a template stands in quotes: `\"{{ env.NAME }}\"`",
         _ if is_duplicate(error) => "keep one of the two; `[[...]]` is for several of a kind",
@@ -214,6 +224,7 @@ fn json_number(text: &str) -> Value {
 
 fn json_table(object: &ast::Object<'_>, problems: &mut Vec<Problem>) -> Table {
     let mut table = Table::default();
+    let mut seen = BTreeMap::new();
     for property in &object.properties {
         let range = match &property.name {
             ast::ObjectPropName::String(name) => name.range,
@@ -221,9 +232,10 @@ fn json_table(object: &ast::Object<'_>, problems: &mut Vec<Problem>) -> Table {
         };
         let key_span = range.start..range.end;
         let key = property.name.as_str();
-        if let Some(first) = table.entries.iter().find(|entry| entry.key == key) {
+        if let Some(first) = seen.insert(key, key_span.clone()) {
             let problem = Problem::error(key_span, format!("`{key}` is there twice"));
-            problems.push(problem.other(first.key_span.clone(), "first here").hint("keep one of the two"));
+            problems.push(problem.other(first.clone(), "first here").hint("keep one of the two"));
+            seen.insert(key, first);
             continue;
         }
         let value = json_value(&property.value, problems);

@@ -8,6 +8,9 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::tree::Span;
 
+/// A file that is no config at all has as many mistakes as lines; nobody reads more than this.
+pub(crate) const MOST_SHOWN: usize = 100;
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
@@ -112,6 +115,8 @@ impl fmt::Display for Mistake {
 pub struct Report {
     file: PathBuf,
     mistakes: Vec<Mistake>,
+    /// How many errors there are, also those that aren't shown.
+    errors: usize,
 }
 
 impl Report {
@@ -124,16 +129,17 @@ impl Report {
         }
         let mistake =
             Mistake { severity: Severity::Error, line: 0, column: 0, message, hint, file: file.to_owned(), picture };
-        Report { file: file.to_owned(), mistakes: vec![mistake] }
+        Report { file: file.to_owned(), mistakes: vec![mistake], errors: 1 }
     }
 
     /// Sorts problems by place; a report if one of them is an error, else the warnings.
     pub(crate) fn of(file: &Path, source: &str, mut problems: Vec<Problem>) -> Result<Vec<Mistake>, Report> {
         problems.sort_by_key(|problem| (problem.span.start, problem.span.end));
         problems.dedup();
-        let bad = problems.iter().any(|problem| problem.severity == Severity::Error);
+        let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+        problems.truncate(MOST_SHOWN);
         let mistakes = problems.into_iter().map(|problem| Mistake::new(file, source, problem)).collect();
-        if bad { Err(Report { file: file.to_owned(), mistakes }) } else { Ok(mistakes) }
+        if errors > 0 { Err(Report { file: file.to_owned(), mistakes, errors }) } else { Ok(mistakes) }
     }
 
     /// The file.
@@ -141,7 +147,7 @@ impl Report {
         &self.file
     }
 
-    /// Every mistake, and what else was noticed, in the order of the file.
+    /// The mistakes (at most a hundred), and what else was noticed, in the order of the file.
     pub fn mistakes(&self) -> &[Mistake] {
         &self.mistakes
     }
@@ -153,9 +159,10 @@ impl fmt::Display for Report {
         for mistake in &self.mistakes {
             writeln!(f, "{}\n", mistake.picture)?;
         }
-        let errors = self.mistakes.iter().filter(|mistake| mistake.severity == Severity::Error).count();
-        let noun = if errors == 1 { "mistake" } else { "mistakes" };
-        write!(f, "{errors} {noun} in {}", self.file.display())
+        let noun = if self.errors == 1 { "mistake" } else { "mistakes" };
+        write!(f, "{} {noun} in {}", self.errors, self.file.display())?;
+        let shown = self.mistakes.iter().filter(|mistake| mistake.severity == Severity::Error).count();
+        if shown < self.errors { write!(f, ", of which the first {shown} are shown") } else { Ok(()) }
     }
 }
 
@@ -192,10 +199,21 @@ fn draw(file: &Path, source: &str, problem: &Problem) -> String {
         Severity::Warning => Level::WARNING,
     };
     let file = file.display().to_string();
-    let caret = AnnotationKind::Primary.span(first_line(source, &problem.span)).label(problem.label.as_deref());
-    let mut snippet = Snippet::source(source).path(file.as_str()).annotation(caret);
-    if let Some((span, label)) = &problem.other {
-        snippet = snippet.annotation(AnnotationKind::Context.span(first_line(source, span)).label(label.as_str()));
+    let main = first_line(source, &problem.span);
+    let other = problem.other.as_ref().map(|(span, label)| (first_line(source, span), label));
+    // Only the lines that are shown: looking through the whole file for each mistake takes its time.
+    let first = other.as_ref().map_or(main.start, |(span, _)| span.start.min(main.start));
+    let last = other.as_ref().map_or(main.end, |(span, _)| span.end.max(main.end));
+    let start = source[..first].rfind('\n').map_or(0, |newline| newline + 1);
+    let end = source[last..].find('\n').map_or(source.len(), |newline| last + newline);
+    let within = |span: Span| span.start - start..span.end - start;
+    let caret = AnnotationKind::Primary.span(within(main)).label(problem.label.as_deref());
+    let mut snippet = Snippet::source(&source[start..end])
+        .line_start(position(source, start).0)
+        .path(file.as_str())
+        .annotation(caret);
+    if let Some((span, label)) = other {
+        snippet = snippet.annotation(AnnotationKind::Context.span(within(span)).label(label.as_str()));
     }
     let mut group: Group<'_> = level.primary_title(problem.message.as_str()).element(snippet);
     if let Some(hint) = &problem.hint {

@@ -107,3 +107,16 @@ fn deep_nesting_is_an_error_and_not_the_end() {
         survives(&text(100_000));
     }
 }
+
+#[test]
+fn a_long_file_that_is_no_config_gets_a_short_report_soon() {
+    for line in ["a\u{1}\n", "x = [\n", "y%d = 1\n", "[[z]]\n", "{\n", "k = \"{{ env.NONE }}\"\n", "exec = [\"a\"]\n"] {
+        let text: String = (0..100_000 / line.len()).map(|n| line.replace("%d", &n.to_string())).collect();
+        let report = load(&text, "t.toml").unwrap_err();
+        assert!(report.mistakes().len() <= 100);
+        assert!(report.to_string().len() < 200_000);
+    }
+    let pairs: Vec<String> = (0..5_000).map(|n| format!("\"k{n}\":{n}")).collect();
+    let report = load(&format!("{{{}}}", pairs.join(",")), "t.json").unwrap_err();
+    assert!(report.to_string().ends_with("5001 mistakes in t.json, of which the first 100 are shown"), "{report}");
+}
