@@ -1,6 +1,7 @@
 //! All tests against the world outside, one module a subject, one binary.
 
 mod catalog;
+mod command_line;
 mod consul;
 mod direction;
 mod docker;

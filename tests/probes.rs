@@ -105,7 +105,7 @@ async fn the_request_is_what_was_written() {
         sent.send(head_of(&mut stream)).unwrap();
         stream.write_all(ok("").as_bytes()).unwrap();
     });
-    let mut question = http(format!("http://me:p%40ss@{address}/health?full=1#part"));
+    let mut question = http(format!("http://{address}/health?full=1#part"));
     question.method = "POST".into();
     question.headers = BTreeMap::from([("x-token".into(), "abc".into()), ("Host".into(), "site.example".into())]);
     assert_eq!(ask(question).await, Ok(()));
@@ -114,7 +114,6 @@ async fn the_request_is_what_was_written() {
     for header in ["x-token: abc", "host: site.example", "connection: close", "user-agent: pilotfish/"] {
         assert!(head.contains(&format!("\r\n{header}")), "{header} in {head}");
     }
-    assert!(head.contains("\r\nauthorization: basic bwu6cebzcw==\r\n"), "{head}");
     assert_eq!(head.matches("host:").count(), 1);
 }
 

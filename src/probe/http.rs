@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -44,14 +42,9 @@ fn request(question: &HttpProbe, uri: &Uri) -> Result<Request<Empty<Bytes>>, Str
         Method::from_bytes(question.method.as_bytes()).map_err(|_| format!("{} is no HTTP method", question.method))?;
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     *request.uri_mut() = target.parse().map_err(|error| format!("the url's path is none: {error}"))?;
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let (login, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    // Never with a login: the config refuses that.
+    let host = uri.authority().map_or("", |authority| authority.as_str());
     let headers = request.headers_mut();
-    if !login.is_empty() {
-        let login: Vec<u8> = percent_encoding::percent_decode_str(login).collect();
-        let value = format!("Basic {}", BASE64_STANDARD.encode(login));
-        headers.insert(AUTHORIZATION, HeaderValue::from_str(&value).map_err(|_| "the login can't be sent")?);
-    }
     headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| format!("{host} is no host"))?);
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("pilotfish/", env!("CARGO_PKG_VERSION"))));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));

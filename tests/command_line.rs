@@ -1,0 +1,325 @@
+//! The command line and the log of the real program: what each subcommand says to and of a running agent, and what
+//! nobody may do to it through its stderr.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use crate::namespace::{Container, Start, eventually, pilotfish};
+
+/// A directory with a config; the agent runs on it, and subcommands find the agent through it.
+struct Lab {
+    dir: tempfile::TempDir,
+}
+
+impl Lab {
+    /// `DIR` in the text stands for the directory.
+    fn new(config: &str) -> Lab {
+        let lab = Lab { dir: tempfile::tempdir().unwrap() };
+        lab.write(config);
+        lab
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, config: &str) {
+        let socket = format!("[control]\nsocket = \"{}\"\n", self.path("control.sock").display());
+        let text = config.replace("DIR", self.dir.path().to_str().unwrap());
+        let socket = if text.contains("[control]") { String::new() } else { socket };
+        fs::write(self.path("pilotfish.toml"), socket + &text).unwrap();
+    }
+
+    fn start(&self) -> Start {
+        let config = self.path("pilotfish.toml");
+        Start::new([pilotfish().as_os_str(), "-c".as_ref(), config.as_os_str()])
+    }
+
+    /// Runs it until its control socket answers.
+    fn run(&self) -> Container {
+        let container = self.start().run().unwrap();
+        eventually("the control socket", || self.path("control.sock").exists().then_some(())).unwrap();
+        container
+    }
+
+    fn ask(&self, order: &[&str]) -> (i32, String, String) {
+        let config = self.path("pilotfish.toml");
+        said(Command::new(pilotfish()).args(order).arg("-c").arg(config).output().unwrap())
+    }
+}
+
+fn said(output: Output) -> (i32, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+fn pilotfish_says(arguments: &[&str]) -> (i32, String, String) {
+    said(Command::new(pilotfish()).args(arguments).env_remove("PILOTFISH_CONFIG").output().unwrap())
+}
+
+#[test]
+fn status_health_reload_and_stop_talk_to_the_running_agent() {
+    let config = "[process]\nexec = [\"sleep\", \"1000\"]\n";
+    let lab = Lab::new(config);
+    let mut container = lab.run();
+    eventually("health", || (lab.ask(&["health"]).0 == 0).then_some(())).unwrap();
+    assert_eq!(lab.ask(&["health"]), (0, "ready\n".into(), String::new()));
+
+    let (code, table, _) = lab.ask(&["status"]);
+    assert!(code == 0 && table.contains("main runs as process "), "{table}");
+    let (code, json, _) = lab.ask(&["status", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, &json["phase"]), (0, &"running".into()));
+
+    let (code, answer, _) = lab.ask(&["reload"]);
+    assert!(code == 0 && answer.contains("nothing"), "{answer}");
+    lab.write(&format!("nonsense = 1\n{config}"));
+    let socket = lab.path("control.sock");
+    let (code, _, report) = pilotfish_says(&["reload", "--socket", socket.to_str().unwrap()]);
+    assert!(code == 1 && report.contains("unknown key `nonsense`"), "{report}");
+    assert_eq!(lab.ask(&["health"]).0, 1, "the config names no socket that could be known");
+
+    lab.write(config);
+    assert_eq!(lab.ask(&["stop"]).0, 0);
+    assert_eq!(container.wait(), Ok(143));
+    assert!(!socket.exists(), "the socket leaves with the agent");
+    let (code, _, error) = lab.ask(&["status"]);
+    assert!(code == 1 && error.contains("no agent can be reached at"), "{error}");
+}
+
+#[test]
+fn health_says_in_one_line_what_is_wrong() {
+    let lab = Lab::new(
+        "[process]\nexec = [\"sleep\", \"1000\"]\n\
+         [[health]]\nname = \"ping\"\ntcp = \"127.0.0.1:1\"\ninterval = \"100ms\"\ngrace = \"0s\"\nfailures = 1\n",
+    );
+    let _container = lab.run();
+    let line = eventually("a run of the check", || {
+        let (code, line, _) = lab.ask(&["health"]);
+        assert_eq!(code, 1, "{line}");
+        line.contains("refused").then_some(line)
+    });
+    assert_eq!(line.unwrap(), "check ping fails: connection refused\n");
+}
+
+#[test]
+fn health_gives_up_on_an_agent_that_does_not_answer() {
+    let lab = Lab::new("[process]\nexec = [\"true\"]\n");
+    let _silent = UnixListener::bind(lab.path("control.sock")).unwrap();
+    let begun = Instant::now();
+    let (code, line, _) = lab.ask(&["health"]);
+    assert_eq!((code, line.as_str()), (1, "no answer within 5s\n"));
+    assert!(begun.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
+fn ctrl_c_ends_a_subcommand_that_waits() {
+    let lab = Lab::new("[process]\nexec = [\"true\"]\n");
+    let socket = UnixListener::bind(lab.path("control.sock")).unwrap();
+    let mut asking = Command::new(pilotfish())
+        .args(["stop", "-c"])
+        .arg(lab.path("pilotfish.toml"))
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    socket.accept().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(asking.id() as i32), nix::sys::signal::Signal::SIGINT).unwrap();
+    let status = eventually("its end", || asking.try_wait().unwrap()).unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(2));
+}
+
+#[test]
+fn a_config_that_cannot_be_used_ends_the_container_with_78_and_the_report() {
+    let lab = Lab::new("[process]\nexec = \"a string\"\n[stop]\nwithin = 9\n");
+    let mut container = lab.start().run().unwrap();
+    assert_eq!(container.wait(), Ok(78));
+    let report = container.stderr();
+    assert!(report.contains("2 mistakes in ") && report.contains("pilotfish.toml:4"), "{report}");
+    let mut container = Start::new([pilotfish().to_str().unwrap(), "-c", "/nonexistent", "--", "true"]).run().unwrap();
+    assert_eq!(container.wait(), Ok(78));
+    assert!(container.stderr().contains("there is no such file"));
+}
+
+#[test]
+fn a_command_line_that_says_nothing_to_do_exits_64_with_the_usage() {
+    for arguments in [&[][..], &["--"], &["bogus"], &["--bogus"], &["status", "--bogus"], &["/bin/true", "x"]] {
+        let (code, out, error) = pilotfish_says(arguments);
+        assert_eq!((code, out.as_str()), (64, ""), "{arguments:?}");
+        assert!(error.starts_with("error: ") && error.contains("Usage: "), "{arguments:?}: {error}");
+    }
+    let (code, help, _) = pilotfish_says(&["--help"]);
+    assert!(code == 0 && help.contains("Usage: pilotfish"), "{help}");
+    assert_eq!(pilotfish_says(&["--version"]).1, concat!("pilotfish ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn check_render_and_schema_work_without_an_agent() {
+    let lab = Lab::new("[process]\nexec = [\"echo\", \"{{ env.WORD | default('x') }}\"]\n");
+    let (code, said, _) = lab.ask(&["check"]);
+    assert!(code == 0 && said.ends_with("pilotfish.toml: ok\n"), "{said}");
+    let (code, said, _) = lab.ask(&["render"]);
+    assert!(code == 0 && said.contains("exec = [\"echo\", \"x\"]"), "{said}");
+    let named = lab.path("pilotfish.toml");
+    assert_eq!(pilotfish_says(&["check", named.to_str().unwrap()]).0, 0);
+    lab.write("[proces]\n");
+    let (code, out, report) = lab.ask(&["check"]);
+    assert!(code == 78 && out.is_empty() && report.contains("did you mean `process`"), "{report}");
+    let (code, schema, _) = pilotfish_says(&["schema"]);
+    assert!(code == 0 && serde_json::from_str::<serde_json::Value>(&schema).is_ok());
+    for form in ["toml", "markdown"] {
+        assert_eq!(pilotfish_says(&["schema", "--format", form]).0, 0);
+    }
+}
+
+#[test]
+fn a_reader_that_is_gone_is_no_panic() {
+    let (reader, writer) = nix::unistd::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(pilotfish()).arg("schema").stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert!(!output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+/// A pipe nobody reads, with no room left; its write end blocks.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    while writer.write(&[b'.'; 4096]).is_ok() {}
+    while writer.write(b".").is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_full_stderr_stops_neither_the_agent_nor_its_end() {
+    let lab = Lab::new(
+        "[log]\nlevel = \"trace\"\n[process]\nexec = [\"sh\", \"-c\", \"sleep 1000\"]\n\
+         [hooks.pre_start]\nexec = [\"sh\", \"-c\", \"yes | head -c 300000 >&2\"]\n",
+    );
+    let (mut reader, writer) = full_pipe();
+    let shared = writer.try_clone().unwrap();
+    let mut container = lab.start().descriptor(2, writer.into()).run().unwrap();
+    eventually("health", || (lab.ask(&["health"]).0 == 0).then_some(())).unwrap();
+    let flags = OFlag::from_bits_truncate(fcntl(&shared, FcntlArg::F_GETFL).unwrap());
+    assert!(!flags.contains(OFlag::O_NONBLOCK), "main's own writes would fail");
+    // Once there is room, the next line tells how many are gone.
+    drop(shared);
+    let mut some = vec![0; 65_536];
+    reader.read_exact(&mut some).unwrap();
+    assert_eq!(lab.ask(&["stop"]).0, 0);
+    assert_eq!(container.wait(), Ok(143));
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("log.dropped") && rest.contains("stop.started"), "{rest}");
+}
+
+#[test]
+fn a_full_or_closed_stderr_delays_no_ending() {
+    let lab = Lab::new("[process]\nexec = \"a string\"\n");
+    let (_reader, writer) = full_pipe();
+    let mut container = lab.start().descriptor(2, writer.into()).run().unwrap();
+    assert_eq!(container.wait_for(Duration::from_secs(5)), Ok(78));
+    let mut container = lab.start().closed(2).run().unwrap();
+    assert_eq!(container.wait_for(Duration::from_secs(5)), Ok(78));
+    let mut container = Start::new([pilotfish().to_str().unwrap(), "--", "/missing"]).closed(2).run().unwrap();
+    assert_eq!(container.wait_for(Duration::from_secs(5)), Ok(127));
+}
+
+#[test]
+fn a_plain_init_with_nothing_to_complain_of_says_nothing() {
+    let mut container = Start::new([pilotfish().to_str().unwrap(), "--", "true"]).run().unwrap();
+    assert_eq!(container.wait(), Ok(0));
+    assert_eq!(container.stderr(), "");
+}
+
+#[test]
+fn json_lines_are_json_and_a_reload_changes_form_and_level() {
+    let config = "[process]\nexec = [\"sleep\", \"1000\"]\n";
+    let lab = Lab::new(&format!("[log]\nformat = \"json\"\n{config}"));
+    let mut container = lab.run();
+    eventually("health", || (lab.ask(&["health"]).0 == 0).then_some(())).unwrap();
+    let before = container.stderr();
+    for line in before.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        for key in ["time", "level", "event", "message"] {
+            assert!(line[key].is_string(), "{key} in {line}");
+        }
+    }
+    assert!(before.contains("\"event\":\"main.started\""), "{before}");
+    lab.write(&format!("[log]\nlevel = \"error\"\n{config}"));
+    assert_eq!(lab.ask(&["reload"]).0, 0);
+    let reloaded = container.stderr();
+    assert_eq!(lab.ask(&["stop"]).0, 0);
+    assert_eq!(container.wait(), Ok(143));
+    let after = container.stderr()[reloaded.len()..].to_owned();
+    assert!(after.lines().all(|line| line.contains(" error ")), "{after}");
+}
+
+#[test]
+fn no_secret_appears_in_log_status_metrics_or_page() {
+    const SECRETS: [&str; 3] = ["s3cret-file", "s3cret-env", "s3cret-header"];
+    let lab = Lab::new(
+        "[log]\nlevel = \"trace\"\n\
+         [process]\nexec = [\"sleep\", \"1000\"]\nenv = { TOKEN = \"{{ env.TOKEN }}\" }\n\
+         env_from_files = { DB_PASSWORD = \"DIR/secret\" }\n\
+         [telemetry]\nlisten = \"127.0.0.1:0\"\n\
+         [[health]]\nname = \"a\"\nhttp = \"http://127.0.0.1:1/\"\ninterval = \"100ms\"\ngrace = \"0s\"\nfailures = 1\n\
+         headers = { X-Token = \"s3cret-header\" }\n",
+    );
+    fs::write(lab.path("secret"), "s3cret-file\n").unwrap();
+    let mut container = lab.start().env("TOKEN=s3cret-env").run().unwrap();
+    let socket = lab.path("control.sock");
+    let socket = socket.to_str().unwrap();
+    eventually("a failing check", || {
+        let table = pilotfish_says(&["status", "--socket", socket]).1;
+        table.contains("refused").then_some(())
+    })
+    .unwrap();
+    let main = container.main().unwrap();
+    let environment = fs::read_to_string(format!("/proc/{main}/environ")).unwrap();
+    assert!(environment.contains("s3cret-file") && environment.contains("s3cret-env"), "main has them");
+    let mut told = pilotfish_says(&["status", "--json", "--socket", socket]).1;
+    for page in ["/", "/metrics"] {
+        told += &get(Path::new(socket), page);
+    }
+    assert_eq!(pilotfish_says(&["reload", "--socket", socket]).0, 0);
+    container.signal(libc::SIGTERM);
+    assert_eq!(container.wait(), Ok(143));
+    told += &container.stderr();
+    assert!(told.contains("health.critical"), "{told}");
+    for secret in SECRETS {
+        assert!(!told.contains(secret), "{secret} in {told}");
+    }
+}
+
+fn get(socket: &Path, page: &str) -> String {
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    write!(stream, "GET {page} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer
+}
+
+#[test]
+fn a_door_that_cannot_be_had_is_said_and_main_runs_all_the_same() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let lab = Lab::new(&format!(
+        "[process]\nexec = [\"sh\", \"-c\", \"exit 7\"]\n[control]\nsocket = \"DIR/missing/control.sock\"\n\
+         [telemetry]\nlisten = \"{}\"\n",
+        taken.local_addr().unwrap()
+    ));
+    let mut container = lab.start().run().unwrap();
+    assert_eq!(container.wait(), Ok(7));
+    let log = container.stderr();
+    assert!(log.contains("no control socket at") && log.contains("can't listen on"), "{log}");
+    assert!(taken.as_raw_fd() > 0);
+}
