@@ -1,6 +1,7 @@
 //! What any init must do, as PID 1 of a real namespace and with no config. Run for pilotfish, and for another init
 //! when `BIN` names one (`BIN="tini --" cargo test --test pilotfish init::`): a test is itself tested that way. What
 //! tini can't do by its nature stands beside each case with the reason, and is asserted to fail there.
+#![allow(clippy::disallowed_methods, reason = "a test's deadlines are short and awake")]
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -445,7 +446,7 @@ cases! {
 
     #[tini_fails("is a subreaper only when told (-s), and warns when it is neither")]
     fn as_an_ordinary_process_it_silently_adopts_orphans(init) {
-        let mut container = init.script("(sleep 0.2 &); sleep 0.1; exec sleep 1000").as_ordinary_process().run()?;
+        let mut container = init.script("(sleep 0.2 &); sleep 0.1; exec sleep 1000").ordinary().run()?;
         let main = container.main()?;
         // The orphan is a child of the init while it lives, and reaped after.
         within(Duration::from_secs(5), "the orphan", || (container.children().len() == 2).then_some(()))?;
@@ -457,7 +458,7 @@ cases! {
 
     #[tini_fails("does nothing about main when it is killed itself")]
     fn as_an_ordinary_process_it_is_not_outlived_by_main(init) {
-        let container = init.script("exec sleep 1000").as_ordinary_process().run()?;
+        let container = init.script("exec sleep 1000").ordinary().run()?;
         let main = container.main()?;
         container.signal(libc::SIGKILL);
         let gone = || processes().into_iter().find(|p| p.pid == main).is_none_or(|p| p.state == 'Z');

@@ -9,5 +9,6 @@ mod doors;
 mod init;
 mod namespace;
 mod probes;
+mod process;
 mod readme;
 mod servers;

@@ -66,6 +66,7 @@ pub struct Start {
     descriptors: Vec<(RawFd, Option<OwnedFd>)>,
     root: Option<CString>,
     directory: Option<CString>,
+    capability_dropped: Option<libc::c_ulong>,
 }
 
 impl Start {
@@ -82,6 +83,7 @@ impl Start {
             descriptors: Vec::new(),
             root: None,
             directory: None,
+            capability_dropped: None,
         }
     }
 
@@ -98,7 +100,7 @@ impl Start {
     }
 
     /// An ordinary process of this machine's own namespace.
-    pub fn as_ordinary_process(mut self) -> Start {
+    pub fn ordinary(mut self) -> Start {
         self.namespace = false;
         self
     }
@@ -146,6 +148,12 @@ impl Start {
     /// Its root directory.
     pub fn root(mut self, root: &Path) -> Start {
         self.root = Some(c(root.as_os_str()));
+        self
+    }
+
+    /// Without this capability (capabilities(7)), of it or of anything below it.
+    pub fn without_capability(mut self, number: libc::c_ulong) -> Start {
+        self.capability_dropped = Some(number);
         self
     }
 
@@ -246,6 +254,10 @@ impl Start {
             }
             if let Some(directory) = &self.directory {
                 libc::chdir(directory.as_ptr());
+            }
+            if let Some(number) = self.capability_dropped {
+                // Root's exec gets what the bounding set lets it have.
+                libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0);
             }
             libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
             // Sources may lie on 0 to 2 only if a test wants them there.

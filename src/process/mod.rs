@@ -62,7 +62,7 @@ struct Child {
     run: Option<RunId>,
     /// While its exec takes long: what it will say if that fails, and what to say then.
     executing: Option<(Report, Exec)>,
-    _alive: Option<output::Alive>,
+    streams: Option<output::Alive>,
 }
 
 /// How many strays are left. Finding them reads all of /proc, so between two readings those reaped are subtracted.
@@ -236,11 +236,11 @@ impl Processes {
             Err(error) => return Event::SpawnFailed { run, error: command::no_process(exec, &error) },
         };
         let pid = started.pid;
-        let mut child = Child { run: Some(run), executing: None, _alive: alive };
+        let mut child = Child { run: Some(run), executing: None, streams: alive };
         let event = match started.progress {
             Progress::Running => Event::Spawned { run, pid },
             Progress::Failed(failure) => {
-                child = Child { run: None, executing: None, _alive: None };
+                child = Child { run: None, executing: None, streams: None };
                 let directory = directory.unwrap_or(Path::new("."));
                 let about = About { candidates: &candidates, limits: &limits, directory, user };
                 Event::SpawnFailed { run, error: command::failed(exec, failure, &about) }
@@ -327,6 +327,9 @@ impl Processes {
 
     fn ended(&mut self, pid: Pid, child: Child, status: ExitStatus) -> Option<Event> {
         let run = child.run?;
+        if let Some(streams) = child.streams {
+            streams.end();
+        }
         if let Some((report, exec)) = child.executing
             && let Some(failure) = report.failure()
         {
@@ -425,18 +428,18 @@ fn c_path(path: &Path) -> Option<CString> {
 
 /// A hook's three descriptors, whose other ends are written and read by tasks.
 fn hook_stdio(hook: &str, stdin: Option<String>) -> io::Result<([OwnedFd; 3], output::Alive)> {
-    let (alive, ended) = output::life();
+    let mut alive = output::Alive::new();
     let input = match stdin {
         None => launch::nothing_to_read()?,
         Some(text) => {
             let (reader, writer) = launch::pipe()?;
-            output::feed(writer, text, ended.clone())?;
+            output::feed(writer, text, alive.ended())?;
             reader
         }
     };
-    let captured = |stream: &'static str| -> io::Result<OwnedFd> {
+    let mut captured = |stream: &'static str| -> io::Result<OwnedFd> {
         let (reader, writer) = launch::pipe()?;
-        output::follow(reader, hook.to_owned(), stream, ended.clone())?;
+        alive.follow(reader, hook.to_owned(), stream)?;
         Ok(writer)
     };
     Ok(([input, captured("stdout")?, captured("stderr")?], alive))

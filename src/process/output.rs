@@ -4,9 +4,10 @@
 use std::fmt::Write;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -20,9 +21,14 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// What a hook left behind may hold the pipe open for ever; past this after the hook's end nobody reads it any more.
 const AFTERWARDS: Duration = Duration::from_millis(100);
 
-/// Lives as long as the hook: dropping it tells those who follow its pipes that it has ended.
+/// A hook's streams while it runs.
 #[derive(Debug)]
-pub struct Alive(#[allow(dead_code, reason = "its drop is what counts")] watch::Sender<()>);
+pub struct Alive {
+    streams: Vec<Arc<Stream>>,
+    /// Its drop tells the tasks that the hook has ended.
+    _told: watch::Sender<()>,
+    ended: Ended,
+}
 
 /// What notices that a hook has ended.
 #[derive(Debug, Clone)]
@@ -35,47 +41,110 @@ impl Ended {
     }
 }
 
-/// The life of one hook.
-pub fn life() -> (Alive, Ended) {
-    let (sender, receiver) = watch::channel(());
-    (Alive(sender), Ended(receiver))
-}
-
-/// Logs what comes from a pipe until it is closed, or a moment after its hook has ended.
-///
-/// # Errors
-/// The pipe can't be registered with the runtime.
-pub fn follow(pipe: OwnedFd, hook: String, stream: &'static str, ended: Ended) -> io::Result<()> {
-    let pipe = pipe::Receiver::from_owned_fd(pipe)?;
-    let log = move |text: &str| tracing::info!(target: "hook", hook = %hook, stream, "{text}");
-    tokio::spawn(read(pipe, Lines::new(log), ended));
-    Ok(())
-}
-
-async fn read(mut pipe: pipe::Receiver, mut lines: Lines<impl FnMut(&str)>, mut ended: Ended) {
-    let mut buffer = vec![0; 8192];
-    let mut until = None;
-    loop {
-        // While lines are being dropped the end of the window matters too: that is when their number is told.
-        let wake = [until, lines.window_end()].into_iter().flatten().min();
-        let reading = pipe.read(&mut buffer);
-        let read = tokio::select! {
-            read = async { match wake { Some(at) => timeout_at(at, reading).await.ok(), None => Some(reading.await) } } => read,
-            () = ended.wait(), if until.is_none() => {
-                until = Some(Instant::now() + AFTERWARDS);
-                continue;
-            }
-        };
-        match read {
-            Some(Ok(0) | Err(_)) => break,
-            Some(Ok(count)) => lines.take(&buffer[..count], Instant::now()),
-            None => lines.tell_dropped(Instant::now()),
-        }
-        if until.is_some_and(|until| Instant::now() >= until) {
-            break;
-        }
+impl Alive {
+    /// A hook that is about to start.
+    pub fn new() -> Alive {
+        let (told, ended) = watch::channel(());
+        Alive { streams: Vec::new(), _told: told, ended: Ended(ended) }
     }
-    lines.end();
+
+    /// What notices this hook's end.
+    pub fn ended(&self) -> Ended {
+        self.ended.clone()
+    }
+
+    /// Logs what comes from a pipe until it is closed, or a moment after the hook has ended.
+    ///
+    /// # Errors
+    /// The pipe can't be registered with the runtime.
+    pub fn follow(&mut self, pipe: OwnedFd, hook: String, name: &'static str) -> io::Result<()> {
+        let log: Log = Box::new(move |text| tracing::info!(target: "hook", hook = %hook, stream = name, "{text}"));
+        let stream =
+            Arc::new(Stream { pipe: pipe::Receiver::from_owned_fd(pipe)?, lines: Mutex::new(Lines::new(log)) });
+        self.streams.push(stream.clone());
+        let ended = self.ended();
+        tokio::spawn(async move { stream.follow(ended).await });
+        Ok(())
+    }
+
+    /// The hook has ended: logs what it said last, so that this stands before whatever follows from its end.
+    pub fn end(self) {
+        self.streams.iter().for_each(|stream| stream.drain());
+    }
+}
+
+type Log = Box<dyn FnMut(&str) + Send>;
+
+/// One of a hook's output pipes.
+struct Stream {
+    pipe: pipe::Receiver,
+    lines: Mutex<Lines<Log>>,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("pipe", &self.pipe).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    fn lines(&self) -> MutexGuard<'_, Lines<Log>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn follow(&self, mut ended: Ended) {
+        let mut buffer = vec![0; 8192];
+        let mut until = None;
+        loop {
+            // While lines are being dropped the end of the window matters too: that is when their number is told.
+            let wake = [until, self.lines().window_end()].into_iter().flatten().min();
+            let readable = async {
+                match wake {
+                    Some(at) => timeout_at(at, self.pipe.readable()).await.is_ok(),
+                    None => self.pipe.readable().await.is_ok(),
+                }
+            };
+            let ready = tokio::select! {
+                ready = readable => ready,
+                () = ended.wait(), if until.is_none() => {
+                    until = Some(Instant::now() + AFTERWARDS);
+                    continue;
+                }
+            };
+            if ready {
+                match self.pipe.try_read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(count) => self.lines().take(&buffer[..count], Instant::now()),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => break,
+                }
+            } else {
+                self.lines().tell_dropped(Instant::now());
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                break;
+            }
+        }
+        self.lines().end(Instant::now());
+    }
+
+    /// Takes what is in the pipe now, past the runtime, which may not know of it yet.
+    fn drain(&self) {
+        /// More than a pipe holds; what a leftover goes on writing is the task's.
+        const MOST: usize = 256 * 1024;
+        let mut buffer = [0; 8192];
+        let mut taken = 0;
+        while taken < MOST {
+            match nix::unistd::read(&self.pipe, &mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => {
+                    taken += count;
+                    self.lines().take(&buffer[..count], Instant::now());
+                }
+            }
+        }
+        self.lines().end(Instant::now());
+    }
 }
 
 /// Cuts a stream into lines fit for a log.
@@ -143,15 +212,14 @@ impl<F: FnMut(&str)> Lines<F> {
         }
     }
 
-    fn end(mut self) {
+    /// The stream has ended, or its hook has: what is left is logged too. More may follow nevertheless.
+    fn end(&mut self, now: Instant) {
         if !self.line.is_empty() {
-            match self.logged < MOST_LINES {
-                true => (self.log)(&printable(&self.line)),
-                false => self.dropped += 1,
-            }
+            self.emit("", now);
         }
+        self.skipping = false;
         self.window = None;
-        self.tell_dropped(Instant::now());
+        self.tell_dropped(now);
     }
 }
 
@@ -183,7 +251,8 @@ pub fn feed(pipe: OwnedFd, input: String, mut ended: Ended) -> io::Result<()> {
     /// Longest a hook's leftover that holds the pipe is waited for, once more input than a pipe holds was given.
     const PATIENCE: Duration = AFTERWARDS;
     let mut pipe = pipe::Sender::from_owned_fd(pipe)?;
-    let written = pipe.try_write(input.as_bytes()).unwrap_or(0);
+    // Past the runtime, which doesn't know yet that there is room: most inputs fit, and need no task.
+    let written = nix::unistd::write(&pipe, input.as_bytes()).unwrap_or(0);
     if written < input.len() {
         tokio::spawn(async move {
             let rest = pipe.write_all(&input.as_bytes()[written..]);
@@ -207,7 +276,8 @@ mod tests {
         for chunk in chunks {
             lines.take(chunk, now);
         }
-        lines.end();
+        lines.end(now);
+        drop(lines);
         seen
     }
 
@@ -252,5 +322,56 @@ mod tests {
         lines.take(b"quiet\n", now + WINDOW);
         drop(lines);
         assert_eq!(seen[200..], ["1 lines dropped (more than 200 a second)", "quiet"]);
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    fn a_pipe() -> (OwnedFd, OwnedFd) {
+        super::super::launch::pipe().unwrap()
+    }
+
+    #[test]
+    fn input_larger_than_a_pipe_is_fed_whole() {
+        runtime().block_on(async {
+            let (reader, writer) = a_pipe();
+            let alive = Alive::new();
+            feed(writer, "x".repeat(1_000_000), alive.ended()).unwrap();
+            let mut read = Vec::new();
+            let mut reader = pipe::Receiver::from_owned_fd(reader).unwrap();
+            tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut read).await.unwrap();
+            assert_eq!(read.len(), 1_000_000);
+        });
+    }
+
+    #[test]
+    fn a_hook_that_ends_before_reading_its_input_leaves_no_task_behind() {
+        runtime().block_on(async {
+            let (reader, writer) = a_pipe();
+            let alive = Alive::new();
+            feed(writer, "x".repeat(1_000_000), alive.ended()).unwrap();
+            alive.end();
+            // Somebody it left behind still holds the reading end.
+            let metrics = tokio::runtime::Handle::current().metrics();
+            while metrics.num_alive_tasks() > 0 {
+                tokio::task::yield_now().await;
+            }
+            drop(reader);
+        });
+    }
+
+    #[test]
+    fn a_leftover_that_holds_a_hooks_pipe_is_not_followed_for_ever() {
+        runtime().block_on(async {
+            let (reader, _writer) = a_pipe();
+            let mut alive = Alive::new();
+            alive.follow(reader, "test".to_owned(), "stdout").unwrap();
+            alive.end();
+            let metrics = tokio::runtime::Handle::current().metrics();
+            while metrics.num_alive_tasks() > 0 {
+                tokio::task::yield_now().await;
+            }
+        });
     }
 }
