@@ -394,6 +394,22 @@ mod tests {
     }
 
     #[test]
+    fn the_example_for_nginx_makes_a_config_for_nginx() {
+        let source = include_str!("../../config-examples/nginx.conf.j2");
+        let upstream = |instances: &[Instance]| {
+            let context = serde_json::json!({ "instances": instances, "watch": "app" });
+            let output = render_file(source, "nginx.conf.j2", context, &variables()).unwrap();
+            let from = output.find("    upstream").unwrap();
+            output[from..output.find("    server {\n").unwrap()].to_owned()
+        };
+        assert_eq!(
+            upstream(&[Instance { address: "10.0.0.1", port: 80 }, Instance { address: "10.0.0.2", port: 81 }]),
+            "    upstream app {\n        server 10.0.0.1:80;\n        server 10.0.0.2:81;\n    }\n\n"
+        );
+        assert!(upstream(&[]).contains("server 127.0.0.1:1 down;"));
+    }
+
+    #[test]
     fn nothing_is_escaped() {
         let output = render_file("{{ a }}", "t.html", serde_json::json!({ "a": "<&>" }), &variables()).unwrap();
         assert_eq!(output, "<&>");

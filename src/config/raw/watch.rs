@@ -109,8 +109,9 @@ impl Default for Watch {
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Template {
-    /// The template (Jinja). It sees `instances` (each with `id`, `name`, `address`, `port`, `tags`, `meta`), `key` and
-    /// `value`, `keys`, `watch` and `env`.
+    /// The template (Jinja). It sees `instances` of a service (each with `id`, `name`, `address`, `port`, `tags`,
+    /// `meta`), the `value` of a key, the `keys` below a prefix with their values, the name of the `watch`, and `env`. A
+    /// line that holds only a block leaves no line behind.
     #[schemars(example = &"/etc/nginx/nginx.conf.j2", extend("x-required" = true))]
     pub(crate) source: Option<Parsed<FilePath>>,
     /// The file.

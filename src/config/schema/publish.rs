@@ -16,6 +16,7 @@ const TEMPLATE: &str = r"\{\{|\{%";
 pub fn json() -> String {
     let mut schema = tree();
     publish(&mut schema);
+    schema["title"] = json!("pilotfish");
     let mut text = serde_json::to_string_pretty(&schema).expect("a JSON value is always JSON");
     text.push('\n');
     text
@@ -24,15 +25,17 @@ pub fn json() -> String {
 fn publish(schema: &mut Value) {
     let Value::Object(object) = schema else { return };
     object.remove(ORDER);
+    if let Some(Value::String(description)) = object.get_mut("description") {
+        // Lines end where the source's do; only paragraphs mean something.
+        *description = description.split("\n\n").map(|part| part.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
+    }
     if let Some(Value::String(words)) = object.remove("x-default")
         && let Some(Value::String(description)) = object.get_mut("description")
     {
         description.push_str(&format!("\n\nDefault: {words}."));
     }
-    for key in ["properties"] {
-        if let Some(Value::Object(properties)) = object.get_mut(key) {
-            properties.values_mut().for_each(publish);
-        }
+    if let Some(Value::Object(properties)) = object.get_mut("properties") {
+        properties.values_mut().for_each(publish);
     }
     for key in ["items", "additionalProperties"] {
         if let Some(inner) = object.get_mut(key) {

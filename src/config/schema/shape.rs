@@ -146,7 +146,6 @@ impl Walk<'_, '_> {
 
     fn text(&mut self, node: &mut Node, part: Part<'_>) {
         let text = node.as_str().unwrap_or_default().to_owned();
-        let shown = if node.templated { format!(" (it is `{}` here)", shorten(&text)) } else { String::new() };
         if let Some(choice) = part.choice() {
             if choice.contains(&text.as_str()) {
                 return;
@@ -166,6 +165,9 @@ impl Walk<'_, '_> {
             return self.wrong(node, problem.label("the kernel takes none"));
         }
         let Some(judge) = part.text("format").and_then(judge) else { return };
+        // A URL may hold what nobody else should read.
+        let show = node.templated && part.text("format") != Some("http-url");
+        let shown = if show { format!(" (it is `{}` here)", shorten(&text)) } else { String::new() };
         if let Err(wrong) = (judge.judge)(&text) {
             let problem = Problem::error(node.span.clone(), format!("{} {}{shown}", self.subject(), wrong.what));
             let problem = problem.label(format!("expected {}", judge.what)).maybe_hint(wrong.hint);

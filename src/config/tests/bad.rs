@@ -383,6 +383,12 @@ fn json_gets_the_same_reports() {
 }
 
 #[test]
+fn what_a_template_put_into_a_url_is_not_shown() {
+    let report = toml("process.exec = [\"a\"]\n[[health]]\nhttp = \"http://u:{{ env.WORD }}@a/?t={{ env.WORD }}\"\n");
+    assert!(report.contains("has a user and password in it") && !report.contains("abc"), "{report}");
+}
+
+#[test]
 fn a_mistake_in_one_line_is_fit_for_a_log() {
     let report = load("[process]\nexce = [\"ä\"]\nuser = \"ä\", x\n", "/etc/t.toml").unwrap_err();
     let lines: Vec<String> = report.mistakes().iter().map(ToString::to_string).collect();
