@@ -92,4 +92,4 @@ printf 'ARG BASE\nARG PILOTFISH\nFROM ${PILOTFISH} AS pilotfish\nFROM ${BASE}\nC
 build init "$work/init.Dockerfile"
 
 export PILOTFISH_E2E=$name
-cargo --locked test --test pilotfish -- --ignored --test-threads 4 docker::
+cargo --locked test --test pilotfish -- --ignored --show-output --test-threads 4 docker::
