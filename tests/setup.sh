@@ -26,6 +26,9 @@ needs_build() {
     fi
     need gcc has cc
     need libc6-dev has_libc_archive
+    # etcd's protocol is compiled from its .proto files, which import protobuf's own.
+    need protobuf-compiler has protoc
+    need libprotobuf-dev test -f /usr/include/google/protobuf/descriptor.proto
 }
 
 needs_namespaces() {

@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod consul;
+pub mod etcd;
 pub mod local;
 pub mod pace;
 pub mod resolver;
@@ -25,6 +26,8 @@ pub enum Backend {
     Local(local::Local),
     /// One Consul agent.
     Consul(Box<consul::Consul>),
+    /// An etcd cluster.
+    Etcd(Box<etcd::Etcd>),
 }
 
 /// Why the catalog couldn't do what it was asked.
@@ -48,6 +51,9 @@ pub enum Error {
     /// Consul couldn't be used.
     #[error(transparent)]
     Consul(consul::Error),
+    /// etcd couldn't be used.
+    #[error(transparent)]
+    Etcd(etcd::Error),
 }
 
 impl Backend {
@@ -61,6 +67,7 @@ impl Backend {
             config::Backend::None => Ok(Backend::None),
             config::Backend::Local { directory } => Ok(Backend::Local(local::Local::new(directory, &config.prefix))),
             config::Backend::Consul(settings) => Ok(Backend::Consul(Box::new(consul::Consul::new(settings)))),
+            config::Backend::Etcd(settings) => Ok(Backend::Etcd(Box::new(etcd::Etcd::new(settings, &config.prefix)))),
         }
     }
 
@@ -80,6 +87,7 @@ impl Backend {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.publish(registration, address()?).await.map_err(Error::Local),
             Backend::Consul(consul) => consul.publish(registration, address()?).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.publish(registration, address()?).await.map_err(Error::Etcd),
         }
     }
 
@@ -92,6 +100,7 @@ impl Backend {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.withdraw(service).await.map_err(Error::Local),
             Backend::Consul(consul) => consul.withdraw(service).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.withdraw(service).await.map_err(Error::Etcd),
         }
     }
 
@@ -105,6 +114,7 @@ impl Backend {
             }
             Backend::Local(local) => local.follow(query, &mut seen).await,
             Backend::Consul(consul) => consul.follow(query, &mut seen).await,
+            Backend::Etcd(etcd) => etcd.follow(query, &mut seen).await,
         }
     }
 
@@ -117,6 +127,7 @@ impl Backend {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.get(key).await.map_err(Error::Local),
             Backend::Consul(consul) => consul.get(key).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.get(key).await.map_err(Error::Etcd),
         }
     }
 
@@ -129,6 +140,7 @@ impl Backend {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.put(key, value).await.map_err(Error::Local),
             Backend::Consul(consul) => consul.put(key, value).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.put(key, value).await.map_err(Error::Etcd),
         }
     }
 
@@ -141,6 +153,7 @@ impl Backend {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.delete(key).await.map_err(Error::Local),
             Backend::Consul(consul) => consul.delete(key).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.delete(key).await.map_err(Error::Etcd),
         }
     }
 }

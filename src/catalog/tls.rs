@@ -133,6 +133,31 @@ pub fn unused() -> Result<ClientConfig, TlsError> {
         .with_no_client_auth())
 }
 
+/// Which setting a cause points at. rustls' errors stand inside io errors, which show them by `get_ref` only.
+pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    use rustls::{AlertDescription, CertificateError, Error as Tls};
+    let tls = error
+        .downcast_ref::<Tls>()
+        .or_else(|| error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<Tls>())?;
+    match tls {
+        Tls::InvalidCertificate(CertificateError::UnknownIssuer) => Some("; see [catalog] tls.ca"),
+        Tls::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Some("; see [catalog] tls.server_name"),
+        Tls::InvalidCertificate(_) => {
+            Some("; the server's certificate is not good, or [catalog] tls.ca not its authority")
+        }
+        Tls::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::HandshakeFailure,
+        ) => Some("; see [catalog] tls.certificate and tls.key"),
+        Tls::InvalidMessage(_) => Some("; see [catalog] address: it may want http://"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -509,6 +509,8 @@ pub enum Backend {
     },
     /// One Consul agent.
     Consul(Box<engines::Consul>),
+    /// An etcd cluster, API version 3.
+    Etcd(Box<engines::Etcd>),
 }
 
 /// `[telemetry]`: the read-only door.

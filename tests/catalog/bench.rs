@@ -47,7 +47,10 @@ pub struct Agent {
 pub fn agent_on(address: &str) -> Agent {
     let backend = match address.split_once('=') {
         Some(("local", directory)) => config::Backend::Local { directory: directory.into() },
-        _ => panic!("no engine is called {address:?}"),
+        Some((engine, place)) => {
+            super::engines::backend(engine, place).unwrap_or_else(|| panic!("no engine is called {address:?}"))
+        }
+        None => panic!("no engine is called {address:?}"),
     };
     let config = config::Catalog { backend, prefix: config::DEFAULT_PREFIX.to_owned() };
     Agent { backend: Arc::new(Backend::open(&config).expect("the config is right")) }

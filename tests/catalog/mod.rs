@@ -2,5 +2,6 @@
 
 mod bench;
 mod contract;
+mod engines;
 mod local;
 mod specimen;

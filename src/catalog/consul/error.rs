@@ -83,14 +83,6 @@ pub enum Error {
         /// The service's name.
         service: String,
     },
-    /// A name no Consul API path can carry.
-    #[error("consul can't address {what} {name:?}: no part between slashes may be empty, . or ..")]
-    Name {
-        /// A key, or an id.
-        what: &'static str,
-        /// Which.
-        name: String,
-    },
     /// A value that is no text.
     #[error("the value of key {key} is no UTF-8")]
     NotText {
@@ -110,10 +102,10 @@ pub struct Cause {
 impl Error {
     pub(super) fn unreachable(endpoint: &str, error: &reqwest::Error) -> Error {
         let mut last: &dyn std::error::Error = error;
-        let mut hint = hint_of(last);
+        let mut hint = tls::hint(last);
         while let Some(next) = last.source() {
             last = next;
-            hint = hint.or(hint_of(last));
+            hint = hint.or(tls::hint(last));
         }
         let cause = Cause { text: last.to_string(), hint: hint.unwrap_or("") };
         Error::Unreachable { endpoint: endpoint.to_owned(), source: cause }
@@ -130,30 +122,5 @@ impl Error {
             _ => "",
         };
         Error::Refused { endpoint: answer.endpoint, status: answer.status.as_u16(), body, hint }
-    }
-}
-
-/// Which setting a cause points at. rustls' errors stand inside io errors, which show them by `get_ref` only.
-fn hint_of(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
-    use rustls::{AlertDescription, CertificateError, Error as Tls};
-    let tls = error
-        .downcast_ref::<Tls>()
-        .or_else(|| error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<Tls>())?;
-    match tls {
-        Tls::InvalidCertificate(CertificateError::UnknownIssuer) => Some("; see [catalog] tls.ca"),
-        Tls::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => Some("; see [catalog] tls.server_name"),
-        Tls::InvalidCertificate(_) => {
-            Some("; the server's certificate is not good, or [catalog] tls.ca not its authority")
-        }
-        Tls::AlertReceived(
-            AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnknownCA
-            | AlertDescription::HandshakeFailure,
-        ) => Some("; see [catalog] tls.certificate and tls.key"),
-        Tls::InvalidMessage(_) => Some("; see [catalog] address: it may want http://"),
-        _ => None,
     }
 }

@@ -37,8 +37,11 @@ pub(super) async fn follow(client: &Client, query: &Query, seen: &mut Sightings)
                 breath.answered(Instant::now())
             }
             Err(error) => {
-                index = 0;
-                seen.failed(&error).await;
+                // A question that was waiting when its connection broke proves no outage: the next one tells.
+                let waited = std::mem::take(&mut index) > 0;
+                if !waited {
+                    seen.failed(&error).await;
+                }
                 pace.pause()
             }
         };

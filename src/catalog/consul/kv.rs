@@ -1,4 +1,5 @@
-//! Consul's keys and values.
+//! Consul's keys and values. Most keys go into a path as they are; one with an empty, `.` or `..` part between its
+//! slashes would be folded into another by URL parsers and Consul's own router, so it travels in a transaction's body.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,6 +8,7 @@ use serde::Deserialize;
 
 use super::client::{Answer, Ask, Client};
 use super::error::Error;
+use super::txn::Operation;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -16,45 +18,82 @@ struct Pair {
     value: Option<String>,
 }
 
-/// The path of a key, by its segments.
-fn path(key: &str) -> Result<Vec<&str>, Error> {
-    let segments = key.trim_end_matches('/').split('/');
-    // URL parsers and Consul's own router fold these away: the request would go to another key.
-    if segments.clone().any(|segment| matches!(segment, "" | "." | "..")) {
-        return Err(Error::Name { what: "key", name: key.to_owned() });
+/// The part of a key or prefix before whatever a router would fold away: all of it, for most.
+fn foldless(key: &str) -> &str {
+    let mut start = 0;
+    for (place, segment) in key.split('/').enumerate() {
+        let last = start + segment.len() == key.len();
+        // One slash at the end is kept by all.
+        let folded = matches!(segment, "." | "..") || (segment.is_empty() && !(last && place > 0));
+        if folded {
+            return &key[..start];
+        }
+        start += segment.len() + 1;
     }
-    Ok(std::iter::once("kv").chain(key.split('/')).collect())
+    key
+}
+
+/// Whether a path leads to this key. Without any, the path of the whole store would be meant.
+fn has_path(key: &str) -> bool {
+    !key.is_empty() && foldless(key) == key
+}
+
+fn ask(method: Method, key: &str) -> Ask {
+    let segments: Vec<&str> = std::iter::once("kv").chain(key.split('/')).collect();
+    Ask::new(method, &segments)
+}
+
+fn text(key: &str, bytes: Vec<u8>) -> Result<String, Error> {
+    String::from_utf8(bytes).map_err(|_| Error::NotText { key: key.to_owned() })
+}
+
+fn decoded(key: &str, value: Option<String>) -> Result<String, Error> {
+    let bytes = STANDARD.decode(value.unwrap_or_default());
+    text(key, bytes.map_err(|_| Error::NotText { key: key.to_owned() })?)
 }
 
 impl Client {
+    /// A key's value now.
+    pub(super) async fn get(&self, key: &str) -> Result<Option<String>, Error> {
+        if has_path(key) {
+            return Ok(self.key(key, 0).await?.0);
+        }
+        let results = self.transact(&[Operation::get_tree(key)]).await?;
+        let found = results.into_iter().find(|pair| pair.key == key);
+        found.map(|pair| decoded(key, pair.value)).transpose()
+    }
+
     /// A key's value as soon as something is newer than `after`; the answer's index beside it.
     pub(super) async fn key(&self, key: &str, after: u64) -> Result<(Option<String>, Answer), Error> {
-        let ask = Ask::new(Method::GET, &path(key)?).with("raw", "").with_some("dc", self.datacenter()).after(after);
+        if !has_path(key) {
+            let (keys, answer) = self.keys(key, after).await?;
+            let value = keys.into_iter().find(|(found, _)| found == key).map(|(_, value)| value);
+            return Ok((value, answer));
+        }
+        let ask = ask(Method::GET, key).with("raw", "").with_some("dc", self.datacenter()).after(after);
         let answer = self.ask(ask).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok((None, answer));
         }
         let mut answer = answer.good()?;
-        let value =
-            String::from_utf8(std::mem::take(&mut answer.body)).map_err(|_| Error::NotText { key: key.to_owned() })?;
+        let value = text(key, std::mem::take(&mut answer.body))?;
         Ok((Some(value), answer))
     }
 
-    /// Every key below a prefix as soon as something is newer than `after`, sorted; the answer's index beside them.
+    /// Every key that begins with a prefix as soon as something is newer than `after`, sorted; the answer's index
+    /// beside them.
     pub(super) async fn keys(&self, prefix: &str, after: u64) -> Result<(Vec<(String, String)>, Answer), Error> {
-        let segments = if prefix.is_empty() { vec!["kv", ""] } else { path(prefix)? };
-        let ask = Ask::new(Method::GET, &segments).with("recurse", "").with_some("dc", self.datacenter()).after(after);
-        let answer = self.ask(ask).await?;
+        let ask = ask(Method::GET, foldless(prefix));
+        let answer = self.ask(ask.with("recurse", "").with_some("dc", self.datacenter()).after(after)).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok((Vec::new(), answer));
         }
         let answer = answer.good()?;
         let mut keys = Vec::new();
         for Pair { key, value } in answer.parse::<Vec<Pair>>()? {
-            let bytes = STANDARD.decode(value.unwrap_or_default()).ok();
-            match bytes.and_then(|bytes| String::from_utf8(bytes).ok()) {
-                Some(value) => keys.push((key, value)),
-                None => return Err(Error::NotText { key }),
+            if key.starts_with(prefix) {
+                let value = decoded(&key, value)?;
+                keys.push((key, value));
             }
         }
         keys.sort();
@@ -63,13 +102,19 @@ impl Client {
 
     /// Sets a key.
     pub(super) async fn put(&self, key: &str, value: &str) -> Result<(), Error> {
-        let ask = Ask::new(Method::PUT, &path(key)?).with_some("dc", self.datacenter()).body(value);
+        if !has_path(key) {
+            return self.transact(&[Operation::set(key, value)]).await.map(drop);
+        }
+        let ask = ask(Method::PUT, key).with_some("dc", self.datacenter()).body(value);
         self.ask(ask).await?.good().map(drop)
     }
 
     /// Removes a key; done also when there is none.
     pub(super) async fn delete(&self, key: &str) -> Result<(), Error> {
-        let ask = Ask::new(Method::DELETE, &path(key)?).with_some("dc", self.datacenter());
+        if !has_path(key) {
+            return self.transact(&[Operation::delete(key)]).await.map(drop);
+        }
+        let ask = ask(Method::DELETE, key).with_some("dc", self.datacenter());
         self.ask(ask).await?.good().map(drop)
     }
 }
@@ -79,11 +124,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_a_router_would_fold_into_another_is_refused() {
-        for key in ["", "a//b", "../acl", "a/./b", "a/..", "/a"] {
-            assert!(path(key).is_err(), "{key:?}");
+    fn a_key_that_a_router_would_fold_into_another_has_no_path() {
+        for key in ["", "a//b", "../acl", "a/./b", "a/..", "/a", "/", "a//"] {
+            assert!(!has_path(key), "{key:?}");
         }
-        assert_eq!(path("a/b c").unwrap(), ["kv", "a", "b c"]);
-        assert_eq!(path("a/b/").unwrap(), ["kv", "a", "b", ""]);
+        for key in ["a", "a/b c", "a/b/", "a/.b", "..."] {
+            assert!(has_path(key), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_asked_for_up_to_what_would_be_folded() {
+        assert_eq!(foldless("app/"), "app/");
+        assert_eq!(foldless("app/../x"), "app/");
+        assert_eq!(foldless("a//b"), "a/");
+        assert_eq!(foldless("/a"), "");
+        assert_eq!(foldless(""), "");
     }
 }

@@ -9,6 +9,7 @@ mod health;
 mod kv;
 mod names;
 mod publish;
+mod txn;
 
 use std::net::IpAddr;
 
@@ -49,7 +50,7 @@ impl Consul {
 
     /// See [`Backend::get`](super::Backend::get).
     pub async fn get(&self, key: &str) -> Result<Option<String>, Error> {
-        Ok(self.client.key(key, 0).await?.0)
+        self.client.get(key).await
     }
 
     /// See [`Backend::put`](super::Backend::put).

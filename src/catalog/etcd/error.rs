@@ -1,0 +1,168 @@
+//! Why etcd couldn't do what it was asked: what, of which member, and which setting to look at.
+
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::catalog::{secret, tls};
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A member wasn't reached, or the connection broke.
+    #[error("can't reach etcd to {what} ({member})")]
+    Unreachable {
+        /// What was wanted.
+        what: &'static str,
+        /// The last member that was tried.
+        member: String,
+        /// The end of the chain of causes, and the setting it points at.
+        #[source]
+        source: Cause,
+    },
+    /// No answer in time.
+    #[error("etcd didn't answer within {} s to {what} ({member})", .after.as_secs())]
+    TimedOut {
+        /// What was wanted.
+        what: &'static str,
+        /// The last member that was tried.
+        member: String,
+        /// How long each was waited for.
+        after: Duration,
+    },
+    /// etcd says no.
+    #[error("etcd refused to {what} ({member}): {message}{hint}")]
+    Refused {
+        /// What was wanted.
+        what: &'static str,
+        /// The member that said so.
+        member: String,
+        /// What it said.
+        message: String,
+        /// gRPC's word for it.
+        code: Code,
+        /// The setting to look at.
+        hint: &'static str,
+    },
+    /// An endpoint can't be used.
+    #[error("[catalog] endpoints: {member} can't be used")]
+    Endpoint {
+        /// Which.
+        member: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// A password can't be read.
+    #[error(transparent)]
+    Secret(secret::FileError),
+    /// Certificates can't be used.
+    #[error(transparent)]
+    Tls(tls::TlsError),
+    /// What was registered is somebody else's now.
+    #[error("another agent has registered {id} too: two containers have the same service id")]
+    Taken {
+        /// The service's id.
+        id: String,
+    },
+    /// A value that is no text.
+    #[error("the value of key {key} is no UTF-8")]
+    NotText {
+        /// Which key.
+        key: String,
+    },
+    /// etcd is one cluster.
+    #[error("etcd knows no datacenters: remove datacenter = {name:?} from the query")]
+    Datacenter {
+        /// The one asked for.
+        name: String,
+    },
+    /// A watch came to its end.
+    #[error("etcd ended a watch ({member}): {reason}")]
+    Watch {
+        /// The member that said so.
+        member: String,
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// The cause at the end of a chain.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}{hint}")]
+pub struct Cause {
+    text: String,
+    hint: &'static str,
+}
+
+impl Cause {
+    pub(super) fn of(error: &(dyn std::error::Error + 'static)) -> Cause {
+        let mut last = error;
+        let mut hint = tls::hint(last);
+        while let Some(next) = last.source() {
+            last = next;
+            hint = hint.or(tls::hint(last));
+        }
+        Cause { text: last.to_string(), hint: hint.unwrap_or("") }
+    }
+}
+
+impl Error {
+    /// What a client's error means.
+    pub(super) fn of(what: &'static str, member: &str, error: etcd_client::Error) -> Error {
+        let member = member.to_owned();
+        match error {
+            etcd_client::Error::GRpcStatus(status) => {
+                use std::error::Error as _;
+                match status.source() {
+                    // A status of the transport's own: nobody answered.
+                    Some(source) => Error::Unreachable { what, member, source: Cause::of(source) },
+                    None => {
+                        let (code, message) = (status.code(), status.message().to_owned());
+                        Error::Refused { what, member, hint: hint(code, &message), code, message }
+                    }
+                }
+            }
+            etcd_client::Error::TransportError(source) => {
+                Error::Unreachable { what, member, source: Cause::of(&source) }
+            }
+            other => {
+                let source = Cause { text: other.to_string(), hint: "" };
+                Error::Unreachable { what, member, source }
+            }
+        }
+    }
+
+    /// Whether another member may do better.
+    pub(super) fn is_the_members(&self) -> bool {
+        match self {
+            Error::Unreachable { .. } | Error::TimedOut { .. } | Error::Endpoint { .. } => true,
+            // "no leader", "server stopped", "request timed out", "too many requests": what a member cut off says.
+            Error::Refused { code, .. } => matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Unknown),
+            _ => false,
+        }
+    }
+
+    /// Whether etcd no longer takes the token that the user and password were exchanged for.
+    pub(super) fn is_about_login(&self) -> bool {
+        match self {
+            Error::Refused { code, message, .. } => {
+                *code == Code::Unauthenticated || message.contains("auth token") || message.contains("auth revision")
+            }
+            _ => false,
+        }
+    }
+}
+
+fn hint(code: Code, message: &str) -> &'static str {
+    if message.contains("user name is empty") || message.contains("authentication failed") {
+        return "; see [catalog] username and password_file";
+    }
+    match code {
+        Code::PermissionDenied => {
+            "; see [catalog] username, and the user's roles (they need read and write below [catalog] prefix)"
+        }
+        Code::Unauthenticated => "; see [catalog] username and password_file",
+        _ => "",
+    }
+}

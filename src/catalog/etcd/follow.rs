@@ -1,0 +1,176 @@
+//! Follows a query: reads once, then watches from the revision after that read, so that no change falls between.
+//! When the watch ends (its member died or lost its leader, or the revision was compacted) it reads again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use etcd_client::{Client, EventType, GetOptions, KeyValue, WatchOptions, WatchStream};
+
+use crate::catalog::Sightings;
+use crate::catalog::pace::Pace;
+use crate::config::{Backoff, Query};
+use crate::supervisor::event::{Instance, Observation};
+
+use super::error::Error;
+use super::layout::{self, Entry, Layout};
+use super::members::{At, Members};
+
+/// Between reads that fail. The longest is what a thousand agents spread over after the engine's restart.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
+
+/// A watch has so long to begin.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One query's keys.
+struct Range {
+    start: String,
+    prefix: bool,
+}
+
+/// Tells what the query sees, for ever.
+pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, seen: &mut Sightings) -> ! {
+    if let Query::Service { datacenter: Some(name), .. } = query {
+        seen.failed(&Error::Datacenter { name: name.clone() }).await;
+        std::future::pending::<()>().await;
+    }
+    let range = match query {
+        Query::Service { name, .. } => Range { start: layout.instances(name), prefix: true },
+        Query::Key { key } => Range { start: layout.key(key), prefix: false },
+        Query::KeyPrefix { prefix } => Range { start: layout.key(prefix), prefix: true },
+    };
+    let strip = layout.key("");
+    let mut pace = Pace::new(RETRY);
+    loop {
+        // Only a read tells of an outage: a watch that ended proves none.
+        match read(members, &range).await {
+            Ok((mut found, revision, at)) => {
+                tell(query, &strip, &found, seen).await;
+                let ended = match Watch::begin(&range, revision, at).await {
+                    Ok(mut watch) => loop {
+                        match watch.change(&mut found).await {
+                            Ok(()) => {
+                                pace.reset();
+                                tell(query, &strip, &found, seen).await;
+                            }
+                            Err(error) => break error,
+                        }
+                    },
+                    Err(error) => error,
+                };
+                tracing::debug!(event = "catalog.watch_ended", "{}", crate::catalog::report(&ended));
+            }
+            Err(error) => seen.failed(&error).await,
+        }
+        tokio::time::sleep(pace.pause()).await;
+    }
+}
+
+type Found = BTreeMap<Vec<u8>, KeyValue>;
+
+async fn read<'a>(members: &'a Members, range: &Range) -> Result<(Found, i64, At<'a>), Error> {
+    let options = || match range.prefix {
+        true => Some(GetOptions::new().with_prefix()),
+        false => None,
+    };
+    let got = members.call_at("read what is followed", |mut client: Client| {
+        let (start, options) = (range.start.clone(), options());
+        async move { client.get(start, options).await }
+    });
+    let (mut got, at) = got.await?;
+    let revision = got.header().map_or(0, |header| header.revision());
+    let found = got.take_kvs().into_iter().map(|pair| (pair.key().to_vec(), pair)).collect();
+    Ok((found, revision, at))
+}
+
+/// A watch at one member.
+struct Watch<'a> {
+    at: At<'a>,
+    stream: WatchStream,
+}
+
+impl<'a> Watch<'a> {
+    /// Tells of everything after a revision.
+    async fn begin(range: &Range, revision: i64, mut at: At<'a>) -> Result<Watch<'a>, Error> {
+        let mut options = WatchOptions::new().with_start_revision(revision + 1);
+        if range.prefix {
+            options = options.with_prefix();
+        }
+        let begun = tokio::time::timeout(BEGIN_TIMEOUT, at.client.watch(range.start.as_str(), Some(options))).await;
+        match begun {
+            Ok(Ok(stream)) => Ok(Watch { at, stream }),
+            Ok(Err(error)) => Err(failed(&at, error)),
+            Err(_) => {
+                at.part();
+                Err(Error::TimedOut { what: "watch", member: at.place().to_owned(), after: BEGIN_TIMEOUT })
+            }
+        }
+    }
+
+    /// Waits until something changed, and changes `found` the same; why the watch ended, when it did.
+    async fn change(&mut self, found: &mut Found) -> Result<(), Error> {
+        let ended = |reason: String| Err(Error::Watch { member: self.at.place().to_owned(), reason });
+        loop {
+            // No deadline of its own: the connection's keep-alive finds a silent member within 8 s.
+            let message = match self.stream.message().await {
+                Ok(Some(message)) => message,
+                Ok(None) => return ended("the stream ended".to_owned()),
+                Err(error) => return Err(failed(&self.at, error)),
+            };
+            if message.canceled() {
+                return match message.compact_revision() {
+                    0 => {
+                        // Perhaps the login's fault.
+                        self.at.part();
+                        ended(message.cancel_reason().to_owned())
+                    }
+                    revision => ended(format!("history before revision {revision} is compacted")),
+                };
+            }
+            for event in message.events() {
+                let Some(pair) = event.kv() else { continue };
+                match event.event_type() {
+                    EventType::Put => found.insert(pair.key().to_vec(), pair.clone()),
+                    EventType::Delete => found.remove(pair.key()),
+                };
+            }
+            if !message.events().is_empty() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn failed(at: &At<'_>, error: etcd_client::Error) -> Error {
+    at.part();
+    Error::of("watch", at.place(), error)
+}
+
+async fn tell(query: &Query, strip: &str, found: &Found, seen: &mut Sightings) {
+    match observation(query, strip, found) {
+        Ok(observation) => seen.saw(observation).await,
+        Err(error) => seen.failed(&error).await,
+    }
+}
+
+fn observation(query: &Query, strip: &str, found: &Found) -> Result<Observation, Error> {
+    match query {
+        Query::Service { tag, .. } => {
+            let mut instances: Vec<Instance> = found
+                .values()
+                // What isn't an entry, nobody of us wrote.
+                .filter_map(|pair| serde_json::from_slice::<Entry>(pair.value()).ok()?.passing())
+                .filter(|instance| tag.as_ref().is_none_or(|tag| instance.tags.contains(tag)))
+                .collect();
+            instances.sort();
+            Ok(Observation::Instances(instances))
+        }
+        Query::Key { .. } => Ok(Observation::Key(found.values().next().map(layout::text).transpose()?)),
+        Query::KeyPrefix { .. } => {
+            let keys = found.values().map(|pair| {
+                let key = String::from_utf8_lossy(pair.key());
+                Ok((key.strip_prefix(strip).unwrap_or(&key).to_owned(), layout::text(pair)?))
+            });
+            Ok(Observation::Keys(keys.collect::<Result<_, Error>>()?))
+        }
+    }
+}

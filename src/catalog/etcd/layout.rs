@@ -1,0 +1,113 @@
+//! Which etcd keys the catalog uses and what stands in them.
+
+use std::collections::BTreeMap;
+
+use etcd_client::KeyValue;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+
+use crate::supervisor::event::{Instance, ServiceStatus};
+
+use super::error::Error;
+
+/// What can't stand in a name between two slashes.
+const PART: &AsciiSet = &CONTROLS.add(b'/').add(b'%');
+
+/// The key space below one prefix.
+#[derive(Debug)]
+pub(super) struct Layout {
+    prefix: String,
+}
+
+/// What stands in an instance's key.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Entry {
+    id: String,
+    name: String,
+    address: String,
+    port: u16,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    meta: BTreeMap<String, String>,
+    status: Status,
+    #[serde(default)]
+    note: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Passing,
+    Critical,
+    Draining,
+}
+
+impl Entry {
+    pub(super) fn new(instance: Instance, status: ServiceStatus, note: &str) -> Entry {
+        let Instance { id, name, address, port, tags, meta } = instance;
+        let status = match status {
+            ServiceStatus::Passing => Status::Passing,
+            ServiceStatus::Critical => Status::Critical,
+            ServiceStatus::Draining => Status::Draining,
+        };
+        Entry { id, name, address, port, tags, meta, status, note: note.to_owned() }
+    }
+
+    pub(super) fn json(&self) -> String {
+        serde_json::to_string(self).expect("strings and numbers are JSON")
+    }
+
+    /// The instance, if it may be used.
+    pub(super) fn passing(self) -> Option<Instance> {
+        let Entry { id, name, address, port, tags, meta, status, note: _ } = self;
+        (status == Status::Passing).then_some(Instance { id, name, address, port, tags, meta })
+    }
+}
+
+impl Layout {
+    pub(super) fn new(prefix: &str) -> Layout {
+        Layout { prefix: prefix.trim_end_matches('/').to_owned() }
+    }
+
+    /// Where an instance stands.
+    pub(super) fn instance(&self, name: &str, id: &str) -> String {
+        format!("{}{}", self.instances(name), utf8_percent_encode(id, PART))
+    }
+
+    /// What every instance of a service begins with.
+    pub(super) fn instances(&self, name: &str) -> String {
+        format!("{}/services/{}/", self.prefix, utf8_percent_encode(name, PART))
+    }
+
+    /// Where a key's value stands.
+    pub(super) fn key(&self, key: &str) -> String {
+        format!("{}/keys/{key}", self.prefix)
+    }
+}
+
+/// A key's value as text.
+pub(super) fn text(found: &KeyValue) -> Result<String, Error> {
+    match found.value_str() {
+        Ok(value) => Ok(value.to_owned()),
+        Err(_) => Err(Error::NotText { key: String::from_utf8_lossy(found.key()).into_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slash_in_a_name_is_no_level() {
+        let layout = Layout::new("/pilotfish/");
+        assert_eq!(layout.instance("a/b", "c%d"), "/pilotfish/services/a%2Fb/c%25d");
+        assert_eq!(layout.key("mysql/snapshot"), "/pilotfish/keys/mysql/snapshot");
+    }
+
+    #[test]
+    fn an_entry_with_a_status_nobody_knows_is_refused() {
+        let json = r#"{"id": "a", "name": "a", "address": "::1", "port": 1, "status": "fine"}"#;
+        assert!(serde_json::from_str::<Entry>(json).is_err());
+    }
+}

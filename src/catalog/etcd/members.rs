@@ -1,0 +1,220 @@
+//! The members of one cluster: one connection each, and our own choice among them. With three endpoints in one client
+//! and one of them silent, the client gave a quarter of the calls to the silent one; here a call goes to the member
+//! that last answered, and only when that one fails to the next.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use etcd_client::{Channel, Client, ConnectOptions};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+
+use crate::catalog::{resolver, secret, tls};
+use crate::config::engines::{Endpoint, Etcd as Settings};
+
+use super::error::{Cause, Error};
+
+/// One member has so long to answer a call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Reaching one member, authentication included (61 ms of its processor each).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The server drops clients that ask more often than each 5 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Every member, and which one is asked first.
+#[derive(Debug)]
+pub(super) struct Members {
+    settings: Settings,
+    members: Vec<Member>,
+    first: AtomicUsize,
+}
+
+struct Member {
+    endpoint: Endpoint,
+    place: String,
+    client: Mutex<Option<Client>>,
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.place)
+    }
+}
+
+impl Member {
+    fn connected(&self) -> Option<Client> {
+        self.client.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    fn keep(&self, client: Option<Client>) {
+        *self.client.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = client;
+    }
+}
+
+impl Members {
+    /// Reaches nobody yet. Agents begin with different members.
+    pub(super) fn new(settings: &Settings) -> Members {
+        let members: Vec<Member> = settings
+            .endpoints
+            .iter()
+            .map(|endpoint| Member {
+                endpoint: endpoint.clone(),
+                place: endpoint.to_string(),
+                client: Mutex::new(None),
+            })
+            .collect();
+        let first = crate::catalog::pace::random() as usize % members.len().max(1);
+        Members { settings: settings.clone(), members, first: AtomicUsize::new(first) }
+    }
+
+    /// Carries out a call at the first member that can: each is tried once, in a row, until one answers.
+    pub(super) async fn call<T, F>(&self, what: &'static str, call: impl Fn(Client) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>> + Send,
+    {
+        self.call_at(what, call).await.map(|(answer, _)| answer)
+    }
+
+    /// The same, and which member it was.
+    pub(super) async fn call_at<T, F>(
+        &self,
+        what: &'static str,
+        call: impl Fn(Client) -> F,
+    ) -> Result<(T, At<'_>), Error>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>> + Send,
+    {
+        let first = self.first.load(Ordering::Relaxed);
+        let mut failure = None;
+        for turn in 0..self.members.len() {
+            let index = (first + turn) % self.members.len();
+            let member = &self.members[index];
+            match self.call_member(member, what, &call).await {
+                Ok((answer, client)) => {
+                    self.first.store(index, Ordering::Relaxed);
+                    return Ok((answer, At { member, client }));
+                }
+                Err(error) if error.is_the_members() => failure = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failure.expect("the config has at least one endpoint"))
+    }
+
+    async fn call_member<T, F>(
+        &self,
+        member: &Member,
+        what: &'static str,
+        call: &impl Fn(Client) -> F,
+    ) -> Result<(T, Client), Error>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>> + Send,
+    {
+        let client = match member.connected() {
+            Some(client) => client,
+            None => self.connect(member, what).await?,
+        };
+        let error = match tokio::time::timeout(CALL_TIMEOUT, call(client.clone())).await {
+            Ok(Ok(answer)) => return Ok((answer, client)),
+            Ok(Err(error)) => Error::of(what, &member.place, error),
+            Err(_) => Error::TimedOut { what, member: member.place.clone(), after: CALL_TIMEOUT },
+        };
+        // The next use looks the name up again, reads the password again and logs in again.
+        if error.is_the_members() || error.is_about_login() {
+            member.keep(None);
+        }
+        Err(error)
+    }
+
+    async fn connect(&self, member: &Member, what: &'static str) -> Result<Client, Error> {
+        let channel = Channel::Tonic(self.channel(member)?);
+        let mut options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
+        if let Some(login) = &self.settings.login {
+            let password = match &login.password {
+                Some(password) => secret::read("password_file", password).map_err(Error::Secret)?.reveal().to_owned(),
+                None => String::new(),
+            };
+            options = options.with_user(&login.username, password);
+        }
+        match tokio::time::timeout(CONNECT_TIMEOUT, Client::from_channel(channel, Some(options))).await {
+            Ok(Ok(client)) => {
+                member.keep(Some(client.clone()));
+                Ok(client)
+            }
+            Ok(Err(error)) => Err(Error::of(what, &member.place, error)),
+            Err(_) => Err(Error::TimedOut { what, member: member.place.clone(), after: CONNECT_TIMEOUT }),
+        }
+    }
+
+    fn channel(&self, member: &Member) -> Result<tonic::transport::Channel, Error> {
+        let unusable = |source: tonic::transport::Error| Error::Endpoint {
+            member: member.place.clone(),
+            source: Cause::of(&source),
+        };
+        let Endpoint { https, host, port } = member.endpoint.clone();
+        let mut endpoint = tonic::transport::Endpoint::from_shared(member.place.clone())
+            .map_err(unusable)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true);
+        if https {
+            let pems = tls::read(&self.settings.tls).map_err(Error::Tls)?;
+            let name = self.settings.tls.server_name.as_deref().unwrap_or(&host);
+            let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&pems.ca.1)).domain_name(name);
+            if let Some((certificate, key)) = &pems.identity {
+                tls = tls.identity(Identity::from_pem(certificate, key));
+            }
+            endpoint = endpoint.tls_config(tls).map_err(unusable)?;
+        }
+        // Not tonic's own connector: that one asks libc for names.
+        let connector = tower::service_fn(move |_: tonic::transport::Uri| {
+            let host = host.clone();
+            async move { reach(&host, port).await.map(TokioIo::new) }
+        });
+        Ok(endpoint.connect_with_connector_lazy(connector))
+    }
+}
+
+/// A connection to the first of a host's addresses that takes one.
+async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses = resolver::resolve(host).await.map_err(io::Error::other)?;
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+    for address in addresses {
+        match TcpStream::connect(SocketAddr::new(address, port)).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// The member that answered a call.
+pub(super) struct At<'a> {
+    member: &'a Member,
+    /// Its connection.
+    pub(super) client: Client,
+}
+
+impl At<'_> {
+    /// Where it is, for errors.
+    pub(super) fn place(&self) -> &str {
+        &self.member.place
+    }
+
+    /// Makes the next call connect, and log in, anew.
+    pub(super) fn part(&self) {
+        self.member.keep(None);
+    }
+}

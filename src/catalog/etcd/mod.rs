@@ -1,0 +1,88 @@
+//! The catalog in etcd, API version 3: instances are keys under leases, followers are watches. It decides nothing, and
+//! retries only what it follows.
+//!
+//! `PREFIX/services/NAME/ID` holds an instance as JSON, `PREFIX/keys/KEY` a key's value.
+
+mod error;
+mod follow;
+mod layout;
+mod members;
+mod publish;
+
+use std::net::IpAddr;
+
+use etcd_client::Client;
+
+use crate::config::{Query, Service, engines};
+use crate::supervisor::event::Registration;
+
+use super::Sightings;
+
+pub use error::{Cause, Error};
+
+/// An etcd cluster.
+#[derive(Debug)]
+pub struct Etcd {
+    members: members::Members,
+    layout: layout::Layout,
+    leases: publish::Leases,
+}
+
+impl Etcd {
+    /// Reaches nobody yet. Everything is kept below `prefix`.
+    pub fn new(settings: &engines::Etcd, prefix: &str) -> Etcd {
+        Etcd {
+            members: members::Members::new(settings),
+            layout: layout::Layout::new(prefix),
+            leases: publish::Leases::default(),
+        }
+    }
+
+    /// See [`Backend::publish`](super::Backend::publish).
+    pub async fn publish(&self, registration: &Registration, address: IpAddr) -> Result<(), Error> {
+        publish::publish(&self.members, &self.layout, &self.leases, registration, address).await
+    }
+
+    /// See [`Backend::withdraw`](super::Backend::withdraw).
+    pub async fn withdraw(&self, service: &Service) -> Result<(), Error> {
+        publish::withdraw(&self.members, &self.leases, service).await
+    }
+
+    /// See [`Backend::follow`](super::Backend::follow).
+    pub async fn follow(&self, query: &Query, seen: &mut Sightings) -> ! {
+        follow::follow(&self.members, &self.layout, query, seen).await
+    }
+
+    /// See [`Backend::get`](super::Backend::get).
+    pub async fn get(&self, key: &str) -> Result<Option<String>, Error> {
+        let path = self.layout.key(key);
+        let got = self.members.call("read a key", |mut client: Client| {
+            let path = path.clone();
+            async move { client.get(path, None).await }
+        });
+        match got.await?.kvs().first() {
+            Some(found) => layout::text(found).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// See [`Backend::put`](super::Backend::put).
+    pub async fn put(&self, key: &str, value: &str) -> Result<(), Error> {
+        let path = self.layout.key(key);
+        let put = self.members.call("set a key", |mut client: Client| {
+            let (path, value) = (path.clone(), value.to_owned());
+            async move { client.put(path, value, None).await }
+        });
+        put.await.map(drop)
+    }
+
+    /// See [`Backend::delete`](super::Backend::delete).
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        let path = self.layout.key(key);
+        let gone = self.members.call("remove a key", |mut client: Client| {
+            let path = path.clone();
+            async move { client.delete(path, None).await }
+        });
+        gone.await.map(drop)
+    }
+}

@@ -1,0 +1,178 @@
+//! One service, kept as it shall be: a key under a lease. A heartbeat renews the lease and proves in one read that the
+//! key is as we wrote it; only a difference is written. When the agent dies, the lease runs out and takes the key along.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp, TxnOpResponse};
+
+use crate::config::Service;
+use crate::supervisor::event::{Instance, Registration};
+
+use super::error::Error;
+use super::layout::{Entry, Layout};
+use super::members::Members;
+
+/// The lease of each service that was published, by the service's id.
+#[derive(Debug, Default)]
+pub(super) struct Leases(Mutex<BTreeMap<String, Held>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    lease: i64,
+    /// The TTL that was asked for: another one needs another lease.
+    ttl: i64,
+    /// Whether the key has been seen to be ours.
+    ours: bool,
+}
+
+impl Leases {
+    fn of(&self, id: &str) -> Option<Held> {
+        self.lock().get(id).copied()
+    }
+
+    fn hold(&self, id: &str, held: Held) {
+        self.lock().insert(id.to_owned(), held);
+    }
+
+    fn drop(&self, id: &str) {
+        self.lock().remove(id);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Held>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Makes etcd say what the registration says.
+pub(super) async fn publish(
+    members: &Members,
+    layout: &Layout,
+    leases: &Leases,
+    registration: &Registration,
+    address: IpAddr,
+) -> Result<(), Error> {
+    let service = &*registration.service;
+    let key = layout.instance(&service.name, &service.id);
+    let instance = Instance {
+        id: service.id.clone(),
+        name: service.name.clone(),
+        address: address.to_string(),
+        port: service.port,
+        tags: service.tags.clone(),
+        meta: service.meta.clone(),
+    };
+    let value = Entry::new(instance, registration.status, &registration.note).json();
+    let held = lease(members, leases, service).await?;
+
+    let as_written = members.call("look at a service", |mut client: Client| {
+        let same = [
+            Compare::value(key.as_str(), CompareOp::Equal, value.as_str()),
+            Compare::lease(key.as_str(), CompareOp::Equal, held.lease),
+        ];
+        let txn = Txn::new().when(same).or_else([TxnOp::get(key.as_str(), None)]);
+        async move { client.txn(txn).await }
+    });
+    let answer = as_written.await?;
+    if answer.succeeded() {
+        leases.hold(&service.id, Held { ours: true, ..held });
+        return Ok(());
+    }
+    let there = answer.op_responses().into_iter().find_map(|response| match response {
+        TxnOpResponse::Get(mut got) => got.take_kvs().pop(),
+        _ => None,
+    });
+    // The one that came last keeps the id, and the other says so instead of fighting. An entry of our own container's
+    // former life looks the same, so the first publish takes whatever is there. Lease 0 is a person's hand.
+    if held.ours && there.is_some_and(|there| there.lease() != held.lease && there.lease() != 0) {
+        return Err(Error::Taken { id: service.id.clone() });
+    }
+    let put = members.call("register a service", |mut client: Client| {
+        let (key, value) = (key.clone(), value.clone());
+        async move { client.put(key, value, Some(PutOptions::new().with_lease(held.lease))).await }
+    });
+    match put.await {
+        Ok(_) => {
+            leases.hold(&service.id, Held { ours: true, ..held });
+            Ok(())
+        }
+        Err(error) => {
+            // "requested lease not found": gone since it was renewed. The next publish gets a new one.
+            if matches!(&error, Error::Refused { code: tonic::Code::NotFound, .. }) {
+                leases.drop(&service.id);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Removes the key with its lease, if there is one of ours.
+pub(super) async fn withdraw(members: &Members, leases: &Leases, service: &Service) -> Result<(), Error> {
+    let Some(held) = leases.of(&service.id) else { return Ok(()) };
+    let revoked = members
+        .call("withdraw a service", |client: Client| async move { client.lease_client().revoke(held.lease).await });
+    match revoked.await {
+        Ok(_) | Err(Error::Refused { code: tonic::Code::NotFound, .. }) => {
+            leases.drop(&service.id);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A lease that has just been renewed or granted.
+async fn lease(members: &Members, leases: &Leases, service: &Service) -> Result<Held, Error> {
+    let ttl = seconds(service.ttl);
+    let held = leases.of(&service.id);
+    if let Some(held) = held
+        && held.ttl == ttl
+        && renewed(members, held.lease).await?
+    {
+        return Ok(held);
+    }
+    let granted =
+        members.call("get a lease", |client: Client| async move { client.lease_client().grant(ttl, None).await });
+    let lease = granted.await?.id();
+    let fresh = Held { lease, ttl, ours: held.is_some_and(|held| held.ours && held.ttl == ttl) };
+    // Noted before the key is written: a write whose answer is lost must still be found to be withdrawn.
+    leases.hold(&service.id, fresh);
+    Ok(fresh)
+}
+
+/// Renews a lease; `false` when it is gone.
+async fn renewed(members: &Members, lease: i64) -> Result<bool, Error> {
+    let renewed = members.call("renew a lease", |client: Client| async move {
+        // It sends one renewal and waits for its answer. A lease that is gone is answered with a TTL of 0, which the
+        // client makes this error.
+        match client.lease_client().keep_alive(lease).await {
+            Ok(_) => Ok(true),
+            Err(etcd_client::Error::LeaseKeepAliveError(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    });
+    match renewed.await {
+        Err(Error::Refused { code: tonic::Code::NotFound, .. }) => Ok(false),
+        other => other,
+    }
+}
+
+/// Leases count in whole seconds, at least one; the server may grant more.
+fn seconds(span: Duration) -> i64 {
+    let whole = span.as_secs() + u64::from(span.subsec_nanos() > 0);
+    i64::try_from(whole.max(1)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ttl_is_rounded_up_to_seconds() {
+        assert_eq!(seconds(Duration::from_millis(1)), 1);
+        assert_eq!(seconds(Duration::from_millis(1500)), 2);
+        assert_eq!(seconds(Duration::from_secs(15)), 15);
+        assert_eq!(seconds(Duration::ZERO), 1);
+    }
+}
