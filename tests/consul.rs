@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use pilotfish::catalog::{Backend, Sightings};
-use pilotfish::config::engines::{Consul as Settings, ConsulAddress, Secret, SecretSource, Tls};
+use pilotfish::config::engines::{Consul as Settings, ConsulAddress, Endpoint, Secret, SecretSource, Tls};
 use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
 use pilotfish::supervisor::Event;
 use pilotfish::supervisor::event::{Follow, Observation, Registration, ServiceStatus};
@@ -31,10 +31,9 @@ fn shared() -> Arc<Consul> {
 
 fn settings(at: SocketAddr) -> Settings {
     Settings {
-        address: ConsulAddress::Tcp { https: false, host: at.ip().to_string(), port: at.port() },
+        address: ConsulAddress::Tcp(Endpoint { https: false, host: at.ip().to_string(), port: at.port() }),
         token: None,
         basic: None,
-        datacenter: None,
         tls: Tls::default(),
     }
 }

@@ -13,24 +13,22 @@ pub struct Consul {
     pub token: Option<SecretSource>,
     /// User and password of a proxy in front of it (HTTP basic authentication).
     pub basic: Option<Login>,
-    /// Keys and services are looked up here unless a query names another; `None` is the agent's own.
-    pub datacenter: Option<String>,
     /// How https is verified.
     pub tls: Tls,
 }
+
+/// Where a Consul agent listens on this host, unless told otherwise.
+pub const CONSUL_PORT: u16 = 8500;
+/// The same for https.
+pub const CONSUL_TLS_PORT: u16 = 8501;
+/// Where an etcd member listens unless told otherwise.
+pub const ETCD_PORT: u16 = 2379;
 
 /// Where a Consul agent listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsulAddress {
     /// A host and port.
-    Tcp {
-        /// TLS.
-        https: bool,
-        /// A name or an IP address.
-        host: String,
-        /// Its port.
-        port: u16,
-    },
+    Tcp(Endpoint),
     /// A unix socket.
     Unix(PathBuf),
 }
@@ -46,7 +44,7 @@ pub struct Etcd {
     pub tls: Tls,
 }
 
-/// Where one etcd member listens.
+/// A host and port, and how to speak there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// TLS.

@@ -8,13 +8,12 @@ const KEYS: &[(&str, &[&str])] = &[
     ("wait_for", &["leader"]),
     ("watch", &["leader", "at_once"]),
     ("health", &["grpc"]),
-    ("catalog", &["address", "endpoints", "token_file", "tls", "username", "password_file"]),
     ("telemetry", &["advertise", "sensor"]),
     ("control", &["listen", "token_file"]),
 ];
 
-/// Values, by section and key.
-const VALUES: &[(&str, &str, &[&str])] = &[("catalog", "backend", &["consul", "etcd"])];
+/// Values, by section and key; none at the moment.
+const VALUES: &[(&str, &str, &[&str])] = &[];
 
 /// Whether a key comes in a later version.
 pub(crate) fn key(section: &str, key: &str) -> bool {

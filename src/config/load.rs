@@ -86,7 +86,7 @@ impl Config {
         let mut document = Document::parse(text, Syntax::of(file, text), &surroundings.variables);
         let raw = document.deserialize();
         let Document { root, syntax, mut problems, .. } = document;
-        let config = raw.map(|raw| validate(raw, &root, command, &surroundings.hostname, syntax, &mut problems));
+        let config = raw.map(|raw| validate(raw, &root, command, surroundings, syntax, &mut problems));
         let warnings = Report::of(file, text, problems)?;
         match config {
             Some(config) => Ok(Loaded { config, warnings }),

@@ -17,10 +17,9 @@ pub fn backend(engine: &str, place: &str) -> Option<config::Backend> {
     let tls = Tls::default();
     Some(match engine {
         "consul" => config::Backend::Consul(Box::new(ConsulSettings {
-            address: ConsulAddress::Tcp { https, host, port },
+            address: ConsulAddress::Tcp(Endpoint { https, host, port }),
             token: None,
             basic: None,
-            datacenter: None,
             tls,
         })),
         "etcd" => config::Backend::Etcd(Box::new(EtcdSettings {

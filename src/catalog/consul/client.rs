@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use crate::catalog::{secret, tls};
-use crate::config::engines::{Consul as Settings, ConsulAddress};
+use crate::config::engines::{Consul as Settings, ConsulAddress, Endpoint};
 
 use super::error::Error;
 use super::names::Names;
@@ -146,23 +146,14 @@ impl Client {
     pub(super) fn new(settings: &Settings) -> Client {
         let (base, place) = match &settings.address {
             ConsulAddress::Unix(path) => ("http://localhost".to_owned(), format!("unix://{}", path.display())),
-            ConsulAddress::Tcp { https, host, port } => {
-                let bracketed = |host: &str| match host.contains(':') {
-                    true => format!("[{host}]"),
-                    false => host.to_owned(),
-                };
-                let scheme = if *https { "https" } else { "http" };
+            ConsulAddress::Tcp(endpoint) => {
                 // The name to verify takes the host's place in the URL, and `Names` leads it to the host.
-                let named = settings.tls.server_name.as_deref().filter(|_| *https).unwrap_or(host);
-                (format!("{scheme}://{}:{port}", bracketed(named)), format!("{scheme}://{}:{port}", bracketed(host)))
+                let named = settings.tls.server_name.as_ref().filter(|_| endpoint.https);
+                let named = Endpoint { host: named.unwrap_or(&endpoint.host).clone(), ..endpoint.clone() };
+                (named.to_string(), endpoint.to_string())
             }
         };
         Client { settings: settings.clone(), base, place, http: OnceCell::new() }
-    }
-
-    /// The datacenter the config names.
-    pub(super) fn datacenter(&self) -> Option<&str> {
-        self.settings.datacenter.as_deref()
     }
 
     /// Asks, and takes whatever comes.
@@ -223,7 +214,7 @@ impl Client {
             .tcp_user_timeout(Duration::from_secs(10));
         match &self.settings.address {
             ConsulAddress::Unix(path) => builder = builder.unix_socket(path.as_path()),
-            ConsulAddress::Tcp { https, host, .. } => {
+            ConsulAddress::Tcp(Endpoint { https, host, .. }) => {
                 builder = builder.dns_resolver(Arc::new(Names::leading_to(host)));
                 if *https {
                     builder =
@@ -231,7 +222,7 @@ impl Client {
                 }
             }
         }
-        if !matches!(self.settings.address, ConsulAddress::Tcp { https: true, .. }) {
+        if !matches!(self.settings.address, ConsulAddress::Tcp(Endpoint { https: true, .. })) {
             // The default builder reads the system's authorities, and fails where an image has none.
             builder = builder.tls_backend_preconfigured(tls::unused().map_err(Error::Tls)?);
         }

@@ -51,7 +51,7 @@ impl Client {
         let ask = Ask::new(Method::GET, &["health", "service", name])
             .with("passing", "true")
             .with_some("tag", tag)
-            .with_some("dc", datacenter.or(self.datacenter()))
+            .with_some("dc", datacenter)
             .after(after);
         let answer = self.ask(ask).await?.good()?;
         let entries: Vec<Entry> = answer.parse()?;

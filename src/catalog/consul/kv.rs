@@ -70,7 +70,7 @@ impl Client {
             let value = keys.into_iter().find(|(found, _)| found == key).map(|(_, value)| value);
             return Ok((value, answer));
         }
-        let ask = ask(Method::GET, key).with("raw", "").with_some("dc", self.datacenter()).after(after);
+        let ask = ask(Method::GET, key).with("raw", "").after(after);
         let answer = self.ask(ask).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok((None, answer));
@@ -84,7 +84,7 @@ impl Client {
     /// beside them.
     pub(super) async fn keys(&self, prefix: &str, after: u64) -> Result<(Vec<(String, String)>, Answer), Error> {
         let ask = ask(Method::GET, foldless(prefix));
-        let answer = self.ask(ask.with("recurse", "").with_some("dc", self.datacenter()).after(after)).await?;
+        let answer = self.ask(ask.with("recurse", "").after(after)).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok((Vec::new(), answer));
         }
@@ -105,7 +105,7 @@ impl Client {
         if !has_path(key) {
             return self.transact(&[Operation::set(key, value)]).await.map(drop);
         }
-        let ask = ask(Method::PUT, key).with_some("dc", self.datacenter()).body(value);
+        let ask = ask(Method::PUT, key).body(value);
         self.ask(ask).await?.good().map(drop)
     }
 
@@ -114,7 +114,7 @@ impl Client {
         if !has_path(key) {
             return self.transact(&[Operation::delete(key)]).await.map(drop);
         }
-        let ask = ask(Method::DELETE, key).with_some("dc", self.datacenter());
+        let ask = ask(Method::DELETE, key);
         self.ask(ask).await?.good().map(drop)
     }
 }

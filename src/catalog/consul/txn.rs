@@ -70,7 +70,7 @@ pub(super) struct Found {
 impl Client {
     /// Carries out all steps or none, and gives what they read. Consul's 409 is an error here as any other.
     pub(super) async fn transact(&self, operations: &[Operation<'_>]) -> Result<Vec<Found>, Error> {
-        let ask = Ask::new(Method::PUT, &["txn"]).with_some("dc", self.datacenter()).json(&operations);
+        let ask = Ask::new(Method::PUT, &["txn"]).json(&operations);
         let done: Done = self.ask(ask).await?.good()?.parse()?;
         Ok(done.results.into_iter().flatten().map(|outcome| outcome.kv).collect())
     }

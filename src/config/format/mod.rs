@@ -1,6 +1,7 @@
 //! Values that are written as text but mean more: each says what it is called in the schema, how it is read, and what
 //! to write instead when it can't be. It knows nothing of where in a file the text stands.
 
+mod engines;
 mod network;
 mod paths;
 mod process;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::engines::{ConsulAddress, Endpoint};
 use super::{AddressSpec, Backoff, Signal};
 
 pub(crate) use network::{HostPort, HttpUrl, Name};
@@ -76,6 +78,8 @@ pub(crate) fn judge(format: &str) -> Option<Judge> {
         HostPort::NAME => of::<HostPort>(),
         Limit::NAME => of::<Limit>(),
         Name::NAME => of::<Name>(),
+        ConsulAddress::NAME => of::<ConsulAddress>(),
+        Endpoint::NAME => of::<Endpoint>(),
         _ => return None,
     })
 }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::DEFAULT_PREFIX;
+use crate::config::engines::{ConsulAddress, Endpoint};
 use crate::config::format::{FilePath, Parsed, SocketPath};
 
 /// Where services are registered and dependencies looked up.
@@ -15,15 +16,36 @@ use crate::config::format::{FilePath, Parsed, SocketPath};
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Catalog {
-    /// Which engine: `none` registers nothing, `local` is a directory shared by the containers of one host and needs
-    /// no server.
+    /// Which engine: `none` registers nothing; `local` is a directory shared by the containers of one host and needs no
+    /// server; `consul` is one Consul agent, which what is registered belongs to; `etcd` is a cluster of version 3.
     ///
     /// An init that only supervises needs none.
     pub(crate) backend: Backend,
     /// The directory of `local`, on a volume that the containers share; made when it isn't there.
     #[schemars(example = &"/shared/pilotfish")]
     pub(crate) directory: Option<Parsed<FilePath>>,
-    /// Keys and files in the catalog start with this.
+    /// Where the Consul agent listens: `http://`, `https://` or `unix:///path`.
+    ///
+    /// The variables of Consul's own command line count where this and the keys below say nothing: `CONSUL_HTTP_ADDR`,
+    /// `_TOKEN`, `_TOKEN_FILE`, `_AUTH`, `_SSL`, `CONSUL_CACERT`, `CONSUL_CLIENT_CERT`, `CONSUL_CLIENT_KEY`,
+    /// `CONSUL_TLS_SERVER_NAME`.
+    #[schemars(example = &"https://consul:8501", extend("x-default" = "`CONSUL_HTTP_ADDR`, else `http://127.0.0.1:8500`"))]
+    pub(crate) address: Option<Parsed<ConsulAddress>>,
+    /// The members of the etcd cluster; each is tried when another doesn't answer.
+    #[schemars(example = ["https://etcd1:2379", "https://etcd2:2379"])]
+    pub(crate) endpoints: Vec<Parsed<Endpoint>>,
+    /// A file that holds Consul's token; read at each request, so that a new token counts at once.
+    #[schemars(example = &"/run/secrets/consul-token", extend("x-default" = "`CONSUL_HTTP_TOKEN_FILE`, else `CONSUL_HTTP_TOKEN`, else none"))]
+    pub(crate) token_file: Option<Parsed<FilePath>>,
+    /// How https is verified. It can't be turned off.
+    pub(crate) tls: Tls,
+    /// The user of etcd's authentication, or of a proxy's in front of Consul (HTTP basic authentication).
+    #[schemars(example = &"mysql", extend("x-default" = "none"))]
+    pub(crate) username: Option<String>,
+    /// A file that holds the user's password.
+    #[schemars(example = &"/run/secrets/etcd-password")]
+    pub(crate) password_file: Option<Parsed<FilePath>>,
+    /// Keys and files in the catalog start with this (`etcd` and `local`; in Consul keys are shared with others).
     ///
     /// Two settings of pilotfish can share one catalog under different names.
     pub(crate) prefix: String,
@@ -31,8 +53,37 @@ pub(crate) struct Catalog {
 
 impl Default for Catalog {
     fn default() -> Catalog {
-        Catalog { backend: Backend::None, directory: None, prefix: DEFAULT_PREFIX.to_owned() }
+        Catalog {
+            backend: Backend::None,
+            directory: None,
+            address: None,
+            endpoints: Vec::new(),
+            token_file: None,
+            tls: Tls::default(),
+            username: None,
+            password_file: None,
+            prefix: DEFAULT_PREFIX.to_owned(),
+        }
     }
+}
+
+/// How https to the catalog's engine is verified, and what proves the agent to it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub(crate) struct Tls {
+    /// The certificate authority, in PEM.
+    #[schemars(example = &"/etc/consul/ca.pem", extend("x-default" = "the image's own authorities"))]
+    pub(crate) ca: Option<Parsed<FilePath>>,
+    /// The agent's certificate, in PEM, for engines that ask for one; `key` goes with it.
+    #[schemars(example = &"/etc/consul/client.pem")]
+    pub(crate) certificate: Option<Parsed<FilePath>>,
+    /// The certificate's key, in PEM.
+    #[schemars(example = &"/etc/consul/client-key.pem")]
+    pub(crate) key: Option<Parsed<FilePath>>,
+    /// The name the engine's certificate must be for.
+    #[schemars(example = &"server.dc1.consul", extend("x-default" = "the address's own host"))]
+    pub(crate) server_name: Option<String>,
 }
 
 /// Which engine keeps the catalog.
@@ -42,6 +93,8 @@ impl Default for Catalog {
 pub(crate) enum Backend {
     None,
     Local,
+    Consul,
+    Etcd,
 }
 
 /// The read-only door.

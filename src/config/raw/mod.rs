@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::schema::in_order;
 
-pub(crate) use doors::{Backend, Catalog, Control, Format, Level, Log, Telemetry};
+pub(crate) use doors::{Backend, Catalog, Control, Format, Level, Log, Telemetry, Tls};
 pub(crate) use health::{Health, OnFailure, Service};
 pub(crate) use process::{
     Background, Command, Hook, Hooks, Limits, PreStart, Process, Restart, RestartPolicy, SignalScope, Stop, Strays,

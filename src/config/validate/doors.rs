@@ -1,14 +1,16 @@
 //! Judges `[catalog]`, `[control]` and `[log]`.
 
-use super::Judge;
+use super::{Judge, engines};
 use crate::config::report::Problem;
 use crate::config::tree::Place;
 use crate::config::{Backend, Catalog, Control, Level, Log, LogFormat, Process, Signal, raw};
 
 pub(super) fn catalog(raw: raw::Catalog, place: Place<'_>, judge: &mut Judge<'_>) -> Catalog {
-    let directory = raw.directory.map(|directory| directory.0.0);
+    engines::strangers(raw.backend, place, judge);
+    let prefix = prefix(raw.prefix.clone(), place, judge);
     let backend = match raw.backend {
         raw::Backend::Local => {
+            let directory = raw.directory.map(|directory| directory.0.0);
             judge.required(place, "the local catalog", "directory", "\"/shared/pilotfish\"");
             if directory.as_ref().is_some_and(|directory| !directory.is_absolute()) {
                 judge.error(
@@ -19,20 +21,17 @@ pub(super) fn catalog(raw: raw::Catalog, place: Place<'_>, judge: &mut Judge<'_>
             }
             Backend::Local { directory: directory.unwrap_or_default() }
         }
-        raw::Backend::None => {
-            if directory.is_some() && !place.key("backend").is_broken() {
-                judge.warn(
-                    place.key("directory").key_span(),
-                    "`directory` without `backend = \"local\"` does nothing",
-                    "add `backend = \"local\"`, or leave it out",
-                );
-            }
-            Backend::None
-        }
+        raw::Backend::Consul => Backend::Consul(Box::new(engines::consul(raw, place, judge))),
+        raw::Backend::Etcd => Backend::Etcd(Box::new(engines::etcd(raw, place, judge))),
+        raw::Backend::None => Backend::None,
     };
-    let sound = !raw.prefix.is_empty()
-        && raw.prefix.split('/').all(|part| !matches!(part, "" | "." | ".."))
-        && !raw.prefix.contains(char::is_whitespace);
+    Catalog { backend, prefix }
+}
+
+fn prefix(prefix: String, place: Place<'_>, judge: &mut Judge<'_>) -> String {
+    let sound = !prefix.is_empty()
+        && prefix.split('/').all(|part| !matches!(part, "" | "." | ".."))
+        && !prefix.contains(char::is_whitespace);
     if !sound && !place.key("prefix").is_broken() {
         judge.error(
             place.key("prefix").span(),
@@ -40,7 +39,7 @@ pub(super) fn catalog(raw: raw::Catalog, place: Place<'_>, judge: &mut Judge<'_>
             "a word, or several with `/` between them: `\"pilotfish\"`, `\"prod/pilotfish\"`",
         );
     }
-    Catalog { backend, prefix: raw.prefix }
+    prefix
 }
 
 pub(super) fn control(raw: raw::Control, root: Place<'_>, process: &Process, judge: &mut Judge<'_>) -> Control {

@@ -58,7 +58,7 @@ fn service(raw: raw::Service, place: Place<'_>, judge: &mut Judge<'_>) -> Servic
             "leave it out for `[\"eth0:inet\", \"inet\"]`, or say how to find one",
         );
     }
-    let id = raw.id.map(|id| id.0.0).unwrap_or_else(|| default_id(&name, judge.hostname, port));
+    let id = raw.id.map(|id| id.0.0).unwrap_or_else(|| default_id(&name, &judge.surroundings.hostname, port));
     let removed_after = raw.consul.deregister_critical_after.0;
     Service {
         name,

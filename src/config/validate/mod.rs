@@ -2,6 +2,7 @@
 //! reported here, each at its place. Types and formats were checked before.
 
 mod doors;
+mod engines;
 mod health;
 mod process;
 mod watch;
@@ -11,19 +12,19 @@ use std::time::Duration;
 use super::parse::Syntax;
 use super::report::Problem;
 use super::tree::{Node, Place, Span};
-use super::{Config, Exec, raw};
+use super::{Config, Exec, Surroundings, raw};
 
 /// Judges a config. It is sound if no problem is an error.
 pub(crate) fn validate(
     raw: raw::Root,
     root: &Node,
     command: Option<Exec>,
-    hostname: &str,
+    surroundings: &Surroundings,
     syntax: Syntax,
     problems: &mut Vec<Problem>,
 ) -> Config {
     let root = Place::root(root);
-    let mut judge = Judge { problems, hostname, syntax, within: raw.stop.within.0 };
+    let mut judge = Judge { problems, surroundings, syntax, within: raw.stop.within.0 };
     let stop = process::stop(&raw.stop, root.key("stop"), &mut judge);
     let process = process::process(raw.process, command, root, &mut judge);
     let hooks = process::hooks(raw.hooks, root, &mut judge);
@@ -52,7 +53,7 @@ pub(crate) fn validate(
 /// Gathers problems.
 struct Judge<'a> {
     problems: &'a mut Vec<Problem>,
-    hostname: &'a str,
+    surroundings: &'a Surroundings,
     /// In which examples are given.
     syntax: Syntax,
     /// `[stop] within`, which bounds much else.
@@ -60,6 +61,12 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
+    /// A variable of the environment; an empty one counts as none, as with most programs' own variables.
+    fn variable(&self, name: &str) -> Option<String> {
+        let value = self.surroundings.variables.get(name)?.to_str()?;
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
     fn say(&mut self, problem: Problem) {
         self.problems.push(problem);
     }

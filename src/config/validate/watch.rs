@@ -134,12 +134,13 @@ fn query(kind: Option<&str>, asked: Asked, place: Place<'_>, catalog: &Catalog, 
             }
         }
     }
-    if matches!(catalog.backend, Backend::Local { .. }) && asked.datacenter.is_some() {
-        judge.error(
-            place.key("datacenter").key_span(),
-            "`datacenter` with a local catalog",
-            "a local catalog is one host's; leave it out",
-        );
+    let (message, hint) = match catalog.backend {
+        Backend::Local { .. } => ("`datacenter` with a local catalog", "a local catalog is one host's; leave it out"),
+        Backend::Etcd(_) => ("`datacenter` with etcd", "an etcd cluster knows none; leave it out"),
+        Backend::None | Backend::Consul(_) => ("", ""),
+    };
+    if !message.is_empty() && asked.datacenter.is_some() {
+        judge.error(place.key("datacenter").key_span(), message, hint);
     }
     for key in ["key", "key_prefix", "tag", "datacenter"] {
         let text = match key {
