@@ -4,12 +4,14 @@
 //!
 //! `main` → `cli` → `agent` → { `process`, `catalog`, `probe`, `http` } → `supervisor` → `config`
 //!
+//! - [`cli`]: the command line; [`agent`]: the one loop.
 //! - [`config`]: what the user wrote, made safe.
 //! - [`supervisor`]: decides. Pure: events in, effects out, time an argument.
 //! - [`process`]: Linux: spawning, reaping, signals, terminals, users.
 //! - [`catalog`]: where services are registered and dependencies seen.
 //! - [`probe`]: health questions asked without a child process.
-//! - [`http`]: our own doors: control and telemetry.
+//! - [`http`]: our own doors: control and telemetry; [`metrics`] is what it tells Prometheus.
+//! - [`logging`]: the log, which never waits for who reads it.
 
 pub mod agent;
 pub mod catalog;

@@ -6,6 +6,8 @@
 
 #![no_main]
 
+mod names;
+
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::catch_unwind;

@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("readable", &[]),
     ("supervisor", &["config"]),
     ("config", &[]),
+    ("names", &[]),
 ];
 
 /// Where all threads meet: every room but `main` and `cli`.

@@ -1,5 +1,7 @@
 //! Health questions to real servers: healthy, ill, hostile.
 
+#![allow(clippy::disallowed_types)]
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,6 +13,8 @@ use std::time::Duration;
 
 use pilotfish::config::{HttpProbe, Probe};
 use pilotfish::probe::probe;
+
+use crate::namespace::{Start, eventually, pilotfish, specimen};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -285,4 +289,35 @@ async fn a_probe_leaves_no_connection_behind() {
         assert!(tokio::time::Instant::now() < deadline, "{} of 20 closed", closed.load(Ordering::Relaxed));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// What static binaries died of: the C library's lookups, in a root made for another one.
+#[test]
+fn a_check_by_name_works_in_a_root_with_nothing_but_the_binary_and_a_hosts_file() {
+    let address = saying(ok("fine"));
+    let root = tempfile::tempdir().unwrap();
+    let file = |name: &str| root.path().join(name);
+    std::fs::create_dir(file("etc")).unwrap();
+    std::fs::write(file("etc/hosts"), "127.0.0.1 web.test\n").unwrap();
+    std::fs::write(file("etc/nsswitch.conf"), "hosts: foreign files\npasswd: foreign\ngroup: foreign\n").unwrap();
+    std::fs::copy(pilotfish(), file("pilotfish")).unwrap();
+    std::fs::copy(specimen(), file("specimen")).unwrap();
+    let check = |name: &str, host: &str| {
+        format!("[[health]]\nname = \"{name}\"\nhttp = \"http://{host}:{}/\"\ninterval = \"100ms\"\n", address.port())
+            + "grace = \"0s\"\nfailures = 1\n"
+    };
+    let config =
+        "[control]\nsocket = \"/control.sock\"\n[process]\nexec = [\"/specimen\", \"record\", \"/record\", \"15\"]\n";
+    let config = config.to_owned() + &check("known", "web.test") + &check("unknown", "no.such.test");
+    std::fs::write(file("pilotfish.toml"), config).unwrap();
+    let mut container = Start::new(["/pilotfish", "-c", "/pilotfish.toml"]).root(root.path()).run().unwrap();
+    let table = eventually("both checks", || {
+        let mut ask = std::process::Command::new(pilotfish());
+        let table = ask.args(["status", "--socket"]).arg(file("control.sock")).output().unwrap().stdout;
+        let table = String::from_utf8(table).unwrap();
+        (table.contains("known    passing") && table.contains("no.such.test can't be looked up")).then_some(table)
+    });
+    assert!(table.is_ok(), "{table:?} {}", container.stderr());
+    container.signal(libc::SIGTERM);
+    assert!(container.wait().is_ok());
 }

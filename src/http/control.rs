@@ -81,7 +81,8 @@ fn clear_stale(path: &Path, address: &UnixAddr) -> Result<(), Unavailable> {
     // EAGAIN is a full queue: somebody listens.
     match connect(stream()?.as_raw_fd(), address) {
         Err(Errno::ECONNREFUSED) => Ok(nix::unistd::unlink(path)?),
-        _ => Err(Unavailable::Taken),
+        Ok(()) | Err(Errno::EAGAIN) => Err(Unavailable::Taken),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Writer {
     /// The rest of a record whose beginning is out: must go before any other.
     tail: Vec<u8>,
     dropped: u64,
+    /// The last write failed for another reason than a lack of room: nobody will ever read it.
+    broken: bool,
 }
 
 enum Sink {
@@ -44,7 +46,7 @@ enum Sink {
 impl Writer {
     /// Writes to this descriptor, which must stay open.
     pub const fn new(fd: RawFd) -> Writer {
-        Writer { sink: Sink::Unopened(fd), tail: Vec::new(), dropped: 0 }
+        Writer { sink: Sink::Unopened(fd), tail: Vec::new(), dropped: 0, broken: false }
     }
 
     /// Writes a record if there is room; `lost` makes the record that tells how many there was no room for.
@@ -71,7 +73,7 @@ impl Writer {
         let step = Duration::from_millis(10);
         let mut left = patience;
         self.tail.extend_from_slice(text.as_bytes());
-        while !self.flush() && !left.is_zero() {
+        while !self.flush() && !self.broken && !left.is_zero() {
             let pause = left.min(step);
             std::thread::sleep(pause);
             left -= pause;
@@ -81,7 +83,8 @@ impl Writer {
 
     /// Writes as much of a record as there is room for and keeps the rest; false if there was none at all.
     fn push(&mut self, record: &[u8]) -> bool {
-        let written = self.sink.write_some(record);
+        let (written, error) = self.sink.write_some(record);
+        self.broken = error.is_some_and(|error| error != Errno::EAGAIN);
         if written > 0 {
             self.tail = record[written..].to_vec();
         }
@@ -98,8 +101,8 @@ impl Writer {
 }
 
 impl Sink {
-    /// How many bytes went out before there was no room.
-    fn write_some(&mut self, bytes: &[u8]) -> usize {
+    /// How many bytes went out, and why no more.
+    fn write_some(&mut self, bytes: &[u8]) -> (usize, Option<Errno>) {
         if let Sink::Unopened(fd) = *self {
             *self = Sink::open(fd);
         }
@@ -109,10 +112,11 @@ impl Sink {
             match self.write(chunk(rest)) {
                 Ok(n) if n > 0 => written += n,
                 Err(Errno::EINTR) => {}
-                Ok(_) | Err(_) => break,
+                Ok(_) => return (written, Some(Errno::EIO)),
+                Err(error) => return (written, Some(error)),
             }
         }
-        written
+        (written, None)
     }
 
     fn open(fd: RawFd) -> Sink {
@@ -201,6 +205,7 @@ mod tests {
     use std::io::{Read, Seek};
     use std::os::fd::{AsFd, OwnedFd};
     use std::os::unix::net::UnixStream;
+    use std::time::SystemTime;
 
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     use nix::pty::openpty;
@@ -317,6 +322,13 @@ mod tests {
         let (read, write) = pipe().unwrap();
         let mut writer = Writer::new(write.as_raw_fd());
         fill(&mut writer);
+        let begun = SystemTime::now();
+        let (gone, closed) = pipe().unwrap();
+        drop(gone);
+        for fd in [closed.as_raw_fd(), 1_000_000] {
+            Writer::new(fd).write_within("nobody will\n", Duration::from_secs(60));
+        }
+        assert!(begun.elapsed().unwrap() < Duration::from_secs(30), "nobody to wait for");
         writer.write_within(&format!("never read {}\n", "x".repeat(200)), Duration::from_millis(30));
         assert!(!drain(read.try_clone().unwrap().into()).contains("never read"));
         writer.write_within("read\n", Duration::from_millis(30));
