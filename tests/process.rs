@@ -326,6 +326,53 @@ fn what_main_says_by_sd_notify_is_passed_on_without_what_is_only_ours() {
 }
 
 #[test]
+fn a_check_by_sd_notify_passes_once_main_says_it_is_ready() {
+    let scratch = Scratch::new();
+    let config = r#"
+[process]
+exec = ["/bin/sh", "-c", "SPECIMEN notify STATUS=warming && SPECIMEN notify READY=1 && exec sleep 1000"]
+[[health]]
+name = "said"
+notify = true
+"#;
+    let container = configured(&scratch, config).run().unwrap();
+    log_of(&container, "check said passes");
+}
+
+#[test]
+fn none_of_the_agents_own_descriptors_reaches_main_or_a_hook() {
+    let scratch = Scratch::new();
+    let config = r#"
+[process]
+exec = ["SPECIMEN", "report", "DIR/main"]
+[hooks]
+pre_start = { exec = ["SPECIMEN", "report", "DIR/pre_start"] }
+post_stop = { exec = ["SPECIMEN", "report", "DIR/post_stop"] }
+[[service]]
+name = "web"
+port = 80
+address = ["static:127.0.0.1"]
+[[health]]
+name = "said"
+notify = true
+[[watch]]
+name = "web"
+service = "web"
+signal = "USR1"
+[catalog]
+backend = "local"
+directory = "DIR/catalog"
+[telemetry]
+listen = "127.0.0.1:0"
+"#;
+    let (code, log) = end_of(configured(&scratch, config));
+    assert_eq!(code, 0, "{log}");
+    for name in ["main", "pre_start", "post_stop"] {
+        assert_eq!(report(&scratch, name).get("descriptors"), "0,1,2", "{name}");
+    }
+}
+
+#[test]
 fn an_exec_that_hangs_on_dead_storage_holds_nobody() {
     let scratch = Scratch::new();
     let program = scratch.file("hanging");

@@ -317,7 +317,10 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, agent: Pid) -> Result<(), 
             done(libc::chdir(directory.as_ptr()).into(), Step::Directory)?;
         }
         if let Some(ids) = &launch.identity {
-            done(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into(), Step::NoNewPrivileges)?;
+            // prctl(2) wants unsigned longs, and refuses anything but zero in those it doesn't use.
+            let (yes, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
+            let result = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, yes, unused, unused, unused);
+            done(result.into(), Step::NoNewPrivileges)?;
             // The raw calls: glibc's want to tell other threads, of which a child has none.
             done(libc::syscall(libc::SYS_setgroups, ids.groups.len(), ids.groups.as_ptr()), Step::Groups)?;
             done(libc::syscall(libc::SYS_setresgid, ids.gid, ids.gid, ids.gid), Step::Gid)?;
@@ -325,7 +328,7 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, agent: Pid) -> Result<(), 
         }
         if launch.dies_with_us {
             // After setresuid, which clears it (prctl(2)). An agent that ended before this line sends nothing more.
-            done(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0).into(), Step::DeathSignal)?;
+            done(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong).into(), Step::DeathSignal)?;
             if libc::getppid() != agent {
                 libc::_exit(128 + libc::SIGKILL);
             }

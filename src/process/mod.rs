@@ -300,7 +300,8 @@ impl Processes {
     }
 
     /// How many processes that main left behind are alive. From then on [`Processes::reap`] tells it again after each
-    /// reaping, until none is left. Without /proc at most one is seen at a time: `left` is 0 or 1.
+    /// reaping, until none is left. Without /proc `left` is 0 or 1, and 0 as long as
+    /// a hook runs, for then nothing tells it from a stray.
     pub fn count_strays(&mut self) -> Event {
         let left = self.find_strays();
         self.counting = (left > 0).then_some(Count { left, read_again_at: left / 2 });

@@ -11,9 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use nix::sys::socket::{
     self, AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, sockopt,
 };
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::readable::{self, Readable};
 use crate::supervisor::event::{Notification, Pid};
 
 /// Where sd_notify(3) finds its socket.
@@ -27,7 +27,7 @@ const NOT_RELAYED: [&[u8]; 4] = [b"MAINPID", b"BARRIER=", b"FDSTORE", b"FDNAME="
 /// The socket main speaks to.
 #[derive(Debug)]
 pub struct Notify {
-    socket: AsyncFd<Owned>,
+    socket: AsyncFd<Readable<OwnedFd>>,
     address: String,
     outer: Option<Outer>,
     agent: Pid,
@@ -62,7 +62,7 @@ impl Notify {
             Some(address) => Some(Outer { address, socket: datagram()? }),
             None => None,
         };
-        Ok(Some(Notify { socket: register(Owned(socket))?, address, outer, agent: std::process::id() as Pid }))
+        Ok(Some(Notify { socket: readable::watch(socket)?, address, outer, agent: std::process::id() as Pid }))
     }
 
     /// What NOTIFY_SOCKET is for main.
@@ -181,22 +181,6 @@ fn parse(message: &[u8]) -> Notification {
         }
     }
     notification
-}
-
-/// A socket that `AsyncFd` takes.
-#[derive(Debug)]
-struct Owned(OwnedFd);
-
-impl AsRawFd for Owned {
-    fn as_raw_fd(&self) -> i32 {
-        self.0.as_raw_fd()
-    }
-}
-
-#[allow(unsafe_code)]
-fn register(socket: Owned) -> io::Result<AsyncFd<Owned>> {
-    // SAFETY: `Owned` owns its descriptor, always gives the same one, and closes it only when dropped.
-    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
 }
 
 #[cfg(test)]

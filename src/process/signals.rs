@@ -9,13 +9,13 @@
 //! more as well: 53 registrations by signal-hook took 230 µs, the signalfd 5 µs.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::sys::signal::SigSet;
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use tokio::io::unix::AsyncFd;
 
 use crate::config::Signal;
+use crate::readable::{self, Readable};
 
 /// A set of signals as the kernel has it: signal n is bit n - 1.
 type Mask = u64;
@@ -122,7 +122,7 @@ fn occupy_standard_descriptors() -> [bool; 3] {
 /// ones keep their count.
 #[derive(Debug)]
 pub struct Signals {
-    fd: AsyncFd<Readable>,
+    fd: AsyncFd<Readable<SignalFd>>,
     own_pid: u32,
     /// Children that died before the agent was there raise no SIGCHLD any more.
     look_for_children: bool,
@@ -138,7 +138,7 @@ impl Signals {
         // A no-op after `Inherited::take`, and what makes signalfd work without it.
         change_mask(libc::SIG_BLOCK, caught());
         let fd = SignalFd::with_flags(&sigset(caught()), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        let fd = register(Readable(fd))?;
+        let fd = readable::watch(fd)?;
         Ok(Signals { fd, own_pid: std::process::id(), look_for_children: true })
     }
 
@@ -149,7 +149,7 @@ impl Signals {
         }
         loop {
             let read = match self.fd.readable().await {
-                Ok(mut guard) => guard.try_io(|fd| fd.get_ref().read()),
+                Ok(mut guard) => guard.try_io(|fd| read(fd.get_ref())),
                 Err(error) => Ok(Err(error)),
             };
             match read {
@@ -172,38 +172,14 @@ impl Signals {
 
     /// PIPE and XFSZ are what the agent's own writes raise, TSTP what it sends its own group when main was stopped.
     /// None of these is meant for main; the same signals from anyone else are.
-    fn made_by_ourselves(&self, signal: Signal, info: &nix::sys::signalfd::siginfo) -> bool {
+    fn made_by_ourselves(&self, signal: Signal, info: &siginfo) -> bool {
         let raised = [libc::SIGPIPE, libc::SIGXFSZ, libc::SIGTSTP].contains(&signal.number());
         raised && info.ssi_pid == self.own_pid
     }
 }
 
-#[allow(unsafe_code)]
-fn register(fd: Readable) -> io::Result<AsyncFd<Readable>> {
-    // SAFETY: `Readable` owns its descriptor, always gives the same one, and closes it only when dropped.
-    Ok(unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) }?)
-}
-
-/// A signalfd that `AsyncFd` takes.
-#[derive(Debug)]
-struct Readable(SignalFd);
-
-impl Readable {
-    fn read(&self) -> io::Result<nix::sys::signalfd::siginfo> {
-        self.0.read_signal()?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
-    }
-}
-
-impl AsRawFd for Readable {
-    fn as_raw_fd(&self) -> i32 {
-        self.0.as_raw_fd()
-    }
-}
-
-impl AsFd for Readable {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
+fn read(fd: &Readable<SignalFd>) -> io::Result<siginfo> {
+    fd.0.read_signal()?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
 }
 
 #[allow(unsafe_code)]

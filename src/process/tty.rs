@@ -63,24 +63,25 @@ impl Terminal {
     /// Main can't be resumed.
     pub fn main_stopped(&mut self, main: Pid, signal: Signal) -> io::Result<()> {
         let group = NixPid::from_raw(main);
-        if self.lent_to != Some(group) {
-            return Ok(());
-        }
+        let Some(front) = foreground() else { return Ok(()) };
         if self.somebody_can_resume_us() {
-            if foreground() == Some(group) {
+            if front == group {
                 let _ = set_foreground(self.own);
             }
             // The rest of our job stops as Ctrl-Z would have it; for us that signal is blocked.
             strays::send(0, Signal::TSTP)?;
             signal_hook::low_level::emulate_default_handler(libc::SIGTSTP)?;
             // Here we were resumed: by `fg`, which made us the foreground, or by `bg`.
-            if foreground() == Some(self.own) {
-                let _ = set_foreground(group);
+            if foreground() == Some(self.own) && set_foreground(group).is_ok() {
+                self.lent_to = Some(group);
             }
             return strays::send(-main, Signal::CONT);
         }
+        if self.lent_to != Some(group) {
+            return Ok(());
+        }
         // TTIN and TTOU are about a background that main shouldn't be in; resumed there it would stop again at once.
-        if signal != Signal::TSTP && foreground() != Some(group) && set_foreground(group).is_err() {
+        if signal != Signal::TSTP && front != group && set_foreground(group).is_err() {
             return Ok(());
         }
         strays::send(-main, Signal::CONT)

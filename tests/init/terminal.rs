@@ -30,15 +30,17 @@ impl Keyboard {
 
     /// Waits for this on the screen since the last typing.
     fn shows(&mut self, text: &str) -> Outcome {
-        let (master, seen) = (&mut self.master, &mut self.seen);
-        let outcome = within(Duration::from_secs(10), text, || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = master.read(&mut buffer) {
-                seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
-            }
-            seen.contains(text).then_some(())
-        });
+        let outcome = within(Duration::from_secs(10), text, || self.shows_now(text).then_some(()));
         outcome.map_err(|error| format!("{error}; the screen shows {:?}", self.seen))
+    }
+
+    /// Whether it is on the screen already.
+    fn shows_now(&mut self, text: &str) -> bool {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = self.master.read(&mut buffer) {
+            self.seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        self.seen.contains(text)
     }
 }
 
@@ -127,7 +129,7 @@ cases! {
         keyboard.shows("sleep 1000")?;
         within(Duration::from_secs(10), "the shell's prompt", || {
             keyboard.types(CTRL_C).ok()?;
-            within(Duration::from_millis(300), "it", || keyboard.shows("ready> ").ok()).ok()
+            within(Duration::from_millis(300), "it", || keyboard.shows_now("ready> ").then_some(())).ok()
         })?;
         keyboard.types("echo sum-$((1+1))\n")?;
         keyboard.shows("sum-2")?;
@@ -164,6 +166,29 @@ cases! {
         keyboard.shows("ready> ")?;
         keyboard.types("echo code-$?\n")?;
         keyboard.shows("code-130")?;
+        keyboard.types("exit 0\n")?;
+        same!(container.wait()?, 0);
+    }
+
+    #[tini_fails("takes the foreground away from the shell, which then can't read what is typed")]
+    fn a_job_started_in_the_background_can_be_brought_to_the_front(init) {
+        let (mut keyboard, slave) = Keyboard::new()?;
+        let shell = Start::new(["/bin/bash", "--norc", "-i"]).env("PS1=ready> ").on_terminal(slave);
+        let mut container = shell.run()?;
+        keyboard.shows("ready> ")?;
+        let words = init.words.iter().map(|word| word.to_str().unwrap()).chain(ECHO);
+        keyboard.types(&format!("{} &\n", words.collect::<Vec<_>>().join(" ")))?;
+        // It reads, so it is stopped; the shell says so at its next prompt.
+        let stopped = within(Duration::from_secs(10), "its stop", || {
+            keyboard.types("\n").ok()?;
+            within(Duration::from_millis(300), "it", || keyboard.shows_now("Stopped").then_some(())).ok()
+        });
+        stopped.map_err(|error| format!("{error}; the screen shows {:?}", keyboard.seen))?;
+        keyboard.types("fg\n")?;
+        keyboard.types("one\n")?;
+        keyboard.shows("got:one")?;
+        keyboard.types(CTRL_C)?;
+        keyboard.shows("ready> ")?;
         keyboard.types("exit 0\n")?;
         same!(container.wait()?, 0);
     }
