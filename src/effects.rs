@@ -207,22 +207,12 @@ impl Hands {
     }
 
     fn follow(&mut self, follow: Follow, query: Query) {
-        let (backend, tell, name) = (self.backend.clone(), self.tell.clone(), follow.clone());
-        let follower = tokio::spawn(async move {
-            loop {
-                let (backend, query) = (backend.clone(), query.clone());
-                let sightings = Sightings::new(tell.clone(), name.clone());
-                // In a set, so that aborting this task ends the one in it too.
-                let mut inner = JoinSet::new();
-                inner.spawn(async move { backend.follow(&query, sightings).await });
-                if let Some(Err(error)) = inner.join_next().await {
-                    let seen = Err(format!("the follower failed: {error}"));
-                    let _ = tell.send(Event::Observed { follow: name.clone(), seen }).await;
-                }
-                tokio::time::sleep(AFTER_PANIC).await;
-            }
+        let backend = self.backend.clone();
+        let follower = following(self.tell.clone(), follow.clone(), move |sightings| {
+            let (backend, query) = (backend.clone(), query.clone());
+            async move { backend.follow(&query, sightings).await }
         });
-        if let Some(before) = self.followers.insert(follow, follower.abort_handle()) {
+        if let Some(before) = self.followers.insert(follow, follower) {
             before.abort();
         }
     }
@@ -307,20 +297,51 @@ impl Hands {
         });
     }
 
-    /// Runs slow work beside the loop; its event, or that of its panic, comes to the loop when there is room.
     fn task(
         &self,
         failed: impl FnOnce(String) -> Event + Send + 'static,
         work: impl Future<Output = Event> + Send + 'static,
     ) {
-        let tell = self.tell.clone();
-        let work = tokio::spawn(work);
-        tokio::spawn(async move {
-            let event = work.await.unwrap_or_else(|error| failed(format!("the task failed: {error}")));
-            // The loop that would hear it may have ended.
-            let _ = tell.send(event).await;
-        });
+        beside(self.tell.clone(), failed, work);
     }
+}
+
+/// Runs slow work beside the loop; its event, or that of its panic, comes to the loop when there is room.
+fn beside(
+    tell: mpsc::Sender<Event>,
+    failed: impl FnOnce(String) -> Event + Send + 'static,
+    work: impl Future<Output = Event> + Send + 'static,
+) {
+    let work = tokio::spawn(work);
+    tokio::spawn(async move {
+        let event = work.await.unwrap_or_else(|error| failed(format!("the task failed: {error}")));
+        // The loop that would hear it may have ended.
+        let _ = tell.send(event).await;
+    });
+}
+
+/// Follows for ever, by a task that is started again when it panics.
+fn following<F>(
+    tell: mpsc::Sender<Event>,
+    follow: Follow,
+    look: impl Fn(Sightings) -> F + Send + 'static,
+) -> AbortHandle
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let follower = tokio::spawn(async move {
+        loop {
+            // In a set, so that aborting this task ends the one in it too.
+            let mut inner = JoinSet::new();
+            inner.spawn(look(Sightings::new(tell.clone(), follow.clone())));
+            if let Some(Err(error)) = inner.join_next().await {
+                let seen = Err(format!("the follower failed: {error}"));
+                let _ = tell.send(Event::Observed { follow: follow.clone(), seen }).await;
+            }
+            tokio::time::sleep(AFTER_PANIC).await;
+        }
+    });
+    follower.abort_handle()
 }
 
 fn degraded(what: String) {
@@ -329,4 +350,51 @@ fn degraded(what: String) {
 
 fn no_answer(within: Duration) -> String {
     format!("no answer within {}", humantime::format_duration(within))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One thread, and time that goes on as soon as everybody waits.
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn a_task_that_panics_answers_with_the_failure_it_stands_for() {
+        block_on(async {
+            let (tell, mut events) = mpsc::channel(1);
+            let failed = |error| Event::Probed { run: RunId(7), result: Err(error) };
+            beside(tell, failed, async { panic!("a fault in a probe") });
+            let Some(Event::Probed { run: RunId(7), result: Err(error) }) = events.recv().await else {
+                panic!("nothing came")
+            };
+            assert!(error.contains("a fault in a probe"), "{error}");
+        });
+    }
+
+    #[test]
+    fn a_follower_that_panics_says_so_and_looks_again() {
+        block_on(async {
+            let (tell, mut events) = mpsc::channel(1);
+            let looks = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let follow = Follow::Watch("app".to_owned());
+            let _follower = following(tell, follow, move |mut sightings| {
+                let look = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                async move {
+                    assert!(look > 0, "a fault in a follower");
+                    sightings.saw(Observation::Key(None)).await;
+                    std::future::pending().await
+                }
+            });
+            let mut seen = Vec::new();
+            while seen.len() < 2 {
+                let Some(Event::Observed { seen: one, .. }) = events.recv().await else { panic!("nothing came") };
+                seen.push(one);
+            }
+            assert!(seen[0].as_ref().is_err_and(|error| error.contains("a fault in a follower")), "{seen:?}");
+            assert_eq!(seen[1], Ok(Observation::Key(None)));
+        });
+    }
 }

@@ -47,6 +47,8 @@ pub enum Error {
 struct Context<'a> {
     watch: &'a str,
     instances: &'a [Instance],
+    /// Left out for a key that isn't there, so that `default()` sees it and a template without one says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<&'a str>,
     keys: std::collections::BTreeMap<&'a str, &'a str>,
 }

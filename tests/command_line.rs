@@ -6,60 +6,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::namespace::{Container, Start, eventually, pilotfish};
-
-/// A directory with a config; the agent runs on it, and subcommands find the agent through it.
-struct Lab {
-    dir: tempfile::TempDir,
-}
-
-impl Lab {
-    /// `DIR` in the text stands for the directory.
-    fn new(config: &str) -> Lab {
-        let lab = Lab { dir: tempfile::tempdir().unwrap() };
-        lab.write(config);
-        lab
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn write(&self, config: &str) {
-        let socket = format!("[control]\nsocket = \"{}\"\n", self.path("control.sock").display());
-        let text = config.replace("DIR", self.dir.path().to_str().unwrap());
-        let socket = if text.contains("[control]") { String::new() } else { socket };
-        fs::write(self.path("pilotfish.toml"), socket + &text).unwrap();
-    }
-
-    fn start(&self) -> Start {
-        let config = self.path("pilotfish.toml");
-        Start::new([pilotfish().as_os_str(), "-c".as_ref(), config.as_os_str()])
-    }
-
-    /// Runs it until its control socket answers.
-    fn run(&self) -> Container {
-        let container = self.start().run().unwrap();
-        eventually("the control socket", || self.path("control.sock").exists().then_some(())).unwrap();
-        container
-    }
-
-    fn ask(&self, order: &[&str]) -> (i32, String, String) {
-        let config = self.path("pilotfish.toml");
-        said(Command::new(pilotfish()).args(order).arg("-c").arg(config).output().unwrap())
-    }
-}
-
-fn said(output: Output) -> (i32, String, String) {
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
-}
+use crate::lab::{Lab, said};
+use crate::namespace::{Start, eventually, pilotfish};
 
 fn pilotfish_says(arguments: &[&str]) -> (i32, String, String) {
     said(Command::new(pilotfish()).args(arguments).env_remove("PILOTFISH_CONFIG").output().unwrap())

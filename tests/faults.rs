@@ -1,0 +1,238 @@
+//! What must not hang, panic or be passed over in silence: bad input and a bad world, on the real program as PID 1.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests")]
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::lab::Lab;
+use crate::namespace::{Container, eventually};
+
+const TERM: i32 = 15;
+
+const MAIN: &str = "[process]\nexec = [\"sh\", \"-c\", \"echo main >> DIR/story; exec sleep 1000\"]\n";
+
+/// Runs a config to its end: code and log.
+fn end_of(config: &str) -> (i32, String) {
+    let lab = Lab::new(config);
+    let mut container = lab.start().run().unwrap();
+    let code = container.wait().unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+    (code, container.stderr())
+}
+
+fn log_says(container: &Container, text: &str) {
+    eventually(text, || container.stderr().contains(text).then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+}
+
+#[track_caller]
+fn stops(mut container: Container, code: i32) {
+    let begun = Instant::now();
+    container.signal(TERM);
+    assert_eq!(container.wait(), Ok(code), "{}", container.stderr());
+    assert!(begun.elapsed() < Duration::from_secs(11), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn each_mistake_in_a_config_is_reported_and_the_code_is_78() {
+    let mistakes = [
+        ("[process]\nexec = [\"true\"]\n[[helth]]\nname = \"x\"\n", "unknown key `helth`"),
+        ("[process]\nexec = \"true\"\n", "exec"),
+        ("[process]\nexec = []\n", "exec"),
+        ("[process]\nexec = [\"true\"]\n[stop]\nwithin = 5\n", "\"5s\""),
+        ("[process]\nexec = [\"true\"]\n[stop]\nwithin = \"1s\"\ndrain = \"2s\"\n", "drain"),
+        ("[process]\nexec = [\"true\"]\nuser = \"{{ env.NOBODY_SET_THIS }}\"\n", "NOBODY_SET_THIS"),
+        ("[process]\nexec = [\"true\"]\nuser = \"{{ env.\"\n", "user"),
+        ("[process]\nexec = [\"true\"]\n[[service]]\nname = \"a\"\nport = 1\naddress = [\"eth0[\"]\n", "eth0["),
+        ("[process]\nexec = [\"true\"]\n[election]\nname = \"x\"\n", "not in this version"),
+    ];
+    for (config, words) in mistakes {
+        let (code, report) = end_of(config);
+        assert_eq!(code, 78, "{config}");
+        assert!(report.contains(words), "{words} is missing:\n{report}");
+        assert!(report.contains("pilotfish.toml:"), "no place:\n{report}");
+    }
+}
+
+#[test]
+fn a_config_that_cannot_be_read_is_reported_with_78() {
+    let lab = Lab::new(MAIN);
+    fs::remove_file(lab.path("pilotfish.toml")).unwrap();
+    fs::create_dir(lab.path("pilotfish.toml")).unwrap();
+    let mut container = lab.start().run().unwrap();
+    assert_eq!(container.wait(), Ok(78));
+    assert!(container.stderr().contains("pilotfish.toml"), "{}", container.stderr());
+}
+
+#[test]
+fn a_missing_binary_is_127_and_one_that_may_not_be_executed_126() {
+    let (code, log) = end_of("[process]\nexec = [\"no-such-program\"]\n");
+    assert_eq!(code, 127);
+    assert!(log.contains("no-such-program"), "{log}");
+    let lab = Lab::new("[process]\nexec = [\"DIR/plain\"]\n");
+    fs::write(lab.path("plain"), "text").unwrap();
+    let mut container = lab.start().run().unwrap();
+    assert_eq!(container.wait(), Ok(126));
+}
+
+#[test]
+fn a_missing_hook_is_said_and_its_code_is_pre_starts() {
+    let (code, log) = end_of("[process]\nexec = [\"true\"]\n[hooks.pre_start]\nexec = [\"no-such-hook\"]\n");
+    assert_eq!(code, 127);
+    assert!(log.contains("no-such-hook"), "{log}");
+}
+
+#[test]
+fn a_socket_directory_that_cannot_be_written_is_a_warning() {
+    let lab =
+        Lab::new("[process]\nexec = [\"sh\", \"-c\", \"exit 4\"]\n[control]\nsocket = \"/proc/no/control.sock\"\n");
+    let mut container = lab.start().run().unwrap();
+    assert_eq!(container.wait(), Ok(4));
+    assert!(container.stderr().contains("/proc/no/control.sock"), "{}", container.stderr());
+}
+
+#[test]
+fn an_address_that_is_taken_is_a_warning() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let (code, log) =
+        end_of(&format!("[process]\nexec = [\"sh\", \"-c\", \"exit 4\"]\n[telemetry]\nlisten = \"{address}\"\n"));
+    assert_eq!(code, 4);
+    assert!(log.contains(&address.to_string()), "{log}");
+}
+
+#[test]
+fn without_proc_a_whole_config_works() {
+    let lab = Lab::new(&format!("{MAIN}[hooks.post_stop]\nexec = [\"sh\", \"-c\", \"echo post >> DIR/story\"]\n"));
+    let container = lab.start().without_proc().run().unwrap();
+    lab.told("main");
+    stops(container, 143);
+    assert_eq!(lab.story(), ["main", "post"]);
+}
+
+#[test]
+fn with_closed_standard_descriptors_a_whole_config_works() {
+    let lab = Lab::new(&format!("{MAIN}[hooks.pre_start]\nexec = [\"sh\", \"-c\", \"echo pre >> DIR/story\"]\n"));
+    let container = lab.start().closed(0).closed(1).closed(2).run().unwrap();
+    lab.told("main");
+    stops(container, 143);
+    assert_eq!(lab.story(), ["pre", "main"]);
+}
+
+#[test]
+fn an_ordinary_user_runs_a_whole_config() {
+    let lab = Lab::new(
+        "[process]\nexec = [\"sh\", \"-c\", \"id -u >> DIR/story; exec sleep 1000\"]\n[hooks.pre_start]\nexec = [\"true\"]\n",
+    );
+    fs::set_permissions(lab.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+    let config = lab.path("pilotfish.toml");
+    // setpriv is util-linux's; the agent is no PID 1 here, but a subreaper.
+    let mut agent = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(crate::namespace::pilotfish())
+        .arg("-c")
+        .arg(config)
+        .spawn()
+        .unwrap();
+    lab.told("65534");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(agent.id() as i32), nix::sys::signal::Signal::SIGTERM).unwrap();
+    let status = eventually("its end", || agent.try_wait().unwrap()).unwrap();
+    assert_eq!(status.code(), Some(143));
+}
+
+#[test]
+fn a_hook_that_hangs_forks_and_ignores_term_holds_nothing() {
+    let stubborn = "trap '' TERM; (trap '' TERM; sleep 1000) & while :; do sleep 1; done";
+    let lab = Lab::new(&format!(
+        "{MAIN}[hooks.pre_stop]\nexec = [\"sh\", \"-c\", \"{stubborn}\"]\ntimeout = \"200ms\"\n\
+         [hooks.post_stop]\nexec = [\"sh\", \"-c\", \"{stubborn}\"]\ntimeout = \"200ms\"\n[stop]\nwithin = \"8s\"\n"
+    ));
+    let container = lab.start().run().unwrap();
+    lab.told("main");
+    stops(container, 143);
+}
+
+#[test]
+fn an_on_change_that_never_reads_is_no_failure() {
+    let many: String = (0..2000).map(|n| format!("key{n} = \"{}\"\n", "x".repeat(100))).collect();
+    let lab = Lab::new(&format!(
+        "{MAIN}[catalog]\nbackend = \"local\"\ndirectory = \"DIR/catalog\"\n\
+         [[service]]\nname = \"self\"\nid = \"me\"\nport = 80\naddress = [\"static:10.0.0.1\"]\n[service.meta]\n{many}\
+         [[watch]]\nname = \"w\"\nservice = \"self\"\non_change = {{ exec = [\"true\"] }}\n"
+    ));
+    let container = lab.start().run().unwrap();
+    log_says(&container, "on_change of w succeeded");
+    stops(container, 143);
+}
+
+#[test]
+fn a_health_endpoint_that_accepts_and_never_answers_fails_the_check_and_holds_nothing() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let lab = Lab::new(&format!(
+        "{MAIN}[[health]]\nname = \"ping\"\nhttp = \"http://127.0.0.1:{port}/\"\ntimeout = \"300ms\"\ngrace = \"0s\"\nfailures = 1\n"
+    ));
+    let container = lab.start().run().unwrap();
+    log_says(&container, "check ping is critical: no answer within 300ms");
+    stops(container, 143);
+}
+
+#[test]
+fn a_catalog_directory_that_cannot_be_used_is_said_and_main_runs() {
+    let lab = Lab::new(&format!(
+        "{MAIN}[catalog]\nbackend = \"local\"\ndirectory = \"/proc/catalog\"\n\
+         [[service]]\nname = \"web\"\nport = 80\naddress = [\"static:10.0.0.1\"]\n"
+    ));
+    let container = lab.start().run().unwrap();
+    lab.told("main");
+    log_says(&container, "registering web");
+    stops(container, 143);
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_said_and_main_runs() {
+    let lab = Lab::new(&format!(
+        "{MAIN}[catalog]\nbackend = \"local\"\ndirectory = \"DIR/catalog\"\n\
+         [[service]]\nname = \"web\"\nport = 80\naddress = [\"nothere0\"]\n"
+    ));
+    let container = lab.start().run().unwrap();
+    lab.told("main");
+    log_says(&container, "nothere0");
+    stops(container, 143);
+}
+
+#[test]
+fn a_template_that_fails_is_said_and_main_runs() {
+    let lab = Lab::new(&format!(
+        "{MAIN}[catalog]\nbackend = \"local\"\ndirectory = \"DIR/catalog\"\n\
+         [[watch]]\nname = \"w\"\nservice = \"app\"\ntemplate = {{ source = \"DIR/t.j2\", destination = \"DIR/out\" }}\n"
+    ));
+    fs::write(lab.path("t.j2"), "{{ nobody.knows }}").unwrap();
+    let container = lab.start().run().unwrap();
+    lab.told("main");
+    log_says(&container, "t.j2");
+    assert!(!lab.path("out").exists());
+    stops(container, 143);
+}
+
+#[test]
+fn twenty_thousand_orphans_beside_a_whole_config_are_all_reaped() {
+    let specimen = crate::namespace::specimen();
+    let lab = Lab::new(&format!(
+        "[process]\nexec = [\"sh\", \"-c\", \"{} storm 20000; echo done >> DIR/story; exec sleep 1000\"]\n",
+        specimen.display()
+    ));
+    let container = lab.start().run().unwrap();
+    lab.told("done");
+    eventually("an end of the zombies", || {
+        let zombies = container
+            .children()
+            .into_iter()
+            .filter(|pid| crate::namespace::status_line(*pid, "State").is_some_and(|state| state.starts_with('Z')));
+        (zombies.count() == 0).then_some(())
+    })
+    .unwrap();
+    stops(container, 143);
+}
