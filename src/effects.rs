@@ -14,7 +14,7 @@ use crate::config::{self, Config, Control, Limits, Query, Service, Source, Telem
 use crate::http::{self, Asked, Door};
 use crate::logging;
 use crate::probe;
-use crate::process::Processes;
+use crate::process::{self, Processes};
 use crate::render;
 use crate::supervisor::event::{Follow, Observation, Registration, Rendering, ReplyId, RunId, Staged};
 use crate::supervisor::{Effect, Event, Notice, Status};
@@ -86,6 +86,7 @@ impl Hands {
                     // It starts nothing more and opens no path, so it need not pin the mount it stands on.
                     self.processes.leave_directory();
                 }
+                process::memory::forget_start();
                 return self.with_warnings(vec![event]);
             }
             Effect::Spawn { run, job, exec, user, env, stdin } => {

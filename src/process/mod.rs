@@ -3,12 +3,14 @@
 //! - [`signals`]: what the agent was given, and all signals that come to it.
 //! - `reaper`: the only waitpid. `strays`: what main left behind.
 //! - `command`, `launch`: from a config to a running program. `environment`, `users`, `limits`: what it gets.
+//! - [`memory`]: what the start needed and the rest does not.
 //! - `output`: what hooks print and read. [`notify`]: what main says by sd_notify. `tty`: the terminal.
 
 mod command;
 mod environment;
 mod launch;
 pub mod limits;
+pub mod memory;
 pub mod notify;
 mod output;
 mod reaper;
