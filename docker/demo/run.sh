@@ -274,13 +274,15 @@ sleep 2
 headline "web2 is killed: kill -9 of its pilotfish, and its container with it"
 tell phase kill
 sleep 0.5 # what began before has ended: a request that the kill cuts off counts here
+disown "${holder[web2]}" # or bash says "Killed" by itself
 since=$(now)
 kill -KILL "${agent[web2]}"
 pool_becomes "web1 web3 web4" "$since"
 tell phase after-kill
 event "from the kill to nginx's first answer without it" "$(milliseconds "$first")"
 event "... to only such answers" "$(milliseconds "$only")"
-ended web2
+until_so 5 no_longer "${holder[web2]}" || fail "web2's namespace is still there"
+unset "holder[web2]"
 sleep 2
 
 headline "web3 is stopped gracefully: SIGTERM to its pilotfish, under load"

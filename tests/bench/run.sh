@@ -12,7 +12,17 @@ programs=target/bench
 work=$(mktemp -d "${TMPDIR:-/tmp}/pilotfish-bench.XXXXXX")
 export WORK=$work
 declare -a started=()
-trap 'kill -KILL "${started[@]}" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT
+# end_all: no two copies of a binary may run while one is measured, or they share its pages in the PSS.
+end_all() {
+    local pid
+    for pid in "${started[@]}"; do
+        kill -KILL "$pid" 2>/dev/null || true
+        while kill -0 "$pid" 2>/dev/null; do sleep 0.01; done
+    done
+    started=()
+}
+
+trap 'end_all; rm -rf "$work"' EXIT
 trap 'exit 130' INT
 
 isolate=(unshare --pid --fork --mount-proc --kill-child)
@@ -66,14 +76,8 @@ memory() {
 launch() {
     "${isolate[@]}" "$@" >>"$work/log" 2>&1 </dev/null &
     started+=($!)
+    disown $! # or bash says "Killed" by itself when it is ended
     pid=$(child_of $!)
-}
-
-# end_all: no two copies of a binary may run while one is measured, or they share its pages in the PSS.
-end_all() {
-    kill -KILL "${started[@]}" 2>/dev/null || true
-    wait "${started[@]}" 2>/dev/null || true
-    started=()
 }
 
 echo
