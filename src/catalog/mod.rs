@@ -3,6 +3,7 @@
 //! following retries by itself).
 
 pub mod address;
+mod cause;
 pub mod consul;
 pub mod etcd;
 pub mod local;
@@ -15,6 +16,7 @@ pub mod tls;
 use crate::config::{self, Query, Service};
 use crate::supervisor::event::Registration;
 
+pub use cause::Cause;
 pub use sightings::Sightings;
 
 /// The engine that keeps the catalog. Shared by the tasks that call it; a call never waits for another one.

@@ -136,9 +136,11 @@ pub fn unused() -> Result<ClientConfig, TlsError> {
 /// Which setting a cause points at. rustls' errors stand inside io errors, which show them by `get_ref` only.
 pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     use rustls::{AlertDescription, CertificateError, Error as Tls};
-    let tls = error
-        .downcast_ref::<Tls>()
-        .or_else(|| error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<Tls>())?;
+    let mut error = error;
+    while let Some(io) = error.downcast_ref::<std::io::Error>() {
+        error = io.get_ref()?;
+    }
+    let tls = error.downcast_ref::<Tls>()?;
     match tls {
         Tls::InvalidCertificate(CertificateError::UnknownIssuer) => Some("; see [catalog] tls.ca"),
         Tls::InvalidCertificate(

@@ -1,6 +1,6 @@
 //! The catalog, on every engine there is.
 
-mod bench;
+pub mod bench;
 mod contract;
 mod engines;
 mod local;

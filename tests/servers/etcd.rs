@@ -15,7 +15,13 @@ pub struct Etcd {
 impl Etcd {
     /// Starts one (`etcd` is 3.4, `etcd35` is 3.5) and waits until it takes writes.
     pub fn start(version: &'static str) -> Etcd {
-        Etcd { cluster: EtcdCluster::start_of(version, 1) }
+        Etcd { cluster: EtcdCluster::start_of(version, 1, None) }
+    }
+
+    /// Starts one that its clients reach by TLS, with certificates of their own.
+    pub fn start_with_tls(version: &'static str, ca: &Path, certificate: &Path, key: &Path) -> Etcd {
+        let files = [("--trusted-ca-file", ca), ("--cert-file", certificate), ("--key-file", key)];
+        Etcd { cluster: EtcdCluster::start_of(version, 1, Some(files)) }
     }
 
     /// Where its clients connect.
@@ -54,6 +60,7 @@ impl Etcd {
 pub struct EtcdCluster {
     /// Where each one's clients connect.
     pub clients: Vec<SocketAddr>,
+    tls: bool,
     version: &'static str,
     args: Vec<Vec<String>>,
     processes: Vec<Option<Process>>,
@@ -63,22 +70,29 @@ pub struct EtcdCluster {
 impl EtcdCluster {
     /// Starts three (`etcd` is 3.4, `etcd35` is 3.5) and waits until each takes writes.
     pub fn start(version: &'static str) -> EtcdCluster {
-        EtcdCluster::start_of(version, 3)
+        EtcdCluster::start_of(version, 3, None)
     }
 
-    fn start_of(version: &'static str, count: usize) -> EtcdCluster {
+    fn start_of(version: &'static str, count: usize, tls: Option<[(&str, &Path); 3]>) -> EtcdCluster {
         let dir = tempfile::tempdir().expect("a directory");
         let peers: Vec<String> = (0..count).map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
         let all: Vec<String> = peers.iter().enumerate().map(|(index, peer)| format!("s{index}={peer}")).collect();
         let all = all.join(",");
-        let mut cluster = EtcdCluster { clients: Vec::new(), version, args: Vec::new(), processes: Vec::new(), dir };
+        let mut cluster = EtcdCluster {
+            clients: Vec::new(),
+            tls: tls.is_some(),
+            version,
+            args: Vec::new(),
+            processes: Vec::new(),
+            dir,
+        };
         for (index, peer) in peers.iter().enumerate() {
             let client = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
             let name = format!("s{index}");
             let home = cluster.home(index);
             std::fs::create_dir_all(&home).expect("a directory");
             let data = home.join("data").display().to_string();
-            let url = format!("http://{client}");
+            let url = format!("http{}://{client}", if tls.is_some() { "s" } else { "" });
             let args = [
                 ("--name", name.as_str()),
                 ("--data-dir", &data),
@@ -96,6 +110,12 @@ impl EtcdCluster {
             if count == 1 {
                 // A lone server waits an election's time before it leads.
                 args.extend(["--election-timeout=250", "--heartbeat-interval=25"].map(str::to_owned));
+            }
+            for (flag, file) in tls.into_iter().flatten() {
+                args.extend([flag.to_owned(), file.display().to_string()]);
+            }
+            if tls.is_some() {
+                args.push("--client-cert-auth".to_owned());
             }
             if version != "etcd" {
                 // Throw-away data: losing them with the machine's power is no concern of a test. 3.4 can't do without.
@@ -125,6 +145,12 @@ impl EtcdCluster {
 
     /// Waits until one takes writes.
     pub fn wait_ready(&self, index: usize) {
+        if self.tls {
+            // It listens once it has joined itself; the tests' own questions don't speak TLS.
+            return eventually("an etcd server listens", Duration::from_secs(60), || {
+                std::net::TcpStream::connect(self.clients[index]).is_ok()
+            });
+        }
         // A health check is a read that its cluster agreed to.
         eventually("an etcd server is ready", Duration::from_secs(60), || {
             http(self.clients[index], "GET", "/health", &[], "").is_some_and(|(_, body)| body.contains("\"true\""))

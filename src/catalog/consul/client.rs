@@ -168,7 +168,12 @@ impl Client {
 
     async fn exchange(&self, ask: Ask, endpoint: &str) -> Result<Answer, Error> {
         let http = self.http.get_or_try_init(async || self.build()).await?;
-        let failed = |error: reqwest::Error| Error::unreachable(endpoint, &error);
+        let anonymous = matches!(self.settings.address, ConsulAddress::Tcp(Endpoint { https: true, .. }))
+            && self.settings.tls.identity.is_none();
+        let failed = |error: reqwest::Error| match Error::unreachable(endpoint, &error) {
+            error if anonymous => error.without_identity(),
+            error => error,
+        };
         let mut request = http.request(ask.method, format!("{}{}{}", self.base, ask.path, ask.query));
         // A header, never `?token=`: queries end up in access logs.
         if let Some(token) = &self.settings.token {

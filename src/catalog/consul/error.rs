@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use crate::catalog::{secret, tls};
+use crate::catalog::{Cause, secret, tls};
 
 use super::client::Answer;
 
@@ -91,24 +91,19 @@ pub enum Error {
     },
 }
 
-/// The cause at the end of a chain.
-#[derive(Debug, thiserror::Error)]
-#[error("{text}{hint}")]
-pub struct Cause {
-    text: String,
-    hint: &'static str,
-}
-
 impl Error {
     pub(super) fn unreachable(endpoint: &str, error: &reqwest::Error) -> Error {
-        let mut last: &dyn std::error::Error = error;
-        let mut hint = tls::hint(last);
-        while let Some(next) = last.source() {
-            last = next;
-            hint = hint.or(tls::hint(last));
+        Error::Unreachable { endpoint: endpoint.to_owned(), source: Cause::of(error) }
+    }
+
+    /// The same, of a TLS connection without a client's certificate.
+    pub(super) fn without_identity(self) -> Error {
+        match self {
+            Error::Unreachable { endpoint, source } => {
+                Error::Unreachable { endpoint, source: source.without_identity() }
+            }
+            other => other,
         }
-        let cause = Cause { text: last.to_string(), hint: hint.unwrap_or("") };
-        Error::Unreachable { endpoint: endpoint.to_owned(), source: cause }
     }
 
     pub(super) fn refused(answer: Answer) -> Error {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::Code;
 
-use crate::catalog::{secret, tls};
+use crate::catalog::{Cause, secret, tls};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -87,27 +87,17 @@ pub enum Error {
     },
 }
 
-/// The cause at the end of a chain.
-#[derive(Debug, thiserror::Error)]
-#[error("{text}{hint}")]
-pub struct Cause {
-    text: String,
-    hint: &'static str,
-}
-
-impl Cause {
-    pub(super) fn of(error: &(dyn std::error::Error + 'static)) -> Cause {
-        let mut last = error;
-        let mut hint = tls::hint(last);
-        while let Some(next) = last.source() {
-            last = next;
-            hint = hint.or(tls::hint(last));
-        }
-        Cause { text: last.to_string(), hint: hint.unwrap_or("") }
-    }
-}
-
 impl Error {
+    /// The same, of a TLS connection without a client's certificate.
+    pub(super) fn without_identity(self) -> Error {
+        match self {
+            Error::Unreachable { what, member, source } => {
+                Error::Unreachable { what, member, source: source.without_identity() }
+            }
+            other => other,
+        }
+    }
+
     /// What a client's error means.
     pub(super) fn of(what: &'static str, member: &str, error: etcd_client::Error) -> Error {
         let member = member.to_owned();
@@ -127,7 +117,7 @@ impl Error {
                 Error::Unreachable { what, member, source: Cause::of(&source) }
             }
             other => {
-                let source = Cause { text: other.to_string(), hint: "" };
+                let source = Cause::of(&other);
                 Error::Unreachable { what, member, source }
             }
         }

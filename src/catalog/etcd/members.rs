@@ -14,10 +14,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-use crate::catalog::{resolver, secret, tls};
+use crate::catalog::{Cause, resolver, secret, tls};
 use crate::config::engines::{Endpoint, Etcd as Settings};
 
-use super::error::{Cause, Error};
+use super::error::Error;
 
 /// One member has so long to answer a call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -118,10 +118,33 @@ impl Members {
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
-        let client = match member.connected() {
-            Some(client) => client,
-            None => self.connect(member, what).await?,
+        if let Some(client) = member.connected() {
+            match self.ask(member, what, call, client).await {
+                // The server was restarted since: what broke was the connection, and a new one may do.
+                Err(Error::Unreachable { .. }) => {}
+                other => return other,
+            }
+        }
+        let asked = match self.connect(member, what).await {
+            Ok(client) => self.ask(member, what, call, client).await,
+            Err(error) => Err(error),
         };
+        match member.endpoint.https && self.settings.tls.identity.is_none() {
+            true => asked.map_err(Error::without_identity),
+            false => asked,
+        }
+    }
+
+    async fn ask<T, F>(
+        &self,
+        member: &Member,
+        what: &'static str,
+        call: &impl Fn(Client) -> F,
+        client: Client,
+    ) -> Result<(T, Client), Error>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>> + Send,
+    {
         let error = match tokio::time::timeout(CALL_TIMEOUT, call(client.clone())).await {
             Ok(Ok(answer)) => return Ok((answer, client)),
             Ok(Err(error)) => Error::of(what, &member.place, error),

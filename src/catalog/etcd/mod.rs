@@ -18,7 +18,7 @@ use crate::supervisor::event::Registration;
 
 use super::Sightings;
 
-pub use error::{Cause, Error};
+pub use error::Error;
 
 /// An etcd cluster.
 #[derive(Debug)]

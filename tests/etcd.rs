@@ -1,0 +1,160 @@
+//! etcd, real: what only etcd does, beside the contract that all backends keep.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use pilotfish::catalog::Backend;
+use pilotfish::config;
+use pilotfish::config::engines::{Endpoint, Etcd as Settings, Login, SecretSource, Tls};
+use pilotfish::supervisor::event::ServiceStatus;
+
+use crate::catalog::bench::{Agent, instances_of, service};
+use crate::servers::{Etcd, EtcdCluster};
+
+fn settings(members: &[SocketAddr]) -> Settings {
+    let endpoint = |at: &SocketAddr| Endpoint { https: false, host: at.ip().to_string(), port: at.port() };
+    Settings { endpoints: members.iter().map(endpoint).collect(), login: None, tls: Tls::default() }
+}
+
+fn agent(settings: Settings) -> Agent {
+    let backend = config::Backend::Etcd(Box::new(settings));
+    let config = config::Catalog { backend, prefix: "pilotfish".to_owned() };
+    Agent { backend: Arc::new(Backend::open(&config).expect("a good config")) }
+}
+
+#[tokio::test]
+async fn an_id_that_a_later_agent_took_is_told_and_not_fought_over() {
+    let etcd = Etcd::start("etcd35");
+    let (first, second) = (agent(settings(&[etcd.client()])), agent(settings(&[etcd.client()])));
+    let (mine, mut theirs) = (service("web", "web-1"), service("web", "web-1"));
+    theirs.port = 81;
+    first.pass(&mine).await;
+    second.pass(&theirs).await;
+    let error = first.try_publish(&mine, ServiceStatus::Passing, "ok").await.unwrap_err();
+    assert!(error.contains("two containers have the same service id"), "{error}");
+    second.pass(&theirs).await;
+    let mut seen = first.follow(instances_of("web"));
+    assert_eq!(seen.instances().await[0].port, 81);
+    // The other one has left, and the id is free again.
+    second.withdraw(&theirs).await;
+    assert!(seen.ids().await.is_empty());
+    first.pass(&mine).await;
+    assert_eq!(seen.instances().await[0].port, 8000);
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_wiped_is_told_again_by_the_next_heartbeat() {
+    let mut etcd = Etcd::start("etcd");
+    let agent = agent(settings(&[etcd.client()]));
+    let web = service("web", "web-1");
+    agent.pass(&web).await;
+    etcd.down();
+    etcd.wipe();
+    etcd.up();
+    agent.pass(&web).await;
+    assert_eq!(agent.follow(instances_of("web")).ids().await, ["web-1"]);
+}
+
+#[tokio::test]
+async fn a_silent_endpoint_costs_one_call_its_deadline_and_the_others_nothing() {
+    // Its backlog takes connections, and nobody answers them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let etcd = Etcd::start("etcd35");
+    let agent = agent(settings(&[silent.local_addr().unwrap(), etcd.client()]));
+    agent.put("first", "1").await;
+    let start = tokio::time::Instant::now();
+    for turn in 0..20 {
+        agent.put("key", &turn.to_string()).await;
+    }
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_stopped_server_that_still_accepts_is_noticed_within_seconds() {
+    let etcd = Etcd::start("etcd");
+    let agent = agent(settings(&[etcd.client()]));
+    agent.pass(&service("web", "web-1")).await;
+    let mut seen = agent.follow(instances_of("web"));
+    assert_eq!(seen.ids().await, ["web-1"]);
+    etcd.process().signal(Signal::SIGSTOP);
+    let start = tokio::time::Instant::now();
+    let error = agent.try_publish(&service("web", "web-1"), ServiceStatus::Passing, "ok").await.unwrap_err();
+    assert!(error.contains("didn't answer within 2 s"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(4));
+    // The follower's keep-alive: asked each 5 s, waited for 3 s, and the read that tells takes 2 s.
+    seen.told_within(Duration::from_secs(14)).await.unwrap_err();
+    etcd.process().signal(Signal::SIGCONT);
+    agent.pass(&service("web", "web-2")).await;
+    seen.until_ids(&["web-1", "web-2"], Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn the_death_of_any_member_of_three_is_no_outage_for_who_follows() {
+    let mut cluster = EtcdCluster::start("etcd35");
+    let (reader, writer) = (agent(settings(&cluster.clients)), agent(settings(&cluster.clients)));
+    let mut seen = reader.follow(instances_of("web"));
+    assert!(seen.ids().await.is_empty());
+    let mut expected = Vec::new();
+    for member in 0..3 {
+        cluster.down(member);
+        let id = format!("web-{member}");
+        let web = service("web", &id);
+        // While the members elect another leader, a heartbeat may fail; the one after it does not.
+        while writer.try_publish(&web, ServiceStatus::Passing, "ok").await.is_err() {}
+        expected.push(id);
+        let ids: Vec<_> = expected.iter().map(String::as_str).collect();
+        seen.until_ids(&ids, Duration::from_secs(10)).await;
+        cluster.spawn(member);
+        cluster.wait_ready(member);
+    }
+}
+
+#[tokio::test]
+async fn a_user_may_be_limited_to_the_prefix_and_a_server_that_forgot_its_tokens_is_asked_for_new_ones() {
+    let mut etcd = Etcd::start("etcd");
+    for command in [
+        &["role", "add", "agent"][..],
+        &["role", "grant-permission", "agent", "--prefix=true", "readwrite", "pilotfish/"],
+        &["user", "add", "root:root"],
+        &["user", "grant-role", "root", "root"],
+        &["user", "add", "web:right"],
+        &["user", "grant-role", "web", "agent"],
+        &["user", "add", "nobody:right"],
+        &["auth", "enable"],
+    ] {
+        etcd.ctl(command).unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    std::fs::write(&password, "right\n").unwrap();
+    let as_user = |username: &str| {
+        let password = Some(SecretSource::File(password.clone()));
+        agent(Settings { login: Some(Login { username: username.to_owned(), password }), ..settings(&[etcd.client()]) })
+    };
+    let web = service("web", "web-1");
+
+    let error = agent(settings(&[etcd.client()])).try_publish(&web, ServiceStatus::Passing, "ok").await.unwrap_err();
+    assert!(error.contains("[catalog] username"), "{error}");
+    let error = as_user("nobody").try_publish(&web, ServiceStatus::Passing, "ok").await.unwrap_err();
+    assert!(error.contains("permission denied") && error.contains("the user's roles"), "{error}");
+
+    let agent = as_user("web");
+    std::fs::write(&password, "wrong").unwrap();
+    let error = agent.try_publish(&web, ServiceStatus::Passing, "ok").await.unwrap_err();
+    assert!(error.contains("password_file") && !error.contains("wrong"), "{error}");
+    std::fs::write(&password, "right").unwrap();
+    agent.pass(&web).await;
+    let mut seen = agent.follow(instances_of("web"));
+    assert_eq!(seen.ids().await, ["web-1"]);
+    agent.put("key", "value").await;
+
+    // Simple tokens live in the server's memory.
+    etcd.down();
+    etcd.up();
+    while agent.try_publish(&web, ServiceStatus::Passing, "ok").await.is_err() {}
+    agent.pass(&service("web", "web-2")).await;
+    seen.until_ids(&["web-1", "web-2"], Duration::from_secs(10)).await;
+    agent.withdraw(&web).await;
+}

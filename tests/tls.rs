@@ -1,0 +1,150 @@
+//! Both engines behind TLS with client certificates, Consul with tokens: reached by name, verified, and every wrong
+//! setting told by its key.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pilotfish::catalog::Backend;
+use pilotfish::config;
+use pilotfish::config::engines::{Consul, ConsulAddress, Endpoint, Etcd, Identity, SecretSource, Tls};
+use pilotfish::supervisor::event::ServiceStatus;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use crate::catalog::bench::{Agent, instances_of, service};
+use crate::servers::{Consul as ConsulServer, Etcd as EtcdServer, free_port};
+
+/// An authority with a server's and a client's certificate, as files.
+struct Certificates {
+    dir: tempfile::TempDir,
+}
+
+impl Certificates {
+    fn new(server_names: &[&str]) -> Certificates {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).expect("a file");
+        let mut authority = CertificateParams::new(Vec::new()).expect("no names are good names");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer =
+            CertifiedIssuer::self_signed(authority, KeyPair::generate().expect("a key")).expect("an authority");
+        write("ca.pem", issuer.pem());
+        for (who, names) in [("server", server_names), ("client", &["agent"])] {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let key = KeyPair::generate().expect("a key");
+            let certificate = CertificateParams::new(names).expect("names").signed_by(&key, &issuer).expect("signed");
+            write(&format!("{who}.pem"), certificate.pem());
+            write(&format!("{who}-key.pem"), key.serialize_pem());
+        }
+        Certificates { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    fn tls(&self) -> Tls {
+        let identity = Identity { certificate: self.path("client.pem"), key: self.path("client-key.pem") };
+        Tls { ca: Some(self.path("ca.pem")), identity: Some(identity), server_name: None }
+    }
+}
+
+fn agent(backend: config::Backend) -> Agent {
+    let config = config::Catalog { backend, prefix: "pilotfish".to_owned() };
+    Agent { backend: Arc::new(Backend::open(&config).expect("a good config")) }
+}
+
+async fn refusal(agent: Agent) -> String {
+    agent.try_publish(&service("web", "web-1"), ServiceStatus::Passing, "ok").await.unwrap_err()
+}
+
+async fn works(agent: &Agent) {
+    agent.pass(&service("web", "web-1")).await;
+    assert_eq!(agent.follow(instances_of("web")).ids().await, ["web-1"]);
+    agent.put("mysql/snapshot", "1").await;
+    assert_eq!(agent.get("mysql/snapshot").await.as_deref(), Some("1"));
+    agent.withdraw(&service("web", "web-1")).await;
+}
+
+#[tokio::test]
+async fn consul_is_verified_and_asks_for_a_certificate_and_a_token_that_may_do_no_more_than_it_must() {
+    let certificates = Certificates::new(&["server.dc1.consul", "localhost"]);
+    let port = free_port();
+    let config = format!(
+        r#"{{"ports": {{"https": {port}}}, "ca_file": "{}", "cert_file": "{}", "key_file": "{}",
+            "verify_incoming_https": true,
+            "acl": {{"enabled": true, "default_policy": "deny",
+                     "tokens": {{"master": "a-root-token", "agent": "a-root-token"}}}}}}"#,
+        certificates.text("ca.pem"),
+        certificates.text("server.pem"),
+        certificates.text("server-key.pem"),
+    );
+    let server = ConsulServer::start_with(&config, "a-root-token");
+    let node = &server.node;
+    let rules = format!(
+        "service \"web\" {{ policy = \"write\" }}\nservice_prefix \"\" {{ policy = \"read\" }}\n\
+         node_prefix \"\" {{ policy = \"read\" }}\nkey_prefix \"mysql/\" {{ policy = \"write\" }}\n\
+         agent \"{node}\" {{ policy = \"read\" }}"
+    );
+    let made = |path: &str, body: serde_json::Value| {
+        let (status, answer) = server.ask("PUT", path, &body.to_string());
+        assert_eq!(status, 200, "{path}: {answer}");
+        serde_json::from_str::<serde_json::Value>(&answer).expect("JSON")
+    };
+    made("/v1/acl/policy", serde_json::json!({"Name": "pilotfish", "Rules": rules}));
+    let token = made("/v1/acl/token", serde_json::json!({"Policies": [{"Name": "pilotfish"}]}));
+    let token = token["SecretID"].as_str().expect("a token").to_owned();
+    let token_file = certificates.path("token");
+    std::fs::write(&token_file, format!("{token}\n")).expect("a file");
+
+    let with = |host: &str, tls: Tls| {
+        let address = ConsulAddress::Tcp(Endpoint { https: true, host: host.to_owned(), port });
+        let token = Some(SecretSource::File(token_file.clone()));
+        agent(config::Backend::Consul(Box::new(Consul { address, token, basic: None, tls })))
+    };
+    let good = with("localhost", certificates.tls());
+    works(&good).await;
+    let named = Tls { server_name: Some("server.dc1.consul".to_owned()), ..certificates.tls() };
+    works(&with("127.0.0.1", named)).await;
+
+    let error = refusal(with("127.0.0.1", certificates.tls())).await;
+    assert!(error.contains("tls.server_name"), "{error}");
+    let other = Certificates::new(&["localhost"]);
+    let error = refusal(with("localhost", Tls { ca: Some(other.path("ca.pem")), ..certificates.tls() })).await;
+    assert!(error.contains("tls.ca"), "{error}");
+    let error = refusal(with("localhost", Tls { identity: None, ..certificates.tls() })).await;
+    assert!(error.contains("tls.certificate"), "{error}");
+
+    // Revoked and replaced: the same agent goes on with what the file holds now.
+    std::fs::write(&token_file, "5f0a6a1e-0000-0000-0000-000000000000").expect("a file");
+    let error = good.try_publish(&service("web", "web-1"), ServiceStatus::Passing, "ok").await.unwrap_err();
+    assert!(error.contains("token_file") && !error.contains("5f0a6a1e"), "{error}");
+    std::fs::write(&token_file, &token).expect("a file");
+    works(&good).await;
+    assert!(!server.log().contains(&token), "the token is in no log of consul's either");
+}
+
+#[tokio::test]
+async fn etcd_is_verified_and_asks_for_a_certificate() {
+    for version in ["etcd", "etcd35"] {
+        let certificates = Certificates::new(&["localhost"]);
+        let path = |name: &str| certificates.dir.path().join(name);
+        let server = EtcdServer::start_with_tls(version, &path("ca.pem"), &path("server.pem"), &path("server-key.pem"));
+        let with = |host: &str, tls: Tls| {
+            let endpoints = vec![Endpoint { https: true, host: host.to_owned(), port: server.client().port() }];
+            agent(config::Backend::Etcd(Box::new(Etcd { endpoints, login: None, tls })))
+        };
+        works(&with("localhost", certificates.tls())).await;
+        works(&with("127.0.0.1", Tls { server_name: Some("localhost".to_owned()), ..certificates.tls() })).await;
+
+        let error = refusal(with("127.0.0.1", certificates.tls())).await;
+        assert!(error.contains("tls.server_name"), "{error}");
+        let other = Certificates::new(&["localhost"]);
+        let error = refusal(with("localhost", Tls { ca: Some(other.path("ca.pem")), ..certificates.tls() })).await;
+        assert!(error.contains("tls.ca"), "{error}");
+        let error = refusal(with("localhost", Tls { identity: None, ..certificates.tls() })).await;
+        assert!(error.contains("tls.certificate"), "{error}");
+    }
+}
