@@ -179,6 +179,7 @@ clean_up() {
     done
     # Without a namespace nothing takes along what a killed subreaper leaves; a moment is for what is ending anyway.
     [ ${#isolate[@]} -gt 0 ] || until_so 1 nobody_of_ours || kill_ours
+    stop_engine
     rm -rf "$DEMO"
     left_behind
 }
@@ -223,6 +224,9 @@ trap 'echo; echo "demo: interrupted, cleaning up"; exit 130' INT
 trap 'exit 143' TERM
 trap 'exit 129' HUP
 
+# shellcheck source=docker/demo/engine.sh
+. "$sources/engine.sh"
+
 # --- the play ---------------------------------------------------------------------------------------------------------
 
 mkdir -p "$programs"
@@ -232,8 +236,9 @@ for program in backend load; do
     fi
 done
 sync "$pilotfish" 2>/dev/null || true # the pages of a file not yet on disk count as dirty in whoever maps it
-mapfile -t ports < <("$programs/load" ports 5)
+mapfile -t ports < <("$programs/load" ports 9)
 port=([web1]=${ports[0]} [web2]=${ports[1]} [web3]=${ports[2]} [web4]=${ports[3]} [nginx]=${ports[4]})
+start_engine "$backend" "${ports[@]:5}"
 
 if [ ${#isolate[@]} -gt 0 ]; then
     echo "Each pilotfish is PID 1 of a PID namespace of its own (${isolate[*]})."
