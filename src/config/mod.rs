@@ -525,7 +525,7 @@ pub struct Telemetry {
 pub struct Control {
     /// The unix socket (0600); `None` turns it off.
     pub socket: Option<PathBuf>,
-    /// HUP reloads and USR1 toggles maintenance, as in ContainerPilot, in place of being forwarded.
+    /// HUP reloads, as in ContainerPilot, in place of being forwarded.
     pub signals: bool,
 }
 
