@@ -4,7 +4,7 @@
 #   make demo       nginx before three backends, each under pilotfish; KEEP=1 leaves it running
 #   make test       all tests that need no container engine, and the lints
 #   make e2e        the tests on a real Docker engine
-#   make bench      start time, memory and size beside tini's
+#   make bench      start time, memory and size beside tini's; change-to-hook latency on each catalog
 #   make lint       formatting, clippy, and cargo-deny where it is installed
 #   make reference  writes config-examples/reference.toml and docs/configuration.md anew
 
@@ -45,6 +45,8 @@ e2e: build
 bench: build
 	@tests/setup.sh bench
 	@PILOTFISH=$(BINARY) tests/bench/run.sh
+	@echo
+	@PILOTFISH=$(BINARY) tests/bench/latency.sh
 
 lint:
 	@tests/setup.sh lint
