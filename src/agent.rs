@@ -3,17 +3,20 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Sleep;
 
 use crate::clock::{self, Alarm};
 use crate::config::{Config, Probe, Signal, Source};
 use crate::effects::Hands;
 use crate::http::Asked;
 use crate::logging;
-use crate::process::Processes;
 use crate::process::notify::Notify;
 use crate::process::signals::{Inherited, Signals};
+use crate::process::{Processes, memory};
 use crate::supervisor::event::Notification;
 use crate::supervisor::{Effect, Event, Status, Supervisor};
 
@@ -22,6 +25,9 @@ use crate::supervisor::{Effect, Event, Status, Supervisor};
 const EVENTS: usize = 64;
 /// Room for questions at the control door.
 const QUESTIONS: usize = 16;
+
+/// By then the start is over, with all that it alone needed; a container that ends before that pays nothing for it.
+const START_IS_OVER_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs the container from start to end.
 ///
@@ -32,7 +38,7 @@ pub fn run(config: Config, source: Source, inherited: Inherited) -> io::Result<u
         .enable_all()
         // Files a user named may lie on storage that hangs; two such must not keep a third waiting for ever.
         .max_blocking_threads(4)
-        .thread_keep_alive(std::time::Duration::from_secs(1))
+        .thread_keep_alive(Duration::from_secs(1))
         .build()?;
     let code = runtime.block_on(async { Agent::new(config, source, inherited)?.live().await });
     // A thread stuck on dead storage must not hold the container.
@@ -46,6 +52,8 @@ struct Agent {
     signals: Signals,
     notify: Option<Notify>,
     alarm: Alarm,
+    /// Until the start is over.
+    starting: Option<Pin<Box<Sleep>>>,
     events: mpsc::Receiver<Event>,
     questions: mpsc::Receiver<Asked>,
     status: watch::Sender<Status>,
@@ -58,6 +66,7 @@ enum Wake {
     Asked(Asked),
     Event(Event),
     Rang,
+    StartIsOver,
 }
 
 impl Agent {
@@ -74,7 +83,8 @@ impl Agent {
         let supervisor = Supervisor::new(config.clone(), RandomState::new().hash_one(std::process::id()));
         let (status, seen) = watch::channel(supervisor.status());
         let hands = Hands::new(&config, source, processes, tell, ask, seen);
-        Ok(Agent { supervisor, hands, signals, notify, alarm: Alarm::new()?, events, questions, status })
+        let starting = Some(Box::pin(tokio::time::sleep(START_IS_OVER_AFTER)));
+        Ok(Agent { supervisor, hands, signals, notify, alarm: Alarm::new()?, starting, events, questions, status })
     }
 
     async fn live(mut self) -> io::Result<u8> {
@@ -103,6 +113,10 @@ impl Agent {
                 Wake::Asked(asked) => next.push_back(self.hands.asked(asked)),
                 Wake::Event(event) => next.push_back(event),
                 Wake::Rang => next.push_back(Event::Tick),
+                Wake::StartIsOver => {
+                    self.starting = None;
+                    memory::forget_start();
+                }
             }
         }
     }
@@ -114,6 +128,12 @@ impl Agent {
                 None => std::future::pending().await,
             }
         };
+        let started = async {
+            match &mut self.starting {
+                Some(sleep) => sleep.as_mut().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             // Signals first: whatever floods the other ways, the container can be stopped.
             biased;
@@ -122,6 +142,7 @@ impl Agent {
             Some(asked) = self.questions.recv() => Ok(Wake::Asked(asked)),
             said = notified => Ok(Wake::Notified(said)),
             Some(event) = self.events.recv() => Ok(Wake::Event(event)),
+            () = started => Ok(Wake::StartIsOver),
         }
     }
 }

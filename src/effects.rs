@@ -10,13 +10,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::catalog::{self, Backend, Sightings, address};
-use crate::config::{self, Config, Control, Limits, Query, Service, Source, Telemetry, Template};
+use crate::config::{self, Config, Control, Limits, Query, Service, Signal, Source, Telemetry, Template};
 use crate::http::{self, Asked, Door};
 use crate::logging;
 use crate::probe;
-use crate::process::{self, Processes};
+use crate::process::Processes;
 use crate::render;
-use crate::supervisor::event::{Follow, Observation, Registration, Rendering, ReplyId, RunId, Staged};
+use crate::supervisor::event::{Follow, Observation, Registration, Rendering, ReplyId, RunId, Staged, Target};
 use crate::supervisor::{Effect, Event, Notice, Status};
 
 /// One call to the catalog; a healthy engine may take as long to choose a new leader (8.7 s measured on Consul).
@@ -86,7 +86,6 @@ impl Hands {
                     // It starts nothing more and opens no path, so it need not pin the mount it stands on.
                     self.processes.leave_directory();
                 }
-                process::memory::forget_start();
                 return self.with_warnings(vec![event]);
             }
             Effect::Spawn { run, job, exec, user, env, stdin } => {
@@ -99,6 +98,7 @@ impl Hands {
                     degraded(format!("can't send {signal}: {error}"));
                 }
             }
+            Effect::Hint { watch, target, signal } => return vec![self.hint(watch, target, signal)],
             Effect::CountStrays => return vec![self.processes.count_strays()],
             Effect::Probe { run, probe, timeout } => self.probe(run, probe, timeout),
             Effect::Publish(registration) => self.publish(registration),
@@ -146,6 +146,14 @@ impl Hands {
     /// Whether anybody can look at the status.
     pub fn has_doors(&self) -> bool {
         self.telemetry.is_some() || self.control.is_some()
+    }
+
+    fn hint(&mut self, watch: String, target: Target, signal: Signal) -> Event {
+        let sent = self.processes.survives(target, signal);
+        if sent && let Err(error) = self.processes.kill(target, signal) {
+            degraded(format!("can't send {signal}: {error}"));
+        }
+        Event::Hinted { watch, sent }
     }
 
     fn with_warnings(&mut self, events: Vec<Event>) -> Vec<Event> {

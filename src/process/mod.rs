@@ -290,6 +290,14 @@ impl Processes {
         }
     }
 
+    /// Whether a signal wouldn't end who it is for: its default action is another, or the process catches or ignores
+    /// it (proc_pid_status(5), SigCgt and SigIgn). What can't be known is believed to.
+    pub fn survives(&self, target: Target, signal: Signal) -> bool {
+        let (Target::Process(run) | Target::Group(run)) = target else { return true };
+        let Some(pid) = self.pid(run) else { return true };
+        !signal.terminates_by_default() || signals::heeds(pid, signal).unwrap_or(true)
+    }
+
     /// A main that was told to stop isn't resumed by us until it is told to go on.
     fn note_rest(&mut self, run: RunId, signal: Signal) {
         if self.main == Some(run) {

@@ -198,6 +198,16 @@ fn sigset(mask: Mask) -> SigSet {
     unsafe { SigSet::from_sigset_t_unchecked(set) }
 }
 
+/// Whether a process catches or ignores a signal; `None` where that can't be read.
+pub(super) fn heeds(pid: i32, signal: Signal) -> Option<bool> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mask = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        Mask::from_str_radix(line.trim(), 16).ok()
+    };
+    Some((mask("SigCgt:")? | mask("SigIgn:")?) & (1 << (signal.number() - 1)) != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

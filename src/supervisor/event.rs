@@ -202,6 +202,13 @@ pub enum Event {
         /// Done, or why not.
         result: Result<(), String>,
     },
+    /// Main was signalled of a change (answers [`Effect::Hint`]), or doesn't catch the signal.
+    Hinted {
+        /// The watch's name.
+        watch: String,
+        /// Whether it was signalled.
+        sent: bool,
+    },
     /// Somebody at the control door asks for something.
     Control {
         /// Who waits for the answer.
@@ -353,6 +360,16 @@ pub enum Effect {
     },
     /// Send a signal.
     Kill {
+        /// To whom.
+        target: Target,
+        /// Which.
+        signal: Signal,
+    },
+    /// Signal main that a dependency changed, unless that would end it: a main that has only just been started may
+    /// not catch the signal yet.
+    Hint {
+        /// The watch's name.
+        watch: String,
         /// To whom.
         target: Target,
         /// Which.

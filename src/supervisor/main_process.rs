@@ -219,15 +219,20 @@ impl Main {
         }
     }
 
+    /// Who a signal for main goes to; `None` when there is nobody to take it.
+    pub fn target(&self, scope: SignalScope) -> Option<Target> {
+        match &self.state {
+            State::Running { run, .. } => Some(scope_target(*run, scope)),
+            State::Following { .. } | State::Clearing { .. } => Some(Target::Strays),
+            State::Idle | State::Starting { .. } | State::Counting { .. } => None,
+        }
+    }
+
     /// Passes a signal on; `false` when there is nobody to take it.
     pub fn signal(&self, signal: Signal, scope: SignalScope, out: &mut Vec<Effect>) -> bool {
-        let target = match &self.state {
-            State::Running { run, .. } => scope_target(*run, scope),
-            State::Following { .. } | State::Clearing { .. } => Target::Strays,
-            State::Idle | State::Starting { .. } | State::Counting { .. } => return false,
-        };
-        out.push(Effect::Kill { target, signal });
-        true
+        let target = self.target(scope);
+        out.extend(target.map(|target| Effect::Kill { target, signal }));
+        target.is_some()
     }
 
     /// SIGKILL now.

@@ -158,6 +158,9 @@ impl Supervisor {
             Event::Installed { watch, result } => {
                 self.with_watch(now, &watch, &mut out, |watch, hands| watch.installed(result, hands));
             }
+            Event::Hinted { watch, sent } => {
+                self.with_watch(now, &watch, &mut out, |watch, hands| watch.hinted(sent, hands));
+            }
             Event::Control { reply, request: Request::Stop } => {
                 self.stop(now, "asked for at the control door".to_owned(), None, None, &mut out);
                 out.push(Effect::Reply { reply, result: Ok("stopping".to_owned()) });

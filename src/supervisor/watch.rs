@@ -20,6 +20,11 @@ use super::time::Time;
 /// Tries after a template failed: what it lacked (a name its check looks up, say) may come by itself.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(30) };
 
+/// A main that doesn't catch the signal is looked at again after this...
+const HINT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// ...for so long: a start that takes longer is told nothing, having read its files late enough.
+const HINT_WITHIN: Duration = Duration::from_secs(30);
+
 /// One dependency.
 #[derive(Debug)]
 pub struct Watch {
@@ -44,6 +49,7 @@ enum Stage {
     Checking { on: Observation, run: RunId, staged: Staged },
     Installing { on: Observation },
     Hook { on: Observation, run: RunId },
+    Hinting { on: Observation, since: Time },
 }
 
 /// What a watch may use of the rest of the core while it acts.
@@ -213,11 +219,35 @@ impl Watch {
         }
     }
 
+    /// Main was signalled, or doesn't catch the signal yet.
+    pub fn hinted(&mut self, sent: bool, hands: &mut Hands<'_>) {
+        let Stage::Hinting { on, since } = std::mem::replace(&mut self.stage, Stage::Quiet) else { return };
+        if sent {
+            return self.done(on, hands);
+        }
+        if hands.now.since(since) < HINT_WITHIN {
+            self.stage = Stage::Hinting { on, since };
+            self.hold_until = Some(hands.now + HINT_AGAIN_AFTER);
+            return;
+        }
+        if let Some(signal) = self.config.signal {
+            let what = format!("watch {}: main doesn't catch {signal}, which would end it: not sent", self.config.name);
+            hands.out.push(Effect::Say(Notice::Degraded { what }));
+        }
+        self.done(on, hands);
+    }
+
     /// Goes on when a quiet spell ends.
     pub fn tick(&mut self, hands: &mut Hands<'_>) {
         if self.hold_until.is_some_and(|at| at <= hands.now) {
             self.hold_until = None;
-            self.act(hands);
+            match std::mem::replace(&mut self.stage, Stage::Quiet) {
+                Stage::Hinting { on, since } => self.hint(on, since, hands),
+                other => {
+                    self.stage = other;
+                    self.act(hands);
+                }
+            }
         }
     }
 
@@ -274,10 +304,15 @@ impl Watch {
     }
 
     fn signal(&mut self, on: Observation, hands: &mut Hands<'_>) {
-        if let Some(signal) = self.config.signal {
-            hands.main.signal(signal, hands.scope, hands.out);
-        }
-        self.done(on, hands);
+        self.hint(on, hands.now, hands);
+    }
+
+    /// A main that went away meanwhile reads its files when it comes again.
+    fn hint(&mut self, on: Observation, since: Time, hands: &mut Hands<'_>) {
+        let target = hands.main.target(hands.scope).filter(|_| hands.main.is_up());
+        let (Some(signal), Some(target)) = (self.config.signal, target) else { return self.done(on, hands) };
+        hands.out.push(Effect::Hint { watch: self.config.name.clone(), target, signal });
+        self.stage = Stage::Hinting { on, since };
     }
 
     fn done(&mut self, on: Observation, hands: &mut Hands<'_>) {

@@ -18,6 +18,8 @@ pub struct Script {
     pub said: Vec<Notice>,
     /// The runs ordered, by what they are for.
     runs: BTreeMap<String, RunId>,
+    /// Whether main catches the signals of watches.
+    pub catches: bool,
     /// What each command was given to read.
     pub stdin: BTreeMap<String, String>,
 }
@@ -26,8 +28,15 @@ impl Script {
     /// Starts at time zero; main starts by itself when ordered, as process 100.
     pub fn start(config: Config) -> Script {
         let core = Supervisor::new(config, 1);
-        let mut script =
-            Script { core, now: 0, heard: Vec::new(), said: Vec::new(), runs: BTreeMap::new(), stdin: BTreeMap::new() };
+        let mut script = Script {
+            core,
+            now: 0,
+            heard: Vec::new(),
+            said: Vec::new(),
+            runs: BTreeMap::new(),
+            catches: true,
+            stdin: BTreeMap::new(),
+        };
         script.send(Event::Started);
         script
     }
@@ -177,6 +186,10 @@ impl Script {
                 Target::Group(run) => format!("{signal} to {}'s group", self.job(run)),
                 Target::Strays => format!("{signal} to strays"),
             },
+            Effect::Hint { watch, target: _, signal } => {
+                answer = Some(Event::Hinted { watch, sent: self.catches });
+                if self.catches { format!("{signal} to main") } else { format!("no {signal} yet") }
+            }
             Effect::CountStrays => return None,
             Effect::Probe { run, .. } => {
                 self.runs.insert("probe".to_owned(), run);

@@ -131,6 +131,35 @@ fn a_change_renders_checks_installs_and_signals() {
 }
 
 #[test]
+fn a_main_that_would_die_of_the_signal_gets_it_once_it_catches_it() {
+    let mut script = running_with_template();
+    script.catches = false;
+    script.sees("app", &["a", "b"]);
+    script.staged("app");
+    script.ends("template_check of app", 0);
+    script.heard();
+    script.installed("app");
+    script.until(1_150);
+    script.expect(&["no SIGHUP yet", "no SIGHUP yet"]);
+    script.catches = true;
+    assert_eq!(script.when("SIGHUP to main"), 1_200);
+}
+
+#[test]
+fn a_main_that_never_catches_the_signal_is_not_ended_by_it() {
+    let mut script = running_with_template();
+    script.catches = false;
+    script.sees("app", &["a", "b"]);
+    script.staged("app");
+    script.ends("template_check of app", 0);
+    script.installed("app");
+    script.until(60_000);
+    assert!(!script.heard().contains(&"SIGHUP to main".to_owned()));
+    assert!(script.said.iter().any(|notice| notice.to_string().contains("doesn't catch SIGHUP")));
+    assert_eq!(script.core.next_deadline(), None);
+}
+
+#[test]
 fn a_file_that_did_not_change_signals_nobody() {
     let mut script = running_with_template();
     script.sees("app", &["a", "b"]);
