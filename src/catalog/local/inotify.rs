@@ -3,7 +3,6 @@
 //! directory; what it is, whoever is told looks up.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +10,8 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
+
+use crate::readable::{self, Readable};
 
 /// Names of files that were closed by who wrote them; beyond this many the sweep has to do.
 const MOST_CLOSED: usize = 1000;
@@ -33,18 +34,8 @@ fn wanted() -> AddWatchFlags {
 /// The instance and who waits for which of its watches.
 #[derive(Debug)]
 pub(super) struct Hub {
-    inotify: AsyncFd<Instance>,
+    inotify: AsyncFd<Readable<Inotify>>,
     waiting: Mutex<Waiting>,
-}
-
-/// tokio asks for `AsRawFd`, which nix doesn't give.
-#[derive(Debug)]
-struct Instance(Inotify);
-
-impl AsRawFd for Instance {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
 }
 
 #[derive(Debug, Default)]
@@ -84,12 +75,9 @@ impl Hub {
     ///
     /// # Errors
     /// EMFILE: there is none left.
-    #[allow(unsafe_code)]
     pub(super) fn open() -> Result<Hub, Errno> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-        // SAFETY: the descriptor is Instance's own, always the same, and open for as long as Instance lives.
-        let inotify = unsafe { AsyncFd::register(Instance(inotify)) };
-        let inotify = inotify.map_err(|e| super::files::errno(&e.into()))?;
+        let inotify = readable::watch(inotify).map_err(|error| super::files::errno(&error))?;
         Ok(Hub { inotify, waiting: Mutex::default() })
     }
 
