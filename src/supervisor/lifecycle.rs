@@ -11,7 +11,7 @@ use super::jitter;
 use super::main_process::{Gone, Leftovers};
 use super::notice::Notice;
 use super::restart::{self, Verdict};
-use super::shutdown::Stopping;
+use super::shutdown::{Cause, Stopping};
 use super::status::Phase;
 use super::time::{Time, earliest};
 
@@ -101,7 +101,7 @@ impl Supervisor {
                 let because = wait.error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
                 let timeout = humantime::format_duration(wait.config.timeout);
                 let reason = format!("{} wasn't there within {timeout}{because}", what(&wait.config));
-                self.stop(now, reason, None, Some(EXIT_UNAVAILABLE), out);
+                self.stop(now, reason, Cause::Failed(EXIT_UNAVAILABLE), out);
             } else if self.waits.iter().all(|wait| wait.done) {
                 self.life = Life::Preparing { until: now + FIRST_ANSWER_WITHIN };
             }
@@ -156,7 +156,7 @@ impl Supervisor {
                 self.life = Life::PreStart { run: None, failures, retry_at: Some(now + after) };
             }
             (Err(error), _) => {
-                self.stop(now, format!("pre_start failed: {error}"), None, Some(outcome.code()), out);
+                self.stop(now, format!("pre_start failed: {error}"), Cause::Failed(outcome.code()), out);
             }
         }
     }
@@ -206,14 +206,19 @@ impl Supervisor {
         let reason = format!("main {}", gone.status);
         let restarting = self.restarting.take();
         let restart = self.process.restart.clone();
-        let again = match self.requested(now, gone.status) {
+        let requested = self.requested(now, gone.status);
+        let again = match requested {
             _ if failed_to_start || gone.unkillable => false,
             _ if restarting.is_some() => true,
             Some(_) => false,
             None => restart::wanted(restart.policy, gone.status),
         };
         if !again {
-            return self.stop(now, reason, None, failed_to_start.then_some(gone.status.code()), out);
+            let cause = match failed_to_start {
+                true => Cause::Failed(gone.status.code()),
+                false => Cause::MainEnded { asked: requested.is_some() },
+            };
+            return self.stop(now, reason, cause, out);
         }
         match self.restarts.ask(now, gone.lived, &restart, &mut self.jitter) {
             Verdict::After { pause, attempt } => {
@@ -223,8 +228,11 @@ impl Supervisor {
             Verdict::Spent => {
                 let Restart { max, within, .. } = restart;
                 out.push(Effect::Say(Notice::RestartBudgetSpent { max, within }));
-                let code = restarting.is_some().then(|| self.failure_code(gone.status));
-                self.stop(now, reason, None, code, out);
+                let cause = match restarting {
+                    Some(_) => Cause::Ill,
+                    None => Cause::MainEnded { asked: false },
+                };
+                self.stop(now, reason, cause, out);
             }
         }
     }
@@ -251,7 +259,7 @@ impl Supervisor {
                 self.restarting = Some(reason);
                 self.main.stop(signal, self.process.signal_scope, patience.map(|patience| now + patience), out);
             }
-            OnFailure::Exit => self.stop_as_failed(now, reason, out),
+            OnFailure::Exit => self.stop(now, reason, Cause::Ill, out),
         }
     }
 

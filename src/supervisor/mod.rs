@@ -162,7 +162,7 @@ impl Supervisor {
                 self.with_watch(now, &watch, &mut out, |watch, hands| watch.hinted(sent, hands));
             }
             Event::Control { reply, request: Request::Stop } => {
-                self.stop(now, "asked for at the control door".to_owned(), None, None, &mut out);
+                self.stop(now, "asked for at the control door".to_owned(), shutdown::Cause::Door, &mut out);
                 out.push(Effect::Reply { reply, result: Ok("stopping".to_owned()) });
             }
             Event::Control { reply, request: Request::Reload } => self.reload(Some(reply), &mut out),

@@ -209,6 +209,8 @@ pub enum Notice {
         code: u8,
         /// Why, in one line.
         reason: String,
+        /// Whether somebody asked for it: then a code that isn't 0 (143, say) is no alarm.
+        asked: bool,
     },
 }
 
@@ -257,7 +259,7 @@ impl Notice {
             Notice::Reloaded { .. } => ("config.reloaded", Info),
             Notice::ReloadFailed { .. } => ("config.reload_failed", Error),
             Notice::Degraded { .. } => ("degraded", Warn),
-            Notice::Ended { code: 0, .. } => ("ended", Info),
+            Notice::Ended { code: 0, .. } | Notice::Ended { asked: true, .. } => ("ended", Info),
             Notice::Ended { .. } => ("ended", Error),
         }
     }
@@ -332,7 +334,7 @@ impl fmt::Display for Notice {
             }
             Notice::ReloadFailed { error } => write!(f, "the config can't be used, the old one stays:\n{error}"),
             Notice::Degraded { what } => write!(f, "{what}"),
-            Notice::Ended { code, reason } => write!(f, "ending with code {code}: {reason}"),
+            Notice::Ended { code, reason, .. } => write!(f, "ending with code {code}: {reason}"),
         }
     }
 }

@@ -20,6 +20,24 @@ const KEPT_SHARE: u32 = 10;
 /// ...but no more than this.
 const KEPT_AT_MOST: Duration = Duration::from_secs(1);
 
+/// Why the container stops.
+#[derive(Debug, Clone, Copy)]
+pub enum Cause {
+    /// A signal came.
+    Signal(Signal),
+    /// Somebody asked at the control door.
+    Door,
+    /// Main is gone for good; `asked` when a signal passed on to it did that.
+    MainEnded {
+        /// Whether somebody asked for it.
+        asked: bool,
+    },
+    /// Something failed that main's code says nothing of; this one does.
+    Failed(u8),
+    /// Main is ill: a 0 it obeys with isn't believed.
+    Ill,
+}
+
 /// The stop sequence under way.
 #[derive(Debug)]
 pub struct Stopping {
@@ -31,10 +49,9 @@ pub struct Stopping {
     kill_at: Option<Time>,
     /// What main is told by.
     signal: Signal,
-    /// The exit code when main never ran, or must not be believed.
+    cause: Cause,
+    /// The exit code, when it isn't main's.
     code: Option<u8>,
-    /// A zero of main's isn't believed: the container ends because it failed.
-    failed: bool,
     /// How many stop signals came.
     pressed: u32,
 }
@@ -97,39 +114,20 @@ impl Supervisor {
         matches!(self.life, Life::Stopping(_) | Life::Ended)
     }
 
-    /// Stops, or, when it does already and a signal says so again, presses. `code` is the container's exit code when
-    /// main has none to give.
-    pub(super) fn stop(
-        &mut self,
-        now: Time,
-        reason: String,
-        signal: Option<Signal>,
-        code: Option<u8>,
-        out: &mut Vec<Effect>,
-    ) {
-        match self.life {
-            Life::Stopping(_) if signal.is_some() => self.press(now, out),
-            Life::Stopping(_) | Life::Ended => {}
-            _ => self.begin_stop(now, reason, signal, code, false, out),
+    /// Stops, or, when it does already and a signal says so again, presses.
+    pub(super) fn stop(&mut self, now: Time, reason: String, cause: Cause, out: &mut Vec<Effect>) {
+        match (&self.life, cause) {
+            (Life::Stopping(_), Cause::Signal(_)) => self.press(now, out),
+            (Life::Stopping(_) | Life::Ended, _) => {}
+            _ => self.begin_stop(now, reason, cause, out),
         }
     }
 
-    /// Stops because something failed: the exit code says so even if main's doesn't.
-    pub(super) fn stop_as_failed(&mut self, now: Time, reason: String, out: &mut Vec<Effect>) {
-        if !self.is_stopping() {
-            self.begin_stop(now, reason, None, None, true, out);
-        }
-    }
-
-    fn begin_stop(
-        &mut self,
-        now: Time,
-        reason: String,
-        signal: Option<Signal>,
-        code: Option<u8>,
-        failed: bool,
-        out: &mut Vec<Effect>,
-    ) {
+    fn begin_stop(&mut self, now: Time, reason: String, cause: Cause, out: &mut Vec<Effect>) {
+        let signal = match cause {
+            Cause::Signal(signal) => Some(signal),
+            Cause::Door | Cause::MainEnded { .. } | Cause::Failed(_) | Cause::Ill => None,
+        };
         let within = self.config.stop.within;
         let kept = |within: Duration| (within / KEPT_SHARE).min(KEPT_AT_MOST);
         let by_within = within.map(|within| now + (within - kept(within)));
@@ -138,11 +136,13 @@ impl Supervisor {
             Life::PreStart { run, .. } => run,
             _ => None,
         };
-        // Never having run, main has no code: the signal's stands for it, as a shell would have it.
-        let code = code.or_else(|| {
-            let code = signal.map_or(0, |signal| ExitStatus::Killed(signal).code());
-            self.main_status.last_exit.is_none().then_some(code).filter(|_| self.main.is_gone())
-        });
+        let never_ran = self.main.is_gone() && self.main_status.last_exit.is_none();
+        let code = match cause {
+            Cause::Failed(code) => Some(code),
+            // Never having run, main has no code: the signal's stands for it, as a shell would have it.
+            _ if never_ran => Some(signal.map_or(0, |signal| ExitStatus::Killed(signal).code())),
+            _ => None,
+        };
         if !self.config.is_plain() {
             out.push(Effect::Say(Notice::Stopping { reason: reason.clone(), within }));
         }
@@ -162,8 +162,8 @@ impl Supervisor {
             deadline: within.map(|within| now + within),
             kill_at: by_within,
             signal: told_by,
+            cause,
             code,
-            failed,
             pressed: 1,
         });
         self.tell_catalog(out);
@@ -289,7 +289,7 @@ impl Supervisor {
         let status = self.main_status.last_exit.filter(|_| stopping.code.is_none() && !outlived);
         let code = match (stopping.code, status) {
             (Some(code), _) => code,
-            (None, Some(status)) if stopping.failed => self.failure_code(status),
+            (None, Some(status)) if matches!(stopping.cause, Cause::Ill) => self.failure_code(status),
             (None, Some(status)) => self.exit_code(status),
             // Main outlived every deadline, and the kernel's SIGKILL is the last thing that happens to it.
             (None, None) => self.exit_code(ExitStatus::Killed(Signal::KILL)),
@@ -299,7 +299,8 @@ impl Supervisor {
             _ => stopping.reason,
         };
         if !self.config.is_plain() {
-            out.push(Effect::Say(Notice::Ended { code, reason: reason.clone() }));
+            let asked = matches!(stopping.cause, Cause::Signal(_) | Cause::Door | Cause::MainEnded { asked: true });
+            out.push(Effect::Say(Notice::Ended { code, reason: reason.clone(), asked }));
         }
         out.push(Effect::Exit { code, reason });
     }

@@ -6,6 +6,7 @@ use super::Supervisor;
 use super::event::Effect;
 use super::lifecycle::Life;
 use super::notice::Notice;
+use super::shutdown::Cause;
 use super::time::Time;
 
 impl Supervisor {
@@ -16,7 +17,7 @@ impl Supervisor {
         }
         // The signals of the config main runs by: a changed [process] counts at its next start.
         if self.process.stop_on.contains(&signal) {
-            return self.stop(now, format!("{signal} came"), Some(signal), None, out);
+            return self.stop(now, format!("{signal} came"), Cause::Signal(signal), out);
         }
         let sent = match self.process.rewrite_signals.get(&signal) {
             Some(None) => return,
@@ -31,7 +32,7 @@ impl Supervisor {
         } else if self.is_before_main() && [Signal::TERM, Signal::INT, Signal::QUIT].contains(&signal) {
             // There is nobody to pass it on to, and whoever sent it wants an end: `stop_on = ["QUIT"]` must not make a
             // container that waits for its database deaf to `docker stop`.
-            self.stop(now, format!("{signal} came"), Some(signal), None, out);
+            self.stop(now, format!("{signal} came"), Cause::Signal(signal), out);
         }
     }
 
