@@ -81,7 +81,9 @@ pub(crate) struct Watch {
     pub(crate) on_change: Option<Hook>,
     /// A file made anew from what is seen. The signal and `on_change` come after it.
     pub(crate) template: Option<Template>,
-    /// A signal to the main process.
+    /// A signal to the main process, sent once it catches or ignores it.
+    ///
+    /// A program that has only just been started would be ended by it.
     #[schemars(example = &"HUP")]
     pub(crate) signal: Option<Parsed<Signal>>,
 }
