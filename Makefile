@@ -5,6 +5,7 @@
 #   make test       all tests that need no container engine, and the lints
 #   make e2e        the tests on a real Docker engine
 #   make bench      start time, memory and size beside tini's; change-to-hook latency on each catalog
+#   make faults     what becomes of the catalog when Consul and etcd clusters fail, as a table
 #   make lint       formatting, clippy, and cargo-deny where it is installed
 #   make reference  writes config-examples/reference.toml and docs/configuration.md anew
 
@@ -12,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build demo test e2e bench lint reference format clippy static reference-init
+.PHONY: build demo test e2e bench faults lint reference format clippy static reference-init
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -47,6 +48,12 @@ bench: build
 	@PILOTFISH=$(BINARY) tests/bench/run.sh
 	@echo
 	@PILOTFISH=$(BINARY) tests/bench/latency.sh
+
+# A test like the others, but of minutes: it kills, stops and cuts off three-node clusters.
+faults:
+	@tests/setup.sh test
+	@$(CARGO) test --test pilotfish -- --ignored --exact --nocapture --test-threads 1 \
+		fault_table::consul_with_three_servers fault_table::etcd_with_three_members
 
 lint:
 	@tests/setup.sh lint

@@ -7,6 +7,7 @@ mod direction;
 mod docker;
 mod doors;
 mod etcd;
+mod fault_table;
 mod faults;
 mod init;
 mod lab;

@@ -1,55 +1,15 @@
 //! Both engines behind TLS with client certificates, Consul with tokens: reached by name, verified, and every wrong
 //! setting told by its key.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use pilotfish::catalog::Backend;
 use pilotfish::config;
-use pilotfish::config::engines::{Consul, ConsulAddress, Endpoint, Etcd, Identity, SecretSource, Tls};
+use pilotfish::config::engines::{Consul, ConsulAddress, Endpoint, Etcd, SecretSource, Tls};
 use pilotfish::supervisor::event::ServiceStatus;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::catalog::bench::{Agent, instances_of, service};
-use crate::servers::{Consul as ConsulServer, Etcd as EtcdServer, free_port};
-
-/// An authority with a server's and a client's certificate, as files.
-struct Certificates {
-    dir: tempfile::TempDir,
-}
-
-impl Certificates {
-    fn new(server_names: &[&str]) -> Certificates {
-        let dir = tempfile::tempdir().expect("a directory");
-        let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).expect("a file");
-        let mut authority = CertificateParams::new(Vec::new()).expect("no names are good names");
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer =
-            CertifiedIssuer::self_signed(authority, KeyPair::generate().expect("a key")).expect("an authority");
-        write("ca.pem", issuer.pem());
-        for (who, names) in [("server", server_names), ("client", &["agent"])] {
-            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            let key = KeyPair::generate().expect("a key");
-            let certificate = CertificateParams::new(names).expect("names").signed_by(&key, &issuer).expect("signed");
-            write(&format!("{who}.pem"), certificate.pem());
-            write(&format!("{who}-key.pem"), key.serialize_pem());
-        }
-        Certificates { dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
-
-    fn tls(&self) -> Tls {
-        let identity = Identity { certificate: self.path("client.pem"), key: self.path("client-key.pem") };
-        Tls { ca: Some(self.path("ca.pem")), identity: Some(identity), server_name: None }
-    }
-}
+use crate::servers::{Certificates, Consul as ConsulServer, Etcd as EtcdServer, free_port};
 
 fn agent(backend: config::Backend) -> Agent {
     let config = config::Catalog { backend, prefix: "pilotfish".to_owned() };
@@ -130,8 +90,7 @@ async fn consul_is_verified_and_asks_for_a_certificate_and_a_token_that_may_do_n
 async fn etcd_is_verified_and_asks_for_a_certificate() {
     for version in ["etcd", "etcd35"] {
         let certificates = Certificates::new(&["localhost"]);
-        let path = |name: &str| certificates.dir.path().join(name);
-        let server = EtcdServer::start_with_tls(version, &path("ca.pem"), &path("server.pem"), &path("server-key.pem"));
+        let server = EtcdServer::start_with_tls(version, &certificates);
         let with = |host: &str, tls: Tls| {
             let endpoints = vec![Endpoint { https: true, host: host.to_owned(), port: server.client().port() }];
             agent(config::Backend::Etcd(Box::new(Etcd { endpoints, login: None, tls })))

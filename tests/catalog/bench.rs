@@ -47,9 +47,9 @@ pub struct Agent {
 pub fn agent_on(address: &str) -> Agent {
     let backend = match address.split_once('=') {
         Some(("local", directory)) => config::Backend::Local { directory: directory.into() },
-        Some((engine, place)) => {
-            super::engines::backend(engine, place).unwrap_or_else(|| panic!("no engine is called {address:?}"))
-        }
+        Some((engine, place)) => super::engines::backend(engine, place)
+            .or_else(|| super::secured::backend(engine, place))
+            .unwrap_or_else(|| panic!("no engine is called {address:?}")),
         None => panic!("no engine is called {address:?}"),
     };
     let config = config::Catalog { backend, prefix: config::DEFAULT_PREFIX.to_owned() };

@@ -4,4 +4,5 @@ pub mod bench;
 mod contract;
 mod engines;
 mod local;
+mod secured;
 mod specimen;

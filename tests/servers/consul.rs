@@ -168,6 +168,11 @@ impl ConsulCluster {
         self.processes[index] = None;
     }
 
+    /// Whether one has been started and not killed since.
+    pub fn is_up(&self, index: usize) -> bool {
+        self.processes[index].is_some()
+    }
+
     /// One's process.
     pub fn process(&self, index: usize) -> &Process {
         self.processes[index].as_ref().expect("it is up")

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{Process, eventually, free_port, http, program};
+use super::{Certificates, Process, eventually, free_port, http, program};
 
 /// One server on disk.
 pub struct Etcd {
@@ -19,9 +19,8 @@ impl Etcd {
     }
 
     /// Starts one that its clients reach by TLS, with certificates of their own.
-    pub fn start_with_tls(version: &'static str, ca: &Path, certificate: &Path, key: &Path) -> Etcd {
-        let files = [("--trusted-ca-file", ca), ("--cert-file", certificate), ("--key-file", key)];
-        Etcd { cluster: EtcdCluster::start_of(version, 1, Some(files)) }
+    pub fn start_with_tls(version: &'static str, certificates: &Certificates) -> Etcd {
+        Etcd { cluster: EtcdCluster::start_of(version, 1, Some(certificates)) }
     }
 
     /// Where its clients connect.
@@ -60,7 +59,8 @@ impl Etcd {
 pub struct EtcdCluster {
     /// Where each one's clients connect.
     pub clients: Vec<SocketAddr>,
-    tls: bool,
+    /// What etcdctl needs to get in.
+    ctl: Vec<String>,
     version: &'static str,
     args: Vec<Vec<String>>,
     processes: Vec<Option<Process>>,
@@ -73,19 +73,13 @@ impl EtcdCluster {
         EtcdCluster::start_of(version, 3, None)
     }
 
-    fn start_of(version: &'static str, count: usize, tls: Option<[(&str, &Path); 3]>) -> EtcdCluster {
+    fn start_of(version: &'static str, count: usize, tls: Option<&Certificates>) -> EtcdCluster {
         let dir = tempfile::tempdir().expect("a directory");
         let peers: Vec<String> = (0..count).map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
         let all: Vec<String> = peers.iter().enumerate().map(|(index, peer)| format!("s{index}={peer}")).collect();
         let all = all.join(",");
-        let mut cluster = EtcdCluster {
-            clients: Vec::new(),
-            tls: tls.is_some(),
-            version,
-            args: Vec::new(),
-            processes: Vec::new(),
-            dir,
-        };
+        let mut cluster =
+            EtcdCluster { clients: Vec::new(), ctl: Vec::new(), version, args: Vec::new(), processes: Vec::new(), dir };
         for (index, peer) in peers.iter().enumerate() {
             let client = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
             let name = format!("s{index}");
@@ -111,11 +105,16 @@ impl EtcdCluster {
                 // A lone server waits an election's time before it leads.
                 args.extend(["--election-timeout=250", "--heartbeat-interval=25"].map(str::to_owned));
             }
-            for (flag, file) in tls.into_iter().flatten() {
-                args.extend([flag.to_owned(), file.display().to_string()]);
-            }
-            if tls.is_some() {
-                args.push("--client-cert-auth".to_owned());
+            if let Some(certificates) = tls {
+                for (flag, file) in [("trusted-ca", "ca"), ("cert", "server"), ("key", "server-key")] {
+                    args.push(format!("--{flag}-file={}", certificates.text(&format!("{file}.pem"))));
+                }
+                // Passwords needn't cost a tenth of a second each.
+                args.extend(["--client-cert-auth", "--bcrypt-cost=4"].map(str::to_owned));
+                let flags = [("cacert", "ca"), ("cert", "client"), ("key", "client-key")];
+                let flag =
+                    |(flag, file): (&str, &str)| format!("--{flag}={}", certificates.text(&format!("{file}.pem")));
+                cluster.ctl = flags.map(flag).into();
             }
             if version != "etcd" {
                 // Throw-away data: losing them with the machine's power is no concern of a test. 3.4 can't do without.
@@ -145,10 +144,12 @@ impl EtcdCluster {
 
     /// Waits until one takes writes.
     pub fn wait_ready(&self, index: usize) {
-        if self.tls {
-            // It listens once it has joined itself; the tests' own questions don't speak TLS.
-            return eventually("an etcd server listens", Duration::from_secs(60), || {
-                std::net::TcpStream::connect(self.clients[index]).is_ok()
+        if !self.ctl.is_empty() {
+            // The tests' own questions don't speak TLS. Where a login is asked for, that is an answer too.
+            return eventually("an etcd server is ready", Duration::from_secs(60), || {
+                let answer = self.ctl(index, &["--command-timeout=2s", "get", "ready"]);
+                answer
+                    .map_or_else(|error| error.contains("user name is empty") || error.contains("permission"), |_| true)
             });
         }
         // A health check is a read that its cluster agreed to.
@@ -165,6 +166,11 @@ impl EtcdCluster {
     /// Forgets what one has on disk (it must be down).
     pub fn wipe(&mut self, index: usize) {
         let _ = std::fs::remove_dir_all(self.home(index).join("data"));
+    }
+
+    /// Whether one has been started and not killed since.
+    pub fn is_up(&self, index: usize) -> bool {
+        self.processes[index].is_some()
     }
 
     /// One's process.
@@ -187,15 +193,17 @@ impl EtcdCluster {
     /// Runs etcdctl against one: what it prints, or what it says when it fails.
     pub fn ctl(&self, index: usize, args: &[&str]) -> Result<String, String> {
         let ctl = if self.version == "etcd" { "etcdctl" } else { "etcdctl35" };
-        ctl_at(&program(ctl), self.clients[index], args)
+        // The certificates of tests are for names.
+        let (scheme, host) = if self.ctl.is_empty() { ("http", "127.0.0.1") } else { ("https", "localhost") };
+        ctl_at(&program(ctl), &format!("{scheme}://{host}:{}", self.clients[index].port()), &self.ctl, args)
     }
 }
 
-fn ctl_at(program: &Path, at: SocketAddr, args: &[&str]) -> Result<String, String> {
+fn ctl_at(program: &Path, at: &str, flags: &[String], args: &[&str]) -> Result<String, String> {
     let output = Command::new(program)
         .env("ETCDCTL_API", "3")
-        .arg("--endpoints")
-        .arg(at.to_string())
+        .args(["--endpoints", at])
+        .args(flags)
         .args(args)
         .stdin(Stdio::null())
         .output()

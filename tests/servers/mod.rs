@@ -5,9 +5,11 @@
 #![allow(dead_code, unused_imports)]
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod certificates;
 mod consul;
 mod etcd;
 
+pub use certificates::{Certificates, tls_in};
 pub use consul::{Consul, ConsulCluster};
 pub use etcd::{Etcd, EtcdCluster};
 

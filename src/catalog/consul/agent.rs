@@ -131,10 +131,12 @@ impl Client {
     /// Removes a service; done also when it isn't there.
     pub(super) async fn deregister(&self, id: &str) -> Result<(), Error> {
         let answer = self.ask(Ask::new(Method::PUT, &["agent", "service", "deregister", id])).await?;
-        // 1.8 answers 200 for an unknown id, later ones 404.
-        match answer.status {
-            StatusCode::NOT_FOUND => Ok(()),
-            _ => answer.good().map(drop),
+        let unknown = answer.status == StatusCode::NOT_FOUND
+            // 1.8 answers 200 for an unknown id, and this with status 500 where ACLs are on; later ones 404.
+            || String::from_utf8_lossy(&answer.body).starts_with("Unknown service");
+        match unknown {
+            true => Ok(()),
+            false => answer.good().map(drop),
         }
     }
 
