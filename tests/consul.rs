@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use pilotfish::catalog::{Backend, Sightings};
-use pilotfish::config::engines::{Consul as Settings, ConsulAddress, Endpoint, Secret, SecretSource, Tls};
+use pilotfish::config::engines::{Consul as Settings, ConsulAddress, Endpoint, Login, Secret, SecretSource, Tls};
 use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
 use pilotfish::supervisor::Event;
 use pilotfish::supervisor::event::{Follow, Observation, Registration, ServiceStatus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use crate::servers::Consul;
+use crate::servers::{Consul, ConsulCluster, Door, eventually};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -308,4 +308,103 @@ async fn a_wrong_or_missing_token_is_told_with_the_setting_and_never_shown() {
     assert_eq!(instances(&follower.next().await), Some(vec!["locked-1".to_owned()]));
     let mut follower = Follower::start(&root, of("nobody-there"));
     assert_eq!(instances(&follower.next().await), Some(vec![]));
+}
+
+#[tokio::test]
+async fn an_agent_is_reached_through_a_unix_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("consul.sock");
+    let config = format!(r#"{{"addresses": {{"http": "127.0.0.1 unix://{}"}}}}"#, path.display());
+    let consul = Consul::start_with(&config, "");
+    let backend = Arc::new(open(Settings { address: ConsulAddress::Unix(path), ..settings(consul.http) }));
+    backend.publish(&registration(&service("by-socket"), ServiceStatus::Passing)).await.unwrap();
+    let mut follower = Follower::start(&backend, of("by-socket"));
+    assert_eq!(instances(&follower.next().await), Some(vec!["by-socket-1".to_owned()]));
+    backend.withdraw(&service("by-socket")).await.unwrap();
+    assert_eq!(instances(&follower.next().await), Some(vec![]));
+}
+
+#[tokio::test]
+async fn a_proxy_that_asks_for_a_password_gets_it_and_a_wrong_one_is_told_with_the_setting() {
+    let consul = shared();
+    let behind = consul.http;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                let length = client.read(&mut head).await.unwrap_or(0);
+                // Base64 of `web:right`.
+                if !String::from_utf8_lossy(&head[..length]).contains("Basic d2ViOnJpZ2h0") {
+                    let answer = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                    let _ = client.write_all(answer).await;
+                    return;
+                }
+                let mut server = tokio::net::TcpStream::connect(behind).await.unwrap();
+                server.write_all(&head[..length]).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    let with = |password: &str| {
+        let password = Some(SecretSource::Given(Secret::new(password)));
+        open(Settings { basic: Some(Login { username: "web".to_owned(), password }), ..settings(at) })
+    };
+    with("right").publish(&registration(&service("by-password"), ServiceStatus::Passing)).await.unwrap();
+    let error = with("not-that-one").get("a").await.unwrap_err().to_string();
+    assert!(error.contains("401") && error.contains("password_file") && !error.contains("not-that-one"), "{error}");
+}
+
+#[tokio::test]
+async fn a_service_of_another_datacenter_is_followed_and_an_unknown_datacenter_is_an_error() {
+    let (here, there) = (shared(), Consul::start_with(r#"{"datacenter": "dc2"}"#, ""));
+    let (_, about) = there.ask("GET", "/v1/agent/self", "");
+    let about: serde_json::Value = serde_json::from_str(&about).unwrap();
+    let wan = about["DebugConfig"]["SerfPortWAN"].as_u64().expect("a port");
+    let (status, body) = here.ask("PUT", &format!("/v1/agent/join/127.0.0.1:{wan}?wan=1"), "");
+    assert_eq!(status, 200, "{body}");
+    eventually("the datacenters know each other", SOON, || here.ask("GET", "/v1/catalog/nodes?dc=dc2", "").0 == 200);
+    open(settings(there.http)).publish(&registration(&service("far"), ServiceStatus::Passing)).await.unwrap();
+
+    let backend = Arc::new(open(settings(here.http)));
+    let far = |datacenter: Option<&str>| Query::Service {
+        name: "far".to_owned(),
+        tag: None,
+        datacenter: datacenter.map(str::to_owned),
+    };
+    let mut follower = Follower::start(&backend, far(Some("dc2")));
+    follower.until(|seen| instances(seen) == Some(vec!["far-1".to_owned()])).await.unwrap();
+    let mut follower = Follower::start(&backend, far(None));
+    assert_eq!(instances(&follower.next().await), Some(vec![]));
+    let mut follower = Follower::start(&backend, far(Some("dc9")));
+    let error = follower.next().await.unwrap_err();
+    assert!(error.contains("datacenter"), "{error}");
+}
+
+#[tokio::test]
+async fn behind_an_address_that_leads_to_another_agent_the_service_moves_and_leaves_nothing_behind() {
+    let mut cluster = ConsulCluster::start();
+    let door = Door::to(cluster.http[0]).await;
+    let backend = open(settings(door.at));
+    let service = service("moving");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    let nodes = |at: SocketAddr| -> Vec<String> {
+        let (_, body) = crate::servers::http(at, "GET", "/v1/catalog/service/moving", &[], "").unwrap_or_default();
+        let entries = serde_json::from_str::<serde_json::Value>(&body).unwrap_or_default();
+        entries.as_array().into_iter().flatten().filter_map(|entry| Some(entry["Node"].as_str()?.to_owned())).collect()
+    };
+    eventually("it is registered", SOON, || nodes(cluster.http[1]) == ["s0"]);
+    cluster.down(0);
+    door.lead_to(Some(cluster.http[1]));
+    // The two that are left may have a leader to elect first: each heartbeat tries again.
+    let deadline = tokio::time::Instant::now() + 3 * SOON;
+    loop {
+        let _ = backend.publish(&registration(&service, ServiceStatus::Passing)).await;
+        match nodes(cluster.http[1]) {
+            nodes if nodes == ["s1"] => break,
+            nodes => assert!(tokio::time::Instant::now() < deadline, "it is at {nodes:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

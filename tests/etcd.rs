@@ -7,11 +7,12 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use pilotfish::catalog::Backend;
 use pilotfish::config;
+use pilotfish::config::Query;
 use pilotfish::config::engines::{Endpoint, Etcd as Settings, Login, SecretSource, Tls};
-use pilotfish::supervisor::event::ServiceStatus;
+use pilotfish::supervisor::event::{Observation, ServiceStatus};
 
 use crate::catalog::bench::{Agent, instances_of, service};
-use crate::servers::{Etcd, EtcdCluster};
+use crate::servers::{Door, Etcd, EtcdCluster};
 
 fn settings(members: &[SocketAddr]) -> Settings {
     let endpoint = |at: &SocketAddr| Endpoint { https: false, host: at.ip().to_string(), port: at.port() };
@@ -159,4 +160,32 @@ async fn a_user_may_be_limited_to_the_prefix_and_a_server_that_forgot_its_tokens
     agent.pass(&service("web", "web-2")).await;
     seen.until_ids(&["web-1", "web-2"], Duration::from_secs(10)).await;
     agent.withdraw(&web).await;
+}
+
+#[tokio::test]
+async fn a_follower_whose_place_in_the_history_was_compacted_away_ends_with_the_truth() {
+    let etcd = Etcd::start("etcd35");
+    let door = Door::to(etcd.client()).await;
+    let (reader, writer) = (agent(settings(&[door.at])), agent(settings(&[etcd.client()])));
+    let mut seen = reader.follow(Query::KeyPrefix { prefix: "app/".to_owned() });
+    assert!(seen.keys().await.is_empty());
+    writer.put("app/a", "1").await;
+    assert_eq!(seen.keys().await.len(), 1);
+    door.lead_to(None);
+    writer.delete("app/a").await;
+    for turn in 0..10 {
+        writer.put("app/b", &turn.to_string()).await;
+    }
+    let revision = etcd.ctl(&["-w", "json", "get", "none"]).unwrap();
+    let revision: serde_json::Value = serde_json::from_str(&revision).unwrap();
+    etcd.ctl(&["compact", &revision["header"]["revision"].to_string()]).unwrap();
+    door.lead_to(Some(etcd.client()));
+    loop {
+        // The outage may be told before the truth is, but never that nothing is there.
+        match seen.told().await {
+            Ok(Observation::Keys(keys)) => break assert_eq!(keys, [("app/b".to_owned(), "9".to_owned())]),
+            Ok(other) => panic!("not keys: {other:?}"),
+            Err(_) => {}
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! All tests against the world outside, one module a subject, one binary.
 
+mod by_name;
 mod catalog;
 mod command_line;
 mod consul;

@@ -7,10 +7,12 @@
 
 mod certificates;
 mod consul;
+mod door;
 mod etcd;
 
 pub use certificates::{Certificates, tls_in};
 pub use consul::{Consul, ConsulCluster};
+pub use door::Door;
 pub use etcd::{Etcd, EtcdCluster};
 
 use std::ffi::OsStr;

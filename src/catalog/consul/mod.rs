@@ -24,18 +24,18 @@ pub use error::Error;
 #[derive(Debug)]
 pub struct Consul {
     client: client::Client,
-    pin: publish::Pin,
+    pins: publish::Pins,
 }
 
 impl Consul {
     /// Reaches nobody yet.
     pub fn new(settings: &engines::Consul) -> Consul {
-        Consul { client: client::Client::new(settings), pin: publish::Pin::default() }
+        Consul { client: client::Client::new(settings), pins: publish::Pins::default() }
     }
 
     /// See [`Backend::publish`](super::Backend::publish).
     pub async fn publish(&self, registration: &Registration, address: IpAddr) -> Result<(), Error> {
-        publish::publish(&self.client, &self.pin, registration, address).await
+        publish::publish(&self.client, &self.pins, registration, address).await
     }
 
     /// See [`Backend::withdraw`](super::Backend::withdraw).

@@ -5,6 +5,7 @@
 //! A heartbeat is two questions to the local agent: what it knows, and that we live. Nothing reaches Consul's servers
 //! unless something changed.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -29,22 +30,56 @@ const OUR_REASON: &str = "pilotfish: ";
 /// Consul cuts a check's output at 4 KiB.
 const LONGEST_NOTE: usize = 4000;
 
-/// Which agent the services are registered with: its node name.
+/// Which agent each service is registered with, by the service's id: the agents' node names.
 #[derive(Debug, Default)]
-pub(super) struct Pin(Mutex<Option<String>>);
+pub(super) struct Pins(Mutex<BTreeMap<String, Pin>>);
 
-impl Pin {
-    /// Takes the agent's name, and gives that of the one before when it was another.
-    fn take(&self, node: &str) -> Option<String> {
-        let mut pin = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        pin.replace(node.to_owned()).filter(|before| before != node)
+#[derive(Debug)]
+struct Pin {
+    node: String,
+    /// The agent before, as long as the catalog still has its entry.
+    left: Option<String>,
+}
+
+impl Pins {
+    /// Notes the agent's name, and gives that of the one before when it was another.
+    fn take(&self, id: &str, node: &str) -> Option<String> {
+        let mut pins = self.lock();
+        match pins.get_mut(id) {
+            Some(pin) if pin.node == node => None,
+            Some(pin) => {
+                let before = std::mem::replace(&mut pin.node, node.to_owned());
+                pin.left = Some(before.clone());
+                Some(before)
+            }
+            None => {
+                pins.insert(id.to_owned(), Pin { node: node.to_owned(), left: None });
+                None
+            }
+        }
+    }
+
+    /// The agent before, whose entry is still to be removed.
+    fn left(&self, id: &str) -> Option<String> {
+        self.lock().get(id).and_then(|pin| pin.left.clone())
+    }
+
+    /// There is nothing more to remove.
+    fn settled(&self, id: &str) {
+        if let Some(pin) = self.lock().get_mut(id) {
+            pin.left = None;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Pin>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
 /// Makes the agent say what the registration says.
 pub(super) async fn publish(
     client: &Client,
-    pin: &Pin,
+    pins: &Pins,
     registration: &Registration,
     address: IpAddr,
 ) -> Result<(), Error> {
@@ -63,7 +98,7 @@ pub(super) async fn publish(
     let as_wanted = known.as_ref().is_some_and(|known| is_as_wanted(known, service, &address));
     let fed = as_wanted && client.update(&alive, "passing", ALIVE).await?;
     if !fed {
-        move_here(client, pin, &service.id).await?;
+        move_here(client, pins, &service.id).await?;
         client.register(&entry(service, &address, status.unwrap_or("critical"))).await?;
         // Checks that were there kept their status; new ones have no words yet.
         known = client.known(&service.id).await?;
@@ -77,35 +112,51 @@ pub(super) async fn publish(
     }
     let maintenance = known.as_ref().and_then(|known| known.check(&format!("_service_maintenance:{}", service.id)));
     match (registration.status, maintenance) {
-        (ServiceStatus::Draining, None) => client.maintenance(&service.id, Some(&format!("{OUR_REASON}{note}"))).await,
+        (ServiceStatus::Draining, None) => {
+            client.maintenance(&service.id, Some(&format!("{OUR_REASON}{note}"))).await?
+        }
         // Ours, of before: of an agent that was restarted while it drained.
         (ServiceStatus::Passing | ServiceStatus::Critical, Some(check)) if check.notes.starts_with(OUR_REASON) => {
-            client.maintenance(&service.id, None).await
+            client.maintenance(&service.id, None).await?;
         }
-        (ServiceStatus::Draining | ServiceStatus::Passing | ServiceStatus::Critical, _) => Ok(()),
+        (ServiceStatus::Draining | ServiceStatus::Passing | ServiceStatus::Critical, _) => {}
     }
+    // Last: it may take as long as the servers do, and what is so now goes first.
+    forget_before(client, pins, &service.id).await;
+    Ok(())
 }
 
-/// Notes which agent is registered with. Behind an address that leads to another agent than before, the entry at the
-/// first would go critical by its TTL and stay: it is removed, where the token may do that.
-async fn move_here(client: &Client, pin: &Pin, id: &str) -> Result<(), Error> {
+/// Notes which agent is registered with.
+async fn move_here(client: &Client, pins: &Pins, id: &str) -> Result<(), Error> {
     let node = match client.node_name().await {
         Ok(node) => node,
         // `agent:read` is no part of the least policy: without it, no move is noticed.
         Err(Error::Refused { status: 403, .. }) => return Ok(()),
         Err(error) => return Err(error),
     };
-    if let Some(before) = pin.take(&node) {
+    if let Some(before) = pins.take(id, &node) {
         tracing::warn!(
             event = "catalog.moved",
             "[catalog] address led to consul agent {before} and now leads to {node}: registering {id} there"
         );
-        if let Err(error) = client.forget(&before, id).await {
+    }
+    Ok(())
+}
+
+/// Behind an address that leads to another agent than before, the entry at the first would go critical by its TTL and
+/// stay: it is removed, where the token may do that. While the servers can't, each heartbeat tries again.
+async fn forget_before(client: &Client, pins: &Pins, id: &str) {
+    let Some(before) = pins.left(id) else { return };
+    match client.forget(&before, id).await {
+        Ok(()) => pins.settled(id),
+        Err(error) => {
+            if matches!(error, Error::Refused { status: 403, .. }) {
+                pins.settled(id);
+            }
             let error = crate::catalog::report(&error);
             tracing::warn!(event = "catalog.left_behind", "{id} stays behind at consul agent {before}: {error}");
         }
     }
-    Ok(())
 }
 
 fn is_as_wanted(known: &Known, service: &Service, address: &str) -> bool {
@@ -178,11 +229,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_node_name_is_a_move_and_the_same_is_not() {
-        let pin = Pin::default();
-        assert_eq!(pin.take("n1"), None);
-        assert_eq!(pin.take("n1"), None);
-        assert_eq!(pin.take("n2"), Some("n1".to_owned()));
+    fn another_node_name_is_a_move_of_each_service_until_its_old_entry_is_gone() {
+        let pins = Pins::default();
+        for id in ["a", "b"] {
+            assert_eq!(pins.take(id, "n1"), None);
+            assert_eq!(pins.take(id, "n1"), None);
+            assert_eq!(pins.left(id), None);
+            assert_eq!(pins.take(id, "n2"), Some("n1".to_owned()));
+            assert_eq!(pins.take(id, "n2"), None);
+            assert_eq!(pins.left(id), Some("n1".to_owned()));
+        }
+        pins.settled("a");
+        assert_eq!((pins.left("a"), pins.left("b")), (None, Some("n1".to_owned())));
+        // Back again: what is there now must not be removed.
+        pins.take("b", "n1");
+        assert_eq!(pins.left("b"), Some("n2".to_owned()));
     }
 
     #[test]
