@@ -6,6 +6,7 @@
 #   make e2e        the tests on a real Docker engine
 #   make bench      start time, memory and size beside tini's; change-to-hook latency on each catalog
 #   make faults     what becomes of the catalog when Consul and etcd clusters fail, as a table
+#   make model      the election's model checker at length, optimised; the short form is part of make test
 #   make lint       formatting, clippy, and cargo-deny where it is installed
 #   make reference  writes config-examples/reference.toml and docs/configuration.md anew
 
@@ -13,7 +14,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build demo test e2e bench faults lint reference format clippy static reference-init
+.PHONY: build demo test e2e bench faults lint reference format clippy static reference-init model
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -54,6 +55,11 @@ faults:
 	@tests/setup.sh test
 	@$(CARGO) test --test pilotfish -- --ignored --exact --nocapture --test-threads 1 \
 		fault_table::consul_with_three_servers fault_table::etcd_with_three_members
+
+# The core as it is, against engines, a network and misfortune; and each of its rules broken, to see which promise falls.
+model:
+	@tests/setup.sh test
+	$(CARGO) test --profile model --lib election::tests::model -- --include-ignored --nocapture --test-threads=1
 
 lint:
 	@tests/setup.sh lint

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::Backoff;
 
 /// A source of scatter: SplitMix64, seeded by the agent. Not for secrets.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Jitter(u64);
 
 impl Jitter {

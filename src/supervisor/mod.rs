@@ -7,6 +7,7 @@
 
 pub mod change;
 pub mod command;
+pub mod election;
 pub mod event;
 pub mod health;
 mod jitter;

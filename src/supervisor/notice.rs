@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::config::{Level, Signal};
 
+use super::election::Why;
+use super::election::record::Term;
 use super::event::{ExitStatus, Pid, ServiceStatus};
 
 /// One thing that happened.
@@ -203,6 +205,32 @@ pub enum Notice {
         /// What, and what follows.
         what: String,
     },
+    /// A leader steps down, or a winner doesn't lead.
+    Demoting {
+        /// Why.
+        why: Why,
+    },
+    /// The engine couldn't do what the election asked of it.
+    ElectionFailed {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        error: String,
+    },
+    /// The engine promises too little for anyone to lead by.
+    LeaseTooShort {
+        /// How long a leader might act on it.
+        usable: Duration,
+        /// How long it must be.
+        least: Duration,
+    },
+    /// The store gave a term that isn't above one seen before.
+    TermWentBack {
+        /// Which it gave.
+        term: Term,
+        /// Which was seen.
+        seen: Term,
+    },
     /// The container's end.
     Ended {
         /// Its exit code.
@@ -259,6 +287,10 @@ impl Notice {
             Notice::Reloaded { .. } => ("config.reloaded", Info),
             Notice::ReloadFailed { .. } => ("config.reload_failed", Error),
             Notice::Degraded { .. } => ("degraded", Warn),
+            Notice::Demoting { .. } => ("election.demoting", Warn),
+            Notice::ElectionFailed { .. } => ("election.failed", Warn),
+            Notice::LeaseTooShort { .. } => ("election.lease_too_short", Error),
+            Notice::TermWentBack { .. } => ("election.term_went_back", Error),
             Notice::Ended { code: 0, .. } | Notice::Ended { asked: true, .. } => ("ended", Info),
             Notice::Ended { .. } => ("ended", Error),
         }
@@ -334,7 +366,37 @@ impl fmt::Display for Notice {
             }
             Notice::ReloadFailed { error } => write!(f, "the config can't be used, the old one stays:\n{error}"),
             Notice::Degraded { what } => write!(f, "{what}"),
+            Notice::Demoting { why } => write!(f, "stepping down: {why}"),
+            Notice::ElectionFailed { what, error } => write!(f, "{what} failed, and is tried again: {error}"),
+            Notice::LeaseTooShort { usable, least } => write!(
+                f,
+                "not standing for leader: the catalog promises {} but {} are needed (raise [election] lease)",
+                span(usable),
+                span(least)
+            ),
+            Notice::TermWentBack { term, seen } => write!(
+                f,
+                "refusing to lead: the catalog gave term {} after {}, so it was restored or wiped (pilotfish term --accept if that was meant)",
+                term.0, seen.0
+            ),
             Notice::Ended { code, reason, .. } => write!(f, "ending with code {code}: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Silence => write!(f, "the catalog hasn't confirmed the lease in time"),
+            Why::Overslept => write!(f, "the agent slept past the lease's end"),
+            Why::Lost => write!(f, "the lock is somebody else's or nobody's"),
+            Why::PromotionFailed(error) => write!(f, "on_promote failed: {error}"),
+            Why::Ill => write!(f, "main is ill"),
+            Why::Maintenance => write!(f, "maintenance"),
+            Why::StepDown => write!(f, "asked to"),
+            Why::MainEnded => write!(f, "main ended"),
+            Why::Stop => write!(f, "the container stops"),
+            Why::Outranked(peer) => write!(f, "{peer} is further ahead"),
         }
     }
 }

@@ -1,0 +1,330 @@
+//! From a lock seen free to one that is held: rank, session, acquire, and the reading back of an acquire whose outcome
+//! nobody knows.
+
+use std::time::Duration;
+
+use crate::supervisor::notice::Notice;
+use crate::supervisor::time::Time;
+
+use super::fact::{Acquisition, Ask, Order};
+use super::record::{Guarantee, Lock, SessionId, Term, Version, View};
+use super::rules::Rule;
+use super::tenure::Tenure;
+use super::{Asked, Election, State};
+
+/// Between two tries for a lock that is free but not to be had, at most; scattered down to a half.
+const AGAIN: Duration = Duration::from_millis(500);
+/// A session that holds nothing isn't renewed, so past this age another one is opened.
+const FRESH_FOR: Duration = Duration::from_secs(5);
+/// After an engine that promises too little.
+const TOO_SHORT_REST: Duration = Duration::from_secs(30);
+
+/// A session that holds nothing yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Spare {
+    pub(super) session: SessionId,
+    pub(super) guarantee: Guarantee,
+    pub(super) opened: Time,
+}
+
+/// On the way to the lock.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Campaign {
+    /// Our rank is measured.
+    Measuring { asked: Asked, vacancy: Version },
+    /// A session is opened.
+    Opening { asked: Asked },
+    /// The lock is tried for.
+    Acquiring(Attempt),
+    /// It may be ours.
+    ReadingBack { attempt: Attempt, again_at: Time },
+}
+
+/// One try for the lock.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Attempt {
+    pub(super) spare: Spare,
+    pub(super) asked: Asked,
+    /// Until then the one who led before may act, whatever the engine says.
+    pub(super) act_from: Time,
+    /// The one before handed over to us.
+    pub(super) named: bool,
+    /// The `last` that was found.
+    pub(super) vacancy: Version,
+}
+
+impl Attempt {
+    pub(super) fn session(&self) -> SessionId {
+        self.spare.session
+    }
+
+    pub(super) fn guarantee(&self) -> Guarantee {
+        self.spare.guarantee
+    }
+}
+
+impl Campaign {
+    pub(super) fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            Campaign::Measuring { .. } | Campaign::Opening { .. } => None,
+            Campaign::Acquiring(attempt) | Campaign::ReadingBack { attempt, .. } => Some(attempt),
+        }
+    }
+}
+
+impl Election {
+    /// Begins, or goes on with, a try for a lock seen free.
+    pub(super) fn campaign(&mut self, now: Time, out: &mut Vec<Order>) {
+        let Some(View { lock: Lock::Free { .. }, last_version: vacancy, .. }) = self.view else {
+            self.state = State::Follower { stand_at: None };
+            return;
+        };
+        if self.settings.rank.is_some() && self.rank.is_none_or(|(measured_for, _)| measured_for != vacancy) {
+            let asked = self.ask(now);
+            out.push(Order::MeasureRank { ask: asked.ask });
+            self.state = State::Campaigning(Campaign::Measuring { asked, vacancy });
+            return;
+        }
+        if self.spare.as_ref().is_some_and(|spare| now.since(spare.opened) >= FRESH_FOR) {
+            self.close_spare(out);
+        }
+        match self.spare.take() {
+            Some(spare) => self.acquire(now, spare, out),
+            None => {
+                let asked = self.ask(now);
+                out.push(Order::OpenSession { ask: asked.ask });
+                self.state = State::Campaigning(Campaign::Opening { asked });
+            }
+        }
+    }
+
+    pub(super) fn measured(&mut self, now: Time, ask: Ask, result: Result<i64, String>, out: &mut Vec<Order>) {
+        let State::Campaigning(Campaign::Measuring { asked, vacancy }) = self.state else { return };
+        if asked.ask != ask {
+            return;
+        }
+        match result {
+            Ok(rank) => {
+                self.rank = Some((vacancy, Some(rank)));
+                out.push(Order::PublishRank { vacancy, rank });
+            }
+            Err(error) => {
+                self.rank = Some((vacancy, None));
+                self.complain("measuring the rank", error, out);
+            }
+        }
+        self.campaign(now, out);
+    }
+
+    pub(super) fn opened(
+        &mut self,
+        now: Time,
+        ask: Ask,
+        result: Result<(SessionId, Guarantee), String>,
+        out: &mut Vec<Order>,
+    ) {
+        let waited_for = matches!(&self.state, State::Campaigning(Campaign::Opening { asked }) if asked.ask == ask);
+        match result {
+            // Told twice.
+            Ok((session, _)) if self.uses(session) => {}
+            // Nobody waits for it any more.
+            Ok((session, _)) if !waited_for => out.push(Order::CloseSession { session }),
+            Err(_) if !waited_for => {}
+            Ok((session, guarantee)) if !self.is_enough(guarantee) => {
+                let least = self.settings.pace.least();
+                let usable = guarantee.usable(self.rules).unwrap_or_default();
+                out.push(Order::Say(Notice::LeaseTooShort { usable, least }));
+                out.push(Order::CloseSession { session });
+                self.standing.rests(now + TOO_SHORT_REST);
+                self.state = State::Follower { stand_at: Some(now) };
+            }
+            // It would hold the lock and must not act.
+            Ok((session, guarantee)) if !self.may_act(guarantee) => {
+                out.push(Order::CloseSession { session });
+                self.try_again(now);
+            }
+            Ok((session, guarantee)) => {
+                self.works();
+                // Its age counts from before it was asked for.
+                let opened = self.asked_at().unwrap_or(now);
+                self.acquire(now, Spare { session, guarantee, opened }, out);
+            }
+            Err(error) => {
+                self.complain("opening a session", error, out);
+                self.try_again(now);
+            }
+        }
+    }
+
+    fn uses(&self, session: SessionId) -> bool {
+        self.session() == Some(session) || self.spare.as_ref().is_some_and(|spare| spare.session == session)
+    }
+
+    fn is_enough(&self, guarantee: Guarantee) -> bool {
+        !self.rules.hold(Rule::RefuseShortLease) || guarantee.is_enough(&self.settings.pace, self.rules)
+    }
+
+    /// Whether a guard stands where the guarantee has a clock.
+    pub(super) fn may_act(&self, guarantee: Guarantee) -> bool {
+        self.guarded || guarantee.usable(self.rules).is_none() || !self.rules.hold(Rule::NoLeaseWithoutGuard)
+    }
+
+    fn asked_at(&self) -> Option<Time> {
+        match &self.state {
+            State::Campaigning(Campaign::Opening { asked }) => Some(asked.at),
+            _ => None,
+        }
+    }
+
+    /// Tries for the lock, as it was seen.
+    fn acquire(&mut self, now: Time, spare: Spare, out: &mut Vec<Order>) {
+        let free = match &self.view {
+            Some(view) => match view.lock {
+                Lock::Free { version, .. } => Some((version, view)),
+                Lock::Held(_) => None,
+            },
+            None => None,
+        };
+        let (Some((version, view)), Some((free_since, _))) = (free, self.free_since) else {
+            // It has gone to somebody else meanwhile: never ask for a lock last seen held.
+            self.spare = Some(spare);
+            self.close_spare(out);
+            self.state = State::Follower { stand_at: None };
+            return;
+        };
+        let act_from = free_since + view.hold_off(spare.guarantee, self.rules);
+        let vacancy = view.last_version;
+        let handed_to = view.last.as_ref().filter(|last| last.released).and_then(|last| last.to.as_ref());
+        let named = handed_to == Some(&self.settings.id);
+        let seen = self.rules.hold(Rule::AcquireWhatWasSeen).then_some((version, vacancy));
+        // Before it is sent: whatever it wins began at the earliest now.
+        let asked = self.ask(now);
+        let (session, guarantee) = (spare.session, spare.guarantee);
+        out.push(Order::Acquire { ask: asked.ask, session, guarantee, seen, owed: now.until(act_from) });
+        self.state = State::Campaigning(Campaign::Acquiring(Attempt { spare, asked, act_from, named, vacancy }));
+    }
+
+    pub(super) fn acquired(&mut self, now: Time, ask: Ask, result: Acquisition, out: &mut Vec<Order>) {
+        let attempt = match &self.state {
+            State::Campaigning(Campaign::Acquiring(attempt) | Campaign::ReadingBack { attempt, .. })
+                if attempt.asked.ask == ask =>
+            {
+                attempt.clone()
+            }
+            _ => return,
+        };
+        let read_back = matches!(&self.state, State::Campaigning(Campaign::ReadingBack { .. }));
+        match result {
+            Acquisition::Won(term) => self.won(now, attempt, term, out),
+            Acquisition::Changed | Acquisition::HeldBack if read_back => {}
+            Acquisition::Changed => {
+                self.works();
+                self.spare = Some(attempt.spare);
+                self.state = State::Follower { stand_at: None };
+                self.try_again(now);
+                self.look(now, out);
+            }
+            Acquisition::HeldBack => {
+                self.works();
+                self.spare = Some(attempt.spare);
+                self.try_again(now);
+            }
+            Acquisition::Unknown(error) => {
+                self.complain("acquiring the lock", error, out);
+                self.unsure(now, attempt, out);
+            }
+        }
+    }
+
+    /// Nobody knows whether the lock is ours.
+    fn unsure(&mut self, now: Time, attempt: Attempt, out: &mut Vec<Order>) {
+        if !self.rules.hold(Rule::ReadBack) {
+            self.spare = Some(attempt.spare);
+            return self.try_again(now);
+        }
+        self.look(now, out);
+        let again_at = now + self.settings.pace.request;
+        self.state = State::Campaigning(Campaign::ReadingBack { attempt, again_at });
+    }
+
+    /// Takes a view as the answer to whether the lock is ours; `false` when it was read for something else.
+    pub(super) fn read_back(&mut self, now: Time, view: &View, out: &mut Vec<Order>) -> bool {
+        let State::Campaigning(Campaign::ReadingBack { attempt, .. }) = &self.state else { return false };
+        let attempt = attempt.clone();
+        match view.holder() {
+            Some(holder) if holder.session == attempt.session() => self.won(now, attempt, holder.term, out),
+            _ => {
+                if self.rules.hold(Rule::AbandonUnknown) {
+                    out.push(Order::CloseSession { session: attempt.session() });
+                } else {
+                    self.spare = Some(attempt.spare);
+                }
+                self.state = State::Follower { stand_at: None };
+                self.try_again(now);
+                self.see(now, view.clone(), out);
+            }
+        }
+        true
+    }
+
+    /// The lock is ours.
+    fn won(&mut self, now: Time, attempt: Attempt, term: Term, out: &mut Vec<Order>) {
+        self.works();
+        let from = if self.rules.hold(Rule::CountFromSending) { attempt.asked.at } else { now };
+        let grew = term > self.highest || !self.rules.hold(Rule::TermsGrow);
+        let seen = self.highest;
+        // Our own terms count, too, from now on.
+        self.highest = seen.max(term);
+        let mut tenure = Tenure::new(&attempt, term, from, &self.settings.pace, self.rules);
+        if !grew {
+            out.push(Order::Say(Notice::TermWentBack { term, seen }));
+            self.standing.refuses = true;
+            tenure.give_back(now, None);
+        }
+        self.state = State::Holding(tenure);
+    }
+
+    /// Another try soon.
+    fn try_again(&mut self, now: Time) {
+        let at = now + self.jitter.scatter(AGAIN);
+        self.state = State::Follower { stand_at: Some(at) };
+    }
+
+    /// Stands no more; what was opened is closed.
+    pub(super) fn give_up_campaign(&mut self, out: &mut Vec<Order>) {
+        if let State::Campaigning(campaign) = &self.state {
+            let session = campaign.attempt().map(|attempt| attempt.session());
+            out.extend(session.map(|session| Order::CloseSession { session }));
+        }
+        self.state = State::Follower { stand_at: None };
+    }
+
+    pub(super) fn campaign_tick(&mut self, now: Time, out: &mut Vec<Order>) {
+        match &self.state {
+            State::Campaigning(Campaign::Opening { asked }) if self.overdue_at(*asked) <= now => {
+                self.complain("opening a session", "no answer".to_owned(), out);
+                self.try_again(now);
+            }
+            State::Campaigning(Campaign::Acquiring(attempt)) if self.overdue_at(attempt.asked) <= now => {
+                let attempt = attempt.clone();
+                self.complain("acquiring the lock", "no answer".to_owned(), out);
+                self.unsure(now, attempt, out);
+            }
+            State::Campaigning(Campaign::ReadingBack { attempt, again_at }) if *again_at <= now => {
+                let attempt = attempt.clone();
+                self.unsure(now, attempt, out);
+            }
+            State::Follower { .. } | State::Campaigning(_) | State::Holding(_) => {}
+        }
+    }
+
+    pub(super) fn campaign_deadline(&self, campaign: &Campaign) -> Option<Time> {
+        match campaign {
+            // The command that measures has a timeout of its own.
+            Campaign::Measuring { .. } => None,
+            Campaign::Opening { asked } => Some(self.overdue_at(*asked)),
+            Campaign::Acquiring(attempt) => Some(self.overdue_at(attempt.asked)),
+            Campaign::ReadingBack { again_at, .. } => Some(*again_at),
+        }
+    }
+}

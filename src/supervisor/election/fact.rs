@@ -1,0 +1,271 @@
+//! What can happen to an election and what it can order. Every order that is answered carries an [`Ask`], and its
+//! answer names it, so that a late answer is told from one that is waited for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::supervisor::notice::Notice;
+use crate::supervisor::time::Time;
+
+use super::record::{Guarantee, Holder, SessionId, Term, Version, View};
+
+/// One question to the engine; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ask(pub u64);
+
+/// A candidate's name, unique in its election.
+pub type Id = Arc<str>;
+
+/// A fact.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Fact {
+    /// Time has passed.
+    Tick,
+    /// Answers [`Order::OpenSession`].
+    Opened {
+        /// Which question.
+        ask: Ask,
+        /// The session and what the engine promises of it; or why there is none.
+        result: Result<(SessionId, Guarantee), String>,
+    },
+    /// Answers [`Order::Look`]: a consistent read.
+    Looked {
+        /// Which question.
+        ask: Ask,
+        /// What it showed; or why nothing could be read.
+        result: Result<View, String>,
+    },
+    /// The watch on the key shows this now.
+    Saw(Result<View, String>),
+    /// Answers [`Order::Acquire`].
+    Acquired {
+        /// Which question.
+        ask: Ask,
+        /// What came of it.
+        result: Acquisition,
+    },
+    /// Answers [`Order::Renew`].
+    Renewed {
+        /// Which question.
+        ask: Ask,
+        /// What came of it.
+        result: Renewal,
+    },
+    /// Answers [`Order::Release`]: the key is free of our term (or had been before); or nobody knows.
+    Released {
+        /// Which question.
+        ask: Ask,
+        /// Done, or why that isn't known.
+        result: Result<(), String>,
+    },
+    /// Answers [`Order::MeasureRank`].
+    Measured {
+        /// Which question.
+        ask: Ask,
+        /// Our rank; or why there is none.
+        result: Result<i64, String>,
+    },
+    /// Answers [`Order::ReadRanks`].
+    Ranks {
+        /// Which question.
+        ask: Ask,
+        /// Of the live candidates that published one for this vacancy.
+        result: Result<Vec<(Id, i64)>, String>,
+    },
+    /// Whether the guard stands.
+    Guard {
+        /// It does.
+        stands: bool,
+    },
+    /// Promoting came to its end.
+    Promoted {
+        /// Done, or what failed.
+        result: Result<(), String>,
+    },
+    /// Nothing acts any more: main is out of the role, or gone with all it left.
+    OutOfRole,
+    /// The container's health changed; an ill one neither stands nor leads where the config says so.
+    Health {
+        /// Well.
+        well: bool,
+    },
+    /// Maintenance began or ended.
+    Maintenance {
+        /// It began.
+        on: bool,
+    },
+    /// Somebody asks the leader to step down.
+    StepDown {
+        /// Who shall lead next; `None`: anybody else.
+        to: Option<Id>,
+    },
+    /// A person says that a term lower than one seen before is right.
+    AcceptTerm,
+    /// The container stops.
+    Stop,
+}
+
+/// What came of trying to acquire.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Acquisition {
+    /// The lock is ours.
+    Won(Term),
+    /// The key isn't any more what it was seen to be.
+    Changed,
+    /// The engine holds everyone back for a while.
+    HeldBack,
+    /// It may or may not be ours.
+    Unknown(String),
+}
+
+/// What came of a renewal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Renewal {
+    /// The engine says that the session lives; this is the key, read after that.
+    Alive(View),
+    /// The session is no more. `void`: the engine holds nobody back any more.
+    Gone {
+        /// Others may act already.
+        void: bool,
+    },
+    /// It may or may not be alive.
+    Unknown(String),
+}
+
+/// An order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Order {
+    /// Open a session, to hold the lock by.
+    OpenSession {
+        /// To name in the answer.
+        ask: Ask,
+    },
+    /// Close a session, whatever it holds. Not answered.
+    CloseSession {
+        /// Which.
+        session: SessionId,
+    },
+    /// Read lock and last, consistently.
+    Look {
+        /// To name in the answer.
+        ask: Ask,
+    },
+    /// Take the lock and write `last`, in one transaction, only if both are as they were seen.
+    Acquire {
+        /// To name in the answer.
+        ask: Ask,
+        /// By which session.
+        session: SessionId,
+        /// What the engine promised of it; it is written into `last`.
+        guarantee: Guarantee,
+        /// As which the lock and `last` were seen.
+        seen: Option<(Version, Version)>,
+        /// How long one who led before may still act; it is written into `last`, for who comes after us.
+        owed: Duration,
+    },
+    /// Renew the session, then read the key.
+    Renew {
+        /// To name in the answer.
+        ask: Ask,
+        /// Which.
+        session: SessionId,
+        /// The term it holds the lock for.
+        term: Term,
+    },
+    /// Free the lock and say so in `last`, in one transaction, if this term holds it.
+    Release {
+        /// To name in the answer.
+        ask: Ask,
+        /// By which session it is held.
+        session: SessionId,
+        /// Which term; `None` frees any.
+        term: Option<Term>,
+        /// Who shall lead next.
+        to: Option<Id>,
+        /// How long one who led before us may still act.
+        owed: Duration,
+    },
+    /// Ask for our rank.
+    MeasureRank {
+        /// To name in the answer.
+        ask: Ask,
+    },
+    /// Let the others know our rank. Not answered.
+    PublishRank {
+        /// The `last` it was measured after.
+        vacancy: Version,
+        /// How far we are.
+        rank: i64,
+    },
+    /// Read what the others published for this vacancy.
+    ReadRanks {
+        /// To name in the answer.
+        ask: Ask,
+        /// The `last` before ours.
+        vacancy: Version,
+    },
+    /// The guard kills at this time; `None`: never.
+    Guard {
+        /// When.
+        deadline: Option<Time>,
+    },
+    /// Act as leader from now on.
+    Promote {
+        /// The term, which is the fencing token.
+        term: Term,
+    },
+    /// Stop acting, in peace until `by`.
+    Demote {
+        /// Why.
+        why: Why,
+        /// What still acts then is killed; `None`: there is no such time.
+        by: Option<Time>,
+    },
+    /// SIGKILL to main and all it left, now.
+    Kill {
+        /// Why.
+        why: Why,
+    },
+    /// Who leads has changed.
+    Leader(Option<Holder>),
+    /// Tell people.
+    Say(Notice),
+}
+
+/// Why a leader stops leading.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// The engine didn't confirm the lease in time.
+    Silence,
+    /// The agent slept past its deadline.
+    Overslept,
+    /// The lock isn't ours any more.
+    Lost,
+    /// Promoting failed.
+    PromotionFailed(String),
+    /// A health check.
+    Ill,
+    /// Maintenance.
+    Maintenance,
+    /// It was asked to.
+    StepDown,
+    /// Its main ended.
+    MainEnded,
+    /// The container stops.
+    Stop,
+    /// A peer is further ahead.
+    Outranked(Id),
+}
+
+/// How long each part of leading may take.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pace {
+    /// From one renewal to the next.
+    pub renew: Duration,
+    /// Past this a request has no known outcome.
+    pub request: Duration,
+    /// What stepping down in peace may take.
+    pub demote: Duration,
+    /// SIGKILL comes this long before another may lead.
+    pub kill_margin: Duration,
+}

@@ -1,0 +1,169 @@
+//! What stands in the engine: the lock with its holder, and `last`, which outlives every session and tells what the
+//! one who led last was promised. And what of it a winner must still wait for.
+
+use std::time::Duration;
+
+use super::fact::{Id, Pace};
+use super::rules::{Rule, Rules};
+
+/// The fencing token: grows with each acquisition within one history of the store (the store's own revision).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize)]
+pub struct Term(pub u64);
+
+/// As which a key was last written; zero is a key that isn't there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Version(pub u64);
+
+/// What holds a lock: a Consul session, an etcd lease, an open file. Unique for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u128);
+
+/// What an engine promises whoever holds its lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Guarantee {
+    /// The lock falls free only when nothing that could act is left. `linger` is how long something might be, should
+    /// main have closed the lock it was given.
+    WhileAlive {
+        /// How long a successor waits.
+        linger: Duration,
+    },
+    /// Whatever becomes of the session, nobody else gets the lock for this long after its last renewal.
+    For(Duration),
+}
+
+impl Guarantee {
+    /// For how long a holder may rely on it; `None`: for as long as it lives.
+    pub fn usable(self, rules: Rules) -> Option<Duration> {
+        match self {
+            Guarantee::WhileAlive { .. } => None,
+            // The holder's clock may be slow and the engine's fast.
+            Guarantee::For(promised) if rules.hold(Rule::AllowForDrift) => Some(promised - promised / 100),
+            Guarantee::For(promised) => Some(promised),
+        }
+    }
+
+    /// How long after the lock fell free its holder may still act.
+    pub fn lingers(self) -> Duration {
+        match self {
+            Guarantee::WhileAlive { linger } => linger,
+            Guarantee::For(promised) => promised,
+        }
+    }
+
+    /// Whether it leaves room for everything that must fit into it.
+    pub fn is_enough(self, pace: &Pace, rules: Rules) -> bool {
+        self.usable(rules).is_none_or(|usable| usable >= pace.least())
+    }
+}
+
+impl Pace {
+    /// The shortest lease that loses no leader to two lost requests: one pause between renewals, two requests without
+    /// an answer, stepping down, and the kill margin.
+    pub fn least(&self) -> Duration {
+        self.renew + 2 * self.request + self.demote + self.kill_margin
+    }
+}
+
+/// Who holds the lock.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Holder {
+    /// The candidate.
+    pub id: Id,
+    /// By which session.
+    pub session: SessionId,
+    /// For which term.
+    pub term: Term,
+    /// Where it can be reached, `host:port`.
+    pub address: Option<Id>,
+}
+
+/// The lock as read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Lock {
+    /// Free.
+    Free {
+        /// As which to acquire it.
+        version: Version,
+        /// The engine itself took it from this session, and has held everyone back for as long as it promised (or
+        /// still does).
+        taken_from: Option<SessionId>,
+    },
+    /// Held.
+    Held(Holder),
+}
+
+/// Who led last.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Last {
+    /// The candidate.
+    pub id: Id,
+    /// By which session.
+    pub session: SessionId,
+    /// For which term.
+    pub term: Term,
+    /// What it was promised.
+    pub guarantee: Guarantee,
+    /// It stepped down and said so.
+    pub released: bool,
+    /// Whom it named to lead next.
+    pub to: Option<Id>,
+    /// Its lease is no more: it ended when it was no longer good for anything.
+    pub ended: bool,
+    /// How long after that one who led before it may still act: it won, but hadn't waited for that yet.
+    pub owed: Duration,
+}
+
+/// Lock and last, read together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct View {
+    /// The store's revision it shows, at least.
+    pub at: u64,
+    /// The lock.
+    pub lock: Lock,
+    /// Who led last, when somebody did.
+    pub last: Option<Last>,
+    /// As which `last` was written.
+    pub last_version: Version,
+}
+
+impl View {
+    /// Whether this session holds the lock for this term.
+    pub fn shows(&self, session: SessionId, term: Term) -> bool {
+        matches!(&self.lock, Lock::Held(holder) if holder.session == session && holder.term == term)
+    }
+
+    /// Who holds the lock.
+    pub fn holder(&self) -> Option<&Holder> {
+        match &self.lock {
+            Lock::Held(holder) => Some(holder),
+            Lock::Free { .. } => None,
+        }
+    }
+
+    /// The highest term it tells of, but for those of one session.
+    pub fn highest_but(&self, own: Option<SessionId>) -> Term {
+        let held = self.holder().map(|holder| (holder.session, holder.term));
+        let last = self.last.as_ref().map(|last| (last.session, last.term));
+        let others = held.into_iter().chain(last).filter(|(session, _)| Some(*session) != own);
+        others.map(|(_, term)| term).max().unwrap_or_default()
+    }
+
+    /// How long after a free lock was seen its last holder may still act. `own` is what we are promised, for the case
+    /// that nobody knows what the other was.
+    pub fn hold_off(&self, own: Guarantee, rules: Rules) -> Duration {
+        let Lock::Free { version, taken_from } = self.lock else { return Duration::ZERO };
+        if !rules.hold(Rule::HoldOff) {
+            return Duration::ZERO;
+        }
+        let owed = self.last.as_ref().map(|last| last.owed).unwrap_or_default();
+        let own = match &self.last {
+            Some(last) if last.released => Duration::ZERO,
+            Some(last) if taken_from == Some(last.session) => Duration::ZERO,
+            Some(last) if last.ended => Duration::ZERO,
+            Some(last) => last.guarantee.lingers(),
+            None if version == Version::default() => Duration::ZERO,
+            None => own.lingers(),
+        };
+        own.max(owed)
+    }
+}

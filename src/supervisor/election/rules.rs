@@ -1,0 +1,76 @@
+//! The rules that keep two from leading, each by name, so that a test can break one and show which promise falls. In
+//! the product every rule holds, and asking costs nothing.
+
+/// A rule of the election's core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// A lease counts from before its request was sent: the engine may have begun to count at any moment since.
+    CountFromSending,
+    /// A renewal counts only when the key was read afterwards and still showed our session and our term: an engine may
+    /// renew a session or lease that holds nothing any more.
+    CountVerifiedOnly,
+    /// A guarantee too short for a renewal, two lost requests, the demotion and the kill margin is refused.
+    RefuseShortLease,
+    /// A guarantee is taken one per cent short: clocks drift.
+    AllowForDrift,
+    /// Leadership known to be lost ends at once.
+    LostIsLost,
+    /// An engine that fails to answer has taken nothing away: the leader goes on until its lease says otherwise.
+    UnknownIsNotLost,
+    /// An acquire with an unknown outcome is read back before anything else is tried.
+    ReadBack,
+    /// A session whose acquire may still be under way is never used again: the engine drops what comes with it late.
+    AbandonUnknown,
+    /// Only what was seen free is acquired, and only if nothing changed since: an engine's hold-off is checked before
+    /// the write and not in it, so an acquire under way when a lock falls free would take it at once.
+    AcquireWhatWasSeen,
+    /// Only one's own term is released: a release that comes twice, or late, must not free a newer term.
+    ReleaseOwnTerm,
+    /// A session serves one term.
+    OneTermPerSession,
+    /// Where the engine doesn't hold others back, a winner does so itself for as long as its predecessor may act.
+    HoldOff,
+    /// A leader is told to step down while there is time to do it in peace.
+    DemoteBeforeKill,
+    /// What still acts at the hard deadline is killed.
+    KillAtDeadline,
+    /// The guard knows the deadline before anyone acts.
+    GuardBeforeActing,
+    /// Without a guard no renewal counts.
+    NoLeaseWithoutGuard,
+    /// A deadline that has passed is not taken back by an answer that comes after it.
+    DeadlineBeforeAnswers,
+    /// The lock is released only when nothing acts any more.
+    ReleaseAfterDemotion,
+    /// Renewals go on until the release: a demotion must not be cut short by a lease nobody cared for.
+    RenewUntilRelease,
+    /// Terms grow: where one doesn't, the store was restored or wiped, and nobody leads until a person says so.
+    TermsGrow,
+}
+
+/// Which rules hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Rules {
+    #[cfg(test)]
+    broken: u32,
+}
+
+impl Rules {
+    /// Whether a rule holds: always.
+    #[cfg(not(test))]
+    pub const fn hold(self, _rule: Rule) -> bool {
+        true
+    }
+
+    /// Whether a rule holds.
+    #[cfg(test)]
+    pub const fn hold(self, rule: Rule) -> bool {
+        self.broken & (1 << rule as u32) == 0
+    }
+
+    /// The rules without some.
+    #[cfg(test)]
+    pub fn without(rules: &[Rule]) -> Rules {
+        Rules { broken: rules.iter().fold(0, |broken, rule| broken | 1 << *rule as u32) }
+    }
+}

@@ -1,0 +1,7 @@
+//! The election's core by itself: scripts, properties over random facts, and a model checker that plays it against
+//! engines, a network and misfortune.
+
+mod model;
+mod properties;
+mod scripts;
+mod stage;

@@ -1,0 +1,104 @@
+//! Three candidates, each the real core, an engine that keeps its promise to the letter and no further, a network that
+//! delays, loses and repeats, and misfortune: every order of events within a budget of faults is tried.
+//!
+//! What the world is allowed to do is in [`world`], what the engine promises in [`engine`], what must never happen in
+//! [`promises`]; [`mutants`] breaks each rule of the core and names the promise that falls.
+
+mod engine;
+mod explore;
+mod mutants;
+mod normal;
+mod promises;
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::supervisor::election::fact::Pace;
+use crate::supervisor::election::record::Guarantee;
+use crate::supervisor::election::rules::Rules;
+
+/// Which engine's promise is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    /// Sessions end at any moment; the lock is then withheld from everyone, but that is checked before a write and
+    /// not in it.
+    Consul,
+    /// Leases end when they weren't renewed, or later; the key goes with the lease.
+    Etcd,
+    /// The kernel frees the lock when the last process is gone.
+    Local,
+}
+
+/// How many of each misfortune a run may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Faults {
+    /// All together.
+    any: u8,
+    crash: u8,
+    pause: u8,
+    /// A session ends though it was renewed (serfHealth, an operator).
+    expire: u8,
+    /// An operator deletes the lock.
+    delete: u8,
+    lose: u8,
+    repeat: u8,
+    guard: u8,
+    step_down: u8,
+    ill: u8,
+    /// The store is wiped while nobody leads.
+    wipe: u8,
+}
+
+/// What is played.
+#[derive(Debug, Clone)]
+struct Play {
+    kind: Kind,
+    agents: usize,
+    faults: Faults,
+    /// The run ends after so many leaderships.
+    leaders: u8,
+    /// Messages under way at once, at most.
+    mail: usize,
+    rules: Rules,
+    /// What the engine promises.
+    promise: Duration,
+    /// One state in so many is healed, to see whether a leader emerges.
+    heal_one_in: u64,
+    /// Sessions are opened and keys read in no time: fewer states, so deeper ones for the same money.
+    brisk: bool,
+    tally: Arc<explore::Tally>,
+}
+
+impl Play {
+    fn new(kind: Kind, faults: Faults) -> Play {
+        Play {
+            kind,
+            agents: 3,
+            faults,
+            leaders: 4,
+            mail: 4,
+            rules: Rules::default(),
+            promise: PROMISE,
+            heal_one_in: u64::MAX,
+            brisk: false,
+            tally: Arc::default(),
+        }
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        match self.kind {
+            Kind::Consul | Kind::Etcd => Guarantee::For(self.promise),
+            Kind::Local => Guarantee::WhileAlive { linger: UNIT },
+        }
+    }
+}
+
+/// Each part of leading takes one.
+const UNIT: Duration = Duration::from_secs(1);
+/// The shortest promise that is enough: five units and the hundredth for drift.
+const PROMISE: Duration = Duration::from_millis(5060);
+
+fn pace() -> Pace {
+    Pace { renew: UNIT, request: UNIT, demote: UNIT, kill_margin: UNIT }
+}

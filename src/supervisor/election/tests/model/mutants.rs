@@ -1,0 +1,153 @@
+//! Each rule of the core, broken: the promise that falls then, by name. A rule whose breaking nothing notices would be
+//! a rule nobody needs, or a model too kind.
+
+use super::explore::{falls, misfortunes};
+use super::promises::*;
+use super::{Faults, Kind, Play};
+use crate::supervisor::election::rules::{Rule, Rules};
+
+/// States after which a mutant counts as not caught.
+const MOST: usize = 60_000;
+
+/// Breaks rules and plays at random. Where a promise falls late with most seeds, one with which it falls soon is named.
+#[track_caller]
+fn caught(rules: &[Rule], kind: Kind, faults: Faults, promise: &'static str, seed: u64) {
+    caught_in(rules, Play::new(kind, faults), promise, seed);
+}
+
+#[track_caller]
+fn caught_in(rules: &[Rule], play: Play, promise: &'static str, seed: u64) {
+    let play = Play { rules: Rules::without(rules), agents: 2, leaders: 6, mail: 12, ..play };
+    let kind = play.kind;
+    match falls(promise, play, seed, MOST) {
+        Some(states) => println!("mutant, {kind:?}, without {rules:?}: \"{promise}\" falls after {states} states"),
+        None => panic!("without {rules:?} \"{promise}\" still stands after {MOST} states"),
+    }
+}
+
+fn all(kind: Kind) -> Faults {
+    misfortunes(kind, 6)
+}
+
+#[test]
+fn without_counting_from_the_sending_two_lead() {
+    let faults = Faults { any: 3, expire: 3, ..Faults::default() };
+    caught(&[Rule::CountFromSending], Kind::Consul, faults, NEVER_TWO, 2);
+    caught(&[Rule::CountFromSending], Kind::Etcd, Faults::default(), NEVER_TWO, 56);
+}
+
+#[test]
+fn without_verifying_renewals_two_lead() {
+    let faults = Faults { any: 2, delete: 2, ..Faults::default() };
+    caught(&[Rule::CountVerifiedOnly], Kind::Consul, faults, NEVER_TWO, 44);
+    caught(&[Rule::CountVerifiedOnly], Kind::Etcd, faults, NEVER_TWO, 44);
+}
+
+#[test]
+fn without_refusing_short_leases_somebody_stands_that_couldnt_lead() {
+    let play = Play { promise: std::time::Duration::from_secs(3), ..Play::new(Kind::Consul, Faults::default()) };
+    caught_in(&[Rule::RefuseShortLease], play, ENOUGH, 1);
+}
+
+#[test]
+fn without_allowing_for_drift_two_lead() {
+    let faults = Faults { any: 3, expire: 3, ..Faults::default() };
+    caught(&[Rule::AllowForDrift], Kind::Consul, faults, NEVER_TWO, 41);
+    caught(&[Rule::AllowForDrift], Kind::Etcd, Faults::default(), NEVER_TWO, 7);
+}
+
+#[test]
+fn without_taking_a_loss_for_one_a_leader_leads_on() {
+    caught(&[Rule::LostIsLost], Kind::Consul, all(Kind::Consul), LOSS_ENDS, 1);
+}
+
+#[test]
+fn with_silence_taken_for_a_loss_an_error_ends_a_leadership() {
+    let faults = Faults { any: 3, lose: 3, ..Faults::default() };
+    caught(&[Rule::UnknownIsNotLost], Kind::Etcd, faults, SILENCE, 1);
+}
+
+#[test]
+fn without_reading_back_the_unknown_is_asked_for_again() {
+    let faults = Faults { any: 3, lose: 3, ..Faults::default() };
+    caught(&[Rule::ReadBack], Kind::Consul, faults, READ_BACK, 1);
+}
+
+#[test]
+fn without_abandoning_it_a_session_is_used_while_an_acquire_is_under_way() {
+    let faults = Faults { any: 3, lose: 3, ..Faults::default() };
+    caught(&[Rule::AbandonUnknown], Kind::Consul, faults, ABANDONED, 1);
+}
+
+#[test]
+fn without_acquiring_only_what_was_seen_two_lead() {
+    let faults = Faults { any: 3, expire: 3, ..Faults::default() };
+    caught(&[Rule::AcquireWhatWasSeen], Kind::Consul, faults, NEVER_TWO, 4);
+}
+
+#[test]
+fn without_naming_the_term_a_late_release_makes_two_lead() {
+    let faults = Faults { any: 6, ill: 3, repeat: 3, lose: 2, ..Faults::default() };
+    // A session that serves one term makes this rule needless, and the other way round: either is enough.
+    caught(&[Rule::ReleaseOwnTerm, Rule::OneTermPerSession], Kind::Consul, faults, NEVER_TWO, 35);
+}
+
+#[test]
+fn without_a_session_for_each_term_one_serves_two() {
+    let faults = Faults { any: 3, ill: 3, ..Faults::default() };
+    caught(&[Rule::OneTermPerSession], Kind::Consul, faults, ONE_TERM, 1);
+}
+
+#[test]
+fn without_holding_off_two_lead() {
+    let faults = Faults { any: 2, delete: 2, ..Faults::default() };
+    caught(&[Rule::HoldOff], Kind::Consul, faults, NEVER_TWO, 1);
+    caught(&[Rule::HoldOff], Kind::Etcd, faults, NEVER_TWO, 1);
+}
+
+#[test]
+fn without_the_first_deadline_nobody_goes_in_peace() {
+    caught(&[Rule::DemoteBeforeKill], Kind::Consul, Faults::default(), TOLD_IN_TIME, 1);
+}
+
+#[test]
+fn without_killing_at_the_deadline_all_is_left_to_the_guard() {
+    caught(&[Rule::KillAtDeadline], Kind::Consul, Faults::default(), OWN_KILL, 1);
+}
+
+#[test]
+fn without_telling_the_guard_first_somebody_acts_unguarded() {
+    caught(&[Rule::GuardBeforeActing], Kind::Consul, Faults::default(), GUARDED, 1);
+}
+
+#[test]
+fn without_needing_a_guard_to_renew_two_lead() {
+    let faults = Faults { any: 2, guard: 1, pause: 1, ..Faults::default() };
+    caught(&[Rule::NoLeaseWithoutGuard], Kind::Etcd, faults, NEVER_TWO, 57);
+}
+
+#[test]
+fn without_looking_at_the_clock_first_a_passed_deadline_is_taken_back() {
+    let faults = Faults { any: 2, pause: 2, ..Faults::default() };
+    caught(&[Rule::DeadlineBeforeAnswers], Kind::Consul, faults, NOT_TAKEN_BACK, 1);
+}
+
+#[test]
+fn without_demoting_before_the_release_two_lead() {
+    let faults = Faults { any: 2, step_down: 2, ..Faults::default() };
+    for kind in [Kind::Consul, Kind::Etcd, Kind::Local] {
+        caught(&[Rule::ReleaseAfterDemotion], kind, faults, NEVER_TWO, 1);
+    }
+}
+
+#[test]
+fn without_renewing_until_the_release_a_peaceful_demotion_is_cut_short() {
+    let faults = Faults { any: 2, step_down: 2, ..Faults::default() };
+    caught(&[Rule::RenewUntilRelease], Kind::Consul, faults, RENEWED, 1);
+}
+
+#[test]
+fn without_refusing_terms_that_went_back_terms_dont_grow() {
+    let faults = Faults { any: 3, wipe: 1, step_down: 2, ..Faults::default() };
+    caught(&[Rule::TermsGrow], Kind::Etcd, faults, TERMS_GROW, 1);
+}

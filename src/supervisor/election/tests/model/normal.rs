@@ -1,0 +1,73 @@
+//! Two worlds that differ only in how long the machine has been up are the same world: times are shifted so that now
+//! is always the same, and what can't matter any more is wiped.
+
+use std::time::Duration;
+
+use crate::supervisor::election::candidate::{Campaign, Spare};
+use crate::supervisor::election::tenure::{Stage, Tenure};
+use crate::supervisor::election::{Asked, Election, State};
+use crate::supervisor::jitter::Jitter;
+use crate::supervisor::time::Time;
+
+use super::world::World;
+
+/// Now, in every state.
+pub const NOW: Time = Time::since_boot(Duration::from_secs(100));
+
+/// Brings a world to its normal form.
+pub fn normalize(world: &mut World, passed: Duration) {
+    for time in world.times() {
+        *time = *time - passed;
+        // As far back as anything looks.
+        *time = (*time).max(NOW - Duration::from_secs(20));
+    }
+    for agent in &mut world.agents {
+        agent.core.jitter = Jitter::new(1);
+        agent.core.error = None;
+        // How long a pause is after how many failures is no matter of safety.
+        agent.core.standing.failures = agent.core.standing.failures.min(1);
+    }
+}
+
+/// Every time a core remembers.
+pub fn times(core: &mut Election) -> Vec<&mut Time> {
+    fn spare(spare: &mut Spare) -> &mut Time {
+        &mut spare.opened
+    }
+    let Election { state, standing, free_since, spare: own, look, .. } = core;
+    let mut times: Vec<&mut Time> = vec![&mut standing.not_before];
+    times.extend(free_since.as_mut().map(|(at, _)| at));
+    times.extend(own.as_mut().map(spare));
+    times.extend(look.as_mut().map(|Asked { at, .. }| at));
+    match state {
+        State::Follower { stand_at } => times.extend(stand_at.as_mut()),
+        State::Campaigning(campaign) => match campaign {
+            Campaign::Measuring { asked, .. } | Campaign::Opening { asked } => times.push(&mut asked.at),
+            Campaign::Acquiring(attempt) => {
+                times.extend([&mut attempt.spare.opened, &mut attempt.asked.at, &mut attempt.act_from]);
+            }
+            Campaign::ReadingBack { attempt, again_at } => {
+                times.extend([&mut attempt.spare.opened, &mut attempt.asked.at, &mut attempt.act_from, again_at]);
+            }
+        },
+        State::Holding(tenure) => {
+            let Tenure { valid_until, renewal, renew_at, act_from, stage, .. } = tenure;
+            times.extend(valid_until.as_mut());
+            times.extend(renewal.as_mut().map(|asked| &mut asked.at));
+            times.extend([renew_at, act_from]);
+            match stage {
+                Stage::HoldingOff | Stage::Ready => {}
+                Stage::Ranking { read_at, asked } => {
+                    times.push(read_at);
+                    times.extend(asked.as_mut().map(|asked| &mut asked.at));
+                }
+                Stage::Leading { since } | Stage::Demoting { since, .. } => times.push(since),
+                Stage::Releasing { asked, again_at, until, .. } => {
+                    times.extend(asked.as_mut().map(|asked| &mut asked.at));
+                    times.extend([again_at, until]);
+                }
+            }
+        }
+    }
+    times
+}

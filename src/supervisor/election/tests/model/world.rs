@@ -1,0 +1,780 @@
+//! The world: three candidates with their mains and guards, an engine, and the mail between them. Each [`Step`] is one
+//! thing that can happen next; a candidate that isn't paused acts on its deadlines before time goes on, for a process
+//! that is late is what a pause is.
+
+use std::time::Duration;
+
+use crate::supervisor::election::candidate::Campaign;
+use crate::supervisor::election::fact::{Acquisition, Ask, Fact, Id, Order, Renewal, Why};
+use crate::supervisor::election::record::{SessionId, Term};
+use crate::supervisor::election::tenure::Stage;
+use crate::supervisor::election::{Election, Preference, Settings, State};
+use crate::supervisor::time::Time;
+
+use super::engine::{Engine, Wanted};
+use super::normal::{self, NOW, normalize};
+use super::promises::Broken;
+use super::{Faults, Kind, Play, UNIT, pace};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct World {
+    pub engine: Engine,
+    pub agents: Vec<Agent>,
+    pub mail: Vec<Mail>,
+    left: Faults,
+    pub leaders: u8,
+    /// The highest term that was acted for since the store was wiped.
+    term: Term,
+    pub broken: Broken,
+}
+
+/// One container.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Agent {
+    pub core: Election,
+    id: Id,
+    /// Answers to one that has crashed reach nobody.
+    life: u8,
+    pub acting: Option<Acting>,
+    /// What the guard's page says.
+    page: Option<Time>,
+    guard_died: Option<Time>,
+    paused: bool,
+    /// It was paused, and hasn't looked at its clock since.
+    woken: bool,
+    /// Main's end, not told yet to an agent that is paused.
+    untold: bool,
+    /// The highest term it has been shown.
+    shown: Term,
+    /// An acquire whose outcome it doesn't know, and hasn't asked for since.
+    unsure: bool,
+    /// Renewals asked for since the last that counted.
+    unproven: u8,
+    /// Sessions that served a term.
+    served: Vec<SessionId>,
+    /// Sessions with an acquire of unknown outcome.
+    abandoned: Vec<SessionId>,
+}
+
+/// Main acts as leader.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Acting {
+    pub term: Term,
+    /// Told to stop, and why.
+    told: Option<(Time, Why)>,
+    /// SIGKILL was sent: gone by then.
+    gone_by: Option<Time>,
+    renewed_since_told: bool,
+    /// The agent was paused meanwhile.
+    slept: bool,
+    /// The agent was shown that the lock is not its own.
+    lost: bool,
+}
+
+/// A message under way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mail {
+    agent: usize,
+    life: u8,
+    what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum What {
+    Open(Ask),
+    Close(SessionId),
+    Look(Ask),
+    /// To be checked against what the engine withholds.
+    Acquire(Ask, Wanted),
+    /// Checked; to be written.
+    Write(Ask, Wanted),
+    Renew(Ask, SessionId),
+    Release(Ask, SessionId, Option<Term>, Option<Id>, Duration),
+    Answer(Fact),
+}
+
+// The order of mail doesn't matter; one order of many keeps states few.
+impl PartialOrd for What {
+    fn partial_cmp(&self, other: &What) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for What {
+    fn cmp(&self, other: &What) -> std::cmp::Ordering {
+        let rank = |what: &What| match what {
+            What::Open(ask) => (0, ask.0),
+            What::Close(session) => (1, session.0 as u64),
+            What::Look(ask) => (2, ask.0),
+            What::Acquire(ask, _) => (3, ask.0),
+            What::Write(ask, _) => (4, ask.0),
+            What::Renew(ask, _) => (5, ask.0),
+            What::Release(ask, ..) => (6, ask.0),
+            What::Answer(fact) => (7, asked(fact).map_or(0, |ask| ask.0)),
+        };
+        rank(self).cmp(&rank(other))
+    }
+}
+
+fn asked(fact: &Fact) -> Option<Ask> {
+    match fact {
+        Fact::Opened { ask, .. }
+        | Fact::Looked { ask, .. }
+        | Fact::Acquired { ask, .. }
+        | Fact::Renewed { ask, .. }
+        | Fact::Released { ask, .. } => Some(*ask),
+        _ => None,
+    }
+}
+
+/// What can happen next.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Time goes on to the next deadline, or by a unit.
+    Wait,
+    Deliver(usize),
+    Lose(usize),
+    Repeat(usize),
+    /// The watch shows the key as it is now.
+    Watch(usize),
+    Expire(SessionId),
+    Delete,
+    Wipe,
+    Crash(usize),
+    Pause(usize),
+    Resume(usize),
+    GuardDies(usize),
+    GuardStands(usize),
+    /// Main is out of the role.
+    Out(usize),
+    Resign(usize),
+    Ill(usize),
+    Well(usize),
+}
+
+impl World {
+    pub fn new(play: &Play) -> World {
+        let agents = (0..play.agents).map(|n| Agent::new(play, format!("{n}").into(), 0)).collect();
+        let mut world = World {
+            engine: Engine::new(play.kind),
+            agents,
+            mail: Vec::new(),
+            left: play.faults,
+            leaders: 0,
+            term: Term::default(),
+            broken: Broken::default(),
+        };
+        for index in 0..play.agents {
+            world.tell(play, index, Fact::Guard { stands: true });
+        }
+        normalize(&mut world, Duration::ZERO);
+        world
+    }
+
+    /// Everything that can happen next.
+    pub fn steps(&self, play: &Play, out: &mut Vec<Step>) {
+        out.push(Step::Wait);
+        for index in 0..self.mail.len() {
+            let mail = &self.mail[index];
+            // The same message twice under way is one choice.
+            if index > 0 && self.mail[index - 1] == *mail {
+                continue;
+            }
+            let to_agent = matches!(mail.what, What::Answer(_));
+            if !to_agent || !self.agents[mail.agent].paused {
+                out.push(Step::Deliver(index));
+            }
+            if self.may(|faults| faults.lose) {
+                out.push(Step::Lose(index));
+            }
+            if !to_agent && self.may(|faults| faults.repeat) {
+                out.push(Step::Repeat(index));
+            }
+        }
+        let view = self.engine.view();
+        for (index, agent) in self.agents.iter().enumerate() {
+            if agent.paused {
+                out.push(Step::Resume(index));
+            } else {
+                if agent.core.view.as_ref() != Some(&view) {
+                    out.push(Step::Watch(index));
+                }
+                if agent.acting.is_some() {
+                    // Who stopped with its guard dead and its lease not over was promised nothing.
+                    let guarded = agent.guard_died.is_none_or(|at| at + play.promise <= NOW);
+                    if guarded && self.may(|faults| faults.pause) {
+                        out.push(Step::Pause(index));
+                    }
+                    if self.may(|faults| faults.step_down) && agent.acting.as_ref().is_some_and(|a| a.told.is_none()) {
+                        out.push(Step::Resign(index));
+                    }
+                    if self.may(|faults| faults.ill) {
+                        out.push(Step::Ill(index));
+                    }
+                }
+                if agent.guard_died.is_some() {
+                    out.push(Step::GuardStands(index));
+                } else if self.may(|faults| faults.guard) {
+                    out.push(Step::GuardDies(index));
+                }
+                if !agent.core.standing.well {
+                    out.push(Step::Well(index));
+                }
+            }
+            if agent.acting.as_ref().is_some_and(|acting| acting.told.is_some() || acting.gone_by.is_some()) {
+                out.push(Step::Out(index));
+            }
+            if (agent.acting.is_some() || agent.core.term().is_some()) && self.may(|faults| faults.crash) {
+                out.push(Step::Crash(index));
+            }
+        }
+        for session in self.engine.may_end(NOW, play.promise) {
+            // An etcd lease that ran out ends for free; any other end of a session is a misfortune.
+            if play.kind == Kind::Etcd || self.may(|faults| faults.expire) {
+                out.push(Step::Expire(session));
+            }
+        }
+        if self.engine.has_lock_key() && self.may(|faults| faults.delete) {
+            out.push(Step::Delete);
+        }
+        let quiet = !self.engine.is_held() && self.agents.iter().all(|agent| agent.acting.is_none());
+        if self.leaders > 0 && quiet && self.may(|faults| faults.wipe) {
+            out.push(Step::Wipe);
+        }
+    }
+
+    fn may(&self, of: impl Fn(&Faults) -> u8) -> bool {
+        self.left.any > 0 && of(&self.left) > 0
+    }
+
+    fn spend(&mut self, of: impl Fn(&mut Faults) -> &mut u8) {
+        self.left.any -= 1;
+        *of(&mut self.left) -= 1;
+    }
+
+    /// Something happens.
+    pub fn take(&mut self, play: &Play, step: Step) {
+        let mut passed = Duration::ZERO;
+        match step {
+            Step::Wait => passed = self.wait(play),
+            Step::Deliver(index) => {
+                let mail = self.mail.remove(index);
+                self.deliver(play, mail);
+            }
+            Step::Lose(index) => {
+                self.spend(|faults| &mut faults.lose);
+                let mail = self.mail.remove(index);
+                self.lose(play, mail);
+            }
+            Step::Repeat(index) => {
+                self.spend(|faults| &mut faults.repeat);
+                let mail = self.mail[index].clone();
+                self.deliver(play, mail);
+            }
+            Step::Watch(index) => self.tell(play, index, Fact::Saw(Ok(self.engine.view()))),
+            Step::Expire(session) => {
+                if play.kind != Kind::Etcd {
+                    self.spend(|faults| &mut faults.expire);
+                }
+                self.engine.end(NOW, session, play.promise);
+            }
+            Step::Delete => {
+                self.spend(|faults| &mut faults.delete);
+                self.engine.delete();
+            }
+            Step::Wipe => {
+                self.spend(|faults| &mut faults.wipe);
+                self.engine.wipe();
+                self.mail.retain(|mail| matches!(mail.what, What::Answer(_)));
+                self.term = Term::default();
+            }
+            Step::Crash(index) => {
+                self.spend(|faults| &mut faults.crash);
+                self.crash(play, index);
+            }
+            Step::Pause(index) => {
+                self.spend(|faults| &mut faults.pause);
+                self.agents[index].paused = true;
+                if let Some(acting) = &mut self.agents[index].acting {
+                    acting.slept = true;
+                }
+            }
+            Step::Resume(index) => {
+                self.agents[index].paused = false;
+                self.agents[index].woken = true;
+                if std::mem::take(&mut self.agents[index].untold) {
+                    self.tell(play, index, Fact::OutOfRole);
+                }
+            }
+            Step::GuardDies(index) => {
+                self.spend(|faults| &mut faults.guard);
+                self.agents[index].guard_died = Some(NOW);
+                self.tell(play, index, Fact::Guard { stands: false });
+            }
+            Step::GuardStands(index) => {
+                self.agents[index].guard_died = None;
+                self.tell(play, index, Fact::Guard { stands: true });
+            }
+            Step::Out(index) => self.out(play, index),
+            Step::Resign(index) => {
+                self.spend(|faults| &mut faults.step_down);
+                self.tell(play, index, Fact::StepDown { to: None });
+            }
+            Step::Ill(index) => {
+                self.spend(|faults| &mut faults.ill);
+                self.tell(play, index, Fact::Health { well: false });
+            }
+            Step::Well(index) => self.tell(play, index, Fact::Health { well: true }),
+        }
+        self.forget_unread();
+        if play.brisk {
+            self.hurry(play);
+        }
+        for agent in &mut self.agents {
+            let spare = agent.core.spare.as_ref().map(|spare| spare.session);
+            let own = agent.core.session();
+            // The core knows of no other and can't use any other again.
+            for sessions in [&mut agent.served, &mut agent.abandoned] {
+                sessions.retain(|session| Some(*session) == spare || Some(*session) == own);
+            }
+        }
+        self.mail.sort_unstable();
+        normalize(self, passed);
+    }
+
+    /// Delivers what only reads or opens.
+    fn hurry(&mut self, play: &Play) {
+        let quick = |world: &World, mail: &Mail| match mail.what {
+            What::Open(_) | What::Look(_) => true,
+            What::Answer(Fact::Opened { .. } | Fact::Looked { .. }) => !world.agents[mail.agent].paused,
+            _ => false,
+        };
+        while let Some(index) = self.mail.iter().position(|mail| quick(self, mail)) {
+            let mail = self.mail.remove(index);
+            self.deliver(play, mail);
+            self.forget_unread();
+        }
+    }
+
+    /// Time goes on. Whoever isn't paused acts on what is due; guards kill; what was killed is gone in time.
+    fn wait(&mut self, play: &Play) -> Duration {
+        let to = self.next_time(play);
+        // Nobody's clock stands still while another's goes on: all is shifted, then what is due is done.
+        let passed = to.since(NOW);
+        for time in self.times() {
+            *time = *time - passed;
+        }
+        for index in 0..self.agents.len() {
+            let agent = &mut self.agents[index];
+            if agent.acting.as_ref().and_then(|acting| acting.gone_by).is_some_and(|at| at <= NOW) {
+                self.out(play, index);
+            }
+            let agent = &self.agents[index];
+            if !agent.paused && agent.core.deadline().is_some_and(|at| at <= NOW) {
+                self.tell(play, index, Fact::Tick);
+            }
+            let agent = &mut self.agents[index];
+            let kills = agent.page.is_some_and(|at| at <= NOW) && agent.guard_died.is_none();
+            if let Some(acting) = agent.acting.as_mut().filter(|acting| kills && acting.gone_by.is_none()) {
+                acting.gone_by = Some(NOW + pace().kill_margin);
+                if !agent.paused {
+                    self.broken.set(Broken::LEFT_TO_THE_GUARD);
+                }
+            }
+        }
+        // Already shifted.
+        Duration::ZERO
+    }
+
+    /// The next moment at which anything is due, or a unit on.
+    fn next_time(&self, play: &Play) -> Time {
+        let running = self.agents.iter().filter(|agent| !agent.paused);
+        let cores = running.clone().filter_map(|agent| agent.core.deadline());
+        // Who has just woken up looks at its clock before time goes on.
+        if running.clone().any(|agent| agent.woken && agent.core.deadline().is_some_and(|at| at <= NOW)) {
+            return NOW;
+        }
+        let kills = self.agents.iter().filter_map(|agent| agent.acting.as_ref()?.gone_by.or(agent.page));
+        let due = cores.chain(kills).chain(self.engine.next(NOW, play.promise)).filter(|at| *at > NOW);
+        due.min().unwrap_or(NOW + UNIT).min(NOW + UNIT)
+    }
+
+    fn deliver(&mut self, play: &Play, mail: Mail) {
+        let Mail { agent, life, what } = mail;
+        let id = self.agents[agent].id.clone();
+        let answer = match what {
+            What::Open(ask) => {
+                let session = self.engine.open(NOW, id);
+                Some(Fact::Opened { ask, result: Ok((session, play.guarantee())) })
+            }
+            What::Close(session) => {
+                self.engine.end(NOW, session, play.promise);
+                None
+            }
+            What::Look(ask) => Some(Fact::Looked { ask, result: Ok(self.engine.view()) }),
+            What::Acquire(ask, _) if self.engine.withholds(NOW) => {
+                Some(Fact::Acquired { ask, result: Acquisition::HeldBack })
+            }
+            What::Acquire(ask, wanted) => {
+                self.mail.push(Mail { agent, life, what: What::Write(ask, wanted) });
+                None
+            }
+            What::Write(ask, wanted) => Some(Fact::Acquired { ask, result: self.engine.acquire(NOW, &wanted) }),
+            What::Renew(ask, session) => Some(Fact::Renewed { ask, result: self.engine.renew(NOW, session) }),
+            What::Release(ask, session, term, to, owed) => {
+                self.engine.release(session, term, to, owed);
+                Some(Fact::Released { ask, result: Ok(()) })
+            }
+            What::Answer(fact) => {
+                if self.agents[agent].life == life {
+                    self.tell(play, agent, fact);
+                }
+                None
+            }
+        };
+        self.mail.extend(answer.map(|fact| Mail { agent, life, what: What::Answer(fact) }));
+    }
+
+    /// The connection breaks: who asked learns that, and not whether it was done.
+    fn lose(&mut self, play: &Play, mail: Mail) {
+        let broken = || "cut".to_owned();
+        let fact = match mail.what {
+            What::Open(ask) | What::Answer(Fact::Opened { ask, .. }) => Fact::Opened { ask, result: Err(broken()) },
+            What::Look(ask) | What::Answer(Fact::Looked { ask, .. }) => Fact::Looked { ask, result: Err(broken()) },
+            What::Acquire(ask, _) | What::Write(ask, _) | What::Answer(Fact::Acquired { ask, .. }) => {
+                Fact::Acquired { ask, result: Acquisition::Unknown(broken()) }
+            }
+            What::Renew(ask, _) | What::Answer(Fact::Renewed { ask, .. }) => {
+                Fact::Renewed { ask, result: Renewal::Unknown(broken()) }
+            }
+            What::Release(ask, ..) | What::Answer(Fact::Released { ask, .. }) => {
+                Fact::Released { ask, result: Err(broken()) }
+            }
+            What::Close(_) | What::Answer(_) => return,
+        };
+        if self.agents[mail.agent].life == mail.life && !self.agents[mail.agent].paused {
+            self.tell(play, mail.agent, fact);
+        }
+    }
+
+    fn crash(&mut self, play: &Play, index: usize) {
+        let Agent { id, life, .. } = self.agents[index].clone();
+        // The kernel ends the namespace with its first process; on `local`, the lock with the namespace.
+        self.agents[index] = Agent::new(play, id.clone(), life + 1);
+        if play.kind == Kind::Local {
+            for session in self.engine.of(&id) {
+                self.engine.end(NOW, session, play.promise);
+            }
+        }
+        self.tell(play, index, Fact::Guard { stands: true });
+    }
+
+    fn out(&mut self, play: &Play, index: usize) {
+        let agent = &mut self.agents[index];
+        agent.acting = None;
+        if agent.paused {
+            agent.untold = true;
+        } else {
+            self.tell(play, index, Fact::OutOfRole);
+        }
+    }
+
+    /// A candidate learns a fact, and its orders are obeyed.
+    fn tell(&mut self, play: &Play, index: usize, fact: Fact) {
+        self.agents[index].hears(&fact);
+        self.agents[index].woken = false;
+        let was_silence = matches!(&fact, Fact::Renewed { result: Renewal::Unknown(_), .. });
+        let shows_loss = match (&fact, self.agents[index].core.state.clone()) {
+            (Fact::Saw(Ok(view)), State::Holding(tenure)) => {
+                view.at >= tenure.term.0 && !view.shows(tenure.session, tenure.term)
+            }
+            (Fact::Renewed { ask, result: Renewal::Gone { .. } }, State::Holding(tenure)) => {
+                tenure.renewal.is_some_and(|asked| asked.ask == *ask)
+            }
+            (Fact::Renewed { ask, result: Renewal::Alive(view) }, State::Holding(tenure)) => {
+                tenure.renewal.is_some_and(|asked| asked.ask == *ask)
+                    && view.at >= tenure.term.0
+                    && !view.shows(tenure.session, tenure.term)
+            }
+            _ => false,
+        };
+        let tried = self.agents[index].core.state.clone();
+        let valid_until = self.agents[index].valid_until();
+        if let Some(acting) = &mut self.agents[index].acting {
+            acting.lost |= shows_loss;
+        }
+        let told_so = matches!(&fact, Fact::Acquired { result, .. } if !matches!(result, Acquisition::Unknown(_)));
+        let orders = self.agents[index].core.handle(NOW, fact);
+        if let State::Campaigning(Campaign::Acquiring(attempt)) = tried
+            && !told_so
+            && self.agents[index].has_left(attempt.asked.ask)
+        {
+            self.agents[index].unsure = true;
+            self.agents[index].abandoned.push(attempt.session());
+        }
+        if let State::Holding(tenure) = &self.agents[index].core.state {
+            let session = tenure.session;
+            self.agents[index].served.push(session);
+            self.agents[index].served.dedup();
+        }
+        if self.agents[index].valid_until() != valid_until {
+            self.agents[index].unproven = 0;
+        }
+        for order in orders {
+            if was_silence && matches!(&order, Order::Demote { why: Why::Lost, .. }) {
+                self.broken.set(Broken::SILENCE_WAS_LOSS);
+            }
+            self.obey(play, index, order);
+        }
+        let leads = matches!(&self.agents[index].core.state,
+            State::Holding(tenure) if matches!(tenure.stage, Stage::Leading { .. }));
+        if shows_loss && leads {
+            self.broken.set(Broken::LED_ON_AFTER_LOSS);
+        }
+    }
+
+    fn obey(&mut self, play: &Play, index: usize, order: Order) {
+        let agent = &mut self.agents[index];
+        let id = agent.id.clone();
+        let send = |what| Mail { agent: index, life: agent.life, what };
+        match order {
+            Order::OpenSession { ask } => self.mail.push(send(What::Open(ask))),
+            Order::CloseSession { session } => self.mail.push(send(What::Close(session))),
+            Order::Look { ask } => {
+                self.mail.push(send(What::Look(ask)));
+            }
+            Order::Acquire { ask, session, guarantee, seen, owed } => {
+                let wanted = Wanted { id, session, guarantee, seen, owed };
+                self.mail.push(send(What::Acquire(ask, wanted)));
+                if play.kind != Kind::Local && play.promise - play.promise / 100 < 5 * UNIT {
+                    self.broken.set(Broken::STOOD_FOR_TOO_LITTLE);
+                }
+                if agent.unsure {
+                    self.broken.set(Broken::ASKED_BEFORE_READING_BACK);
+                }
+                if agent.abandoned.contains(&session) {
+                    self.broken.set(Broken::SESSION_USED_WHILE_UNSURE);
+                }
+                if agent.served.contains(&session) {
+                    self.broken.set(Broken::SESSION_SERVED_TWICE);
+                }
+            }
+            Order::Renew { ask, session, .. } => {
+                self.mail.push(send(What::Renew(ask, session)));
+                agent.unproven = agent.unproven.saturating_add(1).min(3);
+                if let Some(acting) = &mut agent.acting {
+                    acting.renewed_since_told = true;
+                }
+            }
+            Order::Release { ask, session, term, to, owed } => {
+                self.mail.push(send(What::Release(ask, session, term, to, owed)));
+            }
+            Order::Guard { deadline } => {
+                let later = agent.page.is_some_and(|page| page <= NOW) && deadline.is_some();
+                if later && agent.acting.is_some() {
+                    self.broken.set(Broken::DEADLINE_TAKEN_BACK);
+                }
+                agent.page = deadline;
+            }
+            Order::Promote { term } => {
+                self.leaders += 1;
+                if agent.page.is_none() && play.kind != Kind::Local {
+                    self.broken.set(Broken::UNGUARDED);
+                }
+                if term <= self.term || term <= agent.shown {
+                    self.broken.set(Broken::TERM_DID_NOT_GROW);
+                }
+                self.term = self.term.max(term);
+                agent.shown = agent.shown.max(term);
+                let told = None;
+                agent.acting =
+                    Some(Acting { term, told, gone_by: None, renewed_since_told: false, slept: false, lost: false });
+            }
+            Order::Demote { why, by } => {
+                let slept = agent.acting.as_ref().is_some_and(|acting| acting.slept);
+                if why == Why::Silence && !slept && agent.unproven < 2 {
+                    self.broken.set(Broken::TOO_SHORT);
+                }
+                if why == Why::Silence && !slept && by.is_some_and(|by| NOW + pace().demote > by) {
+                    self.broken.set(Broken::TOLD_TOO_LATE);
+                }
+                if let Some(acting) = &mut agent.acting {
+                    acting.told.get_or_insert((NOW, why));
+                    acting.renewed_since_told = false;
+                }
+            }
+            Order::Kill { why } => {
+                if let Some(acting) = &mut agent.acting {
+                    let urgent = why == Why::Lost;
+                    let (told, reason) = acting.told.clone().unwrap_or((NOW, why));
+                    if !acting.slept && !urgent && NOW.since(told) < pace().demote {
+                        self.broken.set(Broken::TOLD_TOO_LATE);
+                    }
+                    let peaceful = matches!(reason, Why::StepDown | Why::Ill);
+                    let idle = NOW.since(told) > 2 * pace().renew && !acting.renewed_since_told;
+                    if peaceful && !acting.slept && !acting.lost && idle && agent.guard_died.is_none() {
+                        self.broken.set(Broken::LET_THE_LEASE_GO);
+                    }
+                    acting.gone_by.get_or_insert(NOW + pace().kill_margin);
+                }
+            }
+            Order::MeasureRank { .. }
+            | Order::PublishRank { .. }
+            | Order::ReadRanks { .. }
+            | Order::Leader(_)
+            | Order::Say(_) => {}
+        }
+    }
+
+    /// Answers nobody waits for, and questions whose answers nobody would read and which change nothing, are dropped:
+    /// to be delivered or to be lost is the same for them.
+    fn forget_unread(&mut self) {
+        let agents = &self.agents;
+        self.mail.retain(|mail| {
+            let agent = &agents[mail.agent];
+            let alive = agent.life == mail.life;
+            let awaits = |ask: Ask| alive && agent.awaits(ask);
+            match &mail.what {
+                What::Open(ask) | What::Look(ask) | What::Renew(ask, _) => awaits(*ask),
+                // The core closes a session nobody waits for.
+                What::Answer(Fact::Opened { .. }) => alive,
+                What::Answer(fact) => asked(fact).is_none_or(awaits),
+                What::Close(_) | What::Acquire(..) | What::Write(..) | What::Release(..) => true,
+            }
+        });
+    }
+
+    pub fn times(&mut self) -> Vec<&mut Time> {
+        let mut times = self.engine.times();
+        for agent in &mut self.agents {
+            let Agent { core, acting, page, guard_died, .. } = agent;
+            times.extend(normal::times(core));
+            times.extend(page.as_mut());
+            times.extend(guard_died.as_mut());
+            if let Some(Acting { told, gone_by, .. }) = acting {
+                times.extend(told.as_mut().map(|(at, _)| at));
+                times.extend(gone_by.as_mut());
+            }
+        }
+        times
+    }
+
+    /// Nothing goes wrong any more, and all that is under way arrives: whether somebody leads within this many units.
+    pub fn heals(&self, play: &Play, within: u32) -> bool {
+        let mut world = self.clone();
+        world.left = Faults::default();
+        for _ in 0..within * 4 {
+            for index in 0..world.agents.len() {
+                let agent = &world.agents[index];
+                if agent.paused {
+                    world.take(play, Step::Resume(index));
+                }
+                if world.agents[index].guard_died.is_some() {
+                    world.take(play, Step::GuardStands(index));
+                }
+                if !world.agents[index].core.standing.well {
+                    world.take(play, Step::Well(index));
+                }
+            }
+            let mut delivered = 0;
+            while !world.mail.is_empty() {
+                world.take(play, Step::Deliver(0));
+                delivered += 1;
+                assert!(delivered < 1_000, "mail goes round in circles: {:?}", world.mail);
+            }
+            let view = world.engine.view();
+            for index in 0..world.agents.len() {
+                if world.agents[index].core.view.as_ref() != Some(&view) {
+                    world.take(play, Step::Watch(index));
+                }
+                if world.agents[index].acting.as_ref().is_some_and(|acting| acting.told.is_some()) {
+                    world.take(play, Step::Out(index));
+                }
+            }
+            // What nobody renews ends; twice Consul's TTL at the latest.
+            for session in world.engine.overdue(NOW, Duration::from_secs(10)) {
+                world.engine.end(NOW, session, play.promise);
+            }
+            if world.agents.iter().any(|agent| agent.acting.as_ref().is_some_and(|acting| acting.told.is_none())) {
+                return true;
+            }
+            world.take(play, Step::Wait);
+        }
+        false
+    }
+}
+
+impl Agent {
+    fn new(play: &Play, id: Id, life: u8) -> Agent {
+        let settings = Settings { id: id.clone(), prefer: Preference::Normal, rank: None, pace: pace() };
+        Agent {
+            core: Election::with_rules(settings, 1, play.rules),
+            id,
+            life,
+            acting: None,
+            page: None,
+            guard_died: None,
+            paused: false,
+            woken: false,
+            untold: false,
+            shown: Term::default(),
+            unsure: false,
+            unproven: 0,
+            served: Vec::new(),
+            abandoned: Vec::new(),
+        }
+    }
+
+    /// Remembers what the promises are judged by.
+    fn hears(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Saw(Ok(view)) => self.shown = self.shown.max(view.highest_but(self.core.session())),
+            Fact::Looked { result: Ok(view), ask } if self.core.look.is_some_and(|asked| asked.ask == *ask) => {
+                self.shown = self.shown.max(view.highest_but(self.core.session()));
+                self.unsure = false;
+            }
+            Fact::Acquired { ask, result: Acquisition::Won(_) } if self.attempts(*ask) => {
+                self.unsure = false;
+            }
+            _ => {}
+        }
+    }
+
+    fn valid_until(&self) -> Option<Time> {
+        match &self.core.state {
+            State::Holding(tenure) => tenure.valid_until,
+            State::Follower { .. } | State::Campaigning(_) => None,
+        }
+    }
+
+    /// Whether this acquire may still be won, as far as the core knows.
+    fn attempts(&self, ask: Ask) -> bool {
+        matches!(&self.core.state, State::Campaigning(campaign)
+            if campaign.attempt().is_some_and(|attempt| attempt.asked.ask == ask))
+    }
+
+    /// Whether the core waits no more for this acquire, and didn't win.
+    fn has_left(&self, ask: Ask) -> bool {
+        match &self.core.state {
+            State::Campaigning(Campaign::Acquiring(attempt)) => attempt.asked.ask != ask,
+            State::Follower { .. } | State::Campaigning(_) => true,
+            State::Holding(_) => false,
+        }
+    }
+
+    /// Whether the core still waits for this answer.
+    fn awaits(&self, ask: Ask) -> bool {
+        let own = match &self.core.state {
+            State::Follower { .. } => None,
+            State::Campaigning(Campaign::Measuring { asked, .. } | Campaign::Opening { asked }) => Some(*asked),
+            State::Campaigning(Campaign::Acquiring(attempt) | Campaign::ReadingBack { attempt, .. }) => {
+                Some(attempt.asked)
+            }
+            State::Holding(tenure) => match &tenure.stage {
+                Stage::Releasing { asked, .. } => *asked,
+                _ => tenure.renewal,
+            },
+        };
+        own.into_iter().chain(self.core.look).any(|asked| asked.ask == ask)
+    }
+}

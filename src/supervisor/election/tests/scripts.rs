@@ -1,0 +1,464 @@
+//! What a candidate does when, told as scripts. Times are milliseconds; the lease is ten seconds, of which the last is
+//! the kill margin and the one before that for stepping down.
+
+use std::time::Duration;
+
+use super::stage::*;
+use crate::supervisor::election::fact::{Acquisition, Fact, Renewal};
+use crate::supervisor::election::record::{Guarantee, Last, Lock, SessionId, Term, Version, View};
+use crate::supervisor::election::{Preference, Settings};
+
+fn won() -> Acquisition {
+    Acquisition::Won(Term(7))
+}
+
+#[test]
+fn a_free_lock_is_tried_for_at_once_and_a_first_winner_leads_at_once() {
+    let mut stage = Stage::new(settings());
+    stage.sees(free());
+    stage.expect(&["open"]);
+    stage.opened(1, LEASE);
+    stage.expect(&["acquire by 1"]);
+    stage.acquired(won());
+    stage.expect(&["guard 9000", "promote 7"]);
+}
+
+#[test]
+fn a_lock_that_is_held_is_left_alone() {
+    let mut stage = Stage::new(settings());
+    stage.sees(held("other", 9, 3));
+    stage.until(60_000);
+    stage.expect(&[]);
+    assert_eq!(stage.core.leader().map(|leader| &*leader.id), Some("other"));
+}
+
+#[test]
+fn a_lock_that_is_taken_while_the_session_opens_is_not_tried_for() {
+    let mut stage = Stage::new(settings());
+    stage.sees(free());
+    stage.expect(&["open"]);
+    stage.sees(held("other", 9, 3));
+    stage.opened(1, LEASE);
+    stage.expect(&["close 1"]);
+}
+
+#[test]
+fn a_lease_counts_from_before_its_request_was_sent() {
+    let mut stage = Stage::new(settings());
+    stage.sees(free());
+    stage.opened(1, LEASE);
+    stage.until(1_500);
+    stage.acquired(won());
+    stage.expect(&["open", "acquire by 1", "renew 1", "guard 9000", "promote 7"]);
+    stage.until(2_500);
+    stage.renewed(Renewal::Alive(held("me", 1, 7)));
+    // It was sent at 1,500.
+    stage.expect(&["guard 10500", "renew 1"]);
+}
+
+#[test]
+fn a_silent_engine_demotes_before_the_kill_and_kills_before_another_may_lead() {
+    let mut stage = Stage::leading(settings());
+    stage.until(7_999);
+    assert!(stage.heard().iter().all(|order| order.starts_with("renew")));
+    stage.until(8_001);
+    stage.expect(&["demote by 9000: the catalog hasn't confirmed the lease in time"]);
+    stage.until(9_500);
+    assert!(stage.heard().contains(&"kill".to_owned()));
+    stage.tell(Fact::OutOfRole);
+    stage.expect(&["guard off", "close 1", "look"]);
+}
+
+#[test]
+fn errors_of_the_engine_end_nothing_before_the_deadline() {
+    let mut stage = Stage::leading(settings());
+    for second in 1..8 {
+        stage.until(second * 1000);
+        stage.renewed(Renewal::Unknown("403".to_owned()));
+        stage.expect(&["renew 1"]);
+    }
+}
+
+#[test]
+fn a_renewal_that_doesnt_show_our_term_on_the_key_counts_for_nothing() {
+    let mut stage = Stage::leading(settings());
+    stage.until(1_000);
+    stage.heard();
+    stage.renewed(Renewal::Alive(after(last("me", 1, 7))));
+    stage.expect(&["demote by 9000: the lock is somebody else's or nobody's"]);
+    stage.until(5_000);
+    stage.expect(&[]);
+}
+
+#[test]
+fn a_lost_lock_demotes_at_once_and_isnt_released() {
+    let mut stage = Stage::leading(settings());
+    stage.until(1_000);
+    stage.heard();
+    stage.renewed(Renewal::Gone { void: false });
+    stage.expect(&["demote by 9000: the lock is somebody else's or nobody's"]);
+    stage.tell(Fact::OutOfRole);
+    stage.expect(&["guard off", "close 1", "look"]);
+}
+
+#[test]
+fn a_lock_held_by_another_kills_at_once() {
+    let mut stage = Stage::leading(settings());
+    stage.sees(held("other", 9, 8));
+    stage.expect(&["demote by 9000: the lock is somebody else's or nobody's", "kill"]);
+}
+
+#[test]
+fn a_view_from_before_the_term_takes_nothing_away() {
+    let mut stage = Stage::leading(settings());
+    stage.sees(free());
+    stage.expect(&[]);
+}
+
+#[test]
+fn an_acquire_of_unknown_outcome_is_read_back_and_adopted() {
+    let mut stage = Stage::new(settings());
+    stage.sees(free());
+    stage.opened(1, LEASE);
+    stage.heard();
+    stage.until(500);
+    stage.acquired(Acquisition::Unknown("timeout".to_owned()));
+    stage.expect(&["look"]);
+    stage.looked(held("me", 1, 7));
+    stage.expect(&["guard 9000", "promote 7"]);
+}
+
+#[test]
+fn an_acquire_that_may_still_arrive_costs_its_session() {
+    let mut stage = Stage::new(settings());
+    stage.sees(free());
+    stage.opened(1, LEASE);
+    stage.acquired(Acquisition::Unknown("timeout".to_owned()));
+    stage.heard();
+    stage.looked(free());
+    stage.expect(&["close 1"]);
+    stage.until(600);
+    stage.expect(&["open"]);
+}
+
+#[test]
+fn an_acquire_without_an_answer_is_read_back_until_it_is_known() {
+    let mut stage = Stage::new(settings());
+    stage.sees(free());
+    stage.opened(1, LEASE);
+    stage.expect(&["open", "acquire by 1"]);
+    stage.until(2_000);
+    stage.expect(&["look"]);
+    stage.until(4_000);
+    stage.expect(&["look"]);
+    stage.acquired(won());
+    stage.expect(&[]);
+    stage.looked(held("me", 1, 7));
+    stage.expect(&["renew 1", "guard 9000", "promote 7"]);
+}
+
+#[test]
+fn a_lock_deleted_by_hand_is_held_off_for_what_its_holder_was_promised() {
+    let mut stage = Stage::new(settings());
+    stage.sees(after(last("other", 9, 3)));
+    stage.opened(1, LEASE);
+    stage.acquired(won());
+    stage.expect(&["open", "acquire by 1 owing 10101"]);
+    stage.until_renewing(10_101);
+    stage.expect(&[]);
+    stage.until_renewing(10_102);
+    assert_eq!(stage.heard().last().map(String::as_str), Some("promote 7"));
+}
+
+#[test]
+fn one_that_gives_up_while_it_holds_off_tells_its_successor_to_go_on_holding_off() {
+    let mut stage = Stage::new(settings());
+    stage.sees(after(last("other", 9, 3)));
+    stage.opened(1, LEASE);
+    stage.acquired(won());
+    stage.heard();
+    stage.tell(Fact::Maintenance { on: true });
+    stage.expect(&["release 7 owing 10101"]);
+    let mut successor = Stage::new(settings());
+    let owed = Duration::from_millis(10_101);
+    successor.sees(after(Last { released: true, owed, ..last("first", 4, 5) }));
+    successor.opened(1, LEASE);
+    successor.expect(&["open", "acquire by 1 owing 10101"]);
+}
+
+#[test]
+fn nobody_is_held_off_for_one_that_released_or_was_waited_for_already() {
+    let taken =
+        View { lock: Lock::Free { version: Version(4), taken_from: Some(SessionId(9)) }, ..after(last("other", 9, 3)) };
+    let released = after(Last { released: true, ..last("other", 9, 3) });
+    let ended = after(Last { ended: true, ..last("other", 9, 3) });
+    for view in [taken, released, ended] {
+        let mut stage = Stage::new(settings());
+        stage.sees(view);
+        stage.opened(1, LEASE);
+        stage.acquired(won());
+        stage.expect(&["open", "acquire by 1", "guard 9000", "promote 7"]);
+    }
+}
+
+#[test]
+fn a_lock_that_a_person_made_anew_is_held_off_for() {
+    let mut stage = Stage::new(settings());
+    // The key is there, but the session in its value isn't the one that led last.
+    let lock = Lock::Free { version: Version(4), taken_from: None };
+    stage.sees(View { lock, ..after(last("other", 9, 3)) });
+    stage.opened(1, LEASE);
+    stage.expect(&["open", "acquire by 1 owing 10101"]);
+}
+
+#[test]
+fn stepping_down_demotes_then_releases_and_leaves_the_lock_to_others() {
+    let mut stage = Stage::leading(settings());
+    stage.tell(Fact::StepDown { to: Some("other".into()) });
+    stage.expect(&["demote by 9000: asked to"]);
+    stage.until_renewing(20_000);
+    stage.expect(&[]);
+    stage.tell(Fact::OutOfRole);
+    stage.expect(&["guard off", "release 7 to other"]);
+    stage.released();
+    stage.expect(&["close 1", "look"]);
+    let released = Last { released: true, to: Some("other".into()), ..last("me", 1, 7) };
+    stage.looked(after(released));
+    stage.until(24_999);
+    stage.expect(&[]);
+    stage.until(25_000);
+    stage.expect(&["open"]);
+}
+
+#[test]
+fn the_one_named_as_successor_stands_at_once_and_others_wait() {
+    let handed = |to: &str| after(Last { released: true, to: Some(to.into()), ..last("other", 9, 3) });
+    let mut named = Stage::new(Settings { prefer: Preference::Low, ..settings() });
+    named.sees(handed("me"));
+    named.expect(&["open"]);
+    let mut other = Stage::new(settings());
+    other.sees(handed("third"));
+    other.until(4_999);
+    other.expect(&[]);
+    other.until(5_000);
+    other.expect(&["open"]);
+}
+
+#[test]
+fn a_low_candidate_waits_two_seconds_and_one_that_never_stands_for_ever() {
+    let mut low = Stage::new(Settings { prefer: Preference::Low, ..settings() });
+    low.sees(free());
+    low.until(1_999);
+    low.expect(&[]);
+    low.until(2_000);
+    low.expect(&["open"]);
+    let mut never = Stage::new(Settings { prefer: Preference::Never, ..settings() });
+    never.sees(free());
+    never.until(100_000);
+    never.expect(&[]);
+    assert!(never.core.is_settled());
+}
+
+#[test]
+fn an_ill_candidate_doesnt_stand_and_an_ill_leader_steps_down() {
+    let mut stage = Stage::leading(settings());
+    stage.tell(Fact::Health { well: false });
+    stage.expect(&["demote by 9000: main is ill"]);
+    stage.tell(Fact::OutOfRole);
+    stage.released();
+    stage.heard();
+    stage.looked(after(Last { released: true, ..last("me", 1, 7) }));
+    stage.until(60_000);
+    stage.expect(&[]);
+    stage.tell(Fact::Health { well: true });
+    stage.expect(&["open"]);
+}
+
+#[test]
+fn a_promotion_that_fails_is_taken_back_and_tried_again_later() {
+    let mut stage = Stage::leading(settings());
+    stage.tell(Fact::Promoted { result: Err("exited with code 1".to_owned()) });
+    stage.expect(&["demote by 9000: on_promote failed: exited with code 1"]);
+    stage.tell(Fact::OutOfRole);
+    stage.released();
+    stage.expect(&["guard off", "release 7", "close 1", "look"]);
+    stage.looked(after(Last { released: true, ..last("me", 1, 7) }));
+    stage.expect(&[]);
+    stage.until(1_000);
+    stage.expect(&["open"]);
+}
+
+#[test]
+fn mains_own_end_releases_the_lock_at_once() {
+    let mut stage = Stage::leading(settings());
+    stage.tell(Fact::OutOfRole);
+    stage.expect(&["guard off", "release 7"]);
+}
+
+#[test]
+fn a_stop_releases_after_the_demotion_and_then_wants_nothing_more() {
+    let mut stage = Stage::leading(settings());
+    stage.tell(Fact::Stop);
+    stage.expect(&["demote by 9000: the container stops"]);
+    assert!(!stage.core.is_over());
+    stage.tell(Fact::OutOfRole);
+    stage.released();
+    stage.expect(&["guard off", "release 7", "close 1"]);
+    assert!(stage.core.is_over());
+    stage.sees(after(Last { released: true, ..last("me", 1, 7) }));
+    stage.until(60_000);
+    stage.expect(&[]);
+}
+
+#[test]
+fn a_stop_while_acquiring_closes_the_session() {
+    let mut stage = Stage::new(settings());
+    stage.sees(free());
+    stage.opened(1, LEASE);
+    stage.heard();
+    stage.tell(Fact::Stop);
+    stage.expect(&["close 1"]);
+    stage.acquired(won());
+    stage.expect(&[]);
+    assert!(stage.core.is_over());
+}
+
+#[test]
+fn without_a_guard_nobody_stands_and_no_renewal_counts() {
+    let mut stage = Stage::new(settings());
+    stage.tell(Fact::Guard { stands: false });
+    stage.sees(free());
+    stage.opened(1, LEASE);
+    stage.expect(&["open", "close 1"]);
+
+    let mut stage = Stage::leading(settings());
+    stage.tell(Fact::Guard { stands: false });
+    stage.until(1_000);
+    stage.renewed(Renewal::Alive(held("me", 1, 7)));
+    stage.expect(&["renew 1"]);
+}
+
+#[test]
+fn a_kernel_lock_needs_no_guard_and_has_no_deadline() {
+    let mut stage = Stage::new(settings());
+    stage.tell(Fact::Guard { stands: false });
+    stage.sees(free());
+    stage.opened(1, Guarantee::WhileAlive { linger: Duration::ZERO });
+    stage.acquired(won());
+    stage.expect(&["open", "acquire by 1", "promote 7"]);
+    stage.until(600_000);
+    assert!(stage.heard().iter().all(|order| order.starts_with("renew")));
+}
+
+#[test]
+fn an_engine_that_promises_too_little_is_refused_with_the_sum() {
+    let mut stage = Stage::new(settings());
+    stage.sees(free());
+    stage.opened(1, Guarantee::For(Duration::from_secs(7)));
+    stage.expect(&["open", "close 1"]);
+    assert!(stage.said[0].to_string().contains("6s 930ms"), "{}", stage.said[0]);
+    assert!(stage.said[0].to_string().contains("7s are needed"), "{}", stage.said[0]);
+}
+
+#[test]
+fn an_agent_that_slept_past_its_deadline_is_no_leader_whatever_the_answer_says() {
+    let mut stage = Stage::leading(settings());
+    stage.until(1_000);
+    stage.heard();
+    stage.sleeps_until(9_001);
+    stage.renewed(Renewal::Alive(held("me", 1, 7)));
+    stage.expect(&["demote by 9000: the agent slept past the lease's end", "kill"]);
+    stage.tell(Fact::OutOfRole);
+    stage.expect(&["guard off", "close 1", "look"]);
+}
+
+#[test]
+fn a_term_that_went_back_is_given_back_until_a_person_accepts_it() {
+    let mut stage = Stage::new(settings());
+    stage.sees(held("other", 9, 30));
+    stage.sees(free());
+    stage.opened(1, LEASE);
+    stage.acquired(won());
+    stage.expect(&["open", "acquire by 1", "release 7"]);
+    stage.released();
+    stage.heard();
+    stage.looked(after(Last { released: true, ..last("me", 1, 7) }));
+    stage.until(60_000);
+    stage.expect(&[]);
+    stage.tell(Fact::AcceptTerm);
+    stage.expect(&["open"]);
+}
+
+#[test]
+fn the_watch_may_show_our_own_term_before_the_answer_does() {
+    let mut stage = Stage::new(settings());
+    stage.sees(free());
+    stage.opened(1, LEASE);
+    stage.heard();
+    stage.sees(held("me", 1, 7));
+    stage.acquired(won());
+    stage.expect(&["guard 9000", "promote 7"]);
+}
+
+#[test]
+fn while_the_engine_holds_everyone_back_it_is_asked_again_soon() {
+    let mut stage = Stage::new(settings());
+    stage.sees(free());
+    stage.opened(1, LEASE);
+    stage.acquired(Acquisition::HeldBack);
+    stage.expect(&["open", "acquire by 1"]);
+    stage.until(249);
+    stage.expect(&[]);
+    stage.until(500);
+    stage.expect(&["acquire by 1"]);
+}
+
+#[test]
+fn a_release_of_unknown_outcome_is_tried_again_and_given_up_in_time() {
+    let mut stage = Stage::leading(settings());
+    stage.tell(Fact::OutOfRole);
+    stage.expect(&["guard off", "release 7"]);
+    stage.tell(Fact::Released { ask: stage.last_ask(), result: Err("cut".to_owned()) });
+    stage.until(250);
+    stage.expect(&["release 7"]);
+    stage.until(5_000);
+    assert_eq!(stage.heard().iter().filter(|order| *order == "close 1").count(), 1);
+}
+
+#[test]
+fn a_fresh_winner_yields_once_to_a_peer_that_is_further_ahead() {
+    let ranked = || Settings { rank: Some(Duration::from_millis(500)), ..settings() };
+    let mut stage = Stage::new(ranked());
+    stage.sees(free());
+    stage.expect(&["measure"]);
+    stage.tell(Fact::Measured { ask: stage.last_ask(), result: Ok(5) });
+    stage.opened(1, LEASE);
+    stage.acquired(won());
+    stage.expect(&["publish rank 5", "open", "acquire by 1"]);
+    stage.until(500);
+    stage.expect(&["read ranks"]);
+    let ranks = vec![("me".into(), 5), ("behind".into(), 4), ("ahead".into(), 9)];
+    stage.tell(Fact::Ranks { ask: stage.last_ask(), result: Ok(ranks) });
+    stage.expect(&["release 7 to ahead"]);
+
+    // The one yielded to doesn't yield again, whoever is ahead of it.
+    let mut ahead = Stage::new(ranked());
+    ahead.sees(after(Last { released: true, to: Some("me".into()), ..last("other", 9, 3) }));
+    ahead.tell(Fact::Measured { ask: ahead.last_ask(), result: Ok(1) });
+    ahead.opened(1, LEASE);
+    ahead.acquired(won());
+    ahead.expect(&["measure", "publish rank 1", "open", "acquire by 1", "guard 9000", "promote 7"]);
+}
+
+#[test]
+fn a_term_that_went_back_below_our_own_is_given_back_too() {
+    let mut stage = Stage::leading(settings());
+    stage.tell(Fact::OutOfRole);
+    stage.released();
+    stage.heard();
+    stage.looked(free());
+    stage.until(1_000);
+    stage.opened(2, LEASE);
+    stage.acquired(Acquisition::Won(Term(7)));
+    stage.expect(&["open", "acquire by 2", "release 7"]);
+}
