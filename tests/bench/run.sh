@@ -96,7 +96,8 @@ if [ -n "$tini_static" ]; then
     end_all
 fi
 launch "$pilotfish" -- sleep 600
-sleep 0.5
+# At rest it is a second after its start, when it lets go of what only the start needed.
+sleep 2
 read -r plain dirty threads < <(memory "$pid")
 row "pilotfish, plain" "$plain" "$dirty" "$threads"
 plain_goal=$plain
