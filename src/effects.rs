@@ -9,13 +9,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::catalog::election::{Candidacy, Contest, Views, Wanted};
 use crate::catalog::{self, Backend, Sightings, address};
-use crate::config::{self, Config, Control, Limits, Query, Service, Signal, Source, Telemetry, Template};
+use crate::config::election::REQUEST_WITHIN;
+use crate::config::{self, Config, Control, Election, Limits, Query, Service, Signal, Source, Telemetry, Template};
 use crate::http::{self, Asked, Door};
 use crate::logging;
 use crate::probe;
 use crate::process::Processes;
 use crate::render;
+use crate::supervisor::election::fact::{Acquisition, Fact, Order, Renewal};
 use crate::supervisor::event::{Follow, Observation, Registration, Rendering, ReplyId, RunId, Staged, Target};
 use crate::supervisor::{Effect, Event, Notice, Status};
 
@@ -31,6 +34,7 @@ pub struct Hands {
     processes: Processes,
     backend: Arc<Backend>,
     source: Source,
+    candidacy: Option<Arc<Candidacy>>,
     services: Vec<Arc<Service>>,
     /// Hooks get main's.
     limits: Limits,
@@ -61,6 +65,7 @@ impl Hands {
             processes,
             backend: Arc::new(backend),
             source,
+            candidacy: None,
             services: Vec::new(),
             limits: config.process.limits.clone(),
             followers: HashMap::new(),
@@ -112,6 +117,9 @@ impl Hands {
             Effect::Render { watch, template, seen } => self.render(watch, template, seen),
             Effect::Install { watch, staged } => self.install(watch, staged),
             Effect::Discard(staged) => render::discard(&staged),
+            Effect::Contest(election) => self.contest(&election),
+            Effect::Elect(order) => self.elect(order),
+            Effect::StartGuard => return vec![self.processes.start_guard()],
             Effect::LoadConfig => self.load_config(),
             Effect::Services(services) => self.services = services,
             Effect::Doors { telemetry, control } => self.doors(telemetry, control),
@@ -226,6 +234,102 @@ impl Hands {
         }
     }
 
+    fn contest(&mut self, election: &Election) {
+        let service = self.services.iter().find(|service| Some(&service.id) == election.service.as_ref());
+        let contest = Contest {
+            name: election.name.clone(),
+            id: election.id.clone(),
+            lease: election.lease,
+            kill_margin: election.pace.kill_margin,
+            service: service.cloned(),
+        };
+        let candidacy = Arc::new(Candidacy::new(self.backend.clone(), contest));
+        self.candidacy = Some(candidacy.clone());
+        let tell = self.tell.clone();
+        again_and_again(
+            self.tell.clone(),
+            |error| Event::Election(Fact::Saw(Err(error))),
+            move || {
+                let (candidacy, views) = (candidacy.clone(), Views::of_candidate(tell.clone()));
+                async move { candidacy.watch(views).await }
+            },
+        );
+    }
+
+    /// Each order is a task of its own, and answers in the time a request has.
+    fn elect(&mut self, order: Order) {
+        let Some(candidacy) = self.candidacy.clone() else { return };
+        match order {
+            Order::OpenSession { ask } => self
+                .request(move |error| Fact::Opened { ask, result: Err(error) }, async move {
+                    Fact::Opened { ask, result: candidacy.open().await.map_err(|e| catalog::report(&e)) }
+                }),
+            Order::CloseSession { session } => {
+                self.unanswered("closing a session", async move { candidacy.close(session).await })
+            }
+            Order::Look { ask } => self.request(move |error| Fact::Looked { ask, result: Err(error) }, async move {
+                Fact::Looked { ask, result: candidacy.look().await.map_err(|e| catalog::report(&e)) }
+            }),
+            Order::Acquire { ask, session, guarantee, seen, owed } => {
+                self.request(move |error| Fact::Acquired { ask, result: Acquisition::Unknown(error) }, async move {
+                    let wanted = Wanted { session, guarantee, seen, owed };
+                    Fact::Acquired { ask, result: candidacy.acquire(wanted).await }
+                })
+            }
+            Order::Renew { ask, session, term } => self
+                .request(move |error| Fact::Renewed { ask, result: Renewal::Unknown(error) }, async move {
+                    Fact::Renewed { ask, result: candidacy.renew(session, term).await }
+                }),
+            // Only a test breaks the rule that a release names its term.
+            Order::Release { term: None, .. } => {}
+            Order::Release { ask, session, term: Some(term), to, owed } => {
+                self.request(move |error| Fact::Released { ask, result: Err(error) }, async move {
+                    let released = candidacy.release(session, term, to, owed).await;
+                    Fact::Released { ask, result: released.map_err(|error| catalog::report(&error)) }
+                })
+            }
+            Order::PublishRank { vacancy, rank } => {
+                self.unanswered("publishing the rank", async move { candidacy.publish_rank(vacancy, rank).await })
+            }
+            Order::ReadRanks { ask, vacancy } => {
+                self.request(move |error| Fact::Ranks { ask, result: Err(error) }, async move {
+                    let ranks = candidacy.ranks(vacancy).await;
+                    Fact::Ranks { ask, result: ranks.map_err(|error| catalog::report(&error)) }
+                })
+            }
+            Order::Guard { deadline } => self.processes.guard_until(deadline),
+            Order::MeasureRank { .. }
+            | Order::Promote { .. }
+            | Order::Demote { .. }
+            | Order::Kill { .. }
+            | Order::Leader(_)
+            | Order::Say(_) => {}
+        }
+    }
+
+    fn request(
+        &self,
+        failed: impl Fn(String) -> Fact + Clone + Send + 'static,
+        work: impl Future<Output = Fact> + Send + 'static,
+    ) {
+        let panicked = failed.clone();
+        self.task(move |error| Event::Election(panicked(error)), async move {
+            let answer = tokio::time::timeout(REQUEST_WITHIN, work).await;
+            Event::Election(answer.unwrap_or_else(|_| failed(no_answer(REQUEST_WITHIN))))
+        });
+    }
+
+    /// What nobody waits for: its failure is logged, and its consequence is seen elsewhere.
+    fn unanswered(&self, what: &'static str, work: impl Future<Output = Result<(), catalog::Error>> + Send + 'static) {
+        tokio::spawn(async move {
+            match tokio::time::timeout(CATALOG_CALL_WITHIN, work).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(event = "election.failed", "{what}: {}", catalog::report(&error)),
+                Err(_) => tracing::debug!(event = "election.failed", "{what}: {}", no_answer(CATALOG_CALL_WITHIN)),
+            }
+        });
+    }
+
     fn render(&self, watch: String, template: Template, seen: Observation) {
         let variables = self.source.surroundings.variables.clone();
         let event = {
@@ -338,14 +442,29 @@ fn following<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    let seen = {
+        let follow = follow.clone();
+        move |error| Event::Observed { follow: follow.clone(), seen: Err(error) }
+    };
+    again_and_again(tell.clone(), seen, move || look(Sightings::new(tell.clone(), follow.clone())))
+}
+
+/// Begins work that should never end, and again when it panics, having said so.
+fn again_and_again<F>(
+    tell: mpsc::Sender<Event>,
+    failed: impl Fn(String) -> Event + Send + 'static,
+    begin: impl Fn() -> F + Send + 'static,
+) -> AbortHandle
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let follower = tokio::spawn(async move {
         loop {
             // In a set, so that aborting this task ends the one in it too.
             let mut inner = JoinSet::new();
-            inner.spawn(look(Sightings::new(tell.clone(), follow.clone())));
+            inner.spawn(begin());
             if let Some(Err(error)) = inner.join_next().await {
-                let seen = Err(format!("the follower failed: {error}"));
-                let _ = tell.send(Event::Observed { follow: follow.clone(), seen }).await;
+                let _ = tell.send(failed(format!("the follower failed: {error}"))).await;
             }
             tokio::time::sleep(AFTER_PANIC).await;
         }

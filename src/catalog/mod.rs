@@ -5,6 +5,7 @@
 pub mod address;
 mod cause;
 pub mod consul;
+pub mod election;
 pub mod etcd;
 pub mod local;
 pub mod pace;
@@ -109,6 +110,9 @@ impl Backend {
     /// Tells what the query sees: at once, then after each change, and why the catalog can't be asked when it can't.
     /// Retries by itself with jittered backoff. Never returns: to stop following, drop the future.
     pub async fn follow(&self, query: &Query, mut seen: Sightings) {
+        if let Query::Leader { election } = query {
+            return election::watch(self, election, election::Views::of_onlooker(election, seen)).await;
+        }
         match self {
             Backend::None => {
                 seen.failed(&Error::NotConfigured).await;

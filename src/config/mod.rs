@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod duration;
+pub mod election;
 pub mod engines;
 pub mod load;
 pub mod report;
@@ -31,6 +32,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use election::{Election, When};
 pub use load::{Loaded, find};
 pub use parse::Syntax;
 pub use render::render;
@@ -56,6 +58,8 @@ pub struct Config {
     pub health: Vec<Health>,
     /// Dependencies whose changes are acted on.
     pub watches: Vec<Watch>,
+    /// Whether, and how, one of several containers leads.
+    pub election: Option<Election>,
     /// Where services are registered and dependencies looked up.
     pub catalog: Catalog,
     /// The read-only door; `None` keeps it shut.
@@ -78,6 +82,7 @@ impl Config {
             services: Vec::new(),
             health: Vec::new(),
             watches: Vec::new(),
+            election: None,
             catalog: Catalog { backend: Backend::None, prefix: DEFAULT_PREFIX.to_owned() },
             telemetry: None,
             control: Control { socket: None, signals: false },
@@ -254,6 +259,12 @@ pub struct Hooks {
     pub pre_stop: Option<Hook>,
     /// After main and all it left behind are gone.
     pub post_stop: Option<Hook>,
+    /// When this container leads, once main is up and healthy.
+    pub on_promote: Option<Hook>,
+    /// When it leads no longer; its success leaves main running.
+    pub on_demote: Option<Hook>,
+    /// On replicas, when another one leads.
+    pub on_leader_change: Option<Hook>,
 }
 
 /// One command with its deadline.
@@ -265,6 +276,8 @@ pub struct Hook {
     pub timeout: Duration,
     /// Who it runs as; `None` is the agent's own user.
     pub user: Option<String>,
+    /// In which role it runs.
+    pub when: When,
 }
 
 /// `pre_start`: a hook that may be tried again.
@@ -287,6 +300,8 @@ pub struct WaitFor {
     pub count: usize,
     /// Past this the container ends.
     pub timeout: Duration,
+    /// In which role it is waited for; but for `Always` that is after the election's first result.
+    pub when: When,
 }
 
 /// What can be looked at in a catalog.
@@ -310,6 +325,11 @@ pub enum Query {
     KeyPrefix {
         /// The prefix.
         prefix: String,
+    },
+    /// Who leads an election: one instance, or none.
+    Leader {
+        /// The election's name.
+        election: String,
     },
 }
 
@@ -473,6 +493,8 @@ pub struct Watch {
     pub template: Option<Template>,
     /// A signal to main.
     pub signal: Option<Signal>,
+    /// In which role its changes are acted on.
+    pub when: When,
 }
 
 /// A file made from a watch's instances.

@@ -27,8 +27,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::config::{self, Exec, Limits, Signal};
-use crate::supervisor::Event;
 use crate::supervisor::event::{ExitStatus, Job, Pid, RunId, SpawnError, Target};
+use crate::supervisor::{Event, Time};
 
 use command::{About, Command};
 use environment::Environment;
@@ -271,6 +271,14 @@ impl Processes {
         }
     }
 
+    /// The guard kills everything at this time; `None`: never.
+    pub fn guard_until(&mut self, _deadline: Option<Time>) {}
+
+    /// Starts another guard in place of one that has ended; whether it stands.
+    pub fn start_guard(&mut self) -> Event {
+        Event::Guard { stands: false }
+    }
+
     /// Sends a signal. Somebody who is gone already is no error.
     ///
     /// # Errors
@@ -466,5 +474,6 @@ fn name(job: &Job) -> String {
         Job::OnChange { watch } => format!("watch {watch} on_change"),
         Job::TemplateCheck { watch } => format!("watch {watch} check"),
         Job::Health { check } => format!("health {check}"),
+        Job::OnPromote | Job::OnDemote | Job::OnLeaderChange | Job::Rank => job.to_string(),
     }
 }

@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::{Config, Control, Exec, Log, Probe, Process, Query, Service, Signal, Telemetry, Template};
+use crate::config::{
+    Config, Control, Election, Exec, Log, Probe, Process, Query, Service, Signal, Telemetry, Template,
+};
 
+use super::election::{self, Fact};
 use super::notice::Notice;
 
 /// One run of a process or probe; never used twice.
@@ -85,6 +88,14 @@ pub enum Job {
         /// The check's name.
         check: String,
     },
+    /// `[hooks] on_promote`.
+    OnPromote,
+    /// `[hooks] on_demote`.
+    OnDemote,
+    /// `[hooks] on_leader_change`.
+    OnLeaderChange,
+    /// `[election] rank`.
+    Rank,
 }
 
 impl Job {
@@ -92,8 +103,14 @@ impl Job {
     /// every few seconds).
     pub fn is_hook(&self) -> bool {
         match self {
-            Job::PreStart | Job::PreStop | Job::PostStop | Job::OnChange { .. } => true,
-            Job::Main | Job::TemplateCheck { .. } | Job::Health { .. } => false,
+            Job::PreStart
+            | Job::PreStop
+            | Job::PostStop
+            | Job::OnChange { .. }
+            | Job::OnPromote
+            | Job::OnDemote
+            | Job::OnLeaderChange => true,
+            Job::Main | Job::TemplateCheck { .. } | Job::Health { .. } | Job::Rank => false,
         }
     }
 
@@ -107,6 +124,10 @@ impl Job {
             Job::OnChange { .. } => "on_change",
             Job::TemplateCheck { .. } => "template_check",
             Job::Health { .. } => "health",
+            Job::OnPromote => "on_promote",
+            Job::OnDemote => "on_demote",
+            Job::OnLeaderChange => "on_leader_change",
+            Job::Rank => "rank",
         }
     }
 }
@@ -117,7 +138,14 @@ impl fmt::Display for Job {
             Job::OnChange { watch: of } | Job::TemplateCheck { watch: of } | Job::Health { check: of } => {
                 write!(f, "{} of {of}", self.event())
             }
-            Job::Main | Job::PreStart | Job::PreStop | Job::PostStop => write!(f, "{}", self.event()),
+            Job::Main
+            | Job::PreStart
+            | Job::PreStop
+            | Job::PostStop
+            | Job::OnPromote
+            | Job::OnDemote
+            | Job::OnLeaderChange
+            | Job::Rank => write!(f, "{}", self.event()),
         }
     }
 }
@@ -151,6 +179,14 @@ pub enum Event {
         run: RunId,
         /// How.
         status: ExitStatus,
+    },
+    /// What a run whose output is asked for has printed on its standard output (its first 4 KiB). Comes before its
+    /// [`Event::Exited`].
+    Printed {
+        /// Which run.
+        run: RunId,
+        /// What.
+        text: String,
     },
     /// How many processes that main left behind are alive (answers [`Effect::CountStrays`], and comes again after
     /// each reaping until none is left).
@@ -209,6 +245,14 @@ pub enum Event {
         /// Whether it was signalled.
         sent: bool,
     },
+    /// What the engine, or the way to it, says of the election (answers [`Effect::Elect`], and what
+    /// [`Effect::Contest`] watches).
+    Election(Fact),
+    /// The guard stands (answers [`Effect::StartGuard`], or did so from the start), or has ended.
+    Guard {
+        /// It stands.
+        stands: bool,
+    },
     /// Somebody at the control door asks for something.
     Control {
         /// Who waits for the answer.
@@ -238,6 +282,13 @@ pub enum Request {
     Reload,
     /// Stop the container.
     Stop,
+    /// Lead no longer.
+    StepDown {
+        /// Who shall lead next; `None`: anybody else.
+        to: Option<String>,
+    },
+    /// Lead although the store's terms went back.
+    AcceptTerm,
 }
 
 /// Who follows a query.
@@ -424,6 +475,13 @@ pub enum Effect {
     },
     /// Remove a rendered file.
     Discard(Staged),
+    /// Take part in an election: watch its lock, and be ready for what [`Effect::Elect`] orders. Comes once.
+    Contest(Arc<Election>),
+    /// An order of the election's that an engine or the guard carries out: any but those the core carries out itself
+    /// (`MeasureRank`, `Promote`, `Demote`, `Kill`, `Leader`, `Say`).
+    Elect(election::Order),
+    /// Start another guard in place of one that has ended.
+    StartGuard,
     /// Read the config again.
     LoadConfig,
     /// From now on main and hooks are told these services' addresses (`PILOTFISH_<SERVICE>_ADDRESS`).

@@ -325,5 +325,6 @@ fn what(wait: &WaitFor) -> String {
         Query::Service { name, .. } => format!("{} instances of service {name}", wait.count),
         Query::Key { key } => format!("key {key}"),
         Query::KeyPrefix { prefix } => format!("a key below {prefix}"),
+        Query::Leader { election } => format!("a leader of {election}"),
     }
 }

@@ -166,8 +166,12 @@ impl Supervisor {
                 self.stop(now, "asked for at the control door".to_owned(), shutdown::Cause::Door, &mut out);
                 out.push(Effect::Reply { reply, result: Ok("stopping".to_owned()) });
             }
+            Event::Control { reply, request: Request::StepDown { .. } | Request::AcceptTerm } => {
+                out.push(Effect::Reply { reply, result: Err("there is no election".to_owned()) });
+            }
             Event::Control { reply, request: Request::Reload } => self.reload(Some(reply), &mut out),
             Event::ConfigLoaded(result) => self.loaded(now, result, &mut out),
+            Event::Printed { .. } | Event::Election(_) | Event::Guard { .. } => {}
         }
         self.tick(now, &mut out);
         self.go_on(now, &mut out);
@@ -244,7 +248,7 @@ impl Supervisor {
             }
         }
         match job {
-            Job::Main => {}
+            Job::Main | Job::OnPromote | Job::OnDemote | Job::OnLeaderChange | Job::Rank => {}
             Job::PreStart => self.pre_start_ended(now, &outcome, out),
             Job::PreStop | Job::PostStop => self.stop_hook_ended(now, run, out),
             Job::OnChange { watch } => {
@@ -286,7 +290,7 @@ impl Supervisor {
     }
 
     fn check_asks(&mut self, now: Time, index: usize, out: &mut Vec<Effect>) {
-        use crate::config::{Hook, Probe};
+        use crate::config::{Hook, Probe, When};
         let config = self.checks[index].config().clone();
         match &config.probe {
             Probe::Notify => {
@@ -296,7 +300,7 @@ impl Supervisor {
             Probe::Exec { exec, user } => {
                 let run = self.next_run();
                 self.checks[index].ask(run);
-                let hook = Hook { exec: exec.clone(), timeout: config.timeout, user: user.clone() };
+                let hook = Hook { exec: exec.clone(), timeout: config.timeout, user: user.clone(), when: When::Always };
                 let job = Job::Health { check: config.name.clone() };
                 let env = self.env(&job);
                 self.commands.start(now, run, command::Order { job, hook, env, stdin: None }, out);

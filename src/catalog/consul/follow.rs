@@ -66,6 +66,7 @@ async fn look(client: &Client, query: &Query, index: u64) -> Result<(Observation
             let (keys, answer) = client.keys(prefix, index).await?;
             (Observation::Keys(keys), answer)
         }
+        Query::Leader { .. } => unreachable!("Backend::follow watches locks itself"),
     };
     let next = next_index(index, &answer)?;
     Ok((observation, next))

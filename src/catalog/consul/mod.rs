@@ -7,6 +7,7 @@ mod error;
 mod follow;
 mod health;
 mod kv;
+mod lock;
 mod names;
 mod publish;
 mod txn;

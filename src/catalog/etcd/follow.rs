@@ -37,6 +37,7 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
         Query::Service { name, .. } => Range { start: layout.instances(name), prefix: true },
         Query::Key { key } => Range { start: layout.key(key), prefix: false },
         Query::KeyPrefix { prefix } => Range { start: layout.key(prefix), prefix: true },
+        Query::Leader { .. } => unreachable!("Backend::follow watches locks itself"),
     };
     let strip = layout.key("");
     let mut pace = Pace::new(RETRY);
@@ -172,5 +173,6 @@ fn observation(query: &Query, strip: &str, found: &Found) -> Result<Observation,
             });
             Ok(Observation::Keys(keys.collect::<Result<_, Error>>()?))
         }
+        Query::Leader { .. } => unreachable!("Backend::follow watches locks itself"),
     }
 }

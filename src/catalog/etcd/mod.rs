@@ -6,6 +6,7 @@
 mod error;
 mod follow;
 mod layout;
+mod lock;
 mod members;
 mod publish;
 

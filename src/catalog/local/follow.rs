@@ -103,6 +103,7 @@ impl Follower<'_> {
                 Target::Key(key.clone())
             }
             Query::KeyPrefix { prefix } => Target::KeyPrefix(prefix.clone()),
+            Query::Leader { .. } => unreachable!("Backend::follow watches locks itself"),
         };
         Ok(Follower {
             local,

@@ -19,6 +19,7 @@ mod follow;
 mod holding;
 mod inotify;
 mod keys;
+mod lock;
 mod name;
 mod root;
 

@@ -43,6 +43,7 @@ pub(crate) fn validate(
         services,
         health,
         watches,
+        election: None,
         catalog,
         telemetry: raw.telemetry.listen.map(|listen| super::Telemetry { listen: listen.0 }),
         control,

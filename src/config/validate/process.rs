@@ -10,7 +10,7 @@ use crate::config::report::Problem;
 use crate::config::tree::Place;
 use crate::config::{
     Background, Exec, Hook, Hooks, Limits, PreStart, Process, Restart, RestartPolicy, Signal, SignalScope, Stop,
-    Strays, duration, raw,
+    Strays, When, duration, raw,
 };
 
 pub(super) fn exec(command: raw::Command) -> Exec {
@@ -257,13 +257,18 @@ pub(super) fn hooks(raw: raw::Hooks, root: Place<'_>, judge: &mut Judge<'_>) -> 
     };
     let pre_stop = while_stopping(raw.pre_stop, "pre_stop");
     let post_stop = while_stopping(raw.post_stop, "post_stop");
-    Hooks { pre_start, pre_stop, post_stop }
+    Hooks { pre_start, pre_stop, post_stop, ..Hooks::default() }
 }
 
 pub(super) fn hook(raw: raw::Hook, name: &str, place: Place<'_>, judge: &mut Judge<'_>) -> Hook {
     judge.required(place, &format!("`{name}`"), "exec", "[\"/bin/hook\"]");
     judge.some_time(place, "timeout", raw.timeout.0);
-    Hook { exec: raw.exec.map(exec).unwrap_or_default(), timeout: raw.timeout.0, user: raw.user.map(|user| user.0.0) }
+    Hook {
+        exec: raw.exec.map(exec).unwrap_or_default(),
+        timeout: raw.timeout.0,
+        user: raw.user.map(|user| user.0.0),
+        when: When::Always,
+    }
 }
 
 /// A name that is near one of those known, as a hint.

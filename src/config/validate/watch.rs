@@ -4,7 +4,7 @@ use super::Judge;
 use super::process::{exec, hook};
 use crate::config::report::Problem;
 use crate::config::tree::{Place, Span};
-use crate::config::{Backend, Catalog, Query, Signal, Template, WaitFor, Watch, raw};
+use crate::config::{Backend, Catalog, Query, Signal, Template, WaitFor, Watch, When, raw};
 
 pub(super) fn wait_for(
     raw: Vec<raw::WaitFor>,
@@ -41,7 +41,7 @@ pub(super) fn wait_for(
                 catalog,
                 judge,
             );
-            WaitFor { query, count: raw.count.unwrap_or(1) as usize, timeout: raw.timeout.0 }
+            WaitFor { query, count: raw.count.unwrap_or(1) as usize, timeout: raw.timeout.0, when: When::Always }
         })
         .collect()
 }
@@ -106,6 +106,7 @@ fn watch(raw: raw::Watch, place: Place<'_>, catalog: &Catalog, has_catalog: bool
         on_change: raw.on_change.map(|raw| hook(raw, "on_change", place.key("on_change"), judge)),
         template: raw.template.map(|raw| template(raw, place.key("template"), judge)),
         signal: raw.signal.map(|signal| signal.0),
+        when: When::Always,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::config::election::Pace;
 use crate::supervisor::notice::Notice;
 use crate::supervisor::time::Time;
 
@@ -255,17 +256,4 @@ pub enum Why {
     Stop,
     /// A peer is further ahead.
     Outranked(Id),
-}
-
-/// How long each part of leading may take.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Pace {
-    /// From one renewal to the next.
-    pub renew: Duration,
-    /// Past this a request has no known outcome.
-    pub request: Duration,
-    /// What stepping down in peace may take.
-    pub demote: Duration,
-    /// SIGKILL comes this long before another may lead.
-    pub kill_margin: Duration,
 }

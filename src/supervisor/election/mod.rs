@@ -29,6 +29,7 @@ use rules::{Rule, Rules};
 use standing::Standing;
 use tenure::Tenure;
 
+pub use crate::config::election::Preference;
 pub use fact::{Ask, Fact, Id, Order, Pace, Why};
 
 /// What a candidate is told once.
@@ -42,17 +43,6 @@ pub struct Settings {
     pub rank: Option<Duration>,
     /// How long each part may take.
     pub pace: Pace,
-}
-
-/// How eager a candidate is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Preference {
-    /// As any other.
-    Normal,
-    /// Leaves a free lock to others for a while.
-    Low,
-    /// Never stands.
-    Never,
 }
 
 /// One candidate's part in an election.

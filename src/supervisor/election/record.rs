@@ -56,14 +56,6 @@ impl Guarantee {
     }
 }
 
-impl Pace {
-    /// The shortest lease that loses no leader to two lost requests: one pause between renewals, two requests without
-    /// an answer, stepping down, and the kill margin.
-    pub fn least(&self) -> Duration {
-        self.renew + 2 * self.request + self.demote + self.kill_margin
-    }
-}
-
 /// Who holds the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Holder {

@@ -52,8 +52,12 @@ fn configs() -> impl Strategy<Value = Config> {
             config.process.background = Background::Follow;
         }
         if hooks {
-            config.hooks =
-                Hooks { pre_start: Some(pre_start(1)), pre_stop: Some(hook("drain")), post_stop: Some(hook("clean")) };
+            config.hooks = Hooks {
+                pre_start: Some(pre_start(1)),
+                pre_stop: Some(hook("drain")),
+                post_stop: Some(hook("clean")),
+                ..Hooks::default()
+            };
         }
         if services {
             config.services = vec![service("web")];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Backend, Catalog, Config, Control, Exec, Health, Hook, Log, Query, Signal, Stop, Watch};
+use crate::config::{Backend, Catalog, Config, Control, Exec, Health, Hook, Log, Query, Signal, Stop, Watch, When};
 use crate::config::{ConsulService, Family, HttpProbe, Level, LogFormat, OnFailure, PreStart, Probe, Process, Service};
 use crate::supervisor::event::*;
 use crate::supervisor::{Effect, Event, Notice, Supervisor, Time};
@@ -204,6 +204,9 @@ impl Script {
             Effect::Render { watch, .. } => format!("render {watch}"),
             Effect::Install { watch, .. } => format!("install {watch}"),
             Effect::Discard(_) => "discard".to_owned(),
+            Effect::Contest(election) => format!("contest {}", election.name),
+            Effect::Elect(order) => format!("{order:?}"),
+            Effect::StartGuard => "start guard".to_owned(),
             Effect::LoadConfig => "load config".to_owned(),
             Effect::Services(_) => return None,
             Effect::Doors { .. } => "doors".to_owned(),
@@ -236,7 +239,7 @@ pub fn exec(command: &str) -> Exec {
 }
 
 pub fn hook(command: &str) -> Hook {
-    Hook { exec: exec(command), timeout: Duration::from_secs(30), user: None }
+    Hook { exec: exec(command), timeout: Duration::from_secs(30), user: None, when: When::Always }
 }
 
 pub fn pre_start(retries: u32) -> PreStart {
@@ -288,6 +291,7 @@ pub fn watch(name: &str) -> Watch {
         on_change: Some(hook("reload")),
         template: None,
         signal: None,
+        when: When::Always,
     }
 }
 

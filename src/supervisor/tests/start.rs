@@ -1,13 +1,16 @@
 use std::time::Duration;
 
 use super::script::*;
-use crate::config::{Config, Hooks, Query, Signal, WaitFor};
+use crate::config::{Config, Hooks, Query, Signal, WaitFor, When};
 use crate::supervisor::Event;
 use crate::supervisor::event::*;
 
 fn waiting(count: usize) -> Config {
     let query = Query::Service { name: "storage".to_owned(), tag: None, datacenter: None };
-    Config { wait_for: vec![WaitFor { query, count, timeout: Duration::from_secs(300) }], ..config() }
+    Config {
+        wait_for: vec![WaitFor { query, count, timeout: Duration::from_secs(300), when: When::Always }],
+        ..config()
+    }
 }
 
 fn storage(script: &mut Script, instances: &[&str]) {

@@ -7,7 +7,12 @@ use crate::supervisor::event::*;
 
 fn everything() -> Config {
     Config {
-        hooks: Hooks { pre_start: None, pre_stop: Some(hook("drain")), post_stop: Some(hook("cleanup")) },
+        hooks: Hooks {
+            pre_start: None,
+            pre_stop: Some(hook("drain")),
+            post_stop: Some(hook("cleanup")),
+            ..Hooks::default()
+        },
         services: vec![service("web")],
         stop: Stop { within: Some(Duration::from_secs(10)), drain: Duration::from_secs(2) },
         ..config()

@@ -1,0 +1,266 @@
+//! One candidate's way to an election's lock: sessions, acquiring, renewing, releasing, and the watch on the key. It
+//! decides nothing, and answers each order of the core within the caller's time; what it doesn't know it calls
+//! unknown.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::config::Service;
+use crate::supervisor::Event;
+use crate::supervisor::election::fact::{Acquisition, Fact, Id, Renewal};
+use crate::supervisor::election::record::{Guarantee, Holder, SessionId, Term, Version, View};
+use crate::supervisor::event::{Instance, Observation};
+
+use super::{Backend, Error, Sightings, address, report};
+
+/// What a candidate stands with.
+#[derive(Debug, Clone)]
+pub struct Contest {
+    /// The election's name.
+    pub name: String,
+    /// The candidate's.
+    pub id: String,
+    /// How long a leader may act on its last proof: what the session is asked to promise.
+    pub lease: Duration,
+    /// How long before that it is killed.
+    pub kill_margin: Duration,
+    /// The service whose address is the leader's, and whose `alive` check a Consul session is bound to.
+    pub service: Option<Arc<Service>>,
+}
+
+impl Contest {
+    /// Where the candidate can be reached, as of now: `host:port`.
+    pub fn address(&self) -> Option<String> {
+        let service = self.service.as_ref()?;
+        let host = address::advertised(&service.address).ok()?;
+        Some(SocketAddr::new(host, service.port).to_string())
+    }
+}
+
+/// What is asked for by an acquire.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// By which session.
+    pub session: SessionId,
+    /// What the engine promised of it.
+    pub guarantee: Guarantee,
+    /// As which lock and `last` were seen.
+    pub seen: Option<(Version, Version)>,
+    /// How long one who led before may still act.
+    pub owed: Duration,
+}
+
+/// Where the watch on a lock tells what it sees; each view that differs from the one before it, and each failure once.
+#[derive(Debug)]
+pub struct Views(Way);
+
+#[derive(Debug)]
+enum Way {
+    /// To the core's own election.
+    Candidate { events: mpsc::Sender<Event>, last: Option<Result<View, String>> },
+    /// To who only wants to know who leads.
+    Onlooker { election: String, seen: Sightings },
+}
+
+impl Views {
+    /// Views become [`Event::Election`].
+    pub fn of_candidate(events: mpsc::Sender<Event>) -> Views {
+        Views(Way::Candidate { events, last: None })
+    }
+
+    /// The leader becomes an instance: of the election's name, with the holder's id and address, and the term as meta.
+    pub fn of_onlooker(election: &str, seen: Sightings) -> Views {
+        Views(Way::Onlooker { election: election.to_owned(), seen })
+    }
+
+    /// Tells a view.
+    pub async fn saw(&mut self, view: View) {
+        match &mut self.0 {
+            Way::Candidate { events, last } => tell(events, last, Ok(view)).await,
+            Way::Onlooker { election, seen } => {
+                let leader = view.holder().map(|holder| instance(election, holder));
+                seen.saw(Observation::Instances(leader.into_iter().collect())).await;
+            }
+        }
+    }
+
+    /// Tells why nothing can be seen.
+    pub async fn failed(&mut self, error: &(dyn std::error::Error + Sync)) {
+        match &mut self.0 {
+            Way::Candidate { events, last } => tell(events, last, Err(report(error))).await,
+            Way::Onlooker { seen, .. } => seen.failed(error).await,
+        }
+    }
+}
+
+async fn tell(events: &mpsc::Sender<Event>, last: &mut Option<Result<View, String>>, seen: Result<View, String>) {
+    if last.as_ref() == Some(&seen) {
+        return;
+    }
+    *last = Some(seen.clone());
+    if events.send(Event::Election(Fact::Saw(seen))).await.is_err() {
+        // The loop has ended, and this task is about to.
+        std::future::pending::<()>().await;
+    }
+}
+
+fn instance(election: &str, holder: &Holder) -> Instance {
+    let address: Option<SocketAddr> = holder.address.as_ref().and_then(|address| address.parse().ok());
+    Instance {
+        id: holder.id.to_string(),
+        name: election.to_owned(),
+        address: address.map(|address| address.ip().to_string()).unwrap_or_default(),
+        port: address.map_or(0, |address| address.port()),
+        tags: Vec::new(),
+        meta: BTreeMap::from([("term".to_owned(), holder.term.0.to_string())]),
+    }
+}
+
+/// One candidate, on one engine.
+#[derive(Debug)]
+pub struct Candidacy {
+    backend: Arc<Backend>,
+    contest: Contest,
+}
+
+impl Candidacy {
+    /// Reaches nobody yet.
+    pub fn new(backend: Arc<Backend>, contest: Contest) -> Candidacy {
+        Candidacy { backend, contest }
+    }
+
+    /// Opens a session that holds nothing yet.
+    ///
+    /// # Errors
+    /// The engine can't be asked, refuses, or promises nothing.
+    pub async fn open(&self) -> Result<(SessionId, Guarantee), Error> {
+        match &*self.backend {
+            Backend::None => Err(Error::NotConfigured),
+            Backend::Local(local) => local.open_session(&self.contest).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.open_session(&self.contest).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.open_session(&self.contest).await.map_err(Error::Etcd),
+        }
+    }
+
+    /// Closes a session, whatever it holds.
+    ///
+    /// # Errors
+    /// The engine can't be asked; the session then ends by its time.
+    pub async fn close(&self, session: SessionId) -> Result<(), Error> {
+        match &*self.backend {
+            Backend::None => Err(Error::NotConfigured),
+            Backend::Local(local) => local.close_session(&self.contest, session).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.close_session(session).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.close_session(session).await.map_err(Error::Etcd),
+        }
+    }
+
+    /// Reads lock and `last`, consistently.
+    ///
+    /// # Errors
+    /// The engine can't be asked, or refuses.
+    pub async fn look(&self) -> Result<View, Error> {
+        let name = &self.contest.name;
+        match &*self.backend {
+            Backend::None => Err(Error::NotConfigured),
+            Backend::Local(local) => local.look(name).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.look(name).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.look(name).await.map_err(Error::Etcd),
+        }
+    }
+
+    /// Takes the lock and writes `last`, in one transaction, only if both are as they were seen.
+    pub async fn acquire(&self, wanted: Wanted) -> Acquisition {
+        let acquired = match &*self.backend {
+            Backend::None => Err(Error::NotConfigured),
+            Backend::Local(local) => local.acquire(&self.contest, wanted).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.acquire(&self.contest, wanted).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.acquire(&self.contest, wanted).await.map_err(Error::Etcd),
+        };
+        acquired.unwrap_or_else(|error| Acquisition::Unknown(report(&error)))
+    }
+
+    /// Renews the session, then reads the key.
+    pub async fn renew(&self, session: SessionId, term: Term) -> Renewal {
+        let renewed = match &*self.backend {
+            Backend::None => Err(Error::NotConfigured),
+            Backend::Local(local) => local.renew(&self.contest, session, term).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.renew(&self.contest, session, term).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.renew(&self.contest, session, term).await.map_err(Error::Etcd),
+        };
+        renewed.unwrap_or_else(|error| Renewal::Unknown(report(&error)))
+    }
+
+    /// Frees the lock and says so in `last`, in one transaction, if this term holds it. Done also when it doesn't.
+    ///
+    /// # Errors
+    /// Whether it is free isn't known.
+    pub async fn release(&self, session: SessionId, term: Term, to: Option<Id>, owed: Duration) -> Result<(), Error> {
+        let contest = &self.contest;
+        match &*self.backend {
+            Backend::None => Err(Error::NotConfigured),
+            Backend::Local(local) => local.release(contest, session, term, to, owed).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.release(contest, session, term, to, owed).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.release(contest, session, term, to, owed).await.map_err(Error::Etcd),
+        }
+    }
+
+    /// Lets the others know this candidate's rank for a vacancy.
+    ///
+    /// # Errors
+    /// The engine can't be asked, or refuses.
+    pub async fn publish_rank(&self, vacancy: Version, rank: i64) -> Result<(), Error> {
+        match &*self.backend {
+            Backend::None => Err(Error::NotConfigured),
+            Backend::Local(local) => local.publish_rank(&self.contest, vacancy, rank).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.publish_rank(&self.contest, vacancy, rank).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.publish_rank(&self.contest, vacancy, rank).await.map_err(Error::Etcd),
+        }
+    }
+
+    /// What candidates published for this vacancy.
+    ///
+    /// # Errors
+    /// The engine can't be asked, or refuses.
+    pub async fn ranks(&self, vacancy: Version) -> Result<Vec<(Id, i64)>, Error> {
+        let name = &self.contest.name;
+        match &*self.backend {
+            Backend::None => Err(Error::NotConfigured),
+            Backend::Local(local) => local.ranks(name, vacancy).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.ranks(name, vacancy).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.ranks(name, vacancy).await.map_err(Error::Etcd),
+        }
+    }
+
+    /// Tells what the lock shows: at once, then at each change, and why it can't be read when it can't. Retries by
+    /// itself. Never returns.
+    pub async fn watch(&self, views: Views) {
+        watch(&self.backend, &self.contest.name, views).await;
+    }
+
+    /// A descriptor that main must inherit, so that the lock is held as long as any process of main's lives (`local`;
+    /// there is none before the first view).
+    pub fn inheritance(&self) -> Option<Arc<std::fs::File>> {
+        match &*self.backend {
+            Backend::Local(local) => local.inheritance(),
+            Backend::None | Backend::Consul(_) | Backend::Etcd(_) => None,
+        }
+    }
+}
+
+/// Tells what the lock of an election shows, for ever.
+pub(super) async fn watch(backend: &Backend, election: &str, mut views: Views) {
+    match backend {
+        Backend::None => {
+            views.failed(&Error::NotConfigured).await;
+            std::future::pending().await
+        }
+        Backend::Local(local) => local.watch_lock(election, &mut views).await,
+        Backend::Consul(consul) => consul.watch_lock(election, &mut views).await,
+        Backend::Etcd(etcd) => etcd.watch_lock(election, &mut views).await,
+    }
+}
