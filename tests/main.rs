@@ -14,6 +14,7 @@ mod init;
 mod lab;
 mod life;
 mod namespace;
+mod netlab;
 mod probes;
 mod process;
 mod readme;
