@@ -93,7 +93,7 @@ impl Members {
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
         let first = self.first.load(Ordering::Relaxed);
-        let mut failure = None;
+        let mut failure: Option<Error> = None;
         for turn in 0..self.members.len() {
             let index = (first + turn) % self.members.len();
             let member = &self.members[index];
@@ -102,7 +102,10 @@ impl Members {
                     self.first.store(index, Ordering::Relaxed);
                     return Ok((answer, At { member, client }));
                 }
-                Err(error) if error.is_the_members() => failure = Some(error),
+                Err(error) if error.is_the_members() => {
+                    // What a living member says of the cluster tells more than a dead one's silence.
+                    failure = failure.filter(Error::is_an_election).or(Some(error));
+                }
                 Err(error) => return Err(error),
             }
         }
