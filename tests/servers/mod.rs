@@ -9,11 +9,13 @@ mod certificates;
 mod consul;
 mod door;
 mod etcd;
+mod tally;
 
 pub use certificates::{Certificates, tls_in};
 pub use consul::{Consul, ConsulCluster};
 pub use door::Door;
 pub use etcd::{Etcd, EtcdCluster};
+pub use tally::{Passed, Tally};
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
