@@ -41,7 +41,12 @@ impl Lab {
 
     /// Runs it until its control socket answers.
     pub fn run(&self) -> Container {
-        let mut container = self.start().run().unwrap();
+        self.run_as(self.start())
+    }
+
+    /// The same of one that was started otherwise.
+    pub fn run_as(&self, start: Start) -> Container {
+        let mut container = start.run().unwrap();
         eventually("the control socket", || {
             assert_eq!(container.ended(), None, "{}", container.stderr());
             self.path("control.sock").exists().then_some(())
