@@ -5,7 +5,7 @@
 #   make test       all tests that need no container engine, and the lints
 #   make e2e        the tests on a real Docker engine
 #   make bench      start time, memory and size beside tini's; change-to-hook latency on each catalog
-#   make faults     what becomes of the catalog when Consul and etcd clusters fail, as a table
+#   make faults     what becomes of the catalog when Consul and etcd fail and when networks are cut, as tables
 #   make model      the election's model checker at length, optimised; the short form is part of make test
 #   make lint       formatting, clippy, and cargo-deny where it is installed
 #   make reference  writes config-examples/reference.toml and docs/configuration.md anew
@@ -50,11 +50,10 @@ bench: build
 	@echo
 	@PILOTFISH=$(BINARY) tests/bench/latency.sh
 
-# A test like the others, but of minutes: it kills, stops and cuts off three-node clusters.
+# Tests like the others, but of minutes: three-node clusters are killed, stopped and cut off, crowds of agents come back.
 faults:
 	@tests/setup.sh test
-	@$(CARGO) test --test pilotfish -- --ignored --exact --nocapture --test-threads 1 \
-		fault_table::consul_with_three_servers fault_table::etcd_with_three_members
+	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 fault_table:: engine_load:: outage::
 
 # The core as it is, against engines, a network and misfortune; and each of its rules broken, to see which promise falls.
 model:

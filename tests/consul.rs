@@ -311,6 +311,42 @@ async fn a_wrong_or_missing_token_is_told_with_the_setting_and_never_shown() {
 }
 
 #[tokio::test]
+async fn a_token_that_was_revoked_and_replaced_in_its_file_leaves_nothing_old_in_the_catalog() {
+    let consul = Consul::start_with(
+        r#"{"acl": {"enabled": true, "default_policy": "deny", "token_ttl": "0s", "policy_ttl": "0s",
+            "tokens": {"master": "a-root-token", "agent": "a-root-token"}}}"#,
+        "a-root-token",
+    );
+    let ask = |method: &str, path: &str, body: serde_json::Value| consul.ask(method, path, &body.to_string()).0 == 200;
+    let rules = "service_prefix \"\" { policy = \"write\" }\nnode_prefix \"\" { policy = \"read\" }\n";
+    eventually("a policy", SOON, || ask("PUT", "/v1/acl/policy", serde_json::json!({"Name": "web", "Rules": rules})));
+    let admit = |id: &str| {
+        let token = serde_json::json!({"AccessorID": id, "SecretID": id, "Policies": [{"Name": "web"}]});
+        assert!(ask("PUT", "/v1/acl/token", token));
+    };
+    let (first, second) = ("0e2ec4a5-6f1c-4a6b-9d40-7d2b6c3e1a55", "5b1fd1d2-30f2-4c0c-8a59-c21df2a90e0b");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    admit(first);
+    std::fs::write(&file, first).unwrap();
+    let backend = open(Settings { token: Some(SecretSource::File(file.clone())), ..settings(consul.http) });
+    let service = service("replaced");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    assert!(ask("DELETE", &format!("/v1/acl/token/{first}"), serde_json::Value::Null));
+    backend.publish(&registration(&service, ServiceStatus::Critical)).await.unwrap_err();
+    admit(second);
+    std::fs::write(&file, second).unwrap();
+    backend.publish(&registration(&service, ServiceStatus::Critical)).await.unwrap();
+    let health = || {
+        let (_, body) = consul.ask("GET", "/v1/health/checks/replaced", "");
+        status_of(&serde_json::from_str(&body).unwrap(), "health")
+    };
+    eventually("the servers know", SOON, || health() == "critical");
+    backend.withdraw(&service).await.unwrap();
+    eventually("it is gone", SOON, || consul.ask("GET", "/v1/health/checks/replaced", "").1.trim() == "[]");
+}
+
+#[tokio::test]
 async fn an_agent_is_reached_through_a_unix_socket() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("consul.sock");

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use crate::catalog::{secret, tls};
-use crate::config::engines::{Consul as Settings, ConsulAddress, Endpoint};
+use crate::config::engines::{Consul as Settings, ConsulAddress, Endpoint, Secret};
 
 use super::error::Error;
 use super::names::Names;
@@ -166,6 +166,12 @@ impl Client {
         }
     }
 
+    /// The token that counts now.
+    pub(super) fn token(&self) -> Result<Option<Secret>, Error> {
+        let token = self.settings.token.as_ref().map(|token| secret::read("token_file", token));
+        token.transpose().map_err(Error::Secret)
+    }
+
     async fn exchange(&self, ask: Ask, endpoint: &str) -> Result<Answer, Error> {
         let http = self.http.get_or_try_init(async || self.build()).await?;
         let anonymous = matches!(self.settings.address, ConsulAddress::Tcp(Endpoint { https: true, .. }))
@@ -176,8 +182,7 @@ impl Client {
         };
         let mut request = http.request(ask.method, format!("{}{}{}", self.base, ask.path, ask.query));
         // A header, never `?token=`: queries end up in access logs.
-        if let Some(token) = &self.settings.token {
-            let token = secret::read("token_file", token).map_err(Error::Secret)?;
+        if let Some(token) = self.token()? {
             let mut value = HeaderValue::from_str(token.reveal()).map_err(|_| Error::TokenBytes)?;
             value.set_sensitive(true);
             request = request.header("X-Consul-Token", value);

@@ -26,17 +26,19 @@ pub use error::Error;
 pub struct Consul {
     client: client::Client,
     pins: publish::Pins,
+    tokens: publish::Tokens,
 }
 
 impl Consul {
     /// Reaches nobody yet.
     pub fn new(settings: &engines::Consul) -> Consul {
-        Consul { client: client::Client::new(settings), pins: publish::Pins::default() }
+        let client = client::Client::new(settings);
+        Consul { client, pins: publish::Pins::default(), tokens: publish::Tokens::default() }
     }
 
     /// See [`Backend::publish`](super::Backend::publish).
     pub async fn publish(&self, registration: &Registration, address: IpAddr) -> Result<(), Error> {
-        publish::publish(&self.client, &self.pins, registration, address).await
+        publish::publish(&self.client, &self.pins, &self.tokens, registration, address).await
     }
 
     /// See [`Backend::withdraw`](super::Backend::withdraw).

@@ -11,6 +11,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::config::Service;
+use crate::config::engines::Secret;
 use crate::supervisor::event::{Registration, ServiceStatus};
 
 use super::agent::{self, Known, NewCheck};
@@ -76,10 +77,34 @@ impl Pins {
     }
 }
 
+/// The token that each service was last registered with, by the service's id. The agent keeps it, and tells its
+/// servers of the service with that one: whatever token later calls come with, and whether or not it was revoked.
+#[derive(Debug, Default)]
+pub(super) struct Tokens(Mutex<BTreeMap<String, Secret>>);
+
+impl Tokens {
+    /// Whether the agent tells its servers with this token, as far as we know; without one, there is nothing to know.
+    fn are(&self, id: &str, token: Option<&Secret>) -> bool {
+        token.is_none() || self.lock().get(id) == token
+    }
+
+    fn note(&self, id: &str, token: Option<Secret>) {
+        match token {
+            Some(token) => self.lock().insert(id.to_owned(), token),
+            None => self.lock().remove(id),
+        };
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Secret>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
 /// Makes the agent say what the registration says.
 pub(super) async fn publish(
     client: &Client,
     pins: &Pins,
+    tokens: &Tokens,
     registration: &Registration,
     address: IpAddr,
 ) -> Result<(), Error> {
@@ -94,12 +119,16 @@ pub(super) async fn publish(
     };
     let note = cut(&registration.note);
 
+    // Read before it is used: when the file changes meanwhile, the next heartbeat finds another one.
+    let token = client.token()?;
     let mut known = client.known(&service.id).await?;
-    let as_wanted = known.as_ref().is_some_and(|known| is_as_wanted(known, service, &address));
+    let as_wanted = tokens.are(&service.id, token.as_ref())
+        && known.as_ref().is_some_and(|known| is_as_wanted(known, service, &address));
     let fed = as_wanted && client.update(&alive, "passing", ALIVE).await?;
     if !fed {
         move_here(client, pins, &service.id).await?;
         client.register(&entry(service, &address, status.unwrap_or("critical"))).await?;
+        tokens.note(&service.id, token);
         // Checks that were there kept their status; new ones have no words yet.
         known = client.known(&service.id).await?;
         client.update(&alive, "passing", ALIVE).await?;
