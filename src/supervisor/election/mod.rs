@@ -189,6 +189,11 @@ impl Election {
         self.leader.as_ref()
     }
 
+    /// Why the engine couldn't be asked last, if it couldn't.
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
     /// Whether it is known who leads, or that nobody does while this candidate doesn't stand: a container may start.
     pub fn is_settled(&self) -> bool {
         let stands = self.standing.stands(&self.settings);
