@@ -39,6 +39,8 @@ pub struct Leadership {
     /// What the election is yet to be told: an order obeyed at once may have news for it.
     facts: VecDeque<Fact>,
     well: bool,
+    /// As the watches know it.
+    led: bool,
     leaderships: u64,
     guard_since: Option<Time>,
     guard_again_at: Option<Time>,
@@ -102,6 +104,7 @@ impl Leadership {
             acting: Vec::new(),
             facts: VecDeque::new(),
             well: true,
+            led: false,
             leaderships: 0,
             guard_since: None,
             guard_again_at: None,
@@ -332,11 +335,24 @@ impl Supervisor {
             leadership.well = well;
             leadership.facts.push_back(Fact::Health { well });
         }
-        self.promote(now, out);
-        self.demote_on(now, out);
+        loop {
+            self.promote(now, out);
+            self.demote_on(now, out);
+            if self.leadership.as_ref().is_none_or(|leadership| leadership.facts.is_empty()) {
+                break;
+            }
+            self.elect_on(now, out);
+        }
         self.tell_of_leader(now, out);
         self.tag(out);
-        self.elect_on(now, out);
+        let leads = self.leads();
+        if let Some(leadership) = &mut self.leadership
+            && leadership.led != leads
+        {
+            leadership.led = leads;
+            // What changed while the role was another one.
+            self.each_watch(now, out, |watch, hands| watch.act(hands));
+        }
     }
 
     /// Whether an ill main, or one that is down, doesn't keep this candidate from standing.
@@ -346,6 +362,7 @@ impl Supervisor {
         let down = leadership.config.mode == Mode::Role
             && matches!(self.life, Life::Running { .. })
             && !self.main.is_up()
+            && !self.main.is_starting()
             && !leadership.is_leaving();
         let ill = leadership.config.require_health && self.checks.iter().any(|check| check.is_ill());
         !down && !ill

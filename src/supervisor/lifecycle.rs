@@ -264,9 +264,8 @@ impl Supervisor {
         if self.is_stopping() {
             return;
         }
-        if for_role && !failed_to_start && !gone.unkillable {
+        if for_role && self.restarting.is_none() && !failed_to_start && !gone.unkillable {
             // Stopped to leave its role, it runs again in whatever role it is given next.
-            self.restarting = None;
             self.life = Life::Electing { until: now };
             return;
         }

@@ -198,7 +198,9 @@ impl Supervisor {
             }
             Step::Demoting => {
                 self.cut_demotion_short(now, out);
-                self.tell_main_now(now, out);
+                if let Life::Stopping(Stopping { step: Step::Demoting, .. }) = self.life {
+                    self.tell_main_now(now, out);
+                }
             }
             Step::Main { .. } => self.tell_main_now(now, out),
             Step::PostStop { run } if second => self.commands.cancel(now, run, out),

@@ -197,7 +197,8 @@ impl Election {
     /// Whether it is known who leads, or that nobody does while this candidate doesn't stand: a container may start.
     pub fn is_settled(&self) -> bool {
         let stands = self.standing.stands(&self.settings);
-        self.is_acting() || self.leader.is_some() || (self.view.is_some() && !stands)
+        let other_leads = self.leader.as_ref().is_some_and(|leader| leader.id != self.settings.id);
+        self.is_acting() || other_leads || (self.view.is_some() && !stands)
     }
 
     /// Whether it has nothing in the engine any more and wants nothing of it.
