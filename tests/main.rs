@@ -12,6 +12,7 @@ mod fault_table;
 mod faults;
 mod init;
 mod lab;
+mod leading;
 mod life;
 mod namespace;
 mod probes;
