@@ -192,10 +192,19 @@ fn start(named: Option<&Path>, command: Exec, inherited: Inherited) -> u8 {
         tracing::warn!(event = "config.warning", "{warning}");
     }
     agent::run(config, source, inherited).unwrap_or_else(|error| {
-        let text = format!("pilotfish: the agent can't run: {error}\n");
+        let mut text = format!("pilotfish: the agent can't run: {error}");
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        text.push('\n');
         logging::last_words(&text);
         logging::termination_log(&text);
-        BROKEN
+        match error {
+            agent::Error::Fence(_) => BAD_CONFIG,
+            agent::Error::Kernel(_) => BROKEN,
+        }
     })
 }
 

@@ -86,7 +86,7 @@ impl Hands {
                 // A plain init passes the environment byte for byte.
                 let env = if plain { env } else { self.env(env) };
                 self.limits = process.limits.clone();
-                let event = self.processes.spawn_main(run, &process, &env);
+                let event = self.processes.spawn_main(run, &process, &env, None);
                 if plain {
                     // It starts nothing more and opens no path, so it need not pin the mount it stands on.
                     self.processes.leave_directory();

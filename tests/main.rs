@@ -10,6 +10,7 @@ mod doors;
 mod etcd;
 mod fault_table;
 mod faults;
+mod guard;
 mod init;
 mod lab;
 mod leading;
