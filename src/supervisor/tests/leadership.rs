@@ -62,6 +62,7 @@ fn held(id: &str, session: u128, term: u64) -> View {
         session: SessionId(session),
         term: Term(term),
         address: Some(format!("{id}:3306").into()),
+        vacancy: None,
     };
     View { at: term, lock: Lock::Held(holder), last: None, last_version: Version(0) }
 }
