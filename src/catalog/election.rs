@@ -2,6 +2,8 @@
 //! decides nothing, and answers each order of the core within the caller's time; what it doesn't know it calls
 //! unknown.
 
+pub(in crate::catalog) mod record;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
