@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &["readable", "supervisor", "config"]),
     ("render", &["catalog", "supervisor", "config"]),
     ("process", &["misrule", "readable", "logging", "supervisor", "config"]),
-    ("catalog", &["readable", "supervisor", "config"]),
+    ("catalog", &["misrule", "readable", "supervisor", "config"]),
     // A probe asks for names as the catalog does: without libc.
     ("probe", &["catalog::resolver", "readable", "supervisor", "config"]),
     ("http", &["metrics", "readable", "supervisor", "config"]),

@@ -32,13 +32,21 @@ pub(in crate::catalog) struct Leader {
     /// For which term, where the key's own version doesn't tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::catalog) term: Option<u64>,
+    /// The `last` it was won after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vacancy: Option<u64>,
 }
 
 impl Leader {
     /// A candidate's, that holds the lock by this session.
     pub(in crate::catalog) fn new(contest: &Contest, session: SessionId, term: Option<Term>) -> Leader {
         let address = contest.address().map(Id::from);
-        Leader { id: contest.id.as_str().into(), session, address, term: term.map(|term| term.0) }
+        Leader { id: contest.id.as_str().into(), session, address, term: term.map(|term| term.0), vacancy: None }
+    }
+
+    /// The same, won after this `last`.
+    pub(in crate::catalog) fn won_after(self, last: Option<Version>) -> Leader {
+        Leader { vacancy: last.map(|last| last.0), ..self }
     }
 
     /// As it is written.
@@ -53,12 +61,18 @@ impl Leader {
 
     /// As the core knows it; `own` is the term that the key's version stands for.
     pub(in crate::catalog) fn holder(self, own: Term) -> Holder {
-        Holder { id: self.id, session: self.session, term: self.term.map_or(own, Term), address: self.address }
+        Holder {
+            id: self.id,
+            session: self.session,
+            term: self.term.map_or(own, Term),
+            address: self.address,
+            vacancy: self.vacancy.map(Version),
+        }
     }
 
     /// Who holds a lock that says nothing readable.
     pub(in crate::catalog) fn unknown(session: SessionId, term: Term) -> Holder {
-        Holder { id: UNKNOWN.into(), session, term, address: None }
+        Holder { id: UNKNOWN.into(), session, term, address: None, vacancy: None }
     }
 }
 
@@ -253,7 +267,9 @@ mod tests {
         let json = leader.json();
         assert_eq!(json, r#"{"id":"mysql-1","session":"00012345-6789-abcd-ef01-23456789abcd","address":null}"#);
         let holder = Leader::read(json.as_bytes()).unwrap().holder(Term(7));
-        assert_eq!(holder, Holder { id: "mysql-1".into(), session: SESSION, term: Term(7), address: None });
+        assert_eq!((holder.session, holder.term, holder.vacancy), (SESSION, Term(7), None));
+        let won = Leader::new(&contest(), SESSION, None).won_after(Some(Version(5)));
+        assert_eq!(won.holder(Term(7)).vacancy, Some(Version(5)));
         let holder = Leader::new(&contest(), SESSION, Some(Term(3))).holder(Term(7));
         assert_eq!(holder.term, Term(3));
     }
