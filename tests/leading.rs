@@ -69,7 +69,10 @@ fn one_leads_the_other_follows_and_both_know() {
     assert_eq!(one.story()[0], "main leader one");
     assert_eq!(two.ask(&["leader"]), (0, "one 192.0.2.1:3306 1\n".to_owned(), String::new()));
     let (code, status, _) = two.ask(&["status"]);
-    assert!(code == 0 && status.contains("replica of db: following; one at 192.0.2.1:3306 leads, for term 1"), "{status}");
+    assert!(
+        code == 0 && status.contains("replica of db: following; one at 192.0.2.1:3306 leads, for term 1"),
+        "{status}"
+    );
     assert!(one.ask(&["status"]).1.contains("leader of db: leading"));
 }
 
@@ -92,7 +95,10 @@ fn a_step_down_is_an_orderly_change_of_places() {
     assert_eq!((code, said.as_str()), (0, "stepping down as leader of db, for two\n"));
     two.told("on_promote leader two");
     one.told("on_leader_change replica two");
-    assert_eq!(one.story(), ["main leader one", "on_promote leader one", "on_demote replica one", "on_leader_change replica two"]);
+    assert_eq!(
+        one.story(),
+        ["main leader one", "on_promote leader one", "on_demote replica one", "on_leader_change replica two"]
+    );
     let (code, _, error) = one.ask(&["step-down"]);
     assert_eq!((code, error.as_str()), (1, "error: this container doesn't lead db; two does\n"));
 }

@@ -37,9 +37,7 @@ impl<'a> Operation<'a> {
     pub(super) fn check_version(key: &'a str, version: u64) -> Operation<'a> {
         match version {
             0 => Operation::of("check-not-exists", key, None),
-            index => Operation {
-                kv: Step { index: Some(index), ..Operation::of("check-index", key, None).kv },
-            },
+            index => Operation { kv: Step { index: Some(index), ..Operation::of("check-index", key, None).kv } },
         }
     }
 
