@@ -79,6 +79,11 @@ impl Views {
         Views(Way::Onlooker { election: election.to_owned(), seen })
     }
 
+    /// Whether who is told stands for the lock.
+    pub fn of_a_candidate(&self) -> bool {
+        matches!(self.0, Way::Candidate { .. })
+    }
+
     /// Tells a view.
     pub async fn saw(&mut self, view: View) {
         match &mut self.0 {
