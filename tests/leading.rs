@@ -13,7 +13,7 @@ const TELL: &str = "echo $PILOTFISH_EVENT $PILOTFISH_ROLE ${PILOTFISH_LEADER_ID:
 
 /// A candidate of `db` in this catalog; more TOML comes after `[election]`, and after everything.
 fn candidate(catalog: &str, id: &str, election: &str, more: &str) -> Lab {
-    let hook = |exec: &str| format!("{{ exec = [\"sh\", \"-c\", \"{exec}\"] }}");
+    let hook = |exec: &str| format!("{{ exec = [\"sh\", \"-c\", \"{exec}\"], timeout = \"2s\" }}");
     Lab::new(&format!(
         "[process]\nexec = [\"sh\", \"-c\", \"echo main $PILOTFISH_ROLE ${{PILOTFISH_LEADER_ID:-nobody}} >> DIR/story; \
          exec sleep 1000\"]\n\
