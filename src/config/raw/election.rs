@@ -9,11 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Command;
 use crate::config::format::{ElectionName, Name, Parsed, User};
 
-/// One of several containers leads. Whoever holds the election's lock in the catalog is the leader, and it may act until
-/// its lease ends; before that it has stepped down, or is killed. The main process and all hooks see `PILOTFISH_ROLE`
-/// (`leader` or `replica`), `PILOTFISH_LEADER` (`host:port`), `PILOTFISH_LEADER_ID` and `PILOTFISH_TERM`, a number that
-/// grows with each leader: what the leader writes to should refuse a lower one than it has seen. docs/election.md says
-/// what is promised, and under which assumptions.
+/// Who stands against whom, and how long a leader may act on its last proof.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
@@ -63,15 +59,16 @@ pub(crate) struct Election {
     ///
     /// Peers are alike unless somebody knows better.
     pub(crate) prefer: Preference,
-    /// A command that prints how far this candidate is. A fresh winner that isn't acting yet yields, once, to a living
-    /// peer whose number is higher.
+    /// A command that prints how far this candidate is, as a whole number on one line: its position in a log, say. A
+    /// fresh winner that isn't acting yet yields, once, to a living peer whose number is higher.
     pub(crate) rank: Option<Rank>,
     /// At a start while the catalog doesn't answer: `wait` holds the start until the election has a result, `replica`
     /// starts as one.
     ///
     /// Most programs must know their role before they start.
     pub(crate) without_catalog: WithoutCatalog,
-    /// Tags that are put on the service, in place, to tell the role.
+    /// Tags that tell the role in the catalog. They stand beside the service's own `tags` and change with the role, while
+    /// the entry and its checks stay.
     pub(crate) role_tags: Option<RoleTags>,
     /// What is killed at the deadline. `namespace`: everything in the container; pilotfish must be its PID 1, or alone
     /// with what it started in a cgroup whose `cgroup.kill` it may write (Linux 5.14). `process-group`: the main
@@ -100,7 +97,7 @@ impl Default for Election {
     }
 }
 
-/// A command that prints how far this candidate is, as a whole number on one line: a position in a log, say.
+/// How far a candidate is.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
@@ -123,8 +120,7 @@ impl Default for Rank {
     }
 }
 
-/// Tags that tell the role in the catalog; they stand beside the service's own `tags`, and change without a new
-/// registration.
+/// Tags that tell the role in the catalog.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]

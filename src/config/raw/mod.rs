@@ -44,7 +44,11 @@ pub(crate) struct Root {
     /// Dependencies whose changes are acted on; each looks at exactly one of `service`, `key`, `key_prefix` and
     /// `leader`.
     pub(crate) watch: Vec<Watch>,
-    /// One of several containers leads.
+    /// One of several containers leads. Whoever holds the election's lock in the catalog is the leader, and it may act until
+    /// its lease ends; before that it has stepped down, or is killed. The main process and all hooks see `PILOTFISH_ROLE`
+    /// (`leader` or `replica`), `PILOTFISH_LEADER` (`host:port`), `PILOTFISH_LEADER_ID` and `PILOTFISH_TERM`, a number that
+    /// grows with each leader: what the leader writes to should refuse a lower one than it has seen. docs/election.md says
+    /// what is promised, and under which assumptions.
     pub(crate) election: Option<Election>,
     /// Where services are registered and dependencies looked up.
     pub(crate) catalog: Catalog,

@@ -346,7 +346,7 @@ fn an_election_has_a_name_a_catalog_and_one_service() {
             "service = [{ name = \"a\", port = 1 }, { name = \"b\", port = 2 }]\n[election]\nname = \"a\"",
             "service = [{ name = \"a\", port = 1 }, { name = \"a\", port = 2 }]\n[election]\nname = \"a\"\nservice = \"a\"",
             "[election]\nname = \"a\"\nmode = \"stand-by\"\nprefer = \"high\"\nfence = \"none\"",
-            "[election]\nname = \"a\"\nlease = 15\nkill_margin = \"50ms\"\nalive_ttl = \"100ms\"",
+            "[election]\nname = \"a\"\nlease = 15\nkill_margin = \"50ms\"",
             "[election]\nname = \"a\"\n[election.rank]\ntimeout = \"0s\"",
             "[election]\nname = \"a\"\nlaese = \"15s\"",
         ]
@@ -366,6 +366,7 @@ fn what_must_fit_into_a_lease_is_shown_part_by_part() {
             "[election]\nname = \"a\"\nlease = \"61s\"",
             "[election]\nname = \"a\"\nlease = \"0s\"",
             "[election]\nname = \"a\"\nkill_margin = \"7s\"",
+            "service = [{ name = \"a\", port = 1 }]\n[election]\nname = \"a\"\nalive_ttl = \"100ms\"",
         ]
     ));
     let etcd = format!("{MAIN}catalog = {{ backend = \"etcd\", endpoints = [\"http://e:2379\"] }}\n");

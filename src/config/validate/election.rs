@@ -156,13 +156,6 @@ fn alive_ttl(
     judge: &mut Judge<'_>,
 ) -> Duration {
     let at = place.key("alive_ttl");
-    if asked < SHORTEST_TTL {
-        judge.error(
-            at.span(),
-            format!("`alive_ttl` is shorter than {}", duration::print(SHORTEST_TTL)),
-            "a busy machine would be taken for a dead one, and its leader would have to step down; 3s is usual",
-        );
-    }
     let said = place.has("alive_ttl") && !at.is_broken();
     let (Backend::Consul(_), Some(service)) = (&catalog.backend, service) else {
         let why = match catalog.backend {
@@ -176,6 +169,13 @@ fn alive_ttl(
         }
         return asked;
     };
+    if asked < SHORTEST_TTL {
+        judge.error(
+            at.span(),
+            format!("`alive_ttl` is shorter than {}", duration::print(SHORTEST_TTL)),
+            "a busy machine would be taken for a dead one, and its leader would have to step down; 3s is usual",
+        );
+    }
     if said && asked > service.ttl {
         let ttl = duration::print(service.ttl);
         judge.warn(
@@ -285,13 +285,17 @@ fn lease(election: &Election, root: Place<'_>, catalog: &Catalog, on_demote: boo
         sum.left(),
         sum.parts()
     ));
-    let shorten = if on_demote { "`[hooks] on_demote`'s `timeout` or `kill_margin`" } else { "`kill_margin`" };
+    let shorten = if on_demote {
+        "shorten `[hooks] on_demote`'s `timeout` or `kill_margin`"
+    } else {
+        "shorten `kill_margin`, or step down sooner, by a `[hooks] on_demote` with a `timeout` of its own"
+    };
     let least = sum.least_lease();
     let hint = match &catalog.backend {
         Backend::Consul(_) if least > LONGEST_LOCK_DELAY => {
-            format!("shorten {shorten}: Consul's lock delay is {} at most", duration::print(LONGEST_LOCK_DELAY))
+            format!("{shorten}: Consul's lock delay is {} at most", duration::print(LONGEST_LOCK_DELAY))
         }
-        _ => format!("set `lease = \"{}s\"` or more, or shorten {shorten}", least.as_secs()),
+        _ => format!("set `lease = \"{}s\"` or more, or {shorten}", least.as_secs()),
     };
     let there = root.key("hooks").key("on_demote").has("timeout");
     let problem = if there { problem.other(demote.span(), "this") } else { problem };
