@@ -260,7 +260,8 @@ fn view(root: &Opened, name: &str) -> Result<Seen, Error> {
         return Ok(Seen::View(View { at: 0, lock: free, last: None, last_version: Version(0) }));
     };
     let last = last(&election)?;
-    let (last_version, last_term) = (version(last.as_ref()), last.as_ref().and_then(|last| last.term).unwrap_or(0));
+    let last_version = version(last.as_ref());
+    let (last_term, released) = last.as_ref().map_or((0, true), |last| (last.term.unwrap_or(0), last.released));
     // Through a description of its own: the one that holds the lock sees none. Opened for reading only, so that its
     // closing is no event.
     let held = match election.file(LOCK)? {
@@ -276,7 +277,11 @@ fn view(root: &Opened, name: &str) -> Result<Seen, Error> {
     // An older one is of somebody who is gone.
     Ok(match leader.filter(|leader| leader.term.0 >= last_term) {
         Some(leader) => Seen::View(view(leader.term.0, leader)),
-        None => Seen::Nobody(view(0, Leader::unknown(SessionId(0), Term(last_term)))),
+        // As of before the term that somebody begins here, whether `last` tells of it already or not.
+        None => Seen::Nobody(view(
+            last_version.0.saturating_sub(u64::from(!released)),
+            Leader::unknown(SessionId(0), Term(last_term)),
+        )),
     })
 }
 
