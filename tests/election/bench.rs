@@ -83,9 +83,10 @@ pub fn candidate_of(
     Candidate { candidacy: Arc::new(Candidacy::new(agent.backend.clone(), contest.clone())), agent, contest }
 }
 
-/// In time.
-async fn answer<T>(asked: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, asked).await.expect("an answer")
+/// In time. Boxed: a call to an engine is large, and a sentence makes many on a test's small stack.
+fn answer<T>(asked: impl Future<Output = T>) -> impl Future<Output = T> {
+    let answered = timeout(PATIENCE, Box::pin(asked));
+    async move { answered.await.expect("an answer") }
 }
 
 /// For a failure.
