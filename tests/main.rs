@@ -7,6 +7,7 @@ mod consul;
 mod direction;
 mod docker;
 mod doors;
+mod election;
 mod etcd;
 mod fault_table;
 mod faults;

@@ -160,7 +160,7 @@ impl Candidacy {
     pub async fn close(&self, session: SessionId) -> Result<(), Error> {
         match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
-            Backend::Local(local) => local.close_session(&self.contest, session).await.map_err(Error::Local),
+            Backend::Local(local) => local.close_session(session).await.map_err(Error::Local),
             Backend::Consul(consul) => consul.close_session(session).await.map_err(Error::Consul),
             Backend::Etcd(etcd) => etcd.close_session(session).await.map_err(Error::Etcd),
         }

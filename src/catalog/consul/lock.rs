@@ -89,7 +89,7 @@ impl Consul {
         steps.push(Operation::lock(&keys.leader, &leader, &id));
         steps.push(Operation::set(&keys.last, &last));
         Ok(match self.client.attempt(&steps).await? {
-            // Steps that only compare answer with the key as it was before: the last word on it is the one that counts.
+            // The last one: the step that checks the version answers with the key as it was before.
             Attempt::Done(found) => match found.iter().rfind(|found| found.key == keys.leader) {
                 Some(found) => Acquisition::Won(Term(found.modify_index)),
                 None => Acquisition::Unknown("the transaction's answer doesn't name the lock".to_owned()),

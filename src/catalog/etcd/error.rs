@@ -65,6 +65,9 @@ pub enum Error {
         /// The service's id.
         id: String,
     },
+    /// What came too late for its session.
+    #[error("the session was closed meanwhile")]
+    Closed,
     /// A value that is no text.
     #[error("the value of key {key} is no UTF-8")]
     NotText {

@@ -233,7 +233,11 @@ impl Etcd {
             client.lease_client().grant(seconds, None).await
         });
         let lease = granted.await?.id();
-        self.tenures.granted(session, lease);
+        if !self.tenures.granted(session, lease) {
+            // Nobody would end what it came to hold. Its time ends it, if this can't.
+            let _ = self.revoke(lease).await;
+            return Err(Error::Closed);
+        }
         Ok(lease)
     }
 

@@ -64,13 +64,15 @@ impl Tenures {
     }
 
     /// A lease was granted for a session. Noted before it is used: a write whose answer is lost must still be undone.
-    pub(super) fn granted(&self, session: SessionId, lease: i64) {
-        if let Some(tenure) = self.lock().get_mut(&session) {
-            tenure.leases.push(lease);
-            if tenure.leases.len() > MOST_LEASES {
-                tenure.leases.remove(0);
-            }
+    /// `false` when the session is over.
+    pub(super) fn granted(&self, session: SessionId, lease: i64) -> bool {
+        let mut tenures = self.lock();
+        let Some(tenure) = tenures.get_mut(&session) else { return false };
+        tenure.leases.push(lease);
+        if tenure.leases.len() > MOST_LEASES {
+            tenure.leases.remove(0);
         }
+        true
     }
 
     /// A lease is no more.

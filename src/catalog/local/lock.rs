@@ -19,7 +19,7 @@ use super::files::{self, Folder};
 use super::inotify::Watching;
 use super::name::{escape, unescape};
 use super::root::Opened;
-use super::seat::{self, LOCK, Seat};
+use super::seat::{self, LOCK, Seat, Tenure};
 use super::{Error, Local};
 
 /// Files of an election.
@@ -42,8 +42,15 @@ const SWEEP: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_secs(1);
 /// After a failure.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
-/// Between taking the lock and writing who has it there is a moment; a reader waits for it so often.
-const RECORD_AGAIN: [Duration; 3] = [Duration::from_millis(1), Duration::from_millis(5), Duration::from_millis(25)];
+/// Between taking the lock and writing who has it there is a moment, which a slow disk makes long; a reader waits for it
+/// so often.
+const RECORD_AGAIN: [Duration; 5] = [
+    Duration::from_millis(1),
+    Duration::from_millis(5),
+    Duration::from_millis(25),
+    Duration::from_millis(125),
+    Duration::from_millis(500),
+];
 
 impl Local {
     /// See [`Candidacy::open`](crate::catalog::election::Candidacy::open). A session is a name; what is promised is
@@ -56,19 +63,15 @@ impl Local {
         Ok((session, Guarantee::WhileAlive { linger: contest.kill_margin }))
     }
 
-    /// See [`Candidacy::close`](crate::catalog::election::Candidacy::close).
-    pub async fn close_session(&self, contest: &Contest, session: SessionId) -> Result<(), Error> {
+    /// See [`Candidacy::close`](crate::catalog::election::Candidacy::close). Needs nothing that could fail before the
+    /// lock is free: nobody else could free it as long as this container lives.
+    pub async fn close_session(&self, session: SessionId) -> Result<(), Error> {
         self.seat.close(session);
-        let root = self.root.open().await?;
-        let election = root.make_election(&file(&contest.name)?)?;
         let mut held = self.seat.turn.lock().await;
-        if held.is_some_and(|(holds, _)| holds == session) {
-            *held = None;
-            if let Some(file) = self.seat.file() {
-                seat::give_back(&file, &election)?;
-            }
+        match held.take_if(|tenure| tenure.session == session) {
+            Some(tenure) => resign(&tenure),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// See [`Candidacy::look`](crate::catalog::election::Candidacy::look).
@@ -94,13 +97,18 @@ impl Local {
         let mut held = self.seat.turn.clone().lock_owned().await;
         self.on_disk(move || {
             let election = root.make_election(&file(&contest.name)?)?;
+            // By the same description the kernel would give it once more.
+            if held.is_some() {
+                return Ok(Acquisition::Changed);
+            }
             let lock = seat.sit(&election)?;
             if !seat::take(&lock, &election)? {
                 return Ok(Acquisition::Changed);
             }
+            let session = wanted.session;
             let acquired = record_acquisition(&root, &election, &seat, &lock, &contest, &wanted);
             match acquired {
-                Ok(Acquisition::Won(term)) => *held = Some((wanted.session, term)),
+                Ok(Acquisition::Won(term)) => *held = Some(Tenure { session, term, election, lock }),
                 // Also when somebody else's file has taken the place of the one that is locked.
                 Ok(_) | Err(_) => seat::give_back(&lock, &election)?,
             }
@@ -111,8 +119,17 @@ impl Local {
 
     /// See [`Candidacy::renew`](crate::catalog::election::Candidacy::renew): there is nothing to renew, only to see.
     pub async fn renew(&self, contest: &Contest, session: SessionId, term: Term) -> Result<Renewal, Error> {
+        let root = self.root.open().await?;
+        // What the record says isn't enough: whoever has just locked another file in its place has yet to write it.
+        let stands = match (&*self.seat.turn.lock().await, root.election(&file(&contest.name)?)?) {
+            (Some(tenure), Some(election)) => tenure.stands(session, term, &election)?,
+            _ => false,
+        };
         let view = self.look(&contest.name).await?;
-        Ok(if view.shows(session, term) { Renewal::Alive(view) } else { Renewal::Gone { void: true } })
+        Ok(match stands && view.shows(session, term) {
+            true => Renewal::Alive(view),
+            false => Renewal::Gone { void: true },
+        })
     }
 
     /// See [`Candidacy::release`](crate::catalog::election::Candidacy::release).
@@ -128,16 +145,16 @@ impl Local {
         let (seat, contest) = (self.seat.share(), contest.clone());
         let mut held = self.seat.turn.clone().lock_owned().await;
         self.on_disk(move || {
-            let election = root.make_election(&file(&contest.name)?)?;
-            let Some(lock) = seat.file().filter(|_| *held == Some((session, term))) else { return Ok(()) };
-            if election.holds(LOCK, &lock)? {
-                let promised = Guarantee::WhileAlive { linger: contest.kill_margin };
-                let last = LastLeader::new(&contest, session, Some(term), promised, owed).released(to);
-                put(&root, &election, LAST, &last.json(), true)?;
-                election.remove(LEADER)?;
+            let Some(tenure) = held.take_if(|tenure| tenure.session == session && tenure.term == term) else {
+                return Ok(());
+            };
+            let told = tell_release(&root, &contest, &tenure, to, owed);
+            // As long as it isn't told it isn't given back; unless nobody will ask for it again.
+            if told.is_err() && seat.is_open(session) {
+                *held = Some(tenure);
+                return told;
             }
-            *held = None;
-            seat::give_back(&lock, &election)
+            told.and(resign(&tenure))
         })
         .await
     }
@@ -235,11 +252,16 @@ enum Seen {
     Nobody(View),
 }
 
+/// The reads are in the opposite order of the writes: what a free lock shows was so when it was free, and a holder is
+/// shown as of its own term, so that no view read while we acquired looks like one read after.
 fn view(root: &Opened, name: &str) -> Result<Seen, Error> {
     let free = Lock::Free { version: Version(0), taken_from: None };
     let Some(election) = root.election(name)? else {
         return Ok(Seen::View(View { at: 0, lock: free, last: None, last_version: Version(0) }));
     };
+    let last = last(&election)?;
+    let last_version = version(last.as_ref());
+    let (last_term, released) = last.as_ref().map_or((0, true), |last| (last.term.unwrap_or(0), last.released));
     // Through a description of its own: the one that holds the lock sees none. Opened for reading only, so that its
     // closing is no event.
     let held = match election.file(LOCK)? {
@@ -247,22 +269,50 @@ fn view(root: &Opened, name: &str) -> Result<Seen, Error> {
         None => false,
     };
     if !held {
-        let last = last(&election)?;
-        let last_version = version(last.as_ref());
         let last = last.map(|last| last.last(Term(0)));
         return Ok(Seen::View(View { at: last_version.0, lock: free, last, last_version }));
     }
-    // The record before `last`: they are written in this order.
-    let leader = leader(&election)?;
-    let last_version = version(last(&election)?.as_ref());
-    let view = |lock| View { at: last_version.0, lock, last: None, last_version: Version(0) };
-    Ok(match leader {
-        Some(leader) => Seen::View(view(Lock::Held(leader.holder(Term(0))))),
-        None => Seen::Nobody(view(Lock::Held(Leader::unknown(SessionId(0), Term(last_version.0))))),
+    let view = |at, holder| View { at, lock: Lock::Held(holder), last: None, last_version: Version(0) };
+    let leader = leader(&election)?.map(|leader| leader.holder(Term(0)));
+    // An older one is of somebody who is gone.
+    Ok(match leader.filter(|leader| leader.term.0 >= last_term) {
+        Some(leader) => Seen::View(view(leader.term.0, leader)),
+        // As of before the term that somebody begins here, whether `last` tells of it already or not.
+        None => Seen::Nobody(view(
+            last_version.0.saturating_sub(u64::from(!released)),
+            Leader::unknown(SessionId(0), Term(last_term)),
+        )),
     })
 }
 
-/// Writes down that the lock, which is ours now, was acquired; unless it isn't what was seen.
+/// Says in `last` that the lock is given back, unless it isn't the one that everyone looks at any more.
+fn tell_release(
+    root: &Opened,
+    contest: &Contest,
+    tenure: &Tenure,
+    to: Option<Id>,
+    owed: Duration,
+) -> Result<(), Error> {
+    let election = root.make_election(&file(&contest.name)?)?;
+    if tenure.stands(tenure.session, tenure.term, &election)? {
+        let promised = Guarantee::WhileAlive { linger: contest.kill_margin };
+        let last = LastLeader::new(contest, tenure.session, Some(tenure.term), promised, owed).released(to);
+        put(root, &election, LAST, &last.json(), true)?;
+    }
+    Ok(())
+}
+
+/// Unlocks. The kernel tells nobody of that, so the holder's record goes first, which it tells of.
+fn resign(tenure: &Tenure) -> Result<(), Error> {
+    let removed = tenure.election.holds(LOCK, &tenure.lock).and_then(|ours| match ours {
+        true => tenure.election.remove(LEADER).map(drop),
+        false => Ok(()),
+    });
+    seat::give_back(&tenure.lock, &tenure.election).and(removed)
+}
+
+/// Writes down that the lock, which is ours now, was acquired; unless it isn't what was seen. The holder's record comes
+/// last: who reads it may take the lock for acquired.
 fn record_acquisition(
     root: &Opened,
     election: &Folder,
@@ -277,14 +327,14 @@ fn record_acquisition(
     if !as_seen || !election.holds(LOCK, lock)? {
         return Ok(Acquisition::Changed);
     }
-    // One that died between its two records has used up a term.
+    // Should somebody have deleted `last`.
     let used = leader(election)?.and_then(|leader| leader.term).unwrap_or(0);
     let term = Term(version.0.max(used) + 1);
     let session = wanted.session;
-    let leader = Leader::new(contest, session, Some(term)).won_after(Some(version));
-    put(root, election, LEADER, &leader.json(), false)?;
     let last = LastLeader::new(contest, session, Some(term), wanted.guarantee, wanted.owed);
     put(root, election, LAST, &last.json(), true)?;
+    let leader = Leader::new(contest, session, Some(term)).won_after(Some(version));
+    put(root, election, LEADER, &leader.json(), false)?;
     // Whoever waited for this may have given up.
     match seat.is_open(session) {
         true => Ok(Acquisition::Won(term)),

@@ -32,8 +32,25 @@ pub(super) struct Seat {
     open: Arc<Mutex<BTreeSet<SessionId>>>,
 }
 
-/// Which session holds the lock, for which term.
-pub(super) type Held = Option<(SessionId, Term)>;
+/// What holds the lock.
+pub(super) type Held = Option<Tenure>;
+
+/// A lock that is ours.
+#[derive(Debug)]
+pub(super) struct Tenure {
+    pub(super) session: SessionId,
+    pub(super) term: Term,
+    /// Where it was taken, and on which file: at the path there may be another one meanwhile.
+    pub(super) election: Folder,
+    pub(super) lock: Arc<File>,
+}
+
+impl Tenure {
+    /// Whether it is this one, and what is locked is what everyone looks at.
+    pub(super) fn stands(&self, session: SessionId, term: Term, election: &Folder) -> Result<bool, Error> {
+        Ok(self.session == session && self.term == term && election.holds(LOCK, &self.lock)?)
+    }
+}
 
 impl Seat {
     /// The same seat, for a thread.
