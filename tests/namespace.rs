@@ -78,6 +78,7 @@ pub struct Start {
     root: Option<CString>,
     directory: Option<CString>,
     capability_dropped: Option<libc::c_ulong>,
+    network: Option<CString>,
 }
 
 impl Start {
@@ -95,6 +96,7 @@ impl Start {
             root: None,
             directory: None,
             capability_dropped: None,
+            network: None,
         }
     }
 
@@ -168,6 +170,12 @@ impl Start {
         self
     }
 
+    /// In this network namespace (a host's of [`netlab`](crate::netlab)).
+    pub fn network(mut self, namespace: &Path) -> Start {
+        self.network = Some(c(namespace.as_os_str()));
+        self
+    }
+
     /// Its working directory.
     pub fn directory(mut self, directory: &Path) -> Start {
         self.directory = Some(c(directory.as_os_str()));
@@ -221,6 +229,12 @@ impl Start {
         unsafe {
             libc::setpgid(0, 0);
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            if let Some(network) = &self.network {
+                let network = libc::open(network.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+                if network == -1 || libc::setns(network, libc::CLONE_NEWNET) == -1 {
+                    fail(stdio[2], c"the network can't be entered\n");
+                }
+            }
             let mut pid = libc::getpid();
             if self.namespace {
                 if libc::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNS) == -1 {

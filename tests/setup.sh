@@ -36,6 +36,12 @@ needs_namespaces() {
     need util-linux has nsenter
 }
 
+# The tests' own network of hosts (tests/netlab.rs).
+needs_network() {
+    need iproute2 has_sbin ip
+    need nftables has_sbin nft
+}
+
 needs_lint() {
     needs_build
     local tool
@@ -50,6 +56,7 @@ needs_lint() {
 needs_test() {
     needs_lint
     needs_namespaces
+    needs_network
     need file has file
     need binutils has strings
     need tini has tini

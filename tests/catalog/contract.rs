@@ -78,7 +78,8 @@ sentences!(contract!(consul, crate::catalog::engines::OneConsul));
 sentences!(contract!(etcd34, crate::catalog::engines::Etcd34));
 sentences!(contract!(etcd35, crate::catalog::engines::Etcd35));
 sentences!(contract!(consul_secured, crate::catalog::secured::SecuredConsul));
-sentences!(contract!(etcd_secured, crate::catalog::secured::SecuredEtcd));
+sentences!(contract!(etcd34_secured, crate::catalog::secured::SecuredEtcd34));
+sentences!(contract!(etcd35_secured, crate::catalog::secured::SecuredEtcd35));
 
 fn agent(bench: &impl Bench) -> Agent {
     agent_on(&bench.address())

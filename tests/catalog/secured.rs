@@ -119,18 +119,23 @@ impl Bench for SecuredConsul {
     }
 }
 
-/// etcd 3.5 with client certificates and a user who may do what docs/catalogs.md says.
-pub struct SecuredEtcd {
+/// etcd with client certificates and a user who may do what docs/catalogs.md says: 3.4, or 3.5 when `NEW`.
+pub struct SecuredEtcd<const NEW: bool> {
     etcd: Mutex<Etcd>,
     address: String,
     #[allow(dead_code, reason = "the files go with it")]
     certificates: Certificates,
 }
 
-impl Bench for SecuredEtcd {
-    async fn start() -> SecuredEtcd {
+/// etcd 3.4.
+pub type SecuredEtcd34 = SecuredEtcd<false>;
+/// etcd 3.5.
+pub type SecuredEtcd35 = SecuredEtcd<true>;
+
+impl<const NEW: bool> Bench for SecuredEtcd<NEW> {
+    async fn start() -> SecuredEtcd<NEW> {
         let certificates = Certificates::new(&["localhost", "127.0.0.1"]);
-        let etcd = Etcd::start_with_tls("etcd35", &certificates);
+        let etcd = Etcd::start_with_tls(if NEW { "etcd35" } else { "etcd" }, &certificates);
         let run = |command: &[&str]| {
             etcd.ctl(command).unwrap_or_else(|error| panic!("{command:?}: {error}"));
         };

@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Process, eventually, free_port, http, program};
+use super::{Process, Site, eventually, free_port, http, program};
+use crate::netlab::Lab;
 
 /// A single server in memory (`-dev`): ready in a fifth of a second; a restart forgets everything.
 pub struct Consul {
@@ -96,70 +97,106 @@ fn node_is_healthy(at: SocketAddr, node: &str, token: &str) -> bool {
         .is_some_and(|(status, body)| status == 200 && body.contains("serfHealth") && body.contains("\"passing\""))
 }
 
-/// Three servers on disk.
+/// Three servers on disk, and perhaps clients beside them.
 pub struct ConsulCluster {
     /// Where each one's HTTP API is.
     pub http: Vec<SocketAddr>,
+    /// Their nodes' names.
+    pub nodes: Vec<String>,
+    sites: Vec<Site>,
     args: Vec<Vec<String>>,
     processes: Vec<Option<Process>>,
+    token: String,
     dir: tempfile::TempDir,
 }
 
 impl ConsulCluster {
     /// Starts three and waits until each sees itself healthy.
     pub fn start() -> ConsulCluster {
+        ConsulCluster::start_with("{}", "")
+    }
+
+    /// The same with more config (JSON), asked with a token.
+    pub fn start_with(config: &str, token: &str) -> ConsulCluster {
+        let nodes = (0..3).map(|index| format!("s{index}")).collect();
+        ConsulCluster::start_at(vec![Site::loopback(); 3], nodes, config, token)
+    }
+
+    /// Starts one on each of these hosts, which give the nodes their names: three servers, and clients on the others.
+    pub fn start_in(lab: &Lab, hosts: &[&str]) -> ConsulCluster {
+        let sites = hosts.iter().map(|host| Site::host(lab, host)).collect();
+        ConsulCluster::start_at(sites, hosts.iter().map(|host| (*host).to_owned()).collect(), "{}", "")
+    }
+
+    fn start_at(sites: Vec<Site>, nodes: Vec<String>, more: &str, token: &str) -> ConsulCluster {
         let dir = tempfile::tempdir().expect("a directory");
-        let serf: Vec<u16> = (0..3).map(|_| free_port()).collect();
-        let mut cluster = ConsulCluster { http: Vec::new(), args: Vec::new(), processes: Vec::new(), dir };
-        for (index, lan) in serf.iter().enumerate() {
-            let home = cluster.home(index);
+        let more_file = dir.path().join("more.json");
+        std::fs::write(&more_file, more).expect("a config file");
+        let serf: Vec<SocketAddr> = sites.iter().map(|site| site.at(8301)).collect();
+        let joins: Vec<String> = serf[..3].iter().map(|at| format!("\"{at}\"")).collect();
+        let count = sites.len();
+        let mut cluster = ConsulCluster {
+            http: sites.iter().map(|site| site.at(8500)).collect(),
+            nodes,
+            sites,
+            args: Vec::new(),
+            processes: (0..count).map(|_| None).collect(),
+            token: token.to_owned(),
+            dir,
+        };
+        for (index, serf) in serf.iter().enumerate() {
+            let (home, site) = (cluster.home(index), &cluster.sites[index]);
             std::fs::create_dir_all(&home).expect("a directory");
-            let port = free_port();
-            let joins: Vec<String> = serf.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+            let role = match index {
+                0..3 => r#""server": true, "bootstrap_expect": 3,"#,
+                _ => "",
+            };
             // cleanup_dead_servers: the default wedged two of three live servers for minutes in a lab.
             // raft_multiplier 2: elections stay quick, and don't flap beside compiles.
             let config = format!(
-                r#"{{"server": true, "bootstrap_expect": 3, "node_name": "s{index}", "data_dir": "{home}/data",
-                    "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "retry_join": [{joins}],
+                r#"{{{role} "node_name": "{node}", "data_dir": "{home}/data",
+                    "bind_addr": "{ip}", "client_addr": "{ip}", "retry_join": [{joins}],
                     "retry_interval": "300ms", "performance": {{"raft_multiplier": 2}},
                     "autopilot": {{"cleanup_dead_servers": false}}, "disable_update_check": true,
                     "ports": {{"http": {port}, "dns": -1, "grpc": -1, "server": {server}, "serf_lan": {lan},
                     "serf_wan": {wan}}}}}"#,
+                node = cluster.nodes[index],
                 home = home.display(),
+                ip = site.ip,
                 joins = joins.join(", "),
-                server = free_port(),
-                wan = free_port(),
+                port = cluster.http[index].port(),
+                server = site.at(8300).port(),
+                lan = serf.port(),
+                wan = site.at(8302).port(),
             );
             let file = home.join("config.json");
             std::fs::write(&file, config).expect("a config file");
-            cluster.http.push(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-            cluster.args.push(["agent", "-config-file"].map(str::to_owned).to_vec());
-            cluster.args[index].push(file.display().to_string());
-            cluster.processes.push(None);
+            let args = ["agent".to_owned(), "-config-file".to_owned(), file.display().to_string()];
+            cluster.args.push([&args[..], &["-config-file".to_owned(), more_file.display().to_string()]].concat());
         }
-        for index in 0..3 {
+        for index in 0..count {
             cluster.spawn(index);
         }
-        for index in 0..3 {
+        for index in 0..count {
             cluster.wait_ready(index);
         }
         cluster
     }
 
     fn home(&self, index: usize) -> PathBuf {
-        self.dir.path().join(format!("s{index}"))
+        self.dir.path().join(&self.nodes[index])
     }
 
     /// Starts one with what it has on disk.
     pub fn spawn(&mut self, index: usize) {
-        let log = self.home(index).join("log");
-        self.processes[index] = Some(Process::start(&program("consul"), &self.args[index], &log));
+        let (log, network) = (self.home(index).join("log"), self.sites[index].network.as_deref());
+        self.processes[index] = Some(Process::start_in(network, &program("consul"), &self.args[index], &log));
     }
 
     /// Waits until one sees itself healthy in the catalog.
     pub fn wait_ready(&self, index: usize) {
         eventually("a consul server is ready", Duration::from_secs(60), || {
-            node_is_healthy(self.http[index], &format!("s{index}"), "")
+            self.beside(index, |at| node_is_healthy(at, &self.nodes[index], &self.token))
         });
     }
 
@@ -183,13 +220,22 @@ impl ConsulCluster {
         let _ = std::fs::remove_dir_all(self.home(index).join("data"));
     }
 
+    /// A request of the test's own to one, from beside it: status and body, or `None` when it doesn't answer.
+    pub fn ask(&self, index: usize, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+        self.beside(index, |at| http(at, method, path, &[("X-Consul-Token", &self.token)], body))
+    }
+
+    fn beside<T: Send>(&self, index: usize, work: impl FnOnce(SocketAddr) -> T + Send) -> T {
+        self.sites[index].beside(|| work(self.http[index]))
+    }
+
     /// Which one leads now, as the one at `ask` sees it.
     pub fn leader(&self, ask: usize) -> Option<usize> {
-        let (_, leader) = http(self.http[ask], "GET", "/v1/status/leader", &[], "")?;
-        let (_, raft) = http(self.http[ask], "GET", "/v1/operator/raft/configuration", &[], "")?;
+        let (_, leader) = self.ask(ask, "GET", "/v1/status/leader", "")?;
+        let (_, raft) = self.ask(ask, "GET", "/v1/operator/raft/configuration", "")?;
         let raft: serde_json::Value = serde_json::from_str(&raft).ok()?;
         let leader = leader.trim().trim_matches('"').to_owned();
         let server = raft["Servers"].as_array()?.iter().find(|server| server["Address"] == leader.as_str())?;
-        server["Node"].as_str()?.strip_prefix('s')?.parse().ok()
+        self.nodes.iter().position(|node| server["Node"] == node.as_str())
     }
 }

@@ -1,11 +1,12 @@
 //! etcd 3.4 and 3.5: one server, or three.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{Certificates, Process, eventually, free_port, http, program};
+use super::{Certificates, Process, Site, eventually, http, program};
+use crate::netlab::{Lab, command_in};
 
 /// One server on disk.
 pub struct Etcd {
@@ -15,12 +16,12 @@ pub struct Etcd {
 impl Etcd {
     /// Starts one (`etcd` is 3.4, `etcd35` is 3.5) and waits until it takes writes.
     pub fn start(version: &'static str) -> Etcd {
-        Etcd { cluster: EtcdCluster::start_of(version, 1, None) }
+        Etcd { cluster: EtcdCluster::start_of(version, vec![Site::loopback()], None) }
     }
 
     /// Starts one that its clients reach by TLS, with certificates of their own.
     pub fn start_with_tls(version: &'static str, certificates: &Certificates) -> Etcd {
-        Etcd { cluster: EtcdCluster::start_of(version, 1, Some(certificates)) }
+        Etcd { cluster: EtcdCluster::start_of(version, vec![Site::loopback()], Some(certificates)) }
     }
 
     /// Where its clients connect.
@@ -59,6 +60,7 @@ impl Etcd {
 pub struct EtcdCluster {
     /// Where each one's clients connect.
     pub clients: Vec<SocketAddr>,
+    sites: Vec<Site>,
     /// What etcdctl needs to get in.
     ctl: Vec<String>,
     version: &'static str,
@@ -70,18 +72,31 @@ pub struct EtcdCluster {
 impl EtcdCluster {
     /// Starts three (`etcd` is 3.4, `etcd35` is 3.5) and waits until each takes writes.
     pub fn start(version: &'static str) -> EtcdCluster {
-        EtcdCluster::start_of(version, 3, None)
+        EtcdCluster::start_of(version, vec![Site::loopback(); 3], None)
     }
 
-    fn start_of(version: &'static str, count: usize, tls: Option<&Certificates>) -> EtcdCluster {
+    /// Starts one on each of these hosts.
+    pub fn start_in(version: &'static str, lab: &Lab, hosts: &[&str]) -> EtcdCluster {
+        EtcdCluster::start_of(version, hosts.iter().map(|host| Site::host(lab, host)).collect(), None)
+    }
+
+    fn start_of(version: &'static str, sites: Vec<Site>, tls: Option<&Certificates>) -> EtcdCluster {
         let dir = tempfile::tempdir().expect("a directory");
-        let peers: Vec<String> = (0..count).map(|_| format!("http://127.0.0.1:{}", free_port())).collect();
+        let count = sites.len();
+        let peers: Vec<String> = sites.iter().map(|site| format!("http://{}", site.at(2380))).collect();
         let all: Vec<String> = peers.iter().enumerate().map(|(index, peer)| format!("s{index}={peer}")).collect();
         let all = all.join(",");
-        let mut cluster =
-            EtcdCluster { clients: Vec::new(), ctl: Vec::new(), version, args: Vec::new(), processes: Vec::new(), dir };
+        let mut cluster = EtcdCluster {
+            clients: Vec::new(),
+            sites,
+            ctl: Vec::new(),
+            version,
+            args: Vec::new(),
+            processes: Vec::new(),
+            dir,
+        };
         for (index, peer) in peers.iter().enumerate() {
-            let client = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+            let client = cluster.sites[index].at(2379);
             let name = format!("s{index}");
             let home = cluster.home(index);
             std::fs::create_dir_all(&home).expect("a directory");
@@ -138,8 +153,8 @@ impl EtcdCluster {
 
     /// Starts one with what it has on disk.
     pub fn spawn(&mut self, index: usize) {
-        let log = self.home(index).join("log");
-        self.processes[index] = Some(Process::start(&program(self.version), &self.args[index], &log));
+        let (log, network) = (self.home(index).join("log"), self.sites[index].network.as_deref());
+        self.processes[index] = Some(Process::start_in(network, &program(self.version), &self.args[index], &log));
     }
 
     /// Waits until one takes writes.
@@ -154,7 +169,8 @@ impl EtcdCluster {
         }
         // A health check is a read that its cluster agreed to.
         eventually("an etcd server is ready", Duration::from_secs(60), || {
-            http(self.clients[index], "GET", "/health", &[], "").is_some_and(|(_, body)| body.contains("\"true\""))
+            let health = self.sites[index].beside(|| http(self.clients[index], "GET", "/health", &[], ""));
+            health.is_some_and(|(_, body)| body.contains("\"true\""))
         });
     }
 
@@ -194,13 +210,21 @@ impl EtcdCluster {
     pub fn ctl(&self, index: usize, args: &[&str]) -> Result<String, String> {
         let ctl = if self.version == "etcd" { "etcdctl" } else { "etcdctl35" };
         // The certificates of tests are for names.
-        let (scheme, host) = if self.ctl.is_empty() { ("http", "127.0.0.1") } else { ("https", "localhost") };
-        ctl_at(&program(ctl), &format!("{scheme}://{host}:{}", self.clients[index].port()), &self.ctl, args)
+        let (site, port) = (&self.sites[index], self.clients[index].port());
+        let at = match self.ctl.is_empty() {
+            true => format!("http://{}:{port}", site.ip),
+            false => format!("https://localhost:{port}"),
+        };
+        let command = match &site.network {
+            Some(network) => command_in(network, program(ctl)),
+            None => Command::new(program(ctl)),
+        };
+        ctl_at(command, &at, &self.ctl, args)
     }
 }
 
-fn ctl_at(program: &Path, at: &str, flags: &[String], args: &[&str]) -> Result<String, String> {
-    let output = Command::new(program)
+fn ctl_at(mut command: Command, at: &str, flags: &[String], args: &[&str]) -> Result<String, String> {
+    let output = command
         .env("ETCDCTL_API", "3")
         .args(["--endpoints", at])
         .args(flags)

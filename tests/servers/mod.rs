@@ -9,11 +9,13 @@ mod certificates;
 mod consul;
 mod door;
 mod etcd;
+mod tally;
 
 pub use certificates::{Certificates, tls_in};
 pub use consul::{Consul, ConsulCluster};
 pub use door::Door;
 pub use etcd::{Etcd, EtcdCluster};
+pub use tally::{Passed, Tally};
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -23,6 +25,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::netlab::{Lab, inside};
 
 /// The path of a server's program; fetched on first use.
 pub fn program(name: &str) -> PathBuf {
@@ -57,6 +61,37 @@ pub fn free_port() -> u16 {
     panic!("no free port between 20000 and 32000");
 }
 
+/// Where a server is: on loopback, or on a host of a lab.
+#[derive(Clone)]
+struct Site {
+    network: Option<PathBuf>,
+    ip: Ipv4Addr,
+}
+
+impl Site {
+    fn loopback() -> Site {
+        Site { network: None, ip: Ipv4Addr::LOCALHOST }
+    }
+
+    fn host(lab: &Lab, host: &str) -> Site {
+        Site { network: Some(lab.namespace(host)), ip: lab.ip(host) }
+    }
+
+    /// A port of its own on loopback, the usual one on a host.
+    fn at(&self, usual: u16) -> SocketAddr {
+        let port = if self.network.is_some() { usual } else { free_port() };
+        SocketAddr::from((self.ip, port))
+    }
+
+    /// Carries something out where the server is, so that no partition stands between it and the test.
+    fn beside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.network {
+            Some(network) => inside(network, work),
+            None => work(),
+        }
+    }
+}
+
 /// Asks again until it is so; panics with `what` when it isn't within `limit`.
 pub fn eventually(what: &str, limit: Duration, mut so: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -74,8 +109,17 @@ pub struct Process {
 impl Process {
     /// Starts it; what it says goes to `log`.
     pub fn start<A: AsRef<OsStr>>(program: &Path, args: &[A], log: &Path) -> Process {
+        Process::start_in(None, program, args, log)
+    }
+
+    /// The same in a network namespace, if one is given.
+    pub fn start_in<A: AsRef<OsStr>>(network: Option<&Path>, program: &Path, args: &[A], log: &Path) -> Process {
         let out = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log file");
-        let mut command = Command::new(program);
+        // ip(8) becomes the program, so the process id stays.
+        let mut command = match network {
+            Some(network) => crate::netlab::command_in(network, program),
+            None => Command::new(program),
+        };
         command.args(args).stdin(Stdio::null()).stdout(out.try_clone().expect("a descriptor")).stderr(out);
         command.current_dir(log.parent().expect("the log is in a directory"));
         Process { child: keeper(command).expect("the server can be started") }

@@ -136,6 +136,12 @@ impl Error {
         }
     }
 
+    /// Whether the members are about to agree on a leader.
+    pub(super) fn is_an_election(&self) -> bool {
+        let words = ["no leader", "leader changed"];
+        matches!(self, Error::Refused { message, .. } if words.iter().any(|words| message.contains(words)))
+    }
+
     /// Whether etcd no longer takes the token that the user and password were exchanged for.
     pub(super) fn is_about_login(&self) -> bool {
         match self {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use etcd_client::{Client, EventType, GetOptions, KeyValue, WatchOptions, WatchStream};
+use tokio::time::Instant;
 
 use crate::catalog::Sightings;
 use crate::catalog::election::Views;
@@ -22,6 +23,9 @@ const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Durati
 
 /// A watch has so long to begin.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// So long an election within etcd is no outage: it takes one to two seconds at etcd's own settings.
+const ELECTION: Duration = Duration::from_secs(3);
 
 /// One query's keys.
 struct Range {
@@ -43,10 +47,13 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
     };
     let strip = layout.key("");
     let mut pace = Pace::new(RETRY);
+    // Since when there has been no leader.
+    let mut electing = None;
     loop {
         // Only a read tells of an outage: a watch that ended proves none.
         match read(members, &range).await {
             Ok((mut found, revision, at)) => {
+                electing = None;
                 tell(query, &strip, &found, seen).await;
                 let ended = match Watch::begin(&range, revision, at).await {
                     Ok(mut watch) => loop {
@@ -61,6 +68,15 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
                     Err(error) => error,
                 };
                 tracing::debug!(event = "catalog.watch_ended", "{}", crate::catalog::report(&ended));
+            }
+            Err(error) if error.is_an_election() => {
+                let since = electing.get_or_insert_with(|| {
+                    pace.reset();
+                    Instant::now()
+                });
+                if since.elapsed() >= ELECTION {
+                    seen.failed(&error).await;
+                }
             }
             Err(error) => seen.failed(&error).await,
         }

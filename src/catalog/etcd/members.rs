@@ -118,7 +118,7 @@ impl Members {
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
         let first = self.first.load(Ordering::Relaxed);
-        let mut failure = None;
+        let mut failure: Option<Error> = None;
         for turn in 0..self.members.len() {
             let index = (first + turn) % self.members.len();
             let member = &self.members[index];
@@ -130,7 +130,8 @@ impl Members {
                 Err(error) if error.is_the_members() => {
                     // Whoever asks next, be it because this caller gives up now, begins with another.
                     self.first.store((index + 1) % self.members.len(), Ordering::Relaxed);
-                    failure = Some(error);
+                    // What a living member says of the cluster tells more than a dead one's silence.
+                    failure = failure.filter(Error::is_an_election).or(Some(error));
                 }
                 Err(error) => return Err(error),
             }

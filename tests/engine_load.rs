@@ -1,0 +1,286 @@
+//! What agents cost an engine: one at rest, and a crowd that was cut off together and comes back together.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pilotfish::catalog::pace::{Pace, jittered};
+use pilotfish::config::Backoff;
+use pilotfish::supervisor::event::ServiceStatus;
+
+use crate::catalog::bench::{Agent, agent_on, instances_of, service};
+use crate::lab::Lab;
+use crate::servers::{Consul, Etcd, Passed, Tally};
+
+const TTL: Duration = Duration::from_secs(3);
+
+/// An agent at rest with two services and two watches: what it asked of an engine in six seconds.
+fn at_rest(tally: &Tally, catalog: &str) -> Vec<String> {
+    let lab = Lab::new(&format!(
+        "[process]\nexec = [\"sleep\", \"1000\"]\n\
+         [[service]]\nname = \"one\"\nid = \"one-1\"\nport = 80\naddress = [\"static:192.0.2.1\"]\nttl = \"{ttl}s\"\n\
+         [[service]]\nname = \"two\"\nid = \"two-1\"\nport = 80\naddress = [\"static:192.0.2.1\"]\nttl = \"{ttl}s\"\n\
+         [[watch]]\nname = \"one\"\nservice = \"one\"\non_change = {{ exec = [\"touch\", \"DIR/seen-one\"] }}\n\
+         [[watch]]\nname = \"two\"\nservice = \"two\"\non_change = {{ exec = [\"touch\", \"DIR/seen-two\"] }}\n\
+         [catalog]\n{catalog}",
+        ttl = TTL.as_secs()
+    ));
+    let _container = lab.run();
+    for file in ["seen-one", "seen-two"] {
+        crate::namespace::eventually(file, || lab.path(file).exists().then_some(())).unwrap();
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let start = Instant::now();
+    std::thread::sleep(WINDOW);
+    tally.since(start).into_iter().filter_map(|passed| passed.request).collect()
+}
+
+const WINDOW: Duration = Duration::from_secs(6);
+
+/// A heartbeat comes each third of the ttl, less a twentieth to a tenth. A busy machine delays some.
+const BEATS: std::ops::RangeInclusive<usize> = 4..=7;
+
+#[test]
+fn at_rest_an_agent_costs_consul_one_long_poll_a_watch_and_one_heartbeat_a_third_of_the_ttl_a_service() {
+    let consul = Consul::start();
+    let tally = Tally::before(consul.http);
+    let asked = at_rest(&tally, &format!("backend = \"consul\"\naddress = \"http://{}\"\n", tally.at));
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for request in asked {
+        *counts.entry(request).or_default() += 1;
+    }
+    for id in ["one-1", "two-1"] {
+        // A heartbeat is two questions to the local agent: what it knows, and that we live.
+        for question in ["GET /v1/agent/health/service/id/ID", "PUT /v1/agent/check/update/ID%3Aalive"] {
+            let asked = counts.remove(&question.replace("ID", id)).unwrap_or(0);
+            assert!(BEATS.contains(&asked), "{question} of {id}: {asked}; the others: {counts:?}");
+        }
+    }
+    // Polls last a minute: in six seconds each watch asks anew at most once.
+    assert!(counts.len() <= 2 && counts.values().all(|count| *count == 1), "{counts:?}");
+    assert!(counts.keys().all(|request| request.contains("index=")), "{counts:?}");
+}
+
+#[test]
+fn at_rest_an_agent_costs_etcd_nothing_but_a_renewal_and_a_look_a_heartbeat() {
+    let etcd = Etcd::start("etcd35");
+    let tally = Tally::before(etcd.client());
+    let asked = at_rest(&tally, &format!("backend = \"etcd\"\nendpoints = [\"http://{}\"]\n", tally.at)).len();
+    let (least, most) = (BEATS.start() * 4, BEATS.end() * 4);
+    assert!((least..=most).contains(&asked), "{asked} requests of two services with two requests a heartbeat");
+}
+
+/// An engine that can be killed and comes back.
+trait Engine: Send + 'static {
+    fn name(&self) -> &'static str;
+    fn at(&self) -> SocketAddr;
+    fn down(&mut self);
+    fn up(&mut self);
+}
+
+impl Engine for Consul {
+    fn name(&self) -> &'static str {
+        "consul"
+    }
+
+    fn at(&self) -> SocketAddr {
+        self.http
+    }
+
+    fn down(&mut self) {
+        Consul::down(self);
+    }
+
+    fn up(&mut self) {
+        Consul::up(self);
+    }
+}
+
+impl Engine for Etcd {
+    fn name(&self) -> &'static str {
+        "etcd"
+    }
+
+    fn at(&self) -> SocketAddr {
+        self.client()
+    }
+
+    fn down(&mut self) {
+        Etcd::down(self);
+    }
+
+    fn up(&mut self) {
+        Etcd::up(self);
+    }
+}
+
+/// So many agents have one service, and each follows such a service.
+const GROUP: usize = 10;
+
+/// What the agents of a crowd do together.
+#[derive(Default)]
+struct Crowd {
+    /// The first agent of each group is ill, and so only nine are seen.
+    ill: AtomicBool,
+    /// How many have told the catalog since that began.
+    told: AtomicUsize,
+    /// How many see it.
+    see: AtomicUsize,
+}
+
+/// Longer than this, and the test fails.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The pauses of the core between publishes that fail (`supervisor::registration`).
+const RETRY: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(10) };
+
+async fn live(agent: Agent, index: usize, ttl: Duration, crowd: Arc<Crowd>) {
+    let name = |group: usize| format!("group-{group}");
+    let mut web = service(&name(index / GROUP), &format!("agent-{index}"));
+    web.ttl = ttl;
+    let beats = async {
+        let (mut pace, mut told) = (Pace::new(RETRY), false);
+        loop {
+            let ill = crowd.ill.load(Ordering::Relaxed);
+            let status = match ill && index.is_multiple_of(GROUP) {
+                true => ServiceStatus::Critical,
+                false => ServiceStatus::Passing,
+            };
+            let pause = match agent.try_publish(&web, status, "").await {
+                Ok(()) => {
+                    if ill && !std::mem::replace(&mut told, true) {
+                        crowd.told.fetch_add(1, Ordering::Relaxed);
+                    }
+                    pace.reset();
+                    ttl / 3 - jittered(ttl / 30)
+                }
+                Err(_) => pace.pause(),
+            };
+            tokio::time::sleep(pause).await;
+        }
+    };
+    let sight = async {
+        let (mut follower, mut saw) = (agent.follow(instances_of(&name(index / GROUP))), false);
+        loop {
+            let right = match follower.told_within(Duration::from_secs(600)).await {
+                Ok(seen) => {
+                    let pilotfish::supervisor::event::Observation::Instances(seen) = seen else { continue };
+                    // Before the outage everyone sees all ten.
+                    let count = if crowd.ill.load(Ordering::Relaxed) { GROUP - 1 } else { GROUP };
+                    seen.len() == count
+                }
+                Err(_) => false,
+            };
+            match (std::mem::replace(&mut saw, right), right) {
+                (false, true) => crowd.see.fetch_add(1, Ordering::Relaxed),
+                (true, false) => crowd.see.fetch_sub(1, Ordering::Relaxed),
+                _ => 0,
+            };
+        }
+    };
+    tokio::join!(beats, sight);
+}
+
+/// How many of these came in the fullest tenth of a second, and when that was.
+fn fullest(passed: impl Iterator<Item = Instant>, start: Instant) -> (usize, f64) {
+    let mut buckets: BTreeMap<u128, usize> = BTreeMap::new();
+    for at in passed {
+        *buckets.entry(at.duration_since(start).as_millis() / 100).or_default() += 1;
+    }
+    let fullest = buckets.into_iter().max_by_key(|(_, count)| *count).unwrap_or((0, 0));
+    (fullest.1, fullest.0 as f64 / 10.0)
+}
+
+/// So many agents lose their engine for a while, all at once; the part of them that came back in the worst tenth of a
+/// second.
+fn a_crowd_comes_back<E: Engine>(mut engine: E, count: usize, ttl: Duration, outage: Duration) -> f64 {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard).expect("below the hard one");
+    let tally = Tally::before(engine.at());
+    let address = format!("{}={}", engine.name(), tally.at);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let crowd = Arc::new(Crowd::default());
+        for index in 0..count {
+            tokio::spawn(live(agent_on(&address), index, ttl, Arc::clone(&crowd)));
+            // As containers come: not all at one instant.
+            tokio::time::sleep(ttl / 3 / count as u32).await;
+        }
+        let all = |what: &'static str, counter: fn(&Crowd) -> usize| {
+            let crowd = Arc::clone(&crowd);
+            async move {
+                let start = Instant::now();
+                while counter(&crowd) < count {
+                    assert!(start.elapsed() < LONGEST, "{}: {} of {count} {what}", engine_name::<E>(), counter(&crowd));
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Instant::now()
+            }
+        };
+        all("see all", |crowd| crowd.see.load(Ordering::Relaxed)).await;
+        engine.down();
+        crowd.see.store(0, Ordering::Relaxed);
+        crowd.ill.store(true, Ordering::Relaxed);
+        tokio::time::sleep(outage).await;
+        let start = Instant::now();
+        let (engine, back) = tokio::task::spawn_blocking(move || {
+            engine.up();
+            (engine, Instant::now())
+        })
+        .await
+        .expect("it comes back");
+        let told = all("told", |crowd| crowd.told.load(Ordering::Relaxed)).await;
+        let saw = all("saw", |crowd| crowd.see.load(Ordering::Relaxed)).await;
+        let passed = tally.since(start);
+        let (connections, when) = fullest(passed.iter().filter(|p| p.request.is_none()).map(|p| p.at), start);
+        let requested = |passed: &&Passed| passed.request.is_some();
+        let (requests, busiest) = fullest(passed.iter().filter(requested).map(|p| p.at), start);
+        println!(
+            "  {:<7} {count:>5} agents, ttl {ttl:?}, away for {outage:?}, back {:.1} s after its start: all told after \
+             {:.1} s, all saw after {:.1} s; {} requests, {requests} in the fullest 100 ms (at {busiest} s); {} \
+             connections, {connections} in the fullest 100 ms (at {when} s)",
+            engine.name(),
+            (back - start).as_secs_f64(),
+            told.saturating_duration_since(back).as_secs_f64(),
+            saw.saturating_duration_since(back).as_secs_f64(),
+            passed.iter().filter(requested).count(),
+            passed.iter().filter(|passed| passed.request.is_none()).count(),
+        );
+        connections as f64 / count as f64
+    })
+}
+
+fn engine_name<E>() -> &'static str {
+    std::any::type_name::<E>()
+}
+
+/// One host's agent refuses its 201st connection unless told otherwise.
+fn consul_for_many() -> Consul {
+    Consul::start_with(r#"{"limits": {"http_max_conns_per_client": 8000}}"#, "")
+}
+
+#[test]
+fn a_hundred_agents_come_back_to_a_consul_that_was_restarted_and_not_at_once() {
+    let part = a_crowd_comes_back(consul_for_many(), 100, Duration::from_secs(6), Duration::from_secs(2));
+    assert!(part < 0.5, "{part}");
+}
+
+#[test]
+fn a_hundred_agents_come_back_to_an_etcd_that_was_restarted_and_not_at_once() {
+    let part = a_crowd_comes_back(Etcd::start("etcd35"), 100, Duration::from_secs(6), Duration::from_secs(2));
+    assert!(part < 0.5, "{part}");
+}
+
+#[test]
+#[ignore = "takes minutes: make faults"]
+fn a_thousand_agents_come_back() {
+    for outage in [1, 10] {
+        let outage = Duration::from_secs(outage);
+        a_crowd_comes_back(consul_for_many(), 1000, Duration::from_secs(15), outage);
+        a_crowd_comes_back(Etcd::start("etcd35"), 1000, Duration::from_secs(15), outage);
+    }
+}
