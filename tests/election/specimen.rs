@@ -57,6 +57,7 @@ async fn lead(address: &str, election: &str, id: &str) {
 }
 
 /// Starts a child that inherits the lock's file, and wins only then.
+#[allow(clippy::zombie_processes, reason = "the test kills both, the child last")]
 async fn bequeath(address: &str, election: &str, id: &str) {
     let candidate = candidate_of(address, election, id, LEASE, None);
     let mut watch = candidate.watch();
