@@ -152,11 +152,15 @@ impl Leadership {
         if let Some(term) = own.or(leader.map(|leader| leader.term)) {
             set("TERM", term.0.to_string());
         }
-        if let Some(leader) = leader {
-            set("LEADER_ID", leader.id.to_string());
-            if let Some(address) = &leader.address {
-                set("LEADER", address.to_string());
-            }
+        // That it leads is known before the catalog shows it.
+        let id = if self.leads() { Some(self.config.id.as_str()) } else { leader.map(|leader| &*leader.id) };
+        if let Some(id) = id {
+            set("LEADER_ID", id.to_owned());
+        }
+        if let Some(address) =
+            leader.filter(|leader| Some(&*leader.id) == id).and_then(|leader| leader.address.as_ref())
+        {
+            set("LEADER", address.to_string());
         }
         env
     }

@@ -306,7 +306,7 @@ fn an_ill_leader_steps_down_and_stands_again_when_well() {
     script.tells(&["guard off", "release", "close"]);
     let ask = script.asked("look");
     script.fact(Fact::Looked { ask, result: Ok(free()) });
-    script.until(4_000);
+    script.until(9_000);
     assert!(!script.told().contains(&"open".to_owned()), "it doesn't stand while it is ill");
     script.when("probe");
     script.answer("probe", Ok(()));
@@ -345,7 +345,8 @@ fn a_standby_runs_main_only_while_it_leads() {
     script.sees_lock(held("other", 9, 3));
     script.until(60_000);
     script.tells(&["contest db"]);
-    script.wins(7);
+    script.sees_lock(View { at: 5, ..free() });
+    script.takes(7);
     script.tells(&["open", "acquire", "spawn main"]);
     script.send(Event::Control { reply: ReplyId(1), request: Request::StepDown { to: None } });
     script.tells(&["reply ok", "SIGTERM to main"]);
