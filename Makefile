@@ -55,6 +55,7 @@ faults:
 	@tests/setup.sh test
 	@$(CARGO) test --test pilotfish -- --ignored --exact --nocapture --test-threads 1 \
 		fault_table::consul_with_three_servers fault_table::etcd_with_three_members
+	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 engine_load::
 
 # The core as it is, against engines, a network and misfortune; and each of its rules broken, to see which promise falls.
 model:

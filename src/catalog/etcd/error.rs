@@ -21,7 +21,7 @@ pub enum Error {
         source: Cause,
     },
     /// No answer in time.
-    #[error("etcd didn't answer within {} to {what} ({member})", humantime::format_duration(*.after))]
+    #[error("etcd didn't answer within {} s to {what} ({member})", .after.as_secs_f64())]
     TimedOut {
         /// What was wanted.
         what: &'static str,
