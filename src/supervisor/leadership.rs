@@ -36,6 +36,8 @@ pub struct Leadership {
     measuring: Option<Measuring>,
     /// Runs that act for a leader that must go, on their way to their end.
     acting: Vec<RunId>,
+    /// SIGKILL didn't end main: the lock isn't given back while it may act, only the container's end can help.
+    stuck: bool,
     /// What the election is yet to be told: an order obeyed at once may have news for it.
     facts: VecDeque<Fact>,
     well: bool,
@@ -102,6 +104,7 @@ impl Leadership {
             telling: None,
             measuring: None,
             acting: Vec::new(),
+            stuck: false,
             facts: VecDeque::new(),
             well: true,
             led: false,
@@ -320,7 +323,10 @@ impl Supervisor {
     }
 
     /// Main is gone, whatever the reason; `true` when that is what its role wanted.
-    pub(super) fn main_left_role(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
+    pub(super) fn main_left_role(&mut self, now: Time, unkillable: bool, out: &mut Vec<Effect>) -> bool {
+        if let Some(leadership) = &mut self.leadership {
+            leadership.stuck |= unkillable;
+        }
         self.leave_role(now, out);
         matches!(&self.leadership, Some(Leadership { role: Role::Leaving { step: Leaving::Stopping, .. }, .. }))
     }
@@ -407,9 +413,10 @@ impl Supervisor {
     fn demote_on(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(leadership) = &mut self.leadership else { return };
         leadership.acting.retain(|run| self.commands.runs(*run));
-        let cleared = leadership.acting.is_empty();
+        let (cleared, stuck) = (leadership.acting.is_empty(), leadership.stuck);
         let Role::Leaving { step, .. } = leadership.role else { return };
         match step {
+            Leaving::Clearing | Leaving::Stopping if stuck => {}
             Leaving::Clearing | Leaving::Stopping if cleared && self.main.is_gone() => self.out_of_role(),
             Leaving::Clearing if cleared => match self.config.hooks.on_demote.clone() {
                 Some(hook) if self.main.is_up() => self.start_on_demote(now, hook, out),

@@ -259,7 +259,7 @@ impl Supervisor {
     pub(super) fn main_is_gone(&mut self, now: Time, gone: Gone, failed_to_start: bool, out: &mut Vec<Effect>) {
         self.main_status.last_exit = Some(gone.status);
         self.checks_rest(now, out);
-        let for_role = self.main_left_role(now, out);
+        let for_role = self.main_left_role(now, gone.unkillable, out);
         self.tell_catalog(out);
         if self.is_stopping() {
             return;

@@ -563,3 +563,19 @@ fn only_a_leader_can_step_down() {
     script.send(Event::Control { reply: ReplyId(2), request: Request::AcceptTerm });
     script.expect(&["reply error", "reply error"]);
 }
+
+#[test]
+fn a_main_that_sigkill_does_not_end_keeps_the_lock_until_the_container_ends() {
+    let mut script = Script::leading(candidate());
+    script.send(Event::Control { reply: ReplyId(1), request: Request::StepDown { to: None } });
+    let mut told = Vec::new();
+    while !told.iter().any(|order: &String| order.starts_with("exit")) {
+        let now = script.core.next_deadline().expect("it goes on");
+        script.until(now.from_boot().as_millis() as u64 + 1);
+        told.extend(script.told());
+        if let Some(ask) = script.try_asked("renew") {
+            script.fact(Fact::Renewed { ask, result: Renewal::Alive(held("me", 7, 7)) });
+        }
+    }
+    assert!(!told.contains(&"release".to_owned()), "{told:?}");
+}

@@ -175,6 +175,11 @@ impl Script {
         *self.asks.get(kind).unwrap_or_else(|| panic!("{kind} was never asked"))
     }
 
+    /// The same, if any was.
+    pub fn try_asked(&self, kind: &str) -> Option<Ask> {
+        self.asks.get(kind).copied()
+    }
+
     /// An order that an engine carries out; renewals and readings, which come all the time, aren't told.
     fn ordered(&mut self, order: Order) -> String {
         let (kind, ask) = match &order {
