@@ -99,7 +99,7 @@ fn one_leads_the_other_follows_and_both_know() {
     let [(one, _first), (two, _second)] = place.run("");
     one.told("on_promote leader one");
     two.told("main replica one");
-    assert_eq!(one.story()[0], "main leader one");
+    one.told("main leader one");
     assert_eq!(two.ask(&["leader"]), (0, "one 192.0.2.1:3306 1\n".to_owned(), String::new()));
     let (code, status, _) = two.ask(&["status"]);
     assert!(
@@ -129,10 +129,9 @@ fn a_step_down_is_an_orderly_change_of_places() {
         assert_eq!((code, said.as_str()), (0, "stepping down as leader of db, for two\n"));
         two.told("on_promote leader two");
         one.told("on_leader_change replica two");
-        assert_eq!(
-            one.story(),
-            ["main leader one", "on_promote leader one", "on_demote replica one", "on_leader_change replica two"]
-        );
+        // Main and its promotion write at the same time.
+        let hooks: Vec<String> = one.story().into_iter().filter(|line| !line.starts_with("main")).collect();
+        assert_eq!(hooks, ["on_promote leader one", "on_demote replica one", "on_leader_change replica two"]);
         let (code, _, error) = one.ask(&["step-down"]);
         assert_eq!((code, error.as_str()), (1, "error: this container doesn't lead db; two does\n"));
     }
