@@ -10,10 +10,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Sleep;
 
 use crate::clock::{self, Alarm};
-use crate::config::{Config, Probe, Signal, Source};
+use crate::config::{Backend, Config, Probe, Signal, Source};
 use crate::effects::Hands;
 use crate::http::Asked;
 use crate::logging;
+use crate::misrule;
+use crate::process::guard::{Fence, FenceError, Guard};
 use crate::process::notify::Notify;
 use crate::process::signals::{Inherited, Signals};
 use crate::process::{Processes, memory};
@@ -29,21 +31,44 @@ const QUESTIONS: usize = 16;
 /// By then the start is over, with all that it alone needed; a container that ends before that pays nothing for it.
 const START_IS_OVER_AFTER: Duration = Duration::from_secs(1);
 
+/// Why a container can't even be started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The config asks for what can't be had here.
+    #[error(transparent)]
+    Fence(#[from] FenceError),
+    /// The kernel refuses what every agent needs (an event queue, a timer, a signal descriptor, a guard).
+    #[error(transparent)]
+    Kernel(#[from] io::Error),
+}
+
 /// Runs the container from start to end.
 ///
 /// # Errors
-/// The kernel refuses what every agent needs (an event queue, a timer, a signal descriptor).
-pub fn run(config: Config, source: Source, inherited: Inherited) -> io::Result<u8> {
+/// It can't be started; or, later, the kernel takes back what it gave.
+pub fn run(config: Config, source: Source, inherited: Inherited) -> Result<u8, Error> {
+    // Before the runtime: the guard has no thread to fear, and no more memory than it must.
+    let guard = guard(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Files a user named may lie on storage that hangs; two such must not keep a third waiting for ever.
         .max_blocking_threads(4)
         .thread_keep_alive(Duration::from_secs(1))
         .build()?;
-    let code = runtime.block_on(async { Agent::new(config, source, inherited)?.live().await });
+    let code = runtime.block_on(async { Agent::new(config, source, inherited, guard)?.live().await });
     // A thread stuck on dead storage must not hold the container.
     runtime.shutdown_background();
-    code
+    Ok(code?)
+}
+
+/// Started where leading has an end in time: a kernel's lock has none.
+fn guard(config: &Config) -> Result<Option<Guard>, Error> {
+    match (&config.election, &config.catalog.backend) {
+        (Some(election), Backend::Consul(_) | Backend::Etcd(_)) => {
+            Ok(Some(Guard::start(Fence::choose(election.fence)?)?))
+        }
+        (Some(_), Backend::None | Backend::Local { .. }) | (None, _) => Ok(None),
+    }
 }
 
 struct Agent {
@@ -57,6 +82,7 @@ struct Agent {
     events: mpsc::Receiver<Event>,
     questions: mpsc::Receiver<Asked>,
     status: watch::Sender<Status>,
+    guarded: bool,
 }
 
 /// What the loop wakes up for.
@@ -70,10 +96,11 @@ enum Wake {
 }
 
 impl Agent {
-    fn new(config: Config, source: Source, inherited: Inherited) -> io::Result<Agent> {
+    fn new(config: Config, source: Source, inherited: Inherited, guard: Option<Guard>) -> io::Result<Agent> {
         let signals = Signals::new()?;
         let notify = Notify::open(config.health.iter().any(|check| check.probe == Probe::Notify))?;
-        let mut processes = Processes::new(inherited)?;
+        let guarded = guard.is_some();
+        let mut processes = Processes::new(inherited, guard)?;
         if let Some(notify) = &notify {
             processes.offer(notify);
         }
@@ -84,12 +111,15 @@ impl Agent {
         let (status, seen) = watch::channel(supervisor.status());
         let hands = Hands::new(&config, source, processes, tell, ask, seen);
         let starting = Some(Box::pin(tokio::time::sleep(START_IS_OVER_AFTER)));
-        Ok(Agent { supervisor, hands, signals, notify, alarm: Alarm::new()?, starting, events, questions, status })
+        let alarm = Alarm::new()?;
+        Ok(Agent { supervisor, hands, signals, notify, alarm, starting, events, questions, status, guarded })
     }
 
     async fn live(mut self) -> io::Result<u8> {
         let mut next = VecDeque::from([Event::Started]);
+        next.extend(self.guarded.then_some(Event::Guard { stands: true }));
         loop {
+            misrule::wedge();
             while let Some(event) = next.pop_front() {
                 for effect in self.supervisor.handle(clock::now(), event) {
                     match effect {

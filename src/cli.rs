@@ -88,6 +88,27 @@ enum Order {
         #[command(flatten)]
         at: At,
     },
+    /// Tell who leads, as the running agent knows it: ID, ADDRESS and TERM (exit 1 if nobody does)
+    Leader {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Have the running agent lead no longer: somebody else takes over
+    StepDown {
+        /// Who shall take over; others leave it a few seconds' head start
+        #[arg(long, value_name = "ID")]
+        to: Option<String>,
+        #[command(flatten)]
+        at: At,
+    },
+    /// The terms of the election
+    Term {
+        /// Have the running agent stand again although terms went back (the catalog was restored or wiped)
+        #[arg(long, required = true)]
+        accept: bool,
+        #[command(flatten)]
+        at: At,
+    },
 }
 
 /// Where the running agent is.
@@ -141,6 +162,9 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
         Order::Health { at } => ask::health(at.socket, named),
         Order::Reload { at } => ask::order(at.socket, named, "/reload"),
         Order::Stop { at } => ask::order(at.socket, named, "/stop"),
+        Order::Leader { at } => ask::leader(at.socket, named),
+        Order::StepDown { to, at } => ask::step_down(at.socket, named, to.as_deref()),
+        Order::Term { accept: _, at } => ask::order(at.socket, named, "/accept-term"),
     }
 }
 
@@ -168,10 +192,19 @@ fn start(named: Option<&Path>, command: Exec, inherited: Inherited) -> u8 {
         tracing::warn!(event = "config.warning", "{warning}");
     }
     agent::run(config, source, inherited).unwrap_or_else(|error| {
-        let text = format!("pilotfish: the agent can't run: {error}\n");
+        let mut text = format!("pilotfish: the agent can't run: {error}");
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        text.push('\n');
         logging::last_words(&text);
         logging::termination_log(&text);
-        BROKEN
+        match error {
+            agent::Error::Fence(_) => BAD_CONFIG,
+            agent::Error::Kernel(_) => BROKEN,
+        }
     })
 }
 

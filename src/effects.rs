@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,7 +87,9 @@ impl Hands {
                 // A plain init passes the environment byte for byte.
                 let env = if plain { env } else { self.env(env) };
                 self.limits = process.limits.clone();
-                let event = self.processes.spawn_main(run, &process, &env);
+                let lock = self.candidacy.as_ref().and_then(|candidacy| candidacy.inheritance());
+                let keep = lock.as_ref().map(|lock| lock.as_fd());
+                let event = self.processes.spawn_main(run, &process, &env, keep);
                 if plain {
                     // It starts nothing more and opens no path, so it need not pin the mount it stands on.
                     self.processes.leave_directory();

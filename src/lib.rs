@@ -12,6 +12,7 @@
 //! - [`probe`]: health questions asked without a child process.
 //! - [`http`]: our own doors: control and telemetry; [`metrics`] is what it tells Prometheus.
 //! - [`logging`]: the log, which never waits for who reads it.
+//! - `misrule`: rules broken on purpose, for tests that must fail; nothing in a release.
 
 pub mod agent;
 pub mod catalog;
@@ -22,6 +23,7 @@ mod effects;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+mod misrule;
 pub mod probe;
 pub mod process;
 mod readable;

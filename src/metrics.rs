@@ -62,6 +62,17 @@ pub fn render(status: &Status) -> String {
     let failing = status.watches.iter().map(|w| (watch(&w.name), w.error.is_some().into()));
     gauges(pilotfish, "watch_failing", "Whether the catalog can't be asked for a watch now", failing);
 
+    if let Some(election) = &status.election {
+        let name = vec![("election", election.name.clone())];
+        let leads = i64::from(election.promoted);
+        gauges(pilotfish, "leader", "Whether this container acts as leader", [(name.clone(), leads)]);
+        let term = election.leader.as_ref().and_then(|leader| i64::try_from(leader.term.0).ok());
+        let terms = term.map(|term| (name.clone(), term));
+        gauges(pilotfish, "leader_term", "The term of who leads, as far as is known: the fencing token", terms);
+        let comes = [(name, election.leaderships)];
+        counters(pilotfish, "leaderships", "How often this container came to lead", comes);
+    }
+
     let runs = status.hooks.iter().flat_map(|(name, count)| {
         let hook = ("hook", name.clone());
         [(vec![hook.clone(), result("succeeded")], count.succeeded), (vec![hook, result("failed")], count.failed)]

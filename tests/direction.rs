@@ -13,8 +13,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("effects", ALL),
     ("clock", &["readable", "supervisor", "config"]),
     ("render", &["catalog", "supervisor", "config"]),
-    ("process", &["readable", "logging", "supervisor", "config"]),
-    ("catalog", &["readable", "supervisor", "config"]),
+    ("process", &["misrule", "readable", "logging", "supervisor", "config"]),
+    ("catalog", &["misrule", "readable", "supervisor", "config"]),
     // A probe asks for names as the catalog does: without libc.
     ("probe", &["catalog::resolver", "readable", "supervisor", "config"]),
     ("http", &["metrics", "readable", "supervisor", "config"]),
@@ -24,6 +24,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("readable", &[]),
     ("supervisor", &["config"]),
     ("config", &[]),
+    // Rules broken on purpose: asked wherever one is kept, and knows nobody.
+    ("misrule", &[]),
     ("names", &[]),
 ];
 
@@ -39,6 +41,7 @@ const ALL: &[&str] = &[
     "http",
     "logging",
     "metrics",
+    "misrule",
     "readable",
     "supervisor",
     "config",

@@ -45,6 +45,7 @@ const WINDOW: Duration = Duration::from_secs(6);
 const BEATS: std::ops::RangeInclusive<usize> = 4..=7;
 
 #[test]
+#[ignore = "counts requests over seconds, which a busy machine spoils: make faults"]
 fn at_rest_an_agent_costs_consul_one_long_poll_a_watch_and_one_heartbeat_a_third_of_the_ttl_a_service() {
     let consul = Consul::start();
     let tally = Tally::before(consul.http);
@@ -66,6 +67,7 @@ fn at_rest_an_agent_costs_consul_one_long_poll_a_watch_and_one_heartbeat_a_third
 }
 
 #[test]
+#[ignore = "counts requests over seconds, which a busy machine spoils: make faults"]
 fn at_rest_an_agent_costs_etcd_nothing_but_a_renewal_and_a_look_a_heartbeat() {
     let etcd = Etcd::start("etcd35");
     let tally = Tally::before(etcd.client());
@@ -266,12 +268,14 @@ fn consul_for_many() -> Consul {
 }
 
 #[test]
+#[ignore = "measures how requests spread in time, which a busy machine spoils: make faults"]
 fn a_hundred_agents_come_back_to_a_consul_that_was_restarted_and_not_at_once() {
     let part = a_crowd_comes_back(consul_for_many(), 100, Duration::from_secs(6), Duration::from_secs(2));
     assert!(part < 0.5, "{part}");
 }
 
 #[test]
+#[ignore = "measures how requests spread in time, which a busy machine spoils: make faults"]
 fn a_hundred_agents_come_back_to_an_etcd_that_was_restarted_and_not_at_once() {
     let part = a_crowd_comes_back(Etcd::start("etcd35"), 100, Duration::from_secs(6), Duration::from_secs(2));
     assert!(part < 0.5, "{part}");

@@ -37,20 +37,31 @@ pub fn pilotfish() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_pilotfish"))
 }
 
-/// The awkward child (tests/fixtures/specimen.rs). A plain `cargo test` has built it; one of this binary alone
-/// (`--test pilotfish`) hasn't.
+/// The awkward child (tests/fixtures/specimen.rs).
 pub fn specimen() -> PathBuf {
-    static BUILT: std::sync::Once = std::sync::Once::new();
-    let built = pilotfish().with_file_name("examples").join("specimen");
-    BUILT.call_once(|| {
-        let age = |file: &Path| file.metadata().and_then(|meta| meta.modified()).ok();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/specimen.rs");
-        if age(&built) < age(&source) {
-            let arguments = ["build", "--quiet", "--example", "specimen"];
-            let status = std::process::Command::new(env!("CARGO")).args(arguments).status();
-            assert!(status.is_ok_and(|status| status.success()), "the specimen can't be built");
-        }
-    });
+    example("specimen")
+}
+
+/// A program of tests/fixtures/. A plain `cargo test` has built it; one of this binary alone (`--test pilotfish`)
+/// hasn't.
+pub fn example(name: &str) -> PathBuf {
+    static BUILDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _building = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let built = pilotfish().with_file_name("examples").join(name);
+    let age = |file: &Path| file.metadata().and_then(|meta| meta.modified()).ok();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name).with_extension("rs");
+    // Those that use the library are older than the agent when that has changed.
+    let newest = age(&source).max(if name == "guarded" { age(&pilotfish()) } else { None });
+    if age(&built) < newest {
+        let arguments = ["build", "--quiet", "--example", name];
+        let status = std::process::Command::new(env!("CARGO")).args(arguments).status();
+        assert!(status.is_ok_and(|status| status.success()), "{name} can't be built");
+        // Cargo leaves a program alone that would be the same.
+        let _ = std::fs::File::options()
+            .append(true)
+            .open(&built)
+            .map(|file| file.set_modified(std::time::SystemTime::now()));
+    }
     built
 }
 

@@ -19,3 +19,44 @@ fn every_config_in_the_readme_is_a_file_of_config_examples() {
     assert!(found > 0, "README.md shows no config");
     assert_eq!(readme.matches("```toml").count(), found, "a config in README.md is no file of config-examples");
 }
+
+/// Every file below a directory, as one text.
+fn text_of(directory: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(directory).expect("the directory is readable") {
+        let path = entry.expect("its entries are, too").path();
+        if path.is_dir() {
+            text += &text_of(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text += &fs::read_to_string(&path).expect("a source file is readable");
+        }
+    }
+    text
+}
+
+#[test]
+fn every_rule_of_the_election_is_in_its_document_with_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = fs::read_to_string(root.join("docs/election.md")).expect("docs/election.md is readable");
+    let rules = fs::read_to_string(root.join("src/supervisor/election/rules.rs")).expect("rules.rs is readable");
+    let (_, rules) = rules.split_once("pub enum Rule {").expect("the rules are an enum");
+    let (rules, _) = rules.split_once('}').expect("that ends");
+    let rules: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_suffix(',')).collect();
+    let rules: Vec<&str> = rules.into_iter().filter(|rule| rule.chars().all(char::is_alphanumeric)).collect();
+    assert!(rules.len() >= 20, "{rules:?}");
+    let (_, chapter) = document.split_once("## The fifteen rules").expect("the document has the rules");
+    for rule in &rules {
+        assert!(chapter.contains(&format!("`Rule::{rule}`")), "docs/election.md doesn't name the rule {rule}");
+    }
+    let code = text_of(&root.join("src")) + &text_of(&root.join("tests"));
+    for name in chapter.split('`').skip(1).step_by(2) {
+        match name.strip_prefix("Rule::") {
+            Some(rule) => assert!(rules.contains(&rule), "there is no rule {rule}"),
+            // A path is a file, and long words joined by underscores are a test.
+            None if name.matches('_').count() > 3 => {
+                assert!(code.contains(&format!("fn {name}()")), "there is no test {name}");
+            }
+            None => {}
+        }
+    }
+}

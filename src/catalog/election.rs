@@ -2,6 +2,8 @@
 //! decides nothing, and answers each order of the core within the caller's time; what it doesn't know it calls
 //! unknown.
 
+pub(in crate::catalog) mod record;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -75,6 +77,11 @@ impl Views {
     /// The leader becomes an instance: of the election's name, with the holder's id and address, and the term as meta.
     pub fn of_onlooker(election: &str, seen: Sightings) -> Views {
         Views(Way::Onlooker { election: election.to_owned(), seen })
+    }
+
+    /// Whether who is told stands for the lock.
+    pub fn of_a_candidate(&self) -> bool {
+        matches!(self.0, Way::Candidate { .. })
     }
 
     /// Tells a view.
@@ -153,7 +160,7 @@ impl Candidacy {
     pub async fn close(&self, session: SessionId) -> Result<(), Error> {
         match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
-            Backend::Local(local) => local.close_session(&self.contest, session).await.map_err(Error::Local),
+            Backend::Local(local) => local.close_session(session).await.map_err(Error::Local),
             Backend::Consul(consul) => consul.close_session(session).await.map_err(Error::Consul),
             Backend::Etcd(etcd) => etcd.close_session(session).await.map_err(Error::Etcd),
         }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
 
 use super::file::print;
 use super::{FAILED, table};
@@ -45,7 +47,32 @@ pub fn health(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
     }
 }
 
-/// `pilotfish reload`, `pilotfish stop`.
+/// `pilotfish leader`: one line, for scripts.
+pub fn leader(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
+    let reply = match ask(socket, named, Method::GET, "/status", LOOK_WITHIN) {
+        Ok(reply) if reply.status == StatusCode::OK => reply,
+        Ok(reply) => return fail(&reply.body),
+        Err(error) => return fail(&error),
+    };
+    match serde_json::from_str::<Value>(&reply.body) {
+        Ok(status) if status["election"].is_null() => fail("this container takes part in no election"),
+        Ok(status) if status["election"]["leader"].is_null() => fail("nobody leads"),
+        Ok(status) => {
+            let leader = &status["election"]["leader"];
+            let address = leader["address"].as_str().unwrap_or("-");
+            print(&format!("{} {address} {}\n", leader["id"].as_str().unwrap_or("-"), leader["term"]))
+        }
+        Err(error) => fail(&format!("the agent's answer can't be read: {error}")),
+    }
+}
+
+/// `pilotfish step-down`.
+pub fn step_down(socket: Option<PathBuf>, named: Option<&Path>, to: Option<&str>) -> u8 {
+    let to = to.map(|to| format!("?to={}", utf8_percent_encode(to, NON_ALPHANUMERIC))).unwrap_or_default();
+    order(socket, named, &format!("/step-down{to}"))
+}
+
+/// `pilotfish reload`, `pilotfish stop` and other orders.
 pub fn order(socket: Option<PathBuf>, named: Option<&Path>, path: &str) -> u8 {
     match ask(socket, named, Method::POST, path, ORDER_WITHIN) {
         Ok(reply) if reply.status == StatusCode::OK => print(&format!("{}\n", reply.body.trim_end())),

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{BAD_CONFIG, BAD_USAGE, FAILED};
+use crate::config::election::Sum;
 use crate::config::{self, Config, Exec, Report, Surroundings};
 use crate::logging;
 
@@ -18,7 +19,8 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
     match Config::load(&file, command, &surroundings) {
         Ok(loaded) => {
             let warnings: String = loaded.warnings.iter().map(|warning| format!("{}\n\n", warning.picture())).collect();
-            print(&format!("{warnings}{}: ok\n", file.display()))
+            let sum = Sum::of(&loaded.config).map(|sum| format!("{sum}\n")).unwrap_or_default();
+            print(&format!("{warnings}{}: ok\n{sum}", file.display()))
         }
         Err(report) => bad(&report),
     }

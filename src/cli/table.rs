@@ -16,6 +16,9 @@ pub fn render(status: &Value) -> String {
         (_, error) => format!("not in the catalog: {error}"),
     };
     let passing = |check: &Value| if check["passing"] == true { "passing" } else { "critical" }.to_owned();
+    if !status["election"].is_null() {
+        text += &format!("{}\n", election(&status["election"]));
+    }
     section(&mut text, ["CHECK", "STATUS", "PASSED", "FAILED", "NOTE"], &status["health"], |check| {
         let count = |key: &str| text_of(&check[key]);
         [text_of(&check["name"]), passing(check), count("passed"), count("failed"), text_of(&check["note"])]
@@ -50,6 +53,21 @@ fn main(main: &Value) -> String {
     }
     let notified = text_of(&main["notified"]);
     if notified.is_empty() { text } else { format!("{text}; it says: {notified}") }
+}
+
+fn election(election: &Value) -> String {
+    let (name, role, doing) = (text_of(&election["name"]), text_of(&election["role"]), text_of(&election["doing"]));
+    let leader = &election["leader"];
+    let mut text = format!("{role} of {name}: {doing}");
+    if leader.is_null() {
+        text += "; nobody is known to lead";
+    } else {
+        let (id, address, term) = (text_of(&leader["id"]), text_of(&leader["address"]), text_of(&leader["term"]));
+        let at = if address.is_empty() { String::new() } else { format!(" at {address}") };
+        text += &format!("; {id}{at} leads, for term {term}");
+    }
+    let error = text_of(&election["error"]);
+    if error.is_empty() { text } else { format!("{text}; {error}") }
 }
 
 fn section<const N: usize>(text: &mut String, head: [&str; N], rows: &Value, row: impl Fn(&Value) -> [String; N]) {

@@ -1,9 +1,10 @@
 //! `[election]`, made safe: who stands against whom, how long a leader may act on its last proof, and what must fit
 //! into that.
 
+use std::fmt;
 use std::time::Duration;
 
-use super::Hook;
+use super::{Backend, Config, Hook};
 
 /// How often a leader renews its lease: a second lost is a second less to act on, and the engine is asked by leaders
 /// only.
@@ -13,6 +14,11 @@ pub const REQUEST_WITHIN: Duration = Duration::from_secs(2);
 /// What stepping down in peace may take unless `on_demote` says otherwise; without that hook it is what main has to
 /// end after its stop signal.
 pub const DEMOTE_WITHIN: Duration = Duration::from_secs(5);
+
+/// The longest lock delay that Consul keeps (1.8; a longer one is cut to it without a word).
+pub const LONGEST_LOCK_DELAY: Duration = Duration::from_secs(60);
+/// For how long Consul took no writes after the loss of its leading server, at worst (1.8.7, three servers).
+pub const CONSUL_SILENCE: Duration = Duration::from_millis(8_700);
 
 /// `[election]`: one of several containers leads.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,5 +139,166 @@ impl Pace {
     /// an answer, stepping down, and the kill margin.
     pub fn least(&self) -> Duration {
         self.renew + 2 * self.request + self.demote + self.kill_margin
+    }
+}
+
+/// What of a lease can be relied on: the holder's clock may be slow, and the engine's fast.
+pub fn usable(lease: Duration) -> Duration {
+    lease - lease / 100
+}
+
+/// What must fit into a lease, part by part; as text, a line for each thing that follows from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sum {
+    election: String,
+    lease: Duration,
+    pace: Pace,
+    /// Whether stepping down is a hook's, or main's own after its stop signal.
+    on_demote: bool,
+    /// The longest time without writes that a sound engine has shown.
+    silence: Option<Duration>,
+}
+
+impl Sum {
+    /// The sum of a config's election; `None` where nothing is counted on a lease.
+    pub fn of(config: &Config) -> Option<Sum> {
+        let election = config.election.as_ref()?;
+        Sum::on(&config.catalog.backend, election, config.hooks.on_demote.is_some())
+    }
+
+    pub(super) fn on(backend: &Backend, election: &Election, on_demote: bool) -> Option<Sum> {
+        let silence = match backend {
+            Backend::None | Backend::Local { .. } => return None,
+            Backend::Consul(_) => Some(CONSUL_SILENCE),
+            Backend::Etcd(_) => None,
+        };
+        let Election { name, lease, pace, .. } = election;
+        Some(Sum { election: name.clone(), lease: *lease, pace: pace.clone(), on_demote, silence })
+    }
+
+    /// Whether all fits.
+    pub fn fits(&self) -> bool {
+        usable(self.lease) >= self.pace.least()
+    }
+
+    /// What is needed, part by part: `1 s between ... = 11 s`.
+    pub fn parts(&self) -> String {
+        let Pace { renew, request, demote, kill_margin } = &self.pace;
+        format!(
+            "{} between renewals + 2 × {} for requests without an answer + {} {} + {} kill_margin = {}",
+            seconds(*renew),
+            seconds(*request),
+            seconds(*demote),
+            if self.on_demote { "on_demote" } else { "to stop the main process" },
+            seconds(*kill_margin),
+            seconds(self.pace.least()),
+        )
+    }
+
+    /// The shortest lease, in whole seconds, into which all fits.
+    pub fn least_lease(&self) -> Duration {
+        lease_of(self.pace.least())
+    }
+
+    /// For how long a leader outlives an engine that takes no writes, when that begins just before a renewal.
+    pub fn outlives(&self) -> Duration {
+        let Pace { renew, demote, kill_margin, .. } = &self.pace;
+        usable(self.lease).saturating_sub(*renew + *demote + *kill_margin)
+    }
+
+    /// What is left of the lease, in words.
+    pub(super) fn left(&self) -> String {
+        format!("{} lease less 1 % is {}", seconds(self.lease), seconds(usable(self.lease)))
+    }
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outlives = self.outlives();
+        writeln!(f, "election {}: {}; needed: {}", self.election, self.left(), self.parts())?;
+        write!(f, "a leader outlives an engine that takes no writes for {}, at worst", seconds(outlives))?;
+        let Some(silence) = self.silence else { return Ok(()) };
+        let lost = format!("the loss of a Consul server was measured to take up to {}", seconds(silence));
+        if outlives >= silence {
+            return write!(f, "; {lost}");
+        }
+        let enough = lease_of(silence + (usable(self.lease) - outlives));
+        write!(f, "\nwarning: {lost}; ")?;
+        if enough <= LONGEST_LOCK_DELAY {
+            write!(f, "`lease = \"{}s\"` outlives that", enough.as_secs())
+        } else {
+            write!(f, "no lease outlives that unless stepping down takes less")
+        }
+    }
+}
+
+/// The shortest lease, in whole seconds, of which this is left.
+fn lease_of(needed: Duration) -> Duration {
+    let mut lease = Duration::from_secs(needed.as_secs());
+    while usable(lease) < needed {
+        lease += Duration::from_secs(1);
+    }
+    lease
+}
+
+/// `14.85 s`: sums are added up in one unit, to the millisecond.
+fn seconds(duration: Duration) -> String {
+    let text = format!("{:.3}", duration.as_secs_f64());
+    format!("{} s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(lease: u64, demote: u64, silence: Option<Duration>) -> Sum {
+        let pace = Pace {
+            renew: RENEW_EVERY,
+            request: REQUEST_WITHIN,
+            demote: Duration::from_secs(demote),
+            kill_margin: Duration::from_secs(1),
+        };
+        Sum { election: "mysql".to_owned(), lease: Duration::from_secs(lease), pace, on_demote: true, silence }
+    }
+
+    #[test]
+    fn a_sum_shows_its_parts_and_what_follows_from_them() {
+        assert_eq!(
+            sum(15, 5, None).to_string(),
+            "election mysql: 15 s lease less 1 % is 14.85 s; needed: 1 s between renewals + 2 × 2 s for requests without \
+             an answer + 5 s on_demote + 1 s kill_margin = 11 s\n\
+             a leader outlives an engine that takes no writes for 7.85 s, at worst"
+        );
+        let without_hook = Sum { on_demote: false, ..sum(15, 5, None) };
+        assert!(without_hook.parts().contains("+ 5 s to stop the main process +"), "{without_hook}");
+    }
+
+    #[test]
+    fn a_lease_that_a_lost_consul_server_outlasts_is_told_of_with_one_that_would_do() {
+        let told = sum(15, 5, Some(CONSUL_SILENCE)).to_string();
+        let warning =
+            "warning: the loss of a Consul server was measured to take up to 8.7 s; `lease = \"16s\"` outlives that";
+        assert_eq!(told.lines().last(), Some(warning));
+        let enough = sum(16, 5, Some(CONSUL_SILENCE));
+        assert!(enough.outlives() >= CONSUL_SILENCE && !enough.to_string().contains("warning"), "{enough}");
+        let never = sum(60, 50, Some(CONSUL_SILENCE)).to_string();
+        assert!(never.ends_with("no lease outlives that unless stepping down takes less"), "{never}");
+    }
+
+    #[test]
+    fn the_least_lease_is_the_first_whole_second_that_holds_all() {
+        for demote in 1..60 {
+            let least = sum(1, demote, None).least_lease().as_secs();
+            assert!(sum(least, demote, None).fits() && !sum(least - 1, demote, None).fits(), "{demote}");
+        }
+    }
+
+    #[test]
+    fn what_has_a_role_is_done_in_it() {
+        let applies = |when: When| (when.applies(true), when.applies(false));
+        assert_eq!(
+            [When::Always, When::Leader, When::Replica].map(applies),
+            [(true, true), (true, false), (false, true)]
+        );
     }
 }

@@ -3,10 +3,8 @@
 
 /// Keys, by the section they stand in (`""` is the top).
 const KEYS: &[(&str, &[&str])] = &[
-    ("", &["election", "task", "coprocess"]),
-    ("hooks", &["on_promote", "on_demote", "on_leader_change"]),
-    ("wait_for", &["leader"]),
-    ("watch", &["leader", "at_once"]),
+    ("", &["task", "coprocess"]),
+    ("watch", &["at_once"]),
     ("health", &["grpc"]),
     ("telemetry", &["advertise", "sensor"]),
     ("control", &["listen", "token_file"]),

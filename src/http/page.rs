@@ -19,6 +19,17 @@ pub fn render(status: &Status) -> String {
     let _ = write!(page, "<p>main {main}, restarted {} times</p>", status.main.restarts);
     table(
         &mut page,
+        "election",
+        status.election.iter().map(|election| {
+            let leader = election.leader.as_ref().map_or("nobody is known to lead".to_owned(), |leader| {
+                let at = leader.address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default();
+                format!("{}{at} leads, for term {}", leader.id, leader.term.0)
+            });
+            [election.name.clone(), format!("{}: {}", election.role, election.doing), leader]
+        }),
+    );
+    table(
+        &mut page,
         "check",
         status.health.iter().map(|check| {
             [check.name.clone(), if check.passing { "passing" } else { "critical" }.to_owned(), check.note.clone()]

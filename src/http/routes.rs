@@ -6,6 +6,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -42,6 +43,8 @@ pub async fn answer(request: Request<Incoming>, door: &Door, rights: Rights) -> 
         "/" | "/metrics" | "/status" | "/livez" | "/readyz" => None,
         "/reload" if rights == Rights::Command => Some(event::Request::Reload),
         "/stop" if rights == Rights::Command => Some(event::Request::Stop),
+        "/step-down" if rights == Rights::Command => Some(event::Request::StepDown { to: successor(head.uri.query()) }),
+        "/accept-term" if rights == Rights::Command => Some(event::Request::AcceptTerm),
         _ => return text(StatusCode::NOT_FOUND, "no such page"),
     };
     match order {
@@ -57,6 +60,12 @@ pub async fn answer(request: Request<Incoming>, door: &Door, rights: Rights) -> 
         }
         Some(_) => not_allowed("POST"),
     }
+}
+
+/// `to=ID` of a query.
+fn successor(query: Option<&str>) -> Option<String> {
+    let to = query?.split('&').find_map(|pair| pair.strip_prefix("to="))?;
+    Some(percent_decode_str(to).decode_utf8_lossy().into_owned()).filter(|to| !to.is_empty())
 }
 
 fn look(path: &str, door: &Door) -> Answer {

@@ -43,6 +43,8 @@ pub struct Launch {
     pub stdio: Option<[OwnedFd; 3]>,
     /// Descriptors from 3 on that it must not get: `None` lets it have every one the agent was given.
     pub withhold: Option<Withhold>,
+    /// A descriptor of the agent's that it gets too, under the same number; it must be open until it is started.
+    pub keep: Option<RawFd>,
     /// Make it the foreground group of the terminal on descriptor 0.
     pub foreground: bool,
     /// It is killed when the agent ends.
@@ -304,6 +306,9 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, agent: Pid) -> Result<(), 
                     libc::fcntl(*descriptor, libc::F_SETFD, libc::FD_CLOEXEC);
                 }
             }
+        }
+        if let Some(keep) = launch.keep {
+            done(libc::fcntl(keep, libc::F_SETFD, 0).into(), Step::Descriptors)?;
         }
         for (index, (_, resource, limit)) in launch.limits.iter().enumerate() {
             if libc::setrlimit(*resource, limit) == -1 {

@@ -1,6 +1,7 @@
 //! Linux: spawns, reaps, signals; owns every child. It decides nothing.
 //!
 //! - [`signals`]: what the agent was given, and all signals that come to it.
+//! - [`guard`]: a second process, that kills when a leader's time is over.
 //! - `reaper`: the only waitpid. `strays`: what main left behind.
 //! - `command`, `launch`: from a config to a running program. `environment`, `users`, `limits`: what it gets.
 //! - [`memory`]: what the start needed and the rest does not.
@@ -8,6 +9,7 @@
 
 mod command;
 mod environment;
+pub mod guard;
 mod launch;
 pub mod limits;
 pub mod memory;
@@ -22,7 +24,7 @@ pub mod users;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -32,6 +34,7 @@ use crate::supervisor::{Event, Time};
 
 use command::{About, Command};
 use environment::Environment;
+use guard::Guard;
 use launch::{Launch, Progress, Report};
 use reaper::Change;
 use signals::Inherited;
@@ -44,6 +47,7 @@ const FOR_MAIN_ALONE: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES",
 pub struct Processes {
     inherited: Inherited,
     agent: Pid,
+    guard: Option<Guard>,
     children: BTreeMap<Pid, Child>,
     /// Runs that have ended while others of their process group live on.
     ended_groups: BTreeMap<RunId, Pid>,
@@ -75,11 +79,11 @@ struct Count {
 
 impl Processes {
     /// Takes charge of this process's children, and of its orphaned descendants: when it isn't PID 1 it becomes a
-    /// subreaper (prctl(2) PR_SET_CHILD_SUBREAPER).
+    /// subreaper (prctl(2) PR_SET_CHILD_SUBREAPER). The guard, where there is one, has been started.
     ///
     /// # Errors
     /// Becoming a subreaper failed.
-    pub fn new(inherited: Inherited) -> io::Result<Processes> {
+    pub fn new(inherited: Inherited, guard: Option<Guard>) -> io::Result<Processes> {
         let agent = std::process::id() as Pid;
         if agent != 1 {
             nix::sys::prctl::set_child_subreaper(true)?;
@@ -87,6 +91,7 @@ impl Processes {
         Ok(Processes {
             inherited,
             agent,
+            guard,
             children: BTreeMap::new(),
             ended_groups: BTreeMap::new(),
             before: BTreeSet::new(),
@@ -109,18 +114,29 @@ impl Processes {
     /// the terminal's foreground where the agent has it. Answers `Spawned` or `SpawnFailed`.
     ///
     /// `env` is set last, over the configured variables. A file of `env_from_files` that can't be read fails the start
-    /// with code 126.
-    pub fn spawn_main(&mut self, run: RunId, process: &config::Process, env: &[(String, String)]) -> Event {
+    /// with code 126. `keep` is a descriptor of the agent's own that main gets too: a lock that must last as long as
+    /// main and its descendants do.
+    pub fn spawn_main(
+        &mut self,
+        run: RunId,
+        process: &config::Process,
+        env: &[(String, String)],
+        keep: Option<BorrowedFd<'_>>,
+    ) -> Event {
         self.remember_what_is_there();
         match self.main_launch(process, env) {
             Err(error) => Event::SpawnFailed { run, error },
             Ok(launch) => {
+                let launch = Launch { keep: keep.map(|keep| keep.as_raw_fd()), ..launch };
                 let lends = launch.foreground;
                 let directory = process.directory.as_deref();
                 let event = self.start(run, &process.exec, process.user.as_deref(), directory, launch, None);
                 if let Event::Spawned { pid, .. } = event {
                     self.main = Some(run);
                     self.main_may_rest = false;
+                    if let Some(guard) = &self.guard {
+                        guard.main_runs(pid);
+                    }
                     if lends {
                         self.terminal.lent(pid);
                     }
@@ -164,8 +180,8 @@ impl Processes {
     }
 
     /// Starts a hook or check: in a process group of its own, with `stdin` or nothing to read, its output captured
-    /// line by line into the log, and no inherited descriptor. Answers `Spawned` or `SpawnFailed`. Call it inside the
-    /// runtime.
+    /// line by line into the log, and no inherited descriptor. Of [`Job::Rank`] standard output is not logged but told,
+    /// before its end. Answers `Spawned` or `SpawnFailed`. Call it inside the runtime.
     #[allow(clippy::too_many_arguments, reason = "the fields of one effect")]
     pub fn spawn(
         &mut self,
@@ -198,7 +214,7 @@ impl Processes {
             environment.set(name, value.as_bytes()).map_err(|error| command::bad_variable(exec, &error))?;
         }
         let command = command::prepare(exec, user, limits, environment, |_| false)?;
-        let (stdio, alive) = hook_stdio(&name(job), stdin).map_err(|error| command::no_process(exec, &error))?;
+        let (stdio, alive) = hook_stdio(job, stdin).map_err(|error| command::no_process(exec, &error))?;
         let launch = Launch { stdio: Some(stdio), withhold: Some(launch::withhold()), ..self.launch(command) };
         Ok((launch, alive))
     }
@@ -215,6 +231,7 @@ impl Processes {
             identity: command.identity,
             stdio: None,
             withhold: None,
+            keep: None,
             foreground: false,
             // PID 1's children die with it anyway; a subreaper's must not outlive it.
             dies_with_us: self.agent != 1,
@@ -271,12 +288,23 @@ impl Processes {
         }
     }
 
-    /// The guard kills everything at this time; `None`: never.
-    pub fn guard_until(&mut self, _deadline: Option<Time>) {}
+    /// The guard kills everything at this time; `None`: never. Nothing where there is none.
+    pub fn guard_until(&mut self, deadline: Option<Time>) {
+        if let Some(guard) = &self.guard {
+            guard.until(deadline);
+        }
+    }
 
     /// Starts another guard in place of one that has ended; whether it stands.
     pub fn start_guard(&mut self) -> Event {
-        Event::Guard { stands: false }
+        let stands = self.guard.as_mut().is_some_and(|guard| match guard.restart() {
+            Ok(()) => true,
+            Err(error) => {
+                self.warnings.push(format!("the guard can't be started: {error}"));
+                false
+            }
+        });
+        Event::Guard { stands }
     }
 
     /// Sends a signal. Somebody who is gone already is no error.
@@ -334,21 +362,28 @@ impl Processes {
             match change {
                 Change::Ended(status) => match self.children.remove(&pid) {
                     Some(child) => events.extend(self.ended(pid, child, status)),
+                    None if self.guard.as_mut().is_some_and(|guard| guard.was(pid)) => {
+                        events.push(Event::Guard { stands: false });
+                    }
                     None => strangers += 1,
                 },
                 Change::Stopped(signal) => self.stopped(pid, signal),
             }
         }
         self.ended_groups.retain(|_, group| group_lives(*group));
+        if let (Some(guard), Some(main)) = (&self.guard, self.main)
+            && self.pid(main).is_none()
+            && !self.ended_groups.contains_key(&main)
+        {
+            guard.group_ended();
+        }
         events.extend(self.recount(strangers));
         events
     }
 
-    fn ended(&mut self, pid: Pid, child: Child, status: ExitStatus) -> Option<Event> {
-        let run = child.run?;
-        if let Some(streams) = child.streams {
-            streams.end();
-        }
+    fn ended(&mut self, pid: Pid, child: Child, status: ExitStatus) -> Vec<Event> {
+        let Some(run) = child.run else { return Vec::new() };
+        let printed = child.streams.and_then(output::Alive::end).map(|text| Event::Printed { run, text });
         if let Some((report, exec)) = child.executing
             && let Some(failure) = report.failure()
         {
@@ -360,8 +395,11 @@ impl Processes {
         }
         if self.main == Some(run) {
             self.terminal.take_back();
+            if let Some(guard) = &self.guard {
+                guard.main_ended();
+            }
         }
-        Some(Event::Exited { run, status })
+        printed.into_iter().chain([Event::Exited { run, status }]).collect()
     }
 
     fn stopped(&mut self, pid: Pid, signal: Signal) {
@@ -421,8 +459,10 @@ impl Processes {
         self.children.iter().find(|(_, child)| child.run == Some(run)).map(|(pid, _)| *pid)
     }
 
+    /// Who is no stray: the guard, which may be younger than main, isn't either.
     fn runs(&self) -> BTreeSet<Pid> {
-        self.children.keys().copied().collect()
+        let guard = self.guard.as_ref().and_then(Guard::pid);
+        self.children.keys().copied().chain(guard).collect()
     }
 
     fn known<'a>(&'a self, runs: &'a BTreeSet<Pid>) -> strays::Known<'a> {
@@ -446,7 +486,7 @@ fn c_path(path: &Path) -> Option<CString> {
 }
 
 /// A hook's three descriptors, whose other ends are written and read by tasks.
-fn hook_stdio(hook: &str, stdin: Option<String>) -> io::Result<([OwnedFd; 3], output::Alive)> {
+fn hook_stdio(job: &Job, stdin: Option<String>) -> io::Result<([OwnedFd; 3], output::Alive)> {
     let mut alive = output::Alive::new();
     let input = match stdin {
         None => launch::nothing_to_read()?,
@@ -458,7 +498,10 @@ fn hook_stdio(hook: &str, stdin: Option<String>) -> io::Result<([OwnedFd; 3], ou
     };
     let mut captured = |stream: &'static str| -> io::Result<OwnedFd> {
         let (reader, writer) = launch::pipe()?;
-        alive.follow(reader, hook.to_owned(), stream)?;
+        match (job, stream) {
+            (Job::Rank, "stdout") => alive.capture(reader)?,
+            _ => alive.follow(reader, name(job), stream)?,
+        }
         Ok(writer)
     };
     Ok(([input, captured("stdout")?, captured("stderr")?], alive))

@@ -1,4 +1,4 @@
-//! What hooks print, line by line into the log, and what they read. Bounded in every direction: line length, lines a
+//! What hooks print, line by line into the log or kept to be asked for, and what they read. Bounded in every direction: line length, lines a
 //! second, and how long a pipe is followed after its hook has ended. A hook never has to wait for the log.
 
 use std::fmt::Write;
@@ -16,6 +16,8 @@ use tokio::time::{Instant, timeout_at};
 const MOST_OF_A_LINE: usize = 4096;
 /// As many lines of one stream are logged within a window.
 const MOST_LINES: u32 = 200;
+/// Of output that is asked for, this much is kept.
+const MOST_KEPT: usize = 4096;
 /// The window of `MOST_LINES`.
 const WINDOW: Duration = Duration::from_secs(1);
 /// What a hook left behind may hold the pipe open for ever; past this after the hook's end nobody reads it any more.
@@ -59,17 +61,30 @@ impl Alive {
     /// The pipe can't be registered with the runtime.
     pub fn follow(&mut self, pipe: OwnedFd, hook: String, name: &'static str) -> io::Result<()> {
         let log: Log = Box::new(move |text| tracing::info!(target: "hook", hook = %hook, stream = name, "{text}"));
-        let stream =
-            Arc::new(Stream { pipe: pipe::Receiver::from_owned_fd(pipe)?, lines: Mutex::new(Lines::new(log)) });
+        self.take(pipe, Output::Logged(Lines::new(log)))
+    }
+
+    /// Keeps what comes from a pipe, at most 4 KiB of it, until the hook has ended.
+    ///
+    /// # Errors
+    /// The pipe can't be registered with the runtime.
+    pub fn capture(&mut self, pipe: OwnedFd) -> io::Result<()> {
+        self.take(pipe, Output::Kept(Vec::new()))
+    }
+
+    fn take(&mut self, pipe: OwnedFd, output: Output) -> io::Result<()> {
+        let stream = Arc::new(Stream { pipe: pipe::Receiver::from_owned_fd(pipe)?, output: Mutex::new(output) });
         self.streams.push(stream.clone());
         let ended = self.ended();
         tokio::spawn(async move { stream.follow(ended).await });
         Ok(())
     }
 
-    /// The hook has ended: logs what it said last, so that this stands before whatever follows from its end.
-    pub fn end(self) {
+    /// The hook has ended: logs what it said last, so that this stands before whatever follows from its end. Returns
+    /// what was captured.
+    pub fn end(self) -> Option<String> {
         self.streams.iter().for_each(|stream| stream.drain());
+        self.streams.iter().find_map(|stream| stream.output().kept())
     }
 }
 
@@ -78,7 +93,36 @@ type Log = Box<dyn FnMut(&str) + Send>;
 /// One of a hook's output pipes.
 struct Stream {
     pipe: pipe::Receiver,
-    lines: Mutex<Lines<Log>>,
+    output: Mutex<Output>,
+}
+
+/// What becomes of what a hook prints.
+enum Output {
+    Logged(Lines<Log>),
+    Kept(Vec<u8>),
+}
+
+impl Output {
+    fn take(&mut self, bytes: &[u8], now: Instant) {
+        match self {
+            Output::Logged(lines) => lines.take(bytes, now),
+            Output::Kept(kept) => kept.extend_from_slice(&bytes[..bytes.len().min(MOST_KEPT - kept.len())]),
+        }
+    }
+
+    fn lines(&mut self) -> Option<&mut Lines<Log>> {
+        match self {
+            Output::Logged(lines) => Some(lines),
+            Output::Kept(_) => None,
+        }
+    }
+
+    fn kept(&self) -> Option<String> {
+        match self {
+            Output::Logged(_) => None,
+            Output::Kept(kept) => Some(String::from_utf8_lossy(kept).into_owned()),
+        }
+    }
 }
 
 impl std::fmt::Debug for Stream {
@@ -88,8 +132,14 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    fn lines(&self) -> MutexGuard<'_, Lines<Log>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn output(&self) -> MutexGuard<'_, Output> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_the_rest(&self) {
+        if let Some(lines) = self.output().lines() {
+            lines.end(Instant::now());
+        }
     }
 
     async fn follow(&self, mut ended: Ended) {
@@ -97,7 +147,7 @@ impl Stream {
         let mut until = None;
         loop {
             // While lines are being dropped the end of the window matters too: that is when their number is told.
-            let wake = [until, self.lines().window_end()].into_iter().flatten().min();
+            let wake = [until, self.output().lines().and_then(|lines| lines.window_end())].into_iter().flatten().min();
             let readable = async {
                 match wake {
                     Some(at) => timeout_at(at, self.pipe.readable()).await.is_ok(),
@@ -114,18 +164,18 @@ impl Stream {
             if ready {
                 match self.pipe.try_read(&mut buffer) {
                     Ok(0) => break,
-                    Ok(count) => self.lines().take(&buffer[..count], Instant::now()),
+                    Ok(count) => self.output().take(&buffer[..count], Instant::now()),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(_) => break,
                 }
-            } else {
-                self.lines().tell_dropped(Instant::now());
+            } else if let Some(lines) = self.output().lines() {
+                lines.tell_dropped(Instant::now());
             }
             if until.is_some_and(|until| Instant::now() >= until) {
                 break;
             }
         }
-        self.lines().end(Instant::now());
+        self.tell_the_rest();
     }
 
     /// Takes what is in the pipe now, past the runtime, which may not know of it yet.
@@ -139,11 +189,11 @@ impl Stream {
                 Ok(0) | Err(_) => break,
                 Ok(count) => {
                     taken += count;
-                    self.lines().take(&buffer[..count], Instant::now());
+                    self.output().take(&buffer[..count], Instant::now());
                 }
             }
         }
-        self.lines().end(Instant::now());
+        self.tell_the_rest();
     }
 }
 

@@ -19,7 +19,7 @@ pub enum Change {
 pub fn next() -> Option<(Pid, Change)> {
     loop {
         let mut status = 0;
-        // `__WALL` also takes children that announce their end by another signal than SIGCHLD.
+        // `__WALL` also takes children that announce their end by another signal than SIGCHLD, as the guard does.
         let flags = libc::WNOHANG | libc::WUNTRACED | libc::__WALL;
         // SAFETY: `status` is a valid place for the answer. nix's waitpid fails on a death by a real-time signal.
         match unsafe { libc::waitpid(-1, &mut status, flags) } {
@@ -48,13 +48,15 @@ fn change(status: libc::c_int) -> Option<Change> {
     }
 }
 
-/// Whether this process has any child, dead or alive, without taking anything.
+/// Whether this process has any child but the guard, dead or alive, without taking anything. The guard is none without
+/// `__WALL`, for it announces its end by another signal; who comes to us as an orphan has SIGCHLD
+/// (`reparent_leader` in kernel/exit.c).
 #[allow(unsafe_code)]
 pub fn any_child() -> bool {
     // SAFETY: an all-zero siginfo_t is a valid one to be filled in. WNOWAIT leaves a dead child to be reaped.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
-        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
         libc::waitid(libc::P_ALL, 0, &mut info, flags) == 0
     }
 }

@@ -4,11 +4,13 @@
 //! All catchable signals are blocked from the first instruction on and read from a signalfd. The kernel drops a
 //! signal for PID 1 whose action is the default one, but never one that is blocked (`sig_ignored` in
 //! kernel/signal.c), so none is lost however early it comes; it also keeps each real-time signal's count and order.
-//! With no handler anywhere, no system call of the agent is ever interrupted, and being in a terminal's background
+//! With no handler that returns, no system call of the agent is ever interrupted, and being in a terminal's background
 //! can't stop it: a blocked TTOU or TTIN is not raised (`__tty_check_change` in drivers/tty). Handlers would cost
 //! more as well: 53 registrations by signal-hook took 230 µs, the signalfd 5 µs.
 
 use std::io;
+
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
@@ -39,12 +41,18 @@ const LEFT_ALONE: [i32; 11] = [
     33,
 ];
 
-/// What this process was given at its start and hands on to its children: the signal mask, whether SIGCHLD was
-/// ignored, and which of the descriptors 0 to 2 were closed.
+/// What the kernel tells the agent with when its guard ends, in place of SIGCHLD: so waiting for children doesn't count
+/// the guard as one (waitpid(2), `__WALL`). No program sends it (signal(7): "unused"), and other than a real-time signal
+/// it comes through whatever RLIMIT_SIGPENDING says.
+pub(super) const GUARD_ENDED: i32 = libc::SIGSTKFLT;
+
+/// What this process was given at its start and hands on to its children: the signal mask, whether SIGCHLD and SIGABRT
+/// were ignored, and which of the descriptors 0 to 2 were closed.
 #[derive(Debug, Clone, Copy)]
 pub struct Inherited {
     mask: Mask,
     child_ignored: bool,
+    abort_ignored: bool,
     closed: [bool; 3],
 }
 
@@ -53,7 +61,12 @@ impl Inherited {
     /// none the agent opens lands there. Must come before anything else in the process, and from its only thread.
     pub fn take() -> Inherited {
         let mask = change_mask(libc::SIG_BLOCK, caught());
-        Inherited { mask, child_ignored: heed_children(), closed: occupy_standard_descriptors() }
+        Inherited {
+            mask,
+            child_ignored: heed_children(),
+            abort_ignored: is_ignored(libc::SIGABRT),
+            closed: occupy_standard_descriptors(),
+        }
     }
 
     /// Whether main must find this standard descriptor (0 to 2) closed.
@@ -61,11 +74,15 @@ impl Inherited {
         self.closed.get(descriptor).copied().unwrap_or(false)
     }
 
-    /// In a child before its exec, and where no agent is to run: the mask and SIGCHLD's disposition become what this
-    /// process was given. No other disposition was ever changed. Safe between fork and exec.
+    /// In a child before its exec, and where no agent is to run: the mask and the dispositions of SIGCHLD and SIGABRT
+    /// become what this process was given. No other disposition was ever changed, and a handler becomes the default by
+    /// the exec. Safe between fork and exec.
     pub fn restore(&self) {
         if self.child_ignored {
             set_child_disposition(libc::SIG_IGN);
+        }
+        if self.abort_ignored {
+            ignore_abort();
         }
         change_mask(libc::SIG_SETMASK, self.mask);
     }
@@ -95,6 +112,60 @@ fn heed_children() -> bool {
 fn set_child_disposition(disposition: libc::sighandler_t) -> libc::sighandler_t {
     // SAFETY: the two values passed here, SIG_DFL and SIG_IGN, are no handlers, so no code of ours can be run by it.
     unsafe { libc::signal(libc::SIGCHLD, disposition) }
+}
+
+#[allow(unsafe_code)]
+fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: a valid place for the answer; nothing is set.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+#[allow(unsafe_code)]
+fn ignore_abort() {
+    // SAFETY: SIG_IGN is no handler.
+    unsafe { libc::signal(libc::SIGABRT, libc::SIG_IGN) };
+}
+
+/// From now on SIGABRT ends this process, with code 70 and a line on stderr: PID 1 would ignore it if it came from its
+/// own namespace, and the guard must be able to end an agent that does nothing any more.
+#[allow(unsafe_code)]
+pub(super) fn end_on_abort() {
+    AGENT.store(std::process::id() as i32, Ordering::Relaxed);
+    // SAFETY: the handler makes system calls only. SA_NODEFER: a second signal gets through while the first one's line
+    // waits for a reader.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_abort as *const () as libc::sighandler_t;
+        action.sa_flags = libc::SA_NODEFER;
+        libc::sigaction(libc::SIGABRT, &raw const action, std::ptr::null_mut());
+    }
+}
+
+/// Whose handler it is: a child has it too, until its exec.
+static AGENT: AtomicI32 = AtomicI32::new(0);
+/// The handler has been here before.
+static ABORTED: AtomicBool = AtomicBool::new(false);
+
+#[allow(unsafe_code)]
+extern "C" fn on_abort(_: libc::c_int) {
+    /// EX_SOFTWARE of sysexits.h, as for every agent that can't go on.
+    const BROKEN: libc::c_int = 70;
+    const WORDS: &str = "pilotfish: ended by SIGABRT, as the guard does when what a leader must not leave running can't be ended otherwise\n";
+    // SAFETY: system calls only.
+    unsafe {
+        if libc::getpid() != AGENT.load(Ordering::Relaxed) {
+            libc::signal(libc::SIGABRT, libc::SIG_DFL);
+            libc::kill(libc::getpid(), libc::SIGABRT);
+        }
+        let mut stderr = libc::pollfd { fd: 2, events: libc::POLLOUT, revents: 0 };
+        if !ABORTED.swap(true, Ordering::Relaxed) && libc::poll(&raw mut stderr, 1, 0) == 1 {
+            libc::write(2, WORDS.as_ptr().cast(), WORDS.len());
+        }
+        libc::_exit(BROKEN)
+    }
 }
 
 /// Puts something that is closed on exec on each of the descriptors 0 to 2 that is closed, and says which were.
@@ -153,6 +224,16 @@ impl Signals {
                 Err(error) => Ok(Err(error)),
             };
             match read {
+                Ok(Ok(info)) if info.ssi_signo as i32 == GUARD_ENDED => {
+                    // The kernel's own word of a child (sigaction(2), CLD_EXITED and its like), or somebody's signal
+                    // that hid it.
+                    self.look_for_children = info.ssi_code <= 0;
+                    return if info.ssi_code > 0 {
+                        Signal::CHLD
+                    } else {
+                        Signal::new(GUARD_ENDED).unwrap_or(Signal::CHLD)
+                    };
+                }
                 Ok(Ok(info)) => {
                     let signal = Signal::new(info.ssi_signo as i32);
                     if let Some(signal) = signal.filter(|signal| !self.made_by_ourselves(*signal, &info)) {

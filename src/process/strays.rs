@@ -29,7 +29,7 @@ pub type Identity = (Pid, u64);
 pub struct Known<'a> {
     /// The agent.
     pub agent: Pid,
-    /// Main process and hooks that are running, each with its own group.
+    /// Main process and hooks that are running, and the guard, each with its own group.
     pub runs: &'a BTreeSet<Pid>,
     /// What was there before main.
     pub before: &'a BTreeSet<Identity>,

@@ -158,6 +158,16 @@ impl Commands {
         }
     }
 
+    /// Kills whatever runs now; each end is still waited for.
+    pub fn kill(&mut self, out: &mut Vec<Effect>) {
+        for (run, command) in &mut self.live {
+            if let State::Running { .. } | State::Told { .. } = command.state {
+                command.state = State::Killed { why: Why::Cancelled };
+                out.push(Effect::Kill { target: Target::Group(*run), signal: Signal::KILL });
+            }
+        }
+    }
+
     /// Kills whatever still runs: the container ends.
     pub fn kill_all(&mut self, out: &mut Vec<Effect>) {
         for (run, _) in std::mem::take(&mut self.live) {

@@ -107,6 +107,11 @@ impl Check {
         asking
     }
 
+    /// Whether it has turned critical: a check that nothing has counted for yet is neither passing nor that.
+    pub fn is_ill(&self) -> bool {
+        self.verdict == Verdict::Critical
+    }
+
     /// When it asks next.
     pub fn deadline(&self) -> Option<Time> {
         match self.pace {

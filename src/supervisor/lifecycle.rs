@@ -1,8 +1,8 @@
-//! From the first event to main's last end: wait, prepare, `pre_start`, run, restart. How it ends is shutdown's.
+//! From the first event to main's last end: wait, be given a role, prepare, `pre_start`, run, restart. How it ends is shutdown's.
 
 use std::time::Duration;
 
-use crate::config::{Background, Health, OnFailure, Query, Restart, Signal, Strays, WaitFor};
+use crate::config::{Background, Health, OnFailure, Query, Restart, Signal, Strays, WaitFor, When};
 
 use super::Supervisor;
 use super::command::{Order, Outcome};
@@ -27,6 +27,13 @@ pub enum Life {
     Created,
     /// `[[wait_for]]`.
     Waiting,
+    /// For the election's first result, or its next.
+    Electing {
+        /// A start that doesn't need the catalog waits no longer for it.
+        until: Time,
+    },
+    /// What `[[wait_for]]` asks for in this role.
+    WaitingInRole,
     /// Templates are rendered for the first time.
     Preparing {
         /// After this, with what is known.
@@ -56,7 +63,12 @@ impl Life {
     /// For `/status`.
     pub fn phase(&self) -> Phase {
         match self {
-            Life::Created | Life::Waiting | Life::Preparing { .. } | Life::PreStart { .. } => Phase::Starting,
+            Life::Created
+            | Life::Waiting
+            | Life::Electing { .. }
+            | Life::WaitingInRole
+            | Life::Preparing { .. }
+            | Life::PreStart { .. } => Phase::Starting,
             Life::Running { .. } => Phase::Running,
             Life::Stopping(_) | Life::Ended => Phase::Stopping,
         }
@@ -66,6 +78,8 @@ impl Life {
 /// One `[[wait_for]]` under way.
 #[derive(Debug)]
 pub struct Wait {
+    /// Which of the config's.
+    index: usize,
     config: WaitFor,
     until: Time,
     done: bool,
@@ -86,31 +100,62 @@ impl Supervisor {
             out.push(Effect::Doors { telemetry, control });
         }
         out.extend(self.watches.iter().map(|watch| watch.follow()));
+        self.begin_waiting(now, false, out);
+        self.life = Life::Waiting;
+    }
+
+    /// Begins to wait for what the config asks for: in any role, or in this one.
+    fn begin_waiting(&mut self, now: Time, in_role: bool, out: &mut Vec<Effect>) {
+        self.waits.clear();
         for (index, config) in self.config.wait_for.iter().cloned().enumerate() {
+            if self.is_of_role(&config) != in_role || (in_role && !config.when.applies(self.leads())) {
+                continue;
+            }
             out.push(Effect::Say(Notice::Waiting { what: what(&config) }));
             out.push(Effect::Follow { follow: Follow::WaitFor(index), query: config.query.clone() });
-            self.waits.push(Wait { until: now + config.timeout, config, done: false, error: None });
+            self.waits.push(Wait { index, until: now + config.timeout, config, done: false, error: None });
         }
-        self.life = Life::Waiting;
+    }
+
+    /// Whether something can only be waited for once the role is known. The own election has no leader while all its
+    /// candidates wait for one.
+    fn is_of_role(&self, wait: &WaitFor) -> bool {
+        let own = self.leadership.as_ref().map(|leadership| &leadership.config().name);
+        let of_own = matches!(&wait.query, Query::Leader { election } if Some(election) == own);
+        wait.when != When::Always || of_own
+    }
+
+    /// Nothing is waited for any more.
+    pub(super) fn stop_waiting(&mut self, out: &mut Vec<Effect>) {
+        let open = std::mem::take(&mut self.waits).into_iter().filter(|wait| !wait.done);
+        out.extend(open.map(|wait| Effect::Unfollow { follow: Follow::WaitFor(wait.index) }));
     }
 
     /// Takes every step that nothing holds back any more.
     pub(super) fn go_on(&mut self, now: Time, out: &mut Vec<Effect>) {
-        if matches!(self.life, Life::Waiting) {
-            if let Some(wait) = self.waits.iter().find(|wait| !wait.done && wait.until <= now) {
-                let because = wait.error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
-                let timeout = humantime::format_duration(wait.config.timeout);
-                let reason = format!("{} wasn't there within {timeout}{because}", what(&wait.config));
-                self.stop(now, reason, Cause::Failed(EXIT_UNAVAILABLE), out);
-            } else if self.waits.iter().all(|wait| wait.done) {
-                self.life = Life::Preparing { until: now + FIRST_ANSWER_WITHIN };
+        if matches!(self.life, Life::Waiting) && self.has_waited(now, out) {
+            self.life = Life::Electing { until: now + FIRST_ANSWER_WITHIN };
+            if let Some(leadership) = &self.leadership {
+                out.push(Effect::Contest(leadership.config().clone()));
+                // What it stands by may be bound to its service.
+                self.tell_catalog(out);
             }
+        }
+        if let Life::Electing { until } = self.life
+            && self.role_is_known(now, until)
+        {
+            self.begin_waiting(now, true, out);
+            self.life = Life::WaitingInRole;
+        }
+        if matches!(self.life, Life::WaitingInRole) && self.has_waited(now, out) {
+            self.life = Life::Preparing { until: now + FIRST_ANSWER_WITHIN };
         }
         if let Life::Preparing { until } = self.life {
             if until <= now {
                 self.each_watch(now, out, |watch, hands| watch.prepare_without_answer(hands));
             }
-            if self.watches.iter().all(|watch| watch.is_prepared()) {
+            let leads = self.leads();
+            if self.watches.iter().all(|watch| watch.is_prepared(leads)) {
                 self.life = Life::PreStart { run: None, failures: 0, retry_at: Some(now) };
             }
         }
@@ -122,16 +167,29 @@ impl Supervisor {
         if let Life::Running { start_at: Some(at) } = self.life
             && at <= now
         {
-            self.life = Life::Running { start_at: None };
-            self.main_status.restarts += 1;
-            self.start_main(now, out);
+            match self.may_run() {
+                true => self.start_main(now, out),
+                false => self.life = Life::Electing { until: now },
+            }
         }
         self.stop_on(now, out);
     }
 
+    /// Whether all that is waited for is there; what isn't in time ends the container.
+    fn has_waited(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
+        if let Some(wait) = self.waits.iter().find(|wait| !wait.done && wait.until <= now) {
+            let because = wait.error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
+            let timeout = humantime::format_duration(wait.config.timeout);
+            let reason = format!("{} wasn't there within {timeout}{because}", what(&wait.config));
+            self.stop(now, reason, Cause::Failed(EXIT_UNAVAILABLE), out);
+            return false;
+        }
+        self.waits.iter().all(|wait| wait.done)
+    }
+
     fn pre_start(&mut self, now: Time, failures: u32, out: &mut Vec<Effect>) {
-        let Some(pre_start) = self.config.hooks.pre_start.clone() else {
-            self.life = Life::Running { start_at: None };
+        let leads = self.leads();
+        let Some(pre_start) = self.config.hooks.pre_start.clone().filter(|hook| hook.hook.when.applies(leads)) else {
             return self.start_main(now, out);
         };
         let run = self.next_run();
@@ -145,10 +203,7 @@ impl Supervisor {
     pub(super) fn pre_start_ended(&mut self, now: Time, outcome: &Outcome, out: &mut Vec<Effect>) {
         let Life::PreStart { failures, .. } = self.life else { return };
         match (outcome.result(), self.config.hooks.pre_start.clone()) {
-            (Ok(()), _) => {
-                self.life = Life::Running { start_at: None };
-                self.start_main(now, out);
-            }
+            (Ok(()), _) => self.start_main(now, out),
             (Err(_), Some(config)) if failures < config.retries => {
                 let failures = failures + 1;
                 let after = self.jitter.scatter(jitter::pause(config.backoff, failures));
@@ -163,10 +218,14 @@ impl Supervisor {
 
     /// Starts main by the newest config.
     fn start_main(&mut self, now: Time, out: &mut Vec<Effect>) {
+        self.life = Life::Running { start_at: None };
+        self.main_status.restarts += u64::from(self.main_status.last_exit.is_some());
         self.process = std::sync::Arc::new(self.config.process.clone());
         self.passed_on = None;
+        self.main_knows_leader();
         let run = self.next_run();
-        self.main.start(now, run, &self.process.clone(), Vec::new(), out);
+        let env = self.leadership.iter().flat_map(|leadership| leadership.env()).collect();
+        self.main.start(now, run, &self.process.clone(), env, out);
     }
 
     /// Main runs: its checks begin, the catalog learns of it, and what changed meanwhile is acted on.
@@ -186,7 +245,8 @@ impl Supervisor {
         };
         let wanted =
             |status| restart::wanted(self.process.restart.policy, status) && self.requested(now, status).is_none();
-        let restarts = self.restarting.is_some() || self.main_status.last_exit.is_some_and(wanted);
+        let restarts =
+            self.restarting.is_some() || self.is_leaving_role() || self.main_status.last_exit.is_some_and(wanted);
         let what = match (self.process.background, self.process.strays) {
             (Background::Follow, _) if !self.is_stopping() => Leftovers::Follow,
             (_, Strays::Wait) if !restarts => Leftovers::Wait,
@@ -199,8 +259,14 @@ impl Supervisor {
     pub(super) fn main_is_gone(&mut self, now: Time, gone: Gone, failed_to_start: bool, out: &mut Vec<Effect>) {
         self.main_status.last_exit = Some(gone.status);
         self.checks_rest(now, out);
+        let for_role = self.main_left_role(now, gone.unkillable, out);
         self.tell_catalog(out);
         if self.is_stopping() {
+            return;
+        }
+        if for_role && self.restarting.is_none() && !failed_to_start && !gone.unkillable {
+            // Stopped to leave its role, it runs again in whatever role it is given next.
+            self.life = Life::Electing { until: now };
             return;
         }
         let reason = format!("main {}", gone.status);
@@ -265,7 +331,7 @@ impl Supervisor {
 
     /// A follower of a `[[wait_for]]` saw something.
     pub(super) fn waited(&mut self, index: usize, seen: Result<Observation, String>, out: &mut Vec<Effect>) {
-        let Some(wait) = self.waits.get_mut(index).filter(|wait| !wait.done) else { return };
+        let Some(wait) = self.waits.iter_mut().find(|wait| wait.index == index && !wait.done) else { return };
         match seen {
             Ok(seen) if seen.len() >= wait.config.count => {
                 wait.done = true;
@@ -287,9 +353,15 @@ impl Supervisor {
     pub(super) fn life_deadline(&self) -> Option<Time> {
         match &self.life {
             Life::Created | Life::Ended => None,
-            Life::Waiting => self.waits.iter().filter(|w| !w.done).map(|w| Some(w.until)).fold(None, earliest),
+            Life::Electing { until } => self.electing_deadline(*until),
+            Life::Waiting | Life::WaitingInRole => {
+                self.waits.iter().filter(|w| !w.done).map(|w| Some(w.until)).fold(None, earliest)
+            }
             // Once rendering without an answer has begun, its own events go on.
-            Life::Preparing { until } => self.watches.iter().any(|w| w.awaits_answer()).then_some(*until),
+            Life::Preparing { until } => {
+                let leads = self.leads();
+                self.watches.iter().any(|watch| watch.awaits_answer(leads)).then_some(*until)
+            }
             Life::PreStart { retry_at, .. } => *retry_at,
             Life::Running { start_at } => *start_at,
             Life::Stopping(stopping) => stopping.deadline(),
@@ -300,7 +372,8 @@ impl Supervisor {
     pub(super) fn doing(&self) -> String {
         match &self.life {
             Life::Created => "starting".to_owned(),
-            Life::Waiting => {
+            Life::Electing { .. } => "waiting for the election's result".to_owned(),
+            Life::Waiting | Life::WaitingInRole => {
                 let open: Vec<String> = self.waits.iter().filter(|w| !w.done).map(|w| what(&w.config)).collect();
                 format!("waiting for {}", open.join(", "))
             }

@@ -309,6 +309,11 @@ impl Main {
         matches!(self.state, State::Running { stop: None, .. } | State::Following { .. })
     }
 
+    /// Whether it was ordered and hasn't answered.
+    pub fn is_starting(&self) -> bool {
+        matches!(self.state, State::Starting { .. })
+    }
+
     /// Whether nothing of it is left.
     pub fn is_gone(&self) -> bool {
         matches!(self.state, State::Idle)

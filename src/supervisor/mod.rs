@@ -3,7 +3,7 @@
 //!
 //! Each file is one machine: [`lifecycle`] (start, main's life), [`shutdown`] (the stop sequence), [`main_process`],
 //! [`restart`], [`command`] (hooks), [`health`], [`registration`], [`watch`], [`reload`]. They share nothing but what
-//! this file hands them.
+//! this file hands them. [`leadership`] is what [`election`] means for the container.
 
 pub mod change;
 pub mod command;
@@ -11,6 +11,7 @@ pub mod election;
 pub mod event;
 pub mod health;
 mod jitter;
+pub mod leadership;
 mod lifecycle;
 pub mod main_process;
 pub mod notice;
@@ -32,6 +33,7 @@ use command::{Commands, Outcome};
 use event::{ExitStatus, Follow, Job, ReplyId, Request, RunId, ServiceStatus};
 use health::{Check, Turn};
 use jitter::Jitter;
+use leadership::Leadership;
 use lifecycle::{Life, Wait};
 use main_process::Main;
 use registration::Entry;
@@ -61,6 +63,7 @@ pub struct Supervisor {
     /// Entries of services a reload took away.
     leaving: Vec<Entry>,
     watches: Vec<Watch>,
+    leadership: Option<Leadership>,
     /// The last signal passed on to main whose default is to end it.
     passed_on: Option<(Time, Signal)>,
     /// Why main is being restarted, when it is.
@@ -87,6 +90,7 @@ impl Supervisor {
             entries: config.services.iter().cloned().map(|service| Entry::new(Arc::new(service))).collect(),
             leaving: Vec::new(),
             watches: config.watches.iter().cloned().map(|watch| Watch::new(Arc::new(watch))).collect(),
+            leadership: config.election.clone().map(|election| Leadership::new(election, seed)),
             passed_on: None,
             restarting: None,
             reloading: None,
@@ -101,6 +105,8 @@ impl Supervisor {
     /// Takes what happened at `now` and says what is to be done, in order.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
+        // A lease that has run out while the agent slept comes before whatever it wakes up to.
+        self.elect(now, election::Fact::Tick, &mut out);
         match event {
             Event::Started => self.begin(now, &mut out),
             Event::Tick => {}
@@ -166,14 +172,22 @@ impl Supervisor {
                 self.stop(now, "asked for at the control door".to_owned(), shutdown::Cause::Door, &mut out);
                 out.push(Effect::Reply { reply, result: Ok("stopping".to_owned()) });
             }
-            Event::Control { reply, request: Request::StepDown { .. } | Request::AcceptTerm } => {
-                out.push(Effect::Reply { reply, result: Err("there is no election".to_owned()) });
+            Event::Control { reply, request: Request::StepDown { to } } => {
+                let result = self.step_down(now, to, &mut out);
+                out.push(Effect::Reply { reply, result });
+            }
+            Event::Control { reply, request: Request::AcceptTerm } => {
+                let result = self.accept_term(now, &mut out);
+                out.push(Effect::Reply { reply, result });
             }
             Event::Control { reply, request: Request::Reload } => self.reload(Some(reply), &mut out),
             Event::ConfigLoaded(result) => self.loaded(now, result, &mut out),
-            Event::Printed { .. } | Event::Election(_) | Event::Guard { .. } => {}
+            Event::Printed { run, text } => self.printed(run, text),
+            Event::Election(fact) => self.elect(now, fact, &mut out),
+            Event::Guard { stands } => self.guarded(now, stands, &mut out),
         }
         self.tick(now, &mut out);
+        self.lead_on(now, &mut out);
         self.go_on(now, &mut out);
         out
     }
@@ -183,7 +197,8 @@ impl Supervisor {
         let entries = self.entries.iter().chain(&self.leaving).map(Entry::deadline);
         let checks = self.checks.iter().map(Check::deadline);
         let watches = self.watches.iter().filter(|_| !self.is_stopping()).map(Watch::deadline);
-        let own = [self.main.deadline(), self.commands.deadline(), self.life_deadline()];
+        let leading = self.leadership.as_ref().and_then(Leadership::deadline);
+        let own = [self.main.deadline(), self.commands.deadline(), self.life_deadline(), leading];
         entries.chain(checks).chain(watches).chain(own).fold(None, earliest)
     }
 
@@ -196,6 +211,7 @@ impl Supervisor {
             health: self.checks.iter().map(Check::status).collect(),
             services: self.entries.iter().map(Entry::report).collect(),
             watches: self.watches.iter().map(Watch::status).collect(),
+            election: self.leadership.as_ref().map(Leadership::status),
             hooks: self.hook_counts.clone(),
         }
     }
@@ -248,7 +264,11 @@ impl Supervisor {
             }
         }
         match job {
-            Job::Main | Job::OnPromote | Job::OnDemote | Job::OnLeaderChange | Job::Rank => {}
+            Job::Main => {}
+            Job::OnPromote => self.promoted(run, &outcome),
+            Job::OnDemote => self.demoted(now, run, &outcome, out),
+            Job::OnLeaderChange => self.told_of_leader(run),
+            Job::Rank => self.measured(run, &outcome),
             Job::PreStart => self.pre_start_ended(now, &outcome, out),
             Job::PreStop | Job::PostStop => self.stop_hook_ended(now, run, out),
             Job::OnChange { watch } => {
@@ -325,6 +345,9 @@ impl Supervisor {
     /// What the catalog shall say of each service follows from main and its checks.
     fn tell_catalog(&mut self, out: &mut Vec<Effect>) {
         let stopping = self.is_stopping();
+        let stood = !matches!(self.life, Life::Created | Life::Waiting);
+        let candidate = self.leadership.as_ref().and_then(|leadership| leadership.config().service.as_ref());
+        let candidate = candidate.filter(|_| stood);
         for entry in &mut self.entries {
             let id = &entry.service().id;
             let complaint = self.checks.iter().find(|check| check.speaks_for(id) && !check.is_passing());
@@ -334,8 +357,10 @@ impl Supervisor {
                 Some(check) => (ServiceStatus::Critical, check.complaint()),
                 None => (ServiceStatus::Passing, "passing".to_owned()),
             };
-            // Nothing is registered before main has run, and nothing is registered anew on the way out.
-            if entry.is_out() && (stopping || !self.main.is_up()) {
+            // Nothing is registered before main has run, but a candidate: what it holds the lock by may be bound to its
+            // service. And nothing is registered anew on the way out.
+            let stands = candidate.is_some_and(|candidate| candidate == id);
+            if entry.is_out() && (stopping || !(self.main.is_up() || stands)) {
                 continue;
             }
             entry.wish(status, note, out);
@@ -350,7 +375,8 @@ impl Supervisor {
     }
 
     fn common_env(&self) -> Vec<(String, String)> {
-        self.main.pid().map(|pid| ("PILOTFISH_MAIN_PID".to_owned(), pid.to_string())).into_iter().collect()
+        let main = self.main.pid().map(|pid| ("PILOTFISH_MAIN_PID".to_owned(), pid.to_string()));
+        main.into_iter().chain(self.leadership.iter().flat_map(Leadership::env)).collect()
     }
 
     fn with_watch(
@@ -377,6 +403,7 @@ impl Supervisor {
         }
         let env = self.common_env();
         let scope = self.process.signal_scope;
+        let leads = self.leads();
         let Supervisor { watches, commands, main, jitter, last_run, .. } = self;
         let mut next_run = || {
             *last_run += 1;
@@ -384,8 +411,13 @@ impl Supervisor {
         };
         for watch in watches {
             let env = env.clone();
-            act(watch, &mut Hands { now, commands, next_run: &mut next_run, main, scope, env, jitter, out });
+            act(watch, &mut Hands { now, commands, next_run: &mut next_run, main, scope, leads, env, jitter, out });
         }
+    }
+
+    /// Whether this container leads; without an election, nobody does.
+    fn leads(&self) -> bool {
+        self.leadership.as_ref().is_some_and(Leadership::leads)
     }
 
     fn next_run(&mut self) -> RunId {

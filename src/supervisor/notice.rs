@@ -210,6 +210,18 @@ pub enum Notice {
         /// Why.
         why: Why,
     },
+    /// This container leads.
+    Leads {
+        /// For which term.
+        term: Term,
+    },
+    /// Another one leads, or nobody.
+    LeaderChanged {
+        /// Who.
+        id: Option<String>,
+        /// Where it can be reached.
+        address: Option<String>,
+    },
     /// The engine couldn't do what the election asked of it.
     ElectionFailed {
         /// What was tried.
@@ -288,6 +300,8 @@ impl Notice {
             Notice::ReloadFailed { .. } => ("config.reload_failed", Error),
             Notice::Degraded { .. } => ("degraded", Warn),
             Notice::Demoting { .. } => ("election.demoting", Warn),
+            Notice::Leads { .. } => ("election.leads", Info),
+            Notice::LeaderChanged { .. } => ("election.leader_changed", Info),
             Notice::ElectionFailed { .. } => ("election.failed", Warn),
             Notice::LeaseTooShort { .. } => ("election.lease_too_short", Error),
             Notice::TermWentBack { .. } => ("election.term_went_back", Error),
@@ -367,6 +381,10 @@ impl fmt::Display for Notice {
             Notice::ReloadFailed { error } => write!(f, "the config can't be used, the old one stays:\n{error}"),
             Notice::Degraded { what } => write!(f, "{what}"),
             Notice::Demoting { why } => write!(f, "stepping down: {why}"),
+            Notice::Leads { term } => write!(f, "leading, for term {}", term.0),
+            Notice::LeaderChanged { id: Some(id), address: Some(address) } => write!(f, "{id} at {address} leads"),
+            Notice::LeaderChanged { id: Some(id), address: None } => write!(f, "{id} leads"),
+            Notice::LeaderChanged { id: None, .. } => write!(f, "nobody leads"),
             Notice::ElectionFailed { what, error } => write!(f, "{what} failed, and is tried again: {error}"),
             Notice::LeaseTooShort { usable, least } => write!(
                 f,

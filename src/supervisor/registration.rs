@@ -192,7 +192,9 @@ impl Entry {
 
     fn failed(&mut self, now: Time, doing: &str, error: String, jitter: &mut Jitter, out: &mut Vec<Effect>) {
         self.failures += 1;
-        self.next = Some(now + jitter.scatter(jitter::pause(RETRY, self.failures)));
+        // Never later than a heartbeat: once the engine is back, the entry must not run out for want of one.
+        let pause = jitter::pause(RETRY, self.failures).min(self.service.ttl / HEARTBEATS_PER_TTL);
+        self.next = Some(now + jitter.scatter(pause));
         if self.error.as_ref() != Some(&error) {
             let what = self.what(doing);
             out.push(Effect::Say(Notice::CatalogFailed { what, error: error.clone() }));

@@ -61,6 +61,7 @@ impl Supervisor {
         };
         note(old.process != new.process, "[process]", &mut later);
         note(old.wait_for != new.wait_for, "[[wait_for]]", &mut later);
+        note(old.election != new.election, "[election] (with the container)", &mut later);
         note(old.catalog != new.catalog, "[catalog] (with the container)", &mut later);
         note(old.stop != new.stop, "[stop]", &mut changed);
         note(old.hooks != new.hooks, "[hooks]", &mut changed);
@@ -93,6 +94,10 @@ impl Supervisor {
         let mut old = std::mem::take(&mut self.entries);
         for service in &self.config.services {
             let service = Arc::new(service.clone());
+            let service = match &self.leadership {
+                Some(leadership) => leadership.tagged(&service),
+                None => service,
+            };
             let entry = match old.iter().position(|entry| entry.service().id == service.id) {
                 Some(index) => {
                     let mut entry = old.swap_remove(index);

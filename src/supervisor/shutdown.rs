@@ -1,4 +1,5 @@
-//! The stop sequence: out of the rotation, drain, `pre_stop`, main and all it left, deregister, `post_stop`, exit; each
+//! The stop sequence: out of the rotation, drain, `pre_stop`, a leader's `on_demote`, main and all it left, the
+//! election's lock, deregister, `post_stop`, exit; each
 //! step takes from what `[stop] within` leaves, and nothing can hold the container past it.
 
 use std::time::Duration;
@@ -7,13 +8,15 @@ use crate::config::{Hook, Signal};
 
 use super::Supervisor;
 use super::command::Order;
+use super::election::Fact;
 use super::event::{Effect, ExitStatus, Job, RunId};
+use super::leadership::Leadership;
 use super::lifecycle::Life;
 use super::notice::Notice;
 use super::registration::Entry;
 use super::time::{Time, earliest};
 
-/// A catalog that doesn't answer costs a stop no more than this.
+/// A catalog that doesn't answer costs a stop no more than this: half for the election's lock, half for the entries.
 const CATALOG_WITHIN: Duration = Duration::from_secs(1);
 /// The part of `[stop] within` kept for what comes after main: its strays' SIGKILL, deregistering, `post_stop`...
 const KEPT_SHARE: u32 = 10;
@@ -65,9 +68,15 @@ enum Step {
     PreStop {
         run: RunId,
     },
+    /// What acts for the leader ends, and `on_demote` runs; main has not been told yet.
+    Demoting,
     /// Main was told, or was gone before; its `pre_start` may have to end, too.
     Main {
         pre_start: Option<RunId>,
+    },
+    /// The election's lock is given back, before anything its session may be bound to goes.
+    Releasing {
+        until: Time,
     },
     Withdrawing {
         until: Time,
@@ -87,8 +96,8 @@ impl Stopping {
     /// When something must happen next.
     pub fn deadline(&self) -> Option<Time> {
         let step = match self.step {
-            Step::Draining { until } | Step::Withdrawing { until } => Some(until),
-            Step::PreStop { .. } | Step::Main { .. } | Step::PostStop { .. } => None,
+            Step::Draining { until } | Step::Releasing { until } | Step::Withdrawing { until } => Some(until),
+            Step::PreStop { .. } | Step::Demoting | Step::Main { .. } | Step::PostStop { .. } => None,
             Step::Done => return None,
         };
         earliest(step, self.deadline)
@@ -99,7 +108,9 @@ impl Stopping {
         let step = match self.step {
             Step::Draining { .. } => "draining",
             Step::PreStop { .. } => "running pre_stop",
+            Step::Demoting => "leaving the leader's role",
             Step::Main { .. } => "waiting for main to end",
+            Step::Releasing { .. } => "giving the leader's lock back",
             Step::Withdrawing { .. } => "leaving the catalog",
             Step::PostStop { .. } => "running post_stop",
             Step::Done => "ending",
@@ -147,9 +158,7 @@ impl Supervisor {
             out.push(Effect::Say(Notice::Stopping { reason: reason.clone(), within }));
         }
         out.extend(self.watches.iter().map(|watch| watch.unfollow()));
-        for (index, _) in self.waits.iter().enumerate() {
-            out.push(Effect::Unfollow { follow: super::event::Follow::WaitFor(index) });
-        }
+        self.stop_waiting(out);
         self.checks_rest(now, out);
         if let Some(run) = pre_start {
             self.commands.cancel(now, run, out);
@@ -167,6 +176,10 @@ impl Supervisor {
             pressed: 1,
         });
         self.tell_catalog(out);
+        if !self.leads() {
+            // It doesn't come to lead any more. A leader goes on until its turn comes.
+            self.elect(now, Fact::Stop, out);
+        }
         if !up {
             self.tell_main(now, pre_start, out);
         }
@@ -183,15 +196,21 @@ impl Supervisor {
                 self.commands.cancel(now, run, out);
                 self.tell_main(now, None, out);
             }
-            Step::Main { pre_start } => self.tell_main(now, pre_start, out),
+            Step::Demoting => {
+                self.cut_demotion_short(now, out);
+                if let Life::Stopping(Stopping { step: Step::Demoting, .. }) = self.life {
+                    self.tell_main_now(now, out);
+                }
+            }
+            Step::Main { .. } => self.tell_main_now(now, out),
             Step::PostStop { run } if second => self.commands.cancel(now, run, out),
-            Step::Withdrawing { .. } | Step::PostStop { .. } | Step::Done => {}
+            Step::Releasing { .. } | Step::Withdrawing { .. } | Step::PostStop { .. } | Step::Done => {}
         }
         if !second {
             self.main.kill(now, out);
             self.commands.kill_all(out);
             if let Life::Stopping(Stopping { step, .. }) = &mut self.life
-                && let Step::PostStop { .. } | Step::Withdrawing { .. } = step
+                && let Step::PostStop { .. } | Step::Releasing { .. } | Step::Withdrawing { .. } = step
             {
                 *step = Step::Done;
             }
@@ -217,9 +236,20 @@ impl Supervisor {
                 false => {}
             }
         }
-        if let Life::Stopping(Stopping { step: Step::Main { pre_start }, .. }) = self.life
+        if let Life::Stopping(Stopping { step: Step::Demoting, .. }) = self.life
+            && !self.is_demoting()
+        {
+            self.tell_main_now(now, out);
+        }
+        if let Life::Stopping(Stopping { step, .. }) = &mut self.life
+            && let Step::Main { pre_start } = *step
             && self.main.is_gone()
             && pre_start.is_none_or(|run| !self.commands.runs(run))
+        {
+            *step = Step::Releasing { until: now + CATALOG_WITHIN / 2 };
+        }
+        if let Life::Stopping(Stopping { step: Step::Releasing { until }, .. }) = self.life
+            && (until <= now || self.leadership.as_ref().is_none_or(Leadership::is_over))
         {
             self.leave_catalog(now, out);
         }
@@ -238,27 +268,51 @@ impl Supervisor {
     fn pre_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(hook) = self.config.hooks.pre_stop.clone() else { return self.tell_main(now, None, out) };
         let Life::Stopping(stopping) = &mut self.life else { return };
-        // A hook that hangs leaves main a third of the time, so that it still gets its chance to obey.
-        let left = stopping.kill_at.map_or(hook.timeout, |at| now.until(at) * 2 / 3);
         self.last_run += 1;
         let run = RunId(self.last_run);
         stopping.step = Step::PreStop { run };
-        let hook = Hook { timeout: hook.timeout.min(left), ..hook };
+        let hook = Hook { timeout: self.stop_hook_timeout(now, hook.timeout), ..hook };
         let env = self.env(&Job::PreStop);
         self.commands.start(now, run, Order { job: Job::PreStop, hook, env, stdin: None }, out);
     }
 
+    /// How long a hook that comes before main's end may take: one that hangs leaves main a third of the time, so that it
+    /// still gets its chance to obey.
+    pub(super) fn stop_hook_timeout(&self, now: Time, timeout: Duration) -> Duration {
+        match &self.life {
+            Life::Stopping(stopping) => stopping.kill_at.map_or(timeout, |at| timeout.min(now.until(at) * 2 / 3)),
+            _ => timeout,
+        }
+    }
+
+    /// Has main stop, once it is out of the leader's role.
     fn tell_main(&mut self, now: Time, pre_start: Option<RunId>, out: &mut Vec<Effect>) {
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        if self.main.is_gone() {
+            stopping.step = Step::Main { pre_start };
+            return self.elect(now, Fact::Stop, out);
+        }
+        stopping.step = Step::Demoting;
+        self.elect(now, Fact::Stop, out);
+        self.lead_on(now, out);
+        self.stop_on(now, out);
+    }
+
+    /// Has main stop.
+    pub(super) fn tell_main_now(&mut self, now: Time, out: &mut Vec<Effect>) {
         let patience = self.process.stop_timeout.map(|timeout| now + timeout);
         let Life::Stopping(stopping) = &mut self.life else { return };
-        stopping.step = Step::Main { pre_start };
+        if !matches!(stopping.step, Step::Main { .. }) {
+            stopping.step = Step::Main { pre_start: None };
+        }
         stopping.kill_at = earliest(stopping.kill_at, patience);
         self.main.stop(stopping.signal, self.process.signal_scope, stopping.kill_at, out);
     }
 
     fn leave_catalog(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Life::Stopping(stopping) = &mut self.life else { return };
-        stopping.step = Step::Withdrawing { until: now + CATALOG_WITHIN };
+        let within = if self.leadership.is_some() { CATALOG_WITHIN / 2 } else { CATALOG_WITHIN };
+        stopping.step = Step::Withdrawing { until: now + within };
         for entry in &mut self.entries {
             entry.withdraw(out);
         }

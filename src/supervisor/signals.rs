@@ -39,7 +39,12 @@ impl Supervisor {
     /// Whether no main runs, and one is to be started.
     fn is_before_main(&self) -> bool {
         match self.life {
-            Life::Created | Life::Waiting | Life::Preparing { .. } | Life::PreStart { .. } => true,
+            Life::Created
+            | Life::Waiting
+            | Life::Electing { .. }
+            | Life::WaitingInRole
+            | Life::Preparing { .. }
+            | Life::PreStart { .. } => true,
             Life::Running { start_at } => start_at.is_some(),
             Life::Stopping(_) | Life::Ended => false,
         }

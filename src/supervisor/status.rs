@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::election::record::Term;
 use super::event::{ExitStatus, Pid, ServiceStatus};
 
 /// Everything there is to tell, as of the last event.
@@ -21,6 +22,8 @@ pub struct Status {
     pub services: Vec<ServiceReport>,
     /// Each watch.
     pub watches: Vec<WatchStatus>,
+    /// Its part in an election.
+    pub election: Option<ElectionStatus>,
     /// How often each hook was run, and failed.
     pub hooks: BTreeMap<String, HookCount>,
 }
@@ -99,6 +102,38 @@ pub struct WatchStatus {
     pub changes: u64,
     /// Why the catalog can't be asked now.
     pub error: Option<String>,
+}
+
+/// A container's part in an election.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ElectionStatus {
+    /// The election's name.
+    pub name: String,
+    /// The candidate's.
+    pub id: String,
+    /// `leader` or `replica`.
+    pub role: String,
+    /// Whether main acts as leader: `on_promote`, if there is one, has succeeded.
+    pub promoted: bool,
+    /// What it is doing, for people.
+    pub doing: String,
+    /// Who leads, as far as is known.
+    pub leader: Option<LeaderStatus>,
+    /// How often this container came to lead.
+    pub leaderships: u64,
+    /// Why the catalog can't be asked now.
+    pub error: Option<String>,
+}
+
+/// Who leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeaderStatus {
+    /// The candidate.
+    pub id: String,
+    /// Where it can be reached, `host:port`.
+    pub address: Option<String>,
+    /// For which term: the fencing token.
+    pub term: Term,
 }
 
 /// How often a hook was run.

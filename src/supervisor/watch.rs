@@ -62,6 +62,8 @@ pub struct Hands<'a> {
     pub next_run: &'a mut dyn FnMut() -> RunId,
     /// Who gets the signal; hooks wait until it is up.
     pub main: &'a Main,
+    /// Whether this container leads.
+    pub leads: bool,
     /// How main is signalled.
     pub scope: crate::config::SignalScope,
     /// Variables every hook gets.
@@ -106,18 +108,18 @@ impl Watch {
     }
 
     /// Whether main need not wait for this watch's file.
-    pub fn is_prepared(&self) -> bool {
-        self.prepared
+    pub fn is_prepared(&self, leads: bool) -> bool {
+        self.prepared || !self.config.when.applies(leads)
     }
 
     /// Whether only a first answer keeps main waiting.
-    pub fn awaits_answer(&self) -> bool {
-        !self.prepared && matches!(self.stage, Stage::Quiet) && self.seen.is_none()
+    pub fn awaits_answer(&self, leads: bool) -> bool {
+        !self.is_prepared(leads) && matches!(self.stage, Stage::Quiet) && self.seen.is_none()
     }
 
     /// Main shall not wait longer for a first answer: the file is made with what is known, be it nothing.
     pub fn prepare_without_answer(&mut self, hands: &mut Hands<'_>) {
-        if self.awaits_answer() {
+        if self.awaits_answer(hands.leads) {
             let on = self.acted.clone();
             self.render(on, hands);
         }
@@ -148,7 +150,7 @@ impl Watch {
     pub fn act(&mut self, hands: &mut Hands<'_>) {
         let Some(seen) = self.seen.clone() else { return };
         let held = self.hold_until.is_some_and(|at| at > hands.now);
-        if held || !matches!(self.stage, Stage::Quiet) {
+        if held || !matches!(self.stage, Stage::Quiet) || !self.config.when.applies(hands.leads) {
             return;
         }
         self.hold_until = None;
@@ -248,6 +250,14 @@ impl Watch {
                     self.act(hands);
                 }
             }
+        }
+    }
+
+    /// What it runs now, if it does so for a leader only.
+    pub fn runs_for_leader(&self) -> Option<RunId> {
+        match self.stage {
+            Stage::Hook { run, .. } | Stage::Checking { run, .. } if self.config.when == When::Leader => Some(run),
+            _ => None,
         }
     }
 

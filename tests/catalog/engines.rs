@@ -1,7 +1,7 @@
 //! Consul and etcd under the contract: a fresh server for each sentence.
 
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use pilotfish::config::engines::{Consul as ConsulSettings, ConsulAddress, Endpoint, Etcd as EtcdSettings, Tls};
@@ -40,6 +40,13 @@ pub struct OneConsul {
     address: String,
 }
 
+impl OneConsul {
+    /// The server, for what a test does behind the agents' backs.
+    pub fn server(&self) -> MutexGuard<'_, Consul> {
+        self.consul.lock().expect("no other test has it")
+    }
+}
+
 impl Bench for OneConsul {
     async fn start() -> OneConsul {
         let consul = Consul::start();
@@ -56,17 +63,16 @@ impl Bench for OneConsul {
     }
 
     async fn delete_entry(&self, service: &Service) {
-        let consul = self.consul.lock().expect("no other test has it");
-        let (status, body) = consul.ask("PUT", &format!("/v1/agent/service/deregister/{}", service.id), "");
+        let (status, body) = self.server().ask("PUT", &format!("/v1/agent/service/deregister/{}", service.id), "");
         assert_eq!(status, 200, "{body}");
     }
 
     async fn cut(&self, _service: &str) {
-        self.consul.lock().expect("no other test has it").down();
+        self.server().down();
     }
 
     async fn mend(&self, _service: &str) {
-        self.consul.lock().expect("no other test has it").up();
+        self.server().up();
     }
 }
 
@@ -80,6 +86,13 @@ pub struct OneEtcd<const NEW: bool> {
 pub type Etcd34 = OneEtcd<false>;
 /// etcd 3.5.
 pub type Etcd35 = OneEtcd<true>;
+
+impl<const NEW: bool> OneEtcd<NEW> {
+    /// The server, for what a test does behind the agents' backs.
+    pub fn server(&self) -> MutexGuard<'_, Etcd> {
+        self.etcd.lock().expect("no other test has it")
+    }
+}
 
 impl<const NEW: bool> Bench for OneEtcd<NEW> {
     async fn start() -> OneEtcd<NEW> {
@@ -98,15 +111,15 @@ impl<const NEW: bool> Bench for OneEtcd<NEW> {
 
     async fn delete_entry(&self, service: &Service) {
         let key = format!("pilotfish/services/{}/{}", service.name, service.id);
-        let deleted = self.etcd.lock().expect("no other test has it").ctl(&["del", &key]).expect("deleted");
+        let deleted = self.server().ctl(&["del", &key]).expect("deleted");
         assert_eq!(deleted.trim(), "1");
     }
 
     async fn cut(&self, _service: &str) {
-        self.etcd.lock().expect("no other test has it").down();
+        self.server().down();
     }
 
     async fn mend(&self, _service: &str) {
-        self.etcd.lock().expect("no other test has it").up();
+        self.server().up();
     }
 }

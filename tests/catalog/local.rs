@@ -1,7 +1,7 @@
 //! What holds in a shared directory only.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl SharedDirectory {
     }
 
     /// Where things are.
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.configured().join("pilotfish")
     }
 
@@ -33,9 +33,16 @@ impl SharedDirectory {
         self.path().join("services")
     }
 
-    fn exchange(&self, service: &str) {
-        let (there, aside) = (self.services().join(service), self.directory.path().join("aside"));
-        renameat2(AT_FDCWD, &there, AT_FDCWD, &aside, RenameFlags::RENAME_EXCHANGE).expect("both are there");
+    /// Puts a file where a directory should be.
+    pub fn spoil(&self, directory: &Path) {
+        std::fs::write(self.directory.path().join("aside"), "").expect("ours");
+        self.restore(directory);
+    }
+
+    /// Ends what [`spoil`](Self::spoil) began.
+    pub fn restore(&self, directory: &Path) {
+        let aside = self.directory.path().join("aside");
+        renameat2(AT_FDCWD, directory, AT_FDCWD, &aside, RenameFlags::RENAME_EXCHANGE).expect("both are there");
     }
 }
 
@@ -60,14 +67,12 @@ impl Bench for SharedDirectory {
         std::fs::remove_file(self.services().join(&service.name).join(&service.id)).expect("it is there");
     }
 
-    /// A file where a directory should be.
     async fn cut(&self, service: &str) {
-        std::fs::write(self.directory.path().join("aside"), "").expect("ours");
-        self.exchange(service);
+        self.spoil(&self.services().join(service));
     }
 
     async fn mend(&self, service: &str) {
-        self.exchange(service);
+        self.restore(&self.services().join(service));
     }
 }
 

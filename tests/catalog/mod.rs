@@ -2,7 +2,7 @@
 
 pub mod bench;
 mod contract;
-mod engines;
-mod local;
+pub mod engines;
+pub mod local;
 mod secured;
-mod specimen;
+pub mod specimen;

@@ -61,9 +61,13 @@ impl Specimen {
 
     /// Reads until it says this; returns what follows on the line.
     pub fn expect(&mut self, word: &str) -> String {
+        self.expect_within(word, PATIENCE)
+    }
+
+    pub fn expect_within(&mut self, word: &str, patience: Duration) -> String {
         let mut all = Vec::new();
         loop {
-            let line = self.lines.recv_timeout(PATIENCE);
+            let line = self.lines.recv_timeout(patience);
             let line = line.unwrap_or_else(|e| panic!("{e} instead of {word:?}; before that: {all:?}"));
             if let Some(at) = line.find(word) {
                 return line[at + word.len()..].trim().to_owned();
@@ -86,7 +90,7 @@ impl Drop for Specimen {
     }
 }
 
-fn say(word: &str) {
+pub fn say(word: &str) {
     println!("{word}");
     std::io::stdout().flush().expect("the test reads");
 }
@@ -170,7 +174,10 @@ fn a_process_of_other_tests() {
                     say(&format!("seen {}", seen.ids().await.join(",")));
                 }
             }
-            _ => panic!("no such role: {role:?}"),
+            _ => {
+                set_pdeathsig(Signal::SIGKILL).expect("the kernel does that");
+                assert!(crate::election::specimen::act(&role).await, "no such role: {role:?}");
+            }
         }
     });
 }

@@ -83,6 +83,18 @@ pub enum Error {
         /// The service's name.
         service: String,
     },
+    /// A session that has only just been opened is gone, or is none.
+    #[error("consul's session {session} is gone as soon as it was opened")]
+    Session {
+        /// Its id.
+        session: String,
+    },
+    /// A transaction failed for a reason nobody reckoned with.
+    #[error("consul refused a transaction: {why}")]
+    Transaction {
+        /// What it said.
+        why: String,
+    },
     /// A value that is no text.
     #[error("the value of key {key} is no UTF-8")]
     NotText {

@@ -14,7 +14,7 @@ use super::client::{Answer, Client};
 use super::error::Error;
 
 /// Between questions that fail. The longest is what a thousand agents spread over after the engine's restart.
-const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
+pub(super) const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
 
 /// This many answers may come at once...
 const BURST: u32 = 20;
@@ -73,7 +73,7 @@ async fn look(client: &Client, query: &Query, index: u64) -> Result<(Observation
 }
 
 /// What to wait behind, after waiting behind `index`.
-fn next_index(index: u64, answer: &Answer) -> Result<u64, Error> {
+pub(super) fn next_index(index: u64, answer: &Answer) -> Result<u64, Error> {
     let Some(got) = answer.index else {
         return Err(Error::NoIndex { endpoint: answer.endpoint.clone() });
     };
@@ -86,18 +86,18 @@ fn next_index(index: u64, answer: &Answer) -> Result<u64, Error> {
 
 /// Keeps answers apart once too many came at once.
 #[derive(Debug)]
-struct Breath {
+pub(super) struct Breath {
     tokens: u32,
     last: Instant,
 }
 
 impl Breath {
-    fn new() -> Breath {
+    pub(super) fn new() -> Breath {
         Breath { tokens: BURST, last: Instant::now() }
     }
 
     /// An answer came; how long to wait before the next question.
-    fn answered(&mut self, now: Instant) -> Duration {
+    pub(super) fn answered(&mut self, now: Instant) -> Duration {
         let earned = now.duration_since(self.last).as_millis() / SPACING.as_millis();
         self.last = now;
         self.tokens = self.tokens.saturating_add(u32::try_from(earned).unwrap_or(BURST)).min(BURST);

@@ -18,6 +18,24 @@ struct Pair {
     value: Option<String>,
 }
 
+/// A key as it stands in the store.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Stored {
+    value: Option<String>,
+    /// Who holds it as a lock.
+    pub(super) session: Option<String>,
+    /// As which it was last written.
+    pub(super) modify_index: u64,
+}
+
+impl Stored {
+    /// Its value; nothing when that is no Base64, which Consul never sends.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        STANDARD.decode(self.value.as_deref().unwrap_or_default()).unwrap_or_default()
+    }
+}
+
 /// The part of a key or prefix before whatever a router would fold away: all of it, for most.
 fn foldless(key: &str) -> &str {
     let mut start = 0;
@@ -78,6 +96,17 @@ impl Client {
         let mut answer = answer.good()?;
         let value = text(key, std::mem::take(&mut answer.body))?;
         Ok((Some(value), answer))
+    }
+
+    /// A key as the majority has it, as soon as something is newer than `after`; the answer beside it.
+    pub(super) async fn stored(&self, key: &str, after: u64) -> Result<(Option<Stored>, Answer), Error> {
+        let answer = self.ask(ask(Method::GET, key).with("consistent", "").after(after)).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok((None, answer));
+        }
+        let answer = answer.good()?;
+        let stored = answer.parse::<Vec<Stored>>()?.pop();
+        Ok((stored, answer))
     }
 
     /// Every key that begins with a prefix as soon as something is newer than `after`, sorted; the answer's index

@@ -1,63 +1,234 @@
-//! An election's lock in Consul.
+//! An election's lock in Consul: a key held by a session, `NAME/leader`, and beside it `NAME/last`, which outlives every
+//! session. The lock delay, as read back from the session, is what Consul promises: whatever ends the session, nobody
+//! gets the lock for so long. It is asked before a write and not in it, so every acquire names what was seen.
 
 use std::time::Duration;
 
-use crate::catalog::election::{Contest, Views, Wanted};
-use crate::supervisor::election::fact::{Acquisition, Id, Renewal};
-use crate::supervisor::election::record::{Guarantee, SessionId, Term, Version, View};
+use reqwest::Method;
+use tokio::time::Instant;
 
+use crate::catalog::election::record::{LastLeader, Leader, Rank, uuid};
+use crate::catalog::election::{Contest, Views, Wanted};
+use crate::catalog::pace::Pace;
+use crate::misrule;
+use crate::supervisor::election::fact::{Acquisition, Id, Renewal};
+use crate::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Version, View};
+
+use super::client::{Answer, Ask, Client};
+use super::follow::{Breath, RETRY, next_index};
+use super::kv::Stored;
+use super::publish::alive_id;
+use super::session::TTL;
+use super::txn::{Attempt, Operation};
 use super::{Consul, Error};
 
+/// How long a session waits for its check: the service has only just been registered, and its check reaches the
+/// servers a moment later.
+const CHECK_WITHIN: Duration = Duration::from_millis(1500);
+/// Between two tries.
+const CHECK_AGAIN: Duration = Duration::from_millis(50);
+
+/// The two keys of an election.
+struct Keys {
+    leader: String,
+    last: String,
+}
+
+impl Keys {
+    fn of(election: &str) -> Keys {
+        Keys { leader: format!("{election}/leader"), last: format!("{election}/last") }
+    }
+}
+
 impl Consul {
-    /// See [`Candidacy::open`](crate::catalog::election::Candidacy::open).
-    pub async fn open_session(&self, _contest: &Contest) -> Result<(SessionId, Guarantee), Error> {
-        unimplemented!()
+    /// See [`Candidacy::open`](crate::catalog::election::Candidacy::open). The session is bound to the host's
+    /// `serfHealth`, and to the `alive` check of the candidate's service where it has one.
+    pub async fn open_session(&self, contest: &Contest) -> Result<(SessionId, Guarantee), Error> {
+        let alive = contest.service.as_ref().map(|service| alive_id(service));
+        let name = format!("{}: {}", contest.name, contest.id);
+        let until = Instant::now() + CHECK_WITHIN;
+        let id = loop {
+            match self.client.open_session(&name, alive.as_deref(), contest.lease).await {
+                Err(error) if is_about_the_check(&error) && Instant::now() < until => {
+                    tokio::time::sleep(CHECK_AGAIN).await;
+                }
+                opened => break opened?,
+            }
+        };
+        let gone = || Error::Session { session: id.clone() };
+        let session = uuid::read(&id).ok_or_else(gone)?;
+        let delay = self.client.lock_delay(&id).await?.ok_or_else(gone)?;
+        // The fault that a test of the whole shows to matter: two leaders within seconds.
+        let promised = if misrule::misrule("ttl") { 2 * TTL } else { delay };
+        Ok((session, Guarantee::For(promised)))
     }
 
     /// See [`Candidacy::close`](crate::catalog::election::Candidacy::close).
-    pub async fn close_session(&self, _session: SessionId) -> Result<(), Error> {
-        unimplemented!()
+    pub async fn close_session(&self, session: SessionId) -> Result<(), Error> {
+        self.client.destroy_session(&uuid::text(session)).await
     }
 
     /// See [`Candidacy::look`](crate::catalog::election::Candidacy::look).
-    pub async fn look(&self, _election: &str) -> Result<View, Error> {
-        unimplemented!()
+    pub async fn look(&self, election: &str) -> Result<View, Error> {
+        Ok(view(&self.client, election, 0).await?.0)
     }
 
     /// See [`Candidacy::acquire`](crate::catalog::election::Candidacy::acquire).
-    pub async fn acquire(&self, _contest: &Contest, _wanted: Wanted) -> Result<Acquisition, Error> {
-        unimplemented!()
+    pub async fn acquire(&self, contest: &Contest, wanted: Wanted) -> Result<Acquisition, Error> {
+        let Wanted { session, guarantee, seen, owed } = wanted;
+        let keys = Keys::of(&contest.name);
+        let id = uuid::text(session);
+        let leader = Leader::new(contest, session, None).won_after(seen.map(|(_, last)| last)).json();
+        // Without a term: what is written together is written as the same index.
+        let last = LastLeader::new(contest, session, None, guarantee, owed).json();
+        let mut steps = Vec::new();
+        if let Some((lock, before)) = seen.filter(|_| !misrule::misrule("check-index")) {
+            steps.push(Operation::check_version(&keys.leader, lock.0));
+            steps.push(Operation::check_version(&keys.last, before.0));
+        }
+        steps.push(Operation::lock(&keys.leader, &leader, &id));
+        steps.push(Operation::set(&keys.last, &last));
+        Ok(match self.client.attempt(&steps).await? {
+            // The last one: the step that checks the version answers with the key as it was before.
+            Attempt::Done(found) => match found.iter().rfind(|found| found.key == keys.leader) {
+                Some(found) => Acquisition::Won(Term(found.modify_index)),
+                None => Acquisition::Unknown("the transaction's answer doesn't name the lock".to_owned()),
+            },
+            Attempt::Refused(why) if why.contains("lock delay") => Acquisition::HeldBack,
+            Attempt::Refused(why) if why.contains("invalid session") => Acquisition::Unknown(why),
+            Attempt::Refused(_) => Acquisition::Changed,
+        })
     }
 
     /// See [`Candidacy::renew`](crate::catalog::election::Candidacy::renew).
-    pub async fn renew(&self, _contest: &Contest, _session: SessionId, _term: Term) -> Result<Renewal, Error> {
-        unimplemented!()
+    pub async fn renew(&self, contest: &Contest, session: SessionId, _term: Term) -> Result<Renewal, Error> {
+        match self.client.renew_session(&uuid::text(session)).await? {
+            true => Ok(Renewal::Alive(self.look(&contest.name).await?)),
+            // The lock delay holds everyone back.
+            false => Ok(Renewal::Gone { void: false }),
+        }
     }
 
     /// See [`Candidacy::release`](crate::catalog::election::Candidacy::release).
     pub async fn release(
         &self,
-        _contest: &Contest,
-        _session: SessionId,
-        _term: Term,
-        _to: Option<Id>,
-        _owed: Duration,
+        contest: &Contest,
+        session: SessionId,
+        term: Term,
+        to: Option<Id>,
+        owed: Duration,
     ) -> Result<(), Error> {
-        unimplemented!()
+        let keys = Keys::of(&contest.name);
+        let id = uuid::text(session);
+        let leader = Leader::new(contest, session, Some(term)).json();
+        let promised = Guarantee::For(contest.lease);
+        let last = LastLeader::new(contest, session, Some(term), promised, owed).released(to).json();
+        let steps = [
+            Operation::check_version(&keys.leader, term.0),
+            Operation::unlock(&keys.leader, &leader, &id),
+            Operation::set(&keys.last, &last),
+        ];
+        match self.client.attempt(&steps).await? {
+            Attempt::Done(_) => Ok(()),
+            Attempt::Refused(why) => match self.look(&contest.name).await?.shows(session, term) {
+                true => Err(Error::Transaction { why }),
+                false => Ok(()),
+            },
+        }
     }
 
     /// See [`Candidacy::publish_rank`](crate::catalog::election::Candidacy::publish_rank).
-    pub async fn publish_rank(&self, _contest: &Contest, _vacancy: Version, _rank: i64) -> Result<(), Error> {
-        unimplemented!()
+    pub async fn publish_rank(&self, contest: &Contest, vacancy: Version, rank: i64) -> Result<(), Error> {
+        let mut segments: Vec<&str> = std::iter::once("kv").chain(contest.name.split('/')).collect();
+        segments.extend(["ranks", &contest.id]);
+        let ask = Ask::new(Method::PUT, &segments).body(&Rank::new(vacancy, rank).json());
+        self.client.ask(ask).await?.good().map(drop)
     }
 
     /// See [`Candidacy::ranks`](crate::catalog::election::Candidacy::ranks).
-    pub async fn ranks(&self, _election: &str, _vacancy: Version) -> Result<Vec<(Id, i64)>, Error> {
-        unimplemented!()
+    pub async fn ranks(&self, election: &str, vacancy: Version) -> Result<Vec<(Id, i64)>, Error> {
+        let prefix = format!("{election}/ranks/");
+        let (keys, _) = self.client.keys(&prefix, 0).await?;
+        let ranks = keys.iter().filter_map(|(key, value)| {
+            let rank = Rank::read(value.as_bytes()).filter(|rank| rank.vacancy == vacancy.0)?;
+            Some((key.strip_prefix(&prefix)?.into(), rank.rank))
+        });
+        Ok(ranks.collect())
     }
 
-    /// See [`Candidacy::watch`](crate::catalog::election::Candidacy::watch).
-    pub async fn watch_lock(&self, _election: &str, _views: &mut Views) {
-        unimplemented!()
+    /// See [`Candidacy::watch`](crate::catalog::election::Candidacy::watch). The end of a lock delay is announced by
+    /// nothing: whoever stands tries again by itself.
+    pub async fn watch_lock(&self, election: &str, views: &mut Views) {
+        let mut pace = Pace::new(RETRY);
+        let mut breath = Breath::new();
+        let mut index = 0;
+        loop {
+            let pause = match self.next_view(election, index).await {
+                Ok((view, next)) => {
+                    pace.reset();
+                    index = next;
+                    views.saw(view).await;
+                    breath.answered(Instant::now())
+                }
+                Err(error) => {
+                    // A question that was waiting when its connection broke proves no outage: the next one tells.
+                    let waited = std::mem::take(&mut index) > 0;
+                    if !waited {
+                        views.failed(&error).await;
+                    }
+                    pace.pause()
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
     }
+
+    async fn next_view(&self, election: &str, index: u64) -> Result<(View, u64), Error> {
+        let (view, answer) = view(&self.client, election, index).await?;
+        Ok((view, next_index(index, &answer)?))
+    }
+}
+
+/// Lock and `last` as the majority has them, as soon as the lock is newer than `after`. Two reads: what changes between
+/// them fails the acquire that names what they saw.
+async fn view(client: &Client, election: &str, after: u64) -> Result<(View, Answer), Error> {
+    let keys = Keys::of(election);
+    let (stored, answer) = client.stored(&keys.leader, after).await?;
+    let Some(at) = answer.index else { return Err(Error::NoIndex { endpoint: answer.endpoint }) };
+    let at = stored.as_ref().map_or(at, |stored| stored.modify_index.max(at));
+    let lock = match stored {
+        None => Lock::Free { version: Version(0), taken_from: None },
+        Some(stored) => lock(stored),
+    };
+    if let Lock::Held(_) = lock {
+        return Ok((View { at, lock, last: None, last_version: Version(0) }, answer));
+    }
+    let (last, last_version) = match client.stored(&keys.last, 0).await?.0 {
+        None => (None, Version(0)),
+        Some(stored) => {
+            let own = Term(stored.modify_index);
+            let last = LastLeader::read(&stored.bytes()).map_or_else(LastLeader::unknown, |last| last.last(own));
+            (Some(last), Version(stored.modify_index))
+        }
+    };
+    Ok((View { at, lock, last, last_version }, answer))
+}
+
+fn lock(stored: Stored) -> Lock {
+    let leader = Leader::read(&stored.bytes());
+    let (version, term) = (Version(stored.modify_index), Term(stored.modify_index));
+    match &stored.session {
+        // Its value may be a former leader's, when somebody else's program locked the key.
+        Some(id) => {
+            let session = uuid::read(id).unwrap_or(SessionId(0));
+            let holder = leader.filter(|leader| leader.session == session).map(|leader| leader.holder(term));
+            Lock::Held(holder.unwrap_or_else(|| Leader::unknown(session, term)))
+        }
+        None => Lock::Free { version, taken_from: leader.map(|leader| leader.session) },
+    }
+}
+
+/// A check that isn't known to the servers yet, or isn't passing yet.
+fn is_about_the_check(error: &Error) -> bool {
+    matches!(error, Error::Refused { status: 500, body, .. } if body.contains("heck"))
 }

@@ -10,6 +10,7 @@ mod kv;
 mod lock;
 mod names;
 mod publish;
+mod session;
 mod txn;
 
 use std::net::IpAddr;

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::client::{Ask, Client};
@@ -22,11 +22,35 @@ struct Step<'a> {
     key: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
 }
 
 impl<'a> Operation<'a> {
     fn of(verb: &'static str, key: &'a str, value: Option<String>) -> Operation<'a> {
-        Operation { kv: Step { verb, key, value } }
+        Operation { kv: Step { verb, key, value, index: None, session: None } }
+    }
+
+    /// Fails the transaction unless the key was last written as this; 0: unless it isn't there.
+    pub(super) fn check_version(key: &'a str, version: u64) -> Operation<'a> {
+        match version {
+            0 => Operation::of("check-not-exists", key, None),
+            index => Operation { kv: Step { index: Some(index), ..Operation::of("check-index", key, None).kv } },
+        }
+    }
+
+    /// Sets a key and locks it by a session.
+    pub(super) fn lock(key: &'a str, value: &str, session: &'a str) -> Operation<'a> {
+        let set = Operation::of("lock", key, Some(STANDARD.encode(value)));
+        Operation { kv: Step { session: Some(session), ..set.kv } }
+    }
+
+    /// Sets a key and frees it from a session.
+    pub(super) fn unlock(key: &'a str, value: &str, session: &'a str) -> Operation<'a> {
+        let set = Operation::of("unlock", key, Some(STANDARD.encode(value)));
+        Operation { kv: Step { session: Some(session), ..set.kv } }
     }
 
     /// Reads every key that begins with this one; no error when there is none, as with `get`.
@@ -65,9 +89,32 @@ pub(super) struct Found {
     pub(super) key: String,
     /// Base64; null for an empty value.
     pub(super) value: Option<String>,
+    /// As which it was last written.
+    #[serde(default)]
+    pub(super) modify_index: u64,
+}
+
+/// What came of a transaction with conditions.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// All of it was done; what each key is now.
+    Done(Vec<Found>),
+    /// None of it, and why: a condition that doesn't hold, a lock that isn't to be had.
+    Refused(String),
 }
 
 impl Client {
+    /// Carries out all steps, or none if one can't be. Sent once: who doesn't hear its outcome must look.
+    pub(super) async fn attempt(&self, operations: &[Operation<'_>]) -> Result<Attempt, Error> {
+        let ask = Ask::new(Method::PUT, &["txn"]).json(&operations);
+        let answer = self.ask(ask).await?;
+        if answer.status == StatusCode::CONFLICT {
+            return Ok(Attempt::Refused(String::from_utf8_lossy(&answer.body).into_owned()));
+        }
+        let done: Done = answer.good()?.parse()?;
+        Ok(Attempt::Done(done.results.into_iter().flatten().map(|outcome| outcome.kv).collect()))
+    }
+
     /// Carries out all steps or none, and gives what they read. Consul's 409 is an error here as any other.
     pub(super) async fn transact(&self, operations: &[Operation<'_>]) -> Result<Vec<Found>, Error> {
         let ask = Ask::new(Method::PUT, &["txn"]).json(&operations);

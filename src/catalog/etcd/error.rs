@@ -21,7 +21,7 @@ pub enum Error {
         source: Cause,
     },
     /// No answer in time.
-    #[error("etcd didn't answer within {} s to {what} ({member})", .after.as_secs())]
+    #[error("etcd didn't answer within {} s to {what} ({member})", .after.as_secs_f64())]
     TimedOut {
         /// What was wanted.
         what: &'static str,
@@ -65,6 +65,9 @@ pub enum Error {
         /// The service's id.
         id: String,
     },
+    /// What came too late for its session.
+    #[error("the session was closed meanwhile")]
+    Closed,
     /// A value that is no text.
     #[error("the value of key {key} is no UTF-8")]
     NotText {

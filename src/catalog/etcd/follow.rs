@@ -8,10 +8,12 @@ use etcd_client::{Client, EventType, GetOptions, KeyValue, WatchOptions, WatchSt
 use tokio::time::Instant;
 
 use crate::catalog::Sightings;
+use crate::catalog::election::Views;
 use crate::catalog::pace::Pace;
 use crate::config::{Backoff, Query};
 use crate::supervisor::event::{Instance, Observation};
 
+use super::Etcd;
 use super::error::Error;
 use super::layout::{self, Entry, Layout};
 use super::members::{At, Members};
@@ -80,6 +82,54 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
         }
         tokio::time::sleep(pace.pause()).await;
     }
+}
+
+/// Tells what the lock of an election shows, for ever. A leader's renewals write its key again and again: what is told,
+/// and read anew, is only another term, or none.
+pub(super) async fn follow_lock(etcd: &Etcd, election: &str, views: &mut Views) -> ! {
+    let range = Range { start: etcd.keys(election).leader, prefix: false };
+    let mut pace = Pace::new(RETRY);
+    loop {
+        match look_at_lock(etcd, &range, election, views).await {
+            Ok((mut watch, mut found)) => loop {
+                let before = term(&found);
+                let changed = match watch.change(&mut found).await {
+                    Ok(()) => term(&found) != before,
+                    Err(error) => {
+                        tracing::debug!(event = "catalog.watch_ended", "{}", crate::catalog::report(&error));
+                        break;
+                    }
+                };
+                pace.reset();
+                if changed {
+                    match etcd.look(election).await {
+                        Ok(view) => views.saw(view).await,
+                        // What it is can be told by the next read only.
+                        Err(_) => break,
+                    }
+                }
+            },
+            Err(error) => views.failed(&error).await,
+        }
+        tokio::time::sleep(pace.pause()).await;
+    }
+}
+
+/// Begins to watch a lock, and tells what it shows; between the two nothing is missed.
+async fn look_at_lock<'a>(
+    etcd: &'a Etcd,
+    range: &Range,
+    election: &str,
+    views: &mut Views,
+) -> Result<(Watch<'a>, Found), Error> {
+    let (found, revision, at) = read(&etcd.members, range).await?;
+    let watch = Watch::begin(range, revision, at).await?;
+    views.saw(etcd.look(election).await?).await;
+    Ok((watch, found))
+}
+
+fn term(found: &Found) -> Option<i64> {
+    found.values().next().map(|pair| pair.create_revision())
 }
 
 type Found = BTreeMap<Vec<u8>, KeyValue>;

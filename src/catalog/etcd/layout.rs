@@ -80,6 +80,21 @@ impl Layout {
         format!("{}/services/{}/", self.prefix, utf8_percent_encode(name, PART))
     }
 
+    /// What every key of an election begins with.
+    pub(super) fn election(&self, name: &str) -> String {
+        format!("{}/elections/{}/", self.prefix, utf8_percent_encode(name, PART))
+    }
+
+    /// Where a candidate's rank stands.
+    pub(super) fn rank(&self, election: &str, id: &str) -> String {
+        format!("{}{}", self.ranks(election), utf8_percent_encode(id, PART))
+    }
+
+    /// What every rank of an election begins with.
+    pub(super) fn ranks(&self, election: &str) -> String {
+        format!("{}ranks/", self.election(election))
+    }
+
     /// Where a key's value stands.
     pub(super) fn key(&self, key: &str) -> String {
         format!("{}/keys/{key}", self.prefix)

@@ -1,63 +1,360 @@
-//! An election's lock in etcd.
+//! An election's lock in etcd: `leader`, a key under a lease, and beside it `last`, which outlives every lease.
+//!
+//! A renewal trusts no keep-alive, which may be answered by a server that leads no more: a fresh lease is granted, and
+//! one transaction proves that the lock is ours and puts it under that lease. It compares as which the lock was last
+//! written, too: a renewal that comes late must not put the lock back under an older lease. `last` names the lease, so
+//! that a successor can see whether it lives, and is written along.
 
 use std::time::Duration;
 
+use etcd_client::{
+    Client, Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+};
+use tonic::Code;
+
+use crate::catalog::election::record::{LastLeader, Leader, Rank};
 use crate::catalog::election::{Contest, Views, Wanted};
+use crate::catalog::pace;
 use crate::supervisor::election::fact::{Acquisition, Id, Renewal};
-use crate::supervisor::election::record::{Guarantee, SessionId, Term, Version, View};
+use crate::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Version, View};
 
 use super::{Error, Etcd};
 
+/// The keys of an election.
+pub(super) struct Keys {
+    pub(super) leader: String,
+    last: String,
+    /// Where it is asked whether a lease lives.
+    asked: String,
+}
+
 impl Etcd {
-    /// See [`Candidacy::open`](crate::catalog::election::Candidacy::open).
-    pub async fn open_session(&self, _contest: &Contest) -> Result<(SessionId, Guarantee), Error> {
-        unimplemented!()
+    /// See [`Candidacy::open`](crate::catalog::election::Candidacy::open). Reaches nobody: the lease is granted when
+    /// the lock is acquired, so that it begins no earlier than the core counts it from.
+    pub async fn open_session(&self, contest: &Contest) -> Result<(SessionId, Guarantee), Error> {
+        let session = SessionId(u128::from(pace::random()) << 64 | u128::from(pace::random()));
+        // What is granted is never less than what is asked for.
+        let guarantee = Guarantee::For(Duration::from_secs(contest.lease.as_secs()));
+        self.tenures.open(session, guarantee);
+        Ok((session, guarantee))
     }
 
     /// See [`Candidacy::close`](crate::catalog::election::Candidacy::close).
-    pub async fn close_session(&self, _session: SessionId) -> Result<(), Error> {
-        unimplemented!()
+    pub async fn close_session(&self, session: SessionId) -> Result<(), Error> {
+        let mut failed = Ok(());
+        for lease in self.tenures.close(session) {
+            if let Err(error) = self.revoke(lease).await {
+                failed = Err(error);
+            }
+        }
+        failed
     }
 
     /// See [`Candidacy::look`](crate::catalog::election::Candidacy::look).
-    pub async fn look(&self, _election: &str) -> Result<View, Error> {
-        unimplemented!()
+    pub async fn look(&self, election: &str) -> Result<View, Error> {
+        let keys = self.keys(election);
+        let got = self.members.call_briefly("read a lock", |mut client: Client| {
+            let txn = Txn::new().and_then(keys.both());
+            async move { client.txn(txn).await }
+        });
+        self.view(&keys, got.await?).await
     }
 
     /// See [`Candidacy::acquire`](crate::catalog::election::Candidacy::acquire).
-    pub async fn acquire(&self, _contest: &Contest, _wanted: Wanted) -> Result<Acquisition, Error> {
-        unimplemented!()
+    pub async fn acquire(&self, contest: &Contest, wanted: Wanted) -> Result<Acquisition, Error> {
+        let Wanted { session, guarantee, seen, owed } = wanted;
+        let keys = self.keys(&contest.name);
+        let vacancy = seen.map(|(_, last)| last);
+        self.tenures.stands(session, vacancy, owed);
+        let lease = self.grant(contest, session).await?;
+        let leader = Leader::new(contest, session, None).won_after(vacancy).json();
+        let mut last = LastLeader::new(contest, session, None, guarantee, owed);
+        last.lease = Some(lease);
+        let last = last.json();
+        // Never but where nobody holds it: a lock that is free is a key that isn't there.
+        let mut as_seen = vec![Compare::create_revision(keys.leader.as_str(), CompareOp::Equal, 0)];
+        if let Some((_, before)) = seen {
+            as_seen.push(Compare::mod_revision(keys.last.as_str(), CompareOp::Equal, revision(before.0)));
+        }
+        let taken = self.members.call_briefly("acquire a lock", |mut client: Client| {
+            let under = || Some(PutOptions::new().with_lease(lease));
+            let txn = Txn::new()
+                .when(as_seen.clone())
+                .and_then([
+                    TxnOp::put(keys.leader.as_str(), leader.as_str(), under()),
+                    TxnOp::put(keys.last.as_str(), last.as_str(), None),
+                ])
+                .or_else(keys.both());
+            async move { client.txn(txn).await }
+        });
+        let answer = taken.await?;
+        if answer.succeeded() {
+            let at = header(&answer);
+            self.tenures.written(session, Some(at));
+            return Ok(Acquisition::Won(Term(unsigned(at))));
+        }
+        // A call may be repeated at another member when an answer was lost: the lock may be ours by the first one.
+        let [found, _] = pair(&keys, answer);
+        match found.filter(|found| Leader::read(found.value()).is_some_and(|leader| leader.session == session)) {
+            Some(found) => {
+                self.tenures.written(session, Some(found.mod_revision()));
+                Ok(Acquisition::Won(Term(unsigned(found.create_revision()))))
+            }
+            None => {
+                // Its time ends it, if this can't.
+                let _ = self.revoke(lease).await;
+                self.tenures.revoked(session, lease);
+                Ok(Acquisition::Changed)
+            }
+        }
     }
 
     /// See [`Candidacy::renew`](crate::catalog::election::Candidacy::renew).
-    pub async fn renew(&self, _contest: &Contest, _session: SessionId, _term: Term) -> Result<Renewal, Error> {
-        unimplemented!()
+    pub async fn renew(&self, contest: &Contest, session: SessionId, term: Term) -> Result<Renewal, Error> {
+        let Some(tenure) = self.tenures.of(session) else { return Ok(Renewal::Gone { void: true }) };
+        let keys = self.keys(&contest.name);
+        let version = match tenure.version {
+            Some(version) => version,
+            None => match self.own(&keys, session, term).await? {
+                Some(version) => version,
+                None => return Ok(Renewal::Gone { void: true }),
+            },
+        };
+        let lease = self.grant(contest, session).await?;
+        let record = Leader::new(contest, session, None).won_after(tenure.vacancy);
+        let leader = record.json();
+        let mut last = LastLeader::new(contest, session, Some(term), tenure.guarantee, tenure.owed());
+        last.lease = Some(lease);
+        let last = last.json();
+        // Until its answer is here nobody knows as which the lock is written.
+        self.tenures.written(session, None);
+        let renewed = self.members.call_briefly("renew a lock", |mut client: Client| {
+            let under = || Some(PutOptions::new().with_lease(lease));
+            let txn = Txn::new()
+                .when([
+                    Compare::create_revision(keys.leader.as_str(), CompareOp::Equal, revision(term.0)),
+                    Compare::mod_revision(keys.leader.as_str(), CompareOp::Equal, version),
+                ])
+                .and_then([
+                    TxnOp::put(keys.leader.as_str(), leader.as_str(), under()),
+                    TxnOp::put(keys.last.as_str(), last.as_str(), None),
+                ])
+                .or_else(keys.both());
+            async move { client.txn(txn).await }
+        });
+        let answer = renewed.await?;
+        if !answer.succeeded() {
+            let at = unsigned(header(&answer));
+            let [found, _] = pair(&keys, answer);
+            let ours = found.filter(|found| unsigned(found.create_revision()) == term.0);
+            return match ours {
+                None => Ok(Renewal::Gone { void: true }),
+                // Written by this call's own first try, whose answer was lost, or by an earlier one that came late.
+                Some(found) if found.lease() == lease => {
+                    self.tenures.written(session, Some(found.mod_revision()));
+                    self.revoke_idle(session, lease).await;
+                    Ok(Renewal::Alive(self.shown(&found, term, at)))
+                }
+                Some(_) => Ok(Renewal::Unknown("another renewal of ours came in between".to_owned())),
+            };
+        }
+        let at = header(&answer);
+        self.tenures.written(session, Some(at));
+        self.revoke_idle(session, lease).await;
+        let holder = record.holder(term);
+        let last_version = Version(unsigned(at));
+        Ok(Renewal::Alive(View { at: unsigned(at), lock: Lock::Held(holder), last: None, last_version }))
     }
 
     /// See [`Candidacy::release`](crate::catalog::election::Candidacy::release).
     pub async fn release(
         &self,
-        _contest: &Contest,
-        _session: SessionId,
-        _term: Term,
-        _to: Option<Id>,
-        _owed: Duration,
+        contest: &Contest,
+        session: SessionId,
+        term: Term,
+        to: Option<Id>,
+        owed: Duration,
     ) -> Result<(), Error> {
-        unimplemented!()
+        let keys = self.keys(&contest.name);
+        let promised = Guarantee::For(contest.lease);
+        let last = LastLeader::new(contest, session, Some(term), promised, owed).released(to).json();
+        let released = self.members.call_briefly("release a lock", |mut client: Client| {
+            let ours = [Compare::create_revision(keys.leader.as_str(), CompareOp::Equal, revision(term.0))];
+            let txn = Txn::new().when(ours).and_then([
+                TxnOp::delete(keys.leader.as_str(), None),
+                TxnOp::put(keys.last.as_str(), last.as_str(), None),
+            ]);
+            async move { client.txn(txn).await }
+        });
+        // When it wasn't ours any more there was nothing to release.
+        released.await.map(drop)
     }
 
     /// See [`Candidacy::publish_rank`](crate::catalog::election::Candidacy::publish_rank).
-    pub async fn publish_rank(&self, _contest: &Contest, _vacancy: Version, _rank: i64) -> Result<(), Error> {
-        unimplemented!()
+    pub async fn publish_rank(&self, contest: &Contest, vacancy: Version, rank: i64) -> Result<(), Error> {
+        let key = self.layout.rank(&contest.name, &contest.id);
+        let put = self.members.call_briefly("publish a rank", |mut client: Client| {
+            let (key, rank) = (key.clone(), Rank::new(vacancy, rank).json());
+            async move { client.put(key, rank, None).await }
+        });
+        put.await.map(drop)
     }
 
     /// See [`Candidacy::ranks`](crate::catalog::election::Candidacy::ranks).
-    pub async fn ranks(&self, _election: &str, _vacancy: Version) -> Result<Vec<(Id, i64)>, Error> {
-        unimplemented!()
+    pub async fn ranks(&self, election: &str, vacancy: Version) -> Result<Vec<(Id, i64)>, Error> {
+        let prefix = self.layout.ranks(election);
+        let got = self.members.call_briefly("read the ranks", |mut client: Client| {
+            let prefix = prefix.clone();
+            async move { client.get(prefix, Some(GetOptions::new().with_prefix())).await }
+        });
+        let got = got.await?;
+        let ranks = got.kvs().iter().filter_map(|found| {
+            let rank = Rank::read(found.value()).filter(|rank| rank.vacancy == vacancy.0)?;
+            let id = String::from_utf8_lossy(found.key()).strip_prefix(&prefix)?.to_owned();
+            let id = percent_encoding::percent_decode_str(&id).decode_utf8_lossy().into_owned();
+            Some((Id::from(id), rank.rank))
+        });
+        Ok(ranks.collect())
     }
 
     /// See [`Candidacy::watch`](crate::catalog::election::Candidacy::watch).
-    pub async fn watch_lock(&self, _election: &str, _views: &mut Views) {
-        unimplemented!()
+    pub async fn watch_lock(&self, election: &str, views: &mut Views) {
+        super::follow::follow_lock(self, election, views).await;
     }
+
+    pub(super) fn keys(&self, election: &str) -> Keys {
+        let of = |name: &str| format!("{}{name}", self.layout.election(election));
+        Keys { leader: of("leader"), last: of("last"), asked: of("asked") }
+    }
+
+    async fn grant(&self, contest: &Contest, session: SessionId) -> Result<i64, Error> {
+        let seconds = i64::try_from(contest.lease.as_secs()).unwrap_or(i64::MAX);
+        let granted = self.members.call_briefly("get a lease", |client: Client| async move {
+            client.lease_client().grant(seconds, None).await
+        });
+        let lease = granted.await?.id();
+        if !self.tenures.granted(session, lease) {
+            // Nobody would end what it came to hold. Its time ends it, if this can't.
+            let _ = self.revoke(lease).await;
+            return Err(Error::Closed);
+        }
+        Ok(lease)
+    }
+
+    /// Ends a lease; done also when it is gone.
+    async fn revoke(&self, lease: i64) -> Result<(), Error> {
+        let revoked = self
+            .members
+            .call_briefly("revoke a lease", |client: Client| async move { client.lease_client().revoke(lease).await });
+        match revoked.await {
+            Ok(_) | Err(Error::Refused { code: Code::NotFound, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends the leases that the lock is under no more. What fails is tried again with the next renewal, and ends by its
+    /// time otherwise.
+    async fn revoke_idle(&self, session: SessionId, but: i64) {
+        for lease in self.tenures.idle(session, but) {
+            match self.revoke(lease).await {
+                Ok(()) => self.tenures.revoked(session, lease),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// As which the lock is written, if it is ours.
+    async fn own(&self, keys: &Keys, session: SessionId, term: Term) -> Result<Option<i64>, Error> {
+        let got = self.members.call_briefly("read a lock", |mut client: Client| {
+            let key = keys.leader.clone();
+            async move { client.get(key, None).await }
+        });
+        let mut got = got.await?;
+        let ours = got.take_kvs().pop().filter(|found| unsigned(found.create_revision()) == term.0);
+        let version = ours.map(|found| found.mod_revision());
+        self.tenures.written(session, version);
+        Ok(version)
+    }
+
+    /// What a transaction that read both keys shows.
+    async fn view(&self, keys: &Keys, answer: TxnResponse) -> Result<View, Error> {
+        let at = unsigned(header(&answer));
+        let [leader, last] = pair(keys, answer);
+        if let Some(found) = leader {
+            return Ok(self.shown(&found, Term(unsigned(found.create_revision())), at));
+        }
+        let lock = Lock::Free { version: Version(0), taken_from: None };
+        let Some(found) = last else { return Ok(View { at, lock, last: None, last_version: Version(0) }) };
+        let last_version = Version(unsigned(found.mod_revision()));
+        let Some(record) = LastLeader::read(found.value()) else {
+            return Ok(View { at, lock, last: Some(LastLeader::unknown()), last_version });
+        };
+        let ended = match record.lease {
+            Some(lease) if !record.released => self.has_ended(keys, lease).await?,
+            Some(_) | None => false,
+        };
+        let mut last = record.last(Term(last_version.0));
+        last.ended = ended;
+        Ok(View { at, lock, last: Some(last), last_version })
+    }
+
+    /// A lock that is held.
+    fn shown(&self, found: &KeyValue, term: Term, at: u64) -> View {
+        let holder = match Leader::read(found.value()) {
+            Some(leader) => leader.holder(term),
+            // A person's hand, or another program's: whatever it is, it isn't free.
+            None => Leader::unknown(SessionId(0), term),
+        };
+        View { at, lock: Lock::Held(holder), last: None, last_version: Version(0) }
+    }
+
+    /// Whether a lease is no more. Not asked for its time to live, which a server that leads no more would answer too:
+    /// a key can be put under a lease only if the majority knows it, and goes with it.
+    async fn has_ended(&self, keys: &Keys, lease: i64) -> Result<bool, Error> {
+        let put = self.members.call_briefly("ask for a lease", |mut client: Client| {
+            let key = keys.asked.clone();
+            async move { client.put(key, "", Some(PutOptions::new().with_lease(lease))).await }
+        });
+        match put.await {
+            Ok(_) => Ok(false),
+            Err(Error::Refused { code: Code::NotFound, .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Keys {
+    fn both(&self) -> [TxnOp; 2] {
+        [TxnOp::get(self.leader.as_str(), None), TxnOp::get(self.last.as_str(), None)]
+    }
+}
+
+/// What a transaction read of both keys.
+fn pair(keys: &Keys, answer: TxnResponse) -> [Option<KeyValue>; 2] {
+    let (mut leader, mut last) = (None, None);
+    for response in answer.op_responses() {
+        if let TxnOpResponse::Get(mut got) = response {
+            for found in got.take_kvs() {
+                match found.key() {
+                    key if key == keys.leader.as_bytes() => leader = Some(found),
+                    key if key == keys.last.as_bytes() => last = Some(found),
+                    _ => {}
+                }
+            }
+        }
+    }
+    [leader, last]
+}
+
+fn header(answer: &TxnResponse) -> i64 {
+    answer.header().map_or(0, |header| header.revision())
+}
+
+/// Revisions are never negative.
+fn unsigned(revision: i64) -> u64 {
+    u64::try_from(revision).unwrap_or(0)
+}
+
+fn revision(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
 }

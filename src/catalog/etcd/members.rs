@@ -25,6 +25,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Reaching one member, authentication included (61 ms of its processor each).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The same, of an election's calls: of the two seconds such a request has, a silent member must leave enough for the
+/// next one.
+const BRIEFLY: Duration = Duration::from_millis(700);
+
 /// The server drops clients that ask more often than each 5 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -83,9 +87,30 @@ impl Members {
         self.call_at(what, call).await.map(|(answer, _)| answer)
     }
 
+    /// The same, for who hasn't long to wait.
+    pub(super) async fn call_briefly<T, F>(&self, what: &'static str, call: impl Fn(Client) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>> + Send,
+    {
+        self.call_within(BRIEFLY, what, call).await.map(|(answer, _)| answer)
+    }
+
     /// The same, and which member it was.
     pub(super) async fn call_at<T, F>(
         &self,
+        what: &'static str,
+        call: impl Fn(Client) -> F,
+    ) -> Result<(T, At<'_>), Error>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>> + Send,
+    {
+        self.call_within(CALL_TIMEOUT, what, call).await
+    }
+
+    /// Each member has so long.
+    async fn call_within<T, F>(
+        &self,
+        patience: Duration,
         what: &'static str,
         call: impl Fn(Client) -> F,
     ) -> Result<(T, At<'_>), Error>
@@ -97,12 +122,14 @@ impl Members {
         for turn in 0..self.members.len() {
             let index = (first + turn) % self.members.len();
             let member = &self.members[index];
-            match self.call_member(member, what, &call).await {
+            match self.call_member(member, patience, what, &call).await {
                 Ok((answer, client)) => {
                     self.first.store(index, Ordering::Relaxed);
                     return Ok((answer, At { member, client }));
                 }
                 Err(error) if error.is_the_members() => {
+                    // Whoever asks next, be it because this caller gives up now, begins with another.
+                    self.first.store((index + 1) % self.members.len(), Ordering::Relaxed);
                     // What a living member says of the cluster tells more than a dead one's silence.
                     failure = failure.filter(Error::is_an_election).or(Some(error));
                 }
@@ -115,6 +142,7 @@ impl Members {
     async fn call_member<T, F>(
         &self,
         member: &Member,
+        patience: Duration,
         what: &'static str,
         call: &impl Fn(Client) -> F,
     ) -> Result<(T, Client), Error>
@@ -122,14 +150,14 @@ impl Members {
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
         if let Some(client) = member.connected() {
-            match self.ask(member, what, call, client).await {
+            match self.ask(member, patience, what, call, client).await {
                 // The server was restarted since: what broke was the connection, and a new one may do.
                 Err(Error::Unreachable { .. }) => {}
                 other => return other,
             }
         }
-        let asked = match self.connect(member, what).await {
-            Ok(client) => self.ask(member, what, call, client).await,
+        let asked = match self.connect(member, patience, what).await {
+            Ok(client) => self.ask(member, patience, what, call, client).await,
             Err(error) => Err(error),
         };
         match member.endpoint.https && self.settings.tls.identity.is_none() {
@@ -141,6 +169,7 @@ impl Members {
     async fn ask<T, F>(
         &self,
         member: &Member,
+        patience: Duration,
         what: &'static str,
         call: &impl Fn(Client) -> F,
         client: Client,
@@ -148,10 +177,10 @@ impl Members {
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
-        let error = match tokio::time::timeout(CALL_TIMEOUT, call(client.clone())).await {
+        let error = match tokio::time::timeout(patience, call(client.clone())).await {
             Ok(Ok(answer)) => return Ok((answer, client)),
             Ok(Err(error)) => Error::of(what, &member.place, error),
-            Err(_) => Error::TimedOut { what, member: member.place.clone(), after: CALL_TIMEOUT },
+            Err(_) => Error::TimedOut { what, member: member.place.clone(), after: patience },
         };
         // The next use looks the name up again, reads the password again and logs in again.
         if error.is_the_members() || error.is_about_login() {
@@ -160,7 +189,8 @@ impl Members {
         Err(error)
     }
 
-    async fn connect(&self, member: &Member, what: &'static str) -> Result<Client, Error> {
+    async fn connect(&self, member: &Member, patience: Duration, what: &'static str) -> Result<Client, Error> {
+        let patience = patience.min(CONNECT_TIMEOUT);
         let channel = Channel::Tonic(self.channel(member)?);
         let mut options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
         if let Some(login) = &self.settings.login {
@@ -170,13 +200,13 @@ impl Members {
             };
             options = options.with_user(&login.username, password);
         }
-        match tokio::time::timeout(CONNECT_TIMEOUT, Client::from_channel(channel, Some(options))).await {
+        match tokio::time::timeout(patience, Client::from_channel(channel, Some(options))).await {
             Ok(Ok(client)) => {
                 member.keep(Some(client.clone()));
                 Ok(client)
             }
             Ok(Err(error)) => Err(Error::of(what, &member.place, error)),
-            Err(_) => Err(Error::TimedOut { what, member: member.place.clone(), after: CONNECT_TIMEOUT }),
+            Err(_) => Err(Error::TimedOut { what, member: member.place.clone(), after: patience }),
         }
     }
 

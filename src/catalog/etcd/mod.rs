@@ -1,7 +1,8 @@
 //! The catalog in etcd, API version 3: instances are keys under leases, followers are watches. It decides nothing, and
 //! retries only what it follows.
 //!
-//! `PREFIX/services/NAME/ID` holds an instance as JSON, `PREFIX/keys/KEY` a key's value.
+//! `PREFIX/services/NAME/ID` holds an instance as JSON, `PREFIX/keys/KEY` a key's value, `PREFIX/elections/NAME/` the
+//! lock of an election and what belongs to it.
 
 mod error;
 mod follow;
@@ -9,6 +10,7 @@ mod layout;
 mod lock;
 mod members;
 mod publish;
+mod tenure;
 
 use std::net::IpAddr;
 
@@ -27,6 +29,7 @@ pub struct Etcd {
     members: members::Members,
     layout: layout::Layout,
     leases: publish::Leases,
+    tenures: tenure::Tenures,
 }
 
 impl Etcd {
@@ -36,6 +39,7 @@ impl Etcd {
             members: members::Members::new(settings),
             layout: layout::Layout::new(prefix),
             leases: publish::Leases::default(),
+            tenures: tenure::Tenures::default(),
         }
     }
 

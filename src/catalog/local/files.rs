@@ -29,6 +29,8 @@ pub(super) const MOST_NAMES: usize = 10_000;
 
 const EVERYONE: Mode = Mode::from_bits_truncate(0o777);
 const READABLE: Mode = Mode::from_bits_truncate(0o644);
+/// An exclusive lock needs a descriptor to write by.
+const LOCKABLE: Mode = Mode::from_bits_truncate(0o666);
 
 /// An open directory and the path it was reached by.
 #[derive(Debug)]
@@ -125,6 +127,16 @@ impl Folder {
         };
         let about = file.metadata().map_err(|e| Error::refused("look at", self.path_of(name))(errno(&e)))?;
         Ok(about.is_file().then_some(file))
+    }
+
+    /// Opens a file to be locked by anyone, and makes it when there is none.
+    pub(super) fn lockable(&self, name: &str) -> Result<File, Error> {
+        let refused = |action| Error::refused(action, self.path_of(name));
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = File::from(openat(&self.fd, name, flags, LOCKABLE).map_err(refused("open"))?);
+        // What the umask took. Whoever isn't its owner has nothing to give back.
+        let _ = fchmod(&file, LOCKABLE);
+        Ok(file)
     }
 
     /// Whether this open file is the one at the path now.

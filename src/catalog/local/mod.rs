@@ -5,6 +5,7 @@
 //! DIRECTORY/PREFIX/boot                the boot id of the kernel whose locks these are
 //! DIRECTORY/PREFIX/services/NAME/ID    one instance, JSON, locked by its agent
 //! DIRECTORY/PREFIX/keys/KEY            one value
+//! DIRECTORY/PREFIX/elections/NAME/     the lock of an election, and what belongs to it
 //! DIRECTORY/PREFIX/tmp/                files on their way to their place
 //! ```
 //!
@@ -22,6 +23,7 @@ mod keys;
 mod lock;
 mod name;
 mod root;
+mod seat;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -58,6 +60,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Local {
     root: Root,
     holding: Mutex<Holding>,
+    seat: seat::Seat,
     watches: Mutex<Watches>,
 }
 
@@ -71,7 +74,12 @@ struct Watches {
 impl Local {
     /// Looks at nothing yet.
     pub fn new(directory: &Path, prefix: &str) -> Local {
-        Local { root: Root::new(directory, prefix), holding: Mutex::default(), watches: Mutex::default() }
+        Local {
+            root: Root::new(directory, prefix),
+            holding: Mutex::default(),
+            seat: seat::Seat::default(),
+            watches: Mutex::default(),
+        }
     }
 
     /// See [`Backend::publish`](super::Backend::publish).
@@ -122,9 +130,15 @@ impl Local {
     pub async fn put(&self, key: &str, value: &str) -> Result<(), Error> {
         let root = self.root.open().await?;
         let (key, value) = (key.to_owned(), value.to_owned());
-        // A disk may take its time to sync.
-        let put = tokio::task::spawn_blocking(move || keys::put(&root, &key, &value));
-        match timeout(PATIENCE, put).await {
+        self.on_disk(move || keys::put(&root, &key, &value)).await
+    }
+
+    /// Works on the disk, which may take its time to sync, in a thread of its own.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        match timeout(PATIENCE, tokio::task::spawn_blocking(work)).await {
             Ok(Ok(done)) => done,
             Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
             Err(_) => Err(Error::Silent { directory: self.root.path().to_owned(), waited: PATIENCE }),

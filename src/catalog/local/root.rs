@@ -25,6 +25,7 @@ const ABANDONED: Duration = Duration::from_secs(60);
 const SERVICES: &str = "services";
 const KEYS: &str = "keys";
 const SCRATCH: &str = "tmp";
+const ELECTIONS: &str = "elections";
 
 /// A shared directory, wherever its path leads now.
 #[derive(Debug, Clone)]
@@ -78,6 +79,11 @@ impl Root {
     /// Where the keys are.
     pub(super) fn path_of_keys(&self) -> PathBuf {
         self.path.join(KEYS)
+    }
+
+    /// Where an election is.
+    pub(super) fn path_of_election(&self, file: &str) -> PathBuf {
+        self.path.join(ELECTIONS).join(file)
     }
 
     /// Opens the directory; makes it and takes possession of it first when it isn't the one of the last call. Until
@@ -232,6 +238,19 @@ impl Opened {
     /// The keys.
     pub(super) fn keys(&self) -> Result<Option<Folder>, Error> {
         self.root.sub(KEYS)
+    }
+
+    /// An election, made when there is none.
+    pub(super) fn make_election(&self, file: &str) -> Result<Folder, Error> {
+        self.root.make(ELECTIONS)?.make(file)
+    }
+
+    /// An election.
+    pub(super) fn election(&self, file: &str) -> Result<Option<Folder>, Error> {
+        match self.root.sub(ELECTIONS)? {
+            Some(elections) => elections.sub(file),
+            None => Ok(None),
+        }
     }
 
     /// Where files are made before they are put in place.

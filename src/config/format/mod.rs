@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::engines::{ConsulAddress, Endpoint};
 use super::{AddressSpec, Backoff, Signal};
 
-pub(crate) use network::{HostPort, HttpUrl, Name};
+pub(crate) use network::{ElectionName, HostPort, HttpUrl, Name};
 pub(crate) use paths::{FilePath, SocketPath};
 pub(crate) use process::{Limit, LimitValue, Rewrite, Umask, User};
 
@@ -78,6 +78,7 @@ pub(crate) fn judge(format: &str) -> Option<Judge> {
         HostPort::NAME => of::<HostPort>(),
         Limit::NAME => of::<Limit>(),
         Name::NAME => of::<Name>(),
+        ElectionName::NAME => of::<ElectionName>(),
         ConsulAddress::NAME => of::<ConsulAddress>(),
         Endpoint::NAME => of::<Endpoint>(),
         _ => return None,

@@ -153,6 +153,41 @@ impl Format for Name {
     }
 }
 
+/// An election's name: words as a [`Name`] has them, with `/` between them; keys stand below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ElectionName(pub(crate) String);
+
+/// What stands below an election's name: an election called `a/ranks/b` would be read among the ranks of `a`.
+const BELOW_ELECTIONS: [&str; 3] = ["leader", "last", "ranks"];
+
+impl Format for ElectionName {
+    const NAME: &'static str = "election-name";
+    const WHAT: &'static str = "a name such as `\"mysql\"` or `\"prod/mysql\"`";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        if text.len() > LONGEST_CATALOG_NAME || text.split('/').any(|part| Name::read(part).is_err()) {
+            return Err(Wrong::new(
+                "is no name of an election",
+                format!(
+                    "words of letters, digits, `-`, `_` and `.` with `/` between them, none starting with `.`, at most \
+                     {LONGEST_CATALOG_NAME} characters"
+                ),
+            ));
+        }
+        if let Some(taken) = text.split('/').skip(1).find(|part| BELOW_ELECTIONS.contains(part)) {
+            return Err(Wrong::new(
+                format_args!("has `{taken}` in it, a key of elections"),
+                "call it otherwise; `leader`, `last` and `ranks` stand below an election's name",
+            ));
+        }
+        Ok(ElectionName(text.to_owned()))
+    }
+
+    fn write(&self) -> String {
+        self.0.clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::reads;
@@ -188,6 +223,15 @@ mod tests {
                 "http://a:99999/",
                 "http://a b/",
             ],
+        );
+    }
+
+    #[test]
+    fn an_election_is_called_by_words_with_slashes_between_and_never_as_its_own_keys() {
+        let (longest, longer) = (format!("{}b", "a/".repeat(63)), format!("{}b", "a/".repeat(64)));
+        reads::<ElectionName>(
+            &["mysql", "prod/mysql", "a/b/c", "leader", &longest],
+            &["", "/", "/a", "a/", "a//b", "a/../b", "a/.", "a b", "a/leader", "a/ranks/b", "a/last", &longer],
         );
     }
 

@@ -4,6 +4,7 @@
 //! says what a key means, its second why the default is what it is.
 
 mod doors;
+mod election;
 mod health;
 mod process;
 mod watch;
@@ -14,9 +15,11 @@ use serde::Deserialize;
 use super::schema::in_order;
 
 pub(crate) use doors::{Backend, Catalog, Control, Format, Level, Log, Telemetry, Tls};
+pub(crate) use election::{Election, Fence, Mode, Preference, Rank, RoleTags, When, WithoutCatalog};
 pub(crate) use health::{Health, OnFailure, Service};
 pub(crate) use process::{
-    Background, Command, Hook, Hooks, Limits, PreStart, Process, Restart, RestartPolicy, SignalScope, Stop, Strays,
+    Background, Command, Demote, Hook, Hooks, Limits, PreStart, Process, Promote, Restart, RestartPolicy, SignalScope,
+    Stop, StopHook, Strays,
 };
 pub(crate) use watch::{Template, WaitFor, Watch};
 
@@ -38,8 +41,15 @@ pub(crate) struct Root {
     pub(crate) service: Vec<Service>,
     /// Health checks of the main process; each is exactly one of `exec`, `http`, `tcp` and `notify`.
     pub(crate) health: Vec<Health>,
-    /// Dependencies whose changes are acted on; each looks at exactly one of `service`, `key` and `key_prefix`.
+    /// Dependencies whose changes are acted on; each looks at exactly one of `service`, `key`, `key_prefix` and
+    /// `leader`.
     pub(crate) watch: Vec<Watch>,
+    /// One of several containers leads. Whoever holds the election's lock in the catalog is the leader, and it may act until
+    /// its lease ends; before that it has stepped down, or is killed. The main process and all hooks see `PILOTFISH_ROLE`
+    /// (`leader` or `replica`), `PILOTFISH_LEADER` (`host:port`), `PILOTFISH_LEADER_ID` and `PILOTFISH_TERM`, a number that
+    /// grows with each leader: what the leader writes to should refuse a lower one than it has seen. docs/election.md says
+    /// what is promised, and under which assumptions.
+    pub(crate) election: Option<Election>,
     /// Where services are registered and dependencies looked up.
     pub(crate) catalog: Catalog,
     /// The read-only door on TCP: `/metrics`, `/status`, `/livez`, `/readyz`.

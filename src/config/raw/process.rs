@@ -9,6 +9,8 @@ use crate::config::schema::in_order;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::When;
+use crate::config::election::DEMOTE_WITHIN;
 use crate::config::format::{FilePath, LimitValue, Parsed, Rewrite, Umask, User};
 use crate::config::{Backoff, Signal};
 
@@ -16,6 +18,8 @@ use crate::config::{Backoff, Signal};
 const STOP_WITHIN: Duration = Duration::from_secs(9);
 /// Long enough for a slow shell script, short enough to be noticed.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Nobody leads meanwhile: two thirds of a hook's usual time.
+const PROMOTE_WITHIN: Duration = Duration::from_secs(20);
 
 /// Program and arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -308,9 +312,18 @@ pub(crate) struct Hooks {
     /// Runs before the main process is first started. When it fails for good the container ends with its exit code.
     pub(crate) pre_start: Option<PreStart>,
     /// Runs before the main process is told to stop, within what `[stop] within` leaves.
-    pub(crate) pre_stop: Option<Hook>,
+    pub(crate) pre_stop: Option<StopHook>,
     /// Runs after the main process and all it left behind are gone. Its failure is logged and changes no exit code.
-    pub(crate) post_stop: Option<Hook>,
+    pub(crate) post_stop: Option<StopHook>,
+    /// Runs when this container has won its election, once the main process is up (and healthy, where there are checks).
+    /// When it fails the container gives leading up, and stands again later.
+    pub(crate) on_promote: Option<Promote>,
+    /// Runs when this container must lead no longer. Exit 0 means that the main process is out of the role and may live
+    /// on as a replica. When it fails, or there is no such hook, the main process is stopped, and started again as a
+    /// replica; `pre_start` runs again before that. With `mode = "standby"` the main process is stopped in any case.
+    pub(crate) on_demote: Option<Demote>,
+    /// Runs on replicas, when another container leads than before: `PILOTFISH_LEADER` is its address.
+    pub(crate) on_leader_change: Option<Hook>,
 }
 
 /// One command with its deadline.
@@ -333,6 +346,80 @@ pub(crate) struct Hook {
 impl Default for Hook {
     fn default() -> Hook {
         Hook { exec: None, timeout: Parsed(HOOK_TIMEOUT), user: None }
+    }
+}
+
+/// A hook of the end.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub(crate) struct StopHook {
+    /// Program and arguments.
+    #[schemars(example = ["/bin/hook"], extend("x-required" = true))]
+    pub(crate) exec: Option<Command>,
+    /// Past this its process group gets SIGTERM, then SIGKILL.
+    ///
+    /// No hook may keep a container from going on; half a minute is long for a script.
+    pub(crate) timeout: Parsed<Duration>,
+    /// Who it runs as.
+    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    pub(crate) user: Option<Parsed<User>>,
+    /// In which role it runs; needs an `[election]`.
+    ///
+    /// Most of what ends a program is the same in every role.
+    pub(crate) when: When,
+}
+
+impl Default for StopHook {
+    fn default() -> StopHook {
+        StopHook { exec: None, timeout: Parsed(HOOK_TIMEOUT), user: None, when: When::Always }
+    }
+}
+
+/// What makes a leader of a replica.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub(crate) struct Promote {
+    /// Program and arguments.
+    #[schemars(example = ["/bin/promote"], extend("x-required" = true))]
+    pub(crate) exec: Option<Command>,
+    /// Past this its process group gets SIGTERM, then SIGKILL, and it has failed.
+    ///
+    /// While it runs nobody leads; a database that must catch up needs more: say so.
+    pub(crate) timeout: Parsed<Duration>,
+    /// Who it runs as.
+    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    pub(crate) user: Option<Parsed<User>>,
+}
+
+impl Default for Promote {
+    fn default() -> Promote {
+        Promote { exec: None, timeout: Parsed(PROMOTE_WITHIN), user: None }
+    }
+}
+
+/// What makes a replica of a leader.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub(crate) struct Demote {
+    /// Program and arguments.
+    #[schemars(example = ["/bin/demote"], extend("x-required" = true))]
+    pub(crate) exec: Option<Command>,
+    /// Past this its process group gets SIGTERM, then SIGKILL, and the main process is stopped. It must fit into the
+    /// election's `lease`, with all else that must.
+    ///
+    /// Closing a database to writes takes moments; each second more is one less in which the engine may be silent.
+    pub(crate) timeout: Parsed<Duration>,
+    /// Who it runs as.
+    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    pub(crate) user: Option<Parsed<User>>,
+}
+
+impl Default for Demote {
+    fn default() -> Demote {
+        Demote { exec: None, timeout: Parsed(DEMOTE_WITHIN), user: None }
     }
 }
 
@@ -359,6 +446,10 @@ pub(crate) struct PreStart {
     ///
     /// The same as for restarts.
     pub(crate) backoff: Parsed<Backoff>,
+    /// In which role it runs; needs an `[election]`.
+    ///
+    /// Most of what a program needs before it starts is the same in every role; `PILOTFISH_ROLE` tells which it is.
+    pub(crate) when: When,
 }
 
 impl Default for PreStart {
@@ -369,6 +460,7 @@ impl Default for PreStart {
             user: None,
             retries: 0,
             backoff: Parsed(Backoff::default()),
+            when: When::Always,
         }
     }
 }

@@ -6,11 +6,11 @@ use crate::config::schema::in_order;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Command, Hook};
+use super::{Command, Hook, When};
 use crate::config::Signal;
-use crate::config::format::{FilePath, Name, Parsed};
+use crate::config::format::{ElectionName, FilePath, Name, Parsed};
 
-/// What must be so before `pre_start`: exactly one of `service` and `key`.
+/// What must be so before `pre_start`: exactly one of `service`, `key` and `leader`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
@@ -27,6 +27,10 @@ pub(crate) struct WaitFor {
     /// A key that exists.
     #[schemars(example = &"mysql/snapshot")]
     pub(crate) key: Option<String>,
+    /// An election that has a leader. Who waits for the leader of its own election stands in it meanwhile, and waits
+    /// once the election has had its first result.
+    #[schemars(example = &"mysql")]
+    pub(crate) leader: Option<Parsed<ElectionName>>,
     /// How many passing instances.
     #[schemars(example = 1, extend("x-default" = "`1`"))]
     pub(crate) count: Option<u32>,
@@ -34,6 +38,11 @@ pub(crate) struct WaitFor {
     ///
     /// A scheduler sees a container that ended, and not one that waits for ever.
     pub(crate) timeout: Parsed<Duration>,
+    /// In which role it is waited for; needs an `[election]`. But for `always` the wait begins after the election's first
+    /// result, which tells the role.
+    ///
+    /// Most dependencies are the same in every role.
+    pub(crate) when: When,
 }
 
 impl Default for WaitFor {
@@ -43,20 +52,22 @@ impl Default for WaitFor {
             tag: None,
             datacenter: None,
             key: None,
+            leader: None,
             count: None,
             timeout: Parsed(Duration::from_secs(300)),
+            when: When::Always,
         }
     }
 }
 
-/// A dependency whose changes are acted on: exactly one of `service`, `key` and `key_prefix`, and at least one of
-/// `on_change`, `template` and `signal`.
+/// A dependency whose changes are acted on: exactly one of `service`, `key`, `key_prefix` and `leader`, and at least one
+/// of `on_change`, `template` and `signal`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Watch {
     /// Its name in logs, metrics and `PILOTFISH_WATCH`; unique.
-    #[schemars(example = &"app", extend("x-default" = "the service, key or prefix it looks at"))]
+    #[schemars(example = &"app", extend("x-default" = "the service, key, prefix or election it looks at"))]
     pub(crate) name: Option<String>,
     /// A service whose passing instances are looked at.
     #[schemars(example = &"app")]
@@ -73,6 +84,10 @@ pub(crate) struct Watch {
     /// All keys below this.
     #[schemars(example = &"app/")]
     pub(crate) key_prefix: Option<String>,
+    /// An election whose leader is looked at, as a service with one instance or none: its `id`, `address` and `port`, and
+    /// the term as `meta.term`. Needs no `[election]` of one's own.
+    #[schemars(example = &"mysql")]
+    pub(crate) leader: Option<Parsed<ElectionName>>,
     /// The first change after a quiet spell acts at once; those within this of a run gather into the next.
     ///
     /// A deployment of many instances is a handful of runs, and a single change isn't held up.
@@ -86,6 +101,10 @@ pub(crate) struct Watch {
     /// A program that has only just been started would be ended by it.
     #[schemars(example = &"HUP")]
     pub(crate) signal: Option<Parsed<Signal>>,
+    /// In which role changes are acted on, by `on_change`, `template` and `signal` alike; needs an `[election]`.
+    ///
+    /// Most programs follow their dependencies in every role.
+    pub(crate) when: When,
 }
 
 impl Default for Watch {
@@ -97,10 +116,12 @@ impl Default for Watch {
             datacenter: None,
             key: None,
             key_prefix: None,
+            leader: None,
             settle: Parsed(Duration::from_millis(100)),
             on_change: None,
             template: None,
             signal: None,
+            when: When::Always,
         }
     }
 }
@@ -112,7 +133,8 @@ impl Default for Watch {
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Template {
     /// The template (Jinja). It sees `instances` of a service (each with `id`, `name`, `address`, `port`, `tags`,
-    /// `meta`), the `value` of a key, the `keys` below a prefix with their values, the name of the `watch`, and `env`. A
+    /// `meta`), the leader of an election as the one of its `instances` (none while there is none; `meta.term` is its
+    /// term), the `value` of a key, the `keys` below a prefix with their values, the name of the `watch`, and `env`. A
     /// line that holds only a block leaves no line behind.
     #[schemars(example = &"/etc/nginx/nginx.conf.j2", extend("x-required" = true))]
     pub(crate) source: Option<Parsed<FilePath>>,

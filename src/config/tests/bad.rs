@@ -73,13 +73,9 @@ fn keys_of_later_versions_are_told_from_unknown_ones() {
     assert_snapshot!(each(
         LOCAL,
         &[
-            "[election]\nname = \"a\"",
             "[[task]]\nname = \"a\"",
             "[[coprocess]]\nname = \"a\"",
-            "[hooks]\non_promote = { exec = [\"a\"] }",
             "[[health]]\ngrpc = \"127.0.0.1:1\"",
-            "[[wait_for]]\nleader = \"mysql\"",
-            "[[watch]]\nleader = \"mysql\"\nsignal = \"HUP\"",
             "[[watch]]\nservice = \"a\"\nsignal = \"HUP\"\nat_once = 1",
             "[telemetry]\nlisten = \"0.0.0.0:1\"\nadvertise = true",
             "[[telemetry.sensor]]\nname = \"a\"",
@@ -301,6 +297,8 @@ fn a_watch_looks_at_one_thing_and_does_something() {
             "[[watch]]\nservice = \"a\"\ntemplate = { source = \"/a\", destination = \"/a\" }",
             "[[watch]]\nservice = \"a\"\non_change = { timeout = \"1s\" }",
             "[[watch]]\nkey = \"\"\nsignal = \"HUP\"",
+            "[[watch]]\nleader = \"a/\"\nservice = \"b\"\nsignal = \"HUP\"",
+            "[[watch]]\nleader = \"a\"\ndatacenter = \"d\"\nsignal = \"HUP\"",
         ]
     ));
 }
@@ -329,6 +327,78 @@ fn waiting_has_one_subject_and_an_end() {
             "[[wait_for]]\nkey = \"b\"\ncount = 2",
             "[[wait_for]]\nservice = \"a\"\ncount = 0\ntimeout = \"0s\"",
             "[[wait_for]]\nkey_prefix = \"a/\"",
+            "[[wait_for]]\nleader = \"a\"\nkey = \"b\"",
+            "[[wait_for]]\nleader = \"a\"\ncount = 2\ntag = \"t\"",
+        ]
+    ));
+}
+
+#[test]
+fn an_election_has_a_name_a_catalog_and_one_service() {
+    assert_snapshot!(each(
+        LOCAL,
+        &[
+            "[election]",
+            "[election]\nname = \"/mysql\"",
+            "[election]\nname = \"a/ranks\"",
+            "[election]\nname = \"a\"\nservice = \"mysql\"",
+            "service = [{ name = \"mysql\", port = 1 }]\n[election]\nname = \"a\"\nservice = \"mysq\"",
+            "service = [{ name = \"a\", port = 1 }, { name = \"b\", port = 2 }]\n[election]\nname = \"a\"",
+            "service = [{ name = \"a\", port = 1 }, { name = \"a\", port = 2 }]\n[election]\nname = \"a\"\nservice = \"a\"",
+            "[election]\nname = \"a\"\nmode = \"stand-by\"\nprefer = \"high\"\nfence = \"none\"",
+            "[election]\nname = \"a\"\nlease = 15\nkill_margin = \"50ms\"",
+            "[election]\nname = \"a\"\n[election.rank]\ntimeout = \"0s\"",
+            "[election]\nname = \"a\"\nlaese = \"15s\"",
+        ]
+    ));
+    assert_snapshot!(each(MAIN, &["[election]\nname = \"a\""]));
+}
+
+#[test]
+fn what_must_fit_into_a_lease_is_shown_part_by_part() {
+    let consul = format!("{MAIN}catalog.backend = \"consul\"\n");
+    assert_snapshot!(each(
+        &consul,
+        &[
+            "[election]\nname = \"a\"\nlease = \"10s\"",
+            "[election]\nname = \"a\"\n[hooks.on_demote]\nexec = [\"a\"]\ntimeout = \"9s\"",
+            "[election]\nname = \"a\"\n[hooks]\non_demote = { exec = [\"a\"], timeout = \"1m\" }\n[stop]\nwithin = \"2m\"",
+            "[election]\nname = \"a\"\nlease = \"61s\"",
+            "[election]\nname = \"a\"\nlease = \"0s\"",
+            "[election]\nname = \"a\"\nkill_margin = \"7s\"",
+            "service = [{ name = \"a\", port = 1 }]\n[election]\nname = \"a\"\nalive_ttl = \"100ms\"",
+        ]
+    ));
+    let etcd = format!("{MAIN}catalog = {{ backend = \"etcd\", endpoints = [\"http://e:2379\"] }}\n");
+    let cases = ["[election]\nname = \"a\"\nlease = \"10500ms\"", "[election]\nname = \"a\"\nlease = \"11s\""];
+    assert_snapshot!(each(&etcd, &cases));
+}
+
+#[test]
+fn roles_need_an_election() {
+    assert_snapshot!(each(
+        LOCAL,
+        &[
+            "[hooks]\non_promote = { exec = [\"a\"] }\non_demote = { exec = [\"a\"] }\non_leader_change = { exec = [\"a\"] }",
+            "[hooks]\npre_start = { exec = [\"a\"], when = \"leader\" }\npre_stop = { exec = [\"a\"], when = \"replica\" }",
+            "[[watch]]\nservice = \"a\"\nsignal = \"HUP\"\nwhen = \"leader\"\n[[wait_for]]\nkey = \"a\"\nwhen = \"replica\"",
+            "[election]\nname = \"a\"\n[hooks]\non_promote = { exec = [\"a\"], when = \"leader\" }",
+            "[election]\nname = \"a\"\n[hooks]\npre_start = { exec = [\"a\"], when = \"primary\" }",
+            "[election]\nname = \"a\"\n[hooks]\non_demote = {}",
+        ]
+    ));
+}
+
+#[test]
+fn tags_tell_the_roles_apart() {
+    let service = "service = [{ name = \"mysql\", port = 1, tags = [\"primary\"] }]\n[election]\nname = \"a\"\n";
+    assert_snapshot!(each(
+        LOCAL,
+        &[
+            "[election]\nname = \"a\"\nrole_tags = { leader = \"p\", replica = \"r\" }",
+            &format!("{service}role_tags = {{ leader = \"primary\", replica = \"r\" }}"),
+            &format!("{service}role_tags = {{ leader = \"x\", replica = \"x\" }}"),
+            &format!("{service}role_tags = {{ leader = \"\" }}"),
         ]
     ));
 }

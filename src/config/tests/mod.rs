@@ -1,6 +1,7 @@
 //! Whole configs: good ones, every kind of mistake with the report it gets, and noise.
 
 mod bad;
+mod election;
 mod engines;
 mod good;
 mod noise;

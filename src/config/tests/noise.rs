@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::load;
 
-const GOOD: &str = include_str!("../../../config-examples/database.toml");
+const GOOD: &str = include_str!("../../../config-examples/primary.toml");
 const WORDS: &[&str] = &[
     "[",
     "]",

@@ -9,7 +9,7 @@ use crate::config::tree::{Place, Span};
 use crate::config::{ConsulService, Health, HttpProbe, OnFailure, Probe, RestartPolicy, Service, raw};
 
 /// Entries are kept alive by heartbeats; anything shorter is lost to a busy machine.
-const SHORTEST_TTL: Duration = Duration::from_secs(1);
+pub(super) const SHORTEST_TTL: Duration = Duration::from_secs(1);
 
 pub(super) fn services(
     raw: Vec<raw::Service>,

@@ -2,6 +2,7 @@
 //! reported here, each at its place. Types and formats were checked before.
 
 mod doors;
+mod election;
 mod engines;
 mod health;
 mod process;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use super::parse::Syntax;
 use super::report::Problem;
 use super::tree::{Node, Place, Span};
-use super::{Config, Exec, Surroundings, raw};
+use super::{Config, Exec, Surroundings, When, raw};
 
 /// Judges a config. It is sound if no problem is an error.
 pub(crate) fn validate(
@@ -24,16 +25,22 @@ pub(crate) fn validate(
     problems: &mut Vec<Problem>,
 ) -> Config {
     let root = Place::root(root);
-    let mut judge = Judge { problems, surroundings, syntax, within: raw.stop.within.0 };
+    let has_election = root.has("election");
+    let mut judge = Judge { problems, surroundings, syntax, within: raw.stop.within.0, has_election };
     let stop = process::stop(&raw.stop, root.key("stop"), &mut judge);
     let process = process::process(raw.process, command, root, &mut judge);
     let hooks = process::hooks(raw.hooks, root, &mut judge);
     let catalog = doors::catalog(raw.catalog, root.key("catalog"), &mut judge);
     let has_catalog = catalog.backend != super::Backend::None || root.key("catalog").key("backend").is_broken();
-    let services = health::services(raw.service, root.key("service"), has_catalog, &mut judge);
+    let mut services = health::services(raw.service, root.key("service"), has_catalog, &mut judge);
     let health = health::health(raw.health, root, &services, process.restart.policy, &mut judge);
     let wait_for = watch::wait_for(raw.wait_for, root.key("wait_for"), &catalog, has_catalog, &mut judge);
     let watches = watch::watches(raw.watch, root.key("watch"), &catalog, has_catalog, &mut judge);
+    let election = raw.election.map(|raw| {
+        let around = election::Around { services: &mut services, hooks: &hooks, catalog: &catalog, has_catalog };
+        election::election(raw, root, around, &mut judge)
+    });
+    watch::in_standby(&watches, root.key("watch"), election.as_ref(), &mut judge);
     let control = doors::control(raw.control, root, &process, &mut judge);
     Config {
         process,
@@ -43,7 +50,7 @@ pub(crate) fn validate(
         services,
         health,
         watches,
-        election: None,
+        election,
         catalog,
         telemetry: raw.telemetry.listen.map(|listen| super::Telemetry { listen: listen.0 }),
         control,
@@ -59,6 +66,8 @@ struct Judge<'a> {
     syntax: Syntax,
     /// `[stop] within`, which bounds much else.
     within: Duration,
+    /// Whether there are roles.
+    has_election: bool,
 }
 
 impl Judge<'_> {
@@ -98,6 +107,23 @@ impl Judge<'_> {
 
     fn some_time(&mut self, table: Place<'_>, key: &str, duration: Duration) {
         self.positive(table, key, duration.is_zero(), "it must be longer than nothing");
+    }
+
+    /// In which role something is done; there are none without an election.
+    fn when(&mut self, table: Place<'_>, when: raw::When) -> When {
+        let when = match when {
+            raw::When::Always => return When::Always,
+            raw::When::Leader => When::Leader,
+            raw::When::Replica => When::Replica,
+        };
+        if !self.has_election {
+            self.error(
+                table.key("when").span(),
+                "`when` without an election",
+                "nobody leads and nobody follows; add an `[election]`, or leave it out",
+            );
+        }
+        when
     }
 
     /// Which one of several keys is there; reports none and several. `None` is also the answer when the one that is

@@ -1,7 +1,6 @@
 //! Judges `[process]`, `[stop]` and `[hooks]`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::Judge;
 use crate::config::format::{Format, Limit, LimitValue, Rewrite};
@@ -239,25 +238,45 @@ fn exit_codes(raw: BTreeMap<String, u8>, place: Place<'_>, judge: &mut Judge<'_>
 pub(super) fn hooks(raw: raw::Hooks, root: Place<'_>, judge: &mut Judge<'_>) -> Hooks {
     let place = root.key("hooks");
     let pre_start = raw.pre_start.map(|pre_start| {
-        let raw::PreStart { exec, timeout, user, retries, backoff } = pre_start;
+        let raw::PreStart { exec, timeout, user, retries, backoff, when } = pre_start;
         let hook = hook(raw::Hook { exec, timeout, user }, "pre_start", place.key("pre_start"), judge);
-        PreStart { hook, retries, backoff: backoff.0 }
+        let when = judge.when(place.key("pre_start"), when);
+        PreStart { hook: Hook { when, ..hook }, retries, backoff: backoff.0 }
     });
-    let mut while_stopping = |raw: Option<raw::Hook>, name: &str| {
-        let at = place.key(name);
-        let timeout = raw.as_ref().map_or(Duration::ZERO, |hook| hook.timeout.0);
-        if at.has("timeout") && timeout > judge.within {
-            judge.warn(
-                at.key("timeout").span(),
-                format!("`{name}` is cut off at `[stop] within`, which is {}", duration::print(judge.within)),
-                "raise `[stop] within`, and the scheduler's own timeout above it",
-            );
-        }
-        raw.map(|raw| hook(raw, name, at, judge))
+    let mut while_stopping = |raw: Option<raw::StopHook>, name: &str| {
+        let raw::StopHook { exec, timeout, user, when } = raw?;
+        let hook = one_of_the_end(raw::Hook { exec, timeout, user }, name, place.key(name), judge);
+        Some(Hook { when: judge.when(place.key(name), when), ..hook })
     };
     let pre_stop = while_stopping(raw.pre_stop, "pre_stop");
     let post_stop = while_stopping(raw.post_stop, "post_stop");
-    Hooks { pre_start, pre_stop, post_stop, ..Hooks::default() }
+    for name in ["on_promote", "on_demote", "on_leader_change"] {
+        if place.has(name) && !judge.has_election {
+            let message = format!("`{name}` without an election");
+            judge.error(place.key(name).key_span(), message, "nobody leads; add an `[election]`, or leave it out");
+        }
+    }
+    let on_promote = raw.on_promote.map(|raw::Promote { exec, timeout, user }| {
+        hook(raw::Hook { exec, timeout, user }, "on_promote", place.key("on_promote"), judge)
+    });
+    let on_demote = raw.on_demote.map(|raw::Demote { exec, timeout, user }| {
+        one_of_the_end(raw::Hook { exec, timeout, user }, "on_demote", place.key("on_demote"), judge)
+    });
+    let on_leader_change =
+        raw.on_leader_change.map(|raw| hook(raw, "on_leader_change", place.key("on_leader_change"), judge));
+    Hooks { pre_start, pre_stop, post_stop, on_promote, on_demote, on_leader_change }
+}
+
+/// A hook that runs within the stop sequence.
+fn one_of_the_end(raw: raw::Hook, name: &str, place: Place<'_>, judge: &mut Judge<'_>) -> Hook {
+    if place.has("timeout") && raw.timeout.0 > judge.within {
+        judge.warn(
+            place.key("timeout").span(),
+            format!("`{name}` is cut off at `[stop] within`, which is {}", duration::print(judge.within)),
+            "raise `[stop] within`, and the scheduler's own timeout above it",
+        );
+    }
+    hook(raw, name, place, judge)
 }
 
 pub(super) fn hook(raw: raw::Hook, name: &str, place: Place<'_>, judge: &mut Judge<'_>) -> Hook {

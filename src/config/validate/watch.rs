@@ -2,6 +2,7 @@
 
 use super::Judge;
 use super::process::{exec, hook};
+use crate::config::election::{Election, Mode};
 use crate::config::report::Problem;
 use crate::config::tree::{Place, Span};
 use crate::config::{Backend, Catalog, Query, Signal, Template, WaitFor, Watch, When, raw};
@@ -18,15 +19,16 @@ pub(super) fn wait_for(
         .map(|(index, raw)| {
             let at = place.index(index);
             needs_catalog(at, "this `wait_for`", has_catalog, judge);
-            let kind = judge.exactly_one(at, "this `wait_for`", &["service", "key"], &["leader"]);
+            let kind = judge.exactly_one(at, "this `wait_for`", &["service", "key", "leader"], &[]);
             judge.some_time(at, "timeout", raw.timeout.0);
             judge.positive(at, "count", raw.count == Some(0), "leave it out for 1");
-            if kind == Some("key") && at.has("count") {
-                judge.error(
-                    at.key("count").key_span(),
-                    "`count` with a `key`",
-                    "a key is there or isn't; leave it out",
-                );
+            if let Some((kind, hint)) = match kind {
+                Some("key") => Some(("key", "a key is there or isn't; leave it out")),
+                Some("leader") => Some(("leader", "there is one or none; leave it out")),
+                _ => None,
+            } && at.has("count")
+            {
+                judge.error(at.key("count").key_span(), format!("`count` with a `{kind}`"), hint);
             }
             let query = query(
                 kind,
@@ -36,12 +38,14 @@ pub(super) fn wait_for(
                     datacenter: raw.datacenter,
                     key: raw.key,
                     key_prefix: None,
+                    leader: raw.leader.map(|name| name.0.0),
                 },
                 at,
                 catalog,
                 judge,
             );
-            WaitFor { query, count: raw.count.unwrap_or(1) as usize, timeout: raw.timeout.0, when: When::Always }
+            let when = judge.when(at, raw.when);
+            WaitFor { query, count: raw.count.unwrap_or(1) as usize, timeout: raw.timeout.0, when }
         })
         .collect()
 }
@@ -70,9 +74,10 @@ pub(super) fn watches(
 
 fn watch(raw: raw::Watch, place: Place<'_>, catalog: &Catalog, has_catalog: bool, judge: &mut Judge<'_>) -> Watch {
     needs_catalog(place, "this watch", has_catalog, judge);
-    let kind = judge.exactly_one(place, "this watch", &["service", "key", "key_prefix"], &["leader"]);
+    let kind = judge.exactly_one(place, "this watch", &["service", "key", "key_prefix", "leader"], &[]);
     let subject = raw.service.as_ref().map(|name| name.0.0.clone());
-    let subject = subject.or(raw.key.clone()).or(raw.key_prefix.clone()).unwrap_or_default();
+    let leader = raw.leader.as_ref().map(|name| name.0.0.clone());
+    let subject = subject.or(raw.key.clone()).or(raw.key_prefix.clone()).or(leader.clone()).unwrap_or_default();
     if !["on_change", "template", "signal"].iter().any(|action| place.has(action)) {
         let problem = Problem::error(place.key_span(), "this watch does nothing when something changes");
         judge.say(problem.label("no action").hint("give it `on_change`, `template` or `signal`"));
@@ -97,6 +102,7 @@ fn watch(raw: raw::Watch, place: Place<'_>, catalog: &Catalog, has_catalog: bool
                 datacenter: raw.datacenter,
                 key: raw.key,
                 key_prefix: raw.key_prefix,
+                leader,
             },
             place,
             catalog,
@@ -106,11 +112,27 @@ fn watch(raw: raw::Watch, place: Place<'_>, catalog: &Catalog, has_catalog: bool
         on_change: raw.on_change.map(|raw| hook(raw, "on_change", place.key("on_change"), judge)),
         template: raw.template.map(|raw| template(raw, place.key("template"), judge)),
         signal: raw.signal.map(|signal| signal.0),
-        when: When::Always,
+        when: judge.when(place, raw.when),
     }
 }
 
-fn needs_catalog(place: Place<'_>, what: &str, has_catalog: bool, judge: &mut Judge<'_>) {
+/// Says which signals reach nobody: where only a leader's main process runs.
+pub(super) fn in_standby(watches: &[Watch], place: Place<'_>, election: Option<&Election>, judge: &mut Judge<'_>) {
+    if election.is_none_or(|election| election.mode != Mode::Standby) {
+        return;
+    }
+    for (index, watch) in watches.iter().enumerate() {
+        if watch.when == When::Replica && watch.signal.is_some() {
+            judge.warn(
+                place.index(index).key("signal").span(),
+                "this signal reaches nobody: with `mode = \"standby\"` a replica has no main process",
+                "leave it out, or `when`",
+            );
+        }
+    }
+}
+
+pub(super) fn needs_catalog(place: Place<'_>, what: &str, has_catalog: bool, judge: &mut Judge<'_>) {
     if !has_catalog {
         let problem = Problem::error(place.key_span(), format!("{what} looks at a catalog, and there is none"));
         judge.say(problem.hint("set `[catalog] backend`, for example `backend = \"local\"` and its `directory`"));
@@ -124,10 +146,11 @@ struct Asked {
     datacenter: Option<String>,
     key: Option<String>,
     key_prefix: Option<String>,
+    leader: Option<String>,
 }
 
 fn query(kind: Option<&str>, asked: Asked, place: Place<'_>, catalog: &Catalog, judge: &mut Judge<'_>) -> Query {
-    if let Some(kind @ ("key" | "key_prefix")) = kind {
+    if let Some(kind @ ("key" | "key_prefix" | "leader")) = kind {
         for only in ["tag", "datacenter"] {
             if place.has(only) {
                 let message = format!("`{only}` belongs to `service`, and this looks at a `{kind}`");
@@ -154,10 +177,13 @@ fn query(kind: Option<&str>, asked: Asked, place: Place<'_>, catalog: &Catalog, 
             judge.error(place.key(key).span(), format!("`{key}` is empty"), "leave it out, or say which");
         }
     }
-    match (asked.service, asked.key, asked.key_prefix) {
-        (None, Some(key), _) => Query::Key { key },
-        (None, None, Some(prefix)) => Query::KeyPrefix { prefix },
-        (name, _, _) => Query::Service { name: name.unwrap_or_default(), tag: asked.tag, datacenter: asked.datacenter },
+    match (asked.service, asked.key, asked.key_prefix, asked.leader) {
+        (None, Some(key), _, _) => Query::Key { key },
+        (None, None, Some(prefix), _) => Query::KeyPrefix { prefix },
+        (None, None, None, Some(election)) => Query::Leader { election },
+        (name, _, _, _) => {
+            Query::Service { name: name.unwrap_or_default(), tag: asked.tag, datacenter: asked.datacenter }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::fact::{Acquisition, Ask, Order};
 use super::record::{Guarantee, Lock, SessionId, Term, Version, View};
 use super::rules::Rule;
 use super::tenure::Tenure;
-use super::{Asked, Election, State};
+use super::{Asked, Election, Newest, State};
 
 /// Between two tries for a lock that is free but not to be had, at most; scattered down to a half.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -30,14 +30,14 @@ pub(super) struct Spare {
 /// On the way to the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Campaign {
-    /// Our rank is measured.
-    Measuring { asked: Asked, vacancy: Version },
+    /// Our rank is measured: for a lock that is free, or for one that was won before we saw it free.
+    Measuring { asked: Asked, vacancy: Version, stand_at: Option<Time> },
     /// A session is opened.
     Opening { asked: Asked },
     /// The lock is tried for.
     Acquiring(Attempt),
-    /// It may be ours.
-    ReadingBack { attempt: Attempt, again_at: Time },
+    /// It may be ours; the lock is read to know.
+    ReadingBack(Attempt),
 }
 
 /// One try for the lock.
@@ -67,7 +67,7 @@ impl Campaign {
     pub(super) fn attempt(&self) -> Option<&Attempt> {
         match self {
             Campaign::Measuring { .. } | Campaign::Opening { .. } => None,
-            Campaign::Acquiring(attempt) | Campaign::ReadingBack { attempt, .. } => Some(attempt),
+            Campaign::Acquiring(attempt) | Campaign::ReadingBack(attempt) => Some(attempt),
         }
     }
 }
@@ -76,14 +76,12 @@ impl Election {
     /// Begins, or goes on with, a try for a lock seen free.
     pub(super) fn campaign(&mut self, now: Time, out: &mut Vec<Order>) {
         let Some(View { lock: Lock::Free { .. }, last_version: vacancy, .. }) = self.view else {
+            self.close_spare(out);
             self.state = State::Follower { stand_at: None };
             return;
         };
-        if self.settings.rank.is_some() && self.rank.is_none_or(|(measured_for, _)| measured_for != vacancy) {
-            let asked = self.ask(now);
-            out.push(Order::MeasureRank { ask: asked.ask });
-            self.state = State::Campaigning(Campaign::Measuring { asked, vacancy });
-            return;
+        if self.is_unmeasured(vacancy) {
+            return self.measure(now, vacancy, Some(now), out);
         }
         if self.spare.as_ref().is_some_and(|spare| now.since(spare.opened) >= FRESH_FOR) {
             self.close_spare(out);
@@ -98,8 +96,28 @@ impl Election {
         }
     }
 
+    fn is_unmeasured(&self, vacancy: Version) -> bool {
+        self.settings.rank.is_some() && self.rank.is_none_or(|(measured_for, _)| measured_for != vacancy)
+    }
+
+    fn measure(&mut self, now: Time, vacancy: Version, stand_at: Option<Time>, out: &mut Vec<Order>) {
+        let asked = self.ask(now);
+        out.push(Order::MeasureRank { ask: asked.ask });
+        self.state = State::Campaigning(Campaign::Measuring { asked, vacancy, stand_at });
+    }
+
+    /// Somebody won a lock that we never saw free, and may want to know who is further ahead. Who wouldn't take the
+    /// lock now isn't counted: one that has just stepped down shall not get it back by its rank.
+    pub(super) fn measure_as_peer(&mut self, now: Time, out: &mut Vec<Order>) {
+        let Some(vacancy) = self.follows().and_then(|leader| leader.vacancy) else { return };
+        let stands = self.standing.from(now, &self.settings) == Some(now);
+        if stands && matches!(self.state, State::Follower { .. }) && self.is_unmeasured(vacancy) {
+            self.measure(now, vacancy, None, out);
+        }
+    }
+
     pub(super) fn measured(&mut self, now: Time, ask: Ask, result: Result<i64, String>, out: &mut Vec<Order>) {
-        let State::Campaigning(Campaign::Measuring { asked, vacancy }) = self.state else { return };
+        let State::Campaigning(Campaign::Measuring { asked, vacancy, stand_at }) = self.state else { return };
         if asked.ask != ask {
             return;
         }
@@ -113,7 +131,9 @@ impl Election {
                 self.complain("measuring the rank", error, out);
             }
         }
-        self.campaign(now, out);
+        // A free lock is tried for as soon as its time has come.
+        self.state = State::Follower { stand_at };
+        self.measure_as_peer(now, out);
     }
 
     pub(super) fn opened(
@@ -185,17 +205,22 @@ impl Election {
             },
             None => None,
         };
-        let (Some((version, view)), Some((free_since, _))) = (free, self.free_since) else {
+        let (Some((version, view)), Some(vacancy)) = (free, self.vacancy) else {
             // It has gone to somebody else meanwhile: never ask for a lock last seen held.
             self.spare = Some(spare);
             self.close_spare(out);
             self.state = State::Follower { stand_at: None };
             return;
         };
-        let act_from = free_since + view.hold_off(spare.guarantee, self.rules);
+        // Somebody led while the session was opened, and left it to others.
+        if vacancy.open_from > now {
+            self.spare = Some(spare);
+            self.state = State::Follower { stand_at: Some(now) };
+            return;
+        }
+        let act_from = vacancy.since + view.hold_off(spare.guarantee, self.rules);
         let vacancy = view.last_version;
-        let handed_to = view.last.as_ref().filter(|last| last.released).and_then(|last| last.to.as_ref());
-        let named = handed_to == Some(&self.settings.id);
+        let named = view.handed_to() == Some(&self.settings.id);
         let seen = self.rules.hold(Rule::AcquireWhatWasSeen).then_some((version, vacancy));
         // Before it is sent: whatever it wins began at the earliest now.
         let asked = self.ask(now);
@@ -206,14 +231,14 @@ impl Election {
 
     pub(super) fn acquired(&mut self, now: Time, ask: Ask, result: Acquisition, out: &mut Vec<Order>) {
         let attempt = match &self.state {
-            State::Campaigning(Campaign::Acquiring(attempt) | Campaign::ReadingBack { attempt, .. })
+            State::Campaigning(Campaign::Acquiring(attempt) | Campaign::ReadingBack(attempt))
                 if attempt.asked.ask == ask =>
             {
                 attempt.clone()
             }
             _ => return,
         };
-        let read_back = matches!(&self.state, State::Campaigning(Campaign::ReadingBack { .. }));
+        let read_back = matches!(&self.state, State::Campaigning(Campaign::ReadingBack(_)));
         match result {
             Acquisition::Won(term) => self.won(now, attempt, term, out),
             Acquisition::Changed | Acquisition::HeldBack if read_back => {}
@@ -243,13 +268,12 @@ impl Election {
             return self.try_again(now);
         }
         self.look(now, out);
-        let again_at = now + self.settings.pace.request;
-        self.state = State::Campaigning(Campaign::ReadingBack { attempt, again_at });
+        self.state = State::Campaigning(Campaign::ReadingBack(attempt));
     }
 
     /// Takes a view as the answer to whether the lock is ours; `false` when it was read for something else.
     pub(super) fn read_back(&mut self, now: Time, view: &View, out: &mut Vec<Order>) -> bool {
-        let State::Campaigning(Campaign::ReadingBack { attempt, .. }) = &self.state else { return false };
+        let State::Campaigning(Campaign::ReadingBack(attempt)) = &self.state else { return false };
         let attempt = attempt.clone();
         match view.holder() {
             Some(holder) if holder.session == attempt.session() => self.won(now, attempt, holder.term, out),
@@ -261,7 +285,7 @@ impl Election {
                 }
                 self.state = State::Follower { stand_at: None };
                 self.try_again(now);
-                self.see(now, view.clone(), out);
+                self.learn(now, view.clone(), out);
             }
         }
         true
@@ -281,7 +305,13 @@ impl Election {
             self.standing.refuses = true;
             tenure.give_back(now, None);
         }
+        if !self.standing.stands(&self.settings) && self.rules.hold(Rule::StandToLead) {
+            tenure.give_back(now, None);
+        }
         self.state = State::Holding(tenure);
+        self.newest = Newest { at: self.newest.at.max(term.0), asked: Ask(self.last_ask) };
+        // A view may have come first, and shown that it was ours and isn't any more.
+        self.tenure_seen(now, out);
     }
 
     /// Another try soon.
@@ -310,21 +340,16 @@ impl Election {
                 self.complain("acquiring the lock", "no answer".to_owned(), out);
                 self.unsure(now, attempt, out);
             }
-            State::Campaigning(Campaign::ReadingBack { attempt, again_at }) if *again_at <= now => {
-                let attempt = attempt.clone();
-                self.unsure(now, attempt, out);
-            }
             State::Follower { .. } | State::Campaigning(_) | State::Holding(_) => {}
         }
     }
 
     pub(super) fn campaign_deadline(&self, campaign: &Campaign) -> Option<Time> {
         match campaign {
-            // The command that measures has a timeout of its own.
-            Campaign::Measuring { .. } => None,
+            // The command that measures has a timeout of its own, and a read is asked for until it is answered.
+            Campaign::Measuring { .. } | Campaign::ReadingBack(_) => None,
             Campaign::Opening { asked } => Some(self.overdue_at(*asked)),
             Campaign::Acquiring(attempt) => Some(self.overdue_at(attempt.asked)),
-            Campaign::ReadingBack { again_at, .. } => Some(*again_at),
         }
     }
 }

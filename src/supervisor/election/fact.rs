@@ -159,7 +159,7 @@ pub enum Order {
         session: SessionId,
         /// What the engine promised of it; it is written into `last`.
         guarantee: Guarantee,
-        /// As which the lock and `last` were seen.
+        /// As which the lock and `last` were seen; the latter is the holder's [`Holder::vacancy`].
         seen: Option<(Version, Version)>,
         /// How long one who led before may still act; it is written into `last`, for who comes after us.
         owed: Duration,
@@ -227,7 +227,7 @@ pub enum Order {
         /// Why.
         why: Why,
     },
-    /// Who leads has changed.
+    /// Who holds the lock has changed; it may be this candidate itself, which needn't act yet.
     Leader(Option<Holder>),
     /// Tell people.
     Say(Notice),

@@ -32,6 +32,9 @@ use tenure::Tenure;
 pub use crate::config::election::Preference;
 pub use fact::{Ask, Fact, Id, Order, Pace, Why};
 
+/// Between two reads of a lock that nobody answers, at most.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// What a candidate is told once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Settings {
@@ -52,9 +55,9 @@ pub struct Election {
     rules: Rules,
     state: State,
     standing: Standing,
-    /// The last view, and since when it has shown the lock free after this `last`.
     view: Option<View>,
-    free_since: Option<(Time, Version)>,
+    newest: Newest,
+    vacancy: Option<Vacancy>,
     leader: Option<Holder>,
     /// The highest term seen, of others or of our own.
     highest: Term,
@@ -65,6 +68,8 @@ pub struct Election {
     /// Our rank, and the vacancy it was measured for.
     rank: Option<(Version, Option<i64>)>,
     look: Option<Asked>,
+    /// When to read the lock again, as nobody answered.
+    look_at: Option<Time>,
     last_ask: u64,
     jitter: Jitter,
     /// What people were last told of the engine.
@@ -79,6 +84,24 @@ enum State {
     Campaigning(Campaign),
     /// Holds it: winner, leader, or on the way out.
     Holding(Tenure),
+}
+
+/// How new what is known is: the store's revision, and the last question asked before it was learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Newest {
+    at: u64,
+    asked: Ask,
+}
+
+/// The lock is free after this `last`: each acquire writes it anew, so nobody held the lock between two views of one
+/// `last` that show it free, in whatever order they come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Vacancy {
+    last: Version,
+    /// Since when that has been known.
+    since: Time,
+    /// Until then it is left to others.
+    open_from: Time,
 }
 
 /// A question under way.
@@ -101,13 +124,15 @@ impl Election {
             state: State::Follower { stand_at: None },
             standing: Standing::default(),
             view: None,
-            free_since: None,
+            newest: Newest { at: 0, asked: Ask(0) },
+            vacancy: None,
             leader: None,
             highest: Term::default(),
             guarded: false,
             spare: None,
             rank: None,
             look: None,
+            look_at: None,
             last_ask: 0,
             jitter: Jitter::new(seed),
             error: None,
@@ -141,13 +166,13 @@ impl Election {
             Fact::Health { well } => {
                 self.standing.well = well;
                 if !well {
-                    self.demote(now, Why::Ill, &mut out);
+                    self.withdraw(now, Why::Ill, &mut out);
                 }
             }
             Fact::Maintenance { on } => {
                 self.standing.maintenance = on;
                 if on {
-                    self.demote(now, Why::Maintenance, &mut out);
+                    self.withdraw(now, Why::Maintenance, &mut out);
                 }
             }
             Fact::StepDown { to } => self.step_down(now, to, &mut out),
@@ -164,11 +189,11 @@ impl Election {
     /// When the election wants [`Fact::Tick`] next.
     pub fn deadline(&self) -> Option<Time> {
         let own = match &self.state {
-            State::Follower { stand_at } => stand_at.and_then(|at| self.standing.from(at, &self.settings)),
+            State::Follower { stand_at } => stand_at.and_then(|at| self.stands_from(at)),
             State::Campaigning(campaign) => self.campaign_deadline(campaign),
             State::Holding(tenure) => self.tenure_deadline(tenure),
         };
-        earliest(own, self.look.map(|asked| self.overdue_at(asked)))
+        earliest(own, earliest(self.look.map(|asked| self.overdue_at(asked)), self.look_at))
     }
 
     /// Whether this candidate acts as leader, or may.
@@ -189,10 +214,22 @@ impl Election {
         self.leader.as_ref()
     }
 
-    /// Whether it is known who leads, or that nobody does while this candidate doesn't stand: a container may start.
+    /// Why the engine couldn't be asked last, if it couldn't.
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// Whom this candidate follows: another that holds the lock. One of its own name is no other, but what it was
+    /// before it was started again.
+    pub fn follows(&self) -> Option<&Holder> {
+        self.leader.as_ref().filter(|leader| leader.id != self.settings.id)
+    }
+
+    /// Whether this candidate leads, or knows whom it follows, or knows the lock and doesn't stand: a container may
+    /// start. To hold the lock and not to act yet is no result.
     pub fn is_settled(&self) -> bool {
         let stands = self.standing.stands(&self.settings);
-        self.is_acting() || self.leader.is_some() || (self.view.is_some() && !stands)
+        self.is_acting() || self.follows().is_some() || (self.view.is_some() && !stands)
     }
 
     /// Whether it has nothing in the engine any more and wants nothing of it.
@@ -202,12 +239,13 @@ impl Election {
 
     fn tick(&mut self, now: Time, out: &mut Vec<Order>) {
         if self.look.is_some_and(|asked| self.overdue_at(asked) <= now) {
-            self.look = None;
+            self.unanswered(now, "no answer".to_owned(), out);
+        }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look(now, out);
         }
         match &self.state {
-            State::Follower { stand_at: Some(at) }
-                if self.standing.from(*at, &self.settings).is_some_and(|at| at <= now) =>
-            {
+            State::Follower { stand_at: Some(at) } if self.stands_from(*at).is_some_and(|at| at <= now) => {
                 self.campaign(now, out);
             }
             State::Follower { .. } => {}
@@ -216,28 +254,45 @@ impl Election {
         }
     }
 
-    /// A view of lock and last.
+    /// A view of lock and last, from the watch or a renewal.
     fn see(&mut self, now: Time, view: View, out: &mut Vec<Order>) {
+        if !self.is_old(&view) {
+            return self.learn(now, view, out);
+        }
+        // It comes late; or the store went back, which a read asked for now will tell.
+        if self.look.is_none() && !matches!(self.state, State::Holding(_)) {
+            self.look(now, out);
+        }
+    }
+
+    fn is_old(&self, view: &View) -> bool {
+        view.at < self.newest.at && self.rules.hold(Rule::NewestCounts)
+    }
+
+    /// What is so, as far as anybody can know.
+    fn learn(&mut self, now: Time, view: View, out: &mut Vec<Order>) {
+        self.newest = Newest { at: view.at, asked: Ask(self.last_ask) };
         self.highest = self.highest.max(view.highest_but(self.session()));
         let holder = view.holder().cloned();
         if holder != self.leader {
             self.leader = holder.clone();
             out.push(Order::Leader(holder.clone()));
         }
-        match (&holder, &self.free_since) {
-            (Some(_), _) => self.free_since = None,
-            (None, Some((_, last))) if *last == view.last_version => {}
-            (None, _) => self.free_since = Some((now, view.last_version)),
+        match (&holder, &self.vacancy) {
+            (Some(_), _) => self.vacancy = None,
+            (None, Some(vacancy)) if vacancy.last == view.last_version => {}
+            (None, _) => {
+                let open_from = self.standing.open_from(now, &view, &self.settings);
+                self.vacancy = Some(Vacancy { last: view.last_version, since: now, open_from });
+            }
         }
-        let first_try = self.standing.first_try(now, &view, &self.settings);
-        let held_elsewhere = holder.is_some();
         self.view = Some(view);
         match &mut self.state {
-            State::Follower { stand_at } => match held_elsewhere {
-                false => {
-                    stand_at.get_or_insert(first_try);
+            State::Follower { stand_at } | State::Campaigning(Campaign::Measuring { stand_at, .. }) => match holder {
+                None => {
+                    stand_at.get_or_insert(now);
                 }
-                true => {
+                Some(_) => {
                     *stand_at = None;
                     self.close_spare(out);
                 }
@@ -245,6 +300,7 @@ impl Election {
             State::Campaigning(_) => {}
             State::Holding(_) => self.tenure_seen(now, out),
         }
+        self.measure_as_peer(now, out);
     }
 
     fn looked(&mut self, now: Time, ask: Ask, result: Result<View, String>, out: &mut Vec<Order>) {
@@ -253,17 +309,31 @@ impl Election {
         }
         self.look = None;
         match result {
+            // Newer things were learnt since it was asked for.
+            Ok(view) if self.is_old(&view) && ask <= self.newest.asked => self.look(now, out),
             Ok(view) => {
                 self.works();
                 if !self.read_back(now, &view, out) {
-                    self.see(now, view, out);
+                    self.learn(now, view, out);
                 }
             }
-            Err(error) => self.complain("reading the lock", error, out),
+            Err(error) => self.unanswered(now, error, out),
+        }
+    }
+
+    fn unanswered(&mut self, now: Time, error: String, out: &mut Vec<Order>) {
+        self.look = None;
+        self.complain("reading the lock", error, out);
+        if self.rules.hold(Rule::AskUntilAnswered) {
+            self.look_at = Some(now + self.jitter.scatter(LOOK_AGAIN));
         }
     }
 
     fn look(&mut self, now: Time, out: &mut Vec<Order>) {
+        self.look_at = None;
+        if self.standing.stopped {
+            return;
+        }
         let asked = self.ask(now);
         self.look = Some(asked);
         out.push(Order::Look { ask: asked.ask });
@@ -279,6 +349,12 @@ impl Election {
         asked.at + self.settings.pace.request
     }
 
+    /// When a try meant for `at` may be made; `None`: not as things are.
+    fn stands_from(&self, at: Time) -> Option<Time> {
+        let open_from = self.vacancy.map_or(at, |vacancy| vacancy.open_from);
+        self.standing.from(at.max(open_from), &self.settings)
+    }
+
     /// The session we hold, or try to hold, the lock by.
     fn session(&self) -> Option<SessionId> {
         match &self.state {
@@ -288,9 +364,26 @@ impl Election {
         }
     }
 
+    /// This candidate doesn't stand any more: what it has begun it leaves, and what it holds it gives back.
+    fn withdraw(&mut self, now: Time, why: Why, out: &mut Vec<Order>) {
+        self.close_spare(out);
+        match &self.state {
+            State::Campaigning(Campaign::Measuring { stand_at, .. }) => {
+                self.state = State::Follower { stand_at: *stand_at };
+            }
+            State::Campaigning(Campaign::Opening { .. }) => self.state = State::Follower { stand_at: Some(now) },
+            // It may be ours already: to wait for the answer and release it is sooner than to close the session, for
+            // which an engine may hold everyone back.
+            State::Campaigning(Campaign::Acquiring(_) | Campaign::ReadingBack(_)) => {}
+            State::Follower { .. } => {}
+            State::Holding(_) => self.demote(now, why, out),
+        }
+    }
+
     /// The container stops: nothing is begun any more, and what is held is given back.
     fn stop(&mut self, now: Time, out: &mut Vec<Order>) {
         self.standing.stopped = true;
+        (self.look, self.look_at) = (None, None);
         self.close_spare(out);
         match &self.state {
             State::Follower { .. } => self.state = State::Follower { stand_at: None },

@@ -67,6 +67,8 @@ pub struct Holder {
     pub term: Term,
     /// Where it can be reached, `host:port`.
     pub address: Option<Id>,
+    /// The `last` it was won after, where it says so: peers that never saw the lock free measure their rank for that.
+    pub vacancy: Option<Version>,
 }
 
 /// The lock as read.
@@ -108,7 +110,8 @@ pub struct Last {
 /// Lock and last, read together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct View {
-    /// The store's revision it shows, at least.
+    /// The store's revision it shows, at least; counted alike however it was read, so that of two views the older is
+    /// known.
     pub at: u64,
     /// The lock.
     pub lock: Lock,
@@ -130,6 +133,11 @@ impl View {
             Lock::Held(holder) => Some(holder),
             Lock::Free { .. } => None,
         }
+    }
+
+    /// Whom the one who led last named to lead next.
+    pub fn handed_to(&self) -> Option<&Id> {
+        self.last.as_ref().filter(|last| last.released).and_then(|last| last.to.as_ref())
     }
 
     /// The highest term it tells of, but for those of one session.

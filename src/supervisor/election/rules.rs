@@ -44,6 +44,13 @@ pub enum Rule {
     ReleaseAfterDemotion,
     /// Renewals go on until the release: a demotion must not be cut short by a lease nobody cared for.
     RenewUntilRelease,
+    /// What was read before what is known already says nothing: views come from a watch, from reads and from renewals,
+    /// in any order.
+    NewestCounts,
+    /// A read without an answer is asked for again: a watch tells changes only, and nothing may ever change.
+    AskUntilAnswered,
+    /// Who no longer stands when its acquire is answered gives the lock back.
+    StandToLead,
     /// Terms grow: where one doesn't, the store was restored or wiped, and nobody leads until a person says so.
     TermsGrow,
 }

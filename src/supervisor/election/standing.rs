@@ -55,15 +55,15 @@ impl Standing {
         self.stands(settings).then(|| at.max(self.not_before))
     }
 
-    /// When to try for a lock that was just seen free.
-    pub(super) fn first_try(&self, now: Time, view: &View, settings: &Settings) -> Time {
-        let named = view.last.as_ref().filter(|last| last.released).and_then(|last| last.to.as_ref());
-        match (named, settings.prefer) {
-            (Some(named), _) if *named == settings.id => now,
-            (Some(_), _) => now + HANDOVER,
-            (None, Preference::Low) => now + LOW_WAITS,
-            (None, Preference::Normal | Preference::Never) => now,
+    /// Until when a lock that was just seen free is left to others.
+    pub(super) fn open_from(&self, now: Time, view: &View, settings: &Settings) -> Time {
+        let named = view.handed_to();
+        if named == Some(&settings.id) {
+            return now;
         }
+        let handover = if named.is_some() { HANDOVER } else { Duration::ZERO };
+        let low = if settings.prefer == Preference::Low { LOW_WAITS } else { Duration::ZERO };
+        now + handover + low
     }
 
     /// A leadership ended as it should.

@@ -436,7 +436,7 @@ impl Election {
         }
         self.state = State::Follower { stand_at: None };
         self.view = None;
-        self.free_since = None;
+        self.vacancy = None;
         if !self.standing.stopped {
             self.look(now, out);
         }

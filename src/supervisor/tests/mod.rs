@@ -2,6 +2,7 @@
 
 mod catalog;
 mod health;
+mod leadership;
 mod properties;
 mod reload;
 mod restart;

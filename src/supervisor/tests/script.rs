@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Backend, Catalog, Config, Control, Exec, Health, Hook, Log, Query, Signal, Stop, Watch, When};
 use crate::config::{ConsulService, Family, HttpProbe, Level, LogFormat, OnFailure, PreStart, Probe, Process, Service};
+use crate::supervisor::election::{Ask, Fact, Order};
 use crate::supervisor::event::*;
 use crate::supervisor::{Effect, Event, Notice, Supervisor, Time};
 
@@ -22,6 +23,12 @@ pub struct Script {
     pub catches: bool,
     /// What each command was given to read.
     pub stdin: BTreeMap<String, String>,
+    /// What each command, and main, was told in its environment.
+    pub env: BTreeMap<String, BTreeMap<String, String>>,
+    /// The tags last published of each service.
+    pub tags: BTreeMap<String, Vec<String>>,
+    /// The last question of each kind to the engine.
+    asks: BTreeMap<&'static str, Ask>,
 }
 
 impl Script {
@@ -36,6 +43,9 @@ impl Script {
             runs: BTreeMap::new(),
             catches: true,
             stdin: BTreeMap::new(),
+            env: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            asks: BTreeMap::new(),
         };
         script.send(Event::Started);
         script
@@ -67,6 +77,11 @@ impl Script {
             }
         }
         panic!("the core's deadline {:?} doesn't move", self.core.next_deadline());
+    }
+
+    /// The agent doesn't run until then; its deadlines pass.
+    pub fn sleeps_until(&mut self, millis: u64) {
+        self.now = millis;
     }
 
     /// Looks at the orders since the last look.
@@ -149,6 +164,41 @@ impl Script {
         self.send(Event::Installed { watch: watch.to_owned(), result: Ok(()) });
     }
 
+    /// A fact of the election's.
+    pub fn fact(&mut self, fact: Fact) {
+        self.send(Event::Election(fact));
+    }
+
+    /// The question of this kind that was asked last.
+    #[track_caller]
+    pub fn asked(&self, kind: &str) -> Ask {
+        *self.asks.get(kind).unwrap_or_else(|| panic!("{kind} was never asked"))
+    }
+
+    /// The same, if any was.
+    pub fn try_asked(&self, kind: &str) -> Option<Ask> {
+        self.asks.get(kind).copied()
+    }
+
+    /// An order that an engine carries out; renewals and readings, which come all the time, aren't told.
+    fn ordered(&mut self, order: Order) -> String {
+        let (kind, ask) = match &order {
+            Order::OpenSession { ask } => ("open", Some(*ask)),
+            Order::CloseSession { .. } => ("close", None),
+            Order::Look { ask } => ("look", Some(*ask)),
+            Order::Acquire { ask, .. } => ("acquire", Some(*ask)),
+            Order::Renew { ask, .. } => ("renew", Some(*ask)),
+            Order::Release { ask, .. } => ("release", Some(*ask)),
+            Order::PublishRank { .. } => ("publish rank", None),
+            Order::ReadRanks { ask, .. } => ("read ranks", Some(*ask)),
+            Order::Guard { deadline: Some(_) } => ("guard", None),
+            Order::Guard { deadline: None } => ("guard off", None),
+            other => panic!("the core carries {other:?} out itself"),
+        };
+        self.asks.extend(ask.map(|ask| (kind, ask)));
+        kind.to_owned()
+    }
+
     fn time(&self) -> Time {
         Time::since_boot(Duration::from_millis(self.now))
     }
@@ -165,12 +215,14 @@ impl Script {
                 self.said.push(notice);
                 return None;
             }
-            Effect::SpawnMain { run, .. } => {
+            Effect::SpawnMain { run, env, .. } => {
+                self.env.insert("main".to_owned(), env.into_iter().collect());
                 self.runs.insert("main".to_owned(), run);
                 answer = Some(Event::Spawned { run, pid: 100 });
                 "spawn main".to_owned()
             }
-            Effect::Spawn { run, job, stdin, .. } => {
+            Effect::Spawn { run, job, stdin, env, .. } => {
+                self.env.insert(job.to_string(), env.into_iter().collect());
                 self.runs.insert(job.to_string(), run);
                 self.stdin.extend(stdin.map(|stdin| (job.to_string(), stdin)));
                 answer = Some(Event::Spawned { run, pid: 200 });
@@ -196,6 +248,7 @@ impl Script {
                 "probe".to_owned()
             }
             Effect::Publish(registration) => {
+                self.tags.insert(registration.service.id.clone(), registration.service.tags.clone());
                 format!("publish {} {}", registration.service.id, registration.status.as_str())
             }
             Effect::Withdraw { service } => format!("withdraw {}", service.id),
@@ -205,7 +258,7 @@ impl Script {
             Effect::Install { watch, .. } => format!("install {watch}"),
             Effect::Discard(_) => "discard".to_owned(),
             Effect::Contest(election) => format!("contest {}", election.name),
-            Effect::Elect(order) => format!("{order:?}"),
+            Effect::Elect(order) => self.ordered(order),
             Effect::StartGuard => "start guard".to_owned(),
             Effect::LoadConfig => "load config".to_owned(),
             Effect::Services(_) => return None,

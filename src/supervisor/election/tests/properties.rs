@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::stage::{LEASE, PACE, after, free, held, last, settings};
 use crate::supervisor::election::fact::{Acquisition, Ask, Fact, Order, Renewal};
-use crate::supervisor::election::record::{Last, SessionId, Term, View};
+use crate::supervisor::election::record::{Last, Lock, SessionId, Term, Version, View};
 use crate::supervisor::election::{Election, Settings};
 use crate::supervisor::time::Time;
 
@@ -15,7 +15,15 @@ fn view() -> impl Strategy<Value = View> {
     prop_oneof![
         Just(free()),
         (1u128..4, 1u64..20).prop_map(|(session, term)| held("me", session, term)),
-        (1u64..20).prop_map(|term| held("other", 9, term)),
+        (1u64..20, 0u64..4, any::<bool>()).prop_map(|(term, vacancy, late)| {
+            let mut view = held("other", 9, term);
+            if let Lock::Held(holder) = &mut view.lock {
+                holder.vacancy = Some(Version(vacancy));
+            }
+            View { at: if late { 1 } else { term }, ..view }
+        }),
+        (1u64..20)
+            .prop_map(|term| { after(Last { released: true, to: Some("other".into()), ..last("third", 9, term) }) }),
         (1u64..20, any::<bool>()).prop_map(|(term, released)| after(Last { released, ..last("other", 9, term) })),
     ]
 }
@@ -45,6 +53,9 @@ fn fact() -> impl Strategy<Value = Fact> {
         any::<bool>().prop_map(|well| Fact::Health { well }),
         any::<bool>().prop_map(|on| Fact::Maintenance { on }),
         Just(Fact::StepDown { to: None }),
+        Just(Fact::StepDown { to: Some("other".into()) }),
+        ask().prop_map(move |ask| Fact::Looked { ask, result: Err("cut".to_owned()) }),
+        Just(Fact::Saw(Err("cut".to_owned()))),
         Just(Fact::AcceptTerm),
     ]
 }
@@ -57,6 +68,8 @@ struct Container {
     acting: Option<Term>,
     killed: bool,
     page: Option<Time>,
+    well: bool,
+    maintained: bool,
 }
 
 impl Container {
@@ -68,12 +81,17 @@ impl Container {
             acting: None,
             killed: false,
             page: None,
+            well: true,
+            maintained: false,
         }
     }
 
     fn tell(&mut self, fact: Fact) {
-        if fact == Fact::OutOfRole {
-            self.acting = None;
+        match fact {
+            Fact::OutOfRole => self.acting = None,
+            Fact::Health { well } => self.well = well,
+            Fact::Maintenance { on } => self.maintained = on,
+            _ => {}
         }
         let own = self.core.session();
         for order in self.core.handle(self.now, fact) {
@@ -81,6 +99,7 @@ impl Container {
                 Order::Promote { term } => {
                     assert_eq!(self.acting, None, "promoted twice");
                     assert!(self.page.is_some_and(|at| at > self.now), "promoted without a deadline");
+                    assert!(self.well && !self.maintained, "promoted unfit");
                     (self.acting, self.killed) = (Some(term), false);
                 }
                 Order::Guard { deadline } => {
@@ -107,6 +126,8 @@ impl Container {
                 Order::PublishRank { .. } | Order::Demote { .. } | Order::Leader(_) | Order::Say(_) => {}
             }
         }
+        assert!(self.core.follows().is_none_or(|leader| &*leader.id != "me"), "it follows itself");
+        assert!(!self.core.is_acting() || self.core.is_settled(), "it leads, and isn't settled");
         assert_eq!(self.core.is_acting(), self.acting.is_some(), "the core and the world differ on who acts");
     }
 

@@ -118,6 +118,11 @@ impl Stage {
         self.now = 100_000 + millis;
     }
 
+    /// How long it has been since the start.
+    pub fn millis(&self) -> u64 {
+        self.now - 100_000
+    }
+
     pub fn last_ask(&self) -> Ask {
         self.last_ask
     }
@@ -197,7 +202,7 @@ pub fn held(id: &str, session: u128, term: u64) -> View {
     let (session, term) = (SessionId(session), Term(term));
     View {
         at: term.0,
-        lock: Lock::Held(Holder { id: id.into(), session, term, address: None }),
+        lock: Lock::Held(Holder { id: id.into(), session, term, address: None, vacancy: None }),
         last: Some(last(id, session.0, term.0)),
         last_version: Version(term.0),
     }

@@ -20,6 +20,8 @@ pub struct Engine {
     sessions: BTreeMap<SessionId, (Id, Time)>,
     /// Everyone is withheld the lock until then.
     withheld_until: Time,
+    /// How far candidates are, each with the vacancy it was measured for.
+    ranks: BTreeMap<Id, (Version, i64)>,
     opened: u128,
 }
 
@@ -57,6 +59,7 @@ impl Engine {
             last: None,
             sessions: BTreeMap::new(),
             withheld_until: Time::default(),
+            ranks: BTreeMap::new(),
             opened: 0,
         }
     }
@@ -126,9 +129,14 @@ impl Engine {
         now < self.withheld_until
     }
 
-    pub fn acquire(&mut self, now: Time, wanted: &Wanted) -> Acquisition {
+    /// `granted` is when the lease that comes with it was granted (etcd).
+    pub fn acquire(&mut self, now: Time, wanted: &Wanted, granted: Option<Time>) -> Acquisition {
         let Wanted { id, session, guarantee, seen, owed } = wanted.clone();
-        if self.kind != Kind::Etcd && !self.sessions.contains_key(&session) {
+        let lives = match granted {
+            Some(granted) => now < granted + as_seen(guarantee.lingers()),
+            None => self.sessions.contains_key(&session),
+        };
+        if !lives {
             return Acquisition::Unknown("no such session".to_owned());
         }
         let version = self.lock.as_ref().map(|key| key.version).unwrap_or_default();
@@ -137,12 +145,12 @@ impl Engine {
         if self.lock.as_ref().is_some_and(|key| key.held) || !as_seen {
             return Acquisition::Changed;
         }
-        if self.kind == Kind::Etcd {
-            self.sessions.insert(session, (id.clone(), now));
+        if let Some(granted) = granted {
+            self.sessions.insert(session, (id.clone(), granted));
         }
         self.revision += 1;
         let (term, version) = (Term(self.revision), Version(self.revision));
-        let holder = Holder { id: id.clone(), session, term, address: None };
+        let holder = Holder { id: id.clone(), session, term, address: None, vacancy: Some(last_version) };
         self.lock = Some(Key { version, session, held: true, holder });
         let last = Last { id, session, term, guarantee, released: false, to: None, ended: false, owed };
         self.last = Some((last, version));
@@ -157,6 +165,42 @@ impl Engine {
             }
             None => Renewal::Gone { void: self.kind != Kind::Consul },
         }
+    }
+
+    /// As which the lock's key was written, when this session holds it.
+    pub fn held_as(&self, session: SessionId) -> Option<Version> {
+        self.lock.as_ref().filter(|key| key.held && key.session == session).map(|key| key.version)
+    }
+
+    /// etcd's renewal: the key is put anew with a lease granted before, and `last` with it, so that it names the lease
+    /// that counts. Only if nobody has written the key since: a renewal that comes late would put it back under a
+    /// lease that ends sooner.
+    pub fn put_anew(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        seen: Option<Version>,
+        lease: (Time, Duration),
+    ) -> Renewal {
+        let (granted, promise) = lease;
+        if granted + as_seen(promise) <= now {
+            return Renewal::Unknown("no such lease".to_owned());
+        }
+        let Some(key) = self.lock.as_mut().filter(|key| key.held && key.session == session) else {
+            return Renewal::Gone { void: true };
+        };
+        if seen.is_some_and(|seen| seen != key.version) {
+            return Renewal::Unknown("written since".to_owned());
+        }
+        self.revision += 1;
+        key.version = Version(self.revision);
+        if let Some((_, written)) = &mut self.last {
+            *written = key.version;
+        }
+        if let Some((_, renewed)) = self.sessions.get_mut(&session) {
+            *renewed = granted;
+        }
+        Renewal::Alive(self.view())
     }
 
     pub fn release(&mut self, session: SessionId, term: Option<Term>, to: Option<Id>, owed: Duration) {
@@ -177,6 +221,15 @@ impl Engine {
             (last.released, last.to, last.owed) = (true, to, owed);
             *written = version;
         }
+    }
+
+    pub fn publish(&mut self, id: Id, vacancy: Version, rank: i64) {
+        self.ranks.insert(id, (vacancy, rank));
+    }
+
+    pub fn ranks(&self, vacancy: Version) -> Vec<(Id, i64)> {
+        let measured = self.ranks.iter().filter(|(_, (of, _))| *of == vacancy);
+        measured.map(|(id, (_, rank))| (id.clone(), *rank)).collect()
     }
 
     pub fn has_lock_key(&self) -> bool {

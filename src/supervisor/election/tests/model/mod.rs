@@ -43,6 +43,8 @@ struct Faults {
     delete: u8,
     lose: u8,
     repeat: u8,
+    /// What a watch read comes late, and after what was read later.
+    late: u8,
     guard: u8,
     step_down: u8,
     ill: u8,
@@ -67,6 +69,12 @@ struct Play {
     heal_one_in: u64,
     /// Sessions are opened and keys read in no time: fewer states, so deeper ones for the same money.
     brisk: bool,
+    /// Candidates differ in how far they are, and yield to who is further.
+    ranked: bool,
+    /// It begins with a leader, not with nothing.
+    begun: bool,
+    /// An etcd whose renewals are written whatever was written since they were sent.
+    late_renewals_count: bool,
     tally: Arc<explore::Tally>,
 }
 
@@ -82,6 +90,9 @@ impl Play {
             promise: PROMISE,
             heal_one_in: u64::MAX,
             brisk: false,
+            ranked: false,
+            begun: false,
+            late_renewals_count: false,
             tally: Arc::default(),
         }
     }

@@ -6,23 +6,29 @@ use super::promises::*;
 use super::{Faults, Kind, Play};
 use crate::supervisor::election::rules::{Rule, Rules};
 
-/// States after which a mutant counts as not caught.
-const MOST: usize = 60_000;
+/// States to play from one seed.
+const MOST: usize = 10_000;
+/// Seeds after which a mutant counts as not caught.
+const SEEDS: u64 = 200;
 
-/// Breaks rules and plays at random. Where a promise falls late with most seeds, one with which it falls soon is named.
+/// Breaks rules and plays at random, from this seed on: where a promise falls late with most, one with which it falls
+/// soon is named.
 #[track_caller]
 fn caught(rules: &[Rule], kind: Kind, faults: Faults, promise: &'static str, seed: u64) {
-    caught_in(rules, Play::new(kind, faults), promise, seed);
+    caught_in(rules, Play { agents: 2, ..Play::new(kind, faults) }, promise, seed);
 }
 
 #[track_caller]
 fn caught_in(rules: &[Rule], play: Play, promise: &'static str, seed: u64) {
-    let play = Play { rules: Rules::without(rules), agents: 2, leaders: 6, mail: 12, ..play };
+    let play = Play { rules: Rules::without(rules), leaders: 6, mail: 12, ..play };
     let kind = play.kind;
-    match falls(promise, play, seed, MOST) {
-        Some(states) => println!("mutant, {kind:?}, without {rules:?}: \"{promise}\" falls after {states} states"),
-        None => panic!("without {rules:?} \"{promise}\" still stands after {MOST} states"),
+    for seed in seed..seed + SEEDS {
+        if let Some(states) = falls(promise, play.clone(), seed, MOST) {
+            println!("mutant, {kind:?}, without {rules:?}: \"{promise}\" falls after {states} states from seed {seed}");
+            return;
+        }
     }
+    panic!("without {rules:?} \"{promise}\" still stands after {SEEDS} times {MOST} states");
 }
 
 fn all(kind: Kind) -> Faults {
@@ -31,29 +37,30 @@ fn all(kind: Kind) -> Faults {
 
 #[test]
 fn without_counting_from_the_sending_two_lead() {
-    let faults = Faults { any: 3, expire: 3, ..Faults::default() };
-    caught(&[Rule::CountFromSending], Kind::Consul, faults, NEVER_TWO, 2);
-    caught(&[Rule::CountFromSending], Kind::Etcd, Faults::default(), NEVER_TWO, 56);
+    // Silence for a whole lease is rare by chance, and certain where the agent is stopped.
+    let faults = Faults { any: 1, pause: 1, ..Faults::default() };
+    caught(&[Rule::CountFromSending], Kind::Etcd, faults, NEVER_TWO, 1);
 }
 
 #[test]
 fn without_verifying_renewals_two_lead() {
     let faults = Faults { any: 2, delete: 2, ..Faults::default() };
-    caught(&[Rule::CountVerifiedOnly], Kind::Consul, faults, NEVER_TWO, 44);
-    caught(&[Rule::CountVerifiedOnly], Kind::Etcd, faults, NEVER_TWO, 44);
+    caught(&[Rule::CountVerifiedOnly], Kind::Consul, faults, NEVER_TWO, 121);
 }
 
 #[test]
 fn without_refusing_short_leases_somebody_stands_that_couldnt_lead() {
-    let play = Play { promise: std::time::Duration::from_secs(3), ..Play::new(Kind::Consul, Faults::default()) };
+    let promise = std::time::Duration::from_secs(3);
+    let play = Play { agents: 2, promise, ..Play::new(Kind::Consul, Faults::default()) };
     caught_in(&[Rule::RefuseShortLease], play, ENOUGH, 1);
 }
 
 #[test]
 fn without_allowing_for_drift_two_lead() {
-    let faults = Faults { any: 3, expire: 3, ..Faults::default() };
-    caught(&[Rule::AllowForDrift], Kind::Consul, faults, NEVER_TWO, 41);
-    caught(&[Rule::AllowForDrift], Kind::Etcd, Faults::default(), NEVER_TWO, 7);
+    let faults = Faults { any: 2, expire: 1, pause: 1, ..Faults::default() };
+    caught(&[Rule::AllowForDrift], Kind::Consul, faults, NEVER_TWO, 28);
+    let faults = Faults { any: 1, pause: 1, ..Faults::default() };
+    caught(&[Rule::AllowForDrift], Kind::Etcd, faults, NEVER_TWO, 4);
 }
 
 #[test]
@@ -89,7 +96,7 @@ fn without_acquiring_only_what_was_seen_two_lead() {
 fn without_naming_the_term_a_late_release_makes_two_lead() {
     let faults = Faults { any: 6, ill: 3, repeat: 3, lose: 2, ..Faults::default() };
     // A session that serves one term makes this rule needless, and the other way round: either is enough.
-    caught(&[Rule::ReleaseOwnTerm, Rule::OneTermPerSession], Kind::Consul, faults, NEVER_TWO, 35);
+    caught(&[Rule::ReleaseOwnTerm, Rule::OneTermPerSession], Kind::Consul, faults, NEVER_TWO, 36);
 }
 
 #[test]
@@ -144,6 +151,34 @@ fn without_demoting_before_the_release_two_lead() {
 fn without_renewing_until_the_release_a_peaceful_demotion_is_cut_short() {
     let faults = Faults { any: 2, step_down: 2, ..Faults::default() };
     caught(&[Rule::RenewUntilRelease], Kind::Consul, faults, RENEWED, 1);
+}
+
+#[test]
+fn with_old_news_for_new_somebody_never_knows_who_leads() {
+    let faults = Faults { any: 6, late: 4, step_down: 3, ..Faults::default() };
+    let play = Play { heal_one_in: 5, ..Play::new(Kind::Etcd, faults) };
+    caught_in(&[Rule::NewestCounts], play, EMERGES, 21);
+}
+
+#[test]
+fn without_asking_until_it_is_answered_a_free_lock_stays_free() {
+    let faults = Faults { any: 6, lose: 4, step_down: 3, ..Faults::default() };
+    let play = Play { agents: 1, heal_one_in: 5, ..Play::new(Kind::Consul, faults) };
+    caught_in(&[Rule::AskUntilAnswered], play, EMERGES, 1);
+}
+
+#[test]
+fn without_giving_back_what_it_wins_one_that_is_ill_becomes_leader() {
+    caught(&[Rule::StandToLead], Kind::Consul, Faults { any: 3, ill: 3, ..Faults::default() }, STANDS, 1);
+}
+
+/// No rule of the core, but one that the core's adapter to etcd keeps: a late renewal, which was given up long ago,
+/// must not put the key back under its own, older lease.
+#[test]
+fn with_an_etcd_that_takes_late_renewals_two_lead() {
+    let faults = Faults { any: 3, lose: 3, ..Faults::default() };
+    let play = Play { agents: 2, late_renewals_count: true, ..Play::new(Kind::Etcd, faults) };
+    caught_in(&[], play, NEVER_TWO, 35);
 }
 
 #[test]

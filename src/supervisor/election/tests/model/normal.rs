@@ -34,20 +34,22 @@ pub fn times(core: &mut Election) -> Vec<&mut Time> {
     fn spare(spare: &mut Spare) -> &mut Time {
         &mut spare.opened
     }
-    let Election { state, standing, free_since, spare: own, look, .. } = core;
+    let Election { state, standing, vacancy, spare: own, look, look_at, .. } = core;
     let mut times: Vec<&mut Time> = vec![&mut standing.not_before];
-    times.extend(free_since.as_mut().map(|(at, _)| at));
+    times.extend(vacancy.as_mut().into_iter().flat_map(|vacancy| [&mut vacancy.since, &mut vacancy.open_from]));
+    times.extend(look_at.as_mut());
     times.extend(own.as_mut().map(spare));
     times.extend(look.as_mut().map(|Asked { at, .. }| at));
     match state {
         State::Follower { stand_at } => times.extend(stand_at.as_mut()),
         State::Campaigning(campaign) => match campaign {
-            Campaign::Measuring { asked, .. } | Campaign::Opening { asked } => times.push(&mut asked.at),
-            Campaign::Acquiring(attempt) => {
-                times.extend([&mut attempt.spare.opened, &mut attempt.asked.at, &mut attempt.act_from]);
+            Campaign::Measuring { asked, stand_at, .. } => {
+                times.push(&mut asked.at);
+                times.extend(stand_at.as_mut());
             }
-            Campaign::ReadingBack { attempt, again_at } => {
-                times.extend([&mut attempt.spare.opened, &mut attempt.asked.at, &mut attempt.act_from, again_at]);
+            Campaign::Opening { asked } => times.push(&mut asked.at),
+            Campaign::Acquiring(attempt) | Campaign::ReadingBack(attempt) => {
+                times.extend([&mut attempt.spare.opened, &mut attempt.asked.at, &mut attempt.act_from]);
             }
         },
         State::Holding(tenure) => {

@@ -21,6 +21,8 @@ impl Broken {
     pub const TOO_SHORT: Broken = Broken(1 << 11);
     pub const STOOD_FOR_TOO_LITTLE: Broken = Broken(1 << 12);
 
+    pub const LED_UNFIT: Broken = Broken(1 << 13);
+
     pub fn bit(bit: u16) -> Broken {
         Broken(1 << bit)
     }
@@ -48,10 +50,11 @@ pub const NOT_TAKEN_BACK: &str = "a deadline that has passed stays passed";
 pub const RENEWED: &str = "a lease is renewed while its leader goes in peace";
 pub const TWO_LOST: &str = "two lost requests cost no leadership";
 pub const ENOUGH: &str = "nobody stands for a lock it couldn't hold long enough";
-pub const EMERGES: &str = "once all is well a leader emerges";
+pub const STANDS: &str = "nobody who is ill becomes leader";
+pub const EMERGES: &str = "once all is well a leader emerges, and everybody knows it";
 
 /// The promises that orders keep or break.
-pub const OF_ORDERS: [(&str, Broken); 13] = [
+pub const OF_ORDERS: [(&str, Broken); 14] = [
     (GUARDED, Broken::UNGUARDED),
     (TERMS_GROW, Broken::TERM_DID_NOT_GROW),
     (TOLD_IN_TIME, Broken::TOLD_TOO_LATE),
@@ -65,6 +68,7 @@ pub const OF_ORDERS: [(&str, Broken); 13] = [
     (RENEWED, Broken::LET_THE_LEASE_GO),
     (TWO_LOST, Broken::TOO_SHORT),
     (ENOUGH, Broken::STOOD_FOR_TOO_LITTLE),
+    (STANDS, Broken::LED_UNFIT),
 ];
 
 /// Whether at most one main acts as leader.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::supervisor::election::candidate::Campaign;
 use crate::supervisor::election::fact::{Acquisition, Ask, Fact, Id, Order, Renewal, Why};
-use crate::supervisor::election::record::{SessionId, Term};
-use crate::supervisor::election::tenure::Stage;
+use crate::supervisor::election::record::{SessionId, Term, Version, View};
+use crate::supervisor::election::tenure::{Stage, Tenure};
 use crate::supervisor::election::{Election, Preference, Settings, State};
 use crate::supervisor::time::Time;
 
@@ -44,6 +44,8 @@ pub struct Agent {
     woken: bool,
     /// Main's end, not told yet to an agent that is paused.
     untold: bool,
+    /// What its watch told last: the same isn't told twice.
+    told: Option<View>,
     /// The highest term it has been shown.
     shown: Term,
     /// An acquire whose outcome it doesn't know, and hasn't asked for since.
@@ -86,10 +88,15 @@ enum What {
     Look(Ask),
     /// To be checked against what the engine withholds.
     Acquire(Ask, Wanted),
-    /// Checked; to be written.
-    Write(Ask, Wanted),
+    /// Checked (Consul), or with a lease granted then (etcd); to be written.
+    Write(Ask, Wanted, Option<Time>),
     Renew(Ask, SessionId),
+    /// With a lease granted then; to be written if the key is still what it was (etcd).
+    PutAnew(Ask, SessionId, Option<Version>, Time),
     Release(Ask, SessionId, Option<Term>, Option<Id>, Duration),
+    Measure(Ask),
+    Publish(Version, i64),
+    ReadRanks(Ask, Version),
     Answer(Fact),
 }
 
@@ -107,9 +114,13 @@ impl Ord for What {
             What::Close(session) => (1, session.0 as u64),
             What::Look(ask) => (2, ask.0),
             What::Acquire(ask, _) => (3, ask.0),
-            What::Write(ask, _) => (4, ask.0),
+            What::Write(ask, ..) => (4, ask.0),
             What::Renew(ask, _) => (5, ask.0),
             What::Release(ask, ..) => (6, ask.0),
+            What::PutAnew(ask, ..) => (8, ask.0),
+            What::Measure(ask) => (9, ask.0),
+            What::Publish(vacancy, _) => (10, vacancy.0),
+            What::ReadRanks(ask, _) => (11, ask.0),
             What::Answer(fact) => (7, asked(fact).map_or(0, |ask| ask.0)),
         };
         rank(self).cmp(&rank(other))
@@ -122,7 +133,9 @@ fn asked(fact: &Fact) -> Option<Ask> {
         | Fact::Looked { ask, .. }
         | Fact::Acquired { ask, .. }
         | Fact::Renewed { ask, .. }
-        | Fact::Released { ask, .. } => Some(*ask),
+        | Fact::Released { ask, .. }
+        | Fact::Measured { ask, .. }
+        | Fact::Ranks { ask, .. } => Some(*ask),
         _ => None,
     }
 }
@@ -137,6 +150,8 @@ pub enum Step {
     Repeat(usize),
     /// The watch shows the key as it is now.
     Watch(usize),
+    /// The watch reads the key as it is now, and tells it at some time.
+    WatchLate(usize),
     Expire(SessionId),
     Delete,
     Wipe,
@@ -171,6 +186,19 @@ impl World {
         world
     }
 
+    /// The first candidate leads, and everybody knows.
+    pub fn begun(play: &Play) -> World {
+        let mut world = World::new(play);
+        world.take(play, Step::Watch(0));
+        while world.agents[0].acting.is_none() {
+            world.take(play, Step::Deliver(0));
+        }
+        for index in 0..play.agents {
+            world.take(play, Step::Watch(index));
+        }
+        world
+    }
+
     /// Everything that can happen next.
     pub fn steps(&self, play: &Play, out: &mut Vec<Step>) {
         out.push(Step::Wait);
@@ -184,7 +212,8 @@ impl World {
             if !to_agent || !self.agents[mail.agent].paused {
                 out.push(Step::Deliver(index));
             }
-            if self.may(|faults| faults.lose) {
+            // What a watch has read is told.
+            if !matches!(mail.what, What::Answer(Fact::Saw(_))) && self.may(|faults| faults.lose) {
                 out.push(Step::Lose(index));
             }
             if !to_agent && self.may(|faults| faults.repeat) {
@@ -196,8 +225,11 @@ impl World {
             if agent.paused {
                 out.push(Step::Resume(index));
             } else {
-                if agent.core.view.as_ref() != Some(&view) {
+                if agent.told.as_ref() != Some(&view) {
                     out.push(Step::Watch(index));
+                    if self.may(|faults| faults.late) {
+                        out.push(Step::WatchLate(index));
+                    }
                 }
                 if agent.acting.is_some() {
                     // Who stopped with its guard dead and its lease not over was promised nothing.
@@ -208,9 +240,10 @@ impl World {
                     if self.may(|faults| faults.step_down) && agent.acting.as_ref().is_some_and(|a| a.told.is_none()) {
                         out.push(Step::Resign(index));
                     }
-                    if self.may(|faults| faults.ill) {
-                        out.push(Step::Ill(index));
-                    }
+                }
+                let stands = !matches!(agent.core.state, State::Follower { .. });
+                if stands && agent.core.standing.well && self.may(|faults| faults.ill) {
+                    out.push(Step::Ill(index));
                 }
                 if agent.guard_died.is_some() {
                     out.push(Step::GuardStands(index));
@@ -243,6 +276,11 @@ impl World {
         }
     }
 
+    /// Whether this message is what a watch read some time ago.
+    pub fn is_late(&self, index: usize) -> bool {
+        matches!(self.mail[index].what, What::Answer(Fact::Saw(_)))
+    }
+
     fn may(&self, of: impl Fn(&Faults) -> u8) -> bool {
         self.left.any > 0 && of(&self.left) > 0
     }
@@ -271,7 +309,18 @@ impl World {
                 let mail = self.mail[index].clone();
                 self.deliver(play, mail);
             }
-            Step::Watch(index) => self.tell(play, index, Fact::Saw(Ok(self.engine.view()))),
+            Step::Watch(index) => {
+                let view = self.engine.view();
+                self.agents[index].told = Some(view.clone());
+                self.tell(play, index, Fact::Saw(Ok(view)));
+            }
+            Step::WatchLate(index) => {
+                self.spend(|faults| &mut faults.late);
+                let view = self.engine.view();
+                let Agent { life, told, .. } = &mut self.agents[index];
+                *told = Some(view.clone());
+                self.mail.push(Mail { agent: index, life: *life, what: What::Answer(Fact::Saw(Ok(view))) });
+            }
             Step::Expire(session) => {
                 if play.kind != Kind::Etcd {
                     self.spend(|faults| &mut faults.expire);
@@ -416,15 +465,34 @@ impl World {
                 Some(Fact::Acquired { ask, result: Acquisition::HeldBack })
             }
             What::Acquire(ask, wanted) => {
-                self.mail.push(Mail { agent, life, what: What::Write(ask, wanted) });
+                let granted = (play.kind == Kind::Etcd).then_some(NOW);
+                self.mail.push(Mail { agent, life, what: What::Write(ask, wanted, granted) });
                 None
             }
-            What::Write(ask, wanted) => Some(Fact::Acquired { ask, result: self.engine.acquire(NOW, &wanted) }),
+            What::Write(ask, wanted, granted) => {
+                Some(Fact::Acquired { ask, result: self.engine.acquire(NOW, &wanted, granted) })
+            }
+            What::Renew(ask, session) if play.kind == Kind::Etcd => {
+                let seen = self.engine.held_as(session).filter(|_| !play.late_renewals_count);
+                self.mail.push(Mail { agent, life, what: What::PutAnew(ask, session, seen, NOW) });
+                None
+            }
+            What::PutAnew(ask, session, seen, granted) => {
+                let result = self.engine.put_anew(NOW, session, seen, (granted, play.promise));
+                Some(Fact::Renewed { ask, result })
+            }
             What::Renew(ask, session) => Some(Fact::Renewed { ask, result: self.engine.renew(NOW, session) }),
             What::Release(ask, session, term, to, owed) => {
                 self.engine.release(session, term, to, owed);
                 Some(Fact::Released { ask, result: Ok(()) })
             }
+            // The further down the list, the further ahead.
+            What::Measure(ask) => Some(Fact::Measured { ask, result: Ok(agent as i64) }),
+            What::Publish(vacancy, rank) => {
+                self.engine.publish(id, vacancy, rank);
+                None
+            }
+            What::ReadRanks(ask, vacancy) => Some(Fact::Ranks { ask, result: Ok(self.engine.ranks(vacancy)) }),
             What::Answer(fact) => {
                 if self.agents[agent].life == life {
                     self.tell(play, agent, fact);
@@ -441,16 +509,22 @@ impl World {
         let fact = match mail.what {
             What::Open(ask) | What::Answer(Fact::Opened { ask, .. }) => Fact::Opened { ask, result: Err(broken()) },
             What::Look(ask) | What::Answer(Fact::Looked { ask, .. }) => Fact::Looked { ask, result: Err(broken()) },
-            What::Acquire(ask, _) | What::Write(ask, _) | What::Answer(Fact::Acquired { ask, .. }) => {
+            What::Acquire(ask, _) | What::Write(ask, ..) | What::Answer(Fact::Acquired { ask, .. }) => {
                 Fact::Acquired { ask, result: Acquisition::Unknown(broken()) }
             }
-            What::Renew(ask, _) | What::Answer(Fact::Renewed { ask, .. }) => {
+            What::Renew(ask, _) | What::PutAnew(ask, ..) | What::Answer(Fact::Renewed { ask, .. }) => {
                 Fact::Renewed { ask, result: Renewal::Unknown(broken()) }
             }
             What::Release(ask, ..) | What::Answer(Fact::Released { ask, .. }) => {
                 Fact::Released { ask, result: Err(broken()) }
             }
-            What::Close(_) | What::Answer(_) => return,
+            What::Measure(ask) | What::Answer(Fact::Measured { ask, .. }) => {
+                Fact::Measured { ask, result: Err(broken()) }
+            }
+            What::ReadRanks(ask, _) | What::Answer(Fact::Ranks { ask, .. }) => {
+                Fact::Ranks { ask, result: Err(broken()) }
+            }
+            What::Close(_) | What::Publish(..) | What::Answer(_) => return,
         };
         if self.agents[mail.agent].life == mail.life && !self.agents[mail.agent].paused {
             self.tell(play, mail.agent, fact);
@@ -584,6 +658,14 @@ impl World {
                 if term <= self.term || term <= agent.shown {
                     self.broken.set(Broken::TERM_DID_NOT_GROW);
                 }
+                if !agent.core.standing.well {
+                    self.broken.set(Broken::LED_UNFIT);
+                }
+                let own = agent.core.session();
+                let shown = |view: &View| view.at < term.0 || own.is_some_and(|session| view.shows(session, term));
+                if !agent.core.view.as_ref().is_none_or(shown) {
+                    self.broken.set(Broken::LED_ON_AFTER_LOSS);
+                }
                 self.term = self.term.max(term);
                 agent.shown = agent.shown.max(term);
                 let told = None;
@@ -618,11 +700,10 @@ impl World {
                     acting.gone_by.get_or_insert(NOW + pace().kill_margin);
                 }
             }
-            Order::MeasureRank { .. }
-            | Order::PublishRank { .. }
-            | Order::ReadRanks { .. }
-            | Order::Leader(_)
-            | Order::Say(_) => {}
+            Order::MeasureRank { ask } => self.mail.push(send(What::Measure(ask))),
+            Order::PublishRank { vacancy, rank } => self.mail.push(send(What::Publish(vacancy, rank))),
+            Order::ReadRanks { ask, vacancy } => self.mail.push(send(What::ReadRanks(ask, vacancy))),
+            Order::Leader(_) | Order::Say(_) => {}
         }
     }
 
@@ -635,17 +716,26 @@ impl World {
             let alive = agent.life == mail.life;
             let awaits = |ask: Ask| alive && agent.awaits(ask);
             match &mail.what {
-                What::Open(ask) | What::Look(ask) | What::Renew(ask, _) => awaits(*ask),
+                What::Open(ask)
+                | What::Look(ask)
+                | What::Renew(ask, _)
+                | What::Measure(ask)
+                | What::ReadRanks(ask, _) => awaits(*ask),
                 // The core closes a session nobody waits for.
                 What::Answer(Fact::Opened { .. }) => alive,
                 What::Answer(fact) => asked(fact).is_none_or(awaits),
-                What::Close(_) | What::Acquire(..) | What::Write(..) | What::Release(..) => true,
+                What::Close(_) | What::Acquire(..) | What::Write(..) | What::PutAnew(..) => true,
+                What::Release(..) | What::Publish(..) => true,
             }
         });
     }
 
     pub fn times(&mut self) -> Vec<&mut Time> {
         let mut times = self.engine.times();
+        times.extend(self.mail.iter_mut().filter_map(|mail| match &mut mail.what {
+            What::Write(_, _, Some(granted)) | What::PutAnew(.., granted) => Some(granted),
+            _ => None,
+        }));
         for agent in &mut self.agents {
             let Agent { core, acting, page, guard_died, .. } = agent;
             times.extend(normal::times(core));
@@ -659,7 +749,8 @@ impl World {
         times
     }
 
-    /// Nothing goes wrong any more, and all that is under way arrives: whether somebody leads within this many units.
+    /// Nothing goes wrong any more, and all that is under way arrives: whether somebody leads within this many units,
+    /// and everybody knows.
     pub fn heals(&self, play: &Play, within: u32) -> bool {
         let mut world = self.clone();
         world.left = Faults::default();
@@ -684,7 +775,7 @@ impl World {
             }
             let view = world.engine.view();
             for index in 0..world.agents.len() {
-                if world.agents[index].core.view.as_ref() != Some(&view) {
+                if world.agents[index].told.as_ref() != Some(&view) {
                     world.take(play, Step::Watch(index));
                 }
                 if world.agents[index].acting.as_ref().is_some_and(|acting| acting.told.is_some()) {
@@ -695,7 +786,10 @@ impl World {
             for session in world.engine.overdue(NOW, Duration::from_secs(10)) {
                 world.engine.end(NOW, session, play.promise);
             }
-            if world.agents.iter().any(|agent| agent.acting.as_ref().is_some_and(|acting| acting.told.is_none())) {
+            let view = world.engine.view();
+            let leads = |agent: &Agent| agent.acting.as_ref().is_some_and(|acting| acting.told.is_none());
+            let knows = |agent: &Agent| agent.core.leader() == view.holder();
+            if world.agents.iter().any(leads) && world.agents.iter().all(knows) {
                 return true;
             }
             world.take(play, Step::Wait);
@@ -706,7 +800,8 @@ impl World {
 
 impl Agent {
     fn new(play: &Play, id: Id, life: u8) -> Agent {
-        let settings = Settings { id: id.clone(), prefer: Preference::Normal, rank: None, pace: pace() };
+        let settings =
+            Settings { id: id.clone(), prefer: Preference::Normal, rank: play.ranked.then_some(UNIT), pace: pace() };
         Agent {
             core: Election::with_rules(settings, 1, play.rules),
             id,
@@ -717,6 +812,7 @@ impl Agent {
             paused: false,
             woken: false,
             untold: false,
+            told: None,
             shown: Term::default(),
             unsure: false,
             unproven: 0,
@@ -767,14 +863,16 @@ impl Agent {
         let own = match &self.core.state {
             State::Follower { .. } => None,
             State::Campaigning(Campaign::Measuring { asked, .. } | Campaign::Opening { asked }) => Some(*asked),
-            State::Campaigning(Campaign::Acquiring(attempt) | Campaign::ReadingBack { attempt, .. }) => {
-                Some(attempt.asked)
-            }
+            State::Campaigning(Campaign::Acquiring(attempt) | Campaign::ReadingBack(attempt)) => Some(attempt.asked),
             State::Holding(tenure) => match &tenure.stage {
                 Stage::Releasing { asked, .. } => *asked,
                 _ => tenure.renewal,
             },
         };
-        own.into_iter().chain(self.core.look).any(|asked| asked.ask == ask)
+        let ranks = match &self.core.state {
+            State::Holding(Tenure { stage: Stage::Ranking { asked, .. }, .. }) => *asked,
+            _ => None,
+        };
+        own.into_iter().chain(ranks).chain(self.core.look).any(|asked| asked.ask == ask)
     }
 }

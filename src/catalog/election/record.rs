@@ -1,0 +1,315 @@
+//! What stands in an election's keys, as JSON, the same on every engine: the leader's record in the lock, and `last`.
+//! Spans are in milliseconds, rounded up: a successor may wait longer than it must, never shorter. A term that isn't
+//! written is the key's own: as which the engine wrote it.
+
+use std::time::Duration;
+
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::supervisor::election::fact::Id;
+use crate::supervisor::election::record::{Guarantee, Holder, Last, SessionId, Term, Version};
+
+use super::Contest;
+
+/// Whoever holds a lock whose value isn't ours to understand, or led last by such a record.
+const UNKNOWN: &str = "(unknown)";
+
+/// What one who can't be asked may have been promised: as much as Consul promises at most.
+const UNKNOWN_PROMISE: Duration = Duration::from_secs(60);
+
+/// What stands in the lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::catalog) struct Leader {
+    /// The candidate.
+    pub(in crate::catalog) id: Id,
+    /// By which session.
+    #[serde(with = "uuid")]
+    pub(in crate::catalog) session: SessionId,
+    /// Where it can be reached, `host:port`.
+    #[serde(default)]
+    pub(in crate::catalog) address: Option<Id>,
+    /// For which term, where the key's own version doesn't tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::catalog) term: Option<u64>,
+    /// The `last` it was won after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vacancy: Option<u64>,
+}
+
+impl Leader {
+    /// A candidate's, that holds the lock by this session.
+    pub(in crate::catalog) fn new(contest: &Contest, session: SessionId, term: Option<Term>) -> Leader {
+        let address = contest.address().map(Id::from);
+        Leader { id: contest.id.as_str().into(), session, address, term: term.map(|term| term.0), vacancy: None }
+    }
+
+    /// The same, won after this `last`.
+    pub(in crate::catalog) fn won_after(self, last: Option<Version>) -> Leader {
+        Leader { vacancy: last.map(|last| last.0), ..self }
+    }
+
+    /// As it is written.
+    pub(in crate::catalog) fn json(&self) -> String {
+        json(self)
+    }
+
+    /// What was written; `None` when that is no record: a person's hand, or another program's.
+    pub(in crate::catalog) fn read(value: &[u8]) -> Option<Leader> {
+        serde_json::from_slice(value).ok()
+    }
+
+    /// As the core knows it; `own` is the term that the key's version stands for.
+    pub(in crate::catalog) fn holder(self, own: Term) -> Holder {
+        Holder {
+            id: self.id,
+            session: self.session,
+            term: self.term.map_or(own, Term),
+            address: self.address,
+            vacancy: self.vacancy.map(Version),
+        }
+    }
+
+    /// Who holds a lock that says nothing readable.
+    pub(in crate::catalog) fn unknown(session: SessionId, term: Term) -> Holder {
+        Holder { id: UNKNOWN.into(), session, term, address: None, vacancy: None }
+    }
+}
+
+/// What stands in `last`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::catalog) struct LastLeader {
+    /// The candidate.
+    pub(in crate::catalog) id: Id,
+    /// By which session.
+    #[serde(with = "uuid")]
+    pub(in crate::catalog) session: SessionId,
+    /// For which term, where the key's own version doesn't tell.
+    #[serde(default)]
+    pub(in crate::catalog) term: Option<u64>,
+    /// What it was promised.
+    guarantee: Promise,
+    /// It stepped down and said so.
+    #[serde(default)]
+    pub(in crate::catalog) released: bool,
+    /// Whom it named to lead next.
+    #[serde(default)]
+    pub(in crate::catalog) to: Option<Id>,
+    /// How long after that one who led before it may still act.
+    #[serde(default)]
+    owed_ms: u64,
+    /// The lease it held the lock by (etcd).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::catalog) lease: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Promise {
+    ForMs(u64),
+    WhileAliveLingerMs(u64),
+}
+
+impl LastLeader {
+    /// Of a candidate that takes the lock now.
+    pub(in crate::catalog) fn new(
+        contest: &Contest,
+        session: SessionId,
+        term: Option<Term>,
+        guarantee: Guarantee,
+        owed: Duration,
+    ) -> LastLeader {
+        let guarantee = match guarantee {
+            Guarantee::For(promised) => Promise::ForMs(milliseconds(promised)),
+            Guarantee::WhileAlive { linger } => Promise::WhileAliveLingerMs(milliseconds(linger)),
+        };
+        LastLeader {
+            id: contest.id.as_str().into(),
+            session,
+            term: term.map(|term| term.0),
+            guarantee,
+            released: false,
+            to: None,
+            owed_ms: milliseconds(owed),
+            lease: None,
+        }
+    }
+
+    /// The same, of one that gives the lock back.
+    pub(in crate::catalog) fn released(self, to: Option<Id>) -> LastLeader {
+        LastLeader { released: true, to, lease: None, ..self }
+    }
+
+    /// As it is written.
+    pub(in crate::catalog) fn json(&self) -> String {
+        json(self)
+    }
+
+    /// What was written; `None` when that is no record.
+    pub(in crate::catalog) fn read(value: &[u8]) -> Option<LastLeader> {
+        serde_json::from_slice(value).ok()
+    }
+
+    /// As the core knows it; `own` is the term that the key's version stands for. Its lease, if any, is taken to live.
+    pub(in crate::catalog) fn last(self, own: Term) -> Last {
+        let guarantee = match self.guarantee {
+            Promise::ForMs(span) => Guarantee::For(Duration::from_millis(span)),
+            Promise::WhileAliveLingerMs(span) => Guarantee::WhileAlive { linger: Duration::from_millis(span) },
+        };
+        Last {
+            id: self.id,
+            session: self.session,
+            term: self.term.map_or(own, Term),
+            guarantee,
+            released: self.released,
+            to: self.to,
+            ended: false,
+            owed: Duration::from_millis(self.owed_ms),
+        }
+    }
+
+    /// Who led last when what stands there is no record: somebody, who may have been promised a lot.
+    pub(in crate::catalog) fn unknown() -> Last {
+        Last {
+            id: UNKNOWN.into(),
+            session: SessionId(0),
+            term: Term(0),
+            guarantee: Guarantee::For(UNKNOWN_PROMISE),
+            released: false,
+            to: None,
+            ended: false,
+            owed: Duration::ZERO,
+        }
+    }
+}
+
+/// What a candidate publishes of its rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::catalog) struct Rank {
+    /// The `last` it was measured after.
+    pub(in crate::catalog) vacancy: u64,
+    /// How far the candidate is.
+    pub(in crate::catalog) rank: i64,
+}
+
+impl Rank {
+    /// For this vacancy.
+    pub(in crate::catalog) fn new(vacancy: Version, rank: i64) -> Rank {
+        Rank { vacancy: vacancy.0, rank }
+    }
+
+    /// As it is written.
+    pub(in crate::catalog) fn json(&self) -> String {
+        json(self)
+    }
+
+    /// What was written; `None` when that is no rank.
+    pub(in crate::catalog) fn read(value: &[u8]) -> Option<Rank> {
+        serde_json::from_slice(value).ok()
+    }
+}
+
+/// A session's id as a UUID: what it is on Consul.
+pub(in crate::catalog) mod uuid {
+    use super::*;
+
+    /// As text.
+    pub(in crate::catalog) fn text(session: SessionId) -> String {
+        let hex = format!("{:032x}", session.0);
+        [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    }
+
+    /// From text; `None` when that is no UUID.
+    pub(in crate::catalog) fn read(text: &str) -> Option<SessionId> {
+        let hex: String = text.split('-').collect();
+        let whole = hex.len() == 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        whole.then(|| u128::from_str_radix(&hex, 16).ok().map(SessionId)).flatten()
+    }
+
+    pub(super) fn serialize<S: Serializer>(session: &SessionId, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&text(*session))
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<SessionId, D::Error> {
+        let text = String::deserialize(from)?;
+        read(&text).ok_or_else(|| de::Error::custom("a session is a UUID"))
+    }
+}
+
+/// A span in milliseconds, rounded up.
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+fn json(record: &impl Serialize) -> String {
+    serde_json::to_string(record).expect("strings and numbers are JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contest() -> Contest {
+        Contest {
+            name: "mysql".to_owned(),
+            id: "mysql-1".to_owned(),
+            lease: Duration::from_secs(15),
+            kill_margin: Duration::from_secs(1),
+            service: None,
+        }
+    }
+
+    const SESSION: SessionId = SessionId(0x0001_2345_6789_abcd_ef01_2345_6789_abcd);
+
+    #[test]
+    fn the_lock_says_who_leads_by_which_session() {
+        let leader = Leader::new(&contest(), SESSION, None);
+        let json = leader.json();
+        assert_eq!(json, r#"{"id":"mysql-1","session":"00012345-6789-abcd-ef01-23456789abcd","address":null}"#);
+        let holder = Leader::read(json.as_bytes()).unwrap().holder(Term(7));
+        assert_eq!((holder.session, holder.term, holder.vacancy), (SESSION, Term(7), None));
+        let won = Leader::new(&contest(), SESSION, None).won_after(Some(Version(5)));
+        assert_eq!(won.holder(Term(7)).vacancy, Some(Version(5)));
+        let holder = Leader::new(&contest(), SESSION, Some(Term(3))).holder(Term(7));
+        assert_eq!(holder.term, Term(3));
+    }
+
+    #[test]
+    fn last_says_what_was_promised_and_never_less() {
+        let promised = Guarantee::For(Duration::from_micros(14_999_001));
+        let last = LastLeader::new(&contest(), SESSION, None, promised, Duration::from_micros(1));
+        let json = last.json();
+        assert_eq!(
+            json,
+            r#"{"id":"mysql-1","session":"00012345-6789-abcd-ef01-23456789abcd","term":null,"guarantee":{"for_ms":15000},"released":false,"to":null,"owed_ms":1}"#
+        );
+        let read = LastLeader::read(json.as_bytes()).unwrap().last(Term(9));
+        assert_eq!((read.term, read.guarantee), (Term(9), Guarantee::For(Duration::from_secs(15))));
+        assert_eq!(read.owed, Duration::from_millis(1));
+        assert!(!read.released && !read.ended);
+
+        let linger = Guarantee::WhileAlive { linger: Duration::from_secs(1) };
+        let last = LastLeader::new(&contest(), SESSION, Some(Term(4)), linger, Duration::ZERO);
+        let read = last.released(Some("mysql-2".into())).last(Term(9));
+        assert_eq!((read.term, read.guarantee), (Term(4), linger));
+        assert!(read.released && read.to == Some("mysql-2".into()));
+    }
+
+    #[test]
+    fn what_is_no_record_is_not_read() {
+        for value in [
+            "",
+            "x",
+            "{}",
+            r#"{"id":"a","session":"7"}"#,
+            r#"{"id":"a","session":"+0012345-6789-abcd-ef01-23456789abcd"}"#,
+        ] {
+            assert_eq!(Leader::read(value.as_bytes()), None, "{value}");
+            assert_eq!(LastLeader::read(value.as_bytes()), None, "{value}");
+        }
+        // Those who come later may say more.
+        let more = r#"{"id":"a","session":"00012345-6789-abcd-ef01-23456789abcd","address":null,"color":"red"}"#;
+        assert!(Leader::read(more.as_bytes()).is_some());
+        assert_eq!(uuid::read(&uuid::text(SessionId(0))), Some(SessionId(0)));
+    }
+}

@@ -1,0 +1,107 @@
+//! What a candidate has in etcd by each of its sessions: the lease its lock is under now, leases that hold nothing any
+//! more and are still to be revoked, and as which the lock was last written.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::supervisor::election::record::{Guarantee, SessionId, Version};
+
+/// More leases than this are left to their time.
+const MOST_LEASES: usize = 16;
+
+/// By session.
+#[derive(Debug, Default)]
+pub(super) struct Tenures(Mutex<BTreeMap<SessionId, Tenure>>);
+
+/// What one session has.
+#[derive(Debug, Clone)]
+pub(super) struct Tenure {
+    /// What the core was told that is promised.
+    pub(super) guarantee: Guarantee,
+    /// Leases that were granted and not revoked, the newest last.
+    leases: Vec<i64>,
+    /// As which the lock was last seen or written; `None` when an answer was lost.
+    pub(super) version: Option<i64>,
+    /// The `last` it was, or is to be, won after.
+    pub(super) vacancy: Option<Version>,
+    /// Until then one who led before may still act.
+    owed_until: Option<Instant>,
+}
+
+impl Tenure {
+    /// How long one who led before may still act.
+    pub(super) fn owed(&self) -> Duration {
+        self.owed_until.map(|until| until.saturating_duration_since(Instant::now())).unwrap_or_default()
+    }
+}
+
+impl Tenures {
+    /// A session that has nothing yet.
+    pub(super) fn open(&self, session: SessionId, guarantee: Guarantee) {
+        let mut tenures = self.lock();
+        // A core has one session at a time, and perhaps one that it has not closed yet.
+        while tenures.len() >= MOST_LEASES {
+            tenures.pop_first();
+        }
+        tenures
+            .insert(session, Tenure { guarantee, leases: Vec::new(), version: None, vacancy: None, owed_until: None });
+    }
+
+    /// A session is used to acquire the lock.
+    pub(super) fn stands(&self, session: SessionId, vacancy: Option<Version>, owed: Duration) {
+        if let Some(tenure) = self.lock().get_mut(&session) {
+            tenure.vacancy = vacancy;
+            tenure.owed_until = Some(Instant::now() + owed);
+        }
+    }
+
+    /// What a session has.
+    pub(super) fn of(&self, session: SessionId) -> Option<Tenure> {
+        self.lock().get(&session).cloned()
+    }
+
+    /// A lease was granted for a session. Noted before it is used: a write whose answer is lost must still be undone.
+    /// `false` when the session is over.
+    pub(super) fn granted(&self, session: SessionId, lease: i64) -> bool {
+        let mut tenures = self.lock();
+        let Some(tenure) = tenures.get_mut(&session) else { return false };
+        tenure.leases.push(lease);
+        if tenure.leases.len() > MOST_LEASES {
+            tenure.leases.remove(0);
+        }
+        true
+    }
+
+    /// A lease is no more.
+    pub(super) fn revoked(&self, session: SessionId, lease: i64) {
+        if let Some(tenure) = self.lock().get_mut(&session) {
+            tenure.leases.retain(|held| *held != lease);
+        }
+    }
+
+    /// The lock was written, or seen, as this; `None`: perhaps.
+    pub(super) fn written(&self, session: SessionId, version: Option<i64>) {
+        if let Some(tenure) = self.lock().get_mut(&session) {
+            tenure.version = version;
+        }
+    }
+
+    /// A session is over; its leases.
+    pub(super) fn close(&self, session: SessionId) -> Vec<i64> {
+        self.lock().remove(&session).map(|tenure| tenure.leases).unwrap_or_default()
+    }
+
+    /// Leases of a session that hold nothing: all but this one.
+    pub(super) fn idle(&self, session: SessionId, but: i64) -> Vec<i64> {
+        let leases = self.of(session).map(|tenure| tenure.leases).unwrap_or_default();
+        leases.into_iter().filter(|lease| *lease != but).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Tenure>> {
+        // Each change is one assignment: a panic can't have left it half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,131 @@
+//! What a candidate has in the shared directory: one open description of the lock's file, for the container's whole
+//! life, and the session that holds the lock by it.
+//!
+//! The lock is an open file description's (fcntl(2), F_OFD_SETLK): main inherits the description when it is started, so
+//! that a lock taken later is held by main, too, and by all that main starts; it is free when the last of them is gone.
+//! And unlike flock(2) it can be asked for without being taken (F_OFD_GETLK), so that nobody who only looks makes
+//! another's acquire fail.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+
+use crate::supervisor::election::record::{SessionId, Term};
+
+use super::Error;
+use super::files::Folder;
+
+/// The lock's file.
+pub(super) const LOCK: &str = "lock";
+
+/// A candidate's seat.
+#[derive(Debug, Default)]
+pub(super) struct Seat {
+    /// Taken by whoever changes the lock: it may wait for a disk meanwhile.
+    pub(super) turn: Arc<tokio::sync::Mutex<Held>>,
+    file: Arc<Mutex<Option<Arc<File>>>>,
+    open: Arc<Mutex<BTreeSet<SessionId>>>,
+}
+
+/// What holds the lock.
+pub(super) type Held = Option<Tenure>;
+
+/// A lock that is ours.
+#[derive(Debug)]
+pub(super) struct Tenure {
+    pub(super) session: SessionId,
+    pub(super) term: Term,
+    /// Where it was taken, and on which file: at the path there may be another one meanwhile.
+    pub(super) election: Folder,
+    pub(super) lock: Arc<File>,
+}
+
+impl Tenure {
+    /// Whether it is this one, and what is locked is what everyone looks at.
+    pub(super) fn stands(&self, session: SessionId, term: Term, election: &Folder) -> Result<bool, Error> {
+        Ok(self.session == session && self.term == term && election.holds(LOCK, &self.lock)?)
+    }
+}
+
+impl Seat {
+    /// The same seat, for a thread.
+    pub(super) fn share(&self) -> Seat {
+        Seat { turn: self.turn.clone(), file: self.file.clone(), open: self.open.clone() }
+    }
+
+    /// The lock's file as this agent holds it open, if it does.
+    pub(super) fn file(&self) -> Option<Arc<File>> {
+        lock(&self.file).clone()
+    }
+
+    /// The lock's file at its path, opened when it isn't yet, or when somebody has put another one there.
+    pub(super) fn sit(&self, election: &Folder) -> Result<Arc<File>, Error> {
+        let mut seat = lock(&self.file);
+        if let Some(file) = &*seat
+            && election.holds(LOCK, file)?
+        {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(election.lockable(LOCK)?);
+        Ok(seat.insert(file).clone())
+    }
+
+    /// A session begins.
+    pub(super) fn open(&self, session: SessionId) {
+        lock(&self.open).insert(session);
+    }
+
+    /// A session is over: what comes late by it counts no more.
+    pub(super) fn close(&self, session: SessionId) {
+        lock(&self.open).remove(&session);
+    }
+
+    /// Whether a session is not over.
+    pub(super) fn is_open(&self, session: SessionId) -> bool {
+        lock(&self.open).contains(&session)
+    }
+}
+
+/// Locks a file; `false` when another description holds it.
+pub(super) fn take(file: &File, election: &Folder) -> Result<bool, Error> {
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(source) => Err(Error::refused("lock", election.path_of(LOCK))(source)),
+    }
+}
+
+/// Unlocks a file, for everyone who has this description.
+pub(super) fn give_back(file: &File, election: &Folder) -> Result<(), Error> {
+    let unlocked = fcntl(file, FcntlArg::F_OFD_SETLK(&whole(libc::F_UNLCK)));
+    unlocked.map(drop).map_err(Error::refused("unlock", election.path_of(LOCK)))
+}
+
+/// Whether any other description holds a lock on this file.
+pub(super) fn is_held(file: impl AsFd, election: &Folder) -> Result<bool, Error> {
+    let mut asked = whole(libc::F_WRLCK);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked)).map_err(Error::refused("ask for", election.path_of(LOCK)))?;
+    Ok(i32::from(asked.l_type) != libc::F_UNLCK)
+}
+
+/// The whole file.
+fn whole(kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        // Must be 0 (fcntl(2)).
+        l_pid: 0,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change is one assignment: a panic can't have left it half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

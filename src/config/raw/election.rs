@@ -1,0 +1,182 @@
+//! `[election]` as it is written, and `when`, which other sections say by its words.
+
+use std::time::Duration;
+
+use crate::config::schema::in_order;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Command;
+use crate::config::format::{ElectionName, Name, Parsed, User};
+
+/// Who stands against whom, and how long a leader may act on its last proof.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub(crate) struct Election {
+    /// Who stands against whom: a word, or several with `/` between them. The lock is the key `NAME/leader`; beside it
+    /// stand `NAME/last` and `NAME/ranks/ID`. On etcd and `local` that is below `PREFIX/elections/`.
+    #[schemars(example = &"mysql", extend("x-required" = true))]
+    pub(crate) name: Option<Parsed<ElectionName>>,
+    /// The service whose address is the leader's, by its name, or by its `id` where several share the name. Without any
+    /// `[[service]]` an election works too, and others learn who leads but not where. What the lock is bound to: on
+    /// Consul a session that ends with the service's `alive` check; without a service only with the node (serfHealth) or
+    /// its own TTL, so that an agent that died on a living node is noticed after up to 20 s. On etcd a lease, on `local`
+    /// a lock of the kernel, with a service and without.
+    ///
+    /// Where there are several, only their writer knows which of them the leader is looked for under.
+    #[schemars(example = &"mysql", extend("x-default" = "the only `[[service]]`; required when there are several"))]
+    pub(crate) service: Option<Parsed<Name>>,
+    /// `role`: all run, one leads. `standby`: only the leader's main process runs, and it is stopped when it leads no
+    /// longer.
+    ///
+    /// A replica that runs takes over sooner than one that must start first.
+    pub(crate) mode: Mode,
+    /// How long a leader may act on its last proof that it leads; it asks for a new one each second. Who is next waits
+    /// that long when a leader's host is lost, and not at all when it stops or steps down. On Consul it is the session's
+    /// lock delay, 60 s at most; on etcd the lease's TTL, in whole seconds. It must hold 1 s between two proofs, two
+    /// requests of 2 s without an answer, stepping down (`[hooks] on_demote`'s timeout, or 5 s without that hook) and
+    /// `kill_margin`; `pilotfish check` prints the sum, and for how long a leader outlives an engine that takes no
+    /// writes. On `local` there is no lease: the kernel knows when a leader is gone.
+    ///
+    /// Consul's own default for a lock delay. A longer one outlives longer trouble of the engine; a shorter one replaces
+    /// a lost host sooner.
+    pub(crate) lease: Parsed<Duration>,
+    /// Consul: how soon a dead agent is noticed. The `ttl` of the election's service is no longer than this, because the
+    /// session is bound to the check that it is for; heartbeats come each third of it. A second at least.
+    ///
+    /// A heartbeat each second: one that is lost, and one that is late, are no news.
+    pub(crate) alive_ttl: Parsed<Duration>,
+    /// A leader that hasn't stepped down this long before its lease ends gets SIGKILL. 100 ms at least.
+    ///
+    /// The kernel takes 0.7 s to end a process with 4 GiB of memory.
+    pub(crate) kill_margin: Parsed<Duration>,
+    /// Once main has been healthy, an ill one doesn't stand, and an ill leader steps down.
+    ///
+    /// A leader that can't do its work is none.
+    pub(crate) require_health: bool,
+    /// How eager it is: `low` leaves a free lock to the others for 2 s more, `never` doesn't stand at all.
+    ///
+    /// Peers are alike unless somebody knows better.
+    pub(crate) prefer: Preference,
+    /// A command that prints how far this candidate is, as a whole number on one line: its position in a log, say. A
+    /// fresh winner that isn't acting yet yields, once, to a living peer whose number is higher.
+    pub(crate) rank: Option<Rank>,
+    /// At a start while the catalog doesn't answer: `wait` holds the start until the election has a result, `replica`
+    /// starts as one.
+    ///
+    /// Most programs must know their role before they start.
+    pub(crate) without_catalog: WithoutCatalog,
+    /// Tags that tell the role in the catalog. They stand beside the service's own `tags` and change with the role, while
+    /// the entry and its checks stay.
+    pub(crate) role_tags: Option<RoleTags>,
+    /// What is killed at the deadline. `namespace`: everything in the container; pilotfish must be its PID 1, or alone
+    /// with what it started in a cgroup whose `cgroup.kill` it may write (Linux 5.14). `process-group`: the main
+    /// process's group and no more; a process that left it (setsid) lives on, and two may act at once.
+    ///
+    /// Only what kills everything can promise that nobody is left acting.
+    pub(crate) fence: Fence,
+}
+
+impl Default for Election {
+    fn default() -> Election {
+        Election {
+            name: None,
+            service: None,
+            mode: Mode::Role,
+            lease: Parsed(Duration::from_secs(15)),
+            alive_ttl: Parsed(Duration::from_secs(3)),
+            kill_margin: Parsed(Duration::from_secs(1)),
+            require_health: true,
+            prefer: Preference::Normal,
+            rank: None,
+            without_catalog: WithoutCatalog::Wait,
+            role_tags: None,
+            fence: Fence::Namespace,
+        }
+    }
+}
+
+/// How far a candidate is.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub(crate) struct Rank {
+    /// Program and arguments.
+    #[schemars(example = ["/bin/replication-position"], extend("x-required" = true))]
+    pub(crate) exec: Option<Command>,
+    /// Past this the candidate has no rank. A fresh winner waits this long for the ranks of its peers.
+    ///
+    /// While it waits nobody leads.
+    pub(crate) timeout: Parsed<Duration>,
+    /// Who it runs as.
+    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    pub(crate) user: Option<Parsed<User>>,
+}
+
+impl Default for Rank {
+    fn default() -> Rank {
+        Rank { exec: None, timeout: Parsed(Duration::from_secs(2)), user: None }
+    }
+}
+
+/// Tags that tell the role in the catalog.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub(crate) struct RoleTags {
+    /// The leader's.
+    #[schemars(example = &"primary", extend("x-required" = true))]
+    pub(crate) leader: Option<String>,
+    /// Everybody else's.
+    #[schemars(example = &"replica", extend("x-required" = true))]
+    pub(crate) replica: Option<String>,
+}
+
+/// Whether all run and one leads, or only the leader runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(crate) enum Mode {
+    Role,
+    Standby,
+}
+
+/// How eager a candidate is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(crate) enum Preference {
+    Normal,
+    Low,
+    Never,
+}
+
+/// What happens at a start in an outage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(crate) enum WithoutCatalog {
+    Wait,
+    Replica,
+}
+
+/// What is killed at the deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(crate) enum Fence {
+    Namespace,
+    ProcessGroup,
+}
+
+/// In which role something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(crate) enum When {
+    #[default]
+    Always,
+    Leader,
+    Replica,
+}

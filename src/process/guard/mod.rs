@@ -1,0 +1,158 @@
+//! The guard: a second small process that kills when a leader's time is over, whatever has become of the agent. It
+//! decides nothing; the agent tells it the time by a page of memory both share.
+//!
+//! A thread isn't enough: with PID 1 alone stopped (SIGSTOP, a tracer, a core dump) a thread let main act for 2.3 s past
+//! the deadline. And a process that is asked by messages could find the agent unable to send any; a page is always
+//! there to be read.
+//!
+//! - `fence`: what can be killed here. `post`: the guard's own life, after its fork. `strike`: the killing.
+
+mod fence;
+mod post;
+mod strike;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
+
+use crate::misrule::misrule;
+use crate::supervisor::Time;
+use crate::supervisor::event::Pid;
+
+use super::signals;
+
+pub use fence::{Fence, FenceError};
+
+/// What the agent and every guard it ever starts have in common. Times are nanoseconds of CLOCK_BOOTTIME.
+#[repr(C)]
+struct Page {
+    /// When everything is killed; 0: never.
+    deadline: AtomicU64,
+    /// When the guard looks at the page again by itself.
+    asleep_until: AtomicU64,
+    /// Main's process id; 0: there is none.
+    main: AtomicI32,
+    /// Main's process group, while it has a member; 0: there is none.
+    group: AtomicI32,
+}
+
+/// The agent's side of the guard.
+#[derive(Debug)]
+pub struct Guard {
+    page: &'static Page,
+    fence: Fence,
+    /// Wakes the guard before its time.
+    wake: EventFd,
+    agent: Pid,
+    pid: Option<Pid>,
+}
+
+impl std::fmt::Debug for Page {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Page").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+impl Guard {
+    /// Starts it. Best before anything else has memory or threads; it never strikes before it is told a time.
+    ///
+    /// # Errors
+    /// There is no page, no descriptor or no process to be had.
+    pub fn start(fence: Fence) -> io::Result<Guard> {
+        let page = shared_page()?;
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        // What the guard does to an agent that doesn't come to its senses; the default would do nothing to PID 1.
+        signals::end_on_abort();
+        let mut guard = Guard { page, fence, wake, agent: std::process::id() as Pid, pid: None };
+        guard.restart()?;
+        if let Fence::ProcessGroup = guard.fence {
+            tracing::warn!(
+                event = "election.fence",
+                "fence = \"process-group\": what leaves main's process group (setsid) is not killed when a leader's time is over, and may act on beside the next leader"
+            );
+        }
+        Ok(guard)
+    }
+
+    /// Starts another one in place of one that has ended. It knows the time.
+    ///
+    /// # Errors
+    /// There is no descriptor or no process to be had.
+    pub fn restart(&mut self) -> io::Result<()> {
+        if self.pid.is_none() {
+            let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+            let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?;
+            let post = post::Post {
+                page: self.page,
+                timer: timer.as_fd().as_raw_fd(),
+                wake: self.wake.as_fd().as_raw_fd(),
+                strike: strike::Strike {
+                    at: (&self.fence).into(),
+                    agent: self.agent,
+                    may_kill_anybody: strike::may_kill_anybody(),
+                    off: misrule("guard"),
+                },
+            };
+            self.pid = Some(post::man(post)?);
+        }
+        Ok(())
+    }
+
+    /// Everything is killed at this time; `None`: never.
+    pub fn until(&self, deadline: Option<Time>) {
+        let deadline = deadline.map(nanoseconds);
+        self.page.deadline.store(deadline.unwrap_or(0), SeqCst);
+        // The guard writes when it will look, then reads the deadline once more before it sleeps: in the one order of
+        // all these accesses either it has seen this deadline or we see for how long it sleeps. So a renewal, which
+        // only moves the time on, wakes nobody.
+        if deadline.is_some_and(|deadline| deadline < self.page.asleep_until.load(SeqCst)) {
+            // It can only fail when its counter is full, and then the guard is being woken already.
+            let _ = self.wake.write(1);
+        }
+    }
+
+    /// Main runs, as leader of a process group of its own.
+    pub fn main_runs(&self, pid: Pid) {
+        self.page.main.store(pid, SeqCst);
+        self.page.group.store(pid, SeqCst);
+    }
+
+    /// Main has ended and is reaped; others of its process group may live on.
+    pub fn main_ended(&self) {
+        self.page.main.store(0, SeqCst);
+    }
+
+    /// Nobody is left in main's process group. Its number may become another's from now on.
+    pub fn group_ended(&self) {
+        self.page.group.store(0, SeqCst);
+    }
+
+    /// Its process id while it stands.
+    pub fn pid(&self) -> Option<Pid> {
+        self.pid
+    }
+
+    /// Notes that this child has ended and is reaped; whether it was the guard.
+    pub fn was(&mut self, pid: Pid) -> bool {
+        self.pid.take_if(|guard| *guard == pid).is_some()
+    }
+}
+
+fn nanoseconds(time: Time) -> u64 {
+    // Past the year 2554; and 0 means something else.
+    u64::try_from(time.from_boot().as_nanos()).unwrap_or(u64::MAX).max(1)
+}
+
+/// A page that every guard inherits. It stays for the agent's life.
+#[allow(unsafe_code)]
+fn shared_page() -> io::Result<&'static Page> {
+    let size = std::num::NonZeroUsize::new(size_of::<Page>()).ok_or(io::ErrorKind::InvalidInput)?;
+    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: a new mapping at an address of the kernel's choice, all zero, which is a valid `Page`; it is aligned to a
+    // page's size, never unmapped, and only ever accessed by atomic operations.
+    unsafe { Ok(mmap_anonymous(None, size, access, MapFlags::MAP_SHARED)?.cast::<Page>().as_ref()) }
+}

@@ -1,0 +1,187 @@
+//! The guard's own life: from its fork on it makes system calls on memory that was there before, and nothing else, for
+//! at a restart the runtime may have threads that held locks.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::ptr;
+use std::time::Duration;
+
+use libc::c_ulong;
+
+use crate::supervisor::event::Pid;
+
+use super::strike::{At, Strike};
+use super::{Page, SeqCst};
+use crate::process::launch::{self, Withhold};
+use crate::process::signals::GUARD_ENDED;
+
+/// When nothing but the agent wakes the guard.
+const NEVER: u64 = u64::MAX;
+
+/// All the guard needs. It must lie on the stack, for the guard lets go of the heap.
+pub struct Post {
+    /// What it shares with the agent.
+    pub page: &'static Page,
+    /// A timer of CLOCK_BOOTTIME.
+    pub timer: RawFd,
+    /// The agent writes to it to be looked at.
+    pub wake: RawFd,
+    /// How it kills.
+    pub strike: Strike,
+}
+
+/// Starts the process.
+///
+/// # Errors
+/// There is none to be had.
+#[allow(unsafe_code)]
+pub fn man(post: Post) -> io::Result<Pid> {
+    let withhold = launch::withhold();
+    let heap = heap();
+    // SAFETY: clone(2) without any flag is fork(2) with another signal at the child's end. The raw call, so nothing of
+    // the C library's runs in the child; `stand` makes system calls only.
+    unsafe {
+        match libc::syscall(libc::SYS_clone, GUARD_ENDED as c_ulong, 0, 0, 0, 0) {
+            -1 => Err(io::Error::last_os_error()),
+            0 => stand(&post, &withhold, heap),
+            pid => Ok(pid as Pid),
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+unsafe fn stand(post: &Post, withhold: &Withhold, heap: [(usize, usize); 2]) -> ! {
+    // SAFETY: as for `man`.
+    unsafe {
+        let all = u64::MAX;
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, ptr::null_mut::<u64>(), 8);
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong);
+        // An agent that ended before this line sends nothing more.
+        if libc::getppid() != post.strike.agent {
+            libc::_exit(0);
+        }
+        libc::prctl(libc::PR_SET_NAME, c"pilotfish-guard".as_ptr());
+        // What is sent to the agent's process group is not meant for it; and it pins no mount.
+        libc::setsid();
+        libc::chdir(c"/".as_ptr());
+        close_all_but_own(post, withhold);
+        // The agent's heap would become the guard's alone, page by page, as the agent writes to its own.
+        for (start, length) in heap {
+            libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED);
+        }
+        // Not to wait for storage when it counts. Where all isn't allowed (RLIMIT_MEMLOCK), the page may be.
+        if libc::mlockall(libc::MCL_CURRENT | libc::MCL_ONFAULT) == -1 {
+            libc::mlock(ptr::from_ref(post.page).cast(), size_of::<Page>());
+        }
+        watch(post)
+    }
+}
+
+#[allow(unsafe_code)]
+unsafe fn watch(post: &Post) -> ! {
+    let page = post.page;
+    let mut struck: Option<u64> = None;
+    loop {
+        let mut count = 0u64;
+        // SAFETY: a valid place for eight bytes; the descriptor doesn't block.
+        unsafe { libc::read(post.wake, (&raw mut count).cast(), size_of::<u64>()) };
+        let now = now();
+        let deadline = page.deadline.load(SeqCst);
+        // Read again each time it wakes: a time that was moved on while it slept is no time to strike.
+        let look_again = match deadline {
+            0 => {
+                struck = None;
+                NEVER
+            }
+            deadline if deadline > now => {
+                struck = None;
+                deadline
+            }
+            _ => {
+                let first = *struck.get_or_insert(now);
+                // SAFETY: this is the guard.
+                let pause = unsafe { post.strike.strike(page, Duration::from_nanos(now.saturating_sub(first))) };
+                now.saturating_add(pause.as_nanos() as u64)
+            }
+        };
+        page.asleep_until.store(look_again, SeqCst);
+        // See `Guard::until`.
+        if page.deadline.load(SeqCst) != deadline {
+            continue;
+        }
+        // SAFETY: valid structs. Setting a timer also forgets that it has rung.
+        unsafe {
+            let at = if look_again == NEVER { 0 } else { look_again };
+            let mut when: libc::itimerspec = std::mem::zeroed();
+            when.it_value.tv_sec = (at / 1_000_000_000) as libc::time_t;
+            when.it_value.tv_nsec = (at % 1_000_000_000) as _;
+            libc::timerfd_settime(post.timer, libc::TFD_TIMER_ABSTIME, &raw const when, ptr::null_mut());
+            let look = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+            let mut asked = [look(post.timer), look(post.wake)];
+            libc::poll(asked.as_mut_ptr(), 2, -1);
+        }
+    }
+}
+
+/// Nanoseconds of CLOCK_BOOTTIME.
+#[allow(unsafe_code)]
+fn now() -> u64 {
+    // SAFETY: a valid place for the answer; the clock is there since Linux 2.6.39.
+    let now = unsafe {
+        let mut now: libc::timespec = std::mem::zeroed();
+        libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut now);
+        now
+    };
+    (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
+}
+
+#[allow(unsafe_code)]
+unsafe fn close_all_but_own(post: &Post, withhold: &Withhold) {
+    let kill = match post.strike.at {
+        At::Cgroup(kill) => kill,
+        At::Namespace | At::ProcessGroup => post.wake,
+    };
+    let mut own = [post.timer, post.wake, kill];
+    own.sort_unstable();
+    // SAFETY: system calls.
+    unsafe {
+        match withhold {
+            Withhold::Range => {
+                let mut from = 0;
+                for own in own {
+                    if own > from {
+                        libc::syscall(libc::SYS_close_range, from, own - 1, 0);
+                    }
+                    from = own + 1;
+                }
+                libc::syscall(libc::SYS_close_range, from, RawFd::MAX, 0);
+            }
+            Withhold::Each(descriptors) => {
+                for descriptor in [0, 1, 2].iter().chain(descriptors).filter(|descriptor| !own.contains(descriptor)) {
+                    libc::close(*descriptor);
+                }
+            }
+        }
+    }
+}
+
+/// The heap as it is, in two parts: without what lies around the calling thread's own block, which a static C library
+/// takes from the heap, and in which errno is. Empty parts where /proc doesn't tell.
+#[allow(unsafe_code)]
+fn heap() -> [(usize, usize); 2] {
+    /// More than the block measures on either side of where the C library says it is.
+    const AROUND: usize = 16 * 1024;
+    const PAGE: usize = 4096;
+    // SAFETY: neither changes anything.
+    let (end, thread) = unsafe { (libc::syscall(libc::SYS_brk, 0) as usize, libc::pthread_self() as usize) };
+    // proc_pid_stat(5): field 47, counted from field 3, which follows the name.
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let start = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_ascii_whitespace().nth(44)?.parse().ok());
+    let Some(start) = start.filter(|start: &usize| *start > 0 && *start < end) else { return [(0, 0); 2] };
+    let part = |from: usize, to: usize| {
+        // Pages of 64 KiB, where there are such, only make the kernel refuse.
+        let (from, to) = (from.next_multiple_of(PAGE), to / PAGE * PAGE);
+        (from, to.saturating_sub(from))
+    };
+    [part(start, end.min(thread.saturating_sub(AROUND))), part(start.max(thread.saturating_add(AROUND)), end)]
+}

@@ -1,0 +1,655 @@
+//! What an election means for the container: told to lead, it promotes main; told to go, it has main leave the role or
+//! stops it; and it tells the election of all that bears on it. Who leads is decided in [`election`](super::election).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::election::{Mode, WithoutCatalog};
+use crate::config::{Election as Config, Hook, Service, Signal};
+
+use super::Supervisor;
+use super::command::{Order as Command, Outcome};
+use super::election::record::{Holder, Term};
+use super::election::{Ask, Election, Fact, Order, Settings};
+use super::event::{Effect, Job, RunId};
+use super::lifecycle::Life;
+use super::notice::Notice;
+use super::status::{ElectionStatus, LeaderStatus};
+use super::time::{Time, earliest};
+
+/// Between two tries for a guard: one that ends as soon as it stands must not keep a processor busy.
+const GUARD_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long main has to end for its role's sake where nothing else says so (a plain `[stop]` without `within`).
+const STOP_WITHIN: Duration = Duration::from_secs(9);
+
+/// This container's part in its election.
+#[derive(Debug)]
+pub struct Leadership {
+    config: Arc<Config>,
+    core: Election,
+    role: Role,
+    leader: Option<Holder>,
+    /// The leader that main, or the hook for replicas, knows of.
+    told: Option<Holder>,
+    telling: Option<RunId>,
+    measuring: Option<Measuring>,
+    /// Runs that act for a leader that must go, on their way to their end.
+    acting: Vec<RunId>,
+    /// SIGKILL didn't end main: the lock isn't given back while it may act, only the container's end can help.
+    stuck: bool,
+    /// What the election is yet to be told: an order obeyed at once may have news for it.
+    facts: VecDeque<Fact>,
+    well: bool,
+    /// As the watches know it.
+    led: bool,
+    leaderships: u64,
+    guard_since: Option<Time>,
+    guard_again_at: Option<Time>,
+}
+
+#[derive(Debug)]
+enum Role {
+    /// Another one leads, or nobody.
+    Replica,
+    /// Leads.
+    Leader { term: Term, promotion: Promotion },
+    /// Must not lead any more, and may still act.
+    Leaving { term: Term, step: Leaving },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Promotion {
+    /// Main isn't up yet, or not healthy.
+    Due,
+    /// `on_promote` runs.
+    Running(RunId),
+    /// Main acts as leader.
+    Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// What acts beside main is being ended.
+    Clearing,
+    /// `on_demote` runs.
+    Demoting { run: RunId, until: Time },
+    /// Main is being stopped.
+    Stopping,
+}
+
+/// The rank's command.
+#[derive(Debug)]
+struct Measuring {
+    ask: Ask,
+    run: RunId,
+    printed: Option<String>,
+}
+
+impl Leadership {
+    /// A candidate that knows nothing yet. The same seed gives the same scatter.
+    pub fn new(config: Config, seed: u64) -> Leadership {
+        let settings = Settings {
+            id: config.id.as_str().into(),
+            prefer: config.prefer,
+            rank: config.rank.as_ref().map(|rank| rank.timeout),
+            pace: config.pace.clone(),
+        };
+        Leadership {
+            core: Election::new(settings, seed),
+            config: Arc::new(config),
+            role: Role::Replica,
+            leader: None,
+            told: None,
+            telling: None,
+            measuring: None,
+            acting: Vec::new(),
+            stuck: false,
+            facts: VecDeque::new(),
+            well: true,
+            led: false,
+            leaderships: 0,
+            guard_since: None,
+            guard_again_at: None,
+        }
+    }
+
+    /// As configured.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Whether this container leads, or is to as soon as main is up.
+    pub fn leads(&self) -> bool {
+        matches!(self.role, Role::Leader { .. })
+    }
+
+    /// Whether nothing of it is in the engine any more.
+    pub fn is_over(&self) -> bool {
+        self.core.is_over()
+    }
+
+    fn is_leaving(&self) -> bool {
+        matches!(self.role, Role::Leaving { .. })
+    }
+
+    /// When something must happen next.
+    pub fn deadline(&self) -> Option<Time> {
+        let own = match self.role {
+            Role::Leaving { step: Leaving::Demoting { until, .. }, .. } => Some(until),
+            Role::Leaving { .. } | Role::Leader { .. } | Role::Replica => None,
+        };
+        [own, self.guard_again_at].into_iter().fold(self.core.deadline(), earliest)
+    }
+
+    /// What main and hooks are told.
+    pub fn env(&self) -> Vec<(String, String)> {
+        let mut env = Vec::new();
+        let mut set = |name: &str, value: String| env.push((format!("PILOTFISH_{name}"), value));
+        set("ROLE", if self.leads() { "leader" } else { "replica" }.to_owned());
+        let leader = self.leader.as_ref();
+        let own = match self.role {
+            Role::Leader { term, .. } | Role::Leaving { term, .. } => Some(term),
+            Role::Replica => None,
+        };
+        if let Some(term) = own.or(leader.map(|leader| leader.term)) {
+            set("TERM", term.0.to_string());
+        }
+        // That it leads is known before the catalog shows it.
+        let id = if self.leads() { Some(self.config.id.as_str()) } else { leader.map(|leader| &*leader.id) };
+        if let Some(id) = id {
+            set("LEADER_ID", id.to_owned());
+        }
+        if let Some(address) =
+            leader.filter(|leader| Some(&*leader.id) == id).and_then(|leader| leader.address.as_ref())
+        {
+            set("LEADER", address.to_string());
+        }
+        env
+    }
+
+    /// For `/status`.
+    pub fn status(&self) -> ElectionStatus {
+        let leader = self.leader.as_ref().map(|leader| LeaderStatus {
+            id: leader.id.to_string(),
+            address: leader.address.as_ref().map(|address| address.to_string()),
+            term: leader.term,
+        });
+        let acts = matches!(self.role, Role::Leader { promotion: Promotion::Done, .. });
+        let doing = match self.role {
+            Role::Replica if self.core.term().is_some() => "waiting until the last leader can't act any more",
+            Role::Replica if leader.is_some() => "following",
+            Role::Replica => "waiting for a leader",
+            Role::Leader { promotion: Promotion::Due, .. } => "waiting for main to be promoted",
+            Role::Leader { promotion: Promotion::Running(_), .. } => "running on_promote",
+            Role::Leader { promotion: Promotion::Done, .. } => "leading",
+            Role::Leaving { step: Leaving::Demoting { .. }, .. } => "running on_demote",
+            Role::Leaving { step: Leaving::Clearing | Leaving::Stopping, .. } => "stopping what acts for the leader",
+        };
+        ElectionStatus {
+            name: self.config.name.clone(),
+            id: self.config.id.clone(),
+            role: if self.leads() { "leader" } else { "replica" }.to_owned(),
+            promoted: acts,
+            doing: doing.to_owned(),
+            leader,
+            leaderships: self.leaderships,
+            error: self.core.error().map(str::to_owned),
+        }
+    }
+
+    /// A service as the catalog shall have it: with the role's tag.
+    pub fn tagged(&self, service: &Arc<Service>) -> Arc<Service> {
+        let Some(tags) = self.config.role_tags.as_ref().filter(|_| self.config.service.as_ref() == Some(&service.id))
+        else {
+            return service.clone();
+        };
+        let acts = matches!(self.role, Role::Leader { promotion: Promotion::Done, .. });
+        let mut tagged = Service::clone(service);
+        tagged.tags.push(if acts { &tags.leader } else { &tags.replica }.clone());
+        Arc::new(tagged)
+    }
+}
+
+impl Supervisor {
+    /// Tells the election something, and does what it orders.
+    pub(super) fn elect(&mut self, now: Time, fact: Fact, out: &mut Vec<Effect>) {
+        if let Some(leadership) = &mut self.leadership {
+            leadership.facts.push_back(fact);
+        }
+        self.elect_on(now, out);
+    }
+
+    /// Tells the election all there is to tell.
+    fn elect_on(&mut self, now: Time, out: &mut Vec<Effect>) {
+        while let Some(leadership) = &mut self.leadership
+            && let Some(fact) = leadership.facts.pop_front()
+        {
+            for order in leadership.core.handle(now, fact) {
+                self.obey(now, order, out);
+            }
+        }
+    }
+
+    fn tell_election(&mut self, fact: Fact) {
+        if let Some(leadership) = &mut self.leadership {
+            leadership.facts.push_back(fact);
+        }
+    }
+
+    fn obey(&mut self, now: Time, order: Order, out: &mut Vec<Effect>) {
+        let Some(leadership) = &mut self.leadership else { return };
+        match order {
+            Order::Promote { term } => {
+                leadership.role = Role::Leader { term, promotion: Promotion::Due };
+                leadership.leaderships += 1;
+                leadership.told = None;
+                out.push(Effect::Say(Notice::Leads { term }));
+                if matches!(self.life, Life::WaitingInRole) {
+                    // What this role waits for may be something else.
+                    self.stop_waiting(out);
+                    self.life = Life::Electing { until: now };
+                }
+            }
+            Order::Demote { .. } => self.leave_role(now, out),
+            Order::Kill { .. } => {
+                self.leave_role(now, out);
+                if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
+                    *step = Leaving::Stopping;
+                    self.main.kill(now, out);
+                    self.commands.kill(out);
+                }
+            }
+            Order::Leader(leader) => {
+                let (id, address) = match &leader {
+                    Some(Holder { id, address, .. }) => (Some(id.to_string()), address.as_ref().map(|a| a.to_string())),
+                    None => (None, None),
+                };
+                leadership.leader = leader;
+                out.push(Effect::Say(Notice::LeaderChanged { id, address }));
+            }
+            Order::Say(notice) => out.push(Effect::Say(notice)),
+            Order::MeasureRank { ask } => self.measure_rank(now, ask, out),
+            order @ (Order::OpenSession { .. }
+            | Order::CloseSession { .. }
+            | Order::Look { .. }
+            | Order::Acquire { .. }
+            | Order::Renew { .. }
+            | Order::Release { .. }
+            | Order::PublishRank { .. }
+            | Order::ReadRanks { .. }
+            | Order::Guard { .. }) => out.push(Effect::Elect(order)),
+        }
+    }
+
+    /// The lock isn't ours to act by any more: whatever acts for the leader must end.
+    fn leave_role(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(leadership) = &mut self.leadership else { return };
+        let Role::Leader { term, promotion } = leadership.role else { return };
+        leadership.role = Role::Leaving { term, step: Leaving::Clearing };
+        if let Promotion::Running(run) = promotion {
+            leadership.acting.push(run);
+        }
+        match self.life {
+            Life::WaitingInRole | Life::Preparing { .. } => {
+                self.stop_waiting(out);
+                self.life = Life::Electing { until: now };
+            }
+            Life::PreStart { run, .. } => {
+                self.life = Life::Electing { until: now };
+                self.add_acting(run);
+            }
+            Life::Created | Life::Waiting | Life::Electing { .. } | Life::Running { .. } => {}
+            Life::Stopping(_) | Life::Ended => {}
+        }
+        let of_leader: Vec<RunId> = self.watches.iter().filter_map(|watch| watch.runs_for_leader()).collect();
+        self.add_acting(of_leader);
+        if let Some(leadership) = &self.leadership {
+            for run in leadership.acting.clone() {
+                self.commands.cancel(now, run, out);
+            }
+        }
+    }
+
+    fn add_acting(&mut self, runs: impl IntoIterator<Item = RunId>) {
+        if let Some(leadership) = &mut self.leadership {
+            leadership.acting.extend(runs);
+        }
+    }
+
+    /// Whether main is on its way out of the leader's role.
+    pub(super) fn is_leaving_role(&self) -> bool {
+        self.leadership.as_ref().is_some_and(Leadership::is_leaving)
+    }
+
+    /// Main is gone, whatever the reason; `true` when that is what its role wanted.
+    pub(super) fn main_left_role(&mut self, now: Time, unkillable: bool, out: &mut Vec<Effect>) -> bool {
+        if let Some(leadership) = &mut self.leadership {
+            leadership.stuck |= unkillable;
+        }
+        self.leave_role(now, out);
+        matches!(&self.leadership, Some(Leadership { role: Role::Leaving { step: Leaving::Stopping, .. }, .. }))
+    }
+
+    /// Takes every step of promoting, demoting and telling that nothing holds back any more.
+    pub(super) fn lead_on(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(leadership) = &mut self.leadership else { return };
+        if leadership.guard_again_at.is_some_and(|at| at <= now) {
+            leadership.guard_again_at = None;
+            out.push(Effect::StartGuard);
+        }
+        let well = self.is_fit_to_lead();
+        if let Some(leadership) = &mut self.leadership
+            && leadership.well != well
+        {
+            leadership.well = well;
+            leadership.facts.push_back(Fact::Health { well });
+        }
+        loop {
+            self.promote(now, out);
+            self.demote_on(now, out);
+            if self.leadership.as_ref().is_none_or(|leadership| leadership.facts.is_empty()) {
+                break;
+            }
+            self.elect_on(now, out);
+        }
+        self.tell_of_leader(now, out);
+        self.tag(out);
+        let leads = self.leads();
+        if let Some(leadership) = &mut self.leadership
+            && leadership.led != leads
+        {
+            leadership.led = leads;
+            // What changed while the role was another one.
+            self.each_watch(now, out, |watch, hands| watch.act(hands));
+        }
+    }
+
+    /// Whether an ill main, or one that is down, doesn't keep this candidate from standing.
+    fn is_fit_to_lead(&self) -> bool {
+        let Some(leadership) = &self.leadership else { return true };
+        // A standby's main runs only while it leads.
+        let down = leadership.config.mode == Mode::Role
+            && matches!(self.life, Life::Running { .. })
+            && !self.main.is_up()
+            && !self.main.is_starting()
+            && !leadership.is_leaving();
+        let ill = leadership.config.require_health && self.checks.iter().any(|check| check.is_ill());
+        !down && !ill
+    }
+
+    fn promote(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let ready = self.main.is_up() && !self.is_stopping() && self.checks.iter().all(|check| check.is_passing());
+        let Some(Leadership { role: Role::Leader { promotion: promotion @ Promotion::Due, .. }, .. }) =
+            &mut self.leadership
+        else {
+            return;
+        };
+        if !ready {
+            return;
+        }
+        let Some(hook) = self.config.hooks.on_promote.clone() else {
+            *promotion = Promotion::Done;
+            return self.tell_election(Fact::Promoted { result: Ok(()) });
+        };
+        self.last_run += 1;
+        let run = RunId(self.last_run);
+        *promotion = Promotion::Running(run);
+        let env = self.env(&Job::OnPromote);
+        self.commands.start(now, run, Command { job: Job::OnPromote, hook, env, stdin: None }, out);
+    }
+
+    /// `on_promote` ended.
+    pub(super) fn promoted(&mut self, run: RunId, outcome: &Outcome) {
+        if let Some(Leadership { role: Role::Leader { promotion, .. }, .. }) = &mut self.leadership
+            && *promotion == Promotion::Running(run)
+        {
+            *promotion = Promotion::Done;
+            self.tell_election(Fact::Promoted { result: outcome.result() });
+        }
+    }
+
+    /// From "must go" to "nothing acts any more".
+    fn demote_on(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(leadership) = &mut self.leadership else { return };
+        leadership.acting.retain(|run| self.commands.runs(*run));
+        let (cleared, stuck) = (leadership.acting.is_empty(), leadership.stuck);
+        let Role::Leaving { step, .. } = leadership.role else { return };
+        match step {
+            Leaving::Clearing | Leaving::Stopping if stuck => {}
+            Leaving::Clearing | Leaving::Stopping if cleared && self.main.is_gone() => self.out_of_role(),
+            Leaving::Clearing if cleared => match self.config.hooks.on_demote.clone() {
+                Some(hook) if self.main.is_up() => self.start_on_demote(now, hook, out),
+                Some(_) | None => self.stop_main_for_role(now, out),
+            },
+            Leaving::Demoting { run, until } if until <= now => {
+                self.commands.cancel(now, run, out);
+                self.stop_main_for_role(now, out);
+            }
+            Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Stopping => {}
+        }
+    }
+
+    fn start_on_demote(&mut self, now: Time, hook: Hook, out: &mut Vec<Effect>) {
+        let timeout = self.stop_hook_timeout(now, hook.timeout);
+        let run = self.next_run();
+        let env = self.env(&Job::OnDemote);
+        if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
+            *step = Leaving::Demoting { run, until: now + timeout };
+        }
+        let hook = Hook { timeout, ..hook };
+        self.commands.start(now, run, Command { job: Job::OnDemote, hook, env, stdin: None }, out);
+    }
+
+    /// `on_demote` ended: its success leaves main running, out of the role.
+    pub(super) fn demoted(&mut self, now: Time, run: RunId, outcome: &Outcome, out: &mut Vec<Effect>) {
+        let Some(Leadership { config, role: Role::Leaving { step, .. }, .. }) = &self.leadership else { return };
+        if !matches!(*step, Leaving::Demoting { run: own, .. } if own == run) {
+            return;
+        }
+        match (outcome.result(), config.mode) {
+            (Ok(()), Mode::Role) => self.out_of_role(),
+            (Ok(()) | Err(_), _) => self.stop_main_for_role(now, out),
+        }
+    }
+
+    /// A stop in haste waits for no `on_demote`.
+    pub(super) fn cut_demotion_short(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { run, .. }, .. }, .. }) =
+            self.leadership
+        {
+            self.commands.cancel(now, run, out);
+            self.stop_main_for_role(now, out);
+        }
+    }
+
+    /// Whether main must not be told to stop yet: what acts for the leader, or `on_demote`, goes first.
+    pub(super) fn is_demoting(&self) -> bool {
+        let role = self.leadership.as_ref().map(|leadership| &leadership.role);
+        matches!(role, Some(Role::Leaving { step: Leaving::Clearing | Leaving::Demoting { .. }, .. }))
+    }
+
+    fn stop_main_for_role(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
+            *step = Leaving::Stopping;
+        }
+        if self.is_stopping() {
+            return self.tell_main_now(now, out);
+        }
+        // The lease's own deadline is the election's to keep: it orders the kill.
+        let patience = self.process.stop_timeout.or(self.config.stop.within).unwrap_or(STOP_WITHIN);
+        let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
+        self.main.stop(signal, self.process.signal_scope, Some(now + patience), out);
+    }
+
+    /// Nothing acts any more.
+    fn out_of_role(&mut self) {
+        let stopping = self.is_stopping();
+        let Some(leadership) = &mut self.leadership else { return };
+        leadership.role = Role::Replica;
+        leadership.facts.push_back(Fact::OutOfRole);
+        if stopping {
+            leadership.facts.push_back(Fact::Stop);
+        }
+    }
+
+    /// Replicas learn of a new leader.
+    fn tell_of_leader(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let may = self.main.is_up() && !self.is_stopping();
+        let Some(leadership) = &mut self.leadership else { return };
+        let leader = leadership.leader.as_ref().filter(|leader| *leader.id != *leadership.config.id);
+        let news = leader.is_some() && leadership.told.as_ref() != leader;
+        if !may || !news || leadership.telling.is_some() || !matches!(leadership.role, Role::Replica) {
+            return;
+        }
+        leadership.told = leader.cloned();
+        let Some(hook) = self.config.hooks.on_leader_change.clone() else { return };
+        self.last_run += 1;
+        let run = RunId(self.last_run);
+        leadership.telling = Some(run);
+        let env = self.env(&Job::OnLeaderChange);
+        self.commands.start(now, run, Command { job: Job::OnLeaderChange, hook, env, stdin: None }, out);
+    }
+
+    /// `on_leader_change` ended.
+    pub(super) fn told_of_leader(&mut self, run: RunId) {
+        if let Some(leadership) = self.leadership.as_mut().filter(|leadership| leadership.telling == Some(run)) {
+            leadership.telling = None;
+        }
+    }
+
+    /// Main starts, and its environment says who leads.
+    pub(super) fn main_knows_leader(&mut self) {
+        if let Some(leadership) = &mut self.leadership {
+            leadership.told = leadership.leader.clone();
+        }
+    }
+
+    /// The catalog tells the role.
+    fn tag(&mut self, out: &mut Vec<Effect>) {
+        let Some(leadership) = &self.leadership else { return };
+        let own = leadership.config.service.as_ref();
+        let configured = self.config.services.iter().find(|service| Some(&service.id) == own);
+        let entry = self.entries.iter_mut().find(|entry| Some(&entry.service().id) == own);
+        if let (Some(configured), Some(entry)) = (configured, entry)
+            && leadership.config.role_tags.is_some()
+        {
+            entry.reconfigure(leadership.tagged(&Arc::new(configured.clone())), out);
+        }
+    }
+
+    fn measure_rank(&mut self, now: Time, ask: Ask, out: &mut Vec<Effect>) {
+        let run = self.next_run();
+        let env = self.env(&Job::Rank);
+        let Some(leadership) = &mut self.leadership else { return };
+        let Some(hook) = leadership.config.rank.clone() else {
+            return leadership.facts.push_back(Fact::Measured { ask, result: Err("no rank is configured".to_owned()) });
+        };
+        leadership.measuring = Some(Measuring { ask, run, printed: None });
+        self.commands.start(now, run, Command { job: Job::Rank, hook, env, stdin: None }, out);
+    }
+
+    /// The rank's command printed something.
+    pub(super) fn printed(&mut self, run: RunId, text: String) {
+        if let Some(Leadership { measuring: Some(measuring), .. }) = &mut self.leadership
+            && measuring.run == run
+        {
+            measuring.printed = Some(text);
+        }
+    }
+
+    /// The rank's command ended.
+    pub(super) fn measured(&mut self, run: RunId, outcome: &Outcome) {
+        let Some(leadership) = &mut self.leadership else { return };
+        let Some(Measuring { ask, printed, .. }) = leadership.measuring.take_if(|measuring| measuring.run == run)
+        else {
+            return;
+        };
+        let result = outcome.result().and_then(|()| {
+            let text = printed.unwrap_or_default();
+            text.trim().parse().map_err(|_| format!("rank printed {:?}, which is no integer", shortened(text.trim())))
+        });
+        leadership.facts.push_back(Fact::Measured { ask, result });
+    }
+
+    /// The guard stands, or has ended.
+    pub(super) fn guarded(&mut self, now: Time, stands: bool, out: &mut Vec<Effect>) {
+        if let Some(leadership) = &mut self.leadership {
+            match (stands, leadership.guard_since) {
+                (true, _) => (leadership.guard_since, leadership.guard_again_at) = (Some(now), None),
+                (false, Some(since)) => {
+                    leadership.guard_since = None;
+                    leadership.guard_again_at = Some(now.max(since + GUARD_AGAIN_AFTER));
+                }
+                (false, None) => leadership.guard_again_at = Some(now + GUARD_AGAIN_AFTER),
+            }
+        }
+        self.elect(now, Fact::Guard { stands }, out);
+    }
+
+    /// Somebody asks the leader to step down.
+    pub(super) fn step_down(&mut self, now: Time, to: Option<String>, out: &mut Vec<Effect>) -> Result<String, String> {
+        let Some(leadership) = &self.leadership else { return Err("there is no [election]".to_owned()) };
+        let name = &leadership.config.name;
+        if leadership.core.term().is_none() {
+            let leader =
+                leadership.leader.as_ref().map_or("nobody does".to_owned(), |leader| format!("{} does", leader.id));
+            return Err(format!("this container doesn't lead {name}; {leader}"));
+        }
+        if to.as_ref() == Some(&leadership.config.id) {
+            return Err(format!("{} is this container itself", leadership.config.id));
+        }
+        if leadership.is_leaving() {
+            return Err("it is stepping down already".to_owned());
+        }
+        let said = match &to {
+            Some(to) => format!("stepping down as leader of {name}, for {to}"),
+            None => format!("stepping down as leader of {name}"),
+        };
+        self.elect(now, Fact::StepDown { to: to.map(Into::into) }, out);
+        Ok(said)
+    }
+
+    /// Somebody says that terms may go back.
+    pub(super) fn accept_term(&mut self, now: Time, out: &mut Vec<Effect>) -> Result<String, String> {
+        let Some(leadership) = &self.leadership else { return Err("there is no [election]".to_owned()) };
+        let said = format!("any term of {} is accepted", leadership.config.name);
+        self.elect(now, Fact::AcceptTerm, out);
+        Ok(said)
+    }
+
+    /// Whether main may be started in its role. `until` is how long a start waits for a catalog that it doesn't need.
+    pub(super) fn role_is_known(&self, now: Time, until: Time) -> bool {
+        let Some(leadership) = &self.leadership else { return true };
+        match (&leadership.role, leadership.config.mode) {
+            (Role::Leader { .. }, _) => true,
+            (Role::Leaving { .. }, _) | (Role::Replica, Mode::Standby) => false,
+            (Role::Replica, Mode::Role) => leadership.core.is_settled() || self.starts_without_catalog(now, until),
+        }
+    }
+
+    fn starts_without_catalog(&self, now: Time, until: Time) -> bool {
+        self.leadership.as_ref().is_some_and(|leadership| {
+            leadership.config.without_catalog == WithoutCatalog::Replica
+                && until <= now
+                && leadership.core.leader().is_none()
+                && leadership.core.error().is_some()
+        })
+    }
+
+    /// When a start that waits for its role may go on without the catalog.
+    pub(super) fn electing_deadline(&self, until: Time) -> Option<Time> {
+        let leadership = self.leadership.as_ref()?;
+        let may = leadership.config.without_catalog == WithoutCatalog::Replica && leadership.core.error().is_some();
+        may.then_some(until)
+    }
+
+    /// Whether a main that is to run again may: a standby's only while it leads.
+    pub(super) fn may_run(&self) -> bool {
+        self.leadership.as_ref().is_none_or(|leadership| leadership.config.mode == Mode::Role || leadership.leads())
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
+}

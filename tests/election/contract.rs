@@ -1,0 +1,650 @@
+//! What holds for a lock on every engine: one list of sentences, and each engine says all of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilotfish::config::Query;
+use pilotfish::supervisor::election::fact::{Acquisition, Renewal};
+use pilotfish::supervisor::election::record::{Lock, Term, Version, View};
+use pilotfish::supervisor::election::rules::Rules;
+use tokio::time::sleep;
+
+use super::bench::{
+    Candidate, Engine, PATIENCE, SUCCESSION, Won, agent_on, candidate, candidate_of, free, held_by, holder, service,
+};
+use super::specimen;
+
+/// Hands the list to a macro, after what that macro needs besides.
+macro_rules! sentences {
+    ($with:ident!($($arguments:tt)*)) => {
+        $with! { $($arguments)*;
+            a_free_lock_is_seen_free
+            a_lock_that_is_won_is_seen_held_by_its_winner
+            one_of_two_wins_and_the_other_sees_the_holder
+            one_of_many_wins
+            an_acquire_of_a_lock_that_is_held_is_refused
+            an_acquire_of_what_has_changed_is_refused
+            an_acquire_by_a_closed_session_wins_nothing
+            who_only_looks_makes_no_acquire_fail
+            terms_grow_from_holder_to_holder
+            a_release_frees_at_once_and_says_so_in_last
+            a_release_names_the_successor
+            a_release_of_an_older_term_frees_nothing
+            releasing_twice_is_harmless
+            a_release_of_a_lock_that_was_lost_is_done
+            a_closed_session_frees_its_lock
+            closing_a_session_that_holds_nothing_is_harmless
+            a_renewal_shows_the_own_lock
+            a_renewal_keeps_the_term
+            a_renewal_after_the_lock_was_taken_away_says_gone
+            a_lock_that_was_taken_away_can_be_won_by_another
+            what_must_be_waited_for_after_a_loss_is_seen
+            a_lock_deleted_by_hand_is_seen_to_be_gone
+            a_lock_overwritten_by_hand_is_not_seen_free
+            last_tells_what_the_holder_was_promised
+            an_owed_hold_off_is_handed_on
+            a_watch_tells_held_free_and_held_again
+            a_watch_tells_of_a_loss
+            a_watch_tells_the_holder_s_address
+            two_watches_tell_the_same
+            a_renewal_is_nothing_new_to_an_onlooker
+            an_onlooker_sees_the_leader_as_an_instance
+            an_onlooker_sees_one_leader_after_the_other
+            ranks_are_read_back_for_their_vacancy_only
+            a_rank_that_is_published_again_replaces_the_one_before
+            two_elections_do_not_mix
+            elections_with_unusual_names_are_kept_apart
+            candidates_with_unusual_names_are_kept_apart
+            a_holder_killed_with_sigkill_is_succeeded
+            an_outage_is_told_once_and_recovered_from
+            in_an_outage_nothing_is_known_and_nothing_is_lost
+        }
+    };
+}
+
+/// A module named for an engine, with a test for each sentence.
+macro_rules! contract {
+    ($engine:ident, $bench:ty; $($sentence:ident)*) => {
+        mod $engine {
+            $(
+                #[test]
+                fn $sentence() {
+                    $crate::catalog::bench::run::<$bench>(super::$sentence);
+                }
+            )*
+        }
+    };
+}
+
+sentences!(contract!(local, super::super::engines::SharedDirectory));
+sentences!(contract!(consul, super::super::engines::OneConsul));
+sentences!(contract!(etcd34, super::super::engines::Etcd34));
+sentences!(contract!(etcd35, super::super::engines::Etcd35));
+
+fn two(engine: &impl Engine) -> (Candidate, Candidate) {
+    (candidate(engine, "db", "one"), candidate(engine, "db", "two"))
+}
+
+/// The answer to a renewal, when the session lives.
+fn alive(renewal: Renewal) -> View {
+    match renewal {
+        Renewal::Alive(view) => view,
+        other => panic!("not alive: {other:?}"),
+    }
+}
+
+/// Whether a renewal says that the lock is lost.
+fn lost(renewal: &Renewal, won: Won) -> bool {
+    match renewal {
+        Renewal::Gone { .. } => true,
+        Renewal::Alive(view) => !view.shows(won.session, won.term) && view.at >= won.term.0,
+        Renewal::Unknown(_) => false,
+    }
+}
+
+async fn a_free_lock_is_seen_free(engine: &impl Engine) {
+    let view = candidate(engine, "db", "one").look().await;
+    assert_eq!(view.lock, Lock::Free { version: Version(0), taken_from: None });
+    assert_eq!((view.last, view.last_version), (None, Version(0)));
+}
+
+async fn a_lock_that_is_won_is_seen_held_by_its_winner(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let won = one.win().await;
+    assert!(won.term > Term(0));
+    for candidate in [&one, &two] {
+        let view = candidate.look().await;
+        assert_eq!(view.lock, Lock::Held(holder(&one, won)));
+        assert!(view.at >= won.term.0, "{view:?}");
+        assert!(view.shows(won.session, won.term));
+    }
+}
+
+async fn one_of_two_wins_and_the_other_sees_the_holder(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let (mine, yours) = (one.open().await, two.open().await);
+    let (seen, also) = (one.look().await, two.look().await);
+    let (first, second) = tokio::join!(one.acquire(mine, &seen), two.acquire(yours, &also));
+    let (winner, term) = match (first, second) {
+        (Acquisition::Won(term), Acquisition::Changed) => ("one", term),
+        (Acquisition::Changed, Acquisition::Won(term)) => ("two", term),
+        other => panic!("not one of two: {other:?}"),
+    };
+    for candidate in [&one, &two] {
+        let view = candidate.look().await;
+        let holder = view.holder().expect("held");
+        assert_eq!((&*holder.id, holder.term), (winner, term));
+    }
+}
+
+async fn one_of_many_wins(engine: &impl Engine) {
+    let mut candidates = Vec::new();
+    for n in 0..12 {
+        let candidate = candidate(engine, "db", &format!("db-{n}"));
+        let (by, seen) = (candidate.open().await, candidate.look().await);
+        candidates.push((candidate, by, seen));
+    }
+    let acquire = |(candidate, by, seen): (Candidate, _, _)| async move {
+        let got = candidate.acquire(by, &seen).await;
+        // With it, where a kernel keeps the lock, would go what it won.
+        (candidate, got)
+    };
+    let tasks: Vec<_> = candidates.into_iter().map(acquire).map(tokio::spawn).collect();
+    let mut all = Vec::new();
+    let mut won = 0;
+    for task in tasks {
+        let (candidate, got) = task.await.expect("no panic");
+        all.push(candidate);
+        match got {
+            Acquisition::Won(_) => won += 1,
+            Acquisition::Changed => {}
+            other => panic!("neither won nor lost: {other:?}"),
+        }
+    }
+    assert_eq!(won, 1);
+}
+
+async fn an_acquire_of_a_lock_that_is_held_is_refused(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let seen = two.look().await;
+    let by = two.open().await;
+    let won = one.win().await;
+    for view in [&seen, &two.look().await, &seen] {
+        assert_eq!(two.acquire(by, view).await, Acquisition::Changed);
+    }
+    assert!(one.look().await.shows(won.session, won.term));
+}
+
+async fn an_acquire_of_what_has_changed_is_refused(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let before = two.look().await;
+    let by = two.open().await;
+    let won = one.win().await;
+    one.release(won).await;
+    // Free again, but not as it was seen.
+    assert_eq!(two.acquire(by, &before).await, Acquisition::Changed);
+    let now = two.look().await;
+    assert!(free(&now));
+    assert!(matches!(two.acquire(by, &now).await, Acquisition::Won(term) if term > won.term));
+}
+
+async fn an_acquire_by_a_closed_session_wins_nothing(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let by = one.open().await;
+    let seen = one.look().await;
+    one.close(by.0).await;
+    let got = one.acquire(by, &seen).await;
+    assert!(!matches!(got, Acquisition::Won(_)), "{got:?}");
+    two.succeed(PATIENCE).await;
+}
+
+async fn who_only_looks_makes_no_acquire_fail(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let onlookers: Vec<_> = (0..3)
+        .map(|n| {
+            let onlooker = candidate(engine, "db", &format!("onlooker-{n}"));
+            tokio::spawn(async move {
+                loop {
+                    onlooker.look().await;
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for _ in 0..20 {
+        for candidate in [&one, &two] {
+            // Panics when it isn't won.
+            let won = candidate.win().await;
+            candidate.release(won).await;
+            candidate.close(won.session).await;
+        }
+    }
+    for onlooker in onlookers {
+        assert!(!onlooker.is_finished(), "each look was answered");
+        onlooker.abort();
+    }
+}
+
+async fn terms_grow_from_holder_to_holder(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let mut terms = Vec::new();
+    for candidate in [&one, &two, &two, &one, &one] {
+        let won = candidate.win().await;
+        candidate.release(won).await;
+        candidate.close(won.session).await;
+        let last = candidate.look().await.last.expect("somebody led");
+        assert_eq!(last.term, won.term);
+        terms.push(won.term);
+    }
+    assert!(terms.windows(2).all(|pair| pair[0] < pair[1]), "{terms:?}");
+}
+
+async fn a_release_frees_at_once_and_says_so_in_last(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let won = one.win().await;
+    one.release(won).await;
+    let view = two.look().await;
+    assert!(free(&view), "{view:?}");
+    let last = view.last.clone().expect("somebody led");
+    assert_eq!((&*last.id, last.session, last.term), ("one", won.session, won.term));
+    assert!(last.released && last.to.is_none() && last.owed.is_zero());
+    assert_eq!(view.hold_off(won.guarantee, Rules::default()), Duration::ZERO);
+    assert!(two.win().await.term > won.term);
+}
+
+async fn a_release_names_the_successor(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let won = one.win().await;
+    one.try_release(won, Some("two"), Duration::ZERO).await.expect("released");
+    let last = two.look().await.last.expect("somebody led");
+    assert_eq!(last.to.as_deref(), Some("two"));
+    // The next one names nobody.
+    let next = two.win().await;
+    two.release(next).await;
+    let last = one.look().await.last.expect("somebody led");
+    assert_eq!((&*last.id, last.to), ("two", None));
+}
+
+async fn a_release_of_an_older_term_frees_nothing(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let first = one.win().await;
+    one.release(first).await;
+    let second = one.win().await;
+    one.release(first).await;
+    assert!(two.look().await.shows(second.session, second.term), "the older session's");
+    let mixed = Won { term: first.term, ..second };
+    one.release(mixed).await;
+    assert!(two.look().await.shows(second.session, second.term), "the same session's");
+    one.release(second).await;
+    assert!(free(&two.look().await));
+}
+
+async fn releasing_twice_is_harmless(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let won = one.win().await;
+    one.release(won).await;
+    one.release(won).await;
+    let next = two.win().await;
+    one.release(won).await;
+    let view = one.look().await;
+    assert!(view.shows(next.session, next.term), "{view:?}");
+    two.release(next).await;
+    let last = one.look().await.last.expect("somebody led");
+    assert_eq!((&*last.id, last.term), ("two", next.term));
+}
+
+async fn a_release_of_a_lock_that_was_lost_is_done(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let won = one.win().await;
+    engine.take_away("db", won.session).await;
+    let next = two.succeed(PATIENCE).await;
+    one.release(won).await;
+    one.close(won.session).await;
+    let view = two.look().await;
+    assert!(view.shows(next.session, next.term), "{view:?}");
+    two.release(next).await;
+    let last = two.look().await.last.expect("somebody led");
+    assert_eq!((&*last.id, last.term), ("two", next.term));
+}
+
+async fn a_closed_session_frees_its_lock(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let won = one.win().await;
+    one.close(won.session).await;
+    let view = two.until("a free lock", free).await;
+    let last = view.last.expect("somebody led");
+    assert_eq!((&*last.id, last.session, last.released), ("one", won.session, false));
+    assert!(two.succeed(PATIENCE).await.term > won.term);
+}
+
+async fn closing_a_session_that_holds_nothing_is_harmless(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let (session, _) = one.open().await;
+    one.close(session).await;
+    one.close(session).await;
+    let (spare, _) = one.open().await;
+    let won = one.win().await;
+    one.close(spare).await;
+    assert!(two.look().await.shows(won.session, won.term));
+}
+
+async fn a_renewal_shows_the_own_lock(engine: &impl Engine) {
+    let one = candidate(engine, "db", "one");
+    let won = one.win().await;
+    for _ in 0..5 {
+        let view = alive(one.renew(won).await);
+        assert!(view.shows(won.session, won.term), "{view:?}");
+        assert!(view.at >= won.term.0, "{view:?}");
+    }
+}
+
+async fn a_renewal_keeps_the_term(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let won = one.win().await;
+    for _ in 0..5 {
+        alive(one.renew(won).await);
+        assert_eq!(two.look().await.lock, Lock::Held(holder(&one, won)));
+    }
+    one.release(won).await;
+    let view = two.look().await;
+    assert!(free(&view));
+    assert_eq!(view.last.expect("somebody led").term, won.term);
+}
+
+async fn a_renewal_after_the_lock_was_taken_away_says_gone(engine: &impl Engine) {
+    let one = candidate(engine, "db", "one");
+    for renewed_before in [false, true] {
+        let won = one.succeed(PATIENCE).await;
+        if renewed_before {
+            alive(one.renew(won).await);
+        }
+        engine.take_away("db", won.session).await;
+        let renewal = one.renew(won).await;
+        assert!(lost(&renewal, won), "{renewal:?}");
+        one.close(won.session).await;
+    }
+}
+
+async fn a_lock_that_was_taken_away_can_be_won_by_another(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let won = one.win().await;
+    engine.take_away("db", won.session).await;
+    let next = two.succeed(PATIENCE).await;
+    assert!(next.term > won.term);
+    let renewal = one.renew(won).await;
+    assert!(lost(&renewal, won), "{renewal:?}");
+    assert!(alive(two.renew(next).await).shows(next.session, next.term));
+}
+
+async fn what_must_be_waited_for_after_a_loss_is_seen<E: Engine>(engine: &E) {
+    let (one, two) = two(engine);
+    let won = one.win().await;
+    engine.take_away("db", won.session).await;
+    let view = two.until("a free lock", free).await;
+    assert_eq!(view.hold_off(won.guarantee, Rules::default()), E::hold_off(), "{view:?}");
+}
+
+async fn a_lock_deleted_by_hand_is_seen_to_be_gone<E: Engine>(engine: &E) {
+    let (one, two) = two(engine);
+    let won = one.win().await;
+    let mut watch = one.watch();
+    watch.until("the own lock", held_by("one")).await;
+    engine.delete_lock("db").await;
+    let told = watch.until("a free lock", free).await;
+    assert!(told.at >= won.term.0, "it is no older than the term: {told:?}");
+    let renewal = one.renew(won).await;
+    assert!(lost(&renewal, won), "{renewal:?}");
+    // Nothing has held others back but what `last` says.
+    let view = two.look().await;
+    assert!(free(&view));
+    let last = view.last.clone().expect("somebody led");
+    assert_eq!((&*last.id, last.released), ("one", false));
+    assert_eq!(view.hold_off(won.guarantee, Rules::default()), last.guarantee.lingers());
+}
+
+async fn a_lock_overwritten_by_hand_is_not_seen_free(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let won = one.win().await;
+    let by = two.open().await;
+    let before = two.look().await;
+    engine.overwrite_lock("db").await;
+    let view = two.look().await;
+    assert!(!free(&view), "{view:?}");
+    assert!(!view.shows(won.session, won.term), "{view:?}");
+    assert_eq!(two.acquire(by, &before).await, Acquisition::Changed);
+}
+
+async fn last_tells_what_the_holder_was_promised(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    for renewed_before in [false, true] {
+        let won = one.succeed(PATIENCE).await;
+        if renewed_before {
+            alive(one.renew(won).await);
+        }
+        one.close(won.session).await;
+        let last = two.until("a free lock", free).await.last.expect("somebody led");
+        assert_eq!((last.session, last.term, last.guarantee), (won.session, won.term, won.guarantee));
+    }
+}
+
+async fn an_owed_hold_off_is_handed_on(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let owed = Duration::from_secs(30);
+    // By one that loses the lock, and by one that gives it back.
+    let won = one.win_owing(owed).await;
+    one.close(won.session).await;
+    let view = two.until("a free lock", free).await;
+    assert!(view.hold_off(won.guarantee, Rules::default()) >= owed - PATIENCE, "{view:?}");
+    let next = two.succeed(PATIENCE).await;
+    let rest = Duration::from_secs(20);
+    two.try_release(next, None, rest).await.expect("released");
+    let view = one.look().await;
+    assert_eq!(view.hold_off(won.guarantee, Rules::default()), rest, "{view:?}");
+}
+
+async fn a_watch_tells_held_free_and_held_again(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let mut watch = two.watch();
+    assert!(free(&watch.told(PATIENCE).await.expect("a view")));
+    for (candidate, id) in [(&one, "one"), (&two, "two"), (&one, "one")] {
+        let won = candidate.win().await;
+        let held = watch.until("the holder", held_by(id)).await;
+        assert!(held.shows(won.session, won.term), "{held:?}");
+        candidate.release(won).await;
+        let view = watch.until("the release", free).await;
+        assert!(view.last.is_some_and(|last| last.released && last.term == won.term));
+        candidate.close(won.session).await;
+    }
+}
+
+async fn a_watch_tells_of_a_loss(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let mut watch = two.watch();
+    let won = one.win().await;
+    watch.until("the holder", held_by("one")).await;
+    one.close(won.session).await;
+    let view = watch.until("a free lock", free).await;
+    assert!(view.last.is_some_and(|last| !last.released));
+}
+
+async fn a_watch_tells_the_holder_s_address<E: Engine>(engine: &E) {
+    let mut db = service("db", "db-1");
+    db.port = 3306;
+    let one = candidate_of(&engine.address(), "db", "one", E::lease(), Some(Arc::new(db.clone())));
+    one.agent.pass(&db).await;
+    one.win().await;
+    let view = candidate(engine, "db", "two").watch().until("the holder", held_by("one")).await;
+    assert_eq!(view.holder().and_then(|holder| holder.address.as_deref()), Some("192.0.2.1:3306"));
+}
+
+async fn two_watches_tell_the_same(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    // Two of one agent.
+    let (mut watch, mut other) = (two.watch(), two.watch());
+    let won = one.win().await;
+    let held = watch.until("the holder", held_by("one")).await;
+    assert_eq!(other.until("the holder", held_by("one")).await.lock, held.lock);
+    drop(watch);
+    one.release(won).await;
+    other.until("the release", free).await;
+}
+
+async fn a_renewal_is_nothing_new_to_an_onlooker(engine: &impl Engine) {
+    let one = candidate(engine, "db", "one");
+    let won = one.win().await;
+    let mut seen = agent_on(&engine.address()).follow(Query::Leader { election: "db".to_owned() });
+    assert_eq!(seen.ids().await, ["one"]);
+    for _ in 0..3 {
+        alive(one.renew(won).await);
+    }
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(seen.rest(), 0);
+}
+
+async fn an_onlooker_sees_the_leader_as_an_instance<E: Engine>(engine: &E) {
+    let db = service("db", "db-1");
+    let one = candidate_of(&engine.address(), "db", "one", E::lease(), Some(Arc::new(db.clone())));
+    let mut seen = agent_on(&engine.address()).follow(Query::Leader { election: "db".to_owned() });
+    assert!(seen.ids().await.is_empty());
+    one.agent.pass(&db).await;
+    let won = one.win().await;
+    let instances = seen.instances().await;
+    let [leader] = &instances[..] else { panic!("one leads: {instances:?}") };
+    assert_eq!((leader.id.as_str(), leader.name.as_str()), ("one", "db"));
+    assert_eq!((leader.address.as_str(), leader.port), ("192.0.2.1", 8000));
+    assert_eq!(leader.meta.get("term"), Some(&won.term.0.to_string()));
+    one.release(won).await;
+    assert!(seen.ids().await.is_empty());
+}
+
+async fn an_onlooker_sees_one_leader_after_the_other(engine: &impl Engine) {
+    let mut seen = agent_on(&engine.address()).follow(Query::Leader { election: "db".to_owned() });
+    let (one, two) = two(engine);
+    for (candidate, id) in [(&one, "one"), (&two, "two"), (&one, "one")] {
+        let won = candidate.win().await;
+        seen.until_ids(&[id], PATIENCE).await;
+        candidate.release(won).await;
+        candidate.close(won.session).await;
+    }
+    seen.until_ids(&[], PATIENCE).await;
+}
+
+async fn ranks_are_read_back_for_their_vacancy_only(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let three = candidate(engine, "db", "three");
+    let ranks = async |vacancy: u64| {
+        let mut ranks = one.candidacy.ranks(Version(vacancy)).await.expect("read");
+        ranks.sort();
+        ranks
+    };
+    assert!(ranks(0).await.is_empty());
+    one.candidacy.publish_rank(Version(7), 42).await.expect("published");
+    two.candidacy.publish_rank(Version(7), i64::MIN).await.expect("published");
+    three.candidacy.publish_rank(Version(6), i64::MAX).await.expect("published");
+    assert_eq!(ranks(7).await, [("one".into(), 42), ("two".into(), i64::MIN)]);
+    assert_eq!(ranks(6).await, [("three".into(), i64::MAX)]);
+    assert!(ranks(8).await.is_empty() && ranks(0).await.is_empty());
+}
+
+async fn a_rank_that_is_published_again_replaces_the_one_before(engine: &impl Engine) {
+    let one = candidate(engine, "db", "one");
+    for (vacancy, rank) in [(0, 1), (0, 2), (9, 3)] {
+        one.candidacy.publish_rank(Version(vacancy), rank).await.expect("published");
+        assert_eq!(one.candidacy.ranks(Version(vacancy)).await.expect("read"), [("one".into(), rank)]);
+    }
+    assert!(one.candidacy.ranks(Version(0)).await.expect("read").is_empty());
+}
+
+async fn two_elections_do_not_mix(engine: &impl Engine) {
+    let (db, db2) = (candidate(engine, "db", "one"), candidate(engine, "db-2", "one"));
+    let won = db.win().await;
+    assert!(free(&db2.look().await));
+    let also = db2.win().await;
+    db.release(won).await;
+    let view = db2.look().await;
+    assert!(view.shows(also.session, also.term), "{view:?}");
+    assert!(free(&db.look().await));
+    db.candidacy.publish_rank(Version(1), 1).await.expect("published");
+    assert!(db2.candidacy.ranks(Version(1)).await.expect("read").is_empty());
+}
+
+async fn elections_with_unusual_names_are_kept_apart(engine: &impl Engine) {
+    let names = ["a b", "a%20b", "a+b", "größe", "a.b", "a-b", "a_b", "a:b", "日本", "db/1", "db/2"];
+    let candidates: Vec<_> = names.iter().map(|name| candidate(engine, name, "one")).collect();
+    for (candidate, name) in candidates.iter().zip(names) {
+        assert!(free(&candidate.look().await), "{name}");
+        let won = candidate.win().await;
+        assert!(alive(candidate.renew(won).await).shows(won.session, won.term), "{name}");
+    }
+    for (one, name) in candidates.iter().zip(names) {
+        let mut watch = candidate(engine, name, "two").watch();
+        watch.until(name, held_by("one")).await;
+        one.candidacy.publish_rank(Version(1), 1).await.expect(name);
+        assert_eq!(one.candidacy.ranks(Version(1)).await.expect(name).len(), 1, "{name}");
+    }
+}
+
+async fn candidates_with_unusual_names_are_kept_apart(engine: &impl Engine) {
+    let ids = ["a b", "a%20b", "a+b", "größe", "db-1.host.example-3306", "a/b", "\"quoted\"", "日本"];
+    for (n, id) in (0_i64..).zip(ids) {
+        let candidate = candidate(engine, "db", id);
+        let won = candidate.win().await;
+        assert_eq!(candidate.look().await.lock, Lock::Held(holder(&candidate, won)));
+        candidate.try_release(won, Some(id), Duration::ZERO).await.expect("released");
+        let last = candidate.look().await.last.expect("somebody led");
+        assert_eq!((&*last.id, last.to.as_deref()), (id, Some(id)));
+        candidate.candidacy.publish_rank(Version(1), n).await.expect("published");
+    }
+    let mut ranks = candidate(engine, "db", "one").candidacy.ranks(Version(1)).await.expect("read");
+    ranks.sort_by_key(|(_, rank)| *rank);
+    let published: Vec<_> = (0_i64..).zip(ids).map(|(n, id)| (id.into(), n)).collect();
+    assert_eq!(ranks, published);
+}
+
+async fn a_holder_killed_with_sigkill_is_succeeded(engine: &impl Engine) {
+    let (mut leader, term) = specimen::leading(&engine.address(), "db", "one");
+    let two = candidate(engine, "db", "two");
+    let mut watch = two.watch();
+    watch.until("the holder", held_by("one")).await;
+    // It lives longer than all it was promised once.
+    sleep(Duration::from_secs(3)).await;
+    assert!(watch.rest().iter().all(|seen| seen.as_ref().is_ok_and(held_by("one"))), "it renews");
+    leader.kill();
+    assert!(two.succeed(SUCCESSION).await.term.0 > term);
+}
+
+async fn an_outage_is_told_once_and_recovered_from(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    one.win().await;
+    let mut watch = two.watch();
+    watch.until("the holder", held_by("one")).await;
+    watch.rest();
+    engine.cut_election("db").await;
+    let error = watch.told(PATIENCE).await.expect_err("an outage is no free lock");
+    assert!(!error.is_empty());
+    // Long enough for several tries.
+    sleep(Duration::from_millis(1500)).await;
+    let more = watch.rest();
+    assert!(more.iter().all(Result::is_err), "{more:?}");
+    assert!(more.len() <= 1, "each failure is told once: {more:?}");
+    engine.mend_election("db").await;
+    // What an engine without a disk forgets in an outage isn't judged here.
+    while watch.told(PATIENCE).await.is_err() {}
+}
+
+async fn in_an_outage_nothing_is_known_and_nothing_is_lost(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let won = one.win().await;
+    let by = two.open().await;
+    let seen = two.look().await;
+    engine.cut_election("db").await;
+    two.try_look().await.expect_err("nothing can be read");
+    let renewal = one.renew(won).await;
+    assert!(matches!(renewal, Renewal::Unknown(_)), "{renewal:?}");
+    let acquired = two.acquire(by, &seen).await;
+    assert!(matches!(acquired, Acquisition::Unknown(_)), "{acquired:?}");
+    one.try_release(won, None, Duration::ZERO).await.expect_err("nobody knows");
+    one.candidacy.ranks(Version(0)).await.expect_err("nothing can be read");
+    one.candidacy.publish_rank(Version(0), 1).await.expect_err("nothing can be written");
+    engine.mend_election("db").await;
+}

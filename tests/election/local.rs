@@ -1,0 +1,290 @@
+//! What holds for a lock in a shared directory only: the kernel keeps it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pilotfish::supervisor::election::fact::Acquisition;
+use pilotfish::supervisor::election::record::Lock;
+use tokio::time::{Instant, sleep};
+
+use super::bench::{Bench, PATIENCE, candidate, free, held_by};
+use super::engines::SharedDirectory;
+use super::specimen;
+use crate::catalog::bench::run;
+use crate::catalog::specimen::Specimen;
+
+type Shared = SharedDirectory;
+
+/// Sooner than any look that no event brought.
+const BEFORE_THE_SWEEP: Duration = Duration::from_secs(4);
+
+fn figures(what: &str, mut took: Vec<Duration>) -> Duration {
+    took.sort();
+    let median = took[took.len() / 2];
+    println!("{what}: min {:?}, median {median:?}, max {:?}", took[0], took[took.len() - 1]);
+    median
+}
+
+#[test]
+fn a_killed_holder_frees_the_lock_within_milliseconds() {
+    run(async |shared: &Shared| {
+        let two = candidate(shared, "db", "two");
+        let mut watch = two.watch();
+        let (mut took, mut last) = (Vec::new(), 0);
+        for _ in 0..21 {
+            let (mut leader, term) = specimen::leading(&shared.address(), "db", "one");
+            assert!(term > last, "terms grow from start to start");
+            last = term;
+            watch.until("the holder", held_by("one")).await;
+            let killed = Instant::now();
+            leader.kill();
+            let view = watch.until("a free lock", free).await;
+            took.push(killed.elapsed());
+            assert!(view.last.is_some_and(|last| !last.released && last.term.0 == term));
+        }
+        assert!(figures("SIGKILL to seen free", took) < Duration::from_millis(50));
+    });
+}
+
+#[test]
+fn a_release_is_seen_within_milliseconds() {
+    run(async |shared: &Shared| {
+        let (one, two) = (candidate(shared, "db", "one"), candidate(shared, "db", "two"));
+        let mut watch = two.watch();
+        let (mut released, mut closed) = (Vec::new(), Vec::new());
+        for n in 0..60 {
+            let won = one.win().await;
+            watch.until("the holder", held_by("one")).await;
+            let began = Instant::now();
+            if n % 2 == 0 {
+                one.release(won).await;
+            } else {
+                one.close(won.session).await;
+            }
+            watch.until("a free lock", free).await;
+            if n % 2 == 0 { &mut released } else { &mut closed }.push(began.elapsed());
+        }
+        assert!(figures("release to seen free", released) < Duration::from_millis(50));
+        assert!(figures("close to seen free", closed) < Duration::from_millis(50));
+    });
+}
+
+#[test]
+fn what_a_child_inherited_before_the_lock_was_won_keeps_it_until_the_child_ends() {
+    run(async |shared: &Shared| {
+        let two = candidate(shared, "db", "two");
+        let mut watch = two.watch();
+        let mut leader = Specimen::start(&["bequeath", &shared.address(), "db", "one"]);
+        let said = leader.expect("child ");
+        let (child, term) = said.split_once(' ').expect("two numbers");
+        let child = Pid::from_raw(child.parse().expect("a pid"));
+        watch.until("the holder", held_by("one")).await;
+        leader.kill();
+        // Dead and reaped: what is left of it is the child.
+        drop(leader);
+        sleep(Duration::from_millis(500)).await;
+        assert!(held_by("one")(&two.look().await), "main is alive, and keeps the lock");
+        let by = two.open().await;
+        let seen = two.look().await;
+        assert_eq!(two.acquire(by, &seen).await, Acquisition::Changed);
+        let killed = Instant::now();
+        kill(child, Signal::SIGKILL).expect("it lives");
+        watch.until("a free lock", free).await;
+        println!("child killed to seen free: {:?}", killed.elapsed());
+        assert!(killed.elapsed() < BEFORE_THE_SWEEP);
+        assert!(two.win().await.term.0 > term.parse().expect("a term"));
+    });
+}
+
+#[test]
+fn there_is_nothing_to_inherit_before_the_first_view() {
+    run(async |shared: &Shared| {
+        let one = candidate(shared, "db", "one");
+        assert!(one.candidacy.inheritance().is_none());
+        let mut watch = one.watch();
+        watch.told(PATIENCE).await.expect("a view");
+        let before = one.candidacy.inheritance().expect("a file");
+        let won = one.win().await;
+        let after = one.candidacy.inheritance().expect("a file");
+        assert!(std::sync::Arc::ptr_eq(&before, &after), "the lock is on what main inherited");
+        one.release(won).await;
+        one.win().await;
+        assert!(std::sync::Arc::ptr_eq(&before, &one.candidacy.inheritance().expect("a file")));
+    });
+}
+
+#[test]
+fn who_only_watches_makes_no_lock() {
+    run(async |shared: &Shared| {
+        let query = pilotfish::config::Query::Leader { election: "db".to_owned() };
+        let mut seen = super::bench::agent_on(&shared.address()).follow(query);
+        assert!(seen.ids().await.is_empty());
+        assert!(!shared.election("db").join("lock").exists());
+    });
+}
+
+#[test]
+fn a_lock_file_that_is_replaced_by_hand_is_not_ours_and_the_next_one_is() {
+    run(async |shared: &Shared| {
+        let (one, two) = (candidate(shared, "db", "one"), candidate(shared, "db", "two"));
+        let mut watch = one.watch();
+        let won = one.win().await;
+        watch.until("the own lock", held_by("one")).await;
+        let lock = shared.election("db").join("lock");
+        std::fs::remove_file(&lock).expect("there is one");
+        watch.until("a free lock", free).await;
+        let next = two.win().await;
+        assert!(next.term > won.term);
+        // Whatever the first one does about its lost term is nothing to the second.
+        one.release(won).await;
+        assert!(two.look().await.shows(next.session, next.term));
+        one.close(won.session).await;
+        let view = one.look().await;
+        assert!(view.shows(next.session, next.term), "{view:?}");
+        two.release(next).await;
+        assert!(one.win().await.term > next.term);
+    });
+}
+
+#[test]
+fn an_election_s_directory_that_is_deleted_is_made_again() {
+    run(async |shared: &Shared| {
+        let one = candidate(shared, "db", "one");
+        let mut watch = one.watch();
+        let won = one.win().await;
+        watch.until("the own lock", held_by("one")).await;
+        std::fs::remove_dir_all(shared.election("db")).expect("it is there");
+        watch.until("a free lock", free).await;
+        one.close(won.session).await;
+        one.win().await;
+        watch.until("the own lock", held_by("one")).await;
+    });
+}
+
+#[test]
+fn a_session_can_be_closed_while_the_directory_is_away() {
+    run(async |shared: &Shared| {
+        let (one, two) = (candidate(shared, "db", "one"), candidate(shared, "db", "two"));
+        let won = one.win().await;
+        let election = shared.election("db");
+        shared.spoil(&election);
+        one.close(won.session).await;
+        shared.restore(&election);
+        assert!(two.win().await.term > won.term);
+    });
+}
+
+#[test]
+fn a_candidate_killed_at_any_moment_leaves_no_wedge() {
+    run(async |shared: &Shared| {
+        let two = candidate(shared, "db", "two");
+        let mut watch = two.watch();
+        let mut last = 0;
+        for round in 0..40_u32 {
+            let mut other = Specimen::start(&["campaign", &shared.address(), "db", "one"]);
+            other.expect("campaigns");
+            // Another instruction each time.
+            std::thread::sleep(Duration::from_micros(u64::from(round * 97)));
+            other.kill();
+            drop(other);
+            let won = two.succeed(BEFORE_THE_SWEEP).await;
+            assert!(won.term.0 > last, "terms grow");
+            last = won.term.0;
+            watch.until("the own lock", held_by("two")).await;
+            two.release(won).await;
+            two.close(won.session).await;
+        }
+    });
+}
+
+#[test]
+fn a_lock_that_is_held_before_anybody_has_said_so_is_not_free() {
+    run(async |shared: &Shared| {
+        let (one, two) = (candidate(shared, "db", "one"), candidate(shared, "db", "two"));
+        let won = one.win().await;
+        one.release(won).await;
+        let before = two.look().await;
+        let held = take_by_hand(&shared.election("db").join("lock")).expect("free");
+        let began = Instant::now();
+        let view = two.look().await;
+        assert!(began.elapsed() < Duration::from_secs(2), "it doesn't wait for ever: {:?}", began.elapsed());
+        let Lock::Held(holder) = &view.lock else { panic!("free: {view:?}") };
+        assert_eq!((holder.id.starts_with('('), holder.address.as_deref()), (true, None), "{holder:?}");
+        assert!(view.at <= before.last_version.0, "who wins next mustn't take it for a view of its own term");
+        drop(held);
+        assert!(free(&two.look().await));
+        assert!(two.win().await.term > won.term);
+    });
+}
+
+#[test]
+fn a_candidate_that_died_before_it_said_so_has_used_up_its_term() {
+    run(async |shared: &Shared| {
+        let (one, two) = (candidate(shared, "db", "one"), candidate(shared, "db", "two"));
+        let won = one.win().await;
+        let last = shared.election("db").join("last");
+        let next = std::fs::read_to_string(&last).expect("written");
+        one.release(won).await;
+        // As one wrote it that got no further.
+        std::fs::write(&last, next.replace("\"term\":1,", "\"term\":7,")).expect("ours");
+        let view = two.look().await;
+        assert!(free(&view));
+        assert_eq!(two.win().await.term.0, 8);
+    });
+}
+
+#[test]
+fn a_lock_that_cannot_be_written_down_is_given_back() {
+    run(async |shared: &Shared| {
+        let (one, two) = (candidate(shared, "db", "one"), candidate(shared, "db", "two"));
+        let by = one.open().await;
+        let seen = one.look().await;
+        let scratch = shared.path().join("tmp");
+        shared.spoil(&scratch);
+        let got = one.acquire(by, &seen).await;
+        assert!(matches!(got, Acquisition::Unknown(_)), "{got:?}");
+        shared.restore(&scratch);
+        assert!(free(&two.look().await));
+        two.win().await;
+    });
+}
+
+#[test]
+fn three_that_contend_never_hold_it_together() {
+    run(async |shared: &Shared| {
+        let witness = shared.path().with_file_name("witness");
+        let witness = witness.to_str().expect("UTF-8");
+        let mut contenders: Vec<_> = ["one", "two", "three"]
+            .map(|id| Specimen::start(&["contend", &shared.address(), "db", id, witness, "40"]))
+            .into_iter()
+            .collect();
+        let mut highest = 0;
+        for contender in &mut contenders {
+            contender.expect("contends");
+        }
+        for contender in &mut contenders {
+            // Panics, with what it said, when it says something else.
+            highest = highest.max(contender.expect_within("done ", Duration::from_secs(90)).parse().expect("a term"));
+        }
+        assert!(highest >= 3 * 40, "each win has a term of its own: {highest}");
+    });
+}
+
+/// An agent's first step, and no other.
+fn take_by_hand(lock: &Path) -> Result<std::fs::File, Errno> {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(lock).expect("there is one");
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(&file, FcntlArg::F_OFD_SETLK(&whole))?;
+    Ok(file)
+}
