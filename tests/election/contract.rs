@@ -45,6 +45,7 @@ macro_rules! sentences {
             an_owed_hold_off_is_handed_on
             a_watch_tells_held_free_and_held_again
             a_watch_tells_of_a_loss
+            a_watch_begun_while_the_lock_changes_hands_tells_how_it_ends
             a_watch_tells_the_holder_s_address
             two_watches_tell_the_same
             a_renewal_is_nothing_new_to_an_onlooker
@@ -465,6 +466,19 @@ async fn a_watch_tells_of_a_loss(engine: &impl Engine) {
     one.close(won.session).await;
     let view = watch.until("a free lock", free).await;
     assert!(view.last.is_some_and(|last| !last.released));
+}
+
+async fn a_watch_begun_while_the_lock_changes_hands_tells_how_it_ends(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    for n in 0..40 {
+        let mut watch = two.watch();
+        // At another moment of its beginning each time.
+        sleep(Duration::from_micros(n * 250)).await;
+        let won = one.win().await;
+        one.release(won).await;
+        one.close(won.session).await;
+        watch.until("the end", |view| free(view) && view.last.as_ref().is_some_and(|last| last.term == won.term)).await;
+    }
 }
 
 async fn a_watch_tells_the_holder_s_address<E: Engine>(engine: &E) {

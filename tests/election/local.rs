@@ -8,7 +8,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pilotfish::supervisor::election::fact::Acquisition;
+use pilotfish::supervisor::election::fact::{Acquisition, Renewal};
 use pilotfish::supervisor::election::record::Lock;
 use tokio::time::{Instant, sleep};
 
@@ -219,6 +219,41 @@ fn a_lock_that_is_held_before_anybody_has_said_so_is_not_free() {
         drop(held);
         assert!(free(&two.look().await));
         assert!(two.win().await.term > won.term);
+    });
+}
+
+#[test]
+fn a_record_that_is_left_of_another_lock_renews_nothing() {
+    run(async |shared: &Shared| {
+        let one = candidate(shared, "db", "one");
+        let won = one.win().await;
+        let lock = shared.election("db").join("lock");
+        std::fs::remove_file(&lock).expect("there is one");
+        std::fs::write(&lock, "").expect("ours");
+        // By one that has yet to say so.
+        let _held = take_by_hand(&lock).expect("free");
+        let renewal = one.renew(won).await;
+        assert!(matches!(renewal, Renewal::Gone { .. }), "{renewal:?}");
+    });
+}
+
+#[test]
+fn a_record_that_is_left_of_an_older_term_says_nothing_of_who_holds_it_now() {
+    run(async |shared: &Shared| {
+        let (leader, _) = specimen::leading(&shared.address(), "db", "one");
+        drop(leader);
+        let two = candidate(shared, "db", "two");
+        two.until("a free lock", free).await;
+        let election = shared.election("db");
+        let _held = take_by_hand(&election.join("lock")).expect("free");
+        let last = election.join("last");
+        let next = std::fs::read_to_string(&last).expect("written").replace("\"term\":1,", "\"term\":2,");
+        // Put in place as agents do.
+        std::fs::write(election.join(".next"), next).expect("ours");
+        std::fs::rename(election.join(".next"), &last).expect("ours");
+        let view = two.look().await;
+        let holder = view.holder().expect("held");
+        assert!(holder.id.starts_with('('), "{holder:?}");
     });
 }
 

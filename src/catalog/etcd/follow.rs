@@ -58,7 +58,7 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
                 let ended = match Watch::begin(&range, revision, at).await {
                     Ok(mut watch) => loop {
                         match watch.change(&mut found).await {
-                            Ok(()) => {
+                            Ok(Change::Values | Change::Keys) => {
                                 pace.reset();
                                 tell(query, &strip, &found, seen).await;
                             }
@@ -92,9 +92,9 @@ pub(super) async fn follow_lock(etcd: &Etcd, election: &str, views: &mut Views) 
     loop {
         match look_at_lock(etcd, &range, election, views).await {
             Ok((mut watch, mut found)) => loop {
-                let before = term(&found);
+                // Not what is left of it: a lock that came and went in one message was perhaps told by the first look.
                 let changed = match watch.change(&mut found).await {
-                    Ok(()) => term(&found) != before,
+                    Ok(change) => change == Change::Keys,
                     Err(error) => {
                         tracing::debug!(event = "catalog.watch_ended", "{}", crate::catalog::report(&error));
                         break;
@@ -128,8 +128,13 @@ async fn look_at_lock<'a>(
     Ok((watch, found))
 }
 
-fn term(found: &Found) -> Option<i64> {
-    found.values().next().map(|pair| pair.create_revision())
+/// What one message of a watch tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// Keys that were there have other values.
+    Values,
+    /// Keys came or went.
+    Keys,
 }
 
 type Found = BTreeMap<Vec<u8>, KeyValue>;
@@ -174,7 +179,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Waits until something changed, and changes `found` the same; why the watch ended, when it did.
-    async fn change(&mut self, found: &mut Found) -> Result<(), Error> {
+    async fn change(&mut self, found: &mut Found) -> Result<Change, Error> {
         let ended = |reason: String| Err(Error::Watch { member: self.at.place().to_owned(), reason });
         loop {
             // No deadline of its own: the connection's keep-alive finds a silent member within 8 s.
@@ -193,15 +198,19 @@ impl<'a> Watch<'a> {
                     revision => ended(format!("history before revision {revision} is compacted")),
                 };
             }
+            let mut change = Change::Values;
             for event in message.events() {
                 let Some(pair) = event.kv() else { continue };
+                if event.event_type() == EventType::Delete || pair.create_revision() == pair.mod_revision() {
+                    change = Change::Keys;
+                }
                 match event.event_type() {
                     EventType::Put => found.insert(pair.key().to_vec(), pair.clone()),
                     EventType::Delete => found.remove(pair.key()),
                 };
             }
             if !message.events().is_empty() {
-                return Ok(());
+                return Ok(change);
             }
         }
     }
