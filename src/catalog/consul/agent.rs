@@ -1,6 +1,7 @@
 //! The agent's own endpoints: services registered with it, their checks, their maintenance mode, its name.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -109,9 +110,10 @@ impl Client {
     }
 
     /// What the agent knows of a service; `None` when nothing.
-    pub(super) async fn known(&self, id: &str) -> Result<Option<Known>, Error> {
+    pub(super) async fn known(&self, id: &str, within: Duration) -> Result<Option<Known>, Error> {
         // Its status says how the service fares: 200 passing, 429 warning, 503 critical or in maintenance.
-        let answer = self.ask(Ask::new(Method::GET, &["agent", "health", "service", "id", id])).await?;
+        let ask = Ask::new(Method::GET, &["agent", "health", "service", "id", id]).within(within);
+        let answer = self.ask(ask).await?;
         match answer.status {
             StatusCode::OK | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 let known: Known = answer.parse()?;
@@ -141,9 +143,15 @@ impl Client {
     }
 
     /// Feeds a TTL check; `false` when the agent knows no such check.
-    pub(super) async fn update(&self, check: &str, status: &str, output: &str) -> Result<bool, Error> {
+    pub(super) async fn update(
+        &self,
+        check: &str,
+        status: &str,
+        output: &str,
+        within: Duration,
+    ) -> Result<bool, Error> {
         let ask = Ask::new(Method::PUT, &["agent", "check", "update", check]).json(&Update { status, output });
-        let answer = self.ask(ask).await?;
+        let answer = self.ask(ask.within(within)).await?;
         let unknown = answer.status == StatusCode::NOT_FOUND
             // What 1.8 says with status 500.
             || String::from_utf8_lossy(&answer.body).contains("does not have associated TTL");

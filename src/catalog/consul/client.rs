@@ -103,6 +103,12 @@ impl Ask {
         self
     }
 
+    /// With less time to be answered than other calls have.
+    pub(super) fn within(mut self, limit: Duration) -> Ask {
+        self.timeout = self.timeout.min(limit);
+        self
+    }
+
     /// As a blocking query: answered when something is newer than `index`, at once for 0.
     pub(super) fn after(mut self, index: u64) -> Ask {
         if index > 0 {
@@ -160,7 +166,8 @@ impl Client {
     pub(super) async fn ask(&self, ask: Ask) -> Result<Answer, Error> {
         let endpoint = format!("{} {} at {}", ask.method, ask.path, self.place);
         let timeout = ask.timeout;
-        match tokio::time::timeout(timeout, self.exchange(ask, &endpoint)).await {
+        // Boxed: this is a future of many KB, and every future around it would be as large again.
+        match tokio::time::timeout(timeout, Box::pin(self.exchange(ask, &endpoint))).await {
             Ok(answer) => answer,
             Err(_) => Err(Error::TimedOut { endpoint, after: timeout }),
         }

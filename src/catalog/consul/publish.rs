@@ -118,26 +118,28 @@ pub(super) async fn publish(
         ServiceStatus::Draining => None,
     };
     let note = cut(&registration.note);
+    // A heartbeat that hangs must end in time for another one.
+    let within = service.ttl * 2 / 3;
 
     // Read before it is used: when the file changes meanwhile, the next heartbeat finds another one.
     let token = client.token()?;
-    let mut known = client.known(&service.id).await?;
+    let mut known = client.known(&service.id, within).await?;
     let as_wanted = tokens.are(&service.id, token.as_ref())
         && known.as_ref().is_some_and(|known| is_as_wanted(known, service, &address));
-    let fed = as_wanted && client.update(&alive, "passing", ALIVE).await?;
+    let fed = as_wanted && client.update(&alive, "passing", ALIVE, within).await?;
     if !fed {
         move_here(client, pins, &service.id).await?;
         client.register(&entry(service, &address, status.unwrap_or("critical"))).await?;
         tokens.note(&service.id, token);
         // Checks that were there kept their status; new ones have no words yet.
-        known = client.known(&service.id).await?;
-        client.update(&alive, "passing", ALIVE).await?;
+        known = client.known(&service.id, within).await?;
+        client.update(&alive, "passing", ALIVE, within).await?;
     }
     let check = known.as_ref().and_then(|known| known.check(&health));
     if let Some(status) = status
         && check.is_none_or(|check| check.status != status || check.output != note)
     {
-        client.update(&health, status, note).await?;
+        client.update(&health, status, note, within).await?;
     }
     let maintenance = known.as_ref().and_then(|known| known.check(&format!("_service_maintenance:{}", service.id)));
     match (registration.status, maintenance) {
