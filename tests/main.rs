@@ -4,6 +4,7 @@ mod by_name;
 mod catalog;
 mod command_line;
 mod consul;
+mod consul_lock;
 mod direction;
 mod docker;
 mod doors;

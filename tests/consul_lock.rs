@@ -1,0 +1,584 @@
+//! An election's lock in Consul, real: what holds the lock, what frees it, and what nobody may take. Each test has an
+//! election of its own name, so that they share one server.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use pilotfish::catalog::election::{Candidacy, Contest, Views, Wanted};
+use pilotfish::catalog::{Backend, Sightings};
+use pilotfish::config::engines::{Consul as Settings, ConsulAddress, Endpoint, Tls};
+use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
+use pilotfish::supervisor::Event;
+use pilotfish::supervisor::election::fact::{Acquisition, Fact, Renewal};
+use pilotfish::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Version, View};
+use pilotfish::supervisor::event::{Follow, Observation, Registration, ServiceStatus};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::servers::{Consul, ConsulCluster, Door};
+
+const SOON: Duration = Duration::from_secs(10);
+/// Long enough to be seen, short enough to be waited for.
+const LEASE: Duration = Duration::from_millis(1500);
+
+/// One server for all tests at a time; it ends with the last of them.
+fn shared() -> Arc<Consul> {
+    static SHARED: Mutex<Weak<Consul>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    shared.upgrade().unwrap_or_else(|| {
+        let consul = Arc::new(Consul::start());
+        *shared = Arc::downgrade(&consul);
+        consul
+    })
+}
+
+fn backend(at: SocketAddr) -> Arc<Backend> {
+    let settings = Settings {
+        address: ConsulAddress::Tcp(Endpoint { https: false, host: at.ip().to_string(), port: at.port() }),
+        token: None,
+        basic: None,
+        tls: Tls::default(),
+    };
+    let backend = config::Backend::Consul(Box::new(settings));
+    let config = config::Catalog { backend, prefix: "pilotfish".to_owned() };
+    Arc::new(Backend::open(&config).expect("a good config"))
+}
+
+fn contest(name: &str, id: &str) -> Contest {
+    Contest {
+        name: name.to_owned(),
+        id: id.to_owned(),
+        lease: LEASE,
+        kill_margin: Duration::from_millis(100),
+        service: None,
+    }
+}
+
+fn candidate(consul: &Consul, name: &str, id: &str) -> Candidacy {
+    Candidacy::new(backend(consul.http), contest(name, id))
+}
+
+fn service(id: &str, ttl: Duration) -> Arc<Service> {
+    Arc::new(Service {
+        name: id.to_owned(),
+        id: id.to_owned(),
+        port: 3306,
+        tags: Vec::new(),
+        meta: BTreeMap::new(),
+        address: vec![AddressSpec::Static("192.0.2.7".parse().unwrap())],
+        ttl,
+        consul: ConsulService { enable_tag_override: false, deregister_critical_after: None },
+    })
+}
+
+async fn publish(backend: &Backend, service: &Arc<Service>) {
+    let registration =
+        Registration { service: Arc::clone(service), status: ServiceStatus::Passing, note: "ok".to_owned() };
+    backend.publish(&registration).await.expect("published");
+}
+
+/// What one needs to ask for the lock of a view.
+fn seen(view: &View) -> Option<(Version, Version)> {
+    match view.lock {
+        Lock::Free { version, .. } => Some((version, view.last_version)),
+        Lock::Held(_) => None,
+    }
+}
+
+async fn look(candidate: &Candidacy) -> View {
+    candidate.look().await.expect("looked")
+}
+
+async fn try_as(candidate: &Candidacy, view: &View, (session, guarantee): (SessionId, Guarantee)) -> Acquisition {
+    let seen = Some(seen(view).expect("the lock was free"));
+    candidate.acquire(Wanted { session, guarantee, seen, owed: Duration::ZERO }).await
+}
+
+/// A session and the term it holds the lock for.
+async fn lead(candidate: &Candidacy) -> (SessionId, Term) {
+    let opened = candidate.open().await.expect("opened");
+    let view = look(candidate).await;
+    match try_as(candidate, &view, opened).await {
+        Acquisition::Won(term) => (opened.0, term),
+        other => panic!("not won: {other:?} of {view:?}"),
+    }
+}
+
+async fn lead_once_free(candidate: &Candidacy) -> (SessionId, Term) {
+    let start = Instant::now();
+    loop {
+        let view = look(candidate).await;
+        if seen(&view).is_some() {
+            let opened = candidate.open().await.expect("opened");
+            match try_as(candidate, &view, opened).await {
+                Acquisition::Won(term) => return (opened.0, term),
+                Acquisition::HeldBack | Acquisition::Changed => candidate.close(opened.0).await.expect("closed"),
+                Acquisition::Unknown(error) => panic!("{error}"),
+            }
+        }
+        assert!(start.elapsed() < SOON, "not led within {SOON:?}");
+        sleep(Duration::from_millis(30)).await;
+    }
+}
+
+fn destroy(consul: &Consul, session: SessionId) {
+    let hex = format!("{:032x}", session.0);
+    let id = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
+    assert_eq!(consul.ask("PUT", &format!("/v1/session/destroy/{id}"), "").0, 200);
+}
+
+/// What the watch tells, one by one.
+struct Watch(mpsc::Receiver<Event>, tokio::task::JoinHandle<()>);
+
+impl Watch {
+    fn start(candidate: Candidacy) -> Watch {
+        let (sender, events) = mpsc::channel(64);
+        Watch(events, tokio::spawn(async move { candidate.watch(Views::of_candidate(sender)).await }))
+    }
+
+    async fn next(&mut self) -> Result<View, String> {
+        match timeout(SOON, self.0.recv()).await.expect("told in time") {
+            Some(Event::Election(Fact::Saw(seen))) => seen,
+            other => panic!("not a view: {other:?}"),
+        }
+    }
+
+    async fn until(&mut self, so: impl Fn(&View) -> bool) -> View {
+        loop {
+            match self.next().await {
+                Ok(view) if so(&view) => return view,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.1.abort();
+    }
+}
+
+#[tokio::test]
+async fn the_first_takes_a_lock_that_never_was_and_the_second_sees_who_holds_it() {
+    let consul = shared();
+    let mut first = contest("first/takes", "a-1");
+    first.service = Some(service("first-takes", Duration::from_secs(5)));
+    let first = Candidacy::new(backend(consul.http), first);
+    publish(&backend(consul.http), &service("first-takes", Duration::from_secs(5))).await;
+    let second = candidate(&consul, "first/takes", "b-1");
+    let view = look(&second).await;
+    assert_eq!((seen(&view), view.last), (Some((Version(0), Version(0))), None));
+    let (session, term) = lead(&first).await;
+    let view = look(&second).await;
+    let holder = view.holder().expect("held");
+    assert_eq!((&*holder.id, holder.session, holder.term), ("a-1", session, term));
+    assert_eq!(holder.address.as_deref(), Some("192.0.2.7:3306"));
+    assert!(view.at >= term.0);
+    assert!(matches!(first.renew(session, term).await, Renewal::Alive(view) if view.shows(session, term)));
+}
+
+#[tokio::test]
+async fn a_lock_that_changed_since_it_was_seen_is_not_taken() {
+    let consul = shared();
+    let (a, b) = (candidate(&consul, "changed", "a"), candidate(&consul, "changed", "b"));
+    let before = look(&b).await;
+    let theirs = b.open().await.unwrap();
+    let (session, term) = lead(&a).await;
+    assert_eq!(try_as(&b, &before, theirs).await, Acquisition::Changed);
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+    // Free again, but not as it was.
+    assert_eq!(try_as(&b, &before, theirs).await, Acquisition::Changed);
+    let now = look(&b).await;
+    // The lock as it is, and a `last` that isn't.
+    let stale = View { last_version: Version(now.last_version.0 - 1), ..now.clone() };
+    assert_eq!(try_as(&b, &stale, theirs).await, Acquisition::Changed);
+    assert!(matches!(try_as(&b, &now, theirs).await, Acquisition::Won(later) if later > term));
+}
+
+#[tokio::test]
+async fn last_says_who_led_and_what_it_was_promised() {
+    let consul = shared();
+    let (a, b) = (candidate(&consul, "last", "a"), candidate(&consul, "last", "b"));
+    let (session, guarantee) = a.open().await.unwrap();
+    assert_eq!(guarantee, Guarantee::For(LEASE));
+    let view = look(&a).await;
+    let owed = Duration::from_millis(700);
+    let wanted = Wanted { session, guarantee, seen: seen(&view), owed };
+    let Acquisition::Won(term) = a.acquire(wanted).await else { panic!("not won") };
+    destroy(&consul, session);
+    let view = look(&b).await;
+    let last = view.last.clone().expect("somebody led");
+    assert_eq!((&*last.id, last.session, last.term, last.guarantee), ("a", session, term, guarantee));
+    assert_eq!((last.released, last.owed), (false, owed));
+    // The term is the index that both keys were written at.
+    assert_eq!(view.last_version, Version(term.0));
+    // The engine took the lock, and holds everybody back.
+    assert!(matches!(view.lock, Lock::Free { taken_from: Some(from), .. } if from == session), "{view:?}");
+}
+
+#[tokio::test]
+async fn a_release_hands_over_within_milliseconds_and_names_the_next() {
+    let consul = shared();
+    let (a, b) = (candidate(&consul, "release", "a"), candidate(&consul, "release", "b"));
+    let (session, term) = lead(&a).await;
+    let mut watch = Watch::start(candidate(&consul, "release", "b"));
+    watch.until(|view| view.holder().is_some()).await;
+    let opened = b.open().await.unwrap();
+    let start = Instant::now();
+    a.release(session, term, Some("b".into()), Duration::from_millis(300)).await.unwrap();
+    let view = watch.next().await.unwrap();
+    let won = try_as(&b, &view, opened).await;
+    let took = start.elapsed();
+    assert!(matches!(won, Acquisition::Won(later) if later > term), "{won:?}");
+    assert!(took < LEASE / 2, "{took:?}");
+    println!("released, seen and taken within {took:?}");
+    let last = view.last.unwrap();
+    assert!(last.released && last.to.as_deref() == Some("b") && last.term == term);
+    assert_eq!(last.owed, Duration::from_millis(300));
+    a.close(session).await.unwrap();
+    assert!(look(&b).await.holder().is_some_and(|holder| holder.session == opened.0));
+}
+
+#[tokio::test]
+async fn a_release_that_comes_twice_frees_nothing_of_a_newer_term() {
+    let consul = shared();
+    let (a, b) = (candidate(&consul, "twice", "a"), candidate(&consul, "twice", "b"));
+    let (session, term) = lead(&a).await;
+    let view = look(&b).await;
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+    let (theirs, later) = lead(&b).await;
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+    assert!(look(&a).await.shows(theirs, later));
+    b.release(theirs, later, None, Duration::ZERO).await.unwrap();
+    // Nor by the same session.
+    let opened = a.open().await.unwrap();
+    let mut free = look(&a).await;
+    let Acquisition::Won(first) = try_as(&a, &free, opened).await else { panic!("not won") };
+    a.release(opened.0, first, None, Duration::ZERO).await.unwrap();
+    free = look(&a).await;
+    let Acquisition::Won(second) = try_as(&a, &free, opened).await else { panic!("not won") };
+    a.release(opened.0, first, None, Duration::ZERO).await.unwrap();
+    assert!(second > first && look(&a).await.shows(opened.0, second));
+    // An acquire that comes twice changes nothing either.
+    assert_eq!(try_as(&a, &free, opened).await, Acquisition::Changed);
+    assert!(look(&a).await.shows(opened.0, second));
+    assert!(seen(&view).is_none());
+}
+
+#[tokio::test]
+async fn a_destroyed_session_is_gone_and_everybody_is_held_back_for_the_lock_delay() {
+    let consul = shared();
+    let (a, b) = (candidate(&consul, "destroyed", "a"), candidate(&consul, "destroyed", "b"));
+    let (session, term) = lead(&a).await;
+    let opened = b.open().await.unwrap();
+    let start = Instant::now();
+    destroy(&consul, session);
+    assert_eq!(a.renew(session, term).await, Renewal::Gone { void: false });
+    let view = look(&b).await;
+    assert_eq!(try_as(&b, &view, opened).await, Acquisition::HeldBack);
+    b.close(opened.0).await.unwrap();
+    let (_, later) = lead_once_free(&b).await;
+    assert!(later > term && start.elapsed() >= LEASE, "{:?}", start.elapsed());
+    // Done also when there is nothing to be done.
+    a.close(session).await.unwrap();
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_slips_past_the_lock_delay_however_often_it_is_tried() {
+    let consul = shared();
+    let (rounds, mut tries, mut early) = (20, 0, 0);
+    for round in 0..rounds {
+        let name = format!("hammered-{round}");
+        let a = candidate(&consul, &name, "a");
+        let (session, _) = lead(&a).await;
+        let held = look(&a).await;
+        let hammers: Vec<_> = (0..4)
+            .map(|hammer| {
+                let b = candidate(&consul, &name, &format!("b-{hammer}"));
+                let held = held.clone();
+                tokio::spawn(async move {
+                    let (session, guarantee) = b.open().await.unwrap();
+                    let (mut tries, mut won) = (0, 0);
+                    let start = Instant::now();
+                    while start.elapsed() < Duration::from_millis(250) {
+                        // What is seen free now: that is held back.
+                        let view = look(&b).await;
+                        if seen(&view).is_some() {
+                            tries += 1;
+                            won +=
+                                i32::from(matches!(try_as(&b, &view, (session, guarantee)).await, Acquisition::Won(_)));
+                        }
+                        // What was seen free before the holder came, or what it was written as since.
+                        for version in [Version(0), Version(held.at), Version(held.at - 1)] {
+                            let seen = Some((version, Version(held.at)));
+                            let wanted = Wanted { session, guarantee, seen, owed: Duration::ZERO };
+                            tries += 1;
+                            match b.acquire(wanted).await {
+                                Acquisition::Won(_) => won += 1,
+                                Acquisition::Unknown(error) => panic!("{error}"),
+                                Acquisition::Changed | Acquisition::HeldBack => {}
+                            }
+                        }
+                    }
+                    (tries, won)
+                })
+            })
+            .collect();
+        sleep(Duration::from_millis(80)).await;
+        destroy(&consul, session);
+        for hammer in hammers {
+            let (tried, won) = hammer.await.unwrap();
+            tries += tried;
+            early += won;
+        }
+    }
+    println!("{early} of {tries} acquires in {rounds} rounds");
+    assert_eq!(early, 0);
+}
+
+#[tokio::test]
+async fn a_lock_deleted_by_hand_is_seen_to_be_nobodys() {
+    let consul = shared();
+    let a = candidate(&consul, "deleted", "a");
+    let (session, term) = lead(&a).await;
+    let mut watch = Watch::start(candidate(&consul, "deleted", "a"));
+    watch.until(|view| view.shows(session, term)).await;
+    consul.ask("DELETE", "/v1/kv/deleted/leader", "");
+    let view = watch.next().await.unwrap();
+    assert_eq!(view.lock, Lock::Free { version: Version(0), taken_from: None });
+    assert!(view.at > term.0, "or it would pass for one of before");
+    // Its holder may still act: who comes next must wait.
+    assert!(view.last.is_some_and(|last| !last.released && last.session == session));
+    // The session lives on, and that says nothing.
+    assert!(matches!(a.renew(session, term).await, Renewal::Alive(view) if !view.shows(session, term)));
+    let b = candidate(&consul, "deleted", "b");
+    assert!(lead(&b).await.1 > term);
+}
+
+#[tokio::test]
+async fn a_lock_overwritten_or_freed_by_hand_is_seen_to_be_not_ours() {
+    let consul = shared();
+    let a = candidate(&consul, "overwritten", "a");
+    let (session, term) = lead(&a).await;
+    consul.ask("PUT", "/v1/kv/overwritten/leader", "mine");
+    assert!(matches!(a.renew(session, term).await, Renewal::Alive(view) if !view.shows(session, term)));
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+    a.close(session).await.unwrap();
+
+    let a = candidate(&consul, "freed", "a");
+    let (session, term) = lead(&a).await;
+    let hex = format!("{:032x}", session.0);
+    let id = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
+    let (_, value) = consul.ask("GET", "/v1/kv/freed/leader?raw", "");
+    let (_, freed) = consul.ask("PUT", &format!("/v1/kv/freed/leader?release={id}"), &value);
+    assert_eq!(freed.trim(), "true");
+    let Renewal::Alive(view) = a.renew(session, term).await else { panic!("the session lives") };
+    // Nobody was held back: this isn't how the engine takes a lock.
+    assert!(matches!(view.lock, Lock::Free { taken_from: None, .. }), "{view:?}");
+    assert!(view.last.is_some_and(|last| last.session == session && !last.released));
+}
+
+#[tokio::test]
+async fn a_last_that_nobody_can_read_makes_its_successor_wait_long() {
+    let consul = shared();
+    let a = candidate(&consul, "unreadable", "a");
+    let (session, term) = lead(&a).await;
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+    consul.ask("PUT", "/v1/kv/unreadable/last", "{}");
+    let last = look(&a).await.last.expect("somebody led");
+    assert_eq!((last.guarantee, last.released), (Guarantee::For(Duration::from_secs(60)), false));
+}
+
+#[tokio::test]
+async fn the_promise_is_the_lock_delay_as_read_back_and_never_more_than_consul_keeps() {
+    let consul = shared();
+    let mut long = contest("long", "a");
+    long.lease = Duration::from_secs(90);
+    let long = Candidacy::new(backend(consul.http), long);
+    // Consul reads back 90 s, and holds nobody back for longer than 60.
+    let (session, guarantee) = long.open().await.unwrap();
+    assert_eq!(guarantee, Guarantee::For(Duration::from_secs(60)));
+    long.close(session).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_ends_with_the_alive_check_of_its_service_and_not_with_its_health() {
+    let consul = shared();
+    let service = service("bound", Duration::from_secs(1));
+    let a =
+        Candidacy::new(backend(consul.http), Contest { service: Some(Arc::clone(&service)), ..contest("bound", "a") });
+    // Not registered yet.
+    let start = Instant::now();
+    let error = a.open().await.map_err(|error| pilotfish::catalog::report(&error)).unwrap_err();
+    assert!(error.contains("Missing check 'bound:alive'"), "{error}");
+    assert!((Duration::from_millis(1400)..Duration::from_millis(1950)).contains(&start.elapsed()));
+    // Just being registered.
+    let backend = backend(consul.http);
+    let late = async {
+        sleep(Duration::from_millis(300)).await;
+        publish(&backend, &service).await;
+    };
+    let (opened, ()) = tokio::join!(a.open(), late);
+    let opened = opened.expect("as soon as it is there");
+    let view = look(&a).await;
+    let Acquisition::Won(term) = try_as(&a, &view, opened).await else { panic!("not won") };
+    let ill = Registration { service: Arc::clone(&service), status: ServiceStatus::Critical, note: "ill".to_owned() };
+    for _ in 0..5 {
+        backend.publish(&ill).await.unwrap();
+        sleep(Duration::from_millis(300)).await;
+        assert!(matches!(a.renew(opened.0, term).await, Renewal::Alive(view) if view.shows(opened.0, term)));
+    }
+    // Nobody feeds it any more.
+    let b = candidate(&consul, "bound", "b");
+    let start = Instant::now();
+    while seen(&look(&b).await).is_none() {
+        assert!(start.elapsed() < Duration::from_secs(3));
+        sleep(Duration::from_millis(20)).await;
+    }
+    println!("an agent that is gone is noticed after {:?}", start.elapsed());
+    assert_eq!(a.renew(opened.0, term).await, Renewal::Gone { void: false });
+    assert!(matches!(look(&b).await.lock, Lock::Free { taken_from: Some(from), .. } if from == opened.0));
+}
+
+#[tokio::test]
+async fn the_watch_tells_held_free_and_held_and_an_outage_once() {
+    let consul = shared();
+    let door = Door::to(consul.http).await;
+    let (a, b) = (candidate(&consul, "watched", "a"), candidate(&consul, "watched", "b"));
+    let mut watch = Watch::start(Candidacy::new(backend(door.at), contest("watched", "c")));
+    assert!(seen(&watch.next().await.unwrap()).is_some());
+    let (session, term) = lead(&a).await;
+    // As long as the key isn't there, keys beside it are news.
+    watch.until(|view| view.shows(session, term)).await;
+    // Renewals are no news.
+    for _ in 0..3 {
+        a.renew(session, term).await;
+    }
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+    assert!(watch.next().await.unwrap().last.unwrap().released);
+    let (theirs, later) = lead(&b).await;
+    assert!(watch.next().await.unwrap().shows(theirs, later));
+    door.lead_to(None);
+    watch.next().await.unwrap_err();
+    b.release(theirs, later, None, Duration::ZERO).await.unwrap();
+    sleep(Duration::from_millis(1200)).await;
+    door.lead_to(Some(consul.http));
+    // Of all that failed meanwhile nothing was told.
+    assert!(seen(&watch.next().await.unwrap()).is_some());
+}
+
+#[tokio::test]
+async fn who_only_wants_to_know_sees_the_leader_as_an_instance() {
+    let consul = shared();
+    let a = candidate(&consul, "onlooker", "a");
+    let (sender, mut events) = mpsc::channel(16);
+    let looking = backend(consul.http);
+    let seen = Sightings::new(sender, Follow::WaitFor(0));
+    let follower =
+        tokio::spawn(async move { looking.follow(&Query::Leader { election: "onlooker".to_owned() }, seen).await });
+    let mut next = async || match timeout(SOON, events.recv()).await.unwrap() {
+        Some(Event::Observed { seen: Ok(Observation::Instances(instances)), .. }) => instances,
+        other => panic!("not instances: {other:?}"),
+    };
+    assert!(next().await.is_empty());
+    let (_, term) = lead(&a).await;
+    let leader = next().await;
+    assert_eq!((leader[0].id.as_str(), leader[0].meta["term"].clone()), ("a", term.0.to_string()));
+    follower.abort();
+}
+
+#[tokio::test]
+async fn a_cut_connection_leaves_unknown_what_was_asked() {
+    let consul = shared();
+    let door = Door::to(consul.http).await;
+    let a = Candidacy::new(backend(door.at), contest("cut", "a"));
+    let opened = a.open().await.unwrap();
+    let view = look(&a).await;
+    door.lead_to(None);
+    assert!(matches!(try_as(&a, &view, opened).await, Acquisition::Unknown(_)));
+    assert!(matches!(a.renew(opened.0, Term(1)).await, Renewal::Unknown(_)));
+    a.release(opened.0, Term(1), None, Duration::ZERO).await.unwrap_err();
+    door.lead_to(Some(consul.http));
+    let Acquisition::Won(term) = try_as(&a, &view, opened).await else { panic!("not won") };
+    // One that is no session's any more.
+    let b = candidate(&consul, "cut", "b");
+    let theirs = b.open().await.unwrap();
+    b.close(theirs.0).await.unwrap();
+    a.release(opened.0, term, None, Duration::ZERO).await.unwrap();
+    let view = look(&b).await;
+    let refused = try_as(&b, &view, theirs).await;
+    assert!(matches!(&refused, Acquisition::Unknown(error) if error.contains("invalid session")), "{refused:?}");
+}
+
+#[tokio::test]
+async fn ranks_are_read_for_one_vacancy() {
+    let consul = shared();
+    let (a, b) = (candidate(&consul, "ranks", "a/1%"), candidate(&consul, "ranks", "b"));
+    a.publish_rank(Version(7), -3).await.unwrap();
+    b.publish_rank(Version(6), 9).await.unwrap();
+    assert_eq!(a.ranks(Version(7)).await.unwrap(), [("a/1%".into(), -3)]);
+    b.publish_rank(Version(7), 9).await.unwrap();
+    assert_eq!(b.ranks(Version(7)).await.unwrap(), [("a/1%".into(), -3), ("b".into(), 9)]);
+    assert!(candidate(&consul, "rank", "b").ranks(Version(7)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn terms_grow_also_over_a_lock_that_was_deleted() {
+    let consul = shared();
+    let a = candidate(&consul, "grow", "a");
+    let mut before = Term(0);
+    for round in 0..6 {
+        let (session, term) = lead(&a).await;
+        assert!(term > before, "{term:?} after {before:?}");
+        before = term;
+        a.release(session, term, None, Duration::ZERO).await.unwrap();
+        a.close(session).await.unwrap();
+        if round % 2 == 1 {
+            consul.ask("DELETE", "/v1/kv/grow?recurse", "");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_of_a_short_ttl_gives_up_in_time_for_another_one() {
+    let consul = Consul::start();
+    let (backend, service) = (backend(consul.http), service("hangs", Duration::from_secs(3)));
+    publish(&backend, &service).await;
+    consul.process().signal(nix::sys::signal::Signal::SIGSTOP);
+    let start = Instant::now();
+    let registration = Registration { service, status: ServiceStatus::Passing, note: "ok".to_owned() };
+    backend.publish(&registration).await.unwrap_err();
+    assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_leader_keeps_its_lock_over_the_death_of_the_server_that_led() {
+    let mut cluster = ConsulCluster::start();
+    let leader = cluster.leader(0).expect("one leads");
+    let others: Vec<usize> = (0..3).filter(|server| *server != leader).collect();
+    let a = Candidacy::new(backend(cluster.http[others[0]]), contest("cluster", "a"));
+    let mut watch = Watch::start(Candidacy::new(backend(cluster.http[others[1]]), contest("cluster", "b")));
+    watch.until(|view| seen(view).is_some()).await;
+    let (session, term) = lead(&a).await;
+    watch.until(|view| view.shows(session, term)).await;
+    cluster.down(leader);
+    let start = Instant::now();
+    let renewed = loop {
+        // As the core does: each request is waited for so long.
+        match timeout(Duration::from_secs(2), a.renew(session, term)).await {
+            Ok(Renewal::Alive(view)) => break view,
+            Ok(Renewal::Gone { .. }) => panic!("the session is there"),
+            Ok(Renewal::Unknown(_)) | Err(_) => assert!(start.elapsed() < 2 * SOON),
+        }
+        sleep(Duration::from_millis(100)).await;
+    };
+    println!("renewed {:?} after the death of the server that led", start.elapsed());
+    assert!(renewed.shows(session, term));
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+    watch.until(|view| view.last.as_ref().is_some_and(|last| last.released)).await;
+}
