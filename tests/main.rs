@@ -11,6 +11,7 @@ mod doors;
 mod election;
 mod engine_load;
 mod etcd;
+mod etcd_lock;
 mod fault_table;
 mod faults;
 mod guard;

@@ -9,8 +9,10 @@ use tokio::time::Instant;
 
 use crate::catalog::Sightings;
 use crate::catalog::election::Views;
+use crate::catalog::election::record::Leader;
 use crate::catalog::pace::Pace;
 use crate::config::{Backoff, Query};
+use crate::supervisor::election::record::SessionId;
 use crate::supervisor::event::{Instance, Observation};
 
 use super::Etcd;
@@ -85,16 +87,17 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
 }
 
 /// Tells what the lock of an election shows, for ever. A leader's renewals write its key again and again: what is told,
-/// and read anew, is only another term, or none.
+/// and read anew, is only another term, another's hand, or none.
 pub(super) async fn follow_lock(etcd: &Etcd, election: &str, views: &mut Views) -> ! {
     let range = Range { start: etcd.keys(election).leader, prefix: false };
     let mut pace = Pace::new(RETRY);
     loop {
         match look_at_lock(etcd, &range, election, views).await {
             Ok((mut watch, mut found)) => loop {
+                let by = session(&found);
                 // Not what is left of it: a lock that came and went in one message was perhaps told by the first look.
                 let changed = match watch.change(&mut found).await {
-                    Ok(change) => change == Change::Keys,
+                    Ok(change) => change == Change::Keys || session(&found) != by,
                     Err(error) => {
                         tracing::debug!(event = "catalog.watch_ended", "{}", crate::catalog::report(&error));
                         break;
@@ -135,6 +138,11 @@ enum Change {
     Values,
     /// Keys came or went.
     Keys,
+}
+
+/// By which session a lock is held, as its value says: a person may have overwritten that.
+fn session(found: &Found) -> Option<SessionId> {
+    Leader::read(found.values().next()?.value()).map(|leader| leader.session)
 }
 
 type Found = BTreeMap<Vec<u8>, KeyValue>;

@@ -5,6 +5,7 @@
 //! written, too: a renewal that comes late must not put the lock back under an older lease. `last` names the lease, so
 //! that a successor can see whether it lives, and is written along.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use etcd_client::{
@@ -19,6 +20,9 @@ use crate::supervisor::election::fact::{Acquisition, Id, Renewal};
 use crate::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Version, View};
 
 use super::{Error, Etcd};
+
+/// In seconds. A rank is read within seconds of the vacancy it was measured for.
+const RANK_TTL: i64 = 60;
 
 /// The keys of an election.
 pub(super) struct Keys {
@@ -93,9 +97,10 @@ impl Etcd {
             self.tenures.written(session, Some(at));
             return Ok(Acquisition::Won(Term(unsigned(at))));
         }
-        // A call may be repeated at another member when an answer was lost: the lock may be ours by the first one.
+        // A call may be repeated at another member when an answer was lost: the lock may be ours by the first one. Under
+        // an older lease it would end earlier than the core counts.
         let [found, _] = pair(&keys, answer);
-        match found.filter(|found| Leader::read(found.value()).is_some_and(|leader| leader.session == session)) {
+        match found.filter(|found| found.lease() == lease) {
             Some(found) => {
                 self.tenures.written(session, Some(found.mod_revision()));
                 Ok(Acquisition::Won(Term(unsigned(found.create_revision()))))
@@ -111,6 +116,14 @@ impl Etcd {
 
     /// See [`Candidacy::renew`](crate::catalog::election::Candidacy::renew).
     pub async fn renew(&self, contest: &Contest, session: SessionId, term: Term) -> Result<Renewal, Error> {
+        tokio::select! {
+            renewed = self.put_again(contest, session, term) => renewed,
+            // Beside it, and no longer than it takes: a lease that can't be revoked must not delay the answer.
+            never = self.revoke_idle(session) => match never {},
+        }
+    }
+
+    async fn put_again(&self, contest: &Contest, session: SessionId, term: Term) -> Result<Renewal, Error> {
         let Some(tenure) = self.tenures.of(session) else { return Ok(Renewal::Gone { void: true }) };
         let keys = self.keys(&contest.name);
         let version = match tenure.version {
@@ -146,13 +159,12 @@ impl Etcd {
         if !answer.succeeded() {
             let at = unsigned(header(&answer));
             let [found, _] = pair(&keys, answer);
-            let ours = found.filter(|found| unsigned(found.create_revision()) == term.0);
-            return match ours {
+            return match found.filter(|found| is_ours(found, session, term)) {
                 None => Ok(Renewal::Gone { void: true }),
                 // Written by this call's own first try, whose answer was lost, or by an earlier one that came late.
                 Some(found) if found.lease() == lease => {
                     self.tenures.written(session, Some(found.mod_revision()));
-                    self.revoke_idle(session, lease).await;
+                    self.tenures.holds_by(session, lease);
                     Ok(Renewal::Alive(self.shown(&found, term, at)))
                 }
                 Some(_) => Ok(Renewal::Unknown("another renewal of ours came in between".to_owned())),
@@ -160,7 +172,7 @@ impl Etcd {
         }
         let at = header(&answer);
         self.tenures.written(session, Some(at));
-        self.revoke_idle(session, lease).await;
+        self.tenures.holds_by(session, lease);
         let holder = record.holder(term);
         let last_version = Version(unsigned(at));
         Ok(Renewal::Alive(View { at: unsigned(at), lock: Lock::Held(holder), last: None, last_version }))
@@ -193,9 +205,14 @@ impl Etcd {
     /// See [`Candidacy::publish_rank`](crate::catalog::election::Candidacy::publish_rank).
     pub async fn publish_rank(&self, contest: &Contest, vacancy: Version, rank: i64) -> Result<(), Error> {
         let key = self.layout.rank(&contest.name, &contest.id);
+        // Under a lease, or those of candidates long gone would stay for ever.
+        let granted = self.members.call_briefly("get a lease", |client: Client| async move {
+            client.lease_client().grant(RANK_TTL, None).await
+        });
+        let lease = granted.await?.id();
         let put = self.members.call_briefly("publish a rank", |mut client: Client| {
             let (key, rank) = (key.clone(), Rank::new(vacancy, rank).json());
-            async move { client.put(key, rank, None).await }
+            async move { client.put(key, rank, Some(PutOptions::new().with_lease(lease))).await }
         });
         put.await.map(drop)
     }
@@ -254,13 +271,13 @@ impl Etcd {
 
     /// Ends the leases that the lock is under no more. What fails is tried again with the next renewal, and ends by its
     /// time otherwise.
-    async fn revoke_idle(&self, session: SessionId, but: i64) {
-        for lease in self.tenures.idle(session, but) {
-            match self.revoke(lease).await {
-                Ok(()) => self.tenures.revoked(session, lease),
-                Err(_) => return,
+    async fn revoke_idle(&self, session: SessionId) -> Infallible {
+        for lease in self.tenures.idle(session) {
+            if self.revoke(lease).await.is_ok() {
+                self.tenures.revoked(session, lease);
             }
         }
+        std::future::pending().await
     }
 
     /// As which the lock is written, if it is ours.
@@ -270,7 +287,7 @@ impl Etcd {
             async move { client.get(key, None).await }
         });
         let mut got = got.await?;
-        let ours = got.take_kvs().pop().filter(|found| unsigned(found.create_revision()) == term.0);
+        let ours = got.take_kvs().pop().filter(|found| is_ours(found, session, term));
         let version = ours.map(|found| found.mod_revision());
         self.tenures.written(session, version);
         Ok(version)
@@ -327,6 +344,12 @@ impl Keys {
     fn both(&self) -> [TxnOp; 2] {
         [TxnOp::get(self.leader.as_str(), None), TxnOp::get(self.last.as_str(), None)]
     }
+}
+
+/// Whether a lock is held for this term by this session. A person's write keeps the first.
+fn is_ours(found: &KeyValue, session: SessionId, term: Term) -> bool {
+    unsigned(found.create_revision()) == term.0
+        && Leader::read(found.value()).is_some_and(|leader| leader.session == session)
 }
 
 /// What a transaction read of both keys.

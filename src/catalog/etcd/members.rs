@@ -92,7 +92,9 @@ impl Members {
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
-        self.call_within(BRIEFLY, what, call).await.map(|(answer, _)| answer)
+        // Where there is no next one, nothing is won by giving up early.
+        let patience = if self.members.len() > 1 { BRIEFLY } else { CALL_TIMEOUT };
+        self.call_within(patience, what, call).await.map(|(answer, _)| answer)
     }
 
     /// The same, and which member it was.
@@ -122,7 +124,8 @@ impl Members {
         for turn in 0..self.members.len() {
             let index = (first + turn) % self.members.len();
             let member = &self.members[index];
-            match self.call_member(member, patience, what, &call).await {
+            // Boxed: this is a future of 15 KB, and every future around it would be as large again.
+            match Box::pin(self.call_member(member, patience, what, &call)).await {
                 Ok((answer, client)) => {
                     self.first.store(index, Ordering::Relaxed);
                     return Ok((answer, At { member, client }));

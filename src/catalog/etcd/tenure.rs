@@ -21,8 +21,10 @@ pub(super) struct Tenures(Mutex<BTreeMap<SessionId, Tenure>>);
 pub(super) struct Tenure {
     /// What the core was told that is promised.
     pub(super) guarantee: Guarantee,
-    /// Leases that were granted and not revoked, the newest last.
+    /// Leases that the lock is or may be under, the newest last.
     leases: Vec<i64>,
+    /// Leases that it will never be under again, still to be revoked.
+    idle: Vec<i64>,
     /// As which the lock was last seen or written; `None` when an answer was lost.
     pub(super) version: Option<i64>,
     /// The `last` it was, or is to be, won after.
@@ -46,8 +48,10 @@ impl Tenures {
         while tenures.len() >= MOST_LEASES {
             tenures.pop_first();
         }
-        tenures
-            .insert(session, Tenure { guarantee, leases: Vec::new(), version: None, vacancy: None, owed_until: None });
+        tenures.insert(
+            session,
+            Tenure { guarantee, leases: Vec::new(), idle: Vec::new(), version: None, vacancy: None, owed_until: None },
+        );
     }
 
     /// A session is used to acquire the lock.
@@ -79,6 +83,7 @@ impl Tenures {
     pub(super) fn revoked(&self, session: SessionId, lease: i64) {
         if let Some(tenure) = self.lock().get_mut(&session) {
             tenure.leases.retain(|held| *held != lease);
+            tenure.idle.retain(|held| *held != lease);
         }
     }
 
@@ -91,17 +96,65 @@ impl Tenures {
 
     /// A session is over; its leases.
     pub(super) fn close(&self, session: SessionId) -> Vec<i64> {
-        self.lock().remove(&session).map(|tenure| tenure.leases).unwrap_or_default()
+        let Some(tenure) = self.lock().remove(&session) else { return Vec::new() };
+        // First those that may hold the lock.
+        tenure.leases.into_iter().rev().chain(tenure.idle).collect()
     }
 
-    /// Leases of a session that hold nothing: all but this one.
-    pub(super) fn idle(&self, session: SessionId, but: i64) -> Vec<i64> {
-        let leases = self.of(session).map(|tenure| tenure.leases).unwrap_or_default();
-        leases.into_iter().filter(|lease| *lease != but).collect()
+    /// The lock was put under this lease, so that all others hold nothing: one on its way there names an older version.
+    pub(super) fn holds_by(&self, session: SessionId, lease: i64) {
+        if let Some(tenure) = self.lock().get_mut(&session) {
+            let (by, others) = tenure.leases.drain(..).partition(|held| *held == lease);
+            tenure.leases = by;
+            tenure.idle.extend::<Vec<_>>(others);
+            let surplus = tenure.idle.len().saturating_sub(MOST_LEASES);
+            tenure.idle.drain(..surplus);
+        }
+    }
+
+    /// Leases of a session that hold nothing.
+    pub(super) fn idle(&self, session: SessionId) -> Vec<i64> {
+        self.of(session).map(|tenure| tenure.idle).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Tenure>> {
         // Each change is one assignment: a panic can't have left it half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: SessionId = SessionId(1);
+
+    #[test]
+    fn a_lease_is_idle_only_when_the_lock_is_known_to_be_under_another() {
+        let tenures = Tenures::default();
+        tenures.open(A, Guarantee::For(Duration::from_secs(15)));
+        tenures.granted(A, 1);
+        tenures.holds_by(A, 1);
+        // One whose fate nobody knows, and one that did it.
+        tenures.granted(A, 2);
+        tenures.granted(A, 3);
+        assert!(tenures.idle(A).is_empty());
+        tenures.holds_by(A, 3);
+        assert_eq!(tenures.idle(A), [1, 2]);
+        tenures.revoked(A, 2);
+        assert_eq!(tenures.close(A), [3, 1]);
+        assert!(tenures.close(A).is_empty());
+    }
+
+    #[test]
+    fn leases_that_cannot_be_revoked_do_not_pile_up() {
+        let tenures = Tenures::default();
+        tenures.open(A, Guarantee::For(Duration::from_secs(15)));
+        for lease in 0..100 {
+            tenures.granted(A, lease);
+            tenures.holds_by(A, lease);
+        }
+        assert_eq!(tenures.idle(A).len(), MOST_LEASES);
+        assert_eq!(tenures.close(A)[..2], [99, 83]);
     }
 }
