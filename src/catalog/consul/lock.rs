@@ -59,9 +59,9 @@ impl Consul {
         let gone = || Error::Session { session: id.clone() };
         let session = uuid::read(&id).ok_or_else(gone)?;
         let delay = self.client.lock_delay(&id).await?.ok_or_else(gone)?;
-        // The fault that a test of the whole shows to matter: two leaders within seconds.
-        // It notes a longer one as it was asked for, and keeps it no longer than this.
+        // Consul notes a longer one as it was asked for, and keeps it no longer than this.
         let delay = delay.min(LONGEST_LOCK_DELAY);
+        // The fault that a test of the whole shows to matter: two leaders within seconds.
         let promised = if misrule::misrule("ttl") { 2 * TTL } else { delay };
         Ok((session, Guarantee::For(promised)))
     }
