@@ -20,6 +20,7 @@ mod lab;
 mod leading;
 mod life;
 mod namespace;
+mod nemesis;
 mod netlab;
 mod outage;
 mod probes;
