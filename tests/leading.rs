@@ -150,6 +150,35 @@ fn a_graceful_stop_hands_over_after_on_demote() {
 }
 
 #[test]
+fn a_successor_waits_only_for_a_main_that_has_closed_the_lock_it_was_given() {
+    let place = Place::local();
+    let Place::Local(shared) = &place else { unreachable!("just made") };
+    let lab = Lab::new(&format!(
+        "[process]\nexec = [\"bash\", \"DIR/main\"]\n[catalog]\n{}\n\
+         [election]\nname = \"db\"\nkill_margin = \"900ms\"\n",
+        place.catalog()
+    ));
+    let close = lab.path("close");
+    let script = format!(
+        "until [ -e {} ]; do sleep 0.05; done\n\
+         for fd in /proc/$$/fd/*; do fd=${{fd##*/}}; if [ $fd -gt 2 ]; then eval \"exec $fd>&-\"; fi; done\n\
+         exec sleep 1000",
+        close.display()
+    );
+    fs::write(lab.path("main"), script).unwrap();
+    let _leader = lab.run();
+    let promises = |linger: &str| {
+        let last = || fs::read_to_string(shared.path().join("pilotfish/elections/db/last")).unwrap_or_default();
+        let promise = format!("\"while_alive_linger_ms\":{linger}}}");
+        eventually(&promise, || last().contains(&promise).then_some(()))
+            .unwrap_or_else(|error| panic!("{error}: {} {}", last(), lab.ask(&["status"]).1));
+    };
+    promises("0");
+    fs::write(close, "").unwrap();
+    promises("900");
+}
+
+#[test]
 fn a_leader_whose_main_ends_gives_the_lock_back_and_comes_again_as_a_replica() {
     let place = Place::local();
     let restart = "[process.restart]\npolicy = \"always\"\nbackoff = \"300ms\"";

@@ -12,6 +12,7 @@ mod election;
 mod engine_load;
 mod etcd;
 mod etcd_lock;
+mod failover;
 mod fault_table;
 mod faults;
 mod guard;

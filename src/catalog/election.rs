@@ -249,6 +249,14 @@ impl Candidacy {
         watch(&self.backend, &self.contest.name, views).await;
     }
 
+    /// Main was started with [`inheritance`](Candidacy::inheritance), as this process: as long as it keeps it, whoever
+    /// is next needs to wait for nothing once the lock is free.
+    pub fn bequeath(&self, main: i32) {
+        if let Backend::Local(local) = &*self.backend {
+            local.bequeath(main);
+        }
+    }
+
     /// A descriptor that main must inherit, so that the lock is held as long as any process of main's lives (`local`;
     /// there is none before the first view).
     pub fn inheritance(&self) -> Option<Arc<std::fs::File>> {

@@ -53,11 +53,7 @@ impl Fleet {
             }
             KillEngineLeader => {
                 let index = self.engine_leader()?;
-                match &mut self.engine {
-                    Engine::Consul(consul) => consul.down(index),
-                    Engine::Etcd(etcd) => etcd.down(index),
-                    Engine::Local(_) => return None,
-                }
+                self.down(index);
                 return Some(Mend::Spawn(index));
             }
             StopEngineLeader => {

@@ -127,6 +127,8 @@ impl Fleet {
              on_demote = {{ exec = [\"{actor}\", \"tell\", \"DIR/main\"], timeout = \"1s\" }}\n\
              [[health]]\nname = \"answers\"\nexec = [\"{actor}\", \"ask\", \"DIR/main\"]\n\
              interval = \"1s\"\nstart_interval = \"100ms\"\ntimeout = \"1s\"\nfailures = 2\n\
+             [[health]]\nname = \"well\"\nexec = [\"test\", \"!\", \"-e\", \"DIR/ill\"]\n\
+             interval = \"200ms\"\ngrace = \"0s\"\nfailures = 1\n\
              [[service]]\nname = \"db\"\nid = \"{name}\"\nport = 3306\naddress = [\"static:{address}\"]\n\
              [catalog]\n{catalog}\n\
              [election]\nname = \"db\"\n{lease}\n",
@@ -244,6 +246,25 @@ impl Fleet {
         self.candidates[index].excused = true;
         if let Some(container) = &self.candidates[index].container {
             container.signal(signal as i32);
+        }
+    }
+
+    /// A candidate's health fails until it is told to be well.
+    pub fn fall_ill(&mut self, index: usize) {
+        std::fs::write(self.candidates[index].lab.path("ill"), "").expect("a file");
+    }
+
+    /// It is well again, if it was ill.
+    pub fn get_well(&mut self, index: usize) {
+        let _ = std::fs::remove_file(self.candidates[index].lab.path("ill"));
+    }
+
+    /// Kills a server.
+    pub fn down(&mut self, server: usize) {
+        match &mut self.engine {
+            Engine::Consul(consul) => consul.down(server),
+            Engine::Etcd(etcd) => etcd.down(server),
+            Engine::Local(_) => unreachable!("it has no servers"),
         }
     }
 

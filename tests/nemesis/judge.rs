@@ -66,6 +66,11 @@ impl Judge {
         self.terms.len()
     }
 
+    /// When the first act for a term was.
+    pub fn begun(&self, term: u64) -> Option<u64> {
+        self.terms.get(&term).map(|leadership| leadership.first)
+    }
+
     /// The longest times without anyone acting, the longest first, in nanoseconds.
     pub fn vacancies(&self) -> Vec<u64> {
         let pairs = self.terms.values().zip(self.terms.values().skip(1));

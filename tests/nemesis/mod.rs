@@ -6,11 +6,11 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
 mod faults;
-mod fleet;
+pub mod fleet;
 mod gate;
 pub mod judge;
 pub mod register;
-mod schedule;
+pub mod schedule;
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,8 @@ use nix::sys::signal::Signal;
 
 use faults::Mend;
 use fleet::{CANDIDATES, Fleet, LEASE};
-use schedule::{Backend, Kind, Schedule, counts};
+pub use schedule::Backend;
+use schedule::{Kind, Schedule, counts};
 
 /// Once what was broken is whole, somebody leads again within this: a lease, what serf and the engine's own election
 /// take, a flapping one's pause, and a machine that is busy with other tests.
