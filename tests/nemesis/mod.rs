@@ -32,6 +32,8 @@ const BREATH: Duration = Duration::from_millis(200);
 /// What happened in a run.
 struct Run {
     seed: u64,
+    /// When it began, on the clock of the register.
+    begun: u64,
     struck: Vec<Kind>,
     /// Kinds that found nobody to strike.
     missed: Vec<Kind>,
@@ -40,7 +42,7 @@ struct Run {
 /// Strikes until the time is over, or `enough`.
 fn torment(fleet: &mut Fleet, backend: Backend, seed: u64, time: Duration, enough: impl Fn(&Fleet) -> bool) -> Run {
     let mut schedule = Schedule::new(seed, backend);
-    let mut run = Run { seed, struck: Vec::new(), missed: Vec::new() };
+    let mut run = Run { seed, begun: register::now(), struck: Vec::new(), missed: Vec::new() };
     let begun = Instant::now();
     let mut leader = fleet.until("a leader", CALM, Fleet::leader);
     while begun.elapsed() < time && !enough(fleet) {
@@ -84,19 +86,21 @@ fn recover(fleet: &mut Fleet) {
     }
 }
 
-fn report(fleet: &Fleet, backend: Backend, run: &Run, time: Duration) {
-    let ms = |time: Option<&u64>| time.map_or(0.0, |time| *time as f64 / 1e6);
+fn report(fleet: &Fleet, backend: Backend, run: &Run) {
+    let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
     let (vacancies, overlaps) = (fleet.judge.vacancies(), fleet.judge.overlaps());
+    let (from, most) = vacancies.first().copied().unwrap_or((run.begun, 0));
     println!(
-        "\n{backend:?}, seed {}, {:.0?}: {} faults, {} failovers, {} overlaps; nobody acted for {:.0} ms (median), {:.0} ms \
-         (most)",
+        "\n{backend:?}, seed {}, {:.0} s: {} faults, {} failovers, {} overlaps; nobody acted for {:.2} s (median), {:.2} s \
+         (most, from {:.1} s on)",
         run.seed,
-        time,
+        seconds(register::now() - run.begun),
         run.struck.len(),
         fleet.judge.leaderships().saturating_sub(1),
         overlaps.len(),
-        ms(vacancies.get(vacancies.len() / 2)),
-        ms(vacancies.first()),
+        seconds(vacancies.get(vacancies.len() / 2).map_or(0, |(_, lasted)| *lasted)),
+        seconds(most),
+        seconds(from.saturating_sub(run.begun)),
     );
     let missed = counts(run.missed.iter().copied());
     for (kind, count) in counts(run.struck.iter().copied()) {
@@ -109,10 +113,9 @@ fn report(fleet: &Fleet, backend: Backend, run: &Run, time: Duration) {
 /// A whole run on an engine that is to be trusted.
 fn nemesis(backend: Backend, seed: u64, time: Duration) -> (Fleet, Run) {
     let mut fleet = Fleet::start(backend, None);
-    let begun = Instant::now();
     let run = torment(&mut fleet, backend, seed, time, |_| false);
     recover(&mut fleet);
-    report(&fleet, backend, &run, begun.elapsed());
+    report(&fleet, backend, &run);
     assert!(fleet.deaths.is_empty(), "{}", fleet.story());
     (fleet, run)
 }
@@ -191,11 +194,10 @@ mod controls {
     fn finds_two(backend: Backend, misrule: &str) {
         let (_, seed, time) = told();
         let mut fleet = Fleet::start(backend, Some(misrule));
-        let begun = Instant::now();
         let found = |fleet: &Fleet| !fleet.judge.overlaps().is_empty();
         let run = torment(&mut fleet, backend, seed, time, found);
         println!("without {misrule}:");
-        report(&fleet, backend, &run, begun.elapsed());
+        report(&fleet, backend, &run);
         assert!(found(&fleet), "{misrule} was broken and nobody noticed");
     }
 
