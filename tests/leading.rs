@@ -205,6 +205,8 @@ fn a_standby_runs_main_only_while_it_leads() {
     assert_eq!((two.story(), second.children()), (Vec::new(), Vec::new()));
     assert_eq!(one.ask(&["step-down"]).0, 0);
     two.told("on_promote leader two");
+    // Main and its promotion write at the same time.
+    two.told("main leader two");
     assert_eq!(two.story().len(), 2, "{:?}", two.story());
     one.told("on_demote replica one");
 }
