@@ -74,8 +74,12 @@ fn service(id: &str, ttl: Duration) -> Arc<Service> {
 }
 
 async fn publish(backend: &Backend, service: &Arc<Service>) {
-    let registration =
-        Registration { service: Arc::clone(service), status: ServiceStatus::Passing, note: "ok".to_owned() };
+    let registration = Registration {
+        service: Arc::clone(service),
+        status: ServiceStatus::Passing,
+        note: "ok".to_owned(),
+        maintenance: None,
+    };
     backend.publish(&registration).await.expect("published");
 }
 
@@ -427,7 +431,12 @@ async fn a_session_ends_with_the_alive_check_of_its_service_and_not_with_its_hea
     let opened = opened.expect("as soon as it is there");
     let view = look(&a).await;
     let Acquisition::Won(term) = try_as(&a, &view, opened).await else { panic!("not won") };
-    let ill = Registration { service: Arc::clone(&service), status: ServiceStatus::Critical, note: "ill".to_owned() };
+    let ill = Registration {
+        service: Arc::clone(&service),
+        status: ServiceStatus::Critical,
+        note: "ill".to_owned(),
+        maintenance: None,
+    };
     for _ in 0..5 {
         backend.publish(&ill).await.unwrap();
         sleep(Duration::from_millis(300)).await;
@@ -551,7 +560,8 @@ async fn a_heartbeat_of_a_short_ttl_gives_up_in_time_for_another_one() {
     publish(&backend, &service).await;
     consul.process().signal(nix::sys::signal::Signal::SIGSTOP);
     let start = Instant::now();
-    let registration = Registration { service, status: ServiceStatus::Passing, note: "ok".to_owned() };
+    let registration =
+        Registration { service, status: ServiceStatus::Passing, note: "ok".to_owned(), maintenance: None };
     backend.publish(&registration).await.unwrap_err();
     assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
 }

@@ -20,6 +20,7 @@ mod init;
 mod lab;
 mod leading;
 mod life;
+mod maintenance;
 mod namespace;
 mod nemesis;
 mod netlab;
