@@ -224,6 +224,26 @@ async fn last_says_who_led_and_what_it_was_promised() {
 }
 
 #[tokio::test]
+async fn who_comes_back_ends_the_session_of_its_former_life_and_never_its_own() {
+    let consul = shared();
+    let former = candidate(&consul, "former", "a");
+    let (session, _) = lead(&former).await;
+    let mut onlooker = Watch::start(candidate(&consul, "former", "b"));
+    onlooker.until(|view| view.holder().is_some()).await;
+    let start = Instant::now();
+    // Its watch begins once more after a fault of its own: it has stood, and the lock is its own.
+    let mut again = Watch::start(former);
+    assert!(again.next().await.unwrap().holder().is_some());
+    let _after = Watch::start(candidate(&consul, "former", "a"));
+    let view = onlooker.until(|view| view.holder().is_none()).await;
+    assert!(matches!(view.lock, Lock::Free { taken_from: Some(from), .. } if from == session), "{view:?}");
+    assert!(view.last.is_some_and(|last| !last.released));
+    // Nobody has it before the delay is over, the new life neither.
+    lead_once_free(&candidate(&consul, "former", "a")).await;
+    assert!(start.elapsed() >= LEASE, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn a_release_hands_over_within_milliseconds_and_names_the_next() {
     let consul = shared();
     let (a, b) = (candidate(&consul, "release", "a"), candidate(&consul, "release", "b"));
@@ -350,7 +370,7 @@ async fn a_lock_deleted_by_hand_is_seen_to_be_nobodys() {
     let consul = shared();
     let a = candidate(&consul, "deleted", "a");
     let (session, term) = lead(&a).await;
-    let mut watch = Watch::start(candidate(&consul, "deleted", "a"));
+    let mut watch = Watch::start(candidate(&consul, "deleted", "b"));
     watch.until(|view| view.shows(session, term)).await;
     consul.ask("DELETE", "/v1/kv/deleted/leader", "");
     let view = watch.next().await.unwrap();
