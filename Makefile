@@ -56,7 +56,7 @@ bench: build
 # Tests like the others, but of minutes: three-node clusters are killed, stopped and cut off, crowds of agents come back.
 faults:
 	@tests/setup.sh test
-	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 fault_table:: engine_load:: outage::
+	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 fault_table:: engine_load:: candidates:: outage::
 
 export BACKEND DURATION SEED SAMPLES
 

@@ -5,37 +5,48 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use crate::config::Backoff;
+use crate::supervisor::jitter;
 
 /// The pauses of one row of failures.
 #[derive(Debug, Clone)]
 pub struct Pace {
     backoff: Backoff,
-    next: Duration,
+    failures: u32,
 }
 
 impl Pace {
     /// Starts at the first pause.
     pub fn new(backoff: Backoff) -> Pace {
-        Pace { backoff, next: backoff.first }
+        Pace { backoff, failures: 0 }
     }
 
-    /// The next pause: between half and all of it, doubling each time up to the longest.
+    /// The next pause: the first between nothing and all of it, each other one between half and all of it, doubling
+    /// each time up to the longest. A connection that breaks breaks for everyone at one instant, and the engine may be
+    /// there again at once: half a pause that all keep would bring them back together.
     pub fn pause(&mut self) -> Duration {
-        let pause = self.next;
-        self.next = pause.saturating_mul(2).min(self.backoff.most);
-        jittered(pause)
+        self.failures += 1;
+        let pause = jitter::pause(self.backoff, self.failures);
+        match self.failures {
+            1 => scattered(pause),
+            _ => jittered(pause),
+        }
     }
 
     /// Success: the next failure starts at the first pause again.
     pub fn reset(&mut self) {
-        self.next = self.backoff.first;
+        self.failures = 0;
     }
 }
 
 /// Between half and all of a span, evenly.
 pub fn jittered(span: Duration) -> Duration {
     let half = span / 2;
-    half + half.mul_f64(random() as f64 / u64::MAX as f64)
+    half + scattered(half)
+}
+
+/// Between nothing and all of a span, evenly.
+fn scattered(span: Duration) -> Duration {
+    span.mul_f64(random() as f64 / u64::MAX as f64)
 }
 
 /// A number nobody can foresee well enough to collide with on purpose; not for secrets. std seeds its hashers from
@@ -52,13 +63,37 @@ mod tests {
     fn pauses_double_up_to_the_longest_and_start_anew_after_success() {
         let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_millis(350) };
         let mut pace = Pace::new(backoff);
-        for longest in [100, 200, 350, 350] {
+        for (shortest, longest) in [(0, 100), (100, 200), (175, 350), (175, 350)] {
             let pause = pace.pause().as_millis();
-            assert!((longest / 2..=longest).contains(&pause), "{pause} for {longest}");
+            assert!((shortest..=longest).contains(&pause), "{pause} for {longest}");
         }
         pace.reset();
         assert!(pace.pause().as_millis() <= 100);
     }
+
+    /// When somebody comes back whose connection broke, and whose engine is there again after so long.
+    fn comes_back(after: Duration) -> Duration {
+        let mut pace = Pace::new(Backoff { first: Duration::from_millis(400), most: Duration::from_secs(5) });
+        let mut now = pace.pause();
+        while now < after {
+            now += pace.pause();
+        }
+        now
+    }
+
+    #[test]
+    fn a_crowd_cut_off_together_comes_back_spread_however_soon_it_may() {
+        const CROWD: usize = 1000;
+        for outage in [0, 50, 200, 400, 700, 1000, 2000, 5000, 10_000] {
+            let mut back: Vec<_> = (0..CROWD).map(|_| comes_back(Duration::from_millis(outage))).collect();
+            back.sort();
+            let within = |from: usize| back[from..].iter().take_while(|at| **at - back[from] < TENTH).count();
+            let fullest = (0..CROWD).map(within).max().unwrap();
+            assert!(fullest < CROWD * 2 / 5, "{fullest} in a tenth of a second after {outage} ms");
+        }
+    }
+
+    const TENTH: Duration = Duration::from_millis(100);
 
     #[test]
     fn jitter_spreads() {

@@ -10,7 +10,7 @@ pub mod command;
 pub mod election;
 pub mod event;
 pub mod health;
-mod jitter;
+pub mod jitter;
 pub mod leadership;
 mod lifecycle;
 pub mod main_process;

@@ -4,8 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use super::{Process, Site, eventually, free_port, http, program};
 use crate::netlab::Lab;
+
+/// A Consul agent refuses the 201st connection of one address unless told otherwise, and all of ours come from one.
+pub const MANY: &str = r#"{"limits": {"http_max_conns_per_client": 8000}}"#;
 
 /// A single server in memory (`-dev`): ready in a fifth of a second; a restart forgets everything.
 pub struct Consul {
@@ -16,13 +21,18 @@ pub struct Consul {
     args: Vec<String>,
     token: String,
     process: Option<Process>,
-    dir: tempfile::TempDir,
+    dir: TempDir,
 }
 
 impl Consul {
     /// Starts one and waits until it takes writes.
     pub fn start() -> Consul {
         Consul::start_with("", "")
+    }
+
+    /// Starts one that takes a crowd's connections.
+    pub fn start_for_many() -> Consul {
+        Consul::start_with(MANY, "")
     }
 
     /// Starts one with more config (JSON), asks it with a token, and waits until it takes writes.
@@ -91,13 +101,21 @@ impl Consul {
     }
 }
 
+fn on_disk() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+fn numbered(kind: &str, count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(move |index| format!("{kind}{index}"))
+}
+
 fn node_is_healthy(at: SocketAddr, node: &str, token: &str) -> bool {
     let headers: &[(&str, &str)] = if token.is_empty() { &[] } else { &[("X-Consul-Token", token)] };
     http(at, "GET", &format!("/v1/health/node/{node}"), headers, "")
         .is_some_and(|(status, body)| status == 200 && body.contains("serfHealth") && body.contains("\"passing\""))
 }
 
-/// Three servers on disk, and perhaps clients beside them.
+/// Servers on disk, and perhaps clients beside them.
 pub struct ConsulCluster {
     /// Where each one's HTTP API is.
     pub http: Vec<SocketAddr>,
@@ -107,7 +125,7 @@ pub struct ConsulCluster {
     args: Vec<Vec<String>>,
     processes: Vec<Option<Process>>,
     token: String,
-    dir: tempfile::TempDir,
+    dir: TempDir,
 }
 
 impl ConsulCluster {
@@ -118,22 +136,37 @@ impl ConsulCluster {
 
     /// The same with more config (JSON), asked with a token.
     pub fn start_with(config: &str, token: &str) -> ConsulCluster {
-        let nodes = (0..3).map(|index| format!("s{index}")).collect();
-        ConsulCluster::start_at(vec![Site::loopback(); 3], nodes, config, token)
+        ConsulCluster::start_at(3, vec![Site::loopback(); 3], numbered("s", 3).collect(), config, token, on_disk())
+    }
+
+    /// One server, and so many clients, on loopback: as many hosts as there are clients, to the agents on them. In
+    /// memory: hosts have a disk each, and here all of them would wait for one.
+    pub fn start_hosts(clients: usize, config: &str) -> ConsulCluster {
+        let nodes = numbered("s", 1).chain(numbered("a", clients)).collect();
+        let memory = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
+        ConsulCluster::start_at(1, vec![Site::loopback(); 1 + clients], nodes, config, "", memory)
     }
 
     /// Starts one on each of these hosts, which give the nodes their names: three servers, and clients on the others.
     pub fn start_in(lab: &Lab, hosts: &[&str]) -> ConsulCluster {
         let sites = hosts.iter().map(|host| Site::host(lab, host)).collect();
-        ConsulCluster::start_at(sites, hosts.iter().map(|host| (*host).to_owned()).collect(), "{}", "")
+        let nodes = hosts.iter().map(|host| (*host).to_owned()).collect();
+        ConsulCluster::start_at(3, sites, nodes, "{}", "", on_disk())
     }
 
-    fn start_at(sites: Vec<Site>, nodes: Vec<String>, more: &str, token: &str) -> ConsulCluster {
-        let dir = tempfile::tempdir().expect("a directory");
+    /// The first ones are servers.
+    fn start_at(
+        servers: usize,
+        sites: Vec<Site>,
+        nodes: Vec<String>,
+        more: &str,
+        token: &str,
+        dir: TempDir,
+    ) -> ConsulCluster {
         let more_file = dir.path().join("more.json");
         std::fs::write(&more_file, more).expect("a config file");
         let serf: Vec<SocketAddr> = sites.iter().map(|site| site.at(8301)).collect();
-        let joins: Vec<String> = serf[..3].iter().map(|at| format!("\"{at}\"")).collect();
+        let joins: Vec<String> = serf[..servers].iter().map(|at| format!("\"{at}\"")).collect();
         let count = sites.len();
         let mut cluster = ConsulCluster {
             http: sites.iter().map(|site| site.at(8500)).collect(),
@@ -147,9 +180,9 @@ impl ConsulCluster {
         for (index, serf) in serf.iter().enumerate() {
             let (home, site) = (cluster.home(index), &cluster.sites[index]);
             std::fs::create_dir_all(&home).expect("a directory");
-            let role = match index {
-                0..3 => r#""server": true, "bootstrap_expect": 3,"#,
-                _ => "",
+            let role = match index < servers {
+                true => format!(r#""server": true, "bootstrap_expect": {servers},"#),
+                false => String::new(),
             };
             // cleanup_dead_servers: the default wedged two of three live servers for minutes in a lab.
             // raft_multiplier 2: elections stay quick, and don't flap beside compiles.
@@ -195,7 +228,7 @@ impl ConsulCluster {
 
     /// Waits until one sees itself healthy in the catalog.
     pub fn wait_ready(&self, index: usize) {
-        eventually("a consul server is ready", Duration::from_secs(60), || {
+        eventually("a consul agent is ready", Duration::from_secs(60), || {
             self.beside(index, |at| node_is_healthy(at, &self.nodes[index], &self.token))
         });
     }

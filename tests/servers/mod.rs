@@ -12,10 +12,10 @@ mod etcd;
 mod tally;
 
 pub use certificates::{Certificates, tls_in};
-pub use consul::{Consul, ConsulCluster};
+pub use consul::{Consul, ConsulCluster, MANY};
 pub use door::Door;
 pub use etcd::{Etcd, EtcdCluster};
-pub use tally::{Passed, Tally};
+pub use tally::{Passed, Tally, fullest, many_descriptors};
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};

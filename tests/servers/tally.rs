@@ -1,10 +1,12 @@
 //! A forwarder before an engine that notes when each connection and each request passed, in HTTP/1.1 and in HTTP/2
 //! without TLS.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -55,6 +57,22 @@ impl Tally {
     }
 }
 
+/// How many of these came in the fullest tenth of a second, and when that was.
+pub fn fullest(passed: impl Iterator<Item = Instant>, start: Instant) -> (usize, f64) {
+    let mut buckets: BTreeMap<u128, usize> = BTreeMap::new();
+    for at in passed {
+        *buckets.entry(at.duration_since(start).as_millis() / 100).or_default() += 1;
+    }
+    let fullest = buckets.into_iter().max_by_key(|(_, count)| *count).unwrap_or((0, 0));
+    (fullest.1, fullest.0 as f64 / 10.0)
+}
+
+/// Lets this program have as many descriptors as a crowd's connections need.
+pub fn many_descriptors() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard).expect("below the hard one");
+}
+
 async fn serve(listener: TcpListener, engine: SocketAddr, notes: Arc<Mutex<Vec<Passed>>>) {
     loop {
         // Out of descriptors, perhaps: those that close will make room.
@@ -94,8 +112,10 @@ async fn serve(listener: TcpListener, engine: SocketAddr, notes: Arc<Mutex<Vec<P
 struct Reader {
     line: Vec<u8>,
     h2: bool,
-    /// What is left of an HTTP/2 frame or preface.
+    /// What is left of an HTTP/2 frame or preface, or of a body.
     skip: usize,
+    /// How long the body will be.
+    body: usize,
 }
 
 impl Reader {
@@ -122,6 +142,10 @@ impl Reader {
                 if line == "PRI * HTTP/2.0" {
                     self.h2 = true;
                     self.skip = "\r\nSM\r\n\r\n".len();
+                } else if line.is_empty() {
+                    self.skip = std::mem::take(&mut self.body);
+                } else if let Some(length) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    self.body = length.trim().parse().unwrap_or(0);
                 } else if let Some(request) = line.strip_suffix(" HTTP/1.1") {
                     found(request.to_owned());
                 }

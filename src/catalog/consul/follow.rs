@@ -13,8 +13,9 @@ use crate::supervisor::event::Observation;
 use super::client::{Answer, Client};
 use super::error::Error;
 
-/// Between questions that fail. The longest is what a thousand agents spread over after the engine's restart.
-pub(super) const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
+/// Between questions that fail. The first is what a thousand agents spread over whose connections broke and whose engine
+/// is there at once, the longest what they spread over after its restart.
+pub(super) const RETRY: Backoff = Backoff { first: Duration::from_millis(400), most: Duration::from_secs(5) };
 
 /// This many answers may come at once...
 const BURST: u32 = 20;

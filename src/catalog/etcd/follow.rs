@@ -20,8 +20,9 @@ use super::error::Error;
 use super::layout::{self, Entry, Layout};
 use super::members::{At, Members};
 
-/// Between reads that fail. The longest is what a thousand agents spread over after the engine's restart.
-const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
+/// Between reads that fail. The first is what a thousand agents spread over whose connections broke and whose engine is
+/// there at once, the longest what they spread over after its restart.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(400), most: Duration::from_secs(5) };
 
 /// A watch has so long to begin.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(2);

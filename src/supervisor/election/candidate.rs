@@ -12,7 +12,8 @@ use super::rules::Rule;
 use super::tenure::Tenure;
 use super::{Asked, Election, Newest, State};
 
-/// Between two tries for a lock that is free but not to be had, at most; scattered down to a half.
+/// Between two tries for a lock that is free but not to be had, at most; scattered down to a half. Longer while the
+/// engine is known to withhold it: of two hundred candidates five hundred tries a second would come for nothing.
 const AGAIN: Duration = Duration::from_millis(500);
 /// A session that holds nothing isn't renewed, so past this age another one is opened.
 const FRESH_FOR: Duration = Duration::from_secs(5);
@@ -252,7 +253,8 @@ impl Election {
             Acquisition::HeldBack => {
                 self.works();
                 self.spare = Some(attempt.spare);
-                self.try_again(now);
+                let withheld = self.vacancy.map_or(Duration::ZERO, |vacancy| now.until(vacancy.withheld_until));
+                self.try_again_within(now, withheld.max(AGAIN));
             }
             Acquisition::Unknown(error) => {
                 self.complain("acquiring the lock", error, out);
@@ -316,7 +318,11 @@ impl Election {
 
     /// Another try soon.
     fn try_again(&mut self, now: Time) {
-        let at = now + self.jitter.scatter(AGAIN);
+        self.try_again_within(now, AGAIN);
+    }
+
+    fn try_again_within(&mut self, now: Time, longest: Duration) {
+        let at = now + self.jitter.scatter(longest);
         self.state = State::Follower { stand_at: Some(at) };
     }
 

@@ -102,6 +102,8 @@ struct Vacancy {
     since: Time,
     /// Until then it is left to others.
     open_from: Time,
+    /// Until about then the engine leaves it to nobody, as far as is known.
+    withheld_until: Time,
 }
 
 /// A question under way.
@@ -274,6 +276,7 @@ impl Election {
         self.newest = Newest { at: view.at, asked: Ask(self.last_ask) };
         self.highest = self.highest.max(view.highest_but(self.session()));
         let holder = view.holder().cloned();
+        let withheld = view.withheld_after(self.leader.as_ref());
         if holder != self.leader {
             self.leader = holder.clone();
             out.push(Order::Leader(holder.clone()));
@@ -283,7 +286,8 @@ impl Election {
             (None, Some(vacancy)) if vacancy.last == view.last_version => {}
             (None, _) => {
                 let open_from = self.standing.open_from(now, &view, &self.settings);
-                self.vacancy = Some(Vacancy { last: view.last_version, since: now, open_from });
+                let withheld_until = now + withheld;
+                self.vacancy = Some(Vacancy { last: view.last_version, since: now, open_from, withheld_until });
             }
         }
         self.view = Some(view);

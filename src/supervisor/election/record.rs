@@ -148,6 +148,18 @@ impl View {
         others.map(|(_, term)| term).max().unwrap_or_default()
     }
 
+    /// For how long the engine withholds a free lock that we knew to be this one's; zero if that isn't known.
+    pub fn withheld_after(&self, holder: Option<&Holder>) -> Duration {
+        match (&self.lock, &self.last, holder) {
+            (Lock::Free { taken_from: Some(session), .. }, Some(last), Some(holder))
+                if [last.session, holder.session] == [*session; 2] && !last.released =>
+            {
+                last.guarantee.lingers()
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
     /// How long after a free lock was seen its last holder may still act. `own` is what we are promised, for the case
     /// that nobody knows what the other was.
     pub fn hold_off(&self, own: Guarantee, rules: Rules) -> Duration {

@@ -419,6 +419,53 @@ fn while_the_engine_holds_everyone_back_it_is_asked_again_soon() {
 }
 
 #[test]
+fn a_candidate_that_saw_the_engine_take_the_lock_asks_rarely_until_it_gives_it_back() {
+    let taken = |from: u128| {
+        let lock = Lock::Free { version: Version(4), taken_from: Some(SessionId(from)) };
+        View { lock, ..after(last("other", from, 3)) }
+    };
+    let acquires = |stage: &mut Stage, from: u64, until: u64| {
+        let mut tries = Vec::new();
+        for millis in (from..=until).step_by(10) {
+            stage.until(millis);
+            for order in stage.heard() {
+                match order.as_str() {
+                    // As old as that it holds nothing for long.
+                    "open" => stage.opened(u128::from(millis), LEASE),
+                    order if order.starts_with("acquire") => {
+                        tries.push(millis);
+                        stage.acquired(Acquisition::HeldBack);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        tries
+    };
+    let mut stage = Stage::new(settings());
+    stage.sees(held("other", 9, 3));
+    stage.sees(taken(9));
+    // Ten seconds, and two hundred others that ask as well.
+    let tries = acquires(&mut stage, 0, 9_500);
+    assert!(tries[0] <= 20 && tries.len() <= 5, "{tries:?}");
+    assert!(tries[1..].iter().all(|at| *at >= 5_000), "{tries:?}");
+    // What was promised is about over.
+    let tries = acquires(&mut stage, 9_510, 12_000);
+    assert!(tries.iter().zip(&tries[1..]).all(|(one, next)| next - one <= 510), "{tries:?}");
+
+    // One that came later doesn't know since when, nor one for which the lock was another's before.
+    for seen in [None, Some(8)] {
+        let mut stage = Stage::new(settings());
+        if let Some(session) = seen {
+            stage.sees(View { at: 2, ..held("another", session, 2) });
+        }
+        stage.sees(taken(9));
+        let tries = acquires(&mut stage, 0, 9_500);
+        assert!(tries.iter().zip(&tries[1..]).all(|(one, next)| next - one <= 510), "{tries:?}");
+    }
+}
+
+#[test]
 fn a_release_of_unknown_outcome_is_tried_again_and_given_up_in_time() {
     let mut stage = Stage::leading(settings());
     stage.tell(Fact::OutOfRole);
