@@ -65,6 +65,14 @@ pub fn example(name: &str) -> PathBuf {
     built
 }
 
+/// The program under test with rules that can be broken (src/misrule.rs). Takes half a minute to build.
+pub fn misruled() -> PathBuf {
+    let arguments = ["build", "--quiet", "--locked", "--features", "misrule", "--example", "misruled"];
+    let status = std::process::Command::new(env!("CARGO")).args(arguments).status();
+    assert!(status.is_ok_and(|status| status.success()), "the program with broken rules can't be built");
+    pilotfish().with_file_name("examples").join("misruled")
+}
+
 /// What is to be run, and with what.
 pub struct Start {
     argv: Vec<CString>,
@@ -79,6 +87,7 @@ pub struct Start {
     directory: Option<CString>,
     capability_dropped: Option<libc::c_ulong>,
     network: Option<CString>,
+    cgroup: Option<std::fs::File>,
 }
 
 impl Start {
@@ -97,6 +106,7 @@ impl Start {
             directory: None,
             capability_dropped: None,
             network: None,
+            cgroup: None,
         }
     }
 
@@ -173,6 +183,12 @@ impl Start {
     /// In this network namespace (a host's of [`netlab`](crate::netlab)).
     pub fn network(mut self, namespace: &Path) -> Start {
         self.network = Some(c(namespace.as_os_str()));
+        self
+    }
+
+    /// In the cgroup whose `cgroup.procs` this is.
+    pub fn in_cgroup(mut self, processes: std::fs::File) -> Start {
+        self.cgroup = Some(processes);
         self
     }
 
@@ -258,6 +274,12 @@ impl Start {
 
     unsafe fn inner(&self, stdio: [RawFd; 3], argv: &[*const libc::c_char], envp: &[*const libc::c_char]) -> ! {
         unsafe {
+            // 0: who writes it.
+            if let Some(cgroup) = &self.cgroup
+                && libc::write(cgroup.as_raw_fd(), c"0".as_ptr().cast(), 1) != 1
+            {
+                fail(stdio[2], c"the cgroup can't be entered\n");
+            }
             if self.namespace {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 let nothing = std::ptr::null();
