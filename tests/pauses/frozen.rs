@@ -21,12 +21,14 @@ fn frozen(what: &str, catalog: &str, rounds: usize) {
     let main = format!("exec ACTOR work DIR/actor {} ID {WORKERS}", resource.path().display());
     let config = Config { catalog, election: SHORTEST, main: &main, tell: TELL, user: None };
     let refused: Rc<RefCell<Vec<Act>>> = Rc::default();
+    let accepted: Rc<RefCell<usize>> = Rc::default();
     let story = Story::of({
-        let refused = Rc::clone(&refused);
+        let (refused, accepted) = (Rc::clone(&refused), Rc::clone(&accepted));
         move || {
-            let (accepted, late): (Vec<_>, Vec<_>) = resource.news().into_iter().partition(|asked| asked.accepted);
+            let (done, late): (Vec<_>, Vec<_>) = resource.news().into_iter().partition(|asked| asked.accepted);
             refused.borrow_mut().extend(late.into_iter().map(|asked| asked.act));
-            accepted.into_iter().map(|asked| asked.act).collect()
+            *accepted.borrow_mut() += done.len();
+            done.into_iter().map(|asked| asked.act).collect()
         }
     });
     let freezers = [Freezer::new(), Freezer::new()];
@@ -35,8 +37,9 @@ fn frozen(what: &str, catalog: &str, rounds: usize) {
         let cgroup = next.next().expect("one for each");
         Box::new(move |lab: &Lab| lab.start().in_cgroup(cgroup.try_clone().expect("a descriptor")))
     });
-    let [mut acted, mut vacant] = [const { () }; 2].map(|()| Figures::default());
+    let (mut acted, mut vacant) = (Figures::default(), Figures::default());
     let (mut acts, mut on_the_way, mut silent) = (0, 0, 0);
+    let since = now();
     for round in 0..rounds {
         std::thread::sleep(Duration::from_millis((1000 + round * 370 % 1000) as u64));
         let index = |id: &str| usize::from(id == "two");
@@ -61,7 +64,9 @@ fn frozen(what: &str, catalog: &str, rounds: usize) {
     println!(
         "container frozen and thawed, {WORKERS} busy workers, {what}\n  \
          acted after the thaw for  {acted}\n  nobody acted before it    {vacant}\n  \
-         {acts} acts after a thaw, all refused; {silent} rounds without any; {on_the_way} acts were on their way, refused too"
+         {acts} acts after a thaw, all refused; {silent} rounds without any; {on_the_way} acts were on their way, refused \
+         too; accepted: {:.0} a second",
+        *accepted.borrow() as f64 / ((now() - since) as f64 / 1e9)
     );
     pair.never_two(rounds + 1);
 }
