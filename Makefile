@@ -6,6 +6,7 @@
 #   make e2e        the tests on a real Docker engine
 #   make bench      start time, memory and size beside tini's; change-to-hook latency on each catalog
 #   make faults     what becomes of the catalog when Consul and etcd fail and when networks are cut, as tables
+#   make pauses     leaders stopped, wedged, frozen, robbed of their guard and killed: whether two ever act, and how long
 #   make model      the election's model checker at length, optimised; the short form is part of make test
 #   make lint       formatting, clippy, and cargo-deny where it is installed
 #   make reference  writes config-examples/reference.toml and docs/configuration.md anew
@@ -14,7 +15,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build demo test e2e bench faults lint reference format clippy static reference-init model
+.PHONY: build demo test e2e bench faults pauses lint reference format clippy static reference-init model
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -54,6 +55,15 @@ bench: build
 faults:
 	@tests/setup.sh test
 	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 fault_table:: engine_load:: outage::
+
+# Half an hour. The frozen ones alone, for what is measured there is who gets a processor first; then the others, which
+# mostly wait, beside each other.
+pauses:
+	@tests/setup.sh test
+	@$(CARGO) build --quiet --tests --examples
+	@$(CARGO) build --quiet --examples --features misrule
+	@$(CARGO) test --quiet --test pilotfish -- --ignored --nocapture --test-threads 1 pauses::frozen::
+	@$(CARGO) test --quiet --test pilotfish -- --ignored --nocapture --test-threads 4 pauses:: --skip pauses::frozen::
 
 # The core as it is, against engines, a network and misfortune; and each of its rules broken, to see which promise falls.
 model:

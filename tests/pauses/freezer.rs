@@ -2,10 +2,13 @@
 
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::namespace::eventually;
+
+/// Begins the name of each, before the number of its test program.
+const MARK: &str = "pilotfish-test-";
 
 /// Removed when dropped; what is in it must have ended by then.
 pub struct Freezer {
@@ -20,8 +23,10 @@ impl Freezer {
     pub fn new() -> Freezer {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mount = cgroups().expect("cgroups v2 can be mounted (root, Linux 5.2)");
-        let name = format!("pilotfish-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let directory = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd())).join(name);
+        let name = format!("{MARK}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let root = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+        remove_what_the_dead_left(&root);
+        let directory = root.join(name);
         fs::create_dir(&directory).expect("a cgroup can be made");
         Freezer { directory, _mount: mount }
     }
@@ -51,6 +56,16 @@ impl Freezer {
 impl Drop for Freezer {
     fn drop(&mut self) {
         let _ = eventually("an empty cgroup", || fs::remove_dir(&self.directory).ok());
+    }
+}
+
+fn remove_what_the_dead_left(root: &Path) {
+    for entry in fs::read_dir(root).expect("it can be read").flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(MARK)?.split_once('-')).map(|(pid, _)| pid);
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir(entry.path());
+        }
     }
 }
 

@@ -50,6 +50,7 @@ fn frozen(what: &str, catalog: &str, rounds: usize) {
         let thawed = now();
         freezers[succession.loser].thaw();
         pair.candidates[succession.loser].comes_back();
+        pair.candidates[succession.loser].forgets();
         pair.story.look();
         // Whatever it did after the other's first act was refused, or the judge would tell of it in the end.
         let late = std::mem::take(&mut *refused.borrow_mut());

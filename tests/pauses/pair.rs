@@ -95,6 +95,15 @@ impl Candidate {
         });
     }
 
+    /// Its container is killed and started again: an agent pauses after each leadership that came to nothing, ever longer,
+    /// so that of many rounds the later ones would show little but that.
+    #[track_caller]
+    pub fn forgets(&mut self) {
+        self.container.signal(libc::SIGKILL);
+        self.restart();
+        self.comes_back();
+    }
+
     /// Its guard's process id.
     pub fn guard(&self) -> Option<i32> {
         let is_guard = |pid: &i32| status_line(*pid, "Name").is_some_and(|name| name == "pilotfish-guard");

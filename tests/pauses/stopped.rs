@@ -80,6 +80,7 @@ impl Play<'_> {
             vacant.add(nobody);
             after(&mut pair.candidates[loser]);
             pair.candidates[loser].comes_back();
+            pair.candidates[loser].forgets();
         }
         println!("{what}\n  acted on for  {acted_on}\n  then nobody   {vacant}");
         pair.never_two(rounds + 1);
@@ -136,9 +137,8 @@ fn held_by_a_tracer(rounds: usize) {
         wait::waitpid(process(candidate), Some(wait::WaitPidFlag::__WALL)).expect("it stops");
     };
     Play::on(etcd(&server)).rounds("agent held by a tracer", rounds, hold, |candidate| {
+        // As nobody reaped, the guard may have ended it by now.
         ptrace::detach(process(candidate), None).expect("it is held");
-        // Nobody reaped while main was dead.
-        assert_eq!(candidate.container.wait(), Ok(70), "{}", candidate.container.stderr());
     });
 }
 
