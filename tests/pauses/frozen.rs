@@ -44,13 +44,13 @@ fn frozen(what: &str, catalog: &str, rounds: usize) {
         std::thread::sleep(Duration::from_millis((1000 + round * 370 % 1000) as u64));
         let index = |id: &str| usize::from(id == "two");
         let succession = pair.succession(|candidate| freezers[index(candidate.id)].freeze());
+        assert_ne!(succession.winner, succession.loser);
         vacant.add(succession.vacant);
         assert_eq!(*refused.borrow(), [], "before the thaw");
         let elder = pair.story.turns.iter().rev().nth(1).expect("one led before").clone();
         let thawed = now();
         freezers[succession.loser].thaw();
-        pair.candidates[succession.loser].comes_back();
-        pair.candidates[succession.loser].forgets();
+        pair.recovers(&succession);
         pair.story.look();
         // Whatever it did after the other's first act was refused, or the judge would tell of it in the end.
         let late = std::mem::take(&mut *refused.borrow_mut());

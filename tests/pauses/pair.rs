@@ -145,15 +145,17 @@ impl Story {
     }
 }
 
-/// The leader suffered something, and the other led.
+/// The leader suffered something, and another leadership began.
 pub struct Succession {
     /// Who led before.
     pub loser: usize,
+    /// Who leads now: the same, perhaps, if it was woken in time to stand again.
+    pub winner: usize,
     /// From the beginning of the suffering to its last act, in nanoseconds.
     pub acted_on: u64,
-    /// From the beginning to the other's first act.
+    /// From the beginning to the next leader's first act.
     pub lasted: u64,
-    /// From its last act to the other's first; 0 for an overlap.
+    /// From its last act to the next leader's first; 0 for an overlap.
     pub vacant: u64,
 }
 
@@ -196,7 +198,7 @@ impl Pair {
         self.candidates.iter().position(|candidate| candidate.id == who).expect("one of the two")
     }
 
-    /// The leader suffers this; waits until the other one leads.
+    /// The leader suffers this; waits until there is another leadership.
     #[track_caller]
     pub fn succession(&mut self, suffer: impl FnOnce(&mut Candidate)) -> Succession {
         self.story.look();
@@ -206,13 +208,22 @@ impl Pair {
         let since = now();
         suffer(&mut self.candidates[loser]);
         let winner = self.next_leader(turns);
-        assert_ne!(winner, loser, "{}", self.candidates[loser].container.stderr());
         let (elder, younger) = (&self.story.turns[elder], &self.story.turns[turns]);
         Succession {
             loser,
+            winner,
             acted_on: elder.last.saturating_sub(since),
             lasted: younger.first.saturating_sub(since),
             vacant: younger.first.saturating_sub(elder.last),
+        }
+    }
+
+    /// Waits until both are well again, the loser as if nothing had ever happened to it.
+    #[track_caller]
+    pub fn recovers(&mut self, after: &Succession) {
+        if after.loser != after.winner {
+            self.candidates[after.loser].comes_back();
+            self.candidates[after.loser].forgets();
         }
     }
 

@@ -6,7 +6,7 @@ use nix::sys::{ptrace, wait};
 use nix::unistd::Pid;
 
 use super::figures::Figures;
-use super::pair::{Candidate, Config, Pair, SHORTEST, Story, Succession, TELL, actor, another_guard, signal};
+use super::pair::{Candidate, Config, Pair, SHORTEST, Story, TELL, actor, another_guard, signal};
 use crate::lab::Lab;
 use crate::namespace::{Start, misruled};
 use crate::nemesis::register::Register;
@@ -62,7 +62,7 @@ impl Play<'_> {
         Pair::new(&config, Story::of(move || register.news()), self.start)
     }
 
-    /// The leader suffers this so many times, each time until the other one leads; what that took.
+    /// The leader suffers this so many times, each time until there is another leadership; what that took.
     #[track_caller]
     fn rounds(
         &self,
@@ -75,12 +75,11 @@ impl Play<'_> {
         let (mut acted_on, mut vacant) = (Figures::default(), Figures::default());
         for round in 0..rounds {
             at_any_moment(round);
-            let Succession { loser, acted_on: on, vacant: nobody, .. } = pair.succession(&mut suffer);
-            acted_on.add(on);
-            vacant.add(nobody);
-            after(&mut pair.candidates[loser]);
-            pair.candidates[loser].comes_back();
-            pair.candidates[loser].forgets();
+            let succession = pair.succession(&mut suffer);
+            acted_on.add(succession.acted_on);
+            vacant.add(succession.vacant);
+            after(&mut pair.candidates[succession.loser]);
+            pair.recovers(&succession);
         }
         println!("{what}\n  acted on for  {acted_on}\n  then nobody   {vacant}");
         pair.never_two(rounds + 1);
