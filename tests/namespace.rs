@@ -87,7 +87,7 @@ pub struct Start {
     directory: Option<CString>,
     capability_dropped: Option<libc::c_ulong>,
     network: Option<CString>,
-    cgroup: Option<std::fs::File>,
+    cgroups: Vec<std::fs::File>,
 }
 
 impl Start {
@@ -106,7 +106,7 @@ impl Start {
             directory: None,
             capability_dropped: None,
             network: None,
-            cgroup: None,
+            cgroups: Vec::new(),
         }
     }
 
@@ -186,9 +186,9 @@ impl Start {
         self
     }
 
-    /// In the cgroup whose `cgroup.procs` this is.
+    /// In the cgroup whose `cgroup.procs` this is, and in one of each other hierarchy.
     pub fn in_cgroup(mut self, processes: std::fs::File) -> Start {
-        self.cgroup = Some(processes);
+        self.cgroups.push(processes);
         self
     }
 
@@ -274,11 +274,11 @@ impl Start {
 
     unsafe fn inner(&self, stdio: [RawFd; 3], argv: &[*const libc::c_char], envp: &[*const libc::c_char]) -> ! {
         unsafe {
-            // 0: who writes it.
-            if let Some(cgroup) = &self.cgroup
-                && libc::write(cgroup.as_raw_fd(), c"0".as_ptr().cast(), 1) != 1
-            {
-                fail(stdio[2], c"the cgroup can't be entered\n");
+            for cgroup in &self.cgroups {
+                // 0: who writes it.
+                if libc::write(cgroup.as_raw_fd(), c"0".as_ptr().cast(), 1) != 1 {
+                    fail(stdio[2], c"the cgroup can't be entered\n");
+                }
             }
             if self.namespace {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);

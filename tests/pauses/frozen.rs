@@ -31,11 +31,11 @@ fn frozen(what: &str, catalog: &str, rounds: usize) {
             done.into_iter().map(|asked| asked.act).collect()
         }
     });
-    let freezers = [Freezer::new(), Freezer::new()];
-    let mut next = freezers.iter().map(Freezer::processes);
+    let freezers = [Rc::new(Freezer::new()), Rc::new(Freezer::new())];
+    let mut next = freezers.iter().cloned();
     let mut pair = Pair::each(&config, story, || {
-        let cgroup = next.next().expect("one for each");
-        Box::new(move |lab: &Lab| lab.start().in_cgroup(cgroup.try_clone().expect("a descriptor")))
+        let freezer = next.next().expect("one for each");
+        Box::new(move |lab: &Lab| freezer.holds(lab.start()))
     });
     let (mut acted, mut vacant) = (Figures::default(), Figures::default());
     let (mut acts, mut on_the_way, mut silent) = (0, 0, 0);
