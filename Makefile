@@ -60,10 +60,9 @@ faults:
 # mostly wait, beside each other.
 pauses:
 	@tests/setup.sh test
-	@$(CARGO) build --quiet --tests --examples
-	@$(CARGO) build --quiet --examples --features misrule
-	@$(CARGO) test --quiet --test pilotfish -- --ignored --nocapture --test-threads 1 pauses::frozen::
-	@$(CARGO) test --quiet --test pilotfish -- --ignored --nocapture --test-threads 4 pauses:: --skip pauses::frozen::
+	@$(CARGO) build --quiet --examples
+	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 pauses::frozen::
+	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 4 pauses:: --skip pauses::frozen::
 
 # The core as it is, against engines, a network and misfortune; and each of its rules broken, to see which promise falls.
 model:

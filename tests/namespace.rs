@@ -67,9 +67,12 @@ pub fn example(name: &str) -> PathBuf {
 
 /// The program under test with rules that can be broken (src/misrule.rs). Takes half a minute to build.
 pub fn misruled() -> PathBuf {
-    let arguments = ["build", "--quiet", "--locked", "--features", "misrule", "--example", "misruled"];
-    let status = std::process::Command::new(env!("CARGO")).args(arguments).status();
-    assert!(status.is_ok_and(|status| status.success()), "the program with broken rules can't be built");
+    static BUILT: std::sync::Once = std::sync::Once::new();
+    BUILT.call_once(|| {
+        let arguments = ["build", "--quiet", "--locked", "--features", "misrule", "--example", "misruled"];
+        let status = std::process::Command::new(env!("CARGO")).args(arguments).status();
+        assert!(status.is_ok_and(|status| status.success()), "the program with broken rules can't be built");
+    });
     pilotfish().with_file_name("examples").join("misruled")
 }
 

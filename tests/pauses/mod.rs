@@ -6,7 +6,9 @@
 mod figures;
 mod freezer;
 mod frozen;
+mod guardless;
 mod killed;
 mod pair;
+mod play;
 mod resource;
 mod stopped;
