@@ -7,6 +7,7 @@ mod table;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -101,11 +102,36 @@ enum Order {
         #[command(flatten)]
         at: At,
     },
+    /// Take the running agent's services out of the rotation, and bring them back
+    Maintenance {
+        #[command(subcommand)]
+        switch: Switch,
+    },
     /// The terms of the election
     Term {
         /// Have the running agent stand again although terms went back (the catalog was restored or wiped)
         #[arg(long, required = true)]
         accept: bool,
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Switch {
+    /// Out of the rotation, with watches paused and no part in the election; main runs on
+    On {
+        /// For how long, such as 10m [default: until `maintenance off` or the container's restart]
+        #[arg(long = "for", value_name = "DURATION", value_parser = ask::lasting)]
+        lasts: Option<Duration>,
+        /// Why, for those who look at the catalog or the status
+        #[arg(long, value_name = "TEXT", value_parser = ask::reason)]
+        reason: Option<String>,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Back again; what changed meanwhile is told to on_change once
+    Off {
         #[command(flatten)]
         at: At,
     },
@@ -164,6 +190,10 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
         Order::Stop { at } => ask::order(at.socket, named, "/stop"),
         Order::Leader { at } => ask::leader(at.socket, named),
         Order::StepDown { to, at } => ask::step_down(at.socket, named, to.as_deref()),
+        Order::Maintenance { switch: Switch::On { lasts, reason, at } } => {
+            ask::maintenance(at.socket, named, lasts, reason.as_deref())
+        }
+        Order::Maintenance { switch: Switch::Off { at } } => ask::order(at.socket, named, "/maintenance/off"),
         Order::Term { accept: _, at } => ask::order(at.socket, named, "/accept-term"),
     }
 }

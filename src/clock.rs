@@ -2,7 +2,7 @@
 //! std's clocks don't.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
@@ -17,6 +17,13 @@ pub fn now() -> Time {
     let since_boot =
         nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
     Time::since_boot(since_boot)
+}
+
+/// When that is on the calendar, as the machine's calendar is now.
+pub fn calendar(time: Time) -> SystemTime {
+    let (now, today) = (now(), SystemTime::now());
+    let then = if time < now { today.checked_sub(now.since(time)) } else { today.checked_add(now.until(time)) };
+    then.unwrap_or(today)
 }
 
 /// Rings at the core's next deadline. At rest it holds one timer of the kernel's and wakes nobody.

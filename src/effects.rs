@@ -90,6 +90,9 @@ impl Hands {
                 let lock = self.candidacy.as_ref().and_then(|candidacy| candidacy.inheritance());
                 let keep = lock.as_ref().map(|lock| lock.as_fd());
                 let event = self.processes.spawn_main(run, &process, &env, keep);
+                if let (Some(candidacy), Event::Spawned { pid, .. }) = (&self.candidacy, &event) {
+                    candidacy.bequeath(*pid);
+                }
                 if plain {
                     // It starts nothing more and opens no path, so it need not pin the mount it stands on.
                     self.processes.leave_directory();

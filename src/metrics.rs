@@ -34,6 +34,7 @@ pub fn render(status: &Status) -> String {
     gauges(pilotfish, "phase", "Where in its life the container is; 1 for the phase it is in", phases);
     flag(pilotfish, "ready", "Whether main runs and every check passes", status.ready());
     flag(pilotfish, "main_up", "Whether the main process runs", status.main.pid.is_some());
+    flag(pilotfish, "maintenance", "Whether the container is in maintenance", status.maintenance.is_some());
     let restarts = Counter::<u64>::default();
     restarts.inc_by(status.main.restarts);
     pilotfish.register("main_restarts", "How often main was started again", restarts);
@@ -51,7 +52,7 @@ pub fn render(status: &Status) -> String {
         |s: &crate::supervisor::status::ServiceReport| vec![("service", s.name.clone()), ("id", s.id.clone())];
     let published = status.services.iter().map(|s| (service(s), s.published.into()));
     gauges(pilotfish, "service_published", "Whether the catalog says what is so of a service", published);
-    let passing = status.services.iter().map(|s| (service(s), (s.status.as_str() == "passing").into()));
+    let passing = status.services.iter().map(|s| (service(s), (s.status == "passing").into()));
     gauges(pilotfish, "service_passing", "Whether a service may be used", passing);
 
     let watch = |name: &str| vec![("watch", name.to_owned())];
@@ -140,8 +141,8 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::supervisor::event::ServiceStatus;
-    use crate::supervisor::status::{CheckStatus, HookCount, ServiceReport, WatchStatus};
+    use crate::supervisor::Time;
+    use crate::supervisor::status::{CheckStatus, HookCount, MaintenanceStatus, ServiceReport, WatchStatus};
 
     fn status() -> Status {
         let mut status = Status { phase: Phase::Running, ..Status::default() };
@@ -157,7 +158,7 @@ mod tests {
         status.services.push(ServiceReport {
             id: "web-1".into(),
             name: "web".into(),
-            status: ServiceStatus::Passing,
+            status: "passing",
             published: true,
             error: None,
         });
@@ -214,6 +215,22 @@ mod tests {
         let start = series["process_start_time_seconds"];
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
         assert!(start <= now && now - start < 86_400.0, "{start} {now}");
+    }
+
+    #[test]
+    fn a_service_in_maintenance_may_not_be_used_and_the_container_is_ready() {
+        let mut status = status();
+        status.maintenance = Some(MaintenanceStatus { since: Time::default(), until: None, reason: None });
+        status.services[0].status = "maintenance";
+        let series = parse(&render(&status));
+        for (name, value) in [
+            ("pilotfish_maintenance", 1.0),
+            ("pilotfish_ready", 1.0),
+            ("pilotfish_service_passing{service=\"web\",id=\"web-1\"}", 0.0),
+            ("pilotfish_service_published{service=\"web\",id=\"web-1\"}", 1.0),
+        ] {
+            assert_eq!(series.get(name), Some(&value), "{name}");
+        }
     }
 
     #[test]

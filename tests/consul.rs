@@ -57,7 +57,7 @@ fn service(name: &str) -> Service {
 }
 
 fn registration(service: &Service, status: ServiceStatus) -> Registration {
-    Registration { service: Arc::new(service.clone()), status, note: "as said".to_owned() }
+    Registration { service: Arc::new(service.clone()), status, note: "as said".to_owned(), maintenance: None }
 }
 
 fn of(name: &str) -> Query {
@@ -138,6 +138,25 @@ async fn draining_is_maintenance_and_health_stays_what_it_was() {
     assert_eq!(status_of(&checks(&consul, "draining-1"), "health"), "passing");
     backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
     assert_eq!(instances(&follower.next().await), Some(vec!["draining-1".to_owned()]));
+}
+
+#[tokio::test]
+async fn maintenance_is_consuls_own_and_health_is_told_on() {
+    let consul = shared();
+    let backend = open(settings(consul.http));
+    let service = service("maintained");
+    let maintained = |status| Registration { maintenance: Some("disk".to_owned()), ..registration(&service, status) };
+    backend.publish(&maintained(ServiceStatus::Critical)).await.unwrap();
+    let told = checks(&consul, "maintained-1");
+    assert!(told.to_string().contains("pilotfish: disk"), "{told}");
+    assert_eq!(status_of(&told, "health"), "critical");
+    backend.publish(&maintained(ServiceStatus::Passing)).await.unwrap();
+    assert_eq!(status_of(&checks(&consul, "maintained-1"), "health"), "passing");
+    // On the way out it stays what it is.
+    backend.publish(&maintained(ServiceStatus::Draining)).await.unwrap();
+    assert!(checks(&consul, "maintained-1").to_string().contains("pilotfish: disk"));
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    assert_eq!(status_of(&checks(&consul, "maintained-1"), "Service Maintenance Mode"), "");
 }
 
 #[tokio::test]

@@ -74,8 +74,12 @@ fn service(id: &str, ttl: Duration) -> Arc<Service> {
 }
 
 async fn publish(backend: &Backend, service: &Arc<Service>) {
-    let registration =
-        Registration { service: Arc::clone(service), status: ServiceStatus::Passing, note: "ok".to_owned() };
+    let registration = Registration {
+        service: Arc::clone(service),
+        status: ServiceStatus::Passing,
+        note: "ok".to_owned(),
+        maintenance: None,
+    };
     backend.publish(&registration).await.expect("published");
 }
 
@@ -220,6 +224,26 @@ async fn last_says_who_led_and_what_it_was_promised() {
 }
 
 #[tokio::test]
+async fn who_comes_back_ends_the_session_of_its_former_life_and_never_its_own() {
+    let consul = shared();
+    let former = candidate(&consul, "former", "a");
+    let (session, _) = lead(&former).await;
+    let mut onlooker = Watch::start(candidate(&consul, "former", "b"));
+    onlooker.until(|view| view.holder().is_some()).await;
+    let start = Instant::now();
+    // Its watch begins once more after a fault of its own: it has stood, and the lock is its own.
+    let mut again = Watch::start(former);
+    assert!(again.next().await.unwrap().holder().is_some());
+    let _after = Watch::start(candidate(&consul, "former", "a"));
+    let view = onlooker.until(|view| view.holder().is_none()).await;
+    assert!(matches!(view.lock, Lock::Free { taken_from: Some(from), .. } if from == session), "{view:?}");
+    assert!(view.last.is_some_and(|last| !last.released));
+    // Nobody has it before the delay is over, the new life neither.
+    lead_once_free(&candidate(&consul, "former", "a")).await;
+    assert!(start.elapsed() >= LEASE, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn a_release_hands_over_within_milliseconds_and_names_the_next() {
     let consul = shared();
     let (a, b) = (candidate(&consul, "release", "a"), candidate(&consul, "release", "b"));
@@ -346,7 +370,7 @@ async fn a_lock_deleted_by_hand_is_seen_to_be_nobodys() {
     let consul = shared();
     let a = candidate(&consul, "deleted", "a");
     let (session, term) = lead(&a).await;
-    let mut watch = Watch::start(candidate(&consul, "deleted", "a"));
+    let mut watch = Watch::start(candidate(&consul, "deleted", "b"));
     watch.until(|view| view.shows(session, term)).await;
     consul.ask("DELETE", "/v1/kv/deleted/leader", "");
     let view = watch.next().await.unwrap();
@@ -427,7 +451,12 @@ async fn a_session_ends_with_the_alive_check_of_its_service_and_not_with_its_hea
     let opened = opened.expect("as soon as it is there");
     let view = look(&a).await;
     let Acquisition::Won(term) = try_as(&a, &view, opened).await else { panic!("not won") };
-    let ill = Registration { service: Arc::clone(&service), status: ServiceStatus::Critical, note: "ill".to_owned() };
+    let ill = Registration {
+        service: Arc::clone(&service),
+        status: ServiceStatus::Critical,
+        note: "ill".to_owned(),
+        maintenance: None,
+    };
     for _ in 0..5 {
         backend.publish(&ill).await.unwrap();
         sleep(Duration::from_millis(300)).await;
@@ -551,7 +580,8 @@ async fn a_heartbeat_of_a_short_ttl_gives_up_in_time_for_another_one() {
     publish(&backend, &service).await;
     consul.process().signal(nix::sys::signal::Signal::SIGSTOP);
     let start = Instant::now();
-    let registration = Registration { service, status: ServiceStatus::Passing, note: "ok".to_owned() };
+    let registration =
+        Registration { service, status: ServiceStatus::Passing, note: "ok".to_owned(), maintenance: None };
     backend.publish(&registration).await.unwrap_err();
     assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
 }

@@ -17,7 +17,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("catalog", &["misrule", "readable", "supervisor", "config"]),
     // A probe asks for names as the catalog does: without libc.
     ("probe", &["catalog::resolver", "readable", "supervisor", "config"]),
-    ("http", &["metrics", "readable", "supervisor", "config"]),
+    // The doors tell dates, of which the core has none.
+    ("http", &["metrics", "clock", "readable", "supervisor", "config"]),
     ("logging", &["supervisor", "config"]),
     ("metrics", &["supervisor", "config"]),
     // Descriptors the runtime waits for: below the rooms that have some.

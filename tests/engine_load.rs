@@ -158,7 +158,8 @@ async fn live(agent: Agent, index: usize, ttl: Duration, crowd: Arc<Crowd>) {
                 true => ServiceStatus::Critical,
                 false => ServiceStatus::Passing,
             };
-            let registration = Registration { service: Arc::clone(&web), status, note: String::new() };
+            let registration =
+                Registration { service: Arc::clone(&web), status, note: String::new(), maintenance: None };
             let pause = match agent.backend.publish(&registration).await {
                 Ok(()) => {
                     if ill && !std::mem::replace(&mut told, true) {

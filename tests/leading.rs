@@ -26,14 +26,14 @@ fn candidate(catalog: &str, id: &str, election: &str, more: &str) -> Lab {
 }
 
 /// Where candidates meet.
-enum Place {
+pub enum Place {
     Local(tempfile::TempDir),
     Consul(Consul),
     Etcd(Etcd),
 }
 
 impl Place {
-    fn local() -> Place {
+    pub fn local() -> Place {
         let shared = tempfile::tempdir().unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         fs::set_permissions(shared.path(), mode).unwrap();
@@ -41,12 +41,12 @@ impl Place {
     }
 
     /// Every kind there is.
-    fn all() -> Vec<Place> {
+    pub fn all() -> Vec<Place> {
         let etcd = ["etcd", "etcd35"].map(|version| Place::Etcd(Etcd::start(version)));
         [Place::local(), Place::Consul(Consul::start())].into_iter().chain(etcd).collect()
     }
 
-    fn catalog(&self) -> String {
+    pub fn catalog(&self) -> String {
         match self {
             Place::Local(shared) => format!("backend = \"local\"\ndirectory = \"{}\"", shared.path().display()),
             Place::Consul(consul) => format!("backend = \"consul\"\naddress = \"http://{}\"", consul.http),
@@ -71,7 +71,7 @@ impl Place {
     }
 
     /// Two that run, the first of which leads.
-    fn run(&self, election: &str) -> [(Lab, Container); 2] {
+    pub fn run(&self, election: &str) -> [(Lab, Container); 2] {
         let election = format!("{}\n{election}", self.lease());
         let start = |id: &str| {
             let lab = candidate(&self.catalog(), id, &election, "");
@@ -88,7 +88,7 @@ impl Place {
 
 /// Waits until `pilotfish leader` names this one.
 #[track_caller]
-fn leader_is(lab: &Lab, id: &str) {
+pub fn leader_is(lab: &Lab, id: &str) {
     let named = eventually(id, || lab.ask(&["leader"]).1.starts_with(&format!("{id} ")).then_some(()));
     named.unwrap_or_else(|error| panic!("{error}: {:?} {:?}", lab.ask(&["leader"]), lab.story()));
 }
@@ -150,6 +150,35 @@ fn a_graceful_stop_hands_over_after_on_demote() {
 }
 
 #[test]
+fn a_successor_waits_only_for_a_main_that_has_closed_the_lock_it_was_given() {
+    let place = Place::local();
+    let Place::Local(shared) = &place else { unreachable!("just made") };
+    let lab = Lab::new(&format!(
+        "[process]\nexec = [\"bash\", \"DIR/main\"]\n[catalog]\n{}\n\
+         [election]\nname = \"db\"\nkill_margin = \"900ms\"\n",
+        place.catalog()
+    ));
+    let close = lab.path("close");
+    let script = format!(
+        "until [ -e {} ]; do sleep 0.05; done\n\
+         for fd in /proc/$$/fd/*; do fd=${{fd##*/}}; if [ $fd -gt 2 ]; then eval \"exec $fd>&-\"; fi; done\n\
+         exec sleep 1000",
+        close.display()
+    );
+    fs::write(lab.path("main"), script).unwrap();
+    let _leader = lab.run();
+    let promises = |linger: &str| {
+        let last = || fs::read_to_string(shared.path().join("pilotfish/elections/db/last")).unwrap_or_default();
+        let promise = format!("\"while_alive_linger_ms\":{linger}}}");
+        eventually(&promise, || last().contains(&promise).then_some(()))
+            .unwrap_or_else(|error| panic!("{error}: {} {}", last(), lab.ask(&["status"]).1));
+    };
+    promises("0");
+    fs::write(close, "").unwrap();
+    promises("900");
+}
+
+#[test]
 fn a_leader_whose_main_ends_gives_the_lock_back_and_comes_again_as_a_replica() {
     let place = Place::local();
     let restart = "[process.restart]\npolicy = \"always\"\nbackoff = \"300ms\"";
@@ -176,6 +205,8 @@ fn a_standby_runs_main_only_while_it_leads() {
     assert_eq!((two.story(), second.children()), (Vec::new(), Vec::new()));
     assert_eq!(one.ask(&["step-down"]).0, 0);
     two.told("on_promote leader two");
+    // Main and its promotion write at the same time.
+    two.told("main leader two");
     assert_eq!(two.story().len(), 2, "{:?}", two.story());
     one.told("on_demote replica one");
 }

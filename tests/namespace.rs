@@ -32,9 +32,9 @@ pub fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Optio
     }
 }
 
-/// The program under test.
+/// The program under test: what was built with the tests, unless another is named, such as the release.
 pub fn pilotfish() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_pilotfish"))
+    std::env::var_os("PILOTFISH").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_pilotfish")), PathBuf::from)
 }
 
 /// The awkward child (tests/fixtures/specimen.rs).
@@ -47,11 +47,12 @@ pub fn specimen() -> PathBuf {
 pub fn example(name: &str) -> PathBuf {
     static BUILDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _building = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let built = pilotfish().with_file_name("examples").join(name);
+    let agent = Path::new(env!("CARGO_BIN_EXE_pilotfish"));
+    let built = agent.with_file_name("examples").join(name);
     let age = |file: &Path| file.metadata().and_then(|meta| meta.modified()).ok();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name).with_extension("rs");
     // Those that use the library are older than the agent when that has changed.
-    let newest = age(&source).max(if name == "guarded" { age(&pilotfish()) } else { None });
+    let newest = age(&source).max(if name == "guarded" { age(agent) } else { None });
     if age(&built) < newest {
         let arguments = ["build", "--quiet", "--example", name];
         let status = std::process::Command::new(env!("CARGO")).args(arguments).status();
@@ -63,17 +64,6 @@ pub fn example(name: &str) -> PathBuf {
             .map(|file| file.set_modified(std::time::SystemTime::now()));
     }
     built
-}
-
-/// The program under test with rules that can be broken (src/misrule.rs). Takes half a minute to build.
-pub fn misruled() -> PathBuf {
-    static BUILT: std::sync::Once = std::sync::Once::new();
-    BUILT.call_once(|| {
-        let arguments = ["build", "--quiet", "--locked", "--features", "misrule", "--example", "misruled"];
-        let status = std::process::Command::new(env!("CARGO")).args(arguments).status();
-        assert!(status.is_ok_and(|status| status.success()), "the program with broken rules can't be built");
-    });
-    pilotfish().with_file_name("examples").join("misruled")
 }
 
 /// What is to be run, and with what.

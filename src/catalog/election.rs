@@ -246,7 +246,15 @@ impl Candidacy {
     /// Tells what the lock shows: at once, then at each change, and why it can't be read when it can't. Retries by
     /// itself. Never returns.
     pub async fn watch(&self, views: Views) {
-        watch(&self.backend, &self.contest.name, views).await;
+        watch(&self.backend, &self.contest.name, Some(&self.contest.id), views).await;
+    }
+
+    /// Main was started with [`inheritance`](Candidacy::inheritance), as this process: as long as it keeps it, whoever
+    /// is next needs to wait for nothing once the lock is free.
+    pub fn bequeath(&self, main: i32) {
+        if let Backend::Local(local) = &*self.backend {
+            local.bequeath(main);
+        }
     }
 
     /// A descriptor that main must inherit, so that the lock is held as long as any process of main's lives (`local`;
@@ -259,15 +267,15 @@ impl Candidacy {
     }
 }
 
-/// Tells what the lock of an election shows, for ever.
-pub(super) async fn watch(backend: &Backend, election: &str, mut views: Views) {
+/// Tells what the lock of an election shows, for ever; to this candidate, if it is one.
+pub(super) async fn watch(backend: &Backend, election: &str, candidate: Option<&str>, mut views: Views) {
     match backend {
         Backend::None => {
             views.failed(&Error::NotConfigured).await;
             std::future::pending().await
         }
         Backend::Local(local) => local.watch_lock(election, &mut views).await,
-        Backend::Consul(consul) => consul.watch_lock(election, &mut views).await,
+        Backend::Consul(consul) => consul.watch_lock(election, candidate, &mut views).await,
         Backend::Etcd(etcd) => etcd.watch_lock(election, &mut views).await,
     }
 }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde_json::Value;
 
 use super::file::print;
 use super::{FAILED, table};
-use crate::config::{self, Config, Surroundings};
+use crate::config::{self, Config, Surroundings, duration};
 use crate::http::client::{self, ClientError, Reply};
 use crate::logging;
 
@@ -19,6 +19,8 @@ const DEFAULT_SOCKET: &str = "/run/pilotfish.sock";
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// An order is answered when it is done, for which the agent has 30 s.
 const ORDER_WITHIN: Duration = Duration::from_secs(35);
+/// Encoded, it fits into the 8 KiB that the agent takes as a request's head.
+const LONGEST_REASON: usize = 1000;
 
 /// `pilotfish status`.
 pub fn status(socket: Option<PathBuf>, named: Option<&Path>, json: bool) -> u8 {
@@ -68,8 +70,43 @@ pub fn leader(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
 
 /// `pilotfish step-down`.
 pub fn step_down(socket: Option<PathBuf>, named: Option<&Path>, to: Option<&str>) -> u8 {
-    let to = to.map(|to| format!("?to={}", utf8_percent_encode(to, NON_ALPHANUMERIC))).unwrap_or_default();
+    let to = to.map(|to| format!("?to={}", encoded(to))).unwrap_or_default();
     order(socket, named, &format!("/step-down{to}"))
+}
+
+/// `pilotfish maintenance on`.
+pub fn maintenance(socket: Option<PathBuf>, named: Option<&Path>, lasts: Option<Duration>, reason: Option<&str>) -> u8 {
+    let lasts = lasts.map(|lasts| format!("for={}", encoded(&duration::print(lasts))));
+    let reason = reason.map(|reason| format!("reason={}", encoded(reason)));
+    let query = lasts.into_iter().chain(reason).collect::<Vec<_>>().join("&");
+    order(socket, named, &format!("/maintenance/on?{query}"))
+}
+
+/// How long maintenance lasts, as `--for` has it.
+pub fn lasting(text: &str) -> Result<Duration, String> {
+    match duration::parse(text) {
+        Ok(Duration::ZERO) => Err("it would be over at once".to_owned()),
+        Ok(lasting) => Ok(lasting),
+        Err(error) => {
+            // Hints are written for files, where values stand in quotes.
+            let hint = error.hint().map(|hint| format!("; {}", hint.replace('"', ""))).unwrap_or_default();
+            Err(format!("{error}{hint}"))
+        }
+    }
+}
+
+/// A reason, as `--reason` has it: it travels in a request's first line, and is shown in one.
+pub fn reason(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("it is empty".to_owned()),
+        text if text.len() > LONGEST_REASON => Err(format!("it is longer than {LONGEST_REASON} bytes")),
+        text if text.contains(char::is_control) => Err("it must be one line".to_owned()),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn encoded(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, NON_ALPHANUMERIC)
 }
 
 /// `pilotfish reload`, `pilotfish stop` and other orders.
@@ -137,6 +174,21 @@ fn fail(text: &str) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_without_a_unit_is_refused_with_the_one_to_write() {
+        assert_eq!(lasting("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(lasting("5").unwrap_err(), "`5` has no unit; write the unit: `5s` for seconds");
+        assert!(lasting("0s").is_err() && lasting("soon").is_err());
+    }
+
+    #[test]
+    fn a_reason_is_one_line_with_something_in_it() {
+        assert_eq!(reason(" disk 3 & 4: \"raid\" ").as_deref(), Ok("disk 3 & 4: \"raid\""));
+        for bad in ["", " ", "a\nb", &"x".repeat(1001)] {
+            assert!(reason(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn the_socket_is_the_configs_or_the_one_every_config_has() {

@@ -10,6 +10,9 @@ pub fn render(status: &Value) -> String {
     let phase = text_of(&status["phase"]);
     text += &format!("{phase}{}{doing}\n", if doing.is_empty() { "" } else { ": " });
     text += &format!("main {}\n", main(&status["main"]));
+    if !status["maintenance"].is_null() {
+        text += &format!("{}\n", maintenance(&status["maintenance"]));
+    }
     let published = |service: &Value| match (service["published"].as_bool(), text_of(&service["error"])) {
         (Some(true), _) => "in the catalog".to_owned(),
         (_, error) if error.is_empty() => "not in the catalog".to_owned(),
@@ -53,6 +56,14 @@ fn main(main: &Value) -> String {
     }
     let notified = text_of(&main["notified"]);
     if notified.is_empty() { text } else { format!("{text}; it says: {notified}") }
+}
+
+fn maintenance(maintenance: &Value) -> String {
+    let said = |word: &str, key: &str| match text_of(&maintenance[key]) {
+        said if said.is_empty() => said,
+        said => format!("{word}{said}"),
+    };
+    format!("in maintenance{}{}{}", said(" since ", "since"), said(" until ", "until"), said(": ", "reason"))
 }
 
 fn election(election: &Value) -> String {
@@ -124,6 +135,20 @@ mod tests {
              HOOK       SUCCEEDED  FAILED\n\
              pre_start  1          0\n"
         );
+    }
+
+    #[test]
+    fn maintenance_is_told_with_its_reason_and_its_end() {
+        let told = |maintenance: Value| render(&json!({"phase": "running", "maintenance": maintenance}));
+        let since = "2026-11-25T10:00:00Z";
+        let long = told(json!({"since": since, "until": "2026-11-25T11:00:00Z", "reason": "disk"}));
+        assert!(
+            long.contains("\nin maintenance since 2026-11-25T10:00:00Z until 2026-11-25T11:00:00Z: disk\n"),
+            "{long}"
+        );
+        let short = told(json!({"since": since, "until": null, "reason": null}));
+        assert!(short.contains("\nin maintenance since 2026-11-25T10:00:00Z\n"), "{short}");
+        assert!(!told(json!(null)).contains("maintenance"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod control;
+mod dated;
 mod listener;
 mod page;
 mod routes;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::dated::Maintenance;
 use super::routes::not_ready;
 use crate::supervisor::Status;
 
@@ -15,6 +16,9 @@ pub fn render(status: &Status) -> String {
     let ready = not_ready(status).map_or("ready".to_owned(), |reason| format!("not ready: {reason}"));
     // Writing to a String can't fail.
     let _ = write!(page, "<p>{}</p>", escaped(&ready));
+    if let Some(maintenance) = &status.maintenance {
+        let _ = write!(page, "<p>{}</p>", escaped(&Maintenance::of(maintenance).to_string()));
+    }
     let main = status.main.pid.map_or("doesn't run".to_owned(), |pid| format!("runs as process {pid}"));
     let _ = write!(page, "<p>main {main}, restarted {} times</p>", status.main.restarts);
     table(
@@ -41,7 +45,7 @@ pub fn render(status: &Status) -> String {
         status.services.iter().map(|service| {
             let told = if service.published { "in the catalog" } else { "not in the catalog" };
             let told = service.error.as_ref().map_or(told.to_owned(), |error| format!("{told}: {error}"));
-            [service.id.clone(), service.status.as_str().to_owned(), told]
+            [service.id.clone(), service.status.to_owned(), told]
         }),
     );
     table(

@@ -5,12 +5,14 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::dated::Dated;
 use super::{Asked, Door, page};
+use crate::config::duration;
 use crate::metrics;
 use crate::supervisor::Status;
 use crate::supervisor::event;
@@ -43,7 +45,16 @@ pub async fn answer(request: Request<Incoming>, door: &Door, rights: Rights) -> 
         "/" | "/metrics" | "/status" | "/livez" | "/readyz" => None,
         "/reload" if rights == Rights::Command => Some(event::Request::Reload),
         "/stop" if rights == Rights::Command => Some(event::Request::Stop),
-        "/step-down" if rights == Rights::Command => Some(event::Request::StepDown { to: successor(head.uri.query()) }),
+        "/step-down" if rights == Rights::Command => Some(event::Request::StepDown { to: parameter(&head.uri, "to") }),
+        "/maintenance/on" if rights == Rights::Command => {
+            let lasts = parameter(&head.uri, "for").map(|lasts| duration::parse(&lasts)).transpose();
+            let lasts = match lasts {
+                Ok(lasts) => lasts,
+                Err(error) => return text(StatusCode::BAD_REQUEST, &format!("`for` is no duration: {error}")),
+            };
+            Some(event::Request::BeginMaintenance { lasts, reason: parameter(&head.uri, "reason") })
+        }
+        "/maintenance/off" if rights == Rights::Command => Some(event::Request::EndMaintenance),
         "/accept-term" if rights == Rights::Command => Some(event::Request::AcceptTerm),
         _ => return text(StatusCode::NOT_FOUND, "no such page"),
     };
@@ -62,10 +73,10 @@ pub async fn answer(request: Request<Incoming>, door: &Door, rights: Rights) -> 
     }
 }
 
-/// `to=ID` of a query.
-fn successor(query: Option<&str>) -> Option<String> {
-    let to = query?.split('&').find_map(|pair| pair.strip_prefix("to="))?;
-    Some(percent_decode_str(to).decode_utf8_lossy().into_owned()).filter(|to| !to.is_empty())
+/// What the query says of this name, if anything.
+fn parameter(uri: &Uri, name: &str) -> Option<String> {
+    let value = uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    Some(percent_decode_str(value).decode_utf8_lossy().into_owned()).filter(|value| !value.is_empty())
 }
 
 fn look(path: &str, door: &Door) -> Answer {
@@ -73,7 +84,7 @@ fn look(path: &str, door: &Door) -> Answer {
     match path {
         "/" => reply(StatusCode::OK, "text/html; charset=utf-8", page::render(&status)),
         "/metrics" => reply(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&status)),
-        "/status" => match serde_json::to_string(&*status) {
+        "/status" => match serde_json::to_string(&Dated::of(&status)) {
             Ok(json) => reply(StatusCode::OK, "application/json", json),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("the status can't be written: {error}")),
         },

@@ -289,6 +289,15 @@ pub enum Request {
     },
     /// Lead although the store's terms went back.
     AcceptTerm,
+    /// Be in maintenance from now on, or for longer, or shorter, than was said before.
+    BeginMaintenance {
+        /// For how long; `None`: until somebody ends it.
+        lasts: Option<Duration>,
+        /// Why, for people; `None`: as was said before, if anything.
+        reason: Option<String>,
+    },
+    /// Be in maintenance no longer.
+    EndMaintenance,
 }
 
 /// Who follows a query.
@@ -337,6 +346,19 @@ pub struct Registration {
     pub status: ServiceStatus,
     /// Why it has that status, for people.
     pub note: String,
+    /// Why it is kept out of the rotation whatever its status, for people; `None`: it isn't.
+    pub maintenance: Option<String>,
+}
+
+impl Registration {
+    /// What an entry with room for one word and one reason says.
+    pub fn in_short(&self) -> (&'static str, &str) {
+        let reason = match (self.status, &self.maintenance) {
+            (ServiceStatus::Passing | ServiceStatus::Critical, Some(reason)) => reason,
+            (_, _) => &self.note,
+        };
+        (self.status.word(self.maintenance.is_some()), reason)
+    }
 }
 
 /// A service's status in the catalog.

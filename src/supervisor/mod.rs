@@ -2,8 +2,8 @@
 //! process, no socket, no file and no task, and never learns the time from the operating system.
 //!
 //! Each file is one machine: [`lifecycle`] (start, main's life), [`shutdown`] (the stop sequence), [`main_process`],
-//! [`restart`], [`command`] (hooks), [`health`], [`registration`], [`watch`], [`reload`]. They share nothing but what
-//! this file hands them. [`leadership`] is what [`election`] means for the container.
+//! [`restart`], [`command`] (hooks), [`health`], [`registration`], [`watch`], [`maintenance`], [`reload`]. They share
+//! nothing but what this file hands them. [`leadership`] is what [`election`] means for the container.
 
 pub mod change;
 pub mod command;
@@ -14,6 +14,7 @@ mod jitter;
 pub mod leadership;
 mod lifecycle;
 pub mod main_process;
+pub mod maintenance;
 pub mod notice;
 pub mod registration;
 mod reload;
@@ -36,7 +37,8 @@ use jitter::Jitter;
 use leadership::Leadership;
 use lifecycle::{Life, Wait};
 use main_process::Main;
-use registration::Entry;
+use maintenance::Maintenance;
+use registration::{Entry, Wish};
 use restart::Restarts;
 use status::{HookCount, MainStatus};
 use time::earliest;
@@ -64,6 +66,7 @@ pub struct Supervisor {
     leaving: Vec<Entry>,
     watches: Vec<Watch>,
     leadership: Option<Leadership>,
+    maintenance: Option<Maintenance>,
     /// The last signal passed on to main whose default is to end it.
     passed_on: Option<(Time, Signal)>,
     /// Why main is being restarted, when it is.
@@ -91,6 +94,7 @@ impl Supervisor {
             leaving: Vec::new(),
             watches: config.watches.iter().cloned().map(|watch| Watch::new(Arc::new(watch))).collect(),
             leadership: config.election.clone().map(|election| Leadership::new(election, seed)),
+            maintenance: None,
             passed_on: None,
             restarting: None,
             reloading: None,
@@ -180,6 +184,14 @@ impl Supervisor {
                 let result = self.accept_term(now, &mut out);
                 out.push(Effect::Reply { reply, result });
             }
+            Event::Control { reply, request: Request::BeginMaintenance { lasts, reason } } => {
+                let result = self.begin_maintenance(now, lasts, reason, &mut out);
+                out.push(Effect::Reply { reply, result });
+            }
+            Event::Control { reply, request: Request::EndMaintenance } => {
+                let result = self.end_maintenance(now, &mut out);
+                out.push(Effect::Reply { reply, result });
+            }
             Event::Control { reply, request: Request::Reload } => self.reload(Some(reply), &mut out),
             Event::ConfigLoaded(result) => self.loaded(now, result, &mut out),
             Event::Printed { run, text } => self.printed(run, text),
@@ -198,7 +210,8 @@ impl Supervisor {
         let checks = self.checks.iter().map(Check::deadline);
         let watches = self.watches.iter().filter(|_| !self.is_stopping()).map(Watch::deadline);
         let leading = self.leadership.as_ref().and_then(Leadership::deadline);
-        let own = [self.main.deadline(), self.commands.deadline(), self.life_deadline(), leading];
+        let maintenance = self.maintenance.as_ref().filter(|_| !self.is_stopping()).and_then(Maintenance::deadline);
+        let own = [self.main.deadline(), self.commands.deadline(), self.life_deadline(), leading, maintenance];
         entries.chain(checks).chain(watches).chain(own).fold(None, earliest)
     }
 
@@ -212,6 +225,7 @@ impl Supervisor {
             services: self.entries.iter().map(Entry::report).collect(),
             watches: self.watches.iter().map(Watch::status).collect(),
             election: self.leadership.as_ref().map(Leadership::status),
+            maintenance: self.maintenance.as_ref().map(Maintenance::status),
             hooks: self.hook_counts.clone(),
         }
     }
@@ -228,6 +242,7 @@ impl Supervisor {
         if self.is_stopping() {
             return;
         }
+        self.tick_maintenance(now, out);
         for index in 0..self.checks.len() {
             if self.checks[index].is_due(now) {
                 self.check_asks(now, index, out);
@@ -348,6 +363,7 @@ impl Supervisor {
         let stood = !matches!(self.life, Life::Created | Life::Waiting);
         let candidate = self.leadership.as_ref().and_then(|leadership| leadership.config().service.as_ref());
         let candidate = candidate.filter(|_| stood);
+        let maintenance = self.maintenance.as_ref().map(|maintenance| maintenance.reason().to_owned());
         for entry in &mut self.entries {
             let id = &entry.service().id;
             let complaint = self.checks.iter().find(|check| check.speaks_for(id) && !check.is_passing());
@@ -363,7 +379,7 @@ impl Supervisor {
             if entry.is_out() && (stopping || !(self.main.is_up() || stands)) {
                 continue;
             }
-            entry.wish(status, note, out);
+            entry.wish(Wish { status, note, maintenance: maintenance.clone() }, out);
         }
     }
 
@@ -404,14 +420,15 @@ impl Supervisor {
         let env = self.common_env();
         let scope = self.process.signal_scope;
         let leads = self.leads();
+        let paused = self.maintenance.is_some();
         let Supervisor { watches, commands, main, jitter, last_run, .. } = self;
         let mut next_run = || {
             *last_run += 1;
             RunId(*last_run)
         };
         for watch in watches {
-            let env = env.clone();
-            act(watch, &mut Hands { now, commands, next_run: &mut next_run, main, scope, leads, env, jitter, out });
+            let (env, next_run) = (env.clone(), &mut next_run);
+            act(watch, &mut Hands { now, commands, next_run, main, scope, leads, paused, env, jitter, out });
         }
     }
 

@@ -144,7 +144,7 @@ pub enum Notice {
         /// Its id.
         service: String,
         /// Its status.
-        status: ServiceStatus,
+        status: &'static str,
     },
     /// A service's entry was removed.
     Withdrawn {
@@ -243,6 +243,18 @@ pub enum Notice {
         /// Which was seen.
         seen: Term,
     },
+    /// Maintenance began, or lasts otherwise than was said before.
+    MaintenanceBegan {
+        /// For how long; `None`: until somebody ends it.
+        lasts: Option<Duration>,
+        /// Why, if somebody said so.
+        reason: Option<String>,
+    },
+    /// Maintenance is over.
+    MaintenanceEnded {
+        /// Why.
+        because: &'static str,
+    },
     /// The container's end.
     Ended {
         /// Its exit code.
@@ -305,6 +317,8 @@ impl Notice {
             Notice::ElectionFailed { .. } => ("election.failed", Warn),
             Notice::LeaseTooShort { .. } => ("election.lease_too_short", Error),
             Notice::TermWentBack { .. } => ("election.term_went_back", Error),
+            Notice::MaintenanceBegan { .. } => ("maintenance.began", Info),
+            Notice::MaintenanceEnded { .. } => ("maintenance.ended", Info),
             Notice::Ended { code: 0, .. } | Notice::Ended { asked: true, .. } => ("ended", Info),
             Notice::Ended { .. } => ("ended", Error),
         }
@@ -359,7 +373,7 @@ impl fmt::Display for Notice {
             Notice::CheckChanged { check, error: None } => write!(f, "check {check} passes"),
             Notice::CheckChanged { check, error: Some(error) } => write!(f, "check {check} is critical: {error}"),
             Notice::CheckFailing { check, error, because } => write!(f, "check {check} failed ({because}): {error}"),
-            Notice::Published { service, status } => write!(f, "{service} is {} in the catalog", status.as_str()),
+            Notice::Published { service, status } => write!(f, "{service} is {status} in the catalog"),
             Notice::Withdrawn { service } => write!(f, "{service} is out of the catalog"),
             Notice::CatalogFailed { what, error } => write!(f, "{what} failed, and is tried again: {error}"),
             Notice::CatalogBack { what } => write!(f, "{what} works again"),
@@ -397,6 +411,15 @@ impl fmt::Display for Notice {
                 "refusing to lead: the catalog gave term {} after {}, so it was restored or wiped (pilotfish term --accept if that was meant)",
                 term.0, seen.0
             ),
+            Notice::MaintenanceBegan { lasts, reason } => {
+                write!(f, "in maintenance ")?;
+                match lasts {
+                    Some(lasts) => write!(f, "for {}", span(lasts))?,
+                    None => write!(f, "until it is ended")?,
+                }
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+            }
+            Notice::MaintenanceEnded { because } => write!(f, "maintenance is over: {because}"),
             Notice::Ended { code, reason, .. } => write!(f, "ending with code {code}: {reason}"),
         }
     }
@@ -426,6 +449,15 @@ impl ServiceStatus {
             ServiceStatus::Passing => "passing",
             ServiceStatus::Critical => "critical",
             ServiceStatus::Draining => "draining",
+        }
+    }
+
+    /// The same where maintenance may keep the service out of the rotation. A service on its way out doesn't come back
+    /// from maintenance.
+    pub fn word(self, in_maintenance: bool) -> &'static str {
+        match self {
+            ServiceStatus::Passing | ServiceStatus::Critical if in_maintenance => "maintenance",
+            status => status.as_str(),
         }
     }
 }

@@ -34,7 +34,22 @@ pub struct Entry {
     error: Option<String>,
 }
 
-type Wish = (ServiceStatus, String);
+/// What the catalog shall say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wish {
+    /// The service's status.
+    pub status: ServiceStatus,
+    /// Why it has that status.
+    pub note: String,
+    /// Why it is kept out of the rotation, if it is.
+    pub maintenance: Option<String>,
+}
+
+impl Wish {
+    fn word(&self) -> &'static str {
+        self.status.word(self.maintenance.is_some())
+    }
+}
 
 #[derive(Debug, Clone, PartialEq)]
 enum Sending {
@@ -74,12 +89,13 @@ impl Entry {
     }
 
     /// What the catalog shall say from now on.
-    pub fn wish(&mut self, status: ServiceStatus, note: String, out: &mut Vec<Effect>) {
-        // Notes of health checks change often; only a change of status is worth a write.
-        if self.wish.as_ref().is_some_and(|(wished, _)| *wished == status) {
+    pub fn wish(&mut self, wish: Wish, out: &mut Vec<Effect>) {
+        // Notes of health checks change often; only a change of what they come to is worth a write.
+        let same = |before: &Wish| (before.status, &before.maintenance) == (wish.status, &wish.maintenance);
+        if self.wish.as_ref().is_some_and(same) {
             return;
         }
-        self.wish = Some((status, note));
+        self.wish = Some(wish);
         self.failures = 0;
         self.send(out);
     }
@@ -106,9 +122,9 @@ impl Entry {
                 if self.error.take().is_some() {
                     out.push(Effect::Say(Notice::CatalogBack { what: self.what("registering") }));
                 }
-                if self.said.as_ref().is_none_or(|(said, _)| *said != sent.0) {
+                if self.said.as_ref().is_none_or(|said| said.word() != sent.word()) {
                     let service = self.service.id.clone();
-                    out.push(Effect::Say(Notice::Published { service, status: sent.0 }));
+                    out.push(Effect::Say(Notice::Published { service, status: sent.word() }));
                 }
                 self.said = Some(sent);
                 self.failures = 0;
@@ -165,7 +181,7 @@ impl Entry {
         ServiceReport {
             id: self.service.id.clone(),
             name: self.service.name.clone(),
-            status: self.wish.as_ref().map_or(ServiceStatus::Critical, |(status, _)| *status),
+            status: self.wish.as_ref().map_or(ServiceStatus::Critical.as_str(), Wish::word),
             published: self.said.is_some() && self.said == self.wish && self.error.is_none(),
             error: self.error.clone(),
         }
@@ -178,10 +194,11 @@ impl Entry {
         self.next = None;
         let service = self.service.clone();
         match self.wish.clone() {
-            Some((status, note)) => {
-                self.sending = Some(Sending::Publish((status, note.clone())));
+            Some(wish) => {
+                self.sending = Some(Sending::Publish(wish.clone()));
                 self.perhaps_there = true;
-                out.push(Effect::Publish(Registration { service, status, note }));
+                let Wish { status, note, maintenance } = wish;
+                out.push(Effect::Publish(Registration { service, status, note, maintenance }));
             }
             None => {
                 self.sending = Some(Sending::Withdraw);

@@ -1,4 +1,4 @@
-//! What a signal to the agent means: stop, reload, or a word for main.
+//! What a signal to the agent means: stop, reload, maintenance, or a word for main.
 
 use crate::config::Signal;
 
@@ -14,6 +14,9 @@ impl Supervisor {
     pub(super) fn signalled(&mut self, now: Time, signal: Signal, out: &mut Vec<Effect>) {
         if self.config.control.signals && signal == Signal::HUP {
             return self.reload(None, out);
+        }
+        if self.config.control.signals && signal == Signal::USR1 {
+            return self.toggle_maintenance(now, format!("{signal} came"), out);
         }
         // The signals of the config main runs by: a changed [process] counts at its next start.
         if self.process.stop_on.contains(&signal) {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::election::record::Term;
-use super::event::{ExitStatus, Pid, ServiceStatus};
+use super::event::{ExitStatus, Pid};
+use super::time::Time;
 
 /// Everything there is to tell, as of the last event.
 #[derive(Debug, Clone, PartialEq, Serialize, Default)]
@@ -24,6 +25,9 @@ pub struct Status {
     pub watches: Vec<WatchStatus>,
     /// Its part in an election.
     pub election: Option<ElectionStatus>,
+    /// Its maintenance, if it is in any. Its times are the kernel's, which mean nothing outside: the doors tell it.
+    #[serde(skip)]
+    pub maintenance: Option<MaintenanceStatus>,
     /// How often each hook was run, and failed.
     pub hooks: BTreeMap<String, HookCount>,
 }
@@ -83,8 +87,8 @@ pub struct ServiceReport {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// What it is.
-    pub status: ServiceStatus,
+    /// What it is: passing, critical, draining or maintenance.
+    pub status: &'static str,
     /// Whether the catalog says so.
     pub published: bool,
     /// Why the catalog couldn't be told.
@@ -134,6 +138,17 @@ pub struct LeaderStatus {
     pub address: Option<String>,
     /// For which term: the fencing token.
     pub term: Term,
+}
+
+/// Maintenance under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaintenanceStatus {
+    /// When it began.
+    pub since: Time,
+    /// When it ends by itself, if it does.
+    pub until: Option<Time>,
+    /// Why, if somebody said so.
+    pub reason: Option<String>,
 }
 
 /// How often a hook was run.

@@ -64,6 +64,8 @@ pub struct Hands<'a> {
     pub main: &'a Main,
     /// Whether this container leads.
     pub leads: bool,
+    /// Whether the container is in maintenance: no change is acted on.
+    pub paused: bool,
     /// How main is signalled.
     pub scope: crate::config::SignalScope,
     /// Variables every hook gets.
@@ -150,7 +152,9 @@ impl Watch {
     pub fn act(&mut self, hands: &mut Hands<'_>) {
         let Some(seen) = self.seen.clone() else { return };
         let held = self.hold_until.is_some_and(|at| at > hands.now);
-        if held || !matches!(self.stage, Stage::Quiet) || !self.config.when.applies(hands.leads) {
+        // A main that waits for its file gets it.
+        let paused = hands.paused && self.prepared;
+        if held || paused || !matches!(self.stage, Stage::Quiet) || !self.config.when.applies(hands.leads) {
             return;
         }
         self.hold_until = None;

@@ -86,9 +86,17 @@ impl Agent {
     }
 
     pub async fn try_publish(&self, service: &Service, status: ServiceStatus, note: &str) -> Result<(), String> {
-        let registration = Registration { service: Arc::new(service.clone()), status, note: note.to_owned() };
+        let registration =
+            Registration { service: Arc::new(service.clone()), status, note: note.to_owned(), maintenance: None };
         let published = timeout(PATIENCE, self.backend.publish(&registration)).await.expect("an answer");
         published.map_err(|e| pilotfish::catalog::report(&e))
+    }
+
+    pub async fn maintain(&self, service: &Service, status: ServiceStatus, reason: &str) {
+        let maintenance = Some(reason.to_owned());
+        let registration = Registration { service: Arc::new(service.clone()), status, note: "ok".into(), maintenance };
+        let published = timeout(PATIENCE, self.backend.publish(&registration)).await.expect("an answer");
+        published.expect("published");
     }
 
     pub async fn pass(&self, service: &Service) {

@@ -17,6 +17,8 @@ macro_rules! sentences {
             the_address_the_port_and_the_name_are_seen
             a_critical_instance_is_not_seen
             a_draining_instance_is_not_seen
+            an_instance_in_maintenance_is_not_seen_until_it_is_over
+            an_instance_that_is_registered_in_maintenance_is_never_seen
             a_status_change_is_seen
             an_instance_that_is_withdrawn_is_gone
             withdrawing_what_is_not_there_succeeds
@@ -117,6 +119,36 @@ async fn a_draining_instance_is_not_seen(bench: &impl Bench) {
     assert_eq!(seen.ids().await, ["web-1"]);
     publisher.publish(&web, ServiceStatus::Draining, "stopping").await;
     assert!(seen.ids().await.is_empty());
+}
+
+async fn an_instance_in_maintenance_is_not_seen_until_it_is_over(bench: &impl Bench) {
+    let publisher = agent(bench);
+    let web = service("web", "web-1");
+    publisher.pass(&web).await;
+    let mut seen = agent(bench).follow(instances_of("web"));
+    assert_eq!(seen.ids().await, ["web-1"]);
+    for _ in 0..2 {
+        publisher.maintain(&web, ServiceStatus::Passing, "disk").await;
+        assert!(seen.ids().await.is_empty());
+        // However it fares meanwhile.
+        publisher.maintain(&web, ServiceStatus::Critical, "disk").await;
+        publisher.maintain(&web, ServiceStatus::Passing, "disk").await;
+        publisher.pass(&web).await;
+        assert_eq!(seen.ids().await, ["web-1"]);
+    }
+}
+
+async fn an_instance_that_is_registered_in_maintenance_is_never_seen(bench: &impl Bench) {
+    let publisher = agent(bench);
+    let mut seen = agent(bench).follow(instances_of("web"));
+    assert!(seen.ids().await.is_empty());
+    for _ in 0..5 {
+        publisher.maintain(&service("web", "web-1"), ServiceStatus::Passing, "disk").await;
+        publisher.withdraw(&service("web", "web-1")).await;
+    }
+    publisher.pass(&service("web", "web-2")).await;
+    let before = seen.until_ids(&["web-2"], PATIENCE).await;
+    assert!(before.iter().flatten().all(|instance| instance.id != "web-1"), "{before:?}");
 }
 
 async fn a_status_change_is_seen(bench: &impl Bench) {

@@ -66,11 +66,18 @@ impl Judge {
         self.terms.len()
     }
 
-    /// The longest times without anyone acting, the longest first, in nanoseconds.
-    pub fn vacancies(&self) -> Vec<u64> {
+    /// When the first act for a term was.
+    pub fn begun(&self, term: u64) -> Option<u64> {
+        self.terms.get(&term).map(|leadership| leadership.first)
+    }
+
+    /// The times without anyone acting, the longest first: from when and for how long, in nanoseconds.
+    pub fn vacancies(&self) -> Vec<(u64, u64)> {
         let pairs = self.terms.values().zip(self.terms.values().skip(1));
-        let mut vacancies: Vec<u64> = pairs.map(|(elder, younger)| younger.first.saturating_sub(elder.last)).collect();
-        vacancies.sort_unstable_by(|a, b| b.cmp(a));
+        let vacancy =
+            |(elder, younger): (&Leadership, &Leadership)| (elder.last, younger.first.saturating_sub(elder.last));
+        let mut vacancies: Vec<(u64, u64)> = pairs.map(vacancy).collect();
+        vacancies.sort_unstable_by_key(|(_, lasted)| std::cmp::Reverse(*lasted));
         vacancies
     }
 
@@ -126,7 +133,7 @@ mod tests {
         let acts = [("one", 3, 10), ("one", 3, 20), ("two", 5, 21), ("two", 5, 30), ("one", 9, 70)];
         let judge = judged(&acts);
         assert_eq!(judge.overlaps(), []);
-        assert_eq!((judge.leaderships(), judge.vacancies()), (3, vec![40, 1]));
+        assert_eq!((judge.leaderships(), judge.vacancies()), (3, vec![(30, 40), (20, 1)]));
     }
 
     #[test]

@@ -12,3 +12,5 @@ mod pair;
 mod play;
 mod resource;
 mod stopped;
+#[cfg(feature = "misrule")]
+mod wedged;

@@ -1,4 +1,4 @@
-//! The agent alone is stopped or wedged, and main runs on: until the guard ends it, in time.
+//! The agent alone is stopped, and main runs on: until the guard ends it, in time.
 
 use nix::sys::{ptrace, wait};
 use nix::unistd::Pid;
@@ -6,7 +6,6 @@ use nix::unistd::Pid;
 use super::pair::Candidate;
 use super::play::{LONG, Play, consul, etcd, resume, stop, with_daemons};
 use crate::lab::Lab;
-use crate::namespace::{Start, misruled};
 use crate::servers::{Consul, Etcd};
 
 /// capabilities(7)
@@ -98,23 +97,4 @@ fn a_leader_whose_main_cannot_be_killed_ends_with_its_container_in_time() {
 #[ignore = "takes minutes: make pauses"]
 fn agents_stopped_without_the_right_to_kill() {
     stopped_without_the_right_to_kill(LONG);
-}
-
-/// The loop never comes back: nobody reaps, so the guard ends the agent too.
-#[test]
-#[ignore = "takes minutes: make pauses"]
-fn agents_wedged() {
-    let server = Etcd::start("etcd35");
-    let start = |lab: &Lab| {
-        let _ = std::fs::remove_file(lab.path("wedge"));
-        let (program, config) = (misruled(), lab.path("pilotfish.toml"));
-        Start::new([program.as_os_str(), "-c".as_ref(), config.as_os_str()])
-            .env("PILOTFISH_MISRULE=wedge")
-            .env(format!("PILOTFISH_WEDGE_FILE={}", lab.path("wedge").display()))
-    };
-    let wedge = |candidate: &mut Candidate| std::fs::write(candidate.lab.path("wedge"), "").unwrap();
-    let play = Play { start, ..Play::on(etcd(&server)) };
-    play.rounds("loop wedged", LONG, wedge, |candidate| {
-        assert_eq!(candidate.container.wait(), Ok(70), "{}", candidate.container.stderr());
-    });
 }

@@ -14,6 +14,7 @@ mod session;
 mod txn;
 
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
 
 use crate::config::{Query, Service, engines};
 use crate::supervisor::event::Registration;
@@ -28,13 +29,20 @@ pub struct Consul {
     client: client::Client,
     pins: publish::Pins,
     tokens: publish::Tokens,
+    /// Whether this process has opened a session.
+    has_stood: AtomicBool,
 }
 
 impl Consul {
     /// Reaches nobody yet.
     pub fn new(settings: &engines::Consul) -> Consul {
         let client = client::Client::new(settings);
-        Consul { client, pins: publish::Pins::default(), tokens: publish::Tokens::default() }
+        Consul {
+            client,
+            pins: publish::Pins::default(),
+            tokens: publish::Tokens::default(),
+            has_stood: AtomicBool::new(false),
+        }
     }
 
     /// See [`Backend::publish`](super::Backend::publish).

@@ -118,6 +118,12 @@ pub(super) async fn publish(
         ServiceStatus::Draining => None,
     };
     let note = cut(&registration.note);
+    // Why it is out of the rotation whatever its health.
+    let out = match (registration.status, &registration.maintenance) {
+        (_, Some(reason)) => Some(cut(reason)),
+        (ServiceStatus::Draining, None) => Some(note),
+        (ServiceStatus::Passing | ServiceStatus::Critical, None) => None,
+    };
     // A heartbeat that hangs must end in time for another one.
     let within = service.ttl * 2 / 3;
 
@@ -129,11 +135,17 @@ pub(super) async fn publish(
     let fed = as_wanted && client.update(&alive, "passing", ALIVE, within).await?;
     if !fed {
         move_here(client, pins, &service.id).await?;
-        client.register(&entry(service, &address, status.unwrap_or("critical"))).await?;
+        // One that is to be out of the rotation must not be in it between this call and the next.
+        let first = status.filter(|_| out.is_none()).unwrap_or("critical");
+        client.register(&entry(service, &address, first)).await?;
         tokens.note(&service.id, token);
         // Checks that were there kept their status; new ones have no words yet.
         known = client.known(&service.id, within).await?;
         client.update(&alive, "passing", ALIVE, within).await?;
+    }
+    let maintenance = known.as_ref().and_then(|known| known.check(&format!("_service_maintenance:{}", service.id)));
+    if let (Some(reason), None) = (out, maintenance) {
+        client.maintenance(&service.id, Some(&format!("{OUR_REASON}{reason}"))).await?;
     }
     let check = known.as_ref().and_then(|known| known.check(&health));
     if let Some(status) = status
@@ -141,16 +153,11 @@ pub(super) async fn publish(
     {
         client.update(&health, status, note, within).await?;
     }
-    let maintenance = known.as_ref().and_then(|known| known.check(&format!("_service_maintenance:{}", service.id)));
-    match (registration.status, maintenance) {
-        (ServiceStatus::Draining, None) => {
-            client.maintenance(&service.id, Some(&format!("{OUR_REASON}{note}"))).await?
-        }
-        // Ours, of before: of an agent that was restarted while it drained.
-        (ServiceStatus::Passing | ServiceStatus::Critical, Some(check)) if check.notes.starts_with(OUR_REASON) => {
-            client.maintenance(&service.id, None).await?;
-        }
-        (ServiceStatus::Draining | ServiceStatus::Passing | ServiceStatus::Critical, _) => {}
+    // Ours, of before, perhaps of an agent that was restarted meanwhile. Last, so that the health that counts is there.
+    if let (None, Some(check)) = (out, maintenance)
+        && check.notes.starts_with(OUR_REASON)
+    {
+        client.maintenance(&service.id, None).await?;
     }
     // Last: it may take as long as the servers do, and what is so now goes first.
     forget_before(client, pins, &service.id).await;

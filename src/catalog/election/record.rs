@@ -110,6 +110,15 @@ enum Promise {
     WhileAliveLingerMs(u64),
 }
 
+impl From<Guarantee> for Promise {
+    fn from(guarantee: Guarantee) -> Promise {
+        match guarantee {
+            Guarantee::For(promised) => Promise::ForMs(milliseconds(promised)),
+            Guarantee::WhileAlive { linger } => Promise::WhileAliveLingerMs(milliseconds(linger)),
+        }
+    }
+}
+
 impl LastLeader {
     /// Of a candidate that takes the lock now.
     pub(in crate::catalog) fn new(
@@ -119,15 +128,11 @@ impl LastLeader {
         guarantee: Guarantee,
         owed: Duration,
     ) -> LastLeader {
-        let guarantee = match guarantee {
-            Guarantee::For(promised) => Promise::ForMs(milliseconds(promised)),
-            Guarantee::WhileAlive { linger } => Promise::WhileAliveLingerMs(milliseconds(linger)),
-        };
         LastLeader {
             id: contest.id.as_str().into(),
             session,
             term: term.map(|term| term.0),
-            guarantee,
+            guarantee: guarantee.into(),
             released: false,
             to: None,
             owed_ms: milliseconds(owed),
@@ -138,6 +143,11 @@ impl LastLeader {
     /// The same, of one that gives the lock back.
     pub(in crate::catalog) fn released(self, to: Option<Id>) -> LastLeader {
         LastLeader { released: true, to, lease: None, ..self }
+    }
+
+    /// The same, of one that is promised something else by now.
+    pub(in crate::catalog) fn promised(self, guarantee: Guarantee) -> LastLeader {
+        LastLeader { guarantee: guarantee.into(), ..self }
     }
 
     /// As it is written.

@@ -6,7 +6,7 @@ use etcd_client::KeyValue;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use crate::supervisor::event::{Instance, ServiceStatus};
+use crate::supervisor::event::{Instance, Registration, ServiceStatus};
 
 use super::error::Error;
 
@@ -41,15 +41,18 @@ enum Status {
     Passing,
     Critical,
     Draining,
+    Maintenance,
 }
 
 impl Entry {
-    pub(super) fn new(instance: Instance, status: ServiceStatus, note: &str) -> Entry {
+    pub(super) fn new(instance: Instance, registration: &Registration) -> Entry {
         let Instance { id, name, address, port, tags, meta } = instance;
-        let status = match status {
-            ServiceStatus::Passing => Status::Passing,
-            ServiceStatus::Critical => Status::Critical,
-            ServiceStatus::Draining => Status::Draining,
+        let (_, note) = registration.in_short();
+        let status = match (registration.status, &registration.maintenance) {
+            (ServiceStatus::Passing, None) => Status::Passing,
+            (ServiceStatus::Critical, None) => Status::Critical,
+            (ServiceStatus::Passing | ServiceStatus::Critical, Some(_)) => Status::Maintenance,
+            (ServiceStatus::Draining, _) => Status::Draining,
         };
         Entry { id, name, address, port, tags, meta, status, note: note.to_owned() }
     }

@@ -64,7 +64,7 @@ pub(super) async fn publish(
         tags: service.tags.clone(),
         meta: service.meta.clone(),
     };
-    let value = Entry::new(instance, registration.status, &registration.note).json();
+    let value = Entry::new(instance, registration).json();
     let held = lease(members, leases, service).await?;
 
     let as_written = members.call("look at a service", |mut client: Client| {

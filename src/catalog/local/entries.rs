@@ -24,7 +24,7 @@ pub(super) struct Entry {
     /// The instance as others see it.
     #[serde(flatten)]
     pub(super) instance: Card,
-    /// passing, critical or draining.
+    /// passing, critical, draining or maintenance.
     pub(super) status: String,
     /// Why, for people.
     #[serde(default)]

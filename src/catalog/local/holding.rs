@@ -126,6 +126,7 @@ fn key(service: &Service) -> Result<(String, String), Error> {
 
 fn described(registration: &Registration, address: IpAddr) -> Entry {
     let service = &registration.service;
+    let (status, note) = registration.in_short();
     Entry {
         instance: Card {
             id: service.id.clone(),
@@ -135,7 +136,7 @@ fn described(registration: &Registration, address: IpAddr) -> Entry {
             tags: service.tags.clone(),
             meta: service.meta.clone(),
         },
-        status: registration.status.as_str().to_owned(),
-        note: registration.note.clone(),
+        status: status.to_owned(),
+        note: note.to_owned(),
     }
 }

@@ -110,9 +110,10 @@ impl Local {
                 return Ok(Acquisition::Changed);
             }
             let session = wanted.session;
-            let acquired = record_acquisition(&root, &election, &seat, &lock, &contest, &wanted);
+            let told = seat.guarantee(&lock, contest.kill_margin);
+            let acquired = record_acquisition(&root, &election, &seat, &lock, &contest, &wanted, told);
             match acquired {
-                Ok(Acquisition::Won(term)) => *held = Some(Tenure { session, term, election, lock }),
+                Ok(Acquisition::Won(term)) => *held = Some(Tenure { session, term, election, lock, told }),
                 // Also when somebody else's file has taken the place of the one that is locked.
                 Ok(_) | Err(_) => seat::give_back(&lock, &election)?,
             }
@@ -121,14 +122,32 @@ impl Local {
         .await
     }
 
-    /// See [`Candidacy::renew`](crate::catalog::election::Candidacy::renew): there is nothing to renew, only to see.
+    /// See [`Candidacy::renew`](crate::catalog::election::Candidacy::renew): there is nothing to renew, only to see,
+    /// and to say in `last` should main have got the lock or closed it meanwhile.
     pub async fn renew(&self, contest: &Contest, session: SessionId, term: Term) -> Result<Renewal, Error> {
         let root = self.root.open().await?;
-        // What the record says isn't enough: whoever has just locked another file in its place has yet to write it.
-        let stands = match (&*self.seat.turn.lock().await, root.election(&file(&contest.name)?)?) {
-            (Some(tenure), Some(election)) => tenure.stands(session, term, &election)?,
-            _ => false,
-        };
+        let (seat, of) = (self.seat.share(), contest.clone());
+        let mut held = self.seat.turn.clone().lock_owned().await;
+        let stands = self
+            .on_disk(move || {
+                let (Some(tenure), Some(election)) = (&mut *held, root.election(&file(&of.name)?)?) else {
+                    return Ok(false);
+                };
+                // What the record says isn't enough: whoever has just locked another file in its place has yet to
+                // write it.
+                if !tenure.stands(session, term, &election)? {
+                    return Ok(false);
+                }
+                let due = seat.guarantee(&tenure.lock, of.kill_margin);
+                if tenure.told != due
+                    && let Some(written) = last(&election)?
+                {
+                    put(&root, &election, LAST, &written.promised(due).json(), true)?;
+                    tenure.told = due;
+                }
+                Ok(true)
+            })
+            .await?;
         let view = self.look(&contest.name).await?;
         Ok(match stands && view.shows(session, term) {
             true => Renewal::Alive(view),
@@ -237,6 +256,11 @@ impl Local {
         Ok(())
     }
 
+    /// See [`Candidacy::bequeath`](crate::catalog::election::Candidacy::bequeath).
+    pub fn bequeath(&self, main: i32) {
+        self.seat.bequeath(main);
+    }
+
     /// See [`Candidacy::inheritance`](crate::catalog::election::Candidacy::inheritance).
     pub fn inheritance(&self) -> Option<std::sync::Arc<std::fs::File>> {
         self.seat.file()
@@ -312,8 +336,7 @@ fn tell_release(
 ) -> Result<(), Error> {
     let election = root.make_election(&file(&contest.name)?)?;
     if tenure.stands(tenure.session, tenure.term, &election)? {
-        let promised = Guarantee::WhileAlive { linger: contest.kill_margin };
-        let last = LastLeader::new(contest, tenure.session, Some(tenure.term), promised, owed).released(to);
+        let last = LastLeader::new(contest, tenure.session, Some(tenure.term), tenure.told, owed).released(to);
         put(root, &election, LAST, &last.json(), true)?;
     }
     Ok(())
@@ -337,6 +360,7 @@ fn record_acquisition(
     lock: &std::fs::File,
     contest: &Contest,
     wanted: &Wanted,
+    promised: Guarantee,
 ) -> Result<Acquisition, Error> {
     let before = last(election)?;
     let version = version(before.as_ref());
@@ -348,7 +372,7 @@ fn record_acquisition(
     let used = leader(election)?.and_then(|leader| leader.term).unwrap_or(0);
     let term = Term(version.0.max(used) + 1);
     let session = wanted.session;
-    let last = LastLeader::new(contest, session, Some(term), wanted.guarantee, wanted.owed);
+    let last = LastLeader::new(contest, session, Some(term), promised, wanted.owed);
     put(root, election, LAST, &last.json(), true)?;
     let leader = Leader::new(contest, session, Some(term)).won_after(Some(version));
     put(root, election, LEADER, &leader.json(), false)?;

@@ -8,14 +8,17 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use crate::supervisor::election::record::{SessionId, Term};
+use crate::supervisor::election::record::{Guarantee, SessionId, Term};
 
 use super::Error;
 use super::files::Folder;
@@ -30,6 +33,8 @@ pub(super) struct Seat {
     pub(super) turn: Arc<tokio::sync::Mutex<Held>>,
     file: Arc<Mutex<Option<Arc<File>>>>,
     open: Arc<Mutex<BTreeSet<SessionId>>>,
+    /// The main process that was given the description, by its id; 0 is none.
+    heir: Arc<AtomicI32>,
 }
 
 /// What holds the lock.
@@ -43,6 +48,8 @@ pub(super) struct Tenure {
     /// Where it was taken, and on which file: at the path there may be another one meanwhile.
     pub(super) election: Folder,
     pub(super) lock: Arc<File>,
+    /// What `last` says was promised.
+    pub(super) told: Guarantee,
 }
 
 impl Tenure {
@@ -55,7 +62,7 @@ impl Tenure {
 impl Seat {
     /// The same seat, for a thread.
     pub(super) fn share(&self) -> Seat {
-        Seat { turn: self.turn.clone(), file: self.file.clone(), open: self.open.clone() }
+        Seat { turn: self.turn.clone(), file: self.file.clone(), open: self.open.clone(), heir: self.heir.clone() }
     }
 
     /// The lock's file as this agent holds it open, if it does.
@@ -73,6 +80,18 @@ impl Seat {
         }
         let file = Arc::new(election.lockable(LOCK)?);
         Ok(seat.insert(file).clone())
+    }
+
+    /// This process was started with the description.
+    pub(super) fn bequeath(&self, main: i32) {
+        self.heir.store(main, Ordering::Relaxed);
+    }
+
+    /// What a successor may rely on. As long as main has the description, the lock falls free only when main is gone;
+    /// a main that has closed it may outlive the lock by a moment, for which `linger` is ample.
+    pub(super) fn guarantee(&self, lock: &File, linger: Duration) -> Guarantee {
+        let linger = if has(self.heir.load(Ordering::Relaxed), lock) { Duration::ZERO } else { linger };
+        Guarantee::WhileAlive { linger }
     }
 
     /// A session begins.
@@ -111,6 +130,19 @@ pub(super) fn is_held(file: impl AsFd, election: &Folder) -> Result<bool, Error>
     let mut asked = whole(libc::F_WRLCK);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked)).map_err(Error::refused("ask for", election.path_of(LOCK)))?;
     Ok(i32::from(asked.l_type) != libc::F_UNLCK)
+}
+
+/// Whether another process has this description. It was given under the same number; main may have put something else
+/// there since. Where /proc can't tell, it hasn't.
+fn has(process: i32, lock: &File) -> bool {
+    let number = lock.as_raw_fd();
+    let theirs = std::fs::metadata(format!("/proc/{process}/fd/{number}"));
+    let same_file = |theirs: std::fs::Metadata| {
+        lock.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()))
+    };
+    // Of one open file description the kernel lists the locks it holds (proc_pid_fdinfo(5)).
+    let locks = || std::fs::read_to_string(format!("/proc/{process}/fdinfo/{number}"));
+    theirs.is_ok_and(same_file) && locks().is_ok_and(|locks| locks.contains("OFDLCK"))
 }
 
 /// The whole file.

@@ -118,7 +118,7 @@ pub(crate) struct Control {
     ///
     /// On with any config. Where its directory can't be written to, that is a warning and the container runs without.
     pub(crate) socket: Parsed<SocketPath>,
-    /// HUP reloads the config, as in ContainerPilot, in place of being forwarded.
+    /// HUP reloads the config and USR1 toggles maintenance, as in ContainerPilot, in place of being forwarded.
     ///
     /// Programs have uses of their own for these two.
     pub(crate) signals: bool,

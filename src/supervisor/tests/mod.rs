@@ -3,6 +3,7 @@
 mod catalog;
 mod health;
 mod leadership;
+mod maintenance;
 mod properties;
 mod reload;
 mod restart;

@@ -23,6 +23,8 @@ enum Step {
     Render(u8),
     Install(bool),
     Reload(bool),
+    Maintenance(Option<u64>),
+    MaintenanceOff,
     Stop,
 }
 
@@ -39,6 +41,8 @@ fn step() -> impl Strategy<Value = Step> {
         (0u8..3).prop_map(Step::Render),
         any::<bool>().prop_map(Step::Install),
         any::<bool>().prop_map(Step::Reload),
+        prop::option::of(0u64..30_000).prop_map(Step::Maintenance),
+        Just(Step::MaintenanceOff),
         Just(Step::Stop),
     ]
 }
@@ -179,6 +183,13 @@ impl World {
                 self.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
                 let config = if ok { Ok(Box::new(self.config.clone())) } else { Err("bad".to_owned()) };
                 self.send(Event::ConfigLoaded(config));
+            }
+            Step::Maintenance(millis) => {
+                let request = Request::BeginMaintenance { lasts: millis.map(Duration::from_millis), reason: None };
+                self.send(Event::Control { reply: ReplyId(1), request });
+            }
+            Step::MaintenanceOff => {
+                self.send(Event::Control { reply: ReplyId(1), request: Request::EndMaintenance });
             }
             Step::Stop => self.send(Event::Control { reply: ReplyId(2), request: Request::Stop }),
         }

@@ -84,6 +84,11 @@ impl Script {
         self.now = millis;
     }
 
+    /// What time it is.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
     /// Looks at the orders since the last look.
     pub fn heard(&mut self) -> Vec<String> {
         std::mem::take(&mut self.heard)
@@ -249,7 +254,9 @@ impl Script {
             }
             Effect::Publish(registration) => {
                 self.tags.insert(registration.service.id.clone(), registration.service.tags.clone());
-                format!("publish {} {}", registration.service.id, registration.status.as_str())
+                let kept_out = registration.maintenance.map(|reason| format!(", in maintenance: {reason}"));
+                let status = registration.status.as_str();
+                format!("publish {} {status}{}", registration.service.id, kept_out.unwrap_or_default())
             }
             Effect::Withdraw { service } => format!("withdraw {}", service.id),
             Effect::Follow { follow, .. } => format!("follow {follow:?}"),

@@ -1,0 +1,192 @@
+//! What each misfortune is, and how it ends.
+
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::fleet::{CANDIDATES, Engine, Fleet, SERVERS};
+use super::schedule::Kind::{self, *};
+
+/// What puts an end to a misfortune.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mend {
+    /// It has none, or is over.
+    Nothing,
+    /// The network is whole again.
+    Heal,
+    /// A process goes on.
+    Continue(i32),
+    /// A server, or a client of Consul, is started again.
+    Spawn(usize),
+    /// What somebody wrote over the lock is deleted.
+    Delete,
+}
+
+fn signal(pid: i32, signal: Signal) -> Option<()> {
+    kill(Pid::from_raw(pid), signal).ok()
+}
+
+impl Fleet {
+    /// Does it to whom it concerns; `None` when there is nobody of that kind. `any` chooses where there is a choice.
+    pub fn strike(&mut self, kind: Kind, leader: usize, any: usize) -> Option<Mend> {
+        let replica = (leader + 1 + any % (CANDIDATES.len() - 1)) % CANDIDATES.len();
+        let server = any % SERVERS.len();
+        match kind {
+            IsolateLeader => self.network().isolate(&[CANDIDATES[leader]]),
+            IsolateReplica => self.network().isolate(&[CANDIDATES[replica]]),
+            IsolateServer => self.network().isolate(&[SERVERS[server]]),
+            IsolateEngineLeader => self.network().isolate(&[SERVERS[self.engine_leader()?]]),
+            Split => self.network().split(&[&[CANDIDATES[leader], SERVERS[server], CANDIDATES[replica]]]),
+            LeaderUnheard | LeaderDeaf => {
+                let others = SERVERS.iter().chain(CANDIDATES.iter()).filter(|host| **host != CANDIDATES[leader]);
+                let pair = |host: &'static str| match kind {
+                    LeaderUnheard => (CANDIDATES[leader], host),
+                    _ => (host, CANDIDATES[leader]),
+                };
+                self.network().one_way(&others.map(|host| pair(host)).collect::<Vec<_>>());
+            }
+            Loss => {
+                let engine = self.engine_leader()?;
+                self.network().loss(CANDIDATES[leader], 33);
+                self.network().loss(SERVERS[engine], 33);
+            }
+            KillEngineLeader => {
+                let index = self.engine_leader()?;
+                self.down(index);
+                return Some(Mend::Spawn(index));
+            }
+            StopEngineLeader => {
+                let index = self.engine_leader()?;
+                let pid = match &self.engine {
+                    Engine::Consul(consul) => consul.process(index).pid(),
+                    Engine::Etcd(etcd) => etcd.process(index).pid(),
+                    Engine::Local(_) => return None,
+                };
+                signal(pid, Signal::SIGSTOP)?;
+                return Some(Mend::Continue(pid));
+            }
+            KillClient => {
+                let Engine::Consul(consul) = &mut self.engine else { return None };
+                consul.down(SERVERS.len() + leader);
+                return Some(Mend::Spawn(SERVERS.len() + leader));
+            }
+            KillLeader => {
+                self.end(leader, Signal::SIGKILL);
+                return Some(Mend::Nothing);
+            }
+            KillReplica => {
+                self.end(replica, Signal::SIGKILL);
+                return Some(Mend::Nothing);
+            }
+            Stop => {
+                self.end(leader, Signal::SIGTERM);
+                return Some(Mend::Nothing);
+            }
+            KillMain => {
+                signal(self.child(leader, "actor")?, Signal::SIGKILL)?;
+                return Some(Mend::Nothing);
+            }
+            KillGuard => {
+                signal(self.child(leader, "pilotfish-guard")?, Signal::SIGKILL)?;
+                return Some(Mend::Nothing);
+            }
+            StopAgent => {
+                let pid = self.agent(leader)?;
+                signal(pid, Signal::SIGSTOP)?;
+                return Some(Mend::Continue(pid));
+            }
+            StopMain => {
+                let pid = self.child(leader, "actor")?;
+                signal(pid, Signal::SIGSTOP)?;
+                return Some(Mend::Continue(pid));
+            }
+            DeleteLock => return self.delete_lock().then_some(Mend::Nothing),
+            OverwriteLock => {
+                // On Consul it stays the session's, and goes with it. On etcd it has no lease then, and stays.
+                let mend = if let Engine::Etcd(_) = self.engine { Mend::Delete } else { Mend::Nothing };
+                return self.write_by_hand("PUT", &["put", LOCK_ON_ETCD, "x"]).then_some(mend);
+            }
+            DestroySession => {
+                let session = self.session()?;
+                return self.destroy(&session).then_some(Mend::Nothing);
+            }
+            LateAcquire => return self.late_acquire(leader),
+            StepDown => return (self.ask(leader, &["step-down"]).0 == 0).then_some(Mend::Nothing),
+        }
+        Some(Mend::Heal)
+    }
+
+    /// Ends a misfortune.
+    pub fn mend(&mut self, mend: Mend) {
+        match mend {
+            Mend::Nothing => {}
+            Mend::Heal => self.network().heal(),
+            Mend::Delete => drop(self.within(Duration::from_secs(20), |fleet| fleet.delete_lock().then_some(()))),
+            // It may have ended meanwhile; its number isn't another's yet.
+            Mend::Continue(pid) => drop(signal(pid, Signal::SIGCONT)),
+            Mend::Spawn(index) => match &mut self.engine {
+                Engine::Consul(consul) => consul.spawn(index),
+                Engine::Etcd(etcd) => etcd.spawn(index),
+                Engine::Local(_) => {}
+            },
+        }
+    }
+
+    fn delete_lock(&self) -> bool {
+        self.write_by_hand("DELETE", &["del", LOCK_ON_ETCD])
+    }
+
+    fn write_by_hand(&self, method: &str, ctl: &[&str]) -> bool {
+        match &self.engine {
+            Engine::Consul(consul) => self.by_hand(|index| {
+                consul.is_up(index)
+                    && consul.ask(index, method, "/v1/kv/db/leader", "x").is_some_and(|(status, _)| status == 200)
+            }),
+            Engine::Etcd(etcd) => self.by_hand(|index| {
+                let words = [&["--command-timeout=2s"], ctl].concat();
+                etcd.is_up(index) && etcd.ctl(index, &words).is_ok()
+            }),
+            Engine::Local(_) => false,
+        }
+    }
+
+    fn destroy(&self, session: &str) -> bool {
+        let Engine::Consul(consul) = &self.engine else { return false };
+        let path = format!("/v1/session/destroy/{session}");
+        self.by_hand(|index| {
+            consul.is_up(index) && consul.ask(index, "PUT", &path, "").is_some_and(|(status, _)| status == 200)
+        })
+    }
+
+    /// Two acquires wait at the gates of replicas while a third wins; then its host is cut off, its session is destroyed,
+    /// and they arrive. They were sent when the lock was free, and its delay has only just begun.
+    fn late_acquire(&mut self, leader: usize) -> Option<Mend> {
+        let late = [leader + 1, leader + 2].map(|index| index % CANDIDATES.len());
+        let keep = |fleet: &Fleet, keep| {
+            late.iter().for_each(|index| fleet.candidates[*index].gate.as_ref().expect("on Consul").keep(keep));
+        };
+        let before = self.term();
+        keep(self, true);
+        let won = (self.ask(leader, &["step-down"]).0 == 0).then(|| {
+            self.within(Duration::from_millis(1500), |fleet| {
+                let winner = fleet.leader().filter(|_| fleet.term() > before)?;
+                let kept = |index: &usize| fleet.candidates[*index].gate.as_ref().is_some_and(|gate| gate.kept() > 0);
+                late.iter().any(kept).then_some(winner)
+            })
+        });
+        let Some(winner) = won.flatten() else {
+            keep(self, false);
+            return None;
+        };
+        let session = self.session();
+        self.network().isolate(&[CANDIDATES[winner]]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| session.is_some_and(|session| self.destroy(&session)));
+            scope.spawn(|| keep(self, false));
+        });
+        Some(Mend::Heal)
+    }
+}
+
+const LOCK_ON_ETCD: &str = "pilotfish/elections/db/leader";
