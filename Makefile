@@ -6,6 +6,7 @@
 #   make e2e        the tests on a real Docker engine
 #   make bench      start time, memory and size beside tini's; change-to-hook latency on each catalog
 #   make faults     what becomes of the catalog when Consul and etcd fail and when networks are cut, as tables
+#   make pauses     leaders stopped, wedged, frozen, robbed of their guard and killed: whether two ever act, and how long
 #   make nemesis    BACKEND=consul|etcd|etcd34|local DURATION=600s [SEED=N]: five candidates, and all that can go wrong
 #   make nemesis-controls   the same with one rule of leading broken at a time: two must lead at once, or nothing was proved
 #   make failover   [SAMPLES=20]: how long nobody leads, fault by fault, as a table; wants a machine at rest
@@ -17,7 +18,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build demo test e2e bench faults nemesis nemesis-controls failover lint reference format clippy static reference-init model
+.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover lint reference format clippy static reference-init model
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -57,6 +58,14 @@ bench: build
 faults:
 	@tests/setup.sh test
 	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 fault_table:: engine_load:: candidates:: outage::
+
+# Half an hour. The frozen ones alone, for what is measured there is who gets a processor first; then the others, which
+# mostly wait, beside each other.
+pauses:
+	@tests/setup.sh test
+	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 pauses::frozen::
+	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 4 pauses:: --skip pauses::frozen::
+	@$(CARGO) test --features misrule --test pilotfish -- --ignored --nocapture pauses::wedged::
 
 export BACKEND DURATION SEED SAMPLES
 

@@ -26,6 +26,7 @@ mod namespace;
 mod nemesis;
 mod netlab;
 mod outage;
+mod pauses;
 mod probes;
 mod process;
 mod readme;

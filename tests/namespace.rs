@@ -80,6 +80,7 @@ pub struct Start {
     directory: Option<CString>,
     capability_dropped: Option<libc::c_ulong>,
     network: Option<CString>,
+    cgroups: Vec<std::fs::File>,
 }
 
 impl Start {
@@ -98,6 +99,7 @@ impl Start {
             directory: None,
             capability_dropped: None,
             network: None,
+            cgroups: Vec::new(),
         }
     }
 
@@ -174,6 +176,12 @@ impl Start {
     /// In this network namespace (a host's of [`netlab`](crate::netlab)).
     pub fn network(mut self, namespace: &Path) -> Start {
         self.network = Some(c(namespace.as_os_str()));
+        self
+    }
+
+    /// In the cgroup whose `cgroup.procs` this is, and in one of each other hierarchy.
+    pub fn in_cgroup(mut self, processes: std::fs::File) -> Start {
+        self.cgroups.push(processes);
         self
     }
 
@@ -259,6 +267,12 @@ impl Start {
 
     unsafe fn inner(&self, stdio: [RawFd; 3], argv: &[*const libc::c_char], envp: &[*const libc::c_char]) -> ! {
         unsafe {
+            for cgroup in &self.cgroups {
+                // 0: who writes it.
+                if libc::write(cgroup.as_raw_fd(), c"0".as_ptr().cast(), 1) != 1 {
+                    fail(stdio[2], c"the cgroup can't be entered\n");
+                }
+            }
             if self.namespace {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 let nothing = std::ptr::null();

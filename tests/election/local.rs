@@ -12,7 +12,7 @@ use pilotfish::supervisor::election::fact::{Acquisition, Renewal};
 use pilotfish::supervisor::election::record::Lock;
 use tokio::time::{Instant, sleep};
 
-use super::bench::{Bench, PATIENCE, candidate, free, held_by};
+use super::bench::{Bench, PATIENCE, Won, candidate, free, held_by};
 use super::engines::SharedDirectory;
 use super::specimen;
 use crate::catalog::bench::run;
@@ -48,6 +48,33 @@ fn a_killed_holder_frees_the_lock_within_milliseconds() {
             assert!(view.last.is_some_and(|last| !last.released && last.term.0 == term));
         }
         assert!(figures("SIGKILL to seen free", took) < Duration::from_millis(50));
+    });
+}
+
+#[test]
+fn a_lock_that_is_being_taken_is_not_its_dead_holders_again() {
+    run(async |shared: &Shared| {
+        let (two, three) = (candidate(shared, "db", "two"), candidate(shared, "db", "three"));
+        let (mut winner, mut onlooker) = (two.watch(), three.watch());
+        for _ in 0..20 {
+            let (mut leader, _) = specimen::leading(&shared.address(), "db", "one");
+            onlooker.until("the holder", held_by("one")).await;
+            winner.until("the holder", held_by("one")).await;
+            let by = two.open().await;
+            leader.kill();
+            let view = winner.until("a free lock", free).await;
+            let Acquisition::Won(term) = two.acquire(by, &view).await else { panic!("it was free") };
+            let seen = onlooker.until("a free lock, or who took it", |view| !held_by("one")(view)).await;
+            if free(&seen) {
+                let told = onlooker.until("who took it", |view| !free(view)).await;
+                assert!(!held_by("one")(&told), "{told:?}");
+            }
+            for view in winner.rest() {
+                assert!(!held_by("one")(view.as_ref().expect("a view")), "{view:?}");
+            }
+            two.release(Won { session: by.0, guarantee: by.1, term, vacancy: view.last_version }).await;
+            onlooker.until("a free lock", free).await;
+        }
     });
 }
 

@@ -76,11 +76,15 @@ impl Local {
 
     /// See [`Candidacy::look`](crate::catalog::election::Candidacy::look).
     pub async fn look(&self, election: &str) -> Result<View, Error> {
+        self.look_after(election, None).await
+    }
+
+    async fn look_after(&self, election: &str, freed: Option<Version>) -> Result<View, Error> {
         let root = self.root.open().await?;
         let name = file(election)?;
         let mut pauses = RECORD_AGAIN.into_iter();
         loop {
-            match view(&root, &name)? {
+            match view(&root, &name, freed)? {
                 Seen::View(view) => return Ok(view),
                 Seen::Nobody(view) => match pauses.next() {
                     Some(pause) => sleep(pause).await,
@@ -203,10 +207,10 @@ impl Local {
     /// See [`Candidacy::watch`](crate::catalog::election::Candidacy::watch).
     pub async fn watch_lock(&self, election: &str, views: &mut Views) {
         let mut pace = Pace::new(RETRY);
-        let mut watching = None;
+        let (mut watching, mut freed) = (None, None);
         let mut doubts = IN_DOUBT.iter();
         loop {
-            match self.see_lock(election, &mut watching, views).await {
+            match self.see_lock(election, &mut watching, &mut freed, views).await {
                 Ok(()) => {
                     pace.reset();
                     let pause = doubts.next().copied().unwrap_or_else(|| jittered(SWEEP));
@@ -223,7 +227,13 @@ impl Local {
         }
     }
 
-    async fn see_lock(&self, election: &str, watching: &mut Option<Watching>, views: &mut Views) -> Result<(), Error> {
+    async fn see_lock(
+        &self,
+        election: &str,
+        watching: &mut Option<Watching>,
+        freed: &mut Option<Version>,
+        views: &mut Views,
+    ) -> Result<(), Error> {
         let root = self.root.open().await?;
         let name = file(election)?;
         match root.make_election(&name) {
@@ -238,7 +248,11 @@ impl Local {
         if watching.is_none() {
             *watching = self.watch(&self.root.path_of_election(&name)).ok();
         }
-        views.saw(self.look(election).await?).await;
+        let view = self.look_after(election, *freed).await?;
+        if view.holder().is_none() {
+            *freed = Some(view.last_version);
+        }
+        views.saw(view).await;
         Ok(())
     }
 
@@ -277,8 +291,9 @@ enum Seen {
 }
 
 /// The reads are in the opposite order of the writes: what a free lock shows was so when it was free, and a holder is
-/// shown as of its own term, so that no view read while we acquired looks like one read after.
-fn view(root: &Opened, name: &str) -> Result<Seen, Error> {
+/// shown as of its own term, so that no view read while we acquired looks like one read after. `freed` is as of when the
+/// lock was seen free before.
+fn view(root: &Opened, name: &str, freed: Option<Version>) -> Result<Seen, Error> {
     let free = Lock::Free { version: Version(0), taken_from: None };
     let Some(election) = root.election(name)? else {
         return Ok(Seen::View(View { at: 0, lock: free, last: None, last_version: Version(0) }));
@@ -298,8 +313,10 @@ fn view(root: &Opened, name: &str) -> Result<Seen, Error> {
     }
     let view = |at, holder| View { at, lock: Lock::Held(holder), last: None, last_version: Version(0) };
     let leader = leader(&election)?.map(|leader| leader.holder(Term(0)));
-    // An older one is of somebody who is gone.
-    Ok(match leader.filter(|leader| leader.term.0 >= last_term) {
+    // An older one is of somebody who is gone; and so is one whose lock was seen free: another has it, and is about to
+    // say so.
+    let gone = |term: Term| term.0 < last_term || freed == Some(Version(term.0));
+    Ok(match leader.filter(|leader| !gone(leader.term)) {
         Some(leader) => Seen::View(view(leader.term.0, leader)),
         // As of before the term that somebody begins here, whether `last` tells of it already or not.
         None => Seen::Nobody(view(
