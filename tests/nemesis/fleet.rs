@@ -254,9 +254,9 @@ impl Fleet {
         std::fs::write(self.candidates[index].lab.path("ill"), "").expect("a file");
     }
 
-    /// It is well again, if it was ill.
-    pub fn get_well(&mut self, index: usize) {
-        let _ = std::fs::remove_file(self.candidates[index].lab.path("ill"));
+    /// It is well again; whether it was ill.
+    pub fn get_well(&mut self, index: usize) -> bool {
+        std::fs::remove_file(self.candidates[index].lab.path("ill")).is_ok()
     }
 
     /// Kills a server.
