@@ -9,7 +9,7 @@
 #   make pauses     leaders stopped, wedged, frozen, robbed of their guard and killed: whether two ever act, and how long
 #   make nemesis    BACKEND=consul|etcd|etcd34|local DURATION=600s [SEED=N]: five candidates, and all that can go wrong
 #   make nemesis-controls   the same with one rule of leading broken at a time: two must lead at once, or nothing was proved
-#   make failover   [SAMPLES=20]: how long nobody leads, fault by fault, as a table; wants a machine at rest
+#   make failover   [SAMPLES=20] [ROW=health]: how long nobody leads, fault by fault, as a table; wants a machine at rest
 #   make model      the election's model checker at length, optimised; the short form is part of make test
 #   make lint       formatting, clippy, and cargo-deny where it is installed
 #   make reference  writes config-examples/reference.toml and docs/configuration.md anew

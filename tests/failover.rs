@@ -48,6 +48,11 @@ fn happens(backend: Backend, blow: &str) -> bool {
     backend != Backend::Local || !["host", "engine"].iter().any(|word| blow.contains(word))
 }
 
+/// Whether this row was asked for: `ROW` is a part of its name.
+fn wanted(blow: &str) -> bool {
+    std::env::var("ROW").map_or(true, |row| blow.contains(&row))
+}
+
 fn samples() -> usize {
     std::env::var("SAMPLES").ok().and_then(|count| count.parse().ok()).unwrap_or(20)
 }
@@ -88,10 +93,12 @@ fn table(backend: Backend) {
     let mut fleet = Fleet::start(backend, None);
     println!("\n{backend:?}, lease {LEASE:?}, alive_ttl {ALIVE_TTL:?}; milliseconds until the next leader acts");
     println!("  {:<46} {:>3} {:>9} {:>9} {:>9}", "the leader:", "n", "min", "median", "max");
-    for (name, blow) in BLOWS.iter().filter(|(name, _)| happens(backend, name)) {
+    for (name, blow) in BLOWS.iter().filter(|(name, _)| happens(backend, name) && wanted(name)) {
         row(name, (0..samples()).map(|_| sample(&mut fleet, *blow)).collect());
     }
-    if let Some((name, times)) = plain::samples(&fleet.engine, samples()) {
+    if wanted("plain")
+        && let Some((name, times)) = plain::samples(&fleet.engine, samples())
+    {
         row(name, times);
     }
     assert_eq!(fleet.judge.overlaps(), [], "{}", fleet.story());
