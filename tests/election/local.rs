@@ -79,6 +79,25 @@ fn a_lock_that_is_being_taken_is_not_its_dead_holders_again() {
 }
 
 #[test]
+fn what_is_owed_stays_in_last_over_renewals_until_it_is_paid() {
+    run(async |shared: &Shared| {
+        let one = candidate(shared, "db", "one");
+        let owed = async |owed: Duration, after: Duration| {
+            let won = one.win_owing(owed).await;
+            sleep(after).await;
+            assert!(matches!(one.renew(won).await, Renewal::Alive(_)));
+            // As a killed one does: without a word.
+            one.close(won.session).await;
+            one.look().await.last.unwrap().owed
+        };
+        let minute = Duration::from_secs(60);
+        let left = owed(minute, Duration::from_millis(100)).await;
+        assert!(left > minute / 2 && left <= minute - Duration::from_millis(100), "{left:?}");
+        assert_eq!(owed(Duration::from_millis(100), Duration::from_millis(100)).await, Duration::ZERO);
+    });
+}
+
+#[test]
 fn a_release_is_seen_within_milliseconds() {
     run(async |shared: &Shared| {
         let (one, two) = (candidate(shared, "db", "one"), candidate(shared, "db", "two"));

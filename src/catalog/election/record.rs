@@ -150,6 +150,11 @@ impl LastLeader {
         LastLeader { guarantee: guarantee.into(), ..self }
     }
 
+    /// The same, when one who led before may still act for so long.
+    pub(in crate::catalog) fn owing(self, owed: Duration) -> LastLeader {
+        LastLeader { owed_ms: milliseconds(owed), ..self }
+    }
+
     /// As it is written.
     pub(in crate::catalog) fn json(&self) -> String {
         json(self)

@@ -111,9 +111,10 @@ impl Local {
             }
             let session = wanted.session;
             let told = seat.guarantee(&lock, contest.kill_margin);
+            let owed_until = (!wanted.owed.is_zero()).then(|| Instant::now() + wanted.owed);
             let acquired = record_acquisition(&root, &election, &seat, &lock, &contest, &wanted, told);
             match acquired {
-                Ok(Acquisition::Won(term)) => *held = Some(Tenure { session, term, election, lock, told }),
+                Ok(Acquisition::Won(term)) => *held = Some(Tenure { session, term, election, lock, told, owed_until }),
                 // Also when somebody else's file has taken the place of the one that is locked.
                 Ok(_) | Err(_) => seat::give_back(&lock, &election)?,
             }
@@ -123,7 +124,7 @@ impl Local {
     }
 
     /// See [`Candidacy::renew`](crate::catalog::election::Candidacy::renew): there is nothing to renew, only to see,
-    /// and to say in `last` should main have got the lock or closed it meanwhile.
+    /// and to say in `last` should main have got the lock or closed it meanwhile, or what was owed be paid.
     pub async fn renew(&self, contest: &Contest, session: SessionId, term: Term) -> Result<Renewal, Error> {
         let root = self.root.open().await?;
         let (seat, of) = (self.seat.share(), contest.clone());
@@ -139,11 +140,15 @@ impl Local {
                     return Ok(false);
                 }
                 let due = seat.guarantee(&tenure.lock, of.kill_margin);
-                if tenure.told != due
+                if (tenure.told != due || tenure.owed_until.is_some())
                     && let Some(written) = last(&election)?
                 {
-                    put(&root, &election, LAST, &written.promised(due).json(), true)?;
+                    let owed = tenure.owed_until.map(|at| at.saturating_duration_since(Instant::now()));
+                    let owed = owed.filter(|owed| !owed.is_zero());
+                    let written = written.promised(due).owing(owed.unwrap_or_default());
+                    put(&root, &election, LAST, &written.json(), true)?;
                     tenure.told = due;
+                    tenure.owed_until = tenure.owed_until.filter(|_| owed.is_some());
                 }
                 Ok(true)
             })

@@ -17,6 +17,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
+use tokio::time::Instant;
 
 use crate::supervisor::election::record::{Guarantee, SessionId, Term};
 
@@ -50,6 +51,8 @@ pub(super) struct Tenure {
     pub(super) lock: Arc<File>,
     /// What `last` says was promised.
     pub(super) told: Guarantee,
+    /// Until then one who led before may still act; `None` when `last` says so no more.
+    pub(super) owed_until: Option<Instant>,
 }
 
 impl Tenure {
