@@ -273,6 +273,8 @@ impl Hands {
             Order::CloseSession { session } => {
                 self.unanswered("closing a session", async move { candidacy.close(session).await })
             }
+            Order::EndFormerLife { session } => self
+                .unanswered("closing a former life's session", async move { candidacy.end_former_life(session).await }),
             Order::Look { ask } => self.request(move |error| Fact::Looked { ask, result: Err(error) }, async move {
                 Fact::Looked { ask, result: candidacy.look().await.map_err(|e| catalog::report(&e)) }
             }),

@@ -224,22 +224,16 @@ async fn last_says_who_led_and_what_it_was_promised() {
 }
 
 #[tokio::test]
-async fn who_comes_back_ends_the_session_of_its_former_life_and_never_its_own() {
+async fn the_session_of_a_former_life_is_ended_and_the_lock_delay_does_the_waiting() {
     let consul = shared();
-    let former = candidate(&consul, "former", "a");
+    let (former, after) = (candidate(&consul, "former", "a"), candidate(&consul, "former", "a"));
     let (session, _) = lead(&former).await;
-    let mut onlooker = Watch::start(candidate(&consul, "former", "b"));
-    onlooker.until(|view| view.holder().is_some()).await;
     let start = Instant::now();
-    // Its watch begins once more after a fault of its own: it has stood, and the lock is its own.
-    let mut again = Watch::start(former);
-    assert!(again.next().await.unwrap().holder().is_some());
-    let _after = Watch::start(candidate(&consul, "former", "a"));
-    let view = onlooker.until(|view| view.holder().is_none()).await;
+    after.end_former_life(session).await.unwrap();
+    let view = look(&after).await;
     assert!(matches!(view.lock, Lock::Free { taken_from: Some(from), .. } if from == session), "{view:?}");
     assert!(view.last.is_some_and(|last| !last.released));
-    // Nobody has it before the delay is over, the new life neither.
-    lead_once_free(&candidate(&consul, "former", "a")).await;
+    lead_once_free(&after).await;
     assert!(start.elapsed() >= LEASE, "{:?}", start.elapsed());
 }
 

@@ -166,6 +166,18 @@ impl Candidacy {
         }
     }
 
+    /// Ends a session of the container's life before, where the lock is withheld from everyone from then on (Consul's
+    /// lock delay). Elsewhere nothing is done: an etcd lease is what its holder was promised, and the kernel knows.
+    ///
+    /// # Errors
+    /// The engine can't be asked, or refuses (a session of another host, for example); it then ends by its time.
+    pub async fn end_former_life(&self, session: SessionId) -> Result<(), Error> {
+        match &*self.backend {
+            Backend::Consul(consul) => consul.close_session(session).await.map_err(Error::Consul),
+            Backend::None | Backend::Local(_) | Backend::Etcd(_) => Ok(()),
+        }
+    }
+
     /// Reads lock and `last`, consistently.
     ///
     /// # Errors
@@ -246,7 +258,7 @@ impl Candidacy {
     /// Tells what the lock shows: at once, then at each change, and why it can't be read when it can't. Retries by
     /// itself. Never returns.
     pub async fn watch(&self, views: Views) {
-        watch(&self.backend, &self.contest.name, Some(&self.contest.id), views).await;
+        watch(&self.backend, &self.contest.name, views).await;
     }
 
     /// Main was started with [`inheritance`](Candidacy::inheritance), as this process: as long as it keeps it, whoever
@@ -267,15 +279,15 @@ impl Candidacy {
     }
 }
 
-/// Tells what the lock of an election shows, for ever; to this candidate, if it is one.
-pub(super) async fn watch(backend: &Backend, election: &str, candidate: Option<&str>, mut views: Views) {
+/// Tells what the lock of an election shows, for ever.
+pub(super) async fn watch(backend: &Backend, election: &str, mut views: Views) {
     match backend {
         Backend::None => {
             views.failed(&Error::NotConfigured).await;
             std::future::pending().await
         }
         Backend::Local(local) => local.watch_lock(election, &mut views).await,
-        Backend::Consul(consul) => consul.watch_lock(election, candidate, &mut views).await,
+        Backend::Consul(consul) => consul.watch_lock(election, &mut views).await,
         Backend::Etcd(etcd) => etcd.watch_lock(election, &mut views).await,
     }
 }

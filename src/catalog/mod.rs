@@ -111,7 +111,7 @@ impl Backend {
     /// Retries by itself with jittered backoff. Never returns: to stop following, drop the future.
     pub async fn follow(&self, query: &Query, mut seen: Sightings) {
         if let Query::Leader { election } = query {
-            return election::watch(self, election, None, election::Views::of_onlooker(election, seen)).await;
+            return election::watch(self, election, election::Views::of_onlooker(election, seen)).await;
         }
         match self {
             Backend::None => {

@@ -272,6 +272,7 @@ impl Supervisor {
             Order::MeasureRank { ask } => self.measure_rank(now, ask, out),
             order @ (Order::OpenSession { .. }
             | Order::CloseSession { .. }
+            | Order::EndFormerLife { .. }
             | Order::Look { .. }
             | Order::Acquire { .. }
             | Order::Renew { .. }

@@ -222,6 +222,8 @@ pub enum Notice {
         /// Where it can be reached.
         address: Option<String>,
     },
+    /// The container led before it was started again, and the lock isn't free yet.
+    FormerLifeHolds,
     /// The engine couldn't do what the election asked of it.
     ElectionFailed {
         /// What was tried.
@@ -314,6 +316,7 @@ impl Notice {
             Notice::Demoting { .. } => ("election.demoting", Warn),
             Notice::Leads { .. } => ("election.leads", Info),
             Notice::LeaderChanged { .. } => ("election.leader_changed", Info),
+            Notice::FormerLifeHolds => ("election.former_life", Info),
             Notice::ElectionFailed { .. } => ("election.failed", Warn),
             Notice::LeaseTooShort { .. } => ("election.lease_too_short", Error),
             Notice::TermWentBack { .. } => ("election.term_went_back", Error),
@@ -399,6 +402,9 @@ impl fmt::Display for Notice {
             Notice::LeaderChanged { id: Some(id), address: Some(address) } => write!(f, "{id} at {address} leads"),
             Notice::LeaderChanged { id: Some(id), address: None } => write!(f, "{id} leads"),
             Notice::LeaderChanged { id: None, .. } => write!(f, "nobody leads"),
+            Notice::FormerLifeHolds => {
+                write!(f, "the lock is still held for this container's life before: nobody leads until that is over")
+            }
             Notice::ElectionFailed { what, error } => write!(f, "{what} failed, and is tried again: {error}"),
             Notice::LeaseTooShort { usable, least } => write!(
                 f,

@@ -34,6 +34,7 @@ macro_rules! sentences {
             a_release_of_a_lock_that_was_lost_is_done
             a_closed_session_frees_its_lock
             closing_a_session_that_holds_nothing_is_harmless
+            ending_a_former_life_gives_nobody_the_lock_before_its_time
             a_renewal_shows_the_own_lock
             a_renewal_keeps_the_term
             a_renewal_after_the_lock_was_taken_away_says_gone
@@ -327,6 +328,15 @@ async fn closing_a_session_that_holds_nothing_is_harmless(engine: &impl Engine) 
     let won = one.win().await;
     one.close(spare).await;
     assert!(two.look().await.shows(won.session, won.term));
+}
+
+async fn ending_a_former_life_gives_nobody_the_lock_before_its_time(engine: &impl Engine) {
+    let (one, two) = (candidate(engine, "db", "one"), candidate(engine, "db", "two"));
+    let won = one.win().await;
+    candidate(engine, "db", "one").candidacy.end_former_life(won.session).await.expect("ended, or left alone");
+    let view = two.look().await;
+    let tried = two.acquire(two.open().await, &view).await;
+    assert!(matches!(tried, Acquisition::Changed | Acquisition::HeldBack), "{tried:?} for {view:?}");
 }
 
 async fn a_renewal_shows_the_own_lock(engine: &impl Engine) {

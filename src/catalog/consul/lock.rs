@@ -2,7 +2,6 @@
 //! session. The lock delay, as read back from the session, is what Consul promises: whatever ends the session, nobody
 //! gets the lock for so long. It is asked before a write and not in it, so every acquire names what was seen.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -46,7 +45,6 @@ impl Consul {
     /// See [`Candidacy::open`](crate::catalog::election::Candidacy::open). The session is bound to the host's
     /// `serfHealth`, and to the `alive` check of the candidate's service where it has one.
     pub async fn open_session(&self, contest: &Contest) -> Result<(SessionId, Guarantee), Error> {
-        self.has_stood.store(true, Ordering::Relaxed);
         let alive = contest.service.as_ref().map(|service| alive_id(service));
         let name = format!("{}: {}", contest.name, contest.id);
         let until = Instant::now() + CHECK_WITHIN;
@@ -162,8 +160,8 @@ impl Consul {
     }
 
     /// See [`Candidacy::watch`](crate::catalog::election::Candidacy::watch). The end of a lock delay is announced by
-    /// nothing: whoever stands tries again by itself. `candidate` is who watches, if it stands.
-    pub async fn watch_lock(&self, election: &str, mut candidate: Option<&str>, views: &mut Views) {
+    /// nothing: whoever stands tries again by itself.
+    pub async fn watch_lock(&self, election: &str, views: &mut Views) {
         let mut pace = Pace::new(RETRY);
         let mut breath = Breath::new();
         let mut index = 0;
@@ -172,9 +170,6 @@ impl Consul {
                 Ok((view, next)) => {
                     pace.reset();
                     index = next;
-                    if let Some(candidate) = candidate.take() {
-                        self.end_former_life(candidate, &view).await;
-                    }
                     views.saw(view).await;
                     breath.answered(Instant::now())
                 }
@@ -188,27 +183,6 @@ impl Consul {
                 }
             };
             tokio::time::sleep(pause).await;
-        }
-    }
-
-    /// A container that was killed while it led and is started again within `alive_ttl` feeds the same check as before,
-    /// so that the lock's session would last until its own TTL ends it, up to 20 s. Nobody is left who needs it: it is
-    /// ended now, and the lock delay does the waiting.
-    async fn end_former_life(&self, candidate: &str, first: &View) {
-        // A lock that is held under our name is ours if we have stood already.
-        let former =
-            first.holder().filter(|holder| *holder.id == *candidate && !self.has_stood.load(Ordering::Relaxed));
-        let Some(former) = former else { return };
-        match self.client.destroy_session(&uuid::text(former.session)).await {
-            Ok(()) => tracing::info!(
-                event = "election.former_life",
-                "this container led when it was last ended: that session is closed, and the lock free once its delay is over"
-            ),
-            // It ends by itself, if later: on another host than before, whose sessions we may not touch, for example.
-            Err(error) => tracing::info!(
-                event = "election.former_life",
-                "this container led when it was last ended, and that session can't be closed: {error}"
-            ),
         }
     }
 

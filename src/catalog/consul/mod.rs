@@ -14,7 +14,6 @@ mod session;
 mod txn;
 
 use std::net::IpAddr;
-use std::sync::atomic::AtomicBool;
 
 use crate::config::{Query, Service, engines};
 use crate::supervisor::event::Registration;
@@ -29,20 +28,13 @@ pub struct Consul {
     client: client::Client,
     pins: publish::Pins,
     tokens: publish::Tokens,
-    /// Whether this process has opened a session.
-    has_stood: AtomicBool,
 }
 
 impl Consul {
     /// Reaches nobody yet.
     pub fn new(settings: &engines::Consul) -> Consul {
         let client = client::Client::new(settings);
-        Consul {
-            client,
-            pins: publish::Pins::default(),
-            tokens: publish::Tokens::default(),
-            has_stood: AtomicBool::new(false),
-        }
+        Consul { client, pins: publish::Pins::default(), tokens: publish::Tokens::default() }
     }
 
     /// See [`Backend::publish`](super::Backend::publish).

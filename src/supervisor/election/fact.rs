@@ -146,6 +146,13 @@ pub enum Order {
         /// Which.
         session: SessionId,
     },
+    /// The lock is held under our name by a session that isn't ours: of the container's life before. End it where the
+    /// engine withholds the lock from everyone from then on, so that two lives under one name by mistake are no harm;
+    /// elsewhere its time does. Not answered.
+    EndFormerLife {
+        /// Which.
+        session: SessionId,
+    },
     /// Read lock and last, consistently.
     Look {
         /// To name in the answer.

@@ -290,6 +290,12 @@ impl Election {
                 self.vacancy = Some(Vacancy { last: view.last_version, since: now, open_from, withheld_until });
             }
         }
+        // A session of our own comes after the first view.
+        let former = holder.as_ref().filter(|holder| self.view.is_none() && holder.id == self.settings.id);
+        if let Some(former) = former {
+            out.push(Order::Say(Notice::FormerLifeHolds));
+            out.push(Order::EndFormerLife { session: former.session });
+        }
         self.view = Some(view);
         match &mut self.state {
             State::Follower { stand_at } | State::Campaigning(Campaign::Measuring { stand_at, .. }) => match holder {

@@ -190,6 +190,7 @@ impl Script {
         let (kind, ask) = match &order {
             Order::OpenSession { ask } => ("open", Some(*ask)),
             Order::CloseSession { .. } => ("close", None),
+            Order::EndFormerLife { .. } => ("end former life", None),
             Order::Look { ask } => ("look", Some(*ask)),
             Order::Acquire { ask, .. } => ("acquire", Some(*ask)),
             Order::Renew { ask, .. } => ("renew", Some(*ask)),

@@ -114,6 +114,9 @@ impl Container {
                 Order::CloseSession { session } => {
                     assert!(self.acting.is_none() || own != Some(session), "the session closed while main acts");
                 }
+                Order::EndFormerLife { session } => {
+                    assert!(own != Some(session), "its own session taken for a former life's");
+                }
                 Order::Acquire { ask, .. }
                 | Order::OpenSession { ask }
                 | Order::Look { ask }

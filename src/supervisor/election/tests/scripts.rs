@@ -33,6 +33,19 @@ fn a_lock_that_is_held_is_left_alone() {
 }
 
 #[test]
+fn who_comes_back_to_a_lock_of_its_life_before_has_that_ended_once() {
+    let mut stage = Stage::new(settings());
+    stage.sees(held("me", 9, 3));
+    stage.expect(&["end former life 9"]);
+    stage.sees(held("me", 9, 3));
+    stage.expect(&[]);
+    // Another's is left alone, and so is one that got our name later: we didn't stand then.
+    stage.sees(held("other", 10, 4));
+    stage.sees(held("me", 11, 5));
+    stage.expect(&[]);
+}
+
+#[test]
 fn a_lock_that_is_taken_while_the_session_opens_is_not_tried_for() {
     let mut stage = Stage::new(settings());
     stage.sees(free());

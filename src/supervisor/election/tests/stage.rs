@@ -144,6 +144,7 @@ impl Stage {
                 "open".to_owned()
             }
             Order::CloseSession { session } => format!("close {}", session.0),
+            Order::EndFormerLife { session } => format!("end former life {}", session.0),
             Order::Look { ask } => {
                 self.last_ask = ask;
                 "look".to_owned()

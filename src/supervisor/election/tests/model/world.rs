@@ -614,6 +614,8 @@ impl World {
         match order {
             Order::OpenSession { ask } => self.mail.push(send(What::Open(ask))),
             Order::CloseSession { session } => self.mail.push(send(What::Close(session))),
+            Order::EndFormerLife { session } if play.kind == Kind::Consul => self.mail.push(send(What::Close(session))),
+            Order::EndFormerLife { .. } => {}
             Order::Look { ask } => {
                 self.mail.push(send(What::Look(ask)));
             }
