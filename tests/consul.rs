@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pilotfish::catalog::{Backend, Sightings};
@@ -17,17 +17,6 @@ use tokio::sync::mpsc;
 use crate::servers::{Consul, ConsulCluster, Door, eventually};
 
 const SOON: Duration = Duration::from_secs(10);
-
-/// One server for all tests at a time; it ends with the last of them.
-fn shared() -> Arc<Consul> {
-    static SHARED: Mutex<Weak<Consul>> = Mutex::new(Weak::new());
-    let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    shared.upgrade().unwrap_or_else(|| {
-        let consul = Arc::new(Consul::start());
-        *shared = Arc::downgrade(&consul);
-        consul
-    })
-}
 
 fn settings(at: SocketAddr) -> Settings {
     Settings {
@@ -117,7 +106,7 @@ fn status_of(checks: &serde_json::Value, name: &str) -> String {
 
 #[tokio::test]
 async fn a_service_has_a_check_for_its_agent_and_one_for_its_health_from_the_first_instant() {
-    let consul = shared();
+    let consul = Consul::shared();
     let backend = open(settings(consul.http));
     backend.publish(&registration(&service("two-checks"), ServiceStatus::Critical)).await.unwrap();
     let checks = checks(&consul, "two-checks-1");
@@ -127,7 +116,7 @@ async fn a_service_has_a_check_for_its_agent_and_one_for_its_health_from_the_fir
 
 #[tokio::test]
 async fn draining_is_maintenance_and_health_stays_what_it_was() {
-    let consul = shared();
+    let consul = Consul::shared();
     let backend = Arc::new(open(settings(consul.http)));
     let service = service("draining");
     backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
@@ -142,7 +131,7 @@ async fn draining_is_maintenance_and_health_stays_what_it_was() {
 
 #[tokio::test]
 async fn maintenance_is_consuls_own_and_health_is_told_on() {
-    let consul = shared();
+    let consul = Consul::shared();
     let backend = open(settings(consul.http));
     let service = service("maintained");
     let maintained = |status| Registration { maintenance: Some("disk".to_owned()), ..registration(&service, status) };
@@ -161,7 +150,7 @@ async fn maintenance_is_consuls_own_and_health_is_told_on() {
 
 #[tokio::test]
 async fn a_maintenance_a_person_began_stays() {
-    let consul = shared();
+    let consul = Consul::shared();
     let backend = open(settings(consul.http));
     let service = service("by-hand");
     backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
@@ -172,7 +161,7 @@ async fn a_maintenance_a_person_began_stays() {
 
 #[tokio::test]
 async fn tags_others_may_change_are_left_alone() {
-    let consul = shared();
+    let consul = Consul::shared();
     let backend = open(settings(consul.http));
     let mut service = service("override");
     service.consul.enable_tag_override = true;
@@ -194,7 +183,7 @@ async fn tags_others_may_change_are_left_alone() {
 
 #[tokio::test]
 async fn a_heartbeat_that_changes_nothing_writes_nothing_to_the_servers() {
-    let consul = shared();
+    let consul = Consul::shared();
     let backend = open(settings(consul.http));
     let service = service("quiet");
     let modified = || {
@@ -213,7 +202,7 @@ async fn a_heartbeat_that_changes_nothing_writes_nothing_to_the_servers() {
 
 #[tokio::test]
 async fn a_check_somebody_removed_or_failed_by_hand_is_put_right() {
-    let consul = shared();
+    let consul = Consul::shared();
     let backend = open(settings(consul.http));
     let service = service("meddled");
     backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
@@ -381,7 +370,7 @@ async fn an_agent_is_reached_through_a_unix_socket() {
 
 #[tokio::test]
 async fn a_proxy_that_asks_for_a_password_gets_it_and_a_wrong_one_is_told_with_the_setting() {
-    let consul = shared();
+    let consul = Consul::shared();
     let behind = consul.http;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
@@ -413,7 +402,7 @@ async fn a_proxy_that_asks_for_a_password_gets_it_and_a_wrong_one_is_told_with_t
 
 #[tokio::test]
 async fn a_service_of_another_datacenter_is_followed_and_an_unknown_datacenter_is_an_error() {
-    let (here, there) = (shared(), Consul::start_with(r#"{"datacenter": "dc2"}"#, ""));
+    let (here, there) = (Consul::shared(), Consul::start_with(r#"{"datacenter": "dc2"}"#, ""));
     let (_, about) = there.ask("GET", "/v1/agent/self", "");
     let about: serde_json::Value = serde_json::from_str(&about).unwrap();
     let wan = about["DebugConfig"]["SerfPortWAN"].as_u64().expect("a port");

@@ -3,36 +3,25 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use pilotfish::catalog::election::{Candidacy, Contest, Views, Wanted};
+use pilotfish::catalog::election::{Candidacy, Contest, Wanted};
 use pilotfish::catalog::{Backend, Sightings};
 use pilotfish::config::engines::{Consul as Settings, ConsulAddress, Endpoint, Tls};
 use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
 use pilotfish::supervisor::Event;
-use pilotfish::supervisor::election::fact::{Acquisition, Fact, Renewal};
+use pilotfish::supervisor::election::fact::{Acquisition, Renewal};
 use pilotfish::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Version, View};
 use pilotfish::supervisor::event::{Follow, Observation, Registration, ServiceStatus};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::election::lock::{SOON, Watch, lead, look, seen, try_as};
 use crate::servers::{Consul, ConsulCluster, Door};
 
-const SOON: Duration = Duration::from_secs(10);
 /// Long enough to be seen, short enough to be waited for.
 const LEASE: Duration = Duration::from_millis(1500);
-
-/// One server for all tests at a time; it ends with the last of them.
-fn shared() -> Arc<Consul> {
-    static SHARED: Mutex<Weak<Consul>> = Mutex::new(Weak::new());
-    let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    shared.upgrade().unwrap_or_else(|| {
-        let consul = Arc::new(Consul::start());
-        *shared = Arc::downgrade(&consul);
-        consul
-    })
-}
 
 fn backend(at: SocketAddr) -> Arc<Backend> {
     let settings = Settings {
@@ -83,33 +72,6 @@ async fn publish(backend: &Backend, service: &Arc<Service>) {
     backend.publish(&registration).await.expect("published");
 }
 
-/// What one needs to ask for the lock of a view.
-fn seen(view: &View) -> Option<(Version, Version)> {
-    match view.lock {
-        Lock::Free { version, .. } => Some((version, view.last_version)),
-        Lock::Held(_) => None,
-    }
-}
-
-async fn look(candidate: &Candidacy) -> View {
-    candidate.look().await.expect("looked")
-}
-
-async fn try_as(candidate: &Candidacy, view: &View, (session, guarantee): (SessionId, Guarantee)) -> Acquisition {
-    let seen = Some(seen(view).expect("the lock was free"));
-    candidate.acquire(Wanted { session, guarantee, seen, owed: Duration::ZERO }).await
-}
-
-/// A session and the term it holds the lock for.
-async fn lead(candidate: &Candidacy) -> (SessionId, Term) {
-    let opened = candidate.open().await.expect("opened");
-    let view = look(candidate).await;
-    match try_as(candidate, &view, opened).await {
-        Acquisition::Won(term) => (opened.0, term),
-        other => panic!("not won: {other:?} of {view:?}"),
-    }
-}
-
 async fn lead_once_free(candidate: &Candidacy) -> (SessionId, Term) {
     let start = Instant::now();
     loop {
@@ -133,41 +95,9 @@ fn destroy(consul: &Consul, session: SessionId) {
     assert_eq!(consul.ask("PUT", &format!("/v1/session/destroy/{id}"), "").0, 200);
 }
 
-/// What the watch tells, one by one.
-struct Watch(mpsc::Receiver<Event>, tokio::task::JoinHandle<()>);
-
-impl Watch {
-    fn start(candidate: Candidacy) -> Watch {
-        let (sender, events) = mpsc::channel(64);
-        Watch(events, tokio::spawn(async move { candidate.watch(Views::of_candidate(sender)).await }))
-    }
-
-    async fn next(&mut self) -> Result<View, String> {
-        match timeout(SOON, self.0.recv()).await.expect("told in time") {
-            Some(Event::Election(Fact::Saw(seen))) => seen,
-            other => panic!("not a view: {other:?}"),
-        }
-    }
-
-    async fn until(&mut self, so: impl Fn(&View) -> bool) -> View {
-        loop {
-            match self.next().await {
-                Ok(view) if so(&view) => return view,
-                Ok(_) | Err(_) => {}
-            }
-        }
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.1.abort();
-    }
-}
-
 #[tokio::test]
 async fn the_first_takes_a_lock_that_never_was_and_the_second_sees_who_holds_it() {
-    let consul = shared();
+    let consul = Consul::shared();
     let mut first = contest("first/takes", "a-1");
     first.service = Some(service("first-takes", Duration::from_secs(5)));
     let first = Candidacy::new(backend(consul.http), first);
@@ -186,7 +116,7 @@ async fn the_first_takes_a_lock_that_never_was_and_the_second_sees_who_holds_it(
 
 #[tokio::test]
 async fn a_lock_that_changed_since_it_was_seen_is_not_taken() {
-    let consul = shared();
+    let consul = Consul::shared();
     let (a, b) = (candidate(&consul, "changed", "a"), candidate(&consul, "changed", "b"));
     let before = look(&b).await;
     let theirs = b.open().await.unwrap();
@@ -204,7 +134,7 @@ async fn a_lock_that_changed_since_it_was_seen_is_not_taken() {
 
 #[tokio::test]
 async fn last_says_who_led_and_what_it_was_promised() {
-    let consul = shared();
+    let consul = Consul::shared();
     let (a, b) = (candidate(&consul, "last", "a"), candidate(&consul, "last", "b"));
     let (session, guarantee) = a.open().await.unwrap();
     assert_eq!(guarantee, Guarantee::For(LEASE));
@@ -225,7 +155,7 @@ async fn last_says_who_led_and_what_it_was_promised() {
 
 #[tokio::test]
 async fn the_session_of_a_former_life_is_ended_and_the_lock_delay_does_the_waiting() {
-    let consul = shared();
+    let consul = Consul::shared();
     let (former, after) = (candidate(&consul, "former", "a"), candidate(&consul, "former", "a"));
     let (session, _) = lead(&former).await;
     let start = Instant::now();
@@ -239,7 +169,7 @@ async fn the_session_of_a_former_life_is_ended_and_the_lock_delay_does_the_waiti
 
 #[tokio::test]
 async fn a_release_hands_over_within_milliseconds_and_names_the_next() {
-    let consul = shared();
+    let consul = Consul::shared();
     let (a, b) = (candidate(&consul, "release", "a"), candidate(&consul, "release", "b"));
     let (session, term) = lead(&a).await;
     let mut watch = Watch::start(candidate(&consul, "release", "b"));
@@ -262,7 +192,7 @@ async fn a_release_hands_over_within_milliseconds_and_names_the_next() {
 
 #[tokio::test]
 async fn a_release_that_comes_twice_frees_nothing_of_a_newer_term() {
-    let consul = shared();
+    let consul = Consul::shared();
     let (a, b) = (candidate(&consul, "twice", "a"), candidate(&consul, "twice", "b"));
     let (session, term) = lead(&a).await;
     let view = look(&b).await;
@@ -289,7 +219,7 @@ async fn a_release_that_comes_twice_frees_nothing_of_a_newer_term() {
 
 #[tokio::test]
 async fn a_destroyed_session_is_gone_and_everybody_is_held_back_for_the_lock_delay() {
-    let consul = shared();
+    let consul = Consul::shared();
     let (a, b) = (candidate(&consul, "destroyed", "a"), candidate(&consul, "destroyed", "b"));
     let (session, term) = lead(&a).await;
     let opened = b.open().await.unwrap();
@@ -308,7 +238,7 @@ async fn a_destroyed_session_is_gone_and_everybody_is_held_back_for_the_lock_del
 
 #[tokio::test]
 async fn nobody_slips_past_the_lock_delay_however_often_it_is_tried() {
-    let consul = shared();
+    let consul = Consul::shared();
     let (rounds, mut tries, mut early) = (20, 0, 0);
     for round in 0..rounds {
         let name = format!("hammered-{round}");
@@ -361,7 +291,7 @@ async fn nobody_slips_past_the_lock_delay_however_often_it_is_tried() {
 
 #[tokio::test]
 async fn a_lock_deleted_by_hand_is_seen_to_be_nobodys() {
-    let consul = shared();
+    let consul = Consul::shared();
     let a = candidate(&consul, "deleted", "a");
     let (session, term) = lead(&a).await;
     let mut watch = Watch::start(candidate(&consul, "deleted", "b"));
@@ -380,7 +310,7 @@ async fn a_lock_deleted_by_hand_is_seen_to_be_nobodys() {
 
 #[tokio::test]
 async fn a_lock_overwritten_or_freed_by_hand_is_seen_to_be_not_ours() {
-    let consul = shared();
+    let consul = Consul::shared();
     let a = candidate(&consul, "overwritten", "a");
     let (session, term) = lead(&a).await;
     consul.ask("PUT", "/v1/kv/overwritten/leader", "mine");
@@ -403,7 +333,7 @@ async fn a_lock_overwritten_or_freed_by_hand_is_seen_to_be_not_ours() {
 
 #[tokio::test]
 async fn a_last_that_nobody_can_read_makes_its_successor_wait_long() {
-    let consul = shared();
+    let consul = Consul::shared();
     let a = candidate(&consul, "unreadable", "a");
     let (session, term) = lead(&a).await;
     a.release(session, term, None, Duration::ZERO).await.unwrap();
@@ -414,7 +344,7 @@ async fn a_last_that_nobody_can_read_makes_its_successor_wait_long() {
 
 #[tokio::test]
 async fn the_promise_is_the_lock_delay_as_read_back_and_never_more_than_consul_keeps() {
-    let consul = shared();
+    let consul = Consul::shared();
     let mut long = contest("long", "a");
     long.lease = Duration::from_secs(90);
     let long = Candidacy::new(backend(consul.http), long);
@@ -426,7 +356,7 @@ async fn the_promise_is_the_lock_delay_as_read_back_and_never_more_than_consul_k
 
 #[tokio::test]
 async fn a_session_ends_with_the_alive_check_of_its_service_and_not_with_its_health() {
-    let consul = shared();
+    let consul = Consul::shared();
     let service = service("bound", Duration::from_secs(1));
     let a =
         Candidacy::new(backend(consul.http), Contest { service: Some(Arc::clone(&service)), ..contest("bound", "a") });
@@ -470,7 +400,7 @@ async fn a_session_ends_with_the_alive_check_of_its_service_and_not_with_its_hea
 
 #[tokio::test]
 async fn the_watch_tells_held_free_and_held_and_an_outage_once() {
-    let consul = shared();
+    let consul = Consul::shared();
     let door = Door::to(consul.http).await;
     let (a, b) = (candidate(&consul, "watched", "a"), candidate(&consul, "watched", "b"));
     let mut watch = Watch::start(Candidacy::new(backend(door.at), contest("watched", "c")));
@@ -497,7 +427,7 @@ async fn the_watch_tells_held_free_and_held_and_an_outage_once() {
 
 #[tokio::test]
 async fn who_only_wants_to_know_sees_the_leader_as_an_instance() {
-    let consul = shared();
+    let consul = Consul::shared();
     let a = candidate(&consul, "onlooker", "a");
     let (sender, mut events) = mpsc::channel(16);
     let looking = backend(consul.http);
@@ -517,7 +447,7 @@ async fn who_only_wants_to_know_sees_the_leader_as_an_instance() {
 
 #[tokio::test]
 async fn a_cut_connection_leaves_unknown_what_was_asked() {
-    let consul = shared();
+    let consul = Consul::shared();
     let door = Door::to(consul.http).await;
     let a = Candidacy::new(backend(door.at), contest("cut", "a"));
     let opened = a.open().await.unwrap();
@@ -540,7 +470,7 @@ async fn a_cut_connection_leaves_unknown_what_was_asked() {
 
 #[tokio::test]
 async fn ranks_are_read_for_one_vacancy() {
-    let consul = shared();
+    let consul = Consul::shared();
     let (a, b) = (candidate(&consul, "ranks", "a/1%"), candidate(&consul, "ranks", "b"));
     a.publish_rank(Version(7), -3).await.unwrap();
     b.publish_rank(Version(6), 9).await.unwrap();
@@ -552,7 +482,7 @@ async fn ranks_are_read_for_one_vacancy() {
 
 #[tokio::test]
 async fn terms_grow_also_over_a_lock_that_was_deleted() {
-    let consul = shared();
+    let consul = Consul::shared();
     let a = candidate(&consul, "grow", "a");
     let mut before = Term(0);
     for round in 0..6 {

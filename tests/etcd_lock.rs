@@ -7,20 +7,19 @@ use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 use pilotfish::catalog::Backend;
-use pilotfish::catalog::election::{Candidacy, Contest, Views, Wanted};
+use pilotfish::catalog::election::{Candidacy, Contest, Wanted};
 use pilotfish::config;
 use pilotfish::config::engines::{Endpoint, Etcd as Settings, Tls};
-use pilotfish::supervisor::Event;
-use pilotfish::supervisor::election::fact::{Acquisition, Fact, Renewal};
-use pilotfish::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Version, View};
+use pilotfish::supervisor::election::fact::{Acquisition, Renewal};
+use pilotfish::supervisor::election::record::{Guarantee, SessionId, Term, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::election::lock::{SOON, Watch, lead, look, seen, try_as};
 use crate::servers::{Door, Etcd, EtcdCluster};
 
-const SOON: Duration = Duration::from_secs(10);
 const LEASE: Duration = Duration::from_secs(2);
 
 /// One server of each version for all tests at a time; it ends with the last of them.
@@ -53,32 +52,6 @@ fn candidate(etcd: &Etcd, name: &str, id: &str) -> Candidacy {
     candidate_on(&[etcd.client()], name, id)
 }
 
-fn seen(view: &View) -> Option<(Version, Version)> {
-    match view.lock {
-        Lock::Free { version, .. } => Some((version, view.last_version)),
-        Lock::Held(_) => None,
-    }
-}
-
-async fn look(candidate: &Candidacy) -> View {
-    candidate.look().await.expect("looked")
-}
-
-async fn try_as(candidate: &Candidacy, view: &View, (session, guarantee): (SessionId, Guarantee)) -> Acquisition {
-    let seen = Some(seen(view).expect("the lock was free"));
-    candidate.acquire(Wanted { session, guarantee, seen, owed: Duration::ZERO }).await
-}
-
-/// A session and the term it holds the lock for.
-async fn lead(candidate: &Candidacy) -> (SessionId, Term) {
-    let opened = candidate.open().await.expect("opened");
-    let view = look(candidate).await;
-    match try_as(candidate, &view, opened).await {
-        Acquisition::Won(term) => (opened.0, term),
-        other => panic!("not won: {other:?} of {view:?}"),
-    }
-}
-
 async fn renewed(candidate: &Candidacy, session: SessionId, term: Term) {
     match candidate.renew(session, term).await {
         Renewal::Alive(view) => assert!(view.shows(session, term), "{view:?}"),
@@ -106,33 +79,6 @@ fn revoke(etcd: &Etcd, lease: i64) {
 
 fn leases(etcd: &Etcd) -> usize {
     etcd.ctl(&["lease", "list"]).unwrap().lines().filter(|line| !line.contains("found")).count()
-}
-
-/// What the watch tells, one by one.
-struct Watch(mpsc::Receiver<Event>, tokio::task::JoinHandle<()>);
-
-impl Watch {
-    fn start(candidate: Candidacy) -> Watch {
-        let (sender, events) = mpsc::channel(64);
-        Watch(events, tokio::spawn(async move { candidate.watch(Views::of_candidate(sender)).await }))
-    }
-
-    async fn next_within(&mut self, limit: Duration) -> Result<View, String> {
-        match timeout(limit, self.0.recv()).await.expect("told in time") {
-            Some(Event::Election(Fact::Saw(seen))) => seen,
-            other => panic!("not a view: {other:?}"),
-        }
-    }
-
-    async fn next(&mut self) -> Result<View, String> {
-        self.next_within(SOON).await
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.1.abort();
-    }
 }
 
 #[tokio::test]

@@ -4,4 +4,5 @@ mod bench;
 mod contract;
 mod engines;
 mod local;
+pub mod lock;
 pub mod specimen;

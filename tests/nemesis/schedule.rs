@@ -66,47 +66,26 @@ pub enum Kind {
 
 use Kind::*;
 
+/// What is done to the network, by cuts of which one takes the place of another.
+const CUTS: [Kind; 8] =
+    [IsolateLeader, IsolateReplica, IsolateServer, IsolateEngineLeader, Split, LeaderUnheard, LeaderDeaf, Loss];
+
 impl Kind {
     /// All that can happen with this backend.
     pub fn of(backend: Backend) -> Vec<Kind> {
         let anywhere = [KillLeader, KillReplica, KillMain, StopAgent, StopMain, StepDown, Stop];
-        let networked = [
-            IsolateLeader,
-            IsolateReplica,
-            IsolateServer,
-            IsolateEngineLeader,
-            Split,
-            LeaderUnheard,
-            LeaderDeaf,
-            Loss,
-            KillEngineLeader,
-            StopEngineLeader,
-            KillGuard,
-            DeleteLock,
-            OverwriteLock,
-        ];
+        let served = [KillEngineLeader, StopEngineLeader, KillGuard, DeleteLock, OverwriteLock];
         let consul = [KillClient, DestroySession, LateAcquire];
         match backend {
             Backend::Local => anywhere.to_vec(),
-            Backend::Etcd(_) => [&anywhere[..], &networked].concat(),
-            Backend::Consul => [&anywhere[..], &networked, &consul].concat(),
+            Backend::Etcd(_) => [&anywhere[..], &served, &CUTS].concat(),
+            Backend::Consul => [&anywhere[..], &served, &CUTS, &consul].concat(),
         }
     }
 
-    /// Whether it is done to the network: one such takes the place of another.
+    /// Whether the network is cut for it.
     pub fn cuts(self) -> bool {
-        matches!(
-            self,
-            IsolateLeader
-                | IsolateReplica
-                | IsolateServer
-                | IsolateEngineLeader
-                | Split
-                | LeaderUnheard
-                | LeaderDeaf
-                | Loss
-                | LateAcquire
-        )
+        self == LateAcquire || CUTS.contains(&self)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -25,6 +26,17 @@ pub struct Consul {
 }
 
 impl Consul {
+    /// One server for all tests at a time; it ends with the last of them.
+    pub fn shared() -> Arc<Consul> {
+        static SHARED: Mutex<Weak<Consul>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let consul = Arc::new(Consul::start());
+            *shared = Arc::downgrade(&consul);
+            consul
+        })
+    }
+
     /// Starts one and waits until it takes writes.
     pub fn start() -> Consul {
         Consul::start_with("", "")
