@@ -111,7 +111,7 @@ impl Fleet {
                 let session = self.session()?;
                 return self.destroy(&session).then_some(Mend::Nothing);
             }
-            LateAcquire => return self.late_acquire(leader),
+            LateAcquire => return self.late_acquire(),
             StepDown => return (self.ask(leader, &["step-down"]).0 == 0).then_some(Mend::Nothing),
         }
         Some(Mend::Heal)
@@ -159,31 +159,34 @@ impl Fleet {
         })
     }
 
-    /// Two acquires wait at the gates of replicas while a third wins; then its host is cut off, its session is destroyed,
-    /// and they arrive. They were sent when the lock was free, and its delay has only just begun.
-    fn late_acquire(&mut self, leader: usize) -> Option<Mend> {
-        let late = [leader + 1, leader + 2].map(|index| index % CANDIDATES.len());
-        let keep = |fleet: &Fleet, keep| {
-            late.iter().for_each(|index| fleet.candidates[*index].gate.as_ref().expect("on Consul").keep(keep));
-        };
+    /// Acquires of three replicas wait at their gates while the fourth wins; then its host is cut off, its session is
+    /// destroyed, and they arrive: sent when the lock was free, and when its delay has only just begun.
+    fn late_acquire(&mut self) -> Option<Mend> {
+        let leader = self.within(Duration::from_secs(20), Fleet::leader)?;
+        let late = [leader + 1, leader + 2, leader + 3].map(|index| index % CANDIDATES.len());
+        let gate = |fleet: &Fleet, index: usize| fleet.candidates[index].gate.clone().expect("on Consul");
+        let gates = late.map(|index| gate(self, index));
         let before = self.term();
-        keep(self, true);
+        gates.iter().for_each(|gate| gate.keep(true));
         let won = (self.ask(leader, &["step-down"]).0 == 0).then(|| {
             self.within(Duration::from_millis(1500), |fleet| {
                 let winner = fleet.leader().filter(|_| fleet.term() > before)?;
-                let kept = |index: &usize| fleet.candidates[*index].gate.as_ref().is_some_and(|gate| gate.kept() > 0);
-                late.iter().any(kept).then_some(winner)
+                gates.iter().any(|gate| gate.kept() > 0).then_some(winner)
             })
         });
-        let Some(winner) = won.flatten() else {
-            keep(self, false);
+        let Some((winner, session)) = won.flatten().zip(self.session()) else {
+            gates.iter().for_each(|gate| gate.keep(false));
             return None;
         };
-        let session = self.session();
         self.network().isolate(&[CANDIDATES[winner]]);
         std::thread::scope(|scope| {
-            scope.spawn(|| session.is_some_and(|session| self.destroy(&session)));
-            scope.spawn(|| keep(self, false));
+            scope.spawn(|| self.destroy(&session));
+            // The engine looks at the delay before it writes: one of them shall come between the two. The pause was found
+            // by trial.
+            for gate in &gates {
+                gate.keep(false);
+                std::thread::sleep(Duration::from_micros(500));
+            }
         });
         Some(Mend::Heal)
     }

@@ -12,7 +12,8 @@ use crate::netlab::inside;
 /// How the request for a lock begins.
 const ACQUIRE: &[u8] = b"PUT /v1/txn";
 
-/// Forwards what comes, as long as it stands.
+/// Forwards what comes, as long as it isn't closed.
+#[derive(Clone)]
 pub struct Gate {
     shared: Arc<Shared>,
     at: SocketAddr,
