@@ -123,8 +123,10 @@ impl Schedule {
         {
             kinds.push(self.deal());
         }
-        let most = 2 * lease.as_millis() as u64;
-        let lasts = Duration::from_millis(1000 + self.random.below(most - 1000));
+        // A stopped agent is a fault only past its lease, and what its engine needs to notice.
+        let least = if kinds.contains(&StopAgent) { lease * 8 / 5 } else { Duration::from_secs(1) };
+        let span = (2 * lease - least).as_millis() as u64;
+        let lasts = least + Duration::from_millis(self.random.below(span));
         Step { kinds, lasts, calm: self.random.below(3) != 0 }
     }
 
