@@ -303,9 +303,10 @@ impl Election {
             return;
         }
         if !view.shows(tenure.session, tenure.term) {
-            // Whoever holds it may act, or will as soon as it has held off.
+            // Whoever holds it may act, or will as soon as it has held off; and nobody holds off for a lease that is over.
             let another = view.holder().is_some_and(|holder| holder.session != tenure.session);
-            self.lose(now, another, out);
+            let ended = view.last.as_ref().is_some_and(|last| last.ended);
+            self.lose(now, another || ended, out);
         }
     }
 

@@ -115,6 +115,14 @@ fn a_lost_lock_demotes_at_once_and_isnt_released() {
 }
 
 #[test]
+fn a_lease_ended_by_hand_kills_at_once_for_nobody_holds_off_for_it() {
+    let mut stage = Stage::leading(settings());
+    let ended = after(Last { ended: true, ..last("me", 1, 7) });
+    stage.sees(ended);
+    stage.expect(&["demote by 9000: the lock is somebody else's or nobody's", "kill"]);
+}
+
+#[test]
 fn a_lock_held_by_another_kills_at_once() {
     let mut stage = Stage::leading(settings());
     stage.sees(held("other", 9, 8));
