@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Config, Service};
 
 use super::Supervisor;
 use super::event::{Effect, ReplyId};
@@ -49,7 +49,9 @@ impl Supervisor {
         out.extend(waiting.into_iter().map(|reply| Effect::Reply { reply, result: answer.clone() }));
     }
 
-    fn apply(&mut self, now: Time, new: Config, out: &mut Vec<Effect>) -> Notice {
+    fn apply(&mut self, now: Time, mut new: Config, out: &mut Vec<Effect>) -> Notice {
+        let leads_by = self.leadership.as_ref().and_then(|leadership| leadership.config().service.as_deref());
+        let kept = leads_by.is_some_and(|id| keep_binding(id, &self.config, &mut new));
         let old = std::mem::replace(&mut self.config, new);
         let new = &self.config;
         let (mut changed, mut later) = (Vec::new(), Vec::new());
@@ -63,6 +65,7 @@ impl Supervisor {
         note(old.wait_for != new.wait_for, "[[wait_for]]", &mut later);
         note(old.election != new.election, "[election] (with the container)", &mut later);
         note(old.catalog != new.catalog, "[catalog] (with the container)", &mut later);
+        note(kept, "id, port, address and ttl of the [election]'s service (with the container)", &mut later);
         note(old.stop != new.stop, "[stop]", &mut changed);
         note(old.hooks != new.hooks, "[hooks]", &mut changed);
         if note(old.log != new.log, "[log]", &mut changed) {
@@ -160,4 +163,28 @@ impl Supervisor {
         }
         out.extend(old.iter().map(Watch::unfollow));
     }
+}
+
+/// The service by which a candidate leads stays under its id, where it listens, and for its `ttl`, like the election: its
+/// session is bound to it, and the leader's record says its address. Whether that kept a change back.
+fn keep_binding(id: &str, old: &Config, new: &mut Config) -> bool {
+    let Some(before) = old.services.iter().find(|service| service.id == id) else { return false };
+    let is_new = |other: &str| old.services.iter().all(|service| service.id != other);
+    let renamed = new.election.as_ref().and_then(|election| election.service.clone()).filter(|other| is_new(other));
+    let found = new.services.iter().position(|service| service.id == id);
+    let found = found.or_else(|| new.services.iter().position(|service| Some(&service.id) == renamed.as_ref()));
+    let Some(service) = found.map(|index| &mut new.services[index]) else {
+        new.services.push(before.clone());
+        return true;
+    };
+    let Service { id: _, port, address, ttl, .. } = before.clone();
+    let bound = Service { id: id.to_owned(), port, address, ttl, ..service.clone() };
+    if *service == bound {
+        return false;
+    }
+    let other = std::mem::replace(service, bound).id;
+    for speaks_for in new.health.iter_mut().flat_map(|check| &mut check.services).filter(|of| **of == other) {
+        *speaks_for = id.to_owned();
+    }
+    true
 }

@@ -1,5 +1,6 @@
+use super::leadership::election;
 use super::script::*;
-use crate::config::{Config, OnFailure};
+use crate::config::{Config, Election, Health, OnFailure, Service};
 use crate::supervisor::Event;
 use crate::supervisor::event::*;
 
@@ -95,4 +96,26 @@ fn a_reload_while_stopping_is_refused() {
     script.heard();
     script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
     script.expect(&["reply error"]);
+}
+
+#[test]
+fn what_the_election_is_bound_to_stays_until_the_container_starts_anew() {
+    let of = |id: &str| Some(Election { service: Some(id.to_owned()), ..election() });
+    let web = Service { id: "web-80".to_owned(), port: 80, ..service("web") };
+    let health = vec![Health { services: vec!["web-80".to_owned()], ..check("ping", OnFailure::Report) }];
+    let old = Config { election: of("web-80"), services: vec![web.clone()], health, ..config() };
+    let mut script = Script::start(old.clone());
+    script.published("web-80", Ok(()));
+    script.heard();
+    let moved = Service { id: "web-81".to_owned(), port: 81, tags: vec!["blue".to_owned()], ..web };
+    let health = vec![Health { services: vec!["web-81".to_owned()], ..old.health[0].clone() }];
+    reload(&mut script, Ok(Config { election: of("web-81"), services: vec![moved], health, ..old.clone() }));
+    script.expect(&["publish web-80 critical", "reply ok"]);
+    assert_eq!(script.tags["web-80"], ["blue"]);
+    let said = script.said.last().unwrap().to_string();
+    assert!(said.contains("port, address and ttl of the [election]'s service"), "{said}");
+    // Nor does it go when it isn't there any more.
+    script.published("web-80", Ok(()));
+    reload(&mut script, Ok(Config { services: Vec::new(), health: Vec::new(), election: None, ..old }));
+    assert!(!script.heard().iter().any(|heard| heard.starts_with("withdraw")));
 }
