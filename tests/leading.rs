@@ -198,6 +198,22 @@ fn a_leader_whose_main_ends_gives_the_lock_back_and_comes_again_as_a_replica() {
 }
 
 #[test]
+fn a_leader_whose_main_fails_ends_with_its_code_where_none_is_started_again() {
+    let place = Place::local();
+    let hooks = "[hooks.post_stop]\nexec = [\"sh\", \"-c\", \"echo after >> DIR/story\"]\nwhen = \"leader\"";
+    let lab = Lab::new(&format!(
+        "[process]\nexec = [\"sh\", \"-c\", \"until [ -e DIR/fail ]; do sleep 0.05; done; exit 3\"]\n{hooks}\n\
+         [catalog]\n{}\n[election]\nname = \"db\"\n",
+        place.catalog()
+    ));
+    let mut leader = lab.run();
+    eventually("leading", || lab.ask(&["status"]).1.contains("leader of db: leading").then_some(())).unwrap();
+    fs::write(lab.path("fail"), "").unwrap();
+    assert_eq!(leader.wait(), Ok(3));
+    assert_eq!(lab.story(), ["after"]);
+}
+
+#[test]
 fn a_standby_runs_main_only_while_it_leads() {
     let place = Place::local();
     let [(one, _first), (two, second)] = place.run("mode = \"standby\"");

@@ -13,6 +13,7 @@ use super::command::{Order as Command, Outcome};
 use super::election::record::{Holder, Term};
 use super::election::{Ask, Election, Fact, Order, Settings};
 use super::event::{Effect, Job, RunId};
+use super::health::Check;
 use super::lifecycle::Life;
 use super::notice::Notice;
 use super::status::{ElectionStatus, LeaderStatus};
@@ -133,6 +134,11 @@ impl Leadership {
         matches!(self.role, Role::Leaving { .. })
     }
 
+    /// Who leads, as far as is known. That it did itself says nothing once it doesn't hold the lock any more.
+    fn known_leader(&self) -> Option<&Holder> {
+        self.leader.as_ref().filter(|leader| self.core.term().is_some() || *leader.id != *self.config.id)
+    }
+
     /// When something must happen next.
     pub fn deadline(&self) -> Option<Time> {
         let own = match self.role {
@@ -148,6 +154,8 @@ impl Leadership {
         let mut set = |name: &str, value: String| env.push((format!("PILOTFISH_{name}"), value));
         set("ROLE", if self.leads() { "leader" } else { "replica" }.to_owned());
         let leader = self.leader.as_ref();
+        // To hold the lock and not to act is to be a replica, and no replica of itself.
+        let leader = leader.filter(|leader| !matches!(self.role, Role::Replica) || *leader.id != *self.config.id);
         let own = match self.role {
             Role::Leader { term, .. } | Role::Leaving { term, .. } => Some(term),
             Role::Replica => None,
@@ -170,7 +178,7 @@ impl Leadership {
 
     /// For `/status`.
     pub fn status(&self) -> ElectionStatus {
-        let leader = self.leader.as_ref().map(|leader| LeaderStatus {
+        let leader = self.known_leader().map(|leader| LeaderStatus {
             id: leader.id.to_string(),
             address: leader.address.as_ref().map(|address| address.to_string()),
             term: leader.term,
@@ -369,18 +377,20 @@ impl Supervisor {
     /// Whether an ill main, or one that is down, doesn't keep this candidate from standing.
     fn is_fit_to_lead(&self) -> bool {
         let Some(leadership) = &self.leadership else { return true };
-        // A standby's main runs only while it leads.
+        // A standby's main runs only while it leads. One that ended while something it left lives on isn't gone: what
+        // becomes of the role is decided by what becomes of main.
         let down = leadership.config.mode == Mode::Role
             && matches!(self.life, Life::Running { .. })
-            && !self.main.is_up()
-            && !self.main.is_starting()
+            && self.main.is_gone()
             && !leadership.is_leaving();
         let ill = leadership.config.require_health && self.checks.iter().any(|check| check.is_ill());
         !down && !ill
     }
 
     fn promote(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let ready = self.main.is_up() && !self.is_stopping() && self.checks.iter().all(|check| check.is_passing());
+        let may_be_ill = self.leadership.as_ref().is_some_and(|leadership| !leadership.config.require_health);
+        let healthy = |check: &Check| check.is_passing() || (may_be_ill && check.is_ill());
+        let ready = self.main.is_up() && !self.is_stopping() && self.checks.iter().all(healthy);
         let Some(Leadership { role: Role::Leader { promotion: promotion @ Promotion::Due, .. }, .. }) =
             &mut self.leadership
         else {
@@ -594,7 +604,7 @@ impl Supervisor {
         let name = &leadership.config.name;
         if leadership.core.term().is_none() {
             let leader =
-                leadership.leader.as_ref().map_or("nobody does".to_owned(), |leader| format!("{} does", leader.id));
+                leadership.known_leader().map_or("nobody does".to_owned(), |leader| format!("{} does", leader.id));
             return Err(format!("this container doesn't lead {name}; {leader}"));
         }
         if to.as_ref() == Some(&leadership.config.id) {
@@ -633,7 +643,7 @@ impl Supervisor {
         self.leadership.as_ref().is_some_and(|leadership| {
             leadership.config.without_catalog == WithoutCatalog::Replica
                 && until <= now
-                && leadership.core.leader().is_none()
+                && leadership.core.follows().is_none()
                 && leadership.core.error().is_some()
         })
     }

@@ -55,6 +55,8 @@ pub struct Stopping {
     cause: Cause,
     /// The exit code, when it isn't main's.
     code: Option<u8>,
+    /// It was the leader's role that main had as this began; its hooks go by that.
+    led: bool,
     /// How many stop signals came.
     pressed: u32,
 }
@@ -147,6 +149,7 @@ impl Supervisor {
             Life::PreStart { run, .. } => run,
             _ => None,
         };
+        let led = self.leads() || self.is_leaving_role();
         let never_ran = self.main.is_gone() && self.main_status.last_exit.is_none();
         let code = match cause {
             Cause::Failed(code) => Some(code),
@@ -173,6 +176,7 @@ impl Supervisor {
             signal: told_by,
             cause,
             code,
+            led,
             pressed: 1,
         });
         self.tell_catalog(out);
@@ -266,8 +270,10 @@ impl Supervisor {
     }
 
     fn pre_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let Some(hook) = self.config.hooks.pre_stop.clone() else { return self.tell_main(now, None, out) };
         let Life::Stopping(stopping) = &mut self.life else { return };
+        let Some(hook) = self.config.hooks.pre_stop.clone().filter(|hook| hook.when.applies(stopping.led)) else {
+            return self.tell_main(now, None, out);
+        };
         self.last_run += 1;
         let run = RunId(self.last_run);
         stopping.step = Step::PreStop { run };
@@ -320,7 +326,7 @@ impl Supervisor {
 
     fn post_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Life::Stopping(stopping) = &mut self.life else { return };
-        let Some(hook) = self.config.hooks.post_stop.clone() else {
+        let Some(hook) = self.config.hooks.post_stop.clone().filter(|hook| hook.when.applies(stopping.led)) else {
             stopping.step = Step::Done;
             return;
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::script::*;
 use crate::config::election::{Fence, Mode, Pace, Preference, RoleTags, WithoutCatalog};
-use crate::config::{Config, Election, Hooks, OnFailure, Query, Signal, WaitFor, When};
+use crate::config::{Config, Election, Hook, Hooks, OnFailure, Query, Signal, WaitFor, When};
 use crate::supervisor::Event;
 use crate::supervisor::election::fact::{Acquisition, Fact, Renewal};
 use crate::supervisor::election::record::{Guarantee, Holder, Last, Lock, SessionId, Term, Version, View};
@@ -12,7 +12,7 @@ use crate::supervisor::event::*;
 
 const LEASE: Guarantee = Guarantee::For(Duration::from_secs(15));
 
-fn election() -> Election {
+pub fn election() -> Election {
     Election {
         name: "db".to_owned(),
         id: "me".to_owned(),
@@ -161,6 +161,51 @@ fn main_is_promoted_once_its_checks_pass() {
     script.tells(&["contest db", "open", "acquire", "spawn main", "probe"]);
     script.answer("probe", Ok(()));
     script.tells(&["spawn on_promote"]);
+}
+
+#[test]
+fn main_is_promoted_ill_where_the_election_doesnt_ask_for_health_once_that_is_known() {
+    let health = vec![check("ping", OnFailure::Report)];
+    let election = Some(Election { require_health: false, ..election() });
+    let mut script = Script::candidate(Config { hooks: hooks(), health, election, ..config() });
+    script.wins(7);
+    script.tells(&["contest db", "open", "acquire", "spawn main", "probe"]);
+    script.answer("probe", Err("no answer"));
+    script.tells(&["spawn on_promote"]);
+}
+
+#[test]
+fn hooks_of_the_stop_go_by_the_role_it_began_in() {
+    let of = |name: &str, when: When| Some(Hook { when, ..hook(name) });
+    let hooks = |when| Hooks { pre_stop: of("pre", when), post_stop: of("post", when), ..Hooks::default() };
+    let mut leader = Script::leading(Config { hooks: hooks(When::Leader), ..candidate() });
+    leader.signal(Signal::TERM);
+    leader.tells(&["spawn pre_stop"]);
+    leader.ends("pre_stop", 0);
+    leader.tells(&["SIGTERM to main"]);
+    leader.ends("main", 0);
+    leader.tells(&["guard off", "release"]);
+    leader.released();
+    leader.tells(&["close", "spawn post_stop"]);
+
+    let mut replica = Script::candidate(Config { hooks: hooks(When::Leader), ..candidate() });
+    replica.sees_lock(held("other", 9, 3));
+    replica.told();
+    replica.signal(Signal::TERM);
+    replica.tells(&["SIGTERM to main"]);
+    replica.ends("main", 0);
+    replica.tells(&["exit 0"]);
+}
+
+#[test]
+fn a_main_that_ended_as_leader_ends_the_container_after_the_leaders_post_stop() {
+    let post_stop = Some(Hook { when: When::Leader, ..hook("post") });
+    let mut script = Script::leading(Config { hooks: Hooks { post_stop, ..Hooks::default() }, ..candidate() });
+    script.ends("main", 0);
+    script.released();
+    script.tells(&["guard off", "release", "close", "spawn post_stop"]);
+    script.ends("post_stop", 0);
+    script.tells(&["exit 0"]);
 }
 
 #[test]
@@ -453,6 +498,23 @@ fn a_start_in_an_outage_waits_or_is_a_replica_as_configured() {
     assert_eq!(script.when("spawn main"), 2_000);
     assert_eq!(script.variable("main", "PILOTFISH_ROLE"), Some("replica"));
     assert_eq!(script.variable("main", "PILOTFISH_LEADER"), None);
+}
+
+#[test]
+fn one_that_led_until_the_outage_goes_on_as_a_replica_where_that_is_configured() {
+    let election = Some(Election { without_catalog: WithoutCatalog::Replica, ..election() });
+    let mut script = Script::leading(Config { election, ..config() });
+    let cut = || Fact::Saw(Err("cut".to_owned()));
+    script.fact(cut());
+    script.when("SIGTERM to main");
+    script.ends("main", 0);
+    script.until(script.now() + 1_000);
+    assert!(script.told().contains(&"spawn main".to_owned()));
+    assert_eq!(script.variable("main", "PILOTFISH_ROLE"), Some("replica"));
+    assert_eq!(script.variable("main", "PILOTFISH_LEADER_ID"), None);
+    // Once it has given up telling the engine that the lock is free.
+    script.until(script.now() + 10_000);
+    assert_eq!(script.core.status().election.unwrap().leader, None);
 }
 
 #[test]
