@@ -25,8 +25,9 @@ const SETTLED: Duration = Duration::from_millis(1500);
 /// What happens to a leader.
 type Blow = fn(&mut Fleet, usize);
 
-const BLOWS: [(&str, Blow); 7] = [
-    ("its container is killed", |fleet, leader| strike(fleet, leader, Kind::KillLeader)),
+const BLOWS: [(&str, Blow); 8] = [
+    ("its container is killed", Fleet::lose),
+    ("its container is killed, and started again", |fleet, leader| strike(fleet, leader, Kind::KillLeader)),
     ("its main process is killed", |fleet, leader| strike(fleet, leader, Kind::KillMain)),
     ("its health fails (a check each 200 ms)", |fleet, leader| fleet.fall_ill(leader)),
     ("its host is cut off", |fleet, leader| strike(fleet, leader, Kind::IsolateLeader)),

@@ -43,6 +43,8 @@ pub struct Candidate {
     due: Option<Instant>,
     /// Whether it has been killed or told to end.
     excused: bool,
+    /// Whether it stays away until all is healed.
+    lost: bool,
     /// What it said in earlier lives.
     past: String,
     pub gate: Option<Gate>,
@@ -134,7 +136,7 @@ impl Fleet {
              [election]\nname = \"db\"\n{lease}\n",
             register = self.register.path().display(),
         ));
-        Candidate { lab, container: None, due: None, excused: false, past: String::new(), gate }
+        Candidate { lab, container: None, due: None, excused: false, lost: false, past: String::new(), gate }
     }
 
     /// Starts a candidate's container.
@@ -170,7 +172,7 @@ impl Fleet {
                 }
                 candidate.past += &said;
                 candidate.container = None;
-                candidate.due = Some(Instant::now() + RESTART);
+                candidate.due = (!candidate.lost).then(|| Instant::now() + RESTART);
             }
             if candidate.due.is_some_and(|due| due <= Instant::now()) {
                 self.run(index);
@@ -249,6 +251,12 @@ impl Fleet {
         }
     }
 
+    /// Kills a container that nobody starts again before all is healed.
+    pub fn lose(&mut self, index: usize) {
+        self.candidates[index].lost = true;
+        self.end(index, Signal::SIGKILL);
+    }
+
     /// A candidate's health fails until it is told to be well.
     pub fn fall_ill(&mut self, index: usize) {
         std::fs::write(self.candidates[index].lab.path("ill"), "").expect("a file");
@@ -304,8 +312,12 @@ impl Fleet {
         Some(serde_json::from_str::<Value>(&body).ok()?[0]["Session"].as_str()?.to_owned())
     }
 
-    /// Every server up, every cut healed.
+    /// Every server up, every cut healed, every container there again.
     pub fn heal(&mut self) {
+        for candidate in self.candidates.iter_mut().filter(|candidate| candidate.lost) {
+            candidate.lost = false;
+            candidate.due = candidate.container.is_none().then(Instant::now);
+        }
         if let Some(network) = &self.network {
             network.heal();
         }
