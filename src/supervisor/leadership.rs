@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::election::{Mode, WithoutCatalog};
-use crate::config::{Election as Config, Hook, Service, Signal};
+use crate::config::{Election as Config, Hook, Service, Signal, When};
 
 use super::Supervisor;
-use super::command::{Order as Command, Outcome};
+use super::command::{KILL_AFTER, Order as Command, Outcome};
 use super::election::record::{Holder, Term};
 use super::election::{Ask, Election, Fact, Order, Settings};
 use super::event::{Effect, Job, RunId};
@@ -22,6 +22,8 @@ use super::time::{Time, earliest};
 const GUARD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long main has to end for its role's sake where nothing else says so (a plain `[stop]` without `within`).
 const STOP_WITHIN: Duration = Duration::from_secs(9);
+/// How long a promotion waits for the end of what runs for replicas: its SIGKILL, and that to show.
+const CLEAR_WITHIN: Duration = KILL_AFTER.saturating_add(Duration::from_secs(1));
 
 /// This container's part in its election.
 #[derive(Debug)]
@@ -60,6 +62,8 @@ enum Role {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Promotion {
+    /// What runs for replicas, and may have main follow another, is being ended.
+    Clearing { until: Time },
     /// Main isn't up yet, or not healthy.
     Due,
     /// `on_promote` runs.
@@ -136,7 +140,8 @@ impl Leadership {
     /// When something must happen next.
     pub fn deadline(&self) -> Option<Time> {
         let own = match self.role {
-            Role::Leaving { step: Leaving::Demoting { until, .. }, .. } => Some(until),
+            Role::Leaving { step: Leaving::Demoting { until, .. }, .. }
+            | Role::Leader { promotion: Promotion::Clearing { until }, .. } => Some(until),
             Role::Leaving { .. } | Role::Leader { .. } | Role::Replica => None,
         };
         [own, self.guard_again_at].into_iter().fold(self.core.deadline(), earliest)
@@ -180,6 +185,7 @@ impl Leadership {
             Role::Replica if self.core.term().is_some() => "waiting until the last leader can't act any more",
             Role::Replica if leader.is_some() => "following",
             Role::Replica => "waiting for a leader",
+            Role::Leader { promotion: Promotion::Clearing { .. }, .. } => "stopping what runs for a replica",
             Role::Leader { promotion: Promotion::Due, .. } => "waiting for main to be promoted",
             Role::Leader { promotion: Promotion::Running(_), .. } => "running on_promote",
             Role::Leader { promotion: Promotion::Done, .. } => "leading",
@@ -241,10 +247,12 @@ impl Supervisor {
         let Some(leadership) = &mut self.leadership else { return };
         match order {
             Order::Promote { term } => {
-                leadership.role = Role::Leader { term, promotion: Promotion::Due };
+                let promotion = Promotion::Clearing { until: now + CLEAR_WITHIN };
+                leadership.role = Role::Leader { term, promotion };
                 leadership.leaderships += 1;
                 leadership.told = None;
                 out.push(Effect::Say(Notice::Leads { term }));
+                self.commands.leave(now, When::Replica, out);
                 if matches!(self.life, Life::WaitingInRole) {
                     // What this role waits for may be something else.
                     self.stop_waiting(out);
@@ -347,6 +355,7 @@ impl Supervisor {
             leadership.facts.push_back(Fact::Health { well });
         }
         loop {
+            self.clear_for_promotion(now);
             self.promote(now, out);
             self.demote_on(now, out);
             if self.leadership.as_ref().is_none_or(|leadership| leadership.facts.is_empty()) {
@@ -377,6 +386,18 @@ impl Supervisor {
             && !leadership.is_leaving();
         let ill = leadership.config.require_health && self.checks.iter().any(|check| check.is_ill());
         !down && !ill
+    }
+
+    /// A hook that still has main follow another would have it do so once it is promoted.
+    fn clear_for_promotion(&mut self, now: Time) {
+        let Some(Leadership { role: Role::Leader { promotion, .. }, .. }) = &mut self.leadership else { return };
+        let Promotion::Clearing { until } = *promotion else { return };
+        if !self.commands.act_for(When::Replica) {
+            *promotion = Promotion::Due;
+        } else if until <= now {
+            *promotion = Promotion::Done;
+            self.tell_election(Fact::Promoted { result: Err("what ran for a replica doesn't end".to_owned()) });
+        }
     }
 
     fn promote(&mut self, now: Time, out: &mut Vec<Effect>) {
@@ -438,7 +459,7 @@ impl Supervisor {
         if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
             *step = Leaving::Demoting { run, until: now + timeout };
         }
-        let hook = Hook { timeout, ..hook };
+        let hook = Hook { timeout, when: When::Replica, ..hook };
         self.commands.start(now, run, Command { job: Job::OnDemote, hook, env, stdin: None }, out);
     }
 
@@ -509,6 +530,7 @@ impl Supervisor {
         let run = RunId(self.last_run);
         leadership.telling = Some(run);
         let env = self.env(&Job::OnLeaderChange);
+        let hook = Hook { when: When::Replica, ..hook };
         self.commands.start(now, run, Command { job: Job::OnLeaderChange, hook, env, stdin: None }, out);
     }
 

@@ -128,6 +128,7 @@ impl Supervisor {
                 }
             },
             Event::Exited { run, status } => self.exited(now, run, status, &mut out),
+            Event::GroupEnded { run } => self.commands.group_ended(run),
             Event::Strays { left } => {
                 let (what, kill_at) = self.leftovers(now);
                 if let Some(gone) = self.main.strays(left, what, kill_at, &mut out) {

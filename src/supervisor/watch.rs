@@ -313,6 +313,7 @@ impl Watch {
         let mut env = hands.env.clone();
         env.push(("PILOTFISH_EVENT".to_owned(), job.event().to_owned()));
         env.push(("PILOTFISH_WATCH".to_owned(), self.config.name.clone()));
+        let hook = Hook { when: self.config.when, ..hook };
         hands.commands.start(hands.now, run, Order { job, hook, env, stdin }, hands.out);
         run
     }

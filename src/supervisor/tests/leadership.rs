@@ -635,3 +635,64 @@ fn a_main_that_sigkill_does_not_end_keeps_the_lock_until_the_container_ends() {
     }
     assert!(!told.contains(&"release".to_owned()), "{told:?}");
 }
+
+/// A replica whose `on_leader_change` runs as it comes to lead.
+fn leading_while_it_follows(more: Config) -> Script {
+    let mut script = Script::candidate(more);
+    script.sees_lock(held("other", 9, 3));
+    script.sees_lock(held("third", 10, 4));
+    assert_eq!(script.told().last().unwrap(), "spawn on_leader_change");
+    script.sees_lock(View { at: 5, last_version: Version(5), ..free() });
+    script.until(20_000);
+    script.told();
+    script.takes(7);
+    script
+}
+
+const TERMINATED: ExitStatus = ExitStatus::Killed(Signal::TERM);
+
+#[test]
+fn main_is_promoted_only_when_the_hook_that_had_it_follow_another_is_gone() {
+    let mut script = leading_while_it_follows(Config { hooks: hooks(), ..candidate() });
+    script.tells(&["acquire", "SIGTERM to on_leader_change's group"]);
+    script.ends_leaving("on_leader_change", TERMINATED);
+    script.tells(&[]);
+    script.until(21_000);
+    script.group_ends("on_leader_change");
+    script.tells(&["spawn on_promote"]);
+}
+
+#[test]
+fn a_hook_for_replicas_that_ignores_sigterm_holds_a_promotion_until_it_is_killed() {
+    let on_promote = crate::config::Hook { timeout: Duration::from_secs(4), ..hook("promote") };
+    let hooks = Hooks { on_promote: Some(on_promote), ..hooks() };
+    let mut script = leading_while_it_follows(Config { hooks, ..candidate() });
+    assert_eq!(script.when("SIGKILL to on_leader_change's group"), 22_000);
+    script.ends_as("on_leader_change", ExitStatus::Killed(Signal::KILL));
+    script.tells(&["spawn on_promote"]);
+    // Its own time begins only now.
+    assert_eq!(script.when("SIGTERM to on_promote's group"), 26_000);
+}
+
+#[test]
+fn a_hook_for_replicas_that_nothing_ends_makes_the_promotion_fail() {
+    let mut script = leading_while_it_follows(Config { hooks: hooks(), ..candidate() });
+    assert_eq!(script.when("spawn on_demote"), 23_000);
+    assert!(!script.told().contains(&"spawn on_promote".to_owned()));
+    assert!(script.said.iter().any(|notice| notice.to_string().contains("what ran for a replica doesn't end")));
+}
+
+#[test]
+fn a_change_acted_on_for_replicas_only_is_cut_short_by_a_promotion() {
+    let watches = vec![crate::config::Watch { when: When::Replica, ..watch("app") }];
+    let mut script = Script::candidate(Config { watches, hooks: hooks(), ..candidate() });
+    script.sees_lock(held("other", 9, 3));
+    script.sees("app", &["a"]);
+    script.sees_lock(View { at: 5, last_version: Version(5), ..free() });
+    script.until(20_000);
+    script.told();
+    script.takes(7);
+    script.tells(&["acquire", "SIGTERM to on_change of app's group"]);
+    script.ends_as("on_change of app", TERMINATED);
+    script.tells(&["spawn on_promote"]);
+}
