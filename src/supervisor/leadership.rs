@@ -36,8 +36,6 @@ pub struct Leadership {
     told: Option<Holder>,
     telling: Option<RunId>,
     measuring: Option<Measuring>,
-    /// Runs that act for a leader that must go, on their way to their end.
-    acting: Vec<RunId>,
     /// SIGKILL didn't end main: the lock isn't given back while it may act, only the container's end can help.
     stuck: bool,
     /// What the election is yet to be told: an order obeyed at once may have news for it.
@@ -107,7 +105,6 @@ impl Leadership {
             told: None,
             telling: None,
             measuring: None,
-            acting: Vec::new(),
             stuck: false,
             facts: VecDeque::new(),
             well: true,
@@ -294,36 +291,18 @@ impl Supervisor {
     /// The lock isn't ours to act by any more: whatever acts for the leader must end.
     fn leave_role(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(leadership) = &mut self.leadership else { return };
-        let Role::Leader { term, promotion } = leadership.role else { return };
+        let Role::Leader { term, .. } = leadership.role else { return };
         leadership.role = Role::Leaving { term, step: Leaving::Clearing };
-        if let Promotion::Running(run) = promotion {
-            leadership.acting.push(run);
-        }
         match self.life {
             Life::WaitingInRole | Life::Preparing { .. } => {
                 self.stop_waiting(out);
                 self.life = Life::Electing { until: now };
             }
-            Life::PreStart { run, .. } => {
-                self.life = Life::Electing { until: now };
-                self.add_acting(run);
-            }
+            Life::PreStart { .. } => self.life = Life::Electing { until: now },
             Life::Created | Life::Waiting | Life::Electing { .. } | Life::Running { .. } => {}
             Life::Stopping(_) | Life::Ended => {}
         }
-        let of_leader: Vec<RunId> = self.watches.iter().filter_map(|watch| watch.runs_for_leader()).collect();
-        self.add_acting(of_leader);
-        if let Some(leadership) = &self.leadership {
-            for run in leadership.acting.clone() {
-                self.commands.cancel(now, run, out);
-            }
-        }
-    }
-
-    fn add_acting(&mut self, runs: impl IntoIterator<Item = RunId>) {
-        if let Some(leadership) = &mut self.leadership {
-            leadership.acting.extend(runs);
-        }
+        self.commands.leave(now, When::Leader, out);
     }
 
     /// Whether main is on its way out of the leader's role.
@@ -418,6 +397,7 @@ impl Supervisor {
         let run = RunId(self.last_run);
         *promotion = Promotion::Running(run);
         let env = self.env(&Job::OnPromote);
+        let hook = Hook { when: When::Leader, ..hook };
         self.commands.start(now, run, Command { job: Job::OnPromote, hook, env, stdin: None }, out);
     }
 
@@ -434,8 +414,7 @@ impl Supervisor {
     /// From "must go" to "nothing acts any more".
     fn demote_on(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(leadership) = &mut self.leadership else { return };
-        leadership.acting.retain(|run| self.commands.runs(*run));
-        let (cleared, stuck) = (leadership.acting.is_empty(), leadership.stuck);
+        let (cleared, stuck) = (!self.commands.act_for(When::Leader), leadership.stuck);
         let Role::Leaving { step, .. } = leadership.role else { return };
         match step {
             Leaving::Clearing | Leaving::Stopping if stuck => {}

@@ -257,14 +257,6 @@ impl Watch {
         }
     }
 
-    /// What it runs now, if it does so for a leader only.
-    pub fn runs_for_leader(&self) -> Option<RunId> {
-        match self.stage {
-            Stage::Hook { run, .. } | Stage::Checking { run, .. } if self.config.when == When::Leader => Some(run),
-            _ => None,
-        }
-    }
-
     /// When [`tick`](Self::tick) has something to do next.
     pub fn deadline(&self) -> Option<Time> {
         self.hold_until

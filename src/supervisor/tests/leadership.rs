@@ -649,6 +649,10 @@ fn leading_while_it_follows(more: Config) -> Script {
     script
 }
 
+fn step_down(script: &mut Script) {
+    script.send(Event::Control { reply: ReplyId(1), request: Request::StepDown { to: None } });
+}
+
 const TERMINATED: ExitStatus = ExitStatus::Killed(Signal::TERM);
 
 #[test]
@@ -695,4 +699,63 @@ fn a_change_acted_on_for_replicas_only_is_cut_short_by_a_promotion() {
     script.tells(&["acquire", "SIGTERM to on_change of app's group"]);
     script.ends_as("on_change of app", TERMINATED);
     script.tells(&["spawn on_promote"]);
+}
+
+#[test]
+fn the_lock_is_kept_while_a_child_of_a_cancelled_on_promote_lives() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.wins(7);
+    script.told();
+    step_down(&mut script);
+    script.ends_leaving("on_promote", TERMINATED);
+    script.tells(&["SIGTERM to on_promote's group", "reply ok"]);
+    assert_eq!(script.when("SIGKILL to on_promote's group"), 2_000);
+    script.tells(&["spawn on_demote"]);
+    script.ends("on_demote", 0);
+    script.tells(&["guard off", "release"]);
+}
+
+#[test]
+fn the_lock_is_kept_while_an_on_promote_past_its_timeout_lives() {
+    let on_promote = crate::config::Hook { timeout: Duration::from_secs(3), ..hook("promote") };
+    let mut script =
+        Script::candidate(Config { hooks: Hooks { on_promote: Some(on_promote), ..hooks() }, ..candidate() });
+    script.wins(7);
+    assert_eq!(script.when("SIGTERM to on_promote's group"), 3_000);
+    script.ends_leaving("on_promote", TERMINATED);
+    script.tells(&[]);
+    script.until(4_000);
+    script.group_ends("on_promote");
+    script.tells(&["spawn on_demote"]);
+}
+
+#[test]
+fn what_a_killed_leaders_hook_left_is_killed_too() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.wins(7);
+    script.told();
+    step_down(&mut script);
+    script.ends_leaving("on_promote", TERMINATED);
+    script.told();
+    script.sees_lock(held("other", 9, 8));
+    assert!(script.told().contains(&"SIGKILL to on_promote's group".to_owned()));
+}
+
+fn for_leaders(watch: crate::config::Watch) -> Config {
+    let watches = vec![crate::config::Watch { when: When::Leader, ..watch }];
+    Config { watches, hooks: hooks(), ..candidate() }
+}
+
+#[test]
+fn a_reload_does_not_hide_a_leaders_hook_from_a_step_down() {
+    let mut script = Script::leading(for_leaders(watch("app")));
+    script.sees("app", &["a"]);
+    script.tells(&["spawn on_change of app"]);
+    script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
+    script.send(Event::ConfigLoaded(Ok(Box::new(Config { hooks: hooks(), ..candidate() }))));
+    script.told();
+    step_down(&mut script);
+    script.tells(&["SIGTERM to on_change of app's group", "reply ok"]);
+    script.ends_as("on_change of app", TERMINATED);
+    script.tells(&["spawn on_demote"]);
 }
