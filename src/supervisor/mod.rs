@@ -288,7 +288,7 @@ impl Supervisor {
             Job::PreStart => self.pre_start_ended(now, &outcome, out),
             Job::PreStop | Job::PostStop => self.stop_hook_ended(now, run, out),
             Job::OnChange { watch } => {
-                self.with_watch(now, &watch, out, |watch, hands| watch.hook_ended(run, hands));
+                self.with_watch(now, &watch, out, |watch, hands| watch.hook_ended(run, &outcome, hands));
             }
             Job::TemplateCheck { watch } => {
                 self.with_watch(now, &watch, out, |watch, hands| watch.checked(run, &outcome, hands));

@@ -110,6 +110,13 @@ impl Script {
         self.env.get(of)?.get(name).map(String::as_str)
     }
 
+    /// Having led, it sees the lock free for long and takes it again.
+    fn leads_again(&mut self) {
+        self.sees_lock(View { at: 9, last_version: Version(9), ..free() });
+        self.until(self.now() + 20_000);
+        self.takes(10);
+    }
+
     /// A leader with a main that runs, promoted if there is a hook for that.
     fn leading(config: Config) -> Script {
         let has_hook = config.hooks.on_promote.is_some();
@@ -699,6 +706,13 @@ fn a_change_acted_on_for_replicas_only_is_cut_short_by_a_promotion() {
     script.tells(&["acquire", "SIGTERM to on_change of app's group"]);
     script.ends_as("on_change of app", TERMINATED);
     script.tells(&["spawn on_promote"]);
+    script.ends("on_promote", 0);
+    script.until(25_000);
+    script.tells(&[]);
+    // It was cut short, so that it isn't done.
+    step_down(&mut script);
+    script.ends("on_demote", 0);
+    assert!(script.told().contains(&"spawn on_change of app".to_owned()));
 }
 
 #[test]
@@ -758,4 +772,57 @@ fn a_reload_does_not_hide_a_leaders_hook_from_a_step_down() {
     script.tells(&["SIGTERM to on_change of app's group", "reply ok"]);
     script.ends_as("on_change of app", TERMINATED);
     script.tells(&["spawn on_demote"]);
+}
+
+#[test]
+fn a_leaders_change_that_is_cut_short_signals_nobody_and_is_acted_on_by_the_next_leadership() {
+    let mut script = Script::leading(for_leaders(crate::config::Watch { signal: Some(Signal::HUP), ..watch("app") }));
+    script.sees("app", &["a"]);
+    script.told();
+    step_down(&mut script);
+    script.ends_as("on_change of app", TERMINATED);
+    script.ends("on_demote", 0);
+    script.tells(&["SIGTERM to on_change of app's group", "reply ok", "spawn on_demote", "guard off", "release"]);
+    script.released();
+    script.leads_again();
+    assert!(script.told().contains(&"spawn on_change of app".to_owned()));
+}
+
+/// A leader that runs with the first file for leaders in place.
+fn leading_with_template() -> Script {
+    let mut script = Script::candidate(for_leaders(super::watch::templated()));
+    script.wins(7);
+    script.sees("app", &["a"]);
+    script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Unchanged });
+    script.ends("on_promote", 0);
+    script.until(1_000);
+    script
+}
+
+#[test]
+fn a_file_for_leaders_goes_no_further_once_the_role_is_gone() {
+    let mut script = leading_with_template();
+    // While it is rendered.
+    script.sees("app", &["a", "b"]);
+    script.told();
+    step_down(&mut script);
+    script.staged("app");
+    script.tells(&["reply ok", "spawn on_demote", "discard"]);
+
+    let mut script = leading_with_template();
+    script.sees("app", &["a", "b"]);
+    script.staged("app");
+    script.ends("template_check of app", 0);
+    script.told();
+    // While it is put in place.
+    step_down(&mut script);
+    script.installed("app");
+    script.ends("on_demote", 0);
+    script.tells(&["reply ok", "spawn on_demote", "guard off", "release"]);
+    script.released();
+    script.leads_again();
+    script.told();
+    // The file is as it shall be; main doesn't know yet.
+    script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Unchanged });
+    assert!(script.told().contains(&"SIGHUP to main".to_owned()));
 }
