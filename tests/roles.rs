@@ -44,3 +44,21 @@ fn a_hook_that_has_main_follow_another_is_over_before_main_is_promoted() {
     leader_is(&third, "third");
     assert_eq!(third.story(), ["main replica", "following", "followed", "promoted"]);
 }
+
+#[test]
+fn a_main_that_on_demote_stops_keeps_the_lock_until_on_demote_is_done() {
+    let place = Place::local();
+    let demote = "kill $PILOTFISH_MAIN_PID; sleep 1; echo demoted >> DIR/story";
+    let first = candidate(&place, "first", "", &[PROMOTED, ("on_demote", demote)]);
+    let mut running = first.run();
+    first.told("promoted");
+    let watch = first.path("story").display().to_string();
+    let promote = format!("tail -n 1 {watch} > DIR/before; echo promoted >> DIR/story");
+    let second = candidate(&place, "second", "", &[("on_promote", &promote)]);
+    let _second = second.run();
+    second.told("main replica");
+    assert_eq!(first.ask(&["step-down"]).0, 0);
+    second.told("promoted");
+    assert_eq!(running.wait(), Ok(143));
+    assert_eq!(std::fs::read_to_string(second.path("before")).unwrap(), "demoted\n");
+}

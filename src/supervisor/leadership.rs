@@ -130,6 +130,11 @@ impl Leadership {
         self.core.is_over()
     }
 
+    /// Whether something may act for the leader, or `on_demote` runs, and will come to an end: the lock is kept.
+    pub fn may_act(&self) -> bool {
+        self.is_leaving() && !self.stuck
+    }
+
     fn is_leaving(&self) -> bool {
         matches!(self.role, Role::Leaving { .. })
     }
@@ -426,6 +431,8 @@ impl Supervisor {
             Leaving::Demoting { run, until } if until <= now => {
                 self.commands.cancel(now, run, out);
                 self.stop_main_for_role(now, out);
+                // It may be gone already.
+                self.demote_on(now, out);
             }
             Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Stopping => {}
         }
@@ -454,13 +461,29 @@ impl Supervisor {
         }
     }
 
-    /// A stop in haste waits for no `on_demote`.
-    pub(super) fn cut_demotion_short(&mut self, now: Time, out: &mut Vec<Effect>) {
-        if let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { run, .. }, .. }, .. }) =
-            self.leadership
+    /// A stop in haste waits for no `on_demote`; whether one ran.
+    pub(super) fn cut_demotion_short(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
+        let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { run, .. }, .. }, .. }) = self.leadership
+        else {
+            return false;
+        };
+        self.commands.cancel(now, run, out);
+        self.stop_main_for_role(now, out);
+        true
+    }
+
+    /// The container stops: an `on_demote` that began before has the time that it would have in the stop.
+    pub(super) fn hurry_demotion(&mut self, now: Time) {
+        let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { until, .. }, .. }, .. }) =
+            &self.leadership
+        else {
+            return;
+        };
+        let shorter = now + self.stop_hook_timeout(now, now.until(*until));
+        if let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { until, .. }, .. }, .. }) =
+            &mut self.leadership
         {
-            self.commands.cancel(now, run, out);
-            self.stop_main_for_role(now, out);
+            *until = shorter;
         }
     }
 

@@ -826,3 +826,56 @@ fn a_file_for_leaders_goes_no_further_once_the_role_is_gone() {
     script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Unchanged });
     assert!(script.told().contains(&"SIGHUP to main".to_owned()));
 }
+
+#[test]
+fn a_main_that_on_demote_stops_ends_the_container_only_after_on_demote_and_the_release() {
+    let config = Config { hooks: hooks(), services: vec![service("web")], ..candidate() };
+    let mut script = Script::leading(config);
+    script.published("web", Ok(()));
+    script.told();
+    step_down(&mut script);
+    script.until(1_000);
+    script.ends("main", 0);
+    script.published("web", Ok(()));
+    script.published("web", Ok(()));
+    script.until(3_000);
+    script.tells(&["reply ok", "spawn on_demote", "publish web critical", "publish web draining"]);
+    script.ends("on_demote", 0);
+    script.tells(&["guard off", "release"]);
+    script.released();
+    script.tells(&["close", "withdraw web"]);
+    script.withdrawn("web");
+    script.tells(&["exit 0"]);
+}
+
+#[test]
+fn an_on_demote_that_hangs_when_main_is_gone_leaves_the_time_to_release() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    step_down(&mut script);
+    script.ends("main", 0);
+    script.told();
+    // Two thirds of what there is before main would be killed, as in any stop.
+    assert_eq!(script.when("SIGTERM to on_demote's group"), 6_000);
+    script.tells(&["guard off", "release"]);
+    script.released();
+    script.tells(&["close", "SIGKILL to on_demote's group", "exit 0"]);
+}
+
+#[test]
+fn an_on_demote_that_began_before_the_stop_leaves_main_its_chance() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    step_down(&mut script);
+    script.signal(Signal::TERM);
+    script.told();
+    assert_eq!(script.when("SIGTERM to main"), 6_000);
+}
+
+#[test]
+fn a_signal_cuts_an_on_demote_short_whose_main_is_gone() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    step_down(&mut script);
+    script.ends("main", 0);
+    script.told();
+    script.signal(Signal::TERM);
+    script.tells(&["SIGTERM to on_demote's group", "guard off", "release"]);
+}
