@@ -62,3 +62,68 @@ fn a_main_that_on_demote_stops_keeps_the_lock_until_on_demote_is_done() {
     assert_eq!(running.wait(), Ok(143));
     assert_eq!(std::fs::read_to_string(second.path("before")).unwrap(), "demoted\n");
 }
+
+#[test]
+fn a_winner_hands_over_to_one_that_is_further_ahead() {
+    let place = Place::local();
+    let rank = |rank: u32| format!("rank = {{ exec = [\"echo\", \"{rank}\"], timeout = \"500ms\" }}");
+    let candidates = [("leader", 5), ("behind", 1), ("ahead", 3)]
+        .map(|(id, own)| candidate(&place, id, &rank(own), &[PROMOTED, DEMOTED]));
+    let [leader, behind, ahead] = &candidates;
+    let first = leader.run();
+    leader.told("promoted");
+    let _others = [behind.run(), ahead.run()];
+    behind.told("main replica");
+    ahead.told("main replica");
+    first.signal(libc::SIGKILL);
+    ahead.told("promoted");
+    leader_is(behind, "ahead");
+    assert_eq!(behind.story(), ["main replica"], "it never led");
+}
+
+#[test]
+fn one_that_is_preferred_less_leads_when_nobody_else_does_and_never_means_never() {
+    let place = Place::local();
+    let [never, low, normal] = [("never", "prefer = \"never\""), ("low", "prefer = \"low\""), ("normal", "")]
+        .map(|(id, prefer)| candidate(&place, id, prefer, &[PROMOTED, DEMOTED]));
+    let _never = never.run();
+    // It needs no leader to start, for it won't be one.
+    never.told("main replica");
+    let _low = low.run();
+    low.told("promoted");
+    let running = normal.run();
+    normal.told("main replica");
+    assert_eq!(low.ask(&["step-down"]).0, 0);
+    normal.told("promoted");
+    running.signal(libc::SIGKILL);
+    leader_is(&low, "low");
+    assert_eq!(never.story(), ["main replica"]);
+}
+
+#[test]
+fn a_promotion_that_fails_is_undone_and_leaves_the_lock_to_another() {
+    let place = Place::local();
+    let failing = ("on_promote", "echo failing >> DIR/story; exit 3");
+    let first = candidate(&place, "first", "", &[failing, DEMOTED]);
+    let _first = first.run();
+    first.told("demoted");
+    let second = candidate(&place, "second", "", &[PROMOTED]);
+    let _second = second.run();
+    second.told("promoted");
+    leader_is(&first, "second");
+    let story = first.story();
+    assert_eq!(story[0], "main leader");
+    assert!(story[1..].chunks(2).all(|tries| tries == ["failing", "demoted"]), "main ran on: {story:?}");
+    assert!(first.ask(&["status"]).1.contains("replica of db: following; second"));
+}
+
+#[test]
+fn a_start_without_a_catalog_waits_or_is_a_replica_as_configured() {
+    let [waits, starts] = ["wait", "replica"]
+        .map(|how| candidate(&Place::Nowhere, "one", &format!("without_catalog = \"{how}\""), &[PROMOTED]));
+    let _waits = waits.run();
+    let _starts = starts.run();
+    starts.told("main replica");
+    assert!(waits.story().is_empty());
+    assert!(waits.ask(&["status"]).1.contains("waiting for the election's result"));
+}
