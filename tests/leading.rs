@@ -30,6 +30,8 @@ pub enum Place {
     Local(tempfile::TempDir),
     Consul(Consul),
     Etcd(Etcd),
+    /// A catalog that can't be reached.
+    Nowhere,
 }
 
 impl Place {
@@ -51,13 +53,15 @@ impl Place {
             Place::Local(shared) => format!("backend = \"local\"\ndirectory = \"{}\"", shared.path().display()),
             Place::Consul(consul) => format!("backend = \"consul\"\naddress = \"http://{}\"", consul.http),
             Place::Etcd(etcd) => format!("backend = \"etcd\"\nendpoints = [\"http://{}\"]", etcd.client()),
+            // Port 1 (tcpmux) is nobody's.
+            Place::Nowhere => "backend = \"etcd\"\nendpoints = [\"http://127.0.0.1:1\"]".to_owned(),
         }
     }
 
     /// What a lease is where there is one: short, so that a test is.
     fn lease(&self) -> &'static str {
         match self {
-            Place::Local(_) => "",
+            Place::Local(_) | Place::Nowhere => "",
             Place::Consul(_) | Place::Etcd(_) => "lease = \"8s\"\nkill_margin = \"500ms\"",
         }
     }

@@ -30,5 +30,6 @@ mod pauses;
 mod probes;
 mod process;
 mod readme;
+mod roles;
 mod servers;
 mod tls;

@@ -370,7 +370,11 @@ impl Processes {
                 Change::Stopped(signal) => self.stopped(pid, signal),
             }
         }
-        self.ended_groups.retain(|_, group| group_lives(*group));
+        self.ended_groups.retain(|run, group| {
+            let lives = group_lives(*group);
+            events.extend((!lives).then_some(Event::GroupEnded { run: *run }));
+            lives
+        });
         if let (Some(guard), Some(main)) = (&self.guard, self.main)
             && self.pid(main).is_none()
             && !self.ended_groups.contains_key(&main)
@@ -390,9 +394,8 @@ impl Processes {
             let about = About { candidates: &[], limits: &[], directory: Path::new("."), user: None };
             self.warnings.push(command::failed(&exec, failure, &about).message);
         }
-        if group_lives(pid) {
-            self.ended_groups.insert(run, pid);
-        }
+        // Forgotten, and told of, once all are reaped that can be now.
+        self.ended_groups.insert(run, pid);
         if self.main == Some(run) {
             self.terminal.take_back();
             if let Some(guard) = &self.guard {

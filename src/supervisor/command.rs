@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Hook, Signal};
+use crate::config::{Hook, Signal, When};
 
 use super::event::{Effect, ExitStatus, Job, RunId, SpawnError, Target};
 use super::notice::Notice;
@@ -54,7 +54,7 @@ impl Outcome {
 pub struct Order {
     /// What it is for.
     pub job: Job,
-    /// The command and its timeout.
+    /// The command, its timeout, and the role that it runs for.
     pub hook: Hook,
     /// `PILOTFISH_*` variables.
     pub env: Vec<(String, String)>,
@@ -71,6 +71,7 @@ pub struct Commands {
 #[derive(Debug)]
 struct Command {
     job: Job,
+    role: When,
     started: Time,
     timeout: Duration,
     state: State,
@@ -88,7 +89,7 @@ enum State {
     Killed {
         why: Why,
     },
-    /// Its process is reaped, but what it forked gets SIGKILL at this time too.
+    /// Its process is reaped; what it forked lives on, and gets SIGKILL at this time too.
     Reaped {
         kill_at: Time,
     },
@@ -108,7 +109,8 @@ impl Commands {
             out.push(Effect::Say(Notice::HookStarted { hook: job.to_string() }));
         }
         let state = State::Running { until: now + hook.timeout };
-        self.live.insert(run, Command { job: job.clone(), started: now, timeout: hook.timeout, state });
+        self.live
+            .insert(run, Command { job: job.clone(), role: hook.when, started: now, timeout: hook.timeout, state });
         out.push(Effect::Spawn { run, job, exec: hook.exec, user: hook.user, env, stdin });
     }
 
@@ -137,6 +139,13 @@ impl Commands {
         Some((command.job, outcome))
     }
 
+    /// Nothing is left of what a command forked.
+    pub fn group_ended(&mut self, run: RunId) {
+        if let Some(Command { state: State::Reaped { .. }, .. }) = self.live.get(&run) {
+            self.live.remove(&run);
+        }
+    }
+
     /// The command couldn't be started.
     pub fn not_started(&mut self, run: RunId, error: SpawnError, out: &mut Vec<Effect>) -> Option<(Job, Outcome)> {
         let command = self.live.remove(&run)?;
@@ -158,14 +167,30 @@ impl Commands {
         }
     }
 
+    /// Tells what runs for this role only to end: the role is gone.
+    pub fn leave(&mut self, now: Time, role: When, out: &mut Vec<Effect>) {
+        let of_role: Vec<RunId> =
+            self.live.iter().filter(|(_, command)| command.role == role).map(|(run, _)| *run).collect();
+        for run in of_role {
+            self.cancel(now, run, out);
+        }
+    }
+
+    /// Whether anything acts for this role only, be it what a command left behind.
+    pub fn act_for(&self, role: When) -> bool {
+        self.live.values().any(|command| command.role == role)
+    }
+
     /// Kills whatever runs now; each end is still waited for.
     pub fn kill(&mut self, out: &mut Vec<Effect>) {
-        for (run, command) in &mut self.live {
-            if let State::Running { .. } | State::Told { .. } = command.state {
+        self.live.retain(|run, command| {
+            let left = matches!(command.state, State::Reaped { .. });
+            if !matches!(command.state, State::Killed { .. }) {
                 command.state = State::Killed { why: Why::Cancelled };
                 out.push(Effect::Kill { target: Target::Group(*run), signal: Signal::KILL });
             }
-        }
+            !left
+        });
     }
 
     /// Kills whatever still runs: the container ends.

@@ -180,6 +180,12 @@ pub enum Event {
         /// How.
         status: ExitStatus,
     },
+    /// Nothing is left in the process group of a run that has ended. Comes after its [`Event::Exited`], at once or when
+    /// the last that it forked has ended.
+    GroupEnded {
+        /// Which run.
+        run: RunId,
+    },
     /// What a run whose output is asked for has printed on its standard output (its first 4 KiB). Comes before its
     /// [`Event::Exited`].
     Printed {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::election::{Mode, WithoutCatalog};
-use crate::config::{Election as Config, Hook, Service, Signal};
+use crate::config::{Election as Config, Hook, Service, Signal, When};
 
 use super::Supervisor;
-use super::command::{Order as Command, Outcome};
+use super::command::{KILL_AFTER, Order as Command, Outcome};
 use super::election::record::{Holder, Term};
 use super::election::{Ask, Election, Fact, Order, Settings};
 use super::event::{Effect, Job, RunId};
@@ -23,6 +23,8 @@ use super::time::{Time, earliest};
 const GUARD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long main has to end for its role's sake where nothing else says so (a plain `[stop]` without `within`).
 const STOP_WITHIN: Duration = Duration::from_secs(9);
+/// How long a promotion waits for the end of what runs for replicas: its SIGKILL, and that to show.
+const CLEAR_WITHIN: Duration = KILL_AFTER.saturating_add(Duration::from_secs(1));
 
 /// This container's part in its election.
 #[derive(Debug)]
@@ -35,8 +37,6 @@ pub struct Leadership {
     told: Option<Holder>,
     telling: Option<RunId>,
     measuring: Option<Measuring>,
-    /// Runs that act for a leader that must go, on their way to their end.
-    acting: Vec<RunId>,
     /// SIGKILL didn't end main: the lock isn't given back while it may act, only the container's end can help.
     stuck: bool,
     /// What the election is yet to be told: an order obeyed at once may have news for it.
@@ -61,6 +61,8 @@ enum Role {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Promotion {
+    /// What runs for replicas, and may have main follow another, is being ended.
+    Clearing { until: Time },
     /// Main isn't up yet, or not healthy.
     Due,
     /// `on_promote` runs.
@@ -104,7 +106,6 @@ impl Leadership {
             told: None,
             telling: None,
             measuring: None,
-            acting: Vec::new(),
             stuck: false,
             facts: VecDeque::new(),
             well: true,
@@ -130,6 +131,11 @@ impl Leadership {
         self.core.is_over()
     }
 
+    /// Whether something may act for the leader, or `on_demote` runs, and will come to an end: the lock is kept.
+    pub fn may_act(&self) -> bool {
+        self.is_leaving() && !self.stuck
+    }
+
     fn is_leaving(&self) -> bool {
         matches!(self.role, Role::Leaving { .. })
     }
@@ -142,7 +148,8 @@ impl Leadership {
     /// When something must happen next.
     pub fn deadline(&self) -> Option<Time> {
         let own = match self.role {
-            Role::Leaving { step: Leaving::Demoting { until, .. }, .. } => Some(until),
+            Role::Leaving { step: Leaving::Demoting { until, .. }, .. }
+            | Role::Leader { promotion: Promotion::Clearing { until }, .. } => Some(until),
             Role::Leaving { .. } | Role::Leader { .. } | Role::Replica => None,
         };
         [own, self.guard_again_at].into_iter().fold(self.core.deadline(), earliest)
@@ -188,6 +195,7 @@ impl Leadership {
             Role::Replica if self.core.term().is_some() => "waiting until the last leader can't act any more",
             Role::Replica if leader.is_some() => "following",
             Role::Replica => "waiting for a leader",
+            Role::Leader { promotion: Promotion::Clearing { .. }, .. } => "stopping what runs for a replica",
             Role::Leader { promotion: Promotion::Due, .. } => "waiting for main to be promoted",
             Role::Leader { promotion: Promotion::Running(_), .. } => "running on_promote",
             Role::Leader { promotion: Promotion::Done, .. } => "leading",
@@ -249,10 +257,12 @@ impl Supervisor {
         let Some(leadership) = &mut self.leadership else { return };
         match order {
             Order::Promote { term } => {
-                leadership.role = Role::Leader { term, promotion: Promotion::Due };
+                let promotion = Promotion::Clearing { until: now + CLEAR_WITHIN };
+                leadership.role = Role::Leader { term, promotion };
                 leadership.leaderships += 1;
                 leadership.told = None;
                 out.push(Effect::Say(Notice::Leads { term }));
+                self.commands.leave(now, When::Replica, out);
                 if matches!(self.life, Life::WaitingInRole) {
                     // What this role waits for may be something else.
                     self.stop_waiting(out);
@@ -294,36 +304,18 @@ impl Supervisor {
     /// The lock isn't ours to act by any more: whatever acts for the leader must end.
     fn leave_role(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(leadership) = &mut self.leadership else { return };
-        let Role::Leader { term, promotion } = leadership.role else { return };
+        let Role::Leader { term, .. } = leadership.role else { return };
         leadership.role = Role::Leaving { term, step: Leaving::Clearing };
-        if let Promotion::Running(run) = promotion {
-            leadership.acting.push(run);
-        }
         match self.life {
             Life::WaitingInRole | Life::Preparing { .. } => {
                 self.stop_waiting(out);
                 self.life = Life::Electing { until: now };
             }
-            Life::PreStart { run, .. } => {
-                self.life = Life::Electing { until: now };
-                self.add_acting(run);
-            }
+            Life::PreStart { .. } => self.life = Life::Electing { until: now },
             Life::Created | Life::Waiting | Life::Electing { .. } | Life::Running { .. } => {}
             Life::Stopping(_) | Life::Ended => {}
         }
-        let of_leader: Vec<RunId> = self.watches.iter().filter_map(|watch| watch.runs_for_leader()).collect();
-        self.add_acting(of_leader);
-        if let Some(leadership) = &self.leadership {
-            for run in leadership.acting.clone() {
-                self.commands.cancel(now, run, out);
-            }
-        }
-    }
-
-    fn add_acting(&mut self, runs: impl IntoIterator<Item = RunId>) {
-        if let Some(leadership) = &mut self.leadership {
-            leadership.acting.extend(runs);
-        }
+        self.commands.leave(now, When::Leader, out);
     }
 
     /// Whether main is on its way out of the leader's role.
@@ -355,6 +347,7 @@ impl Supervisor {
             leadership.facts.push_back(Fact::Health { well });
         }
         loop {
+            self.clear_for_promotion(now);
             self.promote(now, out);
             self.demote_on(now, out);
             if self.leadership.as_ref().is_none_or(|leadership| leadership.facts.is_empty()) {
@@ -387,6 +380,18 @@ impl Supervisor {
         !down && !ill
     }
 
+    /// A hook that still has main follow another would have it do so once it is promoted.
+    fn clear_for_promotion(&mut self, now: Time) {
+        let Some(Leadership { role: Role::Leader { promotion, .. }, .. }) = &mut self.leadership else { return };
+        let Promotion::Clearing { until } = *promotion else { return };
+        if !self.commands.act_for(When::Replica) {
+            *promotion = Promotion::Due;
+        } else if until <= now {
+            *promotion = Promotion::Done;
+            self.tell_election(Fact::Promoted { result: Err("what ran for a replica doesn't end".to_owned()) });
+        }
+    }
+
     fn promote(&mut self, now: Time, out: &mut Vec<Effect>) {
         let may_be_ill = self.leadership.as_ref().is_some_and(|leadership| !leadership.config.require_health);
         let healthy = |check: &Check| check.is_passing() || (may_be_ill && check.is_ill());
@@ -407,6 +412,7 @@ impl Supervisor {
         let run = RunId(self.last_run);
         *promotion = Promotion::Running(run);
         let env = self.env(&Job::OnPromote);
+        let hook = Hook { when: When::Leader, ..hook };
         self.commands.start(now, run, Command { job: Job::OnPromote, hook, env, stdin: None }, out);
     }
 
@@ -423,8 +429,7 @@ impl Supervisor {
     /// From "must go" to "nothing acts any more".
     fn demote_on(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(leadership) = &mut self.leadership else { return };
-        leadership.acting.retain(|run| self.commands.runs(*run));
-        let (cleared, stuck) = (leadership.acting.is_empty(), leadership.stuck);
+        let (cleared, stuck) = (!self.commands.act_for(When::Leader), leadership.stuck);
         let Role::Leaving { step, .. } = leadership.role else { return };
         match step {
             Leaving::Clearing | Leaving::Stopping if stuck => {}
@@ -436,6 +441,8 @@ impl Supervisor {
             Leaving::Demoting { run, until } if until <= now => {
                 self.commands.cancel(now, run, out);
                 self.stop_main_for_role(now, out);
+                // It may be gone already.
+                self.demote_on(now, out);
             }
             Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Stopping => {}
         }
@@ -448,7 +455,7 @@ impl Supervisor {
         if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
             *step = Leaving::Demoting { run, until: now + timeout };
         }
-        let hook = Hook { timeout, ..hook };
+        let hook = Hook { timeout, when: When::Replica, ..hook };
         self.commands.start(now, run, Command { job: Job::OnDemote, hook, env, stdin: None }, out);
     }
 
@@ -464,13 +471,29 @@ impl Supervisor {
         }
     }
 
-    /// A stop in haste waits for no `on_demote`.
-    pub(super) fn cut_demotion_short(&mut self, now: Time, out: &mut Vec<Effect>) {
-        if let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { run, .. }, .. }, .. }) =
-            self.leadership
+    /// A stop in haste waits for no `on_demote`; whether one ran.
+    pub(super) fn cut_demotion_short(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
+        let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { run, .. }, .. }, .. }) = self.leadership
+        else {
+            return false;
+        };
+        self.commands.cancel(now, run, out);
+        self.stop_main_for_role(now, out);
+        true
+    }
+
+    /// The container stops: an `on_demote` that began before has the time that it would have in the stop.
+    pub(super) fn hurry_demotion(&mut self, now: Time) {
+        let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { until, .. }, .. }, .. }) =
+            &self.leadership
+        else {
+            return;
+        };
+        let shorter = now + self.stop_hook_timeout(now, now.until(*until));
+        if let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { until, .. }, .. }, .. }) =
+            &mut self.leadership
         {
-            self.commands.cancel(now, run, out);
-            self.stop_main_for_role(now, out);
+            *until = shorter;
         }
     }
 
@@ -519,6 +542,7 @@ impl Supervisor {
         let run = RunId(self.last_run);
         leadership.telling = Some(run);
         let env = self.env(&Job::OnLeaderChange);
+        let hook = Hook { when: When::Replica, ..hook };
         self.commands.start(now, run, Command { job: Job::OnLeaderChange, hook, env, stdin: None }, out);
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Background, Health, OnFailure, Query, Restart, Signal, Strays, WaitFor, When};
+use crate::config::{Background, Health, Hook, OnFailure, Query, Restart, Signal, Strays, WaitFor, When};
 
 use super::Supervisor;
 use super::command::{Order, Outcome};
@@ -195,7 +195,10 @@ impl Supervisor {
         let run = self.next_run();
         self.life = Life::PreStart { run: Some(run), failures, retry_at: None };
         let env = self.env(&Job::PreStart);
-        let order = Order { job: Job::PreStart, hook: pre_start.hook, env, stdin: None };
+        // It acts in the role that it was told; a replica's may come to its end before main is promoted.
+        let when = if leads { When::Leader } else { When::Always };
+        let hook = Hook { when, ..pre_start.hook };
+        let order = Order { job: Job::PreStart, hook, env, stdin: None };
         self.commands.start(now, run, order, out);
     }
 

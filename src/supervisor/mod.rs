@@ -128,6 +128,7 @@ impl Supervisor {
                 }
             },
             Event::Exited { run, status } => self.exited(now, run, status, &mut out),
+            Event::GroupEnded { run } => self.commands.group_ended(run),
             Event::Strays { left } => {
                 let (what, kill_at) = self.leftovers(now);
                 if let Some(gone) = self.main.strays(left, what, kill_at, &mut out) {
@@ -287,7 +288,7 @@ impl Supervisor {
             Job::PreStart => self.pre_start_ended(now, &outcome, out),
             Job::PreStop | Job::PostStop => self.stop_hook_ended(now, run, out),
             Job::OnChange { watch } => {
-                self.with_watch(now, &watch, out, |watch, hands| watch.hook_ended(run, hands));
+                self.with_watch(now, &watch, out, |watch, hands| watch.hook_ended(run, &outcome, hands));
             }
             Job::TemplateCheck { watch } => {
                 self.with_watch(now, &watch, out, |watch, hands| watch.checked(run, &outcome, hands));

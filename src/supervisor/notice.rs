@@ -101,7 +101,7 @@ pub enum Notice {
         /// Its timeout.
         timeout: Duration,
     },
-    /// A hook was cut short because the container stops.
+    /// A hook was cut short: the container stops, or the role that it ran for is gone.
     HookSkipped {
         /// Which.
         hook: String,

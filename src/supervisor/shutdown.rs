@@ -1,6 +1,6 @@
 //! The stop sequence: out of the rotation, drain, `pre_stop`, a leader's `on_demote`, main and all it left, the
-//! election's lock, deregister, `post_stop`, exit; each
-//! step takes from what `[stop] within` leaves, and nothing can hold the container past it.
+//! election's lock, deregister, `post_stop`, exit; each step takes from what `[stop] within` leaves, and nothing can hold
+//! the container past it.
 
 use std::time::Duration;
 
@@ -180,6 +180,7 @@ impl Supervisor {
             pressed: 1,
         });
         self.tell_catalog(out);
+        self.hurry_demotion(now);
         if !self.leads() {
             // It doesn't come to lead any more. A leader goes on until its turn comes.
             self.elect(now, Fact::Stop, out);
@@ -200,13 +201,11 @@ impl Supervisor {
                 self.commands.cancel(now, run, out);
                 self.tell_main(now, None, out);
             }
-            Step::Demoting => {
-                self.cut_demotion_short(now, out);
-                if let Life::Stopping(Stopping { step: Step::Demoting, .. }) = self.life {
+            Step::Demoting | Step::Main { .. } => {
+                if !self.cut_demotion_short(now, out) {
                     self.tell_main_now(now, out);
                 }
             }
-            Step::Main { .. } => self.tell_main_now(now, out),
             Step::PostStop { run } if second => self.commands.cancel(now, run, out),
             Step::Releasing { .. } | Step::Withdrawing { .. } | Step::PostStop { .. } | Step::Done => {}
         }
@@ -248,6 +247,7 @@ impl Supervisor {
         if let Life::Stopping(Stopping { step, .. }) = &mut self.life
             && let Step::Main { pre_start } = *step
             && self.main.is_gone()
+            && !self.leadership.as_ref().is_some_and(Leadership::may_act)
             && pre_start.is_none_or(|run| !self.commands.runs(run))
         {
             *step = Step::Releasing { until: now + CATALOG_WITHIN / 2 };

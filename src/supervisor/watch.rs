@@ -37,6 +37,8 @@ pub struct Watch {
     hold_until: Option<Time>,
     /// A template has been rendered once, or given up on, so that main may start.
     prepared: bool,
+    /// The file is newer than what main and the hook know of.
+    untold: bool,
     failures: u32,
     changes: u64,
     error: Option<String>,
@@ -88,6 +90,7 @@ impl Watch {
             stage: Stage::Quiet,
             hold_until: None,
             prepared,
+            untold: false,
             failures: 0,
             changes: 0,
             error: None,
@@ -159,7 +162,7 @@ impl Watch {
         }
         self.hold_until = None;
         if self.config.template.is_some() {
-            if seen != self.acted || !self.prepared || self.failures > 0 {
+            if seen != self.acted || !self.prepared || self.untold || self.failures > 0 {
                 self.render(seen, hands);
             }
         } else if seen != self.acted && hands.main.is_up() {
@@ -171,8 +174,13 @@ impl Watch {
     pub fn rendered(&mut self, outcome: Rendering, hands: &mut Hands<'_>) {
         let Stage::Rendering { on } = std::mem::replace(&mut self.stage, Stage::Quiet) else { return };
         match outcome {
+            Rendering::Unchanged if self.untold => self.tell(on, hands),
             Rendering::Unchanged => self.done(on, hands),
             Rendering::Failed(error) => self.failed(error, hands),
+            Rendering::Staged(staged) if !self.config.when.applies(hands.leads) => {
+                hands.out.push(Effect::Discard(staged));
+                self.undone(hands);
+            }
             Rendering::Staged(staged) => {
                 let Some(template) = &self.config.template else { return };
                 let Some(check) = &template.check else { return self.install(on, staged, hands) };
@@ -191,7 +199,13 @@ impl Watch {
             Stage::Checking { on, run: own, staged } if own == run => (on, staged),
             other => return self.stage = other,
         };
+        // Another role's file doesn't go live, and a check that was cut short says nothing of the template.
+        let in_vain = !self.config.when.applies(hands.leads) || *outcome == Outcome::Cancelled;
         match outcome.result() {
+            Ok(()) | Err(_) if in_vain => {
+                hands.out.push(Effect::Discard(staged));
+                self.undone(hands);
+            }
             Ok(()) => self.install(on, staged, hands),
             Err(error) => {
                 hands.out.push(Effect::Discard(staged));
@@ -211,15 +225,16 @@ impl Watch {
                     let watch = self.config.name.clone();
                     hands.out.push(Effect::Say(Notice::TemplateWritten { watch, destination }));
                 }
-                // Main reads a file that was there before it at its start, and needs no telling.
-                if self.prepared && hands.main.is_up() { self.hook(on, hands) } else { self.done(on, hands) }
+                self.untold = true;
+                self.tell(on, hands);
             }
         }
     }
 
     /// `on_change` ended.
-    pub fn hook_ended(&mut self, run: RunId, hands: &mut Hands<'_>) {
+    pub fn hook_ended(&mut self, run: RunId, outcome: &Outcome, hands: &mut Hands<'_>) {
         match std::mem::replace(&mut self.stage, Stage::Quiet) {
+            Stage::Hook { run: own, .. } if own == run && *outcome == Outcome::Cancelled => self.undone(hands),
             Stage::Hook { on, run: own } if own == run => self.signal(on, hands),
             other => self.stage = other,
         }
@@ -257,14 +272,6 @@ impl Watch {
         }
     }
 
-    /// What it runs now, if it does so for a leader only.
-    pub fn runs_for_leader(&self) -> Option<RunId> {
-        match self.stage {
-            Stage::Hook { run, .. } | Stage::Checking { run, .. } if self.config.when == When::Leader => Some(run),
-            _ => None,
-        }
-    }
-
     /// When [`tick`](Self::tick) has something to do next.
     pub fn deadline(&self) -> Option<Time> {
         self.hold_until
@@ -292,7 +299,15 @@ impl Watch {
         self.stage = Stage::Installing { on };
     }
 
+    /// Main reads a file that was there before it at its start, and needs no telling.
+    fn tell(&mut self, on: Observation, hands: &mut Hands<'_>) {
+        if self.prepared && hands.main.is_up() { self.hook(on, hands) } else { self.done(on, hands) }
+    }
+
     fn hook(&mut self, on: Observation, hands: &mut Hands<'_>) {
+        if !self.config.when.applies(hands.leads) {
+            return self.undone(hands);
+        }
         let change = Change::between(&self.acted, &on);
         let watch = self.config.name.clone();
         self.changes += 1;
@@ -313,6 +328,7 @@ impl Watch {
         let mut env = hands.env.clone();
         env.push(("PILOTFISH_EVENT".to_owned(), job.event().to_owned()));
         env.push(("PILOTFISH_WATCH".to_owned(), self.config.name.clone()));
+        let hook = Hook { when: self.config.when, ..hook };
         hands.commands.start(hands.now, run, Order { job, hook, env, stdin }, hands.out);
         run
     }
@@ -323,6 +339,9 @@ impl Watch {
 
     /// A main that went away meanwhile reads its files when it comes again.
     fn hint(&mut self, on: Observation, since: Time, hands: &mut Hands<'_>) {
+        if !self.config.when.applies(hands.leads) {
+            return self.undone(hands);
+        }
         let target = hands.main.target(hands.scope).filter(|_| hands.main.is_up());
         let (Some(signal), Some(target)) = (self.config.signal, target) else { return self.done(on, hands) };
         hands.out.push(Effect::Hint { watch: self.config.name.clone(), target, signal });
@@ -332,7 +351,13 @@ impl Watch {
     fn done(&mut self, on: Observation, hands: &mut Hands<'_>) {
         self.acted = on;
         self.prepared = true;
+        self.untold = false;
         self.failures = 0;
+        self.hold_until = Some(hands.now + self.config.settle);
+    }
+
+    /// The role that it was for is gone: the change is acted on when that comes again.
+    fn undone(&mut self, hands: &mut Hands<'_>) {
         self.hold_until = Some(hands.now + self.config.settle);
     }
 

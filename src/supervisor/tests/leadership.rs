@@ -110,6 +110,13 @@ impl Script {
         self.env.get(of)?.get(name).map(String::as_str)
     }
 
+    /// Having led, it sees the lock free for long and takes it again.
+    fn leads_again(&mut self) {
+        self.sees_lock(View { at: 9, last_version: Version(9), ..free() });
+        self.until(self.now() + 20_000);
+        self.takes(10);
+    }
+
     /// A leader with a main that runs, promoted if there is a hook for that.
     fn leading(config: Config) -> Script {
         let has_hook = config.hooks.on_promote.is_some();
@@ -696,4 +703,241 @@ fn a_main_that_sigkill_does_not_end_keeps_the_lock_until_the_container_ends() {
         }
     }
     assert!(!told.contains(&"release".to_owned()), "{told:?}");
+}
+
+/// A replica whose `on_leader_change` runs as it comes to lead.
+fn leading_while_it_follows(more: Config) -> Script {
+    let mut script = Script::candidate(more);
+    script.sees_lock(held("other", 9, 3));
+    script.sees_lock(held("third", 10, 4));
+    assert_eq!(script.told().last().unwrap(), "spawn on_leader_change");
+    script.sees_lock(View { at: 5, last_version: Version(5), ..free() });
+    script.until(20_000);
+    script.told();
+    script.takes(7);
+    script
+}
+
+fn step_down(script: &mut Script) {
+    script.send(Event::Control { reply: ReplyId(1), request: Request::StepDown { to: None } });
+}
+
+const TERMINATED: ExitStatus = ExitStatus::Killed(Signal::TERM);
+
+#[test]
+fn main_is_promoted_only_when_the_hook_that_had_it_follow_another_is_gone() {
+    let mut script = leading_while_it_follows(Config { hooks: hooks(), ..candidate() });
+    script.tells(&["acquire", "SIGTERM to on_leader_change's group"]);
+    script.ends_leaving("on_leader_change", TERMINATED);
+    script.tells(&[]);
+    script.until(21_000);
+    script.group_ends("on_leader_change");
+    script.tells(&["spawn on_promote"]);
+}
+
+#[test]
+fn a_hook_for_replicas_that_ignores_sigterm_holds_a_promotion_until_it_is_killed() {
+    let on_promote = crate::config::Hook { timeout: Duration::from_secs(4), ..hook("promote") };
+    let hooks = Hooks { on_promote: Some(on_promote), ..hooks() };
+    let mut script = leading_while_it_follows(Config { hooks, ..candidate() });
+    assert_eq!(script.when("SIGKILL to on_leader_change's group"), 22_000);
+    script.ends_as("on_leader_change", ExitStatus::Killed(Signal::KILL));
+    script.tells(&["spawn on_promote"]);
+    // Its own time begins only now.
+    assert_eq!(script.when("SIGTERM to on_promote's group"), 26_000);
+}
+
+#[test]
+fn a_hook_for_replicas_that_nothing_ends_makes_the_promotion_fail() {
+    let mut script = leading_while_it_follows(Config { hooks: hooks(), ..candidate() });
+    assert_eq!(script.when("spawn on_demote"), 23_000);
+    assert!(!script.told().contains(&"spawn on_promote".to_owned()));
+    assert!(script.said.iter().any(|notice| notice.to_string().contains("what ran for a replica doesn't end")));
+}
+
+#[test]
+fn a_change_acted_on_for_replicas_only_is_cut_short_by_a_promotion() {
+    let watches = vec![crate::config::Watch { when: When::Replica, ..watch("app") }];
+    let mut script = Script::candidate(Config { watches, hooks: hooks(), ..candidate() });
+    script.sees_lock(held("other", 9, 3));
+    script.sees("app", &["a"]);
+    script.sees_lock(View { at: 5, last_version: Version(5), ..free() });
+    script.until(20_000);
+    script.told();
+    script.takes(7);
+    script.tells(&["acquire", "SIGTERM to on_change of app's group"]);
+    script.ends_as("on_change of app", TERMINATED);
+    script.tells(&["spawn on_promote"]);
+    script.ends("on_promote", 0);
+    script.until(25_000);
+    script.tells(&[]);
+    // It was cut short, so that it isn't done.
+    step_down(&mut script);
+    script.ends("on_demote", 0);
+    assert!(script.told().contains(&"spawn on_change of app".to_owned()));
+}
+
+#[test]
+fn the_lock_is_kept_while_a_child_of_a_cancelled_on_promote_lives() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.wins(7);
+    script.told();
+    step_down(&mut script);
+    script.ends_leaving("on_promote", TERMINATED);
+    script.tells(&["SIGTERM to on_promote's group", "reply ok"]);
+    assert_eq!(script.when("SIGKILL to on_promote's group"), 2_000);
+    script.tells(&["spawn on_demote"]);
+    script.ends("on_demote", 0);
+    script.tells(&["guard off", "release"]);
+}
+
+#[test]
+fn the_lock_is_kept_while_an_on_promote_past_its_timeout_lives() {
+    let on_promote = crate::config::Hook { timeout: Duration::from_secs(3), ..hook("promote") };
+    let mut script =
+        Script::candidate(Config { hooks: Hooks { on_promote: Some(on_promote), ..hooks() }, ..candidate() });
+    script.wins(7);
+    assert_eq!(script.when("SIGTERM to on_promote's group"), 3_000);
+    script.ends_leaving("on_promote", TERMINATED);
+    script.tells(&[]);
+    script.until(4_000);
+    script.group_ends("on_promote");
+    script.tells(&["spawn on_demote"]);
+}
+
+#[test]
+fn what_a_killed_leaders_hook_left_is_killed_too() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.wins(7);
+    script.told();
+    step_down(&mut script);
+    script.ends_leaving("on_promote", TERMINATED);
+    script.told();
+    script.sees_lock(held("other", 9, 8));
+    assert!(script.told().contains(&"SIGKILL to on_promote's group".to_owned()));
+}
+
+fn for_leaders(watch: crate::config::Watch) -> Config {
+    let watches = vec![crate::config::Watch { when: When::Leader, ..watch }];
+    Config { watches, hooks: hooks(), ..candidate() }
+}
+
+#[test]
+fn a_reload_does_not_hide_a_leaders_hook_from_a_step_down() {
+    let mut script = Script::leading(for_leaders(watch("app")));
+    script.sees("app", &["a"]);
+    script.tells(&["spawn on_change of app"]);
+    script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
+    script.send(Event::ConfigLoaded(Ok(Box::new(Config { hooks: hooks(), ..candidate() }))));
+    script.told();
+    step_down(&mut script);
+    script.tells(&["SIGTERM to on_change of app's group", "reply ok"]);
+    script.ends_as("on_change of app", TERMINATED);
+    script.tells(&["spawn on_demote"]);
+}
+
+#[test]
+fn a_leaders_change_that_is_cut_short_signals_nobody_and_is_acted_on_by_the_next_leadership() {
+    let mut script = Script::leading(for_leaders(crate::config::Watch { signal: Some(Signal::HUP), ..watch("app") }));
+    script.sees("app", &["a"]);
+    script.told();
+    step_down(&mut script);
+    script.ends_as("on_change of app", TERMINATED);
+    script.ends("on_demote", 0);
+    script.tells(&["SIGTERM to on_change of app's group", "reply ok", "spawn on_demote", "guard off", "release"]);
+    script.released();
+    script.leads_again();
+    assert!(script.told().contains(&"spawn on_change of app".to_owned()));
+}
+
+/// A leader that runs with the first file for leaders in place.
+fn leading_with_template() -> Script {
+    let mut script = Script::candidate(for_leaders(super::watch::templated()));
+    script.wins(7);
+    script.sees("app", &["a"]);
+    script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Unchanged });
+    script.ends("on_promote", 0);
+    script.until(1_000);
+    script
+}
+
+#[test]
+fn a_file_for_leaders_goes_no_further_once_the_role_is_gone() {
+    let mut script = leading_with_template();
+    // While it is rendered.
+    script.sees("app", &["a", "b"]);
+    script.told();
+    step_down(&mut script);
+    script.staged("app");
+    script.tells(&["reply ok", "spawn on_demote", "discard"]);
+
+    let mut script = leading_with_template();
+    script.sees("app", &["a", "b"]);
+    script.staged("app");
+    script.ends("template_check of app", 0);
+    script.told();
+    // While it is put in place.
+    step_down(&mut script);
+    script.installed("app");
+    script.ends("on_demote", 0);
+    script.tells(&["reply ok", "spawn on_demote", "guard off", "release"]);
+    script.released();
+    script.leads_again();
+    script.told();
+    // The file is as it shall be; main doesn't know yet.
+    script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Unchanged });
+    assert!(script.told().contains(&"SIGHUP to main".to_owned()));
+}
+
+#[test]
+fn a_main_that_on_demote_stops_ends_the_container_only_after_on_demote_and_the_release() {
+    let config = Config { hooks: hooks(), services: vec![service("web")], ..candidate() };
+    let mut script = Script::leading(config);
+    script.published("web", Ok(()));
+    script.told();
+    step_down(&mut script);
+    script.until(1_000);
+    script.ends("main", 0);
+    script.published("web", Ok(()));
+    script.published("web", Ok(()));
+    script.until(3_000);
+    script.tells(&["reply ok", "spawn on_demote", "publish web critical", "publish web draining"]);
+    script.ends("on_demote", 0);
+    script.tells(&["guard off", "release"]);
+    script.released();
+    script.tells(&["close", "withdraw web"]);
+    script.withdrawn("web");
+    script.tells(&["exit 0"]);
+}
+
+#[test]
+fn an_on_demote_that_hangs_when_main_is_gone_leaves_the_time_to_release() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    step_down(&mut script);
+    script.ends("main", 0);
+    script.told();
+    // Two thirds of what there is before main would be killed, as in any stop.
+    assert_eq!(script.when("SIGTERM to on_demote's group"), 6_000);
+    script.tells(&["guard off", "release"]);
+    script.released();
+    script.tells(&["close", "SIGKILL to on_demote's group", "exit 0"]);
+}
+
+#[test]
+fn an_on_demote_that_began_before_the_stop_leaves_main_its_chance() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    step_down(&mut script);
+    script.signal(Signal::TERM);
+    script.told();
+    assert_eq!(script.when("SIGTERM to main"), 6_000);
+}
+
+#[test]
+fn a_signal_cuts_an_on_demote_short_whose_main_is_gone() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    step_down(&mut script);
+    script.ends("main", 0);
+    script.told();
+    script.signal(Signal::TERM);
+    script.tells(&["SIGTERM to on_demote's group", "guard off", "release"]);
 }

@@ -121,7 +121,7 @@ impl Script {
         self.send(Event::Signal(signal));
     }
 
-    /// The run of this job ends; `main` with nothing left behind.
+    /// The run of this job ends, with nothing left behind.
     #[track_caller]
     pub fn ends(&mut self, job: &str, code: u8) {
         self.ends_as(job, ExitStatus::Exited(code));
@@ -131,9 +131,24 @@ impl Script {
     pub fn ends_as(&mut self, job: &str, status: ExitStatus) {
         let run = self.run(job);
         self.send(Event::Exited { run, status });
-        if job == "main" {
-            self.send(Event::Strays { left: 0 });
+        match job {
+            "main" => self.send(Event::Strays { left: 0 }),
+            _ => self.group_ends(job),
         }
+    }
+
+    /// The process of this command ends, and what it forked lives on.
+    #[track_caller]
+    pub fn ends_leaving(&mut self, job: &str, status: ExitStatus) {
+        let run = self.run(job);
+        self.send(Event::Exited { run, status });
+    }
+
+    /// What it forked has ended, too.
+    #[track_caller]
+    pub fn group_ends(&mut self, job: &str) {
+        let run = self.run(job);
+        self.send(Event::GroupEnded { run });
     }
 
     #[track_caller]
