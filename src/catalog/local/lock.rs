@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::catalog::election::record::{LastLeader, Leader, Rank};
+use crate::catalog::election::record::{LastLeader, Leader};
 use crate::catalog::election::{Contest, Views, Wanted};
 use crate::catalog::pace::{self, Pace, jittered};
 use crate::config::Backoff;
@@ -17,7 +17,7 @@ use crate::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Vers
 
 use super::files::{self, Folder};
 use super::inotify::Watching;
-use super::name::{escape, unescape};
+use super::name::escape;
 use super::root::Opened;
 use super::seat::{self, LOCK, Seat, Tenure};
 use super::{Error, Local};
@@ -25,7 +25,6 @@ use super::{Error, Local};
 /// Files of an election.
 const LEADER: &str = "leader";
 const LAST: &str = "last";
-const RANKS: &str = "ranks";
 
 /// An event can come before the lock is gone: the kernel tells of a closing first. So after each the lock is looked at
 /// again, after these pauses.
@@ -185,28 +184,6 @@ impl Local {
             told.and(resign(&tenure))
         })
         .await
-    }
-
-    /// See [`Candidacy::publish_rank`](crate::catalog::election::Candidacy::publish_rank).
-    pub async fn publish_rank(&self, contest: &Contest, vacancy: Version, rank: i64) -> Result<(), Error> {
-        let root = self.root.open().await?;
-        let ranks = root.make_election(&file(&contest.name)?)?.make(RANKS)?;
-        put(&root, &ranks, &escape("candidate", &contest.id)?, &Rank::new(vacancy, rank).json(), false)
-    }
-
-    /// See [`Candidacy::ranks`](crate::catalog::election::Candidacy::ranks).
-    pub async fn ranks(&self, election: &str, vacancy: Version) -> Result<Vec<(Id, i64)>, Error> {
-        let root = self.root.open().await?;
-        let Some(election) = root.election(&file(election)?)? else { return Ok(Vec::new()) };
-        let Some(ranks) = election.sub(RANKS)? else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        for name in ranks.names()? {
-            let rank = text(&ranks, &name)?.and_then(|text| Rank::read(text.as_bytes()));
-            if let (Some(id), Some(rank)) = (unescape(&name), rank.filter(|rank| rank.vacancy == vacancy.0)) {
-                found.push((Id::from(id), rank.rank));
-            }
-        }
-        Ok(found)
     }
 
     /// See [`Candidacy::watch`](crate::catalog::election::Candidacy::watch).
@@ -420,6 +397,7 @@ fn put(root: &Opened, folder: &Folder, name: &str, content: &str, durably: bool)
     Ok(())
 }
 
-fn file(election: &str) -> Result<String, Error> {
+/// The name of its directory.
+pub(super) fn file(election: &str) -> Result<String, Error> {
     escape("election name", election)
 }
