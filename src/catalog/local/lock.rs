@@ -19,7 +19,7 @@ use super::files::{self, Folder};
 use super::inotify::Watching;
 use super::name::escape;
 use super::root::Opened;
-use super::seat::{self, LOCK, Seat, Tenure};
+use super::seat::{self, Held, LOCK, Seat, Tenure};
 use super::{Error, Local};
 
 /// Files of an election.
@@ -130,26 +130,12 @@ impl Local {
         let mut held = self.seat.turn.clone().lock_owned().await;
         let stands = self
             .on_disk(move || {
-                let (Some(tenure), Some(election)) = (&mut *held, root.election(&file(&of.name)?)?) else {
-                    return Ok(false);
-                };
-                // What the record says isn't enough: whoever has just locked another file in its place has yet to
-                // write it.
-                if !tenure.stands(session, term, &election)? {
-                    return Ok(false);
+                let stands = keep(&root, &seat, &of, &mut held, session, term);
+                // Whoever closed the session meanwhile may have given up waiting for its turn.
+                match held.take_if(|tenure| tenure.session == session && !seat.is_open(session)) {
+                    Some(tenure) => resign(&tenure).map(|()| false),
+                    None => stands,
                 }
-                let due = seat.guarantee(&tenure.lock, of.kill_margin);
-                if (tenure.told != due || tenure.owed_until.is_some())
-                    && let Some(written) = last(&election)?
-                {
-                    let owed = tenure.owed_until.map(|at| at.saturating_duration_since(Instant::now()));
-                    let owed = owed.filter(|owed| !owed.is_zero());
-                    let written = written.promised(due).owing(owed.unwrap_or_default());
-                    put(&root, &election, LAST, &written.json(), true)?;
-                    tenure.told = due;
-                    tenure.owed_until = tenure.owed_until.filter(|_| owed.is_some());
-                }
-                Ok(true)
             })
             .await?;
         let view = self.look(&contest.name).await?;
@@ -308,6 +294,34 @@ fn view(root: &Opened, name: &str, freed: Option<Version>) -> Result<Seen, Error
     })
 }
 
+/// Whether the lock is held for this term; if it is, `last` says what is promised and owed as of now.
+fn keep(
+    root: &Opened,
+    seat: &Seat,
+    contest: &Contest,
+    held: &mut Held,
+    session: SessionId,
+    term: Term,
+) -> Result<bool, Error> {
+    let (Some(tenure), Some(election)) = (held, root.election(&file(&contest.name)?)?) else { return Ok(false) };
+    // What the record says isn't enough: whoever has just locked another file in its place has yet to write it.
+    if !tenure.stands(session, term, &election)? {
+        return Ok(false);
+    }
+    let due = seat.guarantee(&tenure.lock, contest.kill_margin);
+    if (tenure.told != due || tenure.owed_until.is_some())
+        && let Some(written) = last(&election)?
+    {
+        let owed = tenure.owed_until.map(|at| at.saturating_duration_since(Instant::now()));
+        let owed = owed.filter(|owed| !owed.is_zero());
+        let written = written.promised(due).owing(owed.unwrap_or_default());
+        put(root, &election, LAST, &written.json(), true)?;
+        tenure.told = due;
+        tenure.owed_until = tenure.owed_until.filter(|_| owed.is_some());
+    }
+    Ok(true)
+}
+
 /// Says in `last` that the lock is given back, unless it isn't the one that everyone looks at any more.
 fn tell_release(
     root: &Opened,
@@ -400,4 +414,35 @@ fn put(root: &Opened, folder: &Folder, name: &str, content: &str, durably: bool)
 /// The name of its directory.
 pub(super) fn file(election: &str) -> Result<String, Error> {
     escape("election name", election)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contest() -> Contest {
+        let (lease, kill_margin) = (Duration::from_secs(15), Duration::from_secs(1));
+        Contest { name: "db".to_owned(), id: "one".to_owned(), lease, kill_margin, service: None }
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_outlasts_the_closing_of_its_session_frees_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let local = Local::new(directory.path(), "pilotfish");
+        let (session, guarantee) = local.open_session(&contest()).await.unwrap();
+        let wanted = Wanted { session, guarantee, seen: None, owed: Duration::ZERO };
+        let Acquisition::Won(term) = local.acquire(&contest(), wanted).await.unwrap() else { panic!("it was free") };
+        // As one that waits for the disk.
+        let turn = local.seat.turn.clone().lock_owned().await;
+        let contest = contest();
+        let renewal = local.renew(&contest, session, term);
+        let closing = tokio::time::timeout(Duration::from_millis(50), local.close_session(session));
+        let (renewed, closed, ()) = tokio::join!(renewal, closing, async {
+            sleep(Duration::from_millis(100)).await;
+            drop(turn);
+        });
+        closed.unwrap_err();
+        assert!(matches!(renewed.unwrap(), Renewal::Gone { .. }));
+        assert!(local.look("db").await.unwrap().holder().is_none());
+    }
 }
