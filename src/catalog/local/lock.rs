@@ -3,6 +3,10 @@
 //! clock in it.
 //!
 //! Terms and versions come from one counter, kept in `last`: it grows with each acquisition and each release.
+//!
+//! An acquisition waits until `last` is on the disk, for a term must not come back after the host's crash. A release
+//! waits for no disk, while which nobody could lead: it doesn't touch `last`, but is a file beside it, `released`, which
+//! counts if it is of the same term. A crash that takes it costs the next one a wait.
 
 use std::time::Duration;
 
@@ -25,6 +29,7 @@ use super::{Error, Local};
 /// Files of an election.
 const LEADER: &str = "leader";
 const LAST: &str = "last";
+const RELEASED: &str = "released";
 
 /// An event can come before the lock is gone: the kernel tells of a closing first. So after each the lock is looked at
 /// again, after these pauses.
@@ -322,7 +327,7 @@ fn keep(
     Ok(true)
 }
 
-/// Says in `last` that the lock is given back, unless it isn't the one that everyone looks at any more.
+/// Says beside `last` that the lock is given back, unless it isn't the one that everyone looks at any more.
 fn tell_release(
     root: &Opened,
     contest: &Contest,
@@ -333,7 +338,7 @@ fn tell_release(
     let election = root.make_election(&file(&contest.name)?)?;
     if tenure.stands(tenure.session, tenure.term, &election)? {
         let last = LastLeader::new(contest, tenure.session, Some(tenure.term), tenure.told, owed).released(to);
-        put(root, &election, LAST, &last.json(), true)?;
+        put(root, &election, RELEASED, &last.json(), false)?;
     }
     Ok(())
 }
@@ -389,7 +394,10 @@ fn leader(election: &Folder) -> Result<Option<Leader>, Error> {
 }
 
 fn last(election: &Folder) -> Result<Option<LastLeader>, Error> {
-    Ok(text(election, LAST)?.and_then(|text| LastLeader::read(text.as_bytes())))
+    let read = |name| Ok(text(election, name)?.and_then(|text| LastLeader::read(text.as_bytes())));
+    let Some(acquired) = read(LAST)? else { return Ok(None) };
+    let same_term = |released: &LastLeader| (released.session, released.term) == (acquired.session, acquired.term);
+    Ok(Some(read(RELEASED)?.filter(same_term).unwrap_or(acquired)))
 }
 
 fn text(folder: &Folder, name: &str) -> Result<Option<String>, Error> {
