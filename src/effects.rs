@@ -332,8 +332,8 @@ impl Hands {
         tokio::spawn(async move {
             match tokio::time::timeout(CATALOG_CALL_WITHIN, work).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(event = "election.failed", "{what}: {}", catalog::report(&error)),
-                Err(_) => tracing::debug!(event = "election.failed", "{what}: {}", no_answer(CATALOG_CALL_WITHIN)),
+                Ok(Err(error)) => tracing::warn!(event = "election.failed", "{what}: {}", catalog::report(&error)),
+                Err(_) => tracing::warn!(event = "election.failed", "{what}: {}", no_answer(CATALOG_CALL_WITHIN)),
             }
         });
     }

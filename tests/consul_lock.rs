@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::election::lock::{SOON, Watch, lead, look, seen, try_as};
-use crate::servers::{Consul, ConsulCluster, Door};
+use crate::servers::{Consul, ConsulCluster, Door, eventually};
 
 /// Long enough to be seen, short enough to be waited for.
 const LEASE: Duration = Duration::from_millis(1500);
@@ -478,6 +478,44 @@ async fn ranks_are_read_for_one_vacancy() {
     b.publish_rank(Version(7), 9).await.unwrap();
     assert_eq!(b.ranks(Version(7)).await.unwrap(), [("a/1%".into(), -3), ("b".into(), 9)]);
     assert!(candidate(&consul, "rank", "b").ranks(Version(7)).await.unwrap().is_empty());
+}
+
+/// docs/catalogs.md has this policy.
+#[tokio::test]
+async fn a_candidate_needs_no_right_but_those_written_down() {
+    const ROOT: &str = "7f4ac3c1-7e0b-4c63-9b8e-6f1a2d3c4b5a";
+    let acl = serde_json::json!({"enabled": true, "default_policy": "deny", "tokens": {"master": ROOT, "agent": ROOT}});
+    let consul = Consul::start_with(&serde_json::json!({"acl": acl}).to_string(), ROOT);
+    let rules = format!(
+        r#"service "mysql" {{ policy = "write" }}
+        service_prefix "" {{ policy = "read" }}
+        node_prefix "" {{ policy = "read" }}
+        key "mysql/leader" {{ policy = "write" }}
+        key "mysql/last" {{ policy = "write" }}
+        key_prefix "mysql/ranks/" {{ policy = "write" }}
+        session "{}" {{ policy = "write" }}
+        session_prefix "" {{ policy = "read" }}"#,
+        consul.node
+    );
+    let policy = serde_json::json!({"Name": "candidate", "Rules": rules});
+    let anonymous = serde_json::json!({"Policies": [{"Name": "candidate"}]});
+    let token = "/v1/acl/token/00000000-0000-0000-0000-000000000002";
+    for (path, body) in [("/v1/acl/policy", policy), (token, anonymous)] {
+        // ACLs come up a moment after the server does.
+        eventually(path, SOON, || consul.ask("PUT", path, &body.to_string()).0 == 200);
+    }
+    let (backend, service) = (backend(consul.http), service("mysql", SOON));
+    publish(&backend, &service).await;
+    let a = Candidacy::new(backend, Contest { service: Some(service), ..contest("mysql", "a") });
+    let view = look(&a).await;
+    for rank in 1..=2 {
+        a.publish_rank(view.last_version, rank).await.unwrap();
+        assert_eq!(a.ranks(view.last_version).await.unwrap(), [("a".into(), rank)]);
+    }
+    let (session, term) = lead(&a).await;
+    assert!(matches!(a.renew(session, term).await, Renewal::Alive(view) if view.shows(session, term)));
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+    a.close(session).await.unwrap();
 }
 
 #[tokio::test]

@@ -287,29 +287,96 @@ fn who_is_neither_pid_1_nor_alone_in_its_cgroup_is_refused() {
     }
 }
 
+/// In a cgroup of its own, with a family; removes the cgroup at its end, and whoever is left in it.
+struct InCgroup {
+    guarded: Guarded,
+    mount: String,
+    at: String,
+    _scratch: Scratch,
+}
+
+impl InCgroup {
+    fn with_family() -> InCgroup {
+        let scratch = Scratch::new();
+        let (root, fixture) = (scratch.file("cgroup"), example("guarded"));
+        let (root, fixture) = (root.display(), fixture.display());
+        let mount = format!("mkdir -p {root} && mount -t cgroup2 none {root}");
+        let enter = format!("{mount} && mkdir {root}/pilotfish-$$ && echo $$ > {root}/pilotfish-$$/cgroup.procs");
+        let script = format!("{enter} && exec {fixture} namespace");
+        let mut guarded = Guarded::run(Start::new(["/usr/bin/unshare", "-m", "/bin/sh", "-c", &script]).ordinary());
+        let at = format!("{root}/pilotfish-{}", guarded.container.pid);
+        guarded.order(&format!("main {FAMILY}"));
+        guarded.has(MEMBERS);
+        InCgroup { guarded, mount, at, _scratch: scratch }
+    }
+}
+
+impl Drop for InCgroup {
+    fn drop(&mut self) {
+        let InCgroup { mount, at, .. } = self;
+        let cleared = format!("{mount} && echo 1 > {at}/cgroup.kill && rmdir {at}");
+        let _ = eventually("an empty cgroup", || {
+            let done = std::process::Command::new("unshare").args(["-m", "/bin/sh", "-c", &cleared]).output();
+            done.is_ok_and(|done| done.status.success()).then_some(())
+        });
+    }
+}
+
+fn living<'a>(those: impl IntoIterator<Item = &'a i32>) -> Vec<i32> {
+    let all = processes();
+    let lives = |pid: &i32| all.iter().any(|p| p.pid == *pid && p.state != 'Z');
+    those.into_iter().copied().filter(lives).collect()
+}
+
+/// Waits for their end; how long it took.
+#[track_caller]
+fn gone(those: &[i32]) -> Duration {
+    let since = Instant::now();
+    eventually("everybody's end", || living(those).is_empty().then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {:?} of {those:?}", living(those)));
+    since.elapsed()
+}
+
 #[test]
 fn in_a_cgroup_of_its_own_all_in_it_dies_at_the_deadline() {
-    let scratch = Scratch::new();
-    let (at, fixture) = (scratch.file("cgroup"), example("guarded"));
-    let (at, fixture) = (at.display(), fixture.display());
-    let mount = format!("mkdir -p {at} && mount -t cgroup2 none {at}");
-    let enter = format!("{mount} && mkdir {at}/pilotfish-$$ && echo $$ > {at}/pilotfish-$$/cgroup.procs");
-    let script = format!("{enter} && exec {fixture} namespace");
-    let mut guarded = Guarded::run(Start::new(["/usr/bin/unshare", "-m", "/bin/sh", "-c", &script]).ordinary());
-    guarded.order(&format!("main {FAMILY}"));
-    guarded.has(MEMBERS);
-    let (all, pid) = (guarded.below(), guarded.container.pid);
+    let mut inside = InCgroup::with_family();
+    let guarded = &mut inside.guarded;
+    let all: Vec<i32> = guarded.below().iter().map(|p| p.pid).collect();
     guarded.done(&soon());
-    let ended = guarded.container.wait();
-    let living = |p: &Process| processes().iter().any(|other| other.pid == p.pid && other.state != 'Z');
-    let gone = eventually("everybody's end", || (!all.iter().any(living)).then_some(()));
-    let cleared = format!("{mount} && rmdir {at}/pilotfish-{pid}");
-    let _ = eventually("an empty cgroup", || {
-        let done = std::process::Command::new("unshare").args(["-m", "/bin/sh", "-c", &cleared]).output();
-        done.is_ok_and(|done| done.status.success()).then_some(())
-    });
-    assert_eq!(ended, Ok(137));
-    gone.unwrap();
+    assert_eq!(guarded.container.wait(), Ok(137));
+    gone(&all);
+}
+
+#[test]
+fn in_a_cgroup_of_its_own_all_in_it_dies_with_an_agent_that_is_killed_before_the_deadline() {
+    for restarted in [false, true] {
+        let mut inside = InCgroup::with_family();
+        let guarded = &mut inside.guarded;
+        guarded.done("until 600000");
+        if restarted {
+            kill(guarded.guard().unwrap(), libc::SIGKILL);
+            guarded.told("guard false");
+            guarded.order("restart");
+            guarded.told("guard true");
+        }
+        let all: Vec<i32> = guarded.below().iter().map(|p| p.pid).collect();
+        guarded.container.signal(libc::SIGKILL);
+        println!("all were dead {:?} after the agent", gone(&all));
+    }
+}
+
+#[test]
+fn in_a_cgroup_of_its_own_an_agent_that_ends_without_a_deadline_takes_the_guard_with_it_and_no_workers_of_mains() {
+    let mut inside = InCgroup::with_family();
+    let guarded = &mut inside.guarded;
+    guarded.done("until 600000");
+    guarded.done("never");
+    let (guard, others) = (guarded.guard().unwrap(), guarded.others());
+    guarded.container.signal(libc::SIGKILL);
+    gone(&[guard]);
+    // Main alone is the agent's child of its own making.
+    eventually("main's end", || (living(&others).len() < MEMBERS).then_some(())).unwrap();
+    assert!(!living(&others).is_empty(), "main's workers are replicas");
 }
 
 #[test]
@@ -342,8 +409,18 @@ fn a_guard_does_not_outlive_its_agent() {
     let guarded = Guarded::run(Start::new(program("process-group")).ordinary());
     let guard = guarded.guard().unwrap();
     guarded.container.signal(libc::SIGKILL);
-    let alive = || processes().iter().any(|p| p.pid == guard && p.state != 'Z');
-    eventually("the guard's end", || (!alive()).then_some(())).unwrap();
+    gone(&[guard]);
+}
+
+#[test]
+fn the_weaker_fence_kills_mains_group_when_its_agent_is_killed() {
+    let mut guarded = Guarded::run(Start::new(program("process-group")).ordinary());
+    guarded.order("main sleep 100 & exec sleep 100");
+    guarded.has(2);
+    guarded.done("until 600000");
+    let all: Vec<i32> = guarded.below().iter().map(|p| p.pid).collect();
+    guarded.container.signal(libc::SIGKILL);
+    gone(&all);
 }
 
 #[test]

@@ -41,7 +41,15 @@ impl Contest {
         let host = address::advertised(&service.address).ok()?;
         Some(SocketAddr::new(host, service.port).to_string())
     }
+
+    /// How long a rank is wanted: an engine must forget it by itself, for candidates that are gone don't.
+    pub(super) fn rank_for(&self) -> Duration {
+        self.lease + MEASURED_WITHIN
+    }
 }
+
+/// How long a rank may take from its vacancy until it is read, beside the winner's holding off: until all have measured.
+const MEASURED_WITHIN: Duration = Duration::from_secs(15);
 
 /// What is asked for by an acquire.
 #[derive(Debug, Clone)]

@@ -34,6 +34,9 @@ pub trait Engine: Bench {
     /// Writes something else into a lock.
     fn overwrite_lock(&self, election: &str) -> impl Future<Output = ()>;
 
+    /// Whose ranks are in the store, counted or not.
+    fn ranks(&self, election: &str) -> impl Future<Output = Vec<String>>;
+
     /// Makes the engine unable to answer questions about this election.
     fn cut_election(&self, election: &str) -> impl Future<Output = ()>;
 

@@ -7,7 +7,7 @@ use pilotfish::config::Query;
 use pilotfish::supervisor::election::fact::{Acquisition, Renewal};
 use pilotfish::supervisor::election::record::{Lock, Term, Version, View};
 use pilotfish::supervisor::election::rules::Rules;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::bench::{
     Candidate, Engine, PATIENCE, SUCCESSION, Won, agent_on, candidate, candidate_of, free, held_by, holder, service,
@@ -54,6 +54,7 @@ macro_rules! sentences {
             an_onlooker_sees_one_leader_after_the_other
             ranks_are_read_back_for_their_vacancy_only
             a_rank_that_is_published_again_replaces_the_one_before
+            the_rank_of_one_that_is_gone_is_forgotten
             two_elections_do_not_mix
             elections_with_unusual_names_are_kept_apart
             candidates_with_unusual_names_are_kept_apart
@@ -579,6 +580,25 @@ async fn a_rank_that_is_published_again_replaces_the_one_before(engine: &impl En
     assert!(one.candidacy.ranks(Version(0)).await.expect("read").is_empty());
 }
 
+async fn the_rank_of_one_that_is_gone_is_forgotten(engine: &impl Engine) {
+    let one = candidate(engine, "db", "one");
+    let ids = async || {
+        let ranks = one.candidacy.ranks(Version(7)).await.expect("read");
+        ranks.into_iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>()
+    };
+    let mut gone = specimen::ranked(&engine.address(), "db", "gone", 7);
+    assert_eq!(ids().await, ["gone"]);
+    gone.kill();
+    let since = Instant::now();
+    while !ids().await.is_empty() {
+        assert!(since.elapsed() < SUCCESSION, "it is still counted");
+        sleep(Duration::from_millis(100)).await;
+    }
+    println!("forgotten {:?} after its candidate's death", since.elapsed());
+    let kept = engine.ranks("db").await;
+    assert!(kept.is_empty(), "{kept:?} pile up");
+}
+
 async fn two_elections_do_not_mix(engine: &impl Engine) {
     let (db, db2) = (candidate(engine, "db", "one"), candidate(engine, "db-2", "one"));
     let won = db.win().await;
@@ -610,6 +630,7 @@ async fn elections_with_unusual_names_are_kept_apart(engine: &impl Engine) {
 
 async fn candidates_with_unusual_names_are_kept_apart(engine: &impl Engine) {
     let ids = ["a b", "a%20b", "a+b", "größe", "db-1.host.example-3306", "a/b", "\"quoted\"", "日本"];
+    let mut alive = Vec::new();
     for (n, id) in (0_i64..).zip(ids) {
         let candidate = candidate(engine, "db", id);
         let won = candidate.win().await;
@@ -618,6 +639,7 @@ async fn candidates_with_unusual_names_are_kept_apart(engine: &impl Engine) {
         let last = candidate.look().await.last.expect("somebody led");
         assert_eq!((&*last.id, last.to.as_deref()), (id, Some(id)));
         candidate.candidacy.publish_rank(Version(1), n).await.expect("published");
+        alive.push(candidate);
     }
     let mut ranks = candidate(engine, "db", "one").candidacy.ranks(Version(1)).await.expect("read");
     ranks.sort_by_key(|(_, rank)| *rank);

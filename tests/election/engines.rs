@@ -42,6 +42,11 @@ impl Engine for SharedDirectory {
         std::fs::write(self.election(election).join("leader"), "me").expect("there is a leader");
     }
 
+    async fn ranks(&self, election: &str) -> Vec<String> {
+        let ranks = std::fs::read_dir(self.election(election).join("ranks")).expect("somebody ranked");
+        ranks.map(|entry| entry.expect("read").file_name().into_string().expect("text")).collect()
+    }
+
     async fn cut_election(&self, election: &str) {
         self.spoil(&self.election(election));
     }
@@ -79,6 +84,14 @@ impl Engine for OneConsul {
         assert_eq!((status, body.trim()), (200, "true"));
     }
 
+    async fn ranks(&self, election: &str) -> Vec<String> {
+        let (status, body) = self.server().ask("GET", &format!("/v1/kv/{election}/ranks/?keys"), "");
+        match status {
+            404 => Vec::new(),
+            _ => serde_json::from_str(&body).expect("JSON"),
+        }
+    }
+
     async fn cut_election(&self, election: &str) {
         self.cut(election).await;
     }
@@ -114,6 +127,12 @@ impl<const NEW: bool> Engine for OneEtcd<NEW> {
 
     async fn overwrite_lock(&self, election: &str) {
         self.server().ctl(&["put", &format!("pilotfish/elections/{election}/leader"), "me"]).expect("put");
+    }
+
+    async fn ranks(&self, election: &str) -> Vec<String> {
+        let prefix = format!("pilotfish/elections/{election}/ranks/");
+        let keys = self.server().ctl(&["get", "--prefix", "--keys-only", &prefix]).expect("read");
+        keys.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
     async fn cut_election(&self, election: &str) {

@@ -320,6 +320,33 @@ fn a_candidate_that_died_before_it_said_so_has_used_up_its_term() {
 }
 
 #[test]
+fn a_release_waits_for_no_disk_and_what_a_crash_leaves_of_it_lets_no_term_come_back() {
+    run(async |shared: &Shared| {
+        let (one, two) = (candidate(shared, "db", "one"), candidate(shared, "db", "two"));
+        let (last, released) = (shared.election("db").join("last"), shared.election("db").join("released"));
+        let won = one.win().await;
+        let durable = std::fs::read(&last).expect("written");
+        one.release(won).await;
+        assert!(two.look().await.last.is_some_and(|last| last.released));
+        assert_eq!(std::fs::read(&last).expect("written"), durable, "what is on the disk isn't touched");
+        // Some file systems have the new name on the disk before the content.
+        for left in [Some(""), None] {
+            match left {
+                Some(left) => std::fs::write(&released, left).expect("ours"),
+                None => std::fs::remove_file(&released).expect("there is one"),
+            }
+            let view = two.look().await;
+            assert!(free(&view), "{view:?}");
+            assert!(view.last.is_some_and(|last| !last.released && last.term == won.term));
+        }
+        let next = two.win().await;
+        assert!(next.term > won.term);
+        two.release(next).await;
+        assert!(one.look().await.last.is_some_and(|last| last.released && last.term == next.term));
+    });
+}
+
+#[test]
 fn a_lock_that_cannot_be_written_down_is_given_back() {
     run(async |shared: &Shared| {
         let (one, two) = (candidate(shared, "db", "one"), candidate(shared, "db", "two"));

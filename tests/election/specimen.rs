@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use pilotfish::supervisor::election::fact::Renewal;
+use pilotfish::supervisor::election::record::Version;
 use tokio::time::sleep;
 
 use super::bench::{Candidate, PATIENCE, candidate_of};
@@ -24,10 +25,20 @@ pub fn leading(address: &str, election: &str, id: &str) -> (Specimen, u64) {
     (specimen, term)
 }
 
+/// One that has published a rank for this vacancy, and does nothing more.
+pub fn ranked(address: &str, election: &str, id: &str, vacancy: u64) -> Specimen {
+    let mut specimen = Specimen::start(&["rank", address, election, id, &vacancy.to_string()]);
+    specimen.expect("ranked");
+    specimen
+}
+
 /// What a process of this kind does, by its role; `false` when that isn't one of these.
 pub async fn act(role: &[&str]) -> bool {
     match *role {
         ["lead", address, election, id] => lead(address, election, id).await,
+        ["rank", address, election, id, vacancy] => {
+            rank(address, election, id, Version(vacancy.parse().expect("a number"))).await
+        }
         ["bequeath", address, election, id] => bequeath(address, election, id).await,
         ["campaign", address, election, id] => campaign(address, election, id).await,
         ["contend", address, election, id, witness, rounds] => {
@@ -53,6 +64,19 @@ async fn lead(address: &str, election: &str, id: &str) {
             // The lease must not be so short that a busy machine is in its way.
             other => say(&format!("renewed: {other:?}")),
         }
+    }
+}
+
+async fn rank(address: &str, election: &str, id: &str, vacancy: Version) {
+    let mut service = service(election, id);
+    service.ttl = Duration::from_secs(3);
+    let candidate = candidate_of(address, election, id, LEASE, Some(service.clone().into()));
+    candidate.agent.pass(&service).await;
+    candidate.candidacy.publish_rank(vacancy, 42).await.expect("published");
+    say("ranked");
+    loop {
+        sleep(Duration::from_millis(300)).await;
+        candidate.agent.pass(&service).await;
     }
 }
 

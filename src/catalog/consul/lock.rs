@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
 use tokio::time::Instant;
 
 use crate::catalog::election::record::{LastLeader, Leader, Rank, uuid};
@@ -15,11 +14,11 @@ use crate::misrule;
 use crate::supervisor::election::fact::{Acquisition, Id, Renewal};
 use crate::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Version, View};
 
-use super::client::{Answer, Ask, Client};
+use super::client::{Answer, Client};
 use super::follow::{Breath, RETRY, next_index};
 use super::kv::Stored;
 use super::publish::alive_id;
-use super::session::TTL;
+use super::session::{Holds, TTL};
 use super::txn::{Attempt, Operation};
 use super::{Consul, Error};
 
@@ -45,17 +44,7 @@ impl Consul {
     /// See [`Candidacy::open`](crate::catalog::election::Candidacy::open). The session is bound to the host's
     /// `serfHealth`, and to the `alive` check of the candidate's service where it has one.
     pub async fn open_session(&self, contest: &Contest) -> Result<(SessionId, Guarantee), Error> {
-        let alive = contest.service.as_ref().map(|service| alive_id(service));
-        let name = format!("{}: {}", contest.name, contest.id);
-        let until = Instant::now() + CHECK_WITHIN;
-        let id = loop {
-            match self.client.open_session(&name, alive.as_deref(), contest.lease).await {
-                Err(error) if is_about_the_check(&error) && Instant::now() < until => {
-                    tokio::time::sleep(CHECK_AGAIN).await;
-                }
-                opened => break opened?,
-            }
-        };
+        let id = self.session(contest, || Holds::a_lock(contest.lease)).await?;
         let gone = || Error::Session { session: id.clone() };
         let session = uuid::read(&id).ok_or_else(gone)?;
         let delay = self.client.lock_delay(&id).await?.ok_or_else(gone)?;
@@ -64,6 +53,20 @@ impl Consul {
         // The fault that a test of the whole shows to matter: two leaders within seconds.
         let promised = if misrule::misrule("ttl") { 2 * TTL } else { delay };
         Ok((session, Guarantee::For(promised)))
+    }
+
+    async fn session(&self, contest: &Contest, holds: impl Fn() -> Holds) -> Result<String, Error> {
+        let alive = contest.service.as_ref().map(|service| alive_id(service));
+        let name = format!("{}: {}", contest.name, contest.id);
+        let until = Instant::now() + CHECK_WITHIN;
+        loop {
+            match self.client.open_session(&name, alive.as_deref(), holds()).await {
+                Err(error) if is_about_the_check(&error) && Instant::now() < until => {
+                    tokio::time::sleep(CHECK_AGAIN).await;
+                }
+                opened => return opened,
+            }
+        }
     }
 
     /// See [`Candidacy::close`](crate::catalog::election::Candidacy::close).
@@ -140,12 +143,18 @@ impl Consul {
         }
     }
 
-    /// See [`Candidacy::publish_rank`](crate::catalog::election::Candidacy::publish_rank).
+    /// See [`Candidacy::publish_rank`](crate::catalog::election::Candidacy::publish_rank). By a session of its own, which
+    /// ends with the candidate as the lock's does, and takes the key along: that of one that died while the lock was
+    /// withheld isn't counted, and none stays.
     pub async fn publish_rank(&self, contest: &Contest, vacancy: Version, rank: i64) -> Result<(), Error> {
-        let mut segments: Vec<&str> = std::iter::once("kv").chain(contest.name.split('/')).collect();
-        segments.extend(["ranks", &contest.id]);
-        let ask = Ask::new(Method::PUT, &segments).body(&Rank::new(vacancy, rank).json());
-        self.client.ask(ask).await?.good().map(drop)
+        let session = self.session(contest, || Holds::a_value(contest.rank_for())).await?;
+        let (key, rank) = (format!("{}/ranks/{}", contest.name, contest.id), Rank::new(vacancy, rank).json());
+        // An earlier session may hold what an earlier one published.
+        let steps = [Operation::delete(&key), Operation::lock(&key, &rank, &session)];
+        match self.client.attempt(&steps).await? {
+            Attempt::Done(_) => Ok(()),
+            Attempt::Refused(why) => Err(Error::Transaction { why }),
+        }
     }
 
     /// See [`Candidacy::ranks`](crate::catalog::election::Candidacy::ranks).

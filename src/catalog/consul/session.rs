@@ -18,10 +18,32 @@ struct NewSession<'a> {
     name: &'a str,
     node_checks: [&'static str; 1],
     service_checks: Vec<ServiceCheck<'a>>,
+    #[serde(flatten)]
+    holds: Holds,
+}
+
+/// What becomes of a session and of the keys it holds.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Holds {
     lock_delay: String,
     #[serde(rename = "TTL")]
     ttl: String,
     behavior: &'static str,
+}
+
+impl Holds {
+    /// A lock: when the session ends, it is free, and withheld from everyone for so long.
+    pub(super) fn a_lock(lock_delay: Duration) -> Holds {
+        let lock_delay = format!("{}ms", lock_delay.as_millis());
+        Holds { lock_delay, ttl: format!("{}s", TTL.as_secs()), behavior: "release" }
+    }
+
+    /// A value that goes with the session, which is never renewed and lasts for so long, or twice as long.
+    pub(super) fn a_value(lasts: Duration) -> Holds {
+        let lasts = lasts.max(TTL);
+        Holds { lock_delay: "0s".to_owned(), ttl: format!("{}s", lasts.as_secs()), behavior: "delete" }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -45,19 +67,12 @@ struct About {
 
 impl Client {
     /// Opens a session that ends with this host's health, and with a service's check, if one is given; its id.
-    pub(super) async fn open_session(
-        &self,
-        name: &str,
-        check: Option<&str>,
-        lock_delay: Duration,
-    ) -> Result<String, Error> {
+    pub(super) async fn open_session(&self, name: &str, check: Option<&str>, holds: Holds) -> Result<String, Error> {
         let session = NewSession {
             name,
             node_checks: ["serfHealth"],
             service_checks: check.iter().map(|id| ServiceCheck { id }).collect(),
-            lock_delay: format!("{}ms", lock_delay.as_millis()),
-            ttl: format!("{}s", TTL.as_secs()),
-            behavior: "release",
+            holds,
         };
         let ask = Ask::new(Method::PUT, &["session", "create"]).json(&session);
         Ok(self.ask(ask).await?.good()?.parse::<Created>()?.id)

@@ -21,9 +21,6 @@ use crate::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Vers
 
 use super::{Error, Etcd};
 
-/// In seconds. A rank is read within seconds of the vacancy it was measured for.
-const RANK_TTL: i64 = 60;
-
 /// The keys of an election.
 pub(super) struct Keys {
     pub(super) leader: String,
@@ -206,9 +203,10 @@ impl Etcd {
     pub async fn publish_rank(&self, contest: &Contest, vacancy: Version, rank: i64) -> Result<(), Error> {
         let key = self.layout.rank(&contest.name, &contest.id);
         // Under a lease, or those of candidates long gone would stay for ever.
-        let granted = self.members.call_briefly("get a lease", |client: Client| async move {
-            client.lease_client().grant(RANK_TTL, None).await
-        });
+        let ttl = seconds(contest.rank_for());
+        let granted = self
+            .members
+            .call_briefly("get a lease", |client: Client| async move { client.lease_client().grant(ttl, None).await });
         let lease = granted.await?.id();
         let put = self.members.call_briefly("publish a rank", |mut client: Client| {
             let (key, rank) = (key.clone(), Rank::new(vacancy, rank).json());
@@ -245,10 +243,10 @@ impl Etcd {
     }
 
     async fn grant(&self, contest: &Contest, session: SessionId) -> Result<i64, Error> {
-        let seconds = i64::try_from(contest.lease.as_secs()).unwrap_or(i64::MAX);
-        let granted = self.members.call_briefly("get a lease", |client: Client| async move {
-            client.lease_client().grant(seconds, None).await
-        });
+        let ttl = seconds(contest.lease);
+        let granted = self
+            .members
+            .call_briefly("get a lease", |client: Client| async move { client.lease_client().grant(ttl, None).await });
         let lease = granted.await?.id();
         if !self.tenures.granted(session, lease) {
             // Nobody would end what it came to hold. Its time ends it, if this can't.
@@ -371,6 +369,11 @@ fn pair(keys: &Keys, answer: TxnResponse) -> [Option<KeyValue>; 2] {
 
 fn header(answer: &TxnResponse) -> i64 {
     answer.header().map_or(0, |header| header.revision())
+}
+
+/// As a lease has them.
+fn seconds(span: Duration) -> i64 {
+    i64::try_from(span.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Revisions are never negative.

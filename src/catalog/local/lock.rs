@@ -3,12 +3,16 @@
 //! clock in it.
 //!
 //! Terms and versions come from one counter, kept in `last`: it grows with each acquisition and each release.
+//!
+//! An acquisition waits until `last` is on the disk, for a term must not come back after the host's crash. A release
+//! waits for no disk, while which nobody could lead: it doesn't touch `last`, but is a file beside it, `released`, which
+//! counts if it is of the same term. A crash that takes it costs the next one a wait.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::catalog::election::record::{LastLeader, Leader, Rank};
+use crate::catalog::election::record::{LastLeader, Leader};
 use crate::catalog::election::{Contest, Views, Wanted};
 use crate::catalog::pace::{self, Pace, jittered};
 use crate::config::Backoff;
@@ -17,15 +21,15 @@ use crate::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Vers
 
 use super::files::{self, Folder};
 use super::inotify::Watching;
-use super::name::{escape, unescape};
+use super::name::escape;
 use super::root::Opened;
-use super::seat::{self, LOCK, Seat, Tenure};
+use super::seat::{self, Held, LOCK, Seat, Tenure};
 use super::{Error, Local};
 
 /// Files of an election.
 const LEADER: &str = "leader";
 const LAST: &str = "last";
-const RANKS: &str = "ranks";
+const RELEASED: &str = "released";
 
 /// An event can come before the lock is gone: the kernel tells of a closing first. So after each the lock is looked at
 /// again, after these pauses.
@@ -131,26 +135,12 @@ impl Local {
         let mut held = self.seat.turn.clone().lock_owned().await;
         let stands = self
             .on_disk(move || {
-                let (Some(tenure), Some(election)) = (&mut *held, root.election(&file(&of.name)?)?) else {
-                    return Ok(false);
-                };
-                // What the record says isn't enough: whoever has just locked another file in its place has yet to
-                // write it.
-                if !tenure.stands(session, term, &election)? {
-                    return Ok(false);
+                let stands = keep(&root, &seat, &of, &mut held, session, term);
+                // Whoever closed the session meanwhile may have given up waiting for its turn.
+                match held.take_if(|tenure| tenure.session == session && !seat.is_open(session)) {
+                    Some(tenure) => resign(&tenure).map(|()| false),
+                    None => stands,
                 }
-                let due = seat.guarantee(&tenure.lock, of.kill_margin);
-                if (tenure.told != due || tenure.owed_until.is_some())
-                    && let Some(written) = last(&election)?
-                {
-                    let owed = tenure.owed_until.map(|at| at.saturating_duration_since(Instant::now()));
-                    let owed = owed.filter(|owed| !owed.is_zero());
-                    let written = written.promised(due).owing(owed.unwrap_or_default());
-                    put(&root, &election, LAST, &written.json(), true)?;
-                    tenure.told = due;
-                    tenure.owed_until = tenure.owed_until.filter(|_| owed.is_some());
-                }
-                Ok(true)
             })
             .await?;
         let view = self.look(&contest.name).await?;
@@ -185,28 +175,6 @@ impl Local {
             told.and(resign(&tenure))
         })
         .await
-    }
-
-    /// See [`Candidacy::publish_rank`](crate::catalog::election::Candidacy::publish_rank).
-    pub async fn publish_rank(&self, contest: &Contest, vacancy: Version, rank: i64) -> Result<(), Error> {
-        let root = self.root.open().await?;
-        let ranks = root.make_election(&file(&contest.name)?)?.make(RANKS)?;
-        put(&root, &ranks, &escape("candidate", &contest.id)?, &Rank::new(vacancy, rank).json(), false)
-    }
-
-    /// See [`Candidacy::ranks`](crate::catalog::election::Candidacy::ranks).
-    pub async fn ranks(&self, election: &str, vacancy: Version) -> Result<Vec<(Id, i64)>, Error> {
-        let root = self.root.open().await?;
-        let Some(election) = root.election(&file(election)?)? else { return Ok(Vec::new()) };
-        let Some(ranks) = election.sub(RANKS)? else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        for name in ranks.names()? {
-            let rank = text(&ranks, &name)?.and_then(|text| Rank::read(text.as_bytes()));
-            if let (Some(id), Some(rank)) = (unescape(&name), rank.filter(|rank| rank.vacancy == vacancy.0)) {
-                found.push((Id::from(id), rank.rank));
-            }
-        }
-        Ok(found)
     }
 
     /// See [`Candidacy::watch`](crate::catalog::election::Candidacy::watch).
@@ -331,7 +299,35 @@ fn view(root: &Opened, name: &str, freed: Option<Version>) -> Result<Seen, Error
     })
 }
 
-/// Says in `last` that the lock is given back, unless it isn't the one that everyone looks at any more.
+/// Whether the lock is held for this term; if it is, `last` says what is promised and owed as of now.
+fn keep(
+    root: &Opened,
+    seat: &Seat,
+    contest: &Contest,
+    held: &mut Held,
+    session: SessionId,
+    term: Term,
+) -> Result<bool, Error> {
+    let (Some(tenure), Some(election)) = (held, root.election(&file(&contest.name)?)?) else { return Ok(false) };
+    // What the record says isn't enough: whoever has just locked another file in its place has yet to write it.
+    if !tenure.stands(session, term, &election)? {
+        return Ok(false);
+    }
+    let due = seat.guarantee(&tenure.lock, contest.kill_margin);
+    if (tenure.told != due || tenure.owed_until.is_some())
+        && let Some(written) = last(&election)?
+    {
+        let owed = tenure.owed_until.map(|at| at.saturating_duration_since(Instant::now()));
+        let owed = owed.filter(|owed| !owed.is_zero());
+        let written = written.promised(due).owing(owed.unwrap_or_default());
+        put(root, &election, LAST, &written.json(), true)?;
+        tenure.told = due;
+        tenure.owed_until = tenure.owed_until.filter(|_| owed.is_some());
+    }
+    Ok(true)
+}
+
+/// Says beside `last` that the lock is given back, unless it isn't the one that everyone looks at any more.
 fn tell_release(
     root: &Opened,
     contest: &Contest,
@@ -342,7 +338,7 @@ fn tell_release(
     let election = root.make_election(&file(&contest.name)?)?;
     if tenure.stands(tenure.session, tenure.term, &election)? {
         let last = LastLeader::new(contest, tenure.session, Some(tenure.term), tenure.told, owed).released(to);
-        put(root, &election, LAST, &last.json(), true)?;
+        put(root, &election, RELEASED, &last.json(), false)?;
     }
     Ok(())
 }
@@ -398,7 +394,10 @@ fn leader(election: &Folder) -> Result<Option<Leader>, Error> {
 }
 
 fn last(election: &Folder) -> Result<Option<LastLeader>, Error> {
-    Ok(text(election, LAST)?.and_then(|text| LastLeader::read(text.as_bytes())))
+    let read = |name| Ok(text(election, name)?.and_then(|text| LastLeader::read(text.as_bytes())));
+    let Some(acquired) = read(LAST)? else { return Ok(None) };
+    let same_term = |released: &LastLeader| (released.session, released.term) == (acquired.session, acquired.term);
+    Ok(Some(read(RELEASED)?.filter(same_term).unwrap_or(acquired)))
 }
 
 fn text(folder: &Folder, name: &str) -> Result<Option<String>, Error> {
@@ -420,6 +419,38 @@ fn put(root: &Opened, folder: &Folder, name: &str, content: &str, durably: bool)
     Ok(())
 }
 
-fn file(election: &str) -> Result<String, Error> {
+/// The name of its directory.
+pub(super) fn file(election: &str) -> Result<String, Error> {
     escape("election name", election)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contest() -> Contest {
+        let (lease, kill_margin) = (Duration::from_secs(15), Duration::from_secs(1));
+        Contest { name: "db".to_owned(), id: "one".to_owned(), lease, kill_margin, service: None }
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_outlasts_the_closing_of_its_session_frees_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let local = Local::new(directory.path(), "pilotfish");
+        let (session, guarantee) = local.open_session(&contest()).await.unwrap();
+        let wanted = Wanted { session, guarantee, seen: None, owed: Duration::ZERO };
+        let Acquisition::Won(term) = local.acquire(&contest(), wanted).await.unwrap() else { panic!("it was free") };
+        // As one that waits for the disk.
+        let turn = local.seat.turn.clone().lock_owned().await;
+        let contest = contest();
+        let renewal = local.renew(&contest, session, term);
+        let closing = tokio::time::timeout(Duration::from_millis(50), local.close_session(session));
+        let (renewed, closed, ()) = tokio::join!(renewal, closing, async {
+            sleep(Duration::from_millis(100)).await;
+            drop(turn);
+        });
+        closed.unwrap_err();
+        assert!(matches!(renewed.unwrap(), Renewal::Gone { .. }));
+        assert!(local.look("db").await.unwrap().holder().is_none());
+    }
 }

@@ -22,6 +22,7 @@ mod inotify;
 mod keys;
 mod lock;
 mod name;
+mod ranks;
 mod root;
 mod seat;
 
@@ -61,6 +62,7 @@ pub struct Local {
     root: Root,
     holding: Mutex<Holding>,
     seat: seat::Seat,
+    rank: Mutex<ranks::Published>,
     watches: Mutex<Watches>,
 }
 
@@ -78,6 +80,7 @@ impl Local {
             root: Root::new(directory, prefix),
             holding: Mutex::default(),
             seat: seat::Seat::default(),
+            rank: Mutex::default(),
             watches: Mutex::default(),
         }
     }

@@ -12,7 +12,7 @@ mod post;
 mod strike;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -86,10 +86,12 @@ impl Guard {
         if self.pid.is_none() {
             let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
             let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?;
+            let outlived = self.outlived()?;
             let post = post::Post {
                 page: self.page,
                 timer: timer.as_fd().as_raw_fd(),
                 wake: self.wake.as_fd().as_raw_fd(),
+                outlived: outlived.as_ref().map_or(-1, AsRawFd::as_raw_fd),
                 strike: strike::Strike {
                     at: (&self.fence).into(),
                     agent: self.agent,
@@ -100,6 +102,18 @@ impl Guard {
             self.pid = Some(post::man(post)?);
         }
         Ok(())
+    }
+
+    /// By what the guard sees the agent's end, where not all ends with it: without PID 1, and PID 1's namespace, main is
+    /// killed (prctl(2), PR_SET_PDEATHSIG), but its own children aren't.
+    fn outlived(&self) -> io::Result<Option<OwnedFd>> {
+        match (&self.fence, own_pidfd()) {
+            _ if self.agent == 1 => Ok(None),
+            (_, Ok(agent)) => Ok(Some(agent)),
+            // It promises less, and Linux before 5.3 has none.
+            (Fence::ProcessGroup, Err(_)) => Ok(None),
+            (Fence::Cgroup(_) | Fence::Namespace, Err(error)) => Err(error),
+        }
     }
 
     /// Everything is killed at this time; `None`: never.
@@ -145,6 +159,18 @@ impl Guard {
 fn nanoseconds(time: Time) -> u64 {
     // Past the year 2554; and 0 means something else.
     u64::try_from(time.from_boot().as_nanos()).unwrap_or(u64::MAX).max(1)
+}
+
+/// pidfd_open(2): readable when the process has ended.
+#[allow(unsafe_code)]
+fn own_pidfd() -> io::Result<OwnedFd> {
+    // SAFETY: a new descriptor, closed on exec, that nobody else owns.
+    unsafe {
+        match libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) {
+            -1 => Err(io::Error::last_os_error()),
+            descriptor => Ok(OwnedFd::from_raw_fd(descriptor as RawFd)),
+        }
+    }
 }
 
 /// A page that every guard inherits. It stays for the agent's life.

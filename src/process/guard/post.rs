@@ -26,6 +26,8 @@ pub struct Post {
     pub timer: RawFd,
     /// The agent writes to it to be looked at.
     pub wake: RawFd,
+    /// The agent's pidfd, where others outlive it; -1: the guard is killed when the agent ends.
+    pub outlived: RawFd,
     /// How it kills.
     pub strike: Strike,
 }
@@ -55,10 +57,12 @@ unsafe fn stand(post: &Post, withhold: &Withhold, heap: [(usize, usize); 2]) -> 
     unsafe {
         let all = u64::MAX;
         libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, ptr::null_mut::<u64>(), 8);
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong);
-        // An agent that ended before this line sends nothing more.
-        if libc::getppid() != post.strike.agent {
-            libc::_exit(0);
+        if post.outlived == -1 {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong);
+            // An agent that ended before this line sends nothing more.
+            if libc::getppid() != post.strike.agent {
+                libc::_exit(0);
+            }
         }
         libc::prctl(libc::PR_SET_NAME, c"pilotfish-guard".as_ptr());
         // What is sent to the agent's process group is not meant for it; and it pins no mount.
@@ -117,8 +121,17 @@ unsafe fn watch(post: &Post) -> ! {
             when.it_value.tv_nsec = (at % 1_000_000_000) as _;
             libc::timerfd_settime(post.timer, libc::TFD_TIMER_ABSTIME, &raw const when, ptr::null_mut());
             let look = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-            let mut asked = [look(post.timer), look(post.wake)];
-            libc::poll(asked.as_mut_ptr(), 2, -1);
+            // poll(2) passes over -1.
+            let mut asked = [look(post.outlived), look(post.timer), look(post.wake)];
+            libc::poll(asked.as_mut_ptr(), 3, -1);
+            if asked[0].revents & libc::POLLIN != 0 {
+                // Whom it leaves acting nobody but the guard can end, and nobody renews any more. Without a deadline
+                // there is nothing to end.
+                if page.deadline.load(SeqCst) != 0 {
+                    post.strike.outlive(page);
+                }
+                libc::_exit(0);
+            }
         }
     }
 }
@@ -141,7 +154,7 @@ unsafe fn close_all_but_own(post: &Post, withhold: &Withhold) {
         At::Cgroup(kill) => kill,
         At::Namespace | At::ProcessGroup => post.wake,
     };
-    let mut own = [post.timer, post.wake, kill];
+    let mut own = [post.timer, post.wake, post.outlived, kill];
     own.sort_unstable();
     // SAFETY: system calls.
     unsafe {

@@ -98,6 +98,26 @@ impl Strike {
         if since < EAGER_FOR { AGAIN } else { SELDOM }
     }
 
+    /// Kills what an agent that has ended left behind: once, for what is left of it has its numbers no longer to itself.
+    ///
+    /// # Safety
+    /// Only in the guard.
+    #[allow(unsafe_code)]
+    pub unsafe fn outlive(&self, page: &Page) {
+        if self.off {
+            return;
+        }
+        // SAFETY: system calls.
+        unsafe {
+            match self.at {
+                // The kernel kills it.
+                At::Namespace => {}
+                At::ProcessGroup => drop(group(page)),
+                At::Cgroup(kill) => drop(libc::write(kill, c"1".as_ptr().cast(), 1)),
+            }
+        }
+    }
+
     /// Whether what was killed should be gone by now.
     fn is_stuck(&self, page: &Page, since: Duration) -> bool {
         let patience = if self.may_kill_anybody && is_dying(page.main.load(SeqCst)) { DYING_FOR } else { SEEN_FOR };

@@ -1,0 +1,63 @@
+//! How far each candidate of an election is: a file that its candidate keeps locked as long as it lives, by the rules of
+//! [`entries`](super::entries), so that nobody waits for one that is gone, and whoever reads removes what such left.
+
+use std::fs::File;
+use std::sync::PoisonError;
+
+use nix::fcntl::Flock;
+
+use crate::catalog::election::Contest;
+use crate::catalog::election::record::Rank;
+use crate::supervisor::election::fact::Id;
+use crate::supervisor::election::record::Version;
+
+use super::entries::{self, Life};
+use super::files;
+use super::lock::file;
+use super::name::{escape, unescape};
+use super::{Error, Local};
+
+const RANKS: &str = "ranks";
+
+/// A candidate's own, while it has one.
+pub(super) type Published = Option<Flock<File>>;
+
+impl Local {
+    /// See [`Candidacy::publish_rank`](crate::catalog::election::Candidacy::publish_rank).
+    pub async fn publish_rank(&self, contest: &Contest, vacancy: Version, rank: i64) -> Result<(), Error> {
+        let root = self.root.open().await?;
+        let ranks = root.make_election(&file(&contest.name)?)?.make(RANKS)?;
+        let name = escape("candidate", &contest.id)?;
+        if let Life::Dead(former) = entries::look(&ranks, &name)? {
+            ranks.remove_dead(&name, former)?;
+        }
+        let scratch = root.scratch()?;
+        let staged = scratch.stage(Rank::new(vacancy, rank).json().as_bytes(), files::readable())?;
+        let published = scratch.put_over(staged, &ranks, &name)?;
+        // One assignment: a panic can't have left it half done.
+        *self.rank.lock().unwrap_or_else(PoisonError::into_inner) = Some(published);
+        Ok(())
+    }
+
+    /// See [`Candidacy::ranks`](crate::catalog::election::Candidacy::ranks).
+    pub async fn ranks(&self, election: &str, vacancy: Version) -> Result<Vec<(Id, i64)>, Error> {
+        let root = self.root.open().await?;
+        let Some(election) = root.election(&file(election)?)? else { return Ok(Vec::new()) };
+        let Some(ranks) = election.sub(RANKS)? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for name in ranks.names()? {
+            match entries::look(&ranks, &name)? {
+                Life::None => {}
+                Life::Dead(left) => drop(ranks.remove_dead(&name, left)?),
+                Life::Alive(mut open) => {
+                    let text = files::text(&mut open, ranks.path_of(&name))?;
+                    let rank = text.and_then(|text| Rank::read(text.as_bytes()));
+                    if let (Some(id), Some(rank)) = (unescape(&name), rank.filter(|rank| rank.vacancy == vacancy.0)) {
+                        found.push((Id::from(id), rank.rank));
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+}
