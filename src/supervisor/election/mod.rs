@@ -281,6 +281,8 @@ impl Election {
             self.leader = holder.clone();
             out.push(Order::Leader(holder.clone()));
         }
+        // A pause was for the lock as it was tried for; another vacancy is tried for at once.
+        let other = self.vacancy.is_some_and(|vacancy| vacancy.last != view.last_version);
         match (&holder, &self.vacancy) {
             (Some(_), _) => self.vacancy = None,
             (None, Some(vacancy)) if vacancy.last == view.last_version => {}
@@ -299,6 +301,7 @@ impl Election {
         self.view = Some(view);
         match &mut self.state {
             State::Follower { stand_at } | State::Campaigning(Campaign::Measuring { stand_at, .. }) => match holder {
+                None if other => *stand_at = Some(now),
                 None => {
                     stand_at.get_or_insert(now);
                 }

@@ -829,3 +829,23 @@ fn a_leadership_that_comes_to_nothing_pauses_longer_each_time_until_one_lasts() 
     let pause = pause_after(&mut stage, 7);
     assert!(pause <= 1_050, "{pause}");
 }
+
+#[test]
+fn a_lock_that_was_released_while_it_was_asked_for_is_asked_for_again_at_once() {
+    let mut stage = Stage::new(settings());
+    stage.sees(View { last_version: Version(5), ..after(last("other", 9, 5)) });
+    stage.opened(1, LEASE);
+    stage.acquired(Acquisition::Changed);
+    stage.expect(&["open", "acquire by 1 owing 10101", "look"]);
+    let released = Last { released: true, ..last("other", 9, 5) };
+    stage.looked(View { at: 6, last_version: Version(6), ..after(released.clone()) });
+    stage.expect(&["acquire by 1"]);
+    // What is as it was asked for is no news.
+    stage.acquired(Acquisition::Changed);
+    stage.expect(&["look"]);
+    stage.looked(View { at: 6, last_version: Version(6), ..after(released) });
+    stage.until(240);
+    stage.expect(&[]);
+    stage.until(500);
+    stage.expect(&["acquire by 1"]);
+}
