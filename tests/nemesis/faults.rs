@@ -92,6 +92,8 @@ impl Fleet {
                 return Some(Mend::Nothing);
             }
             StopAgent => {
+                // Of one that acts: a fault that finds nobody leading proves nothing.
+                let leader = self.within(Duration::from_secs(20), Fleet::leader)?;
                 let pid = self.agent(leader)?;
                 signal(pid, Signal::SIGSTOP)?;
                 return Some(Mend::Continue(pid));
