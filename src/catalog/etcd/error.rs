@@ -142,12 +142,13 @@ impl Error {
         matches!(self, Error::Refused { message, .. } if words.iter().any(|words| message.contains(words)))
     }
 
-    /// Whether etcd no longer takes the token that the user and password were exchanged for.
+    /// Whether etcd no longer takes the token that the user and password were exchanged for, or the password itself:
+    /// both are known by their words only, their code being that of any bad request.
     pub(super) fn is_about_login(&self) -> bool {
+        let words = ["invalid auth token", "authentication failed", "revision of auth store is old"];
         match self {
-            Error::Refused { code, message, .. } => {
-                *code == Code::Unauthenticated || message.contains("auth token") || message.contains("auth revision")
-            }
+            Error::Refused { code: Code::Unauthenticated, .. } => true,
+            Error::Refused { message, .. } => words.iter().any(|words| message.contains(words)),
             _ => false,
         }
     }

@@ -156,6 +156,9 @@ impl Members {
             match self.ask(member, patience, what, call, client).await {
                 // The server was restarted since: what broke was the connection, and a new one may do.
                 Err(Error::Unreachable { .. }) => {}
+                // Refused before anything was done. The password may be another by now, and a signed token outdated by
+                // any change of users and roles: one that the client would keep for ever.
+                Err(error) if error.is_about_login() => {}
                 other => return other,
             }
         }
