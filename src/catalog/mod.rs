@@ -9,6 +9,7 @@ pub mod election;
 pub mod etcd;
 pub mod local;
 pub mod pace;
+mod race;
 pub mod resolver;
 pub mod secret;
 mod sightings;
