@@ -3,21 +3,19 @@
 //! that last answered, and only when that one fails to the next.
 
 use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Channel, Client, ConnectOptions};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-use crate::catalog::{Cause, resolver, secret, tls};
+use crate::catalog::{Cause, secret, tls};
 use crate::config::engines::{Endpoint, Etcd as Settings};
 
 use super::error::Error;
+use super::reach::reach;
 
 /// One member has so long to answer a call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -244,22 +242,6 @@ impl Members {
         });
         Ok(endpoint.connect_with_connector_lazy(connector))
     }
-}
-
-/// A connection to the first of a host's addresses that takes one.
-async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses = resolver::resolve(host).await.map_err(io::Error::other)?;
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-    for address in addresses {
-        match TcpStream::connect(SocketAddr::new(address, port)).await {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
 }
 
 /// The member that answered a call.
