@@ -228,6 +228,8 @@ impl Members {
             .keep_alive_while_idle(true);
         if https {
             let pems = tls::read(&self.settings.tls).map_err(Error::Tls)?;
+            // Made for what it finds: tonic takes an authority's file without a certificate, and names no file at all.
+            tls::client_config_of(&pems, &self.settings.tls).map_err(Error::Tls)?;
             let name = self.settings.tls.server_name.as_deref().unwrap_or(&host);
             let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&pems.ca.1)).domain_name(name);
             if let Some((certificate, key)) = &pems.identity {
