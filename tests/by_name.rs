@@ -1,11 +1,18 @@
 //! Both engines by name, with TLS, from a root that holds the agent, `hosts`, `resolv.conf` and nothing else: no /dev, no
-//! libc, no authorities. And what a half-open engine costs the stop.
+//! libc, no authorities. And what a half-open engine, and storage that hangs, cost the stop.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::resume_unwind;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 
 use crate::lab::Lab;
@@ -135,4 +142,38 @@ fn an_etcd_that_hangs_with_us_registered_costs_the_stop_a_second_at_most() {
     });
     etcd.process().signal(Signal::SIGSTOP);
     ends_in_time(container);
+}
+
+/// Carries something out in a thread that sees storage that hangs at this directory: a file system in user space whose
+/// server never says a word.
+fn beside_hung_storage(at: &Path, work: impl FnOnce() + Send) {
+    let place = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
+    let (root, at) = (place(Path::new("/")), place(at));
+    let hung = move || {
+        unshare(CloneFlags::CLONE_NEWNS).expect("root");
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&CStr>, root.as_c_str(), None::<&CStr>, private, None::<&CStr>).unwrap();
+        let server = fs::File::options().read(true).write(true).open("/dev/fuse").unwrap();
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+        let kind = Some(c"fuse");
+        mount(kind, at.as_c_str(), kind, MsFlags::empty(), Some(options.as_str())).unwrap();
+        work();
+    };
+    // The namespace goes with its thread.
+    std::thread::scope(|scope| scope.spawn(hung).join().unwrap_or_else(|panic| resume_unwind(panic)));
+}
+
+#[test]
+fn credentials_on_storage_that_hangs_are_told_and_cost_the_stop_a_second_at_most() {
+    for files in ["username = \"web\"\npassword_file = \"DIR/hung/secret\"", "tls = { ca = \"DIR/hung/ca.pem\" }"] {
+        let catalog = format!("backend = \"etcd\"\nendpoints = [\"https://127.0.0.1:{}\"]\n{files}\n", free_port());
+        let lab = obedient(&catalog);
+        fs::create_dir(lab.path("hung")).unwrap();
+        beside_hung_storage(&lab.path("hung"), || {
+            let container = lab.run();
+            lab.told("main");
+            eventually("it is told", SOON, || container.stderr().contains("their storage hangs"));
+            ends_in_time(container);
+        });
+    }
 }

@@ -13,6 +13,7 @@ mod race;
 pub mod resolver;
 pub mod secret;
 mod sightings;
+mod storage;
 pub mod tls;
 
 use crate::config::{self, Query, Service};

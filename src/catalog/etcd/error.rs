@@ -59,6 +59,15 @@ pub enum Error {
     /// Certificates can't be used.
     #[error(transparent)]
     Tls(tls::TlsError),
+    /// What a connection needs from files couldn't be read in time.
+    #[error(
+        "the files of [catalog] tls and password_file weren't read within {} s: their storage hangs",
+        .after.as_secs_f64()
+    )]
+    Storage {
+        /// How long they were waited for.
+        after: Duration,
+    },
     /// What was registered is somebody else's now.
     #[error("another agent has registered {id} too: two containers have the same service id")]
     Taken {
