@@ -1,28 +1,33 @@
-//! Both engines by name, with TLS, from a root that holds the agent, `hosts`, `resolv.conf` and nothing else: no /dev, no
-//! libc, no authorities. And what a half-open engine costs the stop.
+//! Both engines by name, asked of a name server behind one that is silent, with TLS, from a root that holds the agent,
+//! `hosts`, `resolv.conf` and nothing else: no /dev, no libc, no authorities. And what a half-open engine, and storage that hangs, cost the stop.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
+use std::ffi::{CStr, CString};
 use std::fs;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::resume_unwind;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 
 use crate::lab::Lab;
 use crate::namespace::{Container, Start, pilotfish, specimen};
-use crate::servers::{Certificates, Consul, Etcd, eventually, free_port};
+use crate::servers::{Certificates, Consul, Etcd, Names, Off, eventually, free_port};
 
 const SOON: Duration = Duration::from_secs(15);
 
 /// Runs the agent in such a root, with the catalog's config.
-fn bare(certificates: &Certificates, catalog: &str) -> (tempfile::TempDir, Container) {
+fn bare(certificates: &Certificates, names: &Names, catalog: &str) -> (tempfile::TempDir, Container) {
     let root = tempfile::tempdir().unwrap();
     let file = |name: &str| root.path().join(name);
     fs::create_dir(file("etc")).unwrap();
-    // Where the container's names come from. Nobody answers at that server: the first name is the hosts file's.
-    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    fs::write(file("etc/hosts"), "127.0.0.1 localhost engine.test\n").unwrap();
-    fs::write(file("etc/resolv.conf"), format!("nameserver {}\n", silent.local_addr().unwrap().ip())).unwrap();
+    fs::write(file("etc/hosts"), "127.0.0.1 localhost\n").unwrap();
+    fs::write(file("etc/resolv.conf"), names.resolv_conf()).unwrap();
     for name in ["ca.pem", "client.pem", "client-key.pem"] {
         fs::copy(certificates.path(name), file(name)).unwrap();
     }
@@ -48,7 +53,8 @@ fn consul_is_reached_by_name_with_tls_from_a_root_with_nothing_in_it() {
     });
     let consul = Consul::start_with(&config.to_string(), "");
     let catalog = format!("backend = \"consul\"\naddress = \"https://engine.test:{port}\"\n");
-    let (_root, mut container) = bare(&certificates, &catalog);
+    let names = Names::new("engine.test", vec![Ipv4Addr::LOCALHOST]);
+    let (_root, mut container) = bare(&certificates, &names, &catalog);
     let registered = || consul.ask("GET", "/v1/health/service/web?passing", "").1.contains("web-1");
     until(&container, registered);
     container.signal(libc::SIGTERM);
@@ -61,7 +67,10 @@ fn etcd_is_reached_by_name_with_tls_from_a_root_with_nothing_in_it() {
     let certificates = Certificates::new(&["engine.test", "localhost"]);
     let etcd = Etcd::start_with_tls("etcd35", &certificates);
     let catalog = format!("backend = \"etcd\"\nendpoints = [\"https://engine.test:{}\"]\n", etcd.client().port());
-    let (_root, mut container) = bare(&certificates, &catalog);
+    // The first of the members behind the name is off.
+    let off = Off::new(SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 2), etcd.client().port()));
+    let names = Names::new("engine.test", vec![off.ip(), Ipv4Addr::LOCALHOST]);
+    let (_root, mut container) = bare(&certificates, &names, &catalog);
     let registered = || etcd.ctl(&["get", "pilotfish/services/web/web-1"]).expect("an answer").contains("passing");
     until(&container, registered);
     container.signal(libc::SIGTERM);
@@ -135,4 +144,38 @@ fn an_etcd_that_hangs_with_us_registered_costs_the_stop_a_second_at_most() {
     });
     etcd.process().signal(Signal::SIGSTOP);
     ends_in_time(container);
+}
+
+/// Carries something out in a thread that sees storage that hangs at this directory: a file system in user space whose
+/// server never says a word.
+fn beside_hung_storage(at: &Path, work: impl FnOnce() + Send) {
+    let place = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
+    let (root, at) = (place(Path::new("/")), place(at));
+    let hung = move || {
+        unshare(CloneFlags::CLONE_NEWNS).expect("root");
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&CStr>, root.as_c_str(), None::<&CStr>, private, None::<&CStr>).unwrap();
+        let server = fs::File::options().read(true).write(true).open("/dev/fuse").unwrap();
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+        let kind = Some(c"fuse");
+        mount(kind, at.as_c_str(), kind, MsFlags::empty(), Some(options.as_str())).unwrap();
+        work();
+    };
+    // The namespace goes with its thread.
+    std::thread::scope(|scope| scope.spawn(hung).join().unwrap_or_else(|panic| resume_unwind(panic)));
+}
+
+#[test]
+fn credentials_on_storage_that_hangs_are_told_and_cost_the_stop_a_second_at_most() {
+    for files in ["username = \"web\"\npassword_file = \"DIR/hung/secret\"", "tls = { ca = \"DIR/hung/ca.pem\" }"] {
+        let catalog = format!("backend = \"etcd\"\nendpoints = [\"https://127.0.0.1:{}\"]\n{files}\n", free_port());
+        let lab = obedient(&catalog);
+        fs::create_dir(lab.path("hung")).unwrap();
+        beside_hung_storage(&lab.path("hung"), || {
+            let container = lab.run();
+            lab.told("main");
+            eventually("it is told", SOON, || container.stderr().contains("their storage hangs"));
+            ends_in_time(container);
+        });
+    }
 }

@@ -1,6 +1,7 @@
 //! etcd, real: what only etcd does, beside the contract that all backends keep.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,9 +131,8 @@ async fn the_death_of_any_member_of_three_is_no_outage_for_who_follows() {
     }
 }
 
-#[tokio::test]
-async fn a_user_may_be_limited_to_the_prefix_and_a_server_that_forgot_its_tokens_is_asked_for_new_ones() {
-    let mut etcd = Etcd::start("etcd");
+/// Lets nobody in but `web`, who may do what agents do, `root`, and `nobody`, who may do nothing.
+fn lock(etcd: &Etcd) {
     for command in [
         &["role", "add", "agent"][..],
         &["role", "grant-permission", "agent", "--prefix=true", "readwrite", "pilotfish/"],
@@ -145,13 +145,26 @@ async fn a_user_may_be_limited_to_the_prefix_and_a_server_that_forgot_its_tokens
     ] {
         etcd.ctl(command).unwrap_or_else(|error| panic!("{command:?}: {error}"));
     }
+}
+
+fn password_file(password: &str) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
-    let password = dir.path().join("password");
-    std::fs::write(&password, "right\n").unwrap();
-    let as_user = |username: &str| {
-        let password = Some(SecretSource::File(password.clone()));
-        agent(Settings { login: Some(Login { username: username.to_owned(), password }), ..settings(&[etcd.client()]) })
-    };
+    let path = dir.path().join("password");
+    std::fs::write(&path, password).unwrap();
+    (dir, path)
+}
+
+fn login(etcd: &Etcd, username: &str, password: &Path) -> Settings {
+    let password = Some(SecretSource::File(password.to_owned()));
+    Settings { login: Some(Login { username: username.to_owned(), password }), ..settings(&[etcd.client()]) }
+}
+
+#[tokio::test]
+async fn a_user_may_be_limited_to_the_prefix_and_a_server_that_forgot_its_tokens_is_asked_for_new_ones() {
+    let mut etcd = Etcd::start("etcd");
+    lock(&etcd);
+    let (_dir, password) = password_file("right\n");
+    let as_user = |username: &str| agent(login(&etcd, username, &password));
     let web = service("web", "web-1");
 
     let error = agent(settings(&[etcd.client()])).try_publish(&web, ServiceStatus::Passing, "ok").await.unwrap_err();
@@ -176,6 +189,63 @@ async fn a_user_may_be_limited_to_the_prefix_and_a_server_that_forgot_its_tokens
     agent.pass(&service("web", "web-2")).await;
     seen.until_ids(&["web-1", "web-2"], Duration::from_secs(10)).await;
     agent.withdraw(&web).await;
+}
+
+#[tokio::test]
+async fn a_password_that_was_changed_is_read_from_its_file_again() {
+    for version in ["etcd", "etcd35"] {
+        let etcd = Etcd::start(version);
+        lock(&etcd);
+        let change = |password: &str| {
+            let arguments = ["--user=root:root", "user", "passwd", "web", "--interactive=false"];
+            etcd.ctl_fed(&arguments, &format!("{password}\n")).unwrap();
+        };
+        let (_dir, password) = password_file("right");
+        let agent = agent(login(&etcd, "web", &password));
+        let web = service("web", "web-1");
+        agent.pass(&web).await;
+        let mut seen = agent.follow(instances_of("web"));
+        assert_eq!(seen.ids().await, ["web-1"]);
+
+        change("new");
+        let error = agent.try_publish(&web, ServiceStatus::Passing, "ok").await.unwrap_err();
+        assert!(error.contains("password_file"), "{version}: {error}");
+        std::fs::write(&password, "new\n").unwrap();
+        agent.pass(&web).await;
+
+        // The other way round nothing fails.
+        std::fs::write(&password, "newest").unwrap();
+        change("newest");
+        agent.pass(&web).await;
+        agent.pass(&service("web", "web-2")).await;
+        assert_eq!(seen.ids().await, ["web-1", "web-2"], "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_signed_token_outdated_by_a_change_of_roles_is_replaced_within_the_call() {
+    for version in ["etcd", "etcd35"] {
+        let (_key_dir, key) = password_file("what the server signs its tokens with");
+        let token = format!("--auth-token=jwt,priv-key={},sign-method=HS256,ttl=10m", key.display());
+        let etcd = Etcd::start_with(version, &[token]);
+        lock(&etcd);
+        let (_dir, password) = password_file("right");
+        let agent = agent(login(&etcd, "web", &password));
+        let web = service("web", "web-1");
+        agent.pass(&web).await;
+        let mut seen = agent.follow(instances_of("web"));
+        assert_eq!(seen.ids().await, ["web-1"]);
+        for command in [
+            &["--user=root:root", "role", "grant-permission", "agent", "--prefix=true", "read", "elsewhere/"][..],
+            &["--user=root:root", "user", "add", "another:password"],
+        ] {
+            etcd.ctl(command).unwrap_or_else(|error| panic!("{version}, {command:?}: {error}"));
+            agent.pass(&web).await;
+            assert_eq!(agent.get("key").await, None);
+        }
+        agent.pass(&service("web", "web-2")).await;
+        assert_eq!(seen.ids().await, ["web-1", "web-2"], "{version}");
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pilotfish::catalog::Backend;
 use pilotfish::config;
-use pilotfish::config::engines::{Consul, ConsulAddress, Endpoint, Etcd, SecretSource, Tls};
+use pilotfish::config::engines::{Consul, ConsulAddress, Endpoint, Etcd, Identity, SecretSource, Tls};
 use pilotfish::supervisor::event::ServiceStatus;
 
 use crate::catalog::bench::{Agent, instances_of, service};
@@ -105,5 +105,27 @@ async fn etcd_is_verified_and_asks_for_a_certificate() {
         assert!(error.contains("tls.ca"), "{error}");
         let error = refusal(with("localhost", Tls { identity: None, ..certificates.tls() })).await;
         assert!(error.contains("tls.certificate"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn etcd_names_the_setting_whose_file_is_of_no_use() {
+    let (certificates, other) = (Certificates::new(&["localhost"]), Certificates::new(&["localhost"]));
+    let told = async |tls: Tls| {
+        let endpoints = vec![Endpoint { https: true, host: "localhost".to_owned(), port: free_port() }];
+        refusal(agent(config::Backend::Etcd(Box::new(Etcd { endpoints, login: None, tls })))).await
+    };
+    let identity = |certificate, key| Tls { identity: Some(Identity { certificate, key }), ..certificates.tls() };
+    let (certificate, key) = (certificates.path("client.pem"), certificates.path("client-key.pem"));
+    let no_pem = certificates.path("no.pem");
+    std::fs::write(&no_pem, "no pem").unwrap();
+    for (tls, setting) in [
+        (Tls { ca: Some(no_pem.clone()), ..certificates.tls() }, "tls.ca: "),
+        (identity(certificate.clone(), no_pem.clone()), "tls.key: "),
+        (identity(no_pem, key), "tls.certificate: "),
+        (identity(certificate, other.path("client-key.pem")), "tls.certificate and tls.key "),
+    ] {
+        let error = told(tls).await;
+        assert!(error.starts_with(&format!("[catalog] {setting}")), "{setting}: {error}");
     }
 }

@@ -9,9 +9,11 @@ pub mod election;
 pub mod etcd;
 pub mod local;
 pub mod pace;
+mod race;
 pub mod resolver;
 pub mod secret;
 mod sightings;
+mod storage;
 pub mod tls;
 
 use crate::config::{self, Query, Service};

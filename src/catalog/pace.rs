@@ -7,6 +7,10 @@ use std::time::Duration;
 use crate::config::Backoff;
 use crate::supervisor::jitter;
 
+/// A connection that lasted so long and breaks is no failure to get one. Longer than any pause: what lasts shorter each
+/// time mustn't be tried more often.
+const LIVED: Duration = Duration::from_secs(10);
+
 /// The pauses of one row of failures.
 #[derive(Debug, Clone)]
 pub struct Pace {
@@ -29,6 +33,13 @@ impl Pace {
         match self.failures {
             1 => scattered(pause),
             _ => jittered(pause),
+        }
+    }
+
+    /// What has just failed had worked for so long: whether that was a success.
+    pub fn lived(&mut self, span: Duration) {
+        if span >= LIVED {
+            self.reset();
         }
     }
 
@@ -69,6 +80,20 @@ mod tests {
         }
         pace.reset();
         assert!(pace.pause().as_millis() <= 100);
+    }
+
+    #[test]
+    fn a_quiet_connection_that_breaks_once_a_day_is_no_row_of_failures() {
+        let mut pace = Pace::new(Backoff { first: Duration::from_millis(400), most: Duration::from_secs(5) });
+        for _ in 0..20 {
+            pace.lived(Duration::from_secs(24 * 60 * 60));
+            assert!(pace.pause().as_millis() <= 400);
+        }
+        for _ in 0..20 {
+            pace.lived(Duration::from_secs(1));
+            pace.pause();
+        }
+        assert!(pace.pause().as_millis() >= 2500);
     }
 
     /// When somebody comes back whose connection broke, and whose engine is there again after so long.

@@ -12,13 +12,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use simple_dns::Name;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use super::race::race;
 use exchange::{Answer, Kind};
 use files::ResolvConf;
 
 /// Whatever resolv.conf asks for, no question takes longer: three servers, two attempts, 5 s each, as by default.
 const LONGEST: Duration = Duration::from_secs(30);
+/// A server has so long before the next one is asked too, whatever resolv.conf's timeout is: who asks gives up after
+/// 0.7 to 3 s, and would begin with a dead server each time.
+const LEAD: Duration = Duration::from_millis(200);
+/// That there is no such name is believed of a server that isn't preferred only when the others have had so much
+/// longer: the preferred one may know names that the rest of the world doesn't.
+const SECOND_OPINION: Duration = Duration::from_millis(300);
 /// Once one family has addresses, the other gets this much longer: servers that never answer AAAA exist.
 const OTHER_FAMILY: Duration = Duration::from_millis(500);
 
@@ -104,15 +111,18 @@ impl Files {
     }
 
     async fn ask_servers(&self, host: &str, conf: &ResolvConf) -> Result<Vec<IpAddr>, ResolveError> {
+        let mut servers = conf.servers.clone();
         let mut failure = None;
         let mut any = false;
         for candidate in conf.candidates(host) {
             // A search domain can make a name too long; the others are still good.
             let Some(name) = Name::new(&candidate).ok().filter(|_| is_name(&candidate)) else { continue };
             any = true;
-            match self.both_families(&name, conf).await {
-                Ok(addresses) if addresses.is_empty() => {}
-                Ok(addresses) => return Ok(sorted(addresses)),
+            match self.first_answer(&name, &servers, conf).await {
+                // The others are dead, perhaps: that costs each lookup its time once, and not each name of a search
+                // list.
+                Ok((server, addresses)) if addresses.is_empty() => servers.sort_by_key(|other| *other != server),
+                Ok((_, addresses)) => return Ok(sorted(addresses)),
                 Err(why) => failure = failure.or(Some(why)),
             }
         }
@@ -123,25 +133,43 @@ impl Files {
         })
     }
 
-    /// Empty when there is no such name, or no address for it.
-    async fn both_families(&self, name: &Name<'_>, conf: &ResolvConf) -> Answer {
-        let v4 = exchange::ask(name, Kind::A, conf, self.port);
-        let v6 = exchange::ask(name, Kind::Aaaa, conf, self.port);
-        tokio::pin!(v4, v6);
-        let (one, other) = tokio::select! {
-            one = &mut v4 => { let other = rest(&one, v6).await; (one, other) }
-            one = &mut v6 => { let other = rest(&one, v4).await; (one, other) }
-        };
-        match (one, other) {
-            (Ok(mut one), Ok(other)) => {
-                one.extend(other);
-                Ok(one)
+    /// The first answer that counts, and whose it is: of the servers in this order, as often as the config says.
+    async fn first_answer(
+        &self,
+        name: &Name<'_>,
+        servers: &[IpAddr],
+        conf: &ResolvConf,
+    ) -> Result<(IpAddr, Vec<IpAddr>), String> {
+        let turns = (0..conf.attempts).flat_map(|_| servers.iter().copied());
+        let questions = turns.map(|server| async move {
+            let found = both_families(name, SocketAddr::new(server, self.port), conf).await?;
+            if found.is_empty() && server != servers[0] {
+                sleep(SECOND_OPINION).await;
             }
-            // One family is enough; that a server can't answer for the other is not the name's fault.
-            (Ok(found), Err(why)) | (Err(why), Ok(found)) if found.is_empty() => Err(why),
-            (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
-            (Err(why), Err(_)) => Err(why),
+            Ok((server, found))
+        });
+        race(questions.collect(), LEAD).await.map_err(|why| why.unwrap_or_else(|| "no server".to_owned()))
+    }
+}
+
+/// Empty when there is no such name, or no address for it.
+async fn both_families(name: &Name<'_>, server: SocketAddr, conf: &ResolvConf) -> Answer {
+    let v4 = exchange::ask(name, Kind::A, server, conf);
+    let v6 = exchange::ask(name, Kind::Aaaa, server, conf);
+    tokio::pin!(v4, v6);
+    let (one, other) = tokio::select! {
+        one = &mut v4 => { let other = rest(&one, v6).await; (one, other) }
+        one = &mut v6 => { let other = rest(&one, v4).await; (one, other) }
+    };
+    match (one, other) {
+        (Ok(mut one), Ok(other)) => {
+            one.extend(other);
+            Ok(one)
         }
+        // One family is enough; that a server can't answer for the other is not the name's fault.
+        (Ok(found), Err(why)) | (Err(why), Ok(found)) if found.is_empty() => Err(why),
+        (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
+        (Err(why), Err(_)) => Err(why),
     }
 }
 

@@ -94,7 +94,14 @@ fn system_bundle() -> Option<(PathBuf, Vec<u8>)> {
 /// # Errors
 /// What [`read`] finds, or files that hold no certificate or key, or a key that doesn't fit.
 pub fn client_config(tls: &Tls) -> Result<ClientConfig, TlsError> {
-    let pems = read(tls)?;
+    client_config_of(&read(tls)?, tls)
+}
+
+/// The same of what was read.
+///
+/// # Errors
+/// Files that hold no certificate or key, or a key that doesn't fit.
+pub fn client_config_of(pems: &Pems, tls: &Tls) -> Result<ClientConfig, TlsError> {
     let (ca_path, ca) = &pems.ca;
     let broken = |key, path: &Path, source| TlsError::Pem { key, path: path.to_owned(), source };
     let mut roots = RootCertStore::empty();
@@ -116,6 +123,9 @@ pub fn client_config(tls: &Tls) -> Result<ClientConfig, TlsError> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate)
         .collect::<Result<_, _>>()
         .map_err(|source| broken("tls.certificate", &paths.certificate, source))?;
+    if chain.is_empty() {
+        return Err(broken("tls.certificate", &paths.certificate, rustls::pki_types::pem::Error::NoItemsFound));
+    }
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|source| broken("tls.key", &paths.key, source))?;
     builder.with_client_auth_cert(chain, key).map_err(TlsError::Identity)
 }

@@ -29,6 +29,7 @@ macro_rules! sentences {
             meta_is_seen
             a_tag_filter_sees_only_its_own
             an_instance_that_loses_the_tag_is_gone_from_the_filter
+            an_id_whose_service_has_another_name_is_gone_from_the_old_one
             two_services_do_not_mix
             two_services_of_one_agent_are_independent
             instances_are_sorted_by_id
@@ -268,6 +269,20 @@ async fn an_instance_that_loses_the_tag_is_gone_from_the_filter(bench: &impl Ben
     web.tags.clear();
     publisher.pass(&web).await;
     assert!(seen.ids().await.is_empty());
+}
+
+async fn an_id_whose_service_has_another_name_is_gone_from_the_old_one(bench: &impl Bench) {
+    let publisher = agent(bench);
+    publisher.pass(&service("web", "the-one")).await;
+    for (old, new) in [("web", "db"), ("db", "web"), ("web", "db")] {
+        publisher.pass(&service(new, "the-one")).await;
+        // Whoever looks now: Consul 1.8 tells who follows the old name when its query ends.
+        assert!(agent(bench).follow(instances_of(old)).ids().await.is_empty());
+        assert_eq!(agent(bench).follow(instances_of(new)).ids().await, ["the-one"]);
+    }
+    // Nor does it stay when it is withdrawn before it was told of under its new name.
+    publisher.withdraw(&service("web", "the-one")).await;
+    assert!(agent(bench).follow(instances_of("db")).ids().await.is_empty());
 }
 
 async fn two_services_do_not_mix(bench: &impl Bench) {

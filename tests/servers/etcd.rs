@@ -1,5 +1,6 @@
 //! etcd 3.4 and 3.5: one server, or three.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -16,12 +17,17 @@ pub struct Etcd {
 impl Etcd {
     /// Starts one (`etcd` is 3.4, `etcd35` is 3.5) and waits until it takes writes.
     pub fn start(version: &'static str) -> Etcd {
-        Etcd { cluster: EtcdCluster::start_of(version, vec![Site::loopback()], None) }
+        Etcd::start_with(version, &[])
+    }
+
+    /// Starts one with more flags.
+    pub fn start_with(version: &'static str, flags: &[String]) -> Etcd {
+        Etcd { cluster: EtcdCluster::start_of(version, vec![Site::loopback()], None, flags) }
     }
 
     /// Starts one that its clients reach by TLS, with certificates of their own.
     pub fn start_with_tls(version: &'static str, certificates: &Certificates) -> Etcd {
-        Etcd { cluster: EtcdCluster::start_of(version, vec![Site::loopback()], Some(certificates)) }
+        Etcd { cluster: EtcdCluster::start_of(version, vec![Site::loopback()], Some(certificates), &[]) }
     }
 
     /// Where its clients connect.
@@ -54,6 +60,11 @@ impl Etcd {
     pub fn ctl(&self, args: &[&str]) -> Result<String, String> {
         self.cluster.ctl(0, args)
     }
+
+    /// The same with something to read.
+    pub fn ctl_fed(&self, args: &[&str], input: &str) -> Result<String, String> {
+        self.cluster.ctl_fed(0, args, input)
+    }
 }
 
 /// Several servers on disk.
@@ -72,15 +83,15 @@ pub struct EtcdCluster {
 impl EtcdCluster {
     /// Starts three (`etcd` is 3.4, `etcd35` is 3.5) and waits until each takes writes.
     pub fn start(version: &'static str) -> EtcdCluster {
-        EtcdCluster::start_of(version, vec![Site::loopback(); 3], None)
+        EtcdCluster::start_of(version, vec![Site::loopback(); 3], None, &[])
     }
 
     /// Starts one on each of these hosts.
     pub fn start_in(version: &'static str, lab: &Lab, hosts: &[&str]) -> EtcdCluster {
-        EtcdCluster::start_of(version, hosts.iter().map(|host| Site::host(lab, host)).collect(), None)
+        EtcdCluster::start_of(version, hosts.iter().map(|host| Site::host(lab, host)).collect(), None, &[])
     }
 
-    fn start_of(version: &'static str, sites: Vec<Site>, tls: Option<&Certificates>) -> EtcdCluster {
+    fn start_of(version: &'static str, sites: Vec<Site>, tls: Option<&Certificates>, flags: &[String]) -> EtcdCluster {
         let dir = tempfile::tempdir().expect("a directory");
         let count = sites.len();
         let peers: Vec<String> = sites.iter().map(|site| format!("http://{}", site.at(2380))).collect();
@@ -135,6 +146,7 @@ impl EtcdCluster {
                 // Throw-away data: losing them with the machine's power is no concern of a test. 3.4 can't do without.
                 args.push("--unsafe-no-fsync".to_owned());
             }
+            args.extend_from_slice(flags);
             cluster.args.push(args);
             cluster.processes.push(None);
         }
@@ -208,6 +220,10 @@ impl EtcdCluster {
 
     /// Runs etcdctl against one: what it prints, or what it says when it fails.
     pub fn ctl(&self, index: usize, args: &[&str]) -> Result<String, String> {
+        self.ctl_fed(index, args, "")
+    }
+
+    fn ctl_fed(&self, index: usize, args: &[&str], input: &str) -> Result<String, String> {
         let ctl = if self.version == "etcd" { "etcdctl" } else { "etcdctl35" };
         // The certificates of tests are for names.
         let (site, port) = (&self.sites[index], self.clients[index].port());
@@ -219,19 +235,24 @@ impl EtcdCluster {
             Some(network) => command_in(network, program(ctl)),
             None => Command::new(program(ctl)),
         };
-        ctl_at(command, &at, &self.ctl, args)
+        ctl_at(command, &at, &self.ctl, args, input)
     }
 }
 
-fn ctl_at(mut command: Command, at: &str, flags: &[String], args: &[&str]) -> Result<String, String> {
-    let output = command
+fn ctl_at(mut command: Command, at: &str, flags: &[String], args: &[&str], input: &str) -> Result<String, String> {
+    let mut running = command
         .env("ETCDCTL_API", "3")
         .args(["--endpoints", at])
         .args(flags)
         .args(args)
-        .stdin(Stdio::null())
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("etcdctl can be run");
+    // Closed at once; most commands end without having looked at it.
+    let _ = running.stdin.take().expect("it is piped").write_all(input.as_bytes());
+    let output = running.wait_with_output().expect("etcdctl ends");
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),

@@ -59,6 +59,15 @@ pub enum Error {
     /// Certificates can't be used.
     #[error(transparent)]
     Tls(tls::TlsError),
+    /// What a connection needs from files couldn't be read in time.
+    #[error(
+        "the files of [catalog] tls and password_file weren't read within {} s: their storage hangs",
+        .after.as_secs_f64()
+    )]
+    Storage {
+        /// How long they were waited for.
+        after: Duration,
+    },
     /// What was registered is somebody else's now.
     #[error("another agent has registered {id} too: two containers have the same service id")]
     Taken {
@@ -142,12 +151,13 @@ impl Error {
         matches!(self, Error::Refused { message, .. } if words.iter().any(|words| message.contains(words)))
     }
 
-    /// Whether etcd no longer takes the token that the user and password were exchanged for.
+    /// Whether etcd no longer takes the token that the user and password were exchanged for, or the password itself:
+    /// both are known by their words only, their code being that of any bad request.
     pub(super) fn is_about_login(&self) -> bool {
+        let words = ["invalid auth token", "authentication failed", "revision of auth store is old"];
         match self {
-            Error::Refused { code, message, .. } => {
-                *code == Code::Unauthenticated || message.contains("auth token") || message.contains("auth revision")
-            }
+            Error::Refused { code: Code::Unauthenticated, .. } => true,
+            Error::Refused { message, .. } => words.iter().any(|words| message.contains(words)),
             _ => false,
         }
     }

@@ -58,6 +58,7 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
             Ok((mut found, revision, at)) => {
                 electing = None;
                 tell(query, &strip, &found, seen).await;
+                let begun = Instant::now();
                 let ended = match Watch::begin(&range, revision, at).await {
                     Ok(mut watch) => loop {
                         match watch.change(&mut found).await {
@@ -70,6 +71,7 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
                     },
                     Err(error) => error,
                 };
+                pace.lived(begun.elapsed());
                 tracing::debug!(event = "catalog.watch_ended", "{}", crate::catalog::report(&ended));
             }
             Err(error) if error.is_an_election() => {
@@ -95,11 +97,12 @@ pub(super) async fn follow_lock(etcd: &Etcd, election: &str, views: &mut Views) 
     loop {
         match look_at_lock(etcd, &range, election, views).await {
             Ok((mut watch, mut found)) => loop {
-                let by = session(&found);
+                let (by, begun) = (session(&found), Instant::now());
                 // Not what is left of it: a lock that came and went in one message was perhaps told by the first look.
                 let changed = match watch.change(&mut found).await {
                     Ok(change) => change == Change::Keys || session(&found) != by,
                     Err(error) => {
+                        pace.lived(begun.elapsed());
                         tracing::debug!(event = "catalog.watch_ended", "{}", crate::catalog::report(&error));
                         break;
                     }

@@ -3,21 +3,22 @@
 //! that last answered, and only when that one fails to the next.
 
 use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Channel, Client, ConnectOptions};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-use crate::catalog::{Cause, resolver, secret, tls};
+use crate::catalog::storage::Storage;
+use crate::catalog::tls::{self, Pems};
+use crate::catalog::{Cause, secret};
 use crate::config::engines::{Endpoint, Etcd as Settings};
 
 use super::error::Error;
+use super::reach::reach;
 
 /// One member has so long to answer a call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,6 +40,7 @@ pub(super) struct Members {
     settings: Settings,
     members: Vec<Member>,
     first: AtomicUsize,
+    storage: Storage,
 }
 
 struct Member {
@@ -76,7 +78,7 @@ impl Members {
             })
             .collect();
         let first = crate::catalog::pace::random() as usize % members.len().max(1);
-        Members { settings: settings.clone(), members, first: AtomicUsize::new(first) }
+        Members { settings: settings.clone(), members, first: AtomicUsize::new(first), storage: Storage::default() }
     }
 
     /// Carries out a call at the first member that can: each is tried once, in a row, until one answers.
@@ -156,6 +158,9 @@ impl Members {
             match self.ask(member, patience, what, call, client).await {
                 // The server was restarted since: what broke was the connection, and a new one may do.
                 Err(Error::Unreachable { .. }) => {}
+                // Refused before anything was done. The password may be another by now, and a signed token outdated by
+                // any change of users and roles: one that the client would keep for ever.
+                Err(error) if error.is_about_login() => {}
                 other => return other,
             }
         }
@@ -194,16 +199,17 @@ impl Members {
 
     async fn connect(&self, member: &Member, patience: Duration, what: &'static str) -> Result<Client, Error> {
         let patience = patience.min(CONNECT_TIMEOUT);
-        let channel = Channel::Tonic(self.channel(member)?);
+        let deadline = Instant::now() + patience;
+        let credentials = match timeout_at(deadline, self.credentials(member)).await {
+            Ok(credentials) => credentials?,
+            Err(_) => return Err(Error::Storage { after: patience }),
+        };
+        let channel = Channel::Tonic(self.channel(member, credentials.pems.as_ref())?);
         let mut options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
-        if let Some(login) = &self.settings.login {
-            let password = match &login.password {
-                Some(password) => secret::read("password_file", password).map_err(Error::Secret)?.reveal().to_owned(),
-                None => String::new(),
-            };
-            options = options.with_user(&login.username, password);
+        if let Some((username, password)) = credentials.login {
+            options = options.with_user(username, password);
         }
-        match tokio::time::timeout(patience, Client::from_channel(channel, Some(options))).await {
+        match timeout_at(deadline, Client::from_channel(channel, Some(options))).await {
             Ok(Ok(client)) => {
                 member.keep(Some(client.clone()));
                 Ok(client)
@@ -213,20 +219,28 @@ impl Members {
         }
     }
 
-    fn channel(&self, member: &Member) -> Result<tonic::transport::Channel, Error> {
+    async fn credentials(&self, member: &Member) -> Result<Credentials, Error> {
+        let https = member.endpoint.https;
+        if !https && self.settings.login.is_none() {
+            return Ok(Credentials::default());
+        }
+        let settings = self.settings.clone();
+        self.storage.read(move || Credentials::read(&settings, https)).await
+    }
+
+    fn channel(&self, member: &Member, pems: Option<&Pems>) -> Result<tonic::transport::Channel, Error> {
         let unusable = |source: tonic::transport::Error| Error::Endpoint {
             member: member.place.clone(),
             source: Cause::of(&source),
         };
-        let Endpoint { https, host, port } = member.endpoint.clone();
+        let Endpoint { host, port, .. } = member.endpoint.clone();
         let mut endpoint = tonic::transport::Endpoint::from_shared(member.place.clone())
             .map_err(unusable)?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        if https {
-            let pems = tls::read(&self.settings.tls).map_err(Error::Tls)?;
+        if let Some(pems) = pems {
             let name = self.settings.tls.server_name.as_deref().unwrap_or(&host);
             let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&pems.ca.1)).domain_name(name);
             if let Some((certificate, key)) = &pems.identity {
@@ -243,20 +257,33 @@ impl Members {
     }
 }
 
-/// A connection to the first of a host's addresses that takes one.
-async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses = resolver::resolve(host).await.map_err(io::Error::other)?;
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-    for address in addresses {
-        match TcpStream::connect(SocketAddr::new(address, port)).await {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Err(error) => failure = error,
+/// What a connection needs from files, as they are now.
+#[derive(Default)]
+struct Credentials {
+    /// With https.
+    pems: Option<Pems>,
+    /// User and password.
+    login: Option<(String, String)>,
+}
+
+impl Credentials {
+    fn read(settings: &Settings, https: bool) -> Result<Credentials, Error> {
+        let mut credentials = Credentials::default();
+        if https {
+            let pems = tls::read(&settings.tls).map_err(Error::Tls)?;
+            // Made for what it finds: tonic takes an authority's file without a certificate, and names no file at all.
+            tls::client_config_of(&pems, &settings.tls).map_err(Error::Tls)?;
+            credentials.pems = Some(pems);
         }
+        if let Some(login) = &settings.login {
+            let password = match &login.password {
+                Some(password) => secret::read("password_file", password).map_err(Error::Secret)?.reveal().to_owned(),
+                None => String::new(),
+            };
+            credentials.login = Some((login.username.clone(), password));
+        }
+        Ok(credentials)
     }
-    Err(failure)
 }
 
 /// The member that answered a call.

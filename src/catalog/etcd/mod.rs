@@ -10,6 +10,7 @@ mod layout;
 mod lock;
 mod members;
 mod publish;
+mod reach;
 mod tenure;
 
 use std::net::IpAddr;

@@ -19,9 +19,11 @@ use super::members::Members;
 #[derive(Debug, Default)]
 pub(super) struct Leases(Mutex<BTreeMap<String, Held>>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Held {
     lease: i64,
+    /// What is written under it.
+    key: String,
     /// The TTL that was asked for: another one needs another lease.
     ttl: i64,
     /// Whether the key has been seen to be ours.
@@ -30,7 +32,7 @@ struct Held {
 
 impl Leases {
     fn of(&self, id: &str) -> Option<Held> {
-        self.lock().get(id).copied()
+        self.lock().get(id).cloned()
     }
 
     fn hold(&self, id: &str, held: Held) {
@@ -65,7 +67,11 @@ pub(super) async fn publish(
         meta: service.meta.clone(),
     };
     let value = Entry::new(instance, registration).json();
-    let held = lease(members, leases, service).await?;
+    if let Some(held) = leases.of(&service.id).filter(|held| held.key != key) {
+        // A reload gave the service another name. Under the old one it isn't renewed any more, whatever becomes of this.
+        end(members, leases, &service.id, held.lease).await?;
+    }
+    let held = lease(members, leases, service, &key).await?;
 
     let as_written = members.call("look at a service", |mut client: Client| {
         let same = [
@@ -110,12 +116,19 @@ pub(super) async fn publish(
 
 /// Removes the key with its lease, if there is one of ours.
 pub(super) async fn withdraw(members: &Members, leases: &Leases, service: &Service) -> Result<(), Error> {
-    let Some(held) = leases.of(&service.id) else { return Ok(()) };
-    let revoked = members
-        .call("withdraw a service", |client: Client| async move { client.lease_client().revoke(held.lease).await });
+    match leases.of(&service.id) {
+        Some(held) => end(members, leases, &service.id, held.lease).await,
+        None => Ok(()),
+    }
+}
+
+/// Ends a service's lease, and with it the key.
+async fn end(members: &Members, leases: &Leases, id: &str, lease: i64) -> Result<(), Error> {
+    let revoked =
+        members.call("withdraw a service", |client: Client| async move { client.lease_client().revoke(lease).await });
     match revoked.await {
         Ok(_) | Err(Error::Refused { code: tonic::Code::NotFound, .. }) => {
-            leases.drop(&service.id);
+            leases.drop(id);
             Ok(())
         }
         Err(error) => Err(error),
@@ -123,21 +136,22 @@ pub(super) async fn withdraw(members: &Members, leases: &Leases, service: &Servi
 }
 
 /// A lease that has just been renewed or granted.
-async fn lease(members: &Members, leases: &Leases, service: &Service) -> Result<Held, Error> {
+async fn lease(members: &Members, leases: &Leases, service: &Service, key: &str) -> Result<Held, Error> {
     let ttl = seconds(service.ttl);
     let held = leases.of(&service.id);
-    if let Some(held) = held
+    if let Some(held) = &held
         && held.ttl == ttl
         && renewed(members, held.lease).await?
     {
-        return Ok(held);
+        return Ok(held.clone());
     }
     let granted =
         members.call("get a lease", |client: Client| async move { client.lease_client().grant(ttl, None).await });
     let lease = granted.await?.id();
-    let fresh = Held { lease, ttl, ours: held.is_some_and(|held| held.ours && held.ttl == ttl) };
+    let ours = held.is_some_and(|held| held.ours && held.ttl == ttl);
+    let fresh = Held { lease, key: key.to_owned(), ttl, ours };
     // Noted before the key is written: a write whose answer is lost must still be found to be withdrawn.
-    leases.hold(&service.id, fresh);
+    leases.hold(&service.id, fresh.clone());
     Ok(fresh)
 }
 

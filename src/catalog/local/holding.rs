@@ -52,6 +52,7 @@ impl Holding {
     ) -> Result<Attempt, Error> {
         let service = &registration.service;
         let key = key(service)?;
+        self.leave_other_names(root, &key)?;
         let (folder, name) = (root.make_service(&key.0)?, key.1.as_str());
         let content = entries::content(&described(registration, address), &folder, name)?;
 
@@ -103,6 +104,7 @@ impl Holding {
     /// Removes the instance's file, unless another agent holds it.
     pub(super) fn withdraw(&mut self, root: &Opened, service: &Service) -> Result<(), Error> {
         let key = key(service)?;
+        self.leave_other_names(root, &key)?;
         if let Some(folder) = root.service(&key.0)? {
             match self.held.get(&key) {
                 Some(held) if folder.holds(&key.1, &held.file)? => {
@@ -116,6 +118,20 @@ impl Holding {
             }
         }
         self.held.remove(&key);
+        Ok(())
+    }
+
+    /// Removes what is held of this id under other names: a reload may have renamed its service.
+    fn leave_other_names(&mut self, root: &Opened, key: &(String, String)) -> Result<(), Error> {
+        let is_other = |other: &&(String, String)| other.1 == key.1 && other.0 != key.0;
+        while let Some(other) = self.held.keys().find(is_other).cloned() {
+            if let Some(folder) = root.service(&other.0)?
+                && folder.holds(&other.1, &self.held[&other].file)?
+            {
+                folder.remove(&other.1)?;
+            }
+            self.held.remove(&other);
+        }
         Ok(())
     }
 }

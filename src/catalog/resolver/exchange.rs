@@ -1,4 +1,4 @@
-//! One question to the servers of a resolv.conf: over UDP, over TCP when that was truncated. The messages' form is
+//! One question to one name server: over UDP, over TCP when that was truncated. The messages' form is
 //! simple-dns's; which answer may be believed is decided here.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -30,21 +30,14 @@ const UDP_BYTES: usize = 4096;
 /// An alias of an alias of an alias: longer chains are loops.
 const LONGEST_CHAIN: usize = 16;
 
-/// Asks one server after the other, as often as the config says, until one gives an answer that counts.
-pub async fn ask(name: &Name<'_>, kind: Kind, conf: &ResolvConf, port: u16) -> Answer {
-    let mut failure = String::from("no server");
-    for _ in 0..conf.attempts {
-        for server in &conf.servers {
-            let server = SocketAddr::new(*server, port);
-            failure = match timeout(conf.timeout, ask_one(name, kind, server, conf.tcp)).await {
-                Ok(Ok(Some(addresses))) => return Ok(addresses),
-                Ok(Ok(None)) => format!("{server} can't say"),
-                Ok(Err(error)) => format!("{server}: {error}"),
-                Err(_) => format!("{server} doesn't answer"),
-            };
-        }
+/// Asks a server, which has as long as the config says.
+pub async fn ask(name: &Name<'_>, kind: Kind, server: SocketAddr, conf: &ResolvConf) -> Answer {
+    match timeout(conf.timeout, ask_one(name, kind, server, conf.tcp)).await {
+        Ok(Ok(Some(addresses))) => Ok(addresses),
+        Ok(Ok(None)) => Err(format!("{server} can't say")),
+        Ok(Err(error)) => Err(format!("{server}: {error}")),
+        Err(_) => Err(format!("{server} doesn't answer")),
     }
-    Err(failure)
 }
 
 /// `None` when the server answered that it can't.

@@ -11,7 +11,8 @@ use tokio::net::{TcpListener, UdpSocket};
 
 use super::*;
 
-/// What a server says to a question; several messages are sent one after the other, by TCP only the last.
+/// What a server says to a question; several messages are sent one after the other, by TCP only the last. An empty one is
+/// a pause instead.
 type Script = fn(&str, Kind, Packet<'static>) -> Vec<Vec<u8>>;
 
 /// Questions in the order they came: server, name, kind, whether by TCP.
@@ -25,10 +26,15 @@ struct Lab {
 
 /// Servers on 127.0.0.1, 127.0.0.2, ... that follow these scripts; the files say what is given.
 async fn lab(scripts: &[Script], resolv_conf: &str, hosts: &str) -> Lab {
+    lab_by_default(scripts, &format!("options timeout:1 attempts:1\n{resolv_conf}"), hosts).await
+}
+
+/// The same, as patient as resolv.conf is by default.
+async fn lab_by_default(scripts: &[Script], resolv_conf: &str, hosts: &str) -> Lab {
     let dir = tempfile::tempdir().unwrap();
     let (hosts_file, conf_file) = (dir.path().join("hosts"), dir.path().join("resolv.conf"));
     let heard = Arc::new(Mutex::new(Vec::new()));
-    let mut conf = format!("options timeout:1 attempts:1\n{resolv_conf}\n");
+    let mut conf = format!("{resolv_conf}\n");
     let mut port = 0;
     for (n, script) in scripts.iter().enumerate() {
         let address = IpAddr::from([127, 0, 0, u8::try_from(n + 1).unwrap()]);
@@ -67,6 +73,10 @@ async fn serve(udp: UdpSocket, tcp: TcpListener, script: Script, heard: Heard) {
         tokio::select! {
             Ok((length, from)) = udp.recv_from(&mut buffer) => {
                 for answer in answers(&buffer[..length], false) {
+                    if answer.is_empty() {
+                        sleep(LEAD + Duration::from_millis(50)).await;
+                        continue;
+                    }
                     udp.send_to(&answer, from).await.unwrap();
                 }
             }
@@ -206,6 +216,60 @@ async fn a_server_that_fails_or_is_silent_is_passed_over() {
     let lab = lab(&[failing, silent, db_only], "", "").await;
     assert_eq!(lab.files.resolve("db.example").await.unwrap().len(), 3);
     assert_eq!(lab.files.resolve("none.example").await, Err(ResolveError::NotFound("none.example".into())));
+}
+
+const SILENT: Script = |_, _, _| vec![];
+
+/// What a host's addresses are, and after how many milliseconds.
+async fn timed(lab: &Lab, host: &str) -> (Result<Vec<IpAddr>, ResolveError>, u128) {
+    let begun = tokio::time::Instant::now();
+    let found = lab.files.resolve(host).await;
+    (found, begun.elapsed().as_millis())
+}
+
+/// A new connection to etcd has 0.7 s in an election's calls, and what is measured here is real time.
+const BRIEFLY: u128 = 600;
+
+#[tokio::test]
+async fn a_dead_first_server_leaves_time_to_connect_by_default() {
+    let lab = lab_by_default(&[SILENT, db_only], "search other.example example", "").await;
+    let (found, after) = timed(&lab, "db.example.").await;
+    assert_eq!(found, Ok(ips(&["192.0.2.7", "192.0.2.8", "2001:db8::7"])));
+    assert!(after < 400, "{after} ms");
+    // Two names are asked for, and the dead server is waited for once.
+    let (found, after) = timed(&lab, "db").await;
+    assert_eq!(found.unwrap().len(), 3);
+    assert!(after < BRIEFLY, "{after} ms");
+    let (found, after) = timed(&lab, "none.example.").await;
+    assert_eq!(found, Err(ResolveError::NotFound("none.example.".into())));
+    assert!(after < BRIEFLY, "{after} ms");
+}
+
+#[tokio::test]
+async fn two_dead_servers_before_the_third_leave_time_to_connect_by_default() {
+    let lab = lab_by_default(&[SILENT, SILENT, db_only], "", "").await;
+    let (found, after) = timed(&lab, "db.example").await;
+    assert_eq!(found.unwrap().len(), 3);
+    assert!(after < BRIEFLY, "{after} ms");
+}
+
+#[tokio::test]
+async fn a_server_that_answers_late_is_believed_before_one_that_knows_no_such_name() {
+    let late: Script = |asked, kind, reply| {
+        let pause = if kind == Kind::A { vec![vec![]] } else { vec![] };
+        [pause, db_only(asked, kind, reply)].concat()
+    };
+    let knows_nothing: Script = |_, _, reply| saying(reply, RCODE::NameError);
+    let lab = lab_by_default(&[late, knows_nothing], "", "").await;
+    assert_eq!(lab.files.resolve("db.example").await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_server_is_not_asked_oftener_than_the_config_says() {
+    let lab = lab_by_default(&[SILENT, SILENT], "options timeout:1 attempts:2", "").await;
+    let error = lab.files.resolve("db.example").await.unwrap_err().to_string();
+    assert!(error.ends_with("doesn't answer"), "{error}");
+    assert_eq!(lab.heard.lock().unwrap().len(), 2 * 2 * 2, "servers, attempts, families");
 }
 
 #[tokio::test]

@@ -1,0 +1,53 @@
+//! Reads files that the config names in a thread beside the agent's only one: where they are kept may hang. It has no
+//! deadline; whoever asks has one.
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+/// One reader of files. Of storage that hangs, one thread waits, however often it is asked.
+#[derive(Debug, Default)]
+pub(super) struct Storage(Arc<Mutex<()>>);
+
+impl Storage {
+    /// What a read finds. Dropped while it lasts, it goes on by itself, and others wait for it.
+    pub(super) async fn read<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> T {
+        let turn = Arc::clone(&self.0).lock_owned().await;
+        let reading = spawn_blocking(move || {
+            let found = read();
+            drop(turn);
+            found
+        });
+        reading.await.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn storage_that_hangs_stops_one_thread_and_works_again_when_it_is_over() {
+        let storage = Storage::default();
+        let (ends, hangs) = mpsc::channel::<()>();
+        let begun = Arc::new(AtomicU32::new(0));
+        let first = storage.read(move || hangs.recv());
+        timeout(Duration::from_millis(20), first).await.unwrap_err();
+        for _ in 0..10 {
+            let begun = Arc::clone(&begun);
+            let another = storage.read(move || begun.fetch_add(1, Ordering::Relaxed));
+            timeout(Duration::from_millis(5), another).await.unwrap_err();
+        }
+        assert_eq!(begun.load(Ordering::Relaxed), 0);
+        ends.send(()).unwrap();
+        assert_eq!(storage.read(|| 7).await, 7);
+    }
+}
