@@ -179,6 +179,16 @@ async fn tags_others_may_change_are_left_alone() {
     backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
     let now = index(&consul);
     assert_eq!(now["ServiceTags"], serde_json::json!(["theirs"]), "was {there}");
+    // The agent takes them over when it next compares itself with the servers, a minute or two later: at once, by hand.
+    let there = serde_json::json!({"ID": "override-1", "Name": "override", "Port": 80, "Address": "192.0.2.7",
+        "Tags": ["theirs"], "Meta": {"version": "1"}, "EnableTagOverride": true});
+    assert_eq!(
+        consul.ask("PUT", "/v1/agent/service/register?replace-existing-checks=false", &there.to_string()).0,
+        200
+    );
+    // A new life registers the service in place.
+    open(settings(consul.http)).publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    assert_eq!(index(&consul)["ServiceTags"], serde_json::json!(["theirs"]));
 }
 
 #[tokio::test]
@@ -212,6 +222,64 @@ async fn a_check_somebody_removed_or_failed_by_hand_is_put_right() {
     consul.ask("PUT", "/v1/agent/check/fail/meddled-1:health", "");
     backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
     assert_eq!(status_of(&checks(&consul, "meddled-1"), "health"), "passing");
+}
+
+#[tokio::test]
+async fn a_changed_ttl_reaches_the_check_that_is_there_also_that_of_a_life_before_and_ends_no_session() {
+    let consul = Consul::shared();
+    let service = |name: &str, seconds| Service { ttl: Duration::from_secs(seconds), ..service(name) };
+    let same_life = open(settings(consul.http));
+    for (before, after, name) in
+        [(&same_life, &same_life, "slower"), (&same_life, &open(settings(consul.http)), "anew")]
+    {
+        before.publish(&registration(&service(name, 1), ServiceStatus::Passing)).await.unwrap();
+        let session =
+            serde_json::json!({"NodeChecks": ["serfHealth"], "ServiceChecks": [{"ID": format!("{name}-1:alive")}]});
+        let mut session_id = String::new();
+        eventually("the check is known to the servers", SOON, || {
+            let (status, body) = consul.ask("PUT", "/v1/session/create", &session.to_string());
+            session_id = body.split('"').nth(3).unwrap_or_default().to_owned();
+            status == 200
+        });
+        after.publish(&registration(&service(name, 60), ServiceStatus::Passing)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        assert_eq!(status_of(&checks(&consul, &format!("{name}-1")), "alive"), "passing", "{name}");
+        let (_, body) = consul.ask("GET", &format!("/v1/session/info/{session_id}"), "");
+        assert!(body.contains(&session_id), "{name}: {body}");
+        after.publish(&registration(&service(name, 1), ServiceStatus::Passing)).await.unwrap();
+        eventually("a shorter one counts too", SOON, || {
+            status_of(&checks(&consul, &format!("{name}-1")), "alive") == "critical"
+        });
+    }
+}
+
+#[tokio::test]
+async fn who_is_gone_for_long_is_forgotten_if_the_config_says_so_as_it_was_last_read() {
+    let consul = Consul::start();
+    let backend = open(settings(consul.http));
+    let gone = |name: &str, minutes: Option<u64>| {
+        let deregister_critical_after = minutes.map(|minutes| Duration::from_secs(60 * minutes));
+        let consul = ConsulService { enable_tag_override: false, deregister_critical_after };
+        registration(&Service { ttl: Duration::from_secs(1), consul, ..service(name) }, ServiceStatus::Passing)
+    };
+    for (name, first, then) in [
+        ("forgotten", Some(1), Some(1)),
+        ("sooner", Some(60), Some(1)),
+        ("later", Some(1), Some(60)),
+        ("never", Some(1), None),
+        ("ever", None, Some(1)),
+    ] {
+        backend.publish(&gone(name, first)).await.unwrap();
+        backend.publish(&gone(name, then)).await.unwrap();
+    }
+    let there = || {
+        let (_, body) = consul.ask("GET", "/v1/catalog/services", "");
+        let services: BTreeMap<String, Vec<String>> = serde_json::from_str(&body).unwrap();
+        services.into_keys().filter(|name| name != "consul").collect::<Vec<_>>()
+    };
+    // Consul waits a minute at least, and looks each half.
+    eventually("they are forgotten", Duration::from_secs(120), || there().len() <= 2);
+    assert_eq!(there(), ["later", "never"]);
 }
 
 #[tokio::test]

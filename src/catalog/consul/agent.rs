@@ -49,6 +49,12 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// The service's tags, where they are others' to change.
+    pub(super) fn others_tags(&self) -> Option<&[String]> {
+        let service = self.service.as_ref().filter(|service| service.enable_tag_override)?;
+        Some(service.tags.as_deref().unwrap_or_default())
+    }
+
     /// The check of this id.
     pub(super) fn check(&self, id: &str) -> Option<&KnownCheck> {
         self.checks.iter().flatten().find(|check| check.id == id)

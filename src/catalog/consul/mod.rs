@@ -27,19 +27,19 @@ pub use error::Error;
 pub struct Consul {
     client: client::Client,
     pins: publish::Pins,
-    tokens: publish::Tokens,
+    registered: publish::Registered,
 }
 
 impl Consul {
     /// Reaches nobody yet.
     pub fn new(settings: &engines::Consul) -> Consul {
         let client = client::Client::new(settings);
-        Consul { client, pins: publish::Pins::default(), tokens: publish::Tokens::default() }
+        Consul { client, pins: publish::Pins::default(), registered: publish::Registered::default() }
     }
 
     /// See [`Backend::publish`](super::Backend::publish).
     pub async fn publish(&self, registration: &Registration, address: IpAddr) -> Result<(), Error> {
-        publish::publish(&self.client, &self.pins, &self.tokens, registration, address).await
+        publish::publish(&self.client, &self.pins, &self.registered, registration, address).await
     }
 
     /// See [`Backend::withdraw`](super::Backend::withdraw).

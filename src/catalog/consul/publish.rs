@@ -77,25 +77,31 @@ impl Pins {
     }
 }
 
-/// The token that each service was last registered with, by the service's id. The agent keeps it, and tells its
-/// servers of the service with that one: whatever token later calls come with, and whether or not it was revoked.
+/// What the agent has of a service and doesn't tell: with which token it tells its servers of it (the one it was last
+/// registered with, whatever token later calls come with, and whether or not that was revoked), and by when its `alive`
+/// check must be fed.
+#[derive(Debug, PartialEq, Eq)]
+struct Untold {
+    token: Option<Secret>,
+    ttl: Duration,
+    deregister_critical_after: Option<Duration>,
+}
+
+/// What each service was last registered with in this life, by the service's id.
 #[derive(Debug, Default)]
-pub(super) struct Tokens(Mutex<BTreeMap<String, Secret>>);
+pub(super) struct Registered(Mutex<BTreeMap<String, Untold>>);
 
-impl Tokens {
-    /// Whether the agent tells its servers with this token, as far as we know; without one, there is nothing to know.
-    fn are(&self, id: &str, token: Option<&Secret>) -> bool {
-        token.is_none() || self.lock().get(id) == token
+impl Registered {
+    /// Whether the agent has it, as far as we know: of what a life before registered, we don't.
+    fn with(&self, id: &str, untold: &Untold) -> bool {
+        self.lock().get(id) == Some(untold)
     }
 
-    fn note(&self, id: &str, token: Option<Secret>) {
-        match token {
-            Some(token) => self.lock().insert(id.to_owned(), token),
-            None => self.lock().remove(id),
-        };
+    fn note(&self, id: &str, untold: Untold) {
+        self.lock().insert(id.to_owned(), untold);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Secret>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Untold>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -104,7 +110,7 @@ impl Tokens {
 pub(super) async fn publish(
     client: &Client,
     pins: &Pins,
-    tokens: &Tokens,
+    registered: &Registered,
     registration: &Registration,
     address: IpAddr,
 ) -> Result<(), Error> {
@@ -128,17 +134,23 @@ pub(super) async fn publish(
     let within = service.ttl * 2 / 3;
 
     // Read before it is used: when the file changes meanwhile, the next heartbeat finds another one.
-    let token = client.token()?;
+    let untold = Untold {
+        token: client.token()?,
+        ttl: service.ttl,
+        deregister_critical_after: service.consul.deregister_critical_after,
+    };
     let mut known = client.known(&service.id, within).await?;
-    let as_wanted = tokens.are(&service.id, token.as_ref())
+    let as_wanted = registered.with(&service.id, &untold)
         && known.as_ref().is_some_and(|known| is_as_wanted(known, service, &address));
     let fed = as_wanted && client.update(&alive, "passing", ALIVE, within).await?;
     if !fed {
         move_here(client, pins, &service.id).await?;
         // One that is to be out of the rotation must not be in it between this call and the next.
         let first = status.filter(|_| out.is_none()).unwrap_or("critical");
-        client.register(&entry(service, &address, first)).await?;
-        tokens.note(&service.id, token);
+        let theirs = known.as_ref().and_then(Known::others_tags).filter(|_| service.consul.enable_tag_override);
+        let tags = theirs.unwrap_or(&service.tags);
+        client.register(&entry(service, &address, tags, first)).await?;
+        registered.note(&service.id, untold);
         // Checks that were there kept their status; new ones have no words yet.
         known = client.known(&service.id, within).await?;
         client.update(&alive, "passing", ALIVE, within).await?;
@@ -210,7 +222,12 @@ fn is_as_wanted(known: &Known, service: &Service, address: &str) -> bool {
         && known.check(&health_id(service)).is_some()
 }
 
-fn entry<'a>(service: &'a Service, address: &'a str, health: &'static str) -> agent::Registration<'a> {
+fn entry<'a>(
+    service: &'a Service,
+    address: &'a str,
+    tags: &'a [String],
+    health: &'static str,
+) -> agent::Registration<'a> {
     let alive = NewCheck {
         id: alive_id(service),
         name: "alive",
@@ -233,7 +250,7 @@ fn entry<'a>(service: &'a Service, address: &'a str, health: &'static str) -> ag
         name: &service.name,
         address,
         port: service.port,
-        tags: &service.tags,
+        tags,
         meta: &service.meta,
         enable_tag_override: service.consul.enable_tag_override,
         checks: vec![alive, health],
