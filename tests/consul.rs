@@ -380,10 +380,162 @@ async fn a_wrong_or_missing_token_is_told_with_the_setting_and_never_shown() {
     let mut follower = Follower::start(&with(None), of("locked"));
     let error = follower.next().await.unwrap_err();
     assert!(error.contains("may not read service locked"), "{error}");
+    let mut follower = Follower::start(&with(None), Query::KeyPrefix { prefix: "locked/".to_owned() });
+    let error = follower.next().await.unwrap_err();
+    assert!(error.contains("begins with locked/"), "{error}");
     let mut follower = Follower::start(&root, of("locked"));
     assert_eq!(instances(&follower.next().await), Some(vec!["locked-1".to_owned()]));
     let mut follower = Follower::start(&root, of("nobody-there"));
     assert_eq!(instances(&follower.next().await), Some(vec![]));
+}
+
+/// A server that asks for tokens, and makes them of rules.
+struct Locked(Consul);
+
+impl Locked {
+    fn start() -> Locked {
+        let config = r#"{"acl": {"enabled": true, "default_policy": "deny",
+            "tokens": {"master": "a-root-token", "agent": "a-root-token"}}}"#;
+        Locked(Consul::start_with(config, "a-root-token"))
+    }
+
+    fn ask(&self, path: &str, body: &serde_json::Value) -> String {
+        let mut answer = String::new();
+        eventually(path, SOON, || {
+            let (status, body) = self.0.ask("PUT", path, &body.to_string());
+            answer = body;
+            status == 200
+        });
+        answer
+    }
+
+    /// A backend with a token of these rules, and the policy that has them.
+    fn admit(&self, name: &str, rules: &str) -> (Arc<Backend>, String) {
+        let made = |path: &str, body| -> serde_json::Value { serde_json::from_str(&self.ask(path, &body)).unwrap() };
+        let policy = made("/v1/acl/policy", serde_json::json!({"Name": name, "Rules": rules}));
+        let token = made("/v1/acl/token", serde_json::json!({"Policies": [{"Name": name}]}));
+        let token = Some(SecretSource::Given(Secret::new(token["SecretID"].as_str().unwrap())));
+        (Arc::new(open(Settings { token, ..settings(self.0.http) })), policy["ID"].as_str().unwrap().to_owned())
+    }
+
+    fn change(&self, policy: &str, name: &str, rules: &str) {
+        self.ask(&format!("/v1/acl/policy/{policy}"), &serde_json::json!({"Name": name, "Rules": rules}));
+    }
+
+    fn root(&self) -> Arc<Backend> {
+        let token = Some(SecretSource::Given(Secret::new("a-root-token")));
+        Arc::new(open(Settings { token, ..settings(self.0.http) }))
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_sees_no_node_is_told_and_one_that_sees_some_sees_what_is_there() {
+    let locked = Locked::start();
+    let services = "service_prefix \"\" { policy = \"read\" }\n";
+    let (none, _) = locked.admit("none", services);
+    let (other, _) = locked.admit("other", &format!("{services}node \"not-that\" {{ policy = \"read\" }}"));
+    let (some, _) = locked.admit("some", &format!("{services}node_prefix \"node\" {{ policy = \"read\" }}"));
+    let (deaf, _) = locked.admit("deaf", "node_prefix \"\" { policy = \"read\" }");
+    locked.root().publish(&registration(&service("there"), ServiceStatus::Passing)).await.unwrap();
+    for name in ["there", "nobody"] {
+        for (backend, words) in [(&none, "node_prefix"), (&other, "node_prefix"), (&deaf, "may not read service")] {
+            let error = Follower::start(backend, of(name)).next().await.unwrap_err();
+            assert!(error.contains(words) && error.contains(name) && error.contains("token_file"), "{error}");
+        }
+    }
+    assert_eq!(instances(&Follower::start(&some, of("there")).next().await), Some(vec!["there-1".to_owned()]));
+    assert_eq!(instances(&Follower::start(&some, of("nobody")).next().await), Some(vec![]));
+}
+
+#[tokio::test]
+async fn a_right_that_a_token_loses_is_no_service_without_instances() {
+    let locked = Locked::start();
+    let (services, nodes) = ("service_prefix \"\" { policy = \"read\" }\n", "node_prefix \"\" { policy = \"read\" }\n");
+    for (name, left, words) in [("nodes", services, "may read no node"), ("services", nodes, "may not read service")] {
+        let (backend, policy) = locked.admit(name, &format!("{services}{nodes}"));
+        let publish = async |status| locked.root().publish(&registration(&service(name), status)).await.unwrap();
+        publish(ServiceStatus::Passing).await;
+        let mut follower = Follower::start(&backend, of(name));
+        follower.until(|seen| instances(seen) == Some(vec![format!("{name}-1")])).await.unwrap();
+        locked.change(&policy, name, left);
+        // Something that wakes the query.
+        publish(ServiceStatus::Draining).await;
+        publish(ServiceStatus::Passing).await;
+        let error = follower.next().await.unwrap_err();
+        assert!(error.contains(words), "{error}");
+        locked.change(&policy, name, &format!("{services}{nodes}"));
+        let seen = follower.next().await;
+        assert_eq!(instances(&seen), Some(vec![format!("{name}-1")]), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_a_token_may_not_read_are_not_taken_for_removed() {
+    let locked = Locked::start();
+    let rules = "key_prefix \"app/\" { policy = \"read\" }\nkey_prefix \"a//\" { policy = \"read\" }\n";
+    let (backend, policy) = locked.admit("keys", rules);
+    let prefix = |prefix: &str| Query::KeyPrefix { prefix: prefix.to_owned() };
+    let keys = |pairs: &[(&str, &str)]| {
+        Ok(Observation::Keys(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()))
+    };
+    // Those that are truly not there.
+    assert_eq!(Follower::start(&backend, prefix("app/")).next().await, keys(&[]));
+    assert_eq!(Follower::start(&backend, prefix("a//")).next().await, keys(&[]));
+    assert_eq!(
+        Follower::start(&backend, Query::Key { key: "a//b".to_owned() }).next().await,
+        Ok(Observation::Key(None))
+    );
+    assert_eq!(backend.get("a//b").await.unwrap(), None);
+    let error = Follower::start(&backend, prefix("other/")).next().await.unwrap_err();
+    assert!(error.contains("key_prefix \"other/\""), "{error}");
+
+    let root = locked.root();
+    root.put("app/x", "1").await.unwrap();
+    root.put("a//b", "2").await.unwrap();
+    let mut tree = Follower::start(&backend, prefix("app/"));
+    assert_eq!(tree.next().await, keys(&[("app/x", "1")]));
+    let mut pathless = Follower::start(&backend, Query::Key { key: "a//b".to_owned() });
+    assert_eq!(pathless.next().await, Ok(Observation::Key(Some("2".to_owned()))));
+    locked.change(&policy, "keys", "node_prefix \"\" { policy = \"read\" }");
+    root.put("app/x", "3").await.unwrap();
+    root.put("a//b", "4").await.unwrap();
+    for follower in [&mut tree, &mut pathless] {
+        let error = follower.next().await.unwrap_err();
+        assert!(error.contains("key_prefix"), "{error}");
+    }
+    assert!(backend.get("a//b").await.unwrap_err().to_string().contains("key_prefix"));
+    locked.change(&policy, "keys", rules);
+    assert_eq!(tree.next().await, keys(&[("app/x", "3")]));
+    root.delete("app/x").await.unwrap();
+    assert_eq!(tree.next().await, keys(&[]));
+}
+
+#[tokio::test]
+async fn an_empty_list_is_not_believed_while_nobody_says_what_the_token_may_see() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                let length = stream.read(&mut head).await.unwrap_or(0);
+                let head = String::from_utf8_lossy(&head[..length]);
+                let answer = match head.contains("/v1/health/") {
+                    true => "HTTP/1.1 200 OK\r\nX-Consul-Index: 5\r\nConnection: close\r\nContent-Length: 2\r\n\r\n[]",
+                    false if head.contains("/v1/kv/") => {
+                        "HTTP/1.1 404 Not Found\r\nX-Consul-Index: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+                    }
+                    false => "HTTP/1.1 500 Oops\r\nConnection: close\r\nContent-Length: 17\r\n\r\nNo cluster leader",
+                };
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    let backend = Arc::new(open(settings(at)));
+    for query in [of("web"), Query::KeyPrefix { prefix: "app/".to_owned() }] {
+        let error = Follower::start(&backend, query).next().await.unwrap_err();
+        assert!(error.contains("No cluster leader"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -128,6 +128,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// `X-Consul-Index`: what to wait for next.
     pub(super) index: Option<u64>,
+    /// Whether it says that it leaves out what the token may not see; Consul before 1.11 never says so.
+    pub(super) filtered: bool,
     /// What came.
     pub(super) body: Vec<u8>,
 }
@@ -213,7 +215,8 @@ impl Client {
             body.extend_from_slice(&chunk);
         }
         let index = index(answer.headers());
-        Ok(Answer { endpoint: endpoint.to_owned(), status: answer.status(), index, body })
+        let filtered = answer.headers().get("X-Consul-Results-Filtered-By-ACLs").is_some_and(|value| value == "true");
+        Ok(Answer { endpoint: endpoint.to_owned(), status: answer.status(), index, filtered, body })
     }
 
     fn build(&self) -> Result<reqwest::Client, Error> {

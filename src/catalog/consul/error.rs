@@ -77,11 +77,27 @@ pub enum Error {
     Tls(tls::TlsError),
     /// The token sees nothing of a service: Consul answers with an empty list, not with an error.
     #[error(
-        "the consul token may not read service {service}: see [catalog] token or token_file (it needs service_prefix \"\" {{ policy = \"read\" }} and node_prefix \"\" {{ policy = \"read\" }})"
+        "the consul token may not read service {service}: see [catalog] token or token_file (it needs service \"{service}\" {{ policy = \"read\" }})"
     )]
-    Blind {
+    BlindToService {
         /// The service's name.
         service: String,
+    },
+    /// The same of every service.
+    #[error(
+        "the consul token may read no node, so it sees no instance of service {service}: see [catalog] token or token_file (it needs node_prefix \"\" {{ policy = \"read\" }})"
+    )]
+    BlindToNodes {
+        /// The service's name.
+        service: String,
+    },
+    /// The token doesn't see whether there are keys: Consul answers that there are none.
+    #[error(
+        "the consul token may not read every key that begins with {prefix}, so it can't tell that there is none: see [catalog] token or token_file (it needs key_prefix \"{prefix}\" {{ policy = \"read\" }})"
+    )]
+    BlindToKeys {
+        /// What they begin with.
+        prefix: String,
     },
     /// A session that has only just been opened is gone, or is none.
     #[error("consul's session {session} is gone as soon as it was opened")]

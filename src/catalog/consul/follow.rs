@@ -12,6 +12,7 @@ use crate::supervisor::event::Observation;
 
 use super::client::{Answer, Client};
 use super::error::Error;
+use super::health::Sight;
 
 /// Between questions that fail. The first is what a thousand agents spread over whose connections broke and whose engine
 /// is there at once, the longest what they spread over after its restart.
@@ -29,8 +30,9 @@ pub(super) async fn follow(client: &Client, query: &Query, seen: &mut Sightings)
     let mut pace = Pace::new(RETRY);
     let mut breath = Breath::new();
     let mut index = 0;
+    let mut partial = Partial::default();
     loop {
-        let pause = match look(client, query, index).await {
+        let pause = match look(client, query, index, &mut partial).await {
             Ok((observation, next)) => {
                 pace.reset();
                 index = next;
@@ -50,12 +52,37 @@ pub(super) async fn follow(client: &Client, query: &Query, seen: &mut Sightings)
     }
 }
 
-async fn look(client: &Client, query: &Query, index: u64) -> Result<(Observation, u64), Error> {
+/// Says once that the token sees some of a service's instances and perhaps not all.
+#[derive(Debug, Default)]
+struct Partial {
+    said: bool,
+}
+
+impl Partial {
+    fn seen(&mut self, service: &str) {
+        if !std::mem::replace(&mut self.said, true) {
+            tracing::warn!(
+                event = "catalog.partial",
+                "the consul token may not read all nodes: instances of service {service} on others are as good as none"
+            );
+        }
+    }
+}
+
+async fn look(client: &Client, query: &Query, index: u64, partial: &mut Partial) -> Result<(Observation, u64), Error> {
     let (observation, answer) = match query {
         Query::Service { name, tag, datacenter } => {
             let (instances, answer) = client.passing(name, tag.as_deref(), datacenter.as_deref(), index).await?;
-            if instances.is_empty() && client.blind(name).await {
-                return Err(Error::Blind { service: name.clone() });
+            let sight = match instances.is_empty() {
+                true => client.sight(name, datacenter.as_deref()).await?,
+                false => Sight::All,
+            };
+            match sight {
+                Sight::NotTheService => return Err(Error::BlindToService { service: name.clone() }),
+                Sight::NoNode => return Err(Error::BlindToNodes { service: name.clone() }),
+                Sight::SomeNodes => partial.seen(name),
+                Sight::All if answer.filtered => partial.seen(name),
+                Sight::All => {}
             }
             (Observation::Instances(instances), answer)
         }
@@ -117,7 +144,13 @@ mod tests {
     use super::*;
 
     fn answer(index: Option<u64>) -> Answer {
-        Answer { endpoint: "GET /v1/x".to_owned(), status: reqwest::StatusCode::OK, index, body: Vec::new() }
+        Answer {
+            endpoint: "GET /v1/x".to_owned(),
+            status: reqwest::StatusCode::OK,
+            index,
+            filtered: false,
+            body: Vec::new(),
+        }
     }
 
     #[test]

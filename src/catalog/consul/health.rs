@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::Method;
-use serde::{Deserialize, Serialize};
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
 
 use crate::supervisor::event::Instance;
 
@@ -38,6 +38,22 @@ struct Service {
     meta: Option<BTreeMap<String, String>>,
 }
 
+/// How much of a service the token may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// Each of its instances.
+    All,
+    /// Those on some nodes.
+    SomeNodes,
+    /// None: it may not read the service.
+    NotTheService,
+    /// None: it may read no node, and every instance is on one.
+    NoNode,
+}
+
+/// A node that doesn't exist, and that no rule but one for all nodes is for.
+const ANY_NODE: &str = "-";
+
 impl Client {
     /// The passing instances of a service as soon as something is newer than `after`, sorted by id; the answer's
     /// index beside them.
@@ -58,28 +74,31 @@ impl Client {
         Ok((instances(entries), answer))
     }
 
-    /// Whether the token sees nothing of a service that may well be there. Consul answers a token without the right
-    /// with an empty list, which looks as if nobody were healthy.
-    pub(super) async fn blind(&self, name: &str) -> bool {
-        #[derive(Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Right<'a> {
-            resource: &'static str,
-            access: &'static str,
-            segment: &'a str,
+    /// How much of a service the token may see. Consul leaves out of an answer what the token has no right to, and gives
+    /// no error: an empty list may be one that is hidden.
+    pub(super) async fn sight(&self, name: &str, datacenter: Option<&str>) -> Result<Sight, Error> {
+        // Asked of what is refused, not left out, by the same servers. `/v1/internal/acl/authorize` won't do: an agent
+        // answers it from its cache, which is half a minute behind when a policy has just lost a right.
+        let may = async |segments: &[&str]| -> Result<bool, Error> {
+            let answer = self.ask(Ask::new(Method::GET, segments).with_some("dc", datacenter)).await?;
+            match answer.status {
+                StatusCode::FORBIDDEN => Ok(false),
+                StatusCode::NOT_FOUND => Ok(true),
+                _ => answer.good().map(|_| true),
+            }
+        };
+        if !may(&["config", "service-defaults", name]).await? {
+            return Ok(Sight::NotTheService);
         }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Allowed {
-            allow: bool,
+        if may(&["coordinate", "node", ANY_NODE]).await? {
+            return Ok(Sight::All);
         }
-        let right = Right { resource: "service", access: "read", segment: name };
-        let ask = Ask::new(Method::POST, &["internal", "acl", "authorize"]).json(&[right]);
-        // Consul's own UI asks this; where it is refused (no ACLs: 401) or gone, an empty list is taken as such.
-        match self.ask(ask).await.and_then(Answer::good).and_then(|answer| answer.parse::<Vec<Allowed>>()) {
-            Ok(rights) => rights.iter().any(|right| !right.allow),
-            Err(_) => false,
-        }
+        // Rules for some nodes are a wish, none at all is an oversight.
+        let nodes = self.ask(Ask::new(Method::GET, &["catalog", "nodes"]).with_some("dc", datacenter)).await?.good()?;
+        Ok(match nodes.parse::<Vec<serde::de::IgnoredAny>>()?.is_empty() {
+            true => Sight::NoNode,
+            false => Sight::SomeNodes,
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::client::{Answer, Ask, Client};
 use super::error::Error;
-use super::txn::Operation;
+use super::txn::{Attempt, Operation};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -77,15 +77,20 @@ impl Client {
             return Ok(self.key(key, 0).await?.0);
         }
         let results = self.transact(&[Operation::get_tree(key)]).await?;
-        let found = results.into_iter().find(|pair| pair.key == key);
-        found.map(|pair| decoded(key, pair.value)).transpose()
+        match results.into_iter().find(|pair| pair.key == key) {
+            Some(pair) => decoded(key, pair.value).map(Some),
+            None => self.may_read(key).await.map(|()| None),
+        }
     }
 
     /// A key's value as soon as something is newer than `after`; the answer's index beside it.
     pub(super) async fn key(&self, key: &str, after: u64) -> Result<(Option<String>, Answer), Error> {
         if !has_path(key) {
-            let (keys, answer) = self.keys(key, after).await?;
+            let (keys, answer) = self.list(key, after).await?;
             let value = keys.into_iter().find(|(found, _)| found == key).map(|(_, value)| value);
+            if value.is_none() {
+                self.may_read(key).await?;
+            }
             return Ok((value, answer));
         }
         let ask = ask(Method::GET, key).with("raw", "").after(after);
@@ -112,6 +117,15 @@ impl Client {
     /// Every key that begins with a prefix as soon as something is newer than `after`, sorted; the answer's index
     /// beside them.
     pub(super) async fn keys(&self, prefix: &str, after: u64) -> Result<(Vec<(String, String)>, Answer), Error> {
+        let (keys, answer) = self.list(prefix, after).await?;
+        if keys.is_empty() {
+            self.may_read(prefix).await?;
+        }
+        Ok((keys, answer))
+    }
+
+    /// What there is of these keys, as far as the token may read them: the others Consul leaves out, without an error.
+    async fn list(&self, prefix: &str, after: u64) -> Result<(Vec<(String, String)>, Answer), Error> {
         let ask = ask(Method::GET, foldless(prefix));
         let answer = self.ask(ask.with("recurse", "").after(after)).await?;
         if answer.status == StatusCode::NOT_FOUND {
@@ -127,6 +141,19 @@ impl Client {
         }
         keys.sort();
         Ok((keys, answer))
+    }
+
+    /// Whether that there is no such key, or none that begins so, is the truth or only all that the token may know. A
+    /// condition on a key is refused to who may not read it; nothing is written.
+    async fn may_read(&self, prefix: &str) -> Result<(), Error> {
+        // For the whole store's sake any key will do.
+        let key = if prefix.is_empty() { "-" } else { prefix };
+        match self.attempt(&[Operation::check_version(key, 1)]).await? {
+            Attempt::Refused(why) if why.contains("Permission denied") => {
+                Err(Error::BlindToKeys { prefix: prefix.to_owned() })
+            }
+            Attempt::Refused(_) | Attempt::Done(_) => Ok(()),
+        }
     }
 
     /// Sets a key.
