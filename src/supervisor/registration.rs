@@ -53,7 +53,8 @@ impl Wish {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Sending {
-    Publish(Wish),
+    /// Of the service as it was configured then.
+    Publish(Arc<Service>, Wish),
     Withdraw,
 }
 
@@ -116,7 +117,7 @@ impl Entry {
 
     /// The catalog answered a publish.
     pub fn published(&mut self, now: Time, result: Result<(), String>, jitter: &mut Jitter, out: &mut Vec<Effect>) {
-        let Some(Sending::Publish(sent)) = self.sending.take() else { return };
+        let Some(Sending::Publish(service, sent)) = self.sending.take() else { return };
         match result {
             Ok(()) => {
                 if self.error.take().is_some() {
@@ -126,7 +127,8 @@ impl Entry {
                     let service = self.service.id.clone();
                     out.push(Effect::Say(Notice::Published { service, status: sent.word() }));
                 }
-                self.said = Some(sent);
+                // What it was configured as meanwhile is still to be told.
+                self.said = (service == self.service).then_some(sent);
                 self.failures = 0;
                 // A tenth of scatter keeps agents that started together from beating together.
                 let beat = self.service.ttl / HEARTBEATS_PER_TTL;
@@ -195,7 +197,7 @@ impl Entry {
         let service = self.service.clone();
         match self.wish.clone() {
             Some(wish) => {
-                self.sending = Some(Sending::Publish(wish.clone()));
+                self.sending = Some(Sending::Publish(service.clone(), wish.clone()));
                 self.perhaps_there = true;
                 let Wish { status, note, maintenance } = wish;
                 out.push(Effect::Publish(Registration { service, status, note, maintenance }));

@@ -70,6 +70,21 @@ fn services_that_came_left_or_changed_are_put_right() {
 }
 
 #[test]
+fn a_service_changed_while_the_catalog_is_told_of_it_is_told_again_at_once() {
+    let mut script = Script::start(Config { services: vec![service("web")], ..config() });
+    script.heard();
+    let mut new = Config { services: vec![service("web")], ..config() };
+    new.services[0].tags = vec!["blue".to_owned()];
+    reload(&mut script, Ok(new));
+    script.expect(&["reply ok"]);
+    script.published("web", Ok(()));
+    script.expect(&["publish web passing"]);
+    assert_eq!(script.tags["web"], ["blue"]);
+    script.published("web", Ok(()));
+    script.expect(&[]);
+}
+
+#[test]
 fn a_changed_check_keeps_its_status() {
     let mut script = running();
     let mut new = base();
