@@ -312,6 +312,64 @@ async fn a_stopped_agent_that_still_accepts_costs_a_call_its_deadline_and_no_mor
     assert_eq!(backend.get("some/key").await.unwrap(), None);
 }
 
+/// Carries something out where storage hangs at this directory, until it lets go of what it is given: a file system in
+/// user space whose server never says a word.
+fn beside_hung_storage(at: &std::path::Path, work: impl FnOnce(std::fs::File) + Send) {
+    use std::os::fd::AsRawFd;
+
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+    // The namespace goes with its thread.
+    let hung = || {
+        unshare(CloneFlags::CLONE_NEWNS).expect("root");
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        let server = std::fs::File::options().read(true).write(true).open("/dev/fuse").unwrap();
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+        mount(Some("fuse"), at, Some("fuse"), MsFlags::empty(), Some(options.as_str())).unwrap();
+        work(server);
+    };
+    std::thread::scope(|scope| scope.spawn(hung).join().expect("it went well"));
+}
+
+#[test]
+fn token_password_and_certificates_on_storage_that_hangs_cost_a_call_its_deadline_and_nobody_else_a_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    let at = SocketAddr::from(([127, 0, 0, 1], 1));
+    let secret = Some(SecretSource::File(file("secret")));
+    let https = ConsulAddress::Tcp(Endpoint { https: true, host: "127.0.0.1".to_owned(), port: 1 });
+    let login = Login { username: "web".to_owned(), password: secret.clone() };
+    let cases = [
+        Settings { token: secret, ..settings(at) },
+        Settings { basic: Some(login), ..settings(at) },
+        Settings { address: https, tls: Tls { ca: Some(file("ca.pem")), ..Tls::default() }, ..settings(at) },
+    ];
+    for settings in cases {
+        beside_hung_storage(dir.path(), move |server| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let backend = open(settings);
+                let service = Service { ttl: Duration::from_millis(1_500), ..service("hung") };
+                let registration = registration(&service, ServiceStatus::Passing);
+                let start = tokio::time::Instant::now();
+                let moment = async {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    start.elapsed()
+                };
+                let (published, moment) = tokio::join!(backend.publish(&registration), moment);
+                let error = published.unwrap_err().to_string();
+                assert!(error.contains("token_file") && error.contains("their storage hangs"), "{error}");
+                assert!((1..3).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+                assert!(moment < Duration::from_millis(500), "{moment:?}");
+                // It is over, and the file can't be read: no call waits any more.
+                drop(server);
+                let error = backend.publish(&registration).await.unwrap_err().to_string();
+                assert!(error.contains("can't be read"), "{error}");
+            });
+        });
+    }
+}
+
 /// A server that gives everyone the same answer.
 async fn answering(answer: &'static [u8]) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

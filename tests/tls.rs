@@ -9,7 +9,7 @@ use pilotfish::config::engines::{Consul, ConsulAddress, Endpoint, Etcd, Identity
 use pilotfish::supervisor::event::ServiceStatus;
 
 use crate::catalog::bench::{Agent, instances_of, service};
-use crate::servers::{Certificates, Consul as ConsulServer, Etcd as EtcdServer, free_port};
+use crate::servers::{Certificates, Consul as ConsulServer, Etcd as EtcdServer, free_port, tls_in};
 
 fn agent(backend: config::Backend) -> Agent {
     let config = config::Catalog { backend, prefix: "pilotfish".to_owned() };
@@ -84,6 +84,50 @@ async fn consul_is_verified_and_asks_for_a_certificate_and_a_token_that_may_do_n
     std::fs::write(&token_file, &token).expect("a file");
     works(&good).await;
     assert!(!server.log().contains(&token), "the token is in no log of consul's either");
+}
+
+#[tokio::test]
+async fn consuls_authority_and_our_certificate_are_read_again_when_their_files_changed() {
+    let (certificates, strangers) = (Certificates::new(&["localhost"]), Certificates::new(&["localhost"]));
+    let port = free_port();
+    let config = format!(
+        r#"{{"ports": {{"https": {port}}}, "ca_file": "{}", "cert_file": "{}", "key_file": "{}",
+            "verify_incoming_https": true}}"#,
+        certificates.text("ca.pem"),
+        certificates.text("server.pem"),
+        certificates.text("server-key.pem"),
+    );
+    let _server = ConsulServer::start_with(&config, "");
+    let files = tempfile::tempdir().expect("a directory");
+    let put = |names: &[&str], from: &Certificates| {
+        for name in names {
+            std::fs::copy(from.path(name), files.path().join(name)).expect("a file");
+        }
+    };
+    let own = ["client.pem", "client-key.pem"];
+    put(&own, &certificates);
+    put(&["ca.pem"], &strangers);
+    let address = ConsulAddress::Tcp(Endpoint { https: true, host: "localhost".to_owned(), port });
+    let tls = tls_in(files.path());
+    let agent = agent(config::Backend::Consul(Box::new(Consul { address, token: None, basic: None, tls })));
+    let refused = async |words: &str| {
+        let refused = agent.try_publish(&service("web", "web-1"), ServiceStatus::Passing, "ok").await;
+        let error = refused.expect_err(words);
+        assert!(error.contains(words), "{error}");
+    };
+
+    refused("tls.ca").await;
+    put(&["ca.pem"], &certificates);
+    works(&agent).await;
+    // The certificate before its key, as who renews them writes them: what there was goes on.
+    put(&own[..1], &strangers);
+    works(&agent).await;
+    std::fs::remove_file(files.path().join("client-key.pem")).expect("it is there");
+    works(&agent).await;
+    put(&own[1..], &strangers);
+    refused("tls.certificate").await;
+    put(&own, &certificates);
+    works(&agent).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! HTTP to one Consul agent: an endpoint, a deadline, a bounded answer, and errors that say which endpoint answered
 //! what. It knows no endpoint itself, and retries nothing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -9,21 +8,17 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::catalog::{secret, tls};
 use crate::config::engines::{Consul as Settings, ConsulAddress, Endpoint, Secret};
 
 use super::error::Error;
-use super::names::Names;
+use super::means::{Means, Now, is_https};
 
 /// A call that doesn't wait for a change takes no longer. An agent cut off from its servers answers writes only after
 /// 20 to 30 s, and one whose servers elect a leader after up to 8.7 s (measured on 1.8.7): what takes longer than
 /// this is as good as no answer, and the next heartbeat is due.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long reaching the agent may take, of any call's time.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long one blocking query waits on the agent's side: so long, too, an agent that is stopped but whose kernel
 /// still answers goes unnoticed.
@@ -46,8 +41,7 @@ pub(super) struct Client {
     base: String,
     /// Where it is, for people.
     place: String,
-    /// Made at the first call: certificates are files, and files may come late.
-    http: OnceCell<reqwest::Client>,
+    means: Means,
 }
 
 /// One question.
@@ -161,47 +155,44 @@ impl Client {
                 (named.to_string(), endpoint.to_string())
             }
         };
-        Client { settings: settings.clone(), base, place, http: OnceCell::new() }
+        Client { settings: settings.clone(), base, place, means: Means::new(settings) }
     }
 
     /// Asks, and takes whatever comes.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Answer, Error> {
         let endpoint = format!("{} {} at {}", ask.method, ask.path, self.place);
         let timeout = ask.timeout;
+        let until = Instant::now() + timeout;
+        let now = timeout_at(until, self.means.now()).await.map_err(|_| Error::Storage { after: timeout })??;
         // Boxed: this is a future of many KB, and every future around it would be as large again.
-        match tokio::time::timeout(timeout, Box::pin(self.exchange(ask, &endpoint))).await {
+        match timeout_at(until, Box::pin(self.exchange(ask, &endpoint, now))).await {
             Ok(answer) => answer,
             Err(_) => Err(Error::TimedOut { endpoint, after: timeout }),
         }
     }
 
     /// The token that counts now.
-    pub(super) fn token(&self) -> Result<Option<Secret>, Error> {
-        let token = self.settings.token.as_ref().map(|token| secret::read("token_file", token));
-        token.transpose().map_err(Error::Secret)
+    pub(super) async fn token(&self, within: Duration) -> Result<Option<Secret>, Error> {
+        let within = within.min(CALL_TIMEOUT);
+        let now = timeout(within, self.means.now()).await.map_err(|_| Error::Storage { after: within })?;
+        Ok(now?.token)
     }
 
-    async fn exchange(&self, ask: Ask, endpoint: &str) -> Result<Answer, Error> {
-        let http = self.http.get_or_try_init(async || self.build()).await?;
-        let anonymous = matches!(self.settings.address, ConsulAddress::Tcp(Endpoint { https: true, .. }))
-            && self.settings.tls.identity.is_none();
+    async fn exchange(&self, ask: Ask, endpoint: &str, now: Now) -> Result<Answer, Error> {
+        let anonymous = is_https(&self.settings) && self.settings.tls.identity.is_none();
         let failed = |error: reqwest::Error| match Error::unreachable(endpoint, &error) {
             error if anonymous => error.without_identity(),
             error => error,
         };
-        let mut request = http.request(ask.method, format!("{}{}{}", self.base, ask.path, ask.query));
+        let mut request = now.http.request(ask.method, format!("{}{}{}", self.base, ask.path, ask.query));
         // A header, never `?token=`: queries end up in access logs.
-        if let Some(token) = self.token()? {
+        if let Some(token) = now.token {
             let mut value = HeaderValue::from_str(token.reveal()).map_err(|_| Error::TokenBytes)?;
             value.set_sensitive(true);
             request = request.header("X-Consul-Token", value);
         }
         if let Some(login) = &self.settings.basic {
-            let password = match &login.password {
-                Some(password) => Some(secret::read("password_file", password).map_err(Error::Secret)?),
-                None => None,
-            };
-            request = request.basic_auth(&login.username, password.as_ref().map(|password| password.reveal()));
+            request = request.basic_auth(&login.username, now.password.as_ref().map(Secret::reveal));
         }
         if let Some(body) = ask.body {
             request = request.body(body);
@@ -217,36 +208,6 @@ impl Client {
         let index = index(answer.headers());
         let filtered = answer.headers().get("X-Consul-Results-Filtered-By-ACLs").is_some_and(|value| value == "true");
         Ok(Answer { endpoint: endpoint.to_owned(), status: answer.status(), index, filtered, body })
-    }
-
-    fn build(&self) -> Result<reqwest::Client, Error> {
-        let mut builder = reqwest::Client::builder()
-            // Consul is reached as the config says, whatever HTTP_PROXY says to others.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("pilotfish/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_max_idle_per_host(1)
-            // A host that is cut off answers no blocking query, and no error either: the kernel finds out.
-            .tcp_keepalive(Duration::from_secs(5))
-            .tcp_keepalive_interval(Duration::from_secs(2))
-            .tcp_keepalive_retries(3)
-            .tcp_user_timeout(Duration::from_secs(10));
-        match &self.settings.address {
-            ConsulAddress::Unix(path) => builder = builder.unix_socket(path.as_path()),
-            ConsulAddress::Tcp(Endpoint { https, host, .. }) => {
-                builder = builder.dns_resolver(Arc::new(Names::leading_to(host)));
-                if *https {
-                    builder =
-                        builder.tls_backend_preconfigured(tls::client_config(&self.settings.tls).map_err(Error::Tls)?);
-                }
-            }
-        }
-        if !matches!(self.settings.address, ConsulAddress::Tcp(Endpoint { https: true, .. })) {
-            // The default builder reads the system's authorities, and fails where an image has none.
-            builder = builder.tls_backend_preconfigured(tls::unused().map_err(Error::Tls)?);
-        }
-        builder.build().map_err(|error| Error::unreachable(&self.place, &error))
     }
 }
 

@@ -31,6 +31,15 @@ pub enum Error {
         /// How long was waited.
         after: Duration,
     },
+    /// What a call is made with couldn't be read in time.
+    #[error(
+        "the files of [catalog] token_file, password_file and tls weren't read within {} s: their storage hangs",
+        .after.as_secs_f64()
+    )]
+    Storage {
+        /// How long they were waited for.
+        after: Duration,
+    },
     /// Consul says no.
     #[error("consul answered {status} ({endpoint}): {body}{hint}")]
     Refused {

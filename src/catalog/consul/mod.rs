@@ -8,6 +8,7 @@ mod follow;
 mod health;
 mod kv;
 mod lock;
+mod means;
 mod names;
 mod publish;
 mod session;

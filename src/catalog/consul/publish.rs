@@ -135,7 +135,7 @@ pub(super) async fn publish(
 
     // Read before it is used: when the file changes meanwhile, the next heartbeat finds another one.
     let untold = Untold {
-        token: client.token()?,
+        token: client.token(within).await?,
         ttl: service.ttl,
         deregister_critical_after: service.consul.deregister_critical_after,
     };

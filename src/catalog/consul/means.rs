@@ -1,0 +1,160 @@
+//! What a call is made with, as the files that the config names have it now: token, password, and a client that verifies
+//! and proves itself by certificates. It asks nobody anything.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::catalog::storage::Storage;
+use crate::catalog::{report, secret, tls};
+use crate::config::engines::{Consul as Settings, ConsulAddress, Endpoint, Secret, SecretSource};
+
+use super::error::Error;
+use super::names::Names;
+
+/// How long reaching the agent may take, of any call's time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What calls are made with. Certificates that are replaced make another client at the next call: connections and
+/// questions that are open stay with theirs.
+#[derive(Debug)]
+pub(super) struct Means {
+    keeper: Arc<Keeper>,
+    storage: Storage,
+    reads_files: bool,
+}
+
+/// The same at one moment.
+#[derive(Debug)]
+pub(super) struct Now {
+    pub(super) http: reqwest::Client,
+    pub(super) token: Option<Secret>,
+    pub(super) password: Option<Secret>,
+}
+
+#[derive(Debug)]
+struct Keeper {
+    settings: Settings,
+    made: Mutex<Option<Made>>,
+}
+
+#[derive(Debug)]
+struct Made {
+    http: reqwest::Client,
+    of: Vec<Identity>,
+    /// What was of no use, and was told.
+    useless: Option<Vec<Identity>>,
+}
+
+/// Which file is at a path, and as it was when: device, inode, size, and the last change of its content and of itself.
+/// `None` when there is none.
+type Identity = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
+
+impl Means {
+    /// Reads nothing yet: files may come late.
+    pub(super) fn new(settings: &Settings) -> Means {
+        let in_file = |secret: Option<&SecretSource>| matches!(secret, Some(SecretSource::File(_)));
+        let password = settings.basic.as_ref().and_then(|login| login.password.as_ref());
+        let reads_files = is_https(settings) || in_file(settings.token.as_ref()) || in_file(password);
+        let keeper = Arc::new(Keeper { settings: settings.clone(), made: Mutex::default() });
+        Means { keeper, storage: Storage::default(), reads_files }
+    }
+
+    /// As it is now. Files are read beside the agent's one thread, and may take for ever.
+    pub(super) async fn now(&self) -> Result<Now, Error> {
+        if !self.reads_files {
+            return self.keeper.now();
+        }
+        let keeper = Arc::clone(&self.keeper);
+        self.storage.read(move || keeper.now()).await
+    }
+}
+
+impl Keeper {
+    fn now(&self) -> Result<Now, Error> {
+        let token = self.settings.token.as_ref().map(|token| secret::read("token_file", token));
+        let password = self.settings.basic.as_ref().and_then(|login| login.password.as_ref());
+        let password = password.map(|password| secret::read("password_file", password));
+        Ok(Now {
+            http: self.http()?,
+            token: token.transpose().map_err(Error::Secret)?,
+            password: password.transpose().map_err(Error::Secret)?,
+        })
+    }
+
+    fn http(&self) -> Result<reqwest::Client, Error> {
+        // Before they are read: what is replaced meanwhile is another one at the next call.
+        let files = self.certificates();
+        if let Some(made) = self.made().as_ref().filter(|made| made.of == files) {
+            return Ok(made.http.clone());
+        }
+        let built = build(&self.settings);
+        let mut made = self.made();
+        match (built, made.as_mut()) {
+            (Ok(http), _) => {
+                *made = Some(Made { http: http.clone(), of: files, useless: None });
+                Ok(http)
+            }
+            // A certificate is replaced before its key is, or the key is gone for a moment: the ones before still serve.
+            (Err(error), Some(made)) => {
+                if made.useless.as_ref() != Some(&files) {
+                    made.useless = Some(files);
+                    let error = report(&error);
+                    tracing::warn!(event = "catalog.tls", "consul is asked with the certificates of before: {error}");
+                }
+                Ok(made.http.clone())
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Those the config names; the system's authorities are the image's.
+    fn certificates(&self) -> Vec<Identity> {
+        if !is_https(&self.settings) {
+            return Vec::new();
+        }
+        let tls = &self.settings.tls;
+        let own = tls.identity.iter().flat_map(|identity| [&identity.certificate, &identity.key]);
+        tls.ca.iter().chain(own).map(|path| identity(path)).collect()
+    }
+
+    fn made(&self) -> MutexGuard<'_, Option<Made>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn identity(path: &Path) -> Identity {
+    let about = std::fs::metadata(path).ok()?;
+    let (content, itself) = ((about.mtime(), about.mtime_nsec()), (about.ctime(), about.ctime_nsec()));
+    Some((about.dev(), about.ino(), about.size(), content, itself))
+}
+
+pub(super) fn is_https(settings: &Settings) -> bool {
+    matches!(settings.address, ConsulAddress::Tcp(Endpoint { https: true, .. }))
+}
+
+fn build(settings: &Settings) -> Result<reqwest::Client, Error> {
+    // Without TLS too: the default builder reads the system's authorities, and fails where an image has none.
+    let tls = if is_https(settings) { tls::client_config(&settings.tls) } else { tls::unused() };
+    let builder = reqwest::Client::builder()
+        // Consul is reached as the config says, whatever HTTP_PROXY says to others.
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("pilotfish/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(1)
+        // A host that is cut off answers no blocking query, and no error either: the kernel finds out.
+        .tcp_keepalive(Duration::from_secs(5))
+        .tcp_keepalive_interval(Duration::from_secs(2))
+        .tcp_keepalive_retries(3)
+        .tcp_user_timeout(Duration::from_secs(10))
+        .tls_backend_preconfigured(tls.map_err(Error::Tls)?);
+    let (builder, place) = match &settings.address {
+        ConsulAddress::Unix(path) => (builder.unix_socket(path.as_path()), format!("unix://{}", path.display())),
+        ConsulAddress::Tcp(endpoint) => {
+            (builder.dns_resolver(Arc::new(Names::leading_to(&endpoint.host))), endpoint.to_string())
+        }
+    };
+    builder.build().map_err(|error| Error::unreachable(&place, &error))
+}
