@@ -99,6 +99,10 @@ fn what_contradicts_itself_is_refused_with_the_key() {
     }
     let report = load("backend = \"consul\"", &[("CONSUL_HTTP_ADDR", "ftp://a")]).unwrap_err();
     assert!(report.contains("CONSUL_HTTP_ADDR"), "{report}");
+    let variables = [("CONSUL_HTTP_ADDR", "https://a"), ("CONSUL_TLS_SERVER_NAME", "10.0.0.1")];
+    let report = load("backend = \"consul\"", &variables).expect_err("an address is no name");
+    assert!(report.contains("`CONSUL_TLS_SERVER_NAME` is no host name"), "{report}");
+    assert!(load("backend = \"consul\"\ntls = { server_name = \"a\" }", &variables).is_ok(), "the file's counts");
 }
 
 #[test]

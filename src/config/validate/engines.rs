@@ -9,6 +9,9 @@ use crate::config::format::{FilePath, Format, Parsed};
 use crate::config::raw;
 use crate::config::tree::Place;
 
+/// Consul's variable for `tls.server_name`.
+const SERVER_NAME: &str = "CONSUL_TLS_SERVER_NAME";
+
 /// One Consul agent: what the file says, and what the variables say where it says nothing.
 pub(super) fn consul(raw: raw::Catalog, place: Place<'_>, judge: &mut Judge<'_>) -> Consul {
     let address = match raw.address {
@@ -35,7 +38,11 @@ pub(super) fn consul(raw: raw::Catalog, place: Place<'_>, judge: &mut Judge<'_>)
         tls.identity = tls
             .identity
             .or_else(|| Some(Identity { certificate: file("CONSUL_CLIENT_CERT")?, key: file("CONSUL_CLIENT_KEY")? }));
-        tls.server_name = tls.server_name.or_else(|| judge.variable("CONSUL_TLS_SERVER_NAME"));
+        tls.server_name = tls.server_name.or_else(|| {
+            let name = judge.variable(SERVER_NAME)?;
+            host_name(&name, SERVER_NAME, place.key("backend"), judge);
+            Some(name)
+        });
         if judge.variable("CONSUL_HTTP_SSL_VERIFY").is_some_and(|value| is_false(&value)) {
             judge.warn(
                 place.key("backend").span(),
@@ -155,16 +162,21 @@ fn tls(raw: raw::Tls, https: bool, place: Place<'_>, judge: &mut Judge<'_>) -> T
             None
         }
     };
-    if let Some(name) = &raw.server_name
-        && (name.is_empty() || name.parse::<IpAddr>().is_ok() || name.contains(['/', ':', ' ']))
-    {
+    if let Some(name) = &raw.server_name {
+        host_name(name, "server_name", here.key("server_name"), judge);
+    }
+    Tls { ca: raw.ca.map(|ca| ca.0.0), identity, server_name: raw.server_name }
+}
+
+/// Says that what should be the name in a certificate is none. It becomes the host of a URL.
+fn host_name(name: &str, what: &str, place: Place<'_>, judge: &mut Judge<'_>) {
+    if name.is_empty() || name.parse::<IpAddr>().is_ok() || name.contains(['/', ':', ' ']) {
         judge.error(
-            here.key("server_name").span(),
-            "`server_name` is no host name",
+            place.span(),
+            format!("`{what}` is no host name"),
             "the name in the engine's certificate, such as `\"server.dc1.consul\"`",
         );
     }
-    Tls { ca: raw.ca.map(|ca| ca.0.0), identity, server_name: raw.server_name }
 }
 
 /// Whether `tls` is more than an empty table.
