@@ -730,3 +730,34 @@ async fn behind_an_address_that_leads_to_another_agent_the_service_moves_and_lea
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
+
+#[tokio::test]
+async fn what_the_servers_could_not_forget_of_the_agent_before_goes_with_the_service() {
+    let mut cluster = ConsulCluster::start();
+    let door = Door::to(cluster.http[0]).await;
+    let backend = open(settings(door.at));
+    let service = service("left");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    let nodes = |at: SocketAddr| {
+        let (status, body) = crate::servers::http(at, "GET", "/v1/catalog/service/left", &[], "").unwrap_or_default();
+        let nodes = body.split("\"Node\":\"").skip(1).map(|rest| rest.split('"').next().unwrap_or_default().to_owned());
+        (status == 200).then(|| nodes.collect::<Vec<_>>())
+    };
+    eventually("it is registered", SOON, || nodes(cluster.http[1]).is_some_and(|nodes| nodes == ["s0"]));
+    cluster.down(0);
+    cluster.down(2);
+    door.lead_to(Some(cluster.http[1]));
+    // The connection to the agent before has broken. The one there is now takes the service, and its servers, one of
+    // three, no write.
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap_err();
+    let told = backend.publish(&registration(&service, ServiceStatus::Passing)).await;
+    let error = backend.withdraw(&service).await.unwrap_err().to_string();
+    assert_eq!(error, "left-1 stays behind at consul agent s0", "{told:?}");
+    cluster.spawn(2);
+    let deadline = tokio::time::Instant::now() + 4 * SOON;
+    while let Err(error) = backend.withdraw(&service).await {
+        assert!(tokio::time::Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(nodes(cluster.http[1]), Some(Vec::new()));
+}

@@ -108,6 +108,17 @@ pub enum Error {
         /// What they begin with.
         prefix: String,
     },
+    /// An entry at an agent that can't be asked any more couldn't be removed from the catalog.
+    #[error("{id} stays behind at consul agent {agent}")]
+    LeftBehind {
+        /// The service's id.
+        id: String,
+        /// The agent's node name.
+        agent: String,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
     /// A session that has only just been opened is gone, or is none.
     #[error("consul's session {session} is gone as soon as it was opened")]
     Session {

@@ -45,7 +45,7 @@ impl Consul {
 
     /// See [`Backend::withdraw`](super::Backend::withdraw).
     pub async fn withdraw(&self, service: &Service) -> Result<(), Error> {
-        self.client.deregister(&service.id).await
+        publish::withdraw(&self.client, &self.pins, &service.id).await
     }
 
     /// See [`Backend::follow`](super::Backend::follow).

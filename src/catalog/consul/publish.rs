@@ -172,8 +172,16 @@ pub(super) async fn publish(
         client.maintenance(&service.id, None).await?;
     }
     // Last: it may take as long as the servers do, and what is so now goes first.
-    forget_before(client, pins, &service.id).await;
+    if let Err(left) = forget_before(client, pins, &service.id).await {
+        tracing::warn!(event = "catalog.left_behind", "{}", crate::catalog::report(&left));
+    }
     Ok(())
+}
+
+/// Removes the entry, and the one at the agent before, if there is one still.
+pub(super) async fn withdraw(client: &Client, pins: &Pins, id: &str) -> Result<(), Error> {
+    client.deregister(id).await?;
+    forget_before(client, pins, id).await
 }
 
 /// Notes which agent is registered with.
@@ -194,19 +202,15 @@ async fn move_here(client: &Client, pins: &Pins, id: &str) -> Result<(), Error> 
 }
 
 /// Behind an address that leads to another agent than before, the entry at the first would go critical by its TTL and
-/// stay: it is removed, where the token may do that. While the servers can't, each heartbeat tries again.
-async fn forget_before(client: &Client, pins: &Pins, id: &str) {
-    let Some(before) = pins.left(id) else { return };
-    match client.forget(&before, id).await {
-        Ok(()) => pins.settled(id),
-        Err(error) => {
-            if matches!(error, Error::Refused { status: 403, .. }) {
-                pins.settled(id);
-            }
-            let error = crate::catalog::report(&error);
-            tracing::warn!(event = "catalog.left_behind", "{id} stays behind at consul agent {before}: {error}");
-        }
+/// stay: it is removed, where the token may do that. While the servers can't, each heartbeat tries again, and the
+/// withdrawal.
+async fn forget_before(client: &Client, pins: &Pins, id: &str) -> Result<(), Error> {
+    let Some(before) = pins.left(id) else { return Ok(()) };
+    let result = client.forget(&before, id).await;
+    if matches!(result, Ok(()) | Err(Error::Refused { status: 403, .. })) {
+        pins.settled(id);
     }
+    result.map_err(|error| Error::LeftBehind { id: id.to_owned(), agent: before, source: Box::new(error) })
 }
 
 fn is_as_wanted(known: &Known, service: &Service, address: &str) -> bool {
