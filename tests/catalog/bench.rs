@@ -21,6 +21,11 @@ pub trait Bench: Sized {
     /// What an agent on it is configured with, as a word that [`agent_on`] understands: it is given to processes.
     fn address(&self) -> String;
 
+    /// The same for somebody who may write keys, which agents need not be allowed.
+    fn address_of_a_writer(&self) -> String {
+        self.address()
+    }
+
     /// How long an instance may be seen after its agent was killed.
     fn gone_within(&self) -> Duration;
 

@@ -87,6 +87,10 @@ fn agent(bench: &impl Bench) -> Agent {
     agent_on(&bench.address())
 }
 
+fn writer(bench: &impl Bench) -> Agent {
+    agent_on(&bench.address_of_a_writer())
+}
+
 async fn what_is_published_as_passing_is_seen(bench: &impl Bench) {
     let (publisher, reader) = (agent(bench), agent(bench));
     let mut seen = reader.follow(instances_of("web"));
@@ -449,15 +453,15 @@ async fn an_outage_is_told_once_and_recovered_from(bench: &impl Bench) {
 }
 
 async fn a_key_can_be_put_and_read(bench: &impl Bench) {
-    agent(bench).put("mysql/snapshot", "s3://backups/1").await;
+    writer(bench).put("mysql/snapshot", "s3://backups/1").await;
     let reader = agent(bench);
     assert_eq!(reader.get("mysql/snapshot").await.as_deref(), Some("s3://backups/1"));
-    agent(bench).put("mysql/snapshot", "s3://backups/2").await;
+    writer(bench).put("mysql/snapshot", "s3://backups/2").await;
     assert_eq!(reader.get("mysql/snapshot").await.as_deref(), Some("s3://backups/2"));
 }
 
 async fn a_key_can_be_watched(bench: &impl Bench) {
-    let writer = agent(bench);
+    let writer = writer(bench);
     let mut seen = agent(bench).follow(Query::Key { key: "mode".to_owned() });
     assert_eq!(seen.value().await, None);
     for value in ["on", "off", "on"] {
@@ -467,7 +471,7 @@ async fn a_key_can_be_watched(bench: &impl Bench) {
 }
 
 async fn a_key_that_is_put_again_as_it_was_is_no_event(bench: &impl Bench) {
-    let writer = agent(bench);
+    let writer = writer(bench);
     writer.put("mode", "on").await;
     let mut seen = agent(bench).follow(Query::Key { key: "mode".to_owned() });
     assert_eq!(seen.value().await.as_deref(), Some("on"));
@@ -478,7 +482,7 @@ async fn a_key_that_is_put_again_as_it_was_is_no_event(bench: &impl Bench) {
 }
 
 async fn a_key_that_is_deleted_is_seen_to_be_gone(bench: &impl Bench) {
-    let writer = agent(bench);
+    let writer = writer(bench);
     writer.put("mode", "on").await;
     let mut seen = agent(bench).follow(Query::Key { key: "mode".to_owned() });
     assert_eq!(seen.value().await.as_deref(), Some("on"));
@@ -492,17 +496,17 @@ async fn a_missing_key_is_none(bench: &impl Bench) {
 }
 
 async fn deleting_a_missing_key_succeeds(bench: &impl Bench) {
-    agent(bench).delete("nothing/here").await;
+    writer(bench).delete("nothing/here").await;
 }
 
 async fn an_empty_value_is_not_a_missing_key(bench: &impl Bench) {
-    let writer = agent(bench);
+    let writer = writer(bench);
     writer.put("empty", "").await;
     assert_eq!(agent(bench).get("empty").await.as_deref(), Some(""));
 }
 
 async fn a_key_prefix_sees_every_key_below_it_and_no_other(bench: &impl Bench) {
-    let writer = agent(bench);
+    let writer = writer(bench);
     for key in ["app/b", "app/a", "app/deep/er", "application", "ap", "other/app/a"] {
         writer.put(key, &format!("value of {key}")).await;
     }
@@ -513,7 +517,7 @@ async fn a_key_prefix_sees_every_key_below_it_and_no_other(bench: &impl Bench) {
 }
 
 async fn a_key_prefix_tells_of_each_change(bench: &impl Bench) {
-    let writer = agent(bench);
+    let writer = writer(bench);
     let mut seen = agent(bench).follow(Query::KeyPrefix { prefix: "app/".to_owned() });
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     assert!(seen.keys().await.is_empty());
@@ -528,7 +532,7 @@ async fn a_key_prefix_tells_of_each_change(bench: &impl Bench) {
 }
 
 async fn a_key_whose_name_is_a_prefix_of_another_is_kept_apart(bench: &impl Bench) {
-    let writer = agent(bench);
+    let writer = writer(bench);
     writer.put("mysql", "1").await;
     writer.put("mysql/snapshot", "2").await;
     assert_eq!(writer.get("mysql").await.as_deref(), Some("1"));
@@ -541,7 +545,7 @@ async fn a_key_whose_name_is_a_prefix_of_another_is_kept_apart(bench: &impl Benc
 }
 
 async fn keys_with_unusual_names_are_kept_apart(bench: &impl Bench) {
-    let writer = agent(bench);
+    let writer = writer(bench);
     let names = ["a b", "a%20b", "a+b", "größe", "a?b", "a#b", "a&b=c", "%2F", "a\"b", "a\\b", "a//b", "日本"];
     for name in names {
         writer.put(name, name).await;
@@ -556,7 +560,7 @@ async fn keys_with_unusual_names_are_kept_apart(bench: &impl Bench) {
 }
 
 async fn values_are_kept_to_the_byte(bench: &impl Bench) {
-    let (writer, reader) = (agent(bench), agent(bench));
+    let (writer, reader) = (writer(bench), agent(bench));
     let large = "0123456789abcdef\n".repeat(100 * 1024 / 17);
     for value in ["two\nlines\n", " \t ", "\"quoted\"", "{\"json\": [1, 2]}", "ü€😀", "a\0b", large.as_str()] {
         writer.put("value", value).await;
@@ -568,8 +572,8 @@ async fn values_are_kept_to_the_byte(bench: &impl Bench) {
 
 async fn services_and_keys_of_one_name_do_not_mix(bench: &impl Bench) {
     let agent = agent(bench);
-    agent.put("web", "a key").await;
-    agent.put("services/web/web-1", "a key").await;
+    writer(bench).put("web", "a key").await;
+    writer(bench).put("services/web/web-1", "a key").await;
     assert!(agent.follow(instances_of("web")).ids().await.is_empty());
     agent.pass(&service("web", "web-1")).await;
     assert_eq!(agent.get("services/web/web-1").await.as_deref(), Some("a key"));

@@ -4,5 +4,5 @@ pub mod bench;
 mod contract;
 pub mod engines;
 pub mod local;
-mod secured;
+pub mod secured;
 pub mod specimen;
