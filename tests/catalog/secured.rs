@@ -16,7 +16,7 @@ use crate::servers::{Certificates, Consul, Etcd, eventually, free_port, tls_in};
 const ROOT: &str = "a-root-token";
 pub const TOKEN: &str = "0e2ec4a5-6f1c-4a6b-9d40-7d2b6c3e1a55";
 pub const PASSWORD: &str = "its-password";
-const ROOT_USER: &str = "--user=root:root";
+pub const ROOT_USER: &str = "--user=root:root";
 
 /// What the sentences register.
 const SERVICES: [&str; 9] = ["web", "db", "web-db", "admin", "nobody", "a.b", "a-b", "a_b", "a--b"];
