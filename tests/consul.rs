@@ -14,6 +14,7 @@ use pilotfish::supervisor::event::{Follow, Observation, Registration, ServiceSta
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use crate::lab::Lab;
 use crate::servers::{Consul, ConsulCluster, Door, eventually};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -112,6 +113,31 @@ async fn a_service_has_a_check_for_its_agent_and_one_for_its_health_from_the_fir
     let checks = checks(&consul, "two-checks-1");
     assert_eq!((status_of(&checks, "alive"), status_of(&checks, "health")), ("passing".into(), "critical".into()));
     assert!(checks.to_string().contains("as said"), "{checks}");
+}
+
+#[test]
+fn what_a_check_complains_of_is_in_consul_though_the_service_was_critical_before() {
+    let consul = Consul::shared();
+    let lab = Lab::new(&format!(
+        "[process]\nexec = [\"sleep\", \"1000\"]\n\
+         [[service]]\nname = \"complaining\"\nid = \"complaining-1\"\nport = 80\naddress = [\"static:192.0.2.7\"]\n\
+         ttl = \"3s\"\n\
+         [[health]]\nname = \"ping\"\nexec = [\"sh\", \"-c\", \"exit $(cat DIR/code)\"]\n\
+         interval = \"100ms\"\ngrace = \"0s\"\nfailures = 1\n\
+         [catalog]\nbackend = \"consul\"\naddress = \"http://{}\"\n",
+        consul.http
+    ));
+    let ends_with = |code: &str| {
+        std::fs::write(lab.path("new"), code).unwrap();
+        std::fs::rename(lab.path("new"), lab.path("code")).unwrap();
+    };
+    let told = |words: &str| eventually(words, SOON, || checks(&consul, "complaining-1").to_string().contains(words));
+    ends_with("7");
+    let _container = lab.run();
+    told("ping: exited with code 7");
+    // Nothing turns: the words go with a heartbeat.
+    ends_with("8");
+    told("ping: exited with code 8");
 }
 
 #[tokio::test]

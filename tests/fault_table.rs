@@ -392,7 +392,7 @@ fn etcd_with_three_members() {
 
 const ROOT: &str = "a-root-token";
 
-/// A token with the policy of docs/catalogs.md for this agent.
+/// A token with the README's policy for this agent.
 fn admit(cluster: &ConsulCluster, accessor: &str, secret: &str) {
     let token = serde_json::json!({"AccessorID": accessor, "SecretID": secret, "Policies": [{"Name": "web"}]});
     eventually("a token", Duration::from_secs(20), || {
@@ -407,8 +407,7 @@ fn consul_with_acls_on_three_servers() {
     let config = serde_json::json!({"acl": {"enabled": true, "default_policy": "deny", "token_ttl": "1s",
         "policy_ttl": "1s", "tokens": {"master": ROOT, "agent": ROOT}}});
     let cluster = ConsulCluster::start_with(&config.to_string(), ROOT);
-    let rules = "service \"web\" { policy = \"write\" }\nservice_prefix \"\" { policy = \"read\" }\n\
-                 node_prefix \"\" { policy = \"read\" }\n";
+    let rules = crate::catalog::secured::policy(&["web"], &cluster.nodes[OWN]);
     let policy = serde_json::json!({"Name": "web", "Rules": rules}).to_string();
     eventually("a policy", Duration::from_secs(20), || {
         cluster.ask(OWN, "PUT", "/v1/acl/policy", &policy).is_some_and(|(status, _)| status == 200)

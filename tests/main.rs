@@ -21,6 +21,7 @@ mod init;
 mod lab;
 mod leading;
 mod life;
+mod locked;
 mod maintenance;
 mod namespace;
 mod nemesis;

@@ -20,6 +20,14 @@ fn every_config_in_the_readme_is_a_file_of_config_examples() {
     assert_eq!(readme.matches("```toml").count(), found, "a config in README.md is no file of config-examples");
 }
 
+/// The block behind the comment `tested: NAME`, for the tests that do what it says.
+pub fn tested(name: &str) -> &'static str {
+    let mark = format!("<!-- tested: {name} -->\n```");
+    let (_, rest) = include_str!("../README.md").split_once(&mark).expect("the comment stands just before its block");
+    let (block, _) = rest.split_once("\n```").expect("the block ends");
+    block.split_once('\n').expect("it has lines").1
+}
+
 /// Every file below a directory, as one text.
 fn text_of(directory: &Path) -> String {
     let mut text = String::new();

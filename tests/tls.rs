@@ -9,6 +9,7 @@ use pilotfish::config::engines::{Consul, ConsulAddress, Endpoint, Etcd, Identity
 use pilotfish::supervisor::event::ServiceStatus;
 
 use crate::catalog::bench::{Agent, instances_of, service};
+use crate::catalog::secured::policy;
 use crate::servers::{Certificates, Consul as ConsulServer, Etcd as EtcdServer, free_port, tls_in};
 
 fn agent(backend: config::Backend) -> Agent {
@@ -42,12 +43,7 @@ async fn consul_is_verified_and_asks_for_a_certificate_and_a_token_that_may_do_n
         certificates.text("server-key.pem"),
     );
     let server = ConsulServer::start_with(&config, "a-root-token");
-    let node = &server.node;
-    let rules = format!(
-        "service \"web\" {{ policy = \"write\" }}\nservice_prefix \"\" {{ policy = \"read\" }}\n\
-         node_prefix \"\" {{ policy = \"read\" }}\nkey_prefix \"mysql/\" {{ policy = \"write\" }}\n\
-         agent \"{node}\" {{ policy = \"read\" }}"
-    );
+    let rules = policy(&["web"], &server.node);
     let made = |path: &str, body: serde_json::Value| {
         let (status, answer) = server.ask("PUT", path, &body.to_string());
         assert_eq!(status, 200, "{path}: {answer}");

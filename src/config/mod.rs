@@ -10,6 +10,7 @@ pub mod duration;
 pub mod election;
 pub mod engines;
 pub mod load;
+mod mask;
 pub mod report;
 pub mod schema;
 pub mod signal;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use super::mask::mask;
 use super::tree::Span;
 
 /// A file that is no config at all has as many mistakes as lines; nobody reads more than this.
@@ -77,12 +78,20 @@ pub struct Mistake {
     /// What to do about it.
     pub hint: Option<String>,
     file: PathBuf,
-    /// As people read it: with the lines themselves and a caret.
+    /// As people read it: with the lines themselves, but for their secrets, and a caret.
     picture: String,
 }
 
 impl Mistake {
     fn new(file: &Path, source: &str, problem: Problem) -> Mistake {
+        // What words quote of a value is no less secret than its line.
+        let problem = Problem {
+            message: mask(&problem.message),
+            label: problem.label.as_deref().map(mask),
+            hint: problem.hint.as_deref().map(mask),
+            other: problem.other.map(|(span, label)| (span, mask(&label))),
+            ..problem
+        };
         let (line, column) = position(source, problem.span.start);
         let picture = draw(file, source, &problem);
         let Problem { severity, message, hint, .. } = problem;
@@ -138,7 +147,9 @@ impl Report {
         problems.dedup();
         let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
         problems.truncate(MOST_SHOWN);
-        let mistakes = problems.into_iter().map(|problem| Mistake::new(file, source, problem)).collect();
+        // Reports go to logs. The whole file at once: a secret may begin on a line before the one that is shown.
+        let source = mask(source);
+        let mistakes = problems.into_iter().map(|problem| Mistake::new(file, &source, problem)).collect();
         if errors > 0 { Err(Report { file: file.to_owned(), mistakes, errors }) } else { Ok(mistakes) }
     }
 

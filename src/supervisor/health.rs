@@ -205,6 +205,9 @@ impl Check {
             return Turn::Uncounted(error, "in its grace period");
         }
         self.failures = self.failures.saturating_add(1);
+        if self.verdict != Verdict::Passing {
+            self.note.clone_from(&error);
+        }
         match self.verdict {
             Verdict::Critical => Turn::None,
             Verdict::Unknown | Verdict::Passing if self.failures < self.config.failures => {

@@ -311,8 +311,11 @@ impl Supervisor {
         let config = self.checks[index].config().clone();
         let check = config.name.clone();
         match turn {
-            Turn::None => {}
-            Turn::Uncounted(error, because) => out.push(Effect::Say(Notice::CheckFailing { check, error, because })),
+            Turn::None => self.reword_catalog(),
+            Turn::Uncounted(error, because) => {
+                out.push(Effect::Say(Notice::CheckFailing { check, error, because }));
+                self.reword_catalog();
+            }
             Turn::Passing => {
                 out.push(Effect::Say(Notice::CheckChanged { check, error: None }));
                 self.tell_catalog(out);
@@ -360,28 +363,46 @@ impl Supervisor {
 
     /// What the catalog shall say of each service follows from main and its checks.
     fn tell_catalog(&mut self, out: &mut Vec<Effect>) {
+        let wishes = self.wishes();
         let stopping = self.is_stopping();
         let stood = !matches!(self.life, Life::Created | Life::Waiting);
         let candidate = self.leadership.as_ref().and_then(|leadership| leadership.config().service.as_ref());
         let candidate = candidate.filter(|_| stood);
-        let maintenance = self.maintenance.as_ref().map(|maintenance| maintenance.reason().to_owned());
-        for entry in &mut self.entries {
+        for (entry, wish) in self.entries.iter_mut().zip(wishes) {
             let id = &entry.service().id;
-            let complaint = self.checks.iter().find(|check| check.speaks_for(id) && !check.is_passing());
-            let (status, note) = match complaint {
-                _ if stopping => (ServiceStatus::Draining, "stopping".to_owned()),
-                _ if !self.main.is_up() => (ServiceStatus::Critical, "main doesn't run".to_owned()),
-                Some(check) => (ServiceStatus::Critical, check.complaint()),
-                None => (ServiceStatus::Passing, "passing".to_owned()),
-            };
             // Nothing is registered before main has run, but a candidate: what it holds the lock by may be bound to its
             // service. And nothing is registered anew on the way out.
             let stands = candidate.is_some_and(|candidate| candidate == id);
             if entry.is_out() && (stopping || !(self.main.is_up() || stands)) {
                 continue;
             }
-            entry.wish(Wish { status, note, maintenance: maintenance.clone() }, out);
+            entry.wish(wish, out);
         }
+    }
+
+    /// Checks say the same in other words: nothing has turned, and there is no hurry.
+    fn reword_catalog(&mut self) {
+        let wishes = self.wishes();
+        for (entry, wish) in self.entries.iter_mut().zip(wishes) {
+            entry.reword(wish.note);
+        }
+    }
+
+    /// What the catalog should say of each service.
+    fn wishes(&self) -> Vec<Wish> {
+        let maintenance = self.maintenance.as_ref().map(|maintenance| maintenance.reason().to_owned());
+        let wish = |entry: &Entry| {
+            let failing = |check: &&Check| check.speaks_for(&entry.service().id) && !check.is_passing();
+            let complaints: Vec<String> = self.checks.iter().filter(failing).map(Check::complaint).collect();
+            let (status, note) = match complaints.as_slice() {
+                _ if self.is_stopping() => (ServiceStatus::Draining, "stopping".to_owned()),
+                _ if !self.main.is_up() => (ServiceStatus::Critical, "main doesn't run".to_owned()),
+                [] => (ServiceStatus::Passing, "passing".to_owned()),
+                complaints => (ServiceStatus::Critical, complaints.join("; ")),
+            };
+            Wish { status, note, maintenance: maintenance.clone() }
+        };
+        self.entries.iter().map(wish).collect()
     }
 
     /// Variables the core knows, for main and every command.

@@ -24,11 +24,13 @@ pub struct Entry {
     /// What the catalog shall say; `None`: nothing.
     wish: Option<Wish>,
     /// What it was last known to say.
-    said: Option<Wish>,
+    said: Option<Told>,
     /// What is being sent.
     sending: Option<Sending>,
     /// It may hold an entry of ours: a publish that failed may yet have arrived.
     perhaps_there: bool,
+    /// What changed since the last call began is worth one of its own.
+    pressing: bool,
     next: Option<Time>,
     failures: u32,
     error: Option<String>,
@@ -51,10 +53,23 @@ impl Wish {
     }
 }
 
+/// What the catalog was told.
+#[derive(Debug, Clone, PartialEq)]
+struct Told {
+    service: Arc<Service>,
+    wish: Wish,
+}
+
+impl Told {
+    /// Whether it comes to the same, whatever the words.
+    fn means(&self, service: &Arc<Service>, wish: &Wish) -> bool {
+        self.service == *service && (self.wish.status, &self.wish.maintenance) == (wish.status, &wish.maintenance)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 enum Sending {
-    /// Of the service as it was configured then.
-    Publish(Arc<Service>, Wish),
+    Publish(Told),
     Withdraw,
 }
 
@@ -67,6 +82,7 @@ impl Entry {
             said: None,
             sending: None,
             perhaps_there: false,
+            pressing: false,
             next: None,
             failures: 0,
             error: None,
@@ -82,7 +98,7 @@ impl Entry {
     pub fn reconfigure(&mut self, service: Arc<Service>, out: &mut Vec<Effect>) {
         if *self.service != *service {
             self.service = service;
-            self.said = None;
+            self.pressing = true;
             if self.wish.is_some() {
                 self.send(out);
             }
@@ -91,14 +107,21 @@ impl Entry {
 
     /// What the catalog shall say from now on.
     pub fn wish(&mut self, wish: Wish, out: &mut Vec<Effect>) {
-        // Notes of health checks change often; only a change of what they come to is worth a write.
-        let same = |before: &Wish| (before.status, &before.maintenance) == (wish.status, &wish.maintenance);
-        if self.wish.as_ref().is_some_and(same) {
+        if self.wish.as_ref() == Some(&wish) {
             return;
         }
         self.wish = Some(wish);
+        self.pressing = true;
         self.failures = 0;
         self.send(out);
+    }
+
+    /// The same for another reason. Words may change with each answer of a check, by a number in them: they are worth
+    /// no call of their own, and go with the next heartbeat.
+    pub fn reword(&mut self, note: String) {
+        if let Some(wish) = &mut self.wish {
+            wish.note = note;
+        }
     }
 
     /// The entry shall go.
@@ -117,18 +140,18 @@ impl Entry {
 
     /// The catalog answered a publish.
     pub fn published(&mut self, now: Time, result: Result<(), String>, jitter: &mut Jitter, out: &mut Vec<Effect>) {
-        let Some(Sending::Publish(service, sent)) = self.sending.take() else { return };
+        let Some(Sending::Publish(sent)) = self.sending.take() else { return };
         match result {
             Ok(()) => {
                 if self.error.take().is_some() {
                     out.push(Effect::Say(Notice::CatalogBack { what: self.what("registering") }));
                 }
-                if self.said.as_ref().is_none_or(|said| said.word() != sent.word()) {
+                let differs = |said: &Told| said.service != sent.service || said.wish.word() != sent.wish.word();
+                if self.said.as_ref().is_none_or(differs) {
                     let service = self.service.id.clone();
-                    out.push(Effect::Say(Notice::Published { service, status: sent.word() }));
+                    out.push(Effect::Say(Notice::Published { service, status: sent.wish.word() }));
                 }
-                // What it was configured as meanwhile is still to be told.
-                self.said = (service == self.service).then_some(sent);
+                self.said = Some(sent);
                 self.failures = 0;
                 // A tenth of scatter keeps agents that started together from beating together.
                 let beat = self.service.ttl / HEARTBEATS_PER_TTL;
@@ -137,7 +160,7 @@ impl Entry {
             Err(error) => self.failed(now, "registering", error, jitter, out),
         }
         let behind = match self.wish {
-            Some(_) => self.wish != self.said && self.failures == 0,
+            Some(_) => self.pressing && self.failures == 0,
             None => self.perhaps_there,
         };
         if behind {
@@ -180,11 +203,12 @@ impl Entry {
 
     /// For `/status`.
     pub fn report(&self) -> ServiceReport {
+        let said = |wish: &Wish| self.said.as_ref().is_some_and(|said| said.means(&self.service, wish));
         ServiceReport {
             id: self.service.id.clone(),
             name: self.service.name.clone(),
             status: self.wish.as_ref().map_or(ServiceStatus::Critical.as_str(), Wish::word),
-            published: self.said.is_some() && self.said == self.wish && self.error.is_none(),
+            published: self.wish.as_ref().is_some_and(said) && self.error.is_none(),
             error: self.error.clone(),
         }
     }
@@ -194,10 +218,11 @@ impl Entry {
             return;
         }
         self.next = None;
+        self.pressing = false;
         let service = self.service.clone();
         match self.wish.clone() {
             Some(wish) => {
-                self.sending = Some(Sending::Publish(service.clone(), wish.clone()));
+                self.sending = Some(Sending::Publish(Told { service: service.clone(), wish: wish.clone() }));
                 self.perhaps_there = true;
                 let Wish { status, note, maintenance } = wish;
                 out.push(Effect::Publish(Registration { service, status, note, maintenance }));

@@ -95,6 +95,9 @@ impl Supervisor {
 
     fn apply_services(&mut self, out: &mut Vec<Effect>) {
         let mut old = std::mem::take(&mut self.entries);
+        // Also what left and isn't gone yet: its removal, on the way or to be tried again, must not meet what is told of
+        // a service that comes back.
+        old.append(&mut self.leaving);
         for service in &self.config.services {
             let service = Arc::new(service.clone());
             let service = match &self.leadership {

@@ -21,6 +21,11 @@ pub trait Bench: Sized {
     /// What an agent on it is configured with, as a word that [`agent_on`] understands: it is given to processes.
     fn address(&self) -> String;
 
+    /// The same for somebody who may write keys, which agents need not be allowed.
+    fn address_of_a_writer(&self) -> String {
+        self.address()
+    }
+
     /// How long an instance may be seen after its agent was killed.
     fn gone_within(&self) -> Duration;
 
@@ -29,6 +34,11 @@ pub trait Bench: Sized {
 
     /// Makes the engine unable to answer questions about this service.
     fn cut(&self, service: &str) -> impl Future<Output = ()>;
+
+    /// How many reasons it may give for that, one after the other.
+    fn reasons(&self) -> usize {
+        1
+    }
 
     /// Ends what [`cut`](Self::cut) began.
     fn mend(&self, service: &str) -> impl Future<Output = ()>;

@@ -1,8 +1,9 @@
 //! The catalog, on every engine there is.
 
 pub mod bench;
+mod clusters;
 mod contract;
 pub mod engines;
 pub mod local;
-mod secured;
+pub mod secured;
 pub mod specimen;

@@ -68,10 +68,7 @@ impl Format for HttpUrl {
             return Err(Wrong::new("is no URL: it has no host", hint));
         }
         if authority.contains('@') {
-            return Err(Wrong::new(
-                "has a user and password in it",
-                "send them in `headers = { Authorization = \"Basic ...\" }`",
-            ));
+            return Err(Wrong::new("has a user and password in it", "send them in `headers`, as `Authorization`"));
         }
         // What follows the last colon, unless that is inside an IPv6 address.
         let port = authority.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));

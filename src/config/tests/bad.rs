@@ -472,3 +472,27 @@ fn the_command_line_does_not_hide_mistakes_in_the_file() {
     let report = Config::from_text("process.exec = []\n", Path::new("t.toml"), command, &surroundings()).unwrap_err();
     assert!(report.to_string().contains("`exec` is empty"));
 }
+
+#[test]
+fn no_report_tells_a_secret() {
+    let consul = format!("{MAIN}[catalog]\nbackend = \"consul\"\n");
+    let mut word = surroundings();
+    word.variables = [("WORD", "me:s3cret@consul")].into_iter().collect();
+    let templated = format!("{consul}address = \"https://{{{{ env.WORD }}}}\"");
+    let templated = Config::from_text(&templated, Path::new("t.toml"), None, &word).unwrap_err().to_string();
+    let reports = [
+        toml(&format!("{consul}address = \"https://me:s3cret@consul:8501\"")),
+        toml(&format!("{consul}token = \"s3cret\"")),
+        toml(&format!("{consul}token = \"s3cret")),
+        toml(&format!("{MAIN}[catalog]\nbackend = \"etcd\"\nendpoints = \"https://me:s3cret@etcd1\"")),
+        bad(
+            "{\"process\": {\"exec\": [\"a\"]}, \"catalog\": {\"backend\": \"consul\", \"token\": \"s3cret\"}}",
+            "t.json",
+        ),
+        templated,
+    ];
+    for report in reports {
+        assert!(!report.contains("s3cret"), "{report}");
+        assert!(report.contains("***"), "{report}");
+    }
+}

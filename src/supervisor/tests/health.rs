@@ -29,6 +29,87 @@ fn a_failing_check_is_told_at_once() {
 }
 
 #[test]
+fn what_a_check_complains_of_is_told_though_the_service_is_as_critical_as_before() {
+    let mut script = Script::start(checked(OnFailure::Report));
+    script.published("web", Ok(()));
+    assert_eq!(script.notes["web"], "ping: not checked yet");
+    script.heard();
+    script.answer("probe", Err("refused"));
+    script.expect(&["publish web critical"]);
+    assert_eq!(script.notes["web"], "ping: refused");
+    script.published("web", Ok(()));
+    script.expect(&[]);
+}
+
+#[test]
+fn each_check_that_fails_is_told_of_and_none_that_has_recovered() {
+    let mut config = checked(OnFailure::Report);
+    config.health.push(check("disk", OnFailure::Report));
+    config.health[1].probe = Probe::Exec { exec: exec("df"), user: None };
+    let mut script = Script::start(config);
+    script.published("web", Ok(()));
+    script.answer("probe", Err("refused"));
+    script.published("web", Ok(()));
+    script.ends("health of disk", 1);
+    script.published("web", Ok(()));
+    assert_eq!(script.notes["web"], "ping: refused; disk: exited with code 1");
+    script.until(5_000);
+    script.heard();
+    script.answer("probe", Ok(()));
+    script.expect(&["publish web critical"]);
+    assert_eq!(script.notes["web"], "disk: exited with code 1");
+}
+
+#[test]
+fn words_that_change_while_nothing_turns_wait_for_the_next_heartbeat() {
+    let mut config = checked(OnFailure::Report);
+    config.services[0].ttl = std::time::Duration::from_secs(15);
+    config.health[0].interval = std::time::Duration::from_millis(100);
+    let mut script = Script::start(config);
+    script.published("web", Ok(()));
+    script.answer("probe", Err("status 503"));
+    script.published("web", Ok(()));
+    script.heard();
+    for round in 1..=44 {
+        script.until(round * 100);
+        script.expect(&["probe"]);
+        script.answer("probe", Err(&format!("no answer, {round}")));
+    }
+    script.until(5_000);
+    assert_eq!(script.heard().iter().filter(|order| *order == "publish web critical").count(), 1);
+    assert_eq!(script.notes["web"], "ping: no answer, 44");
+}
+
+#[test]
+fn words_that_change_during_a_long_call_make_no_call_of_their_own() {
+    let mut config = checked(OnFailure::Report);
+    config.health[0].interval = std::time::Duration::from_millis(100);
+    let mut script = Script::start(config);
+    script.published("web", Ok(()));
+    script.answer("probe", Err("status 503"));
+    script.until(100);
+    script.answer("probe", Err("status 504"));
+    script.heard();
+    script.published("web", Ok(()));
+    script.expect(&[]);
+    assert!(script.core.status().services[0].published);
+}
+
+#[test]
+fn what_fails_in_its_grace_period_is_told_with_the_next_heartbeat() {
+    let mut config = checked(OnFailure::Report);
+    config.services[0].ttl = std::time::Duration::from_secs(15);
+    config.health[0].grace = std::time::Duration::from_secs(60);
+    let mut script = Script::start(config);
+    script.published("web", Ok(()));
+    script.heard();
+    script.answer("probe", Err("refused"));
+    script.expect(&[]);
+    script.when("publish web critical");
+    assert_eq!(script.notes["web"], "ping: starting: refused");
+}
+
+#[test]
 fn a_check_is_asked_again_an_interval_after_its_answer_and_never_twice_at_once() {
     let mut script = Script::start(checked(OnFailure::Report));
     script.heard();
@@ -46,7 +127,9 @@ fn a_service_passes_only_when_each_of_its_checks_does() {
     let mut script = Script::start(config);
     script.published("web", Ok(()));
     script.answer("probe", Ok(()));
-    script.expect(&["spawn main", "publish web critical", "probe", "spawn health of second"]);
+    let started = ["spawn main", "publish web critical", "probe", "spawn health of second"];
+    script.expect(&[started.as_slice(), &["publish web critical"]].concat());
+    script.published("web", Ok(()));
     script.ends("health of second", 0);
     script.expect(&["publish web passing"]);
 }
@@ -108,6 +191,7 @@ fn an_ill_main_ends_the_container_when_configured_and_never_with_0() {
     script.answer("probe", Err("refused"));
     assert!(script.heard().contains(&"SIGTERM to main".to_owned()));
     script.published("web", Ok(()));
+    script.published("web", Ok(()));
     script.ends("main", 0);
     script.withdrawn("web");
     assert_eq!(script.heard().last().unwrap(), "exit 1");
@@ -119,7 +203,9 @@ fn main_says_by_itself_that_it_is_ready() {
     config.health[0].probe = Probe::Notify;
     let mut script = Script::start(config);
     script.published("web", Ok(()));
-    script.expect(&["spawn main", "publish web critical"]);
+    script.expect(&["spawn main", "publish web critical", "publish web critical"]);
+    assert_eq!(script.notes["web"], "ping: main hasn't said READY=1");
+    script.published("web", Ok(()));
     script.send(Event::Notified(Notification { ready: true, ..Default::default() }));
     script.expect(&["publish web passing"]);
     script.published("web", Ok(()));
@@ -157,7 +243,8 @@ fn checks_rest_while_main_is_down() {
     script.expect(&["publish web critical"]);
     script.when("spawn main");
     script.published("web", Ok(()));
-    script.expect(&["probe"]);
+    script.expect(&["probe", "publish web critical"]);
+    assert_eq!(script.notes["web"], "ping: not checked yet");
 }
 
 #[test]

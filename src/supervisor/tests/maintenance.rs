@@ -204,7 +204,10 @@ fn a_service_is_registered_in_maintenance_when_main_comes_up_in_it() {
     script.sees("app", &["a"]);
     script.heard();
     script.when("spawn main");
+    script.published("web", Ok(()));
+    script.hears(&["publish web critical, in maintenance: maintenance"]);
     script.answer("probe", Ok(()));
+    script.published("web", Ok(()));
     script.hears(&["publish web passing, in maintenance: maintenance"]);
 }
 

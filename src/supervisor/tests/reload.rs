@@ -70,18 +70,54 @@ fn services_that_came_left_or_changed_are_put_right() {
 }
 
 #[test]
-fn a_service_changed_while_the_catalog_is_told_of_it_is_told_again_at_once() {
-    let mut script = Script::start(Config { services: vec![service("web")], ..config() });
-    script.heard();
-    let mut new = Config { services: vec![service("web")], ..config() };
-    new.services[0].tags = vec!["blue".to_owned()];
-    reload(&mut script, Ok(new));
+fn a_service_that_changed_while_it_was_being_told_is_told_after_that() {
+    let mut script = running();
+    let tagged = |tag: &str| {
+        let mut new = base();
+        new.services[0].tags = vec![tag.to_owned()];
+        new
+    };
+    reload(&mut script, Ok(tagged("blue")));
+    script.expect(&["publish web passing", "reply ok"]);
+    reload(&mut script, Ok(tagged("green")));
     script.expect(&["reply ok"]);
     script.published("web", Ok(()));
     script.expect(&["publish web passing"]);
-    assert_eq!(script.tags["web"], ["blue"]);
-    script.published("web", Ok(()));
-    script.expect(&[]);
+    assert_eq!(script.tags["web"], ["green"]);
+}
+
+#[test]
+fn a_service_that_comes_back_before_it_was_removed_is_not_removed_after_it_was_told() {
+    let mut script = running();
+    let without = || Config { services: vec![service("web")], ..base() };
+    reload(&mut script, Ok(without()));
+    script.expect(&["withdraw admin", "reply ok"]);
+    reload(&mut script, Ok(base()));
+    // The removal is on its way: what is told meanwhile might be overtaken by it.
+    script.expect(&["reply ok"]);
+    script.send(Event::Withdrawn { service: "admin".to_owned(), result: Err("no server".to_owned()) });
+    script.expect(&["publish admin passing"]);
+    script.published("admin", Ok(()));
+    script.until(3_600_000);
+    script.expect(&["probe"]);
+    assert!(script.core.status().services[1].published);
+}
+
+#[test]
+fn what_was_being_told_of_a_service_that_left_is_not_taken_for_what_is_told_of_its_successor() {
+    let mut script = running();
+    let mut tagged = base();
+    tagged.services[1].tags = vec!["blue".to_owned()];
+    reload(&mut script, Ok(tagged));
+    script.expect(&["publish admin passing", "reply ok"]);
+    reload(&mut script, Ok(Config { services: vec![service("web")], ..base() }));
+    script.heard();
+    reload(&mut script, Ok(base()));
+    // The answer is to the call of before.
+    script.published("admin", Ok(()));
+    assert_eq!(script.heard().last().unwrap(), "publish admin passing");
+    assert!(!script.core.status().services[1].published);
+    assert!(script.tags["admin"].is_empty());
 }
 
 #[test]

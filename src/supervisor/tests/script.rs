@@ -27,6 +27,8 @@ pub struct Script {
     pub env: BTreeMap<String, BTreeMap<String, String>>,
     /// The tags last published of each service.
     pub tags: BTreeMap<String, Vec<String>>,
+    /// Why each service was last published as what it was.
+    pub notes: BTreeMap<String, String>,
     /// The last question of each kind to the engine.
     asks: BTreeMap<&'static str, Ask>,
 }
@@ -45,6 +47,7 @@ impl Script {
             stdin: BTreeMap::new(),
             env: BTreeMap::new(),
             tags: BTreeMap::new(),
+            notes: BTreeMap::new(),
             asks: BTreeMap::new(),
         };
         script.send(Event::Started);
@@ -270,6 +273,7 @@ impl Script {
             }
             Effect::Publish(registration) => {
                 self.tags.insert(registration.service.id.clone(), registration.service.tags.clone());
+                self.notes.insert(registration.service.id.clone(), registration.note);
                 let kept_out = registration.maintenance.map(|reason| format!(", in maintenance: {reason}"));
                 let status = registration.status.as_str();
                 format!("publish {} {status}{}", registration.service.id, kept_out.unwrap_or_default())
