@@ -54,9 +54,11 @@ bench: build
 	@echo
 	@PILOTFISH=$(BINARY) tests/bench/latency.sh
 
-# Tests like the others, but of minutes: three-node clusters are killed, stopped and cut off, crowds of agents come back.
+# Tests like the others, but of minutes: the whole contract on clusters of three; these are killed, stopped and cut off,
+# and crowds of agents come back.
 faults:
 	@tests/setup.sh test
+	@$(CARGO) test --test pilotfish -- --ignored catalog::contract::
 	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 fault_table:: engine_load:: candidates:: outage::
 
 # Half an hour. The frozen ones alone, for what is measured there is who gets a processor first; then the others, which

@@ -35,6 +35,11 @@ pub trait Bench: Sized {
     /// Makes the engine unable to answer questions about this service.
     fn cut(&self, service: &str) -> impl Future<Output = ()>;
 
+    /// How many reasons it may give for that, one after the other.
+    fn reasons(&self) -> usize {
+        1
+    }
+
     /// Ends what [`cut`](Self::cut) began.
     fn mend(&self, service: &str) -> impl Future<Output = ()>;
 }

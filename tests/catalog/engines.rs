@@ -10,29 +10,28 @@ use pilotfish::config::{self, Service};
 use super::bench::Bench;
 use crate::servers::{Consul, Etcd};
 
-/// The config of an agent on the engine at an address, as [`Bench::address`] wrote it.
+/// The config of an agent on the engine at an address, or at several, as [`Bench::address`] wrote it.
 pub fn backend(engine: &str, place: &str) -> Option<config::Backend> {
-    let at: SocketAddr = place.parse().ok()?;
-    let (host, port, https) = (at.ip().to_string(), at.port(), false);
+    let endpoint = |place: &str| {
+        let at: SocketAddr = place.parse().ok()?;
+        Some(Endpoint { https: false, host: at.ip().to_string(), port: at.port() })
+    };
+    let endpoints: Vec<Endpoint> = place.split(',').map(endpoint).collect::<Option<_>>()?;
     let tls = Tls::default();
     Some(match engine {
         "consul" => config::Backend::Consul(Box::new(ConsulSettings {
-            address: ConsulAddress::Tcp(Endpoint { https, host, port }),
+            address: ConsulAddress::Tcp(endpoints.into_iter().next()?),
             token: None,
             basic: None,
             tls,
         })),
-        "etcd" => config::Backend::Etcd(Box::new(EtcdSettings {
-            endpoints: vec![Endpoint { https, host, port }],
-            login: None,
-            tls,
-        })),
+        "etcd" => config::Backend::Etcd(Box::new(EtcdSettings { endpoints, login: None, tls })),
         _ => return None,
     })
 }
 
 /// A TTL of 5 s, which engines let run out a little late, on a machine that is busy with other tests.
-const GONE_WITHIN: Duration = Duration::from_secs(10);
+pub const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Consul 1.8, one server in memory.
 pub struct OneConsul {

@@ -1,6 +1,7 @@
 //! The catalog, on every engine there is.
 
 pub mod bench;
+mod clusters;
 mod contract;
 pub mod engines;
 pub mod local;

@@ -10,6 +10,7 @@ use pilotfish::config::engines::{Consul as ConsulSettings, ConsulAddress, Endpoi
 use pilotfish::config::{self, Service};
 
 use super::bench::Bench;
+use super::engines::GONE_WITHIN;
 use crate::readme::tested;
 use crate::servers::{Certificates, Consul, Etcd, eventually, free_port, tls_in};
 
@@ -66,9 +67,6 @@ impl Entrance {
         address.trim_end_matches('/').to_owned()
     }
 }
-
-/// A TTL of 5 s, which engines let run out a little late, on a machine that is busy with other tests.
-const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The README's policy, for agents at this node that register these services.
 pub fn policy(services: &[&str], node: &str) -> String {

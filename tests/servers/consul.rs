@@ -151,6 +151,12 @@ impl ConsulCluster {
         ConsulCluster::start_at(3, vec![Site::loopback(); 3], numbered("s", 3).collect(), config, token, on_disk())
     }
 
+    /// Three servers, and a client after them.
+    pub fn start_with_agent() -> ConsulCluster {
+        let nodes = numbered("s", 3).chain(numbered("a", 1)).collect();
+        ConsulCluster::start_at(3, vec![Site::loopback(); 4], nodes, "{}", "", on_disk())
+    }
+
     /// One server, and so many clients, on loopback: as many hosts as there are clients, to the agents on them. In
     /// memory: hosts have a disk each, and here all of them would wait for one.
     pub fn start_hosts(clients: usize, config: &str) -> ConsulCluster {
