@@ -1,26 +1,27 @@
 //! Reads files that the config names in a thread beside the agent's only one: where they are kept may hang. It has no
 //! deadline; whoever asks has one.
 
-use std::panic::resume_unwind;
+use std::io;
 use std::sync::Arc;
+use std::thread;
 
-use tokio::sync::Mutex;
-use tokio::task::spawn_blocking;
+use tokio::sync::{Mutex, oneshot};
 
 /// One reader of files. Of storage that hangs, one thread waits, however often it is asked.
 #[derive(Debug, Default)]
 pub(super) struct Storage(Arc<Mutex<()>>);
 
 impl Storage {
-    /// What a read finds. Dropped while it lasts, it goes on by itself, and others wait for it.
-    pub(super) async fn read<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> T {
+    /// What a read finds; an error when no thread can be had for it. Dropped while it lasts, it goes on by itself, and
+    /// others wait for it. The thread is none of the runtime's few, which other storage may hold.
+    pub(super) async fn read<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         let turn = Arc::clone(&self.0).lock_owned().await;
-        let reading = spawn_blocking(move || {
-            let found = read();
+        let (tell, found) = oneshot::channel();
+        thread::Builder::new().name("files".to_owned()).spawn(move || {
+            let _ = tell.send(read());
             drop(turn);
-            found
-        });
-        reading.await.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))
+        })?;
+        found.await.map_err(|_| io::Error::other("reading them panicked"))
     }
 }
 
@@ -48,6 +49,6 @@ mod tests {
         }
         assert_eq!(begun.load(Ordering::Relaxed), 0);
         ends.send(()).unwrap();
-        assert_eq!(storage.read(|| 7).await, 7);
+        assert_eq!(storage.read(|| 7).await.unwrap(), 7);
     }
 }

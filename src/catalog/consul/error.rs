@@ -40,6 +40,9 @@ pub enum Error {
         /// How long they were waited for.
         after: Duration,
     },
+    /// Nor could anybody be sent to read it.
+    #[error("there is no thread to read the files of [catalog] token_file, password_file and tls")]
+    NoThread(#[source] std::io::Error),
     /// Consul says no.
     #[error("consul answered {status} ({endpoint}): {body}{hint}")]
     Refused {

@@ -67,7 +67,7 @@ impl Means {
             return self.keeper.now();
         }
         let keeper = Arc::clone(&self.keeper);
-        self.storage.read(move || keeper.now()).await
+        self.storage.read(move || keeper.now()).await.map_err(Error::NoThread)?
     }
 }
 

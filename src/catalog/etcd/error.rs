@@ -68,6 +68,9 @@ pub enum Error {
         /// How long they were waited for.
         after: Duration,
     },
+    /// Nor could anybody be sent to read it.
+    #[error("there is no thread to read the files of [catalog] tls and password_file")]
+    NoThread(#[source] std::io::Error),
     /// What was registered is somebody else's now.
     #[error("another agent has registered {id} too: two containers have the same service id")]
     Taken {

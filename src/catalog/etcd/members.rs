@@ -225,7 +225,7 @@ impl Members {
             return Ok(Credentials::default());
         }
         let settings = self.settings.clone();
-        self.storage.read(move || Credentials::read(&settings, https)).await
+        self.storage.read(move || Credentials::read(&settings, https)).await.map_err(Error::NoThread)?
     }
 
     fn channel(&self, member: &Member, pems: Option<&Pems>) -> Result<tonic::transport::Channel, Error> {
