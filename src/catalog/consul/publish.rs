@@ -181,7 +181,14 @@ pub(super) async fn publish(
 /// Removes the entry, and the one at the agent before, if there is one still.
 pub(super) async fn withdraw(client: &Client, pins: &Pins, id: &str) -> Result<(), Error> {
     client.deregister(id).await?;
-    forget_before(client, pins, id).await
+    match forget_before(client, pins, id).await {
+        // A right that isn't there won't come by asking again.
+        Err(error @ Error::LeftBehind { .. }) if pins.left(id).is_none() => {
+            tracing::warn!(event = "catalog.left", "{}", crate::catalog::report(&error));
+            Ok(())
+        }
+        forgotten => forgotten,
+    }
 }
 
 /// Notes which agent is registered with.

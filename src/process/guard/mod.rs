@@ -112,7 +112,9 @@ impl Guard {
             (_, Ok(agent)) => Ok(Some(agent)),
             // It promises less, and Linux before 5.3 has none.
             (Fence::ProcessGroup, Err(_)) => Ok(None),
-            (Fence::Cgroup(_) | Fence::Namespace, Err(error)) => Err(error),
+            (Fence::Cgroup(_) | Fence::Namespace, Err(error)) => {
+                Err(io::Error::new(error.kind(), format!("a guard beside PID 1 needs pidfd_open(2): {error}")))
+            }
         }
     }
 
