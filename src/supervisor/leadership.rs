@@ -679,9 +679,13 @@ impl Supervisor {
         may.then_some(until)
     }
 
-    /// Whether a main that is to run again may: a standby's only while it leads.
+    /// Whether a main that is to run again may: not before it is out of the role it had, and a standby's only while it
+    /// leads.
     pub(super) fn may_run(&self) -> bool {
-        self.leadership.as_ref().is_none_or(|leadership| leadership.config.mode == Mode::Role || leadership.leads())
+        self.leadership.as_ref().is_none_or(|leadership| match leadership.config.mode {
+            Mode::Role => !leadership.is_leaving(),
+            Mode::Standby => leadership.leads(),
+        })
     }
 }
 

@@ -178,6 +178,13 @@ fn keep_binding(id: &str, old: &Config, new: &mut Config) -> bool {
     let found = found.or_else(|| new.services.iter().position(|service| Some(&service.id) == renamed.as_ref()));
     let Some(service) = found.map(|index| &mut new.services[index]) else {
         new.services.push(before.clone());
+        // And whoever spoke for it speaks on.
+        for check in &mut new.health {
+            let before = old.health.iter().find(|before| before.name == check.name);
+            check
+                .services
+                .extend(before.filter(|before| before.services.iter().any(|of| of == id)).map(|_| id.to_owned()));
+        }
         return true;
     };
     let Service { id: _, port, address, ttl, .. } = before.clone();

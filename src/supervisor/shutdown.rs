@@ -55,7 +55,7 @@ pub struct Stopping {
     cause: Cause,
     /// The exit code, when it isn't main's.
     code: Option<u8>,
-    /// It was the leader's role that main had as this began; its hooks go by that.
+    /// It was the leader's role that main had as this began; `post_stop` goes by that.
     led: bool,
     /// How many stop signals came.
     pressed: u32,
@@ -270,8 +270,9 @@ impl Supervisor {
     }
 
     fn pre_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let leads = self.leads();
         let Life::Stopping(stopping) = &mut self.life else { return };
-        let Some(hook) = self.config.hooks.pre_stop.clone().filter(|hook| hook.when.applies(stopping.led)) else {
+        let Some(hook) = self.config.hooks.pre_stop.clone().filter(|hook| hook.when.applies(leads)) else {
             return self.tell_main(now, None, out);
         };
         self.last_run += 1;

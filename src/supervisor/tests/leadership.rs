@@ -56,7 +56,7 @@ fn free() -> View {
     View { at: 1, lock: Lock::Free { version: Version(0), taken_from: None }, last: None, last_version: Version(0) }
 }
 
-fn held(id: &str, session: u128, term: u64) -> View {
+pub fn held(id: &str, session: u128, term: u64) -> View {
     let holder = Holder {
         id: id.into(),
         session: SessionId(session),
@@ -202,6 +202,36 @@ fn hooks_of_the_stop_go_by_the_role_it_began_in() {
     replica.tells(&["SIGTERM to main"]);
     replica.ends("main", 0);
     replica.tells(&["exit 0"]);
+}
+
+#[test]
+fn a_stop_while_the_role_is_left_runs_no_hook_of_the_leaders_before_main() {
+    let pre_stop = Some(Hook { when: When::Leader, ..hook("pre") });
+    let hooks = Hooks { pre_stop, ..hooks() };
+    let mut script = Script::leading(Config { hooks, ..candidate() });
+    script.send(Event::Control { reply: ReplyId(1), request: Request::StepDown { to: None } });
+    script.signal(Signal::TERM);
+    script.ends("on_demote", 0);
+    assert!(!script.told().contains(&"spawn pre_stop".to_owned()));
+}
+
+#[test]
+fn a_main_that_crashed_as_leader_runs_again_only_when_all_of_the_leaders_has_ended() {
+    let mut config = Config { hooks: hooks(), ..candidate() };
+    config.process.restart.policy = crate::config::RestartPolicy::Always;
+    let mut script = Script::candidate(config);
+    script.wins(7);
+    script.told();
+    script.ends_as("main", ExitStatus::Killed(Signal::KILL));
+    // on_promote was told to end, and takes its time.
+    script.until(script.now() + 1_000);
+    assert!(!script.told().contains(&"spawn main".to_owned()));
+    script.ends("on_promote", 1);
+    script.released();
+    script.sees_lock(held("other", 9, 8));
+    script.until(script.now() + 1_000);
+    assert!(script.told().contains(&"spawn main".to_owned()));
+    assert_eq!(script.variable("main", "PILOTFISH_LEADER_ID"), Some("other"));
 }
 
 #[test]

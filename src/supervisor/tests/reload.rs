@@ -1,7 +1,8 @@
-use super::leadership::election;
+use super::leadership::{election, held};
 use super::script::*;
 use crate::config::{Config, Election, Health, OnFailure, Service};
 use crate::supervisor::Event;
+use crate::supervisor::election::fact::Fact;
 use crate::supervisor::event::*;
 
 fn base() -> Config {
@@ -156,7 +157,10 @@ fn what_the_election_is_bound_to_stays_until_the_container_starts_anew() {
     let health = vec![Health { services: vec!["web-80".to_owned()], ..check("ping", OnFailure::Report) }];
     let old = Config { election: of("web-80"), services: vec![web.clone()], health, ..config() };
     let mut script = Script::start(old.clone());
-    script.published("web-80", Ok(()));
+    script.fact(Fact::Saw(Ok(held("other", 9, 3))));
+    script.answer("probe", Err("ill"));
+    // Each turn is told, one after another.
+    (0..3).for_each(|_| script.published("web-80", Ok(())));
     script.heard();
     let moved = Service { id: "web-81".to_owned(), port: 81, tags: vec!["blue".to_owned()], ..web };
     let health = vec![Health { services: vec!["web-81".to_owned()], ..old.health[0].clone() }];
@@ -167,6 +171,10 @@ fn what_the_election_is_bound_to_stays_until_the_container_starts_anew() {
     assert!(said.contains("port, address and ttl of the [election]'s service"), "{said}");
     // Nor does it go when it isn't there any more.
     script.published("web-80", Ok(()));
-    reload(&mut script, Ok(Config { services: Vec::new(), health: Vec::new(), election: None, ..old }));
+    reload(&mut script, Ok(Config { services: Vec::new(), health: old.health.clone(), election: None, ..old.clone() }));
     assert!(!script.heard().iter().any(|heard| heard.starts_with("withdraw")));
+    // What speaks for it does so on.
+    let health = vec![Health { services: Vec::new(), ..old.health[0].clone() }];
+    reload(&mut script, Ok(Config { services: Vec::new(), health, election: None, ..old }));
+    assert_eq!(script.core.status().services[0].status, "critical");
 }
