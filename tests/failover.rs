@@ -63,7 +63,8 @@ fn sample(fleet: &mut Fleet, blow: Blow) -> f64 {
     let settled = |fleet: &mut Fleet| {
         let leader = fleet.leader()?;
         let all = (0..CANDIDATES.len()).all(|index| fleet.is_up(index));
-        (all && fleet.opinions().values().all(|opinion| opinion == CANDIDATES[leader])).then_some(())
+        let agree = all && fleet.opinions().values().all(|opinion| opinion == CANDIDATES[leader]);
+        (agree && fleet.is_at_peace()).then_some(())
     };
     fleet.until("agreement", LONGEST, settled);
     fleet.watch(SETTLED);

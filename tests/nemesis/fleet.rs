@@ -299,6 +299,21 @@ impl Fleet {
         }
     }
 
+    /// Whether no agent of Consul thinks ill of another: one that was cut off comes back with all it took for dead, and
+    /// who is cut off next is noticed sooner, or later, for that.
+    pub fn is_at_peace(&self) -> bool {
+        let Engine::Consul(consul) = &self.engine else { return true };
+        let all = SERVERS.len() + CANDIDATES.len();
+        let alive = |body: &str| -> Option<usize> {
+            let members: Value = serde_json::from_str(body).ok()?;
+            Some(members.as_array()?.iter().filter(|member| member["Status"] == 1).count())
+        };
+        (0..all).all(|index| {
+            let members = consul.ask(index, "GET", "/v1/agent/members", "");
+            members.is_some_and(|(_, body)| alive(&body) == Some(all))
+        })
+    }
+
     /// A write of ours, at a server that takes it.
     pub fn by_hand(&self, what: impl Fn(usize) -> bool) -> bool {
         (0..SERVERS.len()).any(what)
