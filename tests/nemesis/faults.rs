@@ -6,7 +6,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::fleet::{CANDIDATES, Engine, Fleet, SERVERS};
+use super::register::now;
 use super::schedule::Kind::{self, *};
+
+/// In nanoseconds: a leadership that is to last has lasted so long, whatever was done to the one before.
+const LASTING: u64 = 1_000_000_000;
 
 /// What puts an end to a misfortune.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +96,11 @@ impl Fleet {
                 return Some(Mend::Nothing);
             }
             StopAgent => {
-                // Of one that acts: a fault that finds nobody leading proves nothing.
-                let leader = self.within(Duration::from_secs(20), Fleet::leader)?;
+                // Of one that acts, and isn't about to stop: else it proves nothing.
+                let leader = self.within(Duration::from_secs(20), |fleet| {
+                    let since = fleet.judge.begun(fleet.term())?;
+                    fleet.leader().filter(|_| now().saturating_sub(since) >= LASTING)
+                })?;
                 let pid = self.agent(leader)?;
                 signal(pid, Signal::SIGSTOP)?;
                 return Some(Mend::Continue(pid));
