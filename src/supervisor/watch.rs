@@ -301,7 +301,7 @@ impl Watch {
 
     /// Main reads a file that was there before it at its start, and needs no telling.
     fn tell(&mut self, on: Observation, hands: &mut Hands<'_>) {
-        if self.prepared && hands.main.is_up() { self.hook(on, hands) } else { self.done(on, hands) }
+        if hands.main.is_up() { self.hook(on, hands) } else { self.done(on, hands) }
     }
 
     fn hook(&mut self, on: Observation, hands: &mut Hands<'_>) {

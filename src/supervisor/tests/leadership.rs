@@ -880,6 +880,22 @@ fn a_leaders_change_that_is_cut_short_signals_nobody_and_is_acted_on_by_the_next
     assert!(script.told().contains(&"spawn on_change of app".to_owned()));
 }
 
+#[test]
+fn a_template_of_the_leaders_that_is_first_rendered_while_main_runs_is_told_to_main() {
+    let mut script = Script::candidate(for_leaders(super::watch::templated()));
+    script.sees_lock(held("other", 9, 3));
+    script.sees("app", &["a"]);
+    script.told();
+    script.sees_lock(View { at: 5, last_version: Version(5), ..free() });
+    script.until(40_000);
+    script.takes(7);
+    script.staged("app");
+    script.ends("template_check of app", 0);
+    script.told();
+    script.installed("app");
+    script.tells(&["SIGHUP to main"]);
+}
+
 /// A leader that runs with the first file for leaders in place.
 fn leading_with_template() -> Script {
     let mut script = Script::candidate(for_leaders(super::watch::templated()));
