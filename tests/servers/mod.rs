@@ -134,9 +134,19 @@ impl Process {
         self.child.id() as i32
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal. A stop takes a moment to reach every thread, and any of them may answer until then.
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("the server is ours");
+        if signal == nix::sys::signal::Signal::SIGSTOP {
+            eventually("a server stops", Duration::from_secs(5), || self.is_stopped());
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the server is there");
+        let mut states =
+            threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("status")).ok());
+        states.all(|status| status.lines().any(|line| line.starts_with("State:\tT")))
     }
 
     /// Kills it and waits for its end.
