@@ -8,11 +8,11 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use pilotfish::catalog::Backend;
 use pilotfish::config;
-use pilotfish::config::Query;
 use pilotfish::config::engines::{Endpoint, Etcd as Settings, Login, SecretSource, Tls};
+use pilotfish::config::{Query, Service};
 use pilotfish::supervisor::event::{Observation, ServiceStatus};
 
-use crate::catalog::bench::{Agent, instances_of, service};
+use crate::catalog::bench::{Agent, Follower, instances_of, service};
 use crate::servers::{Door, Etcd, EtcdCluster};
 
 fn settings(members: &[SocketAddr]) -> Settings {
@@ -191,6 +191,16 @@ async fn a_user_may_be_limited_to_the_prefix_and_a_server_that_forgot_its_tokens
     agent.withdraw(&web).await;
 }
 
+/// An agent that is let in, what it has registered, and what it sees of it.
+async fn logged_in(etcd: &Etcd, password: &Path) -> (Agent, Service, Follower) {
+    let agent = agent(login(etcd, "web", password));
+    let web = service("web", "web-1");
+    agent.pass(&web).await;
+    let mut seen = agent.follow(instances_of("web"));
+    assert_eq!(seen.ids().await, ["web-1"]);
+    (agent, web, seen)
+}
+
 #[tokio::test]
 async fn a_password_that_was_changed_is_read_from_its_file_again() {
     for version in ["etcd", "etcd35"] {
@@ -201,11 +211,7 @@ async fn a_password_that_was_changed_is_read_from_its_file_again() {
             etcd.ctl_fed(&arguments, &format!("{password}\n")).unwrap();
         };
         let (_dir, password) = password_file("right");
-        let agent = agent(login(&etcd, "web", &password));
-        let web = service("web", "web-1");
-        agent.pass(&web).await;
-        let mut seen = agent.follow(instances_of("web"));
-        assert_eq!(seen.ids().await, ["web-1"]);
+        let (agent, web, mut seen) = logged_in(&etcd, &password).await;
 
         change("new");
         let error = agent.try_publish(&web, ServiceStatus::Passing, "ok").await.unwrap_err();
@@ -230,11 +236,7 @@ async fn a_signed_token_outdated_by_a_change_of_roles_is_replaced_within_the_cal
         let etcd = Etcd::start_with(version, &[token]);
         lock(&etcd);
         let (_dir, password) = password_file("right");
-        let agent = agent(login(&etcd, "web", &password));
-        let web = service("web", "web-1");
-        agent.pass(&web).await;
-        let mut seen = agent.follow(instances_of("web"));
-        assert_eq!(seen.ids().await, ["web-1"]);
+        let (agent, web, mut seen) = logged_in(&etcd, &password).await;
         for command in [
             &["--user=root:root", "role", "grant-permission", "agent", "--prefix=true", "read", "elsewhere/"][..],
             &["--user=root:root", "user", "add", "another:password"],

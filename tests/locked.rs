@@ -201,3 +201,29 @@ fn a_token_that_is_replaced_by_a_wrong_one_and_put_back_is_told_of_and_never_tol
     talker.says("works again");
     talker.tells_no_secret_of(&engine);
 }
+
+#[test]
+fn that_a_token_reads_some_nodes_and_may_miss_others_is_said() {
+    let consul = SecuredConsul::start_with(|node| {
+        let all = policy(&["app"], node);
+        assert!(all.contains("node_prefix \"\""), "{all}");
+        all.replace("node_prefix \"\"", &format!("node_prefix \"{node}\""))
+    });
+    let engine = Engine::consul(&consul.entrance);
+    let catalog =
+        engine.catalog(&engine.entrance.certificates.text("ca.pem"), &engine.entrance.certificates.text("app"), true);
+    let talker = Talker::start(&catalog);
+    talker.says("may not read all nodes: instances of service storage");
+    talker.says("app-1 is passing");
+}
+
+#[test]
+fn a_certificate_that_is_replaced_by_none_is_said_and_the_one_of_before_goes_on() {
+    let consul = SecuredConsul::start_with(|node| policy(&["app"], node));
+    let engine = Engine::consul(&consul.entrance);
+    let talker = let_in(&engine);
+    fs::write(engine.entrance.certificates.path("client.pem"), "being written").expect("a file");
+    talker.says("consul is asked with the certificates of before");
+    assert!(!talker.container.stderr().contains("catalog.failed"), "{}", talker.container.stderr());
+    leader_is(&talker.lab, "app-1");
+}

@@ -184,7 +184,7 @@ pub(super) async fn withdraw(client: &Client, pins: &Pins, id: &str) -> Result<(
     match forget_before(client, pins, id).await {
         // A right that isn't there won't come by asking again.
         Err(error @ Error::LeftBehind { .. }) if pins.left(id).is_none() => {
-            tracing::warn!(event = "catalog.left", "{}", crate::catalog::report(&error));
+            tracing::warn!(event = "catalog.left_behind", "{}", crate::catalog::report(&error));
             Ok(())
         }
         forgotten => forgotten,

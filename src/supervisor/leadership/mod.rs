@@ -1,19 +1,25 @@
 //! What an election means for the container: told to lead, it promotes main; told to go, it has main leave the role or
 //! stops it; and it tells the election of all that bears on it. Who leads is decided in [`election`](super::election).
+//!
+//! Here is what a container's part is made of and how the election's orders are obeyed; [`role`] is the way into the
+//! leader's role and out of it, [`telling`] who learns of it, [`asked`] what others ask.
+
+mod asked;
+mod role;
+mod telling;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::election::{Mode, WithoutCatalog};
-use crate::config::{Election as Config, Hook, Service, Signal, When};
+use crate::config::{Election as Config, Service, When};
 
 use super::Supervisor;
-use super::command::{KILL_AFTER, Order as Command, Outcome};
+use super::command::KILL_AFTER;
 use super::election::record::{Holder, Term};
 use super::election::{Ask, Election, Fact, Order, Settings};
-use super::event::{Effect, Job, RunId};
-use super::health::Check;
+use super::event::{Effect, RunId};
 use super::lifecycle::Life;
 use super::notice::Notice;
 use super::status::{ElectionStatus, LeaderStatus};
@@ -21,8 +27,6 @@ use super::time::{Time, earliest};
 
 /// Between two tries for a guard: one that ends as soon as it stands must not keep a processor busy.
 const GUARD_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// How long main has to end for its role's sake where nothing else says so (a plain `[stop]` without `within`).
-const STOP_WITHIN: Duration = Duration::from_secs(9);
 /// How long a promotion waits for the end of what runs for replicas: its SIGKILL, and that to show.
 const CLEAR_WITHIN: Duration = KILL_AFTER.saturating_add(Duration::from_secs(1));
 
@@ -301,37 +305,6 @@ impl Supervisor {
         }
     }
 
-    /// The lock isn't ours to act by any more: whatever acts for the leader must end.
-    fn leave_role(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let Some(leadership) = &mut self.leadership else { return };
-        let Role::Leader { term, .. } = leadership.role else { return };
-        leadership.role = Role::Leaving { term, step: Leaving::Clearing };
-        match self.life {
-            Life::WaitingInRole | Life::Preparing { .. } => {
-                self.stop_waiting(out);
-                self.life = Life::Electing { until: now };
-            }
-            Life::PreStart { .. } => self.life = Life::Electing { until: now },
-            Life::Created | Life::Waiting | Life::Electing { .. } | Life::Running { .. } => {}
-            Life::Stopping(_) | Life::Ended => {}
-        }
-        self.commands.leave(now, When::Leader, out);
-    }
-
-    /// Whether main is on its way out of the leader's role.
-    pub(super) fn is_leaving_role(&self) -> bool {
-        self.leadership.as_ref().is_some_and(Leadership::is_leaving)
-    }
-
-    /// Main is gone, whatever the reason; `true` when that is what its role wanted.
-    pub(super) fn main_left_role(&mut self, now: Time, unkillable: bool, out: &mut Vec<Effect>) -> bool {
-        if let Some(leadership) = &mut self.leadership {
-            leadership.stuck |= unkillable;
-        }
-        self.leave_role(now, out);
-        matches!(&self.leadership, Some(Leadership { role: Role::Leaving { step: Leaving::Stopping, .. }, .. }))
-    }
-
     /// Takes every step of promoting, demoting and telling that nothing holds back any more.
     pub(super) fn lead_on(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(leadership) = &mut self.leadership else { return };
@@ -380,233 +353,6 @@ impl Supervisor {
         !down && !ill
     }
 
-    /// A hook that still has main follow another would have it do so once it is promoted.
-    fn clear_for_promotion(&mut self, now: Time) {
-        let Some(Leadership { role: Role::Leader { promotion, .. }, .. }) = &mut self.leadership else { return };
-        let Promotion::Clearing { until } = *promotion else { return };
-        if !self.commands.act_for(When::Replica) {
-            *promotion = Promotion::Due;
-        } else if until <= now {
-            *promotion = Promotion::Done;
-            self.tell_election(Fact::Promoted { result: Err("what ran for a replica doesn't end".to_owned()) });
-        }
-    }
-
-    fn promote(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let may_be_ill = self.leadership.as_ref().is_some_and(|leadership| !leadership.config.require_health);
-        let healthy = |check: &Check| check.is_passing() || (may_be_ill && check.is_ill());
-        let ready = self.main.is_up() && !self.is_stopping() && self.checks.iter().all(healthy);
-        let Some(Leadership { role: Role::Leader { promotion: promotion @ Promotion::Due, .. }, .. }) =
-            &mut self.leadership
-        else {
-            return;
-        };
-        if !ready {
-            return;
-        }
-        let Some(hook) = self.config.hooks.on_promote.clone() else {
-            *promotion = Promotion::Done;
-            return self.tell_election(Fact::Promoted { result: Ok(()) });
-        };
-        self.last_run += 1;
-        let run = RunId(self.last_run);
-        *promotion = Promotion::Running(run);
-        let env = self.env(&Job::OnPromote);
-        let hook = Hook { when: When::Leader, ..hook };
-        self.commands.start(now, run, Command { job: Job::OnPromote, hook, env, stdin: None }, out);
-    }
-
-    /// `on_promote` ended.
-    pub(super) fn promoted(&mut self, run: RunId, outcome: &Outcome) {
-        if let Some(Leadership { role: Role::Leader { promotion, .. }, .. }) = &mut self.leadership
-            && *promotion == Promotion::Running(run)
-        {
-            *promotion = Promotion::Done;
-            self.tell_election(Fact::Promoted { result: outcome.result() });
-        }
-    }
-
-    /// From "must go" to "nothing acts any more".
-    fn demote_on(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let Some(leadership) = &mut self.leadership else { return };
-        let (cleared, stuck) = (!self.commands.act_for(When::Leader), leadership.stuck);
-        let Role::Leaving { step, .. } = leadership.role else { return };
-        match step {
-            Leaving::Clearing | Leaving::Stopping if stuck => {}
-            Leaving::Clearing | Leaving::Stopping if cleared && self.main.is_gone() => self.out_of_role(),
-            Leaving::Clearing if cleared => match self.config.hooks.on_demote.clone() {
-                Some(hook) if self.main.is_up() => self.start_on_demote(now, hook, out),
-                Some(_) | None => self.stop_main_for_role(now, out),
-            },
-            Leaving::Demoting { run, until } if until <= now => {
-                self.commands.cancel(now, run, out);
-                self.stop_main_for_role(now, out);
-                // It may be gone already.
-                self.demote_on(now, out);
-            }
-            Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Stopping => {}
-        }
-    }
-
-    fn start_on_demote(&mut self, now: Time, hook: Hook, out: &mut Vec<Effect>) {
-        let timeout = self.stop_hook_timeout(now, hook.timeout);
-        let run = self.next_run();
-        let env = self.env(&Job::OnDemote);
-        if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
-            *step = Leaving::Demoting { run, until: now + timeout };
-        }
-        let hook = Hook { timeout, when: When::Replica, ..hook };
-        self.commands.start(now, run, Command { job: Job::OnDemote, hook, env, stdin: None }, out);
-    }
-
-    /// `on_demote` ended: its success leaves main running, out of the role.
-    pub(super) fn demoted(&mut self, now: Time, run: RunId, outcome: &Outcome, out: &mut Vec<Effect>) {
-        let Some(Leadership { config, role: Role::Leaving { step, .. }, .. }) = &self.leadership else { return };
-        if !matches!(*step, Leaving::Demoting { run: own, .. } if own == run) {
-            return;
-        }
-        match (outcome.result(), config.mode) {
-            (Ok(()), Mode::Role) => self.out_of_role(),
-            (Ok(()) | Err(_), _) => self.stop_main_for_role(now, out),
-        }
-    }
-
-    /// A stop in haste waits for no `on_demote`; whether one ran.
-    pub(super) fn cut_demotion_short(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
-        let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { run, .. }, .. }, .. }) = self.leadership
-        else {
-            return false;
-        };
-        self.commands.cancel(now, run, out);
-        self.stop_main_for_role(now, out);
-        true
-    }
-
-    /// The container stops: an `on_demote` that began before has the time that it would have in the stop.
-    pub(super) fn hurry_demotion(&mut self, now: Time) {
-        let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { until, .. }, .. }, .. }) =
-            &self.leadership
-        else {
-            return;
-        };
-        let shorter = now + self.stop_hook_timeout(now, now.until(*until));
-        if let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { until, .. }, .. }, .. }) =
-            &mut self.leadership
-        {
-            *until = shorter;
-        }
-    }
-
-    /// Whether main must not be told to stop yet: what acts for the leader, or `on_demote`, goes first.
-    pub(super) fn is_demoting(&self) -> bool {
-        let role = self.leadership.as_ref().map(|leadership| &leadership.role);
-        matches!(role, Some(Role::Leaving { step: Leaving::Clearing | Leaving::Demoting { .. }, .. }))
-    }
-
-    fn stop_main_for_role(&mut self, now: Time, out: &mut Vec<Effect>) {
-        if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
-            *step = Leaving::Stopping;
-        }
-        if self.is_stopping() {
-            return self.tell_main_now(now, out);
-        }
-        // The lease's own deadline is the election's to keep: it orders the kill.
-        let patience = self.process.stop_timeout.or(self.config.stop.within).unwrap_or(STOP_WITHIN);
-        let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
-        self.main.stop(signal, self.process.signal_scope, Some(now + patience), out);
-    }
-
-    /// Nothing acts any more.
-    fn out_of_role(&mut self) {
-        let stopping = self.is_stopping();
-        let Some(leadership) = &mut self.leadership else { return };
-        leadership.role = Role::Replica;
-        leadership.facts.push_back(Fact::OutOfRole);
-        if stopping {
-            leadership.facts.push_back(Fact::Stop);
-        }
-    }
-
-    /// Replicas learn of a new leader.
-    fn tell_of_leader(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let may = self.main.is_up() && !self.is_stopping();
-        let Some(leadership) = &mut self.leadership else { return };
-        let leader = leadership.leader.as_ref().filter(|leader| *leader.id != *leadership.config.id);
-        let news = leader.is_some() && leadership.told.as_ref() != leader;
-        if !may || !news || leadership.telling.is_some() || !matches!(leadership.role, Role::Replica) {
-            return;
-        }
-        leadership.told = leader.cloned();
-        let Some(hook) = self.config.hooks.on_leader_change.clone() else { return };
-        self.last_run += 1;
-        let run = RunId(self.last_run);
-        leadership.telling = Some(run);
-        let env = self.env(&Job::OnLeaderChange);
-        let hook = Hook { when: When::Replica, ..hook };
-        self.commands.start(now, run, Command { job: Job::OnLeaderChange, hook, env, stdin: None }, out);
-    }
-
-    /// `on_leader_change` ended.
-    pub(super) fn told_of_leader(&mut self, run: RunId) {
-        if let Some(leadership) = self.leadership.as_mut().filter(|leadership| leadership.telling == Some(run)) {
-            leadership.telling = None;
-        }
-    }
-
-    /// Main starts, and its environment says who leads.
-    pub(super) fn main_knows_leader(&mut self) {
-        if let Some(leadership) = &mut self.leadership {
-            leadership.told = leadership.leader.clone();
-        }
-    }
-
-    /// The catalog tells the role.
-    fn tag(&mut self, out: &mut Vec<Effect>) {
-        let Some(leadership) = &self.leadership else { return };
-        let own = leadership.config.service.as_ref();
-        let configured = self.config.services.iter().find(|service| Some(&service.id) == own);
-        let entry = self.entries.iter_mut().find(|entry| Some(&entry.service().id) == own);
-        if let (Some(configured), Some(entry)) = (configured, entry)
-            && leadership.config.role_tags.is_some()
-        {
-            entry.reconfigure(leadership.tagged(&Arc::new(configured.clone())), out);
-        }
-    }
-
-    fn measure_rank(&mut self, now: Time, ask: Ask, out: &mut Vec<Effect>) {
-        let run = self.next_run();
-        let env = self.env(&Job::Rank);
-        let Some(leadership) = &mut self.leadership else { return };
-        let Some(hook) = leadership.config.rank.clone() else {
-            return leadership.facts.push_back(Fact::Measured { ask, result: Err("no rank is configured".to_owned()) });
-        };
-        leadership.measuring = Some(Measuring { ask, run, printed: None });
-        self.commands.start(now, run, Command { job: Job::Rank, hook, env, stdin: None }, out);
-    }
-
-    /// The rank's command printed something.
-    pub(super) fn printed(&mut self, run: RunId, text: String) {
-        if let Some(Leadership { measuring: Some(measuring), .. }) = &mut self.leadership
-            && measuring.run == run
-        {
-            measuring.printed = Some(text);
-        }
-    }
-
-    /// The rank's command ended.
-    pub(super) fn measured(&mut self, run: RunId, outcome: &Outcome) {
-        let Some(leadership) = &mut self.leadership else { return };
-        let Some(Measuring { ask, printed, .. }) = leadership.measuring.take_if(|measuring| measuring.run == run)
-        else {
-            return;
-        };
-        let result = outcome.result().and_then(|()| {
-            let text = printed.unwrap_or_default();
-            text.trim().parse().map_err(|_| format!("rank printed {:?}, which is no integer", shortened(text.trim())))
-        });
-        leadership.facts.push_back(Fact::Measured { ask, result });
-    }
-
     /// The guard stands, or has ended.
     pub(super) fn guarded(&mut self, now: Time, stands: bool, out: &mut Vec<Effect>) {
         if let Some(leadership) = &mut self.leadership {
@@ -620,37 +366,6 @@ impl Supervisor {
             }
         }
         self.elect(now, Fact::Guard { stands }, out);
-    }
-
-    /// Somebody asks the leader to step down.
-    pub(super) fn step_down(&mut self, now: Time, to: Option<String>, out: &mut Vec<Effect>) -> Result<String, String> {
-        let Some(leadership) = &self.leadership else { return Err("there is no [election]".to_owned()) };
-        let name = &leadership.config.name;
-        if leadership.core.term().is_none() {
-            let leader =
-                leadership.known_leader().map_or("nobody does".to_owned(), |leader| format!("{} does", leader.id));
-            return Err(format!("this container doesn't lead {name}; {leader}"));
-        }
-        if to.as_ref() == Some(&leadership.config.id) {
-            return Err(format!("{} is this container itself", leadership.config.id));
-        }
-        if leadership.is_leaving() {
-            return Err("it is stepping down already".to_owned());
-        }
-        let said = match &to {
-            Some(to) => format!("stepping down as leader of {name}, for {to}"),
-            None => format!("stepping down as leader of {name}"),
-        };
-        self.elect(now, Fact::StepDown { to: to.map(Into::into) }, out);
-        Ok(said)
-    }
-
-    /// Somebody says that terms may go back.
-    pub(super) fn accept_term(&mut self, now: Time, out: &mut Vec<Effect>) -> Result<String, String> {
-        let Some(leadership) = &self.leadership else { return Err("there is no [election]".to_owned()) };
-        let said = format!("any term of {} is accepted", leadership.config.name);
-        self.elect(now, Fact::AcceptTerm, out);
-        Ok(said)
     }
 
     /// Whether main may be started in its role. `until` is how long a start waits for a catalog that it doesn't need.
@@ -687,8 +402,4 @@ impl Supervisor {
             Mode::Standby => leadership.leads(),
         })
     }
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(40).collect()
 }

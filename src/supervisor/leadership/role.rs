@@ -1,0 +1,199 @@
+//! Into the leader's role and out of it: what acts beside main ends first, then main is promoted, or demoted or stopped.
+
+use std::time::Duration;
+
+use crate::config::election::Mode;
+use crate::config::{Hook, Signal, When};
+use crate::supervisor::Supervisor;
+use crate::supervisor::command::{Order as Command, Outcome};
+use crate::supervisor::election::Fact;
+use crate::supervisor::event::{Effect, Job, RunId};
+use crate::supervisor::health::Check;
+use crate::supervisor::lifecycle::Life;
+use crate::supervisor::time::Time;
+
+use super::{Leadership, Leaving, Promotion, Role};
+
+/// How long main has to end for its role's sake where nothing else says so (a plain `[stop]` without `within`): what
+/// Docker gives a container, less a second for what comes after.
+const STOP_WITHIN: Duration = Duration::from_secs(9);
+
+impl Supervisor {
+    /// The lock isn't ours to act by any more: whatever acts for the leader must end.
+    pub(super) fn leave_role(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(leadership) = &mut self.leadership else { return };
+        let Role::Leader { term, .. } = leadership.role else { return };
+        leadership.role = Role::Leaving { term, step: Leaving::Clearing };
+        match self.life {
+            Life::WaitingInRole | Life::Preparing { .. } => {
+                self.stop_waiting(out);
+                self.life = Life::Electing { until: now };
+            }
+            Life::PreStart { .. } => self.life = Life::Electing { until: now },
+            Life::Created | Life::Waiting | Life::Electing { .. } | Life::Running { .. } => {}
+            Life::Stopping(_) | Life::Ended => {}
+        }
+        self.commands.leave(now, When::Leader, out);
+    }
+
+    /// Whether main is on its way out of the leader's role.
+    pub(in crate::supervisor) fn is_leaving_role(&self) -> bool {
+        self.leadership.as_ref().is_some_and(Leadership::is_leaving)
+    }
+
+    /// Main is gone, whatever the reason; `true` when that is what its role wanted.
+    pub(in crate::supervisor) fn main_left_role(&mut self, now: Time, unkillable: bool, out: &mut Vec<Effect>) -> bool {
+        if let Some(leadership) = &mut self.leadership {
+            leadership.stuck |= unkillable;
+        }
+        self.leave_role(now, out);
+        matches!(&self.leadership, Some(Leadership { role: Role::Leaving { step: Leaving::Stopping, .. }, .. }))
+    }
+
+    /// A hook that still has main follow another would have it do so once it is promoted.
+    pub(super) fn clear_for_promotion(&mut self, now: Time) {
+        let Some(Leadership { role: Role::Leader { promotion, .. }, .. }) = &mut self.leadership else { return };
+        let Promotion::Clearing { until } = *promotion else { return };
+        if !self.commands.act_for(When::Replica) {
+            *promotion = Promotion::Due;
+        } else if until <= now {
+            *promotion = Promotion::Done;
+            self.tell_election(Fact::Promoted { result: Err("what ran for a replica doesn't end".to_owned()) });
+        }
+    }
+
+    pub(super) fn promote(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let may_be_ill = self.leadership.as_ref().is_some_and(|leadership| !leadership.config.require_health);
+        let healthy = |check: &Check| check.is_passing() || (may_be_ill && check.is_ill());
+        let ready = self.main.is_up() && !self.is_stopping() && self.checks.iter().all(healthy);
+        let Some(Leadership { role: Role::Leader { promotion: promotion @ Promotion::Due, .. }, .. }) =
+            &mut self.leadership
+        else {
+            return;
+        };
+        if !ready {
+            return;
+        }
+        let Some(hook) = self.config.hooks.on_promote.clone() else {
+            *promotion = Promotion::Done;
+            return self.tell_election(Fact::Promoted { result: Ok(()) });
+        };
+        self.last_run += 1;
+        let run = RunId(self.last_run);
+        *promotion = Promotion::Running(run);
+        let env = self.env(&Job::OnPromote);
+        let hook = Hook { when: When::Leader, ..hook };
+        self.commands.start(now, run, Command { job: Job::OnPromote, hook, env, stdin: None }, out);
+    }
+
+    /// `on_promote` ended.
+    pub(in crate::supervisor) fn promoted(&mut self, run: RunId, outcome: &Outcome) {
+        if let Some(Leadership { role: Role::Leader { promotion, .. }, .. }) = &mut self.leadership
+            && *promotion == Promotion::Running(run)
+        {
+            *promotion = Promotion::Done;
+            self.tell_election(Fact::Promoted { result: outcome.result() });
+        }
+    }
+
+    /// From "must go" to "nothing acts any more".
+    pub(super) fn demote_on(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(leadership) = &mut self.leadership else { return };
+        let (cleared, stuck) = (!self.commands.act_for(When::Leader), leadership.stuck);
+        let Role::Leaving { step, .. } = leadership.role else { return };
+        match step {
+            Leaving::Clearing | Leaving::Stopping if stuck => {}
+            Leaving::Clearing | Leaving::Stopping if cleared && self.main.is_gone() => self.out_of_role(),
+            Leaving::Clearing if cleared => match self.config.hooks.on_demote.clone() {
+                Some(hook) if self.main.is_up() => self.start_on_demote(now, hook, out),
+                Some(_) | None => self.stop_main_for_role(now, out),
+            },
+            Leaving::Demoting { run, until } if until <= now => {
+                self.commands.cancel(now, run, out);
+                self.stop_main_for_role(now, out);
+                // It may be gone already.
+                self.demote_on(now, out);
+            }
+            Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Stopping => {}
+        }
+    }
+
+    fn start_on_demote(&mut self, now: Time, hook: Hook, out: &mut Vec<Effect>) {
+        let timeout = self.stop_hook_timeout(now, hook.timeout);
+        let run = self.next_run();
+        let env = self.env(&Job::OnDemote);
+        if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
+            *step = Leaving::Demoting { run, until: now + timeout };
+        }
+        let hook = Hook { timeout, when: When::Replica, ..hook };
+        self.commands.start(now, run, Command { job: Job::OnDemote, hook, env, stdin: None }, out);
+    }
+
+    /// `on_demote` ended: its success leaves main running, out of the role.
+    pub(in crate::supervisor) fn demoted(&mut self, now: Time, run: RunId, outcome: &Outcome, out: &mut Vec<Effect>) {
+        let Some(Leadership { config, role: Role::Leaving { step, .. }, .. }) = &self.leadership else { return };
+        if !matches!(*step, Leaving::Demoting { run: own, .. } if own == run) {
+            return;
+        }
+        match (outcome.result(), config.mode) {
+            (Ok(()), Mode::Role) => self.out_of_role(),
+            (Ok(()) | Err(_), _) => self.stop_main_for_role(now, out),
+        }
+    }
+
+    /// A stop in haste waits for no `on_demote`; whether one ran.
+    pub(in crate::supervisor) fn cut_demotion_short(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
+        let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { run, .. }, .. }, .. }) = self.leadership
+        else {
+            return false;
+        };
+        self.commands.cancel(now, run, out);
+        self.stop_main_for_role(now, out);
+        true
+    }
+
+    /// The container stops: an `on_demote` that began before has the time that it would have in the stop.
+    pub(in crate::supervisor) fn hurry_demotion(&mut self, now: Time) {
+        let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { until, .. }, .. }, .. }) =
+            &self.leadership
+        else {
+            return;
+        };
+        let shorter = now + self.stop_hook_timeout(now, now.until(*until));
+        if let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { until, .. }, .. }, .. }) =
+            &mut self.leadership
+        {
+            *until = shorter;
+        }
+    }
+
+    /// Whether main must not be told to stop yet: what acts for the leader, or `on_demote`, goes first.
+    pub(in crate::supervisor) fn is_demoting(&self) -> bool {
+        let role = self.leadership.as_ref().map(|leadership| &leadership.role);
+        matches!(role, Some(Role::Leaving { step: Leaving::Clearing | Leaving::Demoting { .. }, .. }))
+    }
+
+    fn stop_main_for_role(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
+            *step = Leaving::Stopping;
+        }
+        if self.is_stopping() {
+            return self.tell_main_now(now, out);
+        }
+        // The lease's own deadline is the election's to keep: it orders the kill.
+        let patience = self.process.stop_timeout.or(self.config.stop.within).unwrap_or(STOP_WITHIN);
+        let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
+        self.main.stop(signal, self.process.signal_scope, Some(now + patience), out);
+    }
+
+    /// Nothing acts any more.
+    fn out_of_role(&mut self) {
+        let stopping = self.is_stopping();
+        let Some(leadership) = &mut self.leadership else { return };
+        leadership.role = Role::Replica;
+        leadership.facts.push_back(Fact::OutOfRole);
+        if stopping {
+            leadership.facts.push_back(Fact::Stop);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Out of the leader's role.
+
+use super::*;
+
+#[test]
+fn a_peaceful_step_down_releases_only_after_on_demote_and_main_lives() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    script.send(Event::Control { reply: ReplyId(1), request: Request::StepDown { to: Some("other".to_owned()) } });
+    script.tells(&["reply ok", "spawn on_demote"]);
+    assert_eq!(script.variable("on_demote", "PILOTFISH_ROLE"), Some("replica"));
+    assert_eq!(script.variable("on_demote", "PILOTFISH_TERM"), Some("7"));
+    script.ends("on_demote", 0);
+    script.tells(&["guard off", "release"]);
+    script.released();
+    script.tells(&["close"]);
+    script.sees_lock(held("other", 9, 8));
+    script.tells(&["spawn on_leader_change"]);
+}
+
+#[test]
+fn without_on_demote_main_is_stopped_and_starts_again_as_a_replica() {
+    let hooks = Hooks { pre_start: Some(pre_start(0)), ..Hooks::default() };
+    let mut script = Script::candidate(Config { hooks, ..candidate() });
+    script.wins(7);
+    script.ends("pre_start", 0);
+    script.told();
+    script.send(Event::Control { reply: ReplyId(1), request: Request::StepDown { to: None } });
+    script.tells(&["reply ok", "SIGTERM to main"]);
+    script.ends("main", 0);
+    script.tells(&["guard off", "release"]);
+    script.released();
+    script.sees_lock(held("other", 9, 8));
+    script.tells(&["close", "spawn pre_start"]);
+    assert_eq!(script.variable("pre_start", "PILOTFISH_ROLE"), Some("replica"));
+    script.ends("pre_start", 0);
+    script.tells(&["spawn main"]);
+}
+
+#[test]
+fn an_on_demote_that_fails_or_hangs_has_main_stopped() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    script.send(Event::Control { reply: ReplyId(1), request: Request::StepDown { to: None } });
+    script.ends("on_demote", 1);
+    script.tells(&["reply ok", "spawn on_demote", "SIGTERM to main"]);
+
+    let short =
+        Hooks { on_demote: Some(crate::config::Hook { timeout: Duration::from_secs(3), ..hook("demote") }), ..hooks() };
+    let mut script = Script::leading(Config { hooks: short, ..candidate() });
+    script.send(Event::Control { reply: ReplyId(1), request: Request::StepDown { to: None } });
+    script.told();
+    assert_eq!(script.when("SIGTERM to main"), 3_000);
+}
+
+#[test]
+fn a_silent_engine_has_the_leader_demoted_in_time_and_killed_at_the_deadline() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    // 14.85 s to act on, one to kill, five to step down.
+    let told = script.when("spawn on_demote");
+    assert!((8_800..9_000).contains(&told), "{told}");
+    let killed = script.when("SIGKILL to main");
+    assert!((13_800..13_900).contains(&killed), "{killed}");
+    script.ends_as("main", ExitStatus::Killed(Signal::KILL));
+    script.ends_as("on_demote", ExitStatus::Killed(Signal::KILL));
+    assert!(script.told().contains(&"guard off".to_owned()));
+    // The container lives on, and main runs again once it is known who leads.
+    script.sees_lock(held("other", 9, 8));
+    assert!(script.told().contains(&"spawn main".to_owned()));
+}
+
+#[test]
+fn an_agent_that_slept_past_its_lease_kills_before_it_listens() {
+    let mut script = Script::leading(candidate());
+    script.until(1_000);
+    script.sleeps_until(20_000);
+    let ask = script.asked("renew");
+    script.fact(Fact::Renewed { ask, result: Renewal::Alive(held("me", 7, 7)) });
+    assert_eq!(script.told()[0], "SIGKILL to main");
+}
+
+#[test]
+fn mains_own_end_gives_the_lock_back_before_main_starts_again() {
+    let mut restarted = Config { hooks: hooks(), ..candidate() };
+    restarted.process.restart.policy = crate::config::RestartPolicy::Always;
+    let mut script = Script::leading(restarted);
+    script.ends("main", 1);
+    script.tells(&["guard off", "release"]);
+    script.released();
+    script.sees_lock(held("other", 9, 8));
+    script.until(1_000);
+    script.tells(&["close", "spawn main"]);
+    assert_eq!(script.variable("main", "PILOTFISH_ROLE"), Some("replica"));
+}
+
+#[test]
+fn an_ill_leader_steps_down_and_stands_again_when_well() {
+    let health = vec![check("ping", OnFailure::Report)];
+    let mut script = Script::candidate(Config { hooks: hooks(), health, ..candidate() });
+    script.wins(7);
+    script.answer("probe", Ok(()));
+    script.ends("on_promote", 0);
+    script.told();
+    script.when("probe");
+    script.told();
+    script.answer("probe", Err("down"));
+    script.tells(&["spawn on_demote"]);
+    script.ends("on_demote", 0);
+    script.released();
+    script.tells(&["guard off", "release", "close"]);
+    let ask = script.asked("look");
+    script.fact(Fact::Looked { ask, result: Ok(free()) });
+    script.until(9_000);
+    assert!(!script.told().contains(&"open".to_owned()), "it doesn't stand while it is ill");
+    script.when("probe");
+    script.answer("probe", Ok(()));
+    script.when("open");
+}
+
+#[test]
+fn a_leader_that_must_go_while_it_prepares_ends_that_first() {
+    let hooks = Hooks { pre_start: Some(pre_start(0)), ..Hooks::default() };
+    let mut script = Script::candidate(Config { hooks, ..candidate() });
+    script.wins(7);
+    script.told();
+    script.sees_lock(held("other", 9, 8));
+    // Others may act already.
+    script.tells(&["SIGTERM to pre_start's group", "SIGKILL to pre_start's group"]);
+    script.ends_as("pre_start", ExitStatus::Killed(Signal::KILL));
+    script.until(100);
+    script.tells(&["guard off", "close", "spawn pre_start"]);
+    assert_eq!(script.variable("pre_start", "PILOTFISH_ROLE"), Some("replica"));
+}
+
+#[test]
+fn the_lock_is_kept_while_a_child_of_a_cancelled_on_promote_lives() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.wins(7);
+    script.told();
+    step_down(&mut script);
+    script.ends_leaving("on_promote", TERMINATED);
+    script.tells(&["SIGTERM to on_promote's group", "reply ok"]);
+    assert_eq!(script.when("SIGKILL to on_promote's group"), 2_000);
+    script.tells(&["spawn on_demote"]);
+    script.ends("on_demote", 0);
+    script.tells(&["guard off", "release"]);
+}
+
+#[test]
+fn the_lock_is_kept_while_an_on_promote_past_its_timeout_lives() {
+    let on_promote = crate::config::Hook { timeout: Duration::from_secs(3), ..hook("promote") };
+    let mut script =
+        Script::candidate(Config { hooks: Hooks { on_promote: Some(on_promote), ..hooks() }, ..candidate() });
+    script.wins(7);
+    assert_eq!(script.when("SIGTERM to on_promote's group"), 3_000);
+    script.ends_leaving("on_promote", TERMINATED);
+    script.tells(&[]);
+    script.until(4_000);
+    script.group_ends("on_promote");
+    script.tells(&["spawn on_demote"]);
+}
+
+#[test]
+fn what_a_killed_leaders_hook_left_is_killed_too() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.wins(7);
+    script.told();
+    step_down(&mut script);
+    script.ends_leaving("on_promote", TERMINATED);
+    script.told();
+    script.sees_lock(held("other", 9, 8));
+    assert!(script.told().contains(&"SIGKILL to on_promote's group".to_owned()));
+}

@@ -1,0 +1,125 @@
+//! Into the leader's role.
+
+use super::*;
+
+#[test]
+fn a_leader_prepares_starts_and_promotes_main_in_this_order() {
+    let hooks = Hooks { pre_start: Some(pre_start(0)), ..hooks() };
+    let mut script = Script::candidate(Config { hooks, ..candidate() });
+    script.wins(7);
+    script.tells(&["contest db", "open", "acquire", "spawn pre_start"]);
+    assert_eq!(script.variable("pre_start", "PILOTFISH_ROLE"), Some("leader"));
+    assert_eq!(script.variable("pre_start", "PILOTFISH_TERM"), Some("7"));
+    script.ends("pre_start", 0);
+    script.tells(&["spawn main", "spawn on_promote"]);
+    assert_eq!(script.variable("on_promote", "PILOTFISH_TERM"), Some("7"));
+    script.ends("on_promote", 0);
+    script.tells(&[]);
+    let status = script.core.status().election.unwrap();
+    assert_eq!((status.role.as_str(), status.promoted, status.doing.as_str()), ("leader", true, "leading"));
+}
+
+#[test]
+fn main_is_promoted_once_its_checks_pass() {
+    let health = vec![check("ping", OnFailure::Report)];
+    let mut script = Script::candidate(Config { hooks: hooks(), health, ..candidate() });
+    script.wins(7);
+    script.tells(&["contest db", "open", "acquire", "spawn main", "probe"]);
+    script.answer("probe", Ok(()));
+    script.tells(&["spawn on_promote"]);
+}
+
+#[test]
+fn main_is_promoted_ill_where_the_election_doesnt_ask_for_health_once_that_is_known() {
+    let health = vec![check("ping", OnFailure::Report)];
+    let election = Some(Election { require_health: false, ..election() });
+    let mut script = Script::candidate(Config { hooks: hooks(), health, election, ..config() });
+    script.wins(7);
+    script.tells(&["contest db", "open", "acquire", "spawn main", "probe"]);
+    script.answer("probe", Err("no answer"));
+    script.tells(&["spawn on_promote"]);
+}
+
+#[test]
+fn a_replica_that_comes_to_lead_is_promoted_and_main_runs_on() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.sees_lock(held("other", 9, 3));
+    let last = Last {
+        id: "other".into(),
+        session: SessionId(9),
+        term: Term(3),
+        guarantee: LEASE,
+        released: true,
+        to: None,
+        ended: false,
+        owed: Duration::ZERO,
+    };
+    script.told();
+    script.sees_lock(View { at: 4, last: Some(last), last_version: Version(4), ..free() });
+    script.takes(7);
+    script.tells(&["open", "acquire", "spawn on_promote"]);
+}
+
+#[test]
+fn a_failed_promotion_is_undone_and_given_back() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.wins(7);
+    script.told();
+    script.ends("on_promote", 1);
+    script.tells(&["spawn on_demote"]);
+    script.ends("on_demote", 0);
+    script.tells(&["guard off", "release"]);
+}
+
+#[test]
+fn main_is_promoted_only_when_the_hook_that_had_it_follow_another_is_gone() {
+    let mut script = leading_while_it_follows(Config { hooks: hooks(), ..candidate() });
+    script.tells(&["acquire", "SIGTERM to on_leader_change's group"]);
+    script.ends_leaving("on_leader_change", TERMINATED);
+    script.tells(&[]);
+    script.until(21_000);
+    script.group_ends("on_leader_change");
+    script.tells(&["spawn on_promote"]);
+}
+
+#[test]
+fn a_hook_for_replicas_that_ignores_sigterm_holds_a_promotion_until_it_is_killed() {
+    let on_promote = crate::config::Hook { timeout: Duration::from_secs(4), ..hook("promote") };
+    let hooks = Hooks { on_promote: Some(on_promote), ..hooks() };
+    let mut script = leading_while_it_follows(Config { hooks, ..candidate() });
+    assert_eq!(script.when("SIGKILL to on_leader_change's group"), 22_000);
+    script.ends_as("on_leader_change", ExitStatus::Killed(Signal::KILL));
+    script.tells(&["spawn on_promote"]);
+    // Its own time begins only now.
+    assert_eq!(script.when("SIGTERM to on_promote's group"), 26_000);
+}
+
+#[test]
+fn a_hook_for_replicas_that_nothing_ends_makes_the_promotion_fail() {
+    let mut script = leading_while_it_follows(Config { hooks: hooks(), ..candidate() });
+    assert_eq!(script.when("spawn on_demote"), 23_000);
+    assert!(!script.told().contains(&"spawn on_promote".to_owned()));
+    assert!(script.said.iter().any(|notice| notice.to_string().contains("what ran for a replica doesn't end")));
+}
+
+#[test]
+fn a_change_acted_on_for_replicas_only_is_cut_short_by_a_promotion() {
+    let watches = vec![crate::config::Watch { when: When::Replica, ..watch("app") }];
+    let mut script = Script::candidate(Config { watches, hooks: hooks(), ..candidate() });
+    script.sees_lock(held("other", 9, 3));
+    script.sees("app", &["a"]);
+    script.sees_lock(View { at: 5, last_version: Version(5), ..free() });
+    script.until(20_000);
+    script.told();
+    script.takes(7);
+    script.tells(&["acquire", "SIGTERM to on_change of app's group"]);
+    script.ends_as("on_change of app", TERMINATED);
+    script.tells(&["spawn on_promote"]);
+    script.ends("on_promote", 0);
+    script.until(25_000);
+    script.tells(&[]);
+    // It was cut short, so that it isn't done.
+    step_down(&mut script);
+    script.ends("on_demote", 0);
+    assert!(script.told().contains(&"spawn on_change of app".to_owned()));
+}

@@ -1,0 +1,137 @@
+//! When main may run, and as what.
+
+use super::*;
+
+#[test]
+fn main_waits_for_the_first_result_and_is_told_its_role() {
+    let mut script = Script::candidate(candidate());
+    script.expect(&["contest db"]);
+    script.until(5_000);
+    script.sees_lock(held("other", 9, 3));
+    script.tells(&["spawn main"]);
+    assert_eq!(script.variable("main", "PILOTFISH_ROLE"), Some("replica"));
+    assert_eq!(script.variable("main", "PILOTFISH_LEADER"), Some("other:3306"));
+    assert_eq!(script.variable("main", "PILOTFISH_LEADER_ID"), Some("other"));
+    assert_eq!(script.variable("main", "PILOTFISH_TERM"), Some("3"));
+}
+
+#[test]
+fn a_main_that_crashed_as_leader_runs_again_only_when_all_of_the_leaders_has_ended() {
+    let mut config = Config { hooks: hooks(), ..candidate() };
+    config.process.restart.policy = crate::config::RestartPolicy::Always;
+    let mut script = Script::candidate(config);
+    script.wins(7);
+    script.told();
+    script.ends_as("main", ExitStatus::Killed(Signal::KILL));
+    // on_promote was told to end, and takes its time.
+    script.until(script.now() + 1_000);
+    assert!(!script.told().contains(&"spawn main".to_owned()));
+    script.ends("on_promote", 1);
+    script.released();
+    script.sees_lock(held("other", 9, 8));
+    script.until(script.now() + 1_000);
+    assert!(script.told().contains(&"spawn main".to_owned()));
+    assert_eq!(script.variable("main", "PILOTFISH_LEADER_ID"), Some("other"));
+}
+
+#[test]
+fn a_standby_runs_main_only_while_it_leads() {
+    let mut script = Script::candidate(standby());
+    script.sees_lock(held("other", 9, 3));
+    script.until(60_000);
+    script.tells(&["contest db"]);
+    script.sees_lock(View { at: 5, ..free() });
+    script.takes(7);
+    script.tells(&["open", "acquire", "spawn main"]);
+    script.send(Event::Control { reply: ReplyId(1), request: Request::StepDown { to: None } });
+    script.tells(&["reply ok", "SIGTERM to main"]);
+    script.ends("main", 0);
+    script.released();
+    script.sees_lock(held("other", 9, 8));
+    script.until(120_000);
+    script.tells(&["guard off", "release", "close"]);
+}
+
+#[test]
+fn a_standby_whose_main_fails_runs_it_again_when_it_leads_again() {
+    let mut restarted = standby();
+    restarted.process.restart.policy = crate::config::RestartPolicy::Always;
+    let mut script = Script::leading(restarted);
+    script.ends("main", 1);
+    script.tells(&["guard off", "release"]);
+    script.released();
+    let ask = script.asked("look");
+    script.fact(Fact::Looked { ask, result: Ok(free()) });
+    script.when("open");
+    script.told();
+    script.takes(9);
+    assert!(script.told().contains(&"spawn main".to_owned()));
+}
+
+#[test]
+fn a_start_in_an_outage_waits_or_is_a_replica_as_configured() {
+    let cut = || Fact::Saw(Err("cut".to_owned()));
+    let mut script = Script::candidate(candidate());
+    script.fact(cut());
+    script.until(3_600_000);
+    script.tells(&["contest db"]);
+
+    let election = Election { without_catalog: WithoutCatalog::Replica, ..election() };
+    let mut script = Script::candidate(Config { election: Some(election), ..config() });
+    script.fact(cut());
+    assert_eq!(script.when("spawn main"), 2_000);
+    assert_eq!(script.variable("main", "PILOTFISH_ROLE"), Some("replica"));
+    assert_eq!(script.variable("main", "PILOTFISH_LEADER"), None);
+}
+
+#[test]
+fn one_that_led_until_the_outage_goes_on_as_a_replica_where_that_is_configured() {
+    let election = Some(Election { without_catalog: WithoutCatalog::Replica, ..election() });
+    let mut script = Script::leading(Config { election, ..config() });
+    let cut = || Fact::Saw(Err("cut".to_owned()));
+    script.fact(cut());
+    script.when("SIGTERM to main");
+    script.ends("main", 0);
+    script.until(script.now() + 1_000);
+    assert!(script.told().contains(&"spawn main".to_owned()));
+    assert_eq!(script.variable("main", "PILOTFISH_ROLE"), Some("replica"));
+    assert_eq!(script.variable("main", "PILOTFISH_LEADER_ID"), None);
+    // Once it has given up telling the engine that the lock is free.
+    script.until(script.now() + 10_000);
+    assert_eq!(script.core.status().election.unwrap().leader, None);
+}
+
+#[test]
+fn what_a_role_waits_for_comes_after_the_first_result() {
+    let key = Query::Key { key: "db/snapshot".to_owned() };
+    let wait = WaitFor { query: key, count: 1, timeout: Duration::from_secs(60), when: When::Replica };
+    let mut script = Script::candidate(Config { wait_for: vec![wait.clone()], ..candidate() });
+    script.expect(&["contest db"]);
+    script.sees_lock(held("other", 9, 3));
+    script.tells(&["follow WaitFor(0)"]);
+    let seen = Ok(Observation::Key(Some("1".to_owned())));
+    script.send(Event::Observed { follow: Follow::WaitFor(0), seen });
+    script.tells(&["unfollow WaitFor(0)", "spawn main"]);
+    // A leader doesn't wait for its own snapshot.
+    let mut script = Script::candidate(Config { wait_for: vec![wait], ..candidate() });
+    script.wins(7);
+    script.tells(&["contest db", "open", "acquire", "spawn main"]);
+}
+
+#[test]
+fn who_comes_to_lead_while_it_waits_as_a_replica_waits_no_longer() {
+    let key = Query::Key { key: "db/snapshot".to_owned() };
+    let wait = WaitFor { query: key, count: 1, timeout: Duration::from_secs(60), when: When::Replica };
+    let mut script = Script::candidate(Config { wait_for: vec![wait], ..candidate() });
+    script.sees_lock(held("other", 9, 3));
+    script.told();
+    let last_version = Version(5);
+    script.sees_lock(View { at: 5, last_version, ..free() });
+    script.until(20_000);
+    let ask = script.asked("open");
+    script.fact(Fact::Opened { ask, result: Ok((SessionId(7), LEASE)) });
+    let ask = script.asked("acquire");
+    script.fact(Fact::Acquired { ask, result: Acquisition::Won(Term(7)) });
+    let told = script.told();
+    assert!(told.ends_with(&["unfollow WaitFor(0)".to_owned(), "spawn main".to_owned()]), "{told:?}");
+}

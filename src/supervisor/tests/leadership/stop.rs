@@ -1,0 +1,185 @@
+//! The end of a candidate's container.
+
+use super::*;
+
+/// What is left once nothing acts: the lock, the service, the container, in this order.
+#[track_caller]
+fn releases_and_ends(script: &mut Script) {
+    script.tells(&["guard off", "release"]);
+    script.released();
+    script.tells(&["close", "withdraw web"]);
+    script.withdrawn("web");
+    script.tells(&["exit 0"]);
+}
+
+#[test]
+fn hooks_of_the_stop_go_by_the_role_it_began_in() {
+    let of = |name: &str, when: When| Some(Hook { when, ..hook(name) });
+    let hooks = |when| Hooks { pre_stop: of("pre", when), post_stop: of("post", when), ..Hooks::default() };
+    let mut leader = Script::leading(Config { hooks: hooks(When::Leader), ..candidate() });
+    leader.signal(Signal::TERM);
+    leader.tells(&["spawn pre_stop"]);
+    leader.ends("pre_stop", 0);
+    leader.tells(&["SIGTERM to main"]);
+    leader.ends("main", 0);
+    leader.tells(&["guard off", "release"]);
+    leader.released();
+    leader.tells(&["close", "spawn post_stop"]);
+
+    let mut replica = Script::candidate(Config { hooks: hooks(When::Leader), ..candidate() });
+    replica.sees_lock(held("other", 9, 3));
+    replica.told();
+    replica.signal(Signal::TERM);
+    replica.tells(&["SIGTERM to main"]);
+    replica.ends("main", 0);
+    replica.tells(&["exit 0"]);
+}
+
+#[test]
+fn a_stop_while_the_role_is_left_runs_no_hook_of_the_leaders_before_main() {
+    let pre_stop = Some(Hook { when: When::Leader, ..hook("pre") });
+    let hooks = Hooks { pre_stop, ..hooks() };
+    let mut script = Script::leading(Config { hooks, ..candidate() });
+    script.send(Event::Control { reply: ReplyId(1), request: Request::StepDown { to: None } });
+    script.signal(Signal::TERM);
+    script.ends("on_demote", 0);
+    assert!(!script.told().contains(&"spawn pre_stop".to_owned()));
+}
+
+#[test]
+fn a_main_that_ended_as_leader_ends_the_container_after_the_leaders_post_stop() {
+    let post_stop = Some(Hook { when: When::Leader, ..hook("post") });
+    let mut script = Script::leading(Config { hooks: Hooks { post_stop, ..Hooks::default() }, ..candidate() });
+    script.ends("main", 0);
+    script.released();
+    script.tells(&["guard off", "release", "close", "spawn post_stop"]);
+    script.ends("post_stop", 0);
+    script.tells(&["exit 0"]);
+}
+
+#[test]
+fn a_graceful_stop_demotes_stops_main_and_then_releases() {
+    let hooks = Hooks { pre_stop: Some(hook("drain")), ..hooks() };
+    let services = vec![service("web")];
+    let mut script = Script::leading(Config { hooks, services, ..candidate() });
+    script.published("web", Ok(()));
+    script.signal(Signal::TERM);
+    script.tells(&["publish web draining", "spawn pre_stop"]);
+    script.ends("pre_stop", 0);
+    script.tells(&["spawn on_demote"]);
+    script.ends("on_demote", 0);
+    // Out of the role, the lock is free for the next while main still ends.
+    script.tells(&["guard off", "release", "SIGTERM to main"]);
+    script.released();
+    script.ends("main", 0);
+    script.published("web", Ok(()));
+    assert_eq!(script.told(), ["close", "withdraw web"]);
+}
+
+#[test]
+fn a_stop_whose_on_demote_fails_releases_only_when_main_is_gone() {
+    let services = vec![service("web")];
+    let mut script = Script::leading(Config { hooks: hooks(), services, ..candidate() });
+    script.published("web", Ok(()));
+    script.signal(Signal::TERM);
+    script.ends("on_demote", 1);
+    script.tells(&["publish web draining", "spawn on_demote", "SIGTERM to main"]);
+    script.published("web", Ok(()));
+    script.ends("main", 0);
+    releases_and_ends(&mut script);
+}
+
+#[test]
+fn an_engine_that_does_not_answer_holds_a_leaders_end_for_half_a_second() {
+    let mut script = Script::leading(candidate());
+    script.signal(Signal::TERM);
+    script.ends("main", 0);
+    script.told();
+    assert_eq!(script.when("exit 0"), 500);
+}
+
+#[test]
+fn a_second_signal_waits_for_no_on_demote() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    script.signal(Signal::TERM);
+    script.signal(Signal::TERM);
+    script.tells(&["spawn on_demote", "SIGTERM to on_demote's group", "SIGTERM to main"]);
+}
+
+#[test]
+fn a_container_that_stops_comes_to_lead_no_more() {
+    let mut script = Script::candidate(candidate());
+    script.sees_lock(held("other", 9, 3));
+    script.told();
+    script.signal(Signal::TERM);
+    script.sees_lock(View { at: 9, ..free() });
+    script.until(3_000);
+    script.tells(&["SIGTERM to main"]);
+    script.ends("main", 0);
+    script.tells(&["exit 0"]);
+}
+
+#[test]
+fn a_main_that_sigkill_does_not_end_keeps_the_lock_until_the_container_ends() {
+    let mut script = Script::leading(candidate());
+    script.send(Event::Control { reply: ReplyId(1), request: Request::StepDown { to: None } });
+    let mut told = Vec::new();
+    while !told.iter().any(|order: &String| order.starts_with("exit")) {
+        let now = script.core.next_deadline().expect("it goes on");
+        script.until(now.from_boot().as_millis() as u64 + 1);
+        told.extend(script.told());
+        if let Some(ask) = script.try_asked("renew") {
+            script.fact(Fact::Renewed { ask, result: Renewal::Alive(held("me", 7, 7)) });
+        }
+    }
+    assert!(!told.contains(&"release".to_owned()), "{told:?}");
+}
+
+#[test]
+fn a_main_that_on_demote_stops_ends_the_container_only_after_on_demote_and_the_release() {
+    let config = Config { hooks: hooks(), services: vec![service("web")], ..candidate() };
+    let mut script = Script::leading(config);
+    script.published("web", Ok(()));
+    script.told();
+    step_down(&mut script);
+    script.until(1_000);
+    script.ends("main", 0);
+    script.published("web", Ok(()));
+    script.published("web", Ok(()));
+    script.until(3_000);
+    script.tells(&["reply ok", "spawn on_demote", "publish web critical", "publish web draining"]);
+    script.ends("on_demote", 0);
+    releases_and_ends(&mut script);
+}
+
+#[test]
+fn an_on_demote_that_hangs_when_main_is_gone_leaves_the_time_to_release() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    step_down(&mut script);
+    script.ends("main", 0);
+    script.told();
+    // Two thirds of what there is before main would be killed, as in any stop.
+    assert_eq!(script.when("SIGTERM to on_demote's group"), 6_000);
+    script.tells(&["guard off", "release"]);
+    script.released();
+    script.tells(&["close", "SIGKILL to on_demote's group", "exit 0"]);
+}
+
+#[test]
+fn an_on_demote_that_began_before_the_stop_leaves_main_its_chance() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    step_down(&mut script);
+    script.signal(Signal::TERM);
+    script.told();
+    assert_eq!(script.when("SIGTERM to main"), 6_000);
+}
+
+#[test]
+fn a_signal_cuts_an_on_demote_short_whose_main_is_gone() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    step_down(&mut script);
+    script.ends("main", 0);
+    script.told();
+    script.signal(Signal::TERM);
+    script.tells(&["SIGTERM to on_demote's group", "guard off", "release"]);
+}

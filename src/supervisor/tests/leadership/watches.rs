@@ -1,0 +1,101 @@
+//! Watches of one role.
+
+use super::*;
+
+#[test]
+fn a_watch_of_one_role_acts_in_that_role_only() {
+    let watches = vec![crate::config::Watch { when: When::Leader, ..watch("app") }];
+    let mut script = Script::candidate(Config { watches, hooks: hooks(), ..candidate() });
+    script.sees_lock(held("other", 9, 3));
+    script.sees("app", &["a"]);
+    script.until(1_000);
+    script.tells(&["follow Watch(\"app\")", "contest db", "spawn main"]);
+    script.sees_lock(View { at: 5, last_version: Version(5), ..free() });
+    script.until(40_000);
+    script.told();
+    script.takes(7);
+    assert!(script.told().contains(&"spawn on_change of app".to_owned()));
+}
+
+#[test]
+fn a_reload_does_not_hide_a_leaders_hook_from_a_step_down() {
+    let mut script = Script::leading(for_leaders(watch("app")));
+    script.sees("app", &["a"]);
+    script.tells(&["spawn on_change of app"]);
+    script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
+    script.send(Event::ConfigLoaded(Ok(Box::new(Config { hooks: hooks(), ..candidate() }))));
+    script.told();
+    step_down(&mut script);
+    script.tells(&["SIGTERM to on_change of app's group", "reply ok"]);
+    script.ends_as("on_change of app", TERMINATED);
+    script.tells(&["spawn on_demote"]);
+}
+
+#[test]
+fn a_leaders_change_that_is_cut_short_signals_nobody_and_is_acted_on_by_the_next_leadership() {
+    let mut script = Script::leading(for_leaders(crate::config::Watch { signal: Some(Signal::HUP), ..watch("app") }));
+    script.sees("app", &["a"]);
+    script.told();
+    step_down(&mut script);
+    script.ends_as("on_change of app", TERMINATED);
+    script.ends("on_demote", 0);
+    script.tells(&["SIGTERM to on_change of app's group", "reply ok", "spawn on_demote", "guard off", "release"]);
+    script.released();
+    script.leads_again();
+    assert!(script.told().contains(&"spawn on_change of app".to_owned()));
+}
+
+#[test]
+fn a_template_of_the_leaders_that_is_first_rendered_while_main_runs_is_told_to_main() {
+    let mut script = Script::candidate(for_leaders(templated()));
+    script.sees_lock(held("other", 9, 3));
+    script.sees("app", &["a"]);
+    script.told();
+    script.sees_lock(View { at: 5, last_version: Version(5), ..free() });
+    script.until(40_000);
+    script.takes(7);
+    script.staged("app");
+    script.ends("template_check of app", 0);
+    script.told();
+    script.installed("app");
+    script.tells(&["SIGHUP to main"]);
+}
+
+/// A leader that runs with the first file for leaders in place.
+fn leading_with_template() -> Script {
+    let mut script = Script::candidate(for_leaders(templated()));
+    script.wins(7);
+    script.sees("app", &["a"]);
+    script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Unchanged });
+    script.ends("on_promote", 0);
+    script.until(1_000);
+    script
+}
+
+#[test]
+fn a_file_for_leaders_goes_no_further_once_the_role_is_gone() {
+    let mut script = leading_with_template();
+    // While it is rendered.
+    script.sees("app", &["a", "b"]);
+    script.told();
+    step_down(&mut script);
+    script.staged("app");
+    script.tells(&["reply ok", "spawn on_demote", "discard"]);
+
+    let mut script = leading_with_template();
+    script.sees("app", &["a", "b"]);
+    script.staged("app");
+    script.ends("template_check of app", 0);
+    script.told();
+    // While it is put in place.
+    step_down(&mut script);
+    script.installed("app");
+    script.ends("on_demote", 0);
+    script.tells(&["reply ok", "spawn on_demote", "guard off", "release"]);
+    script.released();
+    script.leads_again();
+    script.told();
+    // The file is as it shall be; main doesn't know yet.
+    script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Unchanged });
+    assert!(script.told().contains(&"SIGHUP to main".to_owned()));
+}
