@@ -267,6 +267,13 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_was_given_not_even_its_name_says_how_it_is_used() {
+        // execve(2) with an empty argv; kernels before 5.18 pass that on.
+        let line = CommandLine::try_parse_from([] as [OsString; 0]);
+        assert!(line.is_ok_and(|line| line.command.is_empty() && line.order.is_none()));
+    }
+
+    #[test]
     fn a_config_may_be_named_before_and_after_a_subcommand() {
         for args in [["pilotfish", "-c", "x", "status"], ["pilotfish", "status", "-c", "x"]] {
             let line = CommandLine::try_parse_from(args).unwrap();

@@ -278,6 +278,17 @@ cases! {
         holds!(Report::read(&scratch.file("other"))?.all("env").contains(&b"LISTEN_PID=77".to_vec()), "it was changed");
     }
 
+    #[tini_fails("passes WATCHDOG_PID on as it is, so main thinks that another is watched")]
+    fn a_watchdog_over_the_init_is_mains(init) {
+        let scratch = Scratch::new();
+        let start = init.specimen(["report".into(), scratch.arg("report")]);
+        let _container = start.env("WATCHDOG_PID=1").env("WATCHDOG_USEC=1000000").run()?;
+        let report = Report::read(&scratch.file("report"))?;
+        let wanted = format!("WATCHDOG_PID={}", report.get("pid")).into_bytes();
+        holds!(report.all("env").contains(&wanted), "WATCHDOG_PID isn't {}", report.get("pid"));
+        holds!(report.all("env").contains(&b"WATCHDOG_USEC=1000000".to_vec()), "WATCHDOG_USEC isn't there");
+    }
+
     fn every_signal_that_can_be_caught_reaches_main(init) {
         let scratch = Scratch::new();
         let file = scratch.file("record");

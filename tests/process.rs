@@ -103,6 +103,110 @@ fn an_ordinary_user_that_may_not_switch_is_told_so() {
 }
 
 #[test]
+fn a_number_that_would_leave_root_as_it_is_starts_nothing() {
+    let scratch = Scratch::new();
+    for user in ["4294967295", "nobody:4294967295", "+5", "007", "4294967296"] {
+        let (code, log) = end_of(configured(
+            &scratch,
+            &format!("[process]\nexec = [\"/bin/touch\", \"DIR/ran\"]\nuser = \"{user}\"\n"),
+        ));
+        assert_eq!(code, 78, "{user}: {log}");
+        assert!(log.contains("is no user") && log.contains("pilotfish.toml:3:"), "{log}");
+        assert!(!scratch.file("ran").exists(), "{user}");
+    }
+}
+
+#[test]
+fn a_user_gets_none_of_the_capabilities_that_the_agent_itself_was_given() {
+    let scratch = Scratch::new();
+    let file = scratch.file("pilotfish.toml");
+    let directory = scratch.file("");
+    std::os::unix::fs::chown(&directory, Some(33), Some(33)).unwrap();
+    let look = |name: &str| format!("[\"/bin/sh\", \"-c\", \"grep ^Cap /proc/self/status\"] # {name}");
+    for (user, own) in [("nobody", "1000"), ("1000:1000", "1000")] {
+        let config = format!(
+            "[process]\nexec = {}\nuser = \"{user}\"\n[hooks]\npre_start.exec = {}\npre_start.user = \"{user}\"\n\
+             [control]\nsocket = \"\"\n",
+            look("main"),
+            look("pre_start")
+        );
+        std::fs::write(&file, config).unwrap();
+        let ids = [format!("--reuid={own}"), format!("--regid={own}")];
+        let mut arguments: Vec<OsString> = vec!["/usr/bin/setpriv".into()];
+        arguments.extend(ids.map(OsString::from));
+        arguments.extend(
+            ["--clear-groups", "--inh-caps=+setuid,+setgid,+kill", "--ambient-caps=+setuid,+setgid,+kill"]
+                .map(OsString::from),
+        );
+        arguments.extend([pilotfish().into(), OsString::from("-c"), file.clone().into_os_string()]);
+        let mut container = Start::new(arguments).run().unwrap();
+        let code = container.wait();
+        let (out, log) = (container.stdout(), container.stderr());
+        assert_eq!(code, Ok(0), "{log}");
+        for (who, text) in [("main", &out), ("pre_start", &log)] {
+            for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+                assert!(text.contains(&format!("{set}:\t0000000000000000")), "{user}, {who}, {set}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_user_can_open_its_standard_descriptors_by_name_and_dev_null_stays_roots() {
+    let scratch = Scratch::new();
+    let by_name = "echo out >/dev/stdout && echo err >/dev/stderr && stat -L -c %u /dev/stdout /dev/null";
+    let config = format!(
+        "[process]\nexec = [\"/bin/sh\", \"-c\", \"{by_name}\"]\nuser = \"www-data\"\n\
+         [hooks]\npre_start.exec = [\"/bin/sh\", \"-c\", \"{by_name}\"]\npre_start.user = \"www-data\"\n"
+    );
+    let (mut out, stdout) = std::io::pipe().unwrap();
+    let (mut err, stderr) = std::io::pipe().unwrap();
+    let start = configured(&scratch, &config).descriptor(1, stdout.into()).descriptor(2, stderr.into());
+    let mut container = start.run().unwrap();
+    let code = container.wait();
+    let (mut printed, mut log) = (String::new(), String::new());
+    std::io::Read::read_to_string(&mut out, &mut printed).unwrap();
+    std::io::Read::read_to_string(&mut err, &mut log).unwrap();
+    assert_eq!(code, Ok(0), "{log}");
+    assert_eq!(printed, "out\n33\n0\n", "{log}");
+    assert!(log.contains("\nerr\n") || log.starts_with("err\n"), "{log}");
+    // The hook's pipes are its user's, and pre_start succeeded.
+    assert!(log.contains("stdout") && log.contains(": 33"), "{log}");
+
+    // A file that standard output was redirected to is somebody's log, and not given away.
+    let log = std::fs::File::create(scratch.file("log")).unwrap();
+    let config = "[process]\nexec = [\"/bin/true\"]\nuser = \"www-data\"\n";
+    assert_eq!(end_of(configured(&scratch, config).descriptor(1, log.into())).0, 0);
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(scratch.file("log")).unwrap()), 0);
+}
+
+#[test]
+fn a_program_of_another_machine_is_126_in_our_own_words() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new();
+    // An ELF header of a machine that isn't there (EM_PDP10), and what /bin/sh would run of it.
+    let mut foreign = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x40\0\x01\0\0\0".to_vec();
+    foreign.resize(64, 0);
+    foreign.extend_from_slice(b"\necho run by a shell\n");
+    let interpreted = format!("#!{}\necho run by a shell\n", scratch.file("foreign").display());
+    let files: [(&str, &[u8], i32); 3] = [
+        ("foreign", &foreign, 126),
+        ("interpreted", interpreted.as_bytes(), 126),
+        // What execvp(3) has always done.
+        ("script", b"exit 7\n", 7),
+    ];
+    for (name, content, wanted) in files {
+        let file = scratch.file(name);
+        std::fs::write(&file, content).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let start = Start::new([pilotfish().into(), OsString::from("--"), file.into_os_string()]);
+        let mut container = start.run().unwrap();
+        assert_eq!(container.wait(), Ok(wanted), "{name}: {}", container.stderr());
+        assert_eq!(container.stderr().contains("no program of this kernel"), wanted == 126, "{}", container.stderr());
+    }
+}
+
+#[test]
 fn directory_limits_and_umask_are_mains_and_its_hooks() {
     let scratch = Scratch::new();
     let config = r#"

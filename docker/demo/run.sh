@@ -25,7 +25,7 @@ export DEMO DEMO_USER DEMO_PROGRAMS=$programs DEMO_SOURCES=$sources
 chmod 755 "$DEMO"
 mkdir -p "$DEMO/logs" "$DEMO/load"
 
-declare -A holder=() agent=() port=() namespace=()
+declare -A holder=() agent=() port=() namespace=() held=()
 claims=() broken=0 load="" cleaned=""
 
 # --- small words ------------------------------------------------------------------------------------------------------
@@ -94,11 +94,14 @@ fi
 
 # start NAME CONFIG: runs pilotfish with that config, in a namespace of its own.
 start() {
-    local name=$1
+    local name=$1 descriptor
     cat "$sources/$2.toml" "$sources/catalog-$backend.toml" >"$DEMO/$name.toml"
     # A session of its own: Ctrl-C is the demo's to handle, not everybody's at once.
-    NAME=$name PORT=${port[$name]} setsid "${isolate[@]}" "$pilotfish" -c "$DEMO/$name.toml" \
-        >"$DEMO/logs/$name" 2>&1 </dev/null &
+    (
+        for descriptor in "${held[@]}"; do exec {descriptor}<&-; done
+        NAME=$name PORT=${port[$name]} exec setsid "${isolate[@]}" "$pilotfish" -c "$DEMO/$name.toml" \
+            >"$DEMO/logs/$name" 2>&1 </dev/null
+    ) &
     holder[$name]=$!
     if [ ${#isolate[@]} -gt 0 ]; then
         agent[$name]=""
@@ -106,7 +109,10 @@ start() {
     else
         agent[$name]=${holder[$name]}
     fi
-    namespace[$name]=$(readlink "/proc/${agent[$name]}/ns/pid" || true)
+    # Held open to the end: the number of a namespace that is gone is soon another's, any container's of this machine.
+    [ ${#isolate[@]} -eq 0 ] || exec {descriptor}<"/proc/${agent[$name]}/ns/pid" || fail "$name ended at once"
+    [ ${#isolate[@]} -eq 0 ] || held[$name]=$descriptor
+    [ ${#isolate[@]} -eq 0 ] || namespace[$name]=$(readlink "/proc/self/fd/$descriptor")
 }
 found_agent() { agent[$1]=$(child_of "${holder[$1]}"); }
 

@@ -20,6 +20,7 @@ pub mod template;
 
 mod expand;
 mod format;
+pub mod ids;
 mod later;
 mod near;
 mod parse;

@@ -32,6 +32,8 @@ pub struct Command {
     pub environment: Environment,
     /// Whom it becomes.
     pub identity: Option<Ids>,
+    /// It is to have no capability: a user was asked for, and it isn't root.
+    pub without_capabilities: bool,
     /// Its resource limits.
     pub limits: limits::Prepared,
     /// Its file mode creation mask.
@@ -79,6 +81,7 @@ pub fn prepare(
         candidates: candidates(program, environment.get("PATH")),
         argv,
         environment,
+        without_capabilities: identity.as_ref().is_some_and(|identity| identity.uid != 0),
         identity: identity.and_then(switch),
         limits: limits::prepare(limits).map_err(|name| refused(format!("no limit is called `{name}`")))?,
         umask: limits.umask,
@@ -189,6 +192,7 @@ pub fn failed(exec: &Exec, failure: Failure, about: &About<'_>) -> SpawnError {
             };
             format!("becoming user `{}` ({call}): {why}", about.user.unwrap_or_default())
         }
+        Step::Capabilities => format!("taking its capabilities: {why}"),
         Step::DeathSignal => format!("tying its life to the agent's: {why}"),
     };
     refused(exec, message)
@@ -217,7 +221,7 @@ fn not_executed(exec: &Exec, errno: Errno, candidates: &[CString]) -> SpawnError
             None => format!("can't run {name}: not found in PATH"),
         },
         Errno::EACCES => format!("can't run {name}: permission denied (is it executable?)"),
-        Errno::ENOEXEC => format!("can't run {name}: no program of this kernel (built for another architecture?)"),
+        Errno::ENOEXEC => format!("can't run {name}: {}", candidates.iter().find_map(foreign).unwrap_or(NO_PROGRAM)),
         errno => format!("can't run {name}: {}", errno.desc()),
     };
     SpawnError { code, message }
@@ -240,6 +244,20 @@ fn broken_loader(file: &CString) -> Option<String> {
         return Some(format!("its interpreter {} doesn't exist", shown.display()));
     }
     start.starts_with(b"\x7fELF").then(|| "its dynamic loader doesn't exist (built for another C library?)".to_owned())
+}
+
+const NO_PROGRAM: &str = "no program of this kernel (built for another architecture?)";
+
+/// What the first of the files that is there isn't for this kernel.
+fn foreign(file: &CString) -> Option<&'static str> {
+    let path = Path::new(OsStr::from_bytes(file.to_bytes()));
+    let open = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let mut start = [0u8; 2];
+    let count = open.ok()?.read(&mut start).ok()?;
+    Some(match start[..count].starts_with(b"#!") {
+        true => "its interpreter is no program of this kernel (built for another architecture?)",
+        false => NO_PROGRAM,
+    })
 }
 
 /// An error with its causes, in one line.

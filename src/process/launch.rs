@@ -29,8 +29,8 @@ pub struct Launch {
     pub candidates: Vec<CString>,
     /// Its environment.
     pub envp: Vec<CString>,
-    /// Which entry of `envp` is LISTEN_PID, to be given the child's process id.
-    pub listen_pid: Option<usize>,
+    /// Entries of `envp`, with their names, that are to hold the child's process id.
+    pub own_pid: Vec<(usize, &'static str)>,
     /// Its working directory.
     pub directory: Option<CString>,
     /// Its file mode creation mask.
@@ -39,6 +39,8 @@ pub struct Launch {
     pub limits: limits::Prepared,
     /// Whom it becomes.
     pub identity: Option<Ids>,
+    /// It has no capability at all: an ordinary user's process, whatever the agent may do.
+    pub without_capabilities: bool,
     /// Its standard descriptors; `None` keeps the agent's.
     pub stdio: Option<[OwnedFd; 3]>,
     /// Descriptors from 3 on that it must not get: `None` lets it have every one the agent was given.
@@ -91,13 +93,15 @@ pub enum Step {
     Gid,
     /// setresuid(2)
     Uid,
+    /// capset(2)
+    Capabilities,
     /// prctl(2) PR_SET_PDEATHSIG
     DeathSignal,
     /// execve(2)
     Exec,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step::Group,
     Step::Descriptors,
     Step::Limit,
@@ -106,6 +110,7 @@ const STEPS: [Step; 10] = [
     Step::Groups,
     Step::Gid,
     Step::Uid,
+    Step::Capabilities,
     Step::DeathSignal,
     Step::Exec,
 ];
@@ -206,29 +211,53 @@ struct Image {
     /// `/bin/sh FILE ARGS`, for a file that is no program the kernel knows; index 1 is put in when it is known.
     shell_argv: Vec<*const libc::c_char>,
     envp: Vec<*const libc::c_char>,
-    listen_pid: [u8; LISTEN_PID.len() + 12],
+    own_pid: Vec<Stamp>,
 }
 
-const LISTEN_PID: &[u8] = b"LISTEN_PID=";
 const SHELL: &std::ffi::CStr = c"/bin/sh";
 
 impl Image {
     fn new(launch: &Launch) -> Image {
         let end = std::iter::once(ptr::null());
         let arguments = launch.argv.iter().map(|a| a.as_ptr());
-        let mut listen_pid = [0; LISTEN_PID.len() + 12];
-        listen_pid[..LISTEN_PID.len()].copy_from_slice(LISTEN_PID);
         Image {
             argv: arguments.clone().chain(end.clone()).collect(),
             shell_argv: [SHELL.as_ptr(), ptr::null()].into_iter().chain(arguments.skip(1)).chain(end.clone()).collect(),
             envp: launch.envp.iter().map(|e| e.as_ptr()).chain(end).collect(),
-            listen_pid,
+            own_pid: launch.own_pid.iter().map(|(entry, name)| Stamp::new(*entry, name)).collect(),
         }
     }
 
-    /// Puts the child's own process id into LISTEN_PID (sd_listen_fds(3) compares it). Only digits into an array: safe
-    /// between fork and exec.
-    fn fill_in_listen_pid(&mut self, entry: usize, pid: Pid) {
+    /// Puts the child's own process id where it belongs (sd_listen_fds(3) and sd_watchdog_enabled(3) compare it).
+    /// Only digits into memory made ready: safe between fork and exec.
+    fn stamp(&mut self, pid: Pid) {
+        for stamp in &mut self.own_pid {
+            stamp.fill_in(pid);
+            if let Some(slot) = self.envp.get_mut(stamp.entry) {
+                *slot = stamp.text.as_ptr().cast();
+            }
+        }
+    }
+}
+
+/// `NAME=PID`, with room for the number.
+struct Stamp {
+    entry: usize,
+    text: Vec<u8>,
+    digits_at: usize,
+}
+
+impl Stamp {
+    fn new(entry: usize, name: &str) -> Stamp {
+        /// The digits of a process id, and a zero.
+        const ROOM: usize = 11;
+        let mut text = format!("{name}=").into_bytes();
+        let digits_at = text.len();
+        text.resize(digits_at + ROOM, 0);
+        Stamp { entry, text, digits_at }
+    }
+
+    fn fill_in(&mut self, pid: Pid) {
         let mut digits = [0u8; 10];
         let mut count = 0;
         let mut rest = pid.unsigned_abs();
@@ -237,11 +266,8 @@ impl Image {
             rest /= 10;
             count += 1;
         }
-        for (place, digit) in self.listen_pid[LISTEN_PID.len()..].iter_mut().zip(digits[..count].iter().rev()) {
+        for (place, digit) in self.text[self.digits_at..].iter_mut().zip(digits[..count].iter().rev()) {
             *place = *digit;
-        }
-        if let Some(slot) = self.envp.get_mut(entry) {
-            *slot = self.listen_pid.as_ptr().cast();
         }
     }
 }
@@ -277,6 +303,11 @@ pub fn exit_code(step: Step, errno: Errno) -> u8 {
         _ => 126,
     }
 }
+
+/// capset(2): version 3 of its structures, and the calling process.
+const CAPABILITIES_OF_OURSELVES: [u32; 2] = [0x2008_0522, 0];
+/// Effective, permitted and inheritable ones, in two halves.
+const NO_CAPABILITY: [u32; 6] = [0; 6];
 
 #[allow(unsafe_code)]
 unsafe fn prepare(launch: &Launch, image: &mut Image, agent: Pid) -> Result<(), (Step, i32)> {
@@ -331,6 +362,14 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, agent: Pid) -> Result<(), 
             done(libc::syscall(libc::SYS_setresgid, ids.gid, ids.gid, ids.gid), Step::Gid)?;
             done(libc::syscall(libc::SYS_setresuid, ids.uid, ids.uid, ids.uid), Step::Uid)?;
         }
+        if launch.without_capabilities {
+            // The kernel clears capabilities only where a switch leaves uid 0; and with the inheritable ones go the
+            // ambient ones (capabilities(7)), which would outlive the exec.
+            done(
+                libc::syscall(libc::SYS_capset, &CAPABILITIES_OF_OURSELVES, NO_CAPABILITY.as_ptr()),
+                Step::Capabilities,
+            )?;
+        }
         if launch.dies_with_us {
             // After setresuid, which clears it (prctl(2)). An agent that ended before this line sends nothing more.
             done(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong).into(), Step::DeathSignal)?;
@@ -338,9 +377,7 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, agent: Pid) -> Result<(), 
                 libc::_exit(128 + libc::SIGKILL);
             }
         }
-        if let Some(entry) = launch.listen_pid {
-            image.fill_in_listen_pid(entry, libc::getpid());
-        }
+        image.stamp(libc::getpid());
     }
     Ok(())
 }
@@ -355,6 +392,10 @@ unsafe fn execute(launch: &Launch, image: &mut Image) {
             libc::execve(candidate.as_ptr(), image.argv.as_ptr(), image.envp.as_ptr());
             match *libc::__errno_location() {
                 libc::ENOEXEC => {
+                    if !is_for_a_shell(candidate) {
+                        *libc::__errno_location() = libc::ENOEXEC;
+                        return;
+                    }
                     if let Some(file) = image.shell_argv.get_mut(1) {
                         *file = candidate.as_ptr();
                     }
@@ -372,6 +413,29 @@ unsafe fn execute(launch: &Launch, image: &mut Image) {
             *libc::__errno_location() = libc::EACCES;
         }
     }
+}
+
+/// Whether a file the kernel can't execute may be a script without a first line that says so. One with a zero byte in
+/// its first line is a program of another machine (as bash has it); one whose interpreter is such a program isn't
+/// written for /bin/sh; and what can't be read, a shell can't read either.
+#[allow(unsafe_code)]
+unsafe fn is_for_a_shell(file: &std::ffi::CStr) -> bool {
+    let mut start = [0u8; 128];
+    // SAFETY: as for `become_program`: system calls on a valid path and a place of our own.
+    let count = unsafe {
+        let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+        let file = libc::open(file.as_ptr(), flags);
+        let count = libc::read(file, start.as_mut_ptr().cast(), start.len());
+        libc::close(file);
+        count
+    };
+    usize::try_from(count).is_ok_and(|count| reads_as_a_script(&start[..count]))
+}
+
+fn reads_as_a_script(start: &[u8]) -> bool {
+    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let interpreter = line.strip_prefix(b"#!").map(<[u8]>::trim_ascii).unwrap_or_default();
+    !line.contains(&0) && interpreter.is_empty()
 }
 
 /// A pipe whose two ends are closed on exec.
@@ -413,6 +477,31 @@ pub fn nothing_to_read() -> io::Result<OwnedFd> {
         match libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) {
             -1 => Ok(pipe()?.0),
             descriptor => Ok(OwnedFd::from_raw_fd(descriptor)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_of_another_machine_is_no_script() {
+        for script in [&b""[..], b"echo hello\n", b"# a comment\necho", b"#!\necho", b"echo\n\0\0tail of an archive"] {
+            assert!(reads_as_a_script(script), "{script:?}");
+        }
+        for other in [&b"\x7fELF\x02\x01\x01\0\0"[..], b"MZ\x90\0", b"#!/opt/foreign/python\nprint(1)", b"#! /x"] {
+            assert!(!reads_as_a_script(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_id_of_any_length_is_stamped() {
+        for pid in [1, 42, Pid::MAX] {
+            let mut stamp = Stamp::new(0, "WATCHDOG_PID");
+            stamp.fill_in(pid);
+            let text = std::ffi::CStr::from_bytes_until_nul(&stamp.text).unwrap();
+            assert_eq!(text.to_str(), Ok(&*format!("WATCHDOG_PID={pid}")));
         }
     }
 }

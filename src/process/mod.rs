@@ -3,7 +3,7 @@
 //! - [`signals`]: what the agent was given, and all signals that come to it.
 //! - [`guard`]: a second process, that kills when a leader's time is over.
 //! - `reaper`: the only waitpid. `strays`: what main left behind.
-//! - `command`, `launch`: from a config to a running program. `environment`, `users`, `limits`: what it gets.
+//! - `command`, `launch`: from a config to a running program. `environment`, `users`, `limits`, `stdio`: what it gets.
 //! - [`memory`]: what the start needed and the rest does not.
 //! - `output`: what hooks print and read. [`notify`]: what main says by sd_notify. `tty`: the terminal.
 
@@ -17,6 +17,7 @@ pub mod notify;
 mod output;
 mod reaper;
 pub mod signals;
+mod stdio;
 mod strays;
 mod tty;
 pub mod users;
@@ -40,8 +41,11 @@ use reaper::Change;
 use signals::Inherited;
 use tty::Terminal;
 
-/// What sd_listen_fds(3) and sd_notify(3) read: meant for main, never for hooks.
-const FOR_MAIN_ALONE: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", notify::VARIABLE];
+/// What sd_listen_fds(3), sd_watchdog_enabled(3) and sd_notify(3) read: meant for main, never for hooks.
+const FOR_MAIN_ALONE: [&str; 6] =
+    ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC", notify::VARIABLE];
+/// Which of them name the process they are meant for: where they name the agent, they are to name main.
+const NAMING_A_PROCESS: [&str; 2] = ["LISTEN_PID", "WATCHDOG_PID"];
 
 /// Owns every child of the agent. It has no policy: it does what it is told and tells what has become of it.
 pub struct Processes {
@@ -166,13 +170,11 @@ impl Processes {
         let user = process.user.as_deref();
         let command = command::prepare(exec, user, &process.limits, environment, configured)?;
         let ours = self.agent.to_string();
-        let listen_pid = command
-            .environment
-            .get("LISTEN_PID")
-            .filter(|pid| *pid == ours.as_str())
-            .and_then(|_| command.environment.position("LISTEN_PID"));
+        let names_the_agent = |name: &&str| command.environment.get(name).is_some_and(|pid| *pid == *ours.as_str());
+        let own_pid = NAMING_A_PROCESS.into_iter().filter(names_the_agent);
+        let own_pid = own_pid.filter_map(|name| Some((command.environment.position(name)?, name))).collect();
         Ok(Launch {
-            listen_pid,
+            own_pid,
             directory: process.directory.as_deref().and_then(c_path),
             foreground: self.terminal.may_lend(),
             ..self.launch(command)
@@ -224,11 +226,12 @@ impl Processes {
             argv: command.argv,
             candidates: command.candidates,
             envp: command.environment.entries().to_vec(),
-            listen_pid: None,
+            own_pid: Vec::new(),
             directory: None,
             umask: command.umask,
             limits: command.limits,
             identity: command.identity,
+            without_capabilities: command.without_capabilities,
             stdio: None,
             withhold: None,
             keep: None,
@@ -250,6 +253,9 @@ impl Processes {
     ) -> Event {
         let candidates = launch.candidates.clone();
         let limits: Vec<&str> = launch.limits.iter().map(|(name, ..)| *name).collect();
+        if let Some(ids) = &launch.identity {
+            stdio::give(launch.stdio.as_ref(), ids.uid, self.agent == 1);
+        }
         let started = match launch::launch(launch) {
             Ok(started) => started,
             Err(error) => return Event::SpawnFailed { run, error: command::no_process(exec, &error) },

@@ -9,6 +9,8 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::config::ids::{NOBODYS, number};
+
 /// Larger files than this are no user databases.
 const MOST: u64 = 16 * 1024 * 1024;
 
@@ -36,6 +38,12 @@ pub enum UserError {
     /// No entry, and not a number.
     #[error("no group is called `{0}` in /etc/group")]
     UnknownGroup(String),
+    /// setresuid(2) and setresgid(2) would leave the agent's own.
+    #[error("{what} has the number {NOBODYS}, which the kernel takes for \"leave it as it is\"")]
+    Nobodys {
+        /// Whose number it is.
+        what: String,
+    },
     /// A file is there but can't be read.
     #[error("{file} can't be read")]
     Unreadable {
@@ -52,7 +60,7 @@ pub enum UserError {
 /// # Errors
 /// An unknown name, or a file that is there but can't be read. A missing file is an empty one.
 pub fn look_up(spec: &str) -> Result<Identity, UserError> {
-    let group_needed = spec.split_once(':').is_none_or(|(_, group)| group.parse::<u32>().is_err());
+    let group_needed = spec.split_once(':').is_none_or(|(_, group)| number(group).is_none());
     let passwd = read("/etc/passwd")?;
     let group = if group_needed { read("/etc/group")? } else { String::new() };
     find(spec, &passwd, &group)
@@ -81,7 +89,7 @@ fn entries(passwd: &str) -> impl Iterator<Item = Entry<'_>> {
     passwd.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(|line| {
         let mut fields = line.split(':');
         let (name, _password) = (fields.next()?, fields.next()?);
-        let (uid, gid) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        let (uid, gid) = (number(fields.next()?)?, number(fields.next()?)?);
         let (_comment, home) = (fields.next()?, fields.next()?);
         Some(Entry { name, uid, gid, home })
     })
@@ -93,12 +101,12 @@ fn find(spec: &str, passwd: &str, group: &str) -> Result<Identity, UserError> {
         Some((user, group)) => (user, Some(group)),
         None => (spec, None),
     };
-    let number = user.parse::<u32>().ok();
+    let as_number = number(user);
     // A name may consist of digits; like Docker's, the lookup tries names first.
     let entry = entries(passwd)
         .find(|e| e.name == user)
-        .or_else(|| entries(passwd).find(|e| number.is_some_and(|n| n == e.uid)));
-    let uid = match (&entry, number) {
+        .or_else(|| entries(passwd).find(|e| as_number.is_some_and(|n| n == e.uid)));
+    let uid = match (&entry, as_number) {
         (Some(entry), _) => entry.uid,
         (None, Some(number)) => number,
         (None, None) => return Err(UserError::UnknownUser(user.to_owned())),
@@ -111,6 +119,12 @@ fn find(spec: &str, passwd: &str, group: &str) -> Result<Identity, UserError> {
         (Some(entry), None) => supplementary(entry.name, gid, group),
         _ => Vec::new(),
     };
+    if uid == NOBODYS {
+        return Err(UserError::Nobodys { what: format!("user `{user}`") });
+    }
+    if gid.into_iter().chain(groups.iter().copied()).any(|gid| gid == NOBODYS) {
+        return Err(UserError::Nobodys { what: format!("a group of user `{user}`") });
+    }
     Ok(Identity {
         uid,
         gid,
@@ -124,7 +138,7 @@ fn find(spec: &str, passwd: &str, group: &str) -> Result<Identity, UserError> {
 fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     group.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(|line| {
         let mut fields = line.split(':');
-        let (name, _password, gid) = (fields.next()?, fields.next()?, fields.next()?.parse().ok()?);
+        let (name, _password, gid) = (fields.next()?, fields.next()?, number(fields.next()?)?);
         Some((name, gid, fields.next().unwrap_or("")))
     })
 }
@@ -133,7 +147,7 @@ fn find_group(wanted: &str, group: &str) -> Result<u32, UserError> {
     groups(group)
         .find(|(name, ..)| *name == wanted)
         .map(|(_, gid, _)| gid)
-        .or_else(|| wanted.parse().ok())
+        .or_else(|| number(wanted))
         .ok_or_else(|| UserError::UnknownGroup(wanted.to_owned()))
 }
 
@@ -190,6 +204,23 @@ mod tests {
         assert!(matches!(find("mysql:wheel", PASSWD, GROUP), Err(UserError::UnknownGroup(_))));
         assert!(matches!(find("-1", PASSWD, GROUP), Err(UserError::UnknownUser(_))));
         assert!(matches!(find("4294967296", PASSWD, GROUP), Err(UserError::UnknownUser(_))));
+    }
+
+    #[test]
+    fn what_would_leave_the_agents_own_user_is_nobody_wherever_it_comes_from() {
+        let passwd = "evil:x:4294967295:5::/:\neve:x:5:4294967295::/:\nann:x:6:6::/:\n";
+        let group = "odd:x:4294967295:ann\n";
+        for spec in ["4294967295", "4294967295:5", "evil", "5:4294967295", "eve", "5", "6:odd", "ann"] {
+            let found = find(spec, passwd, group);
+            assert!(matches!(found, Err(UserError::Nobodys { .. })), "{spec}: {found:?}");
+        }
+        for spec in ["+5", "05", "", " 5", "5 ", ":5"] {
+            assert!(matches!(find(spec, "", ""), Err(UserError::UnknownUser(_))), "{spec}");
+        }
+        for spec in ["5:+5", "5:05", "5: 5"] {
+            assert!(matches!(find(spec, "", ""), Err(UserError::UnknownGroup(_))), "{spec}");
+        }
+        assert_eq!(find("+5", "+5:x:9:9::/:\n", "").unwrap().uid, 9, "a name is a name");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Format, Wrong};
+use crate::config::ids;
 use crate::config::near::nearest;
 use crate::config::signal::{Signal, UnknownSignal};
 
@@ -88,6 +89,13 @@ impl Format for User {
         let mut parts = text.split(':');
         let sound = parts.clone().count() <= 2
             && parts.all(|part| !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c.is_control()));
+        if text.split(':').any(|part| ids::number(part) == Some(ids::NOBODYS)) {
+            let help = "write another number: the kernel takes this one for \"leave it as it is\"";
+            return Err(Wrong::new("is no user", help));
+        }
+        if text.split(':').any(number_gone_wrong) {
+            return Err(Wrong::new("is no user", "write a uid or gid as digits alone: `\"1000:1000\"`"));
+        }
         if sound {
             return Ok(User(text.to_owned()));
         }
@@ -97,6 +105,12 @@ impl Format for User {
     fn write(&self) -> String {
         self.0.clone()
     }
+}
+
+/// A sign or leading zeros, and digits: meant as a number, and no name that useradd(8) lets anyone have.
+fn number_gone_wrong(part: &str) -> bool {
+    let digits = part.trim_start_matches(['+', '-']);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) && ids::number(part).is_none()
 }
 
 /// Soft and hard limit of one resource; `None` is unlimited. Written `65536`, `"1024:4096"` or `"unlimited"`.
@@ -179,6 +193,11 @@ mod tests {
     #[test]
     fn a_user_is_a_name_or_id_and_perhaps_a_group() {
         reads::<User>(&["mysql", "1000", "1000:1000", "a:b"], &["", ":", "a:", ":b", "a:b:c", "a b"]);
+        // What would leave root as it is, or might be read otherwise by somebody else.
+        reads::<User>(
+            &["0:0", "a0", "4294967294"],
+            &["4294967295", "a:4294967295", "4294967296", "+5", "-1", "007", "5:05"],
+        );
     }
 
     #[test]
