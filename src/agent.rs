@@ -65,7 +65,7 @@ pub fn run(config: Config, source: Source, inherited: Inherited) -> Result<u8, E
 fn guard(config: &Config) -> Result<Option<Guard>, Error> {
     match (&config.election, &config.catalog.backend) {
         (Some(election), Backend::Consul(_) | Backend::Etcd(_)) => {
-            Ok(Some(Guard::start(Fence::choose(election.fence)?)?))
+            Ok(Some(Guard::start(Fence::choose(election.fence)?, election.pace.kill_margin)?))
         }
         (Some(_), Backend::None | Backend::Local { .. }) | (None, _) => Ok(None),
     }

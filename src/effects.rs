@@ -124,6 +124,10 @@ impl Hands {
             Effect::Install { watch, staged } => self.install(watch, staged),
             Effect::Discard(staged) => render::discard(&staged),
             Effect::Contest(election) => self.contest(&election),
+            Effect::Elect(Order::Guard { deadline }) => {
+                let silent = self.processes.guard_until(deadline);
+                return self.with_warnings(silent.into_iter().collect());
+            }
             Effect::Elect(order) => self.elect(order),
             Effect::StartGuard => return vec![self.processes.start_guard()],
             Effect::LoadConfig => self.load_config(),
@@ -305,8 +309,8 @@ impl Hands {
                     Fact::Ranks { ask, result: ranks.map_err(|error| catalog::report(&error)) }
                 })
             }
-            Order::Guard { deadline } => self.processes.guard_until(deadline),
-            Order::MeasureRank { .. }
+            Order::Guard { .. }
+            | Order::MeasureRank { .. }
             | Order::Promote { .. }
             | Order::Demote { .. }
             | Order::Kill { .. }

@@ -209,6 +209,92 @@ fn a_guard_that_is_killed_is_told_of_and_the_next_one_knows_the_deadline() {
     }
 }
 
+fn is_awake(guard: i32) -> Option<()> {
+    status_line(guard, "State")?.starts_with('S').then_some(())
+}
+
+#[test]
+fn a_guard_that_is_stopped_is_resumed_at_once() {
+    let guarded = Guarded::with_family();
+    let guard = guarded.guard().unwrap();
+    for _ in 0..3 {
+        kill(guard, libc::SIGSTOP);
+        eventually("the guard's resumption", || is_awake(guard)).unwrap();
+    }
+    guarded.told("warning the guard was stopped by SIGSTOP, and is resumed");
+    assert_eq!(guarded.guard(), Some(guard));
+}
+
+#[test]
+fn all_die_at_the_deadline_while_the_agent_and_the_guard_are_both_stopped() {
+    for fence in ["namespace", "process-group"] {
+        let mut guarded = Guarded::run(Start::new(program(fence)));
+        guarded.order("main sleep 1000 & exec sleep 1000");
+        guarded.has(2);
+        let (guard, since) = (guarded.guard().unwrap(), Instant::now());
+        guarded.done("until 2500");
+        guarded.container.signal(libc::SIGSTOP);
+        // Each time it is resumed to look, too.
+        let stopping = std::thread::spawn(move || {
+            while since.elapsed() < Duration::from_millis(2400) {
+                kill(guard, libc::SIGSTOP);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        stopping.join().unwrap();
+        guarded.has(2);
+        let after = guarded.is_alone(since);
+        assert!(after >= Duration::from_millis(2500), "it struck after {after:?}");
+        guarded.container.signal(libc::SIGCONT);
+        println!("{fence}: all were dead {:?} after the deadline", after - Duration::from_millis(2500));
+    }
+}
+
+#[test]
+fn a_guard_that_a_tracer_holds_is_replaced() {
+    let mut guarded = Guarded::with_family();
+    let guard = guarded.guard().unwrap();
+    guarded.done("until 20000");
+    // SAFETY: no memory involved; nobody else waits for what isn't this process's child.
+    unsafe {
+        let none = std::ptr::null_mut::<libc::c_void>();
+        assert_eq!(libc::ptrace(libc::PTRACE_SEIZE, guard, none, none), 0);
+        assert_eq!(libc::ptrace(libc::PTRACE_INTERRUPT, guard, none, none), 0);
+    }
+    let since = Instant::now();
+    while guarded.times("guard false") == 0 {
+        assert!(since.elapsed() < Duration::from_secs(8), "{}", guarded.container.stdout());
+        guarded.done("until 20000");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    guarded.order("restart");
+    guarded.told("guard true");
+    // SAFETY: as above.
+    unsafe { libc::waitpid(guard, std::ptr::null_mut(), libc::__WALL) };
+    let next = eventually("another guard", || guarded.guard().filter(|next| *next != guard)).unwrap();
+    guarded.has(MEMBERS);
+    let since = Instant::now();
+    guarded.done(&soon());
+    guarded.is_alone(since);
+    assert_eq!(guarded.guard(), Some(next));
+    assert_eq!(guarded.times("guard false"), 1, "the end of the one that was replaced is no news");
+}
+
+#[test]
+fn what_cannot_be_killed_is_ended_with_the_container_within_a_short_kill_margin_too() {
+    const MARGIN: Duration = Duration::from_millis(200);
+    let fixture = program("namespace").into_iter().chain([MARGIN.as_millis().to_string().into()]);
+    let mut guarded = Guarded::run(Start::new(fixture).without_capability(5));
+    guarded.order("main setpriv --reuid 33 --regid 33 --clear-groups sleep 1000 & exec sleep 1000");
+    guarded.has(2);
+    let since = Instant::now();
+    guarded.done(&soon());
+    assert_eq!(guarded.container.wait(), Ok(70), "{}", guarded.container.stdout());
+    let late = since.elapsed() - SOON;
+    println!("it had ended {late:?} after the deadline");
+    assert!(late < MARGIN, "{late:?}");
+}
+
 #[test]
 fn an_agent_that_spins_is_ended_and_the_container_with_it() {
     let mut guarded = Guarded::with_family();

@@ -35,7 +35,7 @@ use crate::supervisor::{Event, Time};
 
 use command::{About, Command};
 use environment::Environment;
-use guard::Guard;
+use guard::{Attention, Ended, Guard};
 use launch::{Launch, Progress, Report};
 use reaper::Change;
 use signals::Inherited;
@@ -294,10 +294,18 @@ impl Processes {
         }
     }
 
-    /// The guard kills everything at this time; `None`: never. Nothing where there is none.
-    pub fn guard_until(&mut self, deadline: Option<Time>) {
-        if let Some(guard) = &self.guard {
-            guard.until(deadline);
+    /// The guard kills everything at this time; `None`: never. Nothing where there is none. One that was not seen to
+    /// look lately is let go, and doesn't stand any more.
+    pub fn guard_until(&mut self, deadline: Option<Time>) -> Option<Event> {
+        let guard = self.guard.as_mut()?;
+        match guard.until(deadline) {
+            Attention::Paid => None,
+            Attention::Silent(silence) => {
+                guard.dismiss();
+                let silence = silence.as_secs();
+                self.warnings.push(format!("the guard has not been awake for {silence} s: another takes its place"));
+                Some(Event::Guard { stands: false })
+            }
         }
     }
 
@@ -368,10 +376,11 @@ impl Processes {
             match change {
                 Change::Ended(status) => match self.children.remove(&pid) {
                     Some(child) => events.extend(self.ended(pid, child, status)),
-                    None if self.guard.as_mut().is_some_and(|guard| guard.was(pid)) => {
-                        events.push(Event::Guard { stands: false });
-                    }
-                    None => strangers += 1,
+                    None => match self.guard.as_mut().map_or(Ended::Other, |guard| guard.ended(pid)) {
+                        Ended::Standing => events.push(Event::Guard { stands: false }),
+                        Ended::Dismissed => {}
+                        Ended::Other => strangers += 1,
+                    },
                 },
                 Change::Stopped(signal) => self.stopped(pid, signal),
             }
@@ -412,6 +421,11 @@ impl Processes {
     }
 
     fn stopped(&mut self, pid: Pid, signal: Signal) {
+        if let Some(guard) = self.guard.as_ref().filter(|guard| guard.pid() == Some(pid)) {
+            let resumed =
+                guard.resume().map_or_else(|error| format!("can't be resumed: {error}"), |()| "is resumed".to_owned());
+            return self.warnings.push(format!("the guard was stopped by {signal}, and {resumed}"));
+        }
         let from_terminal = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&signal.number());
         let is_main = self.children.get(&pid).is_some_and(|child| child.run.is_some() && child.run == self.main);
         if is_main
@@ -470,8 +484,8 @@ impl Processes {
 
     /// Who is no stray: the guard, which may be younger than main, isn't either.
     fn runs(&self) -> BTreeSet<Pid> {
-        let guard = self.guard.as_ref().and_then(Guard::pid);
-        self.children.keys().copied().chain(guard).collect()
+        let guards = self.guard.iter().flat_map(Guard::pids);
+        self.children.keys().copied().chain(guards).collect()
     }
 
     fn known<'a>(&'a self, runs: &'a BTreeSet<Pid>) -> strays::Known<'a> {

@@ -14,9 +14,11 @@ mod strike;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
 use crate::misrule::misrule;
@@ -27,6 +29,11 @@ use super::signals;
 
 pub use fence::{Fence, FenceError};
 
+/// While there is a deadline the guard looks at the page this often, to be seen to.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Not seen for so long, it may be held (by a tracer, say) or starved...
+const SILENT_AFTER: Duration = Duration::from_secs(2);
+
 /// What the agent and every guard it ever starts have in common. Times are nanoseconds of CLOCK_BOOTTIME.
 #[repr(C)]
 struct Page {
@@ -34,6 +41,8 @@ struct Page {
     deadline: AtomicU64,
     /// When the guard looks at the page again by itself.
     asleep_until: AtomicU64,
+    /// When the guard looked last.
+    seen_at: AtomicU64,
     /// Main's process id; 0: there is none.
     main: AtomicI32,
     /// Main's process group, while it has a member; 0: there is none.
@@ -48,7 +57,35 @@ pub struct Guard {
     /// Wakes the guard before its time.
     wake: EventFd,
     agent: Pid,
+    /// How long what can't be seen to have been killed is waited for.
+    patience: Duration,
     pid: Option<Pid>,
+    /// Killed for their silence, and not reaped yet.
+    dismissed: Vec<Pid>,
+    /// Since when it is to be seen.
+    due_since: u64,
+    /// ...which it is given one more chance to deny: all may have slept together.
+    suspected: bool,
+}
+
+/// Whether a leader can rely on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attention {
+    /// It looks, or there is none whose silence would be news.
+    Paid,
+    /// It hasn't looked for so long.
+    Silent(Duration),
+}
+
+/// Whose end it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The one that stood.
+    Standing,
+    /// One that had been replaced.
+    Dismissed,
+    /// No guard.
+    Other,
 }
 
 impl std::fmt::Debug for Page {
@@ -59,15 +96,26 @@ impl std::fmt::Debug for Page {
 
 impl Guard {
     /// Starts it. Best before anything else has memory or threads; it never strikes before it is told a time.
+    /// `kill_margin` is how long after that time another may act.
     ///
     /// # Errors
     /// There is no page, no descriptor or no process to be had.
-    pub fn start(fence: Fence) -> io::Result<Guard> {
+    pub fn start(fence: Fence, kill_margin: Duration) -> io::Result<Guard> {
         let page = shared_page()?;
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         // What the guard does to an agent that doesn't come to its senses; the default would do nothing to PID 1.
         signals::end_on_abort();
-        let mut guard = Guard { page, fence, wake, agent: std::process::id() as Pid, pid: None };
+        let mut guard = Guard {
+            page,
+            fence,
+            wake,
+            agent: std::process::id() as Pid,
+            patience: strike::patience(kill_margin),
+            pid: None,
+            dismissed: Vec::new(),
+            due_since: 0,
+            suspected: false,
+        };
         guard.restart()?;
         if let Fence::ProcessGroup = guard.fence {
             tracing::warn!(
@@ -96,10 +144,12 @@ impl Guard {
                     at: (&self.fence).into(),
                     agent: self.agent,
                     may_kill_anybody: strike::may_kill_anybody(),
+                    patience: self.patience,
                     off: misrule("guard"),
                 },
             };
             self.pid = Some(post::man(post)?);
+            (self.due_since, self.suspected) = (post::now(), false);
         }
         Ok(())
     }
@@ -118,16 +168,51 @@ impl Guard {
         }
     }
 
-    /// Everything is killed at this time; `None`: never.
-    pub fn until(&self, deadline: Option<Time>) {
+    /// Everything is killed at this time; `None`: never. Tells whether the guard has looked at the page of late, as it
+    /// does each second while there is a deadline.
+    pub fn until(&mut self, deadline: Option<Time>) -> Attention {
         let deadline = deadline.map(nanoseconds);
-        self.page.deadline.store(deadline.unwrap_or(0), SeqCst);
+        let before = self.page.deadline.swap(deadline.unwrap_or(0), SeqCst);
         // The guard writes when it will look, then reads the deadline once more before it sleeps: in the one order of
         // all these accesses either it has seen this deadline or we see for how long it sleeps. So a renewal, which
         // only moves the time on, wakes nobody.
         if deadline.is_some_and(|deadline| deadline < self.page.asleep_until.load(SeqCst)) {
             // It can only fail when its counter is full, and then the guard is being woken already.
             let _ = self.wake.write(1);
+        }
+        if before == 0 || deadline.is_none() {
+            (self.due_since, self.suspected) = (post::now(), false);
+        }
+        self.attention()
+    }
+
+    fn attention(&mut self) -> Attention {
+        let seen = self.page.seen_at.load(SeqCst).max(self.due_since);
+        let silence = Duration::from_nanos(post::now().saturating_sub(seen));
+        let suspected = std::mem::replace(&mut self.suspected, self.pid.is_some() && silence > SILENT_AFTER);
+        match self.suspected && suspected {
+            true => Attention::Silent(silence),
+            false => Attention::Paid,
+        }
+    }
+
+    /// Lets it go on after a stop. It would by itself when it is to look next.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn resume(&self) -> io::Result<()> {
+        match self.pid {
+            Some(pid) => Ok(kill(nix::unistd::Pid::from_raw(pid), Signal::SIGCONT)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Kills one that can't be relied on, and lets another take its place. Even a tracer can't keep it.
+    pub fn dismiss(&mut self) {
+        if let Some(pid) = self.pid.take() {
+            // Our own child, not reaped: it can't be another's, and may always be killed.
+            let _ = kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+            self.dismissed.push(pid);
         }
     }
 
@@ -152,9 +237,23 @@ impl Guard {
         self.pid
     }
 
-    /// Notes that this child has ended and is reaped; whether it was the guard.
-    pub fn was(&mut self, pid: Pid) -> bool {
-        self.pid.take_if(|guard| *guard == pid).is_some()
+    /// Notes that this child has ended and is reaped.
+    pub fn ended(&mut self, pid: Pid) -> Ended {
+        if self.pid.take_if(|guard| *guard == pid).is_some() {
+            return Ended::Standing;
+        }
+        match self.dismissed.iter().position(|dismissed| *dismissed == pid) {
+            Some(at) => {
+                self.dismissed.swap_remove(at);
+                Ended::Dismissed
+            }
+            None => Ended::Other,
+        }
+    }
+
+    /// Every guard that isn't reaped.
+    pub fn pids(&self) -> impl Iterator<Item = Pid> {
+        self.pid.into_iter().chain(self.dismissed.iter().copied())
     }
 }
 

@@ -6,12 +6,12 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::time::Duration;
 
-use libc::c_ulong;
+use libc::{c_int, c_ulong};
 
 use crate::supervisor::event::Pid;
 
 use super::strike::{At, Strike};
-use super::{Page, SeqCst};
+use super::{LOOK_EVERY, Page, SeqCst};
 use crate::process::launch::{self, Withhold};
 use crate::process::signals::GUARD_ENDED;
 
@@ -77,12 +77,16 @@ unsafe fn stand(post: &Post, withhold: &Withhold, heap: [(usize, usize); 2]) -> 
         if libc::mlockall(libc::MCL_CURRENT | libc::MCL_ONFAULT) == -1 {
             libc::mlock(ptr::from_ref(post.page).cast(), size_of::<Page>());
         }
-        watch(post)
+        // Nor for a processor, where that is allowed (CAP_SYS_NICE).
+        let mut first: libc::sched_param = std::mem::zeroed();
+        first.sched_priority = 1;
+        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_RR, &raw const first);
+        watch(post, resumption())
     }
 }
 
 #[allow(unsafe_code)]
-unsafe fn watch(post: &Post) -> ! {
+unsafe fn watch(post: &Post, resumption: Option<c_int>) -> ! {
     let page = post.page;
     let mut struck: Option<u64> = None;
     loop {
@@ -90,6 +94,7 @@ unsafe fn watch(post: &Post) -> ! {
         // SAFETY: a valid place for eight bytes; the descriptor doesn't block.
         unsafe { libc::read(post.wake, (&raw mut count).cast(), size_of::<u64>()) };
         let now = now();
+        page.seen_at.store(now, SeqCst);
         let deadline = page.deadline.load(SeqCst);
         // Read again each time it wakes: a time that was moved on while it slept is no time to strike.
         let look_again = match deadline {
@@ -99,7 +104,7 @@ unsafe fn watch(post: &Post) -> ! {
             }
             deadline if deadline > now => {
                 struck = None;
-                deadline
+                deadline.min(now.saturating_add(LOOK_EVERY.as_nanos() as u64))
             }
             _ => {
                 let first = *struck.get_or_insert(now);
@@ -120,6 +125,10 @@ unsafe fn watch(post: &Post) -> ! {
             when.it_value.tv_sec = (at / 1_000_000_000) as libc::time_t;
             when.it_value.tv_nsec = (at % 1_000_000_000) as _;
             libc::timerfd_settime(post.timer, libc::TFD_TIMER_ABSTIME, &raw const when, ptr::null_mut());
+            if let Some(timer) = resumption {
+                let none = ptr::null_mut::<libc::itimerspec>();
+                libc::syscall(libc::SYS_timer_settime, timer, libc::TIMER_ABSTIME, &raw const when, none);
+            }
             let look = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
             // poll(2) passes over -1.
             let mut asked = [look(post.outlived), look(post.timer), look(post.wake)];
@@ -136,9 +145,24 @@ unsafe fn watch(post: &Post) -> ! {
     }
 }
 
+/// A timer that resumes this process when it is stopped, by a SIGCONT that the kernel sends: who stops the agent as well
+/// leaves nobody else to do it. SIGCONT resumes when it is sent, blocked or not (`prepare_signal` in kernel/signal.c).
+#[allow(unsafe_code)]
+unsafe fn resumption() -> Option<c_int> {
+    // SAFETY: a valid struct, and a valid place for the answer.
+    unsafe {
+        let mut event: libc::sigevent = std::mem::zeroed();
+        event.sigev_notify = libc::SIGEV_SIGNAL;
+        event.sigev_signo = libc::SIGCONT;
+        let mut timer: c_int = 0;
+        let made = libc::syscall(libc::SYS_timer_create, libc::CLOCK_BOOTTIME, &raw const event, &raw mut timer);
+        (made == 0).then_some(timer)
+    }
+}
+
 /// Nanoseconds of CLOCK_BOOTTIME.
 #[allow(unsafe_code)]
-fn now() -> u64 {
+pub fn now() -> u64 {
     // SAFETY: a valid place for the answer; the clock is there since Linux 2.6.39.
     let now = unsafe {
         let mut now: libc::timespec = std::mem::zeroed();

@@ -16,8 +16,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 const EAGER_FOR: Duration = Duration::from_secs(5);
 /// From then on, and when nobody is left, this often.
 const SELDOM: Duration = Duration::from_secs(1);
-/// So long what was killed may still be seen: half of the default kill margin. Then either PID 1 doesn't reap, or they
-/// could not be killed: kill(-1) doesn't say so (0 when all it met was EPERM).
+/// So long what was killed may still be seen, at most. Then either PID 1 doesn't reap, or they could not be killed:
+/// kill(-1) doesn't say so (0 when all it met was EPERM).
 const SEEN_FOR: Duration = Duration::from_millis(500);
 /// So long a main that surely was killed may take to give its memory back (687 ms at 4 GiB resident).
 const DYING_FOR: Duration = Duration::from_secs(10);
@@ -30,6 +30,8 @@ pub struct Strike {
     pub agent: Pid,
     /// With CAP_KILL, nobody can have been spared for another user's sake.
     pub may_kill_anybody: bool,
+    /// How long what was killed may still be seen, where somebody may have been spared.
+    pub patience: Duration,
     /// A misrule.
     pub off: bool,
 }
@@ -43,6 +45,11 @@ pub enum At {
     Cgroup(RawFd),
     /// Main's group.
     ProcessGroup,
+}
+
+/// Half of what there is before another may act: ending PID 1 takes some of it too.
+pub fn patience(kill_margin: Duration) -> Duration {
+    SEEN_FOR.min(kill_margin / 2)
 }
 
 impl From<&Fence> for At {
@@ -95,7 +102,11 @@ impl Strike {
                 unsafe { libc::kill(1, libc::SIGABRT) };
             }
         }
-        if since < EAGER_FOR { AGAIN } else { SELDOM }
+        match since < EAGER_FOR {
+            true if self.may_kill_anybody => AGAIN,
+            true => AGAIN.min(self.patience / 2),
+            false => SELDOM,
+        }
     }
 
     /// Kills what an agent that has ended left behind: once, for what is left of it has its numbers no longer to itself.
@@ -120,7 +131,12 @@ impl Strike {
 
     /// Whether what was killed should be gone by now.
     fn is_stuck(&self, page: &Page, since: Duration) -> bool {
-        let patience = if self.may_kill_anybody && is_dying(page.main.load(SeqCst)) { DYING_FOR } else { SEEN_FOR };
+        let patience = match self.may_kill_anybody {
+            true if is_dying(page.main.load(SeqCst)) => DYING_FOR,
+            // All have been sent it; what is still seen does nothing more.
+            true => SEEN_FOR,
+            false => self.patience,
+        };
         matches!(self.at, At::Namespace) && since >= patience
     }
 }
