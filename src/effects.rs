@@ -183,13 +183,13 @@ impl Hands {
     fn env(&self, mut env: Vec<(String, String)>) -> Vec<(String, String)> {
         env.push(("PILOTFISH_PID".to_owned(), std::process::id().to_string()));
         for service in &self.services {
-            if let Ok(address) = address::advertised(&service.address) {
+            if let Ok(found) = address::advertised(&service.address) {
                 let name: String = service
                     .name
                     .chars()
                     .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
                     .collect();
-                env.push((format!("PILOTFISH_{name}_ADDRESS"), address.to_string()));
+                env.push((format!("PILOTFISH_{name}_ADDRESS"), found.address.to_string()));
             }
         }
         env
@@ -218,10 +218,10 @@ impl Hands {
         });
     }
 
-    fn catalog_call(
+    fn catalog_call<T>(
         &self,
-        call: impl Future<Output = Result<(), catalog::Error>> + Send + 'static,
-        event: impl Fn(Result<(), String>) -> Event + Clone + Send + 'static,
+        call: impl Future<Output = Result<T, catalog::Error>> + Send + 'static,
+        event: impl Fn(Result<T, String>) -> Event + Clone + Send + 'static,
     ) {
         let failed = event.clone();
         self.task(move |error| failed(Err(error)), async move {

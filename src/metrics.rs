@@ -161,6 +161,8 @@ mod tests {
             status: "passing",
             published: true,
             error: None,
+            address: None,
+            address_because: None,
         });
         status.watches.push(WatchStatus { name: "app".into(), seen: Some(4), changes: 9, error: None });
         status.hooks.insert("pre_start".into(), HookCount { succeeded: 1, failed: 0 });

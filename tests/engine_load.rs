@@ -198,7 +198,7 @@ async fn live(agent: Agent, index: usize, ttl: Duration, crowd: Arc<Crowd>) {
             let registration =
                 Registration { service: Arc::clone(&web), status, note: String::new(), maintenance: None };
             let pause = match agent.backend.publish(&registration).await {
-                Ok(()) => {
+                Ok(_) => {
                     if ill && !std::mem::replace(&mut told, true) {
                         crowd.told.fetch_add(1, Ordering::Relaxed);
                     }

@@ -1,5 +1,6 @@
 //! All tests against the world outside, one module a subject, one binary.
 
+mod addresses;
 mod by_name;
 mod candidates;
 mod catalog;

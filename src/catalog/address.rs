@@ -1,21 +1,26 @@
-//! Which of the container's addresses is advertised: interface specs against what getifaddrs(3) lists. It looks up no
-//! names.
+//! Which of the container's addresses is advertised, and why: interface specs against what the kernel says of its
+//! network. Names are matched, never ranked: where a spec leaves a choice, the default route, the flags and the order
+//! of the kernel decide. It looks up no names.
 
+mod flags;
+mod network;
+
+use std::cmp::Reverse;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use nix::errno::Errno;
-use nix::ifaddrs::getifaddrs;
 
 use crate::config::{AddressSpec, Family};
+use network::{Address, addresses};
 
-/// One address of one interface.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Interface {
-    /// The interface's name.
-    pub name: String,
-    /// One of its addresses.
+/// The address to advertise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// The address.
     pub address: IpAddr,
+    /// Why it and no other, in one phrase.
+    pub why: String,
 }
 
 /// Why no address can be advertised.
@@ -48,58 +53,116 @@ pub enum AddressError {
 ///
 /// # Errors
 /// The interfaces can't be listed, or none of their addresses matches.
-pub fn advertised(specs: &[AddressSpec]) -> Result<IpAddr, AddressError> {
+pub fn advertised(specs: &[AddressSpec]) -> Result<Chosen, AddressError> {
     // An address given as such needs no interfaces, and works where they can't be listed.
     if let [AddressSpec::Static(address), ..] = specs {
-        return Ok(*address);
+        return Ok(fixed(*address));
     }
-    select(specs, interfaces().map_err(|source| AddressError::List { source })?)
+    match addresses() {
+        Ok(all) => select(specs, &all),
+        Err(source) => by_route(specs).ok_or(AddressError::List { source }),
+    }
 }
 
-/// Every address of every interface, in no order.
-fn interfaces() -> Result<Vec<Interface>, Errno> {
-    let found = getifaddrs()?.filter_map(|entry| {
-        let address = entry.address?;
-        let address = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
-            (Some(v4), _) => IpAddr::V4(v4.ip()),
-            (_, Some(v6)) => IpAddr::V6(v6.ip()),
-            (None, None) => return None,
+fn fixed(address: IpAddr) -> Chosen {
+    Chosen { address, why: "as configured".to_owned() }
+}
+
+/// Where the interfaces can't be listed: the address the kernel would speak from to a host far away. Nothing is sent.
+fn by_route(specs: &[AddressSpec]) -> Option<Chosen> {
+    specs.iter().find_map(|spec| {
+        let (family, from, far) = match spec {
+            AddressSpec::Any(family @ Family::V4) => (family, "0.0.0.0:0", "192.0.2.1:9"),
+            AddressSpec::Any(family @ Family::V6) => (family, "[::]:0", "[2001:db8::1]:9"),
+            AddressSpec::Static(address) => return Some(fixed(*address)),
+            AddressSpec::Interface { .. } | AddressSpec::Indexed { .. } | AddressSpec::Network { .. } => return None,
         };
-        Some(Interface { name: entry.interface_name, address })
-    });
-    Ok(found.collect())
+        let socket = UdpSocket::bind(from).ok()?;
+        socket.connect(far).ok()?;
+        let address = socket.local_addr().ok()?.ip();
+        let usable = is(address, *family) && !address.is_loopback() && !address.is_unspecified();
+        let why = "the default route's; the interfaces can't be listed".to_owned();
+        usable.then_some(Chosen { address, why })
+    })
 }
 
-/// The first spec that matches, over the interfaces sorted by name, then address bytes, IPv4 before IPv6.
+/// The first spec that matches.
 ///
 /// An IPv6 link-local address means nothing without the interface it is on, so it is advertised only when its network
 /// or index is asked for by itself.
-fn select(specs: &[AddressSpec], mut interfaces: Vec<Interface>) -> Result<IpAddr, AddressError> {
-    interfaces.sort();
-    let found = specs.iter().find_map(|spec| pick(spec, &interfaces));
+fn select(specs: &[AddressSpec], all: &[Address]) -> Result<Chosen, AddressError> {
+    let found = specs.iter().find_map(|spec| match spec {
+        AddressSpec::Static(address) => Some(fixed(*address)),
+        spec => pick(spec, all).map(|found| Chosen { address: found.address, why: why(spec, found, all) }),
+    });
     found.ok_or_else(|| {
         let wanted = list(specs.iter());
-        if interfaces.iter().all(|i| i.address.is_loopback()) {
+        if all.iter().all(|a| a.address.is_loopback()) {
             AddressError::OnlyLoopback { wanted }
         } else {
-            AddressError::NoMatch { wanted, there: list(interfaces.iter()) }
+            AddressError::NoMatch { wanted, there: list(all.iter()) }
         }
     })
 }
 
-fn pick(spec: &AddressSpec, interfaces: &[Interface]) -> Option<IpAddr> {
-    let mut all = interfaces.iter();
+fn pick<'a>(spec: &AddressSpec, all: &'a [Address]) -> Option<&'a Address> {
     match spec {
-        AddressSpec::Interface { name, family } => {
-            all.find(|i| i.name == *name && is(i.address, *family) && !is_link_local_v6(i.address)).map(|i| i.address)
+        AddressSpec::Interface { name, family } => all
+            .iter()
+            .filter(|a| a.interface == *name && is(a.address, *family) && !is_link_local_v6(a.address))
+            .min_by_key(|a| on_its_interface(a)),
+        AddressSpec::Indexed { name, index } => {
+            let mut of_it: Vec<&Address> = all.iter().filter(|a| a.interface == *name).collect();
+            of_it.sort_by_key(|a| (a.address.is_ipv6(), is_link_local_v6(a.address), on_its_interface(a)));
+            of_it.get(*index).copied()
         }
-        AddressSpec::Indexed { name, index } => all.filter(|i| i.name == *name).nth(*index).map(|i| i.address),
-        AddressSpec::Any(family) => {
-            all.map(|i| i.address).find(|a| is(*a, *family) && !a.is_loopback() && !is_link_local_v6(*a))
+        AddressSpec::Any(family) => all
+            .iter()
+            .filter(|a| is(a.address, *family) && !a.address.is_loopback() && !is_link_local_v6(a.address))
+            .min_by_key(|a| anywhere(a)),
+        AddressSpec::Network { address, prefix } => {
+            all.iter().filter(|a| within(a.address, *address, *prefix)).min_by_key(|a| anywhere(a))
         }
-        AddressSpec::Network { address, prefix } => all.map(|i| i.address).find(|a| within(*a, *address, *prefix)),
-        AddressSpec::Static(address) => Some(*address),
+        AddressSpec::Static(_) => None,
     }
+}
+
+/// The order of an interface's addresses of one family: what speaks against one counts first, so that one that comes
+/// and goes (a virtual address) doesn't take the place of one that stays.
+fn on_its_interface(address: &Address) -> impl Ord + use<> {
+    (address.flaw, address.place)
+}
+
+/// The order of all addresses of one family: where the default route goes out, then where there is a carrier, in the
+/// kernel's order. What is on a loopback interface is there for a load balancer's sake (direct server return), or, on
+/// a host that speaks BGP, because there is nothing else.
+fn anywhere(address: &Address) -> impl Ord + use<> {
+    let routed = Reverse(address.route.map(Reverse));
+    // Addresses follow each other interface by interface, so the kernel's order holds across them.
+    (address.loopback, routed, !address.running, address.interface_place, on_its_interface(address))
+}
+
+/// Why it was picked.
+fn why(spec: &AddressSpec, found: &Address, all: &[Address]) -> String {
+    let alike = || all.iter().filter(|a| a.address.is_ipv4() == found.address.is_ipv4());
+    let routed = alike().filter(|a| a.route.is_some()).min_by_key(|a| a.route);
+    let on = &found.interface;
+    let mut why = match (spec, routed) {
+        (AddressSpec::Any(_), Some(_)) if found.route.is_some() => format!("on {on}, which has the default route"),
+        (AddressSpec::Any(_), _) => format!("on {on}; there is no default route"),
+        (_, Some(other)) if found.route.is_none() => {
+            format!("on {on}, by `{spec}`; the default route is on {}", other.interface)
+        }
+        (_, _) => format!("on {on}, by `{spec}`"),
+    };
+    if let Some(flaw) = found.flaw {
+        why += &format!("; it is {flaw}");
+    }
+    let flawed = alike().filter(|a| a.interface == *on && a.flaw > found.flaw && !is_link_local_v6(a.address));
+    if let Some((passed, flaw)) = flawed.filter_map(|a| Some((a.address, a.flaw?))).next() {
+        why += &format!("; {passed} is {flaw}");
+    }
+    why
 }
 
 fn is(address: IpAddr, family: Family) -> bool {
@@ -138,122 +201,11 @@ fn list<T: fmt::Display>(items: impl ExactSizeIterator<Item = T>) -> String {
     shown.join(", ")
 }
 
-impl fmt::Display for Interface {
+impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.name, self.address)
+        write!(f, "{} {}", self.interface, self.address)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn on(name: &str, address: &str) -> Interface {
-        Interface { name: name.to_owned(), address: address.parse().expect("an address") }
-    }
-
-    fn container() -> Vec<Interface> {
-        vec![
-            on("lo", "127.0.0.1"),
-            on("lo", "::1"),
-            on("eth1", "192.168.1.9"),
-            on("eth0", "fe80::1"),
-            on("eth0", "2001:db8::5"),
-            on("eth0", "10.2.0.100"),
-            on("eth0", "10.2.0.9"),
-            on("br-lan", "172.17.0.2"),
-            on("eth0.100", "10.9.9.9"),
-        ]
-    }
-
-    fn first(spec: AddressSpec) -> Option<String> {
-        select(&[spec], container()).ok().map(|a| a.to_string())
-    }
-
-    fn interface(name: &str, family: Family) -> AddressSpec {
-        AddressSpec::Interface { name: name.to_owned(), family }
-    }
-
-    fn network(address: &str, prefix: u8) -> AddressSpec {
-        AddressSpec::Network { address: address.parse().expect("an address"), prefix }
-    }
-
-    #[test]
-    fn an_interface_gives_its_least_address_by_bytes() {
-        assert_eq!(first(interface("eth0", Family::V4)).as_deref(), Some("10.2.0.9"));
-    }
-
-    #[test]
-    fn an_interface_gives_no_link_local_address_for_inet6() {
-        assert_eq!(first(interface("eth0", Family::V6)).as_deref(), Some("2001:db8::5"));
-    }
-
-    #[test]
-    fn interfaces_with_dots_and_dashes_are_found() {
-        assert_eq!(first(interface("br-lan", Family::V4)).as_deref(), Some("172.17.0.2"));
-        assert_eq!(first(interface("eth0.100", Family::V4)).as_deref(), Some("10.9.9.9"));
-    }
-
-    #[test]
-    fn an_index_counts_over_all_sorted_addresses_of_the_interface() {
-        let indexed = |index| first(AddressSpec::Indexed { name: "eth0".to_owned(), index });
-        assert_eq!(indexed(0).as_deref(), Some("10.2.0.9"));
-        assert_eq!(indexed(1).as_deref(), Some("10.2.0.100"));
-        assert_eq!(indexed(2).as_deref(), Some("2001:db8::5"));
-        assert_eq!(indexed(3).as_deref(), Some("fe80::1"));
-        assert_eq!(indexed(4), None);
-    }
-
-    #[test]
-    fn any_address_of_a_family_is_never_loopback() {
-        assert_eq!(first(AddressSpec::Any(Family::V4)).as_deref(), Some("172.17.0.2"));
-        assert_eq!(first(AddressSpec::Any(Family::V6)).as_deref(), Some("2001:db8::5"));
-    }
-
-    #[test]
-    fn a_network_gives_the_first_address_inside_it() {
-        assert_eq!(first(network("192.168.0.0", 16)).as_deref(), Some("192.168.1.9"));
-        assert_eq!(first(network("10.2.0.64", 26)).as_deref(), Some("10.2.0.100"));
-        assert_eq!(first(network("2001:db8::", 32)).as_deref(), Some("2001:db8::5"));
-        assert_eq!(first(network("10.3.0.0", 16)), None);
-        assert_eq!(first(network("0.0.0.0", 0)).as_deref(), Some("172.17.0.2"));
-    }
-
-    #[test]
-    fn the_first_spec_that_matches_wins() {
-        let specs = [interface("eth7", Family::V4), interface("eth1", Family::V4), AddressSpec::Any(Family::V4)];
-        assert_eq!(select(&specs, container()).expect("a match").to_string(), "192.168.1.9");
-    }
-
-    #[test]
-    fn a_static_address_needs_no_interface() {
-        let address: IpAddr = "192.0.2.7".parse().expect("an address");
-        assert_eq!(advertised(&[AddressSpec::Static(address)]).expect("static"), address);
-        let later = [interface("eth7", Family::V4), AddressSpec::Static(address)];
-        assert_eq!(select(&later, vec![]).expect("static"), address);
-    }
-
-    #[test]
-    fn an_error_lists_what_there_is() {
-        let error = select(&[interface("eth7", Family::V4)], container()).expect_err("no eth7").to_string();
-        assert!(error.starts_with("eth7:inet matches none of br-lan 172.17.0.2, eth0 10.2.0.9"), "{error}");
-    }
-
-    #[test]
-    fn a_container_without_a_network_is_told_so() {
-        let lonely = vec![on("lo", "127.0.0.1"), on("lo", "::1")];
-        let error = select(&[AddressSpec::Any(Family::V4)], lonely).expect_err("only loopback").to_string();
-        assert!(error.contains("no network but loopback; inet can't match"), "{error}");
-    }
-
-    #[test]
-    fn loopback_is_advertised_when_it_is_asked_for_by_name() {
-        assert_eq!(first(interface("lo", Family::V4)).as_deref(), Some("127.0.0.1"));
-    }
-
-    #[test]
-    fn the_kernel_lists_this_machines_loopback() {
-        let found = advertised(&[network("127.0.0.0", 8)]).expect("loopback is up here");
-        assert!(found.is_loopback());
-    }
-}
+mod tests;

@@ -38,7 +38,7 @@ impl Contest {
     /// Where the candidate can be reached, as of now: `host:port`.
     pub fn address(&self) -> Option<String> {
         let service = self.service.as_ref()?;
-        let host = address::advertised(&service.address).ok()?;
+        let host = address::advertised(&service.address).ok()?.address;
         Some(SocketAddr::new(host, service.port).to_string())
     }
 

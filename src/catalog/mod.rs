@@ -17,7 +17,7 @@ mod storage;
 pub mod tls;
 
 use crate::config::{self, Query, Service};
-use crate::supervisor::event::Registration;
+use crate::supervisor::event::{Advertised, Registration};
 
 pub use cause::Cause;
 pub use sightings::Sightings;
@@ -82,18 +82,20 @@ impl Backend {
     ///
     /// # Errors
     /// The catalog can't be asked, refuses, or another live agent has the same id.
-    pub async fn publish(&self, registration: &Registration) -> Result<(), Error> {
-        let service = &registration.service;
-        let address = || {
-            address::advertised(&service.address)
-                .map_err(|source| Error::Address { service: service.id.clone(), source })
-        };
-        match self {
-            Backend::None => Err(Error::NotConfigured),
-            Backend::Local(local) => local.publish(registration, address()?).await.map_err(Error::Local),
-            Backend::Consul(consul) => consul.publish(registration, address()?).await.map_err(Error::Consul),
-            Backend::Etcd(etcd) => etcd.publish(registration, address()?).await.map_err(Error::Etcd),
+    pub async fn publish(&self, registration: &Registration) -> Result<Advertised, Error> {
+        if let Backend::None = self {
+            return Err(Error::NotConfigured);
         }
+        let service = &registration.service;
+        let found = address::advertised(&service.address)
+            .map_err(|source| Error::Address { service: service.id.clone(), source })?;
+        match self {
+            Backend::None => return Err(Error::NotConfigured),
+            Backend::Local(local) => local.publish(registration, found.address).await.map_err(Error::Local)?,
+            Backend::Consul(consul) => consul.publish(registration, found.address).await.map_err(Error::Consul)?,
+            Backend::Etcd(etcd) => etcd.publish(registration, found.address).await.map_err(Error::Etcd)?,
+        }
+        Ok(Advertised { address: found.address.to_string(), why: found.why })
     }
 
     /// Removes what [`publish`](Self::publish) registered. Done also when nothing is there.

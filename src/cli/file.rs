@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{BAD_CONFIG, BAD_USAGE, FAILED};
+use crate::catalog::{self, address};
 use crate::config::election::Sum;
 use crate::config::{self, Config, Exec, Report, Surroundings};
 use crate::logging;
@@ -20,10 +21,23 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
         Ok(loaded) => {
             let warnings: String = loaded.warnings.iter().map(|warning| format!("{}\n\n", warning.picture())).collect();
             let sum = Sum::of(&loaded.config).map(|sum| format!("{sum}\n")).unwrap_or_default();
-            print(&format!("{warnings}{}: ok\n{sum}", file.display()))
+            print(&format!("{warnings}{}: ok\n{sum}{}", file.display(), addresses(&loaded.config)))
         }
         Err(report) => bad(&report),
     }
+}
+
+/// With which address each service would be registered, were it here. Its container may have another network, so that
+/// there is none is no mistake of the config's.
+fn addresses(config: &Config) -> String {
+    if config.catalog.backend == config::Backend::None {
+        return String::new();
+    }
+    let line = |service: &config::Service| match address::advertised(&service.address) {
+        Ok(found) => format!("{} is advertised at {}: {}\n", service.id, found.address, found.why),
+        Err(error) => format!("{} has no address to advertise here: {}\n", service.id, catalog::report(&error)),
+    };
+    config.services.iter().map(line).collect()
 }
 
 /// `pilotfish render`.

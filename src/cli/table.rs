@@ -26,8 +26,12 @@ pub fn render(status: &Value) -> String {
         let count = |key: &str| text_of(&check[key]);
         [text_of(&check["name"]), passing(check), count("passed"), count("failed"), text_of(&check["note"])]
     });
-    section(&mut text, ["SERVICE", "STATUS", "CATALOG"], &status["services"], |service| {
-        [text_of(&service["id"]), text_of(&service["status"]), published(service)]
+    let address = |service: &Value| match (text_of(&service["address"]), text_of(&service["address_because"])) {
+        (address, _) if address.is_empty() => address,
+        (address, because) => format!("{address}: {because}"),
+    };
+    section(&mut text, ["SERVICE", "STATUS", "CATALOG", "ADDRESS"], &status["services"], |service| {
+        [text_of(&service["id"]), text_of(&service["status"]), published(service), address(service)]
     });
     section(&mut text, ["WATCH", "SEEN", "CHANGES", "ERROR"], &status["watches"], |watch| {
         let seen = if watch["seen"].is_null() { "no answer yet".to_owned() } else { text_of(&watch["seen"]) };
@@ -122,7 +126,8 @@ mod tests {
             "phase": "running", "doing": "",
             "main": {"pid": 7, "restarts": 2, "last_exit": {"Killed": "SIGSEGV"}, "notified": null},
             "health": [{"name": "ping", "passing": false, "note": "status 503\u{1b}[31m", "passed": 10, "failed": 2}],
-            "services": [{"id": "web-1", "name": "web", "status": "critical", "published": true, "error": null}],
+            "services": [{"id": "web-1", "name": "web", "status": "critical", "published": true, "error": null,
+                          "address": "10.20.0.5", "address_because": "on ens3, which has the default route"}],
             "watches": [], "hooks": {"pre_start": {"succeeded": 1, "failed": 0}},
         });
         assert_eq!(
@@ -130,8 +135,8 @@ mod tests {
             "running\nmain runs as process 7, restarted 2 times, last killed by SIGSEGV\n\n\
              CHECK  STATUS    PASSED  FAILED  NOTE\n\
              ping   critical  10      2       status 503 [31m\n\n\
-             SERVICE  STATUS    CATALOG\n\
-             web-1    critical  in the catalog\n\n\
+             SERVICE  STATUS    CATALOG         ADDRESS\n\
+             web-1    critical  in the catalog  10.20.0.5: on ens3, which has the default route\n\n\
              HOOK       SUCCEEDED  FAILED\n\
              pre_start  1          0\n"
         );

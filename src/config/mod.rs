@@ -368,23 +368,23 @@ pub struct ConsulService {
 /// One way to choose an address of the container (the specs ContainerPilot's users know).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AddressSpec {
-    /// `eth0`, `eth0:inet`: the first IPv4 of an interface; `eth0:inet6` the first IPv6.
+    /// `eth0`, `eth0:inet`: the best IPv4 address of an interface; `eth0:inet6` the best IPv6 address.
     Interface {
         /// The interface's name.
         name: String,
         /// Which family.
         family: Family,
     },
-    /// `eth0[1]`: zero-based over all of an interface's sorted addresses.
+    /// `eth0[1]`: zero-based over all of an interface's addresses, IPv4 first, best first.
     Indexed {
         /// The interface's name.
         name: String,
         /// Which of its addresses.
         index: usize,
     },
-    /// `inet`, `inet6`: the first that isn't loopback.
+    /// `inet`, `inet6`: the best that isn't loopback, where the default route goes out if there is one.
     Any(Family),
-    /// `10.0.0.0/8`: the first inside a network.
+    /// `10.0.0.0/8`: the best inside a network.
     Network {
         /// The network's address.
         address: std::net::IpAddr,

@@ -213,8 +213,8 @@ pub enum Event {
     Published {
         /// The service's id.
         service: String,
-        /// Done, or why not.
-        result: Result<(), String>,
+        /// With which address, or why not.
+        result: Result<Advertised, String>,
     },
     /// The entry is gone (answers [`Effect::Withdraw`]), or couldn't be removed.
     Withdrawn {
@@ -341,6 +341,15 @@ pub struct Instance {
     pub tags: Vec<String>,
     /// Its free pairs.
     pub meta: std::collections::BTreeMap<String, String>,
+}
+
+/// The address a service is registered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advertised {
+    /// The IP address.
+    pub address: String,
+    /// Why it and no other, in one phrase.
+    pub why: String,
 }
 
 /// What the catalog shall say of one service.

@@ -146,6 +146,15 @@ pub enum Notice {
         /// Its status.
         status: &'static str,
     },
+    /// A service is registered with this address, for the first time or in place of another.
+    Advertised {
+        /// Its id.
+        service: String,
+        /// The address.
+        address: String,
+        /// Why that one.
+        why: String,
+    },
     /// A service's entry was removed.
     Withdrawn {
         /// Its id.
@@ -304,6 +313,7 @@ impl Notice {
             Notice::CheckChanged { error: Some(_), .. } => ("health.critical", Warn),
             Notice::CheckFailing { .. } => ("health.failing", Debug),
             Notice::Published { .. } => ("catalog.published", Info),
+            Notice::Advertised { .. } => ("catalog.advertised", Info),
             Notice::Withdrawn { .. } => ("catalog.withdrawn", Info),
             Notice::CatalogFailed { .. } => ("catalog.failed", Warn),
             Notice::CatalogBack { .. } => ("catalog.back", Info),
@@ -377,6 +387,7 @@ impl fmt::Display for Notice {
             Notice::CheckChanged { check, error: Some(error) } => write!(f, "check {check} is critical: {error}"),
             Notice::CheckFailing { check, error, because } => write!(f, "check {check} failed ({because}): {error}"),
             Notice::Published { service, status } => write!(f, "{service} is {status} in the catalog"),
+            Notice::Advertised { service, address, why } => write!(f, "{service} is advertised at {address}: {why}"),
             Notice::Withdrawn { service } => write!(f, "{service} is out of the catalog"),
             Notice::CatalogFailed { what, error } => write!(f, "{what} failed, and is tried again: {error}"),
             Notice::CatalogBack { what } => write!(f, "{what} works again"),

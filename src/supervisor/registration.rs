@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Backoff, Service};
 
-use super::event::{Effect, Registration, ServiceStatus};
+use super::event::{Advertised, Effect, Registration, ServiceStatus};
 use super::jitter::{self, Jitter};
 use super::notice::Notice;
 use super::status::ServiceReport;
@@ -34,6 +34,8 @@ pub struct Entry {
     next: Option<Time>,
     failures: u32,
     error: Option<String>,
+    /// What it was last registered with.
+    advertised: Option<Advertised>,
 }
 
 /// What the catalog shall say.
@@ -86,6 +88,7 @@ impl Entry {
             next: None,
             failures: 0,
             error: None,
+            advertised: None,
         }
     }
 
@@ -139,10 +142,16 @@ impl Entry {
     }
 
     /// The catalog answered a publish.
-    pub fn published(&mut self, now: Time, result: Result<(), String>, jitter: &mut Jitter, out: &mut Vec<Effect>) {
+    pub fn published(
+        &mut self,
+        now: Time,
+        result: Result<Advertised, String>,
+        jitter: &mut Jitter,
+        out: &mut Vec<Effect>,
+    ) {
         let Some(Sending::Publish(sent)) = self.sending.take() else { return };
         match result {
-            Ok(()) => {
+            Ok(advertised) => {
                 if self.error.take().is_some() {
                     out.push(Effect::Say(Notice::CatalogBack { what: self.what("registering") }));
                 }
@@ -152,6 +161,7 @@ impl Entry {
                     out.push(Effect::Say(Notice::Published { service, status: sent.wish.word() }));
                 }
                 self.said = Some(sent);
+                self.is_advertised_at(advertised, out);
                 self.failures = 0;
                 // A tenth of scatter keeps agents that started together from beating together.
                 let beat = self.service.ttl / HEARTBEATS_PER_TTL;
@@ -210,7 +220,18 @@ impl Entry {
             status: self.wish.as_ref().map_or(ServiceStatus::Critical.as_str(), Wish::word),
             published: self.wish.as_ref().is_some_and(said) && self.error.is_none(),
             error: self.error.clone(),
+            address: self.advertised.as_ref().map(|found| found.address.clone()),
+            address_because: self.advertised.as_ref().map(|found| found.why.clone()),
         }
+    }
+
+    fn is_advertised_at(&mut self, advertised: Advertised, out: &mut Vec<Effect>) {
+        if self.advertised.as_ref().is_none_or(|before| before.address != advertised.address) {
+            let service = self.service.id.clone();
+            let Advertised { address, why } = advertised.clone();
+            out.push(Effect::Say(Notice::Advertised { service, address, why }));
+        }
+        self.advertised = Some(advertised);
     }
 
     fn send(&mut self, out: &mut Vec<Effect>) {

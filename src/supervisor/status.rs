@@ -93,6 +93,10 @@ pub struct ServiceReport {
     pub published: bool,
     /// Why the catalog couldn't be told.
     pub error: Option<String>,
+    /// The address it was last registered with.
+    pub address: Option<String>,
+    /// Why that one.
+    pub address_because: Option<String>,
 }
 
 /// A watch.

@@ -99,7 +99,7 @@ impl Agent {
         let registration =
             Registration { service: Arc::new(service.clone()), status, note: note.to_owned(), maintenance: None };
         let published = timeout(PATIENCE, self.backend.publish(&registration)).await.expect("an answer");
-        published.map_err(|e| pilotfish::catalog::report(&e))
+        published.map(drop).map_err(|e| pilotfish::catalog::report(&e))
     }
 
     pub async fn maintain(&self, service: &Service, status: ServiceStatus, reason: &str) {

@@ -34,10 +34,12 @@ pub(crate) struct Service {
     #[schemars(example = BTreeMap::from([("version", "8.0")]))]
     pub(crate) meta: BTreeMap<String, String>,
     /// Which of the container's addresses is advertised; the first that matches wins, looked up at each registration:
-    /// `eth0`, `eth0:inet6`, `eth0[1]` (zero-based), `inet`, `inet6` (the first that isn't loopback), a network such as
-    /// `10.0.0.0/8`, `static:192.0.2.7`.
+    /// `eth0`, `eth0:inet6`, `eth0[1]` (zero-based), `inet`, `inet6` (where the default route goes out), a network such
+    /// as `10.0.0.0/8`, `static:192.0.2.7`. Where a spec leaves a choice, an address that stays comes before one that
+    /// is secondary, deprecated, tentative or alone in its network. `check` and `status` say which one it is and why.
     ///
-    /// `eth0` is a container's own interface nearly everywhere; elsewhere the first IPv4 is the best guess.
+    /// `eth0` is a container's own interface nearly everywhere, also where the default route goes out of another one
+    /// (overlay networks); a host's own is where its default route is; and some networks have IPv6 alone.
     pub(crate) address: Vec<Parsed<AddressSpec>>,
     /// How long the entry outlives an agent that died without a word.
     ///
@@ -56,7 +58,7 @@ impl Default for Service {
             port: None,
             tags: Vec::new(),
             meta: BTreeMap::new(),
-            address: vec![Parsed(eth0), Parsed(AddressSpec::Any(Family::V4))],
+            address: vec![Parsed(eth0), Parsed(AddressSpec::Any(Family::V4)), Parsed(AddressSpec::Any(Family::V6))],
             ttl: Parsed(Duration::from_secs(15)),
             consul: ConsulService::default(),
         }

@@ -155,7 +155,7 @@ impl World {
             }
             Step::Probe(..) => {}
             Step::Publish(ok) => {
-                let result = if ok { Ok(()) } else { Err("down".to_owned()) };
+                let result = if ok { Ok(advertised()) } else { Err("down".to_owned()) };
                 self.send(Event::Published { service: "web".to_owned(), result });
             }
             Step::Withdraw(ok) => {

@@ -170,7 +170,7 @@ impl Script {
     }
 
     pub fn published(&mut self, service: &str, result: Result<(), &str>) {
-        let result = result.map_err(str::to_owned);
+        let result = result.map(|()| advertised()).map_err(str::to_owned);
         self.send(Event::Published { service: service.to_owned(), result });
     }
 
@@ -373,6 +373,10 @@ pub fn watch(name: &str) -> Watch {
         signal: None,
         when: When::Always,
     }
+}
+
+pub fn advertised() -> Advertised {
+    Advertised { address: "10.0.0.1".to_owned(), why: "as configured".to_owned() }
 }
 
 pub fn instance(id: &str) -> Instance {
