@@ -13,6 +13,7 @@ use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
 use pilotfish::supervisor::Event;
 use pilotfish::supervisor::election::fact::{Acquisition, Renewal};
 use pilotfish::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Version, View};
+use pilotfish::supervisor::election::rules::Rules;
 use pilotfish::supervisor::event::{Follow, Observation, Registration, ServiceStatus};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -326,8 +327,9 @@ async fn a_lock_overwritten_or_freed_by_hand_is_seen_to_be_not_ours() {
     let (_, freed) = consul.ask("PUT", &format!("/v1/kv/freed/leader?release={id}"), &value);
     assert_eq!(freed.trim(), "true");
     let Renewal::Alive(view) = a.renew(session, term).await else { panic!("the session lives") };
-    // Nobody was held back: this isn't how the engine takes a lock.
-    assert!(matches!(view.lock, Lock::Free { taken_from: None, .. }), "{view:?}");
+    assert!(matches!(view.lock, Lock::Free { .. }), "{view:?}");
+    // However it fell free, whoever comes next waits.
+    assert_eq!(view.hold_off(Guarantee::For(LEASE), Rules::default()), LEASE);
     assert!(view.last.is_some_and(|last| last.session == session && !last.released));
 }
 
@@ -493,8 +495,7 @@ async fn a_candidate_needs_no_right_but_those_written_down() {
         key "mysql/leader" {{ policy = "write" }}
         key "mysql/last" {{ policy = "write" }}
         key_prefix "mysql/ranks/" {{ policy = "write" }}
-        session "{}" {{ policy = "write" }}
-        session_prefix "" {{ policy = "read" }}"#,
+        session "{}" {{ policy = "write" }}"#,
         consul.node
     );
     let policy = serde_json::json!({"Name": "candidate", "Rules": rules});

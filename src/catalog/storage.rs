@@ -1,37 +1,109 @@
-//! Reads files that the config names in a thread beside the agent's only one: where they are kept may hang. It has no
-//! deadline; whoever asks has one.
+//! Reads files that the config names in a thread beside the agent's only one: where they are kept may hang. Once they
+//! were read they are waited for no longer than a moment: a leader must not lose its lease because the file with its
+//! token can't be read for a while. Who asks for the first time has a deadline of its own.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// After this what was read last is used. Of the two seconds that an election's request has, this must leave enough.
+const MOMENT: Duration = Duration::from_millis(200);
 
 /// One reader of files. Of storage that hangs, one thread waits, however often it is asked.
-#[derive(Debug, Default)]
-pub(super) struct Storage(Arc<Mutex<()>>);
+pub(super) struct Storage<T> {
+    turn: Arc<tokio::sync::Mutex<()>>,
+    kept: Arc<Mutex<Kept<T>>>,
+}
 
-impl Storage {
-    /// What a read finds; an error when no thread can be had for it. Dropped while it lasts, it goes on by itself, and
-    /// others wait for it. The thread is none of the runtime's few, which other storage may hold.
-    pub(super) async fn read<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-        let turn = Arc::clone(&self.0).lock_owned().await;
-        let (tell, found) = oneshot::channel();
+struct Kept<T> {
+    /// What was read last, if it was any good.
+    found: Option<T>,
+    /// A read has taken too long, and isn't over.
+    hangs: bool,
+}
+
+impl<T> std::fmt::Debug for Storage<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // What it keeps may be secret.
+        f.write_str("Storage")
+    }
+}
+
+impl<T> Default for Storage<T> {
+    fn default() -> Storage<T> {
+        Storage { turn: Arc::default(), kept: Arc::new(Mutex::new(Kept { found: None, hangs: false })) }
+    }
+}
+
+impl<T: Clone + Send + 'static> Storage<T> {
+    /// What a read finds, or what the one before found when it takes too long. Dropped while it lasts, it goes on by
+    /// itself, and others wait for it.
+    ///
+    /// # Errors
+    /// No thread can be had for it; what it says itself is inside.
+    pub(super) async fn read<E: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> io::Result<Result<T, E>> {
+        let (last, hangs) = {
+            let kept = lock(&self.kept);
+            (kept.found.clone(), kept.hangs)
+        };
+        let Some(last) = last else { return self.read_now(read).await };
+        let patience = if hangs { Duration::ZERO } else { MOMENT };
+        match timeout(patience, self.read_now(read)).await {
+            Ok(found) => found,
+            Err(_) => {
+                if !std::mem::replace(&mut lock(&self.kept).hangs, true) {
+                    tracing::warn!(
+                        event = "catalog.files",
+                        "the files that [catalog] names can't be read for {} ms: what was read last is used",
+                        MOMENT.as_millis()
+                    );
+                }
+                Ok(Ok(last))
+            }
+        }
+    }
+
+    /// The thread is none of the runtime's few, which other storage may hold.
+    async fn read_now<E: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> io::Result<Result<T, E>> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let kept = Arc::clone(&self.kept);
+        let (tell, told) = oneshot::channel();
         thread::Builder::new().name("files".to_owned()).spawn(move || {
-            let _ = tell.send(read());
+            let found = read();
+            let mut kept = lock(&kept);
+            kept.hangs = false;
+            if let Ok(found) = &found {
+                kept.found = Some(found.clone());
+            }
+            drop(kept);
+            let _ = tell.send(found);
             drop(turn);
         })?;
-        found.await.map_err(|_| io::Error::other("reading them panicked"))
+        told.await.map_err(|_| io::Error::other("reading them panicked"))
     }
+}
+
+fn lock<T>(kept: &Mutex<Kept<T>>) -> MutexGuard<'_, Kept<T>> {
+    // Each change is an assignment: a panic can't have left it half done.
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::mpsc;
-    use std::time::Duration;
+    use std::sync::mpsc::{self, RecvError};
 
-    use tokio::time::timeout;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -40,15 +112,45 @@ mod tests {
         let storage = Storage::default();
         let (ends, hangs) = mpsc::channel::<()>();
         let begun = Arc::new(AtomicU32::new(0));
-        let first = storage.read(move || hangs.recv());
+        let first = storage.read(move || hangs.recv().map(|()| 0));
         timeout(Duration::from_millis(20), first).await.unwrap_err();
         for _ in 0..10 {
             let begun = Arc::clone(&begun);
-            let another = storage.read(move || begun.fetch_add(1, Ordering::Relaxed));
+            let another = storage.read(move || Ok::<_, RecvError>(begun.fetch_add(1, Ordering::Relaxed)));
             timeout(Duration::from_millis(5), another).await.unwrap_err();
         }
         assert_eq!(begun.load(Ordering::Relaxed), 0);
         ends.send(()).unwrap();
-        assert_eq!(storage.read(|| 7).await.unwrap(), 7);
+        assert_eq!(storage.read(|| Ok::<_, RecvError>(7)).await.unwrap(), Ok(7));
+    }
+
+    #[tokio::test]
+    async fn what_was_read_last_is_used_while_storage_hangs() {
+        let storage = Storage::default();
+        assert_eq!(storage.read(|| Ok::<_, RecvError>("first")).await.unwrap(), Ok("first"));
+        let (ends, hangs) = mpsc::channel::<()>();
+        let begun = Instant::now();
+        assert_eq!(storage.read(move || hangs.recv().map(|()| "second")).await.unwrap(), Ok("first"));
+        assert!(begun.elapsed() >= MOMENT);
+        // It is known to hang.
+        let begun = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(storage.read(|| Ok::<_, RecvError>("third")).await.unwrap(), Ok("first"));
+        }
+        assert!(begun.elapsed() < MOMENT, "{:?}", begun.elapsed());
+        ends.send(()).unwrap();
+        let read_again = async {
+            while storage.read(|| Ok::<_, RecvError>("third")).await.unwrap() != Ok("third") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), read_again).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_any_more_is_an_error_and_not_what_it_was() {
+        let storage = Storage::default();
+        assert_eq!(storage.read(|| Ok::<_, &str>(1)).await.unwrap(), Ok(1));
+        assert_eq!(storage.read(|| Err("it is gone")).await.unwrap(), Err("it is gone"));
     }
 }

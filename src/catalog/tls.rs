@@ -54,7 +54,7 @@ pub enum TlsError {
 }
 
 /// The files' contents.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Pems {
     /// Authorities, and the file they are from.
     pub ca: (PathBuf, Vec<u8>),

@@ -110,7 +110,7 @@ impl Consul {
     pub async fn renew(&self, contest: &Contest, session: SessionId, _term: Term) -> Result<Renewal, Error> {
         match self.client.renew_session(&uuid::text(session)).await? {
             true => Ok(Renewal::Alive(self.look(&contest.name).await?)),
-            // The lock delay holds everyone back.
+            // A server that has just been restarted says so of sessions it has yet to replay: the lock tells.
             false => Ok(Renewal::Gone { void: false }),
         }
     }
@@ -202,16 +202,11 @@ impl Consul {
 }
 
 /// Lock and `last` as the majority has them, as soon as the lock is newer than `after`. Two reads: what changes between
-/// them fails the acquire that names what they saw.
+/// them fails the acquire that names what they saw; and a lock is read again when `last` was written since, for it may
+/// be that one's by now.
 async fn view(client: &Client, election: &str, after: u64) -> Result<(View, Answer), Error> {
     let keys = Keys::of(election);
-    let (stored, answer) = client.stored(&keys.leader, after).await?;
-    let Some(at) = answer.index else { return Err(Error::NoIndex { endpoint: answer.endpoint }) };
-    let at = stored.as_ref().map_or(at, |stored| stored.modify_index.max(at));
-    let mut lock = match stored {
-        None => Lock::Free { version: Version(0), taken_from: None },
-        Some(stored) => lock(stored),
-    };
+    let (at, lock, answer) = read_lock(client, &keys, after).await?;
     if let Lock::Held(_) = lock {
         return Ok((View { at, lock, last: None, last_version: Version(0) }, answer));
     }
@@ -223,14 +218,23 @@ async fn view(client: &Client, election: &str, after: u64) -> Result<(View, Answ
             (Some(last), Version(stored.modify_index))
         }
     };
-    if let Lock::Free { version, taken_from: Some(session) } = lock
-        && last.as_ref().is_some_and(|last| !last.released && last.session == session)
-        && client.lock_delay(&uuid::text(session)).await?.is_some()
-    {
-        // The session lives, so it wasn't its end that freed the lock: a person did, and nobody is held back.
-        lock = Lock::Free { version, taken_from: None };
+    if last_version.0 <= at {
+        return Ok((View { at, lock, last, last_version }, answer));
     }
-    Ok((View { at, lock, last, last_version }, answer))
+    let (at, lock, answer) = read_lock(client, &keys, 0).await?;
+    Ok((View { at: at.max(last_version.0), lock, last, last_version }, answer))
+}
+
+/// The lock, and what it shows at least.
+async fn read_lock(client: &Client, keys: &Keys, after: u64) -> Result<(u64, Lock, Answer), Error> {
+    let (stored, answer) = client.stored(&keys.leader, after).await?;
+    let Some(at) = answer.index else { return Err(Error::NoIndex { endpoint: answer.endpoint }) };
+    let at = stored.as_ref().map_or(at, |stored| stored.modify_index.max(at));
+    let lock = match stored {
+        None => Lock::Free { version: Version(0), taken_from: None },
+        Some(stored) => lock(stored),
+    };
+    Ok((at, lock, answer))
 }
 
 fn lock(stored: Stored) -> Lock {

@@ -21,12 +21,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Means {
     keeper: Arc<Keeper>,
-    storage: Storage,
+    storage: Storage<Now>,
     reads_files: bool,
 }
 
 /// The same at one moment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Now {
     pub(super) http: reqwest::Client,
     pub(super) token: Option<Secret>,
@@ -61,7 +61,8 @@ impl Means {
         Means { keeper, storage: Storage::default(), reads_files }
     }
 
-    /// As it is now. Files are read beside the agent's one thread, and may take for ever.
+    /// As it is now, or was a moment ago where files hang. They are read beside the agent's one thread, and may take for
+    /// ever the first time.
     pub(super) async fn now(&self) -> Result<Now, Error> {
         if !self.reads_files {
             return self.keeper.now();

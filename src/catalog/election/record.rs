@@ -18,6 +18,26 @@ const UNKNOWN: &str = "(unknown)";
 /// What one who can't be asked may have been promised: as much as Consul promises at most.
 const UNKNOWN_PROMISE: Duration = Duration::from_secs(60);
 
+/// A greater term is nobody's: etcd's revisions are signed, and no store has ever counted half as far.
+const GREATEST_TERM: u64 = 1 << 62;
+/// Names are shorter (`[[service]] id`), and so are addresses; longer ones fit in no environment.
+const LONGEST_WORD: usize = 300;
+
+/// Whether that can be a name or an address: whoever may write a record may write anything, and this reaches people's
+/// terminals, logs and the environment of processes.
+fn is_honest(word: &str) -> bool {
+    !word.is_empty() && word.len() <= LONGEST_WORD && !word.contains(|c: char| c.is_control() || c.is_whitespace())
+}
+
+/// A term that the engine can't have given yet isn't one.
+fn term(written: Option<u64>, own: Term) -> Term {
+    match (written, own) {
+        (None, own) => own,
+        (Some(written), Term(0)) => Term(written),
+        (Some(written), own) => Term(written).min(own),
+    }
+}
+
 /// What stands in the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::catalog) struct Leader {
@@ -56,7 +76,10 @@ impl Leader {
 
     /// What was written; `None` when that is no record: a person's hand, or another program's.
     pub(in crate::catalog) fn read(value: &[u8]) -> Option<Leader> {
-        serde_json::from_slice(value).ok()
+        let read: Leader = serde_json::from_slice(value).ok()?;
+        let id = if is_honest(&read.id) { read.id } else { UNKNOWN.into() };
+        let address = read.address.filter(|address| is_honest(address));
+        Some(Leader { id, address, ..read }).filter(|read| read.term.unwrap_or(0) <= GREATEST_TERM)
     }
 
     /// As the core knows it; `own` is the term that the key's version stands for.
@@ -64,7 +87,7 @@ impl Leader {
         Holder {
             id: self.id,
             session: self.session,
-            term: self.term.map_or(own, Term),
+            term: term(self.term, own),
             address: self.address,
             vacancy: self.vacancy.map(Version),
         }
@@ -162,7 +185,10 @@ impl LastLeader {
 
     /// What was written; `None` when that is no record.
     pub(in crate::catalog) fn read(value: &[u8]) -> Option<LastLeader> {
-        serde_json::from_slice(value).ok()
+        let read: LastLeader = serde_json::from_slice(value).ok()?;
+        let id = if is_honest(&read.id) { read.id } else { UNKNOWN.into() };
+        let to = read.to.filter(|to| is_honest(to));
+        Some(LastLeader { id, to, ..read }).filter(|read| read.term.unwrap_or(0) <= GREATEST_TERM)
     }
 
     /// As the core knows it; `own` is the term that the key's version stands for. Its lease, if any, is taken to live.
@@ -174,7 +200,7 @@ impl LastLeader {
         Last {
             id: self.id,
             session: self.session,
-            term: self.term.map_or(own, Term),
+            term: term(self.term, own),
             guarantee,
             released: self.released,
             to: self.to,
@@ -322,9 +348,47 @@ mod tests {
             assert_eq!(Leader::read(value.as_bytes()), None, "{value}");
             assert_eq!(LastLeader::read(value.as_bytes()), None, "{value}");
         }
+        let last = |term: u64| {
+            let session = uuid::text(SESSION);
+            format!(r#"{{"id":"a","session":"{session}","term":{term},"guarantee":{{"for_ms":1}}}}"#)
+        };
+        assert_eq!(LastLeader::read(last(u64::MAX).as_bytes()), None);
         // Those who come later may say more.
         let more = r#"{"id":"a","session":"00012345-6789-abcd-ef01-23456789abcd","address":null,"color":"red"}"#;
         assert!(Leader::read(more.as_bytes()).is_some());
         assert_eq!(uuid::read(&uuid::text(SessionId(0))), Some(SessionId(0)));
+    }
+    #[test]
+    fn a_term_that_the_engine_cannot_have_given_is_none() {
+        let session = uuid::text(SESSION);
+        let json =
+            format!(r#"{{"id":"a","session":"{session}","term":90,"guarantee":{{"for_ms":1}},"released":true}}"#);
+        let read = || LastLeader::read(json.as_bytes()).unwrap();
+        assert_eq!(read().last(Term(7)).term, Term(7));
+        assert_eq!(read().last(Term(100)).term, Term(90));
+        // A counter of our own, where the engine has none.
+        assert_eq!(read().last(Term(0)).term, Term(90));
+    }
+
+    #[test]
+    fn words_that_are_no_name_and_no_address_go_no_further() {
+        let long = "x".repeat(200_000);
+        for (id, address) in
+            [("a\0b", "10.0.0.1:80"), ("e\u{1b}]0;x\u{7}", "10.0.0.1:80\nx"), (&*long, &*long), ("", "a b")]
+        {
+            let word = |word: &str| serde_json::to_string(word).unwrap();
+            let session = uuid::text(SESSION);
+            let json = format!(r#"{{"id":{},"session":"{session}","address":{}}}"#, word(id), word(address));
+            let holder = Leader::read(json.as_bytes()).unwrap().holder(Term(7));
+            assert_eq!((&*holder.id, holder.session), (UNKNOWN, SESSION));
+            assert!(holder.address.is_none_or(|address| &*address == "10.0.0.1:80"));
+            let json = format!(
+                r#"{{"id":{},"session":"{session}","guarantee":{{"for_ms":1}},"released":true,"to":{}}}"#,
+                word(id),
+                word(id)
+            );
+            let last = LastLeader::read(json.as_bytes()).unwrap().last(Term(7));
+            assert_eq!((&*last.id, last.to), (UNKNOWN, None));
+        }
     }
 }

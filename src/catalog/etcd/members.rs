@@ -40,7 +40,7 @@ pub(super) struct Members {
     settings: Settings,
     members: Vec<Member>,
     first: AtomicUsize,
-    storage: Storage,
+    storage: Storage<Credentials>,
 }
 
 struct Member {
@@ -204,7 +204,8 @@ impl Members {
             Ok(credentials) => credentials?,
             Err(_) => return Err(Error::Storage { after: patience }),
         };
-        let channel = Channel::Tonic(self.channel(member, credentials.pems.as_ref())?);
+        let pems = credentials.pems.as_ref().filter(|_| member.endpoint.https);
+        let channel = Channel::Tonic(self.channel(member, pems)?);
         let mut options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
         if let Some((username, password)) = credentials.login {
             options = options.with_user(username, password);
@@ -220,10 +221,11 @@ impl Members {
     }
 
     async fn credentials(&self, member: &Member) -> Result<Credentials, Error> {
-        let https = member.endpoint.https;
-        if !https && self.settings.login.is_none() {
+        if !member.endpoint.https && self.settings.login.is_none() {
             return Ok(Credentials::default());
         }
+        // What is kept serves every member.
+        let https = self.members.iter().any(|member| member.endpoint.https);
         let settings = self.settings.clone();
         self.storage.read(move || Credentials::read(&settings, https)).await.map_err(Error::NoThread)?
     }
@@ -258,7 +260,7 @@ impl Members {
 }
 
 /// What a connection needs from files, as they are now.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Credentials {
     /// With https.
     pems: Option<Pems>,

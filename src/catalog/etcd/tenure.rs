@@ -101,12 +101,12 @@ impl Tenures {
         tenure.leases.into_iter().rev().chain(tenure.idle).collect()
     }
 
-    /// The lock was put under this lease, so that all others hold nothing: one on its way there names an older version.
+    /// The lock was put under this lease, so that those granted before hold nothing: one on its way there names an older
+    /// version. One granted later may hold it by now: its renewal was begun when this one's was given up.
     pub(super) fn holds_by(&self, session: SessionId, lease: i64) {
         if let Some(tenure) = self.lock().get_mut(&session) {
-            let (by, others) = tenure.leases.drain(..).partition(|held| *held == lease);
-            tenure.leases = by;
-            tenure.idle.extend::<Vec<_>>(others);
+            let earlier = tenure.leases.iter().position(|held| *held == lease).unwrap_or(0);
+            tenure.idle.extend(tenure.leases.drain(..earlier));
             let surplus = tenure.idle.len().saturating_sub(MOST_LEASES);
             tenure.idle.drain(..surplus);
         }
@@ -144,6 +144,24 @@ mod tests {
         tenures.revoked(A, 2);
         assert_eq!(tenures.close(A), [3, 1]);
         assert!(tenures.close(A).is_empty());
+    }
+
+    /// Two renewals overlap, for the machine slept, and the first's answer comes between the second's grant and its own.
+    #[test]
+    fn a_lease_granted_later_is_not_idle_because_an_older_one_was_confirmed() {
+        let tenures = Tenures::default();
+        tenures.open(A, Guarantee::For(Duration::from_secs(15)));
+        for lease in 1..=3 {
+            tenures.granted(A, lease);
+        }
+        tenures.holds_by(A, 2);
+        assert_eq!(tenures.idle(A), [1]);
+        tenures.holds_by(A, 3);
+        assert_eq!(tenures.idle(A), [1, 2]);
+        // And late, when it is idle itself.
+        tenures.holds_by(A, 2);
+        assert_eq!(tenures.idle(A), [1, 2]);
+        assert_eq!(tenures.close(A)[0], 3);
     }
 
     #[test]

@@ -81,7 +81,9 @@ impl Election {
             self.state = State::Follower { stand_at: None };
             return;
         };
-        if self.is_unmeasured(vacancy) {
+        // Who was named needn't be compared, and has only so long.
+        let named = self.view.as_ref().is_some_and(|view| view.handed_to() == Some(&self.settings.id));
+        if self.is_unmeasured(vacancy) && !named {
             return self.measure(now, vacancy, Some(now), out);
         }
         if self.spare.as_ref().is_some_and(|spare| now.since(spare.opened) >= FRESH_FOR) {
@@ -282,6 +284,7 @@ impl Election {
             _ => {
                 if self.rules.hold(Rule::AbandonUnknown) {
                     out.push(Order::CloseSession { session: attempt.session() });
+                    self.abandoned = Some(attempt);
                 } else {
                     self.spare = Some(attempt.spare);
                 }
@@ -293,9 +296,25 @@ impl Election {
         true
     }
 
+    /// A try that was given up came to hold the lock after all, for closing its session failed or came too late.
+    /// Nothing acts for it: it is given back, for otherwise nobody would have the lock before the session's time is over.
+    pub(super) fn adopt_late(&mut self, now: Time, view: &View) {
+        let idle = matches!(
+            self.state,
+            State::Follower { .. } | State::Campaigning(Campaign::Measuring { .. } | Campaign::Opening { .. })
+        );
+        let Some(holder) = view.holder().filter(|_| idle) else { return };
+        if let Some(attempt) = self.abandoned.take_if(|attempt| attempt.session() == holder.session) {
+            let mut tenure = Tenure::new(&attempt, holder.term, attempt.asked.at, &self.settings.pace, self.rules);
+            tenure.give_back(now, None);
+            self.state = State::Holding(tenure);
+        }
+    }
+
     /// The lock is ours.
     fn won(&mut self, now: Time, attempt: Attempt, term: Term, out: &mut Vec<Order>) {
         self.works();
+        self.abandoned = None;
         let from = if self.rules.hold(Rule::CountFromSending) { attempt.asked.at } else { now };
         let grew = term > self.highest || !self.rules.hold(Rule::TermsGrow);
         let seen = self.highest;

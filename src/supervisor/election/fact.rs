@@ -124,9 +124,9 @@ pub enum Acquisition {
 pub enum Renewal {
     /// The engine says that the session lives; this is the key, read after that.
     Alive(View),
-    /// The session is no more. `void`: the engine holds nobody back any more.
+    /// The session is no more.
     Gone {
-        /// Others may act already.
+        /// The lock shows it, and others may act already. Otherwise the engine says so, and the lock wasn't looked at.
         void: bool,
     },
     /// It may or may not be alive.

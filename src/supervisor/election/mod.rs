@@ -65,6 +65,8 @@ pub struct Election {
     guarded: bool,
     /// A session that holds nothing yet.
     spare: Option<Spare>,
+    /// The last try that was given up with its outcome unknown: it may still come to hold the lock.
+    abandoned: Option<Attempt>,
     /// Our rank, and the vacancy it was measured for.
     rank: Option<(Version, Option<i64>)>,
     look: Option<Asked>,
@@ -132,6 +134,7 @@ impl Election {
             highest: Term::default(),
             guarded: false,
             spare: None,
+            abandoned: None,
             rank: None,
             look: None,
             look_at: None,
@@ -258,7 +261,7 @@ impl Election {
 
     /// A view of lock and last, from the watch or a renewal.
     fn see(&mut self, now: Time, view: View, out: &mut Vec<Order>) {
-        if !self.is_old(&view) {
+        if !self.is_old(&view) && !self.is_torn(&view) {
             return self.learn(now, view, out);
         }
         // It comes late; or the store went back, which a read asked for now will tell.
@@ -271,9 +274,14 @@ impl Election {
         view.at < self.newest.at && self.rules.hold(Rule::NewestCounts)
     }
 
+    fn is_torn(&self, view: &View) -> bool {
+        view.is_torn() && self.rules.hold(Rule::WholeViews)
+    }
+
     /// What is so, as far as anybody can know.
     fn learn(&mut self, now: Time, view: View, out: &mut Vec<Order>) {
         self.newest = Newest { at: view.at, asked: Ask(self.last_ask) };
+        self.adopt_late(now, &view);
         self.highest = self.highest.max(view.highest_but(self.session()));
         let holder = view.holder().cloned();
         let withheld = view.withheld_after(self.leader.as_ref());
@@ -293,7 +301,8 @@ impl Election {
             }
         }
         // A session of our own comes after the first view.
-        let former = holder.as_ref().filter(|holder| self.view.is_none() && holder.id == self.settings.id);
+        let new = self.view.is_none() && !matches!(self.state, State::Holding(_));
+        let former = holder.as_ref().filter(|holder| new && holder.id == self.settings.id);
         if let Some(former) = former {
             out.push(Order::Say(Notice::FormerLifeHolds));
             out.push(Order::EndFormerLife { session: former.session });
@@ -324,6 +333,7 @@ impl Election {
         match result {
             // Newer things were learnt since it was asked for.
             Ok(view) if self.is_old(&view) && ask <= self.newest.asked => self.look(now, out),
+            Ok(view) if self.is_torn(&view) => self.look(now, out),
             Ok(view) => {
                 self.works();
                 if !self.read_back(now, &view, out) {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::config::election::LONGEST_LOCK_DELAY;
+
 use super::fact::{Id, Pace};
 use super::rules::{Rule, Rules};
 
@@ -78,8 +80,8 @@ pub enum Lock {
     Free {
         /// As which to acquire it.
         version: Version,
-        /// The engine itself took it from this session, and has held everyone back for as long as it promised (or
-        /// still does).
+        /// Its key is there and names this session: if it wasn't released, the engine took it when the session ended,
+        /// and as a rule holds everyone back for as long as it promised.
         taken_from: Option<SessionId>,
     },
     /// Held.
@@ -140,6 +142,11 @@ impl View {
         self.last.as_ref().filter(|last| last.released).and_then(|last| last.to.as_ref())
     }
 
+    /// Whether the lock may have been read before `last` was written, so that it says nothing of who wrote that.
+    pub fn is_torn(&self) -> bool {
+        matches!(self.lock, Lock::Free { .. }) && self.last_version.0 > self.at
+    }
+
     /// The highest term it tells of, but for those of one session.
     pub fn highest_but(&self, own: Option<SessionId>) -> Term {
         let held = self.holder().map(|holder| (holder.session, holder.term));
@@ -148,14 +155,22 @@ impl View {
         others.map(|(_, term)| term).max().unwrap_or_default()
     }
 
-    /// For how long the engine withholds a free lock that we knew to be this one's; zero if that isn't known.
-    pub fn withheld_after(&self, holder: Option<&Holder>) -> Duration {
-        match (&self.lock, &self.last, holder) {
-            (Lock::Free { taken_from: Some(session), .. }, Some(last), Some(holder))
-                if [last.session, holder.session] == [*session; 2] && !last.released =>
+    /// For how long after it fell free the engine withholds a lock, as a rule: it took it when a session ended.
+    pub fn withheld(&self) -> Duration {
+        match (&self.lock, &self.last) {
+            (Lock::Free { taken_from: Some(session), .. }, Some(last))
+                if last.session == *session && !last.released =>
             {
-                last.guarantee.lingers()
+                last.guarantee.lingers().min(LONGEST_LOCK_DELAY)
             }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The same, if we knew the lock to be this one's; zero else: who comes late doesn't know how much of it is left.
+    pub fn withheld_after(&self, holder: Option<&Holder>) -> Duration {
+        match (&self.last, holder) {
+            (Some(last), Some(holder)) if last.session == holder.session => self.withheld(),
             _ => Duration::ZERO,
         }
     }
@@ -168,14 +183,16 @@ impl View {
             return Duration::ZERO;
         }
         let owed = self.last.as_ref().map(|last| last.owed).unwrap_or_default();
-        let own = match &self.last {
+        let promised = match &self.last {
             Some(last) if last.released => Duration::ZERO,
-            Some(last) if taken_from == Some(last.session) => Duration::ZERO,
+            Some(last) if taken_from == Some(last.session) && !rules.hold(Rule::WaitOneself) => Duration::ZERO,
             Some(last) if last.ended => Duration::ZERO,
             Some(last) => last.guarantee.lingers(),
             None if version == Version::default() => Duration::ZERO,
             None => own.lingers(),
         };
-        own.max(owed)
+        let due = promised.max(owed);
+        // No engine promises more than a minute unless it was asked to, as by us.
+        if rules.hold(Rule::BoundDebts) { due.min(own.lingers().max(LONGEST_LOCK_DELAY)) } else { due }
     }
 }

@@ -15,6 +15,9 @@ pub enum Rule {
     AllowForDrift,
     /// Leadership known to be lost ends at once.
     LostIsLost,
+    /// An engine that says there is no such session is asked for the lock before that is believed: one that was just
+    /// restarted says so of sessions it has yet to replay.
+    LookBeforeLosing,
     /// An engine that fails to answer has taken nothing away: the leader goes on until its lease says otherwise.
     UnknownIsNotLost,
     /// An acquire with an unknown outcome is read back before anything else is tried.
@@ -28,8 +31,17 @@ pub enum Rule {
     ReleaseOwnTerm,
     /// A session serves one term.
     OneTermPerSession,
-    /// Where the engine doesn't hold others back, a winner does so itself for as long as its predecessor may act.
+    /// A winner waits for as long as its predecessor may act, from when it saw the lock free itself.
     HoldOff,
+    /// It waits itself though the engine took the lock and holds everyone back: a lock freed by hand whose session ends
+    /// later is held back for nobody, a server that was restarted forgets that it does, or decides by what it has yet
+    /// to replay.
+    WaitOneself,
+    /// A lock read before `last` was written says nothing of who wrote it: a vacancy begun by such a view would be older
+    /// than the leadership it is to follow.
+    WholeViews,
+    /// What a record says is owed is believed up to what an honest one could say: nobody may bind all who come after.
+    BoundDebts,
     /// A leader is told to step down while there is time to do it in peace.
     DemoteBeforeKill,
     /// What still acts at the hard deadline is killed.
@@ -59,7 +71,7 @@ pub enum Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Rules {
     #[cfg(test)]
-    broken: u32,
+    broken: u64,
 }
 
 impl Rules {
@@ -72,12 +84,12 @@ impl Rules {
     /// Whether a rule holds.
     #[cfg(test)]
     pub const fn hold(self, rule: Rule) -> bool {
-        self.broken & (1 << rule as u32) == 0
+        self.broken & (1 << rule as u64) == 0
     }
 
     /// The rules without some.
     #[cfg(test)]
     pub fn without(rules: &[Rule]) -> Rules {
-        Rules { broken: rules.iter().fold(0, |broken, rule| broken | 1 << *rule as u32) }
+        Rules { broken: rules.iter().fold(0, |broken, rule| broken | 1 << *rule as u64) }
     }
 }

@@ -10,7 +10,7 @@ use crate::supervisor::time::Time;
 use super::record::View;
 use super::{Preference, Settings};
 
-/// How long a low candidate leaves a free lock to others.
+/// How long a low candidate leaves a lock to others that can be had.
 const LOW_WAITS: Duration = Duration::from_secs(2);
 /// How long a free lock is left to the one it was handed to, and how long one that stepped down stays away from it.
 pub(super) const HANDOVER: Duration = Duration::from_secs(5);
@@ -62,7 +62,8 @@ impl Standing {
             return now;
         }
         let handover = if named.is_some() { HANDOVER } else { Duration::ZERO };
-        let low = if settings.prefer == Preference::Low { LOW_WAITS } else { Duration::ZERO };
+        // Counted from when others can have it.
+        let low = if settings.prefer == Preference::Low { view.withheld() + LOW_WAITS } else { Duration::ZERO };
         now + handover + low
     }
 

@@ -269,6 +269,8 @@ impl Election {
                 }
                 self.see(now, view, out);
             }
+            // If it is so, the lock shows it.
+            Renewal::Gone { void: false } if self.rules.hold(Rule::LookBeforeLosing) => self.look(now, out),
             // Be it the answer to a question long given up: what is gone doesn't come back.
             Renewal::Gone { void } if self.rules.hold(Rule::LostIsLost) => self.lose(now, void, out),
             Renewal::Gone { .. } => {}

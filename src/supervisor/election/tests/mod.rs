@@ -5,3 +5,4 @@ mod model;
 mod properties;
 mod scripts;
 mod stage;
+mod stores;
