@@ -181,6 +181,11 @@ impl Commands {
         self.live.values().any(|command| command.role == role)
     }
 
+    /// Whether anything of this job is left, be it what a command left behind.
+    pub fn any(&self, job: &Job) -> bool {
+        self.live.values().any(|command| command.job == *job)
+    }
+
     /// Kills whatever runs now; each end is still waited for.
     pub fn kill(&mut self, out: &mut Vec<Effect>) {
         self.live.retain(|run, command| {

@@ -143,6 +143,7 @@ impl Supervisor {
         }
         if let Life::Electing { until } = self.life
             && self.role_is_known(now, until)
+            && !self.commands.any(&Job::PreStart)
         {
             self.begin_waiting(now, true, out);
             self.life = Life::WaitingInRole;
@@ -161,9 +162,16 @@ impl Supervisor {
         }
         if let Life::PreStart { run: None, failures, retry_at: Some(at) } = self.life
             && at <= now
+            && !self.commands.any(&Job::PreStart)
         {
             self.pre_start(now, failures, out);
         }
+        self.stop_on(now, out);
+    }
+
+    /// A main whose pause is over runs again, or is prepared anew. The election learns that it may stand before its
+    /// result is asked for.
+    pub(super) fn run_again(&mut self, now: Time, out: &mut Vec<Effect>) {
         if let Life::Running { start_at: Some(at) } = self.life
             && at <= now
         {
@@ -172,7 +180,6 @@ impl Supervisor {
                 false => self.life = Life::Electing { until: now },
             }
         }
-        self.stop_on(now, out);
     }
 
     /// Whether all that is waited for is there; what isn't in time ends the container.
@@ -187,6 +194,25 @@ impl Supervisor {
         self.waits.iter().all(|wait| wait.done)
     }
 
+    /// A start under way goes back to where the role is known: it is, or will be, another one.
+    pub(super) fn prepare_anew(&mut self, now: Time, out: &mut Vec<Effect>) {
+        match self.life {
+            Life::WaitingInRole | Life::Preparing { .. } => self.stop_waiting(out),
+            Life::PreStart { run, .. } => {
+                if let Some(run) = run {
+                    self.commands.cancel(now, run, out);
+                }
+            }
+            Life::Created
+            | Life::Waiting
+            | Life::Electing { .. }
+            | Life::Running { .. }
+            | Life::Stopping(_)
+            | Life::Ended => return,
+        }
+        self.life = Life::Electing { until: now };
+    }
+
     fn pre_start(&mut self, now: Time, failures: u32, out: &mut Vec<Effect>) {
         let leads = self.leads();
         let Some(pre_start) = self.config.hooks.pre_start.clone().filter(|hook| hook.hook.when.applies(leads)) else {
@@ -194,17 +220,21 @@ impl Supervisor {
         };
         let run = self.next_run();
         self.life = Life::PreStart { run: Some(run), failures, retry_at: None };
+        self.preparation_begins();
         let env = self.env(&Job::PreStart);
-        // It acts in the role that it was told; a replica's may come to its end before main is promoted.
-        let when = if leads { When::Leader } else { When::Always };
+        // It prepares for the role that it was told, and ends with it.
+        let when = if leads { When::Leader } else { When::Replica };
         let hook = Hook { when, ..pre_start.hook };
         let order = Order { job: Job::PreStart, hook, env, stdin: None };
         self.commands.start(now, run, order, out);
     }
 
-    /// `pre_start` ended.
-    pub(super) fn pre_start_ended(&mut self, now: Time, outcome: &Outcome, out: &mut Vec<Effect>) {
-        let Life::PreStart { failures, .. } = self.life else { return };
+    /// `pre_start` ended. One that was cut short by a change of role starts nothing.
+    pub(super) fn pre_start_ended(&mut self, now: Time, run: RunId, outcome: &Outcome, out: &mut Vec<Effect>) {
+        let Life::PreStart { run: Some(own), failures, .. } = self.life else { return };
+        if own != run {
+            return;
+        }
         match (outcome.result(), self.config.hooks.pre_start.clone()) {
             (Ok(()), _) => self.start_main(now, out),
             (Err(_), Some(config)) if failures < config.retries => {
@@ -225,7 +255,7 @@ impl Supervisor {
         self.main_status.restarts += u64::from(self.main_status.last_exit.is_some());
         self.process = std::sync::Arc::new(self.config.process.clone());
         self.passed_on = None;
-        self.main_knows_leader();
+        self.main_takes_part();
         let run = self.next_run();
         let env = self.leadership.iter().flat_map(|leadership| leadership.env()).collect();
         self.main.start(now, run, &self.process.clone(), env, out);
@@ -365,7 +395,8 @@ impl Supervisor {
                 let leads = self.leads();
                 self.watches.iter().any(|watch| watch.awaits_answer(leads)).then_some(*until)
             }
-            Life::PreStart { retry_at, .. } => *retry_at,
+            // What is left of the last try ends first, which is an event.
+            Life::PreStart { retry_at, .. } => retry_at.filter(|_| !self.commands.any(&Job::PreStart)),
             Life::Running { start_at } => *start_at,
             Life::Stopping(stopping) => stopping.deadline(),
         }

@@ -219,6 +219,13 @@ impl Main {
         }
     }
 
+    /// Kills one that was told to stop no later than this, and tells it nothing more; `false` when it wasn't told.
+    pub fn kill_by(&mut self, at: Time) -> bool {
+        let State::Running { stop: Some(stop), .. } = &mut self.state else { return false };
+        stop.kill_at = Some(stop.kill_at.map_or(at, |before| before.min(at)));
+        true
+    }
+
     /// Who a signal for main goes to; `None` when there is nobody to take it.
     pub fn target(&self, scope: SignalScope) -> Option<Target> {
         match &self.state {

@@ -200,6 +200,7 @@ impl Supervisor {
             Event::Guard { stands } => self.guarded(now, stands, &mut out),
         }
         self.tick(now, &mut out);
+        self.run_again(now, &mut out);
         self.lead_on(now, &mut out);
         self.go_on(now, &mut out);
         out
@@ -285,7 +286,7 @@ impl Supervisor {
             Job::OnDemote => self.demoted(now, run, &outcome, out),
             Job::OnLeaderChange => self.told_of_leader(run),
             Job::Rank => self.measured(run, &outcome),
-            Job::PreStart => self.pre_start_ended(now, &outcome, out),
+            Job::PreStart => self.pre_start_ended(now, run, &outcome, out),
             Job::PreStop | Job::PostStop => self.stop_hook_ended(now, run, out),
             Job::OnChange { watch } => {
                 self.with_watch(now, &watch, out, |watch, hands| watch.hook_ended(run, &outcome, hands));

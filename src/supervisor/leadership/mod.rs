@@ -19,7 +19,7 @@ use super::Supervisor;
 use super::command::KILL_AFTER;
 use super::election::record::{Holder, Term};
 use super::election::{Ask, Election, Fact, Order, Settings};
-use super::event::{Effect, RunId};
+use super::event::{Effect, Job, RunId};
 use super::lifecycle::Life;
 use super::notice::Notice;
 use super::status::{ElectionStatus, LeaderStatus};
@@ -41,6 +41,10 @@ pub struct Leadership {
     told: Option<Holder>,
     telling: Option<RunId>,
     measuring: Option<Measuring>,
+    /// What `[[wait_for]]` and `pre_start` have made ready for since main last led.
+    prepared: Option<Part>,
+    /// What main was started as, or was made since by `on_promote` or `on_demote`.
+    part: Part,
     /// SIGKILL didn't end main: the lock isn't given back while it may act, only the container's end can help.
     stuck: bool,
     /// What the election is yet to be told: an order obeyed at once may have news for it.
@@ -51,6 +55,13 @@ pub struct Leadership {
     leaderships: u64,
     guard_since: Option<Time>,
     guard_again_at: Option<Time>,
+}
+
+/// What main is, or is prepared for: the data it works on is one or the other's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Replica,
+    Leader,
 }
 
 #[derive(Debug)]
@@ -110,6 +121,8 @@ impl Leadership {
             told: None,
             telling: None,
             measuring: None,
+            prepared: None,
+            part: Part::Replica,
             stuck: false,
             facts: VecDeque::new(),
             well: true,
@@ -267,18 +280,18 @@ impl Supervisor {
                 leadership.told = None;
                 out.push(Effect::Say(Notice::Leads { term }));
                 self.commands.leave(now, When::Replica, out);
-                if matches!(self.life, Life::WaitingInRole) {
-                    // What this role waits for may be something else.
-                    self.stop_waiting(out);
-                    self.life = Life::Electing { until: now };
-                }
+                // What this role waits for, and is prepared by, may be something else.
+                self.prepare_anew(now, out);
             }
             Order::Demote { .. } => self.leave_role(now, out),
             Order::Kill { .. } => {
                 self.leave_role(now, out);
-                if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
-                    *step = Leaving::Stopping;
-                    self.main.kill(now, out);
+                if let Some(Leadership { role: Role::Leaving { step, .. }, part, .. }) = &mut self.leadership {
+                    // A main that is still a replica does no harm.
+                    if *part == Part::Leader {
+                        *step = Leaving::Stopping;
+                        self.main.kill(now, out);
+                    }
                     self.commands.kill(out);
                 }
             }
@@ -372,6 +385,8 @@ impl Supervisor {
     pub(super) fn role_is_known(&self, now: Time, until: Time) -> bool {
         let Some(leadership) = &self.leadership else { return true };
         match (&leadership.role, leadership.config.mode) {
+            // What still runs for a replica, its pre_start for one, goes first.
+            (Role::Leader { promotion: Promotion::Clearing { .. }, .. }, _) => false,
             (Role::Leader { .. }, _) => true,
             (Role::Leaving { .. }, _) | (Role::Replica, Mode::Standby) => false,
             (Role::Replica, Mode::Role) => leadership.core.is_settled() || self.starts_without_catalog(now, until),
@@ -390,16 +405,38 @@ impl Supervisor {
     /// When a start that waits for its role may go on without the catalog.
     pub(super) fn electing_deadline(&self, until: Time) -> Option<Time> {
         let leadership = self.leadership.as_ref()?;
-        let may = leadership.config.without_catalog == WithoutCatalog::Replica && leadership.core.error().is_some();
+        let may = leadership.config.without_catalog == WithoutCatalog::Replica
+            && leadership.core.error().is_some()
+            && matches!(leadership.role, Role::Replica)
+            && !self.commands.any(&Job::PreStart);
         may.then_some(until)
     }
 
-    /// Whether a main that is to run again may: not before it is out of the role it had, and a standby's only while it
-    /// leads.
+    /// Whether a main that is to run again may as things are: only in the role that it was prepared for since it last
+    /// led.
     pub(super) fn may_run(&self) -> bool {
-        self.leadership.as_ref().is_none_or(|leadership| match leadership.config.mode {
-            Mode::Role => !leadership.is_leaving(),
-            Mode::Standby => leadership.leads(),
+        self.leadership.as_ref().is_none_or(|leadership| {
+            let part = match (&leadership.role, leadership.config.mode) {
+                (Role::Leader { .. }, _) => Some(Part::Leader),
+                (Role::Replica, Mode::Role) => Some(Part::Replica),
+                (Role::Replica, Mode::Standby) | (Role::Leaving { .. }, _) => None,
+            };
+            part.is_some() && part == leadership.prepared
         })
+    }
+
+    /// `pre_start` begins: until it has succeeded main is prepared for nothing.
+    pub(super) fn preparation_begins(&mut self) {
+        if let Some(leadership) = &mut self.leadership {
+            leadership.prepared = None;
+        }
+    }
+
+    /// Main starts: prepared, in its role, and its environment says who leads.
+    pub(super) fn main_takes_part(&mut self) {
+        let Some(leadership) = &mut self.leadership else { return };
+        leadership.part = if leadership.leads() { Part::Leader } else { Part::Replica };
+        leadership.prepared = Some(leadership.part);
+        leadership.told = leadership.leader.clone();
     }
 }

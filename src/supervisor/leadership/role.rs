@@ -9,10 +9,9 @@ use crate::supervisor::command::{Order as Command, Outcome};
 use crate::supervisor::election::Fact;
 use crate::supervisor::event::{Effect, Job, RunId};
 use crate::supervisor::health::Check;
-use crate::supervisor::lifecycle::Life;
 use crate::supervisor::time::Time;
 
-use super::{Leadership, Leaving, Promotion, Role};
+use super::{Leadership, Leaving, Part, Promotion, Role};
 
 /// How long main has to end for its role's sake where nothing else says so (a plain `[stop]` without `within`): what
 /// Docker gives a container, less a second for what comes after.
@@ -24,15 +23,7 @@ impl Supervisor {
         let Some(leadership) = &mut self.leadership else { return };
         let Role::Leader { term, .. } = leadership.role else { return };
         leadership.role = Role::Leaving { term, step: Leaving::Clearing };
-        match self.life {
-            Life::WaitingInRole | Life::Preparing { .. } => {
-                self.stop_waiting(out);
-                self.life = Life::Electing { until: now };
-            }
-            Life::PreStart { .. } => self.life = Life::Electing { until: now },
-            Life::Created | Life::Waiting | Life::Electing { .. } | Life::Running { .. } => {}
-            Life::Stopping(_) | Life::Ended => {}
-        }
+        self.prepare_anew(now, out);
         self.commands.leave(now, When::Leader, out);
     }
 
@@ -66,7 +57,7 @@ impl Supervisor {
         let may_be_ill = self.leadership.as_ref().is_some_and(|leadership| !leadership.config.require_health);
         let healthy = |check: &Check| check.is_passing() || (may_be_ill && check.is_ill());
         let ready = self.main.is_up() && !self.is_stopping() && self.checks.iter().all(healthy);
-        let Some(Leadership { role: Role::Leader { promotion: promotion @ Promotion::Due, .. }, .. }) =
+        let Some(Leadership { role: Role::Leader { promotion: promotion @ Promotion::Due, .. }, part, .. }) =
             &mut self.leadership
         else {
             return;
@@ -76,11 +67,13 @@ impl Supervisor {
         }
         let Some(hook) = self.config.hooks.on_promote.clone() else {
             *promotion = Promotion::Done;
+            *part = Part::Leader;
             return self.tell_election(Fact::Promoted { result: Ok(()) });
         };
         self.last_run += 1;
         let run = RunId(self.last_run);
         *promotion = Promotion::Running(run);
+        *part = Part::Leader;
         let env = self.env(&Job::OnPromote);
         let hook = Hook { when: When::Leader, ..hook };
         self.commands.start(now, run, Command { job: Job::OnPromote, hook, env, stdin: None }, out);
@@ -100,10 +93,13 @@ impl Supervisor {
     pub(super) fn demote_on(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(leadership) = &mut self.leadership else { return };
         let (cleared, stuck) = (!self.commands.act_for(When::Leader), leadership.stuck);
+        let replica = leadership.part == Part::Replica;
         let Role::Leaving { step, .. } = leadership.role else { return };
         match step {
             Leaving::Clearing | Leaving::Stopping if stuck => {}
             Leaving::Clearing | Leaving::Stopping if cleared && self.main.is_gone() => self.out_of_role(),
+            // Nothing of the promotion had begun.
+            Leaving::Clearing if cleared && replica => self.out_of_role(),
             Leaving::Clearing if cleared => match self.config.hooks.on_demote.clone() {
                 Some(hook) if self.main.is_up() => self.start_on_demote(now, hook, out),
                 Some(_) | None => self.stop_main_for_role(now, out),
@@ -182,8 +178,10 @@ impl Supervisor {
         }
         // The lease's own deadline is the election's to keep: it orders the kill.
         let patience = self.process.stop_timeout.or(self.config.stop.within).unwrap_or(STOP_WITHIN);
-        let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
-        self.main.stop(signal, self.process.signal_scope, Some(now + patience), out);
+        if !self.main.kill_by(now + patience) {
+            let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
+            self.main.stop(signal, self.process.signal_scope, Some(now + patience), out);
+        }
     }
 
     /// Nothing acts any more.
@@ -191,6 +189,9 @@ impl Supervisor {
         let stopping = self.is_stopping();
         let Some(leadership) = &mut self.leadership else { return };
         leadership.role = Role::Replica;
+        if leadership.part == Part::Leader {
+            (leadership.part, leadership.prepared) = (Part::Replica, None);
+        }
         leadership.facts.push_back(Fact::OutOfRole);
         if stopping {
             leadership.facts.push_back(Fact::Stop);

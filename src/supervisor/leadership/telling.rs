@@ -37,13 +37,6 @@ impl Supervisor {
         }
     }
 
-    /// Main starts, and its environment says who leads.
-    pub(in crate::supervisor) fn main_knows_leader(&mut self) {
-        if let Some(leadership) = &mut self.leadership {
-            leadership.told = leadership.leader.clone();
-        }
-    }
-
     /// The catalog tells the role.
     pub(super) fn tag(&mut self, out: &mut Vec<Effect>) {
         let Some(leadership) = &self.leadership else { return };

@@ -2,6 +2,7 @@
 
 mod demotion;
 mod maintenance;
+mod parts;
 mod promotion;
 mod start;
 mod stop;
