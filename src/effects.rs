@@ -109,6 +109,13 @@ impl Hands {
                     degraded(format!("can't send {signal}: {error}"));
                 }
             }
+            Effect::Forward { target, signal } => {
+                let heeded = self.processes.heeds(target, signal);
+                if let Err(error) = self.processes.kill(target, signal) {
+                    degraded(format!("can't send {signal}: {error}"));
+                }
+                return vec![Event::Forwarded { signal, heeded }];
+            }
             Effect::Hint { watch, target, signal } => return vec![self.hint(watch, target, signal)],
             Effect::CountStrays => return vec![self.processes.count_strays()],
             Effect::Probe { run, probe, timeout } => self.probe(run, probe, timeout),

@@ -10,12 +10,12 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use crate::config::{Exec, Limits};
-use crate::supervisor::event::SpawnError;
+use crate::supervisor::event::{Hope, SpawnError};
 
 use super::environment::Environment;
 use super::launch::{Failure, Ids, Step, exit_code};
 use super::limits;
-use super::users::{self, Identity};
+use super::users::{self, Identity, UserError};
 
 /// A file of `env_from_files` holds at most this many bytes; the kernel takes no string above 128 KiB anyway.
 const MOST_OF_A_FILE: u64 = 1024 * 1024;
@@ -42,7 +42,20 @@ pub struct Command {
 
 /// The 126 of a command that can't be made ready.
 fn refused(exec: &Exec, why: impl std::fmt::Display) -> SpawnError {
-    SpawnError { code: 126, message: format!("can't run {}: {why}", name(exec)) }
+    SpawnError { code: 126, message: format!("can't run {}: {why}", name(exec)), hope: Hope::None }
+}
+
+/// What of errno(3) says that it may be otherwise in a moment.
+fn hope(errno: Errno) -> Hope {
+    match errno {
+        Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE => Hope::IfItWasThere,
+        Errno::ETXTBSY | Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE => Hope::Soon,
+        _ => Hope::None,
+    }
+}
+
+fn hope_of(error: &std::io::Error) -> Hope {
+    error.raw_os_error().map_or(Hope::None, |number| hope(Errno::from_raw(number)))
 }
 
 fn name(exec: &Exec) -> String {
@@ -64,19 +77,29 @@ pub fn prepare(
     configured: impl Fn(&str) -> bool,
 ) -> Result<Command, SpawnError> {
     let refused = |why: String| refused(exec, why);
+    let program = exec.first().map(OsString::as_os_str).unwrap_or_default();
+    if program.is_empty() {
+        let message = "can't run a command whose name is empty (an empty CMD or `command:`?)".to_owned();
+        return Err(SpawnError { code: 127, message, hope: Hope::None });
+    }
     let argv: Vec<CString> = exec
         .iter()
         .map(|argument| CString::new(argument.as_bytes()))
         .collect::<Result<_, _>>()
         .map_err(|_| refused("an argument holds a NUL byte".to_owned()))?;
     let identity = match user {
-        Some(user) => Some(users::look_up(user).map_err(|error| refused(chain(&error)))?),
+        Some(user) => Some(users::look_up(user).map_err(|error| {
+            let hope = match &error {
+                UserError::Unreadable { source, .. } => hope_of(source),
+                _ => Hope::None,
+            };
+            SpawnError { hope, ..refused(chain(&error)) }
+        })?),
         None => None,
     };
     if let Some(identity) = &identity {
         introduce(identity, &mut environment, configured).map_err(|error| refused(error.to_string()))?;
     }
-    let program = exec.first().map(OsString::as_os_str).unwrap_or_default();
     Ok(Command {
         candidates: candidates(program, environment.get("PATH")),
         argv,
@@ -144,12 +167,13 @@ pub fn read_value(exec: &Exec, variable: &str, file: &Path) -> Result<Vec<u8>, S
     let refused = |why: String| refused(exec, format!("{variable} from {}: {why}", file.display()));
     // O_NONBLOCK: a FIFO must not hold the agent.
     let open = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(file);
-    let mut open = open.map_err(|error| refused(error.to_string()))?;
+    let unread = |error: std::io::Error| SpawnError { hope: hope_of(&error), ..refused(error.to_string()) };
+    let mut open = open.map_err(unread)?;
     if !open.metadata().is_ok_and(|meta| meta.is_file()) {
         return Err(refused("not a regular file".to_owned()));
     }
     let mut value = Vec::new();
-    open.by_ref().take(MOST_OF_A_FILE + 1).read_to_end(&mut value).map_err(|error| refused(error.to_string()))?;
+    open.by_ref().take(MOST_OF_A_FILE + 1).read_to_end(&mut value).map_err(unread)?;
     if value.len() as u64 > MOST_OF_A_FILE {
         return Err(refused("larger than 1 MiB".to_owned()));
     }
@@ -166,7 +190,7 @@ pub fn no_process(exec: &Exec, error: &std::io::Error) -> SpawnError {
         Some(libc::EMFILE) => " (the limit of open files)",
         _ => "",
     };
-    refused(exec, format!("{error}{hint}"))
+    SpawnError { hope: hope_of(error), ..refused(exec, format!("{error}{hint}")) }
 }
 
 /// The error of a variable that can't be set.
@@ -195,7 +219,7 @@ pub fn failed(exec: &Exec, failure: Failure, about: &About<'_>) -> SpawnError {
         Step::Capabilities => format!("taking its capabilities: {why}"),
         Step::DeathSignal => format!("tying its life to the agent's: {why}"),
     };
-    refused(exec, message)
+    SpawnError { hope: hope(failure.errno), ..refused(exec, message) }
 }
 
 /// What a failure's message may need to name.
@@ -224,7 +248,7 @@ fn not_executed(exec: &Exec, errno: Errno, candidates: &[CString]) -> SpawnError
         Errno::ENOEXEC => format!("can't run {name}: {}", candidates.iter().find_map(foreign).unwrap_or(NO_PROGRAM)),
         errno => format!("can't run {name}: {}", errno.desc()),
     };
-    SpawnError { code, message }
+    SpawnError { code, message, hope: hope(errno) }
 }
 
 /// Why a file that exists is "not found": what it needs to run is what is missing.

@@ -348,6 +348,12 @@ impl Processes {
         !signal.terminates_by_default() || signals::heeds(pid, signal).unwrap_or(true)
     }
 
+    /// Whether who a signal is for catches or ignores it. What can't be known isn't believed to.
+    pub fn heeds(&self, target: Target, signal: Signal) -> bool {
+        let (Target::Process(run) | Target::Group(run)) = target else { return false };
+        self.pid(run).and_then(|pid| signals::heeds(pid, signal)).unwrap_or(false)
+    }
+
     /// A main that was told to stop isn't resumed by us until it is told to go on.
     fn note_rest(&mut self, run: RunId, signal: Signal) {
         if self.main == Some(run) {
@@ -411,13 +417,15 @@ impl Processes {
         }
         // Forgotten, and told of, once all are reaped that can be now.
         self.ended_groups.insert(run, pid);
+        let mut had_terminal = None;
         if self.main == Some(run) {
+            had_terminal = self.terminal.is_with(pid).then_some(Event::HadTerminal { run });
             self.terminal.take_back();
             if let Some(guard) = &self.guard {
                 guard.main_ended();
             }
         }
-        printed.into_iter().chain([Event::Exited { run, status }]).collect()
+        printed.into_iter().chain(had_terminal).chain([Event::Exited { run, status }]).collect()
     }
 
     fn stopped(&mut self, pid: Pid, signal: Signal) {

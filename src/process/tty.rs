@@ -40,6 +40,12 @@ impl Terminal {
         self.lent_to = Some(NixPid::from_raw(main));
     }
 
+    /// Whether main, which has this pid, has the foreground: what the keyboard sends reaches its group alone.
+    pub fn is_with(&self, main: Pid) -> bool {
+        let group = Some(NixPid::from_raw(main));
+        self.lent_to == group && foreground() == group
+    }
+
     /// Takes the foreground back when nobody is left in the group that had it.
     pub fn take_back(&mut self) {
         let Some(group) = self.lent_to else { return };

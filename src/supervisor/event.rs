@@ -60,6 +60,19 @@ pub struct SpawnError {
     pub code: u8,
     /// Which step failed on what, and why.
     pub message: String,
+    /// Whether another try may do better.
+    pub hope: Hope,
+}
+
+/// Whether a command that couldn't be started may start a moment later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hope {
+    /// Nothing changes by itself.
+    None,
+    /// A file isn't there: where it was before, it may be in the midst of being replaced.
+    IfItWasThere,
+    /// A limit is reached, or the program is being written.
+    Soon,
 }
 
 /// What a run is for.
@@ -179,6 +192,18 @@ pub enum Event {
         run: RunId,
         /// How.
         status: ExitStatus,
+    },
+    /// A signal that came for main was sent to it (answers [`Effect::Forward`]).
+    Forwarded {
+        /// Which.
+        signal: Signal,
+        /// Main does something about it, or ignores it; `false` where its default ends it, or nobody knows.
+        heeded: bool,
+    },
+    /// Main had the terminal's foreground to its end. Comes before its [`Event::Exited`].
+    HadTerminal {
+        /// Main's run.
+        run: RunId,
     },
     /// Nothing is left in the process group of a run that has ended. Comes after its [`Event::Exited`], at once or when
     /// the last that it forked has ended.
@@ -448,6 +473,13 @@ pub enum Effect {
     },
     /// Send a signal.
     Kill {
+        /// To whom.
+        target: Target,
+        /// Which.
+        signal: Signal,
+    },
+    /// Send main a signal that came for it, and say whether main heeds it.
+    Forward {
         /// To whom.
         target: Target,
         /// Which.

@@ -6,7 +6,7 @@ use crate::config::{Background, Health, Hook, OnFailure, Query, Restart, Signal,
 
 use super::Supervisor;
 use super::command::{Order, Outcome};
-use super::event::{Effect, Follow, Job, Observation, RunId};
+use super::event::{Effect, Follow, Hope, Job, Observation, RunId};
 use super::jitter;
 use super::main_process::{Gone, Leftovers};
 use super::notice::Notice;
@@ -254,7 +254,8 @@ impl Supervisor {
         self.life = Life::Running { start_at: None };
         self.main_status.restarts += u64::from(self.main_status.last_exit.is_some());
         self.process = std::sync::Arc::new(self.config.process.clone());
-        self.passed_on = None;
+        self.passed_on.clear();
+        self.had_terminal = false;
         self.main_takes_part();
         let run = self.next_run();
         let env = self.leadership.iter().flat_map(|leadership| leadership.env()).collect();
@@ -276,8 +277,7 @@ impl Supervisor {
             Life::Stopping(stopping) => stopping.kill_at(),
             _ => self.config.stop.within.map(|within| now + within),
         };
-        let wanted =
-            |status| restart::wanted(self.process.restart.policy, status) && self.requested(now, status).is_none();
+        let wanted = |status| restart::wanted(self.process.restart.policy, status) && !self.requested(now, status);
         let restarts =
             self.restarting.is_some() || self.is_leaving_role() || self.main_status.last_exit.is_some_and(wanted);
         let what = match (self.process.background, self.process.strays) {
@@ -288,37 +288,68 @@ impl Supervisor {
         (what, kill_at)
     }
 
-    /// Main and all it left are gone, or it never ran (`failed_to_start`): start it again, or end.
-    pub(super) fn main_is_gone(&mut self, now: Time, gone: Gone, failed_to_start: bool, out: &mut Vec<Effect>) {
-        self.main_status.last_exit = Some(gone.status);
-        self.checks_rest(now, out);
-        let for_role = self.main_left_role(now, gone.unkillable, out);
-        self.tell_catalog(out);
+    /// Main couldn't be started: it is tried again as after a crash, if there is hope.
+    pub(super) fn main_failed_to_start(&mut self, now: Time, gone: Gone, hope: Hope, out: &mut Vec<Effect>) {
+        let status = gone.status;
+        let may_pass = match hope {
+            Hope::None => false,
+            Hope::IfItWasThere => self.main_status.last_exit.is_some(),
+            Hope::Soon => true,
+        };
+        let again = may_pass && restart::wanted(self.process.restart.policy, status);
+        let last_exit = self.main_status.last_exit;
+        self.main_ended(now, &gone, out);
+        if last_exit.is_none() && again {
+            // It hasn't ended yet: it never ran.
+            self.main_status.last_exit = None;
+        }
         if self.is_stopping() {
             return;
         }
-        if for_role && self.restarting.is_none() && !failed_to_start && !gone.unkillable {
+        let cause = Cause::Failed(status.code());
+        match again {
+            true => self.restart(now, &gone, cause, out),
+            false => self.stop(now, format!("main {status}"), cause, out),
+        }
+    }
+
+    /// Main and all it left are gone: start it again, or end.
+    pub(super) fn main_is_gone(&mut self, now: Time, gone: Gone, out: &mut Vec<Effect>) {
+        let for_role = self.main_ended(now, &gone, out);
+        if self.is_stopping() {
+            return;
+        }
+        let requested = self.requested(now, gone.status);
+        if for_role && self.restarting.is_none() && !gone.unkillable && !self.from_terminal(gone.status) {
             // Stopped to leave its role, it runs again in whatever role it is given next.
             self.life = Life::Electing { until: now };
             return;
         }
-        let reason = format!("main {}", gone.status);
-        let restarting = self.restarting.take();
-        let restart = self.process.restart.clone();
-        let requested = self.requested(now, gone.status);
-        let again = match requested {
-            _ if failed_to_start || gone.unkillable => false,
-            _ if restarting.is_some() => true,
-            Some(_) => false,
-            None => restart::wanted(restart.policy, gone.status),
-        };
-        if !again {
-            let cause = match failed_to_start {
-                true => Cause::Failed(gone.status.code()),
-                false => Cause::MainEnded { asked: requested.is_some() },
+        let restarting = self.restarting.take().is_some();
+        let wanted = restart::wanted(self.process.restart.policy, gone.status) && !requested;
+        if gone.unkillable || !(restarting || wanted) {
+            let cause = match self.from_terminal(gone.status) {
+                true => Cause::Terminal,
+                false => Cause::MainEnded { asked: requested },
             };
-            return self.stop(now, reason, cause, out);
+            return self.stop(now, format!("main {}", gone.status), cause, out);
         }
+        let cause = if restarting { Cause::Ill } else { Cause::MainEnded { asked: false } };
+        self.restart(now, &gone, cause, out);
+    }
+
+    /// What follows from main's end whatever comes next; whether it ended for its role's sake.
+    fn main_ended(&mut self, now: Time, gone: &Gone, out: &mut Vec<Effect>) -> bool {
+        self.main_status.last_exit = Some(gone.status);
+        self.checks_rest(now, out);
+        let for_role = self.main_left_role(now, gone.unkillable, out);
+        self.tell_catalog(out);
+        for_role
+    }
+
+    /// Main starts again after a pause, as long as the budget lasts; then the container ends, because of this.
+    fn restart(&mut self, now: Time, gone: &Gone, cause: Cause, out: &mut Vec<Effect>) {
+        let restart = self.process.restart.clone();
         match self.restarts.ask(now, gone.lived, &restart, &mut self.jitter) {
             Verdict::After { pause, attempt } => {
                 out.push(Effect::Say(Notice::MainRestarting { after: pause, attempt, max: restart.max }));
@@ -327,21 +358,9 @@ impl Supervisor {
             Verdict::Spent => {
                 let Restart { max, within, .. } = restart;
                 out.push(Effect::Say(Notice::RestartBudgetSpent { max, within }));
-                let cause = match restarting {
-                    Some(_) => Cause::Ill,
-                    None => Cause::MainEnded { asked: false },
-                };
-                self.stop(now, reason, cause, out);
+                self.stop(now, format!("main {}", gone.status), cause, out);
             }
         }
-    }
-
-    /// The signal that asked main to end, when somebody did: its end was a requested stop then.
-    fn requested(&self, now: Time, status: super::event::ExitStatus) -> Option<Signal> {
-        let (at, signal) = self.passed_on?;
-        let killed_by_it = status == super::event::ExitStatus::Killed(signal);
-        let soon = self.config.stop.within.is_none_or(|within| now.since(at) <= within);
-        (killed_by_it || soon).then_some(signal)
     }
 
     /// A check has turned critical.

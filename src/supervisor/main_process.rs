@@ -235,13 +235,6 @@ impl Main {
         }
     }
 
-    /// Passes a signal on; `false` when there is nobody to take it.
-    pub fn signal(&self, signal: Signal, scope: SignalScope, out: &mut Vec<Effect>) -> bool {
-        let target = self.target(scope);
-        out.extend(target.map(|target| Effect::Kill { target, signal }));
-        target.is_some()
-    }
-
     /// SIGKILL now.
     pub fn kill(&mut self, now: Time, out: &mut Vec<Effect>) {
         let kill = Stop { kill_at: Some(now), killed: None };
@@ -301,6 +294,11 @@ impl Main {
             | State::Counting { .. }
             | State::Following { .. } => None,
         }
+    }
+
+    /// Whether this is its run, and it lives.
+    pub fn runs(&self, run: RunId) -> bool {
+        matches!(self.state, State::Running { run: own, .. } if own == run)
     }
 
     /// Its process id while it runs.

@@ -40,6 +40,7 @@ use main_process::Main;
 use maintenance::Maintenance;
 use registration::{Entry, Wish};
 use restart::Restarts;
+use signals::PassedOn;
 use status::{HookCount, MainStatus};
 use time::earliest;
 use watch::{Hands, Watch};
@@ -67,8 +68,10 @@ pub struct Supervisor {
     watches: Vec<Watch>,
     leadership: Option<Leadership>,
     maintenance: Option<Maintenance>,
-    /// The last signal passed on to main whose default is to end it.
-    passed_on: Option<(Time, Signal)>,
+    /// What was passed on to main of signals whose default is to end it, each the last time.
+    passed_on: BTreeMap<Signal, PassedOn>,
+    /// Main had the terminal's foreground to its end.
+    had_terminal: bool,
     /// Why main is being restarted, when it is.
     restarting: Option<String>,
     /// Who asked for a reload under way.
@@ -95,7 +98,8 @@ impl Supervisor {
             watches: config.watches.iter().cloned().map(|watch| Watch::new(Arc::new(watch))).collect(),
             leadership: config.election.clone().map(|election| Leadership::new(election, seed)),
             maintenance: None,
-            passed_on: None,
+            passed_on: BTreeMap::new(),
+            had_terminal: false,
             restarting: None,
             reloading: None,
             jitter: Jitter::new(seed),
@@ -121,18 +125,20 @@ impl Supervisor {
                 }
             }
             Event::SpawnFailed { run, error } => match self.main.not_started(run, &error, &mut out) {
-                Some(gone) => self.main_is_gone(now, gone, true, &mut out),
+                Some(gone) => self.main_failed_to_start(now, gone, error.hope, &mut out),
                 None => {
                     let ended = self.commands.not_started(run, error, &mut out);
                     self.command_ended(now, run, ended, &mut out);
                 }
             },
+            Event::Forwarded { signal, heeded } => self.forwarded(now, signal, heeded),
+            Event::HadTerminal { run } => self.had_terminal = self.main.runs(run),
             Event::Exited { run, status } => self.exited(now, run, status, &mut out),
             Event::GroupEnded { run } => self.commands.group_ended(run),
             Event::Strays { left } => {
                 let (what, kill_at) = self.leftovers(now);
                 if let Some(gone) = self.main.strays(left, what, kill_at, &mut out) {
-                    self.main_is_gone(now, gone, false, &mut out);
+                    self.main_is_gone(now, gone, &mut out);
                 }
             }
             Event::Probed { run, result } => {
@@ -236,7 +242,7 @@ impl Supervisor {
     fn tick(&mut self, now: Time, out: &mut Vec<Effect>) {
         self.commands.tick(now, out);
         if let Some(gone) = self.main.tick(now, out) {
-            self.main_is_gone(now, gone, false, out);
+            self.main_is_gone(now, gone, out);
         }
         for entry in self.entries.iter_mut().chain(&mut self.leaving) {
             entry.tick(now, out);
@@ -261,7 +267,7 @@ impl Supervisor {
             self.checks_rest(now, out);
         }
         match gone {
-            Some(gone) => self.main_is_gone(now, gone, false, out),
+            Some(gone) => self.main_is_gone(now, gone, out),
             None if was_main => self.tell_catalog(out),
             None => {
                 let ended = self.commands.exited(now, run, status, out);

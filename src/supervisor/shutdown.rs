@@ -35,6 +35,8 @@ pub enum Cause {
         /// Whether somebody asked for it.
         asked: bool,
     },
+    /// Main is gone, for the terminal sent it INT or QUIT.
+    Terminal,
     /// Something failed that main's code says nothing of; this one does.
     Failed(u8),
     /// Main is ill: a 0 it obeys with isn't believed.
@@ -139,7 +141,7 @@ impl Supervisor {
     fn begin_stop(&mut self, now: Time, reason: String, cause: Cause, out: &mut Vec<Effect>) {
         let signal = match cause {
             Cause::Signal(signal) => Some(signal),
-            Cause::Door | Cause::MainEnded { .. } | Cause::Failed(_) | Cause::Ill => None,
+            Cause::Door | Cause::MainEnded { .. } | Cause::Terminal | Cause::Failed(_) | Cause::Ill => None,
         };
         let within = self.config.stop.within;
         let kept = |within: Duration| (within / KEPT_SHARE).min(KEPT_AT_MOST);
@@ -185,8 +187,11 @@ impl Supervisor {
             // It doesn't come to lead any more. A leader goes on until its turn comes.
             self.elect(now, Fact::Stop, out);
         }
-        if !up {
-            self.tell_main(now, pre_start, out);
+        match cause {
+            // Somebody stopped the container, so that all comes in order; but there is nobody left to be drained.
+            Cause::Terminal => self.pre_stop(now, out),
+            _ if !up => self.tell_main(now, pre_start, out),
+            _ => {}
         }
     }
 
@@ -272,6 +277,8 @@ impl Supervisor {
     fn pre_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
         let leads = self.leads();
         let Life::Stopping(stopping) = &mut self.life else { return };
+        // A main that is gone took the role along.
+        let leads = leads || (stopping.led && matches!(stopping.cause, Cause::Terminal));
         let Some(hook) = self.config.hooks.pre_stop.clone().filter(|hook| hook.when.applies(leads)) else {
             return self.tell_main(now, None, out);
         };
@@ -360,7 +367,10 @@ impl Supervisor {
             _ => stopping.reason,
         };
         if !self.config.is_plain() {
-            let asked = matches!(stopping.cause, Cause::Signal(_) | Cause::Door | Cause::MainEnded { asked: true });
+            let asked = matches!(
+                stopping.cause,
+                Cause::Signal(_) | Cause::Door | Cause::Terminal | Cause::MainEnded { asked: true }
+            );
             out.push(Effect::Say(Notice::Ended { code, reason: reason.clone(), asked }));
         }
         out.push(Effect::Exit { code, reason });

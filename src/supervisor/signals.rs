@@ -1,13 +1,25 @@
 //! What a signal to the agent means: stop, reload, maintenance, or a word for main.
 
-use crate::config::Signal;
+use crate::config::{RestartPolicy, Signal};
 
 use super::Supervisor;
-use super::event::Effect;
+use super::event::{Effect, ExitStatus};
 use super::lifecycle::Life;
 use super::notice::Notice;
 use super::shutdown::Cause;
 use super::time::Time;
+
+/// Who sends one of these wants an end, whatever main does about it.
+const MEAN_AN_END: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::QUIT];
+
+/// A signal was passed on to main.
+#[derive(Debug, Clone, Copy)]
+pub struct PassedOn {
+    /// When.
+    at: Time,
+    /// Main catches it, or ignores it.
+    heeded: bool,
+}
 
 impl Supervisor {
     /// A signal came.
@@ -27,16 +39,50 @@ impl Supervisor {
             Some(Some(other)) => *other,
             None => signal,
         };
-        if self.main.signal(sent, self.process.signal_scope, out) {
+        if let Some(target) = self.main.target(self.process.signal_scope) {
+            // Only where main may be started again does it matter what main makes of it, and asking takes time.
+            let asks = sent.terminates_by_default() && self.process.restart.policy != RestartPolicy::Never;
+            out.push(match asks {
+                true => Effect::Forward { target, signal: sent },
+                false => Effect::Kill { target, signal: sent },
+            });
             out.push(Effect::Say(Notice::SignalForwarded { received: signal, sent }));
-            if sent.terminates_by_default() {
-                self.passed_on = Some((now, sent));
+            if sent.terminates_by_default() && !asks {
+                self.forwarded(now, sent, false);
             }
-        } else if self.is_before_main() && [Signal::TERM, Signal::INT, Signal::QUIT].contains(&signal) {
+        } else if self.is_before_main() && MEAN_AN_END.contains(&signal) {
             // There is nobody to pass it on to, and whoever sent it wants an end: `stop_on = ["QUIT"]` must not make a
             // container that waits for its database deaf to `docker stop`.
             self.stop(now, format!("{signal} came"), Cause::Signal(signal), out);
         }
+    }
+
+    /// A signal whose default is to end main was passed on.
+    pub(super) fn forwarded(&mut self, now: Time, signal: Signal, heeded: bool) {
+        self.passed_on.insert(signal, PassedOn { at: now, heeded });
+    }
+
+    /// Whether somebody asked for this end of main's, by a signal that was passed on or from the terminal: it was a
+    /// requested stop then. What ends a main that heeds the signal is an answer to it only if the signal means an end
+    /// and main ended as those do that obey; everything else is a crash.
+    pub(super) fn requested(&self, now: Time, status: ExitStatus) -> bool {
+        let by = |signal: Signal| status == ExitStatus::Killed(signal);
+        let obeyed = |signal: Signal| {
+            by(signal) || status.success() || status == ExitStatus::Exited(ExitStatus::Killed(signal).code())
+        };
+        let soon = |at: Time| self.config.stop.within.is_none_or(|within| now.since(at) <= within);
+        let passed_on = self.passed_on.iter().any(|(signal, PassedOn { at, heeded })| match heeded {
+            false if by(*signal) => true,
+            _ => MEAN_AN_END.contains(signal) && soon(*at) && obeyed(*signal),
+        });
+        passed_on || self.from_terminal(status)
+    }
+
+    /// Whether main, which had the terminal's foreground, ended by what the keyboard sends there.
+    pub(super) fn from_terminal(&self, status: ExitStatus) -> bool {
+        let sent = [Signal::INT, Signal::QUIT];
+        let code = |signal| ExitStatus::Exited(ExitStatus::Killed(signal).code());
+        self.had_terminal && sent.iter().any(|signal| status == ExitStatus::Killed(*signal) || status == code(*signal))
     }
 
     /// Whether no main runs, and one is to be started.

@@ -250,7 +250,11 @@ pub(crate) struct Limits {
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Restart {
-    /// After which ends: `never`, `on-failure` (another code than 0, or a signal), or `always`.
+    /// After which ends: `never`, `on-failure` (another code than 0, or a signal), or `always`. Never after a requested
+    /// stop, which is also a signal passed on that the main process leaves to its default, TERM, INT or QUIT passed on
+    /// that it obeys (it ends by the signal, with code 0, or 128 and the signal's number), and what the keyboard sends
+    /// to its terminal. A start that fails for a moment (a limit is reached, the program is being written or replaced)
+    /// counts as such an end.
     ///
     /// A scheduler restarts containers too, and sees more than one of them.
     pub(crate) policy: RestartPolicy,
@@ -310,9 +314,10 @@ impl Default for Stop {
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Hooks {
-    /// Runs before the main process is first started. When it fails for good the container ends with its exit code.
+    /// Runs before the main process is first started, and before each start in a role that it hasn't prepared since the
+    /// main process last led. When it fails for good the container ends with its exit code.
     pub(crate) pre_start: Option<PreStart>,
-    /// Runs before the main process is told to stop, within what `[stop] within` leaves.
+    /// Runs before the main process is told to stop, within what `[stop] within` leaves; and when Ctrl-C has stopped it.
     pub(crate) pre_stop: Option<StopHook>,
     /// Runs after the main process and all it left behind are gone. Its failure is logged and changes no exit code.
     pub(crate) post_stop: Option<StopHook>,

@@ -82,7 +82,67 @@ fn a_binary_that_cannot_be_run_is_not_tried_again() {
     let mut core = crate::supervisor::Supervisor::new(policy(RestartPolicy::Always), 1);
     let now = crate::supervisor::Time::default() + Duration::from_secs(1);
     core.handle(now, Event::Started);
-    let error = SpawnError { code: 126, message: "main: permission denied".to_owned() };
+    let error = SpawnError { code: 126, message: "main: permission denied".to_owned(), hope: Hope::None };
     let effects = core.handle(now, Event::SpawnFailed { run: RunId(1), error });
     assert!(matches!(effects.last(), Some(crate::supervisor::Effect::Exit { code: 126, .. })), "{effects:?}");
+}
+
+fn fails(code: u8, hope: Hope) -> SpawnError {
+    SpawnError { code, message: "main: no".to_owned(), hope }
+}
+
+#[test]
+fn a_restart_that_fails_for_a_moment_counts_like_a_crash() {
+    for error in [fails(126, Hope::Soon), fails(127, Hope::IfItWasThere)] {
+        let mut script = Script::start(policy(RestartPolicy::OnFailure));
+        script.main_fails = vec![error.clone(), error];
+        script.ends("main", 1);
+        script.heard();
+        for _ in 0..3 {
+            script.when("spawn main");
+        }
+        script.until(60_000);
+        script.expect(&[]);
+        assert_eq!(script.core.status().main.pid, Some(100));
+    }
+}
+
+#[test]
+fn a_restart_that_keeps_failing_spends_the_budget_and_ends_with_its_code() {
+    let mut script = Script::start(policy(RestartPolicy::Always));
+    script.main_fails = vec![fails(127, Hope::IfItWasThere); 9];
+    script.ends("main", 1);
+    script.heard();
+    script.when("exit 127");
+}
+
+#[test]
+fn a_program_that_was_never_there_ends_the_container_at_once() {
+    let mut core = crate::supervisor::Supervisor::new(policy(RestartPolicy::Always), 1);
+    let now = crate::supervisor::Time::default();
+    core.handle(now, Event::Started);
+    let effects = core.handle(now, Event::SpawnFailed { run: RunId(1), error: fails(127, Hope::IfItWasThere) });
+    assert!(matches!(effects.last(), Some(crate::supervisor::Effect::Exit { code: 127, .. })), "{effects:?}");
+}
+
+#[test]
+fn a_first_start_that_a_limit_refuses_is_tried_again_where_failures_are() {
+    for (policy_of, again) in [(RestartPolicy::Never, false), (RestartPolicy::OnFailure, true)] {
+        let mut core = crate::supervisor::Supervisor::new(policy(policy_of), 1);
+        let now = crate::supervisor::Time::default();
+        core.handle(now, Event::Started);
+        core.handle(now, Event::SpawnFailed { run: RunId(1), error: fails(126, Hope::Soon) });
+        assert_eq!(core.next_deadline().is_some(), again);
+    }
+}
+
+#[test]
+fn sigterm_between_two_failing_starts_ends_the_container() {
+    let mut script = Script::start(policy(RestartPolicy::Always));
+    script.main_fails = vec![fails(126, Hope::Soon)];
+    script.ends("main", 9);
+    script.heard();
+    script.when("spawn main");
+    script.signal(Signal::TERM);
+    script.expect(&["exit 126"]);
 }

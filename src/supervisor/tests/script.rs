@@ -19,8 +19,10 @@ pub struct Script {
     pub said: Vec<Notice>,
     /// The runs ordered, by what they are for.
     runs: BTreeMap<String, RunId>,
-    /// Whether main catches the signals of watches.
+    /// Whether main catches the signals of watches, and those passed on.
     pub catches: bool,
+    /// Why main can't be started, as often as there are reasons.
+    pub main_fails: Vec<SpawnError>,
     /// What each command was given to read.
     pub stdin: BTreeMap<String, String>,
     /// What each command, and main, was told in its environment.
@@ -44,6 +46,7 @@ impl Script {
             said: Vec::new(),
             runs: BTreeMap::new(),
             catches: true,
+            main_fails: Vec::new(),
             stdin: BTreeMap::new(),
             env: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -242,7 +245,10 @@ impl Script {
             Effect::SpawnMain { run, env, .. } => {
                 self.env.insert("main".to_owned(), env.into_iter().collect());
                 self.runs.insert("main".to_owned(), run);
-                answer = Some(Event::Spawned { run, pid: 100 });
+                answer = Some(match self.main_fails.pop() {
+                    Some(error) => Event::SpawnFailed { run, error },
+                    None => Event::Spawned { run, pid: 100 },
+                });
                 "spawn main".to_owned()
             }
             Effect::Spawn { run, job, stdin, env, .. } => {
@@ -262,6 +268,14 @@ impl Script {
                 Target::Group(run) => format!("{signal} to {}'s group", self.job(run)),
                 Target::Strays => format!("{signal} to strays"),
             },
+            Effect::Forward { target, signal } => {
+                answer = Some(Event::Forwarded { signal, heeded: self.catches });
+                match target {
+                    Target::Process(run) => format!("{signal} to {}", self.job(run)),
+                    Target::Group(run) => format!("{signal} to {}'s group", self.job(run)),
+                    Target::Strays => format!("{signal} to strays"),
+                }
+            }
             Effect::Hint { watch, target: _, signal } => {
                 answer = Some(Event::Hinted { watch, sent: self.catches });
                 if self.catches { format!("{signal} to main") } else { format!("no {signal} yet") }

@@ -1,6 +1,23 @@
 use super::script::*;
-use crate::config::{RestartPolicy, Signal, SignalScope};
+use crate::config::{Config, Hooks, RestartPolicy, Signal, SignalScope};
+use crate::supervisor::Event;
 use crate::supervisor::event::ExitStatus;
+
+fn always() -> Config {
+    let mut always = config();
+    always.process.restart.policy = RestartPolicy::Always;
+    always
+}
+
+fn killed(by: Signal) -> ExitStatus {
+    ExitStatus::Killed(by)
+}
+
+/// Main, on a terminal, ends.
+fn ends_at_terminal(script: &mut Script, status: ExitStatus) {
+    script.send(Event::HadTerminal { run: script.run("main") });
+    script.ends_as("main", status);
+}
 
 #[test]
 fn a_signal_that_does_not_stop_is_forwarded() {
@@ -95,4 +112,129 @@ fn three_hundred_hups_are_one_reload_at_a_time() {
     script.send(crate::supervisor::Event::ConfigLoaded(Ok(Box::new(with))));
     script.signal(Signal::HUP);
     script.expect(&["load config"]);
+}
+
+#[test]
+fn a_crash_after_a_signal_that_main_handles_is_a_crash() {
+    for signal in [Signal::HUP, Signal::USR1, Signal::QUIT] {
+        for status in [ExitStatus::Exited(9), killed("SEGV".parse().unwrap())] {
+            let mut script = Script::start(always());
+            script.signal(signal);
+            script.until(2_000);
+            script.heard();
+            script.ends_as("main", status);
+            script.when("spawn main");
+        }
+    }
+}
+
+#[test]
+fn a_main_that_handles_hup_and_ends_well_is_started_again() {
+    let mut script = Script::start(always());
+    script.signal(Signal::HUP);
+    script.heard();
+    script.ends("main", 0);
+    script.when("spawn main");
+}
+
+#[test]
+fn a_signal_left_at_its_default_that_kills_main_is_a_requested_stop() {
+    for signal in [Signal::HUP, Signal::USR1, Signal::QUIT] {
+        let mut script = Script::start(always());
+        script.catches = false;
+        script.signal(signal);
+        script.heard();
+        script.ends_as("main", killed(signal));
+        script.expect(&[&format!("exit {}", 128 + signal.number())]);
+    }
+}
+
+#[test]
+fn a_signal_left_at_its_default_explains_no_other_end() {
+    let mut script = Script::start(always());
+    script.catches = false;
+    script.signal(Signal::HUP);
+    script.heard();
+    script.ends("main", 9);
+    script.when("spawn main");
+}
+
+#[test]
+fn who_obeys_a_signal_that_means_an_end_is_not_started_again() {
+    let mut quit = always();
+    quit.process.stop_on = Vec::new();
+    let ends = [ExitStatus::Exited(0), ExitStatus::Exited(143), killed(Signal::TERM)];
+    for status in ends {
+        let mut script = Script::start(quit.clone());
+        script.signal(Signal::TERM);
+        script.until(1_000);
+        script.signal(Signal::HUP);
+        script.heard();
+        script.ends_as("main", status);
+        assert!(script.heard().last().unwrap().starts_with("exit"), "{status}");
+    }
+}
+
+#[test]
+fn nobody_asks_what_main_makes_of_a_signal_where_that_changes_nothing() {
+    let mut core = crate::supervisor::Supervisor::new(config(), 1);
+    let now = crate::supervisor::Time::default();
+    core.handle(now, Event::Started);
+    core.handle(now, Event::Spawned { run: crate::supervisor::event::RunId(1), pid: 100 });
+    let effects = core.handle(now, Event::Signal(Signal::HUP));
+    assert!(effects.iter().all(|effect| !matches!(effect, crate::supervisor::Effect::Forward { .. })), "{effects:?}");
+}
+
+#[test]
+fn what_the_terminal_sends_main_stops_the_container_in_order() {
+    let hooks = Hooks { pre_stop: Some(hook("drain")), post_stop: Some(hook("clean")), ..Hooks::default() };
+    let stop = crate::config::Stop { drain: std::time::Duration::from_secs(3), ..config().stop };
+    for (status, code) in [
+        (killed(Signal::INT), 130),
+        (killed(Signal::QUIT), 131),
+        (ExitStatus::Exited(130), 130),
+        (ExitStatus::Exited(131), 131),
+    ] {
+        for policy in [RestartPolicy::Never, RestartPolicy::OnFailure, RestartPolicy::Always] {
+            let mut config =
+                Config { hooks: hooks.clone(), stop: stop.clone(), services: vec![service("web")], ..config() };
+            config.process.restart.policy = policy;
+            let mut script = Script::start(config);
+            script.published("web", Ok(()));
+            script.heard();
+            ends_at_terminal(&mut script, status);
+            // Nobody is left whose peers had to hear of it, so nothing is waited for.
+            assert_eq!(script.heard().last().unwrap(), "spawn pre_stop");
+            script.published("web", Ok(()));
+            script.published("web", Ok(()));
+            script.ends("pre_stop", 0);
+            assert_eq!(script.heard().last().unwrap(), "withdraw web");
+            script.withdrawn("web");
+            script.expect(&["spawn post_stop"]);
+            script.ends("post_stop", 0);
+            script.expect(&[&format!("exit {code}")]);
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_the_terminal_is_a_crash() {
+    let mut script = Script::start(always());
+    script.heard();
+    ends_at_terminal(&mut script, ExitStatus::Exited(1));
+    script.when("spawn main");
+    // The next one has no terminal, and ends so by itself.
+    script.ends("main", 130);
+    script.heard();
+    script.when("spawn main");
+}
+
+#[test]
+fn a_second_ctrl_c_skips_the_pre_stop_of_the_first() {
+    let hooks = Hooks { pre_stop: Some(hook("drain")), ..Hooks::default() };
+    let mut script = Script::start(Config { hooks, ..always() });
+    script.heard();
+    ends_at_terminal(&mut script, killed(Signal::INT));
+    script.signal(Signal::INT);
+    script.expect(&["spawn pre_stop", "SIGTERM to pre_stop's group", "SIGKILL to pre_stop's group", "exit 130"]);
 }

@@ -126,7 +126,7 @@ fn a_missing_binary_ends_the_container_with_127() {
     else {
         panic!("main wasn't started")
     };
-    let error = SpawnError { code: 127, message: "main: not found".to_owned() };
+    let error = SpawnError { code: 127, message: "main: not found".to_owned(), hope: Hope::IfItWasThere };
     let effects = core.handle(now, Event::SpawnFailed { run, error });
     assert!(matches!(effects.last(), Some(crate::supervisor::Effect::Exit { code: 127, .. })), "{effects:?}");
 }

@@ -280,3 +280,31 @@ fn sigterm_while_a_crashed_leader_is_prepared_again_ends_the_container_there() {
     script.ends_as("pre_start", TERMINATED);
     assert_eq!(script.told().last().unwrap(), "exit 9");
 }
+
+#[test]
+fn a_leader_stopped_from_the_terminal_runs_the_leaders_pre_stop_and_gives_the_lock_back() {
+    let pre_stop = Some(Hook { when: When::Leader, ..hook("pre") });
+    let hooks = Hooks { pre_stop, ..Hooks::default() };
+    let mut script = Script::leading(Config { hooks, ..prepared() });
+    script.send(Event::HadTerminal { run: script.run("main") });
+    script.ends_as("main", ExitStatus::Killed(Signal::INT));
+    script.tells(&["spawn pre_stop"]);
+    script.ends("pre_stop", 0);
+    script.tells(&["guard off", "release"]);
+    script.released();
+    script.tells(&["close", "exit 130"]);
+}
+
+#[test]
+fn a_leader_that_fails_to_start_for_a_moment_gives_the_lock_back_and_is_prepared_anew() {
+    let mut script = Script::candidate(prepared());
+    script.main_fails = vec![SpawnError { code: 126, message: "no".to_owned(), hope: Hope::Soon }];
+    script.wins(7);
+    script.told();
+    script.ends("pre_start", 0);
+    script.tells(&["spawn main", "guard off", "release"]);
+    script.released();
+    script.sees_lock(held("other", 9, 8));
+    script.until(1_000);
+    script.tells(&["close", "spawn pre_start"]);
+}
