@@ -152,9 +152,10 @@ impl Agent {
     }
 
     async fn wake(&mut self) -> io::Result<Wake> {
+        let main = self.notify.as_ref().and_then(|_| self.hands.main_pid());
         let notified = async {
             match &mut self.notify {
-                Some(notify) => notify.next().await,
+                Some(notify) => notify.next(main).await,
                 None => std::future::pending().await,
             }
         };

@@ -20,7 +20,7 @@ use crate::probe;
 use crate::process::Processes;
 use crate::render;
 use crate::supervisor::election::fact::{Acquisition, Fact, Order, Renewal};
-use crate::supervisor::event::{Follow, Observation, Registration, Rendering, ReplyId, RunId, Staged, Target};
+use crate::supervisor::event::{Follow, Observation, Pid, Registration, Rendering, ReplyId, RunId, Staged, Target};
 use crate::supervisor::{Effect, Event, Notice, Status};
 
 /// One call to the catalog; a healthy engine may take as long to choose a new leader (8.7 s measured on Consul).
@@ -158,6 +158,11 @@ impl Hands {
     pub fn reap(&mut self) -> Vec<Event> {
         let events = self.processes.reap();
         self.with_warnings(events)
+    }
+
+    /// Main's process id while it runs.
+    pub fn main_pid(&self) -> Option<Pid> {
+        self.processes.main_pid()
     }
 
     /// Somebody asks at the control door.

@@ -12,6 +12,7 @@
 //! - [`probe`]: health questions asked without a child process.
 //! - [`http`]: our own doors: control and telemetry; [`metrics`] is what it tells Prometheus.
 //! - [`logging`]: the log, which never waits for who reads it.
+//! - `plain`: text of others, made fit for a terminal and a log.
 //! - `misrule`: rules broken on purpose, for tests that must fail; nothing in a release.
 
 pub mod agent;
@@ -24,6 +25,7 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 mod misrule;
+mod plain;
 pub mod probe;
 pub mod process;
 mod readable;

@@ -13,13 +13,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("effects", ALL),
     ("clock", &["readable", "supervisor", "config"]),
     ("render", &["catalog", "supervisor", "config"]),
-    ("process", &["misrule", "readable", "logging", "supervisor", "config"]),
+    ("process", &["misrule", "plain", "readable", "logging", "supervisor", "config"]),
     ("catalog", &["misrule", "readable", "supervisor", "config"]),
     // A probe asks for names as the catalog does: without libc.
     ("probe", &["catalog::resolver", "readable", "supervisor", "config"]),
     // The doors tell dates, of which the core has none.
-    ("http", &["metrics", "clock", "readable", "supervisor", "config"]),
-    ("logging", &["supervisor", "config"]),
+    ("http", &["metrics", "clock", "plain", "readable", "supervisor", "config"]),
+    ("logging", &["plain", "supervisor", "config"]),
     ("metrics", &["supervisor", "config"]),
     // Descriptors the runtime waits for: below the rooms that have some.
     ("readable", &[]),
@@ -28,6 +28,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Rules broken on purpose: asked wherever one is kept, and knows nobody.
     ("misrule", &[]),
     ("names", &[]),
+    // Text that others wrote: made plain wherever it is shown.
+    ("plain", &[]),
 ];
 
 /// Where all threads meet: every room but `main` and `cli`.
@@ -43,6 +45,7 @@ const ALL: &[&str] = &[
     "logging",
     "metrics",
     "misrule",
+    "plain",
     "readable",
     "supervisor",
     "config",

@@ -17,6 +17,7 @@ mod etcd_lock;
 mod failover;
 mod fault_table;
 mod faults;
+mod floods;
 mod guard;
 mod init;
 mod lab;

@@ -12,6 +12,7 @@ use super::{FAILED, table};
 use crate::config::{self, Config, Surroundings, duration};
 use crate::http::client::{self, ClientError, Reply};
 use crate::logging;
+use crate::plain;
 
 /// Where an agent listens unless its config says otherwise.
 const DEFAULT_SOCKET: &str = "/run/pilotfish.sock";
@@ -25,7 +26,9 @@ const LONGEST_REASON: usize = 1000;
 /// `pilotfish status`.
 pub fn status(socket: Option<PathBuf>, named: Option<&Path>, json: bool) -> u8 {
     match ask(socket, named, Method::GET, "/status", LOOK_WITHIN) {
-        Ok(reply) if reply.status == StatusCode::OK && json => print(&format!("{}\n", reply.body.trim_end())),
+        Ok(reply) if reply.status == StatusCode::OK && json => {
+            print(&format!("{}\n", plain::json(reply.body.trim_end())))
+        }
         Ok(reply) if reply.status == StatusCode::OK => match serde_json::from_str(&reply.body) {
             Ok(status) => print(&table::render(&status)),
             Err(error) => fail(&format!("the agent's answer can't be read: {error}")),
@@ -39,11 +42,11 @@ pub fn status(socket: Option<PathBuf>, named: Option<&Path>, json: bool) -> u8 {
 pub fn health(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
     match ask(socket, named, Method::GET, "/readyz", LOOK_WITHIN) {
         Ok(reply) => {
-            let printed = print(&format!("{}\n", reply.body.trim_end()));
+            let printed = print(&format!("{}\n", plain::lines(reply.body.trim_end())));
             if reply.status == StatusCode::OK { printed } else { FAILED }
         }
         Err(error) => {
-            print(&format!("{error}\n"));
+            print(&format!("{}\n", plain::lines(&error)));
             FAILED
         }
     }
@@ -62,7 +65,8 @@ pub fn leader(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
         Ok(status) => {
             let leader = &status["election"]["leader"];
             let address = leader["address"].as_str().unwrap_or("-");
-            print(&format!("{} {address} {}\n", leader["id"].as_str().unwrap_or("-"), leader["term"]))
+            let line = format!("{} {address} {}", leader["id"].as_str().unwrap_or("-"), leader["term"]);
+            print(&format!("{}\n", plain::line(&line)))
         }
         Err(error) => fail(&format!("the agent's answer can't be read: {error}")),
     }
@@ -100,7 +104,7 @@ pub fn reason(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("it is empty".to_owned()),
         text if text.len() > LONGEST_REASON => Err(format!("it is longer than {LONGEST_REASON} bytes")),
-        text if text.contains(char::is_control) => Err("it must be one line".to_owned()),
+        text if text.contains(plain::acts) => Err("it must be one line".to_owned()),
         text => Ok(text.to_owned()),
     }
 }
@@ -112,7 +116,7 @@ fn encoded(text: &str) -> PercentEncode<'_> {
 /// `pilotfish reload`, `pilotfish stop` and other orders.
 pub fn order(socket: Option<PathBuf>, named: Option<&Path>, path: &str) -> u8 {
     match ask(socket, named, Method::POST, path, ORDER_WITHIN) {
-        Ok(reply) if reply.status == StatusCode::OK => print(&format!("{}\n", reply.body.trim_end())),
+        Ok(reply) if reply.status == StatusCode::OK => print(&format!("{}\n", plain::lines(reply.body.trim_end()))),
         Ok(reply) => fail(&reply.body),
         Err(error) => fail(&error),
     }
@@ -167,7 +171,7 @@ fn explain(error: &ClientError, doubt: Option<String>) -> String {
 fn fail(text: &str) -> u8 {
     // A config report says so itself.
     let label = if text.starts_with("error: ") { "" } else { "error: " };
-    logging::last_words(&format!("{label}{}\n", text.trim_end()));
+    logging::last_words(&format!("{label}{}\n", plain::lines(text.trim_end())));
     FAILED
 }
 

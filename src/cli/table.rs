@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::plain;
+
 /// The table.
 pub fn render(status: &Value) -> String {
     let mut text = String::new();
@@ -38,7 +40,8 @@ pub fn render(status: &Value) -> String {
         [text_of(&watch["name"]), seen, text_of(&watch["changes"]), text_of(&watch["error"])]
     });
     let hooks = status["hooks"].as_object().into_iter().flatten();
-    let hooks = hooks.map(|(name, count)| [name.clone(), text_of(&count["succeeded"]), text_of(&count["failed"])]);
+    let hooks = hooks
+        .map(|(name, count)| [plain::line(name).into_owned(), text_of(&count["succeeded"]), text_of(&count["failed"])]);
     columns(&mut text, ["HOOK", "SUCCEEDED", "FAILED"], hooks.collect());
     text
 }
@@ -111,7 +114,7 @@ fn text_of(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    plain::line(&text).replace('\t', " ")
 }
 
 #[cfg(test)]
@@ -134,7 +137,7 @@ mod tests {
             render(&status),
             "running\nmain runs as process 7, restarted 2 times, last killed by SIGSEGV\n\n\
              CHECK  STATUS    PASSED  FAILED  NOTE\n\
-             ping   critical  10      2       status 503 [31m\n\n\
+             ping   critical  10      2       status 503\\u{1b}[31m\n\n\
              SERVICE  STATUS    CATALOG         ADDRESS\n\
              web-1    critical  in the catalog  10.20.0.5: on ens3, which has the default route\n\n\
              HOOK       SUCCEEDED  FAILED\n\

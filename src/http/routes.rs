@@ -14,6 +14,7 @@ use super::dated::Dated;
 use super::{Asked, Door, page};
 use crate::config::duration;
 use crate::metrics;
+use crate::plain;
 use crate::supervisor::Status;
 use crate::supervisor::event;
 use crate::supervisor::status::Phase;
@@ -85,7 +86,7 @@ fn look(path: &str, door: &Door) -> Answer {
         "/" => reply(StatusCode::OK, "text/html; charset=utf-8", page::render(&status)),
         "/metrics" => reply(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&status)),
         "/status" => match serde_json::to_string(&Dated::of(&status)) {
-            Ok(json) => reply(StatusCode::OK, "application/json", json),
+            Ok(json) => reply(StatusCode::OK, "application/json", plain::json(&json).into_owned()),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("the status can't be written: {error}")),
         },
         "/livez" if door.status.has_changed().is_ok() => text(StatusCode::OK, "alive"),
@@ -136,7 +137,8 @@ fn not_allowed(allowed: &'static str) -> Answer {
 }
 
 fn text(status: StatusCode, text: &str) -> Answer {
-    reply(status, TEXT, format!("{}\n", text.trim_end()))
+    // What a probe failed with is others' words, and `curl` shows them as they are.
+    reply(status, TEXT, format!("{}\n", plain::lines(text.trim_end())))
 }
 
 fn reply(status: StatusCode, kind: &'static str, body: String) -> Answer {

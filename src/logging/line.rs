@@ -5,6 +5,8 @@ use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 
+use crate::plain;
+
 /// No record is longer; what is beyond is cut, and said so.
 const LONGEST: usize = 64 * 1024;
 
@@ -100,19 +102,19 @@ fn record(level: &str, event: &str, message: &str, others: &[(&str, Value)], jso
 }
 
 fn quoted(text: &str) -> String {
-    serde_json::to_string(text).expect("a string is always valid JSON")
+    let quoted = serde_json::to_string(text).expect("a string is always valid JSON");
+    // serde leaves everything from DEL on as it is, which a terminal might obey.
+    plain::json(&quoted).into_owned()
 }
 
 /// A text of several lines (a config report) stays readable, but its further lines are set in, so that none can pass
-/// for a record of its own; other control characters, which a terminal might obey, are escaped.
+/// for a record of its own.
 fn push_plain(line: &mut String, text: &str) {
-    for c in text.trim_end().chars() {
-        match c {
-            '\n' => line.push_str("\n    "),
-            '\t' => line.push('\t'),
-            c if c.is_control() => line.extend(c.escape_default()),
-            c => line.push(c),
+    for (index, part) in text.trim_end().split('\n').enumerate() {
+        if index > 0 {
+            line.push_str("\n    ");
         }
+        line.push_str(&plain::line(part));
     }
 }
 
@@ -151,6 +153,11 @@ mod tests {
         let line = record("info", "x", "one\n2026-01-01T00:00:00Z info y: fake\r\u{1b}[2J", &[], false);
         assert!(line.contains("\n    2026"), "{line}");
         assert!(!line.contains('\r') && !line.contains('\u{1b}'), "{line}");
+        for json in [false, true] {
+            let others = [("path", Value::Text("x\u{2066}".into()))];
+            let line = record("info", "x", "c1 \u{9b}2J and bidi \u{202e}gpj", &others, json);
+            assert!(!line.trim_end().contains(plain::acts), "{line}");
+        }
     }
 
     #[test]

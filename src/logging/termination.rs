@@ -8,6 +8,8 @@ use std::path::Path;
 
 use nix::libc;
 
+use crate::plain;
+
 /// Kubernetes shows no more than this of it (terminationMessagePath, "Container v1" in its API reference).
 const MOST: usize = 4096;
 
@@ -24,7 +26,8 @@ fn append(path: &Path, text: &str) -> io::Result<()> {
         return Err(io::ErrorKind::Unsupported.into());
     }
     let room = MOST.saturating_sub(usize::try_from(metadata.len()).unwrap_or(MOST));
-    let line = format!("{}\n", text.trim_end());
+    // `kubectl describe` prints it as it is.
+    let line = format!("{}\n", plain::lines(text.trim_end()));
     let end = (0..=room.min(line.len())).rev().find(|i| line.is_char_boundary(*i)).unwrap_or(0);
     file.write_all(&line.as_bytes()[..end])
 }

@@ -5,7 +5,7 @@
 //! - `reaper`: the only waitpid. `strays`: what main left behind.
 //! - `command`, `launch`: from a config to a running program. `environment`, `users`, `limits`, `stdio`: what it gets.
 //! - [`memory`]: what the start needed and the rest does not.
-//! - `output`: what hooks print and read. [`notify`]: what main says by sd_notify. `tty`: the terminal.
+//! - `output`: what hooks print and read. [`notify`]: what main says by sd_notify, `senders`: who may. `tty`: the terminal.
 
 mod command;
 mod environment;
@@ -16,6 +16,7 @@ pub mod memory;
 pub mod notify;
 mod output;
 mod reaper;
+mod senders;
 pub mod signals;
 mod stdio;
 mod strays;
@@ -484,6 +485,11 @@ impl Processes {
             true => strays::descendants(self.agent).unwrap_or_default(),
             false => BTreeSet::new(),
         };
+    }
+
+    /// Main's process id while it runs.
+    pub fn main_pid(&self) -> Option<Pid> {
+        self.pid(self.main?)
     }
 
     fn pid(&self, run: RunId) -> Option<Pid> {

@@ -3,23 +3,38 @@
 //!
 //! The socket is abstract and named by the kernel, so it needs no writable file system. Abstract names belong to the
 //! network namespace, which containers may share: so who sends is checked by the credentials the kernel attaches.
+//!
+//! Anybody may write to it, so nobody may make it costly: so much is read in one turn of the loop, who is ignored is
+//! counted and told of once a minute, and no descriptor that comes along is ever taken.
 
-use std::io::{self, IoSliceMut};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
-use nix::sys::socket::{
-    self, AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, sockopt,
-};
+use nix::errno::Errno;
+use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, sockopt};
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::plain;
 use crate::readable::{self, Readable};
 use crate::supervisor::event::{Notification, Pid};
+
+use super::senders::{Sender, Senders};
 
 /// Where sd_notify(3) finds its socket.
 pub const VARIABLE: &str = "NOTIFY_SOCKET";
 /// systemd's own bound of a message (NOTIFY_BUFFER_MAX).
 const MOST: usize = 4096;
+/// As many messages are read in one turn. No main says so much at once: more is a flood.
+const MOST_AT_ONCE: usize = 32;
+/// After a turn that found so many nothing is read for this long, and whoever floods waits.
+const BREATH: Duration = Duration::from_millis(2);
+/// The same after a failure of the kernel's (no memory, say).
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// What is ignored is told of at most as often.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// What is about main or about descriptors that don't travel with a relayed message, and so isn't passed on: for the
 /// supervisor above, we are the main process.
 const NOT_RELAYED: [&[u8]; 4] = [b"MAINPID", b"BARRIER=", b"FDSTORE", b"FDNAME="];
@@ -30,7 +45,10 @@ pub struct Notify {
     socket: AsyncFd<Readable<OwnedFd>>,
     address: String,
     outer: Option<Outer>,
-    agent: Pid,
+    senders: Senders,
+    ignored: Ignored,
+    /// Nothing is read before.
+    resume_at: Option<Instant>,
 }
 
 /// The supervisor above us, and a socket to write to it.
@@ -62,7 +80,14 @@ impl Notify {
             Some(address) => Some(Outer { address, socket: datagram()? }),
             None => None,
         };
-        Ok(Some(Notify { socket: readable::watch(socket)?, address, outer, agent: std::process::id() as Pid }))
+        Ok(Some(Notify {
+            socket: readable::watch(socket)?,
+            address,
+            outer,
+            senders: Senders::new(std::process::id() as Pid),
+            ignored: Ignored::default(),
+            resume_at: None,
+        }))
     }
 
     /// What NOTIFY_SOCKET is for main.
@@ -70,43 +95,60 @@ impl Notify {
         &self.address
     }
 
-    /// The next thing main says. Cancel-safe.
-    pub async fn next(&mut self) -> Notification {
+    /// The next thing `main`, or somebody else below us, says; what comes at once is put together. Cancel-safe.
+    pub async fn next(&mut self, main: Option<Pid>) -> Notification {
         loop {
-            let received = match self.socket.readable().await {
-                Ok(mut guard) => guard.try_io(|socket| receive(&socket.get_ref().0)),
-                Err(error) => Ok(Err(error)),
+            if let Some(at) = self.resume_at {
+                sleep_until(at).await;
+                self.resume_at = None;
+            }
+            let readable = match self.ignored.due() {
+                Some(at) => timeout_at(at, self.socket.readable()).await.ok(),
+                None => Some(self.socket.readable().await),
             };
-            match received {
-                Ok(Ok(Some((sender, message)))) if self.is_ours(&sender) => {
-                    self.relay(&message);
-                    let notification = parse(&message);
-                    if notification != Notification::default() {
-                        return notification;
+            let turn = match readable {
+                None => {
+                    self.ignored.tell(Instant::now());
+                    continue;
+                }
+                Some(Ok(mut guard)) => guard.try_io(|socket| receive(&socket.get_ref().0)),
+                Some(Err(error)) => Ok(Err(error)),
+            };
+            match turn {
+                Ok(Ok(messages)) => {
+                    if messages.len() >= MOST_AT_ONCE {
+                        self.resume_at = Some(Instant::now() + BREATH);
+                    }
+                    let said = self.hear(messages, main);
+                    if said != Notification::default() {
+                        return said;
                     }
                 }
-                Ok(Ok(Some((sender, _)))) => {
-                    tracing::warn!(pid = sender.pid(), uid = sender.uid(), "sd_notify from a foreign process ignored");
-                }
-                Ok(Ok(None)) => tracing::warn!("an sd_notify message without sender or over {MOST} bytes ignored"),
                 Ok(Err(error)) => {
-                    tracing::error!(%error, "sd_notify can't be heard any more");
-                    std::future::pending::<()>().await;
+                    tracing::error!(%error, "sd_notify can't be heard for a moment");
+                    self.resume_at = Some(Instant::now() + AFTER_FAILURE);
                 }
                 Err(_would_block) => {}
             }
         }
     }
 
-    /// Whether a message comes from below us. PID 1 sees the pid of no process outside its own container: that is 0.
-    /// As a subreaper the ancestors decide; a sender that has ended since, as systemd-notify(1) does at once, is
-    /// believed if it was root's or our own user's.
-    fn is_ours(&self, sender: &UnixCredentials) -> bool {
-        if self.agent == 1 {
-            return sender.pid() > 0;
+    fn hear(&mut self, messages: Vec<Message>, main: Option<Pid>) -> Notification {
+        let now = Instant::now();
+        let mut heard = Notification::default();
+        for Message { sender, bytes } in messages {
+            match (sender, bytes) {
+                (Some(sender), Some(bytes)) if self.senders.believes(sender, main, now) => {
+                    self.relay(&bytes);
+                    let said = parse(&bytes);
+                    heard.ready |= said.ready;
+                    heard.watchdog |= said.watchdog;
+                    heard.status = said.status.or(heard.status);
+                }
+                (sender, bytes) => self.ignored.note(sender, bytes.is_none(), now),
+            }
         }
-        super::strays::is_below(self.agent, sender.pid())
-            .unwrap_or_else(|| [0, nix::unistd::geteuid().as_raw()].contains(&sender.uid()))
+        heard
     }
 
     fn relay(&self, message: &[u8]) {
@@ -126,6 +168,48 @@ impl Notify {
     }
 }
 
+/// What was ignored and not yet told of.
+#[derive(Debug, Default)]
+struct Ignored {
+    told_at: Option<Instant>,
+    count: u64,
+    last: Option<Sender>,
+}
+
+impl Ignored {
+    /// The first is told of at once, the following ones by number.
+    fn note(&mut self, sender: Option<Sender>, too_long: bool, now: Instant) {
+        if self.told_at.is_some_and(|at| now < at + TOLD_EVERY) {
+            self.count += 1;
+            self.last = sender.or(self.last);
+            return;
+        }
+        self.tell(now);
+        let (pid, uid) = (sender.map_or(0, |sender| sender.pid), sender.map_or(0, |sender| sender.uid));
+        match too_long {
+            true => tracing::warn!(pid, uid, "an sd_notify message over {MOST} bytes ignored"),
+            false => tracing::warn!(pid, uid, "sd_notify from a foreign process ignored"),
+        }
+    }
+
+    /// When the number is to be told, if there is one.
+    fn due(&self) -> Option<Instant> {
+        self.told_at.filter(|_| self.count > 0).map(|at| at + TOLD_EVERY)
+    }
+
+    fn tell(&mut self, now: Instant) {
+        self.told_at = Some(now);
+        let count = std::mem::take(&mut self.count);
+        if let Some(last) = self.last.take().filter(|_| count > 0) {
+            tracing::warn!(
+                pid = last.pid,
+                uid = last.uid,
+                "{count} more sd_notify messages ignored (the last one's sender)"
+            );
+        }
+    }
+}
+
 /// `@name` is abstract, `/path` a file; anything else (vsock) is none we speak.
 fn outer(name: &[u8]) -> Option<UnixAddr> {
     match name {
@@ -140,31 +224,69 @@ fn datagram() -> io::Result<OwnedFd> {
     Ok(socket::socket(AddressFamily::Unix, SockType::Datagram, flags, None)?)
 }
 
-/// One message and who sent it; `None` for one that is too long or has no sender.
-fn receive(socket: &OwnedFd) -> io::Result<Option<(UnixCredentials, Vec<u8>)>> {
-    let mut buffer = [0; MOST];
-    // 253 descriptors are the most a message can bring (SCM_MAX_FD); those that don't fit the kernel closes itself.
-    let mut control = nix::cmsg_space!(UnixCredentials, [std::os::fd::RawFd; 253]);
-    let mut parts = [IoSliceMut::new(&mut buffer)];
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = socket::recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
-    let mut sender = None;
-    for item in message.cmsgs()? {
-        match item {
-            ControlMessageOwned::ScmCredentials(credentials) => sender = Some(credentials),
-            // Closing them is what sd_notify_barrier(3) waits for.
-            ControlMessageOwned::ScmRights(descriptors) => descriptors.into_iter().for_each(close),
-            _ => {}
-        }
-    }
-    let (bytes, truncated) = (message.bytes, message.flags.contains(MsgFlags::MSG_TRUNC));
-    Ok(sender.filter(|_| !truncated).map(|sender| (sender, buffer[..bytes].to_vec())))
+/// A message: who sent it, and what it says unless it is too long.
+struct Message {
+    sender: Option<Sender>,
+    bytes: Option<Vec<u8>>,
 }
 
+/// What lies in the socket, at most a turn's worth.
+fn receive(socket: &OwnedFd) -> io::Result<Vec<Message>> {
+    let mut messages = Vec::new();
+    while messages.len() < MOST_AT_ONCE {
+        match receive_one(socket) {
+            Ok(message) => messages.push(message),
+            Err(Errno::EINTR) => {}
+            // What was read is heard first; whatever it is, it comes again.
+            Err(_) if !messages.is_empty() => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(messages)
+}
+
+/// recvmsg(2) itself, because nix's takes a cut control message for an error.
+///
+/// The control buffer has room for the sender's credentials, which the kernel puts first, and for nothing else: so
+/// descriptors that come along are never ours, but closed by the kernel at once (unix(7), MSG_CTRUNC). Closing them is
+/// what sd_notify_barrier(3) waits for.
 #[allow(unsafe_code)]
-fn close(descriptor: std::os::fd::RawFd) {
-    // SAFETY: the kernel has just made it for us; nobody else knows it.
-    drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+fn receive_one(socket: &OwnedFd) -> Result<Message, Errno> {
+    const ROOM: usize = {
+        // SAFETY: computes a size.
+        unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as u32) as usize }
+    };
+    /// Aligned as its header wants it.
+    #[repr(C)]
+    struct Control {
+        header: [libc::cmsghdr; 0],
+        bytes: [u8; ROOM],
+    }
+    let mut buffer = [0u8; MOST];
+    let mut control = Control { header: [], bytes: [0; ROOM] };
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: all zero is an empty message header, which is then filled in with places that outlive the call; the
+    // kernel writes no more than the lengths say, and CMSG_FIRSTHDR returns null or a header within the buffer, whose
+    // data is read unaligned and only when it is as long as credentials are.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        (message.msg_iov, message.msg_iovlen) = (&mut part, 1);
+        (message.msg_control, message.msg_controllen) = ((&raw mut control.bytes).cast(), ROOM as _);
+        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+        let count = Errno::result(libc::recvmsg(socket.as_raw_fd(), &mut message, flags))?;
+        let header = libc::CMSG_FIRSTHDR(&message);
+        let sender = header.as_ref().filter(|header| {
+            (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_CREDENTIALS)
+                && header.cmsg_len >= libc::CMSG_LEN(size_of::<libc::ucred>() as u32) as _
+        });
+        let sender = sender.map(|_| {
+            let credentials: libc::ucred = libc::CMSG_DATA(header).cast::<libc::ucred>().read_unaligned();
+            Sender { pid: credentials.pid, uid: credentials.uid }
+        });
+        let whole = message.msg_flags & libc::MSG_TRUNC == 0;
+        let bytes = buffer.get(..count.unsigned_abs()).filter(|_| whole).map(<[u8]>::to_vec);
+        Ok(Message { sender, bytes })
+    }
 }
 
 fn parse(message: &[u8]) -> Notification {
@@ -175,7 +297,7 @@ fn parse(message: &[u8]) -> Notification {
             b"WATCHDOG=1" => notification.watchdog = true,
             _ => {
                 if let Some(status) = line.strip_prefix(b"STATUS=") {
-                    notification.status = Some(super::output::printable(status));
+                    notification.status = Some(plain::bytes(status));
                 }
             }
         }
@@ -193,6 +315,68 @@ mod tests {
         assert!(said.ready && said.watchdog);
         assert_eq!(said.status.as_deref(), Some("warming \\u{1b}up"));
         assert_eq!(parse(b"READY=0\nSTOPPING=1"), Notification::default());
+    }
+
+    fn open_descriptors() -> usize {
+        std::fs::read_dir("/proc/self/fd").unwrap().count()
+    }
+
+    /// Sends a message with so many descriptors.
+    fn send(to: &Notify, text: &[u8], descriptors: usize) {
+        let socket = datagram().unwrap();
+        let address = outer(to.address().as_bytes()).unwrap();
+        let descriptors = vec![socket.as_raw_fd(); descriptors];
+        let rights = [socket::ControlMessage::ScmRights(&descriptors)];
+        let rights = if descriptors.is_empty() { &rights[..0] } else { &rights[..] };
+        let parts = [io::IoSlice::new(text)];
+        socket::sendmsg(socket.as_raw_fd(), &parts, rights, MsgFlags::MSG_DONTWAIT, Some(&address)).unwrap();
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn descriptors_that_come_along_are_never_taken_and_deafen_nobody() {
+        runtime().block_on(async {
+            let mut notify = Notify::open(true).unwrap().unwrap();
+            let before = open_descriptors();
+            for _ in 0..3 {
+                send(&notify, b"X=1", 253);
+            }
+            send(&notify, b"READY=1", 1);
+            assert!(notify.next(Some(std::process::id() as Pid)).await.ready);
+            // Other tests open and close some beside this one.
+            assert!(open_descriptors() < before + 200);
+        });
+    }
+
+    #[test]
+    fn what_comes_at_once_is_put_together_and_what_is_too_long_is_left_out() {
+        runtime().block_on(async {
+            let mut notify = Notify::open(true).unwrap().unwrap();
+            send(&notify, b"STATUS=one", 0);
+            send(&notify, &[b'x'; MOST + 1], 0);
+            send(&notify, b"WATCHDOG=1", 0);
+            send(&notify, b"STATUS=two", 0);
+            let said = notify.next(Some(std::process::id() as Pid)).await;
+            assert_eq!(said, Notification { ready: false, watchdog: true, status: Some("two".to_owned()) });
+        });
+    }
+
+    #[test]
+    fn what_is_ignored_is_told_once_and_then_by_number() {
+        let now = Instant::now();
+        let mut ignored = Ignored::default();
+        let sender = Some(Sender { pid: 7, uid: 8 });
+        ignored.note(sender, false, now);
+        assert_eq!((ignored.count, ignored.due()), (0, None));
+        for _ in 0..1000 {
+            ignored.note(sender, false, now);
+        }
+        assert_eq!((ignored.count, ignored.due()), (1000, Some(now + TOLD_EVERY)));
+        ignored.tell(now + TOLD_EVERY);
+        assert_eq!((ignored.count, ignored.due()), (0, None));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! What hooks print, line by line into the log or kept to be asked for, and what they read. Bounded in every direction: line length, lines a
-//! second, and how long a pipe is followed after its hook has ended. A hook never has to wait for the log.
+//! What hooks print, line by line into the log or kept to be asked for, and what they read. Bounded in every direction:
+//! line length, lines and bytes a second, how much is read before the loop has its turn, and how long a pipe is
+//! followed after its hook has ended. A hook never has to wait for the log.
 
-use std::fmt::Write;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,12 +10,20 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::plain;
 
 /// Longer lines are cut here.
 const MOST_OF_A_LINE: usize = 4096;
 /// As many lines of one stream are logged within a window.
 const MOST_LINES: u32 = 200;
+/// And as many bytes of it.
+const MOST_BYTES: usize = 128 * 1024;
+/// So much of a stream is read in one turn: what a pipe holds.
+const MOST_AT_ONCE: usize = 64 * 1024;
+/// Then it rests, and whoever fills a pipe faster waits: some 50 MB/s is more than anybody prints for a log.
+const BREATH: Duration = Duration::from_millis(1);
 /// Of output that is asked for, this much is kept.
 const MOST_KEPT: usize = 4096;
 /// The window of `MOST_LINES`.
@@ -90,6 +98,13 @@ impl Alive {
 
 type Log = Box<dyn FnMut(&str) + Send>;
 
+/// How a turn of reading ended.
+enum Read {
+    AllThereIs,
+    More,
+    Closed,
+}
+
 /// One of a hook's output pipes.
 struct Stream {
     pipe: pipe::Receiver,
@@ -162,11 +177,10 @@ impl Stream {
                 }
             };
             if ready {
-                match self.pipe.try_read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(count) => self.output().take(&buffer[..count], Instant::now()),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => break,
+                match self.read(&mut buffer) {
+                    Ok(Read::AllThereIs) => {}
+                    Ok(Read::More) => sleep(BREATH).await,
+                    Ok(Read::Closed) | Err(_) => break,
                 }
             } else if let Some(lines) = self.output().lines() {
                 lines.tell_dropped(Instant::now());
@@ -176,6 +190,23 @@ impl Stream {
             }
         }
         self.tell_the_rest();
+    }
+
+    /// One turn's worth of what is in the pipe.
+    fn read(&self, buffer: &mut [u8]) -> io::Result<Read> {
+        let mut taken = 0;
+        while taken < MOST_AT_ONCE {
+            match self.pipe.try_read(buffer) {
+                Ok(0) => return Ok(Read::Closed),
+                Ok(count) => {
+                    taken += count;
+                    self.output().take(&buffer[..count], Instant::now());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Read::AllThereIs),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Read::More)
     }
 
     /// Takes what is in the pipe now, past the runtime, which may not know of it yet.
@@ -205,16 +236,27 @@ struct Lines<F> {
     skipping: bool,
     window: Option<Instant>,
     logged: u32,
+    logged_bytes: usize,
     dropped: u64,
 }
 
 impl<F: FnMut(&str)> Lines<F> {
     fn new(log: F) -> Lines<F> {
-        Lines { log, line: Vec::new(), skipping: false, window: None, logged: 0, dropped: 0 }
+        Lines { log, line: Vec::new(), skipping: false, window: None, logged: 0, logged_bytes: 0, dropped: 0 }
     }
 
     fn take(&mut self, mut bytes: &[u8], now: Instant) {
         while !bytes.is_empty() {
+            if self.is_full(now)
+                && let Some(last) = bytes.iter().rposition(|byte| *byte == b'\n')
+            {
+                // None of these lines will be logged: they are only counted, which is quick.
+                let ended = bytes[..=last].iter().filter(|byte| **byte == b'\n').count() as u64;
+                self.dropped += ended - u64::from(std::mem::take(&mut self.skipping));
+                self.line.clear();
+                bytes = &bytes[last + 1..];
+                continue;
+            }
             let newline = bytes.iter().position(|byte| *byte == b'\n');
             let part = &bytes[..newline.unwrap_or(bytes.len())];
             if !self.skipping {
@@ -238,16 +280,23 @@ impl<F: FnMut(&str)> Lines<F> {
         if self.window.is_none_or(|start| now >= start + WINDOW) {
             self.tell_dropped(now);
             self.window = Some(now);
-            self.logged = 0;
+            (self.logged, self.logged_bytes) = (0, 0);
         }
-        if self.logged >= MOST_LINES {
+        if self.is_full(now) {
             self.dropped += 1;
         } else {
             self.logged += 1;
-            (self.log)(&(printable(&line) + mark));
+            self.logged_bytes += line.len();
+            (self.log)(&(plain::bytes(&line) + mark));
         }
         self.line = line;
         self.line.clear();
+    }
+
+    /// Whether no more lines are logged before the window ends.
+    fn is_full(&self, now: Instant) -> bool {
+        (self.logged >= MOST_LINES || self.logged_bytes >= MOST_BYTES)
+            && self.window.is_some_and(|start| now < start + WINDOW)
     }
 
     /// When the number of dropped lines is to be told, if any was.
@@ -258,7 +307,10 @@ impl<F: FnMut(&str)> Lines<F> {
     fn tell_dropped(&mut self, now: Instant) {
         if self.dropped > 0 && self.window.is_none_or(|start| now >= start + WINDOW) {
             let dropped = std::mem::take(&mut self.dropped);
-            (self.log)(&format!("{dropped} lines dropped (more than {MOST_LINES} a second)"));
+            (self.log)(&format!(
+                "{dropped} lines dropped (more than {MOST_LINES} or {} KiB a second)",
+                MOST_BYTES / 1024
+            ));
         }
     }
 
@@ -271,25 +323,6 @@ impl<F: FnMut(&str)> Lines<F> {
         self.window = None;
         self.tell_dropped(now);
     }
-}
-
-/// A line without anything that could act on a terminal or break a log: control characters and what is no UTF-8 are
-/// written as escapes.
-pub fn printable(line: &[u8]) -> String {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let mut text = String::with_capacity(line.len());
-    for chunk in line.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            match character.is_control() && character != '\t' {
-                true => text.extend(character.escape_default()),
-                false => text.push(character),
-            }
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(text, "\\x{byte:02x}");
-        }
-    }
-    text
 }
 
 /// Writes a hook's input into its pipe and closes it; beside everything else if the pipe doesn't take it at once. A
@@ -360,7 +393,7 @@ mod tests {
         let flood = b"y\n".repeat(10_000);
         let seen = logged(&[&flood]);
         assert_eq!(seen.len(), MOST_LINES as usize + 1);
-        assert_eq!(seen.last().unwrap(), "9800 lines dropped (more than 200 a second)");
+        assert_eq!(seen.last().unwrap(), "9800 lines dropped (more than 200 or 128 KiB a second)");
     }
 
     #[test]
@@ -371,7 +404,45 @@ mod tests {
         lines.take(&b"y\n".repeat(201), now);
         lines.take(b"quiet\n", now + WINDOW);
         drop(lines);
-        assert_eq!(seen[200..], ["1 lines dropped (more than 200 a second)", "quiet"]);
+        assert_eq!(seen[200..], ["1 lines dropped (more than 200 or 128 KiB a second)", "quiet"]);
+    }
+
+    #[test]
+    fn long_lines_are_bounded_by_their_bytes() {
+        let line = [vec![b'x'; MOST_OF_A_LINE - 1], b"\n".to_vec()].concat();
+        let seen = logged(&[&line.repeat(150)]);
+        assert_eq!(seen.len(), 34, "33 are 128 KiB and a little more");
+        assert_eq!(seen.last().unwrap(), "117 lines dropped (more than 200 or 128 KiB a second)");
+    }
+
+    #[test]
+    fn a_line_that_was_cut_is_no_dropped_line_too() {
+        let long = vec![b'x'; 2 * MOST_OF_A_LINE];
+        let seen = logged(&[&b"y\n".repeat(199), &long, b"\nz\nz\n"]);
+        assert_eq!(seen.last().unwrap(), "2 lines dropped (more than 200 or 128 KiB a second)");
+    }
+
+    #[test]
+    fn a_stream_that_never_ends_lets_everybody_else_run() {
+        runtime().block_on(async {
+            let (reader, writer) = a_pipe();
+            let writing = std::thread::spawn(move || {
+                let zeros = vec![b'\n'; 1 << 16];
+                while nix::unistd::write(&writer, &zeros).is_ok() {}
+            });
+            let mut alive = Alive::new();
+            alive.follow(reader, "test".to_owned(), "stdout").unwrap();
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            // Dropping it is the hook's end; its pipe is followed a moment longer, and then nobody reads it.
+            drop(alive);
+            let metrics = tokio::runtime::Handle::current().metrics();
+            while metrics.num_alive_tasks() > 0 {
+                tokio::task::yield_now().await;
+            }
+            writing.join().unwrap();
+        });
     }
 
     fn runtime() -> tokio::runtime::Runtime {

@@ -56,13 +56,6 @@ fn among(processes: &BTreeMap<Pid, Process>, known: &Known<'_>) -> Vec<Pid> {
         .collect()
 }
 
-/// Whether a process is a descendant of the agent; `None` when that can't be told: it has ended, or there is no /proc.
-pub fn is_below(agent: Pid, pid: Pid) -> Option<bool> {
-    let processes = read_all()?;
-    processes.get(&pid).filter(|process| !process.dead)?;
-    Some(below(agent, &processes, |_| false).iter().any(|process| process.pid == pid))
-}
-
 /// Living processes whose ancestors lead to the agent without passing one that is cut off.
 fn below(agent: Pid, processes: &BTreeMap<Pid, Process>, cut: impl Fn(&Process) -> bool) -> Vec<Process> {
     let belongs = |process: &Process| {

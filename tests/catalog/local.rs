@@ -497,3 +497,36 @@ fn no_child_of_an_agent_inherits_a_lock_or_any_other_descriptor_of_the_catalog()
         }
     });
 }
+
+#[test]
+fn a_bad_entry_costs_only_itself_and_too_many_bytes_are_left_out() {
+    run(async |bench: &Shared| {
+        let good = agent_on(&bench.address());
+        good.pass(&service("web", "a")).await;
+        let mut seen = agent_on(&bench.address()).follow(instances_of("web"));
+        assert_eq!(seen.ids().await, ["a"]);
+        let hold = |name: &str, content: &[u8]| {
+            let path = bench.services().join("web").join(name);
+            std::fs::write(&path, content).unwrap();
+            let file = std::fs::File::open(path).unwrap();
+            file.lock().unwrap();
+            file
+        };
+        let large = |name: &str| {
+            let tag = "x".repeat(500_000);
+            let entry = format!(
+                r#"{{"id":"{name}","name":"web","address":"192.0.2.9","port":1,"tags":["{tag}"],"status":"passing"}}"#
+            );
+            hold(name, entry.as_bytes())
+        };
+        let mut held = vec![hold("b", &vec![b'x'; 600_000]), hold("c", b"no entry")];
+        held.extend((0..30).map(|n| large(&format!("d{n:02}"))));
+        good.pass(&service("web", "e")).await;
+        // 8 MiB: the good one, what counts of the one too large, and 15 of the large ones.
+        let ids = |last: usize| -> Vec<String> {
+            ["a".to_owned()].into_iter().chain((0..=last).map(|n| format!("d{n:02}"))).collect()
+        };
+        let wanted = ids(14);
+        seen.until_ids(&wanted.iter().map(String::as_str).collect::<Vec<_>>(), PATIENCE).await;
+    });
+}

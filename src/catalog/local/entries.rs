@@ -17,6 +17,10 @@ use crate::supervisor::event::{Instance, ServiceStatus};
 use super::Error;
 use super::files::{self, Folder, Identity, errno};
 use super::name::unescape;
+use super::turns::Turns;
+
+/// The most that is read of one service, in bytes of its passing instances' files: as much as below a key prefix.
+const MOST_OF_A_SERVICE: u64 = 8 * 1024 * 1024;
 
 /// What is in an instance's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,27 +62,41 @@ pub(super) struct Census {
     pub(super) passing: Vec<Instance>,
     /// Every live file, by name.
     pub(super) alive: BTreeMap<String, Identity>,
-    /// A live file nobody can make sense of.
+    /// A live file nobody can make sense of: no agent's, too large, or not to be read.
     pub(super) strange: Option<String>,
+    /// Live files that were left out because there is too much.
+    pub(super) left_out: usize,
     /// A dead one that can't be removed, and why.
     pub(super) stuck: Option<Error>,
 }
 
-/// Looks at every file, and removes the dead ones if `tidy`.
-pub(super) fn census(service: &Folder, tag: Option<&str>, tidy: bool) -> Result<Census, Error> {
+/// Looks at every file, and removes the dead ones if `tidy`. What is wrong with one entry costs only that one.
+pub(super) async fn census(service: &Folder, tag: Option<&str>, tidy: bool) -> Result<Census, Error> {
     let mut census = Census::default();
-    for name in service.names()? {
-        match look(service, &name)? {
-            Life::None => {}
-            Life::Dead(file) if tidy => {
+    let mut size = 0;
+    let mut turns = Turns::default();
+    let mut names = service.names()?;
+    // So that the same ones are left out each time.
+    names.sort_unstable();
+    for name in names {
+        turns.next().await;
+        match look(service, &name) {
+            Ok(Life::None) => {}
+            Ok(Life::Dead(file)) if tidy => {
                 if let Err(error) = service.remove_dead(&name, file) {
                     census.stuck = Some(error);
                 }
             }
-            Life::Dead(_) => {}
-            Life::Alive(mut file) => {
-                let identity = Identity::of_file(&file).map_err(Error::refused("look at", service.path_of(&name)))?;
+            Ok(Life::Dead(_)) => {}
+            Ok(Life::Alive(mut file)) => {
+                let refused = |action| Error::refused(action, service.path_of(&name));
+                let identity = Identity::of_file(&file).map_err(refused("look at"))?;
                 census.alive.insert(name.clone(), identity);
+                size += file.metadata().map_err(|error| refused("look at")(errno(&error)))?.len().min(files::LARGEST);
+                if size > MOST_OF_A_SERVICE {
+                    census.left_out += 1;
+                    continue;
+                }
                 match entry(&mut file, service, &name)? {
                     Some(entry) if entry.status == ServiceStatus::Passing.as_str() => {
                         let instance = entry.instance;
@@ -90,6 +108,8 @@ pub(super) fn census(service: &Folder, tag: Option<&str>, tidy: bool) -> Result<
                     None => census.strange = Some(name),
                 }
             }
+            Err(error) if error.is_read_only() => census.strange = Some(name),
+            Err(error) => return Err(error),
         }
     }
     census.passing.sort();
@@ -142,7 +162,12 @@ pub(super) fn look(service: &Folder, name: &str) -> Result<Life, Error> {
 
 /// A live file's content; `None` when no agent wrote it.
 pub(super) fn entry(file: &mut File, service: &Folder, name: &str) -> Result<Option<Entry>, Error> {
-    let Some(text) = files::text(file, service.path_of(name))? else { return Ok(None) };
+    let text = match files::text(file, service.path_of(name)) {
+        Ok(Some(text)) => text,
+        // No agent writes one so large.
+        Ok(None) | Err(Error::TooMuch { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let entry = serde_json::from_str::<Entry>(&text).ok();
     Ok(entry.filter(|entry| unescape(name).is_some_and(|id| id == entry.instance.id)))
 }

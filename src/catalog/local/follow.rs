@@ -19,7 +19,7 @@ use crate::supervisor::event::Observation;
 use super::files::Identity;
 use super::inotify::{News, Watching};
 use super::name::escape;
-use super::{Error, Local, entries, keys};
+use super::{Error, Local, entries, keys, turns};
 
 /// Between two looks without a reason.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -54,10 +54,12 @@ pub(super) async fn follow(local: &Local, query: &Query, seen: &mut Sightings) {
     };
     let mut pace = Pace::new(RETRY);
     loop {
+        let began = Instant::now();
         match follower.look().await {
             Ok(observation) => {
                 pace.reset();
                 seen.saw(observation).await;
+                turns::rest_after(began).await;
                 follower.wait().await;
             }
             Err(error) => {
@@ -87,6 +89,7 @@ struct Follower<'a> {
     /// Dead files are removed, until that turns out to be forbidden.
     tidy: bool,
     told_strange: bool,
+    told_too_much: bool,
 }
 
 impl Follower<'_> {
@@ -113,6 +116,7 @@ impl Follower<'_> {
             sweep_at: Instant::now() + jittered(SWEEP),
             tidy: true,
             told_strange: false,
+            told_too_much: false,
         })
     }
 
@@ -121,7 +125,8 @@ impl Follower<'_> {
         let now = Instant::now();
         if now >= self.sweep_at {
             self.sweep_at = now + jittered(SWEEP);
-            ignore_read_only(root.sweep())?;
+            let root = self.local.root.open().await?;
+            ignore_read_only(self.local.on_disk(move || root.sweep()).await)?;
         }
         // The watch comes first: what changes between watching and looking is then an event.
         let path = match &self.target {
@@ -145,7 +150,7 @@ impl Follower<'_> {
         match &self.target {
             Target::Service { file, tag } => {
                 let census = match root.service(file)? {
-                    Some(service) => entries::census(&service, tag.as_deref(), self.tidy)?,
+                    Some(service) => entries::census(&service, tag.as_deref(), self.tidy).await?,
                     None => entries::Census::default(),
                 };
                 self.doubt.settle(&census.alive, now);
@@ -161,14 +166,22 @@ impl Follower<'_> {
                     self.told_strange = true;
                     tracing::warn!(
                         event = "degraded",
-                        "{} is locked but no agent wrote it: ignored",
+                        "{} is locked, but no agent wrote it or it can't be read: ignored",
                         path.join(name).display()
+                    );
+                }
+                if census.left_out > 0 && !std::mem::replace(&mut self.told_too_much, true) {
+                    tracing::warn!(
+                        event = "degraded",
+                        "{} holds more than 8 MiB of instances: {} are left out",
+                        path.display(),
+                        census.left_out
                     );
                 }
                 Ok(Observation::Instances(census.passing))
             }
             Target::Key(key) => keys::get(&root, key).map(Observation::Key),
-            Target::KeyPrefix(prefix) => keys::below(&root, prefix).map(Observation::Keys),
+            Target::KeyPrefix(prefix) => keys::below(&root, prefix).await.map(Observation::Keys),
         }
     }
 

@@ -4,6 +4,7 @@ use super::Error;
 use super::files::{self, Folder, LARGEST};
 use super::name::{escape, unescape};
 use super::root::Opened;
+use super::turns::Turns;
 
 /// The most that is read below one prefix, in bytes of keys and values.
 const MOST_BELOW_PREFIX: usize = 8 * 1024 * 1024;
@@ -18,11 +19,13 @@ pub(super) fn get(root: &Opened, key: &str) -> Result<Option<String>, Error> {
 }
 
 /// Every key that starts with a prefix, with its value, sorted by key.
-pub(super) fn below(root: &Opened, prefix: &str) -> Result<Vec<(String, String)>, Error> {
+pub(super) async fn below(root: &Opened, prefix: &str) -> Result<Vec<(String, String)>, Error> {
     let Some(keys) = root.keys()? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     let mut size = 0;
+    let mut turns = Turns::default();
     for file in keys.names()? {
+        turns.next().await;
         let Some(key) = unescape(&file).filter(|key| key.starts_with(prefix)) else { continue };
         // One that is gone by now is no key.
         let Some(value) = value(&keys, &file, &key)? else { continue };

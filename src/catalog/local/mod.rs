@@ -25,6 +25,7 @@ mod name;
 mod ranks;
 mod root;
 mod seat;
+mod turns;
 
 use std::net::IpAddr;
 use std::path::Path;
