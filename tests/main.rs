@@ -19,6 +19,7 @@ mod fault_table;
 mod faults;
 mod floods;
 mod guard;
+mod hang;
 mod init;
 mod lab;
 mod leading;

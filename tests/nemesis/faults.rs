@@ -1,16 +1,21 @@
 //! What each misfortune is, and how it ends.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::fleet::{CANDIDATES, Engine, Fleet, SERVERS};
+use super::fleet::{ALIVE_TTL, CANDIDATES, Engine, Fleet, SERVERS};
 use super::register::now;
 use super::schedule::Kind::{self, *};
+use crate::hang::Hanging;
 
 /// In nanoseconds: a leadership that is to last has lasted so long, whatever was done to the one before.
 const LASTING: u64 = 1_000_000_000;
+
+/// For so long agent and guard are stopped together: nothing protects from what main does past its lease meanwhile.
+const SHORT_STOP: Duration = Duration::from_secs(2);
 
 /// What puts an end to a misfortune.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +28,12 @@ pub enum Mend {
     Continue(i32),
     /// A server, or a client of Consul, is started again.
     Spawn(usize),
+    /// All that are down are started again, and the network is whole.
+    SpawnAll,
+    /// The network is whole again, and a process goes on.
+    HealAndContinue(i32),
+    /// What hung answers.
+    Answer,
     /// What somebody wrote over the lock is deleted.
     Delete,
 }
@@ -105,6 +116,43 @@ impl Fleet {
                 signal(pid, Signal::SIGSTOP)?;
                 return Some(Mend::Continue(pid));
             }
+            StopGuard => {
+                let pid = self.child(leader, "pilotfish-guard")?;
+                signal(pid, Signal::SIGSTOP)?;
+                return Some(Mend::Continue(pid));
+            }
+            StopBoth => {
+                let (agent, guard) = (self.agent(leader)?, self.child(leader, "pilotfish-guard")?);
+                // The guard first: it would see the other's stop as one more thing to look at.
+                signal(guard, Signal::SIGSTOP)?;
+                signal(agent, Signal::SIGSTOP)?;
+                self.watch(SHORT_STOP);
+                self.network().isolate(&[CANDIDATES[leader]]);
+                signal(agent, Signal::SIGCONT);
+                return Some(Mend::HealAndContinue(guard));
+            }
+            HangStorage => {
+                let files = self.candidates[leader].files();
+                self.hanging = Some(Hanging::new(files.iter().map(PathBuf::as_path)));
+                return Some(Mend::Answer);
+            }
+            RestartServers => {
+                self.network().isolate(&[CANDIDATES[leader]]);
+                // Its session has to have been seen ending, where it ends by that: the delay of its lock is what is forgotten.
+                self.watch(ALIVE_TTL + Duration::from_secs(1));
+                for index in 0..SERVERS.len() {
+                    self.down(index);
+                }
+                self.watch(Duration::from_millis(200));
+                self.raise();
+                return Some(Mend::Heal);
+            }
+            KillTwoServers => {
+                for index in [server, (server + 1) % SERVERS.len()] {
+                    self.down(index);
+                }
+                return Some(Mend::SpawnAll);
+            }
             StopMain => {
                 let pid = self.child(leader, "actor")?;
                 signal(pid, Signal::SIGSTOP)?;
@@ -120,7 +168,20 @@ impl Fleet {
                 let session = self.session()?;
                 return self.destroy(&session).then_some(Mend::Nothing);
             }
+            FreeLock => {
+                let session = self.session()?;
+                self.network().isolate(&[CANDIDATES[leader]]);
+                let freed = self.free(&session);
+                self.watch(Duration::from_secs(1));
+                if !freed || !self.destroy(&session) {
+                    self.network().heal();
+                    return None;
+                }
+            }
             LateAcquire => return self.late_acquire(),
+            Handover => {
+                return (self.ask(leader, &["step-down", "--to", CANDIDATES[replica]]).0 == 0).then_some(Mend::Nothing);
+            }
             StepDown => return (self.ask(leader, &["step-down"]).0 == 0).then_some(Mend::Nothing),
         }
         Some(Mend::Heal)
@@ -131,6 +192,13 @@ impl Fleet {
         match mend {
             Mend::Nothing => {}
             Mend::Heal => self.network().heal(),
+            Mend::SpawnAll => self.raise(),
+            Mend::HealAndContinue(pid) => {
+                self.network().heal();
+                // It may have been replaced meanwhile.
+                let _ = signal(pid, Signal::SIGCONT);
+            }
+            Mend::Answer => self.hanging = None,
             Mend::Delete => drop(self.within(Duration::from_secs(20), |fleet| fleet.delete_lock().then_some(()))),
             // It may have ended meanwhile; its number isn't another's yet.
             Mend::Continue(pid) => drop(signal(pid, Signal::SIGCONT)),
@@ -161,10 +229,17 @@ impl Fleet {
     }
 
     fn destroy(&self, session: &str) -> bool {
+        self.put(&format!("/v1/session/destroy/{session}"))
+    }
+
+    fn free(&self, session: &str) -> bool {
+        self.put(&format!("/v1/kv/db/leader?release={session}"))
+    }
+
+    fn put(&self, path: &str) -> bool {
         let Engine::Consul(consul) = &self.engine else { return false };
-        let path = format!("/v1/session/destroy/{session}");
         self.by_hand(|index| {
-            consul.is_up(index) && consul.ask(index, "PUT", &path, "").is_some_and(|(status, _)| status == 200)
+            consul.is_up(index) && consul.ask(index, "PUT", path, "").is_some_and(|(status, _)| status == 200)
         })
     }
 

@@ -1,7 +1,9 @@
 //! Five candidates of one election, each a container on a host of its own, and three servers on theirs.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use super::gate::Gate;
 use super::judge::Judge;
 use super::register::{Register, now};
 use super::schedule::Backend;
+use crate::hang::Hanging;
 use crate::lab::Lab;
 use crate::namespace::{Container, example, processes, status_line};
 use crate::netlab;
@@ -59,7 +62,33 @@ pub struct Fleet {
     pub judge: Judge,
     /// Containers that ended though nobody had told them to.
     pub deaths: Vec<String>,
+    /// What can't be opened now.
+    pub hanging: Option<Hanging>,
     misrule: Option<String>,
+}
+
+/// Who stands: images as different as people write them.
+#[derive(Debug, Clone, Copy)]
+enum Image {
+    Plain,
+    /// Main runs only while it leads, and has a helper of a session of its own.
+    Standby,
+    /// on_promote leaves a process behind that acts for its term.
+    ForkingHook,
+    /// Main and its hooks are another user's.
+    AnotherUser,
+    /// pre_start takes its time, and a rank is told.
+    SlowStart,
+}
+
+const IMAGES: [Image; CANDIDATES.len()] =
+    [Image::Plain, Image::Standby, Image::ForkingHook, Image::AnotherUser, Image::SlowStart];
+
+impl Candidate {
+    /// What it reads while it runs.
+    pub fn files(&self) -> Vec<PathBuf> {
+        ["token", "secret"].iter().map(|name| self.lab.path(name)).collect()
+    }
 }
 
 impl Fleet {
@@ -80,6 +109,7 @@ impl Fleet {
             register: Register::new(),
             judge: Judge::default(),
             deaths: Vec::new(),
+            hanging: None,
             misrule: misrule.map(str::to_owned),
         };
         for index in 0..CANDIDATES.len() {
@@ -99,7 +129,7 @@ impl Fleet {
                 let to = consul.http[SERVERS.len() + index];
                 let at = SocketAddr::new(to.ip(), to.port() + 1);
                 gate = Some(Gate::new(&network.namespace(name), at, to));
-                format!("backend = \"consul\"\naddress = \"http://{at}\"")
+                format!("backend = \"consul\"\naddress = \"http://{at}\"\ntoken_file = \"DIR/token\"")
             }
             (Engine::Etcd(etcd), _) => {
                 let members: Vec<String> = etcd.clients.iter().map(|at| format!("\"http://{at}\"")).collect();
@@ -121,21 +151,46 @@ impl Fleet {
         };
         let address = self.network.as_ref().map_or("192.0.2.1".to_owned(), |network| network.ip(name).to_string());
         let actor = example("actor").display().to_string();
+        let register = self.register.path().display();
+        let image = IMAGES[index];
+        let tell = format!("\"{actor}\", \"tell\", \"DIR/main\", \"{register}\", \"{name}\"");
+        let forks = format!(
+            "\"sh\", \"-c\", \"timeout 60 setsid {actor} linger {register} {name} & exec {actor} tell DIR/main {register} {name}\""
+        );
+        let (run, promote) = match image {
+            Image::Standby => ("team", &tell),
+            Image::ForkingHook => ("run", &forks),
+            Image::Plain | Image::AnotherUser | Image::SlowStart => ("run", &tell),
+        };
+        let user = if let Image::AnotherUser = image { "user = \"65534:65534\"\n" } else { "" };
+        let as_user = if user.is_empty() { "" } else { ", user = \"65534:65534\"" };
+        let slow = if let Image::SlowStart = image { "pre_start = { exec = [\"sleep\", \"3\"] }\n" } else { "" };
+        let stands = match image {
+            Image::Standby => "mode = \"standby\"\n",
+            Image::SlowStart => "rank = { exec = [\"echo\", \"1\"] }\n",
+            Image::Plain | Image::ForkingHook | Image::AnotherUser => "",
+        };
         let lab = Lab::new(&format!(
-            "[process]\nexec = [\"{actor}\", \"run\", \"DIR/main\", \"{register}\", \"{name}\"]\n\
+            "[process]\nexec = [\"{actor}\", \"{run}\", \"DIR/main\", \"{register}\", \"{name}\"]\n{user}\
+             env_from_files = {{ SECRET = \"DIR/secret\" }}\n\
              restart = {{ policy = \"always\", backoff = \"200ms\", max = 1000 }}\n\
-             [hooks]\n\
-             on_promote = {{ exec = [\"{actor}\", \"tell\", \"DIR/main\"], timeout = \"1s\" }}\n\
-             on_demote = {{ exec = [\"{actor}\", \"tell\", \"DIR/main\"], timeout = \"1s\" }}\n\
+             [hooks]\n{slow}\
+             on_promote = {{ exec = [{promote}], timeout = \"1s\"{as_user} }}\n\
+             on_demote = {{ exec = [{tell}], timeout = \"1s\"{as_user} }}\n\
              [[health]]\nname = \"answers\"\nexec = [\"{actor}\", \"ask\", \"DIR/main\"]\n\
-             interval = \"1s\"\nstart_interval = \"100ms\"\ntimeout = \"1s\"\nfailures = 2\n\
+             interval = \"1s\"\nstart_interval = \"100ms\"\ntimeout = \"1s\"\nfailures = 2{as_user_line}\n\
              [[health]]\nname = \"well\"\nexec = [\"test\", \"!\", \"-e\", \"DIR/ill\"]\n\
              interval = \"200ms\"\ngrace = \"0s\"\nfailures = 1\n\
              [[service]]\nname = \"db\"\nid = \"{name}\"\nport = 3306\naddress = [\"static:{address}\"]\n\
              [catalog]\n{catalog}\n\
-             [election]\nname = \"db\"\n{lease}\n",
-            register = self.register.path().display(),
+             [election]\nname = \"db\"\n{stands}{lease}\n",
+            as_user_line = if user.is_empty() { "" } else { "\nuser = \"65534:65534\"" },
         ));
+        for file in ["token", "secret"] {
+            std::fs::write(lab.path(file), "it").expect("a file");
+        }
+        // Another user's main listens there.
+        std::fs::set_permissions(lab.path(""), Permissions::from_mode(0o777)).expect("a directory of ours");
         Candidate { lab, container: None, due: None, excused: false, lost: false, past: String::new(), gate }
     }
 
@@ -327,6 +382,17 @@ impl Fleet {
         Some(serde_json::from_str::<Value>(&body).ok()?[0]["Session"].as_str()?.to_owned())
     }
 
+    /// Starts every server that is down.
+    pub fn raise(&mut self) {
+        for index in 0..SERVERS.len() {
+            match &mut self.engine {
+                Engine::Consul(consul) if !consul.is_up(index) => consul.spawn(index),
+                Engine::Etcd(etcd) if !etcd.is_up(index) => etcd.spawn(index),
+                _ => {}
+            }
+        }
+    }
+
     /// Every server up, every cut healed, every container there again.
     pub fn heal(&mut self) {
         for candidate in self.candidates.iter_mut().filter(|candidate| candidate.lost) {
@@ -336,13 +402,8 @@ impl Fleet {
         if let Some(network) = &self.network {
             network.heal();
         }
-        for index in 0..SERVERS.len() {
-            match &mut self.engine {
-                Engine::Consul(consul) if !consul.is_up(index) => consul.spawn(index),
-                Engine::Etcd(etcd) if !etcd.is_up(index) => etcd.spawn(index),
-                _ => {}
-            }
-        }
+        self.hanging = None;
+        self.raise();
         if let Engine::Consul(consul) = &mut self.engine {
             for index in SERVERS.len()..SERVERS.len() + CANDIDATES.len() {
                 if !consul.is_up(index) {

@@ -71,6 +71,12 @@ impl Judge {
         self.terms.get(&term).map(|leadership| leadership.first)
     }
 
+    /// Who acted for the last time before another began, and when.
+    pub fn losses(&self) -> Vec<(String, u64)> {
+        let elders = self.terms.values().take(self.terms.len().saturating_sub(1));
+        elders.map(|elder| (elder.who.clone(), elder.last)).collect()
+    }
+
     /// The times without anyone acting, the longest first: from when and for how long, in nanoseconds.
     pub fn vacancies(&self) -> Vec<(u64, u64)> {
         let pairs = self.terms.values().zip(self.terms.values().skip(1));

@@ -18,6 +18,7 @@ use nix::sys::signal::Signal;
 
 use faults::Mend;
 use fleet::{CANDIDATES, Fleet, LEASE};
+use judge::Judge;
 pub use schedule::Backend;
 use schedule::{Kind, Schedule, counts};
 
@@ -34,9 +35,48 @@ struct Run {
     seed: u64,
     /// When it began, on the clock of the register.
     begun: u64,
-    struck: Vec<Kind>,
+    struck: Vec<Blow>,
     /// Kinds that found nobody to strike.
     missed: Vec<Kind>,
+}
+
+/// One misfortune, from and until when, on the same clock.
+#[derive(Debug, Clone, Copy)]
+struct Blow {
+    kind: Kind,
+    from: u64,
+    until: u64,
+}
+
+/// What a misfortune may still be the reason of: a lease, what the engine takes to come to itself, and the pause of one
+/// that failed.
+const AFTERMATH: Duration = Duration::from_secs(15);
+
+/// How long nobody may act once nothing keeps anybody from it: the lease of one that may still act, what Consul takes to
+/// notice its end, an engine's own election, and a busy machine.
+const PROMISED: Duration = Duration::from_secs(7 + 2 + 10);
+
+impl Run {
+    /// Leaders that stepped down though nothing had taken their lock: who, and how long after the beginning.
+    fn needless(&self, judge: &Judge) -> Vec<(String, f64)> {
+        let costs = |loss: u64| {
+            let may = |blow: &Blow| blow.from <= loss && loss <= blow.until + AFTERMATH.as_nanos() as u64;
+            self.struck.iter().any(|blow| blow.kind.may_cost_the_lock() && may(blow))
+        };
+        let losses = judge.losses().into_iter().filter(|(_, loss)| !costs(*loss));
+        losses.map(|(who, loss)| (who, loss.saturating_sub(self.begun) as f64 / 1e9)).collect()
+    }
+
+    /// Times in which nobody acted for longer than is promised once no misfortune lasted: from when, and for how long.
+    fn slow(&self, judge: &Judge) -> Vec<(f64, f64)> {
+        let over = |(from, lasted): &(u64, u64)| {
+            let end = from + lasted;
+            let kept = self.struck.iter().filter(|blow| blow.from < end).map(|blow| blow.until).max().unwrap_or(0);
+            end.saturating_sub(kept.max(*from)) > PROMISED.as_nanos() as u64
+        };
+        let slow = judge.vacancies().into_iter().filter(over);
+        slow.map(|(from, lasted)| (from.saturating_sub(self.begun) as f64 / 1e9, lasted as f64 / 1e9)).collect()
+    }
 }
 
 /// Strikes until the time is over, or `enough`.
@@ -55,18 +95,22 @@ fn torment(fleet: &mut Fleet, backend: Backend, seed: u64, time: Duration, enoug
             leader = fleet.until("a leader", CALM, Fleet::leader);
         }
         leader = fleet.leader().unwrap_or(leader);
+        let from = register::now();
+        let mut kinds = Vec::new();
         let mends: Vec<Mend> = step
             .kinds
             .into_iter()
             .filter_map(|kind| {
                 let mend = fleet.strike(kind, leader, schedule.pick(usize::MAX));
-                if mend.is_some() { &mut run.struck } else { &mut run.missed }.push(kind);
+                if mend.is_some() { &mut kinds } else { &mut run.missed }.push(kind);
                 mend
             })
             .collect();
         let lasts = mends.iter().any(|mend| *mend != Mend::Nothing);
         fleet.watch(if lasts { step.lasts } else { BREATH });
         mends.into_iter().for_each(|mend| fleet.mend(mend));
+        let until = register::now();
+        run.struck.extend(kinds.into_iter().map(|kind| Blow { kind, from, until }));
     }
     run
 }
@@ -103,11 +147,17 @@ fn report(fleet: &Fleet, backend: Backend, run: &Run) {
         seconds(from.saturating_sub(run.begun)),
     );
     let missed = counts(run.missed.iter().copied());
-    for (kind, count) in counts(run.struck.iter().copied()) {
+    for (kind, count) in counts(run.struck.iter().map(|blow| blow.kind)) {
         let none = missed.get(&kind).map_or(String::new(), |none| format!(" ({none} found nobody)"));
         println!("  {count:>3} {kind:?}{none}");
     }
     overlaps.iter().for_each(|overlap| println!("  OVERLAP: {overlap}"));
+    for (who, at) in run.needless(&fleet.judge) {
+        println!("  NEEDLESS: {who} led no longer after {at:.1} s, and nothing had taken its lock");
+    }
+    for (from, lasted) in run.slow(&fleet.judge) {
+        println!("  SLOW: nobody acted for {lasted:.1} s, from {from:.1} s on");
+    }
 }
 
 /// A whole run on an engine that is to be trusted.
@@ -176,10 +226,12 @@ fn at_length() {
         return;
     }
     holds(&fleet);
+    let needless = run.needless(&fleet.judge);
+    assert!(needless.is_empty(), "{needless:?} stepped down without need; logs are in {:?}", fleet.keep_logs());
     if time >= Duration::from_secs(600) {
         let failovers = fleet.judge.leaderships() - 1;
         assert!(failovers >= 30, "{failovers} failovers");
-        let counts = counts(run.struck);
+        let counts = counts(run.struck.iter().map(|blow| blow.kind));
         for kind in Kind::of(backend) {
             assert!(counts.get(&kind).is_some_and(|count| *count >= 2), "{kind:?} came less than twice: {counts:?}");
         }

@@ -1,7 +1,8 @@
 //! What the mains of a laboratory did: the register that tests/fixtures/actor.rs writes.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Somebody acted.
@@ -35,6 +36,10 @@ impl Register {
         let directory = directory.expect("a directory");
         let path = directory.path().join("register");
         let file = File::options().read(true).append(true).create(true).open(&path).expect("a file");
+        // Mains of other users act, too.
+        for (path, mode) in [(directory.path(), 0o755), (path.as_path(), 0o666)] {
+            std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
+        }
         Register { path, file, begun: String::new(), last: None, _directory: directory }
     }
 

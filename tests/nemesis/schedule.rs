@@ -55,11 +55,27 @@ pub enum Kind {
     OverwriteLock,
     /// The leader's session is destroyed (Consul).
     DestroySession,
+    /// The lock is freed by hand while the leader's host is cut off, and its session is destroyed after that (Consul).
+    FreeLock,
     /// Acquires that lost arrive once more, late, as the session of the one that won is destroyed and its host cut off
     /// (Consul).
     LateAcquire,
+    /// All servers are killed at once and started again, as the leader's host is cut off: they come back with a log, or a
+    /// snapshot, to be read first.
+    RestartServers,
+    /// Two of the three servers are killed, and started again.
+    KillTwoServers,
+    /// The leader's guard is stopped.
+    StopGuard,
+    /// The leader's guard and its agent are stopped, for less than its lease; then the agent goes on, cut off, and the
+    /// guard doesn't.
+    StopBoth,
+    /// The storage hangs on which the leader's files are: its token, its environment.
+    HangStorage,
     /// `pilotfish step-down`.
     StepDown,
+    /// `pilotfish step-down --to` another.
+    Handover,
     /// The leader's container is stopped by SIGTERM.
     Stop,
 }
@@ -73,9 +89,19 @@ const CUTS: [Kind; 8] =
 impl Kind {
     /// All that can happen with this backend.
     pub fn of(backend: Backend) -> Vec<Kind> {
-        let anywhere = [KillLeader, KillReplica, KillMain, StopAgent, StopMain, StepDown, Stop];
-        let served = [KillEngineLeader, StopEngineLeader, KillGuard, DeleteLock, OverwriteLock];
-        let consul = [KillClient, DestroySession, LateAcquire];
+        let anywhere = [KillLeader, KillReplica, KillMain, StopAgent, StopMain, HangStorage, StepDown, Handover, Stop];
+        let served = [
+            KillEngineLeader,
+            StopEngineLeader,
+            RestartServers,
+            KillTwoServers,
+            KillGuard,
+            StopGuard,
+            StopBoth,
+            DeleteLock,
+            OverwriteLock,
+        ];
+        let consul = [KillClient, DestroySession, FreeLock, LateAcquire];
         match backend {
             Backend::Local => anywhere.to_vec(),
             Backend::Etcd(_) => [&anywhere[..], &served, &CUTS].concat(),
@@ -85,7 +111,21 @@ impl Kind {
 
     /// Whether the network is cut for it.
     pub fn cuts(self) -> bool {
-        self == LateAcquire || CUTS.contains(&self)
+        [LateAcquire, FreeLock, RestartServers, StopBoth].contains(&self) || CUTS.contains(&self)
+    }
+
+    /// Whether a leader has to lose its lock, or may for a while find nobody to prove it to. Otherwise it has no reason to
+    /// step down.
+    pub fn may_cost_the_lock(self) -> bool {
+        match self {
+            IsolateReplica | KillReplica | KillGuard | StopGuard | HangStorage => false,
+            _ => true,
+        }
+    }
+
+    /// What it does to an agent or its guard leaves nothing that would protect from another of these.
+    fn disarms(self) -> bool {
+        [KillGuard, StopGuard, StopBoth, StopAgent].contains(&self)
     }
 }
 
@@ -119,7 +159,7 @@ impl Schedule {
         if self.random.below(4) == 0
             && let Some(other) = self.deck.last()
             && !(other.cuts() && kinds[0].cuts())
-            && ![kinds[0], *other].iter().all(|kind| [KillGuard, StopAgent].contains(kind))
+            && !(kinds[0].disarms() && other.disarms())
         {
             kinds.push(self.deal());
         }
