@@ -117,7 +117,7 @@ impl Hands {
                 return vec![Event::Forwarded { signal, heeded }];
             }
             Effect::Hint { watch, target, signal } => return vec![self.hint(watch, target, signal)],
-            Effect::CountStrays => return vec![self.processes.count_strays()],
+            Effect::CountStrays => return self.processes.count_strays().into_iter().collect(),
             Effect::Probe { run, probe, timeout } => self.probe(run, probe, timeout),
             Effect::Publish(registration) => self.publish(registration),
             Effect::Withdraw { service } => self.withdraw(service),

@@ -128,9 +128,12 @@ fn phase_name(phase: Phase) -> &'static str {
 /// since boot, and btime of /proc/stat). `None` without /proc.
 fn process_start() -> Option<Duration> {
     const TICKS: f64 = 100.0;
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field is the name in parentheses, which may hold spaces; the third follows the last one.
-    let ticks: f64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(22 - 3)?.parse().ok()?;
+    let stat = fs::read("/proc/self/stat").ok()?;
+    // The second field is the name in parentheses, which may hold anything, half characters too; the third follows the
+    // last one.
+    let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
+    let fields = std::str::from_utf8(stat.get(name_ends + 1..)?).ok()?;
+    let ticks: f64 = fields.split_ascii_whitespace().nth(22 - 3)?.parse().ok()?;
     let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split_ascii_whitespace().next()?.parse().ok()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     now.checked_sub(Duration::try_from_secs_f64(uptime - ticks / TICKS).ok()?)

@@ -274,12 +274,30 @@ pub struct Hooks {
 pub struct Hook {
     /// Program and arguments.
     pub exec: Exec,
-    /// Past this its process group gets SIGTERM, then SIGKILL.
+    /// Past this all of it gets SIGTERM, then SIGKILL.
     pub timeout: Duration,
     /// Who it runs as; `None` is the agent's own user.
     pub user: Option<String>,
     /// In which role it runs.
     pub when: When,
+    /// What becomes of processes that it leaves behind.
+    pub leftovers: Leftovers,
+}
+
+impl Hook {
+    /// A command of any role, run as the agent, of which nothing is to be left.
+    pub fn new(exec: Exec, timeout: Duration) -> Hook {
+        Hook { exec, timeout, user: None, when: When::Always, leftovers: Leftovers::End }
+    }
+}
+
+/// What becomes of processes that a hook leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leftovers {
+    /// They are ended with it.
+    End,
+    /// They stay, if it succeeded, as long as its role lasts.
+    Keep,
 }
 
 /// `pre_start`: a hook that may be tried again.

@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::supervisor::event::Pid;
 
+use super::keeper;
 use super::limits;
 use super::signals::Inherited;
 
@@ -49,8 +50,10 @@ pub struct Launch {
     pub keep: Option<RawFd>,
     /// Make it the foreground group of the terminal on descriptor 0.
     pub foreground: bool,
-    /// It is killed when the agent ends.
+    /// It is killed when the agent ends. What has a keeper dies with that.
     pub dies_with_us: bool,
+    /// Where its keeper tells of its end; `None`: it has none, and is the agent's own child.
+    pub keeper: Option<RawFd>,
     /// The mask and dispositions it gets.
     pub inherited: Inherited,
 }
@@ -128,8 +131,10 @@ pub struct Failure {
 
 /// A child right after its start.
 pub struct Started {
-    /// Its process id; it is to be reaped in every case.
+    /// Its process id.
     pub pid: Pid,
+    /// The agent's own child, which is to be reaped in every case: its keeper, or itself.
+    pub child: Pid,
     /// How far it came.
     pub progress: Progress,
 }
@@ -147,6 +152,13 @@ pub enum Progress {
 /// The pipe through which a child says why it failed; it closes at the exec.
 pub struct Report(std::fs::File);
 
+/// What comes through it. Each is written at once (pipe(7)): the step, one of several, why.
+type Words = [i32; 3];
+/// In place of a step: a keeper's word of the process it has started, which comes in place of the index.
+const STARTED: i32 = -1;
+/// In place of a step: a keeper couldn't start any.
+const NOT_STARTED: i32 = -2;
+
 impl Report {
     /// What a child that has ended said of its failure.
     pub fn failure(mut self) -> Option<Failure> {
@@ -154,43 +166,87 @@ impl Report {
     }
 }
 
+fn read_words(pipe: &mut impl Read) -> Option<Words> {
+    let mut bytes = [0u8; size_of::<Words>()];
+    pipe.read_exact(&mut bytes).ok()?;
+    let word = |i: usize| i32::from_ne_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
+    Some([word(0), word(4), word(8)])
+}
+
 fn read_failure(pipe: &mut impl Read) -> Option<Failure> {
-    let mut words = [0u8; 12];
-    pipe.read_exact(&mut words).ok()?;
-    let word = |i: usize| i32::from_ne_bytes([words[i], words[i + 1], words[i + 2], words[i + 3]]);
-    let step = *STEPS.get(usize::try_from(word(0)).ok()?)?;
-    Some(Failure { step, index: usize::try_from(word(4)).unwrap_or(0), errno: Errno::from_raw(word(8)) })
+    failure(read_words(pipe)?)
+}
+
+fn failure([step, index, errno]: Words) -> Option<Failure> {
+    let step = *STEPS.get(usize::try_from(step).ok()?)?;
+    Some(Failure { step, index: usize::try_from(index).unwrap_or(0), errno: Errno::from_raw(errno) })
 }
 
 /// Starts a child and waits, at most a second, until it runs its program or has failed.
 ///
 /// # Errors
-/// No pipe or no process could be made; there is no child then.
+/// No pipe or no process could be made. There is no child then, but perhaps an ending keeper, to be reaped.
 #[allow(unsafe_code)]
 pub fn launch(launch: Launch) -> io::Result<Started> {
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let mut image = Image::new(&launch);
-    // SAFETY: getpid and getppid have no preconditions. The child only makes system calls on memory made ready above.
-    let pid = unsafe {
-        let agent = libc::getpid();
-        match libc::fork() {
-            0 => become_program(&launch, &mut image, agent, writer.as_raw_fd()),
-            pid => pid,
-        }
+    let report = writer.as_raw_fd();
+    let child = match launch.keeper {
+        // SAFETY: in a fresh child, with the report open.
+        Some(words) => keeper::start(
+            words,
+            |pid| tell_start(report, pid),
+            |keeper| unsafe { become_program(&launch, &mut image, keeper, report) },
+        )?,
+        // SAFETY: getpid has no preconditions. The child only makes system calls on memory made ready above.
+        None => unsafe {
+            let agent = libc::getpid();
+            match libc::fork() {
+                -1 => return Err(io::Error::last_os_error()),
+                0 => become_program(&launch, &mut image, agent, report),
+                pid => pid,
+            }
+        },
     };
-    if pid == -1 {
-        return Err(io::Error::last_os_error());
-    }
     drop(writer);
-    // The child does it as well; whoever comes second changes nothing. So the group is there when we return, even if
-    // the exec hangs. EACCES says it has executed, ESRCH that it has ended.
-    let _ = nix::unistd::setpgid(nix::unistd::Pid::from_raw(pid), nix::unistd::Pid::from_raw(pid));
     let mut file = std::fs::File::from(reader);
-    let progress = match wait_readable(&file) {
-        false => Progress::Executing(Report(file)),
-        true => read_failure(&mut file).map_or(Progress::Running, Progress::Failed),
+    if launch.keeper.is_none() {
+        // The child does it as well; whoever comes second changes nothing. So the group is there when we return, even
+        // if the exec hangs. EACCES says it has executed, ESRCH that it has ended.
+        let _ = nix::unistd::setpgid(nix::unistd::Pid::from_raw(child), nix::unistd::Pid::from_raw(child));
+        let progress = progress(file);
+        return Ok(Started { pid: child, child, progress });
+    }
+    // A keeper says at once whom it has started, and its child perhaps before that why it fails.
+    let mut failed = None;
+    loop {
+        match read_words(&mut file) {
+            Some([STARTED, pid, _]) => {
+                let progress = failed.map_or_else(|| progress(file), Progress::Failed);
+                return Ok(Started { pid, child, progress });
+            }
+            Some([NOT_STARTED, _, errno]) => return Err(io::Error::from_raw_os_error(errno)),
+            Some(words) => failed = failure(words),
+            None => return Err(io::Error::other("its keeper was killed")),
+        }
+    }
+}
+
+fn progress(mut pipe: std::fs::File) -> Progress {
+    match wait_readable(&pipe) {
+        false => Progress::Executing(Report(pipe)),
+        true => read_failure(&mut pipe).map_or(Progress::Running, Progress::Failed),
+    }
+}
+
+#[allow(unsafe_code)]
+fn tell_start(report: RawFd, started: Result<Pid, i32>) {
+    let words: Words = match started {
+        Ok(pid) => [STARTED, pid, 0],
+        Err(errno) => [NOT_STARTED, 0, errno],
     };
-    Ok(Started { pid, progress })
+    // SAFETY: the array lives for the call. An agent that is gone is told nothing.
+    unsafe { libc::write(report, words.as_ptr().cast(), size_of_val(&words)) };
 }
 
 /// Whether the pipe has something to read, or is closed, before patience ends. A failing poll counts as not.
@@ -278,10 +334,10 @@ impl Stamp {
 /// # Safety
 /// Only in a fresh child of fork, with `report` open.
 #[allow(unsafe_code)]
-unsafe fn become_program(launch: &Launch, image: &mut Image, agent: Pid, report: RawFd) -> ! {
+unsafe fn become_program(launch: &Launch, image: &mut Image, parent: Pid, report: RawFd) -> ! {
     // SAFETY: system calls on memory that was made ready before the fork; nothing allocates, locks or panics.
     unsafe {
-        let (step, index) = match prepare(launch, image, agent) {
+        let (step, index) = match prepare(launch, image, parent) {
             Err(failed) => failed,
             Ok(()) => {
                 launch.inherited.restore();
@@ -290,7 +346,7 @@ unsafe fn become_program(launch: &Launch, image: &mut Image, agent: Pid, report:
             }
         };
         let errno = *libc::__errno_location();
-        let words = [step as i32, index, errno];
+        let words: Words = [step as i32, index, errno];
         libc::write(report, words.as_ptr().cast(), size_of_val(&words));
         libc::_exit(exit_code(step, Errno::from_raw(errno)).into())
     }
@@ -310,7 +366,7 @@ const CAPABILITIES_OF_OURSELVES: [u32; 2] = [0x2008_0522, 0];
 const NO_CAPABILITY: [u32; 6] = [0; 6];
 
 #[allow(unsafe_code)]
-unsafe fn prepare(launch: &Launch, image: &mut Image, agent: Pid) -> Result<(), (Step, i32)> {
+unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid) -> Result<(), (Step, i32)> {
     let done = |result: libc::c_long, step: Step| if result == -1 { Err((step, 0)) } else { Ok(()) };
     // SAFETY: as for `become_program`.
     unsafe {
@@ -371,9 +427,9 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, agent: Pid) -> Result<(), 
             )?;
         }
         if launch.dies_with_us {
-            // After setresuid, which clears it (prctl(2)). An agent that ended before this line sends nothing more.
+            // After setresuid, which clears it (prctl(2)). A parent that ended before this line sends nothing more.
             done(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong).into(), Step::DeathSignal)?;
-            if libc::getppid() != agent {
+            if libc::getppid() != parent {
                 libc::_exit(128 + libc::SIGKILL);
             }
         }

@@ -2,14 +2,18 @@
 //!
 //! - [`signals`]: what the agent was given, and all signals that come to it.
 //! - [`guard`]: a second process, that kills when a leader's time is over.
-//! - `reaper`: the only waitpid. `strays`: what main left behind.
+//! - `reaper`: the agent's only waitpid. `keeper`: a process between the agent and a hook or check, by which it is known
+//!   what is of that run, and when nothing is. `strays`: signals for many: what main left behind, or all of a run.
+//!   `tree`: who descends from whom. `apart`: how keepers and the guard live beside the agent.
 //! - `command`, `launch`: from a config to a running program. `environment`, `users`, `limits`, `stdio`: what it gets.
 //! - [`memory`]: what the start needed and the rest does not.
 //! - `output`: what hooks print and read. [`notify`]: what main says by sd_notify, `senders`: who may. `tty`: the terminal.
 
+mod apart;
 mod command;
 mod environment;
 pub mod guard;
+mod keeper;
 mod launch;
 pub mod limits;
 pub mod memory;
@@ -20,6 +24,7 @@ mod senders;
 pub mod signals;
 mod stdio;
 mod strays;
+mod tree;
 mod tty;
 pub mod users;
 
@@ -37,9 +42,11 @@ use crate::supervisor::{Event, Time};
 use command::{About, Command};
 use environment::Environment;
 use guard::{Attention, Ended, Guard};
+use keeper::{Word, Words};
 use launch::{Launch, Progress, Report};
-use reaper::Change;
+use reaper::{Change, Next, Which};
 use signals::Inherited;
+use tree::Identity;
 use tty::Terminal;
 
 /// What sd_listen_fds(3), sd_watchdog_enabled(3) and sd_notify(3) read: meant for main, never for hooks.
@@ -54,12 +61,15 @@ pub struct Processes {
     agent: Pid,
     guard: Option<Guard>,
     children: BTreeMap<Pid, Child>,
-    /// Runs that have ended while others of their process group live on.
-    ended_groups: BTreeMap<RunId, Pid>,
+    /// From the first hook or check on.
+    words: Option<Words>,
     /// What was there before main: no strays of it.
-    before: BTreeSet<strays::Identity>,
+    before: BTreeSet<Identity>,
+    /// It was asked how many strays are left, and some were.
     counting: Option<Count>,
     main: Option<RunId>,
+    /// Main has ended, and others of its process group may live on.
+    main_group: Option<Pid>,
     /// Main was told to stop (TSTP, STOP), so nobody resumes it unasked.
     main_may_rest: bool,
     terminal: Terminal,
@@ -67,18 +77,30 @@ pub struct Processes {
     warnings: Vec<String>,
 }
 
-/// A child this agent started and hasn't reaped.
+/// A child this agent started and hasn't reaped: main, or the keeper of a hook or check.
 struct Child {
     /// `None` when its start failed, which has been told.
     run: Option<RunId>,
+    /// The process of a run that has a keeper.
+    kept: Option<Kept>,
     /// While its exec takes long: what it will say if that fails, and what to say then.
     executing: Option<(Report, Exec)>,
     streams: Option<output::Alive>,
 }
 
-/// How many strays are left. Finding them reads all of /proc, so between two readings those reaped are subtracted.
+/// A process below a keeper.
+#[derive(Clone, Copy)]
+struct Kept {
+    pid: Pid,
+    /// It has ended. What it started lives on as long as the keeper does.
+    ended: bool,
+}
+
+/// Some strays are left. That none is any more the kernel says by itself, unless something that was there before main
+/// is our child as well; then it takes reading all of /proc, which is worth it once as many were reaped as were our own
+/// children at the last reading.
 struct Count {
-    left: usize,
+    reaped: usize,
     read_again_at: usize,
 }
 
@@ -98,10 +120,11 @@ impl Processes {
             agent,
             guard,
             children: BTreeMap::new(),
-            ended_groups: BTreeMap::new(),
+            words: None,
             before: BTreeSet::new(),
             counting: None,
             main: None,
+            main_group: None,
             main_may_rest: false,
             terminal: Terminal::new(),
             notify_socket: None,
@@ -138,6 +161,7 @@ impl Processes {
                 let event = self.start(run, &process.exec, process.user.as_deref(), directory, launch, None);
                 if let Event::Spawned { pid, .. } = event {
                     self.main = Some(run);
+                    self.main_group = None;
                     self.main_may_rest = false;
                     if let Some(guard) = &self.guard {
                         guard.main_runs(pid);
@@ -182,8 +206,8 @@ impl Processes {
         })
     }
 
-    /// Starts a hook or check: in a process group of its own, with `stdin` or nothing to read, its output captured
-    /// line by line into the log, and no inherited descriptor. Of [`Job::Rank`] standard output is not logged but told,
+    /// Starts a hook or check: below a keeper, in a process group of its own, with `stdin` or nothing to read, its output
+    /// captured line by line into the log, and no inherited descriptor. Of [`Job::Rank`] standard output is not logged but told,
     /// before its end. Answers `Spawned` or `SpawnFailed`. Call it inside the runtime.
     #[allow(clippy::too_many_arguments, reason = "the fields of one effect")]
     pub fn spawn(
@@ -203,7 +227,7 @@ impl Processes {
     }
 
     fn hook_launch(
-        &self,
+        &mut self,
         job: &Job,
         exec: &Exec,
         user: Option<&str>,
@@ -218,7 +242,18 @@ impl Processes {
         }
         let command = command::prepare(exec, user, limits, environment, |_| false)?;
         let (stdio, alive) = hook_stdio(job, stdin).map_err(|error| command::no_process(exec, &error))?;
-        let launch = Launch { stdio: Some(stdio), withhold: Some(launch::withhold()), ..self.launch(command) };
+        let words = match &self.words {
+            Some(words) => words.writer(),
+            None => self.words.insert(Words::new().map_err(|error| command::no_process(exec, &error))?).writer(),
+        };
+        let launch = Launch {
+            stdio: Some(stdio),
+            withhold: Some(launch::withhold()),
+            // One whose keeper is killed has nobody who would tell of its end.
+            dies_with_us: true,
+            keeper: Some(words),
+            ..self.launch(command)
+        };
         Ok((launch, alive))
     }
 
@@ -239,6 +274,7 @@ impl Processes {
             foreground: false,
             // PID 1's children die with it anyway; a subreaper's must not outlive it.
             dies_with_us: self.agent != 1,
+            keeper: None,
             inherited: self.inherited,
         }
     }
@@ -262,11 +298,12 @@ impl Processes {
             Err(error) => return Event::SpawnFailed { run, error: command::no_process(exec, &error) },
         };
         let pid = started.pid;
-        let mut child = Child { run: Some(run), executing: None, streams: alive };
+        let kept = (started.child != pid).then_some(Kept { pid, ended: false });
+        let mut child = Child { run: Some(run), kept, executing: None, streams: alive };
         let event = match started.progress {
             Progress::Running => Event::Spawned { run, pid },
             Progress::Failed(failure) => {
-                child = Child { run: None, executing: None, streams: None };
+                child = Child { run: None, kept, executing: None, streams: None };
                 let directory = directory.unwrap_or(Path::new("."));
                 let about = About { candidates: &candidates, limits: &limits, directory, user };
                 Event::SpawnFailed { run, error: command::failed(exec, failure, &about) }
@@ -281,7 +318,7 @@ impl Processes {
         if child.run.is_some() {
             self.check_reach(pid, exec);
         }
-        self.children.insert(pid, child);
+        self.children.insert(started.child, child);
         event
     }
 
@@ -334,10 +371,16 @@ impl Processes {
             }
             Target::Group(run) => {
                 self.note_rest(run, signal);
-                let group = self.pid(run).or_else(|| self.ended_groups.get(&run).copied());
-                group.map_or(Ok(()), |group| strays::send(-group, signal))
+                self.pid(run).map_or(Ok(()), |group| strays::send(-group, signal))
             }
-            Target::Strays => strays::signal(&self.known(&self.runs()), signal),
+            Target::All(run) => {
+                let of_run = self.children.iter().find(|(_, child)| child.run == Some(run));
+                of_run.map_or(Ok(()), |(pid, child)| match child.kept {
+                    Some(kept) => strays::signal_run(*pid, kept.pid, signal),
+                    None => strays::send(*pid, signal),
+                })
+            }
+            Target::Strays => strays::signal(&self.known(&self.kin()), signal),
         }
     }
 
@@ -366,45 +409,97 @@ impl Processes {
         }
     }
 
-    /// How many processes that main left behind are alive. From then on [`Processes::reap`] tells it again after each
-    /// reaping, until none is left. Without /proc `left` is 0 or 1, and 0 as long as
-    /// a hook runs, for then nothing tells it from a stray.
-    pub fn count_strays(&mut self) -> Event {
-        let left = self.find_strays();
-        self.counting = (left > 0).then_some(Count { left, read_again_at: left / 2 });
-        Event::Strays { left }
+    /// Whether, and how many, processes that main left behind are alive. When some are, [`Processes::reap`] tells it when
+    /// none is any more. Where /proc shows none, as they end just now, nothing is answered but by that. Without /proc
+    /// `left` is 0 or 1.
+    pub fn count_strays(&mut self) -> Option<Event> {
+        self.counting = None;
+        let left = match reaper::any_other() {
+            false => 0,
+            true => self.find_strays(),
+        };
+        if left == 0 && reaper::any_other() && self.before.is_empty() {
+            self.counting = Some(Count { reaped: 0, read_again_at: 1 });
+            return None;
+        }
+        Some(Event::Strays { left })
     }
 
     /// Takes from the kernel all that has become of children. Call it at each SIGCHLD.
     pub fn reap(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         let mut strangers = 0;
-        while let Some((pid, change)) = reaper::next() {
-            match change {
-                Change::Ended(status) => match self.children.remove(&pid) {
-                    Some(child) => events.extend(self.ended(pid, child, status)),
-                    None => match self.guard.as_mut().map_or(Ended::Other, |guard| guard.ended(pid)) {
-                        Ended::Standing => events.push(Event::Guard { stands: false }),
-                        Ended::Dismissed => {}
-                        Ended::Other => strangers += 1,
-                    },
+        let nobody_else = loop {
+            match reaper::next(Which::Others) {
+                Next::Changed(pid, Change::Ended(status)) => match self.children.remove(&pid) {
+                    Some(child) => {
+                        self.main_group = child.run.map(|_| pid).or(self.main_group);
+                        events.extend(self.ended(pid, child, status));
+                    }
+                    None => strangers += 1,
                 },
-                Change::Stopped(signal) => self.stopped(pid, signal),
+                Next::Changed(pid, Change::Stopped(signal)) => self.stopped(pid, signal),
+                Next::Quiet => break false,
+                Next::Nobody => break true,
+            }
+        };
+        while let Next::Changed(pid, change) = reaper::next(Which::Kin) {
+            let status = match change {
+                Change::Ended(status) => status,
+                Change::Stopped(signal) => {
+                    self.stopped(pid, signal);
+                    continue;
+                }
+            };
+            match self.guard.as_mut().map_or(Ended::Other, |guard| guard.ended(pid)) {
+                Ended::Standing => events.push(Event::Guard { stands: false }),
+                Ended::Dismissed => {}
+                Ended::Other => {
+                    // It has said all it had to say, and that may not have been heard yet.
+                    self.hear_keepers(&mut events);
+                    if let Some(child) = self.children.remove(&pid) {
+                        self.keeper_ended(pid, child, status, &mut events);
+                    }
+                }
             }
         }
-        self.ended_groups.retain(|run, group| {
-            let lives = group_lives(*group);
-            events.extend((!lives).then_some(Event::GroupEnded { run: *run }));
-            lives
-        });
-        if let (Some(guard), Some(main)) = (&self.guard, self.main)
-            && self.pid(main).is_none()
-            && !self.ended_groups.contains_key(&main)
+        self.hear_keepers(&mut events);
+        if let Some(group) = self.main_group
+            && !group_lives(group)
         {
-            guard.group_ended();
+            self.main_group = None;
+            if let Some(guard) = &self.guard {
+                guard.group_ended();
+            }
         }
-        events.extend(self.recount(strangers));
+        events.extend(self.recount(strangers, nobody_else));
         events
+    }
+
+    /// What keepers say: that the process of a run has ended, and whether something is left of it.
+    fn hear_keepers(&mut self, events: &mut Vec<Event>) {
+        while let Some(Word { keeper, status, left }) = self.words.as_mut().and_then(Words::next) {
+            if let Some(child) = self.children.get_mut(&keeper)
+                && let Some(kept) = &mut child.kept
+                && !std::mem::replace(&mut kept.ended, true)
+                && let Some(status) = reaper::end(status)
+            {
+                let run = child.run;
+                let ended = Child { run, kept: None, executing: child.executing.take(), streams: child.streams.take() };
+                events.extend(self.ended(keeper, ended, status));
+                events.extend(run.filter(|_| left).map(|run| Event::RunLeft { run, any: true }));
+            }
+        }
+    }
+
+    /// Nothing is left of a run: its keeper has ended.
+    fn keeper_ended(&mut self, pid: Pid, child: Child, status: ExitStatus, events: &mut Vec<Event>) {
+        let Some(run) = child.run else { return };
+        if child.kept.is_some_and(|kept| !kept.ended) {
+            // It was killed, and its run's process with it.
+            events.extend(self.ended(pid, child, status));
+        }
+        events.push(Event::RunLeft { run, any: false });
     }
 
     fn ended(&mut self, pid: Pid, child: Child, status: ExitStatus) -> Vec<Event> {
@@ -416,8 +511,6 @@ impl Processes {
             let about = About { candidates: &[], limits: &[], directory: Path::new("."), user: None };
             self.warnings.push(command::failed(&exec, failure, &about).message);
         }
-        // Forgotten, and told of, once all are reaped that can be now.
-        self.ended_groups.insert(run, pid);
         let mut had_terminal = None;
         if self.main == Some(run) {
             had_terminal = self.terminal.is_with(pid).then_some(Event::HadTerminal { run });
@@ -435,6 +528,13 @@ impl Processes {
                 guard.resume().map_or_else(|error| format!("can't be resumed: {error}"), |()| "is resumed".to_owned());
             return self.warnings.push(format!("the guard was stopped by {signal}, and {resumed}"));
         }
+        if self.children.get(&pid).is_some_and(|child| child.kept.is_some()) {
+            // Nobody means to stop a keeper, and its run's end would never be told.
+            if let Err(error) = strays::send(pid, Signal::CONT) {
+                self.warnings.push(format!("a hook's keeper was stopped by {signal} and can't be resumed: {error}"));
+            }
+            return;
+        }
         let from_terminal = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&signal.number());
         let is_main = self.children.get(&pid).is_some_and(|child| child.run.is_some() && child.run == self.main);
         if is_main
@@ -446,25 +546,30 @@ impl Processes {
         }
     }
 
-    fn recount(&mut self, strangers: usize) -> Option<Event> {
+    fn recount(&mut self, strangers: usize, nobody_else: bool) -> Option<Event> {
         let count = self.counting.as_mut()?;
-        count.left = count.left.saturating_sub(strangers);
-        if count.left > count.read_again_at {
-            return (strangers > 0).then_some(Event::Strays { left: count.left });
+        count.reaped += strangers;
+        if nobody_else {
+            self.counting = None;
+            return Some(Event::Strays { left: 0 });
         }
-        Some(self.count_strays())
+        // As many as were our children must be reaped by us before none is left.
+        match count.reaped >= count.read_again_at {
+            true => self.count_strays(),
+            false => None,
+        }
     }
 
-    fn find_strays(&self) -> usize {
-        if !reaper::any_child() {
-            return 0;
-        }
-        let runs = self.runs();
-        match strays::find(&self.known(&runs)) {
-            Some(strays) => strays.len(),
-            // Without /proc: is there a child that is no run of ours?
-            None => usize::from(self.children.is_empty()),
-        }
+    fn find_strays(&mut self) -> usize {
+        let kin = self.kin();
+        let (left, own) = match strays::find(&self.known(&kin)) {
+            Some(strays) => (strays.len(), strays.iter().filter(|stray| stray.parent == self.agent).count()),
+            // Without /proc who was there before is not known, and one is as good as many.
+            None => (1, 1),
+        };
+        let read_again_at = if self.before.is_empty() { usize::MAX } else { own.max(1) };
+        self.counting = (left > 0).then_some(Count { reaped: 0, read_again_at });
+        left
     }
 
     /// Goes to `/`, so that the agent's working directory holds no mount. Only for an agent that starts nothing and
@@ -481,7 +586,7 @@ impl Processes {
 
     fn remember_what_is_there(&mut self) {
         // Most often there is no child yet, which one system call tells.
-        self.before = match reaper::any_child() {
+        self.before = match reaper::any_other() {
             true => strays::descendants(self.agent).unwrap_or_default(),
             false => BTreeSet::new(),
         };
@@ -492,18 +597,20 @@ impl Processes {
         self.pid(self.main?)
     }
 
+    /// The process of a run, until it has ended.
     fn pid(&self, run: RunId) -> Option<Pid> {
-        self.children.iter().find(|(_, child)| child.run == Some(run)).map(|(pid, _)| *pid)
+        let (pid, child) = self.children.iter().find(|(_, child)| child.run == Some(run))?;
+        child.kept.map_or(Some(*pid), |kept| (!kept.ended).then_some(kept.pid))
     }
 
-    /// Who is no stray: the guard, which may be younger than main, isn't either.
-    fn runs(&self) -> BTreeSet<Pid> {
+    /// Below whom, or who, is no stray. The guard, which may be younger than main, isn't either.
+    fn kin(&self) -> BTreeSet<Pid> {
         let guards = self.guard.iter().flat_map(Guard::pids);
         self.children.keys().copied().chain(guards).collect()
     }
 
-    fn known<'a>(&'a self, runs: &'a BTreeSet<Pid>) -> strays::Known<'a> {
-        strays::Known { agent: self.agent, runs, before: &self.before }
+    fn known<'a>(&'a self, kin: &'a BTreeSet<Pid>) -> strays::Known<'a> {
+        strays::Known { agent: self.agent, kin, before: &self.before }
     }
 }
 

@@ -14,25 +14,67 @@ pub enum Change {
     Stopped(Signal),
 }
 
-/// The next change of any child that hasn't been taken yet; `None` when there is none now.
+/// Which children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Main, and what comes to the agent as an orphan, which has SIGCHLD (`reparent_leader` in kernel/exit.c).
+    Others,
+    /// The guard and keepers, which announce their ends by another signal.
+    Kin,
+}
+
+/// What there is to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The next change that hasn't been taken yet.
+    Changed(Pid, Change),
+    /// None now; there are such children, and they live.
+    Quiet,
+    /// There is no such child at all.
+    Nobody,
+}
+
+/// Takes the next change of these children.
 #[allow(unsafe_code)]
-pub fn next() -> Option<(Pid, Change)> {
+pub fn next(which: Which) -> Next {
+    let which = match which {
+        Which::Others => 0,
+        Which::Kin => libc::__WCLONE,
+    };
     loop {
         let mut status = 0;
-        // `__WALL` also takes children that announce their end by another signal than SIGCHLD, as the guard does.
-        let flags = libc::WNOHANG | libc::WUNTRACED | libc::__WALL;
+        let flags = libc::WNOHANG | libc::WUNTRACED | which;
         // SAFETY: `status` is a valid place for the answer. nix's waitpid fails on a death by a real-time signal.
         match unsafe { libc::waitpid(-1, &mut status, flags) } {
-            0 => return None,
+            0 => return Next::Quiet,
             -1 if Errno::last() == Errno::EINTR => {}
             // ECHILD; waitpid(2) names no other for these arguments.
-            -1 => return None,
+            -1 => return Next::Nobody,
             pid => {
                 if let Some(change) = change(status) {
-                    return Some((pid, change));
+                    return Next::Changed(pid, change);
                 }
             }
         }
+    }
+}
+
+/// Whether this process has any child but the guard and keepers, dead or alive, without taking anything.
+#[allow(unsafe_code)]
+pub fn any_other() -> bool {
+    // SAFETY: an all-zero siginfo_t is a valid one to be filled in. WNOWAIT leaves a dead child to be reaped.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        libc::waitid(libc::P_ALL, 0, &mut info, flags) == 0
+    }
+}
+
+/// How a process ended, by what waitpid(2) says of one that has.
+pub fn end(status: libc::c_int) -> Option<ExitStatus> {
+    match change(status) {
+        Some(Change::Ended(status)) => Some(status),
+        Some(Change::Stopped(_)) | None => None,
     }
 }
 
@@ -45,19 +87,6 @@ fn change(status: libc::c_int) -> Option<Change> {
         Signal::new(libc::WSTOPSIG(status)).map(Change::Stopped)
     } else {
         None
-    }
-}
-
-/// Whether this process has any child but the guard, dead or alive, without taking anything. The guard is none without
-/// `__WALL`, for it announces its end by another signal; who comes to us as an orphan has SIGCHLD
-/// (`reparent_leader` in kernel/exit.c).
-#[allow(unsafe_code)]
-pub fn any_child() -> bool {
-    // SAFETY: an all-zero siginfo_t is a valid one to be filled in. WNOWAIT leaves a dead child to be reaped.
-    unsafe {
-        let mut info: libc::siginfo_t = std::mem::zeroed();
-        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        libc::waitid(libc::P_ALL, 0, &mut info, flags) == 0
     }
 }
 

@@ -41,10 +41,10 @@ const LEFT_ALONE: [i32; 11] = [
     33,
 ];
 
-/// What the kernel tells the agent with when its guard ends, in place of SIGCHLD: so waiting for children doesn't count
-/// the guard as one (waitpid(2), `__WALL`). No program sends it (signal(7): "unused"), and other than a real-time signal
+/// What the kernel tells the agent with when its guard or a keeper ends, in place of SIGCHLD: so who waits for children
+/// can do without these (waitpid(2), `__WCLONE`), and no child is left then but main or what it left. No program sends it (signal(7): "unused"), and other than a real-time signal
 /// it comes through whatever RLIMIT_SIGPENDING says.
-pub(super) const GUARD_ENDED: i32 = libc::SIGSTKFLT;
+pub(super) const KIN_ENDED: i32 = libc::SIGSTKFLT;
 
 /// What this process was given at its start and hands on to its children: the signal mask, whether SIGCHLD and SIGABRT
 /// were ignored, and which of the descriptors 0 to 2 were closed.
@@ -224,14 +224,14 @@ impl Signals {
                 Err(error) => Ok(Err(error)),
             };
             match read {
-                Ok(Ok(info)) if info.ssi_signo as i32 == GUARD_ENDED => {
+                Ok(Ok(info)) if info.ssi_signo as i32 == KIN_ENDED => {
                     // The kernel's own word of a child (sigaction(2), CLD_EXITED and its like), or somebody's signal
                     // that hid it.
                     self.look_for_children = info.ssi_code <= 0;
                     return if info.ssi_code > 0 {
                         Signal::CHLD
                     } else {
-                        Signal::new(GUARD_ENDED).unwrap_or(Signal::CHLD)
+                        Signal::new(KIN_ENDED).unwrap_or(Signal::CHLD)
                     };
                 }
                 Ok(Ok(info)) => {
@@ -281,12 +281,13 @@ fn sigset(mask: Mask) -> SigSet {
 
 /// Whether a process catches or ignores a signal; `None` where that can't be read.
 pub(super) fn heeds(pid: i32, signal: Signal) -> Option<bool> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let mask = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        Mask::from_str_radix(line.trim(), 16).ok()
+    // Bytes: the name in it may be cut in the middle of a character.
+    let status = std::fs::read(format!("/proc/{pid}/status")).ok()?;
+    let mask = |name: &[u8]| {
+        let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name))?;
+        Mask::from_str_radix(std::str::from_utf8(line).ok()?.trim(), 16).ok()
     };
-    Some((mask("SigCgt:")? | mask("SigIgn:")?) & (1 << (signal.number() - 1)) != 0)
+    Some((mask(b"SigCgt:")? | mask(b"SigIgn:")?) & (1 << (signal.number() - 1)) != 0)
 }
 
 #[cfg(test)]

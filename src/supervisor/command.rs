@@ -1,10 +1,11 @@
 //! Commands that run beside main (hooks, exec checks, template checks): who they run for and until when. Past its
-//! timeout a command's process group gets SIGTERM, then SIGKILL.
+//! timeout all of a command gets SIGTERM, then SIGKILL, and so does what one that has ended left behind, unless that is
+//! to be kept.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Hook, Signal, When};
+use crate::config::{Hook, Leftovers, Signal, When};
 
 use super::event::{Effect, ExitStatus, Job, RunId, SpawnError, Target};
 use super::notice::Notice;
@@ -12,6 +13,14 @@ use super::time::{Time, earliest};
 
 /// Between SIGTERM and SIGKILL of a command past its timeout: long enough to clean up, too short to hold a stop.
 pub const KILL_AFTER: Duration = Duration::from_secs(2);
+
+/// How long SIGKILL may take to show before a command counts as one that can't be ended (another user's without
+/// CAP_KILL, or stuck in the kernel).
+const KILL_SHOWS_WITHIN: Duration = Duration::from_secs(1);
+/// What forks faster than one round of SIGKILL finds it gets another.
+const KILL_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// What is told to end when hardly any time is left has at least this before SIGKILL.
+const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 
 /// What came of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,10 +71,12 @@ pub struct Order {
     pub stdin: Option<String>,
 }
 
-/// Every command that runs now.
+/// Every command of which something is there now.
 #[derive(Debug, Default)]
 pub struct Commands {
     live: BTreeMap<RunId, Command>,
+    /// The container stops: what holds main's stop has a part of the time that is left until then.
+    hurry: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -74,6 +85,7 @@ struct Command {
     role: When,
     started: Time,
     timeout: Duration,
+    leftovers: Leftovers,
     state: State,
 }
 
@@ -82,16 +94,23 @@ enum State {
     Running {
         until: Time,
     },
-    Told {
-        kill_at: Time,
-        why: Why,
+    /// Its process is reaped; what is left of it comes next.
+    Ended {
+        /// It may stay.
+        keep: bool,
     },
-    Killed {
+    /// SIGTERM was sent, or, from `killed` on, SIGKILL, again and again.
+    Ending {
         why: Why,
-    },
-    /// Its process is reaped; what it forked lives on, and gets SIGKILL at this time too.
-    Reaped {
+        reaped: bool,
         kill_at: Time,
+        killed: Option<Time>,
+    },
+    /// Its process is reaped, and what it left lives on as it may.
+    Kept,
+    /// SIGKILL doesn't end it.
+    Stuck {
+        reaped: bool,
     },
 }
 
@@ -99,6 +118,17 @@ enum State {
 enum Why {
     Timeout,
     Cancelled,
+}
+
+/// What [`Commands::tick`] has come to.
+#[derive(Debug, PartialEq)]
+pub struct GivenUp {
+    /// A run that SIGKILL doesn't end.
+    pub run: RunId,
+    /// What it was for.
+    pub job: Job,
+    /// What came of it, when its process is what doesn't end.
+    pub outcome: Option<Outcome>,
 }
 
 impl Commands {
@@ -109,8 +139,8 @@ impl Commands {
             out.push(Effect::Say(Notice::HookStarted { hook: job.to_string() }));
         }
         let state = State::Running { until: now + hook.timeout };
-        self.live
-            .insert(run, Command { job: job.clone(), role: hook.when, started: now, timeout: hook.timeout, state });
+        let Hook { when: role, timeout, leftovers, .. } = hook;
+        self.live.insert(run, Command { job: job.clone(), role, started: now, timeout, leftovers, state });
         out.push(Effect::Spawn { run, job, exec: hook.exec, user: hook.user, env, stdin });
     }
 
@@ -122,28 +152,50 @@ impl Commands {
         status: ExitStatus,
         out: &mut Vec<Effect>,
     ) -> Option<(Job, Outcome)> {
-        let command = self.live.remove(&run)?;
-        let outcome = match command.state {
-            State::Reaped { .. } => return None,
-            State::Running { .. } => Outcome::Ended(status),
-            State::Told { why, .. } | State::Killed { why } => match why {
-                Why::Timeout => Outcome::TimedOut(command.timeout),
-                Why::Cancelled => Outcome::Cancelled,
-            },
+        let command = self.live.get_mut(&run)?;
+        let outcome = match &mut command.state {
+            State::Running { .. } => {
+                // What a command that failed has begun isn't anything to build on.
+                let keep = command.leftovers == Leftovers::Keep && status.success();
+                command.state = State::Ended { keep };
+                Outcome::Ended(status)
+            }
+            State::Ending { why, reaped: reaped @ false, .. } => {
+                *reaped = true;
+                why.outcome(command.timeout)
+            }
+            // Its outcome was told when it was given up.
+            State::Stuck { reaped } => {
+                *reaped = true;
+                return None;
+            }
+            State::Ending { .. } | State::Ended { .. } | State::Kept => return None,
         };
-        if let State::Told { kill_at, .. } = command.state {
-            let reaped = Command { state: State::Reaped { kill_at }, job: command.job.clone(), ..command };
-            self.live.insert(run, reaped);
-        }
         report(&command.job, &outcome, now.since(command.started), out);
-        Some((command.job, outcome))
+        Some((command.job.clone(), outcome))
     }
 
-    /// Nothing is left of what a command forked.
-    pub fn group_ended(&mut self, run: RunId) {
-        if let Some(Command { state: State::Reaped { .. }, .. }) = self.live.get(&run) {
-            self.live.remove(&run);
+    /// What a command whose process is reaped left behind. What it was for, once nothing is left of it, or only what may
+    /// stay.
+    pub fn left(&mut self, now: Time, run: RunId, any: bool, out: &mut Vec<Effect>) -> Option<Job> {
+        if !any {
+            return self.live.remove(&run).map(|command| command.job);
         }
+        let patience = self.patience(now);
+        let command = self.live.get_mut(&run)?;
+        match command.state {
+            State::Ended { keep: true } => {
+                command.state = State::Kept;
+                if command.job == Job::PreStart {
+                    // The container's from now on, whatever role it runs in.
+                    command.role = When::Always;
+                }
+                return Some(command.job.clone());
+            }
+            State::Ended { keep: false } => command.tell(run, now + patience, Why::Cancelled, out),
+            State::Running { .. } | State::Ending { .. } | State::Kept | State::Stuck { .. } => {}
+        }
+        None
     }
 
     /// The command couldn't be started.
@@ -156,94 +208,161 @@ impl Commands {
 
     /// Tells a command to end, since its result is no longer wanted.
     pub fn cancel(&mut self, now: Time, run: RunId, out: &mut Vec<Effect>) {
+        let patience = self.patience(now);
         if let Some(command) = self.live.get_mut(&run)
             && let State::Running { .. } = command.state
         {
             if command.job.is_hook() {
                 out.push(Effect::Say(Notice::HookSkipped { hook: command.job.to_string() }));
             }
-            command.state = State::Told { kill_at: now + KILL_AFTER, why: Why::Cancelled };
-            out.push(Effect::Kill { target: Target::Group(run), signal: Signal::TERM });
+            command.tell(run, now + patience, Why::Cancelled, out);
         }
     }
 
-    /// Tells what runs for this role only to end: the role is gone.
+    /// Tells what runs for this role only to end, and what such left behind: the role is gone.
     pub fn leave(&mut self, now: Time, role: When, out: &mut Vec<Effect>) {
+        let patience = self.patience(now);
         let of_role: Vec<RunId> =
             self.live.iter().filter(|(_, command)| command.role == role).map(|(run, _)| *run).collect();
         for run in of_role {
             self.cancel(now, run, out);
+            if let Some(command) = self.live.get_mut(&run) {
+                match &mut command.state {
+                    State::Kept => command.tell(run, now + patience, Why::Cancelled, out),
+                    State::Ended { keep } => *keep = false,
+                    State::Running { .. } | State::Ending { .. } | State::Stuck { .. } => {}
+                }
+            }
         }
     }
 
     /// Whether anything acts for this role only, be it what a command left behind.
     pub fn act_for(&self, role: When) -> bool {
-        self.live.values().any(|command| command.role == role)
+        self.live.values().any(|command| command.role == role && command.state != State::Kept)
     }
 
-    /// Whether anything of this job is left, be it what a command left behind.
+    /// Whether a run of this job is there, or something of one that is to go.
     pub fn any(&self, job: &Job) -> bool {
-        self.live.values().any(|command| command.job == *job)
+        self.of_job(job).is_some()
     }
 
-    /// Kills whatever runs now; each end is still waited for.
-    pub fn kill(&mut self, out: &mut Vec<Effect>) {
-        self.live.retain(|run, command| {
-            let left = matches!(command.state, State::Reaped { .. });
-            if !matches!(command.state, State::Killed { .. }) {
-                command.state = State::Killed { why: Why::Cancelled };
-                out.push(Effect::Kill { target: Target::Group(*run), signal: Signal::KILL });
-            }
-            !left
-        });
+    /// Whether something acts for this role only that SIGKILL doesn't end.
+    pub fn is_stuck(&self, role: When) -> bool {
+        self.live.values().any(|command| command.role == role && matches!(command.state, State::Stuck { .. }))
     }
 
-    /// Kills whatever still runs: the container ends.
+    /// Whether a run of this job is there, or something that one left behind and that is to go: `Some(true)` when that
+    /// can't be ended.
+    pub fn of_job(&self, job: &Job) -> Option<bool> {
+        let left = |command: &&Command| command.job == *job && command.state != State::Kept;
+        self.live.values().find(left).map(|command| matches!(command.state, State::Stuck { .. }))
+    }
+
+    /// Kills whatever runs now, and what such left behind, but what is the container's; each end is still waited for.
+    pub fn kill(&mut self, now: Time, out: &mut Vec<Effect>) {
+        for command in self.live.values_mut() {
+            let (why, reaped) = match command.state {
+                State::Kept if command.role == When::Always => continue,
+                State::Stuck { .. } | State::Ending { killed: Some(_), .. } => continue,
+                State::Running { .. } => (Why::Cancelled, false),
+                State::Ending { why, reaped, .. } => (why, reaped),
+                State::Ended { .. } | State::Kept => (Why::Cancelled, true),
+            };
+            command.state = State::Ending { why, reaped, kill_at: now, killed: None };
+        }
+        // Nothing is given up by a first SIGKILL.
+        self.tick(now, out);
+    }
+
+    /// Kills whatever there is: the container ends.
     pub fn kill_all(&mut self, out: &mut Vec<Effect>) {
         for (run, _) in std::mem::take(&mut self.live) {
-            out.push(Effect::Kill { target: Target::Group(run), signal: Signal::KILL });
+            out.push(Effect::Kill { target: Target::All(run), signal: Signal::KILL });
         }
     }
 
-    /// Whether a run is one of these and still wanted.
-    pub fn runs(&self, run: RunId) -> bool {
-        self.live.get(&run).is_some_and(|command| !matches!(command.state, State::Reaped { .. }))
+    /// Main is to be told, and killed, by then: commands that are ended from now on have a part of that time.
+    pub fn hurry(&mut self, until: Option<Time>) {
+        self.hurry = until;
     }
 
-    /// Acts on the timeouts that have passed.
-    pub fn tick(&mut self, now: Time, out: &mut Vec<Effect>) {
-        self.live.retain(|run, command| {
-            match command.state {
-                State::Running { until } if until <= now => {
+    /// Whether a run is one of these and its process still wanted.
+    pub fn runs(&self, run: RunId) -> bool {
+        self.live
+            .get(&run)
+            .is_some_and(|command| matches!(command.state, State::Running { .. } | State::Ending { reaped: false, .. }))
+    }
+
+    /// Acts on the times that have passed; what can't be ended is waited for no longer.
+    pub fn tick(&mut self, now: Time, out: &mut Vec<Effect>) -> Vec<GivenUp> {
+        let patience = self.patience(now);
+        let mut given_up = Vec::new();
+        for (run, command) in &mut self.live {
+            match &mut command.state {
+                State::Running { until } if *until <= now => {
                     if command.job.is_hook() {
                         let (hook, timeout) = (command.job.to_string(), command.timeout);
                         out.push(Effect::Say(Notice::HookTimedOut { hook, timeout }));
                     }
-                    command.state = State::Told { kill_at: now + KILL_AFTER, why: Why::Timeout };
-                    out.push(Effect::Kill { target: Target::Group(*run), signal: Signal::TERM });
+                    command.tell(*run, now + patience, Why::Timeout, out);
                 }
-                State::Told { kill_at, why } if kill_at <= now => {
-                    command.state = State::Killed { why };
-                    out.push(Effect::Kill { target: Target::Group(*run), signal: Signal::KILL });
+                State::Ending { why, reaped, kill_at, killed } if *kill_at <= now => {
+                    if now.since(*killed.get_or_insert(now)) < KILL_SHOWS_WITHIN {
+                        *kill_at = now + KILL_AGAIN_AFTER;
+                        out.push(Effect::Kill { target: Target::All(*run), signal: Signal::KILL });
+                        continue;
+                    }
+                    let (why, reaped) = (*why, *reaped);
+                    let what = if reaped { "what it left behind" } else { "it" };
+                    let what = format!(
+                        "{}: SIGKILL doesn't end {what} (no right to signal it, or it is stuck in the kernel)",
+                        command.job
+                    );
+                    out.push(Effect::Say(Notice::Degraded { what }));
+                    command.state = State::Stuck { reaped };
+                    let outcome = (!reaped).then(|| why.outcome(command.timeout));
+                    given_up.push(GivenUp { run: *run, job: command.job.clone(), outcome });
                 }
-                State::Reaped { kill_at } if kill_at <= now => {
-                    out.push(Effect::Kill { target: Target::Group(*run), signal: Signal::KILL });
-                    return false;
-                }
-                State::Running { .. } | State::Told { .. } | State::Killed { .. } | State::Reaped { .. } => {}
+                State::Running { .. }
+                | State::Ending { .. }
+                | State::Ended { .. }
+                | State::Kept
+                | State::Stuck { .. } => {}
             }
-            true
-        });
+        }
+        given_up
     }
 
     /// When [`tick`](Self::tick) has something to do next.
     pub fn deadline(&self) -> Option<Time> {
         let due = |command: &Command| match command.state {
             State::Running { until } => Some(until),
-            State::Told { kill_at, .. } | State::Reaped { kill_at } => Some(kill_at),
-            State::Killed { .. } => None,
+            State::Ending { kill_at, .. } => Some(kill_at),
+            State::Ended { .. } | State::Kept | State::Stuck { .. } => None,
         };
         self.live.values().map(due).fold(None, earliest)
+    }
+
+    /// How long what is told to end now has before SIGKILL.
+    fn patience(&self, now: Time) -> Duration {
+        self.hurry.map_or(KILL_AFTER, |until| KILL_AFTER.min(now.until(until) / 2).max(LEAST_PATIENCE))
+    }
+}
+
+impl Command {
+    fn tell(&mut self, run: RunId, kill_at: Time, why: Why, out: &mut Vec<Effect>) {
+        let reaped = !matches!(self.state, State::Running { .. });
+        self.state = State::Ending { why, reaped, kill_at, killed: None };
+        out.push(Effect::Kill { target: Target::All(run), signal: Signal::TERM });
+    }
+}
+
+impl Why {
+    fn outcome(self, timeout: Duration) -> Outcome {
+        match self {
+            Why::Timeout => Outcome::TimedOut(timeout),
+            Why::Cancelled => Outcome::Cancelled,
+        }
     }
 }
 

@@ -205,11 +205,13 @@ pub enum Event {
         /// Main's run.
         run: RunId,
     },
-    /// Nothing is left in the process group of a run that has ended. Comes after its [`Event::Exited`], at once or when
-    /// the last that it forked has ended.
-    GroupEnded {
+    /// What a hook or check whose process has ended left behind: it comes right after its [`Event::Exited`], and again
+    /// when nothing is left any more of what was.
+    RunLeft {
         /// Which run.
         run: RunId,
+        /// Something that it started lives; else nothing does.
+        any: bool,
     },
     /// What a run whose output is asked for has printed on its standard output (its first 4 KiB). Comes before its
     /// [`Event::Exited`].
@@ -219,8 +221,8 @@ pub enum Event {
         /// What.
         text: String,
     },
-    /// How many processes that main left behind are alive (answers [`Effect::CountStrays`], and comes again after
-    /// each reaping until none is left).
+    /// How many processes that main left behind are alive (answers [`Effect::CountStrays`], and comes again when none is
+    /// left).
     Strays {
         /// How many.
         left: usize,
@@ -440,6 +442,8 @@ pub enum Target {
     Process(RunId),
     /// The process group of a run.
     Group(RunId),
+    /// Every process of a hook or check, whatever it did to get away.
+    All(RunId),
     /// Every process main left behind.
     Strays,
 }
@@ -495,7 +499,7 @@ pub enum Effect {
         /// Which.
         signal: Signal,
     },
-    /// Say how many processes main left behind, now and after each reaping until none is left.
+    /// Say how many processes main left behind, and when none is left any more.
     CountStrays,
     /// Ask a check's question without a child process.
     Probe {

@@ -2,12 +2,16 @@
 //! timeout, retries (`failures`), start period (`grace`) and start interval, and Mesos' of consecutive failures.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{Health, Probe};
 
 use super::event::{Notification, RunId};
 use super::status::CheckStatus;
 use super::time::Time;
+
+/// How soon a check that waits for its last run's end looks again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// A check's life: idle without main, then asking every interval.
 #[derive(Debug)]
@@ -138,6 +142,11 @@ impl Check {
         self.pace = Pace::Asking(run);
     }
 
+    /// What its last run left behind is being ended: it asks a little later.
+    pub fn put_off(&mut self, now: Time) {
+        self.pace = Pace::Until(now + ASK_AGAIN_AFTER);
+    }
+
     /// A `notify` check asks nobody: it looks at what main has said so far.
     pub fn look(&mut self, now: Time) -> Turn {
         let silence = self.config.interval + self.config.timeout;
@@ -252,7 +261,6 @@ impl Check {
 mod tests {
     use super::*;
     use crate::config::OnFailure;
-    use std::time::Duration;
 
     fn check(failures: u32, successes: u32, grace: u64) -> Check {
         Check::new(Arc::new(Health {

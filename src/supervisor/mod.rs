@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, Process, Signal};
 
-use command::{Commands, Outcome};
+use command::{Commands, GivenUp, Outcome};
 use event::{ExitStatus, Follow, Job, ReplyId, Request, RunId, ServiceStatus};
 use health::{Check, Turn};
 use jitter::Jitter;
@@ -128,13 +128,21 @@ impl Supervisor {
                 Some(gone) => self.main_failed_to_start(now, gone, error.hope, &mut out),
                 None => {
                     let ended = self.commands.not_started(run, error, &mut out);
+                    let job = ended.as_ref().map(|(job, _)| job.clone());
                     self.command_ended(now, run, ended, &mut out);
+                    if let Some(job) = job {
+                        self.command_is_over(now, run, &job, &mut out);
+                    }
                 }
             },
             Event::Forwarded { signal, heeded } => self.forwarded(now, signal, heeded),
             Event::HadTerminal { run } => self.had_terminal = self.main.runs(run),
             Event::Exited { run, status } => self.exited(now, run, status, &mut out),
-            Event::GroupEnded { run } => self.commands.group_ended(run),
+            Event::RunLeft { run, any } => {
+                if let Some(job) = self.commands.left(now, run, any, &mut out) {
+                    self.command_is_over(now, run, &job, &mut out);
+                }
+            }
             Event::Strays { left } => {
                 let (what, kill_at) = self.leftovers(now);
                 if let Some(gone) = self.main.strays(left, what, kill_at, &mut out) {
@@ -240,7 +248,10 @@ impl Supervisor {
 
     /// Everything whose time has come.
     fn tick(&mut self, now: Time, out: &mut Vec<Effect>) {
-        self.commands.tick(now, out);
+        for GivenUp { run, job, outcome } in self.commands.tick(now, out) {
+            self.command_ended(now, run, outcome.map(|outcome| (job.clone(), outcome)), out);
+            self.command_is_over(now, run, &job, out);
+        }
         if let Some(gone) = self.main.tick(now, out) {
             self.main_is_gone(now, gone, out);
         }
@@ -293,7 +304,8 @@ impl Supervisor {
             Job::OnLeaderChange => self.told_of_leader(run),
             Job::Rank => self.measured(run, &outcome),
             Job::PreStart => self.pre_start_ended(now, run, &outcome, out),
-            Job::PreStop | Job::PostStop => self.stop_hook_ended(now, run, out),
+            // What it left is waited for, too.
+            Job::PreStop | Job::PostStop => {}
             Job::OnChange { watch } => {
                 self.with_watch(now, &watch, out, |watch, hands| watch.hook_ended(run, &outcome, hands));
             }
@@ -306,6 +318,22 @@ impl Supervisor {
                     self.check_heard(now, index, outcome.result(), out);
                 }
             }
+        }
+    }
+
+    /// Nothing is left of a command, or nothing that can be ended: who waited for that goes on.
+    fn command_is_over(&mut self, now: Time, run: RunId, job: &Job, out: &mut Vec<Effect>) {
+        match job {
+            Job::PreStop | Job::PostStop => self.stop_hook_ended(now, run, out),
+            Job::Main
+            | Job::OnPromote
+            | Job::OnDemote
+            | Job::OnLeaderChange
+            | Job::Rank
+            | Job::PreStart
+            | Job::OnChange { .. }
+            | Job::TemplateCheck { .. }
+            | Job::Health { .. } => {}
         }
     }
 
@@ -336,7 +364,7 @@ impl Supervisor {
     }
 
     fn check_asks(&mut self, now: Time, index: usize, out: &mut Vec<Effect>) {
-        use crate::config::{Hook, Probe, When};
+        use crate::config::{Hook, Probe};
         let config = self.checks[index].config().clone();
         match &config.probe {
             Probe::Notify => {
@@ -344,10 +372,19 @@ impl Supervisor {
                 self.check_turned(now, index, turn, out);
             }
             Probe::Exec { exec, user } => {
+                let job = Job::Health { check: config.name.clone() };
+                // A check whose last run isn't over asks later: they must not pile up.
+                match self.commands.of_job(&job) {
+                    None => {}
+                    Some(false) => return self.checks[index].put_off(now),
+                    Some(true) => {
+                        let error = "what its last run left behind can't be ended".to_owned();
+                        return self.check_heard(now, index, Err(error), out);
+                    }
+                }
                 let run = self.next_run();
                 self.checks[index].ask(run);
-                let hook = Hook { exec: exec.clone(), timeout: config.timeout, user: user.clone(), when: When::Always };
-                let job = Job::Health { check: config.name.clone() };
+                let hook = Hook { user: user.clone(), ..Hook::new(exec.clone(), config.timeout) };
                 let env = self.env(&job);
                 self.commands.start(now, run, command::Order { job, hook, env, stdin: None }, out);
             }

@@ -170,6 +170,7 @@ impl Supervisor {
         }
         let up = self.main.is_up();
         let drain = if up { self.config.stop.drain } else { Duration::ZERO };
+        self.commands.hurry(by_within);
         self.life = Life::Stopping(Stopping {
             step: Step::Draining { until: now + drain },
             reason,
@@ -225,7 +226,7 @@ impl Supervisor {
         }
     }
 
-    /// `pre_stop` or `post_stop` ended.
+    /// `pre_stop` or `post_stop` ended, and all it left behind.
     pub(super) fn stop_hook_ended(&mut self, now: Time, run: RunId, out: &mut Vec<Effect>) {
         let Life::Stopping(stopping) = &mut self.life else { return };
         match stopping.step {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Backoff, Exec, Hook, Query, Watch as Config, When};
+use crate::config::{Backoff, Exec, Hook, Query, Watch as Config};
 
 use super::change::Change;
 use super::command::{Commands, Order, Outcome};
@@ -185,7 +185,7 @@ impl Watch {
                 let Some(template) = &self.config.template else { return };
                 let Some(check) = &template.check else { return self.install(on, staged, hands) };
                 let exec = with_path(check, &staged.path);
-                let hook = Hook { exec, timeout: template.check_timeout, user: None, when: When::Always };
+                let hook = Hook::new(exec, template.check_timeout);
                 let job = Job::TemplateCheck { watch: self.config.name.clone() };
                 let run = self.command(job, hook, None, hands);
                 self.stage = Stage::Checking { on, run, staged };

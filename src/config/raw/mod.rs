@@ -18,8 +18,8 @@ pub(crate) use doors::{Backend, Catalog, Control, Format, Level, Log, Telemetry,
 pub(crate) use election::{Election, Fence, Mode, Preference, Rank, RoleTags, When, WithoutCatalog};
 pub(crate) use health::{Health, OnFailure, Service};
 pub(crate) use process::{
-    Background, Command, Demote, Hook, Hooks, Limits, PreStart, Process, Promote, Restart, RestartPolicy, SignalScope,
-    Stop, StopHook, Strays,
+    Background, Command, Demote, Hook, Hooks, Leftovers, Limits, PreStart, Process, Promote, Restart, RestartPolicy,
+    SignalScope, Stop, StopHook, Strays,
 };
 pub(crate) use watch::{Template, WaitFor, Watch};
 

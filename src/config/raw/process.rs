@@ -177,6 +177,17 @@ pub(crate) enum Background {
     Follow,
 }
 
+/// What becomes of processes that a hook leaves behind.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(crate) enum Leftovers {
+    /// They are ended with it.
+    End,
+    /// They stay.
+    Keep,
+}
+
 /// What happens to what is left at the end.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -340,18 +351,23 @@ pub(crate) struct Hook {
     /// Program and arguments.
     #[schemars(example = ["/bin/hook"], extend("x-required" = true))]
     pub(crate) exec: Option<Command>,
-    /// Past this its process group gets SIGTERM, then SIGKILL.
+    /// Past this all of it gets SIGTERM, then SIGKILL.
     ///
     /// No hook may keep a container from going on; half a minute is long for a script.
     pub(crate) timeout: Parsed<Duration>,
     /// Who it runs as.
     #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
     pub(crate) user: Option<Parsed<User>>,
+    /// What becomes of processes that it leaves behind: SIGTERM and SIGKILL (`"end"`), or, if it succeeded, nothing as
+    /// long as the container, or the role it runs for, lasts (`"keep"`).
+    ///
+    /// A hook that has ended is over: what it forgot would work on unseen, beside main's stop or the next leader.
+    pub(crate) leftovers: Leftovers,
 }
 
 impl Default for Hook {
     fn default() -> Hook {
-        Hook { exec: None, timeout: Parsed(HOOK_TIMEOUT), user: None }
+        Hook { exec: None, timeout: Parsed(HOOK_TIMEOUT), user: None, leftovers: Leftovers::End }
     }
 }
 
@@ -363,7 +379,7 @@ pub(crate) struct StopHook {
     /// Program and arguments.
     #[schemars(example = ["/bin/hook"], extend("x-required" = true))]
     pub(crate) exec: Option<Command>,
-    /// Past this its process group gets SIGTERM, then SIGKILL.
+    /// Past this all of it gets SIGTERM, then SIGKILL.
     ///
     /// No hook may keep a container from going on; half a minute is long for a script.
     pub(crate) timeout: Parsed<Duration>,
@@ -374,11 +390,22 @@ pub(crate) struct StopHook {
     ///
     /// Most of what ends a program is the same in every role.
     pub(crate) when: When,
+    /// What becomes of processes that it leaves behind: SIGTERM and SIGKILL (`"end"`), or, if it succeeded, nothing as
+    /// long as the container lasts (`"keep"`).
+    ///
+    /// A hook that has ended is over: what it forgot would work on unseen, beside main's stop or the next leader.
+    pub(crate) leftovers: Leftovers,
 }
 
 impl Default for StopHook {
     fn default() -> StopHook {
-        StopHook { exec: None, timeout: Parsed(HOOK_TIMEOUT), user: None, when: When::Always }
+        StopHook {
+            exec: None,
+            timeout: Parsed(HOOK_TIMEOUT),
+            user: None,
+            when: When::Always,
+            leftovers: Leftovers::End,
+        }
     }
 }
 
@@ -390,18 +417,23 @@ pub(crate) struct Promote {
     /// Program and arguments.
     #[schemars(example = ["/bin/promote"], extend("x-required" = true))]
     pub(crate) exec: Option<Command>,
-    /// Past this its process group gets SIGTERM, then SIGKILL, and it has failed.
+    /// Past this all of it gets SIGTERM, then SIGKILL, and it has failed.
     ///
     /// While it runs nobody leads; a database that must catch up needs more: say so.
     pub(crate) timeout: Parsed<Duration>,
     /// Who it runs as.
     #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
     pub(crate) user: Option<Parsed<User>>,
+    /// What becomes of processes that it leaves behind: SIGTERM and SIGKILL (`"end"`), or, if it succeeded, nothing as
+    /// long as the role lasts (`"keep"`).
+    ///
+    /// A hook that has ended is over: what it forgot would work on unseen, beside main's stop or the next leader.
+    pub(crate) leftovers: Leftovers,
 }
 
 impl Default for Promote {
     fn default() -> Promote {
-        Promote { exec: None, timeout: Parsed(PROMOTE_WITHIN), user: None }
+        Promote { exec: None, timeout: Parsed(PROMOTE_WITHIN), user: None, leftovers: Leftovers::End }
     }
 }
 
@@ -413,7 +445,7 @@ pub(crate) struct Demote {
     /// Program and arguments.
     #[schemars(example = ["/bin/demote"], extend("x-required" = true))]
     pub(crate) exec: Option<Command>,
-    /// Past this its process group gets SIGTERM, then SIGKILL, and the main process is stopped. It must fit into the
+    /// Past this all of it gets SIGTERM, then SIGKILL, and the main process is stopped. It must fit into the
     /// election's `lease`, with all else that must.
     ///
     /// Closing a database to writes takes moments; each second more is one less in which the engine may be silent.
@@ -437,7 +469,7 @@ pub(crate) struct PreStart {
     /// Program and arguments.
     #[schemars(example = ["/bin/restore"], extend("x-required" = true))]
     pub(crate) exec: Option<Command>,
-    /// Past this its process group gets SIGTERM, then SIGKILL, and the try has failed.
+    /// Past this all of it gets SIGTERM, then SIGKILL, and the try has failed.
     ///
     /// No hook may keep a container from going on; restoring a database needs more than half a minute: say so.
     pub(crate) timeout: Parsed<Duration>,
@@ -456,6 +488,11 @@ pub(crate) struct PreStart {
     ///
     /// Most of what a program needs before it starts is the same in every role; `PILOTFISH_ROLE` tells which it is.
     pub(crate) when: When,
+    /// What becomes of processes that it leaves behind: SIGTERM and SIGKILL (`"end"`), or, if it succeeded, nothing as
+    /// long as the container lasts (`"keep"`).
+    ///
+    /// What is started before main is often there for main to use.
+    pub(crate) leftovers: Leftovers,
 }
 
 impl Default for PreStart {
@@ -467,6 +504,7 @@ impl Default for PreStart {
             retries: 0,
             backoff: Parsed(Backoff::default()),
             when: When::Always,
+            leftovers: Leftovers::Keep,
         }
     }
 }

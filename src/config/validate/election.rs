@@ -85,7 +85,8 @@ pub(super) fn election(raw: raw::Election, root: Place<'_>, around: Around<'_>, 
             raw::Preference::Never => Preference::Never,
         },
         rank: raw.rank.map(|raw::Rank { exec, timeout, user }| {
-            hook(raw::Hook { exec, timeout, user }, "rank", place.key("rank"), judge)
+            let leftovers = raw::Leftovers::End;
+            hook(raw::Hook { exec, timeout, user, leftovers }, "rank", place.key("rank"), judge)
         }),
         without_catalog: match raw.without_catalog {
             raw::WithoutCatalog::Wait => WithoutCatalog::Wait,

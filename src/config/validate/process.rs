@@ -8,8 +8,8 @@ use crate::config::near::nearest;
 use crate::config::report::Problem;
 use crate::config::tree::Place;
 use crate::config::{
-    Background, Exec, Hook, Hooks, Limits, PreStart, Process, Restart, RestartPolicy, Signal, SignalScope, Stop,
-    Strays, When, duration, raw,
+    Background, Exec, Hook, Hooks, Leftovers, Limits, PreStart, Process, Restart, RestartPolicy, Signal, SignalScope,
+    Stop, Strays, When, duration, raw,
 };
 
 pub(super) fn exec(command: raw::Command) -> Exec {
@@ -238,14 +238,14 @@ fn exit_codes(raw: BTreeMap<String, u8>, place: Place<'_>, judge: &mut Judge<'_>
 pub(super) fn hooks(raw: raw::Hooks, root: Place<'_>, judge: &mut Judge<'_>) -> Hooks {
     let place = root.key("hooks");
     let pre_start = raw.pre_start.map(|pre_start| {
-        let raw::PreStart { exec, timeout, user, retries, backoff, when } = pre_start;
-        let hook = hook(raw::Hook { exec, timeout, user }, "pre_start", place.key("pre_start"), judge);
+        let raw::PreStart { exec, timeout, user, retries, backoff, when, leftovers } = pre_start;
+        let hook = hook(raw::Hook { exec, timeout, user, leftovers }, "pre_start", place.key("pre_start"), judge);
         let when = judge.when(place.key("pre_start"), when);
         PreStart { hook: Hook { when, ..hook }, retries, backoff: backoff.0 }
     });
     let mut while_stopping = |raw: Option<raw::StopHook>, name: &str| {
-        let raw::StopHook { exec, timeout, user, when } = raw?;
-        let hook = one_of_the_end(raw::Hook { exec, timeout, user }, name, place.key(name), judge);
+        let raw::StopHook { exec, timeout, user, when, leftovers } = raw?;
+        let hook = one_of_the_end(raw::Hook { exec, timeout, user, leftovers }, name, place.key(name), judge);
         Some(Hook { when: judge.when(place.key(name), when), ..hook })
     };
     let pre_stop = while_stopping(raw.pre_stop, "pre_stop");
@@ -256,11 +256,12 @@ pub(super) fn hooks(raw: raw::Hooks, root: Place<'_>, judge: &mut Judge<'_>) -> 
             judge.error(place.key(name).key_span(), message, "nobody leads; add an `[election]`, or leave it out");
         }
     }
-    let on_promote = raw.on_promote.map(|raw::Promote { exec, timeout, user }| {
-        hook(raw::Hook { exec, timeout, user }, "on_promote", place.key("on_promote"), judge)
+    let on_promote = raw.on_promote.map(|raw::Promote { exec, timeout, user, leftovers }| {
+        hook(raw::Hook { exec, timeout, user, leftovers }, "on_promote", place.key("on_promote"), judge)
     });
     let on_demote = raw.on_demote.map(|raw::Demote { exec, timeout, user }| {
-        one_of_the_end(raw::Hook { exec, timeout, user }, "on_demote", place.key("on_demote"), judge)
+        let leftovers = raw::Leftovers::End;
+        one_of_the_end(raw::Hook { exec, timeout, user, leftovers }, "on_demote", place.key("on_demote"), judge)
     });
     let on_leader_change =
         raw.on_leader_change.map(|raw| hook(raw, "on_leader_change", place.key("on_leader_change"), judge));
@@ -287,6 +288,10 @@ pub(super) fn hook(raw: raw::Hook, name: &str, place: Place<'_>, judge: &mut Jud
         timeout: raw.timeout.0,
         user: raw.user.map(|user| user.0.0),
         when: When::Always,
+        leftovers: match raw.leftovers {
+            raw::Leftovers::End => Leftovers::End,
+            raw::Leftovers::Keep => Leftovers::Keep,
+        },
     }
 }
 

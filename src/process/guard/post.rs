@@ -1,5 +1,4 @@
-//! The guard's own life: from its fork on it makes system calls on memory that was there before, and nothing else, for
-//! at a restart the runtime may have threads that held locks.
+//! The guard's own life: apart from the agent, from its fork on.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -12,8 +11,9 @@ use crate::supervisor::event::Pid;
 
 use super::strike::{At, Strike};
 use super::{LOOK_EVERY, Page, SeqCst};
+use crate::process::apart;
 use crate::process::launch::{self, Withhold};
-use crate::process::signals::GUARD_ENDED;
+use crate::process::signals::KIN_ENDED;
 
 /// When nothing but the agent wakes the guard.
 const NEVER: u64 = u64::MAX;
@@ -39,11 +39,11 @@ pub struct Post {
 #[allow(unsafe_code)]
 pub fn man(post: Post) -> io::Result<Pid> {
     let withhold = launch::withhold();
-    let heap = heap();
+    let heap = apart::heap();
     // SAFETY: clone(2) without any flag is fork(2) with another signal at the child's end. The raw call, so nothing of
     // the C library's runs in the child; `stand` makes system calls only.
     unsafe {
-        match libc::syscall(libc::SYS_clone, GUARD_ENDED as c_ulong, 0, 0, 0, 0) {
+        match libc::syscall(libc::SYS_clone, KIN_ENDED as c_ulong, 0, 0, 0, 0) {
             -1 => Err(io::Error::last_os_error()),
             0 => stand(&post, &withhold, heap),
             pid => Ok(pid as Pid),
@@ -55,24 +55,16 @@ pub fn man(post: Post) -> io::Result<Pid> {
 unsafe fn stand(post: &Post, withhold: &Withhold, heap: [(usize, usize); 2]) -> ! {
     // SAFETY: as for `man`.
     unsafe {
-        let all = u64::MAX;
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, ptr::null_mut::<u64>(), 8);
+        apart::block_all();
         if post.outlived == -1 {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong);
-            // An agent that ended before this line sends nothing more.
-            if libc::getppid() != post.strike.agent {
-                libc::_exit(0);
-            }
+            apart::die_with(post.strike.agent);
         }
         libc::prctl(libc::PR_SET_NAME, c"pilotfish-guard".as_ptr());
-        // What is sent to the agent's process group is not meant for it; and it pins no mount.
-        libc::setsid();
-        libc::chdir(c"/".as_ptr());
-        close_all_but_own(post, withhold);
-        // The agent's heap would become the guard's alone, page by page, as the agent writes to its own.
-        for (start, length) in heap {
-            libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED);
-        }
+        let kill = match post.strike.at {
+            At::Cgroup(kill) => kill,
+            At::Namespace | At::ProcessGroup => post.wake,
+        };
+        apart::withdraw(&mut [post.timer, post.wake, post.outlived, kill], withhold, heap);
         // Not to wait for storage when it counts. Where all isn't allowed (RLIMIT_MEMLOCK), the page may be.
         if libc::mlockall(libc::MCL_CURRENT | libc::MCL_ONFAULT) == -1 {
             libc::mlock(ptr::from_ref(post.page).cast(), size_of::<Page>());
@@ -170,55 +162,4 @@ pub fn now() -> u64 {
         now
     };
     (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
-}
-
-#[allow(unsafe_code)]
-unsafe fn close_all_but_own(post: &Post, withhold: &Withhold) {
-    let kill = match post.strike.at {
-        At::Cgroup(kill) => kill,
-        At::Namespace | At::ProcessGroup => post.wake,
-    };
-    let mut own = [post.timer, post.wake, post.outlived, kill];
-    own.sort_unstable();
-    // SAFETY: system calls.
-    unsafe {
-        match withhold {
-            Withhold::Range => {
-                let mut from = 0;
-                for own in own {
-                    if own > from {
-                        libc::syscall(libc::SYS_close_range, from, own - 1, 0);
-                    }
-                    from = own + 1;
-                }
-                libc::syscall(libc::SYS_close_range, from, RawFd::MAX, 0);
-            }
-            Withhold::Each(descriptors) => {
-                for descriptor in [0, 1, 2].iter().chain(descriptors).filter(|descriptor| !own.contains(descriptor)) {
-                    libc::close(*descriptor);
-                }
-            }
-        }
-    }
-}
-
-/// The heap as it is, in two parts: without what lies around the calling thread's own block, which a static C library
-/// takes from the heap, and in which errno is. Empty parts where /proc doesn't tell.
-#[allow(unsafe_code)]
-fn heap() -> [(usize, usize); 2] {
-    /// More than the block measures on either side of where the C library says it is.
-    const AROUND: usize = 16 * 1024;
-    const PAGE: usize = 4096;
-    // SAFETY: neither changes anything.
-    let (end, thread) = unsafe { (libc::syscall(libc::SYS_brk, 0) as usize, libc::pthread_self() as usize) };
-    // proc_pid_stat(5): field 47, counted from field 3, which follows the name.
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let start = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_ascii_whitespace().nth(44)?.parse().ok());
-    let Some(start) = start.filter(|start: &usize| *start > 0 && *start < end) else { return [(0, 0); 2] };
-    let part = |from: usize, to: usize| {
-        // Pages of 64 KiB, where there are such, only make the kernel refuse.
-        let (from, to) = (from.next_multiple_of(PAGE), to / PAGE * PAGE);
-        (from, to.saturating_sub(from))
-    };
-    [part(start, end.min(thread.saturating_sub(AROUND))), part(start.max(thread.saturating_add(AROUND)), end)]
 }

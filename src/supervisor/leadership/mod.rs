@@ -92,6 +92,8 @@ enum Leaving {
     Clearing,
     /// `on_demote` runs.
     Demoting { run: RunId, until: Time },
+    /// It succeeded; what it left behind is being ended.
+    Demoted,
     /// Main is being stopped.
     Stopping,
 }
@@ -216,7 +218,7 @@ impl Leadership {
             Role::Leader { promotion: Promotion::Due, .. } => "waiting for main to be promoted",
             Role::Leader { promotion: Promotion::Running(_), .. } => "running on_promote",
             Role::Leader { promotion: Promotion::Done, .. } => "leading",
-            Role::Leaving { step: Leaving::Demoting { .. }, .. } => "running on_demote",
+            Role::Leaving { step: Leaving::Demoting { .. } | Leaving::Demoted, .. } => "running on_demote",
             Role::Leaving { step: Leaving::Clearing | Leaving::Stopping, .. } => "stopping what acts for the leader",
         };
         ElectionStatus {
@@ -292,7 +294,7 @@ impl Supervisor {
                         *step = Leaving::Stopping;
                         self.main.kill(now, out);
                     }
-                    self.commands.kill(out);
+                    self.commands.kill(now, out);
                 }
             }
             Order::Leader(leader) => {

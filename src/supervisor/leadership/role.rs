@@ -9,6 +9,7 @@ use crate::supervisor::command::{Order as Command, Outcome};
 use crate::supervisor::election::Fact;
 use crate::supervisor::event::{Effect, Job, RunId};
 use crate::supervisor::health::Check;
+use crate::supervisor::shutdown::Cause;
 use crate::supervisor::time::Time;
 
 use super::{Leadership, Leaving, Part, Promotion, Role};
@@ -94,10 +95,21 @@ impl Supervisor {
         let Some(leadership) = &mut self.leadership else { return };
         let (cleared, stuck) = (!self.commands.act_for(When::Leader), leadership.stuck);
         let replica = leadership.part == Part::Replica;
+        let jammed = self.commands.is_stuck(When::Leader);
         let Role::Leaving { step, .. } = leadership.role else { return };
         match step {
-            Leaving::Clearing | Leaving::Stopping if stuck => {}
-            Leaving::Clearing | Leaving::Stopping if cleared && self.main.is_gone() => self.out_of_role(),
+            Leaving::Clearing | Leaving::Stopping | Leaving::Demoted if stuck => {}
+            Leaving::Clearing | Leaving::Stopping | Leaving::Demoted if cleared && self.main.is_gone() => {
+                self.out_of_role();
+            }
+            Leaving::Demoted if cleared => self.out_of_role(),
+            // Main isn't to act beside it any longer, and only the container's end can help.
+            Leaving::Clearing | Leaving::Demoted if jammed => self.stop_main_for_role(now, out),
+            Leaving::Stopping if jammed && self.main.is_gone() => {
+                leadership.stuck = true;
+                let reason = "what acts for the leader can't be ended".to_owned();
+                self.stop(now, reason, Cause::Ill, out);
+            }
             // Nothing of the promotion had begun.
             Leaving::Clearing if cleared && replica => self.out_of_role(),
             Leaving::Clearing if cleared => match self.config.hooks.on_demote.clone() {
@@ -110,7 +122,7 @@ impl Supervisor {
                 // It may be gone already.
                 self.demote_on(now, out);
             }
-            Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Stopping => {}
+            Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Demoted | Leaving::Stopping => {}
         }
     }
 
@@ -121,7 +133,8 @@ impl Supervisor {
         if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
             *step = Leaving::Demoting { run, until: now + timeout };
         }
-        let hook = Hook { timeout, when: When::Replica, ..hook };
+        // What it leaves must not act beside the next leader.
+        let hook = Hook { timeout, when: When::Leader, ..hook };
         self.commands.start(now, run, Command { job: Job::OnDemote, hook, env, stdin: None }, out);
     }
 
@@ -132,8 +145,14 @@ impl Supervisor {
             return;
         }
         match (outcome.result(), config.mode) {
-            (Ok(()), Mode::Role) => self.out_of_role(),
+            (Ok(()), Mode::Role) => self.demoted_but_for_leftovers(),
             (Ok(()) | Err(_), _) => self.stop_main_for_role(now, out),
+        }
+    }
+
+    fn demoted_but_for_leftovers(&mut self) {
+        if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
+            *step = Leaving::Demoted;
         }
     }
 
@@ -166,7 +185,10 @@ impl Supervisor {
     /// Whether main must not be told to stop yet: what acts for the leader, or `on_demote`, goes first.
     pub(in crate::supervisor) fn is_demoting(&self) -> bool {
         let role = self.leadership.as_ref().map(|leadership| &leadership.role);
-        matches!(role, Some(Role::Leaving { step: Leaving::Clearing | Leaving::Demoting { .. }, .. }))
+        matches!(
+            role,
+            Some(Role::Leaving { step: Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Demoted, .. })
+        )
     }
 
     fn stop_main_for_role(&mut self, now: Time, out: &mut Vec<Effect>) {

@@ -140,8 +140,8 @@ fn an_exec_check_past_its_timeout_is_ended_and_failed() {
     config.health[0].probe = Probe::Exec { exec: exec("ask"), user: None };
     let mut script = Script::start(config);
     script.heard();
-    assert_eq!(script.when("SIGTERM to health of ping's group"), 2_000);
-    assert_eq!(script.when("SIGKILL to health of ping's group"), 4_000);
+    assert_eq!(script.when("SIGTERM to all of health of ping"), 2_000);
+    assert_eq!(script.when("SIGKILL to all of health of ping"), 4_000);
     script.ends_as("health of ping", ExitStatus::Killed(Signal::KILL));
     assert!(!script.core.status().health[0].passing);
     assert!(script.core.status().health[0].note.contains("no end within 2s"));

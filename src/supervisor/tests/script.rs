@@ -148,13 +148,14 @@ impl Script {
     pub fn ends_leaving(&mut self, job: &str, status: ExitStatus) {
         let run = self.run(job);
         self.send(Event::Exited { run, status });
+        self.send(Event::RunLeft { run, any: true });
     }
 
     /// What it forked has ended, too.
     #[track_caller]
     pub fn group_ends(&mut self, job: &str) {
         let run = self.run(job);
-        self.send(Event::GroupEnded { run });
+        self.send(Event::RunLeft { run, any: false });
     }
 
     #[track_caller]
@@ -235,6 +236,15 @@ impl Script {
         name.unwrap_or_else(|| format!("{run:?}"))
     }
 
+    fn sent(&self, signal: Signal, target: Target) -> String {
+        match target {
+            Target::Process(run) => format!("{signal} to {}", self.job(run)),
+            Target::Group(run) => format!("{signal} to {}'s group", self.job(run)),
+            Target::All(run) => format!("{signal} to all of {}", self.job(run)),
+            Target::Strays => format!("{signal} to strays"),
+        }
+    }
+
     fn hear(&mut self, effect: Effect) -> Option<Event> {
         let mut answer = None;
         let words = match effect {
@@ -263,18 +273,10 @@ impl Script {
                 let _ = target;
                 return None;
             }
-            Effect::Kill { target, signal } => match target {
-                Target::Process(run) => format!("{signal} to {}", self.job(run)),
-                Target::Group(run) => format!("{signal} to {}'s group", self.job(run)),
-                Target::Strays => format!("{signal} to strays"),
-            },
+            Effect::Kill { target, signal } => self.sent(signal, target),
             Effect::Forward { target, signal } => {
                 answer = Some(Event::Forwarded { signal, heeded: self.catches });
-                match target {
-                    Target::Process(run) => format!("{signal} to {}", self.job(run)),
-                    Target::Group(run) => format!("{signal} to {}'s group", self.job(run)),
-                    Target::Strays => format!("{signal} to strays"),
-                }
+                self.sent(signal, target)
             }
             Effect::Hint { watch, target: _, signal } => {
                 answer = Some(Event::Hinted { watch, sent: self.catches });
@@ -333,7 +335,7 @@ pub fn exec(command: &str) -> Exec {
 }
 
 pub fn hook(command: &str) -> Hook {
-    Hook { exec: exec(command), timeout: Duration::from_secs(30), user: None, when: When::Always }
+    Hook::new(exec(command), Duration::from_secs(30))
 }
 
 pub fn pre_start(retries: u32) -> PreStart {

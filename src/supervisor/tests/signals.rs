@@ -236,5 +236,5 @@ fn a_second_ctrl_c_skips_the_pre_stop_of_the_first() {
     script.heard();
     ends_at_terminal(&mut script, killed(Signal::INT));
     script.signal(Signal::INT);
-    script.expect(&["spawn pre_stop", "SIGTERM to pre_stop's group", "SIGKILL to pre_stop's group", "exit 130"]);
+    script.expect(&["spawn pre_stop", "SIGTERM to all of pre_stop", "SIGKILL to all of pre_stop", "exit 130"]);
 }

@@ -91,7 +91,7 @@ fn a_failing_pre_start_is_retried_and_then_ends_the_container_with_its_code() {
     }
     script.expect(&["spawn pre_start"]);
     script.ends("pre_start", 3);
-    script.expect(&["exit 3"]);
+    script.expect(&["SIGKILL to all of pre_start", "exit 3"]);
 }
 
 #[test]
@@ -99,10 +99,10 @@ fn a_pre_start_that_hangs_gets_term_then_kill_and_ends_with_124() {
     let mut script =
         Script::start(Config { hooks: Hooks { pre_start: Some(pre_start(0)), ..Hooks::default() }, ..config() });
     script.heard();
-    assert_eq!(script.when("SIGTERM to pre_start's group"), 30_000);
-    assert_eq!(script.when("SIGKILL to pre_start's group"), 32_000);
+    assert_eq!(script.when("SIGTERM to all of pre_start"), 30_000);
+    assert_eq!(script.when("SIGKILL to all of pre_start"), 32_000);
     script.ends_as("pre_start", ExitStatus::Killed(Signal::KILL));
-    script.expect(&["exit 124"]);
+    script.expect(&["SIGKILL to all of pre_start", "exit 124"]);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn sigterm_during_pre_start_ends_it_and_the_container() {
     let mut script = Script::start(Config { hooks, ..config() });
     script.heard();
     script.signal(Signal::TERM);
-    script.expect(&["SIGTERM to pre_start's group"]);
+    script.expect(&["SIGTERM to all of pre_start"]);
     script.ends_as("pre_start", ExitStatus::Killed(Signal::TERM));
     script.expect(&["spawn post_stop"]);
     script.ends("post_stop", 0);

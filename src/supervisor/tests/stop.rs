@@ -95,7 +95,7 @@ fn a_pre_stop_that_hangs_leaves_main_its_chance_and_the_container_ends_in_time()
     script.heard();
     script.signal(Signal::TERM);
     script.when("spawn pre_stop");
-    let cut = script.when("SIGTERM to pre_stop's group");
+    let cut = script.when("SIGTERM to all of pre_stop");
     assert!((6_000..7_000).contains(&cut), "{cut}");
     script.until(cut + 2_000);
     script.ends_as("pre_stop", ExitStatus::Killed(Signal::KILL));
@@ -110,7 +110,7 @@ fn the_second_signal_skips_the_hook_and_tells_main_at_once() {
     script.signal(Signal::TERM);
     script.when("spawn pre_stop");
     script.signal(Signal::TERM);
-    script.expect(&["SIGTERM to pre_stop's group", "SIGTERM to main"]);
+    script.expect(&["SIGTERM to all of pre_stop", "SIGTERM to main"]);
 }
 
 #[test]

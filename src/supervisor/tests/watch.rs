@@ -96,7 +96,7 @@ fn a_hook_that_hangs_is_ended_and_later_changes_still_act() {
     let mut script = Script::start(watching());
     script.sees("app", &["a"]);
     script.sees("app", &["b"]);
-    script.when("SIGKILL to on_change of app's group");
+    script.when("SIGKILL to all of on_change of app");
     script.ends_as("on_change of app", ExitStatus::Killed(Signal::KILL));
     script.when("spawn on_change of app");
 }

@@ -123,7 +123,7 @@ fn a_leader_that_must_go_while_it_prepares_ends_that_first() {
     script.told();
     script.sees_lock(held("other", 9, 8));
     // Others may act already.
-    script.tells(&["SIGTERM to pre_start's group", "SIGKILL to pre_start's group"]);
+    script.tells(&["SIGTERM to all of pre_start", "SIGKILL to all of pre_start"]);
     script.ends_as("pre_start", ExitStatus::Killed(Signal::KILL));
     script.until(100);
     script.tells(&["guard off", "close", "spawn pre_start"]);
@@ -137,11 +137,73 @@ fn the_lock_is_kept_while_a_child_of_a_cancelled_on_promote_lives() {
     script.told();
     step_down(&mut script);
     script.ends_leaving("on_promote", TERMINATED);
-    script.tells(&["SIGTERM to on_promote's group", "reply ok"]);
-    assert_eq!(script.when("SIGKILL to on_promote's group"), 2_000);
+    script.tells(&["SIGTERM to all of on_promote", "reply ok"]);
+    assert_eq!(script.when("SIGKILL to all of on_promote"), 2_000);
+    script.tells(&[]);
+    script.group_ends("on_promote");
     script.tells(&["spawn on_demote"]);
     script.ends("on_demote", 0);
     script.tells(&["guard off", "release"]);
+}
+
+#[test]
+fn what_on_promote_left_after_its_success_is_ended_at_once() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.wins(7);
+    script.told();
+    script.ends_leaving("on_promote", ExitStatus::Exited(0));
+    script.tells(&["SIGTERM to all of on_promote"]);
+    script.until(1_000);
+    script.told();
+    step_down(&mut script);
+    script.tells(&["reply ok"]);
+    script.group_ends("on_promote");
+    script.tells(&["spawn on_demote"]);
+}
+
+#[test]
+fn what_on_promote_may_leave_is_ended_with_the_role() {
+    let on_promote = crate::config::Hook { leftovers: crate::config::Leftovers::Keep, ..hook("promote") };
+    let mut script =
+        Script::candidate(Config { hooks: Hooks { on_promote: Some(on_promote), ..hooks() }, ..candidate() });
+    script.wins(7);
+    script.told();
+    script.ends_leaving("on_promote", ExitStatus::Exited(0));
+    script.until(1_000);
+    script.tells(&[]);
+    step_down(&mut script);
+    script.tells(&["SIGTERM to all of on_promote", "reply ok"]);
+    script.group_ends("on_promote");
+    script.tells(&["spawn on_demote"]);
+}
+
+#[test]
+fn what_on_demote_left_is_gone_before_the_lock_is_given_back() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    step_down(&mut script);
+    script.told();
+    script.ends_leaving("on_demote", ExitStatus::Exited(0));
+    script.tells(&["SIGTERM to all of on_demote"]);
+    assert_eq!(script.when("SIGKILL to all of on_demote"), 2_000);
+    script.tells(&[]);
+    script.group_ends("on_demote");
+    script.tells(&["guard off", "release"]);
+}
+
+#[test]
+fn a_leaders_hook_that_kill_does_not_end_keeps_the_lock_and_ends_main_and_the_container() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.wins(7);
+    script.told();
+    step_down(&mut script);
+    assert_eq!(script.when("SIGKILL to all of on_promote"), 2_000);
+    assert_eq!(script.when("SIGTERM to main"), 3_000);
+    script.told();
+    script.ends("main", 0);
+    let heard = script.heard();
+    assert!(!heard.contains(&"release".to_owned()), "{heard:?}");
+    script.when("exit 1");
+    assert!(!script.heard().contains(&"release".to_owned()));
 }
 
 #[test]
@@ -150,7 +212,7 @@ fn the_lock_is_kept_while_an_on_promote_past_its_timeout_lives() {
     let mut script =
         Script::candidate(Config { hooks: Hooks { on_promote: Some(on_promote), ..hooks() }, ..candidate() });
     script.wins(7);
-    assert_eq!(script.when("SIGTERM to on_promote's group"), 3_000);
+    assert_eq!(script.when("SIGTERM to all of on_promote"), 3_000);
     script.ends_leaving("on_promote", TERMINATED);
     script.tells(&[]);
     script.until(4_000);
@@ -167,5 +229,5 @@ fn what_a_killed_leaders_hook_left_is_killed_too() {
     script.ends_leaving("on_promote", TERMINATED);
     script.told();
     script.sees_lock(held("other", 9, 8));
-    assert!(script.told().contains(&"SIGKILL to on_promote's group".to_owned()));
+    assert!(script.told().contains(&"SIGKILL to all of on_promote".to_owned()));
 }

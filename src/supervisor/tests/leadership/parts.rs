@@ -167,7 +167,7 @@ fn who_comes_to_lead_in_a_replicas_pre_start_ends_that_first_and_prepares_as_a_l
     script.tells(&["contest db", "spawn pre_start"]);
     comes_to_lead(&mut script);
     let told = script.told();
-    assert!(told.ends_with(&["acquire".to_owned(), "SIGTERM to pre_start's group".to_owned()]), "{told:?}");
+    assert!(told.ends_with(&["acquire".to_owned(), "SIGTERM to all of pre_start".to_owned()]), "{told:?}");
     script.ends_leaving("pre_start", TERMINATED);
     script.until(script.now() + 500);
     script.tells(&[]);
@@ -186,7 +186,7 @@ fn who_steps_down_in_a_leaders_pre_start_prepares_anew_only_when_that_is_gone() 
     step_down(&mut script);
     let first = script.run("pre_start");
     script.sees_lock(held("me", 7, 7));
-    script.tells(&["SIGTERM to pre_start's group", "reply ok"]);
+    script.tells(&["SIGTERM to all of pre_start", "reply ok"]);
     script.ends("pre_start", 143);
     script.released();
     script.sees_lock(held("other", 9, 8));
@@ -203,11 +203,11 @@ fn a_pre_start_past_its_timeout_is_tried_again_only_when_all_of_it_has_ended() {
     let tried =
         crate::config::PreStart { hook: Hook { timeout: Duration::from_secs(3), ..hook("prepare") }, ..pre_start(3) };
     let mut script = Script::start(Config { hooks: Hooks { pre_start: Some(tried), ..Hooks::default() }, ..config() });
-    assert_eq!(script.when("SIGTERM to pre_start's group"), 3_000);
+    assert_eq!(script.when("SIGTERM to all of pre_start"), 3_000);
     script.ends_leaving("pre_start", TERMINATED);
     script.until(4_900);
     script.tells(&[]);
-    assert_eq!(script.when("SIGKILL to pre_start's group"), 5_000);
+    assert_eq!(script.when("SIGKILL to all of pre_start"), 5_000);
     script.when("spawn pre_start");
 }
 
@@ -276,7 +276,7 @@ fn sigterm_while_a_crashed_leader_is_prepared_again_ends_the_container_there() {
     script.until(1_000);
     script.told();
     script.signal(Signal::TERM);
-    script.tells(&["SIGTERM to pre_start's group"]);
+    script.tells(&["SIGTERM to all of pre_start"]);
     script.ends_as("pre_start", TERMINATED);
     assert_eq!(script.told().last().unwrap(), "exit 9");
 }

@@ -74,7 +74,7 @@ fn a_failed_promotion_is_undone_and_given_back() {
 #[test]
 fn main_is_promoted_only_when_the_hook_that_had_it_follow_another_is_gone() {
     let mut script = leading_while_it_follows(Config { hooks: hooks(), ..candidate() });
-    script.tells(&["acquire", "SIGTERM to on_leader_change's group"]);
+    script.tells(&["acquire", "SIGTERM to all of on_leader_change"]);
     script.ends_leaving("on_leader_change", TERMINATED);
     script.tells(&[]);
     script.until(21_000);
@@ -87,11 +87,11 @@ fn a_hook_for_replicas_that_ignores_sigterm_holds_a_promotion_until_it_is_killed
     let on_promote = crate::config::Hook { timeout: Duration::from_secs(4), ..hook("promote") };
     let hooks = Hooks { on_promote: Some(on_promote), ..hooks() };
     let mut script = leading_while_it_follows(Config { hooks, ..candidate() });
-    assert_eq!(script.when("SIGKILL to on_leader_change's group"), 22_000);
+    assert_eq!(script.when("SIGKILL to all of on_leader_change"), 22_000);
     script.ends_as("on_leader_change", ExitStatus::Killed(Signal::KILL));
     script.tells(&["spawn on_promote"]);
     // Its own time begins only now.
-    assert_eq!(script.when("SIGTERM to on_promote's group"), 26_000);
+    assert_eq!(script.when("SIGTERM to all of on_promote"), 26_000);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_change_acted_on_for_replicas_only_is_cut_short_by_a_promotion() {
     script.until(20_000);
     script.told();
     script.takes(7);
-    script.tells(&["acquire", "SIGTERM to on_change of app's group"]);
+    script.tells(&["acquire", "SIGTERM to all of on_change of app"]);
     script.ends_as("on_change of app", TERMINATED);
     script.tells(&["spawn on_promote"]);
     script.ends("on_promote", 0);

@@ -103,7 +103,7 @@ fn a_second_signal_waits_for_no_on_demote() {
     let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
     script.signal(Signal::TERM);
     script.signal(Signal::TERM);
-    script.tells(&["spawn on_demote", "SIGTERM to on_demote's group", "SIGTERM to main"]);
+    script.tells(&["spawn on_demote", "SIGTERM to all of on_demote", "SIGTERM to main"]);
 }
 
 #[test]
@@ -159,10 +159,14 @@ fn an_on_demote_that_hangs_when_main_is_gone_leaves_the_time_to_release() {
     script.ends("main", 0);
     script.told();
     // Two thirds of what there is before main would be killed, as in any stop.
-    assert_eq!(script.when("SIGTERM to on_demote's group"), 6_000);
+    assert_eq!(script.when("SIGTERM to all of on_demote"), 6_000);
+    script.tells(&[]);
+    // Half of what there is then.
+    assert_eq!(script.when("SIGKILL to all of on_demote"), 7_500);
+    script.ends_as("on_demote", ExitStatus::Killed(Signal::KILL));
     script.tells(&["guard off", "release"]);
     script.released();
-    script.tells(&["close", "SIGKILL to on_demote's group", "exit 0"]);
+    script.tells(&["close", "exit 0"]);
 }
 
 #[test]
@@ -181,5 +185,7 @@ fn a_signal_cuts_an_on_demote_short_whose_main_is_gone() {
     script.ends("main", 0);
     script.told();
     script.signal(Signal::TERM);
-    script.tells(&["SIGTERM to on_demote's group", "guard off", "release"]);
+    script.tells(&["SIGTERM to all of on_demote"]);
+    script.ends_as("on_demote", ExitStatus::Killed(Signal::TERM));
+    script.tells(&["guard off", "release"]);
 }

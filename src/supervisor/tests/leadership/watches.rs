@@ -26,7 +26,7 @@ fn a_reload_does_not_hide_a_leaders_hook_from_a_step_down() {
     script.send(Event::ConfigLoaded(Ok(Box::new(Config { hooks: hooks(), ..candidate() }))));
     script.told();
     step_down(&mut script);
-    script.tells(&["SIGTERM to on_change of app's group", "reply ok"]);
+    script.tells(&["SIGTERM to all of on_change of app", "reply ok"]);
     script.ends_as("on_change of app", TERMINATED);
     script.tells(&["spawn on_demote"]);
 }
@@ -39,7 +39,7 @@ fn a_leaders_change_that_is_cut_short_signals_nobody_and_is_acted_on_by_the_next
     step_down(&mut script);
     script.ends_as("on_change of app", TERMINATED);
     script.ends("on_demote", 0);
-    script.tells(&["SIGTERM to on_change of app's group", "reply ok", "spawn on_demote", "guard off", "release"]);
+    script.tells(&["SIGTERM to all of on_change of app", "reply ok", "spawn on_demote", "guard off", "release"]);
     script.released();
     script.leads_again();
     assert!(script.told().contains(&"spawn on_change of app".to_owned()));

@@ -1,0 +1,161 @@
+//! The keeper of a run: a tiny process between the agent and a hook or check. All that the run starts stays below it,
+//! whatever it does (prctl(2), PR_SET_CHILD_SUBREAPER: orphans come to the nearest subreaper), so the keeper has ended
+//! when, and only when, nothing of the run is left; the kernel counts, in waitpid(2). And as long as the agent hasn't
+//! reaped it, its process id is nobody else's, so who is below it is of the run. It decides nothing.
+//!
+//! One that is killed takes the run's own process with it; what that had started comes to the agent.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use libc::c_ulong;
+use nix::fcntl::OFlag;
+
+use crate::supervisor::event::Pid;
+
+use super::apart;
+use super::launch::{self, Withhold};
+use super::signals::KIN_ENDED;
+
+/// Through which every keeper tells the agent of its run's end.
+#[derive(Debug)]
+pub struct Words {
+    reader: File,
+    writer: OwnedFd,
+}
+
+/// A run's own process has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word {
+    /// Who says so.
+    pub keeper: Pid,
+    /// How, as waitpid(2) has it.
+    pub status: libc::c_int,
+    /// Whether something that it started lives on.
+    pub left: bool,
+}
+
+/// What a keeper writes; pipe(7) keeps it in one piece.
+type Record = [i32; 3];
+
+impl Words {
+    /// A new pipe.
+    ///
+    /// # Errors
+    /// There are no descriptors to be had.
+    pub fn new() -> io::Result<Words> {
+        let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        // The reader's alone: a keeper that finds the pipe full waits.
+        nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Words { reader: reader.into(), writer })
+    }
+
+    /// Where a keeper writes.
+    pub fn writer(&self) -> RawFd {
+        self.writer.as_raw_fd()
+    }
+
+    /// The next word that was said; `None` when there is none now.
+    pub fn next(&mut self) -> Option<Word> {
+        let mut record = [0u8; size_of::<Record>()];
+        self.reader.read_exact(&mut record).ok()?;
+        let word = |i: usize| i32::from_ne_bytes([record[i], record[i + 1], record[i + 2], record[i + 3]]);
+        Some(Word { keeper: word(0), status: word(4), left: word(8) != 0 })
+    }
+}
+
+/// Starts a keeper, whose own child does `run`, which gets the keeper's process id. That child's id, or why there is
+/// none, is told by `started`; the keeper's is returned, and is to be reaped in every case.
+///
+/// # Errors
+/// There is no process to be had.
+#[allow(unsafe_code)]
+pub fn start(words: RawFd, started: impl Fn(Result<Pid, i32>), run: impl FnOnce(Pid)) -> io::Result<Pid> {
+    let withhold = launch::withhold();
+    let heap = apart::heap();
+    // SAFETY: clone(2) without any flag is fork(2) with another signal at the child's end. The raw call, so nothing of
+    // the C library's runs in the child; `stand`, and what it is given, make system calls only.
+    unsafe {
+        let agent = libc::getpid();
+        match libc::syscall(libc::SYS_clone, KIN_ENDED as c_ulong, 0, 0, 0, 0) {
+            -1 => Err(io::Error::last_os_error()),
+            0 => stand(agent, words, &withhold, heap, started, run),
+            pid => Ok(pid as Pid),
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+unsafe fn stand(
+    agent: Pid,
+    words: RawFd,
+    withhold: &Withhold,
+    heap: [(usize, usize); 2],
+    started: impl Fn(Result<Pid, i32>),
+    run: impl FnOnce(Pid),
+) -> ! {
+    // SAFETY: as for `start`.
+    unsafe {
+        apart::block_all();
+        apart::die_with(agent);
+        let (yes, unused): (c_ulong, c_ulong) = (1, 0);
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, yes, unused, unused, unused);
+        let own = libc::getpid();
+        let child = match libc::syscall(libc::SYS_clone, libc::SIGCHLD as c_ulong, 0, 0, 0, 0) {
+            -1 => {
+                started(Err(*libc::__errno_location()));
+                libc::_exit(0)
+            }
+            0 => {
+                run(own);
+                libc::_exit(126)
+            }
+            child => child as Pid,
+        };
+        // The child does it as well; whoever comes second changes nothing. So the group is there when it is told of.
+        libc::setpgid(child, child);
+        started(Ok(child));
+        libc::prctl(libc::PR_SET_NAME, c"pilotfish-keep".as_ptr());
+        apart::withdraw(&mut [words], withhold, heap);
+        keep(agent, words, own, child)
+    }
+}
+
+#[allow(unsafe_code)]
+unsafe fn keep(agent: Pid, words: RawFd, own: Pid, child: Pid) -> ! {
+    let mut end = None;
+    let mut told = false;
+    loop {
+        let mut status = 0;
+        // Once the run's own process has ended, all that has ended too is reaped before it is told whether any is left.
+        let flags = if end.is_some() && !told { libc::__WALL | libc::WNOHANG } else { libc::__WALL };
+        // SAFETY: valid places; system calls.
+        unsafe {
+            match libc::waitpid(-1, &raw mut status, flags) {
+                -1 if *libc::__errno_location() == libc::EINTR => {}
+                // ECHILD: nothing is left.
+                -1 => {
+                    if let Some(status) = end.filter(|_| !told) {
+                        say(words, [own, status, 0]);
+                    }
+                    libc::_exit(0)
+                }
+                0 => {
+                    told = true;
+                    say(words, [own, end.unwrap_or(0), 1]);
+                    // Its own end, by which it is heard otherwise, may be far.
+                    libc::kill(agent, libc::SIGCHLD);
+                }
+                pid if pid == child => end = Some(status),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+unsafe fn say(words: RawFd, record: Record) {
+    // SAFETY: the array lives for the call. An agent that is gone hears nothing, and takes this process with it.
+    unsafe { libc::write(words, record.as_ptr().cast(), size_of_val(&record)) };
+}

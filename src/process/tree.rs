@@ -1,0 +1,167 @@
+//! Who descends from whom, as /proc shows it. It is read as bytes: a name may hold anything, and be cut in the middle of
+//! a character. It knows no runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::supervisor::event::Pid;
+
+/// A process as /proc/PID/stat shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: Pid,
+    /// Its parent's.
+    pub parent: Pid,
+    /// Its process group.
+    pub group: Pid,
+    /// Its session.
+    pub session: Pid,
+    /// In clock ticks since boot: with the pid it names one process for good.
+    pub started: u64,
+    /// All its threads have ended.
+    pub dead: bool,
+}
+
+/// A process, told from a later one with the same pid.
+pub type Identity = (Pid, u64);
+
+/// Every process there is; `None` without /proc.
+pub fn read_all() -> Option<BTreeMap<Pid, Process>> {
+    let entries = std::fs::read_dir("/proc").ok().filter(|_| is_ours())?;
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<Pid>().ok());
+    Some(pids.filter_map(|pid| Some((pid, read(pid)?))).collect())
+}
+
+/// Whether /proc is that of our own PID namespace.
+fn is_ours() -> bool {
+    std::fs::read_link("/proc/self").is_ok_and(|own| own.to_str() == Some(&std::process::id().to_string()))
+}
+
+/// One process; `None` when there is none, or no /proc.
+pub fn read(pid: Pid) -> Option<Process> {
+    parse(pid, &std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Living processes whose ancestors lead to `root` without passing one that is cut off.
+pub fn below(root: Pid, processes: &BTreeMap<Pid, Process>, cut: impl Fn(&Process) -> bool) -> Vec<Process> {
+    let belongs = |process: &Process| {
+        let mut at = *process;
+        // A chain is no longer than there are processes; a /proc that changes while it is read may show a circle.
+        for _ in 0..=processes.len() {
+            if cut(&at) {
+                return false;
+            }
+            if at.parent == root {
+                return true;
+            }
+            match processes.get(&at.parent) {
+                Some(parent) => at = *parent,
+                None => return false,
+            }
+        }
+        false
+    };
+    processes.values().filter(|p| !p.dead && p.pid != root && belongs(p)).copied().collect()
+}
+
+/// Whether a parent is missing: it ended while all this was read, and its children may be anybody's.
+pub fn is_torn(processes: &BTreeMap<Pid, Process>) -> bool {
+    processes.values().any(|process| process.parent != 0 && !processes.contains_key(&process.parent))
+}
+
+/// Who was found, the dead perhaps among them.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Their ids.
+    pub pids: BTreeSet<Pid>,
+    /// One ended meanwhile: its children may have been missed.
+    pub torn: bool,
+}
+
+/// All that descend from a process; `None` without /proc. What it costs goes by how many they are, not by how many
+/// there are in all, where the kernel lists a process's children (CONFIG_PROC_CHILDREN).
+pub fn descendants(root: Pid) -> Option<Found> {
+    let mut found = Found::default();
+    let Some(mut unseen) = children(root).filter(|_| is_ours()) else {
+        let processes = read_all()?;
+        let pids = below(root, &processes, |_| false).iter().map(|process| process.pid).collect();
+        return Some(Found { pids, torn: is_torn(&processes) });
+    };
+    while let Some(pid) = unseen.pop() {
+        if found.pids.insert(pid) {
+            match children(pid) {
+                Some(children) => unseen.extend(children),
+                None => found.torn = true,
+            }
+        }
+    }
+    Some(found)
+}
+
+/// The children of all of a process's threads; `None` when they aren't listed.
+fn children(pid: Pid) -> Option<Vec<Pid>> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let mut children = Vec::new();
+    for task in tasks.flatten() {
+        match std::fs::read(task.path().join("children")) {
+            Ok(list) => children.extend(list.split(u8::is_ascii_whitespace).filter_map(number)),
+            // A kernel that lists none has no such file for our own threads either; a thread may just have ended.
+            Err(_) if std::fs::metadata("/proc/thread-self/children").is_err() => return None,
+            Err(_) => {}
+        }
+    }
+    Some(children)
+}
+
+fn number(digits: &[u8]) -> Option<Pid> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// What follows the name in /proc/PID/stat, from field 3 on: the name, field 2, may hold anything, spaces, brackets and
+/// half characters too.
+pub fn fields(stat: &[u8]) -> Option<&str> {
+    let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
+    std::str::from_utf8(stat.get(name_ends + 1..)?).ok()
+}
+
+/// proc_pid_stat(5): fields 3 (state), 4, 5, 6, 20 and 22.
+fn parse(pid: Pid, stat: &[u8]) -> Option<Process> {
+    let mut fields = fields(stat)?.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    let threads: u64 = fields.nth(13)?.parse().ok()?;
+    let started = fields.nth(1)?.parse().ok()?;
+    // A process whose first thread has ended shows as a zombie while its other threads work.
+    let dead = matches!(state, "X" | "x") || (state == "Z" && threads <= 1);
+    Some(Process { pid, parent, group, session, started, dead })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAT: &str = "42 (NAME) S 7 42 41 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 1";
+
+    #[test]
+    fn a_name_full_of_brackets_and_spaces_is_read() {
+        let read = parse(42, STAT.replace("NAME", "a) R 1 (b").as_bytes()).unwrap();
+        assert_eq!((read.parent, read.group, read.session, read.started, read.dead), (7, 42, 41, 12345, false));
+        assert_eq!(parse(42, b"42 (x"), None);
+    }
+
+    #[test]
+    fn a_name_cut_in_the_middle_of_a_character_is_read() {
+        let mut stat = STAT.replace("NAME", "xxxxxxxxxxxxxx").into_bytes();
+        stat[10] = 0xd0;
+        assert_eq!(parse(42, &stat).map(|process| process.parent), Some(7));
+    }
+
+    #[test]
+    fn a_zombie_whose_other_threads_live_on_is_alive() {
+        let zombie = STAT.replace(") S", ") Z");
+        assert!(parse(42, zombie.as_bytes()).unwrap().dead);
+        assert!(!parse(42, zombie.replace(" 20 0 1 ", " 20 0 2 ").as_bytes()).unwrap().dead);
+    }
+}
