@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::lab::Lab;
-use crate::namespace::{Container, eventually};
+use crate::namespace::{Container, Start, eventually, pilotfish};
 
 const TERM: i32 = 15;
 
@@ -189,6 +189,46 @@ fn a_catalog_directory_that_cannot_be_used_is_said_and_main_runs() {
     lab.told("main");
     log_says(&container, "registering web");
     stops(container, 143);
+}
+
+/// As in a container whose volume was forgotten: the directory is on layers of this container alone.
+fn on_layers(lab: &Lab, command: &str) -> Container {
+    ["m", "l", "u", "w"].iter().for_each(|name| fs::create_dir(lab.path(name)).unwrap());
+    let [at, lower, upper, work] = ["m", "l", "u", "w"].map(|name| lab.path(name).display().to_string());
+    let mount = format!("mount -t overlay overlay -o lowerdir={lower},upperdir={upper},workdir={work} {at}");
+    Start::new(["/bin/sh", "-c", &format!("{mount} && exec {} {command}", pilotfish().display())]).run().unwrap()
+}
+
+#[test]
+fn in_a_directory_that_only_this_container_sees_nobody_leads_and_nothing_is_registered() {
+    for (shared, leads) in [("", false), ("shared = true\n", true)] {
+        let lab = Lab::new(&format!(
+            "{MAIN}[catalog]\nbackend = \"local\"\ndirectory = \"DIR/m/shared\"\n{shared}\
+             [[service]]\nname = \"web\"\nport = 80\naddress = [\"static:10.0.0.1\"]\n\
+             [election]\nname = \"web\"\nmode = \"standby\"\n"
+        ));
+        let config = lab.path("pilotfish.toml");
+        let container = on_layers(&lab, &format!("-c {}", config.display()));
+        if leads {
+            log_says(&container, "leads");
+            lab.told("main");
+            stops(container, 143);
+        } else {
+            log_says(&container, "is on overlayfs, which is taken for this container's own");
+            log_says(&container, "registering web");
+            assert!(!lab.path("u/shared").exists() && !lab.path("story").exists(), "{}", container.stderr());
+            stops(container, 143);
+        }
+    }
+}
+
+#[test]
+fn check_tells_of_a_directory_that_only_this_container_would_see() {
+    let lab = Lab::new(&format!("{MAIN}[catalog]\nbackend = \"local\"\ndirectory = \"DIR/m/a/b\"\n"));
+    let mut container = on_layers(&lab, &format!("check -c {}", lab.path("pilotfish.toml").display()));
+    assert_eq!(container.wait(), Ok(0));
+    let said = container.stdout();
+    assert!(said.contains("warning: here, ") && said.contains("docker's `-v pilotfish:"), "{said}");
 }
 
 #[test]

@@ -70,9 +70,25 @@ impl Backend {
     pub fn open(config: &config::Catalog) -> Result<Backend, Error> {
         match &config.backend {
             config::Backend::None => Ok(Backend::None),
-            config::Backend::Local { directory } => Ok(Backend::Local(local::Local::new(directory, &config.prefix))),
+            config::Backend::Local { directory, shared } => {
+                Ok(Backend::Local(local::Local::new(directory, &config.prefix, *shared)))
+            }
             config::Backend::Consul(settings) => Ok(Backend::Consul(Box::new(consul::Consul::new(settings)))),
             config::Backend::Etcd(settings) => Ok(Backend::Etcd(Box::new(etcd::Etcd::new(settings, &config.prefix)))),
+        }
+    }
+
+    /// Looks whether the place of this config is one that others can share, as seen from here. It may wait for a disk.
+    ///
+    /// # Errors
+    /// It isn't, or can't be looked at.
+    pub fn survey(config: &config::Catalog) -> Result<(), Error> {
+        match &config.backend {
+            config::Backend::Local { directory, shared: false } => local::survey(directory).map_err(Error::Local),
+            config::Backend::Local { .. }
+            | config::Backend::None
+            | config::Backend::Consul(_)
+            | config::Backend::Etcd(_) => Ok(()),
         }
     }
 

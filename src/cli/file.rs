@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{BAD_CONFIG, BAD_USAGE, FAILED};
-use crate::catalog::{self, address};
+use crate::catalog::{self, Backend, address};
 use crate::config::election::Sum;
 use crate::config::{self, Config, Exec, Report, Surroundings};
 use crate::logging;
@@ -20,8 +20,12 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
     match Config::load(&file, command, &surroundings) {
         Ok(loaded) => {
             let warnings: String = loaded.warnings.iter().map(|warning| format!("{}\n\n", warning.picture())).collect();
+            let survey = Backend::survey(&loaded.config.catalog).err();
+            let survey =
+                survey.map(|doubt| format!("warning: here, {}\n\n", catalog::report(&doubt))).unwrap_or_default();
             let sum = Sum::of(&loaded.config).map(|sum| format!("{sum}\n")).unwrap_or_default();
-            print(&format!("{warnings}{}: ok\n{sum}{}", file.display(), addresses(&loaded.config)))
+            print(&format!("{warnings}{survey}{}: ok
+{sum}{}", file.display(), addresses(&loaded.config)))
         }
         Err(report) => bad(&report),
     }

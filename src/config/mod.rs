@@ -548,6 +548,8 @@ pub enum Backend {
     Local {
         /// The directory; made when it isn't there.
         directory: PathBuf,
+        /// Other containers see it, though it lies where a container's own files do.
+        shared: bool,
     },
     /// One Consul agent.
     Consul(Box<engines::Consul>),

@@ -56,7 +56,7 @@ pub struct Agent {
 /// An agent on the engine at an address.
 pub fn agent_on(address: &str) -> Agent {
     let backend = match address.split_once('=') {
-        Some(("local", directory)) => config::Backend::Local { directory: directory.into() },
+        Some(("local", directory)) => config::Backend::Local { directory: directory.into(), shared: true },
         Some((engine, place)) => super::engines::backend(engine, place)
             .or_else(|| super::secured::backend(engine, place))
             .unwrap_or_else(|| panic!("no engine is called {address:?}")),

@@ -269,7 +269,7 @@ fn names_and_values_that_are_too_long_are_refused() {
 fn two_prefixes_share_a_directory_without_meeting() {
     run(async |bench: &Shared| {
         let on = |prefix: &str| {
-            let backend = config::Backend::Local { directory: bench.configured() };
+            let backend = config::Backend::Local { directory: bench.configured(), shared: true };
             let config = config::Catalog { backend, prefix: prefix.to_owned() };
             Agent { backend: Arc::new(Backend::open(&config).expect("the config is right")) }
         };

@@ -31,6 +31,18 @@ pub enum Error {
         /// The file system's name, or its magic number.
         kind: String,
     },
+    /// No other container sees it, as far as can be known.
+    #[error(
+        "{} is on {kind}, which is taken for this container's own, so no other container could see what is there: mount \
+         a volume that they share (docker's `-v pilotfish:{}`), or set `shared = true` in [catalog] if they do share it",
+        .directory.display(), .directory.display()
+    )]
+    Alone {
+        /// The directory.
+        directory: PathBuf,
+        /// What it lies on.
+        kind: &'static str,
+    },
     /// Containers of another host use the directory.
     #[error(
         "{} is in use under another kernel (boot id {boot_id}), whose locks can't be seen from here: give each host a \

@@ -16,7 +16,7 @@ const ACCEPTED: &[u32] = &[
     0x9123_683e, // btrfs
     0x0102_1994, // tmpfs
     0x8584_58f6, // ramfs
-    OVERLAY,     // keeps the locks on its own inodes, whatever is below
+    0x794c_7630, // overlayfs, which keeps the locks on its own inodes, whatever is below
     0xf2f5_2010, // f2fs
     0x2fc1_2fc1, // zfs
     0xca45_1a4e, // bcachefs
@@ -24,9 +24,6 @@ const ACCEPTED: &[u32] = &[
     0x5265_4973, // reiserfs
     0x0000_3434, // nilfs2
 ];
-
-/// What a container's own root is on, as a rule.
-const OVERLAY: u32 = 0x794c_7630;
 
 /// Those people are likely to meet, by name.
 const REFUSED: &[(u32, &str)] = &[
@@ -53,16 +50,7 @@ pub(super) fn check(directory: impl AsFd, path: &Path) -> Result<(), Error> {
     // Magic numbers have 32 bits; the field's width and sign differ between architectures.
     let magic = about.filesystem_type().0 as u32;
     match refusal(magic) {
-        None => {
-            if magic == OVERLAY {
-                tracing::info!(
-                    event = "catalog.overlay",
-                    "{} is on overlayfs: if that is the container's own root and no volume, no other container sees it",
-                    path.display()
-                );
-            }
-            Ok(())
-        }
+        None => Ok(()),
         Some(kind) => Err(Error::FileSystem { directory: path.to_owned(), kind }),
     }
 }

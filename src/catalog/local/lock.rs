@@ -436,7 +436,7 @@ mod tests {
     #[tokio::test]
     async fn a_renewal_that_outlasts_the_closing_of_its_session_frees_the_lock() {
         let directory = tempfile::tempdir().unwrap();
-        let local = Local::new(directory.path(), "pilotfish");
+        let local = Local::new(directory.path(), "pilotfish", true);
         let (session, guarantee) = local.open_session(&contest()).await.unwrap();
         let wanted = Wanted { session, guarantee, seen: None, owed: Duration::ZERO };
         let Acquisition::Won(term) = local.acquire(&contest(), wanted).await.unwrap() else { panic!("it was free") };

@@ -25,6 +25,7 @@ mod name;
 mod ranks;
 mod root;
 mod seat;
+mod solitude;
 mod turns;
 
 use std::net::IpAddr;
@@ -43,6 +44,7 @@ pub use error::Error;
 use holding::{Attempt, Holding};
 use inotify::{Hub, Watching};
 use root::Root;
+pub use solitude::survey;
 
 /// Between attempts at an entry somebody holds: long enough for whoever only looks at it, or for a kernel that is
 /// still taking down its last holder.
@@ -76,9 +78,11 @@ struct Watches {
 
 impl Local {
     /// Looks at nothing yet.
-    pub fn new(directory: &Path, prefix: &str) -> Local {
+    ///
+    /// `shared`: what a container may have for itself (overlayfs, a tmpfs) is known not to be so here.
+    pub fn new(directory: &Path, prefix: &str, shared: bool) -> Local {
         Local {
-            root: Root::new(directory, prefix),
+            root: Root::new(directory, prefix, shared),
             holding: Mutex::default(),
             seat: seat::Seat::default(),
             rank: Mutex::default(),

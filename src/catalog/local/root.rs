@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::Error;
 use super::boot::{self, Mark, Suspect};
 use super::files::{Folder, Identity, errno};
-use super::{entries, filesystem};
+use super::{entries, filesystem, solitude};
 
 /// A directory of a dead disk or server must not hold up more than its own call.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -32,6 +32,8 @@ const ELECTIONS: &str = "elections";
 pub(super) struct Root {
     /// As configured; the user's own.
     directory: PathBuf,
+    /// Known to be, wherever it lies.
+    shared: bool,
     /// Below it; several directories when it has slashes.
     prefix: String,
     path: PathBuf,
@@ -56,9 +58,10 @@ pub(super) struct Opened {
 
 impl Root {
     /// Looks at nothing yet.
-    pub(super) fn new(directory: &Path, prefix: &str) -> Root {
+    pub(super) fn new(directory: &Path, prefix: &str, shared: bool) -> Root {
         Root {
             directory: directory.to_owned(),
+            shared,
             prefix: prefix.to_owned(),
             path: directory.join(prefix),
             state: Arc::default(),
@@ -142,7 +145,7 @@ impl Root {
             Some(root) => root,
             None => self.make()?,
         };
-        filesystem::check(root.fd(), &self.path)?;
+        self.check(&root)?;
         match self.furnish(&root) {
             // A volume mounted read-only is enough to follow; what needs more says so itself.
             Err(error) if error.is_read_only() => {}
@@ -158,14 +161,25 @@ impl Root {
             Some(directory) => directory,
             None => self.make_directory()?,
         };
-        filesystem::check(folder.fd(), &self.directory)?;
+        self.check(&folder)?;
         for part in self.prefix.split('/') {
             folder = folder.make(part)?;
         }
         Ok(folder)
     }
 
+    fn check(&self, directory: &Folder) -> Result<(), Error> {
+        filesystem::check(directory.fd(), directory.path())?;
+        match self.shared {
+            true => Ok(()),
+            false => solitude::check(directory.fd(), directory.path()),
+        }
+    }
+
     fn make_directory(&self) -> Result<Folder, Error> {
+        if !self.shared {
+            solitude::survey(&self.directory)?;
+        }
         let refused = |e: std::io::Error| Error::refused("make", &self.directory)(errno(&e));
         if let Some(parent) = self.directory.parent() {
             DirBuilder::new().recursive(true).create(parent).map_err(refused)?;

@@ -24,6 +24,11 @@ pub(crate) struct Catalog {
     /// The directory of `local`, on a volume that the containers share; made when it isn't there.
     #[schemars(example = &"/shared/pilotfish")]
     pub(crate) directory: Option<Parsed<FilePath>>,
+    /// The directory of `local` is shared, though it lies on overlayfs or, in a container, on a tmpfs.
+    ///
+    /// These are taken for the container's own, as when its `-v` was forgotten: each container would be alone there, and
+    /// each would lead. Set it where they are not: a `tmpfs` volume of a Kubernetes pod, several agents in one container.
+    pub(crate) shared: bool,
     /// Where the Consul agent listens: `http://`, `https://` or `unix:///path`.
     ///
     /// The variables of Consul's own command line count where this and the keys below say nothing: `CONSUL_HTTP_ADDR`,
@@ -56,6 +61,7 @@ impl Default for Catalog {
         Catalog {
             backend: Backend::None,
             directory: None,
+            shared: false,
             address: None,
             endpoints: Vec::new(),
             token_file: None,

@@ -19,7 +19,7 @@ pub(super) fn catalog(raw: raw::Catalog, place: Place<'_>, judge: &mut Judge<'_>
                     "containers that share it have no working directory in common; write a path from `/`",
                 );
             }
-            Backend::Local { directory: directory.unwrap_or_default() }
+            Backend::Local { directory: directory.unwrap_or_default(), shared: raw.shared }
         }
         raw::Backend::Consul => Backend::Consul(Box::new(engines::consul(raw, place, judge))),
         raw::Backend::Etcd => Backend::Etcd(Box::new(engines::etcd(raw, place, judge))),

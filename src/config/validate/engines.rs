@@ -91,8 +91,9 @@ pub(super) fn etcd(raw: raw::Catalog, place: Place<'_>, judge: &mut Judge<'_>) -
 /// Says which keys belong to another backend than the one there is.
 pub(super) fn strangers(backend: raw::Backend, place: Place<'_>, judge: &mut Judge<'_>) {
     use raw::Backend::{Consul, Etcd, Local};
-    const KEYS: [(&str, &[raw::Backend], &str); 7] = [
+    const KEYS: [(&str, &[raw::Backend], &str); 8] = [
         ("directory", &[Local], "`backend = \"local\"`"),
+        ("shared", &[Local], "`backend = \"local\"`"),
         ("address", &[Consul], "`backend = \"consul\"`"),
         ("token_file", &[Consul], "`backend = \"consul\"`"),
         ("endpoints", &[Etcd], "`backend = \"etcd\"`"),

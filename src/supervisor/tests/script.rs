@@ -323,7 +323,7 @@ pub fn config() -> Config {
         control: Control { socket: None, signals: false },
         log: Log { level: Level::Info, format: LogFormat::Text },
         catalog: Catalog {
-            backend: Backend::Local { directory: "/shared".into() },
+            backend: Backend::Local { directory: "/shared".into(), shared: false },
             ..Config::plain(Vec::new()).catalog
         },
         ..Config::plain(exec("main"))
