@@ -13,20 +13,26 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::catalog::election::{Candidacy, Contest, Views, Wanted};
 use crate::catalog::{self, Backend, Sightings, address};
 use crate::config::election::REQUEST_WITHIN;
-use crate::config::{self, Config, Control, Election, Limits, Query, Service, Signal, Source, Telemetry, Template};
+use crate::config::{
+    self, Config, Control, Election, Limits, Process, Query, Service, Signal, Source, Telemetry, Template,
+};
 use crate::http::{self, Asked, Door};
 use crate::logging;
 use crate::probe;
-use crate::process::Processes;
+use crate::process::{self, Processes};
 use crate::render;
 use crate::supervisor::election::fact::{Acquisition, Fact, Order, Renewal};
-use crate::supervisor::event::{Follow, Observation, Pid, Registration, Rendering, ReplyId, RunId, Staged, Target};
+use crate::supervisor::event::{
+    Follow, Hope, Observation, Pid, Registration, Rendering, ReplyId, RunId, SpawnError, Staged, Target,
+};
 use crate::supervisor::{Effect, Event, Notice, Status};
 
 /// One call to the catalog; a healthy engine may take as long to choose a new leader (8.7 s measured on Consul).
 const CATALOG_CALL_WITHIN: Duration = Duration::from_secs(10);
 /// Rendering, installing and reading the config touch files only; storage that takes longer hangs.
 const FILES_WITHIN: Duration = Duration::from_secs(10);
+/// A shell's code for what is there and can't be run.
+const CANT_START: u8 = 126;
 /// Before a follower whose task panicked is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
@@ -39,6 +45,8 @@ pub struct Hands {
     services: Vec<Arc<Service>>,
     /// Hooks get main's.
     limits: Limits,
+    /// Held while main's files are read.
+    reading: Arc<tokio::sync::Mutex<()>>,
     followers: HashMap<Follow, AbortHandle>,
     replies: HashMap<ReplyId, oneshot::Sender<Result<String, String>>>,
     last_reply: u64,
@@ -69,6 +77,7 @@ impl Hands {
             candidacy: None,
             services: Vec::new(),
             limits: config.process.limits.clone(),
+            reading: Arc::default(),
             followers: HashMap::new(),
             replies: HashMap::new(),
             last_reply: 0,
@@ -82,14 +91,15 @@ impl Hands {
     /// Carries out an effect; what is known at once about its outcome comes back.
     pub fn perform(&mut self, effect: Effect) -> Vec<Event> {
         match effect {
-            Effect::SpawnMain { run, process, env } => {
+            Effect::ReadFiles { run, process } => self.read_files(run, process),
+            Effect::SpawnMain { run, process, files, env } => {
                 let plain = self.source.file.is_none();
                 // A plain init passes the environment byte for byte.
                 let env = if plain { env } else { self.env(env) };
                 self.limits = process.limits.clone();
                 let lock = self.candidacy.as_ref().and_then(|candidacy| candidacy.inheritance());
                 let keep = lock.as_ref().map(|lock| lock.as_fd());
-                let event = self.processes.spawn_main(run, &process, &env, keep);
+                let event = self.processes.spawn_main(run, &process, &files, &env, keep);
                 if let (Some(candidacy), Event::Spawned { pid, .. }) = (&self.candidacy, &event) {
                     candidacy.bequeath(*pid);
                 }
@@ -377,6 +387,32 @@ impl Hands {
             move || render::install(&staged).map_err(|error| catalog::report(&error)),
             move |result| Event::Installed { watch: watch.clone(), result },
         );
+    }
+
+    fn read_files(&self, run: RunId, process: Arc<Process>) {
+        let turn = self.reading.clone();
+        let read = async move {
+            // A read that hangs must not be joined by one more for each main that is ordered after it.
+            let _turn = turn.lock_owned().await;
+            let work = move || {
+                let _turn = _turn;
+                process::read_files(&process)
+            };
+            tokio::task::spawn_blocking(work).await
+        };
+        let failed = |why| SpawnError {
+            code: CANT_START,
+            message: format!("the files of env_from_files: {why}"),
+            hope: Hope::Soon,
+        };
+        self.task(move |error| Event::FilesRead { run, result: Err(failed(error)) }, async move {
+            let result = match tokio::time::timeout(FILES_WITHIN, read).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(error)) => Err(failed(format!("failed: {error}"))),
+                Err(_) => Err(failed(no_answer(FILES_WITHIN))),
+            };
+            Event::FilesRead { run, result }
+        });
     }
 
     fn load_config(&self) {

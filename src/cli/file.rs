@@ -24,8 +24,12 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
             let survey =
                 survey.map(|doubt| format!("warning: here, {}\n\n", catalog::report(&doubt))).unwrap_or_default();
             let sum = Sum::of(&loaded.config).map(|sum| format!("{sum}\n")).unwrap_or_default();
-            print(&format!("{warnings}{survey}{}: ok
-{sum}{}", file.display(), addresses(&loaded.config)))
+            print(&format!(
+                "{warnings}{survey}{}: ok
+{sum}{}",
+                file.display(),
+                addresses(&loaded.config)
+            ))
         }
         Err(report) => bad(&report),
     }

@@ -36,7 +36,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::config::{self, Exec, Limits, Signal};
-use crate::supervisor::event::{ExitStatus, Job, Pid, RunId, SpawnError, Target};
+use crate::supervisor::event::{ExitStatus, Job, Pid, RunId, Secrets, SpawnError, Target};
 use crate::supervisor::{Event, Time};
 
 use command::{About, Command};
@@ -141,18 +141,18 @@ impl Processes {
     /// Starts main with what the agent was given (standard descriptors, every other inherited one, signal mask) and
     /// the terminal's foreground where the agent has it. Answers `Spawned` or `SpawnFailed`.
     ///
-    /// `env` is set last, over the configured variables. A file of `env_from_files` that can't be read fails the start
-    /// with code 126. `keep` is a descriptor of the agent's own that main gets too: a lock that must last as long as
+    /// `env` is set last, over the configured variables. `files` is what [`read_files`] read. `keep` is a descriptor of the agent's own that main gets too: a lock that must last as long as
     /// main and its descendants do.
     pub fn spawn_main(
         &mut self,
         run: RunId,
         process: &config::Process,
+        files: &Secrets,
         env: &[(String, String)],
         keep: Option<BorrowedFd<'_>>,
     ) -> Event {
         self.remember_what_is_there();
-        match self.main_launch(process, env) {
+        match self.main_launch(process, files, env) {
             Err(error) => Event::SpawnFailed { run, error },
             Ok(launch) => {
                 let launch = Launch { keep: keep.map(|keep| keep.as_raw_fd()), ..launch };
@@ -175,7 +175,12 @@ impl Processes {
         }
     }
 
-    fn main_launch(&self, process: &config::Process, env: &[(String, String)]) -> Result<Launch, SpawnError> {
+    fn main_launch(
+        &self,
+        process: &config::Process,
+        files: &Secrets,
+        env: &[(String, String)],
+    ) -> Result<Launch, SpawnError> {
         let exec = &process.exec;
         let bad_variable = |error| command::bad_variable(exec, &error);
         let mut environment = Environment::own();
@@ -185,8 +190,8 @@ impl Processes {
         for (name, value) in &process.env {
             environment.set(name, value.as_bytes()).map_err(bad_variable)?;
         }
-        for (name, file) in &process.env_from_files {
-            environment.set(name, &command::read_value(exec, name, file)?).map_err(bad_variable)?;
+        for (name, value) in &files.0 {
+            environment.set(name, value).map_err(bad_variable)?;
         }
         for (name, value) in env {
             environment.set(name, value.as_bytes()).map_err(bad_variable)?;
@@ -618,6 +623,17 @@ impl Drop for Processes {
     fn drop(&mut self) {
         self.terminal.give_back();
     }
+}
+
+/// Reads the files of `env_from_files`. Their storage may hang.
+///
+/// # Errors
+/// Code 126: one can't be read.
+pub fn read_files(process: &config::Process) -> Result<Secrets, SpawnError> {
+    let read = |(name, file): (&String, &std::path::PathBuf)| {
+        Ok((name.clone(), command::read_value(&process.exec, name, file)?))
+    };
+    process.env_from_files.iter().map(read).collect::<Result<_, _>>().map(Secrets)
 }
 
 /// Whether a process group has any member, be it one that we may not signal.

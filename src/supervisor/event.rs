@@ -75,6 +75,16 @@ pub enum Hope {
     Soon,
 }
 
+/// Variables whose values were read from files. It never shows them.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secrets(pub Vec<(String, Vec<u8>)>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
 /// What a run is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Job {
@@ -172,6 +182,13 @@ pub enum Event {
     Tick,
     /// A signal came to the agent.
     Signal(Signal),
+    /// The files of main's environment were read, or can't be (answers [`Effect::ReadFiles`]).
+    FilesRead {
+        /// For which run.
+        run: RunId,
+        /// What is in them.
+        result: Result<Secrets, SpawnError>,
+    },
     /// A process runs (answers [`Effect::SpawnMain`], [`Effect::Spawn`]).
     Spawned {
         /// Which run.
@@ -451,12 +468,21 @@ pub enum Target {
 /// An order to the adapters.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
+    /// Read the files of main's environment.
+    ReadFiles {
+        /// For which run.
+        run: RunId,
+        /// As configured.
+        process: Arc<Process>,
+    },
     /// Start main.
     SpawnMain {
         /// Which run.
         run: RunId,
         /// As configured.
         process: Arc<Process>,
+        /// What was read for it.
+        files: Secrets,
         /// `PILOTFISH_*` variables the core knows.
         env: Vec<(String, String)>,
     },

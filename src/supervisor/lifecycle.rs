@@ -289,7 +289,7 @@ impl Supervisor {
     }
 
     /// Main couldn't be started: it is tried again as after a crash, if there is hope.
-    pub(super) fn main_failed_to_start(&mut self, now: Time, gone: Gone, hope: Hope, out: &mut Vec<Effect>) {
+    fn main_failed_to_start(&mut self, now: Time, gone: Gone, hope: Hope, out: &mut Vec<Effect>) {
         let status = gone.status;
         let may_pass = match hope {
             Hope::None => false,
@@ -313,8 +313,11 @@ impl Supervisor {
         }
     }
 
-    /// Main and all it left are gone: start it again, or end.
+    /// Main and all it left are gone, or it never ran: start it again, or end.
     pub(super) fn main_is_gone(&mut self, now: Time, gone: Gone, out: &mut Vec<Effect>) {
+        if let Some(hope) = gone.failed {
+            return self.main_failed_to_start(now, gone, hope, out);
+        }
         let for_role = self.main_ended(now, &gone, out);
         if self.is_stopping() {
             return;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::config::{Process, Signal, SignalScope};
 
-use super::event::{Effect, ExitStatus, Pid, RunId, SpawnError, Target};
+use super::event::{Effect, ExitStatus, Hope, Pid, RunId, Secrets, SpawnError, Target};
 use super::notice::Notice;
-use super::time::Time;
+use super::time::{Time, earliest};
 
 /// How long SIGKILL may take to show before main counts as unkillable (another user's without CAP_KILL, or stuck in
 /// the kernel). A 4 GiB process was gone after 0.7 s.
@@ -25,6 +25,8 @@ pub struct Gone {
     pub lived: Duration,
     /// SIGKILL didn't end it, so another must not be started beside it.
     pub unkillable: bool,
+    /// It couldn't be started, and whether another try may do better; `None` when it ran, or was told to stop before.
+    pub failed: Option<Hope>,
 }
 
 /// What to do with processes main left behind.
@@ -49,10 +51,19 @@ enum State {
     /// There is none.
     #[default]
     Idle,
-    /// Ordered, not answered.
+    /// What it is to find in its environment is being read; there is no process yet.
+    Reading {
+        run: RunId,
+        since: Time,
+        process: Arc<Process>,
+        env: Vec<(String, String)>,
+        told: Option<Told>,
+    },
+    /// Ordered, not answered. What it is told meanwhile it is told once it runs.
     Starting {
         run: RunId,
         since: Time,
+        told: Option<Told>,
     },
     Running {
         run: RunId,
@@ -93,6 +104,28 @@ struct Stop {
     killed: Option<Time>,
 }
 
+/// What main was told before there was one.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    /// By which signal, and whom; `None` for SIGKILL.
+    signal: Option<(Signal, SignalScope)>,
+    stop: Stop,
+}
+
+impl Told {
+    fn add(told: &mut Option<Told>, signal: Option<(Signal, SignalScope)>, kill_at: Option<Time>) {
+        let before = told.take();
+        let kill_at = earliest(before.and_then(|before| before.stop.kill_at), kill_at);
+        let signal = signal.or(before.and_then(|before| before.signal));
+        *told = Some(Told { signal, stop: Stop { kill_at, killed: None } });
+    }
+
+    /// How it counts as ended when it never began.
+    fn status(self) -> ExitStatus {
+        ExitStatus::Killed(self.signal.map_or(Signal::KILL, |(signal, _)| signal))
+    }
+}
+
 impl Main {
     /// Orders main's start.
     pub fn start(
@@ -103,32 +136,69 @@ impl Main {
         env: Vec<(String, String)>,
         out: &mut Vec<Effect>,
     ) {
-        self.state = State::Starting { run, since: now };
-        out.push(Effect::SpawnMain { run, process: process.clone(), env });
+        let process = process.clone();
+        if process.env_from_files.is_empty() {
+            self.state = State::Starting { run, since: now, told: None };
+            out.push(Effect::SpawnMain { run, process, files: Secrets::default(), env });
+        } else {
+            out.push(Effect::ReadFiles { run, process: process.clone() });
+            self.state = State::Reading { run, since: now, process, env, told: None };
+        }
+    }
+
+    /// What main is to find in its environment was read, or can't be.
+    pub fn files_read(
+        &mut self,
+        now: Time,
+        run: RunId,
+        result: Result<Secrets, SpawnError>,
+        out: &mut Vec<Effect>,
+    ) -> Option<Gone> {
+        match (&mut self.state, result) {
+            (State::Reading { run: ordered, process, env, told: None, .. }, Ok(files)) if *ordered == run => {
+                let (process, env) = (process.clone(), std::mem::take(env));
+                self.state = State::Starting { run, since: now, told: None };
+                out.push(Effect::SpawnMain { run, process, files, env });
+                None
+            }
+            (State::Reading { run: ordered, told: None, .. }, Err(error)) if *ordered == run => {
+                Some(self.failed(&error, out))
+            }
+            // Nobody waits for it any more.
+            _ => None,
+        }
     }
 
     /// Main runs.
     pub fn spawned(&mut self, run: RunId, pid: Pid, out: &mut Vec<Effect>) -> bool {
         match self.state {
-            State::Starting { run: ordered, since } if ordered == run => {
-                self.state = State::Running { run, pid, since, stop: None };
+            State::Starting { run: ordered, since, told } if ordered == run => {
+                self.state = State::Running { run, pid, since, stop: told.map(|told| told.stop) };
                 out.push(Effect::Say(Notice::MainStarted { pid }));
+                if let Some((signal, scope)) = told.and_then(|told| told.signal) {
+                    tell(scope_target(run, scope), signal, out);
+                }
                 true
             }
             _ => false,
         }
     }
 
-    /// Main couldn't be started: its exit code is the shell's 126 or 127.
+    /// Main couldn't be started: its exit code is the shell's 126 or 127, unless it was told to stop meanwhile.
     pub fn not_started(&mut self, run: RunId, error: &SpawnError, out: &mut Vec<Effect>) -> Option<Gone> {
         match self.state {
-            State::Starting { run: ordered, .. } if ordered == run => {
-                self.state = State::Idle;
-                out.push(Effect::Say(Notice::MainFailedToStart { error: error.message.clone() }));
-                Some(Gone { status: ExitStatus::Exited(error.code), lived: Duration::ZERO, unkillable: false })
+            State::Starting { run: ordered, told: Some(told), .. } if ordered == run => {
+                Some(self.gone(End { status: told.status(), lived: Duration::ZERO }, false))
             }
+            State::Starting { run: ordered, told: None, .. } if ordered == run => Some(self.failed(error, out)),
             _ => None,
         }
+    }
+
+    fn failed(&mut self, error: &SpawnError, out: &mut Vec<Effect>) -> Gone {
+        out.push(Effect::Say(Notice::MainFailedToStart { error: error.message.clone() }));
+        let end = End { status: ExitStatus::Exited(error.code), lived: Duration::ZERO };
+        Gone { failed: Some(error.hope), ..self.gone(end, false) }
     }
 
     /// A run's process was reaped; `true` when it was main. Unless `alone` (nothing is asked about what it left), it
@@ -188,25 +258,21 @@ impl Main {
                 *before = left;
                 None
             }
-            (State::Idle | State::Starting { .. } | State::Running { .. }, _) => None,
+            (State::Idle | State::Reading { .. } | State::Starting { .. } | State::Running { .. }, _) => None,
         }
     }
 
     /// Tells main to stop by this signal, and kills it at `kill_at`. Told again, it gets the signal again and the
     /// earlier of the two times.
     pub fn stop(&mut self, signal: Signal, scope: SignalScope, kill_at: Option<Time>, out: &mut Vec<Effect>) {
-        let earlier = |before: Option<Stop>| match (before.and_then(|stop| stop.kill_at), kill_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (one, None) | (None, one) => one,
-        };
+        let earlier = |before: Option<Stop>| earliest(before.and_then(|stop| stop.kill_at), kill_at);
         match &mut self.state {
-            State::Idle | State::Starting { .. } => {}
+            State::Idle => {}
+            State::Reading { told, .. } | State::Starting { told, .. } => {
+                Told::add(told, Some((signal, scope)), kill_at);
+            }
             State::Running { run, stop, .. } => {
-                let target = scope_target(*run, scope);
-                out.push(Effect::Say(Notice::MainTold { signal }));
-                out.push(Effect::Kill { target, signal });
-                // A stopped process can't obey before it goes on (a plain kill of a stopped job has the same trap).
-                out.push(Effect::Kill { target, signal: Signal::CONT });
+                tell(scope_target(*run, scope), signal, out);
                 *stop = Some(Stop { kill_at: earlier(*stop), killed: stop.and_then(|stop| stop.killed) });
             }
             State::Counting { stop, .. } => *stop = Some(Stop { kill_at: earlier(*stop), killed: None }),
@@ -231,7 +297,7 @@ impl Main {
         match &self.state {
             State::Running { run, .. } => Some(scope_target(*run, scope)),
             State::Following { .. } | State::Clearing { .. } => Some(Target::Strays),
-            State::Idle | State::Starting { .. } | State::Counting { .. } => None,
+            State::Idle | State::Reading { .. } | State::Starting { .. } | State::Counting { .. } => None,
         }
     }
 
@@ -243,7 +309,9 @@ impl Main {
             State::Clearing { stop, .. } => stop.kill_at = Some(now),
             State::Following { end, left } => self.state = State::Clearing { end: *end, stop: kill, left: *left },
             State::Counting { stop, .. } => *stop = Some(kill),
-            State::Idle | State::Starting { .. } => {}
+            // There is nobody to kill; the next tick tells that it is gone.
+            State::Reading { told, .. } | State::Starting { told, .. } => return Told::add(told, None, Some(now)),
+            State::Idle => {}
         }
         self.tick(now, out);
     }
@@ -251,9 +319,14 @@ impl Main {
     /// Acts on the times that have passed.
     pub fn tick(&mut self, now: Time, out: &mut Vec<Effect>) -> Option<Gone> {
         let (target, alone, stop) = match &mut self.state {
+            State::Reading { told: Some(told), .. } => {
+                let end = End { status: told.status(), lived: Duration::ZERO };
+                return Some(self.gone(end, false));
+            }
             State::Running { run, stop: Some(stop), .. } => (Target::Group(*run), Some(Target::Process(*run)), stop),
             State::Clearing { stop, .. } => (Target::Strays, None, stop),
             State::Idle
+            | State::Reading { told: None, .. }
             | State::Starting { .. }
             | State::Running { stop: None, .. }
             | State::Counting { .. }
@@ -279,7 +352,11 @@ impl Main {
         let end = match self.state {
             State::Clearing { end, .. } => end,
             State::Running { since, .. } => End { status: ExitStatus::Killed(Signal::KILL), lived: now.since(since) },
-            State::Idle | State::Starting { .. } | State::Counting { .. } | State::Following { .. } => return None,
+            State::Idle
+            | State::Reading { .. }
+            | State::Starting { .. }
+            | State::Counting { .. }
+            | State::Following { .. } => return None,
         };
         Some(self.gone(end, true))
     }
@@ -288,7 +365,9 @@ impl Main {
     pub fn deadline(&self) -> Option<Time> {
         match &self.state {
             State::Running { stop: Some(stop), .. } | State::Clearing { stop, .. } => stop.kill_at,
+            State::Reading { since, told: Some(_), .. } => Some(*since),
             State::Idle
+            | State::Reading { told: None, .. }
             | State::Starting { .. }
             | State::Running { stop: None, .. }
             | State::Counting { .. }
@@ -316,7 +395,7 @@ impl Main {
 
     /// Whether it was ordered and hasn't answered.
     pub fn is_starting(&self) -> bool {
-        matches!(self.state, State::Starting { .. })
+        matches!(self.state, State::Reading { .. } | State::Starting { .. })
     }
 
     /// Whether nothing of it is left.
@@ -326,8 +405,15 @@ impl Main {
 
     fn gone(&mut self, end: End, unkillable: bool) -> Gone {
         self.state = State::Idle;
-        Gone { status: end.status, lived: end.lived, unkillable }
+        Gone { status: end.status, lived: end.lived, unkillable, failed: None }
     }
+}
+
+fn tell(target: Target, signal: Signal, out: &mut Vec<Effect>) {
+    out.push(Effect::Say(Notice::MainTold { signal }));
+    out.push(Effect::Kill { target, signal });
+    // A stopped process can't obey before it goes on (a plain kill of a stopped job has the same trap).
+    out.push(Effect::Kill { target, signal: Signal::CONT });
 }
 
 fn scope_target(run: RunId, scope: SignalScope) -> Target {

@@ -119,13 +119,18 @@ impl Supervisor {
             Event::Started => self.begin(now, &mut out),
             Event::Tick => {}
             Event::Signal(signal) => self.signalled(now, signal, &mut out),
+            Event::FilesRead { run, result } => {
+                if let Some(gone) = self.main.files_read(now, run, result, &mut out) {
+                    self.main_is_gone(now, gone, &mut out);
+                }
+            }
             Event::Spawned { run, pid } => {
                 if self.main.spawned(run, pid, &mut out) {
                     self.main_runs(now, &mut out);
                 }
             }
             Event::SpawnFailed { run, error } => match self.main.not_started(run, &error, &mut out) {
-                Some(gone) => self.main_failed_to_start(now, gone, error.hope, &mut out),
+                Some(gone) => self.main_is_gone(now, gone, &mut out),
                 None => {
                     let ended = self.commands.not_started(run, error, &mut out);
                     let job = ended.as_ref().map(|(job, _)| job.clone());

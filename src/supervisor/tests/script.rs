@@ -19,6 +19,8 @@ pub struct Script {
     pub said: Vec<Notice>,
     /// The runs ordered, by what they are for.
     runs: BTreeMap<String, RunId>,
+    /// Whether main's starts take as long as [`main_starts`](Self::main_starts) says.
+    pub starts_slowly: bool,
     /// Whether main catches the signals of watches, and those passed on.
     pub catches: bool,
     /// Why main can't be started, as often as there are reasons.
@@ -45,6 +47,7 @@ impl Script {
             heard: Vec::new(),
             said: Vec::new(),
             runs: BTreeMap::new(),
+            starts_slowly: false,
             catches: true,
             main_fails: Vec::new(),
             stdin: BTreeMap::new(),
@@ -93,6 +96,23 @@ impl Script {
     /// What time it is.
     pub fn now(&self) -> u64 {
         self.now
+    }
+
+    /// Main, whose start was ordered, runs.
+    pub fn main_starts(&mut self) {
+        let run = self.runs["main"];
+        self.send(Event::Spawned { run, pid: 100 });
+    }
+
+    /// What main is to find in its environment was read.
+    pub fn reads(&mut self, result: Result<Secrets, SpawnError>) {
+        let run = self.runs["main"];
+        self.send(Event::FilesRead { run, result });
+    }
+
+    /// The run last ordered for this.
+    pub fn run_of(&self, what: &str) -> RunId {
+        self.runs[what]
     }
 
     /// Looks at the orders since the last look.
@@ -259,7 +279,12 @@ impl Script {
                     Some(error) => Event::SpawnFailed { run, error },
                     None => Event::Spawned { run, pid: 100 },
                 });
+                answer = answer.filter(|_| !self.starts_slowly);
                 "spawn main".to_owned()
+            }
+            Effect::ReadFiles { run, .. } => {
+                self.runs.insert("main".to_owned(), run);
+                "read files".to_owned()
             }
             Effect::Spawn { run, job, stdin, env, .. } => {
                 self.env.insert(job.to_string(), env.into_iter().collect());

@@ -171,3 +171,48 @@ fn no_catalog_is_needed_to_start_main() {
     script.published("web", Err("no server"));
     assert!(script.heard().contains(&"spawn main".to_owned()));
 }
+
+fn reading() -> Config {
+    let mut config = config();
+    config.process.env_from_files = [("SECRET".to_owned(), "/run/secret".into())].into();
+    config
+}
+
+#[test]
+fn the_files_of_mains_environment_are_read_before_it_starts() {
+    let mut script = Script::start(reading());
+    script.expect(&["read files"]);
+    script.reads(Ok(Secrets(vec![("SECRET".to_owned(), b"word".to_vec())])));
+    script.expect(&["spawn main"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_ends_the_container_with_126() {
+    let mut script = Script::start(reading());
+    script.reads(Err(SpawnError { code: 126, message: "SECRET: no such file".to_owned(), hope: Hope::None }));
+    script.expect(&["read files", "exit 126"]);
+}
+
+#[test]
+fn files_that_are_still_being_read_keep_no_container_from_ending() {
+    let mut script = Script::start(reading());
+    script.signal(Signal::TERM);
+    script.expect(&["read files", "exit 143"]);
+}
+
+#[test]
+fn a_main_that_is_told_to_stop_while_it_starts_is_told_once_it_runs() {
+    let mut restarted = config();
+    restarted.process.restart.policy = crate::config::RestartPolicy::Always;
+    let mut slow = Script::start(restarted);
+    slow.starts_slowly = true;
+    slow.heard();
+    slow.ends("main", 1);
+    slow.when("spawn main");
+    slow.signal(Signal::TERM);
+    slow.expect(&[]);
+    slow.main_starts();
+    slow.expect(&["SIGTERM to main"]);
+    slow.ends_as("main", ExitStatus::Killed(Signal::TERM));
+    slow.expect(&["exit 143"]);
+}

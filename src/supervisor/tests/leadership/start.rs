@@ -135,3 +135,62 @@ fn who_comes_to_lead_while_it_waits_as_a_replica_waits_no_longer() {
     let told = script.told();
     assert!(told.ends_with(&["unfollow WaitFor(0)".to_owned(), "spawn main".to_owned()]), "{told:?}");
 }
+
+#[test]
+fn a_main_that_still_starts_at_its_leases_end_is_killed_once_it_runs() {
+    let mut script = Script::candidate(standby());
+    script.starts_slowly = true;
+    script.wins(7);
+    assert_eq!(script.told().last().unwrap(), "spawn main");
+    // Between the order and the fork nothing of the agent ran.
+    script.sleeps_until(20_000);
+    script.main_starts();
+    script.tells(&["SIGKILL to main", "SIGKILL to main's group"]);
+    script.ends_as("main", ExitStatus::Killed(Signal::KILL));
+    assert!(script.told().contains(&"guard off".to_owned()), "it lives on as a standby");
+}
+
+#[test]
+fn a_main_that_could_not_start_before_its_leases_end_is_a_standby_again() {
+    let mut script = Script::candidate(standby());
+    script.starts_slowly = true;
+    script.wins(7);
+    script.told();
+    script.sleeps_until(20_000);
+    let run = script.run_of("main");
+    let error = SpawnError { code: 126, message: "main: its leader's time is over".to_owned(), hope: Hope::None };
+    script.send(Event::SpawnFailed { run, error });
+    script.until(20_100);
+    let told = script.told();
+    assert!(told.contains(&"guard off".to_owned()) && !told.iter().any(|told| told.starts_with("exit")), "{told:?}");
+}
+
+#[test]
+fn a_main_whose_files_are_still_being_read_at_its_leases_end_never_starts() {
+    let mut secret = standby();
+    secret.process.env_from_files = [("SECRET".to_owned(), "/run/secret".into())].into();
+    let mut script = Script::candidate(secret);
+    script.wins(7);
+    assert_eq!(script.told().last().unwrap(), "read files");
+    script.sleeps_until(20_000);
+    script.reads(Ok(Secrets::default()));
+    script.until(20_100);
+    let told = script.told();
+    assert!(told.contains(&"guard off".to_owned()) && !told.contains(&"spawn main".to_owned()), "{told:?}");
+    let last = Last {
+        id: "me".into(),
+        term: Term(7),
+        guarantee: LEASE,
+        session: SessionId(7),
+        released: true,
+        to: None,
+        ended: false,
+        owed: Duration::ZERO,
+    };
+    script.sees_lock(View { at: 9, last: Some(last), last_version: Version(9), ..free() });
+    script.when("open");
+    script.takes(10);
+    assert_eq!(script.told().last().unwrap(), "read files");
+    script.reads(Ok(Secrets::default()));
+    script.tells(&["spawn main"]);
+}
