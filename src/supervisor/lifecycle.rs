@@ -323,7 +323,7 @@ impl Supervisor {
             return;
         }
         let requested = self.requested(now, gone.status);
-        if for_role && self.restarting.is_none() && !gone.unkillable && !self.from_terminal(gone.status) {
+        if for_role && self.restarting.is_none() && !gone.unkillable && !self.is_from_terminal(gone.status) {
             // Stopped to leave its role, it runs again in whatever role it is given next.
             self.life = Life::Electing { until: now };
             return;
@@ -331,7 +331,7 @@ impl Supervisor {
         let restarting = self.restarting.take().is_some();
         let wanted = restart::wanted(self.process.restart.policy, gone.status) && !requested;
         if gone.unkillable || !(restarting || wanted) {
-            let cause = match self.from_terminal(gone.status) {
+            let cause = match self.is_from_terminal(gone.status) {
                 true => Cause::Terminal,
                 false => Cause::MainEnded { asked: requested },
             };

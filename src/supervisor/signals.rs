@@ -75,11 +75,11 @@ impl Supervisor {
             false if by(*signal) => true,
             _ => MEAN_AN_END.contains(signal) && soon(*at) && obeyed(*signal),
         });
-        passed_on || self.from_terminal(status)
+        passed_on || self.is_from_terminal(status)
     }
 
     /// Whether main, which had the terminal's foreground, ended by what the keyboard sends there.
-    pub(super) fn from_terminal(&self, status: ExitStatus) -> bool {
+    pub(super) fn is_from_terminal(&self, status: ExitStatus) -> bool {
         let sent = [Signal::INT, Signal::QUIT];
         let code = |signal| ExitStatus::Exited(ExitStatus::Killed(signal).code());
         self.had_terminal && sent.iter().any(|signal| status == ExitStatus::Killed(*signal) || status == code(*signal))
