@@ -61,6 +61,9 @@ needs_test() {
     need binutils has strings
     need tini has tini
     need busybox-static is_static busybox
+    # What reads the files that templates make.
+    need nginx-light has_sbin nginx
+    need haproxy has_sbin haproxy
 }
 
 needs_demo() {

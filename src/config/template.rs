@@ -2,7 +2,9 @@
 //! and limited, so that a runaway template ends with an error. It reads no file and no environment of its own.
 //!
 //! Filters that ContainerPilot's users know: `default`, `split`, `join`, `replace` (also by its old name,
-//! `replaceAll`). There are no regular expressions: `regexReplaceAll` has no successor here.
+//! `replaceAll`) and `regex_replace` (`regexReplaceAll`). docs/templates.md has them all.
+
+mod filters;
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -168,6 +170,7 @@ fn engine<'s>(env: Arc<Env>, fuel: u64) -> Environment<'s> {
     engine.set_syntax(syntax.expect("the default delimiters are sound"));
     engine.set_fuel(Some(fuel));
     engine.add_filter("replaceAll", minijinja::filters::replace);
+    filters::add(&mut engine);
     engine.add_global("env", Value::from_dyn_object(env));
     engine
 }
@@ -231,17 +234,12 @@ impl Job<'_> {
     }
 }
 
-/// The engine's words, with what a user of ContainerPilot would otherwise search for.
 fn in_words(error: &minijinja::Error) -> String {
     let kind = error.kind().to_string();
-    let words = match error.detail() {
+    match error.detail() {
         Some(detail) => format!("{kind}: {detail}"),
         None => kind,
-    };
-    if words.contains("regexReplaceAll") {
-        return format!("{words}; there are no regular expressions in templates, only `replace`");
     }
-    words
 }
 
 /// `env` as templates see it.
@@ -336,8 +334,7 @@ mod tests {
 
     #[derive(Serialize)]
     struct Instance {
-        address: &'static str,
-        port: u16,
+        host_port: &'static str,
     }
 
     #[test]
@@ -353,7 +350,7 @@ mod tests {
     fn the_filters_container_pilot_had_are_there() {
         assert_eq!(value("{{ env.HOSTS | split(',') | join(' ') }}"), "a b c");
         assert_eq!(value("{{ env.HOSTS | replaceAll(',', ';') }}"), "a;b;c");
-        assert!(error("{{ env.HOSTS | regexReplaceAll('a', 'b') }}").contains("only `replace`"));
+        assert_eq!(value("{{ env.HOSTS | regexReplaceAll('[ab],', 'x') }}"), "xxc");
     }
 
     #[test]
@@ -385,12 +382,11 @@ mod tests {
 
     #[test]
     fn a_file_is_made_from_instances_without_stray_lines() {
-        let source =
-            "upstream app {\n  {% for i in instances %}\n  server {{ i.address }}:{{ i.port }};\n  {% endfor %}\n}\n";
-        let instances = [Instance { address: "10.0.0.1", port: 80 }, Instance { address: "10.0.0.2", port: 81 }];
+        let source = "upstream app {\n  {% for i in instances %}\n  server {{ i.host_port }};\n  {% endfor %}\n}\n";
+        let instances = [Instance { host_port: "10.0.0.1:80" }, Instance { host_port: "[2001:db8::5]:81" }];
         let context = serde_json::json!({ "instances": instances });
         let output = render_file(source, "t.j2", context, &variables()).unwrap();
-        assert_eq!(output, "upstream app {\n  server 10.0.0.1:80;\n  server 10.0.0.2:81;\n}\n");
+        assert_eq!(output, "upstream app {\n  server 10.0.0.1:80;\n  server [2001:db8::5]:81;\n}\n");
     }
 
     #[test]
@@ -403,8 +399,8 @@ mod tests {
             output[from..output.find("    server {\n").unwrap()].to_owned()
         };
         assert_eq!(
-            upstream(&[Instance { address: "10.0.0.1", port: 80 }, Instance { address: "10.0.0.2", port: 81 }]),
-            "    upstream app {\n        server 10.0.0.1:80;\n        server 10.0.0.2:81;\n    }\n\n"
+            upstream(&[Instance { host_port: "10.0.0.1:80" }, Instance { host_port: "[2001:db8::5]:81" }]),
+            "    upstream app {\n        server 10.0.0.1:80;\n        server [2001:db8::5]:81;\n    }\n\n"
         );
         assert!(upstream(&[]).contains("server 127.0.0.1:1 down;"));
     }

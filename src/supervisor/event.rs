@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 use crate::config::{
     Config, Control, Election, Exec, Log, Probe, Process, Query, Service, Signal, Telemetry, Template,
@@ -370,8 +371,8 @@ pub enum Observation {
     Keys(Vec<(String, String)>),
 }
 
-/// One passing instance of a service.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+/// One passing instance of a service. Hooks and templates see its fields, and its [`host_port`](Self::host_port).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instance {
     /// Unique in the catalog.
     pub id: String,
@@ -385,6 +386,30 @@ pub struct Instance {
     pub tags: Vec<String>,
     /// Its free pairs.
     pub meta: std::collections::BTreeMap<String, String>,
+}
+
+impl Instance {
+    /// Where it can be reached, as nearly everything writes it: `10.0.0.1:80`, `[2001:db8::5]:80`.
+    pub fn host_port(&self) -> String {
+        let Instance { address, port, .. } = self;
+        // Only an IPv6 address has a colon.
+        if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+    }
+}
+
+impl Serialize for Instance {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Instance { id, name, address, port, tags, meta } = self;
+        let mut instance = serializer.serialize_struct("Instance", 7)?;
+        instance.serialize_field("id", id)?;
+        instance.serialize_field("name", name)?;
+        instance.serialize_field("address", address)?;
+        instance.serialize_field("port", port)?;
+        instance.serialize_field("host_port", &self.host_port())?;
+        instance.serialize_field("tags", tags)?;
+        instance.serialize_field("meta", meta)?;
+        instance.end()
+    }
 }
 
 /// The address a service is registered with.

@@ -132,10 +132,10 @@ impl Default for Watch {
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Template {
-    /// The template (Jinja). It sees `instances` of a service (each with `id`, `name`, `address`, `port`, `tags`,
-    /// `meta`), the leader of an election as the one of its `instances` (none while there is none; `meta.term` is its
+    /// The template (Jinja). It sees `instances` of a service (each with `id`, `name`, `address`, `port`,
+    /// `host_port`, `tags`, `meta`), the leader of an election as the one of its `instances` (none while there is none; `meta.term` is its
     /// term), the `value` of a key, the `keys` below a prefix with their values, the name of the `watch`, and `env`. A
-    /// line that holds only a block leaves no line behind.
+    /// line that holds only a block leaves no line behind. docs/templates.md has the filters.
     #[schemars(example = &"/etc/nginx/nginx.conf.j2", extend("x-required" = true))]
     pub(crate) source: Option<Parsed<FilePath>>,
     /// The file.
