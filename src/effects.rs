@@ -109,9 +109,9 @@ impl Hands {
                 }
                 return self.with_warnings(vec![event]);
             }
-            Effect::Spawn { run, job, exec, user, env, stdin } => {
+            Effect::Spawn { run, job, exec, run_as, env, stdin } => {
                 let env = self.env(env);
-                let event = self.processes.spawn(run, &job, &exec, user.as_deref(), &self.limits, &env, stdin);
+                let event = self.processes.spawn(run, &job, &exec, &run_as, &self.limits, &env, stdin);
                 return self.with_warnings(vec![event]);
             }
             Effect::Kill { target, signal } => {
@@ -205,14 +205,21 @@ impl Hands {
     fn env(&self, mut env: Vec<(String, String)>) -> Vec<(String, String)> {
         env.push(("PILOTFISH_PID".to_owned(), std::process::id().to_string()));
         for service in &self.services {
-            if let Ok(found) = address::advertised(&service.address) {
-                let name: String = service
-                    .name
-                    .chars()
-                    .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
-                    .collect();
-                env.push((format!("PILOTFISH_{name}_ADDRESS"), found.address.to_string()));
-            }
+            let address = address::advertised(&service.address).map(|found| found.address.to_string());
+            let name: String = service
+                .name
+                .chars()
+                .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
+                .collect();
+            // Empty where there is none, so that a script may ask for it under `set -u`.
+            env.push((format!("PILOTFISH_{name}_ADDRESS"), address.unwrap_or_default()));
+        }
+        // The core reads a leader's address in the catalog; this candidate leads before that shows its own.
+        let leader = env.iter().find(|(name, _)| name == "PILOTFISH_LEADER_ID").map(|(_, id)| id.clone());
+        let own = self.candidacy.as_ref().zip(leader).and_then(|(candidacy, id)| candidacy.address_as(&id));
+        let known = env.iter_mut().find(|(name, value)| name == "PILOTFISH_LEADER" && value.is_empty());
+        if let (Some((_, address)), Some(own)) = (known, own) {
+            *address = own;
         }
         env
     }

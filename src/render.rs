@@ -167,7 +167,8 @@ mod tests {
         let source = directory.join("app.conf.j2");
         fs::write(&source, text).unwrap();
         let destination = directory.join("app.conf");
-        Template { source, destination, check: None, check_timeout: std::time::Duration::from_secs(1) }
+        let check_timeout = std::time::Duration::from_secs(1);
+        Template { source, destination, check: None, check_as: Default::default(), check_timeout }
     }
 
     fn value(value: &str) -> Observation {

@@ -403,3 +403,20 @@ fn the_reason_for_the_end_is_one_line_in_the_log() {
         "{log}"
     );
 }
+
+#[test]
+fn hooks_and_checks_have_the_variables_that_hooks_gives_them_read_anew_from_files() {
+    let lab = Lab::new(&format!(
+        "{MAIN}[hooks]\nenv = {{ NAME = \"db\" }}\nenv_from_files = {{ SECRET = \"DIR/secret\" }}\n\
+         pre_start = {{ exec = [\"sh\", \"-c\", \"echo $NAME $SECRET >> DIR/story\"] }}\n\
+         pre_stop = {{ exec = [\"sh\", \"-c\", \"echo $NAME $SECRET >> DIR/story\"], env = {{ NAME = \"x\" }} }}\n"
+    ));
+    fs::write(lab.path("secret"), "one\n").unwrap();
+    let mut container = lab.run();
+    lab.told("main");
+    fs::write(lab.path("secret"), "two\n").unwrap();
+    container.signal(TERM);
+    assert_eq!(container.wait(), Ok(3));
+    assert_eq!(lab.story(), ["db one", "main", "x two", "term"]);
+    assert!(!container.stderr().contains("two"), "a secret is never logged: {}", container.stderr());
+}

@@ -148,6 +148,11 @@ impl Candidacy {
         Candidacy { backend, contest }
     }
 
+    /// Where the candidate can be reached, if `leader` is its id.
+    pub fn address_as(&self, leader: &str) -> Option<String> {
+        if leader == self.contest.id { self.contest.address() } else { None }
+    }
+
     /// Opens a session that holds nothing yet.
     ///
     /// # Errors

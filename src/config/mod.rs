@@ -276,8 +276,8 @@ pub struct Hook {
     pub exec: Exec,
     /// Past this all of it gets SIGTERM, then SIGKILL.
     pub timeout: Duration,
-    /// Who it runs as; `None` is the agent's own user.
-    pub user: Option<String>,
+    /// As whom.
+    pub run_as: RunAs,
     /// In which role it runs.
     pub when: When,
     /// What becomes of processes that it leaves behind.
@@ -287,7 +287,7 @@ pub struct Hook {
 impl Hook {
     /// A command of any role, run as the agent, of which nothing is to be left.
     pub fn new(exec: Exec, timeout: Duration) -> Hook {
-        Hook { exec, timeout, user: None, when: When::Always, leftovers: Leftovers::End }
+        Hook { exec, timeout, run_as: RunAs::default(), when: When::Always, leftovers: Leftovers::End }
     }
 }
 
@@ -298,6 +298,17 @@ pub enum Leftovers {
     End,
     /// They stay, if it succeeded, as long as its role lasts.
     Keep,
+}
+
+/// Who a command other than main runs as, and the variables of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunAs {
+    /// The user; `None` is the agent's own.
+    pub user: Option<String>,
+    /// Variables set on top of the container's environment.
+    pub env: BTreeMap<String, String>,
+    /// Variables whose values are read from files at each start.
+    pub env_from_files: BTreeMap<String, PathBuf>,
 }
 
 /// `pre_start`: a hook that may be tried again.
@@ -454,8 +465,8 @@ pub enum Probe {
     Exec {
         /// Program and arguments.
         exec: Exec,
-        /// Who it runs as; `None` is the agent's own user.
-        user: Option<String>,
+        /// As whom.
+        run_as: RunAs,
     },
     /// An HTTP request made by the agent itself.
     Http(HttpProbe),
@@ -526,6 +537,8 @@ pub struct Template {
     pub destination: PathBuf,
     /// A command that must exit 0 before the file goes live; `{}` in it stands for the new file's path.
     pub check: Option<Exec>,
+    /// As whom it is checked.
+    pub check_as: RunAs,
     /// Past this the check has failed.
     pub check_timeout: Duration,
 }

@@ -35,7 +35,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::config::{self, Exec, Limits, Signal};
+use crate::config::{self, Exec, Limits, RunAs, Signal};
 use crate::supervisor::event::{ExitStatus, Job, Pid, RunId, Secrets, SpawnError, Target};
 use crate::supervisor::{Event, Time};
 
@@ -220,14 +220,14 @@ impl Processes {
         run: RunId,
         job: &Job,
         exec: &Exec,
-        user: Option<&str>,
+        run_as: &RunAs,
         limits: &Limits,
         env: &[(String, String)],
         stdin: Option<String>,
     ) -> Event {
-        match self.hook_launch(job, exec, user, limits, env, stdin) {
+        match self.hook_launch(job, exec, run_as, limits, env, stdin) {
             Err(error) => Event::SpawnFailed { run, error },
-            Ok((launch, alive)) => self.start(run, exec, user, None, launch, Some(alive)),
+            Ok((launch, alive)) => self.start(run, exec, run_as.user.as_deref(), None, launch, Some(alive)),
         }
     }
 
@@ -235,17 +235,25 @@ impl Processes {
         &mut self,
         job: &Job,
         exec: &Exec,
-        user: Option<&str>,
+        run_as: &RunAs,
         limits: &Limits,
         env: &[(String, String)],
         stdin: Option<String>,
     ) -> Result<(Launch, output::Alive), SpawnError> {
         let mut environment = Environment::own();
         FOR_MAIN_ALONE.iter().for_each(|name| environment.remove(name));
-        for (name, value) in env {
-            environment.set(name, value.as_bytes()).map_err(|error| command::bad_variable(exec, &error))?;
+        let bad_variable = |error| command::bad_variable(exec, &error);
+        for (name, value) in &run_as.env {
+            environment.set(name, value.as_bytes()).map_err(bad_variable)?;
         }
-        let command = command::prepare(exec, user, limits, environment, |_| false)?;
+        for (name, file) in &run_as.env_from_files {
+            environment.set(name, &command::read_value(exec, name, file)?).map_err(bad_variable)?;
+        }
+        for (name, value) in env {
+            environment.set(name, value.as_bytes()).map_err(bad_variable)?;
+        }
+        let configured = |name: &str| run_as.env.contains_key(name) || run_as.env_from_files.contains_key(name);
+        let command = command::prepare(exec, run_as.user.as_deref(), limits, environment, configured)?;
         let (stdio, alive) = hook_stdio(job, stdin).map_err(|error| command::no_process(exec, &error))?;
         let words = match &self.words {
             Some(words) => words.writer(),

@@ -141,7 +141,7 @@ impl Commands {
         let state = State::Running { until: now + hook.timeout };
         let Hook { when: role, timeout, leftovers, .. } = hook;
         self.live.insert(run, Command { job: job.clone(), role, started: now, timeout, leftovers, state });
-        out.push(Effect::Spawn { run, job, exec: hook.exec, user: hook.user, env, stdin });
+        out.push(Effect::Spawn { run, job, exec: hook.exec, run_as: hook.run_as, env, stdin });
     }
 
     /// The command's process is reaped.

@@ -12,7 +12,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use crate::config::{
-    Config, Control, Election, Exec, Log, Probe, Process, Query, Service, Signal, Telemetry, Template,
+    Config, Control, Election, Exec, Log, Probe, Process, Query, RunAs, Service, Signal, Telemetry, Template,
 };
 
 use super::election::{self, Fact};
@@ -519,8 +519,8 @@ pub enum Effect {
         job: Job,
         /// Program and arguments.
         exec: Exec,
-        /// Who it runs as.
-        user: Option<String>,
+        /// As whom.
+        run_as: RunAs,
         /// `PILOTFISH_*` variables the core knows.
         env: Vec<(String, String)>,
         /// What it reads; `None` is /dev/null.

@@ -376,7 +376,7 @@ impl Supervisor {
                 let turn = self.checks[index].look(now);
                 self.check_turned(now, index, turn, out);
             }
-            Probe::Exec { exec, user } => {
+            Probe::Exec { exec, run_as } => {
                 let job = Job::Health { check: config.name.clone() };
                 // A check whose last run isn't over asks later: they must not pile up.
                 match self.commands.of_job(&job) {
@@ -389,7 +389,7 @@ impl Supervisor {
                 }
                 let run = self.next_run();
                 self.checks[index].ask(run);
-                let hook = Hook { user: user.clone(), ..Hook::new(exec.clone(), config.timeout) };
+                let hook = Hook { run_as: run_as.clone(), ..Hook::new(exec.clone(), config.timeout) };
                 let env = self.env(&job);
                 self.commands.start(now, run, command::Order { job, hook, env, stdin: None }, out);
             }

@@ -185,7 +185,8 @@ impl Watch {
                 let Some(template) = &self.config.template else { return };
                 let Some(check) = &template.check else { return self.install(on, staged, hands) };
                 let exec = with_path(check, &staged.path);
-                let hook = Hook::new(exec, template.check_timeout);
+                let run_as = template.check_as.clone();
+                let hook = Hook { run_as, ..Hook::new(exec, template.check_timeout) };
                 let job = Job::TemplateCheck { watch: self.config.name.clone() };
                 let run = self.command(job, hook, None, hands);
                 self.stage = Stage::Checking { on, run, staged };

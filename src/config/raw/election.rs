@@ -1,13 +1,14 @@
 //! `[election]` as it is written, and `when`, which other sections say by its words.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::schema::in_order;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Command;
-use crate::config::format::{ElectionName, Name, Parsed, User};
+use super::{Command, one_pair};
+use crate::config::format::{ElectionName, FilePath, Name, Parsed, User};
 
 /// Who stands against whom, and how long a leader may act on its last proof.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -110,13 +111,25 @@ pub(crate) struct Rank {
     /// While it waits nobody leads.
     pub(crate) timeout: Parsed<Duration>,
     /// Who it runs as.
-    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    #[schemars(example = &"nobody", extend("x-default" = "`[hooks] user`"))]
     pub(crate) user: Option<Parsed<User>>,
+    /// Variables set for it, on top of those of `[hooks]`.
+    #[schemars(example = one_pair("PGUSER", "postgres"))]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Variables whose values are read from files when it starts, on top of those of `[hooks]`.
+    #[schemars(example = one_pair("PGPASSWORD", "/run/secrets/db"))]
+    pub(crate) env_from_files: BTreeMap<String, Parsed<FilePath>>,
 }
 
 impl Default for Rank {
     fn default() -> Rank {
-        Rank { exec: None, timeout: Parsed(Duration::from_secs(2)), user: None }
+        Rank {
+            exec: None,
+            timeout: Parsed(Duration::from_secs(2)),
+            user: None,
+            env: BTreeMap::new(),
+            env_from_files: BTreeMap::new(),
+        }
     }
 }
 

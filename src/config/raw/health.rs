@@ -7,7 +7,7 @@ use crate::config::schema::in_order;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Command;
+use super::{Command, one_pair};
 use crate::config::format::{FilePath, HostPort, HttpUrl, Name, Parsed, User};
 use crate::config::{AddressSpec, Family};
 
@@ -139,8 +139,14 @@ pub(crate) struct Health {
     #[schemars(example = ["web"], extend("x-default" = "all of them"))]
     pub(crate) services: Option<Vec<String>>,
     /// Who an `exec` check runs as.
-    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    #[schemars(example = &"nobody", extend("x-default" = "`[hooks] user`"))]
     pub(crate) user: Option<Parsed<User>>,
+    /// Variables set for an `exec` check, on top of those of `[hooks]`.
+    #[schemars(example = one_pair("PGUSER", "postgres"))]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Variables whose values are read from files when an `exec` check starts, on top of those of `[hooks]`.
+    #[schemars(example = one_pair("PGPASSWORD", "/run/secrets/db"))]
+    pub(crate) env_from_files: BTreeMap<String, Parsed<FilePath>>,
     /// The method of an `http` check.
     #[schemars(example = &"HEAD", extend("x-default" = "`\"GET\"`"))]
     pub(crate) method: Option<String>,
@@ -180,6 +186,8 @@ impl Default for Health {
             on_failure: OnFailure::Report,
             services: None,
             user: None,
+            env: BTreeMap::new(),
+            env_from_files: BTreeMap::new(),
             method: None,
             headers: BTreeMap::new(),
             expect_status: None,

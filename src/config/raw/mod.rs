@@ -17,6 +17,7 @@ use super::schema::in_order;
 pub(crate) use doors::{Backend, Catalog, Control, Format, Level, Log, Telemetry, Tls};
 pub(crate) use election::{Election, Fence, Mode, Preference, Rank, RoleTags, When, WithoutCatalog};
 pub(crate) use health::{Health, OnFailure, Service};
+use process::one_pair;
 pub(crate) use process::{
     Background, Command, Demote, Hook, Hooks, Leftovers, Limits, PreStart, Process, Promote, Restart, RestartPolicy,
     SignalScope, Stop, StopHook, Strays,

@@ -129,7 +129,7 @@ pub(crate) struct Process {
     pub(crate) exit_codes: BTreeMap<String, u8>,
 }
 
-fn one_pair(name: &str, value: &str) -> BTreeMap<String, String> {
+pub(crate) fn one_pair(name: &str, value: &str) -> BTreeMap<String, String> {
     BTreeMap::from([(name.to_owned(), value.to_owned())])
 }
 
@@ -325,6 +325,17 @@ impl Default for Stop {
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Hooks {
+    /// Who all of them run as, with `on_change`, `rank`, and `exec` and template checks; each may name another one.
+    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    pub(crate) user: Option<Parsed<User>>,
+    /// Variables set for all of these.
+    #[schemars(example = one_pair("PGUSER", "postgres"))]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Variables of all of these whose values are read from files, each time one starts.
+    ///
+    /// A hook reaches what the main process reaches, so it needs the same secret; `[process]` gives none to hooks.
+    #[schemars(example = one_pair("PGPASSWORD", "/run/secrets/db"))]
+    pub(crate) env_from_files: BTreeMap<String, Parsed<FilePath>>,
     /// Runs before the main process is first started, and before each start in a role that it hasn't prepared since the
     /// main process last led. When it fails for good the container ends with its exit code.
     pub(crate) pre_start: Option<PreStart>,
@@ -356,8 +367,14 @@ pub(crate) struct Hook {
     /// No hook may keep a container from going on; half a minute is long for a script.
     pub(crate) timeout: Parsed<Duration>,
     /// Who it runs as.
-    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    #[schemars(example = &"nobody", extend("x-default" = "`[hooks] user`"))]
     pub(crate) user: Option<Parsed<User>>,
+    /// Variables set for it, on top of those of `[hooks]`.
+    #[schemars(example = one_pair("PGUSER", "postgres"))]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Variables whose values are read from files when it starts, on top of those of `[hooks]`.
+    #[schemars(example = one_pair("PGPASSWORD", "/run/secrets/db"))]
+    pub(crate) env_from_files: BTreeMap<String, Parsed<FilePath>>,
     /// What becomes of processes that it leaves behind: SIGTERM and SIGKILL (`"end"`), or, if it succeeded, nothing as
     /// long as the container, or the role it runs for, lasts (`"keep"`).
     ///
@@ -367,7 +384,14 @@ pub(crate) struct Hook {
 
 impl Default for Hook {
     fn default() -> Hook {
-        Hook { exec: None, timeout: Parsed(HOOK_TIMEOUT), user: None, leftovers: Leftovers::End }
+        Hook {
+            exec: None,
+            timeout: Parsed(HOOK_TIMEOUT),
+            user: None,
+            env: BTreeMap::new(),
+            env_from_files: BTreeMap::new(),
+            leftovers: Leftovers::End,
+        }
     }
 }
 
@@ -384,8 +408,14 @@ pub(crate) struct StopHook {
     /// No hook may keep a container from going on; half a minute is long for a script.
     pub(crate) timeout: Parsed<Duration>,
     /// Who it runs as.
-    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    #[schemars(example = &"nobody", extend("x-default" = "`[hooks] user`"))]
     pub(crate) user: Option<Parsed<User>>,
+    /// Variables set for it, on top of those of `[hooks]`.
+    #[schemars(example = one_pair("PGUSER", "postgres"))]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Variables whose values are read from files when it starts, on top of those of `[hooks]`.
+    #[schemars(example = one_pair("PGPASSWORD", "/run/secrets/db"))]
+    pub(crate) env_from_files: BTreeMap<String, Parsed<FilePath>>,
     /// In which role it runs; needs an `[election]`.
     ///
     /// Most of what ends a program is the same in every role.
@@ -403,6 +433,8 @@ impl Default for StopHook {
             exec: None,
             timeout: Parsed(HOOK_TIMEOUT),
             user: None,
+            env: BTreeMap::new(),
+            env_from_files: BTreeMap::new(),
             when: When::Always,
             leftovers: Leftovers::End,
         }
@@ -422,8 +454,14 @@ pub(crate) struct Promote {
     /// While it runs nobody leads; a database that must catch up needs more: say so.
     pub(crate) timeout: Parsed<Duration>,
     /// Who it runs as.
-    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    #[schemars(example = &"nobody", extend("x-default" = "`[hooks] user`"))]
     pub(crate) user: Option<Parsed<User>>,
+    /// Variables set for it, on top of those of `[hooks]`.
+    #[schemars(example = one_pair("PGUSER", "postgres"))]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Variables whose values are read from files when it starts, on top of those of `[hooks]`.
+    #[schemars(example = one_pair("PGPASSWORD", "/run/secrets/db"))]
+    pub(crate) env_from_files: BTreeMap<String, Parsed<FilePath>>,
     /// What becomes of processes that it leaves behind: SIGTERM and SIGKILL (`"end"`), or, if it succeeded, nothing as
     /// long as the role lasts (`"keep"`).
     ///
@@ -433,7 +471,14 @@ pub(crate) struct Promote {
 
 impl Default for Promote {
     fn default() -> Promote {
-        Promote { exec: None, timeout: Parsed(PROMOTE_WITHIN), user: None, leftovers: Leftovers::End }
+        Promote {
+            exec: None,
+            timeout: Parsed(PROMOTE_WITHIN),
+            user: None,
+            env: BTreeMap::new(),
+            env_from_files: BTreeMap::new(),
+            leftovers: Leftovers::End,
+        }
     }
 }
 
@@ -451,13 +496,25 @@ pub(crate) struct Demote {
     /// Closing a database to writes takes moments; each second more is one less in which the engine may be silent.
     pub(crate) timeout: Parsed<Duration>,
     /// Who it runs as.
-    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    #[schemars(example = &"nobody", extend("x-default" = "`[hooks] user`"))]
     pub(crate) user: Option<Parsed<User>>,
+    /// Variables set for it, on top of those of `[hooks]`.
+    #[schemars(example = one_pair("PGUSER", "postgres"))]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Variables whose values are read from files when it starts, on top of those of `[hooks]`.
+    #[schemars(example = one_pair("PGPASSWORD", "/run/secrets/db"))]
+    pub(crate) env_from_files: BTreeMap<String, Parsed<FilePath>>,
 }
 
 impl Default for Demote {
     fn default() -> Demote {
-        Demote { exec: None, timeout: Parsed(DEMOTE_WITHIN), user: None }
+        Demote {
+            exec: None,
+            timeout: Parsed(DEMOTE_WITHIN),
+            user: None,
+            env: BTreeMap::new(),
+            env_from_files: BTreeMap::new(),
+        }
     }
 }
 
@@ -474,8 +531,14 @@ pub(crate) struct PreStart {
     /// No hook may keep a container from going on; restoring a database needs more than half a minute: say so.
     pub(crate) timeout: Parsed<Duration>,
     /// Who it runs as.
-    #[schemars(example = &"nobody", extend("x-default" = "the user pilotfish runs as"))]
+    #[schemars(example = &"nobody", extend("x-default" = "`[hooks] user`"))]
     pub(crate) user: Option<Parsed<User>>,
+    /// Variables set for it, on top of those of `[hooks]`.
+    #[schemars(example = one_pair("PGUSER", "postgres"))]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Variables whose values are read from files when it starts, on top of those of `[hooks]`.
+    #[schemars(example = one_pair("PGPASSWORD", "/run/secrets/db"))]
+    pub(crate) env_from_files: BTreeMap<String, Parsed<FilePath>>,
     /// How many times more it is tried after a failure.
     ///
     /// What may run twice only its writer knows.
@@ -501,6 +564,8 @@ impl Default for PreStart {
             exec: None,
             timeout: Parsed(HOOK_TIMEOUT),
             user: None,
+            env: BTreeMap::new(),
+            env_from_files: BTreeMap::new(),
             retries: 0,
             backoff: Parsed(Backoff::default()),
             when: When::Always,

@@ -207,8 +207,7 @@ mod tests {
 
     #[test]
     fn json_is_read_and_written() {
-        let source =
-            r#"{% set config = value | fromjson %}{{ config.ports[1] }} {{ "on" if config.tls }} {{ config | tojson }}"#;
+        let source = r#"{% set config = value | fromjson %}{{ config.ports[1] }} {{ "on" if config.tls }} {{ config | tojson }}"#;
         let json = r#"{"ports":[80,443],"tls":true}"#;
         assert_eq!(render(source, json).unwrap(), format!("443 on {json}"));
         assert!(refused("fromjson", "{").contains("it is no JSON: EOF"));

@@ -217,3 +217,47 @@ fn every_example_loads() {
     }
     assert!(count >= 4);
 }
+
+#[test]
+fn every_command_runs_as_hooks_says_unless_it_says_so_itself() {
+    let config = good(
+        r#"
+        [process]
+        exec = ["a"]
+        [hooks]
+        user = "app"
+        env = { A = "1", B = "1" }
+        env_from_files = { SECRET = "/run/secrets/one", KEY = "/run/secrets/key" }
+        pre_stop = { exec = ["b"] }
+        post_stop = { exec = ["c"], user = "root", env = { B = "2", KEY = "3" }, env_from_files = { A = "/run/a" } }
+        [[health]]
+        exec = ["d"]
+        env = { C = "4" }
+        [[watch]]
+        key = "k"
+        on_change = { exec = ["e"], env_from_files = { SECRET = "/run/secrets/two" } }
+        template = { source = "/a", destination = "/b", check = ["f", "{}"] }
+        [catalog]
+        backend = "local"
+        directory = "/shared"
+        "#,
+    );
+    let text = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let files = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), PathBuf::from(v))).collect();
+    let (one, key) = (("SECRET", "/run/secrets/one"), ("KEY", "/run/secrets/key"));
+    let all = RunAs {
+        user: Some("app".to_owned()),
+        env: text(&[("A", "1"), ("B", "1")]),
+        env_from_files: files(&[one, key]),
+    };
+    assert_eq!(config.hooks.pre_stop.unwrap().run_as, all);
+    let own = config.hooks.post_stop.unwrap().run_as;
+    assert_eq!(own.user.as_deref(), Some("root"));
+    assert_eq!((own.env, own.env_from_files), (text(&[("B", "2"), ("KEY", "3")]), files(&[one, ("A", "/run/a")])));
+    let env = text(&[("A", "1"), ("B", "1"), ("C", "4")]);
+    let exec = vec!["d".into()];
+    assert_eq!(config.health[0].probe, Probe::Exec { exec, run_as: RunAs { env, ..all.clone() } });
+    let env_from_files = files(&[("SECRET", "/run/secrets/two"), key]);
+    assert_eq!(config.watches[0].on_change.as_ref().unwrap().run_as, RunAs { env_from_files, ..all.clone() });
+    assert_eq!(config.watches[0].template.as_ref().unwrap().check_as, all);
+}

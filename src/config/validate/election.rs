@@ -84,9 +84,9 @@ pub(super) fn election(raw: raw::Election, root: Place<'_>, around: Around<'_>, 
             raw::Preference::Low => Preference::Low,
             raw::Preference::Never => Preference::Never,
         },
-        rank: raw.rank.map(|raw::Rank { exec, timeout, user }| {
+        rank: raw.rank.map(|raw::Rank { exec, timeout, user, env, env_from_files }| {
             let leftovers = raw::Leftovers::End;
-            hook(raw::Hook { exec, timeout, user, leftovers }, "rank", place.key("rank"), judge)
+            hook(raw::Hook { exec, timeout, user, env, env_from_files, leftovers }, "rank", place.key("rank"), judge)
         }),
         without_catalog: match raw.without_catalog {
             raw::WithoutCatalog::Wait => WithoutCatalog::Wait,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::process::{exec, near_hint};
+use super::process::{exec, near_hint, run_as};
 use super::{Judge, quoted};
 use crate::config::report::Problem;
 use crate::config::tree::{Place, Span};
@@ -157,7 +157,7 @@ fn one_check(
         None => services.iter().map(|service| service.id.clone()).collect(),
     };
     let probe = if let Some(command) = raw.exec {
-        Probe::Exec { exec: exec(command), user: raw.user.map(|user| user.0.0) }
+        Probe::Exec { exec: exec(command), run_as: run_as(raw.user, raw.env, raw.env_from_files, place, judge) }
     } else if let Some(url) = raw.http {
         let https = url.0.0.starts_with("https://");
         for key in ["ca", "insecure"] {
@@ -205,8 +205,10 @@ fn one_check(
 
 /// Reports keys of one kind of check in another.
 fn belongs(kind: &str, place: Place<'_>, judge: &mut Judge<'_>) {
-    let of_kind =
-        [("exec", &["user"][..]), ("http", &["method", "headers", "expect_status", "expect_body", "ca", "insecure"])];
+    let of_kind = [
+        ("exec", &["user", "env", "env_from_files"][..]),
+        ("http", &["method", "headers", "expect_status", "expect_body", "ca", "insecure"]),
+    ];
     for (owner, keys) in of_kind {
         for key in keys.iter().filter(|key| kind != owner && place.has(key)) {
             let message = format!("`{key}` belongs to `{owner}`, and this check has `{kind}`");

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::parse::Syntax;
 use super::report::Problem;
 use super::tree::{Node, Place, Span};
-use super::{Config, Exec, Surroundings, When, raw};
+use super::{Config, Exec, RunAs, Surroundings, When, raw};
 
 /// Judges a config. It is sound if no problem is an error.
 pub(crate) fn validate(
@@ -26,7 +26,14 @@ pub(crate) fn validate(
 ) -> Config {
     let root = Place::root(root);
     let has_election = root.has("election");
-    let mut judge = Judge { problems, surroundings, syntax, within: raw.stop.within.0, has_election };
+    let mut judge = Judge {
+        problems,
+        surroundings,
+        syntax,
+        within: raw.stop.within.0,
+        has_election,
+        hooks_run_as: RunAs::default(),
+    };
     let stop = process::stop(&raw.stop, root.key("stop"), &mut judge);
     let process = process::process(raw.process, command, root, &mut judge);
     let hooks = process::hooks(raw.hooks, root, &mut judge);
@@ -68,6 +75,8 @@ struct Judge<'a> {
     within: Duration,
     /// Whether there are roles.
     has_election: bool,
+    /// As whom commands other than main run unless they say so.
+    hooks_run_as: RunAs,
 }
 
 impl Judge<'_> {

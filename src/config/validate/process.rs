@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::Judge;
-use crate::config::format::{Format, Limit, LimitValue, Rewrite};
+use crate::config::format::{FilePath, Format, Limit, LimitValue, Parsed, Rewrite, User};
 use crate::config::near::nearest;
 use crate::config::report::Problem;
 use crate::config::tree::Place;
 use crate::config::{
-    Background, Exec, Hook, Hooks, Leftovers, Limits, PreStart, Process, Restart, RestartPolicy, Signal, SignalScope,
-    Stop, Strays, When, duration, raw,
+    Background, Exec, Hook, Hooks, Leftovers, Limits, PreStart, Process, Restart, RestartPolicy, RunAs, Signal,
+    SignalScope, Stop, Strays, When, duration, raw,
 };
 
 pub(super) fn exec(command: raw::Command) -> Exec {
@@ -42,7 +42,7 @@ pub(super) fn process(mut raw: raw::Process, command: Option<Exec>, root: Place<
         }
         None => raw.exec.take().map(exec).unwrap_or_default(),
     };
-    environment(place, &raw, judge);
+    environment(place, &raw.env, &raw.env_from_files, judge);
     stop_timeout(&raw, root, judge);
     let stop_on: Vec<Signal> = raw.stop_on.iter().map(|signal| signal.0).collect();
     for (index, signal) in stop_on.iter().enumerate() {
@@ -111,7 +111,31 @@ fn stop_timeout(raw: &raw::Process, root: Place<'_>, judge: &mut Judge<'_>) {
     }
 }
 
-fn environment(place: Place<'_>, raw: &raw::Process, judge: &mut Judge<'_>) {
+/// As whom a command runs: what is said of it, on top of what is said of all in `[hooks]`.
+pub(super) fn run_as(
+    user: Option<Parsed<User>>,
+    env: BTreeMap<String, String>,
+    env_from_files: BTreeMap<String, Parsed<FilePath>>,
+    place: Place<'_>,
+    judge: &mut Judge<'_>,
+) -> RunAs {
+    environment(place, &env, &env_from_files, judge);
+    let mut run_as = judge.hooks_run_as.clone();
+    run_as.user = user.map(|user| user.0.0).or(run_as.user);
+    // A variable is set in one way: the one said last.
+    run_as.env.retain(|name, _| !env_from_files.contains_key(name));
+    run_as.env_from_files.retain(|name, _| !env.contains_key(name));
+    run_as.env.extend(env);
+    run_as.env_from_files.extend(env_from_files.into_iter().map(|(name, path)| (name, path.0.0)));
+    run_as
+}
+
+fn environment(
+    place: Place<'_>,
+    env: &BTreeMap<String, String>,
+    env_from_files: &BTreeMap<String, Parsed<FilePath>>,
+    judge: &mut Judge<'_>,
+) {
     for table in ["env", "env_from_files"] {
         for (name, at) in place.key(table).entries() {
             if name.is_empty() || name.contains(['=', '\0']) {
@@ -123,7 +147,7 @@ fn environment(place: Place<'_>, raw: &raw::Process, judge: &mut Judge<'_>) {
             }
         }
     }
-    for name in raw.env_from_files.keys().filter(|name| raw.env.contains_key(*name)) {
+    for name in env_from_files.keys().filter(|name| env.contains_key(*name)) {
         let problem =
             Problem::error(place.key("env_from_files").key(name).key_span(), format!("`{name}` is in `env` too"));
         judge.say(problem.other(place.key("env").key(name).key_span(), "here").hint("keep one of the two"));
@@ -237,15 +261,18 @@ fn exit_codes(raw: BTreeMap<String, u8>, place: Place<'_>, judge: &mut Judge<'_>
 
 pub(super) fn hooks(raw: raw::Hooks, root: Place<'_>, judge: &mut Judge<'_>) -> Hooks {
     let place = root.key("hooks");
+    judge.hooks_run_as = run_as(raw.user, raw.env, raw.env_from_files, place, judge);
     let pre_start = raw.pre_start.map(|pre_start| {
-        let raw::PreStart { exec, timeout, user, retries, backoff, when, leftovers } = pre_start;
-        let hook = hook(raw::Hook { exec, timeout, user, leftovers }, "pre_start", place.key("pre_start"), judge);
+        let raw::PreStart { exec, timeout, user, env, env_from_files, retries, backoff, when, leftovers } = pre_start;
+        let hook = raw::Hook { exec, timeout, user, env, env_from_files, leftovers };
+        let hook = self::hook(hook, "pre_start", place.key("pre_start"), judge);
         let when = judge.when(place.key("pre_start"), when);
         PreStart { hook: Hook { when, ..hook }, retries, backoff: backoff.0 }
     });
     let mut while_stopping = |raw: Option<raw::StopHook>, name: &str| {
-        let raw::StopHook { exec, timeout, user, when, leftovers } = raw?;
-        let hook = one_of_the_end(raw::Hook { exec, timeout, user, leftovers }, name, place.key(name), judge);
+        let raw::StopHook { exec, timeout, user, env, env_from_files, when, leftovers } = raw?;
+        let hook = raw::Hook { exec, timeout, user, env, env_from_files, leftovers };
+        let hook = one_of_the_end(hook, name, place.key(name), judge);
         Some(Hook { when: judge.when(place.key(name), when), ..hook })
     };
     let pre_stop = while_stopping(raw.pre_stop, "pre_stop");
@@ -256,12 +283,14 @@ pub(super) fn hooks(raw: raw::Hooks, root: Place<'_>, judge: &mut Judge<'_>) -> 
             judge.error(place.key(name).key_span(), message, "nobody leads; add an `[election]`, or leave it out");
         }
     }
-    let on_promote = raw.on_promote.map(|raw::Promote { exec, timeout, user, leftovers }| {
-        hook(raw::Hook { exec, timeout, user, leftovers }, "on_promote", place.key("on_promote"), judge)
+    let on_promote = raw.on_promote.map(|raw::Promote { exec, timeout, user, env, env_from_files, leftovers }| {
+        let promote = raw::Hook { exec, timeout, user, env, env_from_files, leftovers };
+        hook(promote, "on_promote", place.key("on_promote"), judge)
     });
-    let on_demote = raw.on_demote.map(|raw::Demote { exec, timeout, user }| {
+    let on_demote = raw.on_demote.map(|raw::Demote { exec, timeout, user, env, env_from_files }| {
         let leftovers = raw::Leftovers::End;
-        one_of_the_end(raw::Hook { exec, timeout, user, leftovers }, "on_demote", place.key("on_demote"), judge)
+        let demote = raw::Hook { exec, timeout, user, env, env_from_files, leftovers };
+        one_of_the_end(demote, "on_demote", place.key("on_demote"), judge)
     });
     let on_leader_change =
         raw.on_leader_change.map(|raw| hook(raw, "on_leader_change", place.key("on_leader_change"), judge));
@@ -286,7 +315,7 @@ pub(super) fn hook(raw: raw::Hook, name: &str, place: Place<'_>, judge: &mut Jud
     Hook {
         exec: raw.exec.map(exec).unwrap_or_default(),
         timeout: raw.timeout.0,
-        user: raw.user.map(|user| user.0.0),
+        run_as: run_as(raw.user, raw.env, raw.env_from_files, place, judge),
         when: When::Always,
         leftovers: match raw.leftovers {
             raw::Leftovers::End => Leftovers::End,

@@ -208,5 +208,6 @@ fn template(raw: raw::Template, place: Place<'_>, judge: &mut Judge<'_>) -> Temp
             "`{}` stands for its path: `[\"nginx\", \"-t\", \"-c\", \"{}\"]`",
         );
     }
-    Template { source, destination, check: raw.check.map(exec), check_timeout: raw.check_timeout.0 }
+    let check_as = judge.hooks_run_as.clone();
+    Template { source, destination, check: raw.check.map(exec), check_as, check_timeout: raw.check_timeout.0 }
 }

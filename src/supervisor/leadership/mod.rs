@@ -186,19 +186,13 @@ impl Leadership {
             Role::Leader { term, .. } | Role::Leaving { term, .. } => Some(term),
             Role::Replica => None,
         };
-        if let Some(term) = own.or(leader.map(|leader| leader.term)) {
-            set("TERM", term.0.to_string());
-        }
+        let term = own.or(leader.map(|leader| leader.term));
+        set("TERM", term.map(|term| term.0.to_string()).unwrap_or_default());
         // That it leads is known before the catalog shows it.
         let id = if self.leads() { Some(self.config.id.as_str()) } else { leader.map(|leader| &*leader.id) };
-        if let Some(id) = id {
-            set("LEADER_ID", id.to_owned());
-        }
-        if let Some(address) =
-            leader.filter(|leader| Some(&*leader.id) == id).and_then(|leader| leader.address.as_ref())
-        {
-            set("LEADER", address.to_string());
-        }
+        set("LEADER_ID", id.unwrap_or_default().to_owned());
+        let address = leader.filter(|leader| Some(&*leader.id) == id).and_then(|leader| leader.address.as_ref());
+        set("LEADER", address.map(ToString::to_string).unwrap_or_default());
         env
     }
 

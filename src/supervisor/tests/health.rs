@@ -45,7 +45,7 @@ fn what_a_check_complains_of_is_told_though_the_service_is_as_critical_as_before
 fn each_check_that_fails_is_told_of_and_none_that_has_recovered() {
     let mut config = checked(OnFailure::Report);
     config.health.push(check("disk", OnFailure::Report));
-    config.health[1].probe = Probe::Exec { exec: exec("df"), user: None };
+    config.health[1].probe = Probe::Exec { exec: exec("df"), run_as: Default::default() };
     let mut script = Script::start(config);
     script.published("web", Ok(()));
     script.answer("probe", Err("refused"));
@@ -123,7 +123,7 @@ fn a_check_is_asked_again_an_interval_after_its_answer_and_never_twice_at_once()
 fn a_service_passes_only_when_each_of_its_checks_does() {
     let mut config = checked(OnFailure::Report);
     config.health.push(check("second", OnFailure::Report));
-    config.health[1].probe = Probe::Exec { exec: exec("ask"), user: None };
+    config.health[1].probe = Probe::Exec { exec: exec("ask"), run_as: Default::default() };
     let mut script = Script::start(config);
     script.published("web", Ok(()));
     script.answer("probe", Ok(()));
@@ -137,7 +137,7 @@ fn a_service_passes_only_when_each_of_its_checks_does() {
 #[test]
 fn an_exec_check_past_its_timeout_is_ended_and_failed() {
     let mut config = checked(OnFailure::Report);
-    config.health[0].probe = Probe::Exec { exec: exec("ask"), user: None };
+    config.health[0].probe = Probe::Exec { exec: exec("ask"), run_as: Default::default() };
     let mut script = Script::start(config);
     script.heard();
     assert_eq!(script.when("SIGTERM to all of health of ping"), 2_000);

@@ -7,6 +7,7 @@ use crate::supervisor::event::*;
 
 pub fn templated() -> Watch {
     let template = Template {
+        check_as: Default::default(),
         source: "/etc/app.j2".into(),
         destination: "/etc/app.conf".into(),
         check: Some(exec("test {}")),

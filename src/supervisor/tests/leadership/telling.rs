@@ -77,3 +77,33 @@ fn only_a_leader_can_step_down() {
     script.send(Event::Control { reply: ReplyId(2), request: Request::AcceptTerm });
     script.expect(&["reply error", "reply error"]);
 }
+
+#[test]
+fn every_variable_of_the_election_is_there_whether_or_not_somebody_leads() {
+    let pre_start = Some(pre_start(0));
+    let mut script = Script::candidate(Config { hooks: Hooks { pre_start, ..hooks() }, ..candidate() });
+    script.sees_lock(held("other", 9, 3));
+    script.ends("pre_start", 0);
+    let said = |script: &Script, job: &str| {
+        ["ROLE", "LEADER", "LEADER_ID", "TERM"].map(|name| {
+            let variable = script.variable(job, &format!("PILOTFISH_{name}"));
+            variable.unwrap_or_else(|| panic!("{job} has no {name}")).to_owned()
+        })
+    };
+    assert_eq!(said(&script, "main"), ["replica", "other:3306", "other", "3"]);
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.wins(7);
+    let [role, _, id, term] = said(&script, "on_promote");
+    assert_eq!((role.as_str(), id.as_str(), term.as_str()), ("leader", "me", "7"));
+}
+
+#[test]
+fn who_starts_while_nobody_leads_sees_empty_variables() {
+    let election = Election { without_catalog: WithoutCatalog::Replica, ..election() };
+    let mut script = Script::candidate(Config { election: Some(election), hooks: hooks(), ..config() });
+    script.fact(Fact::Saw(Err("cut".to_owned())));
+    script.when("spawn main");
+    for name in ["LEADER", "LEADER_ID", "TERM"] {
+        assert_eq!(script.variable("main", &format!("PILOTFISH_{name}")), Some(""), "{name}");
+    }
+}
