@@ -275,3 +275,35 @@ fn a_door_that_cannot_be_had_is_said_and_main_runs_all_the_same() {
     assert!(log.contains("no control socket at") && log.contains("can't listen on"), "{log}");
     assert!(taken.as_raw_fd() > 0);
 }
+
+#[test]
+fn health_finds_an_agent_that_could_not_make_its_socket_and_others_do_not_reach_it() {
+    let lab = Lab::new("");
+    // In the container, where HEALTHCHECK runs too: as the agent's user, as root, and as somebody else.
+    let ask = format!("{} health -c DIR/pilotfish.toml", pilotfish().display());
+    let script = format!(
+        "until {ask}; do sleep 0.05; done; {ask} >DIR/out/same; echo $? >>DIR/out/same; \
+         setpriv --reuid=33 --regid=33 --clear-groups {ask} >DIR/out/other 2>&1; echo $? >>DIR/out/other; exec sleep 1000"
+    );
+    let out = lab.path("out");
+    fs::create_dir(&out).unwrap();
+    for (directory, mode) in [(lab.path(""), 0o755), (out, 0o777)] {
+        fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    lab.write(&format!(
+        "[process]\nexec = [\"sh\", \"-c\", \"{script}\"]\n[control]\nsocket = \"/proc/pilotfish.sock\"\n"
+    ));
+    let container = lab.start().run().unwrap();
+    let answer = |name: &str| {
+        let text = fs::read_to_string(lab.path("out").join(name)).unwrap_or_default();
+        text.lines().last().is_some_and(|line| line.len() == 1).then_some(text)
+    };
+    let same = eventually("health", || answer("same")).unwrap_or_else(|e| panic!("{e}: {}", container.stderr()));
+    assert_eq!(same, "ready\n0\n");
+    let other = eventually("health", || answer("other")).unwrap();
+    assert!(other.ends_with("\n1\n") && !other.contains("ready"), "{other}");
+    let log = container.stderr();
+    assert!(log.contains("no control socket at /proc/pilotfish.sock") && log.contains("@pilotfish/"), "{log}");
+    // This test's own container has other namespaces: the name isn't its.
+    assert_eq!(lab.ask(&["health"]).0, 1);
+}

@@ -265,20 +265,58 @@ async fn another_agents_socket_and_files_that_are_none_are_left_alone() {
 
     let file = dir.path().join("precious");
     fs::write(&file, "data").unwrap();
-    assert!(control::open(&socket_at(&file), second.door.clone()).unwrap().is_none());
+    let _door = control::open(&socket_at(&file), second.door.clone()).unwrap();
     assert_eq!(fs::read_to_string(&file).unwrap(), "data");
+    assert_eq!(client::ask(&file, Method::GET, "/livez", SOON).await.unwrap().status, 200);
 }
 
 #[tokio::test]
-async fn a_socket_that_cannot_be_is_a_warning_and_never_fatal() {
+async fn a_socket_that_cannot_be_a_file_is_an_abstract_one_that_its_clients_find() {
     let dir = tempfile::tempdir().unwrap();
-    let agent = agent();
     let long = dir.path().join("x".repeat(200));
-    for path in [dir.path().join("missing/control.sock"), "/proc/control.sock".into(), long] {
-        assert!(control::open(&socket_at(&path), agent.door.clone()).unwrap().is_none(), "{}", path.display());
+    for path in [dir.path().join("missing/control.sock"), format!("/proc/{}.sock", std::process::id()).into(), long] {
+        let agent = agent();
+        let door = control::open(&socket_at(&path), agent.door.clone()).unwrap();
+        assert!(door.is_some(), "{}", path.display());
+        assert_eq!(client::ask(&path, Method::GET, "/livez", SOON).await.unwrap().status, 200);
+        drop(door);
+        let gone = client::ask(&path, Method::GET, "/livez", SOON).await;
+        assert!(matches!(gone, Err(client::ClientError::Unreachable { .. })), "{gone:?}");
     }
     let off = Control { socket: None, signals: false };
-    assert!(control::open(&off, agent.door.clone()).unwrap().is_none());
+    assert!(control::open(&off, agent().door.clone()).unwrap().is_none());
+}
+
+/// Listens at a path as another user, who may do so.
+#[allow(unsafe_code)]
+fn planted(path: &Path) -> UnixListener {
+    let path = path.to_owned();
+    let listen = move || {
+        const KEEP: libc::uid_t = libc::uid_t::MAX;
+        // SAFETY: the raw call changes this thread alone, which does nothing after it but listen.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, KEEP, 65534, KEEP) }, 0);
+        UnixListener::bind(path).unwrap()
+    };
+    std::thread::spawn(listen).join().unwrap()
+}
+
+#[tokio::test]
+async fn who_listens_in_the_agents_place_is_not_asked_and_the_agent_is_found_beside_him() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let path = dir.path().join("control.sock");
+    let planted = planted(&path);
+    let answer = client::ask(&path, Method::POST, "/stop", SOON).await;
+    let Err(error @ client::ClientError::Stranger { .. }) = answer else { panic!("{answer:?}") };
+    assert!(error.to_string().starts_with("user 65534 (process "), "{error}");
+    planted.set_nonblocking(true).unwrap();
+    let (mut heard, mut said) = (planted.accept().unwrap().0, Vec::new());
+    std::io::Read::read_to_end(&mut heard, &mut said).unwrap();
+    assert!(said.is_empty(), "not a byte was sent");
+
+    let agent = agent();
+    let _door = control::open(&socket_at(&path), agent.door.clone()).unwrap().unwrap();
+    assert_eq!(client::ask(&path, Method::GET, "/livez", SOON).await.unwrap().status, 200);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! How the command line asks a running agent: one request over its control socket, with a deadline for everything.
+//! How the command line asks a running agent: one request over its control socket, with a deadline for everything, and
+//! only if who listens there may be the agent.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,9 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+
+use super::fallback;
+use super::peer::Peer;
 
 /// An answer is never longer than this: a status of thousands of checks fits.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -26,6 +30,17 @@ pub enum ClientError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// Who listens there is nobody to be believed.
+    #[error(
+        "user {} (process {}) listens at {}, and is neither root nor you nor the container's init: not asked",
+        .peer.uid, .peer.pid, .path.display()
+    )]
+    Stranger {
+        /// The socket.
+        path: PathBuf,
+        /// Who it is.
+        peer: Peer,
     },
     /// The connection broke, or what came isn't HTTP.
     #[error("the agent's answer can't be read")]
@@ -44,7 +59,8 @@ pub struct Reply {
     pub body: String,
 }
 
-/// Asks once.
+/// Asks once. Where nobody who can be believed listens at the socket's path, an agent that couldn't have the path is
+/// looked for at its abstract socket.
 ///
 /// # Errors
 /// When there is no whole answer within the deadline; an answer that says no is no error.
@@ -53,9 +69,7 @@ pub async fn ask(socket: &Path, method: Method, path: &str, within: Duration) ->
 }
 
 async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Reply, ClientError> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|source| ClientError::Unreachable { path: socket.to_owned(), source })?;
+    let stream = connect(socket).await?;
     let broken = |error: hyper::Error| ClientError::Broken(error.into());
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let mut request = Request::new(Empty::<Bytes>::new());
@@ -76,5 +90,29 @@ async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Reply, Cl
     tokio::select! {
         answer = answer => answer,
         () = drive => unreachable!("the drive never ends"),
+    }
+}
+
+async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
+    let failed = match believed(socket, false).await {
+        Ok(stream) => return Ok(stream),
+        Err(error) => error,
+    };
+    for name in fallback::names(socket) {
+        // The runtime's way to say an abstract name.
+        if let Ok(stream) = believed(Path::new(&format!("\0{name}")), true).await {
+            return Ok(stream);
+        }
+    }
+    Err(failed)
+}
+
+async fn believed(path: &Path, anyone_may_listen: bool) -> Result<UnixStream, ClientError> {
+    let unreachable = |source| ClientError::Unreachable { path: path.to_owned(), source };
+    let stream = UnixStream::connect(path).await.map_err(unreachable)?;
+    match Peer::of(&stream) {
+        Some(peer) if peer.may_be_an_agent(anyone_may_listen) => Ok(stream),
+        Some(peer) => Err(ClientError::Stranger { path: path.to_owned(), peer }),
+        None => Err(unreachable(io::Error::other("the kernel doesn't say who listens there"))),
     }
 }

@@ -4,9 +4,14 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::peer::Peer;
+
+/// Strangers turned away in one turn at an abstract socket.
+const MOST_REFUSED: usize = 16;
 
 /// A listening socket, or what is left of one that was shut.
 #[derive(Debug, Clone)]
@@ -25,6 +30,8 @@ pub enum Socket {
         #[expect(dead_code, reason = "it is there to be dropped")]
         file: SocketFile,
     },
+    /// Root and our own user, in our own container; anybody of the network namespace may knock.
+    Abstract(UnixListener),
 }
 
 /// One connection.
@@ -52,6 +59,16 @@ impl Listener {
             Some(Socket::Tcp(tcp)) => tcp.poll_accept(cx).map_ok(|(stream, _)| Stream::Tcp(stream)).map(Some),
             Some(Socket::Unix { listener, .. }) => {
                 listener.poll_accept(cx).map_ok(|(stream, _)| Stream::Unix(stream)).map(Some)
+            }
+            Some(Socket::Abstract(listener)) => {
+                for _ in 0..MOST_REFUSED {
+                    let (stream, _) = ready!(listener.poll_accept(cx))?;
+                    if Peer::of(&stream).is_some_and(Peer::may_command) {
+                        return Poll::Ready(Some(Ok(Stream::Unix(stream))));
+                    }
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             None => Poll::Ready(None),
         }

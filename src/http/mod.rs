@@ -5,8 +5,10 @@
 pub mod client;
 pub mod control;
 mod dated;
+mod fallback;
 mod listener;
 mod page;
+pub mod peer;
 mod routes;
 mod server;
 pub mod telemetry;

@@ -285,9 +285,11 @@ impl<F: FnMut(&str)> Lines<F> {
         if self.is_full(now) {
             self.dropped += 1;
         } else {
+            let text = plain::bytes(&line) + mark;
             self.logged += 1;
-            self.logged_bytes += line.len();
-            (self.log)(&(plain::bytes(&line) + mark));
+            // As it is logged: escapes are longer than what they stand for.
+            self.logged_bytes += text.len();
+            (self.log)(&text);
         }
         self.line = line;
         self.line.clear();

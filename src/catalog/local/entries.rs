@@ -19,8 +19,9 @@ use super::files::{self, Folder, Identity, errno};
 use super::name::unescape;
 use super::turns::Turns;
 
-/// The most that is read of one service, in bytes of its passing instances' files: as much as below a key prefix.
-const MOST_OF_A_SERVICE: u64 = 8 * 1024 * 1024;
+/// The most that is read of one service, in bytes of its live files: 10,000 instances, and no more memory than a small
+/// container has, for it is held several times (seen last, told, compared, given to hooks).
+const MOST_OF_A_SERVICE: u64 = 4 * 1024 * 1024;
 
 /// What is in an instance's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

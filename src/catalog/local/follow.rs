@@ -173,7 +173,7 @@ impl Follower<'_> {
                 if census.left_out > 0 && !std::mem::replace(&mut self.told_too_much, true) {
                     tracing::warn!(
                         event = "degraded",
-                        "{} holds more than 8 MiB of instances: {} are left out",
+                        "{} holds more than 4 MiB of instances: {} are left out",
                         path.display(),
                         census.left_out
                     );

@@ -122,7 +122,9 @@ pub(crate) struct Telemetry {
 pub(crate) struct Control {
     /// A unix socket, for its owner alone (0600); `""` turns it off.
     ///
-    /// On with any config. Where its directory can't be written to, that is a warning and the container runs without.
+    /// On with any config. Where its directory can't be written to (a read-only root, a user without rights) that is a
+    /// warning, and an abstract socket takes its place: for root and pilotfish's own user, in this container alone, and
+    /// found by `pilotfish health` and the other subcommands without being told.
     pub(crate) socket: Parsed<SocketPath>,
     /// HUP reloads the config and USR1 toggles maintenance, as in ContainerPilot, in place of being forwarded.
     ///
