@@ -137,9 +137,9 @@ impl Hands {
                     follower.abort();
                 }
             }
-            Effect::Render { watch, template, seen } => self.render(watch, template, seen),
+            Effect::Render { watch, template, seen, unanswered } => self.render(watch, template, seen, unanswered),
             Effect::Install { watch, staged } => self.install(watch, staged),
-            Effect::Discard(staged) => render::discard(&staged),
+            Effect::Discard(staged) => self.discard(staged),
             Effect::Contest(election) => self.contest(&election),
             Effect::Elect(Order::Guard { deadline }) => {
                 let silent = self.processes.guard_until(deadline);
@@ -371,22 +371,24 @@ impl Hands {
         });
     }
 
-    fn render(&self, watch: String, template: Template, seen: Observation) {
+    fn render(&self, watch: String, template: Template, seen: Observation, unanswered: bool) {
         let variables = self.source.surroundings.variables.clone();
         let event = {
             let watch = watch.clone();
             move |outcome| Event::Rendered { watch: watch.clone(), outcome }
         };
         self.on_files(
-            move || render::stage(&watch, &template, &seen, &variables).map_err(|error| catalog::report(&error)),
-            move |result| {
-                event(match result {
-                    Ok(Some(staged)) => Rendering::Staged(staged),
-                    Ok(None) => Rendering::Unchanged,
-                    Err(error) => Rendering::Failed(error),
-                })
+            move || {
+                let rendering = render::stage(&watch, &template, &seen, unanswered, &variables);
+                rendering.map_err(|error| catalog::report(&error))
             },
+            move |result| event(result.unwrap_or_else(Rendering::Failed)),
         );
+    }
+
+    /// Nobody waits for it.
+    fn discard(&self, staged: Staged) {
+        tokio::task::spawn_blocking(move || render::discard(&staged));
     }
 
     fn install(&self, watch: String, staged: Staged) {

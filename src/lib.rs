@@ -11,6 +11,7 @@
 //! - [`catalog`]: where services are registered and dependencies seen.
 //! - [`probe`]: health questions asked without a child process.
 //! - [`http`]: our own doors: control and telemetry; [`metrics`] is what it tells Prometheus.
+//! - [`files`]: files that somebody else may have a hand in, opened so that he gains nothing; below all rooms that do.
 //! - [`logging`]: the log, which never waits for who reads it.
 //! - `plain`: text of others, made fit for a terminal and a log.
 //! - `misrule`: rules broken on purpose, for tests that must fail; nothing in a release.
@@ -21,6 +22,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 mod effects;
+pub mod files;
 pub mod http;
 pub mod logging;
 pub mod metrics;

@@ -12,17 +12,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("agent", ALL),
     ("effects", ALL),
     ("clock", &["readable", "supervisor", "config"]),
-    ("render", &["catalog", "supervisor", "config"]),
-    ("process", &["misrule", "plain", "readable", "logging", "supervisor", "config"]),
-    ("catalog", &["misrule", "readable", "supervisor", "config"]),
+    ("render", &["files", "process::users", "catalog", "supervisor", "config"]),
+    ("process", &["misrule", "files", "plain", "readable", "logging", "supervisor", "config"]),
+    ("catalog", &["misrule", "files", "readable", "supervisor", "config"]),
     // A probe asks for names as the catalog does: without libc.
-    ("probe", &["catalog::resolver", "readable", "supervisor", "config"]),
+    ("probe", &["files", "catalog::resolver", "readable", "supervisor", "config"]),
     // The doors tell dates, of which the core has none.
     ("http", &["metrics", "clock", "plain", "readable", "supervisor", "config"]),
     ("logging", &["plain", "supervisor", "config"]),
     ("metrics", &["supervisor", "config"]),
     // Descriptors the runtime waits for: below the rooms that have some.
     ("readable", &[]),
+    // Files that others may have a hand in: below the rooms that open some.
+    ("files", &[]),
     ("supervisor", &["config"]),
     ("config", &[]),
     // Rules broken on purpose: asked wherever one is kept, and knows nobody.
@@ -36,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const ALL: &[&str] = &[
     "agent",
     "effects",
+    "files",
     "clock",
     "render",
     "process",

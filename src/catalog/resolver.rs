@@ -204,12 +204,8 @@ mod tests;
 
 /// A file's text, as far as anyone needs it; a file that isn't there is an empty one.
 fn text_of(path: &Path) -> String {
-    use std::io::Read;
-    use std::os::unix::fs::OpenOptionsExt;
     const LARGEST: u64 = 1024 * 1024;
-    let mut bytes = Vec::new();
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
     // What can't be read says nothing, like what isn't there.
-    let _ = file.and_then(|file| file.take(LARGEST).read_to_end(&mut bytes));
+    let bytes = crate::files::read(path, LARGEST).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }

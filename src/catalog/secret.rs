@@ -1,14 +1,11 @@
 //! Reads tokens, passwords and certificates from the files the config names, at each use, so that a file that was
 //! replaced counts from the next call on. It keeps nothing and logs nothing.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-
-use nix::fcntl::OFlag;
+use std::io;
+use std::path::PathBuf;
 
 use crate::config::engines::{Secret, SecretSource};
+use crate::files;
 
 /// A token or password is never longer than this.
 const LONGEST_SECRET: u64 = 8 * 1024;
@@ -35,7 +32,7 @@ pub fn read(key: &'static str, source: &SecretSource) -> Result<Secret, FileErro
         SecretSource::Given(secret) => Ok(secret.clone()),
         SecretSource::File(path) => {
             let failed = |source| FileError { key, path: path.clone(), source };
-            let bytes = read_file(path, LONGEST_SECRET).map_err(failed)?;
+            let bytes = files::read(path, LONGEST_SECRET).map_err(failed)?;
             let text = String::from_utf8(bytes)
                 .map_err(|_| failed(io::Error::new(io::ErrorKind::InvalidData, "it is no text")))?;
             let words = text.strip_suffix('\n').unwrap_or(&text);
@@ -46,20 +43,6 @@ pub fn read(key: &'static str, source: &SecretSource) -> Result<Secret, FileErro
             Ok(Secret::new(words))
         }
     }
-}
-
-/// A plain file's content, up to a bound. A pipe or a device at the path is refused instead of waited for.
-pub(super) fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is longer than {most} bytes")));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::engines::Tls;
+use crate::files;
 
-use super::secret::{FileError, read_file};
+use super::secret::FileError;
 
 /// Where distributions keep the authorities they trust, after `SSL_CERT_FILE`.
 const SYSTEM_BUNDLES: [&str; 5] = [
@@ -68,7 +69,8 @@ pub struct Pems {
 /// A file can't be read, or there is no authority at all.
 pub fn read(tls: &Tls) -> Result<Pems, TlsError> {
     let file = |key, path: &Path| {
-        read_file(path, LONGEST_FILE).map_err(|source| TlsError::File(FileError { key, path: path.to_owned(), source }))
+        files::read(path, LONGEST_FILE)
+            .map_err(|source| TlsError::File(FileError { key, path: path.to_owned(), source }))
     };
     let ca = match &tls.ca {
         Some(path) => (path.clone(), file("tls.ca", path)?),
@@ -84,7 +86,7 @@ pub fn read(tls: &Tls) -> Result<Pems, TlsError> {
 fn system_bundle() -> Option<(PathBuf, Vec<u8>)> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     named.into_iter().chain(SYSTEM_BUNDLES.map(PathBuf::from)).find_map(|path| {
-        let bytes: io::Result<Vec<u8>> = read_file(&path, LONGEST_FILE);
+        let bytes: io::Result<Vec<u8>> = files::read(&path, LONGEST_FILE);
         bytes.ok().map(|bytes| (path, bytes))
     })
 }

@@ -533,7 +533,7 @@ pub struct Watch {
 pub struct Template {
     /// The minijinja template.
     pub source: PathBuf,
-    /// The file, replaced atomically.
+    /// The file, replaced atomically where its directory allows it.
     pub destination: PathBuf,
     /// A command that must exit 0 before the file goes live; `{}` in it stands for the new file's path.
     pub check: Option<Exec>,
@@ -541,6 +541,23 @@ pub struct Template {
     pub check_as: RunAs,
     /// Past this the check has failed.
     pub check_timeout: Duration,
+    /// The file's mode; `None` is that of the one before.
+    pub mode: Option<u32>,
+    /// Whose the file is, `user:group`; `None` is the owner of the one before.
+    pub owner: Option<String>,
+    /// Whether missing directories are made.
+    pub parents: bool,
+    /// Whether main must not start before it is made of an answer.
+    pub required: Option<Required>,
+}
+
+/// How long main waits for a template that it must not start without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Required {
+    /// Past this the container ends.
+    For(Duration),
+    /// As long as it takes.
+    Forever,
 }
 
 /// `[catalog]`: where services are registered and dependencies looked up.

@@ -28,7 +28,7 @@ pub async fn ask(question: &HttpProbe, within: Duration) -> Result<(), String> {
     let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
     let request = request(question, &uri)?;
     // Before anything is sent: without authorities no request can be made at all.
-    let verified = if https { Some(tls::connector(question)?) } else { None };
+    let verified = if https { Some(tls::connector(question).await?) } else { None };
     let stream = connect::connect(host, port, within).await?;
     match verified {
         None => exchange(stream, request, question).await,

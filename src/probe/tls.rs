@@ -2,10 +2,9 @@
 //! reading a system's authorities takes milliseconds, which http checks never spend.
 
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -19,6 +18,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::connect::plain;
 use crate::config::HttpProbe;
+use crate::files::{self, Reader};
 
 /// Where distributions keep the authorities they trust; `SSL_CERT_FILE` comes before.
 const SYSTEM_BUNDLES: [&str; 5] = [
@@ -44,8 +44,15 @@ enum Source {
 
 static KEPT: Mutex<Vec<(Source, Arc<ClientConfig>)>> = Mutex::new(Vec::new());
 
-/// What verifies this check's server.
-pub fn connector(question: &HttpProbe) -> Result<TlsConnector, String> {
+/// What verifies this check's server; its files are read beside the agent's only thread.
+pub async fn connector(question: &HttpProbe) -> Result<TlsConnector, String> {
+    /// One reader for all checks: storage that hangs makes checks fail, and nothing else.
+    static READER: LazyLock<Reader> = LazyLock::new(Reader::default);
+    let question = question.clone();
+    READER.read(move || connector_of(&question)).await.map_err(|error| format!("ca: {}", plain(&error)))?
+}
+
+fn connector_of(question: &HttpProbe) -> Result<TlsConnector, String> {
     let source = if question.insecure { Source::Anybody } else { authorities(question.ca.as_deref())? };
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, config)) = kept.iter().find(|(known, _)| *known == source) {
@@ -111,8 +118,7 @@ fn client(source: &Source) -> Result<ClientConfig, String> {
 
 fn read(path: &Path) -> Result<RootCertStore, String> {
     let failed = |error| format!("ca {}: {}", path.display(), plain(&error));
-    let mut pem = Vec::new();
-    fs::File::open(path).map_err(failed)?.take(LARGEST_BUNDLE).read_to_end(&mut pem).map_err(failed)?;
+    let pem = files::read(path, LARGEST_BUNDLE).map_err(failed)?;
     let mut roots = RootCertStore::empty();
     // A bundle may hold one that is broken or too old for webpki; the others still count.
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));

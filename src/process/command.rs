@@ -10,6 +10,7 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use crate::config::{Exec, Limits};
+use crate::files;
 use crate::supervisor::event::{Hope, SpawnError};
 
 use super::environment::Environment;
@@ -177,6 +178,7 @@ pub fn read_value(exec: &Exec, variable: &str, file: &Path) -> Result<Vec<u8>, S
     if value.len() as u64 > MOST_OF_A_FILE {
         return Err(refused("larger than 1 MiB".to_owned()));
     }
+    let mut value = files::read(file, MOST_OF_A_FILE).map_err(|error| refused(error.to_string()))?;
     if value.last() == Some(&b'\n') {
         value.pop();
     }
@@ -359,7 +361,7 @@ mod tests {
         let fifo = directory.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let error = read_value(&vec![OsString::from("x")], "PASSWORD", &fifo).unwrap_err();
-        assert!(error.message.ends_with("not a regular file"), "{}", error.message);
+        assert!(error.message.ends_with("no plain file"), "{}", error.message);
     }
 
     #[test]

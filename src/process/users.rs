@@ -5,11 +5,10 @@
 //! without, the user's own from passwd and the supplementary ones from group. A numeric user needs no entry, and
 //! keeps the agent's own group then.
 
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::config::ids::{NOBODYS, number};
+use crate::files;
 
 /// Larger files than this are no user databases.
 const MOST: u64 = 16 * 1024 * 1024;
@@ -67,11 +66,8 @@ pub fn look_up(spec: &str) -> Result<Identity, UserError> {
 }
 
 fn read(file: &'static str) -> Result<String, UserError> {
-    // O_NONBLOCK: a FIFO in its place must not hold the agent.
-    let open = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(Path::new(file));
-    let mut bytes = Vec::new();
-    match open.and_then(|file| file.take(MOST).read_to_end(&mut bytes)) {
-        Ok(_) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+    match files::read(Path::new(file), MOST) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
         Err(source) => Err(UserError::Unreadable { file, source }),
     }

@@ -460,10 +460,24 @@ pub enum ServiceStatus {
 /// A rendered file that isn't live yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Staged {
-    /// Where it lies, beside its destination.
-    pub path: PathBuf,
-    /// Where it shall be.
-    pub destination: PathBuf,
+    /// Where its check sees it; `None` when it lies nowhere yet.
+    pub path: Option<PathBuf>,
+    /// Whether that is where it can be put in place from.
+    pub beside: bool,
+    /// Its content.
+    pub text: Text,
+    /// What it was made from, and for where.
+    pub template: std::sync::Arc<Template>,
+}
+
+/// A file's content, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text(pub std::sync::Arc<str>);
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 /// What came of rendering a template.
@@ -473,6 +487,8 @@ pub enum Rendering {
     Staged(Staged),
     /// The destination already has this content.
     Unchanged,
+    /// Nothing was known to render, and there is a file: it stays.
+    Kept,
     /// It couldn't be rendered or written.
     Failed(String),
 }
@@ -589,6 +605,8 @@ pub enum Effect {
         template: Template,
         /// What it may use.
         seen: Observation,
+        /// Whether that is no answer: a file that is there stays then.
+        unanswered: bool,
     },
     /// Put a rendered file in place.
     Install {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Background, Health, Hook, OnFailure, Query, Restart, Signal, Strays, WaitFor, When};
+use crate::config::{Background, Health, Hook, OnFailure, Query, Required, Restart, Signal, Strays, WaitFor, When};
 
 use super::Supervisor;
 use super::command::{Order, Outcome};
@@ -14,6 +14,7 @@ use super::restart::{self, Verdict};
 use super::shutdown::{Cause, Stopping};
 use super::status::Phase;
 use super::time::{Time, earliest};
+use super::watch::Watch;
 
 /// How long main's start waits for a catalog's first answer before templates are rendered without one.
 const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -36,8 +37,8 @@ pub enum Life {
     WaitingInRole,
     /// Templates are rendered for the first time.
     Preparing {
-        /// After this, with what is known.
-        until: Time,
+        /// Since when.
+        since: Time,
     },
     /// `pre_start` runs, or will again.
     PreStart {
@@ -149,14 +150,18 @@ impl Supervisor {
             self.life = Life::WaitingInRole;
         }
         if matches!(self.life, Life::WaitingInRole) && self.has_waited(now, out) {
-            self.life = Life::Preparing { until: now + FIRST_ANSWER_WITHIN };
+            self.life = Life::Preparing { since: now };
         }
-        if let Life::Preparing { until } = self.life {
-            if until <= now {
+        if let Life::Preparing { since } = self.life {
+            if since + FIRST_ANSWER_WITHIN <= now {
                 self.each_watch(now, out, |watch, hands| watch.prepare_without_answer(hands));
             }
             let leads = self.leads();
-            if self.watches.iter().all(|watch| watch.is_prepared(leads)) {
+            let too_late = |watch: &&Watch| required_until(watch, leads, since).is_some_and(|until| until <= now);
+            if let Some(watch) = self.watches.iter().find(too_late) {
+                let reason = watch.missing();
+                self.stop(now, reason, Cause::Failed(EXIT_UNAVAILABLE), out);
+            } else if self.watches.iter().all(|watch| watch.is_prepared(leads)) {
                 self.life = Life::PreStart { run: None, failures: 0, retry_at: Some(now) };
             }
         }
@@ -413,9 +418,11 @@ impl Supervisor {
                 self.waits.iter().filter(|w| !w.done).map(|w| Some(w.until)).fold(None, earliest)
             }
             // Once rendering without an answer has begun, its own events go on.
-            Life::Preparing { until } => {
+            Life::Preparing { since } => {
                 let leads = self.leads();
-                self.watches.iter().any(|watch| watch.awaits_answer(leads)).then_some(*until)
+                let awaits = self.watches.iter().any(|watch| watch.awaits_answer(leads));
+                let required = self.watches.iter().map(|watch| required_until(watch, leads, *since));
+                required.fold(awaits.then_some(*since + FIRST_ANSWER_WITHIN), earliest)
             }
             // What is left of the last try ends first, which is an event.
             Life::PreStart { retry_at, .. } => retry_at.filter(|_| !self.commands.any(&Job::PreStart)),
@@ -433,7 +440,13 @@ impl Supervisor {
                 let open: Vec<String> = self.waits.iter().filter(|w| !w.done).map(|w| what(&w.config)).collect();
                 format!("waiting for {}", open.join(", "))
             }
-            Life::Preparing { .. } => "rendering templates".to_owned(),
+            Life::Preparing { .. } => {
+                let leads = self.leads();
+                match self.watches.iter().find(|watch| watch.required().is_some() && !watch.is_prepared(leads)) {
+                    Some(watch) => format!("waiting for the template of watch {}", watch.config().name),
+                    None => "rendering templates".to_owned(),
+                }
+            }
             Life::PreStart { run: Some(_), .. } => "running pre_start".to_owned(),
             Life::PreStart { run: None, .. } => "about to run pre_start again".to_owned(),
             Life::Running { start_at: Some(_) } => "about to start main again".to_owned(),
@@ -445,6 +458,14 @@ impl Supervisor {
             Life::Stopping(stopping) => stopping.doing(),
             Life::Ended => "ending".to_owned(),
         }
+    }
+}
+
+/// Until when main may wait for this watch's file, when it isn't to start without and hasn't got it.
+fn required_until(watch: &Watch, leads: bool, since: Time) -> Option<Time> {
+    match watch.required().filter(|_| !watch.is_prepared(leads))? {
+        Required::For(within) => Some(since + within),
+        Required::Forever => None,
     }
 }
 

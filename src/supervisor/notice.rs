@@ -190,6 +190,13 @@ pub enum Notice {
         /// The file.
         destination: String,
     },
+    /// The catalog gave no answer, and a template's file was there.
+    TemplateKept {
+        /// The watch's name.
+        watch: String,
+        /// The file.
+        destination: String,
+    },
     /// A template couldn't be made a file.
     TemplateFailed {
         /// The watch's name.
@@ -319,6 +326,7 @@ impl Notice {
             Notice::CatalogBack { .. } => ("catalog.back", Info),
             Notice::DependencyChanged { .. } => ("watch.changed", Info),
             Notice::TemplateWritten { .. } => ("template.written", Info),
+            Notice::TemplateKept { .. } => ("template.kept", Warn),
             Notice::TemplateFailed { .. } => ("template.failed", Error),
             Notice::Reloaded { .. } => ("config.reloaded", Info),
             Notice::ReloadFailed { .. } => ("config.reload_failed", Error),
@@ -395,6 +403,9 @@ impl fmt::Display for Notice {
                 write!(f, "watch {watch}: {added} came, {removed} left, {changed} changed")
             }
             Notice::TemplateWritten { watch, destination } => write!(f, "watch {watch}: {destination} written"),
+            Notice::TemplateKept { watch, destination } => {
+                write!(f, "watch {watch}: no answer yet, so {destination} stays as it is")
+            }
             Notice::TemplateFailed { watch, error } => {
                 write!(f, "watch {watch}: the template failed, the old file stays: {error}")
             }

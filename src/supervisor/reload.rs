@@ -41,6 +41,8 @@ impl Supervisor {
             }
             Ok(config) => {
                 let notice = self.apply(now, *config, out);
+                // A template's source may be another, its file gone: no config tells.
+                self.each_watch(now, out, |watch, hands| watch.refresh(hands));
                 let said = notice.to_string();
                 out.push(Effect::Say(notice));
                 Ok(said)
@@ -89,6 +91,9 @@ impl Supervisor {
         }
         if services || health {
             self.tell_catalog(out);
+        }
+        if self.watches.iter().any(|watch| watch.config().template.is_some()) {
+            changed.push("templates (looked at again)".to_owned());
         }
         Notice::Reloaded { changed, later }
     }

@@ -108,7 +108,7 @@ pub struct WatchStatus {
     pub seen: Option<usize>,
     /// How many changes were acted on.
     pub changes: u64,
-    /// Why the catalog can't be asked now.
+    /// Why the catalog can't be asked now, or what was seen not be acted on yet.
     pub error: Option<String>,
 }
 

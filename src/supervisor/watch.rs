@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Backoff, Exec, Hook, Query, Watch as Config};
+use crate::config::{Backoff, Exec, Hook, Query, Required, Watch as Config};
 
 use super::change::Change;
 use super::command::{Commands, Order, Outcome};
@@ -17,7 +17,7 @@ use super::notice::Notice;
 use super::status::WatchStatus;
 use super::time::Time;
 
-/// Tries after a template failed: what it lacked (a name its check looks up, say) may come by itself.
+/// Tries after a template or a hook failed: what it lacked (a name its check looks up, say) may come by itself.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(30) };
 
 /// A main that doesn't catch the signal is looked at again after this...
@@ -37,11 +37,15 @@ pub struct Watch {
     hold_until: Option<Time>,
     /// A template has been rendered once, or given up on, so that main may start.
     prepared: bool,
-    /// The file is newer than what main and the hook know of.
+    /// The file, or what a hook that failed was told, is newer than what main and the hook know of.
     untold: bool,
+    /// The file may not be what it was made to be, or not be made of an answer: it is to be looked at again.
+    doubtful: bool,
     failures: u32,
     changes: u64,
     error: Option<String>,
+    /// Why what was seen couldn't be acted on, until it is.
+    trouble: Option<String>,
 }
 
 #[derive(Debug)]
@@ -91,9 +95,11 @@ impl Watch {
             hold_until: None,
             prepared,
             untold: false,
+            doubtful: false,
             failures: 0,
             changes: 0,
             error: None,
+            trouble: None,
         }
     }
 
@@ -117,16 +123,39 @@ impl Watch {
         self.prepared || !self.config.when.applies(leads)
     }
 
-    /// Whether only a first answer keeps main waiting.
+    /// Whether only a first answer keeps main waiting, and not for longer than it may.
     pub fn awaits_answer(&self, leads: bool) -> bool {
-        !self.is_prepared(leads) && matches!(self.stage, Stage::Quiet) && self.seen.is_none()
+        !self.is_prepared(leads)
+            && matches!(self.stage, Stage::Quiet)
+            && self.seen.is_none()
+            && self.required().is_none()
+    }
+
+    /// How long main waits for this watch's file; `None` when it isn't to start without.
+    pub fn required(&self) -> Option<Required> {
+        self.config.template.as_ref().and_then(|template| template.required)
+    }
+
+    /// Why main couldn't start, for people.
+    pub fn missing(&self) -> String {
+        let destination = self.config.template.as_ref().map(|template| template.destination.display().to_string());
+        let why = self.trouble.as_deref().or(self.error.as_deref()).unwrap_or("the catalog gave no answer");
+        format!("watch {}: {} isn't made: {why}", self.config.name, destination.unwrap_or_default())
+    }
+
+    /// Looks at the file again: what it is made from may have changed, or the file itself.
+    pub fn refresh(&mut self, hands: &mut Hands<'_>) {
+        if self.config.template.is_some() {
+            self.doubtful = true;
+            self.act(hands);
+        }
     }
 
     /// Main shall not wait longer for a first answer: the file is made with what is known, be it nothing.
     pub fn prepare_without_answer(&mut self, hands: &mut Hands<'_>) {
         if self.awaits_answer(hands.leads) {
             let on = self.acted.clone();
-            self.render(on, hands);
+            self.render(on, true, hands);
         }
     }
 
@@ -137,7 +166,12 @@ impl Watch {
                 if self.error.take().is_some() {
                     hands.out.push(Effect::Say(Notice::CatalogBack { what: self.what() }));
                 }
-                self.seen = Some(seen);
+                let is_news = self.seen.replace(seen.clone()).is_none_or(|before| before != seen);
+                // What failed for what was seen before needn't fail for this.
+                if is_news && self.trouble.is_some() && matches!(self.stage, Stage::Quiet) {
+                    let soon = hands.now + self.config.settle;
+                    self.hold_until = self.hold_until.map(|at| at.min(soon));
+                }
                 self.failures = 0;
                 self.act(hands);
             }
@@ -162,10 +196,10 @@ impl Watch {
         }
         self.hold_until = None;
         if self.config.template.is_some() {
-            if seen != self.acted || !self.prepared || self.untold || self.failures > 0 {
-                self.render(seen, hands);
+            if seen != self.acted || !self.prepared || self.untold || self.doubtful || self.trouble.is_some() {
+                self.render(seen, false, hands);
             }
-        } else if seen != self.acted && hands.main.is_up() {
+        } else if (seen != self.acted || self.untold) && hands.main.is_up() {
             self.hook(seen, hands);
         }
     }
@@ -176,6 +210,7 @@ impl Watch {
         match outcome {
             Rendering::Unchanged if self.untold => self.tell(on, hands),
             Rendering::Unchanged => self.done(on, hands),
+            Rendering::Kept => self.kept(hands),
             Rendering::Failed(error) => self.failed(error, hands),
             Rendering::Staged(staged) if !self.config.when.applies(hands.leads) => {
                 hands.out.push(Effect::Discard(staged));
@@ -184,7 +219,7 @@ impl Watch {
             Rendering::Staged(staged) => {
                 let Some(template) = &self.config.template else { return };
                 let Some(check) = &template.check else { return self.install(on, staged, hands) };
-                let exec = with_path(check, &staged.path);
+                let exec = with_path(check, staged.path.as_deref().unwrap_or(&template.destination));
                 let run_as = template.check_as.clone();
                 let hook = Hook { run_as, ..Hook::new(exec, template.check_timeout) };
                 let job = Job::TemplateCheck { watch: self.config.name.clone() };
@@ -236,7 +271,13 @@ impl Watch {
     pub fn hook_ended(&mut self, run: RunId, outcome: &Outcome, hands: &mut Hands<'_>) {
         match std::mem::replace(&mut self.stage, Stage::Quiet) {
             Stage::Hook { run: own, .. } if own == run && *outcome == Outcome::Cancelled => self.undone(hands),
-            Stage::Hook { on, run: own } if own == run => self.signal(on, hands),
+            Stage::Hook { on, run: own } if own == run => match outcome.result() {
+                Ok(()) => self.signal(on, hands),
+                Err(error) => {
+                    self.untold = true;
+                    self.try_again(format!("on_change {error}"), hands);
+                }
+            },
             other => self.stage = other,
         }
     }
@@ -284,14 +325,15 @@ impl Watch {
             name: self.config.name.clone(),
             seen: self.seen.as_ref().map(Observation::len),
             changes: self.changes,
-            error: self.error.clone(),
+            error: self.error.clone().or_else(|| self.trouble.clone()),
         }
     }
 
-    fn render(&mut self, on: Observation, hands: &mut Hands<'_>) {
+    fn render(&mut self, on: Observation, unanswered: bool, hands: &mut Hands<'_>) {
         let Some(template) = self.config.template.clone() else { return };
         let watch = self.config.name.clone();
-        hands.out.push(Effect::Render { watch, template, seen: on.clone() });
+        self.doubtful = unanswered;
+        hands.out.push(Effect::Render { watch, template, seen: on.clone(), unanswered });
         self.stage = Stage::Rendering { on };
     }
 
@@ -354,7 +396,19 @@ impl Watch {
         self.prepared = true;
         self.untold = false;
         self.failures = 0;
+        self.trouble = None;
         self.hold_until = Some(hands.now + self.config.settle);
+    }
+
+    /// Nobody has said what to make the file of, and there is one: no answer isn't an empty one.
+    fn kept(&mut self, hands: &mut Hands<'_>) {
+        if let Some(template) = &self.config.template {
+            let destination = template.destination.display().to_string();
+            hands.out.push(Effect::Say(Notice::TemplateKept { watch: self.config.name.clone(), destination }));
+        }
+        self.prepared = true;
+        // An answer that came meanwhile.
+        self.act(hands);
     }
 
     /// The role that it was for is gone: the change is acted on when that comes again.
@@ -363,9 +417,15 @@ impl Watch {
     }
 
     fn failed(&mut self, error: String, hands: &mut Hands<'_>) {
-        hands.out.push(Effect::Say(Notice::TemplateFailed { watch: self.config.name.clone(), error }));
+        hands.out.push(Effect::Say(Notice::TemplateFailed { watch: self.config.name.clone(), error: error.clone() }));
         // Main starts with the file there is: a fault in a template must not keep a database down.
-        self.prepared = true;
+        self.prepared |= self.required().is_none();
+        self.try_again(error, hands);
+    }
+
+    /// What was seen isn't acted on yet: another try comes, after a pause, or with the next change.
+    fn try_again(&mut self, error: String, hands: &mut Hands<'_>) {
+        self.trouble = Some(error);
         self.failures += 1;
         self.hold_until = Some(hands.now + hands.jitter.scatter(jitter::pause(RETRY, self.failures)));
     }

@@ -17,11 +17,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::engines::{ConsulAddress, Endpoint};
-use super::{AddressSpec, Backoff, Signal};
+use super::{AddressSpec, Backoff, Required, Signal};
 
 pub(crate) use network::{ElectionName, HostPort, HttpUrl, Name};
 pub(crate) use paths::{FilePath, SocketPath};
-pub(crate) use process::{Limit, LimitValue, Rewrite, Umask, User};
+pub(crate) use process::{FileMode, Limit, LimitValue, Rewrite, Umask, User};
 
 /// Why a text can't be read as what it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub(crate) fn judge(format: &str) -> Option<Judge> {
     Some(match format {
         Duration::NAME => of::<Duration>(),
         Backoff::NAME => of::<Backoff>(),
+        Required::NAME => of::<Required>(),
+        FileMode::NAME => of::<FileMode>(),
         Signal::NAME => of::<Signal>(),
         Rewrite::NAME => of::<Rewrite>(),
         AddressSpec::NAME => of::<AddressSpec>(),

@@ -77,6 +77,31 @@ impl Format for Umask {
     }
 }
 
+/// A file's mode, written in octal. Without the bits that run a program as its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileMode(pub(crate) u32);
+
+impl Format for FileMode {
+    const NAME: &'static str = "file-mode";
+    const WHAT: &'static str = "a file's mode in octal digits, such as `\"0640\"`";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let digits = text.strip_prefix("0o").unwrap_or(text);
+        match u32::from_str_radix(digits, 8) {
+            Ok(mode) if mode <= 0o777 && digits.len() >= 3 && !digits.starts_with('+') => Ok(FileMode(mode)),
+            Ok(mode) if mode > 0o777 && mode <= 0o7777 => Err(Wrong::new(
+                "would let new content run as its owner, or be sticky",
+                "leave the first digit 0: `\"0640\"`",
+            )),
+            _ => Err(Wrong::new("is no file's mode", "write three or four octal digits: `\"0640\"`")),
+        }
+    }
+
+    fn write(&self) -> String {
+        format!("{:04o}", self.0)
+    }
+}
+
 /// `name`, `uid`, `name:group` or `uid:gid`; whether they exist is seen when a process starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct User(pub(crate) String);
@@ -189,6 +214,11 @@ impl JsonSchema for LimitValue {
 mod tests {
     use super::super::tests::reads;
     use super::*;
+
+    #[test]
+    fn a_files_mode_is_octal_and_lets_nothing_run_as_its_owner() {
+        reads::<FileMode>(&["0640", "0600"], &["", "6", "rw-r--r--", "4755", "0888", "+640"]);
+    }
 
     #[test]
     fn a_user_is_a_name_or_id_and_perhaps_a_group() {

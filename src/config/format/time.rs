@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Format, Wrong};
-use crate::config::{Backoff, duration};
+use crate::config::{Backoff, Required, duration};
 
 impl Format for Duration {
     const NAME: &'static str = "duration";
@@ -15,6 +15,22 @@ impl Format for Duration {
 
     fn write(&self) -> String {
         duration::print(*self)
+    }
+}
+
+impl Format for Required {
+    const NAME: &'static str = "duration-or-forever";
+    const WHAT: &'static str = "a duration with its unit, such as `\"30s\"`, or `\"forever\"`";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        if text == "forever" { Ok(Required::Forever) } else { Duration::read(text).map(Required::For) }
+    }
+
+    fn write(&self) -> String {
+        match self {
+            Required::For(within) => within.write(),
+            Required::Forever => "forever".to_owned(),
+        }
     }
 }
 

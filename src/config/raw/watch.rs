@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Command, Hook, When};
-use crate::config::Signal;
-use crate::config::format::{ElectionName, FilePath, Name, Parsed};
+use crate::config::format::{ElectionName, FileMode, FilePath, Name, Parsed, User};
+use crate::config::{Required, Signal};
 
 /// What must be so before `pre_start`: exactly one of `service`, `key` and `leader`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -126,8 +126,11 @@ impl Default for Watch {
     }
 }
 
-/// A file made anew from what a watch sees. It is replaced atomically, keeps owner and mode, and is left alone (signal
-/// and `on_change` too) when nothing in it changes.
+/// A file made anew from what a watch sees. It keeps owner and mode unless they are named, and is left alone (signal and
+/// `on_change` too) when nothing in it changes. It is replaced atomically; where no file may be beside it (a file
+/// bind-mounted by itself, another's directory) it is written in place, and what was there put back if that fails. While
+/// the catalog has given no answer, a file that is there stays as it is. A link at the destination is followed, but never
+/// one by which another user would lead to what he may not write himself; and so with the template.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
@@ -148,10 +151,44 @@ pub(crate) struct Template {
     ///
     /// A syntax check that takes longer is stuck.
     pub(crate) check_timeout: Parsed<Duration>,
+    /// Who the check runs as.
+    ///
+    /// A check that needs no right of root's, needn't have them over a text that the catalog wrote.
+    #[schemars(example = &"nginx", extend("x-default" = "the user pilotfish runs as"))]
+    pub(crate) check_user: Option<Parsed<User>>,
+    /// The file's mode, in octal. It is 0600 until it is complete.
+    ///
+    /// A file that holds a password is to be read by its owner alone: `"0600"`.
+    #[schemars(example = &"0640", extend("x-default" = "that of the file before; `\"0644\"` when there is none"))]
+    pub(crate) mode: Option<Parsed<FileMode>>,
+    /// Whose the file is: `user`, `user:group` or their numbers.
+    #[schemars(example = &"root:haproxy", extend("x-default" = "that of the file before, as far as pilotfish may give it away"))]
+    pub(crate) owner: Option<Parsed<User>>,
+    /// Makes the destination's missing directories, with mode 0755.
+    ///
+    /// A path with a mistake in it would be made, too.
+    pub(crate) parents: bool,
+    /// Main doesn't start before the file has been made of an answer of the catalog; past this the container ends with
+    /// code 69. `"forever"` waits as long as it takes.
+    ///
+    /// Without it main starts after 2 seconds without an answer, with the file there is, and where there is none with one
+    /// made of nothing.
+    #[schemars(example = &"30s", extend("x-default" = "main doesn't wait"))]
+    pub(crate) required: Option<Parsed<Required>>,
 }
 
 impl Default for Template {
     fn default() -> Template {
-        Template { source: None, destination: None, check: None, check_timeout: Parsed(Duration::from_secs(10)) }
+        Template {
+            source: None,
+            destination: None,
+            check: None,
+            check_timeout: Parsed(Duration::from_secs(10)),
+            check_user: None,
+            mode: None,
+            owner: None,
+            parents: false,
+            required: None,
+        }
     }
 }

@@ -3,9 +3,10 @@
 use super::Judge;
 use super::process::{exec, hook};
 use crate::config::election::{Election, Mode};
+use crate::config::format::Parsed;
 use crate::config::report::Problem;
 use crate::config::tree::{Place, Span};
-use crate::config::{Backend, Catalog, Query, Signal, Template, WaitFor, Watch, When, raw};
+use crate::config::{Backend, Catalog, Query, Required, Signal, Template, WaitFor, Watch, When, raw};
 
 pub(super) fn wait_for(
     raw: Vec<raw::WaitFor>,
@@ -191,9 +192,7 @@ fn template(raw: raw::Template, place: Place<'_>, judge: &mut Judge<'_>) -> Temp
     judge.required(place, "this template", "source", "\"/etc/nginx/nginx.conf.j2\"");
     judge.required(place, "this template", "destination", "\"/etc/nginx/nginx.conf\"");
     judge.some_time(place, "check_timeout", raw.check_timeout.0);
-    let path = |path: Option<crate::config::format::Parsed<crate::config::format::FilePath>>| {
-        path.map(|path| path.0.0).unwrap_or_default()
-    };
+    let path = |path: Option<Parsed<crate::config::format::FilePath>>| path.map(|path| path.0.0).unwrap_or_default();
     let (source, destination) = (path(raw.source), path(raw.destination));
     if source == destination && !source.as_os_str().is_empty() {
         let problem = Problem::error(place.key("destination").span(), "a template would overwrite itself");
@@ -208,6 +207,25 @@ fn template(raw: raw::Template, place: Place<'_>, judge: &mut Judge<'_>) -> Temp
             "`{}` stands for its path: `[\"nginx\", \"-t\", \"-c\", \"{}\"]`",
         );
     }
-    let check_as = judge.hooks_run_as.clone();
-    Template { source, destination, check: raw.check.map(exec), check_as, check_timeout: raw.check_timeout.0 }
+    let mut check_as = judge.hooks_run_as.clone();
+    if place.has("check_user") && raw.check.is_none() {
+        judge.error(place.key("check_user").key_span(), "`check_user` without a `check`", "leave it out");
+    }
+    if let Some(Parsed(Required::For(within))) = raw.required {
+        judge.some_time(place, "required", within);
+    }
+    if let Some(user) = raw.check_user {
+        check_as.user = Some(user.0.0);
+    }
+    Template {
+        source,
+        destination,
+        check: raw.check.map(exec),
+        check_timeout: raw.check_timeout.0,
+        check_as,
+        mode: raw.mode.map(|mode| mode.0.0),
+        owner: raw.owner.map(|owner| owner.0.0),
+        parents: raw.parents,
+        required: raw.required.map(|required| required.0),
+    }
 }

@@ -174,7 +174,7 @@ impl World {
                 let outcome = match kind {
                     0 => Rendering::Unchanged,
                     1 => Rendering::Failed("bad".to_owned()),
-                    _ => Rendering::Staged(Staged { path: "/a".into(), destination: "/b".into() }),
+                    _ => Rendering::Staged(super::watch::staged()),
                 };
                 self.send(Event::Rendered { watch: "app".to_owned(), outcome });
             }

@@ -38,6 +38,22 @@ fn a_reload_without_a_change_touches_nothing() {
 }
 
 #[test]
+fn a_reload_looks_at_templates_again_though_their_config_did_not_change() {
+    let config = Config { watches: vec![super::watch::templated()], ..config() };
+    let mut script = Script::start(config.clone());
+    script.sees("app", &["a"]);
+    script.rendered("app", Rendering::Unchanged);
+    script.until(1_000);
+    script.heard();
+    reload(&mut script, Ok(config));
+    script.expect(&["render app", "reply ok"]);
+    script.staged("app");
+    script.ends("template_check of app", 0);
+    script.installed("app");
+    script.expect(&["spawn template_check of app", "install app", "SIGHUP to main"]);
+}
+
+#[test]
 fn a_bad_config_keeps_the_old_one_and_says_why() {
     let mut script = running();
     reload(&mut script, Err("line 3: unknown key"));

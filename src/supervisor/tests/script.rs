@@ -203,8 +203,11 @@ impl Script {
     }
 
     pub fn staged(&mut self, watch: &str) {
-        let staged = Staged { path: "/etc/.app.conf.pilotfish".into(), destination: "/etc/app.conf".into() };
-        self.send(Event::Rendered { watch: watch.to_owned(), outcome: Rendering::Staged(staged) });
+        self.rendered(watch, Rendering::Staged(super::watch::staged()));
+    }
+
+    pub fn rendered(&mut self, watch: &str, outcome: Rendering) {
+        self.send(Event::Rendered { watch: watch.to_owned(), outcome });
     }
 
     pub fn installed(&mut self, watch: &str) {
@@ -322,6 +325,7 @@ impl Script {
             Effect::Withdraw { service } => format!("withdraw {}", service.id),
             Effect::Follow { follow, .. } => format!("follow {follow:?}"),
             Effect::Unfollow { follow } => format!("unfollow {follow:?}"),
+            Effect::Render { watch, unanswered: true, .. } => format!("render {watch} without an answer"),
             Effect::Render { watch, .. } => format!("render {watch}"),
             Effect::Install { watch, .. } => format!("install {watch}"),
             Effect::Discard(_) => "discard".to_owned(),

@@ -149,7 +149,7 @@ fn a_template_is_rendered_before_main_starts() {
 fn without_an_answer_the_template_is_rendered_with_no_instances_after_two_seconds() {
     let mut script = Script::start(Config { watches: vec![super::watch::templated()], ..config() });
     script.heard();
-    assert_eq!(script.when("render app"), 2_000);
+    assert_eq!(script.when("render app without an answer"), 2_000);
     script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Unchanged });
     script.expect(&["spawn main"]);
 }

@@ -1,19 +1,32 @@
 use std::time::Duration;
 
 use super::script::*;
-use crate::config::{Config, RestartPolicy, Signal, Template, Watch};
+use crate::config::{Config, Required, RestartPolicy, Signal, Template, Watch};
 use crate::supervisor::Event;
 use crate::supervisor::event::*;
 
-pub fn templated() -> Watch {
-    let template = Template {
+fn template() -> Template {
+    Template {
         check_as: Default::default(),
         source: "/etc/app.j2".into(),
         destination: "/etc/app.conf".into(),
         check: Some(exec("test {}")),
         check_timeout: Duration::from_secs(5),
-    };
-    Watch { template: Some(template), on_change: None, signal: Some(Signal::HUP), ..watch("app") }
+        mode: None,
+        owner: None,
+        parents: false,
+        required: None,
+    }
+}
+
+/// What came of rendering it.
+pub fn staged() -> Staged {
+    let path = Some("/etc/.app.conf.pilotfish".into());
+    Staged { path, beside: true, text: Text("new".into()), template: template().into() }
+}
+
+pub fn templated() -> Watch {
+    Watch { template: Some(template()), on_change: None, signal: Some(Signal::HUP), ..watch("app") }
 }
 
 fn watching() -> Config {
@@ -82,14 +95,110 @@ fn changes_within_the_settle_time_of_a_run_wait_for_its_end() {
 }
 
 #[test]
-fn a_failing_hook_is_not_repeated_and_later_changes_still_act() {
+fn a_failing_hook_is_run_again_with_growing_pauses_until_it_succeeds() {
     let mut script = Script::start(watching());
     script.sees("app", &["a"]);
+    script.heard();
     script.ends("on_change of app", 1);
-    script.until(60_000);
+    let shown = |script: &Script| script.core.status().watches[0].error.clone();
+    assert!(shown(&script).is_some_and(|error| error.contains("on_change")));
+    let again = script.when("spawn on_change of app");
+    assert!((500..=1_000).contains(&again), "{again}");
+    script.ends("on_change of app", 1);
+    let third = script.when("spawn on_change of app") - again;
+    assert!((1_000..=2_000).contains(&third), "{third}");
+    let told: serde_json::Value = serde_json::from_str(&script.stdin["on_change of app"]).unwrap();
+    assert_eq!(told["added"][0]["id"], "a");
+    script.ends("on_change of app", 0);
+    assert_eq!(shown(&script), None);
+    script.until(600_000);
+    script.expect(&[]);
+}
+
+#[test]
+fn a_change_after_a_failing_hook_waits_for_no_pause() {
+    let mut script = Script::start(watching());
+    script.sees("app", &["a"]);
+    for _ in 0..6 {
+        script.ends("on_change of app", 1);
+        script.when("spawn on_change of app");
+    }
+    script.ends("on_change of app", 1);
+    let now = script.now();
     script.heard();
     script.sees("app", &["b"]);
-    script.expect(&["spawn on_change of app"]);
+    assert!(script.when("spawn on_change of app") <= now + 100);
+}
+
+#[test]
+fn a_change_that_is_taken_back_after_a_failing_hook_is_told_too() {
+    let mut script = Script::start(watching());
+    script.sees("app", &["a"]);
+    script.ends("on_change of app", 0);
+    script.until(1_000);
+    script.sees("app", &["a", "b"]);
+    script.ends("on_change of app", 1);
+    script.heard();
+    script.sees("app", &["a"]);
+    script.when("spawn on_change of app");
+}
+
+#[test]
+fn a_signal_waits_for_the_hook_before_it_to_succeed() {
+    let mut script =
+        Script::start(Config { watches: vec![Watch { signal: Some(Signal::HUP), ..watch("app") }], ..config() });
+    script.sees("app", &["a"]);
+    script.heard();
+    script.ends("on_change of app", 1);
+    script.expect(&[]);
+    script.when("spawn on_change of app");
+    script.ends("on_change of app", 0);
+    script.expect(&["SIGHUP to main"]);
+}
+
+#[test]
+fn without_an_answer_the_file_there_is_stays_until_the_answer_even_an_empty_one_comes() {
+    let mut script = Script::start(Config { watches: vec![templated()], ..config() });
+    script.heard();
+    assert_eq!(script.when("render app without an answer"), 2_000);
+    script.rendered("app", Rendering::Kept);
+    script.expect(&["spawn main"]);
+    script.until(10_000);
+    script.expect(&[]);
+    script.sees("app", &[]);
+    script.expect(&["render app"]);
+}
+
+#[test]
+fn a_main_that_must_not_start_without_a_template_waits_for_its_answer_or_ends_with_69() {
+    let required = Template { required: Some(Required::For(Duration::from_secs(30))), ..template() };
+    let watches = vec![Watch { template: Some(required), ..templated() }];
+    let mut script = Script::start(Config { watches: watches.clone(), ..config() });
+    script.heard();
+    script.until(29_000);
+    script.expect(&[]);
+    script.sees("app", &["a"]);
+    script.rendered("app", Rendering::Unchanged);
+    script.expect(&["render app", "spawn main"]);
+
+    let mut script = Script::start(Config { watches, ..config() });
+    assert_eq!(script.when("exit 69"), 30_000);
+}
+
+#[test]
+fn a_main_that_waits_for_a_template_for_ever_waits_through_its_failures() {
+    let required = Template { required: Some(Required::Forever), ..template() };
+    let mut script =
+        Script::start(Config { watches: vec![Watch { template: Some(required), ..templated() }], ..config() });
+    script.heard();
+    script.until(3_600_000);
+    script.expect(&[]);
+    script.sees("app", &["a"]);
+    script.expect(&["render app"]);
+    script.rendered("app", Rendering::Failed("no such file".to_owned()));
+    script.when("render app");
+    script.rendered("app", Rendering::Unchanged);
+    script.expect(&["spawn main"]);
 }
 
 #[test]

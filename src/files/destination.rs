@@ -1,0 +1,263 @@
+//! A file replaced as a whole: by renaming one beside it, and where nothing may be beside it, or its name not be moved,
+//! by writing in place. What was there stays until the new one is complete, or is put back.
+
+use std::ffi::OsStr;
+use std::fs::{File, Permissions};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, FallocateFlags, OFlag, fallocate, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
+
+use super::walk::{find_making_parents, refused};
+use super::{Place, find, is_plain, no_plain_file, same};
+
+/// Of a file that is new, unless something else is asked for.
+const NEW: u32 = 0o644;
+/// Nobody reads a file before it is complete.
+const UNFINISHED: Mode = Mode::from_bits_truncate(0o600);
+/// No right to run as its owner is carried over to new content.
+const RIGHTS: u32 = 0o777;
+/// A file that can only be written in place and is larger isn't touched: what was there couldn't be put back.
+const LARGEST_IN_PLACE: u64 = 16 << 20;
+
+/// Who may do what with the new file; what isn't asked for is as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Access {
+    /// Its mode.
+    pub mode: Option<u32>,
+    /// Its user and group.
+    pub owner: Option<(u32, Option<u32>)>,
+}
+
+/// Where a file shall be.
+#[derive(Debug)]
+pub struct Destination {
+    place: Place,
+}
+
+impl Destination {
+    /// Walks there; `parents` makes missing directories.
+    ///
+    /// # Errors
+    /// The way can't be walked, something that is no plain file is there, or whoever may change where the path leads may
+    /// not put a file there.
+    pub fn find(path: &Path, parents: bool) -> io::Result<Destination> {
+        let place = if parents { find_making_parents(path)? } else { find(path)? };
+        if place.entry.as_ref().is_some_and(|entry| !is_plain(entry)) {
+            return Err(no_plain_file());
+        }
+        if let Some(hand) = place.led_by
+            && !hand.may_replace(&place.about_directory, place.entry.as_ref())
+        {
+            return Err(refused(hand, "may not put a file there"));
+        }
+        Ok(Destination { place })
+    }
+
+    /// Whether a file is there.
+    pub fn is_there(&self) -> bool {
+        self.place.entry.is_some()
+    }
+
+    /// Whether nobody else may change what is beside it.
+    pub fn is_ours(&self) -> bool {
+        self.place.led_by.is_none()
+    }
+
+    /// Whether it has this content.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn has(&self, text: &[u8]) -> io::Result<bool> {
+        let Some(entry) = &self.place.entry else { return Ok(false) };
+        if entry.st_size != i64::try_from(text.len()).unwrap_or(i64::MAX) {
+            return Ok(false);
+        }
+        let mut old = Vec::with_capacity(text.len());
+        self.place.open(OFlag::O_RDONLY)?.take(text.len() as u64 + 1).read_to_end(&mut old)?;
+        Ok(old == text)
+    }
+
+    /// Whether it has the mode and owner that are asked for.
+    pub fn is_accessible_as(&self, access: Access) -> bool {
+        let Some(entry) = &self.place.entry else { return false };
+        let owner = access
+            .owner
+            .is_none_or(|(user, group)| entry.st_uid == user && group.is_none_or(|group| entry.st_gid == group));
+        owner && access.mode.is_none_or(|mode| entry.st_mode & 0o7777 == mode)
+    }
+
+    /// The mode a new file gets.
+    pub fn mode(&self, access: Access) -> u32 {
+        access.mode.or(self.place.entry.as_ref().map(|entry| entry.st_mode & RIGHTS)).unwrap_or(NEW)
+    }
+
+    /// Writes a complete file beside it, hidden, so that `include *.conf` doesn't see it; gives its path. `None` where
+    /// no file may be made.
+    ///
+    /// # Errors
+    /// It can't be written; nothing is left.
+    pub fn stage(&self, text: &[u8], access: Access) -> io::Result<Option<PathBuf>> {
+        let name = self.place.beside();
+        match self.write_beside(&name, text, access) {
+            Ok(_) => Ok(Some(self.place.path.join(name))),
+            Err(error) if is_closed(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a staged file in place. `false` where a name can't be moved over it (a file bind-mounted by itself), or when
+    /// the way leads elsewhere meanwhile.
+    ///
+    /// # Errors
+    /// It couldn't be put there.
+    pub fn install(&self, staged: &Path) -> io::Result<bool> {
+        match staged.file_name() {
+            Some(name) if staged.parent() == Some(&self.place.path) => self.put(name),
+            _ => Ok(false),
+        }
+    }
+
+    fn put(&self, staged: &OsStr) -> io::Result<bool> {
+        match renameat(&self.place.directory, staged, &self.place.directory, self.place.name.as_os_str()) {
+            Ok(()) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(Errno::EBUSY) => {
+                self.discard(staged);
+                Ok(false)
+            }
+            Err(error) => {
+                self.discard(staged);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn discard(&self, staged: &OsStr) {
+        let _ = unlinkat(&self.place.directory, staged, UnlinkatFlags::NoRemoveDir);
+    }
+
+    /// Makes it a file of this content, one way or the other.
+    ///
+    /// # Errors
+    /// It isn't: what was there is still there, unless the error says otherwise.
+    pub fn replace(&self, text: &[u8], access: Access) -> io::Result<()> {
+        let name = self.place.beside();
+        match self.write_beside(&name, text, access) {
+            Ok(new) => {
+                // In another's directory it may have been moved meanwhile.
+                let there = fstatat(&self.place.directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                if !same(&there, &fstat(&new)?) {
+                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, "somebody moves the files beside it"));
+                }
+                match self.put(&name)? {
+                    true => Ok(()),
+                    false => self.write_in_place(text, access),
+                }
+            }
+            Err(error) if is_closed(&error) && self.is_there() => self.write_in_place(text, access),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_beside(&self, name: &OsStr, text: &[u8], access: Access) -> io::Result<File> {
+        // What a crash left is not written into but replaced: it may be a link somebody else planted.
+        self.discard(name);
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut new = File::from(openat(&self.place.directory, name, flags, UNFINISHED)?);
+        let mut complete = || {
+            new.write_all(text)?;
+            self.give(&new, access)?;
+            new.sync_all()
+        };
+        match complete() {
+            Ok(()) => Ok(new),
+            Err(error) => {
+                self.discard(name);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives a complete file its owner, as far as one may, and then its mode.
+    fn give(&self, new: &File, access: Access) -> io::Result<()> {
+        let ours = fstat(new)?;
+        match (access.owner, &self.place.entry) {
+            (Some((user, group)), _) => chown(new, &ours, user, group)?,
+            (None, Some(old)) if chown(new, &ours, old.st_uid, Some(old.st_gid)).is_err() => {
+                let _ = chown(new, &ours, ours.st_uid, Some(old.st_gid));
+            }
+            (None, _) => {}
+        }
+        new.set_permissions(Permissions::from_mode(self.mode(access)))
+    }
+
+    fn write_in_place(&self, text: &[u8], access: Access) -> io::Result<()> {
+        let Some(entry) = &self.place.entry else { return Err(Errno::ENOENT.into()) };
+        if let Some(hand) = self.place.led_by {
+            // Another name of it may be anywhere.
+            if entry.st_nlink > 1 || !hand.may_write(entry) {
+                return Err(refused(hand, "may not write to the file there"));
+            }
+        }
+        let mut file = self.place.open(OFlag::O_RDWR)?;
+        let mut old = Vec::new();
+        Read::by_ref(&mut file).take(LARGEST_IN_PLACE + 1).read_to_end(&mut old)?;
+        if old.len() as u64 > LARGEST_IN_PLACE {
+            let what = format!("it can only be written in place, and is longer than {LARGEST_IN_PLACE} bytes");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+        }
+        // A full disk is found out before anything is overwritten.
+        match fallocate(file.as_fd(), FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, text.len().max(1) as i64) {
+            Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {}
+            Err(error) => {
+                // What was reserved so far.
+                let _ = file.set_len(old.len() as u64);
+                return Err(error.into());
+            }
+        }
+        if let Err(error) = overwrite(&mut file, text) {
+            return Err(match overwrite(&mut file, &old) {
+                Ok(()) => error,
+                Err(worse) => io::Error::new(
+                    error.kind(),
+                    format!("{error}; it is damaged, for what was there can't be put back: {worse}"),
+                ),
+            });
+        }
+        if access.owner.is_some() && !self.is_accessible_as(Access { mode: None, ..access }) {
+            let (user, group) = access.owner.unwrap_or_default();
+            chown(&file, entry, user, group)?;
+        }
+        if access.mode.is_some() && !self.is_accessible_as(Access { owner: None, ..access }) {
+            file.set_permissions(Permissions::from_mode(self.mode(access)))?;
+        }
+        Ok(())
+    }
+}
+
+fn overwrite(file: &mut File, text: &[u8]) -> io::Result<()> {
+    file.rewind()?;
+    file.write_all(text)?;
+    file.set_len(text.len() as u64)?;
+    file.sync_all()
+}
+
+fn chown(file: &File, about: &FileStat, user: u32, group: Option<u32>) -> io::Result<()> {
+    let group = group.unwrap_or(about.st_gid);
+    if (user, group) == (about.st_uid, about.st_gid) {
+        return Ok(());
+    }
+    let user = (user != about.st_uid).then(|| Uid::from_raw(user));
+    Ok(fchown(file, user, Some(Gid::from_raw(group)))?)
+}
+
+/// No file may be made in this directory.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EROFS | Errno::EACCES | Errno::EPERM))
+}

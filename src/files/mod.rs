@@ -1,0 +1,82 @@
+//! Files that aren't the image's own: the config names them, and somebody else may write on the way to them. Whoever
+//! may, gains nothing by it: through their links and directories only that is opened which they could open themselves,
+//! nothing but plain files, and none is waited for. It knows nothing of what the files mean.
+//!
+//! - [`find`]: walks to a place part by part, and sees in whose hands the way is.
+//! - [`read`]: a plain file's content, up to a bound.
+//! - [`Destination`]: a file replaced as a whole.
+//! - [`Reader`]: reads beside the agent's only thread.
+
+mod destination;
+mod hand;
+mod scratch;
+mod reader;
+mod walk;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+
+pub use destination::{Access, Destination};
+pub use scratch::Scratch;
+pub use reader::Reader;
+pub use walk::{Place, find};
+
+/// A plain file's content, up to `most` bytes. A pipe or a device at the path is refused instead of waited for.
+///
+/// # Errors
+/// It can't be read, is no plain file or longer than that; or who may write on the way to it may not read it.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {most} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Opens a plain file for reading.
+///
+/// # Errors
+/// As [`read`].
+pub fn open(path: &Path) -> io::Result<File> {
+    let place = find(path)?;
+    place.readable_by_whoever_led_here()?;
+    place.open(OFlag::O_RDONLY)
+}
+
+/// What is said of anything but a plain file.
+fn no_plain_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file")
+}
+
+fn kind(about: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(about.st_mode & SFlag::S_IFMT.bits())
+}
+
+fn is_plain(about: &FileStat) -> bool {
+    kind(about) == SFlag::S_IFREG
+}
+
+fn same(one: &FileStat, other: &FileStat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+/// Opens an entry of a directory that was seen to be a plain file; fails when it is another one meanwhile.
+fn open_seen(directory: impl AsFd, name: &std::ffi::OsStr, seen: &FileStat, how: OFlag) -> io::Result<File> {
+    // O_NONBLOCK: should a pipe stand there by now, it isn't waited for. It means nothing to a plain file.
+    let flags = how | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = File::from(openat(directory, name, flags, Mode::empty())?);
+    let now = fstat(&file)?;
+    if !is_plain(&now) || !same(seen, &now) {
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it was replaced meanwhile"));
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests;

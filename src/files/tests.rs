@@ -1,0 +1,155 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+/// A user that isn't us; only root can give anything to it.
+const OTHER: u32 = 65_534;
+
+/// A directory that everybody may enter.
+fn open_directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    directory
+}
+
+/// `None` where we aren't root; said, for then nothing is proved.
+fn anothers(directory: &Path) -> Option<PathBuf> {
+    let path = directory.join("app");
+    fs::create_dir(&path).unwrap();
+    match chown(&path, Some(OTHER), Some(OTHER)) {
+        Ok(()) => Some(path),
+        Err(error) => {
+            eprintln!("not tried: only root has other users' directories ({error})");
+            None
+        }
+    }
+}
+
+fn file(path: &Path, mode: u32) {
+    fs::write(path, "text").unwrap();
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn link_of_another(target: &Path, path: &Path) {
+    symlink(target, path).unwrap();
+    std::os::unix::fs::lchown(path, Some(OTHER), Some(OTHER)).unwrap();
+}
+
+#[test]
+fn only_a_plain_file_up_to_a_bound_is_read_and_nothing_is_waited_for() {
+    let directory = open_directory();
+    let path = directory.path().join("file");
+    file(&path, 0o600);
+    assert_eq!(read(&path, 4).unwrap(), b"text");
+    assert_eq!(read(&path, 3).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    let pipe = directory.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    for other in [pipe.as_path(), directory.path(), Path::new("/dev/zero"), Path::new("/")] {
+        assert_eq!(read(other, 9).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{}", other.display());
+    }
+    assert_eq!(read(&directory.path().join("none"), 9).unwrap_err().kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn links_that_nobody_else_could_have_put_there_are_followed() {
+    let directory = open_directory();
+    fs::create_dir_all(directory.path().join("..data/1")).unwrap();
+    file(&directory.path().join("..data/1/token"), 0o600);
+    symlink("1/token", directory.path().join("..data/now")).unwrap();
+    symlink("x/../..data/now", directory.path().join("token")).unwrap();
+    fs::create_dir(directory.path().join("x")).unwrap();
+    symlink(directory.path().join("token"), directory.path().join("x/token")).unwrap();
+    assert_eq!(read(&directory.path().join("x/token"), 9).unwrap(), b"text");
+    symlink("loop", directory.path().join("loop")).unwrap();
+    assert_eq!(read(&directory.path().join("loop"), 9).unwrap_err().raw_os_error(), Some(libc::ELOOP));
+}
+
+#[test]
+fn by_anothers_link_root_reads_nothing_that_he_could_not_read_himself() {
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    let (secret, public) = (directory.path().join("secret"), directory.path().join("public"));
+    file(&secret, 0o600);
+    file(&public, 0o644);
+    link_of_another(&secret, &app.join("secret"));
+    link_of_another(&public, &app.join("public"));
+    let error = read(&app.join("secret"), 9).unwrap_err();
+    assert!(error.to_string().contains("uid 65534"), "{error}");
+    assert_eq!(read(&app.join("public"), 9).unwrap(), b"text");
+    // As the kernel shows it to us, and not to him.
+    link_of_another(Path::new("/proc/self/maps"), &app.join("maps"));
+    assert!(read(&app.join("maps"), 1 << 20).is_err());
+    // Of a directory he can't enter.
+    fs::create_dir(directory.path().join("closed")).unwrap();
+    fs::set_permissions(directory.path().join("closed"), Permissions::from_mode(0o700)).unwrap();
+    file(&directory.path().join("closed/public"), 0o644);
+    link_of_another(&directory.path().join("closed/public"), &app.join("closed"));
+    assert!(read(&app.join("closed"), 9).is_err());
+    // A second name of it.
+    fs::hard_link(&secret, app.join("hard")).unwrap();
+    assert!(read(&app.join("hard"), 9).is_err());
+    // What is his own is his.
+    file(&app.join("own"), 0o600);
+    chown(app.join("own"), Some(OTHER), Some(OTHER)).unwrap();
+    assert_eq!(read(&app.join("own"), 9).unwrap(), b"text");
+}
+
+#[test]
+fn in_a_directory_for_all_a_link_is_its_owners() {
+    let directory = open_directory();
+    let Some(tmp) = anothers(directory.path()) else { return };
+    chown(&tmp, Some(0), Some(0)).unwrap();
+    fs::set_permissions(&tmp, Permissions::from_mode(0o1777)).unwrap();
+    let secret = directory.path().join("secret");
+    file(&secret, 0o600);
+    link_of_another(&secret, &tmp.join("his"));
+    symlink(&secret, tmp.join("ours")).unwrap();
+    assert!(read(&tmp.join("his"), 9).is_err());
+    assert_eq!(read(&tmp.join("ours"), 9).unwrap(), b"text");
+    fs::set_permissions(&tmp, Permissions::from_mode(0o777)).unwrap();
+    assert!(read(&tmp.join("ours"), 9).is_err());
+}
+
+#[test]
+fn by_anothers_link_root_writes_nothing_that_he_could_not_write_himself() {
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    let etc = directory.path().join("etc");
+    fs::create_dir(&etc).unwrap();
+    file(&etc.join("hook"), 0o4755);
+    link_of_another(&etc.join("hook"), &app.join("app.conf"));
+    assert!(Destination::find(&app.join("app.conf"), false).is_err());
+    link_of_another(&etc.join("not-there"), &app.join("new.conf"));
+    assert!(Destination::find(&app.join("new.conf"), true).is_err());
+    link_of_another(&etc, &app.join("conf.d"));
+    assert!(Destination::find(&app.join("conf.d/new"), true).is_err());
+    // His own link to his own place.
+    link_of_another(Path::new("real.conf"), &app.join("link.conf"));
+    let own = Destination::find(&app.join("link.conf"), false).unwrap();
+    assert!(!own.is_ours());
+    own.replace(b"new", Access::default()).unwrap();
+    assert_eq!(fs::read_to_string(app.join("real.conf")).unwrap(), "new");
+}
+
+#[test]
+fn a_directory_made_in_anothers_is_his_so_that_he_may_not_be_led_by_it() {
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    Destination::find(&app.join("a/b/c"), true).unwrap().replace(b"x", Access::default()).unwrap();
+    assert_eq!(fs::metadata(app.join("a/b")).unwrap().uid(), OTHER);
+    assert!(Destination::find(&app.join("a/b/c"), true).is_ok());
+}
+
+#[test]
+fn a_file_that_others_have_another_name_of_is_not_written_in_place() {
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    let secret = directory.path().join("secret");
+    file(&secret, 0o600);
+    fs::hard_link(&secret, app.join("app.conf")).unwrap();
+    Destination::find(&app.join("app.conf"), false).unwrap().replace(b"new", Access::default()).unwrap();
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "text");
+    assert_eq!(fs::read_to_string(app.join("app.conf")).unwrap(), "new");
+}

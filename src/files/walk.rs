@@ -1,0 +1,219 @@
+//! The way to a file, part by part. Links are followed as the kernel does, but never is one followed that somebody put
+//! there to lead where they couldn't go themselves: the rule of systemd's unsafe transitions (`chase()`, CHASE_SAFE),
+//! made exact by what whoever led there may open. It needs no more than openat(2), so that it holds on any kernel.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::unistd::{Gid, Uid, fchown};
+
+use super::hand::Hand;
+use super::{is_plain, kind, no_plain_file, open_seen};
+
+/// As many as the kernel follows (path_resolution(7)).
+const MOST_LINKS: u32 = 40;
+/// Of directories that are made on the way.
+const DIRECTORY: u32 = 0o755;
+
+/// Where a path leads: a directory, and a name in it.
+#[derive(Debug)]
+pub struct Place {
+    pub(super) directory: OwnedFd,
+    pub(super) about_directory: FileStat,
+    /// The directory's path, without links.
+    pub(super) path: PathBuf,
+    pub(super) name: OsString,
+    /// What is there; `None` when nothing is.
+    pub(super) entry: Option<FileStat>,
+    /// Who else had a hand in the way.
+    pub(super) led_by: Option<Hand>,
+    /// Whether what is there is the kernel's own view of processes, whose modes say little.
+    is_of_proc: bool,
+}
+
+/// Walks to a place; what is at its end needn't be there.
+///
+/// # Errors
+/// A part of the way can't be walked.
+pub fn find(path: &Path) -> io::Result<Place> {
+    walk(path, false)
+}
+
+/// The same, and makes missing directories.
+pub(super) fn find_making_parents(path: &Path) -> io::Result<Place> {
+    walk(path, true)
+}
+
+struct Walk {
+    directory: OwnedFd,
+    path: PathBuf,
+    about: FileStat,
+    left: VecDeque<OsString>,
+    led_by: Option<Hand>,
+    /// By a link that somebody else put there: wherever it goes on, it is he who leads.
+    by_link: bool,
+}
+
+fn walk(path: &Path, make_parents: bool) -> io::Result<Place> {
+    let mut links = 0;
+    let directory = start(path)?;
+    let about = fstat(&directory)?;
+    let at = PathBuf::from(if path.is_absolute() { "/" } else { "" });
+    let mut walk = Walk { directory, path: at, about, left: parts(path), led_by: None, by_link: false };
+    while let Some(name) = walk.left.pop_front() {
+        let is_last = walk.left.is_empty();
+        let entry = match openat(&walk.directory, name.as_os_str(), AT_A_TIME, Mode::empty()) {
+            Ok(entry) => entry,
+            Err(Errno::ENOENT) if is_last => {
+                let led_by = Hand::joined(walk.led_by, Hand::of(&walk.about, None));
+                return Ok(walk.at(name, None, led_by, false));
+            }
+            Err(Errno::ENOENT) if make_parents => {
+                walk.make(&name)?;
+                walk.left.push_front(name);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let about = fstat(&entry)?;
+        // What is mounted was put there by who may mount, whoever owns the directory around it.
+        // (Of files an overlay may tell the device of the layer they are in.)
+        let mounted = about.st_dev != walk.about.st_dev && kind(&about) == SFlag::S_IFDIR && name != "..";
+        let led_by = match mounted && !walk.by_link {
+            true => None,
+            false => Hand::joined(walk.led_by, Hand::of(&walk.about, Some(&about)).filter(|_| name != "..")),
+        };
+        match kind(&about) {
+            SFlag::S_IFLNK => {
+                links += 1;
+                if links > MOST_LINKS {
+                    return Err(Errno::ELOOP.into());
+                }
+                walk.by_link |= led_by.is_some();
+                let target = readlinkat(&entry, "")?;
+                let target = Path::new(&target);
+                if target.is_absolute() {
+                    walk.enter(start(target)?, led_by)?;
+                    walk.path = PathBuf::from("/");
+                } else {
+                    walk.led_by = led_by;
+                }
+                let mut parts = parts(target);
+                parts.append(&mut walk.left);
+                walk.left = parts;
+            }
+            SFlag::S_IFDIR if !is_last => {
+                walk.enter(entry, led_by)?;
+                // There is no link left in it.
+                if name != ".." {
+                    walk.path.push(name);
+                } else if !walk.path.pop() {
+                    walk.path.push("..");
+                }
+            }
+            _ if !is_last => return Err(Errno::ENOTDIR.into()),
+            _ => {
+                let is_of_proc = fstatfs(&entry).is_ok_and(|about| about.filesystem_type() == PROC_SUPER_MAGIC);
+                return Ok(walk.at(name, Some(about), led_by, is_of_proc));
+            }
+        }
+    }
+    // "/", or a link to it.
+    Err(no_plain_file())
+}
+
+/// To look at without opening: no pipe waits, no device does anything.
+const AT_A_TIME: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+fn start(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(openat(AT_FDCWD, if path.is_absolute() { "/" } else { "." }, flags, Mode::empty())?)
+}
+
+fn parts(path: &Path) -> VecDeque<OsString> {
+    let part = |part: Component<'_>| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    };
+    path.components().filter_map(part).collect()
+}
+
+impl Walk {
+    fn enter(&mut self, directory: OwnedFd, led_by: Option<Hand>) -> io::Result<()> {
+        let about = fstat(&directory)?;
+        if let Some(hand) = led_by.filter(|hand| !hand.may_search(&about)) {
+            return Err(refused(hand, "may not enter a directory on it"));
+        }
+        self.directory = directory;
+        self.about = about;
+        self.led_by = led_by;
+        Ok(())
+    }
+
+    /// Makes a directory, which belongs to whose directory it is in.
+    fn make(&self, name: &OsStr) -> io::Result<()> {
+        let led_by = Hand::joined(self.led_by, Hand::of(&self.about, None));
+        if let Some(hand) = led_by.filter(|hand| !hand.may_replace(&self.about, None)) {
+            return Err(refused(hand, "may not make a directory there"));
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        match mkdirat(&self.directory, name, Mode::from_bits_truncate(0o700)) {
+            Ok(()) => {}
+            Err(Errno::EEXIST) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let made = openat(&self.directory, name, flags, Mode::empty())?;
+        if let Some(Hand::User(user)) = led_by {
+            fchown(&made, Some(Uid::from_raw(user)), Some(Gid::from_raw(self.about.st_gid)))?;
+        }
+        Ok(fchmod(&made, Mode::from_bits_truncate(DIRECTORY))?)
+    }
+
+    fn at(self, name: OsString, entry: Option<FileStat>, led_by: Option<Hand>, is_of_proc: bool) -> Place {
+        let Walk { directory, path, about: about_directory, .. } = self;
+        Place { directory, about_directory, path, name, entry, led_by, is_of_proc }
+    }
+}
+
+impl Place {
+    /// Whether whoever led here, if anybody did, may read what is here by their own right.
+    pub(super) fn readable_by_whoever_led_here(&self) -> io::Result<()> {
+        let (Some(hand), Some(entry)) = (self.led_by, &self.entry) else { return Ok(()) };
+        // The kernel asks who reads, not only what the mode is.
+        if self.is_of_proc || !hand.may_read(entry) {
+            return Err(refused(hand, "may not read it"));
+        }
+        Ok(())
+    }
+
+    /// Opens the plain file that is here.
+    pub(super) fn open(&self, how: OFlag) -> io::Result<File> {
+        let Some(entry) = &self.entry else { return Err(Errno::ENOENT.into()) };
+        if !is_plain(entry) {
+            return Err(no_plain_file());
+        }
+        open_seen(self.directory.as_fd(), &self.name, entry, how)
+    }
+
+    /// The name of a file beside.
+    pub(super) fn beside(&self) -> OsString {
+        OsString::from_iter([OsStr::new("."), &self.name, OsStr::from_bytes(b".pilotfish")])
+    }
+}
+
+pub(super) fn refused(hand: Hand, what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!("refused: {hand} may change where the path leads, and {what}"),
+    )
+}

@@ -1,0 +1,135 @@
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use super::*;
+
+fn template(directory: &Path, text: &str) -> Template {
+    let source = directory.join("app.conf.j2");
+    fs::write(&source, text).unwrap();
+    Template {
+        source,
+        destination: directory.join("app.conf"),
+        check: None,
+        check_timeout: std::time::Duration::from_secs(1),
+        check_as: Default::default(),
+        mode: None,
+        owner: None,
+        parents: false,
+        required: None,
+    }
+}
+
+fn value(value: &str) -> Observation {
+    Observation::Key(Some(value.to_owned()))
+}
+
+fn staged(template: &Template, value_seen: &str) -> Staged {
+    match stage("w", template, &value(value_seen), false, &Variables::default()).unwrap() {
+        Rendering::Staged(staged) => staged,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+#[test]
+fn a_new_file_is_live_only_once_installed_and_then_not_written_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let template = template(directory.path(), "it is {{ value }}\n");
+    let first = staged(&template, "1");
+    assert!(!template.destination.exists());
+    install(&first).unwrap();
+    assert_eq!(fs::read_to_string(&template.destination).unwrap(), "it is 1\n");
+    let again = stage("w", &template, &value("1"), false, &Variables::default()).unwrap();
+    assert_eq!(again, Rendering::Unchanged);
+    discard(&staged(&template, "2"));
+    assert_eq!(fs::read_to_string(&template.destination).unwrap(), "it is 1\n");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn owner_mode_and_a_symlink_at_the_destination_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let template = template(directory.path(), "{{ value }}");
+    let real = directory.path().join("real.conf");
+    fs::write(&real, "old").unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    std::os::unix::fs::symlink(&real, &template.destination).unwrap();
+    install(&staged(&template, "new")).unwrap();
+    assert_eq!(fs::read_to_string(&real).unwrap(), "new");
+    assert_eq!(mode(&real), 0o640);
+    assert!(fs::symlink_metadata(&template.destination).unwrap().is_symlink());
+}
+
+#[test]
+fn a_link_to_what_is_not_there_yet_stays_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let template = template(directory.path(), "{{ value }}");
+    let real = directory.path().join("real.conf");
+    std::os::unix::fs::symlink("real.conf", &template.destination).unwrap();
+    install(&staged(&template, "new")).unwrap();
+    assert_eq!(fs::read_to_string(&real).unwrap(), "new");
+    assert!(fs::symlink_metadata(&template.destination).unwrap().is_symlink());
+}
+
+#[test]
+fn new_content_never_runs_as_the_owner_of_the_old() {
+    let directory = tempfile::tempdir().unwrap();
+    let template = template(directory.path(), "{{ value }}");
+    fs::write(&template.destination, "old").unwrap();
+    fs::set_permissions(&template.destination, fs::Permissions::from_mode(0o6755)).unwrap();
+    install(&staged(&template, "new")).unwrap();
+    assert_eq!(mode(&template.destination), 0o755);
+}
+
+#[test]
+fn a_mode_that_is_asked_for_holds_before_and_after_and_parents_are_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut template = template(directory.path(), "{{ value }}");
+    template.destination = directory.path().join("a/b/app.conf");
+    assert!(stage("w", &template, &value("1"), false, &Variables::default()).is_err());
+    template.parents = true;
+    template.mode = Some(0o600);
+    let first = staged(&template, "1");
+    assert_eq!(mode(first.path.as_deref().unwrap()), 0o600);
+    install(&first).unwrap();
+    assert_eq!(mode(&template.destination), 0o600);
+    // The mode alone is a reason to make it anew.
+    template.mode = Some(0o640);
+    install(&staged(&template, "1")).unwrap();
+    assert_eq!(mode(&template.destination), 0o640);
+}
+
+#[test]
+fn without_an_answer_a_file_that_is_there_stays_and_a_missing_one_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let template = template(directory.path(), "{{ value | default('nobody') }}");
+    let nothing = Observation::Key(None);
+    let variables = Variables::default();
+    let Rendering::Staged(first) = stage("w", &template, &nothing, true, &variables).unwrap() else { panic!() };
+    install(&first).unwrap();
+    assert_eq!(fs::read_to_string(&template.destination).unwrap(), "nobody");
+    fs::write(&template.destination, "backends that live").unwrap();
+    assert_eq!(stage("w", &template, &nothing, true, &variables).unwrap(), Rendering::Kept);
+    assert_eq!(fs::read_to_string(&template.destination).unwrap(), "backends that live");
+}
+
+#[test]
+fn a_pipe_in_the_files_place_is_refused_and_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let template = template(directory.path(), "{{ value }}");
+    nix::unistd::mkfifo(&template.destination, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let error = stage("w", &template, &value("1"), false, &Variables::default()).unwrap_err();
+    assert!(crate::catalog::report(&error).contains("no plain file"), "{error}");
+}
+
+#[test]
+fn an_error_in_the_template_names_it_and_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let template = template(directory.path(), "{{ nobody.knows.this }}");
+    let error = stage("w", &template, &value("1"), false, &Variables::default()).unwrap_err();
+    assert!(crate::catalog::report(&error).contains("app.conf.j2"), "{error}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
