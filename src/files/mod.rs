@@ -9,8 +9,8 @@
 
 mod destination;
 mod hand;
-mod scratch;
 mod reader;
+mod scratch;
 mod walk;
 
 use std::fs::File;
@@ -22,8 +22,8 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
 pub use destination::{Access, Destination};
-pub use scratch::Scratch;
 pub use reader::Reader;
+pub use scratch::Scratch;
 pub use walk::{Place, find};
 
 /// A plain file's content, up to `most` bytes. A pipe or a device at the path is refused instead of waited for.

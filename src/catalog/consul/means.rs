@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::catalog::storage::Storage;
 use crate::catalog::{report, secret, tls};
 use crate::config::engines::{Consul as Settings, ConsulAddress, Endpoint, Secret, SecretSource};
-use crate::catalog::storage::Storage;
 
 use super::error::Error;
 use super::names::Names;

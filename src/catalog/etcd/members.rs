@@ -12,10 +12,10 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
+use crate::catalog::storage::Storage;
 use crate::catalog::tls::{self, Pems};
 use crate::catalog::{Cause, secret};
 use crate::config::engines::{Endpoint, Etcd as Settings};
-use crate::catalog::storage::Storage;
 
 use super::error::Error;
 use super::reach::reach;

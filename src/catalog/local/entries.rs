@@ -2,14 +2,14 @@
 //!
 //! An instance lives as long as its file is locked. The rules that keep readers, holders and successors apart:
 //! - A file is put at its path only when it is complete and locked; it is never written again.
-//! - Who wants to know whether it lives tries to *share* the lock, so two who ask don't take each other for a holder.
-//! - Who removes or replaces the file at a path holds its lock and has seen, with the lock, that it is still there.
+//! - Who wants to know whether it lives asks the kernel for a write lock, and takes none: nobody is taken for a holder who
+//!   only asks, or who can only read.
+//! - Who removes or replaces the file at a path takes it away first, and has seen that it is the dead one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::supervisor::event::{Instance, ServiceStatus};
@@ -147,15 +147,11 @@ pub(super) fn look(service: &Folder, name: &str) -> Result<Life, Error> {
     // Each round means that somebody put a new file there in between; nobody does that for long.
     for _ in 0..5 {
         let Some(file) = service.file(name)? else { return Ok(Life::None) };
-        match Flock::lock(file, FlockArg::LockSharedNonblock) {
-            Err((file, Errno::EWOULDBLOCK)) => return Ok(Life::Alive(file)),
-            Err((_, source)) => return Err(Error::refused("lock", service.path_of(name))(source)),
-            Ok(lock) => {
-                let file = lock.unlock().map_err(|(_, e)| Error::refused("unlock", service.path_of(name))(e))?;
-                if service.holds(name, &file)? {
-                    return Ok(Life::Dead(file));
-                }
-            }
+        if files::is_held(&file).map_err(Error::refused("ask for the lock of", service.path_of(name)))? {
+            return Ok(Life::Alive(file));
+        }
+        if service.holds(name, &file)? {
+            return Ok(Life::Dead(file));
         }
     }
     Err(Error::refused("follow the changes of", service.path_of(name))(Errno::EAGAIN))

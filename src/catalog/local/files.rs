@@ -2,19 +2,26 @@
 //! followed. It knows nothing of what the files mean.
 //!
 //! **Who may do what.** Containers of one host run as different users, and each must be able to remove what a dead one
-//! of another user left. So the directories the catalog makes are 0777 without the sticky bit, and its files 0644: to
-//! lock a file one need only be able to read it. Whoever may write in the shared directory may therefore register
-//! anything, as with a Consul without ACL; to narrow that, give the directory itself (or its parent) a group and a
-//! mode: a directory that is already there keeps them.
+//! of another user left. So the directories the catalog makes are 0777 without the sticky bit, and its files can be read
+//! by everyone. Whoever may write in the shared directory may therefore register anything, as with a Consul without ACL;
+//! to narrow that, give the directory itself (or its parent) a group and a mode: a directory that is already there keeps
+//! them. He may do no more than that: no link is followed, nothing is read that isn't for everyone to read, no file that
+//! has a second name is touched, and nothing removed that doesn't look like an agent's.
+//!
+//! **Who can only read changes nothing.** What a lock decides is decided by write locks of open file descriptions (fcntl(2),
+//! F_OFD_SETLK), which need a descriptor to write by, and they are asked for as a reader would ask: so no read lock, and
+//! no flock(2), makes a dead file live or keeps anybody from its place. A file is locked before it has its name.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, RenameFlags, open, openat, renameat, renameat2};
+use nix::fcntl::{AtFlags, FcntlArg, Flock, FlockArg, OFlag, RenameFlags, fcntl, open, openat, renameat, renameat2};
+use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
@@ -29,6 +36,12 @@ pub(super) const MOST_NAMES: usize = 10_000;
 
 const EVERYONE: Mode = Mode::from_bits_truncate(0o777);
 const READABLE: Mode = Mode::from_bits_truncate(0o644);
+/// A file that lives as long as its holder; that nobody else may write it says that it is held by a write lock.
+const HELD: Mode = Mode::from_bits_truncate(0o444);
+/// Until it is complete and locked.
+const UNFINISHED: Mode = Mode::from_bits_truncate(0o600);
+/// Who reads along in the scratch directory may lock a new file before its maker does, now and then.
+const STAGINGS: usize = 5;
 /// An exclusive lock needs a descriptor to write by.
 const LOCKABLE: Mode = Mode::from_bits_truncate(0o666);
 
@@ -43,7 +56,7 @@ pub(super) struct Folder {
 #[derive(Debug)]
 pub(super) struct Staged {
     /// The open, locked file.
-    pub(super) file: Flock<File>,
+    pub(super) file: File,
     name: String,
 }
 
@@ -115,8 +128,8 @@ impl Folder {
         fstat(&self.fd).map(Identity::of).map_err(Error::refused("look at", &self.path))
     }
 
-    /// Opens a regular file for reading. `None` when there is none, or something that is no file of the catalog (a
-    /// link, a pipe, a directory).
+    /// Opens a regular file for reading. `None` when there is none, or something that is no file of the catalog: a link,
+    /// a pipe, a directory, or a file somebody brought here to have it read for him, by a second name or by moving it.
     pub(super) fn file(&self, name: &str) -> Result<Option<File>, Error> {
         // O_NONBLOCK: somebody's pipe must not be waited for. It means nothing to a regular file.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
@@ -126,17 +139,37 @@ impl Folder {
             Err(source) => return Err(Error::refused("open", self.path_of(name))(source)),
         };
         let about = file.metadata().map_err(|e| Error::refused("look at", self.path_of(name))(errno(&e)))?;
-        Ok(about.is_file().then_some(file))
+        let for_everyone = Mode::from_bits_truncate(about.mode()).contains(Mode::S_IROTH);
+        Ok((about.is_file() && about.nlink() <= 1 && for_everyone).then_some(file))
     }
 
     /// Opens a file to be locked by anyone, and makes it when there is none.
     pub(super) fn lockable(&self, name: &str) -> Result<File, Error> {
         let refused = |action| Error::refused(action, self.path_of(name));
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = File::from(openat(&self.fd, name, flags, LOCKABLE).map_err(refused("open"))?);
-        // What the umask took. Whoever isn't its owner has nothing to give back.
-        let _ = fchmod(&file, LOCKABLE);
-        Ok(file)
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        // Somebody may remove it between the two.
+        for _ in 0..5 {
+            match openat(&self.fd, name, flags | OFlag::O_CREAT | OFlag::O_EXCL, LOCKABLE) {
+                Ok(made) => {
+                    // What the umask took.
+                    fchmod(&made, LOCKABLE).map_err(refused("open to everyone"))?;
+                    return Ok(File::from(made));
+                }
+                Err(Errno::EEXIST) => {}
+                Err(source) => return Err(refused("make")(source)),
+            }
+            let file = match openat(&self.fd, name, flags, Mode::empty()) {
+                Ok(file) => File::from(file),
+                Err(Errno::ENOENT) => continue,
+                Err(source) => return Err(refused("open")(source)),
+            };
+            let about = file.metadata().map_err(|e| refused("look at")(errno(&e)))?;
+            return match about.is_file() && about.nlink() <= 1 {
+                true => Ok(file),
+                false => Err(refused("lock")(Errno::EMLINK)),
+            };
+        }
+        Err(refused("make")(Errno::EAGAIN))
     }
 
     /// Whether this open file is the one at the path now.
@@ -159,14 +192,61 @@ impl Folder {
         }
     }
 
-    /// Removes a file nobody holds a lock on; whether it did. Several may try at once, and somebody may put a new
-    /// file there meanwhile: only who holds the lock of the file at the path removes or replaces it.
-    pub(super) fn remove_dead(&self, name: &str, file: File) -> Result<bool, Error> {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) if self.holds(name, &lock)? => self.remove(name),
-            Ok(_) | Err((_, Errno::EWOULDBLOCK)) => Ok(false),
-            Err((_, source)) => Err(Error::refused("lock", self.path_of(name))(source)),
+    /// Removes a file of an agent's that nobody holds; whether it did. What no agent can have written stays.
+    pub(super) fn remove_dead(&self, name: &str, mut file: File) -> Result<bool, Error> {
+        let is_ours = match text(&mut file, self.path_of(name)) {
+            Ok(Some(text)) => text.is_empty() || serde_json::from_str::<serde_json::Map<_, _>>(&text).is_ok(),
+            Ok(None) | Err(Error::TooMuch { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        if is_ours { self.take_away(name, &file) } else { Ok(false) }
+    }
+
+    /// Removes a file nobody holds; whether it did. Several may try at once, and somebody may put a new file there
+    /// meanwhile. No lock keeps them apart, for a reader could hold it for ever: each moves what is there to a name of
+    /// its own, looks what it got, and brings back what it wasn't to take. (Should another new one be there by then, the
+    /// holder of the one that can't be brought back learns at its next heartbeat that it isn't registered.)
+    pub(super) fn take_away(&self, name: &str, file: &File) -> Result<bool, Error> {
+        let refused = |action| Error::refused(action, self.path_of(name));
+        let gone = format!(".{:016x}", pace::random());
+        match renameat(&self.fd, name, &self.fd, gone.as_str()) {
+            Ok(()) => {}
+            Err(Errno::ENOENT) => return Ok(false),
+            Err(source) => return Err(refused("remove")(source)),
         }
+        let is_it = self.holds(&gone, file)? && !is_held(file).map_err(refused("ask for the lock of"))?;
+        if !is_it {
+            match renameat2(&self.fd, gone.as_str(), &self.fd, name, RenameFlags::RENAME_NOREPLACE) {
+                Ok(()) | Err(Errno::ENOENT) => return Ok(false),
+                Err(_) => {}
+            }
+        }
+        self.remove(&gone).map(|_| is_it)
+    }
+
+    /// Puts a locked file in the place of one that nobody holds, though a reader's lock keeps everybody from locking it;
+    /// `None` when it is another one, or held, by now. At no moment is there none.
+    pub(super) fn change_obstructed(
+        &self,
+        staged: Staged,
+        to: &Folder,
+        name: &str,
+        old: &File,
+    ) -> Result<Option<File>, Error> {
+        let refused = |action| Error::refused(action, to.path_of(name));
+        let exchange = || {
+            let flags = RenameFlags::RENAME_EXCHANGE;
+            renameat2(&self.fd, staged.name.as_str(), &to.fd, name, flags).map_err(refused("put another in place of"))
+        };
+        let changed = exchange().and_then(|()| {
+            let is_it = self.holds(&staged.name, old)? && !is_held(old).map_err(refused("ask for the lock of"))?;
+            if !is_it {
+                exchange()?;
+            }
+            Ok(is_it)
+        });
+        self.remove(&staged.name)?;
+        changed.map(|is_it| is_it.then_some(staged.file))
     }
 
     /// The names in it that are UTF-8 and don't begin with a dot.
@@ -194,28 +274,34 @@ impl Folder {
     /// Makes a locked file with this content here, in the scratch directory. It is held for writing, so that the
     /// kernel tells of its closing (IN_CLOSE_WRITE) when its holder dies.
     pub(super) fn stage(&self, content: &[u8], mode: Mode) -> Result<Staged, Error> {
-        let name = format!("{:016x}", pace::random());
-        let refused = |action| Error::refused(action, self.path_of(&name));
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = File::from(openat(&self.fd, name.as_str(), flags, READABLE).map_err(refused("make"))?);
-        let written = (|| {
-            let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, source)| source)?;
-            fchmod(&*file, mode)?;
-            std::io::Write::write_all(&mut *file, content).map_err(|e| errno(&e))?;
-            Ok(file)
-        })();
-        match written {
-            Ok(file) => Ok(Staged { file, name }),
-            Err(source) => {
-                // The first error is the one to tell; what can't be removed now is swept later.
-                let _ = self.remove(&name);
-                Err(refused("write")(source))
+        let mut last = Errno::EAGAIN;
+        for _ in 0..STAGINGS {
+            let name = format!("{:016x}", pace::random());
+            let refused = |action| Error::refused(action, self.path_of(&name));
+            let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let mut file = File::from(openat(&self.fd, name.as_str(), flags, UNFINISHED).map_err(refused("make"))?);
+            let written = (|| {
+                fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK)))?;
+                std::io::Write::write_all(&mut file, content).map_err(|e| errno(&e))?;
+                fchmod(&file, mode)
+            })();
+            match written {
+                Ok(()) => return Ok(Staged { file, name }),
+                Err(source) => {
+                    // The first error is the one to tell; what can't be removed now is swept later.
+                    let _ = self.remove(&name);
+                    if !matches!(source, Errno::EAGAIN | Errno::EACCES) {
+                        return Err(refused("write")(source));
+                    }
+                    last = source;
+                }
             }
         }
+        Err(Error::refused("lock a new file in", &self.path)(last))
     }
 
     /// Puts a staged file where none is. `None` when meanwhile there is one.
-    pub(super) fn put_new(&self, staged: Staged, to: &Folder, name: &str) -> Result<Option<Flock<File>>, Error> {
+    pub(super) fn put_new(&self, staged: Staged, to: &Folder, name: &str) -> Result<Option<File>, Error> {
         let flags = RenameFlags::RENAME_NOREPLACE;
         match renameat2(&self.fd, staged.name.as_str(), &to.fd, name, flags) {
             Ok(()) => Ok(Some(staged.file)),
@@ -231,7 +317,7 @@ impl Folder {
     }
 
     /// Puts a staged file where one may be: whoever opens the path sees the old file or the new one.
-    pub(super) fn put_over(&self, staged: Staged, to: &Folder, name: &str) -> Result<Flock<File>, Error> {
+    pub(super) fn put_over(&self, staged: Staged, to: &Folder, name: &str) -> Result<File, Error> {
         match renameat(&self.fd, staged.name.as_str(), &to.fd, name) {
             Ok(()) => Ok(staged.file),
             Err(source) => self.give_up(staged, to, name, source),
@@ -248,6 +334,53 @@ impl Folder {
 /// Everyone may read, its owner write.
 pub(super) fn readable() -> Mode {
     READABLE
+}
+
+/// Everyone may lock it: that takes a descriptor to write by.
+pub(super) fn lockable() -> Mode {
+    LOCKABLE
+}
+
+/// Everyone may read, and nobody write: a file that lives as long as its holder.
+pub(super) fn held() -> Mode {
+    HELD
+}
+
+/// Whether somebody holds a file. A write lock, which needs a descriptor to write by, always counts; a flock(2), which
+/// doesn't, only for a file that its owner may write: such are made by other programs than agents.
+pub(super) fn is_held(file: &File) -> Result<bool, Errno> {
+    if is_write_locked(file)? {
+        return Ok(true);
+    }
+    let about = fstat(file)?;
+    if !Mode::from_bits_truncate(about.st_mode).contains(Mode::S_IWUSR) {
+        return Ok(false);
+    }
+    let again = file.try_clone().map_err(|e| errno(&e))?;
+    match Flock::lock(again, FlockArg::LockSharedNonblock) {
+        Ok(_) => Ok(false),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(true),
+        Err((_, source)) => Err(source),
+    }
+}
+
+/// Whether another description has a write lock on a file. Asked for as a reader would: its likes are no answer.
+pub(super) fn is_write_locked(file: impl AsFd) -> Result<bool, Errno> {
+    let mut asked = whole(libc::F_RDLCK);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked))?;
+    Ok(i32::from(asked.l_type) != libc::F_UNLCK)
+}
+
+/// The whole file.
+pub(super) fn whole(kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        // Must be 0 (fcntl(2)).
+        l_pid: 0,
+    }
 }
 
 /// All of a file's text. `None` when it is no UTF-8.

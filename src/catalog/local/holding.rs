@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::IpAddr;
 
-use nix::fcntl::{Flock, FlockArg};
-
 use crate::config::Service;
 use crate::supervisor::event::Registration;
 
@@ -25,7 +23,7 @@ pub(super) struct Holding {
 
 #[derive(Debug)]
 struct Held {
-    file: Flock<File>,
+    file: File,
     content: Vec<u8>,
 }
 
@@ -61,7 +59,7 @@ impl Holding {
         {
             if held.content != content {
                 let scratch = root.scratch()?;
-                let staged = scratch.stage(&content, files::readable())?;
+                let staged = scratch.stage(&content, files::held())?;
                 let file = scratch.put_over(staged, &folder, name)?;
                 self.held.insert(key, Held { file, content });
             }
@@ -81,15 +79,15 @@ impl Holding {
                 return Ok(Attempt::Busy { there });
             }
             Life::None => {
-                let staged = scratch.stage(&content, files::readable())?;
+                let staged = scratch.stage(&content, files::held())?;
                 scratch.put_new(staged, &folder, name)?
             }
-            Life::Dead(dead) => match Flock::lock(dead, FlockArg::LockExclusiveNonblock) {
-                Ok(dead) if folder.holds(name, &dead)? => {
-                    let staged = scratch.stage(&content, files::readable())?;
-                    Some(scratch.put_over(staged, &folder, name)?)
+            Life::Dead(dead) => match folder.take_away(name, &dead)? {
+                true => {
+                    let staged = scratch.stage(&content, files::held())?;
+                    scratch.put_new(staged, &folder, name)?
                 }
-                Ok(_) | Err(_) => None,
+                false => None,
             },
         };
         match file {

@@ -109,9 +109,12 @@ impl Local {
             if held.is_some() {
                 return Ok(Acquisition::Changed);
             }
-            let lock = seat.sit(&election)?;
+            let mut lock = seat.sit(&election)?;
             if !seat::take(&lock, &election)? {
-                return Ok(Acquisition::Changed);
+                match seat.clear(&election, &root.scratch()?, &lock)? {
+                    Some(new) => lock = new,
+                    None => return Ok(Acquisition::Changed),
+                }
             }
             let session = wanted.session;
             let told = seat.guarantee(&lock, contest.kill_margin);

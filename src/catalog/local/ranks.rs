@@ -4,8 +4,6 @@
 use std::fs::File;
 use std::sync::PoisonError;
 
-use nix::fcntl::Flock;
-
 use crate::catalog::election::Contest;
 use crate::catalog::election::record::Rank;
 use crate::supervisor::election::fact::Id;
@@ -20,7 +18,7 @@ use super::{Error, Local};
 const RANKS: &str = "ranks";
 
 /// A candidate's own, while it has one.
-pub(super) type Published = Option<Flock<File>>;
+pub(super) type Published = Option<File>;
 
 impl Local {
     /// See [`Candidacy::publish_rank`](crate::catalog::election::Candidacy::publish_rank).
@@ -32,7 +30,7 @@ impl Local {
             ranks.remove_dead(&name, former)?;
         }
         let scratch = root.scratch()?;
-        let staged = scratch.stage(Rank::new(vacancy, rank).json().as_bytes(), files::readable())?;
+        let staged = scratch.stage(Rank::new(vacancy, rank).json().as_bytes(), files::held())?;
         let published = scratch.put_over(staged, &ranks, &name)?;
         // One assignment: a panic can't have left it half done.
         *self.rank.lock().unwrap_or_else(PoisonError::into_inner) = Some(published);

@@ -114,7 +114,7 @@ impl Root {
     }
 
     fn reopen(&self) -> Result<Option<Opened>, Error> {
-        let Some(root) = Folder::at(&self.path)? else { return Ok(None) };
+        let Some(root) = self.find()? else { return Ok(None) };
         let mut state = self.lock();
         let (ready, touched) = match state.ready {
             Some(ready) => ready,
@@ -140,8 +140,21 @@ impl Root {
         Ok(Some(Opened { root }))
     }
 
+    /// Below the user's own directory everybody may write, so no link is followed: the prefix is one directory in the
+    /// other, or an error.
+    fn find(&self) -> Result<Option<Folder>, Error> {
+        let mut folder = Folder::at(&self.directory)?;
+        for part in self.prefix.split('/') {
+            folder = match folder {
+                Some(folder) => folder.sub(part)?,
+                None => None,
+            };
+        }
+        Ok(folder)
+    }
+
     fn prepare(&self) -> Result<Opened, Error> {
-        let root = match Folder::at(&self.path)? {
+        let root = match self.find()? {
             Some(root) => root,
             None => self.make()?,
         };
@@ -282,12 +295,13 @@ impl Opened {
 }
 
 fn sweep(scratch: &Folder) -> Result<(), Error> {
-    for name in scratch.names()? {
+    let is_ours = |name: &String| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    for name in scratch.names()?.into_iter().filter(is_ours) {
         let Some(file) = scratch.file(&name)? else { continue };
         let age = file.metadata().and_then(|about| about.modified()).map(|m| SystemTime::now().duration_since(m));
         // Neither a file without a time nor one of the future is known to be old.
         if matches!(age, Ok(Ok(age)) if age > ABANDONED) {
-            scratch.remove_dead(&name, file)?;
+            scratch.take_away(&name, &file)?;
         }
     }
     Ok(())

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::supervisor::election::record::{Guarantee, SessionId, Term};
 
 use super::Error;
-use super::files::Folder;
+use super::files::{self, Folder, whole};
 
 /// The lock's file.
 pub(super) const LOCK: &str = "lock";
@@ -85,6 +85,22 @@ impl Seat {
         Ok(seat.insert(file).clone())
     }
 
+    /// Sits down on a new file, locked, where whoever can only read keeps the lock from everybody by a lock of his own;
+    /// `None` when it isn't so any more. A main that runs keeps the description it has.
+    pub(super) fn clear(
+        &self,
+        election: &Folder,
+        scratch: &Folder,
+        old: &Arc<File>,
+    ) -> Result<Option<Arc<File>>, Error> {
+        if is_held(&**old, election)? {
+            return Ok(None);
+        }
+        let staged = scratch.stage(b"", files::lockable())?;
+        let new = scratch.change_obstructed(staged, election, LOCK, old)?;
+        Ok(new.map(|new| lock(&self.file).insert(Arc::new(new)).clone()))
+    }
+
     /// This process was started with the description.
     pub(super) fn bequeath(&self, main: i32) {
         self.heir.store(main, Ordering::Relaxed);
@@ -128,11 +144,9 @@ pub(super) fn give_back(file: &File, election: &Folder) -> Result<(), Error> {
     unlocked.map(drop).map_err(Error::refused("unlock", election.path_of(LOCK)))
 }
 
-/// Whether any other description holds a lock on this file.
+/// Whether any other description holds this lock; a read lock, for which one need only be able to read, is none.
 pub(super) fn is_held(file: impl AsFd, election: &Folder) -> Result<bool, Error> {
-    let mut asked = whole(libc::F_WRLCK);
-    fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked)).map_err(Error::refused("ask for", election.path_of(LOCK)))?;
-    Ok(i32::from(asked.l_type) != libc::F_UNLCK)
+    files::is_write_locked(file).map_err(Error::refused("ask for", election.path_of(LOCK)))
 }
 
 /// Whether another process has this description. It was given under the same number; main may have put something else
@@ -146,18 +160,6 @@ fn has(process: i32, lock: &File) -> bool {
     // Of one open file description the kernel lists the locks it holds (proc_pid_fdinfo(5)).
     let locks = || std::fs::read_to_string(format!("/proc/{process}/fdinfo/{number}"));
     theirs.is_ok_and(same_file) && locks().is_ok_and(|locks| locks.contains("OFDLCK"))
-}
-
-/// The whole file.
-fn whole(kind: libc::c_int) -> libc::flock {
-    libc::flock {
-        l_type: kind as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        // Must be 0 (fcntl(2)).
-        l_pid: 0,
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
