@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::lab::Lab;
 use crate::namespace::{Container, eventually, specimen, within};
+use nix::fcntl::{Flock, FlockArg};
 
 /// Even beside a compiler a signal takes no longer, and neither does the end of a main that obeys at once; what a
 /// starved loop did was never to hear them.
@@ -73,10 +74,9 @@ fn send_with_descriptors(socket: &UnixDatagram, to: &SocketAddr) {
 }
 
 /// A neighbour's instance, as long as the file is open.
-fn register(services: &Path, id: &str, version: u64) -> File {
+fn register(services: &Path, id: &str, version: u64) -> Flock<File> {
     let draft = services.with_file_name(format!("{id}.draft"));
-    let mut file = File::create(&draft).unwrap();
-    file.lock().unwrap();
+    let mut file = Flock::lock(File::create(&draft).unwrap(), FlockArg::LockExclusive).unwrap();
     let entry = format!(
         r#"{{"id":"{id}","name":"app","address":"192.0.2.1","port":1,"tags":["{version}"],"status":"passing"}}"#
     );
@@ -155,7 +155,7 @@ fn all_floods_at_once_delay_neither_a_signal_nor_the_end() {
         }
         std::thread::sleep(Duration::from_micros(200));
     });
-    let mut entries: Vec<File> = (0..2000).map(|n| register(&services, &format!("a{n}"), 0)).collect();
+    let mut entries: Vec<_> = (0..2000).map(|n| register(&services, &format!("a{n}"), 0)).collect();
     let mut version = 0;
     floods.add(move || {
         version += 1;

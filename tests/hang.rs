@@ -1,6 +1,7 @@
 //! Storage that hangs: whoever opens one of these files waits until it is let go. The kernel asks us about each open
 //! (fanotify(7), a permission event) and we don't answer. What ends the test ends the wait: a group that is closed
 //! allows all it was asked.
+#![allow(clippy::disallowed_methods, reason = "tests")]
 
 use std::os::fd::AsFd;
 use std::path::Path;

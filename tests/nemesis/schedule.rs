@@ -117,10 +117,7 @@ impl Kind {
     /// Whether a leader has to lose its lock, or may for a while find nobody to prove it to. Otherwise it has no reason to
     /// step down.
     pub fn may_cost_the_lock(self) -> bool {
-        match self {
-            IsolateReplica | KillReplica | KillGuard | StopGuard | HangStorage => false,
-            _ => true,
-        }
+        !matches!(self, IsolateReplica | KillReplica | KillGuard | StopGuard | HangStorage)
     }
 
     /// What it does to an agent or its guard leaves nothing that would protect from another of these.
