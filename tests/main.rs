@@ -37,3 +37,4 @@ mod readme;
 mod roles;
 mod servers;
 mod tls;
+mod trust;

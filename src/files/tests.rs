@@ -153,3 +153,63 @@ fn a_file_that_others_have_another_name_of_is_not_written_in_place() {
     assert_eq!(fs::read_to_string(&secret).unwrap(), "text");
     assert_eq!(fs::read_to_string(app.join("app.conf")).unwrap(), "new");
 }
+
+/// Runs it where it may mount, in a thread with mounts of its own; not at all where only root may.
+fn with_mounts(work: impl FnOnce(&Path) + Send + 'static) {
+    let directory = open_directory();
+    let path = directory.path().to_owned();
+    let thread = std::thread::spawn(move || {
+        use nix::mount::{MsFlags, mount};
+        use nix::sched::{CloneFlags, unshare};
+        if let Err(error) = unshare(CloneFlags::CLONE_NEWNS) {
+            return eprintln!("not tried: no mounts of its own ({error})");
+        }
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        for (name, size) in [("closed", "size=1m"), ("disk", "size=64k")] {
+            fs::create_dir(path.join(name)).unwrap();
+            mount(Some("tmpfs"), &path.join(name), Some("tmpfs"), MsFlags::empty(), Some(size)).unwrap();
+        }
+        // `docker run --read-only -v disk/app.conf:closed/app.conf`.
+        let (inside, outside) = (path.join("closed/app.conf"), path.join("disk/app.conf"));
+        fs::write(&inside, "").unwrap();
+        fs::write(&outside, "old").unwrap();
+        mount(Some(&outside), &inside, none, MsFlags::MS_BIND, none).unwrap();
+        let closed = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(none, &path.join("closed"), none, closed, none).unwrap();
+        work(&path);
+    });
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_file_mounted_by_itself_into_a_read_only_root_is_written_in_place() {
+    with_mounts(|path| {
+        let file = path.join("closed/app.conf");
+        let before = fs::metadata(&file).unwrap().ino();
+        let destination = Destination::find(&file, false).unwrap();
+        assert_eq!(destination.stage(b"new", Access::default()).unwrap(), None);
+        destination.replace(b"new", Access { mode: Some(0o600), owner: None }).unwrap();
+        assert_eq!(fs::read_to_string(path.join("disk/app.conf")).unwrap(), "new");
+        assert_eq!(fs::metadata(&file).unwrap().ino(), before);
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+    });
+}
+
+#[test]
+fn a_full_disk_leaves_a_file_that_can_only_be_written_in_place_as_it_was() {
+    with_mounts(|path| {
+        let file = path.join("closed/app.conf");
+        fs::write(&file, "old\n".repeat(100)).unwrap();
+        // Until nothing goes on it.
+        let filled = fs::write(path.join("disk/fill"), vec![0; 1 << 20]);
+        assert_eq!(filled.unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+        let destination = Destination::find(&file, false).unwrap();
+        let error = destination.replace("new\n".repeat(5_000).as_bytes(), Access::default()).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "old\n".repeat(100));
+        // What fits where the old one was, is written.
+        destination.replace(&b"new\n".repeat(50), Access::default()).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new\n".repeat(50));
+    });
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 use pilotfish::catalog::Backend;
 use pilotfish::config::{self, Query, Service};
 use pilotfish::supervisor::event::ServiceStatus;
@@ -532,5 +532,99 @@ fn a_bad_entry_costs_only_itself_and_too_many_bytes_are_left_out() {
         };
         let wanted = ids(6);
         seen.until_ids(&wanted.iter().map(String::as_str).collect::<Vec<_>>(), PATIENCE).await;
+    });
+}
+
+/// Whoever can only read: a lock of this kind through a descriptor to read by, as soon as it can be had.
+fn reader_locks(path: &Path, kind: FlockArg) -> std::thread::JoinHandle<Flock<std::fs::File>> {
+    let file = std::fs::File::open(path).expect("everybody may read it");
+    std::thread::spawn(move || Flock::lock(file, kind).map_err(|(_, error)| error).expect("it waits"))
+}
+
+#[test]
+fn who_can_only_read_keeps_no_dead_instance_in_sight_and_no_successor_out() {
+    run(async |bench: &Shared| {
+        let mut seen = agent_on(&bench.address()).follow(instances_of("web"));
+        assert!(seen.ids().await.is_empty());
+        let web = service("web", "web-1");
+        for kind in [FlockArg::LockExclusive, FlockArg::LockShared] {
+            let mut specimen = Specimen::publishing(&bench.address(), &web);
+            seen.until_ids(&["web-1"], PATIENCE).await;
+            let reader = reader_locks(&bench.services().join("web/web-1"), kind);
+            specimen.kill();
+            seen.until_ids(&[], BEFORE_THE_SWEEP).await;
+            let held = reader.join().expect("no panic");
+            let successor = agent_on(&bench.address());
+            successor.pass(&web).await;
+            seen.until_ids(&["web-1"], PATIENCE).await;
+            successor.withdraw(&web).await;
+            seen.until_ids(&[], PATIENCE).await;
+            drop(held);
+        }
+    });
+}
+
+#[test]
+fn a_link_in_the_prefixs_place_leads_to_no_directory_of_others() {
+    run(async |bench: &Shared| {
+        let agent = agent_on(&bench.address());
+        agent.put("key", "value").await;
+        let victim = bench.directory.path().join("victim");
+        for directory in ["tmp", "services/db"] {
+            std::fs::create_dir_all(victim.join(directory)).expect("ours");
+        }
+        let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+        for precious in ["tmp/00000000000000de", "tmp/precious", "services/db/data"] {
+            std::fs::File::create(victim.join(precious)).and_then(|file| file.set_modified(old)).expect("ours");
+        }
+        std::fs::write(victim.join("boot"), "00000000-0000-0000-0000-000000000000").expect("ours");
+        std::fs::File::open(victim.join("boot")).and_then(|file| file.set_modified(old)).expect("ours");
+        std::fs::rename(bench.path(), bench.configured().join("old")).expect("ours");
+        std::os::unix::fs::symlink(&victim, bench.path()).expect("ours");
+        let refused = agent.try_publish(&service("web", "web-1"), ServiceStatus::Passing, "").await;
+        assert!(refused.expect_err("a link is no directory").contains("pilotfish"));
+        for precious in ["tmp/00000000000000de", "tmp/precious", "services/db/data"] {
+            assert!(victim.join(precious).exists(), "{precious}");
+        }
+        let mut there = names_in(victim);
+        there.sort();
+        assert_eq!(there, ["boot", "services", "tmp"]);
+    });
+}
+
+#[test]
+fn a_directory_of_others_moved_to_the_prefixs_place_loses_nothing() {
+    run(async |bench: &Shared| {
+        let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+        let precious = ["tmp/precious", "services/db/data", "services/db/json"];
+        for file in precious {
+            let path = bench.path().join(file);
+            std::fs::create_dir_all(path.parent().expect("it has one")).expect("ours");
+            std::fs::write(&path, if file.ends_with("json") { "[1]" } else { "precious" }).expect("ours");
+            std::fs::File::open(&path).and_then(|file| file.set_modified(old)).expect("ours");
+        }
+        let agent = agent_on(&bench.address());
+        agent.pass(&service("db", "db-1")).await;
+        assert_eq!(agent.follow(instances_of("db")).ids().await, ["db-1"]);
+        for file in precious {
+            assert!(bench.path().join(file).exists(), "{file}");
+        }
+    });
+}
+
+#[test]
+fn what_is_not_for_everybody_to_read_or_has_a_second_name_is_no_key() {
+    run(async |bench: &Shared| {
+        let agent = agent_on(&bench.address());
+        agent.put("key", "value").await;
+        let secret = bench.directory.path().join("secret");
+        std::fs::write(&secret, "secret").expect("ours");
+        let keys = bench.path().join("keys");
+        std::fs::hard_link(&secret, keys.join("linked")).expect("one file system");
+        assert_eq!(agent.get("linked").await, None);
+        std::fs::remove_file(keys.join("linked")).expect("ours");
+        std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).expect("ours");
+        std::fs::rename(&secret, keys.join("moved")).expect("one file system");
+        assert_eq!(agent.get("moved").await, None);
     });
 }

@@ -386,13 +386,63 @@ fn three_that_contend_never_hold_it_together() {
 /// An agent's first step, and no other.
 fn take_by_hand(lock: &Path) -> Result<std::fs::File, Errno> {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(lock).expect("there is one");
-    let whole = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
+    fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK)))?;
+    Ok(file)
+}
+
+fn whole(kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: 0,
         l_len: 0,
         l_pid: 0,
-    };
-    fcntl(&file, FcntlArg::F_OFD_SETLK(&whole))?;
-    Ok(file)
+    }
+}
+
+#[test]
+fn who_can_only_read_keeps_nobody_from_being_elected() {
+    run(async |shared: &Shared| {
+        let (one, two) = (candidate(shared, "db", "one"), candidate(shared, "db", "two"));
+        let mut watch = two.watch();
+        let won = one.win().await;
+        watch.until("the holder", held_by("one")).await;
+        one.release(won).await;
+        one.close(won.session).await;
+        let term = won.term;
+        watch.until("a free lock", free).await;
+        let lock = shared.election("db").join("lock");
+        let reader = std::fs::File::open(&lock).expect("everybody may read it");
+        fcntl(&reader, FcntlArg::F_OFD_SETLK(&whole(libc::F_RDLCK))).expect("nobody holds it");
+        // Nor is anybody taken for the holder.
+        assert!(two.look().await.holder().is_none());
+        let won = two.win().await;
+        assert!(won.term > term);
+        watch.until("the holder", held_by("two")).await;
+        // And the two don't hold it together.
+        let mut others = one.watch();
+        others.until("the holder", held_by("two")).await;
+        two.release(won).await;
+        assert!(one.win().await.term > won.term);
+    });
+}
+
+#[test]
+fn a_lock_file_that_has_a_second_name_is_neither_locked_nor_opened_to_everyone() {
+    run(async |shared: &Shared| {
+        let one = candidate(shared, "db", "one");
+        let won = one.win().await;
+        one.release(won).await;
+        one.close(won.session).await;
+        let lock = shared.election("db").join("lock");
+        let key = shared.election("db").join("../../keys/other-apps");
+        std::fs::remove_file(&lock).expect("there is one");
+        std::fs::write(&key, "key").expect("ours");
+        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours");
+        std::fs::hard_link(&key, &lock).expect("one file system");
+        let two = candidate(shared, "db", "two");
+        assert!(two.try_open().await.is_err());
+        let about = std::fs::metadata(&key).expect("there is one");
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o777, 0o600);
+    });
 }
