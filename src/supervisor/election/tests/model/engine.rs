@@ -16,8 +16,13 @@ pub struct Engine {
     revision: u64,
     lock: Option<Key>,
     last: Option<(Last, Version)>,
-    /// Each live session with the candidate's name and the time it was last renewed.
+    /// Each live session with the candidate's name and the time it was last renewed. On etcd it is the lease that the
+    /// lock is under.
     sessions: BTreeMap<SessionId, (Id, Time)>,
+    /// Which of a session's leases that is.
+    leases: BTreeMap<SessionId, u64>,
+    /// How often etcd has elected a leader.
+    raft_term: u8,
     /// Everyone is withheld the lock until then.
     withheld_until: Time,
     /// How far candidates are, each with the vacancy it was measured for.
@@ -58,12 +63,15 @@ impl Engine {
             lock: None,
             last: None,
             sessions: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            raft_term: 0,
             withheld_until: Time::default(),
             ranks: BTreeMap::new(),
             opened: 0,
         }
     }
 
+    /// Whoever reads it has a clock that runs as much faster than the holder's as the drift they allow for.
     pub fn view(&self) -> View {
         let lock = match &self.lock {
             None => Lock::Free { version: Version::default(), taken_from: None },
@@ -71,12 +79,75 @@ impl Engine {
             Some(key) => Lock::Free { version: key.version, taken_from: Some(key.session) },
         };
         let last = self.last.as_ref().map(|(last, _)| last.clone());
-        let ended = |last: Last| match self.kind {
-            Kind::Etcd => Last { ended: !self.sessions.contains_key(&last.session), ..last },
-            Kind::Consul | Kind::Local => last,
+        let read = |last: Last| Last {
+            ended: self.kind == Kind::Etcd && !self.sessions.contains_key(&last.session),
+            guarantee: match last.guarantee {
+                Guarantee::For(promised) => Guarantee::For(as_seen(promised)),
+                Guarantee::WhileAlive { linger } => Guarantee::WhileAlive { linger },
+            },
+            owed: as_seen(last.owed),
+            ..last
         };
         let last_version = self.last.as_ref().map(|(_, version)| *version).unwrap_or_default();
-        View { at: self.revision, lock, last: last.map(ended), last_version }
+        View { at: self.revision, lock, last: last.map(read), last_version }
+    }
+
+    /// The second of two reads: the lock as it was seen, and `last` as it is now.
+    pub fn view_with(&self, at: u64, lock: Lock) -> View {
+        View { at, lock, ..self.view() }
+    }
+
+    /// A server forgets that it holds everyone back.
+    pub fn forget(&mut self, now: Time) {
+        self.withheld_until = self.withheld_until.min(now);
+    }
+
+    /// Ages are owed.
+    pub fn scribble(&mut self) {
+        self.revision += 1;
+        if let Some((last, version)) = &mut self.last {
+            (last.owed, *version) = (Duration::from_millis(u64::MAX), Version(self.revision));
+        }
+    }
+
+    /// Another server leads from now on.
+    pub fn depose(&mut self) {
+        self.raft_term += 1;
+    }
+
+    /// Since when its leading server leads.
+    pub fn raft_term(&self) -> u8 {
+        self.raft_term
+    }
+
+    /// A keep-alive that reached the leading server.
+    pub fn keep_alive(&mut self, now: Time, session: SessionId, lease: u64) {
+        if self.lease(session) == lease
+            && let Some((_, renewed)) = self.sessions.get_mut(&session)
+        {
+            *renewed = now;
+        }
+    }
+
+    /// Which of its leases a session holds the lock by; the first is the acquire's.
+    fn lease(&self, session: SessionId) -> u64 {
+        self.leases.get(&session).copied().unwrap_or_default()
+    }
+
+    /// What etcd says of a lock that this session held.
+    pub fn prove(&self, session: SessionId, lease: u64) -> Renewal {
+        match self.lock.as_ref().is_some_and(|key| key.held && key.session == session) {
+            true if self.lease(session) == lease => Renewal::Alive(self.view()),
+            true => Renewal::Unknown("under another lease".to_owned()),
+            false => Renewal::Gone { void: true },
+        }
+    }
+
+    /// A lease of a session is ended.
+    pub fn end_lease(&mut self, now: Time, session: SessionId, lease: u64, promise: Duration) {
+        if self.lease(session) == lease {
+            self.end(now, session, promise);
+        }
     }
 
     pub fn open(&mut self, now: Time, id: Id) -> SessionId {
@@ -92,6 +163,7 @@ impl Engine {
     /// Ends a session, with what it holds.
     pub fn end(&mut self, now: Time, session: SessionId, promise: Duration) {
         self.sessions.remove(&session);
+        self.leases.remove(&session);
         let Some(key) = self.lock.as_mut().filter(|key| key.held && key.session == session) else { return };
         self.revision += 1;
         match self.kind {
@@ -180,9 +252,9 @@ impl Engine {
         now: Time,
         session: SessionId,
         seen: Option<Version>,
-        lease: (Time, Duration),
+        lease: (u64, Time, Duration),
     ) -> Renewal {
-        let (granted, promise) = lease;
+        let (lease, granted, promise) = lease;
         if granted + as_seen(promise) <= now {
             return Renewal::Unknown("no such lease".to_owned());
         }
@@ -200,6 +272,7 @@ impl Engine {
         if let Some((_, renewed)) = self.sessions.get_mut(&session) {
             *renewed = granted;
         }
+        self.leases.insert(session, lease);
         Renewal::Alive(self.view())
     }
 
@@ -238,6 +311,19 @@ impl Engine {
 
     pub fn is_held(&self) -> bool {
         self.lock.as_ref().is_some_and(|key| key.held)
+    }
+
+    /// An operator frees the lock; its session lives on, nothing is withheld.
+    pub fn free(&mut self) {
+        self.revision += 1;
+        if let Some(key) = &mut self.lock {
+            (key.held, key.version) = (false, Version(self.revision));
+        }
+    }
+
+    /// Whether the lock is held by this session for this term.
+    pub fn is_held_by(&self, session: SessionId, term: Term) -> bool {
+        self.lock.as_ref().is_some_and(|key| key.held && key.session == session && key.holder.term == term)
     }
 
     /// An operator deletes the lock; sessions live on, nothing is withheld.

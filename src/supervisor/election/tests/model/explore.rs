@@ -45,7 +45,7 @@ impl Model for Play {
         macro_rules! each {
             ($($bit:literal)*) => { [$(kept::<$bit> as fn(&Play, &World) -> bool),*] };
         }
-        let kept = each!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+        let kept = each!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
         let of_orders = promises::OF_ORDERS.into_iter().zip(kept).map(|((name, _), kept)| Property::always(name, kept));
         let own = [
             Property::always(promises::NEVER_TWO, |_: &Play, world: &World| promises::at_most_one_acts(world)),
@@ -56,7 +56,7 @@ impl Model for Play {
                     return true;
                 }
                 play.tally.healed.fetch_add(1, Ordering::Relaxed);
-                world.heals(play, 90)
+                world.heals(play, 150)
             }),
         ];
         of_orders.chain(own).collect()
@@ -107,12 +107,22 @@ impl Chooser<Play> for Plausible {
             Step::Deliver(index) if world.is_late(*index) => 1,
             Step::Deliver(_) | Step::Watch(_) => 24,
             Step::Wait | Step::Expire(_) | Step::Well(_) => 8,
-            Step::Out(_) => 4,
+            Step::Out(_) | Step::AnswerDeposed(_) => 4,
             Step::Resume(_) => 2,
             Step::Lose(_)
             | Step::Repeat(_)
             | Step::WatchLate(_)
             | Step::Delete
+            | Step::Free
+            | Step::Forget
+            | Step::Deny(_)
+            | Step::Tear(_)
+            | Step::WatchTorn(_)
+            | Step::Depose
+            | Step::Scribble
+            | Step::Sleep(_)
+            | Step::Wake(_)
+            | Step::GuardStops(_)
             | Step::Wipe
             | Step::Crash(_)
             | Step::Pause(_)
@@ -216,12 +226,21 @@ fn tale(steps: Vec<Step>, play: &Play) -> String {
 /// What each engine may meet.
 pub fn misfortunes(kind: Kind, any: u8) -> Faults {
     let clocked = u8::from(kind != Kind::Local);
+    let (consul, etcd) = (u8::from(kind == Kind::Consul), u8::from(kind == Kind::Etcd));
     Faults {
         any,
         crash: 3,
         pause: 2 * clocked,
         expire: 3 * clocked,
         delete: 2 * clocked,
+        free: 2 * consul,
+        forget: 2 * consul,
+        deny: 2 * consul,
+        torn: 2 * consul,
+        depose: 2 * etcd,
+        scribble: 1,
+        sleep: 2 * clocked,
+        stop_guard: clocked,
         lose: 4,
         repeat: 3,
         late: 3,

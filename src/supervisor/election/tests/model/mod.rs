@@ -41,6 +41,22 @@ struct Faults {
     expire: u8,
     /// An operator deletes the lock.
     delete: u8,
+    /// An operator frees the lock; its session lives on (Consul).
+    free: u8,
+    /// A server forgets that it holds everyone back, or decides by what it has yet to replay (Consul).
+    forget: u8,
+    /// A server that has just been restarted says that there is no such session (Consul).
+    deny: u8,
+    /// Lock and `last` are two reads, and something happens between them (Consul).
+    torn: u8,
+    /// etcd elects another leader, while the one before goes on answering keep-alives.
+    depose: u8,
+    /// Somebody writes into `last` that ages are owed.
+    scribble: u8,
+    /// The host sleeps: nothing of it runs, and the clocks go on.
+    sleep: u8,
+    /// A guard is stopped, which nobody is told.
+    stop_guard: u8,
     lose: u8,
     repeat: u8,
     /// What a watch read comes late, and after what was read later.
@@ -73,9 +89,24 @@ struct Play {
     ranked: bool,
     /// It begins with a leader, not with nothing.
     begun: bool,
+    /// What isn't the core's to keep, and is broken.
+    careless: Careless,
+    tally: Arc<explore::Tally>,
+}
+
+/// Rules that the core's surroundings keep, each broken where it is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Careless {
     /// An etcd whose renewals are written whatever was written since they were sent.
     late_renewals_count: bool,
-    tally: Arc<explore::Tally>,
+    /// Leases granted after the one that was confirmed are ended, too.
+    ends_later_leases: bool,
+    /// A keep-alive counts whoever answered it.
+    trusts_keep_alives: bool,
+    /// Clocks that stand still while the host sleeps.
+    clocks_sleep: bool,
+    /// Nobody looks whether the guard runs before a renewal counts.
+    guard_unwatched: bool,
 }
 
 impl Play {
@@ -92,7 +123,7 @@ impl Play {
             brisk: false,
             ranked: false,
             begun: false,
-            late_renewals_count: false,
+            careless: Careless::default(),
             tally: Arc::default(),
         }
     }

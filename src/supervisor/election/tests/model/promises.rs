@@ -22,6 +22,7 @@ impl Broken {
     pub const STOOD_FOR_TOO_LITTLE: Broken = Broken(1 << 12);
 
     pub const LED_UNFIT: Broken = Broken(1 << 13);
+    pub const LOST_IN_ERROR: Broken = Broken(1 << 14);
 
     pub fn bit(bit: u16) -> Broken {
         Broken(1 << bit)
@@ -51,10 +52,11 @@ pub const RENEWED: &str = "a lease is renewed while its leader goes in peace";
 pub const TWO_LOST: &str = "two lost requests cost no leadership";
 pub const ENOUGH: &str = "nobody stands for a lock it couldn't hold long enough";
 pub const STANDS: &str = "nobody who is ill becomes leader";
+pub const NEEDLESS: &str = "nobody takes a lock for lost that is its own";
 pub const EMERGES: &str = "once all is well a leader emerges, and everybody knows it";
 
 /// The promises that orders keep or break.
-pub const OF_ORDERS: [(&str, Broken); 14] = [
+pub const OF_ORDERS: [(&str, Broken); 15] = [
     (GUARDED, Broken::UNGUARDED),
     (TERMS_GROW, Broken::TERM_DID_NOT_GROW),
     (TOLD_IN_TIME, Broken::TOLD_TOO_LATE),
@@ -69,9 +71,10 @@ pub const OF_ORDERS: [(&str, Broken); 14] = [
     (TWO_LOST, Broken::TOO_SHORT),
     (ENOUGH, Broken::STOOD_FOR_TOO_LITTLE),
     (STANDS, Broken::LED_UNFIT),
+    (NEEDLESS, Broken::LOST_IN_ERROR),
 ];
 
-/// Whether at most one main acts as leader.
+/// Whether at most one main acts as leader; on a host that sleeps nothing does.
 pub fn at_most_one_acts(world: &World) -> bool {
-    world.agents.iter().filter(|agent| agent.acting.is_some()).count() <= 1
+    world.agents.iter().filter(|agent| agent.acting.is_some() && !agent.asleep).count() <= 1
 }

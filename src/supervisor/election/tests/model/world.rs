@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::supervisor::election::candidate::Campaign;
 use crate::supervisor::election::fact::{Acquisition, Ask, Fact, Id, Order, Renewal, Why};
-use crate::supervisor::election::record::{SessionId, Term, Version, View};
+use crate::supervisor::election::record::{Lock, SessionId, Term, Version, View};
 use crate::supervisor::election::tenure::{Stage, Tenure};
 use crate::supervisor::election::{Election, Preference, Settings, State};
 use crate::supervisor::time::Time;
@@ -39,7 +39,11 @@ pub struct Agent {
     /// What the guard's page says.
     page: Option<Time>,
     guard_died: Option<Time>,
+    /// It is only stopped, and nobody has looked yet.
+    guard_untold: bool,
     paused: bool,
+    /// With its host: main and guard don't run either.
+    pub asleep: bool,
     /// It was paused, and hasn't looked at its clock since.
     woken: bool,
     /// Main's end, not told yet to an agent that is paused.
@@ -56,6 +60,11 @@ pub struct Agent {
     served: Vec<SessionId>,
     /// Sessions with an acquire of unknown outcome.
     abandoned: Vec<SessionId>,
+    /// The leading server of etcd under which its lease was last put under the lock, that lease, and how many it was
+    /// granted.
+    proof: u8,
+    lease: u64,
+    leases: u64,
 }
 
 /// Main acts as leader.
@@ -92,7 +101,15 @@ enum What {
     Write(Ask, Wanted, Option<Time>),
     Renew(Ask, SessionId),
     /// With a lease granted then; to be written if the key is still what it was (etcd).
-    PutAnew(Ask, SessionId, Option<Version>, Time),
+    PutAnew(Ask, SessionId, Option<Version>, (u64, Time)),
+    /// Its lease was kept alive; now the lock is read, and under which leading server (etcd).
+    Prove(Ask, SessionId),
+    /// The lock was put under this lease, and its holder is told (etcd, where that ends others).
+    Confirmed(SessionId, u64),
+    /// A lease that the lock is thought not to be under (etcd).
+    EndLease(SessionId, u64),
+    /// The lock was read; now `last` is (Consul).
+    Rest(Option<Ask>, u64, Lock),
     Release(Ask, SessionId, Option<Term>, Option<Id>, Duration),
     Measure(Ask),
     Publish(Version, i64),
@@ -122,6 +139,10 @@ impl Ord for What {
             What::Publish(vacancy, _) => (10, vacancy.0),
             What::ReadRanks(ask, _) => (11, ask.0),
             What::Answer(fact) => (7, asked(fact).map_or(0, |ask| ask.0)),
+            What::Prove(ask, _) => (12, ask.0),
+            What::Confirmed(session, lease) => (15, session.0 as u64 * 100 + lease),
+            What::EndLease(session, lease) => (13, session.0 as u64 * 100 + lease),
+            What::Rest(ask, at, _) => (14, ask.map_or(0, |ask| ask.0) * 1_000 + at),
         };
         rank(self).cmp(&rank(other))
     }
@@ -154,6 +175,20 @@ pub enum Step {
     WatchLate(usize),
     Expire(SessionId),
     Delete,
+    Free,
+    Forget,
+    /// A renewal is answered by a server that knows no session yet.
+    Deny(usize),
+    /// Of a read, only the lock's is done.
+    Tear(usize),
+    WatchTorn(usize),
+    Depose,
+    /// A renewal's keep-alive is answered by a server that leads no more.
+    AnswerDeposed(usize),
+    Scribble,
+    Sleep(usize),
+    Wake(usize),
+    GuardStops(usize),
     Wipe,
     Crash(usize),
     Pause(usize),
@@ -219,10 +254,25 @@ impl World {
             if !to_agent && self.may(|faults| faults.repeat) {
                 out.push(Step::Repeat(index));
             }
+            match mail.what {
+                What::Renew(..) if play.kind == Kind::Consul && self.may(|faults| faults.deny) => {
+                    out.push(Step::Deny(index));
+                }
+                What::Look(_) if !self.engine.is_held() && self.may(|faults| faults.torn) => {
+                    out.push(Step::Tear(index));
+                }
+                // Until it is deposed, it is the one that leads.
+                What::Renew(..) if self.agents[mail.agent].proof < self.engine.raft_term() => {
+                    out.push(Step::AnswerDeposed(index));
+                }
+                _ => {}
+            }
         }
         let view = self.engine.view();
         for (index, agent) in self.agents.iter().enumerate() {
-            if agent.paused {
+            if agent.asleep {
+                out.push(Step::Wake(index));
+            } else if agent.paused {
                 out.push(Step::Resume(index));
             } else {
                 if agent.told.as_ref() != Some(&view) {
@@ -230,12 +280,18 @@ impl World {
                     if self.may(|faults| faults.late) {
                         out.push(Step::WatchLate(index));
                     }
+                    if !self.engine.is_held() && self.may(|faults| faults.torn) {
+                        out.push(Step::WatchTorn(index));
+                    }
                 }
                 if agent.acting.is_some() {
                     // Who stopped with its guard dead and its lease not over was promised nothing.
                     let guarded = agent.guard_died.is_none_or(|at| at + play.promise <= NOW);
                     if guarded && self.may(|faults| faults.pause) {
                         out.push(Step::Pause(index));
+                    }
+                    if guarded && self.may(|faults| faults.sleep) {
+                        out.push(Step::Sleep(index));
                     }
                     if self.may(|faults| faults.step_down) && agent.acting.as_ref().is_some_and(|a| a.told.is_none()) {
                         out.push(Step::Resign(index));
@@ -247,8 +303,13 @@ impl World {
                 }
                 if agent.guard_died.is_some() {
                     out.push(Step::GuardStands(index));
-                } else if self.may(|faults| faults.guard) {
-                    out.push(Step::GuardDies(index));
+                } else {
+                    if self.may(|faults| faults.guard) {
+                        out.push(Step::GuardDies(index));
+                    }
+                    if agent.acting.is_some() && self.may(|faults| faults.stop_guard) {
+                        out.push(Step::GuardStops(index));
+                    }
                 }
                 if !agent.core.standing.well {
                     out.push(Step::Well(index));
@@ -269,6 +330,18 @@ impl World {
         }
         if self.engine.has_lock_key() && self.may(|faults| faults.delete) {
             out.push(Step::Delete);
+        }
+        if self.engine.is_held() && self.may(|faults| faults.free) {
+            out.push(Step::Free);
+        }
+        if self.engine.withholds(NOW) && self.may(|faults| faults.forget) {
+            out.push(Step::Forget);
+        }
+        if self.engine.is_held() && self.may(|faults| faults.depose) {
+            out.push(Step::Depose);
+        }
+        if self.leaders > 0 && self.may(|faults| faults.scribble) {
+            out.push(Step::Scribble);
         }
         let quiet = !self.engine.is_held() && self.agents.iter().all(|agent| agent.acting.is_none());
         if self.leaders > 0 && quiet && self.may(|faults| faults.wipe) {
@@ -331,6 +404,70 @@ impl World {
                 self.spend(|faults| &mut faults.delete);
                 self.engine.delete();
             }
+            Step::Free => {
+                self.spend(|faults| &mut faults.free);
+                self.engine.free();
+            }
+            Step::Forget => {
+                self.spend(|faults| &mut faults.forget);
+                self.engine.forget(NOW);
+            }
+            Step::Depose => {
+                self.spend(|faults| &mut faults.depose);
+                self.engine.depose();
+            }
+            Step::Scribble => {
+                self.spend(|faults| &mut faults.scribble);
+                self.engine.scribble();
+            }
+            Step::Deny(index) => {
+                self.spend(|faults| &mut faults.deny);
+                let Mail { agent, life, what } = self.mail.remove(index);
+                let What::Renew(ask, _) = what else { unreachable!("only renewals are denied") };
+                let fact = Fact::Renewed { ask, result: Renewal::Gone { void: false } };
+                self.mail.push(Mail { agent, life, what: What::Answer(fact) });
+            }
+            Step::Tear(index) => {
+                self.spend(|faults| &mut faults.torn);
+                let Mail { agent, life, what } = self.mail.remove(index);
+                let What::Look(ask) = what else { unreachable!("only reads are torn") };
+                let View { at, lock, .. } = self.engine.view();
+                self.mail.push(Mail { agent, life, what: What::Rest(Some(ask), at, lock) });
+            }
+            Step::WatchTorn(agent) => {
+                self.spend(|faults| &mut faults.torn);
+                let (life, View { at, lock, .. }) = (self.agents[agent].life, self.engine.view());
+                self.mail.push(Mail { agent, life, what: What::Rest(None, at, lock) });
+            }
+            Step::AnswerDeposed(index) => {
+                let Mail { agent, life, what } = self.mail.remove(index);
+                let What::Renew(ask, session) = what else { unreachable!("only keep-alives are answered so") };
+                self.mail.push(Mail { agent, life, what: What::Prove(ask, session) });
+            }
+            Step::Sleep(index) => {
+                self.spend(|faults| &mut faults.sleep);
+                let agent = &mut self.agents[index];
+                (agent.asleep, agent.paused) = (true, true);
+                if let Some(acting) = &mut agent.acting {
+                    acting.slept = true;
+                }
+            }
+            Step::Wake(index) => {
+                let agent = &mut self.agents[index];
+                (agent.asleep, agent.paused, agent.woken) = (false, false, true);
+                // The guard's timer is due before main has done anything.
+                let kills = agent.page.is_some_and(|at| at <= NOW) && agent.guard_died.is_none();
+                if kills && agent.acting.is_some() {
+                    self.out(play, index);
+                } else if std::mem::take(&mut self.agents[index].untold) {
+                    self.tell(play, index, Fact::OutOfRole);
+                }
+            }
+            Step::GuardStops(index) => {
+                self.spend(|faults| &mut faults.stop_guard);
+                let agent = &mut self.agents[index];
+                (agent.guard_died, agent.guard_untold) = (Some(NOW), true);
+            }
             Step::Wipe => {
                 self.spend(|faults| &mut faults.wipe);
                 self.engine.wipe();
@@ -361,7 +498,8 @@ impl World {
                 self.tell(play, index, Fact::Guard { stands: false });
             }
             Step::GuardStands(index) => {
-                self.agents[index].guard_died = None;
+                let agent = &mut self.agents[index];
+                (agent.guard_died, agent.guard_untold) = (None, false);
                 self.tell(play, index, Fact::Guard { stands: true });
             }
             Step::Out(index) => self.out(play, index),
@@ -413,8 +551,18 @@ impl World {
         for time in self.times() {
             *time = *time - passed;
         }
+        if play.careless.clocks_sleep {
+            for agent in self.agents.iter_mut().filter(|agent| agent.asleep) {
+                for time in normal::times(&mut agent.core).into_iter().chain(agent.page.as_mut()) {
+                    *time = *time + passed;
+                }
+            }
+        }
         for index in 0..self.agents.len() {
             let agent = &mut self.agents[index];
+            if agent.asleep {
+                continue;
+            }
             if agent.acting.as_ref().and_then(|acting| acting.gone_by).is_some_and(|at| at <= NOW) {
                 self.out(play, index);
             }
@@ -443,7 +591,8 @@ impl World {
         if running.clone().any(|agent| agent.woken && agent.core.deadline().is_some_and(|at| at <= NOW)) {
             return NOW;
         }
-        let kills = self.agents.iter().filter_map(|agent| agent.acting.as_ref()?.gone_by.or(agent.page));
+        let awake = self.agents.iter().filter(|agent| !agent.asleep);
+        let kills = awake.filter_map(|agent| agent.acting.as_ref()?.gone_by.or(agent.page));
         let due = cores.chain(kills).chain(self.engine.next(NOW, play.promise)).filter(|at| *at > NOW);
         due.min().unwrap_or(NOW + UNIT).min(NOW + UNIT)
     }
@@ -470,16 +619,74 @@ impl World {
                 None
             }
             What::Write(ask, wanted, granted) => {
-                Some(Fact::Acquired { ask, result: self.engine.acquire(NOW, &wanted, granted) })
+                let result = self.engine.acquire(NOW, &wanted, granted);
+                if matches!(result, Acquisition::Won(_)) {
+                    let of = &mut self.agents[agent];
+                    (of.proof, of.lease, of.leases) = (self.engine.raft_term(), 0, 0);
+                }
+                Some(Fact::Acquired { ask, result })
             }
-            What::Renew(ask, session) if play.kind == Kind::Etcd => {
-                let seen = self.engine.held_as(session).filter(|_| !play.late_renewals_count);
-                self.mail.push(Mail { agent, life, what: What::PutAnew(ask, session, seen, NOW) });
+            // By the server that it was put under the lock by: kept alive there, and proved by another read.
+            // But where all is put anew each time, as when something is owed.
+            What::Renew(ask, session)
+                if play.kind == Kind::Etcd
+                    && !play.careless.late_renewals_count
+                    && (self.agents[agent].proof == self.engine.raft_term() || play.careless.trusts_keep_alives) =>
+            {
+                // Otherwise it is the deposed server that answers.
+                if self.agents[agent].proof == self.engine.raft_term() {
+                    self.engine.keep_alive(NOW, session, self.agents[agent].lease);
+                }
+                self.mail.push(Mail { agent, life, what: What::Prove(ask, session) });
                 None
             }
-            What::PutAnew(ask, session, seen, granted) => {
-                let result = self.engine.put_anew(NOW, session, seen, (granted, play.promise));
+            What::Prove(ask, session) => {
+                let as_before = self.agents[agent].proof == self.engine.raft_term();
+                let result = match self.engine.prove(session, self.agents[agent].lease) {
+                    Renewal::Alive(_) if !as_before && !play.careless.trusts_keep_alives => {
+                        Renewal::Unknown("another server leads".to_owned())
+                    }
+                    proved => proved,
+                };
                 Some(Fact::Renewed { ask, result })
+            }
+            What::Renew(ask, session) if play.kind == Kind::Etcd => {
+                let seen = self.engine.held_as(session).filter(|_| !play.careless.late_renewals_count);
+                self.agents[agent].leases += 1;
+                let lease = (self.agents[agent].leases, NOW);
+                self.mail.push(Mail { agent, life, what: What::PutAnew(ask, session, seen, lease) });
+                None
+            }
+            What::PutAnew(ask, session, seen, (lease, granted)) => {
+                let result = self.engine.put_anew(NOW, session, seen, (lease, granted, play.promise));
+                let of = &mut self.agents[agent];
+                // The answer to a renewal given up long ago tells of another's lease.
+                if matches!(result, Renewal::Alive(_)) && of.life == life && of.awaits(ask) {
+                    (of.proof, of.lease) = (self.engine.raft_term(), lease);
+                }
+                if matches!(result, Renewal::Alive(_)) && of.life == life {
+                    // To end those granted before changes nothing: the lock is under this one.
+                    if play.careless.ends_later_leases {
+                        self.mail.push(Mail { agent, life, what: What::Confirmed(session, lease) });
+                    }
+                }
+                Some(Fact::Renewed { ask, result })
+            }
+            What::Confirmed(session, lease) => {
+                let later = lease + 1..=self.agents[agent].leases;
+                self.mail.extend(later.map(|of| Mail { agent, life, what: What::EndLease(session, of) }));
+                None
+            }
+            What::EndLease(session, lease) => {
+                self.engine.end_lease(NOW, session, lease, play.promise);
+                None
+            }
+            What::Rest(ask, at, lock) => {
+                let view = self.engine.view_with(at, lock);
+                Some(match ask {
+                    Some(ask) => Fact::Looked { ask, result: Ok(view) },
+                    None => Fact::Saw(Ok(view)),
+                })
             }
             What::Renew(ask, session) => Some(Fact::Renewed { ask, result: self.engine.renew(NOW, session) }),
             What::Release(ask, session, term, to, owed) => {
@@ -508,13 +715,16 @@ impl World {
         let broken = || "cut".to_owned();
         let fact = match mail.what {
             What::Open(ask) | What::Answer(Fact::Opened { ask, .. }) => Fact::Opened { ask, result: Err(broken()) },
-            What::Look(ask) | What::Answer(Fact::Looked { ask, .. }) => Fact::Looked { ask, result: Err(broken()) },
+            What::Look(ask) | What::Rest(Some(ask), ..) | What::Answer(Fact::Looked { ask, .. }) => {
+                Fact::Looked { ask, result: Err(broken()) }
+            }
             What::Acquire(ask, _) | What::Write(ask, ..) | What::Answer(Fact::Acquired { ask, .. }) => {
                 Fact::Acquired { ask, result: Acquisition::Unknown(broken()) }
             }
-            What::Renew(ask, _) | What::PutAnew(ask, ..) | What::Answer(Fact::Renewed { ask, .. }) => {
-                Fact::Renewed { ask, result: Renewal::Unknown(broken()) }
-            }
+            What::Renew(ask, _)
+            | What::PutAnew(ask, ..)
+            | What::Prove(ask, _)
+            | What::Answer(Fact::Renewed { ask, .. }) => Fact::Renewed { ask, result: Renewal::Unknown(broken()) },
             What::Release(ask, ..) | What::Answer(Fact::Released { ask, .. }) => {
                 Fact::Released { ask, result: Err(broken()) }
             }
@@ -524,7 +734,8 @@ impl World {
             What::ReadRanks(ask, _) | What::Answer(Fact::Ranks { ask, .. }) => {
                 Fact::Ranks { ask, result: Err(broken()) }
             }
-            What::Close(_) | What::Publish(..) | What::Answer(_) => return,
+            What::Close(_) | What::Publish(..) | What::Confirmed(..) | What::EndLease(..) => return,
+            What::Rest(None, ..) | What::Answer(_) => return,
         };
         if self.agents[mail.agent].life == mail.life && !self.agents[mail.agent].paused {
             self.tell(play, mail.agent, fact);
@@ -555,6 +766,11 @@ impl World {
 
     /// A candidate learns a fact, and its orders are obeyed.
     fn tell(&mut self, play: &Play, index: usize, fact: Fact) {
+        // Before a renewal counts it is asked whether the guard runs.
+        let counts = matches!(&fact, Fact::Renewed { result: Renewal::Alive(_), .. });
+        if counts && !play.careless.guard_unwatched && std::mem::take(&mut self.agents[index].guard_untold) {
+            self.tell(play, index, Fact::Guard { stands: false });
+        }
         self.agents[index].hears(&fact);
         self.agents[index].woken = false;
         let was_silence = matches!(&fact, Fact::Renewed { result: Renewal::Unknown(_), .. });
@@ -562,7 +778,7 @@ impl World {
             (Fact::Saw(Ok(view)), State::Holding(tenure)) => {
                 view.at >= tenure.term.0 && !view.shows(tenure.session, tenure.term)
             }
-            (Fact::Renewed { ask, result: Renewal::Gone { .. } }, State::Holding(tenure)) => {
+            (Fact::Renewed { ask, result: Renewal::Gone { void: true } }, State::Holding(tenure)) => {
                 tenure.renewal.is_some_and(|asked| asked.ask == *ask)
             }
             (Fact::Renewed { ask, result: Renewal::Alive(view) }, State::Holding(tenure)) => {
@@ -676,6 +892,11 @@ impl World {
             }
             Order::Demote { why, by } => {
                 let slept = agent.acting.as_ref().is_some_and(|acting| acting.slept);
+                let own = agent.core.session();
+                let held = own.is_some_and(|own| agent.core.term().is_some_and(|t| self.engine.is_held_by(own, t)));
+                if why == Why::Lost && held {
+                    self.broken.set(Broken::LOST_IN_ERROR);
+                }
                 if why == Why::Silence && !slept && agent.unproven < 2 {
                     self.broken.set(Broken::TOO_SHORT);
                 }
@@ -721,12 +942,15 @@ impl World {
                 What::Open(ask)
                 | What::Look(ask)
                 | What::Renew(ask, _)
+                | What::Prove(ask, _)
+                | What::Rest(Some(ask), ..)
                 | What::Measure(ask)
                 | What::ReadRanks(ask, _) => awaits(*ask),
                 // The core closes a session nobody waits for.
                 What::Answer(Fact::Opened { .. }) => alive,
                 What::Answer(fact) => asked(fact).is_none_or(awaits),
-                What::Close(_) | What::Acquire(..) | What::Write(..) | What::PutAnew(..) => true,
+                What::Rest(None, ..) | What::Confirmed(..) => alive,
+                What::Close(_) | What::Acquire(..) | What::Write(..) | What::PutAnew(..) | What::EndLease(..) => true,
                 What::Release(..) | What::Publish(..) => true,
             }
         });
@@ -735,7 +959,7 @@ impl World {
     pub fn times(&mut self) -> Vec<&mut Time> {
         let mut times = self.engine.times();
         times.extend(self.mail.iter_mut().filter_map(|mail| match &mut mail.what {
-            What::Write(_, _, Some(granted)) | What::PutAnew(.., granted) => Some(granted),
+            What::Write(_, _, Some(granted)) | What::PutAnew(.., (_, granted)) => Some(granted),
             _ => None,
         }));
         for agent in &mut self.agents {
@@ -759,7 +983,9 @@ impl World {
         for _ in 0..within * 4 {
             for index in 0..world.agents.len() {
                 let agent = &world.agents[index];
-                if agent.paused {
+                if agent.asleep {
+                    world.take(play, Step::Wake(index));
+                } else if agent.paused {
                     world.take(play, Step::Resume(index));
                 }
                 if world.agents[index].guard_died.is_some() {
@@ -811,7 +1037,9 @@ impl Agent {
             acting: None,
             page: None,
             guard_died: None,
+            guard_untold: false,
             paused: false,
+            asleep: false,
             woken: false,
             untold: false,
             told: None,
@@ -820,6 +1048,9 @@ impl Agent {
             unproven: 0,
             served: Vec::new(),
             abandoned: Vec::new(),
+            proof: 0,
+            lease: 0,
+            leases: 0,
         }
     }
 
