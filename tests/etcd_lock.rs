@@ -60,6 +60,15 @@ async fn renewed(candidate: &Candidacy, session: SessionId, term: Term) {
 }
 
 /// A key as etcd has it.
+/// One that has yet to wait: what `last` says of it changes with each renewal, which therefore puts all anew.
+async fn lead_owing(candidate: &Candidacy) -> (SessionId, Term) {
+    let (session, guarantee) = candidate.open().await.unwrap();
+    let seen = seen(&look(candidate).await);
+    let wanted = Wanted { session, guarantee, seen, owed: Duration::from_secs(60) };
+    let Acquisition::Won(term) = candidate.acquire(wanted).await else { panic!("not won") };
+    (session, term)
+}
+
 fn key(etcd: &Etcd, path: &str) -> serde_json::Value {
     let got = etcd.ctl(&["-w", "json", "get", &format!("pilotfish/elections/{path}")]).unwrap();
     serde_json::from_str::<serde_json::Value>(&got)
@@ -146,11 +155,32 @@ async fn a_release_hands_over_within_milliseconds_and_a_second_one_frees_nothing
 }
 
 #[tokio::test]
-async fn a_renewal_takes_a_fresh_lease_and_leaves_no_old_one() {
+async fn a_renewal_writes_nothing_while_the_same_server_leads() {
+    for version in ["etcd", "etcd35"] {
+        let etcd = Etcd::start(version);
+        let a = candidate(&etcd, "idle", "a");
+        let (session, term) = lead(&a).await;
+        let (before, lease) = (key(&etcd, "idle/leader"), lease_of(&etcd, "idle"));
+        let start = Instant::now();
+        while start.elapsed() < LEASE * 2 {
+            renewed(&a, session, term).await;
+            sleep(Duration::from_millis(400)).await;
+        }
+        // The lease is twice as old as it gets by itself.
+        assert_eq!((key(&etcd, "idle/leader"), lease_of(&etcd, "idle")), (before, lease));
+        assert_eq!(leases(&etcd), 1);
+        // Nobody renews it any more.
+        sleep(LEASE + Duration::from_secs(1)).await;
+        assert_eq!(a.renew(session, term).await, Renewal::Gone { void: true });
+    }
+}
+
+#[tokio::test]
+async fn a_renewal_takes_a_fresh_lease_where_something_is_owed_and_leaves_no_old_one() {
     for version in ["etcd", "etcd35"] {
         let etcd = Etcd::start(version);
         let a = candidate(&etcd, "fresh", "a");
-        let (session, term) = lead(&a).await;
+        let (session, term) = lead_owing(&a).await;
         let mut lease = lease_of(&etcd, "fresh");
         let start = Instant::now();
         while start.elapsed() < LEASE * 2 {
@@ -249,7 +279,7 @@ async fn a_lock_overwritten_by_hand_is_seen_to_be_not_ours_and_is_nobodys_to_tak
 async fn an_older_renewal_that_comes_late_does_not_win() {
     let etcd = shared("etcd35");
     let a = candidate(&etcd, "late", "a");
-    let (session, term) = lead(&a).await;
+    let (session, term) = lead_owing(&a).await;
     let before = key(&etcd, "late/leader");
     renewed(&a, session, term).await;
     let lease = lease_of(&etcd, "late");
@@ -366,7 +396,7 @@ async fn an_acquire_or_a_renewal_that_was_carried_out_and_not_answered_is_found_
     a.release(opened.0, term, None, Duration::ZERO).await.unwrap();
 
     let a = lossy.candidate(&etcd, "lost").await;
-    let (session, term) = lead(&a).await;
+    let (session, term) = lead_owing(&a).await;
     lossy.arm();
     renewed(&a, session, term).await;
     assert!(lossy.lost.load(Ordering::Relaxed), "nothing was lost");

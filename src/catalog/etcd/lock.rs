@@ -1,15 +1,21 @@
 //! An election's lock in etcd: `leader`, a key under a lease, and beside it `last`, which outlives every lease.
 //!
-//! A renewal trusts no keep-alive, which may be answered by a server that leads no more: a fresh lease is granted, and
-//! one transaction proves that the lock is ours and puts it under that lease. It compares as which the lock was last
-//! written, too: a renewal that comes late must not put the lock back under an older lease. `last` names the lease, so
-//! that a successor can see whether it lives, and is written along.
+//! A keep-alive alone proves nothing: a server that leads no more may answer it. It counts if a consistent read sent
+//! after its answer shows the lock under that lease, and both were answered by the server, and in the raft term, by which
+//! the lock was put under it: had another led when the lease was kept alive, that server would know of its term once it
+//! has answered such a read (raft commits an entry of each new term before any read of it).
+//!
+//! Otherwise a fresh lease is granted, and one transaction proves that the lock is ours and puts it under that lease: at
+//! each change of etcd's leader, so that what the one before may still do to leases it knew of harms nobody. It compares
+//! as which the lock was last written, too: a renewal that comes late must not put the lock back under an older lease.
+//! `last` names the lease, so that a successor can see whether it lives, and is written along. At rest nothing is written.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    Client, Compare, CompareOp, GetOptions, KeyValue, PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse,
+    TxnResponse,
 };
 use tonic::Code;
 
@@ -19,6 +25,7 @@ use crate::catalog::pace;
 use crate::supervisor::election::fact::{Acquisition, Id, Renewal};
 use crate::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Version, View};
 
+use super::tenure::{Server, Tenure};
 use super::{Error, Etcd};
 
 /// The keys of an election.
@@ -91,15 +98,16 @@ impl Etcd {
         let answer = taken.await?;
         if answer.succeeded() {
             let at = header(&answer);
-            self.tenures.written(session, Some(at));
+            self.tenures.holds_by(session, lease, at, server(answer.header()), owed);
             return Ok(Acquisition::Won(Term(unsigned(at))));
         }
+        let by = server(answer.header());
         // A call may be repeated at another member when an answer was lost: the lock may be ours by the first one. Under
         // an older lease it would end earlier than the core counts.
         let [found, _] = pair(&keys, answer);
         match found.filter(|found| found.lease() == lease) {
             Some(found) => {
-                self.tenures.written(session, Some(found.mod_revision()));
+                self.tenures.holds_by(session, lease, found.mod_revision(), by, owed);
                 Ok(Acquisition::Won(Term(unsigned(found.create_revision()))))
             }
             None => {
@@ -114,14 +122,69 @@ impl Etcd {
     /// See [`Candidacy::renew`](crate::catalog::election::Candidacy::renew).
     pub async fn renew(&self, contest: &Contest, session: SessionId, term: Term) -> Result<Renewal, Error> {
         tokio::select! {
-            renewed = self.put_again(contest, session, term) => renewed,
+            renewed = self.keep(contest, session, term) => renewed,
             // Beside it, and no longer than it takes: a lease that can't be revoked must not delay the answer.
             never = self.revoke_idle(session) => match never {},
         }
     }
 
-    async fn put_again(&self, contest: &Contest, session: SessionId, term: Term) -> Result<Renewal, Error> {
+    async fn keep(&self, contest: &Contest, session: SessionId, term: Term) -> Result<Renewal, Error> {
         let Some(tenure) = self.tenures.of(session) else { return Ok(Renewal::Gone { void: true }) };
+        if let Some((lease, by)) = tenure.kept_by().filter(|_| tenure.owes_nothing())
+            && let Some(renewed) = self.keep_alive(contest, (session, term), lease, by).await?
+        {
+            return Ok(renewed);
+        }
+        self.put_again(contest, tenure, session, term).await
+    }
+
+    /// Keeps a lease alive and reads the lock; `None` when that doesn't prove anything.
+    async fn keep_alive(
+        &self,
+        contest: &Contest,
+        (session, term): (SessionId, Term),
+        lease: i64,
+        by: Server,
+    ) -> Result<Option<Renewal>, Error> {
+        let keys = self.keys(&contest.name);
+        let asked = self.members.call_briefly("renew a lock", |mut client: Client| {
+            let key = keys.leader.clone();
+            async move {
+                let kept = match client.lease_client().keep_alive(lease).await {
+                    // There is no such lease.
+                    Err(etcd_client::Error::LeaseKeepAliveError(_)) => None,
+                    Err(error) => return Err(error),
+                    // Of the first answer the client doesn't say whose it was.
+                    Ok((mut keeper, mut answers)) => {
+                        keeper.keep_alive().await?;
+                        answers.message().await?
+                    }
+                };
+                Ok((kept, client.get(key, None).await?))
+            }
+        });
+        let (kept, mut got) = match asked.await {
+            Ok(answers) => answers,
+            Err(Error::Refused { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let kept = kept.is_some_and(|kept| kept.ttl() > 0 && server(kept.header()) == Some(by));
+        let proven = kept && server(got.header()) == Some(by);
+        let at = got.header().map_or(0, |header| header.revision());
+        let Some(found) = got.take_kvs().pop().filter(|found| is_ours(found, session, term)) else {
+            return Ok(Some(Renewal::Gone { void: true }));
+        };
+        let counts = proven && found.lease() == lease;
+        Ok(counts.then(|| Renewal::Alive(self.shown(&found, term, unsigned(at)))))
+    }
+
+    async fn put_again(
+        &self,
+        contest: &Contest,
+        tenure: Tenure,
+        session: SessionId,
+        term: Term,
+    ) -> Result<Renewal, Error> {
         let keys = self.keys(&contest.name);
         let version = match tenure.version {
             Some(version) => version,
@@ -133,11 +196,12 @@ impl Etcd {
         let lease = self.grant(contest, session).await?;
         let record = Leader::new(contest, session, None).won_after(tenure.vacancy);
         let leader = record.json();
-        let mut last = LastLeader::new(contest, session, Some(term), tenure.guarantee, tenure.owed());
+        let owed = tenure.owed();
+        let mut last = LastLeader::new(contest, session, Some(term), tenure.guarantee, owed);
         last.lease = Some(lease);
         let last = last.json();
         // Until its answer is here nobody knows as which the lock is written.
-        self.tenures.written(session, None);
+        self.tenures.seen(session, None);
         let renewed = self.members.call_briefly("renew a lock", |mut client: Client| {
             let under = || Some(PutOptions::new().with_lease(lease));
             let txn = Txn::new()
@@ -153,6 +217,7 @@ impl Etcd {
             async move { client.txn(txn).await }
         });
         let answer = renewed.await?;
+        let by = server(answer.header());
         if !answer.succeeded() {
             let at = unsigned(header(&answer));
             let [found, _] = pair(&keys, answer);
@@ -160,16 +225,17 @@ impl Etcd {
                 None => Ok(Renewal::Gone { void: true }),
                 // Written by this call's own first try, whose answer was lost, or by an earlier one that came late.
                 Some(found) if found.lease() == lease => {
-                    self.tenures.written(session, Some(found.mod_revision()));
-                    self.tenures.holds_by(session, lease);
+                    self.tenures.holds_by(session, lease, found.mod_revision(), by, owed);
                     Ok(Renewal::Alive(self.shown(&found, term, at)))
                 }
-                Some(_) => Ok(Renewal::Unknown("another renewal of ours came in between".to_owned())),
+                Some(found) => {
+                    self.tenures.seen(session, Some(found.mod_revision()));
+                    Ok(Renewal::Unknown("another renewal of ours came in between".to_owned()))
+                }
             };
         }
         let at = header(&answer);
-        self.tenures.written(session, Some(at));
-        self.tenures.holds_by(session, lease);
+        self.tenures.holds_by(session, lease, at, by, owed);
         let holder = record.holder(term);
         let last_version = Version(unsigned(at));
         Ok(Renewal::Alive(View { at: unsigned(at), lock: Lock::Held(holder), last: None, last_version }))
@@ -287,7 +353,7 @@ impl Etcd {
         let mut got = got.await?;
         let ours = got.take_kvs().pop().filter(|found| is_ours(found, session, term));
         let version = ours.map(|found| found.mod_revision());
-        self.tenures.written(session, version);
+        self.tenures.seen(session, version);
         Ok(version)
     }
 
@@ -365,6 +431,11 @@ fn pair(keys: &Keys, answer: TxnResponse) -> [Option<KeyValue>; 2] {
         }
     }
     [leader, last]
+}
+
+/// Who answered.
+fn server(header: Option<&ResponseHeader>) -> Option<Server> {
+    header.map(|header| Server { member: header.member_id(), raft_term: header.raft_term() })
 }
 
 fn header(answer: &TxnResponse) -> i64 {
