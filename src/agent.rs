@@ -28,6 +28,10 @@ const EVENTS: usize = 64;
 /// Room for questions at the control door.
 const QUESTIONS: usize = 16;
 
+/// Each time so many things have woken it the loop lets everything else have a turn, and come before signals: they
+/// can be flooded too, by a main of the agent's own user or by its ending children.
+const TURNS: u32 = 16;
+
 /// By then the start is over, with all that it alone needed; a container that ends before that pays nothing for it.
 const START_IS_OVER_AFTER: Duration = Duration::from_secs(1);
 
@@ -83,6 +87,7 @@ struct Agent {
     questions: mpsc::Receiver<Asked>,
     status: watch::Sender<Status>,
     guarded: bool,
+    turns: u32,
 }
 
 /// What the loop wakes up for.
@@ -112,7 +117,7 @@ impl Agent {
         let hands = Hands::new(&config, source, processes, tell, ask, seen);
         let starting = Some(Box::pin(tokio::time::sleep(START_IS_OVER_AFTER)));
         let alarm = Alarm::new()?;
-        Ok(Agent { supervisor, hands, signals, notify, alarm, starting, events, questions, status, guarded })
+        Ok(Agent { supervisor, hands, signals, notify, alarm, starting, events, questions, status, guarded, turns: 0 })
     }
 
     async fn live(mut self) -> io::Result<u8> {
@@ -153,6 +158,14 @@ impl Agent {
 
     async fn wake(&mut self) -> io::Result<Wake> {
         let main = self.notify.as_ref().and_then(|_| self.hands.main_pid());
+        self.turns = self.turns.wrapping_add(1);
+        let yields = self.turns.is_multiple_of(TURNS);
+        let signals = async {
+            if yields {
+                tokio::task::yield_now().await;
+            }
+            self.signals.next().await
+        };
         let notified = async {
             match &mut self.notify {
                 Some(notify) => notify.next(main).await,
@@ -168,7 +181,7 @@ impl Agent {
         tokio::select! {
             // Signals first: whatever floods the other ways, the container can be stopped.
             biased;
-            signal = self.signals.next() => Ok(Wake::Signal(signal)),
+            signal = signals => Ok(Wake::Signal(signal)),
             rang = self.alarm.rang() => rang.map(|()| Wake::Rang),
             Some(asked) = self.questions.recv() => Ok(Wake::Asked(asked)),
             said = notified => Ok(Wake::Notified(said)),

@@ -221,3 +221,21 @@ fn what_main_says_is_heard_beside_a_flood_of_strangers() {
     eventually("main's word", || container.stderr().contains("check said passes").then_some(()))
         .unwrap_or_else(|error| panic!("{error}: {}", last_lines(&container.stderr())));
 }
+
+#[test]
+fn a_main_that_floods_signals_is_killed_when_time_is_up() {
+    let flood = "while :; do kill -36 1; kill -37 1; kill -WINCH 1; done";
+    let lab = Lab::new(&format!(
+        "[process]\nexec = [\"sh\", \"-c\", \"trap '' TERM 36 37; ({flood}) & ({flood}) & touch DIR/ready; {flood}\"]\n\
+         [stop]\nwithin = \"2s\"\n[[health]]\nname = \"beside\"\nexec = [\"true\"]\ninterval = \"200ms\"\n"
+    ));
+    let mut container = lab.run();
+    eventually("main", || lab.path("ready").exists().then_some(())).unwrap();
+    // A check runs, and the door answers.
+    eventually("health", || (lab.ask(&["health"]).0 == 0).then_some(())).unwrap();
+    let sent = Instant::now();
+    container.signal(libc::SIGTERM);
+    let code = container.wait_for(Duration::from_secs(2) + BEARABLE);
+    assert_eq!(code, Ok(137), "{}", last_lines(&container.stderr()));
+    println!("SIGTERM to the end, [stop] within 2s: {:?}", sent.elapsed());
+}
