@@ -296,6 +296,24 @@ fn what_cannot_be_killed_is_ended_with_the_container_within_a_short_kill_margin_
 }
 
 #[test]
+fn what_is_started_after_the_deadline_ends_before_it_is_anything() {
+    for fence in ["namespace", "process-group"] {
+        let scratch = Scratch::new();
+        let mut guarded = Guarded::run(Start::new(program(fence)));
+        let mark = |name: &str| format!("main touch {}; exec sleep 1000", scratch.file(name).display());
+        guarded.done("until 1");
+        std::thread::sleep(Duration::from_millis(20));
+        guarded.order(&mark("late"));
+        let refused = || guarded.container.stdout().contains("the leader's time was over").then_some(());
+        eventually("a refusal", refused).unwrap();
+        guarded.done("never");
+        guarded.order(&mark("later"));
+        eventually("main", || scratch.file("later").exists().then_some(())).unwrap();
+        assert!(!scratch.file("late").exists());
+    }
+}
+
+#[test]
 fn an_agent_that_spins_is_ended_and_the_container_with_it() {
     let mut guarded = Guarded::with_family();
     guarded.done(&soon());

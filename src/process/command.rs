@@ -220,6 +220,7 @@ pub fn failed(exec: &Exec, failure: Failure, about: &About<'_>) -> SpawnError {
         }
         Step::Capabilities => format!("taking its capabilities: {why}"),
         Step::DeathSignal => format!("tying its life to the agent's: {why}"),
+        Step::Deadline => "the leader's time was over before it could be".to_owned(),
     };
     SpawnError { hope: hope(failure.errno), ..refused(exec, message) }
 }

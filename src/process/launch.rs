@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::supervisor::event::Pid;
 
+use super::guard::Deadline;
 use super::keeper;
 use super::limits;
 use super::signals::Inherited;
@@ -54,6 +55,9 @@ pub struct Launch {
     pub dies_with_us: bool,
     /// Where its keeper tells of its end; `None`: it has none, and is the agent's own child.
     pub keeper: Option<RawFd>,
+    /// Until when anything may act here. Whoever has its exec before it stands in time is killed like all others; a
+    /// child whose fork took longer than that ends itself.
+    pub deadline: Option<Deadline>,
     /// The mask and dispositions it gets.
     pub inherited: Inherited,
 }
@@ -100,11 +104,13 @@ pub enum Step {
     Capabilities,
     /// prctl(2) PR_SET_PDEATHSIG
     DeathSignal,
+    /// Comparing the clock with the deadline
+    Deadline,
     /// execve(2)
     Exec,
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step::Group,
     Step::Descriptors,
     Step::Limit,
@@ -115,6 +121,7 @@ const STEPS: [Step; 11] = [
     Step::Uid,
     Step::Capabilities,
     Step::DeathSignal,
+    Step::Deadline,
     Step::Exec,
 ];
 
@@ -432,6 +439,11 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid) -> Result<(),
             if libc::getppid() != parent {
                 libc::_exit(128 + libc::SIGKILL);
             }
+        }
+        // Last, for a pause may come anywhere before it.
+        if launch.deadline.is_some_and(Deadline::is_over) {
+            *libc::__errno_location() = libc::ETIME;
+            return Err((Step::Deadline, 0));
         }
         image.stamp(libc::getpid());
     }

@@ -288,6 +288,7 @@ impl Processes {
             // PID 1's children die with it anyway; a subreaper's must not outlive it.
             dies_with_us: self.agent != 1,
             keeper: None,
+            deadline: self.guard.as_ref().map(Guard::deadline),
             inherited: self.inherited,
         }
     }

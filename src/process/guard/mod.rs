@@ -49,6 +49,20 @@ struct Page {
     group: AtomicI32,
 }
 
+/// The deadline, for who has to compare it with the clock by itself: a child between its fork and its exec.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(&'static Page);
+
+impl Deadline {
+    /// Whether it has passed. Two system calls at most, and no memory but the shared page.
+    pub fn is_over(self) -> bool {
+        match self.0.deadline.load(SeqCst) {
+            0 => false,
+            deadline => deadline <= post::now(),
+        }
+    }
+}
+
 /// The agent's side of the guard.
 #[derive(Debug)]
 pub struct Guard {
@@ -214,6 +228,11 @@ impl Guard {
             let _ = kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
             self.dismissed.push(pid);
         }
+    }
+
+    /// The deadline as children see it.
+    pub fn deadline(&self) -> Deadline {
+        Deadline(self.page)
     }
 
     /// Main runs, as leader of a process group of its own.
