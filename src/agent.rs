@@ -109,6 +109,9 @@ impl Agent {
         if let Some(notify) = &notify {
             processes.offer(notify);
         }
+        if !config.is_plain() {
+            processes.keep_reserve();
+        }
         let (tell, events) = mpsc::channel(EVENTS);
         let (ask, questions) = mpsc::channel(QUESTIONS);
         // Two agents started together must not retry together; std's hasher is seeded by the kernel.

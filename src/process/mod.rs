@@ -6,6 +6,7 @@
 //!   what is of that run, and when nothing is. `strays`: signals for many: what main left behind, or all of a run.
 //!   `tree`: who descends from whom. `apart`: how keepers and the guard live beside the agent.
 //! - `command`, `launch`: from a config to a running program. `environment`, `users`, `limits`, `stdio`: what it gets.
+//!   `reserve`: room for one more.
 //! - [`memory`]: what the start needed and the rest does not.
 //! - `output`: what hooks print and read. [`notify`]: what main says by sd_notify, `senders`: who may. `tty`: the terminal.
 
@@ -20,6 +21,7 @@ pub mod memory;
 pub mod notify;
 mod output;
 mod reaper;
+mod reserve;
 mod senders;
 pub mod signals;
 mod stdio;
@@ -45,6 +47,7 @@ use guard::{Attention, Ended, Guard};
 use keeper::{Word, Words};
 use launch::{Launch, Progress, Report};
 use reaper::{Change, Next, Which};
+use reserve::Reserve;
 use signals::Inherited;
 use tree::Identity;
 use tty::Terminal;
@@ -73,6 +76,7 @@ pub struct Processes {
     /// Main was told to stop (TSTP, STOP), so nobody resumes it unasked.
     main_may_rest: bool,
     terminal: Terminal,
+    reserve: Reserve,
     notify_socket: Option<String>,
     warnings: Vec<String>,
 }
@@ -127,6 +131,7 @@ impl Processes {
             main_group: None,
             main_may_rest: false,
             terminal: Terminal::new(),
+            reserve: Reserve::none(),
             notify_socket: None,
             warnings: Vec::new(),
         })
@@ -136,6 +141,11 @@ impl Processes {
     /// otherwise.
     pub fn offer(&mut self, notify: &notify::Notify) {
         self.notify_socket = Some(notify.address().to_owned());
+    }
+
+    /// From now on a few descriptors are kept for what is to be started, whatever else is opened.
+    pub fn keep_reserve(&mut self) {
+        self.reserve = Reserve::new();
     }
 
     /// Starts main with what the agent was given (standard descriptors, every other inherited one, signal mask) and
@@ -152,6 +162,20 @@ impl Processes {
         keep: Option<BorrowedFd<'_>>,
     ) -> Event {
         self.remember_what_is_there();
+        self.reserve.lend();
+        let event = self.start_main(run, process, files, env, keep);
+        self.reserve.refill();
+        event
+    }
+
+    fn start_main(
+        &mut self,
+        run: RunId,
+        process: &config::Process,
+        files: &Secrets,
+        env: &[(String, String)],
+        keep: Option<BorrowedFd<'_>>,
+    ) -> Event {
         match self.main_launch(process, files, env) {
             Err(error) => Event::SpawnFailed { run, error },
             Ok(launch) => {
@@ -225,10 +249,13 @@ impl Processes {
         env: &[(String, String)],
         stdin: Option<String>,
     ) -> Event {
-        match self.hook_launch(job, exec, run_as, limits, env, stdin) {
+        self.reserve.lend();
+        let event = match self.hook_launch(job, exec, run_as, limits, env, stdin) {
             Err(error) => Event::SpawnFailed { run, error },
             Ok((launch, alive)) => self.start(run, exec, run_as.user.as_deref(), None, launch, Some(alive)),
-        }
+        };
+        self.reserve.refill();
+        event
     }
 
     fn hook_launch(
@@ -441,6 +468,8 @@ impl Processes {
 
     /// Takes from the kernel all that has become of children. Call it at each SIGCHLD.
     pub fn reap(&mut self) -> Vec<Event> {
+        // What just ended has given its descriptors back.
+        self.reserve.refill();
         let mut events = Vec::new();
         let mut strangers = 0;
         let nobody_else = loop {
