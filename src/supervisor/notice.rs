@@ -226,6 +226,13 @@ pub enum Notice {
         /// Why.
         why: Why,
     },
+    /// The one that the lock was given back for hasn't taken it.
+    HandoverFailed {
+        /// Which.
+        to: String,
+        /// How long it was left to it.
+        within: Duration,
+    },
     /// This container leads.
     Leads {
         /// For which term.
@@ -332,6 +339,7 @@ impl Notice {
             Notice::ReloadFailed { .. } => ("config.reload_failed", Error),
             Notice::Degraded { .. } => ("degraded", Warn),
             Notice::Demoting { .. } => ("election.demoting", Warn),
+            Notice::HandoverFailed { .. } => ("election.handover_failed", Warn),
             Notice::Leads { .. } => ("election.leads", Info),
             Notice::LeaderChanged { .. } => ("election.leader_changed", Info),
             Notice::FormerLifeHolds => ("election.former_life", Info),
@@ -420,6 +428,9 @@ impl fmt::Display for Notice {
             Notice::ReloadFailed { error } => write!(f, "the config can't be used, the old one stays:\n{error}"),
             Notice::Degraded { what } => write!(f, "{what}"),
             Notice::Demoting { why } => write!(f, "stepping down: {why}"),
+            Notice::HandoverFailed { to, within } => {
+                write!(f, "{to} hasn't taken the lead within {}: from now on anybody may", span(within))
+            }
             Notice::Leads { term } => write!(f, "leading, for term {}", term.0),
             Notice::LeaderChanged { id: Some(id), address: Some(address) } => write!(f, "{id} at {address} leads"),
             Notice::LeaderChanged { id: Some(id), address: None } => write!(f, "{id} leads"),

@@ -216,7 +216,7 @@ impl Election {
             return;
         };
         // Somebody led while the session was opened, and left it to others.
-        if vacancy.open_from > now {
+        if self.standing.open_from(&vacancy, &self.settings) > now {
             self.spare = Some(spare);
             self.state = State::Follower { stand_at: Some(now) };
             return;

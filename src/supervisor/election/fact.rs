@@ -90,6 +90,11 @@ pub enum Fact {
         /// Well.
         well: bool,
     },
+    /// Whether main could be promoted at once. One that can't leaves a free lock to those who can for a while.
+    Ready {
+        /// It could.
+        ready: bool,
+    },
     /// Maintenance began or ended.
     Maintenance {
         /// It began.

@@ -26,7 +26,7 @@ use super::time::{Time, earliest};
 use candidate::{Attempt, Campaign, Spare};
 use record::{Holder, SessionId, Term, Version, View};
 use rules::{Rule, Rules};
-use standing::Standing;
+use standing::{HANDOVER, Standing};
 use tenure::Tenure;
 
 pub use crate::config::election::Preference;
@@ -69,6 +69,8 @@ pub struct Election {
     abandoned: Option<Attempt>,
     /// Our rank, and the vacancy it was measured for.
     rank: Option<(Version, Option<i64>)>,
+    /// Whom the lock was left to by us, and for how long.
+    handing: Option<Handing>,
     look: Option<Asked>,
     /// When to read the lock again, as nobody answered.
     look_at: Option<Time>,
@@ -102,10 +104,23 @@ struct Vacancy {
     last: Version,
     /// Since when that has been known.
     since: Time,
-    /// Until then it is left to others.
-    open_from: Time,
+    /// Until then it is left to the one it was handed to.
+    left_until: Time,
+    /// From then on others can have it, as far as is known.
+    contested_from: Time,
+    /// It was handed to us.
+    named: bool,
+    /// Somebody has led before.
+    led: bool,
     /// Until about then the engine leaves it to nobody, as far as is known.
     withheld_until: Time,
+}
+
+/// We gave the lock back for another one to take.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Handing {
+    to: Id,
+    until: Time,
 }
 
 /// A question under way.
@@ -136,6 +151,7 @@ impl Election {
             spare: None,
             abandoned: None,
             rank: None,
+            handing: None,
             look: None,
             look_at: None,
             last_ask: 0,
@@ -174,6 +190,7 @@ impl Election {
                     self.withdraw(now, Why::Ill, &mut out);
                 }
             }
+            Fact::Ready { ready } => self.standing.ready = ready,
             Fact::Maintenance { on } => {
                 self.standing.maintenance = on;
                 if on {
@@ -198,7 +215,9 @@ impl Election {
             State::Campaigning(campaign) => self.campaign_deadline(campaign),
             State::Holding(tenure) => self.tenure_deadline(tenure),
         };
-        earliest(own, earliest(self.look.map(|asked| self.overdue_at(asked)), self.look_at))
+        let handing = self.handing.as_ref().map(|handing| handing.until);
+        let look = earliest(self.look.map(|asked| self.overdue_at(asked)), self.look_at);
+        [handing, look].into_iter().fold(own, earliest)
     }
 
     /// Whether this candidate acts as leader, or may.
@@ -243,6 +262,9 @@ impl Election {
     }
 
     fn tick(&mut self, now: Time, out: &mut Vec<Order>) {
+        if let Some(Handing { to, .. }) = self.handing.take_if(|handing| handing.until <= now) {
+            out.push(Order::Say(Notice::HandoverFailed { to: to.to_string(), within: HANDOVER }));
+        }
         if self.look.is_some_and(|asked| self.overdue_at(asked) <= now) {
             self.unanswered(now, "no answer".to_owned(), out);
         }
@@ -284,6 +306,7 @@ impl Election {
         self.adopt_late(now, &view);
         self.highest = self.highest.max(view.highest_but(self.session()));
         let holder = view.holder().cloned();
+        self.handing.take_if(|handing| holder.as_ref().is_some_and(|holder| holder.id == handing.to));
         let withheld = view.withheld_after(self.leader.as_ref());
         if holder != self.leader {
             self.leader = holder.clone();
@@ -295,9 +318,18 @@ impl Election {
             (Some(_), _) => self.vacancy = None,
             (None, Some(vacancy)) if vacancy.last == view.last_version => {}
             (None, _) => {
-                let open_from = self.standing.open_from(now, &view, &self.settings);
-                let withheld_until = now + withheld;
-                self.vacancy = Some(Vacancy { last: view.last_version, since: now, open_from, withheld_until });
+                let named = view.handed_to() == Some(&self.settings.id);
+                let to_another = view.handed_to().is_some() && !named;
+                let left_until = if to_another { now + HANDOVER } else { now };
+                self.vacancy = Some(Vacancy {
+                    last: view.last_version,
+                    since: now,
+                    left_until,
+                    contested_from: left_until + view.withheld(),
+                    named,
+                    led: view.last.is_some(),
+                    withheld_until: now + withheld,
+                });
             }
         }
         // A session of our own comes after the first view.
@@ -374,7 +406,7 @@ impl Election {
 
     /// When a try meant for `at` may be made; `None`: not as things are.
     fn stands_from(&self, at: Time) -> Option<Time> {
-        let open_from = self.vacancy.map_or(at, |vacancy| vacancy.open_from);
+        let open_from = self.vacancy.map_or(at, |vacancy| self.standing.open_from(&vacancy, &self.settings));
         self.standing.from(at.max(open_from), &self.settings)
     }
 
@@ -406,6 +438,7 @@ impl Election {
     /// The container stops: nothing is begun any more, and what is held is given back.
     fn stop(&mut self, now: Time, out: &mut Vec<Order>) {
         self.standing.stopped = true;
+        self.handing = None;
         (self.look, self.look_at) = (None, None);
         self.close_spare(out);
         match &self.state {

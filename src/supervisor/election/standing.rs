@@ -7,10 +7,9 @@ use crate::config::Backoff;
 use crate::supervisor::jitter::{self, Jitter};
 use crate::supervisor::time::Time;
 
-use super::record::View;
-use super::{Preference, Settings};
+use super::{Preference, Settings, Vacancy};
 
-/// How long a low candidate leaves a lock to others that can be had.
+/// How long a low candidate, and one whose main isn't ready, leaves a lock to others that can be had.
 const LOW_WAITS: Duration = Duration::from_secs(2);
 /// How long a free lock is left to the one it was handed to, and how long one that stepped down stays away from it.
 pub(super) const HANDOVER: Duration = Duration::from_secs(5);
@@ -23,6 +22,8 @@ pub(super) const PROVEN_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Standing {
     pub(super) well: bool,
+    /// Main could be promoted at once, or runs only while it leads.
+    pub(super) ready: bool,
     pub(super) maintenance: bool,
     pub(super) stopped: bool,
     /// The store's history went back, and nobody has said yet that this is right.
@@ -35,6 +36,7 @@ impl Default for Standing {
     fn default() -> Standing {
         Standing {
             well: true,
+            ready: true,
             maintenance: false,
             stopped: false,
             refuses: false,
@@ -55,16 +57,14 @@ impl Standing {
         self.stands(settings).then(|| at.max(self.not_before))
     }
 
-    /// Until when a lock that was just seen free is left to others.
-    pub(super) fn open_from(&self, now: Time, view: &View, settings: &Settings) -> Time {
-        let named = view.handed_to();
-        if named == Some(&settings.id) {
-            return now;
+    /// Until when a free lock is left to others. One that isn't ready leaves it to those who are for as long as a low one;
+    /// before anybody has led nobody can be.
+    pub(super) fn open_from(&self, vacancy: &Vacancy, settings: &Settings) -> Time {
+        if vacancy.named {
+            return vacancy.since;
         }
-        let handover = if named.is_some() { HANDOVER } else { Duration::ZERO };
-        // Counted from when others can have it.
-        let low = if settings.prefer == Preference::Low { view.withheld() + LOW_WAITS } else { Duration::ZERO };
-        now + handover + low
+        let low = settings.prefer == Preference::Low || (!self.ready && vacancy.led);
+        if low { vacancy.contested_from + LOW_WAITS } else { vacancy.left_until }
     }
 
     /// A leadership ended as it should.

@@ -10,7 +10,8 @@ use super::candidate::{Attempt, Spare};
 use super::fact::{Ask, Id, Order, Pace, Renewal, Why};
 use super::record::{Guarantee, SessionId, Term, Version};
 use super::rules::{Rule, Rules};
-use super::{Asked, Election, State};
+use super::standing::HANDOVER;
+use super::{Asked, Election, Handing, State};
 
 /// How long a release whose outcome nobody knows is tried again; then the session is closed, whatever that costs.
 const RELEASE_WITHIN: Duration = Duration::from_secs(5);
@@ -415,13 +416,15 @@ impl Election {
 
     pub(super) fn released(&mut self, now: Time, ask: Ask, result: Result<(), String>, out: &mut Vec<Order>) {
         let State::Holding(tenure) = &mut self.state else { return };
-        let Stage::Releasing { asked, .. } = &mut tenure.stage else { return };
+        let Stage::Releasing { asked, to, .. } = &mut tenure.stage else { return };
         if asked.is_none_or(|asked| asked.ask != ask) {
             return;
         }
         *asked = None;
         match result {
             Ok(()) => {
+                let handing = to.take().map(|to| Handing { to, until: now + HANDOVER });
+                self.handing = handing.filter(|_| !self.standing.stopped);
                 self.works();
                 self.forget(now, out);
             }

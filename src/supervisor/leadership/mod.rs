@@ -50,6 +50,7 @@ pub struct Leadership {
     /// What the election is yet to be told: an order obeyed at once may have news for it.
     facts: VecDeque<Fact>,
     well: bool,
+    ready: bool,
     /// As the watches know it.
     led: bool,
     leaderships: u64,
@@ -128,6 +129,7 @@ impl Leadership {
             stuck: false,
             facts: VecDeque::new(),
             well: true,
+            ready: true,
             led: false,
             leaderships: 0,
             guard_since: None,
@@ -321,12 +323,16 @@ impl Supervisor {
             leadership.guard_again_at = None;
             out.push(Effect::StartGuard);
         }
-        let well = self.is_fit_to_lead();
-        if let Some(leadership) = &mut self.leadership
-            && leadership.well != well
-        {
-            leadership.well = well;
-            leadership.facts.push_back(Fact::Health { well });
+        let (well, ready) = (self.is_fit_to_lead(), self.is_ready_to_lead());
+        if let Some(leadership) = &mut self.leadership {
+            if leadership.well != well {
+                leadership.well = well;
+                leadership.facts.push_back(Fact::Health { well });
+            }
+            if leadership.ready != ready {
+                leadership.ready = ready;
+                leadership.facts.push_back(Fact::Ready { ready });
+            }
         }
         loop {
             self.clear_for_promotion(now);
@@ -360,6 +366,12 @@ impl Supervisor {
             && !leadership.is_leaving();
         let ill = leadership.config.require_health && self.checks.iter().any(|check| check.is_ill());
         !down && !ill
+    }
+
+    /// Whether a winner could be promoted at once. A standby's main runs only while it leads, so none of them is readier.
+    fn is_ready_to_lead(&self) -> bool {
+        let standby = self.leadership.as_ref().is_some_and(|leadership| leadership.config.mode == Mode::Standby);
+        standby || self.is_main_ready()
     }
 
     /// The guard stands, or has ended.

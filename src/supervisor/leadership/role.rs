@@ -54,10 +54,15 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn promote(&mut self, now: Time, out: &mut Vec<Effect>) {
+    /// Whether main is up, and as healthy as one must be that is promoted.
+    pub(super) fn is_main_ready(&self) -> bool {
         let may_be_ill = self.leadership.as_ref().is_some_and(|leadership| !leadership.config.require_health);
         let healthy = |check: &Check| check.is_passing() || (may_be_ill && check.is_ill());
-        let ready = self.main.is_up() && !self.is_stopping() && self.checks.iter().all(healthy);
+        self.main.is_up() && self.checks.iter().all(healthy)
+    }
+
+    pub(super) fn promote(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let ready = self.is_main_ready() && !self.is_stopping();
         let Some(Leadership { role: Role::Leader { promotion: promotion @ Promotion::Due, .. }, part, .. }) =
             &mut self.leadership
         else {

@@ -281,6 +281,67 @@ fn a_low_candidate_waits_two_seconds_and_one_that_never_stands_for_ever() {
 }
 
 #[test]
+fn one_that_isnt_ready_leaves_the_lock_to_those_who_are_for_two_seconds() {
+    let free_again = || after(Last { released: true, ..last("other", 9, 3) });
+    let mut stage = Stage::new(settings());
+    stage.tell(Fact::Ready { ready: false });
+    stage.sees(free_again());
+    stage.until(1_999);
+    stage.expect(&[]);
+    stage.until(2_000);
+    stage.expect(&["open"]);
+
+    // It needs no longer wait once it is.
+    let mut stage = Stage::new(settings());
+    stage.tell(Fact::Ready { ready: false });
+    stage.sees(free_again());
+    stage.until(1_000);
+    stage.tell(Fact::Ready { ready: true });
+    stage.expect(&["open"]);
+}
+
+#[test]
+fn where_nobody_has_led_or_it_was_named_one_that_isnt_ready_stands_at_once() {
+    let named = after(Last { released: true, to: Some("me".into()), ..last("other", 9, 3) });
+    for view in [free(), named] {
+        let mut stage = Stage::new(settings());
+        stage.tell(Fact::Ready { ready: false });
+        stage.sees(view);
+        stage.expect(&["open"]);
+    }
+}
+
+/// It stepped down for another one, and sees the lock free.
+fn handing_over() -> Stage {
+    let mut stage = Stage::leading(settings());
+    stage.tell(Fact::StepDown { to: Some("other".into()) });
+    stage.tell(Fact::OutOfRole);
+    stage.released();
+    stage.looked(after(Last { released: true, to: Some("other".into()), ..last("me", 1, 7) }));
+    stage
+}
+
+#[test]
+fn a_handover_that_nobody_takes_is_told_of() {
+    let failed = |stage: &Stage| stage.said.iter().filter(|said| said.name() == "election.handover_failed").count();
+    let mut stage = handing_over();
+    stage.until(4_900);
+    assert_eq!(failed(&stage), 0);
+    stage.until(5_000);
+    assert_eq!(failed(&stage), 1);
+
+    let mut stage = handing_over();
+    stage.sees(held("third", 5, 8));
+    stage.until(9_000);
+    assert_eq!(failed(&stage), 1);
+
+    let mut stage = handing_over();
+    stage.sees(held("other", 5, 8));
+    stage.until(9_000);
+    assert_eq!(failed(&stage), 0);
+}
+
+#[test]
 fn an_ill_candidate_doesnt_stand_and_an_ill_leader_steps_down() {
     let mut stage = Stage::leading(settings());
     stage.tell(Fact::Health { well: false });

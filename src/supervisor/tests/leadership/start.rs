@@ -194,3 +194,39 @@ fn a_main_whose_files_are_still_being_read_at_its_leases_end_never_starts() {
     script.reads(Ok(Secrets::default()));
     script.tells(&["spawn main"]);
 }
+
+#[test]
+fn one_whose_main_isnt_up_and_healthy_leaves_a_free_lock_to_those_whose_is() {
+    let last = Last {
+        id: "other".into(),
+        session: SessionId(9),
+        term: Term(3),
+        guarantee: LEASE,
+        released: true,
+        to: None,
+        ended: false,
+        owed: Duration::ZERO,
+    };
+    let free_again = || View { at: 5, last: Some(last.clone()), last_version: Version(5), ..free() };
+    let health = vec![check("ping", OnFailure::Report)];
+    let hooks = Hooks { pre_start: Some(pre_start(0)), ..Hooks::default() };
+    // In the midst of pre_start, up and not yet healthy, healthy.
+    for (prepared, healthy, after) in [(false, false, 2_000), (true, false, 2_000), (true, true, 0)] {
+        let mut script = Script::candidate(Config { hooks: hooks.clone(), health: health.clone(), ..candidate() });
+        script.sees_lock(held("other", 9, 3));
+        if prepared {
+            script.ends("pre_start", 0);
+        }
+        if healthy {
+            script.answer("probe", Ok(()));
+        }
+        script.told();
+        script.sees_lock(free_again());
+        assert_eq!(script.when("open"), after, "{prepared} {healthy}");
+    }
+    // None of the standbys runs main before it leads.
+    let mut script = Script::candidate(standby());
+    script.sees_lock(held("other", 9, 3));
+    script.sees_lock(free_again());
+    assert_eq!(script.when("open"), 0);
+}

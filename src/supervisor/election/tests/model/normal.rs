@@ -34,9 +34,15 @@ pub fn times(core: &mut Election) -> Vec<&mut Time> {
     fn spare(spare: &mut Spare) -> &mut Time {
         &mut spare.opened
     }
-    let Election { state, standing, vacancy, spare: own, abandoned, look, look_at, .. } = core;
+    let Election { state, standing, vacancy, spare: own, abandoned, look, look_at, handing, .. } = core;
     let mut times: Vec<&mut Time> = vec![&mut standing.not_before];
-    times.extend(vacancy.as_mut().into_iter().flat_map(|vacancy| [&mut vacancy.since, &mut vacancy.open_from]));
+    times.extend(
+        vacancy
+            .as_mut()
+            .into_iter()
+            .flat_map(|vacancy| [&mut vacancy.since, &mut vacancy.left_until, &mut vacancy.contested_from]),
+    );
+    times.extend(handing.as_mut().map(|handing| &mut handing.until));
     times.extend(look_at.as_mut());
     if let Some(attempt) = abandoned {
         times.extend([&mut attempt.spare.opened, &mut attempt.asked.at, &mut attempt.act_from]);
