@@ -1,6 +1,7 @@
 //! What an election means for the container, as scripts: an engine that a test plays, and what main and hooks are told.
 
 mod demotion;
+mod ends;
 mod maintenance;
 mod parts;
 mod promotion;
