@@ -102,7 +102,7 @@ fn carries_out(script: &mut Script, order: &str) -> Option<String> {
         return Some(job.to_owned());
     }
     if let Some((signal, to)) = order.split_once(" to ") {
-        let job = to.trim_end_matches("'s group");
+        let job = to.trim_start_matches("all of ").trim_end_matches("'s group");
         // What comes a second time comes too late.
         let status = ExitStatus::Killed(if signal == "SIGKILL" { Signal::KILL } else { Signal::TERM });
         if signal == "SIGTERM" || job == "main" {

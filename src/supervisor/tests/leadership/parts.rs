@@ -208,6 +208,7 @@ fn a_pre_start_past_its_timeout_is_tried_again_only_when_all_of_it_has_ended() {
     script.until(4_900);
     script.tells(&[]);
     assert_eq!(script.when("SIGKILL to all of pre_start"), 5_000);
+    script.group_ends("pre_start");
     script.when("spawn pre_start");
 }
 
@@ -220,7 +221,7 @@ fn a_pre_start_that_fails_in_the_new_role_ends_the_container_with_its_code() {
     script.until(1_000);
     script.told();
     script.ends("pre_start", 3);
-    script.tells(&["exit 3"]);
+    assert_eq!(script.told().last().unwrap(), "exit 3");
 }
 
 #[test]
