@@ -166,19 +166,8 @@ fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<CString> {
 /// Code 126: the file can't be read, is none, or is too large. The message never holds any of its content.
 pub fn read_value(exec: &Exec, variable: &str, file: &Path) -> Result<Vec<u8>, SpawnError> {
     let refused = |why: String| refused(exec, format!("{variable} from {}: {why}", file.display()));
-    // O_NONBLOCK: a FIFO must not hold the agent.
-    let open = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(file);
     let unread = |error: std::io::Error| SpawnError { hope: hope_of(&error), ..refused(error.to_string()) };
-    let mut open = open.map_err(unread)?;
-    if !open.metadata().is_ok_and(|meta| meta.is_file()) {
-        return Err(refused("not a regular file".to_owned()));
-    }
-    let mut value = Vec::new();
-    open.by_ref().take(MOST_OF_A_FILE + 1).read_to_end(&mut value).map_err(unread)?;
-    if value.len() as u64 > MOST_OF_A_FILE {
-        return Err(refused("larger than 1 MiB".to_owned()));
-    }
-    let mut value = files::read(file, MOST_OF_A_FILE).map_err(|error| refused(error.to_string()))?;
+    let mut value = files::read(file, MOST_OF_A_FILE).map_err(unread)?;
     if value.last() == Some(&b'\n') {
         value.pop();
     }
