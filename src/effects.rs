@@ -66,6 +66,10 @@ impl Hands {
         ask: mpsc::Sender<Asked>,
         status: watch::Receiver<Status>,
     ) -> Hands {
+        let mut processes = processes;
+        if let config::Backend::Consul(_) = &config.catalog.backend {
+            processes.keep_secret(&config::engines::CONSUL_SECRETS);
+        }
         let backend = Backend::open(&config.catalog).unwrap_or_else(|error| {
             degraded(format!("there is no catalog: {}", catalog::report(&error)));
             Backend::None

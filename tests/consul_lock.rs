@@ -437,7 +437,7 @@ async fn who_only_wants_to_know_sees_the_leader_as_an_instance() {
     let follower =
         tokio::spawn(async move { looking.follow(&Query::Leader { election: "onlooker".to_owned() }, seen).await });
     let mut next = async || match timeout(SOON, events.recv()).await.unwrap() {
-        Some(Event::Observed { seen: Ok(Observation::Instances(instances)), .. }) => instances,
+        Some(Event::Observed { seen: Ok(Observation::Instances(instances)), .. }) => instances.to_vec(),
         other => panic!("not instances: {other:?}"),
     };
     assert!(next().await.is_empty());

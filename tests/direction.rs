@@ -26,7 +26,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Files that others may have a hand in: below the rooms that open some.
     ("files", &[]),
     ("supervisor", &["config"]),
-    ("config", &[]),
+    // Whether a name, a tag could steer a terminal.
+    ("config", &["plain"]),
     // Rules broken on purpose: asked wherever one is kept, and knows nobody.
     ("misrule", &[]),
     ("names", &[]),

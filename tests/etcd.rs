@@ -114,7 +114,7 @@ async fn the_death_of_any_member_of_three_is_no_outage_for_who_follows() {
         loop {
             match seen.told().await {
                 Ok(Observation::Instances(now)) => {
-                    let ids: Vec<String> = now.into_iter().map(|instance| instance.id).collect();
+                    let ids: Vec<String> = now.iter().map(|instance| instance.id.clone()).collect();
                     // Neither an empty list nor an old one, whatever a member without a leader knows.
                     assert!(expected.starts_with(&ids) && ids.len() >= turn, "{ids:?} of {expected:?}");
                     if ids == expected {
@@ -271,7 +271,7 @@ async fn a_follower_whose_place_in_the_history_was_compacted_away_ends_with_the_
     loop {
         // The outage may be told before the truth is, but never that nothing is there.
         match seen.told().await {
-            Ok(Observation::Keys(keys)) => break assert_eq!(keys, [("app/b".to_owned(), "9".to_owned())]),
+            Ok(Observation::Keys(keys)) => break assert_eq!(*keys, [("app/b".to_owned(), "9".to_owned())]),
             Ok(other) => panic!("not keys: {other:?}"),
             Err(_) => {}
         }

@@ -17,7 +17,7 @@ use crate::supervisor::election::fact::{Acquisition, Fact, Id, Renewal};
 use crate::supervisor::election::record::{Guarantee, Holder, SessionId, Term, Version, View};
 use crate::supervisor::event::{Instance, Observation};
 
-use super::{Backend, Error, Sightings, address, report};
+use super::{Backend, Error, Sightings, address, border, report};
 
 /// What a candidate stands with.
 #[derive(Debug, Clone)]
@@ -127,6 +127,7 @@ fn instance(election: &str, holder: &Holder) -> Instance {
     let address: Option<SocketAddr> = holder.address.as_ref().and_then(|address| address.parse().ok());
     Instance {
         id: holder.id.to_string(),
+        node: None,
         name: election.to_owned(),
         address: address.map(|address| address.ip().to_string()).unwrap_or_default(),
         port: address.map_or(0, |address| address.port()),
@@ -260,12 +261,14 @@ impl Candidacy {
     /// The engine can't be asked, or refuses.
     pub async fn ranks(&self, vacancy: Version) -> Result<Vec<(Id, i64)>, Error> {
         let name = &self.contest.name;
-        match &*self.backend {
+        let mut ranks = match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.ranks(name, vacancy).await.map_err(Error::Local),
             Backend::Consul(consul) => consul.ranks(name, vacancy).await.map_err(Error::Consul),
             Backend::Etcd(etcd) => etcd.ranks(name, vacancy).await.map_err(Error::Etcd),
-        }
+        }?;
+        ranks.retain(|(id, _)| border::is_name(id));
+        Ok(ranks)
     }
 
     /// Tells what the lock shows: at once, then at each change, and why it can't be read when it can't. Retries by

@@ -3,6 +3,8 @@
 //! following retries by itself).
 
 pub mod address;
+mod border;
+pub mod bounds;
 mod cause;
 pub mod consul;
 pub mod election;

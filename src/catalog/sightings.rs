@@ -32,6 +32,11 @@ impl Sightings {
         self.tell(Err(report(error))).await;
     }
 
+    /// Whether a key's value is of use; otherwise it is enough that there is one.
+    pub fn want_a_value(&self) -> bool {
+        matches!(self.follow, Follow::Watch(_))
+    }
+
     /// Whether the last thing told was a failure.
     pub fn failing(&self) -> bool {
         matches!(self.last, Some(Err(_)))

@@ -17,6 +17,9 @@ pub struct Consul {
     pub tls: Tls,
 }
 
+/// The variables of Consul's own command line that hold secrets.
+pub const CONSUL_SECRETS: [&str; 2] = ["CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH"];
+
 /// Where a Consul agent listens on this host, unless told otherwise.
 pub const CONSUL_PORT: u16 = 8500;
 /// The same for https.

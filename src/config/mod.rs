@@ -17,6 +17,7 @@ pub mod signal;
 pub mod source;
 pub mod surroundings;
 pub mod template;
+pub mod words;
 
 mod expand;
 mod format;

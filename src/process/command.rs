@@ -66,7 +66,8 @@ fn name(exec: &Exec) -> String {
 /// Makes a command ready to run as `user` within `limits`.
 ///
 /// HOME becomes the user's own, as in Docker, unless `fixed_home` says that it was configured; USER and LOGNAME are
-/// corrected where they are set, and left unset otherwise.
+/// corrected where they are set, and left unset otherwise. `secrets` are the agent's own: another user gets only those
+/// that were configured.
 ///
 /// # Errors
 /// Always code 126: an unknown user or limit, a NUL byte.
@@ -75,6 +76,7 @@ pub fn prepare(
     user: Option<&str>,
     limits: &Limits,
     mut environment: Environment,
+    secrets: &[&str],
     configured: impl Fn(&str) -> bool,
 ) -> Result<Command, SpawnError> {
     let refused = |why: String| refused(exec, why);
@@ -99,6 +101,7 @@ pub fn prepare(
         None => None,
     };
     if let Some(identity) = &identity {
+        withhold(secrets, identity, &mut environment, &configured);
         introduce(identity, &mut environment, configured).map_err(|error| refused(error.to_string()))?;
     }
     Ok(Command {
@@ -112,11 +115,19 @@ pub fn prepare(
     })
 }
 
+/// Takes from another user what the agent alone is to know. It isn't found elsewhere: /proc shows the agent's environment
+/// to its own user only.
+fn withhold(secrets: &[&str], identity: &Identity, environment: &mut Environment, configured: impl Fn(&str) -> bool) {
+    if identity.uid != nix::unistd::getuid().as_raw() {
+        secrets.iter().filter(|name| !configured(name)).for_each(|name| environment.remove(name));
+    }
+}
+
 fn introduce(
     identity: &Identity,
     environment: &mut Environment,
     configured: impl Fn(&str) -> bool,
-) -> Result<(), super::environment::NulByte> {
+) -> Result<(), super::environment::BadValue> {
     if !configured("HOME") {
         environment.set("HOME", identity.home.as_bytes())?;
     }
@@ -185,7 +196,7 @@ pub fn no_process(exec: &Exec, error: &std::io::Error) -> SpawnError {
 }
 
 /// The error of a variable that can't be set.
-pub fn bad_variable(exec: &Exec, error: &super::environment::NulByte) -> SpawnError {
+pub fn bad_variable(exec: &Exec, error: &super::environment::BadValue) -> SpawnError {
     refused(exec, error)
 }
 
@@ -352,6 +363,21 @@ mod tests {
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let error = read_value(&vec![OsString::from("x")], "PASSWORD", &fifo).unwrap_err();
         assert!(error.message.ends_with("no plain file"), "{}", error.message);
+    }
+
+    #[test]
+    fn another_user_gets_no_secret_of_the_agents_but_those_that_were_configured() {
+        let another = |uid| Identity { uid, gid: None, groups: vec![], name: None, home: "/".to_owned() };
+        let own = nix::unistd::getuid().as_raw();
+        let after = |uid, configured: bool| {
+            let mut env = Environment::own();
+            env.set("TOKEN", b"s3cret").unwrap();
+            env.set("OTHER", b"x").unwrap();
+            withhold(&["TOKEN"], &another(uid), &mut env, |_| configured);
+            assert!(env.get("OTHER").is_some());
+            env.get("TOKEN").is_some()
+        };
+        assert_eq!((after(own + 1, false), after(own + 1, true), after(own, false)), (false, true, true));
     }
 
     #[test]

@@ -8,10 +8,19 @@ use std::os::unix::ffi::OsStrExt;
 #[derive(Clone)]
 pub struct Environment(Vec<CString>);
 
-/// The value to be put in has a NUL byte, which no environment can hold.
+/// The longest entry, in bytes, name and value together: execve(2) takes no longer string (MAX_ARG_STRLEN, with its NUL).
+const LONGEST: usize = 128 * 1024 - 1;
+
+/// Why a value can't be a variable's; none of it is told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the value of {0} holds a NUL byte")]
-pub struct NulByte(pub String);
+pub enum BadValue {
+    /// No environment can hold it.
+    #[error("the value of {0} holds a NUL byte")]
+    NulByte(String),
+    /// The kernel starts nothing with it.
+    #[error("the value of {0} is longer than the 128 KiB that the kernel takes")]
+    TooLong(String),
+}
 
 impl Environment {
     /// The agent's own, as it was given.
@@ -36,13 +45,16 @@ impl Environment {
     /// Sets a variable: its first entry is replaced and further ones go, or it is added at the end.
     ///
     /// # Errors
-    /// The name or value has a NUL byte.
-    pub fn set(&mut self, name: &str, value: &[u8]) -> Result<(), NulByte> {
+    /// The name or value has a NUL byte, or they are too long.
+    pub fn set(&mut self, name: &str, value: &[u8]) -> Result<(), BadValue> {
+        if name.len() + 1 + value.len() > LONGEST {
+            return Err(BadValue::TooLong(name.to_owned()));
+        }
         let mut entry = Vec::with_capacity(name.len() + 1 + value.len());
         entry.extend_from_slice(name.as_bytes());
         entry.push(b'=');
         entry.extend_from_slice(value);
-        let entry = CString::new(entry).map_err(|_| NulByte(name.to_owned()))?;
+        let entry = CString::new(entry).map_err(|_| BadValue::NulByte(name.to_owned()))?;
         match self.position(name) {
             Some(first) => {
                 self.0[first] = entry;
@@ -55,6 +67,12 @@ impl Environment {
             None => self.0.push(entry),
         }
         Ok(())
+    }
+
+    /// Sets what the catalog and the core know. What no variable can hold is left out, and told: nobody's words may keep a
+    /// command from starting.
+    pub fn set_known(&mut self, known: &[(String, String)]) -> Vec<BadValue> {
+        known.iter().filter_map(|(name, value)| self.set(name, value.as_bytes()).err()).collect()
     }
 
     /// Removes every entry of a variable.
@@ -121,5 +139,15 @@ mod tests {
     fn a_nul_byte_is_refused_without_telling_the_value() {
         let error = environment(&[]).set("SECRET", b"ab\0c").unwrap_err();
         assert_eq!(error.to_string(), "the value of SECRET holds a NUL byte");
+    }
+
+    #[test]
+    fn what_the_catalog_says_and_no_variable_can_hold_is_left_out_and_told() {
+        let mut env = environment(&[b"A=1"]);
+        let known = [("B", "a\0b".to_owned()), ("C", "x".repeat(LONGEST)), ("D", "1".to_owned())];
+        let left_out = env.set_known(&known.map(|(name, value)| (name.to_owned(), value)));
+        assert_eq!(left_out, [BadValue::NulByte("B".to_owned()), BadValue::TooLong("C".to_owned())]);
+        assert_eq!(entries(&env), [&b"A=1"[..], b"D=1"]);
+        env.set("E", "x".repeat(LONGEST - 2).as_bytes()).unwrap();
     }
 }

@@ -42,7 +42,7 @@ use crate::supervisor::event::{ExitStatus, Job, Pid, RunId, Secrets, SpawnError,
 use crate::supervisor::{Event, Time};
 
 use command::{About, Command};
-use environment::Environment;
+use environment::{BadValue, Environment};
 use guard::{Attention, Ended, Guard};
 use keeper::{Word, Words};
 use launch::{Launch, Progress, Report};
@@ -78,6 +78,8 @@ pub struct Processes {
     terminal: Terminal,
     reserve: Reserve,
     notify_socket: Option<String>,
+    /// Variables of the agent's own that another user doesn't get unasked.
+    secrets: &'static [&'static str],
     warnings: Vec<String>,
 }
 
@@ -133,6 +135,7 @@ impl Processes {
             terminal: Terminal::new(),
             reserve: Reserve::none(),
             notify_socket: None,
+            secrets: &[],
             warnings: Vec::new(),
         })
     }
@@ -146,6 +149,12 @@ impl Processes {
     /// From now on a few descriptors are kept for what is to be started, whatever else is opened.
     pub fn keep_reserve(&mut self) {
         self.reserve = Reserve::new();
+    }
+
+    /// What pilotfish itself reads from these variables isn't handed to another user's main or hook from the next start on,
+    /// unless its environment is configured to have it.
+    pub fn keep_secret(&mut self, variables: &'static [&'static str]) {
+        self.secrets = variables;
     }
 
     /// Starts main with what the agent was given (standard descriptors, every other inherited one, signal mask) and
@@ -200,7 +209,7 @@ impl Processes {
     }
 
     fn main_launch(
-        &self,
+        &mut self,
         process: &config::Process,
         files: &Secrets,
         env: &[(String, String)],
@@ -217,12 +226,10 @@ impl Processes {
         for (name, value) in &files.0 {
             environment.set(name, value).map_err(bad_variable)?;
         }
-        for (name, value) in env {
-            environment.set(name, value.as_bytes()).map_err(bad_variable)?;
-        }
+        self.told(environment.set_known(env), exec);
         let configured = |name: &str| process.env.contains_key(name) || process.env_from_files.contains_key(name);
         let user = process.user.as_deref();
-        let command = command::prepare(exec, user, &process.limits, environment, configured)?;
+        let command = command::prepare(exec, user, &process.limits, environment, self.secrets, configured)?;
         let ours = self.agent.to_string();
         let names_the_agent = |name: &&str| command.environment.get(name).is_some_and(|pid| *pid == *ours.as_str());
         let own_pid = NAMING_A_PROCESS.into_iter().filter(names_the_agent);
@@ -258,6 +265,12 @@ impl Processes {
         event
     }
 
+    /// Of variables that were left out.
+    fn told(&mut self, left_out: Vec<BadValue>, exec: &Exec) {
+        let program = exec.first().map(|program| program.display().to_string()).unwrap_or_default();
+        self.warnings.extend(left_out.iter().map(|bad| format!("`{program}` is started without a variable: {bad}")));
+    }
+
     fn hook_launch(
         &mut self,
         job: &Job,
@@ -276,11 +289,10 @@ impl Processes {
         for (name, file) in &run_as.env_from_files {
             environment.set(name, &command::read_value(exec, name, file)?).map_err(bad_variable)?;
         }
-        for (name, value) in env {
-            environment.set(name, value.as_bytes()).map_err(bad_variable)?;
-        }
+        self.told(environment.set_known(env), exec);
         let configured = |name: &str| run_as.env.contains_key(name) || run_as.env_from_files.contains_key(name);
-        let command = command::prepare(exec, run_as.user.as_deref(), limits, environment, configured)?;
+        let user = run_as.user.as_deref();
+        let command = command::prepare(exec, user, limits, environment, self.secrets, configured)?;
         let (stdio, alive) = hook_stdio(job, stdin).map_err(|error| command::no_process(exec, &error))?;
         let words = match &self.words {
             Some(words) => words.writer(),

@@ -2,34 +2,55 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::event::Observation;
+use super::event::{Instance, Observation};
 
 /// The difference between two observations of one query.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Change {
+#[derive(Debug, Default)]
+pub struct Change<'a> {
     /// What came.
-    pub added: Vec<Value>,
+    pub added: Vec<Item<'a>>,
     /// What left.
-    pub removed: Vec<Value>,
+    pub removed: Vec<Item<'a>>,
     /// What is not as it was, as it is now.
-    pub changed: Vec<Value>,
+    pub changed: Vec<Item<'a>>,
 }
 
-impl Change {
+/// One thing that is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Item<'a> {
+    /// An instance.
+    Instance(&'a Instance),
+    /// A key below a prefix.
+    Key {
+        /// Its name.
+        key: &'a str,
+        /// Its value.
+        value: &'a str,
+    },
+    /// The one key that is looked at.
+    Value {
+        /// Its value.
+        value: &'a str,
+    },
+}
+
+impl<'a> Change<'a> {
     /// The difference from `before` to `after`.
-    pub fn between(before: &Observation, after: &Observation) -> Change {
+    pub fn between(before: &'a Observation, after: &'a Observation) -> Change<'a> {
         let (before, after) = (items(before), items(after));
         let mut change = Change::default();
-        for (id, item) in &after {
-            match before.get(id) {
-                None => change.added.push(item.clone()),
-                Some(old) if old != item => change.changed.push(item.clone()),
+        for (identity, item) in &after {
+            match before.get(identity) {
+                None => change.added.push(*item),
+                Some(old) if old != item => change.changed.push(*item),
                 Some(_) => {}
             }
         }
-        change.removed = before.into_iter().filter(|(id, _)| !after.contains_key(id)).map(|(_, item)| item).collect();
+        let gone = before.into_iter().filter(|(identity, _)| !after.contains_key(identity));
+        change.removed = gone.map(|(_, item)| item).collect();
         change
     }
 
@@ -41,15 +62,24 @@ impl Change {
     /// What `on_change` reads on its standard input: `{watch, added, removed, changed, instances}`; a key watch's
     /// items are `{key, value}`.
     pub fn to_json(&self, watch: &str, now: &Observation) -> String {
-        let instances: Vec<Value> = items(now).into_values().collect();
-        let change = json!({
-            "watch": watch,
-            "added": self.added,
-            "removed": self.removed,
-            "changed": self.changed,
-            "instances": instances,
-        });
-        format!("{change}\n")
+        #[derive(Serialize)]
+        struct Told<'a> {
+            watch: &'a str,
+            added: &'a [Item<'a>],
+            removed: &'a [Item<'a>],
+            changed: &'a [Item<'a>],
+            instances: Vec<Item<'a>>,
+        }
+        let told = Told {
+            watch,
+            added: &self.added,
+            removed: &self.removed,
+            changed: &self.changed,
+            instances: items(now).into_values().collect(),
+        };
+        let mut json = serde_json::to_string(&told).expect("strings and numbers are JSON");
+        json.push('\n');
+        json
     }
 }
 
@@ -57,9 +87,9 @@ impl Observation {
     /// What an observation is of the same kind that sees nothing.
     pub fn emptied(&self) -> Observation {
         match self {
-            Observation::Instances(_) => Observation::Instances(Vec::new()),
+            Observation::Instances(_) => Observation::Instances([].into()),
             Observation::Key(_) => Observation::Key(None),
-            Observation::Keys(_) => Observation::Keys(Vec::new()),
+            Observation::Keys(_) => Observation::Keys([].into()),
         }
     }
 
@@ -78,26 +108,29 @@ impl Observation {
     }
 }
 
-fn items(seen: &Observation) -> BTreeMap<String, Value> {
+/// What is seen, by what it is known by.
+fn items(seen: &Observation) -> BTreeMap<(&str, Option<&str>), Item<'_>> {
     match seen {
         Observation::Instances(instances) => {
-            instances.iter().map(|instance| (instance.id.clone(), json!(instance))).collect()
+            instances.iter().map(|instance| (instance.identity(), Item::Instance(instance))).collect()
         }
-        Observation::Key(value) => value.iter().map(|value| (String::new(), json!({ "value": value }))).collect(),
+        Observation::Key(value) => value.iter().map(|value| (("", None), Item::Value { value })).collect(),
         Observation::Keys(keys) => {
-            keys.iter().map(|(key, value)| (key.clone(), json!({ "key": key, "value": value }))).collect()
+            keys.iter().map(|(key, value)| ((key.as_str(), None), Item::Key { key, value })).collect()
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
-    use crate::supervisor::event::Instance;
 
     fn instance(id: &str, port: u16) -> Instance {
         Instance {
             id: id.to_owned(),
+            node: None,
             name: "app".to_owned(),
             address: "10.0.0.1".to_owned(),
             port,
@@ -106,17 +139,61 @@ mod tests {
         }
     }
 
+    fn on_node(id: &str, node: &str) -> Instance {
+        Instance { node: Some(node.to_owned()), ..instance(id, 1) }
+    }
+
+    fn seen(instances: Vec<Instance>) -> Observation {
+        Observation::Instances(instances.into())
+    }
+
+    fn told(change: &Change<'_>, now: &Observation) -> Value {
+        serde_json::from_str(&change.to_json("app", now)).unwrap()
+    }
+
     #[test]
     fn what_came_left_and_changed_is_told_apart() {
-        let before = Observation::Instances(vec![instance("a", 1), instance("b", 1)]);
-        let after = Observation::Instances(vec![instance("b", 2), instance("c", 1)]);
-        let change = Change::between(&before, &after);
-        let ids = |items: &[Value]| items.iter().map(|i| i["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-        assert_eq!(ids(&change.added), ["c"]);
-        assert_eq!(ids(&change.removed), ["a"]);
-        assert_eq!(ids(&change.changed), ["b"]);
-        let told: Value = serde_json::from_str(&change.to_json("app", &after)).unwrap();
+        let before = seen(vec![instance("a", 1), instance("b", 1)]);
+        let after = seen(vec![instance("b", 2), instance("c", 1)]);
+        let told = told(&Change::between(&before, &after), &after);
+        for (what, id) in [("added", "c"), ("removed", "a"), ("changed", "b")] {
+            assert_eq!((told[what].as_array().unwrap().len(), told[what][0]["id"].as_str()), (1, Some(id)), "{what}");
+        }
         assert_eq!(told["instances"].as_array().unwrap().len(), 2);
         assert!(Change::between(&after, &after).is_empty());
+    }
+
+    #[test]
+    fn one_id_on_several_nodes_is_as_many_instances() {
+        let two = seen(vec![on_node("redis", "n1"), on_node("redis", "n2")]);
+        let three = seen(vec![on_node("redis", "n1"), on_node("redis", "n2"), on_node("redis", "n3")]);
+        assert_eq!(Change::between(&two.emptied(), &two).added.len(), 2);
+        let came = Change::between(&two, &three);
+        let now = told(&came, &three);
+        assert_eq!(now["instances"].as_array().unwrap().len(), 3);
+        assert_eq!((now["added"].as_array().unwrap().len(), now["added"][0]["node"].as_str()), (1, Some("n3")));
+        assert!(came.removed.is_empty() && came.changed.is_empty());
+        let left = Change::between(&three, &two);
+        assert_eq!((left.added.len(), left.removed.len(), left.changed.len()), (0, 1, 0));
+        assert_eq!(told(&left, &two)["removed"][0]["node"], "n3");
+    }
+
+    #[test]
+    fn an_instance_that_moves_to_another_address_is_changed_and_not_another_one() {
+        let before = seen(vec![on_node("redis", "n1")]);
+        let after = seen(vec![Instance { address: "10.0.0.2".to_owned(), ..on_node("redis", "n1") }]);
+        let change = Change::between(&before, &after);
+        assert_eq!((change.added.len(), change.removed.len(), change.changed.len()), (0, 0, 1));
+    }
+
+    #[test]
+    fn keys_are_told_by_name_and_value() {
+        let keys = |pairs: &[(&str, &str)]| {
+            Observation::Keys(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+        };
+        let (before, after) = (keys(&[("a", "1"), ("b", "1")]), keys(&[("a", "2")]));
+        let told = told(&Change::between(&before, &after), &after);
+        assert_eq!((&told["changed"][0]["key"], &told["changed"][0]["value"]), (&json!("a"), &json!("2")));
+        assert_eq!(told["removed"][0]["key"], "b");
     }
 }

@@ -360,22 +360,24 @@ pub enum Follow {
     WaitFor(usize),
 }
 
-/// What a query sees.
+/// What a query sees. It may be many megabytes: it is shared and never copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observation {
     /// The passing instances of a service, sorted by id.
-    Instances(Vec<Instance>),
+    Instances(Arc<[Instance]>),
     /// A key's value, or that there is no such key.
     Key(Option<String>),
     /// Every key below a prefix with its value, sorted by key.
-    Keys(Vec<(String, String)>),
+    Keys(Arc<[(String, String)]>),
 }
 
 /// One passing instance of a service. Hooks and templates see its fields, and its [`host_port`](Self::host_port).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instance {
-    /// Unique in the catalog.
+    /// Unique in the catalog, or on its node where there are nodes.
     pub id: String,
+    /// Consul's node that it is registered on: several may have the same id.
+    pub node: Option<String>,
     /// The service's name.
     pub name: String,
     /// Its advertised address.
@@ -389,6 +391,11 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// What it is known by: two looks that see this see the same instance.
+    pub fn identity(&self) -> (&str, Option<&str>) {
+        (&self.id, self.node.as_deref())
+    }
+
     /// Where it can be reached, as nearly everything writes it: `10.0.0.1:80`, `[2001:db8::5]:80`.
     pub fn host_port(&self) -> String {
         let Instance { address, port, .. } = self;
@@ -399,9 +406,12 @@ impl Instance {
 
 impl Serialize for Instance {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Instance { id, name, address, port, tags, meta } = self;
-        let mut instance = serializer.serialize_struct("Instance", 7)?;
+        let Instance { id, node, name, address, port, tags, meta } = self;
+        let mut instance = serializer.serialize_struct("Instance", 7 + usize::from(node.is_some()))?;
         instance.serialize_field("id", id)?;
+        if let Some(node) = node {
+            instance.serialize_field("node", node)?;
+        }
         instance.serialize_field("name", name)?;
         instance.serialize_field("address", address)?;
         instance.serialize_field("port", port)?;

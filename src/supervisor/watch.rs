@@ -351,9 +351,9 @@ impl Watch {
         if !self.config.when.applies(hands.leads) {
             return self.undone(hands);
         }
+        self.changes += 1;
         let change = Change::between(&self.acted, &on);
         let watch = self.config.name.clone();
-        self.changes += 1;
         hands.out.push(Effect::Say(Notice::DependencyChanged {
             watch: watch.clone(),
             added: change.added.len(),
@@ -437,9 +437,9 @@ impl Watch {
 
 fn nothing(query: &Query) -> Observation {
     match query {
-        Query::Service { .. } | Query::Leader { .. } => Observation::Instances(Vec::new()),
+        Query::Service { .. } | Query::Leader { .. } => Observation::Instances([].into()),
         Query::Key { .. } => Observation::Key(None),
-        Query::KeyPrefix { .. } => Observation::Keys(Vec::new()),
+        Query::KeyPrefix { .. } => Observation::Keys([].into()),
     }
 }
 

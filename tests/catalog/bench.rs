@@ -194,7 +194,7 @@ impl Follower {
     /// The next keys told.
     pub async fn keys(&mut self) -> Vec<(String, String)> {
         match self.told().await {
-            Ok(Observation::Keys(keys)) => keys,
+            Ok(Observation::Keys(keys)) => keys.to_vec(),
             other => panic!("not keys: {other:?}"),
         }
     }
@@ -225,7 +225,7 @@ impl Follower {
 
 fn instances(seen: Result<Observation, String>) -> Vec<Instance> {
     match seen {
-        Ok(Observation::Instances(instances)) => instances,
+        Ok(Observation::Instances(instances)) => instances.to_vec(),
         other => panic!("not instances: {other:?}"),
     }
 }

@@ -44,6 +44,8 @@ macro_rules! sentences {
             two_followers_of_one_agent_see_the_same
             a_follower_that_is_dropped_leaves_the_others
             services_with_unusual_names_are_kept_apart
+            an_instance_whose_words_are_none_costs_itself_only
+            of_two_agents_with_one_id_one_keeps_it_and_the_other_says_so
             an_outage_is_told_once_and_recovered_from
             a_key_can_be_put_and_read
             a_key_can_be_watched
@@ -484,6 +486,56 @@ async fn services_with_unusual_names_are_kept_apart(bench: &impl Bench) {
     for name in names {
         assert_eq!(reader.follow(instances_of(name)).ids().await, [format!("{name}-host.example-80")]);
     }
+}
+
+async fn an_instance_whose_words_are_none_costs_itself_only(bench: &impl Bench) {
+    let publisher = agent(bench);
+    publisher.pass(&service("web", "web-1")).await;
+    let mut seen = agent(bench).follow(instances_of("web"));
+    assert_eq!(seen.ids().await, ["web-1"]);
+    let mut evil = service("web", "evil-port");
+    evil.port = 0;
+    publisher.pass(&evil).await;
+    let mut evil = service("web", "evil-tag");
+    evil.tags = vec!["\x1b]0;owned\x07".to_owned()];
+    publisher.pass(&evil).await;
+    let mut evil = service("web", "evil-size");
+    evil.tags = vec!["x".repeat(70_000)];
+    publisher.pass(&evil).await;
+    publisher.pass(&service("web", "web-2")).await;
+    for seen in seen.until_ids(&["web-1", "web-2"], PATIENCE).await {
+        assert!(seen.iter().all(|instance| !instance.id.starts_with("evil")), "{seen:?}");
+    }
+}
+
+async fn of_two_agents_with_one_id_one_keeps_it_and_the_other_says_so(bench: &impl Bench) {
+    let (one, other) = (agent(bench), agent(bench));
+    let mut web = service("web", "web-1");
+    let mut elsewhere = web.clone();
+    (web.port, elsewhere.port) = (1, 2);
+    one.pass(&web).await;
+    // Which of them keeps it is the engine's to say; that one of them does, and always the same, is not.
+    let first = other.try_publish(&elsewhere, ServiceStatus::Passing, "ok").await;
+    let (keeper, kept, loser, lost) = match first {
+        Ok(()) => (&other, &elsewhere, &one, &web),
+        Err(_) => (&one, &web, &other, &elsewhere),
+    };
+    let mut seen = agent(bench).follow(instances_of("web"));
+    assert_eq!(seen.instances().await[0].port, kept.port);
+    for _ in 0..3 {
+        let error = loser.try_publish(lost, ServiceStatus::Passing, "ok").await.expect_err("it is another's");
+        assert!(error.contains("id"), "{error}");
+        keeper.pass(kept).await;
+    }
+    loser.withdraw(lost).await;
+    keeper.pass(kept).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(seen.rest(), 0, "it flaps");
+    // Once it is given up, the other one has it.
+    keeper.withdraw(kept).await;
+    loser.pass(lost).await;
+    let ports: Vec<_> = seen.until_ids(&["web-1"], PATIENCE).await.concat().iter().map(|i| i.port).collect();
+    assert_eq!(ports.last(), Some(&lost.port));
 }
 
 async fn an_outage_is_told_once_and_recovered_from(bench: &impl Bench) {

@@ -7,3 +7,4 @@ pub mod engines;
 pub mod local;
 pub mod secured;
 pub mod specimen;
+mod strange;

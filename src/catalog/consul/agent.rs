@@ -34,7 +34,7 @@ pub(super) struct NewCheck {
     #[serde(rename = "TTL")]
     pub(super) ttl: String,
     pub(super) status: &'static str,
-    pub(super) notes: &'static str,
+    pub(super) notes: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deregister_critical_service_after: Option<String>,
 }
@@ -70,7 +70,7 @@ pub(super) struct KnownService {
     pub(super) tags: Option<Vec<String>>,
     #[serde(default)]
     pub(super) meta: Option<BTreeMap<String, String>>,
-    pub(super) port: u16,
+    pub(super) port: i64,
     pub(super) address: String,
     pub(super) enable_tag_override: bool,
 }
@@ -121,10 +121,15 @@ impl Client {
         let ask = Ask::new(Method::GET, &["agent", "health", "service", "id", id]).within(within);
         let answer = self.ask(ask).await?;
         match answer.status {
-            StatusCode::OK | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            StatusCode::OK => {
                 let known: Known = answer.parse()?;
                 Ok(known.service.is_some().then_some(known))
             }
+            // An agent that takes no more connections says 429 too, and one without servers, or a proxy, 503: in a sentence.
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => match answer.parse::<Known>() {
+                Ok(known) => Ok(known.service.is_some().then_some(known)),
+                Err(_) => Err(Error::refused(answer)),
+            },
             StatusCode::NOT_FOUND => Ok(None),
             _ => Err(Error::refused(answer)),
         }

@@ -1,6 +1,7 @@
 //! HTTP to one Consul agent: an endpoint, a deadline, a bounded answer, and errors that say which endpoint answered
 //! what. It knows no endpoint itself, and retries nothing.
 
+use std::future::Future;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,8 +13,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::engines::{Consul as Settings, ConsulAddress, Endpoint, Secret};
 
+use super::elements::{Element, Elements};
 use super::error::Error;
 use super::means::{Means, Now, is_https};
+use super::turns::Turns;
 
 /// A call that doesn't wait for a change takes no longer. An agent cut off from its servers answers writes only after
 /// 20 to 30 s, and one whose servers elect a leader after up to 8.7 s (measured on 1.8.7): what takes longer than
@@ -27,8 +30,23 @@ pub(super) const WAIT: Duration = Duration::from_secs(60);
 /// Consul adds up to a sixteenth of the wait as jitter; the rest is the answer's way.
 const WAIT_TIMEOUT: Duration = Duration::from_millis(60_000 * 17 / 16 + 5_000);
 
-/// No answer is read further than this.
+/// No answer that is read as a whole is read further than this.
 const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
+
+/// Nor one that is read in pieces and comes to no more than [`bounds`](crate::catalog::bounds) allow: an instance is 3 KB
+/// of Consul's JSON, and a value a third more in Base64.
+const LONGEST_LIST: usize = 128 * 1024 * 1024;
+
+/// So much of a list is read before others have their turn.
+const LIST_A_TURN: usize = 256 * 1024;
+
+/// What an agent says that takes no more connections.
+const NO_ROOM: &str = "concurrent connections";
+
+/// Connections that stay, had before any question waits for a change: for heartbeats, for an election's renewals, and for
+/// the watch on its lock.
+const RESERVED: usize = 3;
+const RESERVED_WITHIN: Duration = Duration::from_secs(3);
 
 /// What may stand in a path segment or a query value as it is.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -42,6 +60,7 @@ pub(super) struct Client {
     /// Where it is, for people.
     place: String,
     means: Means,
+    turns: Turns,
 }
 
 /// One question.
@@ -52,6 +71,18 @@ pub(super) struct Ask {
     query: String,
     body: Option<String>,
     timeout: Duration,
+    way: Way,
+    /// How long the agent may wait for a change.
+    wait: Option<Duration>,
+}
+
+/// On which connections a question goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Those that stay open: heartbeats and renewals must not wait for one.
+    Standing,
+    /// Those of who follows something, and can wait for a turn.
+    InTurn,
 }
 
 impl Ask {
@@ -62,7 +93,7 @@ impl Ask {
             path.push('/');
             path.extend(utf8_percent_encode(segment, PLAIN));
         }
-        Ask { method, path, query: String::new(), body: None, timeout: CALL_TIMEOUT }
+        Ask { method, path, query: String::new(), body: None, timeout: CALL_TIMEOUT, way: Way::Standing, wait: None }
     }
 
     /// With a query parameter.
@@ -103,10 +134,17 @@ impl Ask {
         self
     }
 
+    /// As one of many that wait for a change, each on a connection of its own.
+    pub(super) fn in_turn(mut self) -> Ask {
+        self.way = Way::InTurn;
+        self
+    }
+
     /// As a blocking query: answered when something is newer than `index`, at once for 0.
     pub(super) fn after(mut self, index: u64) -> Ask {
         if index > 0 {
-            self = self.with("index", &index.to_string()).with("wait", &format!("{}s", WAIT.as_secs()));
+            self = self.with("index", &index.to_string());
+            self.wait = Some(WAIT);
             self.timeout = WAIT_TIMEOUT;
         }
         self
@@ -134,6 +172,11 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|source| Error::Garbage { endpoint: self.endpoint.clone(), source })
     }
 
+    /// Whether the agent takes no more connections from here. Another 429 is a health check's warning, or a rate.
+    pub(super) fn is_full(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS && String::from_utf8_lossy(&self.body).contains(NO_ROOM)
+    }
+
     /// This answer, if its status says that all went well.
     pub(super) fn good(self) -> Result<Answer, Error> {
         match self.status.is_success() {
@@ -155,19 +198,91 @@ impl Client {
                 (named.to_string(), endpoint.to_string())
             }
         };
-        Client { settings: settings.clone(), base, place, means: Means::new(settings) }
+        Client { settings: settings.clone(), base, place, means: Means::new(settings), turns: Turns::new() }
     }
 
     /// Asks, and takes whatever comes.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Answer, Error> {
+        let mut body = Vec::new();
+        let answer = self.ask_for(ask, &mut Whole(&mut body)).await?;
+        match answer.status.is_success() {
+            true => Ok(Answer { body, ..answer }),
+            false => Ok(answer),
+        }
+    }
+
+    /// Asks for a list, and gives its elements one by one; an answer that says that all went not well comes as a whole.
+    pub(super) async fn ask_for_list(
+        &self,
+        ask: Ask,
+        each: impl FnMut(Element<'_>) -> Result<(), Error> + Send,
+    ) -> Result<Answer, Error> {
+        let mut list = List { elements: Elements::default(), each, read: 0 };
+        let answer = self.ask_for(ask, &mut list).await?;
+        if answer.status.is_success() && !list.elements.is_whole() {
+            return Err(Error::NoList { endpoint: answer.endpoint });
+        }
+        Ok(answer)
+    }
+
+    async fn ask_for(&self, ask: Ask, sink: &mut impl Sink) -> Result<Answer, Error> {
         let endpoint = format!("{} {} at {}", ask.method, ask.path, self.place);
+        if ask.way == Way::Standing {
+            return self.send(ask, &endpoint, sink).await;
+        }
+        self.settle().await;
+        let turn = self.turns.take().await;
+        let asked = self.send(ask, &endpoint, sink).await;
+        let turned_away = match &asked {
+            Ok(answer) => answer.is_full(),
+            // Consul 1.8 takes a connection and cuts it.
+            Err(error) => error.is_cut() && turn.is_one_of_many(),
+        };
+        if turned_away {
+            if turn.turned_away() {
+                tracing::warn!(
+                    event = "catalog.connections",
+                    "consul takes no more connections from here ({}; http_max_conns_per_client in its [limits], 200 by \
+                     default), and each watch holds one: watches take turns, and hear of changes seconds late",
+                    self.place
+                );
+            }
+            return Err(Error::Full { endpoint });
+        }
+        match &asked {
+            Ok(_) => turn.answered(),
+            // The agent was restarted, perhaps: once more, what may not wait comes first.
+            Err(Error::Unreachable { .. }) => self.turns.unsettle().await,
+            Err(_) => {}
+        }
+        asked
+    }
+
+    /// Sees to it that what may not wait has its connections.
+    async fn settle(&self) {
+        let mut settled = self.turns.settled().await;
+        if !settled.is_due() {
+            return;
+        }
+        let look = || async {
+            let ask = Ask::new(Method::GET, &["status", "leader"]).within(RESERVED_WITHIN);
+            self.ask(ask).await.is_ok_and(|answer| !answer.is_full())
+        };
+        // All at once, so that each needs a connection. Boxed: see `send`.
+        let looks: [_; RESERVED] = std::array::from_fn(|_| Box::pin(look()));
+        let [first, second, third] = looks;
+        let (first, second, third) = tokio::join!(first, second, third);
+        settled.came_to(first && second && third);
+    }
+
+    async fn send(&self, ask: Ask, endpoint: &str, sink: &mut impl Sink) -> Result<Answer, Error> {
         let timeout = ask.timeout;
         let until = Instant::now() + timeout;
         let now = timeout_at(until, self.means.now()).await.map_err(|_| Error::Storage { after: timeout })??;
         // Boxed: this is a future of many KB, and every future around it would be as large again.
-        match timeout_at(until, Box::pin(self.exchange(ask, &endpoint, now))).await {
+        match timeout_at(until, Box::pin(self.exchange(ask, endpoint, now, sink))).await {
             Ok(answer) => answer,
-            Err(_) => Err(Error::TimedOut { endpoint, after: timeout }),
+            Err(_) => Err(Error::TimedOut { endpoint: endpoint.to_owned(), after: timeout }),
         }
     }
 
@@ -178,13 +293,21 @@ impl Client {
         Ok(now?.token)
     }
 
-    async fn exchange(&self, ask: Ask, endpoint: &str, now: Now) -> Result<Answer, Error> {
+    async fn exchange(&self, ask: Ask, endpoint: &str, now: Now, sink: &mut impl Sink) -> Result<Answer, Error> {
         let anonymous = is_https(&self.settings) && self.settings.tls.identity.is_none();
         let failed = |error: reqwest::Error| match Error::unreachable(endpoint, &error) {
             error if anonymous => error.without_identity(),
             error => error,
         };
-        let mut request = now.http.request(ask.method, format!("{}{}{}", self.base, ask.path, ask.query));
+        let http = match ask.way {
+            Way::Standing => now.standing,
+            Way::InTurn => now.in_turn,
+        };
+        let ask = match ask.wait.map(|wait| self.turns.patience(wait)) {
+            Some(wait) => ask.with("wait", &format!("{}s", wait.as_secs())),
+            None => ask,
+        };
+        let mut request = http.request(ask.method, format!("{}{}{}", self.base, ask.path, ask.query));
         // A header, never `?token=`: queries end up in access logs.
         if let Some(token) = now.token {
             let mut value = HeaderValue::from_str(token.reveal()).map_err(|_| Error::TokenBytes)?;
@@ -198,16 +321,63 @@ impl Client {
             request = request.body(body);
         }
         let mut answer = request.send().await.map_err(failed)?;
+        let status = answer.status();
         let mut body = Vec::new();
+        let mut whole = Whole(&mut body);
         while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > LARGEST_ANSWER {
-                return Err(Error::TooLarge { endpoint: endpoint.to_owned(), most: LARGEST_ANSWER });
-            }
-            body.extend_from_slice(&chunk);
+            let taken = match status.is_success() {
+                true => sink.take(&chunk, endpoint).await,
+                false => whole.take(&chunk, endpoint).await,
+            };
+            taken?;
         }
         let index = index(answer.headers());
         let filtered = answer.headers().get("X-Consul-Results-Filtered-By-ACLs").is_some_and(|value| value == "true");
-        Ok(Answer { endpoint: endpoint.to_owned(), status: answer.status(), index, filtered, body })
+        Ok(Answer { endpoint: endpoint.to_owned(), status, index, filtered, body })
+    }
+}
+
+/// Where an answer's bytes go.
+trait Sink: Send {
+    /// Some more of them.
+    fn take(&mut self, bytes: &[u8], endpoint: &str) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// All of them.
+struct Whole<'a>(&'a mut Vec<u8>);
+
+impl Sink for Whole<'_> {
+    async fn take(&mut self, bytes: &[u8], endpoint: &str) -> Result<(), Error> {
+        if self.0.len() + bytes.len() > LARGEST_ANSWER {
+            return Err(Error::TooLarge { endpoint: endpoint.to_owned(), most: LARGEST_ANSWER });
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// A list's elements.
+struct List<F> {
+    elements: Elements,
+    each: F,
+    read: usize,
+}
+
+impl<F: FnMut(Element<'_>) -> Result<(), Error> + Send> Sink for List<F> {
+    async fn take(&mut self, bytes: &[u8], endpoint: &str) -> Result<(), Error> {
+        let before = self.read / LIST_A_TURN;
+        self.read += bytes.len();
+        if self.read > LONGEST_LIST {
+            return Err(Error::TooLarge { endpoint: endpoint.to_owned(), most: LONGEST_LIST });
+        }
+        self.elements.feed(bytes, &mut self.each).map_err(|error| match error {
+            Error::NoList { .. } => Error::NoList { endpoint: endpoint.to_owned() },
+            other => other,
+        })?;
+        if self.read / LIST_A_TURN > before {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 }
 
@@ -230,7 +400,7 @@ mod tests {
     fn only_a_query_with_an_index_waits_and_then_longer_than_the_agent() {
         assert_eq!(Ask::new(Method::GET, &["kv", "a"]).after(0).timeout, CALL_TIMEOUT);
         let ask = Ask::new(Method::GET, &["kv", "a"]).after(7);
-        assert_eq!(ask.query, "?index=7&wait=60s");
+        assert_eq!((ask.query.as_str(), ask.wait), ("?index=7", Some(WAIT)));
         assert!(ask.timeout > WAIT * 17 / 16);
     }
 }

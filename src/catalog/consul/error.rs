@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
+use crate::catalog::bounds::TooMuch;
 use crate::catalog::{Cause, secret, tls};
 
 use super::client::Answer;
+use super::elements::NoArray;
 
 /// This much of an answer's body is told.
 const LONGEST_BODY: usize = 300;
@@ -64,6 +66,21 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The agent takes no more connections from here.
+    #[error("consul takes no more connections from here: see http_max_conns_per_client in its [limits] ({endpoint})")]
+    Full {
+        /// What was asked of whom.
+        endpoint: String,
+    },
+    /// The answer to a question for a list is none.
+    #[error("no consul answers there, or not all of its answer came ({endpoint})")]
+    NoList {
+        /// What was asked of whom.
+        endpoint: String,
+    },
+    /// There is more than is followed.
+    #[error(transparent)]
+    TooMuch(TooMuch),
     /// The answer has no end.
     #[error("an answer longer than {most} bytes ({endpoint})")]
     TooLarge {
@@ -122,6 +139,12 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// What was registered is somebody else's now.
+    #[error("another agent has registered {id} too: two containers have the same service id")]
+    Taken {
+        /// The service's id.
+        id: String,
+    },
     /// A session that has only just been opened is gone, or is none.
     #[error("consul's session {session} is gone as soon as it was opened")]
     Session {
@@ -142,6 +165,12 @@ pub enum Error {
     },
 }
 
+impl From<NoArray> for Error {
+    fn from(NoArray: NoArray) -> Error {
+        Error::NoList { endpoint: String::new() }
+    }
+}
+
 impl Error {
     pub(super) fn unreachable(endpoint: &str, error: &reqwest::Error) -> Error {
         Error::Unreachable { endpoint: endpoint.to_owned(), source: Cause::of(error) }
@@ -157,6 +186,14 @@ impl Error {
         }
     }
 
+    /// Whether somebody who was reached closed the connection without a word.
+    pub(super) fn is_cut(&self) -> bool {
+        let words = ["closed before message completed", "reset", "roken pipe"];
+        let Error::Unreachable { source, .. } = self else { return false };
+        let cause = source.to_string();
+        words.iter().any(|words| cause.contains(words))
+    }
+
     pub(super) fn refused(answer: Answer) -> Error {
         let body: String = String::from_utf8_lossy(&answer.body).trim().chars().take(LONGEST_BODY).collect();
         let hint = match answer.status {
@@ -164,6 +201,9 @@ impl Error {
             StatusCode::FORBIDDEN => "; see [catalog] token or token_file, and the token's policies",
             StatusCode::BAD_REQUEST if body.contains("HTTP request to an HTTPS server") => {
                 "; see [catalog] address: it wants https://"
+            }
+            StatusCode::TOO_MANY_REQUESTS if answer.is_full() => {
+                "; see http_max_conns_per_client in the agent's [limits] (200 by default): each watch holds a connection"
             }
             _ => "",
         };

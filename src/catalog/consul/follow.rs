@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::catalog::Sightings;
-use crate::catalog::pace::Pace;
+use crate::catalog::border::LeftOut;
+use crate::catalog::pace::{self, Pace};
+use crate::catalog::{Sightings, bounds};
 use crate::config::{Backoff, Query};
 use crate::supervisor::event::Observation;
 
@@ -30,22 +31,28 @@ pub(super) async fn follow(client: &Client, query: &Query, seen: &mut Sightings)
     let mut pace = Pace::new(RETRY);
     let mut breath = Breath::new();
     let mut index = 0;
-    let mut partial = Partial::default();
+    let mut asker = Asker { query, partial: Partial::default(), left_out: LeftOut::of(query) };
+    let want_a_value = seen.want_a_value();
     loop {
-        let pause = match look(client, query, index, &mut partial).await {
+        let pause = match asker.look(client, index, want_a_value).await {
             Ok((observation, next)) => {
                 pace.reset();
                 index = next;
                 seen.saw(observation).await;
                 breath.answered(Instant::now())
             }
+            // It comes back to the end of the queue, with the same index: nothing is missed.
+            Err(Error::Full { .. }) => pace.pause(),
             Err(error) => {
                 // A question that was waiting when its connection broke proves no outage: the next one tells.
                 let waited = std::mem::take(&mut index) > 0;
                 if !waited {
                     seen.failed(&error).await;
                 }
-                pace.pause()
+                match error {
+                    Error::TooMuch(_) => pace::jittered(bounds::AGAIN),
+                    _ => pace.pause(),
+                }
             }
         };
         tokio::time::sleep(pause).await;
@@ -69,35 +76,46 @@ impl Partial {
     }
 }
 
-async fn look(client: &Client, query: &Query, index: u64, partial: &mut Partial) -> Result<(Observation, u64), Error> {
-    let (observation, answer) = match query {
-        Query::Service { name, tag, datacenter } => {
-            let (instances, answer) = client.passing(name, tag.as_deref(), datacenter.as_deref(), index).await?;
-            let sight = match instances.is_empty() {
-                true => client.sight(name, datacenter.as_deref()).await?,
-                false => Sight::All,
-            };
-            match sight {
-                Sight::NotTheService => return Err(Error::BlindToService { service: name.clone() }),
-                Sight::NoNode => return Err(Error::BlindToNodes { service: name.clone() }),
-                Sight::SomeNodes => partial.seen(name),
-                Sight::All if answer.filtered => partial.seen(name),
-                Sight::All => {}
+/// Who asks for one query.
+struct Asker<'a> {
+    query: &'a Query,
+    partial: Partial,
+    left_out: LeftOut,
+}
+
+impl Asker<'_> {
+    async fn look(&mut self, client: &Client, index: u64, want_a_value: bool) -> Result<(Observation, u64), Error> {
+        let left_out = &mut self.left_out;
+        let (observation, answer) = match self.query {
+            Query::Service { name, tag, datacenter } => {
+                let (tag, datacenter) = (tag.as_deref(), datacenter.as_deref());
+                let (instances, answer) = client.passing(name, tag, datacenter, index, left_out).await?;
+                let sight = match instances.is_empty() {
+                    true => client.sight(name, datacenter).await?,
+                    false => Sight::All,
+                };
+                match sight {
+                    Sight::NotTheService => return Err(Error::BlindToService { service: name.clone() }),
+                    Sight::NoNode => return Err(Error::BlindToNodes { service: name.clone() }),
+                    Sight::SomeNodes => self.partial.seen(name),
+                    Sight::All if answer.filtered => self.partial.seen(name),
+                    Sight::All => {}
+                }
+                (Observation::Instances(instances.into()), answer)
             }
-            (Observation::Instances(instances), answer)
-        }
-        Query::Key { key } => {
-            let (value, answer) = client.key(key, index).await?;
-            (Observation::Key(value), answer)
-        }
-        Query::KeyPrefix { prefix } => {
-            let (keys, answer) = client.keys(prefix, index).await?;
-            (Observation::Keys(keys), answer)
-        }
-        Query::Leader { .. } => unreachable!("Backend::follow watches locks itself"),
-    };
-    let next = next_index(index, &answer)?;
-    Ok((observation, next))
+            Query::Key { key } => {
+                let (value, answer) = client.key(key, index, want_a_value).await?;
+                (Observation::Key(value), answer)
+            }
+            Query::KeyPrefix { prefix } => {
+                let (keys, answer) = client.keys(prefix, index, left_out).await?;
+                (Observation::Keys(keys.into()), answer)
+            }
+            Query::Leader { .. } => unreachable!("Backend::follow watches locks itself"),
+        };
+        let next = next_index(index, &answer)?;
+        Ok((observation, next))
+    }
 }
 
 /// What to wait behind, after waiting behind `index`.

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
+use crate::catalog::border::{Flaw, LeftOut, Words};
+use crate::catalog::bounds::{self, Room};
 use crate::supervisor::event::Instance;
 
 use super::client::{Answer, Ask, Client};
+use super::elements::Element;
 use super::error::Error;
 
 #[derive(Debug, Deserialize)]
@@ -20,6 +23,7 @@ struct Entry {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Node {
+    node: String,
     address: String,
 }
 
@@ -31,11 +35,26 @@ struct Service {
     service: String,
     #[serde(default)]
     address: String,
-    port: u16,
+    port: i64,
     #[serde(default)]
     tags: Option<Vec<String>>,
     #[serde(default)]
     meta: Option<BTreeMap<String, String>>,
+}
+
+impl From<Entry> for Words {
+    fn from(Entry { node, service }: Entry) -> Words {
+        Words {
+            id: service.id,
+            node: Some(node.node),
+            name: service.service,
+            // Without an address of its own a service has its node's.
+            address: if service.address.is_empty() { node.address } else { service.address },
+            port: service.port,
+            tags: service.tags.unwrap_or_default(),
+            meta: service.meta.unwrap_or_default(),
+        }
+    }
 }
 
 /// How much of a service the token may see.
@@ -56,22 +75,44 @@ const ANY_NODE: &str = "-";
 
 impl Client {
     /// The passing instances of a service as soon as something is newer than `after`, sorted by id; the answer's
-    /// index beside them.
+    /// index beside them. What is no instance is left out.
     pub(super) async fn passing(
         &self,
         name: &str,
         tag: Option<&str>,
         datacenter: Option<&str>,
         after: u64,
+        left_out: &mut LeftOut,
     ) -> Result<(Vec<Instance>, Answer), Error> {
         let ask = Ask::new(Method::GET, &["health", "service", name])
             .with("passing", "true")
             .with_some("tag", tag)
             .with_some("dc", datacenter)
-            .after(after);
-        let answer = self.ask(ask).await?.good()?;
-        let entries: Vec<Entry> = answer.parse()?;
-        Ok((instances(entries), answer))
+            .after(after)
+            .in_turn();
+        let (mut instances, mut room) = (Vec::new(), Room::default());
+        // Of a list of nothing but what is no entry it would be wrong to say that it is empty.
+        let mut no_entry = false;
+        let answer = self.ask_for_list(ask, |element| {
+            match instance(element) {
+                Ok(instance) => {
+                    room.take(bounds::size(&instance)).map_err(Error::TooMuch)?;
+                    instances.push(instance);
+                }
+                Err((place, flaw)) => {
+                    no_entry |= matches!(flaw, Flaw::NoEntry(_));
+                    left_out.say(&place, &flaw);
+                }
+            }
+            Ok(())
+        });
+        let answer = answer.await?.good()?;
+        if instances.is_empty() && no_entry {
+            return Err(Error::NoList { endpoint: answer.endpoint });
+        }
+        // Ids are unique on one agent only: two nodes may have the same one at different addresses.
+        instances.sort();
+        Ok((instances, answer))
     }
 
     /// How much of a service the token may see. Consul leaves out of an answer what the token has no right to, and gives
@@ -80,7 +121,7 @@ impl Client {
         // Asked of what is refused, not left out, by the same servers. `/v1/internal/acl/authorize` won't do: an agent
         // answers it from its cache, which is half a minute behind when a policy has just lost a right.
         let may = async |segments: &[&str]| -> Result<bool, Error> {
-            let answer = self.ask(Ask::new(Method::GET, segments).with_some("dc", datacenter)).await?;
+            let answer = self.ask(Ask::new(Method::GET, segments).with_some("dc", datacenter).in_turn()).await?;
             match answer.status {
                 StatusCode::FORBIDDEN => Ok(false),
                 StatusCode::NOT_FOUND => Ok(true),
@@ -94,7 +135,8 @@ impl Client {
             return Ok(Sight::All);
         }
         // Rules for some nodes are a wish, none at all is an oversight.
-        let nodes = self.ask(Ask::new(Method::GET, &["catalog", "nodes"]).with_some("dc", datacenter)).await?.good()?;
+        let nodes = Ask::new(Method::GET, &["catalog", "nodes"]).with_some("dc", datacenter).in_turn();
+        let nodes = self.ask(nodes).await?.good()?;
         Ok(match nodes.parse::<Vec<serde::de::IgnoredAny>>()?.is_empty() {
             true => Sight::NoNode,
             false => Sight::SomeNodes,
@@ -102,20 +144,43 @@ impl Client {
     }
 }
 
-fn instances(entries: Vec<Entry>) -> Vec<Instance> {
-    let mut instances: Vec<Instance> = entries
-        .into_iter()
-        .map(|Entry { node, service }| Instance {
-            id: service.id,
-            name: service.service,
-            // Without an address of its own a service has its node's.
-            address: if service.address.is_empty() { node.address } else { service.address },
-            port: service.port,
-            tags: service.tags.unwrap_or_default(),
-            meta: service.meta.unwrap_or_default(),
-        })
-        .collect();
-    // Ids are unique on one agent only: two nodes may have the same one at different addresses.
-    instances.sort();
-    instances
+/// What an element of the answer says, or what it is called and what is wrong with it.
+fn instance(element: Element<'_>) -> Result<Instance, (String, Flaw)> {
+    let json = match element {
+        Element::Whole(json) => json,
+        Element::TooLong => return Err(("an entry".to_owned(), Flaw::TooLarge)),
+    };
+    let entry: Entry = match serde_json::from_slice(json) {
+        Ok(entry) => entry,
+        Err(error) => return Err(("an entry".to_owned(), Flaw::NoEntry(error.to_string()))),
+    };
+    let place = format!("{} on {}", entry.service.id, entry.node.node);
+    Words::from(entry).instance().map_err(|flaw| (place, flaw))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: &str, port: i64, address: &str) -> String {
+        format!(
+            r#"{{"Node": {{"Node": "n1", "Address": "10.0.0.1"}}, "Service": {{"ID": "{id}", "Service": "web", "Address": "{address}", "Port": {port}, "Tags": null, "Meta": null}}, "Checks": []}}"#
+        )
+    }
+
+    #[test]
+    fn an_instance_without_an_address_has_its_nodes() {
+        let found = instance(Element::Whole(entry("web-1", 80, "").as_bytes())).unwrap();
+        assert_eq!((found.address.as_str(), found.node.as_deref(), found.port), ("10.0.0.1", Some("n1"), 80));
+    }
+
+    #[test]
+    fn what_is_no_instance_is_known_by_its_id_and_node() {
+        let (place, flaw) = instance(Element::Whole(entry("evil", 70000, "").as_bytes())).unwrap_err();
+        assert_eq!((place.as_str(), flaw), ("evil on n1", Flaw::Port(70000)));
+        let (_, flaw) = instance(Element::Whole(entry("evil", 80, "1; } server {").as_bytes())).unwrap_err();
+        assert!(matches!(flaw, Flaw::Address(_)));
+        let (_, flaw) = instance(Element::Whole(b"7")).unwrap_err();
+        assert!(matches!(flaw, Flaw::NoEntry(_)));
+    }
 }

@@ -6,7 +6,11 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
-use super::client::{Answer, Ask, Client};
+use crate::catalog::border::{Flaw, LeftOut};
+use crate::catalog::bounds::Room;
+
+use super::client::{Answer, Ask, Client, Way};
+use super::elements::Element;
 use super::error::Error;
 use super::txn::{Attempt, Operation};
 
@@ -70,11 +74,24 @@ fn decoded(key: &str, value: Option<String>) -> Result<String, Error> {
     text(key, bytes.map_err(|_| Error::NotText { key: key.to_owned() })?)
 }
 
+/// A key and its value.
+fn pair(element: Element<'_>) -> Result<(String, Vec<u8>), Flaw> {
+    let json = match element {
+        Element::TooLong => return Err(Flaw::TooLarge),
+        Element::Whole(json) => json,
+    };
+    let no_pair = |error: &dyn std::fmt::Display| Flaw::NoEntry(error.to_string());
+    let Pair { key, value } = serde_json::from_slice(json).map_err(|error| no_pair(&error))?;
+    let value = STANDARD.decode(value.unwrap_or_default()).map_err(|error| no_pair(&error))?;
+    Ok((key, value))
+}
+
 impl Client {
     /// A key's value now.
     pub(super) async fn get(&self, key: &str) -> Result<Option<String>, Error> {
         if has_path(key) {
-            return Ok(self.key(key, 0).await?.0);
+            let (value, _) = self.raw(ask(Method::GET, key)).await?;
+            return value.map(|value| text(key, value)).transpose();
         }
         let results = self.transact(&[Operation::get_tree(key)]).await?;
         match results.into_iter().find(|pair| pair.key == key) {
@@ -83,24 +100,43 @@ impl Client {
         }
     }
 
-    /// A key's value as soon as something is newer than `after`; the answer's index beside it.
-    pub(super) async fn key(&self, key: &str, after: u64) -> Result<(Option<String>, Answer), Error> {
-        if !has_path(key) {
-            let (keys, answer) = self.list(key, after).await?;
-            let value = keys.into_iter().find(|(found, _)| found == key).map(|(_, value)| value);
-            if value.is_none() {
-                self.may_read(key).await?;
+    /// A key's value as soon as something is newer than `after`; the answer's index beside it. Who only wants to know
+    /// whether there is such a key doesn't mind a value that is no text.
+    pub(super) async fn key(
+        &self,
+        key: &str,
+        after: u64,
+        want_a_value: bool,
+    ) -> Result<(Option<String>, Answer), Error> {
+        let (value, answer) = match has_path(key) {
+            true => self.raw(ask(Method::GET, key).after(after).in_turn()).await?,
+            false => {
+                let mut value = None;
+                let of_ours = |found: String, its: Vec<u8>| {
+                    value = value.take().or((found == key).then_some(its));
+                    Ok(())
+                };
+                let answer = self.list(key, after, Way::InTurn, of_ours, &mut LeftOut::untold()).await?;
+                if value.is_none() {
+                    self.may_read(key).await?;
+                }
+                (value, answer)
             }
-            return Ok((value, answer));
-        }
-        let ask = ask(Method::GET, key).with("raw", "").after(after);
-        let answer = self.ask(ask).await?;
+        };
+        let value = match value {
+            Some(_) if !want_a_value => Some(String::new()),
+            value => value.map(|value| text(key, value)).transpose()?,
+        };
+        Ok((value, answer))
+    }
+
+    async fn raw(&self, ask: Ask) -> Result<(Option<Vec<u8>>, Answer), Error> {
+        let answer = self.ask(ask.with("raw", "")).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok((None, answer));
         }
         let mut answer = answer.good()?;
-        let value = text(key, std::mem::take(&mut answer.body))?;
-        Ok((Some(value), answer))
+        Ok((Some(std::mem::take(&mut answer.body)), answer))
     }
 
     /// A key as the majority has it, as soon as something is newer than `after`; the answer beside it.
@@ -115,32 +151,74 @@ impl Client {
     }
 
     /// Every key that begins with a prefix as soon as something is newer than `after`, sorted; the answer's index
-    /// beside them.
-    pub(super) async fn keys(&self, prefix: &str, after: u64) -> Result<(Vec<(String, String)>, Answer), Error> {
-        let (keys, answer) = self.list(prefix, after).await?;
-        if keys.is_empty() {
-            self.may_read(prefix).await?;
-        }
-        Ok((keys, answer))
+    /// beside them. A key whose value is no text is left out.
+    pub(super) async fn keys(
+        &self,
+        prefix: &str,
+        after: u64,
+        left_out: &mut LeftOut,
+    ) -> Result<(Vec<(String, String)>, Answer), Error> {
+        self.all_keys(prefix, after, Way::InTurn, left_out).await
     }
 
-    /// What there is of these keys, as far as the token may read them: the others Consul leaves out, without an error.
-    async fn list(&self, prefix: &str, after: u64) -> Result<(Vec<(String, String)>, Answer), Error> {
-        let ask = ask(Method::GET, foldless(prefix));
-        let answer = self.ask(ask.with("recurse", "").after(after)).await?;
-        if answer.status == StatusCode::NOT_FOUND {
-            return Ok((Vec::new(), answer));
-        }
-        let answer = answer.good()?;
-        let mut keys = Vec::new();
-        for Pair { key, value } in answer.parse::<Vec<Pair>>()? {
-            if key.starts_with(prefix) {
-                let value = decoded(&key, value)?;
-                keys.push((key, value));
+    /// The same now, of what nobody but us writes.
+    pub(super) async fn keys_now(&self, prefix: &str) -> Result<Vec<(String, String)>, Error> {
+        let keys = self.all_keys(prefix, 0, Way::Standing, &mut LeftOut::untold()).await?;
+        Ok(keys.0)
+    }
+
+    async fn all_keys(
+        &self,
+        prefix: &str,
+        after: u64,
+        way: Way,
+        left_out: &mut LeftOut,
+    ) -> Result<(Vec<(String, String)>, Answer), Error> {
+        let (mut keys, mut room) = (Vec::new(), Room::default());
+        let mut binary = Vec::new();
+        let texts = |key: String, value: Vec<u8>| {
+            match String::from_utf8(value) {
+                Ok(value) => {
+                    room.take(key.len() + value.len()).map_err(Error::TooMuch)?;
+                    keys.push((key, value));
+                }
+                Err(_) => binary.push(key),
             }
+            Ok(())
+        };
+        let answer = self.list(prefix, after, way, texts, left_out).await?;
+        binary.iter().for_each(|key| left_out.say(key, &Flaw::NotText));
+        if keys.is_empty() && binary.is_empty() {
+            self.may_read(prefix).await?;
         }
         keys.sort();
         Ok((keys, answer))
+    }
+
+    /// Gives what there is of these keys, as far as the token may read them: the others Consul leaves out, without an
+    /// error.
+    async fn list(
+        &self,
+        prefix: &str,
+        after: u64,
+        way: Way,
+        mut each: impl FnMut(String, Vec<u8>) -> Result<(), Error> + Send,
+        left_out: &mut LeftOut,
+    ) -> Result<Answer, Error> {
+        let ask = ask(Method::GET, foldless(prefix)).with("recurse", "").after(after);
+        let ask = if way == Way::InTurn { ask.in_turn() } else { ask };
+        let answer = self.ask_for_list(ask, |element| match pair(element) {
+            Ok((key, _)) if !key.starts_with(prefix) => Ok(()),
+            Ok((key, value)) => each(key, value),
+            Err(flaw) => {
+                left_out.say("a key", &flaw);
+                Ok(())
+            }
+        });
+        match answer.await? {
+            answer if answer.status == StatusCode::NOT_FOUND => Ok(answer),
+            answer => answer.good(),
+        }
     }
 
     /// Whether that there is no such key, or none that begins so, is the truth or only all that the token may know. A
@@ -148,7 +226,7 @@ impl Client {
     async fn may_read(&self, prefix: &str) -> Result<(), Error> {
         // For the whole store's sake any key will do.
         let key = if prefix.is_empty() { "-" } else { prefix };
-        match self.attempt(&[Operation::check_version(key, 1)]).await? {
+        match self.attempt_in_turn(&[Operation::check_version(key, 1)]).await? {
             Attempt::Refused(why) if why.contains("Permission denied") => {
                 Err(Error::BlindToKeys { prefix: prefix.to_owned() })
             }

@@ -160,7 +160,7 @@ impl Consul {
     /// See [`Candidacy::ranks`](crate::catalog::election::Candidacy::ranks).
     pub async fn ranks(&self, election: &str, vacancy: Version) -> Result<Vec<(Id, i64)>, Error> {
         let prefix = format!("{election}/ranks/");
-        let (keys, _) = self.client.keys(&prefix, 0).await?;
+        let keys = self.client.keys_now(&prefix).await?;
         let ranks = keys.iter().filter_map(|(key, value)| {
             let rank = Rank::read(value.as_bytes()).filter(|rank| rank.vacancy == vacancy.0)?;
             Some((key.strip_prefix(&prefix)?.into(), rank.rank))

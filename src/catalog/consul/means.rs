@@ -16,6 +16,19 @@ use super::names::Names;
 /// How long reaching the agent may take, of any call's time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Which connections are kept open when nobody uses them.
+struct Connections {
+    idle: usize,
+    idle_for: Option<Duration>,
+}
+
+/// One carries all heartbeats and renewals, as a rule: they take a millisecond or two each. What was once had is kept, for
+/// the agent takes only so many from one client.
+const STANDING: Connections = Connections { idle: 4, idle_for: None };
+
+/// A question that waits is asked again and again, each time on the connection of before.
+const IN_TURN: Connections = Connections { idle: usize::MAX, idle_for: Some(Duration::from_secs(10)) };
+
 /// What calls are made with. Certificates that are replaced make another client at the next call: connections and
 /// questions that are open stay with theirs.
 #[derive(Debug)]
@@ -28,7 +41,10 @@ pub(super) struct Means {
 /// The same at one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Now {
-    pub(super) http: reqwest::Client,
+    /// By connections that stay open.
+    pub(super) standing: reqwest::Client,
+    /// By those of who waits for a change.
+    pub(super) in_turn: reqwest::Client,
     pub(super) token: Option<Secret>,
     pub(super) password: Option<Secret>,
 }
@@ -41,10 +57,17 @@ struct Keeper {
 
 #[derive(Debug)]
 struct Made {
-    http: reqwest::Client,
+    http: Pair,
     of: Vec<Identity>,
     /// What was of no use, and was told.
     useless: Option<Vec<Identity>>,
+}
+
+/// Two clients, that share no connection.
+#[derive(Debug, Clone)]
+struct Pair {
+    standing: reqwest::Client,
+    in_turn: reqwest::Client,
 }
 
 /// Which file is at a path, and as it was when: device, inode, size, and the last change of its content and of itself.
@@ -77,14 +100,16 @@ impl Keeper {
         let token = self.settings.token.as_ref().map(|token| secret::read("token_file", token));
         let password = self.settings.basic.as_ref().and_then(|login| login.password.as_ref());
         let password = password.map(|password| secret::read("password_file", password));
+        let Pair { standing, in_turn } = self.http()?;
         Ok(Now {
-            http: self.http()?,
+            standing,
+            in_turn,
             token: token.transpose().map_err(Error::Secret)?,
             password: password.transpose().map_err(Error::Secret)?,
         })
     }
 
-    fn http(&self) -> Result<reqwest::Client, Error> {
+    fn http(&self) -> Result<Pair, Error> {
         // Before they are read: what is replaced meanwhile is another one at the next call.
         let files = self.certificates();
         if let Some(made) = self.made().as_ref().filter(|made| made.of == files) {
@@ -135,27 +160,31 @@ pub(super) fn is_https(settings: &Settings) -> bool {
     matches!(settings.address, ConsulAddress::Tcp(Endpoint { https: true, .. }))
 }
 
-fn build(settings: &Settings) -> Result<reqwest::Client, Error> {
+fn build(settings: &Settings) -> Result<Pair, Error> {
     // Without TLS too: the default builder reads the system's authorities, and fails where an image has none.
-    let tls = if is_https(settings) { tls::client_config(&settings.tls) } else { tls::unused() };
-    let builder = reqwest::Client::builder()
-        // Consul is reached as the config says, whatever HTTP_PROXY says to others.
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("pilotfish/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_max_idle_per_host(1)
-        // A host that is cut off answers no blocking query, and no error either: the kernel finds out.
-        .tcp_keepalive(Duration::from_secs(5))
-        .tcp_keepalive_interval(Duration::from_secs(2))
-        .tcp_keepalive_retries(3)
-        .tcp_user_timeout(Duration::from_secs(10))
-        .tls_backend_preconfigured(tls.map_err(Error::Tls)?);
-    let (builder, place) = match &settings.address {
-        ConsulAddress::Unix(path) => (builder.unix_socket(path.as_path()), format!("unix://{}", path.display())),
-        ConsulAddress::Tcp(endpoint) => {
-            (builder.dns_resolver(Arc::new(Names::leading_to(&endpoint.host))), endpoint.to_string())
-        }
+    let tls = if is_https(settings) { tls::client_config(&settings.tls) } else { tls::unused() }.map_err(Error::Tls)?;
+    let of = |connections: Connections| {
+        let builder = reqwest::Client::builder()
+            // Consul is reached as the config says, whatever HTTP_PROXY says to others.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("pilotfish/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(connections.idle)
+            .pool_idle_timeout(connections.idle_for)
+            // A host that is cut off answers no blocking query, and no error either: the kernel finds out.
+            .tcp_keepalive(Duration::from_secs(5))
+            .tcp_keepalive_interval(Duration::from_secs(2))
+            .tcp_keepalive_retries(3)
+            .tcp_user_timeout(Duration::from_secs(10))
+            .tls_backend_preconfigured(tls.clone());
+        let (builder, place) = match &settings.address {
+            ConsulAddress::Unix(path) => (builder.unix_socket(path.as_path()), format!("unix://{}", path.display())),
+            ConsulAddress::Tcp(endpoint) => {
+                (builder.dns_resolver(Arc::new(Names::leading_to(&endpoint.host))), endpoint.to_string())
+            }
+        };
+        builder.build().map_err(|error| Error::unreachable(&place, &error))
     };
-    builder.build().map_err(|error| Error::unreachable(&place, &error))
+    Ok(Pair { standing: of(STANDING)?, in_turn: of(IN_TURN)? })
 }

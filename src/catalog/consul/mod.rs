@@ -3,6 +3,7 @@
 
 mod agent;
 mod client;
+mod elements;
 mod error;
 mod follow;
 mod health;
@@ -12,6 +13,7 @@ mod means;
 mod names;
 mod publish;
 mod session;
+mod turns;
 mod txn;
 
 use std::net::IpAddr;
@@ -27,6 +29,7 @@ pub use error::Error;
 #[derive(Debug)]
 pub struct Consul {
     client: client::Client,
+    life: publish::Life,
     pins: publish::Pins,
     registered: publish::Registered,
 }
@@ -35,17 +38,22 @@ impl Consul {
     /// Reaches nobody yet.
     pub fn new(settings: &engines::Consul) -> Consul {
         let client = client::Client::new(settings);
-        Consul { client, pins: publish::Pins::default(), registered: publish::Registered::default() }
+        Consul {
+            client,
+            life: publish::Life::new(),
+            pins: publish::Pins::default(),
+            registered: publish::Registered::default(),
+        }
     }
 
     /// See [`Backend::publish`](super::Backend::publish).
     pub async fn publish(&self, registration: &Registration, address: IpAddr) -> Result<(), Error> {
-        publish::publish(&self.client, &self.pins, &self.registered, registration, address).await
+        publish::publish(&self.client, &self.life, &self.pins, &self.registered, registration, address).await
     }
 
     /// See [`Backend::withdraw`](super::Backend::withdraw).
     pub async fn withdraw(&self, service: &Service) -> Result<(), Error> {
-        publish::withdraw(&self.client, &self.pins, &service.id).await
+        publish::withdraw(&self.client, &self.life, &self.pins, service).await
     }
 
     /// See [`Backend::follow`](super::Backend::follow).

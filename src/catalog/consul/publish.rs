@@ -25,8 +25,38 @@ const HEALTH_TTL: &str = "87600h";
 /// What `alive` says; always the same, so that a heartbeat changes nothing in the catalog.
 const ALIVE: &str = "pilotfish lives";
 
+/// Around the mark of who registered a service, in the notes of its `alive` check: ids are a user's, and two containers
+/// may have the same one.
+const FED_BY: (&str, &str) = ("fed by pilotfish, life ", "; critical when the container has gone");
+
+/// Who registers: one life of one container. A container that starts again is another one, and takes over what its life
+/// before left.
+#[derive(Debug)]
+pub(super) struct Life(String);
+
+impl Life {
+    /// Of this process.
+    pub(super) fn new() -> Life {
+        Life(format!("{:016x}", crate::catalog::pace::random()))
+    }
+
+    fn notes(&self) -> String {
+        [FED_BY.0, &self.0, FED_BY.1].concat()
+    }
+
+    /// Whether another one registered the service that the agent knows, and not a person or an agent without marks.
+    fn is_anothers(&self, known: &Known, alive: &str) -> bool {
+        let notes = known.check(alive).map(|check| check.notes.as_str()).unwrap_or_default();
+        let life = notes.strip_prefix(FED_BY.0).and_then(|rest| rest.strip_suffix(FED_BY.1));
+        life.is_some_and(|life| life != self.0)
+    }
+}
+
 /// Begins the reason of a maintenance mode of ours. One that a person began has another, and stays.
 const OUR_REASON: &str = "pilotfish: ";
+
+/// Whose entry it is is asked on the way out, when time is short.
+const WITHDRAWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Consul cuts a check's output at 4 KiB.
 const LONGEST_NOTE: usize = 4000;
@@ -92,6 +122,11 @@ struct Untold {
 pub(super) struct Registered(Mutex<BTreeMap<String, Untold>>);
 
 impl Registered {
+    /// Whether this life has registered it.
+    fn has(&self, id: &str) -> bool {
+        self.lock().contains_key(id)
+    }
+
     /// Whether the agent has it, as far as we know: of what a life before registered, we don't.
     fn with(&self, id: &str, untold: &Untold) -> bool {
         self.lock().get(id) == Some(untold)
@@ -109,6 +144,7 @@ impl Registered {
 /// Makes the agent say what the registration says.
 pub(super) async fn publish(
     client: &Client,
+    life: &Life,
     pins: &Pins,
     registered: &Registered,
     registration: &Registration,
@@ -140,8 +176,15 @@ pub(super) async fn publish(
         deregister_critical_after: service.consul.deregister_critical_after,
     };
     let mut known = client.known(&service.id, within).await?;
+    // The one that came last keeps the id, and the other says so instead of fighting; until nobody feeds it any more.
+    let taken = |known: &Known| {
+        life.is_anothers(known, &alive) && known.check(&alive).is_some_and(|check| check.status == "passing")
+    };
+    if registered.has(&service.id) && known.as_ref().is_some_and(taken) {
+        return Err(Error::Taken { id: service.id.clone() });
+    }
     let as_wanted = registered.with(&service.id, &untold)
-        && known.as_ref().is_some_and(|known| is_as_wanted(known, service, &address));
+        && known.as_ref().is_some_and(|known| is_as_wanted(known, life, service, &address));
     let fed = as_wanted && client.update(&alive, "passing", ALIVE, within).await?;
     if !fed {
         move_here(client, pins, &service.id).await?;
@@ -149,7 +192,7 @@ pub(super) async fn publish(
         let first = status.filter(|_| out.is_none()).unwrap_or("critical");
         let theirs = known.as_ref().and_then(Known::others_tags).filter(|_| service.consul.enable_tag_override);
         let tags = theirs.unwrap_or(&service.tags);
-        client.register(&entry(service, &address, tags, first)).await?;
+        client.register(&entry(service, life, &address, tags, first)).await?;
         registered.note(&service.id, untold);
         // Checks that were there kept their status; new ones have no words yet.
         known = client.known(&service.id, within).await?;
@@ -178,9 +221,17 @@ pub(super) async fn publish(
     Ok(())
 }
 
-/// Removes the entry, and the one at the agent before, if there is one still.
-pub(super) async fn withdraw(client: &Client, pins: &Pins, id: &str) -> Result<(), Error> {
-    client.deregister(id).await?;
+/// Removes the entry, unless it is another's, and the one at the agent before, if there is one still.
+pub(super) async fn withdraw(client: &Client, life: &Life, pins: &Pins, service: &Service) -> Result<(), Error> {
+    let id = &service.id;
+    let anothers = match client.known(id, WITHDRAWN_WITHIN).await {
+        Ok(known) => known.is_some_and(|known| life.is_anothers(&known, &alive_id(service))),
+        Err(Error::Refused { status: 403, .. }) => false,
+        Err(error) => return Err(error),
+    };
+    if !anothers {
+        client.deregister(id).await?;
+    }
     match forget_before(client, pins, id).await {
         // A right that isn't there won't come by asking again.
         Err(error @ Error::LeftBehind { .. }) if pins.left(id).is_none() => {
@@ -220,21 +271,22 @@ async fn forget_before(client: &Client, pins: &Pins, id: &str) -> Result<(), Err
     result.map_err(|error| Error::LeftBehind { id: id.to_owned(), agent: before, source: Box::new(error) })
 }
 
-fn is_as_wanted(known: &Known, service: &Service, address: &str) -> bool {
+fn is_as_wanted(known: &Known, life: &Life, service: &Service, address: &str) -> bool {
     let Some(there) = &known.service else { return false };
     there.service == service.name
         && there.address == address
-        && there.port == service.port
+        && there.port == i64::from(service.port)
         && there.enable_tag_override == service.consul.enable_tag_override
         // With tag override the catalog's tags are others' to change.
         && (service.consul.enable_tag_override || there.tags.as_deref().unwrap_or_default() == service.tags)
         && there.meta.as_ref().map_or(service.meta.is_empty(), |meta| *meta == service.meta)
-        && known.check(&alive_id(service)).is_some()
+        && known.check(&alive_id(service)).is_some_and(|check| check.notes == life.notes())
         && known.check(&health_id(service)).is_some()
 }
 
 fn entry<'a>(
     service: &'a Service,
+    life: &Life,
     address: &'a str,
     tags: &'a [String],
     health: &'static str,
@@ -244,7 +296,7 @@ fn entry<'a>(
         name: "alive",
         ttl: span(service.ttl),
         status: "passing",
-        notes: "fed by pilotfish; critical when the container has gone",
+        notes: life.notes(),
         // On `alive` alone: an entry whose container lives would come back with the next heartbeat.
         deregister_critical_service_after: service.consul.deregister_critical_after.map(span),
     };
@@ -253,7 +305,7 @@ fn entry<'a>(
         name: "health",
         ttl: HEALTH_TTL.to_owned(),
         status: health,
-        notes: "told by pilotfish when it changes",
+        notes: "told by pilotfish when it changes".to_owned(),
         deregister_critical_service_after: None,
     };
     agent::Registration {
@@ -310,6 +362,21 @@ mod tests {
         // Back again: what is there now must not be removed.
         pins.take("b", "n1");
         assert_eq!(pins.left("b"), Some("n2".to_owned()));
+    }
+
+    #[test]
+    fn an_entry_is_anothers_by_its_mark_alone() {
+        let (ours, theirs) = (Life("a".to_owned()), Life("b".to_owned()));
+        let known = |notes: &str| {
+            let check = serde_json::json!({"CheckID": "web:alive", "Status": "passing", "Notes": notes});
+            serde_json::from_value::<Known>(serde_json::json!({"Service": null, "Checks": [check]})).unwrap()
+        };
+        assert!(ours.is_anothers(&known(&theirs.notes()), "web:alive"));
+        for notes in [ours.notes(), String::new(), "a person's".to_owned(), FED_BY.0.to_owned()] {
+            assert!(!ours.is_anothers(&known(&notes), "web:alive"), "{notes}");
+        }
+        assert!(!ours.is_anothers(&known(&theirs.notes()), "other:alive"));
+        assert_ne!(Life::new().0, Life::new().0);
     }
 
     #[test]

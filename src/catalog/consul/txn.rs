@@ -106,7 +106,15 @@ pub(super) enum Attempt {
 impl Client {
     /// Carries out all steps, or none if one can't be. Sent once: who doesn't hear its outcome must look.
     pub(super) async fn attempt(&self, operations: &[Operation<'_>]) -> Result<Attempt, Error> {
-        let ask = Ask::new(Method::PUT, &["txn"]).json(&operations);
+        self.attempt_by(Ask::new(Method::PUT, &["txn"]).json(&operations)).await
+    }
+
+    /// The same for who follows something, and only reads.
+    pub(super) async fn attempt_in_turn(&self, operations: &[Operation<'_>]) -> Result<Attempt, Error> {
+        self.attempt_by(Ask::new(Method::PUT, &["txn"]).json(&operations).in_turn()).await
+    }
+
+    async fn attempt_by(&self, ask: Ask) -> Result<Attempt, Error> {
         let answer = self.ask(ask).await?;
         if answer.status == StatusCode::CONFLICT {
             return Ok(Attempt::Refused(String::from_utf8_lossy(&answer.body).into_owned()));

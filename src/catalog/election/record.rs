@@ -11,6 +11,7 @@ use crate::supervisor::election::fact::Id;
 use crate::supervisor::election::record::{Guarantee, Holder, Last, SessionId, Term, Version};
 
 use super::Contest;
+use crate::catalog::border;
 
 /// Whoever holds a lock whose value isn't ours to understand, or led last by such a record.
 const UNKNOWN: &str = "(unknown)";
@@ -20,15 +21,6 @@ const UNKNOWN_PROMISE: Duration = Duration::from_secs(60);
 
 /// A greater term is nobody's: etcd's revisions are signed, and no store has ever counted half as far.
 const GREATEST_TERM: u64 = 1 << 62;
-/// Names are shorter (`[[service]] id`), and so are addresses; longer ones fit in no environment.
-const LONGEST_WORD: usize = 300;
-
-/// Whether that can be a name or an address: whoever may write a record may write anything, and this reaches people's
-/// terminals, logs and the environment of processes.
-fn is_honest(word: &str) -> bool {
-    !word.is_empty() && word.len() <= LONGEST_WORD && !word.contains(|c: char| c.is_control() || c.is_whitespace())
-}
-
 /// A term that the engine can't have given yet isn't one.
 fn term(written: Option<u64>, own: Term) -> Term {
     match (written, own) {
@@ -77,9 +69,8 @@ impl Leader {
     /// What was written; `None` when that is no record: a person's hand, or another program's.
     pub(in crate::catalog) fn read(value: &[u8]) -> Option<Leader> {
         let read: Leader = serde_json::from_slice(value).ok()?;
-        let id = if is_honest(&read.id) { read.id } else { UNKNOWN.into() };
-        let address = read.address.filter(|address| is_honest(address));
-        Some(Leader { id, address, ..read }).filter(|read| read.term.unwrap_or(0) <= GREATEST_TERM)
+        let address = read.address.filter(|address| border::is_host_port(address));
+        Some(Leader { id: known(read.id), address, ..read }).filter(|read| read.term.unwrap_or(0) <= GREATEST_TERM)
     }
 
     /// As the core knows it; `own` is the term that the key's version stands for.
@@ -186,9 +177,8 @@ impl LastLeader {
     /// What was written; `None` when that is no record.
     pub(in crate::catalog) fn read(value: &[u8]) -> Option<LastLeader> {
         let read: LastLeader = serde_json::from_slice(value).ok()?;
-        let id = if is_honest(&read.id) { read.id } else { UNKNOWN.into() };
-        let to = read.to.filter(|to| is_honest(to));
-        Some(LastLeader { id, to, ..read }).filter(|read| read.term.unwrap_or(0) <= GREATEST_TERM)
+        let to = read.to.filter(|to| border::is_name(to));
+        Some(LastLeader { id: known(read.id), to, ..read }).filter(|read| read.term.unwrap_or(0) <= GREATEST_TERM)
     }
 
     /// As the core knows it; `own` is the term that the key's version stands for. Its lease, if any, is taken to live.
@@ -222,6 +212,12 @@ impl LastLeader {
             owed: Duration::ZERO,
         }
     }
+}
+
+/// An id that can be one: whoever may write a record may write anything, and this reaches people's terminals, logs and
+/// the environment of processes.
+fn known(id: Id) -> Id {
+    if border::is_name(&id) { id } else { UNKNOWN.into() }
 }
 
 /// What a candidate publishes of its rank.
@@ -334,6 +330,28 @@ mod tests {
         let read = last.released(Some("mysql-2".into())).last(Term(9));
         assert_eq!((read.term, read.guarantee), (Term(4), linger));
         assert!(read.released && read.to == Some("mysql-2".into()));
+    }
+
+    #[test]
+    fn words_that_no_candidate_writes_are_not_passed_on() {
+        let hostile = |id: &str, address: Option<&str>| {
+            let new = Leader::new(&contest(), SESSION, None);
+            let leader = Leader { id: id.into(), address: address.map(Id::from), ..new };
+            Leader::read(leader.json().as_bytes()).unwrap()
+        };
+        let sound = hostile("mysql-1", Some("10.0.0.1:3306")).holder(Term(7));
+        assert_eq!((&*sound.id, sound.address.as_deref()), ("mysql-1", Some("10.0.0.1:3306")));
+        let long = "x".repeat(200_000);
+        for words in ["a\0b", "a\nb", "\x1b]0;owned\x07", &long] {
+            let holder = hostile(words, Some(words)).holder(Term(7));
+            assert_eq!((&*holder.id, holder.address.as_deref()), (UNKNOWN, None), "{words:.20}");
+            // Who holds it is known by its session all the same.
+            assert_eq!((holder.session, holder.term), (SESSION, Term(7)));
+            let last = LastLeader::new(&contest(), SESSION, None, Guarantee::For(Duration::ZERO), Duration::ZERO);
+            let last = LastLeader { id: words.into(), ..last }.released(Some(words.into()));
+            let last = LastLeader::read(last.json().as_bytes()).unwrap().last(Term(7));
+            assert_eq!((&*last.id, last.to), (UNKNOWN, None));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tonic::Code;
 
+use crate::catalog::bounds::TooMuch;
 use crate::catalog::{Cause, secret, tls};
 
 /// Why a call failed.
@@ -80,6 +81,9 @@ pub enum Error {
     /// What came too late for its session.
     #[error("the session was closed meanwhile")]
     Closed,
+    /// There is more than is followed.
+    #[error(transparent)]
+    TooMuch(TooMuch),
     /// A value that is no text.
     #[error("the value of key {key} is no UTF-8")]
     NotText {
@@ -136,6 +140,11 @@ impl Error {
                 Error::Unreachable { what, member, source }
             }
         }
+    }
+
+    /// Whether an answer was longer than a client takes.
+    pub(super) fn is_too_long(&self) -> bool {
+        matches!(self, Error::Refused { code: Code::OutOfRange, message, .. } if message.contains("message length"))
     }
 
     /// Whether another member may do better.

@@ -4,21 +4,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use etcd_client::{Client, EventType, GetOptions, KeyValue, WatchOptions, WatchStream};
+use etcd_client::{EventType, KeyValue, WatchOptions, WatchStream};
 use tokio::time::Instant;
 
-use crate::catalog::Sightings;
+use crate::catalog::border::LeftOut;
 use crate::catalog::election::Views;
 use crate::catalog::election::record::Leader;
-use crate::catalog::pace::Pace;
+use crate::catalog::pace::{self, Pace};
+use crate::catalog::{Sightings, bounds};
 use crate::config::{Backoff, Query};
 use crate::supervisor::election::record::SessionId;
-use crate::supervisor::event::{Instance, Observation};
 
 use super::Etcd;
 use super::error::Error;
-use super::layout::{self, Entry, Layout};
+use super::found::Found;
+use super::layout::Layout;
 use super::members::{At, Members};
+use super::pages::{self, Range};
 
 /// Between reads that fail. The first is what a thousand agents spread over whose connections broke and whose engine is
 /// there at once, the longest what they spread over after its restart.
@@ -29,12 +31,6 @@ const BEGIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// So long an election within etcd is no outage: it takes one to two seconds at etcd's own settings.
 const ELECTION: Duration = Duration::from_secs(3);
-
-/// One query's keys.
-struct Range {
-    start: String,
-    prefix: bool,
-}
 
 /// Tells what the query sees, for ever.
 pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, seen: &mut Sightings) -> ! {
@@ -48,29 +44,47 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
         Query::KeyPrefix { prefix } => Range { start: layout.key(prefix), prefix: true },
         Query::Leader { .. } => unreachable!("Backend::follow watches locks itself"),
     };
-    let strip = layout.key("");
+    let mut left_out = LeftOut::of(query);
     let mut pace = Pace::new(RETRY);
     // Since when there has been no leader.
     let mut electing = None;
     loop {
         // Only a read tells of an outage: a watch that ended proves none.
-        match read(members, &range).await {
-            Ok((mut found, revision, at)) => {
+        let mut found = Found::of(query, layout);
+        let read = pages::read(members, &range, |pair| {
+            found.put(pair.key(), pair.value(), &mut left_out).map_err(Error::TooMuch)
+        });
+        match read.await {
+            Ok((revision, at)) => {
                 electing = None;
-                tell(query, &strip, &found, seen).await;
+                tell(&found, seen).await;
                 let begun = Instant::now();
                 let ended = match Watch::begin(&range, revision, at).await {
                     Ok(mut watch) => loop {
-                        match watch.change(&mut found).await {
+                        let changed = watch.change(|pair: &KeyValue, event| match event {
+                            EventType::Put => {
+                                found.put(pair.key(), pair.value(), &mut left_out).map_err(Error::TooMuch)
+                            }
+                            EventType::Delete => {
+                                found.gone(pair.key());
+                                Ok(())
+                            }
+                        });
+                        match changed.await {
                             Ok(Change::Values | Change::Keys) => {
                                 pace.reset();
-                                tell(query, &strip, &found, seen).await;
+                                tell(&found, seen).await;
                             }
                             Err(error) => break error,
                         }
                     },
                     Err(error) => error,
                 };
+                if let Error::TooMuch(_) = &ended {
+                    seen.failed(&ended).await;
+                    tokio::time::sleep(pace::jittered(bounds::AGAIN)).await;
+                    continue;
+                }
                 pace.lived(begun.elapsed());
                 tracing::debug!(event = "catalog.watch_ended", "{}", crate::catalog::report(&ended));
             }
@@ -82,6 +96,10 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
                 if since.elapsed() >= ELECTION {
                     seen.failed(&error).await;
                 }
+            }
+            Err(error @ Error::TooMuch(_)) => {
+                seen.failed(&error).await;
+                tokio::time::sleep(pace::jittered(bounds::AGAIN)).await;
             }
             Err(error) => seen.failed(&error).await,
         }
@@ -99,7 +117,14 @@ pub(super) async fn follow_lock(etcd: &Etcd, election: &str, views: &mut Views) 
             Ok((mut watch, mut found)) => loop {
                 let (by, begun) = (session(&found), Instant::now());
                 // Not what is left of it: a lock that came and went in one message was perhaps told by the first look.
-                let changed = match watch.change(&mut found).await {
+                let change = |pair: &KeyValue, event| {
+                    match event {
+                        EventType::Put => found.insert(pair.key().to_vec(), pair.clone()),
+                        EventType::Delete => found.remove(pair.key()),
+                    };
+                    Ok(())
+                };
+                let changed = match watch.change(change).await {
                     Ok(change) => change == Change::Keys || session(&found) != by,
                     Err(error) => {
                         pace.lived(begun.elapsed());
@@ -128,8 +153,13 @@ async fn look_at_lock<'a>(
     range: &Range,
     election: &str,
     views: &mut Views,
-) -> Result<(Watch<'a>, Found), Error> {
-    let (found, revision, at) = read(&etcd.members, range).await?;
+) -> Result<(Watch<'a>, Lock), Error> {
+    let mut found = Lock::new();
+    let read = pages::read(&etcd.members, range, |pair| {
+        found.insert(pair.key().to_vec(), pair.clone());
+        Ok(())
+    });
+    let (revision, at) = read.await?;
     let watch = Watch::begin(range, revision, at).await?;
     views.saw(etcd.look(election).await?).await;
     Ok((watch, found))
@@ -145,26 +175,11 @@ enum Change {
 }
 
 /// By which session a lock is held, as its value says: a person may have overwritten that.
-fn session(found: &Found) -> Option<SessionId> {
+fn session(found: &Lock) -> Option<SessionId> {
     Leader::read(found.values().next()?.value()).map(|leader| leader.session)
 }
 
-type Found = BTreeMap<Vec<u8>, KeyValue>;
-
-async fn read<'a>(members: &'a Members, range: &Range) -> Result<(Found, i64, At<'a>), Error> {
-    let options = || match range.prefix {
-        true => Some(GetOptions::new().with_prefix()),
-        false => None,
-    };
-    let got = members.call_at("read what is followed", |mut client: Client| {
-        let (start, options) = (range.start.clone(), options());
-        async move { client.get(start, options).await }
-    });
-    let (mut got, at) = got.await?;
-    let revision = got.header().map_or(0, |header| header.revision());
-    let found = got.take_kvs().into_iter().map(|pair| (pair.key().to_vec(), pair)).collect();
-    Ok((found, revision, at))
-}
+type Lock = BTreeMap<Vec<u8>, KeyValue>;
 
 /// A watch at one member.
 struct Watch<'a> {
@@ -175,7 +190,8 @@ struct Watch<'a> {
 impl<'a> Watch<'a> {
     /// Tells of everything after a revision.
     async fn begin(range: &Range, revision: i64, mut at: At<'a>) -> Result<Watch<'a>, Error> {
-        let mut options = WatchOptions::new().with_start_revision(revision + 1);
+        // In pieces: one message of many changes would be longer than a client takes.
+        let mut options = WatchOptions::new().with_start_revision(revision + 1).with_fragment();
         if range.prefix {
             options = options.with_prefix();
         }
@@ -190,8 +206,11 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Waits until something changed, and changes `found` the same; why the watch ended, when it did.
-    async fn change(&mut self, found: &mut Found) -> Result<Change, Error> {
+    /// Waits until something changed, and gives each change; why the watch ended, when it did.
+    async fn change(
+        &mut self,
+        mut each: impl FnMut(&KeyValue, EventType) -> Result<(), Error>,
+    ) -> Result<Change, Error> {
         let ended = |reason: String| Err(Error::Watch { member: self.at.place().to_owned(), reason });
         loop {
             // No deadline of its own: the connection's keep-alive finds a silent member within 8 s.
@@ -216,10 +235,7 @@ impl<'a> Watch<'a> {
                 if event.event_type() == EventType::Delete || pair.create_revision() == pair.mod_revision() {
                     change = Change::Keys;
                 }
-                match event.event_type() {
-                    EventType::Put => found.insert(pair.key().to_vec(), pair.clone()),
-                    EventType::Delete => found.remove(pair.key()),
-                };
+                each(pair, event.event_type())?;
             }
             if !message.events().is_empty() {
                 return Ok(change);
@@ -233,33 +249,9 @@ fn failed(at: &At<'_>, error: etcd_client::Error) -> Error {
     Error::of("watch", at.place(), error)
 }
 
-async fn tell(query: &Query, strip: &str, found: &Found, seen: &mut Sightings) {
-    match observation(query, strip, found) {
+async fn tell(found: &Found<'_>, seen: &mut Sightings) {
+    match found.observation(seen.want_a_value()) {
         Ok(observation) => seen.saw(observation).await,
         Err(error) => seen.failed(&error).await,
-    }
-}
-
-fn observation(query: &Query, strip: &str, found: &Found) -> Result<Observation, Error> {
-    match query {
-        Query::Service { tag, .. } => {
-            let mut instances: Vec<Instance> = found
-                .values()
-                // What isn't an entry, nobody of us wrote.
-                .filter_map(|pair| serde_json::from_slice::<Entry>(pair.value()).ok()?.passing())
-                .filter(|instance| tag.as_ref().is_none_or(|tag| instance.tags.contains(tag)))
-                .collect();
-            instances.sort();
-            Ok(Observation::Instances(instances))
-        }
-        Query::Key { .. } => Ok(Observation::Key(found.values().next().map(layout::text).transpose()?)),
-        Query::KeyPrefix { .. } => {
-            let keys = found.values().map(|pair| {
-                let key = String::from_utf8_lossy(pair.key());
-                Ok((key.strip_prefix(strip).unwrap_or(&key).to_owned(), layout::text(pair)?))
-            });
-            Ok(Observation::Keys(keys.collect::<Result<_, Error>>()?))
-        }
-        Query::Leader { .. } => unreachable!("Backend::follow watches locks itself"),
     }
 }

@@ -6,6 +6,7 @@ use etcd_client::KeyValue;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::border::Words;
 use crate::supervisor::event::{Instance, Registration, ServiceStatus};
 
 use super::error::Error;
@@ -25,7 +26,7 @@ pub(super) struct Entry {
     id: String,
     name: String,
     address: String,
-    port: u16,
+    port: i64,
     #[serde(default)]
     tags: Vec<String>,
     #[serde(default)]
@@ -46,7 +47,7 @@ enum Status {
 
 impl Entry {
     pub(super) fn new(instance: Instance, registration: &Registration) -> Entry {
-        let Instance { id, name, address, port, tags, meta } = instance;
+        let Instance { id, node: _, name, address, port, tags, meta } = instance;
         let (_, note) = registration.in_short();
         let status = match (registration.status, &registration.maintenance) {
             (ServiceStatus::Passing, None) => Status::Passing,
@@ -54,17 +55,17 @@ impl Entry {
             (ServiceStatus::Passing | ServiceStatus::Critical, Some(_)) => Status::Maintenance,
             (ServiceStatus::Draining, _) => Status::Draining,
         };
-        Entry { id, name, address, port, tags, meta, status, note: note.to_owned() }
+        Entry { id, name, address, port: i64::from(port), tags, meta, status, note: note.to_owned() }
     }
 
     pub(super) fn json(&self) -> String {
         serde_json::to_string(self).expect("strings and numbers are JSON")
     }
 
-    /// The instance, if it may be used.
-    pub(super) fn passing(self) -> Option<Instance> {
+    /// What it says of the instance, if that may be used.
+    pub(super) fn passing(self) -> Option<Words> {
         let Entry { id, name, address, port, tags, meta, status, note: _ } = self;
-        (status == Status::Passing).then_some(Instance { id, name, address, port, tags, meta })
+        (status == Status::Passing).then_some(Words { id, node: None, name, address, port, tags, meta })
     }
 }
 

@@ -6,9 +6,11 @@
 
 mod error;
 mod follow;
+mod found;
 mod layout;
 mod lock;
 mod members;
+mod pages;
 mod publish;
 mod reach;
 mod tenure;

@@ -60,6 +60,7 @@ pub(super) async fn publish(
     let key = layout.instance(&service.name, &service.id);
     let instance = Instance {
         id: service.id.clone(),
+        node: None,
         name: service.name.clone(),
         address: address.to_string(),
         port: service.port,

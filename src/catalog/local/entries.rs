@@ -12,16 +12,14 @@ use std::fs::File;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::border::{Flaw, LeftOut, Words};
+use crate::catalog::bounds::{self, Room};
 use crate::supervisor::event::{Instance, ServiceStatus};
 
 use super::Error;
 use super::files::{self, Folder, Identity, errno};
 use super::name::unescape;
 use super::turns::Turns;
-
-/// The most that is read of one service, in bytes of its live files: 10,000 instances, and no more memory than a small
-/// container has, for it is held several times (seen last, told, compared, given to hooks).
-const MOST_OF_A_SERVICE: u64 = 4 * 1024 * 1024;
 
 /// What is in an instance's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,17 +40,17 @@ pub(super) struct Card {
     pub(super) id: String,
     pub(super) name: String,
     pub(super) address: String,
-    pub(super) port: u16,
+    pub(super) port: i64,
     #[serde(default)]
     pub(super) tags: Vec<String>,
     #[serde(default)]
     pub(super) meta: BTreeMap<String, String>,
 }
 
-impl From<Card> for Instance {
-    fn from(card: Card) -> Instance {
+impl From<Card> for Words {
+    fn from(card: Card) -> Words {
         let Card { id, name, address, port, tags, meta } = card;
-        Instance { id, name, address, port, tags, meta }
+        Words { id, node: None, name, address, port, tags, meta }
     }
 }
 
@@ -63,23 +61,21 @@ pub(super) struct Census {
     pub(super) passing: Vec<Instance>,
     /// Every live file, by name.
     pub(super) alive: BTreeMap<String, Identity>,
-    /// A live file nobody can make sense of: no agent's, too large, or not to be read.
-    pub(super) strange: Option<String>,
-    /// Live files that were left out because there is too much.
-    pub(super) left_out: usize,
     /// A dead one that can't be removed, and why.
     pub(super) stuck: Option<Error>,
 }
 
-/// Looks at every file, and removes the dead ones if `tidy`. What is wrong with one entry costs only that one.
-pub(super) async fn census(service: &Folder, tag: Option<&str>, tidy: bool) -> Result<Census, Error> {
+/// Looks at every file, and removes the dead ones if `tidy`. What is wrong with one entry costs only that one: it is left
+/// out.
+pub(super) async fn census(
+    service: &Folder,
+    tag: Option<&str>,
+    tidy: bool,
+    left_out: &mut LeftOut,
+) -> Result<Census, Error> {
     let mut census = Census::default();
-    let mut size = 0;
-    let mut turns = Turns::default();
-    let mut names = service.names()?;
-    // So that the same ones are left out each time.
-    names.sort_unstable();
-    for name in names {
+    let (mut room, mut turns) = (Room::default(), Turns::default());
+    for name in service.names()? {
         turns.next().await;
         match look(service, &name) {
             Ok(Life::None) => {}
@@ -90,31 +86,39 @@ pub(super) async fn census(service: &Folder, tag: Option<&str>, tidy: bool) -> R
             }
             Ok(Life::Dead(_)) => {}
             Ok(Life::Alive(mut file)) => {
-                let refused = |action| Error::refused(action, service.path_of(&name));
-                let identity = Identity::of_file(&file).map_err(refused("look at"))?;
+                let identity = Identity::of_file(&file).map_err(Error::refused("look at", service.path_of(&name)))?;
                 census.alive.insert(name.clone(), identity);
-                size += file.metadata().map_err(|error| refused("look at")(errno(&error)))?.len().min(files::LARGEST);
-                if size > MOST_OF_A_SERVICE {
-                    census.left_out += 1;
-                    continue;
-                }
-                match entry(&mut file, service, &name)? {
-                    Some(entry) if entry.status == ServiceStatus::Passing.as_str() => {
-                        let instance = entry.instance;
+                match passing(&mut file, service, &name)? {
+                    Ok(Some(instance)) => {
                         if tag.is_none_or(|tag| instance.tags.iter().any(|t| t == tag)) {
-                            census.passing.push(instance.into());
+                            room.take(bounds::size(&instance)).map_err(Error::TooMuchToFollow)?;
+                            census.passing.push(instance);
                         }
                     }
-                    Some(_) => {}
-                    None => census.strange = Some(name),
+                    Ok(None) => {}
+                    Err(flaw) => left_out.say(&name, &flaw),
                 }
             }
-            Err(error) if error.is_read_only() => census.strange = Some(name),
+            Err(error) if error.is_read_only() => left_out.say(&name, &Flaw::Unreadable),
             Err(error) => return Err(error),
         }
     }
     census.passing.sort();
     Ok(census)
+}
+
+/// The instance of a live file, if it passes.
+fn passing(file: &mut File, service: &Folder, name: &str) -> Result<Result<Option<Instance>, Flaw>, Error> {
+    let entry = match entry(file, service, name) {
+        Ok(Some(entry)) => entry,
+        Ok(None) => return Ok(Err(Flaw::NoEntry("it is locked, but no agent wrote it".to_owned()))),
+        Err(Error::TooMuch { .. }) => return Ok(Err(Flaw::TooLarge)),
+        Err(error) => return Err(error),
+    };
+    if entry.status != ServiceStatus::Passing.as_str() {
+        return Ok(Ok(None));
+    }
+    Ok(Words::from(entry.instance).instance().map(Some))
 }
 
 /// Removes every file without a holder in every service; how many there were.

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use crate::catalog::border::Flaw;
+use crate::catalog::bounds::TooMuch;
+
 /// Why the shared directory couldn't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -83,6 +86,9 @@ pub enum Error {
         /// The limit, with its unit.
         limit: String,
     },
+    /// There is more than is followed.
+    #[error(transparent)]
+    TooMuchToFollow(TooMuch),
     /// A value isn't UTF-8.
     #[error("the value of key {key:?} is not UTF-8")]
     NotText {
@@ -109,6 +115,16 @@ impl Error {
     /// For `map_err`: what was tried with what.
     pub(super) fn refused(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(Errno) -> Error {
         move |source| Error::Refused { action, path: path.into(), source }
+    }
+
+    /// What is wrong with a value, when it is that and nothing with the directory.
+    pub(super) fn is_the_values(&self) -> Option<Flaw> {
+        match self {
+            Error::NotText { .. } => Some(Flaw::NotText),
+            Error::TooMuch { .. } => Some(Flaw::TooLarge),
+            Error::Refused { source: Errno::EACCES | Errno::EPERM, .. } => Some(Flaw::Unreadable),
+            _ => None,
+        }
     }
 
     /// Whether the directory may be read but not changed: a volume mounted read-only, or another user's.

@@ -26,13 +26,13 @@ use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
 use super::Error;
-use crate::catalog::pace;
+use crate::catalog::{bounds, pace};
 
 /// The largest instance or value, as in Consul.
 pub(super) const LARGEST: u64 = 512 * 1024;
 
 /// The most names read from one directory.
-pub(super) const MOST_NAMES: usize = 10_000;
+pub(super) const MOST_NAMES: usize = bounds::MOST_ITEMS;
 
 const EVERYONE: Mode = Mode::from_bits_truncate(0o777);
 const READABLE: Mode = Mode::from_bits_truncate(0o644);

@@ -11,8 +11,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::catalog::Sightings;
+use crate::catalog::border::LeftOut;
 use crate::catalog::pace::{Pace, jittered};
+use crate::catalog::{Sightings, bounds};
 use crate::config::{Backoff, Query};
 use crate::supervisor::event::Observation;
 
@@ -44,7 +45,7 @@ const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Durati
 
 /// See [`Backend::follow`](crate::catalog::Backend::follow).
 pub(super) async fn follow(local: &Local, query: &Query, seen: &mut Sightings) {
-    let mut follower = match Follower::new(local, query) {
+    let mut follower = match Follower::new(local, query, seen.want_a_value()) {
         Ok(follower) => follower,
         Err(error) => {
             // The query itself is wrong: no later look would find more.
@@ -65,7 +66,11 @@ pub(super) async fn follow(local: &Local, query: &Query, seen: &mut Sightings) {
             Err(error) => {
                 follower.watching = None;
                 seen.failed(&error).await;
-                sleep(pace.pause()).await;
+                let pause = match error {
+                    Error::TooMuchToFollow(_) | Error::TooMuch { .. } => jittered(bounds::AGAIN),
+                    _ => pace.pause(),
+                };
+                sleep(pause).await;
             }
         }
     }
@@ -88,12 +93,12 @@ struct Follower<'a> {
     sweep_at: Instant,
     /// Dead files are removed, until that turns out to be forbidden.
     tidy: bool,
-    told_strange: bool,
-    told_too_much: bool,
+    want_a_value: bool,
+    left_out: LeftOut,
 }
 
 impl Follower<'_> {
-    fn new<'a>(local: &'a Local, query: &Query) -> Result<Follower<'a>, Error> {
+    fn new<'a>(local: &'a Local, query: &Query, want_a_value: bool) -> Result<Follower<'a>, Error> {
         let target = match query {
             Query::Service { datacenter: Some(datacenter), .. } => {
                 return Err(Error::Datacenter { datacenter: datacenter.clone() });
@@ -115,8 +120,8 @@ impl Follower<'_> {
             doubt: Doubt::default(),
             sweep_at: Instant::now() + jittered(SWEEP),
             tidy: true,
-            told_strange: false,
-            told_too_much: false,
+            want_a_value,
+            left_out: LeftOut::of(query),
         })
     }
 
@@ -150,7 +155,7 @@ impl Follower<'_> {
         match &self.target {
             Target::Service { file, tag } => {
                 let census = match root.service(file)? {
-                    Some(service) => entries::census(&service, tag.as_deref(), self.tidy).await?,
+                    Some(service) => entries::census(&service, tag.as_deref(), self.tidy, &mut self.left_out).await?,
                     None => entries::Census::default(),
                 };
                 self.doubt.settle(&census.alive, now);
@@ -162,26 +167,18 @@ impl Follower<'_> {
                         crate::catalog::report(&error)
                     );
                 }
-                if let Some(name) = census.strange.filter(|_| !self.told_strange) {
-                    self.told_strange = true;
-                    tracing::warn!(
-                        event = "degraded",
-                        "{} is locked, but no agent wrote it or it can't be read: ignored",
-                        path.join(name).display()
-                    );
-                }
-                if census.left_out > 0 && !std::mem::replace(&mut self.told_too_much, true) {
-                    tracing::warn!(
-                        event = "degraded",
-                        "{} holds more than 4 MiB of instances: {} are left out",
-                        path.display(),
-                        census.left_out
-                    );
-                }
-                Ok(Observation::Instances(census.passing))
+                Ok(Observation::Instances(census.passing.into()))
             }
-            Target::Key(key) => keys::get(&root, key).map(Observation::Key),
-            Target::KeyPrefix(prefix) => keys::below(&root, prefix).await.map(Observation::Keys),
+            Target::Key(key) => match keys::get(&root, key) {
+                Err(error) if !self.want_a_value && error.is_the_values().is_some() => {
+                    Ok(Observation::Key(Some(String::new())))
+                }
+                value => value.map(Observation::Key),
+            },
+            Target::KeyPrefix(prefix) => {
+                let keys = keys::below(&root, prefix, &mut self.left_out).await?;
+                Ok(Observation::Keys(keys.into()))
+            }
         }
     }
 

@@ -146,7 +146,7 @@ fn described(registration: &Registration, address: IpAddr) -> Entry {
             id: service.id.clone(),
             name: service.name.clone(),
             address: address.to_string(),
-            port: service.port,
+            port: i64::from(service.port),
             tags: service.tags.clone(),
             meta: service.meta.clone(),
         },

@@ -1,13 +1,13 @@
 //! Keys and values as files: one directory, a file a key, replaced whole.
 
+use crate::catalog::border::LeftOut;
+use crate::catalog::bounds::Room;
+
 use super::Error;
 use super::files::{self, Folder, LARGEST};
 use super::name::{escape, unescape};
 use super::root::Opened;
 use super::turns::Turns;
-
-/// The most that is read below one prefix, in bytes of keys and values.
-const MOST_BELOW_PREFIX: usize = 8 * 1024 * 1024;
 
 /// A key's value.
 pub(super) fn get(root: &Opened, key: &str) -> Result<Option<String>, Error> {
@@ -18,22 +18,27 @@ pub(super) fn get(root: &Opened, key: &str) -> Result<Option<String>, Error> {
     }
 }
 
-/// Every key that starts with a prefix, with its value, sorted by key.
-pub(super) async fn below(root: &Opened, prefix: &str) -> Result<Vec<(String, String)>, Error> {
+/// Every key that starts with a prefix, with its value, sorted by key. What is no text is left out.
+pub(super) async fn below(root: &Opened, prefix: &str, left_out: &mut LeftOut) -> Result<Vec<(String, String)>, Error> {
     let Some(keys) = root.keys()? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    let mut size = 0;
-    let mut turns = Turns::default();
+    let (mut room, mut turns) = (Room::default(), Turns::default());
     for file in keys.names()? {
         turns.next().await;
         let Some(key) = unescape(&file).filter(|key| key.starts_with(prefix)) else { continue };
-        // One that is gone by now is no key.
-        let Some(value) = value(&keys, &file, &key)? else { continue };
-        size += key.len() + value.len();
-        if size > MOST_BELOW_PREFIX {
-            let what = format!("what is below key prefix {prefix:?}");
-            return Err(Error::TooMuch { what, limit: format!("{MOST_BELOW_PREFIX} bytes") });
-        }
+        let value = match value(&keys, &file, &key) {
+            Ok(Some(value)) => value,
+            // One that is gone by now is no key.
+            Ok(None) => continue,
+            Err(error) => match error.is_the_values() {
+                Some(flaw) => {
+                    left_out.say(&key, &flaw);
+                    continue;
+                }
+                None => return Err(error),
+            },
+        };
+        room.take(key.len() + value.len()).map_err(Error::TooMuchToFollow)?;
         found.push((key, value));
     }
     found.sort();

@@ -120,3 +120,55 @@ fn what_does_nothing_is_said() {
     let (_, warnings) = load("backend = \"consul\"", &variables).unwrap();
     assert!(warnings.contains("always verifies"), "{warnings}");
 }
+
+#[test]
+fn what_consul_refuses_at_each_heartbeat_is_refused_by_the_config() {
+    let report = |backend: &str, meta: &str| {
+        let service = format!("[[service]]\nname = \"web\"\nport = 80\nmeta = {{ {meta} }}");
+        load(&format!("{backend}\n{service}"), &[])
+    };
+    let (consul, etcd) = ("backend = \"consul\"", "backend = \"etcd\"\nendpoints = [\"http://etcd\"]");
+    let many: Vec<String> = (0..65).map(|n| format!("k{n} = \"1\"")).collect();
+    let refused = [
+        ("\"app.version\" = \"1\"".to_owned(), "letters, digits"),
+        ("\"größe\" = \"1\"".to_owned(), "letters, digits"),
+        ("\"consul-x\" = \"1\"".to_owned(), "keeps for itself"),
+        (format!("{} = \"1\"", "k".repeat(129)), "128 characters"),
+        (format!("v = \"{}\"", "x".repeat(513)), "takes 512"),
+        (many.join(", "), "takes 64"),
+    ];
+    for (meta, words) in refused {
+        let error = report(consul, &meta).unwrap_err();
+        assert!(error.contains(words) && error.contains("t.toml:"), "{error}");
+        assert!(report(etcd, &meta).is_ok(), "{meta}");
+    }
+    let fits = format!("{} = \"{}\"", "k".repeat(128), "x".repeat(512));
+    assert_eq!(report(consul, &fits).unwrap().1, "");
+}
+
+#[test]
+fn tags_and_meta_that_nobody_would_take_in_are_refused_by_every_catalog() {
+    for catalog in ["backend = \"consul\"", "backend = \"etcd\"\nendpoints = [\"http://etcd\"]"] {
+        let refused = [
+            ("tags = [\"a\\u001b[31m\"]".to_owned(), "can't be printed"),
+            ("meta = { \"a\\nb\" = \"1\" }".to_owned(), "can't be printed"),
+            ("meta = { a = \"\\u0000\" }".to_owned(), "NUL"),
+            (format!("tags = [\"{}\"]", "x".repeat(64 * 1024)), "longer than 64 KiB"),
+        ];
+        for (words, why) in refused {
+            let text = format!("{catalog}\n[[service]]\nname = \"web\"\nport = 80\n{words}");
+            let error = load(&text, &[]).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_consuls_dns_does_not_answer_for_is_warned_of() {
+    let warnings = |name: &str| {
+        let text = format!("backend = \"consul\"\n[[service]]\nname = \"{name}\"\nport = 80");
+        load(&text, &[]).unwrap().1
+    };
+    assert!(warnings("my_app").contains("DNS"));
+    assert_eq!(warnings("my-app"), "");
+}

@@ -7,6 +7,7 @@ mod engines;
 mod health;
 mod process;
 mod watch;
+mod words;
 
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub(crate) fn validate(
     let catalog = doors::catalog(raw.catalog, root.key("catalog"), &mut judge);
     let has_catalog = catalog.backend != super::Backend::None || root.key("catalog").key("backend").is_broken();
     let mut services = health::services(raw.service, root.key("service"), has_catalog, &mut judge);
+    words::services(&services, root.key("service"), &catalog.backend, &mut judge);
     let health = health::health(raw.health, root, &services, process.restart.policy, &mut judge);
     let wait_for = watch::wait_for(raw.wait_for, root.key("wait_for"), &catalog, has_catalog, &mut judge);
     let watches = watch::watches(raw.watch, root.key("watch"), &catalog, has_catalog, &mut judge);

@@ -427,6 +427,7 @@ pub fn advertised() -> Advertised {
 pub fn instance(id: &str) -> Instance {
     Instance {
         id: id.to_owned(),
+        node: None,
         name: "app".to_owned(),
         address: "10.0.0.1".to_owned(),
         port: 80,

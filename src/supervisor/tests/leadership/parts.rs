@@ -88,7 +88,7 @@ fn what_a_replica_waits_for_is_waited_for_again_after_a_leaders_crash() {
     script.sees_lock(held("other", 9, 8));
     script.until(1_000);
     script.tells(&["guard off", "release", "close", "follow WaitFor(0)"]);
-    let seen = Ok(Observation::Instances(vec![instance("other")]));
+    let seen = Ok(Observation::Instances([instance("other")].into()));
     script.send(Event::Observed { follow: Follow::WaitFor(0), seen });
     script.tells(&["unfollow WaitFor(0)", "spawn pre_start"]);
 }
