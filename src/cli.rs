@@ -74,7 +74,7 @@ enum Order {
         #[command(flatten)]
         at: At,
     },
-    /// Exit 0 if main runs and every check passes, 1 if not (for Docker's HEALTHCHECK)
+    /// Exit 0 if main runs and every check passes, or stands by, 1 if not (for Docker's HEALTHCHECK)
     Health {
         #[command(flatten)]
         at: At,

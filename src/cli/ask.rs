@@ -40,7 +40,7 @@ pub fn status(socket: Option<PathBuf>, named: Option<&Path>, json: bool) -> u8 {
 
 /// `pilotfish health`: one line why, which Docker shows in `docker inspect`.
 pub fn health(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
-    match ask(socket, named, Method::GET, "/readyz", LOOK_WITHIN) {
+    match ask(socket, named, Method::GET, "/healthz", LOOK_WITHIN) {
         Ok(reply) => {
             let printed = print(&format!("{}\n", plain::lines(reply.body.trim_end())));
             if reply.status == StatusCode::OK { printed } else { FAILED }

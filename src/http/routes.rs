@@ -43,7 +43,7 @@ type Answer = Response<Full<Bytes>>;
 pub async fn answer(request: Request<Incoming>, door: &Door, rights: Rights) -> Answer {
     let (head, body) = request.into_parts();
     let order = match head.uri.path() {
-        "/" | "/metrics" | "/status" | "/livez" | "/readyz" => None,
+        "/" | "/metrics" | "/status" | "/livez" | "/readyz" | "/healthz" => None,
         "/reload" if rights == Rights::Command => Some(event::Request::Reload),
         "/stop" if rights == Rights::Command => Some(event::Request::Stop),
         "/step-down" if rights == Rights::Command => Some(event::Request::StepDown { to: parameter(&head.uri, "to") }),
@@ -91,6 +91,11 @@ fn look(path: &str, door: &Door) -> Answer {
         },
         "/livez" if door.status.has_changed().is_ok() => text(StatusCode::OK, "alive"),
         "/livez" => text(StatusCode::SERVICE_UNAVAILABLE, "the agent's loop has ended"),
+        "/healthz" if status.standing_by => {
+            let leader = status.election.as_ref().and_then(|election| election.leader.as_ref());
+            let leads = leader.map_or("nobody leads".to_owned(), |leader| format!("{} leads", leader.id));
+            text(StatusCode::OK, &format!("standing by: {leads}"))
+        }
         _ => match not_ready(&status) {
             None => text(StatusCode::OK, "ready"),
             Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),

@@ -54,6 +54,13 @@ impl<'a> Change<'a> {
         change
     }
 
+    /// Who came, left or is not as before, in words.
+    pub fn in_words(&self) -> String {
+        let said = [(&self.added, "came"), (&self.removed, "left"), (&self.changed, "changed")];
+        let said = said.iter().filter(|(items, _)| !items.is_empty());
+        said.map(|(items, verb)| format!("{} {verb}", names(items))).collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
@@ -80,6 +87,24 @@ impl<'a> Change<'a> {
         let mut json = serde_json::to_string(&told).expect("strings and numbers are JSON");
         json.push('\n');
         json
+    }
+}
+
+/// A few by name, the others by number.
+fn names(items: &[Item<'_>]) -> String {
+    const MOST: usize = 3;
+    let name = |item: &Item<'_>| match item {
+        Item::Instance(instance) => instance.id.clone(),
+        Item::Key { key, .. } => (*key).to_owned(),
+        Item::Value { .. } => "the value".to_owned(),
+    };
+    let mut names: Vec<String> = items.iter().take(MOST).map(name).collect();
+    if items.len() > MOST {
+        names.push(format!("{} more", items.len() - MOST));
+    }
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => names.concat(),
     }
 }
 
@@ -149,6 +174,17 @@ mod tests {
 
     fn told(change: &Change<'_>, now: &Observation) -> Value {
         serde_json::from_str(&change.to_json("app", now)).unwrap()
+    }
+
+    #[test]
+    fn who_came_and_left_is_named_and_of_many_a_few() {
+        let seen = |ids: &[&str], port| Observation::Instances(ids.iter().map(|id| instance(id, port)).collect());
+        let words = |before: &Observation, after: &Observation| Change::between(before, after).in_words();
+        assert_eq!(words(&seen(&["a"], 1), &seen(&["b", "c"], 1)), "b and c came, a left");
+        assert_eq!(words(&seen(&["a"], 1), &seen(&["a"], 2)), "a changed");
+        assert_eq!(words(&seen(&[], 1), &seen(&["a", "b", "c", "d", "e"], 1)), "a, b, c and 2 more came");
+        let keys = Observation::Keys([("app/x".to_owned(), "1".to_owned())].into());
+        assert_eq!(words(&Observation::Keys([].into()), &keys), "app/x came");
     }
 
     #[test]

@@ -471,8 +471,12 @@ fn required_until(watch: &Watch, leads: bool, since: Time) -> Option<Time> {
 
 fn what(wait: &WaitFor) -> String {
     match &wait.query {
-        Query::Service { name, .. } if wait.count == 1 => format!("service {name}"),
-        Query::Service { name, .. } => format!("{} instances of service {name}", wait.count),
+        Query::Service { name, tag, datacenter } => {
+            let many = if wait.count == 1 { String::new() } else { format!("{} instances of ", wait.count) };
+            let tag = tag.as_ref().map(|tag| format!(" with tag {tag}")).unwrap_or_default();
+            let place = datacenter.as_ref().map(|datacenter| format!(" in {datacenter}")).unwrap_or_default();
+            format!("{many}service {name}{tag}{place}")
+        }
         Query::Key { key } => format!("key {key}"),
         Query::KeyPrefix { prefix } => format!("a key below {prefix}"),
         Query::Leader { election } => format!("a leader of {election}"),

@@ -239,13 +239,14 @@ impl Main {
                 Some(self.gone(end, false))
             }
             (State::Counting { end, stop: None }, left) if what == Leftovers::Follow => {
-                out.push(Effect::Say(Notice::MainWentToBackground { left, followed: true }));
+                out.push(Effect::Say(Notice::MainWentToBackground { left, followed: true, by_itself: true }));
                 self.state = State::Following { end: *end, left };
                 None
             }
             (State::Counting { end, stop }, left) => {
                 if stop.is_none() && what == Leftovers::Kill {
-                    out.push(Effect::Say(Notice::MainWentToBackground { left, followed: false }));
+                    let by_itself = end.status.success();
+                    out.push(Effect::Say(Notice::MainWentToBackground { left, followed: false, by_itself }));
                 }
                 if what != Leftovers::Wait {
                     out.push(Effect::Kill { target: Target::Strays, signal: Signal::TERM });

@@ -236,6 +236,11 @@ impl Supervisor {
         entries.chain(checks).chain(watches).chain(own).fold(None, earliest)
     }
 
+    fn stands_by(&self) -> bool {
+        let waits = matches!(self.life, Life::Electing { .. }) && !self.main.is_up();
+        waits && self.leadership.as_ref().is_some_and(Leadership::stands_by)
+    }
+
     /// What there is to tell about everything, now.
     pub fn status(&self) -> Status {
         Status {
@@ -246,6 +251,7 @@ impl Supervisor {
             services: self.entries.iter().map(Entry::report).collect(),
             watches: self.watches.iter().map(Watch::status).collect(),
             election: self.leadership.as_ref().map(Leadership::status),
+            standing_by: self.stands_by(),
             maintenance: self.maintenance.as_ref().map(Maintenance::status),
             hooks: self.hook_counts.clone(),
         }

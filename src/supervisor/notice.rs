@@ -34,6 +34,8 @@ pub enum Notice {
         left: usize,
         /// Whether they are followed (or ended).
         followed: bool,
+        /// Whether main ended by itself and well, as what goes to the background does.
+        by_itself: bool,
     },
     /// Main will be started again.
     MainRestarting {
@@ -176,12 +178,8 @@ pub enum Notice {
     DependencyChanged {
         /// The watch's name.
         watch: String,
-        /// How many instances or keys came.
-        added: usize,
-        /// How many left.
-        removed: usize,
-        /// How many are not as they were.
-        changed: usize,
+        /// Who came, left or is not as before.
+        what: String,
     },
     /// A template's file changed.
     TemplateWritten {
@@ -370,10 +368,13 @@ impl fmt::Display for Notice {
             Notice::MainStarted { pid } => write!(f, "main runs as process {pid}"),
             Notice::MainFailedToStart { error } => write!(f, "main can't be started: {error}"),
             Notice::MainExited { status } => write!(f, "main {status}"),
-            Notice::MainWentToBackground { left, followed: true } => {
+            Notice::MainWentToBackground { left, followed: true, .. } => {
                 write!(f, "main went to the background: following the {left} processes it left")
             }
-            Notice::MainWentToBackground { left, followed: false } => write!(
+            Notice::MainWentToBackground { left, followed: false, by_itself: false } => {
+                write!(f, "main ended but left {left} processes, which are ended now")
+            }
+            Notice::MainWentToBackground { left, followed: false, by_itself: true } => write!(
                 f,
                 "main ended but left {left} processes, which are ended now (run it in the foreground, or set [process] background = \"follow\")"
             ),
@@ -407,9 +408,7 @@ impl fmt::Display for Notice {
             Notice::Withdrawn { service } => write!(f, "{service} is out of the catalog"),
             Notice::CatalogFailed { what, error } => write!(f, "{what} failed, and is tried again: {error}"),
             Notice::CatalogBack { what } => write!(f, "{what} works again"),
-            Notice::DependencyChanged { watch, added, removed, changed } => {
-                write!(f, "watch {watch}: {added} came, {removed} left, {changed} changed")
-            }
+            Notice::DependencyChanged { watch, what } => write!(f, "watch {watch}: {what}"),
             Notice::TemplateWritten { watch, destination } => write!(f, "watch {watch}: {destination} written"),
             Notice::TemplateKept { watch, destination } => {
                 write!(f, "watch {watch}: no answer yet, so {destination} stays as it is")

@@ -25,6 +25,8 @@ pub struct Status {
     pub watches: Vec<WatchStatus>,
     /// Its part in an election.
     pub election: Option<ElectionStatus>,
+    /// Whether main doesn't run because another container leads, and could be started as soon as this one does.
+    pub standing_by: bool,
     /// Its maintenance, if it is in any. Its times are the kernel's, which mean nothing outside: the doors tell it.
     #[serde(skip)]
     pub maintenance: Option<MaintenanceStatus>,
@@ -33,7 +35,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether main runs and every check passes (`/readyz`, `pilotfish health`).
+    /// Whether main runs and every check passes (`/readyz`; `/healthz` and `pilotfish health` are content with one that
+    /// stands by).
     pub fn ready(&self) -> bool {
         self.phase == Phase::Running && self.main.pid.is_some() && self.health.iter().all(|check| check.passing)
     }

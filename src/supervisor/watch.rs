@@ -354,12 +354,7 @@ impl Watch {
         self.changes += 1;
         let change = Change::between(&self.acted, &on);
         let watch = self.config.name.clone();
-        hands.out.push(Effect::Say(Notice::DependencyChanged {
-            watch: watch.clone(),
-            added: change.added.len(),
-            removed: change.removed.len(),
-            changed: change.changed.len(),
-        }));
+        hands.out.push(Effect::Say(Notice::DependencyChanged { watch: watch.clone(), what: change.in_words() }));
         let Some(hook) = self.config.on_change.clone() else { return self.signal(on, hands) };
         let stdin = change.to_json(&watch, &on);
         let run = self.command(Job::OnChange { watch }, hook, Some(stdin), hands);

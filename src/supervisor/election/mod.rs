@@ -238,6 +238,11 @@ impl Election {
         self.leader.as_ref()
     }
 
+    /// Whether it stands no more because the store's terms went back, until somebody says that this is right.
+    pub fn refuses(&self) -> bool {
+        self.standing.refuses
+    }
+
     /// Why the engine couldn't be asked last, if it couldn't.
     pub fn error(&self) -> Option<&str> {
         self.error.as_deref()

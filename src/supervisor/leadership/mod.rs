@@ -198,6 +198,12 @@ impl Leadership {
         env
     }
 
+    /// Whether all is well although main doesn't run: a standby that could lead, and reaches the engine.
+    pub fn stands_by(&self) -> bool {
+        let asks = self.core.error().is_none() && !self.core.refuses();
+        self.config.mode == Mode::Standby && matches!(self.role, Role::Replica) && asks
+    }
+
     /// For `/status`.
     pub fn status(&self) -> ElectionStatus {
         let leader = self.known_leader().map(|leader| LeaderStatus {
@@ -207,6 +213,9 @@ impl Leadership {
         });
         let acts = matches!(self.role, Role::Leader { promotion: Promotion::Done, .. });
         let doing = match self.role {
+            Role::Replica if self.core.refuses() => {
+                "refusing to lead: a store with a lower term (`pilotfish term --accept` takes it)"
+            }
             Role::Replica if self.core.term().is_some() => "waiting until the last leader can't act any more",
             Role::Replica if leader.is_some() => "following",
             Role::Replica => "waiting for a leader",

@@ -107,3 +107,16 @@ fn who_starts_while_nobody_leads_sees_empty_variables() {
         assert_eq!(script.variable("main", &format!("PILOTFISH_{name}")), Some(""), "{name}");
     }
 }
+
+#[test]
+fn a_standby_is_well_while_it_could_lead_and_not_while_it_refuses_or_asks_in_vain() {
+    let mut script = Script::candidate(standby());
+    script.sees_lock(held("other", 9, 3));
+    let status = script.core.status();
+    assert!(status.standing_by && !status.ready());
+    script.fact(Fact::Saw(Err("cut".to_owned())));
+    assert!(!script.core.status().standing_by);
+    let mut script = Script::candidate(standby());
+    script.wins(7);
+    assert!(!script.core.status().standing_by, "it leads");
+}
