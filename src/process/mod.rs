@@ -71,7 +71,9 @@ pub struct Processes {
     /// It was asked how many strays are left, and some were.
     counting: Option<Count>,
     main: Option<RunId>,
-    /// Main has ended, and others of its process group may live on.
+    /// Main's process group.
+    main_is_in: Option<Pid>,
+    /// The same, once main has ended, as long as others of it live on.
     main_group: Option<Pid>,
     /// Main was told to stop (TSTP, STOP), so nobody resumes it unasked.
     main_may_rest: bool,
@@ -130,6 +132,7 @@ impl Processes {
             before: BTreeSet::new(),
             counting: None,
             main: None,
+            main_is_in: None,
             main_group: None,
             main_may_rest: false,
             terminal: Terminal::new(),
@@ -194,10 +197,11 @@ impl Processes {
                 let event = self.start(run, &process.exec, process.user.as_deref(), directory, launch, None);
                 if let Event::Spawned { pid, .. } = event {
                     self.main = Some(run);
+                    self.main_is_in = Some(pid);
                     self.main_group = None;
                     self.main_may_rest = false;
                     if let Some(guard) = &self.guard {
-                        guard.main_runs(pid);
+                        guard.main_runs(pid, pid);
                     }
                     if lends {
                         self.terminal.lent(pid);
@@ -424,7 +428,9 @@ impl Processes {
             }
             Target::Group(run) => {
                 self.note_rest(run, signal);
-                self.pid(run).map_or(Ok(()), |group| strays::send(-group, signal))
+                // A main that was followed may be in its launcher's.
+                let group = self.pid(run).map(|pid| tree::group(pid).unwrap_or(pid));
+                group.map_or(Ok(()), |group| strays::send(-group, signal))
             }
             Target::All(run) => {
                 let of_run = self.children.iter().find(|(_, child)| child.run == Some(run));
@@ -478,20 +484,48 @@ impl Processes {
         Some(Event::Strays { left })
     }
 
+    /// Takes one of those that main left behind, and that are our own children, for main: so its end is reaped by us.
+    /// Nothing is answered while all of them are about to end, or when main already is who it is to be.
+    pub fn follow_stray(&mut self, run: RunId, told: Option<Pid>) -> Option<Event> {
+        let kin = self.kin();
+        let Some(strays) = strays::find(&self.known(&kin)) else { return Some(Event::Followed { run, pid: None }) };
+        let own = || strays.iter().filter(|stray| stray.parent == self.agent);
+        let main = own().find(|stray| Some(stray.pid) == told);
+        let main = match self.pid(run) {
+            Some(_) => main,
+            // What a launcher forked first, and in a session of its own, is most often the daemon itself.
+            None => main.or_else(|| own().min_by_key(|stray| (stray.session != stray.pid, stray.started, stray.pid))),
+        }?;
+        let (pid, group) = (main.pid, main.group);
+        self.counting = None;
+        self.children.retain(|_, child| child.run != Some(run));
+        self.children.insert(pid, Child { run: Some(run), kept: None, executing: None, streams: None });
+        self.main = Some(run);
+        self.main_is_in = Some(group);
+        self.main_group = None;
+        if let Some(guard) = &self.guard {
+            guard.main_runs(pid, group);
+        }
+        Some(Event::Followed { run, pid: Some(pid) })
+    }
+
     /// Takes from the kernel all that has become of children. Call it at each SIGCHLD.
     pub fn reap(&mut self) -> Vec<Event> {
         // What just ended has given its descriptors back.
         self.reserve.refill();
         let mut events = Vec::new();
-        let mut strangers = 0;
+        let (mut strangers, mut last_stray) = (0, None);
         let nobody_else = loop {
             match reaper::next(Which::Others) {
                 Next::Changed(pid, Change::Ended(status)) => match self.children.remove(&pid) {
                     Some(child) => {
-                        self.main_group = child.run.map(|_| pid).or(self.main_group);
+                        self.main_group = child.run.and(self.main_is_in).or(self.main_group);
                         events.extend(self.ended(pid, child, status));
                     }
-                    None => strangers += 1,
+                    None => {
+                        strangers += 1;
+                        last_stray = Some(status).filter(|_| self.main_has_ended());
+                    }
                 },
                 Next::Changed(pid, Change::Stopped(signal)) => self.stopped(pid, signal),
                 Next::Quiet => break false,
@@ -527,6 +561,7 @@ impl Processes {
                 guard.group_ended();
             }
         }
+        events.extend(last_stray.map(|status| Event::StrayEnded { status }));
         events.extend(self.recount(strangers, nobody_else));
         events
     }
@@ -645,6 +680,10 @@ impl Processes {
             true => strays::descendants(self.agent).unwrap_or_default(),
             false => BTreeSet::new(),
         };
+    }
+
+    fn main_has_ended(&self) -> bool {
+        self.main.is_some_and(|main| self.pid(main).is_none())
     }
 
     /// Main's process id while it runs.

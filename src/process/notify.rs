@@ -298,6 +298,8 @@ fn parse(message: &[u8]) -> Notification {
             _ => {
                 if let Some(status) = line.strip_prefix(b"STATUS=") {
                     notification.status = Some(plain::bytes(status));
+                } else if let Some(pid) = line.strip_prefix(b"MAINPID=") {
+                    notification.main_pid = std::str::from_utf8(pid).ok().and_then(|pid| pid.parse().ok());
                 }
             }
         }
@@ -313,6 +315,7 @@ mod tests {
     fn what_main_says_is_understood_in_any_order() {
         let said = parse(b"STATUS=warming \x1bup\nWATCHDOG=1\nREADY=1\nMAINPID=7");
         assert!(said.ready && said.watchdog);
+        assert_eq!(said.main_pid, Some(7));
         assert_eq!(said.status.as_deref(), Some("warming \\u{1b}up"));
         assert_eq!(parse(b"READY=0\nSTOPPING=1"), Notification::default());
     }
@@ -360,7 +363,10 @@ mod tests {
             send(&notify, b"WATCHDOG=1", 0);
             send(&notify, b"STATUS=two", 0);
             let said = notify.next(Some(std::process::id() as Pid)).await;
-            assert_eq!(said, Notification { ready: false, watchdog: true, status: Some("two".to_owned()) });
+            assert_eq!(
+                said,
+                Notification { watchdog: true, status: Some("two".to_owned()), ..Notification::default() }
+            );
         });
     }
 

@@ -117,6 +117,12 @@ fn number(digits: &[u8]) -> Option<Pid> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
+/// A living process's group, where that isn't our own.
+pub fn group(pid: Pid) -> Option<Pid> {
+    let group = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid))).ok()?;
+    Some(group.as_raw()).filter(|group| *group > 1 && *group != nix::unistd::getpgrp().as_raw())
+}
+
 /// What follows the name in /proc/PID/stat, from field 3 on: the name, field 2, may hold anything, spaces, brackets and
 /// half characters too.
 pub fn fields(stat: &[u8]) -> Option<&str> {

@@ -274,6 +274,23 @@ impl Commands {
         self.tick(now, out);
     }
 
+    /// Tells all there still is to end, by this time at the latest: the container ends.
+    pub fn end_rest(&mut self, now: Time, kill_at: Option<Time>, out: &mut Vec<Effect>) {
+        let kill_at = kill_at.map_or(now + KILL_AFTER, |at| at.max(now + LEAST_PATIENCE));
+        for (run, command) in &mut self.live {
+            match &mut command.state {
+                State::Kept | State::Running { .. } => command.tell(*run, kill_at, Why::Cancelled, out),
+                State::Ended { keep } => *keep = false,
+                State::Ending { .. } | State::Stuck { .. } => {}
+            }
+        }
+    }
+
+    /// Whether nothing is left, or nothing that can be ended.
+    pub fn is_over(&self) -> bool {
+        self.live.values().all(|command| matches!(command.state, State::Stuck { .. }))
+    }
+
     /// Kills whatever there is: the container ends.
     pub fn kill_all(&mut self, out: &mut Vec<Effect>) {
         for (run, _) in std::mem::take(&mut self.live) {

@@ -245,6 +245,19 @@ pub enum Event {
         /// How many.
         left: usize,
     },
+    /// A process that main left behind, and whose parent the agent is since main's end, has ended and is reaped: the last
+    /// of those reaped at one time.
+    StrayEnded {
+        /// How.
+        status: ExitStatus,
+    },
+    /// One of those that main left behind is main from now on (answers [`Effect::FollowStray`], where any is left).
+    Followed {
+        /// Main's run.
+        run: RunId,
+        /// Its process id; `None`: it can't be found, there is no /proc.
+        pid: Option<Pid>,
+    },
     /// A probe came to its end (answers [`Effect::Probe`], always within its timeout and a little).
     Probed {
         /// Which run.
@@ -324,6 +337,8 @@ pub struct Notification {
     pub watchdog: bool,
     /// `STATUS=...`.
     pub status: Option<String>,
+    /// `MAINPID=...`.
+    pub main_pid: Option<Pid>,
 }
 
 /// What can be asked at the control door.
@@ -575,6 +590,14 @@ pub enum Effect {
         target: Target,
         /// Which.
         signal: Signal,
+    },
+    /// Take one of those that main left behind for main: who says so himself, or the only one, or the oldest that leads
+    /// a session. From a main that is followed already, only to who says so.
+    FollowStray {
+        /// Main's run.
+        run: RunId,
+        /// Who main is, as it said (sd_notify(3), MAINPID).
+        told: Option<Pid>,
     },
     /// Say how many processes main left behind, and when none is left any more.
     CountStrays,

@@ -16,6 +16,11 @@ const KILL_SHOWS_WITHIN: Duration = Duration::from_secs(1);
 /// A process that forks faster than one round of SIGKILL finds it gets another.
 const KILL_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
+/// How soon it is asked again what main left, while that is only about to end.
+const COUNT_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// A daemon is where it will be this soon after its launcher's end; what ends later is main.
+const LAUNCHED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Main is gone, and all it left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gone {
@@ -44,6 +49,8 @@ pub enum Leftovers {
 #[derive(Debug, Default)]
 pub struct Main {
     state: State,
+    /// Who main is, as it said.
+    told_pid: Option<Pid>,
 }
 
 #[derive(Debug, Default)]
@@ -52,41 +59,29 @@ enum State {
     #[default]
     Idle,
     /// What it is to find in its environment is being read; there is no process yet.
-    Reading {
-        run: RunId,
-        since: Time,
-        process: Arc<Process>,
-        env: Vec<(String, String)>,
-        told: Option<Told>,
-    },
+    Reading { run: RunId, since: Time, process: Arc<Process>, env: Vec<(String, String)>, told: Option<Told> },
     /// Ordered, not answered. What it is told meanwhile it is told once it runs.
-    Starting {
-        run: RunId,
-        since: Time,
-        told: Option<Told>,
-    },
+    Starting { run: RunId, since: Time, told: Option<Told> },
     Running {
         run: RunId,
         pid: Pid,
         since: Time,
+        /// When the one ended that left it to be followed.
+        followed: Option<Time>,
         stop: Option<Stop>,
     },
-    /// Ended and reaped; the answer to how much it left is waited for.
+    /// Ended and reaped; the answer to how much it left, or who of them is main, is waited for.
     Counting {
+        run: RunId,
+        since: Time,
+        followed: Option<Time>,
         end: End,
         stop: Option<Stop>,
+        /// It is asked again then: what is about to end is no answer.
+        again_at: Time,
     },
     /// What it left is being ended.
-    Clearing {
-        end: End,
-        stop: Stop,
-        left: usize,
-    },
-    /// What it left is main now.
-    Following {
-        end: End,
-        left: usize,
-    },
+    Clearing { end: End, stop: Stop, left: usize },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -173,7 +168,9 @@ impl Main {
     pub fn spawned(&mut self, run: RunId, pid: Pid, out: &mut Vec<Effect>) -> bool {
         match self.state {
             State::Starting { run: ordered, since, told } if ordered == run => {
-                self.state = State::Running { run, pid, since, stop: told.map(|told| told.stop) };
+                self.told_pid = None;
+                let stop = told.map(|told| told.stop);
+                self.state = State::Running { run, pid, since, followed: None, stop };
                 out.push(Effect::Say(Notice::MainStarted { pid }));
                 if let Some((signal, scope)) = told.and_then(|told| told.signal) {
                     tell(scope_target(run, scope), signal, out);
@@ -211,7 +208,7 @@ impl Main {
         alone: bool,
         out: &mut Vec<Effect>,
     ) -> (bool, Option<Gone>) {
-        let State::Running { run: running, since, stop, .. } = self.state else { return (false, None) };
+        let State::Running { run: running, since, followed, stop, .. } = self.state else { return (false, None) };
         if running != run {
             return (false, None);
         }
@@ -220,9 +217,68 @@ impl Main {
         if alone {
             return (true, Some(self.gone(end, false)));
         }
-        self.state = State::Counting { end, stop };
+        let again_at = now + COUNT_AGAIN_AFTER;
+        self.state = State::Counting { run, since, followed, end, stop, again_at };
         out.push(Effect::CountStrays);
         (true, None)
+    }
+
+    /// Whether one of those that main left may be followed: a launcher that succeeded left a daemon, perhaps by way of
+    /// another that ends at once.
+    pub fn may_be_followed(&self, now: Time) -> bool {
+        match self.state {
+            State::Counting { end, followed, stop: None, .. } => {
+                end.status.success() && followed.is_none_or(|at| now.since(at) <= LAUNCHED_WITHIN)
+            }
+            _ => false,
+        }
+    }
+
+    /// One of those that a launcher left ended before it could be followed.
+    pub fn stray_ended(&mut self, now: Time, status: ExitStatus) {
+        if self.may_be_followed(now)
+            && let State::Counting { end, .. } = &mut self.state
+        {
+            end.status = status;
+        }
+    }
+
+    /// One of those that main left is main now, or there is none to be found (`None`), which `true` answers when main
+    /// runs.
+    pub fn followed(&mut self, now: Time, run: RunId, pid: Option<Pid>, out: &mut Vec<Effect>) -> bool {
+        match (&mut self.state, pid) {
+            (State::Counting { run: own, since, followed, stop: None, .. }, Some(pid)) if *own == run => {
+                let followed = Some(followed.unwrap_or(now));
+                self.state = State::Running { run, pid, since: *since, followed, stop: None };
+                out.push(Effect::Say(Notice::MainFollowed { pid }));
+                true
+            }
+            (State::Running { run: own, pid: before, .. }, Some(pid)) if *own == run => {
+                *before = pid;
+                out.push(Effect::Say(Notice::MainFollowed { pid }));
+                false
+            }
+            (State::Counting { run: own, end, stop, .. }, None) if *own == run => {
+                let what = "what main left can't be followed, for there is no /proc: it is ended".to_owned();
+                out.push(Effect::Say(Notice::Degraded { what }));
+                out.push(Effect::Kill { target: Target::Strays, signal: Signal::TERM });
+                let kill_at = stop.and_then(|stop| stop.kill_at).unwrap_or(now + COUNT_AGAIN_AFTER);
+                self.state =
+                    State::Clearing { end: *end, stop: Stop { kill_at: Some(kill_at), killed: None }, left: 1 };
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Main said who it is (sd_notify(3), MAINPID).
+    pub fn named(&mut self, pid: Pid, out: &mut Vec<Effect>) {
+        self.told_pid = Some(pid);
+        if let State::Running { run, pid: own, followed: Some(_), .. } = self.state
+            && own != pid
+        {
+            out.push(Effect::FollowStray { run, told: Some(pid) });
+        }
     }
 
     /// So many processes are left of main. `kill_at` bounds their end unless a stop already does.
@@ -234,16 +290,16 @@ impl Main {
         out: &mut Vec<Effect>,
     ) -> Option<Gone> {
         match (&mut self.state, left) {
-            (State::Counting { end, .. } | State::Clearing { end, .. } | State::Following { end, .. }, 0) => {
+            (State::Counting { end, .. } | State::Clearing { end, .. }, 0) => {
                 let end = *end;
                 Some(self.gone(end, false))
             }
-            (State::Counting { end, stop: None }, left) if what == Leftovers::Follow => {
+            (State::Counting { run, stop: None, .. }, left) if what == Leftovers::Follow => {
                 out.push(Effect::Say(Notice::MainWentToBackground { left, followed: true, by_itself: true }));
-                self.state = State::Following { end: *end, left };
+                out.push(Effect::FollowStray { run: *run, told: self.told_pid });
                 None
             }
-            (State::Counting { end, stop }, left) => {
+            (State::Counting { end, stop, .. }, left) => {
                 if stop.is_none() && what == Leftovers::Kill {
                     let by_itself = end.status.success();
                     out.push(Effect::Say(Notice::MainWentToBackground { left, followed: false, by_itself }));
@@ -255,7 +311,7 @@ impl Main {
                 self.state = State::Clearing { end: *end, stop: Stop { kill_at, killed: None }, left };
                 None
             }
-            (State::Clearing { left: before, .. } | State::Following { left: before, .. }, left) => {
+            (State::Clearing { left: before, .. }, left) => {
                 *before = left;
                 None
             }
@@ -278,11 +334,6 @@ impl Main {
             }
             State::Counting { stop, .. } => *stop = Some(Stop { kill_at: earlier(*stop), killed: None }),
             State::Clearing { stop, .. } => stop.kill_at = earlier(Some(*stop)),
-            State::Following { end, left } => {
-                out.push(Effect::Say(Notice::MainTold { signal }));
-                out.push(Effect::Kill { target: Target::Strays, signal });
-                self.state = State::Clearing { end: *end, stop: Stop { kill_at, killed: None }, left: *left };
-            }
         }
     }
 
@@ -297,7 +348,7 @@ impl Main {
     pub fn target(&self, scope: SignalScope) -> Option<Target> {
         match &self.state {
             State::Running { run, .. } => Some(scope_target(*run, scope)),
-            State::Following { .. } | State::Clearing { .. } => Some(Target::Strays),
+            State::Clearing { .. } => Some(Target::Strays),
             State::Idle | State::Reading { .. } | State::Starting { .. } | State::Counting { .. } => None,
         }
     }
@@ -308,7 +359,6 @@ impl Main {
         match &mut self.state {
             State::Running { stop, .. } => stop.get_or_insert(kill).kill_at = Some(now),
             State::Clearing { stop, .. } => stop.kill_at = Some(now),
-            State::Following { end, left } => self.state = State::Clearing { end: *end, stop: kill, left: *left },
             State::Counting { stop, .. } => *stop = Some(kill),
             // There is nobody to kill; the next tick tells that it is gone.
             State::Reading { told, .. } | State::Starting { told, .. } => return Told::add(told, None, Some(now)),
@@ -329,9 +379,14 @@ impl Main {
             State::Idle
             | State::Reading { told: None, .. }
             | State::Starting { .. }
-            | State::Running { stop: None, .. }
-            | State::Counting { .. }
-            | State::Following { .. } => return None,
+            | State::Running { stop: None, .. } => return None,
+            State::Counting { again_at, .. } => {
+                if *again_at <= now {
+                    *again_at = now + COUNT_AGAIN_AFTER;
+                    out.push(Effect::CountStrays);
+                }
+                return None;
+            }
         };
         if stop.kill_at.is_none_or(|at| at > now) {
             return None;
@@ -353,11 +408,7 @@ impl Main {
         let end = match self.state {
             State::Clearing { end, .. } => end,
             State::Running { since, .. } => End { status: ExitStatus::Killed(Signal::KILL), lived: now.since(since) },
-            State::Idle
-            | State::Reading { .. }
-            | State::Starting { .. }
-            | State::Counting { .. }
-            | State::Following { .. } => return None,
+            State::Idle | State::Reading { .. } | State::Starting { .. } | State::Counting { .. } => return None,
         };
         Some(self.gone(end, true))
     }
@@ -370,9 +421,8 @@ impl Main {
             State::Idle
             | State::Reading { told: None, .. }
             | State::Starting { .. }
-            | State::Running { stop: None, .. }
-            | State::Counting { .. }
-            | State::Following { .. } => None,
+            | State::Running { stop: None, .. } => None,
+            State::Counting { again_at, .. } => Some(*again_at),
         }
     }
 
@@ -391,7 +441,7 @@ impl Main {
 
     /// Whether it runs and was not told to stop.
     pub fn is_up(&self) -> bool {
-        matches!(self.state, State::Running { stop: None, .. } | State::Following { .. })
+        matches!(self.state, State::Running { stop: None, .. })
     }
 
     /// Whether it was ordered and hasn't answered.

@@ -28,7 +28,7 @@ pub mod watch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{Config, Process, Signal};
+use crate::config::{Background, Config, Process, Signal};
 
 use command::{Commands, GivenUp, Outcome};
 use event::{ExitStatus, Follow, Job, ReplyId, Request, RunId, ServiceStatus};
@@ -154,12 +154,24 @@ impl Supervisor {
                     self.main_is_gone(now, gone, &mut out);
                 }
             }
+            Event::StrayEnded { status } if self.process.background == Background::Follow => {
+                self.main.stray_ended(now, status);
+            }
+            Event::StrayEnded { .. } => {}
+            Event::Followed { run, pid } => {
+                if self.main.followed(now, run, pid, &mut out) {
+                    self.main_runs(now, &mut out);
+                }
+            }
             Event::Probed { run, result } => {
                 if let Some(index) = self.checks.iter().position(|check| check.asking() == Some(run)) {
                     self.check_heard(now, index, result, &mut out);
                 }
             }
             Event::Notified(said) => {
+                if let Some(pid) = said.main_pid.filter(|_| self.process.background == Background::Follow) {
+                    self.main.named(pid, &mut out);
+                }
                 if let Some(status) = &said.status {
                     self.main_status.notified = Some(status.clone());
                 }

@@ -37,6 +37,11 @@ pub enum Notice {
         /// Whether main ended by itself and well, as what goes to the background does.
         by_itself: bool,
     },
+    /// A process that main left is main from now on.
+    MainFollowed {
+        /// Its process id.
+        pid: Pid,
+    },
     /// Main will be started again.
     MainRestarting {
         /// The pause before it.
@@ -307,6 +312,7 @@ impl Notice {
             Notice::MainFailedToStart { .. } => ("main.failed_to_start", Error),
             Notice::MainExited { .. } => ("main.exited", Info),
             Notice::MainWentToBackground { .. } => ("main.background", Warn),
+            Notice::MainFollowed { .. } => ("main.followed", Info),
             Notice::MainRestarting { .. } => ("main.restarting", Warn),
             Notice::RestartBudgetSpent { .. } => ("main.restart_budget_spent", Error),
             Notice::SignalForwarded { .. } => ("signal.forwarded", Debug),
@@ -369,7 +375,7 @@ impl fmt::Display for Notice {
             Notice::MainFailedToStart { error } => write!(f, "main can't be started: {error}"),
             Notice::MainExited { status } => write!(f, "main {status}"),
             Notice::MainWentToBackground { left, followed: true, .. } => {
-                write!(f, "main went to the background: following the {left} processes it left")
+                write!(f, "main went to the background: one of the {left} processes it left is followed")
             }
             Notice::MainWentToBackground { left, followed: false, by_itself: false } => {
                 write!(f, "main ended but left {left} processes, which are ended now")
@@ -378,6 +384,7 @@ impl fmt::Display for Notice {
                 f,
                 "main ended but left {left} processes, which are ended now (run it in the foreground, or set [process] background = \"follow\")"
             ),
+            Notice::MainFollowed { pid } => write!(f, "main is process {pid} from now on"),
             Notice::MainRestarting { after, attempt, max } => {
                 write!(f, "main starts again in {} (restart {attempt} of at most {max})", span(after))
             }

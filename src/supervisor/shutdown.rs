@@ -88,6 +88,8 @@ enum Step {
     PostStop {
         run: RunId,
     },
+    /// What hooks left to the container is told to end, and killed when time is up.
+    Rest,
     Done,
 }
 
@@ -101,7 +103,7 @@ impl Stopping {
     pub fn deadline(&self) -> Option<Time> {
         let step = match self.step {
             Step::Draining { until } | Step::Releasing { until } | Step::Withdrawing { until } => Some(until),
-            Step::PreStop { .. } | Step::Demoting | Step::Main { .. } | Step::PostStop { .. } => None,
+            Step::PreStop { .. } | Step::Demoting | Step::Main { .. } | Step::PostStop { .. } | Step::Rest => None,
             Step::Done => return None,
         };
         earliest(step, self.deadline)
@@ -117,6 +119,7 @@ impl Stopping {
             Step::Releasing { .. } => "giving the leader's lock back",
             Step::Withdrawing { .. } => "leaving the catalog",
             Step::PostStop { .. } => "running post_stop",
+            Step::Rest => "ending what hooks left to the container",
             Step::Done => "ending",
         };
         format!("{step} ({})", self.reason)
@@ -213,13 +216,13 @@ impl Supervisor {
                 }
             }
             Step::PostStop { run } if second => self.commands.cancel(now, run, out),
-            Step::Releasing { .. } | Step::Withdrawing { .. } | Step::PostStop { .. } | Step::Done => {}
+            Step::Releasing { .. } | Step::Withdrawing { .. } | Step::PostStop { .. } | Step::Rest | Step::Done => {}
         }
         if !second {
             self.main.kill(now, out);
             self.commands.kill_all(out);
             if let Life::Stopping(Stopping { step, .. }) = &mut self.life
-                && let Step::PostStop { .. } | Step::Releasing { .. } | Step::Withdrawing { .. } = step
+                && let Step::PostStop { .. } | Step::Releasing { .. } | Step::Withdrawing { .. } | Step::Rest = step
             {
                 *step = Step::Done;
             }
@@ -231,7 +234,7 @@ impl Supervisor {
         let Life::Stopping(stopping) = &mut self.life else { return };
         match stopping.step {
             Step::PreStop { run: own } if own == run => self.tell_main(now, None, out),
-            Step::PostStop { run: own } if own == run => stopping.step = Step::Done,
+            Step::PostStop { run: own } if own == run => self.end_rest(now, out),
             _ => {}
         }
     }
@@ -267,6 +270,11 @@ impl Supervisor {
             && (until <= now || self.entries.iter().chain(&self.leaving).all(Entry::is_out))
         {
             self.post_stop(now, out);
+        }
+        if let Life::Stopping(Stopping { step: step @ Step::Rest, .. }) = &mut self.life
+            && self.commands.is_over()
+        {
+            *step = Step::Done;
         }
         if let Life::Stopping(stopping) = &self.life
             && (matches!(stopping.step, Step::Done) || stopping.deadline.is_some_and(|at| at <= now))
@@ -336,8 +344,7 @@ impl Supervisor {
     fn post_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Life::Stopping(stopping) = &mut self.life else { return };
         let Some(hook) = self.config.hooks.post_stop.clone().filter(|hook| hook.when.applies(stopping.led)) else {
-            stopping.step = Step::Done;
-            return;
+            return self.end_rest(now, out);
         };
         let left = stopping.deadline.map_or(hook.timeout, |at| now.until(at));
         self.last_run += 1;
@@ -346,6 +353,13 @@ impl Supervisor {
         let hook = Hook { timeout: hook.timeout.min(left), ..hook };
         let env = self.env(&Job::PostStop);
         self.commands.start(now, run, Order { job: Job::PostStop, hook, env, stdin: None }, out);
+    }
+
+    /// The kernel would kill without warning what is left as PID 1 leaves.
+    fn end_rest(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        stopping.step = Step::Rest;
+        self.commands.end_rest(now, stopping.kill_at, out);
     }
 
     fn exit(&mut self, now: Time, out: &mut Vec<Effect>) {

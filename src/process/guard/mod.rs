@@ -235,10 +235,10 @@ impl Guard {
         Deadline(self.page)
     }
 
-    /// Main runs, as leader of a process group of its own.
-    pub fn main_runs(&self, pid: Pid) {
+    /// Main runs, in this process group.
+    pub fn main_runs(&self, pid: Pid, group: Pid) {
         self.page.main.store(pid, SeqCst);
-        self.page.group.store(pid, SeqCst);
+        self.page.group.store(group, SeqCst);
     }
 
     /// Main has ended and is reaped; others of its process group may live on.

@@ -21,6 +21,8 @@ pub struct Script {
     runs: BTreeMap<String, RunId>,
     /// Whether main's starts take as long as [`main_starts`](Self::main_starts) says.
     pub starts_slowly: bool,
+    /// Who is found when what main left is to be followed.
+    pub followable: Option<Pid>,
     /// Whether main catches the signals of watches, and those passed on.
     pub catches: bool,
     /// Why main can't be started, as often as there are reasons.
@@ -49,6 +51,7 @@ impl Script {
             runs: BTreeMap::new(),
             starts_slowly: false,
             catches: true,
+            followable: Some(101),
             main_fails: Vec::new(),
             stdin: BTreeMap::new(),
             env: BTreeMap::new(),
@@ -311,6 +314,10 @@ impl Script {
                 if self.catches { format!("{signal} to main") } else { format!("no {signal} yet") }
             }
             Effect::CountStrays => return None,
+            Effect::FollowStray { run, .. } => {
+                answer = self.followable.map(|pid| Event::Followed { run, pid: Some(pid) });
+                "follow a stray".to_owned()
+            }
             Effect::Probe { run, .. } => {
                 self.runs.insert("probe".to_owned(), run);
                 "probe".to_owned()

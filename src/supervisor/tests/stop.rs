@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::script::*;
-use crate::config::{Background, Config, Hooks, Signal, Stop, Strays};
+use crate::config::{Background, Config, Hooks, Leftovers, RestartPolicy, Signal, Stop, Strays};
 use crate::supervisor::Event;
 use crate::supervisor::event::*;
 
@@ -185,6 +185,52 @@ fn a_failing_post_stop_does_not_hide_mains_code() {
     assert_eq!(script.heard().last().unwrap(), "exit 7");
 }
 
+fn keeping() -> Config {
+    let mut kept = pre_start(0);
+    kept.hook.leftovers = Leftovers::Keep;
+    Config { hooks: Hooks { pre_start: Some(kept), ..Hooks::default() }, ..config() }
+}
+
+#[test]
+fn what_pre_start_left_is_spared_when_main_starts_again_and_told_at_the_containers_end() {
+    let mut script = Script::start(keeping());
+    script.ends_leaving("pre_start", ExitStatus::Exited(0));
+    script.until(5_000);
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&["SIGTERM to main"]);
+    script.ends("main", 7);
+    script.expect(&["SIGTERM to all of pre_start"]);
+    script.until(6_000);
+    script.expect(&[]);
+    script.group_ends("pre_start");
+    script.expect(&["exit 7"]);
+}
+
+#[test]
+fn what_pre_start_left_is_killed_when_time_is_up() {
+    let mut script = Script::start(keeping());
+    script.ends_leaving("pre_start", ExitStatus::Exited(0));
+    script.heard();
+    script.ends("main", 7);
+    script.expect(&["SIGTERM to all of pre_start"]);
+    let killed = script.when("SIGKILL to all of pre_start");
+    assert!(killed < script.when("exit 7"));
+}
+
+#[test]
+fn main_is_told_once_nothing_of_pre_stop_is_left() {
+    let hooks = Hooks { pre_stop: Some(hook("drain")), ..Hooks::default() };
+    let mut script = Script::start(Config { hooks, ..config() });
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&["spawn pre_stop"]);
+    script.ends_leaving("pre_stop", ExitStatus::Exited(0));
+    script.expect(&["SIGTERM to all of pre_stop"]);
+    script.group_ends("pre_stop");
+    script.expect(&["SIGTERM to main"]);
+}
+
 #[test]
 fn a_post_stop_that_hangs_ends_with_the_time() {
     let mut script = Script::start(Config { services: Vec::new(), ..everything() });
@@ -232,21 +278,80 @@ fn strays_may_be_waited_for_instead() {
     script.expect(&["exit 0"]);
 }
 
+fn following() -> Script {
+    let mut follow = config();
+    follow.process.background = Background::Follow;
+    follow.process.restart.policy = RestartPolicy::OnFailure;
+    let mut script = Script::start(follow);
+    script.heard();
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    script.send(Event::Strays { left: 2 });
+    script.expect(&["follow a stray"]);
+    script
+}
+
 #[test]
 fn a_main_that_daemonises_is_followed_when_configured() {
+    let mut script = following();
+    assert_eq!(script.core.status().main.pid, Some(101));
+    script.until(60_000);
+    script.expect(&[]);
+    script.signal(Signal::HUP);
+    script.signal(Signal::TERM);
+    script.expect(&["SIGHUP to main", "SIGTERM to main"]);
+    script.ends("main", 3);
+    script.expect(&["exit 3"]);
+}
+
+#[test]
+fn a_followed_main_that_crashes_is_started_again_once_nothing_of_it_is_left() {
+    let mut script = following();
+    script.until(5_000);
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Killed(Signal::KILL) });
+    script.send(Event::Strays { left: 3 });
+    script.expect(&["SIGTERM to strays"]);
+    script.send(Event::Strays { left: 0 });
+    assert!(script.when("spawn main") <= 5_300);
+}
+
+#[test]
+fn a_launcher_in_two_steps_is_followed_to_the_daemon() {
+    let mut script = following();
+    let run = script.run("main");
+    script.followable = Some(102);
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    script.send(Event::Strays { left: 1 });
+    script.expect(&["follow a stray"]);
+    assert_eq!(script.core.status().main.pid, Some(102));
+}
+
+#[test]
+fn a_daemon_that_ends_before_it_is_followed_counts_by_its_own_code() {
     let mut follow = config();
     follow.process.background = Background::Follow;
     let mut script = Script::start(follow);
     script.heard();
     let run = script.run("main");
     script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
-    script.send(Event::Strays { left: 2 });
-    script.until(60_000);
-    script.expect(&[]);
-    script.signal(Signal::TERM);
+    script.send(Event::StrayEnded { status: ExitStatus::Exited(4) });
+    script.send(Event::Strays { left: 0 });
+    script.expect(&["exit 4"]);
+}
+
+#[test]
+fn a_launcher_that_fails_is_not_followed() {
+    let mut follow = config();
+    follow.process.background = Background::Follow;
+    let mut script = Script::start(follow);
+    script.heard();
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(1) });
+    script.send(Event::Strays { left: 1 });
     script.expect(&["SIGTERM to strays"]);
     script.send(Event::Strays { left: 0 });
-    script.expect(&["exit 0"]);
+    script.expect(&["exit 1"]);
 }
 
 #[test]

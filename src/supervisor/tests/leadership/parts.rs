@@ -208,6 +208,7 @@ fn a_pre_start_past_its_timeout_is_tried_again_only_when_all_of_it_has_ended() {
     script.until(4_900);
     script.tells(&[]);
     assert_eq!(script.when("SIGKILL to all of pre_start"), 5_000);
+    script.tells(&[]);
     script.group_ends("pre_start");
     script.when("spawn pre_start");
 }
