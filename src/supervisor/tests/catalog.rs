@@ -17,7 +17,7 @@ fn nothing_is_registered_before_main_runs() {
     script.expect(&["spawn pre_start"]);
     script.signal(Signal::TERM);
     script.ends("pre_start", 0);
-    script.expect(&["SIGTERM to all of pre_start", "SIGKILL to all of pre_start", "exit 143"]);
+    script.expect(&["SIGTERM to all of pre_start", "exit 143"]);
 }
 
 #[test]
