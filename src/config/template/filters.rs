@@ -35,7 +35,7 @@ pub(super) fn add(engine: &mut Environment<'_>) {
     engine.add_filter("b64encode", |value: &Value| text(value).map(|text| BASE64.encode(text.as_bytes())));
     engine.add_filter("b64decode", |value: &Value| text(value).and_then(|text| b64decode(&text)));
     engine.add_filter("sha256", |value: &Value| text(value).map(|text| sha256(text.as_bytes())));
-    let replace = |value: &Value, pattern: &str, with: &str| regex_replace(&*text(value)?, pattern, with);
+    let replace = |value: &Value, pattern: &str, with: &str| regex_replace(&text(value)?, pattern, with);
     engine.add_filter("regex_replace", replace);
     engine.add_filter("regexReplaceAll", replace);
 }
