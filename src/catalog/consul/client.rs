@@ -242,7 +242,7 @@ impl Client {
             if turn.turned_away() {
                 tracing::warn!(
                     event = "catalog.connections",
-                    "consul takes no more connections from here ({}; http_max_conns_per_client in its [limits], 200 by \
+                    "too many concurrent connections: consul takes no more from here ({}; http_max_conns_per_client in its [limits], 200 by \
                      default), and each watch holds one: watches take turns, and hear of changes seconds late",
                     self.place
                 );
