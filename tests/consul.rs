@@ -60,7 +60,7 @@ struct Follower(mpsc::Receiver<Event>, tokio::task::JoinHandle<()>);
 impl Follower {
     fn start(backend: &Arc<Backend>, query: Query) -> Follower {
         let (sender, events) = mpsc::channel(16);
-        let seen = Sightings::new(sender, Follow::WaitFor(0));
+        let seen = Sightings::new(sender, Follow::Watch("it".to_owned()));
         let backend = Arc::clone(backend);
         Follower(events, tokio::spawn(async move { backend.follow(&query, seen).await }))
     }

@@ -241,7 +241,7 @@ fn links_and_pipes_in_the_shared_directory_are_not_followed() {
 fn names_that_point_outside_stay_inside() {
     run(async |bench: &Shared| {
         let agent = agent_on(&bench.address());
-        for (name, id) in [("../../a", "../b"), ("..", "."), ("/etc", "/etc/passwd"), ("a\nb", "c\0d")] {
+        for (name, id) in [("../../a", "../b"), ("..", "."), ("/etc", "/etc/passwd"), ("a%2fb", "c%00d")] {
             agent.pass(&service(name, id)).await;
             assert_eq!(agent.follow(instances_of(name)).ids().await, [id]);
         }
