@@ -13,15 +13,22 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::config::Signal;
 use crate::supervisor::event::Pid;
 
 use super::guard::Deadline;
 use super::keeper;
 use super::limits;
 use super::signals::Inherited;
+use super::strays;
 
 /// How long an exec may take before the agent goes on without knowing how it ends: dead storage must not hold PID 1.
 const EXEC_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a keeper may take to say whom it has started. It needs two system calls, on a machine that may be out of
+/// breath.
+const KEEPER_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a keeper is resumed meanwhile, for who runs as its user may stop it.
+const RESUME_EVERY: Duration = Duration::from_millis(20);
 
 /// All a child needs, made ready.
 pub struct Launch {
@@ -221,15 +228,20 @@ pub fn launch(launch: Launch) -> io::Result<Started> {
         // The child does it as well; whoever comes second changes nothing. So the group is there when we return, even
         // if the exec hangs. EACCES says it has executed, ESRCH that it has ended.
         let _ = nix::unistd::setpgid(nix::unistd::Pid::from_raw(child), nix::unistd::Pid::from_raw(child));
-        let progress = progress(file);
+        let progress = progress(file, None);
         return Ok(Started { pid: child, child, progress });
     }
     // A keeper says at once whom it has started, and its child perhaps before that why it fails.
     let mut failed = None;
     loop {
+        if !wait_readable(&file, KEEPER_PATIENCE, Some(child)) {
+            // Its child goes with it.
+            let _ = strays::send(child, Signal::KILL);
+            return Err(io::Error::other("its keeper doesn't get on (is it traced?)"));
+        }
         match read_words(&mut file) {
             Some([STARTED, pid, _]) => {
-                let progress = failed.map_or_else(|| progress(file), Progress::Failed);
+                let progress = failed.map_or_else(|| progress(file, Some(child)), Progress::Failed);
                 return Ok(Started { pid, child, progress });
             }
             Some([NOT_STARTED, _, errno]) => return Err(io::Error::from_raw_os_error(errno)),
@@ -239,8 +251,8 @@ pub fn launch(launch: Launch) -> io::Result<Started> {
     }
 }
 
-fn progress(mut pipe: std::fs::File) -> Progress {
-    match wait_readable(&pipe) {
+fn progress(mut pipe: std::fs::File, keeper: Option<Pid>) -> Progress {
+    match wait_readable(&pipe, EXEC_PATIENCE, keeper) {
         false => Progress::Executing(Report(pipe)),
         true => read_failure(&mut pipe).map_or(Progress::Running, Progress::Failed),
     }
@@ -256,16 +268,24 @@ fn tell_start(report: RawFd, started: Result<Pid, i32>) {
     unsafe { libc::write(report, words.as_ptr().cast(), size_of_val(&words)) };
 }
 
-/// Whether the pipe has something to read, or is closed, before patience ends. A failing poll counts as not.
-fn wait_readable(pipe: &impl AsFd) -> bool {
-    let patience = PollTimeout::try_from(EXEC_PATIENCE).unwrap_or(PollTimeout::ZERO);
-    loop {
-        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], patience) {
+/// Whether the pipe has something to read, or is closed, before patience ends. A failing poll counts as not. Whoever is
+/// stopped before that, and can't be told from who is slow, is resumed.
+fn wait_readable(pipe: &impl AsFd, patience: Duration, keeper: Option<Pid>) -> bool {
+    let each = PollTimeout::try_from(RESUME_EVERY).unwrap_or(PollTimeout::ZERO);
+    // Counted, not timed: while all of the container is frozen, none of it has a chance to answer.
+    for _ in 0..patience.as_millis() / RESUME_EVERY.as_millis() {
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], each) {
+            Ok(0) => {
+                if let Some(keeper) = keeper {
+                    // It heeds no signal, so this does nothing else. One that is gone closes the pipe.
+                    let _ = strays::send(keeper, Signal::CONT);
+                }
+            }
             Err(Errno::EINTR) => {}
-            Ok(ready) => return ready > 0,
-            Err(_) => return false,
+            ready => return ready.is_ok(),
         }
     }
+    false
 }
 
 /// The pointer lists execve wants. They point into the `Launch` they were made of.
@@ -561,6 +581,22 @@ mod tests {
         for other in [&b"\x7fELF\x02\x01\x01\0\0"[..], b"MZ\x90\0", b"#!/opt/foreign/python\nprint(1)", b"#! /x"] {
             assert!(!reads_as_a_script(other), "{other:?}");
         }
+    }
+
+    #[test]
+    fn one_that_is_stopped_before_it_has_said_a_word_is_resumed() {
+        let mut stopped = std::process::Command::new("sh");
+        let mut stopped =
+            stopped.args(["-c", "kill -STOP $$; echo"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let pipe = stopped.stdout.take().unwrap();
+        assert!(wait_readable(&pipe, KEEPER_PATIENCE, Some(stopped.id() as Pid)));
+        assert!(stopped.wait().unwrap().success());
+    }
+
+    #[test]
+    fn one_that_says_nothing_is_not_waited_for_without_end() {
+        let (reader, _writer) = pipe().unwrap();
+        assert!(!wait_readable(&reader, RESUME_EVERY * 3, None));
     }
 
     #[test]
