@@ -348,14 +348,15 @@ impl Supervisor {
     fn command_is_over(&mut self, now: Time, run: RunId, job: &Job, out: &mut Vec<Effect>) {
         match job {
             Job::PreStop | Job::PostStop => self.stop_hook_ended(now, run, out),
+            Job::OnChange { watch } | Job::TemplateCheck { watch } => {
+                self.with_watch(now, watch, out, |watch, hands| watch.act(hands));
+            }
             Job::Main
             | Job::OnPromote
             | Job::OnDemote
             | Job::OnLeaderChange
             | Job::Rank
             | Job::PreStart
-            | Job::OnChange { .. }
-            | Job::TemplateCheck { .. }
             | Job::Health { .. } => {}
         }
     }

@@ -195,6 +195,9 @@ impl Watch {
             return;
         }
         self.hold_until = None;
+        if self.is_clearing(hands.commands) {
+            return;
+        }
         if self.config.template.is_some() {
             if seen != self.acted || !self.prepared || self.untold || self.doubtful || self.trouble.is_some() {
                 self.render(seen, false, hands);
@@ -202,6 +205,13 @@ impl Watch {
         } else if (seen != self.acted || self.untold) && hands.main.is_up() {
             self.hook(seen, hands);
         }
+    }
+
+    /// Whether what a command of this watch left is being ended: the next run would act beside it.
+    fn is_clearing(&self, commands: &Commands) -> bool {
+        let watch = || self.config.name.clone();
+        let jobs = [Job::OnChange { watch: watch() }, Job::TemplateCheck { watch: watch() }];
+        jobs.iter().any(|job| commands.of_job(job) == Some(false))
     }
 
     /// The template was rendered.

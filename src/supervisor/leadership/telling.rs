@@ -13,7 +13,9 @@ use super::Role;
 impl Supervisor {
     /// Replicas learn of a new leader.
     pub(super) fn tell_of_leader(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let may = self.main.is_up() && !self.is_stopping();
+        // What the last one left would act beside the next.
+        let clearing = self.commands.of_job(&Job::OnLeaderChange) == Some(false);
+        let may = self.main.is_up() && !self.is_stopping() && !clearing;
         let Some(leadership) = &mut self.leadership else { return };
         let leader = leadership.leader.as_ref().filter(|leader| *leader.id != *leadership.config.id);
         let news = leader.is_some() && leadership.told.as_ref() != leader;

@@ -212,6 +212,27 @@ fn a_hook_that_hangs_is_ended_and_later_changes_still_act() {
 }
 
 #[test]
+fn a_hook_runs_again_once_all_that_its_last_run_left_is_gone_or_cannot_be_ended() {
+    for obeys in [true, false] {
+        let mut script = Script::start(watching());
+        script.sees("app", &["a"]);
+        script.sees("app", &["b"]);
+        script.until(10);
+        script.heard();
+        script.ends_leaving("on_change of app", ExitStatus::Exited(0));
+        script.expect(&["SIGTERM to all of on_change of app"]);
+        script.until(1500);
+        script.expect(&[]);
+        if obeys {
+            script.group_ends("on_change of app");
+            script.expect(&["spawn on_change of app"]);
+        } else {
+            assert!(script.when("spawn on_change of app") >= 3000);
+        }
+    }
+}
+
+#[test]
 fn an_engine_that_does_not_answer_is_not_an_empty_list() {
     let mut script = Script::start(watching());
     script.sees("app", &["a"]);
