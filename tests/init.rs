@@ -140,6 +140,13 @@ cases! {
         }
     }
 
+    fn an_empty_command_is_127(init) {
+        let mut container = init.running([""]).run()?;
+        same!(container.wait()?, 127);
+        let said = container.stderr();
+        holds!(!said.is_empty() && !said.contains("architecture") && !said.contains("machine"), "{said:?}");
+    }
+
     fn what_is_not_executable_is_126_and_named(init) {
         for program in ["/etc/passwd", "/etc"] {
             let mut container = init.running([program]).run()?;

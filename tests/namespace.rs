@@ -440,7 +440,7 @@ pub struct Process {
     pub pid: libc::pid_t,
     /// Its parent's.
     pub parent: libc::pid_t,
-    /// `Z` for a zombie, `T` for a stopped one (proc_pid_stat(5)).
+    /// `Z` for a zombie, `T` for a stopped one (proc_pid_stat(5)). One whose first thread alone has ended is none.
     pub state: char,
 }
 
@@ -449,9 +449,13 @@ pub fn processes() -> Vec<Process> {
     let entries = std::fs::read_dir("/proc").expect("/proc is there").flatten();
     let read = |entry: std::fs::DirEntry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
-        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-        Some(Process { pid, state: fields.next()?.chars().next()?, parent: fields.next()?.parse().ok()? })
+        // A name may be cut in the middle of a character.
+        let stat = std::fs::read(entry.path().join("stat")).ok()?;
+        let stat = String::from_utf8_lossy(&stat);
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        let state = fields.first()?.chars().next()?;
+        let works_on = state == 'Z' && fields.get(17)?.parse::<u32>().ok()? > 1;
+        Some(Process { pid, state: if works_on { 'S' } else { state }, parent: fields.get(1)?.parse().ok()? })
     };
     entries.filter_map(read).collect()
 }

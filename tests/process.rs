@@ -382,7 +382,7 @@ fn a_main_in_the_background_can_be_followed() {
     let scratch = Scratch::new();
     let config = "[process]\nexec = [\"SPECIMEN\", \"daemonise\", \"DIR/daemon\", \"20\"]\nbackground = \"follow\"\n";
     let mut container = configured(&scratch, config).run().unwrap();
-    log_of(&container, "is followed");
+    log_of(&container, "main.followed");
     assert_eq!(container.ended(), None);
     assert_eq!(container.wait().unwrap(), 0, "{}", container.stderr());
 }
