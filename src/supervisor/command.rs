@@ -14,6 +14,8 @@ use super::time::{Time, earliest};
 /// Between SIGTERM and SIGKILL of a command past its timeout: long enough to clean up, too short to hold a stop.
 pub const KILL_AFTER: Duration = Duration::from_secs(2);
 
+/// What a command left behind has this long to end by itself, as what wrote its last lines to a `tee` does.
+const LINGER: Duration = Duration::from_millis(100);
 /// How long SIGKILL may take to show before a command counts as one that can't be ended (another user's without
 /// CAP_KILL, or stuck in the kernel).
 const KILL_SHOWS_WITHIN: Duration = Duration::from_secs(1);
@@ -99,6 +101,10 @@ enum State {
         /// It may stay.
         keep: bool,
     },
+    /// Its process is reaped, and what it left is told to end then.
+    Lingering {
+        until: Time,
+    },
     /// SIGTERM was sent, or, from `killed` on, SIGKILL, again and again.
     Ending {
         why: Why,
@@ -169,7 +175,7 @@ impl Commands {
                 *reaped = true;
                 return None;
             }
-            State::Ending { .. } | State::Ended { .. } | State::Kept => return None,
+            State::Ending { .. } | State::Ended { .. } | State::Lingering { .. } | State::Kept => return None,
         };
         report(&command.job, &outcome, now.since(command.started), out);
         Some((command.job.clone(), outcome))
@@ -181,7 +187,6 @@ impl Commands {
         if !any {
             return self.live.remove(&run).map(|command| command.job);
         }
-        let patience = self.patience(now);
         let command = self.live.get_mut(&run)?;
         match command.state {
             State::Ended { keep: true } => {
@@ -192,8 +197,12 @@ impl Commands {
                 }
                 return Some(command.job.clone());
             }
-            State::Ended { keep: false } => command.tell(run, now + patience, Why::Cancelled, out),
-            State::Running { .. } | State::Ending { .. } | State::Kept | State::Stuck { .. } => {}
+            State::Ended { keep: false } => command.state = State::Lingering { until: now + LINGER },
+            State::Running { .. }
+            | State::Lingering { .. }
+            | State::Ending { .. }
+            | State::Kept
+            | State::Stuck { .. } => {}
         }
         None
     }
@@ -228,7 +237,7 @@ impl Commands {
             self.cancel(now, run, out);
             if let Some(command) = self.live.get_mut(&run) {
                 match &mut command.state {
-                    State::Kept => command.tell(run, now + patience, Why::Cancelled, out),
+                    State::Kept | State::Lingering { .. } => command.tell(run, now + patience, Why::Cancelled, out),
                     State::Ended { keep } => *keep = false,
                     State::Running { .. } | State::Ending { .. } | State::Stuck { .. } => {}
                 }
@@ -266,7 +275,7 @@ impl Commands {
                 State::Stuck { .. } | State::Ending { killed: Some(_), .. } => continue,
                 State::Running { .. } => (Why::Cancelled, false),
                 State::Ending { why, reaped, .. } => (why, reaped),
-                State::Ended { .. } | State::Kept => (Why::Cancelled, true),
+                State::Ended { .. } | State::Lingering { .. } | State::Kept => (Why::Cancelled, true),
             };
             command.state = State::Ending { why, reaped, kill_at: now, killed: None };
         }
@@ -279,7 +288,9 @@ impl Commands {
         let kill_at = kill_at.map_or(now + KILL_AFTER, |at| at.max(now + LEAST_PATIENCE));
         for (run, command) in &mut self.live {
             match &mut command.state {
-                State::Kept | State::Running { .. } => command.tell(*run, kill_at, Why::Cancelled, out),
+                State::Kept | State::Lingering { .. } | State::Running { .. } => {
+                    command.tell(*run, kill_at, Why::Cancelled, out);
+                }
                 State::Ended { keep } => *keep = false,
                 State::Ending { .. } | State::Stuck { .. } => {}
             }
@@ -340,7 +351,11 @@ impl Commands {
                     let outcome = (!reaped).then(|| why.outcome(command.timeout));
                     given_up.push(GivenUp { run: *run, job: command.job.clone(), outcome });
                 }
+                State::Lingering { until } if *until <= now => {
+                    command.tell(*run, now + patience, Why::Cancelled, out);
+                }
                 State::Running { .. }
+                | State::Lingering { .. }
                 | State::Ending { .. }
                 | State::Ended { .. }
                 | State::Kept
@@ -353,7 +368,7 @@ impl Commands {
     /// When [`tick`](Self::tick) has something to do next.
     pub fn deadline(&self) -> Option<Time> {
         let due = |command: &Command| match command.state {
-            State::Running { until } => Some(until),
+            State::Running { until } | State::Lingering { until } => Some(until),
             State::Ending { kill_at, .. } => Some(kill_at),
             State::Ended { .. } | State::Kept | State::Stuck { .. } => None,
         };

@@ -220,7 +220,7 @@ fn a_hook_runs_again_once_all_that_its_last_run_left_is_gone_or_cannot_be_ended(
         script.until(10);
         script.heard();
         script.ends_leaving("on_change of app", ExitStatus::Exited(0));
-        script.expect(&["SIGTERM to all of on_change of app"]);
+        assert_eq!(script.when("SIGTERM to all of on_change of app"), 110);
         script.until(1500);
         script.expect(&[]);
         if obeys {

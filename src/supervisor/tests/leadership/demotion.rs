@@ -147,12 +147,12 @@ fn the_lock_is_kept_while_a_child_of_a_cancelled_on_promote_lives() {
 }
 
 #[test]
-fn what_on_promote_left_after_its_success_is_ended_at_once() {
+fn what_on_promote_left_after_its_success_is_ended_a_moment_later() {
     let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
     script.wins(7);
     script.told();
     script.ends_leaving("on_promote", ExitStatus::Exited(0));
-    script.tells(&["SIGTERM to all of on_promote"]);
+    assert_eq!(script.when("SIGTERM to all of on_promote"), 100);
     script.until(1_000);
     script.told();
     step_down(&mut script);
@@ -183,8 +183,8 @@ fn what_on_demote_left_is_gone_before_the_lock_is_given_back() {
     step_down(&mut script);
     script.told();
     script.ends_leaving("on_demote", ExitStatus::Exited(0));
-    script.tells(&["SIGTERM to all of on_demote"]);
-    assert_eq!(script.when("SIGKILL to all of on_demote"), 2_000);
+    assert_eq!(script.when("SIGTERM to all of on_demote"), 100);
+    assert_eq!(script.when("SIGKILL to all of on_demote"), 2_100);
     script.tells(&[]);
     script.group_ends("on_demote");
     script.tells(&["guard off", "release"]);
