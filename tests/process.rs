@@ -395,6 +395,35 @@ fn leftovers_are_ended_without_proc_too() {
     assert_eq!(container.wait_for(Duration::from_secs(20)).unwrap(), 0, "{}", container.stderr());
 }
 
+/// An agent that a shell execs, which has started a helper before.
+fn execed_by_a_shell(scratch: &Scratch) -> Start {
+    let config =
+        "[process]\nexec = [\"/bin/sh\", \"-c\", \"exit 3\"]\n[stop]\nwithin = \"5s\"\n[control]\nsocket = \"\"\n";
+    std::fs::write(scratch.file("config.toml"), config).unwrap();
+    // It is there before the shell goes on, and ends by itself where nobody ends it.
+    let helper = "( trap 'echo told >HERE/told; exit' TERM; : >HERE/up; for i in $(seq 200); do sleep 0.05; done ) &";
+    let script = format!("{helper} until [ -e HERE/up ]; do sleep 0.05; done; exec \"$@\"");
+    let script = script.replace("HERE", scratch.arg("").to_str().unwrap().trim_end_matches('/'));
+    let agent = [pilotfish().into_os_string(), "-c".into(), scratch.arg("config.toml")];
+    Start::new(["/bin/sh".into(), "-c".into(), script.into(), "sh".into()].into_iter().chain(agent))
+}
+
+#[test]
+fn what_pid_1_had_as_children_before_it_became_the_agent_is_told_to_end_with_the_container() {
+    let scratch = Scratch::new();
+    let mut container = execed_by_a_shell(&scratch).run().unwrap();
+    assert_eq!(container.wait_for(Duration::from_secs(20)).unwrap(), 3, "{}", container.stderr());
+    assert!(scratch.file("told").exists(), "{}", container.stderr());
+}
+
+#[test]
+fn what_an_agent_that_is_not_pid_1_finds_as_its_children_is_not_its_to_end() {
+    let scratch = Scratch::new();
+    let mut container = execed_by_a_shell(&scratch).ordinary().run().unwrap();
+    assert_eq!(container.wait_for(Duration::from_secs(20)).unwrap(), 3, "{}", container.stderr());
+    assert!(!scratch.file("told").exists(), "{}", container.stderr());
+}
+
 #[test]
 fn the_agent_says_that_it_may_not_signal_main() {
     let scratch = Scratch::new();

@@ -484,6 +484,14 @@ impl Processes {
         Some(Event::Strays { left })
     }
 
+    /// How many processes are left, what was there before main included; who is about to end isn't waited for. None
+    /// unless this is PID 1, with which the kernel would kill them: else they are whose they were.
+    pub fn count_rest(&mut self) -> Event {
+        self.before.clear();
+        let left = if self.agent == 1 && reaper::any_other() { self.find_strays() } else { 0 };
+        Event::Strays { left }
+    }
+
     /// Takes one of those that main left behind, and that are our own children, for main: so its end is reaped by us.
     /// Nothing is answered while all of them are about to end, or when main already is who it is to be.
     pub fn follow_stray(&mut self, run: RunId, told: Option<Pid>) -> Option<Event> {

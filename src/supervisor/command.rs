@@ -283,8 +283,8 @@ impl Commands {
         self.tick(now, out);
     }
 
-    /// Tells all there still is to end, by this time at the latest: the container ends.
-    pub fn end_rest(&mut self, now: Time, kill_at: Option<Time>, out: &mut Vec<Effect>) {
+    /// Tells all there still is to end, by this time or soon, which is returned: the container ends.
+    pub fn end_rest(&mut self, now: Time, kill_at: Option<Time>, out: &mut Vec<Effect>) -> Time {
         let kill_at = kill_at.map_or(now + KILL_AFTER, |at| at.max(now + LEAST_PATIENCE));
         for (run, command) in &mut self.live {
             match &mut command.state {
@@ -295,6 +295,7 @@ impl Commands {
                 State::Ending { .. } | State::Stuck { .. } => {}
             }
         }
+        kill_at
     }
 
     /// Whether nothing is left, or nothing that can be ended.

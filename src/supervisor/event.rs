@@ -239,8 +239,8 @@ pub enum Event {
         /// What.
         text: String,
     },
-    /// How many processes that main left behind are alive (answers [`Effect::CountStrays`], and comes again when none is
-    /// left).
+    /// How many processes that main left behind are alive (answers [`Effect::CountStrays`] or
+    /// [`Effect::CountRest`], and comes again when none is left).
     Strays {
         /// How many.
         left: usize,
@@ -601,6 +601,8 @@ pub enum Effect {
     },
     /// Say how many processes main left behind, and when none is left any more.
     CountStrays,
+    /// Say the same of all that is left in a container whose PID 1 the agent is, what was there before it included.
+    CountRest,
     /// Ask a check's question without a child process.
     Probe {
         /// Which run.

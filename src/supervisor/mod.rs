@@ -149,6 +149,7 @@ impl Supervisor {
                 }
             }
             Event::Strays { left } => {
+                self.rest(left, &mut out);
                 let (what, kill_at) = self.leftovers(now);
                 if let Some(gone) = self.main.strays(left, what, kill_at, &mut out) {
                     self.main_is_gone(now, gone, &mut out);

@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use crate::config::{Hook, Signal};
+use crate::config::{Hook, Signal, Strays};
 
 use super::Supervisor;
 use super::command::Order;
 use super::election::Fact;
-use super::event::{Effect, ExitStatus, Job, RunId};
+use super::event::{Effect, ExitStatus, Job, RunId, Target};
 use super::leadership::Leadership;
 use super::lifecycle::Life;
 use super::notice::Notice;
@@ -89,7 +89,10 @@ enum Step {
         run: RunId,
     },
     /// What hooks left to the container is told to end, and killed when time is up.
-    Rest,
+    Rest {
+        /// What was there before the agent is waited for until then; `None` when nothing is left of it.
+        others: Option<Time>,
+    },
     Done,
 }
 
@@ -103,7 +106,8 @@ impl Stopping {
     pub fn deadline(&self) -> Option<Time> {
         let step = match self.step {
             Step::Draining { until } | Step::Releasing { until } | Step::Withdrawing { until } => Some(until),
-            Step::PreStop { .. } | Step::Demoting | Step::Main { .. } | Step::PostStop { .. } | Step::Rest => None,
+            Step::PreStop { .. } | Step::Demoting | Step::Main { .. } | Step::PostStop { .. } => None,
+            Step::Rest { others } => others,
             Step::Done => return None,
         };
         earliest(step, self.deadline)
@@ -119,7 +123,7 @@ impl Stopping {
             Step::Releasing { .. } => "giving the leader's lock back",
             Step::Withdrawing { .. } => "leaving the catalog",
             Step::PostStop { .. } => "running post_stop",
-            Step::Rest => "ending what hooks left to the container",
+            Step::Rest { .. } => "ending what is left in the container",
             Step::Done => "ending",
         };
         format!("{step} ({})", self.reason)
@@ -216,13 +220,18 @@ impl Supervisor {
                 }
             }
             Step::PostStop { run } if second => self.commands.cancel(now, run, out),
-            Step::Releasing { .. } | Step::Withdrawing { .. } | Step::PostStop { .. } | Step::Rest | Step::Done => {}
+            Step::Releasing { .. }
+            | Step::Withdrawing { .. }
+            | Step::PostStop { .. }
+            | Step::Rest { .. }
+            | Step::Done => {}
         }
         if !second {
             self.main.kill(now, out);
             self.commands.kill_all(out);
             if let Life::Stopping(Stopping { step, .. }) = &mut self.life
-                && let Step::PostStop { .. } | Step::Releasing { .. } | Step::Withdrawing { .. } | Step::Rest = step
+                && let Step::PostStop { .. } | Step::Releasing { .. } | Step::Withdrawing { .. } | Step::Rest { .. } =
+                    step
             {
                 *step = Step::Done;
             }
@@ -271,10 +280,13 @@ impl Supervisor {
         {
             self.post_stop(now, out);
         }
-        if let Life::Stopping(Stopping { step: step @ Step::Rest, .. }) = &mut self.life
-            && self.commands.is_over()
+        if let Life::Stopping(stopping) = &mut self.life
+            && let Step::Rest { others } = &mut stopping.step
         {
-            *step = Step::Done;
+            *others = others.filter(|until| *until > now);
+            if others.is_none() && self.commands.is_over() {
+                stopping.step = Step::Done;
+            }
         }
         if let Life::Stopping(stopping) = &self.life
             && (matches!(stopping.step, Step::Done) || stopping.deadline.is_some_and(|at| at <= now))
@@ -358,8 +370,23 @@ impl Supervisor {
     /// The kernel would kill without warning what is left as PID 1 leaves.
     fn end_rest(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Life::Stopping(stopping) = &mut self.life else { return };
-        stopping.step = Step::Rest;
-        self.commands.end_rest(now, stopping.kill_at, out);
+        let until = self.commands.end_rest(now, stopping.kill_at, out);
+        let others = (!self.config.is_plain()).then_some(until);
+        stopping.step = Step::Rest { others };
+        if others.is_some() {
+            out.push(Effect::CountRest);
+        }
+    }
+
+    /// So many of those that were there before the agent are left.
+    pub(super) fn rest(&mut self, left: usize, out: &mut Vec<Effect>) {
+        if let Life::Stopping(Stopping { step: Step::Rest { others }, .. }) = &mut self.life {
+            match left {
+                0 => *others = None,
+                _ if self.process.strays == Strays::Wait => {}
+                _ => out.push(Effect::Kill { target: Target::Strays, signal: Signal::TERM }),
+            }
+        }
     }
 
     fn exit(&mut self, now: Time, out: &mut Vec<Effect>) {

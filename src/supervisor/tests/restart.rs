@@ -83,7 +83,8 @@ fn a_binary_that_cannot_be_run_is_not_tried_again() {
     let now = crate::supervisor::Time::default() + Duration::from_secs(1);
     core.handle(now, Event::Started);
     let error = SpawnError { code: 126, message: "main: permission denied".to_owned(), hope: Hope::None };
-    let effects = core.handle(now, Event::SpawnFailed { run: RunId(1), error });
+    core.handle(now, Event::SpawnFailed { run: RunId(1), error });
+    let effects = core.handle(now, Event::Strays { left: 0 });
     assert!(matches!(effects.last(), Some(crate::supervisor::Effect::Exit { code: 126, .. })), "{effects:?}");
 }
 
@@ -121,7 +122,8 @@ fn a_program_that_was_never_there_ends_the_container_at_once() {
     let mut core = crate::supervisor::Supervisor::new(policy(RestartPolicy::Always), 1);
     let now = crate::supervisor::Time::default();
     core.handle(now, Event::Started);
-    let effects = core.handle(now, Event::SpawnFailed { run: RunId(1), error: fails(127, Hope::IfItWasThere) });
+    core.handle(now, Event::SpawnFailed { run: RunId(1), error: fails(127, Hope::IfItWasThere) });
+    let effects = core.handle(now, Event::Strays { left: 0 });
     assert!(matches!(effects.last(), Some(crate::supervisor::Effect::Exit { code: 127, .. })), "{effects:?}");
 }
 
@@ -132,6 +134,7 @@ fn a_first_start_that_a_limit_refuses_is_tried_again_where_failures_are() {
         let now = crate::supervisor::Time::default();
         core.handle(now, Event::Started);
         core.handle(now, Event::SpawnFailed { run: RunId(1), error: fails(126, Hope::Soon) });
+        core.handle(now, Event::Strays { left: 0 });
         assert_eq!(core.next_deadline().is_some(), again);
     }
 }

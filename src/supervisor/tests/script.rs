@@ -23,6 +23,8 @@ pub struct Script {
     pub starts_slowly: bool,
     /// Who is found when what main left is to be followed.
     pub followable: Option<Pid>,
+    /// How many were there before the agent, and are still when it ends.
+    pub there_before: usize,
     /// Whether main catches the signals of watches, and those passed on.
     pub catches: bool,
     /// Why main can't be started, as often as there are reasons.
@@ -52,6 +54,7 @@ impl Script {
             starts_slowly: false,
             catches: true,
             followable: Some(101),
+            there_before: 0,
             main_fails: Vec::new(),
             stdin: BTreeMap::new(),
             env: BTreeMap::new(),
@@ -314,6 +317,7 @@ impl Script {
                 if self.catches { format!("{signal} to main") } else { format!("no {signal} yet") }
             }
             Effect::CountStrays => return None,
+            Effect::CountRest => return Some(Event::Strays { left: self.there_before }),
             Effect::FollowStray { run, .. } => {
                 answer = self.followable.map(|pid| Event::Followed { run, pid: Some(pid) });
                 "follow a stray".to_owned()

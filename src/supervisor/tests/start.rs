@@ -127,7 +127,8 @@ fn a_missing_binary_ends_the_container_with_127() {
         panic!("main wasn't started")
     };
     let error = SpawnError { code: 127, message: "main: not found".to_owned(), hope: Hope::IfItWasThere };
-    let effects = core.handle(now, Event::SpawnFailed { run, error });
+    core.handle(now, Event::SpawnFailed { run, error });
+    let effects = core.handle(now, Event::Strays { left: 0 });
     assert!(matches!(effects.last(), Some(crate::supervisor::Effect::Exit { code: 127, .. })), "{effects:?}");
 }
 

@@ -219,6 +219,33 @@ fn what_pre_start_left_is_killed_when_time_is_up() {
 }
 
 #[test]
+fn what_was_there_before_the_agent_is_told_at_the_containers_end_after_post_stop() {
+    let hooks = Hooks { post_stop: Some(hook("cleanup")), ..Hooks::default() };
+    let mut script = Script::start(Config { hooks, ..config() });
+    script.there_before = 2;
+    script.heard();
+    script.ends("main", 7);
+    script.expect(&["spawn post_stop"]);
+    script.ends("post_stop", 0);
+    script.expect(&["SIGTERM to strays"]);
+    script.until(500);
+    script.expect(&[]);
+    script.send(Event::Strays { left: 0 });
+    script.expect(&["exit 7"]);
+}
+
+#[test]
+fn what_was_there_before_the_agent_holds_no_end_past_its_time() {
+    let mut script = Script::start(config());
+    script.there_before = 1;
+    script.signal(Signal::TERM);
+    script.heard();
+    script.ends("main", 0);
+    script.expect(&["SIGTERM to strays"]);
+    assert_eq!(script.when("exit 0"), 9_000);
+}
+
+#[test]
 fn main_is_told_once_nothing_of_pre_stop_is_left() {
     let hooks = Hooks { pre_stop: Some(hook("drain")), ..Hooks::default() };
     let mut script = Script::start(Config { hooks, ..config() });
