@@ -162,13 +162,14 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
     if args.get(1).is_some_and(|arg| arg == "--") && args.len() > 2 {
         return start(None, args[2..].to_vec(), inherited);
     }
-    let line = match CommandLine::try_parse_from(args) {
+    let line = match CommandLine::try_parse_from(&args) {
         Ok(line) => line,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             return file::print(&error.to_string());
         }
         Err(error) => {
-            logging::last_words(&error.to_string());
+            let tip = as_main(&args, error.kind()).map(|tip| format!("\n{tip}\n")).unwrap_or_default();
+            logging::last_words(&format!("{error}{tip}"));
             return BAD_USAGE;
         }
     };
@@ -244,6 +245,15 @@ fn refuse(report: &Report) -> u8 {
     BAD_CONFIG
 }
 
+/// What a command line most likely means that begins with a program, as those of other inits do.
+fn as_main(args: &[OsString], mistake: ErrorKind) -> Option<String> {
+    let command = args.get(1..)?;
+    let program = command.first()?.to_string_lossy();
+    let may_be_meant = mistake == ErrorKind::UnknownArgument && !program.starts_with('-');
+    let all = || command.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    may_be_meant.then(|| format!("If `{program}` is what is to run as the main process: pilotfish -- {}", all()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,6 +290,18 @@ mod tests {
             assert_eq!(line.config, Some("x".into()), "{args:?}");
             assert!(matches!(line.order, Some(Order::Status { json: false, .. })));
         }
+    }
+
+    #[test]
+    fn a_program_without_two_dashes_is_told_how_to_become_main() {
+        let tip = |args: &[&str]| {
+            let args: Vec<OsString> = ["pilotfish"].iter().chain(args).map(OsString::from).collect();
+            as_main(&args, CommandLine::try_parse_from(&args).unwrap_err().kind())
+        };
+        let expected = "If `nginx` is what is to run as the main process: pilotfish -- nginx -g x";
+        assert_eq!(tip(&["nginx", "-g", "x"]).as_deref(), Some(expected));
+        assert_eq!(tip(&["--nonsense"]), None);
+        assert_eq!(tip(&["-c"]), None);
     }
 
     #[test]

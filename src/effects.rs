@@ -50,6 +50,8 @@ pub struct Hands {
     followers: HashMap<Follow, AbortHandle>,
     replies: HashMap<ReplyId, oneshot::Sender<Result<String, String>>>,
     last_reply: u64,
+    /// What was said of the last signal, if that was refused.
+    refused: Option<String>,
     telemetry: Option<(Telemetry, http::Handle)>,
     control: Option<(Control, http::Handle)>,
     door: Door,
@@ -85,6 +87,7 @@ impl Hands {
             followers: HashMap::new(),
             replies: HashMap::new(),
             last_reply: 0,
+            refused: None,
             telemetry: None,
             control: None,
             door: Door { status, asked: ask },
@@ -118,16 +121,10 @@ impl Hands {
                 let event = self.processes.spawn(run, &job, &exec, &run_as, &self.limits, &env, stdin);
                 return self.with_warnings(vec![event]);
             }
-            Effect::Kill { target, signal } => {
-                if let Err(error) = self.processes.kill(target, signal) {
-                    degraded(format!("can't send {signal}: {error}"));
-                }
-            }
+            Effect::Kill { target, signal } => self.kill(target, signal),
             Effect::Forward { target, signal } => {
                 let heeded = self.processes.heeds(target, signal);
-                if let Err(error) = self.processes.kill(target, signal) {
-                    degraded(format!("can't send {signal}: {error}"));
-                }
+                self.kill(target, signal);
                 return vec![Event::Forwarded { signal, heeded }];
             }
             Effect::Hint { watch, target, signal } => return vec![self.hint(watch, target, signal)],
@@ -194,10 +191,19 @@ impl Hands {
         self.telemetry.is_some() || self.control.is_some()
     }
 
+    /// A SIGKILL that is refused is tried again and again; its refusal is told once.
+    fn kill(&mut self, target: Target, signal: Signal) {
+        let refused = self.processes.kill(target, signal).err().map(|error| format!("can't send {signal}: {error}"));
+        if let Some(refused) = refused.clone().filter(|_| refused != self.refused) {
+            degraded(refused);
+        }
+        self.refused = refused;
+    }
+
     fn hint(&mut self, watch: String, target: Target, signal: Signal) -> Event {
         let sent = self.processes.survives(target, signal);
-        if sent && let Err(error) = self.processes.kill(target, signal) {
-            degraded(format!("can't send {signal}: {error}"));
+        if sent {
+            self.kill(target, signal);
         }
         Event::Hinted { watch, sent }
     }

@@ -391,8 +391,8 @@ impl Main {
         if stop.kill_at.is_none_or(|at| at > now) {
             return None;
         }
+        let what = if target == Target::Strays { "what main left behind" } else { "main" };
         let first = *stop.killed.get_or_insert_with(|| {
-            let what = if target == Target::Strays { "what main left behind" } else { "main" };
             out.push(Effect::Say(Notice::Killing { what: what.to_owned() }));
             now
         });
@@ -403,7 +403,7 @@ impl Main {
             out.extend(targets.map(|target| Effect::Kill { target, signal: Signal::KILL }));
             return None;
         }
-        let what = "SIGKILL doesn't end main (no right to signal it, or it is stuck in the kernel)".to_owned();
+        let what = format!("SIGKILL doesn't end {what} (no right to signal it, or it is stuck in the kernel)");
         out.push(Effect::Say(Notice::Degraded { what }));
         let end = match self.state {
             State::Clearing { end, .. } => end,

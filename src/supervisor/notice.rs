@@ -374,16 +374,20 @@ impl fmt::Display for Notice {
             Notice::MainStarted { pid } => write!(f, "main runs as process {pid}"),
             Notice::MainFailedToStart { error } => write!(f, "main can't be started: {error}"),
             Notice::MainExited { status } => write!(f, "main {status}"),
-            Notice::MainWentToBackground { left, followed: true, .. } => {
-                write!(f, "main went to the background: one of the {left} processes it left is followed")
+            Notice::MainWentToBackground { left, followed: true, .. } => match left {
+                1 => f.write_str("main went to the background: the process it left is followed"),
+                _ => write!(f, "main went to the background: one of the {left} processes it left is followed"),
+            },
+            Notice::MainWentToBackground { left, followed: false, by_itself } => {
+                match left {
+                    1 => f.write_str("main ended but left a process, which is ended now")?,
+                    _ => write!(f, "main ended but left {left} processes, which are ended now")?,
+                }
+                match by_itself {
+                    true => f.write_str(" (run it in the foreground, or set [process] background = \"follow\")"),
+                    false => Ok(()),
+                }
             }
-            Notice::MainWentToBackground { left, followed: false, by_itself: false } => {
-                write!(f, "main ended but left {left} processes, which are ended now")
-            }
-            Notice::MainWentToBackground { left, followed: false, by_itself: true } => write!(
-                f,
-                "main ended but left {left} processes, which are ended now (run it in the foreground, or set [process] background = \"follow\")"
-            ),
             Notice::MainFollowed { pid } => write!(f, "main is process {pid} from now on"),
             Notice::MainRestarting { after, attempt, max } => {
                 write!(f, "main starts again in {} (restart {attempt} of at most {max})", span(after))

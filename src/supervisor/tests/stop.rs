@@ -279,6 +279,19 @@ fn what_main_left_behind_gets_term_then_kill_when_time_is_up() {
 }
 
 #[test]
+fn what_main_left_and_cannot_be_killed_is_not_called_main() {
+    let mut script = Script::start(config());
+    script.heard();
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(5) });
+    script.send(Event::Strays { left: 1 });
+    script.until(12_000);
+    let said: Vec<String> = script.said.iter().map(ToString::to_string).collect();
+    assert!(said.iter().any(|said| said.starts_with("SIGKILL doesn't end what main left behind")), "{said:?}");
+    assert!(said.iter().any(|said| said == "main ended but left a process, which is ended now"), "{said:?}");
+}
+
+#[test]
 fn the_end_waits_for_strays_only_while_any_is_left() {
     let mut script = Script::start(config());
     let run = script.run("main");
