@@ -183,7 +183,7 @@ impl Commands {
 
     /// What a command whose process is reaped left behind. What it was for, once nothing is left of it, or only what may
     /// stay.
-    pub fn left(&mut self, now: Time, run: RunId, any: bool, out: &mut Vec<Effect>) -> Option<Job> {
+    pub fn left(&mut self, now: Time, run: RunId, any: bool) -> Option<Job> {
         if !any {
             return self.live.remove(&run).map(|command| command.job);
         }

@@ -144,7 +144,7 @@ impl Supervisor {
             Event::HadTerminal { run } => self.had_terminal = self.main.runs(run),
             Event::Exited { run, status } => self.exited(now, run, status, &mut out),
             Event::RunLeft { run, any } => {
-                if let Some(job) = self.commands.left(now, run, any, &mut out) {
+                if let Some(job) = self.commands.left(now, run, any) {
                     self.command_is_over(now, run, &job, &mut out);
                 }
             }
