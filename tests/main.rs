@@ -24,6 +24,7 @@ mod hang;
 mod init;
 mod lab;
 mod leading;
+mod leftovers;
 mod life;
 mod locked;
 mod maintenance;
