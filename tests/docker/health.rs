@@ -48,3 +48,22 @@ fn the_images_of_docker_become_healthy() {
     within(20, "web healthy", || (web.health() == "healthy").then_some(()));
     within(20, "nginx healthy", || (nginx.health() == "healthy").then_some(()));
 }
+
+#[test]
+#[ignore = "needs a Docker engine: make e2e runs it"]
+fn a_container_that_can_write_no_socket_becomes_healthy_all_the_same() {
+    let config =
+        Config::new("[process]\nexec = [\"sleep\", \"60\"]\n[[health]]\nexec = [\"true\"]\ninterval = \"200ms\"\n");
+    for denied in ["--user=12345:12345", "--read-only"] {
+        let options = [
+            denied,
+            &*config.mount(),
+            "--entrypoint=/pilotfish",
+            "--health-cmd=/pilotfish health",
+            "--health-interval=300ms",
+            "--health-timeout=5s",
+        ];
+        let container = Container::start(&options, "init", &[]);
+        within(15, denied, || (container.health() == "healthy").then_some(()));
+    }
+}

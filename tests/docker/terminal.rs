@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::engine::{command, docker, image, label, within};
+use super::stop::Config;
 
 /// A shell in a container, and the terminal it is used at.
 struct Terminal {
@@ -20,21 +21,15 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn open(name: &str) -> Terminal {
+    /// `docker run -it` of the image `init` with these options and this command.
+    fn open(name: &str, options: &[&str], arguments: &[&str]) -> Terminal {
         let pty = nix::pty::openpty(None, None).expect("a pseudo-terminal can be had");
         let end = || Stdio::from(pty.slave.try_clone().expect("a descriptor can be copied"));
         let client = command("run")
-            .args([
-                "--rm",
-                "--interactive",
-                "--tty",
-                "--name",
-                name,
-                &label(),
-                "--env=PS1=prompt> ",
-                &image("init"),
-                "sh",
-            ])
+            .args(["--rm", "--interactive", "--tty", "--name", name, &label()])
+            .args(options)
+            .arg(image("init"))
+            .args(arguments)
             .stdin(end())
             .stdout(end())
             .stderr(end())
@@ -94,7 +89,7 @@ impl Terminal {
 #[ignore = "needs a Docker engine: make e2e runs it"]
 fn an_interactive_shell_has_job_control() {
     let name = format!("{}-terminal", label().replace("--label=pilotfish-e2e=", ""));
-    let mut terminal = Terminal::open(&name);
+    let mut terminal = Terminal::open(&name, &["--env=PS1=prompt> "], &["sh"]);
     terminal.shows("prompt> ");
     // The marks are computed, so that the echo of what is typed is not taken for an answer.
     terminal.press("echo mark$((1+1))\n");
@@ -132,6 +127,24 @@ fn an_interactive_shell_has_job_control() {
     assert_eq!(status.code(), Some(7));
     let screen = terminal.all();
     assert!(!screen.contains("can't access tty"), "{screen:?}");
+}
+
+#[test]
+#[ignore = "needs a Docker engine: make e2e runs it"]
+fn ctrl_c_stops_the_container_in_order_also_where_main_is_restarted() {
+    let name = format!("{}-ctrl-c", label().replace("--label=pilotfish-e2e=", ""));
+    let config = Config::new(
+        "[process]\nexec = [\"sh\", \"-c\", \"echo main-is-up; exec sleep 1000\"]\nrestart = { policy = \"on-failure\" }\n\
+         [hooks]\npre_stop = { exec = [\"sh\", \"-c\", \"echo pre-stop-ran\"] }\n",
+    );
+    let mut terminal = Terminal::open(&name, &[&config.mount(), "--entrypoint=/pilotfish"], &[]);
+    terminal.shows("main-is-up");
+    terminal.sleeps(&name);
+    terminal.press("\x03");
+    terminal.shows("pre-stop-ran");
+    let client = &mut terminal.client;
+    let status = within(20, "the container ends", || client.try_wait().expect("one's own child can be waited for"));
+    assert_eq!(status.code(), Some(130), "{:?}", terminal.all());
 }
 
 impl Drop for Terminal {
