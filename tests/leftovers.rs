@@ -199,9 +199,7 @@ fn nothing_but_pre_starts_is_left_when_a_crashed_main_is_started_again() {
         all_have_left(&leaving, &container);
         fs::remove_file(leaving.lab.path("hang")).unwrap();
         fs::write(leaving.lab.path("go"), "").unwrap();
-        // What acts for the leader ends once main is gone, as it does for a demotion.
-        let bounds = BOUNDS.map(|(who, more)| if who.starts_with("on_") { (who, MAINS + more) } else { (who, more) });
-        leaving.is_gone("crash", Duration::ZERO, &bounds, &container);
+        leaving.is_gone("crash", Duration::ZERO, &BOUNDS, &container);
         leaving.was_alone(&ALL, &container);
         leaving.was_told(&ALL, &container);
         assert!(shapes.iter().all(|shape| leaving.is_there("pre_start", shape.0)), "{}", container.stderr());

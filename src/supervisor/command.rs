@@ -230,17 +230,22 @@ impl Commands {
 
     /// Tells what runs for this role only to end, and what such left behind: the role is gone.
     pub fn leave(&mut self, now: Time, role: When, out: &mut Vec<Effect>) {
-        let patience = self.patience(now);
         let of_role: Vec<RunId> =
             self.live.iter().filter(|(_, command)| command.role == role).map(|(run, _)| *run).collect();
         for run in of_role {
             self.cancel(now, run, out);
-            if let Some(command) = self.live.get_mut(&run) {
-                match &mut command.state {
-                    State::Kept | State::Lingering { .. } => command.tell(run, now + patience, Why::Cancelled, out),
-                    State::Ended { keep } => *keep = false,
-                    State::Running { .. } | State::Ending { .. } | State::Stuck { .. } => {}
-                }
+        }
+        self.end_kept(now, role, out);
+    }
+
+    /// Tells what commands of this role only left behind to end: it worked with main, which has ended.
+    pub fn end_kept(&mut self, now: Time, role: When, out: &mut Vec<Effect>) {
+        let patience = self.patience(now);
+        for (run, command) in self.live.iter_mut().filter(|(_, command)| command.role == role) {
+            match &mut command.state {
+                State::Kept | State::Lingering { .. } => command.tell(*run, now + patience, Why::Cancelled, out),
+                State::Ended { keep } => *keep = false,
+                State::Running { .. } | State::Ending { .. } | State::Stuck { .. } => {}
             }
         }
     }

@@ -28,7 +28,7 @@ pub mod watch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{Background, Config, Process, Signal};
+use crate::config::{Background, Config, Process, Signal, When};
 
 use command::{Commands, GivenUp, Outcome};
 use event::{ExitStatus, Follow, Job, ReplyId, Request, RunId, ServiceStatus};
@@ -36,7 +36,7 @@ use health::{Check, Turn};
 use jitter::Jitter;
 use leadership::Leadership;
 use lifecycle::{Life, Wait};
-use main_process::Main;
+use main_process::{Leftovers, Main};
 use maintenance::Maintenance;
 use registration::{Entry, Wish};
 use restart::Restarts;
@@ -151,6 +151,10 @@ impl Supervisor {
             Event::Strays { left } => {
                 self.rest(left, &mut out);
                 let (what, kill_at) = self.leftovers(now);
+                if what == Leftovers::Kill && !self.main.is_up() {
+                    // A leader's main takes its role with it; the leftovers of both have the same time to end.
+                    self.commands.end_kept(now, When::Leader, &mut out);
+                }
                 if let Some(gone) = self.main.strays(left, what, kill_at, &mut out) {
                     self.main_is_gone(now, gone, &mut out);
                 }

@@ -178,6 +178,19 @@ fn what_on_promote_may_leave_is_ended_with_the_role() {
 }
 
 #[test]
+fn what_on_promote_may_leave_is_told_together_with_what_a_crashed_main_left() {
+    let on_promote = crate::config::Hook { leftovers: crate::config::Leftovers::Keep, ..hook("promote") };
+    let mut script =
+        Script::candidate(Config { hooks: Hooks { on_promote: Some(on_promote), ..hooks() }, ..candidate() });
+    script.wins(7);
+    script.ends_leaving("on_promote", ExitStatus::Exited(0));
+    script.told();
+    script.send(Event::Exited { run: script.run("main"), status: ExitStatus::Exited(1) });
+    script.send(Event::Strays { left: 1 });
+    script.tells(&["SIGTERM to all of on_promote", "SIGTERM to strays"]);
+}
+
+#[test]
 fn what_on_demote_left_is_gone_before_the_lock_is_given_back() {
     let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
     step_down(&mut script);
