@@ -417,6 +417,14 @@ fn what_pid_1_had_as_children_before_it_became_the_agent_is_told_to_end_with_the
 }
 
 #[test]
+fn what_a_helper_from_before_the_agent_starts_is_not_taken_for_mains() {
+    let scratch = Scratch::new();
+    let mut container = execed_by_a_shell(&scratch).run().unwrap();
+    assert_eq!(container.wait_for(Duration::from_secs(20)).unwrap(), 3, "{}", container.stderr());
+    assert!(!container.stderr().contains("main ended but left"), "{}", container.stderr());
+}
+
+#[test]
 fn what_an_agent_that_is_not_pid_1_finds_as_its_children_is_not_its_to_end() {
     let scratch = Scratch::new();
     let mut container = execed_by_a_shell(&scratch).ordinary().run().unwrap();

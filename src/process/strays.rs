@@ -19,7 +19,7 @@ pub struct Known<'a> {
     pub agent: Pid,
     /// Main while it runs, keepers and the guard, each with all below it.
     pub kin: &'a BTreeSet<Pid>,
-    /// What was there before main.
+    /// What was there before main, each with all below it.
     pub before: &'a BTreeSet<Identity>,
 }
 
@@ -35,9 +35,8 @@ pub fn find(known: &Known<'_>) -> Option<Vec<Process>> {
 }
 
 fn among(processes: &BTreeMap<Pid, Process>, known: &Known<'_>) -> Vec<Process> {
-    let mut found = tree::below(known.agent, processes, |p| known.kin.contains(&p.pid));
-    found.retain(|p| !known.before.contains(&(p.pid, p.started)));
-    found
+    let is_none = |p: &Process| known.kin.contains(&p.pid) || known.before.contains(&(p.pid, p.started));
+    tree::below(known.agent, processes, is_none)
 }
 
 /// Sends a signal to all that main left behind.
@@ -136,6 +135,12 @@ mod tests {
         let processes = [process(1, 0), process(30, 0), process(31, 30), process(40, 1)];
         assert_eq!(strays(&processes, &[], &[(40, 140)]), [] as [Pid; 0]);
         assert_eq!(strays(&processes, &[], &[(40, 7)]), [40], "another process with that pid");
+    }
+
+    #[test]
+    fn what_was_there_before_main_may_start_others_and_they_are_none() {
+        let processes = [process(1, 0), process(40, 1), process(50, 40), process(51, 50), process(60, 1)];
+        assert_eq!(strays(&processes, &[], &[(40, 140)]), [60]);
     }
 
     #[test]
