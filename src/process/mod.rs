@@ -595,6 +595,9 @@ impl Processes {
         let Some(run) = child.run else { return };
         if child.kept.is_some_and(|kept| !kept.ended) {
             // It was killed, and its run's process with it.
+            self.warnings.push(format!(
+                "a hook's or check's keeper {status}: what that had started can't be told from what main leaves any more, and ends with it"
+            ));
             events.extend(self.ended(pid, child, status));
         }
         events.push(Event::RunLeft { run, any: false });
