@@ -314,13 +314,13 @@ impl Supervisor {
         let cause = Cause::Failed(status.code());
         match again {
             true => self.restart(now, &gone, cause, out),
-            false => self.stop(now, format!("main {status}"), cause, out),
+            false => self.stop(now, gone.why(), cause, out),
         }
     }
 
     /// Main and all it left are gone, or it never ran: start it again, or end.
     pub(super) fn main_is_gone(&mut self, now: Time, gone: Gone, out: &mut Vec<Effect>) {
-        if let Some(hope) = gone.failed {
+        if let Some(hope) = gone.failed.as_ref().map(|error| error.hope) {
             return self.main_failed_to_start(now, gone, hope, out);
         }
         let for_role = self.main_ended(now, &gone, out);
@@ -340,7 +340,7 @@ impl Supervisor {
                 true => Cause::Terminal,
                 false => Cause::MainEnded { asked: requested },
             };
-            return self.stop(now, format!("main {}", gone.status), cause, out);
+            return self.stop(now, gone.why(), cause, out);
         }
         let cause = if restarting { Cause::Ill } else { Cause::MainEnded { asked: false } };
         self.restart(now, &gone, cause, out);
@@ -349,6 +349,7 @@ impl Supervisor {
     /// What follows from main's end whatever comes next; whether it ended for its role's sake.
     fn main_ended(&mut self, now: Time, gone: &Gone, out: &mut Vec<Effect>) -> bool {
         self.main_status.last_exit = Some(gone.status);
+        self.main_why = gone.why();
         self.checks_rest(now, out);
         let for_role = self.main_left_role(now, gone.unkillable, out);
         self.tell_catalog(out);
@@ -366,7 +367,7 @@ impl Supervisor {
             Verdict::Spent => {
                 let Restart { max, within, .. } = restart;
                 out.push(Effect::Say(Notice::RestartBudgetSpent { max, within }));
-                self.stop(now, format!("main {}", gone.status), cause, out);
+                self.stop(now, gone.why(), cause, out);
             }
         }
     }

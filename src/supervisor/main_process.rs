@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Process, Signal, SignalScope};
 
-use super::event::{Effect, ExitStatus, Hope, Pid, RunId, Secrets, SpawnError, Target};
+use super::event::{Effect, ExitStatus, Pid, RunId, Secrets, SpawnError, Target};
 use super::notice::Notice;
 use super::time::{Time, earliest};
 
@@ -30,8 +30,19 @@ pub struct Gone {
     pub lived: Duration,
     /// SIGKILL didn't end it, so another must not be started beside it.
     pub unkillable: bool,
-    /// It couldn't be started, and whether another try may do better; `None` when it ran, or was told to stop before.
-    pub failed: Option<Hope>,
+    /// Why it couldn't be started; `None` when it ran, or was told to stop before.
+    pub failed: Option<SpawnError>,
+}
+
+impl Gone {
+    /// For people: how it ended, or that it never ran.
+    pub fn why(&self) -> String {
+        match &self.failed {
+            Some(error) => Notice::MainFailedToStart { error: error.message.clone() },
+            None => Notice::MainExited { status: self.status },
+        }
+        .to_string()
+    }
 }
 
 /// What to do with processes main left behind.
@@ -195,7 +206,7 @@ impl Main {
     fn failed(&mut self, error: &SpawnError, out: &mut Vec<Effect>) -> Gone {
         out.push(Effect::Say(Notice::MainFailedToStart { error: error.message.clone() }));
         let end = End { status: ExitStatus::Exited(error.code), lived: Duration::ZERO };
-        Gone { failed: Some(error.hope), ..self.gone(end, false) }
+        Gone { failed: Some(error.clone()), ..self.gone(end, false) }
     }
 
     /// A run's process was reaped; `true` when it was main. Unless `alone` (nothing is asked about what it left), it
@@ -299,9 +310,9 @@ impl Main {
                 out.push(Effect::FollowStray { run: *run, told: self.told_pid });
                 None
             }
-            (State::Counting { end, stop, .. }, left) => {
+            (State::Counting { end, stop, followed, .. }, left) => {
                 if stop.is_none() && what == Leftovers::Kill {
-                    let by_itself = end.status.success();
+                    let by_itself = end.status.success() && followed.is_none();
                     out.push(Effect::Say(Notice::MainWentToBackground { left, followed: false, by_itself }));
                 }
                 if what != Leftovers::Wait {

@@ -79,6 +79,8 @@ pub struct Supervisor {
     jitter: Jitter,
     last_run: u64,
     main_status: MainStatus,
+    /// What became of main last, for people.
+    main_why: String,
     hook_counts: BTreeMap<String, HookCount>,
 }
 
@@ -105,6 +107,7 @@ impl Supervisor {
             jitter: Jitter::new(seed),
             last_run: 0,
             main_status: MainStatus::default(),
+            main_why: String::new(),
             hook_counts: BTreeMap::new(),
             config,
         }

@@ -34,7 +34,7 @@ pub enum Notice {
         left: usize,
         /// Whether they are followed (or ended).
         followed: bool,
-        /// Whether main ended by itself and well, as what goes to the background does.
+        /// Whether main ended by itself and well, as what goes to the background does, and isn't followed yet.
         by_itself: bool,
     },
     /// A process that main left is main from now on.

@@ -405,7 +405,7 @@ impl Supervisor {
             (None, None) => self.exit_code(ExitStatus::Killed(Signal::KILL)),
         };
         let reason = match status {
-            Some(status) if !stopping.reason.starts_with("main ") => format!("{}; main {status}", stopping.reason),
+            Some(_) if !stopping.reason.starts_with("main ") => format!("{}; {}", stopping.reason, self.main_why),
             _ => stopping.reason,
         };
         if !self.config.is_plain() {

@@ -115,6 +115,8 @@ fn a_restart_that_keeps_failing_spends_the_budget_and_ends_with_its_code() {
     script.ends("main", 1);
     script.heard();
     script.when("exit 127");
+    let last = script.said.last().unwrap().to_string();
+    assert_eq!(last, "ending with code 127: main can't be started: main: no", "it hasn't exited with anything");
 }
 
 #[test]
@@ -148,4 +150,6 @@ fn sigterm_between_two_failing_starts_ends_the_container() {
     script.when("spawn main");
     script.signal(Signal::TERM);
     script.expect(&["exit 126"]);
+    let last = script.said.last().unwrap().to_string();
+    assert_eq!(last, "ending with code 126: SIGTERM came; main can't be started: main: no");
 }

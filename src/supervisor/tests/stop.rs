@@ -357,6 +357,18 @@ fn a_followed_main_that_crashes_is_started_again_once_nothing_of_it_is_left() {
 }
 
 #[test]
+fn who_follows_already_is_not_told_to_follow() {
+    let mut script = following();
+    script.until(5_000);
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    script.send(Event::Strays { left: 3 });
+    let said = script.said.iter().map(ToString::to_string);
+    let ended: Vec<String> = said.filter(|said| said.contains("which are ended now")).collect();
+    assert_eq!(ended, ["main ended but left 3 processes, which are ended now"]);
+}
+
+#[test]
 fn a_launcher_in_two_steps_is_followed_to_the_daemon() {
     let mut script = following();
     let run = script.run("main");
