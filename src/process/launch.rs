@@ -584,6 +584,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_types, reason = "a child of the test's own, which nobody else reaps")]
     fn one_that_is_stopped_before_it_has_said_a_word_is_resumed() {
         let mut stopped = std::process::Command::new("sh");
         let mut stopped =
