@@ -109,6 +109,7 @@ fn what_a_leaders_hook_runs_through_timeout_is_gone_when_the_next_one_leads() {
     let candidate = |id: &str| {
         let more = format!(
             "[hooks.on_promote]\nexec = [\"sh\", \"DIR/promote\"]\ntimeout = \"30s\"\n\
+             [hooks.on_demote]\nexec = [\"true\"]\n\
              [[service]]\nname = \"db\"\nid = \"{id}\"\nport = 5432\naddress = [\"static:127.0.0.1\"]\n\
              [election]\nname = \"db\"\n[catalog]\nbackend = \"local\"\ndirectory = \"{}\"\n",
             shared.path("").display()
