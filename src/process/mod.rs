@@ -593,11 +593,14 @@ impl Processes {
     /// Nothing is left of a run: its keeper has ended.
     fn keeper_ended(&mut self, pid: Pid, child: Child, status: ExitStatus, events: &mut Vec<Event>) {
         let Some(run) = child.run else { return };
-        if child.kept.is_some_and(|kept| !kept.ended) {
-            // It was killed, and its run's process with it.
+        if let ExitStatus::Killed(_) = status {
             self.warnings.push(format!(
                 "a hook's or check's keeper {status}: what that had started can't be told from what main leaves any more, and ends with it"
             ));
+            events.push(Event::RunLost { run });
+        }
+        if child.kept.is_some_and(|kept| !kept.ended) {
+            // It was killed, and its run's process with it.
             events.extend(self.ended(pid, child, status));
         }
         events.push(Event::RunLeft { run, any: false });

@@ -255,6 +255,11 @@ impl Commands {
         self.live.values().any(|command| command.role == role && command.state != State::Kept)
     }
 
+    /// Whether a run acts for this role only.
+    pub fn acts_for(&self, run: RunId, role: When) -> bool {
+        self.live.get(&run).is_some_and(|command| command.role == role)
+    }
+
     /// Whether a run of this job is there, or something of one that is to go.
     pub fn any(&self, job: &Job) -> bool {
         self.of_job(job).is_some()

@@ -223,6 +223,11 @@ pub enum Event {
         /// Main's run.
         run: RunId,
     },
+    /// A run's keeper was killed: what the run started is among what main leaves, and can't be told from that.
+    RunLost {
+        /// Of which run.
+        run: RunId,
+    },
     /// What a hook or check whose process has ended left behind: it comes right after its [`Event::Exited`], and again
     /// when nothing is left any more of what was.
     RunLeft {

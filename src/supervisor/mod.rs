@@ -146,6 +146,7 @@ impl Supervisor {
             Event::Forwarded { signal, heeded } => self.forwarded(now, signal, heeded),
             Event::HadTerminal { run } => self.had_terminal = self.main.runs(run),
             Event::Exited { run, status } => self.exited(now, run, status, &mut out),
+            Event::RunLost { run } => self.run_lost(run),
             Event::RunLeft { run, any } => {
                 if let Some(job) = self.commands.left(now, run, any) {
                     self.command_is_over(now, run, &job, &mut out);

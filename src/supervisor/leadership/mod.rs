@@ -47,6 +47,8 @@ pub struct Leadership {
     part: Part,
     /// SIGKILL didn't end main: the lock isn't given back while it may act, only the container's end can help.
     stuck: bool,
+    /// Something that acts for the leader can only be ended together with all that main leaves.
+    lost: bool,
     /// What the election is yet to be told: an order obeyed at once may have news for it.
     facts: VecDeque<Fact>,
     well: bool,
@@ -127,6 +129,7 @@ impl Leadership {
             prepared: None,
             part: Part::Replica,
             stuck: false,
+            lost: false,
             facts: VecDeque::new(),
             well: true,
             ready: true,

@@ -101,12 +101,15 @@ impl Supervisor {
         let (cleared, stuck) = (!self.commands.act_for(When::Leader), leadership.stuck);
         let replica = leadership.part == Part::Replica;
         let jammed = self.commands.is_stuck(When::Leader);
+        let lost = leadership.lost;
         let Role::Leaving { step, .. } = leadership.role else { return };
         match step {
             Leaving::Clearing | Leaving::Stopping | Leaving::Demoted if stuck => {}
             Leaving::Clearing | Leaving::Stopping | Leaving::Demoted if cleared && self.main.is_gone() => {
                 self.out_of_role();
             }
+            // It ends with main, and with nothing less.
+            Leaving::Clearing | Leaving::Demoted if lost => self.stop_main_for_role(now, out),
             Leaving::Demoted if cleared => self.out_of_role(),
             // Main isn't to act beside it any longer, and only the container's end can help.
             Leaving::Clearing | Leaving::Demoted if jammed => self.stop_main_for_role(now, out),
@@ -212,10 +215,20 @@ impl Supervisor {
     }
 
     /// Nothing acts any more.
+    /// The keeper of a run was killed.
+    pub(in crate::supervisor) fn run_lost(&mut self, run: RunId) {
+        if self.commands.acts_for(run, When::Leader)
+            && let Some(leadership) = &mut self.leadership
+        {
+            leadership.lost = true;
+        }
+    }
+
     fn out_of_role(&mut self) {
         let stopping = self.is_stopping();
         let Some(leadership) = &mut self.leadership else { return };
         leadership.role = Role::Replica;
+        leadership.lost = false;
         if leadership.part == Part::Leader {
             (leadership.part, leadership.prepared) = (Part::Replica, None);
         }

@@ -204,6 +204,21 @@ fn what_on_demote_left_is_gone_before_the_lock_is_given_back() {
 }
 
 #[test]
+fn what_a_leaders_hook_left_without_its_keeper_ends_with_main_before_the_lock_is_given_back() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.wins(7);
+    script.told();
+    let run = script.run("on_promote");
+    script.send(Event::RunLost { run });
+    script.ends_as("on_promote", ExitStatus::Killed(Signal::KILL));
+    let heard = script.heard();
+    assert!(heard.contains(&"SIGTERM to main".to_owned()), "{heard:?}");
+    assert!(!heard.iter().any(|heard| heard == "release" || heard == "spawn on_demote"), "{heard:?}");
+    script.ends("main", 0);
+    assert!(script.heard().contains(&"release".to_owned()));
+}
+
+#[test]
 fn a_leaders_hook_that_kill_does_not_end_keeps_the_lock_and_ends_main_and_the_container() {
     let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
     script.wins(7);
