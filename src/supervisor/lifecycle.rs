@@ -286,7 +286,12 @@ impl Supervisor {
         let restarts =
             self.restarting.is_some() || self.is_leaving_role() || self.main_status.last_exit.is_some_and(wanted);
         let what = match (self.process.background, self.process.strays) {
-            (Background::Follow, _) if !self.is_stopping() && self.main.may_be_followed(now) => Leftovers::Follow,
+            // Who is followed as main leaves the leader's role was told nothing of that.
+            (Background::Follow, _)
+                if !self.is_stopping() && !self.is_leaving_role() && self.main.may_be_followed(now) =>
+            {
+                Leftovers::Follow
+            }
             (_, Strays::Wait) if !restarts => Leftovers::Wait,
             (_, Strays::Kill | Strays::Wait) => Leftovers::Kill,
         };

@@ -258,11 +258,15 @@ impl Main {
     /// runs.
     pub fn followed(&mut self, now: Time, run: RunId, pid: Option<Pid>, out: &mut Vec<Effect>) -> bool {
         match (&mut self.state, pid) {
-            (State::Counting { run: own, since, followed, stop: None, .. }, Some(pid)) if *own == run => {
-                let followed = Some(followed.unwrap_or(now));
-                self.state = State::Running { run, pid, since: *since, followed, stop: None };
+            (State::Counting { run: own, since, followed, stop, .. }, Some(pid)) if *own == run => {
+                let (followed, stop) = (Some(followed.unwrap_or(now)), *stop);
+                self.state = State::Running { run, pid, since: *since, followed, stop };
                 out.push(Effect::Say(Notice::MainFollowed { pid }));
-                true
+                if stop.is_some() {
+                    // What main was told meanwhile reached nobody, and who is followed is none of the strays any more.
+                    tell(Target::Process(run), Signal::TERM, out);
+                }
+                stop.is_none()
             }
             (State::Running { run: own, pid: before, .. }, Some(pid)) if *own == run => {
                 *before = pid;

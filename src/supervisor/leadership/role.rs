@@ -110,7 +110,8 @@ impl Supervisor {
             }
             // It ends with main, and with nothing less.
             Leaving::Clearing | Leaving::Demoted if lost => self.stop_main_for_role(now, out),
-            Leaving::Demoted if cleared => self.out_of_role(),
+            // Main's word is good for main, not for what one that has ended meanwhile left behind.
+            Leaving::Demoted if cleared && self.main.pid().is_some() => self.out_of_role(),
             // Main isn't to act beside it any longer, and only the container's end can help.
             Leaving::Clearing | Leaving::Demoted if jammed => self.stop_main_for_role(now, out),
             Leaving::Stopping if jammed && self.main.is_gone() => {

@@ -259,3 +259,51 @@ fn what_a_killed_leaders_hook_left_is_killed_too() {
     script.sees_lock(held("other", 9, 8));
     assert!(script.told().contains(&"SIGKILL to all of on_promote".to_owned()));
 }
+
+#[test]
+fn a_leader_that_is_followed_as_it_is_to_go_is_told_and_waited_for() {
+    let mut config = candidate();
+    config.process.background = crate::config::Background::Follow;
+    let mut script = Script::leading(config);
+    script.followable = None;
+    let run = script.run_of("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    script.send(Event::Strays { left: 2 });
+    script.tells(&["follow a stray"]);
+    step_down(&mut script);
+    script.send(Event::Followed { run, pid: Some(101) });
+    // The other one, asked for before.
+    script.send(Event::Strays { left: 1 });
+    script.tells(&["reply ok", "SIGTERM to main"]);
+    script.ends("main", 0);
+    assert!(script.told().contains(&"release".to_owned()), "what acts for the leader is gone");
+}
+
+#[test]
+fn what_main_leaves_as_it_ends_during_on_demote_keeps_the_lock() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    step_down(&mut script);
+    script.tells(&["reply ok", "spawn on_demote"]);
+    let run = script.run_of("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(1) });
+    script.ends("on_demote", 0);
+    script.tells(&[]);
+    script.send(Event::Strays { left: 2 });
+    script.tells(&["SIGTERM to strays"]);
+    script.send(Event::Strays { left: 0 });
+    assert!(script.told().contains(&"release".to_owned()), "what acted for the leader is gone");
+}
+
+#[test]
+fn what_a_launcher_leaves_during_on_demote_is_ended_and_not_followed() {
+    let mut config = Config { hooks: hooks(), ..candidate() };
+    config.process.background = crate::config::Background::Follow;
+    let mut script = Script::leading(config);
+    step_down(&mut script);
+    script.tells(&["reply ok", "spawn on_demote"]);
+    let run = script.run_of("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    script.ends("on_demote", 0);
+    script.send(Event::Strays { left: 1 });
+    script.tells(&["SIGTERM to strays"]);
+}
