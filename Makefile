@@ -86,7 +86,7 @@ failover: build
 # The core as it is, against engines, a network and misfortune; and each of its rules broken, to see which promise falls.
 model:
 	@tests/setup.sh test
-	$(CARGO) test --profile model --lib election::tests::model -- --include-ignored --nocapture --test-threads=1
+	$(CARGO) test --profile model --lib -- tests::model:: --include-ignored --nocapture --test-threads=1
 
 lint:
 	@tests/setup.sh lint

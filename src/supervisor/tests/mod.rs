@@ -4,6 +4,7 @@ mod catalog;
 mod health;
 mod leadership;
 mod maintenance;
+mod model;
 mod properties;
 mod reload;
 mod restart;

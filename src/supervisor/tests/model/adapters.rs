@@ -1,0 +1,241 @@
+//! The adapters, played: each order carried out, and answered as they owe the core.
+
+use std::time::Duration;
+
+use crate::config::Signal;
+use crate::supervisor::election::fact::{Acquisition, Fact, Order, Renewal};
+use crate::supervisor::event::*;
+use crate::supervisor::{Effect, Event, Time};
+
+use super::super::script::advertised;
+use super::Lie;
+use super::container::{Command, Guard, Main, Starting};
+use super::world::{Mail, World};
+
+impl World {
+    /// The loop does one thing: an order of the last event's, or the next event.
+    pub fn turn(&mut self, index: usize) {
+        let now = self.now;
+        let container = &mut self.containers[index];
+        if let Some(effect) = container.orders.pop_front() {
+            return self.perform(index, effect);
+        }
+        let Some(event) = container.events.pop_front() else { return };
+        let told = self.play.tell.then(|| format!("{event:?}"));
+        let effects = container.core.handle(Time::since_boot(now), event);
+        container.orders.extend(effects);
+        let id = container.id.clone();
+        self.tell(|| format!("{id} hears {}", told.unwrap_or_default()));
+    }
+
+    fn perform(&mut self, index: usize, effect: Effect) {
+        if !matches!(effect, Effect::Say(_)) {
+            let id = self.containers[index].id.clone();
+            self.tell(|| format!("{id}: {effect:?}"));
+        }
+        let (now, life) = (self.now, self.lives[index]);
+        match effect {
+            Effect::ReadFiles { run, .. } => self.containers[index].reading = Some((run, now + self.random.span())),
+            Effect::SpawnMain { run, env, .. } => self.main_is_ordered(index, run, &env),
+            Effect::Spawn { run, job, env, .. } => self.spawn(index, run, job, &env),
+            Effect::Kill { target, signal } => self.containers[index].kill(now, target, signal),
+            Effect::Forward { target, signal } => {
+                let heeded = !self.random.once_in(3);
+                let container = &mut self.containers[index];
+                container.events.push_back(Event::Forwarded { signal, heeded });
+                match target {
+                    Target::Process(_) | Target::Group(_) if !heeded => {
+                        container.main_ends(ExitStatus::Killed(signal), 0);
+                    }
+                    _ => {}
+                }
+            }
+            Effect::CountStrays => {
+                let unseen = self.play.lies.contains(&Lie::StraysUnseen);
+                let container = &mut self.containers[index];
+                let left = if unseen { 0 } else { container.strays.len() };
+                container.counting = left > 0;
+                container.events.push_back(Event::Strays { left });
+            }
+            Effect::FollowStray { run, .. } => self.follow(index, run),
+            Effect::Probe { run, .. } => self.containers[index].probes.push_back(run),
+            Effect::Publish(registration) => {
+                let service = registration.service.id.clone();
+                self.hears(index, Event::Published { service, result: Ok(advertised()) });
+            }
+            Effect::Withdraw { service } => {
+                self.hears(index, Event::Withdrawn { service: service.id.clone(), result: Ok(()) });
+            }
+            Effect::Contest(_) => self.containers[index].contests = true,
+            Effect::Elect(Order::Guard { deadline }) => self.containers[index].page = deadline.map(Time::from_boot),
+            Effect::Elect(order) => self.mail.push(Mail::To(index, life, order)),
+            Effect::StartGuard => {
+                self.containers[index].guard = Guard::Stands;
+                self.hears(index, Event::Guard { stands: true });
+            }
+            Effect::LoadConfig => {
+                let config = Box::new(self.play.configs[index].clone());
+                self.hears(index, Event::ConfigLoaded(Ok(config)));
+            }
+            // A scheduler starts it again.
+            Effect::Exit { .. } => self.begin(index),
+            Effect::Hint { .. }
+            | Effect::Follow { .. }
+            | Effect::Unfollow { .. }
+            | Effect::Render { .. }
+            | Effect::Install { .. }
+            | Effect::Discard(_)
+            | Effect::Services(_)
+            | Effect::Doors { .. }
+            | Effect::Logging(_)
+            | Effect::Reply { .. }
+            | Effect::Say(_) => {}
+        }
+    }
+
+    pub fn hears(&mut self, index: usize, event: Event) {
+        self.containers[index].events.push_back(event);
+    }
+
+    fn main_is_ordered(&mut self, index: usize, run: RunId, env: &[(String, String)]) {
+        let leads = variable(env, "ROLE") == Some("leader");
+        let container = &self.containers[index];
+        if !container.prepared[usize::from(leads)] {
+            let role = if leads { "leader" } else { "replica" };
+            let promise = format!("{}'s main starts as {role}, for which nothing has prepared it", container.id);
+            return self.breaks(promise);
+        }
+        if container.main.is_some() || container.starting.is_some() || !container.strays.is_empty() {
+            let lies = self.play.lies.contains(&Lie::StraysUnseen);
+            if !lies {
+                return self.breaks(format!("{}'s main is started beside another", container.id));
+            }
+        }
+        // In role mode main acts once it is promoted.
+        let acts = term(env).filter(|_| leads && self.play.standby);
+        let at = self.now + self.random.span();
+        self.containers[index].starting = Some(Starting { run, acts, leads, at });
+    }
+
+    /// Main is forked, which had to wait for a slow disk or a busy machine.
+    pub fn fork(&mut self, index: usize) {
+        let obeys_within = self.obeys_within();
+        let late = self.is_too_late(index);
+        let container = &mut self.containers[index];
+        let Some(Starting { run, acts, leads, .. }) = container.starting.take() else { return };
+        container.events.push_back(Event::Spawned { run, pid: 100 });
+        container.main = Some(Main { run, acts, ends_at: None, obeys_within });
+        if leads && late {
+            container.main_ends(ExitStatus::Killed(Signal::KILL), 0);
+        }
+    }
+
+    /// Between its fork and its exec a process of the leader's looks at the guard's page.
+    fn is_too_late(&self, index: usize) -> bool {
+        let overdue = self.containers[index].page.is_some_and(|page| page <= self.now);
+        overdue && !self.play.lies.contains(&Lie::ForkUnlooked)
+    }
+
+    fn spawn(&mut self, index: usize, run: RunId, job: Job, env: &[(String, String)]) {
+        let leads = variable(env, "ROLE") == Some("leader");
+        let acts = term(env).filter(|_| match job {
+            Job::OnDemote => true,
+            Job::PreStart | Job::OnPromote => leads,
+            _ => false,
+        });
+        let (now, late) = (self.now, self.is_too_late(index));
+        let ends_at = Some(now + self.random.span());
+        let obeys_within = self.obeys_within();
+        let container = &mut self.containers[index];
+        if job == Job::PreStart && container.commands.values().any(|other| other.job == job && other.runs) {
+            let promise = format!("{}'s pre_start runs twice at once", container.id);
+            return self.breaks(promise);
+        }
+        container.events.push_back(Event::Spawned { run, pid: 200 });
+        if job == Job::OnPromote && !(leads && late) {
+            match &mut container.main {
+                Some(main) => main.acts = acts,
+                // Its launcher has just ended: it is promoted before it is followed.
+                None => container.strays.iter_mut().for_each(|(of, _)| *of = acts),
+            }
+        }
+        container.commands.insert(run, Command { job, acts, leads, runs: true, ends_at, obeys_within });
+        if leads && late {
+            container.command_ends(run, ExitStatus::Killed(Signal::KILL), false);
+        }
+    }
+
+    fn obeys_within(&mut self) -> Option<Duration> {
+        if self.random.once_in(6) { None } else { Some(self.random.span()) }
+    }
+
+    fn follow(&mut self, index: usize, run: RunId) {
+        let obeys_within = self.obeys_within();
+        let container = &mut self.containers[index];
+        if container.main.is_none()
+            && let Some((acts, _)) = container.strays.pop()
+        {
+            container.counting = false;
+            container.main = Some(Main { run, acts, ends_at: None, obeys_within });
+            container.events.push_back(Event::Followed { run, pid: Some(101) });
+        }
+    }
+
+    /// A request reaches the store, or an answer the loop.
+    pub fn deliver(&mut self, index: usize) {
+        match self.mail.swap_remove(index) {
+            Mail::To(of, life, order) => {
+                let id = self.containers[of].id.clone();
+                let answer = self.store.take(self.now, &id, &order);
+                self.mail.extend(answer.map(|fact| Mail::From(of, life, fact)));
+            }
+            Mail::From(of, life, fact) if self.lives[of] == life => self.hears(of, Event::Election(fact)),
+            Mail::From(..) => {}
+        }
+    }
+
+    /// A request, or an answer, is lost, and the adapter's patience ends: nobody knows what came of it.
+    pub fn lose(&mut self, index: usize) {
+        let lost = "no answer".to_owned();
+        let (of, life, asked) = match self.mail.swap_remove(index) {
+            Mail::To(of, life, order) => (of, life, unanswered(&order, lost)),
+            Mail::From(of, life, fact) => (of, life, Some(unheard(fact, lost))),
+        };
+        if let Some(fact) = asked.filter(|_| self.lives[of] == life) {
+            self.hears(of, Event::Election(fact));
+        }
+    }
+}
+
+fn unanswered(order: &Order, lost: String) -> Option<Fact> {
+    Some(match *order {
+        Order::OpenSession { ask } => Fact::Opened { ask, result: Err(lost) },
+        Order::Look { ask } => Fact::Looked { ask, result: Err(lost) },
+        Order::Acquire { ask, .. } => Fact::Acquired { ask, result: Acquisition::Unknown(lost) },
+        Order::Renew { ask, .. } => Fact::Renewed { ask, result: Renewal::Unknown(lost) },
+        Order::Release { ask, .. } => Fact::Released { ask, result: Err(lost) },
+        Order::ReadRanks { ask, .. } => Fact::Ranks { ask, result: Err(lost) },
+        _ => return None,
+    })
+}
+
+fn unheard(fact: Fact, lost: String) -> Fact {
+    match fact {
+        Fact::Opened { ask, .. } => Fact::Opened { ask, result: Err(lost) },
+        Fact::Looked { ask, .. } => Fact::Looked { ask, result: Err(lost) },
+        Fact::Acquired { ask, .. } => Fact::Acquired { ask, result: Acquisition::Unknown(lost) },
+        Fact::Renewed { ask, .. } => Fact::Renewed { ask, result: Renewal::Unknown(lost) },
+        Fact::Released { ask, .. } => Fact::Released { ask, result: Err(lost) },
+        Fact::Ranks { ask, .. } => Fact::Ranks { ask, result: Err(lost) },
+        other => other,
+    }
+}
+
+fn term(env: &[(String, String)]) -> Option<u64> {
+    variable(env, "TERM").and_then(|term| term.parse().ok())
+}
+
+fn variable<'a>(env: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let name = format!("PILOTFISH_{name}");
+    env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+}
