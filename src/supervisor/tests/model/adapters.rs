@@ -57,6 +57,8 @@ impl World {
                 container.counting = left > 0;
                 container.events.push_back(Event::Strays { left });
             }
+            // Nothing was there before the agent.
+            Effect::CountRest => self.containers[index].events.push_back(Event::Strays { left: 0 }),
             Effect::FollowStray { run, .. } => self.follow(index, run),
             Effect::Probe { run, .. } => self.containers[index].probes.push_back(run),
             Effect::Publish(registration) => {
@@ -114,7 +116,7 @@ impl World {
         // In role mode main acts once it is promoted.
         let acts = term(env).filter(|_| leads && self.play.standby);
         let at = self.now + self.random.span();
-        self.containers[index].starting = Some(Starting { run, acts, leads, at });
+        self.containers[index].starting = Some(Starting { run, acts, at });
     }
 
     /// Main is forked, which had to wait for a slow disk or a busy machine.
@@ -122,15 +124,15 @@ impl World {
         let obeys_within = self.obeys_within();
         let late = self.is_too_late(index);
         let container = &mut self.containers[index];
-        let Some(Starting { run, acts, leads, .. }) = container.starting.take() else { return };
+        let Some(Starting { run, acts, .. }) = container.starting.take() else { return };
         container.events.push_back(Event::Spawned { run, pid: 100 });
         container.main = Some(Main { run, acts, ends_at: None, obeys_within });
-        if leads && late {
+        if late {
             container.main_ends(ExitStatus::Killed(Signal::KILL), 0);
         }
     }
 
-    /// Between its fork and its exec a process of the leader's looks at the guard's page.
+    /// Between its fork and its exec every process looks at the guard's page.
     fn is_too_late(&self, index: usize) -> bool {
         let overdue = self.containers[index].page.is_some_and(|page| page <= self.now);
         overdue && !self.play.lies.contains(&Lie::ForkUnlooked)
@@ -152,7 +154,7 @@ impl World {
             return self.breaks(promise);
         }
         container.events.push_back(Event::Spawned { run, pid: 200 });
-        if job == Job::OnPromote && !(leads && late) {
+        if job == Job::OnPromote && !late {
             match &mut container.main {
                 Some(main) => main.acts = acts,
                 // Its launcher has just ended: it is promoted before it is followed.
@@ -160,7 +162,7 @@ impl World {
             }
         }
         container.commands.insert(run, Command { job, acts, leads, runs: true, ends_at, obeys_within });
-        if leads && late {
+        if late {
             container.command_ends(run, ExitStatus::Killed(Signal::KILL), false);
         }
     }

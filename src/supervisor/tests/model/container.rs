@@ -25,8 +25,6 @@ pub struct Main {
 pub struct Starting {
     pub run: RunId,
     pub acts: Acts,
-    /// Whether it is started as leader.
-    pub leads: bool,
     pub at: Duration,
 }
 

@@ -160,7 +160,7 @@ fn containers_that_stand_by_keep_every_promise() {
 fn at_length_containers_keep_every_promise() {
     for mode in [Mode::Role, Mode::Standby] {
         wander(&Play::new(mode, 2), 1..500);
-        wander(&Play::new(mode, 3), 1..200);
+        wander(&Play::new(mode, 3), 1..250);
     }
 }
 
