@@ -67,7 +67,7 @@ pauses:
 	@tests/setup.sh test
 	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 pauses::frozen::
 	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 4 pauses:: --skip pauses::frozen::
-	@$(CARGO) test --features misrule --test pilotfish -- --ignored --nocapture pauses::wedged::
+	@$(CARGO) test --features sabotage --test pilotfish -- --ignored --nocapture pauses::wedged::
 
 export BACKEND DURATION SEED SAMPLES
 
@@ -77,7 +77,7 @@ nemesis:
 
 nemesis-controls:
 	@tests/setup.sh test
-	@$(CARGO) test --features misrule --test pilotfish -- --ignored --nocapture --test-threads 1 nemesis::controls::
+	@$(CARGO) test --features sabotage --test pilotfish -- --ignored --nocapture --test-threads 1 nemesis::controls::
 
 failover: build
 	@tests/setup.sh test

@@ -11,21 +11,21 @@ use tokio::time::Sleep;
 
 use crate::clock::{self, Alarm};
 use crate::config::{Backend, Config, Probe, Signal, Source};
-use crate::effects::Hands;
-use crate::http::Asked;
+use crate::effects::Adapters;
+use crate::endpoints::ControlRequest;
 use crate::logging;
-use crate::misrule;
 use crate::process::guard::{Fence, FenceError, Guard};
 use crate::process::notify::Notify;
 use crate::process::signals::{Inherited, Signals};
 use crate::process::{Processes, memory};
+use crate::sabotage;
 use crate::supervisor::event::Notification;
 use crate::supervisor::{Effect, Event, Status, Supervisor};
 
-/// Room for events of tasks. A task that finds it full waits; signals, exits and the control door have ways of
+/// Room for events of tasks. A task that finds it full waits; signals, exits and the control endpoint have ways of
 /// their own.
 const EVENTS: usize = 64;
-/// Room for questions at the control door.
+/// Room for questions at the control endpoint.
 const QUESTIONS: usize = 16;
 
 /// Each time so many things have woken it the loop lets everything else have a turn, and come before signals: they
@@ -77,14 +77,14 @@ fn guard(config: &Config) -> Result<Option<Guard>, Error> {
 
 struct Agent {
     supervisor: Supervisor,
-    hands: Hands,
+    adapters: Adapters,
     signals: Signals,
     notify: Option<Notify>,
     alarm: Alarm,
     /// Until the start is over.
     starting: Option<Pin<Box<Sleep>>>,
     events: mpsc::Receiver<Event>,
-    questions: mpsc::Receiver<Asked>,
+    questions: mpsc::Receiver<ControlRequest>,
     status: watch::Sender<Status>,
     guarded: bool,
     turns: u32,
@@ -94,7 +94,7 @@ struct Agent {
 enum Wake {
     Signal(Signal),
     Notified(Notification),
-    Asked(Asked),
+    Asked(ControlRequest),
     Event(Event),
     Rang,
     StartIsOver,
@@ -117,17 +117,29 @@ impl Agent {
         // Two agents started together must not retry together; std's hasher is seeded by the kernel.
         let supervisor = Supervisor::new(config.clone(), RandomState::new().hash_one(std::process::id()));
         let (status, seen) = watch::channel(supervisor.status());
-        let hands = Hands::new(&config, source, processes, tell, ask, seen);
+        let adapters = Adapters::new(&config, source, processes, tell, ask, seen);
         let starting = Some(Box::pin(tokio::time::sleep(START_IS_OVER_AFTER)));
         let alarm = Alarm::new()?;
-        Ok(Agent { supervisor, hands, signals, notify, alarm, starting, events, questions, status, guarded, turns: 0 })
+        Ok(Agent {
+            supervisor,
+            adapters,
+            signals,
+            notify,
+            alarm,
+            starting,
+            events,
+            questions,
+            status,
+            guarded,
+            turns: 0,
+        })
     }
 
     async fn live(mut self) -> io::Result<u8> {
         let mut next = VecDeque::from([Event::Started]);
         next.extend(self.guarded.then_some(Event::Guard { stands: true }));
         loop {
-            misrule::wedge();
+            sabotage::freeze();
             while let Some(event) = next.pop_front() {
                 for effect in self.supervisor.handle(clock::now(), event) {
                     match effect {
@@ -135,20 +147,20 @@ impl Agent {
                             logging::termination_log(&reason);
                             return Ok(code);
                         }
-                        effect => next.extend(self.hands.perform(effect)),
+                        effect => next.extend(self.adapters.perform(effect)),
                     }
                 }
             }
-            if self.hands.has_doors() {
+            if self.adapters.has_endpoints() {
                 self.status.send_replace(self.supervisor.status());
             }
             self.alarm.set(self.supervisor.next_deadline())?;
             match self.wake().await? {
                 // Exits are read by the loop itself, so that none can be dropped on the way.
-                Wake::Signal(Signal::CHLD) => next.extend(self.hands.reap()),
+                Wake::Signal(Signal::CHLD) => next.extend(self.adapters.reap()),
                 Wake::Signal(signal) => next.push_back(Event::Signal(signal)),
                 Wake::Notified(said) => next.push_back(Event::Notified(said)),
-                Wake::Asked(asked) => next.push_back(self.hands.asked(asked)),
+                Wake::Asked(asked) => next.push_back(self.adapters.asked(asked)),
                 Wake::Event(event) => next.push_back(event),
                 Wake::Rang => next.push_back(Event::Tick),
                 Wake::StartIsOver => {
@@ -160,7 +172,7 @@ impl Agent {
     }
 
     async fn wake(&mut self) -> io::Result<Wake> {
-        let main = self.notify.as_ref().and_then(|_| self.hands.main_pid());
+        let main = self.notify.as_ref().and_then(|_| self.adapters.main_pid());
         self.turns = self.turns.wrapping_add(1);
         let yields = self.turns.is_multiple_of(TURNS);
         let signals = async {

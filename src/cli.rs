@@ -13,7 +13,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::agent;
-use crate::config::{self, Exec, Report, Source, Surroundings};
+use crate::config::{self, Context, Exec, Report, Source};
 use crate::logging;
 use crate::process::signals::Inherited;
 
@@ -40,11 +40,11 @@ struct CommandLine {
     #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
     #[command(subcommand)]
-    order: Option<Order>,
+    order: Option<Verb>,
 }
 
 #[derive(Debug, Subcommand)]
-enum Order {
+enum Verb {
     /// Tell every mistake in the config (exit 78), or that it is fine
     Check {
         /// The config, like -c
@@ -178,33 +178,33 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
     // Somebody waits at a terminal, and Ctrl-C must work.
     inherited.restore();
     match order {
-        Order::Check { file, command } => file::check(file.as_deref().or(named), command),
-        Order::Schema { format } => file::print(&match format {
+        Verb::Check { file, command } => file::check(file.as_deref().or(named), command),
+        Verb::Schema { format } => file::print(&match format {
             Form::Json => config::schema::json(),
             Form::Toml => config::schema::toml(),
             Form::Markdown => config::schema::markdown(),
         }),
-        Order::Render { file } => file::render(file.as_deref().or(named)),
-        Order::Status { json, at } => ask::status(at.socket, named, json),
-        Order::Health { at } => ask::health(at.socket, named),
-        Order::Reload { at } => ask::order(at.socket, named, "/reload"),
-        Order::Stop { at } => ask::order(at.socket, named, "/stop"),
-        Order::Leader { at } => ask::leader(at.socket, named),
-        Order::StepDown { to, at } => ask::step_down(at.socket, named, to.as_deref()),
-        Order::Maintenance { switch: Switch::On { lasts, reason, at } } => {
+        Verb::Render { file } => file::render(file.as_deref().or(named)),
+        Verb::Status { json, at } => ask::status(at.socket, named, json),
+        Verb::Health { at } => ask::health(at.socket, named),
+        Verb::Reload { at } => ask::order(at.socket, named, "/reload"),
+        Verb::Stop { at } => ask::order(at.socket, named, "/stop"),
+        Verb::Leader { at } => ask::leader(at.socket, named),
+        Verb::StepDown { to, at } => ask::step_down(at.socket, named, to.as_deref()),
+        Verb::Maintenance { switch: Switch::On { lasts, reason, at } } => {
             ask::maintenance(at.socket, named, lasts, reason.as_deref())
         }
-        Order::Maintenance { switch: Switch::Off { at } } => ask::order(at.socket, named, "/maintenance/off"),
-        Order::Term { accept: _, at } => ask::order(at.socket, named, "/accept-term"),
+        Verb::Maintenance { switch: Switch::Off { at } } => ask::order(at.socket, named, "/maintenance/off"),
+        Verb::Term { accept: _, at } => ask::order(at.socket, named, "/accept-term"),
     }
 }
 
 /// Runs a container from its beginning to its end.
 fn start(named: Option<&Path>, command: Exec, inherited: Inherited) -> u8 {
-    let surroundings = Surroundings::of_this_process();
+    let context = Context::of_this_process();
     let command = Some(command).filter(|command| !command.is_empty());
-    let source = match config::find(named, &surroundings) {
-        Ok(file) => Source { file, command, surroundings },
+    let source = match config::find(named, &context) {
+        Ok(file) => Source { file, command, context },
         Err(report) => return refuse(&report),
     };
     if source.file.is_none() && source.command.is_none() {
@@ -288,7 +288,7 @@ mod tests {
         for args in [["pilotfish", "-c", "x", "status"], ["pilotfish", "status", "-c", "x"]] {
             let line = CommandLine::try_parse_from(args).unwrap();
             assert_eq!(line.config, Some("x".into()), "{args:?}");
-            assert!(matches!(line.order, Some(Order::Status { json: false, .. })));
+            assert!(matches!(line.order, Some(Verb::Status { json: false, .. })));
         }
     }
 

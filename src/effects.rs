@@ -10,24 +10,24 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::catalog::election::{Candidacy, Contest, Views, Wanted};
-use crate::catalog::{self, Backend, Sightings, address};
+use crate::catalog::election::{AcquireRequest, CandidateSettings, LockClient, LockViewSender};
+use crate::catalog::{self, Backend, ObservationSender, address};
 use crate::config::election::REQUEST_WITHIN;
 use crate::config::{
     self, Config, Control, Election, Limits, Process, Query, Service, Signal, Source, Telemetry, Template,
 };
-use crate::http::{self, Asked, Door};
+use crate::endpoints::{self, ControlRequest, Endpoint};
 use crate::logging;
 use crate::probe;
 use crate::process::{self, Processes};
 use crate::render;
-use crate::supervisor::election::fact::{Acquisition, Fact, Order, Renewal};
+use crate::supervisor::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal};
 use crate::supervisor::event::{
     Follow, Hope, Observation, Pid, Registration, Rendering, ReplyId, RunId, SpawnError, Staged, Target,
 };
 use crate::supervisor::{Effect, Event, Notice, Status};
 
-/// One call to the catalog; a healthy engine may take as long to choose a new leader (8.7 s measured on Consul).
+/// One call to the catalog; a healthy backend may take as long to choose a new leader (8.7 s measured on Consul).
 const CATALOG_CALL_WITHIN: Duration = Duration::from_secs(10);
 /// Rendering, installing and reading the config touch files only; storage that takes longer hangs.
 const FILES_WITHIN: Duration = Duration::from_secs(10);
@@ -37,11 +37,11 @@ const CANT_START: u8 = 126;
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// The adapters, and what is under way in them.
-pub struct Hands {
+pub struct Adapters {
     processes: Processes,
     backend: Arc<Backend>,
     source: Source,
-    candidacy: Option<Arc<Candidacy>>,
+    lock_client: Option<Arc<LockClient>>,
     services: Vec<Arc<Service>>,
     /// Hooks get main's.
     limits: Limits,
@@ -52,35 +52,35 @@ pub struct Hands {
     last_reply: u64,
     /// What was said of the last signal, if that was refused.
     refused: Option<String>,
-    telemetry: Option<(Telemetry, http::Handle)>,
-    control: Option<(Control, http::Handle)>,
-    door: Door,
+    telemetry: Option<(Telemetry, endpoints::Handle)>,
+    control: Option<(Control, endpoints::Handle)>,
+    endpoint: Endpoint,
     tell: mpsc::Sender<Event>,
 }
 
-impl Hands {
+impl Adapters {
     /// Adapters of this config. A catalog that can't even be opened is reported by each call to it.
     pub fn new(
         config: &Config,
         source: Source,
         processes: Processes,
         tell: mpsc::Sender<Event>,
-        ask: mpsc::Sender<Asked>,
+        ask: mpsc::Sender<ControlRequest>,
         status: watch::Receiver<Status>,
-    ) -> Hands {
+    ) -> Adapters {
         let mut processes = processes;
         if let config::Backend::Consul(_) = &config.catalog.backend {
-            processes.keep_secret(&config::engines::CONSUL_SECRETS);
+            processes.keep_secret(&config::backends::CONSUL_SECRETS);
         }
         let backend = Backend::open(&config.catalog).unwrap_or_else(|error| {
             degraded(format!("there is no catalog: {}", catalog::report(&error)));
             Backend::None
         });
-        Hands {
+        Adapters {
             processes,
             backend: Arc::new(backend),
             source,
-            candidacy: None,
+            lock_client: None,
             services: Vec::new(),
             limits: config.process.limits.clone(),
             reading: Arc::default(),
@@ -90,7 +90,7 @@ impl Hands {
             refused: None,
             telemetry: None,
             control: None,
-            door: Door { status, asked: ask },
+            endpoint: Endpoint { status, asked: ask },
             tell,
         }
     }
@@ -104,11 +104,11 @@ impl Hands {
                 // A plain init passes the environment byte for byte.
                 let env = if plain { env } else { self.env(env) };
                 self.limits = process.limits.clone();
-                let lock = self.candidacy.as_ref().and_then(|candidacy| candidacy.inheritance());
+                let lock = self.lock_client.as_ref().and_then(|lock_client| lock_client.inheritable_fd());
                 let keep = lock.as_ref().map(|lock| lock.as_fd());
                 let event = self.processes.spawn_main(run, &process, &files, &env, keep);
-                if let (Some(candidacy), Event::Spawned { pid, .. }) = (&self.candidacy, &event) {
-                    candidacy.bequeath(*pid);
+                if let (Some(lock_client), Event::Spawned { pid, .. }) = (&self.lock_client, &event) {
+                    lock_client.main_inherits(*pid);
                 }
                 if plain {
                     // It starts nothing more and opens no path, so it need not pin the mount it stands on.
@@ -143,8 +143,8 @@ impl Hands {
             Effect::Render { watch, template, seen, unanswered } => self.render(watch, template, seen, unanswered),
             Effect::Install { watch, staged } => self.install(watch, staged),
             Effect::Discard(staged) => self.discard(staged),
-            Effect::Contest(election) => self.contest(&election),
-            Effect::Elect(Order::Guard { deadline }) => {
+            Effect::JoinElection(election) => self.settings(&election),
+            Effect::Elect(ElectionEffect::Guard { deadline }) => {
                 let silent = self.processes.guard_until(deadline);
                 return self.with_warnings(silent.into_iter().collect());
             }
@@ -152,7 +152,7 @@ impl Hands {
             Effect::StartGuard => return vec![self.processes.start_guard()],
             Effect::LoadConfig => self.load_config(),
             Effect::Services(services) => self.services = services,
-            Effect::Doors { telemetry, control } => self.doors(telemetry, control),
+            Effect::Endpoints { telemetry, control } => self.endpoints(telemetry, control),
             Effect::Logging(log) => logging::configure(&log),
             Effect::Reply { reply, result } => {
                 if let Some(waiting) = self.replies.remove(&reply) {
@@ -178,8 +178,8 @@ impl Hands {
         self.processes.main_pid()
     }
 
-    /// Somebody asks at the control door.
-    pub fn asked(&mut self, asked: Asked) -> Event {
+    /// Somebody asks at the control endpoint.
+    pub fn asked(&mut self, asked: ControlRequest) -> Event {
         self.last_reply += 1;
         let reply = ReplyId(self.last_reply);
         self.replies.insert(reply, asked.answer);
@@ -187,7 +187,7 @@ impl Hands {
     }
 
     /// Whether anybody can look at the status.
-    pub fn has_doors(&self) -> bool {
+    pub fn has_endpoints(&self) -> bool {
         self.telemetry.is_some() || self.control.is_some()
     }
 
@@ -228,7 +228,7 @@ impl Hands {
         }
         // The core reads a leader's address in the catalog; this candidate leads before that shows its own.
         let leader = env.iter().find(|(name, _)| name == "PILOTFISH_LEADER_ID").map(|(_, id)| id.clone());
-        let own = self.candidacy.as_ref().zip(leader).and_then(|(candidacy, id)| candidacy.address_as(&id));
+        let own = self.lock_client.as_ref().zip(leader).and_then(|(lock_client, id)| lock_client.address_as(&id));
         let known = env.iter_mut().find(|(name, value)| name == "PILOTFISH_LEADER" && value.is_empty());
         if let (Some((_, address)), Some(own)) = (known, own) {
             *address = own;
@@ -276,94 +276,100 @@ impl Hands {
 
     fn follow(&mut self, follow: Follow, query: Query) {
         let backend = self.backend.clone();
-        let follower = following(self.tell.clone(), follow.clone(), move |sightings| {
+        let follower = following(self.tell.clone(), follow.clone(), move |observations| {
             let (backend, query) = (backend.clone(), query.clone());
-            async move { backend.follow(&query, sightings).await }
+            async move { backend.follow(&query, observations).await }
         });
         if let Some(before) = self.followers.insert(follow, follower) {
             before.abort();
         }
     }
 
-    fn contest(&mut self, election: &Election) {
+    fn settings(&mut self, election: &Election) {
         let service = self.services.iter().find(|service| Some(&service.id) == election.service.as_ref());
-        let contest = Contest {
+        let settings = CandidateSettings {
             name: election.name.clone(),
             id: election.id.clone(),
             lease: election.lease,
             kill_margin: election.pace.kill_margin,
             service: service.cloned(),
         };
-        let candidacy = Arc::new(Candidacy::new(self.backend.clone(), contest));
-        self.candidacy = Some(candidacy.clone());
+        let lock_client = Arc::new(LockClient::new(self.backend.clone(), settings));
+        self.lock_client = Some(lock_client.clone());
         let tell = self.tell.clone();
         again_and_again(
             self.tell.clone(),
-            |error| Event::Election(Fact::Saw(Err(error))),
+            |error| Event::Election(ElectionEvent::Saw(Err(error))),
             move || {
-                let (candidacy, views) = (candidacy.clone(), Views::of_candidate(tell.clone()));
-                async move { candidacy.watch(views).await }
+                let (lock_client, views) = (lock_client.clone(), LockViewSender::of_candidate(tell.clone()));
+                async move { lock_client.watch(views).await }
             },
         );
     }
 
     /// Each order is a task of its own, and answers in the time a request has.
-    fn elect(&mut self, order: Order) {
-        let Some(candidacy) = self.candidacy.clone() else { return };
+    fn elect(&mut self, order: ElectionEffect) {
+        let Some(lock_client) = self.lock_client.clone() else { return };
         match order {
-            Order::OpenSession { ask } => self
-                .request(move |error| Fact::Opened { ask, result: Err(error) }, async move {
-                    Fact::Opened { ask, result: candidacy.open().await.map_err(|e| catalog::report(&e)) }
-                }),
-            Order::CloseSession { session } => {
-                self.unanswered("closing a session", async move { candidacy.close(session).await })
-            }
-            Order::EndFormerLife { session } => self
-                .unanswered("closing a former life's session", async move { candidacy.end_former_life(session).await }),
-            Order::Look { ask } => self.request(move |error| Fact::Looked { ask, result: Err(error) }, async move {
-                Fact::Looked { ask, result: candidacy.look().await.map_err(|e| catalog::report(&e)) }
-            }),
-            Order::Acquire { ask, session, guarantee, seen, owed } => {
-                self.request(move |error| Fact::Acquired { ask, result: Acquisition::Unknown(error) }, async move {
-                    let wanted = Wanted { session, guarantee, seen, owed };
-                    Fact::Acquired { ask, result: candidacy.acquire(wanted).await }
+            ElectionEffect::OpenSession { ask } => {
+                self.request(move |error| ElectionEvent::Opened { ask, result: Err(error) }, async move {
+                    ElectionEvent::Opened { ask, result: lock_client.open().await.map_err(|e| catalog::report(&e)) }
                 })
             }
-            Order::Renew { ask, session, term } => self
-                .request(move |error| Fact::Renewed { ask, result: Renewal::Unknown(error) }, async move {
-                    Fact::Renewed { ask, result: candidacy.renew(session, term).await }
+            ElectionEffect::CloseSession { session } => {
+                self.unanswered("closing a session", async move { lock_client.close(session).await })
+            }
+            ElectionEffect::EndFormerLife { session } => self.unanswered(
+                "closing a former life's session",
+                async move { lock_client.end_former_life(session).await },
+            ),
+            ElectionEffect::Look { ask } => {
+                self.request(move |error| ElectionEvent::Looked { ask, result: Err(error) }, async move {
+                    ElectionEvent::Looked { ask, result: lock_client.look().await.map_err(|e| catalog::report(&e)) }
+                })
+            }
+            ElectionEffect::Acquire { ask, session, guarantee, seen, hold_off_left } => self.request(
+                move |error| ElectionEvent::Acquired { ask, result: Acquisition::Unknown(error) },
+                async move {
+                    let wanted = AcquireRequest { session, guarantee, seen, hold_off_left };
+                    ElectionEvent::Acquired { ask, result: lock_client.acquire(wanted).await }
+                },
+            ),
+            ElectionEffect::Renew { ask, session, term } => self
+                .request(move |error| ElectionEvent::Renewed { ask, result: Renewal::Unknown(error) }, async move {
+                    ElectionEvent::Renewed { ask, result: lock_client.renew(session, term).await }
                 }),
             // Only a test breaks the rule that a release names its term.
-            Order::Release { term: None, .. } => {}
-            Order::Release { ask, session, term: Some(term), to, owed } => {
-                self.request(move |error| Fact::Released { ask, result: Err(error) }, async move {
-                    let released = candidacy.release(session, term, to, owed).await;
-                    Fact::Released { ask, result: released.map_err(|error| catalog::report(&error)) }
+            ElectionEffect::Release { term: None, .. } => {}
+            ElectionEffect::Release { ask, session, term: Some(term), to, hold_off_left } => {
+                self.request(move |error| ElectionEvent::Released { ask, result: Err(error) }, async move {
+                    let released = lock_client.release(session, term, to, hold_off_left).await;
+                    ElectionEvent::Released { ask, result: released.map_err(|error| catalog::report(&error)) }
                 })
             }
-            Order::PublishRank { vacancy, rank } => {
-                self.unanswered("publishing the rank", async move { candidacy.publish_rank(vacancy, rank).await })
+            ElectionEffect::PublishRank { vacancy, rank } => {
+                self.unanswered("publishing the rank", async move { lock_client.publish_rank(vacancy, rank).await })
             }
-            Order::ReadRanks { ask, vacancy } => {
-                self.request(move |error| Fact::Ranks { ask, result: Err(error) }, async move {
-                    let ranks = candidacy.ranks(vacancy).await;
-                    Fact::Ranks { ask, result: ranks.map_err(|error| catalog::report(&error)) }
+            ElectionEffect::ReadRanks { ask, vacancy } => {
+                self.request(move |error| ElectionEvent::Ranks { ask, result: Err(error) }, async move {
+                    let ranks = lock_client.ranks(vacancy).await;
+                    ElectionEvent::Ranks { ask, result: ranks.map_err(|error| catalog::report(&error)) }
                 })
             }
-            Order::Guard { .. }
-            | Order::MeasureRank { .. }
-            | Order::Promote { .. }
-            | Order::Demote { .. }
-            | Order::Kill { .. }
-            | Order::Leader(_)
-            | Order::Say(_) => {}
+            ElectionEffect::Guard { .. }
+            | ElectionEffect::MeasureRank { .. }
+            | ElectionEffect::Promote { .. }
+            | ElectionEffect::Demote { .. }
+            | ElectionEffect::Kill { .. }
+            | ElectionEffect::Leader(_)
+            | ElectionEffect::Say(_) => {}
         }
     }
 
     fn request(
         &self,
-        failed: impl Fn(String) -> Fact + Clone + Send + 'static,
-        work: impl Future<Output = Fact> + Send + 'static,
+        failed: impl Fn(String) -> ElectionEvent + Clone + Send + 'static,
+        work: impl Future<Output = ElectionEvent> + Send + 'static,
     ) {
         let panicked = failed.clone();
         self.task(move |error| Event::Election(panicked(error)), async move {
@@ -384,7 +390,7 @@ impl Hands {
     }
 
     fn render(&self, watch: String, template: Template, seen: Observation, unanswered: bool) {
-        let variables = self.source.surroundings.variables.clone();
+        let variables = self.source.context.variables.clone();
         let event = {
             let watch = watch.clone();
             move |outcome| Event::Rendered { watch: watch.clone(), outcome }
@@ -451,11 +457,11 @@ impl Hands {
         );
     }
 
-    fn doors(&mut self, telemetry: Option<Telemetry>, control: Control) {
+    fn endpoints(&mut self, telemetry: Option<Telemetry>, control: Control) {
         if self.telemetry.as_ref().map(|(config, _)| config) != telemetry.as_ref() {
             self.telemetry = None;
             if let Some(config) = telemetry {
-                match http::telemetry::open(&config, self.door.clone()) {
+                match endpoints::telemetry::open(&config, self.endpoint.clone()) {
                     Ok(handle) => self.telemetry = Some((config, handle)),
                     Err(error) => degraded(format!("can't listen on {}: {error}", config.listen)),
                 }
@@ -463,7 +469,7 @@ impl Hands {
         }
         if self.control.as_ref().map(|(config, _)| config) != Some(&control) {
             self.control = None;
-            match http::control::open(&control, self.door.clone()) {
+            match endpoints::control::open(&control, self.endpoint.clone()) {
                 Ok(Some(handle)) => self.control = Some((control, handle)),
                 Ok(None) => {}
                 Err(error) => {
@@ -518,7 +524,7 @@ fn beside(
 fn following<F>(
     tell: mpsc::Sender<Event>,
     follow: Follow,
-    look: impl Fn(Sightings) -> F + Send + 'static,
+    look: impl Fn(ObservationSender) -> F + Send + 'static,
 ) -> AbortHandle
 where
     F: Future<Output = ()> + Send + 'static,
@@ -527,7 +533,7 @@ where
         let follow = follow.clone();
         move |error| Event::Observed { follow: follow.clone(), seen: Err(error) }
     };
-    again_and_again(tell.clone(), seen, move || look(Sightings::new(tell.clone(), follow.clone())))
+    again_and_again(tell.clone(), seen, move || look(ObservationSender::new(tell.clone(), follow.clone())))
 }
 
 /// Begins work that should never end, and again when it panics, having said so.
@@ -589,11 +595,11 @@ mod tests {
             let (tell, mut events) = mpsc::channel(1);
             let looks = Arc::new(std::sync::atomic::AtomicUsize::new(0));
             let follow = Follow::Watch("app".to_owned());
-            let _follower = following(tell, follow, move |mut sightings| {
+            let _follower = following(tell, follow, move |mut observations| {
                 let look = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 async move {
                     assert!(look > 0, "a fault in a follower");
-                    sightings.saw(Observation::Key(None)).await;
+                    observations.saw(Observation::Key(None)).await;
                     std::future::pending().await
                 }
             });

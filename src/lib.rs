@@ -1,6 +1,6 @@
 //! pilotfish: the init process that makes a container able to run itself.
 //!
-//! The house, room by room; each may use only what stands to its right:
+//! The layers; each may use only what stands to its right:
 //!
 //! `main` → `cli` → `agent` → { `process`, `catalog`, `probe`, `http` } → `supervisor` → `config`
 //!
@@ -10,11 +10,11 @@
 //! - [`process`]: Linux: spawning, reaping, signals, terminals, users.
 //! - [`catalog`]: where services are registered and dependencies seen.
 //! - [`probe`]: health questions asked without a child process.
-//! - [`http`]: our own doors: control and telemetry; [`metrics`] is what it tells Prometheus.
-//! - [`files`]: files that somebody else may have a hand in, opened so that he gains nothing; below all rooms that do.
+//! - [`http`]: our own endpoints: control and telemetry; [`metrics`] is what it tells Prometheus.
+//! - [`files`]: files that somebody else may have a hand in, opened so that they gain nothing; below all layers that do.
 //! - [`logging`]: the log, which never waits for who reads it.
 //! - `plain`: text of others, made fit for a terminal and a log.
-//! - `misrule`: rules broken on purpose, for tests that must fail; nothing in a release.
+//! - `sabotage`: rules broken on purpose, for tests that must fail; nothing in a release.
 
 pub mod agent;
 pub mod catalog;
@@ -22,14 +22,14 @@ pub mod cli;
 mod clock;
 pub mod config;
 mod effects;
+pub mod endpoints;
 pub mod files;
-pub mod http;
 pub mod logging;
 pub mod metrics;
-mod misrule;
 mod plain;
 pub mod probe;
 pub mod process;
 mod readable;
 mod render;
+mod sabotage;
 pub mod supervisor;

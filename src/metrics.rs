@@ -1,5 +1,5 @@
 //! What Prometheus is told: made from a [`Status`] when it asks, kept nowhere. Names and units follow its conventions
-//! (prometheus.io/docs/practices/naming), the form is OpenMetrics 1.0. It opens no door.
+//! (prometheus.io/docs/practices/naming), the form is OpenMetrics 1.0. It opens no endpoint.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

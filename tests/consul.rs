@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotfish::catalog::{Backend, Sightings};
-use pilotfish::config::engines::{Consul as Settings, ConsulAddress, Endpoint, Login, Secret, SecretSource, Tls};
+use pilotfish::catalog::{Backend, ObservationSender};
+use pilotfish::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Login, Secret, SecretSource, Tls};
 use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
 use pilotfish::supervisor::Event;
 use pilotfish::supervisor::event::{Follow, Observation, Registration, ServiceStatus};
@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use crate::lab::Lab;
-use crate::servers::{Consul, ConsulCluster, Door, eventually};
+use crate::servers::{Consul, ConsulCluster, Relay, eventually};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -60,7 +60,7 @@ struct Follower(mpsc::Receiver<Event>, tokio::task::JoinHandle<()>);
 impl Follower {
     fn start(backend: &Arc<Backend>, query: Query) -> Follower {
         let (sender, events) = mpsc::channel(16);
-        let seen = Sightings::new(sender, Follow::Watch("it".to_owned()));
+        let seen = ObservationSender::new(sender, Follow::Watch("it".to_owned()));
         let backend = Arc::clone(backend);
         Follower(events, tokio::spawn(async move { backend.follow(&query, seen).await }))
     }
@@ -739,8 +739,8 @@ async fn a_service_of_another_datacenter_is_followed_and_an_unknown_datacenter_i
 #[tokio::test]
 async fn behind_an_address_that_leads_to_another_agent_the_service_moves_and_leaves_nothing_behind() {
     let mut cluster = ConsulCluster::start();
-    let door = Door::to(cluster.http[0]).await;
-    let backend = open(settings(door.at));
+    let relay = Relay::to(cluster.http[0]).await;
+    let backend = open(settings(relay.at));
     let service = service("moving");
     backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
     let nodes = |at: SocketAddr| -> Vec<String> {
@@ -750,7 +750,7 @@ async fn behind_an_address_that_leads_to_another_agent_the_service_moves_and_lea
     };
     eventually("it is registered", SOON, || nodes(cluster.http[1]) == ["s0"]);
     cluster.down(0);
-    door.lead_to(Some(cluster.http[1]));
+    relay.lead_to(Some(cluster.http[1]));
     // The two that are left may have a leader to elect first: each heartbeat tries again.
     let deadline = tokio::time::Instant::now() + 3 * SOON;
     loop {
@@ -766,8 +766,8 @@ async fn behind_an_address_that_leads_to_another_agent_the_service_moves_and_lea
 #[tokio::test]
 async fn what_the_servers_could_not_forget_of_the_agent_before_goes_with_the_service() {
     let mut cluster = ConsulCluster::start();
-    let door = Door::to(cluster.http[0]).await;
-    let backend = open(settings(door.at));
+    let relay = Relay::to(cluster.http[0]).await;
+    let backend = open(settings(relay.at));
     let service = service("left");
     backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
     let nodes = |at: SocketAddr| {
@@ -778,7 +778,7 @@ async fn what_the_servers_could_not_forget_of_the_agent_before_goes_with_the_ser
     eventually("it is registered", SOON, || nodes(cluster.http[1]).is_some_and(|nodes| nodes == ["s0"]));
     cluster.down(0);
     cluster.down(2);
-    door.lead_to(Some(cluster.http[1]));
+    relay.lead_to(Some(cluster.http[1]));
     // The connection to the agent before has broken. The one there is now takes the service, and its servers, one of
     // three, no write.
     backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap_err();

@@ -6,20 +6,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotfish::catalog::election::{Candidacy, Contest, Wanted};
-use pilotfish::catalog::{Backend, Sightings};
-use pilotfish::config::engines::{Consul as Settings, ConsulAddress, Endpoint, Tls};
+use pilotfish::catalog::election::{AcquireRequest, CandidateSettings, LockClient};
+use pilotfish::catalog::{Backend, ObservationSender};
+use pilotfish::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Tls};
 use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
 use pilotfish::supervisor::Event;
-use pilotfish::supervisor::election::fact::{Acquisition, Renewal};
-use pilotfish::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Version, View};
+use pilotfish::supervisor::election::event::{Acquisition, Renewal};
+use pilotfish::supervisor::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 use pilotfish::supervisor::election::rules::Rules;
 use pilotfish::supervisor::event::{Follow, Observation, Registration, ServiceStatus};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::election::lock::{SOON, Watch, lead, look, seen, try_as};
-use crate::servers::{Consul, ConsulCluster, Door, eventually};
+use crate::servers::{Consul, ConsulCluster, Relay, eventually};
 
 /// Long enough to be seen, short enough to be waited for.
 const LEASE: Duration = Duration::from_millis(1500);
@@ -36,8 +36,8 @@ fn backend(at: SocketAddr) -> Arc<Backend> {
     Arc::new(Backend::open(&config).expect("a good config"))
 }
 
-fn contest(name: &str, id: &str) -> Contest {
-    Contest {
+fn contest(name: &str, id: &str) -> CandidateSettings {
+    CandidateSettings {
         name: name.to_owned(),
         id: id.to_owned(),
         lease: LEASE,
@@ -46,8 +46,8 @@ fn contest(name: &str, id: &str) -> Contest {
     }
 }
 
-fn candidate(consul: &Consul, name: &str, id: &str) -> Candidacy {
-    Candidacy::new(backend(consul.http), contest(name, id))
+fn candidate(consul: &Consul, name: &str, id: &str) -> LockClient {
+    LockClient::new(backend(consul.http), contest(name, id))
 }
 
 fn service(id: &str, ttl: Duration) -> Arc<Service> {
@@ -73,7 +73,7 @@ async fn publish(backend: &Backend, service: &Arc<Service>) {
     backend.publish(&registration).await.expect("published");
 }
 
-async fn lead_once_free(candidate: &Candidacy) -> (SessionId, Term) {
+async fn lead_once_free(candidate: &LockClient) -> (SessionId, Term) {
     let start = Instant::now();
     loop {
         let view = look(candidate).await;
@@ -101,11 +101,11 @@ async fn the_first_takes_a_lock_that_never_was_and_the_second_sees_who_holds_it(
     let consul = Consul::shared();
     let mut first = contest("first/takes", "a-1");
     first.service = Some(service("first-takes", Duration::from_secs(5)));
-    let first = Candidacy::new(backend(consul.http), first);
+    let first = LockClient::new(backend(consul.http), first);
     publish(&backend(consul.http), &service("first-takes", Duration::from_secs(5))).await;
     let second = candidate(&consul, "first/takes", "b-1");
     let view = look(&second).await;
-    assert_eq!((seen(&view), view.last), (Some((Version(0), Version(0))), None));
+    assert_eq!((seen(&view), view.last), (Some((Revision(0), Revision(0))), None));
     let (session, term) = lead(&first).await;
     let view = look(&second).await;
     let holder = view.holder().expect("held");
@@ -128,7 +128,7 @@ async fn a_lock_that_changed_since_it_was_seen_is_not_taken() {
     assert_eq!(try_as(&b, &before, theirs).await, Acquisition::Changed);
     let now = look(&b).await;
     // The lock as it is, and a `last` that isn't.
-    let stale = View { last_version: Version(now.last_version.0 - 1), ..now.clone() };
+    let stale = View { last_revision: Revision(now.last_revision.0 - 1), ..now.clone() };
     assert_eq!(try_as(&b, &stale, theirs).await, Acquisition::Changed);
     assert!(matches!(try_as(&b, &now, theirs).await, Acquisition::Won(later) if later > term));
 }
@@ -140,16 +140,16 @@ async fn last_says_who_led_and_what_it_was_promised() {
     let (session, guarantee) = a.open().await.unwrap();
     assert_eq!(guarantee, Guarantee::For(LEASE));
     let view = look(&a).await;
-    let owed = Duration::from_millis(700);
-    let wanted = Wanted { session, guarantee, seen: seen(&view), owed };
+    let hold_off_left = Duration::from_millis(700);
+    let wanted = AcquireRequest { session, guarantee, seen: seen(&view), hold_off_left };
     let Acquisition::Won(term) = a.acquire(wanted).await else { panic!("not won") };
     destroy(&consul, session);
     let view = look(&b).await;
     let last = view.last.clone().expect("somebody led");
     assert_eq!((&*last.id, last.session, last.term, last.guarantee), ("a", session, term, guarantee));
-    assert_eq!((last.released, last.owed), (false, owed));
+    assert_eq!((last.released, last.hold_off_left), (false, hold_off_left));
     // The term is the index that both keys were written at.
-    assert_eq!(view.last_version, Version(term.0));
+    assert_eq!(view.last_revision, Revision(term.0));
     // The engine took the lock, and holds everybody back.
     assert!(matches!(view.lock, Lock::Free { taken_from: Some(from), .. } if from == session), "{view:?}");
 }
@@ -186,7 +186,7 @@ async fn a_release_hands_over_within_milliseconds_and_names_the_next() {
     println!("released, seen and taken within {took:?}");
     let last = view.last.unwrap();
     assert!(last.released && last.to.as_deref() == Some("b") && last.term == term);
-    assert_eq!(last.owed, Duration::from_millis(300));
+    assert_eq!(last.hold_off_left, Duration::from_millis(300));
     a.close(session).await.unwrap();
     assert!(look(&b).await.holder().is_some_and(|holder| holder.session == opened.0));
 }
@@ -263,9 +263,9 @@ async fn nobody_slips_past_the_lock_delay_however_often_it_is_tried() {
                                 i32::from(matches!(try_as(&b, &view, (session, guarantee)).await, Acquisition::Won(_)));
                         }
                         // What was seen free before the holder came, or what it was written as since.
-                        for version in [Version(0), Version(held.at), Version(held.at - 1)] {
-                            let seen = Some((version, Version(held.at)));
-                            let wanted = Wanted { session, guarantee, seen, owed: Duration::ZERO };
+                        for version in [Revision(0), Revision(held.at), Revision(held.at - 1)] {
+                            let seen = Some((version, Revision(held.at)));
+                            let wanted = AcquireRequest { session, guarantee, seen, hold_off_left: Duration::ZERO };
                             tries += 1;
                             match b.acquire(wanted).await {
                                 Acquisition::Won(_) => won += 1,
@@ -299,7 +299,7 @@ async fn a_lock_deleted_by_hand_is_seen_to_be_nobodys() {
     watch.until(|view| view.shows(session, term)).await;
     consul.ask("DELETE", "/v1/kv/deleted/leader", "");
     let view = watch.next().await.unwrap();
-    assert_eq!(view.lock, Lock::Free { version: Version(0), taken_from: None });
+    assert_eq!(view.lock, Lock::Free { version: Revision(0), taken_from: None });
     assert!(view.at > term.0, "or it would pass for one of before");
     // Its holder may still act: who comes next must wait.
     assert!(view.last.is_some_and(|last| !last.released && last.session == session));
@@ -349,7 +349,7 @@ async fn the_promise_is_the_lock_delay_as_read_back_and_never_more_than_consul_k
     let consul = Consul::shared();
     let mut long = contest("long", "a");
     long.lease = Duration::from_secs(90);
-    let long = Candidacy::new(backend(consul.http), long);
+    let long = LockClient::new(backend(consul.http), long);
     // Consul reads back 90 s, and holds nobody back for longer than 60.
     let (session, guarantee) = long.open().await.unwrap();
     assert_eq!(guarantee, Guarantee::For(Duration::from_secs(60)));
@@ -360,8 +360,10 @@ async fn the_promise_is_the_lock_delay_as_read_back_and_never_more_than_consul_k
 async fn a_session_ends_with_the_alive_check_of_its_service_and_not_with_its_health() {
     let consul = Consul::shared();
     let service = service("bound", Duration::from_secs(1));
-    let a =
-        Candidacy::new(backend(consul.http), Contest { service: Some(Arc::clone(&service)), ..contest("bound", "a") });
+    let a = LockClient::new(
+        backend(consul.http),
+        CandidateSettings { service: Some(Arc::clone(&service)), ..contest("bound", "a") },
+    );
     // Not registered yet.
     let start = Instant::now();
     let error = a.open().await.map_err(|error| pilotfish::catalog::report(&error)).unwrap_err();
@@ -403,9 +405,9 @@ async fn a_session_ends_with_the_alive_check_of_its_service_and_not_with_its_hea
 #[tokio::test]
 async fn the_watch_tells_held_free_and_held_and_an_outage_once() {
     let consul = Consul::shared();
-    let door = Door::to(consul.http).await;
+    let relay = Relay::to(consul.http).await;
     let (a, b) = (candidate(&consul, "watched", "a"), candidate(&consul, "watched", "b"));
-    let mut watch = Watch::start(Candidacy::new(backend(door.at), contest("watched", "c")));
+    let mut watch = Watch::start(LockClient::new(backend(relay.at), contest("watched", "c")));
     assert!(seen(&watch.next().await.unwrap()).is_some());
     let (session, term) = lead(&a).await;
     // As long as the key isn't there, keys beside it are news.
@@ -418,11 +420,11 @@ async fn the_watch_tells_held_free_and_held_and_an_outage_once() {
     assert!(watch.next().await.unwrap().last.unwrap().released);
     let (theirs, later) = lead(&b).await;
     assert!(watch.next().await.unwrap().shows(theirs, later));
-    door.lead_to(None);
+    relay.lead_to(None);
     watch.next().await.unwrap_err();
     b.release(theirs, later, None, Duration::ZERO).await.unwrap();
     sleep(Duration::from_millis(1200)).await;
-    door.lead_to(Some(consul.http));
+    relay.lead_to(Some(consul.http));
     // Of all that failed meanwhile nothing was told.
     assert!(seen(&watch.next().await.unwrap()).is_some());
 }
@@ -433,7 +435,7 @@ async fn who_only_wants_to_know_sees_the_leader_as_an_instance() {
     let a = candidate(&consul, "onlooker", "a");
     let (sender, mut events) = mpsc::channel(16);
     let looking = backend(consul.http);
-    let seen = Sightings::new(sender, Follow::WaitFor(0));
+    let seen = ObservationSender::new(sender, Follow::WaitFor(0));
     let follower =
         tokio::spawn(async move { looking.follow(&Query::Leader { election: "onlooker".to_owned() }, seen).await });
     let mut next = async || match timeout(SOON, events.recv()).await.unwrap() {
@@ -450,15 +452,15 @@ async fn who_only_wants_to_know_sees_the_leader_as_an_instance() {
 #[tokio::test]
 async fn a_cut_connection_leaves_unknown_what_was_asked() {
     let consul = Consul::shared();
-    let door = Door::to(consul.http).await;
-    let a = Candidacy::new(backend(door.at), contest("cut", "a"));
+    let relay = Relay::to(consul.http).await;
+    let a = LockClient::new(backend(relay.at), contest("cut", "a"));
     let opened = a.open().await.unwrap();
     let view = look(&a).await;
-    door.lead_to(None);
+    relay.lead_to(None);
     assert!(matches!(try_as(&a, &view, opened).await, Acquisition::Unknown(_)));
     assert!(matches!(a.renew(opened.0, Term(1)).await, Renewal::Unknown(_)));
     a.release(opened.0, Term(1), None, Duration::ZERO).await.unwrap_err();
-    door.lead_to(Some(consul.http));
+    relay.lead_to(Some(consul.http));
     let Acquisition::Won(term) = try_as(&a, &view, opened).await else { panic!("not won") };
     // One that is no session's any more.
     let b = candidate(&consul, "cut", "b");
@@ -474,12 +476,12 @@ async fn a_cut_connection_leaves_unknown_what_was_asked() {
 async fn ranks_are_read_for_one_vacancy() {
     let consul = Consul::shared();
     let (a, b) = (candidate(&consul, "ranks", "a/1%"), candidate(&consul, "ranks", "b"));
-    a.publish_rank(Version(7), -3).await.unwrap();
-    b.publish_rank(Version(6), 9).await.unwrap();
-    assert_eq!(a.ranks(Version(7)).await.unwrap(), [("a/1%".into(), -3)]);
-    b.publish_rank(Version(7), 9).await.unwrap();
-    assert_eq!(b.ranks(Version(7)).await.unwrap(), [("a/1%".into(), -3), ("b".into(), 9)]);
-    assert!(candidate(&consul, "rank", "b").ranks(Version(7)).await.unwrap().is_empty());
+    a.publish_rank(Revision(7), -3).await.unwrap();
+    b.publish_rank(Revision(6), 9).await.unwrap();
+    assert_eq!(a.ranks(Revision(7)).await.unwrap(), [("a/1%".into(), -3)]);
+    b.publish_rank(Revision(7), 9).await.unwrap();
+    assert_eq!(b.ranks(Revision(7)).await.unwrap(), [("a/1%".into(), -3), ("b".into(), 9)]);
+    assert!(candidate(&consul, "rank", "b").ranks(Revision(7)).await.unwrap().is_empty());
 }
 
 /// docs/catalogs.md has this policy.
@@ -507,11 +509,11 @@ async fn a_candidate_needs_no_right_but_those_written_down() {
     }
     let (backend, service) = (backend(consul.http), service("mysql", SOON));
     publish(&backend, &service).await;
-    let a = Candidacy::new(backend, Contest { service: Some(service), ..contest("mysql", "a") });
+    let a = LockClient::new(backend, CandidateSettings { service: Some(service), ..contest("mysql", "a") });
     let view = look(&a).await;
     for rank in 1..=2 {
-        a.publish_rank(view.last_version, rank).await.unwrap();
-        assert_eq!(a.ranks(view.last_version).await.unwrap(), [("a".into(), rank)]);
+        a.publish_rank(view.last_revision, rank).await.unwrap();
+        assert_eq!(a.ranks(view.last_revision).await.unwrap(), [("a".into(), rank)]);
     }
     let (session, term) = lead(&a).await;
     assert!(matches!(a.renew(session, term).await, Renewal::Alive(view) if view.shows(session, term)));
@@ -554,8 +556,8 @@ async fn a_leader_keeps_its_lock_over_the_death_of_the_server_that_led() {
     let mut cluster = ConsulCluster::start();
     let leader = cluster.leader(0).expect("one leads");
     let others: Vec<usize> = (0..3).filter(|server| *server != leader).collect();
-    let a = Candidacy::new(backend(cluster.http[others[0]]), contest("cluster", "a"));
-    let mut watch = Watch::start(Candidacy::new(backend(cluster.http[others[1]]), contest("cluster", "b")));
+    let a = LockClient::new(backend(cluster.http[others[0]]), contest("cluster", "a"));
+    let mut watch = Watch::start(LockClient::new(backend(cluster.http[others[1]]), contest("cluster", "b")));
     watch.until(|view| seen(view).is_some()).await;
     let (session, term) = lead(&a).await;
     watch.until(|view| view.shows(session, term)).await;

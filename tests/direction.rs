@@ -1,11 +1,11 @@
-//! Keeps the house's one-way streets: which room of `src/` may name which, and what the pure ones may not name at
+//! Keeps the direction of imports: which layer of `src/` may name which, and what the pure ones may not name at
 //! all. It reads the sources as text; it doesn't compile them, so a path built by a macro is not seen.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room with the rooms it may name: the map of `src/lib.rs`, arrow by arrow.
+/// Each layer with the layers it may name: the map of `src/lib.rs`, arrow by arrow.
 const ARROWS: &[(&str, &[&str])] = &[
     ("main", WITH_CLI),
     ("cli", ALL),
@@ -13,29 +13,29 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("effects", ALL),
     ("clock", &["readable", "supervisor", "config"]),
     ("render", &["files", "process::users", "catalog", "supervisor", "config"]),
-    ("process", &["misrule", "files", "plain", "readable", "logging", "supervisor", "config"]),
-    ("catalog", &["misrule", "files", "readable", "supervisor", "config"]),
+    ("process", &["sabotage", "files", "plain", "readable", "logging", "supervisor", "config"]),
+    ("catalog", &["sabotage", "files", "readable", "supervisor", "config"]),
     // A probe asks for names as the catalog does: without libc.
     ("probe", &["files", "catalog::resolver", "readable", "supervisor", "config"]),
-    // The doors tell dates, of which the core has none.
-    ("http", &["metrics", "clock", "plain", "readable", "supervisor", "config"]),
+    // The endpoints tell dates, of which the core has none.
+    ("endpoints", &["metrics", "clock", "plain", "readable", "supervisor", "config"]),
     ("logging", &["plain", "supervisor", "config"]),
     ("metrics", &["supervisor", "config"]),
-    // Descriptors the runtime waits for: below the rooms that have some.
+    // Descriptors the runtime waits for: below the layers that have some.
     ("readable", &[]),
-    // Files that others may have a hand in: below the rooms that open some.
+    // Files that others may have a hand in: below the layers that open some.
     ("files", &[]),
     ("supervisor", &["config"]),
     // Whether a name, a tag could steer a terminal.
     ("config", &["plain"]),
     // Rules broken on purpose: asked wherever one is kept, and knows nobody.
-    ("misrule", &[]),
+    ("sabotage", &[]),
     ("names", &[]),
     // Text that others wrote: made plain wherever it is shown.
     ("plain", &[]),
 ];
 
-/// Where all threads meet: every room but `main` and `cli`.
+/// Where all threads meet: every layer but `main` and `cli`.
 const ALL: &[&str] = &[
     "agent",
     "effects",
@@ -45,10 +45,10 @@ const ALL: &[&str] = &[
     "process",
     "catalog",
     "probe",
-    "http",
+    "endpoints",
     "logging",
     "metrics",
-    "misrule",
+    "sabotage",
     "plain",
     "readable",
     "supervisor",
@@ -80,18 +80,18 @@ fn no_room_names_one_to_its_left() {
     for file in sources() {
         let text = fs::read_to_string(&file).expect("a source file is readable");
         let module = module_of(&file);
-        let room = module[0].as_str();
-        let allowed = ARROWS.iter().find(|(name, _)| *name == room).map(|(_, allowed)| *allowed);
+        let layer = module[0].as_str();
+        let allowed = ARROWS.iter().find(|(name, _)| *name == layer).map(|(_, allowed)| *allowed);
         for path in paths(&text, &module) {
             let Some(target) = path.strip_prefix("crate::") else { continue };
             let first = target.split("::").next().expect("split gives at least one");
-            if first == room || !ARROWS.iter().any(|(name, _)| *name == first) {
+            if first == layer || !ARROWS.iter().any(|(name, _)| *name == first) {
                 continue;
             }
             match allowed {
-                None => wrong.push(format!("{}: src/{room} is a room without arrows in this test", file.display())),
-                Some(allowed) if allowed.iter().any(|room| starts_with(target, room)) => {}
-                Some(_) => wrong.push(format!("{}: {room} → {path}", file.display())),
+                None => wrong.push(format!("{}: src/{layer} is a layer without arrows in this test", file.display())),
+                Some(allowed) if allowed.iter().any(|layer| starts_with(target, layer)) => {}
+                Some(_) => wrong.push(format!("{}: {layer} → {path}", file.display())),
             }
         }
     }
@@ -100,10 +100,11 @@ fn no_room_names_one_to_its_left() {
 
 #[test]
 fn every_room_has_its_arrows() {
-    let rooms: BTreeSet<String> = sources().iter().map(|file| module_of(file)[0].clone()).collect();
-    let known: BTreeSet<String> = ARROWS.iter().map(|(room, _)| (*room).to_owned()).chain(["lib".to_owned()]).collect();
-    let unknown: Vec<_> = rooms.difference(&known).collect();
-    assert!(unknown.is_empty(), "rooms of src/ that have no arrows in this test: {unknown:?}");
+    let layers: BTreeSet<String> = sources().iter().map(|file| module_of(file)[0].clone()).collect();
+    let known: BTreeSet<String> =
+        ARROWS.iter().map(|(layer, _)| (*layer).to_owned()).chain(["lib".to_owned()]).collect();
+    let unknown: Vec<_> = layers.difference(&known).collect();
+    assert!(unknown.is_empty(), "layers of src/ that have no arrows in this test: {unknown:?}");
 }
 
 #[test]
@@ -274,7 +275,7 @@ fn resolve(path: &[String], here: &[&str]) -> String {
         return ["crate"].into_iter().chain(base).chain(rest).collect::<Vec<_>>().join("::");
     }
     let whole = rest.collect::<Vec<_>>().join("::");
-    // main.rs is a crate of its own and sees the house from outside.
+    // main.rs is a crate of its own and sees the crate from outside.
     match whole.strip_prefix("pilotfish::") {
         Some(inside) => format!("crate::{inside}"),
         None => whole,

@@ -156,7 +156,7 @@ const GROUP: usize = 10;
 
 /// What the agents of a crowd do together.
 struct Crowd {
-    /// The first agent of each group is ill, and so only nine are seen.
+    /// The first agent of each group is unhealthy, and so only nine are seen.
     ill: AtomicBool,
     /// How many have told the catalog since that began.
     told: AtomicUsize,
@@ -252,7 +252,7 @@ async fn lateness(worst: Arc<AtomicU64>) {
 fn a_crowd_comes_back<E: Engine>(mut engine: E, count: usize, ttl: Duration, outage: Duration) -> Return {
     many_descriptors();
     let doors = engine.doors();
-    let tallies: Vec<Tally> = doors.iter().map(|door| Tally::before(*door)).collect();
+    let tallies: Vec<Tally> = doors.iter().map(|relay| Tally::before(*relay)).collect();
     let addresses: Vec<String> = tallies.iter().map(|tally| format!("{}={}", engine.name(), tally.at)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {

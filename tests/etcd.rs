@@ -8,12 +8,12 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use pilotfish::catalog::Backend;
 use pilotfish::config;
-use pilotfish::config::engines::{Endpoint, Etcd as Settings, Login, SecretSource, Tls};
+use pilotfish::config::backends::{Endpoint, Etcd as Settings, Login, SecretSource, Tls};
 use pilotfish::config::{Query, Service};
 use pilotfish::supervisor::event::{Observation, ServiceStatus};
 
 use crate::catalog::bench::{Agent, Follower, instances_of, service};
-use crate::servers::{Door, Etcd, EtcdCluster};
+use crate::servers::{Etcd, EtcdCluster, Relay};
 
 fn settings(members: &[SocketAddr]) -> Settings {
     let endpoint = |at: &SocketAddr| Endpoint { https: false, host: at.ip().to_string(), port: at.port() };
@@ -253,13 +253,13 @@ async fn a_signed_token_outdated_by_a_change_of_roles_is_replaced_within_the_cal
 #[tokio::test]
 async fn a_follower_whose_place_in_the_history_was_compacted_away_ends_with_the_truth() {
     let etcd = Etcd::start("etcd35");
-    let door = Door::to(etcd.client()).await;
-    let (reader, writer) = (agent(settings(&[door.at])), agent(settings(&[etcd.client()])));
+    let relay = Relay::to(etcd.client()).await;
+    let (reader, writer) = (agent(settings(&[relay.at])), agent(settings(&[etcd.client()])));
     let mut seen = reader.follow(Query::KeyPrefix { prefix: "app/".to_owned() });
     assert!(seen.keys().await.is_empty());
     writer.put("app/a", "1").await;
     assert_eq!(seen.keys().await.len(), 1);
-    door.lead_to(None);
+    relay.lead_to(None);
     writer.delete("app/a").await;
     for turn in 0..10 {
         writer.put("app/b", &turn.to_string()).await;
@@ -267,7 +267,7 @@ async fn a_follower_whose_place_in_the_history_was_compacted_away_ends_with_the_
     let revision = etcd.ctl(&["-w", "json", "get", "none"]).unwrap();
     let revision: serde_json::Value = serde_json::from_str(&revision).unwrap();
     etcd.ctl(&["compact", &revision["header"]["revision"].to_string()]).unwrap();
-    door.lead_to(Some(etcd.client()));
+    relay.lead_to(Some(etcd.client()));
     loop {
         // The outage may be told before the truth is, but never that nothing is there.
         match seen.told().await {

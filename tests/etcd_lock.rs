@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 use pilotfish::catalog::Backend;
-use pilotfish::catalog::election::{Candidacy, Contest, Wanted};
+use pilotfish::catalog::election::{AcquireRequest, CandidateSettings, LockClient};
 use pilotfish::config;
-use pilotfish::config::engines::{Endpoint, Etcd as Settings, Tls};
-use pilotfish::supervisor::election::fact::{Acquisition, Renewal};
-use pilotfish::supervisor::election::record::{Guarantee, SessionId, Term, Version};
+use pilotfish::config::backends::{Endpoint, Etcd as Settings, Tls};
+use pilotfish::supervisor::election::event::{Acquisition, Renewal};
+use pilotfish::supervisor::election::record::{Guarantee, Revision, SessionId, Term};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::election::lock::{SOON, Watch, lead, look, seen, try_as};
-use crate::servers::{Door, Etcd, EtcdCluster};
+use crate::servers::{Etcd, EtcdCluster, Relay};
 
 const LEASE: Duration = Duration::from_secs(2);
 
@@ -33,26 +33,26 @@ fn shared(version: &'static str) -> Arc<Etcd> {
     })
 }
 
-fn candidate_on(members: &[SocketAddr], name: &str, id: &str) -> Candidacy {
+fn candidate_on(members: &[SocketAddr], name: &str, id: &str) -> LockClient {
     let endpoint = |at: &SocketAddr| Endpoint { https: false, host: at.ip().to_string(), port: at.port() };
     let settings = Settings { endpoints: members.iter().map(endpoint).collect(), login: None, tls: Tls::default() };
     let backend = config::Backend::Etcd(Box::new(settings));
     let config = config::Catalog { backend, prefix: "pilotfish".to_owned() };
-    let contest = Contest {
+    let contest = CandidateSettings {
         name: name.to_owned(),
         id: id.to_owned(),
         lease: LEASE,
         kill_margin: Duration::from_millis(100),
         service: None,
     };
-    Candidacy::new(Arc::new(Backend::open(&config).expect("a good config")), contest)
+    LockClient::new(Arc::new(Backend::open(&config).expect("a good config")), contest)
 }
 
-fn candidate(etcd: &Etcd, name: &str, id: &str) -> Candidacy {
+fn candidate(etcd: &Etcd, name: &str, id: &str) -> LockClient {
     candidate_on(&[etcd.client()], name, id)
 }
 
-async fn renewed(candidate: &Candidacy, session: SessionId, term: Term) {
+async fn renewed(candidate: &LockClient, session: SessionId, term: Term) {
     match candidate.renew(session, term).await {
         Renewal::Alive(view) => assert!(view.shows(session, term), "{view:?}"),
         other => panic!("not renewed: {other:?}"),
@@ -61,10 +61,10 @@ async fn renewed(candidate: &Candidacy, session: SessionId, term: Term) {
 
 /// A key as etcd has it.
 /// One that has yet to wait: what `last` says of it changes with each renewal, which therefore puts all anew.
-async fn lead_owing(candidate: &Candidacy) -> (SessionId, Term) {
+async fn lead_owing(candidate: &LockClient) -> (SessionId, Term) {
     let (session, guarantee) = candidate.open().await.unwrap();
     let seen = seen(&look(candidate).await);
-    let wanted = Wanted { session, guarantee, seen, owed: Duration::from_secs(60) };
+    let wanted = AcquireRequest { session, guarantee, seen, hold_off_left: Duration::from_secs(60) };
     let Acquisition::Won(term) = candidate.acquire(wanted).await else { panic!("not won") };
     (session, term)
 }
@@ -96,7 +96,7 @@ async fn the_first_takes_the_lock_and_the_second_sees_who_holds_it() {
         let etcd = shared(version);
         let (a, b) = (candidate(&etcd, "first/takes", "a"), candidate(&etcd, "first/takes", "b"));
         let before = look(&b).await;
-        assert_eq!((seen(&before), &before.last), (Some((Version(0), Version(0))), &None));
+        assert_eq!((seen(&before), &before.last), (Some((Revision(0), Revision(0))), &None));
         let theirs = b.open().await.unwrap();
         assert_eq!(theirs.1, Guarantee::For(LEASE));
         let (session, term) = lead(&a).await;
@@ -147,7 +147,7 @@ async fn a_release_hands_over_within_milliseconds_and_a_second_one_frees_nothing
     assert!(later > term && took < Duration::from_millis(500), "{took:?}");
     let last = view.last.unwrap();
     assert!(last.released && last.to.as_deref() == Some("b") && last.term == term && !last.ended);
-    assert_eq!(last.owed, Duration::from_millis(300));
+    assert_eq!(last.hold_off_left, Duration::from_millis(300));
     a.release(session, term, None, Duration::ZERO).await.unwrap();
     a.close(session).await.unwrap();
     assert!(look(&a).await.shows(opened.0, later));
@@ -367,7 +367,7 @@ impl Lossy {
     }
 
     /// One whose calls begin here, with another way to the same server.
-    async fn candidate(&self, etcd: &Etcd, name: &str) -> Candidacy {
+    async fn candidate(&self, etcd: &Etcd, name: &str) -> LockClient {
         loop {
             let candidate = candidate_on(&[self.at, etcd.client()], name, "a");
             let before = self.connections.load(Ordering::Relaxed);
@@ -483,9 +483,9 @@ async fn a_leader_renews_within_its_lease_when_the_leading_member_of_three_dies(
 #[tokio::test]
 async fn the_watch_tells_held_free_and_held_and_an_outage_once() {
     let etcd = shared("etcd35");
-    let door = Door::to(etcd.client()).await;
+    let relay = Relay::to(etcd.client()).await;
     let (a, b) = (candidate(&etcd, "watched", "a"), candidate(&etcd, "watched", "b"));
-    let mut watch = Watch::start(candidate_on(&[door.at], "watched", "c"));
+    let mut watch = Watch::start(candidate_on(&[relay.at], "watched", "c"));
     assert!(seen(&watch.next().await.unwrap()).is_some());
     let (session, term) = lead(&a).await;
     assert!(watch.next().await.unwrap().shows(session, term));
@@ -496,20 +496,20 @@ async fn the_watch_tells_held_free_and_held_and_an_outage_once() {
     assert!(watch.next().await.unwrap().last.is_some_and(|last| last.released && last.term == term));
     let (theirs, later) = lead(&b).await;
     assert!(watch.next().await.unwrap().shows(theirs, later));
-    door.lead_to(None);
+    relay.lead_to(None);
     watch.next().await.unwrap_err();
     b.release(theirs, later, None, Duration::ZERO).await.unwrap();
     sleep(Duration::from_millis(1500)).await;
-    door.lead_to(Some(etcd.client()));
+    relay.lead_to(Some(etcd.client()));
     assert!(seen(&watch.next().await.unwrap()).is_some());
     // A history that is gone is no outage.
     let (session, term) = lead(&a).await;
     assert!(watch.next().await.unwrap().shows(session, term));
-    door.lead_to(None);
+    relay.lead_to(None);
     a.release(session, term, None, Duration::ZERO).await.unwrap();
     let revision = look(&a).await.at;
     etcd.ctl(&["compact", &revision.to_string()]).unwrap();
-    door.lead_to(Some(etcd.client()));
+    relay.lead_to(Some(etcd.client()));
     let view = loop {
         if let Ok(view) = watch.next().await {
             break view;
@@ -538,49 +538,49 @@ async fn a_server_that_falls_silent_is_noticed_within_seconds() {
 #[tokio::test]
 async fn a_cut_connection_leaves_unknown_what_was_asked() {
     let etcd = shared("etcd");
-    let door = Door::to(etcd.client()).await;
-    let a = candidate_on(&[door.at], "cut", "a");
+    let relay = Relay::to(etcd.client()).await;
+    let a = candidate_on(&[relay.at], "cut", "a");
     let opened = a.open().await.unwrap();
     let view = look(&a).await;
-    door.lead_to(None);
+    relay.lead_to(None);
     assert!(matches!(try_as(&a, &view, opened).await, Acquisition::Unknown(_)));
     assert!(matches!(a.renew(opened.0, Term(1)).await, Renewal::Unknown(_)));
     a.release(opened.0, Term(1), None, Duration::ZERO).await.unwrap_err();
-    door.lead_to(Some(etcd.client()));
+    relay.lead_to(Some(etcd.client()));
     assert!(matches!(try_as(&a, &view, opened).await, Acquisition::Won(_)));
 }
 
 #[tokio::test]
 async fn what_is_owed_stays_in_last_over_renewals_until_it_is_paid() {
     let etcd = shared("etcd35");
-    let a = candidate(&etcd, "owed", "a");
+    let a = candidate(&etcd, "hold_off_left", "a");
     let (session, guarantee) = a.open().await.unwrap();
     let view = look(&a).await;
-    let wanted = Wanted { session, guarantee, seen: seen(&view), owed: Duration::from_millis(900) };
+    let wanted = AcquireRequest { session, guarantee, seen: seen(&view), hold_off_left: Duration::from_millis(900) };
     let Acquisition::Won(term) = a.acquire(wanted).await else { panic!("not won") };
-    let owed = || {
-        let value = etcd.ctl(&["get", "--print-value-only", "pilotfish/elections/owed/last"]).unwrap();
+    let hold_off_left = || {
+        let value = etcd.ctl(&["get", "--print-value-only", "pilotfish/elections/hold_off_left/last"]).unwrap();
         serde_json::from_str::<serde_json::Value>(&value).unwrap()["owed_ms"].as_u64().unwrap()
     };
-    assert_eq!(owed(), 900);
+    assert_eq!(hold_off_left(), 900);
     sleep(Duration::from_millis(300)).await;
     renewed(&a, session, term).await;
-    assert!((300..=600).contains(&owed()), "{}", owed());
+    assert!((300..=600).contains(&hold_off_left()), "{}", hold_off_left());
     sleep(Duration::from_millis(700)).await;
     renewed(&a, session, term).await;
-    assert_eq!(owed(), 0);
+    assert_eq!(hold_off_left(), 0);
 }
 
 #[tokio::test]
 async fn ranks_are_read_for_one_vacancy() {
     let etcd = shared("etcd");
     let (a, b) = (candidate(&etcd, "ranks", "a/1%"), candidate(&etcd, "ranks", "b"));
-    a.publish_rank(Version(7), -3).await.unwrap();
-    b.publish_rank(Version(6), 9).await.unwrap();
-    assert_eq!(a.ranks(Version(7)).await.unwrap(), [("a/1%".into(), -3)]);
-    b.publish_rank(Version(7), 9).await.unwrap();
-    assert_eq!(b.ranks(Version(7)).await.unwrap(), [("a/1%".into(), -3), ("b".into(), 9)]);
-    assert!(candidate(&etcd, "rank", "b").ranks(Version(7)).await.unwrap().is_empty());
+    a.publish_rank(Revision(7), -3).await.unwrap();
+    b.publish_rank(Revision(6), 9).await.unwrap();
+    assert_eq!(a.ranks(Revision(7)).await.unwrap(), [("a/1%".into(), -3)]);
+    b.publish_rank(Revision(7), 9).await.unwrap();
+    assert_eq!(b.ranks(Revision(7)).await.unwrap(), [("a/1%".into(), -3), ("b".into(), 9)]);
+    assert!(candidate(&etcd, "rank", "b").ranks(Revision(7)).await.unwrap().is_empty());
 }
 
 #[tokio::test]

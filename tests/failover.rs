@@ -78,7 +78,7 @@ fn sample(fleet: &mut Fleet, blow: Blow) -> f64 {
     let first = fleet.judge.begun(next).expect("it acted");
     fleet.heal();
     if fleet.get_well(leader) {
-        // Started anew it remembers no failure: one that falls ill again and again pauses longer each time, and measured
+        // Started anew it remembers no failure: one that turns unhealthy again and again pauses longer each time, and measured
         // is the next one's way, not that all five have had their turn.
         fleet.end(leader, Signal::SIGTERM);
     }

@@ -148,9 +148,9 @@ fn all_floods_at_once_delay_neither_a_signal_nor_the_end() {
     }
     let socket = UnixDatagram::unbound().unwrap();
     floods.add(move || send_with_descriptors(&socket, &to));
-    let door = lab.path("control.sock");
+    let relay = lab.path("control.sock");
     floods.add(move || {
-        if let Ok(mut stream) = UnixStream::connect(&door) {
+        if let Ok(mut stream) = UnixStream::connect(&relay) {
             let _ = stream.write_all(b"GET /status HTTP/1.1\r\nHost: x\r\n");
         }
         std::thread::sleep(Duration::from_micros(200));

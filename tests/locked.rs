@@ -88,7 +88,7 @@ impl Talker {
             all += &(out + &errors);
         }
         for page in ["/", "/metrics", "/status", "/readyz"] {
-            all += &http(self.telemetry, "GET", page, &[], "").expect("its door answers").1;
+            all += &http(self.telemetry, "GET", page, &[], "").expect("its relay answers").1;
         }
         // What the orders made it say.
         all + &self.container.stderr()

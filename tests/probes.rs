@@ -1,4 +1,4 @@
-//! Health questions to real servers: healthy, ill, hostile.
+//! Health questions to real servers: healthy, unhealthy, hostile.
 
 #![allow(clippy::disallowed_types)]
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pilotfish::catalog::Backend;
 use pilotfish::config;
-use pilotfish::config::engines::{Consul, ConsulAddress, Endpoint, Etcd, Identity, SecretSource, Tls};
+use pilotfish::config::backends::{ClientIdentity, Consul, ConsulAddress, Endpoint, Etcd, SecretSource, Tls};
 use pilotfish::supervisor::event::ServiceStatus;
 
 use crate::catalog::bench::{Agent, instances_of, service};
@@ -155,7 +155,7 @@ async fn etcd_names_the_setting_whose_file_is_of_no_use() {
         let endpoints = vec![Endpoint { https: true, host: "localhost".to_owned(), port: free_port() }];
         refusal(agent(config::Backend::Etcd(Box::new(Etcd { endpoints, login: None, tls })))).await
     };
-    let identity = |certificate, key| Tls { identity: Some(Identity { certificate, key }), ..certificates.tls() };
+    let identity = |certificate, key| Tls { identity: Some(ClientIdentity { certificate, key }), ..certificates.tls() };
     let (certificate, key) = (certificates.path("client.pem"), certificates.path("client-key.pem"));
     let no_pem = certificates.path("no.pem");
     std::fs::write(&no_pem, "no pem").unwrap();

@@ -1,4 +1,4 @@
-//! The border: what stands in a store are somebody's words, and not always ours. Here they become the house's own
+//! The border: what stands in a store are somebody's words, and not always ours. Here they become our own
 //! types, or are left out, which is said once and costs only what is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ const SHOWN: usize = 64;
 
 /// What a store says of one instance.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Words {
+pub(super) struct RawInstance {
     pub(super) id: String,
     pub(super) node: Option<String>,
     pub(super) name: String,
@@ -79,10 +79,10 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-impl Words {
+impl RawInstance {
     /// The instance, if these words are one's.
     pub(super) fn instance(self) -> Result<Instance, Flaw> {
-        let Words { id, node, name, address, port, tags, meta } = self;
+        let RawInstance { id, node, name, address, port, tags, meta } = self;
         let id = named("id", id)?;
         let name = named("name", name)?;
         let node = node.map(|node| named("node", node)).transpose()?;
@@ -191,15 +191,15 @@ impl LeftOut {
 mod tests {
     use super::*;
 
-    fn words() -> Words {
-        Words {
+    fn words() -> RawInstance {
+        RawInstance {
             id: "web-1".to_owned(),
             name: "web".to_owned(),
             address: "10.0.0.1".to_owned(),
             port: 80,
             tags: vec!["urlprefix-/foo".to_owned(), "Host(`größe`)".to_owned()],
             meta: BTreeMap::from([("note".to_owned(), "two\nlines".to_owned())]),
-            ..Words::default()
+            ..RawInstance::default()
         }
     }
 
@@ -213,7 +213,7 @@ mod tests {
             ["", ".", "a..b", "a b", "-o", "a-", "10.0.0.256", "1.2", "10.0.0.1:1; } server {", "a\0", "ä", &long]
         {
             assert!(!is_host(no_host), "{no_host:?}");
-            assert!(Words { address: no_host.to_owned(), ..words() }.instance().is_err());
+            assert!(RawInstance { address: no_host.to_owned(), ..words() }.instance().is_err());
         }
     }
 
@@ -230,10 +230,10 @@ mod tests {
     #[test]
     fn a_port_is_one_from_1_to_65535() {
         for port in [1, 65535] {
-            assert_eq!(i64::from(Words { port, ..words() }.instance().unwrap().port), port);
+            assert_eq!(i64::from(RawInstance { port, ..words() }.instance().unwrap().port), port);
         }
         for port in [0, -1, 65536, 70000, i64::MAX, i64::MIN] {
-            assert_eq!(Words { port, ..words() }.instance(), Err(Flaw::Port(port)));
+            assert_eq!(RawInstance { port, ..words() }.instance(), Err(Flaw::Port(port)));
         }
     }
 
@@ -245,9 +245,9 @@ mod tests {
         for no_name in ["", "a\0b", "a\nb", "\x1b]0;owned\x07", "\u{9b}31m", "a\u{202e}b", &"x".repeat(256)] {
             assert!(!is_name(no_name), "{no_name:?}");
             for wrong in [
-                Words { id: no_name.to_owned(), ..words() },
-                Words { name: no_name.to_owned(), ..words() },
-                Words { node: Some(no_name.to_owned()), ..words() },
+                RawInstance { id: no_name.to_owned(), ..words() },
+                RawInstance { name: no_name.to_owned(), ..words() },
+                RawInstance { node: Some(no_name.to_owned()), ..words() },
             ] {
                 assert!(matches!(wrong.instance(), Err(Flaw::Name { .. })));
             }
@@ -257,14 +257,14 @@ mod tests {
     #[test]
     fn tags_and_meta_are_bounded_and_have_no_control_characters() {
         assert!(words().instance().is_ok());
-        let tags = Words { tags: vec!["x".repeat(MOST_SAID)], ..words() };
+        let tags = RawInstance { tags: vec!["x".repeat(MOST_SAID)], ..words() };
         assert_eq!(tags.instance(), Err(Flaw::TooLong));
-        let many = Words { tags: vec![String::new(); MOST_SAID + 1], ..words() };
+        let many = RawInstance { tags: vec![String::new(); MOST_SAID + 1], ..words() };
         assert_eq!(many.instance(), Err(Flaw::TooLong));
-        let tags = Words { tags: vec!["a\x1b[31m".to_owned()], ..words() };
+        let tags = RawInstance { tags: vec!["a\x1b[31m".to_owned()], ..words() };
         assert!(matches!(tags.instance(), Err(Flaw::Unprintable(_))));
         let meta = BTreeMap::from([("k".to_owned(), "a\0b".to_owned())]);
-        assert!(matches!(Words { meta, ..words() }.instance(), Err(Flaw::Unprintable(_))));
+        assert!(matches!(RawInstance { meta, ..words() }.instance(), Err(Flaw::Unprintable(_))));
     }
 
     #[test]

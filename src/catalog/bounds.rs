@@ -27,12 +27,12 @@ pub struct TooMuch;
 
 /// What is left of a query's bound.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(super) struct Allowance {
     items: usize,
     bytes: usize,
 }
 
-impl Room {
+impl Allowance {
     /// Takes one more in.
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), TooMuch> {
         self.items += 1;
@@ -60,16 +60,16 @@ mod tests {
 
     #[test]
     fn both_the_number_and_the_bytes_are_bounded() {
-        let mut room = Room::default();
+        let mut allowance = Allowance::default();
         for _ in 0..MOST_ITEMS {
-            room.take(1).unwrap();
+            allowance.take(1).unwrap();
         }
-        assert_eq!(room.take(0), Err(TooMuch));
-        let mut room = Room::default();
-        room.take(MOST_BYTES).unwrap();
-        assert_eq!(room.take(1), Err(TooMuch));
-        room.give(1);
-        room.give(MOST_BYTES);
-        room.take(MOST_BYTES).unwrap();
+        assert_eq!(allowance.take(0), Err(TooMuch));
+        let mut allowance = Allowance::default();
+        allowance.take(MOST_BYTES).unwrap();
+        assert_eq!(allowance.take(1), Err(TooMuch));
+        allowance.give(1);
+        allowance.give(MOST_BYTES);
+        allowance.take(MOST_BYTES).unwrap();
     }
 }

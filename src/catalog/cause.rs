@@ -1,4 +1,4 @@
-//! Why a connection to an engine failed: the end of a chain of causes, in a library's words, and the setting it points
+//! Why a connection to a backend failed: the end of a chain of causes, in a library's words, and the setting it points
 //! at. What stands before the end ("error sending request", "client error (Connect)") tells a user nothing.
 
 use super::tls;

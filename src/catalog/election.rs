@@ -13,15 +13,15 @@ use tokio::sync::mpsc;
 
 use crate::config::Service;
 use crate::supervisor::Event;
-use crate::supervisor::election::fact::{Acquisition, Fact, Id, Renewal};
-use crate::supervisor::election::record::{Guarantee, Holder, SessionId, Term, Version, View};
+use crate::supervisor::election::event::{Acquisition, ElectionEvent, Id, Renewal};
+use crate::supervisor::election::record::{Guarantee, Holder, Revision, SessionId, Term, View};
 use crate::supervisor::event::{Instance, Observation};
 
-use super::{Backend, Error, Sightings, address, border, report};
+use super::{Backend, Error, ObservationSender, address, border, report};
 
 /// What a candidate stands with.
 #[derive(Debug, Clone)]
-pub struct Contest {
+pub struct CandidateSettings {
     /// The election's name.
     pub name: String,
     /// The candidate's.
@@ -34,7 +34,7 @@ pub struct Contest {
     pub service: Option<Arc<Service>>,
 }
 
-impl Contest {
+impl CandidateSettings {
     /// Where the candidate can be reached, as of now: `host:port`.
     pub fn address(&self) -> Option<String> {
         let service = self.service.as_ref()?;
@@ -42,7 +42,7 @@ impl Contest {
         Some(SocketAddr::new(host, service.port).to_string())
     }
 
-    /// How long a rank is wanted: an engine must forget it by itself, for candidates that are gone don't.
+    /// How long a rank is wanted: a store must forget it by itself, for candidates that are gone don't.
     pub(super) fn rank_for(&self) -> Duration {
         self.lease + MEASURED_WITHIN
     }
@@ -53,50 +53,50 @@ const MEASURED_WITHIN: Duration = Duration::from_secs(15);
 
 /// What is asked for by an acquire.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct AcquireRequest {
     /// By which session.
     pub session: SessionId,
-    /// What the engine promised of it.
+    /// What the store promised of it.
     pub guarantee: Guarantee,
     /// As which lock and `last` were seen.
-    pub seen: Option<(Version, Version)>,
+    pub seen: Option<(Revision, Revision)>,
     /// How long one who led before may still act.
-    pub owed: Duration,
+    pub hold_off_left: Duration,
 }
 
 /// Where the watch on a lock tells what it sees; each view that differs from the one before it, and each failure once.
 #[derive(Debug)]
-pub struct Views(Way);
+pub struct LockViewSender(ViewSink);
 
 #[derive(Debug)]
-enum Way {
+enum ViewSink {
     /// To the core's own election.
     Candidate { events: mpsc::Sender<Event>, last: Option<Result<View, String>> },
     /// To who only wants to know who leads.
-    Onlooker { election: String, seen: Sightings },
+    Observer { election: String, seen: ObservationSender },
 }
 
-impl Views {
+impl LockViewSender {
     /// Views become [`Event::Election`].
-    pub fn of_candidate(events: mpsc::Sender<Event>) -> Views {
-        Views(Way::Candidate { events, last: None })
+    pub fn of_candidate(events: mpsc::Sender<Event>) -> LockViewSender {
+        LockViewSender(ViewSink::Candidate { events, last: None })
     }
 
     /// The leader becomes an instance: of the election's name, with the holder's id and address, and the term as meta.
-    pub fn of_onlooker(election: &str, seen: Sightings) -> Views {
-        Views(Way::Onlooker { election: election.to_owned(), seen })
+    pub fn of_observer(election: &str, seen: ObservationSender) -> LockViewSender {
+        LockViewSender(ViewSink::Observer { election: election.to_owned(), seen })
     }
 
     /// Whether who is told stands for the lock.
     pub fn of_a_candidate(&self) -> bool {
-        matches!(self.0, Way::Candidate { .. })
+        matches!(self.0, ViewSink::Candidate { .. })
     }
 
     /// Tells a view.
     pub async fn saw(&mut self, view: View) {
         match &mut self.0 {
-            Way::Candidate { events, last } => tell(events, last, Ok(view)).await,
-            Way::Onlooker { election, seen } => {
+            ViewSink::Candidate { events, last } => tell(events, last, Ok(view)).await,
+            ViewSink::Observer { election, seen } => {
                 let leader = view.holder().map(|holder| instance(election, holder));
                 seen.saw(Observation::Instances(leader.into_iter().collect())).await;
             }
@@ -106,8 +106,8 @@ impl Views {
     /// Tells why nothing can be seen.
     pub async fn failed(&mut self, error: &(dyn std::error::Error + Sync)) {
         match &mut self.0 {
-            Way::Candidate { events, last } => tell(events, last, Err(report(error))).await,
-            Way::Onlooker { seen, .. } => seen.failed(error).await,
+            ViewSink::Candidate { events, last } => tell(events, last, Err(report(error))).await,
+            ViewSink::Observer { seen, .. } => seen.failed(error).await,
         }
     }
 }
@@ -117,7 +117,7 @@ async fn tell(events: &mpsc::Sender<Event>, last: &mut Option<Result<View, Strin
         return;
     }
     *last = Some(seen.clone());
-    if events.send(Event::Election(Fact::Saw(seen))).await.is_err() {
+    if events.send(Event::Election(ElectionEvent::Saw(seen))).await.is_err() {
         // The loop has ended, and this task is about to.
         std::future::pending::<()>().await;
     }
@@ -136,17 +136,17 @@ fn instance(election: &str, holder: &Holder) -> Instance {
     }
 }
 
-/// One candidate, on one engine.
+/// One candidate, on one store.
 #[derive(Debug)]
-pub struct Candidacy {
+pub struct LockClient {
     backend: Arc<Backend>,
-    contest: Contest,
+    contest: CandidateSettings,
 }
 
-impl Candidacy {
+impl LockClient {
     /// Reaches nobody yet.
-    pub fn new(backend: Arc<Backend>, contest: Contest) -> Candidacy {
-        Candidacy { backend, contest }
+    pub fn new(backend: Arc<Backend>, contest: CandidateSettings) -> LockClient {
+        LockClient { backend, contest }
     }
 
     /// Where the candidate can be reached, if `leader` is its id.
@@ -157,7 +157,7 @@ impl Candidacy {
     /// Opens a session that holds nothing yet.
     ///
     /// # Errors
-    /// The engine can't be asked, refuses, or promises nothing.
+    /// The store can't be asked, refuses, or promises nothing.
     pub async fn open(&self) -> Result<(SessionId, Guarantee), Error> {
         match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
@@ -170,7 +170,7 @@ impl Candidacy {
     /// Closes a session, whatever it holds.
     ///
     /// # Errors
-    /// The engine can't be asked; the session then ends by its time.
+    /// The store can't be asked; the session then ends by its time.
     pub async fn close(&self, session: SessionId) -> Result<(), Error> {
         match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
@@ -184,7 +184,7 @@ impl Candidacy {
     /// lock delay). Elsewhere nothing is done: an etcd lease is what its holder was promised, and the kernel knows.
     ///
     /// # Errors
-    /// The engine can't be asked, or refuses (a session of another host, for example); it then ends by its time.
+    /// The store can't be asked, or refuses (a session of another host, for example); it then ends by its time.
     pub async fn end_former_life(&self, session: SessionId) -> Result<(), Error> {
         match &*self.backend {
             Backend::Consul(consul) => consul.close_session(session).await.map_err(Error::Consul),
@@ -195,7 +195,7 @@ impl Candidacy {
     /// Reads lock and `last`, consistently.
     ///
     /// # Errors
-    /// The engine can't be asked, or refuses.
+    /// The store can't be asked, or refuses.
     pub async fn look(&self) -> Result<View, Error> {
         let name = &self.contest.name;
         match &*self.backend {
@@ -207,7 +207,7 @@ impl Candidacy {
     }
 
     /// Takes the lock and writes `last`, in one transaction, only if both are as they were seen.
-    pub async fn acquire(&self, wanted: Wanted) -> Acquisition {
+    pub async fn acquire(&self, wanted: AcquireRequest) -> Acquisition {
         let acquired = match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.acquire(&self.contest, wanted).await.map_err(Error::Local),
@@ -232,21 +232,31 @@ impl Candidacy {
     ///
     /// # Errors
     /// Whether it is free isn't known.
-    pub async fn release(&self, session: SessionId, term: Term, to: Option<Id>, owed: Duration) -> Result<(), Error> {
+    pub async fn release(
+        &self,
+        session: SessionId,
+        term: Term,
+        to: Option<Id>,
+        hold_off_left: Duration,
+    ) -> Result<(), Error> {
         let contest = &self.contest;
         match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
-            Backend::Local(local) => local.release(contest, session, term, to, owed).await.map_err(Error::Local),
-            Backend::Consul(consul) => consul.release(contest, session, term, to, owed).await.map_err(Error::Consul),
-            Backend::Etcd(etcd) => etcd.release(contest, session, term, to, owed).await.map_err(Error::Etcd),
+            Backend::Local(local) => {
+                local.release(contest, session, term, to, hold_off_left).await.map_err(Error::Local)
+            }
+            Backend::Consul(consul) => {
+                consul.release(contest, session, term, to, hold_off_left).await.map_err(Error::Consul)
+            }
+            Backend::Etcd(etcd) => etcd.release(contest, session, term, to, hold_off_left).await.map_err(Error::Etcd),
         }
     }
 
     /// Lets the others know this candidate's rank for a vacancy.
     ///
     /// # Errors
-    /// The engine can't be asked, or refuses.
-    pub async fn publish_rank(&self, vacancy: Version, rank: i64) -> Result<(), Error> {
+    /// The store can't be asked, or refuses.
+    pub async fn publish_rank(&self, vacancy: Revision, rank: i64) -> Result<(), Error> {
         match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.publish_rank(&self.contest, vacancy, rank).await.map_err(Error::Local),
@@ -258,8 +268,8 @@ impl Candidacy {
     /// What candidates published for this vacancy.
     ///
     /// # Errors
-    /// The engine can't be asked, or refuses.
-    pub async fn ranks(&self, vacancy: Version) -> Result<Vec<(Id, i64)>, Error> {
+    /// The store can't be asked, or refuses.
+    pub async fn ranks(&self, vacancy: Revision) -> Result<Vec<(Id, i64)>, Error> {
         let name = &self.contest.name;
         let mut ranks = match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
@@ -273,30 +283,30 @@ impl Candidacy {
 
     /// Tells what the lock shows: at once, then at each change, and why it can't be read when it can't. Retries by
     /// itself. Never returns.
-    pub async fn watch(&self, views: Views) {
+    pub async fn watch(&self, views: LockViewSender) {
         watch(&self.backend, &self.contest.name, views).await;
     }
 
-    /// Main was started with [`inheritance`](Candidacy::inheritance), as this process: as long as it keeps it, whoever
+    /// Main was started with [`inheritable_fd`](Candidacy::inheritance), as this process: as long as it keeps it, whoever
     /// is next needs to wait for nothing once the lock is free.
-    pub fn bequeath(&self, main: i32) {
+    pub fn main_inherits(&self, main: i32) {
         if let Backend::Local(local) = &*self.backend {
-            local.bequeath(main);
+            local.main_inherits(main);
         }
     }
 
     /// A descriptor that main must inherit, so that the lock is held as long as any process of main's lives (`local`;
     /// there is none before the first view).
-    pub fn inheritance(&self) -> Option<Arc<std::fs::File>> {
+    pub fn inheritable_fd(&self) -> Option<Arc<std::fs::File>> {
         match &*self.backend {
-            Backend::Local(local) => local.inheritance(),
+            Backend::Local(local) => local.inheritable_fd(),
             Backend::None | Backend::Consul(_) | Backend::Etcd(_) => None,
         }
     }
 }
 
 /// Tells what the lock of an election shows, for ever.
-pub(super) async fn watch(backend: &Backend, election: &str, mut views: Views) {
+pub(super) async fn watch(backend: &Backend, election: &str, mut views: LockViewSender) {
     match backend {
         Backend::None => {
             views.failed(&Error::NotConfigured).await;

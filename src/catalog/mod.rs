@@ -10,11 +10,11 @@ pub mod consul;
 pub mod election;
 pub mod etcd;
 pub mod local;
+mod observations;
 pub mod pace;
 mod race;
 pub mod resolver;
 pub mod secret;
-mod sightings;
 mod storage;
 pub mod tls;
 
@@ -22,9 +22,9 @@ use crate::config::{self, Query, Service};
 use crate::supervisor::event::{Advertised, Registration};
 
 pub use cause::Cause;
-pub use sightings::Sightings;
+pub use observations::ObservationSender;
 
-/// The engine that keeps the catalog. Shared by the tasks that call it; a call never waits for another one.
+/// The backend that keeps the catalog. Shared by the tasks that call it; a call never waits for another one.
 #[derive(Debug)]
 pub enum Backend {
     /// None: nothing can be registered or seen.
@@ -131,9 +131,9 @@ impl Backend {
 
     /// Tells what the query sees: at once, then after each change, and why the catalog can't be asked when it can't.
     /// Retries by itself with jittered backoff. Never returns: to stop following, drop the future.
-    pub async fn follow(&self, query: &Query, mut seen: Sightings) {
+    pub async fn follow(&self, query: &Query, mut seen: ObservationSender) {
         if let Query::Leader { election } = query {
-            return election::watch(self, election, election::Views::of_onlooker(election, seen)).await;
+            return election::watch(self, election, election::LockViewSender::of_observer(election, seen)).await;
         }
         match self {
             Backend::None => {

@@ -25,7 +25,7 @@ impl Pace {
     }
 
     /// The next pause: the first between nothing and all of it, each other one between half and all of it, doubling
-    /// each time up to the longest. A connection that breaks breaks for everyone at one instant, and the engine may be
+    /// each time up to the longest. A connection that breaks breaks for everyone at one instant, and the backend may be
     /// there again at once: half a pause that all keep would bring them back together.
     pub fn pause(&mut self) -> Duration {
         self.failures += 1;
@@ -96,7 +96,7 @@ mod tests {
         assert!(pace.pause().as_millis() >= 2500);
     }
 
-    /// When somebody comes back whose connection broke, and whose engine is there again after so long.
+    /// When somebody comes back whose connection broke, and whose backend is there again after so long.
     fn comes_back(after: Duration) -> Duration {
         let mut pace = Pace::new(Backoff { first: Duration::from_millis(400), most: Duration::from_secs(5) });
         let mut now = pace.pause();

@@ -15,7 +15,7 @@ use simple_dns::Name;
 use tokio::time::{sleep, timeout};
 
 use super::race::race;
-use exchange::{Answer, Kind};
+use exchange::{Addresses, Kind};
 use files::ResolvConf;
 
 /// Whatever resolv.conf asks for, no question takes longer: three servers, two attempts, 5 s each, as by default.
@@ -153,7 +153,7 @@ impl Files {
 }
 
 /// Empty when there is no such name, or no address for it.
-async fn both_families(name: &Name<'_>, server: SocketAddr, conf: &ResolvConf) -> Answer {
+async fn both_families(name: &Name<'_>, server: SocketAddr, conf: &ResolvConf) -> Addresses {
     let v4 = exchange::ask(name, Kind::A, server, conf);
     let v6 = exchange::ask(name, Kind::Aaaa, server, conf);
     tokio::pin!(v4, v6);
@@ -179,7 +179,7 @@ fn is_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label)
 }
 
-async fn rest(one: &Answer, other: impl Future<Output = Answer>) -> Answer {
+async fn rest(one: &Addresses, other: impl Future<Output = Addresses>) -> Addresses {
     match one {
         Ok(found) if !found.is_empty() => timeout(OTHER_FAMILY, other).await.unwrap_or(Ok(Vec::new())),
         _ => other.await,

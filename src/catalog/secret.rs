@@ -4,7 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::config::engines::{Secret, SecretSource};
+use crate::config::backends::{Secret, SecretSource};
 use crate::files;
 
 /// A token or password is never longer than this.

@@ -1,4 +1,4 @@
-//! What verifies an engine and proves us to it: certificates from files, made ready for rustls. It opens no
+//! What verifies a backend and proves us to it: certificates from files, made ready for rustls. It opens no
 //! connection, and there is no way to turn verification off.
 
 use std::io;
@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::config::engines::Tls;
+use crate::config::backends::Tls;
 use crate::files;
 
 use super::secret::FileError;
@@ -191,7 +191,7 @@ mod tests {
         let there = dir.path().join("certificate.pem");
         std::fs::write(&there, "x").unwrap();
         let identity =
-            crate::config::engines::Identity { certificate: there.clone(), key: dir.path().join("missing.pem") };
+            crate::config::backends::ClientIdentity { certificate: there.clone(), key: dir.path().join("missing.pem") };
         let error = client_config(&Tls { ca: Some(there), identity: Some(identity), server_name: None }).unwrap_err();
         assert!(error.to_string().contains("tls.key"), "{error}");
     }

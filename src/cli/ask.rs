@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::file::print;
 use super::{FAILED, table};
-use crate::config::{self, Config, Surroundings, duration};
-use crate::http::client::{self, ClientError, Reply};
+use crate::config::{self, Config, Context, duration};
+use crate::endpoints::client::{self, ClientError, Reply};
 use crate::logging;
 use crate::plain;
 
@@ -140,12 +140,12 @@ fn find(socket: Option<PathBuf>, named: Option<&Path>) -> Result<(PathBuf, Optio
     if let Some(socket) = socket {
         return Ok((socket, None));
     }
-    let surroundings = Surroundings::of_this_process();
-    let Some(file) = config::find(named, &surroundings).map_err(|report| report.to_string())? else {
+    let context = Context::of_this_process();
+    let Some(file) = config::find(named, &context).map_err(|report| report.to_string())? else {
         return Ok((DEFAULT_SOCKET.into(), None));
     };
     // The running agent may have got its command by `--`, which can't be known here; only [control] counts.
-    match Config::load(&file, Some(vec!["main".into()]), &surroundings) {
+    match Config::load(&file, Some(vec!["main".into()]), &context) {
         Ok(loaded) => match loaded.config.control.socket {
             Some(socket) => Ok((socket, None)),
             None => Err(format!("the control socket is turned off in {} ([control] socket)", file.display())),

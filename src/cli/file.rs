@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use super::{BAD_CONFIG, BAD_USAGE, FAILED};
 use crate::catalog::{self, Backend, address};
 use crate::config::election::Sum;
-use crate::config::{self, Config, Exec, Report, Surroundings};
+use crate::config::{self, Config, Context, Exec, Report};
 use crate::logging;
 
 /// `pilotfish check`.
 pub fn check(named: Option<&Path>, command: Exec) -> u8 {
-    let surroundings = Surroundings::of_this_process();
+    let context = Context::of_this_process();
     let command = Some(command).filter(|command| !command.is_empty());
-    let file = match existing(named, &surroundings) {
+    let file = match existing(named, &context) {
         Ok(file) => file,
         Err(code) => return code,
     };
-    match Config::load(&file, command, &surroundings) {
+    match Config::load(&file, command, &context) {
         Ok(loaded) => {
             let warnings: String = loaded.warnings.iter().map(|warning| format!("{}\n\n", warning.picture())).collect();
             let survey = Backend::survey(&loaded.config.catalog).err();
@@ -50,16 +50,16 @@ fn addresses(config: &Config) -> String {
 
 /// `pilotfish render`.
 pub fn render(named: Option<&Path>) -> u8 {
-    let surroundings = Surroundings::of_this_process();
-    match existing(named, &surroundings).map(|file| config::render(&file, &surroundings)) {
+    let context = Context::of_this_process();
+    match existing(named, &context).map(|file| config::render(&file, &context)) {
         Ok(Ok(text)) => print(&text),
         Ok(Err(report)) => bad(&report),
         Err(code) => code,
     }
 }
 
-fn existing(named: Option<&Path>, surroundings: &Surroundings) -> Result<PathBuf, u8> {
-    match config::find(named, surroundings) {
+fn existing(named: Option<&Path>, context: &Context) -> Result<PathBuf, u8> {
+    match config::find(named, context) {
         Ok(Some(file)) => Ok(file),
         Ok(None) => {
             logging::last_words("error: there is no config (name one by -c)\n");

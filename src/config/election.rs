@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::{Backend, Config, Hook};
 
-/// How often a leader renews its lease: a second lost is a second less to act on, and the engine is asked by leaders
+/// How often a leader renews its lease: a second lost is a second less to act on, and the backend is asked by leaders
 /// only.
 pub const RENEW_EVERY: Duration = Duration::from_secs(1);
-/// Past this a request of an election has no known outcome. A healthy engine answers in milliseconds.
+/// Past this a request of an election has no known outcome. A healthy backend answers in milliseconds.
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(2);
 /// What stepping down in peace may take unless `on_demote` says otherwise; without that hook it is what main has to
 /// end after its stop signal.
@@ -37,7 +37,7 @@ pub struct Election {
     pub alive_ttl: Duration,
     /// How long each part of leading may take.
     pub pace: Pace,
-    /// Whether an ill main keeps it from standing and from leading.
+    /// Whether an unhealthy main keeps it from standing and from leading.
     pub require_health: bool,
     /// How eager it is.
     pub prefer: Preference,
@@ -142,7 +142,7 @@ impl Pace {
     }
 }
 
-/// What of a lease can be relied on: the holder's clock may be slow, and the engine's fast.
+/// What of a lease can be relied on: the holder's clock may be slow, and the backend's fast.
 pub fn usable(lease: Duration) -> Duration {
     lease - lease / 100
 }
@@ -155,7 +155,7 @@ pub struct Sum {
     pace: Pace,
     /// Whether stepping down is a hook's, or main's own after its stop signal.
     on_demote: bool,
-    /// The longest time without writes that a sound engine has shown.
+    /// The longest time without writes that a sound backend has shown.
     silence: Option<Duration>,
 }
 
@@ -200,7 +200,7 @@ impl Sum {
         lease_of(self.pace.least())
     }
 
-    /// For how long a leader outlives an engine that takes no writes, when that begins just before a renewal.
+    /// For how long a leader outlives a backend that takes no writes, when that begins just before a renewal.
     pub fn outlives(&self) -> Duration {
         let Pace { renew, demote, kill_margin, .. } = &self.pace;
         usable(self.lease).saturating_sub(*renew + *demote + *kill_margin)
@@ -216,7 +216,7 @@ impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outlives = self.outlives();
         writeln!(f, "election {}: {}; needed: {}", self.election, self.left(), self.parts())?;
-        write!(f, "a leader outlives an engine that takes no writes for {}, at worst", seconds(outlives))?;
+        write!(f, "a leader outlives a store that takes no writes for {}, at worst", seconds(outlives))?;
         let Some(silence) = self.silence else { return Ok(()) };
         let lost = format!("the loss of a Consul server was measured to take up to {}", seconds(silence));
         if outlives >= silence {
@@ -267,7 +267,7 @@ mod tests {
             sum(15, 5, None).to_string(),
             "election mysql: 15 s lease less 1 % is 14.85 s; needed: 1 s between renewals + 2 × 2 s for requests without \
              an answer + 5 s on_demote + 1 s kill_margin = 11 s\n\
-             a leader outlives an engine that takes no writes for 7.85 s, at worst"
+             a leader outlives a store that takes no writes for 7.85 s, at worst"
         );
         let without_hook = Sum { on_demote: false, ..sum(15, 5, None) };
         assert!(without_hook.parts().contains("+ 5 s to stop the main process +"), "{without_hook}");

@@ -1,8 +1,8 @@
 //! `{{ env.NAME }}` in a config's string values, rendered after parsing, so that no value can break the syntax. Keys
 //! are never templates.
 
+use super::context::Variables;
 use super::report::Problem;
-use super::surroundings::Variables;
 use super::template::{TemplateError, Values};
 use super::tree::{Node, Span, Value};
 

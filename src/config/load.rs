@@ -1,4 +1,4 @@
-//! From a file to a [`Config`] or a [`Report`]: find, read, parse, expand, check. The only part of this room that reads
+//! From a file to a [`Config`] or a [`Report`]: find, read, parse, expand, check. The only part of this layer that reads
 //! files.
 
 use std::collections::BTreeSet;
@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::context::{Context, Variables};
 use super::expand::expand;
 use super::parse::{Lines, Parsed, Syntax, parse};
 use super::report::{Mistake, Problem, Report, Severity};
 use super::schema::check_shape;
-use super::surroundings::{Surroundings, Variables};
 use super::tree::Node;
 use super::validate::validate;
 use super::{Config, Exec, raw};
@@ -39,12 +39,12 @@ pub struct Loaded {
 ///
 /// # Errors
 /// The one named isn't there.
-pub fn find(named: Option<&Path>, surroundings: &Surroundings) -> Result<Option<PathBuf>, Report> {
-    find_among(named, surroundings, &DEFAULT_FILES)
+pub fn find(named: Option<&Path>, context: &Context) -> Result<Option<PathBuf>, Report> {
+    find_among(named, context, &DEFAULT_FILES)
 }
 
-fn find_among(named: Option<&Path>, surroundings: &Surroundings, defaults: &[&str]) -> Result<Option<PathBuf>, Report> {
-    let variable = || surroundings.variables.get(FILE_VARIABLE).filter(|path| !path.is_empty());
+fn find_among(named: Option<&Path>, context: &Context, defaults: &[&str]) -> Result<Option<PathBuf>, Report> {
+    let variable = || context.variables.get(FILE_VARIABLE).filter(|path| !path.is_empty());
     let (file, by) = match (named, variable()) {
         (Some(file), _) => (file.to_owned(), "-c"),
         (None, Some(file)) => (PathBuf::from(file), FILE_VARIABLE),
@@ -68,25 +68,20 @@ impl Config {
     ///
     /// # Errors
     /// Every mistake in it at once, or that it can't be read.
-    pub fn load(file: &Path, command: Option<Exec>, surroundings: &Surroundings) -> Result<Loaded, Report> {
-        Config::from_text(&read(file)?, file, command, surroundings)
+    pub fn load(file: &Path, command: Option<Exec>, context: &Context) -> Result<Loaded, Report> {
+        Config::from_text(&read(file)?, file, command, context)
     }
 
     /// Checks the text of a config; `file` names it in reports and says by its extension what language it is in.
     ///
     /// # Errors
     /// Every mistake in it at once.
-    pub fn from_text(
-        text: &str,
-        file: &Path,
-        command: Option<Exec>,
-        surroundings: &Surroundings,
-    ) -> Result<Loaded, Report> {
+    pub fn from_text(text: &str, file: &Path, command: Option<Exec>, context: &Context) -> Result<Loaded, Report> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut document = Document::parse(text, Syntax::of(file, text), &surroundings.variables);
+        let mut document = Document::parse(text, Syntax::of(file, text), &context.variables);
         let raw = document.deserialize();
         let Document { root, syntax, mut problems, .. } = document;
-        let config = raw.map(|raw| validate(raw, &root, command, surroundings, syntax, &mut problems));
+        let config = raw.map(|raw| validate(raw, &root, command, context, syntax, &mut problems));
         let warnings = Report::of(file, text, problems)?;
         match config {
             Some(config) => Ok(Loaded { config, warnings }),
@@ -194,12 +189,12 @@ pub(super) fn read(file: &Path) -> Result<String, Report> {
 mod tests {
     use super::*;
 
-    fn named(by_variable: &Path) -> Surroundings {
-        Surroundings { variables: [(FILE_VARIABLE, by_variable)].into_iter().collect(), hostname: String::new() }
+    fn named(by_variable: &Path) -> Context {
+        Context { variables: [(FILE_VARIABLE, by_variable)].into_iter().collect(), hostname: String::new() }
     }
 
     fn load(file: &Path) -> Result<Loaded, Report> {
-        Config::load(file, None, &Surroundings::default())
+        Config::load(file, None, &Context::default())
     }
 
     #[test]
@@ -211,9 +206,8 @@ mod tests {
             file
         });
         let defaults = ["/nowhere", default.to_str().unwrap()];
-        let nothing = Surroundings::default();
-        let found =
-            |named: Option<&Path>, surroundings: &Surroundings| find_among(named, surroundings, &defaults).unwrap();
+        let nothing = Context::default();
+        let found = |named: Option<&Path>, context: &Context| find_among(named, context, &defaults).unwrap();
         assert_eq!(found(Some(&first), &named(&second)), Some(first.clone()));
         assert_eq!(found(None, &named(&second)), Some(second.clone()));
         assert_eq!(found(None, &named(Path::new(""))), Some(default.clone()));
@@ -224,7 +218,7 @@ mod tests {
     #[test]
     fn a_file_that_is_named_and_missing_is_an_error() {
         for result in [
-            find_among(Some(Path::new("/nowhere")), &Surroundings::default(), &[]),
+            find_among(Some(Path::new("/nowhere")), &Context::default(), &[]),
             find_among(None, &named(Path::new("/nowhere")), &[]),
         ] {
             let report = result.unwrap_err().to_string();
@@ -237,7 +231,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("pilotfish.toml");
         std::os::unix::fs::symlink("/nowhere", &link).unwrap();
-        let found = find_among(None, &Surroundings::default(), &[link.to_str().unwrap()]).unwrap();
+        let found = find_among(None, &Context::default(), &[link.to_str().unwrap()]).unwrap();
         assert_eq!(found.as_deref(), Some(link.as_path()));
         assert!(load(&link).unwrap_err().to_string().contains("can't be read"));
     }

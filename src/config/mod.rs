@@ -6,27 +6,27 @@
 //! (`[[health]] services`, say) points at something.
 
 pub mod address;
+pub mod backends;
+pub mod context;
 pub mod duration;
 pub mod election;
-pub mod engines;
 pub mod load;
-mod mask;
+mod redact;
 pub mod report;
 pub mod schema;
 pub mod signal;
 pub mod source;
-pub mod surroundings;
 pub mod template;
 pub mod words;
 
 mod expand;
 mod format;
 pub mod ids;
-mod later;
-mod near;
 mod parse;
+mod planned;
 mod raw;
 mod render;
+mod suggest;
 mod tree;
 mod validate;
 
@@ -35,6 +35,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use context::{Context, Variables};
 pub use election::{Election, When};
 pub use load::{Loaded, find};
 pub use parse::Syntax;
@@ -42,7 +43,6 @@ pub use render::render;
 pub use report::{Mistake, Report};
 pub use signal::Signal;
 pub use source::Source;
-pub use surroundings::{Surroundings, Variables};
 
 /// Everything an agent does, decided by its config file and command line.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,9 +65,9 @@ pub struct Config {
     pub election: Option<Election>,
     /// Where services are registered and dependencies looked up.
     pub catalog: Catalog,
-    /// The read-only door; `None` keeps it shut.
+    /// The read-only endpoint; `None` keeps it shut.
     pub telemetry: Option<Telemetry>,
-    /// The door that can change things.
+    /// The endpoint that can change things.
     pub control: Control,
     /// What is logged, and how.
     pub log: Log,
@@ -75,7 +75,7 @@ pub struct Config {
 
 impl Config {
     /// The config of `pilotfish -- CMD ARGS` without a file: a plain init like tini. It forwards and reaps, and has
-    /// no timeouts, no SIGKILL and no door of its own.
+    /// no timeouts, no SIGKILL and no endpoint of its own.
     pub fn plain(exec: Vec<OsString>) -> Config {
         Config {
             process: Process { stop_on: Vec::new(), ..Process::new(exec) },
@@ -564,13 +564,13 @@ pub enum Required {
 /// `[catalog]`: where services are registered and dependencies looked up.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Catalog {
-    /// Which engine, and what it needs.
+    /// Which backend, and what it needs.
     pub backend: Backend,
     /// Keys start with this (etcd, local).
     pub prefix: String,
 }
 
-/// Which engine keeps the catalog.
+/// Which backend keeps the catalog.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Backend {
     /// None: nothing is registered.
@@ -583,19 +583,19 @@ pub enum Backend {
         shared: bool,
     },
     /// One Consul agent.
-    Consul(Box<engines::Consul>),
+    Consul(Box<backends::Consul>),
     /// An etcd cluster, API version 3.
-    Etcd(Box<engines::Etcd>),
+    Etcd(Box<backends::Etcd>),
 }
 
-/// `[telemetry]`: the read-only door.
+/// `[telemetry]`: the read-only endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Telemetry {
     /// Where it listens.
     pub listen: std::net::SocketAddr,
 }
 
-/// `[control]`: the door that can change things.
+/// `[control]`: the endpoint that can change things.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
     /// The unix socket (0600); `None` turns it off.

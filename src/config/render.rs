@@ -3,23 +3,23 @@
 
 use std::path::Path;
 
+use super::context::Context;
 use super::load::{Document, read};
 use super::parse::Syntax;
 use super::report::Report;
-use super::surroundings::Surroundings;
 use super::tree::{Node, Span, Value};
 
 /// The text of a config file with every template replaced by what it stands for, in the file's own language.
 ///
 /// # Errors
 /// It can't be read, can't be parsed, or a template can't be rendered. Other mistakes are `check`'s to tell.
-pub fn render(file: &Path, surroundings: &Surroundings) -> Result<String, Report> {
-    render_text(&read(file)?, file, surroundings)
+pub fn render(file: &Path, context: &Context) -> Result<String, Report> {
+    render_text(&read(file)?, file, context)
 }
 
-pub(crate) fn render_text(text: &str, file: &Path, surroundings: &Surroundings) -> Result<String, Report> {
+pub(crate) fn render_text(text: &str, file: &Path, context: &Context) -> Result<String, Report> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut document = Document::parse(text, Syntax::of(file, text), &surroundings.variables);
+    let mut document = Document::parse(text, Syntax::of(file, text), &context.variables);
     Report::of(file, text, document.take_problems())?;
     // What stands for a number becomes one; what is wrong stays as it is.
     document.check_shape();
@@ -56,7 +56,7 @@ mod tests {
 
     fn render(text: &str, file: &str) -> Result<String, Report> {
         let variables = [("PORT", "8080"), ("TEXT", "a \"b\"\n\u{7f}ä"), ("YES", "true")].into_iter().collect();
-        render_text(text, Path::new(file), &Surroundings { variables, hostname: String::new() })
+        render_text(text, Path::new(file), &Context { variables, hostname: String::new() })
     }
 
     #[test]
@@ -76,11 +76,11 @@ mod tests {
     #[test]
     fn what_is_rendered_loads_as_the_same_config() {
         let text = include_str!("../../config-examples/web.toml");
-        let surroundings = Surroundings::default();
+        let context = Context::default();
         let load = |text: &str| {
-            crate::config::Config::from_text(text, Path::new("t.toml"), None, &surroundings).map(|loaded| loaded.config)
+            crate::config::Config::from_text(text, Path::new("t.toml"), None, &context).map(|loaded| loaded.config)
         };
-        let rendered = render_text(text, Path::new("t.toml"), &surroundings).unwrap();
+        let rendered = render_text(text, Path::new("t.toml"), &context).unwrap();
         assert!(!rendered.contains("{{"));
         assert_eq!(load(&rendered), load(text));
     }

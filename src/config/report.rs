@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::mask::mask;
+use super::redact::redact;
 use super::tree::Span;
 
 /// A file that is no config at all has as many mistakes as lines; nobody reads more than this.
@@ -86,10 +86,10 @@ impl Mistake {
     fn new(file: &Path, source: &str, problem: Problem) -> Mistake {
         // What words quote of a value is no less secret than its line.
         let problem = Problem {
-            message: mask(&problem.message),
-            label: problem.label.as_deref().map(mask),
-            hint: problem.hint.as_deref().map(mask),
-            other: problem.other.map(|(span, label)| (span, mask(&label))),
+            message: redact(&problem.message),
+            label: problem.label.as_deref().map(redact),
+            hint: problem.hint.as_deref().map(redact),
+            other: problem.other.map(|(span, label)| (span, redact(&label))),
             ..problem
         };
         let (line, column) = position(source, problem.span.start);
@@ -148,7 +148,7 @@ impl Report {
         let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
         problems.truncate(MOST_SHOWN);
         // Reports go to logs. The whole file at once: a secret may begin on a line before the one that is shown.
-        let source = mask(source);
+        let source = redact(source);
         let mistakes = problems.into_iter().map(|problem| Mistake::new(file, &source, problem)).collect();
         if errors > 0 { Err(Report { file: file.to_owned(), mistakes, errors }) } else { Ok(mistakes) }
     }

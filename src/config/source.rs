@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Config, Exec, Loaded, Report, Surroundings};
+use super::{Config, Context, Exec, Loaded, Report};
 
 /// What a config was made of.
 #[derive(Debug, Clone)]
@@ -12,7 +12,7 @@ pub struct Source {
     /// What stood after `--`.
     pub command: Option<Exec>,
     /// What its templates see.
-    pub surroundings: Surroundings,
+    pub context: Context,
 }
 
 impl Source {
@@ -22,7 +22,7 @@ impl Source {
     /// The file can't be read, or has mistakes: all of them.
     pub fn read(&self) -> Result<Loaded, Report> {
         match &self.file {
-            Some(file) => Config::load(file, self.command.clone(), &self.surroundings),
+            Some(file) => Config::load(file, self.command.clone(), &self.context),
             None => {
                 let config = Config::plain(self.command.clone().unwrap_or_default());
                 Ok(Loaded { config, warnings: Vec::new() })

@@ -1,4 +1,4 @@
-//! The template engine of config values and of watch templates: minijinja with `env`, strict about what isn't defined,
+//! The template backend of config values and of watch templates: minijinja with `env`, strict about what isn't defined,
 //! and limited, so that a runaway template ends with an error. It reads no file and no environment of its own.
 //!
 //! Filters that ContainerPilot's users know: `default`, `split`, `join`, `replace` (also by its old name,
@@ -16,9 +16,9 @@ use minijinja::value::{Enumerator, Object, Serde};
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 use serde::Serialize;
 
-use super::surroundings::Variables;
+use super::context::Variables;
 
-/// Steps of the engine for one file. A template over 1,000 instances takes some 50,000; this is well below a second.
+/// Steps of the backend for one file. A template over 1,000 instances takes some 50,000; this is well below a second.
 const FILE_FUEL: u64 = 5_000_000;
 /// Steps for one config value.
 const VALUE_FUEL: u64 = 50_000;
@@ -31,7 +31,7 @@ const VALUE_LIMIT: usize = 128 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// The template refers to environment variables that aren't set.
-    #[error("{}: {}", Place(name, *line), NotSet(variables))]
+    #[error("{}: {}", TemplatePlace(name, *line), NotSet(variables))]
     NotSet {
         /// The template's name.
         name: String,
@@ -41,7 +41,7 @@ pub enum TemplateError {
         variables: Vec<String>,
     },
     /// The template refers to something else that isn't there.
-    #[error("{}: a value isn't defined in `{text}`", Place(name, *line))]
+    #[error("{}: a value isn't defined in `{text}`", TemplatePlace(name, *line))]
     Undefined {
         /// The template's name.
         name: String,
@@ -51,7 +51,7 @@ pub enum TemplateError {
         text: String,
     },
     /// The template takes too many steps.
-    #[error("{}: gave up after {steps} steps; is there a loop without end?", Place(name, *line))]
+    #[error("{}: gave up after {steps} steps; is there a loop without end?", TemplatePlace(name, *line))]
     Runaway {
         /// The template's name.
         name: String,
@@ -69,21 +69,21 @@ pub enum TemplateError {
         limit: usize,
     },
     /// Syntax, an unknown filter, a filter's own error.
-    #[error("{}: {what}", Place(name, *line))]
+    #[error("{}: {what}", TemplatePlace(name, *line))]
     Engine {
         /// The template's name.
         name: String,
         /// The line, from 1.
         line: Option<usize>,
-        /// What the engine says.
+        /// What the backend says.
         what: String,
     },
 }
 
 /// `file:line`, as far as known.
-struct Place<'a>(&'a str, Option<usize>);
+struct TemplatePlace<'a>(&'a str, Option<usize>);
 
-impl std::fmt::Display for Place<'_> {
+impl std::fmt::Display for TemplatePlace<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.1 {
             Some(line) => write!(f, "{}:{line}", self.0),
@@ -133,7 +133,7 @@ pub fn render_file(
     job.render(&Value::from(Serde(context)), &env, &engine(env.clone(), FILE_FUEL))
 }
 
-/// Renders config values; the engine is made when the first template comes, for most configs never.
+/// Renders config values; the backend is made when the first template comes, for most configs never.
 pub(crate) struct Values<'a> {
     variables: &'a Variables,
     engine: OnceCell<(Arc<Env>, Environment<'a>)>,
@@ -144,7 +144,7 @@ impl<'a> Values<'a> {
         Values { variables, engine: OnceCell::new() }
     }
 
-    /// Whether a text is a template at all. `{#` alone, a comment to the engine, isn't: shells have `${#name}`.
+    /// Whether a text is a template at all. `{#` alone, a comment to the backend, isn't: shells have `${#name}`.
     pub(crate) fn is_template(text: &str) -> bool {
         text.contains("{{") || text.contains("{%")
     }
@@ -161,7 +161,7 @@ impl<'a> Values<'a> {
     }
 }
 
-/// An engine that sees `env`.
+/// A backend that sees `env`.
 fn engine<'s>(env: Arc<Env>, fuel: u64) -> Environment<'s> {
     let mut engine = Environment::new();
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -187,7 +187,7 @@ impl Job<'_> {
     fn render(&self, context: &Value, env: &Env, engine: &Environment<'_>) -> Result<String, TemplateError> {
         let mut output = Bounded { bytes: Vec::new(), limit: self.limit, full: false };
         match self.try_render(context, engine, &mut output) {
-            // The engine writes only what was UTF-8 before.
+            // The backend writes only what was UTF-8 before.
             Ok(()) => Ok(String::from_utf8_lossy(&output.bytes).into_owned()),
             Err(_) if output.full => Err(TemplateError::TooLong { name: self.name.to_owned(), limit: self.limit }),
             Err(error) => Err(self.explain(error, context, env)),

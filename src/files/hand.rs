@@ -80,7 +80,7 @@ impl Hand {
         self.may(about, 1)
     }
 
-    /// An owner gives himself what rights he wants.
+    /// An owner takes what rights they want.
     fn may(self, about: &FileStat, right: u32) -> bool {
         let everybody = about.st_mode & right != 0;
         match self {

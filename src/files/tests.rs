@@ -78,10 +78,10 @@ fn by_anothers_link_root_reads_nothing_that_he_could_not_read_himself() {
     let error = read(&app.join("secret"), 9).unwrap_err();
     assert!(error.to_string().contains("uid 65534"), "{error}");
     assert_eq!(read(&app.join("public"), 9).unwrap(), b"text");
-    // As the kernel shows it to us, and not to him.
+    // As the kernel shows it to us, and not to them.
     link_of_another(Path::new("/proc/self/maps"), &app.join("maps"));
     assert!(read(&app.join("maps"), 1 << 20).is_err());
-    // Of a directory he can't enter.
+    // Of a directory they can't enter.
     fs::create_dir(directory.path().join("closed")).unwrap();
     fs::set_permissions(directory.path().join("closed"), Permissions::from_mode(0o700)).unwrap();
     file(&directory.path().join("closed/public"), 0o644);
@@ -90,7 +90,7 @@ fn by_anothers_link_root_reads_nothing_that_he_could_not_read_himself() {
     // A second name of it.
     fs::hard_link(&secret, app.join("hard")).unwrap();
     assert!(read(&app.join("hard"), 9).is_err());
-    // What is his own is his.
+    // What is their own is theirs.
     file(&app.join("own"), 0o600);
     chown(app.join("own"), Some(OTHER), Some(OTHER)).unwrap();
     assert_eq!(read(&app.join("own"), 9).unwrap(), b"text");
@@ -104,9 +104,9 @@ fn in_a_directory_for_all_a_link_is_its_owners() {
     fs::set_permissions(&tmp, Permissions::from_mode(0o1777)).unwrap();
     let secret = directory.path().join("secret");
     file(&secret, 0o600);
-    link_of_another(&secret, &tmp.join("his"));
+    link_of_another(&secret, &tmp.join("theirs"));
     symlink(&secret, tmp.join("ours")).unwrap();
-    assert!(read(&tmp.join("his"), 9).is_err());
+    assert!(read(&tmp.join("theirs"), 9).is_err());
     assert_eq!(read(&tmp.join("ours"), 9).unwrap(), b"text");
     fs::set_permissions(&tmp, Permissions::from_mode(0o777)).unwrap();
     assert!(read(&tmp.join("ours"), 9).is_err());
@@ -125,7 +125,7 @@ fn by_anothers_link_root_writes_nothing_that_he_could_not_write_himself() {
     assert!(Destination::find(&app.join("new.conf"), true).is_err());
     link_of_another(&etc, &app.join("conf.d"));
     assert!(Destination::find(&app.join("conf.d/new"), true).is_err());
-    // His own link to his own place.
+    // Their own link to their own place.
     link_of_another(Path::new("real.conf"), &app.join("link.conf"));
     let own = Destination::find(&app.join("link.conf"), false).unwrap();
     assert!(!own.is_ours());

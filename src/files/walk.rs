@@ -59,7 +59,7 @@ struct Walk {
     about: FileStat,
     left: VecDeque<OsString>,
     led_by: Option<Hand>,
-    /// By a link that somebody else put there: wherever it goes on, it is he who leads.
+    /// By a link that somebody else put there: wherever it goes on, it is they who lead.
     by_link: bool,
 }
 

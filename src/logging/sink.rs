@@ -132,7 +132,7 @@ impl Sink {
                 let open = |path: &str| {
                     OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
                 };
-                // Anyone may open the terminal that controls his session, whoever owns its device.
+                // Anyone may open the terminal that controls their session, whoever owns its device.
                 let ours = || terminal && tcgetsid(borrowed).is_ok_and(|session| getsid(None) == Ok(session));
                 match open(&format!("/proc/self/fd/{fd}")).or_else(|e| if ours() { open("/dev/tty") } else { Err(e) }) {
                     Ok(own) => Sink::Own(own),

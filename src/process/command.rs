@@ -14,7 +14,7 @@ use crate::files;
 use crate::supervisor::event::{Hope, SpawnError};
 
 use super::environment::Environment;
-use super::launch::{Failure, Ids, Step, exit_code};
+use super::launch::{Failure, Ids, LaunchStep, exit_code};
 use super::limits;
 use super::users::{self, Identity, UserError};
 
@@ -204,23 +204,23 @@ pub fn bad_variable(exec: &Exec, error: &super::environment::BadValue) -> SpawnE
 pub fn failed(exec: &Exec, failure: Failure, about: &About<'_>) -> SpawnError {
     let why = failure.errno.desc();
     let message = match failure.step {
-        Step::Exec => return not_executed(exec, failure.errno, about.candidates),
-        Step::Group => format!("making its process group: {why}"),
-        Step::Descriptors => format!("giving it its standard descriptors: {why}"),
-        Step::Limit => format!("setting the limit `{}`: {why}", about.limits.get(failure.index).unwrap_or(&"?")),
-        Step::Directory => format!("changing to its directory {}: {why}", about.directory.display()),
-        Step::NoNewPrivileges => format!("giving up new privileges: {why}"),
-        Step::Groups | Step::Gid | Step::Uid => {
+        LaunchStep::Exec => return not_executed(exec, failure.errno, about.candidates),
+        LaunchStep::Group => format!("making its process group: {why}"),
+        LaunchStep::Descriptors => format!("giving it its standard descriptors: {why}"),
+        LaunchStep::Limit => format!("setting the limit `{}`: {why}", about.limits.get(failure.index).unwrap_or(&"?")),
+        LaunchStep::Directory => format!("changing to its directory {}: {why}", about.directory.display()),
+        LaunchStep::NoNewPrivileges => format!("giving up new privileges: {why}"),
+        LaunchStep::Groups | LaunchStep::Gid | LaunchStep::Uid => {
             let call = match failure.step {
-                Step::Groups => "setgroups",
-                Step::Gid => "setgid",
+                LaunchStep::Groups => "setgroups",
+                LaunchStep::Gid => "setgid",
                 _ => "setuid",
             };
             format!("becoming user `{}` ({call}): {why}", about.user.unwrap_or_default())
         }
-        Step::Capabilities => format!("taking its capabilities: {why}"),
-        Step::DeathSignal => format!("tying its life to the agent's: {why}"),
-        Step::Deadline => "the leader's time was over before it could be".to_owned(),
+        LaunchStep::Capabilities => format!("taking its capabilities: {why}"),
+        LaunchStep::DeathSignal => format!("tying its life to the agent's: {why}"),
+        LaunchStep::Deadline => "the leader's time was over before it could be".to_owned(),
     };
     SpawnError { hope: hope(failure.errno), ..refused(exec, message) }
 }
@@ -239,7 +239,7 @@ pub struct About<'a> {
 
 fn not_executed(exec: &Exec, errno: Errno, candidates: &[CString]) -> SpawnError {
     let name = name(exec);
-    let code = exit_code(Step::Exec, errno);
+    let code = exit_code(LaunchStep::Exec, errno);
     let has_slash = exec.first().is_some_and(|program| program.as_bytes().contains(&b'/'));
     let message = match errno {
         Errno::ENOENT | Errno::ENOTDIR => match candidates.iter().find_map(broken_loader) {

@@ -20,7 +20,7 @@ use super::signals::KIN_ENDED;
 
 /// Through which every keeper tells the agent of its run's end.
 #[derive(Debug)]
-pub struct Words {
+pub struct ReportPipe {
     reader: File,
     writer: OwnedFd,
 }
@@ -39,16 +39,16 @@ pub struct Word {
 /// What a keeper writes; pipe(7) keeps it in one piece.
 type Record = [i32; 3];
 
-impl Words {
+impl ReportPipe {
     /// A new pipe.
     ///
     /// # Errors
     /// There are no descriptors to be had.
-    pub fn new() -> io::Result<Words> {
+    pub fn new() -> io::Result<ReportPipe> {
         let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         // The reader's alone: a keeper that finds the pipe full waits.
         nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok(Words { reader: reader.into(), writer })
+        Ok(ReportPipe { reader: reader.into(), writer })
     }
 
     /// Where a keeper writes.

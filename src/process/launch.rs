@@ -90,7 +90,7 @@ pub enum Withhold {
 /// What a child does before its exec, as told when it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
-pub enum Step {
+pub enum LaunchStep {
     /// setpgid(2)
     Group,
     /// dup2(2)
@@ -117,27 +117,27 @@ pub enum Step {
     Exec,
 }
 
-const STEPS: [Step; 12] = [
-    Step::Group,
-    Step::Descriptors,
-    Step::Limit,
-    Step::Directory,
-    Step::NoNewPrivileges,
-    Step::Groups,
-    Step::Gid,
-    Step::Uid,
-    Step::Capabilities,
-    Step::DeathSignal,
-    Step::Deadline,
-    Step::Exec,
+const STEPS: [LaunchStep; 12] = [
+    LaunchStep::Group,
+    LaunchStep::Descriptors,
+    LaunchStep::Limit,
+    LaunchStep::Directory,
+    LaunchStep::NoNewPrivileges,
+    LaunchStep::Groups,
+    LaunchStep::Gid,
+    LaunchStep::Uid,
+    LaunchStep::Capabilities,
+    LaunchStep::DeathSignal,
+    LaunchStep::Deadline,
+    LaunchStep::Exec,
 ];
 
 /// What went wrong in a child before its exec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
     /// What it was doing.
-    pub step: Step,
-    /// Which of several, for `Step::Limit`.
+    pub step: LaunchStep,
+    /// Which of several, for `LaunchStep::Limit`.
     pub index: usize,
     /// Why it failed.
     pub errno: Errno,
@@ -160,28 +160,28 @@ pub enum Progress {
     /// It failed and is ending.
     Failed(Failure),
     /// It hasn't got through its exec yet; this tells when it fails.
-    Executing(Report),
+    Executing(LaunchReport),
 }
 
 /// The pipe through which a child says why it failed; it closes at the exec.
-pub struct Report(std::fs::File);
+pub struct LaunchReport(std::fs::File);
 
 /// What comes through it. Each is written at once (pipe(7)): the step, one of several, why.
-type Words = [i32; 3];
+type RawReport = [i32; 3];
 /// In place of a step: a keeper's word of the process it has started, which comes in place of the index.
 const STARTED: i32 = -1;
 /// In place of a step: a keeper couldn't start any.
 const NOT_STARTED: i32 = -2;
 
-impl Report {
+impl LaunchReport {
     /// What a child that has ended said of its failure.
     pub fn failure(mut self) -> Option<Failure> {
         read_failure(&mut self.0)
     }
 }
 
-fn read_words(pipe: &mut impl Read) -> Option<Words> {
-    let mut bytes = [0u8; size_of::<Words>()];
+fn read_words(pipe: &mut impl Read) -> Option<RawReport> {
+    let mut bytes = [0u8; size_of::<RawReport>()];
     pipe.read_exact(&mut bytes).ok()?;
     let word = |i: usize| i32::from_ne_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
     Some([word(0), word(4), word(8)])
@@ -191,7 +191,7 @@ fn read_failure(pipe: &mut impl Read) -> Option<Failure> {
     failure(read_words(pipe)?)
 }
 
-fn failure([step, index, errno]: Words) -> Option<Failure> {
+fn failure([step, index, errno]: RawReport) -> Option<Failure> {
     let step = *STEPS.get(usize::try_from(step).ok()?)?;
     Some(Failure { step, index: usize::try_from(index).unwrap_or(0), errno: Errno::from_raw(errno) })
 }
@@ -253,14 +253,14 @@ pub fn launch(launch: Launch) -> io::Result<Started> {
 
 fn progress(mut pipe: std::fs::File, keeper: Option<Pid>) -> Progress {
     match wait_readable(&pipe, EXEC_PATIENCE, keeper) {
-        false => Progress::Executing(Report(pipe)),
+        false => Progress::Executing(LaunchReport(pipe)),
         true => read_failure(&mut pipe).map_or(Progress::Running, Progress::Failed),
     }
 }
 
 #[allow(unsafe_code)]
 fn tell_start(report: RawFd, started: Result<Pid, i32>) {
-    let words: Words = match started {
+    let words: RawReport = match started {
         Ok(pid) => [STARTED, pid, 0],
         Err(errno) => [NOT_STARTED, 0, errno],
     };
@@ -369,20 +369,20 @@ unsafe fn become_program(launch: &Launch, image: &mut Image, parent: Pid, report
             Ok(()) => {
                 launch.inherited.restore();
                 execute(launch, image);
-                (Step::Exec, 0)
+                (LaunchStep::Exec, 0)
             }
         };
         let errno = *libc::__errno_location();
-        let words: Words = [step as i32, index, errno];
+        let words: RawReport = [step as i32, index, errno];
         libc::write(report, words.as_ptr().cast(), size_of_val(&words));
         libc::_exit(exit_code(step, Errno::from_raw(errno)).into())
     }
 }
 
 /// What a shell would exit with: 127 when there is no such program, 126 for every other failure.
-pub fn exit_code(step: Step, errno: Errno) -> u8 {
+pub fn exit_code(step: LaunchStep, errno: Errno) -> u8 {
     match (step, errno) {
-        (Step::Exec, Errno::ENOENT | Errno::ENOTDIR) => 127,
+        (LaunchStep::Exec, Errno::ENOENT | Errno::ENOTDIR) => 127,
         _ => 126,
     }
 }
@@ -393,11 +393,11 @@ const CAPABILITIES_OF_OURSELVES: [u32; 2] = [0x2008_0522, 0];
 const NO_CAPABILITY: [u32; 6] = [0; 6];
 
 #[allow(unsafe_code)]
-unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid) -> Result<(), (Step, i32)> {
-    let done = |result: libc::c_long, step: Step| if result == -1 { Err((step, 0)) } else { Ok(()) };
+unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid) -> Result<(), (LaunchStep, i32)> {
+    let done = |result: libc::c_long, step: LaunchStep| if result == -1 { Err((step, 0)) } else { Ok(()) };
     // SAFETY: as for `become_program`.
     unsafe {
-        done(libc::setpgid(0, 0).into(), Step::Group)?;
+        done(libc::setpgid(0, 0).into(), LaunchStep::Group)?;
         if launch.foreground {
             // SIGTTOU is blocked here, so a background group may do this. Without success main is where it would be
             // without a terminal of ours.
@@ -406,14 +406,14 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid) -> Result<(),
         if let Some(stdio) = &launch.stdio {
             // The sources are above 2, for 0 to 2 are always occupied, so no dup2 overwrites one of them.
             for (target, source) in stdio.iter().enumerate() {
-                done(libc::dup2(source.as_raw_fd(), target as i32).into(), Step::Descriptors)?;
+                done(libc::dup2(source.as_raw_fd(), target as i32).into(), LaunchStep::Descriptors)?;
             }
         }
         match &launch.withhold {
             None => {}
             Some(Withhold::Range) => {
                 let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_uint;
-                done(libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, flags), Step::Descriptors)?;
+                done(libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, flags), LaunchStep::Descriptors)?;
             }
             Some(Withhold::Each(descriptors)) => {
                 for descriptor in descriptors {
@@ -422,40 +422,40 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid) -> Result<(),
             }
         }
         if let Some(keep) = launch.keep {
-            done(libc::fcntl(keep, libc::F_SETFD, 0).into(), Step::Descriptors)?;
+            done(libc::fcntl(keep, libc::F_SETFD, 0).into(), LaunchStep::Descriptors)?;
         }
         for (index, (_, resource, limit)) in launch.limits.iter().enumerate() {
             if libc::setrlimit(*resource, limit) == -1 {
-                return Err((Step::Limit, index as i32));
+                return Err((LaunchStep::Limit, index as i32));
             }
         }
         if let Some(mask) = launch.umask {
             libc::umask(mask);
         }
         if let Some(directory) = &launch.directory {
-            done(libc::chdir(directory.as_ptr()).into(), Step::Directory)?;
+            done(libc::chdir(directory.as_ptr()).into(), LaunchStep::Directory)?;
         }
         if let Some(ids) = &launch.identity {
             // prctl(2) wants unsigned longs, and refuses anything but zero in those it doesn't use.
             let (yes, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
             let result = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, yes, unused, unused, unused);
-            done(result.into(), Step::NoNewPrivileges)?;
+            done(result.into(), LaunchStep::NoNewPrivileges)?;
             // The raw calls: glibc's want to tell other threads, of which a child has none.
-            done(libc::syscall(libc::SYS_setgroups, ids.groups.len(), ids.groups.as_ptr()), Step::Groups)?;
-            done(libc::syscall(libc::SYS_setresgid, ids.gid, ids.gid, ids.gid), Step::Gid)?;
-            done(libc::syscall(libc::SYS_setresuid, ids.uid, ids.uid, ids.uid), Step::Uid)?;
+            done(libc::syscall(libc::SYS_setgroups, ids.groups.len(), ids.groups.as_ptr()), LaunchStep::Groups)?;
+            done(libc::syscall(libc::SYS_setresgid, ids.gid, ids.gid, ids.gid), LaunchStep::Gid)?;
+            done(libc::syscall(libc::SYS_setresuid, ids.uid, ids.uid, ids.uid), LaunchStep::Uid)?;
         }
         if launch.without_capabilities {
             // The kernel clears capabilities only where a switch leaves uid 0; and with the inheritable ones go the
             // ambient ones (capabilities(7)), which would outlive the exec.
             done(
                 libc::syscall(libc::SYS_capset, &CAPABILITIES_OF_OURSELVES, NO_CAPABILITY.as_ptr()),
-                Step::Capabilities,
+                LaunchStep::Capabilities,
             )?;
         }
         if launch.dies_with_us {
             // After setresuid, which clears it (prctl(2)). A parent that ended before this line sends nothing more.
-            done(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong).into(), Step::DeathSignal)?;
+            done(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong).into(), LaunchStep::DeathSignal)?;
             if libc::getppid() != parent {
                 libc::_exit(128 + libc::SIGKILL);
             }
@@ -463,7 +463,7 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid) -> Result<(),
         // Last, for a pause may come anywhere before it.
         if launch.deadline.is_some_and(Deadline::is_over) {
             *libc::__errno_location() = libc::ETIME;
-            return Err((Step::Deadline, 0));
+            return Err((LaunchStep::Deadline, 0));
         }
         image.stamp(libc::getpid());
     }

@@ -44,12 +44,12 @@ use crate::supervisor::{Event, Time};
 use command::{About, Command};
 use environment::{BadValue, Environment};
 use guard::{Attention, Ended, Guard};
-use keeper::{Word, Words};
-use launch::{Launch, Progress, Report};
+use keeper::{ReportPipe, Word};
+use launch::{Launch, LaunchReport, Progress};
 use reaper::{Change, Next, Which};
 use reserve::Reserve;
 use signals::Inherited;
-use tree::Identity;
+use tree::ProcessId;
 use tty::Terminal;
 
 /// What sd_listen_fds(3), sd_watchdog_enabled(3) and sd_notify(3) read: meant for main, never for hooks.
@@ -65,9 +65,9 @@ pub struct Processes {
     guard: Option<Guard>,
     children: BTreeMap<Pid, Child>,
     /// From the first hook or check on.
-    words: Option<Words>,
+    words: Option<ReportPipe>,
     /// What was there before main: no strays of it.
-    before: BTreeSet<Identity>,
+    before: BTreeSet<ProcessId>,
     /// It was asked how many strays are left, and some were.
     counting: Option<Count>,
     main: Option<RunId>,
@@ -92,7 +92,7 @@ struct Child {
     /// The process of a run that has a keeper.
     kept: Option<Kept>,
     /// While its exec takes long: what it will say if that fails, and what to say then.
-    executing: Option<(Report, Exec)>,
+    executing: Option<(LaunchReport, Exec)>,
     streams: Option<output::Alive>,
 }
 
@@ -300,7 +300,7 @@ impl Processes {
         let (stdio, alive) = hook_stdio(job, stdin).map_err(|error| command::no_process(exec, &error))?;
         let words = match &self.words {
             Some(words) => words.writer(),
-            None => self.words.insert(Words::new().map_err(|error| command::no_process(exec, &error))?).writer(),
+            None => self.words.insert(ReportPipe::new().map_err(|error| command::no_process(exec, &error))?).writer(),
         };
         let launch = Launch {
             stdio: Some(stdio),
@@ -576,7 +576,7 @@ impl Processes {
 
     /// What keepers say: that the process of a run has ended, and whether something is left of it.
     fn hear_keepers(&mut self, events: &mut Vec<Event>) {
-        while let Some(Word { keeper, status, left }) = self.words.as_mut().and_then(Words::next) {
+        while let Some(Word { keeper, status, left }) = self.words.as_mut().and_then(ReportPipe::next) {
             if let Some(child) = self.children.get_mut(&keeper)
                 && let Some(kept) = &mut child.kept
                 && !std::mem::replace(&mut kept.ended, true)

@@ -68,7 +68,7 @@ impl Alive {
     /// # Errors
     /// The pipe can't be registered with the runtime.
     pub fn follow(&mut self, pipe: OwnedFd, hook: String, name: &'static str) -> io::Result<()> {
-        let log: Log = Box::new(move |text| tracing::info!(target: "hook", hook = %hook, stream = name, "{text}"));
+        let log: LogLine = Box::new(move |text| tracing::info!(target: "hook", hook = %hook, stream = name, "{text}"));
         self.take(pipe, Output::Logged(Lines::new(log)))
     }
 
@@ -96,7 +96,7 @@ impl Alive {
     }
 }
 
-type Log = Box<dyn FnMut(&str) + Send>;
+type LogLine = Box<dyn FnMut(&str) + Send>;
 
 /// How a turn of reading ended.
 enum Read {
@@ -113,7 +113,7 @@ struct Stream {
 
 /// What becomes of what a hook prints.
 enum Output {
-    Logged(Lines<Log>),
+    Logged(Lines<LogLine>),
     Kept(Vec<u8>),
 }
 
@@ -125,7 +125,7 @@ impl Output {
         }
     }
 
-    fn lines(&mut self) -> Option<&mut Lines<Log>> {
+    fn lines(&mut self) -> Option<&mut Lines<LogLine>> {
         match self {
             Output::Logged(lines) => Some(lines),
             Output::Kept(_) => None,

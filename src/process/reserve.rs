@@ -1,4 +1,4 @@
-//! A few descriptors that are open for nothing, until something is started: so a limit that others have used up (a door
+//! A few descriptors that are open for nothing, until something is started: so a limit that others have used up (an endpoint
 //! full of silent guests) keeps no process from being started. It opens nothing else.
 
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};

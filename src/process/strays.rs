@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use crate::config::Signal;
 use crate::supervisor::event::Pid;
 
-use super::tree::{self, Found, Identity, Process};
+use super::tree::{self, ProcessId, ProcessStat, Scan};
 
 /// Who is none of what main left.
 pub struct Known<'a> {
@@ -20,22 +20,22 @@ pub struct Known<'a> {
     /// Main while it runs, keepers and the guard, each with all below it.
     pub kin: &'a BTreeSet<Pid>,
     /// What was there before main, each with all below it.
-    pub before: &'a BTreeSet<Identity>,
+    pub before: &'a BTreeSet<ProcessId>,
 }
 
 /// Every process below the agent; `None` without /proc.
-pub fn descendants(agent: Pid) -> Option<BTreeSet<Identity>> {
+pub fn descendants(agent: Pid) -> Option<BTreeSet<ProcessId>> {
     let processes = tree::read_all()?;
     Some(tree::below(agent, &processes, |_| false).into_iter().map(|p| (p.pid, p.started)).collect())
 }
 
 /// What main left behind; `None` without /proc.
-pub fn find(known: &Known<'_>) -> Option<Vec<Process>> {
+pub fn find(known: &Known<'_>) -> Option<Vec<ProcessStat>> {
     Some(among(&tree::read_all()?, known))
 }
 
-fn among(processes: &BTreeMap<Pid, Process>, known: &Known<'_>) -> Vec<Process> {
-    let is_none = |p: &Process| known.kin.contains(&p.pid) || known.before.contains(&(p.pid, p.started));
+fn among(processes: &BTreeMap<Pid, ProcessStat>, known: &Known<'_>) -> Vec<ProcessStat> {
+    let is_none = |p: &ProcessStat| known.kin.contains(&p.pid) || known.before.contains(&(p.pid, p.started));
     tree::below(known.agent, processes, is_none)
 }
 
@@ -47,7 +47,7 @@ pub fn signal(known: &Known<'_>, signal: Signal) -> std::io::Result<()> {
     let look = || {
         let processes = tree::read_all()?;
         let pids = among(&processes, known).iter().map(|p| p.pid).collect();
-        Some(Found { pids, torn: tree::is_torn(&processes) })
+        Some(Scan { pids, torn: tree::is_torn(&processes) })
     };
     in_rounds(signal, look).unwrap_or_else(|| signal_namespace(known, signal))
 }
@@ -64,7 +64,7 @@ pub fn signal_run(keeper: Pid, group: Pid, signal: Signal) -> std::io::Result<()
 /// leaves children behind, but can't outrun this for ever, as each round leaves only what was forked in it. With another
 /// it looks again only when somebody may have been missed, for who obeys may fork a helper to clean up with. `None`
 /// where nobody can be found.
-fn in_rounds(signal: Signal, look: impl Fn() -> Option<Found>) -> Option<std::io::Result<()>> {
+fn in_rounds(signal: Signal, look: impl Fn() -> Option<Scan>) -> Option<std::io::Result<()>> {
     /// Rounds in one call; the caller repeats a KILL.
     const ROUNDS: usize = 10;
     let rounds = if signal == Signal::KILL { ROUNDS } else { 2 };
@@ -109,11 +109,11 @@ pub fn send(pid: Pid, signal: Signal) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    fn process(pid: Pid, parent: Pid) -> (Pid, Process) {
-        (pid, Process { pid, parent, group: pid, session: pid, started: 100 + pid as u64, dead: false })
+    fn process(pid: Pid, parent: Pid) -> (Pid, ProcessStat) {
+        (pid, ProcessStat { pid, parent, group: pid, session: pid, started: 100 + pid as u64, dead: false })
     }
 
-    fn strays(processes: &[(Pid, Process)], kin: &[Pid], before: &[Identity]) -> Vec<Pid> {
+    fn strays(processes: &[(Pid, ProcessStat)], kin: &[Pid], before: &[ProcessId]) -> Vec<Pid> {
         let (kin, before) = (kin.iter().copied().collect(), before.iter().copied().collect());
         let known = Known { agent: 1, kin: &kin, before: &before };
         among(&processes.iter().copied().collect(), &known).iter().map(|p| p.pid).collect()

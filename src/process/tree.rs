@@ -7,7 +7,7 @@ use crate::supervisor::event::Pid;
 
 /// A process as /proc/PID/stat shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Process {
+pub struct ProcessStat {
     /// Its id.
     pub pid: Pid,
     /// Its parent's.
@@ -23,10 +23,10 @@ pub struct Process {
 }
 
 /// A process, told from a later one with the same pid.
-pub type Identity = (Pid, u64);
+pub type ProcessId = (Pid, u64);
 
 /// Every process there is; `None` without /proc.
-pub fn read_all() -> Option<BTreeMap<Pid, Process>> {
+pub fn read_all() -> Option<BTreeMap<Pid, ProcessStat>> {
     let entries = std::fs::read_dir("/proc").ok().filter(|_| is_ours())?;
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<Pid>().ok());
     Some(pids.filter_map(|pid| Some((pid, read(pid)?))).collect())
@@ -38,13 +38,17 @@ fn is_ours() -> bool {
 }
 
 /// One process; `None` when there is none, or no /proc.
-pub fn read(pid: Pid) -> Option<Process> {
+pub fn read(pid: Pid) -> Option<ProcessStat> {
     parse(pid, &std::fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// Living processes whose ancestors lead to `root` without passing one that is cut off.
-pub fn below(root: Pid, processes: &BTreeMap<Pid, Process>, cut: impl Fn(&Process) -> bool) -> Vec<Process> {
-    let belongs = |process: &Process| {
+pub fn below(
+    root: Pid,
+    processes: &BTreeMap<Pid, ProcessStat>,
+    cut: impl Fn(&ProcessStat) -> bool,
+) -> Vec<ProcessStat> {
+    let belongs = |process: &ProcessStat| {
         let mut at = *process;
         // A chain is no longer than there are processes; a /proc that changes while it is read may show a circle.
         for _ in 0..=processes.len() {
@@ -65,13 +69,13 @@ pub fn below(root: Pid, processes: &BTreeMap<Pid, Process>, cut: impl Fn(&Proces
 }
 
 /// Whether a parent is missing: it ended while all this was read, and its children may be anybody's.
-pub fn is_torn(processes: &BTreeMap<Pid, Process>) -> bool {
+pub fn is_torn(processes: &BTreeMap<Pid, ProcessStat>) -> bool {
     processes.values().any(|process| process.parent != 0 && !processes.contains_key(&process.parent))
 }
 
 /// Who was found, the dead perhaps among them.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct Scan {
     /// Their ids.
     pub pids: BTreeSet<Pid>,
     /// One ended meanwhile: its children may have been missed.
@@ -80,12 +84,12 @@ pub struct Found {
 
 /// All that descend from a process; `None` without /proc. What it costs goes by how many they are, not by how many
 /// there are in all, where the kernel lists a process's children (CONFIG_PROC_CHILDREN).
-pub fn descendants(root: Pid) -> Option<Found> {
-    let mut found = Found::default();
+pub fn descendants(root: Pid) -> Option<Scan> {
+    let mut found = Scan::default();
     let Some(mut unseen) = children(root).filter(|_| is_ours()) else {
         let processes = read_all()?;
         let pids = below(root, &processes, |_| false).iter().map(|process| process.pid).collect();
-        return Some(Found { pids, torn: is_torn(&processes) });
+        return Some(Scan { pids, torn: is_torn(&processes) });
     };
     while let Some(pid) = unseen.pop() {
         if found.pids.insert(pid) {
@@ -131,7 +135,7 @@ pub fn fields(stat: &[u8]) -> Option<&str> {
 }
 
 /// proc_pid_stat(5): fields 3 (state), 4, 5, 6, 20 and 22.
-fn parse(pid: Pid, stat: &[u8]) -> Option<Process> {
+fn parse(pid: Pid, stat: &[u8]) -> Option<ProcessStat> {
     let mut fields = fields(stat)?.split_ascii_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
@@ -141,7 +145,7 @@ fn parse(pid: Pid, stat: &[u8]) -> Option<Process> {
     let started = fields.nth(1)?.parse().ok()?;
     // A process whose first thread has ended shows as a zombie while its other threads work.
     let dead = matches!(state, "X" | "x") || (state == "Z" && threads <= 1);
-    Some(Process { pid, parent, group, session, started, dead })
+    Some(ProcessStat { pid, parent, group, session, started, dead })
 }
 
 #[cfg(test)]

@@ -74,20 +74,20 @@ fn read(file: &'static str) -> Result<String, UserError> {
 }
 
 /// A line of passwd(5).
-struct Entry<'a> {
+struct PasswdEntry<'a> {
     name: &'a str,
     uid: u32,
     gid: u32,
     home: &'a str,
 }
 
-fn entries(passwd: &str) -> impl Iterator<Item = Entry<'_>> {
+fn entries(passwd: &str) -> impl Iterator<Item = PasswdEntry<'_>> {
     passwd.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(|line| {
         let mut fields = line.split(':');
         let (name, _password) = (fields.next()?, fields.next()?);
         let (uid, gid) = (number(fields.next()?)?, number(fields.next()?)?);
         let (_comment, home) = (fields.next()?, fields.next()?);
-        Some(Entry { name, uid, gid, home })
+        Some(PasswdEntry { name, uid, gid, home })
     })
 }
 

@@ -70,21 +70,21 @@ impl<'a> Change<'a> {
     /// items are `{key, value}`.
     pub fn to_json(&self, watch: &str, now: &Observation) -> String {
         #[derive(Serialize)]
-        struct Told<'a> {
+        struct Announcement<'a> {
             watch: &'a str,
             added: &'a [Item<'a>],
             removed: &'a [Item<'a>],
             changed: &'a [Item<'a>],
             instances: Vec<Item<'a>>,
         }
-        let told = Told {
+        let announcement = Announcement {
             watch,
             added: &self.added,
             removed: &self.removed,
             changed: &self.changed,
             instances: items(now).into_values().collect(),
         };
-        let mut json = serde_json::to_string(&told).expect("strings and numbers are JSON");
+        let mut json = serde_json::to_string(&announcement).expect("strings and numbers are JSON");
         json.push('\n');
         json
     }
@@ -172,7 +172,7 @@ mod tests {
         Observation::Instances(instances.into())
     }
 
-    fn told(change: &Change<'_>, now: &Observation) -> Value {
+    fn announcement(change: &Change<'_>, now: &Observation) -> Value {
         serde_json::from_str(&change.to_json("app", now)).unwrap()
     }
 
@@ -191,11 +191,15 @@ mod tests {
     fn what_came_left_and_changed_is_told_apart() {
         let before = seen(vec![instance("a", 1), instance("b", 1)]);
         let after = seen(vec![instance("b", 2), instance("c", 1)]);
-        let told = told(&Change::between(&before, &after), &after);
+        let announcement = announcement(&Change::between(&before, &after), &after);
         for (what, id) in [("added", "c"), ("removed", "a"), ("changed", "b")] {
-            assert_eq!((told[what].as_array().unwrap().len(), told[what][0]["id"].as_str()), (1, Some(id)), "{what}");
+            assert_eq!(
+                (announcement[what].as_array().unwrap().len(), announcement[what][0]["id"].as_str()),
+                (1, Some(id)),
+                "{what}"
+            );
         }
-        assert_eq!(told["instances"].as_array().unwrap().len(), 2);
+        assert_eq!(announcement["instances"].as_array().unwrap().len(), 2);
         assert!(Change::between(&after, &after).is_empty());
     }
 
@@ -205,13 +209,13 @@ mod tests {
         let three = seen(vec![on_node("redis", "n1"), on_node("redis", "n2"), on_node("redis", "n3")]);
         assert_eq!(Change::between(&two.emptied(), &two).added.len(), 2);
         let came = Change::between(&two, &three);
-        let now = told(&came, &three);
+        let now = announcement(&came, &three);
         assert_eq!(now["instances"].as_array().unwrap().len(), 3);
         assert_eq!((now["added"].as_array().unwrap().len(), now["added"][0]["node"].as_str()), (1, Some("n3")));
         assert!(came.removed.is_empty() && came.changed.is_empty());
         let left = Change::between(&three, &two);
         assert_eq!((left.added.len(), left.removed.len(), left.changed.len()), (0, 1, 0));
-        assert_eq!(told(&left, &two)["removed"][0]["node"], "n3");
+        assert_eq!(announcement(&left, &two)["removed"][0]["node"], "n3");
     }
 
     #[test]
@@ -228,8 +232,11 @@ mod tests {
             Observation::Keys(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
         };
         let (before, after) = (keys(&[("a", "1"), ("b", "1")]), keys(&[("a", "2")]));
-        let told = told(&Change::between(&before, &after), &after);
-        assert_eq!((&told["changed"][0]["key"], &told["changed"][0]["value"]), (&json!("a"), &json!("2")));
-        assert_eq!(told["removed"][0]["key"], "b");
+        let announcement = announcement(&Change::between(&before, &after), &after);
+        assert_eq!(
+            (&announcement["changed"][0]["key"], &announcement["changed"][0]["value"]),
+            (&json!("a"), &json!("2"))
+        );
+        assert_eq!(announcement["removed"][0]["key"], "b");
     }
 }

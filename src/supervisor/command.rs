@@ -62,7 +62,7 @@ impl Outcome {
 
 /// A command to run: what, as whom, for how long, with what.
 #[derive(Debug)]
-pub struct Order {
+pub struct Launch {
     /// What it is for.
     pub job: Job,
     /// The command, its timeout, and the role that it runs for.
@@ -76,23 +76,23 @@ pub struct Order {
 /// Every command of which something is there now.
 #[derive(Debug, Default)]
 pub struct Commands {
-    live: BTreeMap<RunId, Command>,
+    live: BTreeMap<RunId, LiveRun>,
     /// The container stops: what holds main's stop has a part of the time that is left until then.
     hurry: Option<Time>,
 }
 
 #[derive(Debug)]
-struct Command {
+struct LiveRun {
     job: Job,
     role: When,
     started: Time,
     timeout: Duration,
     leftovers: Leftovers,
-    state: State,
+    state: RunState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum State {
+enum RunState {
     Running {
         until: Time,
     },
@@ -107,7 +107,7 @@ enum State {
     },
     /// SIGTERM was sent, or, from `killed` on, SIGKILL, again and again.
     Ending {
-        why: Why,
+        why: EndReason,
         reaped: bool,
         kill_at: Time,
         killed: Option<Time>,
@@ -121,7 +121,7 @@ enum State {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Why {
+enum EndReason {
     Timeout,
     Cancelled,
 }
@@ -139,14 +139,14 @@ pub struct GivenUp {
 
 impl Commands {
     /// Starts a command; its outcome comes from [`exited`](Self::exited) or [`not_started`](Self::not_started).
-    pub fn start(&mut self, now: Time, run: RunId, order: Order, out: &mut Vec<Effect>) {
-        let Order { job, hook, env, stdin } = order;
+    pub fn start(&mut self, now: Time, run: RunId, order: Launch, out: &mut Vec<Effect>) {
+        let Launch { job, hook, env, stdin } = order;
         if job.is_hook() {
             out.push(Effect::Say(Notice::HookStarted { hook: job.to_string() }));
         }
-        let state = State::Running { until: now + hook.timeout };
+        let state = RunState::Running { until: now + hook.timeout };
         let Hook { when: role, timeout, leftovers, .. } = hook;
-        self.live.insert(run, Command { job: job.clone(), role, started: now, timeout, leftovers, state });
+        self.live.insert(run, LiveRun { job: job.clone(), role, started: now, timeout, leftovers, state });
         out.push(Effect::Spawn { run, job, exec: hook.exec, run_as: hook.run_as, env, stdin });
     }
 
@@ -160,22 +160,24 @@ impl Commands {
     ) -> Option<(Job, Outcome)> {
         let command = self.live.get_mut(&run)?;
         let outcome = match &mut command.state {
-            State::Running { .. } => {
+            RunState::Running { .. } => {
                 // What a command that failed has begun isn't anything to build on.
                 let keep = command.leftovers == Leftovers::Keep && status.success();
-                command.state = State::Ended { keep };
+                command.state = RunState::Ended { keep };
                 Outcome::Ended(status)
             }
-            State::Ending { why, reaped: reaped @ false, .. } => {
+            RunState::Ending { why, reaped: reaped @ false, .. } => {
                 *reaped = true;
                 why.outcome(command.timeout)
             }
             // Its outcome was told when it was given up.
-            State::Stuck { reaped } => {
+            RunState::Stuck { reaped } => {
                 *reaped = true;
                 return None;
             }
-            State::Ending { .. } | State::Ended { .. } | State::Lingering { .. } | State::Kept => return None,
+            RunState::Ending { .. } | RunState::Ended { .. } | RunState::Lingering { .. } | RunState::Kept => {
+                return None;
+            }
         };
         report(&command.job, &outcome, now.since(command.started), out);
         Some((command.job.clone(), outcome))
@@ -189,20 +191,20 @@ impl Commands {
         }
         let command = self.live.get_mut(&run)?;
         match command.state {
-            State::Ended { keep: true } => {
-                command.state = State::Kept;
+            RunState::Ended { keep: true } => {
+                command.state = RunState::Kept;
                 if command.job == Job::PreStart {
                     // The container's from now on, whatever role it runs in.
                     command.role = When::Always;
                 }
                 return Some(command.job.clone());
             }
-            State::Ended { keep: false } => command.state = State::Lingering { until: now + LINGER },
-            State::Running { .. }
-            | State::Lingering { .. }
-            | State::Ending { .. }
-            | State::Kept
-            | State::Stuck { .. } => {}
+            RunState::Ended { keep: false } => command.state = RunState::Lingering { until: now + LINGER },
+            RunState::Running { .. }
+            | RunState::Lingering { .. }
+            | RunState::Ending { .. }
+            | RunState::Kept
+            | RunState::Stuck { .. } => {}
         }
         None
     }
@@ -219,12 +221,12 @@ impl Commands {
     pub fn cancel(&mut self, now: Time, run: RunId, out: &mut Vec<Effect>) {
         let patience = self.patience(now);
         if let Some(command) = self.live.get_mut(&run)
-            && let State::Running { .. } = command.state
+            && let RunState::Running { .. } = command.state
         {
             if command.job.is_hook() {
                 out.push(Effect::Say(Notice::HookSkipped { hook: command.job.to_string() }));
             }
-            command.tell(run, now + patience, Why::Cancelled, out);
+            command.tell(run, now + patience, EndReason::Cancelled, out);
         }
     }
 
@@ -243,16 +245,18 @@ impl Commands {
         let patience = self.patience(now);
         for (run, command) in self.live.iter_mut().filter(|(_, command)| command.role == role) {
             match &mut command.state {
-                State::Kept | State::Lingering { .. } => command.tell(*run, now + patience, Why::Cancelled, out),
-                State::Ended { keep } => *keep = false,
-                State::Running { .. } | State::Ending { .. } | State::Stuck { .. } => {}
+                RunState::Kept | RunState::Lingering { .. } => {
+                    command.tell(*run, now + patience, EndReason::Cancelled, out)
+                }
+                RunState::Ended { keep } => *keep = false,
+                RunState::Running { .. } | RunState::Ending { .. } | RunState::Stuck { .. } => {}
             }
         }
     }
 
     /// Whether anything acts for this role only, be it what a command left behind.
     pub fn act_for(&self, role: When) -> bool {
-        self.live.values().any(|command| command.role == role && command.state != State::Kept)
+        self.live.values().any(|command| command.role == role && command.state != RunState::Kept)
     }
 
     /// Whether a run acts for this role only.
@@ -267,27 +271,27 @@ impl Commands {
 
     /// Whether something acts for this role only that SIGKILL doesn't end.
     pub fn is_stuck(&self, role: When) -> bool {
-        self.live.values().any(|command| command.role == role && matches!(command.state, State::Stuck { .. }))
+        self.live.values().any(|command| command.role == role && matches!(command.state, RunState::Stuck { .. }))
     }
 
     /// Whether a run of this job is there, or something that one left behind and that is to go: `Some(true)` when that
     /// can't be ended.
     pub fn of_job(&self, job: &Job) -> Option<bool> {
-        let left = |command: &&Command| command.job == *job && command.state != State::Kept;
-        self.live.values().find(left).map(|command| matches!(command.state, State::Stuck { .. }))
+        let left = |command: &&LiveRun| command.job == *job && command.state != RunState::Kept;
+        self.live.values().find(left).map(|command| matches!(command.state, RunState::Stuck { .. }))
     }
 
     /// Kills whatever runs now, and what such left behind, but what is the container's; each end is still waited for.
     pub fn kill(&mut self, now: Time, out: &mut Vec<Effect>) {
         for command in self.live.values_mut() {
             let (why, reaped) = match command.state {
-                State::Kept if command.role == When::Always => continue,
-                State::Stuck { .. } | State::Ending { killed: Some(_), .. } => continue,
-                State::Running { .. } => (Why::Cancelled, false),
-                State::Ending { why, reaped, .. } => (why, reaped),
-                State::Ended { .. } | State::Lingering { .. } | State::Kept => (Why::Cancelled, true),
+                RunState::Kept if command.role == When::Always => continue,
+                RunState::Stuck { .. } | RunState::Ending { killed: Some(_), .. } => continue,
+                RunState::Running { .. } => (EndReason::Cancelled, false),
+                RunState::Ending { why, reaped, .. } => (why, reaped),
+                RunState::Ended { .. } | RunState::Lingering { .. } | RunState::Kept => (EndReason::Cancelled, true),
             };
-            command.state = State::Ending { why, reaped, kill_at: now, killed: None };
+            command.state = RunState::Ending { why, reaped, kill_at: now, killed: None };
         }
         // Nothing is given up by a first SIGKILL.
         self.tick(now, out);
@@ -298,11 +302,11 @@ impl Commands {
         let kill_at = kill_at.map_or(now + KILL_AFTER, |at| at.max(now + LEAST_PATIENCE));
         for (run, command) in &mut self.live {
             match &mut command.state {
-                State::Kept | State::Lingering { .. } | State::Running { .. } => {
-                    command.tell(*run, kill_at, Why::Cancelled, out);
+                RunState::Kept | RunState::Lingering { .. } | RunState::Running { .. } => {
+                    command.tell(*run, kill_at, EndReason::Cancelled, out);
                 }
-                State::Ended { keep } => *keep = false,
-                State::Ending { .. } | State::Stuck { .. } => {}
+                RunState::Ended { keep } => *keep = false,
+                RunState::Ending { .. } | RunState::Stuck { .. } => {}
             }
         }
         kill_at
@@ -310,7 +314,7 @@ impl Commands {
 
     /// Whether nothing is left, or nothing that can be ended.
     pub fn is_over(&self) -> bool {
-        self.live.values().all(|command| matches!(command.state, State::Stuck { .. }))
+        self.live.values().all(|command| matches!(command.state, RunState::Stuck { .. }))
     }
 
     /// Kills whatever there is: the container ends.
@@ -327,9 +331,9 @@ impl Commands {
 
     /// Whether a run is one of these and its process still wanted.
     pub fn runs(&self, run: RunId) -> bool {
-        self.live
-            .get(&run)
-            .is_some_and(|command| matches!(command.state, State::Running { .. } | State::Ending { reaped: false, .. }))
+        self.live.get(&run).is_some_and(|command| {
+            matches!(command.state, RunState::Running { .. } | RunState::Ending { reaped: false, .. })
+        })
     }
 
     /// Acts on the times that have passed; what can't be ended is waited for no longer.
@@ -338,14 +342,14 @@ impl Commands {
         let mut given_up = Vec::new();
         for (run, command) in &mut self.live {
             match &mut command.state {
-                State::Running { until } if *until <= now => {
+                RunState::Running { until } if *until <= now => {
                     if command.job.is_hook() {
                         let (hook, timeout) = (command.job.to_string(), command.timeout);
                         out.push(Effect::Say(Notice::HookTimedOut { hook, timeout }));
                     }
-                    command.tell(*run, now + patience, Why::Timeout, out);
+                    command.tell(*run, now + patience, EndReason::Timeout, out);
                 }
-                State::Ending { why, reaped, kill_at, killed } if *kill_at <= now => {
+                RunState::Ending { why, reaped, kill_at, killed } if *kill_at <= now => {
                     if now.since(*killed.get_or_insert(now)) < KILL_SHOWS_WITHIN {
                         *kill_at = now + KILL_AGAIN_AFTER;
                         out.push(Effect::Kill { target: Target::All(*run), signal: Signal::KILL });
@@ -358,19 +362,19 @@ impl Commands {
                         command.job
                     );
                     out.push(Effect::Say(Notice::Degraded { what }));
-                    command.state = State::Stuck { reaped };
+                    command.state = RunState::Stuck { reaped };
                     let outcome = (!reaped).then(|| why.outcome(command.timeout));
                     given_up.push(GivenUp { run: *run, job: command.job.clone(), outcome });
                 }
-                State::Lingering { until } if *until <= now => {
-                    command.tell(*run, now + patience, Why::Cancelled, out);
+                RunState::Lingering { until } if *until <= now => {
+                    command.tell(*run, now + patience, EndReason::Cancelled, out);
                 }
-                State::Running { .. }
-                | State::Lingering { .. }
-                | State::Ending { .. }
-                | State::Ended { .. }
-                | State::Kept
-                | State::Stuck { .. } => {}
+                RunState::Running { .. }
+                | RunState::Lingering { .. }
+                | RunState::Ending { .. }
+                | RunState::Ended { .. }
+                | RunState::Kept
+                | RunState::Stuck { .. } => {}
             }
         }
         given_up
@@ -378,10 +382,10 @@ impl Commands {
 
     /// When [`tick`](Self::tick) has something to do next.
     pub fn deadline(&self) -> Option<Time> {
-        let due = |command: &Command| match command.state {
-            State::Running { until } | State::Lingering { until } => Some(until),
-            State::Ending { kill_at, .. } => Some(kill_at),
-            State::Ended { .. } | State::Kept | State::Stuck { .. } => None,
+        let due = |command: &LiveRun| match command.state {
+            RunState::Running { until } | RunState::Lingering { until } => Some(until),
+            RunState::Ending { kill_at, .. } => Some(kill_at),
+            RunState::Ended { .. } | RunState::Kept | RunState::Stuck { .. } => None,
         };
         self.live.values().map(due).fold(None, earliest)
     }
@@ -392,19 +396,19 @@ impl Commands {
     }
 }
 
-impl Command {
-    fn tell(&mut self, run: RunId, kill_at: Time, why: Why, out: &mut Vec<Effect>) {
-        let reaped = !matches!(self.state, State::Running { .. });
-        self.state = State::Ending { why, reaped, kill_at, killed: None };
+impl LiveRun {
+    fn tell(&mut self, run: RunId, kill_at: Time, why: EndReason, out: &mut Vec<Effect>) {
+        let reaped = !matches!(self.state, RunState::Running { .. });
+        self.state = RunState::Ending { why, reaped, kill_at, killed: None };
         out.push(Effect::Kill { target: Target::All(run), signal: Signal::TERM });
     }
 }
 
-impl Why {
+impl EndReason {
     fn outcome(self, timeout: Duration) -> Outcome {
         match self {
-            Why::Timeout => Outcome::TimedOut(timeout),
-            Why::Cancelled => Outcome::Cancelled,
+            EndReason::Timeout => Outcome::TimedOut(timeout),
+            EndReason::Cancelled => Outcome::Cancelled,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::config::{
     Config, Control, Election, Exec, Log, Probe, Process, Query, RunAs, Service, Signal, Telemetry, Template,
 };
 
-use super::election::{self, Fact};
+use super::election::{self, ElectionEvent};
 use super::notice::Notice;
 
 /// One run of a process or probe; never used twice.
@@ -25,7 +25,7 @@ pub struct RunId(pub u64);
 /// A process id in the agent's own PID namespace.
 pub type Pid = i32;
 
-/// Who waits for an answer at the control door.
+/// Who waits for an answer at the control endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReplyId(pub u64);
 
@@ -314,15 +314,15 @@ pub enum Event {
         /// Whether it was signalled.
         sent: bool,
     },
-    /// What the engine, or the way to it, says of the election (answers [`Effect::Elect`], and what
-    /// [`Effect::Contest`] watches).
-    Election(Fact),
+    /// What the store, or the way to it, says of the election (answers [`Effect::Elect`], and what
+    /// [`Effect::JoinElection`] watches).
+    Election(ElectionEvent),
     /// The guard stands (answers [`Effect::StartGuard`], or did so from the start), or has ended.
     Guard {
         /// It stands.
         stands: bool,
     },
-    /// Somebody at the control door asks for something.
+    /// Somebody at the control endpoint asks for something.
     Control {
         /// Who waits for the answer.
         reply: ReplyId,
@@ -346,7 +346,7 @@ pub struct Notification {
     pub main_pid: Option<Pid>,
 }
 
-/// What can be asked at the control door.
+/// What can be asked at the control endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Read the config again.
@@ -658,18 +658,18 @@ pub enum Effect {
     /// Remove a rendered file.
     Discard(Staged),
     /// Take part in an election: watch its lock, and be ready for what [`Effect::Elect`] orders. Comes once.
-    Contest(Arc<Election>),
-    /// An order of the election's that an engine or the guard carries out: any but those the core carries out itself
+    JoinElection(Arc<Election>),
+    /// An order of the election's that a store or the guard carries out: any but those the core carries out itself
     /// (`MeasureRank`, `Promote`, `Demote`, `Kill`, `Leader`, `Say`).
-    Elect(election::Order),
+    Elect(election::ElectionEffect),
     /// Start another guard in place of one that has ended.
     StartGuard,
     /// Read the config again.
     LoadConfig,
     /// From now on main and hooks are told these services' addresses (`PILOTFISH_<SERVICE>_ADDRESS`).
     Services(Vec<Arc<Service>>),
-    /// Open, move or shut the doors, so that they are as configured.
-    Doors {
+    /// Open, move or shut the endpoints, so that they are as configured.
+    Endpoints {
         /// The read-only one.
         telemetry: Option<Telemetry>,
         /// The one that can change things.
@@ -677,7 +677,7 @@ pub enum Effect {
     },
     /// Log as configured.
     Logging(Log),
-    /// Answer at the control door.
+    /// Answer at the control endpoint.
     Reply {
         /// Whom.
         reply: ReplyId,

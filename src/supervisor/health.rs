@@ -17,8 +17,8 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Check {
     config: Arc<Health>,
-    pace: Pace,
-    verdict: Verdict,
+    schedule: Schedule,
+    state: HealthState,
     note: String,
     grace_until: Time,
     ever_passed: bool,
@@ -31,7 +31,7 @@ pub struct Check {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
+enum Schedule {
     /// Main doesn't run.
     Idle,
     /// The next question comes then.
@@ -43,7 +43,7 @@ enum Pace {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum HealthState {
     /// Nothing has counted yet: critical in the catalog.
     Unknown,
     Passing,
@@ -52,7 +52,7 @@ enum Verdict {
 
 /// What a result meant.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Transition {
     /// The status is as it was.
     None,
     /// A failure that doesn't count yet, and why.
@@ -68,8 +68,8 @@ impl Check {
     pub fn new(config: Arc<Health>) -> Check {
         Check {
             config,
-            pace: Pace::Idle,
-            verdict: Verdict::Unknown,
+            schedule: Schedule::Idle,
+            state: HealthState::Unknown,
             note: "not checked yet".to_owned(),
             grace_until: Time::default(),
             ever_passed: false,
@@ -91,8 +91,8 @@ impl Check {
     pub fn reconfigure(&mut self, now: Time, config: Arc<Health>) {
         let other_question = config.probe != self.config.probe;
         self.config = config;
-        if other_question && self.pace != Pace::Idle {
-            self.pace = Pace::Until(now);
+        if other_question && self.schedule != Schedule::Idle {
+            self.schedule = Schedule::Until(now);
         }
     }
 
@@ -100,7 +100,7 @@ impl Check {
     pub fn main_started(&mut self, now: Time) {
         let (config, passed, failed) = (self.config.clone(), self.passed, self.failed);
         let grace_until = now + config.grace;
-        *self = Check { pace: Pace::Until(now), grace_until, passed, failed, ..Check::new(config) };
+        *self = Check { schedule: Schedule::Until(now), grace_until, passed, failed, ..Check::new(config) };
     }
 
     /// Main is gone: nothing is asked, and nothing is known.
@@ -113,42 +113,42 @@ impl Check {
 
     /// Whether it has turned critical: a check that nothing has counted for yet is neither passing nor that.
     pub fn is_ill(&self) -> bool {
-        self.verdict == Verdict::Critical
+        self.state == HealthState::Critical
     }
 
     /// When it asks next.
     pub fn deadline(&self) -> Option<Time> {
-        match self.pace {
-            Pace::Until(at) => Some(at),
-            Pace::Idle | Pace::Asking(_) | Pace::Listening => None,
+        match self.schedule {
+            Schedule::Until(at) => Some(at),
+            Schedule::Idle | Schedule::Asking(_) | Schedule::Listening => None,
         }
     }
 
     /// Whether it is time to ask by a run.
     pub fn is_due(&self, now: Time) -> bool {
-        matches!(self.pace, Pace::Until(at) if at <= now)
+        matches!(self.schedule, Schedule::Until(at) if at <= now)
     }
 
     /// The run that asks now.
     pub fn asking(&self) -> Option<RunId> {
-        match self.pace {
-            Pace::Asking(run) => Some(run),
-            Pace::Idle | Pace::Until(_) | Pace::Listening => None,
+        match self.schedule {
+            Schedule::Asking(run) => Some(run),
+            Schedule::Idle | Schedule::Until(_) | Schedule::Listening => None,
         }
     }
 
     /// A run asks from now on.
     pub fn ask(&mut self, run: RunId) {
-        self.pace = Pace::Asking(run);
+        self.schedule = Schedule::Asking(run);
     }
 
     /// What its last run left behind is being ended: it asks a little later.
     pub fn put_off(&mut self, now: Time) {
-        self.pace = Pace::Until(now + ASK_AGAIN_AFTER);
+        self.schedule = Schedule::Until(now + ASK_AGAIN_AFTER);
     }
 
     /// A `notify` check asks nobody: it looks at what main has said so far.
-    pub fn look(&mut self, now: Time) -> Turn {
+    pub fn look(&mut self, now: Time) -> Transition {
         let silence = self.config.interval + self.config.timeout;
         let result = match self.watchdog {
             _ if !self.ready => Err("main hasn't said READY=1".to_owned()),
@@ -161,22 +161,22 @@ impl Check {
     }
 
     /// Main said something by sd_notify.
-    pub fn notified(&mut self, now: Time, said: &Notification) -> Turn {
-        if self.config.probe != Probe::Notify || self.pace == Pace::Idle {
-            return Turn::None;
+    pub fn notified(&mut self, now: Time, said: &Notification) -> Transition {
+        if self.config.probe != Probe::Notify || self.schedule == Schedule::Idle {
+            return Transition::None;
         }
         self.ready |= said.ready;
         if said.watchdog {
             self.watchdog = Some(now);
-            if self.pace == Pace::Listening {
-                self.pace = Pace::Until(now + self.config.interval);
+            if self.schedule == Schedule::Listening {
+                self.schedule = Schedule::Until(now + self.config.interval);
             }
         }
-        if said.ready && self.verdict != Verdict::Passing { self.look(now) } else { Turn::None }
+        if said.ready && self.state != HealthState::Passing { self.look(now) } else { Transition::None }
     }
 
     /// The answer of the run that asked, or of a look.
-    pub fn heard(&mut self, now: Time, result: Result<(), String>) -> Turn {
+    pub fn heard(&mut self, now: Time, result: Result<(), String>) -> Transition {
         let turn = match result {
             Ok(()) => self.success(),
             Err(error) => self.failure(now, error),
@@ -184,55 +184,55 @@ impl Check {
         let starting = !self.ever_passed && now < self.grace_until;
         let interval = if starting { self.config.start_interval } else { self.config.interval };
         let listening = self.config.probe == Probe::Notify && self.ready && self.watchdog.is_none();
-        self.pace = if listening { Pace::Listening } else { Pace::Until(now + interval) };
+        self.schedule = if listening { Schedule::Listening } else { Schedule::Until(now + interval) };
         turn
     }
 
-    fn success(&mut self) -> Turn {
+    fn success(&mut self) -> Transition {
         self.passed += 1;
         self.ever_passed = true;
         self.failures = 0;
         self.successes = self.successes.saturating_add(1);
-        let enough = match self.verdict {
-            Verdict::Passing => false,
-            Verdict::Unknown => true,
-            Verdict::Critical => self.successes >= self.config.successes,
+        let enough = match self.state {
+            HealthState::Passing => false,
+            HealthState::Unknown => true,
+            HealthState::Critical => self.successes >= self.config.successes,
         };
         if !enough {
-            return Turn::None;
+            return Transition::None;
         }
-        self.verdict = Verdict::Passing;
+        self.state = HealthState::Passing;
         self.note = "passing".to_owned();
-        Turn::Passing
+        Transition::Passing
     }
 
-    fn failure(&mut self, now: Time, error: String) -> Turn {
+    fn failure(&mut self, now: Time, error: String) -> Transition {
         self.failed += 1;
         self.successes = 0;
         if !self.ever_passed && now < self.grace_until {
             self.note = format!("starting: {error}");
-            return Turn::Uncounted(error, "in its grace period");
+            return Transition::Uncounted(error, "in its grace period");
         }
         self.failures = self.failures.saturating_add(1);
-        if self.verdict != Verdict::Passing {
+        if self.state != HealthState::Passing {
             self.note.clone_from(&error);
         }
-        match self.verdict {
-            Verdict::Critical => Turn::None,
-            Verdict::Unknown | Verdict::Passing if self.failures < self.config.failures => {
-                Turn::Uncounted(error, "fewer than `failures` in a row")
+        match self.state {
+            HealthState::Critical => Transition::None,
+            HealthState::Unknown | HealthState::Passing if self.failures < self.config.failures => {
+                Transition::Uncounted(error, "fewer than `failures` in a row")
             }
-            Verdict::Unknown | Verdict::Passing => {
-                self.verdict = Verdict::Critical;
+            HealthState::Unknown | HealthState::Passing => {
+                self.state = HealthState::Critical;
                 self.note = error.clone();
-                Turn::Critical(error)
+                Transition::Critical(error)
             }
         }
     }
 
     /// Whether it passes.
     pub fn is_passing(&self) -> bool {
-        self.verdict == Verdict::Passing
+        self.state == HealthState::Passing
     }
 
     /// Whether it speaks for a service.
@@ -290,9 +290,9 @@ mod tests {
         let mut check = check(1, 1, 30);
         check.main_started(at(0));
         assert!(check.is_due(at(0)));
-        assert!(matches!(check.heard(at(10), bad()), Turn::Uncounted(..)));
+        assert!(matches!(check.heard(at(10), bad()), Transition::Uncounted(..)));
         assert_eq!(check.deadline(), Some(at(510)));
-        assert_eq!(check.heard(at(30_000), bad()), Turn::Critical("refused".to_owned()));
+        assert_eq!(check.heard(at(30_000), bad()), Transition::Critical("refused".to_owned()));
         assert_eq!(check.deadline(), Some(at(35_000)));
     }
 
@@ -300,25 +300,25 @@ mod tests {
     fn the_first_success_ends_grace() {
         let mut check = check(1, 3, 30);
         check.main_started(at(0));
-        assert_eq!(check.heard(at(100), Ok(())), Turn::Passing);
+        assert_eq!(check.heard(at(100), Ok(())), Transition::Passing);
         assert_eq!(check.deadline(), Some(at(5_100)));
-        assert_eq!(check.heard(at(200), bad()), Turn::Critical("refused".to_owned()));
+        assert_eq!(check.heard(at(200), bad()), Transition::Critical("refused".to_owned()));
     }
 
     #[test]
     fn only_consecutive_failures_turn_it_critical() {
         let mut check = check(3, 1, 0);
         check.main_started(at(0));
-        assert_eq!(check.heard(at(1), Ok(())), Turn::Passing);
+        assert_eq!(check.heard(at(1), Ok(())), Transition::Passing);
         for _ in 0..4 {
-            assert!(matches!(check.heard(at(2), bad()), Turn::Uncounted(..)));
-            assert!(matches!(check.heard(at(2), bad()), Turn::Uncounted(..)));
-            assert_eq!(check.heard(at(2), Ok(())), Turn::None);
+            assert!(matches!(check.heard(at(2), bad()), Transition::Uncounted(..)));
+            assert!(matches!(check.heard(at(2), bad()), Transition::Uncounted(..)));
+            assert_eq!(check.heard(at(2), Ok(())), Transition::None);
         }
         check.heard(at(3), bad());
         check.heard(at(3), bad());
-        assert!(matches!(check.heard(at(3), bad()), Turn::Critical(_)));
-        assert_eq!(check.heard(at(3), bad()), Turn::None);
+        assert!(matches!(check.heard(at(3), bad()), Transition::Critical(_)));
+        assert_eq!(check.heard(at(3), bad()), Transition::None);
     }
 
     #[test]
@@ -326,9 +326,9 @@ mod tests {
         let mut check = check(1, 2, 0);
         check.main_started(at(0));
         check.heard(at(1), bad());
-        assert_eq!(check.heard(at(2), Ok(())), Turn::None);
+        assert_eq!(check.heard(at(2), Ok(())), Transition::None);
         check.heard(at(3), bad());
-        assert_eq!(check.heard(at(4), Ok(())), Turn::None);
-        assert_eq!(check.heard(at(5), Ok(())), Turn::Passing);
+        assert_eq!(check.heard(at(4), Ok(())), Transition::None);
+        assert_eq!(check.heard(at(5), Ok(())), Transition::Passing);
     }
 }

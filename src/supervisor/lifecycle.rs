@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::config::{Background, Health, Hook, OnFailure, Query, Required, Restart, Signal, Strays, WaitFor, When};
 
 use super::Supervisor;
-use super::command::{Order, Outcome};
+use super::command::{Launch, Outcome};
 use super::event::{Effect, Follow, Hope, Job, Observation, RunId};
 use super::jitter;
-use super::main_process::{Gone, Leftovers};
+use super::main_process::{Gone, StrayAction};
 use super::notice::Notice;
-use super::restart::{self, Verdict};
+use super::restart::{self, RestartDecision};
 use super::shutdown::{Cause, Stopping};
 use super::status::Phase;
 use super::time::{Time, earliest};
@@ -98,7 +98,7 @@ impl Supervisor {
         }
         if self.config.telemetry.is_some() || self.config.control.socket.is_some() {
             let (telemetry, control) = (self.config.telemetry.clone(), self.config.control.clone());
-            out.push(Effect::Doors { telemetry, control });
+            out.push(Effect::Endpoints { telemetry, control });
         }
         out.extend(self.watches.iter().map(|watch| watch.follow()));
         self.begin_waiting(now, false, out);
@@ -133,11 +133,11 @@ impl Supervisor {
     }
 
     /// Takes every step that nothing holds back any more.
-    pub(super) fn go_on(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(super) fn advance_start(&mut self, now: Time, out: &mut Vec<Effect>) {
         if matches!(self.life, Life::Waiting) && self.has_waited(now, out) {
             self.life = Life::Electing { until: now + FIRST_ANSWER_WITHIN };
             if let Some(leadership) = &self.leadership {
-                out.push(Effect::Contest(leadership.config().clone()));
+                out.push(Effect::JoinElection(leadership.config().clone()));
                 // What it stands by may be bound to its service.
                 self.tell_catalog(out);
             }
@@ -154,7 +154,7 @@ impl Supervisor {
         }
         if let Life::Preparing { since } = self.life {
             if since + FIRST_ANSWER_WITHIN <= now {
-                self.each_watch(now, out, |watch, hands| watch.prepare_without_answer(hands));
+                self.each_watch(now, out, |watch, context| watch.prepare_without_answer(context));
             }
             let leads = self.leads();
             let too_late = |watch: &&Watch| required_until(watch, leads, since).is_some_and(|until| until <= now);
@@ -171,7 +171,7 @@ impl Supervisor {
         {
             self.pre_start(now, failures, out);
         }
-        self.stop_on(now, out);
+        self.advance_stop(now, out);
     }
 
     /// A main whose pause is over runs again, or is prepared anew. The election learns that it may stand before its
@@ -230,7 +230,7 @@ impl Supervisor {
         // It prepares for the role that it was told, and ends with it.
         let when = if leads { When::Leader } else { When::Replica };
         let hook = Hook { when, ..pre_start.hook };
-        let order = Order { job: Job::PreStart, hook, env, stdin: None };
+        let order = Launch { job: Job::PreStart, hook, env, stdin: None };
         self.commands.start(now, run, order, out);
     }
 
@@ -273,11 +273,11 @@ impl Supervisor {
             check.main_started(now);
         }
         self.tell_catalog(out);
-        self.each_watch(now, out, |watch, hands| watch.act(hands));
+        self.each_watch(now, out, |watch, context| watch.act(context));
     }
 
     /// What to do with processes main left, and until when they may live.
-    pub(super) fn leftovers(&self, now: Time) -> (Leftovers, Option<Time>) {
+    pub(super) fn leftovers(&self, now: Time) -> (StrayAction, Option<Time>) {
         let kill_at = match &self.life {
             Life::Stopping(stopping) => stopping.kill_at(),
             _ => self.config.stop.within.map(|within| now + within),
@@ -290,10 +290,10 @@ impl Supervisor {
             (Background::Follow, _)
                 if !self.is_stopping() && !self.is_leaving_role() && self.main.may_be_followed(now) =>
             {
-                Leftovers::Follow
+                StrayAction::Follow
             }
-            (_, Strays::Wait) if !restarts => Leftovers::Wait,
-            (_, Strays::Kill | Strays::Wait) => Leftovers::Kill,
+            (_, Strays::Wait) if !restarts => StrayAction::Wait,
+            (_, Strays::Kill | Strays::Wait) => StrayAction::Kill,
         };
         (what, kill_at)
     }
@@ -347,7 +347,7 @@ impl Supervisor {
             };
             return self.stop(now, gone.why(), cause, out);
         }
-        let cause = if restarting { Cause::Ill } else { Cause::MainEnded { asked: false } };
+        let cause = if restarting { Cause::Unhealthy } else { Cause::MainEnded { asked: false } };
         self.restart(now, &gone, cause, out);
     }
 
@@ -365,11 +365,11 @@ impl Supervisor {
     fn restart(&mut self, now: Time, gone: &Gone, cause: Cause, out: &mut Vec<Effect>) {
         let restart = self.process.restart.clone();
         match self.restarts.ask(now, gone.lived, &restart, &mut self.jitter) {
-            Verdict::After { pause, attempt } => {
+            RestartDecision::After { pause, attempt } => {
                 out.push(Effect::Say(Notice::MainRestarting { after: pause, attempt, max: restart.max }));
                 self.life = Life::Running { start_at: Some(now + pause) };
             }
-            Verdict::Spent => {
+            RestartDecision::Spent => {
                 let Restart { max, within, .. } = restart;
                 out.push(Effect::Say(Notice::RestartBudgetSpent { max, within }));
                 self.stop(now, gone.why(), cause, out);
@@ -391,7 +391,7 @@ impl Supervisor {
                 self.restarting = Some(reason);
                 self.main.stop(signal, self.process.signal_scope, patience.map(|patience| now + patience), out);
             }
-            OnFailure::Exit => self.stop(now, reason, Cause::Ill, out),
+            OnFailure::Exit => self.stop(now, reason, Cause::Unhealthy, out),
         }
     }
 
@@ -415,7 +415,7 @@ impl Supervisor {
         }
     }
 
-    /// When [`go_on`](Self::go_on) has something to do next.
+    /// When [`advance_start`](Self::go_on) has something to do next.
     pub(super) fn life_deadline(&self) -> Option<Time> {
         match &self.life {
             Life::Created | Life::Ended => None,

@@ -47,7 +47,7 @@ impl Gone {
 
 /// What to do with processes main left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leftovers {
+pub enum StrayAction {
     /// TERM, then KILL.
     Kill,
     /// Wait, then KILL.
@@ -59,51 +59,51 @@ pub enum Leftovers {
 /// The main process.
 #[derive(Debug, Default)]
 pub struct Main {
-    state: State,
+    state: MainState,
     /// Who main is, as it said.
-    told_pid: Option<Pid>,
+    announced_pid: Option<Pid>,
 }
 
 #[derive(Debug, Default)]
-enum State {
+enum MainState {
     /// There is none.
     #[default]
     Idle,
     /// What it is to find in its environment is being read; there is no process yet.
-    Reading { run: RunId, since: Time, process: Arc<Process>, env: Vec<(String, String)>, told: Option<Told> },
+    Reading { run: RunId, since: Time, process: Arc<Process>, env: Vec<(String, String)>, pending: Option<Pending> },
     /// Ordered, not answered. What it is told meanwhile it is told once it runs.
-    Starting { run: RunId, since: Time, told: Option<Told> },
+    Starting { run: RunId, since: Time, pending: Option<Pending> },
     Running {
         run: RunId,
         pid: Pid,
         since: Time,
         /// When the one ended that left it to be followed.
         followed: Option<Time>,
-        stop: Option<Stop>,
+        stop: Option<Ending>,
     },
     /// Ended and reaped; the answer to how much it left, or who of them is main, is waited for.
     Counting {
         run: RunId,
         since: Time,
         followed: Option<Time>,
-        end: End,
-        stop: Option<Stop>,
+        end: Ended,
+        stop: Option<Ending>,
         /// It is asked again then: what is about to end is no answer.
         again_at: Time,
     },
     /// What it left is being ended.
-    Clearing { end: End, stop: Stop, left: usize },
+    Clearing { end: Ended, stop: Ending, left: usize },
 }
 
 #[derive(Debug, Clone, Copy)]
-struct End {
+struct Ended {
     status: ExitStatus,
     lived: Duration,
 }
 
 /// Main was told to stop.
 #[derive(Debug, Clone, Copy)]
-struct Stop {
+struct Ending {
     /// SIGKILL then; `None` is never (a plain init).
     kill_at: Option<Time>,
     /// SIGKILL was sent first at this time.
@@ -112,18 +112,18 @@ struct Stop {
 
 /// What main was told before there was one.
 #[derive(Debug, Clone, Copy)]
-struct Told {
+struct Pending {
     /// By which signal, and whom; `None` for SIGKILL.
     signal: Option<(Signal, SignalScope)>,
-    stop: Stop,
+    stop: Ending,
 }
 
-impl Told {
-    fn add(told: &mut Option<Told>, signal: Option<(Signal, SignalScope)>, kill_at: Option<Time>) {
-        let before = told.take();
+impl Pending {
+    fn add(pending: &mut Option<Pending>, signal: Option<(Signal, SignalScope)>, kill_at: Option<Time>) {
+        let before = pending.take();
         let kill_at = earliest(before.and_then(|before| before.stop.kill_at), kill_at);
         let signal = signal.or(before.and_then(|before| before.signal));
-        *told = Some(Told { signal, stop: Stop { kill_at, killed: None } });
+        *pending = Some(Pending { signal, stop: Ending { kill_at, killed: None } });
     }
 
     /// How it counts as ended when it never began.
@@ -144,11 +144,11 @@ impl Main {
     ) {
         let process = process.clone();
         if process.env_from_files.is_empty() {
-            self.state = State::Starting { run, since: now, told: None };
+            self.state = MainState::Starting { run, since: now, pending: None };
             out.push(Effect::SpawnMain { run, process, files: Secrets::default(), env });
         } else {
             out.push(Effect::ReadFiles { run, process: process.clone() });
-            self.state = State::Reading { run, since: now, process, env, told: None };
+            self.state = MainState::Reading { run, since: now, process, env, pending: None };
         }
     }
 
@@ -161,13 +161,13 @@ impl Main {
         out: &mut Vec<Effect>,
     ) -> Option<Gone> {
         match (&mut self.state, result) {
-            (State::Reading { run: ordered, process, env, told: None, .. }, Ok(files)) if *ordered == run => {
+            (MainState::Reading { run: ordered, process, env, pending: None, .. }, Ok(files)) if *ordered == run => {
                 let (process, env) = (process.clone(), std::mem::take(env));
-                self.state = State::Starting { run, since: now, told: None };
+                self.state = MainState::Starting { run, since: now, pending: None };
                 out.push(Effect::SpawnMain { run, process, files, env });
                 None
             }
-            (State::Reading { run: ordered, told: None, .. }, Err(error)) if *ordered == run => {
+            (MainState::Reading { run: ordered, pending: None, .. }, Err(error)) if *ordered == run => {
                 Some(self.failed(&error, out))
             }
             // Nobody waits for it any more.
@@ -178,12 +178,12 @@ impl Main {
     /// Main runs.
     pub fn spawned(&mut self, run: RunId, pid: Pid, out: &mut Vec<Effect>) -> bool {
         match self.state {
-            State::Starting { run: ordered, since, told } if ordered == run => {
-                self.told_pid = None;
-                let stop = told.map(|told| told.stop);
-                self.state = State::Running { run, pid, since, followed: None, stop };
+            MainState::Starting { run: ordered, since, pending } if ordered == run => {
+                self.announced_pid = None;
+                let stop = pending.map(|pending| pending.stop);
+                self.state = MainState::Running { run, pid, since, followed: None, stop };
                 out.push(Effect::Say(Notice::MainStarted { pid }));
-                if let Some((signal, scope)) = told.and_then(|told| told.signal) {
+                if let Some((signal, scope)) = pending.and_then(|pending| pending.signal) {
                     tell(scope_target(run, scope), signal, out);
                 }
                 true
@@ -195,17 +195,17 @@ impl Main {
     /// Main couldn't be started: its exit code is the shell's 126 or 127, unless it was told to stop meanwhile.
     pub fn not_started(&mut self, run: RunId, error: &SpawnError, out: &mut Vec<Effect>) -> Option<Gone> {
         match self.state {
-            State::Starting { run: ordered, told: Some(told), .. } if ordered == run => {
-                Some(self.gone(End { status: told.status(), lived: Duration::ZERO }, false))
+            MainState::Starting { run: ordered, pending: Some(pending), .. } if ordered == run => {
+                Some(self.gone(Ended { status: pending.status(), lived: Duration::ZERO }, false))
             }
-            State::Starting { run: ordered, told: None, .. } if ordered == run => Some(self.failed(error, out)),
+            MainState::Starting { run: ordered, pending: None, .. } if ordered == run => Some(self.failed(error, out)),
             _ => None,
         }
     }
 
     fn failed(&mut self, error: &SpawnError, out: &mut Vec<Effect>) -> Gone {
         out.push(Effect::Say(Notice::MainFailedToStart { error: error.message.clone() }));
-        let end = End { status: ExitStatus::Exited(error.code), lived: Duration::ZERO };
+        let end = Ended { status: ExitStatus::Exited(error.code), lived: Duration::ZERO };
         Gone { failed: Some(error.clone()), ..self.gone(end, false) }
     }
 
@@ -219,17 +219,17 @@ impl Main {
         alone: bool,
         out: &mut Vec<Effect>,
     ) -> (bool, Option<Gone>) {
-        let State::Running { run: running, since, followed, stop, .. } = self.state else { return (false, None) };
+        let MainState::Running { run: running, since, followed, stop, .. } = self.state else { return (false, None) };
         if running != run {
             return (false, None);
         }
-        let end = End { status, lived: now.since(since) };
+        let end = Ended { status, lived: now.since(since) };
         out.push(Effect::Say(Notice::MainExited { status }));
         if alone {
             return (true, Some(self.gone(end, false)));
         }
         let again_at = now + COUNT_AGAIN_AFTER;
-        self.state = State::Counting { run, since, followed, end, stop, again_at };
+        self.state = MainState::Counting { run, since, followed, end, stop, again_at };
         out.push(Effect::CountStrays);
         (true, None)
     }
@@ -238,7 +238,7 @@ impl Main {
     /// another that ends at once.
     pub fn may_be_followed(&self, now: Time) -> bool {
         match self.state {
-            State::Counting { end, followed, stop: None, .. } => {
+            MainState::Counting { end, followed, stop: None, .. } => {
                 end.status.success() && followed.is_none_or(|at| now.since(at) <= LAUNCHED_WITHIN)
             }
             _ => false,
@@ -248,7 +248,7 @@ impl Main {
     /// One of those that a launcher left ended before it could be followed.
     pub fn stray_ended(&mut self, now: Time, status: ExitStatus) {
         if self.may_be_followed(now)
-            && let State::Counting { end, .. } = &mut self.state
+            && let MainState::Counting { end, .. } = &mut self.state
         {
             end.status = status;
         }
@@ -258,9 +258,9 @@ impl Main {
     /// runs.
     pub fn followed(&mut self, now: Time, run: RunId, pid: Option<Pid>, out: &mut Vec<Effect>) -> bool {
         match (&mut self.state, pid) {
-            (State::Counting { run: own, since, followed, stop, .. }, Some(pid)) if *own == run => {
+            (MainState::Counting { run: own, since, followed, stop, .. }, Some(pid)) if *own == run => {
                 let (followed, stop) = (Some(followed.unwrap_or(now)), *stop);
-                self.state = State::Running { run, pid, since: *since, followed, stop };
+                self.state = MainState::Running { run, pid, since: *since, followed, stop };
                 out.push(Effect::Say(Notice::MainFollowed { pid }));
                 if stop.is_some() {
                     // What main was told meanwhile reached nobody, and who is followed is none of the strays any more.
@@ -268,18 +268,18 @@ impl Main {
                 }
                 stop.is_none()
             }
-            (State::Running { run: own, pid: before, .. }, Some(pid)) if *own == run => {
+            (MainState::Running { run: own, pid: before, .. }, Some(pid)) if *own == run => {
                 *before = pid;
                 out.push(Effect::Say(Notice::MainFollowed { pid }));
                 false
             }
-            (State::Counting { run: own, end, stop, .. }, None) if *own == run => {
+            (MainState::Counting { run: own, end, stop, .. }, None) if *own == run => {
                 let what = "what main left can't be followed, for there is no /proc: it is ended".to_owned();
                 out.push(Effect::Say(Notice::Degraded { what }));
                 out.push(Effect::Kill { target: Target::Strays, signal: Signal::TERM });
                 let kill_at = stop.and_then(|stop| stop.kill_at).unwrap_or(now + COUNT_AGAIN_AFTER);
                 self.state =
-                    State::Clearing { end: *end, stop: Stop { kill_at: Some(kill_at), killed: None }, left: 1 };
+                    MainState::Clearing { end: *end, stop: Ending { kill_at: Some(kill_at), killed: None }, left: 1 };
                 false
             }
             _ => false,
@@ -288,8 +288,8 @@ impl Main {
 
     /// Main said who it is (sd_notify(3), MAINPID).
     pub fn named(&mut self, pid: Pid, out: &mut Vec<Effect>) {
-        self.told_pid = Some(pid);
-        if let State::Running { run, pid: own, followed: Some(_), .. } = self.state
+        self.announced_pid = Some(pid);
+        if let MainState::Running { run, pid: own, followed: Some(_), .. } = self.state
             && own != pid
         {
             out.push(Effect::FollowStray { run, told: Some(pid) });
@@ -300,61 +300,64 @@ impl Main {
     pub fn strays(
         &mut self,
         left: usize,
-        what: Leftovers,
+        what: StrayAction,
         kill_at: Option<Time>,
         out: &mut Vec<Effect>,
     ) -> Option<Gone> {
         match (&mut self.state, left) {
-            (State::Counting { end, .. } | State::Clearing { end, .. }, 0) => {
+            (MainState::Counting { end, .. } | MainState::Clearing { end, .. }, 0) => {
                 let end = *end;
                 Some(self.gone(end, false))
             }
-            (State::Counting { run, stop: None, .. }, left) if what == Leftovers::Follow => {
+            (MainState::Counting { run, stop: None, .. }, left) if what == StrayAction::Follow => {
                 out.push(Effect::Say(Notice::MainWentToBackground { left, followed: true, by_itself: true }));
-                out.push(Effect::FollowStray { run: *run, told: self.told_pid });
+                out.push(Effect::FollowStray { run: *run, told: self.announced_pid });
                 None
             }
-            (State::Counting { end, stop, followed, .. }, left) => {
-                if stop.is_none() && what == Leftovers::Kill {
+            (MainState::Counting { end, stop, followed, .. }, left) => {
+                if stop.is_none() && what == StrayAction::Kill {
                     let by_itself = end.status.success() && followed.is_none();
                     out.push(Effect::Say(Notice::MainWentToBackground { left, followed: false, by_itself }));
                 }
-                if what != Leftovers::Wait {
+                if what != StrayAction::Wait {
                     out.push(Effect::Kill { target: Target::Strays, signal: Signal::TERM });
                 }
                 let kill_at = stop.and_then(|stop| stop.kill_at).or(kill_at);
-                self.state = State::Clearing { end: *end, stop: Stop { kill_at, killed: None }, left };
+                self.state = MainState::Clearing { end: *end, stop: Ending { kill_at, killed: None }, left };
                 None
             }
-            (State::Clearing { left: before, .. }, left) => {
+            (MainState::Clearing { left: before, .. }, left) => {
                 *before = left;
                 None
             }
-            (State::Idle | State::Reading { .. } | State::Starting { .. } | State::Running { .. }, _) => None,
+            (
+                MainState::Idle | MainState::Reading { .. } | MainState::Starting { .. } | MainState::Running { .. },
+                _,
+            ) => None,
         }
     }
 
     /// Tells main to stop by this signal, and kills it at `kill_at`. Told again, it gets the signal again and the
     /// earlier of the two times.
     pub fn stop(&mut self, signal: Signal, scope: SignalScope, kill_at: Option<Time>, out: &mut Vec<Effect>) {
-        let earlier = |before: Option<Stop>| earliest(before.and_then(|stop| stop.kill_at), kill_at);
+        let earlier = |before: Option<Ending>| earliest(before.and_then(|stop| stop.kill_at), kill_at);
         match &mut self.state {
-            State::Idle => {}
-            State::Reading { told, .. } | State::Starting { told, .. } => {
-                Told::add(told, Some((signal, scope)), kill_at);
+            MainState::Idle => {}
+            MainState::Reading { pending, .. } | MainState::Starting { pending, .. } => {
+                Pending::add(pending, Some((signal, scope)), kill_at);
             }
-            State::Running { run, stop, .. } => {
+            MainState::Running { run, stop, .. } => {
                 tell(scope_target(*run, scope), signal, out);
-                *stop = Some(Stop { kill_at: earlier(*stop), killed: stop.and_then(|stop| stop.killed) });
+                *stop = Some(Ending { kill_at: earlier(*stop), killed: stop.and_then(|stop| stop.killed) });
             }
-            State::Counting { stop, .. } => *stop = Some(Stop { kill_at: earlier(*stop), killed: None }),
-            State::Clearing { stop, .. } => stop.kill_at = earlier(Some(*stop)),
+            MainState::Counting { stop, .. } => *stop = Some(Ending { kill_at: earlier(*stop), killed: None }),
+            MainState::Clearing { stop, .. } => stop.kill_at = earlier(Some(*stop)),
         }
     }
 
     /// Kills one that was told to stop no later than this, and tells it nothing more; `false` when it wasn't told.
     pub fn kill_by(&mut self, at: Time) -> bool {
-        let State::Running { stop: Some(stop), .. } = &mut self.state else { return false };
+        let MainState::Running { stop: Some(stop), .. } = &mut self.state else { return false };
         stop.kill_at = Some(stop.kill_at.map_or(at, |before| before.min(at)));
         true
     }
@@ -362,22 +365,26 @@ impl Main {
     /// Who a signal for main goes to; `None` when there is nobody to take it.
     pub fn target(&self, scope: SignalScope) -> Option<Target> {
         match &self.state {
-            State::Running { run, .. } => Some(scope_target(*run, scope)),
-            State::Clearing { .. } => Some(Target::Strays),
-            State::Idle | State::Reading { .. } | State::Starting { .. } | State::Counting { .. } => None,
+            MainState::Running { run, .. } => Some(scope_target(*run, scope)),
+            MainState::Clearing { .. } => Some(Target::Strays),
+            MainState::Idle | MainState::Reading { .. } | MainState::Starting { .. } | MainState::Counting { .. } => {
+                None
+            }
         }
     }
 
     /// SIGKILL now.
     pub fn kill(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let kill = Stop { kill_at: Some(now), killed: None };
+        let kill = Ending { kill_at: Some(now), killed: None };
         match &mut self.state {
-            State::Running { stop, .. } => stop.get_or_insert(kill).kill_at = Some(now),
-            State::Clearing { stop, .. } => stop.kill_at = Some(now),
-            State::Counting { stop, .. } => *stop = Some(kill),
+            MainState::Running { stop, .. } => stop.get_or_insert(kill).kill_at = Some(now),
+            MainState::Clearing { stop, .. } => stop.kill_at = Some(now),
+            MainState::Counting { stop, .. } => *stop = Some(kill),
             // There is nobody to kill; the next tick tells that it is gone.
-            State::Reading { told, .. } | State::Starting { told, .. } => return Told::add(told, None, Some(now)),
-            State::Idle => {}
+            MainState::Reading { pending, .. } | MainState::Starting { pending, .. } => {
+                return Pending::add(pending, None, Some(now));
+            }
+            MainState::Idle => {}
         }
         self.tick(now, out);
     }
@@ -385,17 +392,19 @@ impl Main {
     /// Acts on the times that have passed.
     pub fn tick(&mut self, now: Time, out: &mut Vec<Effect>) -> Option<Gone> {
         let (target, alone, stop) = match &mut self.state {
-            State::Reading { told: Some(told), .. } => {
-                let end = End { status: told.status(), lived: Duration::ZERO };
+            MainState::Reading { pending: Some(pending), .. } => {
+                let end = Ended { status: pending.status(), lived: Duration::ZERO };
                 return Some(self.gone(end, false));
             }
-            State::Running { run, stop: Some(stop), .. } => (Target::Group(*run), Some(Target::Process(*run)), stop),
-            State::Clearing { stop, .. } => (Target::Strays, None, stop),
-            State::Idle
-            | State::Reading { told: None, .. }
-            | State::Starting { .. }
-            | State::Running { stop: None, .. } => return None,
-            State::Counting { again_at, .. } => {
+            MainState::Running { run, stop: Some(stop), .. } => {
+                (Target::Group(*run), Some(Target::Process(*run)), stop)
+            }
+            MainState::Clearing { stop, .. } => (Target::Strays, None, stop),
+            MainState::Idle
+            | MainState::Reading { pending: None, .. }
+            | MainState::Starting { .. }
+            | MainState::Running { stop: None, .. } => return None,
+            MainState::Counting { again_at, .. } => {
                 if *again_at <= now {
                     *again_at = now + COUNT_AGAIN_AFTER;
                     out.push(Effect::CountStrays);
@@ -421,9 +430,13 @@ impl Main {
         let what = format!("SIGKILL doesn't end {what} (no right to signal it, or it is stuck in the kernel)");
         out.push(Effect::Say(Notice::Degraded { what }));
         let end = match self.state {
-            State::Clearing { end, .. } => end,
-            State::Running { since, .. } => End { status: ExitStatus::Killed(Signal::KILL), lived: now.since(since) },
-            State::Idle | State::Reading { .. } | State::Starting { .. } | State::Counting { .. } => return None,
+            MainState::Clearing { end, .. } => end,
+            MainState::Running { since, .. } => {
+                Ended { status: ExitStatus::Killed(Signal::KILL), lived: now.since(since) }
+            }
+            MainState::Idle | MainState::Reading { .. } | MainState::Starting { .. } | MainState::Counting { .. } => {
+                return None;
+            }
         };
         Some(self.gone(end, true))
     }
@@ -431,46 +444,46 @@ impl Main {
     /// When [`tick`](Self::tick) has something to do next.
     pub fn deadline(&self) -> Option<Time> {
         match &self.state {
-            State::Running { stop: Some(stop), .. } | State::Clearing { stop, .. } => stop.kill_at,
-            State::Reading { since, told: Some(_), .. } => Some(*since),
-            State::Idle
-            | State::Reading { told: None, .. }
-            | State::Starting { .. }
-            | State::Running { stop: None, .. } => None,
-            State::Counting { again_at, .. } => Some(*again_at),
+            MainState::Running { stop: Some(stop), .. } | MainState::Clearing { stop, .. } => stop.kill_at,
+            MainState::Reading { since, pending: Some(_), .. } => Some(*since),
+            MainState::Idle
+            | MainState::Reading { pending: None, .. }
+            | MainState::Starting { .. }
+            | MainState::Running { stop: None, .. } => None,
+            MainState::Counting { again_at, .. } => Some(*again_at),
         }
     }
 
     /// Whether this is its run, and it lives.
     pub fn runs(&self, run: RunId) -> bool {
-        matches!(self.state, State::Running { run: own, .. } if own == run)
+        matches!(self.state, MainState::Running { run: own, .. } if own == run)
     }
 
     /// Its process id while it runs.
     pub fn pid(&self) -> Option<Pid> {
         match self.state {
-            State::Running { pid, .. } => Some(pid),
+            MainState::Running { pid, .. } => Some(pid),
             _ => None,
         }
     }
 
     /// Whether it runs and was not told to stop.
     pub fn is_up(&self) -> bool {
-        matches!(self.state, State::Running { stop: None, .. })
+        matches!(self.state, MainState::Running { stop: None, .. })
     }
 
     /// Whether it was ordered and hasn't answered.
     pub fn is_starting(&self) -> bool {
-        matches!(self.state, State::Reading { .. } | State::Starting { .. })
+        matches!(self.state, MainState::Reading { .. } | MainState::Starting { .. })
     }
 
     /// Whether nothing of it is left.
     pub fn is_gone(&self) -> bool {
-        matches!(self.state, State::Idle)
+        matches!(self.state, MainState::Idle)
     }
 
-    fn gone(&mut self, end: End, unkillable: bool) -> Gone {
-        self.state = State::Idle;
+    fn gone(&mut self, end: Ended, unkillable: bool) -> Gone {
+        self.state = MainState::Idle;
         Gone { status: end.status, lived: end.lived, unkillable, failed: None }
     }
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::Supervisor;
-use super::election::Fact;
+use super::election::ElectionEvent;
 use super::event::Effect;
 use super::notice::Notice;
 use super::status::MaintenanceStatus;
@@ -63,11 +63,11 @@ impl Supervisor {
         self.maintenance = Some(Maintenance { since, until: lasts.map(|lasts| now + lasts), reason });
         // Out of the rotation first, as when the container stops.
         self.tell_catalog(out);
-        self.elect(now, Fact::Maintenance { on: true }, out);
+        self.elect(now, ElectionEvent::Maintenance { on: true }, out);
         Ok(said)
     }
 
-    /// Somebody ends maintenance; that there is none is what he wants.
+    /// Somebody ends maintenance; that there is none is what they want.
     pub(super) fn end_maintenance(&mut self, now: Time, out: &mut Vec<Effect>) -> Result<String, String> {
         if self.is_stopping() {
             return Err("the container is stopping".to_owned());
@@ -101,9 +101,9 @@ impl Supervisor {
         let said = notice.to_string();
         out.push(Effect::Say(notice));
         self.tell_catalog(out);
-        self.elect(now, Fact::Maintenance { on: false }, out);
+        self.elect(now, ElectionEvent::Maintenance { on: false }, out);
         // What changed meanwhile.
-        self.each_watch(now, out, |watch, hands| watch.act(hands));
+        self.each_watch(now, out, |watch, context| watch.act(context));
         said
     }
 }

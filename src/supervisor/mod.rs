@@ -32,18 +32,18 @@ use crate::config::{Background, Config, Process, Signal, When};
 
 use command::{Commands, GivenUp, Outcome};
 use event::{ExitStatus, Follow, Job, ReplyId, Request, RunId, ServiceStatus};
-use health::{Check, Turn};
+use health::{Check, Transition};
 use jitter::Jitter;
 use leadership::Leadership;
 use lifecycle::{Life, Wait};
-use main_process::{Leftovers, Main};
+use main_process::{Main, StrayAction};
 use maintenance::Maintenance;
-use registration::{Entry, Wish};
+use registration::{Desired, Entry};
 use restart::Restarts;
 use signals::PassedOn;
 use status::{HookCount, MainStatus};
 use time::earliest;
-use watch::{Hands, Watch};
+use watch::{Context, Watch};
 
 pub use event::{Effect, Event};
 pub use notice::Notice;
@@ -117,7 +117,7 @@ impl Supervisor {
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
         // A lease that has run out while the agent slept comes before whatever it wakes up to.
-        self.elect(now, election::Fact::Tick, &mut out);
+        self.elect(now, election::ElectionEvent::Tick, &mut out);
         match event {
             Event::Started => self.begin(now, &mut out),
             Event::Tick => {}
@@ -155,7 +155,7 @@ impl Supervisor {
             Event::Strays { left } => {
                 self.rest(left, &mut out);
                 let (what, kill_at) = self.leftovers(now);
-                if what == Leftovers::Kill && !self.main.is_up() {
+                if what == StrayAction::Kill && !self.main.is_up() {
                     // A leader's main takes its role with it; the leftovers of both have the same time to end.
                     self.commands.end_kept(now, When::Leader, &mut out);
                 }
@@ -185,8 +185,8 @@ impl Supervisor {
                     self.main_status.notified = Some(status.clone());
                 }
                 for index in 0..self.checks.len() {
-                    let turn = self.checks[index].notified(now, &said);
-                    self.check_turned(now, index, turn, &mut out);
+                    let transition = self.checks[index].notified(now, &said);
+                    self.check_turned(now, index, transition, &mut out);
                 }
             }
             Event::Published { service, result } => {
@@ -201,20 +201,20 @@ impl Supervisor {
                 self.leaving.retain(|entry| !entry.is_out());
             }
             Event::Observed { follow: Follow::Watch(name), seen } => {
-                self.with_watch(now, &name, &mut out, |watch, hands| watch.observed(seen, hands));
+                self.with_watch(now, &name, &mut out, |watch, context| watch.observed(seen, context));
             }
             Event::Observed { follow: Follow::WaitFor(index), seen } => self.waited(index, seen, &mut out),
             Event::Rendered { watch, outcome } => {
-                self.with_watch(now, &watch, &mut out, |watch, hands| watch.rendered(outcome, hands));
+                self.with_watch(now, &watch, &mut out, |watch, context| watch.rendered(outcome, context));
             }
             Event::Installed { watch, result } => {
-                self.with_watch(now, &watch, &mut out, |watch, hands| watch.installed(result, hands));
+                self.with_watch(now, &watch, &mut out, |watch, context| watch.installed(result, context));
             }
             Event::Hinted { watch, sent } => {
-                self.with_watch(now, &watch, &mut out, |watch, hands| watch.hinted(sent, hands));
+                self.with_watch(now, &watch, &mut out, |watch, context| watch.hinted(sent, context));
             }
             Event::Control { reply, request: Request::Stop } => {
-                self.stop(now, "asked for at the control door".to_owned(), shutdown::Cause::Door, &mut out);
+                self.stop(now, "asked for at the control endpoint".to_owned(), shutdown::Cause::Control, &mut out);
                 out.push(Effect::Reply { reply, result: Ok("stopping".to_owned()) });
             }
             Event::Control { reply, request: Request::StepDown { to } } => {
@@ -241,8 +241,8 @@ impl Supervisor {
         }
         self.tick(now, &mut out);
         self.run_again(now, &mut out);
-        self.lead_on(now, &mut out);
-        self.go_on(now, &mut out);
+        self.advance_role(now, &mut out);
+        self.advance_start(now, &mut out);
         out
     }
 
@@ -299,7 +299,7 @@ impl Supervisor {
                 self.check_asks(now, index, out);
             }
         }
-        self.each_watch(now, out, |watch, hands| watch.tick(hands));
+        self.each_watch(now, out, |watch, context| watch.tick(context));
     }
 
     fn exited(&mut self, now: Time, run: RunId, status: ExitStatus, out: &mut Vec<Effect>) {
@@ -339,10 +339,10 @@ impl Supervisor {
             // What it left is waited for, too.
             Job::PreStop | Job::PostStop => {}
             Job::OnChange { watch } => {
-                self.with_watch(now, &watch, out, |watch, hands| watch.hook_ended(run, &outcome, hands));
+                self.with_watch(now, &watch, out, |watch, context| watch.hook_ended(run, &outcome, context));
             }
             Job::TemplateCheck { watch } => {
-                self.with_watch(now, &watch, out, |watch, hands| watch.checked(run, &outcome, hands));
+                self.with_watch(now, &watch, out, |watch, context| watch.checked(run, &outcome, context));
             }
             Job::Health { check } => {
                 let asked = |c: &Check| c.config().name == check && c.asking() == Some(run);
@@ -358,7 +358,7 @@ impl Supervisor {
         match job {
             Job::PreStop | Job::PostStop => self.stop_hook_ended(now, run, out),
             Job::OnChange { watch } | Job::TemplateCheck { watch } => {
-                self.with_watch(now, watch, out, |watch, hands| watch.act(hands));
+                self.with_watch(now, watch, out, |watch, context| watch.act(context));
             }
             Job::Main
             | Job::OnPromote
@@ -371,24 +371,24 @@ impl Supervisor {
     }
 
     fn check_heard(&mut self, now: Time, index: usize, result: Result<(), String>, out: &mut Vec<Effect>) {
-        let turn = self.checks[index].heard(now, result);
-        self.check_turned(now, index, turn, out);
+        let transition = self.checks[index].heard(now, result);
+        self.check_turned(now, index, transition, out);
     }
 
-    fn check_turned(&mut self, now: Time, index: usize, turn: Turn, out: &mut Vec<Effect>) {
+    fn check_turned(&mut self, now: Time, index: usize, transition: Transition, out: &mut Vec<Effect>) {
         let config = self.checks[index].config().clone();
         let check = config.name.clone();
-        match turn {
-            Turn::None => self.reword_catalog(),
-            Turn::Uncounted(error, because) => {
+        match transition {
+            Transition::None => self.reword_catalog(),
+            Transition::Uncounted(error, because) => {
                 out.push(Effect::Say(Notice::CheckFailing { check, error, because }));
                 self.reword_catalog();
             }
-            Turn::Passing => {
+            Transition::Passing => {
                 out.push(Effect::Say(Notice::CheckChanged { check, error: None }));
                 self.tell_catalog(out);
             }
-            Turn::Critical(error) => {
+            Transition::Critical(error) => {
                 out.push(Effect::Say(Notice::CheckChanged { check, error: Some(error.clone()) }));
                 self.tell_catalog(out);
                 self.unhealthy(now, &config, &error, out);
@@ -401,8 +401,8 @@ impl Supervisor {
         let config = self.checks[index].config().clone();
         match &config.probe {
             Probe::Notify => {
-                let turn = self.checks[index].look(now);
-                self.check_turned(now, index, turn, out);
+                let transition = self.checks[index].look(now);
+                self.check_turned(now, index, transition, out);
             }
             Probe::Exec { exec, run_as } => {
                 let job = Job::Health { check: config.name.clone() };
@@ -419,7 +419,7 @@ impl Supervisor {
                 self.checks[index].ask(run);
                 let hook = Hook { run_as: run_as.clone(), ..Hook::new(exec.clone(), config.timeout) };
                 let env = self.env(&job);
-                self.commands.start(now, run, command::Order { job, hook, env, stdin: None }, out);
+                self.commands.start(now, run, command::Launch { job, hook, env, stdin: None }, out);
             }
             Probe::Http(_) | Probe::Tcp { .. } => {
                 let run = self.next_run();
@@ -445,7 +445,7 @@ impl Supervisor {
         let stood = !matches!(self.life, Life::Created | Life::Waiting);
         let candidate = self.leadership.as_ref().and_then(|leadership| leadership.config().service.as_ref());
         let candidate = candidate.filter(|_| stood);
-        for (entry, wish) in self.entries.iter_mut().zip(wishes) {
+        for (entry, desired) in self.entries.iter_mut().zip(wishes) {
             let id = &entry.service().id;
             // Nothing is registered before main has run, but a candidate: what it holds the lock by may be bound to its
             // service. And nothing is registered anew on the way out.
@@ -453,22 +453,22 @@ impl Supervisor {
             if entry.is_out() && (stopping || !(self.main.is_up() || stands)) {
                 continue;
             }
-            entry.wish(wish, out);
+            entry.desired(desired, out);
         }
     }
 
     /// Checks say the same in other words: nothing has turned, and there is no hurry.
     fn reword_catalog(&mut self) {
         let wishes = self.wishes();
-        for (entry, wish) in self.entries.iter_mut().zip(wishes) {
-            entry.reword(wish.note);
+        for (entry, desired) in self.entries.iter_mut().zip(wishes) {
+            entry.reword(desired.note);
         }
     }
 
     /// What the catalog should say of each service.
-    fn wishes(&self) -> Vec<Wish> {
+    fn wishes(&self) -> Vec<Desired> {
         let maintenance = self.maintenance.as_ref().map(|maintenance| maintenance.reason().to_owned());
-        let wish = |entry: &Entry| {
+        let desired = |entry: &Entry| {
             let failing = |check: &&Check| check.speaks_for(&entry.service().id) && !check.is_passing();
             let complaints: Vec<String> = self.checks.iter().filter(failing).map(Check::complaint).collect();
             let (status, note) = match complaints.as_slice() {
@@ -477,9 +477,9 @@ impl Supervisor {
                 [] => (ServiceStatus::Passing, "passing".to_owned()),
                 complaints => (ServiceStatus::Critical, complaints.join("; ")),
             };
-            Wish { status, note, maintenance: maintenance.clone() }
+            Desired { status, note, maintenance: maintenance.clone() }
         };
-        self.entries.iter().map(wish).collect()
+        self.entries.iter().map(desired).collect()
     }
 
     /// Variables the core knows, for main and every command.
@@ -499,20 +499,20 @@ impl Supervisor {
         now: Time,
         name: &str,
         out: &mut Vec<Effect>,
-        act: impl FnOnce(&mut Watch, &mut Hands<'_>),
+        act: impl FnOnce(&mut Watch, &mut Context<'_>),
     ) {
         let mut act = Some(act);
-        self.each_watch(now, out, |watch, hands| {
+        self.each_watch(now, out, |watch, context| {
             if watch.config().name == name
                 && let Some(act) = act.take()
             {
-                act(watch, hands);
+                act(watch, context);
             }
         });
     }
 
     /// Does it for each watch, unless the container is stopping: then nothing is acted on any more.
-    fn each_watch(&mut self, now: Time, out: &mut Vec<Effect>, mut act: impl FnMut(&mut Watch, &mut Hands<'_>)) {
+    fn each_watch(&mut self, now: Time, out: &mut Vec<Effect>, mut act: impl FnMut(&mut Watch, &mut Context<'_>)) {
         if self.is_stopping() {
             return;
         }
@@ -527,7 +527,7 @@ impl Supervisor {
         };
         for watch in watches {
             let (env, next_run) = (env.clone(), &mut next_run);
-            act(watch, &mut Hands { now, commands, next_run, main, scope, leads, paused, env, jitter, out });
+            act(watch, &mut Context { now, commands, next_run, main, scope, leads, paused, env, jitter, out });
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Level, Signal};
 
-use super::election::Why;
+use super::election::DemotionReason;
 use super::election::record::Term;
 use super::event::{ExitStatus, Pid, ServiceStatus};
 
@@ -227,7 +227,7 @@ pub enum Notice {
     /// A leader steps down, or a winner doesn't lead.
     Demoting {
         /// Why.
-        why: Why,
+        why: DemotionReason,
     },
     /// The one that the lock was given back for hasn't taken it.
     HandoverFailed {
@@ -250,14 +250,14 @@ pub enum Notice {
     },
     /// The container led before it was started again, and the lock isn't free yet.
     FormerLifeHolds,
-    /// The engine couldn't do what the election asked of it.
+    /// The store couldn't do what the election asked of it.
     ElectionFailed {
         /// What was tried.
         what: String,
         /// Why it failed.
         error: String,
     },
-    /// The engine promises too little for anyone to lead by.
+    /// The store promises too little for anyone to lead by.
     LeaseTooShort {
         /// How long a leader might act on it.
         usable: Duration,
@@ -474,19 +474,19 @@ impl fmt::Display for Notice {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for DemotionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Why::Silence => write!(f, "the catalog hasn't confirmed the lease in time"),
-            Why::Overslept => write!(f, "the agent slept past the lease's end"),
-            Why::Lost => write!(f, "the lock is somebody else's or nobody's"),
-            Why::PromotionFailed(error) => write!(f, "on_promote failed: {error}"),
-            Why::Ill => write!(f, "main is ill"),
-            Why::Maintenance => write!(f, "maintenance"),
-            Why::StepDown => write!(f, "asked to"),
-            Why::MainEnded => write!(f, "main ended"),
-            Why::Stop => write!(f, "the container stops"),
-            Why::Outranked(peer) => write!(f, "{peer} is further ahead"),
+            DemotionReason::Silence => write!(f, "the catalog hasn't confirmed the lease in time"),
+            DemotionReason::Overslept => write!(f, "the agent slept past the lease's end"),
+            DemotionReason::Lost => write!(f, "the lock is somebody else's or nobody's"),
+            DemotionReason::PromotionFailed(error) => write!(f, "on_promote failed: {error}"),
+            DemotionReason::Unhealthy => write!(f, "main is unhealthy"),
+            DemotionReason::Maintenance => write!(f, "maintenance"),
+            DemotionReason::StepDown => write!(f, "asked to"),
+            DemotionReason::MainEnded => write!(f, "main ended"),
+            DemotionReason::Stop => write!(f, "the container stops"),
+            DemotionReason::Outranked(peer) => write!(f, "{peer} is further ahead"),
         }
     }
 }

@@ -22,15 +22,15 @@ const RETRY: Backoff = Backoff { first: Duration::from_millis(500), most: Durati
 pub struct Entry {
     service: Arc<Service>,
     /// What the catalog shall say; `None`: nothing.
-    wish: Option<Wish>,
+    desired: Option<Desired>,
     /// What it was last known to say.
-    said: Option<Told>,
+    published: Option<PublishedEntry>,
     /// What is being sent.
     sending: Option<Sending>,
     /// It may hold an entry of ours: a publish that failed may yet have arrived.
     perhaps_there: bool,
     /// What changed since the last call began is worth one of its own.
-    pressing: bool,
+    dirty: bool,
     next: Option<Time>,
     failures: u32,
     error: Option<String>,
@@ -40,7 +40,7 @@ pub struct Entry {
 
 /// What the catalog shall say.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Wish {
+pub struct Desired {
     /// The service's status.
     pub status: ServiceStatus,
     /// Why it has that status.
@@ -49,7 +49,7 @@ pub struct Wish {
     pub maintenance: Option<String>,
 }
 
-impl Wish {
+impl Desired {
     fn word(&self) -> &'static str {
         self.status.word(self.maintenance.is_some())
     }
@@ -57,21 +57,22 @@ impl Wish {
 
 /// What the catalog was told.
 #[derive(Debug, Clone, PartialEq)]
-struct Told {
+struct PublishedEntry {
     service: Arc<Service>,
-    wish: Wish,
+    desired: Desired,
 }
 
-impl Told {
+impl PublishedEntry {
     /// Whether it comes to the same, whatever the words.
-    fn means(&self, service: &Arc<Service>, wish: &Wish) -> bool {
-        self.service == *service && (self.wish.status, &self.wish.maintenance) == (wish.status, &wish.maintenance)
+    fn means(&self, service: &Arc<Service>, desired: &Desired) -> bool {
+        self.service == *service
+            && (self.desired.status, &self.desired.maintenance) == (desired.status, &desired.maintenance)
     }
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Sending {
-    Publish(Told),
+    Publish(PublishedEntry),
     Withdraw,
 }
 
@@ -80,11 +81,11 @@ impl Entry {
     pub fn new(service: Arc<Service>) -> Entry {
         Entry {
             service,
-            wish: None,
-            said: None,
+            desired: None,
+            published: None,
             sending: None,
             perhaps_there: false,
-            pressing: false,
+            dirty: false,
             next: None,
             failures: 0,
             error: None,
@@ -101,20 +102,20 @@ impl Entry {
     pub fn reconfigure(&mut self, service: Arc<Service>, out: &mut Vec<Effect>) {
         if *self.service != *service {
             self.service = service;
-            self.pressing = true;
-            if self.wish.is_some() {
+            self.dirty = true;
+            if self.desired.is_some() {
                 self.send(out);
             }
         }
     }
 
     /// What the catalog shall say from now on.
-    pub fn wish(&mut self, wish: Wish, out: &mut Vec<Effect>) {
-        if self.wish.as_ref() == Some(&wish) {
+    pub fn desired(&mut self, desired: Desired, out: &mut Vec<Effect>) {
+        if self.desired.as_ref() == Some(&desired) {
             return;
         }
-        self.wish = Some(wish);
-        self.pressing = true;
+        self.desired = Some(desired);
+        self.dirty = true;
         self.failures = 0;
         self.send(out);
     }
@@ -122,14 +123,14 @@ impl Entry {
     /// The same for another reason. Words may change with each answer of a check, by a number in them: they are worth
     /// no call of their own, and go with the next heartbeat.
     pub fn reword(&mut self, note: String) {
-        if let Some(wish) = &mut self.wish {
-            wish.note = note;
+        if let Some(desired) = &mut self.desired {
+            desired.note = note;
         }
     }
 
     /// The entry shall go.
     pub fn withdraw(&mut self, out: &mut Vec<Effect>) {
-        self.wish = None;
+        self.desired = None;
         if self.perhaps_there {
             self.failures = 0;
             self.send(out);
@@ -138,7 +139,7 @@ impl Entry {
 
     /// Whether the catalog surely holds no entry of ours, and shall hold none.
     pub fn is_out(&self) -> bool {
-        self.wish.is_none() && !self.perhaps_there
+        self.desired.is_none() && !self.perhaps_there
     }
 
     /// The catalog answered a publish.
@@ -155,12 +156,13 @@ impl Entry {
                 if self.error.take().is_some() {
                     out.push(Effect::Say(Notice::CatalogBack { what: self.what("registering") }));
                 }
-                let differs = |said: &Told| said.service != sent.service || said.wish.word() != sent.wish.word();
-                if self.said.as_ref().is_none_or(differs) {
+                let differs =
+                    |said: &PublishedEntry| said.service != sent.service || said.desired.word() != sent.desired.word();
+                if self.published.as_ref().is_none_or(differs) {
                     let service = self.service.id.clone();
-                    out.push(Effect::Say(Notice::Published { service, status: sent.wish.word() }));
+                    out.push(Effect::Say(Notice::Published { service, status: sent.desired.word() }));
                 }
-                self.said = Some(sent);
+                self.published = Some(sent);
                 self.is_advertised_at(advertised, out);
                 self.failures = 0;
                 // A tenth of scatter keeps agents that started together from beating together.
@@ -169,8 +171,8 @@ impl Entry {
             }
             Err(error) => self.failed(now, "registering", error, jitter, out),
         }
-        let behind = match self.wish {
-            Some(_) => self.pressing && self.failures == 0,
+        let behind = match self.desired {
+            Some(_) => self.dirty && self.failures == 0,
             None => self.perhaps_there,
         };
         if behind {
@@ -186,7 +188,7 @@ impl Entry {
         self.sending = None;
         match result {
             Ok(()) => {
-                self.said = None;
+                self.published = None;
                 self.perhaps_there = false;
                 self.error = None;
                 self.next = None;
@@ -194,7 +196,7 @@ impl Entry {
             }
             Err(error) => self.failed(now, "removing", error, jitter, out),
         }
-        if self.wish.is_some() {
+        if self.desired.is_some() {
             self.send(out);
         }
     }
@@ -213,12 +215,12 @@ impl Entry {
 
     /// For `/status`.
     pub fn report(&self) -> ServiceReport {
-        let said = |wish: &Wish| self.said.as_ref().is_some_and(|said| said.means(&self.service, wish));
+        let said = |desired: &Desired| self.published.as_ref().is_some_and(|said| said.means(&self.service, desired));
         ServiceReport {
             id: self.service.id.clone(),
             name: self.service.name.clone(),
-            status: self.wish.as_ref().map_or(ServiceStatus::Critical.as_str(), Wish::word),
-            published: self.wish.as_ref().is_some_and(said) && self.error.is_none(),
+            status: self.desired.as_ref().map_or(ServiceStatus::Critical.as_str(), Desired::word),
+            published: self.desired.as_ref().is_some_and(said) && self.error.is_none(),
             error: self.error.clone(),
             address: self.advertised.as_ref().map(|found| found.address.clone()),
             address_because: self.advertised.as_ref().map(|found| found.why.clone()),
@@ -239,13 +241,14 @@ impl Entry {
             return;
         }
         self.next = None;
-        self.pressing = false;
+        self.dirty = false;
         let service = self.service.clone();
-        match self.wish.clone() {
-            Some(wish) => {
-                self.sending = Some(Sending::Publish(Told { service: service.clone(), wish: wish.clone() }));
+        match self.desired.clone() {
+            Some(desired) => {
+                self.sending =
+                    Some(Sending::Publish(PublishedEntry { service: service.clone(), desired: desired.clone() }));
                 self.perhaps_there = true;
-                let Wish { status, note, maintenance } = wish;
+                let Desired { status, note, maintenance } = desired;
                 out.push(Effect::Publish(Registration { service, status, note, maintenance }));
             }
             None => {
@@ -257,7 +260,7 @@ impl Entry {
 
     fn failed(&mut self, now: Time, doing: &str, error: String, jitter: &mut Jitter, out: &mut Vec<Effect>) {
         self.failures += 1;
-        // Never later than a heartbeat: once the engine is back, the entry must not run out for want of one.
+        // Never later than a heartbeat: once the store is back, the entry must not run out for want of one.
         let pause = jitter::pause(RETRY, self.failures).min(self.service.ttl / HEARTBEATS_PER_TTL);
         self.next = Some(now + jitter.scatter(pause));
         if self.error.as_ref() != Some(&error) {

@@ -42,7 +42,7 @@ impl Supervisor {
             Ok(config) => {
                 let notice = self.apply(now, *config, out);
                 // A template's source may be another, its file gone: no config tells.
-                self.each_watch(now, out, |watch, hands| watch.refresh(hands));
+                self.each_watch(now, out, |watch, context| watch.refresh(context));
                 let said = notice.to_string();
                 out.push(Effect::Say(notice));
                 Ok(said)
@@ -75,7 +75,7 @@ impl Supervisor {
         }
         let telemetry = note(old.telemetry != new.telemetry, "[telemetry]", &mut changed);
         if note(old.control != new.control, "[control]", &mut changed) || telemetry {
-            out.push(Effect::Doors { telemetry: new.telemetry.clone(), control: new.control.clone() });
+            out.push(Effect::Endpoints { telemetry: new.telemetry.clone(), control: new.control.clone() });
         }
         let services = note(old.services != new.services, "[[service]]", &mut changed);
         let health = note(old.health != new.health, "[[health]]", &mut changed);

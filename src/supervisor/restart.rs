@@ -23,7 +23,7 @@ pub struct Restarts {
 
 /// The answer to "may main start again?".
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RestartDecision {
     /// Yes, after this pause.
     After {
         /// The pause.
@@ -37,12 +37,12 @@ pub enum Verdict {
 
 impl Restarts {
     /// Takes one restart from the budget, if there is one. `lived` is how long main ran.
-    pub fn ask(&mut self, now: Time, lived: Duration, restart: &Restart, jitter: &mut Jitter) -> Verdict {
+    pub fn ask(&mut self, now: Time, lived: Duration, restart: &Restart, jitter: &mut Jitter) -> RestartDecision {
         while self.granted.front().is_some_and(|at| now.since(*at) >= restart.within) {
             self.granted.pop_front();
         }
         if self.granted.len() >= restart.max as usize {
-            return Verdict::Spent;
+            return RestartDecision::Spent;
         }
         if lived >= WELL_AFTER {
             self.in_a_row = 0;
@@ -50,7 +50,7 @@ impl Restarts {
         self.in_a_row += 1;
         self.granted.push_back(now);
         let pause = jitter.scatter(jitter::pause(restart.backoff, self.in_a_row));
-        Verdict::After { pause, attempt: self.granted.len() as u32 }
+        RestartDecision::After { pause, attempt: self.granted.len() as u32 }
     }
 }
 
@@ -76,10 +76,10 @@ mod tests {
         let restart = Restart { max: 2, within: Duration::from_secs(60), ..Restart::default() };
         let (mut restarts, mut jitter) = (Restarts::default(), Jitter::new(1));
         let mut ask = |now| restarts.ask(now, Duration::ZERO, &restart, &mut jitter);
-        assert!(matches!(ask(at(0)), Verdict::After { attempt: 1, .. }));
-        assert!(matches!(ask(at(30)), Verdict::After { attempt: 2, .. }));
-        assert_eq!(ask(at(59)), Verdict::Spent);
-        assert!(matches!(ask(at(60)), Verdict::After { attempt: 2, .. }));
+        assert!(matches!(ask(at(0)), RestartDecision::After { attempt: 1, .. }));
+        assert!(matches!(ask(at(30)), RestartDecision::After { attempt: 2, .. }));
+        assert_eq!(ask(at(59)), RestartDecision::Spent);
+        assert!(matches!(ask(at(60)), RestartDecision::After { attempt: 2, .. }));
     }
 
     #[test]
@@ -87,8 +87,8 @@ mod tests {
         let restart = Restart { max: 100, ..Restart::default() };
         let (mut restarts, mut jitter) = (Restarts::default(), Jitter::new(1));
         let mut pause = |now, lived| match restarts.ask(now, lived, &restart, &mut jitter) {
-            Verdict::After { pause, .. } => pause,
-            Verdict::Spent => panic!("the budget was spent"),
+            RestartDecision::After { pause, .. } => pause,
+            RestartDecision::Spent => panic!("the budget was spent"),
         };
         assert!(pause(at(0), Duration::ZERO) <= Duration::from_millis(200));
         for n in 1..6 {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::config::{Hook, Signal, Strays};
 
 use super::Supervisor;
-use super::command::Order;
-use super::election::Fact;
+use super::command::Launch;
+use super::election::ElectionEvent;
 use super::event::{Effect, ExitStatus, Job, RunId, Target};
 use super::leadership::Leadership;
 use super::lifecycle::Life;
@@ -28,8 +28,8 @@ const KEPT_AT_MOST: Duration = Duration::from_secs(1);
 pub enum Cause {
     /// A signal came.
     Signal(Signal),
-    /// Somebody asked at the control door.
-    Door,
+    /// Somebody asked at the control endpoint.
+    Control,
     /// Main is gone for good; `asked` when a signal passed on to it did that.
     MainEnded {
         /// Whether somebody asked for it.
@@ -39,14 +39,14 @@ pub enum Cause {
     Terminal,
     /// Something failed that main's code says nothing of; this one does.
     Failed(u8),
-    /// Main is ill: a 0 it obeys with isn't believed.
-    Ill,
+    /// Main is unhealthy: a 0 it obeys with isn't believed.
+    Unhealthy,
 }
 
 /// The stop sequence under way.
 #[derive(Debug)]
 pub struct Stopping {
-    step: Step,
+    stage: StopStage,
     reason: String,
     /// The exit is ordered then, whatever is still under way; `None` (a plain init) is never.
     deadline: Option<Time>,
@@ -60,11 +60,11 @@ pub struct Stopping {
     /// It was the leader's role that main had as this began; `post_stop` goes by that.
     led: bool,
     /// How many stop signals came.
-    pressed: u32,
+    stops_asked: u32,
 }
 
 #[derive(Debug)]
-enum Step {
+enum StopStage {
     /// Out of the rotation; nothing else yet.
     Draining {
         until: Time,
@@ -104,29 +104,33 @@ impl Stopping {
 
     /// When something must happen next.
     pub fn deadline(&self) -> Option<Time> {
-        let step = match self.step {
-            Step::Draining { until } | Step::Releasing { until } | Step::Withdrawing { until } => Some(until),
-            Step::PreStop { .. } | Step::Demoting | Step::Main { .. } | Step::PostStop { .. } => None,
-            Step::Rest { others } => others,
-            Step::Done => return None,
+        let stage = match self.stage {
+            StopStage::Draining { until } | StopStage::Releasing { until } | StopStage::Withdrawing { until } => {
+                Some(until)
+            }
+            StopStage::PreStop { .. } | StopStage::Demoting | StopStage::Main { .. } | StopStage::PostStop { .. } => {
+                None
+            }
+            StopStage::Rest { others } => others,
+            StopStage::Done => return None,
         };
-        earliest(step, self.deadline)
+        earliest(stage, self.deadline)
     }
 
     /// For people.
     pub fn doing(&self) -> String {
-        let step = match self.step {
-            Step::Draining { .. } => "draining",
-            Step::PreStop { .. } => "running pre_stop",
-            Step::Demoting => "leaving the leader's role",
-            Step::Main { .. } => "waiting for main to end",
-            Step::Releasing { .. } => "giving the leader's lock back",
-            Step::Withdrawing { .. } => "leaving the catalog",
-            Step::PostStop { .. } => "running post_stop",
-            Step::Rest { .. } => "ending what is left in the container",
-            Step::Done => "ending",
+        let stage = match self.stage {
+            StopStage::Draining { .. } => "draining",
+            StopStage::PreStop { .. } => "running pre_stop",
+            StopStage::Demoting => "leaving the leader's role",
+            StopStage::Main { .. } => "waiting for main to end",
+            StopStage::Releasing { .. } => "giving the leader's lock back",
+            StopStage::Withdrawing { .. } => "leaving the catalog",
+            StopStage::PostStop { .. } => "running post_stop",
+            StopStage::Rest { .. } => "ending what is left in the container",
+            StopStage::Done => "ending",
         };
-        format!("{step} ({})", self.reason)
+        format!("{stage} ({})", self.reason)
     }
 }
 
@@ -139,7 +143,7 @@ impl Supervisor {
     /// Stops, or, when it does already and a signal says so again, presses.
     pub(super) fn stop(&mut self, now: Time, reason: String, cause: Cause, out: &mut Vec<Effect>) {
         match (&self.life, cause) {
-            (Life::Stopping(_), Cause::Signal(_)) => self.press(now, out),
+            (Life::Stopping(_), Cause::Signal(_)) => self.escalate(now, out),
             (Life::Stopping(_) | Life::Ended, _) => {}
             _ => self.begin_stop(now, reason, cause, out),
         }
@@ -148,7 +152,7 @@ impl Supervisor {
     fn begin_stop(&mut self, now: Time, reason: String, cause: Cause, out: &mut Vec<Effect>) {
         let signal = match cause {
             Cause::Signal(signal) => Some(signal),
-            Cause::Door | Cause::MainEnded { .. } | Cause::Terminal | Cause::Failed(_) | Cause::Ill => None,
+            Cause::Control | Cause::MainEnded { .. } | Cause::Terminal | Cause::Failed(_) | Cause::Unhealthy => None,
         };
         let within = self.config.stop.within;
         let kept = |within: Duration| (within / KEPT_SHARE).min(KEPT_AT_MOST);
@@ -179,7 +183,7 @@ impl Supervisor {
         let drain = if up { self.config.stop.drain } else { Duration::ZERO };
         self.commands.hurry(by_within);
         self.life = Life::Stopping(Stopping {
-            step: Step::Draining { until: now + drain },
+            stage: StopStage::Draining { until: now + drain },
             reason,
             deadline: within.map(|within| now + within),
             kill_at: by_within,
@@ -187,13 +191,13 @@ impl Supervisor {
             cause,
             code,
             led,
-            pressed: 1,
+            stops_asked: 1,
         });
         self.tell_catalog(out);
         self.hurry_demotion(now);
         if !self.leads() {
             // It doesn't come to lead any more. A leader goes on until its turn comes.
-            self.elect(now, Fact::Stop, out);
+            self.elect(now, ElectionEvent::Stop, out);
         }
         match cause {
             // Somebody stopped the container, so that all comes in order; but there is nobody left to be drained.
@@ -204,36 +208,38 @@ impl Supervisor {
     }
 
     /// The second stop signal skips the hook that runs and tells main at once; the third kills.
-    fn press(&mut self, now: Time, out: &mut Vec<Effect>) {
+    fn escalate(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Life::Stopping(stopping) = &mut self.life else { return };
-        stopping.pressed += 1;
-        let second = stopping.pressed == 2;
-        match stopping.step {
-            Step::Draining { .. } => self.tell_main(now, None, out),
-            Step::PreStop { run } => {
+        stopping.stops_asked += 1;
+        let second = stopping.stops_asked == 2;
+        match stopping.stage {
+            StopStage::Draining { .. } => self.tell_main(now, None, out),
+            StopStage::PreStop { run } => {
                 self.commands.cancel(now, run, out);
                 self.tell_main(now, None, out);
             }
-            Step::Demoting | Step::Main { .. } => {
+            StopStage::Demoting | StopStage::Main { .. } => {
                 if !self.cut_demotion_short(now, out) {
                     self.tell_main_now(now, out);
                 }
             }
-            Step::PostStop { run } if second => self.commands.cancel(now, run, out),
-            Step::Releasing { .. }
-            | Step::Withdrawing { .. }
-            | Step::PostStop { .. }
-            | Step::Rest { .. }
-            | Step::Done => {}
+            StopStage::PostStop { run } if second => self.commands.cancel(now, run, out),
+            StopStage::Releasing { .. }
+            | StopStage::Withdrawing { .. }
+            | StopStage::PostStop { .. }
+            | StopStage::Rest { .. }
+            | StopStage::Done => {}
         }
         if !second {
             self.main.kill(now, out);
             self.commands.kill_all(out);
-            if let Life::Stopping(Stopping { step, .. }) = &mut self.life
-                && let Step::PostStop { .. } | Step::Releasing { .. } | Step::Withdrawing { .. } | Step::Rest { .. } =
-                    step
+            if let Life::Stopping(Stopping { stage, .. }) = &mut self.life
+                && let StopStage::PostStop { .. }
+                | StopStage::Releasing { .. }
+                | StopStage::Withdrawing { .. }
+                | StopStage::Rest { .. } = stage
             {
-                *step = Step::Done;
+                *stage = StopStage::Done;
             }
         }
     }
@@ -241,55 +247,55 @@ impl Supervisor {
     /// `pre_stop` or `post_stop` ended, and all it left behind.
     pub(super) fn stop_hook_ended(&mut self, now: Time, run: RunId, out: &mut Vec<Effect>) {
         let Life::Stopping(stopping) = &mut self.life else { return };
-        match stopping.step {
-            Step::PreStop { run: own } if own == run => self.tell_main(now, None, out),
-            Step::PostStop { run: own } if own == run => self.end_rest(now, out),
+        match stopping.stage {
+            StopStage::PreStop { run: own } if own == run => self.tell_main(now, None, out),
+            StopStage::PostStop { run: own } if own == run => self.end_rest(now, out),
             _ => {}
         }
     }
 
     /// Takes every step of the stop sequence that nothing holds back any more.
-    pub(super) fn stop_on(&mut self, now: Time, out: &mut Vec<Effect>) {
-        if let Life::Stopping(Stopping { step: Step::Draining { until }, .. }) = self.life {
+    pub(super) fn advance_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if let Life::Stopping(Stopping { stage: StopStage::Draining { until }, .. }) = self.life {
             match self.main.is_gone() {
                 true => self.tell_main(now, None, out),
                 false if until <= now => self.pre_stop(now, out),
                 false => {}
             }
         }
-        if let Life::Stopping(Stopping { step: Step::Demoting, .. }) = self.life
+        if let Life::Stopping(Stopping { stage: StopStage::Demoting, .. }) = self.life
             && !self.is_demoting()
         {
             self.tell_main_now(now, out);
         }
-        if let Life::Stopping(Stopping { step, .. }) = &mut self.life
-            && let Step::Main { pre_start } = *step
+        if let Life::Stopping(Stopping { stage, .. }) = &mut self.life
+            && let StopStage::Main { pre_start } = *stage
             && self.main.is_gone()
             && !self.leadership.as_ref().is_some_and(Leadership::may_act)
             && pre_start.is_none_or(|run| !self.commands.runs(run))
         {
-            *step = Step::Releasing { until: now + CATALOG_WITHIN / 2 };
+            *stage = StopStage::Releasing { until: now + CATALOG_WITHIN / 2 };
         }
-        if let Life::Stopping(Stopping { step: Step::Releasing { until }, .. }) = self.life
+        if let Life::Stopping(Stopping { stage: StopStage::Releasing { until }, .. }) = self.life
             && (until <= now || self.leadership.as_ref().is_none_or(Leadership::is_over))
         {
             self.leave_catalog(now, out);
         }
-        if let Life::Stopping(Stopping { step: Step::Withdrawing { until }, .. }) = self.life
+        if let Life::Stopping(Stopping { stage: StopStage::Withdrawing { until }, .. }) = self.life
             && (until <= now || self.entries.iter().chain(&self.leaving).all(Entry::is_out))
         {
             self.post_stop(now, out);
         }
         if let Life::Stopping(stopping) = &mut self.life
-            && let Step::Rest { others } = &mut stopping.step
+            && let StopStage::Rest { others } = &mut stopping.stage
         {
             *others = others.filter(|until| *until > now);
             if others.is_none() && self.commands.is_over() {
-                stopping.step = Step::Done;
+                stopping.stage = StopStage::Done;
             }
         }
         if let Life::Stopping(stopping) = &self.life
-            && (matches!(stopping.step, Step::Done) || stopping.deadline.is_some_and(|at| at <= now))
+            && (matches!(stopping.stage, StopStage::Done) || stopping.deadline.is_some_and(|at| at <= now))
         {
             self.exit(now, out);
         }
@@ -305,10 +311,10 @@ impl Supervisor {
         };
         self.last_run += 1;
         let run = RunId(self.last_run);
-        stopping.step = Step::PreStop { run };
+        stopping.stage = StopStage::PreStop { run };
         let hook = Hook { timeout: self.stop_hook_timeout(now, hook.timeout), ..hook };
         let env = self.env(&Job::PreStop);
-        self.commands.start(now, run, Order { job: Job::PreStop, hook, env, stdin: None }, out);
+        self.commands.start(now, run, Launch { job: Job::PreStop, hook, env, stdin: None }, out);
     }
 
     /// How long a hook that comes before main's end may take: one that hangs leaves main a third of the time, so that it
@@ -324,21 +330,21 @@ impl Supervisor {
     fn tell_main(&mut self, now: Time, pre_start: Option<RunId>, out: &mut Vec<Effect>) {
         let Life::Stopping(stopping) = &mut self.life else { return };
         if self.main.is_gone() {
-            stopping.step = Step::Main { pre_start };
-            return self.elect(now, Fact::Stop, out);
+            stopping.stage = StopStage::Main { pre_start };
+            return self.elect(now, ElectionEvent::Stop, out);
         }
-        stopping.step = Step::Demoting;
-        self.elect(now, Fact::Stop, out);
-        self.lead_on(now, out);
-        self.stop_on(now, out);
+        stopping.stage = StopStage::Demoting;
+        self.elect(now, ElectionEvent::Stop, out);
+        self.advance_role(now, out);
+        self.advance_stop(now, out);
     }
 
     /// Has main stop.
     pub(super) fn tell_main_now(&mut self, now: Time, out: &mut Vec<Effect>) {
         let patience = self.process.stop_timeout.map(|timeout| now + timeout);
         let Life::Stopping(stopping) = &mut self.life else { return };
-        if !matches!(stopping.step, Step::Main { .. }) {
-            stopping.step = Step::Main { pre_start: None };
+        if !matches!(stopping.stage, StopStage::Main { .. }) {
+            stopping.stage = StopStage::Main { pre_start: None };
         }
         stopping.kill_at = earliest(stopping.kill_at, patience);
         self.main.stop(stopping.signal, self.process.signal_scope, stopping.kill_at, out);
@@ -347,7 +353,7 @@ impl Supervisor {
     fn leave_catalog(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Life::Stopping(stopping) = &mut self.life else { return };
         let within = if self.leadership.is_some() { CATALOG_WITHIN / 2 } else { CATALOG_WITHIN };
-        stopping.step = Step::Withdrawing { until: now + within };
+        stopping.stage = StopStage::Withdrawing { until: now + within };
         for entry in &mut self.entries {
             entry.withdraw(out);
         }
@@ -361,10 +367,10 @@ impl Supervisor {
         let left = stopping.deadline.map_or(hook.timeout, |at| now.until(at));
         self.last_run += 1;
         let run = RunId(self.last_run);
-        stopping.step = Step::PostStop { run };
+        stopping.stage = StopStage::PostStop { run };
         let hook = Hook { timeout: hook.timeout.min(left), ..hook };
         let env = self.env(&Job::PostStop);
-        self.commands.start(now, run, Order { job: Job::PostStop, hook, env, stdin: None }, out);
+        self.commands.start(now, run, Launch { job: Job::PostStop, hook, env, stdin: None }, out);
     }
 
     /// The kernel would kill without warning what is left as PID 1 leaves.
@@ -372,7 +378,7 @@ impl Supervisor {
         let Life::Stopping(stopping) = &mut self.life else { return };
         let until = self.commands.end_rest(now, stopping.kill_at, out);
         let others = (!self.config.is_plain()).then_some(until);
-        stopping.step = Step::Rest { others };
+        stopping.stage = StopStage::Rest { others };
         if others.is_some() {
             out.push(Effect::CountRest);
         }
@@ -380,7 +386,7 @@ impl Supervisor {
 
     /// So many of those that were there before the agent are left.
     pub(super) fn rest(&mut self, left: usize, out: &mut Vec<Effect>) {
-        if let Life::Stopping(Stopping { step: Step::Rest { others }, .. }) = &mut self.life {
+        if let Life::Stopping(Stopping { stage: StopStage::Rest { others }, .. }) = &mut self.life {
             match left {
                 0 => *others = None,
                 _ if self.process.strays == Strays::Wait => {}
@@ -399,7 +405,7 @@ impl Supervisor {
         let status = self.main_status.last_exit.filter(|_| stopping.code.is_none() && !outlived);
         let code = match (stopping.code, status) {
             (Some(code), _) => code,
-            (None, Some(status)) if matches!(stopping.cause, Cause::Ill) => self.failure_code(status),
+            (None, Some(status)) if matches!(stopping.cause, Cause::Unhealthy) => self.failure_code(status),
             (None, Some(status)) => self.exit_code(status),
             // Main outlived every deadline, and the kernel's SIGKILL is the last thing that happens to it.
             (None, None) => self.exit_code(ExitStatus::Killed(Signal::KILL)),
@@ -411,7 +417,7 @@ impl Supervisor {
         if !self.config.is_plain() {
             let asked = matches!(
                 stopping.cause,
-                Cause::Signal(_) | Cause::Door | Cause::Terminal | Cause::MainEnded { asked: true }
+                Cause::Signal(_) | Cause::Control | Cause::Terminal | Cause::MainEnded { asked: true }
             );
             out.push(Effect::Say(Notice::Ended { code, reason: reason.clone(), asked }));
         }
@@ -424,7 +430,7 @@ impl Supervisor {
         self.process.exit_codes.get(&code).copied().unwrap_or(code)
     }
 
-    /// The same, but never 0: a main that obeys its stop signal with 0 doesn't make an ill container a healthy one.
+    /// The same, but never 0: a main that obeys its stop signal with 0 doesn't make an unhealthy container a healthy one.
     pub(super) fn failure_code(&self, status: ExitStatus) -> u8 {
         match self.exit_code(status) {
             0 => 1,

@@ -27,7 +27,7 @@ pub struct Status {
     pub election: Option<ElectionStatus>,
     /// Whether main doesn't run because another container leads, and could be started as soon as this one does.
     pub standing_by: bool,
-    /// Its maintenance, if it is in any. Its times are the kernel's, which mean nothing outside: the doors tell it.
+    /// Its maintenance, if it is in any. Its times are the kernel's, which mean nothing outside: the endpoints tell it.
     #[serde(skip)]
     pub maintenance: Option<MaintenanceStatus>,
     /// How often each hook was run, and failed.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::config::{Backoff, Exec, Hook, Query, Required, Watch as Config};
 
 use super::change::Change;
-use super::command::{Commands, Order, Outcome};
+use super::command::{Commands, Launch, Outcome};
 use super::event::{Effect, Follow, Job, Observation, Rendering, RunId, Staged};
 use super::jitter::{self, Jitter};
 use super::main_process::Main;
@@ -32,13 +32,13 @@ pub struct Watch {
     seen: Option<Observation>,
     /// What main, the hook and the file know of.
     acted: Observation,
-    stage: Stage,
+    stage: WatchStage,
     /// Not acted again before this: the end of a run's quiet spell, or another try.
     hold_until: Option<Time>,
     /// A template has been rendered once, or given up on, so that main may start.
     prepared: bool,
     /// The file, or what a hook that failed was told, is newer than what main and the hook know of.
-    untold: bool,
+    pending: bool,
     /// The file may not be what it was made to be, or not be made of an answer: it is to be looked at again.
     doubtful: bool,
     failures: u32,
@@ -49,7 +49,7 @@ pub struct Watch {
 }
 
 #[derive(Debug)]
-enum Stage {
+enum WatchStage {
     Quiet,
     Rendering { on: Observation },
     Checking { on: Observation, run: RunId, staged: Staged },
@@ -59,7 +59,7 @@ enum Stage {
 }
 
 /// What a watch may use of the rest of the core while it acts.
-pub struct Hands<'a> {
+pub struct Context<'a> {
     /// When it is.
     pub now: Time,
     /// To run commands.
@@ -91,10 +91,10 @@ impl Watch {
             config,
             seen: None,
             acted,
-            stage: Stage::Quiet,
+            stage: WatchStage::Quiet,
             hold_until: None,
             prepared,
-            untold: false,
+            pending: false,
             doubtful: false,
             failures: 0,
             changes: 0,
@@ -126,7 +126,7 @@ impl Watch {
     /// Whether only a first answer keeps main waiting, and not for longer than it may.
     pub fn awaits_answer(&self, leads: bool) -> bool {
         !self.is_prepared(leads)
-            && matches!(self.stage, Stage::Quiet)
+            && matches!(self.stage, WatchStage::Quiet)
             && self.seen.is_none()
             && self.required().is_none()
     }
@@ -144,41 +144,41 @@ impl Watch {
     }
 
     /// Looks at the file again: what it is made from may have changed, or the file itself.
-    pub fn refresh(&mut self, hands: &mut Hands<'_>) {
+    pub fn refresh(&mut self, context: &mut Context<'_>) {
         if self.config.template.is_some() {
             self.doubtful = true;
-            self.act(hands);
+            self.act(context);
         }
     }
 
     /// Main shall not wait longer for a first answer: the file is made with what is known, be it nothing.
-    pub fn prepare_without_answer(&mut self, hands: &mut Hands<'_>) {
-        if self.awaits_answer(hands.leads) {
+    pub fn prepare_without_answer(&mut self, context: &mut Context<'_>) {
+        if self.awaits_answer(context.leads) {
             let on = self.acted.clone();
-            self.render(on, true, hands);
+            self.render(on, true, context);
         }
     }
 
     /// The follower saw something.
-    pub fn observed(&mut self, seen: Result<Observation, String>, hands: &mut Hands<'_>) {
+    pub fn observed(&mut self, seen: Result<Observation, String>, context: &mut Context<'_>) {
         match seen {
             Ok(seen) => {
                 if self.error.take().is_some() {
-                    hands.out.push(Effect::Say(Notice::CatalogBack { what: self.what() }));
+                    context.out.push(Effect::Say(Notice::CatalogBack { what: self.what() }));
                 }
                 let is_news = self.seen.replace(seen.clone()).is_none_or(|before| before != seen);
                 // What failed for what was seen before needn't fail for this.
-                if is_news && self.trouble.is_some() && matches!(self.stage, Stage::Quiet) {
-                    let soon = hands.now + self.config.settle;
+                if is_news && self.trouble.is_some() && matches!(self.stage, WatchStage::Quiet) {
+                    let soon = context.now + self.config.settle;
                     self.hold_until = self.hold_until.map(|at| at.min(soon));
                 }
                 self.failures = 0;
-                self.act(hands);
+                self.act(context);
             }
-            // What was seen last stays: an engine that doesn't answer says nothing about the dependency.
+            // What was seen last stays: a store that doesn't answer says nothing about the dependency.
             Err(error) => {
                 if self.error.as_ref() != Some(&error) {
-                    hands.out.push(Effect::Say(Notice::CatalogFailed { what: self.what(), error: error.clone() }));
+                    context.out.push(Effect::Say(Notice::CatalogFailed { what: self.what(), error: error.clone() }));
                 }
                 self.error = Some(error);
             }
@@ -186,24 +186,24 @@ impl Watch {
     }
 
     /// Acts when there is something new, nothing is under way and the quiet spell is over.
-    pub fn act(&mut self, hands: &mut Hands<'_>) {
+    pub fn act(&mut self, context: &mut Context<'_>) {
         let Some(seen) = self.seen.clone() else { return };
-        let held = self.hold_until.is_some_and(|at| at > hands.now);
+        let held = self.hold_until.is_some_and(|at| at > context.now);
         // A main that waits for its file gets it.
-        let paused = hands.paused && self.prepared;
-        if held || paused || !matches!(self.stage, Stage::Quiet) || !self.config.when.applies(hands.leads) {
+        let paused = context.paused && self.prepared;
+        if held || paused || !matches!(self.stage, WatchStage::Quiet) || !self.config.when.applies(context.leads) {
             return;
         }
         self.hold_until = None;
-        if self.is_clearing(hands.commands) {
+        if self.is_clearing(context.commands) {
             return;
         }
         if self.config.template.is_some() {
-            if seen != self.acted || !self.prepared || self.untold || self.doubtful || self.trouble.is_some() {
-                self.render(seen, false, hands);
+            if seen != self.acted || !self.prepared || self.pending || self.doubtful || self.trouble.is_some() {
+                self.render(seen, false, context);
             }
-        } else if (seen != self.acted || self.untold) && hands.main.is_up() {
-            self.hook(seen, hands);
+        } else if (seen != self.acted || self.pending) && context.main.is_up() {
+            self.hook(seen, context);
         }
     }
 
@@ -215,77 +215,79 @@ impl Watch {
     }
 
     /// The template was rendered.
-    pub fn rendered(&mut self, outcome: Rendering, hands: &mut Hands<'_>) {
-        let Stage::Rendering { on } = std::mem::replace(&mut self.stage, Stage::Quiet) else { return };
+    pub fn rendered(&mut self, outcome: Rendering, context: &mut Context<'_>) {
+        let WatchStage::Rendering { on } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
         match outcome {
-            Rendering::Unchanged if self.untold => self.tell(on, hands),
-            Rendering::Unchanged => self.done(on, hands),
-            Rendering::Kept => self.kept(hands),
-            Rendering::Failed(error) => self.failed(error, hands),
-            Rendering::Staged(staged) if !self.config.when.applies(hands.leads) => {
-                hands.out.push(Effect::Discard(staged));
-                self.undone(hands);
+            Rendering::Unchanged if self.pending => self.tell(on, context),
+            Rendering::Unchanged => self.done(on, context),
+            Rendering::Kept => self.kept(context),
+            Rendering::Failed(error) => self.failed(error, context),
+            Rendering::Staged(staged) if !self.config.when.applies(context.leads) => {
+                context.out.push(Effect::Discard(staged));
+                self.set_aside(context);
             }
             Rendering::Staged(staged) => {
                 let Some(template) = &self.config.template else { return };
-                let Some(check) = &template.check else { return self.install(on, staged, hands) };
+                let Some(check) = &template.check else { return self.install(on, staged, context) };
                 let exec = with_path(check, staged.path.as_deref().unwrap_or(&template.destination));
                 let run_as = template.check_as.clone();
                 let hook = Hook { run_as, ..Hook::new(exec, template.check_timeout) };
                 let job = Job::TemplateCheck { watch: self.config.name.clone() };
-                let run = self.command(job, hook, None, hands);
-                self.stage = Stage::Checking { on, run, staged };
+                let run = self.command(job, hook, None, context);
+                self.stage = WatchStage::Checking { on, run, staged };
             }
         }
     }
 
     /// The check of a rendered file ended.
-    pub fn checked(&mut self, run: RunId, outcome: &Outcome, hands: &mut Hands<'_>) {
-        let (on, staged) = match std::mem::replace(&mut self.stage, Stage::Quiet) {
-            Stage::Checking { on, run: own, staged } if own == run => (on, staged),
+    pub fn checked(&mut self, run: RunId, outcome: &Outcome, context: &mut Context<'_>) {
+        let (on, staged) = match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
+            WatchStage::Checking { on, run: own, staged } if own == run => (on, staged),
             other => return self.stage = other,
         };
         // Another role's file doesn't go live, and a check that was cut short says nothing of the template.
-        let in_vain = !self.config.when.applies(hands.leads) || *outcome == Outcome::Cancelled;
+        let in_vain = !self.config.when.applies(context.leads) || *outcome == Outcome::Cancelled;
         match outcome.result() {
             Ok(()) | Err(_) if in_vain => {
-                hands.out.push(Effect::Discard(staged));
-                self.undone(hands);
+                context.out.push(Effect::Discard(staged));
+                self.set_aside(context);
             }
-            Ok(()) => self.install(on, staged, hands),
+            Ok(()) => self.install(on, staged, context),
             Err(error) => {
-                hands.out.push(Effect::Discard(staged));
-                self.failed(format!("its check {error}"), hands);
+                context.out.push(Effect::Discard(staged));
+                self.failed(format!("its check {error}"), context);
             }
         }
     }
 
     /// The file is in place, or couldn't be put there.
-    pub fn installed(&mut self, result: Result<(), String>, hands: &mut Hands<'_>) {
-        let Stage::Installing { on } = std::mem::replace(&mut self.stage, Stage::Quiet) else { return };
+    pub fn installed(&mut self, result: Result<(), String>, context: &mut Context<'_>) {
+        let WatchStage::Installing { on } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
         match result {
-            Err(error) => self.failed(error, hands),
+            Err(error) => self.failed(error, context),
             Ok(()) => {
                 if let Some(template) = &self.config.template {
                     let destination = template.destination.display().to_string();
                     let watch = self.config.name.clone();
-                    hands.out.push(Effect::Say(Notice::TemplateWritten { watch, destination }));
+                    context.out.push(Effect::Say(Notice::TemplateWritten { watch, destination }));
                 }
-                self.untold = true;
-                self.tell(on, hands);
+                self.pending = true;
+                self.tell(on, context);
             }
         }
     }
 
     /// `on_change` ended.
-    pub fn hook_ended(&mut self, run: RunId, outcome: &Outcome, hands: &mut Hands<'_>) {
-        match std::mem::replace(&mut self.stage, Stage::Quiet) {
-            Stage::Hook { run: own, .. } if own == run && *outcome == Outcome::Cancelled => self.undone(hands),
-            Stage::Hook { on, run: own } if own == run => match outcome.result() {
-                Ok(()) => self.signal(on, hands),
+    pub fn hook_ended(&mut self, run: RunId, outcome: &Outcome, context: &mut Context<'_>) {
+        match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
+            WatchStage::Hook { run: own, .. } if own == run && *outcome == Outcome::Cancelled => {
+                self.set_aside(context)
+            }
+            WatchStage::Hook { on, run: own } if own == run => match outcome.result() {
+                Ok(()) => self.signal(on, context),
                 Err(error) => {
-                    self.untold = true;
-                    self.try_again(format!("on_change {error}"), hands);
+                    self.pending = true;
+                    self.try_again(format!("on_change {error}"), context);
                 }
             },
             other => self.stage = other,
@@ -293,32 +295,32 @@ impl Watch {
     }
 
     /// Main was signalled, or doesn't catch the signal yet.
-    pub fn hinted(&mut self, sent: bool, hands: &mut Hands<'_>) {
-        let Stage::Hinting { on, since } = std::mem::replace(&mut self.stage, Stage::Quiet) else { return };
+    pub fn hinted(&mut self, sent: bool, context: &mut Context<'_>) {
+        let WatchStage::Hinting { on, since } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
         if sent {
-            return self.done(on, hands);
+            return self.done(on, context);
         }
-        if hands.now.since(since) < HINT_WITHIN {
-            self.stage = Stage::Hinting { on, since };
-            self.hold_until = Some(hands.now + HINT_AGAIN_AFTER);
+        if context.now.since(since) < HINT_WITHIN {
+            self.stage = WatchStage::Hinting { on, since };
+            self.hold_until = Some(context.now + HINT_AGAIN_AFTER);
             return;
         }
         if let Some(signal) = self.config.signal {
             let what = format!("watch {}: main doesn't catch {signal}, which would end it: not sent", self.config.name);
-            hands.out.push(Effect::Say(Notice::Degraded { what }));
+            context.out.push(Effect::Say(Notice::Degraded { what }));
         }
-        self.done(on, hands);
+        self.done(on, context);
     }
 
     /// Goes on when a quiet spell ends.
-    pub fn tick(&mut self, hands: &mut Hands<'_>) {
-        if self.hold_until.is_some_and(|at| at <= hands.now) {
+    pub fn tick(&mut self, context: &mut Context<'_>) {
+        if self.hold_until.is_some_and(|at| at <= context.now) {
             self.hold_until = None;
-            match std::mem::replace(&mut self.stage, Stage::Quiet) {
-                Stage::Hinting { on, since } => self.hint(on, since, hands),
+            match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
+                WatchStage::Hinting { on, since } => self.hint(on, since, context),
                 other => {
                     self.stage = other;
-                    self.act(hands);
+                    self.act(context);
                 }
             }
         }
@@ -339,100 +341,100 @@ impl Watch {
         }
     }
 
-    fn render(&mut self, on: Observation, unanswered: bool, hands: &mut Hands<'_>) {
+    fn render(&mut self, on: Observation, unanswered: bool, context: &mut Context<'_>) {
         let Some(template) = self.config.template.clone() else { return };
         let watch = self.config.name.clone();
         self.doubtful = unanswered;
-        hands.out.push(Effect::Render { watch, template, seen: on.clone(), unanswered });
-        self.stage = Stage::Rendering { on };
+        context.out.push(Effect::Render { watch, template, seen: on.clone(), unanswered });
+        self.stage = WatchStage::Rendering { on };
     }
 
-    fn install(&mut self, on: Observation, staged: Staged, hands: &mut Hands<'_>) {
-        hands.out.push(Effect::Install { watch: self.config.name.clone(), staged });
-        self.stage = Stage::Installing { on };
+    fn install(&mut self, on: Observation, staged: Staged, context: &mut Context<'_>) {
+        context.out.push(Effect::Install { watch: self.config.name.clone(), staged });
+        self.stage = WatchStage::Installing { on };
     }
 
     /// Main reads a file that was there before it at its start, and needs no telling.
-    fn tell(&mut self, on: Observation, hands: &mut Hands<'_>) {
-        if hands.main.is_up() { self.hook(on, hands) } else { self.done(on, hands) }
+    fn tell(&mut self, on: Observation, context: &mut Context<'_>) {
+        if context.main.is_up() { self.hook(on, context) } else { self.done(on, context) }
     }
 
-    fn hook(&mut self, on: Observation, hands: &mut Hands<'_>) {
-        if !self.config.when.applies(hands.leads) {
-            return self.undone(hands);
+    fn hook(&mut self, on: Observation, context: &mut Context<'_>) {
+        if !self.config.when.applies(context.leads) {
+            return self.set_aside(context);
         }
         self.changes += 1;
         let change = Change::between(&self.acted, &on);
         let watch = self.config.name.clone();
-        hands.out.push(Effect::Say(Notice::DependencyChanged { watch: watch.clone(), what: change.in_words() }));
-        let Some(hook) = self.config.on_change.clone() else { return self.signal(on, hands) };
+        context.out.push(Effect::Say(Notice::DependencyChanged { watch: watch.clone(), what: change.in_words() }));
+        let Some(hook) = self.config.on_change.clone() else { return self.signal(on, context) };
         let stdin = change.to_json(&watch, &on);
-        let run = self.command(Job::OnChange { watch }, hook, Some(stdin), hands);
-        self.stage = Stage::Hook { on, run };
+        let run = self.command(Job::OnChange { watch }, hook, Some(stdin), context);
+        self.stage = WatchStage::Hook { on, run };
     }
 
-    fn command(&self, job: Job, hook: Hook, stdin: Option<String>, hands: &mut Hands<'_>) -> RunId {
-        let run = (hands.next_run)();
-        let mut env = hands.env.clone();
+    fn command(&self, job: Job, hook: Hook, stdin: Option<String>, context: &mut Context<'_>) -> RunId {
+        let run = (context.next_run)();
+        let mut env = context.env.clone();
         env.push(("PILOTFISH_EVENT".to_owned(), job.event().to_owned()));
         env.push(("PILOTFISH_WATCH".to_owned(), self.config.name.clone()));
         let hook = Hook { when: self.config.when, ..hook };
-        hands.commands.start(hands.now, run, Order { job, hook, env, stdin }, hands.out);
+        context.commands.start(context.now, run, Launch { job, hook, env, stdin }, context.out);
         run
     }
 
-    fn signal(&mut self, on: Observation, hands: &mut Hands<'_>) {
-        self.hint(on, hands.now, hands);
+    fn signal(&mut self, on: Observation, context: &mut Context<'_>) {
+        self.hint(on, context.now, context);
     }
 
     /// A main that went away meanwhile reads its files when it comes again.
-    fn hint(&mut self, on: Observation, since: Time, hands: &mut Hands<'_>) {
-        if !self.config.when.applies(hands.leads) {
-            return self.undone(hands);
+    fn hint(&mut self, on: Observation, since: Time, context: &mut Context<'_>) {
+        if !self.config.when.applies(context.leads) {
+            return self.set_aside(context);
         }
-        let target = hands.main.target(hands.scope).filter(|_| hands.main.is_up());
-        let (Some(signal), Some(target)) = (self.config.signal, target) else { return self.done(on, hands) };
-        hands.out.push(Effect::Hint { watch: self.config.name.clone(), target, signal });
-        self.stage = Stage::Hinting { on, since };
+        let target = context.main.target(context.scope).filter(|_| context.main.is_up());
+        let (Some(signal), Some(target)) = (self.config.signal, target) else { return self.done(on, context) };
+        context.out.push(Effect::Hint { watch: self.config.name.clone(), target, signal });
+        self.stage = WatchStage::Hinting { on, since };
     }
 
-    fn done(&mut self, on: Observation, hands: &mut Hands<'_>) {
+    fn done(&mut self, on: Observation, context: &mut Context<'_>) {
         self.acted = on;
         self.prepared = true;
-        self.untold = false;
+        self.pending = false;
         self.failures = 0;
         self.trouble = None;
-        self.hold_until = Some(hands.now + self.config.settle);
+        self.hold_until = Some(context.now + self.config.settle);
     }
 
     /// Nobody has said what to make the file of, and there is one: no answer isn't an empty one.
-    fn kept(&mut self, hands: &mut Hands<'_>) {
+    fn kept(&mut self, context: &mut Context<'_>) {
         if let Some(template) = &self.config.template {
             let destination = template.destination.display().to_string();
-            hands.out.push(Effect::Say(Notice::TemplateKept { watch: self.config.name.clone(), destination }));
+            context.out.push(Effect::Say(Notice::TemplateKept { watch: self.config.name.clone(), destination }));
         }
         self.prepared = true;
         // An answer that came meanwhile.
-        self.act(hands);
+        self.act(context);
     }
 
     /// The role that it was for is gone: the change is acted on when that comes again.
-    fn undone(&mut self, hands: &mut Hands<'_>) {
-        self.hold_until = Some(hands.now + self.config.settle);
+    fn set_aside(&mut self, context: &mut Context<'_>) {
+        self.hold_until = Some(context.now + self.config.settle);
     }
 
-    fn failed(&mut self, error: String, hands: &mut Hands<'_>) {
-        hands.out.push(Effect::Say(Notice::TemplateFailed { watch: self.config.name.clone(), error: error.clone() }));
+    fn failed(&mut self, error: String, context: &mut Context<'_>) {
+        context.out.push(Effect::Say(Notice::TemplateFailed { watch: self.config.name.clone(), error: error.clone() }));
         // Main starts with the file there is: a fault in a template must not keep a database down.
         self.prepared |= self.required().is_none();
-        self.try_again(error, hands);
+        self.try_again(error, context);
     }
 
     /// What was seen isn't acted on yet: another try comes, after a pause, or with the next change.
-    fn try_again(&mut self, error: String, hands: &mut Hands<'_>) {
+    fn try_again(&mut self, error: String, context: &mut Context<'_>) {
         self.trouble = Some(error);
         self.failures += 1;
-        self.hold_until = Some(hands.now + hands.jitter.scatter(jitter::pause(RETRY, self.failures)));
+        self.hold_until = Some(context.now + context.jitter.scatter(jitter::pause(RETRY, self.failures)));
     }
 
     fn what(&self) -> String {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotfish::catalog::{Backend, Sightings};
+use pilotfish::catalog::{Backend, ObservationSender};
 use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
 use pilotfish::supervisor::event::{Event, Follow, Instance, Observation, Registration, ServiceStatus};
 use tokio::sync::mpsc;
@@ -57,7 +57,7 @@ pub struct Agent {
 pub fn agent_on(address: &str) -> Agent {
     let backend = match address.split_once('=') {
         Some(("local", directory)) => config::Backend::Local { directory: directory.into(), shared: true },
-        Some((engine, place)) => super::engines::backend(engine, place)
+        Some((engine, place)) => super::backends::backend(engine, place)
             .or_else(|| super::secured::backend(engine, place))
             .unwrap_or_else(|| panic!("no engine is called {address:?}")),
         None => panic!("no engine is called {address:?}"),
@@ -137,7 +137,7 @@ impl Agent {
     pub fn follow_slowly(&self, query: Query, room: usize) -> Follower {
         let (sender, seen) = mpsc::channel(room);
         let backend = Arc::clone(&self.backend);
-        let sightings = Sightings::new(sender, Follow::Watch("test".to_owned()));
+        let sightings = ObservationSender::new(sender, Follow::Watch("test".to_owned()));
         // tokio::spawn proves on the way that following is Send.
         let task = tokio::spawn(async move { backend.follow(&query, sightings).await });
         Follower { seen, task }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use pilotfish::config::Service;
 
+use super::backends::GONE_WITHIN;
 use super::bench::Bench;
-use super::engines::GONE_WITHIN;
 use crate::servers::{ConsulCluster, EtcdCluster};
 
 /// Consul 1.8: three servers, and the agent that pilotfish talks to.

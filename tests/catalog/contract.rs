@@ -111,9 +111,9 @@ macro_rules! contract_at_length {
 }
 
 sentences!(contract!(local, crate::catalog::local::SharedDirectory));
-sentences!(contract!(consul, crate::catalog::engines::OneConsul));
-sentences!(contract!(etcd34, crate::catalog::engines::Etcd34));
-sentences!(contract!(etcd35, crate::catalog::engines::Etcd35));
+sentences!(contract!(consul, crate::catalog::backends::OneConsul));
+sentences!(contract!(etcd34, crate::catalog::backends::Etcd34));
+sentences!(contract!(etcd35, crate::catalog::backends::Etcd35));
 sentences!(contract!(consul_secured, crate::catalog::secured::SecuredConsul));
 sentences!(contract!(etcd34_secured, crate::catalog::secured::SecuredEtcd34));
 sentences!(contract!(etcd35_secured, crate::catalog::secured::SecuredEtcd35));

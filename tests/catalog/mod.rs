@@ -1,9 +1,9 @@
 //! The catalog, on every engine there is.
 
+pub mod backends;
 pub mod bench;
 mod clusters;
 mod contract;
-pub mod engines;
 pub mod local;
 pub mod secured;
 pub mod specimen;

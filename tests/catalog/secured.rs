@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use pilotfish::config::engines::SecretSource;
-use pilotfish::config::engines::{Consul as ConsulSettings, ConsulAddress, Endpoint, Etcd as EtcdSettings, Login};
+use pilotfish::config::backends::SecretSource;
+use pilotfish::config::backends::{Consul as ConsulSettings, ConsulAddress, Endpoint, Etcd as EtcdSettings, Login};
 use pilotfish::config::{self, Service};
 
+use super::backends::GONE_WITHIN;
 use super::bench::Bench;
-use super::engines::GONE_WITHIN;
 use crate::readme::tested;
 use crate::servers::{Certificates, Consul, Etcd, eventually, free_port, tls_in};
 

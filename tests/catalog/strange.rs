@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use pilotfish::catalog::{Sightings, bounds};
+use pilotfish::catalog::{ObservationSender, bounds};
 use pilotfish::config::Query;
 use pilotfish::supervisor::event::{Event, Follow, Observation};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::backends::{Etcd35, OneConsul};
 use super::bench::{Agent, Bench, agent_on, instances_of, run, service};
-use super::engines::{Etcd35, OneConsul};
 use super::local::SharedDirectory;
 use crate::servers::http;
 
@@ -43,7 +43,7 @@ async fn a_binary_value_costs_its_own_key_only(agent: &Agent, plant: impl Fn(&st
     let one = Query::Key { key: "app/binary".to_owned() };
     assert!(agent.follow(one.clone()).told().await.unwrap_err().contains("UTF-8"));
     let (sender, mut seen) = mpsc::channel(8);
-    let (backend, sightings) = (agent.backend.clone(), Sightings::new(sender, Follow::WaitFor(0)));
+    let (backend, sightings) = (agent.backend.clone(), ObservationSender::new(sender, Follow::WaitFor(0)));
     let waits = tokio::spawn(async move { backend.follow(&one, sightings).await });
     let Some(Event::Observed { seen: Ok(Observation::Key(Some(_))), .. }) = seen.recv().await else {
         panic!("a key that is there is no reason to wait")

@@ -5,10 +5,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotfish::catalog::election::{Candidacy, Contest, Views, Wanted};
+use pilotfish::catalog::election::{AcquireRequest, CandidateSettings, LockClient, LockViewSender};
 use pilotfish::config::Service;
-use pilotfish::supervisor::election::fact::{Acquisition, Fact, Renewal};
-use pilotfish::supervisor::election::record::{Guarantee, Holder, Lock, SessionId, Term, Version, View};
+use pilotfish::supervisor::election::event::{Acquisition, ElectionEvent, Renewal};
+use pilotfish::supervisor::election::record::{Guarantee, Holder, Lock, Revision, SessionId, Term, View};
 use pilotfish::supervisor::event::Event;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -53,8 +53,8 @@ pub const AGAIN: Duration = Duration::from_millis(50);
 /// A candidate, with an agent of its own.
 pub struct Candidate {
     pub agent: Agent,
-    pub candidacy: Arc<Candidacy>,
-    pub contest: Contest,
+    pub candidacy: Arc<LockClient>,
+    pub contest: CandidateSettings,
 }
 
 /// What a candidate won.
@@ -64,7 +64,7 @@ pub struct Won {
     pub guarantee: Guarantee,
     pub term: Term,
     /// The `last` it was won after.
-    pub vacancy: Version,
+    pub vacancy: Revision,
 }
 
 /// A candidate of an election.
@@ -81,9 +81,9 @@ pub fn candidate_of(
     service: Option<Arc<Service>>,
 ) -> Candidate {
     let kill_margin = Duration::from_millis(500);
-    let contest = Contest { name: election.to_owned(), id: id.to_owned(), lease, kill_margin, service };
+    let contest = CandidateSettings { name: election.to_owned(), id: id.to_owned(), lease, kill_margin, service };
     let agent = agent_on(address);
-    Candidate { candidacy: Arc::new(Candidacy::new(agent.backend.clone(), contest.clone())), agent, contest }
+    Candidate { candidacy: Arc::new(LockClient::new(agent.backend.clone(), contest.clone())), agent, contest }
 }
 
 /// In time. Boxed: a call to an engine is large, and a sentence makes many on a test's small stack.
@@ -123,15 +123,20 @@ impl Candidate {
         self.acquire_owing(by, view, Duration::ZERO).await
     }
 
-    pub async fn acquire_owing(&self, by: (SessionId, Guarantee), view: &View, owed: Duration) -> Acquisition {
+    pub async fn acquire_owing(&self, by: (SessionId, Guarantee), view: &View, hold_off_left: Duration) -> Acquisition {
         let version = match view.lock {
             Lock::Free { version, .. } => version,
             // As who lies about what it saw.
             Lock::Held(_) => Default::default(),
         };
         let (session, guarantee) = by;
-        answer(self.candidacy.acquire(Wanted { session, guarantee, seen: Some((version, view.last_version)), owed }))
-            .await
+        answer(self.candidacy.acquire(AcquireRequest {
+            session,
+            guarantee,
+            seen: Some((version, view.last_revision)),
+            hold_off_left,
+        }))
+        .await
     }
 
     /// Wins a lock that is free.
@@ -139,11 +144,11 @@ impl Candidate {
         self.win_owing(Duration::ZERO).await
     }
 
-    pub async fn win_owing(&self, owed: Duration) -> Won {
+    pub async fn win_owing(&self, hold_off_left: Duration) -> Won {
         let by = self.open().await;
         let view = self.look().await;
-        match self.acquire_owing(by, &view, owed).await {
-            Acquisition::Won(term) => Won { session: by.0, guarantee: by.1, term, vacancy: view.last_version },
+        match self.acquire_owing(by, &view, hold_off_left).await {
+            Acquisition::Won(term) => Won { session: by.0, guarantee: by.1, term, vacancy: view.last_revision },
             other => panic!("{} got {other:?} for {view:?}", self.contest.id),
         }
     }
@@ -157,7 +162,7 @@ impl Candidate {
                 if view.holder().is_none() {
                     match self.acquire((session, guarantee), &view).await {
                         Acquisition::Won(term) => {
-                            return Won { session, guarantee, term, vacancy: view.last_version };
+                            return Won { session, guarantee, term, vacancy: view.last_revision };
                         }
                         Acquisition::Changed | Acquisition::HeldBack => {}
                         Acquisition::Unknown(error) => panic!("{error}"),
@@ -174,8 +179,8 @@ impl Candidate {
         answer(self.candidacy.renew(won.session, won.term)).await
     }
 
-    pub async fn try_release(&self, won: Won, to: Option<&str>, owed: Duration) -> Result<(), String> {
-        let released = self.candidacy.release(won.session, won.term, to.map(Into::into), owed);
+    pub async fn try_release(&self, won: Won, to: Option<&str>, hold_off_left: Duration) -> Result<(), String> {
+        let released = self.candidacy.release(won.session, won.term, to.map(Into::into), hold_off_left);
         answer(released).await.map_err(|e| told(&e))
     }
 
@@ -201,7 +206,7 @@ impl Candidate {
     pub fn watch(&self) -> Watch {
         let (sender, views) = mpsc::channel(64);
         let candidacy = self.candidacy.clone();
-        let task = tokio::spawn(async move { candidacy.watch(Views::of_candidate(sender)).await });
+        let task = tokio::spawn(async move { candidacy.watch(LockViewSender::of_candidate(sender)).await });
         Watch { views, task }
     }
 }
@@ -223,7 +228,7 @@ impl Watch {
     pub async fn told(&mut self, within: Duration) -> Result<View, String> {
         let told = timeout(within, self.views.recv()).await.expect("something is told in time");
         match told.expect("a watch doesn't end by itself") {
-            Event::Election(Fact::Saw(seen)) => seen,
+            Event::Election(ElectionEvent::Saw(seen)) => seen,
             other => panic!("not a view: {other:?}"),
         }
     }
@@ -245,7 +250,7 @@ impl Watch {
     pub fn rest(&mut self) -> Vec<Result<View, String>> {
         let told = std::iter::from_fn(|| self.views.try_recv().ok());
         told.map(|event| match event {
-            Event::Election(Fact::Saw(seen)) => seen,
+            Event::Election(ElectionEvent::Saw(seen)) => seen,
             other => panic!("not a view: {other:?}"),
         })
         .collect()

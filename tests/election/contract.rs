@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pilotfish::config::Query;
-use pilotfish::supervisor::election::fact::{Acquisition, Renewal};
-use pilotfish::supervisor::election::record::{Lock, Term, Version, View};
+use pilotfish::supervisor::election::event::{Acquisition, Renewal};
+use pilotfish::supervisor::election::record::{Lock, Revision, Term, View};
 use pilotfish::supervisor::election::rules::Rules;
 use tokio::time::{Instant, sleep};
 
@@ -79,10 +79,10 @@ macro_rules! contract {
     };
 }
 
-sentences!(contract!(local, super::super::engines::SharedDirectory));
-sentences!(contract!(consul, super::super::engines::OneConsul));
-sentences!(contract!(etcd34, super::super::engines::Etcd34));
-sentences!(contract!(etcd35, super::super::engines::Etcd35));
+sentences!(contract!(local, super::super::backends::SharedDirectory));
+sentences!(contract!(consul, super::super::backends::OneConsul));
+sentences!(contract!(etcd34, super::super::backends::Etcd34));
+sentences!(contract!(etcd35, super::super::backends::Etcd35));
 
 fn two(engine: &impl Engine) -> (Candidate, Candidate) {
     (candidate(engine, "db", "one"), candidate(engine, "db", "two"))
@@ -107,8 +107,8 @@ fn lost(renewal: &Renewal, won: Won) -> bool {
 
 async fn a_free_lock_is_seen_free(engine: &impl Engine) {
     let view = candidate(engine, "db", "one").look().await;
-    assert_eq!(view.lock, Lock::Free { version: Version(0), taken_from: None });
-    assert_eq!((view.last, view.last_version), (None, Version(0)));
+    assert_eq!(view.lock, Lock::Free { version: Revision(0), taken_from: None });
+    assert_eq!((view.last, view.last_revision), (None, Revision(0)));
 }
 
 async fn a_lock_that_is_won_is_seen_held_by_its_winner(engine: &impl Engine) {
@@ -250,7 +250,7 @@ async fn a_release_frees_at_once_and_says_so_in_last(engine: &impl Engine) {
     assert!(free(&view), "{view:?}");
     let last = view.last.clone().expect("somebody led");
     assert_eq!((&*last.id, last.session, last.term), ("one", won.session, won.term));
-    assert!(last.released && last.to.is_none() && last.owed.is_zero());
+    assert!(last.released && last.to.is_none() && last.hold_off_left.is_zero());
     assert_eq!(view.hold_off(won.guarantee, Rules::default()), Duration::ZERO);
     assert!(two.win().await.term > won.term);
 }
@@ -411,7 +411,7 @@ async fn a_lock_deleted_by_hand_is_seen_to_be_gone<E: Engine>(engine: &E) {
     assert!(free(&view));
     let last = view.last.clone().expect("somebody led");
     assert_eq!((&*last.id, last.released), ("one", false));
-    assert_eq!(view.hold_off(won.guarantee, Rules::default()), last.guarantee.lingers());
+    assert_eq!(view.hold_off(won.guarantee, Rules::default()), last.guarantee.grace_after_release());
 }
 
 async fn a_lock_overwritten_by_hand_is_not_seen_free(engine: &impl Engine) {
@@ -441,12 +441,12 @@ async fn last_tells_what_the_holder_was_promised(engine: &impl Engine) {
 
 async fn an_owed_hold_off_is_handed_on(engine: &impl Engine) {
     let (one, two) = two(engine);
-    let owed = Duration::from_secs(30);
+    let hold_off_left = Duration::from_secs(30);
     // By one that loses the lock, and by one that gives it back.
-    let won = one.win_owing(owed).await;
+    let won = one.win_owing(hold_off_left).await;
     one.close(won.session).await;
     let view = two.until("a free lock", free).await;
-    assert!(view.hold_off(won.guarantee, Rules::default()) >= owed - PATIENCE, "{view:?}");
+    assert!(view.hold_off(won.guarantee, Rules::default()) >= hold_off_left - PATIENCE, "{view:?}");
     let next = two.succeed(PATIENCE).await;
     let rest = Duration::from_secs(20);
     two.try_release(next, None, rest).await.expect("released");
@@ -558,14 +558,14 @@ async fn ranks_are_read_back_for_their_vacancy_only(engine: &impl Engine) {
     let (one, two) = two(engine);
     let three = candidate(engine, "db", "three");
     let ranks = async |vacancy: u64| {
-        let mut ranks = one.candidacy.ranks(Version(vacancy)).await.expect("read");
+        let mut ranks = one.candidacy.ranks(Revision(vacancy)).await.expect("read");
         ranks.sort();
         ranks
     };
     assert!(ranks(0).await.is_empty());
-    one.candidacy.publish_rank(Version(7), 42).await.expect("published");
-    two.candidacy.publish_rank(Version(7), i64::MIN).await.expect("published");
-    three.candidacy.publish_rank(Version(6), i64::MAX).await.expect("published");
+    one.candidacy.publish_rank(Revision(7), 42).await.expect("published");
+    two.candidacy.publish_rank(Revision(7), i64::MIN).await.expect("published");
+    three.candidacy.publish_rank(Revision(6), i64::MAX).await.expect("published");
     assert_eq!(ranks(7).await, [("one".into(), 42), ("two".into(), i64::MIN)]);
     assert_eq!(ranks(6).await, [("three".into(), i64::MAX)]);
     assert!(ranks(8).await.is_empty() && ranks(0).await.is_empty());
@@ -574,16 +574,16 @@ async fn ranks_are_read_back_for_their_vacancy_only(engine: &impl Engine) {
 async fn a_rank_that_is_published_again_replaces_the_one_before(engine: &impl Engine) {
     let one = candidate(engine, "db", "one");
     for (vacancy, rank) in [(0, 1), (0, 2), (9, 3)] {
-        one.candidacy.publish_rank(Version(vacancy), rank).await.expect("published");
-        assert_eq!(one.candidacy.ranks(Version(vacancy)).await.expect("read"), [("one".into(), rank)]);
+        one.candidacy.publish_rank(Revision(vacancy), rank).await.expect("published");
+        assert_eq!(one.candidacy.ranks(Revision(vacancy)).await.expect("read"), [("one".into(), rank)]);
     }
-    assert!(one.candidacy.ranks(Version(0)).await.expect("read").is_empty());
+    assert!(one.candidacy.ranks(Revision(0)).await.expect("read").is_empty());
 }
 
 async fn the_rank_of_one_that_is_gone_is_forgotten(engine: &impl Engine) {
     let one = candidate(engine, "db", "one");
     let ids = async || {
-        let ranks = one.candidacy.ranks(Version(7)).await.expect("read");
+        let ranks = one.candidacy.ranks(Revision(7)).await.expect("read");
         ranks.into_iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>()
     };
     let mut gone = specimen::ranked(&engine.address(), "db", "gone", 7);
@@ -608,8 +608,8 @@ async fn two_elections_do_not_mix(engine: &impl Engine) {
     let view = db2.look().await;
     assert!(view.shows(also.session, also.term), "{view:?}");
     assert!(free(&db.look().await));
-    db.candidacy.publish_rank(Version(1), 1).await.expect("published");
-    assert!(db2.candidacy.ranks(Version(1)).await.expect("read").is_empty());
+    db.candidacy.publish_rank(Revision(1), 1).await.expect("published");
+    assert!(db2.candidacy.ranks(Revision(1)).await.expect("read").is_empty());
 }
 
 async fn elections_with_unusual_names_are_kept_apart(engine: &impl Engine) {
@@ -623,8 +623,8 @@ async fn elections_with_unusual_names_are_kept_apart(engine: &impl Engine) {
     for (one, name) in candidates.iter().zip(names) {
         let mut watch = candidate(engine, name, "two").watch();
         watch.until(name, held_by("one")).await;
-        one.candidacy.publish_rank(Version(1), 1).await.expect(name);
-        assert_eq!(one.candidacy.ranks(Version(1)).await.expect(name).len(), 1, "{name}");
+        one.candidacy.publish_rank(Revision(1), 1).await.expect(name);
+        assert_eq!(one.candidacy.ranks(Revision(1)).await.expect(name).len(), 1, "{name}");
     }
 }
 
@@ -638,10 +638,10 @@ async fn candidates_with_unusual_names_are_kept_apart(engine: &impl Engine) {
         candidate.try_release(won, Some(id), Duration::ZERO).await.expect("released");
         let last = candidate.look().await.last.expect("somebody led");
         assert_eq!((&*last.id, last.to.as_deref()), (id, Some(id)));
-        candidate.candidacy.publish_rank(Version(1), n).await.expect("published");
+        candidate.candidacy.publish_rank(Revision(1), n).await.expect("published");
         alive.push(candidate);
     }
-    let mut ranks = candidate(engine, "db", "one").candidacy.ranks(Version(1)).await.expect("read");
+    let mut ranks = candidate(engine, "db", "one").candidacy.ranks(Revision(1)).await.expect("read");
     ranks.sort_by_key(|(_, rank)| *rank);
     let published: Vec<_> = (0_i64..).zip(ids).map(|(n, id)| (id.into(), n)).collect();
     assert_eq!(ranks, published);
@@ -690,7 +690,7 @@ async fn in_an_outage_nothing_is_known_and_nothing_is_lost(engine: &impl Engine)
     let acquired = two.acquire(by, &seen).await;
     assert!(matches!(acquired, Acquisition::Unknown(_)), "{acquired:?}");
     one.try_release(won, None, Duration::ZERO).await.expect_err("nobody knows");
-    one.candidacy.ranks(Version(0)).await.expect_err("nothing can be read");
-    one.candidacy.publish_rank(Version(0), 1).await.expect_err("nothing can be written");
+    one.candidacy.ranks(Revision(0)).await.expect_err("nothing can be read");
+    one.candidacy.publish_rank(Revision(0), 1).await.expect_err("nothing can be written");
     engine.mend_election("db").await;
 }

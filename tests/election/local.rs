@@ -8,12 +8,12 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pilotfish::supervisor::election::fact::{Acquisition, Renewal};
+use pilotfish::supervisor::election::event::{Acquisition, Renewal};
 use pilotfish::supervisor::election::record::Lock;
 use tokio::time::{Instant, sleep};
 
+use super::backends::SharedDirectory;
 use super::bench::{Bench, PATIENCE, Won, candidate, free, held_by};
-use super::engines::SharedDirectory;
 use super::specimen;
 use crate::catalog::bench::run;
 use crate::catalog::specimen::Specimen;
@@ -72,7 +72,7 @@ fn a_lock_that_is_being_taken_is_not_its_dead_holders_again() {
             for view in winner.rest() {
                 assert!(!held_by("one")(view.as_ref().expect("a view")), "{view:?}");
             }
-            two.release(Won { session: by.0, guarantee: by.1, term, vacancy: view.last_version }).await;
+            two.release(Won { session: by.0, guarantee: by.1, term, vacancy: view.last_revision }).await;
             onlooker.until("a free lock", free).await;
         }
     });
@@ -82,18 +82,18 @@ fn a_lock_that_is_being_taken_is_not_its_dead_holders_again() {
 fn what_is_owed_stays_in_last_over_renewals_until_it_is_paid() {
     run(async |shared: &Shared| {
         let one = candidate(shared, "db", "one");
-        let owed = async |owed: Duration, after: Duration| {
-            let won = one.win_owing(owed).await;
+        let hold_off_left = async |hold_off_left: Duration, after: Duration| {
+            let won = one.win_owing(hold_off_left).await;
             sleep(after).await;
             assert!(matches!(one.renew(won).await, Renewal::Alive(_)));
             // As a killed one does: without a word.
             one.close(won.session).await;
-            one.look().await.last.unwrap().owed
+            one.look().await.last.unwrap().hold_off_left
         };
         let minute = Duration::from_secs(60);
-        let left = owed(minute, Duration::from_millis(100)).await;
+        let left = hold_off_left(minute, Duration::from_millis(100)).await;
         assert!(left > minute / 2 && left <= minute - Duration::from_millis(100), "{left:?}");
-        assert_eq!(owed(Duration::from_millis(100), Duration::from_millis(100)).await, Duration::ZERO);
+        assert_eq!(hold_off_left(Duration::from_millis(100), Duration::from_millis(100)).await, Duration::ZERO);
     });
 }
 
@@ -125,7 +125,7 @@ fn what_a_child_inherited_before_the_lock_was_won_keeps_it_until_the_child_ends(
     run(async |shared: &Shared| {
         let two = candidate(shared, "db", "two");
         let mut watch = two.watch();
-        let mut leader = Specimen::start(&["bequeath", &shared.address(), "db", "one"]);
+        let mut leader = Specimen::start(&["main_inherits", &shared.address(), "db", "one"]);
         let said = leader.expect("child ");
         let (child, term) = said.split_once(' ').expect("two numbers");
         let child = Pid::from_raw(child.parse().expect("a pid"));
@@ -151,16 +151,16 @@ fn what_a_child_inherited_before_the_lock_was_won_keeps_it_until_the_child_ends(
 fn there_is_nothing_to_inherit_before_the_first_view() {
     run(async |shared: &Shared| {
         let one = candidate(shared, "db", "one");
-        assert!(one.candidacy.inheritance().is_none());
+        assert!(one.candidacy.inheritable_fd().is_none());
         let mut watch = one.watch();
         watch.told(PATIENCE).await.expect("a view");
-        let before = one.candidacy.inheritance().expect("a file");
+        let before = one.candidacy.inheritable_fd().expect("a file");
         let won = one.win().await;
-        let after = one.candidacy.inheritance().expect("a file");
+        let after = one.candidacy.inheritable_fd().expect("a file");
         assert!(std::sync::Arc::ptr_eq(&before, &after), "the lock is on what main inherited");
         one.release(won).await;
         one.win().await;
-        assert!(std::sync::Arc::ptr_eq(&before, &one.candidacy.inheritance().expect("a file")));
+        assert!(std::sync::Arc::ptr_eq(&before, &one.candidacy.inheritable_fd().expect("a file")));
     });
 }
 
@@ -261,7 +261,7 @@ fn a_lock_that_is_held_before_anybody_has_said_so_is_not_free() {
         assert!(began.elapsed() < Duration::from_secs(2), "it doesn't wait for ever: {:?}", began.elapsed());
         let Lock::Held(holder) = &view.lock else { panic!("free: {view:?}") };
         assert_eq!((holder.id.starts_with('('), holder.address.as_deref()), (true, None), "{holder:?}");
-        assert!(view.at <= before.last_version.0, "who wins next mustn't take it for a view of its own term");
+        assert!(view.at <= before.last_revision.0, "who wins next mustn't take it for a view of its own term");
         drop(held);
         assert!(free(&two.look().await));
         assert!(two.win().await.term > won.term);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use pilotfish::catalog::election::{Candidacy, Views, Wanted};
+use pilotfish::catalog::election::{AcquireRequest, LockClient, LockViewSender};
 use pilotfish::supervisor::Event;
-use pilotfish::supervisor::election::fact::{Acquisition, Fact};
-use pilotfish::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Version, View};
+use pilotfish::supervisor::election::event::{Acquisition, ElectionEvent};
+use pilotfish::supervisor::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -13,26 +13,26 @@ use tokio::time::timeout;
 pub const SOON: Duration = Duration::from_secs(10);
 
 /// What one needs to ask for the lock of a view.
-pub fn seen(view: &View) -> Option<(Version, Version)> {
+pub fn seen(view: &View) -> Option<(Revision, Revision)> {
     match view.lock {
-        Lock::Free { version, .. } => Some((version, view.last_version)),
+        Lock::Free { version, .. } => Some((version, view.last_revision)),
         Lock::Held(_) => None,
     }
 }
 
 /// The lock as it is.
-pub async fn look(candidate: &Candidacy) -> View {
+pub async fn look(candidate: &LockClient) -> View {
     candidate.look().await.expect("looked")
 }
 
 /// Asks for a lock that was seen free.
-pub async fn try_as(candidate: &Candidacy, view: &View, (session, guarantee): (SessionId, Guarantee)) -> Acquisition {
+pub async fn try_as(candidate: &LockClient, view: &View, (session, guarantee): (SessionId, Guarantee)) -> Acquisition {
     let seen = Some(seen(view).expect("the lock was free"));
-    candidate.acquire(Wanted { session, guarantee, seen, owed: Duration::ZERO }).await
+    candidate.acquire(AcquireRequest { session, guarantee, seen, hold_off_left: Duration::ZERO }).await
 }
 
 /// A session and the term it holds the lock for.
-pub async fn lead(candidate: &Candidacy) -> (SessionId, Term) {
+pub async fn lead(candidate: &LockClient) -> (SessionId, Term) {
     let opened = candidate.open().await.expect("opened");
     let view = look(candidate).await;
     match try_as(candidate, &view, opened).await {
@@ -45,9 +45,9 @@ pub async fn lead(candidate: &Candidacy) -> (SessionId, Term) {
 pub struct Watch(mpsc::Receiver<Event>, tokio::task::JoinHandle<()>);
 
 impl Watch {
-    pub fn start(candidate: Candidacy) -> Watch {
+    pub fn start(candidate: LockClient) -> Watch {
         let (sender, events) = mpsc::channel(64);
-        Watch(events, tokio::spawn(async move { candidate.watch(Views::of_candidate(sender)).await }))
+        Watch(events, tokio::spawn(async move { candidate.watch(LockViewSender::of_candidate(sender)).await }))
     }
 
     pub async fn next(&mut self) -> Result<View, String> {
@@ -56,7 +56,7 @@ impl Watch {
 
     pub async fn next_within(&mut self, limit: Duration) -> Result<View, String> {
         match timeout(limit, self.0.recv()).await.expect("told in time") {
-            Some(Event::Election(Fact::Saw(seen))) => seen,
+            Some(Event::Election(ElectionEvent::Saw(seen))) => seen,
             other => panic!("not a view: {other:?}"),
         }
     }

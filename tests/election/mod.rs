@@ -1,8 +1,8 @@
 //! A candidate's way to an election's lock, on every engine there is.
 
+mod backends;
 mod bench;
 mod contract;
-mod engines;
 mod local;
 pub mod lock;
 pub mod specimen;

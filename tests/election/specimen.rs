@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use pilotfish::supervisor::election::fact::Renewal;
-use pilotfish::supervisor::election::record::Version;
+use pilotfish::supervisor::election::event::Renewal;
+use pilotfish::supervisor::election::record::Revision;
 use tokio::time::sleep;
 
 use super::bench::{Candidate, PATIENCE, candidate_of};
@@ -37,9 +37,9 @@ pub async fn act(role: &[&str]) -> bool {
     match *role {
         ["lead", address, election, id] => lead(address, election, id).await,
         ["rank", address, election, id, vacancy] => {
-            rank(address, election, id, Version(vacancy.parse().expect("a number"))).await
+            rank(address, election, id, Revision(vacancy.parse().expect("a number"))).await
         }
-        ["bequeath", address, election, id] => bequeath(address, election, id).await,
+        ["main_inherits", address, election, id] => main_inherits(address, election, id).await,
         ["campaign", address, election, id] => campaign(address, election, id).await,
         ["contend", address, election, id, witness, rounds] => {
             contend(&candidate_of(address, election, id, LEASE, None), witness, rounds.parse().expect("a number")).await
@@ -67,7 +67,7 @@ async fn lead(address: &str, election: &str, id: &str) {
     }
 }
 
-async fn rank(address: &str, election: &str, id: &str, vacancy: Version) {
+async fn rank(address: &str, election: &str, id: &str, vacancy: Revision) {
     let mut service = service(election, id);
     service.ttl = Duration::from_secs(3);
     let candidate = candidate_of(address, election, id, LEASE, Some(service.clone().into()));
@@ -82,11 +82,11 @@ async fn rank(address: &str, election: &str, id: &str, vacancy: Version) {
 
 /// Starts a child that inherits the lock's file, and wins only then.
 #[allow(clippy::zombie_processes, reason = "the test kills both, the child last")]
-async fn bequeath(address: &str, election: &str, id: &str) {
+async fn main_inherits(address: &str, election: &str, id: &str) {
     let candidate = candidate_of(address, election, id, LEASE, None);
     let mut watch = candidate.watch();
     watch.told(PATIENCE).await.expect("a view");
-    let file = candidate.candidacy.inheritance().expect("there is something to inherit");
+    let file = candidate.candidacy.inheritable_fd().expect("there is something to inherit");
     let own = FdFlag::from_bits_retain(fcntl(&*file, FcntlArg::F_GETFD).expect("open"));
     assert!(own.contains(FdFlag::FD_CLOEXEC), "only main may inherit it");
     fcntl(&*file, FcntlArg::F_SETFD(FdFlag::empty())).expect("open");

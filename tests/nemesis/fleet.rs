@@ -64,7 +64,7 @@ pub struct Fleet {
     pub deaths: Vec<String>,
     /// What can't be opened now.
     pub hanging: Option<Hanging>,
-    misrule: Option<String>,
+    sabotage: Option<String>,
 }
 
 /// Who stands: images as different as people write them.
@@ -93,7 +93,7 @@ impl Candidate {
 
 impl Fleet {
     /// All of it up, and one leads. The candidates break this rule, if one is named.
-    pub fn start(backend: Backend, misrule: Option<&str>) -> Fleet {
+    pub fn start(backend: Backend, sabotage: Option<&str>) -> Fleet {
         let network = (backend != Backend::Local).then(|| netlab::Lab::new(&[&SERVERS[..], &CANDIDATES].concat()));
         let engine = match (&network, backend) {
             (Some(network), Backend::Consul) => {
@@ -110,7 +110,7 @@ impl Fleet {
             judge: Judge::default(),
             deaths: Vec::new(),
             hanging: None,
-            misrule: misrule.map(str::to_owned),
+            sabotage: sabotage.map(str::to_owned),
         };
         for index in 0..CANDIDATES.len() {
             let candidate = fleet.candidate(index);
@@ -201,8 +201,8 @@ impl Fleet {
         if let Some(network) = &self.network {
             start = start.network(&network.namespace(CANDIDATES[index]));
         }
-        if let Some(misrule) = &self.misrule {
-            start = start.env(format!("PILOTFISH_MISRULE={misrule}"));
+        if let Some(sabotage) = &self.sabotage {
+            start = start.env(format!("PILOTFISH_SABOTAGE={sabotage}"));
         }
         candidate.container = Some(start.run().expect("a container can be started"));
         candidate.excused = false;
@@ -317,7 +317,7 @@ impl Fleet {
         std::fs::write(self.candidates[index].lab.path("ill"), "").expect("a file");
     }
 
-    /// It is well again; whether it was ill.
+    /// It is well again; whether it was unhealthy.
     pub fn get_well(&mut self, index: usize) -> bool {
         std::fs::remove_file(self.candidates[index].lab.path("ill")).is_ok()
     }

@@ -239,18 +239,18 @@ fn at_length() {
 }
 
 /// With a rule broken two must lead at once, or the judge is blind, or nothing ever tested the rule.
-#[cfg(feature = "misrule")]
+#[cfg(feature = "sabotage")]
 mod controls {
     use super::*;
 
-    fn finds_two(backend: Backend, misrule: &str) {
+    fn finds_two(backend: Backend, sabotage: &str) {
         let (_, seed, time) = told();
-        let mut fleet = Fleet::start(backend, Some(misrule));
+        let mut fleet = Fleet::start(backend, Some(sabotage));
         let found = |fleet: &Fleet| !fleet.judge.overlaps().is_empty();
         let run = torment(&mut fleet, backend, seed, time, found);
-        println!("without {misrule}:");
+        println!("without {sabotage}:");
         report(&fleet, backend, &run);
-        assert!(found(&fleet), "{misrule} was broken and nobody noticed");
+        assert!(found(&fleet), "{sabotage} was broken and nobody noticed");
     }
 
     #[test]

@@ -12,5 +12,5 @@ mod pair;
 mod play;
 mod resource;
 mod stopped;
-#[cfg(feature = "misrule")]
+#[cfg(feature = "sabotage")]
 mod wedged;

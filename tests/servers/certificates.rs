@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pilotfish::config::engines::{Identity, Tls};
+use pilotfish::config::backends::{ClientIdentity, Tls};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 /// An authority with a server's and a client's certificate, as files.
@@ -48,6 +48,6 @@ impl Certificates {
 
 /// The same, of certificates in a directory.
 pub fn tls_in(dir: &Path) -> Tls {
-    let identity = Identity { certificate: dir.join("client.pem"), key: dir.join("client-key.pem") };
+    let identity = ClientIdentity { certificate: dir.join("client.pem"), key: dir.join("client-key.pem") };
     Tls { ca: Some(dir.join("ca.pem")), identity: Some(identity), server_name: None }
 }

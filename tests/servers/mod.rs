@@ -7,18 +7,18 @@
 
 mod certificates;
 mod consul;
-mod door;
 mod etcd;
 mod names;
 mod off;
+mod relay;
 mod tally;
 
 pub use certificates::{Certificates, tls_in};
 pub use consul::{Consul, ConsulCluster, MANY};
-pub use door::Door;
 pub use etcd::{Etcd, EtcdCluster};
 pub use names::Names;
 pub use off::Off;
+pub use relay::Relay;
 pub use tally::{Passed, Tally, fullest, many_descriptors};
 
 use std::ffi::OsStr;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::client::{Ask, Client};
+use super::client::{Call, Client};
 use super::error::Error;
 
 /// A service as it is sent to be registered.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Registration<'a> {
+pub(super) struct RegisterBody<'a> {
     #[serde(rename = "ID")]
     pub(super) id: &'a str,
     pub(super) name: &'a str,
@@ -111,14 +111,14 @@ struct ItsConfig {
 impl Client {
     /// The agent's node name.
     pub(super) async fn node_name(&self) -> Result<String, Error> {
-        let answer = self.ask(Ask::new(Method::GET, &["agent", "self"])).await?.good()?;
+        let answer = self.ask(Call::new(Method::GET, &["agent", "self"])).await?.good()?;
         Ok(answer.parse::<Itself>()?.config.node_name)
     }
 
     /// What the agent knows of a service; `None` when nothing.
     pub(super) async fn known(&self, id: &str, within: Duration) -> Result<Option<Known>, Error> {
         // Its status says how the service fares: 200 passing, 429 warning, 503 critical or in maintenance.
-        let ask = Ask::new(Method::GET, &["agent", "health", "service", "id", id]).within(within);
+        let ask = Call::new(Method::GET, &["agent", "health", "service", "id", id]).within(within);
         let answer = self.ask(ask).await?;
         match answer.status {
             StatusCode::OK => {
@@ -136,14 +136,14 @@ impl Client {
     }
 
     /// Registers a service, or changes it in place: checks that are there keep their status.
-    pub(super) async fn register(&self, registration: &Registration<'_>) -> Result<(), Error> {
-        let ask = Ask::new(Method::PUT, &["agent", "service", "register"]).json(registration);
+    pub(super) async fn register(&self, registration: &RegisterBody<'_>) -> Result<(), Error> {
+        let ask = Call::new(Method::PUT, &["agent", "service", "register"]).json(registration);
         self.ask(ask).await?.good().map(drop)
     }
 
     /// Removes a service; done also when it isn't there.
     pub(super) async fn deregister(&self, id: &str) -> Result<(), Error> {
-        let answer = self.ask(Ask::new(Method::PUT, &["agent", "service", "deregister", id])).await?;
+        let answer = self.ask(Call::new(Method::PUT, &["agent", "service", "deregister", id])).await?;
         let unknown = answer.status == StatusCode::NOT_FOUND
             // 1.8 answers 200 for an unknown id, and this with status 500 where ACLs are on; later ones 404.
             || String::from_utf8_lossy(&answer.body).starts_with("Unknown service");
@@ -161,7 +161,7 @@ impl Client {
         output: &str,
         within: Duration,
     ) -> Result<bool, Error> {
-        let ask = Ask::new(Method::PUT, &["agent", "check", "update", check]).json(&Update { status, output });
+        let ask = Call::new(Method::PUT, &["agent", "check", "update", check]).json(&Update { status, output });
         let answer = self.ask(ask.within(within)).await?;
         let unknown = answer.status == StatusCode::NOT_FOUND
             // What 1.8 says with status 500.
@@ -174,7 +174,7 @@ impl Client {
 
     /// Puts a service into maintenance or back.
     pub(super) async fn maintenance(&self, id: &str, reason: Option<&str>) -> Result<(), Error> {
-        let ask = Ask::new(Method::PUT, &["agent", "service", "maintenance", id]);
+        let ask = Call::new(Method::PUT, &["agent", "service", "maintenance", id]);
         let ask = match reason {
             Some(reason) => ask.with("enable", "true").with("reason", reason),
             None => ask.with("enable", "false"),
@@ -191,7 +191,7 @@ impl Client {
             #[serde(rename = "ServiceID")]
             service_id: &'a str,
         }
-        let ask = Ask::new(Method::PUT, &["catalog", "deregister"]).json(&Gone { node, service_id: id });
+        let ask = Call::new(Method::PUT, &["catalog", "deregister"]).json(&Gone { node, service_id: id });
         self.ask(ask).await?.good().map(drop)
     }
 }

@@ -11,12 +11,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::config::engines::{Consul as Settings, ConsulAddress, Endpoint, Secret};
+use crate::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Secret};
 
+use super::credentials::{Credentials, Snapshot, is_https};
 use super::elements::{Element, Elements};
 use super::error::Error;
-use super::means::{Means, Now, is_https};
-use super::turns::Turns;
+use super::slots::ConnectionSlots;
 
 /// A call that doesn't wait for a change takes no longer. An agent cut off from its servers answers writes only after
 /// 20 to 30 s, and one whose servers elect a leader after up to 8.7 s (measured on 1.8.7): what takes longer than
@@ -59,45 +59,53 @@ pub(super) struct Client {
     base: String,
     /// Where it is, for people.
     place: String,
-    means: Means,
-    turns: Turns,
+    credentials: Credentials,
+    slots: ConnectionSlots,
 }
 
 /// One question.
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(super) struct Call {
     method: Method,
     path: String,
     query: String,
     body: Option<String>,
     timeout: Duration,
-    way: Way,
+    connection: Connection,
     /// How long the agent may wait for a change.
     wait: Option<Duration>,
 }
 
 /// On which connections a question goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Connection {
     /// Those that stay open: heartbeats and renewals must not wait for one.
     Standing,
     /// Those of who follows something, and can wait for a turn.
     InTurn,
 }
 
-impl Ask {
+impl Call {
     /// Of an endpoint's path, given by its segments; each is escaped.
-    pub(super) fn new(method: Method, segments: &[&str]) -> Ask {
+    pub(super) fn new(method: Method, segments: &[&str]) -> Call {
         let mut path = String::from("/v1");
         for segment in segments {
             path.push('/');
             path.extend(utf8_percent_encode(segment, PLAIN));
         }
-        Ask { method, path, query: String::new(), body: None, timeout: CALL_TIMEOUT, way: Way::Standing, wait: None }
+        Call {
+            method,
+            path,
+            query: String::new(),
+            body: None,
+            timeout: CALL_TIMEOUT,
+            connection: Connection::Standing,
+            wait: None,
+        }
     }
 
     /// With a query parameter.
-    pub(super) fn with(mut self, key: &str, value: &str) -> Ask {
+    pub(super) fn with(mut self, key: &str, value: &str) -> Call {
         self.query.push(if self.query.is_empty() { '?' } else { '&' });
         self.query.push_str(key);
         if !value.is_empty() {
@@ -108,7 +116,7 @@ impl Ask {
     }
 
     /// With a query parameter, if there is a value for it.
-    pub(super) fn with_some(self, key: &str, value: Option<&str>) -> Ask {
+    pub(super) fn with_some(self, key: &str, value: Option<&str>) -> Call {
         match value {
             Some(value) => self.with(key, value),
             None => self,
@@ -116,32 +124,32 @@ impl Ask {
     }
 
     /// With a JSON body.
-    pub(super) fn json(mut self, body: &impl Serialize) -> Ask {
-        // What this house sends are structs of strings and numbers, which serde_json can always write.
+    pub(super) fn json(mut self, body: &impl Serialize) -> Call {
+        // What is sent are structs of strings and numbers, which serde_json can always write.
         self.body = Some(serde_json::to_string(body).expect("strings and numbers are JSON"));
         self
     }
 
     /// With a body as it is.
-    pub(super) fn body(mut self, body: &str) -> Ask {
+    pub(super) fn body(mut self, body: &str) -> Call {
         self.body = Some(body.to_owned());
         self
     }
 
     /// With less time to be answered than other calls have.
-    pub(super) fn within(mut self, limit: Duration) -> Ask {
+    pub(super) fn within(mut self, limit: Duration) -> Call {
         self.timeout = self.timeout.min(limit);
         self
     }
 
     /// As one of many that wait for a change, each on a connection of its own.
-    pub(super) fn in_turn(mut self) -> Ask {
-        self.way = Way::InTurn;
+    pub(super) fn in_turn(mut self) -> Call {
+        self.connection = Connection::InTurn;
         self
     }
 
     /// As a blocking query: answered when something is newer than `index`, at once for 0.
-    pub(super) fn after(mut self, index: u64) -> Ask {
+    pub(super) fn after(mut self, index: u64) -> Call {
         if index > 0 {
             self = self.with("index", &index.to_string());
             self.wait = Some(WAIT);
@@ -198,11 +206,17 @@ impl Client {
                 (named.to_string(), endpoint.to_string())
             }
         };
-        Client { settings: settings.clone(), base, place, means: Means::new(settings), turns: Turns::new() }
+        Client {
+            settings: settings.clone(),
+            base,
+            place,
+            credentials: Credentials::new(settings),
+            slots: ConnectionSlots::new(),
+        }
     }
 
     /// Asks, and takes whatever comes.
-    pub(super) async fn ask(&self, ask: Ask) -> Result<Answer, Error> {
+    pub(super) async fn ask(&self, ask: Call) -> Result<Answer, Error> {
         let mut body = Vec::new();
         let answer = self.ask_for(ask, &mut Whole(&mut body)).await?;
         match answer.status.is_success() {
@@ -214,7 +228,7 @@ impl Client {
     /// Asks for a list, and gives its elements one by one; an answer that says that all went not well comes as a whole.
     pub(super) async fn ask_for_list(
         &self,
-        ask: Ask,
+        ask: Call,
         each: impl FnMut(Element<'_>) -> Result<(), Error> + Send,
     ) -> Result<Answer, Error> {
         let mut list = List { elements: Elements::default(), each, read: 0 };
@@ -225,13 +239,13 @@ impl Client {
         Ok(answer)
     }
 
-    async fn ask_for(&self, ask: Ask, sink: &mut impl Sink) -> Result<Answer, Error> {
+    async fn ask_for(&self, ask: Call, sink: &mut impl Sink) -> Result<Answer, Error> {
         let endpoint = format!("{} {} at {}", ask.method, ask.path, self.place);
-        if ask.way == Way::Standing {
+        if ask.connection == Connection::Standing {
             return self.send(ask, &endpoint, sink).await;
         }
         self.settle().await;
-        let turn = self.turns.take().await;
+        let turn = self.slots.take().await;
         let asked = self.send(ask, &endpoint, sink).await;
         let turned_away = match &asked {
             Ok(answer) => answer.is_full(),
@@ -243,7 +257,7 @@ impl Client {
                 tracing::warn!(
                     event = "catalog.connections",
                     "too many concurrent connections: consul takes no more from here ({}; http_max_conns_per_client in its [limits], 200 by \
-                     default), and each watch holds one: watches take turns, and hear of changes seconds late",
+                     default), and each watch holds one: watches take slots, and hear of changes seconds late",
                     self.place
                 );
             }
@@ -252,7 +266,7 @@ impl Client {
         match &asked {
             Ok(_) => turn.answered(),
             // The agent was restarted, perhaps: once more, what may not wait comes first.
-            Err(Error::Unreachable { .. }) => self.turns.unsettle().await,
+            Err(Error::Unreachable { .. }) => self.slots.unsettle().await,
             Err(_) => {}
         }
         asked
@@ -260,12 +274,12 @@ impl Client {
 
     /// Sees to it that what may not wait has its connections.
     async fn settle(&self) {
-        let mut settled = self.turns.settled().await;
+        let mut settled = self.slots.settled().await;
         if !settled.is_due() {
             return;
         }
         let look = || async {
-            let ask = Ask::new(Method::GET, &["status", "leader"]).within(RESERVED_WITHIN);
+            let ask = Call::new(Method::GET, &["status", "leader"]).within(RESERVED_WITHIN);
             self.ask(ask).await.is_ok_and(|answer| !answer.is_full())
         };
         // All at once, so that each needs a connection. Boxed: see `send`.
@@ -275,10 +289,10 @@ impl Client {
         settled.came_to(first && second && third);
     }
 
-    async fn send(&self, ask: Ask, endpoint: &str, sink: &mut impl Sink) -> Result<Answer, Error> {
+    async fn send(&self, ask: Call, endpoint: &str, sink: &mut impl Sink) -> Result<Answer, Error> {
         let timeout = ask.timeout;
         let until = Instant::now() + timeout;
-        let now = timeout_at(until, self.means.now()).await.map_err(|_| Error::Storage { after: timeout })??;
+        let now = timeout_at(until, self.credentials.now()).await.map_err(|_| Error::Storage { after: timeout })??;
         // Boxed: this is a future of many KB, and every future around it would be as large again.
         match timeout_at(until, Box::pin(self.exchange(ask, endpoint, now, sink))).await {
             Ok(answer) => answer,
@@ -289,21 +303,21 @@ impl Client {
     /// The token that counts now.
     pub(super) async fn token(&self, within: Duration) -> Result<Option<Secret>, Error> {
         let within = within.min(CALL_TIMEOUT);
-        let now = timeout(within, self.means.now()).await.map_err(|_| Error::Storage { after: within })?;
+        let now = timeout(within, self.credentials.now()).await.map_err(|_| Error::Storage { after: within })?;
         Ok(now?.token)
     }
 
-    async fn exchange(&self, ask: Ask, endpoint: &str, now: Now, sink: &mut impl Sink) -> Result<Answer, Error> {
+    async fn exchange(&self, ask: Call, endpoint: &str, now: Snapshot, sink: &mut impl Sink) -> Result<Answer, Error> {
         let anonymous = is_https(&self.settings) && self.settings.tls.identity.is_none();
         let failed = |error: reqwest::Error| match Error::unreachable(endpoint, &error) {
             error if anonymous => error.without_identity(),
             error => error,
         };
-        let http = match ask.way {
-            Way::Standing => now.standing,
-            Way::InTurn => now.in_turn,
+        let http = match ask.connection {
+            Connection::Standing => now.standing,
+            Connection::InTurn => now.in_turn,
         };
-        let ask = match ask.wait.map(|wait| self.turns.patience(wait)) {
+        let ask = match ask.wait.map(|wait| self.slots.patience(wait)) {
             Some(wait) => ask.with("wait", &format!("{}s", wait.as_secs())),
             None => ask,
         };
@@ -391,15 +405,15 @@ mod tests {
 
     #[test]
     fn what_a_user_named_is_escaped_in_paths_and_queries() {
-        let ask = Ask::new(Method::GET, &["health", "service", "a/b c?"]).with("tag", "x&y=z").with("passing", "");
+        let ask = Call::new(Method::GET, &["health", "service", "a/b c?"]).with("tag", "x&y=z").with("passing", "");
         assert_eq!(ask.path, "/v1/health/service/a%2Fb%20c%3F");
         assert_eq!(ask.query, "?tag=x%26y%3Dz&passing");
     }
 
     #[test]
     fn only_a_query_with_an_index_waits_and_then_longer_than_the_agent() {
-        assert_eq!(Ask::new(Method::GET, &["kv", "a"]).after(0).timeout, CALL_TIMEOUT);
-        let ask = Ask::new(Method::GET, &["kv", "a"]).after(7);
+        assert_eq!(Call::new(Method::GET, &["kv", "a"]).after(0).timeout, CALL_TIMEOUT);
+        let ask = Call::new(Method::GET, &["kv", "a"]).after(7);
         assert_eq!((ask.query.as_str(), ask.wait), ("?index=7", Some(WAIT)));
         assert!(ask.timeout > WAIT * 17 / 16);
     }

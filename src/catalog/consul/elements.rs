@@ -22,7 +22,7 @@ pub(super) struct NoArray;
 /// An array of which some has come.
 #[derive(Debug, Default)]
 pub(super) struct Elements {
-    place: Place,
+    place: ElementPlace,
     /// Brackets that stand open within the element.
     depth: usize,
     string: String,
@@ -31,7 +31,7 @@ pub(super) struct Elements {
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-enum Place {
+enum ElementPlace {
     #[default]
     Before,
     Inside,
@@ -56,14 +56,14 @@ impl Elements {
         for &byte in bytes {
             match (&self.place, byte) {
                 (_, b' ' | b'\t' | b'\r' | b'\n') if self.string == String::None => {}
-                (Place::Before, b'[') => self.place = Place::Inside,
-                (Place::Before | Place::Behind, _) => return Err(NoArray.into()),
-                (Place::Inside, b',') if self.is_between() => self.end(&mut each)?,
-                (Place::Inside, b']') if self.is_between() => {
+                (ElementPlace::Before, b'[') => self.place = ElementPlace::Inside,
+                (ElementPlace::Before | ElementPlace::Behind, _) => return Err(NoArray.into()),
+                (ElementPlace::Inside, b',') if self.is_between() => self.end(&mut each)?,
+                (ElementPlace::Inside, b']') if self.is_between() => {
                     self.end(&mut each)?;
-                    self.place = Place::Behind;
+                    self.place = ElementPlace::Behind;
                 }
-                (Place::Inside, _) => self.take(byte),
+                (ElementPlace::Inside, _) => self.take(byte),
             }
         }
         Ok(())
@@ -71,7 +71,7 @@ impl Elements {
 
     /// Whether all of it has come.
     pub(super) fn is_whole(&self) -> bool {
-        self.place == Place::Behind
+        self.place == ElementPlace::Behind
     }
 
     fn is_between(&self) -> bool {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::catalog::border::LeftOut;
 use crate::catalog::pace::{self, Pace};
-use crate::catalog::{Sightings, bounds};
+use crate::catalog::{ObservationSender, bounds};
 use crate::config::{Backoff, Query};
 use crate::supervisor::event::Observation;
 
@@ -15,7 +15,7 @@ use super::client::{Answer, Client};
 use super::error::Error;
 use super::health::Sight;
 
-/// Between questions that fail. The first is what a thousand agents spread over whose connections broke and whose engine
+/// Between questions that fail. The first is what a thousand agents spread over whose connections broke and whose backend
 /// is there at once, the longest what they spread over after its restart.
 pub(super) const RETRY: Backoff = Backoff { first: Duration::from_millis(400), most: Duration::from_secs(5) };
 
@@ -27,9 +27,9 @@ const BURST: u32 = 20;
 const SPACING: Duration = Duration::from_millis(50);
 
 /// Tells what the query sees, for ever.
-pub(super) async fn follow(client: &Client, query: &Query, seen: &mut Sightings) -> ! {
+pub(super) async fn follow(client: &Client, query: &Query, seen: &mut ObservationSender) -> ! {
     let mut pace = Pace::new(RETRY);
-    let mut breath = Breath::new();
+    let mut rate = RateLimit::new();
     let mut index = 0;
     let mut asker = Asker { query, partial: Partial::default(), left_out: LeftOut::of(query) };
     let want_a_value = seen.want_a_value();
@@ -39,7 +39,7 @@ pub(super) async fn follow(client: &Client, query: &Query, seen: &mut Sightings)
                 pace.reset();
                 index = next;
                 seen.saw(observation).await;
-                breath.answered(Instant::now())
+                rate.answered(Instant::now())
             }
             // It comes back to the end of the queue, with the same index: nothing is missed.
             Err(Error::Full { .. }) => pace.pause(),
@@ -132,14 +132,14 @@ pub(super) fn next_index(index: u64, answer: &Answer) -> Result<u64, Error> {
 
 /// Keeps answers apart once too many came at once.
 #[derive(Debug)]
-pub(super) struct Breath {
+pub(super) struct RateLimit {
     tokens: u32,
     last: Instant,
 }
 
-impl Breath {
-    pub(super) fn new() -> Breath {
-        Breath { tokens: BURST, last: Instant::now() }
+impl RateLimit {
+    pub(super) fn new() -> RateLimit {
+        RateLimit { tokens: BURST, last: Instant::now() }
     }
 
     /// An answer came; how long to wait before the next question.
@@ -195,9 +195,9 @@ mod tests {
     #[test]
     fn answers_without_end_are_kept_apart_and_quiet_earns_a_new_burst() {
         let start = Instant::now();
-        let mut breath = Breath { tokens: BURST, last: start };
-        let waits = (0..BURST + 5).filter(|_| breath.answered(start) > Duration::ZERO).count();
+        let mut rate = RateLimit { tokens: BURST, last: start };
+        let waits = (0..BURST + 5).filter(|_| rate.answered(start) > Duration::ZERO).count();
         assert_eq!(waits, 5);
-        assert_eq!(breath.answered(start + Duration::from_secs(60)), Duration::ZERO);
+        assert_eq!(rate.answered(start + Duration::from_secs(60)), Duration::ZERO);
     }
 }

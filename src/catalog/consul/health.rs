@@ -5,31 +5,31 @@ use std::collections::BTreeMap;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
-use crate::catalog::border::{Flaw, LeftOut, Words};
-use crate::catalog::bounds::{self, Room};
+use crate::catalog::border::{Flaw, LeftOut, RawInstance};
+use crate::catalog::bounds::{self, Allowance};
 use crate::supervisor::event::Instance;
 
-use super::client::{Answer, Ask, Client};
+use super::client::{Answer, Call, Client};
 use super::elements::Element;
 use super::error::Error;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Entry {
-    node: Node,
-    service: Service,
+struct EntryAnswer {
+    node: NodeAnswer,
+    service: ServiceAnswer,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Node {
+struct NodeAnswer {
     node: String,
     address: String,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Service {
+struct ServiceAnswer {
     #[serde(rename = "ID")]
     id: String,
     service: String,
@@ -42,9 +42,9 @@ struct Service {
     meta: Option<BTreeMap<String, String>>,
 }
 
-impl From<Entry> for Words {
-    fn from(Entry { node, service }: Entry) -> Words {
-        Words {
+impl From<EntryAnswer> for RawInstance {
+    fn from(EntryAnswer { node, service }: EntryAnswer) -> RawInstance {
+        RawInstance {
             id: service.id,
             node: Some(node.node),
             name: service.service,
@@ -84,19 +84,19 @@ impl Client {
         after: u64,
         left_out: &mut LeftOut,
     ) -> Result<(Vec<Instance>, Answer), Error> {
-        let ask = Ask::new(Method::GET, &["health", "service", name])
+        let ask = Call::new(Method::GET, &["health", "service", name])
             .with("passing", "true")
             .with_some("tag", tag)
             .with_some("dc", datacenter)
             .after(after)
             .in_turn();
-        let (mut instances, mut room) = (Vec::new(), Room::default());
+        let (mut instances, mut allowance) = (Vec::new(), Allowance::default());
         // Of a list of nothing but what is no entry it would be wrong to say that it is empty.
         let mut no_entry = false;
         let answer = self.ask_for_list(ask, |element| {
             match instance(element) {
                 Ok(instance) => {
-                    room.take(bounds::size(&instance)).map_err(Error::TooMuch)?;
+                    allowance.take(bounds::size(&instance)).map_err(Error::TooMuch)?;
                     instances.push(instance);
                 }
                 Err((place, flaw)) => {
@@ -121,7 +121,7 @@ impl Client {
         // Asked of what is refused, not left out, by the same servers. `/v1/internal/acl/authorize` won't do: an agent
         // answers it from its cache, which is half a minute behind when a policy has just lost a right.
         let may = async |segments: &[&str]| -> Result<bool, Error> {
-            let answer = self.ask(Ask::new(Method::GET, segments).with_some("dc", datacenter).in_turn()).await?;
+            let answer = self.ask(Call::new(Method::GET, segments).with_some("dc", datacenter).in_turn()).await?;
             match answer.status {
                 StatusCode::FORBIDDEN => Ok(false),
                 StatusCode::NOT_FOUND => Ok(true),
@@ -135,7 +135,7 @@ impl Client {
             return Ok(Sight::All);
         }
         // Rules for some nodes are a wish, none at all is an oversight.
-        let nodes = Ask::new(Method::GET, &["catalog", "nodes"]).with_some("dc", datacenter).in_turn();
+        let nodes = Call::new(Method::GET, &["catalog", "nodes"]).with_some("dc", datacenter).in_turn();
         let nodes = self.ask(nodes).await?.good()?;
         Ok(match nodes.parse::<Vec<serde::de::IgnoredAny>>()?.is_empty() {
             true => Sight::NoNode,
@@ -150,12 +150,12 @@ fn instance(element: Element<'_>) -> Result<Instance, (String, Flaw)> {
         Element::Whole(json) => json,
         Element::TooLong => return Err(("an entry".to_owned(), Flaw::TooLarge)),
     };
-    let entry: Entry = match serde_json::from_slice(json) {
+    let entry: EntryAnswer = match serde_json::from_slice(json) {
         Ok(entry) => entry,
         Err(error) => return Err(("an entry".to_owned(), Flaw::NoEntry(error.to_string()))),
     };
     let place = format!("{} on {}", entry.service.id, entry.node.node);
-    Words::from(entry).instance().map_err(|flaw| (place, flaw))
+    RawInstance::from(entry).instance().map_err(|flaw| (place, flaw))
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use crate::catalog::border::{Flaw, LeftOut};
-use crate::catalog::bounds::Room;
+use crate::catalog::bounds::Allowance;
 
-use super::client::{Answer, Ask, Client, Way};
+use super::client::{Answer, Call, Client, Connection};
 use super::elements::Element;
 use super::error::Error;
-use super::txn::{Attempt, Operation};
+use super::txn::{Operation, TxnOutcome};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -60,9 +60,9 @@ fn has_path(key: &str) -> bool {
     !key.is_empty() && foldless(key) == key
 }
 
-fn ask(method: Method, key: &str) -> Ask {
+fn ask(method: Method, key: &str) -> Call {
     let segments: Vec<&str> = std::iter::once("kv").chain(key.split('/')).collect();
-    Ask::new(method, &segments)
+    Call::new(method, &segments)
 }
 
 fn text(key: &str, bytes: Vec<u8>) -> Result<String, Error> {
@@ -116,7 +116,7 @@ impl Client {
                     value = value.take().or((found == key).then_some(its));
                     Ok(())
                 };
-                let answer = self.list(key, after, Way::InTurn, of_ours, &mut LeftOut::untold()).await?;
+                let answer = self.list(key, after, Connection::InTurn, of_ours, &mut LeftOut::untold()).await?;
                 if value.is_none() {
                     self.may_read(key).await?;
                 }
@@ -130,7 +130,7 @@ impl Client {
         Ok((value, answer))
     }
 
-    async fn raw(&self, ask: Ask) -> Result<(Option<Vec<u8>>, Answer), Error> {
+    async fn raw(&self, ask: Call) -> Result<(Option<Vec<u8>>, Answer), Error> {
         let answer = self.ask(ask.with("raw", "")).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok((None, answer));
@@ -158,12 +158,12 @@ impl Client {
         after: u64,
         left_out: &mut LeftOut,
     ) -> Result<(Vec<(String, String)>, Answer), Error> {
-        self.all_keys(prefix, after, Way::InTurn, left_out).await
+        self.all_keys(prefix, after, Connection::InTurn, left_out).await
     }
 
     /// The same now, of what nobody but us writes.
     pub(super) async fn keys_now(&self, prefix: &str) -> Result<Vec<(String, String)>, Error> {
-        let keys = self.all_keys(prefix, 0, Way::Standing, &mut LeftOut::untold()).await?;
+        let keys = self.all_keys(prefix, 0, Connection::Standing, &mut LeftOut::untold()).await?;
         Ok(keys.0)
     }
 
@@ -171,22 +171,22 @@ impl Client {
         &self,
         prefix: &str,
         after: u64,
-        way: Way,
+        connection: Connection,
         left_out: &mut LeftOut,
     ) -> Result<(Vec<(String, String)>, Answer), Error> {
-        let (mut keys, mut room) = (Vec::new(), Room::default());
+        let (mut keys, mut allowance) = (Vec::new(), Allowance::default());
         let mut binary = Vec::new();
         let texts = |key: String, value: Vec<u8>| {
             match String::from_utf8(value) {
                 Ok(value) => {
-                    room.take(key.len() + value.len()).map_err(Error::TooMuch)?;
+                    allowance.take(key.len() + value.len()).map_err(Error::TooMuch)?;
                     keys.push((key, value));
                 }
                 Err(_) => binary.push(key),
             }
             Ok(())
         };
-        let answer = self.list(prefix, after, way, texts, left_out).await?;
+        let answer = self.list(prefix, after, connection, texts, left_out).await?;
         binary.iter().for_each(|key| left_out.say(key, &Flaw::NotText));
         if keys.is_empty() && binary.is_empty() {
             self.may_read(prefix).await?;
@@ -201,12 +201,12 @@ impl Client {
         &self,
         prefix: &str,
         after: u64,
-        way: Way,
+        connection: Connection,
         mut each: impl FnMut(String, Vec<u8>) -> Result<(), Error> + Send,
         left_out: &mut LeftOut,
     ) -> Result<Answer, Error> {
         let ask = ask(Method::GET, foldless(prefix)).with("recurse", "").after(after);
-        let ask = if way == Way::InTurn { ask.in_turn() } else { ask };
+        let ask = if connection == Connection::InTurn { ask.in_turn() } else { ask };
         let answer = self.ask_for_list(ask, |element| match pair(element) {
             Ok((key, _)) if !key.starts_with(prefix) => Ok(()),
             Ok((key, value)) => each(key, value),
@@ -227,10 +227,10 @@ impl Client {
         // For the whole store's sake any key will do.
         let key = if prefix.is_empty() { "-" } else { prefix };
         match self.attempt_in_turn(&[Operation::check_version(key, 1)]).await? {
-            Attempt::Refused(why) if why.contains("Permission denied") => {
+            TxnOutcome::Refused(why) if why.contains("Permission denied") => {
                 Err(Error::BlindToKeys { prefix: prefix.to_owned() })
             }
-            Attempt::Refused(_) | Attempt::Done(_) => Ok(()),
+            TxnOutcome::Refused(_) | TxnOutcome::Done(_) => Ok(()),
         }
     }
 

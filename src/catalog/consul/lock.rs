@@ -7,19 +7,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::catalog::election::record::{LastLeader, Leader, Rank, uuid};
-use crate::catalog::election::{Contest, Views, Wanted};
+use crate::catalog::election::{AcquireRequest, CandidateSettings, LockViewSender};
 use crate::catalog::pace::Pace;
 use crate::config::election::LONGEST_LOCK_DELAY;
-use crate::misrule;
-use crate::supervisor::election::fact::{Acquisition, Id, Renewal};
-use crate::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Version, View};
+use crate::sabotage;
+use crate::supervisor::election::event::{Acquisition, Id, Renewal};
+use crate::supervisor::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 
 use super::client::{Answer, Client};
-use super::follow::{Breath, RETRY, next_index};
+use super::follow::{RETRY, RateLimit, next_index};
 use super::kv::Stored;
 use super::publish::alive_id;
 use super::session::{Holds, TTL};
-use super::txn::{Attempt, Operation};
+use super::txn::{Operation, TxnOutcome};
 use super::{Consul, Error};
 
 /// How long a session waits for its check: the service has only just been registered, and its check reaches the
@@ -41,9 +41,9 @@ impl Keys {
 }
 
 impl Consul {
-    /// See [`Candidacy::open`](crate::catalog::election::Candidacy::open). The session is bound to the host's
+    /// See [`LockClient::open`](crate::catalog::election::Candidacy::open). The session is bound to the host's
     /// `serfHealth`, and to the `alive` check of the candidate's service where it has one.
-    pub async fn open_session(&self, contest: &Contest) -> Result<(SessionId, Guarantee), Error> {
+    pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee), Error> {
         let id = self.session(contest, || Holds::a_lock(contest.lease)).await?;
         let gone = || Error::Session { session: id.clone() };
         let session = uuid::read(&id).ok_or_else(gone)?;
@@ -51,11 +51,11 @@ impl Consul {
         // Consul notes a longer one as it was asked for, and keeps it no longer than this.
         let delay = delay.min(LONGEST_LOCK_DELAY);
         // The fault that a test of the whole shows to matter: two leaders within seconds.
-        let promised = if misrule::misrule("ttl") { 2 * TTL } else { delay };
+        let promised = if sabotage::is_on("ttl") { 2 * TTL } else { delay };
         Ok((session, Guarantee::For(promised)))
     }
 
-    async fn session(&self, contest: &Contest, holds: impl Fn() -> Holds) -> Result<String, Error> {
+    async fn session(&self, contest: &CandidateSettings, holds: impl Fn() -> Holds) -> Result<String, Error> {
         let alive = contest.service.as_ref().map(|service| alive_id(service));
         let name = format!("{}: {}", contest.name, contest.id);
         let until = Instant::now() + CHECK_WITHIN;
@@ -69,26 +69,26 @@ impl Consul {
         }
     }
 
-    /// See [`Candidacy::close`](crate::catalog::election::Candidacy::close).
+    /// See [`LockClient::close`](crate::catalog::election::Candidacy::close).
     pub async fn close_session(&self, session: SessionId) -> Result<(), Error> {
         self.client.destroy_session(&uuid::text(session)).await
     }
 
-    /// See [`Candidacy::look`](crate::catalog::election::Candidacy::look).
+    /// See [`LockClient::look`](crate::catalog::election::Candidacy::look).
     pub async fn look(&self, election: &str) -> Result<View, Error> {
         Ok(view(&self.client, election, 0).await?.0)
     }
 
-    /// See [`Candidacy::acquire`](crate::catalog::election::Candidacy::acquire).
-    pub async fn acquire(&self, contest: &Contest, wanted: Wanted) -> Result<Acquisition, Error> {
-        let Wanted { session, guarantee, seen, owed } = wanted;
+    /// See [`LockClient::acquire`](crate::catalog::election::Candidacy::acquire).
+    pub async fn acquire(&self, contest: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
+        let AcquireRequest { session, guarantee, seen, hold_off_left } = wanted;
         let keys = Keys::of(&contest.name);
         let id = uuid::text(session);
         let leader = Leader::new(contest, session, None).won_after(seen.map(|(_, last)| last)).json();
         // Without a term: what is written together is written as the same index.
-        let last = LastLeader::new(contest, session, None, guarantee, owed).json();
+        let last = LastLeader::new(contest, session, None, guarantee, hold_off_left).json();
         let mut steps = Vec::new();
-        if let Some((lock, before)) = seen.filter(|_| !misrule::misrule("check-index")) {
+        if let Some((lock, before)) = seen.filter(|_| !sabotage::is_on("check-index")) {
             steps.push(Operation::check_version(&keys.leader, lock.0));
             steps.push(Operation::check_version(&keys.last, before.0));
         }
@@ -96,18 +96,18 @@ impl Consul {
         steps.push(Operation::set(&keys.last, &last));
         Ok(match self.client.attempt(&steps).await? {
             // The last one: the step that checks the version answers with the key as it was before.
-            Attempt::Done(found) => match found.iter().rfind(|found| found.key == keys.leader) {
+            TxnOutcome::Done(found) => match found.iter().rfind(|found| found.key == keys.leader) {
                 Some(found) => Acquisition::Won(Term(found.modify_index)),
                 None => Acquisition::Unknown("the transaction's answer doesn't name the lock".to_owned()),
             },
-            Attempt::Refused(why) if why.contains("lock delay") => Acquisition::HeldBack,
-            Attempt::Refused(why) if why.contains("invalid session") => Acquisition::Unknown(why),
-            Attempt::Refused(_) => Acquisition::Changed,
+            TxnOutcome::Refused(why) if why.contains("lock delay") => Acquisition::HeldBack,
+            TxnOutcome::Refused(why) if why.contains("invalid session") => Acquisition::Unknown(why),
+            TxnOutcome::Refused(_) => Acquisition::Changed,
         })
     }
 
-    /// See [`Candidacy::renew`](crate::catalog::election::Candidacy::renew).
-    pub async fn renew(&self, contest: &Contest, session: SessionId, _term: Term) -> Result<Renewal, Error> {
+    /// See [`LockClient::renew`](crate::catalog::election::Candidacy::renew).
+    pub async fn renew(&self, contest: &CandidateSettings, session: SessionId, _term: Term) -> Result<Renewal, Error> {
         match self.client.renew_session(&uuid::text(session)).await? {
             true => Ok(Renewal::Alive(self.look(&contest.name).await?)),
             // A server that has just been restarted says so of sessions it has yet to replay: the lock tells.
@@ -115,50 +115,50 @@ impl Consul {
         }
     }
 
-    /// See [`Candidacy::release`](crate::catalog::election::Candidacy::release).
+    /// See [`LockClient::release`](crate::catalog::election::Candidacy::release).
     pub async fn release(
         &self,
-        contest: &Contest,
+        contest: &CandidateSettings,
         session: SessionId,
         term: Term,
         to: Option<Id>,
-        owed: Duration,
+        hold_off_left: Duration,
     ) -> Result<(), Error> {
         let keys = Keys::of(&contest.name);
         let id = uuid::text(session);
         let leader = Leader::new(contest, session, Some(term)).json();
         let promised = Guarantee::For(contest.lease);
-        let last = LastLeader::new(contest, session, Some(term), promised, owed).released(to).json();
+        let last = LastLeader::new(contest, session, Some(term), promised, hold_off_left).released(to).json();
         let steps = [
             Operation::check_version(&keys.leader, term.0),
             Operation::unlock(&keys.leader, &leader, &id),
             Operation::set(&keys.last, &last),
         ];
         match self.client.attempt(&steps).await? {
-            Attempt::Done(_) => Ok(()),
-            Attempt::Refused(why) => match self.look(&contest.name).await?.shows(session, term) {
+            TxnOutcome::Done(_) => Ok(()),
+            TxnOutcome::Refused(why) => match self.look(&contest.name).await?.shows(session, term) {
                 true => Err(Error::Transaction { why }),
                 false => Ok(()),
             },
         }
     }
 
-    /// See [`Candidacy::publish_rank`](crate::catalog::election::Candidacy::publish_rank). By a session of its own, which
+    /// See [`LockClient::publish_rank`](crate::catalog::election::Candidacy::publish_rank). By a session of its own, which
     /// ends with the candidate as the lock's does, and takes the key along: that of one that died while the lock was
     /// withheld isn't counted, and none stays.
-    pub async fn publish_rank(&self, contest: &Contest, vacancy: Version, rank: i64) -> Result<(), Error> {
+    pub async fn publish_rank(&self, contest: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
         let session = self.session(contest, || Holds::a_value(contest.rank_for())).await?;
         let (key, rank) = (format!("{}/ranks/{}", contest.name, contest.id), Rank::new(vacancy, rank).json());
         // An earlier session may hold what an earlier one published.
         let steps = [Operation::delete(&key), Operation::lock(&key, &rank, &session)];
         match self.client.attempt(&steps).await? {
-            Attempt::Done(_) => Ok(()),
-            Attempt::Refused(why) => Err(Error::Transaction { why }),
+            TxnOutcome::Done(_) => Ok(()),
+            TxnOutcome::Refused(why) => Err(Error::Transaction { why }),
         }
     }
 
-    /// See [`Candidacy::ranks`](crate::catalog::election::Candidacy::ranks).
-    pub async fn ranks(&self, election: &str, vacancy: Version) -> Result<Vec<(Id, i64)>, Error> {
+    /// See [`LockClient::ranks`](crate::catalog::election::Candidacy::ranks).
+    pub async fn ranks(&self, election: &str, vacancy: Revision) -> Result<Vec<(Id, i64)>, Error> {
         let prefix = format!("{election}/ranks/");
         let keys = self.client.keys_now(&prefix).await?;
         let ranks = keys.iter().filter_map(|(key, value)| {
@@ -168,11 +168,11 @@ impl Consul {
         Ok(ranks.collect())
     }
 
-    /// See [`Candidacy::watch`](crate::catalog::election::Candidacy::watch). The end of a lock delay is announced by
+    /// See [`LockClient::watch`](crate::catalog::election::Candidacy::watch). The end of a lock delay is announced by
     /// nothing: whoever stands tries again by itself.
-    pub async fn watch_lock(&self, election: &str, views: &mut Views) {
+    pub async fn watch_lock(&self, election: &str, views: &mut LockViewSender) {
         let mut pace = Pace::new(RETRY);
-        let mut breath = Breath::new();
+        let mut rate = RateLimit::new();
         let mut index = 0;
         loop {
             let pause = match self.next_view(election, index).await {
@@ -180,7 +180,7 @@ impl Consul {
                     pace.reset();
                     index = next;
                     views.saw(view).await;
-                    breath.answered(Instant::now())
+                    rate.answered(Instant::now())
                 }
                 Err(error) => {
                     // A question that was waiting when its connection broke proves no outage: the next one tells.
@@ -208,21 +208,21 @@ async fn view(client: &Client, election: &str, after: u64) -> Result<(View, Answ
     let keys = Keys::of(election);
     let (at, lock, answer) = read_lock(client, &keys, after).await?;
     if let Lock::Held(_) = lock {
-        return Ok((View { at, lock, last: None, last_version: Version(0) }, answer));
+        return Ok((View { at, lock, last: None, last_revision: Revision(0) }, answer));
     }
-    let (last, last_version) = match client.stored(&keys.last, 0).await?.0 {
-        None => (None, Version(0)),
+    let (last, last_revision) = match client.stored(&keys.last, 0).await?.0 {
+        None => (None, Revision(0)),
         Some(stored) => {
             let own = Term(stored.modify_index);
             let last = LastLeader::read(&stored.bytes()).map_or_else(LastLeader::unknown, |last| last.last(own));
-            (Some(last), Version(stored.modify_index))
+            (Some(last), Revision(stored.modify_index))
         }
     };
-    if last_version.0 <= at {
-        return Ok((View { at, lock, last, last_version }, answer));
+    if last_revision.0 <= at {
+        return Ok((View { at, lock, last, last_revision }, answer));
     }
     let (at, lock, answer) = read_lock(client, &keys, 0).await?;
-    Ok((View { at: at.max(last_version.0), lock, last, last_version }, answer))
+    Ok((View { at: at.max(last_revision.0), lock, last, last_revision }, answer))
 }
 
 /// The lock, and what it shows at least.
@@ -231,7 +231,7 @@ async fn read_lock(client: &Client, keys: &Keys, after: u64) -> Result<(u64, Loc
     let Some(at) = answer.index else { return Err(Error::NoIndex { endpoint: answer.endpoint }) };
     let at = stored.as_ref().map_or(at, |stored| stored.modify_index.max(at));
     let lock = match stored {
-        None => Lock::Free { version: Version(0), taken_from: None },
+        None => Lock::Free { version: Revision(0), taken_from: None },
         Some(stored) => lock(stored),
     };
     Ok((at, lock, answer))
@@ -239,7 +239,7 @@ async fn read_lock(client: &Client, keys: &Keys, after: u64) -> Result<(u64, Loc
 
 fn lock(stored: Stored) -> Lock {
     let leader = Leader::read(&stored.bytes());
-    let (version, term) = (Version(stored.modify_index), Term(stored.modify_index));
+    let (version, term) = (Revision(stored.modify_index), Term(stored.modify_index));
     match &stored.session {
         // Its value may be a former leader's, when somebody else's program locked the key.
         Some(id) => {

@@ -3,25 +3,25 @@
 
 mod agent;
 mod client;
+mod credentials;
 mod elements;
 mod error;
 mod follow;
 mod health;
 mod kv;
 mod lock;
-mod means;
 mod names;
 mod publish;
 mod session;
-mod turns;
+mod slots;
 mod txn;
 
 use std::net::IpAddr;
 
-use crate::config::{Query, Service, engines};
+use crate::config::{Query, Service, backends};
 use crate::supervisor::event::Registration;
 
-use super::Sightings;
+use super::ObservationSender;
 
 pub use error::Error;
 
@@ -29,18 +29,18 @@ pub use error::Error;
 #[derive(Debug)]
 pub struct Consul {
     client: client::Client,
-    life: publish::Life,
+    life: publish::LifeMark,
     pins: publish::Pins,
     registered: publish::Registered,
 }
 
 impl Consul {
     /// Reaches nobody yet.
-    pub fn new(settings: &engines::Consul) -> Consul {
+    pub fn new(settings: &backends::Consul) -> Consul {
         let client = client::Client::new(settings);
         Consul {
             client,
-            life: publish::Life::new(),
+            life: publish::LifeMark::new(),
             pins: publish::Pins::default(),
             registered: publish::Registered::default(),
         }
@@ -57,7 +57,7 @@ impl Consul {
     }
 
     /// See [`Backend::follow`](super::Backend::follow).
-    pub async fn follow(&self, query: &Query, seen: &mut Sightings) -> ! {
+    pub async fn follow(&self, query: &Query, seen: &mut ObservationSender) -> ! {
         follow::follow(&self.client, query, seen).await
     }
 

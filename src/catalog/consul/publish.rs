@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::config::Service;
-use crate::config::engines::Secret;
+use crate::config::backends::Secret;
 use crate::supervisor::event::{Registration, ServiceStatus};
 
 use super::agent::{self, Known, NewCheck};
@@ -32,12 +32,12 @@ const FED_BY: (&str, &str) = ("fed by pilotfish, life ", "; critical when the co
 /// Who registers: one life of one container. A container that starts again is another one, and takes over what its life
 /// before left.
 #[derive(Debug)]
-pub(super) struct Life(String);
+pub(super) struct LifeMark(String);
 
-impl Life {
+impl LifeMark {
     /// Of this process.
-    pub(super) fn new() -> Life {
-        Life(format!("{:016x}", crate::catalog::pace::random()))
+    pub(super) fn new() -> LifeMark {
+        LifeMark(format!("{:016x}", crate::catalog::pace::random()))
     }
 
     fn notes(&self) -> String {
@@ -144,7 +144,7 @@ impl Registered {
 /// Makes the agent say what the registration says.
 pub(super) async fn publish(
     client: &Client,
-    life: &Life,
+    life: &LifeMark,
     pins: &Pins,
     registered: &Registered,
     registration: &Registration,
@@ -222,7 +222,7 @@ pub(super) async fn publish(
 }
 
 /// Removes the entry, unless it is another's, and the one at the agent before, if there is one still.
-pub(super) async fn withdraw(client: &Client, life: &Life, pins: &Pins, service: &Service) -> Result<(), Error> {
+pub(super) async fn withdraw(client: &Client, life: &LifeMark, pins: &Pins, service: &Service) -> Result<(), Error> {
     let id = &service.id;
     let anothers = match client.known(id, WITHDRAWN_WITHIN).await {
         Ok(known) => known.is_some_and(|known| life.is_anothers(&known, &alive_id(service))),
@@ -271,7 +271,7 @@ async fn forget_before(client: &Client, pins: &Pins, id: &str) -> Result<(), Err
     result.map_err(|error| Error::LeftBehind { id: id.to_owned(), agent: before, source: Box::new(error) })
 }
 
-fn is_as_wanted(known: &Known, life: &Life, service: &Service, address: &str) -> bool {
+fn is_as_wanted(known: &Known, life: &LifeMark, service: &Service, address: &str) -> bool {
     let Some(there) = &known.service else { return false };
     there.service == service.name
         && there.address == address
@@ -286,11 +286,11 @@ fn is_as_wanted(known: &Known, life: &Life, service: &Service, address: &str) ->
 
 fn entry<'a>(
     service: &'a Service,
-    life: &Life,
+    life: &LifeMark,
     address: &'a str,
     tags: &'a [String],
     health: &'static str,
-) -> agent::Registration<'a> {
+) -> agent::RegisterBody<'a> {
     let alive = NewCheck {
         id: alive_id(service),
         name: "alive",
@@ -308,7 +308,7 @@ fn entry<'a>(
         notes: "told by pilotfish when it changes".to_owned(),
         deregister_critical_service_after: None,
     };
-    agent::Registration {
+    agent::RegisterBody {
         id: &service.id,
         name: &service.name,
         address,
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_anothers_by_its_mark_alone() {
-        let (ours, theirs) = (Life("a".to_owned()), Life("b".to_owned()));
+        let (ours, theirs) = (LifeMark("a".to_owned()), LifeMark("b".to_owned()));
         let known = |notes: &str| {
             let check = serde_json::json!({"CheckID": "web:alive", "Status": "passing", "Notes": notes});
             serde_json::from_value::<Known>(serde_json::json!({"Service": null, "Checks": [check]})).unwrap()
@@ -376,7 +376,7 @@ mod tests {
             assert!(!ours.is_anothers(&known(&notes), "web:alive"), "{notes}");
         }
         assert!(!ours.is_anothers(&known(&theirs.notes()), "other:alive"));
-        assert_ne!(Life::new().0, Life::new().0);
+        assert_ne!(LifeMark::new().0, LifeMark::new().0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::client::{Ask, Client};
+use super::client::{Call, Client};
 use super::error::Error;
 
 /// How long a session outlives its last renewal, at most twice (measured: exactly twice). It only cleans up: what ends
@@ -74,20 +74,20 @@ impl Client {
             service_checks: check.iter().map(|id| ServiceCheck { id }).collect(),
             holds,
         };
-        let ask = Ask::new(Method::PUT, &["session", "create"]).json(&session);
+        let ask = Call::new(Method::PUT, &["session", "create"]).json(&session);
         Ok(self.ask(ask).await?.good()?.parse::<Created>()?.id)
     }
 
     /// How long a session's locks are withheld from everyone when it ends; `None` when there is no such session.
     pub(super) async fn lock_delay(&self, session: &str) -> Result<Option<Duration>, Error> {
-        let ask = Ask::new(Method::GET, &["session", "info", session]).with("consistent", "");
+        let ask = Call::new(Method::GET, &["session", "info", session]).with("consistent", "");
         let about: Option<Vec<About>> = self.ask(ask).await?.good()?.parse()?;
         Ok(about.and_then(|mut about| about.pop()).map(|about| Duration::from_nanos(about.lock_delay)))
     }
 
     /// Renews a session; `false` when there is none: the one clear word of its loss.
     pub(super) async fn renew_session(&self, session: &str) -> Result<bool, Error> {
-        let answer = self.ask(Ask::new(Method::PUT, &["session", "renew", session])).await?;
+        let answer = self.ask(Call::new(Method::PUT, &["session", "renew", session])).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(false),
             _ => answer.good().map(|_| true),
@@ -96,6 +96,6 @@ impl Client {
 
     /// Ends a session; done also when there is none.
     pub(super) async fn destroy_session(&self, session: &str) -> Result<(), Error> {
-        self.ask(Ask::new(Method::PUT, &["session", "destroy", session])).await?.good().map(drop)
+        self.ask(Call::new(Method::PUT, &["session", "destroy", session])).await?.good().map(drop)
     }
 }

@@ -5,19 +5,19 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::client::{Ask, Client};
+use super::client::{Call, Client};
 use super::error::Error;
 
 /// One step of a transaction.
 #[derive(Debug, Serialize)]
 pub(super) struct Operation<'a> {
     #[serde(rename = "KV")]
-    kv: Step<'a>,
+    kv: TxnStep<'a>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Step<'a> {
+struct TxnStep<'a> {
     verb: &'static str,
     key: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,27 +30,27 @@ struct Step<'a> {
 
 impl<'a> Operation<'a> {
     fn of(verb: &'static str, key: &'a str, value: Option<String>) -> Operation<'a> {
-        Operation { kv: Step { verb, key, value, index: None, session: None } }
+        Operation { kv: TxnStep { verb, key, value, index: None, session: None } }
     }
 
     /// Fails the transaction unless the key was last written as this; 0: unless it isn't there.
     pub(super) fn check_version(key: &'a str, version: u64) -> Operation<'a> {
         match version {
             0 => Operation::of("check-not-exists", key, None),
-            index => Operation { kv: Step { index: Some(index), ..Operation::of("check-index", key, None).kv } },
+            index => Operation { kv: TxnStep { index: Some(index), ..Operation::of("check-index", key, None).kv } },
         }
     }
 
     /// Sets a key and locks it by a session.
     pub(super) fn lock(key: &'a str, value: &str, session: &'a str) -> Operation<'a> {
         let set = Operation::of("lock", key, Some(STANDARD.encode(value)));
-        Operation { kv: Step { session: Some(session), ..set.kv } }
+        Operation { kv: TxnStep { session: Some(session), ..set.kv } }
     }
 
     /// Sets a key and frees it from a session.
     pub(super) fn unlock(key: &'a str, value: &str, session: &'a str) -> Operation<'a> {
         let set = Operation::of("unlock", key, Some(STANDARD.encode(value)));
-        Operation { kv: Step { session: Some(session), ..set.kv } }
+        Operation { kv: TxnStep { session: Some(session), ..set.kv } }
     }
 
     /// Reads every key that begins with this one; no error when there is none, as with `get`.
@@ -79,13 +79,13 @@ struct Done {
 #[derive(Debug, Deserialize)]
 struct Outcome {
     #[serde(rename = "KV")]
-    kv: Found,
+    kv: TxnKey,
 }
 
 /// A key as a transaction read it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Found {
+pub(super) struct TxnKey {
     pub(super) key: String,
     /// Base64; null for an empty value.
     pub(super) value: Option<String>,
@@ -96,36 +96,36 @@ pub(super) struct Found {
 
 /// What came of a transaction with conditions.
 #[derive(Debug)]
-pub(super) enum Attempt {
+pub(super) enum TxnOutcome {
     /// All of it was done; what each key is now.
-    Done(Vec<Found>),
+    Done(Vec<TxnKey>),
     /// None of it, and why: a condition that doesn't hold, a lock that isn't to be had.
     Refused(String),
 }
 
 impl Client {
     /// Carries out all steps, or none if one can't be. Sent once: who doesn't hear its outcome must look.
-    pub(super) async fn attempt(&self, operations: &[Operation<'_>]) -> Result<Attempt, Error> {
-        self.attempt_by(Ask::new(Method::PUT, &["txn"]).json(&operations)).await
+    pub(super) async fn attempt(&self, operations: &[Operation<'_>]) -> Result<TxnOutcome, Error> {
+        self.attempt_by(Call::new(Method::PUT, &["txn"]).json(&operations)).await
     }
 
     /// The same for who follows something, and only reads.
-    pub(super) async fn attempt_in_turn(&self, operations: &[Operation<'_>]) -> Result<Attempt, Error> {
-        self.attempt_by(Ask::new(Method::PUT, &["txn"]).json(&operations).in_turn()).await
+    pub(super) async fn attempt_in_turn(&self, operations: &[Operation<'_>]) -> Result<TxnOutcome, Error> {
+        self.attempt_by(Call::new(Method::PUT, &["txn"]).json(&operations).in_turn()).await
     }
 
-    async fn attempt_by(&self, ask: Ask) -> Result<Attempt, Error> {
+    async fn attempt_by(&self, ask: Call) -> Result<TxnOutcome, Error> {
         let answer = self.ask(ask).await?;
         if answer.status == StatusCode::CONFLICT {
-            return Ok(Attempt::Refused(String::from_utf8_lossy(&answer.body).into_owned()));
+            return Ok(TxnOutcome::Refused(String::from_utf8_lossy(&answer.body).into_owned()));
         }
         let done: Done = answer.good()?.parse()?;
-        Ok(Attempt::Done(done.results.into_iter().flatten().map(|outcome| outcome.kv).collect()))
+        Ok(TxnOutcome::Done(done.results.into_iter().flatten().map(|outcome| outcome.kv).collect()))
     }
 
     /// Carries out all steps or none, and gives what they read. Consul's 409 is an error here as any other.
-    pub(super) async fn transact(&self, operations: &[Operation<'_>]) -> Result<Vec<Found>, Error> {
-        let ask = Ask::new(Method::PUT, &["txn"]).json(&operations);
+    pub(super) async fn transact(&self, operations: &[Operation<'_>]) -> Result<Vec<TxnKey>, Error> {
+        let ask = Call::new(Method::PUT, &["txn"]).json(&operations);
         let done: Done = self.ask(ask).await?.good()?.parse()?;
         Ok(done.results.into_iter().flatten().map(|outcome| outcome.kv).collect())
     }

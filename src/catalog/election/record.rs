@@ -1,16 +1,16 @@
-//! What stands in an election's keys, as JSON, the same on every engine: the leader's record in the lock, and `last`.
+//! What stands in an election's keys, as JSON, the same on every store: the leader's record in the lock, and `last`.
 //! Spans are in milliseconds, rounded up: a successor may wait longer than it must, never shorter. A term that isn't
-//! written is the key's own: as which the engine wrote it.
+//! written is the key's own: as which the store wrote it.
 
 use std::time::Duration;
 
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::supervisor::election::fact::Id;
-use crate::supervisor::election::record::{Guarantee, Holder, Last, SessionId, Term, Version};
+use crate::supervisor::election::event::Id;
+use crate::supervisor::election::record::{Guarantee, Holder, Last, Revision, SessionId, Term};
 
-use super::Contest;
+use super::CandidateSettings;
 use crate::catalog::border;
 
 /// Whoever holds a lock whose value isn't ours to understand, or led last by such a record.
@@ -21,7 +21,7 @@ const UNKNOWN_PROMISE: Duration = Duration::from_secs(60);
 
 /// A greater term is nobody's: etcd's revisions are signed, and no store has ever counted half as far.
 const GREATEST_TERM: u64 = 1 << 62;
-/// A term that the engine can't have given yet isn't one.
+/// A term that the store can't have given yet isn't one.
 fn term(written: Option<u64>, own: Term) -> Term {
     match (written, own) {
         (None, own) => own,
@@ -51,13 +51,13 @@ pub(in crate::catalog) struct Leader {
 
 impl Leader {
     /// A candidate's, that holds the lock by this session.
-    pub(in crate::catalog) fn new(contest: &Contest, session: SessionId, term: Option<Term>) -> Leader {
+    pub(in crate::catalog) fn new(contest: &CandidateSettings, session: SessionId, term: Option<Term>) -> Leader {
         let address = contest.address().map(Id::from);
         Leader { id: contest.id.as_str().into(), session, address, term: term.map(|term| term.0), vacancy: None }
     }
 
     /// The same, won after this `last`.
-    pub(in crate::catalog) fn won_after(self, last: Option<Version>) -> Leader {
+    pub(in crate::catalog) fn won_after(self, last: Option<Revision>) -> Leader {
         Leader { vacancy: last.map(|last| last.0), ..self }
     }
 
@@ -80,7 +80,7 @@ impl Leader {
             session: self.session,
             term: term(self.term, own),
             address: self.address,
-            vacancy: self.vacancy.map(Version),
+            vacancy: self.vacancy.map(Revision),
         }
     }
 
@@ -136,11 +136,11 @@ impl From<Guarantee> for Promise {
 impl LastLeader {
     /// Of a candidate that takes the lock now.
     pub(in crate::catalog) fn new(
-        contest: &Contest,
+        contest: &CandidateSettings,
         session: SessionId,
         term: Option<Term>,
         guarantee: Guarantee,
-        owed: Duration,
+        hold_off_left: Duration,
     ) -> LastLeader {
         LastLeader {
             id: contest.id.as_str().into(),
@@ -149,7 +149,7 @@ impl LastLeader {
             guarantee: guarantee.into(),
             released: false,
             to: None,
-            owed_ms: milliseconds(owed),
+            owed_ms: milliseconds(hold_off_left),
             lease: None,
         }
     }
@@ -165,8 +165,8 @@ impl LastLeader {
     }
 
     /// The same, when one who led before may still act for so long.
-    pub(in crate::catalog) fn owing(self, owed: Duration) -> LastLeader {
-        LastLeader { owed_ms: milliseconds(owed), ..self }
+    pub(in crate::catalog) fn owing(self, hold_off_left: Duration) -> LastLeader {
+        LastLeader { owed_ms: milliseconds(hold_off_left), ..self }
     }
 
     /// As it is written.
@@ -195,7 +195,7 @@ impl LastLeader {
             released: self.released,
             to: self.to,
             ended: false,
-            owed: Duration::from_millis(self.owed_ms),
+            hold_off_left: Duration::from_millis(self.owed_ms),
         }
     }
 
@@ -209,7 +209,7 @@ impl LastLeader {
             released: false,
             to: None,
             ended: false,
-            owed: Duration::ZERO,
+            hold_off_left: Duration::ZERO,
         }
     }
 }
@@ -231,7 +231,7 @@ pub(in crate::catalog) struct Rank {
 
 impl Rank {
     /// For this vacancy.
-    pub(in crate::catalog) fn new(vacancy: Version, rank: i64) -> Rank {
+    pub(in crate::catalog) fn new(vacancy: Revision, rank: i64) -> Rank {
         Rank { vacancy: vacancy.0, rank }
     }
 
@@ -286,8 +286,8 @@ fn json(record: &impl Serialize) -> String {
 mod tests {
     use super::*;
 
-    fn contest() -> Contest {
-        Contest {
+    fn contest() -> CandidateSettings {
+        CandidateSettings {
             name: "mysql".to_owned(),
             id: "mysql-1".to_owned(),
             lease: Duration::from_secs(15),
@@ -305,8 +305,8 @@ mod tests {
         assert_eq!(json, r#"{"id":"mysql-1","session":"00012345-6789-abcd-ef01-23456789abcd","address":null}"#);
         let holder = Leader::read(json.as_bytes()).unwrap().holder(Term(7));
         assert_eq!((holder.session, holder.term, holder.vacancy), (SESSION, Term(7), None));
-        let won = Leader::new(&contest(), SESSION, None).won_after(Some(Version(5)));
-        assert_eq!(won.holder(Term(7)).vacancy, Some(Version(5)));
+        let won = Leader::new(&contest(), SESSION, None).won_after(Some(Revision(5)));
+        assert_eq!(won.holder(Term(7)).vacancy, Some(Revision(5)));
         let holder = Leader::new(&contest(), SESSION, Some(Term(3))).holder(Term(7));
         assert_eq!(holder.term, Term(3));
     }
@@ -322,7 +322,7 @@ mod tests {
         );
         let read = LastLeader::read(json.as_bytes()).unwrap().last(Term(9));
         assert_eq!((read.term, read.guarantee), (Term(9), Guarantee::For(Duration::from_secs(15))));
-        assert_eq!(read.owed, Duration::from_millis(1));
+        assert_eq!(read.hold_off_left, Duration::from_millis(1));
         assert!(!read.released && !read.ended);
 
         let linger = Guarantee::WhileAlive { linger: Duration::from_secs(1) };
@@ -384,7 +384,7 @@ mod tests {
         let read = || LastLeader::read(json.as_bytes()).unwrap();
         assert_eq!(read().last(Term(7)).term, Term(7));
         assert_eq!(read().last(Term(100)).term, Term(90));
-        // A counter of our own, where the engine has none.
+        // A counter of our own, where the store has none.
         assert_eq!(read().last(Term(0)).term, Term(90));
     }
 

@@ -8,10 +8,10 @@ use etcd_client::{EventType, KeyValue, WatchOptions, WatchStream};
 use tokio::time::Instant;
 
 use crate::catalog::border::LeftOut;
-use crate::catalog::election::Views;
+use crate::catalog::election::LockViewSender;
 use crate::catalog::election::record::Leader;
 use crate::catalog::pace::{self, Pace};
-use crate::catalog::{Sightings, bounds};
+use crate::catalog::{ObservationSender, bounds};
 use crate::config::{Backoff, Query};
 use crate::supervisor::election::record::SessionId;
 
@@ -19,10 +19,10 @@ use super::Etcd;
 use super::error::Error;
 use super::found::Found;
 use super::layout::Layout;
-use super::members::{At, Members};
+use super::members::{Members, Reached};
 use super::pages::{self, Range};
 
-/// Between reads that fail. The first is what a thousand agents spread over whose connections broke and whose engine is
+/// Between reads that fail. The first is what a thousand agents spread over whose connections broke and whose backend is
 /// there at once, the longest what they spread over after its restart.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(400), most: Duration::from_secs(5) };
 
@@ -33,7 +33,7 @@ const BEGIN_TIMEOUT: Duration = Duration::from_secs(2);
 const ELECTION: Duration = Duration::from_secs(3);
 
 /// Tells what the query sees, for ever.
-pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, seen: &mut Sightings) -> ! {
+pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, seen: &mut ObservationSender) -> ! {
     if let Query::Service { datacenter: Some(name), .. } = query {
         seen.failed(&Error::Datacenter { name: name.clone() }).await;
         std::future::pending::<()>().await;
@@ -59,7 +59,7 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
                 electing = None;
                 tell(&found, seen).await;
                 let begun = Instant::now();
-                let ended = match Watch::begin(&range, revision, at).await {
+                let ended = match KeyWatch::begin(&range, revision, at).await {
                     Ok(mut watch) => loop {
                         let changed = watch.change(|pair: &KeyValue, event| match event {
                             EventType::Put => {
@@ -71,7 +71,7 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
                             }
                         });
                         match changed.await {
-                            Ok(Change::Values | Change::Keys) => {
+                            Ok(KeyChange::Values | KeyChange::Keys) => {
                                 pace.reset();
                                 tell(&found, seen).await;
                             }
@@ -109,7 +109,7 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
 
 /// Tells what the lock of an election shows, for ever. A leader's renewals write its key again and again: what is told,
 /// and read anew, is only another term, another's hand, or none.
-pub(super) async fn follow_lock(etcd: &Etcd, election: &str, views: &mut Views) -> ! {
+pub(super) async fn follow_lock(etcd: &Etcd, election: &str, views: &mut LockViewSender) -> ! {
     let range = Range { start: etcd.keys(election).leader, prefix: false };
     let mut pace = Pace::new(RETRY);
     loop {
@@ -125,7 +125,7 @@ pub(super) async fn follow_lock(etcd: &Etcd, election: &str, views: &mut Views) 
                     Ok(())
                 };
                 let changed = match watch.change(change).await {
-                    Ok(change) => change == Change::Keys || session(&found) != by,
+                    Ok(change) => change == KeyChange::Keys || session(&found) != by,
                     Err(error) => {
                         pace.lived(begun.elapsed());
                         tracing::debug!(event = "catalog.watch_ended", "{}", crate::catalog::report(&error));
@@ -152,22 +152,22 @@ async fn look_at_lock<'a>(
     etcd: &'a Etcd,
     range: &Range,
     election: &str,
-    views: &mut Views,
-) -> Result<(Watch<'a>, Lock), Error> {
-    let mut found = Lock::new();
+    views: &mut LockViewSender,
+) -> Result<(KeyWatch<'a>, LockKeys), Error> {
+    let mut found = LockKeys::new();
     let read = pages::read(&etcd.members, range, |pair| {
         found.insert(pair.key().to_vec(), pair.clone());
         Ok(())
     });
     let (revision, at) = read.await?;
-    let watch = Watch::begin(range, revision, at).await?;
+    let watch = KeyWatch::begin(range, revision, at).await?;
     views.saw(etcd.look(election).await?).await;
     Ok((watch, found))
 }
 
 /// What one message of a watch tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
+enum KeyChange {
     /// Keys that were there have other values.
     Values,
     /// Keys came or went.
@@ -175,21 +175,21 @@ enum Change {
 }
 
 /// By which session a lock is held, as its value says: a person may have overwritten that.
-fn session(found: &Lock) -> Option<SessionId> {
+fn session(found: &LockKeys) -> Option<SessionId> {
     Leader::read(found.values().next()?.value()).map(|leader| leader.session)
 }
 
-type Lock = BTreeMap<Vec<u8>, KeyValue>;
+type LockKeys = BTreeMap<Vec<u8>, KeyValue>;
 
 /// A watch at one member.
-struct Watch<'a> {
-    at: At<'a>,
+struct KeyWatch<'a> {
+    at: Reached<'a>,
     stream: WatchStream,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> KeyWatch<'a> {
     /// Tells of everything after a revision.
-    async fn begin(range: &Range, revision: i64, mut at: At<'a>) -> Result<Watch<'a>, Error> {
+    async fn begin(range: &Range, revision: i64, mut at: Reached<'a>) -> Result<KeyWatch<'a>, Error> {
         // In pieces: one message of many changes would be longer than a client takes.
         let mut options = WatchOptions::new().with_start_revision(revision + 1).with_fragment();
         if range.prefix {
@@ -197,7 +197,7 @@ impl<'a> Watch<'a> {
         }
         let begun = tokio::time::timeout(BEGIN_TIMEOUT, at.client.watch(range.start.as_str(), Some(options))).await;
         match begun {
-            Ok(Ok(stream)) => Ok(Watch { at, stream }),
+            Ok(Ok(stream)) => Ok(KeyWatch { at, stream }),
             Ok(Err(error)) => Err(failed(&at, error)),
             Err(_) => {
                 at.part();
@@ -210,7 +210,7 @@ impl<'a> Watch<'a> {
     async fn change(
         &mut self,
         mut each: impl FnMut(&KeyValue, EventType) -> Result<(), Error>,
-    ) -> Result<Change, Error> {
+    ) -> Result<KeyChange, Error> {
         let ended = |reason: String| Err(Error::Watch { member: self.at.place().to_owned(), reason });
         loop {
             // No deadline of its own: the connection's keep-alive finds a silent member within 8 s.
@@ -229,11 +229,11 @@ impl<'a> Watch<'a> {
                     revision => ended(format!("history before revision {revision} is compacted")),
                 };
             }
-            let mut change = Change::Values;
+            let mut change = KeyChange::Values;
             for event in message.events() {
                 let Some(pair) = event.kv() else { continue };
                 if event.event_type() == EventType::Delete || pair.create_revision() == pair.mod_revision() {
-                    change = Change::Keys;
+                    change = KeyChange::Keys;
                 }
                 each(pair, event.event_type())?;
             }
@@ -244,12 +244,12 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn failed(at: &At<'_>, error: etcd_client::Error) -> Error {
+fn failed(at: &Reached<'_>, error: etcd_client::Error) -> Error {
     at.part();
     Error::of("watch", at.place(), error)
 }
 
-async fn tell(found: &Found<'_>, seen: &mut Sightings) {
+async fn tell(found: &Found<'_>, seen: &mut ObservationSender) {
     match found.observation(seen.want_a_value()) {
         Ok(observation) => seen.saw(observation).await,
         Err(error) => seen.failed(&error).await,

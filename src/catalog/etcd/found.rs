@@ -1,14 +1,14 @@
-//! What is followed, as it is now: each key of a query, made into the house's types as it comes. It asks nobody.
+//! What is followed, as it is now: each key of a query, made into our own types as it comes. It asks nobody.
 
 use std::collections::BTreeMap;
 
 use crate::catalog::border::{Flaw, LeftOut};
-use crate::catalog::bounds::{self, Room, TooMuch};
+use crate::catalog::bounds::{self, Allowance, TooMuch};
 use crate::config::Query;
 use crate::supervisor::event::{Instance, Observation};
 
 use super::error::Error;
-use super::layout::{Entry, Layout};
+use super::layout::{EntryValue, Layout};
 
 /// A query's keys.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Found<'a> {
     query: &'a Query,
     layout: &'a Layout,
     items: BTreeMap<Vec<u8>, Item>,
-    room: Room,
+    allowance: Allowance,
 }
 
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Item {
 impl<'a> Found<'a> {
     /// Nothing yet.
     pub(super) fn of(query: &'a Query, layout: &'a Layout) -> Found<'a> {
-        Found { query, layout, items: BTreeMap::new(), room: Room::default() }
+        Found { query, layout, items: BTreeMap::new(), allowance: Allowance::default() }
     }
 
     /// A key is there, or has another value.
@@ -68,7 +68,7 @@ impl<'a> Found<'a> {
                 }
             },
         };
-        self.room.take(item.size())?;
+        self.allowance.take(item.size())?;
         self.items.insert(key.to_vec(), item);
         Ok(())
     }
@@ -76,7 +76,7 @@ impl<'a> Found<'a> {
     /// A key is gone.
     pub(super) fn gone(&mut self, key: &[u8]) {
         if let Some(item) = self.items.remove(key) {
-            self.room.give(item.size());
+            self.allowance.give(item.size());
         }
     }
 
@@ -114,7 +114,7 @@ impl<'a> Found<'a> {
     fn instance(&self, service: &str, key: &[u8], value: &[u8]) -> Result<Option<Instance>, (String, Flaw)> {
         let key = String::from_utf8_lossy(key);
         let place = key.strip_prefix(&self.layout.instances(service)).unwrap_or(&key).to_owned();
-        let entry: Entry = match serde_json::from_slice(value) {
+        let entry: EntryValue = match serde_json::from_slice(value) {
             Ok(entry) => entry,
             Err(error) => return Err((place, Flaw::NoEntry(error.to_string()))),
         };

@@ -6,7 +6,7 @@ use etcd_client::KeyValue;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::border::Words;
+use crate::catalog::border::RawInstance;
 use crate::supervisor::event::{Instance, Registration, ServiceStatus};
 
 use super::error::Error;
@@ -22,7 +22,7 @@ pub(super) struct Layout {
 
 /// What stands in an instance's key.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Entry {
+pub(super) struct EntryValue {
     id: String,
     name: String,
     address: String,
@@ -45,8 +45,8 @@ enum Status {
     Maintenance,
 }
 
-impl Entry {
-    pub(super) fn new(instance: Instance, registration: &Registration) -> Entry {
+impl EntryValue {
+    pub(super) fn new(instance: Instance, registration: &Registration) -> EntryValue {
         let Instance { id, node: _, name, address, port, tags, meta } = instance;
         let (_, note) = registration.in_short();
         let status = match (registration.status, &registration.maintenance) {
@@ -55,7 +55,7 @@ impl Entry {
             (ServiceStatus::Passing | ServiceStatus::Critical, Some(_)) => Status::Maintenance,
             (ServiceStatus::Draining, _) => Status::Draining,
         };
-        Entry { id, name, address, port: i64::from(port), tags, meta, status, note: note.to_owned() }
+        EntryValue { id, name, address, port: i64::from(port), tags, meta, status, note: note.to_owned() }
     }
 
     pub(super) fn json(&self) -> String {
@@ -63,9 +63,9 @@ impl Entry {
     }
 
     /// What it says of the instance, if that may be used.
-    pub(super) fn passing(self) -> Option<Words> {
-        let Entry { id, name, address, port, tags, meta, status, note: _ } = self;
-        (status == Status::Passing).then_some(Words { id, node: None, name, address, port, tags, meta })
+    pub(super) fn passing(self) -> Option<RawInstance> {
+        let EntryValue { id, name, address, port, tags, meta, status, note: _ } = self;
+        (status == Status::Passing).then_some(RawInstance { id, node: None, name, address, port, tags, meta })
     }
 }
 
@@ -127,6 +127,6 @@ mod tests {
     #[test]
     fn an_entry_with_a_status_nobody_knows_is_refused() {
         let json = r#"{"id": "a", "name": "a", "address": "::1", "port": 1, "status": "fine"}"#;
-        assert!(serde_json::from_str::<Entry>(json).is_err());
+        assert!(serde_json::from_str::<EntryValue>(json).is_err());
     }
 }

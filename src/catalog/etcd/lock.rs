@@ -20,12 +20,12 @@ use etcd_client::{
 use tonic::Code;
 
 use crate::catalog::election::record::{LastLeader, Leader, Rank};
-use crate::catalog::election::{Contest, Views, Wanted};
+use crate::catalog::election::{AcquireRequest, CandidateSettings, LockViewSender};
 use crate::catalog::pace;
-use crate::supervisor::election::fact::{Acquisition, Id, Renewal};
-use crate::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Version, View};
+use crate::supervisor::election::event::{Acquisition, Id, Renewal};
+use crate::supervisor::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 
-use super::tenure::{Server, Tenure};
+use super::sessions::{Server, SessionLeases};
 use super::{Error, Etcd};
 
 /// The keys of an election.
@@ -37,20 +37,20 @@ pub(super) struct Keys {
 }
 
 impl Etcd {
-    /// See [`Candidacy::open`](crate::catalog::election::Candidacy::open). Reaches nobody: the lease is granted when
+    /// See [`LockClient::open`](crate::catalog::election::Candidacy::open). Reaches nobody: the lease is granted when
     /// the lock is acquired, so that it begins no earlier than the core counts it from.
-    pub async fn open_session(&self, contest: &Contest) -> Result<(SessionId, Guarantee), Error> {
+    pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee), Error> {
         let session = SessionId(u128::from(pace::random()) << 64 | u128::from(pace::random()));
         // What is granted is never less than what is asked for.
         let guarantee = Guarantee::For(Duration::from_secs(contest.lease.as_secs()));
-        self.tenures.open(session, guarantee);
+        self.sessions.open(session, guarantee);
         Ok((session, guarantee))
     }
 
-    /// See [`Candidacy::close`](crate::catalog::election::Candidacy::close).
+    /// See [`LockClient::close`](crate::catalog::election::Candidacy::close).
     pub async fn close_session(&self, session: SessionId) -> Result<(), Error> {
         let mut failed = Ok(());
-        for lease in self.tenures.close(session) {
+        for lease in self.sessions.close(session) {
             if let Err(error) = self.revoke(lease).await {
                 failed = Err(error);
             }
@@ -58,7 +58,7 @@ impl Etcd {
         failed
     }
 
-    /// See [`Candidacy::look`](crate::catalog::election::Candidacy::look).
+    /// See [`LockClient::look`](crate::catalog::election::Candidacy::look).
     pub async fn look(&self, election: &str) -> Result<View, Error> {
         let keys = self.keys(election);
         let got = self.members.call_briefly("read a lock", |mut client: Client| {
@@ -68,15 +68,15 @@ impl Etcd {
         self.view(&keys, got.await?).await
     }
 
-    /// See [`Candidacy::acquire`](crate::catalog::election::Candidacy::acquire).
-    pub async fn acquire(&self, contest: &Contest, wanted: Wanted) -> Result<Acquisition, Error> {
-        let Wanted { session, guarantee, seen, owed } = wanted;
+    /// See [`LockClient::acquire`](crate::catalog::election::Candidacy::acquire).
+    pub async fn acquire(&self, contest: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
+        let AcquireRequest { session, guarantee, seen, hold_off_left } = wanted;
         let keys = self.keys(&contest.name);
         let vacancy = seen.map(|(_, last)| last);
-        self.tenures.stands(session, vacancy, owed);
+        self.sessions.stands(session, vacancy, hold_off_left);
         let lease = self.grant(contest, session).await?;
         let leader = Leader::new(contest, session, None).won_after(vacancy).json();
-        let mut last = LastLeader::new(contest, session, None, guarantee, owed);
+        let mut last = LastLeader::new(contest, session, None, guarantee, hold_off_left);
         last.lease = Some(lease);
         let last = last.json();
         // Never but where nobody holds it: a lock that is free is a key that isn't there.
@@ -98,7 +98,7 @@ impl Etcd {
         let answer = taken.await?;
         if answer.succeeded() {
             let at = header(&answer);
-            self.tenures.holds_by(session, lease, at, server(answer.header()), owed);
+            self.sessions.holds_by(session, lease, at, server(answer.header()), hold_off_left);
             return Ok(Acquisition::Won(Term(unsigned(at))));
         }
         let by = server(answer.header());
@@ -107,20 +107,20 @@ impl Etcd {
         let [found, _] = pair(&keys, answer);
         match found.filter(|found| found.lease() == lease) {
             Some(found) => {
-                self.tenures.holds_by(session, lease, found.mod_revision(), by, owed);
+                self.sessions.holds_by(session, lease, found.mod_revision(), by, hold_off_left);
                 Ok(Acquisition::Won(Term(unsigned(found.create_revision()))))
             }
             None => {
                 // Its time ends it, if this can't.
                 let _ = self.revoke(lease).await;
-                self.tenures.revoked(session, lease);
+                self.sessions.revoked(session, lease);
                 Ok(Acquisition::Changed)
             }
         }
     }
 
-    /// See [`Candidacy::renew`](crate::catalog::election::Candidacy::renew).
-    pub async fn renew(&self, contest: &Contest, session: SessionId, term: Term) -> Result<Renewal, Error> {
+    /// See [`LockClient::renew`](crate::catalog::election::Candidacy::renew).
+    pub async fn renew(&self, contest: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         tokio::select! {
             renewed = self.keep(contest, session, term) => renewed,
             // Beside it, and no longer than it takes: a lease that can't be revoked must not delay the answer.
@@ -128,20 +128,20 @@ impl Etcd {
         }
     }
 
-    async fn keep(&self, contest: &Contest, session: SessionId, term: Term) -> Result<Renewal, Error> {
-        let Some(tenure) = self.tenures.of(session) else { return Ok(Renewal::Gone { void: true }) };
-        if let Some((lease, by)) = tenure.kept_by().filter(|_| tenure.owes_nothing())
+    async fn keep(&self, contest: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
+        let Some(session_leases) = self.sessions.of(session) else { return Ok(Renewal::Gone { void: true }) };
+        if let Some((lease, by)) = session_leases.kept_by().filter(|_| session_leases.has_no_hold_off())
             && let Some(renewed) = self.keep_alive(contest, (session, term), lease, by).await?
         {
             return Ok(renewed);
         }
-        self.put_again(contest, tenure, session, term).await
+        self.put_again(contest, session_leases, session, term).await
     }
 
     /// Keeps a lease alive and reads the lock; `None` when that doesn't prove anything.
     async fn keep_alive(
         &self,
-        contest: &Contest,
+        contest: &CandidateSettings,
         (session, term): (SessionId, Term),
         lease: i64,
         by: Server,
@@ -180,13 +180,13 @@ impl Etcd {
 
     async fn put_again(
         &self,
-        contest: &Contest,
-        tenure: Tenure,
+        contest: &CandidateSettings,
+        session_leases: SessionLeases,
         session: SessionId,
         term: Term,
     ) -> Result<Renewal, Error> {
         let keys = self.keys(&contest.name);
-        let version = match tenure.version {
+        let version = match session_leases.version {
             Some(version) => version,
             None => match self.own(&keys, session, term).await? {
                 Some(version) => version,
@@ -194,14 +194,14 @@ impl Etcd {
             },
         };
         let lease = self.grant(contest, session).await?;
-        let record = Leader::new(contest, session, None).won_after(tenure.vacancy);
+        let record = Leader::new(contest, session, None).won_after(session_leases.vacancy);
         let leader = record.json();
-        let owed = tenure.owed();
-        let mut last = LastLeader::new(contest, session, Some(term), tenure.guarantee, owed);
+        let hold_off_left = session_leases.hold_off_left();
+        let mut last = LastLeader::new(contest, session, Some(term), session_leases.guarantee, hold_off_left);
         last.lease = Some(lease);
         let last = last.json();
         // Until its answer is here nobody knows as which the lock is written.
-        self.tenures.seen(session, None);
+        self.sessions.seen(session, None);
         let renewed = self.members.call_briefly("renew a lock", |mut client: Client| {
             let under = || Some(PutOptions::new().with_lease(lease));
             let txn = Txn::new()
@@ -225,34 +225,34 @@ impl Etcd {
                 None => Ok(Renewal::Gone { void: true }),
                 // Written by this call's own first try, whose answer was lost, or by an earlier one that came late.
                 Some(found) if found.lease() == lease => {
-                    self.tenures.holds_by(session, lease, found.mod_revision(), by, owed);
+                    self.sessions.holds_by(session, lease, found.mod_revision(), by, hold_off_left);
                     Ok(Renewal::Alive(self.shown(&found, term, at)))
                 }
                 Some(found) => {
-                    self.tenures.seen(session, Some(found.mod_revision()));
+                    self.sessions.seen(session, Some(found.mod_revision()));
                     Ok(Renewal::Unknown("another renewal of ours came in between".to_owned()))
                 }
             };
         }
         let at = header(&answer);
-        self.tenures.holds_by(session, lease, at, by, owed);
+        self.sessions.holds_by(session, lease, at, by, hold_off_left);
         let holder = record.holder(term);
-        let last_version = Version(unsigned(at));
-        Ok(Renewal::Alive(View { at: unsigned(at), lock: Lock::Held(holder), last: None, last_version }))
+        let last_revision = Revision(unsigned(at));
+        Ok(Renewal::Alive(View { at: unsigned(at), lock: Lock::Held(holder), last: None, last_revision }))
     }
 
-    /// See [`Candidacy::release`](crate::catalog::election::Candidacy::release).
+    /// See [`LockClient::release`](crate::catalog::election::Candidacy::release).
     pub async fn release(
         &self,
-        contest: &Contest,
+        contest: &CandidateSettings,
         session: SessionId,
         term: Term,
         to: Option<Id>,
-        owed: Duration,
+        hold_off_left: Duration,
     ) -> Result<(), Error> {
         let keys = self.keys(&contest.name);
         let promised = Guarantee::For(contest.lease);
-        let last = LastLeader::new(contest, session, Some(term), promised, owed).released(to).json();
+        let last = LastLeader::new(contest, session, Some(term), promised, hold_off_left).released(to).json();
         let released = self.members.call_briefly("release a lock", |mut client: Client| {
             let ours = [Compare::create_revision(keys.leader.as_str(), CompareOp::Equal, revision(term.0))];
             let txn = Txn::new().when(ours).and_then([
@@ -265,8 +265,8 @@ impl Etcd {
         released.await.map(drop)
     }
 
-    /// See [`Candidacy::publish_rank`](crate::catalog::election::Candidacy::publish_rank).
-    pub async fn publish_rank(&self, contest: &Contest, vacancy: Version, rank: i64) -> Result<(), Error> {
+    /// See [`LockClient::publish_rank`](crate::catalog::election::Candidacy::publish_rank).
+    pub async fn publish_rank(&self, contest: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
         let key = self.layout.rank(&contest.name, &contest.id);
         // Under a lease, or those of candidates long gone would stay for ever.
         let ttl = seconds(contest.rank_for());
@@ -281,8 +281,8 @@ impl Etcd {
         put.await.map(drop)
     }
 
-    /// See [`Candidacy::ranks`](crate::catalog::election::Candidacy::ranks).
-    pub async fn ranks(&self, election: &str, vacancy: Version) -> Result<Vec<(Id, i64)>, Error> {
+    /// See [`LockClient::ranks`](crate::catalog::election::Candidacy::ranks).
+    pub async fn ranks(&self, election: &str, vacancy: Revision) -> Result<Vec<(Id, i64)>, Error> {
         let prefix = self.layout.ranks(election);
         let got = self.members.call_briefly("read the ranks", |mut client: Client| {
             let prefix = prefix.clone();
@@ -298,8 +298,8 @@ impl Etcd {
         Ok(ranks.collect())
     }
 
-    /// See [`Candidacy::watch`](crate::catalog::election::Candidacy::watch).
-    pub async fn watch_lock(&self, election: &str, views: &mut Views) {
+    /// See [`LockClient::watch`](crate::catalog::election::Candidacy::watch).
+    pub async fn watch_lock(&self, election: &str, views: &mut LockViewSender) {
         super::follow::follow_lock(self, election, views).await;
     }
 
@@ -308,13 +308,13 @@ impl Etcd {
         Keys { leader: of("leader"), last: of("last"), asked: of("asked") }
     }
 
-    async fn grant(&self, contest: &Contest, session: SessionId) -> Result<i64, Error> {
+    async fn grant(&self, contest: &CandidateSettings, session: SessionId) -> Result<i64, Error> {
         let ttl = seconds(contest.lease);
         let granted = self
             .members
             .call_briefly("get a lease", |client: Client| async move { client.lease_client().grant(ttl, None).await });
         let lease = granted.await?.id();
-        if !self.tenures.granted(session, lease) {
+        if !self.sessions.granted(session, lease) {
             // Nobody would end what it came to hold. Its time ends it, if this can't.
             let _ = self.revoke(lease).await;
             return Err(Error::Closed);
@@ -336,9 +336,9 @@ impl Etcd {
     /// Ends the leases that the lock is under no more. What fails is tried again with the next renewal, and ends by its
     /// time otherwise.
     async fn revoke_idle(&self, session: SessionId) -> Infallible {
-        for lease in self.tenures.idle(session) {
+        for lease in self.sessions.idle(session) {
             if self.revoke(lease).await.is_ok() {
-                self.tenures.revoked(session, lease);
+                self.sessions.revoked(session, lease);
             }
         }
         std::future::pending().await
@@ -353,7 +353,7 @@ impl Etcd {
         let mut got = got.await?;
         let ours = got.take_kvs().pop().filter(|found| is_ours(found, session, term));
         let version = ours.map(|found| found.mod_revision());
-        self.tenures.seen(session, version);
+        self.sessions.seen(session, version);
         Ok(version)
     }
 
@@ -364,19 +364,19 @@ impl Etcd {
         if let Some(found) = leader {
             return Ok(self.shown(&found, Term(unsigned(found.create_revision())), at));
         }
-        let lock = Lock::Free { version: Version(0), taken_from: None };
-        let Some(found) = last else { return Ok(View { at, lock, last: None, last_version: Version(0) }) };
-        let last_version = Version(unsigned(found.mod_revision()));
+        let lock = Lock::Free { version: Revision(0), taken_from: None };
+        let Some(found) = last else { return Ok(View { at, lock, last: None, last_revision: Revision(0) }) };
+        let last_revision = Revision(unsigned(found.mod_revision()));
         let Some(record) = LastLeader::read(found.value()) else {
-            return Ok(View { at, lock, last: Some(LastLeader::unknown()), last_version });
+            return Ok(View { at, lock, last: Some(LastLeader::unknown()), last_revision });
         };
         let ended = match record.lease {
             Some(lease) if !record.released => self.has_ended(keys, lease).await?,
             Some(_) | None => false,
         };
-        let mut last = record.last(Term(last_version.0));
+        let mut last = record.last(Term(last_revision.0));
         last.ended = ended;
-        Ok(View { at, lock, last: Some(last), last_version })
+        Ok(View { at, lock, last: Some(last), last_revision })
     }
 
     /// A lock that is held.
@@ -386,7 +386,7 @@ impl Etcd {
             // A person's hand, or another program's: whatever it is, it isn't free.
             None => Leader::unknown(SessionId(0), term),
         };
-        View { at, lock: Lock::Held(holder), last: None, last_version: Version(0) }
+        View { at, lock: Lock::Held(holder), last: None, last_revision: Revision(0) }
     }
 
     /// Whether a lease is no more. Not asked for its time to live, which a server that leads no more would answer too:

@@ -15,7 +15,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 use crate::catalog::storage::Storage;
 use crate::catalog::tls::{self, Pems};
 use crate::catalog::{Cause, secret};
-use crate::config::engines::{Endpoint, Etcd as Settings};
+use crate::config::backends::{Endpoint, Etcd as Settings};
 
 use super::error::Error;
 use super::reach::reach;
@@ -104,7 +104,7 @@ impl Members {
         &self,
         what: &'static str,
         call: impl Fn(Client) -> F,
-    ) -> Result<(T, At<'_>), Error>
+    ) -> Result<(T, Reached<'_>), Error>
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
@@ -117,7 +117,7 @@ impl Members {
         patience: Duration,
         what: &'static str,
         call: impl Fn(Client) -> F,
-    ) -> Result<(T, At<'_>), Error>
+    ) -> Result<(T, Reached<'_>), Error>
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
@@ -130,7 +130,7 @@ impl Members {
             match Box::pin(self.call_member(member, patience, what, &call)).await {
                 Ok((answer, client)) => {
                     self.first.store(index, Ordering::Relaxed);
-                    return Ok((answer, At { member, client }));
+                    return Ok((answer, Reached { member, client }));
                 }
                 Err(error) if error.is_the_members() => {
                     // Whoever asks next, be it because this caller gives up now, begins with another.
@@ -289,13 +289,13 @@ impl Credentials {
 }
 
 /// The member that answered a call.
-pub(super) struct At<'a> {
+pub(super) struct Reached<'a> {
     member: &'a Member,
     /// Its connection.
     pub(super) client: Client,
 }
 
-impl At<'_> {
+impl Reached<'_> {
     /// Where it is, for errors.
     pub(super) fn place(&self) -> &str {
         &self.member.place

@@ -13,16 +13,16 @@ mod members;
 mod pages;
 mod publish;
 mod reach;
-mod tenure;
+mod sessions;
 
 use std::net::IpAddr;
 
 use etcd_client::Client;
 
-use crate::config::{Query, Service, engines};
+use crate::config::{Query, Service, backends};
 use crate::supervisor::event::Registration;
 
-use super::Sightings;
+use super::ObservationSender;
 
 pub use error::Error;
 
@@ -32,17 +32,17 @@ pub struct Etcd {
     members: members::Members,
     layout: layout::Layout,
     leases: publish::Leases,
-    tenures: tenure::Tenures,
+    sessions: sessions::Sessions,
 }
 
 impl Etcd {
     /// Reaches nobody yet. Everything is kept below `prefix`.
-    pub fn new(settings: &engines::Etcd, prefix: &str) -> Etcd {
+    pub fn new(settings: &backends::Etcd, prefix: &str) -> Etcd {
         Etcd {
             members: members::Members::new(settings),
             layout: layout::Layout::new(prefix),
             leases: publish::Leases::default(),
-            tenures: tenure::Tenures::default(),
+            sessions: sessions::Sessions::default(),
         }
     }
 
@@ -57,7 +57,7 @@ impl Etcd {
     }
 
     /// See [`Backend::follow`](super::Backend::follow).
-    pub async fn follow(&self, query: &Query, seen: &mut Sightings) -> ! {
+    pub async fn follow(&self, query: &Query, seen: &mut ObservationSender) -> ! {
         follow::follow(&self.members, &self.layout, query, seen).await
     }
 

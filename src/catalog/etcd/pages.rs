@@ -4,7 +4,7 @@
 use etcd_client::{Client, GetOptions, KeyValue};
 
 use super::error::Error;
-use super::members::{At, Members};
+use super::members::{Members, Reached};
 
 /// Keys in the first page; fewer when they are too long together.
 const PAGE: i64 = 512;
@@ -40,7 +40,7 @@ pub(super) async fn read<'a>(
     members: &'a Members,
     range: &Range,
     mut each: impl FnMut(&KeyValue) -> Result<(), Error> + Send,
-) -> Result<(i64, At<'a>), Error> {
+) -> Result<(i64, Reached<'a>), Error> {
     let end = range.end();
     let (mut start, mut limit, mut revision) = (range.start.clone().into_bytes(), PAGE, 0);
     loop {

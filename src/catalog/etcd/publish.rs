@@ -12,15 +12,15 @@ use crate::config::Service;
 use crate::supervisor::event::{Instance, Registration};
 
 use super::error::Error;
-use super::layout::{Entry, Layout};
+use super::layout::{EntryValue, Layout};
 use super::members::Members;
 
 /// The lease of each service that was published, by the service's id.
 #[derive(Debug, Default)]
-pub(super) struct Leases(Mutex<BTreeMap<String, Held>>);
+pub(super) struct Leases(Mutex<BTreeMap<String, HeldLease>>);
 
 #[derive(Debug, Clone)]
-struct Held {
+struct HeldLease {
     lease: i64,
     /// What is written under it.
     key: String,
@@ -31,11 +31,11 @@ struct Held {
 }
 
 impl Leases {
-    fn of(&self, id: &str) -> Option<Held> {
+    fn of(&self, id: &str) -> Option<HeldLease> {
         self.lock().get(id).cloned()
     }
 
-    fn hold(&self, id: &str, held: Held) {
+    fn hold(&self, id: &str, held: HeldLease) {
         self.lock().insert(id.to_owned(), held);
     }
 
@@ -43,7 +43,7 @@ impl Leases {
         self.lock().remove(id);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Held>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, HeldLease>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -67,7 +67,7 @@ pub(super) async fn publish(
         tags: service.tags.clone(),
         meta: service.meta.clone(),
     };
-    let value = Entry::new(instance, registration).json();
+    let value = EntryValue::new(instance, registration).json();
     if let Some(held) = leases.of(&service.id).filter(|held| held.key != key) {
         // A reload gave the service another name. Under the old one it isn't renewed any more, whatever becomes of this.
         end(members, leases, &service.id, held.lease).await?;
@@ -84,7 +84,7 @@ pub(super) async fn publish(
     });
     let answer = as_written.await?;
     if answer.succeeded() {
-        leases.hold(&service.id, Held { ours: true, ..held });
+        leases.hold(&service.id, HeldLease { ours: true, ..held });
         return Ok(());
     }
     let there = answer.op_responses().into_iter().find_map(|response| match response {
@@ -102,7 +102,7 @@ pub(super) async fn publish(
     });
     match put.await {
         Ok(_) => {
-            leases.hold(&service.id, Held { ours: true, ..held });
+            leases.hold(&service.id, HeldLease { ours: true, ..held });
             Ok(())
         }
         Err(error) => {
@@ -137,7 +137,7 @@ async fn end(members: &Members, leases: &Leases, id: &str, lease: i64) -> Result
 }
 
 /// A lease that has just been renewed or granted.
-async fn lease(members: &Members, leases: &Leases, service: &Service, key: &str) -> Result<Held, Error> {
+async fn lease(members: &Members, leases: &Leases, service: &Service, key: &str) -> Result<HeldLease, Error> {
     let ttl = seconds(service.ttl);
     let held = leases.of(&service.id);
     if let Some(held) = &held
@@ -150,7 +150,7 @@ async fn lease(members: &Members, leases: &Leases, service: &Service, key: &str)
         members.call("get a lease", |client: Client| async move { client.lease_client().grant(ttl, None).await });
     let lease = granted.await?.id();
     let ours = held.is_some_and(|held| held.ours && held.ttl == ttl);
-    let fresh = Held { lease, key: key.to_owned(), ttl, ours };
+    let fresh = HeldLease { lease, key: key.to_owned(), ttl, ours };
     // Noted before the key is written: a write whose answer is lost must still be found to be withdrawn.
     leases.hold(&service.id, fresh.clone());
     Ok(fresh)

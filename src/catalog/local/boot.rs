@@ -71,17 +71,17 @@ pub(super) fn claim(
         };
     };
     match judge(&there, touched, ours, booted_at(), suspect.as_ref(), now) {
-        Verdict::Ours => {
+        BootMark::Ours => {
             *suspect = None;
             Ok(Mark::Ours)
         }
-        Verdict::LeftOver => {
+        BootMark::LeftOver => {
             let staged = scratch.stage(ours.as_bytes(), shared())?;
             scratch.put_over(staged, root, MARK)?;
             *suspect = None;
             Ok(Mark::TakenOver)
         }
-        Verdict::PerhapsAlive { since } => {
+        BootMark::PerhapsAlive { since } => {
             *suspect = Some(Suspect { boot_id: there.clone(), touched, since });
             Err(taken(root, &there))
         }
@@ -104,7 +104,7 @@ pub(super) fn is_ours(root: &Folder, ours: &str) -> Result<bool, Error> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum BootMark {
     Ours,
     LeftOver,
     PerhapsAlive { since: Instant },
@@ -117,17 +117,17 @@ fn judge(
     booted: SystemTime,
     suspect: Option<&Suspect>,
     now: Instant,
-) -> Verdict {
+) -> BootMark {
     if there == ours {
-        return Verdict::Ours;
+        return BootMark::Ours;
     }
     if touched < booted {
-        return Verdict::LeftOver;
+        return BootMark::LeftOver;
     }
     match suspect.filter(|s| s.boot_id == there && s.touched == touched) {
-        Some(silent) if now.duration_since(silent.since) >= SILENCE => Verdict::LeftOver,
-        Some(silent) => Verdict::PerhapsAlive { since: silent.since },
-        None => Verdict::PerhapsAlive { since: now },
+        Some(silent) if now.duration_since(silent.since) >= SILENCE => BootMark::LeftOver,
+        Some(silent) => BootMark::PerhapsAlive { since: silent.since },
+        None => BootMark::PerhapsAlive { since: now },
     }
 }
 
@@ -164,28 +164,28 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    fn look(touched: u64, suspect: Option<&Suspect>, now: Instant) -> Verdict {
+    fn look(touched: u64, suspect: Option<&Suspect>, now: Instant) -> BootMark {
         judge("theirs", at(touched), "ours", SystemTime::UNIX_EPOCH + BOOT, suspect, now)
     }
 
     #[tokio::test]
     async fn a_mark_of_this_boot_is_ours() {
-        assert_eq!(judge("ours", at(0), "ours", at(9), None, Instant::now()), Verdict::Ours);
+        assert_eq!(judge("ours", at(0), "ours", at(9), None, Instant::now()), BootMark::Ours);
     }
 
     #[tokio::test]
     async fn a_mark_from_before_the_reboot_is_left_over_at_once() {
-        assert_eq!(look(999_999, None, Instant::now()), Verdict::LeftOver);
+        assert_eq!(look(999_999, None, Instant::now()), BootMark::LeftOver);
     }
 
     #[tokio::test]
     async fn a_mark_touched_since_this_boot_is_taken_over_only_after_its_silence() {
         let since = Instant::now();
-        assert_eq!(look(1_000_001, None, since), Verdict::PerhapsAlive { since });
+        assert_eq!(look(1_000_001, None, since), BootMark::PerhapsAlive { since });
         let suspect = Suspect { boot_id: "theirs".to_owned(), touched: at(1_000_001), since };
         let soon = since + SILENCE - Duration::from_millis(1);
-        assert_eq!(look(1_000_001, Some(&suspect), soon), Verdict::PerhapsAlive { since });
-        assert_eq!(look(1_000_001, Some(&suspect), since + SILENCE), Verdict::LeftOver);
+        assert_eq!(look(1_000_001, Some(&suspect), soon), BootMark::PerhapsAlive { since });
+        assert_eq!(look(1_000_001, Some(&suspect), since + SILENCE), BootMark::LeftOver);
     }
 
     #[tokio::test]
@@ -193,6 +193,6 @@ mod tests {
         let since = Instant::now();
         let suspect = Suspect { boot_id: "theirs".to_owned(), touched: at(1_000_001), since };
         let later = since + SILENCE;
-        assert_eq!(look(1_000_010, Some(&suspect), later), Verdict::PerhapsAlive { since: later });
+        assert_eq!(look(1_000_010, Some(&suspect), later), BootMark::PerhapsAlive { since: later });
     }
 }

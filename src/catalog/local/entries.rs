@@ -12,21 +12,21 @@ use std::fs::File;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::border::{Flaw, LeftOut, Words};
-use crate::catalog::bounds::{self, Room};
+use crate::catalog::border::{Flaw, LeftOut, RawInstance};
+use crate::catalog::bounds::{self, Allowance};
 use crate::supervisor::event::{Instance, ServiceStatus};
 
 use super::Error;
-use super::files::{self, Folder, Identity, errno};
+use super::budget::ScanBudget;
+use super::files::{self, FileId, Folder, errno};
 use super::name::unescape;
-use super::turns::Turns;
 
 /// What is in an instance's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
+pub(super) struct EntryFile {
     /// The instance as others see it.
     #[serde(flatten)]
-    pub(super) instance: Card,
+    pub(super) instance: InstanceRecord,
     /// passing, critical, draining or maintenance.
     pub(super) status: String,
     /// Why, for people.
@@ -36,7 +36,7 @@ pub(super) struct Entry {
 
 /// [`Instance`] as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Card {
+pub(super) struct InstanceRecord {
     pub(super) id: String,
     pub(super) name: String,
     pub(super) address: String,
@@ -47,52 +47,52 @@ pub(super) struct Card {
     pub(super) meta: BTreeMap<String, String>,
 }
 
-impl From<Card> for Words {
-    fn from(card: Card) -> Words {
-        let Card { id, name, address, port, tags, meta } = card;
-        Words { id, node: None, name, address, port, tags, meta }
+impl From<InstanceRecord> for RawInstance {
+    fn from(record: InstanceRecord) -> RawInstance {
+        let InstanceRecord { id, name, address, port, tags, meta } = record;
+        RawInstance { id, node: None, name, address, port, tags, meta }
     }
 }
 
 /// What a service's directory holds.
 #[derive(Debug, Default)]
-pub(super) struct Census {
+pub(super) struct Scan {
     /// The passing instances, sorted by id.
     pub(super) passing: Vec<Instance>,
     /// Every live file, by name.
-    pub(super) alive: BTreeMap<String, Identity>,
+    pub(super) alive: BTreeMap<String, FileId>,
     /// A dead one that can't be removed, and why.
     pub(super) stuck: Option<Error>,
 }
 
 /// Looks at every file, and removes the dead ones if `tidy`. What is wrong with one entry costs only that one: it is left
 /// out.
-pub(super) async fn census(
+pub(super) async fn scan(
     service: &Folder,
     tag: Option<&str>,
     tidy: bool,
     left_out: &mut LeftOut,
-) -> Result<Census, Error> {
-    let mut census = Census::default();
-    let (mut room, mut turns) = (Room::default(), Turns::default());
+) -> Result<Scan, Error> {
+    let mut scan = Scan::default();
+    let (mut allowance, mut budget) = (Allowance::default(), ScanBudget::default());
     for name in service.names()? {
-        turns.next().await;
+        budget.next().await;
         match look(service, &name) {
-            Ok(Life::None) => {}
-            Ok(Life::Dead(file)) if tidy => {
+            Ok(Liveness::None) => {}
+            Ok(Liveness::Dead(file)) if tidy => {
                 if let Err(error) = service.remove_dead(&name, file) {
-                    census.stuck = Some(error);
+                    scan.stuck = Some(error);
                 }
             }
-            Ok(Life::Dead(_)) => {}
-            Ok(Life::Alive(mut file)) => {
-                let identity = Identity::of_file(&file).map_err(Error::refused("look at", service.path_of(&name)))?;
-                census.alive.insert(name.clone(), identity);
+            Ok(Liveness::Dead(_)) => {}
+            Ok(Liveness::Alive(mut file)) => {
+                let identity = FileId::of_file(&file).map_err(Error::refused("look at", service.path_of(&name)))?;
+                scan.alive.insert(name.clone(), identity);
                 match passing(&mut file, service, &name)? {
                     Ok(Some(instance)) => {
                         if tag.is_none_or(|tag| instance.tags.iter().any(|t| t == tag)) {
-                            room.take(bounds::size(&instance)).map_err(Error::TooMuchToFollow)?;
-                            census.passing.push(instance);
+                            allowance.take(bounds::size(&instance)).map_err(Error::TooMuchToFollow)?;
+                            scan.passing.push(instance);
                         }
                     }
                     Ok(None) => {}
@@ -103,8 +103,8 @@ pub(super) async fn census(
             Err(error) => return Err(error),
         }
     }
-    census.passing.sort();
-    Ok(census)
+    scan.passing.sort();
+    Ok(scan)
 }
 
 /// The instance of a live file, if it passes.
@@ -118,7 +118,7 @@ fn passing(file: &mut File, service: &Folder, name: &str) -> Result<Result<Optio
     if entry.status != ServiceStatus::Passing.as_str() {
         return Ok(Ok(None));
     }
-    Ok(Words::from(entry.instance).instance().map(Some))
+    Ok(RawInstance::from(entry.instance).instance().map(Some))
 }
 
 /// Removes every file without a holder in every service; how many there were.
@@ -127,7 +127,7 @@ pub(super) fn remove_all_dead(services: &Folder) -> Result<usize, Error> {
     for name in services.names()? {
         let Some(service) = services.sub(&name)? else { continue };
         for file in service.names()? {
-            if let Life::Dead(dead) = look(&service, &file)? {
+            if let Liveness::Dead(dead) = look(&service, &file)? {
                 removed += usize::from(service.remove_dead(&file, dead)?);
             }
         }
@@ -137,7 +137,7 @@ pub(super) fn remove_all_dead(services: &Folder) -> Result<usize, Error> {
 
 /// The state of the file at a path.
 #[derive(Debug)]
-pub(super) enum Life {
+pub(super) enum Liveness {
     /// There is none.
     None,
     /// Somebody holds it.
@@ -147,34 +147,34 @@ pub(super) enum Life {
 }
 
 /// Whether the file at a path has a holder.
-pub(super) fn look(service: &Folder, name: &str) -> Result<Life, Error> {
+pub(super) fn look(service: &Folder, name: &str) -> Result<Liveness, Error> {
     // Each round means that somebody put a new file there in between; nobody does that for long.
     for _ in 0..5 {
-        let Some(file) = service.file(name)? else { return Ok(Life::None) };
+        let Some(file) = service.file(name)? else { return Ok(Liveness::None) };
         if files::is_held(&file).map_err(Error::refused("ask for the lock of", service.path_of(name)))? {
-            return Ok(Life::Alive(file));
+            return Ok(Liveness::Alive(file));
         }
         if service.holds(name, &file)? {
-            return Ok(Life::Dead(file));
+            return Ok(Liveness::Dead(file));
         }
     }
     Err(Error::refused("follow the changes of", service.path_of(name))(Errno::EAGAIN))
 }
 
 /// A live file's content; `None` when no agent wrote it.
-pub(super) fn entry(file: &mut File, service: &Folder, name: &str) -> Result<Option<Entry>, Error> {
+pub(super) fn entry(file: &mut File, service: &Folder, name: &str) -> Result<Option<EntryFile>, Error> {
     let text = match files::text(file, service.path_of(name)) {
         Ok(Some(text)) => text,
         // No agent writes one so large.
         Ok(None) | Err(Error::TooMuch { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let entry = serde_json::from_str::<Entry>(&text).ok();
+    let entry = serde_json::from_str::<EntryFile>(&text).ok();
     Ok(entry.filter(|entry| unescape(name).is_some_and(|id| id == entry.instance.id)))
 }
 
 /// As it is written. Fails only where memory does.
-pub(super) fn content(entry: &Entry, service: &Folder, name: &str) -> Result<Vec<u8>, Error> {
+pub(super) fn content(entry: &EntryFile, service: &Folder, name: &str) -> Result<Vec<u8>, Error> {
     let content = serde_json::to_vec(entry).map_err(|e| {
         let source = e.io_error_kind().map_or(Errno::EINVAL, |kind| errno(&kind.into()));
         Error::refused("write", service.path_of(name))(source)

@@ -124,12 +124,12 @@ impl Folder {
     }
 
     /// Which directory it is, whatever its path.
-    pub(super) fn identity(&self) -> Result<Identity, Error> {
-        fstat(&self.fd).map(Identity::of).map_err(Error::refused("look at", &self.path))
+    pub(super) fn identity(&self) -> Result<FileId, Error> {
+        fstat(&self.fd).map(FileId::of).map_err(Error::refused("look at", &self.path))
     }
 
     /// Opens a regular file for reading. `None` when there is none, or something that is no file of the catalog: a link,
-    /// a pipe, a directory, or a file somebody brought here to have it read for him, by a second name or by moving it.
+    /// a pipe, a directory, or a file somebody brought here to have it read for them, by a second name or by moving it.
     pub(super) fn file(&self, name: &str) -> Result<Option<File>, Error> {
         // O_NONBLOCK: somebody's pipe must not be waited for. It means nothing to a regular file.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
@@ -175,12 +175,12 @@ impl Folder {
     /// Whether this open file is the one at the path now.
     pub(super) fn holds(&self, name: &str, file: &File) -> Result<bool, Error> {
         let there = match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(there) => Identity::of(there),
+            Ok(there) => FileId::of(there),
             Err(Errno::ENOENT) => return Ok(false),
             Err(source) => return Err(Error::refused("look at", self.path_of(name))(source)),
         };
         let here = fstat(file).map_err(Error::refused("look at", self.path_of(name)))?;
-        Ok(there == Identity::of(here))
+        Ok(there == FileId::of(here))
     }
 
     /// Removes a file; whether there was one.
@@ -401,21 +401,21 @@ pub(super) fn sync(file: &File, path: &Path) -> Result<(), Error> {
 
 /// Which file it is, whatever its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct FileId {
     device: u64,
     inode: u64,
 }
 
-impl Identity {
+impl FileId {
     // The fields' types differ between architectures.
     #[allow(clippy::unnecessary_cast)]
-    fn of(about: FileStat) -> Identity {
-        Identity { device: about.st_dev as u64, inode: about.st_ino as u64 }
+    fn of(about: FileStat) -> FileId {
+        FileId { device: about.st_dev as u64, inode: about.st_ino as u64 }
     }
 
     /// Of an open file.
-    pub(super) fn of_file(file: impl AsFd) -> Result<Identity, Errno> {
-        fstat(file).map(Identity::of)
+    pub(super) fn of_file(file: impl AsFd) -> Result<FileId, Errno> {
+        fstat(file).map(FileId::of)
     }
 }
 

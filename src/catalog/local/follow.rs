@@ -13,14 +13,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::catalog::border::LeftOut;
 use crate::catalog::pace::{Pace, jittered};
-use crate::catalog::{Sightings, bounds};
+use crate::catalog::{ObservationSender, bounds};
 use crate::config::{Backoff, Query};
 use crate::supervisor::event::Observation;
 
-use super::files::Identity;
+use super::files::FileId;
 use super::inotify::{News, Watching};
 use super::name::escape;
-use super::{Error, Local, entries, keys, turns};
+use super::{Error, Local, budget, entries, keys};
 
 /// Between two looks without a reason.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -44,7 +44,7 @@ const MOST_LOOKS: usize = 30;
 const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
 
 /// See [`Backend::follow`](crate::catalog::Backend::follow).
-pub(super) async fn follow(local: &Local, query: &Query, seen: &mut Sightings) {
+pub(super) async fn follow(local: &Local, query: &Query, seen: &mut ObservationSender) {
     let mut follower = match Follower::new(local, query, seen.want_a_value()) {
         Ok(follower) => follower,
         Err(error) => {
@@ -60,7 +60,7 @@ pub(super) async fn follow(local: &Local, query: &Query, seen: &mut Sightings) {
             Ok(observation) => {
                 pace.reset();
                 seen.saw(observation).await;
-                turns::rest_after(began).await;
+                budget::rest_after(began).await;
                 follower.wait().await;
             }
             Err(error) => {
@@ -78,7 +78,7 @@ pub(super) async fn follow(local: &Local, query: &Query, seen: &mut Sightings) {
 
 /// What is looked at, by the names of its files.
 #[derive(Debug)]
-enum Target {
+enum FollowTarget {
     Service { file: String, tag: Option<String> },
     Key(String),
     KeyPrefix(String),
@@ -87,7 +87,7 @@ enum Target {
 #[derive(Debug)]
 struct Follower<'a> {
     local: &'a Local,
-    target: Target,
+    target: FollowTarget,
     watching: Option<Watching>,
     doubt: Doubt,
     sweep_at: Instant,
@@ -104,13 +104,13 @@ impl Follower<'_> {
                 return Err(Error::Datacenter { datacenter: datacenter.clone() });
             }
             Query::Service { name, tag, datacenter: None } => {
-                Target::Service { file: escape("service name", name)?, tag: tag.clone() }
+                FollowTarget::Service { file: escape("service name", name)?, tag: tag.clone() }
             }
             Query::Key { key } => {
                 escape("key", key)?;
-                Target::Key(key.clone())
+                FollowTarget::Key(key.clone())
             }
-            Query::KeyPrefix { prefix } => Target::KeyPrefix(prefix.clone()),
+            Query::KeyPrefix { prefix } => FollowTarget::KeyPrefix(prefix.clone()),
             Query::Leader { .. } => unreachable!("Backend::follow watches locks itself"),
         };
         Ok(Follower {
@@ -135,11 +135,11 @@ impl Follower<'_> {
         }
         // The watch comes first: what changes between watching and looking is then an event.
         let path = match &self.target {
-            Target::Service { file, .. } => {
+            FollowTarget::Service { file, .. } => {
                 ignore_read_only(root.make_service(file).map(drop))?;
                 self.local.root.path_of_service(file)
             }
-            Target::Key(_) | Target::KeyPrefix(_) => {
+            FollowTarget::Key(_) | FollowTarget::KeyPrefix(_) => {
                 ignore_read_only(root.make_keys().map(drop))?;
                 self.local.root.path_of_keys()
             }
@@ -153,13 +153,13 @@ impl Follower<'_> {
             };
         }
         match &self.target {
-            Target::Service { file, tag } => {
-                let census = match root.service(file)? {
-                    Some(service) => entries::census(&service, tag.as_deref(), self.tidy, &mut self.left_out).await?,
-                    None => entries::Census::default(),
+            FollowTarget::Service { file, tag } => {
+                let scan = match root.service(file)? {
+                    Some(service) => entries::scan(&service, tag.as_deref(), self.tidy, &mut self.left_out).await?,
+                    None => entries::Scan::default(),
                 };
-                self.doubt.settle(&census.alive, now);
-                if let Some(error) = census.stuck {
+                self.doubt.settle(&scan.alive, now);
+                if let Some(error) = scan.stuck {
                     self.tidy = false;
                     tracing::debug!(
                         event = "catalog.dead_stay",
@@ -167,15 +167,15 @@ impl Follower<'_> {
                         crate::catalog::report(&error)
                     );
                 }
-                Ok(Observation::Instances(census.passing.into()))
+                Ok(Observation::Instances(scan.passing.into()))
             }
-            Target::Key(key) => match keys::get(&root, key) {
+            FollowTarget::Key(key) => match keys::get(&root, key) {
                 Err(error) if !self.want_a_value && error.is_the_values().is_some() => {
                     Ok(Observation::Key(Some(String::new())))
                 }
                 value => value.map(Observation::Key),
             },
-            Target::KeyPrefix(prefix) => {
+            FollowTarget::KeyPrefix(prefix) => {
                 let keys = keys::below(&root, prefix, &mut self.left_out).await?;
                 Ok(Observation::Keys(keys.into()))
             }
@@ -215,7 +215,7 @@ impl Follower<'_> {
 #[derive(Debug, Default)]
 struct Doubt {
     /// By name; which file it was at the first look since.
-    files: BTreeMap<String, Option<Identity>>,
+    files: BTreeMap<String, Option<FileId>>,
     looks: usize,
     next: Option<Instant>,
 }
@@ -230,7 +230,7 @@ impl Doubt {
     }
 
     /// After a look: forgets what is gone or replaced, and says when to look again at the rest.
-    fn settle(&mut self, alive: &BTreeMap<String, Identity>, now: Instant) {
+    fn settle(&mut self, alive: &BTreeMap<String, FileId>, now: Instant) {
         self.files.retain(|name, file| match alive.get(name) {
             Some(there) => *file.get_or_insert(*there) == *there,
             None => false,

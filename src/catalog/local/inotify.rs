@@ -98,7 +98,7 @@ impl Hub {
 
     /// Waits for the kernel and rings every follower it has news for. All followers wait here; whoever wakes first
     /// reads for all, so nothing has to run for the instance alone.
-    async fn turn(&self) -> Result<(), Errno> {
+    async fn write_lock(&self) -> Result<(), Errno> {
         let mut ready = self.inotify.readable().await.map_err(|e| super::files::errno(&e))?;
         match ready.try_io(|inotify| inotify.get_ref().0.read_events().map_err(std::io::Error::from)) {
             Ok(Ok(events)) => events.iter().for_each(|event| self.dispatch(event)),
@@ -164,7 +164,7 @@ impl Watching {
                     let mut news = self.bell.news.lock().unwrap_or_else(PoisonError::into_inner);
                     return Ok(std::mem::take(&mut *news));
                 }
-                turned = self.hub.turn() => turned?,
+                turned = self.hub.write_lock() => turned?,
             }
         }
     }

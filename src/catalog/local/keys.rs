@@ -1,13 +1,13 @@
 //! Keys and values as files: one directory, a file a key, replaced whole.
 
 use crate::catalog::border::LeftOut;
-use crate::catalog::bounds::Room;
+use crate::catalog::bounds::Allowance;
 
 use super::Error;
+use super::budget::ScanBudget;
 use super::files::{self, Folder, LARGEST};
 use super::name::{escape, unescape};
 use super::root::Opened;
-use super::turns::Turns;
 
 /// A key's value.
 pub(super) fn get(root: &Opened, key: &str) -> Result<Option<String>, Error> {
@@ -22,9 +22,9 @@ pub(super) fn get(root: &Opened, key: &str) -> Result<Option<String>, Error> {
 pub(super) async fn below(root: &Opened, prefix: &str, left_out: &mut LeftOut) -> Result<Vec<(String, String)>, Error> {
     let Some(keys) = root.keys()? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    let (mut room, mut turns) = (Room::default(), Turns::default());
+    let (mut allowance, mut budget) = (Allowance::default(), ScanBudget::default());
     for file in keys.names()? {
-        turns.next().await;
+        budget.next().await;
         let Some(key) = unescape(&file).filter(|key| key.starts_with(prefix)) else { continue };
         let value = match value(&keys, &file, &key) {
             Ok(Some(value)) => value,
@@ -38,7 +38,7 @@ pub(super) async fn below(root: &Opened, prefix: &str, left_out: &mut LeftOut) -
                 None => return Err(error),
             },
         };
-        room.take(key.len() + value.len()).map_err(Error::TooMuchToFollow)?;
+        allowance.take(key.len() + value.len()).map_err(Error::TooMuchToFollow)?;
         found.push((key, value));
     }
     found.sort();

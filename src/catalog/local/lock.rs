@@ -1,5 +1,5 @@
 //! An election's lock in a shared directory: a file that the kernel keeps locked as long as anything of the leader's lives
-//! (see [`seat`](super::seat)), and beside it `leader`, the holder's record, and `last`, which outlives it. There is no
+//! (see [`lock_file`](super::seat)), and beside it `leader`, the holder's record, and `last`, which outlives it. There is no
 //! clock in it.
 //!
 //! Terms and versions come from one counter, kept in `last`: it grows with each acquisition and each release.
@@ -13,17 +13,17 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::catalog::election::record::{LastLeader, Leader};
-use crate::catalog::election::{Contest, Views, Wanted};
+use crate::catalog::election::{AcquireRequest, CandidateSettings, LockViewSender};
 use crate::catalog::pace::{self, Pace, jittered};
 use crate::config::Backoff;
-use crate::supervisor::election::fact::{Acquisition, Id, Renewal};
-use crate::supervisor::election::record::{Guarantee, Lock, SessionId, Term, Version, View};
+use crate::supervisor::election::event::{Acquisition, Id, Renewal};
+use crate::supervisor::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 
 use super::files::{self, Folder};
 use super::inotify::Watching;
+use super::lock_file::{self, HeldLock, LOCK, LockFile, OwnLock};
 use super::name::escape;
 use super::root::Opened;
-use super::seat::{self, Held, LOCK, Seat, Tenure};
 use super::{Error, Local};
 
 /// Files of an election.
@@ -57,33 +57,33 @@ const RECORD_AGAIN: [Duration; 5] = [
 ];
 
 impl Local {
-    /// See [`Candidacy::open`](crate::catalog::election::Candidacy::open). A session is a name; what is promised is
+    /// See [`LockClient::open`](crate::catalog::election::Candidacy::open). A session is a name; what is promised is
     /// promised by the kernel.
-    pub async fn open_session(&self, contest: &Contest) -> Result<(SessionId, Guarantee), Error> {
+    pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee), Error> {
         let root = self.root.open().await?;
-        self.seat.sit(&root.make_election(&file(&contest.name)?)?)?;
+        self.lock_file.open_at(&root.make_election(&file(&contest.name)?)?)?;
         let session = SessionId(u128::from(pace::random()) << 64 | u128::from(pace::random()));
-        self.seat.open(session);
+        self.lock_file.open(session);
         Ok((session, Guarantee::WhileAlive { linger: contest.kill_margin }))
     }
 
-    /// See [`Candidacy::close`](crate::catalog::election::Candidacy::close). Needs nothing that could fail before the
+    /// See [`LockClient::close`](crate::catalog::election::Candidacy::close). Needs nothing that could fail before the
     /// lock is free: nobody else could free it as long as this container lives.
     pub async fn close_session(&self, session: SessionId) -> Result<(), Error> {
-        self.seat.close(session);
-        let mut held = self.seat.turn.lock().await;
-        match held.take_if(|tenure| tenure.session == session) {
-            Some(tenure) => resign(&tenure),
+        self.lock_file.close(session);
+        let mut held = self.lock_file.write_lock.lock().await;
+        match held.take_if(|own| own.session == session) {
+            Some(own) => resign(&own),
             None => Ok(()),
         }
     }
 
-    /// See [`Candidacy::look`](crate::catalog::election::Candidacy::look).
+    /// See [`LockClient::look`](crate::catalog::election::Candidacy::look).
     pub async fn look(&self, election: &str) -> Result<View, Error> {
         self.look_after(election, None).await
     }
 
-    async fn look_after(&self, election: &str, freed: Option<Version>) -> Result<View, Error> {
+    async fn look_after(&self, election: &str, freed: Option<Revision>) -> Result<View, Error> {
         let root = self.root.open().await?;
         let name = file(election)?;
         let mut pauses = RECORD_AGAIN.into_iter();
@@ -98,50 +98,52 @@ impl Local {
         }
     }
 
-    /// See [`Candidacy::acquire`](crate::catalog::election::Candidacy::acquire).
-    pub async fn acquire(&self, contest: &Contest, wanted: Wanted) -> Result<Acquisition, Error> {
+    /// See [`LockClient::acquire`](crate::catalog::election::Candidacy::acquire).
+    pub async fn acquire(&self, contest: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
         let root = self.root.open().await?;
-        let (seat, contest) = (self.seat.share(), contest.clone());
-        let mut held = self.seat.turn.clone().lock_owned().await;
+        let (lock_file, contest) = (self.lock_file.share(), contest.clone());
+        let mut held = self.lock_file.write_lock.clone().lock_owned().await;
         self.on_disk(move || {
             let election = root.make_election(&file(&contest.name)?)?;
             // By the same description the kernel would give it once more.
             if held.is_some() {
                 return Ok(Acquisition::Changed);
             }
-            let mut lock = seat.sit(&election)?;
-            if !seat::take(&lock, &election)? {
-                match seat.clear(&election, &root.scratch()?, &lock)? {
+            let mut lock = lock_file.open_at(&election)?;
+            if !lock_file::take(&lock, &election)? {
+                match lock_file.clear(&election, &root.scratch()?, &lock)? {
                     Some(new) => lock = new,
                     None => return Ok(Acquisition::Changed),
                 }
             }
             let session = wanted.session;
-            let told = seat.guarantee(&lock, contest.kill_margin);
-            let owed_until = (!wanted.owed.is_zero()).then(|| Instant::now() + wanted.owed);
-            let acquired = record_acquisition(&root, &election, &seat, &lock, &contest, &wanted, told);
+            let told = lock_file.guarantee(&lock, contest.kill_margin);
+            let hold_off_until = (!wanted.hold_off_left.is_zero()).then(|| Instant::now() + wanted.hold_off_left);
+            let acquired = record_acquisition(&root, &election, &lock_file, &lock, &contest, &wanted, told);
             match acquired {
-                Ok(Acquisition::Won(term)) => *held = Some(Tenure { session, term, election, lock, told, owed_until }),
+                Ok(Acquisition::Won(term)) => {
+                    *held = Some(OwnLock { session, term, election, lock, told, hold_off_until })
+                }
                 // Also when somebody else's file has taken the place of the one that is locked.
-                Ok(_) | Err(_) => seat::give_back(&lock, &election)?,
+                Ok(_) | Err(_) => lock_file::give_back(&lock, &election)?,
             }
             acquired
         })
         .await
     }
 
-    /// See [`Candidacy::renew`](crate::catalog::election::Candidacy::renew): there is nothing to renew, only to see,
+    /// See [`LockClient::renew`](crate::catalog::election::Candidacy::renew): there is nothing to renew, only to see,
     /// and to say in `last` should main have got the lock or closed it meanwhile, or what was owed be paid.
-    pub async fn renew(&self, contest: &Contest, session: SessionId, term: Term) -> Result<Renewal, Error> {
+    pub async fn renew(&self, contest: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         let root = self.root.open().await?;
-        let (seat, of) = (self.seat.share(), contest.clone());
-        let mut held = self.seat.turn.clone().lock_owned().await;
+        let (lock_file, of) = (self.lock_file.share(), contest.clone());
+        let mut held = self.lock_file.write_lock.clone().lock_owned().await;
         let stands = self
             .on_disk(move || {
-                let stands = keep(&root, &seat, &of, &mut held, session, term);
+                let stands = keep(&root, &lock_file, &of, &mut held, session, term);
                 // Whoever closed the session meanwhile may have given up waiting for its turn.
-                match held.take_if(|tenure| tenure.session == session && !seat.is_open(session)) {
-                    Some(tenure) => resign(&tenure).map(|()| false),
+                match held.take_if(|own| own.session == session && !lock_file.is_open(session)) {
+                    Some(own) => resign(&own).map(|()| false),
                     None => stands,
                 }
             })
@@ -153,35 +155,35 @@ impl Local {
         })
     }
 
-    /// See [`Candidacy::release`](crate::catalog::election::Candidacy::release).
+    /// See [`LockClient::release`](crate::catalog::election::Candidacy::release).
     pub async fn release(
         &self,
-        contest: &Contest,
+        contest: &CandidateSettings,
         session: SessionId,
         term: Term,
         to: Option<Id>,
-        owed: Duration,
+        hold_off_left: Duration,
     ) -> Result<(), Error> {
         let root = self.root.open().await?;
-        let (seat, contest) = (self.seat.share(), contest.clone());
-        let mut held = self.seat.turn.clone().lock_owned().await;
+        let (lock_file, contest) = (self.lock_file.share(), contest.clone());
+        let mut held = self.lock_file.write_lock.clone().lock_owned().await;
         self.on_disk(move || {
-            let Some(tenure) = held.take_if(|tenure| tenure.session == session && tenure.term == term) else {
+            let Some(own) = held.take_if(|own| own.session == session && own.term == term) else {
                 return Ok(());
             };
-            let told = tell_release(&root, &contest, &tenure, to, owed);
+            let told = tell_release(&root, &contest, &own, to, hold_off_left);
             // As long as it isn't told it isn't given back; unless nobody will ask for it again.
-            if told.is_err() && seat.is_open(session) {
-                *held = Some(tenure);
+            if told.is_err() && lock_file.is_open(session) {
+                *held = Some(own);
                 return told;
             }
-            told.and(resign(&tenure))
+            told.and(resign(&own))
         })
         .await
     }
 
-    /// See [`Candidacy::watch`](crate::catalog::election::Candidacy::watch).
-    pub async fn watch_lock(&self, election: &str, views: &mut Views) {
+    /// See [`LockClient::watch`](crate::catalog::election::Candidacy::watch).
+    pub async fn watch_lock(&self, election: &str, views: &mut LockViewSender) {
         let mut pace = Pace::new(RETRY);
         let (mut watching, mut freed) = (None, None);
         let mut doubts = IN_DOUBT.iter();
@@ -207,14 +209,14 @@ impl Local {
         &self,
         election: &str,
         watching: &mut Option<Watching>,
-        freed: &mut Option<Version>,
-        views: &mut Views,
+        freed: &mut Option<Revision>,
+        views: &mut LockViewSender,
     ) -> Result<(), Error> {
         let root = self.root.open().await?;
         let name = file(election)?;
         match root.make_election(&name) {
             // What main inherits must be there before main is.
-            Ok(election) if views.of_a_candidate() => drop(self.seat.sit(&election)?),
+            Ok(election) if views.of_a_candidate() => drop(self.lock_file.open_at(&election)?),
             Ok(_) => {}
             // Who only looks needs no more than to read.
             Err(error) if error.is_read_only() && !views.of_a_candidate() => {}
@@ -226,20 +228,20 @@ impl Local {
         }
         let view = self.look_after(election, *freed).await?;
         if view.holder().is_none() {
-            *freed = Some(view.last_version);
+            *freed = Some(view.last_revision);
         }
         views.saw(view).await;
         Ok(())
     }
 
-    /// See [`Candidacy::bequeath`](crate::catalog::election::Candidacy::bequeath).
-    pub fn bequeath(&self, main: i32) {
-        self.seat.bequeath(main);
+    /// See [`LockClient::main_inherits`](crate::catalog::election::Candidacy::bequeath).
+    pub fn main_inherits(&self, main: i32) {
+        self.lock_file.main_inherits(main);
     }
 
-    /// See [`Candidacy::inheritance`](crate::catalog::election::Candidacy::inheritance).
-    pub fn inheritance(&self) -> Option<std::sync::Arc<std::fs::File>> {
-        self.seat.file()
+    /// See [`LockClient::inheritable_fd`](crate::catalog::election::Candidacy::inheritance).
+    pub fn inheritable_fd(&self) -> Option<std::sync::Arc<std::fs::File>> {
+        self.lock_file.file()
     }
 }
 
@@ -269,34 +271,34 @@ enum Seen {
 /// The reads are in the opposite order of the writes: what a free lock shows was so when it was free, and a holder is
 /// shown as of its own term, so that no view read while we acquired looks like one read after. `freed` is as of when the
 /// lock was seen free before.
-fn view(root: &Opened, name: &str, freed: Option<Version>) -> Result<Seen, Error> {
-    let free = Lock::Free { version: Version(0), taken_from: None };
+fn view(root: &Opened, name: &str, freed: Option<Revision>) -> Result<Seen, Error> {
+    let free = Lock::Free { version: Revision(0), taken_from: None };
     let Some(election) = root.election(name)? else {
-        return Ok(Seen::View(View { at: 0, lock: free, last: None, last_version: Version(0) }));
+        return Ok(Seen::View(View { at: 0, lock: free, last: None, last_revision: Revision(0) }));
     };
     let last = last(&election)?;
-    let last_version = version(last.as_ref());
+    let last_revision = version(last.as_ref());
     let (last_term, released) = last.as_ref().map_or((0, true), |last| (last.term.unwrap_or(0), last.released));
     // Through a description of its own: the one that holds the lock sees none. Opened for reading only, so that its
     // closing is no event.
     let held = match election.file(LOCK)? {
-        Some(file) => seat::is_held(&file, &election)?,
+        Some(file) => lock_file::is_held(&file, &election)?,
         None => false,
     };
     if !held {
         let last = last.map(|last| last.last(Term(0)));
-        return Ok(Seen::View(View { at: last_version.0, lock: free, last, last_version }));
+        return Ok(Seen::View(View { at: last_revision.0, lock: free, last, last_revision }));
     }
-    let view = |at, holder| View { at, lock: Lock::Held(holder), last: None, last_version: Version(0) };
+    let view = |at, holder| View { at, lock: Lock::Held(holder), last: None, last_revision: Revision(0) };
     let leader = leader(&election)?.map(|leader| leader.holder(Term(0)));
     // An older one is of somebody who is gone; and so is one whose lock was seen free: another has it, and is about to
     // say so.
-    let gone = |term: Term| term.0 < last_term || freed == Some(Version(term.0));
+    let gone = |term: Term| term.0 < last_term || freed == Some(Revision(term.0));
     Ok(match leader.filter(|leader| !gone(leader.term)) {
         Some(leader) => Seen::View(view(leader.term.0, leader)),
         // As of before the term that somebody begins here, whether `last` tells of it already or not.
         None => Seen::Nobody(view(
-            last_version.0.saturating_sub(u64::from(!released)),
+            last_revision.0.saturating_sub(u64::from(!released)),
             Leader::unknown(SessionId(0), Term(last_term)),
         )),
     })
@@ -305,27 +307,27 @@ fn view(root: &Opened, name: &str, freed: Option<Version>) -> Result<Seen, Error
 /// Whether the lock is held for this term; if it is, `last` says what is promised and owed as of now.
 fn keep(
     root: &Opened,
-    seat: &Seat,
-    contest: &Contest,
-    held: &mut Held,
+    lock_file: &LockFile,
+    contest: &CandidateSettings,
+    held: &mut HeldLock,
     session: SessionId,
     term: Term,
 ) -> Result<bool, Error> {
-    let (Some(tenure), Some(election)) = (held, root.election(&file(&contest.name)?)?) else { return Ok(false) };
+    let (Some(own), Some(election)) = (held, root.election(&file(&contest.name)?)?) else { return Ok(false) };
     // What the record says isn't enough: whoever has just locked another file in its place has yet to write it.
-    if !tenure.stands(session, term, &election)? {
+    if !own.stands(session, term, &election)? {
         return Ok(false);
     }
-    let due = seat.guarantee(&tenure.lock, contest.kill_margin);
-    if (tenure.told != due || tenure.owed_until.is_some())
+    let due = lock_file.guarantee(&own.lock, contest.kill_margin);
+    if (own.told != due || own.hold_off_until.is_some())
         && let Some(written) = last(&election)?
     {
-        let owed = tenure.owed_until.map(|at| at.saturating_duration_since(Instant::now()));
-        let owed = owed.filter(|owed| !owed.is_zero());
-        let written = written.promised(due).owing(owed.unwrap_or_default());
+        let hold_off_left = own.hold_off_until.map(|at| at.saturating_duration_since(Instant::now()));
+        let hold_off_left = hold_off_left.filter(|hold_off_left| !hold_off_left.is_zero());
+        let written = written.promised(due).owing(hold_off_left.unwrap_or_default());
         put(root, &election, LAST, &written.json(), true)?;
-        tenure.told = due;
-        tenure.owed_until = tenure.owed_until.filter(|_| owed.is_some());
+        own.told = due;
+        own.hold_off_until = own.hold_off_until.filter(|_| hold_off_left.is_some());
     }
     Ok(true)
 }
@@ -333,26 +335,26 @@ fn keep(
 /// Says beside `last` that the lock is given back, unless it isn't the one that everyone looks at any more.
 fn tell_release(
     root: &Opened,
-    contest: &Contest,
-    tenure: &Tenure,
+    contest: &CandidateSettings,
+    own: &OwnLock,
     to: Option<Id>,
-    owed: Duration,
+    hold_off_left: Duration,
 ) -> Result<(), Error> {
     let election = root.make_election(&file(&contest.name)?)?;
-    if tenure.stands(tenure.session, tenure.term, &election)? {
-        let last = LastLeader::new(contest, tenure.session, Some(tenure.term), tenure.told, owed).released(to);
+    if own.stands(own.session, own.term, &election)? {
+        let last = LastLeader::new(contest, own.session, Some(own.term), own.told, hold_off_left).released(to);
         put(root, &election, RELEASED, &last.json(), false)?;
     }
     Ok(())
 }
 
 /// Unlocks. The kernel tells nobody of that, so the holder's record goes first, which it tells of.
-fn resign(tenure: &Tenure) -> Result<(), Error> {
-    let removed = tenure.election.holds(LOCK, &tenure.lock).and_then(|ours| match ours {
-        true => tenure.election.remove(LEADER).map(drop),
+fn resign(own: &OwnLock) -> Result<(), Error> {
+    let removed = own.election.holds(LOCK, &own.lock).and_then(|ours| match ours {
+        true => own.election.remove(LEADER).map(drop),
         false => Ok(()),
     });
-    seat::give_back(&tenure.lock, &tenure.election).and(removed)
+    lock_file::give_back(&own.lock, &own.election).and(removed)
 }
 
 /// Writes down that the lock, which is ours now, was acquired; unless it isn't what was seen. The holder's record comes
@@ -360,10 +362,10 @@ fn resign(tenure: &Tenure) -> Result<(), Error> {
 fn record_acquisition(
     root: &Opened,
     election: &Folder,
-    seat: &Seat,
+    lock_file: &LockFile,
     lock: &std::fs::File,
-    contest: &Contest,
-    wanted: &Wanted,
+    contest: &CandidateSettings,
+    wanted: &AcquireRequest,
     promised: Guarantee,
 ) -> Result<Acquisition, Error> {
     let before = last(election)?;
@@ -376,20 +378,20 @@ fn record_acquisition(
     let used = leader(election)?.and_then(|leader| leader.term).unwrap_or(0);
     let term = Term(version.0.max(used) + 1);
     let session = wanted.session;
-    let last = LastLeader::new(contest, session, Some(term), promised, wanted.owed);
+    let last = LastLeader::new(contest, session, Some(term), promised, wanted.hold_off_left);
     put(root, election, LAST, &last.json(), true)?;
     let leader = Leader::new(contest, session, Some(term)).won_after(Some(version));
     put(root, election, LEADER, &leader.json(), false)?;
     // Whoever waited for this may have given up.
-    match seat.is_open(session) {
+    match lock_file.is_open(session) {
         true => Ok(Acquisition::Won(term)),
         false => Ok(Acquisition::Unknown("the session was closed meanwhile".to_owned())),
     }
 }
 
 /// As which `last` was written: the term, and one more once it is released.
-fn version(last: Option<&LastLeader>) -> Version {
-    Version(last.map_or(0, |last| last.term.unwrap_or(0) + u64::from(last.released)))
+fn version(last: Option<&LastLeader>) -> Revision {
+    Revision(last.map_or(0, |last| last.term.unwrap_or(0) + u64::from(last.released)))
 }
 
 fn leader(election: &Folder) -> Result<Option<Leader>, Error> {
@@ -431,9 +433,9 @@ pub(super) fn file(election: &str) -> Result<String, Error> {
 mod tests {
     use super::*;
 
-    fn contest() -> Contest {
+    fn contest() -> CandidateSettings {
         let (lease, kill_margin) = (Duration::from_secs(15), Duration::from_secs(1));
-        Contest { name: "db".to_owned(), id: "one".to_owned(), lease, kill_margin, service: None }
+        CandidateSettings { name: "db".to_owned(), id: "one".to_owned(), lease, kill_margin, service: None }
     }
 
     #[tokio::test]
@@ -441,16 +443,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let local = Local::new(directory.path(), "pilotfish", true);
         let (session, guarantee) = local.open_session(&contest()).await.unwrap();
-        let wanted = Wanted { session, guarantee, seen: None, owed: Duration::ZERO };
+        let wanted = AcquireRequest { session, guarantee, seen: None, hold_off_left: Duration::ZERO };
         let Acquisition::Won(term) = local.acquire(&contest(), wanted).await.unwrap() else { panic!("it was free") };
         // As one that waits for the disk.
-        let turn = local.seat.turn.clone().lock_owned().await;
+        let write_lock = local.lock_file.write_lock.clone().lock_owned().await;
         let contest = contest();
         let renewal = local.renew(&contest, session, term);
         let closing = tokio::time::timeout(Duration::from_millis(50), local.close_session(session));
         let (renewed, closed, ()) = tokio::join!(renewal, closing, async {
             sleep(Duration::from_millis(100)).await;
-            drop(turn);
+            drop(write_lock);
         });
         closed.unwrap_err();
         assert!(matches!(renewed.unwrap(), Renewal::Gone { .. }));

@@ -12,21 +12,21 @@
 //! A ttl means nothing here: an entry ends with its agent.
 
 mod boot;
+mod budget;
 mod entries;
 mod error;
 mod files;
 mod filesystem;
 mod follow;
-mod holding;
 mod inotify;
 mod keys;
 mod lock;
+mod lock_file;
 mod name;
+mod publish;
 mod ranks;
 mod root;
-mod seat;
 mod solitude;
-mod turns;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -39,10 +39,10 @@ use tokio::time::{sleep, timeout};
 use crate::config::{Query, Service};
 use crate::supervisor::event::Registration;
 
-use super::Sightings;
+use super::ObservationSender;
 pub use error::Error;
-use holding::{Attempt, Holding};
 use inotify::{Hub, Watching};
+use publish::{PublishOutcome, Publisher};
 use root::Root;
 pub use solitude::survey;
 
@@ -63,8 +63,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Local {
     root: Root,
-    holding: Mutex<Holding>,
-    seat: seat::Seat,
+    publisher: Mutex<Publisher>,
+    lock_file: lock_file::LockFile,
     rank: Mutex<ranks::Published>,
     watches: Mutex<Watches>,
 }
@@ -83,8 +83,8 @@ impl Local {
     pub fn new(directory: &Path, prefix: &str, shared: bool) -> Local {
         Local {
             root: Root::new(directory, prefix, shared),
-            holding: Mutex::default(),
-            seat: seat::Seat::default(),
+            publisher: Mutex::default(),
+            lock_file: lock_file::LockFile::default(),
             rank: Mutex::default(),
             watches: Mutex::default(),
         }
@@ -98,11 +98,11 @@ impl Local {
         let root = self.root.open().await?;
         let mut pauses = BUSY.into_iter();
         loop {
-            let attempt = self.holding().publish(&root, registration, address)?;
+            let attempt = self.publisher().publish(&root, registration, address)?;
             match (attempt, pauses.next()) {
-                (Attempt::Done, _) => return Ok(()),
-                (Attempt::Busy { .. }, Some(pause)) => sleep(pause).await,
-                (Attempt::Busy { there }, None) => {
+                (PublishOutcome::Done, _) => return Ok(()),
+                (PublishOutcome::Busy { .. }, Some(pause)) => sleep(pause).await,
+                (PublishOutcome::Busy { there }, None) => {
                     return Err(Error::Held { id: registration.service.id.clone(), there });
                 }
             }
@@ -115,11 +115,11 @@ impl Local {
     /// The directory can't be used.
     pub async fn withdraw(&self, service: &Service) -> Result<(), Error> {
         let root = self.root.open().await?;
-        self.holding().withdraw(&root, service)
+        self.publisher().withdraw(&root, service)
     }
 
     /// See [`Backend::follow`](super::Backend::follow).
-    pub async fn follow(&self, query: &Query, seen: &mut Sightings) {
+    pub async fn follow(&self, query: &Query, seen: &mut ObservationSender) {
         follow::follow(self, query, seen).await;
     }
 
@@ -183,8 +183,8 @@ impl Local {
         watching
     }
 
-    fn holding(&self) -> MutexGuard<'_, Holding> {
+    fn publisher(&self) -> MutexGuard<'_, Publisher> {
         // Files are put in after, and taken out before, they are what they should be: a panic leaves nothing false.
-        self.holding.lock().unwrap_or_else(PoisonError::into_inner)
+        self.publisher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

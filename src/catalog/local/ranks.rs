@@ -4,12 +4,12 @@
 use std::fs::File;
 use std::sync::PoisonError;
 
-use crate::catalog::election::Contest;
+use crate::catalog::election::CandidateSettings;
 use crate::catalog::election::record::Rank;
-use crate::supervisor::election::fact::Id;
-use crate::supervisor::election::record::Version;
+use crate::supervisor::election::event::Id;
+use crate::supervisor::election::record::Revision;
 
-use super::entries::{self, Life};
+use super::entries::{self, Liveness};
 use super::files;
 use super::lock::file;
 use super::name::{escape, unescape};
@@ -21,12 +21,12 @@ const RANKS: &str = "ranks";
 pub(super) type Published = Option<File>;
 
 impl Local {
-    /// See [`Candidacy::publish_rank`](crate::catalog::election::Candidacy::publish_rank).
-    pub async fn publish_rank(&self, contest: &Contest, vacancy: Version, rank: i64) -> Result<(), Error> {
+    /// See [`LockClient::publish_rank`](crate::catalog::election::Candidacy::publish_rank).
+    pub async fn publish_rank(&self, contest: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
         let root = self.root.open().await?;
         let ranks = root.make_election(&file(&contest.name)?)?.make(RANKS)?;
         let name = escape("candidate", &contest.id)?;
-        if let Life::Dead(former) = entries::look(&ranks, &name)? {
+        if let Liveness::Dead(former) = entries::look(&ranks, &name)? {
             ranks.remove_dead(&name, former)?;
         }
         let scratch = root.scratch()?;
@@ -37,17 +37,17 @@ impl Local {
         Ok(())
     }
 
-    /// See [`Candidacy::ranks`](crate::catalog::election::Candidacy::ranks).
-    pub async fn ranks(&self, election: &str, vacancy: Version) -> Result<Vec<(Id, i64)>, Error> {
+    /// See [`LockClient::ranks`](crate::catalog::election::Candidacy::ranks).
+    pub async fn ranks(&self, election: &str, vacancy: Revision) -> Result<Vec<(Id, i64)>, Error> {
         let root = self.root.open().await?;
         let Some(election) = root.election(&file(election)?)? else { return Ok(Vec::new()) };
         let Some(ranks) = election.sub(RANKS)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for name in ranks.names()? {
             match entries::look(&ranks, &name)? {
-                Life::None => {}
-                Life::Dead(left) => drop(ranks.remove_dead(&name, left)?),
-                Life::Alive(mut open) => {
+                Liveness::None => {}
+                Liveness::Dead(left) => drop(ranks.remove_dead(&name, left)?),
+                Liveness::Alive(mut open) => {
                     let text = match files::text(&mut open, ranks.path_of(&name)) {
                         // A rank is a few bytes: nobody's of ours is that long.
                         Err(Error::TooMuch { .. }) => None,

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Error;
 use super::boot::{self, Mark, Suspect};
-use super::files::{Folder, Identity, errno};
+use super::files::{FileId, Folder, errno};
 use super::{entries, filesystem, solitude};
 
 /// A directory of a dead disk or server must not hold up more than its own call.
@@ -37,15 +37,15 @@ pub(super) struct Root {
     /// Below it; several directories when it has slashes.
     prefix: String,
     path: PathBuf,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<RootState>>,
     /// Held by the one thread that makes the directory ready: when that thread hangs, no second one follows it.
     preparing: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct RootState {
     /// The directory that was made ready, and when it was last touched.
-    ready: Option<(Identity, Instant)>,
+    ready: Option<(FileId, Instant)>,
     boot_id: Option<String>,
     suspect: Option<Suspect>,
 }
@@ -99,10 +99,10 @@ impl Root {
         }
         let silent = |_| Error::Silent { directory: self.path.clone(), waited: PATIENCE };
         let prepare = async {
-            let turn = Arc::clone(&self.preparing).lock_owned().await;
+            let write_lock = Arc::clone(&self.preparing).lock_owned().await;
             let root = self.clone();
             tokio::task::spawn_blocking(move || {
-                let _turn = turn;
+                let _turn = write_lock;
                 root.prepare()
             })
             .await
@@ -237,7 +237,7 @@ impl Root {
         sweep(&scratch)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RootState> {
         // Each change of it is one assignment: a panic can't have left it half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,6 @@
 //! Whether a directory is the container's own. In one that is, as when a `-v` was forgotten, each container finds every
 //! lock free and leads. It can't be known for sure, for nothing tells a container what others see; so what a container
-//! engine gives each container for itself is refused until somebody says that it is shared.
+//! backend gives each container for itself is refused until somebody says that it is shared.
 //!
 //! A host's own disk is neither, so several agents in namespaces of one host may share any directory of it.
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::files::ResolvConf;
 
 /// Addresses, none when there is no such name or none of this kind; or why nobody could say.
-pub type Answer = Result<Vec<IpAddr>, String>;
+pub type Addresses = Result<Vec<IpAddr>, String>;
 
 /// Which addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ const UDP_BYTES: usize = 4096;
 const LONGEST_CHAIN: usize = 16;
 
 /// Asks a server, which has as long as the config says.
-pub async fn ask(name: &Name<'_>, kind: Kind, server: SocketAddr, conf: &ResolvConf) -> Answer {
+pub async fn ask(name: &Name<'_>, kind: Kind, server: SocketAddr, conf: &ResolvConf) -> Addresses {
     match timeout(conf.timeout, ask_one(name, kind, server, conf.tcp)).await {
         Ok(Ok(Some(addresses))) => Ok(addresses),
         Ok(Ok(None)) => Err(format!("{server} can't say")),

@@ -1,7 +1,7 @@
 //! Values that are written as text but mean more: each says what it is called in the schema, how it is read, and what
 //! to write instead when it can't be. It knows nothing of where in a file the text stands.
 
-mod engines;
+mod backends;
 mod network;
 mod paths;
 mod process;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::engines::{ConsulAddress, Endpoint};
+use super::backends::{ConsulAddress, Endpoint};
 use super::{AddressSpec, Backoff, Required, Signal};
 
 pub(crate) use network::{ElectionName, HostPort, HttpUrl, Name};
@@ -51,17 +51,17 @@ pub(crate) trait Format: Sized {
 }
 
 /// What a format expects, and how it judges a text.
-pub(crate) struct Judge {
+pub(crate) struct FormatCheck {
     /// What is expected, for people.
     pub(crate) what: &'static str,
     /// What is wrong with a text, if anything is.
-    pub(crate) judge: fn(&str) -> Result<(), Wrong>,
+    pub(crate) check: fn(&str) -> Result<(), Wrong>,
 }
 
 /// The judge of a `format` of the schema.
-pub(crate) fn judge(format: &str) -> Option<Judge> {
-    fn of<T: Format>() -> Judge {
-        Judge { what: T::WHAT, judge: |text| T::read(text).map(drop) }
+pub(crate) fn check(format: &str) -> Option<FormatCheck> {
+    fn of<T: Format>() -> FormatCheck {
+        FormatCheck { what: T::WHAT, check: |text| T::read(text).map(drop) }
     }
     Some(match format {
         Duration::NAME => of::<Duration>(),

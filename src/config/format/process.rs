@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::{Format, Wrong};
 use crate::config::ids;
-use crate::config::near::nearest;
 use crate::config::signal::{Signal, UnknownSignal};
+use crate::config::suggest::nearest;
 
 fn unknown_signal(text: &str, error: UnknownSignal) -> Wrong {
     let upper = text.trim().to_ascii_uppercase();

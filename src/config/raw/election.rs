@@ -37,10 +37,10 @@ pub(crate) struct Election {
     /// that long when a leader's host is lost, and not at all when it stops or steps down. On Consul it is the session's
     /// lock delay, 60 s at most; on etcd the lease's TTL, in whole seconds. It must hold 1 s between two proofs, two
     /// requests of 2 s without an answer, stepping down (`[hooks] on_demote`'s timeout, or 5 s without that hook) and
-    /// `kill_margin`; `pilotfish check` prints the sum, and for how long a leader outlives an engine that takes no
+    /// `kill_margin`; `pilotfish check` prints the sum, and for how long a leader outlives a backend that takes no
     /// writes. On `local` there is no lease: the kernel knows when a leader is gone.
     ///
-    /// Consul's own default for a lock delay. A longer one outlives longer trouble of the engine; a shorter one replaces
+    /// Consul's own default for a lock delay. A longer one outlives longer trouble of the backend; a shorter one replaces
     /// a lost host sooner.
     pub(crate) lease: Parsed<Duration>,
     /// Consul: how soon a dead agent is noticed. The `ttl` of the election's service is no longer than this, because the
@@ -52,7 +52,7 @@ pub(crate) struct Election {
     ///
     /// The kernel takes 0.7 s to end a process with 4 GiB of memory.
     pub(crate) kill_margin: Parsed<Duration>,
-    /// Once main has been healthy, an ill one doesn't stand, and an ill leader steps down.
+    /// Once main has been healthy, an unhealthy one doesn't stand, and an unhealthy leader steps down.
     ///
     /// A leader that can't do its work is none.
     pub(crate) require_health: bool,

@@ -3,8 +3,8 @@
 //! book of keys are generated from them, so they speak to the one who writes a config. A comment's first paragraph
 //! says what a key means, its second why the default is what it is.
 
-mod doors;
 mod election;
+mod endpoints;
 mod health;
 mod process;
 mod watch;
@@ -14,8 +14,8 @@ use serde::Deserialize;
 
 use super::schema::in_order;
 
-pub(crate) use doors::{Backend, Catalog, Control, Format, Level, Log, Telemetry, Tls};
 pub(crate) use election::{Election, Fence, Mode, Preference, Rank, RoleTags, When, WithoutCatalog};
+pub(crate) use endpoints::{Backend, Catalog, Control, Format, Level, Log, Telemetry, Tls};
 pub(crate) use health::{Health, OnFailure, Service};
 use process::one_pair;
 pub(crate) use process::{
@@ -53,9 +53,9 @@ pub(crate) struct Root {
     pub(crate) election: Option<Election>,
     /// Where services are registered and dependencies looked up.
     pub(crate) catalog: Catalog,
-    /// The read-only door on TCP: `/metrics`, `/status`, `/livez`, `/readyz`.
+    /// The read-only endpoint on TCP: `/metrics`, `/status`, `/livez`, `/readyz`.
     pub(crate) telemetry: Telemetry,
-    /// The door that can change things, for `pilotfish status`, `reload`, `stop` and the like.
+    /// The endpoint that can change things, for `pilotfish status`, `reload`, `stop` and the like.
     pub(crate) control: Control,
     /// What pilotfish itself logs, on stderr. The main process's own output is never touched.
     pub(crate) log: Log,

@@ -493,7 +493,7 @@ pub(crate) struct Demote {
     /// Past this all of it gets SIGTERM, then SIGKILL, and the main process is stopped. It must fit into the
     /// election's `lease`, with all else that must.
     ///
-    /// Closing a database to writes takes moments; each second more is one less in which the engine may be silent.
+    /// Closing a database to writes takes moments; each second more is one less in which the backend may be silent.
     pub(crate) timeout: Parsed<Duration>,
     /// Who it runs as.
     #[schemars(example = &"nobody", extend("x-default" = "`[hooks] user`"))]

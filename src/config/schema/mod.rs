@@ -2,8 +2,8 @@
 //! schema, the reference in TOML, the book of keys in Markdown. Made only when asked for, or when a config is wrong and
 //! its mistakes are to be told.
 
-mod book;
 mod keys;
+mod markdown;
 mod order;
 mod publish;
 mod reference;
@@ -16,14 +16,14 @@ use serde_json::{Map, Value, json};
 
 use super::raw;
 
-pub use book::markdown;
+pub use markdown::markdown;
 pub use publish::json;
 pub use reference::toml;
 
 pub(crate) use order::in_order;
 pub(crate) use shape::check_shape;
 
-/// The schema as the other parts of this room use it: without references, and without `null`, which no config can
+/// The schema as the other parts of this layer use it: without references, and without `null`, which no config can
 /// hold.
 fn tree() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);

@@ -3,11 +3,11 @@
 //! judged.
 
 use super::{Part, tree};
-use crate::config::format::judge;
-use crate::config::later;
-use crate::config::near::nearest;
+use crate::config::format::check;
 use crate::config::parse::Syntax;
+use crate::config::planned;
 use crate::config::report::Problem;
+use crate::config::suggest::nearest;
 use crate::config::tree::{Node, Table, Value};
 
 /// Compares a document with the schema. Templated values that stand for numbers and booleans become those.
@@ -109,7 +109,7 @@ impl Walk<'_, '_> {
     fn unknown_key(&mut self, table: &mut Table, index: usize, key: &str, part: Part<'_>) {
         let span = table.entries[index].key_span.clone();
         table.entries[index].value.broken = true;
-        if later::key(&self.section(), key) {
+        if planned::key(&self.section(), key) {
             let problem = Problem::error(span, format!("`{key}` is not in this version"));
             self.problems.push(problem.label("comes later").hint("leave it out"));
             return;
@@ -151,7 +151,7 @@ impl Walk<'_, '_> {
                 return;
             }
             let span = node.span.clone();
-            if later::value(&self.section(), self.name(), &text) {
+            if planned::value(&self.section(), self.name(), &text) {
                 let problem = Problem::error(span, format!("`{} = \"{text}\"` is not in this version", self.name()));
                 return self.wrong(node, problem.label("comes later").hint(one_of(&choice)));
             }
@@ -164,13 +164,13 @@ impl Walk<'_, '_> {
             let problem = Problem::error(node.span.clone(), format!("{} has a NUL character in it", self.subject()));
             return self.wrong(node, problem.label("the kernel takes none"));
         }
-        let Some(judge) = part.text("format").and_then(judge) else { return };
+        let Some(check) = part.text("format").and_then(check) else { return };
         // A URL may hold what nobody else should read.
         let show = node.templated && part.text("format") != Some("http-url");
         let shown = if show { format!(" (it is `{}` here)", shorten(&text)) } else { String::new() };
-        if let Err(wrong) = (judge.judge)(&text) {
+        if let Err(wrong) = (check.check)(&text) {
             let problem = Problem::error(node.span.clone(), format!("{} {}{shown}", self.subject(), wrong.what));
-            let problem = problem.label(format!("expected {}", judge.what)).maybe_hint(wrong.hint);
+            let problem = problem.label(format!("expected {}", check.what)).maybe_hint(wrong.hint);
             self.wrong(node, problem);
         }
     }
@@ -306,8 +306,8 @@ fn near_property<'s>(key: &str, part: Part<'s>) -> Option<(&'s str, Part<'s>)> {
 
 /// What may stand here, for people.
 fn expected(part: Part<'_>) -> String {
-    if let Some(judge) = part.text("format").and_then(judge) {
-        return judge.what.to_owned();
+    if let Some(check) = part.text("format").and_then(check) {
+        return check.what.to_owned();
     }
     if let Some(choice) = part.choice() {
         return one_of(&choice);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{json, markdown, toml};
 use crate::config::parse::{Syntax, parse};
-use crate::config::{Config, Surroundings, raw};
+use crate::config::{Config, Context, raw};
 
 /// Compares a generated file with what it should be, or writes it when `PILOTFISH_UPDATE` is set.
 fn is_current(file: &str, text: &str) {
@@ -35,7 +35,7 @@ fn the_book_of_keys_is_current() {
 #[test]
 fn the_reference_itself_is_a_config_of_nothing_but_defaults() {
     let load = |text: &str| {
-        Config::from_text(text, Path::new("t.toml"), None, &Surroundings::default())
+        Config::from_text(text, Path::new("t.toml"), None, &Context::default())
             .unwrap_or_else(|report| panic!("{report}"))
             .config
     };
@@ -91,8 +91,7 @@ fn a_default_in_the_reference_is_the_default_there_is() {
     let text = "[process]\nexec = [\"a\"]\nstop_on = [\"TERM\", \"INT\"]\nsignal_scope = \"process\"\nbackground = \"kill\"\n\
                 strays = \"kill\"\nrestart = { policy = \"never\", max = 5, within = \"1m\", backoff = \"200ms..30s\" }\n\
                 [stop]\nwithin = \"9s\"\ndrain = \"0s\"\n";
-    let load =
-        |text: &str| Config::from_text(text, Path::new("t.toml"), None, &Surroundings::default()).unwrap().config;
+    let load = |text: &str| Config::from_text(text, Path::new("t.toml"), None, &Context::default()).unwrap().config;
     assert_eq!(load(text), load("process.exec = [\"a\"]"));
 }
 

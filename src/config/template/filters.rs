@@ -25,7 +25,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Makes all of them known to an engine.
+/// Makes all of them known to a backend.
 pub(super) fn add(engine: &mut Environment<'_>) {
     engine.add_filter("quote_sh", |value: &Value| text(value).and_then(|text| quote_sh(&text)));
     engine.add_filter("quote_nginx", |value: &Value| text(value).and_then(|text| quote_nginx(&text)));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 
-use super::{bad, load, surroundings};
+use super::{bad, context, load};
 use crate::config::Config;
 
 const MAIN: &str = "process.exec = [\"a\"]\n";
@@ -469,14 +469,14 @@ fn a_mistake_in_one_line_is_fit_for_a_log() {
 #[test]
 fn the_command_line_does_not_hide_mistakes_in_the_file() {
     let command = Some(vec!["b".into()]);
-    let report = Config::from_text("process.exec = []\n", Path::new("t.toml"), command, &surroundings()).unwrap_err();
+    let report = Config::from_text("process.exec = []\n", Path::new("t.toml"), command, &context()).unwrap_err();
     assert!(report.to_string().contains("`exec` is empty"));
 }
 
 #[test]
 fn no_report_tells_a_secret() {
     let consul = format!("{MAIN}[catalog]\nbackend = \"consul\"\n");
-    let mut word = surroundings();
+    let mut word = context();
     word.variables = [("WORD", "me:s3cret@consul")].into_iter().collect();
     let templated = format!("{consul}address = \"https://{{{{ env.WORD }}}}\"");
     let templated = Config::from_text(&templated, Path::new("t.toml"), None, &word).unwrap_err().to_string();

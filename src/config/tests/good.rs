@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{good, load, surroundings};
+use super::{context, good, load};
 use crate::config::*;
 
 const MINIMAL: &str = "[process]\nexec = [\"a\"]\n";
@@ -27,7 +27,7 @@ fn a_minimal_config_has_the_defaults_of_the_reference() {
 fn the_command_line_overrides_exec() {
     let command = vec![OsString::from("b"), OsString::from("c")];
     for text in [MINIMAL, "", "[stop]\nwithin = \"5s\"\n"] {
-        let loaded = Config::from_text(text, Path::new("t.toml"), Some(command.clone()), &surroundings()).unwrap();
+        let loaded = Config::from_text(text, Path::new("t.toml"), Some(command.clone()), &context()).unwrap();
         assert_eq!(loaded.config.process.exec, command);
     }
 }
@@ -210,7 +210,7 @@ fn every_example_loads() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "toml" || extension == "json") {
-            let loaded = Config::load(&path, None, &surroundings()).unwrap_or_else(|report| panic!("{report}"));
+            let loaded = Config::load(&path, None, &context()).unwrap_or_else(|report| panic!("{report}"));
             assert!(loaded.warnings.is_empty(), "{}: {:?}", path.display(), loaded.warnings);
             count += 1;
         }

@@ -1,23 +1,23 @@
 //! Whole configs: good ones, every kind of mistake with the report it gets, and noise.
 
+mod backends;
 mod bad;
 mod election;
-mod engines;
 mod good;
 mod noise;
 
 use std::path::Path;
 
-use super::{Config, Loaded, Report, Surroundings};
+use super::{Config, Context, Loaded, Report};
 
-fn surroundings() -> Surroundings {
+fn context() -> Context {
     let variables =
         [("PORT", "8080"), ("WORD", "abc"), ("EMPTY", ""), ("DSN", "a=b c"), ("YES", "true"), ("TEN", "10")];
-    Surroundings { variables: variables.into_iter().collect(), hostname: "web1".to_owned() }
+    Context { variables: variables.into_iter().collect(), hostname: "web1".to_owned() }
 }
 
 fn load(text: &str, file: &str) -> Result<Loaded, Report> {
-    Config::from_text(text, Path::new(file), None, &surroundings())
+    Config::from_text(text, Path::new(file), None, &context())
 }
 
 fn good(text: &str) -> Config {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::health::SHORTEST_TTL;
 use super::process::hook;
 use super::watch::needs_catalog;
-use super::{Judge, quoted};
+use super::{Validator, quoted};
 use crate::config::election::{
     DEMOTE_WITHIN, Election, Fence, LONGEST_LOCK_DELAY, Mode, Pace, Preference, RENEW_EVERY, REQUEST_WITHIN, RoleTags,
     Sum, WithoutCatalog,
@@ -26,13 +26,18 @@ pub(super) struct Around<'a> {
     pub(super) has_catalog: bool,
 }
 
-pub(super) fn election(raw: raw::Election, root: Place<'_>, around: Around<'_>, judge: &mut Judge<'_>) -> Election {
+pub(super) fn election(
+    raw: raw::Election,
+    root: Place<'_>,
+    around: Around<'_>,
+    validator: &mut Validator<'_>,
+) -> Election {
     let place = root.key("election");
     let Around { services, hooks, catalog, has_catalog } = around;
-    needs_catalog(place, "this election", has_catalog, judge);
-    judge.required(place, "this election", "name", "\"mysql\"");
+    needs_catalog(place, "this election", has_catalog, validator);
+    validator.required(place, "this election", "name", "\"mysql\"");
     let name = raw.name.map(|name| name.0.0).unwrap_or_default();
-    let index = service(raw.service, root, services, judge);
+    let index = service(raw.service, root, services, validator);
     let pace = Pace {
         renew: RENEW_EVERY,
         request: REQUEST_WITHIN,
@@ -40,25 +45,25 @@ pub(super) fn election(raw: raw::Election, root: Place<'_>, around: Around<'_>, 
         kill_margin: raw.kill_margin.0,
     };
     if raw.kill_margin.0 < SHORTEST_MARGIN {
-        judge.error(
+        validator.error(
             place.key("kill_margin").span(),
             format!("`kill_margin` is shorter than {}", duration::print(SHORTEST_MARGIN)),
             "the main process must be gone before its lease is over, and the kernel needs time to end it; 1s is usual",
         );
     }
-    let alive_ttl = alive_ttl(raw.alive_ttl.0, place, catalog, index.map(|index| &mut services[index]), judge);
+    let alive_ttl = alive_ttl(raw.alive_ttl.0, place, catalog, index.map(|index| &mut services[index]), validator);
     let service = index.map(|index| &services[index]);
-    let role_tags = raw.role_tags.map(|tags| role_tags(tags, place, root, service, catalog, judge));
+    let role_tags = raw.role_tags.map(|tags| role_tags(tags, place, root, service, catalog, validator));
     let standby = raw.mode == raw::Mode::Standby;
     if standby && raw.prefer == raw::Preference::Never {
-        judge.warn(
+        validator.warn(
             place.key("prefer").span(),
             "the main process never runs: it doesn't stand, and only a leader's runs",
             "`prefer = \"low\"` leaves the lock to the others for a while, `mode = \"role\"` runs replicas too",
         );
     }
     if standby && raw.without_catalog == raw::WithoutCatalog::Replica {
-        judge.warn(
+        validator.warn(
             place.key("without_catalog").span(),
             "`without_catalog = \"replica\"` does nothing with `mode = \"standby\"`",
             "a replica's main process doesn't run there; leave it out",
@@ -67,7 +72,7 @@ pub(super) fn election(raw: raw::Election, root: Place<'_>, around: Around<'_>, 
     let election = Election {
         id: match service {
             Some(service) => service.id.clone(),
-            None => default_id(&name, &judge.surroundings.hostname),
+            None => default_id(&name, &validator.context.hostname),
         },
         name,
         service: service.map(|service| service.id.clone()),
@@ -86,7 +91,12 @@ pub(super) fn election(raw: raw::Election, root: Place<'_>, around: Around<'_>, 
         },
         rank: raw.rank.map(|raw::Rank { exec, timeout, user, env, env_from_files }| {
             let leftovers = raw::Leftovers::End;
-            hook(raw::Hook { exec, timeout, user, env, env_from_files, leftovers }, "rank", place.key("rank"), judge)
+            hook(
+                raw::Hook { exec, timeout, user, env, env_from_files, leftovers },
+                "rank",
+                place.key("rank"),
+                validator,
+            )
         }),
         without_catalog: match raw.without_catalog {
             raw::WithoutCatalog::Wait => WithoutCatalog::Wait,
@@ -98,7 +108,7 @@ pub(super) fn election(raw: raw::Election, root: Place<'_>, around: Around<'_>, 
             raw::Fence::ProcessGroup => Fence::ProcessGroup,
         },
     };
-    lease(&election, root, catalog, hooks.on_demote.is_some(), judge);
+    lease(&election, root, catalog, hooks.on_demote.is_some(), validator);
     election
 }
 
@@ -110,7 +120,12 @@ fn default_id(name: &str, hostname: &str) -> String {
 }
 
 /// Which of the services is the election's.
-fn service(named: Option<Parsed<Name>>, root: Place<'_>, services: &[Service], judge: &mut Judge<'_>) -> Option<usize> {
+fn service(
+    named: Option<Parsed<Name>>,
+    root: Place<'_>,
+    services: &[Service],
+    validator: &mut Validator<'_>,
+) -> Option<usize> {
     let (place, at) = (root.key("election"), root.key("election").key("service"));
     let known: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
     // One whose name couldn't be read may be the one that is meant.
@@ -118,8 +133,8 @@ fn service(named: Option<Parsed<Name>>, root: Place<'_>, services: &[Service], j
     let Some(Parsed(Name(named))) = named else {
         if services.len() > 1 && !place.has("service") && !place.is_broken() {
             let problem = Problem::error(place.key_span(), "this election has no `service`, and there are several");
-            let pair = judge.syntax.pair("service", &format!("\"{}\"", known[0]));
-            judge.say(problem.hint(format!("say whose address is the leader's: `{pair}`")));
+            let pair = validator.syntax.pair("service", &format!("\"{}\"", known[0]));
+            validator.say(problem.hint(format!("say whose address is the leader's: `{pair}`")));
         }
         return (services.len() == 1).then_some(0);
     };
@@ -130,11 +145,11 @@ fn service(named: Option<Parsed<Name>>, root: Place<'_>, services: &[Service], j
     match meant.as_slice() {
         [one] => return Some(*one),
         [] if uncertain => {}
-        [] => judge.error(at.span(), format!("there is no service `{named}`"), no_service(&named, &known)),
+        [] => validator.error(at.span(), format!("there is no service `{named}`"), no_service(&named, &known)),
         several => {
             let ids: Vec<&str> = several.iter().map(|index| services[*index].id.as_str()).collect();
             let hint = format!("the leader has one address; write the id of one of them: {}", quoted(&ids));
-            judge.error(at.span(), format!("several services are called `{named}`"), hint);
+            validator.error(at.span(), format!("several services are called `{named}`"), hint);
         }
     }
     None
@@ -154,7 +169,7 @@ fn alive_ttl(
     place: Place<'_>,
     catalog: &Catalog,
     service: Option<&mut Service>,
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
 ) -> Duration {
     let at = place.key("alive_ttl");
     let said = place.has("alive_ttl") && !at.is_broken();
@@ -166,12 +181,12 @@ fn alive_ttl(
             Backend::None => return asked,
         };
         if said {
-            judge.warn(at.key_span(), "`alive_ttl` means nothing here", why);
+            validator.warn(at.key_span(), "`alive_ttl` means nothing here", why);
         }
         return asked;
     };
     if asked < SHORTEST_TTL {
-        judge.error(
+        validator.error(
             at.span(),
             format!("`alive_ttl` is shorter than {}", duration::print(SHORTEST_TTL)),
             "a busy machine would be taken for a dead one, and its leader would have to step down; 3s is usual",
@@ -179,7 +194,7 @@ fn alive_ttl(
     }
     if said && asked > service.ttl {
         let ttl = duration::print(service.ttl);
-        judge.warn(
+        validator.warn(
             at.span(),
             format!("`alive_ttl` is longer than the `ttl` of `{}`, which is {ttl}", service.name),
             "the shorter of the two counts; raise `ttl`, or leave this out",
@@ -195,28 +210,28 @@ fn role_tags(
     root: Place<'_>,
     service: Option<&Service>,
     catalog: &Catalog,
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
 ) -> RoleTags {
     let place = election.key("role_tags");
     let services = root.key("service");
     if service.is_none() && !election.has("service") && !root.has("service") {
-        judge.error(
+        validator.error(
             place.key_span(),
             "`role_tags` without a service",
             "tags stand on an entry in the catalog: add a `[[service]]`, or leave them out",
         );
     }
-    judge.required(place, "`role_tags`", "leader", "\"primary\"");
-    judge.required(place, "`role_tags`", "replica", "\"replica\"");
+    validator.required(place, "`role_tags`", "leader", "\"primary\"");
+    validator.required(place, "`role_tags`", "replica", "\"replica\"");
     let (leader, replica) = (raw.leader.unwrap_or_default(), raw.replica.unwrap_or_default());
     for (key, tag) in [("leader", &leader), ("replica", &replica)] {
         let at = place.key(key);
         if tag.is_empty() && place.has(key) && !at.is_broken() {
-            judge.error(at.span(), format!("`{key}` is empty"), "a tag is a word, such as `\"primary\"`");
+            validator.error(at.span(), format!("`{key}` is empty"), "a tag is a word, such as `\"primary\"`");
         }
         if service.is_some_and(|service| !tag.is_empty() && service.tags.contains(tag)) {
             let problem = Problem::error(at.span(), format!("`{tag}` is among the service's own `tags`"));
-            judge.say(
+            validator.say(
                 problem
                     .other(services.key_span(), "these")
                     .hint("it would stand there in every role; take it out of one"),
@@ -225,12 +240,12 @@ fn role_tags(
     }
     if leader == replica && !leader.is_empty() {
         let problem = Problem::error(place.key("replica").span(), "both roles have the same tag");
-        judge.say(problem.other(place.key("leader").span(), "the leader's").hint("nobody could tell them apart"));
+        validator.say(problem.other(place.key("leader").span(), "the leader's").hint("nobody could tell them apart"));
     }
     if service.is_some_and(|service| service.consul.enable_tag_override)
         && matches!(catalog.backend, Backend::Consul(_))
     {
-        judge.warn(
+        validator.warn(
             place.key_span(),
             "`role_tags` with `enable_tag_override`: Consul may put an old role's tag back",
             "with it the tags in Consul's catalog count for more than those of the agent; leave one of the two out",
@@ -239,15 +254,15 @@ fn role_tags(
     RoleTags { leader, replica }
 }
 
-/// Whether the engine can promise this lease, and whether all that must fit into it does.
-fn lease(election: &Election, root: Place<'_>, catalog: &Catalog, on_demote: bool, judge: &mut Judge<'_>) {
+/// Whether the backend can promise this lease, and whether all that must fit into it does.
+fn lease(election: &Election, root: Place<'_>, catalog: &Catalog, on_demote: bool, validator: &mut Validator<'_>) {
     let (place, at) = (root.key("election"), root.key("election").key("lease"));
     let said = place.has("lease") && !at.is_broken();
     match &catalog.backend {
         Backend::None => return,
         Backend::Local { .. } => {
             if said {
-                judge.warn(
+                validator.warn(
                     at.key_span(),
                     "`lease` means nothing with a local catalog",
                     "the kernel holds the lock for as long as anything of the leader lives; leave it out",
@@ -256,7 +271,7 @@ fn lease(election: &Election, root: Place<'_>, catalog: &Catalog, on_demote: boo
             return;
         }
         Backend::Consul(_) if election.lease > LONGEST_LOCK_DELAY => {
-            judge.error(
+            validator.error(
                 at.span(),
                 format!("`lease` is longer than Consul's lock delay can be: {}", duration::print(LONGEST_LOCK_DELAY)),
                 "Consul holds others back for no longer, so a leader can't act for longer on one proof",
@@ -265,7 +280,7 @@ fn lease(election: &Election, root: Place<'_>, catalog: &Catalog, on_demote: boo
         }
         Backend::Etcd(_) if election.lease.subsec_nanos() != 0 => {
             let whole = election.lease.as_secs() + 1;
-            judge.error(
+            validator.error(
                 at.span(),
                 "`lease` has a fraction of a second",
                 format!("etcd grants whole seconds: `\"{whole}s\"`"),
@@ -300,5 +315,5 @@ fn lease(election: &Election, root: Place<'_>, catalog: &Catalog, on_demote: boo
     };
     let there = root.key("hooks").key("on_demote").has("timeout");
     let problem = if there { problem.other(demote.span(), "this") } else { problem };
-    judge.say(problem.hint(hint));
+    validator.say(problem.hint(hint));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::process::{exec, near_hint, run_as};
-use super::{Judge, quoted};
+use super::{Validator, quoted};
 use crate::config::report::Problem;
 use crate::config::tree::{Place, Span};
 use crate::config::{ConsulService, Health, HttpProbe, OnFailure, Probe, RestartPolicy, Service, raw};
@@ -15,10 +15,10 @@ pub(super) fn services(
     raw: Vec<raw::Service>,
     place: Place<'_>,
     has_catalog: bool,
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
 ) -> Vec<Service> {
     if !raw.is_empty() && !has_catalog {
-        judge.warn(
+        validator.warn(
             place.index(0).key_span(),
             "nothing is registered: there is no catalog",
             "set `[catalog] backend`, or leave `[[service]]` out",
@@ -29,36 +29,36 @@ pub(super) fn services(
         .enumerate()
         .map(|(index, raw)| {
             let at = place.index(index);
-            let service = service(raw, at, judge);
+            let service = service(raw, at, validator);
             if !service.name.is_empty() && service.port > 0 {
                 let span = if at.has("id") { at.key("id").span() } else { at.key("name").span() };
                 let hint = "give each its own `id`; two services may share a name, never an id";
-                judge.unique(&mut ids, "service ids", &service.id, span, hint);
+                validator.unique(&mut ids, "service ids", &service.id, span, hint);
             }
             service
         })
         .collect()
 }
 
-fn service(raw: raw::Service, place: Place<'_>, judge: &mut Judge<'_>) -> Service {
-    judge.required(place, "this service", "name", "\"web\"");
-    judge.required(place, "this service", "port", "8080");
+fn service(raw: raw::Service, place: Place<'_>, validator: &mut Validator<'_>) -> Service {
+    validator.required(place, "this service", "name", "\"web\"");
+    validator.required(place, "this service", "port", "8080");
     let name = raw.name.map(|name| name.0.0).unwrap_or_default();
     let port = raw.port.unwrap_or_default();
     if raw.port == Some(0) {
-        judge.error(place.key("port").span(), "`port` is 0", "write the port it listens on, from 1 to 65535");
+        validator.error(place.key("port").span(), "`port` is 0", "write the port it listens on, from 1 to 65535");
     }
     if raw.ttl.0 < SHORTEST_TTL {
-        judge.error(place.key("ttl").span(), "`ttl` is shorter than a second", "15s is usual");
+        validator.error(place.key("ttl").span(), "`ttl` is shorter than a second", "15s is usual");
     }
     if raw.address.is_empty() && !place.key("address").is_broken() {
-        judge.error(
+        validator.error(
             place.key("address").span(),
             "`address` is empty",
             "leave it out for `[\"eth0:inet\", \"inet\"]`, or say how to find one",
         );
     }
-    let id = raw.id.map(|id| id.0.0).unwrap_or_else(|| default_id(&name, &judge.surroundings.hostname, port));
+    let id = raw.id.map(|id| id.0.0).unwrap_or_else(|| default_id(&name, &validator.context.hostname, port));
     let removed_after = raw.consul.deregister_critical_after.0;
     Service {
         name,
@@ -87,7 +87,7 @@ pub(super) fn health(
     root: Place<'_>,
     services: &[Service],
     restarts: RestartPolicy,
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
 ) -> Vec<Health> {
     let place = root.key("health");
     let mut names: Vec<(String, Span)> = Vec::new();
@@ -101,7 +101,7 @@ pub(super) fn health(
                 match &notify {
                     Some(first) => {
                         let problem = Problem::error(at.key("notify").key_span(), "there are two `notify` checks");
-                        judge.say(problem.other(first.clone(), "the first").hint(
+                        validator.say(problem.other(first.clone(), "the first").hint(
                             "the main process has one way to speak; keep one, it may speak for several `services`",
                         ));
                     }
@@ -113,14 +113,14 @@ pub(super) fn health(
                     at.key("on_failure").span(),
                     "`on_failure = \"restart\"` with a main process that is never restarted",
                 );
-                judge.say(
+                validator.say(
                     problem.hint("set `[process] restart = { policy = \"on-failure\" }`, or `on_failure = \"exit\"`"),
                 );
             }
-            let health = one_check(raw, at, services, root.key("service").is_broken(), judge);
+            let health = one_check(raw, at, services, root.key("service").is_broken(), validator);
             if !health.name.is_empty() {
                 let span = if at.has("name") { at.key("name").span() } else { at.key_span() };
-                judge.unique(&mut names, "health checks", &health.name, span, "give each a `name` of its own");
+                validator.unique(&mut names, "health checks", &health.name, span, "give each a `name` of its own");
             }
             health
         })
@@ -132,49 +132,53 @@ fn one_check(
     place: Place<'_>,
     services: &[Service],
     services_broken: bool,
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
 ) -> Health {
-    let kind = judge.exactly_one(place, "this health check", &["exec", "http", "tcp", "notify"], &["grpc"]);
+    let kind = validator.exactly_one(place, "this health check", &["exec", "http", "tcp", "notify"], &["grpc"]);
     if raw.notify == Some(false) {
-        judge.error(
+        validator.error(
             place.key("notify").span(),
             "`notify` is false",
             "leave it out, or say how to check: `exec`, `http` or `tcp`",
         );
     }
     if let Some(kind) = kind {
-        belongs(kind, place, judge);
+        belongs(kind, place, validator);
     }
     for (key, duration) in
         [("interval", raw.interval.0), ("timeout", raw.timeout.0), ("start_interval", raw.start_interval.0)]
     {
-        judge.some_time(place, key, duration);
+        validator.some_time(place, key, duration);
     }
-    judge.positive(place, "failures", raw.failures == 0, "1 turns it critical at the first failure");
-    judge.positive(place, "successes", raw.successes == 0, "1 turns it passing at the first success");
+    validator.positive(place, "failures", raw.failures == 0, "1 turns it critical at the first failure");
+    validator.positive(place, "successes", raw.successes == 0, "1 turns it passing at the first success");
     let spoken_for = match raw.services {
-        Some(names) => spoken_for(&names, place.key("services"), services, services_broken, judge),
+        Some(names) => spoken_for(&names, place.key("services"), services, services_broken, validator),
         None => services.iter().map(|service| service.id.clone()).collect(),
     };
     let probe = if let Some(command) = raw.exec {
-        Probe::Exec { exec: exec(command), run_as: run_as(raw.user, raw.env, raw.env_from_files, place, judge) }
+        Probe::Exec { exec: exec(command), run_as: run_as(raw.user, raw.env, raw.env_from_files, place, validator) }
     } else if let Some(url) = raw.http {
         let https = url.0.0.starts_with("https://");
         for key in ["ca", "insecure"] {
             if !https && place.has(key) {
-                judge.error(place.key(key).key_span(), format!("`{key}` with a URL that isn't https"), "leave it out");
+                validator.error(
+                    place.key(key).key_span(),
+                    format!("`{key}` with a URL that isn't https"),
+                    "leave it out",
+                );
             }
         }
         for (index, status) in raw.expect_status.iter().flatten().enumerate() {
             if !(100..=599).contains(status) {
                 let at = place.key("expect_status").index(index);
-                judge.error(at.span(), format!("{status} is no HTTP status"), "they go from 100 to 599");
+                validator.error(at.span(), format!("{status} is no HTTP status"), "they go from 100 to 599");
             }
         }
         Probe::Http(HttpProbe {
             url: url.0.0,
-            method: method(raw.method, place, judge),
-            headers: headers(raw.headers, place, judge),
+            method: method(raw.method, place, validator),
+            headers: headers(raw.headers, place, validator),
             expect_status: raw.expect_status.unwrap_or_default(),
             expect_body: raw.expect_body,
             ca: raw.ca.map(|ca| ca.0.0),
@@ -204,7 +208,7 @@ fn one_check(
 }
 
 /// Reports keys of one kind of check in another.
-fn belongs(kind: &str, place: Place<'_>, judge: &mut Judge<'_>) {
+fn belongs(kind: &str, place: Place<'_>, validator: &mut Validator<'_>) {
     let of_kind = [
         ("exec", &["user", "env", "env_from_files"][..]),
         ("http", &["method", "headers", "expect_status", "expect_body", "ca", "insecure"]),
@@ -212,15 +216,15 @@ fn belongs(kind: &str, place: Place<'_>, judge: &mut Judge<'_>) {
     for (owner, keys) in of_kind {
         for key in keys.iter().filter(|key| kind != owner && place.has(key)) {
             let message = format!("`{key}` belongs to `{owner}`, and this check has `{kind}`");
-            judge.error(place.key(key).key_span(), message, "leave it out");
+            validator.error(place.key(key).key_span(), message, "leave it out");
         }
     }
 }
 
-fn method(method: Option<String>, place: Place<'_>, judge: &mut Judge<'_>) -> String {
+fn method(method: Option<String>, place: Place<'_>, validator: &mut Validator<'_>) -> String {
     let method = method.unwrap_or_else(|| "GET".to_owned());
     if hyper::Method::from_bytes(method.as_bytes()).is_err() {
-        judge.error(
+        validator.error(
             place.key("method").span(),
             format!("`{}` is no HTTP method", method.escape_debug()),
             "`\"GET\"` and `\"HEAD\"` are usual",
@@ -232,19 +236,19 @@ fn method(method: Option<String>, place: Place<'_>, judge: &mut Judge<'_>) -> St
 fn headers(
     headers: std::collections::BTreeMap<String, String>,
     place: Place<'_>,
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
 ) -> std::collections::BTreeMap<String, String> {
     for (name, value) in &headers {
         let at = place.key("headers").key(name);
         if hyper::header::HeaderName::from_bytes(name.as_bytes()).is_err() {
-            judge.error(
+            validator.error(
                 at.key_span(),
                 format!("no header can be called `{}`", name.escape_debug()),
                 "letters, digits and `-`",
             );
         }
         if hyper::header::HeaderValue::from_str(value).is_err() {
-            judge.error(
+            validator.error(
                 at.span(),
                 format!("the value of `{name}` can't be sent"),
                 "a header has no control characters",
@@ -260,7 +264,7 @@ fn spoken_for(
     place: Place<'_>,
     services: &[Service],
     services_broken: bool,
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
 ) -> Vec<String> {
     let mut ids = Vec::new();
     for (index, name) in names.iter().enumerate() {
@@ -275,14 +279,18 @@ fn spoken_for(
                 format!("there are {}", quoted(&known))
             };
             let at = place.index(index);
-            judge.error(at.span(), format!("there is no service `{name}`"), near_hint(name, &known, &otherwise));
+            validator.error(at.span(), format!("there is no service `{name}`"), near_hint(name, &known, &otherwise));
         }
         ids.extend(found);
     }
     ids.sort();
     ids.dedup();
     if names.is_empty() && !place.is_broken() {
-        judge.error(place.span(), "`services` is empty: this check speaks for nobody", "leave it out for all services");
+        validator.error(
+            place.span(),
+            "`services` is empty: this check speaks for nobody",
+            "leave it out for all services",
+        );
     }
     ids
 }

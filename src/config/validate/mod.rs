@@ -1,9 +1,9 @@
 //! Turns what is written into what can't be wrong: contradictions, references to nothing and senseless values are
 //! reported here, each at its place. Types and formats were checked before.
 
-mod doors;
+mod backends;
 mod election;
-mod engines;
+mod endpoints;
 mod health;
 mod process;
 mod watch;
@@ -14,43 +14,43 @@ use std::time::Duration;
 use super::parse::Syntax;
 use super::report::Problem;
 use super::tree::{Node, Place, Span};
-use super::{Config, Exec, RunAs, Surroundings, When, raw};
+use super::{Config, Context, Exec, RunAs, When, raw};
 
 /// Judges a config. It is sound if no problem is an error.
 pub(crate) fn validate(
     raw: raw::Root,
     root: &Node,
     command: Option<Exec>,
-    surroundings: &Surroundings,
+    context: &Context,
     syntax: Syntax,
     problems: &mut Vec<Problem>,
 ) -> Config {
     let root = Place::root(root);
     let has_election = root.has("election");
-    let mut judge = Judge {
+    let mut validator = Validator {
         problems,
-        surroundings,
+        context,
         syntax,
         within: raw.stop.within.0,
         has_election,
         hooks_run_as: RunAs::default(),
     };
-    let stop = process::stop(&raw.stop, root.key("stop"), &mut judge);
-    let process = process::process(raw.process, command, root, &mut judge);
-    let hooks = process::hooks(raw.hooks, root, &mut judge);
-    let catalog = doors::catalog(raw.catalog, root.key("catalog"), &mut judge);
+    let stop = process::stop(&raw.stop, root.key("stop"), &mut validator);
+    let process = process::process(raw.process, command, root, &mut validator);
+    let hooks = process::hooks(raw.hooks, root, &mut validator);
+    let catalog = endpoints::catalog(raw.catalog, root.key("catalog"), &mut validator);
     let has_catalog = catalog.backend != super::Backend::None || root.key("catalog").key("backend").is_broken();
-    let mut services = health::services(raw.service, root.key("service"), has_catalog, &mut judge);
-    words::services(&services, root.key("service"), &catalog.backend, &mut judge);
-    let health = health::health(raw.health, root, &services, process.restart.policy, &mut judge);
-    let wait_for = watch::wait_for(raw.wait_for, root.key("wait_for"), &catalog, has_catalog, &mut judge);
-    let watches = watch::watches(raw.watch, root.key("watch"), &catalog, has_catalog, &mut judge);
+    let mut services = health::services(raw.service, root.key("service"), has_catalog, &mut validator);
+    words::services(&services, root.key("service"), &catalog.backend, &mut validator);
+    let health = health::health(raw.health, root, &services, process.restart.policy, &mut validator);
+    let wait_for = watch::wait_for(raw.wait_for, root.key("wait_for"), &catalog, has_catalog, &mut validator);
+    let watches = watch::watches(raw.watch, root.key("watch"), &catalog, has_catalog, &mut validator);
     let election = raw.election.map(|raw| {
         let around = election::Around { services: &mut services, hooks: &hooks, catalog: &catalog, has_catalog };
-        election::election(raw, root, around, &mut judge)
+        election::election(raw, root, around, &mut validator)
     });
-    watch::in_standby(&watches, root.key("watch"), election.as_ref(), &mut judge);
-    let control = doors::control(raw.control, root, &process, &mut judge);
+    watch::in_standby(&watches, root.key("watch"), election.as_ref(), &mut validator);
+    let control = endpoints::control(raw.control, root, &process, &mut validator);
     Config {
         process,
         stop,
@@ -63,14 +63,14 @@ pub(crate) fn validate(
         catalog,
         telemetry: raw.telemetry.listen.map(|listen| super::Telemetry { listen: listen.0 }),
         control,
-        log: doors::log(&raw.log),
+        log: endpoints::log(&raw.log),
     }
 }
 
 /// Gathers problems.
-struct Judge<'a> {
+struct Validator<'a> {
     problems: &'a mut Vec<Problem>,
-    surroundings: &'a Surroundings,
+    context: &'a Context,
     /// In which examples are given.
     syntax: Syntax,
     /// `[stop] within`, which bounds much else.
@@ -81,10 +81,10 @@ struct Judge<'a> {
     hooks_run_as: RunAs,
 }
 
-impl Judge<'_> {
+impl Validator<'_> {
     /// A variable of the environment; an empty one counts as none, as with most programs' own variables.
     fn variable(&self, name: &str) -> Option<String> {
-        let value = self.surroundings.variables.get(name)?.to_str()?;
+        let value = self.context.variables.get(name)?.to_str()?;
         (!value.is_empty()).then(|| value.to_owned())
     }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::Judge;
+use super::Validator;
 use crate::config::format::{FilePath, Format, Limit, LimitValue, Parsed, Rewrite, User};
-use crate::config::near::nearest;
 use crate::config::report::Problem;
+use crate::config::suggest::nearest;
 use crate::config::tree::Place;
 use crate::config::{
     Background, Exec, Hook, Hooks, Leftovers, Limits, PreStart, Process, Restart, RestartPolicy, RunAs, Signal,
@@ -16,11 +16,11 @@ pub(super) fn exec(command: raw::Command) -> Exec {
     command.0.into_iter().map(Into::into).collect()
 }
 
-pub(super) fn stop(raw: &raw::Stop, place: Place<'_>, judge: &mut Judge<'_>) -> Stop {
+pub(super) fn stop(raw: &raw::Stop, place: Place<'_>, validator: &mut Validator<'_>) -> Stop {
     let (within, drain) = (raw.within.0, raw.drain.0);
-    judge.some_time(place, "within", within);
+    validator.some_time(place, "within", within);
     if drain >= within && !within.is_zero() && place.has("drain") {
-        judge.error(
+        validator.error(
             place.key("drain").span(),
             format!("`drain` takes all of `within`, which is {}", duration::print(within)),
             "nothing would be left to stop the main process; shorten `drain` or raise `within`",
@@ -29,27 +29,32 @@ pub(super) fn stop(raw: &raw::Stop, place: Place<'_>, judge: &mut Judge<'_>) -> 
     Stop { within: Some(within), drain }
 }
 
-pub(super) fn process(mut raw: raw::Process, command: Option<Exec>, root: Place<'_>, judge: &mut Judge<'_>) -> Process {
+pub(super) fn process(
+    mut raw: raw::Process,
+    command: Option<Exec>,
+    root: Place<'_>,
+    validator: &mut Validator<'_>,
+) -> Process {
     let place = root.key("process");
     let exec = match command {
         Some(command) => command,
         None if raw.exec.is_none() => {
             if !place.has("exec") && !place.is_broken() {
                 let problem = Problem::error(place.key_span(), "there is no main process: `[process] exec` is missing");
-                judge.say(problem.hint("write `exec = [\"program\", \"argument\"]` in `[process]`, or give it on the command line after `--`"));
+                validator.say(problem.hint("write `exec = [\"program\", \"argument\"]` in `[process]`, or give it on the command line after `--`"));
             }
             Exec::new()
         }
         None => raw.exec.take().map(exec).unwrap_or_default(),
     };
-    environment(place, &raw.env, &raw.env_from_files, judge);
-    stop_timeout(&raw, root, judge);
+    environment(place, &raw.env, &raw.env_from_files, validator);
+    stop_timeout(&raw, root, validator);
     let stop_on: Vec<Signal> = raw.stop_on.iter().map(|signal| signal.0).collect();
     for (index, signal) in stop_on.iter().enumerate() {
-        catchable(*signal, place.key("stop_on").index(index), judge);
+        catchable(*signal, place.key("stop_on").index(index), validator);
     }
     if stop_on.is_empty() && !place.key("stop_on").is_broken() {
-        judge.warn(
+        validator.warn(
             place.key("stop_on").span(),
             "no signal stops this container gracefully",
             "the scheduler's SIGKILL will, after its timeout; the default is `[\"TERM\", \"INT\"]`",
@@ -69,8 +74,8 @@ pub(super) fn process(mut raw: raw::Process, command: Option<Exec>, root: Place<
             raw::SignalScope::Process => SignalScope::Process,
             raw::SignalScope::Group => SignalScope::Group,
         },
-        rewrite_signals: rewrites(raw.rewrite_signals, place.key("rewrite_signals"), judge),
-        restart: restart(&raw.restart, place.key("restart"), judge),
+        rewrite_signals: rewrites(raw.rewrite_signals, place.key("rewrite_signals"), validator),
+        restart: restart(&raw.restart, place.key("restart"), validator),
         background: match raw.background {
             raw::Background::Kill => Background::Kill,
             raw::Background::Follow => Background::Follow,
@@ -79,14 +84,14 @@ pub(super) fn process(mut raw: raw::Process, command: Option<Exec>, root: Place<
             raw::Strays::Kill => Strays::Kill,
             raw::Strays::Wait => Strays::Wait,
         },
-        exit_codes: exit_codes(raw.exit_codes, place.key("exit_codes"), judge),
+        exit_codes: exit_codes(raw.exit_codes, place.key("exit_codes"), validator),
     }
 }
 
 /// KILL and STOP never reach a process (signal(7)).
-fn catchable(signal: Signal, place: Place<'_>, judge: &mut Judge<'_>) {
+fn catchable(signal: Signal, place: Place<'_>, validator: &mut Validator<'_>) {
     if matches!(signal, Signal::KILL | Signal::STOP) {
-        judge.error(
+        validator.error(
             place.span(),
             format!("{signal} can't be caught"),
             "the kernel acts on it itself; the usual ones are `\"TERM\"` and `\"INT\"`",
@@ -94,17 +99,17 @@ fn catchable(signal: Signal, place: Place<'_>, judge: &mut Judge<'_>) {
     }
 }
 
-fn stop_timeout(raw: &raw::Process, root: Place<'_>, judge: &mut Judge<'_>) {
+fn stop_timeout(raw: &raw::Process, root: Place<'_>, validator: &mut Validator<'_>) {
     let place = root.key("process");
     let Some(timeout) = raw.stop_timeout.as_ref().map(|timeout| timeout.0) else { return };
-    judge.some_time(place, "stop_timeout", timeout);
+    validator.some_time(place, "stop_timeout", timeout);
     let stop = root.key("stop").key("within");
-    let within = judge.within;
+    let within = validator.within;
     if timeout > within && !stop.is_broken() {
         let message = format!("`stop_timeout` is longer than `[stop] within`, which is {}", duration::print(within));
         let problem = Problem::error(place.key("stop_timeout").span(), message);
         let problem = if root.key("stop").has("within") { problem.other(stop.span(), "this") } else { problem };
-        judge.say(problem.hint(
+        validator.say(problem.hint(
             "raise `[stop] within`, and the scheduler's own timeout above it, or leave `stop_timeout` out: it then has \
              what `within` leaves",
         ));
@@ -117,10 +122,10 @@ pub(super) fn run_as(
     env: BTreeMap<String, String>,
     env_from_files: BTreeMap<String, Parsed<FilePath>>,
     place: Place<'_>,
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
 ) -> RunAs {
-    environment(place, &env, &env_from_files, judge);
-    let mut run_as = judge.hooks_run_as.clone();
+    environment(place, &env, &env_from_files, validator);
+    let mut run_as = validator.hooks_run_as.clone();
     run_as.user = user.map(|user| user.0.0).or(run_as.user);
     // A variable is set in one way: the one said last.
     run_as.env.retain(|name, _| !env_from_files.contains_key(name));
@@ -134,12 +139,12 @@ fn environment(
     place: Place<'_>,
     env: &BTreeMap<String, String>,
     env_from_files: &BTreeMap<String, Parsed<FilePath>>,
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
 ) {
     for table in ["env", "env_from_files"] {
         for (name, at) in place.key(table).entries() {
             if name.is_empty() || name.contains(['=', '\0']) {
-                judge.error(
+                validator.error(
                     at.key_span(),
                     format!("no variable can be called `{}`", name.escape_debug()),
                     "a name isn't empty and has no `=`",
@@ -150,7 +155,7 @@ fn environment(
     for name in env_from_files.keys().filter(|name| env.contains_key(*name)) {
         let problem =
             Problem::error(place.key("env_from_files").key(name).key_span(), format!("`{name}` is in `env` too"));
-        judge.say(problem.other(place.key("env").key(name).key_span(), "here").hint("keep one of the two"));
+        validator.say(problem.other(place.key("env").key(name).key_span(), "here").hint("keep one of the two"));
     }
 }
 
@@ -201,39 +206,39 @@ fn limits(raw: raw::Limits) -> Limits {
 fn rewrites(
     raw: BTreeMap<String, crate::config::format::Parsed<Rewrite>>,
     place: Place<'_>,
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
 ) -> BTreeMap<Signal, Option<Signal>> {
     let mut rewrites = BTreeMap::new();
     for (name, to) in raw {
         let at = place.key(&name);
         match Signal::read(&name) {
             Ok(from) => {
-                catchable(from, at, judge);
+                catchable(from, at, validator);
                 if rewrites.insert(from, to.0.0).is_some() {
-                    judge.error(at.key_span(), format!("{from} is rewritten twice"), "keep one of the two");
+                    validator.error(at.key_span(), format!("{from} is rewritten twice"), "keep one of the two");
                 }
             }
             Err(wrong) => {
                 let problem = Problem::error(at.key_span(), format!("`{name}` {}", wrong.what));
-                judge.say(problem.maybe_hint(wrong.hint));
+                validator.say(problem.maybe_hint(wrong.hint));
             }
         }
     }
     rewrites
 }
 
-fn restart(raw: &raw::Restart, place: Place<'_>, judge: &mut Judge<'_>) -> Restart {
+fn restart(raw: &raw::Restart, place: Place<'_>, validator: &mut Validator<'_>) -> Restart {
     let policy = match raw.policy {
         raw::RestartPolicy::Never => RestartPolicy::Never,
         raw::RestartPolicy::OnFailure => RestartPolicy::OnFailure,
         raw::RestartPolicy::Always => RestartPolicy::Always,
     };
     if policy != RestartPolicy::Never {
-        judge.positive(place, "max", raw.max == 0, "`policy = \"never\"` says so more clearly");
+        validator.positive(place, "max", raw.max == 0, "`policy = \"never\"` says so more clearly");
     }
-    judge.some_time(place, "within", raw.within.0);
+    validator.some_time(place, "within", raw.within.0);
     if policy == RestartPolicy::Never && !place.has("policy") && place.entries().next().is_some() {
-        judge.warn(
+        validator.warn(
             place.key_span(),
             "`restart` has no `policy`, so nothing is restarted",
             "add `policy = \"on-failure\"` or `policy = \"always\"`",
@@ -242,14 +247,14 @@ fn restart(raw: &raw::Restart, place: Place<'_>, judge: &mut Judge<'_>) -> Resta
     Restart { policy, max: raw.max, within: raw.within.0, backoff: raw.backoff.0 }
 }
 
-fn exit_codes(raw: BTreeMap<String, u8>, place: Place<'_>, judge: &mut Judge<'_>) -> BTreeMap<u8, u8> {
+fn exit_codes(raw: BTreeMap<String, u8>, place: Place<'_>, validator: &mut Validator<'_>) -> BTreeMap<u8, u8> {
     let mut codes = BTreeMap::new();
     for (from, to) in raw {
         match from.parse::<u8>() {
             Ok(code) => {
                 codes.insert(code, to);
             }
-            Err(_) => judge.error(
+            Err(_) => validator.error(
                 place.key(&from).key_span(),
                 format!("`{from}` is no exit code"),
                 "codes go from 0 to 255; a signal's is 128 and its number: `143` for TERM",
@@ -259,63 +264,63 @@ fn exit_codes(raw: BTreeMap<String, u8>, place: Place<'_>, judge: &mut Judge<'_>
     codes
 }
 
-pub(super) fn hooks(raw: raw::Hooks, root: Place<'_>, judge: &mut Judge<'_>) -> Hooks {
+pub(super) fn hooks(raw: raw::Hooks, root: Place<'_>, validator: &mut Validator<'_>) -> Hooks {
     let place = root.key("hooks");
-    judge.hooks_run_as = run_as(raw.user, raw.env, raw.env_from_files, place, judge);
+    validator.hooks_run_as = run_as(raw.user, raw.env, raw.env_from_files, place, validator);
     let pre_start = raw.pre_start.map(|pre_start| {
         let raw::PreStart { exec, timeout, user, env, env_from_files, retries, backoff, when, leftovers } = pre_start;
         let hook = raw::Hook { exec, timeout, user, env, env_from_files, leftovers };
-        let hook = self::hook(hook, "pre_start", place.key("pre_start"), judge);
-        let when = judge.when(place.key("pre_start"), when);
+        let hook = self::hook(hook, "pre_start", place.key("pre_start"), validator);
+        let when = validator.when(place.key("pre_start"), when);
         PreStart { hook: Hook { when, ..hook }, retries, backoff: backoff.0 }
     });
     let mut while_stopping = |raw: Option<raw::StopHook>, name: &str| {
         let raw::StopHook { exec, timeout, user, env, env_from_files, when, leftovers } = raw?;
         let hook = raw::Hook { exec, timeout, user, env, env_from_files, leftovers };
-        let hook = one_of_the_end(hook, name, place.key(name), judge);
-        Some(Hook { when: judge.when(place.key(name), when), ..hook })
+        let hook = one_of_the_end(hook, name, place.key(name), validator);
+        Some(Hook { when: validator.when(place.key(name), when), ..hook })
     };
     let pre_stop = while_stopping(raw.pre_stop, "pre_stop");
     let post_stop = while_stopping(raw.post_stop, "post_stop");
     for name in ["on_promote", "on_demote", "on_leader_change"] {
-        if place.has(name) && !judge.has_election {
+        if place.has(name) && !validator.has_election {
             let message = format!("`{name}` without an election");
-            judge.error(place.key(name).key_span(), message, "nobody leads; add an `[election]`, or leave it out");
+            validator.error(place.key(name).key_span(), message, "nobody leads; add an `[election]`, or leave it out");
         }
     }
     let on_promote = raw.on_promote.map(|raw::Promote { exec, timeout, user, env, env_from_files, leftovers }| {
         let promote = raw::Hook { exec, timeout, user, env, env_from_files, leftovers };
-        hook(promote, "on_promote", place.key("on_promote"), judge)
+        hook(promote, "on_promote", place.key("on_promote"), validator)
     });
     let on_demote = raw.on_demote.map(|raw::Demote { exec, timeout, user, env, env_from_files }| {
         let leftovers = raw::Leftovers::End;
         let demote = raw::Hook { exec, timeout, user, env, env_from_files, leftovers };
-        one_of_the_end(demote, "on_demote", place.key("on_demote"), judge)
+        one_of_the_end(demote, "on_demote", place.key("on_demote"), validator)
     });
     let on_leader_change =
-        raw.on_leader_change.map(|raw| hook(raw, "on_leader_change", place.key("on_leader_change"), judge));
+        raw.on_leader_change.map(|raw| hook(raw, "on_leader_change", place.key("on_leader_change"), validator));
     Hooks { pre_start, pre_stop, post_stop, on_promote, on_demote, on_leader_change }
 }
 
 /// A hook that runs within the stop sequence.
-fn one_of_the_end(raw: raw::Hook, name: &str, place: Place<'_>, judge: &mut Judge<'_>) -> Hook {
-    if place.has("timeout") && raw.timeout.0 > judge.within {
-        judge.warn(
+fn one_of_the_end(raw: raw::Hook, name: &str, place: Place<'_>, validator: &mut Validator<'_>) -> Hook {
+    if place.has("timeout") && raw.timeout.0 > validator.within {
+        validator.warn(
             place.key("timeout").span(),
-            format!("`{name}` is cut off at `[stop] within`, which is {}", duration::print(judge.within)),
+            format!("`{name}` is cut off at `[stop] within`, which is {}", duration::print(validator.within)),
             "raise `[stop] within`, and the scheduler's own timeout above it",
         );
     }
-    hook(raw, name, place, judge)
+    hook(raw, name, place, validator)
 }
 
-pub(super) fn hook(raw: raw::Hook, name: &str, place: Place<'_>, judge: &mut Judge<'_>) -> Hook {
-    judge.required(place, &format!("`{name}`"), "exec", "[\"/bin/hook\"]");
-    judge.some_time(place, "timeout", raw.timeout.0);
+pub(super) fn hook(raw: raw::Hook, name: &str, place: Place<'_>, validator: &mut Validator<'_>) -> Hook {
+    validator.required(place, &format!("`{name}`"), "exec", "[\"/bin/hook\"]");
+    validator.some_time(place, "timeout", raw.timeout.0);
     Hook {
         exec: raw.exec.map(exec).unwrap_or_default(),
         timeout: raw.timeout.0,
-        run_as: run_as(raw.user, raw.env, raw.env_from_files, place, judge),
+        run_as: run_as(raw.user, raw.env, raw.env_from_files, place, validator),
         when: When::Always,
         leftovers: match raw.leftovers {
             raw::Leftovers::End => Leftovers::End,

@@ -1,6 +1,6 @@
 //! Judges `[[wait_for]]` and `[[watch]]`.
 
-use super::Judge;
+use super::Validator;
 use super::process::{exec, hook};
 use crate::config::election::{Election, Mode};
 use crate::config::format::Parsed;
@@ -13,27 +13,27 @@ pub(super) fn wait_for(
     place: Place<'_>,
     catalog: &Catalog,
     has_catalog: bool,
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
 ) -> Vec<WaitFor> {
     raw.into_iter()
         .enumerate()
         .map(|(index, raw)| {
             let at = place.index(index);
-            needs_catalog(at, "this `wait_for`", has_catalog, judge);
-            let kind = judge.exactly_one(at, "this `wait_for`", &["service", "key", "leader"], &[]);
-            judge.some_time(at, "timeout", raw.timeout.0);
-            judge.positive(at, "count", raw.count == Some(0), "leave it out for 1");
+            needs_catalog(at, "this `wait_for`", has_catalog, validator);
+            let kind = validator.exactly_one(at, "this `wait_for`", &["service", "key", "leader"], &[]);
+            validator.some_time(at, "timeout", raw.timeout.0);
+            validator.positive(at, "count", raw.count == Some(0), "leave it out for 1");
             if let Some((kind, hint)) = match kind {
                 Some("key") => Some(("key", "a key is there or isn't; leave it out")),
                 Some("leader") => Some(("leader", "there is one or none; leave it out")),
                 _ => None,
             } && at.has("count")
             {
-                judge.error(at.key("count").key_span(), format!("`count` with a `{kind}`"), hint);
+                validator.error(at.key("count").key_span(), format!("`count` with a `{kind}`"), hint);
             }
             let query = query(
                 kind,
-                Asked {
+                QueryKeys {
                     service: raw.service.map(|name| name.0.0),
                     tag: raw.tag,
                     datacenter: raw.datacenter,
@@ -43,9 +43,9 @@ pub(super) fn wait_for(
                 },
                 at,
                 catalog,
-                judge,
+                validator,
             );
-            let when = judge.when(at, raw.when);
+            let when = validator.when(at, raw.when);
             WaitFor { query, count: raw.count.unwrap_or(1) as usize, timeout: raw.timeout.0, when }
         })
         .collect()
@@ -56,38 +56,44 @@ pub(super) fn watches(
     place: Place<'_>,
     catalog: &Catalog,
     has_catalog: bool,
-    judge: &mut Judge<'_>,
+    validator: &mut Validator<'_>,
 ) -> Vec<Watch> {
     let mut names: Vec<(String, Span)> = Vec::new();
     raw.into_iter()
         .enumerate()
         .map(|(index, raw)| {
             let at = place.index(index);
-            let watch = watch(raw, at, catalog, has_catalog, judge);
+            let watch = watch(raw, at, catalog, has_catalog, validator);
             if !watch.name.is_empty() {
                 let span = if at.has("name") { at.key("name").span() } else { at.key_span() };
-                judge.unique(&mut names, "watches", &watch.name, span, "give each a `name` of its own");
+                validator.unique(&mut names, "watches", &watch.name, span, "give each a `name` of its own");
             }
             watch
         })
         .collect()
 }
 
-fn watch(raw: raw::Watch, place: Place<'_>, catalog: &Catalog, has_catalog: bool, judge: &mut Judge<'_>) -> Watch {
-    needs_catalog(place, "this watch", has_catalog, judge);
-    let kind = judge.exactly_one(place, "this watch", &["service", "key", "key_prefix", "leader"], &[]);
+fn watch(
+    raw: raw::Watch,
+    place: Place<'_>,
+    catalog: &Catalog,
+    has_catalog: bool,
+    validator: &mut Validator<'_>,
+) -> Watch {
+    needs_catalog(place, "this watch", has_catalog, validator);
+    let kind = validator.exactly_one(place, "this watch", &["service", "key", "key_prefix", "leader"], &[]);
     let subject = raw.service.as_ref().map(|name| name.0.0.clone());
     let leader = raw.leader.as_ref().map(|name| name.0.0.clone());
     let subject = subject.or(raw.key.clone()).or(raw.key_prefix.clone()).or(leader.clone()).unwrap_or_default();
     if !["on_change", "template", "signal"].iter().any(|action| place.has(action)) {
         let problem = Problem::error(place.key_span(), "this watch does nothing when something changes");
-        judge.say(problem.label("no action").hint("give it `on_change`, `template` or `signal`"));
+        validator.say(problem.label("no action").hint("give it `on_change`, `template` or `signal`"));
     }
     if place.has("name") && raw.name.as_deref() == Some("") {
-        judge.error(place.key("name").span(), "`name` is empty", "leave it out for the name of what is looked at");
+        validator.error(place.key("name").span(), "`name` is empty", "leave it out for the name of what is looked at");
     }
     if let Some(signal @ (Signal::KILL | Signal::STOP)) = raw.signal.as_ref().map(|signal| signal.0) {
-        judge.warn(
+        validator.warn(
             place.key("signal").span(),
             format!("{signal} leaves the main process no way to take a change in"),
             "`\"HUP\"` is usual for reading a config anew",
@@ -97,7 +103,7 @@ fn watch(raw: raw::Watch, place: Place<'_>, catalog: &Catalog, has_catalog: bool
         name: raw.name.unwrap_or(subject),
         query: query(
             kind,
-            Asked {
+            QueryKeys {
                 service: raw.service.map(|name| name.0.0),
                 tag: raw.tag,
                 datacenter: raw.datacenter,
@@ -107,24 +113,29 @@ fn watch(raw: raw::Watch, place: Place<'_>, catalog: &Catalog, has_catalog: bool
             },
             place,
             catalog,
-            judge,
+            validator,
         ),
         settle: raw.settle.0,
-        on_change: raw.on_change.map(|raw| hook(raw, "on_change", place.key("on_change"), judge)),
-        template: raw.template.map(|raw| template(raw, place.key("template"), judge)),
+        on_change: raw.on_change.map(|raw| hook(raw, "on_change", place.key("on_change"), validator)),
+        template: raw.template.map(|raw| template(raw, place.key("template"), validator)),
         signal: raw.signal.map(|signal| signal.0),
-        when: judge.when(place, raw.when),
+        when: validator.when(place, raw.when),
     }
 }
 
 /// Says which signals reach nobody: where only a leader's main process runs.
-pub(super) fn in_standby(watches: &[Watch], place: Place<'_>, election: Option<&Election>, judge: &mut Judge<'_>) {
+pub(super) fn in_standby(
+    watches: &[Watch],
+    place: Place<'_>,
+    election: Option<&Election>,
+    validator: &mut Validator<'_>,
+) {
     if election.is_none_or(|election| election.mode != Mode::Standby) {
         return;
     }
     for (index, watch) in watches.iter().enumerate() {
         if watch.when == When::Replica && watch.signal.is_some() {
-            judge.warn(
+            validator.warn(
                 place.index(index).key("signal").span(),
                 "this signal reaches nobody: with `mode = \"standby\"` a replica has no main process",
                 "leave it out, or `when`",
@@ -133,15 +144,15 @@ pub(super) fn in_standby(watches: &[Watch], place: Place<'_>, election: Option<&
     }
 }
 
-pub(super) fn needs_catalog(place: Place<'_>, what: &str, has_catalog: bool, judge: &mut Judge<'_>) {
+pub(super) fn needs_catalog(place: Place<'_>, what: &str, has_catalog: bool, validator: &mut Validator<'_>) {
     if !has_catalog {
         let problem = Problem::error(place.key_span(), format!("{what} looks at a catalog, and there is none"));
-        judge.say(problem.hint("set `[catalog] backend`, for example `backend = \"local\"` and its `directory`"));
+        validator.say(problem.hint("set `[catalog] backend`, for example `backend = \"local\"` and its `directory`"));
     }
 }
 
 /// The keys that say what is looked at.
-struct Asked {
+struct QueryKeys {
     service: Option<String>,
     tag: Option<String>,
     datacenter: Option<String>,
@@ -150,12 +161,18 @@ struct Asked {
     leader: Option<String>,
 }
 
-fn query(kind: Option<&str>, asked: Asked, place: Place<'_>, catalog: &Catalog, judge: &mut Judge<'_>) -> Query {
+fn query(
+    kind: Option<&str>,
+    asked: QueryKeys,
+    place: Place<'_>,
+    catalog: &Catalog,
+    validator: &mut Validator<'_>,
+) -> Query {
     if let Some(kind @ ("key" | "key_prefix" | "leader")) = kind {
         for only in ["tag", "datacenter"] {
             if place.has(only) {
                 let message = format!("`{only}` belongs to `service`, and this looks at a `{kind}`");
-                judge.error(place.key(only).key_span(), message, "leave it out");
+                validator.error(place.key(only).key_span(), message, "leave it out");
             }
         }
     }
@@ -165,7 +182,7 @@ fn query(kind: Option<&str>, asked: Asked, place: Place<'_>, catalog: &Catalog, 
         Backend::None | Backend::Consul(_) => ("", ""),
     };
     if !message.is_empty() && asked.datacenter.is_some() {
-        judge.error(place.key("datacenter").key_span(), message, hint);
+        validator.error(place.key("datacenter").key_span(), message, hint);
     }
     for key in ["key", "key_prefix", "tag", "datacenter"] {
         let text = match key {
@@ -175,7 +192,7 @@ fn query(kind: Option<&str>, asked: Asked, place: Place<'_>, catalog: &Catalog, 
             _ => &asked.datacenter,
         };
         if text.as_deref() == Some("") {
-            judge.error(place.key(key).span(), format!("`{key}` is empty"), "leave it out, or say which");
+            validator.error(place.key(key).span(), format!("`{key}` is empty"), "leave it out, or say which");
         }
     }
     match (asked.service, asked.key, asked.key_prefix, asked.leader) {
@@ -188,31 +205,31 @@ fn query(kind: Option<&str>, asked: Asked, place: Place<'_>, catalog: &Catalog, 
     }
 }
 
-fn template(raw: raw::Template, place: Place<'_>, judge: &mut Judge<'_>) -> Template {
-    judge.required(place, "this template", "source", "\"/etc/nginx/nginx.conf.j2\"");
-    judge.required(place, "this template", "destination", "\"/etc/nginx/nginx.conf\"");
-    judge.some_time(place, "check_timeout", raw.check_timeout.0);
+fn template(raw: raw::Template, place: Place<'_>, validator: &mut Validator<'_>) -> Template {
+    validator.required(place, "this template", "source", "\"/etc/nginx/nginx.conf.j2\"");
+    validator.required(place, "this template", "destination", "\"/etc/nginx/nginx.conf\"");
+    validator.some_time(place, "check_timeout", raw.check_timeout.0);
     let path = |path: Option<Parsed<crate::config::format::FilePath>>| path.map(|path| path.0.0).unwrap_or_default();
     let (source, destination) = (path(raw.source), path(raw.destination));
     if source == destination && !source.as_os_str().is_empty() {
         let problem = Problem::error(place.key("destination").span(), "a template would overwrite itself");
-        judge.say(problem.other(place.key("source").span(), "the template").hint("write to another file"));
+        validator.say(problem.other(place.key("source").span(), "the template").hint("write to another file"));
     }
     if let Some(check) = &raw.check
         && !check.0.iter().any(|word| word.contains("{}"))
     {
-        judge.warn(
+        validator.warn(
             place.key("check").span(),
             "`check` doesn't look at the new file",
             "`{}` stands for its path: `[\"nginx\", \"-t\", \"-c\", \"{}\"]`",
         );
     }
-    let mut check_as = judge.hooks_run_as.clone();
+    let mut check_as = validator.hooks_run_as.clone();
     if place.has("check_user") && raw.check.is_none() {
-        judge.error(place.key("check_user").key_span(), "`check_user` without a `check`", "leave it out");
+        validator.error(place.key("check_user").key_span(), "`check_user` without a `check`", "leave it out");
     }
     if let Some(Parsed(Required::For(within))) = raw.required {
-        judge.some_time(place, "required", within);
+        validator.some_time(place, "required", within);
     }
     if let Some(user) = raw.check_user {
         check_as.user = Some(user.0.0);

@@ -5,11 +5,11 @@
 //! the deadline. And a process that is asked by messages could find the agent unable to send any; a page is always
 //! there to be read.
 //!
-//! - `fence`: what can be killed here. `post`: the guard's own life, after its fork. `strike`: the killing.
+//! - `fence`: what can be killed here. `process`: the guard's own life, after its fork. `kill`: the killing.
 
 mod fence;
-mod post;
-mod strike;
+mod kill;
+mod process;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -21,7 +21,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
-use crate::misrule::misrule;
+use crate::sabotage;
 use crate::supervisor::Time;
 use crate::supervisor::event::Pid;
 
@@ -58,7 +58,7 @@ impl Deadline {
     pub fn is_over(self) -> bool {
         match self.0.deadline.load(SeqCst) {
             0 => false,
-            deadline => deadline <= post::now(),
+            deadline => deadline <= process::now(),
         }
     }
 }
@@ -124,7 +124,7 @@ impl Guard {
             fence,
             wake,
             agent: std::process::id() as Pid,
-            patience: strike::patience(kill_margin),
+            patience: kill::patience(kill_margin),
             pid: None,
             dismissed: Vec::new(),
             due_since: 0,
@@ -149,21 +149,21 @@ impl Guard {
             let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
             let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?;
             let outlived = self.outlived()?;
-            let post = post::Post {
+            let process = process::GuardProcess {
                 page: self.page,
                 timer: timer.as_fd().as_raw_fd(),
                 wake: self.wake.as_fd().as_raw_fd(),
                 outlived: outlived.as_ref().map_or(-1, AsRawFd::as_raw_fd),
-                strike: strike::Strike {
+                kill: kill::KillPlan {
                     at: (&self.fence).into(),
                     agent: self.agent,
-                    may_kill_anybody: strike::may_kill_anybody(),
+                    may_kill_anybody: kill::may_kill_anybody(),
                     patience: self.patience,
-                    off: misrule("guard"),
+                    off: sabotage::is_on("guard"),
                 },
             };
-            self.pid = Some(post::man(post)?);
-            (self.due_since, self.suspected) = (post::now(), false);
+            self.pid = Some(process::spawn(process)?);
+            (self.due_since, self.suspected) = (process::now(), false);
         }
         Ok(())
     }
@@ -195,14 +195,14 @@ impl Guard {
             let _ = self.wake.write(1);
         }
         if before == 0 || deadline.is_none() {
-            (self.due_since, self.suspected) = (post::now(), false);
+            (self.due_since, self.suspected) = (process::now(), false);
         }
         self.attention()
     }
 
     fn attention(&mut self) -> Attention {
         let seen = self.page.seen_at.load(SeqCst).max(self.due_since);
-        let silence = Duration::from_nanos(post::now().saturating_sub(seen));
+        let silence = Duration::from_nanos(process::now().saturating_sub(seen));
         let suspected = std::mem::replace(&mut self.suspected, self.pid.is_some() && silence > SILENT_AFTER);
         match self.suspected && suspected {
             true => Attention::Silent(silence),

@@ -6,23 +6,23 @@ use std::time::Duration;
 use crate::supervisor::notice::Notice;
 use crate::supervisor::time::Time;
 
-use super::fact::{Acquisition, Ask, Order};
-use super::record::{Guarantee, Lock, SessionId, Term, Version, View};
+use super::event::{Acquisition, ElectionEffect, RequestId};
+use super::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 use super::rules::Rule;
 use super::tenure::Tenure;
-use super::{Asked, Election, Newest, State};
+use super::{CandidateState, Election, InFlight, Newest};
 
 /// Between two tries for a lock that is free but not to be had, at most; scattered down to a half. Longer while the
-/// engine is known to withhold it: of two hundred candidates five hundred tries a second would come for nothing.
+/// store is known to withhold it: of two hundred candidates five hundred tries a second would come for nothing.
 const AGAIN: Duration = Duration::from_millis(500);
 /// A session that holds nothing isn't renewed, so past this age another one is opened.
 const FRESH_FOR: Duration = Duration::from_secs(5);
-/// After an engine that promises too little.
+/// After a store that promises too little.
 const TOO_SHORT_REST: Duration = Duration::from_secs(30);
 
 /// A session that holds nothing yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Spare {
+pub(super) struct IdleSession {
     pub(super) session: SessionId,
     pub(super) guarantee: Guarantee,
     pub(super) opened: Time,
@@ -32,9 +32,9 @@ pub(super) struct Spare {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Campaign {
     /// Our rank is measured: for a lock that is free, or for one that was won before we saw it free.
-    Measuring { asked: Asked, vacancy: Version, stand_at: Option<Time> },
+    Measuring { asked: InFlight, vacancy: Revision, stand_at: Option<Time> },
     /// A session is opened.
-    Opening { asked: Asked },
+    Opening { asked: InFlight },
     /// The lock is tried for.
     Acquiring(Attempt),
     /// It may be ours; the lock is read to know.
@@ -44,23 +44,23 @@ pub(super) enum Campaign {
 /// One try for the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Attempt {
-    pub(super) spare: Spare,
-    pub(super) asked: Asked,
-    /// Until then the one who led before may act, whatever the engine says.
+    pub(super) idle_session: IdleSession,
+    pub(super) asked: InFlight,
+    /// Until then the one who led before may act, whatever the store says.
     pub(super) act_from: Time,
     /// The one before handed over to us.
-    pub(super) named: bool,
+    pub(super) handed_to_us: bool,
     /// The `last` that was found.
-    pub(super) vacancy: Version,
+    pub(super) vacancy: Revision,
 }
 
 impl Attempt {
     pub(super) fn session(&self) -> SessionId {
-        self.spare.session
+        self.idle_session.session
     }
 
     pub(super) fn guarantee(&self) -> Guarantee {
-        self.spare.guarantee
+        self.idle_session.guarantee
     }
 }
 
@@ -75,59 +75,65 @@ impl Campaign {
 
 impl Election {
     /// Begins, or goes on with, a try for a lock seen free.
-    pub(super) fn campaign(&mut self, now: Time, out: &mut Vec<Order>) {
-        let Some(View { lock: Lock::Free { .. }, last_version: vacancy, .. }) = self.view else {
-            self.close_spare(out);
-            self.state = State::Follower { stand_at: None };
+    pub(super) fn campaign(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+        let Some(View { lock: Lock::Free { .. }, last_revision: vacancy, .. }) = self.view else {
+            self.close_idle_session(out);
+            self.state = CandidateState::Follower { stand_at: None };
             return;
         };
         // Who was named needn't be compared, and has only so long.
-        let named = self.view.as_ref().is_some_and(|view| view.handed_to() == Some(&self.settings.id));
-        if self.is_unmeasured(vacancy) && !named {
+        let handed_to_us = self.view.as_ref().is_some_and(|view| view.handed_to() == Some(&self.settings.id));
+        if self.is_unmeasured(vacancy) && !handed_to_us {
             return self.measure(now, vacancy, Some(now), out);
         }
-        if self.spare.as_ref().is_some_and(|spare| now.since(spare.opened) >= FRESH_FOR) {
-            self.close_spare(out);
+        if self.idle_session.as_ref().is_some_and(|idle_session| now.since(idle_session.opened) >= FRESH_FOR) {
+            self.close_idle_session(out);
         }
-        match self.spare.take() {
-            Some(spare) => self.acquire(now, spare, out),
+        match self.idle_session.take() {
+            Some(idle_session) => self.acquire(now, idle_session, out),
             None => {
                 let asked = self.ask(now);
-                out.push(Order::OpenSession { ask: asked.ask });
-                self.state = State::Campaigning(Campaign::Opening { asked });
+                out.push(ElectionEffect::OpenSession { ask: asked.ask });
+                self.state = CandidateState::Campaigning(Campaign::Opening { asked });
             }
         }
     }
 
-    fn is_unmeasured(&self, vacancy: Version) -> bool {
+    fn is_unmeasured(&self, vacancy: Revision) -> bool {
         self.settings.rank.is_some() && self.rank.is_none_or(|(measured_for, _)| measured_for != vacancy)
     }
 
-    fn measure(&mut self, now: Time, vacancy: Version, stand_at: Option<Time>, out: &mut Vec<Order>) {
+    fn measure(&mut self, now: Time, vacancy: Revision, stand_at: Option<Time>, out: &mut Vec<ElectionEffect>) {
         let asked = self.ask(now);
-        out.push(Order::MeasureRank { ask: asked.ask });
-        self.state = State::Campaigning(Campaign::Measuring { asked, vacancy, stand_at });
+        out.push(ElectionEffect::MeasureRank { ask: asked.ask });
+        self.state = CandidateState::Campaigning(Campaign::Measuring { asked, vacancy, stand_at });
     }
 
     /// Somebody won a lock that we never saw free, and may want to know who is further ahead. Who wouldn't take the
     /// lock now isn't counted: one that has just stepped down shall not get it back by its rank.
-    pub(super) fn measure_as_peer(&mut self, now: Time, out: &mut Vec<Order>) {
+    pub(super) fn measure_as_peer(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
         let Some(vacancy) = self.follows().and_then(|leader| leader.vacancy) else { return };
-        let stands = self.standing.from(now, &self.settings) == Some(now);
-        if stands && matches!(self.state, State::Follower { .. }) && self.is_unmeasured(vacancy) {
+        let stands = self.eligibility.from(now, &self.settings) == Some(now);
+        if stands && matches!(self.state, CandidateState::Follower { .. }) && self.is_unmeasured(vacancy) {
             self.measure(now, vacancy, None, out);
         }
     }
 
-    pub(super) fn measured(&mut self, now: Time, ask: Ask, result: Result<i64, String>, out: &mut Vec<Order>) {
-        let State::Campaigning(Campaign::Measuring { asked, vacancy, stand_at }) = self.state else { return };
+    pub(super) fn measured(
+        &mut self,
+        now: Time,
+        ask: RequestId,
+        result: Result<i64, String>,
+        out: &mut Vec<ElectionEffect>,
+    ) {
+        let CandidateState::Campaigning(Campaign::Measuring { asked, vacancy, stand_at }) = self.state else { return };
         if asked.ask != ask {
             return;
         }
         match result {
             Ok(rank) => {
                 self.rank = Some((vacancy, Some(rank)));
-                out.push(Order::PublishRank { vacancy, rank });
+                out.push(ElectionEffect::PublishRank { vacancy, rank });
             }
             Err(error) => {
                 self.rank = Some((vacancy, None));
@@ -135,42 +141,43 @@ impl Election {
             }
         }
         // A free lock is tried for as soon as its time has come.
-        self.state = State::Follower { stand_at };
+        self.state = CandidateState::Follower { stand_at };
         self.measure_as_peer(now, out);
     }
 
     pub(super) fn opened(
         &mut self,
         now: Time,
-        ask: Ask,
+        ask: RequestId,
         result: Result<(SessionId, Guarantee), String>,
-        out: &mut Vec<Order>,
+        out: &mut Vec<ElectionEffect>,
     ) {
-        let waited_for = matches!(&self.state, State::Campaigning(Campaign::Opening { asked }) if asked.ask == ask);
+        let waited_for =
+            matches!(&self.state, CandidateState::Campaigning(Campaign::Opening { asked }) if asked.ask == ask);
         match result {
             // Told twice.
             Ok((session, _)) if self.uses(session) => {}
             // Nobody waits for it any more.
-            Ok((session, _)) if !waited_for => out.push(Order::CloseSession { session }),
+            Ok((session, _)) if !waited_for => out.push(ElectionEffect::CloseSession { session }),
             Err(_) if !waited_for => {}
             Ok((session, guarantee)) if !self.is_enough(guarantee) => {
                 let least = self.settings.pace.least();
                 let usable = guarantee.usable(self.rules).unwrap_or_default();
-                out.push(Order::Say(Notice::LeaseTooShort { usable, least }));
-                out.push(Order::CloseSession { session });
-                self.standing.rests(now + TOO_SHORT_REST);
-                self.state = State::Follower { stand_at: Some(now) };
+                out.push(ElectionEffect::Say(Notice::LeaseTooShort { usable, least }));
+                out.push(ElectionEffect::CloseSession { session });
+                self.eligibility.rests(now + TOO_SHORT_REST);
+                self.state = CandidateState::Follower { stand_at: Some(now) };
             }
             // It would hold the lock and must not act.
             Ok((session, guarantee)) if !self.may_act(guarantee) => {
-                out.push(Order::CloseSession { session });
+                out.push(ElectionEffect::CloseSession { session });
                 self.try_again(now);
             }
             Ok((session, guarantee)) => {
                 self.works();
                 // Its age counts from before it was asked for.
                 let opened = self.asked_at().unwrap_or(now);
-                self.acquire(now, Spare { session, guarantee, opened }, out);
+                self.acquire(now, IdleSession { session, guarantee, opened }, out);
             }
             Err(error) => {
                 self.complain("opening a session", error, out);
@@ -180,7 +187,8 @@ impl Election {
     }
 
     fn uses(&self, session: SessionId) -> bool {
-        self.session() == Some(session) || self.spare.as_ref().is_some_and(|spare| spare.session == session)
+        self.session() == Some(session)
+            || self.idle_session.as_ref().is_some_and(|idle_session| idle_session.session == session)
     }
 
     fn is_enough(&self, guarantee: Guarantee) -> bool {
@@ -194,13 +202,13 @@ impl Election {
 
     fn asked_at(&self) -> Option<Time> {
         match &self.state {
-            State::Campaigning(Campaign::Opening { asked }) => Some(asked.at),
+            CandidateState::Campaigning(Campaign::Opening { asked }) => Some(asked.at),
             _ => None,
         }
     }
 
     /// Tries for the lock, as it was seen.
-    fn acquire(&mut self, now: Time, spare: Spare, out: &mut Vec<Order>) {
+    fn acquire(&mut self, now: Time, idle_session: IdleSession, out: &mut Vec<ElectionEffect>) {
         let free = match &self.view {
             Some(view) => match view.lock {
                 Lock::Free { version, .. } => Some((version, view)),
@@ -210,51 +218,63 @@ impl Election {
         };
         let (Some((version, view)), Some(vacancy)) = (free, self.vacancy) else {
             // It has gone to somebody else meanwhile: never ask for a lock last seen held.
-            self.spare = Some(spare);
-            self.close_spare(out);
-            self.state = State::Follower { stand_at: None };
+            self.idle_session = Some(idle_session);
+            self.close_idle_session(out);
+            self.state = CandidateState::Follower { stand_at: None };
             return;
         };
         // Somebody led while the session was opened, and left it to others.
-        if self.standing.open_from(&vacancy, &self.settings) > now {
-            self.spare = Some(spare);
-            self.state = State::Follower { stand_at: Some(now) };
+        if self.eligibility.open_from(&vacancy, &self.settings) > now {
+            self.idle_session = Some(idle_session);
+            self.state = CandidateState::Follower { stand_at: Some(now) };
             return;
         }
-        let act_from = vacancy.since + view.hold_off(spare.guarantee, self.rules);
-        let vacancy = view.last_version;
-        let named = view.handed_to() == Some(&self.settings.id);
+        let act_from = vacancy.since + view.hold_off(idle_session.guarantee, self.rules);
+        let vacancy = view.last_revision;
+        let handed_to_us = view.handed_to() == Some(&self.settings.id);
         let seen = self.rules.hold(Rule::AcquireWhatWasSeen).then_some((version, vacancy));
         // Before it is sent: whatever it wins began at the earliest now.
         let asked = self.ask(now);
-        let (session, guarantee) = (spare.session, spare.guarantee);
-        out.push(Order::Acquire { ask: asked.ask, session, guarantee, seen, owed: now.until(act_from) });
-        self.state = State::Campaigning(Campaign::Acquiring(Attempt { spare, asked, act_from, named, vacancy }));
+        let (session, guarantee) = (idle_session.session, idle_session.guarantee);
+        out.push(ElectionEffect::Acquire {
+            ask: asked.ask,
+            session,
+            guarantee,
+            seen,
+            hold_off_left: now.until(act_from),
+        });
+        self.state = CandidateState::Campaigning(Campaign::Acquiring(Attempt {
+            idle_session,
+            asked,
+            act_from,
+            handed_to_us,
+            vacancy,
+        }));
     }
 
-    pub(super) fn acquired(&mut self, now: Time, ask: Ask, result: Acquisition, out: &mut Vec<Order>) {
+    pub(super) fn acquired(&mut self, now: Time, ask: RequestId, result: Acquisition, out: &mut Vec<ElectionEffect>) {
         let attempt = match &self.state {
-            State::Campaigning(Campaign::Acquiring(attempt) | Campaign::ReadingBack(attempt))
+            CandidateState::Campaigning(Campaign::Acquiring(attempt) | Campaign::ReadingBack(attempt))
                 if attempt.asked.ask == ask =>
             {
                 attempt.clone()
             }
             _ => return,
         };
-        let read_back = matches!(&self.state, State::Campaigning(Campaign::ReadingBack(_)));
+        let read_back = matches!(&self.state, CandidateState::Campaigning(Campaign::ReadingBack(_)));
         match result {
             Acquisition::Won(term) => self.won(now, attempt, term, out),
             Acquisition::Changed | Acquisition::HeldBack if read_back => {}
             Acquisition::Changed => {
                 self.works();
-                self.spare = Some(attempt.spare);
-                self.state = State::Follower { stand_at: None };
+                self.idle_session = Some(attempt.idle_session);
+                self.state = CandidateState::Follower { stand_at: None };
                 self.try_again(now);
                 self.look(now, out);
             }
             Acquisition::HeldBack => {
                 self.works();
-                self.spare = Some(attempt.spare);
+                self.idle_session = Some(attempt.idle_session);
                 let withheld = self.vacancy.map_or(Duration::ZERO, |vacancy| now.until(vacancy.withheld_until));
                 self.try_again_within(now, withheld.max(AGAIN));
             }
@@ -266,29 +286,29 @@ impl Election {
     }
 
     /// Nobody knows whether the lock is ours.
-    fn unsure(&mut self, now: Time, attempt: Attempt, out: &mut Vec<Order>) {
+    fn unsure(&mut self, now: Time, attempt: Attempt, out: &mut Vec<ElectionEffect>) {
         if !self.rules.hold(Rule::ReadBack) {
-            self.spare = Some(attempt.spare);
+            self.idle_session = Some(attempt.idle_session);
             return self.try_again(now);
         }
         self.look(now, out);
-        self.state = State::Campaigning(Campaign::ReadingBack(attempt));
+        self.state = CandidateState::Campaigning(Campaign::ReadingBack(attempt));
     }
 
     /// Takes a view as the answer to whether the lock is ours; `false` when it was read for something else.
-    pub(super) fn read_back(&mut self, now: Time, view: &View, out: &mut Vec<Order>) -> bool {
-        let State::Campaigning(Campaign::ReadingBack(attempt)) = &self.state else { return false };
+    pub(super) fn read_back(&mut self, now: Time, view: &View, out: &mut Vec<ElectionEffect>) -> bool {
+        let CandidateState::Campaigning(Campaign::ReadingBack(attempt)) = &self.state else { return false };
         let attempt = attempt.clone();
         match view.holder() {
             Some(holder) if holder.session == attempt.session() => self.won(now, attempt, holder.term, out),
             _ => {
                 if self.rules.hold(Rule::AbandonUnknown) {
-                    out.push(Order::CloseSession { session: attempt.session() });
+                    out.push(ElectionEffect::CloseSession { session: attempt.session() });
                     self.abandoned = Some(attempt);
                 } else {
-                    self.spare = Some(attempt.spare);
+                    self.idle_session = Some(attempt.idle_session);
                 }
-                self.state = State::Follower { stand_at: None };
+                self.state = CandidateState::Follower { stand_at: None };
                 self.try_again(now);
                 self.learn(now, view.clone(), out);
             }
@@ -301,18 +321,19 @@ impl Election {
     pub(super) fn adopt_late(&mut self, now: Time, view: &View) {
         let idle = matches!(
             self.state,
-            State::Follower { .. } | State::Campaigning(Campaign::Measuring { .. } | Campaign::Opening { .. })
+            CandidateState::Follower { .. }
+                | CandidateState::Campaigning(Campaign::Measuring { .. } | Campaign::Opening { .. })
         );
         let Some(holder) = view.holder().filter(|_| idle) else { return };
         if let Some(attempt) = self.abandoned.take_if(|attempt| attempt.session() == holder.session) {
             let mut tenure = Tenure::new(&attempt, holder.term, attempt.asked.at, &self.settings.pace, self.rules);
             tenure.give_back(now, None);
-            self.state = State::Holding(tenure);
+            self.state = CandidateState::Holding(tenure);
         }
     }
 
     /// The lock is ours.
-    fn won(&mut self, now: Time, attempt: Attempt, term: Term, out: &mut Vec<Order>) {
+    fn won(&mut self, now: Time, attempt: Attempt, term: Term, out: &mut Vec<ElectionEffect>) {
         self.works();
         self.abandoned = None;
         let from = if self.rules.hold(Rule::CountFromSending) { attempt.asked.at } else { now };
@@ -322,15 +343,15 @@ impl Election {
         self.highest = seen.max(term);
         let mut tenure = Tenure::new(&attempt, term, from, &self.settings.pace, self.rules);
         if !grew {
-            out.push(Order::Say(Notice::TermWentBack { term, seen }));
-            self.standing.refuses = true;
+            out.push(ElectionEffect::Say(Notice::TermWentBack { term, seen }));
+            self.eligibility.refuses = true;
             tenure.give_back(now, None);
         }
-        if !self.standing.stands(&self.settings) && self.rules.hold(Rule::StandToLead) {
+        if !self.eligibility.stands(&self.settings) && self.rules.hold(Rule::StandToLead) {
             tenure.give_back(now, None);
         }
-        self.state = State::Holding(tenure);
-        self.newest = Newest { at: self.newest.at.max(term.0), asked: Ask(self.last_ask) };
+        self.state = CandidateState::Holding(tenure);
+        self.newest = Newest { at: self.newest.at.max(term.0), asked: RequestId(self.last_ask) };
         // A view may have come first, and shown that it was ours and isn't any more.
         self.tenure_seen(now, out);
     }
@@ -342,30 +363,30 @@ impl Election {
 
     fn try_again_within(&mut self, now: Time, longest: Duration) {
         let at = now + self.jitter.scatter(longest);
-        self.state = State::Follower { stand_at: Some(at) };
+        self.state = CandidateState::Follower { stand_at: Some(at) };
     }
 
     /// Stands no more; what was opened is closed.
-    pub(super) fn give_up_campaign(&mut self, out: &mut Vec<Order>) {
-        if let State::Campaigning(campaign) = &self.state {
+    pub(super) fn give_up_campaign(&mut self, out: &mut Vec<ElectionEffect>) {
+        if let CandidateState::Campaigning(campaign) = &self.state {
             let session = campaign.attempt().map(|attempt| attempt.session());
-            out.extend(session.map(|session| Order::CloseSession { session }));
+            out.extend(session.map(|session| ElectionEffect::CloseSession { session }));
         }
-        self.state = State::Follower { stand_at: None };
+        self.state = CandidateState::Follower { stand_at: None };
     }
 
-    pub(super) fn campaign_tick(&mut self, now: Time, out: &mut Vec<Order>) {
+    pub(super) fn campaign_tick(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
         match &self.state {
-            State::Campaigning(Campaign::Opening { asked }) if self.overdue_at(*asked) <= now => {
+            CandidateState::Campaigning(Campaign::Opening { asked }) if self.overdue_at(*asked) <= now => {
                 self.complain("opening a session", "no answer".to_owned(), out);
                 self.try_again(now);
             }
-            State::Campaigning(Campaign::Acquiring(attempt)) if self.overdue_at(attempt.asked) <= now => {
+            CandidateState::Campaigning(Campaign::Acquiring(attempt)) if self.overdue_at(attempt.asked) <= now => {
                 let attempt = attempt.clone();
                 self.complain("acquiring the lock", "no answer".to_owned(), out);
                 self.unsure(now, attempt, out);
             }
-            State::Follower { .. } | State::Campaigning(_) | State::Holding(_) => {}
+            CandidateState::Follower { .. } | CandidateState::Campaigning(_) | CandidateState::Holding(_) => {}
         }
     }
 

@@ -1,19 +1,19 @@
 //! Who leads: one candidate's part in an election, as a pure machine. It takes facts with the time they are learnt and
-//! answers with orders; it reads no clock and speaks to no engine.
+//! answers with orders; it reads no clock and speaks to no store.
 //!
 //! [`candidate`] is the way from seeing the lock free to holding it, [`tenure`] the way from holding it to being rid
-//! of it again, [`standing`] whether to stand at all. What differs between engines comes in as data: what a session
+//! of it again, [`eligibility`] whether to stand at all. What differs between stores comes in as data: what a session
 //! promises ([`record::Guarantee`]), and what a view shows.
 //!
-//! A leader acts from [`Order::Promote`] until [`Fact::OutOfRole`]. That no two act at once follows from the
-//! [`rules::Rule`]s, each of which is named where it is kept, under the assumptions that the engine keeps its promise,
+//! A leader acts from [`ElectionEffect::Promote`] until [`ElectionEvent::OutOfRole`]. That no two act at once follows from the
+//! [`rules::Rule`]s, each of which is named where it is kept, under the assumptions that the store keeps its promise,
 //! clocks drift by less than one per cent, and a guard kills at the deadline it was given.
 
 mod candidate;
-pub mod fact;
+mod eligibility;
+pub mod event;
 pub mod record;
 pub mod rules;
-mod standing;
 mod tenure;
 
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use super::jitter::Jitter;
 use super::notice::Notice;
 use super::time::{Time, earliest};
 
-use candidate::{Attempt, Campaign, Spare};
-use record::{Holder, SessionId, Term, Version, View};
+use candidate::{Attempt, Campaign, IdleSession};
+use eligibility::{Eligibility, HANDOVER};
+use record::{Holder, Revision, SessionId, Term, View};
 use rules::{Rule, Rules};
-use standing::{HANDOVER, Standing};
 use tenure::Tenure;
 
 pub use crate::config::election::Preference;
-pub use fact::{Ask, Fact, Id, Order, Pace, Why};
+pub use event::{DemotionReason, ElectionEffect, ElectionEvent, Id, Pace, RequestId};
 
 /// Between two reads of a lock that nobody answers, at most.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -53,8 +53,8 @@ pub struct Settings {
 pub struct Election {
     settings: Arc<Settings>,
     rules: Rules,
-    state: State,
-    standing: Standing,
+    state: CandidateState,
+    eligibility: Eligibility,
     view: Option<View>,
     newest: Newest,
     vacancy: Option<Vacancy>,
@@ -64,24 +64,24 @@ pub struct Election {
     /// The guard stands.
     guarded: bool,
     /// A session that holds nothing yet.
-    spare: Option<Spare>,
+    idle_session: Option<IdleSession>,
     /// The last try that was given up with its outcome unknown: it may still come to hold the lock.
     abandoned: Option<Attempt>,
     /// Our rank, and the vacancy it was measured for.
-    rank: Option<(Version, Option<i64>)>,
+    rank: Option<(Revision, Option<i64>)>,
     /// Whom the lock was left to by us, and for how long.
     handing: Option<Handing>,
-    look: Option<Asked>,
+    look: Option<InFlight>,
     /// When to read the lock again, as nobody answered.
     look_at: Option<Time>,
     last_ask: u64,
     jitter: Jitter,
-    /// What people were last told of the engine.
+    /// What people were last told of the store.
     error: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum State {
+enum CandidateState {
     /// Doesn't hold the lock; tries for it at this time.
     Follower { stand_at: Option<Time> },
     /// On the way to it.
@@ -94,14 +94,14 @@ enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Newest {
     at: u64,
-    asked: Ask,
+    asked: RequestId,
 }
 
 /// The lock is free after this `last`: each acquire writes it anew, so nobody held the lock between two views of one
 /// `last` that show it free, in whatever order they come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Vacancy {
-    last: Version,
+    last: Revision,
     /// Since when that has been known.
     since: Time,
     /// Until then it is left to the one it was handed to.
@@ -109,10 +109,10 @@ struct Vacancy {
     /// From then on others can have it, as far as is known.
     contested_from: Time,
     /// It was handed to us.
-    named: bool,
+    handed_to_us: bool,
     /// Somebody has led before.
     led: bool,
-    /// Until about then the engine leaves it to nobody, as far as is known.
+    /// Until about then the store leaves it to nobody, as far as is known.
     withheld_until: Time,
 }
 
@@ -125,8 +125,8 @@ struct Handing {
 
 /// A question under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Asked {
-    ask: Ask,
+struct InFlight {
+    ask: RequestId,
     at: Time,
 }
 
@@ -140,15 +140,15 @@ impl Election {
         Election {
             settings: Arc::new(settings),
             rules,
-            state: State::Follower { stand_at: None },
-            standing: Standing::default(),
+            state: CandidateState::Follower { stand_at: None },
+            eligibility: Eligibility::default(),
             view: None,
-            newest: Newest { at: 0, asked: Ask(0) },
+            newest: Newest { at: 0, asked: RequestId(0) },
             vacancy: None,
             leader: None,
             highest: Term::default(),
             guarded: false,
-            spare: None,
+            idle_session: None,
             abandoned: None,
             rank: None,
             handing: None,
@@ -161,59 +161,61 @@ impl Election {
     }
 
     /// Takes a fact learnt at `now` and says what is to be done, in order.
-    pub fn handle(&mut self, now: Time, fact: Fact) -> Vec<Order> {
+    pub fn handle(&mut self, now: Time, fact: ElectionEvent) -> Vec<ElectionEffect> {
         let mut out = Vec::new();
         if self.rules.hold(Rule::DeadlineBeforeAnswers) {
             self.tick(now, &mut out);
         }
         match fact {
-            Fact::Tick => {}
-            Fact::Opened { ask, result } => self.opened(now, ask, result, &mut out),
-            Fact::Looked { ask, result } => self.looked(now, ask, result, &mut out),
-            Fact::Saw(Ok(view)) => {
+            ElectionEvent::Tick => {}
+            ElectionEvent::Opened { ask, result } => self.opened(now, ask, result, &mut out),
+            ElectionEvent::Looked { ask, result } => self.looked(now, ask, result, &mut out),
+            ElectionEvent::Saw(Ok(view)) => {
                 self.works();
                 self.see(now, view, &mut out);
             }
-            Fact::Saw(Err(error)) => self.complain("watching the lock", error, &mut out),
-            Fact::Acquired { ask, result } => self.acquired(now, ask, result, &mut out),
-            Fact::Renewed { ask, result } => self.renewed(now, ask, result, &mut out),
-            Fact::Released { ask, result } => self.released(now, ask, result, &mut out),
-            Fact::Measured { ask, result } => self.measured(now, ask, result, &mut out),
-            Fact::Ranks { ask, result } => self.ranked(now, ask, result, &mut out),
-            Fact::Guard { stands } => self.guarded = stands,
-            Fact::Promoted { result: Ok(()) } => {}
-            Fact::Promoted { result: Err(error) } => self.demote(now, Why::PromotionFailed(error), &mut out),
-            Fact::OutOfRole => self.out_of_role(now, &mut out),
-            Fact::Health { well } => {
-                self.standing.well = well;
-                if !well {
-                    self.withdraw(now, Why::Ill, &mut out);
+            ElectionEvent::Saw(Err(error)) => self.complain("watching the lock", error, &mut out),
+            ElectionEvent::Acquired { ask, result } => self.acquired(now, ask, result, &mut out),
+            ElectionEvent::Renewed { ask, result } => self.renewed(now, ask, result, &mut out),
+            ElectionEvent::Released { ask, result } => self.released(now, ask, result, &mut out),
+            ElectionEvent::Measured { ask, result } => self.measured(now, ask, result, &mut out),
+            ElectionEvent::Ranks { ask, result } => self.ranked(now, ask, result, &mut out),
+            ElectionEvent::Guard { stands } => self.guarded = stands,
+            ElectionEvent::Promoted { result: Ok(()) } => {}
+            ElectionEvent::Promoted { result: Err(error) } => {
+                self.demote(now, DemotionReason::PromotionFailed(error), &mut out)
+            }
+            ElectionEvent::OutOfRole => self.out_of_role(now, &mut out),
+            ElectionEvent::Health { healthy } => {
+                self.eligibility.healthy = healthy;
+                if !healthy {
+                    self.withdraw(now, DemotionReason::Unhealthy, &mut out);
                 }
             }
-            Fact::Ready { ready } => self.standing.ready = ready,
-            Fact::Maintenance { on } => {
-                self.standing.maintenance = on;
+            ElectionEvent::Ready { ready } => self.eligibility.ready = ready,
+            ElectionEvent::Maintenance { on } => {
+                self.eligibility.maintenance = on;
                 if on {
-                    self.withdraw(now, Why::Maintenance, &mut out);
+                    self.withdraw(now, DemotionReason::Maintenance, &mut out);
                 }
             }
-            Fact::StepDown { to } => self.step_down(now, to, &mut out),
-            Fact::AcceptTerm => {
-                self.standing.refuses = false;
+            ElectionEvent::StepDown { to } => self.step_down(now, to, &mut out),
+            ElectionEvent::AcceptTerm => {
+                self.eligibility.refuses = false;
                 self.highest = Term::default();
             }
-            Fact::Stop => self.stop(now, &mut out),
+            ElectionEvent::Stop => self.stop(now, &mut out),
         }
         self.tick(now, &mut out);
         out
     }
 
-    /// When the election wants [`Fact::Tick`] next.
+    /// When the election wants [`ElectionEvent::Tick`] next.
     pub fn deadline(&self) -> Option<Time> {
         let own = match &self.state {
-            State::Follower { stand_at } => stand_at.and_then(|at| self.stands_from(at)),
-            State::Campaigning(campaign) => self.campaign_deadline(campaign),
-            State::Holding(tenure) => self.tenure_deadline(tenure),
+            CandidateState::Follower { stand_at } => stand_at.and_then(|at| self.stands_from(at)),
+            CandidateState::Campaigning(campaign) => self.campaign_deadline(campaign),
+            CandidateState::Holding(tenure) => self.tenure_deadline(tenure),
         };
         let handing = self.handing.as_ref().map(|handing| handing.until);
         let look = earliest(self.look.map(|asked| self.overdue_at(asked)), self.look_at);
@@ -222,14 +224,14 @@ impl Election {
 
     /// Whether this candidate acts as leader, or may.
     pub fn is_acting(&self) -> bool {
-        matches!(&self.state, State::Holding(tenure) if tenure.is_acting())
+        matches!(&self.state, CandidateState::Holding(tenure) if tenure.is_acting())
     }
 
     /// The term it holds the lock for.
     pub fn term(&self) -> Option<Term> {
         match &self.state {
-            State::Holding(tenure) => Some(tenure.term()),
-            State::Follower { .. } | State::Campaigning(_) => None,
+            CandidateState::Holding(tenure) => Some(tenure.term()),
+            CandidateState::Follower { .. } | CandidateState::Campaigning(_) => None,
         }
     }
 
@@ -240,10 +242,10 @@ impl Election {
 
     /// Whether it stands no more because the store's terms went back, until somebody says that this is right.
     pub fn refuses(&self) -> bool {
-        self.standing.refuses
+        self.eligibility.refuses
     }
 
-    /// Why the engine couldn't be asked last, if it couldn't.
+    /// Why the store couldn't be asked last, if it couldn't.
     pub fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
@@ -257,18 +259,18 @@ impl Election {
     /// Whether this candidate leads, or knows whom it follows, or knows the lock and doesn't stand: a container may
     /// start. To hold the lock and not to act yet is no result.
     pub fn is_settled(&self) -> bool {
-        let stands = self.standing.stands(&self.settings);
+        let stands = self.eligibility.stands(&self.settings);
         self.is_acting() || self.follows().is_some() || (self.view.is_some() && !stands)
     }
 
-    /// Whether it has nothing in the engine any more and wants nothing of it.
+    /// Whether it has nothing in the store any more and wants nothing of it.
     pub fn is_over(&self) -> bool {
-        self.standing.stopped && matches!(self.state, State::Follower { .. })
+        self.eligibility.stopped && matches!(self.state, CandidateState::Follower { .. })
     }
 
-    fn tick(&mut self, now: Time, out: &mut Vec<Order>) {
+    fn tick(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
         if let Some(Handing { to, .. }) = self.handing.take_if(|handing| handing.until <= now) {
-            out.push(Order::Say(Notice::HandoverFailed { to: to.to_string(), within: HANDOVER }));
+            out.push(ElectionEffect::Say(Notice::HandoverFailed { to: to.to_string(), within: HANDOVER }));
         }
         if self.look.is_some_and(|asked| self.overdue_at(asked) <= now) {
             self.unanswered(now, "no answer".to_owned(), out);
@@ -277,22 +279,22 @@ impl Election {
             self.look(now, out);
         }
         match &self.state {
-            State::Follower { stand_at: Some(at) } if self.stands_from(*at).is_some_and(|at| at <= now) => {
+            CandidateState::Follower { stand_at: Some(at) } if self.stands_from(*at).is_some_and(|at| at <= now) => {
                 self.campaign(now, out);
             }
-            State::Follower { .. } => {}
-            State::Campaigning(_) => self.campaign_tick(now, out),
-            State::Holding(_) => self.tenure_tick(now, out),
+            CandidateState::Follower { .. } => {}
+            CandidateState::Campaigning(_) => self.campaign_tick(now, out),
+            CandidateState::Holding(_) => self.tenure_tick(now, out),
         }
     }
 
     /// A view of lock and last, from the watch or a renewal.
-    fn see(&mut self, now: Time, view: View, out: &mut Vec<Order>) {
+    fn see(&mut self, now: Time, view: View, out: &mut Vec<ElectionEffect>) {
         if !self.is_old(&view) && !self.is_torn(&view) {
             return self.learn(now, view, out);
         }
         // It comes late; or the store went back, which a read asked for now will tell.
-        if self.look.is_none() && !matches!(self.state, State::Holding(_)) {
+        if self.look.is_none() && !matches!(self.state, CandidateState::Holding(_)) {
             self.look(now, out);
         }
     }
@@ -306,8 +308,8 @@ impl Election {
     }
 
     /// What is so, as far as anybody can know.
-    fn learn(&mut self, now: Time, view: View, out: &mut Vec<Order>) {
-        self.newest = Newest { at: view.at, asked: Ask(self.last_ask) };
+    fn learn(&mut self, now: Time, view: View, out: &mut Vec<ElectionEffect>) {
+        self.newest = Newest { at: view.at, asked: RequestId(self.last_ask) };
         self.adopt_late(now, &view);
         self.highest = self.highest.max(view.highest_but(self.session()));
         let holder = view.holder().cloned();
@@ -315,54 +317,55 @@ impl Election {
         let withheld = view.withheld_after(self.leader.as_ref());
         if holder != self.leader {
             self.leader = holder.clone();
-            out.push(Order::Leader(holder.clone()));
+            out.push(ElectionEffect::Leader(holder.clone()));
         }
         // A pause was for the lock as it was tried for; another vacancy is tried for at once.
-        let other = self.vacancy.is_some_and(|vacancy| vacancy.last != view.last_version);
+        let other = self.vacancy.is_some_and(|vacancy| vacancy.last != view.last_revision);
         match (&holder, &self.vacancy) {
             (Some(_), _) => self.vacancy = None,
-            (None, Some(vacancy)) if vacancy.last == view.last_version => {}
+            (None, Some(vacancy)) if vacancy.last == view.last_revision => {}
             (None, _) => {
-                let named = view.handed_to() == Some(&self.settings.id);
-                let to_another = view.handed_to().is_some() && !named;
+                let handed_to_us = view.handed_to() == Some(&self.settings.id);
+                let to_another = view.handed_to().is_some() && !handed_to_us;
                 let left_until = if to_another { now + HANDOVER } else { now };
                 self.vacancy = Some(Vacancy {
-                    last: view.last_version,
+                    last: view.last_revision,
                     since: now,
                     left_until,
                     contested_from: left_until + view.withheld(),
-                    named,
+                    handed_to_us,
                     led: view.last.is_some(),
                     withheld_until: now + withheld,
                 });
             }
         }
         // A session of our own comes after the first view.
-        let new = self.view.is_none() && !matches!(self.state, State::Holding(_));
+        let new = self.view.is_none() && !matches!(self.state, CandidateState::Holding(_));
         let former = holder.as_ref().filter(|holder| new && holder.id == self.settings.id);
         if let Some(former) = former {
-            out.push(Order::Say(Notice::FormerLifeHolds));
-            out.push(Order::EndFormerLife { session: former.session });
+            out.push(ElectionEffect::Say(Notice::FormerLifeHolds));
+            out.push(ElectionEffect::EndFormerLife { session: former.session });
         }
         self.view = Some(view);
         match &mut self.state {
-            State::Follower { stand_at } | State::Campaigning(Campaign::Measuring { stand_at, .. }) => match holder {
+            CandidateState::Follower { stand_at }
+            | CandidateState::Campaigning(Campaign::Measuring { stand_at, .. }) => match holder {
                 None if other => *stand_at = Some(now),
                 None => {
                     stand_at.get_or_insert(now);
                 }
                 Some(_) => {
                     *stand_at = None;
-                    self.close_spare(out);
+                    self.close_idle_session(out);
                 }
             },
-            State::Campaigning(_) => {}
-            State::Holding(_) => self.tenure_seen(now, out),
+            CandidateState::Campaigning(_) => {}
+            CandidateState::Holding(_) => self.tenure_seen(now, out),
         }
         self.measure_as_peer(now, out);
     }
 
-    fn looked(&mut self, now: Time, ask: Ask, result: Result<View, String>, out: &mut Vec<Order>) {
+    fn looked(&mut self, now: Time, ask: RequestId, result: Result<View, String>, out: &mut Vec<ElectionEffect>) {
         if self.look.is_none_or(|asked| asked.ask != ask) {
             return;
         }
@@ -381,7 +384,7 @@ impl Election {
         }
     }
 
-    fn unanswered(&mut self, now: Time, error: String, out: &mut Vec<Order>) {
+    fn unanswered(&mut self, now: Time, error: String, out: &mut Vec<ElectionEffect>) {
         self.look = None;
         self.complain("reading the lock", error, out);
         if self.rules.hold(Rule::AskUntilAnswered) {
@@ -389,77 +392,81 @@ impl Election {
         }
     }
 
-    fn look(&mut self, now: Time, out: &mut Vec<Order>) {
+    fn look(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
         self.look_at = None;
-        if self.standing.stopped {
+        if self.eligibility.stopped {
             return;
         }
         let asked = self.ask(now);
         self.look = Some(asked);
-        out.push(Order::Look { ask: asked.ask });
+        out.push(ElectionEffect::Look { ask: asked.ask });
     }
 
-    fn ask(&mut self, now: Time) -> Asked {
+    fn ask(&mut self, now: Time) -> InFlight {
         self.last_ask += 1;
-        Asked { ask: Ask(self.last_ask), at: now }
+        InFlight { ask: RequestId(self.last_ask), at: now }
     }
 
     /// Past this an answer isn't waited for any more.
-    fn overdue_at(&self, asked: Asked) -> Time {
+    fn overdue_at(&self, asked: InFlight) -> Time {
         asked.at + self.settings.pace.request
     }
 
     /// When a try meant for `at` may be made; `None`: not as things are.
     fn stands_from(&self, at: Time) -> Option<Time> {
-        let open_from = self.vacancy.map_or(at, |vacancy| self.standing.open_from(&vacancy, &self.settings));
-        self.standing.from(at.max(open_from), &self.settings)
+        let open_from = self.vacancy.map_or(at, |vacancy| self.eligibility.open_from(&vacancy, &self.settings));
+        self.eligibility.from(at.max(open_from), &self.settings)
     }
 
     /// The session we hold, or try to hold, the lock by.
     fn session(&self) -> Option<SessionId> {
         match &self.state {
-            State::Follower { .. } => None,
-            State::Campaigning(campaign) => campaign.attempt().map(Attempt::session),
-            State::Holding(tenure) => Some(tenure.session()),
+            CandidateState::Follower { .. } => None,
+            CandidateState::Campaigning(campaign) => campaign.attempt().map(Attempt::session),
+            CandidateState::Holding(tenure) => Some(tenure.session()),
         }
     }
 
     /// This candidate doesn't stand any more: what it has begun it leaves, and what it holds it gives back.
-    fn withdraw(&mut self, now: Time, why: Why, out: &mut Vec<Order>) {
-        self.close_spare(out);
+    fn withdraw(&mut self, now: Time, why: DemotionReason, out: &mut Vec<ElectionEffect>) {
+        self.close_idle_session(out);
         match &self.state {
-            State::Campaigning(Campaign::Measuring { stand_at, .. }) => {
-                self.state = State::Follower { stand_at: *stand_at };
+            CandidateState::Campaigning(Campaign::Measuring { stand_at, .. }) => {
+                self.state = CandidateState::Follower { stand_at: *stand_at };
             }
-            State::Campaigning(Campaign::Opening { .. }) => self.state = State::Follower { stand_at: Some(now) },
+            CandidateState::Campaigning(Campaign::Opening { .. }) => {
+                self.state = CandidateState::Follower { stand_at: Some(now) }
+            }
             // It may be ours already: to wait for the answer and release it is sooner than to close the session, for
-            // which an engine may hold everyone back.
-            State::Campaigning(Campaign::Acquiring(_) | Campaign::ReadingBack(_)) => {}
-            State::Follower { .. } => {}
-            State::Holding(_) => self.demote(now, why, out),
+            // which a store may hold everyone back.
+            CandidateState::Campaigning(Campaign::Acquiring(_) | Campaign::ReadingBack(_)) => {}
+            CandidateState::Follower { .. } => {}
+            CandidateState::Holding(_) => self.demote(now, why, out),
         }
     }
 
     /// The container stops: nothing is begun any more, and what is held is given back.
-    fn stop(&mut self, now: Time, out: &mut Vec<Order>) {
-        self.standing.stopped = true;
+    fn stop(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+        self.eligibility.stopped = true;
         self.handing = None;
         (self.look, self.look_at) = (None, None);
-        self.close_spare(out);
+        self.close_idle_session(out);
         match &self.state {
-            State::Follower { .. } => self.state = State::Follower { stand_at: None },
-            State::Campaigning(_) => self.give_up_campaign(out),
-            State::Holding(_) => self.demote(now, Why::Stop, out),
+            CandidateState::Follower { .. } => self.state = CandidateState::Follower { stand_at: None },
+            CandidateState::Campaigning(_) => self.give_up_campaign(out),
+            CandidateState::Holding(_) => self.demote(now, DemotionReason::Stop, out),
         }
     }
 
-    fn close_spare(&mut self, out: &mut Vec<Order>) {
-        out.extend(self.spare.take().map(|spare| Order::CloseSession { session: spare.session }));
+    fn close_idle_session(&mut self, out: &mut Vec<ElectionEffect>) {
+        out.extend(
+            self.idle_session.take().map(|idle_session| ElectionEffect::CloseSession { session: idle_session.session }),
+        );
     }
 
-    fn complain(&mut self, what: &str, error: String, out: &mut Vec<Order>) {
+    fn complain(&mut self, what: &str, error: String, out: &mut Vec<ElectionEffect>) {
         if self.error.as_ref() != Some(&error) {
-            out.push(Order::Say(Notice::ElectionFailed { what: what.to_owned(), error: error.clone() }));
+            out.push(ElectionEffect::Say(Notice::ElectionFailed { what: what.to_owned(), error: error.clone() }));
         }
         self.error = Some(error);
     }

@@ -1,11 +1,11 @@
-//! What stands in the engine: the lock with its holder, and `last`, which outlives every session and tells what the
+//! What stands in the store: the lock with its holder, and `last`, which outlives every session and tells what the
 //! one who led last was promised. And what of it a winner must still wait for.
 
 use std::time::Duration;
 
 use crate::config::election::LONGEST_LOCK_DELAY;
 
-use super::fact::{Id, Pace};
+use super::event::{Id, Pace};
 use super::rules::{Rule, Rules};
 
 /// The fencing token: grows with each acquisition within one history of the store (the store's own revision).
@@ -14,13 +14,13 @@ pub struct Term(pub u64);
 
 /// As which a key was last written; zero is a key that isn't there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Version(pub u64);
+pub struct Revision(pub u64);
 
 /// What holds a lock: a Consul session, an etcd lease, an open file. Unique for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u128);
 
-/// What an engine promises whoever holds its lock.
+/// What a store promises whoever holds its lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Guarantee {
     /// The lock falls free only when nothing that could act is left. `linger` is how long something might be, should
@@ -38,14 +38,14 @@ impl Guarantee {
     pub fn usable(self, rules: Rules) -> Option<Duration> {
         match self {
             Guarantee::WhileAlive { .. } => None,
-            // The holder's clock may be slow and the engine's fast.
+            // The holder's clock may be slow and the store's fast.
             Guarantee::For(promised) if rules.hold(Rule::AllowForDrift) => Some(promised - promised / 100),
             Guarantee::For(promised) => Some(promised),
         }
     }
 
     /// How long after the lock fell free its holder may still act.
-    pub fn lingers(self) -> Duration {
+    pub fn grace_after_release(self) -> Duration {
         match self {
             Guarantee::WhileAlive { linger } => linger,
             Guarantee::For(promised) => promised,
@@ -70,7 +70,7 @@ pub struct Holder {
     /// Where it can be reached, `host:port`.
     pub address: Option<Id>,
     /// The `last` it was won after, where it says so: peers that never saw the lock free measure their rank for that.
-    pub vacancy: Option<Version>,
+    pub vacancy: Option<Revision>,
 }
 
 /// The lock as read.
@@ -79,8 +79,8 @@ pub enum Lock {
     /// Free.
     Free {
         /// As which to acquire it.
-        version: Version,
-        /// Its key is there and names this session: if it wasn't released, the engine took it when the session ended,
+        version: Revision,
+        /// Its key is there and names this session: if it wasn't released, the store took it when the session ended,
         /// and as a rule holds everyone back for as long as it promised.
         taken_from: Option<SessionId>,
     },
@@ -106,7 +106,7 @@ pub struct Last {
     /// Its lease is no more: it ended when it was no longer good for anything.
     pub ended: bool,
     /// How long after that one who led before it may still act: it won, but hadn't waited for that yet.
-    pub owed: Duration,
+    pub hold_off_left: Duration,
 }
 
 /// Lock and last, read together.
@@ -120,7 +120,7 @@ pub struct View {
     /// Who led last, when somebody did.
     pub last: Option<Last>,
     /// As which `last` was written.
-    pub last_version: Version,
+    pub last_revision: Revision,
 }
 
 impl View {
@@ -144,7 +144,7 @@ impl View {
 
     /// Whether the lock may have been read before `last` was written, so that it says nothing of who wrote that.
     pub fn is_torn(&self) -> bool {
-        matches!(self.lock, Lock::Free { .. }) && self.last_version.0 > self.at
+        matches!(self.lock, Lock::Free { .. }) && self.last_revision.0 > self.at
     }
 
     /// The highest term it tells of, but for those of one session.
@@ -155,13 +155,13 @@ impl View {
         others.map(|(_, term)| term).max().unwrap_or_default()
     }
 
-    /// For how long after it fell free the engine withholds a lock, as a rule: it took it when a session ended.
+    /// For how long after it fell free the store withholds a lock, as a rule: it took it when a session ended.
     pub fn withheld(&self) -> Duration {
         match (&self.lock, &self.last) {
             (Lock::Free { taken_from: Some(session), .. }, Some(last))
                 if last.session == *session && !last.released =>
             {
-                last.guarantee.lingers().min(LONGEST_LOCK_DELAY)
+                last.guarantee.grace_after_release().min(LONGEST_LOCK_DELAY)
             }
             _ => Duration::ZERO,
         }
@@ -182,17 +182,17 @@ impl View {
         if !rules.hold(Rule::HoldOff) {
             return Duration::ZERO;
         }
-        let owed = self.last.as_ref().map(|last| last.owed).unwrap_or_default();
+        let hold_off_left = self.last.as_ref().map(|last| last.hold_off_left).unwrap_or_default();
         let promised = match &self.last {
             Some(last) if last.released => Duration::ZERO,
             Some(last) if taken_from == Some(last.session) && !rules.hold(Rule::WaitOneself) => Duration::ZERO,
             Some(last) if last.ended => Duration::ZERO,
-            Some(last) => last.guarantee.lingers(),
-            None if version == Version::default() => Duration::ZERO,
-            None => own.lingers(),
+            Some(last) => last.guarantee.grace_after_release(),
+            None if version == Revision::default() => Duration::ZERO,
+            None => own.grace_after_release(),
         };
-        let due = promised.max(owed);
-        // No engine promises more than a minute unless it was asked to, as by us.
-        if rules.hold(Rule::BoundDebts) { due.min(own.lingers().max(LONGEST_LOCK_DELAY)) } else { due }
+        let due = promised.max(hold_off_left);
+        // No store promises more than a minute unless it was asked to, as by us.
+        if rules.hold(Rule::BoundDebts) { due.min(own.grace_after_release().max(LONGEST_LOCK_DELAY)) } else { due }
     }
 }

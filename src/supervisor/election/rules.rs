@@ -4,9 +4,9 @@
 /// A rule of the election's core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rule {
-    /// A lease counts from before its request was sent: the engine may have begun to count at any moment since.
+    /// A lease counts from before its request was sent: the store may have begun to count at any moment since.
     CountFromSending,
-    /// A renewal counts only when the key was read afterwards and still showed our session and our term: an engine may
+    /// A renewal counts only when the key was read afterwards and still showed our session and our term: a store may
     /// renew a session or lease that holds nothing any more.
     CountVerifiedOnly,
     /// A guarantee too short for a renewal, two lost requests, the demotion and the kill margin is refused.
@@ -15,16 +15,16 @@ pub enum Rule {
     AllowForDrift,
     /// Leadership known to be lost ends at once.
     LostIsLost,
-    /// An engine that says there is no such session is asked for the lock before that is believed: one that was just
+    /// A store that says there is no such session is asked for the lock before that is believed: one that was just
     /// restarted says so of sessions it has yet to replay.
     LookBeforeLosing,
-    /// An engine that fails to answer has taken nothing away: the leader goes on until its lease says otherwise.
+    /// A store that fails to answer has taken nothing away: the leader goes on until its lease says otherwise.
     UnknownIsNotLost,
     /// An acquire with an unknown outcome is read back before anything else is tried.
     ReadBack,
-    /// A session whose acquire may still be under way is never used again: the engine drops what comes with it late.
+    /// A session whose acquire may still be under way is never used again: the store drops what comes with it late.
     AbandonUnknown,
-    /// Only what was seen free is acquired, and only if nothing changed since: an engine's hold-off is checked before
+    /// Only what was seen free is acquired, and only if nothing changed since: a store's hold-off is checked before
     /// the write and not in it, so an acquire under way when a lock falls free would take it at once.
     AcquireWhatWasSeen,
     /// Only one's own term is released: a release that comes twice, or late, must not free a newer term.
@@ -33,7 +33,7 @@ pub enum Rule {
     OneTermPerSession,
     /// A winner waits for as long as its predecessor may act, from when it saw the lock free itself.
     HoldOff,
-    /// It waits itself though the engine took the lock and holds everyone back: a lock freed by hand whose session ends
+    /// It waits itself though the store took the lock and holds everyone back: a lock freed by hand whose session ends
     /// later is held back for nobody, a server that was restarted forgets that it does, or decides by what it has yet
     /// to replay.
     WaitOneself,

@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::supervisor::notice::Notice;
 use crate::supervisor::time::{Time, earliest};
 
-use super::candidate::{Attempt, Spare};
-use super::fact::{Ask, Id, Order, Pace, Renewal, Why};
-use super::record::{Guarantee, SessionId, Term, Version};
+use super::candidate::{Attempt, IdleSession};
+use super::eligibility::HANDOVER;
+use super::event::{DemotionReason, ElectionEffect, Id, Pace, Renewal, RequestId};
+use super::record::{Guarantee, Revision, SessionId, Term};
 use super::rules::{Rule, Rules};
-use super::standing::HANDOVER;
-use super::{Asked, Election, Handing, State};
+use super::{CandidateState, Election, Handing, InFlight};
 
 /// How long a release whose outcome nobody knows is tried again; then the session is closed, whatever that costs.
 const RELEASE_WITHIN: Duration = Duration::from_secs(5);
@@ -25,34 +25,34 @@ pub(super) struct Tenure {
     pub(super) guarantee: Guarantee,
     pub(super) term: Term,
     /// The question that won it: whatever was asked before is about another session.
-    pub(super) won_by: Ask,
+    pub(super) acquired_by: RequestId,
     /// Nobody else acts before this; `None`: not while we live.
     pub(super) valid_until: Option<Time>,
-    pub(super) renewal: Option<Asked>,
+    pub(super) renewal: Option<InFlight>,
     pub(super) renew_at: Time,
     /// The lock is known to be ours no more.
     pub(super) lost: bool,
-    pub(super) named: bool,
-    pub(super) vacancy: Version,
+    pub(super) handed_to_us: bool,
+    pub(super) vacancy: Revision,
     /// The one who led before may act until then.
     pub(super) act_from: Time,
-    pub(super) stage: Stage,
+    pub(super) stage: TenureStage,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Stage {
+pub(super) enum TenureStage {
     /// The one who led before may still act.
     HoldingOff,
     /// Peers may be further ahead.
-    Ranking { read_at: Time, asked: Option<Asked> },
+    Ranking { read_at: Time, asked: Option<InFlight> },
     /// May lead, but for a guard that doesn't stand or a lease that is about to end.
     Ready,
     /// Acting.
     Leading { since: Time },
     /// Acting until it is known to have ended.
-    Demoting { why: Why, since: Time, to: Option<Id>, killed: bool },
+    Demoting { why: DemotionReason, since: Time, to: Option<Id>, killed: bool },
     /// Nothing acts.
-    Releasing { asked: Option<Asked>, again_at: Time, until: Time, to: Option<Id> },
+    Releasing { asked: Option<InFlight>, again_at: Time, until: Time, to: Option<Id> },
 }
 
 impl Tenure {
@@ -63,15 +63,15 @@ impl Tenure {
             session: attempt.session(),
             guarantee,
             term,
-            won_by: attempt.asked.ask,
+            acquired_by: attempt.asked.ask,
             valid_until: guarantee.usable(rules).map(|usable| from + usable),
             renewal: None,
             renew_at: from + pace.renew,
             lost: false,
-            named: attempt.named,
+            handed_to_us: attempt.handed_to_us,
             vacancy: attempt.vacancy,
             act_from: attempt.act_from,
-            stage: Stage::HoldingOff,
+            stage: TenureStage::HoldingOff,
         }
     }
 
@@ -84,12 +84,12 @@ impl Tenure {
     }
 
     pub(super) fn is_acting(&self) -> bool {
-        matches!(self.stage, Stage::Leading { .. } | Stage::Demoting { .. })
+        matches!(self.stage, TenureStage::Leading { .. } | TenureStage::Demoting { .. })
     }
 
     /// From now on it is only given back.
     pub(super) fn give_back(&mut self, now: Time, to: Option<Id>) {
-        self.stage = Stage::Releasing { asked: None, again_at: now, until: now + RELEASE_WITHIN, to };
+        self.stage = TenureStage::Releasing { asked: None, again_at: now, until: now + RELEASE_WITHIN, to };
     }
 
     /// What still acts then is killed.
@@ -105,7 +105,7 @@ impl Tenure {
 
 impl Election {
     /// Acts on the times that have passed.
-    pub(super) fn tenure_tick(&mut self, now: Time, out: &mut Vec<Order>) {
+    pub(super) fn tenure_tick(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
         self.deadlines(now, out);
         self.renew(now, out);
         self.advance(now, out);
@@ -113,47 +113,50 @@ impl Election {
     }
 
     /// The two deadlines of a lease.
-    fn deadlines(&mut self, now: Time, out: &mut Vec<Order>) {
-        let State::Holding(tenure) = &mut self.state else { return };
+    fn deadlines(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+        let CandidateState::Holding(tenure) = &mut self.state else { return };
         let pace = &self.settings.pace;
         let (soft, hard) = (tenure.soft(pace), tenure.hard(pace));
         if hard.is_some_and(|hard| hard <= now) {
             match &mut tenure.stage {
-                Stage::HoldingOff | Stage::Ranking { .. } | Stage::Ready => self.forget(now, out),
-                Stage::Leading { since } => {
+                TenureStage::HoldingOff | TenureStage::Ranking { .. } | TenureStage::Ready => self.forget(now, out),
+                TenureStage::Leading { since } => {
                     // It never came to being told: it slept.
-                    let why = Why::Overslept;
-                    tenure.stage = Stage::Demoting { why: why.clone(), since: *since, to: None, killed: true };
+                    let why = DemotionReason::Overslept;
+                    tenure.stage = TenureStage::Demoting { why: why.clone(), since: *since, to: None, killed: true };
                     tenure.lost |= self.rules.hold(Rule::DeadlineBeforeAnswers);
-                    out.push(Order::Demote { why: why.clone(), by: hard });
+                    out.push(ElectionEffect::Demote { why: why.clone(), by: hard });
                     if self.rules.hold(Rule::KillAtDeadline) {
-                        out.push(Order::Kill { why });
+                        out.push(ElectionEffect::Kill { why });
                     }
                 }
-                Stage::Demoting { why, killed, .. } if !*killed => {
+                TenureStage::Demoting { why, killed, .. } if !*killed => {
                     *killed = true;
                     tenure.lost |= self.rules.hold(Rule::DeadlineBeforeAnswers);
                     if self.rules.hold(Rule::KillAtDeadline) {
-                        out.push(Order::Kill { why: why.clone() });
+                        out.push(ElectionEffect::Kill { why: why.clone() });
                     }
                 }
-                Stage::Demoting { .. } | Stage::Releasing { .. } => {}
+                TenureStage::Demoting { .. } | TenureStage::Releasing { .. } => {}
             }
         } else if soft.is_some_and(|soft| soft <= now) && self.rules.hold(Rule::DemoteBeforeKill) {
-            self.demote(now, Why::Silence, out);
+            self.demote(now, DemotionReason::Silence, out);
         }
     }
 
     /// Sends the next renewal when its time has come and none is under way.
-    fn renew(&mut self, now: Time, out: &mut Vec<Order>) {
-        let State::Holding(tenure) = &mut self.state else { return };
+    fn renew(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+        let CandidateState::Holding(tenure) = &mut self.state else { return };
         if tenure.renewal.is_some_and(|asked| asked.at + self.settings.pace.request <= now) {
             tenure.renewal = None;
         }
         let wanted = match &tenure.stage {
-            Stage::HoldingOff | Stage::Ranking { .. } | Stage::Ready | Stage::Leading { .. } => true,
-            Stage::Demoting { .. } => self.rules.hold(Rule::RenewUntilRelease),
-            Stage::Releasing { .. } => false,
+            TenureStage::HoldingOff
+            | TenureStage::Ranking { .. }
+            | TenureStage::Ready
+            | TenureStage::Leading { .. } => true,
+            TenureStage::Demoting { .. } => self.rules.hold(Rule::RenewUntilRelease),
+            TenureStage::Releasing { .. } => false,
         };
         if !wanted || tenure.lost || tenure.renewal.is_some() || tenure.renew_at > now {
             return;
@@ -161,49 +164,55 @@ impl Election {
         tenure.renew_at = now + self.settings.pace.renew;
         let (session, term) = (tenure.session, tenure.term);
         let asked = self.ask(now);
-        if let State::Holding(tenure) = &mut self.state {
+        if let CandidateState::Holding(tenure) = &mut self.state {
             tenure.renewal = Some(asked);
         }
-        out.push(Order::Renew { ask: asked.ask, session, term });
+        out.push(ElectionEffect::Renew { ask: asked.ask, session, term });
     }
 
     /// Takes every step that nothing holds back any more.
-    fn advance(&mut self, now: Time, out: &mut Vec<Order>) {
-        let State::Holding(tenure) = &mut self.state else { return };
-        if matches!(tenure.stage, Stage::HoldingOff) && tenure.act_from <= now {
+    fn advance(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+        let CandidateState::Holding(tenure) = &mut self.state else { return };
+        if matches!(tenure.stage, TenureStage::HoldingOff) && tenure.act_from <= now {
             tenure.stage = match self.settings.rank {
-                Some(gather) if !tenure.named => Stage::Ranking { read_at: now + gather, asked: None },
-                Some(_) | None => Stage::Ready,
+                Some(gather) if !tenure.handed_to_us => TenureStage::Ranking { read_at: now + gather, asked: None },
+                Some(_) | None => TenureStage::Ready,
             };
         }
         match tenure.stage {
-            Stage::Ranking { asked: Some(asked), .. } if asked.at + self.settings.pace.request <= now => {
-                tenure.stage = Stage::Ready;
+            TenureStage::Ranking { asked: Some(asked), .. } if asked.at + self.settings.pace.request <= now => {
+                tenure.stage = TenureStage::Ready;
             }
-            Stage::Ranking { read_at, asked: None } if read_at <= now => {
+            TenureStage::Ranking { read_at, asked: None } if read_at <= now => {
                 let vacancy = tenure.vacancy;
                 let asked = self.ask(now);
-                if let State::Holding(tenure) = &mut self.state {
-                    tenure.stage = Stage::Ranking { read_at, asked: Some(asked) };
+                if let CandidateState::Holding(tenure) = &mut self.state {
+                    tenure.stage = TenureStage::Ranking { read_at, asked: Some(asked) };
                 }
-                return out.push(Order::ReadRanks { ask: asked.ask, vacancy });
+                return out.push(ElectionEffect::ReadRanks { ask: asked.ask, vacancy });
             }
-            Stage::HoldingOff
-            | Stage::Ranking { .. }
-            | Stage::Ready
-            | Stage::Leading { .. }
-            | Stage::Demoting { .. }
-            | Stage::Releasing { .. } => {}
+            TenureStage::HoldingOff
+            | TenureStage::Ranking { .. }
+            | TenureStage::Ready
+            | TenureStage::Leading { .. }
+            | TenureStage::Demoting { .. }
+            | TenureStage::Releasing { .. } => {}
         }
-        if matches!(tenure.stage, Stage::Ready) {
+        if matches!(tenure.stage, TenureStage::Ready) {
             self.promote(now, out);
         }
     }
 
     /// The peers' ranks.
-    pub(super) fn ranked(&mut self, now: Time, ask: Ask, result: Result<Vec<(Id, i64)>, String>, out: &mut Vec<Order>) {
-        let State::Holding(tenure) = &self.state else { return };
-        if !matches!(tenure.stage, Stage::Ranking { asked: Some(asked), .. } if asked.ask == ask) {
+    pub(super) fn ranked(
+        &mut self,
+        now: Time,
+        ask: RequestId,
+        result: Result<Vec<(Id, i64)>, String>,
+        out: &mut Vec<ElectionEffect>,
+    ) {
+        let CandidateState::Holding(tenure) = &self.state else { return };
+        if !matches!(tenure.stage, TenureStage::Ranking { asked: Some(asked), .. } if asked.ask == ask) {
             return;
         }
         let own = self.rank.and_then(|(_, rank)| rank);
@@ -217,27 +226,27 @@ impl Election {
         let ahead = ranks.into_iter().filter(|(id, rank)| *id != self.settings.id && own.is_none_or(|own| *rank > own));
         match ahead.max_by_key(|(_, rank)| *rank) {
             Some((peer, _)) => {
-                self.standing.stepped_down(now);
-                out.push(Order::Say(Notice::Demoting { why: Why::Outranked(peer.clone()) }));
-                if let State::Holding(tenure) = &mut self.state {
+                self.eligibility.stepped_down(now);
+                out.push(ElectionEffect::Say(Notice::Demoting { why: DemotionReason::Outranked(peer.clone()) }));
+                if let CandidateState::Holding(tenure) = &mut self.state {
                     tenure.give_back(now, Some(peer));
                 }
             }
             None => {
-                if let State::Holding(tenure) = &mut self.state {
-                    tenure.stage = Stage::Ready;
+                if let CandidateState::Holding(tenure) = &mut self.state {
+                    tenure.stage = TenureStage::Ready;
                 }
             }
         }
     }
 
     /// Leads, if a guard stands and the lease is fresh.
-    fn promote(&mut self, now: Time, out: &mut Vec<Order>) {
+    fn promote(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
         let may_act = match &self.state {
-            State::Holding(tenure) => self.may_act(tenure.guarantee),
-            State::Follower { .. } | State::Campaigning(_) => return,
+            CandidateState::Holding(tenure) => self.may_act(tenure.guarantee),
+            CandidateState::Follower { .. } | CandidateState::Campaigning(_) => return,
         };
-        let State::Holding(tenure) = &mut self.state else { return };
+        let CandidateState::Holding(tenure) = &mut self.state else { return };
         let pace = &self.settings.pace;
         // A lease that is old already would end with the first request that gets lost.
         if tenure.soft(pace).is_some_and(|soft| soft < now + 2 * pace.request) {
@@ -248,16 +257,16 @@ impl Election {
             return;
         }
         if let Some(deadline) = tenure.hard(pace).filter(|_| self.rules.hold(Rule::GuardBeforeActing)) {
-            out.push(Order::Guard { deadline: Some(deadline) });
+            out.push(ElectionEffect::Guard { deadline: Some(deadline) });
         }
-        tenure.stage = Stage::Leading { since: now };
-        out.push(Order::Promote { term: tenure.term });
+        tenure.stage = TenureStage::Leading { since: now };
+        out.push(ElectionEffect::Promote { term: tenure.term });
     }
 
-    pub(super) fn renewed(&mut self, now: Time, ask: Ask, result: Renewal, out: &mut Vec<Order>) {
-        let State::Holding(tenure) = &mut self.state else { return };
+    pub(super) fn renewed(&mut self, now: Time, ask: RequestId, result: Renewal, out: &mut Vec<ElectionEffect>) {
+        let CandidateState::Holding(tenure) = &mut self.state else { return };
         // Of a session that is over.
-        if ask <= tenure.won_by {
+        if ask <= tenure.acquired_by {
             return;
         }
         let asked = tenure.renewal.take_if(|asked| asked.ask == ask);
@@ -284,23 +293,23 @@ impl Election {
     }
 
     /// A renewal counts.
-    fn extend(&mut self, now: Time, asked: Asked, out: &mut Vec<Order>) {
+    fn extend(&mut self, now: Time, asked: InFlight, out: &mut Vec<ElectionEffect>) {
         let from = if self.rules.hold(Rule::CountFromSending) { asked.at } else { now };
-        let State::Holding(tenure) = &self.state else { return };
+        let CandidateState::Holding(tenure) = &self.state else { return };
         if tenure.lost || !self.may_act(tenure.guarantee) {
             return;
         }
         let rules = self.rules;
-        let State::Holding(tenure) = &mut self.state else { return };
+        let CandidateState::Holding(tenure) = &mut self.state else { return };
         tenure.valid_until = tenure.guarantee.usable(rules).map(|usable| from + usable);
         if tenure.is_acting() {
-            out.push(Order::Guard { deadline: tenure.hard(&self.settings.pace) });
+            out.push(ElectionEffect::Guard { deadline: tenure.hard(&self.settings.pace) });
         }
     }
 
     /// A view came while the lock is held: it may show that it isn't.
-    pub(super) fn tenure_seen(&mut self, now: Time, out: &mut Vec<Order>) {
-        let (State::Holding(tenure), Some(view)) = (&self.state, &self.view) else { return };
+    pub(super) fn tenure_seen(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+        let (CandidateState::Holding(tenure), Some(view)) = (&self.state, &self.view) else { return };
         // Read before the lock was ours.
         if view.at < tenure.term.0 || !self.rules.hold(Rule::LostIsLost) {
             return;
@@ -314,75 +323,81 @@ impl Election {
     }
 
     /// The lock is known to be ours no more. `void`: others may act already.
-    fn lose(&mut self, now: Time, void: bool, out: &mut Vec<Order>) {
-        let State::Holding(tenure) = &mut self.state else { return };
+    fn lose(&mut self, now: Time, void: bool, out: &mut Vec<ElectionEffect>) {
+        let CandidateState::Holding(tenure) = &mut self.state else { return };
         tenure.lost = true;
         if !tenure.is_acting() {
             return self.forget(now, out);
         }
-        self.demote(now, Why::Lost, out);
-        if let State::Holding(Tenure { stage: Stage::Demoting { killed, .. }, .. }) = &mut self.state
+        self.demote(now, DemotionReason::Lost, out);
+        if let CandidateState::Holding(Tenure { stage: TenureStage::Demoting { killed, .. }, .. }) = &mut self.state
             && void
             && !*killed
         {
             *killed = true;
-            out.push(Order::Kill { why: Why::Lost });
+            out.push(ElectionEffect::Kill { why: DemotionReason::Lost });
         }
     }
 
     /// Ends a leadership; one that hasn't begun is given back at once.
-    pub(super) fn demote(&mut self, now: Time, why: Why, out: &mut Vec<Order>) {
+    pub(super) fn demote(&mut self, now: Time, why: DemotionReason, out: &mut Vec<ElectionEffect>) {
         self.demote_for(now, why, None, out);
     }
 
     /// Somebody asked the leader to step down.
-    pub(super) fn step_down(&mut self, now: Time, to: Option<Id>, out: &mut Vec<Order>) {
-        self.demote_for(now, Why::StepDown, to, out);
+    pub(super) fn step_down(&mut self, now: Time, to: Option<Id>, out: &mut Vec<ElectionEffect>) {
+        self.demote_for(now, DemotionReason::StepDown, to, out);
     }
 
-    fn demote_for(&mut self, now: Time, why: Why, to: Option<Id>, out: &mut Vec<Order>) {
-        let State::Holding(tenure) = &mut self.state else { return };
+    fn demote_for(&mut self, now: Time, why: DemotionReason, to: Option<Id>, out: &mut Vec<ElectionEffect>) {
+        let CandidateState::Holding(tenure) = &mut self.state else { return };
         match &tenure.stage {
-            Stage::HoldingOff | Stage::Ranking { .. } | Stage::Ready if why == Why::Silence => {}
-            Stage::HoldingOff | Stage::Ranking { .. } | Stage::Ready => {
-                if why == Why::StepDown {
-                    self.standing.stepped_down(now);
+            TenureStage::HoldingOff | TenureStage::Ranking { .. } | TenureStage::Ready
+                if why == DemotionReason::Silence => {}
+            TenureStage::HoldingOff | TenureStage::Ranking { .. } | TenureStage::Ready => {
+                if why == DemotionReason::StepDown {
+                    self.eligibility.stepped_down(now);
                 }
                 tenure.give_back(now, to);
             }
-            Stage::Leading { since } => {
+            TenureStage::Leading { since } => {
                 let by = tenure.hard(&self.settings.pace);
-                tenure.stage = Stage::Demoting { why: why.clone(), since: *since, to: to.clone(), killed: false };
-                out.push(Order::Say(Notice::Demoting { why: why.clone() }));
-                out.push(Order::Demote { why: why.clone(), by });
+                tenure.stage = TenureStage::Demoting { why: why.clone(), since: *since, to: to.clone(), killed: false };
+                out.push(ElectionEffect::Say(Notice::Demoting { why: why.clone() }));
+                out.push(ElectionEffect::Demote { why: why.clone(), by });
                 if !self.rules.hold(Rule::ReleaseAfterDemotion) && !tenure.lost {
                     let (session, term) = (tenure.session, Some(tenure.term));
                     let ask = self.ask(now).ask;
-                    out.push(Order::Release { ask, session, term, to, owed: Duration::ZERO });
+                    out.push(ElectionEffect::Release { ask, session, term, to, hold_off_left: Duration::ZERO });
                 }
             }
-            Stage::Demoting { .. } | Stage::Releasing { .. } => {}
+            TenureStage::Demoting { .. } | TenureStage::Releasing { .. } => {}
         }
     }
 
     /// Nothing acts any more.
-    pub(super) fn out_of_role(&mut self, now: Time, out: &mut Vec<Order>) {
-        let State::Holding(tenure) = &mut self.state else { return };
+    pub(super) fn out_of_role(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+        let CandidateState::Holding(tenure) = &mut self.state else { return };
         let (why, since, to) = match &tenure.stage {
-            Stage::Leading { since } => (Why::MainEnded, *since, None),
-            Stage::Demoting { why, since, to, .. } => (why.clone(), *since, to.clone()),
-            Stage::HoldingOff | Stage::Ranking { .. } | Stage::Ready | Stage::Releasing { .. } => return,
+            TenureStage::Leading { since } => (DemotionReason::MainEnded, *since, None),
+            TenureStage::Demoting { why, since, to, .. } => (why.clone(), *since, to.clone()),
+            TenureStage::HoldingOff
+            | TenureStage::Ranking { .. }
+            | TenureStage::Ready
+            | TenureStage::Releasing { .. } => return,
         };
-        out.push(Order::Guard { deadline: None });
+        out.push(ElectionEffect::Guard { deadline: None });
         match why {
-            Why::StepDown | Why::Maintenance | Why::Stop => self.standing.stepped_down(now),
-            Why::Silence
-            | Why::Overslept
-            | Why::Lost
-            | Why::PromotionFailed(_)
-            | Why::Ill
-            | Why::MainEnded
-            | Why::Outranked(_) => self.standing.failed(now, now.since(since), &mut self.jitter),
+            DemotionReason::StepDown | DemotionReason::Maintenance | DemotionReason::Stop => {
+                self.eligibility.stepped_down(now)
+            }
+            DemotionReason::Silence
+            | DemotionReason::Overslept
+            | DemotionReason::Lost
+            | DemotionReason::PromotionFailed(_)
+            | DemotionReason::Unhealthy
+            | DemotionReason::MainEnded
+            | DemotionReason::Outranked(_) => self.eligibility.failed(now, now.since(since), &mut self.jitter),
         }
         match tenure.lost {
             true => self.forget(now, out),
@@ -391,10 +406,10 @@ impl Election {
     }
 
     /// Sends the next release when its time has come, or gives up.
-    fn release(&mut self, now: Time, out: &mut Vec<Order>) {
+    fn release(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
         let request = self.settings.pace.request;
-        let State::Holding(tenure) = &mut self.state else { return };
-        let Stage::Releasing { asked, again_at, until, to } = &mut tenure.stage else { return };
+        let CandidateState::Holding(tenure) = &mut self.state else { return };
+        let TenureStage::Releasing { asked, again_at, until, to } = &mut tenure.stage else { return };
         if asked.is_some_and(|asked| asked.at + request <= now) {
             *asked = None;
         }
@@ -406,17 +421,25 @@ impl Election {
         }
         *again_at = now + RELEASE_AGAIN;
         let term = self.rules.hold(Rule::ReleaseOwnTerm).then_some(tenure.term);
-        let (session, to, owed) = (tenure.session, to.clone(), now.until(tenure.act_from));
+        let (session, to, hold_off_left) = (tenure.session, to.clone(), now.until(tenure.act_from));
         let asked = self.ask(now);
-        if let State::Holding(Tenure { stage: Stage::Releasing { asked: slot, .. }, .. }) = &mut self.state {
+        if let CandidateState::Holding(Tenure { stage: TenureStage::Releasing { asked: slot, .. }, .. }) =
+            &mut self.state
+        {
             *slot = Some(asked);
         }
-        out.push(Order::Release { ask: asked.ask, session, term, to, owed });
+        out.push(ElectionEffect::Release { ask: asked.ask, session, term, to, hold_off_left });
     }
 
-    pub(super) fn released(&mut self, now: Time, ask: Ask, result: Result<(), String>, out: &mut Vec<Order>) {
-        let State::Holding(tenure) = &mut self.state else { return };
-        let Stage::Releasing { asked, to, .. } = &mut tenure.stage else { return };
+    pub(super) fn released(
+        &mut self,
+        now: Time,
+        ask: RequestId,
+        result: Result<(), String>,
+        out: &mut Vec<ElectionEffect>,
+    ) {
+        let CandidateState::Holding(tenure) = &mut self.state else { return };
+        let TenureStage::Releasing { asked, to, .. } = &mut tenure.stage else { return };
         if asked.is_none_or(|asked| asked.ask != ask) {
             return;
         }
@@ -424,7 +447,7 @@ impl Election {
         match result {
             Ok(()) => {
                 let handing = to.take().map(|to| Handing { to, until: now + HANDOVER });
-                self.handing = handing.filter(|_| !self.standing.stopped);
+                self.handing = handing.filter(|_| !self.eligibility.stopped);
                 self.works();
                 self.forget(now, out);
             }
@@ -433,17 +456,17 @@ impl Election {
     }
 
     /// The tenure is over; so is its session.
-    fn forget(&mut self, now: Time, out: &mut Vec<Order>) {
-        let State::Holding(tenure) = &self.state else { return };
+    fn forget(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+        let CandidateState::Holding(tenure) = &self.state else { return };
         let (session, guarantee) = (tenure.session, tenure.guarantee);
         match self.rules.hold(Rule::OneTermPerSession) {
-            true => out.push(Order::CloseSession { session }),
-            false => self.spare = Some(Spare { session, guarantee, opened: now }),
+            true => out.push(ElectionEffect::CloseSession { session }),
+            false => self.idle_session = Some(IdleSession { session, guarantee, opened: now }),
         }
-        self.state = State::Follower { stand_at: None };
+        self.state = CandidateState::Follower { stand_at: None };
         self.view = None;
         self.vacancy = None;
-        if !self.standing.stopped {
+        if !self.eligibility.stopped {
             self.look(now, out);
         }
     }
@@ -451,21 +474,21 @@ impl Election {
     pub(super) fn tenure_deadline(&self, tenure: &Tenure) -> Option<Time> {
         let pace = &self.settings.pace;
         let renewal = match (tenure.renewal, &tenure.stage) {
-            (_, Stage::Releasing { .. }) => None,
+            (_, TenureStage::Releasing { .. }) => None,
             _ if tenure.lost => None,
             (Some(asked), _) => Some(self.overdue_at(asked).max(tenure.renew_at)),
             (None, _) => Some(tenure.renew_at),
         };
         let stage = match &tenure.stage {
-            Stage::HoldingOff => earliest(Some(tenure.act_from), tenure.hard(pace)),
-            Stage::Ready => tenure.hard(pace),
-            Stage::Ranking { read_at, asked } => {
+            TenureStage::HoldingOff => earliest(Some(tenure.act_from), tenure.hard(pace)),
+            TenureStage::Ready => tenure.hard(pace),
+            TenureStage::Ranking { read_at, asked } => {
                 earliest(Some(asked.map_or(*read_at, |asked| self.overdue_at(asked))), tenure.hard(pace))
             }
-            Stage::Leading { .. } => tenure.soft(pace),
-            Stage::Demoting { killed: false, .. } => tenure.hard(pace),
-            Stage::Demoting { killed: true, .. } => None,
-            Stage::Releasing { asked, again_at, until, .. } => {
+            TenureStage::Leading { .. } => tenure.soft(pace),
+            TenureStage::Demoting { killed: false, .. } => tenure.hard(pace),
+            TenureStage::Demoting { killed: true, .. } => None,
+            TenureStage::Releasing { asked, again_at, until, .. } => {
                 Some(asked.map_or(*again_at, |asked| self.overdue_at(asked)).min(*until))
             }
         };

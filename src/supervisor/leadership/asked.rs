@@ -1,23 +1,25 @@
 //! What others ask: the election for our rank, people for a successor or a lower term.
 
 use crate::supervisor::Supervisor;
-use crate::supervisor::command::{Order as Command, Outcome};
-use crate::supervisor::election::{Ask, Fact};
+use crate::supervisor::command::{Launch, Outcome};
+use crate::supervisor::election::{ElectionEvent, RequestId};
 use crate::supervisor::event::{Effect, Job, RunId};
 use crate::supervisor::time::Time;
 
 use super::{Leadership, Measuring};
 
 impl Supervisor {
-    pub(super) fn measure_rank(&mut self, now: Time, ask: Ask, out: &mut Vec<Effect>) {
+    pub(super) fn measure_rank(&mut self, now: Time, ask: RequestId, out: &mut Vec<Effect>) {
         let run = self.next_run();
         let env = self.env(&Job::Rank);
         let Some(leadership) = &mut self.leadership else { return };
         let Some(hook) = leadership.config.rank.clone() else {
-            return leadership.facts.push_back(Fact::Measured { ask, result: Err("no rank is configured".to_owned()) });
+            return leadership
+                .facts
+                .push_back(ElectionEvent::Measured { ask, result: Err("no rank is configured".to_owned()) });
         };
         leadership.measuring = Some(Measuring { ask, run, printed: None });
-        self.commands.start(now, run, Command { job: Job::Rank, hook, env, stdin: None }, out);
+        self.commands.start(now, run, Launch { job: Job::Rank, hook, env, stdin: None }, out);
     }
 
     /// The rank's command printed something.
@@ -40,7 +42,7 @@ impl Supervisor {
             let text = printed.unwrap_or_default();
             text.trim().parse().map_err(|_| format!("rank printed {:?}, which is no integer", shortened(text.trim())))
         });
-        leadership.facts.push_back(Fact::Measured { ask, result });
+        leadership.facts.push_back(ElectionEvent::Measured { ask, result });
     }
 
     /// Somebody asks the leader to step down.
@@ -67,7 +69,7 @@ impl Supervisor {
             Some(to) => format!("stepping down as leader of {name}, for {to}"),
             None => format!("stepping down as leader of {name}"),
         };
-        self.elect(now, Fact::StepDown { to: to.map(Into::into) }, out);
+        self.elect(now, ElectionEvent::StepDown { to: to.map(Into::into) }, out);
         Ok(said)
     }
 
@@ -75,7 +77,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn accept_term(&mut self, now: Time, out: &mut Vec<Effect>) -> Result<String, String> {
         let Some(leadership) = &self.leadership else { return Err("there is no [election]".to_owned()) };
         let said = format!("any term of {} is accepted", leadership.config.name);
-        self.elect(now, Fact::AcceptTerm, out);
+        self.elect(now, ElectionEvent::AcceptTerm, out);
         Ok(said)
     }
 }

@@ -2,11 +2,11 @@
 //! stops it; and it tells the election of all that bears on it. Who leads is decided in [`election`](super::election).
 //!
 //! Here is what a container's part is made of and how the election's orders are obeyed; [`role`] is the way into the
-//! leader's role and out of it, [`telling`] who learns of it, [`asked`] what others ask.
+//! leader's role and out of it, [`announcing`] who learns of it, [`asked`] what others ask.
 
+mod announcing;
 mod asked;
 mod role;
-mod telling;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::config::{Election as Config, Service, When};
 use super::Supervisor;
 use super::command::KILL_AFTER;
 use super::election::record::{Holder, Term};
-use super::election::{Ask, Election, Fact, Order, Settings};
+use super::election::{Election, ElectionEffect, ElectionEvent, RequestId, Settings};
 use super::event::{Effect, Job, RunId};
 use super::lifecycle::Life;
 use super::notice::Notice;
@@ -38,8 +38,8 @@ pub struct Leadership {
     role: Role,
     leader: Option<Holder>,
     /// The leader that main, or the hook for replicas, knows of.
-    told: Option<Holder>,
-    telling: Option<RunId>,
+    announced: Option<Holder>,
+    announcing: Option<RunId>,
     measuring: Option<Measuring>,
     /// What `[[wait_for]]` and `pre_start` have made ready for since main last led.
     prepared: Option<Part>,
@@ -50,8 +50,8 @@ pub struct Leadership {
     /// Something that acts for the leader can only be ended together with all that main leaves.
     lost: bool,
     /// What the election is yet to be told: an order obeyed at once may have news for it.
-    facts: VecDeque<Fact>,
-    well: bool,
+    facts: VecDeque<ElectionEvent>,
+    healthy: bool,
     ready: bool,
     /// As the watches know it.
     led: bool,
@@ -74,7 +74,7 @@ enum Role {
     /// Leads.
     Leader { term: Term, promotion: Promotion },
     /// Must not lead any more, and may still act.
-    Leaving { term: Term, step: Leaving },
+    Leaving { term: Term, stage: Leaving },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ enum Leaving {
 /// The rank's command.
 #[derive(Debug)]
 struct Measuring {
-    ask: Ask,
+    ask: RequestId,
     run: RunId,
     printed: Option<String>,
 }
@@ -123,15 +123,15 @@ impl Leadership {
             config: Arc::new(config),
             role: Role::Replica,
             leader: None,
-            told: None,
-            telling: None,
+            announced: None,
+            announcing: None,
             measuring: None,
             prepared: None,
             part: Part::Replica,
             stuck: false,
             lost: false,
             facts: VecDeque::new(),
-            well: true,
+            healthy: true,
             ready: true,
             led: false,
             leaderships: 0,
@@ -150,7 +150,7 @@ impl Leadership {
         matches!(self.role, Role::Leader { .. })
     }
 
-    /// Whether nothing of it is in the engine any more.
+    /// Whether nothing of it is in the store any more.
     pub fn is_over(&self) -> bool {
         self.core.is_over()
     }
@@ -172,7 +172,7 @@ impl Leadership {
     /// When something must happen next.
     pub fn deadline(&self) -> Option<Time> {
         let own = match self.role {
-            Role::Leaving { step: Leaving::Demoting { until, .. }, .. }
+            Role::Leaving { stage: Leaving::Demoting { until, .. }, .. }
             | Role::Leader { promotion: Promotion::Clearing { until }, .. } => Some(until),
             Role::Leaving { .. } | Role::Leader { .. } | Role::Replica => None,
         };
@@ -201,7 +201,7 @@ impl Leadership {
         env
     }
 
-    /// Whether all is well although main doesn't run: a standby that could lead, and reaches the engine.
+    /// Whether all is well although main doesn't run: a standby that could lead, and reaches the store.
     pub fn stands_by(&self) -> bool {
         let asks = self.core.error().is_none() && !self.core.refuses();
         self.config.mode == Mode::Standby && matches!(self.role, Role::Replica) && asks
@@ -226,8 +226,8 @@ impl Leadership {
             Role::Leader { promotion: Promotion::Due, .. } => "waiting for main to be promoted",
             Role::Leader { promotion: Promotion::Running(_), .. } => "running on_promote",
             Role::Leader { promotion: Promotion::Done, .. } => "leading",
-            Role::Leaving { step: Leaving::Demoting { .. } | Leaving::Demoted, .. } => "running on_demote",
-            Role::Leaving { step: Leaving::Clearing | Leaving::Stopping, .. } => "stopping what acts for the leader",
+            Role::Leaving { stage: Leaving::Demoting { .. } | Leaving::Demoted, .. } => "running on_demote",
+            Role::Leaving { stage: Leaving::Clearing | Leaving::Stopping, .. } => "stopping what acts for the leader",
         };
         ElectionStatus {
             name: self.config.name.clone(),
@@ -256,15 +256,15 @@ impl Leadership {
 
 impl Supervisor {
     /// Tells the election something, and does what it orders.
-    pub(super) fn elect(&mut self, now: Time, fact: Fact, out: &mut Vec<Effect>) {
+    pub(super) fn elect(&mut self, now: Time, fact: ElectionEvent, out: &mut Vec<Effect>) {
         if let Some(leadership) = &mut self.leadership {
             leadership.facts.push_back(fact);
         }
-        self.elect_on(now, out);
+        self.advance_election(now, out);
     }
 
     /// Tells the election all there is to tell.
-    fn elect_on(&mut self, now: Time, out: &mut Vec<Effect>) {
+    fn advance_election(&mut self, now: Time, out: &mut Vec<Effect>) {
         while let Some(leadership) = &mut self.leadership
             && let Some(fact) = leadership.facts.pop_front()
         {
@@ -274,38 +274,38 @@ impl Supervisor {
         }
     }
 
-    fn tell_election(&mut self, fact: Fact) {
+    fn tell_election(&mut self, fact: ElectionEvent) {
         if let Some(leadership) = &mut self.leadership {
             leadership.facts.push_back(fact);
         }
     }
 
-    fn obey(&mut self, now: Time, order: Order, out: &mut Vec<Effect>) {
+    fn obey(&mut self, now: Time, order: ElectionEffect, out: &mut Vec<Effect>) {
         let Some(leadership) = &mut self.leadership else { return };
         match order {
-            Order::Promote { term } => {
+            ElectionEffect::Promote { term } => {
                 let promotion = Promotion::Clearing { until: now + CLEAR_WITHIN };
                 leadership.role = Role::Leader { term, promotion };
                 leadership.leaderships += 1;
-                leadership.told = None;
+                leadership.announced = None;
                 out.push(Effect::Say(Notice::Leads { term }));
                 self.commands.leave(now, When::Replica, out);
                 // What this role waits for, and is prepared by, may be something else.
                 self.prepare_anew(now, out);
             }
-            Order::Demote { .. } => self.leave_role(now, out),
-            Order::Kill { .. } => {
+            ElectionEffect::Demote { .. } => self.leave_role(now, out),
+            ElectionEffect::Kill { .. } => {
                 self.leave_role(now, out);
-                if let Some(Leadership { role: Role::Leaving { step, .. }, part, .. }) = &mut self.leadership {
+                if let Some(Leadership { role: Role::Leaving { stage, .. }, part, .. }) = &mut self.leadership {
                     // A main that is still a replica does no harm.
                     if *part == Part::Leader {
-                        *step = Leaving::Stopping;
+                        *stage = Leaving::Stopping;
                         self.main.kill(now, out);
                     }
                     self.commands.kill(now, out);
                 }
             }
-            Order::Leader(leader) => {
+            ElectionEffect::Leader(leader) => {
                 let (id, address) = match &leader {
                     Some(Holder { id, address, .. }) => (Some(id.to_string()), address.as_ref().map(|a| a.to_string())),
                     None => (None, None),
@@ -313,47 +313,47 @@ impl Supervisor {
                 leadership.leader = leader;
                 out.push(Effect::Say(Notice::LeaderChanged { id, address }));
             }
-            Order::Say(notice) => out.push(Effect::Say(notice)),
-            Order::MeasureRank { ask } => self.measure_rank(now, ask, out),
-            order @ (Order::OpenSession { .. }
-            | Order::CloseSession { .. }
-            | Order::EndFormerLife { .. }
-            | Order::Look { .. }
-            | Order::Acquire { .. }
-            | Order::Renew { .. }
-            | Order::Release { .. }
-            | Order::PublishRank { .. }
-            | Order::ReadRanks { .. }
-            | Order::Guard { .. }) => out.push(Effect::Elect(order)),
+            ElectionEffect::Say(notice) => out.push(Effect::Say(notice)),
+            ElectionEffect::MeasureRank { ask } => self.measure_rank(now, ask, out),
+            order @ (ElectionEffect::OpenSession { .. }
+            | ElectionEffect::CloseSession { .. }
+            | ElectionEffect::EndFormerLife { .. }
+            | ElectionEffect::Look { .. }
+            | ElectionEffect::Acquire { .. }
+            | ElectionEffect::Renew { .. }
+            | ElectionEffect::Release { .. }
+            | ElectionEffect::PublishRank { .. }
+            | ElectionEffect::ReadRanks { .. }
+            | ElectionEffect::Guard { .. }) => out.push(Effect::Elect(order)),
         }
     }
 
     /// Takes every step of promoting, demoting and telling that nothing holds back any more.
-    pub(super) fn lead_on(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(super) fn advance_role(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(leadership) = &mut self.leadership else { return };
         if leadership.guard_again_at.is_some_and(|at| at <= now) {
             leadership.guard_again_at = None;
             out.push(Effect::StartGuard);
         }
-        let (well, ready) = (self.is_fit_to_lead(), self.is_ready_to_lead());
+        let (healthy, ready) = (self.is_fit_to_lead(), self.is_ready_to_lead());
         if let Some(leadership) = &mut self.leadership {
-            if leadership.well != well {
-                leadership.well = well;
-                leadership.facts.push_back(Fact::Health { well });
+            if leadership.healthy != healthy {
+                leadership.healthy = healthy;
+                leadership.facts.push_back(ElectionEvent::Health { healthy });
             }
             if leadership.ready != ready {
                 leadership.ready = ready;
-                leadership.facts.push_back(Fact::Ready { ready });
+                leadership.facts.push_back(ElectionEvent::Ready { ready });
             }
         }
         loop {
             self.clear_for_promotion(now);
             self.promote(now, out);
-            self.demote_on(now, out);
+            self.advance_demotion(now, out);
             if self.leadership.as_ref().is_none_or(|leadership| leadership.facts.is_empty()) {
                 break;
             }
-            self.elect_on(now, out);
+            self.advance_election(now, out);
         }
         self.tell_of_leader(now, out);
         self.tag(out);
@@ -363,11 +363,11 @@ impl Supervisor {
         {
             leadership.led = leads;
             // What changed while the role was another one.
-            self.each_watch(now, out, |watch, hands| watch.act(hands));
+            self.each_watch(now, out, |watch, context| watch.act(context));
         }
     }
 
-    /// Whether an ill main, or one that is down, doesn't keep this candidate from standing.
+    /// Whether an unhealthy main, or one that is down, doesn't keep this candidate from standing.
     fn is_fit_to_lead(&self) -> bool {
         let Some(leadership) = &self.leadership else { return true };
         // A standby's main runs only while it leads. One that ended while something it left lives on isn't gone: what
@@ -398,7 +398,7 @@ impl Supervisor {
                 (false, None) => leadership.guard_again_at = Some(now + GUARD_AGAIN_AFTER),
             }
         }
-        self.elect(now, Fact::Guard { stands }, out);
+        self.elect(now, ElectionEvent::Guard { stands }, out);
     }
 
     /// Whether main may be started in its role. `until` is how long a start waits for a catalog that it doesn't need.
@@ -457,6 +457,6 @@ impl Supervisor {
         let Some(leadership) = &mut self.leadership else { return };
         leadership.part = if leadership.leads() { Part::Leader } else { Part::Replica };
         leadership.prepared = Some(leadership.part);
-        leadership.told = leadership.leader.clone();
+        leadership.announced = leadership.leader.clone();
     }
 }

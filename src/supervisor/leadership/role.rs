@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::config::election::Mode;
 use crate::config::{Hook, Signal, When};
 use crate::supervisor::Supervisor;
-use crate::supervisor::command::{Order as Command, Outcome};
-use crate::supervisor::election::Fact;
+use crate::supervisor::command::{Launch, Outcome};
+use crate::supervisor::election::ElectionEvent;
 use crate::supervisor::event::{Effect, Job, RunId};
 use crate::supervisor::health::Check;
 use crate::supervisor::shutdown::Cause;
@@ -23,7 +23,7 @@ impl Supervisor {
     pub(super) fn leave_role(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(leadership) = &mut self.leadership else { return };
         let Role::Leader { term, .. } = leadership.role else { return };
-        leadership.role = Role::Leaving { term, step: Leaving::Clearing };
+        leadership.role = Role::Leaving { term, stage: Leaving::Clearing };
         self.prepare_anew(now, out);
         self.commands.leave(now, When::Leader, out);
     }
@@ -39,7 +39,7 @@ impl Supervisor {
             leadership.stuck |= unkillable;
         }
         self.leave_role(now, out);
-        matches!(&self.leadership, Some(Leadership { role: Role::Leaving { step: Leaving::Stopping, .. }, .. }))
+        matches!(&self.leadership, Some(Leadership { role: Role::Leaving { stage: Leaving::Stopping, .. }, .. }))
     }
 
     /// A hook that still has main follow another would have it do so once it is promoted.
@@ -50,7 +50,9 @@ impl Supervisor {
             *promotion = Promotion::Due;
         } else if until <= now {
             *promotion = Promotion::Done;
-            self.tell_election(Fact::Promoted { result: Err("what ran for a replica doesn't end".to_owned()) });
+            self.tell_election(ElectionEvent::Promoted {
+                result: Err("what ran for a replica doesn't end".to_owned()),
+            });
         }
     }
 
@@ -74,7 +76,7 @@ impl Supervisor {
         let Some(hook) = self.config.hooks.on_promote.clone() else {
             *promotion = Promotion::Done;
             *part = Part::Leader;
-            return self.tell_election(Fact::Promoted { result: Ok(()) });
+            return self.tell_election(ElectionEvent::Promoted { result: Ok(()) });
         };
         self.last_run += 1;
         let run = RunId(self.last_run);
@@ -82,7 +84,7 @@ impl Supervisor {
         *part = Part::Leader;
         let env = self.env(&Job::OnPromote);
         let hook = Hook { when: When::Leader, ..hook };
-        self.commands.start(now, run, Command { job: Job::OnPromote, hook, env, stdin: None }, out);
+        self.commands.start(now, run, Launch { job: Job::OnPromote, hook, env, stdin: None }, out);
     }
 
     /// `on_promote` ended.
@@ -91,19 +93,19 @@ impl Supervisor {
             && *promotion == Promotion::Running(run)
         {
             *promotion = Promotion::Done;
-            self.tell_election(Fact::Promoted { result: outcome.result() });
+            self.tell_election(ElectionEvent::Promoted { result: outcome.result() });
         }
     }
 
     /// From "must go" to "nothing acts any more".
-    pub(super) fn demote_on(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(super) fn advance_demotion(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(leadership) = &mut self.leadership else { return };
         let (cleared, stuck) = (!self.commands.act_for(When::Leader), leadership.stuck);
         let replica = leadership.part == Part::Replica;
         let jammed = self.commands.is_stuck(When::Leader);
         let lost = leadership.lost;
-        let Role::Leaving { step, .. } = leadership.role else { return };
-        match step {
+        let Role::Leaving { stage, .. } = leadership.role else { return };
+        match stage {
             Leaving::Clearing | Leaving::Stopping | Leaving::Demoted if stuck => {}
             Leaving::Clearing | Leaving::Stopping | Leaving::Demoted if cleared && self.main.is_gone() => {
                 self.out_of_role();
@@ -117,7 +119,7 @@ impl Supervisor {
             Leaving::Stopping if jammed && self.main.is_gone() => {
                 leadership.stuck = true;
                 let reason = "what acts for the leader can't be ended".to_owned();
-                self.stop(now, reason, Cause::Ill, out);
+                self.stop(now, reason, Cause::Unhealthy, out);
             }
             // Nothing of the promotion had begun.
             Leaving::Clearing if cleared && replica => self.out_of_role(),
@@ -129,7 +131,7 @@ impl Supervisor {
                 self.commands.cancel(now, run, out);
                 self.stop_main_for_role(now, out);
                 // It may be gone already.
-                self.demote_on(now, out);
+                self.advance_demotion(now, out);
             }
             Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Demoted | Leaving::Stopping => {}
         }
@@ -139,18 +141,18 @@ impl Supervisor {
         let timeout = self.stop_hook_timeout(now, hook.timeout);
         let run = self.next_run();
         let env = self.env(&Job::OnDemote);
-        if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
-            *step = Leaving::Demoting { run, until: now + timeout };
+        if let Some(Leadership { role: Role::Leaving { stage, .. }, .. }) = &mut self.leadership {
+            *stage = Leaving::Demoting { run, until: now + timeout };
         }
         // What it leaves must not act beside the next leader.
         let hook = Hook { timeout, when: When::Leader, ..hook };
-        self.commands.start(now, run, Command { job: Job::OnDemote, hook, env, stdin: None }, out);
+        self.commands.start(now, run, Launch { job: Job::OnDemote, hook, env, stdin: None }, out);
     }
 
     /// `on_demote` ended: its success leaves main running, out of the role.
     pub(in crate::supervisor) fn demoted(&mut self, now: Time, run: RunId, outcome: &Outcome, out: &mut Vec<Effect>) {
-        let Some(Leadership { config, role: Role::Leaving { step, .. }, .. }) = &self.leadership else { return };
-        if !matches!(*step, Leaving::Demoting { run: own, .. } if own == run) {
+        let Some(Leadership { config, role: Role::Leaving { stage, .. }, .. }) = &self.leadership else { return };
+        if !matches!(*stage, Leaving::Demoting { run: own, .. } if own == run) {
             return;
         }
         match (outcome.result(), config.mode) {
@@ -160,14 +162,14 @@ impl Supervisor {
     }
 
     fn demoted_but_for_leftovers(&mut self) {
-        if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
-            *step = Leaving::Demoted;
+        if let Some(Leadership { role: Role::Leaving { stage, .. }, .. }) = &mut self.leadership {
+            *stage = Leaving::Demoted;
         }
     }
 
     /// A stop in haste waits for no `on_demote`; whether one ran.
     pub(in crate::supervisor) fn cut_demotion_short(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
-        let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { run, .. }, .. }, .. }) = self.leadership
+        let Some(Leadership { role: Role::Leaving { stage: Leaving::Demoting { run, .. }, .. }, .. }) = self.leadership
         else {
             return false;
         };
@@ -178,13 +180,13 @@ impl Supervisor {
 
     /// The container stops: an `on_demote` that began before has the time that it would have in the stop.
     pub(in crate::supervisor) fn hurry_demotion(&mut self, now: Time) {
-        let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { until, .. }, .. }, .. }) =
+        let Some(Leadership { role: Role::Leaving { stage: Leaving::Demoting { until, .. }, .. }, .. }) =
             &self.leadership
         else {
             return;
         };
         let shorter = now + self.stop_hook_timeout(now, now.until(*until));
-        if let Some(Leadership { role: Role::Leaving { step: Leaving::Demoting { until, .. }, .. }, .. }) =
+        if let Some(Leadership { role: Role::Leaving { stage: Leaving::Demoting { until, .. }, .. }, .. }) =
             &mut self.leadership
         {
             *until = shorter;
@@ -196,13 +198,13 @@ impl Supervisor {
         let role = self.leadership.as_ref().map(|leadership| &leadership.role);
         matches!(
             role,
-            Some(Role::Leaving { step: Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Demoted, .. })
+            Some(Role::Leaving { stage: Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Demoted, .. })
         )
     }
 
     fn stop_main_for_role(&mut self, now: Time, out: &mut Vec<Effect>) {
-        if let Some(Leadership { role: Role::Leaving { step, .. }, .. }) = &mut self.leadership {
-            *step = Leaving::Stopping;
+        if let Some(Leadership { role: Role::Leaving { stage, .. }, .. }) = &mut self.leadership {
+            *stage = Leaving::Stopping;
         }
         if self.is_stopping() {
             return self.tell_main_now(now, out);
@@ -233,9 +235,9 @@ impl Supervisor {
         if leadership.part == Part::Leader {
             (leadership.part, leadership.prepared) = (Part::Replica, None);
         }
-        leadership.facts.push_back(Fact::OutOfRole);
+        leadership.facts.push_back(ElectionEvent::OutOfRole);
         if stopping {
-            leadership.facts.push_back(Fact::Stop);
+            leadership.facts.push_back(ElectionEvent::Stop);
         }
     }
 }

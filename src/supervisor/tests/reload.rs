@@ -2,7 +2,7 @@ use super::leadership::{election, held};
 use super::script::*;
 use crate::config::{Config, Election, Health, OnFailure, Service};
 use crate::supervisor::Event;
-use crate::supervisor::election::fact::Fact;
+use crate::supervisor::election::event::ElectionEvent;
 use crate::supervisor::event::*;
 
 fn base() -> Config {
@@ -173,7 +173,7 @@ fn what_the_election_is_bound_to_stays_until_the_container_starts_anew() {
     let health = vec![Health { services: vec!["web-80".to_owned()], ..check("ping", OnFailure::Report) }];
     let old = Config { election: of("web-80"), services: vec![web.clone()], health, ..config() };
     let mut script = Script::start(old.clone());
-    script.fact(Fact::Saw(Ok(held("other", 9, 3))));
+    script.fact(ElectionEvent::Saw(Ok(held("other", 9, 3))));
     script.answer("probe", Err("ill"));
     // Each turn is told, one after another.
     (0..3).for_each(|_| script.published("web-80", Ok(())));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Backend, Catalog, Config, Control, Exec, Health, Hook, Log, Query, Signal, Stop, Watch, When};
 use crate::config::{ConsulService, Family, HttpProbe, Level, LogFormat, OnFailure, PreStart, Probe, Process, Service};
-use crate::supervisor::election::{Ask, Fact, Order};
+use crate::supervisor::election::{ElectionEffect, ElectionEvent, RequestId};
 use crate::supervisor::event::*;
 use crate::supervisor::{Effect, Event, Notice, Supervisor, Time};
 
@@ -37,8 +37,8 @@ pub struct Script {
     pub tags: BTreeMap<String, Vec<String>>,
     /// Why each service was last published as what it was.
     pub notes: BTreeMap<String, String>,
-    /// The last question of each kind to the engine.
-    asks: BTreeMap<&'static str, Ask>,
+    /// The last question of each kind to the store.
+    asks: BTreeMap<&'static str, RequestId>,
 }
 
 impl Script {
@@ -221,35 +221,35 @@ impl Script {
     }
 
     /// A fact of the election's.
-    pub fn fact(&mut self, fact: Fact) {
+    pub fn fact(&mut self, fact: ElectionEvent) {
         self.send(Event::Election(fact));
     }
 
     /// The question of this kind that was asked last.
     #[track_caller]
-    pub fn asked(&self, kind: &str) -> Ask {
+    pub fn asked(&self, kind: &str) -> RequestId {
         *self.asks.get(kind).unwrap_or_else(|| panic!("{kind} was never asked"))
     }
 
     /// The same, if any was.
-    pub fn try_asked(&self, kind: &str) -> Option<Ask> {
+    pub fn try_asked(&self, kind: &str) -> Option<RequestId> {
         self.asks.get(kind).copied()
     }
 
-    /// An order that an engine carries out; renewals and readings, which come all the time, aren't told.
-    fn ordered(&mut self, order: Order) -> String {
+    /// An order that a store carries out; renewals and readings, which come all the time, aren't told.
+    fn ordered(&mut self, order: ElectionEffect) -> String {
         let (kind, ask) = match &order {
-            Order::OpenSession { ask } => ("open", Some(*ask)),
-            Order::CloseSession { .. } => ("close", None),
-            Order::EndFormerLife { .. } => ("end former life", None),
-            Order::Look { ask } => ("look", Some(*ask)),
-            Order::Acquire { ask, .. } => ("acquire", Some(*ask)),
-            Order::Renew { ask, .. } => ("renew", Some(*ask)),
-            Order::Release { ask, .. } => ("release", Some(*ask)),
-            Order::PublishRank { .. } => ("publish rank", None),
-            Order::ReadRanks { ask, .. } => ("read ranks", Some(*ask)),
-            Order::Guard { deadline: Some(_) } => ("guard", None),
-            Order::Guard { deadline: None } => ("guard off", None),
+            ElectionEffect::OpenSession { ask } => ("open", Some(*ask)),
+            ElectionEffect::CloseSession { .. } => ("close", None),
+            ElectionEffect::EndFormerLife { .. } => ("end former life", None),
+            ElectionEffect::Look { ask } => ("look", Some(*ask)),
+            ElectionEffect::Acquire { ask, .. } => ("acquire", Some(*ask)),
+            ElectionEffect::Renew { ask, .. } => ("renew", Some(*ask)),
+            ElectionEffect::Release { ask, .. } => ("release", Some(*ask)),
+            ElectionEffect::PublishRank { .. } => ("publish rank", None),
+            ElectionEffect::ReadRanks { ask, .. } => ("read ranks", Some(*ask)),
+            ElectionEffect::Guard { deadline: Some(_) } => ("guard", None),
+            ElectionEffect::Guard { deadline: None } => ("guard off", None),
             other => panic!("the core carries {other:?} out itself"),
         };
         self.asks.extend(ask.map(|ask| (kind, ask)));
@@ -340,12 +340,12 @@ impl Script {
             Effect::Render { watch, .. } => format!("render {watch}"),
             Effect::Install { watch, .. } => format!("install {watch}"),
             Effect::Discard(_) => "discard".to_owned(),
-            Effect::Contest(election) => format!("contest {}", election.name),
+            Effect::JoinElection(election) => format!("contest {}", election.name),
             Effect::Elect(order) => self.ordered(order),
             Effect::StartGuard => "start guard".to_owned(),
             Effect::LoadConfig => "load config".to_owned(),
             Effect::Services(_) => return None,
-            Effect::Doors { .. } => "doors".to_owned(),
+            Effect::Endpoints { .. } => "endpoints".to_owned(),
             Effect::Logging(_) => "logging".to_owned(),
             Effect::Reply { result, .. } => format!("reply {}", if result.is_ok() { "ok" } else { "error" }),
             Effect::Exit { code, .. } => format!("exit {code}"),

@@ -1,5 +1,5 @@
 //! The election's core by itself: scripts, properties over random facts, and a model checker that plays it against
-//! engines, a network and misfortune.
+//! stores, a network and misfortune.
 
 mod model;
 mod properties;

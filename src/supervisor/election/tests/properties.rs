@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::stage::{LEASE, PACE, after, free, held, last, settings};
-use crate::supervisor::election::fact::{Acquisition, Ask, Fact, Order, Renewal};
-use crate::supervisor::election::record::{Last, Lock, SessionId, Term, Version, View};
+use crate::supervisor::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal, RequestId};
+use crate::supervisor::election::record::{Last, Lock, Revision, SessionId, Term, View};
 use crate::supervisor::election::{Election, Settings};
 use crate::supervisor::time::Time;
 
@@ -18,7 +18,7 @@ fn view() -> impl Strategy<Value = View> {
         (1u64..20, 0u64..4, any::<bool>()).prop_map(|(term, vacancy, late)| {
             let mut view = held("other", 9, term);
             if let Lock::Held(holder) = &mut view.lock {
-                holder.vacancy = Some(Version(vacancy));
+                holder.vacancy = Some(Revision(vacancy));
             }
             View { at: if late { 1 } else { term }, ..view }
         }),
@@ -29,34 +29,36 @@ fn view() -> impl Strategy<Value = View> {
 }
 
 /// Facts; an ask of zero stands for the last one asked.
-fn fact() -> impl Strategy<Value = Fact> {
-    let ask = || (0u64..8).prop_map(|ask| Ask(ask / 4 * ask));
+fn fact() -> impl Strategy<Value = ElectionEvent> {
+    let ask = || (0u64..8).prop_map(|ask| RequestId(ask / 4 * ask));
     let err = || Err("cut".to_owned());
     prop_oneof![
-        (ask(), 1u128..4).prop_map(|(ask, session)| Fact::Opened { ask, result: Ok((SessionId(session), LEASE)) }),
-        ask().prop_map(move |ask| Fact::Opened { ask, result: err() }),
-        (ask(), view()).prop_map(|(ask, view)| Fact::Looked { ask, result: Ok(view) }),
-        view().prop_map(|view| Fact::Saw(Ok(view))),
-        (ask(), 1u64..20).prop_map(|(ask, term)| Fact::Acquired { ask, result: Acquisition::Won(Term(term)) }),
-        ask().prop_map(|ask| Fact::Acquired { ask, result: Acquisition::Changed }),
-        ask().prop_map(|ask| Fact::Acquired { ask, result: Acquisition::HeldBack }),
-        ask().prop_map(|ask| Fact::Acquired { ask, result: Acquisition::Unknown("cut".to_owned()) }),
-        (ask(), view()).prop_map(|(ask, view)| Fact::Renewed { ask, result: Renewal::Alive(view) }),
-        ask().prop_map(|ask| Fact::Renewed { ask, result: Renewal::Alive(held("me", 1, 1)) }),
-        (ask(), any::<bool>()).prop_map(|(ask, void)| Fact::Renewed { ask, result: Renewal::Gone { void } }),
-        ask().prop_map(|ask| Fact::Released { ask, result: Ok(()) }),
-        (ask(), -3i64..3).prop_map(|(ask, rank)| Fact::Measured { ask, result: Ok(rank) }),
-        (ask(), -3i64..3).prop_map(|(ask, rank)| Fact::Ranks { ask, result: Ok(vec![("other".into(), rank)]) }),
-        any::<bool>().prop_map(|stands| Fact::Guard { stands }),
-        any::<bool>().prop_map(|ok| Fact::Promoted { result: if ok { Ok(()) } else { Err("1".to_owned()) } }),
-        Just(Fact::OutOfRole),
-        any::<bool>().prop_map(|well| Fact::Health { well }),
-        any::<bool>().prop_map(|on| Fact::Maintenance { on }),
-        Just(Fact::StepDown { to: None }),
-        Just(Fact::StepDown { to: Some("other".into()) }),
-        ask().prop_map(move |ask| Fact::Looked { ask, result: Err("cut".to_owned()) }),
-        Just(Fact::Saw(Err("cut".to_owned()))),
-        Just(Fact::AcceptTerm),
+        (ask(), 1u128..4)
+            .prop_map(|(ask, session)| ElectionEvent::Opened { ask, result: Ok((SessionId(session), LEASE)) }),
+        ask().prop_map(move |ask| ElectionEvent::Opened { ask, result: err() }),
+        (ask(), view()).prop_map(|(ask, view)| ElectionEvent::Looked { ask, result: Ok(view) }),
+        view().prop_map(|view| ElectionEvent::Saw(Ok(view))),
+        (ask(), 1u64..20).prop_map(|(ask, term)| ElectionEvent::Acquired { ask, result: Acquisition::Won(Term(term)) }),
+        ask().prop_map(|ask| ElectionEvent::Acquired { ask, result: Acquisition::Changed }),
+        ask().prop_map(|ask| ElectionEvent::Acquired { ask, result: Acquisition::HeldBack }),
+        ask().prop_map(|ask| ElectionEvent::Acquired { ask, result: Acquisition::Unknown("cut".to_owned()) }),
+        (ask(), view()).prop_map(|(ask, view)| ElectionEvent::Renewed { ask, result: Renewal::Alive(view) }),
+        ask().prop_map(|ask| ElectionEvent::Renewed { ask, result: Renewal::Alive(held("me", 1, 1)) }),
+        (ask(), any::<bool>()).prop_map(|(ask, void)| ElectionEvent::Renewed { ask, result: Renewal::Gone { void } }),
+        ask().prop_map(|ask| ElectionEvent::Released { ask, result: Ok(()) }),
+        (ask(), -3i64..3).prop_map(|(ask, rank)| ElectionEvent::Measured { ask, result: Ok(rank) }),
+        (ask(), -3i64..3)
+            .prop_map(|(ask, rank)| ElectionEvent::Ranks { ask, result: Ok(vec![("other".into(), rank)]) }),
+        any::<bool>().prop_map(|stands| ElectionEvent::Guard { stands }),
+        any::<bool>().prop_map(|ok| ElectionEvent::Promoted { result: if ok { Ok(()) } else { Err("1".to_owned()) } }),
+        Just(ElectionEvent::OutOfRole),
+        any::<bool>().prop_map(|healthy| ElectionEvent::Health { healthy }),
+        any::<bool>().prop_map(|on| ElectionEvent::Maintenance { on }),
+        Just(ElectionEvent::StepDown { to: None }),
+        Just(ElectionEvent::StepDown { to: Some("other".into()) }),
+        ask().prop_map(move |ask| ElectionEvent::Looked { ask, result: Err("cut".to_owned()) }),
+        Just(ElectionEvent::Saw(Err("cut".to_owned()))),
+        Just(ElectionEvent::AcceptTerm),
     ]
 }
 
@@ -64,11 +66,11 @@ fn fact() -> impl Strategy<Value = Fact> {
 struct Container {
     core: Election,
     now: Time,
-    last_ask: Ask,
+    last_ask: RequestId,
     acting: Option<Term>,
     killed: bool,
     page: Option<Time>,
-    well: bool,
+    healthy: bool,
     maintained: bool,
 }
 
@@ -77,56 +79,59 @@ impl Container {
         Container {
             core: Election::new(settings, 1),
             now: Time::since_boot(Duration::from_secs(100)),
-            last_ask: Ask(0),
+            last_ask: RequestId(0),
             acting: None,
             killed: false,
             page: None,
-            well: true,
+            healthy: true,
             maintained: false,
         }
     }
 
-    fn tell(&mut self, fact: Fact) {
+    fn tell(&mut self, fact: ElectionEvent) {
         match fact {
-            Fact::OutOfRole => self.acting = None,
-            Fact::Health { well } => self.well = well,
-            Fact::Maintenance { on } => self.maintained = on,
+            ElectionEvent::OutOfRole => self.acting = None,
+            ElectionEvent::Health { healthy } => self.healthy = healthy,
+            ElectionEvent::Maintenance { on } => self.maintained = on,
             _ => {}
         }
         let own = self.core.session();
         for order in self.core.handle(self.now, fact) {
             match order {
-                Order::Promote { term } => {
+                ElectionEffect::Promote { term } => {
                     assert_eq!(self.acting, None, "promoted twice");
                     assert!(self.page.is_some_and(|at| at > self.now), "promoted without a deadline");
-                    assert!(self.well && !self.maintained, "promoted unfit");
+                    assert!(self.healthy && !self.maintained, "promoted unfit");
                     (self.acting, self.killed) = (Some(term), false);
                 }
-                Order::Guard { deadline } => {
+                ElectionEffect::Guard { deadline } => {
                     assert!(deadline.is_some() || self.acting.is_none(), "the guard was sent off while main acts");
                     self.page = deadline;
                 }
-                Order::Kill { .. } => self.killed = true,
-                Order::Release { term, .. } => {
+                ElectionEffect::Kill { .. } => self.killed = true,
+                ElectionEffect::Release { term, .. } => {
                     assert!(term.is_some(), "a release of any term");
                     assert_eq!(self.acting, None, "released while main acts");
                 }
-                Order::CloseSession { session } => {
+                ElectionEffect::CloseSession { session } => {
                     assert!(self.acting.is_none() || own != Some(session), "the session closed while main acts");
                 }
-                Order::EndFormerLife { session } => {
+                ElectionEffect::EndFormerLife { session } => {
                     assert!(own != Some(session), "its own session taken for a former life's");
                 }
-                Order::Acquire { ask, .. }
-                | Order::OpenSession { ask }
-                | Order::Look { ask }
-                | Order::Renew { ask, .. }
-                | Order::MeasureRank { ask }
-                | Order::ReadRanks { ask, .. } => {
+                ElectionEffect::Acquire { ask, .. }
+                | ElectionEffect::OpenSession { ask }
+                | ElectionEffect::Look { ask }
+                | ElectionEffect::Renew { ask, .. }
+                | ElectionEffect::MeasureRank { ask }
+                | ElectionEffect::ReadRanks { ask, .. } => {
                     assert!(ask > self.last_ask, "a question was used twice");
                     self.last_ask = ask;
                 }
-                Order::PublishRank { .. } | Order::Demote { .. } | Order::Leader(_) | Order::Say(_) => {}
+                ElectionEffect::PublishRank { .. }
+                | ElectionEffect::Demote { .. }
+                | ElectionEffect::Leader(_)
+                | ElectionEffect::Say(_) => {}
             }
         }
         assert!(self.core.follows().is_none_or(|leader| &*leader.id != "me"), "it follows itself");
@@ -140,7 +145,7 @@ impl Container {
             match self.core.deadline() {
                 Some(at) if at <= until => {
                     self.now = self.now.max(at);
-                    self.tell(Fact::Tick);
+                    self.tell(ElectionEvent::Tick);
                     if self.acting.is_some() && self.page.is_some_and(|page| page <= self.now) {
                         assert!(self.killed, "main acts past the deadline");
                     }
@@ -164,16 +169,16 @@ proptest! {
     ) {
         let rank = ranked.then_some(Duration::from_millis(500));
         let mut container = Container::new(Settings { rank, ..settings() });
-        container.tell(Fact::Guard { stands: true });
+        container.tell(ElectionEvent::Guard { stands: true });
         for (fact, wait) in facts {
             let last = container.last_ask;
             container.tell(recent(fact, last));
             container.wait(wait);
         }
         // Nothing in the world answers any more, but what was killed is gone.
-        container.tell(Fact::Stop);
+        container.tell(ElectionEvent::Stop);
         container.wait(PACE.least().as_millis() as u64 * 3);
-        container.tell(Fact::OutOfRole);
+        container.tell(ElectionEvent::OutOfRole);
         container.wait(60_000);
         prop_assert!(container.core.is_over(), "{:?}", container.core);
         prop_assert_eq!(container.core.deadline(), None);
@@ -181,16 +186,16 @@ proptest! {
 }
 
 /// The same fact about the question last asked, where it was about none.
-fn recent(mut fact: Fact, last: Ask) -> Fact {
+fn recent(mut fact: ElectionEvent, last: RequestId) -> ElectionEvent {
     match &mut fact {
-        Fact::Opened { ask, .. }
-        | Fact::Looked { ask, .. }
-        | Fact::Acquired { ask, .. }
-        | Fact::Renewed { ask, .. }
-        | Fact::Released { ask, .. }
-        | Fact::Measured { ask, .. }
-        | Fact::Ranks { ask, .. }
-            if *ask == Ask(0) =>
+        ElectionEvent::Opened { ask, .. }
+        | ElectionEvent::Looked { ask, .. }
+        | ElectionEvent::Acquired { ask, .. }
+        | ElectionEvent::Renewed { ask, .. }
+        | ElectionEvent::Released { ask, .. }
+        | ElectionEvent::Measured { ask, .. }
+        | ElectionEvent::Ranks { ask, .. }
+            if *ask == RequestId(0) =>
         {
             *ask = last;
         }

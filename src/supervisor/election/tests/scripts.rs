@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::stage::*;
-use crate::supervisor::election::fact::{Acquisition, Fact, Renewal};
-use crate::supervisor::election::record::{Guarantee, Last, Lock, SessionId, Term, Version, View};
+use crate::supervisor::election::event::{Acquisition, ElectionEvent, Renewal};
+use crate::supervisor::election::record::{Guarantee, Last, Lock, Revision, SessionId, Term, View};
 use crate::supervisor::election::{Preference, Settings};
 
 fn won() -> Acquisition {
@@ -78,7 +78,7 @@ fn a_silent_engine_demotes_before_the_kill_and_kills_before_another_may_lead() {
     stage.expect(&["demote by 9000: the catalog hasn't confirmed the lease in time"]);
     stage.until(9_500);
     assert!(stage.heard().contains(&"kill".to_owned()));
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::OutOfRole);
     stage.expect(&["guard off", "close 1", "look"]);
 }
 
@@ -110,7 +110,7 @@ fn a_lost_lock_demotes_at_once_and_isnt_released() {
     stage.heard();
     stage.renewed(Renewal::Gone { void: true });
     stage.expect(&["demote by 9000: the lock is somebody else's or nobody's", "kill"]);
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::OutOfRole);
     stage.expect(&["guard off", "close 1", "look"]);
 }
 
@@ -200,11 +200,11 @@ fn one_that_gives_up_while_it_holds_off_tells_its_successor_to_go_on_holding_off
     stage.opened(1, LEASE);
     stage.acquired(won());
     stage.heard();
-    stage.tell(Fact::Maintenance { on: true });
+    stage.tell(ElectionEvent::Maintenance { on: true });
     stage.expect(&["release 7 owing 10101"]);
     let mut successor = Stage::new(settings());
-    let owed = Duration::from_millis(10_101);
-    successor.sees(after(Last { released: true, owed, ..last("first", 4, 5) }));
+    let hold_off_left = Duration::from_millis(10_101);
+    successor.sees(after(Last { released: true, hold_off_left, ..last("first", 4, 5) }));
     successor.opened(1, LEASE);
     successor.expect(&["open", "acquire by 1 owing 10101"]);
 }
@@ -226,7 +226,7 @@ fn nobody_is_held_off_for_one_that_released_or_whose_lease_is_over() {
 fn a_lock_that_a_person_made_anew_is_held_off_for() {
     let mut stage = Stage::new(settings());
     // The key is there, but the session in its value isn't the one that led last.
-    let lock = Lock::Free { version: Version(4), taken_from: None };
+    let lock = Lock::Free { version: Revision(4), taken_from: None };
     stage.sees(View { lock, ..after(last("other", 9, 3)) });
     stage.opened(1, LEASE);
     stage.expect(&["open", "acquire by 1 owing 10101"]);
@@ -235,11 +235,11 @@ fn a_lock_that_a_person_made_anew_is_held_off_for() {
 #[test]
 fn stepping_down_demotes_then_releases_and_leaves_the_lock_to_others() {
     let mut stage = Stage::leading(settings());
-    stage.tell(Fact::StepDown { to: Some("other".into()) });
+    stage.tell(ElectionEvent::StepDown { to: Some("other".into()) });
     stage.expect(&["demote by 9000: asked to"]);
     stage.until_renewing(20_000);
     stage.expect(&[]);
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::OutOfRole);
     stage.expect(&["guard off", "release 7 to other"]);
     stage.released();
     stage.expect(&["close 1", "look"]);
@@ -254,9 +254,9 @@ fn stepping_down_demotes_then_releases_and_leaves_the_lock_to_others() {
 #[test]
 fn the_one_named_as_successor_stands_at_once_and_others_wait() {
     let handed = |to: &str| after(Last { released: true, to: Some(to.into()), ..last("other", 9, 3) });
-    let mut named = Stage::new(Settings { prefer: Preference::Low, ..settings() });
-    named.sees(handed("me"));
-    named.expect(&["open"]);
+    let mut handed_to_us = Stage::new(Settings { prefer: Preference::Low, ..settings() });
+    handed_to_us.sees(handed("me"));
+    handed_to_us.expect(&["open"]);
     let mut other = Stage::new(settings());
     other.sees(handed("third"));
     other.until(4_999);
@@ -284,7 +284,7 @@ fn a_low_candidate_waits_two_seconds_and_one_that_never_stands_for_ever() {
 fn one_that_isnt_ready_leaves_the_lock_to_those_who_are_for_two_seconds() {
     let free_again = || after(Last { released: true, ..last("other", 9, 3) });
     let mut stage = Stage::new(settings());
-    stage.tell(Fact::Ready { ready: false });
+    stage.tell(ElectionEvent::Ready { ready: false });
     stage.sees(free_again());
     stage.until(1_999);
     stage.expect(&[]);
@@ -293,19 +293,19 @@ fn one_that_isnt_ready_leaves_the_lock_to_those_who_are_for_two_seconds() {
 
     // It needs no longer wait once it is.
     let mut stage = Stage::new(settings());
-    stage.tell(Fact::Ready { ready: false });
+    stage.tell(ElectionEvent::Ready { ready: false });
     stage.sees(free_again());
     stage.until(1_000);
-    stage.tell(Fact::Ready { ready: true });
+    stage.tell(ElectionEvent::Ready { ready: true });
     stage.expect(&["open"]);
 }
 
 #[test]
 fn where_nobody_has_led_or_it_was_named_one_that_isnt_ready_stands_at_once() {
-    let named = after(Last { released: true, to: Some("me".into()), ..last("other", 9, 3) });
-    for view in [free(), named] {
+    let handed_to_us = after(Last { released: true, to: Some("me".into()), ..last("other", 9, 3) });
+    for view in [free(), handed_to_us] {
         let mut stage = Stage::new(settings());
-        stage.tell(Fact::Ready { ready: false });
+        stage.tell(ElectionEvent::Ready { ready: false });
         stage.sees(view);
         stage.expect(&["open"]);
     }
@@ -314,8 +314,8 @@ fn where_nobody_has_led_or_it_was_named_one_that_isnt_ready_stands_at_once() {
 /// It stepped down for another one, and sees the lock free.
 fn handing_over() -> Stage {
     let mut stage = Stage::leading(settings());
-    stage.tell(Fact::StepDown { to: Some("other".into()) });
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::StepDown { to: Some("other".into()) });
+    stage.tell(ElectionEvent::OutOfRole);
     stage.released();
     stage.looked(after(Last { released: true, to: Some("other".into()), ..last("me", 1, 7) }));
     stage
@@ -344,24 +344,24 @@ fn a_handover_that_nobody_takes_is_told_of() {
 #[test]
 fn an_ill_candidate_doesnt_stand_and_an_ill_leader_steps_down() {
     let mut stage = Stage::leading(settings());
-    stage.tell(Fact::Health { well: false });
-    stage.expect(&["demote by 9000: main is ill"]);
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::Health { healthy: false });
+    stage.expect(&["demote by 9000: main is unhealthy"]);
+    stage.tell(ElectionEvent::OutOfRole);
     stage.released();
     stage.heard();
     stage.looked(after(Last { released: true, ..last("me", 1, 7) }));
     stage.until(60_000);
     stage.expect(&[]);
-    stage.tell(Fact::Health { well: true });
+    stage.tell(ElectionEvent::Health { healthy: true });
     stage.expect(&["open"]);
 }
 
 #[test]
 fn a_promotion_that_fails_is_taken_back_and_tried_again_later() {
     let mut stage = Stage::leading(settings());
-    stage.tell(Fact::Promoted { result: Err("exited with code 1".to_owned()) });
+    stage.tell(ElectionEvent::Promoted { result: Err("exited with code 1".to_owned()) });
     stage.expect(&["demote by 9000: on_promote failed: exited with code 1"]);
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::OutOfRole);
     stage.released();
     stage.expect(&["guard off", "release 7", "close 1", "look"]);
     stage.looked(after(Last { released: true, ..last("me", 1, 7) }));
@@ -373,17 +373,17 @@ fn a_promotion_that_fails_is_taken_back_and_tried_again_later() {
 #[test]
 fn mains_own_end_releases_the_lock_at_once() {
     let mut stage = Stage::leading(settings());
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::OutOfRole);
     stage.expect(&["guard off", "release 7"]);
 }
 
 #[test]
 fn a_stop_releases_after_the_demotion_and_then_wants_nothing_more() {
     let mut stage = Stage::leading(settings());
-    stage.tell(Fact::Stop);
+    stage.tell(ElectionEvent::Stop);
     stage.expect(&["demote by 9000: the container stops"]);
     assert!(!stage.core.is_over());
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::OutOfRole);
     stage.released();
     stage.expect(&["guard off", "release 7", "close 1"]);
     assert!(stage.core.is_over());
@@ -398,7 +398,7 @@ fn a_stop_while_acquiring_closes_the_session() {
     stage.sees(free());
     stage.opened(1, LEASE);
     stage.heard();
-    stage.tell(Fact::Stop);
+    stage.tell(ElectionEvent::Stop);
     stage.expect(&["close 1"]);
     stage.acquired(won());
     stage.expect(&[]);
@@ -408,13 +408,13 @@ fn a_stop_while_acquiring_closes_the_session() {
 #[test]
 fn without_a_guard_nobody_stands_and_no_renewal_counts() {
     let mut stage = Stage::new(settings());
-    stage.tell(Fact::Guard { stands: false });
+    stage.tell(ElectionEvent::Guard { stands: false });
     stage.sees(free());
     stage.opened(1, LEASE);
     stage.expect(&["open", "close 1"]);
 
     let mut stage = Stage::leading(settings());
-    stage.tell(Fact::Guard { stands: false });
+    stage.tell(ElectionEvent::Guard { stands: false });
     stage.until(1_000);
     stage.renewed(Renewal::Alive(held("me", 1, 7)));
     stage.expect(&["renew 1"]);
@@ -423,7 +423,7 @@ fn without_a_guard_nobody_stands_and_no_renewal_counts() {
 #[test]
 fn a_kernel_lock_needs_no_guard_and_has_no_deadline() {
     let mut stage = Stage::new(settings());
-    stage.tell(Fact::Guard { stands: false });
+    stage.tell(ElectionEvent::Guard { stands: false });
     stage.sees(free());
     stage.opened(1, Guarantee::WhileAlive { linger: Duration::ZERO });
     stage.acquired(won());
@@ -450,7 +450,7 @@ fn an_agent_that_slept_past_its_deadline_is_no_leader_whatever_the_answer_says()
     stage.sleeps_until(9_001);
     stage.renewed(Renewal::Alive(held("me", 1, 7)));
     stage.expect(&["demote by 9000: the agent slept past the lease's end", "kill"]);
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::OutOfRole);
     stage.expect(&["guard off", "close 1", "look"]);
 }
 
@@ -470,7 +470,7 @@ fn a_term_that_went_back_is_given_back_until_a_person_accepts_it() {
     stage.looked(after(Last { released: true, ..last("me", 1, 7) }));
     stage.until(60_000);
     stage.expect(&[]);
-    stage.tell(Fact::AcceptTerm);
+    stage.tell(ElectionEvent::AcceptTerm);
     stage.expect(&["open"]);
 }
 
@@ -501,7 +501,7 @@ fn while_the_engine_holds_everyone_back_it_is_asked_again_soon() {
 #[test]
 fn a_candidate_that_saw_the_engine_take_the_lock_asks_rarely_until_it_gives_it_back() {
     let taken = |from: u128| {
-        let lock = Lock::Free { version: Version(4), taken_from: Some(SessionId(from)) };
+        let lock = Lock::Free { version: Revision(4), taken_from: Some(SessionId(from)) };
         View { lock, ..after(last("other", from, 3)) }
     };
     let acquires = |stage: &mut Stage, from: u64, until: u64| {
@@ -548,9 +548,9 @@ fn a_candidate_that_saw_the_engine_take_the_lock_asks_rarely_until_it_gives_it_b
 #[test]
 fn a_release_of_unknown_outcome_is_tried_again_and_given_up_in_time() {
     let mut stage = Stage::leading(settings());
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::OutOfRole);
     stage.expect(&["guard off", "release 7"]);
-    stage.tell(Fact::Released { ask: stage.last_ask(), result: Err("cut".to_owned()) });
+    stage.tell(ElectionEvent::Released { ask: stage.last_ask(), result: Err("cut".to_owned()) });
     stage.until(250);
     stage.expect(&["release 7"]);
     stage.until(5_000);
@@ -563,14 +563,14 @@ fn a_fresh_winner_yields_once_to_a_peer_that_is_further_ahead() {
     let mut stage = Stage::new(ranked());
     stage.sees(free());
     stage.expect(&["measure"]);
-    stage.tell(Fact::Measured { ask: stage.last_ask(), result: Ok(5) });
+    stage.tell(ElectionEvent::Measured { ask: stage.last_ask(), result: Ok(5) });
     stage.opened(1, LEASE);
     stage.acquired(won());
     stage.expect(&["publish rank 5", "open", "acquire by 1"]);
     stage.until(500);
     stage.expect(&["read ranks"]);
     let ranks = vec![("me".into(), 5), ("behind".into(), 4), ("ahead".into(), 9)];
-    stage.tell(Fact::Ranks { ask: stage.last_ask(), result: Ok(ranks) });
+    stage.tell(ElectionEvent::Ranks { ask: stage.last_ask(), result: Ok(ranks) });
     stage.expect(&["release 7 to ahead"]);
 
     // The one yielded to doesn't yield again, whoever is ahead of it.
@@ -584,7 +584,7 @@ fn a_fresh_winner_yields_once_to_a_peer_that_is_further_ahead() {
 #[test]
 fn a_term_that_went_back_below_our_own_is_given_back_too() {
     let mut stage = Stage::leading(settings());
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::OutOfRole);
     stage.released();
     stage.heard();
     stage.looked(free());
@@ -602,7 +602,7 @@ fn ranked() -> Settings {
 fn held_after(vacancy: u64, term: u64) -> View {
     let mut view = held("other", 9, term);
     if let Lock::Held(holder) = &mut view.lock {
-        holder.vacancy = Some(Version(vacancy));
+        holder.vacancy = Some(Revision(vacancy));
     }
     view
 }
@@ -639,7 +639,7 @@ fn a_peer_that_never_saw_the_lock_free_measures_its_rank_for_the_winner_once() {
     stage.expect(&[]);
     stage.sees(held_after(5, 8));
     stage.expect(&["measure"]);
-    stage.tell(Fact::Measured { ask: stage.last_ask(), result: Ok(12) });
+    stage.tell(ElectionEvent::Measured { ask: stage.last_ask(), result: Ok(12) });
     stage.expect(&["publish rank 12"]);
     stage.sees(View { at: 9, ..held_after(5, 8) });
     stage.until(60_000);
@@ -647,7 +647,7 @@ fn a_peer_that_never_saw_the_lock_free_measures_its_rank_for_the_winner_once() {
     // And for the next winner again.
     stage.sees(held_after(11, 12));
     stage.expect(&["measure"]);
-    stage.tell(Fact::Measured { ask: stage.last_ask(), result: Err("exited with code 1".to_owned()) });
+    stage.tell(ElectionEvent::Measured { ask: stage.last_ask(), result: Err("exited with code 1".to_owned()) });
     stage.sees(View { at: 13, ..held_after(11, 12) });
     stage.expect(&[]);
 }
@@ -655,14 +655,14 @@ fn a_peer_that_never_saw_the_lock_free_measures_its_rank_for_the_winner_once() {
 #[test]
 fn one_that_has_just_stepped_down_doesnt_ask_for_the_lock_back_by_its_rank() {
     let mut stage = Stage::leading(Settings { rank: None, ..settings() });
-    stage.tell(Fact::StepDown { to: None });
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::StepDown { to: None });
+    stage.tell(ElectionEvent::OutOfRole);
     stage.released();
     stage.heard();
     stage.looked(held_after(8, 9));
     stage.expect(&[]);
     let mut ill = Stage::new(ranked());
-    ill.tell(Fact::Health { well: false });
+    ill.tell(ElectionEvent::Health { healthy: false });
     ill.sees(held_after(8, 9));
     ill.expect(&[]);
 }
@@ -673,13 +673,13 @@ fn a_lock_that_falls_free_while_a_rank_is_measured_for_its_holder_is_tried_for_i
     stage.sees(held_after(5, 8));
     stage.expect(&["measure"]);
     stage.sees(after(Last { released: true, ..last("other", 9, 8) }));
-    stage.tell(Fact::Measured { ask: stage.last_ask(), result: Ok(1) });
+    stage.tell(ElectionEvent::Measured { ask: stage.last_ask(), result: Ok(1) });
     stage.expect(&["publish rank 1"]);
     stage.until(1_999);
     stage.expect(&[]);
     stage.until(2_000);
     // In the same words for another vacancy: that of the `last` it is free after would have been 8.
-    stage.tell(Fact::Measured { ask: stage.last_ask(), result: Ok(1) });
+    stage.tell(ElectionEvent::Measured { ask: stage.last_ask(), result: Ok(1) });
     stage.expect(&["measure", "publish rank 1", "open"]);
 }
 
@@ -688,21 +688,21 @@ fn one_that_falls_ill_on_its_way_to_the_lock_leaves_it() {
     // While its rank is measured.
     let mut stage = Stage::new(ranked());
     stage.sees(free());
-    stage.tell(Fact::Health { well: false });
-    stage.tell(Fact::Measured { ask: stage.last_ask(), result: Ok(5) });
+    stage.tell(ElectionEvent::Health { healthy: false });
+    stage.tell(ElectionEvent::Measured { ask: stage.last_ask(), result: Ok(5) });
     stage.until(60_000);
     stage.expect(&["measure"]);
-    stage.tell(Fact::Health { well: true });
+    stage.tell(ElectionEvent::Health { healthy: true });
     stage.expect(&["measure"]);
 
     // While its session is opened.
     let mut stage = Stage::new(settings());
     stage.sees(free());
-    stage.tell(Fact::Maintenance { on: true });
+    stage.tell(ElectionEvent::Maintenance { on: true });
     stage.opened(1, LEASE);
     stage.until(60_000);
     stage.expect(&["open", "close 1"]);
-    stage.tell(Fact::Maintenance { on: false });
+    stage.tell(ElectionEvent::Maintenance { on: false });
     stage.expect(&["open"]);
 }
 
@@ -711,7 +711,7 @@ fn one_that_falls_ill_while_it_acquires_gives_back_what_it_wins() {
     let mut stage = Stage::new(settings());
     stage.sees(free());
     stage.opened(1, LEASE);
-    stage.tell(Fact::Health { well: false });
+    stage.tell(ElectionEvent::Health { healthy: false });
     stage.expect(&["open", "acquire by 1"]);
     stage.acquired(won());
     stage.expect(&["release 7"]);
@@ -720,7 +720,7 @@ fn one_that_falls_ill_while_it_acquires_gives_back_what_it_wins() {
     let mut stage = Stage::new(settings());
     stage.sees(free());
     stage.opened(1, LEASE);
-    stage.tell(Fact::Health { well: false });
+    stage.tell(ElectionEvent::Health { healthy: false });
     stage.acquired(Acquisition::Unknown("cut".to_owned()));
     stage.expect(&["open", "acquire by 1", "look"]);
     stage.looked(held("me", 1, 7));
@@ -730,7 +730,7 @@ fn one_that_falls_ill_while_it_acquires_gives_back_what_it_wins() {
     let mut stage = Stage::new(settings());
     stage.sees(free());
     stage.opened(1, LEASE);
-    stage.tell(Fact::Health { well: false });
+    stage.tell(ElectionEvent::Health { healthy: false });
     stage.acquired(Acquisition::HeldBack);
     stage.until(60_000);
     stage.expect(&["open", "acquire by 1"]);
@@ -740,7 +740,7 @@ fn one_that_falls_ill_while_it_acquires_gives_back_what_it_wins() {
 fn a_stop_waits_for_nothing_that_was_only_begun() {
     let mut stage = Stage::new(ranked());
     stage.sees(free());
-    stage.tell(Fact::Stop);
+    stage.tell(ElectionEvent::Stop);
     stage.expect(&["measure"]);
     assert!(stage.core.is_over());
     assert_eq!(stage.core.deadline(), None);
@@ -750,7 +750,7 @@ fn a_stop_waits_for_nothing_that_was_only_begun() {
     stage.opened(1, LEASE);
     stage.acquired(Acquisition::Unknown("cut".to_owned()));
     stage.heard();
-    stage.tell(Fact::Stop);
+    stage.tell(ElectionEvent::Stop);
     stage.expect(&["close 1"]);
     assert!(stage.core.is_over());
     assert_eq!(stage.core.deadline(), None);
@@ -770,12 +770,12 @@ fn old_news_neither_makes_nor_unmakes_a_leader() {
 
     // A read that was asked for before the watch told something newer is asked for again.
     let mut stage = Stage::leading(settings());
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::OutOfRole);
     stage.released();
     stage.heard();
     let asked = stage.last_ask();
     stage.sees(after(Last { released: true, ..last("other", 9, 12) }));
-    stage.tell(Fact::Looked { ask: asked, result: Ok(held("other", 9, 12)) });
+    stage.tell(ElectionEvent::Looked { ask: asked, result: Ok(held("other", 9, 12)) });
     stage.expect(&["look"]);
     assert_eq!(stage.core.leader(), None);
 }
@@ -783,11 +783,11 @@ fn old_news_neither_makes_nor_unmakes_a_leader() {
 #[test]
 fn a_read_that_nobody_answers_is_asked_for_until_somebody_does() {
     let mut stage = Stage::leading(settings());
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::OutOfRole);
     stage.released();
     stage.expect(&["guard off", "release 7", "close 1", "look"]);
     // The watch told that it is free while it was released, and doesn't say so twice.
-    stage.tell(Fact::Looked { ask: stage.last_ask(), result: Err("cut".to_owned()) });
+    stage.tell(ElectionEvent::Looked { ask: stage.last_ask(), result: Err("cut".to_owned()) });
     stage.until(1_000);
     stage.expect(&["look"]);
     stage.until(4_000);
@@ -856,7 +856,7 @@ fn who_comes_too_late_for_a_lock_leaves_it_to_the_one_it_was_handed_to() {
 
 /// How long it is from the end of a term until it stands again.
 fn pause_after(stage: &mut Stage, term: u64) -> u64 {
-    stage.tell(Fact::OutOfRole);
+    stage.tell(ElectionEvent::OutOfRole);
     stage.released();
     stage.heard();
     stage.looked(after(Last { released: true, ..last("me", 1, term) }));
@@ -882,7 +882,7 @@ fn a_leadership_that_comes_to_nothing_pauses_longer_each_time_until_one_lasts() 
     }
 
     let mut stage = Stage::leading(settings());
-    stage.core.standing.failures = 6;
+    stage.core.eligibility.failures = 6;
     stage.until_renewing(61_000);
     let pause = pause_after(&mut stage, 7);
     assert!(pause <= 1_050, "{pause}");
@@ -891,17 +891,17 @@ fn a_leadership_that_comes_to_nothing_pauses_longer_each_time_until_one_lasts() 
 #[test]
 fn a_lock_that_was_released_while_it_was_asked_for_is_asked_for_again_at_once() {
     let mut stage = Stage::new(settings());
-    stage.sees(View { last_version: Version(5), ..after(last("other", 9, 5)) });
+    stage.sees(View { last_revision: Revision(5), ..after(last("other", 9, 5)) });
     stage.opened(1, LEASE);
     stage.acquired(Acquisition::Changed);
     stage.expect(&["open", "acquire by 1 owing 10101", "look"]);
     let released = Last { released: true, ..last("other", 9, 5) };
-    stage.looked(View { at: 6, last_version: Version(6), ..after(released.clone()) });
+    stage.looked(View { at: 6, last_revision: Revision(6), ..after(released.clone()) });
     stage.expect(&["acquire by 1"]);
     // What is as it was asked for is no news.
     stage.acquired(Acquisition::Changed);
     stage.expect(&["look"]);
-    stage.looked(View { at: 6, last_version: Version(6), ..after(released) });
+    stage.looked(View { at: 6, last_revision: Revision(6), ..after(released) });
     stage.until(240);
     stage.expect(&[]);
     stage.until(500);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::supervisor::election::fact::{Acquisition, Ask, Fact, Order, Pace, Renewal};
-use crate::supervisor::election::record::{Guarantee, Holder, Last, Lock, SessionId, Term, Version, View};
+use crate::supervisor::election::event::{Acquisition, ElectionEffect, ElectionEvent, Pace, Renewal, RequestId};
+use crate::supervisor::election::record::{Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View};
 use crate::supervisor::election::{Election, Preference, Settings};
 use crate::supervisor::notice::Notice;
 use crate::supervisor::time::Time;
@@ -23,7 +23,7 @@ pub struct Stage {
     now: u64,
     heard: Vec<String>,
     pub said: Vec<Notice>,
-    last_ask: Ask,
+    last_ask: RequestId,
 }
 
 pub fn settings() -> Settings {
@@ -33,8 +33,8 @@ pub fn settings() -> Settings {
 impl Stage {
     pub fn new(settings: Settings) -> Stage {
         let core = Election::new(settings, 1);
-        let mut stage = Stage { core, now: 100_000, heard: Vec::new(), said: Vec::new(), last_ask: Ask(0) };
-        stage.tell(Fact::Guard { stands: true });
+        let mut stage = Stage { core, now: 100_000, heard: Vec::new(), said: Vec::new(), last_ask: RequestId(0) };
+        stage.tell(ElectionEvent::Guard { stands: true });
         stage
     }
 
@@ -52,34 +52,34 @@ impl Stage {
         Time::since_boot(Duration::from_millis(self.now))
     }
 
-    pub fn tell(&mut self, fact: Fact) {
+    pub fn tell(&mut self, fact: ElectionEvent) {
         for order in self.core.handle(self.time(), fact) {
             self.hear(order);
         }
     }
 
     pub fn sees(&mut self, view: View) {
-        self.tell(Fact::Saw(Ok(view)));
+        self.tell(ElectionEvent::Saw(Ok(view)));
     }
 
     pub fn opened(&mut self, session: u128, guarantee: Guarantee) {
-        self.tell(Fact::Opened { ask: self.last_ask, result: Ok((SessionId(session), guarantee)) });
+        self.tell(ElectionEvent::Opened { ask: self.last_ask, result: Ok((SessionId(session), guarantee)) });
     }
 
     pub fn acquired(&mut self, result: Acquisition) {
-        self.tell(Fact::Acquired { ask: self.last_ask, result });
+        self.tell(ElectionEvent::Acquired { ask: self.last_ask, result });
     }
 
     pub fn looked(&mut self, view: View) {
-        self.tell(Fact::Looked { ask: self.last_ask, result: Ok(view) });
+        self.tell(ElectionEvent::Looked { ask: self.last_ask, result: Ok(view) });
     }
 
     pub fn renewed(&mut self, result: Renewal) {
-        self.tell(Fact::Renewed { ask: self.last_ask, result });
+        self.tell(ElectionEvent::Renewed { ask: self.last_ask, result });
     }
 
     pub fn released(&mut self) {
-        self.tell(Fact::Released { ask: self.last_ask, result: Ok(()) });
+        self.tell(ElectionEvent::Released { ask: self.last_ask, result: Ok(()) });
     }
 
     /// Time goes on to this many milliseconds after the start, through every deadline on the way.
@@ -89,7 +89,7 @@ impl Stage {
             match self.core.deadline().map(|at| at.from_boot().as_nanos().div_ceil(1_000_000) as u64) {
                 Some(at) if at <= millis => {
                     self.now = self.now.max(at);
-                    self.tell(Fact::Tick);
+                    self.tell(ElectionEvent::Tick);
                 }
                 _ => {
                     self.now = millis;
@@ -100,7 +100,7 @@ impl Stage {
         panic!("the deadline {:?} doesn't move", self.core.deadline());
     }
 
-    /// Time goes on, and the engine confirms each renewal at once.
+    /// Time goes on, and the store confirms each renewal at once.
     pub fn until_renewing(&mut self, millis: u64) {
         while self.now < 100_000 + millis {
             let step = (self.now - 100_000 + 100).min(millis);
@@ -123,7 +123,7 @@ impl Stage {
         self.now - 100_000
     }
 
-    pub fn last_ask(&self) -> Ask {
+    pub fn last_ask(&self) -> RequestId {
         self.last_ask
     }
 
@@ -136,55 +136,59 @@ impl Stage {
         assert_eq!(self.heard(), orders, "at {} ms", self.now - 100_000);
     }
 
-    fn hear(&mut self, order: Order) {
+    fn hear(&mut self, order: ElectionEffect) {
         let from_start = |at: Time| at.from_boot().as_millis().saturating_sub(100_000);
         let words = match order {
-            Order::OpenSession { ask } => {
+            ElectionEffect::OpenSession { ask } => {
                 self.last_ask = ask;
                 "open".to_owned()
             }
-            Order::CloseSession { session } => format!("close {}", session.0),
-            Order::EndFormerLife { session } => format!("end former life {}", session.0),
-            Order::Look { ask } => {
+            ElectionEffect::CloseSession { session } => format!("close {}", session.0),
+            ElectionEffect::EndFormerLife { session } => format!("end former life {}", session.0),
+            ElectionEffect::Look { ask } => {
                 self.last_ask = ask;
                 "look".to_owned()
             }
-            Order::Acquire { ask, session, owed, .. } => {
+            ElectionEffect::Acquire { ask, session, hold_off_left, .. } => {
                 self.last_ask = ask;
-                match owed.is_zero() {
+                match hold_off_left.is_zero() {
                     true => format!("acquire by {}", session.0),
-                    false => format!("acquire by {} owing {}", session.0, owed.as_millis()),
+                    false => format!("acquire by {} owing {}", session.0, hold_off_left.as_millis()),
                 }
             }
-            Order::Renew { ask, session, .. } => {
+            ElectionEffect::Renew { ask, session, .. } => {
                 self.last_ask = ask;
                 format!("renew {}", session.0)
             }
-            Order::Release { ask, term, to, owed, .. } => {
+            ElectionEffect::Release { ask, term, to, hold_off_left, .. } => {
                 self.last_ask = ask;
                 let to = to.map(|to| format!(" to {to}")).unwrap_or_default();
-                let owed = if owed.is_zero() { String::new() } else { format!(" owing {}", owed.as_millis()) };
-                format!("release {}{to}{owed}", term.map_or(0, |term| term.0))
+                let hold_off_left = if hold_off_left.is_zero() {
+                    String::new()
+                } else {
+                    format!(" owing {}", hold_off_left.as_millis())
+                };
+                format!("release {}{to}{hold_off_left}", term.map_or(0, |term| term.0))
             }
-            Order::MeasureRank { ask } => {
+            ElectionEffect::MeasureRank { ask } => {
                 self.last_ask = ask;
                 "measure".to_owned()
             }
-            Order::PublishRank { rank, .. } => format!("publish rank {rank}"),
-            Order::ReadRanks { ask, .. } => {
+            ElectionEffect::PublishRank { rank, .. } => format!("publish rank {rank}"),
+            ElectionEffect::ReadRanks { ask, .. } => {
                 self.last_ask = ask;
                 "read ranks".to_owned()
             }
-            Order::Guard { deadline: Some(at) } => format!("guard {}", from_start(at)),
-            Order::Guard { deadline: None } => "guard off".to_owned(),
-            Order::Promote { term } => format!("promote {}", term.0),
-            Order::Demote { why, by } => {
+            ElectionEffect::Guard { deadline: Some(at) } => format!("guard {}", from_start(at)),
+            ElectionEffect::Guard { deadline: None } => "guard off".to_owned(),
+            ElectionEffect::Promote { term } => format!("promote {}", term.0),
+            ElectionEffect::Demote { why, by } => {
                 let by = by.map_or("ever".to_owned(), |by| from_start(by).to_string());
                 format!("demote by {by}: {why}")
             }
-            Order::Kill { .. } => "kill".to_owned(),
-            Order::Leader(_) => return,
-            Order::Say(notice) => {
+            ElectionEffect::Kill { .. } => "kill".to_owned(),
+            ElectionEffect::Leader(_) => return,
+            ElectionEffect::Say(notice) => {
                 self.said.push(notice);
                 return;
             }
@@ -195,7 +199,7 @@ impl Stage {
 
 /// A key that never was.
 pub fn free() -> View {
-    View { at: 1, lock: Lock::Free { version: Version(0), taken_from: None }, last: None, last_version: Version(0) }
+    View { at: 1, lock: Lock::Free { version: Revision(0), taken_from: None }, last: None, last_revision: Revision(0) }
 }
 
 /// Held by this candidate, by this session, for this term.
@@ -205,7 +209,7 @@ pub fn held(id: &str, session: u128, term: u64) -> View {
         at: term.0,
         lock: Lock::Held(Holder { id: id.into(), session, term, address: None, vacancy: None }),
         last: Some(last(id, session.0, term.0)),
-        last_version: Version(term.0),
+        last_revision: Revision(term.0),
     }
 }
 
@@ -219,17 +223,17 @@ pub fn last(id: &str, session: u128, term: u64) -> Last {
         released: false,
         to: None,
         ended: false,
-        owed: Duration::ZERO,
+        hold_off_left: Duration::ZERO,
     }
 }
 
 /// Free after that one led; the key isn't there.
 pub fn after(last: Last) -> View {
-    let last_version = Version(last.term.0);
+    let last_revision = Revision(last.term.0);
     View {
         at: last.term.0 + 1,
-        lock: Lock::Free { version: Version(0), taken_from: None },
+        lock: Lock::Free { version: Revision(0), taken_from: None },
         last: Some(last),
-        last_version,
+        last_revision,
     }
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::stage::*;
-use crate::supervisor::election::fact::{Acquisition, Fact, Renewal};
-use crate::supervisor::election::record::{Guarantee, Last, Lock, SessionId, Term, Version, View};
+use crate::supervisor::election::event::{Acquisition, ElectionEvent, Renewal};
+use crate::supervisor::election::record::{Guarantee, Last, Lock, Revision, SessionId, Term, View};
 use crate::supervisor::election::{Preference, Settings};
 
 /// Consul's session 9, of the term 3, has ended: its key is there, and nobody holds it.
 fn taken() -> View {
-    View { lock: Lock::Free { version: Version(4), taken_from: Some(SessionId(9)) }, ..after(last("other", 9, 3)) }
+    View { lock: Lock::Free { version: Revision(4), taken_from: Some(SessionId(9)) }, ..after(last("other", 9, 3)) }
 }
 
 #[test]
@@ -50,10 +50,10 @@ fn who_saw_the_lock_fall_free_loses_nothing_by_waiting_itself() {
 fn a_lock_read_before_last_was_written_begins_no_vacancy() {
     let mut stage = Stage::new(settings());
     // The lock as of index 4; `last` as of 5, when another had won it.
-    stage.sees(View { last: Some(last("other", 9, 5)), last_version: Version(5), ..taken() });
+    stage.sees(View { last: Some(last("other", 9, 5)), last_revision: Revision(5), ..taken() });
     stage.expect(&["look"]);
     // And again.
-    stage.looked(View { last: Some(last("other", 9, 5)), last_version: Version(5), ..taken() });
+    stage.looked(View { last: Some(last("other", 9, 5)), last_revision: Revision(5), ..taken() });
     stage.expect(&["look"]);
     stage.looked(held("other", 9, 5));
     stage.until(9_000);
@@ -121,7 +121,7 @@ fn one_that_the_lock_is_handed_to_stands_without_measuring_its_rank() {
 #[test]
 fn an_acquire_that_arrives_after_it_was_given_up_is_given_back_at_once() {
     let mut stage = Stage::new(settings());
-    stage.sees(View { last_version: Version(3), ..after(last("other", 9, 3)) });
+    stage.sees(View { last_revision: Revision(3), ..after(last("other", 9, 3)) });
     stage.opened(1, LEASE);
     stage.acquired(Acquisition::Unknown("timeout".to_owned()));
     stage.looked(after(last("other", 9, 3)));
@@ -140,10 +140,10 @@ fn an_acquire_that_arrives_after_it_was_given_up_is_given_back_at_once() {
 #[test]
 fn what_no_honest_record_could_owe_is_waited_for_a_minute_at_most() {
     const EVER: Duration = Duration::from_millis(u64::MAX);
-    let owed = after(Last { released: true, owed: EVER, ..last("other", 9, 3) });
+    let hold_off_left = after(Last { released: true, hold_off_left: EVER, ..last("other", 9, 3) });
     let promised = after(Last { guarantee: Guarantee::For(EVER), ..last("other", 9, 3) });
     let lingers = after(Last { guarantee: Guarantee::WhileAlive { linger: EVER }, ..last("other", 9, 3) });
-    for view in [owed, promised, lingers] {
+    for view in [hold_off_left, promised, lingers] {
         let mut stage = Stage::new(settings());
         stage.sees(view.clone());
         stage.opened(1, LEASE);
@@ -159,12 +159,12 @@ fn what_no_honest_record_could_owe_is_waited_for_a_minute_at_most() {
 #[test]
 fn a_debt_that_is_handed_on_gets_smaller() {
     let mut stage = Stage::new(settings());
-    let owed = Duration::from_millis(u64::MAX);
-    stage.sees(after(Last { released: true, owed, ..last("other", 9, 3) }));
+    let hold_off_left = Duration::from_millis(u64::MAX);
+    stage.sees(after(Last { released: true, hold_off_left, ..last("other", 9, 3) }));
     stage.opened(1, LEASE);
     stage.acquired(Acquisition::Won(Term(7)));
     stage.heard();
     stage.until_renewing(20_000);
-    stage.tell(Fact::StepDown { to: None });
+    stage.tell(ElectionEvent::StepDown { to: None });
     stage.expect(&["release 7 owing 40000"]);
 }

@@ -73,7 +73,7 @@ fn an_agent_that_slept_past_its_lease_kills_before_it_listens() {
     script.until(1_000);
     script.sleeps_until(20_000);
     let ask = script.asked("renew");
-    script.fact(Fact::Renewed { ask, result: Renewal::Alive(held("me", 7, 7)) });
+    script.fact(ElectionEvent::Renewed { ask, result: Renewal::Alive(held("me", 7, 7)) });
     assert_eq!(script.told()[0], "SIGKILL to main");
 }
 
@@ -107,7 +107,7 @@ fn an_ill_leader_steps_down_and_stands_again_when_well() {
     script.released();
     script.tells(&["guard off", "release", "close"]);
     let ask = script.asked("look");
-    script.fact(Fact::Looked { ask, result: Ok(free()) });
+    script.fact(ElectionEvent::Looked { ask, result: Ok(free()) });
     script.until(9_000);
     assert!(!script.told().contains(&"open".to_owned()), "it doesn't stand while it is ill");
     script.when("probe");

@@ -1,5 +1,6 @@
-//! What an election means for the container, as scripts: an engine that a test plays, and what main and hooks are told.
+//! What an election means for the container, as scripts: a store that a test plays, and what main and hooks are told.
 
+mod announcing;
 mod demotion;
 mod ends;
 mod maintenance;
@@ -7,7 +8,6 @@ mod parts;
 mod promotion;
 mod start;
 mod stop;
-mod telling;
 mod watches;
 
 use std::time::Duration;
@@ -17,8 +17,8 @@ use super::watch::templated;
 use crate::config::election::{Fence, Mode, Pace, Preference, RoleTags, WithoutCatalog};
 use crate::config::{Config, Election, Hook, Hooks, OnFailure, Query, Signal, WaitFor, When};
 use crate::supervisor::Event;
-use crate::supervisor::election::fact::{Acquisition, Fact, Renewal};
-use crate::supervisor::election::record::{Guarantee, Holder, Last, Lock, SessionId, Term, Version, View};
+use crate::supervisor::election::event::{Acquisition, ElectionEvent, Renewal};
+use crate::supervisor::election::record::{Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View};
 use crate::supervisor::event::*;
 
 const LEASE: Guarantee = Guarantee::For(Duration::from_secs(15));
@@ -64,7 +64,7 @@ fn hooks() -> Hooks {
 }
 
 fn free() -> View {
-    View { at: 1, lock: Lock::Free { version: Version(0), taken_from: None }, last: None, last_version: Version(0) }
+    View { at: 1, lock: Lock::Free { version: Revision(0), taken_from: None }, last: None, last_revision: Revision(0) }
 }
 
 pub fn held(id: &str, session: u128, term: u64) -> View {
@@ -75,7 +75,7 @@ pub fn held(id: &str, session: u128, term: u64) -> View {
         address: Some(format!("{id}:3306").into()),
         vacancy: None,
     };
-    View { at: term, lock: Lock::Held(holder), last: None, last_version: Version(0) }
+    View { at: term, lock: Lock::Held(holder), last: None, last_revision: Revision(0) }
 }
 
 impl Script {
@@ -86,7 +86,7 @@ impl Script {
     }
 
     fn sees_lock(&mut self, view: View) {
-        self.fact(Fact::Saw(Ok(view)));
+        self.fact(ElectionEvent::Saw(Ok(view)));
     }
 
     /// Sees the lock free and takes it, for this term.
@@ -97,18 +97,18 @@ impl Script {
 
     fn takes(&mut self, term: u64) {
         let session = SessionId(u128::from(term));
-        self.fact(Fact::Opened { ask: self.asked("open"), result: Ok((session, LEASE)) });
-        self.fact(Fact::Acquired { ask: self.asked("acquire"), result: Acquisition::Won(Term(term)) });
+        self.fact(ElectionEvent::Opened { ask: self.asked("open"), result: Ok((session, LEASE)) });
+        self.fact(ElectionEvent::Acquired { ask: self.asked("acquire"), result: Acquisition::Won(Term(term)) });
         self.sees_lock(held("me", u128::from(term), term));
     }
 
     fn released(&mut self) {
-        self.fact(Fact::Released { ask: self.asked("release"), result: Ok(()) });
+        self.fact(ElectionEvent::Released { ask: self.asked("release"), result: Ok(()) });
     }
 
     /// What was heard but for what comes all the time.
     fn told(&mut self) -> Vec<String> {
-        let noise = ["renew", "look", "guard", "doors"];
+        let noise = ["renew", "look", "guard", "endpoints"];
         self.heard().into_iter().filter(|heard| !noise.contains(&heard.as_str())).collect()
     }
 
@@ -123,7 +123,7 @@ impl Script {
 
     /// Having led, it sees the lock free for long and takes it again.
     fn leads_again(&mut self) {
-        self.sees_lock(View { at: 9, last_version: Version(9), ..free() });
+        self.sees_lock(View { at: 9, last_revision: Revision(9), ..free() });
         self.until(self.now() + 20_000);
         self.takes(10);
     }
@@ -147,7 +147,7 @@ fn leading_while_it_follows(more: Config) -> Script {
     script.sees_lock(held("other", 9, 3));
     script.sees_lock(held("third", 10, 4));
     assert_eq!(script.told().last().unwrap(), "spawn on_leader_change");
-    script.sees_lock(View { at: 5, last_version: Version(5), ..free() });
+    script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
     script.until(20_000);
     script.told();
     script.takes(7);

@@ -31,11 +31,11 @@ fn replica(config: Config) -> Script {
 
 /// The lock falls free and is won, and nobody has to wait for anybody.
 fn comes_to_lead(script: &mut Script) {
-    script.sees_lock(View { at: 5, last_version: Version(5), ..free() });
+    script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
     script.until(script.now() + 20_000);
     let session = SessionId(7);
-    script.fact(Fact::Opened { ask: script.asked("open"), result: Ok((session, LEASE)) });
-    script.fact(Fact::Acquired { ask: script.asked("acquire"), result: Acquisition::Won(Term(7)) });
+    script.fact(ElectionEvent::Opened { ask: script.asked("open"), result: Ok((session, LEASE)) });
+    script.fact(ElectionEvent::Acquired { ask: script.asked("acquire"), result: Acquisition::Won(Term(7)) });
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_leader_that_crashed_and_leads_again_is_prepared_as_a_leader() {
     script.ends("main", 1);
     script.released();
     let ask = script.asked("look");
-    script.fact(Fact::Looked { ask, result: Ok(View { at: 8, last_version: Version(8), ..free() }) });
+    script.fact(ElectionEvent::Looked { ask, result: Ok(View { at: 8, last_revision: Revision(8), ..free() }) });
     script.when("open");
     script.takes(9);
     assert_eq!(script.told().last().unwrap(), "spawn pre_start");

@@ -52,10 +52,10 @@ fn a_replica_that_comes_to_lead_is_promoted_and_main_runs_on() {
         released: true,
         to: None,
         ended: false,
-        owed: Duration::ZERO,
+        hold_off_left: Duration::ZERO,
     };
     script.told();
-    script.sees_lock(View { at: 4, last: Some(last), last_version: Version(4), ..free() });
+    script.sees_lock(View { at: 4, last: Some(last), last_revision: Revision(4), ..free() });
     script.takes(7);
     script.tells(&["open", "acquire", "spawn on_promote"]);
 }
@@ -111,7 +111,7 @@ fn a_change_acted_on_for_replicas_only_is_cut_short_by_a_promotion() {
     let mut script = Script::candidate(Config { watches, hooks: hooks(), ..candidate() });
     script.sees_lock(held("other", 9, 3));
     script.sees("app", &["a"]);
-    script.sees_lock(View { at: 5, last_version: Version(5), ..free() });
+    script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
     script.until(20_000);
     script.told();
     script.takes(7);

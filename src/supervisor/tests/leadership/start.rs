@@ -61,7 +61,7 @@ fn a_standby_whose_main_fails_runs_it_again_when_it_leads_again() {
     script.tells(&["guard off", "release"]);
     script.released();
     let ask = script.asked("look");
-    script.fact(Fact::Looked { ask, result: Ok(free()) });
+    script.fact(ElectionEvent::Looked { ask, result: Ok(free()) });
     script.when("open");
     script.told();
     script.takes(9);
@@ -70,7 +70,7 @@ fn a_standby_whose_main_fails_runs_it_again_when_it_leads_again() {
 
 #[test]
 fn a_start_in_an_outage_waits_or_is_a_replica_as_configured() {
-    let cut = || Fact::Saw(Err("cut".to_owned()));
+    let cut = || ElectionEvent::Saw(Err("cut".to_owned()));
     let mut script = Script::candidate(candidate());
     script.fact(cut());
     script.until(3_600_000);
@@ -88,7 +88,7 @@ fn a_start_in_an_outage_waits_or_is_a_replica_as_configured() {
 fn one_that_led_until_the_outage_goes_on_as_a_replica_where_that_is_configured() {
     let election = Some(Election { without_catalog: WithoutCatalog::Replica, ..election() });
     let mut script = Script::leading(Config { election, ..config() });
-    let cut = || Fact::Saw(Err("cut".to_owned()));
+    let cut = || ElectionEvent::Saw(Err("cut".to_owned()));
     script.fact(cut());
     script.when("SIGTERM to main");
     script.ends("main", 0);
@@ -96,7 +96,7 @@ fn one_that_led_until_the_outage_goes_on_as_a_replica_where_that_is_configured()
     assert!(script.told().contains(&"spawn main".to_owned()));
     assert_eq!(script.variable("main", "PILOTFISH_ROLE"), Some("replica"));
     assert_eq!(script.variable("main", "PILOTFISH_LEADER_ID"), Some(""));
-    // Once it has given up telling the engine that the lock is free.
+    // Once it has given up telling the store that the lock is free.
     script.until(script.now() + 10_000);
     assert_eq!(script.core.status().election.unwrap().leader, None);
 }
@@ -125,13 +125,13 @@ fn who_comes_to_lead_while_it_waits_as_a_replica_waits_no_longer() {
     let mut script = Script::candidate(Config { wait_for: vec![wait], ..candidate() });
     script.sees_lock(held("other", 9, 3));
     script.told();
-    let last_version = Version(5);
-    script.sees_lock(View { at: 5, last_version, ..free() });
+    let last_revision = Revision(5);
+    script.sees_lock(View { at: 5, last_revision, ..free() });
     script.until(20_000);
     let ask = script.asked("open");
-    script.fact(Fact::Opened { ask, result: Ok((SessionId(7), LEASE)) });
+    script.fact(ElectionEvent::Opened { ask, result: Ok((SessionId(7), LEASE)) });
     let ask = script.asked("acquire");
-    script.fact(Fact::Acquired { ask, result: Acquisition::Won(Term(7)) });
+    script.fact(ElectionEvent::Acquired { ask, result: Acquisition::Won(Term(7)) });
     let told = script.told();
     assert!(told.ends_with(&["unfollow WaitFor(0)".to_owned(), "spawn main".to_owned()]), "{told:?}");
 }
@@ -185,9 +185,9 @@ fn a_main_whose_files_are_still_being_read_at_its_leases_end_never_starts() {
         released: true,
         to: None,
         ended: false,
-        owed: Duration::ZERO,
+        hold_off_left: Duration::ZERO,
     };
-    script.sees_lock(View { at: 9, last: Some(last), last_version: Version(9), ..free() });
+    script.sees_lock(View { at: 9, last: Some(last), last_revision: Revision(9), ..free() });
     script.when("open");
     script.takes(10);
     assert_eq!(script.told().last().unwrap(), "read files");
@@ -205,9 +205,9 @@ fn one_whose_main_isnt_up_and_healthy_leaves_a_free_lock_to_those_whose_is() {
         released: true,
         to: None,
         ended: false,
-        owed: Duration::ZERO,
+        hold_off_left: Duration::ZERO,
     };
-    let free_again = || View { at: 5, last: Some(last.clone()), last_version: Version(5), ..free() };
+    let free_again = || View { at: 5, last: Some(last.clone()), last_revision: Revision(5), ..free() };
     let health = vec![check("ping", OnFailure::Report)];
     let hooks = Hooks { pre_start: Some(pre_start(0)), ..Hooks::default() };
     // In the midst of pre_start, up and not yet healthy, healthy.

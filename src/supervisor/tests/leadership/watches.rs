@@ -10,7 +10,7 @@ fn a_watch_of_one_role_acts_in_that_role_only() {
     script.sees("app", &["a"]);
     script.until(1_000);
     script.tells(&["follow Watch(\"app\")", "contest db", "spawn main"]);
-    script.sees_lock(View { at: 5, last_version: Version(5), ..free() });
+    script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
     script.until(40_000);
     script.told();
     script.takes(7);
@@ -51,7 +51,7 @@ fn a_template_of_the_leaders_that_is_first_rendered_while_main_runs_is_told_to_m
     script.sees_lock(held("other", 9, 3));
     script.sees("app", &["a"]);
     script.told();
-    script.sees_lock(View { at: 5, last_version: Version(5), ..free() });
+    script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
     script.until(40_000);
     script.takes(7);
     script.staged("app");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Signal;
-use crate::supervisor::election::fact::{Acquisition, Fact, Order, Renewal};
+use crate::supervisor::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal};
 use crate::supervisor::event::*;
 use crate::supervisor::{Effect, Event, Time};
 
@@ -68,8 +68,10 @@ impl World {
             Effect::Withdraw { service } => {
                 self.hears(index, Event::Withdrawn { service: service.id.clone(), result: Ok(()) });
             }
-            Effect::Contest(_) => self.containers[index].contests = true,
-            Effect::Elect(Order::Guard { deadline }) => self.containers[index].page = deadline.map(Time::from_boot),
+            Effect::JoinElection(_) => self.containers[index].contests = true,
+            Effect::Elect(ElectionEffect::Guard { deadline }) => {
+                self.containers[index].page = deadline.map(Time::from_boot)
+            }
             Effect::Elect(order) => self.mail.push(Mail::To(index, life, order)),
             Effect::StartGuard => {
                 self.containers[index].guard = Guard::Stands;
@@ -88,7 +90,7 @@ impl World {
             | Effect::Install { .. }
             | Effect::Discard(_)
             | Effect::Services(_)
-            | Effect::Doors { .. }
+            | Effect::Endpoints { .. }
             | Effect::Logging(_)
             | Effect::Reply { .. }
             | Effect::Say(_) => {}
@@ -209,26 +211,26 @@ impl World {
     }
 }
 
-fn unanswered(order: &Order, lost: String) -> Option<Fact> {
+fn unanswered(order: &ElectionEffect, lost: String) -> Option<ElectionEvent> {
     Some(match *order {
-        Order::OpenSession { ask } => Fact::Opened { ask, result: Err(lost) },
-        Order::Look { ask } => Fact::Looked { ask, result: Err(lost) },
-        Order::Acquire { ask, .. } => Fact::Acquired { ask, result: Acquisition::Unknown(lost) },
-        Order::Renew { ask, .. } => Fact::Renewed { ask, result: Renewal::Unknown(lost) },
-        Order::Release { ask, .. } => Fact::Released { ask, result: Err(lost) },
-        Order::ReadRanks { ask, .. } => Fact::Ranks { ask, result: Err(lost) },
+        ElectionEffect::OpenSession { ask } => ElectionEvent::Opened { ask, result: Err(lost) },
+        ElectionEffect::Look { ask } => ElectionEvent::Looked { ask, result: Err(lost) },
+        ElectionEffect::Acquire { ask, .. } => ElectionEvent::Acquired { ask, result: Acquisition::Unknown(lost) },
+        ElectionEffect::Renew { ask, .. } => ElectionEvent::Renewed { ask, result: Renewal::Unknown(lost) },
+        ElectionEffect::Release { ask, .. } => ElectionEvent::Released { ask, result: Err(lost) },
+        ElectionEffect::ReadRanks { ask, .. } => ElectionEvent::Ranks { ask, result: Err(lost) },
         _ => return None,
     })
 }
 
-fn unheard(fact: Fact, lost: String) -> Fact {
+fn unheard(fact: ElectionEvent, lost: String) -> ElectionEvent {
     match fact {
-        Fact::Opened { ask, .. } => Fact::Opened { ask, result: Err(lost) },
-        Fact::Looked { ask, .. } => Fact::Looked { ask, result: Err(lost) },
-        Fact::Acquired { ask, .. } => Fact::Acquired { ask, result: Acquisition::Unknown(lost) },
-        Fact::Renewed { ask, .. } => Fact::Renewed { ask, result: Renewal::Unknown(lost) },
-        Fact::Released { ask, .. } => Fact::Released { ask, result: Err(lost) },
-        Fact::Ranks { ask, .. } => Fact::Ranks { ask, result: Err(lost) },
+        ElectionEvent::Opened { ask, .. } => ElectionEvent::Opened { ask, result: Err(lost) },
+        ElectionEvent::Looked { ask, .. } => ElectionEvent::Looked { ask, result: Err(lost) },
+        ElectionEvent::Acquired { ask, .. } => ElectionEvent::Acquired { ask, result: Acquisition::Unknown(lost) },
+        ElectionEvent::Renewed { ask, .. } => ElectionEvent::Renewed { ask, result: Renewal::Unknown(lost) },
+        ElectionEvent::Released { ask, .. } => ElectionEvent::Released { ask, result: Err(lost) },
+        ElectionEvent::Ranks { ask, .. } => ElectionEvent::Ranks { ask, result: Err(lost) },
         other => other,
     }
 }

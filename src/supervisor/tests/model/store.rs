@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::supervisor::election::fact::{Acquisition, Fact, Order, Renewal};
-use crate::supervisor::election::record::{Guarantee, Holder, Last, Lock, SessionId, Term, Version, View};
+use crate::supervisor::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal};
+use crate::supervisor::election::record::{Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View};
 
 pub const LEASE: Duration = Duration::from_secs(15);
 
@@ -15,7 +15,7 @@ pub struct Store {
     /// When it was last written or freed.
     lock_version: u64,
     last: Option<Last>,
-    last_version: u64,
+    last_revision: u64,
     /// When each ends.
     sessions: BTreeMap<u128, Duration>,
 }
@@ -24,10 +24,10 @@ impl Store {
     pub fn view(&self) -> View {
         let lock = match &self.holder {
             Some(holder) => Lock::Held(holder.clone()),
-            None => Lock::Free { version: Version(self.lock_version), taken_from: None },
+            None => Lock::Free { version: Revision(self.lock_version), taken_from: None },
         };
         let last = self.last.clone().map(|last| Last { ended: !self.sessions.contains_key(&last.session.0), ..last });
-        View { at: self.revision, lock, last, last_version: Version(self.last_version) }
+        View { at: self.revision, lock, last, last_revision: Revision(self.last_revision) }
     }
 
     /// When something ends by itself next.
@@ -57,37 +57,45 @@ impl Store {
     }
 
     /// What an order comes to when it arrives; `None`: nobody waits for an answer.
-    pub fn take(&mut self, now: Duration, id: &str, order: &Order) -> Option<Fact> {
+    pub fn take(&mut self, now: Duration, id: &str, order: &ElectionEffect) -> Option<ElectionEvent> {
         match order.clone() {
-            Order::OpenSession { ask } => {
+            ElectionEffect::OpenSession { ask } => {
                 self.revision += 1;
                 let session = SessionId(u128::from(self.revision));
                 self.sessions.insert(session.0, now + LEASE);
-                Some(Fact::Opened { ask, result: Ok((session, Guarantee::For(LEASE))) })
+                Some(ElectionEvent::Opened { ask, result: Ok((session, Guarantee::For(LEASE))) })
             }
-            Order::CloseSession { session } | Order::EndFormerLife { session } => {
+            ElectionEffect::CloseSession { session } | ElectionEffect::EndFormerLife { session } => {
                 self.sessions.remove(&session.0);
                 self.pass(now);
                 None
             }
-            Order::Look { ask } => Some(Fact::Looked { ask, result: Ok(self.view()) }),
-            Order::Acquire { ask, session, guarantee, seen, owed } => {
-                let as_seen = seen == Some((Version(self.lock_version), Version(self.last_version)));
+            ElectionEffect::Look { ask } => Some(ElectionEvent::Looked { ask, result: Ok(self.view()) }),
+            ElectionEffect::Acquire { ask, session, guarantee, seen, hold_off_left } => {
+                let as_seen = seen == Some((Revision(self.lock_version), Revision(self.last_revision)));
                 let result = if self.holder.is_none() && as_seen && self.sessions.contains_key(&session.0) {
                     self.revision += 1;
                     let term = Term(self.revision);
                     let id: std::sync::Arc<str> = id.into();
                     self.holder = Some(Holder { id: id.clone(), session, term, address: None, vacancy: None });
-                    self.last_version = self.revision;
-                    self.last =
-                        Some(Last { id, session, term, guarantee, released: false, to: None, ended: false, owed });
+                    self.last_revision = self.revision;
+                    self.last = Some(Last {
+                        id,
+                        session,
+                        term,
+                        guarantee,
+                        released: false,
+                        to: None,
+                        ended: false,
+                        hold_off_left,
+                    });
                     Acquisition::Won(term)
                 } else {
                     Acquisition::Changed
                 };
-                Some(Fact::Acquired { ask, result })
+                Some(ElectionEvent::Acquired { ask, result })
             }
-            Order::Renew { ask, session, term } => {
+            ElectionEffect::Renew { ask, session, term } => {
                 let mine = self.view().shows(session, term) && self.sessions.contains_key(&session.0);
                 let result = if mine {
                     self.sessions.insert(session.0, now + LEASE);
@@ -95,20 +103,20 @@ impl Store {
                 } else {
                     Renewal::Gone { void: !self.sessions.contains_key(&session.0) }
                 };
-                Some(Fact::Renewed { ask, result })
+                Some(ElectionEvent::Renewed { ask, result })
             }
-            Order::Release { ask, session, term, to, owed } => {
+            ElectionEffect::Release { ask, session, term, to, hold_off_left } => {
                 let mine = term.is_some_and(|term| self.view().shows(session, term));
                 if mine {
                     self.free();
-                    self.last_version = self.revision;
+                    self.last_revision = self.revision;
                     if let Some(last) = &mut self.last {
-                        (last.released, last.to, last.owed) = (true, to, owed);
+                        (last.released, last.to, last.hold_off_left) = (true, to, hold_off_left);
                     }
                 }
-                Some(Fact::Released { ask, result: if mine { Ok(()) } else { Err("another's".to_owned()) } })
+                Some(ElectionEvent::Released { ask, result: if mine { Ok(()) } else { Err("another's".to_owned()) } })
             }
-            Order::ReadRanks { ask, .. } => Some(Fact::Ranks { ask, result: Ok(Vec::new()) }),
+            ElectionEffect::ReadRanks { ask, .. } => Some(ElectionEvent::Ranks { ask, result: Ok(Vec::new()) }),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::supervisor::election::fact::{Fact, Order};
+use crate::supervisor::election::event::{ElectionEffect, ElectionEvent};
 use crate::supervisor::{Event, Supervisor, Time};
 
 use super::container::{Container, Guard};
@@ -16,8 +16,8 @@ const LOOP_TAKES: Duration = Duration::from_millis(500);
 
 /// A request or an answer under way.
 pub enum Mail {
-    To(usize, u32, Order),
-    From(usize, u32, Fact),
+    To(usize, u32, ElectionEffect),
+    From(usize, u32, ElectionEvent),
 }
 
 pub struct World {

@@ -219,11 +219,11 @@ fn tale(steps: Vec<Step>, play: &Play) -> String {
     for agent in &world.agents {
         let _ = writeln!(tale, "{:?}", agent.core);
     }
-    let _ = writeln!(tale, "{:?}", world.engine);
+    let _ = writeln!(tale, "{:?}", world.store);
     tale
 }
 
-/// What each engine may meet.
+/// What each store may meet.
 pub fn misfortunes(kind: Kind, any: u8) -> Faults {
     let clocked = u8::from(kind != Kind::Local);
     let (consul, etcd) = (u8::from(kind == Kind::Consul), u8::from(kind == Kind::Etcd));

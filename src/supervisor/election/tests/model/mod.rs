@@ -1,24 +1,24 @@
-//! Three candidates, each the real core, an engine that keeps its promise to the letter and no further, a network that
+//! Three candidates, each the real core, a store that keeps its promise to the letter and no further, a network that
 //! delays, loses and repeats, and misfortune: every order of events within a budget of faults is tried.
 //!
-//! What the world is allowed to do is in [`world`], what the engine promises in [`engine`], what must never happen in
+//! What the world is allowed to do is in [`world`], what the store promises in [`store`], what must never happen in
 //! [`promises`]; [`mutants`] breaks each rule of the core and names the promise that falls.
 
-mod engine;
 mod explore;
 mod mutants;
 mod normal;
 mod promises;
+mod store;
 mod world;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::supervisor::election::fact::Pace;
+use crate::supervisor::election::event::Pace;
 use crate::supervisor::election::record::Guarantee;
 use crate::supervisor::election::rules::Rules;
 
-/// Which engine's promise is played.
+/// Which store's promise is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     /// Sessions end at any moment; the lock is then withheld from everyone, but that is checked before a write and
@@ -79,7 +79,7 @@ struct Play {
     /// Messages under way at once, at most.
     mail: usize,
     rules: Rules,
-    /// What the engine promises.
+    /// What the store promises.
     promise: Duration,
     /// One state in so many is healed, to see whether a leader emerges.
     heal_one_in: u64,

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use crate::supervisor::election::candidate::{Campaign, Spare};
-use crate::supervisor::election::tenure::{Stage, Tenure};
-use crate::supervisor::election::{Asked, Election, State};
+use crate::supervisor::election::candidate::{Campaign, IdleSession};
+use crate::supervisor::election::tenure::{Tenure, TenureStage};
+use crate::supervisor::election::{CandidateState, Election, InFlight};
 use crate::supervisor::jitter::Jitter;
 use crate::supervisor::time::Time;
 
@@ -25,17 +25,17 @@ pub fn normalize(world: &mut World, passed: Duration) {
         agent.core.jitter = Jitter::new(1);
         agent.core.error = None;
         // How long a pause is after how many failures is no matter of safety.
-        agent.core.standing.failures = agent.core.standing.failures.min(1);
+        agent.core.eligibility.failures = agent.core.eligibility.failures.min(1);
     }
 }
 
 /// Every time a core remembers.
 pub fn times(core: &mut Election) -> Vec<&mut Time> {
-    fn spare(spare: &mut Spare) -> &mut Time {
-        &mut spare.opened
+    fn idle_session(idle_session: &mut IdleSession) -> &mut Time {
+        &mut idle_session.opened
     }
-    let Election { state, standing, vacancy, spare: own, abandoned, look, look_at, handing, .. } = core;
-    let mut times: Vec<&mut Time> = vec![&mut standing.not_before];
+    let Election { state, eligibility, vacancy, idle_session: own, abandoned, look, look_at, handing, .. } = core;
+    let mut times: Vec<&mut Time> = vec![&mut eligibility.not_before];
     times.extend(
         vacancy
             .as_mut()
@@ -45,35 +45,35 @@ pub fn times(core: &mut Election) -> Vec<&mut Time> {
     times.extend(handing.as_mut().map(|handing| &mut handing.until));
     times.extend(look_at.as_mut());
     if let Some(attempt) = abandoned {
-        times.extend([&mut attempt.spare.opened, &mut attempt.asked.at, &mut attempt.act_from]);
+        times.extend([&mut attempt.idle_session.opened, &mut attempt.asked.at, &mut attempt.act_from]);
     }
-    times.extend(own.as_mut().map(spare));
-    times.extend(look.as_mut().map(|Asked { at, .. }| at));
+    times.extend(own.as_mut().map(idle_session));
+    times.extend(look.as_mut().map(|InFlight { at, .. }| at));
     match state {
-        State::Follower { stand_at } => times.extend(stand_at.as_mut()),
-        State::Campaigning(campaign) => match campaign {
+        CandidateState::Follower { stand_at } => times.extend(stand_at.as_mut()),
+        CandidateState::Campaigning(campaign) => match campaign {
             Campaign::Measuring { asked, stand_at, .. } => {
                 times.push(&mut asked.at);
                 times.extend(stand_at.as_mut());
             }
             Campaign::Opening { asked } => times.push(&mut asked.at),
             Campaign::Acquiring(attempt) | Campaign::ReadingBack(attempt) => {
-                times.extend([&mut attempt.spare.opened, &mut attempt.asked.at, &mut attempt.act_from]);
+                times.extend([&mut attempt.idle_session.opened, &mut attempt.asked.at, &mut attempt.act_from]);
             }
         },
-        State::Holding(tenure) => {
+        CandidateState::Holding(tenure) => {
             let Tenure { valid_until, renewal, renew_at, act_from, stage, .. } = tenure;
             times.extend(valid_until.as_mut());
             times.extend(renewal.as_mut().map(|asked| &mut asked.at));
             times.extend([renew_at, act_from]);
             match stage {
-                Stage::HoldingOff | Stage::Ready => {}
-                Stage::Ranking { read_at, asked } => {
+                TenureStage::HoldingOff | TenureStage::Ready => {}
+                TenureStage::Ranking { read_at, asked } => {
                     times.push(read_at);
                     times.extend(asked.as_mut().map(|asked| &mut asked.at));
                 }
-                Stage::Leading { since } | Stage::Demoting { since, .. } => times.push(since),
-                Stage::Releasing { asked, again_at, until, .. } => {
+                TenureStage::Leading { since } | TenureStage::Demoting { since, .. } => times.push(since),
+                TenureStage::Releasing { asked, again_at, until, .. } => {
                     times.extend(asked.as_mut().map(|asked| &mut asked.at));
                     times.extend([again_at, until]);
                 }

@@ -42,7 +42,7 @@ pub const TERMS_GROW: &str = "terms only grow";
 pub const GUARDED: &str = "nobody acts unguarded";
 pub const TOLD_IN_TIME: &str = "who must go is told in time to go in peace";
 pub const LOSS_ENDS: &str = "who knows that it lost the lock leads no more";
-pub const SILENCE: &str = "an engine that fails to answer takes nothing away";
+pub const SILENCE: &str = "a store that fails to answer takes nothing away";
 pub const READ_BACK: &str = "an acquire of unknown outcome is read back before another";
 pub const ABANDONED: &str = "a session with an acquire under way is not used again";
 pub const ONE_TERM: &str = "a session serves one term";
@@ -51,7 +51,7 @@ pub const NOT_TAKEN_BACK: &str = "a deadline that has passed stays passed";
 pub const RENEWED: &str = "a lease is renewed while its leader goes in peace";
 pub const TWO_LOST: &str = "two lost requests cost no leadership";
 pub const ENOUGH: &str = "nobody stands for a lock it couldn't hold long enough";
-pub const STANDS: &str = "nobody who is ill becomes leader";
+pub const STANDS: &str = "nobody who is unhealthy becomes leader";
 pub const NEEDLESS: &str = "nobody takes a lock for lost that is its own";
 pub const EMERGES: &str = "once all is well a leader emerges, and everybody knows it";
 

@@ -1,24 +1,26 @@
-//! The world: three candidates with their mains and guards, an engine, and the mail between them. Each [`Step`] is one
+//! The world: three candidates with their mains and guards, a store, and the mail between them. Each [`Step`] is one
 //! thing that can happen next; a candidate that isn't paused acts on its deadlines before time goes on, for a process
 //! that is late is what a pause is.
 
 use std::time::Duration;
 
 use crate::supervisor::election::candidate::Campaign;
-use crate::supervisor::election::fact::{Acquisition, Ask, Fact, Id, Order, Renewal, Why};
-use crate::supervisor::election::record::{Lock, SessionId, Term, Version, View};
-use crate::supervisor::election::tenure::{Stage, Tenure};
-use crate::supervisor::election::{Election, Preference, Settings, State};
+use crate::supervisor::election::event::{
+    Acquisition, DemotionReason, ElectionEffect, ElectionEvent, Id, Renewal, RequestId,
+};
+use crate::supervisor::election::record::{Lock, Revision, SessionId, Term, View};
+use crate::supervisor::election::tenure::{Tenure, TenureStage};
+use crate::supervisor::election::{CandidateState, Election, Preference, Settings};
 use crate::supervisor::time::Time;
 
-use super::engine::{Engine, Wanted};
 use super::normal::{self, NOW, normalize};
 use super::promises::Broken;
+use super::store::{AcquireRequest, Store};
 use super::{Faults, Kind, Play, UNIT, pace};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct World {
-    pub engine: Engine,
+    pub store: Store,
     pub agents: Vec<Agent>,
     pub mail: Vec<Mail>,
     left: Faults,
@@ -72,7 +74,7 @@ pub struct Agent {
 pub struct Acting {
     pub term: Term,
     /// Told to stop, and why.
-    told: Option<(Time, Why)>,
+    told: Option<(Time, DemotionReason)>,
     /// SIGKILL was sent: gone by then.
     gone_by: Option<Time>,
     renewed_since_told: bool,
@@ -92,29 +94,29 @@ pub struct Mail {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum What {
-    Open(Ask),
+    Open(RequestId),
     Close(SessionId),
-    Look(Ask),
-    /// To be checked against what the engine withholds.
-    Acquire(Ask, Wanted),
+    Look(RequestId),
+    /// To be checked against what the store withholds.
+    Acquire(RequestId, AcquireRequest),
     /// Checked (Consul), or with a lease granted then (etcd); to be written.
-    Write(Ask, Wanted, Option<Time>),
-    Renew(Ask, SessionId),
+    Write(RequestId, AcquireRequest, Option<Time>),
+    Renew(RequestId, SessionId),
     /// With a lease granted then; to be written if the key is still what it was (etcd).
-    PutAnew(Ask, SessionId, Option<Version>, (u64, Time)),
+    PutAnew(RequestId, SessionId, Option<Revision>, (u64, Time)),
     /// Its lease was kept alive; now the lock is read, and under which leading server (etcd).
-    Prove(Ask, SessionId),
+    Prove(RequestId, SessionId),
     /// The lock was put under this lease, and its holder is told (etcd, where that ends others).
     Confirmed(SessionId, u64),
     /// A lease that the lock is thought not to be under (etcd).
     EndLease(SessionId, u64),
     /// The lock was read; now `last` is (Consul).
-    Rest(Option<Ask>, u64, Lock),
-    Release(Ask, SessionId, Option<Term>, Option<Id>, Duration),
-    Measure(Ask),
-    Publish(Version, i64),
-    ReadRanks(Ask, Version),
-    Answer(Fact),
+    Rest(Option<RequestId>, u64, Lock),
+    Release(RequestId, SessionId, Option<Term>, Option<Id>, Duration),
+    Measure(RequestId),
+    Publish(Revision, i64),
+    ReadRanks(RequestId, Revision),
+    Answer(ElectionEvent),
 }
 
 // The order of mail doesn't matter; one order of many keeps states few.
@@ -148,15 +150,15 @@ impl Ord for What {
     }
 }
 
-fn asked(fact: &Fact) -> Option<Ask> {
+fn asked(fact: &ElectionEvent) -> Option<RequestId> {
     match fact {
-        Fact::Opened { ask, .. }
-        | Fact::Looked { ask, .. }
-        | Fact::Acquired { ask, .. }
-        | Fact::Renewed { ask, .. }
-        | Fact::Released { ask, .. }
-        | Fact::Measured { ask, .. }
-        | Fact::Ranks { ask, .. } => Some(*ask),
+        ElectionEvent::Opened { ask, .. }
+        | ElectionEvent::Looked { ask, .. }
+        | ElectionEvent::Acquired { ask, .. }
+        | ElectionEvent::Renewed { ask, .. }
+        | ElectionEvent::Released { ask, .. }
+        | ElectionEvent::Measured { ask, .. }
+        | ElectionEvent::Ranks { ask, .. } => Some(*ask),
         _ => None,
     }
 }
@@ -206,7 +208,7 @@ impl World {
     pub fn new(play: &Play) -> World {
         let agents = (0..play.agents).map(|n| Agent::new(play, format!("{n}").into(), 0)).collect();
         let mut world = World {
-            engine: Engine::new(play.kind),
+            store: Store::new(play.kind),
             agents,
             mail: Vec::new(),
             left: play.faults,
@@ -215,7 +217,7 @@ impl World {
             broken: Broken::default(),
         };
         for index in 0..play.agents {
-            world.tell(play, index, Fact::Guard { stands: true });
+            world.tell(play, index, ElectionEvent::Guard { stands: true });
         }
         normalize(&mut world, Duration::ZERO);
         world
@@ -248,7 +250,7 @@ impl World {
                 out.push(Step::Deliver(index));
             }
             // What a watch has read is told.
-            if !matches!(mail.what, What::Answer(Fact::Saw(_))) && self.may(|faults| faults.lose) {
+            if !matches!(mail.what, What::Answer(ElectionEvent::Saw(_))) && self.may(|faults| faults.lose) {
                 out.push(Step::Lose(index));
             }
             if !to_agent && self.may(|faults| faults.repeat) {
@@ -258,17 +260,17 @@ impl World {
                 What::Renew(..) if play.kind == Kind::Consul && self.may(|faults| faults.deny) => {
                     out.push(Step::Deny(index));
                 }
-                What::Look(_) if !self.engine.is_held() && self.may(|faults| faults.torn) => {
+                What::Look(_) if !self.store.is_held() && self.may(|faults| faults.torn) => {
                     out.push(Step::Tear(index));
                 }
                 // Until it is deposed, it is the one that leads.
-                What::Renew(..) if self.agents[mail.agent].proof < self.engine.raft_term() => {
+                What::Renew(..) if self.agents[mail.agent].proof < self.store.raft_term() => {
                     out.push(Step::AnswerDeposed(index));
                 }
                 _ => {}
             }
         }
-        let view = self.engine.view();
+        let view = self.store.view();
         for (index, agent) in self.agents.iter().enumerate() {
             if agent.asleep {
                 out.push(Step::Wake(index));
@@ -280,7 +282,7 @@ impl World {
                     if self.may(|faults| faults.late) {
                         out.push(Step::WatchLate(index));
                     }
-                    if !self.engine.is_held() && self.may(|faults| faults.torn) {
+                    if !self.store.is_held() && self.may(|faults| faults.torn) {
                         out.push(Step::WatchTorn(index));
                     }
                 }
@@ -297,8 +299,8 @@ impl World {
                         out.push(Step::Resign(index));
                     }
                 }
-                let stands = !matches!(agent.core.state, State::Follower { .. });
-                if stands && agent.core.standing.well && self.may(|faults| faults.ill) {
+                let stands = !matches!(agent.core.state, CandidateState::Follower { .. });
+                if stands && agent.core.eligibility.healthy && self.may(|faults| faults.ill) {
                     out.push(Step::Ill(index));
                 }
                 if agent.guard_died.is_some() {
@@ -311,7 +313,7 @@ impl World {
                         out.push(Step::GuardStops(index));
                     }
                 }
-                if !agent.core.standing.well {
+                if !agent.core.eligibility.healthy {
                     out.push(Step::Well(index));
                 }
             }
@@ -322,28 +324,28 @@ impl World {
                 out.push(Step::Crash(index));
             }
         }
-        for session in self.engine.may_end(NOW, play.promise) {
+        for session in self.store.may_end(NOW, play.promise) {
             // An etcd lease that ran out ends for free; any other end of a session is a misfortune.
             if play.kind == Kind::Etcd || self.may(|faults| faults.expire) {
                 out.push(Step::Expire(session));
             }
         }
-        if self.engine.has_lock_key() && self.may(|faults| faults.delete) {
+        if self.store.has_lock_key() && self.may(|faults| faults.delete) {
             out.push(Step::Delete);
         }
-        if self.engine.is_held() && self.may(|faults| faults.free) {
+        if self.store.is_held() && self.may(|faults| faults.free) {
             out.push(Step::Free);
         }
-        if self.engine.withholds(NOW) && self.may(|faults| faults.forget) {
+        if self.store.withholds(NOW) && self.may(|faults| faults.forget) {
             out.push(Step::Forget);
         }
-        if self.engine.is_held() && self.may(|faults| faults.depose) {
+        if self.store.is_held() && self.may(|faults| faults.depose) {
             out.push(Step::Depose);
         }
         if self.leaders > 0 && self.may(|faults| faults.scribble) {
             out.push(Step::Scribble);
         }
-        let quiet = !self.engine.is_held() && self.agents.iter().all(|agent| agent.acting.is_none());
+        let quiet = !self.store.is_held() && self.agents.iter().all(|agent| agent.acting.is_none());
         if self.leaders > 0 && quiet && self.may(|faults| faults.wipe) {
             out.push(Step::Wipe);
         }
@@ -351,7 +353,7 @@ impl World {
 
     /// Whether this message is what a watch read some time ago.
     pub fn is_late(&self, index: usize) -> bool {
-        matches!(self.mail[index].what, What::Answer(Fact::Saw(_)))
+        matches!(self.mail[index].what, What::Answer(ElectionEvent::Saw(_)))
     }
 
     fn may(&self, of: impl Fn(&Faults) -> u8) -> bool {
@@ -383,60 +385,60 @@ impl World {
                 self.deliver(play, mail);
             }
             Step::Watch(index) => {
-                let view = self.engine.view();
+                let view = self.store.view();
                 self.agents[index].told = Some(view.clone());
-                self.tell(play, index, Fact::Saw(Ok(view)));
+                self.tell(play, index, ElectionEvent::Saw(Ok(view)));
             }
             Step::WatchLate(index) => {
                 self.spend(|faults| &mut faults.late);
-                let view = self.engine.view();
+                let view = self.store.view();
                 let Agent { life, told, .. } = &mut self.agents[index];
                 *told = Some(view.clone());
-                self.mail.push(Mail { agent: index, life: *life, what: What::Answer(Fact::Saw(Ok(view))) });
+                self.mail.push(Mail { agent: index, life: *life, what: What::Answer(ElectionEvent::Saw(Ok(view))) });
             }
             Step::Expire(session) => {
                 if play.kind != Kind::Etcd {
                     self.spend(|faults| &mut faults.expire);
                 }
-                self.engine.end(NOW, session, play.promise);
+                self.store.end(NOW, session, play.promise);
             }
             Step::Delete => {
                 self.spend(|faults| &mut faults.delete);
-                self.engine.delete();
+                self.store.delete();
             }
             Step::Free => {
                 self.spend(|faults| &mut faults.free);
-                self.engine.free();
+                self.store.free();
             }
             Step::Forget => {
                 self.spend(|faults| &mut faults.forget);
-                self.engine.forget(NOW);
+                self.store.forget(NOW);
             }
             Step::Depose => {
                 self.spend(|faults| &mut faults.depose);
-                self.engine.depose();
+                self.store.depose();
             }
             Step::Scribble => {
                 self.spend(|faults| &mut faults.scribble);
-                self.engine.scribble();
+                self.store.scribble();
             }
             Step::Deny(index) => {
                 self.spend(|faults| &mut faults.deny);
                 let Mail { agent, life, what } = self.mail.remove(index);
                 let What::Renew(ask, _) = what else { unreachable!("only renewals are denied") };
-                let fact = Fact::Renewed { ask, result: Renewal::Gone { void: false } };
+                let fact = ElectionEvent::Renewed { ask, result: Renewal::Gone { void: false } };
                 self.mail.push(Mail { agent, life, what: What::Answer(fact) });
             }
             Step::Tear(index) => {
                 self.spend(|faults| &mut faults.torn);
                 let Mail { agent, life, what } = self.mail.remove(index);
                 let What::Look(ask) = what else { unreachable!("only reads are torn") };
-                let View { at, lock, .. } = self.engine.view();
+                let View { at, lock, .. } = self.store.view();
                 self.mail.push(Mail { agent, life, what: What::Rest(Some(ask), at, lock) });
             }
             Step::WatchTorn(agent) => {
                 self.spend(|faults| &mut faults.torn);
-                let (life, View { at, lock, .. }) = (self.agents[agent].life, self.engine.view());
+                let (life, View { at, lock, .. }) = (self.agents[agent].life, self.store.view());
                 self.mail.push(Mail { agent, life, what: What::Rest(None, at, lock) });
             }
             Step::AnswerDeposed(index) => {
@@ -460,7 +462,7 @@ impl World {
                 if kills && agent.acting.is_some() {
                     self.out(play, index);
                 } else if std::mem::take(&mut self.agents[index].untold) {
-                    self.tell(play, index, Fact::OutOfRole);
+                    self.tell(play, index, ElectionEvent::OutOfRole);
                 }
             }
             Step::GuardStops(index) => {
@@ -470,7 +472,7 @@ impl World {
             }
             Step::Wipe => {
                 self.spend(|faults| &mut faults.wipe);
-                self.engine.wipe();
+                self.store.wipe();
                 self.mail.retain(|mail| matches!(mail.what, What::Answer(_)));
                 self.term = Term::default();
             }
@@ -489,40 +491,40 @@ impl World {
                 self.agents[index].paused = false;
                 self.agents[index].woken = true;
                 if std::mem::take(&mut self.agents[index].untold) {
-                    self.tell(play, index, Fact::OutOfRole);
+                    self.tell(play, index, ElectionEvent::OutOfRole);
                 }
             }
             Step::GuardDies(index) => {
                 self.spend(|faults| &mut faults.guard);
                 self.agents[index].guard_died = Some(NOW);
-                self.tell(play, index, Fact::Guard { stands: false });
+                self.tell(play, index, ElectionEvent::Guard { stands: false });
             }
             Step::GuardStands(index) => {
                 let agent = &mut self.agents[index];
                 (agent.guard_died, agent.guard_untold) = (None, false);
-                self.tell(play, index, Fact::Guard { stands: true });
+                self.tell(play, index, ElectionEvent::Guard { stands: true });
             }
             Step::Out(index) => self.out(play, index),
             Step::Resign(index) => {
                 self.spend(|faults| &mut faults.step_down);
-                self.tell(play, index, Fact::StepDown { to: None });
+                self.tell(play, index, ElectionEvent::StepDown { to: None });
             }
             Step::Ill(index) => {
                 self.spend(|faults| &mut faults.ill);
-                self.tell(play, index, Fact::Health { well: false });
+                self.tell(play, index, ElectionEvent::Health { healthy: false });
             }
-            Step::Well(index) => self.tell(play, index, Fact::Health { well: true }),
+            Step::Well(index) => self.tell(play, index, ElectionEvent::Health { healthy: true }),
         }
         self.forget_unread();
         if play.brisk {
             self.hurry(play);
         }
         for agent in &mut self.agents {
-            let spare = agent.core.spare.as_ref().map(|spare| spare.session);
+            let idle_session = agent.core.idle_session.as_ref().map(|idle_session| idle_session.session);
             let own = agent.core.session();
             // The core knows of no other and can't use any other again.
             for sessions in [&mut agent.served, &mut agent.abandoned] {
-                sessions.retain(|session| Some(*session) == spare || Some(*session) == own);
+                sessions.retain(|session| Some(*session) == idle_session || Some(*session) == own);
             }
         }
         self.mail.sort_unstable();
@@ -533,7 +535,9 @@ impl World {
     fn hurry(&mut self, play: &Play) {
         let quick = |world: &World, mail: &Mail| match mail.what {
             What::Open(_) | What::Look(_) => true,
-            What::Answer(Fact::Opened { .. } | Fact::Looked { .. }) => !world.agents[mail.agent].paused,
+            What::Answer(ElectionEvent::Opened { .. } | ElectionEvent::Looked { .. }) => {
+                !world.agents[mail.agent].paused
+            }
             _ => false,
         };
         while let Some(index) = self.mail.iter().position(|mail| quick(self, mail)) {
@@ -568,7 +572,7 @@ impl World {
             }
             let agent = &self.agents[index];
             if !agent.paused && agent.core.deadline().is_some_and(|at| at <= NOW) {
-                self.tell(play, index, Fact::Tick);
+                self.tell(play, index, ElectionEvent::Tick);
             }
             let agent = &mut self.agents[index];
             let kills = agent.page.is_some_and(|at| at <= NOW) && agent.guard_died.is_none();
@@ -593,7 +597,7 @@ impl World {
         }
         let awake = self.agents.iter().filter(|agent| !agent.asleep);
         let kills = awake.filter_map(|agent| agent.acting.as_ref()?.gone_by.or(agent.page));
-        let due = cores.chain(kills).chain(self.engine.next(NOW, play.promise)).filter(|at| *at > NOW);
+        let due = cores.chain(kills).chain(self.store.next(NOW, play.promise)).filter(|at| *at > NOW);
         due.min().unwrap_or(NOW + UNIT).min(NOW + UNIT)
     }
 
@@ -602,16 +606,16 @@ impl World {
         let id = self.agents[agent].id.clone();
         let answer = match what {
             What::Open(ask) => {
-                let session = self.engine.open(NOW, id);
-                Some(Fact::Opened { ask, result: Ok((session, play.guarantee())) })
+                let session = self.store.open(NOW, id);
+                Some(ElectionEvent::Opened { ask, result: Ok((session, play.guarantee())) })
             }
             What::Close(session) => {
-                self.engine.end(NOW, session, play.promise);
+                self.store.end(NOW, session, play.promise);
                 None
             }
-            What::Look(ask) => Some(Fact::Looked { ask, result: Ok(self.engine.view()) }),
-            What::Acquire(ask, _) if self.engine.withholds(NOW) => {
-                Some(Fact::Acquired { ask, result: Acquisition::HeldBack })
+            What::Look(ask) => Some(ElectionEvent::Looked { ask, result: Ok(self.store.view()) }),
+            What::Acquire(ask, _) if self.store.withholds(NOW) => {
+                Some(ElectionEvent::Acquired { ask, result: Acquisition::HeldBack })
             }
             What::Acquire(ask, wanted) => {
                 let granted = (play.kind == Kind::Etcd).then_some(NOW);
@@ -619,50 +623,50 @@ impl World {
                 None
             }
             What::Write(ask, wanted, granted) => {
-                let result = self.engine.acquire(NOW, &wanted, granted);
+                let result = self.store.acquire(NOW, &wanted, granted);
                 if matches!(result, Acquisition::Won(_)) {
                     let of = &mut self.agents[agent];
-                    (of.proof, of.lease, of.leases) = (self.engine.raft_term(), 0, 0);
+                    (of.proof, of.lease, of.leases) = (self.store.raft_term(), 0, 0);
                 }
-                Some(Fact::Acquired { ask, result })
+                Some(ElectionEvent::Acquired { ask, result })
             }
             // By the server that it was put under the lock by: kept alive there, and proved by another read.
             // But where all is put anew each time, as when something is owed.
             What::Renew(ask, session)
                 if play.kind == Kind::Etcd
                     && !play.careless.late_renewals_count
-                    && (self.agents[agent].proof == self.engine.raft_term() || play.careless.trusts_keep_alives) =>
+                    && (self.agents[agent].proof == self.store.raft_term() || play.careless.trusts_keep_alives) =>
             {
                 // Otherwise it is the deposed server that answers.
-                if self.agents[agent].proof == self.engine.raft_term() {
-                    self.engine.keep_alive(NOW, session, self.agents[agent].lease);
+                if self.agents[agent].proof == self.store.raft_term() {
+                    self.store.keep_alive(NOW, session, self.agents[agent].lease);
                 }
                 self.mail.push(Mail { agent, life, what: What::Prove(ask, session) });
                 None
             }
             What::Prove(ask, session) => {
-                let as_before = self.agents[agent].proof == self.engine.raft_term();
-                let result = match self.engine.prove(session, self.agents[agent].lease) {
+                let as_before = self.agents[agent].proof == self.store.raft_term();
+                let result = match self.store.prove(session, self.agents[agent].lease) {
                     Renewal::Alive(_) if !as_before && !play.careless.trusts_keep_alives => {
                         Renewal::Unknown("another server leads".to_owned())
                     }
                     proved => proved,
                 };
-                Some(Fact::Renewed { ask, result })
+                Some(ElectionEvent::Renewed { ask, result })
             }
             What::Renew(ask, session) if play.kind == Kind::Etcd => {
-                let seen = self.engine.held_as(session).filter(|_| !play.careless.late_renewals_count);
+                let seen = self.store.held_as(session).filter(|_| !play.careless.late_renewals_count);
                 self.agents[agent].leases += 1;
                 let lease = (self.agents[agent].leases, NOW);
                 self.mail.push(Mail { agent, life, what: What::PutAnew(ask, session, seen, lease) });
                 None
             }
             What::PutAnew(ask, session, seen, (lease, granted)) => {
-                let result = self.engine.put_anew(NOW, session, seen, (lease, granted, play.promise));
+                let result = self.store.put_anew(NOW, session, seen, (lease, granted, play.promise));
                 let of = &mut self.agents[agent];
                 // The answer to a renewal given up long ago tells of another's lease.
                 if matches!(result, Renewal::Alive(_)) && of.life == life && of.awaits(ask) {
-                    (of.proof, of.lease) = (self.engine.raft_term(), lease);
+                    (of.proof, of.lease) = (self.store.raft_term(), lease);
                 }
                 if matches!(result, Renewal::Alive(_)) && of.life == life {
                     // To end those granted before changes nothing: the lock is under this one.
@@ -670,7 +674,7 @@ impl World {
                         self.mail.push(Mail { agent, life, what: What::Confirmed(session, lease) });
                     }
                 }
-                Some(Fact::Renewed { ask, result })
+                Some(ElectionEvent::Renewed { ask, result })
             }
             What::Confirmed(session, lease) => {
                 let later = lease + 1..=self.agents[agent].leases;
@@ -678,28 +682,28 @@ impl World {
                 None
             }
             What::EndLease(session, lease) => {
-                self.engine.end_lease(NOW, session, lease, play.promise);
+                self.store.end_lease(NOW, session, lease, play.promise);
                 None
             }
             What::Rest(ask, at, lock) => {
-                let view = self.engine.view_with(at, lock);
+                let view = self.store.view_with(at, lock);
                 Some(match ask {
-                    Some(ask) => Fact::Looked { ask, result: Ok(view) },
-                    None => Fact::Saw(Ok(view)),
+                    Some(ask) => ElectionEvent::Looked { ask, result: Ok(view) },
+                    None => ElectionEvent::Saw(Ok(view)),
                 })
             }
-            What::Renew(ask, session) => Some(Fact::Renewed { ask, result: self.engine.renew(NOW, session) }),
-            What::Release(ask, session, term, to, owed) => {
-                self.engine.release(session, term, to, owed);
-                Some(Fact::Released { ask, result: Ok(()) })
+            What::Renew(ask, session) => Some(ElectionEvent::Renewed { ask, result: self.store.renew(NOW, session) }),
+            What::Release(ask, session, term, to, hold_off_left) => {
+                self.store.release(session, term, to, hold_off_left);
+                Some(ElectionEvent::Released { ask, result: Ok(()) })
             }
             // The further down the list, the further ahead.
-            What::Measure(ask) => Some(Fact::Measured { ask, result: Ok(agent as i64) }),
+            What::Measure(ask) => Some(ElectionEvent::Measured { ask, result: Ok(agent as i64) }),
             What::Publish(vacancy, rank) => {
-                self.engine.publish(id, vacancy, rank);
+                self.store.publish(id, vacancy, rank);
                 None
             }
-            What::ReadRanks(ask, vacancy) => Some(Fact::Ranks { ask, result: Ok(self.engine.ranks(vacancy)) }),
+            What::ReadRanks(ask, vacancy) => Some(ElectionEvent::Ranks { ask, result: Ok(self.store.ranks(vacancy)) }),
             What::Answer(fact) => {
                 if self.agents[agent].life == life {
                     self.tell(play, agent, fact);
@@ -714,25 +718,29 @@ impl World {
     fn lose(&mut self, play: &Play, mail: Mail) {
         let broken = || "cut".to_owned();
         let fact = match mail.what {
-            What::Open(ask) | What::Answer(Fact::Opened { ask, .. }) => Fact::Opened { ask, result: Err(broken()) },
-            What::Look(ask) | What::Rest(Some(ask), ..) | What::Answer(Fact::Looked { ask, .. }) => {
-                Fact::Looked { ask, result: Err(broken()) }
+            What::Open(ask) | What::Answer(ElectionEvent::Opened { ask, .. }) => {
+                ElectionEvent::Opened { ask, result: Err(broken()) }
             }
-            What::Acquire(ask, _) | What::Write(ask, ..) | What::Answer(Fact::Acquired { ask, .. }) => {
-                Fact::Acquired { ask, result: Acquisition::Unknown(broken()) }
+            What::Look(ask) | What::Rest(Some(ask), ..) | What::Answer(ElectionEvent::Looked { ask, .. }) => {
+                ElectionEvent::Looked { ask, result: Err(broken()) }
+            }
+            What::Acquire(ask, _) | What::Write(ask, ..) | What::Answer(ElectionEvent::Acquired { ask, .. }) => {
+                ElectionEvent::Acquired { ask, result: Acquisition::Unknown(broken()) }
             }
             What::Renew(ask, _)
             | What::PutAnew(ask, ..)
             | What::Prove(ask, _)
-            | What::Answer(Fact::Renewed { ask, .. }) => Fact::Renewed { ask, result: Renewal::Unknown(broken()) },
-            What::Release(ask, ..) | What::Answer(Fact::Released { ask, .. }) => {
-                Fact::Released { ask, result: Err(broken()) }
+            | What::Answer(ElectionEvent::Renewed { ask, .. }) => {
+                ElectionEvent::Renewed { ask, result: Renewal::Unknown(broken()) }
             }
-            What::Measure(ask) | What::Answer(Fact::Measured { ask, .. }) => {
-                Fact::Measured { ask, result: Err(broken()) }
+            What::Release(ask, ..) | What::Answer(ElectionEvent::Released { ask, .. }) => {
+                ElectionEvent::Released { ask, result: Err(broken()) }
             }
-            What::ReadRanks(ask, _) | What::Answer(Fact::Ranks { ask, .. }) => {
-                Fact::Ranks { ask, result: Err(broken()) }
+            What::Measure(ask) | What::Answer(ElectionEvent::Measured { ask, .. }) => {
+                ElectionEvent::Measured { ask, result: Err(broken()) }
+            }
+            What::ReadRanks(ask, _) | What::Answer(ElectionEvent::Ranks { ask, .. }) => {
+                ElectionEvent::Ranks { ask, result: Err(broken()) }
             }
             What::Close(_) | What::Publish(..) | What::Confirmed(..) | What::EndLease(..) => return,
             What::Rest(None, ..) | What::Answer(_) => return,
@@ -747,11 +755,11 @@ impl World {
         // The kernel ends the namespace with its first process; on `local`, the lock with the namespace.
         self.agents[index] = Agent::new(play, id.clone(), life + 1);
         if play.kind == Kind::Local {
-            for session in self.engine.of(&id) {
-                self.engine.end(NOW, session, play.promise);
+            for session in self.store.of(&id) {
+                self.store.end(NOW, session, play.promise);
             }
         }
-        self.tell(play, index, Fact::Guard { stands: true });
+        self.tell(play, index, ElectionEvent::Guard { stands: true });
     }
 
     fn out(&mut self, play: &Play, index: usize) {
@@ -760,28 +768,28 @@ impl World {
         if agent.paused {
             agent.untold = true;
         } else {
-            self.tell(play, index, Fact::OutOfRole);
+            self.tell(play, index, ElectionEvent::OutOfRole);
         }
     }
 
     /// A candidate learns a fact, and its orders are obeyed.
-    fn tell(&mut self, play: &Play, index: usize, fact: Fact) {
+    fn tell(&mut self, play: &Play, index: usize, fact: ElectionEvent) {
         // Before a renewal counts it is asked whether the guard runs.
-        let counts = matches!(&fact, Fact::Renewed { result: Renewal::Alive(_), .. });
+        let counts = matches!(&fact, ElectionEvent::Renewed { result: Renewal::Alive(_), .. });
         if counts && !play.careless.guard_unwatched && std::mem::take(&mut self.agents[index].guard_untold) {
-            self.tell(play, index, Fact::Guard { stands: false });
+            self.tell(play, index, ElectionEvent::Guard { stands: false });
         }
         self.agents[index].hears(&fact);
         self.agents[index].woken = false;
-        let was_silence = matches!(&fact, Fact::Renewed { result: Renewal::Unknown(_), .. });
+        let was_silence = matches!(&fact, ElectionEvent::Renewed { result: Renewal::Unknown(_), .. });
         let shows_loss = match (&fact, self.agents[index].core.state.clone()) {
-            (Fact::Saw(Ok(view)), State::Holding(tenure)) => {
+            (ElectionEvent::Saw(Ok(view)), CandidateState::Holding(tenure)) => {
                 view.at >= tenure.term.0 && !view.shows(tenure.session, tenure.term)
             }
-            (Fact::Renewed { ask, result: Renewal::Gone { void: true } }, State::Holding(tenure)) => {
+            (ElectionEvent::Renewed { ask, result: Renewal::Gone { void: true } }, CandidateState::Holding(tenure)) => {
                 tenure.renewal.is_some_and(|asked| asked.ask == *ask)
             }
-            (Fact::Renewed { ask, result: Renewal::Alive(view) }, State::Holding(tenure)) => {
+            (ElectionEvent::Renewed { ask, result: Renewal::Alive(view) }, CandidateState::Holding(tenure)) => {
                 tenure.renewal.is_some_and(|asked| asked.ask == *ask)
                     && view.at >= tenure.term.0
                     && !view.shows(tenure.session, tenure.term)
@@ -793,16 +801,17 @@ impl World {
         if let Some(acting) = &mut self.agents[index].acting {
             acting.lost |= shows_loss;
         }
-        let told_so = matches!(&fact, Fact::Acquired { result, .. } if !matches!(result, Acquisition::Unknown(_)));
+        let told_so =
+            matches!(&fact, ElectionEvent::Acquired { result, .. } if !matches!(result, Acquisition::Unknown(_)));
         let orders = self.agents[index].core.handle(NOW, fact);
-        if let State::Campaigning(Campaign::Acquiring(attempt)) = tried
+        if let CandidateState::Campaigning(Campaign::Acquiring(attempt)) = tried
             && !told_so
             && self.agents[index].has_left(attempt.asked.ask)
         {
             self.agents[index].unsure = true;
             self.agents[index].abandoned.push(attempt.session());
         }
-        if let State::Holding(tenure) = &self.agents[index].core.state {
+        if let CandidateState::Holding(tenure) = &self.agents[index].core.state {
             let session = tenure.session;
             self.agents[index].served.push(session);
             self.agents[index].served.dedup();
@@ -811,32 +820,34 @@ impl World {
             self.agents[index].unproven = 0;
         }
         for order in orders {
-            if was_silence && matches!(&order, Order::Demote { why: Why::Lost, .. }) {
+            if was_silence && matches!(&order, ElectionEffect::Demote { why: DemotionReason::Lost, .. }) {
                 self.broken.set(Broken::SILENCE_WAS_LOSS);
             }
             self.obey(play, index, order);
         }
         let leads = matches!(&self.agents[index].core.state,
-            State::Holding(tenure) if matches!(tenure.stage, Stage::Leading { .. }));
+            CandidateState::Holding(tenure) if matches!(tenure.stage, TenureStage::Leading { .. }));
         if shows_loss && leads {
             self.broken.set(Broken::LED_ON_AFTER_LOSS);
         }
     }
 
-    fn obey(&mut self, play: &Play, index: usize, order: Order) {
+    fn obey(&mut self, play: &Play, index: usize, order: ElectionEffect) {
         let agent = &mut self.agents[index];
         let id = agent.id.clone();
         let send = |what| Mail { agent: index, life: agent.life, what };
         match order {
-            Order::OpenSession { ask } => self.mail.push(send(What::Open(ask))),
-            Order::CloseSession { session } => self.mail.push(send(What::Close(session))),
-            Order::EndFormerLife { session } if play.kind == Kind::Consul => self.mail.push(send(What::Close(session))),
-            Order::EndFormerLife { .. } => {}
-            Order::Look { ask } => {
+            ElectionEffect::OpenSession { ask } => self.mail.push(send(What::Open(ask))),
+            ElectionEffect::CloseSession { session } => self.mail.push(send(What::Close(session))),
+            ElectionEffect::EndFormerLife { session } if play.kind == Kind::Consul => {
+                self.mail.push(send(What::Close(session)))
+            }
+            ElectionEffect::EndFormerLife { .. } => {}
+            ElectionEffect::Look { ask } => {
                 self.mail.push(send(What::Look(ask)));
             }
-            Order::Acquire { ask, session, guarantee, seen, owed } => {
-                let wanted = Wanted { id, session, guarantee, seen, owed };
+            ElectionEffect::Acquire { ask, session, guarantee, seen, hold_off_left } => {
+                let wanted = AcquireRequest { id, session, guarantee, seen, hold_off_left };
                 self.mail.push(send(What::Acquire(ask, wanted)));
                 if play.kind != Kind::Local && play.promise - play.promise / 100 < 5 * UNIT {
                     self.broken.set(Broken::STOOD_FOR_TOO_LITTLE);
@@ -851,24 +862,24 @@ impl World {
                     self.broken.set(Broken::SESSION_SERVED_TWICE);
                 }
             }
-            Order::Renew { ask, session, .. } => {
+            ElectionEffect::Renew { ask, session, .. } => {
                 self.mail.push(send(What::Renew(ask, session)));
                 agent.unproven = agent.unproven.saturating_add(1).min(3);
                 if let Some(acting) = &mut agent.acting {
                     acting.renewed_since_told = true;
                 }
             }
-            Order::Release { ask, session, term, to, owed } => {
-                self.mail.push(send(What::Release(ask, session, term, to, owed)));
+            ElectionEffect::Release { ask, session, term, to, hold_off_left } => {
+                self.mail.push(send(What::Release(ask, session, term, to, hold_off_left)));
             }
-            Order::Guard { deadline } => {
+            ElectionEffect::Guard { deadline } => {
                 let later = agent.page.is_some_and(|page| page <= NOW) && deadline.is_some();
                 if later && agent.acting.is_some() {
                     self.broken.set(Broken::DEADLINE_TAKEN_BACK);
                 }
                 agent.page = deadline;
             }
-            Order::Promote { term } => {
+            ElectionEffect::Promote { term } => {
                 self.leaders += 1;
                 if agent.page.is_none() && play.kind != Kind::Local {
                     self.broken.set(Broken::UNGUARDED);
@@ -876,7 +887,7 @@ impl World {
                 if term <= self.term || term <= agent.shown {
                     self.broken.set(Broken::TERM_DID_NOT_GROW);
                 }
-                if !agent.core.standing.well {
+                if !agent.core.eligibility.healthy {
                     self.broken.set(Broken::LED_UNFIT);
                 }
                 let own = agent.core.session();
@@ -890,17 +901,17 @@ impl World {
                 agent.acting =
                     Some(Acting { term, told, gone_by: None, renewed_since_told: false, slept: false, lost: false });
             }
-            Order::Demote { why, by } => {
+            ElectionEffect::Demote { why, by } => {
                 let slept = agent.acting.as_ref().is_some_and(|acting| acting.slept);
                 let own = agent.core.session();
-                let held = own.is_some_and(|own| agent.core.term().is_some_and(|t| self.engine.is_held_by(own, t)));
-                if why == Why::Lost && held {
+                let held = own.is_some_and(|own| agent.core.term().is_some_and(|t| self.store.is_held_by(own, t)));
+                if why == DemotionReason::Lost && held {
                     self.broken.set(Broken::LOST_IN_ERROR);
                 }
-                if why == Why::Silence && !slept && agent.unproven < 2 {
+                if why == DemotionReason::Silence && !slept && agent.unproven < 2 {
                     self.broken.set(Broken::TOO_SHORT);
                 }
-                if why == Why::Silence && !slept && by.is_some_and(|by| NOW + pace().demote > by) {
+                if why == DemotionReason::Silence && !slept && by.is_some_and(|by| NOW + pace().demote > by) {
                     self.broken.set(Broken::TOLD_TOO_LATE);
                 }
                 if let Some(acting) = &mut agent.acting {
@@ -908,14 +919,14 @@ impl World {
                     acting.renewed_since_told = false;
                 }
             }
-            Order::Kill { why } => {
+            ElectionEffect::Kill { why } => {
                 if let Some(acting) = &mut agent.acting {
-                    let urgent = why == Why::Lost;
+                    let urgent = why == DemotionReason::Lost;
                     let (told, reason) = acting.told.clone().unwrap_or((NOW, why));
                     if !acting.slept && !urgent && NOW.since(told) < pace().demote {
                         self.broken.set(Broken::TOLD_TOO_LATE);
                     }
-                    let peaceful = matches!(reason, Why::StepDown | Why::Ill);
+                    let peaceful = matches!(reason, DemotionReason::StepDown | DemotionReason::Unhealthy);
                     let idle = NOW.since(told) > 2 * pace().renew && !acting.renewed_since_told;
                     if peaceful && !acting.slept && !acting.lost && idle && agent.guard_died.is_none() {
                         self.broken.set(Broken::LET_THE_LEASE_GO);
@@ -923,10 +934,10 @@ impl World {
                     acting.gone_by.get_or_insert(NOW + pace().kill_margin);
                 }
             }
-            Order::MeasureRank { ask } => self.mail.push(send(What::Measure(ask))),
-            Order::PublishRank { vacancy, rank } => self.mail.push(send(What::Publish(vacancy, rank))),
-            Order::ReadRanks { ask, vacancy } => self.mail.push(send(What::ReadRanks(ask, vacancy))),
-            Order::Leader(_) | Order::Say(_) => {}
+            ElectionEffect::MeasureRank { ask } => self.mail.push(send(What::Measure(ask))),
+            ElectionEffect::PublishRank { vacancy, rank } => self.mail.push(send(What::Publish(vacancy, rank))),
+            ElectionEffect::ReadRanks { ask, vacancy } => self.mail.push(send(What::ReadRanks(ask, vacancy))),
+            ElectionEffect::Leader(_) | ElectionEffect::Say(_) => {}
         }
     }
 
@@ -937,7 +948,7 @@ impl World {
         self.mail.retain(|mail| {
             let agent = &agents[mail.agent];
             let alive = agent.life == mail.life;
-            let awaits = |ask: Ask| alive && agent.awaits(ask);
+            let awaits = |ask: RequestId| alive && agent.awaits(ask);
             match &mail.what {
                 What::Open(ask)
                 | What::Look(ask)
@@ -947,7 +958,7 @@ impl World {
                 | What::Measure(ask)
                 | What::ReadRanks(ask, _) => awaits(*ask),
                 // The core closes a session nobody waits for.
-                What::Answer(Fact::Opened { .. }) => alive,
+                What::Answer(ElectionEvent::Opened { .. }) => alive,
                 What::Answer(fact) => asked(fact).is_none_or(awaits),
                 What::Rest(None, ..) | What::Confirmed(..) => alive,
                 What::Close(_) | What::Acquire(..) | What::Write(..) | What::PutAnew(..) | What::EndLease(..) => true,
@@ -957,7 +968,7 @@ impl World {
     }
 
     pub fn times(&mut self) -> Vec<&mut Time> {
-        let mut times = self.engine.times();
+        let mut times = self.store.times();
         times.extend(self.mail.iter_mut().filter_map(|mail| match &mut mail.what {
             What::Write(_, _, Some(granted)) | What::PutAnew(.., (_, granted)) => Some(granted),
             _ => None,
@@ -991,7 +1002,7 @@ impl World {
                 if world.agents[index].guard_died.is_some() {
                     world.take(play, Step::GuardStands(index));
                 }
-                if !world.agents[index].core.standing.well {
+                if !world.agents[index].core.eligibility.healthy {
                     world.take(play, Step::Well(index));
                 }
             }
@@ -1001,7 +1012,7 @@ impl World {
                 delivered += 1;
                 assert!(delivered < 1_000, "mail goes round in circles: {:?}", world.mail);
             }
-            let view = world.engine.view();
+            let view = world.store.view();
             for index in 0..world.agents.len() {
                 if world.agents[index].told.as_ref() != Some(&view) {
                     world.take(play, Step::Watch(index));
@@ -1011,10 +1022,10 @@ impl World {
                 }
             }
             // What nobody renews ends; twice Consul's TTL at the latest.
-            for session in world.engine.overdue(NOW, Duration::from_secs(10)) {
-                world.engine.end(NOW, session, play.promise);
+            for session in world.store.overdue(NOW, Duration::from_secs(10)) {
+                world.store.end(NOW, session, play.promise);
             }
-            let view = world.engine.view();
+            let view = world.store.view();
             let leads = |agent: &Agent| agent.acting.as_ref().is_some_and(|acting| acting.told.is_none());
             let knows = |agent: &Agent| agent.core.leader() == view.holder();
             if world.agents.iter().any(leads) && world.agents.iter().all(knows) {
@@ -1055,14 +1066,16 @@ impl Agent {
     }
 
     /// Remembers what the promises are judged by.
-    fn hears(&mut self, fact: &Fact) {
+    fn hears(&mut self, fact: &ElectionEvent) {
         match fact {
-            Fact::Saw(Ok(view)) => self.shown = self.shown.max(view.highest_but(self.core.session())),
-            Fact::Looked { result: Ok(view), ask } if self.core.look.is_some_and(|asked| asked.ask == *ask) => {
+            ElectionEvent::Saw(Ok(view)) => self.shown = self.shown.max(view.highest_but(self.core.session())),
+            ElectionEvent::Looked { result: Ok(view), ask }
+                if self.core.look.is_some_and(|asked| asked.ask == *ask) =>
+            {
                 self.shown = self.shown.max(view.highest_but(self.core.session()));
                 self.unsure = false;
             }
-            Fact::Acquired { ask, result: Acquisition::Won(_) } if self.attempts(*ask) => {
+            ElectionEvent::Acquired { ask, result: Acquisition::Won(_) } if self.attempts(*ask) => {
                 self.unsure = false;
             }
             _ => {}
@@ -1071,39 +1084,43 @@ impl Agent {
 
     fn valid_until(&self) -> Option<Time> {
         match &self.core.state {
-            State::Holding(tenure) => tenure.valid_until,
-            State::Follower { .. } | State::Campaigning(_) => None,
+            CandidateState::Holding(tenure) => tenure.valid_until,
+            CandidateState::Follower { .. } | CandidateState::Campaigning(_) => None,
         }
     }
 
     /// Whether this acquire may still be won, as far as the core knows.
-    fn attempts(&self, ask: Ask) -> bool {
-        matches!(&self.core.state, State::Campaigning(campaign)
+    fn attempts(&self, ask: RequestId) -> bool {
+        matches!(&self.core.state, CandidateState::Campaigning(campaign)
             if campaign.attempt().is_some_and(|attempt| attempt.asked.ask == ask))
     }
 
     /// Whether the core waits no more for this acquire, and didn't win.
-    fn has_left(&self, ask: Ask) -> bool {
+    fn has_left(&self, ask: RequestId) -> bool {
         match &self.core.state {
-            State::Campaigning(Campaign::Acquiring(attempt)) => attempt.asked.ask != ask,
-            State::Follower { .. } | State::Campaigning(_) => true,
-            State::Holding(_) => false,
+            CandidateState::Campaigning(Campaign::Acquiring(attempt)) => attempt.asked.ask != ask,
+            CandidateState::Follower { .. } | CandidateState::Campaigning(_) => true,
+            CandidateState::Holding(_) => false,
         }
     }
 
     /// Whether the core still waits for this answer.
-    fn awaits(&self, ask: Ask) -> bool {
+    fn awaits(&self, ask: RequestId) -> bool {
         let own = match &self.core.state {
-            State::Follower { .. } => None,
-            State::Campaigning(Campaign::Measuring { asked, .. } | Campaign::Opening { asked }) => Some(*asked),
-            State::Campaigning(Campaign::Acquiring(attempt) | Campaign::ReadingBack(attempt)) => Some(attempt.asked),
-            State::Holding(tenure) => match &tenure.stage {
-                Stage::Releasing { asked, .. } => *asked,
+            CandidateState::Follower { .. } => None,
+            CandidateState::Campaigning(Campaign::Measuring { asked, .. } | Campaign::Opening { asked }) => {
+                Some(*asked)
+            }
+            CandidateState::Campaigning(Campaign::Acquiring(attempt) | Campaign::ReadingBack(attempt)) => {
+                Some(attempt.asked)
+            }
+            CandidateState::Holding(tenure) => match &tenure.stage {
+                TenureStage::Releasing { asked, .. } => *asked,
                 _ => tenure.renewal,
             },
         };
         let ranks = match &self.core.state {
-            State::Holding(Tenure { stage: Stage::Ranking { asked, .. }, .. }) => *asked,
+            CandidateState::Holding(Tenure { stage: TenureStage::Ranking { asked, .. }, .. }) => *asked,
             _ => None,
         };
         own.into_iter().chain(ranks).chain(self.core.look).any(|asked| asked.ask == ask)

@@ -1,0 +1,204 @@
+//! Turns at an agent that takes only so many connections of one client (`http_max_conns_per_client` in its `[limits]`,
+//! 200 by default): each question that waits for a change holds one. It counts, and lets the next one go; it sends
+//! nothing itself.
+//!
+//! Consul frees a connection's place only when the question on it is answered, whoever hung up; so nothing can be taken
+//! back, and what must never wait (heartbeats, renewals) has its connections before anybody else asks.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+/// More connections than any agent takes.
+const PLENTY: usize = 1 << 20;
+
+/// How long a question waits where others wait for its connection.
+const SHORT: Duration = Duration::from_secs(5);
+
+/// After so long, one connection more is tried: the limit may have been raised.
+const TRIED_AGAIN: Duration = Duration::from_secs(60);
+
+/// Who may ask now.
+#[derive(Debug)]
+pub(super) struct ConnectionSlots {
+    places: Semaphore,
+    asking: AtomicUsize,
+    crowded: AtomicBool,
+    tried: std::sync::Mutex<Option<Instant>>,
+    settled: Mutex<Settled>,
+}
+
+/// Whether what may not wait has its connections.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    done: bool,
+    failed: Option<Instant>,
+}
+
+impl Settled {
+    /// Whether it is to be seen to now: not again and again while nobody answers.
+    pub(super) fn is_due(&self) -> bool {
+        !self.done && self.failed.is_none_or(|at| at.elapsed() >= SHORT)
+    }
+
+    /// What came of it.
+    pub(super) fn came_to(&mut self, done: bool) {
+        *self = Settled { done, failed: (!done).then(Instant::now) };
+    }
+}
+
+/// A place, as long as it lives.
+#[derive(Debug)]
+pub(super) struct ConnectionSlot<'a> {
+    slots: &'a ConnectionSlots,
+    place: Option<SemaphorePermit<'a>>,
+    began: Instant,
+}
+
+impl ConnectionSlots {
+    pub(super) fn new() -> ConnectionSlots {
+        ConnectionSlots {
+            places: Semaphore::new(PLENTY),
+            asking: AtomicUsize::new(0),
+            crowded: AtomicBool::new(false),
+            tried: std::sync::Mutex::default(),
+            settled: Mutex::default(),
+        }
+    }
+
+    /// Whether what may not wait has its connections; one at a time looks after that.
+    pub(super) async fn settled(&self) -> MutexGuard<'_, Settled> {
+        self.settled.lock().await
+    }
+
+    /// A connection broke: perhaps all did.
+    pub(super) async fn unsettle(&self) {
+        self.settled.lock().await.done = false;
+    }
+
+    /// Waits for a place; who came first has it first.
+    pub(super) async fn take(&self) -> ConnectionSlot<'_> {
+        // It is never closed.
+        let place = self.places.acquire().await.ok();
+        self.asking.fetch_add(1, Ordering::Relaxed);
+        ConnectionSlot { slots: self, place, began: Instant::now() }
+    }
+
+    /// How long a question may wait for a change that else would wait for so long.
+    pub(super) fn patience(&self, wait: Duration) -> Duration {
+        if self.crowded.load(Ordering::Relaxed) { wait.min(SHORT) } else { wait }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.tried.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl ConnectionSlot<'_> {
+    /// Whether others have connections while this one asks, and it has asked only just now: what is cut then, was not
+    /// taken.
+    pub(super) fn is_one_of_many(&self) -> bool {
+        self.slots.asking.load(Ordering::Relaxed) > 1 && self.began.elapsed() < Duration::from_secs(1)
+    }
+
+    /// The agent took no connection more: there are as many places as it took. Whether that is news.
+    pub(super) fn turned_away(mut self) -> bool {
+        if let Some(place) = self.place.take() {
+            place.forget();
+        }
+        *self.slots.lock() = Some(Instant::now());
+        let news = !self.slots.crowded.swap(true, Ordering::Relaxed);
+        if news {
+            self.slots.places.forget_permits(PLENTY);
+        }
+        news
+    }
+
+    /// It was answered.
+    pub(super) fn answered(self) {
+        let mut tried = self.slots.lock();
+        if tried.is_some_and(|at| at.elapsed() >= TRIED_AGAIN) {
+            *tried = Some(Instant::now());
+            self.slots.places.add_permits(1);
+        }
+    }
+}
+
+impl Drop for ConnectionSlot<'_> {
+    fn drop(&mut self) {
+        self.slots.asking.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn there_are_as_many_places_as_the_agent_took_and_who_came_first_has_the_next() {
+        let slots = ConnectionSlots::new();
+        let (first, second, third) = (slots.take().await, slots.take().await, slots.take().await);
+        assert_eq!(slots.patience(Duration::from_secs(60)), Duration::from_secs(60));
+        assert!(third.is_one_of_many());
+        assert!(third.turned_away());
+        assert_eq!(slots.patience(Duration::from_secs(60)), SHORT);
+        let (mut next, mut last) = (pin!(slots.take()), pin!(slots.take()));
+        assert!(timeout(SOON, &mut next).await.is_err());
+        assert!(timeout(SOON, &mut last).await.is_err());
+        first.answered();
+        let next = timeout(SOON, next).await.expect("it came first");
+        assert!(timeout(SOON, &mut last).await.is_err());
+        drop(next);
+        timeout(SOON, last).await.expect("its turn");
+        drop(second);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_stay_are_seen_to_once_and_not_again_and_again_in_an_outage() {
+        let slots = ConnectionSlots::new();
+        assert!(slots.settled().await.is_due());
+        slots.settled().await.came_to(false);
+        assert!(!slots.settled().await.is_due());
+        tokio::time::sleep(SHORT).await;
+        assert!(slots.settled().await.is_due());
+        slots.settled().await.came_to(true);
+        tokio::time::sleep(SHORT).await;
+        assert!(!slots.settled().await.is_due());
+        slots.unsettle().await;
+        assert!(slots.settled().await.is_due());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_was_raised_is_found_out_in_time() {
+        let slots = ConnectionSlots::new();
+        let (only, other) = (slots.take().await, slots.take().await);
+        assert!(other.turned_away());
+        only.answered();
+        let only = slots.take().await;
+        assert!(timeout(SOON, slots.take()).await.is_err());
+        tokio::time::sleep(TRIED_AGAIN).await;
+        only.answered();
+        let _one = slots.take().await;
+        let more = timeout(SOON, slots.take()).await.expect("one more is tried");
+        assert!(!more.turned_away(), "that is no news");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_breaks_alone_or_late_was_not_turned_away() {
+        let slots = ConnectionSlots::new();
+        let alone = slots.take().await;
+        assert!(!alone.is_one_of_many());
+        let _other = slots.take().await;
+        assert!(alone.is_one_of_many());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(!alone.is_one_of_many());
+    }
+}

@@ -1,0 +1,111 @@
+//! A listening socket that can be shut from outside the task that accepts on it. It speaks no HTTP.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::peer::Peer;
+
+/// Strangers turned away in one turn at an abstract socket.
+const MOST_REFUSED: usize = 16;
+
+/// A listening socket, or what is left of one that was shut.
+#[derive(Debug, Clone)]
+pub struct Listener(Arc<Mutex<Option<Socket>>>);
+
+/// Where connections come from.
+#[derive(Debug)]
+pub enum Socket {
+    /// Everybody who reaches the address.
+    Tcp(TcpListener),
+    /// Who may open the file.
+    Unix {
+        /// The socket.
+        listener: UnixListener,
+        /// Its place in the file system, cleared away with it.
+        #[expect(dead_code, reason = "it is there to be dropped")]
+        file: SocketFile,
+    },
+    /// Root and our own user, in our own container; anybody of the network namespace may knock.
+    Abstract(UnixListener),
+}
+
+/// One connection.
+pub enum Stream {
+    /// From a TCP endpoint.
+    Tcp(TcpStream),
+    /// From a unix endpoint.
+    Unix(UnixStream),
+}
+
+impl Listener {
+    /// Starts listening.
+    pub fn new(socket: Socket) -> Listener {
+        Listener(Arc::new(Mutex::new(Some(socket))))
+    }
+
+    /// Closes the socket now; whoever accepts on it is told at their next question.
+    pub fn shut(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// The next connection; `None` when shut.
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Stream>>> {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Socket::Tcp(tcp)) => tcp.poll_accept(cx).map_ok(|(stream, _)| Stream::Tcp(stream)).map(Some),
+            Some(Socket::Unix { listener, .. }) => {
+                listener.poll_accept(cx).map_ok(|(stream, _)| Stream::Unix(stream)).map(Some)
+            }
+            Some(Socket::Abstract(listener)) => {
+                for _ in 0..MOST_REFUSED {
+                    let (stream, _) = ready!(listener.poll_accept(cx))?;
+                    if Peer::of(&stream).is_some_and(Peer::may_command) {
+                        return Poll::Ready(Some(Ok(Stream::Unix(stream))));
+                    }
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => Poll::Ready(None),
+        }
+    }
+
+    /// Where a TCP endpoint really listens (port 0 asks for any).
+    pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Socket::Tcp(tcp)) => tcp.local_addr().ok(),
+            _ => None,
+        }
+    }
+}
+
+/// The file of a unix socket; removed when dropped, if it is still the same one.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// The file a socket was just bound to.
+    pub fn at(path: &Path) -> io::Result<SocketFile> {
+        Ok(SocketFile { path: path.to_owned(), identity: identity(path)? })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Another agent may have put its own there meanwhile; and a file system gone read-only is nobody's concern now.
+        if identity(&self.path).is_ok_and(|now| now == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}

@@ -1,0 +1,52 @@
+//! Our own endpoints. [`telemetry`] only tells, over TCP; [`control`], a unix socket, also takes orders; [`client`] is how
+//! the command line talks to it. No endpoint decides anything: what is told comes from the last [`Status`], and an order
+//! is handed to the agent's loop, which answers.
+
+pub mod client;
+pub mod control;
+mod dated;
+mod fallback;
+mod listener;
+mod page;
+pub mod peer;
+mod routes;
+mod server;
+pub mod telemetry;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::supervisor::Status;
+use crate::supervisor::event::Request;
+
+/// What an endpoint is connected to.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// What the agent is doing, as of its last event.
+    pub status: watch::Receiver<Status>,
+    /// Where orders go.
+    pub asked: mpsc::Sender<ControlRequest>,
+}
+
+/// An order, and who waits for the answer.
+#[derive(Debug)]
+pub struct ControlRequest {
+    /// What is asked.
+    pub request: Request,
+    /// Done (with a word on what), or why not. Nobody may be waiting any more.
+    pub answer: oneshot::Sender<Result<String, String>>,
+}
+
+/// An open endpoint; dropping it shuts the endpoint at once, with every connection.
+#[derive(Debug)]
+pub struct Handle {
+    endpoint: listener::Listener,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // The task ends at the loop's next turn; the address must be free before, for the endpoint that replaces this one.
+        self.endpoint.shut();
+        self.task.abort();
+    }
+}

@@ -1,0 +1,56 @@
+//! Who is at the other end of a unix socket, by what the kernel noted when it connected or began to listen. A file's
+//! mode doesn't tell: who owns the directory puts what they like there; and an abstract name has no mode at all.
+
+use tokio::net::UnixStream;
+use tokio::net::unix::UCred;
+
+/// A process at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// 0 when it is in no PID namespace that we see.
+    pub pid: i32,
+    /// Its user, as our user namespace has it.
+    pub uid: u32,
+}
+
+impl Peer {
+    /// `None` when the kernel doesn't say.
+    pub fn of(stream: &UnixStream) -> Option<Peer> {
+        stream.peer_cred().ok().map(|peer: UCred| Peer { pid: peer.pid().unwrap_or(0), uid: peer.uid() })
+    }
+
+    /// Whether it may give orders by an abstract socket: root or our own user, and in our container, for another one's
+    /// root is a stranger.
+    pub fn may_command(self) -> bool {
+        self.pid > 0 && self.is_root_or_us()
+    }
+
+    /// Whether it is to be believed as an agent: root, our own user, or the init of our PID namespace, whoever that
+    /// runs as. At an abstract name (`anyone_may_listen`) it must be of our container too.
+    pub fn may_be_an_agent(self, anyone_may_listen: bool) -> bool {
+        self.pid == 1 || (self.is_root_or_us() && (self.pid > 0 || !anyone_may_listen))
+    }
+
+    fn is_root_or_us(self) -> bool {
+        // A user that our user namespace has no number for may seem to be us, if we are its overflow user.
+        self.uid == 0 || (self.pid > 0 && self.uid == nix::unistd::geteuid().as_raw())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_we_ourselves_and_the_containers_init_are_believed_and_nobody_else() {
+        let peer = |pid, uid| Peer { pid, uid };
+        let us = nix::unistd::geteuid().as_raw();
+        for agent in [peer(7, 0), peer(7, us), peer(1, 4242)] {
+            assert!(agent.may_be_an_agent(true) && agent.may_be_an_agent(false), "{agent:?}");
+        }
+        // Root of another container: at a path that both see it may be whom we ask, at an abstract name it is not.
+        assert!(peer(0, 0).may_be_an_agent(false) && !peer(0, 0).may_be_an_agent(true));
+        assert!(!peer(7, 4242).may_be_an_agent(false));
+        assert!(peer(7, 0).may_command() && !peer(0, 0).may_command() && !peer(1, 4242).may_command());
+    }
+}

@@ -1,0 +1,155 @@
+//! What each endpoint answers. It reads the last status and asks the agent's loop; it changes nothing itself.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::dated::Dated;
+use super::{ControlRequest, Endpoint, page};
+use crate::config::duration;
+use crate::metrics;
+use crate::plain;
+use crate::supervisor::Status;
+use crate::supervisor::event;
+use crate::supervisor::status::Phase;
+
+/// What may be asked at an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// Reads.
+    Look,
+    /// Reads and orders.
+    Command,
+}
+
+/// The agent's loop answers an order within this, or the asker is told that it didn't.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// No order has a body; whoever sends one is heard out up to here.
+const BODY_BYTES: usize = 64 * 1024;
+/// A body, if there is one, comes at once.
+const BODY_WITHIN: Duration = Duration::from_secs(5);
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+type Answer = Response<Full<Bytes>>;
+
+/// The answer to one request.
+pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rights) -> Answer {
+    let (head, body) = request.into_parts();
+    let order = match head.uri.path() {
+        "/" | "/metrics" | "/status" | "/livez" | "/readyz" | "/healthz" => None,
+        "/reload" if rights == Rights::Command => Some(event::Request::Reload),
+        "/stop" if rights == Rights::Command => Some(event::Request::Stop),
+        "/step-down" if rights == Rights::Command => Some(event::Request::StepDown { to: parameter(&head.uri, "to") }),
+        "/maintenance/on" if rights == Rights::Command => {
+            let lasts = parameter(&head.uri, "for").map(|lasts| duration::parse(&lasts)).transpose();
+            let lasts = match lasts {
+                Ok(lasts) => lasts,
+                Err(error) => return text(StatusCode::BAD_REQUEST, &format!("`for` is no duration: {error}")),
+            };
+            Some(event::Request::BeginMaintenance { lasts, reason: parameter(&head.uri, "reason") })
+        }
+        "/maintenance/off" if rights == Rights::Command => Some(event::Request::EndMaintenance),
+        "/accept-term" if rights == Rights::Command => Some(event::Request::AcceptTerm),
+        _ => return text(StatusCode::NOT_FOUND, "no such page"),
+    };
+    match order {
+        None if matches!(head.method, Method::GET | Method::HEAD) => look(head.uri.path(), endpoint),
+        None => not_allowed("GET, HEAD"),
+        Some(request) if head.method == Method::POST => {
+            // Unread bytes at close would reset the connection and lose the answer.
+            match timeout(BODY_WITHIN, Limited::new(body, BODY_BYTES).collect()).await {
+                Ok(Ok(_)) => ask(request, endpoint).await,
+                Ok(Err(_)) => text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large or broken"),
+                Err(_) => text(StatusCode::REQUEST_TIMEOUT, "the body didn't come"),
+            }
+        }
+        Some(_) => not_allowed("POST"),
+    }
+}
+
+/// What the query says of this name, if anything.
+fn parameter(uri: &Uri, name: &str) -> Option<String> {
+    let value = uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    Some(percent_decode_str(value).decode_utf8_lossy().into_owned()).filter(|value| !value.is_empty())
+}
+
+fn look(path: &str, endpoint: &Endpoint) -> Answer {
+    let status = endpoint.status.borrow();
+    match path {
+        "/" => reply(StatusCode::OK, "text/html; charset=utf-8", page::render(&status)),
+        "/metrics" => reply(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&status)),
+        "/status" => match serde_json::to_string(&Dated::of(&status)) {
+            Ok(json) => reply(StatusCode::OK, "application/json", plain::json(&json).into_owned()),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("the status can't be written: {error}")),
+        },
+        "/livez" if endpoint.status.has_changed().is_ok() => text(StatusCode::OK, "alive"),
+        "/livez" => text(StatusCode::SERVICE_UNAVAILABLE, "the agent's loop has ended"),
+        "/healthz" if status.standing_by => {
+            let leader = status.election.as_ref().and_then(|election| election.leader.as_ref());
+            let leads = leader.map_or("nobody leads".to_owned(), |leader| format!("{} leads", leader.id));
+            text(StatusCode::OK, &format!("standing by: {leads}"))
+        }
+        _ => match not_ready(&status) {
+            None => text(StatusCode::OK, "ready"),
+            Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
+        },
+    }
+}
+
+/// Why [`Status::ready`] says no; `None` when it says yes.
+pub fn not_ready(status: &Status) -> Option<String> {
+    if status.ready() {
+        return None;
+    }
+    let doing = if status.doing.is_empty() { String::new() } else { format!(": {}", status.doing) };
+    Some(match status.phase {
+        Phase::Starting => format!("starting{doing}"),
+        Phase::Stopping => format!("stopping{doing}"),
+        Phase::Running if status.main.pid.is_none() => format!("main doesn't run{doing}"),
+        Phase::Running => {
+            let ill = status.health.iter().filter(|check| !check.passing);
+            let ill: Vec<String> = ill.map(|check| format!("check {} fails: {}", check.name, check.note)).collect();
+            ill.join("; ")
+        }
+    })
+}
+
+async fn ask(request: event::Request, endpoint: &Endpoint) -> Answer {
+    let (answer, answered) = oneshot::channel();
+    let exchange = async {
+        endpoint.asked.send(ControlRequest { request, answer }).await.ok()?;
+        answered.await.ok()
+    };
+    match timeout(ANSWER_WITHIN, exchange).await {
+        Ok(Some(Ok(done))) => text(StatusCode::OK, &done),
+        Ok(Some(Err(refused))) => text(StatusCode::UNPROCESSABLE_ENTITY, &refused),
+        Ok(None) => text(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending"),
+        Err(_) => text(StatusCode::GATEWAY_TIMEOUT, "the agent didn't answer in time; the order stands"),
+    }
+}
+
+fn not_allowed(allowed: &'static str) -> Answer {
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed}"));
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
+}
+
+fn text(status: StatusCode, text: &str) -> Answer {
+    // What a probe failed with is others' words, and `curl` shows them as they are.
+    reply(status, TEXT, format!("{}\n", plain::lines(text.trim_end())))
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

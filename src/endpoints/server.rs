@@ -1,0 +1,88 @@
+//! HTTP/1 on a listening socket, within bounds: so many connections, so much to read, so long for everything. What is
+//! answered is [`routes`]' business.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use super::listener::{Listener, Stream};
+use super::routes::{self, Rights};
+use super::{Endpoint, Handle, routes::ANSWER_WITHIN};
+
+/// Connections served at once. One more ends the oldest: whoever only holds a place loses it, and a probe always
+/// gets in.
+const MOST_CONNECTIONS: usize = 64;
+/// A request's head must be there within this: it is one packet.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// A connection (one request) may take this long from beginning to end: the longest answer, and time to read it.
+const CONNECTION_WITHIN: Duration = Duration::from_secs(ANSWER_WITHIN.as_secs() + 10);
+/// hyper's buffer for a head, and its least.
+const HEAD_BYTES: usize = 8 * 1024;
+/// The pause after an accept failed (no descriptors left, say), so that the loop doesn't spin on it.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves what comes in, until the handle is dropped.
+pub fn serve(listener: Listener, endpoint: Endpoint, rights: Rights) -> Handle {
+    let task = tokio::spawn(accept(listener.clone(), endpoint, rights));
+    Handle { endpoint: listener, task }
+}
+
+async fn accept(listener: Listener, endpoint: Endpoint, rights: Rights) {
+    let mut connections = Connections::default();
+    loop {
+        match poll_fn(|cx| listener.poll_accept(cx)).await {
+            None => return,
+            Some(Err(error)) => {
+                tracing::debug!(event = "endpoint.accept_failed", "a connection couldn't be taken: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+            Some(Ok(stream)) => {
+                let endpoint = endpoint.clone();
+                let task = match stream {
+                    Stream::Tcp(stream) => tokio::spawn(connection(stream, endpoint, rights)),
+                    Stream::Unix(stream) => tokio::spawn(connection(stream, endpoint, rights)),
+                };
+                connections.add(task.abort_handle());
+            }
+        }
+    }
+}
+
+/// The connections being served, oldest first; ended when dropped.
+#[derive(Default)]
+struct Connections(VecDeque<AbortHandle>);
+
+impl Connections {
+    fn add(&mut self, connection: AbortHandle) {
+        self.0.retain(|open| !open.is_finished());
+        if self.0.len() >= MOST_CONNECTIONS
+            && let Some(oldest) = self.0.pop_front()
+        {
+            oldest.abort();
+        }
+        self.0.push_back(connection);
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, endpoint: Endpoint, rights: Rights) {
+    let service = service_fn(|request| async { Ok::<_, Infallible>(routes::answer(request, &endpoint, rights).await) });
+    let mut http = http1::Builder::new();
+    // One request a connection: nothing is held between scrapes, and one deadline covers it all.
+    http.keep_alive(false).timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_BYTES);
+    // How a connection ended is its peer's concern.
+    let _ = timeout(CONNECTION_WITHIN, http.serve_connection(TokioIo::new(stream), service)).await;
+}

@@ -1,0 +1,333 @@
+//! Our own endpoints on real sockets: what they tell, what they take, and what nobody can do to them.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use hyper::Method;
+use pilotfish::config::{Control, Telemetry};
+use pilotfish::endpoints::{ControlRequest, Endpoint, Handle, client, control, telemetry};
+use pilotfish::supervisor::Status;
+use pilotfish::supervisor::event::Request;
+use pilotfish::supervisor::status::{CheckStatus, Phase};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+
+const SOON: Duration = Duration::from_secs(10);
+
+struct Agent {
+    status: watch::Sender<Status>,
+    asked: mpsc::Receiver<ControlRequest>,
+    endpoint: Endpoint,
+}
+
+fn agent() -> Agent {
+    let (status, told) = watch::channel(running());
+    let (ask, asked) = mpsc::channel(4);
+    Agent { status, asked, endpoint: Endpoint { status: told, asked: ask } }
+}
+
+fn running() -> Status {
+    let mut status = Status { phase: Phase::Running, ..Status::default() };
+    status.main.pid = Some(7);
+    status
+}
+
+fn listening(agent: &Agent) -> (Handle, SocketAddr) {
+    let any = Telemetry { listen: "127.0.0.1:0".parse().unwrap() };
+    let handle = telemetry::open(&any, agent.endpoint.clone()).unwrap();
+    let address = handle.local_addr().unwrap();
+    (handle, address)
+}
+
+fn socket_at(path: &Path) -> Control {
+    Control { socket: Some(path.to_owned()), signals: false }
+}
+
+/// Sends bytes and reads until the endpoint closes the connection.
+async fn raw(address: SocketAddr, request: impl Into<Vec<u8>>) -> String {
+    let request = request.into();
+    spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        // The endpoint may close before it has read everything.
+        let _ = stream.write_all(&request);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    })
+    .await
+    .unwrap()
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    raw(address, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await
+}
+
+fn code(answer: &str) -> u16 {
+    answer.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {answer:?}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn the_read_only_door_tells_everything_and_takes_nothing() {
+    let mut agent = agent();
+    let (_door, address) = listening(&agent);
+    assert!(get(address, "/").await.contains("text/html"));
+    assert!(get(address, "/metrics").await.contains("\npilotfish_main_up 1\n"));
+    let status = get(address, "/status").await;
+    let json: serde_json::Value = serde_json::from_str(status.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(json["main"]["pid"], 7);
+    assert_eq!(code(&get(address, "/livez").await), 200);
+    assert_eq!(code(&get(address, "/readyz").await), 200);
+    assert_eq!(code(&get(address, "/nothing").await), 404);
+    for path in ["/stop", "/reload"] {
+        let answer = raw(address, format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")).await;
+        assert_eq!(code(&answer), 404, "{path}");
+    }
+    assert_eq!(code(&raw(address, "DELETE /status HTTP/1.1\r\nHost: x\r\n\r\n").await), 405);
+    assert!(agent.asked.try_recv().is_err(), "nothing was ordered");
+}
+
+#[tokio::test]
+async fn readyz_says_what_is_missing() {
+    let agent = agent();
+    let (_door, address) = listening(&agent);
+    let mut status = Status { doing: "waiting for service storage".into(), ..Status::default() };
+    agent.status.send(status.clone()).unwrap();
+    let answer = get(address, "/readyz").await;
+    assert_eq!(code(&answer), 503);
+    assert!(answer.contains("starting: waiting for service storage"), "{answer}");
+
+    status = running();
+    let note = "connection refused".to_owned();
+    status.health.push(CheckStatus { name: "ping".into(), passing: false, note, passed: 0, failed: 1 });
+    agent.status.send(status).unwrap();
+    let answer = get(address, "/readyz").await;
+    assert_eq!(code(&answer), 503);
+    assert!(answer.contains("check ping fails: connection refused"), "{answer}");
+}
+
+#[tokio::test]
+async fn livez_notices_that_the_loop_is_gone() {
+    let agent = agent();
+    let (_door, address) = listening(&agent);
+    drop(agent.status);
+    assert_eq!(code(&get(address, "/livez").await), 503);
+}
+
+#[tokio::test]
+async fn a_page_with_foreign_text_is_no_script() {
+    let agent = agent();
+    let (_door, address) = listening(&agent);
+    let mut status = running();
+    let note = "<script>alert(1)</script>".to_owned();
+    status.health.push(CheckStatus { name: "ping".into(), passing: false, note, passed: 0, failed: 1 });
+    agent.status.send(status).unwrap();
+    let page = get(address, "/").await;
+    assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"), "{page}");
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_keep_a_probe_out() {
+    let agent = agent();
+    let (_door, address) = listening(&agent);
+    let idle = spawn_blocking(move || {
+        let connect = |_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /livez HT").unwrap();
+            stream
+        };
+        (0..200).map(connect).collect::<Vec<_>>()
+    });
+    let _idle = idle.await.unwrap();
+    assert_eq!(code(&get(address, "/livez").await), 200);
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_in_time_or_in_length_is_cut_off() {
+    let agent = agent();
+    let (_door, address) = listening(&agent);
+    let endless = format!("GET /livez HTTP/1.1\r\n{}", "X-More: and more\r\n".repeat(10_000));
+    let answer = raw(address, endless).await;
+    assert!(answer.is_empty() || code(&answer) == 431, "{answer}");
+    let slow = tokio::time::timeout(Duration::from_secs(9), raw(address, "GET /livez HT")).await;
+    let answer = slow.expect("the endpoint ends it after 5 s");
+    assert!(answer.is_empty() || code(&answer) == 408, "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_no_http_gets_no_further() {
+    let agent = agent();
+    let (_door, address) = listening(&agent);
+    let answer = raw(address, vec![0x16, 3, 1, 0, 200, 0, 0, b'\r', b'\n', b'\r', b'\n']).await;
+    assert!(answer.is_empty() || code(&answer) == 400, "{answer}");
+    assert_eq!(code(&get(address, "/livez").await), 200);
+}
+
+#[tokio::test]
+async fn a_shut_door_frees_its_address_at_once() {
+    let agent = agent();
+    let (endpoint, address) = listening(&agent);
+    drop(endpoint);
+    let again = telemetry::open(&Telemetry { listen: address }, agent.endpoint.clone());
+    assert_eq!(again.unwrap().local_addr(), Some(address));
+}
+
+#[tokio::test]
+async fn an_order_at_the_control_door_reaches_the_loop_and_its_answer_the_asker() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    let mut agent = agent();
+    let _door = control::open(&socket_at(&path), agent.endpoint.clone()).unwrap().unwrap();
+    let loop_ = tokio::spawn(async move {
+        let asked = agent.asked.recv().await.unwrap();
+        assert_eq!(asked.request, Request::Reload);
+        asked.answer.send(Err("line 3: no such key".into())).unwrap();
+        let asked = agent.asked.recv().await.unwrap();
+        assert_eq!(asked.request, Request::Stop);
+        asked.answer.send(Ok("stopping".into())).unwrap();
+        agent
+    });
+    let refused = client::ask(&path, Method::POST, "/reload", SOON).await.unwrap();
+    assert_eq!((refused.status.as_u16(), refused.body.as_str()), (422, "line 3: no such key\n"));
+    let done = client::ask(&path, Method::POST, "/stop", SOON).await.unwrap();
+    assert_eq!((done.status.as_u16(), done.body.as_str()), (200, "stopping\n"));
+    let agent = loop_.await.unwrap();
+    // An order is no page: a browser, a crawler or a typo must not stop a container.
+    assert_eq!(client::ask(&path, Method::GET, "/stop", SOON).await.unwrap().status, 405);
+    assert_eq!(client::ask(&path, Method::GET, "/readyz", SOON).await.unwrap().status, 200);
+    drop(agent.asked);
+    assert_eq!(client::ask(&path, Method::POST, "/stop", SOON).await.unwrap().status, 503);
+}
+
+#[tokio::test]
+async fn a_body_beyond_every_order_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    let mut agent = agent();
+    let _door = control::open(&socket_at(&path), agent.endpoint.clone()).unwrap().unwrap();
+    let answer = spawn_blocking(move || {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.set_write_timeout(Some(SOON)).unwrap();
+        write!(stream, "POST /stop HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n").unwrap();
+        while stream.write_all(&[b'x'; 8192]).is_ok() {}
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    });
+    let answer = answer.await.unwrap();
+    assert!(answer.is_empty() || code(&answer) == 413, "{answer}");
+    assert!(agent.asked.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn the_control_socket_is_its_owners_alone_and_leaves_with_the_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    let agent = agent();
+    let endpoint = control::open(&socket_at(&path), agent.endpoint.clone()).unwrap().unwrap();
+    let metadata = fs::metadata(&path).unwrap();
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    drop(endpoint);
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_socket_nobody_answers_at_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "as after SIGKILL");
+    let agent = agent();
+    let _door = control::open(&socket_at(&path), agent.endpoint.clone()).unwrap().unwrap();
+    assert_eq!(client::ask(&path, Method::GET, "/livez", SOON).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn another_agents_socket_and_files_that_are_none_are_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    let (first, second) = (agent(), agent());
+    let endpoint = control::open(&socket_at(&path), first.endpoint.clone()).unwrap().unwrap();
+    assert!(control::open(&socket_at(&path), second.endpoint.clone()).unwrap().is_none());
+    assert_eq!(client::ask(&path, Method::GET, "/livez", SOON).await.unwrap().status, 200);
+    // Moved away and another's put there: not ours to remove any more.
+    fs::remove_file(&path).unwrap();
+    let _others = UnixListener::bind(&path).unwrap();
+    drop(endpoint);
+    assert!(path.exists());
+
+    let file = dir.path().join("precious");
+    fs::write(&file, "data").unwrap();
+    let _door = control::open(&socket_at(&file), second.endpoint.clone()).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "data");
+    assert_eq!(client::ask(&file, Method::GET, "/livez", SOON).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_socket_that_cannot_be_a_file_is_an_abstract_one_that_its_clients_find() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = dir.path().join("x".repeat(200));
+    for path in [dir.path().join("missing/control.sock"), format!("/proc/{}.sock", std::process::id()).into(), long] {
+        let agent = agent();
+        let endpoint = control::open(&socket_at(&path), agent.endpoint.clone()).unwrap();
+        assert!(endpoint.is_some(), "{}", path.display());
+        assert_eq!(client::ask(&path, Method::GET, "/livez", SOON).await.unwrap().status, 200);
+        drop(endpoint);
+        let gone = client::ask(&path, Method::GET, "/livez", SOON).await;
+        assert!(matches!(gone, Err(client::ClientError::Unreachable { .. })), "{gone:?}");
+    }
+    let off = Control { socket: None, signals: false };
+    assert!(control::open(&off, agent().endpoint.clone()).unwrap().is_none());
+}
+
+/// Listens at a path as another user, who may do so.
+#[allow(unsafe_code)]
+fn planted(path: &Path) -> UnixListener {
+    let path = path.to_owned();
+    let listen = move || {
+        const KEEP: libc::uid_t = libc::uid_t::MAX;
+        // SAFETY: the raw call changes this thread alone, which does nothing after it but listen.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, KEEP, 65534, KEEP) }, 0);
+        UnixListener::bind(path).unwrap()
+    };
+    std::thread::spawn(listen).join().unwrap()
+}
+
+#[tokio::test]
+async fn who_listens_in_the_agents_place_is_not_asked_and_the_agent_is_found_beside_him() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let path = dir.path().join("control.sock");
+    let planted = planted(&path);
+    let answer = client::ask(&path, Method::POST, "/stop", SOON).await;
+    let Err(error @ client::ClientError::Stranger { .. }) = answer else { panic!("{answer:?}") };
+    assert!(error.to_string().starts_with("user 65534 (process "), "{error}");
+    planted.set_nonblocking(true).unwrap();
+    let (mut heard, mut said) = (planted.accept().unwrap().0, Vec::new());
+    std::io::Read::read_to_end(&mut heard, &mut said).unwrap();
+    assert!(said.is_empty(), "not a byte was sent");
+
+    let agent = agent();
+    let _door = control::open(&socket_at(&path), agent.endpoint.clone()).unwrap().unwrap();
+    assert_eq!(client::ask(&path, Method::GET, "/livez", SOON).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn the_client_gives_up_on_an_agent_that_never_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    assert!(matches!(
+        client::ask(&path, Method::GET, "/status", SOON).await,
+        Err(client::ClientError::Unreachable { .. })
+    ));
+    let _silent = UnixListener::bind(&path).unwrap();
+    let answer = client::ask(&path, Method::GET, "/status", Duration::from_millis(50)).await;
+    assert!(matches!(answer, Err(client::ClientError::TooLate(_))), "{answer:?}");
+}
