@@ -19,7 +19,7 @@ use crate::process::notify::Notify;
 use crate::process::signals::{Inherited, Signals};
 use crate::process::{Processes, memory};
 use crate::sabotage;
-use crate::supervisor::event::Notification;
+use crate::supervisor::vocabulary::Notification;
 use crate::supervisor::{Effect, Event, Status, Supervisor};
 
 /// Room for events of tasks. A task that finds it full waits; signals, exits and the control endpoint have ways of

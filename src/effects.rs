@@ -21,8 +21,8 @@ use crate::logging;
 use crate::probe;
 use crate::process::{self, Processes};
 use crate::render;
-use crate::supervisor::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal};
-use crate::supervisor::event::{
+use crate::supervisor::machines::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal};
+use crate::supervisor::vocabulary::{
     Follow, Hope, Observation, Pid, Registration, Rendering, ReplyId, RunId, SpawnError, Staged, Target,
 };
 use crate::supervisor::{Effect, Event, Notice, Status};

@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::supervisor::Status;
-use crate::supervisor::status::Phase;
+use crate::supervisor::vocabulary::Phase;
 
 /// The form's name in HTTP.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -49,7 +49,7 @@ pub fn render(status: &Status) -> String {
     counters(pilotfish, "check_runs", "How often a health check was run", runs);
 
     let service =
-        |s: &crate::supervisor::status::ServiceReport| vec![("service", s.name.clone()), ("id", s.id.clone())];
+        |s: &crate::supervisor::vocabulary::ServiceReport| vec![("service", s.name.clone()), ("id", s.id.clone())];
     let published = status.services.iter().map(|s| (service(s), s.published.into()));
     gauges(pilotfish, "service_published", "Whether the catalog says what is so of a service", published);
     let passing = status.services.iter().map(|s| (service(s), (s.status == "passing").into()));
@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
     use crate::supervisor::Time;
-    use crate::supervisor::status::{CheckStatus, HookCount, MaintenanceStatus, ServiceReport, WatchStatus};
+    use crate::supervisor::vocabulary::{CheckStatus, HookCount, MaintenanceStatus, ServiceReport, WatchStatus};
 
     fn status() -> Status {
         let mut status = Status { phase: Phase::Running, ..Status::default() };

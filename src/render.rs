@@ -13,7 +13,7 @@ use crate::config::Variables;
 use crate::config::template::{self, TemplateError};
 use crate::files::{self, Access, Destination, Scratch};
 use crate::process::users;
-use crate::supervisor::event::{Instance, Observation, Rendering, Staged, Text};
+use crate::supervisor::vocabulary::{Instance, Observation, Rendering, Staged, Text};
 
 /// A template is text somebody wrote; more than this is a mistake.
 const SOURCE_AT_MOST: u64 = 1 << 20;

@@ -10,7 +10,7 @@ use pilotfish::catalog::{Backend, ObservationSender};
 use pilotfish::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Login, Secret, SecretSource, Tls};
 use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
 use pilotfish::supervisor::Event;
-use pilotfish::supervisor::event::{Follow, Observation, Registration, ServiceStatus};
+use pilotfish::supervisor::vocabulary::{Follow, Observation, Registration, ServiceStatus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 

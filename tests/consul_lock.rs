@@ -11,10 +11,10 @@ use pilotfish::catalog::{Backend, ObservationSender};
 use pilotfish::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Tls};
 use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
 use pilotfish::supervisor::Event;
-use pilotfish::supervisor::election::event::{Acquisition, Renewal};
-use pilotfish::supervisor::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
-use pilotfish::supervisor::election::rules::Rules;
-use pilotfish::supervisor::event::{Follow, Observation, Registration, ServiceStatus};
+use pilotfish::supervisor::machines::election::event::{Acquisition, Renewal};
+use pilotfish::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
+use pilotfish::supervisor::machines::election::rules::Rules;
+use pilotfish::supervisor::vocabulary::{Follow, Observation, Registration, ServiceStatus};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 

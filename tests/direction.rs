@@ -136,7 +136,7 @@ fn an_arrow_is_found_however_it_is_written() {
     assert!(found("fn f() -> std::time::Instant { todo() }").contains("std::time::Instant"));
     assert!(found("use std::{fmt, time::{Duration, SystemTime}};").contains("std::time::SystemTime"));
     assert!(found("use ::tokio::sync::mpsc;").contains("tokio::sync::mpsc"));
-    assert!(found("pub(crate) use self::inner::Thing;").contains("crate::supervisor::watch::inner::Thing"));
+    assert!(found("pub(crate) use self::inner::Thing;").contains("crate::supervisor::machines::watch::inner::Thing"));
 }
 
 #[test]

@@ -12,8 +12,7 @@ use hyper::Method;
 use pilotfish::config::{Control, Telemetry};
 use pilotfish::endpoints::{ControlRequest, Endpoint, Handle, client, control, telemetry};
 use pilotfish::supervisor::Status;
-use pilotfish::supervisor::event::Request;
-use pilotfish::supervisor::status::{CheckStatus, Phase};
+use pilotfish::supervisor::vocabulary::{CheckStatus, Phase, Request};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 

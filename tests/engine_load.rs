@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use pilotfish::config::Backoff;
-use pilotfish::supervisor::event::{Observation, Registration, ServiceStatus};
-use pilotfish::supervisor::jitter::{self, Jitter};
+use pilotfish::supervisor::machines::jitter::{self, Jitter};
+use pilotfish::supervisor::vocabulary::{Observation, Registration, ServiceStatus};
 
 use crate::catalog::bench::{Agent, agent_on, instances_of, service};
 use crate::lab::Lab;

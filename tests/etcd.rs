@@ -10,7 +10,7 @@ use pilotfish::catalog::Backend;
 use pilotfish::config;
 use pilotfish::config::backends::{Endpoint, Etcd as Settings, Login, SecretSource, Tls};
 use pilotfish::config::{Query, Service};
-use pilotfish::supervisor::event::{Observation, ServiceStatus};
+use pilotfish::supervisor::vocabulary::{Observation, ServiceStatus};
 
 use crate::catalog::bench::{Agent, Follower, instances_of, service};
 use crate::servers::{Etcd, EtcdCluster, Relay};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pilotfish::catalog::Backend;
 use pilotfish::config;
 use pilotfish::config::backends::{ClientIdentity, Consul, ConsulAddress, Endpoint, Etcd, SecretSource, Tls};
-use pilotfish::supervisor::event::ServiceStatus;
+use pilotfish::supervisor::vocabulary::ServiceStatus;
 
 use crate::catalog::bench::{Agent, instances_of, service};
 use crate::catalog::secured::policy;

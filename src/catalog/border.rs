@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Query;
 use crate::config::words::{self, LONGEST_NAME, MOST_SAID, is_printable};
-use crate::supervisor::event::Instance;
+use crate::supervisor::vocabulary::Instance;
 
 use super::bounds;
 

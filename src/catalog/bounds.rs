@@ -48,7 +48,7 @@ impl Allowance {
 }
 
 /// What an instance takes of a bound.
-pub(super) fn size(instance: &crate::supervisor::event::Instance) -> usize {
+pub(super) fn size(instance: &crate::supervisor::vocabulary::Instance) -> usize {
     let tags: usize = instance.tags.iter().map(String::len).sum();
     let meta: usize = instance.meta.iter().map(|(key, value)| key.len() + value.len()).sum();
     instance.id.len() + instance.name.len() + instance.address.len() + tags + meta

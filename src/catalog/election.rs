@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 
 use crate::config::Service;
 use crate::supervisor::Event;
-use crate::supervisor::election::event::{Acquisition, ElectionEvent, Id, Renewal};
-use crate::supervisor::election::record::{Guarantee, Holder, Revision, SessionId, Term, View};
-use crate::supervisor::event::{Instance, Observation};
+use crate::supervisor::machines::election::event::{Acquisition, ElectionEvent, Id, Renewal};
+use crate::supervisor::machines::election::record::{Guarantee, Holder, Revision, SessionId, Term, View};
+use crate::supervisor::vocabulary::{Instance, Observation};
 
 use super::{Backend, Error, ObservationSender, address, border, report};
 

@@ -19,7 +19,7 @@ mod storage;
 pub mod tls;
 
 use crate::config::{self, Query, Service};
-use crate::supervisor::event::{Advertised, Registration};
+use crate::supervisor::vocabulary::{Advertised, Registration};
 
 pub use cause::Cause;
 pub use observations::ObservationSender;

@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use crate::supervisor::event::{Event, Follow, Observation};
+use crate::supervisor::vocabulary::{Event, Follow, Observation};
 
 use super::report;
 

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use crate::config::Backoff;
-use crate::supervisor::jitter;
+use crate::supervisor::machines::jitter;
 
 /// A connection that lasted so long and breaks is no failure to get one. Longer than any pause: what lasts shorter each
 /// time mustn't be tried more often.

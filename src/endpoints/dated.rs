@@ -5,8 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::clock;
-use crate::supervisor::status::{MaintenanceStatus, Status};
-use crate::supervisor::time::Time;
+use crate::supervisor::vocabulary::{MaintenanceStatus, Status, Time};
 
 /// A status as `/status` tells it.
 #[derive(Debug, Serialize)]

@@ -16,7 +16,7 @@ pub mod telemetry;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::supervisor::Status;
-use crate::supervisor::event::Request;
+use crate::supervisor::vocabulary::Request;
 
 /// What an endpoint is connected to.
 #[derive(Debug, Clone)]

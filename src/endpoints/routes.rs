@@ -16,8 +16,8 @@ use crate::config::duration;
 use crate::metrics;
 use crate::plain;
 use crate::supervisor::Status;
-use crate::supervisor::event;
-use crate::supervisor::status::Phase;
+use crate::supervisor::vocabulary;
+use crate::supervisor::vocabulary::Phase;
 
 /// What may be asked at an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,19 +44,21 @@ pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rig
     let (head, body) = request.into_parts();
     let order = match head.uri.path() {
         "/" | "/metrics" | "/status" | "/livez" | "/readyz" | "/healthz" => None,
-        "/reload" if rights == Rights::Command => Some(event::Request::Reload),
-        "/stop" if rights == Rights::Command => Some(event::Request::Stop),
-        "/step-down" if rights == Rights::Command => Some(event::Request::StepDown { to: parameter(&head.uri, "to") }),
+        "/reload" if rights == Rights::Command => Some(vocabulary::Request::Reload),
+        "/stop" if rights == Rights::Command => Some(vocabulary::Request::Stop),
+        "/step-down" if rights == Rights::Command => {
+            Some(vocabulary::Request::StepDown { to: parameter(&head.uri, "to") })
+        }
         "/maintenance/on" if rights == Rights::Command => {
             let lasts = parameter(&head.uri, "for").map(|lasts| duration::parse(&lasts)).transpose();
             let lasts = match lasts {
                 Ok(lasts) => lasts,
                 Err(error) => return text(StatusCode::BAD_REQUEST, &format!("`for` is no duration: {error}")),
             };
-            Some(event::Request::BeginMaintenance { lasts, reason: parameter(&head.uri, "reason") })
+            Some(vocabulary::Request::BeginMaintenance { lasts, reason: parameter(&head.uri, "reason") })
         }
-        "/maintenance/off" if rights == Rights::Command => Some(event::Request::EndMaintenance),
-        "/accept-term" if rights == Rights::Command => Some(event::Request::AcceptTerm),
+        "/maintenance/off" if rights == Rights::Command => Some(vocabulary::Request::EndMaintenance),
+        "/accept-term" if rights == Rights::Command => Some(vocabulary::Request::AcceptTerm),
         _ => return text(StatusCode::NOT_FOUND, "no such page"),
     };
     match order {
@@ -121,7 +123,7 @@ pub fn not_ready(status: &Status) -> Option<String> {
     })
 }
 
-async fn ask(request: event::Request, endpoint: &Endpoint) -> Answer {
+async fn ask(request: vocabulary::Request, endpoint: &Endpoint) -> Answer {
     let (answer, answered) = oneshot::channel();
     let exchange = async {
         endpoint.asked.send(ControlRequest { request, answer }).await.ok()?;

@@ -7,7 +7,7 @@ use std::ptr;
 
 use libc::c_ulong;
 
-use crate::supervisor::event::Pid;
+use crate::supervisor::vocabulary::Pid;
 
 use super::launch::Withhold;
 

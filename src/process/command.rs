@@ -11,7 +11,7 @@ use nix::errno::Errno;
 
 use crate::config::{Exec, Limits};
 use crate::files;
-use crate::supervisor::event::{Hope, SpawnError};
+use crate::supervisor::vocabulary::{Hope, SpawnError};
 
 use super::environment::Environment;
 use super::launch::{Failure, Ids, LaunchStep, exit_code};

@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use libc::c_ulong;
 use nix::fcntl::OFlag;
 
-use crate::supervisor::event::Pid;
+use crate::supervisor::vocabulary::Pid;
 
 use super::apart;
 use super::launch::{self, Withhold};

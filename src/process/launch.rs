@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::config::Signal;
-use crate::supervisor::event::Pid;
+use crate::supervisor::vocabulary::Pid;
 
 use super::guard::Deadline;
 use super::keeper;

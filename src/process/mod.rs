@@ -38,7 +38,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::config::{self, Exec, Limits, RunAs, Signal};
-use crate::supervisor::event::{ExitStatus, Job, Pid, RunId, Secrets, SpawnError, Target};
+use crate::supervisor::vocabulary::{ExitStatus, Job, Pid, RunId, Secrets, SpawnError, Target};
 use crate::supervisor::{Event, Time};
 
 use command::{About, Command};

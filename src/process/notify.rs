@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::plain;
 use crate::readable::{self, Readable};
-use crate::supervisor::event::{Notification, Pid};
+use crate::supervisor::vocabulary::{Notification, Pid};
 
 use super::senders::{Sender, Senders};
 

@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 
 use crate::config::Signal;
-use crate::supervisor::event::{ExitStatus, Pid};
+use crate::supervisor::vocabulary::{ExitStatus, Pid};
 
 /// What has become of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::supervisor::event::Pid;
+use crate::supervisor::vocabulary::Pid;
 
 /// A verdict holds so long: a sender rarely changes what it is, and a process id isn't given out again so soon.
 const HOLDS: Duration = Duration::from_secs(1);

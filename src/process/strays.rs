@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nix::errno::Errno;
 
 use crate::config::Signal;
-use crate::supervisor::event::Pid;
+use crate::supervisor::vocabulary::Pid;
 
 use super::tree::{self, ProcessId, ProcessStat, Scan};
 

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::unistd::{self, Pid as NixPid};
 
 use crate::config::Signal;
-use crate::supervisor::event::Pid;
+use crate::supervisor::vocabulary::Pid;
 
 use super::strays;
 

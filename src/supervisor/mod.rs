@@ -1,54 +1,38 @@
 //! Decides. [`Supervisor::handle`] takes what happened and when, and says what is to be done; it contains no clock, no
 //! process, no socket, no file and no task, and never learns the time from the operating system.
 //!
-//! Each file is one machine: [`lifecycle`] (start, main's life), [`shutdown`] (the stop sequence), [`main_process`],
-//! [`restart`], [`command`] (hooks), [`health`], [`registration`], [`watch`], [`maintenance`], [`reload`]. They share
-//! nothing but what this file hands them. [`leadership`] is what [`election`] means for the container.
+//! Three floors, each of which uses only those below:
+//!
+//! - [`sequence`]: the container's life, from its first event to its exit. It drives the machines, and they meet only here.
+//! - [`machines`]: main, commands, checks, entries, watches, the election; each has a state of its own and knows nobody.
+//! - [`vocabulary`]: events, effects, and what both speak of.
 
-pub mod change;
-pub mod command;
-pub mod election;
-pub mod event;
-pub mod health;
-pub mod jitter;
-pub mod leadership;
-mod lifecycle;
-pub mod main_process;
-pub mod maintenance;
-pub mod notice;
-pub mod registration;
-mod reload;
-pub mod restart;
-mod shutdown;
-mod signals;
-pub mod status;
-pub mod time;
-pub mod watch;
+pub mod machines;
+pub mod sequence;
+pub mod vocabulary;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::{Background, Config, Process, Signal, When};
 
-use command::{Commands, GivenUp, Outcome};
-use event::{ExitStatus, Follow, Job, ReplyId, Request, RunId, ServiceStatus};
-use health::{Check, Transition};
-use jitter::Jitter;
-use leadership::Leadership;
-use lifecycle::{Life, Wait};
-use main_process::{Main, StrayAction};
-use maintenance::Maintenance;
-use registration::{Desired, Entry};
-use restart::Restarts;
-use signals::PassedOn;
-use status::{HookCount, MainStatus};
-use time::earliest;
-use watch::{Context, Watch};
+use machines::check::Check;
+use machines::commands::{Commands, GivenUp};
+use machines::election::ElectionEvent;
+use machines::entry::Entry;
+use machines::jitter::Jitter;
+use machines::main::{Main, StrayAction};
+use machines::restarts::Restarts;
+use machines::watch::Watch;
+use sequence::life::Life;
+use sequence::maintenance::Maintenance;
+use sequence::role::Leadership;
+use sequence::signals::PassedOn;
+use sequence::start::Wait;
+use sequence::stop::Cause;
+use vocabulary::{ExitStatus, Follow, HookCount, Job, MainStatus, ReplyId, Request, RunId, earliest};
 
-pub use event::{Effect, Event};
-pub use notice::Notice;
-pub use status::Status;
-pub use time::Time;
+pub use vocabulary::{Effect, Event, Notice, Status, Time};
 
 /// Everything the agent knows and decides. Feed it events; carry out its effects in order.
 #[derive(Debug)]
@@ -117,7 +101,7 @@ impl Supervisor {
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
         // A lease that has run out while the agent slept comes before whatever it wakes up to.
-        self.elect(now, election::ElectionEvent::Tick, &mut out);
+        self.elect(now, ElectionEvent::Tick, &mut out);
         match event {
             Event::Started => self.begin(now, &mut out),
             Event::Tick => {}
@@ -214,7 +198,7 @@ impl Supervisor {
                 self.with_watch(now, &watch, &mut out, |watch, context| watch.hinted(sent, context));
             }
             Event::Control { reply, request: Request::Stop } => {
-                self.stop(now, "asked for at the control endpoint".to_owned(), shutdown::Cause::Control, &mut out);
+                self.stop(now, "asked for at the control endpoint".to_owned(), Cause::Control, &mut out);
                 out.push(Effect::Reply { reply, result: Ok("stopping".to_owned()) });
             }
             Event::Control { reply, request: Request::StepDown { to } } => {
@@ -319,169 +303,6 @@ impl Supervisor {
         }
     }
 
-    /// A command ended: whoever ordered it goes on.
-    fn command_ended(&mut self, now: Time, run: RunId, ended: Option<(Job, Outcome)>, out: &mut Vec<Effect>) {
-        let Some((job, outcome)) = ended else { return };
-        if job.is_hook() {
-            let count = self.hook_counts.entry(job.to_string()).or_default();
-            match outcome.result() {
-                Ok(()) => count.succeeded += 1,
-                Err(_) => count.failed += 1,
-            }
-        }
-        match job {
-            Job::Main => {}
-            Job::OnPromote => self.promoted(run, &outcome),
-            Job::OnDemote => self.demoted(now, run, &outcome, out),
-            Job::OnLeaderChange => self.told_of_leader(run),
-            Job::Rank => self.measured(run, &outcome),
-            Job::PreStart => self.pre_start_ended(now, run, &outcome, out),
-            // What it left is waited for, too.
-            Job::PreStop | Job::PostStop => {}
-            Job::OnChange { watch } => {
-                self.with_watch(now, &watch, out, |watch, context| watch.hook_ended(run, &outcome, context));
-            }
-            Job::TemplateCheck { watch } => {
-                self.with_watch(now, &watch, out, |watch, context| watch.checked(run, &outcome, context));
-            }
-            Job::Health { check } => {
-                let asked = |c: &Check| c.config().name == check && c.asking() == Some(run);
-                if let Some(index) = self.checks.iter().position(asked) {
-                    self.check_heard(now, index, outcome.result(), out);
-                }
-            }
-        }
-    }
-
-    /// Nothing is left of a command, or nothing that can be ended: who waited for that goes on.
-    fn command_is_over(&mut self, now: Time, run: RunId, job: &Job, out: &mut Vec<Effect>) {
-        match job {
-            Job::PreStop | Job::PostStop => self.stop_hook_ended(now, run, out),
-            Job::OnChange { watch } | Job::TemplateCheck { watch } => {
-                self.with_watch(now, watch, out, |watch, context| watch.act(context));
-            }
-            Job::Main
-            | Job::OnPromote
-            | Job::OnDemote
-            | Job::OnLeaderChange
-            | Job::Rank
-            | Job::PreStart
-            | Job::Health { .. } => {}
-        }
-    }
-
-    fn check_heard(&mut self, now: Time, index: usize, result: Result<(), String>, out: &mut Vec<Effect>) {
-        let transition = self.checks[index].heard(now, result);
-        self.check_turned(now, index, transition, out);
-    }
-
-    fn check_turned(&mut self, now: Time, index: usize, transition: Transition, out: &mut Vec<Effect>) {
-        let config = self.checks[index].config().clone();
-        let check = config.name.clone();
-        match transition {
-            Transition::None => self.reword_catalog(),
-            Transition::Uncounted(error, because) => {
-                out.push(Effect::Say(Notice::CheckFailing { check, error, because }));
-                self.reword_catalog();
-            }
-            Transition::Passing => {
-                out.push(Effect::Say(Notice::CheckChanged { check, error: None }));
-                self.tell_catalog(out);
-            }
-            Transition::Critical(error) => {
-                out.push(Effect::Say(Notice::CheckChanged { check, error: Some(error.clone()) }));
-                self.tell_catalog(out);
-                self.unhealthy(now, &config, &error, out);
-            }
-        }
-    }
-
-    fn check_asks(&mut self, now: Time, index: usize, out: &mut Vec<Effect>) {
-        use crate::config::{Hook, Probe};
-        let config = self.checks[index].config().clone();
-        match &config.probe {
-            Probe::Notify => {
-                let transition = self.checks[index].look(now);
-                self.check_turned(now, index, transition, out);
-            }
-            Probe::Exec { exec, run_as } => {
-                let job = Job::Health { check: config.name.clone() };
-                // A check whose last run isn't over asks later: they must not pile up.
-                match self.commands.of_job(&job) {
-                    None => {}
-                    Some(false) => return self.checks[index].put_off(now),
-                    Some(true) => {
-                        let error = "what its last run left behind can't be ended".to_owned();
-                        return self.check_heard(now, index, Err(error), out);
-                    }
-                }
-                let run = self.next_run();
-                self.checks[index].ask(run);
-                let hook = Hook { run_as: run_as.clone(), ..Hook::new(exec.clone(), config.timeout) };
-                let env = self.env(&job);
-                self.commands.start(now, run, command::Launch { job, hook, env, stdin: None }, out);
-            }
-            Probe::Http(_) | Probe::Tcp { .. } => {
-                let run = self.next_run();
-                self.checks[index].ask(run);
-                out.push(Effect::Probe { run, probe: config.probe.clone(), timeout: config.timeout });
-            }
-        }
-    }
-
-    /// Main is gone or goes: nothing is asked of it.
-    fn checks_rest(&mut self, now: Time, out: &mut Vec<Effect>) {
-        for check in &mut self.checks {
-            if let Some(run) = check.main_gone() {
-                self.commands.cancel(now, run, out);
-            }
-        }
-    }
-
-    /// What the catalog shall say of each service follows from main and its checks.
-    fn tell_catalog(&mut self, out: &mut Vec<Effect>) {
-        let wishes = self.wishes();
-        let stopping = self.is_stopping();
-        let stood = !matches!(self.life, Life::Created | Life::Waiting);
-        let candidate = self.leadership.as_ref().and_then(|leadership| leadership.config().service.as_ref());
-        let candidate = candidate.filter(|_| stood);
-        for (entry, desired) in self.entries.iter_mut().zip(wishes) {
-            let id = &entry.service().id;
-            // Nothing is registered before main has run, but a candidate: what it holds the lock by may be bound to its
-            // service. And nothing is registered anew on the way out.
-            let stands = candidate.is_some_and(|candidate| candidate == id);
-            if entry.is_out() && (stopping || !(self.main.is_up() || stands)) {
-                continue;
-            }
-            entry.desired(desired, out);
-        }
-    }
-
-    /// Checks say the same in other words: nothing has turned, and there is no hurry.
-    fn reword_catalog(&mut self) {
-        let wishes = self.wishes();
-        for (entry, desired) in self.entries.iter_mut().zip(wishes) {
-            entry.reword(desired.note);
-        }
-    }
-
-    /// What the catalog should say of each service.
-    fn wishes(&self) -> Vec<Desired> {
-        let maintenance = self.maintenance.as_ref().map(|maintenance| maintenance.reason().to_owned());
-        let desired = |entry: &Entry| {
-            let failing = |check: &&Check| check.speaks_for(&entry.service().id) && !check.is_passing();
-            let complaints: Vec<String> = self.checks.iter().filter(failing).map(Check::complaint).collect();
-            let (status, note) = match complaints.as_slice() {
-                _ if self.is_stopping() => (ServiceStatus::Draining, "stopping".to_owned()),
-                _ if !self.main.is_up() => (ServiceStatus::Critical, "main doesn't run".to_owned()),
-                [] => (ServiceStatus::Passing, "passing".to_owned()),
-                complaints => (ServiceStatus::Critical, complaints.join("; ")),
-            };
-            Desired { status, note, maintenance: maintenance.clone() }
-        };
-        self.entries.iter().map(desired).collect()
-    }
-
     /// Variables the core knows, for main and every command.
     fn env(&self, job: &Job) -> Vec<(String, String)> {
         let mut env = self.common_env();
@@ -492,43 +313,6 @@ impl Supervisor {
     fn common_env(&self) -> Vec<(String, String)> {
         let main = self.main.pid().map(|pid| ("PILOTFISH_MAIN_PID".to_owned(), pid.to_string()));
         main.into_iter().chain(self.leadership.iter().flat_map(Leadership::env)).collect()
-    }
-
-    fn with_watch(
-        &mut self,
-        now: Time,
-        name: &str,
-        out: &mut Vec<Effect>,
-        act: impl FnOnce(&mut Watch, &mut Context<'_>),
-    ) {
-        let mut act = Some(act);
-        self.each_watch(now, out, |watch, context| {
-            if watch.config().name == name
-                && let Some(act) = act.take()
-            {
-                act(watch, context);
-            }
-        });
-    }
-
-    /// Does it for each watch, unless the container is stopping: then nothing is acted on any more.
-    fn each_watch(&mut self, now: Time, out: &mut Vec<Effect>, mut act: impl FnMut(&mut Watch, &mut Context<'_>)) {
-        if self.is_stopping() {
-            return;
-        }
-        let env = self.common_env();
-        let scope = self.process.signal_scope;
-        let leads = self.leads();
-        let paused = self.maintenance.is_some();
-        let Supervisor { watches, commands, main, jitter, last_run, .. } = self;
-        let mut next_run = || {
-            *last_run += 1;
-            RunId(*last_run)
-        };
-        for watch in watches {
-            let (env, next_run) = (env.clone(), &mut next_run);
-            act(watch, &mut Context { now, commands, next_run, main, scope, leads, paused, env, jitter, out });
-        }
     }
 
     /// Whether this container leads; without an election, nobody does.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pilotfish::catalog::{Backend, ObservationSender};
 use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
-use pilotfish::supervisor::event::{Event, Follow, Instance, Observation, Registration, ServiceStatus};
+use pilotfish::supervisor::vocabulary::{Event, Follow, Instance, Observation, Registration, ServiceStatus};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pilotfish::config::Query;
-use pilotfish::supervisor::event::{Observation, ServiceStatus};
+use pilotfish::supervisor::vocabulary::{Observation, ServiceStatus};
 
 use super::bench::{Agent, Bench, PATIENCE, agent_on, instances_of, service, tagged};
 use super::specimen::Specimen;
@@ -420,7 +420,7 @@ async fn a_burst_of_changes_ends_in_the_truth(bench: &impl Bench) {
         let status = if n % 2 == 0 { ServiceStatus::Critical } else { ServiceStatus::Passing };
         publisher.publish(&web, status, "").await;
     }
-    let truth = |all: &[Vec<pilotfish::supervisor::event::Instance>]| {
+    let truth = |all: &[Vec<pilotfish::supervisor::vocabulary::Instance>]| {
         all.last().and_then(|seen| seen.first()).is_some_and(|i| i.tags == ["99"])
     };
     while !truth(&seen.until_ids(&["web-1"], PATIENCE).await) {}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 use pilotfish::catalog::Backend;
 use pilotfish::config::{self, Query, Service};
-use pilotfish::supervisor::event::ServiceStatus;
+use pilotfish::supervisor::vocabulary::ServiceStatus;
 
 use super::bench::{Agent, Bench, PATIENCE, agent_on, instances_of, run, service};
 use super::specimen::Specimen;

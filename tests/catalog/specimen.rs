@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
-use pilotfish::supervisor::event::ServiceStatus;
+use pilotfish::supervisor::vocabulary::ServiceStatus;
 
 use super::bench::{PATIENCE, agent_on, instances_of, service};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pilotfish::catalog::{ObservationSender, bounds};
 use pilotfish::config::Query;
-use pilotfish::supervisor::event::{Event, Follow, Observation};
+use pilotfish::supervisor::vocabulary::{Event, Follow, Observation};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pilotfish::supervisor::election::record::SessionId;
+use pilotfish::supervisor::machines::election::record::SessionId;
 
 use super::bench::{Bench, Engine};
 pub use crate::catalog::backends::{Etcd34, Etcd35, OneConsul, OneEtcd};

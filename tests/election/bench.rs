@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use pilotfish::catalog::election::{AcquireRequest, CandidateSettings, LockClient, LockViewSender};
 use pilotfish::config::Service;
-use pilotfish::supervisor::election::event::{Acquisition, ElectionEvent, Renewal};
-use pilotfish::supervisor::election::record::{Guarantee, Holder, Lock, Revision, SessionId, Term, View};
-use pilotfish::supervisor::event::Event;
+use pilotfish::supervisor::machines::election::event::{Acquisition, ElectionEvent, Renewal};
+use pilotfish::supervisor::machines::election::record::{Guarantee, Holder, Lock, Revision, SessionId, Term, View};
+use pilotfish::supervisor::vocabulary::Event;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};

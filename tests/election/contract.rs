@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pilotfish::config::Query;
-use pilotfish::supervisor::election::event::{Acquisition, Renewal};
-use pilotfish::supervisor::election::record::{Lock, Revision, Term, View};
-use pilotfish::supervisor::election::rules::Rules;
+use pilotfish::supervisor::machines::election::event::{Acquisition, Renewal};
+use pilotfish::supervisor::machines::election::record::{Lock, Revision, Term, View};
+use pilotfish::supervisor::machines::election::rules::Rules;
 use tokio::time::{Instant, sleep};
 
 use super::bench::{

@@ -8,8 +8,8 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pilotfish::supervisor::election::event::{Acquisition, Renewal};
-use pilotfish::supervisor::election::record::Lock;
+use pilotfish::supervisor::machines::election::event::{Acquisition, Renewal};
+use pilotfish::supervisor::machines::election::record::Lock;
 use tokio::time::{Instant, sleep};
 
 use super::backends::SharedDirectory;

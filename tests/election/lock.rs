@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use pilotfish::catalog::election::{AcquireRequest, LockClient, LockViewSender};
 use pilotfish::supervisor::Event;
-use pilotfish::supervisor::election::event::{Acquisition, ElectionEvent};
-use pilotfish::supervisor::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
+use pilotfish::supervisor::machines::election::event::{Acquisition, ElectionEvent};
+use pilotfish::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 

@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use pilotfish::supervisor::election::event::Renewal;
-use pilotfish::supervisor::election::record::Revision;
+use pilotfish::supervisor::machines::election::event::Renewal;
+use pilotfish::supervisor::machines::election::record::Revision;
 use tokio::time::sleep;
 
 use super::bench::{Candidate, PATIENCE, candidate_of};

@@ -9,7 +9,7 @@ use crate::catalog::border::LeftOut;
 use crate::catalog::pace::{self, Pace};
 use crate::catalog::{ObservationSender, bounds};
 use crate::config::{Backoff, Query};
-use crate::supervisor::event::Observation;
+use crate::supervisor::vocabulary::Observation;
 
 use super::client::{Answer, Client};
 use super::error::Error;

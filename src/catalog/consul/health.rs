@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::catalog::border::{Flaw, LeftOut, RawInstance};
 use crate::catalog::bounds::{self, Allowance};
-use crate::supervisor::event::Instance;
+use crate::supervisor::vocabulary::Instance;
 
 use super::client::{Answer, Call, Client};
 use super::elements::Element;

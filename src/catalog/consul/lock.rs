@@ -11,8 +11,8 @@ use crate::catalog::election::{AcquireRequest, CandidateSettings, LockViewSender
 use crate::catalog::pace::Pace;
 use crate::config::election::LONGEST_LOCK_DELAY;
 use crate::sabotage;
-use crate::supervisor::election::event::{Acquisition, Id, Renewal};
-use crate::supervisor::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
+use crate::supervisor::machines::election::event::{Acquisition, Id, Renewal};
+use crate::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 
 use super::client::{Answer, Client};
 use super::follow::{RETRY, RateLimit, next_index};

@@ -19,7 +19,7 @@ mod txn;
 use std::net::IpAddr;
 
 use crate::config::{Query, Service, backends};
-use crate::supervisor::event::Registration;
+use crate::supervisor::vocabulary::Registration;
 
 use super::ObservationSender;
 

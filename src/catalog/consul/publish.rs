@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::config::Service;
 use crate::config::backends::Secret;
-use crate::supervisor::event::{Registration, ServiceStatus};
+use crate::supervisor::vocabulary::{Registration, ServiceStatus};
 
 use super::agent::{self, Known, NewCheck};
 use super::client::Client;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::supervisor::election::event::Id;
-use crate::supervisor::election::record::{Guarantee, Holder, Last, Revision, SessionId, Term};
+use crate::supervisor::machines::election::event::Id;
+use crate::supervisor::machines::election::record::{Guarantee, Holder, Last, Revision, SessionId, Term};
 
 use super::CandidateSettings;
 use crate::catalog::border;

@@ -13,7 +13,7 @@ use crate::catalog::election::record::Leader;
 use crate::catalog::pace::{self, Pace};
 use crate::catalog::{ObservationSender, bounds};
 use crate::config::{Backoff, Query};
-use crate::supervisor::election::record::SessionId;
+use crate::supervisor::machines::election::record::SessionId;
 
 use super::Etcd;
 use super::error::Error;

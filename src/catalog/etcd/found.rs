@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::catalog::border::{Flaw, LeftOut};
 use crate::catalog::bounds::{self, Allowance, TooMuch};
 use crate::config::Query;
-use crate::supervisor::event::{Instance, Observation};
+use crate::supervisor::vocabulary::{Instance, Observation};
 
 use super::error::Error;
 use super::layout::{EntryValue, Layout};

@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::border::RawInstance;
-use crate::supervisor::event::{Instance, Registration, ServiceStatus};
+use crate::supervisor::vocabulary::{Instance, Registration, ServiceStatus};
 
 use super::error::Error;
 

@@ -22,8 +22,8 @@ use tonic::Code;
 use crate::catalog::election::record::{LastLeader, Leader, Rank};
 use crate::catalog::election::{AcquireRequest, CandidateSettings, LockViewSender};
 use crate::catalog::pace;
-use crate::supervisor::election::event::{Acquisition, Id, Renewal};
-use crate::supervisor::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
+use crate::supervisor::machines::election::event::{Acquisition, Id, Renewal};
+use crate::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 
 use super::sessions::{Server, SessionLeases};
 use super::{Error, Etcd};

@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use etcd_client::Client;
 
 use crate::config::{Query, Service, backends};
-use crate::supervisor::event::Registration;
+use crate::supervisor::vocabulary::Registration;
 
 use super::ObservationSender;
 

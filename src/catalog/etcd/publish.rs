@@ -9,7 +9,7 @@ use std::time::Duration;
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp, TxnOpResponse};
 
 use crate::config::Service;
-use crate::supervisor::event::{Instance, Registration};
+use crate::supervisor::vocabulary::{Instance, Registration};
 
 use super::error::Error;
 use super::layout::{EntryValue, Layout};

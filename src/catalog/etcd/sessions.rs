@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::supervisor::election::record::{Guarantee, Revision, SessionId};
+use crate::supervisor::machines::election::record::{Guarantee, Revision, SessionId};
 
 /// More leases than this are left to their time.
 const MOST_LEASES: usize = 16;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::border::{Flaw, LeftOut, RawInstance};
 use crate::catalog::bounds::{self, Allowance};
-use crate::supervisor::event::{Instance, ServiceStatus};
+use crate::supervisor::vocabulary::{Instance, ServiceStatus};
 
 use super::Error;
 use super::budget::ScanBudget;

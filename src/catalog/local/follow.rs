@@ -15,7 +15,7 @@ use crate::catalog::border::LeftOut;
 use crate::catalog::pace::{Pace, jittered};
 use crate::catalog::{ObservationSender, bounds};
 use crate::config::{Backoff, Query};
-use crate::supervisor::event::Observation;
+use crate::supervisor::vocabulary::Observation;
 
 use super::files::FileId;
 use super::inotify::{News, Watching};

@@ -16,8 +16,8 @@ use crate::catalog::election::record::{LastLeader, Leader};
 use crate::catalog::election::{AcquireRequest, CandidateSettings, LockViewSender};
 use crate::catalog::pace::{self, Pace, jittered};
 use crate::config::Backoff;
-use crate::supervisor::election::event::{Acquisition, Id, Renewal};
-use crate::supervisor::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
+use crate::supervisor::machines::election::event::{Acquisition, Id, Renewal};
+use crate::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 
 use super::files::{self, Folder};
 use super::inotify::Watching;

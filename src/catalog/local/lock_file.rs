@@ -19,7 +19,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use tokio::time::Instant;
 
-use crate::supervisor::election::record::{Guarantee, SessionId, Term};
+use crate::supervisor::machines::election::record::{Guarantee, SessionId, Term};
 
 use super::Error;
 use super::files::{self, Folder, whole};

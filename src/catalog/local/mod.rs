@@ -37,7 +37,7 @@ use nix::errno::Errno;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Query, Service};
-use crate::supervisor::event::Registration;
+use crate::supervisor::vocabulary::Registration;
 
 use super::ObservationSender;
 pub use error::Error;

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::net::IpAddr;
 
 use crate::config::Service;
-use crate::supervisor::event::Registration;
+use crate::supervisor::vocabulary::Registration;
 
 use super::Error;
 use super::entries::{self, EntryFile, InstanceRecord, Liveness};

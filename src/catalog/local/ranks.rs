@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 
 use crate::catalog::election::CandidateSettings;
 use crate::catalog::election::record::Rank;
-use crate::supervisor::election::event::Id;
-use crate::supervisor::election::record::Revision;
+use crate::supervisor::machines::election::event::Id;
+use crate::supervisor::machines::election::record::Revision;
 
 use super::entries::{self, Liveness};
 use super::files;

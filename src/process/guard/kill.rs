@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libc::{c_int, pid_t};
 
-use crate::supervisor::event::Pid;
+use crate::supervisor::vocabulary::Pid;
 
 use super::{Fence, Page, SeqCst};
 

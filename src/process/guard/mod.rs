@@ -23,7 +23,7 @@ use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
 use crate::sabotage;
 use crate::supervisor::Time;
-use crate::supervisor::event::Pid;
+use crate::supervisor::vocabulary::Pid;
 
 use super::signals;
 

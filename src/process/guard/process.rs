@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use libc::{c_int, c_ulong};
 
-use crate::supervisor::event::Pid;
+use crate::supervisor::vocabulary::Pid;
 
 use super::kill::{KillPlan, KillScope};
 use super::{LOOK_EVERY, Page, SeqCst};

@@ -1,7 +1,7 @@
 use super::script::*;
 use crate::config::{Config, OnFailure, Probe, RestartPolicy, Signal};
 use crate::supervisor::Event;
-use crate::supervisor::event::*;
+use crate::supervisor::vocabulary::*;
 
 fn checked(on_failure: OnFailure) -> Config {
     Config { services: vec![service("web")], health: vec![check("ping", on_failure)], ..config() }

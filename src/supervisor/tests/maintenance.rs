@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::script::*;
 use crate::config::{Config, OnFailure, RestartPolicy, Signal};
 use crate::supervisor::Event;
-use crate::supervisor::event::*;
+use crate::supervisor::vocabulary::*;
 
 fn ordinary() -> Config {
     Config {

@@ -2,12 +2,12 @@
 
 mod catalog;
 mod health;
-mod leadership;
 mod maintenance;
 mod model;
 mod properties;
 mod reload;
 mod restart;
+mod role;
 mod script;
 mod signals;
 mod start;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::script::*;
 use crate::config::{Background, Config, Hooks, OnFailure, RestartPolicy, Signal};
-use crate::supervisor::event::*;
+use crate::supervisor::vocabulary::*;
 use crate::supervisor::{Effect, Event, Supervisor, Time};
 
 #[derive(Debug, Clone)]
@@ -112,7 +112,7 @@ impl World {
                     _ => {}
                 }
             }
-            if self.stop_began.is_none() && self.core.status().phase == crate::supervisor::status::Phase::Stopping {
+            if self.stop_began.is_none() && self.core.status().phase == crate::supervisor::vocabulary::Phase::Stopping {
                 self.stop_began = Some(self.now);
             }
         }

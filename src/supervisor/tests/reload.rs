@@ -1,9 +1,9 @@
-use super::leadership::{election, held};
+use super::role::{election, held};
 use super::script::*;
 use crate::config::{Config, Election, Health, OnFailure, Service};
 use crate::supervisor::Event;
-use crate::supervisor::election::event::ElectionEvent;
-use crate::supervisor::event::*;
+use crate::supervisor::machines::election::event::ElectionEvent;
+use crate::supervisor::vocabulary::*;
 
 fn base() -> Config {
     Config {

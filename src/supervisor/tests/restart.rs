@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::script::*;
 use crate::config::{Config, RestartPolicy, Signal};
 use crate::supervisor::Event;
-use crate::supervisor::event::*;
+use crate::supervisor::vocabulary::*;
 
 fn policy(policy: RestartPolicy) -> Config {
     let mut config = config();

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::config::{Backend, Catalog, Config, Control, Exec, Health, Hook, Log, Query, Signal, Stop, Watch, When};
 use crate::config::{ConsulService, Family, HttpProbe, Level, LogFormat, OnFailure, PreStart, Probe, Process, Service};
-use crate::supervisor::election::{ElectionEffect, ElectionEvent, RequestId};
-use crate::supervisor::event::*;
+use crate::supervisor::machines::election::{ElectionEffect, ElectionEvent, RequestId};
+use crate::supervisor::vocabulary::*;
 use crate::supervisor::{Effect, Event, Notice, Supervisor, Time};
 
 /// A core on the stage.

@@ -1,7 +1,7 @@
 use super::script::*;
 use crate::config::{Config, Hooks, RestartPolicy, Signal, SignalScope};
 use crate::supervisor::Event;
-use crate::supervisor::event::ExitStatus;
+use crate::supervisor::vocabulary::ExitStatus;
 
 fn always() -> Config {
     let mut always = config();
@@ -180,7 +180,7 @@ fn nobody_asks_what_main_makes_of_a_signal_where_that_changes_nothing() {
     let mut core = crate::supervisor::Supervisor::new(config(), 1);
     let now = crate::supervisor::Time::default();
     core.handle(now, Event::Started);
-    core.handle(now, Event::Spawned { run: crate::supervisor::event::RunId(1), pid: 100 });
+    core.handle(now, Event::Spawned { run: crate::supervisor::vocabulary::RunId(1), pid: 100 });
     let effects = core.handle(now, Event::Signal(Signal::HUP));
     assert!(effects.iter().all(|effect| !matches!(effect, crate::supervisor::Effect::Forward { .. })), "{effects:?}");
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::script::*;
 use crate::config::{Config, Hooks, Query, Signal, WaitFor, When};
 use crate::supervisor::Event;
-use crate::supervisor::event::*;
+use crate::supervisor::vocabulary::*;
 
 fn waiting(count: usize) -> Config {
     let query = Query::Service { name: "storage".to_owned(), tag: None, datacenter: None };

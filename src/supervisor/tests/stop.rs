@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::script::*;
 use crate::config::{Background, Config, Hooks, Leftovers, RestartPolicy, Signal, Stop, Strays};
 use crate::supervisor::Event;
-use crate::supervisor::event::*;
+use crate::supervisor::vocabulary::*;
 
 fn everything() -> Config {
     Config {

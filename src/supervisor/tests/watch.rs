@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::script::*;
 use crate::config::{Config, Required, RestartPolicy, Signal, Template, Watch};
 use crate::supervisor::Event;
-use crate::supervisor::event::*;
+use crate::supervisor::vocabulary::*;
 
 fn template() -> Template {
     Template {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::config::Signal;
-use crate::supervisor::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal};
-use crate::supervisor::event::*;
+use crate::supervisor::machines::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal};
+use crate::supervisor::vocabulary::*;
 use crate::supervisor::{Effect, Event, Time};
 
 use super::super::script::advertised;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::config::Signal;
-use crate::supervisor::event::*;
+use crate::supervisor::vocabulary::*;
 use crate::supervisor::{Effect, Event, Supervisor};
 
 /// The leader's term that a process acts for, if it does.

@@ -11,7 +11,7 @@ mod steps;
 mod store;
 mod world;
 
-use super::leadership::election;
+use super::role::election;
 use super::script::*;
 use crate::config::election::{Mode, Preference};
 use crate::config::{Background, Config, Election, Hooks, OnFailure, Restart, RestartPolicy};

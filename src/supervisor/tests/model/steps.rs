@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Signal;
 use crate::supervisor::Event;
-use crate::supervisor::event::*;
+use crate::supervisor::vocabulary::*;
 
 use super::container::Guard;
 use super::world::{Mail, World};
@@ -171,7 +171,7 @@ impl World {
             Step::Watch(index) => {
                 let cut = self.containers[index].cut_until.is_some();
                 let seen = if cut { Err("no answer".to_owned()) } else { Ok(self.store.view()) };
-                self.hears(index, Event::Election(crate::supervisor::election::ElectionEvent::Saw(seen)));
+                self.hears(index, Event::Election(crate::supervisor::machines::election::ElectionEvent::Saw(seen)));
             }
             Step::FilesRead(index) => {
                 if let Some((run, _)) = self.containers[index].reading.take() {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::supervisor::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal};
-use crate::supervisor::election::record::{Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View};
+use crate::supervisor::machines::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal};
+use crate::supervisor::machines::election::record::{Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View};
 
 pub const LEASE: Duration = Duration::from_secs(15);
 

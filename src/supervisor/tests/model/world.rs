@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::supervisor::election::event::{ElectionEffect, ElectionEvent};
+use crate::supervisor::machines::election::event::{ElectionEffect, ElectionEvent};
 use crate::supervisor::{Event, Supervisor, Time};
 
 use super::container::{Container, Guard};

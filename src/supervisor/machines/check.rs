@@ -1,0 +1,332 @@
+//! One health check: when it asks, and when what it hears turns its status. It has Docker's meaning of interval,
+//! timeout, retries (`failures`), start period (`grace`) and start interval, and Mesos' of consecutive failures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Health, Probe};
+
+use crate::supervisor::vocabulary::{CheckStatus, Notification, RunId, Time};
+
+/// How soon a check that waits for its last run's end looks again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// A check's life: idle without main, then asking every interval.
+#[derive(Debug)]
+pub struct Check {
+    config: Arc<Health>,
+    schedule: Schedule,
+    state: HealthState,
+    note: String,
+    grace_until: Time,
+    ever_passed: bool,
+    failures: u32,
+    successes: u32,
+    ready: bool,
+    watchdog: Option<Time>,
+    passed: u64,
+    failed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Schedule {
+    /// Main doesn't run.
+    Idle,
+    /// The next question comes then.
+    Until(Time),
+    /// This run asks.
+    Asking(RunId),
+    /// Main is ready and speaks of no watchdog: there is nothing to look at until it says more.
+    Listening,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HealthState {
+    /// Nothing has counted yet: critical in the catalog.
+    Unknown,
+    Passing,
+    Critical,
+}
+
+/// What a result meant.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// The status is as it was.
+    None,
+    /// A failure that doesn't count yet, and why.
+    Uncounted(String, &'static str),
+    /// Passing now.
+    Passing,
+    /// Critical now.
+    Critical(String),
+}
+
+impl Check {
+    /// A check of a main that doesn't run yet.
+    pub fn new(config: Arc<Health>) -> Check {
+        Check {
+            config,
+            schedule: Schedule::Idle,
+            state: HealthState::Unknown,
+            note: "not checked yet".to_owned(),
+            grace_until: Time::default(),
+            ever_passed: false,
+            failures: 0,
+            successes: 0,
+            ready: false,
+            watchdog: None,
+            passed: 0,
+            failed: 0,
+        }
+    }
+
+    /// As configured.
+    pub fn config(&self) -> &Arc<Health> {
+        &self.config
+    }
+
+    /// Another config for the same name: the status and what it counted stay.
+    pub fn reconfigure(&mut self, now: Time, config: Arc<Health>) {
+        let other_question = config.probe != self.config.probe;
+        self.config = config;
+        if other_question && self.schedule != Schedule::Idle {
+            self.schedule = Schedule::Until(now);
+        }
+    }
+
+    /// Main runs: grace begins.
+    pub fn main_started(&mut self, now: Time) {
+        let (config, passed, failed) = (self.config.clone(), self.passed, self.failed);
+        let grace_until = now + config.grace;
+        *self = Check { schedule: Schedule::Until(now), grace_until, passed, failed, ..Check::new(config) };
+    }
+
+    /// Main is gone: nothing is asked, and nothing is known.
+    pub fn main_gone(&mut self) -> Option<RunId> {
+        let asking = self.asking();
+        let (config, passed, failed) = (self.config.clone(), self.passed, self.failed);
+        *self = Check { passed, failed, note: "main doesn't run".to_owned(), ..Check::new(config) };
+        asking
+    }
+
+    /// Whether it has turned critical: a check that nothing has counted for yet is neither passing nor that.
+    pub fn is_ill(&self) -> bool {
+        self.state == HealthState::Critical
+    }
+
+    /// When it asks next.
+    pub fn deadline(&self) -> Option<Time> {
+        match self.schedule {
+            Schedule::Until(at) => Some(at),
+            Schedule::Idle | Schedule::Asking(_) | Schedule::Listening => None,
+        }
+    }
+
+    /// Whether it is time to ask by a run.
+    pub fn is_due(&self, now: Time) -> bool {
+        matches!(self.schedule, Schedule::Until(at) if at <= now)
+    }
+
+    /// The run that asks now.
+    pub fn asking(&self) -> Option<RunId> {
+        match self.schedule {
+            Schedule::Asking(run) => Some(run),
+            Schedule::Idle | Schedule::Until(_) | Schedule::Listening => None,
+        }
+    }
+
+    /// A run asks from now on.
+    pub fn ask(&mut self, run: RunId) {
+        self.schedule = Schedule::Asking(run);
+    }
+
+    /// What its last run left behind is being ended: it asks a little later.
+    pub fn put_off(&mut self, now: Time) {
+        self.schedule = Schedule::Until(now + ASK_AGAIN_AFTER);
+    }
+
+    /// A `notify` check asks nobody: it looks at what main has said so far.
+    pub fn look(&mut self, now: Time) -> Transition {
+        let silence = self.config.interval + self.config.timeout;
+        let result = match self.watchdog {
+            _ if !self.ready => Err("main hasn't said READY=1".to_owned()),
+            Some(heard) if now.since(heard) > silence => {
+                Err(format!("no WATCHDOG=1 for {}", humantime::format_duration(silence)))
+            }
+            Some(_) | None => Ok(()),
+        };
+        self.heard(now, result)
+    }
+
+    /// Main said something by sd_notify.
+    pub fn notified(&mut self, now: Time, said: &Notification) -> Transition {
+        if self.config.probe != Probe::Notify || self.schedule == Schedule::Idle {
+            return Transition::None;
+        }
+        self.ready |= said.ready;
+        if said.watchdog {
+            self.watchdog = Some(now);
+            if self.schedule == Schedule::Listening {
+                self.schedule = Schedule::Until(now + self.config.interval);
+            }
+        }
+        if said.ready && self.state != HealthState::Passing { self.look(now) } else { Transition::None }
+    }
+
+    /// The answer of the run that asked, or of a look.
+    pub fn heard(&mut self, now: Time, result: Result<(), String>) -> Transition {
+        let turn = match result {
+            Ok(()) => self.success(),
+            Err(error) => self.failure(now, error),
+        };
+        let starting = !self.ever_passed && now < self.grace_until;
+        let interval = if starting { self.config.start_interval } else { self.config.interval };
+        let listening = self.config.probe == Probe::Notify && self.ready && self.watchdog.is_none();
+        self.schedule = if listening { Schedule::Listening } else { Schedule::Until(now + interval) };
+        turn
+    }
+
+    fn success(&mut self) -> Transition {
+        self.passed += 1;
+        self.ever_passed = true;
+        self.failures = 0;
+        self.successes = self.successes.saturating_add(1);
+        let enough = match self.state {
+            HealthState::Passing => false,
+            HealthState::Unknown => true,
+            HealthState::Critical => self.successes >= self.config.successes,
+        };
+        if !enough {
+            return Transition::None;
+        }
+        self.state = HealthState::Passing;
+        self.note = "passing".to_owned();
+        Transition::Passing
+    }
+
+    fn failure(&mut self, now: Time, error: String) -> Transition {
+        self.failed += 1;
+        self.successes = 0;
+        if !self.ever_passed && now < self.grace_until {
+            self.note = format!("starting: {error}");
+            return Transition::Uncounted(error, "in its grace period");
+        }
+        self.failures = self.failures.saturating_add(1);
+        if self.state != HealthState::Passing {
+            self.note.clone_from(&error);
+        }
+        match self.state {
+            HealthState::Critical => Transition::None,
+            HealthState::Unknown | HealthState::Passing if self.failures < self.config.failures => {
+                Transition::Uncounted(error, "fewer than `failures` in a row")
+            }
+            HealthState::Unknown | HealthState::Passing => {
+                self.state = HealthState::Critical;
+                self.note = error.clone();
+                Transition::Critical(error)
+            }
+        }
+    }
+
+    /// Whether it passes.
+    pub fn is_passing(&self) -> bool {
+        self.state == HealthState::Passing
+    }
+
+    /// Whether it speaks for a service.
+    pub fn speaks_for(&self, service: &str) -> bool {
+        self.config.services.iter().any(|id| id == service)
+    }
+
+    /// Its name and what is wrong with it.
+    pub fn complaint(&self) -> String {
+        format!("{}: {}", self.config.name, self.note)
+    }
+
+    /// For `/status`.
+    pub fn status(&self) -> CheckStatus {
+        CheckStatus {
+            name: self.config.name.clone(),
+            passing: self.is_passing(),
+            note: self.note.clone(),
+            passed: self.passed,
+            failed: self.failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::OnFailure;
+
+    fn check(failures: u32, successes: u32, grace: u64) -> Check {
+        Check::new(Arc::new(Health {
+            name: "ping".to_owned(),
+            probe: Probe::Tcp { address: "127.0.0.1:1".to_owned() },
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            grace: Duration::from_secs(grace),
+            start_interval: Duration::from_millis(500),
+            failures,
+            successes,
+            on_failure: OnFailure::Report,
+            services: Vec::new(),
+        }))
+    }
+
+    fn at(millis: u64) -> Time {
+        Time::since_boot(Duration::from_millis(millis))
+    }
+
+    fn bad() -> Result<(), String> {
+        Err("refused".to_owned())
+    }
+
+    #[test]
+    fn failures_do_not_count_in_grace_and_are_asked_more_often() {
+        let mut check = check(1, 1, 30);
+        check.main_started(at(0));
+        assert!(check.is_due(at(0)));
+        assert!(matches!(check.heard(at(10), bad()), Transition::Uncounted(..)));
+        assert_eq!(check.deadline(), Some(at(510)));
+        assert_eq!(check.heard(at(30_000), bad()), Transition::Critical("refused".to_owned()));
+        assert_eq!(check.deadline(), Some(at(35_000)));
+    }
+
+    #[test]
+    fn the_first_success_ends_grace() {
+        let mut check = check(1, 3, 30);
+        check.main_started(at(0));
+        assert_eq!(check.heard(at(100), Ok(())), Transition::Passing);
+        assert_eq!(check.deadline(), Some(at(5_100)));
+        assert_eq!(check.heard(at(200), bad()), Transition::Critical("refused".to_owned()));
+    }
+
+    #[test]
+    fn only_consecutive_failures_turn_it_critical() {
+        let mut check = check(3, 1, 0);
+        check.main_started(at(0));
+        assert_eq!(check.heard(at(1), Ok(())), Transition::Passing);
+        for _ in 0..4 {
+            assert!(matches!(check.heard(at(2), bad()), Transition::Uncounted(..)));
+            assert!(matches!(check.heard(at(2), bad()), Transition::Uncounted(..)));
+            assert_eq!(check.heard(at(2), Ok(())), Transition::None);
+        }
+        check.heard(at(3), bad());
+        check.heard(at(3), bad());
+        assert!(matches!(check.heard(at(3), bad()), Transition::Critical(_)));
+        assert_eq!(check.heard(at(3), bad()), Transition::None);
+    }
+
+    #[test]
+    fn a_critical_check_needs_its_successes_in_a_row() {
+        let mut check = check(1, 2, 0);
+        check.main_started(at(0));
+        check.heard(at(1), bad());
+        assert_eq!(check.heard(at(2), Ok(())), Transition::None);
+        check.heard(at(3), bad());
+        assert_eq!(check.heard(at(4), Ok(())), Transition::None);
+        assert_eq!(check.heard(at(5), Ok(())), Transition::Passing);
+    }
+}

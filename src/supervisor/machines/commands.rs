@@ -1,0 +1,427 @@
+//! Commands that run beside main (hooks, exec checks, template checks): who they run for and until when. Past its
+//! timeout all of a command gets SIGTERM, then SIGKILL, and so does what one that has ended left behind, unless that is
+//! to be kept.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::config::{Hook, Leftovers, Signal, When};
+
+use crate::supervisor::vocabulary::{Effect, ExitStatus, Job, Notice, RunId, SpawnError, Target, Time, earliest};
+
+/// Between SIGTERM and SIGKILL of a command past its timeout: long enough to clean up, too short to hold a stop.
+pub const KILL_AFTER: Duration = Duration::from_secs(2);
+
+/// What a command left behind has this long to end by itself, as what wrote its last lines to a `tee` does.
+const LINGER: Duration = Duration::from_millis(100);
+/// How long SIGKILL may take to show before a command counts as one that can't be ended (another user's without
+/// CAP_KILL, or stuck in the kernel).
+const KILL_SHOWS_WITHIN: Duration = Duration::from_secs(1);
+/// What forks faster than one round of SIGKILL finds it gets another.
+const KILL_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// What is told to end when hardly any time is left has at least this before SIGKILL.
+const LEAST_PATIENCE: Duration = Duration::from_millis(100);
+
+/// What came of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ended by itself.
+    Ended(ExitStatus),
+    /// It ran past its timeout.
+    TimedOut(Duration),
+    /// It was ended because its result is no longer wanted.
+    Cancelled,
+    /// It never ran.
+    NotStarted(SpawnError),
+}
+
+impl Outcome {
+    /// The exit code it stands for; a timeout is 124, as with timeout(1).
+    pub fn code(&self) -> u8 {
+        match self {
+            Outcome::Ended(status) => status.code(),
+            Outcome::TimedOut(_) => 124,
+            Outcome::Cancelled => 143,
+            Outcome::NotStarted(error) => error.code,
+        }
+    }
+
+    /// Whether it ended with code 0, or what went wrong.
+    pub fn result(&self) -> Result<(), String> {
+        match self {
+            Outcome::Ended(status) if status.success() => Ok(()),
+            Outcome::Ended(status) => Err(status.to_string()),
+            Outcome::TimedOut(timeout) => Err(format!("no end within {}", humantime::format_duration(*timeout))),
+            Outcome::Cancelled => Err("was cut short".to_owned()),
+            Outcome::NotStarted(error) => Err(error.message.clone()),
+        }
+    }
+}
+
+/// A command to run: what, as whom, for how long, with what.
+#[derive(Debug)]
+pub struct Launch {
+    /// What it is for.
+    pub job: Job,
+    /// The command, its timeout, and the role that it runs for.
+    pub hook: Hook,
+    /// `PILOTFISH_*` variables.
+    pub env: Vec<(String, String)>,
+    /// What it reads.
+    pub stdin: Option<String>,
+}
+
+/// Every command of which something is there now.
+#[derive(Debug, Default)]
+pub struct Commands {
+    live: BTreeMap<RunId, LiveRun>,
+    /// The container stops: what holds main's stop has a part of the time that is left until then.
+    hurry: Option<Time>,
+}
+
+#[derive(Debug)]
+struct LiveRun {
+    job: Job,
+    role: When,
+    started: Time,
+    timeout: Duration,
+    leftovers: Leftovers,
+    state: RunState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum RunState {
+    Running {
+        until: Time,
+    },
+    /// Its process is reaped; what is left of it comes next.
+    Ended {
+        /// It may stay.
+        keep: bool,
+    },
+    /// Its process is reaped, and what it left is told to end then.
+    Lingering {
+        until: Time,
+    },
+    /// SIGTERM was sent, or, from `killed` on, SIGKILL, again and again.
+    Ending {
+        why: EndReason,
+        reaped: bool,
+        kill_at: Time,
+        killed: Option<Time>,
+    },
+    /// Its process is reaped, and what it left lives on as it may.
+    Kept,
+    /// SIGKILL doesn't end it.
+    Stuck {
+        reaped: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum EndReason {
+    Timeout,
+    Cancelled,
+}
+
+/// What [`Commands::tick`] has come to.
+#[derive(Debug, PartialEq)]
+pub struct GivenUp {
+    /// A run that SIGKILL doesn't end.
+    pub run: RunId,
+    /// What it was for.
+    pub job: Job,
+    /// What came of it, when its process is what doesn't end.
+    pub outcome: Option<Outcome>,
+}
+
+impl Commands {
+    /// Starts a command; its outcome comes from [`exited`](Self::exited) or [`not_started`](Self::not_started).
+    pub fn start(&mut self, now: Time, run: RunId, order: Launch, out: &mut Vec<Effect>) {
+        let Launch { job, hook, env, stdin } = order;
+        if job.is_hook() {
+            out.push(Effect::Say(Notice::HookStarted { hook: job.to_string() }));
+        }
+        let state = RunState::Running { until: now + hook.timeout };
+        let Hook { when: role, timeout, leftovers, .. } = hook;
+        self.live.insert(run, LiveRun { job: job.clone(), role, started: now, timeout, leftovers, state });
+        out.push(Effect::Spawn { run, job, exec: hook.exec, run_as: hook.run_as, env, stdin });
+    }
+
+    /// The command's process is reaped.
+    pub fn exited(
+        &mut self,
+        now: Time,
+        run: RunId,
+        status: ExitStatus,
+        out: &mut Vec<Effect>,
+    ) -> Option<(Job, Outcome)> {
+        let command = self.live.get_mut(&run)?;
+        let outcome = match &mut command.state {
+            RunState::Running { .. } => {
+                // What a command that failed has begun isn't anything to build on.
+                let keep = command.leftovers == Leftovers::Keep && status.success();
+                command.state = RunState::Ended { keep };
+                Outcome::Ended(status)
+            }
+            RunState::Ending { why, reaped: reaped @ false, .. } => {
+                *reaped = true;
+                why.outcome(command.timeout)
+            }
+            // Its outcome was told when it was given up.
+            RunState::Stuck { reaped } => {
+                *reaped = true;
+                return None;
+            }
+            RunState::Ending { .. } | RunState::Ended { .. } | RunState::Lingering { .. } | RunState::Kept => {
+                return None;
+            }
+        };
+        report(&command.job, &outcome, now.since(command.started), out);
+        Some((command.job.clone(), outcome))
+    }
+
+    /// What a command whose process is reaped left behind. What it was for, once nothing is left of it, or only what may
+    /// stay.
+    pub fn left(&mut self, now: Time, run: RunId, any: bool) -> Option<Job> {
+        if !any {
+            return self.live.remove(&run).map(|command| command.job);
+        }
+        let command = self.live.get_mut(&run)?;
+        match command.state {
+            RunState::Ended { keep: true } => {
+                command.state = RunState::Kept;
+                if command.job == Job::PreStart {
+                    // The container's from now on, whatever role it runs in.
+                    command.role = When::Always;
+                }
+                return Some(command.job.clone());
+            }
+            RunState::Ended { keep: false } => command.state = RunState::Lingering { until: now + LINGER },
+            RunState::Running { .. }
+            | RunState::Lingering { .. }
+            | RunState::Ending { .. }
+            | RunState::Kept
+            | RunState::Stuck { .. } => {}
+        }
+        None
+    }
+
+    /// The command couldn't be started.
+    pub fn not_started(&mut self, run: RunId, error: SpawnError, out: &mut Vec<Effect>) -> Option<(Job, Outcome)> {
+        let command = self.live.remove(&run)?;
+        let outcome = Outcome::NotStarted(error);
+        report(&command.job, &outcome, Duration::ZERO, out);
+        Some((command.job, outcome))
+    }
+
+    /// Tells a command to end, since its result is no longer wanted.
+    pub fn cancel(&mut self, now: Time, run: RunId, out: &mut Vec<Effect>) {
+        let patience = self.patience(now);
+        if let Some(command) = self.live.get_mut(&run)
+            && let RunState::Running { .. } = command.state
+        {
+            if command.job.is_hook() {
+                out.push(Effect::Say(Notice::HookSkipped { hook: command.job.to_string() }));
+            }
+            command.tell(run, now + patience, EndReason::Cancelled, out);
+        }
+    }
+
+    /// Tells what runs for this role only to end, and what such left behind: the role is gone.
+    pub fn leave(&mut self, now: Time, role: When, out: &mut Vec<Effect>) {
+        let of_role: Vec<RunId> =
+            self.live.iter().filter(|(_, command)| command.role == role).map(|(run, _)| *run).collect();
+        for run in of_role {
+            self.cancel(now, run, out);
+        }
+        self.end_kept(now, role, out);
+    }
+
+    /// Tells what commands of this role only left behind to end: it worked with main, which has ended.
+    pub fn end_kept(&mut self, now: Time, role: When, out: &mut Vec<Effect>) {
+        let patience = self.patience(now);
+        for (run, command) in self.live.iter_mut().filter(|(_, command)| command.role == role) {
+            match &mut command.state {
+                RunState::Kept | RunState::Lingering { .. } => {
+                    command.tell(*run, now + patience, EndReason::Cancelled, out)
+                }
+                RunState::Ended { keep } => *keep = false,
+                RunState::Running { .. } | RunState::Ending { .. } | RunState::Stuck { .. } => {}
+            }
+        }
+    }
+
+    /// Whether anything acts for this role only, be it what a command left behind.
+    pub fn act_for(&self, role: When) -> bool {
+        self.live.values().any(|command| command.role == role && command.state != RunState::Kept)
+    }
+
+    /// Whether a run acts for this role only.
+    pub fn acts_for(&self, run: RunId, role: When) -> bool {
+        self.live.get(&run).is_some_and(|command| command.role == role)
+    }
+
+    /// Whether a run of this job is there, or something of one that is to go.
+    pub fn any(&self, job: &Job) -> bool {
+        self.of_job(job).is_some()
+    }
+
+    /// Whether something acts for this role only that SIGKILL doesn't end.
+    pub fn is_stuck(&self, role: When) -> bool {
+        self.live.values().any(|command| command.role == role && matches!(command.state, RunState::Stuck { .. }))
+    }
+
+    /// Whether a run of this job is there, or something that one left behind and that is to go: `Some(true)` when that
+    /// can't be ended.
+    pub fn of_job(&self, job: &Job) -> Option<bool> {
+        let left = |command: &&LiveRun| command.job == *job && command.state != RunState::Kept;
+        self.live.values().find(left).map(|command| matches!(command.state, RunState::Stuck { .. }))
+    }
+
+    /// Kills whatever runs now, and what such left behind, but what is the container's; each end is still waited for.
+    pub fn kill(&mut self, now: Time, out: &mut Vec<Effect>) {
+        for command in self.live.values_mut() {
+            let (why, reaped) = match command.state {
+                RunState::Kept if command.role == When::Always => continue,
+                RunState::Stuck { .. } | RunState::Ending { killed: Some(_), .. } => continue,
+                RunState::Running { .. } => (EndReason::Cancelled, false),
+                RunState::Ending { why, reaped, .. } => (why, reaped),
+                RunState::Ended { .. } | RunState::Lingering { .. } | RunState::Kept => (EndReason::Cancelled, true),
+            };
+            command.state = RunState::Ending { why, reaped, kill_at: now, killed: None };
+        }
+        // Nothing is given up by a first SIGKILL.
+        self.tick(now, out);
+    }
+
+    /// Tells all there still is to end, by this time or soon, which is returned: the container ends.
+    pub fn end_rest(&mut self, now: Time, kill_at: Option<Time>, out: &mut Vec<Effect>) -> Time {
+        let kill_at = kill_at.map_or(now + KILL_AFTER, |at| at.max(now + LEAST_PATIENCE));
+        for (run, command) in &mut self.live {
+            match &mut command.state {
+                RunState::Kept | RunState::Lingering { .. } | RunState::Running { .. } => {
+                    command.tell(*run, kill_at, EndReason::Cancelled, out);
+                }
+                RunState::Ended { keep } => *keep = false,
+                RunState::Ending { .. } | RunState::Stuck { .. } => {}
+            }
+        }
+        kill_at
+    }
+
+    /// Whether nothing is left, or nothing that can be ended.
+    pub fn is_over(&self) -> bool {
+        self.live.values().all(|command| matches!(command.state, RunState::Stuck { .. }))
+    }
+
+    /// Kills whatever there is: the container ends.
+    pub fn kill_all(&mut self, out: &mut Vec<Effect>) {
+        for (run, _) in std::mem::take(&mut self.live) {
+            out.push(Effect::Kill { target: Target::All(run), signal: Signal::KILL });
+        }
+    }
+
+    /// Main is to be told, and killed, by then: commands that are ended from now on have a part of that time.
+    pub fn hurry(&mut self, until: Option<Time>) {
+        self.hurry = until;
+    }
+
+    /// Whether a run is one of these and its process still wanted.
+    pub fn runs(&self, run: RunId) -> bool {
+        self.live.get(&run).is_some_and(|command| {
+            matches!(command.state, RunState::Running { .. } | RunState::Ending { reaped: false, .. })
+        })
+    }
+
+    /// Acts on the times that have passed; what can't be ended is waited for no longer.
+    pub fn tick(&mut self, now: Time, out: &mut Vec<Effect>) -> Vec<GivenUp> {
+        let patience = self.patience(now);
+        let mut given_up = Vec::new();
+        for (run, command) in &mut self.live {
+            match &mut command.state {
+                RunState::Running { until } if *until <= now => {
+                    if command.job.is_hook() {
+                        let (hook, timeout) = (command.job.to_string(), command.timeout);
+                        out.push(Effect::Say(Notice::HookTimedOut { hook, timeout }));
+                    }
+                    command.tell(*run, now + patience, EndReason::Timeout, out);
+                }
+                RunState::Ending { why, reaped, kill_at, killed } if *kill_at <= now => {
+                    if now.since(*killed.get_or_insert(now)) < KILL_SHOWS_WITHIN {
+                        *kill_at = now + KILL_AGAIN_AFTER;
+                        out.push(Effect::Kill { target: Target::All(*run), signal: Signal::KILL });
+                        continue;
+                    }
+                    let (why, reaped) = (*why, *reaped);
+                    let what = if reaped { "what it left behind" } else { "it" };
+                    let what = format!(
+                        "{}: SIGKILL doesn't end {what} (no right to signal it, or it is stuck in the kernel)",
+                        command.job
+                    );
+                    out.push(Effect::Say(Notice::Degraded { what }));
+                    command.state = RunState::Stuck { reaped };
+                    let outcome = (!reaped).then(|| why.outcome(command.timeout));
+                    given_up.push(GivenUp { run: *run, job: command.job.clone(), outcome });
+                }
+                RunState::Lingering { until } if *until <= now => {
+                    command.tell(*run, now + patience, EndReason::Cancelled, out);
+                }
+                RunState::Running { .. }
+                | RunState::Lingering { .. }
+                | RunState::Ending { .. }
+                | RunState::Ended { .. }
+                | RunState::Kept
+                | RunState::Stuck { .. } => {}
+            }
+        }
+        given_up
+    }
+
+    /// When [`tick`](Self::tick) has something to do next.
+    pub fn deadline(&self) -> Option<Time> {
+        let due = |command: &LiveRun| match command.state {
+            RunState::Running { until } | RunState::Lingering { until } => Some(until),
+            RunState::Ending { kill_at, .. } => Some(kill_at),
+            RunState::Ended { .. } | RunState::Kept | RunState::Stuck { .. } => None,
+        };
+        self.live.values().map(due).fold(None, earliest)
+    }
+
+    /// How long what is told to end now has before SIGKILL.
+    fn patience(&self, now: Time) -> Duration {
+        self.hurry.map_or(KILL_AFTER, |until| KILL_AFTER.min(now.until(until) / 2).max(LEAST_PATIENCE))
+    }
+}
+
+impl LiveRun {
+    fn tell(&mut self, run: RunId, kill_at: Time, why: EndReason, out: &mut Vec<Effect>) {
+        let reaped = !matches!(self.state, RunState::Running { .. });
+        self.state = RunState::Ending { why, reaped, kill_at, killed: None };
+        out.push(Effect::Kill { target: Target::All(run), signal: Signal::TERM });
+    }
+}
+
+impl EndReason {
+    fn outcome(self, timeout: Duration) -> Outcome {
+        match self {
+            EndReason::Timeout => Outcome::TimedOut(timeout),
+            EndReason::Cancelled => Outcome::Cancelled,
+        }
+    }
+}
+
+/// Hooks are reported here, once for all of them; checks speak for themselves.
+fn report(job: &Job, outcome: &Outcome, took: Duration, out: &mut Vec<Effect>) {
+    if !job.is_hook() {
+        return;
+    }
+    let hook = job.to_string();
+    match outcome {
+        Outcome::TimedOut(_) | Outcome::Cancelled => {}
+        Outcome::Ended(_) | Outcome::NotStarted(_) => out.push(Effect::Say(match outcome.result() {
+            Ok(()) => Notice::HookSucceeded { hook, took },
+            Err(error) => Notice::HookFailed { hook, error },
+        })),
+    }
+}

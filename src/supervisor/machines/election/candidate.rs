@@ -1,0 +1,400 @@
+//! From a lock seen free to one that is held: rank, session, acquire, and the reading back of an acquire whose outcome
+//! nobody knows.
+
+use std::time::Duration;
+
+use crate::supervisor::vocabulary::{Notice, Time};
+
+use super::event::{Acquisition, ElectionEffect, RequestId};
+use super::record::{Guarantee, Lock, Revision, SessionId, Term, View};
+use super::rules::Rule;
+use super::tenure::Tenure;
+use super::{CandidateState, Election, InFlight, Newest};
+
+/// Between two tries for a lock that is free but not to be had, at most; scattered down to a half. Longer while the
+/// store is known to withhold it: of two hundred candidates five hundred tries a second would come for nothing.
+const AGAIN: Duration = Duration::from_millis(500);
+/// A session that holds nothing isn't renewed, so past this age another one is opened.
+const FRESH_FOR: Duration = Duration::from_secs(5);
+/// After a store that promises too little.
+const TOO_SHORT_REST: Duration = Duration::from_secs(30);
+
+/// A session that holds nothing yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct IdleSession {
+    pub(super) session: SessionId,
+    pub(super) guarantee: Guarantee,
+    pub(super) opened: Time,
+}
+
+/// On the way to the lock.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Campaign {
+    /// Our rank is measured: for a lock that is free, or for one that was won before we saw it free.
+    Measuring { asked: InFlight, vacancy: Revision, stand_at: Option<Time> },
+    /// A session is opened.
+    Opening { asked: InFlight },
+    /// The lock is tried for.
+    Acquiring(Attempt),
+    /// It may be ours; the lock is read to know.
+    ReadingBack(Attempt),
+}
+
+/// One try for the lock.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Attempt {
+    pub(super) idle_session: IdleSession,
+    pub(super) asked: InFlight,
+    /// Until then the one who led before may act, whatever the store says.
+    pub(super) act_from: Time,
+    /// The one before handed over to us.
+    pub(super) handed_to_us: bool,
+    /// The `last` that was found.
+    pub(super) vacancy: Revision,
+}
+
+impl Attempt {
+    pub(super) fn session(&self) -> SessionId {
+        self.idle_session.session
+    }
+
+    pub(super) fn guarantee(&self) -> Guarantee {
+        self.idle_session.guarantee
+    }
+}
+
+impl Campaign {
+    pub(super) fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            Campaign::Measuring { .. } | Campaign::Opening { .. } => None,
+            Campaign::Acquiring(attempt) | Campaign::ReadingBack(attempt) => Some(attempt),
+        }
+    }
+}
+
+impl Election {
+    /// Begins, or goes on with, a try for a lock seen free.
+    pub(super) fn campaign(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+        let Some(View { lock: Lock::Free { .. }, last_revision: vacancy, .. }) = self.view else {
+            self.close_idle_session(out);
+            self.state = CandidateState::Follower { stand_at: None };
+            return;
+        };
+        // Who was named needn't be compared, and has only so long.
+        let handed_to_us = self.view.as_ref().is_some_and(|view| view.handed_to() == Some(&self.settings.id));
+        if self.is_unmeasured(vacancy) && !handed_to_us {
+            return self.measure(now, vacancy, Some(now), out);
+        }
+        if self.idle_session.as_ref().is_some_and(|idle_session| now.since(idle_session.opened) >= FRESH_FOR) {
+            self.close_idle_session(out);
+        }
+        match self.idle_session.take() {
+            Some(idle_session) => self.acquire(now, idle_session, out),
+            None => {
+                let asked = self.ask(now);
+                out.push(ElectionEffect::OpenSession { ask: asked.ask });
+                self.state = CandidateState::Campaigning(Campaign::Opening { asked });
+            }
+        }
+    }
+
+    fn is_unmeasured(&self, vacancy: Revision) -> bool {
+        self.settings.rank.is_some() && self.rank.is_none_or(|(measured_for, _)| measured_for != vacancy)
+    }
+
+    fn measure(&mut self, now: Time, vacancy: Revision, stand_at: Option<Time>, out: &mut Vec<ElectionEffect>) {
+        let asked = self.ask(now);
+        out.push(ElectionEffect::MeasureRank { ask: asked.ask });
+        self.state = CandidateState::Campaigning(Campaign::Measuring { asked, vacancy, stand_at });
+    }
+
+    /// Somebody won a lock that we never saw free, and may want to know who is further ahead. Who wouldn't take the
+    /// lock now isn't counted: one that has just stepped down shall not get it back by its rank.
+    pub(super) fn measure_as_peer(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+        let Some(vacancy) = self.follows().and_then(|leader| leader.vacancy) else { return };
+        let stands = self.eligibility.from(now, &self.settings) == Some(now);
+        if stands && matches!(self.state, CandidateState::Follower { .. }) && self.is_unmeasured(vacancy) {
+            self.measure(now, vacancy, None, out);
+        }
+    }
+
+    pub(super) fn measured(
+        &mut self,
+        now: Time,
+        ask: RequestId,
+        result: Result<i64, String>,
+        out: &mut Vec<ElectionEffect>,
+    ) {
+        let CandidateState::Campaigning(Campaign::Measuring { asked, vacancy, stand_at }) = self.state else { return };
+        if asked.ask != ask {
+            return;
+        }
+        match result {
+            Ok(rank) => {
+                self.rank = Some((vacancy, Some(rank)));
+                out.push(ElectionEffect::PublishRank { vacancy, rank });
+            }
+            Err(error) => {
+                self.rank = Some((vacancy, None));
+                self.complain("measuring the rank", error, out);
+            }
+        }
+        // A free lock is tried for as soon as its time has come.
+        self.state = CandidateState::Follower { stand_at };
+        self.measure_as_peer(now, out);
+    }
+
+    pub(super) fn opened(
+        &mut self,
+        now: Time,
+        ask: RequestId,
+        result: Result<(SessionId, Guarantee), String>,
+        out: &mut Vec<ElectionEffect>,
+    ) {
+        let waited_for =
+            matches!(&self.state, CandidateState::Campaigning(Campaign::Opening { asked }) if asked.ask == ask);
+        match result {
+            // Told twice.
+            Ok((session, _)) if self.uses(session) => {}
+            // Nobody waits for it any more.
+            Ok((session, _)) if !waited_for => out.push(ElectionEffect::CloseSession { session }),
+            Err(_) if !waited_for => {}
+            Ok((session, guarantee)) if !self.is_enough(guarantee) => {
+                let least = self.settings.pace.least();
+                let usable = guarantee.usable(self.rules).unwrap_or_default();
+                out.push(ElectionEffect::Say(Notice::LeaseTooShort { usable, least }));
+                out.push(ElectionEffect::CloseSession { session });
+                self.eligibility.rests(now + TOO_SHORT_REST);
+                self.state = CandidateState::Follower { stand_at: Some(now) };
+            }
+            // It would hold the lock and must not act.
+            Ok((session, guarantee)) if !self.may_act(guarantee) => {
+                out.push(ElectionEffect::CloseSession { session });
+                self.try_again(now);
+            }
+            Ok((session, guarantee)) => {
+                self.works();
+                // Its age counts from before it was asked for.
+                let opened = self.asked_at().unwrap_or(now);
+                self.acquire(now, IdleSession { session, guarantee, opened }, out);
+            }
+            Err(error) => {
+                self.complain("opening a session", error, out);
+                self.try_again(now);
+            }
+        }
+    }
+
+    fn uses(&self, session: SessionId) -> bool {
+        self.session() == Some(session)
+            || self.idle_session.as_ref().is_some_and(|idle_session| idle_session.session == session)
+    }
+
+    fn is_enough(&self, guarantee: Guarantee) -> bool {
+        !self.rules.hold(Rule::RefuseShortLease) || guarantee.is_enough(&self.settings.pace, self.rules)
+    }
+
+    /// Whether a guard stands where the guarantee has a clock.
+    pub(super) fn may_act(&self, guarantee: Guarantee) -> bool {
+        self.guarded || guarantee.usable(self.rules).is_none() || !self.rules.hold(Rule::NoLeaseWithoutGuard)
+    }
+
+    fn asked_at(&self) -> Option<Time> {
+        match &self.state {
+            CandidateState::Campaigning(Campaign::Opening { asked }) => Some(asked.at),
+            _ => None,
+        }
+    }
+
+    /// Tries for the lock, as it was seen.
+    fn acquire(&mut self, now: Time, idle_session: IdleSession, out: &mut Vec<ElectionEffect>) {
+        let free = match &self.view {
+            Some(view) => match view.lock {
+                Lock::Free { version, .. } => Some((version, view)),
+                Lock::Held(_) => None,
+            },
+            None => None,
+        };
+        let (Some((version, view)), Some(vacancy)) = (free, self.vacancy) else {
+            // It has gone to somebody else meanwhile: never ask for a lock last seen held.
+            self.idle_session = Some(idle_session);
+            self.close_idle_session(out);
+            self.state = CandidateState::Follower { stand_at: None };
+            return;
+        };
+        // Somebody led while the session was opened, and left it to others.
+        if self.eligibility.open_from(&vacancy, &self.settings) > now {
+            self.idle_session = Some(idle_session);
+            self.state = CandidateState::Follower { stand_at: Some(now) };
+            return;
+        }
+        let act_from = vacancy.since + view.hold_off(idle_session.guarantee, self.rules);
+        let vacancy = view.last_revision;
+        let handed_to_us = view.handed_to() == Some(&self.settings.id);
+        let seen = self.rules.hold(Rule::AcquireWhatWasSeen).then_some((version, vacancy));
+        // Before it is sent: whatever it wins began at the earliest now.
+        let asked = self.ask(now);
+        let (session, guarantee) = (idle_session.session, idle_session.guarantee);
+        out.push(ElectionEffect::Acquire {
+            ask: asked.ask,
+            session,
+            guarantee,
+            seen,
+            hold_off_left: now.until(act_from),
+        });
+        self.state = CandidateState::Campaigning(Campaign::Acquiring(Attempt {
+            idle_session,
+            asked,
+            act_from,
+            handed_to_us,
+            vacancy,
+        }));
+    }
+
+    pub(super) fn acquired(&mut self, now: Time, ask: RequestId, result: Acquisition, out: &mut Vec<ElectionEffect>) {
+        let attempt = match &self.state {
+            CandidateState::Campaigning(Campaign::Acquiring(attempt) | Campaign::ReadingBack(attempt))
+                if attempt.asked.ask == ask =>
+            {
+                attempt.clone()
+            }
+            _ => return,
+        };
+        let read_back = matches!(&self.state, CandidateState::Campaigning(Campaign::ReadingBack(_)));
+        match result {
+            Acquisition::Won(term) => self.won(now, attempt, term, out),
+            Acquisition::Changed | Acquisition::HeldBack if read_back => {}
+            Acquisition::Changed => {
+                self.works();
+                self.idle_session = Some(attempt.idle_session);
+                self.state = CandidateState::Follower { stand_at: None };
+                self.try_again(now);
+                self.look(now, out);
+            }
+            Acquisition::HeldBack => {
+                self.works();
+                self.idle_session = Some(attempt.idle_session);
+                let withheld = self.vacancy.map_or(Duration::ZERO, |vacancy| now.until(vacancy.withheld_until));
+                self.try_again_within(now, withheld.max(AGAIN));
+            }
+            Acquisition::Unknown(error) => {
+                self.complain("acquiring the lock", error, out);
+                self.unsure(now, attempt, out);
+            }
+        }
+    }
+
+    /// Nobody knows whether the lock is ours.
+    fn unsure(&mut self, now: Time, attempt: Attempt, out: &mut Vec<ElectionEffect>) {
+        if !self.rules.hold(Rule::ReadBack) {
+            self.idle_session = Some(attempt.idle_session);
+            return self.try_again(now);
+        }
+        self.look(now, out);
+        self.state = CandidateState::Campaigning(Campaign::ReadingBack(attempt));
+    }
+
+    /// Takes a view as the answer to whether the lock is ours; `false` when it was read for something else.
+    pub(super) fn read_back(&mut self, now: Time, view: &View, out: &mut Vec<ElectionEffect>) -> bool {
+        let CandidateState::Campaigning(Campaign::ReadingBack(attempt)) = &self.state else { return false };
+        let attempt = attempt.clone();
+        match view.holder() {
+            Some(holder) if holder.session == attempt.session() => self.won(now, attempt, holder.term, out),
+            _ => {
+                if self.rules.hold(Rule::AbandonUnknown) {
+                    out.push(ElectionEffect::CloseSession { session: attempt.session() });
+                    self.abandoned = Some(attempt);
+                } else {
+                    self.idle_session = Some(attempt.idle_session);
+                }
+                self.state = CandidateState::Follower { stand_at: None };
+                self.try_again(now);
+                self.learn(now, view.clone(), out);
+            }
+        }
+        true
+    }
+
+    /// A try that was given up came to hold the lock after all, for closing its session failed or came too late.
+    /// Nothing acts for it: it is given back, for otherwise nobody would have the lock before the session's time is over.
+    pub(super) fn adopt_late(&mut self, now: Time, view: &View) {
+        let idle = matches!(
+            self.state,
+            CandidateState::Follower { .. }
+                | CandidateState::Campaigning(Campaign::Measuring { .. } | Campaign::Opening { .. })
+        );
+        let Some(holder) = view.holder().filter(|_| idle) else { return };
+        if let Some(attempt) = self.abandoned.take_if(|attempt| attempt.session() == holder.session) {
+            let mut tenure = Tenure::new(&attempt, holder.term, attempt.asked.at, &self.settings.pace, self.rules);
+            tenure.give_back(now, None);
+            self.state = CandidateState::Holding(tenure);
+        }
+    }
+
+    /// The lock is ours.
+    fn won(&mut self, now: Time, attempt: Attempt, term: Term, out: &mut Vec<ElectionEffect>) {
+        self.works();
+        self.abandoned = None;
+        let from = if self.rules.hold(Rule::CountFromSending) { attempt.asked.at } else { now };
+        let grew = term > self.highest || !self.rules.hold(Rule::TermsGrow);
+        let seen = self.highest;
+        // Our own terms count, too, from now on.
+        self.highest = seen.max(term);
+        let mut tenure = Tenure::new(&attempt, term, from, &self.settings.pace, self.rules);
+        if !grew {
+            out.push(ElectionEffect::Say(Notice::TermWentBack { term, seen }));
+            self.eligibility.refuses = true;
+            tenure.give_back(now, None);
+        }
+        if !self.eligibility.stands(&self.settings) && self.rules.hold(Rule::StandToLead) {
+            tenure.give_back(now, None);
+        }
+        self.state = CandidateState::Holding(tenure);
+        self.newest = Newest { at: self.newest.at.max(term.0), asked: RequestId(self.last_ask) };
+        // A view may have come first, and shown that it was ours and isn't any more.
+        self.tenure_seen(now, out);
+    }
+
+    /// Another try soon.
+    fn try_again(&mut self, now: Time) {
+        self.try_again_within(now, AGAIN);
+    }
+
+    fn try_again_within(&mut self, now: Time, longest: Duration) {
+        let at = now + self.jitter.scatter(longest);
+        self.state = CandidateState::Follower { stand_at: Some(at) };
+    }
+
+    /// Stands no more; what was opened is closed.
+    pub(super) fn give_up_campaign(&mut self, out: &mut Vec<ElectionEffect>) {
+        if let CandidateState::Campaigning(campaign) = &self.state {
+            let session = campaign.attempt().map(|attempt| attempt.session());
+            out.extend(session.map(|session| ElectionEffect::CloseSession { session }));
+        }
+        self.state = CandidateState::Follower { stand_at: None };
+    }
+
+    pub(super) fn campaign_tick(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+        match &self.state {
+            CandidateState::Campaigning(Campaign::Opening { asked }) if self.overdue_at(*asked) <= now => {
+                self.complain("opening a session", "no answer".to_owned(), out);
+                self.try_again(now);
+            }
+            CandidateState::Campaigning(Campaign::Acquiring(attempt)) if self.overdue_at(attempt.asked) <= now => {
+                let attempt = attempt.clone();
+                self.complain("acquiring the lock", "no answer".to_owned(), out);
+                self.unsure(now, attempt, out);
+            }
+            CandidateState::Follower { .. } | CandidateState::Campaigning(_) | CandidateState::Holding(_) => {}
+        }
+    }
+
+    pub(super) fn campaign_deadline(&self, campaign: &Campaign) -> Option<Time> {
+        match campaign {
+            // The command that measures has a timeout of its own, and a read is asked for until it is answered.
+            Campaign::Measuring { .. } | Campaign::ReadingBack(_) => None,
+            Campaign::Opening { asked } => Some(self.overdue_at(*asked)),
+            Campaign::Acquiring(attempt) => Some(self.overdue_at(attempt.asked)),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! What can happen to an election and what it can order. Every order that is answered carries an [`RequestId`], and its
+//! answer names it, so that a late answer is told from one that is waited for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use crate::config::election::Pace;
+use crate::supervisor::vocabulary::{Notice, Time};
+
+use super::record::{Guarantee, Holder, Revision, SessionId, Term, View};
+
+/// One question to the store; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// A candidate's name, unique in its election.
+pub type Id = Arc<str>;
+
+/// A fact.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ElectionEvent {
+    /// Time has passed.
+    Tick,
+    /// Answers [`ElectionEffect::OpenSession`].
+    Opened {
+        /// Which question.
+        ask: RequestId,
+        /// The session and what the store promises of it; or why there is none.
+        result: Result<(SessionId, Guarantee), String>,
+    },
+    /// Answers [`ElectionEffect::Look`]: a consistent read.
+    Looked {
+        /// Which question.
+        ask: RequestId,
+        /// What it showed; or why nothing could be read.
+        result: Result<View, String>,
+    },
+    /// The watch on the key shows this now.
+    Saw(Result<View, String>),
+    /// Answers [`ElectionEffect::Acquire`].
+    Acquired {
+        /// Which question.
+        ask: RequestId,
+        /// What came of it.
+        result: Acquisition,
+    },
+    /// Answers [`ElectionEffect::Renew`].
+    Renewed {
+        /// Which question.
+        ask: RequestId,
+        /// What came of it.
+        result: Renewal,
+    },
+    /// Answers [`ElectionEffect::Release`]: the key is free of our term (or had been before); or nobody knows.
+    Released {
+        /// Which question.
+        ask: RequestId,
+        /// Done, or why that isn't known.
+        result: Result<(), String>,
+    },
+    /// Answers [`ElectionEffect::MeasureRank`].
+    Measured {
+        /// Which question.
+        ask: RequestId,
+        /// Our rank; or why there is none.
+        result: Result<i64, String>,
+    },
+    /// Answers [`ElectionEffect::ReadRanks`].
+    Ranks {
+        /// Which question.
+        ask: RequestId,
+        /// Of the live candidates that published one for this vacancy.
+        result: Result<Vec<(Id, i64)>, String>,
+    },
+    /// Whether the guard stands.
+    Guard {
+        /// It does.
+        stands: bool,
+    },
+    /// Promoting came to its end.
+    Promoted {
+        /// Done, or what failed.
+        result: Result<(), String>,
+    },
+    /// Nothing acts any more: main is out of the role, or gone with all it left.
+    OutOfRole,
+    /// The container's health changed; an unhealthy one neither stands nor leads where the config says so.
+    Health {
+        /// Well.
+        healthy: bool,
+    },
+    /// Whether main could be promoted at once. One that can't leaves a free lock to those who can for a while.
+    Ready {
+        /// It could.
+        ready: bool,
+    },
+    /// Maintenance began or ended.
+    Maintenance {
+        /// It began.
+        on: bool,
+    },
+    /// Somebody asks the leader to step down.
+    StepDown {
+        /// Who shall lead next; `None`: anybody else.
+        to: Option<Id>,
+    },
+    /// A person says that a term lower than one seen before is right.
+    AcceptTerm,
+    /// The container stops.
+    Stop,
+}
+
+/// What came of trying to acquire.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Acquisition {
+    /// The lock is ours.
+    Won(Term),
+    /// The key isn't any more what it was seen to be.
+    Changed,
+    /// The store holds everyone back for a while.
+    HeldBack,
+    /// It may or may not be ours.
+    Unknown(String),
+}
+
+/// What came of a renewal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Renewal {
+    /// The store says that the session lives; this is the key, read after that.
+    Alive(View),
+    /// The session is no more.
+    Gone {
+        /// The lock shows it, and others may act already. Otherwise the store says so, and the lock wasn't looked at.
+        void: bool,
+    },
+    /// It may or may not be alive.
+    Unknown(String),
+}
+
+/// An order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ElectionEffect {
+    /// Open a session, to hold the lock by.
+    OpenSession {
+        /// To name in the answer.
+        ask: RequestId,
+    },
+    /// Close a session, whatever it holds. Not answered.
+    CloseSession {
+        /// Which.
+        session: SessionId,
+    },
+    /// The lock is held under our name by a session that isn't ours: of the container's life before. End it where the
+    /// store withholds the lock from everyone from then on, so that two lives under one name by mistake are no harm;
+    /// elsewhere its time does. Not answered.
+    EndFormerLife {
+        /// Which.
+        session: SessionId,
+    },
+    /// Read lock and last, consistently.
+    Look {
+        /// To name in the answer.
+        ask: RequestId,
+    },
+    /// Take the lock and write `last`, in one transaction, only if both are as they were seen.
+    Acquire {
+        /// To name in the answer.
+        ask: RequestId,
+        /// By which session.
+        session: SessionId,
+        /// What the store promised of it; it is written into `last`.
+        guarantee: Guarantee,
+        /// As which the lock and `last` were seen; the latter is the holder's [`Holder::vacancy`].
+        seen: Option<(Revision, Revision)>,
+        /// How long one who led before may still act; it is written into `last`, for who comes after us.
+        hold_off_left: Duration,
+    },
+    /// Renew the session, then read the key.
+    Renew {
+        /// To name in the answer.
+        ask: RequestId,
+        /// Which.
+        session: SessionId,
+        /// The term it holds the lock for.
+        term: Term,
+    },
+    /// Free the lock and say so in `last`, in one transaction, if this term holds it.
+    Release {
+        /// To name in the answer.
+        ask: RequestId,
+        /// By which session it is held.
+        session: SessionId,
+        /// Which term; `None` frees any.
+        term: Option<Term>,
+        /// Who shall lead next.
+        to: Option<Id>,
+        /// How long one who led before us may still act.
+        hold_off_left: Duration,
+    },
+    /// Ask for our rank.
+    MeasureRank {
+        /// To name in the answer.
+        ask: RequestId,
+    },
+    /// Let the others know our rank. Not answered.
+    PublishRank {
+        /// The `last` it was measured after.
+        vacancy: Revision,
+        /// How far we are.
+        rank: i64,
+    },
+    /// Read what the others published for this vacancy.
+    ReadRanks {
+        /// To name in the answer.
+        ask: RequestId,
+        /// The `last` before ours.
+        vacancy: Revision,
+    },
+    /// The guard kills at this time; `None`: never.
+    Guard {
+        /// When.
+        deadline: Option<Time>,
+    },
+    /// Act as leader from now on.
+    Promote {
+        /// The term, which is the fencing token.
+        term: Term,
+    },
+    /// Stop acting, in peace until `by`.
+    Demote {
+        /// Why.
+        why: DemotionReason,
+        /// What still acts then is killed; `None`: there is no such time.
+        by: Option<Time>,
+    },
+    /// SIGKILL to main and all it left, now.
+    Kill {
+        /// Why.
+        why: DemotionReason,
+    },
+    /// Who holds the lock has changed; it may be this candidate itself, which needn't act yet.
+    Leader(Option<Holder>),
+    /// Tell people.
+    Say(Notice),
+}
+
+/// Why a leader stops leading.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum DemotionReason {
+    /// The store didn't confirm the lease in time.
+    Silence,
+    /// The agent slept past its deadline.
+    Overslept,
+    /// The lock isn't ours any more.
+    Lost,
+    /// Promoting failed.
+    PromotionFailed(String),
+    /// A health check.
+    Unhealthy,
+    /// Maintenance.
+    Maintenance,
+    /// It was asked to.
+    StepDown,
+    /// Its main ended.
+    MainEnded,
+    /// The container stops.
+    Stop,
+    /// A peer is further ahead.
+    Outranked(Id),
+}

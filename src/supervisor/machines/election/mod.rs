@@ -1,0 +1,479 @@
+//! Who leads: one candidate's part in an election, as a pure machine. It takes facts with the time they are learnt and
+//! answers with orders; it reads no clock and speaks to no store.
+//!
+//! [`candidate`] is the way from seeing the lock free to holding it, [`tenure`] the way from holding it to being rid
+//! of it again, [`eligibility`] whether to stand at all. What differs between stores comes in as data: what a session
+//! promises ([`record::Guarantee`]), and what a view shows.
+//!
+//! A leader acts from [`ElectionEffect::Promote`] until [`ElectionEvent::OutOfRole`]. That no two act at once follows from the
+//! [`rules::Rule`]s, each of which is named where it is kept, under the assumptions that the store keeps its promise,
+//! clocks drift by less than one per cent, and a guard kills at the deadline it was given.
+
+mod candidate;
+mod eligibility;
+pub mod event;
+pub mod record;
+pub mod rules;
+mod tenure;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::jitter::Jitter;
+use crate::supervisor::vocabulary::{Notice, Time, earliest};
+
+use candidate::{Attempt, Campaign, IdleSession};
+use eligibility::{Eligibility, HANDOVER};
+use record::{Holder, Revision, SessionId, Term, View};
+use rules::{Rule, Rules};
+use tenure::Tenure;
+
+pub use crate::config::election::Preference;
+pub use event::{DemotionReason, ElectionEffect, ElectionEvent, Id, Pace, RequestId};
+
+/// Between two reads of a lock that nobody answers, at most.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a candidate is told once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// Its name.
+    pub id: Id,
+    /// How eager it is.
+    pub prefer: Preference,
+    /// How long a fresh winner waits for the ranks of its peers; `None`: ranks don't matter.
+    pub rank: Option<Duration>,
+    /// How long each part may take.
+    pub pace: Pace,
+}
+
+/// One candidate's part in an election.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Election {
+    settings: Arc<Settings>,
+    rules: Rules,
+    state: CandidateState,
+    eligibility: Eligibility,
+    view: Option<View>,
+    newest: Newest,
+    vacancy: Option<Vacancy>,
+    leader: Option<Holder>,
+    /// The highest term seen, of others or of our own.
+    highest: Term,
+    /// The guard stands.
+    guarded: bool,
+    /// A session that holds nothing yet.
+    idle_session: Option<IdleSession>,
+    /// The last try that was given up with its outcome unknown: it may still come to hold the lock.
+    abandoned: Option<Attempt>,
+    /// Our rank, and the vacancy it was measured for.
+    rank: Option<(Revision, Option<i64>)>,
+    /// Whom the lock was left to by us, and for how long.
+    handing: Option<Handing>,
+    look: Option<InFlight>,
+    /// When to read the lock again, as nobody answered.
+    look_at: Option<Time>,
+    last_ask: u64,
+    jitter: Jitter,
+    /// What people were last told of the store.
+    error: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum CandidateState {
+    /// Doesn't hold the lock; tries for it at this time.
+    Follower { stand_at: Option<Time> },
+    /// On the way to it.
+    Campaigning(Campaign),
+    /// Holds it: winner, leader, or on the way out.
+    Holding(Tenure),
+}
+
+/// How new what is known is: the store's revision, and the last question asked before it was learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Newest {
+    at: u64,
+    asked: RequestId,
+}
+
+/// The lock is free after this `last`: each acquire writes it anew, so nobody held the lock between two views of one
+/// `last` that show it free, in whatever order they come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Vacancy {
+    last: Revision,
+    /// Since when that has been known.
+    since: Time,
+    /// Until then it is left to the one it was handed to.
+    left_until: Time,
+    /// From then on others can have it, as far as is known.
+    contested_from: Time,
+    /// It was handed to us.
+    handed_to_us: bool,
+    /// Somebody has led before.
+    led: bool,
+    /// Until about then the store leaves it to nobody, as far as is known.
+    withheld_until: Time,
+}
+
+/// We gave the lock back for another one to take.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Handing {
+    to: Id,
+    until: Time,
+}
+
+/// A question under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct InFlight {
+    ask: RequestId,
+    at: Time,
+}
+
+impl Election {
+    /// A candidate that has seen nothing.
+    pub fn new(settings: Settings, seed: u64) -> Election {
+        Election::with_rules(settings, seed, Rules::default())
+    }
+
+    fn with_rules(settings: Settings, seed: u64, rules: Rules) -> Election {
+        Election {
+            settings: Arc::new(settings),
+            rules,
+            state: CandidateState::Follower { stand_at: None },
+            eligibility: Eligibility::default(),
+            view: None,
+            newest: Newest { at: 0, asked: RequestId(0) },
+            vacancy: None,
+            leader: None,
+            highest: Term::default(),
+            guarded: false,
+            idle_session: None,
+            abandoned: None,
+            rank: None,
+            handing: None,
+            look: None,
+            look_at: None,
+            last_ask: 0,
+            jitter: Jitter::new(seed),
+            error: None,
+        }
+    }
+
+    /// Takes a fact learnt at `now` and says what is to be done, in order.
+    pub fn handle(&mut self, now: Time, fact: ElectionEvent) -> Vec<ElectionEffect> {
+        let mut out = Vec::new();
+        if self.rules.hold(Rule::DeadlineBeforeAnswers) {
+            self.tick(now, &mut out);
+        }
+        match fact {
+            ElectionEvent::Tick => {}
+            ElectionEvent::Opened { ask, result } => self.opened(now, ask, result, &mut out),
+            ElectionEvent::Looked { ask, result } => self.looked(now, ask, result, &mut out),
+            ElectionEvent::Saw(Ok(view)) => {
+                self.works();
+                self.see(now, view, &mut out);
+            }
+            ElectionEvent::Saw(Err(error)) => self.complain("watching the lock", error, &mut out),
+            ElectionEvent::Acquired { ask, result } => self.acquired(now, ask, result, &mut out),
+            ElectionEvent::Renewed { ask, result } => self.renewed(now, ask, result, &mut out),
+            ElectionEvent::Released { ask, result } => self.released(now, ask, result, &mut out),
+            ElectionEvent::Measured { ask, result } => self.measured(now, ask, result, &mut out),
+            ElectionEvent::Ranks { ask, result } => self.ranked(now, ask, result, &mut out),
+            ElectionEvent::Guard { stands } => self.guarded = stands,
+            ElectionEvent::Promoted { result: Ok(()) } => {}
+            ElectionEvent::Promoted { result: Err(error) } => {
+                self.demote(now, DemotionReason::PromotionFailed(error), &mut out)
+            }
+            ElectionEvent::OutOfRole => self.out_of_role(now, &mut out),
+            ElectionEvent::Health { healthy } => {
+                self.eligibility.healthy = healthy;
+                if !healthy {
+                    self.withdraw(now, DemotionReason::Unhealthy, &mut out);
+                }
+            }
+            ElectionEvent::Ready { ready } => self.eligibility.ready = ready,
+            ElectionEvent::Maintenance { on } => {
+                self.eligibility.maintenance = on;
+                if on {
+                    self.withdraw(now, DemotionReason::Maintenance, &mut out);
+                }
+            }
+            ElectionEvent::StepDown { to } => self.step_down(now, to, &mut out),
+            ElectionEvent::AcceptTerm => {
+                self.eligibility.refuses = false;
+                self.highest = Term::default();
+            }
+            ElectionEvent::Stop => self.stop(now, &mut out),
+        }
+        self.tick(now, &mut out);
+        out
+    }
+
+    /// When the election wants [`ElectionEvent::Tick`] next.
+    pub fn deadline(&self) -> Option<Time> {
+        let own = match &self.state {
+            CandidateState::Follower { stand_at } => stand_at.and_then(|at| self.stands_from(at)),
+            CandidateState::Campaigning(campaign) => self.campaign_deadline(campaign),
+            CandidateState::Holding(tenure) => self.tenure_deadline(tenure),
+        };
+        let handing = self.handing.as_ref().map(|handing| handing.until);
+        let look = earliest(self.look.map(|asked| self.overdue_at(asked)), self.look_at);
+        [handing, look].into_iter().fold(own, earliest)
+    }
+
+    /// Whether this candidate acts as leader, or may.
+    pub fn is_acting(&self) -> bool {
+        matches!(&self.state, CandidateState::Holding(tenure) if tenure.is_acting())
+    }
+
+    /// The term it holds the lock for.
+    pub fn term(&self) -> Option<Term> {
+        match &self.state {
+            CandidateState::Holding(tenure) => Some(tenure.term()),
+            CandidateState::Follower { .. } | CandidateState::Campaigning(_) => None,
+        }
+    }
+
+    /// Who holds the lock, as far as is known.
+    pub fn leader(&self) -> Option<&Holder> {
+        self.leader.as_ref()
+    }
+
+    /// Whether it stands no more because the store's terms went back, until somebody says that this is right.
+    pub fn refuses(&self) -> bool {
+        self.eligibility.refuses
+    }
+
+    /// Why the store couldn't be asked last, if it couldn't.
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// Whom this candidate follows: another that holds the lock. One of its own name is no other, but what it was
+    /// before it was started again.
+    pub fn follows(&self) -> Option<&Holder> {
+        self.leader.as_ref().filter(|leader| leader.id != self.settings.id)
+    }
+
+    /// Whether this candidate leads, or knows whom it follows, or knows the lock and doesn't stand: a container may
+    /// start. To hold the lock and not to act yet is no result.
+    pub fn is_settled(&self) -> bool {
+        let stands = self.eligibility.stands(&self.settings);
+        self.is_acting() || self.follows().is_some() || (self.view.is_some() && !stands)
+    }
+
+    /// Whether it has nothing in the store any more and wants nothing of it.
+    pub fn is_over(&self) -> bool {
+        self.eligibility.stopped && matches!(self.state, CandidateState::Follower { .. })
+    }
+
+    fn tick(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+        if let Some(Handing { to, .. }) = self.handing.take_if(|handing| handing.until <= now) {
+            out.push(ElectionEffect::Say(Notice::HandoverFailed { to: to.to_string(), within: HANDOVER }));
+        }
+        if self.look.is_some_and(|asked| self.overdue_at(asked) <= now) {
+            self.unanswered(now, "no answer".to_owned(), out);
+        }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look(now, out);
+        }
+        match &self.state {
+            CandidateState::Follower { stand_at: Some(at) } if self.stands_from(*at).is_some_and(|at| at <= now) => {
+                self.campaign(now, out);
+            }
+            CandidateState::Follower { .. } => {}
+            CandidateState::Campaigning(_) => self.campaign_tick(now, out),
+            CandidateState::Holding(_) => self.tenure_tick(now, out),
+        }
+    }
+
+    /// A view of lock and last, from the watch or a renewal.
+    fn see(&mut self, now: Time, view: View, out: &mut Vec<ElectionEffect>) {
+        if !self.is_old(&view) && !self.is_torn(&view) {
+            return self.learn(now, view, out);
+        }
+        // It comes late; or the store went back, which a read asked for now will tell.
+        if self.look.is_none() && !matches!(self.state, CandidateState::Holding(_)) {
+            self.look(now, out);
+        }
+    }
+
+    fn is_old(&self, view: &View) -> bool {
+        view.at < self.newest.at && self.rules.hold(Rule::NewestCounts)
+    }
+
+    fn is_torn(&self, view: &View) -> bool {
+        view.is_torn() && self.rules.hold(Rule::WholeViews)
+    }
+
+    /// What is so, as far as anybody can know.
+    fn learn(&mut self, now: Time, view: View, out: &mut Vec<ElectionEffect>) {
+        self.newest = Newest { at: view.at, asked: RequestId(self.last_ask) };
+        self.adopt_late(now, &view);
+        self.highest = self.highest.max(view.highest_but(self.session()));
+        let holder = view.holder().cloned();
+        self.handing.take_if(|handing| holder.as_ref().is_some_and(|holder| holder.id == handing.to));
+        let withheld = view.withheld_after(self.leader.as_ref());
+        if holder != self.leader {
+            self.leader = holder.clone();
+            out.push(ElectionEffect::Leader(holder.clone()));
+        }
+        // A pause was for the lock as it was tried for; another vacancy is tried for at once.
+        let other = self.vacancy.is_some_and(|vacancy| vacancy.last != view.last_revision);
+        match (&holder, &self.vacancy) {
+            (Some(_), _) => self.vacancy = None,
+            (None, Some(vacancy)) if vacancy.last == view.last_revision => {}
+            (None, _) => {
+                let handed_to_us = view.handed_to() == Some(&self.settings.id);
+                let to_another = view.handed_to().is_some() && !handed_to_us;
+                let left_until = if to_another { now + HANDOVER } else { now };
+                self.vacancy = Some(Vacancy {
+                    last: view.last_revision,
+                    since: now,
+                    left_until,
+                    contested_from: left_until + view.withheld(),
+                    handed_to_us,
+                    led: view.last.is_some(),
+                    withheld_until: now + withheld,
+                });
+            }
+        }
+        // A session of our own comes after the first view.
+        let new = self.view.is_none() && !matches!(self.state, CandidateState::Holding(_));
+        let former = holder.as_ref().filter(|holder| new && holder.id == self.settings.id);
+        if let Some(former) = former {
+            out.push(ElectionEffect::Say(Notice::FormerLifeHolds));
+            out.push(ElectionEffect::EndFormerLife { session: former.session });
+        }
+        self.view = Some(view);
+        match &mut self.state {
+            CandidateState::Follower { stand_at }
+            | CandidateState::Campaigning(Campaign::Measuring { stand_at, .. }) => match holder {
+                None if other => *stand_at = Some(now),
+                None => {
+                    stand_at.get_or_insert(now);
+                }
+                Some(_) => {
+                    *stand_at = None;
+                    self.close_idle_session(out);
+                }
+            },
+            CandidateState::Campaigning(_) => {}
+            CandidateState::Holding(_) => self.tenure_seen(now, out),
+        }
+        self.measure_as_peer(now, out);
+    }
+
+    fn looked(&mut self, now: Time, ask: RequestId, result: Result<View, String>, out: &mut Vec<ElectionEffect>) {
+        if self.look.is_none_or(|asked| asked.ask != ask) {
+            return;
+        }
+        self.look = None;
+        match result {
+            // Newer things were learnt since it was asked for.
+            Ok(view) if self.is_old(&view) && ask <= self.newest.asked => self.look(now, out),
+            Ok(view) if self.is_torn(&view) => self.look(now, out),
+            Ok(view) => {
+                self.works();
+                if !self.read_back(now, &view, out) {
+                    self.learn(now, view, out);
+                }
+            }
+            Err(error) => self.unanswered(now, error, out),
+        }
+    }
+
+    fn unanswered(&mut self, now: Time, error: String, out: &mut Vec<ElectionEffect>) {
+        self.look = None;
+        self.complain("reading the lock", error, out);
+        if self.rules.hold(Rule::AskUntilAnswered) {
+            self.look_at = Some(now + self.jitter.scatter(LOOK_AGAIN));
+        }
+    }
+
+    fn look(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+        self.look_at = None;
+        if self.eligibility.stopped {
+            return;
+        }
+        let asked = self.ask(now);
+        self.look = Some(asked);
+        out.push(ElectionEffect::Look { ask: asked.ask });
+    }
+
+    fn ask(&mut self, now: Time) -> InFlight {
+        self.last_ask += 1;
+        InFlight { ask: RequestId(self.last_ask), at: now }
+    }
+
+    /// Past this an answer isn't waited for any more.
+    fn overdue_at(&self, asked: InFlight) -> Time {
+        asked.at + self.settings.pace.request
+    }
+
+    /// When a try meant for `at` may be made; `None`: not as things are.
+    fn stands_from(&self, at: Time) -> Option<Time> {
+        let open_from = self.vacancy.map_or(at, |vacancy| self.eligibility.open_from(&vacancy, &self.settings));
+        self.eligibility.from(at.max(open_from), &self.settings)
+    }
+
+    /// The session we hold, or try to hold, the lock by.
+    fn session(&self) -> Option<SessionId> {
+        match &self.state {
+            CandidateState::Follower { .. } => None,
+            CandidateState::Campaigning(campaign) => campaign.attempt().map(Attempt::session),
+            CandidateState::Holding(tenure) => Some(tenure.session()),
+        }
+    }
+
+    /// This candidate doesn't stand any more: what it has begun it leaves, and what it holds it gives back.
+    fn withdraw(&mut self, now: Time, why: DemotionReason, out: &mut Vec<ElectionEffect>) {
+        self.close_idle_session(out);
+        match &self.state {
+            CandidateState::Campaigning(Campaign::Measuring { stand_at, .. }) => {
+                self.state = CandidateState::Follower { stand_at: *stand_at };
+            }
+            CandidateState::Campaigning(Campaign::Opening { .. }) => {
+                self.state = CandidateState::Follower { stand_at: Some(now) }
+            }
+            // It may be ours already: to wait for the answer and release it is sooner than to close the session, for
+            // which a store may hold everyone back.
+            CandidateState::Campaigning(Campaign::Acquiring(_) | Campaign::ReadingBack(_)) => {}
+            CandidateState::Follower { .. } => {}
+            CandidateState::Holding(_) => self.demote(now, why, out),
+        }
+    }
+
+    /// The container stops: nothing is begun any more, and what is held is given back.
+    fn stop(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+        self.eligibility.stopped = true;
+        self.handing = None;
+        (self.look, self.look_at) = (None, None);
+        self.close_idle_session(out);
+        match &self.state {
+            CandidateState::Follower { .. } => self.state = CandidateState::Follower { stand_at: None },
+            CandidateState::Campaigning(_) => self.give_up_campaign(out),
+            CandidateState::Holding(_) => self.demote(now, DemotionReason::Stop, out),
+        }
+    }
+
+    fn close_idle_session(&mut self, out: &mut Vec<ElectionEffect>) {
+        out.extend(
+            self.idle_session.take().map(|idle_session| ElectionEffect::CloseSession { session: idle_session.session }),
+        );
+    }
+
+    fn complain(&mut self, what: &str, error: String, out: &mut Vec<ElectionEffect>) {
+        if self.error.as_ref() != Some(&error) {
+            out.push(ElectionEffect::Say(Notice::ElectionFailed { what: what.to_owned(), error: error.clone() }));
+        }
+        self.error = Some(error);
+    }
+
+    fn works(&mut self) {
+        self.error = None;
+    }
+}
+
+#[cfg(test)]
+mod tests;

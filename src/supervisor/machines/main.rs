@@ -1,0 +1,503 @@
+//! The main process and all it leaves behind: started, told to stop, killed, and gone only when nothing of it is left.
+//! It doesn't decide whether main starts again; that is lifecycle's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Process, Signal, SignalScope};
+
+use crate::supervisor::vocabulary::{
+    Effect, ExitStatus, Notice, Pid, RunId, Secrets, SpawnError, Target, Time, earliest,
+};
+
+/// How long SIGKILL may take to show before main counts as unkillable (another user's without CAP_KILL, or stuck in
+/// the kernel). A 4 GiB process was gone after 0.7 s.
+const KILL_SHOWS_WITHIN: Duration = Duration::from_secs(1);
+/// A process that forks faster than one round of SIGKILL finds it gets another.
+const KILL_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// How soon it is asked again what main left, while that is only about to end.
+const COUNT_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// A daemon is where it will be this soon after its launcher's end; what ends later is main.
+const LAUNCHED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Main is gone, and all it left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    /// How main ended.
+    pub status: ExitStatus,
+    /// How long it ran.
+    pub lived: Duration,
+    /// SIGKILL didn't end it, so another must not be started beside it.
+    pub unkillable: bool,
+    /// Why it couldn't be started; `None` when it ran, or was told to stop before.
+    pub failed: Option<SpawnError>,
+}
+
+impl Gone {
+    /// For people: how it ended, or that it never ran.
+    pub fn why(&self) -> String {
+        match &self.failed {
+            Some(error) => Notice::MainFailedToStart { error: error.message.clone() },
+            None => Notice::MainExited { status: self.status },
+        }
+        .to_string()
+    }
+}
+
+/// What to do with processes main left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StrayAction {
+    /// TERM, then KILL.
+    Kill,
+    /// Wait, then KILL.
+    Wait,
+    /// They are main now.
+    Follow,
+}
+
+/// The main process.
+#[derive(Debug, Default)]
+pub struct Main {
+    state: MainState,
+    /// Who main is, as it said.
+    announced_pid: Option<Pid>,
+}
+
+#[derive(Debug, Default)]
+enum MainState {
+    /// There is none.
+    #[default]
+    Idle,
+    /// What it is to find in its environment is being read; there is no process yet.
+    Reading { run: RunId, since: Time, process: Arc<Process>, env: Vec<(String, String)>, pending: Option<Pending> },
+    /// Ordered, not answered. What it is told meanwhile it is told once it runs.
+    Starting { run: RunId, since: Time, pending: Option<Pending> },
+    Running {
+        run: RunId,
+        pid: Pid,
+        since: Time,
+        /// When the one ended that left it to be followed.
+        followed: Option<Time>,
+        stop: Option<Ending>,
+    },
+    /// Ended and reaped; the answer to how much it left, or who of them is main, is waited for.
+    Counting {
+        run: RunId,
+        since: Time,
+        followed: Option<Time>,
+        end: Ended,
+        stop: Option<Ending>,
+        /// It is asked again then: what is about to end is no answer.
+        again_at: Time,
+    },
+    /// What it left is being ended.
+    Clearing { end: Ended, stop: Ending, left: usize },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    status: ExitStatus,
+    lived: Duration,
+}
+
+/// Main was told to stop.
+#[derive(Debug, Clone, Copy)]
+struct Ending {
+    /// SIGKILL then; `None` is never (a plain init).
+    kill_at: Option<Time>,
+    /// SIGKILL was sent first at this time.
+    killed: Option<Time>,
+}
+
+/// What main was told before there was one.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    /// By which signal, and whom; `None` for SIGKILL.
+    signal: Option<(Signal, SignalScope)>,
+    stop: Ending,
+}
+
+impl Pending {
+    fn add(pending: &mut Option<Pending>, signal: Option<(Signal, SignalScope)>, kill_at: Option<Time>) {
+        let before = pending.take();
+        let kill_at = earliest(before.and_then(|before| before.stop.kill_at), kill_at);
+        let signal = signal.or(before.and_then(|before| before.signal));
+        *pending = Some(Pending { signal, stop: Ending { kill_at, killed: None } });
+    }
+
+    /// How it counts as ended when it never began.
+    fn status(self) -> ExitStatus {
+        ExitStatus::Killed(self.signal.map_or(Signal::KILL, |(signal, _)| signal))
+    }
+}
+
+impl Main {
+    /// Orders main's start.
+    pub fn start(
+        &mut self,
+        now: Time,
+        run: RunId,
+        process: &Arc<Process>,
+        env: Vec<(String, String)>,
+        out: &mut Vec<Effect>,
+    ) {
+        let process = process.clone();
+        if process.env_from_files.is_empty() {
+            self.state = MainState::Starting { run, since: now, pending: None };
+            out.push(Effect::SpawnMain { run, process, files: Secrets::default(), env });
+        } else {
+            out.push(Effect::ReadFiles { run, process: process.clone() });
+            self.state = MainState::Reading { run, since: now, process, env, pending: None };
+        }
+    }
+
+    /// What main is to find in its environment was read, or can't be.
+    pub fn files_read(
+        &mut self,
+        now: Time,
+        run: RunId,
+        result: Result<Secrets, SpawnError>,
+        out: &mut Vec<Effect>,
+    ) -> Option<Gone> {
+        match (&mut self.state, result) {
+            (MainState::Reading { run: ordered, process, env, pending: None, .. }, Ok(files)) if *ordered == run => {
+                let (process, env) = (process.clone(), std::mem::take(env));
+                self.state = MainState::Starting { run, since: now, pending: None };
+                out.push(Effect::SpawnMain { run, process, files, env });
+                None
+            }
+            (MainState::Reading { run: ordered, pending: None, .. }, Err(error)) if *ordered == run => {
+                Some(self.failed(&error, out))
+            }
+            // Nobody waits for it any more.
+            _ => None,
+        }
+    }
+
+    /// Main runs.
+    pub fn spawned(&mut self, run: RunId, pid: Pid, out: &mut Vec<Effect>) -> bool {
+        match self.state {
+            MainState::Starting { run: ordered, since, pending } if ordered == run => {
+                self.announced_pid = None;
+                let stop = pending.map(|pending| pending.stop);
+                self.state = MainState::Running { run, pid, since, followed: None, stop };
+                out.push(Effect::Say(Notice::MainStarted { pid }));
+                if let Some((signal, scope)) = pending.and_then(|pending| pending.signal) {
+                    tell(scope_target(run, scope), signal, out);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Main couldn't be started: its exit code is the shell's 126 or 127, unless it was told to stop meanwhile.
+    pub fn not_started(&mut self, run: RunId, error: &SpawnError, out: &mut Vec<Effect>) -> Option<Gone> {
+        match self.state {
+            MainState::Starting { run: ordered, pending: Some(pending), .. } if ordered == run => {
+                Some(self.gone(Ended { status: pending.status(), lived: Duration::ZERO }, false))
+            }
+            MainState::Starting { run: ordered, pending: None, .. } if ordered == run => Some(self.failed(error, out)),
+            _ => None,
+        }
+    }
+
+    fn failed(&mut self, error: &SpawnError, out: &mut Vec<Effect>) -> Gone {
+        out.push(Effect::Say(Notice::MainFailedToStart { error: error.message.clone() }));
+        let end = Ended { status: ExitStatus::Exited(error.code), lived: Duration::ZERO };
+        Gone { failed: Some(error.clone()), ..self.gone(end, false) }
+    }
+
+    /// A run's process was reaped; `true` when it was main. Unless `alone` (nothing is asked about what it left), it
+    /// is gone only once [`strays`](Self::strays) has said so.
+    pub fn exited(
+        &mut self,
+        now: Time,
+        run: RunId,
+        status: ExitStatus,
+        alone: bool,
+        out: &mut Vec<Effect>,
+    ) -> (bool, Option<Gone>) {
+        let MainState::Running { run: running, since, followed, stop, .. } = self.state else { return (false, None) };
+        if running != run {
+            return (false, None);
+        }
+        let end = Ended { status, lived: now.since(since) };
+        out.push(Effect::Say(Notice::MainExited { status }));
+        if alone {
+            return (true, Some(self.gone(end, false)));
+        }
+        let again_at = now + COUNT_AGAIN_AFTER;
+        self.state = MainState::Counting { run, since, followed, end, stop, again_at };
+        out.push(Effect::CountStrays);
+        (true, None)
+    }
+
+    /// Whether one of those that main left may be followed: a launcher that succeeded left a daemon, perhaps by way of
+    /// another that ends at once.
+    pub fn may_be_followed(&self, now: Time) -> bool {
+        match self.state {
+            MainState::Counting { end, followed, stop: None, .. } => {
+                end.status.success() && followed.is_none_or(|at| now.since(at) <= LAUNCHED_WITHIN)
+            }
+            _ => false,
+        }
+    }
+
+    /// One of those that a launcher left ended before it could be followed.
+    pub fn stray_ended(&mut self, now: Time, status: ExitStatus) {
+        if self.may_be_followed(now)
+            && let MainState::Counting { end, .. } = &mut self.state
+        {
+            end.status = status;
+        }
+    }
+
+    /// One of those that main left is main now, or there is none to be found (`None`), which `true` answers when main
+    /// runs.
+    pub fn followed(&mut self, now: Time, run: RunId, pid: Option<Pid>, out: &mut Vec<Effect>) -> bool {
+        match (&mut self.state, pid) {
+            (MainState::Counting { run: own, since, followed, stop, .. }, Some(pid)) if *own == run => {
+                let (followed, stop) = (Some(followed.unwrap_or(now)), *stop);
+                self.state = MainState::Running { run, pid, since: *since, followed, stop };
+                out.push(Effect::Say(Notice::MainFollowed { pid }));
+                if stop.is_some() {
+                    // What main was told meanwhile reached nobody, and who is followed is none of the strays any more.
+                    tell(Target::Process(run), Signal::TERM, out);
+                }
+                stop.is_none()
+            }
+            (MainState::Running { run: own, pid: before, .. }, Some(pid)) if *own == run => {
+                *before = pid;
+                out.push(Effect::Say(Notice::MainFollowed { pid }));
+                false
+            }
+            (MainState::Counting { run: own, end, stop, .. }, None) if *own == run => {
+                let what = "what main left can't be followed, for there is no /proc: it is ended".to_owned();
+                out.push(Effect::Say(Notice::Degraded { what }));
+                out.push(Effect::Kill { target: Target::Strays, signal: Signal::TERM });
+                let kill_at = stop.and_then(|stop| stop.kill_at).unwrap_or(now + COUNT_AGAIN_AFTER);
+                self.state =
+                    MainState::Clearing { end: *end, stop: Ending { kill_at: Some(kill_at), killed: None }, left: 1 };
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Main said who it is (sd_notify(3), MAINPID).
+    pub fn named(&mut self, pid: Pid, out: &mut Vec<Effect>) {
+        self.announced_pid = Some(pid);
+        if let MainState::Running { run, pid: own, followed: Some(_), .. } = self.state
+            && own != pid
+        {
+            out.push(Effect::FollowStray { run, told: Some(pid) });
+        }
+    }
+
+    /// So many processes are left of main. `kill_at` bounds their end unless a stop already does.
+    pub fn strays(
+        &mut self,
+        left: usize,
+        what: StrayAction,
+        kill_at: Option<Time>,
+        out: &mut Vec<Effect>,
+    ) -> Option<Gone> {
+        match (&mut self.state, left) {
+            (MainState::Counting { end, .. } | MainState::Clearing { end, .. }, 0) => {
+                let end = *end;
+                Some(self.gone(end, false))
+            }
+            (MainState::Counting { run, stop: None, .. }, left) if what == StrayAction::Follow => {
+                out.push(Effect::Say(Notice::MainWentToBackground { left, followed: true, by_itself: true }));
+                out.push(Effect::FollowStray { run: *run, told: self.announced_pid });
+                None
+            }
+            (MainState::Counting { end, stop, followed, .. }, left) => {
+                if stop.is_none() && what == StrayAction::Kill {
+                    let by_itself = end.status.success() && followed.is_none();
+                    out.push(Effect::Say(Notice::MainWentToBackground { left, followed: false, by_itself }));
+                }
+                if what != StrayAction::Wait {
+                    out.push(Effect::Kill { target: Target::Strays, signal: Signal::TERM });
+                }
+                let kill_at = stop.and_then(|stop| stop.kill_at).or(kill_at);
+                self.state = MainState::Clearing { end: *end, stop: Ending { kill_at, killed: None }, left };
+                None
+            }
+            (MainState::Clearing { left: before, .. }, left) => {
+                *before = left;
+                None
+            }
+            (
+                MainState::Idle | MainState::Reading { .. } | MainState::Starting { .. } | MainState::Running { .. },
+                _,
+            ) => None,
+        }
+    }
+
+    /// Tells main to stop by this signal, and kills it at `kill_at`. Told again, it gets the signal again and the
+    /// earlier of the two times.
+    pub fn stop(&mut self, signal: Signal, scope: SignalScope, kill_at: Option<Time>, out: &mut Vec<Effect>) {
+        let earlier = |before: Option<Ending>| earliest(before.and_then(|stop| stop.kill_at), kill_at);
+        match &mut self.state {
+            MainState::Idle => {}
+            MainState::Reading { pending, .. } | MainState::Starting { pending, .. } => {
+                Pending::add(pending, Some((signal, scope)), kill_at);
+            }
+            MainState::Running { run, stop, .. } => {
+                tell(scope_target(*run, scope), signal, out);
+                *stop = Some(Ending { kill_at: earlier(*stop), killed: stop.and_then(|stop| stop.killed) });
+            }
+            MainState::Counting { stop, .. } => *stop = Some(Ending { kill_at: earlier(*stop), killed: None }),
+            MainState::Clearing { stop, .. } => stop.kill_at = earlier(Some(*stop)),
+        }
+    }
+
+    /// Kills one that was told to stop no later than this, and tells it nothing more; `false` when it wasn't told.
+    pub fn kill_by(&mut self, at: Time) -> bool {
+        let MainState::Running { stop: Some(stop), .. } = &mut self.state else { return false };
+        stop.kill_at = Some(stop.kill_at.map_or(at, |before| before.min(at)));
+        true
+    }
+
+    /// Who a signal for main goes to; `None` when there is nobody to take it.
+    pub fn target(&self, scope: SignalScope) -> Option<Target> {
+        match &self.state {
+            MainState::Running { run, .. } => Some(scope_target(*run, scope)),
+            MainState::Clearing { .. } => Some(Target::Strays),
+            MainState::Idle | MainState::Reading { .. } | MainState::Starting { .. } | MainState::Counting { .. } => {
+                None
+            }
+        }
+    }
+
+    /// SIGKILL now.
+    pub fn kill(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let kill = Ending { kill_at: Some(now), killed: None };
+        match &mut self.state {
+            MainState::Running { stop, .. } => stop.get_or_insert(kill).kill_at = Some(now),
+            MainState::Clearing { stop, .. } => stop.kill_at = Some(now),
+            MainState::Counting { stop, .. } => *stop = Some(kill),
+            // There is nobody to kill; the next tick tells that it is gone.
+            MainState::Reading { pending, .. } | MainState::Starting { pending, .. } => {
+                return Pending::add(pending, None, Some(now));
+            }
+            MainState::Idle => {}
+        }
+        self.tick(now, out);
+    }
+
+    /// Acts on the times that have passed.
+    pub fn tick(&mut self, now: Time, out: &mut Vec<Effect>) -> Option<Gone> {
+        let (target, alone, stop) = match &mut self.state {
+            MainState::Reading { pending: Some(pending), .. } => {
+                let end = Ended { status: pending.status(), lived: Duration::ZERO };
+                return Some(self.gone(end, false));
+            }
+            MainState::Running { run, stop: Some(stop), .. } => {
+                (Target::Group(*run), Some(Target::Process(*run)), stop)
+            }
+            MainState::Clearing { stop, .. } => (Target::Strays, None, stop),
+            MainState::Idle
+            | MainState::Reading { pending: None, .. }
+            | MainState::Starting { .. }
+            | MainState::Running { stop: None, .. } => return None,
+            MainState::Counting { again_at, .. } => {
+                if *again_at <= now {
+                    *again_at = now + COUNT_AGAIN_AFTER;
+                    out.push(Effect::CountStrays);
+                }
+                return None;
+            }
+        };
+        if stop.kill_at.is_none_or(|at| at > now) {
+            return None;
+        }
+        let what = if target == Target::Strays { "what main left behind" } else { "main" };
+        let first = *stop.killed.get_or_insert_with(|| {
+            out.push(Effect::Say(Notice::Killing { what: what.to_owned() }));
+            now
+        });
+        if now.since(first) < KILL_SHOWS_WITHIN {
+            stop.kill_at = Some(now + KILL_AGAIN_AFTER);
+            // Main may have left the group it was given; its workers are mostly still in it.
+            let targets = alone.into_iter().chain([target]);
+            out.extend(targets.map(|target| Effect::Kill { target, signal: Signal::KILL }));
+            return None;
+        }
+        let what = format!("SIGKILL doesn't end {what} (no right to signal it, or it is stuck in the kernel)");
+        out.push(Effect::Say(Notice::Degraded { what }));
+        let end = match self.state {
+            MainState::Clearing { end, .. } => end,
+            MainState::Running { since, .. } => {
+                Ended { status: ExitStatus::Killed(Signal::KILL), lived: now.since(since) }
+            }
+            MainState::Idle | MainState::Reading { .. } | MainState::Starting { .. } | MainState::Counting { .. } => {
+                return None;
+            }
+        };
+        Some(self.gone(end, true))
+    }
+
+    /// When [`tick`](Self::tick) has something to do next.
+    pub fn deadline(&self) -> Option<Time> {
+        match &self.state {
+            MainState::Running { stop: Some(stop), .. } | MainState::Clearing { stop, .. } => stop.kill_at,
+            MainState::Reading { since, pending: Some(_), .. } => Some(*since),
+            MainState::Idle
+            | MainState::Reading { pending: None, .. }
+            | MainState::Starting { .. }
+            | MainState::Running { stop: None, .. } => None,
+            MainState::Counting { again_at, .. } => Some(*again_at),
+        }
+    }
+
+    /// Whether this is its run, and it lives.
+    pub fn runs(&self, run: RunId) -> bool {
+        matches!(self.state, MainState::Running { run: own, .. } if own == run)
+    }
+
+    /// Its process id while it runs.
+    pub fn pid(&self) -> Option<Pid> {
+        match self.state {
+            MainState::Running { pid, .. } => Some(pid),
+            _ => None,
+        }
+    }
+
+    /// Whether it runs and was not told to stop.
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, MainState::Running { stop: None, .. })
+    }
+
+    /// Whether it was ordered and hasn't answered.
+    pub fn is_starting(&self) -> bool {
+        matches!(self.state, MainState::Reading { .. } | MainState::Starting { .. })
+    }
+
+    /// Whether nothing of it is left.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.state, MainState::Idle)
+    }
+
+    fn gone(&mut self, end: Ended, unkillable: bool) -> Gone {
+        self.state = MainState::Idle;
+        Gone { status: end.status, lived: end.lived, unkillable, failed: None }
+    }
+}
+
+fn tell(target: Target, signal: Signal, out: &mut Vec<Effect>) {
+    out.push(Effect::Say(Notice::MainTold { signal }));
+    out.push(Effect::Kill { target, signal });
+    // A stopped process can't obey before it goes on (a plain kill of a stopped job has the same trap).
+    out.push(Effect::Kill { target, signal: Signal::CONT });
+}
+
+fn scope_target(run: RunId, scope: SignalScope) -> Target {
+    match scope {
+        SignalScope::Process => Target::Process(run),
+        SignalScope::Group => Target::Group(run),
+    }
+}

@@ -1,0 +1,11 @@
+//! Machines, each with a state of its own. They know nothing of each other, and nothing of the sequence that drives them:
+//! each can be read alone. [`election`] decides who leads.
+
+pub mod check;
+pub mod commands;
+pub mod election;
+pub mod entry;
+pub mod jitter;
+pub mod main;
+pub mod restarts;
+pub mod watch;

@@ -1,0 +1,457 @@
+//! One dependency: what it was when last acted on, what it is now, and the steps of acting on the difference: render
+//! the template, check it, put it in place, run `on_change`, signal main. Changes that come meanwhile gather; nothing
+//! is queued.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Backoff, Exec, Hook, Query, Required, Watch as Config};
+
+use super::commands::{Commands, Launch, Outcome};
+use super::jitter::{self, Jitter};
+use super::main::Main;
+use crate::supervisor::vocabulary::{
+    Change, Effect, Follow, Job, Notice, Observation, Rendering, RunId, Staged, Time, WatchStatus,
+};
+
+/// Tries after a template or a hook failed: what it lacked (a name its check looks up, say) may come by itself.
+const RETRY: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(30) };
+
+/// A main that doesn't catch the signal is looked at again after this...
+const HINT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// ...for so long: a start that takes longer is told nothing, having read its files late enough.
+const HINT_WITHIN: Duration = Duration::from_secs(30);
+
+/// One dependency.
+#[derive(Debug)]
+pub struct Watch {
+    config: Arc<Config>,
+    seen: Option<Observation>,
+    /// What main, the hook and the file know of.
+    acted: Observation,
+    stage: WatchStage,
+    /// Not acted again before this: the end of a run's quiet spell, or another try.
+    hold_until: Option<Time>,
+    /// A template has been rendered once, or given up on, so that main may start.
+    prepared: bool,
+    /// The file, or what a hook that failed was told, is newer than what main and the hook know of.
+    pending: bool,
+    /// The file may not be what it was made to be, or not be made of an answer: it is to be looked at again.
+    doubtful: bool,
+    failures: u32,
+    changes: u64,
+    error: Option<String>,
+    /// Why what was seen couldn't be acted on, until it is.
+    trouble: Option<String>,
+}
+
+#[derive(Debug)]
+enum WatchStage {
+    Quiet,
+    Rendering { on: Observation },
+    Checking { on: Observation, run: RunId, staged: Staged },
+    Installing { on: Observation },
+    Hook { on: Observation, run: RunId },
+    Hinting { on: Observation, since: Time },
+}
+
+/// What a watch may use of the rest of the core while it acts.
+pub struct Context<'a> {
+    /// When it is.
+    pub now: Time,
+    /// To run commands.
+    pub commands: &'a mut Commands,
+    /// The next run's id.
+    pub next_run: &'a mut dyn FnMut() -> RunId,
+    /// Who gets the signal; hooks wait until it is up.
+    pub main: &'a Main,
+    /// Whether this container leads.
+    pub leads: bool,
+    /// Whether the container is in maintenance: no change is acted on.
+    pub paused: bool,
+    /// How main is signalled.
+    pub scope: crate::config::SignalScope,
+    /// Variables every hook gets.
+    pub env: Vec<(String, String)>,
+    /// Scatter.
+    pub jitter: &'a mut Jitter,
+    /// Orders go here.
+    pub out: &'a mut Vec<Effect>,
+}
+
+impl Watch {
+    /// A watch that has seen nothing.
+    pub fn new(config: Arc<Config>) -> Watch {
+        let acted = nothing(&config.query);
+        let prepared = config.template.is_none();
+        Watch {
+            config,
+            seen: None,
+            acted,
+            stage: WatchStage::Quiet,
+            hold_until: None,
+            prepared,
+            pending: false,
+            doubtful: false,
+            failures: 0,
+            changes: 0,
+            error: None,
+            trouble: None,
+        }
+    }
+
+    /// As configured.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The order to look.
+    pub fn follow(&self) -> Effect {
+        Effect::Follow { follow: Follow::Watch(self.config.name.clone()), query: self.config.query.clone() }
+    }
+
+    /// The order to look no more.
+    pub fn unfollow(&self) -> Effect {
+        Effect::Unfollow { follow: Follow::Watch(self.config.name.clone()) }
+    }
+
+    /// Whether main need not wait for this watch's file.
+    pub fn is_prepared(&self, leads: bool) -> bool {
+        self.prepared || !self.config.when.applies(leads)
+    }
+
+    /// Whether only a first answer keeps main waiting, and not for longer than it may.
+    pub fn awaits_answer(&self, leads: bool) -> bool {
+        !self.is_prepared(leads)
+            && matches!(self.stage, WatchStage::Quiet)
+            && self.seen.is_none()
+            && self.required().is_none()
+    }
+
+    /// How long main waits for this watch's file; `None` when it isn't to start without.
+    pub fn required(&self) -> Option<Required> {
+        self.config.template.as_ref().and_then(|template| template.required)
+    }
+
+    /// Why main couldn't start, for people.
+    pub fn missing(&self) -> String {
+        let destination = self.config.template.as_ref().map(|template| template.destination.display().to_string());
+        let why = self.trouble.as_deref().or(self.error.as_deref()).unwrap_or("the catalog gave no answer");
+        format!("watch {}: {} isn't made: {why}", self.config.name, destination.unwrap_or_default())
+    }
+
+    /// Looks at the file again: what it is made from may have changed, or the file itself.
+    pub fn refresh(&mut self, context: &mut Context<'_>) {
+        if self.config.template.is_some() {
+            self.doubtful = true;
+            self.act(context);
+        }
+    }
+
+    /// Main shall not wait longer for a first answer: the file is made with what is known, be it nothing.
+    pub fn prepare_without_answer(&mut self, context: &mut Context<'_>) {
+        if self.awaits_answer(context.leads) {
+            let on = self.acted.clone();
+            self.render(on, true, context);
+        }
+    }
+
+    /// The follower saw something.
+    pub fn observed(&mut self, seen: Result<Observation, String>, context: &mut Context<'_>) {
+        match seen {
+            Ok(seen) => {
+                if self.error.take().is_some() {
+                    context.out.push(Effect::Say(Notice::CatalogBack { what: self.what() }));
+                }
+                let is_news = self.seen.replace(seen.clone()).is_none_or(|before| before != seen);
+                // What failed for what was seen before needn't fail for this.
+                if is_news && self.trouble.is_some() && matches!(self.stage, WatchStage::Quiet) {
+                    let soon = context.now + self.config.settle;
+                    self.hold_until = self.hold_until.map(|at| at.min(soon));
+                }
+                self.failures = 0;
+                self.act(context);
+            }
+            // What was seen last stays: a store that doesn't answer says nothing about the dependency.
+            Err(error) => {
+                if self.error.as_ref() != Some(&error) {
+                    context.out.push(Effect::Say(Notice::CatalogFailed { what: self.what(), error: error.clone() }));
+                }
+                self.error = Some(error);
+            }
+        }
+    }
+
+    /// Acts when there is something new, nothing is under way and the quiet spell is over.
+    pub fn act(&mut self, context: &mut Context<'_>) {
+        let Some(seen) = self.seen.clone() else { return };
+        let held = self.hold_until.is_some_and(|at| at > context.now);
+        // A main that waits for its file gets it.
+        let paused = context.paused && self.prepared;
+        if held || paused || !matches!(self.stage, WatchStage::Quiet) || !self.config.when.applies(context.leads) {
+            return;
+        }
+        self.hold_until = None;
+        if self.is_clearing(context.commands) {
+            return;
+        }
+        if self.config.template.is_some() {
+            if seen != self.acted || !self.prepared || self.pending || self.doubtful || self.trouble.is_some() {
+                self.render(seen, false, context);
+            }
+        } else if (seen != self.acted || self.pending) && context.main.is_up() {
+            self.hook(seen, context);
+        }
+    }
+
+    /// Whether what a command of this watch left is being ended: the next run would act beside it.
+    fn is_clearing(&self, commands: &Commands) -> bool {
+        let watch = || self.config.name.clone();
+        let jobs = [Job::OnChange { watch: watch() }, Job::TemplateCheck { watch: watch() }];
+        jobs.iter().any(|job| commands.of_job(job) == Some(false))
+    }
+
+    /// The template was rendered.
+    pub fn rendered(&mut self, outcome: Rendering, context: &mut Context<'_>) {
+        let WatchStage::Rendering { on } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
+        match outcome {
+            Rendering::Unchanged if self.pending => self.tell(on, context),
+            Rendering::Unchanged => self.done(on, context),
+            Rendering::Kept => self.kept(context),
+            Rendering::Failed(error) => self.failed(error, context),
+            Rendering::Staged(staged) if !self.config.when.applies(context.leads) => {
+                context.out.push(Effect::Discard(staged));
+                self.set_aside(context);
+            }
+            Rendering::Staged(staged) => {
+                let Some(template) = &self.config.template else { return };
+                let Some(check) = &template.check else { return self.install(on, staged, context) };
+                let exec = with_path(check, staged.path.as_deref().unwrap_or(&template.destination));
+                let run_as = template.check_as.clone();
+                let hook = Hook { run_as, ..Hook::new(exec, template.check_timeout) };
+                let job = Job::TemplateCheck { watch: self.config.name.clone() };
+                let run = self.command(job, hook, None, context);
+                self.stage = WatchStage::Checking { on, run, staged };
+            }
+        }
+    }
+
+    /// The check of a rendered file ended.
+    pub fn checked(&mut self, run: RunId, outcome: &Outcome, context: &mut Context<'_>) {
+        let (on, staged) = match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
+            WatchStage::Checking { on, run: own, staged } if own == run => (on, staged),
+            other => return self.stage = other,
+        };
+        // Another role's file doesn't go live, and a check that was cut short says nothing of the template.
+        let in_vain = !self.config.when.applies(context.leads) || *outcome == Outcome::Cancelled;
+        match outcome.result() {
+            Ok(()) | Err(_) if in_vain => {
+                context.out.push(Effect::Discard(staged));
+                self.set_aside(context);
+            }
+            Ok(()) => self.install(on, staged, context),
+            Err(error) => {
+                context.out.push(Effect::Discard(staged));
+                self.failed(format!("its check {error}"), context);
+            }
+        }
+    }
+
+    /// The file is in place, or couldn't be put there.
+    pub fn installed(&mut self, result: Result<(), String>, context: &mut Context<'_>) {
+        let WatchStage::Installing { on } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
+        match result {
+            Err(error) => self.failed(error, context),
+            Ok(()) => {
+                if let Some(template) = &self.config.template {
+                    let destination = template.destination.display().to_string();
+                    let watch = self.config.name.clone();
+                    context.out.push(Effect::Say(Notice::TemplateWritten { watch, destination }));
+                }
+                self.pending = true;
+                self.tell(on, context);
+            }
+        }
+    }
+
+    /// `on_change` ended.
+    pub fn hook_ended(&mut self, run: RunId, outcome: &Outcome, context: &mut Context<'_>) {
+        match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
+            WatchStage::Hook { run: own, .. } if own == run && *outcome == Outcome::Cancelled => {
+                self.set_aside(context)
+            }
+            WatchStage::Hook { on, run: own } if own == run => match outcome.result() {
+                Ok(()) => self.signal(on, context),
+                Err(error) => {
+                    self.pending = true;
+                    self.try_again(format!("on_change {error}"), context);
+                }
+            },
+            other => self.stage = other,
+        }
+    }
+
+    /// Main was signalled, or doesn't catch the signal yet.
+    pub fn hinted(&mut self, sent: bool, context: &mut Context<'_>) {
+        let WatchStage::Hinting { on, since } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
+        if sent {
+            return self.done(on, context);
+        }
+        if context.now.since(since) < HINT_WITHIN {
+            self.stage = WatchStage::Hinting { on, since };
+            self.hold_until = Some(context.now + HINT_AGAIN_AFTER);
+            return;
+        }
+        if let Some(signal) = self.config.signal {
+            let what = format!("watch {}: main doesn't catch {signal}, which would end it: not sent", self.config.name);
+            context.out.push(Effect::Say(Notice::Degraded { what }));
+        }
+        self.done(on, context);
+    }
+
+    /// Goes on when a quiet spell ends.
+    pub fn tick(&mut self, context: &mut Context<'_>) {
+        if self.hold_until.is_some_and(|at| at <= context.now) {
+            self.hold_until = None;
+            match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
+                WatchStage::Hinting { on, since } => self.hint(on, since, context),
+                other => {
+                    self.stage = other;
+                    self.act(context);
+                }
+            }
+        }
+    }
+
+    /// When [`tick`](Self::tick) has something to do next.
+    pub fn deadline(&self) -> Option<Time> {
+        self.hold_until
+    }
+
+    /// For `/status`.
+    pub fn status(&self) -> WatchStatus {
+        WatchStatus {
+            name: self.config.name.clone(),
+            seen: self.seen.as_ref().map(Observation::len),
+            changes: self.changes,
+            error: self.error.clone().or_else(|| self.trouble.clone()),
+        }
+    }
+
+    fn render(&mut self, on: Observation, unanswered: bool, context: &mut Context<'_>) {
+        let Some(template) = self.config.template.clone() else { return };
+        let watch = self.config.name.clone();
+        self.doubtful = unanswered;
+        context.out.push(Effect::Render { watch, template, seen: on.clone(), unanswered });
+        self.stage = WatchStage::Rendering { on };
+    }
+
+    fn install(&mut self, on: Observation, staged: Staged, context: &mut Context<'_>) {
+        context.out.push(Effect::Install { watch: self.config.name.clone(), staged });
+        self.stage = WatchStage::Installing { on };
+    }
+
+    /// Main reads a file that was there before it at its start, and needs no telling.
+    fn tell(&mut self, on: Observation, context: &mut Context<'_>) {
+        if context.main.is_up() { self.hook(on, context) } else { self.done(on, context) }
+    }
+
+    fn hook(&mut self, on: Observation, context: &mut Context<'_>) {
+        if !self.config.when.applies(context.leads) {
+            return self.set_aside(context);
+        }
+        self.changes += 1;
+        let change = Change::between(&self.acted, &on);
+        let watch = self.config.name.clone();
+        context.out.push(Effect::Say(Notice::DependencyChanged { watch: watch.clone(), what: change.in_words() }));
+        let Some(hook) = self.config.on_change.clone() else { return self.signal(on, context) };
+        let stdin = change.to_json(&watch, &on);
+        let run = self.command(Job::OnChange { watch }, hook, Some(stdin), context);
+        self.stage = WatchStage::Hook { on, run };
+    }
+
+    fn command(&self, job: Job, hook: Hook, stdin: Option<String>, context: &mut Context<'_>) -> RunId {
+        let run = (context.next_run)();
+        let mut env = context.env.clone();
+        env.push(("PILOTFISH_EVENT".to_owned(), job.event().to_owned()));
+        env.push(("PILOTFISH_WATCH".to_owned(), self.config.name.clone()));
+        let hook = Hook { when: self.config.when, ..hook };
+        context.commands.start(context.now, run, Launch { job, hook, env, stdin }, context.out);
+        run
+    }
+
+    fn signal(&mut self, on: Observation, context: &mut Context<'_>) {
+        self.hint(on, context.now, context);
+    }
+
+    /// A main that went away meanwhile reads its files when it comes again.
+    fn hint(&mut self, on: Observation, since: Time, context: &mut Context<'_>) {
+        if !self.config.when.applies(context.leads) {
+            return self.set_aside(context);
+        }
+        let target = context.main.target(context.scope).filter(|_| context.main.is_up());
+        let (Some(signal), Some(target)) = (self.config.signal, target) else { return self.done(on, context) };
+        context.out.push(Effect::Hint { watch: self.config.name.clone(), target, signal });
+        self.stage = WatchStage::Hinting { on, since };
+    }
+
+    fn done(&mut self, on: Observation, context: &mut Context<'_>) {
+        self.acted = on;
+        self.prepared = true;
+        self.pending = false;
+        self.failures = 0;
+        self.trouble = None;
+        self.hold_until = Some(context.now + self.config.settle);
+    }
+
+    /// Nobody has said what to make the file of, and there is one: no answer isn't an empty one.
+    fn kept(&mut self, context: &mut Context<'_>) {
+        if let Some(template) = &self.config.template {
+            let destination = template.destination.display().to_string();
+            context.out.push(Effect::Say(Notice::TemplateKept { watch: self.config.name.clone(), destination }));
+        }
+        self.prepared = true;
+        // An answer that came meanwhile.
+        self.act(context);
+    }
+
+    /// The role that it was for is gone: the change is acted on when that comes again.
+    fn set_aside(&mut self, context: &mut Context<'_>) {
+        self.hold_until = Some(context.now + self.config.settle);
+    }
+
+    fn failed(&mut self, error: String, context: &mut Context<'_>) {
+        context.out.push(Effect::Say(Notice::TemplateFailed { watch: self.config.name.clone(), error: error.clone() }));
+        // Main starts with the file there is: a fault in a template must not keep a database down.
+        self.prepared |= self.required().is_none();
+        self.try_again(error, context);
+    }
+
+    /// What was seen isn't acted on yet: another try comes, after a pause, or with the next change.
+    fn try_again(&mut self, error: String, context: &mut Context<'_>) {
+        self.trouble = Some(error);
+        self.failures += 1;
+        self.hold_until = Some(context.now + context.jitter.scatter(jitter::pause(RETRY, self.failures)));
+    }
+
+    fn what(&self) -> String {
+        format!("watching {}", self.config.name)
+    }
+}
+
+fn nothing(query: &Query) -> Observation {
+    match query {
+        Query::Service { .. } | Query::Leader { .. } => Observation::Instances([].into()),
+        Query::Key { .. } => Observation::Key(None),
+        Query::KeyPrefix { .. } => Observation::Keys([].into()),
+    }
+}
+
+fn with_path(check: &Exec, path: &Path) -> Exec {
+    let filled = |arg: &std::ffi::OsString| match arg.to_str() {
+        Some(text) if text.contains("{}") => text.replace("{}", &path.to_string_lossy()).into(),
+        _ => arg.clone(),
+    };
+    check.iter().map(filled).collect()
+}

@@ -1,0 +1,14 @@
+//! The sequence of a container's life, as methods of [`Supervisor`](super::Supervisor): it drives the machines and lets them know of
+//! each other. [`life`] owns every transition.
+
+pub mod checks;
+pub mod commands;
+pub mod life;
+pub mod maintenance;
+pub mod reload;
+pub mod role;
+pub mod services;
+pub mod signals;
+pub mod start;
+pub mod stop;
+pub mod watches;

@@ -1,0 +1,208 @@
+//! A config read again: what didn't change is not touched, main is never restarted by it, and a bad one changes
+//! nothing.
+
+use std::sync::Arc;
+
+use crate::config::{Config, Service};
+
+use crate::supervisor::Supervisor;
+use crate::supervisor::machines::check::Check;
+use crate::supervisor::machines::entry::Entry;
+use crate::supervisor::machines::watch::Watch;
+use crate::supervisor::vocabulary::{Effect, Notice, ReplyId, Time};
+
+impl Supervisor {
+    /// Reads the config again, for everybody who asks meanwhile at once.
+    pub(in crate::supervisor) fn reload(&mut self, reply: Option<ReplyId>, out: &mut Vec<Effect>) {
+        if self.is_stopping() {
+            let refused =
+                reply.map(|reply| Effect::Reply { reply, result: Err("the container is stopping".to_owned()) });
+            return out.extend(refused);
+        }
+        match &mut self.reloading {
+            Some(waiting) => waiting.extend(reply),
+            None => {
+                self.reloading = Some(reply.into_iter().collect());
+                out.push(Effect::LoadConfig);
+            }
+        }
+    }
+
+    /// The config was read.
+    pub(in crate::supervisor) fn loaded(
+        &mut self,
+        now: Time,
+        result: Result<Box<Config>, String>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(waiting) = self.reloading.take() else { return };
+        let answer = match result {
+            _ if self.is_stopping() => Err("the container is stopping".to_owned()),
+            Err(error) => {
+                out.push(Effect::Say(Notice::ReloadFailed { error: error.clone() }));
+                Err(error)
+            }
+            Ok(config) => {
+                let notice = self.apply(now, *config, out);
+                // A template's source may be another, its file gone: no config tells.
+                self.each_watch(now, out, |watch, context| watch.refresh(context));
+                let said = notice.to_string();
+                out.push(Effect::Say(notice));
+                Ok(said)
+            }
+        };
+        out.extend(waiting.into_iter().map(|reply| Effect::Reply { reply, result: answer.clone() }));
+    }
+
+    fn apply(&mut self, now: Time, mut new: Config, out: &mut Vec<Effect>) -> Notice {
+        let leads_by = self.leadership.as_ref().and_then(|leadership| leadership.config().service.as_deref());
+        let kept = leads_by.is_some_and(|id| keep_binding(id, &self.config, &mut new));
+        let old = std::mem::replace(&mut self.config, new);
+        let new = &self.config;
+        let (mut changed, mut later) = (Vec::new(), Vec::new());
+        let note = |differs: bool, name: &str, list: &mut Vec<String>| {
+            if differs {
+                list.push(name.to_owned());
+            }
+            differs
+        };
+        note(old.process != new.process, "[process]", &mut later);
+        note(old.wait_for != new.wait_for, "[[wait_for]]", &mut later);
+        note(old.election != new.election, "[election] (with the container)", &mut later);
+        note(old.catalog != new.catalog, "[catalog] (with the container)", &mut later);
+        note(kept, "id, port, address and ttl of the [election]'s service (with the container)", &mut later);
+        note(old.stop != new.stop, "[stop]", &mut changed);
+        note(old.hooks != new.hooks, "[hooks]", &mut changed);
+        if note(old.log != new.log, "[log]", &mut changed) {
+            out.push(Effect::Logging(new.log));
+        }
+        let telemetry = note(old.telemetry != new.telemetry, "[telemetry]", &mut changed);
+        if note(old.control != new.control, "[control]", &mut changed) || telemetry {
+            out.push(Effect::Endpoints { telemetry: new.telemetry.clone(), control: new.control.clone() });
+        }
+        let services = note(old.services != new.services, "[[service]]", &mut changed);
+        let health = note(old.health != new.health, "[[health]]", &mut changed);
+        let watches = note(old.watches != new.watches, "[[watch]]", &mut changed);
+        if services {
+            self.apply_services(out);
+        }
+        if health {
+            self.apply_health(now, out);
+        }
+        if watches {
+            self.apply_watches(out);
+        }
+        if services || health {
+            self.tell_catalog(out);
+        }
+        if self.watches.iter().any(|watch| watch.config().template.is_some()) {
+            changed.push("templates (looked at again)".to_owned());
+        }
+        Notice::Reloaded { changed, later }
+    }
+
+    fn apply_services(&mut self, out: &mut Vec<Effect>) {
+        let mut old = std::mem::take(&mut self.entries);
+        // Also what left and isn't gone yet: its removal, on the way or to be tried again, must not meet what is told of
+        // a service that comes back.
+        old.append(&mut self.leaving);
+        for service in &self.config.services {
+            let service = Arc::new(service.clone());
+            let service = match &self.leadership {
+                Some(leadership) => leadership.tagged(&service),
+                None => service,
+            };
+            let entry = match old.iter().position(|entry| entry.service().id == service.id) {
+                Some(index) => {
+                    let mut entry = old.swap_remove(index);
+                    entry.reconfigure(service, out);
+                    entry
+                }
+                None => Entry::new(service),
+            };
+            self.entries.push(entry);
+        }
+        for mut entry in old {
+            entry.withdraw(out);
+            if !entry.is_out() {
+                self.leaving.push(entry);
+            }
+        }
+        out.push(Effect::Services(self.entries.iter().map(|entry| entry.service().clone()).collect()));
+    }
+
+    fn apply_health(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let mut old = std::mem::take(&mut self.checks);
+        for config in &self.config.health {
+            let config = Arc::new(config.clone());
+            let check = match old.iter().position(|check| check.config().name == config.name) {
+                Some(index) => {
+                    let mut check = old.swap_remove(index);
+                    check.reconfigure(now, config);
+                    check
+                }
+                None => {
+                    let mut check = Check::new(config);
+                    if self.main.is_up() {
+                        check.main_started(now);
+                    }
+                    check
+                }
+            };
+            self.checks.push(check);
+        }
+        for mut check in old {
+            if let Some(run) = check.main_gone() {
+                self.commands.cancel(now, run, out);
+            }
+        }
+    }
+
+    fn apply_watches(&mut self, out: &mut Vec<Effect>) {
+        let mut old = std::mem::take(&mut self.watches);
+        for config in &self.config.watches {
+            let kept = old.iter().position(|watch| **watch.config() == *config).map(|index| old.swap_remove(index));
+            let watch = kept.unwrap_or_else(|| {
+                if let Some(index) = old.iter().position(|watch| watch.config().name == config.name) {
+                    out.push(old.swap_remove(index).unfollow());
+                }
+                let watch = Watch::new(Arc::new(config.clone()));
+                out.push(watch.follow());
+                watch
+            });
+            self.watches.push(watch);
+        }
+        out.extend(old.iter().map(Watch::unfollow));
+    }
+}
+
+/// The service by which a candidate leads stays under its id, where it listens, and for its `ttl`, like the election: its
+/// session is bound to it, and the leader's record says its address. Whether that kept a change back.
+fn keep_binding(id: &str, old: &Config, new: &mut Config) -> bool {
+    let Some(before) = old.services.iter().find(|service| service.id == id) else { return false };
+    let is_new = |other: &str| old.services.iter().all(|service| service.id != other);
+    let renamed = new.election.as_ref().and_then(|election| election.service.clone()).filter(|other| is_new(other));
+    let found = new.services.iter().position(|service| service.id == id);
+    let found = found.or_else(|| new.services.iter().position(|service| Some(&service.id) == renamed.as_ref()));
+    let Some(service) = found.map(|index| &mut new.services[index]) else {
+        new.services.push(before.clone());
+        // And whoever spoke for it speaks on.
+        for check in &mut new.health {
+            let before = old.health.iter().find(|before| before.name == check.name);
+            check
+                .services
+                .extend(before.filter(|before| before.services.iter().any(|of| of == id)).map(|_| id.to_owned()));
+        }
+        return true;
+    };
+    let Service { id: _, port, address, ttl, .. } = before.clone();
+    let bound = Service { id: id.to_owned(), port, address, ttl, ..service.clone() };
+    if *service == bound {
+        return false;
+    }
+    let other = std::mem::replace(service, bound).id;
+    for speaks_for in new.health.iter_mut().flat_map(|check| &mut check.services).filter(|of| **of == other) {
+        *speaks_for = id.to_owned();
+    }
+    true
+}

@@ -1,0 +1,53 @@
+//! Who leads, told on: to replicas by their hook, to the catalog by a tag.
+
+use std::sync::Arc;
+
+use crate::config::{Hook, When};
+use crate::supervisor::Supervisor;
+use crate::supervisor::machines::commands::Launch;
+use crate::supervisor::vocabulary::{Effect, Job, RunId, Time};
+
+use super::Role;
+
+impl Supervisor {
+    /// Replicas learn of a new leader.
+    pub(super) fn tell_of_leader(&mut self, now: Time, out: &mut Vec<Effect>) {
+        // What the last one left would act beside the next.
+        let clearing = self.commands.of_job(&Job::OnLeaderChange) == Some(false);
+        let may = self.main.is_up() && !self.is_stopping() && !clearing;
+        let Some(leadership) = &mut self.leadership else { return };
+        let leader = leadership.leader.as_ref().filter(|leader| *leader.id != *leadership.config.id);
+        let news = leader.is_some() && leadership.announced.as_ref() != leader;
+        if !may || !news || leadership.announcing.is_some() || !matches!(leadership.role, Role::Replica) {
+            return;
+        }
+        leadership.announced = leader.cloned();
+        let Some(hook) = self.config.hooks.on_leader_change.clone() else { return };
+        self.last_run += 1;
+        let run = RunId(self.last_run);
+        leadership.announcing = Some(run);
+        let env = self.env(&Job::OnLeaderChange);
+        let hook = Hook { when: When::Replica, ..hook };
+        self.commands.start(now, run, Launch { job: Job::OnLeaderChange, hook, env, stdin: None }, out);
+    }
+
+    /// `on_leader_change` ended.
+    pub(in crate::supervisor) fn told_of_leader(&mut self, run: RunId) {
+        if let Some(leadership) = self.leadership.as_mut().filter(|leadership| leadership.announcing == Some(run)) {
+            leadership.announcing = None;
+        }
+    }
+
+    /// The catalog tells the role.
+    pub(super) fn tag(&mut self, out: &mut Vec<Effect>) {
+        let Some(leadership) = &self.leadership else { return };
+        let own = leadership.config.service.as_ref();
+        let configured = self.config.services.iter().find(|service| Some(&service.id) == own);
+        let entry = self.entries.iter_mut().find(|entry| Some(&entry.service().id) == own);
+        if let (Some(configured), Some(entry)) = (configured, entry)
+            && leadership.config.role_tags.is_some()
+        {
+            entry.reconfigure(leadership.tagged(&Arc::new(configured.clone())), out);
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! What an election means for the container: told to lead, it promotes main; told to go, it has main leave the role or
+//! stops it; and it tells the election of all that bears on it. Who leads is decided in [`election`](crate::supervisor::machines::election).
+//!
+//! Here is what a container's part is made of and how the election's orders are obeyed; [`transition`] is the way into the
+//! leader's role and out of it, [`announce`] who learns of it, [`rank`] what others ask.
+
+mod announce;
+mod rank;
+mod transition;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::election::{Mode, WithoutCatalog};
+use crate::config::{Election as Config, Service, When};
+
+use crate::supervisor::Supervisor;
+use crate::supervisor::machines::commands::KILL_AFTER;
+use crate::supervisor::machines::election::record::{Holder, Term};
+use crate::supervisor::machines::election::{Election, ElectionEffect, ElectionEvent, RequestId, Settings};
+use crate::supervisor::sequence::life::Life;
+use crate::supervisor::vocabulary::{Effect, ElectionStatus, Job, LeaderStatus, Notice, RunId, Time, earliest};
+
+/// Between two tries for a guard: one that ends as soon as it stands must not keep a processor busy.
+const GUARD_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long a promotion waits for the end of what runs for replicas: its SIGKILL, and that to show.
+const CLEAR_WITHIN: Duration = KILL_AFTER.saturating_add(Duration::from_secs(1));
+
+/// This container's part in its election.
+#[derive(Debug)]
+pub struct Leadership {
+    config: Arc<Config>,
+    core: Election,
+    role: Role,
+    leader: Option<Holder>,
+    /// The leader that main, or the hook for replicas, knows of.
+    announced: Option<Holder>,
+    announcing: Option<RunId>,
+    measuring: Option<Measuring>,
+    /// What `[[wait_for]]` and `pre_start` have made ready for since main last led.
+    prepared: Option<Part>,
+    /// What main was started as, or was made since by `on_promote` or `on_demote`.
+    part: Part,
+    /// SIGKILL didn't end main: the lock isn't given back while it may act, only the container's end can help.
+    stuck: bool,
+    /// Something that acts for the leader can only be ended together with all that main leaves.
+    lost: bool,
+    /// What the election is yet to be told: an order obeyed at once may have news for it.
+    facts: VecDeque<ElectionEvent>,
+    healthy: bool,
+    ready: bool,
+    /// As the watches know it.
+    led: bool,
+    leaderships: u64,
+    guard_since: Option<Time>,
+    guard_again_at: Option<Time>,
+}
+
+/// What main is, or is prepared for: the data it works on is one or the other's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Replica,
+    Leader,
+}
+
+#[derive(Debug)]
+enum Role {
+    /// Another one leads, or nobody.
+    Replica,
+    /// Leads.
+    Leader { term: Term, promotion: Promotion },
+    /// Must not lead any more, and may still act.
+    Leaving { term: Term, stage: Leaving },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Promotion {
+    /// What runs for replicas, and may have main follow another, is being ended.
+    Clearing { until: Time },
+    /// Main isn't up yet, or not healthy.
+    Due,
+    /// `on_promote` runs.
+    Running(RunId),
+    /// Main acts as leader.
+    Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// What acts beside main is being ended.
+    Clearing,
+    /// `on_demote` runs.
+    Demoting { run: RunId, until: Time },
+    /// It succeeded; what it left behind is being ended.
+    Demoted,
+    /// Main is being stopped.
+    Stopping,
+}
+
+/// The rank's command.
+#[derive(Debug)]
+struct Measuring {
+    ask: RequestId,
+    run: RunId,
+    printed: Option<String>,
+}
+
+impl Leadership {
+    /// A candidate that knows nothing yet. The same seed gives the same scatter.
+    pub fn new(config: Config, seed: u64) -> Leadership {
+        let settings = Settings {
+            id: config.id.as_str().into(),
+            prefer: config.prefer,
+            rank: config.rank.as_ref().map(|rank| rank.timeout),
+            pace: config.pace.clone(),
+        };
+        Leadership {
+            core: Election::new(settings, seed),
+            config: Arc::new(config),
+            role: Role::Replica,
+            leader: None,
+            announced: None,
+            announcing: None,
+            measuring: None,
+            prepared: None,
+            part: Part::Replica,
+            stuck: false,
+            lost: false,
+            facts: VecDeque::new(),
+            healthy: true,
+            ready: true,
+            led: false,
+            leaderships: 0,
+            guard_since: None,
+            guard_again_at: None,
+        }
+    }
+
+    /// As configured.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Whether this container leads, or is to as soon as main is up.
+    pub fn leads(&self) -> bool {
+        matches!(self.role, Role::Leader { .. })
+    }
+
+    /// Whether nothing of it is in the store any more.
+    pub fn is_over(&self) -> bool {
+        self.core.is_over()
+    }
+
+    /// Whether something may act for the leader, or `on_demote` runs, and will come to an end: the lock is kept.
+    pub fn may_act(&self) -> bool {
+        self.is_leaving() && !self.stuck
+    }
+
+    fn is_leaving(&self) -> bool {
+        matches!(self.role, Role::Leaving { .. })
+    }
+
+    /// Who leads, as far as is known. That it did itself says nothing once it doesn't hold the lock any more.
+    fn known_leader(&self) -> Option<&Holder> {
+        self.leader.as_ref().filter(|leader| self.core.term().is_some() || *leader.id != *self.config.id)
+    }
+
+    /// When something must happen next.
+    pub fn deadline(&self) -> Option<Time> {
+        let own = match self.role {
+            Role::Leaving { stage: Leaving::Demoting { until, .. }, .. }
+            | Role::Leader { promotion: Promotion::Clearing { until }, .. } => Some(until),
+            Role::Leaving { .. } | Role::Leader { .. } | Role::Replica => None,
+        };
+        [own, self.guard_again_at].into_iter().fold(self.core.deadline(), earliest)
+    }
+
+    /// What main and hooks are told.
+    pub fn env(&self) -> Vec<(String, String)> {
+        let mut env = Vec::new();
+        let mut set = |name: &str, value: String| env.push((format!("PILOTFISH_{name}"), value));
+        set("ROLE", if self.leads() { "leader" } else { "replica" }.to_owned());
+        let leader = self.leader.as_ref();
+        // To hold the lock and not to act is to be a replica, and no replica of itself.
+        let leader = leader.filter(|leader| !matches!(self.role, Role::Replica) || *leader.id != *self.config.id);
+        let own = match self.role {
+            Role::Leader { term, .. } | Role::Leaving { term, .. } => Some(term),
+            Role::Replica => None,
+        };
+        let term = own.or(leader.map(|leader| leader.term));
+        set("TERM", term.map(|term| term.0.to_string()).unwrap_or_default());
+        // That it leads is known before the catalog shows it.
+        let id = if self.leads() { Some(self.config.id.as_str()) } else { leader.map(|leader| &*leader.id) };
+        set("LEADER_ID", id.unwrap_or_default().to_owned());
+        let address = leader.filter(|leader| Some(&*leader.id) == id).and_then(|leader| leader.address.as_ref());
+        set("LEADER", address.map(ToString::to_string).unwrap_or_default());
+        env
+    }
+
+    /// Whether all is well although main doesn't run: a standby that could lead, and reaches the store.
+    pub fn stands_by(&self) -> bool {
+        let asks = self.core.error().is_none() && !self.core.refuses();
+        self.config.mode == Mode::Standby && matches!(self.role, Role::Replica) && asks
+    }
+
+    /// For `/status`.
+    pub fn status(&self) -> ElectionStatus {
+        let leader = self.known_leader().map(|leader| LeaderStatus {
+            id: leader.id.to_string(),
+            address: leader.address.as_ref().map(|address| address.to_string()),
+            term: leader.term,
+        });
+        let acts = matches!(self.role, Role::Leader { promotion: Promotion::Done, .. });
+        let doing = match self.role {
+            Role::Replica if self.core.refuses() => {
+                "refusing to lead: a store with a lower term (`pilotfish term --accept` takes it)"
+            }
+            Role::Replica if self.core.term().is_some() => "waiting until the last leader can't act any more",
+            Role::Replica if leader.is_some() => "following",
+            Role::Replica => "waiting for a leader",
+            Role::Leader { promotion: Promotion::Clearing { .. }, .. } => "stopping what runs for a replica",
+            Role::Leader { promotion: Promotion::Due, .. } => "waiting for main to be promoted",
+            Role::Leader { promotion: Promotion::Running(_), .. } => "running on_promote",
+            Role::Leader { promotion: Promotion::Done, .. } => "leading",
+            Role::Leaving { stage: Leaving::Demoting { .. } | Leaving::Demoted, .. } => "running on_demote",
+            Role::Leaving { stage: Leaving::Clearing | Leaving::Stopping, .. } => "stopping what acts for the leader",
+        };
+        ElectionStatus {
+            name: self.config.name.clone(),
+            id: self.config.id.clone(),
+            role: if self.leads() { "leader" } else { "replica" }.to_owned(),
+            promoted: acts,
+            doing: doing.to_owned(),
+            leader,
+            leaderships: self.leaderships,
+            error: self.core.error().map(str::to_owned),
+        }
+    }
+
+    /// A service as the catalog shall have it: with the role's tag.
+    pub fn tagged(&self, service: &Arc<Service>) -> Arc<Service> {
+        let Some(tags) = self.config.role_tags.as_ref().filter(|_| self.config.service.as_ref() == Some(&service.id))
+        else {
+            return service.clone();
+        };
+        let acts = matches!(self.role, Role::Leader { promotion: Promotion::Done, .. });
+        let mut tagged = Service::clone(service);
+        tagged.tags.push(if acts { &tags.leader } else { &tags.replica }.clone());
+        Arc::new(tagged)
+    }
+}
+
+impl Supervisor {
+    /// Tells the election something, and does what it orders.
+    pub(in crate::supervisor) fn elect(&mut self, now: Time, fact: ElectionEvent, out: &mut Vec<Effect>) {
+        if let Some(leadership) = &mut self.leadership {
+            leadership.facts.push_back(fact);
+        }
+        self.advance_election(now, out);
+    }
+
+    /// Tells the election all there is to tell.
+    fn advance_election(&mut self, now: Time, out: &mut Vec<Effect>) {
+        while let Some(leadership) = &mut self.leadership
+            && let Some(fact) = leadership.facts.pop_front()
+        {
+            for order in leadership.core.handle(now, fact) {
+                self.obey(now, order, out);
+            }
+        }
+    }
+
+    fn tell_election(&mut self, fact: ElectionEvent) {
+        if let Some(leadership) = &mut self.leadership {
+            leadership.facts.push_back(fact);
+        }
+    }
+
+    fn obey(&mut self, now: Time, order: ElectionEffect, out: &mut Vec<Effect>) {
+        let Some(leadership) = &mut self.leadership else { return };
+        match order {
+            ElectionEffect::Promote { term } => {
+                let promotion = Promotion::Clearing { until: now + CLEAR_WITHIN };
+                leadership.role = Role::Leader { term, promotion };
+                leadership.leaderships += 1;
+                leadership.announced = None;
+                out.push(Effect::Say(Notice::Leads { term }));
+                self.commands.leave(now, When::Replica, out);
+                // What this role waits for, and is prepared by, may be something else.
+                self.prepare_anew(now, out);
+            }
+            ElectionEffect::Demote { .. } => self.leave_role(now, out),
+            ElectionEffect::Kill { .. } => {
+                self.leave_role(now, out);
+                if let Some(Leadership { role: Role::Leaving { stage, .. }, part, .. }) = &mut self.leadership {
+                    // A main that is still a replica does no harm.
+                    if *part == Part::Leader {
+                        *stage = Leaving::Stopping;
+                        self.main.kill(now, out);
+                    }
+                    self.commands.kill(now, out);
+                }
+            }
+            ElectionEffect::Leader(leader) => {
+                let (id, address) = match &leader {
+                    Some(Holder { id, address, .. }) => (Some(id.to_string()), address.as_ref().map(|a| a.to_string())),
+                    None => (None, None),
+                };
+                leadership.leader = leader;
+                out.push(Effect::Say(Notice::LeaderChanged { id, address }));
+            }
+            ElectionEffect::Say(notice) => out.push(Effect::Say(notice)),
+            ElectionEffect::MeasureRank { ask } => self.measure_rank(now, ask, out),
+            order @ (ElectionEffect::OpenSession { .. }
+            | ElectionEffect::CloseSession { .. }
+            | ElectionEffect::EndFormerLife { .. }
+            | ElectionEffect::Look { .. }
+            | ElectionEffect::Acquire { .. }
+            | ElectionEffect::Renew { .. }
+            | ElectionEffect::Release { .. }
+            | ElectionEffect::PublishRank { .. }
+            | ElectionEffect::ReadRanks { .. }
+            | ElectionEffect::Guard { .. }) => out.push(Effect::Elect(order)),
+        }
+    }
+
+    /// Takes every step of promoting, demoting and telling that nothing holds back any more.
+    pub(in crate::supervisor) fn advance_role(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(leadership) = &mut self.leadership else { return };
+        if leadership.guard_again_at.is_some_and(|at| at <= now) {
+            leadership.guard_again_at = None;
+            out.push(Effect::StartGuard);
+        }
+        let (healthy, ready) = (self.is_fit_to_lead(), self.is_ready_to_lead());
+        if let Some(leadership) = &mut self.leadership {
+            if leadership.healthy != healthy {
+                leadership.healthy = healthy;
+                leadership.facts.push_back(ElectionEvent::Health { healthy });
+            }
+            if leadership.ready != ready {
+                leadership.ready = ready;
+                leadership.facts.push_back(ElectionEvent::Ready { ready });
+            }
+        }
+        loop {
+            self.clear_for_promotion(now);
+            self.promote(now, out);
+            self.advance_demotion(now, out);
+            if self.leadership.as_ref().is_none_or(|leadership| leadership.facts.is_empty()) {
+                break;
+            }
+            self.advance_election(now, out);
+        }
+        self.tell_of_leader(now, out);
+        self.tag(out);
+        let leads = self.leads();
+        if let Some(leadership) = &mut self.leadership
+            && leadership.led != leads
+        {
+            leadership.led = leads;
+            // What changed while the role was another one.
+            self.each_watch(now, out, |watch, context| watch.act(context));
+        }
+    }
+
+    /// Whether an unhealthy main, or one that is down, doesn't keep this candidate from standing.
+    fn is_fit_to_lead(&self) -> bool {
+        let Some(leadership) = &self.leadership else { return true };
+        // A standby's main runs only while it leads. One that ended while something it left lives on isn't gone: what
+        // becomes of the role is decided by what becomes of main.
+        let down = leadership.config.mode == Mode::Role
+            && matches!(self.life, Life::Running { .. })
+            && self.main.is_gone()
+            && !leadership.is_leaving();
+        let ill = leadership.config.require_health && self.checks.iter().any(|check| check.is_ill());
+        !down && !ill
+    }
+
+    /// Whether a winner could be promoted at once. A standby's main runs only while it leads, so none of them is readier.
+    fn is_ready_to_lead(&self) -> bool {
+        let standby = self.leadership.as_ref().is_some_and(|leadership| leadership.config.mode == Mode::Standby);
+        standby || self.is_main_ready()
+    }
+
+    /// The guard stands, or has ended.
+    pub(in crate::supervisor) fn guarded(&mut self, now: Time, stands: bool, out: &mut Vec<Effect>) {
+        if let Some(leadership) = &mut self.leadership {
+            match (stands, leadership.guard_since) {
+                (true, _) => (leadership.guard_since, leadership.guard_again_at) = (Some(now), None),
+                (false, Some(since)) => {
+                    leadership.guard_since = None;
+                    leadership.guard_again_at = Some(now.max(since + GUARD_AGAIN_AFTER));
+                }
+                (false, None) => leadership.guard_again_at = Some(now + GUARD_AGAIN_AFTER),
+            }
+        }
+        self.elect(now, ElectionEvent::Guard { stands }, out);
+    }
+
+    /// Whether main may be started in its role. `until` is how long a start waits for a catalog that it doesn't need.
+    pub(in crate::supervisor) fn role_is_known(&self, now: Time, until: Time) -> bool {
+        let Some(leadership) = &self.leadership else { return true };
+        match (&leadership.role, leadership.config.mode) {
+            // What still runs for a replica, its pre_start for one, goes first.
+            (Role::Leader { promotion: Promotion::Clearing { .. }, .. }, _) => false,
+            (Role::Leader { .. }, _) => true,
+            (Role::Leaving { .. }, _) | (Role::Replica, Mode::Standby) => false,
+            (Role::Replica, Mode::Role) => leadership.core.is_settled() || self.starts_without_catalog(now, until),
+        }
+    }
+
+    fn starts_without_catalog(&self, now: Time, until: Time) -> bool {
+        self.leadership.as_ref().is_some_and(|leadership| {
+            leadership.config.without_catalog == WithoutCatalog::Replica
+                && until <= now
+                && leadership.core.follows().is_none()
+                && leadership.core.error().is_some()
+        })
+    }
+
+    /// When a start that waits for its role may go on without the catalog.
+    pub(in crate::supervisor) fn electing_deadline(&self, until: Time) -> Option<Time> {
+        let leadership = self.leadership.as_ref()?;
+        let may = leadership.config.without_catalog == WithoutCatalog::Replica
+            && leadership.core.error().is_some()
+            && matches!(leadership.role, Role::Replica)
+            && !self.commands.any(&Job::PreStart);
+        may.then_some(until)
+    }
+
+    /// Whether a main that is to run again may as things are: only in the role that it was prepared for since it last
+    /// led.
+    pub(in crate::supervisor) fn may_run(&self) -> bool {
+        self.leadership.as_ref().is_none_or(|leadership| {
+            let part = match (&leadership.role, leadership.config.mode) {
+                (Role::Leader { .. }, _) => Some(Part::Leader),
+                (Role::Replica, Mode::Role) => Some(Part::Replica),
+                (Role::Replica, Mode::Standby) | (Role::Leaving { .. }, _) => None,
+            };
+            part.is_some() && part == leadership.prepared
+        })
+    }
+
+    /// `pre_start` begins: until it has succeeded main is prepared for nothing.
+    pub(in crate::supervisor) fn preparation_begins(&mut self) {
+        if let Some(leadership) = &mut self.leadership {
+            leadership.prepared = None;
+        }
+    }
+
+    /// Main starts: prepared, in its role, and its environment says who leads.
+    pub(in crate::supervisor) fn main_takes_part(&mut self) {
+        let Some(leadership) = &mut self.leadership else { return };
+        leadership.part = if leadership.leads() { Part::Leader } else { Part::Replica };
+        leadership.prepared = Some(leadership.part);
+        leadership.announced = leadership.leader.clone();
+    }
+}

@@ -1,0 +1,86 @@
+//! What others ask: the election for our rank, people for a successor or a lower term.
+
+use crate::supervisor::Supervisor;
+use crate::supervisor::machines::commands::{Launch, Outcome};
+use crate::supervisor::machines::election::{ElectionEvent, RequestId};
+use crate::supervisor::vocabulary::{Effect, Job, RunId, Time};
+
+use super::{Leadership, Measuring};
+
+impl Supervisor {
+    pub(super) fn measure_rank(&mut self, now: Time, ask: RequestId, out: &mut Vec<Effect>) {
+        let run = self.next_run();
+        let env = self.env(&Job::Rank);
+        let Some(leadership) = &mut self.leadership else { return };
+        let Some(hook) = leadership.config.rank.clone() else {
+            return leadership
+                .facts
+                .push_back(ElectionEvent::Measured { ask, result: Err("no rank is configured".to_owned()) });
+        };
+        leadership.measuring = Some(Measuring { ask, run, printed: None });
+        self.commands.start(now, run, Launch { job: Job::Rank, hook, env, stdin: None }, out);
+    }
+
+    /// The rank's command printed something.
+    pub(in crate::supervisor) fn printed(&mut self, run: RunId, text: String) {
+        if let Some(Leadership { measuring: Some(measuring), .. }) = &mut self.leadership
+            && measuring.run == run
+        {
+            measuring.printed = Some(text);
+        }
+    }
+
+    /// The rank's command ended.
+    pub(in crate::supervisor) fn measured(&mut self, run: RunId, outcome: &Outcome) {
+        let Some(leadership) = &mut self.leadership else { return };
+        let Some(Measuring { ask, printed, .. }) = leadership.measuring.take_if(|measuring| measuring.run == run)
+        else {
+            return;
+        };
+        let result = outcome.result().and_then(|()| {
+            let text = printed.unwrap_or_default();
+            text.trim().parse().map_err(|_| format!("rank printed {:?}, which is no integer", shortened(text.trim())))
+        });
+        leadership.facts.push_back(ElectionEvent::Measured { ask, result });
+    }
+
+    /// Somebody asks the leader to step down.
+    pub(in crate::supervisor) fn step_down(
+        &mut self,
+        now: Time,
+        to: Option<String>,
+        out: &mut Vec<Effect>,
+    ) -> Result<String, String> {
+        let Some(leadership) = &self.leadership else { return Err("there is no [election]".to_owned()) };
+        let name = &leadership.config.name;
+        if leadership.core.term().is_none() {
+            let leader =
+                leadership.known_leader().map_or("nobody does".to_owned(), |leader| format!("{} does", leader.id));
+            return Err(format!("this container doesn't lead {name}; {leader}"));
+        }
+        if to.as_ref() == Some(&leadership.config.id) {
+            return Err(format!("{} is this container itself", leadership.config.id));
+        }
+        if leadership.is_leaving() {
+            return Err("it is stepping down already".to_owned());
+        }
+        let said = match &to {
+            Some(to) => format!("stepping down as leader of {name}, for {to}"),
+            None => format!("stepping down as leader of {name}"),
+        };
+        self.elect(now, ElectionEvent::StepDown { to: to.map(Into::into) }, out);
+        Ok(said)
+    }
+
+    /// Somebody says that terms may go back.
+    pub(in crate::supervisor) fn accept_term(&mut self, now: Time, out: &mut Vec<Effect>) -> Result<String, String> {
+        let Some(leadership) = &self.leadership else { return Err("there is no [election]".to_owned()) };
+        let said = format!("any term of {} is accepted", leadership.config.name);
+        self.elect(now, ElectionEvent::AcceptTerm, out);
+        Ok(said)
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(40).collect()
+}

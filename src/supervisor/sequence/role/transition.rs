@@ -1,0 +1,242 @@
+//! Into the leader's role and out of it: what acts beside main ends first, then main is promoted, or demoted or stopped.
+
+use std::time::Duration;
+
+use crate::config::election::Mode;
+use crate::config::{Hook, Signal, When};
+use crate::supervisor::Supervisor;
+use crate::supervisor::machines::check::Check;
+use crate::supervisor::machines::commands::{Launch, Outcome};
+use crate::supervisor::machines::election::ElectionEvent;
+use crate::supervisor::sequence::stop::Cause;
+use crate::supervisor::vocabulary::{Effect, Job, RunId, Time};
+
+use super::{Leadership, Leaving, Part, Promotion, Role};
+
+/// How long main has to end for its role's sake where nothing else says so (a plain `[stop]` without `within`): what
+/// Docker gives a container, less a second for what comes after.
+const STOP_WITHIN: Duration = Duration::from_secs(9);
+
+impl Supervisor {
+    /// The lock isn't ours to act by any more: whatever acts for the leader must end.
+    pub(super) fn leave_role(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(leadership) = &mut self.leadership else { return };
+        let Role::Leader { term, .. } = leadership.role else { return };
+        leadership.role = Role::Leaving { term, stage: Leaving::Clearing };
+        self.prepare_anew(now, out);
+        self.commands.leave(now, When::Leader, out);
+    }
+
+    /// Whether main is on its way out of the leader's role.
+    pub(in crate::supervisor) fn is_leaving_role(&self) -> bool {
+        self.leadership.as_ref().is_some_and(Leadership::is_leaving)
+    }
+
+    /// Main is gone, whatever the reason; `true` when that is what its role wanted.
+    pub(in crate::supervisor) fn main_left_role(&mut self, now: Time, unkillable: bool, out: &mut Vec<Effect>) -> bool {
+        if let Some(leadership) = &mut self.leadership {
+            leadership.stuck |= unkillable;
+        }
+        self.leave_role(now, out);
+        matches!(&self.leadership, Some(Leadership { role: Role::Leaving { stage: Leaving::Stopping, .. }, .. }))
+    }
+
+    /// A hook that still has main follow another would have it do so once it is promoted.
+    pub(super) fn clear_for_promotion(&mut self, now: Time) {
+        let Some(Leadership { role: Role::Leader { promotion, .. }, .. }) = &mut self.leadership else { return };
+        let Promotion::Clearing { until } = *promotion else { return };
+        if !self.commands.act_for(When::Replica) {
+            *promotion = Promotion::Due;
+        } else if until <= now {
+            *promotion = Promotion::Done;
+            self.tell_election(ElectionEvent::Promoted {
+                result: Err("what ran for a replica doesn't end".to_owned()),
+            });
+        }
+    }
+
+    /// Whether main is up, and as healthy as one must be that is promoted.
+    pub(super) fn is_main_ready(&self) -> bool {
+        let may_be_ill = self.leadership.as_ref().is_some_and(|leadership| !leadership.config.require_health);
+        let healthy = |check: &Check| check.is_passing() || (may_be_ill && check.is_ill());
+        self.main.is_up() && self.checks.iter().all(healthy)
+    }
+
+    pub(super) fn promote(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let ready = self.is_main_ready() && !self.is_stopping();
+        let Some(Leadership { role: Role::Leader { promotion: promotion @ Promotion::Due, .. }, part, .. }) =
+            &mut self.leadership
+        else {
+            return;
+        };
+        if !ready {
+            return;
+        }
+        let Some(hook) = self.config.hooks.on_promote.clone() else {
+            *promotion = Promotion::Done;
+            *part = Part::Leader;
+            return self.tell_election(ElectionEvent::Promoted { result: Ok(()) });
+        };
+        self.last_run += 1;
+        let run = RunId(self.last_run);
+        *promotion = Promotion::Running(run);
+        *part = Part::Leader;
+        let env = self.env(&Job::OnPromote);
+        let hook = Hook { when: When::Leader, ..hook };
+        self.commands.start(now, run, Launch { job: Job::OnPromote, hook, env, stdin: None }, out);
+    }
+
+    /// `on_promote` ended.
+    pub(in crate::supervisor) fn promoted(&mut self, run: RunId, outcome: &Outcome) {
+        if let Some(Leadership { role: Role::Leader { promotion, .. }, .. }) = &mut self.leadership
+            && *promotion == Promotion::Running(run)
+        {
+            *promotion = Promotion::Done;
+            self.tell_election(ElectionEvent::Promoted { result: outcome.result() });
+        }
+    }
+
+    /// From "must go" to "nothing acts any more".
+    pub(super) fn advance_demotion(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(leadership) = &mut self.leadership else { return };
+        let (cleared, stuck) = (!self.commands.act_for(When::Leader), leadership.stuck);
+        let replica = leadership.part == Part::Replica;
+        let jammed = self.commands.is_stuck(When::Leader);
+        let lost = leadership.lost;
+        let Role::Leaving { stage, .. } = leadership.role else { return };
+        match stage {
+            Leaving::Clearing | Leaving::Stopping | Leaving::Demoted if stuck => {}
+            Leaving::Clearing | Leaving::Stopping | Leaving::Demoted if cleared && self.main.is_gone() => {
+                self.out_of_role();
+            }
+            // It ends with main, and with nothing less.
+            Leaving::Clearing | Leaving::Demoted if lost => self.stop_main_for_role(now, out),
+            // Main's word is good for main, not for what one that has ended meanwhile left behind.
+            Leaving::Demoted if cleared && self.main.pid().is_some() => self.out_of_role(),
+            // Main isn't to act beside it any longer, and only the container's end can help.
+            Leaving::Clearing | Leaving::Demoted if jammed => self.stop_main_for_role(now, out),
+            Leaving::Stopping if jammed && self.main.is_gone() => {
+                leadership.stuck = true;
+                let reason = "what acts for the leader can't be ended".to_owned();
+                self.stop(now, reason, Cause::Unhealthy, out);
+            }
+            // Nothing of the promotion had begun.
+            Leaving::Clearing if cleared && replica => self.out_of_role(),
+            Leaving::Clearing if cleared => match self.config.hooks.on_demote.clone() {
+                Some(hook) if self.main.is_up() => self.start_on_demote(now, hook, out),
+                Some(_) | None => self.stop_main_for_role(now, out),
+            },
+            Leaving::Demoting { run, until } if until <= now => {
+                self.commands.cancel(now, run, out);
+                self.stop_main_for_role(now, out);
+                // It may be gone already.
+                self.advance_demotion(now, out);
+            }
+            Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Demoted | Leaving::Stopping => {}
+        }
+    }
+
+    fn start_on_demote(&mut self, now: Time, hook: Hook, out: &mut Vec<Effect>) {
+        let timeout = self.stop_hook_timeout(now, hook.timeout);
+        let run = self.next_run();
+        let env = self.env(&Job::OnDemote);
+        if let Some(Leadership { role: Role::Leaving { stage, .. }, .. }) = &mut self.leadership {
+            *stage = Leaving::Demoting { run, until: now + timeout };
+        }
+        // What it leaves must not act beside the next leader.
+        let hook = Hook { timeout, when: When::Leader, ..hook };
+        self.commands.start(now, run, Launch { job: Job::OnDemote, hook, env, stdin: None }, out);
+    }
+
+    /// `on_demote` ended: its success leaves main running, out of the role.
+    pub(in crate::supervisor) fn demoted(&mut self, now: Time, run: RunId, outcome: &Outcome, out: &mut Vec<Effect>) {
+        let Some(Leadership { config, role: Role::Leaving { stage, .. }, .. }) = &self.leadership else { return };
+        if !matches!(*stage, Leaving::Demoting { run: own, .. } if own == run) {
+            return;
+        }
+        match (outcome.result(), config.mode) {
+            (Ok(()), Mode::Role) => self.demoted_but_for_leftovers(),
+            (Ok(()) | Err(_), _) => self.stop_main_for_role(now, out),
+        }
+    }
+
+    fn demoted_but_for_leftovers(&mut self) {
+        if let Some(Leadership { role: Role::Leaving { stage, .. }, .. }) = &mut self.leadership {
+            *stage = Leaving::Demoted;
+        }
+    }
+
+    /// A stop in haste waits for no `on_demote`; whether one ran.
+    pub(in crate::supervisor) fn cut_demotion_short(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
+        let Some(Leadership { role: Role::Leaving { stage: Leaving::Demoting { run, .. }, .. }, .. }) = self.leadership
+        else {
+            return false;
+        };
+        self.commands.cancel(now, run, out);
+        self.stop_main_for_role(now, out);
+        true
+    }
+
+    /// The container stops: an `on_demote` that began before has the time that it would have in the stop.
+    pub(in crate::supervisor) fn hurry_demotion(&mut self, now: Time) {
+        let Some(Leadership { role: Role::Leaving { stage: Leaving::Demoting { until, .. }, .. }, .. }) =
+            &self.leadership
+        else {
+            return;
+        };
+        let shorter = now + self.stop_hook_timeout(now, now.until(*until));
+        if let Some(Leadership { role: Role::Leaving { stage: Leaving::Demoting { until, .. }, .. }, .. }) =
+            &mut self.leadership
+        {
+            *until = shorter;
+        }
+    }
+
+    /// Whether main must not be told to stop yet: what acts for the leader, or `on_demote`, goes first.
+    pub(in crate::supervisor) fn is_demoting(&self) -> bool {
+        let role = self.leadership.as_ref().map(|leadership| &leadership.role);
+        matches!(
+            role,
+            Some(Role::Leaving { stage: Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Demoted, .. })
+        )
+    }
+
+    fn stop_main_for_role(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if let Some(Leadership { role: Role::Leaving { stage, .. }, .. }) = &mut self.leadership {
+            *stage = Leaving::Stopping;
+        }
+        if self.is_stopping() {
+            return self.tell_main_now(now, out);
+        }
+        // The lease's own deadline is the election's to keep: it orders the kill.
+        let patience = self.process.stop_timeout.or(self.config.stop.within).unwrap_or(STOP_WITHIN);
+        if !self.main.kill_by(now + patience) {
+            let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
+            self.main.stop(signal, self.process.signal_scope, Some(now + patience), out);
+        }
+    }
+
+    /// Nothing acts any more.
+    /// The keeper of a run was killed.
+    pub(in crate::supervisor) fn run_lost(&mut self, run: RunId) {
+        if self.commands.acts_for(run, When::Leader)
+            && let Some(leadership) = &mut self.leadership
+        {
+            leadership.lost = true;
+        }
+    }
+
+    fn out_of_role(&mut self) {
+        let stopping = self.is_stopping();
+        let Some(leadership) = &mut self.leadership else { return };
+        leadership.role = Role::Replica;
+        leadership.lost = false;
+        if leadership.part == Part::Leader {
+            (leadership.part, leadership.prepared) = (Part::Replica, None);
+        }
+        leadership.facts.push_back(ElectionEvent::OutOfRole);
+        if stopping {
+            leadership.facts.push_back(ElectionEvent::Stop);
+        }
+    }
+}

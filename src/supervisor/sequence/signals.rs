@@ -1,0 +1,99 @@
+//! What a signal to the agent means: stop, reload, maintenance, or a word for main.
+
+use crate::config::{RestartPolicy, Signal};
+
+use crate::supervisor::Supervisor;
+use crate::supervisor::sequence::life::Life;
+use crate::supervisor::sequence::stop::Cause;
+use crate::supervisor::vocabulary::{Effect, ExitStatus, Notice, Time};
+
+/// Who sends one of these wants an end, whatever main does about it.
+const MEAN_AN_END: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::QUIT];
+
+/// A signal was passed on to main.
+#[derive(Debug, Clone, Copy)]
+pub struct PassedOn {
+    /// When.
+    at: Time,
+    /// Main catches it, or ignores it.
+    heeded: bool,
+}
+
+impl Supervisor {
+    /// A signal came.
+    pub(in crate::supervisor) fn signalled(&mut self, now: Time, signal: Signal, out: &mut Vec<Effect>) {
+        if self.config.control.signals && signal == Signal::HUP {
+            return self.reload(None, out);
+        }
+        if self.config.control.signals && signal == Signal::USR1 {
+            return self.toggle_maintenance(now, format!("{signal} came"), out);
+        }
+        // The signals of the config main runs by: a changed [process] counts at its next start.
+        if self.process.stop_on.contains(&signal) {
+            return self.stop(now, format!("{signal} came"), Cause::Signal(signal), out);
+        }
+        let sent = match self.process.rewrite_signals.get(&signal) {
+            Some(None) => return,
+            Some(Some(other)) => *other,
+            None => signal,
+        };
+        if let Some(target) = self.main.target(self.process.signal_scope) {
+            // Only where main may be started again does it matter what main makes of it, and asking takes time.
+            let asks = sent.terminates_by_default() && self.process.restart.policy != RestartPolicy::Never;
+            out.push(match asks {
+                true => Effect::Forward { target, signal: sent },
+                false => Effect::Kill { target, signal: sent },
+            });
+            out.push(Effect::Say(Notice::SignalForwarded { received: signal, sent }));
+            if sent.terminates_by_default() && !asks {
+                self.forwarded(now, sent, false);
+            }
+        } else if self.is_before_main() && MEAN_AN_END.contains(&signal) {
+            // There is nobody to pass it on to, and whoever sent it wants an end: `stop_on = ["QUIT"]` must not make a
+            // container that waits for its database deaf to `docker stop`.
+            self.stop(now, format!("{signal} came"), Cause::Signal(signal), out);
+        }
+    }
+
+    /// A signal whose default is to end main was passed on.
+    pub(in crate::supervisor) fn forwarded(&mut self, now: Time, signal: Signal, heeded: bool) {
+        self.passed_on.insert(signal, PassedOn { at: now, heeded });
+    }
+
+    /// Whether somebody asked for this end of main's, by a signal that was passed on or from the terminal: it was a
+    /// requested stop then. What ends a main that heeds the signal is an answer to it only if the signal means an end
+    /// and main ended as those do that obey; everything else is a crash.
+    pub(in crate::supervisor) fn requested(&self, now: Time, status: ExitStatus) -> bool {
+        let by = |signal: Signal| status == ExitStatus::Killed(signal);
+        let obeyed = |signal: Signal| {
+            by(signal) || status.success() || status == ExitStatus::Exited(ExitStatus::Killed(signal).code())
+        };
+        let soon = |at: Time| self.config.stop.within.is_none_or(|within| now.since(at) <= within);
+        let passed_on = self.passed_on.iter().any(|(signal, PassedOn { at, heeded })| match heeded {
+            false if by(*signal) => true,
+            _ => MEAN_AN_END.contains(signal) && soon(*at) && obeyed(*signal),
+        });
+        passed_on || self.is_from_terminal(status)
+    }
+
+    /// Whether main, which had the terminal's foreground, ended by what the keyboard sends there.
+    pub(in crate::supervisor) fn is_from_terminal(&self, status: ExitStatus) -> bool {
+        let sent = [Signal::INT, Signal::QUIT];
+        let code = |signal| ExitStatus::Exited(ExitStatus::Killed(signal).code());
+        self.had_terminal && sent.iter().any(|signal| status == ExitStatus::Killed(*signal) || status == code(*signal))
+    }
+
+    /// Whether no main runs, and one is to be started.
+    fn is_before_main(&self) -> bool {
+        match self.life {
+            Life::Created
+            | Life::Waiting
+            | Life::Electing { .. }
+            | Life::WaitingInRole
+            | Life::Preparing { .. }
+            | Life::PreStart { .. } => true,
+            Life::Running { start_at } => start_at.is_some(),
+            Life::Stopping(_) | Life::Ended => false,
+        }
+    }
+}

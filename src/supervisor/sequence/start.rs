@@ -1,0 +1,445 @@
+//! From the first event to main's last end: wait, be given a role, prepare, `pre_start`, run, restart. How it ends is [`stop`](super::stop)'s.
+
+use std::time::Duration;
+
+use crate::config::{Background, Health, Hook, OnFailure, Query, Required, Restart, Signal, Strays, WaitFor, When};
+
+use crate::supervisor::Supervisor;
+use crate::supervisor::machines::commands::{Launch, Outcome};
+use crate::supervisor::machines::jitter;
+use crate::supervisor::machines::main::{Gone, StrayAction};
+use crate::supervisor::machines::restarts::{self, RestartDecision};
+use crate::supervisor::machines::watch::Watch;
+use crate::supervisor::sequence::life::Life;
+use crate::supervisor::sequence::stop::Cause;
+use crate::supervisor::vocabulary::{Effect, Follow, Hope, Job, Notice, Observation, RunId, Time, earliest};
+
+/// How long main's start waits for a catalog's first answer before templates are rendered without one.
+const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// sysexits.h EX_UNAVAILABLE: a service this one waits for isn't there.
+const EXIT_UNAVAILABLE: u8 = 69;
+
+/// One `[[wait_for]]` under way.
+#[derive(Debug)]
+pub struct Wait {
+    /// Which of the config's.
+    index: usize,
+    config: WaitFor,
+    until: Time,
+    done: bool,
+    error: Option<String>,
+}
+
+impl Supervisor {
+    /// The first event.
+    pub(in crate::supervisor) fn begin(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if !matches!(self.life, Life::Created) {
+            return;
+        }
+        if !self.entries.is_empty() {
+            out.push(Effect::Services(self.entries.iter().map(|entry| entry.service().clone()).collect()));
+        }
+        if self.config.telemetry.is_some() || self.config.control.socket.is_some() {
+            let (telemetry, control) = (self.config.telemetry.clone(), self.config.control.clone());
+            out.push(Effect::Endpoints { telemetry, control });
+        }
+        out.extend(self.watches.iter().map(|watch| watch.follow()));
+        self.begin_waiting(now, false, out);
+        self.life = Life::Waiting;
+    }
+
+    /// Begins to wait for what the config asks for: in any role, or in this one.
+    fn begin_waiting(&mut self, now: Time, in_role: bool, out: &mut Vec<Effect>) {
+        self.waits.clear();
+        for (index, config) in self.config.wait_for.iter().cloned().enumerate() {
+            if self.is_of_role(&config) != in_role || (in_role && !config.when.applies(self.leads())) {
+                continue;
+            }
+            out.push(Effect::Say(Notice::Waiting { what: what(&config) }));
+            out.push(Effect::Follow { follow: Follow::WaitFor(index), query: config.query.clone() });
+            self.waits.push(Wait { index, until: now + config.timeout, config, done: false, error: None });
+        }
+    }
+
+    /// Whether something can only be waited for once the role is known. The own election has no leader while all its
+    /// candidates wait for one.
+    fn is_of_role(&self, wait: &WaitFor) -> bool {
+        let own = self.leadership.as_ref().map(|leadership| &leadership.config().name);
+        let of_own = matches!(&wait.query, Query::Leader { election } if Some(election) == own);
+        wait.when != When::Always || of_own
+    }
+
+    /// Nothing is waited for any more.
+    pub(in crate::supervisor) fn stop_waiting(&mut self, out: &mut Vec<Effect>) {
+        let open = std::mem::take(&mut self.waits).into_iter().filter(|wait| !wait.done);
+        out.extend(open.map(|wait| Effect::Unfollow { follow: Follow::WaitFor(wait.index) }));
+    }
+
+    /// Takes every step that nothing holds back any more.
+    pub(in crate::supervisor) fn advance_start(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if matches!(self.life, Life::Waiting) && self.has_waited(now, out) {
+            self.life = Life::Electing { until: now + FIRST_ANSWER_WITHIN };
+            if let Some(leadership) = &self.leadership {
+                out.push(Effect::JoinElection(leadership.config().clone()));
+                // What it stands by may be bound to its service.
+                self.tell_catalog(out);
+            }
+        }
+        if let Life::Electing { until } = self.life
+            && self.role_is_known(now, until)
+            && !self.commands.any(&Job::PreStart)
+        {
+            self.begin_waiting(now, true, out);
+            self.life = Life::WaitingInRole;
+        }
+        if matches!(self.life, Life::WaitingInRole) && self.has_waited(now, out) {
+            self.life = Life::Preparing { since: now };
+        }
+        if let Life::Preparing { since } = self.life {
+            if since + FIRST_ANSWER_WITHIN <= now {
+                self.each_watch(now, out, |watch, context| watch.prepare_without_answer(context));
+            }
+            let leads = self.leads();
+            let too_late = |watch: &&Watch| required_until(watch, leads, since).is_some_and(|until| until <= now);
+            if let Some(watch) = self.watches.iter().find(too_late) {
+                let reason = watch.missing();
+                self.stop(now, reason, Cause::Failed(EXIT_UNAVAILABLE), out);
+            } else if self.watches.iter().all(|watch| watch.is_prepared(leads)) {
+                self.life = Life::PreStart { run: None, failures: 0, retry_at: Some(now) };
+            }
+        }
+        if let Life::PreStart { run: None, failures, retry_at: Some(at) } = self.life
+            && at <= now
+            && !self.commands.any(&Job::PreStart)
+        {
+            self.pre_start(now, failures, out);
+        }
+        self.advance_stop(now, out);
+    }
+
+    /// A main whose pause is over runs again, or is prepared anew. The election learns that it may stand before its
+    /// result is asked for.
+    pub(in crate::supervisor) fn run_again(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if let Life::Running { start_at: Some(at) } = self.life
+            && at <= now
+        {
+            match self.may_run() {
+                true => self.start_main(now, out),
+                false => self.life = Life::Electing { until: now },
+            }
+        }
+    }
+
+    /// Whether all that is waited for is there; what isn't in time ends the container.
+    fn has_waited(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
+        if let Some(wait) = self.waits.iter().find(|wait| !wait.done && wait.until <= now) {
+            let because = wait.error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
+            let timeout = humantime::format_duration(wait.config.timeout);
+            let reason = format!("{} wasn't there within {timeout}{because}", what(&wait.config));
+            self.stop(now, reason, Cause::Failed(EXIT_UNAVAILABLE), out);
+            return false;
+        }
+        self.waits.iter().all(|wait| wait.done)
+    }
+
+    /// A start under way goes back to where the role is known: it is, or will be, another one.
+    pub(in crate::supervisor) fn prepare_anew(&mut self, now: Time, out: &mut Vec<Effect>) {
+        match self.life {
+            Life::WaitingInRole | Life::Preparing { .. } => self.stop_waiting(out),
+            Life::PreStart { run, .. } => {
+                if let Some(run) = run {
+                    self.commands.cancel(now, run, out);
+                }
+            }
+            Life::Created
+            | Life::Waiting
+            | Life::Electing { .. }
+            | Life::Running { .. }
+            | Life::Stopping(_)
+            | Life::Ended => return,
+        }
+        self.life = Life::Electing { until: now };
+    }
+
+    fn pre_start(&mut self, now: Time, failures: u32, out: &mut Vec<Effect>) {
+        let leads = self.leads();
+        let Some(pre_start) = self.config.hooks.pre_start.clone().filter(|hook| hook.hook.when.applies(leads)) else {
+            return self.start_main(now, out);
+        };
+        let run = self.next_run();
+        self.life = Life::PreStart { run: Some(run), failures, retry_at: None };
+        self.preparation_begins();
+        let env = self.env(&Job::PreStart);
+        // It prepares for the role that it was told, and ends with it.
+        let when = if leads { When::Leader } else { When::Replica };
+        let hook = Hook { when, ..pre_start.hook };
+        let order = Launch { job: Job::PreStart, hook, env, stdin: None };
+        self.commands.start(now, run, order, out);
+    }
+
+    /// `pre_start` ended. One that was cut short by a change of role starts nothing.
+    pub(in crate::supervisor) fn pre_start_ended(
+        &mut self,
+        now: Time,
+        run: RunId,
+        outcome: &Outcome,
+        out: &mut Vec<Effect>,
+    ) {
+        let Life::PreStart { run: Some(own), failures, .. } = self.life else { return };
+        if own != run {
+            return;
+        }
+        match (outcome.result(), self.config.hooks.pre_start.clone()) {
+            (Ok(()), _) => self.start_main(now, out),
+            (Err(_), Some(config)) if failures < config.retries => {
+                let failures = failures + 1;
+                let after = self.jitter.scatter(jitter::pause(config.backoff, failures));
+                out.push(Effect::Say(Notice::HookRetrying { hook: Job::PreStart.to_string(), after }));
+                self.life = Life::PreStart { run: None, failures, retry_at: Some(now + after) };
+            }
+            (Err(error), _) => {
+                self.stop(now, format!("pre_start failed: {error}"), Cause::Failed(outcome.code()), out);
+            }
+        }
+    }
+
+    /// Starts main by the newest config.
+    fn start_main(&mut self, now: Time, out: &mut Vec<Effect>) {
+        self.life = Life::Running { start_at: None };
+        self.main_status.restarts += u64::from(self.main_status.last_exit.is_some());
+        self.process = std::sync::Arc::new(self.config.process.clone());
+        self.passed_on.clear();
+        self.had_terminal = false;
+        self.main_takes_part();
+        let run = self.next_run();
+        let env = self.leadership.iter().flat_map(|leadership| leadership.env()).collect();
+        self.main.start(now, run, &self.process.clone(), env, out);
+    }
+
+    /// Main runs: its checks begin, the catalog learns of it, and what changed meanwhile is acted on.
+    pub(in crate::supervisor) fn main_runs(&mut self, now: Time, out: &mut Vec<Effect>) {
+        for check in &mut self.checks {
+            check.main_started(now);
+        }
+        self.tell_catalog(out);
+        self.each_watch(now, out, |watch, context| watch.act(context));
+    }
+
+    /// What to do with processes main left, and until when they may live.
+    pub(in crate::supervisor) fn leftovers(&self, now: Time) -> (StrayAction, Option<Time>) {
+        let kill_at = match &self.life {
+            Life::Stopping(stopping) => stopping.kill_at(),
+            _ => self.config.stop.within.map(|within| now + within),
+        };
+        let wanted = |status| restarts::wanted(self.process.restart.policy, status) && !self.requested(now, status);
+        let restarts =
+            self.restarting.is_some() || self.is_leaving_role() || self.main_status.last_exit.is_some_and(wanted);
+        let what = match (self.process.background, self.process.strays) {
+            // Who is followed as main leaves the leader's role was told nothing of that.
+            (Background::Follow, _)
+                if !self.is_stopping() && !self.is_leaving_role() && self.main.may_be_followed(now) =>
+            {
+                StrayAction::Follow
+            }
+            (_, Strays::Wait) if !restarts => StrayAction::Wait,
+            (_, Strays::Kill | Strays::Wait) => StrayAction::Kill,
+        };
+        (what, kill_at)
+    }
+
+    /// Main couldn't be started: it is tried again as after a crash, if there is hope.
+    fn main_failed_to_start(&mut self, now: Time, gone: Gone, hope: Hope, out: &mut Vec<Effect>) {
+        let status = gone.status;
+        let may_pass = match hope {
+            Hope::None => false,
+            Hope::IfItWasThere => self.main_status.last_exit.is_some(),
+            Hope::Soon => true,
+        };
+        let again = may_pass && restarts::wanted(self.process.restart.policy, status);
+        let last_exit = self.main_status.last_exit;
+        self.main_ended(now, &gone, out);
+        if last_exit.is_none() && again {
+            // It hasn't ended yet: it never ran.
+            self.main_status.last_exit = None;
+        }
+        if self.is_stopping() {
+            return;
+        }
+        let cause = Cause::Failed(status.code());
+        match again {
+            true => self.restart(now, &gone, cause, out),
+            false => self.stop(now, gone.why(), cause, out),
+        }
+    }
+
+    /// Main and all it left are gone, or it never ran: start it again, or end.
+    pub(in crate::supervisor) fn main_is_gone(&mut self, now: Time, gone: Gone, out: &mut Vec<Effect>) {
+        if let Some(hope) = gone.failed.as_ref().map(|error| error.hope) {
+            return self.main_failed_to_start(now, gone, hope, out);
+        }
+        let for_role = self.main_ended(now, &gone, out);
+        if self.is_stopping() {
+            return;
+        }
+        let requested = self.requested(now, gone.status);
+        if for_role && self.restarting.is_none() && !gone.unkillable && !self.is_from_terminal(gone.status) {
+            // Stopped to leave its role, it runs again in whatever role it is given next.
+            self.life = Life::Electing { until: now };
+            return;
+        }
+        let restarting = self.restarting.take().is_some();
+        let wanted = restarts::wanted(self.process.restart.policy, gone.status) && !requested;
+        if gone.unkillable || !(restarting || wanted) {
+            let cause = match self.is_from_terminal(gone.status) {
+                true => Cause::Terminal,
+                false => Cause::MainEnded { asked: requested },
+            };
+            return self.stop(now, gone.why(), cause, out);
+        }
+        let cause = if restarting { Cause::Unhealthy } else { Cause::MainEnded { asked: false } };
+        self.restart(now, &gone, cause, out);
+    }
+
+    /// What follows from main's end whatever comes next; whether it ended for its role's sake.
+    fn main_ended(&mut self, now: Time, gone: &Gone, out: &mut Vec<Effect>) -> bool {
+        self.main_status.last_exit = Some(gone.status);
+        self.main_why = gone.why();
+        self.checks_rest(now, out);
+        let for_role = self.main_left_role(now, gone.unkillable, out);
+        self.tell_catalog(out);
+        for_role
+    }
+
+    /// Main starts again after a pause, as long as the budget lasts; then the container ends, because of this.
+    fn restart(&mut self, now: Time, gone: &Gone, cause: Cause, out: &mut Vec<Effect>) {
+        let restart = self.process.restart.clone();
+        match self.restarts.ask(now, gone.lived, &restart, &mut self.jitter) {
+            RestartDecision::After { pause, attempt } => {
+                out.push(Effect::Say(Notice::MainRestarting { after: pause, attempt, max: restart.max }));
+                self.life = Life::Running { start_at: Some(now + pause) };
+            }
+            RestartDecision::Spent => {
+                let Restart { max, within, .. } = restart;
+                out.push(Effect::Say(Notice::RestartBudgetSpent { max, within }));
+                self.stop(now, gone.why(), cause, out);
+            }
+        }
+    }
+
+    /// A check has turned critical.
+    pub(in crate::supervisor) fn unhealthy(&mut self, now: Time, check: &Health, error: &str, out: &mut Vec<Effect>) {
+        if self.is_stopping() || !self.main.is_up() {
+            return;
+        }
+        let reason = format!("check {} is critical: {error}", check.name);
+        match check.on_failure {
+            OnFailure::Report => {}
+            OnFailure::Restart => {
+                let patience = self.process.stop_timeout.or(self.config.stop.within);
+                let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
+                self.restarting = Some(reason);
+                self.main.stop(signal, self.process.signal_scope, patience.map(|patience| now + patience), out);
+            }
+            OnFailure::Exit => self.stop(now, reason, Cause::Unhealthy, out),
+        }
+    }
+
+    /// A follower of a `[[wait_for]]` saw something.
+    pub(in crate::supervisor) fn waited(
+        &mut self,
+        index: usize,
+        seen: Result<Observation, String>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(wait) = self.waits.iter_mut().find(|wait| wait.index == index && !wait.done) else { return };
+        match seen {
+            Ok(seen) if seen.len() >= wait.config.count => {
+                wait.done = true;
+                out.push(Effect::Say(Notice::Waited { what: what(&wait.config) }));
+                out.push(Effect::Unfollow { follow: Follow::WaitFor(index) });
+            }
+            Ok(_) => wait.error = None,
+            Err(error) => {
+                if wait.error.as_ref() != Some(&error) {
+                    let what = format!("waiting for {}", what(&wait.config));
+                    out.push(Effect::Say(Notice::CatalogFailed { what, error: error.clone() }));
+                }
+                wait.error = Some(error);
+            }
+        }
+    }
+
+    /// When [`advance_start`](Self::go_on) has something to do next.
+    pub(in crate::supervisor) fn life_deadline(&self) -> Option<Time> {
+        match &self.life {
+            Life::Created | Life::Ended => None,
+            Life::Electing { until } => self.electing_deadline(*until),
+            Life::Waiting | Life::WaitingInRole => {
+                self.waits.iter().filter(|w| !w.done).map(|w| Some(w.until)).fold(None, earliest)
+            }
+            // Once rendering without an answer has begun, its own events go on.
+            Life::Preparing { since } => {
+                let leads = self.leads();
+                let awaits = self.watches.iter().any(|watch| watch.awaits_answer(leads));
+                let required = self.watches.iter().map(|watch| required_until(watch, leads, *since));
+                required.fold(awaits.then_some(*since + FIRST_ANSWER_WITHIN), earliest)
+            }
+            // What is left of the last try ends first, which is an event.
+            Life::PreStart { retry_at, .. } => retry_at.filter(|_| !self.commands.any(&Job::PreStart)),
+            Life::Running { start_at } => *start_at,
+            Life::Stopping(stopping) => stopping.deadline(),
+        }
+    }
+
+    /// What it is doing or waiting for, for people.
+    pub(in crate::supervisor) fn doing(&self) -> String {
+        match &self.life {
+            Life::Created => "starting".to_owned(),
+            Life::Electing { .. } => "waiting for the election's result".to_owned(),
+            Life::Waiting | Life::WaitingInRole => {
+                let open: Vec<String> = self.waits.iter().filter(|w| !w.done).map(|w| what(&w.config)).collect();
+                format!("waiting for {}", open.join(", "))
+            }
+            Life::Preparing { .. } => {
+                let leads = self.leads();
+                match self.watches.iter().find(|watch| watch.required().is_some() && !watch.is_prepared(leads)) {
+                    Some(watch) => format!("waiting for the template of watch {}", watch.config().name),
+                    None => "rendering templates".to_owned(),
+                }
+            }
+            Life::PreStart { run: Some(_), .. } => "running pre_start".to_owned(),
+            Life::PreStart { run: None, .. } => "about to run pre_start again".to_owned(),
+            Life::Running { start_at: Some(_) } => "about to start main again".to_owned(),
+            Life::Running { start_at: None } if self.restarting.is_some() => {
+                "stopping main to start it again".to_owned()
+            }
+            Life::Running { start_at: None } if self.main.is_up() => "running main".to_owned(),
+            Life::Running { start_at: None } => "clearing up after main".to_owned(),
+            Life::Stopping(stopping) => stopping.doing(),
+            Life::Ended => "ending".to_owned(),
+        }
+    }
+}
+
+/// Until when main may wait for this watch's file, when it isn't to start without and hasn't got it.
+fn required_until(watch: &Watch, leads: bool, since: Time) -> Option<Time> {
+    match watch.required().filter(|_| !watch.is_prepared(leads))? {
+        Required::For(within) => Some(since + within),
+        Required::Forever => None,
+    }
+}
+
+fn what(wait: &WaitFor) -> String {
+    match &wait.query {
+        Query::Service { name, tag, datacenter } => {
+            let many = if wait.count == 1 { String::new() } else { format!("{} instances of ", wait.count) };
+            let tag = tag.as_ref().map(|tag| format!(" with tag {tag}")).unwrap_or_default();
+            let place = datacenter.as_ref().map(|datacenter| format!(" in {datacenter}")).unwrap_or_default();
+            format!("{many}service {name}{tag}{place}")
+        }
+        Query::Key { key } => format!("key {key}"),
+        Query::KeyPrefix { prefix } => format!("a key below {prefix}"),
+        Query::Leader { election } => format!("a leader of {election}"),
+    }
+}

@@ -1,0 +1,438 @@
+//! The stop sequence: out of the rotation, drain, `pre_stop`, a leader's `on_demote`, main and all it left, the
+//! election's lock, deregister, `post_stop`, exit; each step takes from what `[stop] within` leaves, and nothing can hold
+//! the container past it.
+
+use std::time::Duration;
+
+use crate::config::{Hook, Signal, Strays};
+
+use crate::supervisor::Supervisor;
+use crate::supervisor::machines::commands::Launch;
+use crate::supervisor::machines::election::ElectionEvent;
+use crate::supervisor::machines::entry::Entry;
+use crate::supervisor::sequence::life::Life;
+use crate::supervisor::sequence::role::Leadership;
+use crate::supervisor::vocabulary::{Effect, ExitStatus, Job, Notice, RunId, Target, Time, earliest};
+
+/// A catalog that doesn't answer costs a stop no more than this: half for the election's lock, half for the entries.
+const CATALOG_WITHIN: Duration = Duration::from_secs(1);
+/// The part of `[stop] within` kept for what comes after main: its strays' SIGKILL, deregistering, `post_stop`...
+const KEPT_SHARE: u32 = 10;
+/// ...but no more than this.
+const KEPT_AT_MOST: Duration = Duration::from_secs(1);
+
+/// Why the container stops.
+#[derive(Debug, Clone, Copy)]
+pub enum Cause {
+    /// A signal came.
+    Signal(Signal),
+    /// Somebody asked at the control endpoint.
+    Control,
+    /// Main is gone for good; `asked` when a signal passed on to it did that.
+    MainEnded {
+        /// Whether somebody asked for it.
+        asked: bool,
+    },
+    /// Main is gone, for the terminal sent it INT or QUIT.
+    Terminal,
+    /// Something failed that main's code says nothing of; this one does.
+    Failed(u8),
+    /// Main is unhealthy: a 0 it obeys with isn't believed.
+    Unhealthy,
+}
+
+/// The stop sequence under way.
+#[derive(Debug)]
+pub struct Stopping {
+    stage: StopStage,
+    reason: String,
+    /// The exit is ordered then, whatever is still under way; `None` (a plain init) is never.
+    deadline: Option<Time>,
+    /// Main is killed then.
+    kill_at: Option<Time>,
+    /// What main is told by.
+    signal: Signal,
+    cause: Cause,
+    /// The exit code, when it isn't main's.
+    code: Option<u8>,
+    /// It was the leader's role that main had as this began; `post_stop` goes by that.
+    led: bool,
+    /// How many stop signals came.
+    stops_asked: u32,
+}
+
+#[derive(Debug)]
+enum StopStage {
+    /// Out of the rotation; nothing else yet.
+    Draining {
+        until: Time,
+    },
+    PreStop {
+        run: RunId,
+    },
+    /// What acts for the leader ends, and `on_demote` runs; main has not been told yet.
+    Demoting,
+    /// Main was told, or was gone before; its `pre_start` may have to end, too.
+    Main {
+        pre_start: Option<RunId>,
+    },
+    /// The election's lock is given back, before anything its session may be bound to goes.
+    Releasing {
+        until: Time,
+    },
+    Withdrawing {
+        until: Time,
+    },
+    PostStop {
+        run: RunId,
+    },
+    /// What hooks left to the container is told to end, and killed when time is up.
+    Rest {
+        /// What was there before the agent is waited for until then; `None` when nothing is left of it.
+        others: Option<Time>,
+    },
+    Done,
+}
+
+impl Stopping {
+    /// When what is left of main is killed.
+    pub fn kill_at(&self) -> Option<Time> {
+        self.kill_at
+    }
+
+    /// When something must happen next.
+    pub fn deadline(&self) -> Option<Time> {
+        let stage = match self.stage {
+            StopStage::Draining { until } | StopStage::Releasing { until } | StopStage::Withdrawing { until } => {
+                Some(until)
+            }
+            StopStage::PreStop { .. } | StopStage::Demoting | StopStage::Main { .. } | StopStage::PostStop { .. } => {
+                None
+            }
+            StopStage::Rest { others } => others,
+            StopStage::Done => return None,
+        };
+        earliest(stage, self.deadline)
+    }
+
+    /// For people.
+    pub fn doing(&self) -> String {
+        let stage = match self.stage {
+            StopStage::Draining { .. } => "draining",
+            StopStage::PreStop { .. } => "running pre_stop",
+            StopStage::Demoting => "leaving the leader's role",
+            StopStage::Main { .. } => "waiting for main to end",
+            StopStage::Releasing { .. } => "giving the leader's lock back",
+            StopStage::Withdrawing { .. } => "leaving the catalog",
+            StopStage::PostStop { .. } => "running post_stop",
+            StopStage::Rest { .. } => "ending what is left in the container",
+            StopStage::Done => "ending",
+        };
+        format!("{stage} ({})", self.reason)
+    }
+}
+
+impl Supervisor {
+    /// Whether the container is on its way out.
+    pub(in crate::supervisor) fn is_stopping(&self) -> bool {
+        matches!(self.life, Life::Stopping(_) | Life::Ended)
+    }
+
+    /// Stops, or, when it does already and a signal says so again, presses.
+    pub(in crate::supervisor) fn stop(&mut self, now: Time, reason: String, cause: Cause, out: &mut Vec<Effect>) {
+        match (&self.life, cause) {
+            (Life::Stopping(_), Cause::Signal(_)) => self.escalate(now, out),
+            (Life::Stopping(_) | Life::Ended, _) => {}
+            _ => self.begin_stop(now, reason, cause, out),
+        }
+    }
+
+    fn begin_stop(&mut self, now: Time, reason: String, cause: Cause, out: &mut Vec<Effect>) {
+        let signal = match cause {
+            Cause::Signal(signal) => Some(signal),
+            Cause::Control | Cause::MainEnded { .. } | Cause::Terminal | Cause::Failed(_) | Cause::Unhealthy => None,
+        };
+        let within = self.config.stop.within;
+        let kept = |within: Duration| (within / KEPT_SHARE).min(KEPT_AT_MOST);
+        let by_within = within.map(|within| now + (within - kept(within)));
+        let told_by = self.process.stop_signal.or(signal).unwrap_or(Signal::TERM);
+        let pre_start = match self.life {
+            Life::PreStart { run, .. } => run,
+            _ => None,
+        };
+        let led = self.leads() || self.is_leaving_role();
+        let never_ran = self.main.is_gone() && self.main_status.last_exit.is_none();
+        let code = match cause {
+            Cause::Failed(code) => Some(code),
+            // Never having run, main has no code: the signal's stands for it, as a shell would have it.
+            _ if never_ran => Some(signal.map_or(0, |signal| ExitStatus::Killed(signal).code())),
+            _ => None,
+        };
+        if !self.config.is_plain() {
+            out.push(Effect::Say(Notice::Stopping { reason: reason.clone(), within }));
+        }
+        out.extend(self.watches.iter().map(|watch| watch.unfollow()));
+        self.stop_waiting(out);
+        self.checks_rest(now, out);
+        if let Some(run) = pre_start {
+            self.commands.cancel(now, run, out);
+        }
+        let up = self.main.is_up();
+        let drain = if up { self.config.stop.drain } else { Duration::ZERO };
+        self.commands.hurry(by_within);
+        self.life = Life::Stopping(Stopping {
+            stage: StopStage::Draining { until: now + drain },
+            reason,
+            deadline: within.map(|within| now + within),
+            kill_at: by_within,
+            signal: told_by,
+            cause,
+            code,
+            led,
+            stops_asked: 1,
+        });
+        self.tell_catalog(out);
+        self.hurry_demotion(now);
+        if !self.leads() {
+            // It doesn't come to lead any more. A leader goes on until its turn comes.
+            self.elect(now, ElectionEvent::Stop, out);
+        }
+        match cause {
+            // Somebody stopped the container, so that all comes in order; but there is nobody left to be drained.
+            Cause::Terminal => self.pre_stop(now, out),
+            _ if !up => self.tell_main(now, pre_start, out),
+            _ => {}
+        }
+    }
+
+    /// The second stop signal skips the hook that runs and tells main at once; the third kills.
+    fn escalate(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        stopping.stops_asked += 1;
+        let second = stopping.stops_asked == 2;
+        match stopping.stage {
+            StopStage::Draining { .. } => self.tell_main(now, None, out),
+            StopStage::PreStop { run } => {
+                self.commands.cancel(now, run, out);
+                self.tell_main(now, None, out);
+            }
+            StopStage::Demoting | StopStage::Main { .. } => {
+                if !self.cut_demotion_short(now, out) {
+                    self.tell_main_now(now, out);
+                }
+            }
+            StopStage::PostStop { run } if second => self.commands.cancel(now, run, out),
+            StopStage::Releasing { .. }
+            | StopStage::Withdrawing { .. }
+            | StopStage::PostStop { .. }
+            | StopStage::Rest { .. }
+            | StopStage::Done => {}
+        }
+        if !second {
+            self.main.kill(now, out);
+            self.commands.kill_all(out);
+            if let Life::Stopping(Stopping { stage, .. }) = &mut self.life
+                && let StopStage::PostStop { .. }
+                | StopStage::Releasing { .. }
+                | StopStage::Withdrawing { .. }
+                | StopStage::Rest { .. } = stage
+            {
+                *stage = StopStage::Done;
+            }
+        }
+    }
+
+    /// `pre_stop` or `post_stop` ended, and all it left behind.
+    pub(in crate::supervisor) fn stop_hook_ended(&mut self, now: Time, run: RunId, out: &mut Vec<Effect>) {
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        match stopping.stage {
+            StopStage::PreStop { run: own } if own == run => self.tell_main(now, None, out),
+            StopStage::PostStop { run: own } if own == run => self.end_rest(now, out),
+            _ => {}
+        }
+    }
+
+    /// Takes every step of the stop sequence that nothing holds back any more.
+    pub(in crate::supervisor) fn advance_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if let Life::Stopping(Stopping { stage: StopStage::Draining { until }, .. }) = self.life {
+            match self.main.is_gone() {
+                true => self.tell_main(now, None, out),
+                false if until <= now => self.pre_stop(now, out),
+                false => {}
+            }
+        }
+        if let Life::Stopping(Stopping { stage: StopStage::Demoting, .. }) = self.life
+            && !self.is_demoting()
+        {
+            self.tell_main_now(now, out);
+        }
+        if let Life::Stopping(Stopping { stage, .. }) = &mut self.life
+            && let StopStage::Main { pre_start } = *stage
+            && self.main.is_gone()
+            && !self.leadership.as_ref().is_some_and(Leadership::may_act)
+            && pre_start.is_none_or(|run| !self.commands.runs(run))
+        {
+            *stage = StopStage::Releasing { until: now + CATALOG_WITHIN / 2 };
+        }
+        if let Life::Stopping(Stopping { stage: StopStage::Releasing { until }, .. }) = self.life
+            && (until <= now || self.leadership.as_ref().is_none_or(Leadership::is_over))
+        {
+            self.leave_catalog(now, out);
+        }
+        if let Life::Stopping(Stopping { stage: StopStage::Withdrawing { until }, .. }) = self.life
+            && (until <= now || self.entries.iter().chain(&self.leaving).all(Entry::is_out))
+        {
+            self.post_stop(now, out);
+        }
+        if let Life::Stopping(stopping) = &mut self.life
+            && let StopStage::Rest { others } = &mut stopping.stage
+        {
+            *others = others.filter(|until| *until > now);
+            if others.is_none() && self.commands.is_over() {
+                stopping.stage = StopStage::Done;
+            }
+        }
+        if let Life::Stopping(stopping) = &self.life
+            && (matches!(stopping.stage, StopStage::Done) || stopping.deadline.is_some_and(|at| at <= now))
+        {
+            self.exit(now, out);
+        }
+    }
+
+    fn pre_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let leads = self.leads();
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        // A main that is gone took the role along.
+        let leads = leads || (stopping.led && matches!(stopping.cause, Cause::Terminal));
+        let Some(hook) = self.config.hooks.pre_stop.clone().filter(|hook| hook.when.applies(leads)) else {
+            return self.tell_main(now, None, out);
+        };
+        self.last_run += 1;
+        let run = RunId(self.last_run);
+        stopping.stage = StopStage::PreStop { run };
+        let hook = Hook { timeout: self.stop_hook_timeout(now, hook.timeout), ..hook };
+        let env = self.env(&Job::PreStop);
+        self.commands.start(now, run, Launch { job: Job::PreStop, hook, env, stdin: None }, out);
+    }
+
+    /// How long a hook that comes before main's end may take: one that hangs leaves main a third of the time, so that it
+    /// still gets its chance to obey.
+    pub(in crate::supervisor) fn stop_hook_timeout(&self, now: Time, timeout: Duration) -> Duration {
+        match &self.life {
+            Life::Stopping(stopping) => stopping.kill_at.map_or(timeout, |at| timeout.min(now.until(at) * 2 / 3)),
+            _ => timeout,
+        }
+    }
+
+    /// Has main stop, once it is out of the leader's role.
+    fn tell_main(&mut self, now: Time, pre_start: Option<RunId>, out: &mut Vec<Effect>) {
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        if self.main.is_gone() {
+            stopping.stage = StopStage::Main { pre_start };
+            return self.elect(now, ElectionEvent::Stop, out);
+        }
+        stopping.stage = StopStage::Demoting;
+        self.elect(now, ElectionEvent::Stop, out);
+        self.advance_role(now, out);
+        self.advance_stop(now, out);
+    }
+
+    /// Has main stop.
+    pub(in crate::supervisor) fn tell_main_now(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let patience = self.process.stop_timeout.map(|timeout| now + timeout);
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        if !matches!(stopping.stage, StopStage::Main { .. }) {
+            stopping.stage = StopStage::Main { pre_start: None };
+        }
+        stopping.kill_at = earliest(stopping.kill_at, patience);
+        self.main.stop(stopping.signal, self.process.signal_scope, stopping.kill_at, out);
+    }
+
+    fn leave_catalog(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        let within = if self.leadership.is_some() { CATALOG_WITHIN / 2 } else { CATALOG_WITHIN };
+        stopping.stage = StopStage::Withdrawing { until: now + within };
+        for entry in &mut self.entries {
+            entry.withdraw(out);
+        }
+    }
+
+    fn post_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        let Some(hook) = self.config.hooks.post_stop.clone().filter(|hook| hook.when.applies(stopping.led)) else {
+            return self.end_rest(now, out);
+        };
+        let left = stopping.deadline.map_or(hook.timeout, |at| now.until(at));
+        self.last_run += 1;
+        let run = RunId(self.last_run);
+        stopping.stage = StopStage::PostStop { run };
+        let hook = Hook { timeout: hook.timeout.min(left), ..hook };
+        let env = self.env(&Job::PostStop);
+        self.commands.start(now, run, Launch { job: Job::PostStop, hook, env, stdin: None }, out);
+    }
+
+    /// The kernel would kill without warning what is left as PID 1 leaves.
+    fn end_rest(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Life::Stopping(stopping) = &mut self.life else { return };
+        let until = self.commands.end_rest(now, stopping.kill_at, out);
+        let others = (!self.config.is_plain()).then_some(until);
+        stopping.stage = StopStage::Rest { others };
+        if others.is_some() {
+            out.push(Effect::CountRest);
+        }
+    }
+
+    /// So many of those that were there before the agent are left.
+    pub(in crate::supervisor) fn rest(&mut self, left: usize, out: &mut Vec<Effect>) {
+        if let Life::Stopping(Stopping { stage: StopStage::Rest { others }, .. }) = &mut self.life {
+            match left {
+                0 => *others = None,
+                _ if self.process.strays == Strays::Wait => {}
+                _ => out.push(Effect::Kill { target: Target::Strays, signal: Signal::TERM }),
+            }
+        }
+    }
+
+    fn exit(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Life::Stopping(stopping) = std::mem::replace(&mut self.life, Life::Ended) else { return };
+        let outlived = !self.main.is_gone();
+        if outlived {
+            self.main.kill(now, out);
+        }
+        self.commands.kill_all(out);
+        let status = self.main_status.last_exit.filter(|_| stopping.code.is_none() && !outlived);
+        let code = match (stopping.code, status) {
+            (Some(code), _) => code,
+            (None, Some(status)) if matches!(stopping.cause, Cause::Unhealthy) => self.failure_code(status),
+            (None, Some(status)) => self.exit_code(status),
+            // Main outlived every deadline, and the kernel's SIGKILL is the last thing that happens to it.
+            (None, None) => self.exit_code(ExitStatus::Killed(Signal::KILL)),
+        };
+        let reason = match status {
+            Some(_) if !stopping.reason.starts_with("main ") => format!("{}; {}", stopping.reason, self.main_why),
+            _ => stopping.reason,
+        };
+        if !self.config.is_plain() {
+            let asked = matches!(
+                stopping.cause,
+                Cause::Signal(_) | Cause::Control | Cause::Terminal | Cause::MainEnded { asked: true }
+            );
+            out.push(Effect::Say(Notice::Ended { code, reason: reason.clone(), asked }));
+        }
+        out.push(Effect::Exit { code, reason });
+    }
+
+    /// The container's code for main's end, as `exit_codes` has it.
+    fn exit_code(&self, status: ExitStatus) -> u8 {
+        let code = status.code();
+        self.process.exit_codes.get(&code).copied().unwrap_or(code)
+    }
+
+    /// The same, but never 0: a main that obeys its stop signal with 0 doesn't make an unhealthy container a healthy one.
+    pub(in crate::supervisor) fn failure_code(&self, status: ExitStatus) -> u8 {
+        match self.exit_code(status) {
+            0 => 1,
+            code => code,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What the core orders: each is one call into an adapter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Control, Election, Exec, Log, Probe, Process, Query, RunAs, Service, Signal, Telemetry, Template};
+use crate::supervisor::machines::election;
+
+use super::{Follow, Job, Notice, Observation, Pid, Registration, ReplyId, RunId, Secrets, Staged, Target};
+
+/// An order to the adapters.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Read the files of main's environment.
+    ReadFiles {
+        /// For which run.
+        run: RunId,
+        /// As configured.
+        process: Arc<Process>,
+    },
+    /// Start main.
+    SpawnMain {
+        /// Which run.
+        run: RunId,
+        /// As configured.
+        process: Arc<Process>,
+        /// What was read for it.
+        files: Secrets,
+        /// `PILOTFISH_*` variables the core knows.
+        env: Vec<(String, String)>,
+    },
+    /// Start a hook or check in a process group of its own.
+    Spawn {
+        /// Which run.
+        run: RunId,
+        /// What it is for.
+        job: Job,
+        /// Program and arguments.
+        exec: Exec,
+        /// As whom.
+        run_as: RunAs,
+        /// `PILOTFISH_*` variables the core knows.
+        env: Vec<(String, String)>,
+        /// What it reads; `None` is /dev/null.
+        stdin: Option<String>,
+    },
+    /// Send a signal.
+    Kill {
+        /// To whom.
+        target: Target,
+        /// Which.
+        signal: Signal,
+    },
+    /// Send main a signal that came for it, and say whether main heeds it.
+    Forward {
+        /// To whom.
+        target: Target,
+        /// Which.
+        signal: Signal,
+    },
+    /// Signal main that a dependency changed, unless that would end it: a main that has only just been started may
+    /// not catch the signal yet.
+    Hint {
+        /// The watch's name.
+        watch: String,
+        /// To whom.
+        target: Target,
+        /// Which.
+        signal: Signal,
+    },
+    /// Take one of those that main left behind for main: who says so himself, or the only one, or the oldest that leads
+    /// a session. From a main that is followed already, only to who says so.
+    FollowStray {
+        /// Main's run.
+        run: RunId,
+        /// Who main is, as it said (sd_notify(3), MAINPID).
+        told: Option<Pid>,
+    },
+    /// Say how many processes main left behind, and when none is left any more.
+    CountStrays,
+    /// Say the same of all that is left in a container whose PID 1 the agent is, what was there before it included.
+    CountRest,
+    /// Ask a check's question without a child process.
+    Probe {
+        /// Which run.
+        run: RunId,
+        /// What to ask; never `Exec` or `Notify`.
+        probe: Probe,
+        /// Past this it has failed.
+        timeout: Duration,
+    },
+    /// Make the catalog say this: register what isn't there, mend what differs, renew what expires. At most one is
+    /// under way for a service.
+    Publish(Registration),
+    /// Remove the entry.
+    Withdraw {
+        /// As configured.
+        service: Arc<Service>,
+    },
+    /// Look at a query from now on and tell each change.
+    Follow {
+        /// Who.
+        follow: Follow,
+        /// At what.
+        query: Query,
+    },
+    /// Stop looking.
+    Unfollow {
+        /// Who.
+        follow: Follow,
+    },
+    /// Render a template beside its destination.
+    Render {
+        /// The watch's name.
+        watch: String,
+        /// From where to where.
+        template: Template,
+        /// What it may use.
+        seen: Observation,
+        /// Whether that is no answer: a file that is there stays then.
+        unanswered: bool,
+    },
+    /// Put a rendered file in place.
+    Install {
+        /// The watch's name.
+        watch: String,
+        /// The file.
+        staged: Staged,
+    },
+    /// Remove a rendered file.
+    Discard(Staged),
+    /// Take part in an election: watch its lock, and be ready for what [`Effect::Elect`] orders. Comes once.
+    JoinElection(Arc<Election>),
+    /// An order of the election's that a store or the guard carries out: any but those the core carries out itself
+    /// (`MeasureRank`, `Promote`, `Demote`, `Kill`, `Leader`, `Say`).
+    Elect(election::ElectionEffect),
+    /// Start another guard in place of one that has ended.
+    StartGuard,
+    /// Read the config again.
+    LoadConfig,
+    /// From now on main and hooks are told these services' addresses (`PILOTFISH_<SERVICE>_ADDRESS`).
+    Services(Vec<Arc<Service>>),
+    /// Open, move or shut the endpoints, so that they are as configured.
+    Endpoints {
+        /// The read-only one.
+        telemetry: Option<Telemetry>,
+        /// The one that can change things.
+        control: Control,
+    },
+    /// Log as configured.
+    Logging(Log),
+    /// Answer at the control endpoint.
+    Reply {
+        /// Whom.
+        reply: ReplyId,
+        /// What.
+        result: Result<String, String>,
+    },
+    /// Tell people what happened.
+    Say(Notice),
+    /// End the agent, and so the container. Nothing comes after it.
+    Exit {
+        /// The container's exit code.
+        code: u8,
+        /// Why, in one line.
+        reason: String,
+    },
+}

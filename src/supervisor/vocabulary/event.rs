@@ -1,0 +1,209 @@
+//! What the core is told: each comes from one adapter, or from a person.
+
+use std::time::Duration;
+
+use crate::config::{Config, Signal};
+use crate::supervisor::machines::election::ElectionEvent;
+
+use super::{Advertised, ExitStatus, Follow, Observation, Pid, Rendering, RunId, Secrets, SpawnError};
+
+/// Who waits for an answer at the control endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ReplyId(pub u64);
+
+/// A fact from outside.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The agent is up and catches signals. Comes first, and once.
+    Started,
+    /// A deadline of [`next_deadline`](super::Supervisor::next_deadline) has come.
+    Tick,
+    /// A signal came to the agent.
+    Signal(Signal),
+    /// The files of main's environment were read, or can't be (answers [`Effect::ReadFiles`]).
+    FilesRead {
+        /// For which run.
+        run: RunId,
+        /// What is in them.
+        result: Result<Secrets, SpawnError>,
+    },
+    /// A process runs (answers [`Effect::SpawnMain`], [`Effect::Spawn`]).
+    Spawned {
+        /// Which run.
+        run: RunId,
+        /// Its process id.
+        pid: Pid,
+    },
+    /// A process couldn't be started (answers the same).
+    SpawnFailed {
+        /// Which run.
+        run: RunId,
+        /// Why.
+        error: SpawnError,
+    },
+    /// The process of a run has ended and is reaped. Processes it left behind may live on.
+    Exited {
+        /// Which run.
+        run: RunId,
+        /// How.
+        status: ExitStatus,
+    },
+    /// A signal that came for main was sent to it (answers [`Effect::Forward`]).
+    Forwarded {
+        /// Which.
+        signal: Signal,
+        /// Main does something about it, or ignores it; `false` where its default ends it, or nobody knows.
+        heeded: bool,
+    },
+    /// Main had the terminal's foreground to its end. Comes before its [`Event::Exited`].
+    HadTerminal {
+        /// Main's run.
+        run: RunId,
+    },
+    /// A run's keeper was killed: what the run started is among what main leaves, and can't be told from that.
+    RunLost {
+        /// Of which run.
+        run: RunId,
+    },
+    /// What a hook or check whose process has ended left behind: it comes right after its [`Event::Exited`], and again
+    /// when nothing is left any more of what was.
+    RunLeft {
+        /// Which run.
+        run: RunId,
+        /// Something that it started lives; else nothing does.
+        any: bool,
+    },
+    /// What a run whose output is asked for has printed on its standard output (its first 4 KiB). Comes before its
+    /// [`Event::Exited`].
+    Printed {
+        /// Which run.
+        run: RunId,
+        /// What.
+        text: String,
+    },
+    /// How many processes that main left behind are alive (answers [`Effect::CountStrays`] or
+    /// [`Effect::CountRest`], and comes again when none is left).
+    Strays {
+        /// How many.
+        left: usize,
+    },
+    /// A process that main left behind, and whose parent the agent is since main's end, has ended and is reaped: the last
+    /// of those reaped at one time.
+    StrayEnded {
+        /// How.
+        status: ExitStatus,
+    },
+    /// One of those that main left behind is main from now on (answers [`Effect::FollowStray`], where any is left).
+    Followed {
+        /// Main's run.
+        run: RunId,
+        /// Its process id; `None`: it can't be found, there is no /proc.
+        pid: Option<Pid>,
+    },
+    /// A probe came to its end (answers [`Effect::Probe`], always within its timeout and a little).
+    Probed {
+        /// Which run.
+        run: RunId,
+        /// Healthy, or what was wrong.
+        result: Result<(), String>,
+    },
+    /// Main spoke sd_notify.
+    Notified(Notification),
+    /// The catalog is what the registration said (answers [`Effect::Publish`]), or couldn't be made so.
+    Published {
+        /// The service's id.
+        service: String,
+        /// With which address, or why not.
+        result: Result<Advertised, String>,
+    },
+    /// The entry is gone (answers [`Effect::Withdraw`]), or couldn't be removed.
+    Withdrawn {
+        /// The service's id.
+        service: String,
+        /// Done, or why not.
+        result: Result<(), String>,
+    },
+    /// What a follower sees: once after [`Effect::Follow`], then at each change.
+    Observed {
+        /// Which follower.
+        follow: Follow,
+        /// What it saw; `Err` when the catalog can't be asked now (the follower goes on trying by itself).
+        seen: Result<Observation, String>,
+    },
+    /// A template was rendered (answers [`Effect::Render`]).
+    Rendered {
+        /// The watch's name.
+        watch: String,
+        /// What came of it.
+        outcome: Rendering,
+    },
+    /// A rendered file is live (answers [`Effect::Install`]), or couldn't be put in place.
+    Installed {
+        /// The watch's name.
+        watch: String,
+        /// Done, or why not.
+        result: Result<(), String>,
+    },
+    /// Main was signalled of a change (answers [`Effect::Hint`]), or doesn't catch the signal.
+    Hinted {
+        /// The watch's name.
+        watch: String,
+        /// Whether it was signalled.
+        sent: bool,
+    },
+    /// What the store, or the way to it, says of the election (answers [`Effect::Elect`], and what
+    /// [`Effect::JoinElection`] watches).
+    Election(ElectionEvent),
+    /// The guard stands (answers [`Effect::StartGuard`], or did so from the start), or has ended.
+    Guard {
+        /// It stands.
+        stands: bool,
+    },
+    /// Somebody at the control endpoint asks for something.
+    Control {
+        /// Who waits for the answer.
+        reply: ReplyId,
+        /// What is asked.
+        request: Request,
+    },
+    /// The config was read again (answers [`Effect::LoadConfig`]); the error is the full report.
+    ConfigLoaded(Result<Box<Config>, String>),
+}
+
+/// What main said by sd_notify(3).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Notification {
+    /// `READY=1`.
+    pub ready: bool,
+    /// `WATCHDOG=1`.
+    pub watchdog: bool,
+    /// `STATUS=...`.
+    pub status: Option<String>,
+    /// `MAINPID=...`.
+    pub main_pid: Option<Pid>,
+}
+
+/// What can be asked at the control endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Read the config again.
+    Reload,
+    /// Stop the container.
+    Stop,
+    /// Lead no longer.
+    StepDown {
+        /// Who shall lead next; `None`: anybody else.
+        to: Option<String>,
+    },
+    /// Lead although the store's terms went back.
+    AcceptTerm,
+    /// Be in maintenance from now on, or for longer, or shorter, than was said before.
+    BeginMaintenance {
+        /// For how long; `None`: until somebody ends it.
+        lasts: Option<Duration>,
+        /// Why, for people; `None`: as was said before, if anything.
+        reason: Option<String>,
+    },
+    /// Be in maintenance no longer.
+    EndMaintenance,
+}

@@ -1,0 +1,24 @@
+//! The words of the core: what it is told, what it orders, and what both speak of. No decision is made here.
+
+mod change;
+mod effect;
+mod event;
+mod notice;
+mod observation;
+mod run;
+mod service;
+mod status;
+mod time;
+
+pub use change::{Change, Item};
+pub use effect::Effect;
+pub use event::{Event, Notification, ReplyId, Request};
+pub use notice::Notice;
+pub use observation::{Follow, Instance, Observation, Rendering, Staged, Text};
+pub use run::{ExitStatus, Hope, Job, Pid, RunId, Secrets, SpawnError, Target};
+pub use service::{Advertised, Registration, ServiceStatus};
+pub use status::{
+    CheckStatus, ElectionStatus, HookCount, LeaderStatus, MainStatus, MaintenanceStatus, Phase, ServiceReport, Status,
+    WatchStatus,
+};
+pub use time::{Time, earliest};

@@ -1,0 +1,512 @@
+//! The event vocabulary: each thing the agent tells people, once, with one name and one text. The log, `/events` and
+//! the metrics all speak it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::{Level, Signal};
+
+use super::{ExitStatus, Pid, ServiceStatus};
+use crate::supervisor::machines::election::DemotionReason;
+use crate::supervisor::machines::election::record::Term;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    /// Main runs.
+    MainStarted {
+        /// Its process id.
+        pid: Pid,
+    },
+    /// Main couldn't be started.
+    MainFailedToStart {
+        /// Which step failed, and why.
+        error: String,
+    },
+    /// Main ended.
+    MainExited {
+        /// How.
+        status: ExitStatus,
+    },
+    /// Main ended but left processes behind.
+    MainWentToBackground {
+        /// How many.
+        left: usize,
+        /// Whether they are followed (or ended).
+        followed: bool,
+        /// Whether main ended by itself and well, as what goes to the background does, and isn't followed yet.
+        by_itself: bool,
+    },
+    /// A process that main left is main from now on.
+    MainFollowed {
+        /// Its process id.
+        pid: Pid,
+    },
+    /// Main will be started again.
+    MainRestarting {
+        /// The pause before it.
+        after: Duration,
+        /// How many restarts the window has seen, this one included.
+        attempt: u32,
+        /// How many it may see.
+        max: u32,
+    },
+    /// Main ended too often.
+    RestartBudgetSpent {
+        /// How many restarts...
+        max: u32,
+        /// ...within how long.
+        within: Duration,
+    },
+    /// A signal is passed on to main.
+    SignalForwarded {
+        /// As it came.
+        received: Signal,
+        /// As it goes.
+        sent: Signal,
+    },
+    /// Stopping began.
+    Stopping {
+        /// Why.
+        reason: String,
+        /// How long it may take; `None` is without limit.
+        within: Option<Duration>,
+    },
+    /// Main was told to stop.
+    MainTold {
+        /// The signal.
+        signal: Signal,
+    },
+    /// Main, or what it left behind, didn't stop in time.
+    Killing {
+        /// What is killed.
+        what: String,
+    },
+    /// A hook started.
+    HookStarted {
+        /// Which.
+        hook: String,
+    },
+    /// A hook ended with code 0.
+    HookSucceeded {
+        /// Which.
+        hook: String,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A hook failed.
+    HookFailed {
+        /// Which.
+        hook: String,
+        /// How.
+        error: String,
+    },
+    /// A hook ran past its timeout.
+    HookTimedOut {
+        /// Which.
+        hook: String,
+        /// Its timeout.
+        timeout: Duration,
+    },
+    /// A hook was cut short: the container stops, or the role that it ran for is gone.
+    HookSkipped {
+        /// Which.
+        hook: String,
+    },
+    /// `pre_start` will be tried again.
+    HookRetrying {
+        /// Which.
+        hook: String,
+        /// The pause before it.
+        after: Duration,
+    },
+    /// Waiting for something before `pre_start`.
+    Waiting {
+        /// For what.
+        what: String,
+    },
+    /// What was waited for is so.
+    Waited {
+        /// For what.
+        what: String,
+    },
+    /// A check changed status.
+    CheckChanged {
+        /// Which.
+        check: String,
+        /// Healthy now, or what is wrong.
+        error: Option<String>,
+    },
+    /// A check failed but doesn't count yet.
+    CheckFailing {
+        /// Which.
+        check: String,
+        /// What is wrong.
+        error: String,
+        /// Why it doesn't count.
+        because: &'static str,
+    },
+    /// A service's status in the catalog changed.
+    Published {
+        /// Its id.
+        service: String,
+        /// Its status.
+        status: &'static str,
+    },
+    /// A service is registered with this address, for the first time or in place of another.
+    Advertised {
+        /// Its id.
+        service: String,
+        /// The address.
+        address: String,
+        /// Why that one.
+        why: String,
+    },
+    /// A service's entry was removed.
+    Withdrawn {
+        /// Its id.
+        service: String,
+    },
+    /// The catalog couldn't be made to say what is so.
+    CatalogFailed {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        error: String,
+    },
+    /// The catalog answers again.
+    CatalogBack {
+        /// What works again.
+        what: String,
+    },
+    /// A dependency changed.
+    DependencyChanged {
+        /// The watch's name.
+        watch: String,
+        /// Who came, left or is not as before.
+        what: String,
+    },
+    /// A template's file changed.
+    TemplateWritten {
+        /// The watch's name.
+        watch: String,
+        /// The file.
+        destination: String,
+    },
+    /// The catalog gave no answer, and a template's file was there.
+    TemplateKept {
+        /// The watch's name.
+        watch: String,
+        /// The file.
+        destination: String,
+    },
+    /// A template couldn't be made a file.
+    TemplateFailed {
+        /// The watch's name.
+        watch: String,
+        /// Why; the old file stays.
+        error: String,
+    },
+    /// Reading the config again began to count.
+    Reloaded {
+        /// What changed.
+        changed: Vec<String>,
+        /// What changed but counts at main's next start only.
+        later: Vec<String>,
+    },
+    /// The config couldn't be read again; the old one stays.
+    ReloadFailed {
+        /// The whole report.
+        error: String,
+    },
+    /// Something is not as it should be, and the agent goes on.
+    Degraded {
+        /// What, and what follows.
+        what: String,
+    },
+    /// A leader steps down, or a winner doesn't lead.
+    Demoting {
+        /// Why.
+        why: DemotionReason,
+    },
+    /// The one that the lock was given back for hasn't taken it.
+    HandoverFailed {
+        /// Which.
+        to: String,
+        /// How long it was left to it.
+        within: Duration,
+    },
+    /// This container leads.
+    Leads {
+        /// For which term.
+        term: Term,
+    },
+    /// Another one leads, or nobody.
+    LeaderChanged {
+        /// Who.
+        id: Option<String>,
+        /// Where it can be reached.
+        address: Option<String>,
+    },
+    /// The container led before it was started again, and the lock isn't free yet.
+    FormerLifeHolds,
+    /// The store couldn't do what the election asked of it.
+    ElectionFailed {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        error: String,
+    },
+    /// The store promises too little for anyone to lead by.
+    LeaseTooShort {
+        /// How long a leader might act on it.
+        usable: Duration,
+        /// How long it must be.
+        least: Duration,
+    },
+    /// The store gave a term that isn't above one seen before.
+    TermWentBack {
+        /// Which it gave.
+        term: Term,
+        /// Which was seen.
+        seen: Term,
+    },
+    /// Maintenance began, or lasts otherwise than was said before.
+    MaintenanceBegan {
+        /// For how long; `None`: until somebody ends it.
+        lasts: Option<Duration>,
+        /// Why, if somebody said so.
+        reason: Option<String>,
+    },
+    /// Maintenance is over.
+    MaintenanceEnded {
+        /// Why.
+        because: &'static str,
+    },
+    /// The container's end.
+    Ended {
+        /// Its exit code.
+        code: u8,
+        /// Why, in one line.
+        reason: String,
+        /// Whether somebody asked for it: then a code that isn't 0 (143, say) is no alarm.
+        asked: bool,
+    },
+}
+
+impl Notice {
+    /// Its name in logs and events, stable across versions.
+    pub fn name(&self) -> &'static str {
+        self.face().0
+    }
+
+    /// How important it is.
+    pub fn level(&self) -> Level {
+        self.face().1
+    }
+
+    fn face(&self) -> (&'static str, Level) {
+        use Level::{Debug, Error, Info, Warn};
+        match self {
+            Notice::MainStarted { .. } => ("main.started", Info),
+            Notice::MainFailedToStart { .. } => ("main.failed_to_start", Error),
+            Notice::MainExited { .. } => ("main.exited", Info),
+            Notice::MainWentToBackground { .. } => ("main.background", Warn),
+            Notice::MainFollowed { .. } => ("main.followed", Info),
+            Notice::MainRestarting { .. } => ("main.restarting", Warn),
+            Notice::RestartBudgetSpent { .. } => ("main.restart_budget_spent", Error),
+            Notice::SignalForwarded { .. } => ("signal.forwarded", Debug),
+            Notice::Stopping { .. } => ("stop.started", Info),
+            Notice::MainTold { .. } => ("stop.main_told", Info),
+            Notice::Killing { .. } => ("stop.killing", Warn),
+            Notice::HookStarted { .. } => ("hook.started", Debug),
+            Notice::HookSucceeded { .. } => ("hook.succeeded", Info),
+            Notice::HookFailed { .. } => ("hook.failed", Error),
+            Notice::HookTimedOut { .. } => ("hook.timed_out", Error),
+            Notice::HookSkipped { .. } => ("hook.skipped", Warn),
+            Notice::HookRetrying { .. } => ("hook.retrying", Warn),
+            Notice::Waiting { .. } => ("wait.started", Info),
+            Notice::Waited { .. } => ("wait.done", Info),
+            Notice::CheckChanged { error: None, .. } => ("health.passing", Info),
+            Notice::CheckChanged { error: Some(_), .. } => ("health.critical", Warn),
+            Notice::CheckFailing { .. } => ("health.failing", Debug),
+            Notice::Published { .. } => ("catalog.published", Info),
+            Notice::Advertised { .. } => ("catalog.advertised", Info),
+            Notice::Withdrawn { .. } => ("catalog.withdrawn", Info),
+            Notice::CatalogFailed { .. } => ("catalog.failed", Warn),
+            Notice::CatalogBack { .. } => ("catalog.back", Info),
+            Notice::DependencyChanged { .. } => ("watch.changed", Info),
+            Notice::TemplateWritten { .. } => ("template.written", Info),
+            Notice::TemplateKept { .. } => ("template.kept", Warn),
+            Notice::TemplateFailed { .. } => ("template.failed", Error),
+            Notice::Reloaded { .. } => ("config.reloaded", Info),
+            Notice::ReloadFailed { .. } => ("config.reload_failed", Error),
+            Notice::Degraded { .. } => ("degraded", Warn),
+            Notice::Demoting { .. } => ("election.demoting", Warn),
+            Notice::HandoverFailed { .. } => ("election.handover_failed", Warn),
+            Notice::Leads { .. } => ("election.leads", Info),
+            Notice::LeaderChanged { .. } => ("election.leader_changed", Info),
+            Notice::FormerLifeHolds => ("election.former_life", Info),
+            Notice::ElectionFailed { .. } => ("election.failed", Warn),
+            Notice::LeaseTooShort { .. } => ("election.lease_too_short", Error),
+            Notice::TermWentBack { .. } => ("election.term_went_back", Error),
+            Notice::MaintenanceBegan { .. } => ("maintenance.began", Info),
+            Notice::MaintenanceEnded { .. } => ("maintenance.ended", Info),
+            Notice::Ended { code: 0, .. } | Notice::Ended { asked: true, .. } => ("ended", Info),
+            Notice::Ended { .. } => ("ended", Error),
+        }
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExitStatus::Exited(code) => write!(f, "exited with code {code}"),
+            ExitStatus::Killed(signal) => write!(f, "was killed by {signal}"),
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let span = |d: &Duration| humantime::format_duration(Duration::from_millis(d.as_millis() as u64)).to_string();
+        match self {
+            Notice::MainStarted { pid } => write!(f, "main runs as process {pid}"),
+            Notice::MainFailedToStart { error } => write!(f, "main can't be started: {error}"),
+            Notice::MainExited { status } => write!(f, "main {status}"),
+            Notice::MainWentToBackground { left, followed: true, .. } => match left {
+                1 => f.write_str("main went to the background: the process it left is followed"),
+                _ => write!(f, "main went to the background: one of the {left} processes it left is followed"),
+            },
+            Notice::MainWentToBackground { left, followed: false, by_itself } => {
+                match left {
+                    1 => f.write_str("main ended but left a process, which is ended now")?,
+                    _ => write!(f, "main ended but left {left} processes, which are ended now")?,
+                }
+                match by_itself {
+                    true => f.write_str(" (run it in the foreground, or set [process] background = \"follow\")"),
+                    false => Ok(()),
+                }
+            }
+            Notice::MainFollowed { pid } => write!(f, "main is process {pid} from now on"),
+            Notice::MainRestarting { after, attempt, max } => {
+                write!(f, "main starts again in {} (restart {attempt} of at most {max})", span(after))
+            }
+            Notice::RestartBudgetSpent { max, within } => {
+                write!(f, "main was restarted {max} times within {}: giving up", span(within))
+            }
+            Notice::SignalForwarded { received, sent } if received == sent => write!(f, "{received} passed on to main"),
+            Notice::SignalForwarded { received, sent } => write!(f, "{received} passed on to main as {sent}"),
+            Notice::Stopping { reason, within: Some(within) } => {
+                write!(f, "stopping within {}: {reason}", span(within))
+            }
+            Notice::Stopping { reason, within: None } => write!(f, "stopping: {reason}"),
+            Notice::MainTold { signal } => write!(f, "{signal} sent to main"),
+            Notice::Killing { what } => write!(f, "time is up: SIGKILL to {what}"),
+            Notice::HookStarted { hook } => write!(f, "{hook} started"),
+            Notice::HookSucceeded { hook, took } => write!(f, "{hook} succeeded in {}", span(took)),
+            Notice::HookFailed { hook, error } => write!(f, "{hook} failed: {error}"),
+            Notice::HookTimedOut { hook, timeout } => write!(f, "{hook} ran past its timeout of {}", span(timeout)),
+            Notice::HookSkipped { hook } => write!(f, "{hook} cut short"),
+            Notice::HookRetrying { hook, after } => write!(f, "{hook} is tried again in {}", span(after)),
+            Notice::Waiting { what } => write!(f, "waiting for {what}"),
+            Notice::Waited { what } => write!(f, "{what} is there"),
+            Notice::CheckChanged { check, error: None } => write!(f, "check {check} passes"),
+            Notice::CheckChanged { check, error: Some(error) } => write!(f, "check {check} is critical: {error}"),
+            Notice::CheckFailing { check, error, because } => write!(f, "check {check} failed ({because}): {error}"),
+            Notice::Published { service, status } => write!(f, "{service} is {status} in the catalog"),
+            Notice::Advertised { service, address, why } => write!(f, "{service} is advertised at {address}: {why}"),
+            Notice::Withdrawn { service } => write!(f, "{service} is out of the catalog"),
+            Notice::CatalogFailed { what, error } => write!(f, "{what} failed, and is tried again: {error}"),
+            Notice::CatalogBack { what } => write!(f, "{what} works again"),
+            Notice::DependencyChanged { watch, what } => write!(f, "watch {watch}: {what}"),
+            Notice::TemplateWritten { watch, destination } => write!(f, "watch {watch}: {destination} written"),
+            Notice::TemplateKept { watch, destination } => {
+                write!(f, "watch {watch}: no answer yet, so {destination} stays as it is")
+            }
+            Notice::TemplateFailed { watch, error } => {
+                write!(f, "watch {watch}: the template failed, the old file stays: {error}")
+            }
+            Notice::Reloaded { changed, later } => {
+                let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+                write!(f, "config read again; changed: {}", list(changed))?;
+                if !later.is_empty() {
+                    write!(f, "; applies at main's next start: {}", list(later))?;
+                }
+                Ok(())
+            }
+            Notice::ReloadFailed { error } => write!(f, "the config can't be used, the old one stays:\n{error}"),
+            Notice::Degraded { what } => write!(f, "{what}"),
+            Notice::Demoting { why } => write!(f, "stepping down: {why}"),
+            Notice::HandoverFailed { to, within } => {
+                write!(f, "{to} hasn't taken the lead within {}: from now on anybody may", span(within))
+            }
+            Notice::Leads { term } => write!(f, "leading, for term {}", term.0),
+            Notice::LeaderChanged { id: Some(id), address: Some(address) } => write!(f, "{id} at {address} leads"),
+            Notice::LeaderChanged { id: Some(id), address: None } => write!(f, "{id} leads"),
+            Notice::LeaderChanged { id: None, .. } => write!(f, "nobody leads"),
+            Notice::FormerLifeHolds => {
+                write!(f, "the lock is still held for this container's life before: nobody leads until that is over")
+            }
+            Notice::ElectionFailed { what, error } => write!(f, "{what} failed, and is tried again: {error}"),
+            Notice::LeaseTooShort { usable, least } => write!(
+                f,
+                "not standing for leader: the catalog promises {} but {} are needed (raise [election] lease)",
+                span(usable),
+                span(least)
+            ),
+            Notice::TermWentBack { term, seen } => write!(
+                f,
+                "refusing to lead: the catalog gave term {} after {}, so it was restored or wiped (pilotfish term --accept if that was meant)",
+                term.0, seen.0
+            ),
+            Notice::MaintenanceBegan { lasts, reason } => {
+                write!(f, "in maintenance ")?;
+                match lasts {
+                    Some(lasts) => write!(f, "for {}", span(lasts))?,
+                    None => write!(f, "until it is ended")?,
+                }
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+            }
+            Notice::MaintenanceEnded { because } => write!(f, "maintenance is over: {because}"),
+            Notice::Ended { code, reason, .. } => write!(f, "ending with code {code}: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for DemotionReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DemotionReason::Silence => write!(f, "the catalog hasn't confirmed the lease in time"),
+            DemotionReason::Overslept => write!(f, "the agent slept past the lease's end"),
+            DemotionReason::Lost => write!(f, "the lock is somebody else's or nobody's"),
+            DemotionReason::PromotionFailed(error) => write!(f, "on_promote failed: {error}"),
+            DemotionReason::Unhealthy => write!(f, "main is unhealthy"),
+            DemotionReason::Maintenance => write!(f, "maintenance"),
+            DemotionReason::StepDown => write!(f, "asked to"),
+            DemotionReason::MainEnded => write!(f, "main ended"),
+            DemotionReason::Stop => write!(f, "the container stops"),
+            DemotionReason::Outranked(peer) => write!(f, "{peer} is further ahead"),
+        }
+    }
+}
+
+impl ServiceStatus {
+    /// Its name in the catalog.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServiceStatus::Passing => "passing",
+            ServiceStatus::Critical => "critical",
+            ServiceStatus::Draining => "draining",
+        }
+    }
+
+    /// The same where maintenance may keep the service out of the rotation. A service on its way out doesn't come back
+    /// from maintenance.
+    pub fn word(self, in_maintenance: bool) -> &'static str {
+        match self {
+            ServiceStatus::Passing | ServiceStatus::Critical if in_maintenance => "maintenance",
+            status => status.as_str(),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What runs: main and commands, how they end, and why one can't start.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::config::Signal;
+
+/// One run of a process or probe; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct RunId(pub u64);
+
+/// A process id in the agent's own PID namespace.
+pub type Pid = i32;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum ExitStatus {
+    /// By itself, with this code.
+    Exited(u8),
+    /// By this signal.
+    Killed(Signal),
+}
+
+impl ExitStatus {
+    /// The code a shell would show: the process's own, or 128 + the signal's number.
+    pub fn code(self) -> u8 {
+        match self {
+            ExitStatus::Exited(code) => code,
+            // Signals end at 64, so the sum fits.
+            ExitStatus::Killed(signal) => (128 + signal.number()) as u8,
+        }
+    }
+
+    /// Whether it ended with code 0.
+    pub fn success(self) -> bool {
+        self == ExitStatus::Exited(0)
+    }
+}
+
+/// Why a command couldn't be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpawnError {
+    /// 127 when the program wasn't found, 126 otherwise, as a shell has it.
+    pub code: u8,
+    /// Which step failed on what, and why.
+    pub message: String,
+    /// Whether another try may do better.
+    pub hope: Hope,
+}
+
+/// Whether a command that couldn't be started may start a moment later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hope {
+    /// Nothing changes by itself.
+    None,
+    /// A file isn't there: where it was before, it may be in the midst of being replaced.
+    IfItWasThere,
+    /// A limit is reached, or the program is being written.
+    Soon,
+}
+
+/// Variables whose values were read from files. It never shows them.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secrets(pub Vec<(String, Vec<u8>)>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// What a run is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// The main process.
+    Main,
+    /// `[hooks] pre_start`.
+    PreStart,
+    /// `[hooks] pre_stop`.
+    PreStop,
+    /// `[hooks] post_stop`.
+    PostStop,
+    /// A watch's `on_change`.
+    OnChange {
+        /// The watch's name.
+        watch: String,
+    },
+    /// A template's `check`.
+    TemplateCheck {
+        /// The watch's name.
+        watch: String,
+    },
+    /// An exec health check.
+    Health {
+        /// The check's name.
+        check: String,
+    },
+    /// `[hooks] on_promote`.
+    OnPromote,
+    /// `[hooks] on_demote`.
+    OnDemote,
+    /// `[hooks] on_leader_change`.
+    OnLeaderChange,
+    /// `[election] rank`.
+    Rank,
+}
+
+impl Job {
+    /// Whether it is one of the user's hooks, which are told of when they start and end (checks aren't: they run
+    /// every few seconds).
+    pub fn is_hook(&self) -> bool {
+        match self {
+            Job::PreStart
+            | Job::PreStop
+            | Job::PostStop
+            | Job::OnChange { .. }
+            | Job::OnPromote
+            | Job::OnDemote
+            | Job::OnLeaderChange => true,
+            Job::Main | Job::TemplateCheck { .. } | Job::Health { .. } | Job::Rank => false,
+        }
+    }
+
+    /// Its `PILOTFISH_EVENT`.
+    pub fn event(&self) -> &'static str {
+        match self {
+            Job::Main => "main",
+            Job::PreStart => "pre_start",
+            Job::PreStop => "pre_stop",
+            Job::PostStop => "post_stop",
+            Job::OnChange { .. } => "on_change",
+            Job::TemplateCheck { .. } => "template_check",
+            Job::Health { .. } => "health",
+            Job::OnPromote => "on_promote",
+            Job::OnDemote => "on_demote",
+            Job::OnLeaderChange => "on_leader_change",
+            Job::Rank => "rank",
+        }
+    }
+}
+
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Job::OnChange { watch: of } | Job::TemplateCheck { watch: of } | Job::Health { check: of } => {
+                write!(f, "{} of {of}", self.event())
+            }
+            Job::Main
+            | Job::PreStart
+            | Job::PreStop
+            | Job::PostStop
+            | Job::OnPromote
+            | Job::OnDemote
+            | Job::OnLeaderChange
+            | Job::Rank => write!(f, "{}", self.event()),
+        }
+    }
+}
+
+/// Who gets a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The process of a run alone.
+    Process(RunId),
+    /// The process group of a run.
+    Group(RunId),
+    /// Every process of a hook or check, whatever it did to get away.
+    All(RunId),
+    /// Every process main left behind.
+    Strays,
+}

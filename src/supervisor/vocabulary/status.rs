@@ -1,0 +1,167 @@
+//! What the agent can tell about itself at any moment: the answer of `/status`, and what the metrics count.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{ExitStatus, Pid, Time};
+use crate::supervisor::machines::election::record::Term;
+
+/// Everything there is to tell, as of the last event.
+#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+pub struct Status {
+    /// Where in its life the container is.
+    pub phase: Phase,
+    /// What it is doing or waiting for there, for people.
+    pub doing: String,
+    /// The main process.
+    pub main: MainStatus,
+    /// Each health check.
+    pub health: Vec<CheckStatus>,
+    /// Each service.
+    pub services: Vec<ServiceReport>,
+    /// Each watch.
+    pub watches: Vec<WatchStatus>,
+    /// Its part in an election.
+    pub election: Option<ElectionStatus>,
+    /// Whether main doesn't run because another container leads, and could be started as soon as this one does.
+    pub standing_by: bool,
+    /// Its maintenance, if it is in any. Its times are the kernel's, which mean nothing outside: the endpoints tell it.
+    #[serde(skip)]
+    pub maintenance: Option<MaintenanceStatus>,
+    /// How often each hook was run, and failed.
+    pub hooks: BTreeMap<String, HookCount>,
+}
+
+impl Status {
+    /// Whether main runs and every check passes (`/readyz`; `/healthz` and `pilotfish health` are content with one that
+    /// stands by).
+    pub fn ready(&self) -> bool {
+        self.phase == Phase::Running && self.main.pid.is_some() && self.health.iter().all(|check| check.passing)
+    }
+}
+
+/// Where in its life a container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Main has not been started yet.
+    #[default]
+    Starting,
+    /// Main runs, or will again.
+    Running,
+    /// The stop sequence runs.
+    Stopping,
+}
+
+/// The main process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+pub struct MainStatus {
+    /// Its process id while it runs.
+    pub pid: Option<Pid>,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// How it last ended.
+    pub last_exit: Option<ExitStatus>,
+    /// What it said of itself by sd_notify `STATUS=`.
+    pub notified: Option<String>,
+}
+
+/// A health check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it passes.
+    pub passing: bool,
+    /// What it last said.
+    pub note: String,
+    /// How many runs passed.
+    pub passed: u64,
+    /// How many runs failed.
+    pub failed: u64,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServiceReport {
+    /// Its id in the catalog.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it is: passing, critical, draining or maintenance.
+    pub status: &'static str,
+    /// Whether the catalog says so.
+    pub published: bool,
+    /// Why the catalog couldn't be told.
+    pub error: Option<String>,
+    /// The address it was last registered with.
+    pub address: Option<String>,
+    /// Why that one.
+    pub address_because: Option<String>,
+}
+
+/// A watch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WatchStatus {
+    /// Its name.
+    pub name: String,
+    /// How many instances or keys it sees; `None` before the first answer.
+    pub seen: Option<usize>,
+    /// How many changes were acted on.
+    pub changes: u64,
+    /// Why the catalog can't be asked now, or what was seen not be acted on yet.
+    pub error: Option<String>,
+}
+
+/// A container's part in an election.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ElectionStatus {
+    /// The election's name.
+    pub name: String,
+    /// The candidate's.
+    pub id: String,
+    /// `leader` or `replica`.
+    pub role: String,
+    /// Whether main acts as leader: `on_promote`, if there is one, has succeeded.
+    pub promoted: bool,
+    /// What it is doing, for people.
+    pub doing: String,
+    /// Who leads, as far as is known.
+    pub leader: Option<LeaderStatus>,
+    /// How often this container came to lead.
+    pub leaderships: u64,
+    /// Why the catalog can't be asked now.
+    pub error: Option<String>,
+}
+
+/// Who leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeaderStatus {
+    /// The candidate.
+    pub id: String,
+    /// Where it can be reached, `host:port`.
+    pub address: Option<String>,
+    /// For which term: the fencing token.
+    pub term: Term,
+}
+
+/// Maintenance under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaintenanceStatus {
+    /// When it began.
+    pub since: Time,
+    /// When it ends by itself, if it does.
+    pub until: Option<Time>,
+    /// Why, if somebody said so.
+    pub reason: Option<String>,
+}
+
+/// How often a hook was run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+pub struct HookCount {
+    /// How often it succeeded.
+    pub succeeded: u64,
+    /// How often it failed or timed out.
+    pub failed: u64,
+}
