@@ -30,7 +30,7 @@ use sequence::role::Leadership;
 use sequence::signals::PassedOn;
 use sequence::start::Wait;
 use sequence::stop::Cause;
-use vocabulary::{ExitStatus, Follow, HookCount, Job, MainStatus, ReplyId, Request, RunId, earliest};
+use vocabulary::{ExitStatus, Follow, HookCount, Job, MainStatus, ReplyId, Request, RunId, Step, earliest};
 
 pub use vocabulary::{Effect, Event, Notice, Status, Time};
 
@@ -100,133 +100,134 @@ impl Supervisor {
     /// Takes what happened at `now` and says what is to be done, in order.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
+        let step = &mut Step { now, out: &mut out };
         // A lease that has run out while the agent slept comes before whatever it wakes up to.
-        self.elect(now, ElectionEvent::Tick, &mut out);
+        self.elect(step, ElectionEvent::Tick);
         match event {
-            Event::Started => self.begin(now, &mut out),
+            Event::Started => self.begin(step),
             Event::Tick => {}
-            Event::Signal(signal) => self.signalled(now, signal, &mut out),
+            Event::Signal(signal) => self.signalled(step, signal),
             Event::FilesRead { run, result } => {
-                if let Some(gone) = self.main.files_read(now, run, result, &mut out) {
-                    self.main_is_gone(now, gone, &mut out);
+                if let Some(gone) = self.main.files_read(step, run, result) {
+                    self.main_is_gone(step, gone);
                 }
             }
             Event::Spawned { run, pid } => {
-                if self.main.spawned(run, pid, &mut out) {
-                    self.main_runs(now, &mut out);
+                if self.main.spawned(run, pid, step.out) {
+                    self.main_runs(step);
                 }
             }
-            Event::SpawnFailed { run, error } => match self.main.not_started(run, &error, &mut out) {
-                Some(gone) => self.main_is_gone(now, gone, &mut out),
+            Event::SpawnFailed { run, error } => match self.main.not_started(run, &error, step.out) {
+                Some(gone) => self.main_is_gone(step, gone),
                 None => {
-                    let ended = self.commands.not_started(run, error, &mut out);
+                    let ended = self.commands.not_started(run, error, step.out);
                     let job = ended.as_ref().map(|(job, _)| job.clone());
-                    self.command_ended(now, run, ended, &mut out);
+                    self.command_ended(step, run, ended);
                     if let Some(job) = job {
-                        self.command_is_over(now, run, &job, &mut out);
+                        self.command_is_over(step, run, &job);
                     }
                 }
             },
-            Event::Forwarded { signal, heeded } => self.forwarded(now, signal, heeded),
+            Event::Forwarded { signal, heeded } => self.forwarded(step.now, signal, heeded),
             Event::HadTerminal { run } => self.had_terminal = self.main.runs(run),
-            Event::Exited { run, status } => self.exited(now, run, status, &mut out),
+            Event::Exited { run, status } => self.exited(step, run, status),
             Event::RunLost { run } => self.run_lost(run),
             Event::RunLeft { run, any } => {
-                if let Some(job) = self.commands.left(now, run, any) {
-                    self.command_is_over(now, run, &job, &mut out);
+                if let Some(job) = self.commands.left(step.now, run, any) {
+                    self.command_is_over(step, run, &job);
                 }
             }
             Event::Strays { left } => {
-                self.rest(left, &mut out);
-                let (what, kill_at) = self.leftovers(now);
+                self.rest(left, step.out);
+                let (what, kill_at) = self.leftovers(step.now);
                 if what == StrayAction::Kill && !self.main.is_up() {
                     // A leader's main takes its role with it; the leftovers of both have the same time to end.
-                    self.commands.end_kept(now, When::Leader, &mut out);
+                    self.commands.end_kept(step, When::Leader);
                 }
-                if let Some(gone) = self.main.strays(left, what, kill_at, &mut out) {
-                    self.main_is_gone(now, gone, &mut out);
+                if let Some(gone) = self.main.strays(left, what, kill_at, step.out) {
+                    self.main_is_gone(step, gone);
                 }
             }
             Event::StrayEnded { status } if self.process.background == Background::Follow => {
-                self.main.stray_ended(now, status);
+                self.main.stray_ended(step.now, status);
             }
             Event::StrayEnded { .. } => {}
             Event::Followed { run, pid } => {
-                if self.main.followed(now, run, pid, &mut out) {
-                    self.main_runs(now, &mut out);
+                if self.main.followed(step, run, pid) {
+                    self.main_runs(step);
                 }
             }
             Event::Probed { run, result } => {
                 if let Some(index) = self.checks.iter().position(|check| check.asking() == Some(run)) {
-                    self.check_heard(now, index, result, &mut out);
+                    self.check_heard(step, index, result);
                 }
             }
             Event::Notified(said) => {
                 if let Some(pid) = said.main_pid.filter(|_| self.process.background == Background::Follow) {
-                    self.main.named(pid, &mut out);
+                    self.main.named(pid, step.out);
                 }
                 if let Some(status) = &said.status {
                     self.main_status.notified = Some(status.clone());
                 }
                 for index in 0..self.checks.len() {
-                    let transition = self.checks[index].notified(now, &said);
-                    self.check_turned(now, index, transition, &mut out);
+                    let transition = self.checks[index].notified(step.now, &said);
+                    self.check_turned(step, index, transition);
                 }
             }
             Event::Published { service, result } => {
                 if let Some(entry) = find(&mut self.entries, &mut self.leaving, &service) {
-                    entry.published(now, result, &mut self.jitter, &mut out);
+                    entry.published(step, result, &mut self.jitter);
                 }
             }
             Event::Withdrawn { service, result } => {
                 if let Some(entry) = find(&mut self.leaving, &mut self.entries, &service) {
-                    entry.withdrawn(now, result, &mut self.jitter, &mut out);
+                    entry.withdrawn(step, result, &mut self.jitter);
                 }
                 self.leaving.retain(|entry| !entry.is_out());
             }
             Event::Observed { follow: Follow::Watch(name), seen } => {
-                self.with_watch(now, &name, &mut out, |watch, context| watch.observed(seen, context));
+                self.with_watch(step, &name, |watch, context| watch.observed(seen, context));
             }
-            Event::Observed { follow: Follow::WaitFor(index), seen } => self.waited(index, seen, &mut out),
+            Event::Observed { follow: Follow::WaitFor(index), seen } => self.waited(index, seen, step.out),
             Event::Rendered { watch, outcome } => {
-                self.with_watch(now, &watch, &mut out, |watch, context| watch.rendered(outcome, context));
+                self.with_watch(step, &watch, |watch, context| watch.rendered(outcome, context));
             }
             Event::Installed { watch, result } => {
-                self.with_watch(now, &watch, &mut out, |watch, context| watch.installed(result, context));
+                self.with_watch(step, &watch, |watch, context| watch.installed(result, context));
             }
             Event::Hinted { watch, sent } => {
-                self.with_watch(now, &watch, &mut out, |watch, context| watch.hinted(sent, context));
+                self.with_watch(step, &watch, |watch, context| watch.hinted(sent, context));
             }
             Event::Control { reply, request: Request::Stop } => {
-                self.stop(now, "asked for at the control endpoint".to_owned(), Cause::Control, &mut out);
-                out.push(Effect::Reply { reply, result: Ok("stopping".to_owned()) });
+                self.stop(step, "asked for at the control endpoint".to_owned(), Cause::Control);
+                step.out.push(Effect::Reply { reply, result: Ok("stopping".to_owned()) });
             }
             Event::Control { reply, request: Request::StepDown { to } } => {
-                let result = self.step_down(now, to, &mut out);
-                out.push(Effect::Reply { reply, result });
+                let result = self.step_down(step, to);
+                step.out.push(Effect::Reply { reply, result });
             }
             Event::Control { reply, request: Request::AcceptTerm } => {
-                let result = self.accept_term(now, &mut out);
-                out.push(Effect::Reply { reply, result });
+                let result = self.accept_term(step);
+                step.out.push(Effect::Reply { reply, result });
             }
             Event::Control { reply, request: Request::BeginMaintenance { lasts, reason } } => {
-                let result = self.begin_maintenance(now, lasts, reason, &mut out);
-                out.push(Effect::Reply { reply, result });
+                let result = self.begin_maintenance(step, lasts, reason);
+                step.out.push(Effect::Reply { reply, result });
             }
             Event::Control { reply, request: Request::EndMaintenance } => {
-                let result = self.end_maintenance(now, &mut out);
-                out.push(Effect::Reply { reply, result });
+                let result = self.end_maintenance(step);
+                step.out.push(Effect::Reply { reply, result });
             }
-            Event::Control { reply, request: Request::Reload } => self.reload(Some(reply), &mut out),
-            Event::ConfigLoaded(result) => self.loaded(now, result, &mut out),
+            Event::Control { reply, request: Request::Reload } => self.reload(Some(reply), step.out),
+            Event::ConfigLoaded(result) => self.loaded(step, result),
             Event::Printed { run, text } => self.printed(run, text),
-            Event::Election(fact) => self.elect(now, fact, &mut out),
-            Event::Guard { stands } => self.guarded(now, stands, &mut out),
+            Event::Election(fact) => self.elect(step, fact),
+            Event::Guard { stands } => self.guarded(step, stands),
         }
-        self.tick(now, &mut out);
-        self.run_again(now, &mut out);
-        self.advance_role(now, &mut out);
-        self.advance_start(now, &mut out);
+        self.tick(step);
+        self.run_again(step);
+        self.advance_role(step);
+        self.advance_start(step);
         out
     }
 
@@ -263,42 +264,42 @@ impl Supervisor {
     }
 
     /// Everything whose time has come.
-    fn tick(&mut self, now: Time, out: &mut Vec<Effect>) {
-        for GivenUp { run, job, outcome } in self.commands.tick(now, out) {
-            self.command_ended(now, run, outcome.map(|outcome| (job.clone(), outcome)), out);
-            self.command_is_over(now, run, &job, out);
+    fn tick(&mut self, step: &mut Step<'_>) {
+        for GivenUp { run, job, outcome } in self.commands.tick(step) {
+            self.command_ended(step, run, outcome.map(|outcome| (job.clone(), outcome)));
+            self.command_is_over(step, run, &job);
         }
-        if let Some(gone) = self.main.tick(now, out) {
-            self.main_is_gone(now, gone, out);
+        if let Some(gone) = self.main.tick(step) {
+            self.main_is_gone(step, gone);
         }
         for entry in self.entries.iter_mut().chain(&mut self.leaving) {
-            entry.tick(now, out);
+            entry.tick(step);
         }
         if self.is_stopping() {
             return;
         }
-        self.tick_maintenance(now, out);
+        self.tick_maintenance(step);
         for index in 0..self.checks.len() {
-            if self.checks[index].is_due(now) {
-                self.check_asks(now, index, out);
+            if self.checks[index].is_due(step.now) {
+                self.check_asks(step, index);
             }
         }
-        self.each_watch(now, out, |watch, context| watch.tick(context));
+        self.each_watch(step, |watch, context| watch.tick(context));
     }
 
-    fn exited(&mut self, now: Time, run: RunId, status: ExitStatus, out: &mut Vec<Effect>) {
+    fn exited(&mut self, step: &mut Step<'_>, run: RunId, status: ExitStatus) {
         let alone = self.config.is_plain();
-        let (was_main, gone) = self.main.exited(now, run, status, alone, out);
+        let (was_main, gone) = self.main.exited(step, run, status, alone);
         if was_main {
             self.main_status.last_exit = Some(status);
-            self.checks_rest(now, out);
+            self.checks_rest(step);
         }
         match gone {
-            Some(gone) => self.main_is_gone(now, gone, out),
-            None if was_main => self.tell_catalog(out),
+            Some(gone) => self.main_is_gone(step, gone),
+            None if was_main => self.tell_catalog(step.out),
             None => {
-                let ended = self.commands.exited(now, run, status, out);
-                self.command_ended(now, run, ended, out);
+                let ended = self.commands.exited(step, run, status);
+                self.command_ended(step, run, ended);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::{Hook, Leftovers, Signal, When};
 
-use crate::supervisor::vocabulary::{Effect, ExitStatus, Job, Notice, RunId, SpawnError, Target, Time, earliest};
+use crate::supervisor::vocabulary::{Effect, ExitStatus, Job, Notice, RunId, SpawnError, Step, Target, Time, earliest};
 
 /// Between SIGTERM and SIGKILL of a command past its timeout: long enough to clean up, too short to hold a stop.
 pub const KILL_AFTER: Duration = Duration::from_secs(2);
@@ -137,25 +137,19 @@ pub struct GivenUp {
 
 impl Commands {
     /// Starts a command; its outcome comes from [`exited`](Self::exited) or [`not_started`](Self::not_started).
-    pub fn start(&mut self, now: Time, run: RunId, order: Launch, out: &mut Vec<Effect>) {
+    pub fn start(&mut self, step: &mut Step<'_>, run: RunId, order: Launch) {
         let Launch { job, hook, env, stdin } = order;
         if job.is_hook() {
-            out.push(Effect::Say(Notice::HookStarted { hook: job.to_string() }));
+            step.out.push(Effect::Say(Notice::HookStarted { hook: job.to_string() }));
         }
-        let state = RunState::Running { until: now + hook.timeout };
+        let state = RunState::Running { until: step.now + hook.timeout };
         let Hook { when: role, timeout, leftovers, .. } = hook;
-        self.live.insert(run, LiveRun { job: job.clone(), role, started: now, timeout, leftovers, state });
-        out.push(Effect::Spawn { run, job, exec: hook.exec, run_as: hook.run_as, env, stdin });
+        self.live.insert(run, LiveRun { job: job.clone(), role, started: step.now, timeout, leftovers, state });
+        step.out.push(Effect::Spawn { run, job, exec: hook.exec, run_as: hook.run_as, env, stdin });
     }
 
     /// The command's process is reaped.
-    pub fn exited(
-        &mut self,
-        now: Time,
-        run: RunId,
-        status: ExitStatus,
-        out: &mut Vec<Effect>,
-    ) -> Option<(Job, Outcome)> {
+    pub fn exited(&mut self, step: &mut Step<'_>, run: RunId, status: ExitStatus) -> Option<(Job, Outcome)> {
         let command = self.live.get_mut(&run)?;
         let outcome = match &mut command.state {
             RunState::Running { .. } => {
@@ -177,7 +171,7 @@ impl Commands {
                 return None;
             }
         };
-        report(&command.job, &outcome, now.since(command.started), out);
+        report(&command.job, &outcome, step.now.since(command.started), step.out);
         Some((command.job.clone(), outcome))
     }
 
@@ -216,35 +210,35 @@ impl Commands {
     }
 
     /// Tells a command to end, since its result is no longer wanted.
-    pub fn cancel(&mut self, now: Time, run: RunId, out: &mut Vec<Effect>) {
-        let patience = self.patience(now);
+    pub fn cancel(&mut self, step: &mut Step<'_>, run: RunId) {
+        let patience = self.patience(step.now);
         if let Some(command) = self.live.get_mut(&run)
             && let RunState::Running { .. } = command.state
         {
             if command.job.is_hook() {
-                out.push(Effect::Say(Notice::HookSkipped { hook: command.job.to_string() }));
+                step.out.push(Effect::Say(Notice::HookSkipped { hook: command.job.to_string() }));
             }
-            command.tell(run, now + patience, EndReason::Cancelled, out);
+            command.tell(run, step.now + patience, EndReason::Cancelled, step.out);
         }
     }
 
     /// Tells what runs for this role only to end, and what such left behind: the role is gone.
-    pub fn leave(&mut self, now: Time, role: When, out: &mut Vec<Effect>) {
+    pub fn leave(&mut self, step: &mut Step<'_>, role: When) {
         let of_role: Vec<RunId> =
             self.live.iter().filter(|(_, command)| command.role == role).map(|(run, _)| *run).collect();
         for run in of_role {
-            self.cancel(now, run, out);
+            self.cancel(step, run);
         }
-        self.end_kept(now, role, out);
+        self.end_kept(step, role);
     }
 
     /// Tells what commands of this role only left behind to end: it worked with main, which has ended.
-    pub fn end_kept(&mut self, now: Time, role: When, out: &mut Vec<Effect>) {
-        let patience = self.patience(now);
+    pub fn end_kept(&mut self, step: &mut Step<'_>, role: When) {
+        let patience = self.patience(step.now);
         for (run, command) in self.live.iter_mut().filter(|(_, command)| command.role == role) {
             match &mut command.state {
                 RunState::Kept | RunState::Lingering { .. } => {
-                    command.tell(*run, now + patience, EndReason::Cancelled, out)
+                    command.tell(*run, step.now + patience, EndReason::Cancelled, step.out)
                 }
                 RunState::Ended { keep } => *keep = false,
                 RunState::Running { .. } | RunState::Ending { .. } | RunState::Stuck { .. } => {}
@@ -280,7 +274,7 @@ impl Commands {
     }
 
     /// Kills whatever runs now, and what such left behind, but what is the container's; each end is still waited for.
-    pub fn kill(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub fn kill(&mut self, step: &mut Step<'_>) {
         for command in self.live.values_mut() {
             let (why, reaped) = match command.state {
                 RunState::Kept if command.role == When::Always => continue,
@@ -289,19 +283,19 @@ impl Commands {
                 RunState::Ending { why, reaped, .. } => (why, reaped),
                 RunState::Ended { .. } | RunState::Lingering { .. } | RunState::Kept => (EndReason::Cancelled, true),
             };
-            command.state = RunState::Ending { why, reaped, kill_at: now, killed: None };
+            command.state = RunState::Ending { why, reaped, kill_at: step.now, killed: None };
         }
         // Nothing is given up by a first SIGKILL.
-        self.tick(now, out);
+        self.tick(step);
     }
 
     /// Tells all there still is to end, by this time or soon, which is returned: the container ends.
-    pub fn end_rest(&mut self, now: Time, kill_at: Option<Time>, out: &mut Vec<Effect>) -> Time {
-        let kill_at = kill_at.map_or(now + KILL_AFTER, |at| at.max(now + LEAST_PATIENCE));
+    pub fn end_rest(&mut self, step: &mut Step<'_>, kill_at: Option<Time>) -> Time {
+        let kill_at = kill_at.map_or(step.now + KILL_AFTER, |at| at.max(step.now + LEAST_PATIENCE));
         for (run, command) in &mut self.live {
             match &mut command.state {
                 RunState::Kept | RunState::Lingering { .. } | RunState::Running { .. } => {
-                    command.tell(*run, kill_at, EndReason::Cancelled, out);
+                    command.tell(*run, kill_at, EndReason::Cancelled, step.out);
                 }
                 RunState::Ended { keep } => *keep = false,
                 RunState::Ending { .. } | RunState::Stuck { .. } => {}
@@ -335,22 +329,22 @@ impl Commands {
     }
 
     /// Acts on the times that have passed; what can't be ended is waited for no longer.
-    pub fn tick(&mut self, now: Time, out: &mut Vec<Effect>) -> Vec<GivenUp> {
-        let patience = self.patience(now);
+    pub fn tick(&mut self, step: &mut Step<'_>) -> Vec<GivenUp> {
+        let patience = self.patience(step.now);
         let mut given_up = Vec::new();
         for (run, command) in &mut self.live {
             match &mut command.state {
-                RunState::Running { until } if *until <= now => {
+                RunState::Running { until } if *until <= step.now => {
                     if command.job.is_hook() {
                         let (hook, timeout) = (command.job.to_string(), command.timeout);
-                        out.push(Effect::Say(Notice::HookTimedOut { hook, timeout }));
+                        step.out.push(Effect::Say(Notice::HookTimedOut { hook, timeout }));
                     }
-                    command.tell(*run, now + patience, EndReason::Timeout, out);
+                    command.tell(*run, step.now + patience, EndReason::Timeout, step.out);
                 }
-                RunState::Ending { why, reaped, kill_at, killed } if *kill_at <= now => {
-                    if now.since(*killed.get_or_insert(now)) < KILL_SHOWS_WITHIN {
-                        *kill_at = now + KILL_AGAIN_AFTER;
-                        out.push(Effect::Kill { target: Target::All(*run), signal: Signal::KILL });
+                RunState::Ending { why, reaped, kill_at, killed } if *kill_at <= step.now => {
+                    if step.now.since(*killed.get_or_insert(step.now)) < KILL_SHOWS_WITHIN {
+                        *kill_at = step.now + KILL_AGAIN_AFTER;
+                        step.out.push(Effect::Kill { target: Target::All(*run), signal: Signal::KILL });
                         continue;
                     }
                     let (why, reaped) = (*why, *reaped);
@@ -359,13 +353,13 @@ impl Commands {
                         "{}: SIGKILL doesn't end {what} (no right to signal it, or it is stuck in the kernel)",
                         command.job
                     );
-                    out.push(Effect::Say(Notice::Degraded { what }));
+                    step.out.push(Effect::Say(Notice::Degraded { what }));
                     command.state = RunState::Stuck { reaped };
                     let outcome = (!reaped).then(|| why.outcome(command.timeout));
                     given_up.push(GivenUp { run: *run, job: command.job.clone(), outcome });
                 }
-                RunState::Lingering { until } if *until <= now => {
-                    command.tell(*run, now + patience, EndReason::Cancelled, out);
+                RunState::Lingering { until } if *until <= step.now => {
+                    command.tell(*run, step.now + patience, EndReason::Cancelled, step.out);
                 }
                 RunState::Running { .. }
                 | RunState::Lingering { .. }

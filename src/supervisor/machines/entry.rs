@@ -7,7 +7,9 @@ use std::time::Duration;
 use crate::config::{Backoff, Service};
 
 use super::jitter::{self, Jitter};
-use crate::supervisor::vocabulary::{Advertised, Effect, Notice, Registration, ServiceReport, ServiceStatus, Time};
+use crate::supervisor::vocabulary::{
+    Advertised, Effect, Notice, Registration, ServiceReport, ServiceStatus, Step, Time,
+};
 
 /// The entry is renewed three times within its TTL, so that two heartbeats may be lost.
 const HEARTBEATS_PER_TTL: u32 = 3;
@@ -140,45 +142,39 @@ impl Entry {
     }
 
     /// The catalog answered a publish.
-    pub fn published(
-        &mut self,
-        now: Time,
-        result: Result<Advertised, String>,
-        jitter: &mut Jitter,
-        out: &mut Vec<Effect>,
-    ) {
+    pub fn published(&mut self, step: &mut Step<'_>, result: Result<Advertised, String>, jitter: &mut Jitter) {
         let Some(Sending::Publish(sent)) = self.sending.take() else { return };
         match result {
             Ok(advertised) => {
                 if self.error.take().is_some() {
-                    out.push(Effect::Say(Notice::CatalogBack { what: self.what("registering") }));
+                    step.out.push(Effect::Say(Notice::CatalogBack { what: self.what("registering") }));
                 }
                 let differs =
                     |said: &PublishedEntry| said.service != sent.service || said.desired.word() != sent.desired.word();
                 if self.published.as_ref().is_none_or(differs) {
                     let service = self.service.id.clone();
-                    out.push(Effect::Say(Notice::Published { service, status: sent.desired.word() }));
+                    step.out.push(Effect::Say(Notice::Published { service, status: sent.desired.word() }));
                 }
                 self.published = Some(sent);
-                self.is_advertised_at(advertised, out);
+                self.is_advertised_at(advertised, step.out);
                 self.failures = 0;
                 // A tenth of scatter keeps agents that started together from beating together.
                 let beat = self.service.ttl / HEARTBEATS_PER_TTL;
-                self.next = Some(now + beat - jitter.scatter(beat / 10));
+                self.next = Some(step.now + beat - jitter.scatter(beat / 10));
             }
-            Err(error) => self.failed(now, "registering", error, jitter, out),
+            Err(error) => self.failed(step, "registering", error, jitter),
         }
         let behind = match self.desired {
             Some(_) => self.dirty && self.failures == 0,
             None => self.perhaps_there,
         };
         if behind {
-            self.send(out);
+            self.send(step.out);
         }
     }
 
     /// The catalog answered a withdrawal.
-    pub fn withdrawn(&mut self, now: Time, result: Result<(), String>, jitter: &mut Jitter, out: &mut Vec<Effect>) {
+    pub fn withdrawn(&mut self, step: &mut Step<'_>, result: Result<(), String>, jitter: &mut Jitter) {
         if self.sending != Some(Sending::Withdraw) {
             return;
         }
@@ -189,19 +185,19 @@ impl Entry {
                 self.perhaps_there = false;
                 self.error = None;
                 self.next = None;
-                out.push(Effect::Say(Notice::Withdrawn { service: self.service.id.clone() }));
+                step.out.push(Effect::Say(Notice::Withdrawn { service: self.service.id.clone() }));
             }
-            Err(error) => self.failed(now, "removing", error, jitter, out),
+            Err(error) => self.failed(step, "removing", error, jitter),
         }
         if self.desired.is_some() {
-            self.send(out);
+            self.send(step.out);
         }
     }
 
     /// Sends a heartbeat or another try when its time has come.
-    pub fn tick(&mut self, now: Time, out: &mut Vec<Effect>) {
-        if self.next.is_some_and(|at| at <= now) {
-            self.send(out);
+    pub fn tick(&mut self, step: &mut Step<'_>) {
+        if self.next.is_some_and(|at| at <= step.now) {
+            self.send(step.out);
         }
     }
 
@@ -255,14 +251,14 @@ impl Entry {
         }
     }
 
-    fn failed(&mut self, now: Time, doing: &str, error: String, jitter: &mut Jitter, out: &mut Vec<Effect>) {
+    fn failed(&mut self, step: &mut Step<'_>, doing: &str, error: String, jitter: &mut Jitter) {
         self.failures += 1;
         // Never later than a heartbeat: once the store is back, the entry must not run out for want of one.
         let pause = jitter::pause(RETRY, self.failures).min(self.service.ttl / HEARTBEATS_PER_TTL);
-        self.next = Some(now + jitter.scatter(pause));
+        self.next = Some(step.now + jitter.scatter(pause));
         if self.error.as_ref() != Some(&error) {
             let what = self.what(doing);
-            out.push(Effect::Say(Notice::CatalogFailed { what, error: error.clone() }));
+            step.out.push(Effect::Say(Notice::CatalogFailed { what, error: error.clone() }));
         }
         self.error = Some(error);
     }

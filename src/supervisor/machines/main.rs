@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::{Process, Signal, SignalScope};
 
 use crate::supervisor::vocabulary::{
-    Effect, ExitStatus, Notice, Pid, RunId, Secrets, SpawnError, Target, Time, earliest,
+    Effect, ExitStatus, Notice, Pid, RunId, Secrets, SpawnError, Step, Target, Time, earliest,
 };
 
 /// How long SIGKILL may take to show before main counts as unkillable (another user's without CAP_KILL, or stuck in
@@ -134,41 +134,28 @@ impl Pending {
 
 impl Main {
     /// Orders main's start.
-    pub fn start(
-        &mut self,
-        now: Time,
-        run: RunId,
-        process: &Arc<Process>,
-        env: Vec<(String, String)>,
-        out: &mut Vec<Effect>,
-    ) {
+    pub fn start(&mut self, step: &mut Step<'_>, run: RunId, process: &Arc<Process>, env: Vec<(String, String)>) {
         let process = process.clone();
         if process.env_from_files.is_empty() {
-            self.state = MainState::Starting { run, since: now, pending: None };
-            out.push(Effect::SpawnMain { run, process, files: Secrets::default(), env });
+            self.state = MainState::Starting { run, since: step.now, pending: None };
+            step.out.push(Effect::SpawnMain { run, process, files: Secrets::default(), env });
         } else {
-            out.push(Effect::ReadFiles { run, process: process.clone() });
-            self.state = MainState::Reading { run, since: now, process, env, pending: None };
+            step.out.push(Effect::ReadFiles { run, process: process.clone() });
+            self.state = MainState::Reading { run, since: step.now, process, env, pending: None };
         }
     }
 
     /// What main is to find in its environment was read, or can't be.
-    pub fn files_read(
-        &mut self,
-        now: Time,
-        run: RunId,
-        result: Result<Secrets, SpawnError>,
-        out: &mut Vec<Effect>,
-    ) -> Option<Gone> {
+    pub fn files_read(&mut self, step: &mut Step<'_>, run: RunId, result: Result<Secrets, SpawnError>) -> Option<Gone> {
         match (&mut self.state, result) {
             (MainState::Reading { run: ordered, process, env, pending: None, .. }, Ok(files)) if *ordered == run => {
                 let (process, env) = (process.clone(), std::mem::take(env));
-                self.state = MainState::Starting { run, since: now, pending: None };
-                out.push(Effect::SpawnMain { run, process, files, env });
+                self.state = MainState::Starting { run, since: step.now, pending: None };
+                step.out.push(Effect::SpawnMain { run, process, files, env });
                 None
             }
             (MainState::Reading { run: ordered, pending: None, .. }, Err(error)) if *ordered == run => {
-                Some(self.failed(&error, out))
+                Some(self.failed(&error, step.out))
             }
             // Nobody waits for it any more.
             _ => None,
@@ -211,26 +198,19 @@ impl Main {
 
     /// A run's process was reaped; `true` when it was main. Unless `alone` (nothing is asked about what it left), it
     /// is gone only once [`strays`](Self::strays) has said so.
-    pub fn exited(
-        &mut self,
-        now: Time,
-        run: RunId,
-        status: ExitStatus,
-        alone: bool,
-        out: &mut Vec<Effect>,
-    ) -> (bool, Option<Gone>) {
+    pub fn exited(&mut self, step: &mut Step<'_>, run: RunId, status: ExitStatus, alone: bool) -> (bool, Option<Gone>) {
         let MainState::Running { run: running, since, followed, stop, .. } = self.state else { return (false, None) };
         if running != run {
             return (false, None);
         }
-        let end = Ended { status, lived: now.since(since) };
-        out.push(Effect::Say(Notice::MainExited { status }));
+        let end = Ended { status, lived: step.now.since(since) };
+        step.out.push(Effect::Say(Notice::MainExited { status }));
         if alone {
             return (true, Some(self.gone(end, false)));
         }
-        let again_at = now + COUNT_AGAIN_AFTER;
+        let again_at = step.now + COUNT_AGAIN_AFTER;
         self.state = MainState::Counting { run, since, followed, end, stop, again_at };
-        out.push(Effect::CountStrays);
+        step.out.push(Effect::CountStrays);
         (true, None)
     }
 
@@ -256,28 +236,28 @@ impl Main {
 
     /// One of those that main left is main now, or there is none to be found (`None`), which `true` answers when main
     /// runs.
-    pub fn followed(&mut self, now: Time, run: RunId, pid: Option<Pid>, out: &mut Vec<Effect>) -> bool {
+    pub fn followed(&mut self, step: &mut Step<'_>, run: RunId, pid: Option<Pid>) -> bool {
         match (&mut self.state, pid) {
             (MainState::Counting { run: own, since, followed, stop, .. }, Some(pid)) if *own == run => {
-                let (followed, stop) = (Some(followed.unwrap_or(now)), *stop);
+                let (followed, stop) = (Some(followed.unwrap_or(step.now)), *stop);
                 self.state = MainState::Running { run, pid, since: *since, followed, stop };
-                out.push(Effect::Say(Notice::MainFollowed { pid }));
+                step.out.push(Effect::Say(Notice::MainFollowed { pid }));
                 if stop.is_some() {
                     // What main was told meanwhile reached nobody, and who is followed is none of the strays any more.
-                    tell(Target::Process(run), Signal::TERM, out);
+                    tell(Target::Process(run), Signal::TERM, step.out);
                 }
                 stop.is_none()
             }
             (MainState::Running { run: own, pid: before, .. }, Some(pid)) if *own == run => {
                 *before = pid;
-                out.push(Effect::Say(Notice::MainFollowed { pid }));
+                step.out.push(Effect::Say(Notice::MainFollowed { pid }));
                 false
             }
             (MainState::Counting { run: own, end, stop, .. }, None) if *own == run => {
                 let what = "what main left can't be followed, for there is no /proc: it is ended".to_owned();
-                out.push(Effect::Say(Notice::Degraded { what }));
-                out.push(Effect::Kill { target: Target::Strays, signal: Signal::TERM });
-                let kill_at = stop.and_then(|stop| stop.kill_at).unwrap_or(now + COUNT_AGAIN_AFTER);
+                step.out.push(Effect::Say(Notice::Degraded { what }));
+                step.out.push(Effect::Kill { target: Target::Strays, signal: Signal::TERM });
+                let kill_at = stop.and_then(|stop| stop.kill_at).unwrap_or(step.now + COUNT_AGAIN_AFTER);
                 self.state =
                     MainState::Clearing { end: *end, stop: Ending { kill_at: Some(kill_at), killed: None }, left: 1 };
                 false
@@ -374,23 +354,23 @@ impl Main {
     }
 
     /// SIGKILL now.
-    pub fn kill(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let kill = Ending { kill_at: Some(now), killed: None };
+    pub fn kill(&mut self, step: &mut Step<'_>) {
+        let kill = Ending { kill_at: Some(step.now), killed: None };
         match &mut self.state {
-            MainState::Running { stop, .. } => stop.get_or_insert(kill).kill_at = Some(now),
-            MainState::Clearing { stop, .. } => stop.kill_at = Some(now),
+            MainState::Running { stop, .. } => stop.get_or_insert(kill).kill_at = Some(step.now),
+            MainState::Clearing { stop, .. } => stop.kill_at = Some(step.now),
             MainState::Counting { stop, .. } => *stop = Some(kill),
             // There is nobody to kill; the next tick tells that it is gone.
             MainState::Reading { pending, .. } | MainState::Starting { pending, .. } => {
-                return Pending::add(pending, None, Some(now));
+                return Pending::add(pending, None, Some(step.now));
             }
             MainState::Idle => {}
         }
-        self.tick(now, out);
+        self.tick(step);
     }
 
     /// Acts on the times that have passed.
-    pub fn tick(&mut self, now: Time, out: &mut Vec<Effect>) -> Option<Gone> {
+    pub fn tick(&mut self, step: &mut Step<'_>) -> Option<Gone> {
         let (target, alone, stop) = match &mut self.state {
             MainState::Reading { pending: Some(pending), .. } => {
                 let end = Ended { status: pending.status(), lived: Duration::ZERO };
@@ -405,34 +385,34 @@ impl Main {
             | MainState::Starting { .. }
             | MainState::Running { stop: None, .. } => return None,
             MainState::Counting { again_at, .. } => {
-                if *again_at <= now {
-                    *again_at = now + COUNT_AGAIN_AFTER;
-                    out.push(Effect::CountStrays);
+                if *again_at <= step.now {
+                    *again_at = step.now + COUNT_AGAIN_AFTER;
+                    step.out.push(Effect::CountStrays);
                 }
                 return None;
             }
         };
-        if stop.kill_at.is_none_or(|at| at > now) {
+        if stop.kill_at.is_none_or(|at| at > step.now) {
             return None;
         }
         let what = if target == Target::Strays { "what main left behind" } else { "main" };
         let first = *stop.killed.get_or_insert_with(|| {
-            out.push(Effect::Say(Notice::Killing { what: what.to_owned() }));
-            now
+            step.out.push(Effect::Say(Notice::Killing { what: what.to_owned() }));
+            step.now
         });
-        if now.since(first) < KILL_SHOWS_WITHIN {
-            stop.kill_at = Some(now + KILL_AGAIN_AFTER);
+        if step.now.since(first) < KILL_SHOWS_WITHIN {
+            stop.kill_at = Some(step.now + KILL_AGAIN_AFTER);
             // Main may have left the group it was given; its workers are mostly still in it.
             let targets = alone.into_iter().chain([target]);
-            out.extend(targets.map(|target| Effect::Kill { target, signal: Signal::KILL }));
+            step.out.extend(targets.map(|target| Effect::Kill { target, signal: Signal::KILL }));
             return None;
         }
         let what = format!("SIGKILL doesn't end {what} (no right to signal it, or it is stuck in the kernel)");
-        out.push(Effect::Say(Notice::Degraded { what }));
+        step.out.push(Effect::Say(Notice::Degraded { what }));
         let end = match self.state {
             MainState::Clearing { end, .. } => end,
             MainState::Running { since, .. } => {
-                Ended { status: ExitStatus::Killed(Signal::KILL), lived: now.since(since) }
+                Ended { status: ExitStatus::Killed(Signal::KILL), lived: step.now.since(since) }
             }
             MainState::Idle | MainState::Reading { .. } | MainState::Starting { .. } | MainState::Counting { .. } => {
                 return None;

@@ -12,7 +12,7 @@ use super::commands::{Commands, Launch, Outcome};
 use super::jitter::{self, Jitter};
 use super::main::Main;
 use crate::supervisor::vocabulary::{
-    Change, Effect, Follow, Job, Notice, Observation, Rendering, RunId, Staged, Time, WatchStatus,
+    Change, Effect, Follow, Job, Notice, Observation, Rendering, RunId, Staged, Step, Time, WatchStatus,
 };
 
 /// Tries after a template or a hook failed: what it lacked (a name its check looks up, say) may come by itself.
@@ -57,9 +57,7 @@ enum WatchStage {
 }
 
 /// What a watch may use of the rest of the core while it acts.
-pub struct Context<'a> {
-    /// When it is.
-    pub now: Time,
+pub struct Context<'a, 'b> {
     /// To run commands.
     pub commands: &'a mut Commands,
     /// The next run's id.
@@ -77,7 +75,7 @@ pub struct Context<'a> {
     /// Scatter.
     pub jitter: &'a mut Jitter,
     /// Orders go here.
-    pub out: &'a mut Vec<Effect>,
+    pub step: &'a mut Step<'b>,
 }
 
 impl Watch {
@@ -142,7 +140,7 @@ impl Watch {
     }
 
     /// Looks at the file again: what it is made from may have changed, or the file itself.
-    pub fn refresh(&mut self, context: &mut Context<'_>) {
+    pub fn refresh(&mut self, context: &mut Context<'_, '_>) {
         if self.config.template.is_some() {
             self.doubtful = true;
             self.act(context);
@@ -150,7 +148,7 @@ impl Watch {
     }
 
     /// Main shall not wait longer for a first answer: the file is made with what is known, be it nothing.
-    pub fn prepare_without_answer(&mut self, context: &mut Context<'_>) {
+    pub fn prepare_without_answer(&mut self, context: &mut Context<'_, '_>) {
         if self.awaits_answer(context.leads) {
             let on = self.acted.clone();
             self.render(on, true, context);
@@ -158,16 +156,16 @@ impl Watch {
     }
 
     /// The follower saw something.
-    pub fn observed(&mut self, seen: Result<Observation, String>, context: &mut Context<'_>) {
+    pub fn observed(&mut self, seen: Result<Observation, String>, context: &mut Context<'_, '_>) {
         match seen {
             Ok(seen) => {
                 if self.error.take().is_some() {
-                    context.out.push(Effect::Say(Notice::CatalogBack { what: self.what() }));
+                    context.step.out.push(Effect::Say(Notice::CatalogBack { what: self.what() }));
                 }
                 let is_news = self.seen.replace(seen.clone()).is_none_or(|before| before != seen);
                 // What failed for what was seen before needn't fail for this.
                 if is_news && self.trouble.is_some() && matches!(self.stage, WatchStage::Quiet) {
-                    let soon = context.now + self.config.settle;
+                    let soon = context.step.now + self.config.settle;
                     self.hold_until = self.hold_until.map(|at| at.min(soon));
                 }
                 self.failures = 0;
@@ -176,7 +174,10 @@ impl Watch {
             // What was seen last stays: a store that doesn't answer says nothing about the dependency.
             Err(error) => {
                 if self.error.as_ref() != Some(&error) {
-                    context.out.push(Effect::Say(Notice::CatalogFailed { what: self.what(), error: error.clone() }));
+                    context
+                        .step
+                        .out
+                        .push(Effect::Say(Notice::CatalogFailed { what: self.what(), error: error.clone() }));
                 }
                 self.error = Some(error);
             }
@@ -184,9 +185,9 @@ impl Watch {
     }
 
     /// Acts when there is something new, nothing is under way and the quiet spell is over.
-    pub fn act(&mut self, context: &mut Context<'_>) {
+    pub fn act(&mut self, context: &mut Context<'_, '_>) {
         let Some(seen) = self.seen.clone() else { return };
-        let held = self.hold_until.is_some_and(|at| at > context.now);
+        let held = self.hold_until.is_some_and(|at| at > context.step.now);
         // A main that waits for its file gets it.
         let paused = context.paused && self.prepared;
         if held || paused || !matches!(self.stage, WatchStage::Quiet) || !self.config.when.applies(context.leads) {
@@ -213,7 +214,7 @@ impl Watch {
     }
 
     /// The template was rendered.
-    pub fn rendered(&mut self, outcome: Rendering, context: &mut Context<'_>) {
+    pub fn rendered(&mut self, outcome: Rendering, context: &mut Context<'_, '_>) {
         let WatchStage::Rendering { on } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
         match outcome {
             Rendering::Unchanged if self.pending => self.tell(on, context),
@@ -221,7 +222,7 @@ impl Watch {
             Rendering::Kept => self.kept(context),
             Rendering::Failed(error) => self.failed(error, context),
             Rendering::Staged(staged) if !self.config.when.applies(context.leads) => {
-                context.out.push(Effect::Discard(staged));
+                context.step.out.push(Effect::Discard(staged));
                 self.set_aside(context);
             }
             Rendering::Staged(staged) => {
@@ -238,7 +239,7 @@ impl Watch {
     }
 
     /// The check of a rendered file ended.
-    pub fn checked(&mut self, run: RunId, outcome: &Outcome, context: &mut Context<'_>) {
+    pub fn checked(&mut self, run: RunId, outcome: &Outcome, context: &mut Context<'_, '_>) {
         let (on, staged) = match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
             WatchStage::Checking { on, run: own, staged } if own == run => (on, staged),
             other => return self.stage = other,
@@ -247,19 +248,19 @@ impl Watch {
         let in_vain = !self.config.when.applies(context.leads) || *outcome == Outcome::Cancelled;
         match outcome.result() {
             Ok(()) | Err(_) if in_vain => {
-                context.out.push(Effect::Discard(staged));
+                context.step.out.push(Effect::Discard(staged));
                 self.set_aside(context);
             }
             Ok(()) => self.install(on, staged, context),
             Err(error) => {
-                context.out.push(Effect::Discard(staged));
+                context.step.out.push(Effect::Discard(staged));
                 self.failed(format!("its check {error}"), context);
             }
         }
     }
 
     /// The file is in place, or couldn't be put there.
-    pub fn installed(&mut self, result: Result<(), String>, context: &mut Context<'_>) {
+    pub fn installed(&mut self, result: Result<(), String>, context: &mut Context<'_, '_>) {
         let WatchStage::Installing { on } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
         match result {
             Err(error) => self.failed(error, context),
@@ -267,7 +268,7 @@ impl Watch {
                 if let Some(template) = &self.config.template {
                     let destination = template.destination.display().to_string();
                     let watch = self.config.name.clone();
-                    context.out.push(Effect::Say(Notice::TemplateWritten { watch, destination }));
+                    context.step.out.push(Effect::Say(Notice::TemplateWritten { watch, destination }));
                 }
                 self.pending = true;
                 self.tell(on, context);
@@ -276,7 +277,7 @@ impl Watch {
     }
 
     /// `on_change` ended.
-    pub fn hook_ended(&mut self, run: RunId, outcome: &Outcome, context: &mut Context<'_>) {
+    pub fn hook_ended(&mut self, run: RunId, outcome: &Outcome, context: &mut Context<'_, '_>) {
         match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
             WatchStage::Hook { run: own, .. } if own == run && *outcome == Outcome::Cancelled => {
                 self.set_aside(context)
@@ -293,26 +294,26 @@ impl Watch {
     }
 
     /// Main was signalled, or doesn't catch the signal yet.
-    pub fn hinted(&mut self, sent: bool, context: &mut Context<'_>) {
+    pub fn hinted(&mut self, sent: bool, context: &mut Context<'_, '_>) {
         let WatchStage::Hinting { on, since } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
         if sent {
             return self.done(on, context);
         }
-        if context.now.since(since) < HINT_WITHIN {
+        if context.step.now.since(since) < HINT_WITHIN {
             self.stage = WatchStage::Hinting { on, since };
-            self.hold_until = Some(context.now + HINT_AGAIN_AFTER);
+            self.hold_until = Some(context.step.now + HINT_AGAIN_AFTER);
             return;
         }
         if let Some(signal) = self.config.signal {
             let what = format!("watch {}: main doesn't catch {signal}, which would end it: not sent", self.config.name);
-            context.out.push(Effect::Say(Notice::Degraded { what }));
+            context.step.out.push(Effect::Say(Notice::Degraded { what }));
         }
         self.done(on, context);
     }
 
     /// Goes on when a quiet spell ends.
-    pub fn tick(&mut self, context: &mut Context<'_>) {
-        if self.hold_until.is_some_and(|at| at <= context.now) {
+    pub fn tick(&mut self, context: &mut Context<'_, '_>) {
+        if self.hold_until.is_some_and(|at| at <= context.step.now) {
             self.hold_until = None;
             match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
                 WatchStage::Hinting { on, since } => self.hint(on, since, context),
@@ -339,77 +340,77 @@ impl Watch {
         }
     }
 
-    fn render(&mut self, on: Observation, unanswered: bool, context: &mut Context<'_>) {
+    fn render(&mut self, on: Observation, unanswered: bool, context: &mut Context<'_, '_>) {
         let Some(template) = self.config.template.clone() else { return };
         let watch = self.config.name.clone();
         self.doubtful = unanswered;
-        context.out.push(Effect::Render { watch, template, seen: on.clone(), unanswered });
+        context.step.out.push(Effect::Render { watch, template, seen: on.clone(), unanswered });
         self.stage = WatchStage::Rendering { on };
     }
 
-    fn install(&mut self, on: Observation, staged: Staged, context: &mut Context<'_>) {
-        context.out.push(Effect::Install { watch: self.config.name.clone(), staged });
+    fn install(&mut self, on: Observation, staged: Staged, context: &mut Context<'_, '_>) {
+        context.step.out.push(Effect::Install { watch: self.config.name.clone(), staged });
         self.stage = WatchStage::Installing { on };
     }
 
     /// Main reads a file that was there before it at its start, and needs no telling.
-    fn tell(&mut self, on: Observation, context: &mut Context<'_>) {
+    fn tell(&mut self, on: Observation, context: &mut Context<'_, '_>) {
         if context.main.is_up() { self.hook(on, context) } else { self.done(on, context) }
     }
 
-    fn hook(&mut self, on: Observation, context: &mut Context<'_>) {
+    fn hook(&mut self, on: Observation, context: &mut Context<'_, '_>) {
         if !self.config.when.applies(context.leads) {
             return self.set_aside(context);
         }
         self.changes += 1;
         let change = Change::between(&self.acted, &on);
         let watch = self.config.name.clone();
-        context.out.push(Effect::Say(Notice::DependencyChanged { watch: watch.clone(), what: change.in_words() }));
+        context.step.out.push(Effect::Say(Notice::DependencyChanged { watch: watch.clone(), what: change.in_words() }));
         let Some(hook) = self.config.on_change.clone() else { return self.signal(on, context) };
         let stdin = change.to_json(&watch, &on);
         let run = self.command(Job::OnChange { watch }, hook, Some(stdin), context);
         self.stage = WatchStage::Hook { on, run };
     }
 
-    fn command(&self, job: Job, hook: Hook, stdin: Option<String>, context: &mut Context<'_>) -> RunId {
+    fn command(&self, job: Job, hook: Hook, stdin: Option<String>, context: &mut Context<'_, '_>) -> RunId {
         let run = (context.next_run)();
         let mut env = context.env.clone();
         env.push(("PILOTFISH_EVENT".to_owned(), job.event().to_owned()));
         env.push(("PILOTFISH_WATCH".to_owned(), self.config.name.clone()));
         let hook = Hook { when: self.config.when, ..hook };
-        context.commands.start(context.now, run, Launch { job, hook, env, stdin }, context.out);
+        context.commands.start(context.step, run, Launch { job, hook, env, stdin });
         run
     }
 
-    fn signal(&mut self, on: Observation, context: &mut Context<'_>) {
-        self.hint(on, context.now, context);
+    fn signal(&mut self, on: Observation, context: &mut Context<'_, '_>) {
+        self.hint(on, context.step.now, context);
     }
 
     /// A main that went away meanwhile reads its files when it comes again.
-    fn hint(&mut self, on: Observation, since: Time, context: &mut Context<'_>) {
+    fn hint(&mut self, on: Observation, since: Time, context: &mut Context<'_, '_>) {
         if !self.config.when.applies(context.leads) {
             return self.set_aside(context);
         }
         let target = context.main.target(context.scope).filter(|_| context.main.is_up());
         let (Some(signal), Some(target)) = (self.config.signal, target) else { return self.done(on, context) };
-        context.out.push(Effect::Hint { watch: self.config.name.clone(), target, signal });
+        context.step.out.push(Effect::Hint { watch: self.config.name.clone(), target, signal });
         self.stage = WatchStage::Hinting { on, since };
     }
 
-    fn done(&mut self, on: Observation, context: &mut Context<'_>) {
+    fn done(&mut self, on: Observation, context: &mut Context<'_, '_>) {
         self.acted = on;
         self.prepared = true;
         self.pending = false;
         self.failures = 0;
         self.trouble = None;
-        self.hold_until = Some(context.now + self.config.settle);
+        self.hold_until = Some(context.step.now + self.config.settle);
     }
 
     /// Nobody has said what to make the file of, and there is one: no answer isn't an empty one.
-    fn kept(&mut self, context: &mut Context<'_>) {
+    fn kept(&mut self, context: &mut Context<'_, '_>) {
         if let Some(template) = &self.config.template {
             let destination = template.destination.display().to_string();
-            context.out.push(Effect::Say(Notice::TemplateKept { watch: self.config.name.clone(), destination }));
+            context.step.out.push(Effect::Say(Notice::TemplateKept { watch: self.config.name.clone(), destination }));
         }
         self.prepared = true;
         // An answer that came meanwhile.
@@ -417,22 +418,25 @@ impl Watch {
     }
 
     /// The role that it was for is gone: the change is acted on when that comes again.
-    fn set_aside(&mut self, context: &mut Context<'_>) {
-        self.hold_until = Some(context.now + self.config.settle);
+    fn set_aside(&mut self, context: &mut Context<'_, '_>) {
+        self.hold_until = Some(context.step.now + self.config.settle);
     }
 
-    fn failed(&mut self, error: String, context: &mut Context<'_>) {
-        context.out.push(Effect::Say(Notice::TemplateFailed { watch: self.config.name.clone(), error: error.clone() }));
+    fn failed(&mut self, error: String, context: &mut Context<'_, '_>) {
+        context
+            .step
+            .out
+            .push(Effect::Say(Notice::TemplateFailed { watch: self.config.name.clone(), error: error.clone() }));
         // Main starts with the file there is: a fault in a template must not keep a database down.
         self.prepared |= self.required().is_none();
         self.try_again(error, context);
     }
 
     /// What was seen isn't acted on yet: another try comes, after a pause, or with the next change.
-    fn try_again(&mut self, error: String, context: &mut Context<'_>) {
+    fn try_again(&mut self, error: String, context: &mut Context<'_, '_>) {
         self.trouble = Some(error);
         self.failures += 1;
-        self.hold_until = Some(context.now + context.jitter.scatter(jitter::pause(RETRY, self.failures)));
+        self.hold_until = Some(context.step.now + context.jitter.scatter(jitter::pause(RETRY, self.failures)));
     }
 
     fn what(&self) -> String {

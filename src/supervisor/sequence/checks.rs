@@ -4,84 +4,72 @@ use crate::config::{Hook, Probe};
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Transition;
 use crate::supervisor::machines::commands::Launch;
-use crate::supervisor::vocabulary::{Effect, Job, Notice, Time};
+use crate::supervisor::vocabulary::{Effect, Job, Notice, Step};
 
 impl Supervisor {
-    pub(in crate::supervisor) fn check_heard(
-        &mut self,
-        now: Time,
-        index: usize,
-        result: Result<(), String>,
-        out: &mut Vec<Effect>,
-    ) {
-        let transition = self.checks[index].heard(now, result);
-        self.check_turned(now, index, transition, out);
+    pub(in crate::supervisor) fn check_heard(&mut self, step: &mut Step<'_>, index: usize, result: Result<(), String>) {
+        let transition = self.checks[index].heard(step.now, result);
+        self.check_turned(step, index, transition);
     }
 
-    pub(in crate::supervisor) fn check_turned(
-        &mut self,
-        now: Time,
-        index: usize,
-        transition: Transition,
-        out: &mut Vec<Effect>,
-    ) {
+    pub(in crate::supervisor) fn check_turned(&mut self, step: &mut Step<'_>, index: usize, transition: Transition) {
         let config = self.checks[index].config().clone();
         let check = config.name.clone();
         match transition {
             Transition::None => self.reword_catalog(),
             Transition::Uncounted(error, because) => {
-                out.push(Effect::Say(Notice::CheckFailing { check, error, because }));
+                step.out.push(Effect::Say(Notice::CheckFailing { check, error, because }));
                 self.reword_catalog();
             }
             Transition::Passing => {
-                out.push(Effect::Say(Notice::CheckChanged { check, error: None }));
-                self.tell_catalog(out);
+                step.out.push(Effect::Say(Notice::CheckChanged { check, error: None }));
+                self.tell_catalog(step.out);
             }
             Transition::Critical(error) => {
-                out.push(Effect::Say(Notice::CheckChanged { check, error: Some(error.clone()) }));
-                self.tell_catalog(out);
-                self.unhealthy(now, &config, &error, out);
+                step.out.push(Effect::Say(Notice::CheckChanged { check, error: Some(error.clone()) }));
+                self.tell_catalog(step.out);
+                self.unhealthy(step, &config, &error);
             }
         }
     }
 
-    pub(in crate::supervisor) fn check_asks(&mut self, now: Time, index: usize, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn check_asks(&mut self, step: &mut Step<'_>, index: usize) {
         let config = self.checks[index].config().clone();
         match &config.probe {
             Probe::Notify => {
-                let transition = self.checks[index].look(now);
-                self.check_turned(now, index, transition, out);
+                let transition = self.checks[index].look(step.now);
+                self.check_turned(step, index, transition);
             }
             Probe::Exec { exec, run_as } => {
                 let job = Job::Health { check: config.name.clone() };
                 // A check whose last run isn't over asks later: they must not pile up.
                 match self.commands.of_job(&job) {
                     None => {}
-                    Some(false) => return self.checks[index].put_off(now),
+                    Some(false) => return self.checks[index].put_off(step.now),
                     Some(true) => {
                         let error = "what its last run left behind can't be ended".to_owned();
-                        return self.check_heard(now, index, Err(error), out);
+                        return self.check_heard(step, index, Err(error));
                     }
                 }
                 let run = self.next_run();
                 self.checks[index].ask(run);
                 let hook = Hook { run_as: run_as.clone(), ..Hook::new(exec.clone(), config.timeout) };
                 let env = self.env(&job);
-                self.commands.start(now, run, Launch { job, hook, env, stdin: None }, out);
+                self.commands.start(step, run, Launch { job, hook, env, stdin: None });
             }
             Probe::Http(_) | Probe::Tcp { .. } => {
                 let run = self.next_run();
                 self.checks[index].ask(run);
-                out.push(Effect::Probe { run, probe: config.probe.clone(), timeout: config.timeout });
+                step.out.push(Effect::Probe { run, probe: config.probe.clone(), timeout: config.timeout });
             }
         }
     }
 
     /// Main is gone or goes: nothing is asked of it.
-    pub(in crate::supervisor) fn checks_rest(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn checks_rest(&mut self, step: &mut Step<'_>) {
         for check in &mut self.checks {
             if let Some(run) = check.main_gone() {
-                self.commands.cancel(now, run, out);
+                self.commands.cancel(step, run);
             }
         }
     }

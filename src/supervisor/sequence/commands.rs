@@ -3,16 +3,15 @@
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::commands::Outcome;
-use crate::supervisor::vocabulary::{Effect, Job, RunId, Time};
+use crate::supervisor::vocabulary::{Job, RunId, Step};
 
 impl Supervisor {
     /// A command ended: whoever ordered it goes on.
     pub(in crate::supervisor) fn command_ended(
         &mut self,
-        now: Time,
+        step: &mut Step<'_>,
         run: RunId,
         ended: Option<(Job, Outcome)>,
-        out: &mut Vec<Effect>,
     ) {
         let Some((job, outcome)) = ended else { return };
         if job.is_hook() {
@@ -25,33 +24,33 @@ impl Supervisor {
         match job {
             Job::Main => {}
             Job::OnPromote => self.promoted(run, &outcome),
-            Job::OnDemote => self.demoted(now, run, &outcome, out),
+            Job::OnDemote => self.demoted(step, run, &outcome),
             Job::OnLeaderChange => self.told_of_leader(run),
             Job::Rank => self.measured(run, &outcome),
-            Job::PreStart => self.pre_start_ended(now, run, &outcome, out),
+            Job::PreStart => self.pre_start_ended(step, run, &outcome),
             // What it left is waited for, too.
             Job::PreStop | Job::PostStop => {}
             Job::OnChange { watch } => {
-                self.with_watch(now, &watch, out, |watch, context| watch.hook_ended(run, &outcome, context));
+                self.with_watch(step, &watch, |watch, context| watch.hook_ended(run, &outcome, context));
             }
             Job::TemplateCheck { watch } => {
-                self.with_watch(now, &watch, out, |watch, context| watch.checked(run, &outcome, context));
+                self.with_watch(step, &watch, |watch, context| watch.checked(run, &outcome, context));
             }
             Job::Health { check } => {
                 let asked = |c: &Check| c.config().name == check && c.asking() == Some(run);
                 if let Some(index) = self.checks.iter().position(asked) {
-                    self.check_heard(now, index, outcome.result(), out);
+                    self.check_heard(step, index, outcome.result());
                 }
             }
         }
     }
 
     /// Nothing is left of a command, or nothing that can be ended: who waited for that goes on.
-    pub(in crate::supervisor) fn command_is_over(&mut self, now: Time, run: RunId, job: &Job, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn command_is_over(&mut self, step: &mut Step<'_>, run: RunId, job: &Job) {
         match job {
-            Job::PreStop | Job::PostStop => self.stop_hook_ended(now, run, out),
+            Job::PreStop | Job::PostStop => self.stop_hook_ended(step, run),
             Job::OnChange { watch } | Job::TemplateCheck { watch } => {
-                self.with_watch(now, watch, out, |watch, context| watch.act(context));
+                self.with_watch(step, watch, |watch, context| watch.act(context));
             }
             Job::Main
             | Job::OnPromote

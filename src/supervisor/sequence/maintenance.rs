@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::election::ElectionEvent;
-use crate::supervisor::vocabulary::{Effect, MaintenanceStatus, Notice, Time};
+use crate::supervisor::vocabulary::{Effect, MaintenanceStatus, Notice, Step, Time};
 
 /// What is said where no reason was given.
 const NO_REASON: &str = "maintenance";
@@ -41,70 +41,65 @@ impl Supervisor {
     /// Somebody begins maintenance, or says anew how long it lasts and why.
     pub(in crate::supervisor) fn begin_maintenance(
         &mut self,
-        now: Time,
+        step: &mut Step<'_>,
         lasts: Option<Duration>,
         reason: Option<String>,
-        out: &mut Vec<Effect>,
     ) -> Result<String, String> {
         if self.is_stopping() {
             return Err("the container is stopping".to_owned());
         }
         let (since, before) = match self.maintenance.take() {
             Some(before) => (before.since, before.reason),
-            None => (now, None),
+            None => (step.now, None),
         };
         let reason = reason.or(before);
         let notice = Notice::MaintenanceBegan { lasts, reason: reason.clone() };
         let said = notice.to_string();
-        out.push(Effect::Say(notice));
-        self.maintenance = Some(Maintenance { since, until: lasts.map(|lasts| now + lasts), reason });
+        step.out.push(Effect::Say(notice));
+        self.maintenance = Some(Maintenance { since, until: lasts.map(|lasts| step.now + lasts), reason });
         // Out of the rotation first, as when the container stops.
-        self.tell_catalog(out);
-        self.elect(now, ElectionEvent::Maintenance { on: true }, out);
+        self.tell_catalog(step.out);
+        self.elect(step, ElectionEvent::Maintenance { on: true });
         Ok(said)
     }
 
     /// Somebody ends maintenance; that there is none is what they want.
-    pub(in crate::supervisor) fn end_maintenance(
-        &mut self,
-        now: Time,
-        out: &mut Vec<Effect>,
-    ) -> Result<String, String> {
+    pub(in crate::supervisor) fn end_maintenance(&mut self, step: &mut Step<'_>) -> Result<String, String> {
         if self.is_stopping() {
             return Err("the container is stopping".to_owned());
         }
         match self.maintenance {
-            Some(_) => Ok(self.leave_maintenance(now, "ended by request", out)),
+            Some(_) => Ok(self.leave_maintenance(step, "ended by request")),
             None => Ok("not in maintenance".to_owned()),
         }
     }
 
     /// A signal begins maintenance, or ends it.
-    pub(in crate::supervisor) fn toggle_maintenance(&mut self, now: Time, because: String, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn toggle_maintenance(&mut self, step: &mut Step<'_>, because: String) {
         // A container that stops has said so already.
         let _ = match self.maintenance {
-            Some(_) => self.end_maintenance(now, out),
-            None => self.begin_maintenance(now, None, Some(because), out),
+            Some(_) => self.end_maintenance(step),
+            None => self.begin_maintenance(step, None, Some(because)),
         };
     }
 
     /// Ends maintenance when its time is up.
-    pub(in crate::supervisor) fn tick_maintenance(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn tick_maintenance(&mut self, step: &mut Step<'_>) {
         let deadline = self.maintenance.as_ref().and_then(Maintenance::deadline);
-        if deadline.is_some_and(|at| at <= now) {
-            self.leave_maintenance(now, "its time is up", out);
+        if deadline.is_some_and(|at| at <= step.now) {
+            self.leave_maintenance(step, "its time is up");
         }
     }
 
-    fn leave_maintenance(&mut self, now: Time, because: &'static str, out: &mut Vec<Effect>) -> String {
+    fn leave_maintenance(&mut self, step: &mut Step<'_>, because: &'static str) -> String {
         self.maintenance = None;
         let notice = Notice::MaintenanceEnded { because };
         let said = notice.to_string();
-        out.push(Effect::Say(notice));
-        self.tell_catalog(out);
-        self.elect(now, ElectionEvent::Maintenance { on: false }, out);
+        step.out.push(Effect::Say(notice));
+        self.tell_catalog(step.out);
+        self.elect(step, ElectionEvent::Maintenance { on: false });
         // What changed meanwhile.
-        self.each_watch(now, out, |watch, context| watch.act(context));
+        self.each_watch(step, |watch, context| watch.act(context));
         said
     }
 }

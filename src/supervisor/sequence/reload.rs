@@ -9,7 +9,7 @@ use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::entry::Entry;
 use crate::supervisor::machines::watch::Watch;
-use crate::supervisor::vocabulary::{Effect, Notice, ReplyId, Time};
+use crate::supervisor::vocabulary::{Effect, Notice, ReplyId, Step};
 
 impl Supervisor {
     /// Reads the config again, for everybody who asks meanwhile at once.
@@ -29,32 +29,27 @@ impl Supervisor {
     }
 
     /// The config was read.
-    pub(in crate::supervisor) fn loaded(
-        &mut self,
-        now: Time,
-        result: Result<Box<Config>, String>,
-        out: &mut Vec<Effect>,
-    ) {
+    pub(in crate::supervisor) fn loaded(&mut self, step: &mut Step<'_>, result: Result<Box<Config>, String>) {
         let Some(waiting) = self.reloading.take() else { return };
         let answer = match result {
             _ if self.is_stopping() => Err("the container is stopping".to_owned()),
             Err(error) => {
-                out.push(Effect::Say(Notice::ReloadFailed { error: error.clone() }));
+                step.out.push(Effect::Say(Notice::ReloadFailed { error: error.clone() }));
                 Err(error)
             }
             Ok(config) => {
-                let notice = self.apply(now, *config, out);
+                let notice = self.apply(step, *config);
                 // A template's source may be another, its file gone: no config tells.
-                self.each_watch(now, out, |watch, context| watch.refresh(context));
+                self.each_watch(step, |watch, context| watch.refresh(context));
                 let said = notice.to_string();
-                out.push(Effect::Say(notice));
+                step.out.push(Effect::Say(notice));
                 Ok(said)
             }
         };
-        out.extend(waiting.into_iter().map(|reply| Effect::Reply { reply, result: answer.clone() }));
+        step.out.extend(waiting.into_iter().map(|reply| Effect::Reply { reply, result: answer.clone() }));
     }
 
-    fn apply(&mut self, now: Time, mut new: Config, out: &mut Vec<Effect>) -> Notice {
+    fn apply(&mut self, step: &mut Step<'_>, mut new: Config) -> Notice {
         let leads_by = self.leadership.as_ref().and_then(|leadership| leadership.config().service.as_deref());
         let kept = leads_by.is_some_and(|id| keep_binding(id, &self.config, &mut new));
         let old = std::mem::replace(&mut self.config, new);
@@ -74,26 +69,26 @@ impl Supervisor {
         note(old.stop != new.stop, "[stop]", &mut changed);
         note(old.hooks != new.hooks, "[hooks]", &mut changed);
         if note(old.log != new.log, "[log]", &mut changed) {
-            out.push(Effect::Logging(new.log));
+            step.out.push(Effect::Logging(new.log));
         }
         let telemetry = note(old.telemetry != new.telemetry, "[telemetry]", &mut changed);
         if note(old.control != new.control, "[control]", &mut changed) || telemetry {
-            out.push(Effect::Endpoints { telemetry: new.telemetry.clone(), control: new.control.clone() });
+            step.out.push(Effect::Endpoints { telemetry: new.telemetry.clone(), control: new.control.clone() });
         }
         let services = note(old.services != new.services, "[[service]]", &mut changed);
         let health = note(old.health != new.health, "[[health]]", &mut changed);
         let watches = note(old.watches != new.watches, "[[watch]]", &mut changed);
         if services {
-            self.apply_services(out);
+            self.apply_services(step.out);
         }
         if health {
-            self.apply_health(now, out);
+            self.apply_health(step);
         }
         if watches {
-            self.apply_watches(out);
+            self.apply_watches(step.out);
         }
         if services || health {
-            self.tell_catalog(out);
+            self.tell_catalog(step.out);
         }
         if self.watches.iter().any(|watch| watch.config().template.is_some()) {
             changed.push("templates (looked at again)".to_owned());
@@ -131,20 +126,20 @@ impl Supervisor {
         out.push(Effect::Services(self.entries.iter().map(|entry| entry.service().clone()).collect()));
     }
 
-    fn apply_health(&mut self, now: Time, out: &mut Vec<Effect>) {
+    fn apply_health(&mut self, step: &mut Step<'_>) {
         let mut old = std::mem::take(&mut self.checks);
         for config in &self.config.health {
             let config = Arc::new(config.clone());
             let check = match old.iter().position(|check| check.config().name == config.name) {
                 Some(index) => {
                     let mut check = old.swap_remove(index);
-                    check.reconfigure(now, config);
+                    check.reconfigure(step.now, config);
                     check
                 }
                 None => {
                     let mut check = Check::new(config);
                     if self.main.is_up() {
-                        check.main_started(now);
+                        check.main_started(step.now);
                     }
                     check
                 }
@@ -153,7 +148,7 @@ impl Supervisor {
         }
         for mut check in old {
             if let Some(run) = check.main_gone() {
-                self.commands.cancel(now, run, out);
+                self.commands.cancel(step, run);
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::config::{RestartPolicy, Signal};
 use crate::supervisor::Supervisor;
 use crate::supervisor::sequence::life::Life;
 use crate::supervisor::sequence::stop::Cause;
-use crate::supervisor::vocabulary::{Effect, ExitStatus, Notice, Time};
+use crate::supervisor::vocabulary::{Effect, ExitStatus, Notice, Step, Time};
 
 /// Who sends one of these wants an end, whatever main does about it.
 const MEAN_AN_END: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::QUIT];
@@ -21,16 +21,16 @@ pub struct PassedOn {
 
 impl Supervisor {
     /// A signal came.
-    pub(in crate::supervisor) fn signalled(&mut self, now: Time, signal: Signal, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn signalled(&mut self, step: &mut Step<'_>, signal: Signal) {
         if self.config.control.signals && signal == Signal::HUP {
-            return self.reload(None, out);
+            return self.reload(None, step.out);
         }
         if self.config.control.signals && signal == Signal::USR1 {
-            return self.toggle_maintenance(now, format!("{signal} came"), out);
+            return self.toggle_maintenance(step, format!("{signal} came"));
         }
         // The signals of the config main runs by: a changed [process] counts at its next start.
         if self.process.stop_on.contains(&signal) {
-            return self.stop(now, format!("{signal} came"), Cause::Signal(signal), out);
+            return self.stop(step, format!("{signal} came"), Cause::Signal(signal));
         }
         let sent = match self.process.rewrite_signals.get(&signal) {
             Some(None) => return,
@@ -40,18 +40,18 @@ impl Supervisor {
         if let Some(target) = self.main.target(self.process.signal_scope) {
             // Only where main may be started again does it matter what main makes of it, and asking takes time.
             let asks = sent.terminates_by_default() && self.process.restart.policy != RestartPolicy::Never;
-            out.push(match asks {
+            step.out.push(match asks {
                 true => Effect::Forward { target, signal: sent },
                 false => Effect::Kill { target, signal: sent },
             });
-            out.push(Effect::Say(Notice::SignalForwarded { received: signal, sent }));
+            step.out.push(Effect::Say(Notice::SignalForwarded { received: signal, sent }));
             if sent.terminates_by_default() && !asks {
-                self.forwarded(now, sent, false);
+                self.forwarded(step.now, sent, false);
             }
         } else if self.is_before_main() && MEAN_AN_END.contains(&signal) {
             // There is nobody to pass it on to, and whoever sent it wants an end: `stop_on = ["QUIT"]` must not make a
             // container that waits for its database deaf to `docker stop`.
-            self.stop(now, format!("{signal} came"), Cause::Signal(signal), out);
+            self.stop(step, format!("{signal} came"), Cause::Signal(signal));
         }
     }
 

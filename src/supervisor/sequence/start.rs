@@ -12,7 +12,7 @@ use crate::supervisor::machines::restarts::{self, RestartDecision};
 use crate::supervisor::machines::watch::Watch;
 use crate::supervisor::sequence::life::Life;
 use crate::supervisor::sequence::stop::Cause;
-use crate::supervisor::vocabulary::{Effect, Follow, Hope, Job, Notice, Observation, RunId, Time, earliest};
+use crate::supervisor::vocabulary::{Effect, Follow, Hope, Job, Notice, Observation, RunId, Step, Time, earliest};
 
 /// How long main's start waits for a catalog's first answer before templates are rendered without one.
 const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -33,32 +33,32 @@ pub struct Wait {
 
 impl Supervisor {
     /// The first event.
-    pub(in crate::supervisor) fn begin(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn begin(&mut self, step: &mut Step<'_>) {
         if !matches!(self.life, Life::Created) {
             return;
         }
         if !self.entries.is_empty() {
-            out.push(Effect::Services(self.entries.iter().map(|entry| entry.service().clone()).collect()));
+            step.out.push(Effect::Services(self.entries.iter().map(|entry| entry.service().clone()).collect()));
         }
         if self.config.telemetry.is_some() || self.config.control.socket.is_some() {
             let (telemetry, control) = (self.config.telemetry.clone(), self.config.control.clone());
-            out.push(Effect::Endpoints { telemetry, control });
+            step.out.push(Effect::Endpoints { telemetry, control });
         }
-        out.extend(self.watches.iter().map(|watch| watch.follow()));
-        self.begin_waiting(now, false, out);
+        step.out.extend(self.watches.iter().map(|watch| watch.follow()));
+        self.begin_waiting(step, false);
         self.life = Life::Waiting;
     }
 
     /// Begins to wait for what the config asks for: in any role, or in this one.
-    fn begin_waiting(&mut self, now: Time, in_role: bool, out: &mut Vec<Effect>) {
+    fn begin_waiting(&mut self, step: &mut Step<'_>, in_role: bool) {
         self.waits.clear();
         for (index, config) in self.config.wait_for.iter().cloned().enumerate() {
             if self.is_of_role(&config) != in_role || (in_role && !config.when.applies(self.leads())) {
                 continue;
             }
-            out.push(Effect::Say(Notice::Waiting { what: what(&config) }));
-            out.push(Effect::Follow { follow: Follow::WaitFor(index), query: config.query.clone() });
-            self.waits.push(Wait { index, until: now + config.timeout, config, done: false, error: None });
+            step.out.push(Effect::Say(Notice::Waiting { what: what(&config) }));
+            step.out.push(Effect::Follow { follow: Follow::WaitFor(index), query: config.query.clone() });
+            self.waits.push(Wait { index, until: step.now + config.timeout, config, done: false, error: None });
         }
     }
 
@@ -77,79 +77,79 @@ impl Supervisor {
     }
 
     /// Takes every step that nothing holds back any more.
-    pub(in crate::supervisor) fn advance_start(&mut self, now: Time, out: &mut Vec<Effect>) {
-        if matches!(self.life, Life::Waiting) && self.has_waited(now, out) {
-            self.life = Life::Electing { until: now + FIRST_ANSWER_WITHIN };
+    pub(in crate::supervisor) fn advance_start(&mut self, step: &mut Step<'_>) {
+        if matches!(self.life, Life::Waiting) && self.has_waited(step) {
+            self.life = Life::Electing { until: step.now + FIRST_ANSWER_WITHIN };
             if let Some(leadership) = &self.leadership {
-                out.push(Effect::JoinElection(leadership.config().clone()));
+                step.out.push(Effect::JoinElection(leadership.config().clone()));
                 // What it stands by may be bound to its service.
-                self.tell_catalog(out);
+                self.tell_catalog(step.out);
             }
         }
         if let Life::Electing { until } = self.life
-            && self.role_is_known(now, until)
+            && self.role_is_known(step.now, until)
             && !self.commands.any(&Job::PreStart)
         {
-            self.begin_waiting(now, true, out);
+            self.begin_waiting(step, true);
             self.life = Life::WaitingInRole;
         }
-        if matches!(self.life, Life::WaitingInRole) && self.has_waited(now, out) {
-            self.life = Life::Preparing { since: now };
+        if matches!(self.life, Life::WaitingInRole) && self.has_waited(step) {
+            self.life = Life::Preparing { since: step.now };
         }
         if let Life::Preparing { since } = self.life {
-            if since + FIRST_ANSWER_WITHIN <= now {
-                self.each_watch(now, out, |watch, context| watch.prepare_without_answer(context));
+            if since + FIRST_ANSWER_WITHIN <= step.now {
+                self.each_watch(step, |watch, context| watch.prepare_without_answer(context));
             }
             let leads = self.leads();
-            let too_late = |watch: &&Watch| required_until(watch, leads, since).is_some_and(|until| until <= now);
+            let too_late = |watch: &&Watch| required_until(watch, leads, since).is_some_and(|until| until <= step.now);
             if let Some(watch) = self.watches.iter().find(too_late) {
                 let reason = watch.missing();
-                self.stop(now, reason, Cause::Failed(EXIT_UNAVAILABLE), out);
+                self.stop(step, reason, Cause::Failed(EXIT_UNAVAILABLE));
             } else if self.watches.iter().all(|watch| watch.is_prepared(leads)) {
-                self.life = Life::PreStart { run: None, failures: 0, retry_at: Some(now) };
+                self.life = Life::PreStart { run: None, failures: 0, retry_at: Some(step.now) };
             }
         }
         if let Life::PreStart { run: None, failures, retry_at: Some(at) } = self.life
-            && at <= now
+            && at <= step.now
             && !self.commands.any(&Job::PreStart)
         {
-            self.pre_start(now, failures, out);
+            self.pre_start(step, failures);
         }
-        self.advance_stop(now, out);
+        self.advance_stop(step);
     }
 
     /// A main whose pause is over runs again, or is prepared anew. The election learns that it may stand before its
     /// result is asked for.
-    pub(in crate::supervisor) fn run_again(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn run_again(&mut self, step: &mut Step<'_>) {
         if let Life::Running { start_at: Some(at) } = self.life
-            && at <= now
+            && at <= step.now
         {
             match self.may_run() {
-                true => self.start_main(now, out),
-                false => self.life = Life::Electing { until: now },
+                true => self.start_main(step),
+                false => self.life = Life::Electing { until: step.now },
             }
         }
     }
 
     /// Whether all that is waited for is there; what isn't in time ends the container.
-    fn has_waited(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
-        if let Some(wait) = self.waits.iter().find(|wait| !wait.done && wait.until <= now) {
+    fn has_waited(&mut self, step: &mut Step<'_>) -> bool {
+        if let Some(wait) = self.waits.iter().find(|wait| !wait.done && wait.until <= step.now) {
             let because = wait.error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
             let timeout = humantime::format_duration(wait.config.timeout);
             let reason = format!("{} wasn't there within {timeout}{because}", what(&wait.config));
-            self.stop(now, reason, Cause::Failed(EXIT_UNAVAILABLE), out);
+            self.stop(step, reason, Cause::Failed(EXIT_UNAVAILABLE));
             return false;
         }
         self.waits.iter().all(|wait| wait.done)
     }
 
     /// A start under way goes back to where the role is known: it is, or will be, another one.
-    pub(in crate::supervisor) fn prepare_anew(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn prepare_anew(&mut self, step: &mut Step<'_>) {
         match self.life {
-            Life::WaitingInRole | Life::Preparing { .. } => self.stop_waiting(out),
+            Life::WaitingInRole | Life::Preparing { .. } => self.stop_waiting(step.out),
             Life::PreStart { run, .. } => {
                 if let Some(run) = run {
-                    self.commands.cancel(now, run, out);
+                    self.commands.cancel(step, run);
                 }
             }
             Life::Created
@@ -159,13 +159,13 @@ impl Supervisor {
             | Life::Stopping(_)
             | Life::Ended => return,
         }
-        self.life = Life::Electing { until: now };
+        self.life = Life::Electing { until: step.now };
     }
 
-    fn pre_start(&mut self, now: Time, failures: u32, out: &mut Vec<Effect>) {
+    fn pre_start(&mut self, step: &mut Step<'_>, failures: u32) {
         let leads = self.leads();
         let Some(pre_start) = self.config.hooks.pre_start.clone().filter(|hook| hook.hook.when.applies(leads)) else {
-            return self.start_main(now, out);
+            return self.start_main(step);
         };
         let run = self.next_run();
         self.life = Life::PreStart { run: Some(run), failures, retry_at: None };
@@ -175,37 +175,31 @@ impl Supervisor {
         let when = if leads { When::Leader } else { When::Replica };
         let hook = Hook { when, ..pre_start.hook };
         let order = Launch { job: Job::PreStart, hook, env, stdin: None };
-        self.commands.start(now, run, order, out);
+        self.commands.start(step, run, order);
     }
 
     /// `pre_start` ended. One that was cut short by a change of role starts nothing.
-    pub(in crate::supervisor) fn pre_start_ended(
-        &mut self,
-        now: Time,
-        run: RunId,
-        outcome: &Outcome,
-        out: &mut Vec<Effect>,
-    ) {
+    pub(in crate::supervisor) fn pre_start_ended(&mut self, step: &mut Step<'_>, run: RunId, outcome: &Outcome) {
         let Life::PreStart { run: Some(own), failures, .. } = self.life else { return };
         if own != run {
             return;
         }
         match (outcome.result(), self.config.hooks.pre_start.clone()) {
-            (Ok(()), _) => self.start_main(now, out),
+            (Ok(()), _) => self.start_main(step),
             (Err(_), Some(config)) if failures < config.retries => {
                 let failures = failures + 1;
                 let after = self.jitter.scatter(jitter::pause(config.backoff, failures));
-                out.push(Effect::Say(Notice::HookRetrying { hook: Job::PreStart.to_string(), after }));
-                self.life = Life::PreStart { run: None, failures, retry_at: Some(now + after) };
+                step.out.push(Effect::Say(Notice::HookRetrying { hook: Job::PreStart.to_string(), after }));
+                self.life = Life::PreStart { run: None, failures, retry_at: Some(step.now + after) };
             }
             (Err(error), _) => {
-                self.stop(now, format!("pre_start failed: {error}"), Cause::Failed(outcome.code()), out);
+                self.stop(step, format!("pre_start failed: {error}"), Cause::Failed(outcome.code()));
             }
         }
     }
 
     /// Starts main by the newest config.
-    fn start_main(&mut self, now: Time, out: &mut Vec<Effect>) {
+    fn start_main(&mut self, step: &mut Step<'_>) {
         self.life = Life::Running { start_at: None };
         self.main_status.restarts += u64::from(self.main_status.last_exit.is_some());
         self.process = std::sync::Arc::new(self.config.process.clone());
@@ -214,16 +208,16 @@ impl Supervisor {
         self.main_takes_part();
         let run = self.next_run();
         let env = self.leadership.iter().flat_map(|leadership| leadership.env()).collect();
-        self.main.start(now, run, &self.process.clone(), env, out);
+        self.main.start(step, run, &self.process.clone(), env);
     }
 
     /// Main runs: its checks begin, the catalog learns of it, and what changed meanwhile is acted on.
-    pub(in crate::supervisor) fn main_runs(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn main_runs(&mut self, step: &mut Step<'_>) {
         for check in &mut self.checks {
-            check.main_started(now);
+            check.main_started(step.now);
         }
-        self.tell_catalog(out);
-        self.each_watch(now, out, |watch, context| watch.act(context));
+        self.tell_catalog(step.out);
+        self.each_watch(step, |watch, context| watch.act(context));
     }
 
     /// What to do with processes main left, and until when they may live.
@@ -249,7 +243,7 @@ impl Supervisor {
     }
 
     /// Main couldn't be started: it is tried again as after a crash, if there is hope.
-    fn main_failed_to_start(&mut self, now: Time, gone: Gone, hope: Hope, out: &mut Vec<Effect>) {
+    fn main_failed_to_start(&mut self, step: &mut Step<'_>, gone: Gone, hope: Hope) {
         let status = gone.status;
         let may_pass = match hope {
             Hope::None => false,
@@ -258,7 +252,7 @@ impl Supervisor {
         };
         let again = may_pass && restarts::wanted(self.process.restart.policy, status);
         let last_exit = self.main_status.last_exit;
-        self.main_ended(now, &gone, out);
+        self.main_ended(step, &gone);
         if last_exit.is_none() && again {
             // It hasn't ended yet: it never ran.
             self.main_status.last_exit = None;
@@ -268,24 +262,24 @@ impl Supervisor {
         }
         let cause = Cause::Failed(status.code());
         match again {
-            true => self.restart(now, &gone, cause, out),
-            false => self.stop(now, gone.why(), cause, out),
+            true => self.restart(step, &gone, cause),
+            false => self.stop(step, gone.why(), cause),
         }
     }
 
     /// Main and all it left are gone, or it never ran: start it again, or end.
-    pub(in crate::supervisor) fn main_is_gone(&mut self, now: Time, gone: Gone, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn main_is_gone(&mut self, step: &mut Step<'_>, gone: Gone) {
         if let Some(hope) = gone.failed.as_ref().map(|error| error.hope) {
-            return self.main_failed_to_start(now, gone, hope, out);
+            return self.main_failed_to_start(step, gone, hope);
         }
-        let for_role = self.main_ended(now, &gone, out);
+        let for_role = self.main_ended(step, &gone);
         if self.is_stopping() {
             return;
         }
-        let requested = self.requested(now, gone.status);
+        let requested = self.requested(step.now, gone.status);
         if for_role && self.restarting.is_none() && !gone.unkillable && !self.is_from_terminal(gone.status) {
             // Stopped to leave its role, it runs again in whatever role it is given next.
-            self.life = Life::Electing { until: now };
+            self.life = Life::Electing { until: step.now };
             return;
         }
         let restarting = self.restarting.take().is_some();
@@ -295,40 +289,40 @@ impl Supervisor {
                 true => Cause::Terminal,
                 false => Cause::MainEnded { asked: requested },
             };
-            return self.stop(now, gone.why(), cause, out);
+            return self.stop(step, gone.why(), cause);
         }
         let cause = if restarting { Cause::Unhealthy } else { Cause::MainEnded { asked: false } };
-        self.restart(now, &gone, cause, out);
+        self.restart(step, &gone, cause);
     }
 
     /// What follows from main's end whatever comes next; whether it ended for its role's sake.
-    fn main_ended(&mut self, now: Time, gone: &Gone, out: &mut Vec<Effect>) -> bool {
+    fn main_ended(&mut self, step: &mut Step<'_>, gone: &Gone) -> bool {
         self.main_status.last_exit = Some(gone.status);
         self.main_why = gone.why();
-        self.checks_rest(now, out);
-        let for_role = self.main_left_role(now, gone.unkillable, out);
-        self.tell_catalog(out);
+        self.checks_rest(step);
+        let for_role = self.main_left_role(step, gone.unkillable);
+        self.tell_catalog(step.out);
         for_role
     }
 
     /// Main starts again after a pause, as long as the budget lasts; then the container ends, because of this.
-    fn restart(&mut self, now: Time, gone: &Gone, cause: Cause, out: &mut Vec<Effect>) {
+    fn restart(&mut self, step: &mut Step<'_>, gone: &Gone, cause: Cause) {
         let restart = self.process.restart.clone();
-        match self.restarts.ask(now, gone.lived, &restart, &mut self.jitter) {
+        match self.restarts.ask(step.now, gone.lived, &restart, &mut self.jitter) {
             RestartDecision::After { pause, attempt } => {
-                out.push(Effect::Say(Notice::MainRestarting { after: pause, attempt, max: restart.max }));
-                self.life = Life::Running { start_at: Some(now + pause) };
+                step.out.push(Effect::Say(Notice::MainRestarting { after: pause, attempt, max: restart.max }));
+                self.life = Life::Running { start_at: Some(step.now + pause) };
             }
             RestartDecision::Spent => {
                 let Restart { max, within, .. } = restart;
-                out.push(Effect::Say(Notice::RestartBudgetSpent { max, within }));
-                self.stop(now, gone.why(), cause, out);
+                step.out.push(Effect::Say(Notice::RestartBudgetSpent { max, within }));
+                self.stop(step, gone.why(), cause);
             }
         }
     }
 
     /// A check has turned critical.
-    pub(in crate::supervisor) fn unhealthy(&mut self, now: Time, check: &Health, error: &str, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn unhealthy(&mut self, step: &mut Step<'_>, check: &Health, error: &str) {
         if self.is_stopping() || !self.main.is_up() {
             return;
         }
@@ -339,9 +333,14 @@ impl Supervisor {
                 let patience = self.process.stop_timeout.or(self.config.stop.within);
                 let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
                 self.restarting = Some(reason);
-                self.main.stop(signal, self.process.signal_scope, patience.map(|patience| now + patience), out);
+                self.main.stop(
+                    signal,
+                    self.process.signal_scope,
+                    patience.map(|patience| step.now + patience),
+                    step.out,
+                );
             }
-            OnFailure::Exit => self.stop(now, reason, Cause::Unhealthy, out),
+            OnFailure::Exit => self.stop(step, reason, Cause::Unhealthy),
         }
     }
 

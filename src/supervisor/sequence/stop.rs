@@ -12,7 +12,7 @@ use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::machines::entry::Entry;
 use crate::supervisor::sequence::life::Life;
 use crate::supervisor::sequence::role::Leadership;
-use crate::supervisor::vocabulary::{Effect, ExitStatus, Job, Notice, RunId, Target, Time, earliest};
+use crate::supervisor::vocabulary::{Effect, ExitStatus, Job, Notice, RunId, Step, Target, Time, earliest};
 
 /// A catalog that doesn't answer costs a stop no more than this: half for the election's lock, half for the entries.
 const CATALOG_WITHIN: Duration = Duration::from_secs(1);
@@ -139,22 +139,22 @@ impl Supervisor {
     }
 
     /// Stops, or, when it does already and a signal says so again, presses.
-    pub(in crate::supervisor) fn stop(&mut self, now: Time, reason: String, cause: Cause, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn stop(&mut self, step: &mut Step<'_>, reason: String, cause: Cause) {
         match (&self.life, cause) {
-            (Life::Stopping(_), Cause::Signal(_)) => self.escalate(now, out),
+            (Life::Stopping(_), Cause::Signal(_)) => self.escalate(step),
             (Life::Stopping(_) | Life::Ended, _) => {}
-            _ => self.begin_stop(now, reason, cause, out),
+            _ => self.begin_stop(step, reason, cause),
         }
     }
 
-    fn begin_stop(&mut self, now: Time, reason: String, cause: Cause, out: &mut Vec<Effect>) {
+    fn begin_stop(&mut self, step: &mut Step<'_>, reason: String, cause: Cause) {
         let signal = match cause {
             Cause::Signal(signal) => Some(signal),
             Cause::Control | Cause::MainEnded { .. } | Cause::Terminal | Cause::Failed(_) | Cause::Unhealthy => None,
         };
         let within = self.config.stop.within;
         let kept = |within: Duration| (within / KEPT_SHARE).min(KEPT_AT_MOST);
-        let by_within = within.map(|within| now + (within - kept(within)));
+        let by_within = within.map(|within| step.now + (within - kept(within)));
         let told_by = self.process.stop_signal.or(signal).unwrap_or(Signal::TERM);
         let pre_start = match self.life {
             Life::PreStart { run, .. } => run,
@@ -169,21 +169,21 @@ impl Supervisor {
             _ => None,
         };
         if !self.config.is_plain() {
-            out.push(Effect::Say(Notice::Stopping { reason: reason.clone(), within }));
+            step.out.push(Effect::Say(Notice::Stopping { reason: reason.clone(), within }));
         }
-        out.extend(self.watches.iter().map(|watch| watch.unfollow()));
-        self.stop_waiting(out);
-        self.checks_rest(now, out);
+        step.out.extend(self.watches.iter().map(|watch| watch.unfollow()));
+        self.stop_waiting(step.out);
+        self.checks_rest(step);
         if let Some(run) = pre_start {
-            self.commands.cancel(now, run, out);
+            self.commands.cancel(step, run);
         }
         let up = self.main.is_up();
         let drain = if up { self.config.stop.drain } else { Duration::ZERO };
         self.commands.hurry(by_within);
         self.life = Life::Stopping(Stopping {
-            stage: StopStage::Draining { until: now + drain },
+            stage: StopStage::Draining { until: step.now + drain },
             reason,
-            deadline: within.map(|within| now + within),
+            deadline: within.map(|within| step.now + within),
             kill_at: by_within,
             signal: told_by,
             cause,
@@ -191,37 +191,37 @@ impl Supervisor {
             led,
             stops_asked: 1,
         });
-        self.tell_catalog(out);
-        self.hurry_demotion(now);
+        self.tell_catalog(step.out);
+        self.hurry_demotion(step.now);
         if !self.leads() {
             // It doesn't come to lead any more. A leader goes on until its turn comes.
-            self.elect(now, ElectionEvent::Stop, out);
+            self.elect(step, ElectionEvent::Stop);
         }
         match cause {
             // Somebody stopped the container, so that all comes in order; but there is nobody left to be drained.
-            Cause::Terminal => self.pre_stop(now, out),
-            _ if !up => self.tell_main(now, pre_start, out),
+            Cause::Terminal => self.pre_stop(step),
+            _ if !up => self.tell_main(step, pre_start),
             _ => {}
         }
     }
 
     /// The second stop signal skips the hook that runs and tells main at once; the third kills.
-    fn escalate(&mut self, now: Time, out: &mut Vec<Effect>) {
+    fn escalate(&mut self, step: &mut Step<'_>) {
         let Life::Stopping(stopping) = &mut self.life else { return };
         stopping.stops_asked += 1;
         let second = stopping.stops_asked == 2;
         match stopping.stage {
-            StopStage::Draining { .. } => self.tell_main(now, None, out),
+            StopStage::Draining { .. } => self.tell_main(step, None),
             StopStage::PreStop { run } => {
-                self.commands.cancel(now, run, out);
-                self.tell_main(now, None, out);
+                self.commands.cancel(step, run);
+                self.tell_main(step, None);
             }
             StopStage::Demoting | StopStage::Main { .. } => {
-                if !self.cut_demotion_short(now, out) {
-                    self.tell_main_now(now, out);
+                if !self.cut_demotion_short(step) {
+                    self.tell_main_now(step);
                 }
             }
-            StopStage::PostStop { run } if second => self.commands.cancel(now, run, out),
+            StopStage::PostStop { run } if second => self.commands.cancel(step, run),
             StopStage::Releasing { .. }
             | StopStage::Withdrawing { .. }
             | StopStage::PostStop { .. }
@@ -229,8 +229,8 @@ impl Supervisor {
             | StopStage::Done => {}
         }
         if !second {
-            self.main.kill(now, out);
-            self.commands.kill_all(out);
+            self.main.kill(step);
+            self.commands.kill_all(step.out);
             if let Life::Stopping(Stopping { stage, .. }) = &mut self.life
                 && let StopStage::PostStop { .. }
                 | StopStage::Releasing { .. }
@@ -243,28 +243,28 @@ impl Supervisor {
     }
 
     /// `pre_stop` or `post_stop` ended, and all it left behind.
-    pub(in crate::supervisor) fn stop_hook_ended(&mut self, now: Time, run: RunId, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn stop_hook_ended(&mut self, step: &mut Step<'_>, run: RunId) {
         let Life::Stopping(stopping) = &mut self.life else { return };
         match stopping.stage {
-            StopStage::PreStop { run: own } if own == run => self.tell_main(now, None, out),
-            StopStage::PostStop { run: own } if own == run => self.end_rest(now, out),
+            StopStage::PreStop { run: own } if own == run => self.tell_main(step, None),
+            StopStage::PostStop { run: own } if own == run => self.end_rest(step),
             _ => {}
         }
     }
 
     /// Takes every step of the stop sequence that nothing holds back any more.
-    pub(in crate::supervisor) fn advance_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn advance_stop(&mut self, step: &mut Step<'_>) {
         if let Life::Stopping(Stopping { stage: StopStage::Draining { until }, .. }) = self.life {
             match self.main.is_gone() {
-                true => self.tell_main(now, None, out),
-                false if until <= now => self.pre_stop(now, out),
+                true => self.tell_main(step, None),
+                false if until <= step.now => self.pre_stop(step),
                 false => {}
             }
         }
         if let Life::Stopping(Stopping { stage: StopStage::Demoting, .. }) = self.life
             && !self.is_demoting()
         {
-            self.tell_main_now(now, out);
+            self.tell_main_now(step);
         }
         if let Life::Stopping(Stopping { stage, .. }) = &mut self.life
             && let StopStage::Main { pre_start } = *stage
@@ -272,47 +272,47 @@ impl Supervisor {
             && !self.leadership.as_ref().is_some_and(Leadership::may_act)
             && pre_start.is_none_or(|run| !self.commands.runs(run))
         {
-            *stage = StopStage::Releasing { until: now + CATALOG_WITHIN / 2 };
+            *stage = StopStage::Releasing { until: step.now + CATALOG_WITHIN / 2 };
         }
         if let Life::Stopping(Stopping { stage: StopStage::Releasing { until }, .. }) = self.life
-            && (until <= now || self.leadership.as_ref().is_none_or(Leadership::is_over))
+            && (until <= step.now || self.leadership.as_ref().is_none_or(Leadership::is_over))
         {
-            self.leave_catalog(now, out);
+            self.leave_catalog(step);
         }
         if let Life::Stopping(Stopping { stage: StopStage::Withdrawing { until }, .. }) = self.life
-            && (until <= now || self.entries.iter().chain(&self.leaving).all(Entry::is_out))
+            && (until <= step.now || self.entries.iter().chain(&self.leaving).all(Entry::is_out))
         {
-            self.post_stop(now, out);
+            self.post_stop(step);
         }
         if let Life::Stopping(stopping) = &mut self.life
             && let StopStage::Rest { others } = &mut stopping.stage
         {
-            *others = others.filter(|until| *until > now);
+            *others = others.filter(|until| *until > step.now);
             if others.is_none() && self.commands.is_over() {
                 stopping.stage = StopStage::Done;
             }
         }
         if let Life::Stopping(stopping) = &self.life
-            && (matches!(stopping.stage, StopStage::Done) || stopping.deadline.is_some_and(|at| at <= now))
+            && (matches!(stopping.stage, StopStage::Done) || stopping.deadline.is_some_and(|at| at <= step.now))
         {
-            self.exit(now, out);
+            self.exit(step);
         }
     }
 
-    fn pre_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
+    fn pre_stop(&mut self, step: &mut Step<'_>) {
         let leads = self.leads();
         let Life::Stopping(stopping) = &mut self.life else { return };
         // A main that is gone took the role along.
         let leads = leads || (stopping.led && matches!(stopping.cause, Cause::Terminal));
         let Some(hook) = self.config.hooks.pre_stop.clone().filter(|hook| hook.when.applies(leads)) else {
-            return self.tell_main(now, None, out);
+            return self.tell_main(step, None);
         };
         self.last_run += 1;
         let run = RunId(self.last_run);
         stopping.stage = StopStage::PreStop { run };
-        let hook = Hook { timeout: self.stop_hook_timeout(now, hook.timeout), ..hook };
+        let hook = Hook { timeout: self.stop_hook_timeout(step.now, hook.timeout), ..hook };
         let env = self.env(&Job::PreStop);
-        self.commands.start(now, run, Launch { job: Job::PreStop, hook, env, stdin: None }, out);
+        self.commands.start(step, run, Launch { job: Job::PreStop, hook, env, stdin: None });
     }
 
     /// How long a hook that comes before main's end may take: one that hangs leaves main a third of the time, so that it
@@ -325,60 +325,60 @@ impl Supervisor {
     }
 
     /// Has main stop, once it is out of the leader's role.
-    fn tell_main(&mut self, now: Time, pre_start: Option<RunId>, out: &mut Vec<Effect>) {
+    fn tell_main(&mut self, step: &mut Step<'_>, pre_start: Option<RunId>) {
         let Life::Stopping(stopping) = &mut self.life else { return };
         if self.main.is_gone() {
             stopping.stage = StopStage::Main { pre_start };
-            return self.elect(now, ElectionEvent::Stop, out);
+            return self.elect(step, ElectionEvent::Stop);
         }
         stopping.stage = StopStage::Demoting;
-        self.elect(now, ElectionEvent::Stop, out);
-        self.advance_role(now, out);
-        self.advance_stop(now, out);
+        self.elect(step, ElectionEvent::Stop);
+        self.advance_role(step);
+        self.advance_stop(step);
     }
 
     /// Has main stop.
-    pub(in crate::supervisor) fn tell_main_now(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let patience = self.process.stop_timeout.map(|timeout| now + timeout);
+    pub(in crate::supervisor) fn tell_main_now(&mut self, step: &mut Step<'_>) {
+        let patience = self.process.stop_timeout.map(|timeout| step.now + timeout);
         let Life::Stopping(stopping) = &mut self.life else { return };
         if !matches!(stopping.stage, StopStage::Main { .. }) {
             stopping.stage = StopStage::Main { pre_start: None };
         }
         stopping.kill_at = earliest(stopping.kill_at, patience);
-        self.main.stop(stopping.signal, self.process.signal_scope, stopping.kill_at, out);
+        self.main.stop(stopping.signal, self.process.signal_scope, stopping.kill_at, step.out);
     }
 
-    fn leave_catalog(&mut self, now: Time, out: &mut Vec<Effect>) {
+    fn leave_catalog(&mut self, step: &mut Step<'_>) {
         let Life::Stopping(stopping) = &mut self.life else { return };
         let within = if self.leadership.is_some() { CATALOG_WITHIN / 2 } else { CATALOG_WITHIN };
-        stopping.stage = StopStage::Withdrawing { until: now + within };
+        stopping.stage = StopStage::Withdrawing { until: step.now + within };
         for entry in &mut self.entries {
-            entry.withdraw(out);
+            entry.withdraw(step.out);
         }
     }
 
-    fn post_stop(&mut self, now: Time, out: &mut Vec<Effect>) {
+    fn post_stop(&mut self, step: &mut Step<'_>) {
         let Life::Stopping(stopping) = &mut self.life else { return };
         let Some(hook) = self.config.hooks.post_stop.clone().filter(|hook| hook.when.applies(stopping.led)) else {
-            return self.end_rest(now, out);
+            return self.end_rest(step);
         };
-        let left = stopping.deadline.map_or(hook.timeout, |at| now.until(at));
+        let left = stopping.deadline.map_or(hook.timeout, |at| step.now.until(at));
         self.last_run += 1;
         let run = RunId(self.last_run);
         stopping.stage = StopStage::PostStop { run };
         let hook = Hook { timeout: hook.timeout.min(left), ..hook };
         let env = self.env(&Job::PostStop);
-        self.commands.start(now, run, Launch { job: Job::PostStop, hook, env, stdin: None }, out);
+        self.commands.start(step, run, Launch { job: Job::PostStop, hook, env, stdin: None });
     }
 
     /// The kernel would kill without warning what is left as PID 1 leaves.
-    fn end_rest(&mut self, now: Time, out: &mut Vec<Effect>) {
+    fn end_rest(&mut self, step: &mut Step<'_>) {
         let Life::Stopping(stopping) = &mut self.life else { return };
-        let until = self.commands.end_rest(now, stopping.kill_at, out);
+        let until = self.commands.end_rest(step, stopping.kill_at);
         let others = (!self.config.is_plain()).then_some(until);
         stopping.stage = StopStage::Rest { others };
         if others.is_some() {
-            out.push(Effect::CountRest);
+            step.out.push(Effect::CountRest);
         }
     }
 
@@ -393,13 +393,13 @@ impl Supervisor {
         }
     }
 
-    fn exit(&mut self, now: Time, out: &mut Vec<Effect>) {
+    fn exit(&mut self, step: &mut Step<'_>) {
         let Life::Stopping(stopping) = std::mem::replace(&mut self.life, Life::Ended) else { return };
         let outlived = !self.main.is_gone();
         if outlived {
-            self.main.kill(now, out);
+            self.main.kill(step);
         }
-        self.commands.kill_all(out);
+        self.commands.kill_all(step.out);
         let status = self.main_status.last_exit.filter(|_| stopping.code.is_none() && !outlived);
         let code = match (stopping.code, status) {
             (Some(code), _) => code,
@@ -417,9 +417,9 @@ impl Supervisor {
                 stopping.cause,
                 Cause::Signal(_) | Cause::Control | Cause::Terminal | Cause::MainEnded { asked: true }
             );
-            out.push(Effect::Say(Notice::Ended { code, reason: reason.clone(), asked }));
+            step.out.push(Effect::Say(Notice::Ended { code, reason: reason.clone(), asked }));
         }
-        out.push(Effect::Exit { code, reason });
+        step.out.push(Effect::Exit { code, reason });
     }
 
     /// The container's code for main's end, as `exit_codes` has it.

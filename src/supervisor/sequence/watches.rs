@@ -2,18 +2,17 @@
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::watch::{Context, Watch};
-use crate::supervisor::vocabulary::{Effect, RunId, Time};
+use crate::supervisor::vocabulary::{RunId, Step};
 
 impl Supervisor {
     pub(in crate::supervisor) fn with_watch(
         &mut self,
-        now: Time,
+        step: &mut Step<'_>,
         name: &str,
-        out: &mut Vec<Effect>,
-        act: impl FnOnce(&mut Watch, &mut Context<'_>),
+        act: impl FnOnce(&mut Watch, &mut Context<'_, '_>),
     ) {
         let mut act = Some(act);
-        self.each_watch(now, out, |watch, context| {
+        self.each_watch(step, |watch, context| {
             if watch.config().name == name
                 && let Some(act) = act.take()
             {
@@ -25,9 +24,8 @@ impl Supervisor {
     /// Does it for each watch, unless the container is stopping: then nothing is acted on any more.
     pub(in crate::supervisor) fn each_watch(
         &mut self,
-        now: Time,
-        out: &mut Vec<Effect>,
-        mut act: impl FnMut(&mut Watch, &mut Context<'_>),
+        step: &mut Step<'_>,
+        mut act: impl FnMut(&mut Watch, &mut Context<'_, '_>),
     ) {
         if self.is_stopping() {
             return;
@@ -43,7 +41,7 @@ impl Supervisor {
         };
         for watch in watches {
             let (env, next_run) = (env.clone(), &mut next_run);
-            act(watch, &mut Context { now, commands, next_run, main, scope, leads, paused, env, jitter, out });
+            act(watch, &mut Context { commands, next_run, main, scope, leads, paused, env, jitter, step });
         }
     }
 }

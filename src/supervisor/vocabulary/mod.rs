@@ -8,6 +8,7 @@ mod observation;
 mod run;
 mod service;
 mod status;
+mod step;
 mod time;
 
 pub use change::{Change, Item};
@@ -21,4 +22,5 @@ pub use status::{
     CheckStatus, ElectionStatus, HookCount, LeaderStatus, MainStatus, MaintenanceStatus, Phase, ServiceReport, Status,
     WatchStatus,
 };
+pub use step::Step;
 pub use time::{Time, earliest};

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use crate::config::{Hook, When};
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::Launch;
-use crate::supervisor::vocabulary::{Effect, Job, RunId, Time};
+use crate::supervisor::vocabulary::{Effect, Job, RunId, Step};
 
 use super::Role;
 
 impl Supervisor {
     /// Replicas learn of a new leader.
-    pub(super) fn tell_of_leader(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(super) fn tell_of_leader(&mut self, step: &mut Step<'_>) {
         // What the last one left would act beside the next.
         let clearing = self.commands.of_job(&Job::OnLeaderChange) == Some(false);
         let may = self.main.is_up() && !self.is_stopping() && !clearing;
@@ -28,7 +28,7 @@ impl Supervisor {
         leadership.announcing = Some(run);
         let env = self.env(&Job::OnLeaderChange);
         let hook = Hook { when: When::Replica, ..hook };
-        self.commands.start(now, run, Launch { job: Job::OnLeaderChange, hook, env, stdin: None }, out);
+        self.commands.start(step, run, Launch { job: Job::OnLeaderChange, hook, env, stdin: None });
     }
 
     /// `on_leader_change` ended.

@@ -20,7 +20,7 @@ use crate::supervisor::machines::commands::KILL_AFTER;
 use crate::supervisor::machines::election::record::{Holder, Term};
 use crate::supervisor::machines::election::{Election, ElectionEffect, ElectionEvent, RequestId, Settings};
 use crate::supervisor::sequence::life::Life;
-use crate::supervisor::vocabulary::{Effect, ElectionStatus, Job, LeaderStatus, Notice, RunId, Time, earliest};
+use crate::supervisor::vocabulary::{Effect, ElectionStatus, Job, LeaderStatus, Notice, RunId, Step, Time, earliest};
 
 /// Between two tries for a guard: one that ends as soon as it stands must not keep a processor busy.
 const GUARD_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -253,20 +253,20 @@ impl Leadership {
 
 impl Supervisor {
     /// Tells the election something, and does what it orders.
-    pub(in crate::supervisor) fn elect(&mut self, now: Time, fact: ElectionEvent, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn elect(&mut self, step: &mut Step<'_>, fact: ElectionEvent) {
         if let Some(leadership) = &mut self.leadership {
             leadership.facts.push_back(fact);
         }
-        self.advance_election(now, out);
+        self.advance_election(step);
     }
 
     /// Tells the election all there is to tell.
-    fn advance_election(&mut self, now: Time, out: &mut Vec<Effect>) {
+    fn advance_election(&mut self, step: &mut Step<'_>) {
         while let Some(leadership) = &mut self.leadership
             && let Some(fact) = leadership.facts.pop_front()
         {
-            for order in leadership.core.handle(now, fact) {
-                self.obey(now, order, out);
+            for order in leadership.core.handle(step.now, fact) {
+                self.obey(step, order);
             }
         }
     }
@@ -277,29 +277,29 @@ impl Supervisor {
         }
     }
 
-    fn obey(&mut self, now: Time, order: ElectionEffect, out: &mut Vec<Effect>) {
+    fn obey(&mut self, step: &mut Step<'_>, order: ElectionEffect) {
         let Some(leadership) = &mut self.leadership else { return };
         match order {
             ElectionEffect::Promote { term } => {
-                let promotion = Promotion::Clearing { until: now + CLEAR_WITHIN };
+                let promotion = Promotion::Clearing { until: step.now + CLEAR_WITHIN };
                 leadership.role = Role::Leader { term, promotion };
                 leadership.leaderships += 1;
                 leadership.announced = None;
-                out.push(Effect::Say(Notice::Leads { term }));
-                self.commands.leave(now, When::Replica, out);
+                step.out.push(Effect::Say(Notice::Leads { term }));
+                self.commands.leave(step, When::Replica);
                 // What this role waits for, and is prepared by, may be something else.
-                self.prepare_anew(now, out);
+                self.prepare_anew(step);
             }
-            ElectionEffect::Demote { .. } => self.leave_role(now, out),
+            ElectionEffect::Demote { .. } => self.leave_role(step),
             ElectionEffect::Kill { .. } => {
-                self.leave_role(now, out);
+                self.leave_role(step);
                 if let Some(Leadership { role: Role::Leaving { stage, .. }, part, .. }) = &mut self.leadership {
                     // A main that is still a replica does no harm.
                     if *part == Part::Leader {
                         *stage = Leaving::Stopping;
-                        self.main.kill(now, out);
+                        self.main.kill(step);
                     }
-                    self.commands.kill(now, out);
+                    self.commands.kill(step);
                 }
             }
             ElectionEffect::Leader(leader) => {
@@ -308,10 +308,10 @@ impl Supervisor {
                     None => (None, None),
                 };
                 leadership.leader = leader;
-                out.push(Effect::Say(Notice::LeaderChanged { id, address }));
+                step.out.push(Effect::Say(Notice::LeaderChanged { id, address }));
             }
-            ElectionEffect::Say(notice) => out.push(Effect::Say(notice)),
-            ElectionEffect::MeasureRank { ask } => self.measure_rank(now, ask, out),
+            ElectionEffect::Say(notice) => step.out.push(Effect::Say(notice)),
+            ElectionEffect::MeasureRank { ask } => self.measure_rank(step, ask),
             order @ (ElectionEffect::OpenSession { .. }
             | ElectionEffect::CloseSession { .. }
             | ElectionEffect::EndFormerLife { .. }
@@ -321,16 +321,16 @@ impl Supervisor {
             | ElectionEffect::Release { .. }
             | ElectionEffect::PublishRank { .. }
             | ElectionEffect::ReadRanks { .. }
-            | ElectionEffect::Guard { .. }) => out.push(Effect::Elect(order)),
+            | ElectionEffect::Guard { .. }) => step.out.push(Effect::Elect(order)),
         }
     }
 
     /// Takes every step of promoting, demoting and telling that nothing holds back any more.
-    pub(in crate::supervisor) fn advance_role(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn advance_role(&mut self, step: &mut Step<'_>) {
         let Some(leadership) = &mut self.leadership else { return };
-        if leadership.guard_again_at.is_some_and(|at| at <= now) {
+        if leadership.guard_again_at.is_some_and(|at| at <= step.now) {
             leadership.guard_again_at = None;
-            out.push(Effect::StartGuard);
+            step.out.push(Effect::StartGuard);
         }
         let (healthy, ready) = (self.is_fit_to_lead(), self.is_ready_to_lead());
         if let Some(leadership) = &mut self.leadership {
@@ -344,23 +344,23 @@ impl Supervisor {
             }
         }
         loop {
-            self.clear_for_promotion(now);
-            self.promote(now, out);
-            self.advance_demotion(now, out);
+            self.clear_for_promotion(step.now);
+            self.promote(step);
+            self.advance_demotion(step);
             if self.leadership.as_ref().is_none_or(|leadership| leadership.facts.is_empty()) {
                 break;
             }
-            self.advance_election(now, out);
+            self.advance_election(step);
         }
-        self.tell_of_leader(now, out);
-        self.tag(out);
+        self.tell_of_leader(step);
+        self.tag(step.out);
         let leads = self.leads();
         if let Some(leadership) = &mut self.leadership
             && leadership.led != leads
         {
             leadership.led = leads;
             // What changed while the role was another one.
-            self.each_watch(now, out, |watch, context| watch.act(context));
+            self.each_watch(step, |watch, context| watch.act(context));
         }
     }
 
@@ -384,18 +384,18 @@ impl Supervisor {
     }
 
     /// The guard stands, or has ended.
-    pub(in crate::supervisor) fn guarded(&mut self, now: Time, stands: bool, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn guarded(&mut self, step: &mut Step<'_>, stands: bool) {
         if let Some(leadership) = &mut self.leadership {
             match (stands, leadership.guard_since) {
-                (true, _) => (leadership.guard_since, leadership.guard_again_at) = (Some(now), None),
+                (true, _) => (leadership.guard_since, leadership.guard_again_at) = (Some(step.now), None),
                 (false, Some(since)) => {
                     leadership.guard_since = None;
-                    leadership.guard_again_at = Some(now.max(since + GUARD_AGAIN_AFTER));
+                    leadership.guard_again_at = Some(step.now.max(since + GUARD_AGAIN_AFTER));
                 }
-                (false, None) => leadership.guard_again_at = Some(now + GUARD_AGAIN_AFTER),
+                (false, None) => leadership.guard_again_at = Some(step.now + GUARD_AGAIN_AFTER),
             }
         }
-        self.elect(now, ElectionEvent::Guard { stands }, out);
+        self.elect(step, ElectionEvent::Guard { stands });
     }
 
     /// Whether main may be started in its role. `until` is how long a start waits for a catalog that it doesn't need.

@@ -3,12 +3,12 @@
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::{Launch, Outcome};
 use crate::supervisor::machines::election::{ElectionEvent, RequestId};
-use crate::supervisor::vocabulary::{Effect, Job, RunId, Time};
+use crate::supervisor::vocabulary::{Job, RunId, Step};
 
 use super::{Leadership, Measuring};
 
 impl Supervisor {
-    pub(super) fn measure_rank(&mut self, now: Time, ask: RequestId, out: &mut Vec<Effect>) {
+    pub(super) fn measure_rank(&mut self, step: &mut Step<'_>, ask: RequestId) {
         let run = self.next_run();
         let env = self.env(&Job::Rank);
         let Some(leadership) = &mut self.leadership else { return };
@@ -18,7 +18,7 @@ impl Supervisor {
                 .push_back(ElectionEvent::Measured { ask, result: Err("no rank is configured".to_owned()) });
         };
         leadership.measuring = Some(Measuring { ask, run, printed: None });
-        self.commands.start(now, run, Launch { job: Job::Rank, hook, env, stdin: None }, out);
+        self.commands.start(step, run, Launch { job: Job::Rank, hook, env, stdin: None });
     }
 
     /// The rank's command printed something.
@@ -47,9 +47,8 @@ impl Supervisor {
     /// Somebody asks the leader to step down.
     pub(in crate::supervisor) fn step_down(
         &mut self,
-        now: Time,
+        step: &mut Step<'_>,
         to: Option<String>,
-        out: &mut Vec<Effect>,
     ) -> Result<String, String> {
         let Some(leadership) = &self.leadership else { return Err("there is no [election]".to_owned()) };
         let name = &leadership.config.name;
@@ -68,15 +67,15 @@ impl Supervisor {
             Some(to) => format!("stepping down as leader of {name}, for {to}"),
             None => format!("stepping down as leader of {name}"),
         };
-        self.elect(now, ElectionEvent::StepDown { to: to.map(Into::into) }, out);
+        self.elect(step, ElectionEvent::StepDown { to: to.map(Into::into) });
         Ok(said)
     }
 
     /// Somebody says that terms may go back.
-    pub(in crate::supervisor) fn accept_term(&mut self, now: Time, out: &mut Vec<Effect>) -> Result<String, String> {
+    pub(in crate::supervisor) fn accept_term(&mut self, step: &mut Step<'_>) -> Result<String, String> {
         let Some(leadership) = &self.leadership else { return Err("there is no [election]".to_owned()) };
         let said = format!("any term of {} is accepted", leadership.config.name);
-        self.elect(now, ElectionEvent::AcceptTerm, out);
+        self.elect(step, ElectionEvent::AcceptTerm);
         Ok(said)
     }
 }

@@ -9,7 +9,7 @@ use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::commands::{Launch, Outcome};
 use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::sequence::stop::Cause;
-use crate::supervisor::vocabulary::{Effect, Job, RunId, Time};
+use crate::supervisor::vocabulary::{Job, RunId, Step, Time};
 
 use super::{Leadership, Leaving, Part, Promotion, Role};
 
@@ -19,12 +19,12 @@ const STOP_WITHIN: Duration = Duration::from_secs(9);
 
 impl Supervisor {
     /// The lock isn't ours to act by any more: whatever acts for the leader must end.
-    pub(super) fn leave_role(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(super) fn leave_role(&mut self, step: &mut Step<'_>) {
         let Some(leadership) = &mut self.leadership else { return };
         let Role::Leader { term, .. } = leadership.role else { return };
         leadership.role = Role::Leaving { term, stage: Leaving::Clearing };
-        self.prepare_anew(now, out);
-        self.commands.leave(now, When::Leader, out);
+        self.prepare_anew(step);
+        self.commands.leave(step, When::Leader);
     }
 
     /// Whether main is on its way out of the leader's role.
@@ -33,11 +33,11 @@ impl Supervisor {
     }
 
     /// Main is gone, whatever the reason; `true` when that is what its role wanted.
-    pub(in crate::supervisor) fn main_left_role(&mut self, now: Time, unkillable: bool, out: &mut Vec<Effect>) -> bool {
+    pub(in crate::supervisor) fn main_left_role(&mut self, step: &mut Step<'_>, unkillable: bool) -> bool {
         if let Some(leadership) = &mut self.leadership {
             leadership.stuck |= unkillable;
         }
-        self.leave_role(now, out);
+        self.leave_role(step);
         matches!(&self.leadership, Some(Leadership { role: Role::Leaving { stage: Leaving::Stopping, .. }, .. }))
     }
 
@@ -62,7 +62,7 @@ impl Supervisor {
         self.main.is_up() && self.checks.iter().all(healthy)
     }
 
-    pub(super) fn promote(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(super) fn promote(&mut self, step: &mut Step<'_>) {
         let ready = self.is_main_ready() && !self.is_stopping();
         let Some(Leadership { role: Role::Leader { promotion: promotion @ Promotion::Due, .. }, part, .. }) =
             &mut self.leadership
@@ -83,7 +83,7 @@ impl Supervisor {
         *part = Part::Leader;
         let env = self.env(&Job::OnPromote);
         let hook = Hook { when: When::Leader, ..hook };
-        self.commands.start(now, run, Launch { job: Job::OnPromote, hook, env, stdin: None }, out);
+        self.commands.start(step, run, Launch { job: Job::OnPromote, hook, env, stdin: None });
     }
 
     /// `on_promote` ended.
@@ -97,7 +97,7 @@ impl Supervisor {
     }
 
     /// From "must go" to "nothing acts any more".
-    pub(super) fn advance_demotion(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(super) fn advance_demotion(&mut self, step: &mut Step<'_>) {
         let Some(leadership) = &mut self.leadership else { return };
         let (cleared, stuck) = (!self.commands.act_for(When::Leader), leadership.stuck);
         let replica = leadership.part == Part::Replica;
@@ -110,53 +110,53 @@ impl Supervisor {
                 self.out_of_role();
             }
             // It ends with main, and with nothing less.
-            Leaving::Clearing | Leaving::Demoted if lost => self.stop_main_for_role(now, out),
+            Leaving::Clearing | Leaving::Demoted if lost => self.stop_main_for_role(step),
             // Main's word is good for main, not for what one that has ended meanwhile left behind.
             Leaving::Demoted if cleared && self.main.pid().is_some() => self.out_of_role(),
             // Main isn't to act beside it any longer, and only the container's end can help.
-            Leaving::Clearing | Leaving::Demoted if jammed => self.stop_main_for_role(now, out),
+            Leaving::Clearing | Leaving::Demoted if jammed => self.stop_main_for_role(step),
             Leaving::Stopping if jammed && self.main.is_gone() => {
                 leadership.stuck = true;
                 let reason = "what acts for the leader can't be ended".to_owned();
-                self.stop(now, reason, Cause::Unhealthy, out);
+                self.stop(step, reason, Cause::Unhealthy);
             }
             // Nothing of the promotion had begun.
             Leaving::Clearing if cleared && replica => self.out_of_role(),
             Leaving::Clearing if cleared => match self.config.hooks.on_demote.clone() {
-                Some(hook) if self.main.is_up() => self.start_on_demote(now, hook, out),
-                Some(_) | None => self.stop_main_for_role(now, out),
+                Some(hook) if self.main.is_up() => self.start_on_demote(step, hook),
+                Some(_) | None => self.stop_main_for_role(step),
             },
-            Leaving::Demoting { run, until } if until <= now => {
-                self.commands.cancel(now, run, out);
-                self.stop_main_for_role(now, out);
+            Leaving::Demoting { run, until } if until <= step.now => {
+                self.commands.cancel(step, run);
+                self.stop_main_for_role(step);
                 // It may be gone already.
-                self.advance_demotion(now, out);
+                self.advance_demotion(step);
             }
             Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Demoted | Leaving::Stopping => {}
         }
     }
 
-    fn start_on_demote(&mut self, now: Time, hook: Hook, out: &mut Vec<Effect>) {
-        let timeout = self.stop_hook_timeout(now, hook.timeout);
+    fn start_on_demote(&mut self, step: &mut Step<'_>, hook: Hook) {
+        let timeout = self.stop_hook_timeout(step.now, hook.timeout);
         let run = self.next_run();
         let env = self.env(&Job::OnDemote);
         if let Some(Leadership { role: Role::Leaving { stage, .. }, .. }) = &mut self.leadership {
-            *stage = Leaving::Demoting { run, until: now + timeout };
+            *stage = Leaving::Demoting { run, until: step.now + timeout };
         }
         // What it leaves must not act beside the next leader.
         let hook = Hook { timeout, when: When::Leader, ..hook };
-        self.commands.start(now, run, Launch { job: Job::OnDemote, hook, env, stdin: None }, out);
+        self.commands.start(step, run, Launch { job: Job::OnDemote, hook, env, stdin: None });
     }
 
     /// `on_demote` ended: its success leaves main running, out of the role.
-    pub(in crate::supervisor) fn demoted(&mut self, now: Time, run: RunId, outcome: &Outcome, out: &mut Vec<Effect>) {
+    pub(in crate::supervisor) fn demoted(&mut self, step: &mut Step<'_>, run: RunId, outcome: &Outcome) {
         let Some(Leadership { config, role: Role::Leaving { stage, .. }, .. }) = &self.leadership else { return };
         if !matches!(*stage, Leaving::Demoting { run: own, .. } if own == run) {
             return;
         }
         match (outcome.result(), config.mode) {
             (Ok(()), Mode::Role) => self.demoted_but_for_leftovers(),
-            (Ok(()) | Err(_), _) => self.stop_main_for_role(now, out),
+            (Ok(()) | Err(_), _) => self.stop_main_for_role(step),
         }
     }
 
@@ -167,13 +167,13 @@ impl Supervisor {
     }
 
     /// A stop in haste waits for no `on_demote`; whether one ran.
-    pub(in crate::supervisor) fn cut_demotion_short(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
+    pub(in crate::supervisor) fn cut_demotion_short(&mut self, step: &mut Step<'_>) -> bool {
         let Some(Leadership { role: Role::Leaving { stage: Leaving::Demoting { run, .. }, .. }, .. }) = self.leadership
         else {
             return false;
         };
-        self.commands.cancel(now, run, out);
-        self.stop_main_for_role(now, out);
+        self.commands.cancel(step, run);
+        self.stop_main_for_role(step);
         true
     }
 
@@ -201,18 +201,18 @@ impl Supervisor {
         )
     }
 
-    fn stop_main_for_role(&mut self, now: Time, out: &mut Vec<Effect>) {
+    fn stop_main_for_role(&mut self, step: &mut Step<'_>) {
         if let Some(Leadership { role: Role::Leaving { stage, .. }, .. }) = &mut self.leadership {
             *stage = Leaving::Stopping;
         }
         if self.is_stopping() {
-            return self.tell_main_now(now, out);
+            return self.tell_main_now(step);
         }
         // The lease's own deadline is the election's to keep: it orders the kill.
         let patience = self.process.stop_timeout.or(self.config.stop.within).unwrap_or(STOP_WITHIN);
-        if !self.main.kill_by(now + patience) {
+        if !self.main.kill_by(step.now + patience) {
             let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
-            self.main.stop(signal, self.process.signal_scope, Some(now + patience), out);
+            self.main.stop(signal, self.process.signal_scope, Some(step.now + patience), step.out);
         }
     }
 
