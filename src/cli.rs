@@ -3,6 +3,7 @@
 
 mod ask;
 mod file;
+mod step_down;
 mod table;
 
 use std::ffi::OsString;
@@ -19,6 +20,8 @@ use crate::process::signals::Inherited;
 
 /// A subcommand that worked on or talked to something found it wanting.
 const FAILED: u8 = 1;
+/// What was asked for wasn't so in time, as timeout(1) has it.
+const TOO_LATE: u8 = 124;
 /// EX_USAGE of sysexits.h: the command line makes no sense, or says nothing to do.
 const BAD_USAGE: u8 = 64;
 /// EX_SOFTWARE of sysexits.h: the kernel refused what every agent needs.
@@ -96,9 +99,15 @@ enum Verb {
     },
     /// Have the running agent lead no longer: somebody else takes over
     StepDown {
-        /// Who shall take over; others leave it a few seconds' head start
+        /// Who shall take over; others leave it a few seconds' head start. Waits, and fails (exit 1) if another leads then
         #[arg(long, value_name = "ID")]
         to: Option<String>,
+        /// Return when somebody leads again, and say who
+        #[arg(long)]
+        wait: bool,
+        /// How long to wait for that at most; then exit 124 [default: 30s]
+        #[arg(long, value_name = "DURATION", value_parser = ask::lasting)]
+        timeout: Option<Duration>,
         #[command(flatten)]
         at: At,
     },
@@ -190,7 +199,9 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
         Verb::Reload { at } => ask::order(at.socket, named, "/reload"),
         Verb::Stop { at } => ask::order(at.socket, named, "/stop"),
         Verb::Leader { at } => ask::leader(at.socket, named),
-        Verb::StepDown { to, at } => ask::step_down(at.socket, named, to.as_deref()),
+        Verb::StepDown { to, wait, timeout, at } => {
+            step_down::step_down(at.socket, named, to.as_deref(), step_down::patience(wait, timeout, to.is_some()))
+        }
         Verb::Maintenance { switch: Switch::On { lasts, reason, at } } => {
             ask::maintenance(at.socket, named, lasts, reason.as_deref())
         }

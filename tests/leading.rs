@@ -130,7 +130,8 @@ fn a_step_down_is_an_orderly_change_of_places() {
         let [(one, _first), (two, _second)] = place.run("");
         one.told("on_promote leader one");
         let (code, said, _) = one.ask(&["step-down", "--to", "two"]);
-        assert_eq!((code, said.as_str()), (0, "stepping down as leader of db, for two\n"));
+        let next = "stepping down as leader of db, for two\ntwo at 192.0.2.1:3306 leads, for term ";
+        assert!(code == 0 && said.starts_with(next), "{code} {said}");
         two.told("on_promote leader two");
         one.told("on_leader_change replica two");
         // Main and its promotion write at the same time.
@@ -139,6 +140,28 @@ fn a_step_down_is_an_orderly_change_of_places() {
         let (code, _, error) = one.ask(&["step-down"]);
         assert_eq!((code, error.as_str()), (1, "error: this container doesn't lead db; two does\n"));
     }
+}
+
+#[test]
+fn a_step_down_that_waits_says_who_leads_then_or_that_nobody_does_in_time() {
+    let place = Place::local();
+    let one = candidate(&place.catalog(), "one", "", "");
+    let _first = one.run();
+    one.told("on_promote leader one");
+    // Who stepped down stays away for 5 s, and there is nobody else.
+    let (code, _, error) = one.ask(&["step-down", "--timeout", "500ms"]);
+    assert_eq!((code, error.as_str()), (124, "error: nobody leads 500ms after that: waiting for a leader\n"));
+    leader_is(&one, "one");
+    let two = candidate(&place.catalog(), "two", "", "");
+    let _second = two.run();
+    leader_is(&two, "one");
+    let (code, said, _) = one.ask(&["step-down", "--wait"]);
+    assert!(code == 0 && said.contains("\ntwo at 192.0.2.1:3306 leads, for term "), "{code} {said}");
+    two.told("on_promote leader two");
+    // Nobody is called that: the lock is left to it, and then anybody has it.
+    let (code, said, error) = two.ask(&["step-down", "--to", "three"]);
+    assert_eq!((code, said.as_str()), (1, "stepping down as leader of db, for three\n"));
+    assert!(error.starts_with("error: three didn't take over: ") && error.contains(" leads, for term "), "{error}");
 }
 
 #[test]

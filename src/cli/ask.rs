@@ -17,7 +17,7 @@ use crate::plain;
 /// Where an agent listens unless its config says otherwise.
 const DEFAULT_SOCKET: &str = "/run/pilotfish.sock";
 /// An agent that is well answers in milliseconds.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// An order is answered when it is done, for which the agent has 30 s.
 const ORDER_WITHIN: Duration = Duration::from_secs(35);
 /// Encoded, it fits into the 8 KiB that the agent takes as a request's head.
@@ -72,12 +72,6 @@ pub fn leader(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
     }
 }
 
-/// `pilotfish step-down`.
-pub fn step_down(socket: Option<PathBuf>, named: Option<&Path>, to: Option<&str>) -> u8 {
-    let to = to.map(|to| format!("?to={}", encoded(to))).unwrap_or_default();
-    order(socket, named, &format!("/step-down{to}"))
-}
-
 /// `pilotfish maintenance on`.
 pub fn maintenance(socket: Option<PathBuf>, named: Option<&Path>, lasts: Option<Duration>, reason: Option<&str>) -> u8 {
     let lasts = lasts.map(|lasts| format!("for={}", encoded(&duration::print(lasts))));
@@ -109,7 +103,7 @@ pub fn reason(text: &str) -> Result<String, String> {
     }
 }
 
-fn encoded(text: &str) -> PercentEncode<'_> {
+pub(super) fn encoded(text: &str) -> PercentEncode<'_> {
     utf8_percent_encode(text, NON_ALPHANUMERIC)
 }
 
@@ -122,7 +116,7 @@ pub fn order(socket: Option<PathBuf>, named: Option<&Path>, path: &str) -> u8 {
     }
 }
 
-fn ask(
+pub(super) fn ask(
     socket: Option<PathBuf>,
     named: Option<&Path>,
     method: Method,
@@ -136,7 +130,7 @@ fn ask(
 }
 
 /// The agent's control socket, and why it may be another one.
-fn find(socket: Option<PathBuf>, named: Option<&Path>) -> Result<(PathBuf, Option<String>), String> {
+pub(super) fn find(socket: Option<PathBuf>, named: Option<&Path>) -> Result<(PathBuf, Option<String>), String> {
     if let Some(socket) = socket {
         return Ok((socket, None));
     }
@@ -168,7 +162,8 @@ fn explain(error: &ClientError, doubt: Option<String>) -> String {
     doubt.map_or(text.clone(), |doubt| format!("{text} ({doubt})"))
 }
 
-fn fail(text: &str) -> u8 {
+/// What went wrong, and the code for it.
+pub(super) fn fail(text: &str) -> u8 {
     // A config report says so itself.
     let label = if text.starts_with("error: ") { "" } else { "error: " };
     logging::last_words(&format!("{label}{}\n", plain::lines(text.trim_end())));
