@@ -420,3 +420,28 @@ fn hooks_and_checks_have_the_variables_that_hooks_gives_them_read_anew_from_file
     assert_eq!(lab.story(), ["db one", "main", "x two", "term"]);
     assert!(!container.stderr().contains("two"), "a secret is never logged: {}", container.stderr());
 }
+
+#[test]
+fn a_check_that_prints_the_same_each_time_is_logged_when_that_or_its_end_changes() {
+    let lab = Lab::new(&format!(
+        "{MAIN}[[health]]\nname = \"talks\"\nexec = [\"sh\", \"-c\", \"echo run >> DIR/runs; cat DIR/words; [ ! -e DIR/ill ]\"]\n\
+         interval = \"50ms\"\nstart_interval = \"50ms\"\nfailures = 1\ntimeout = \"10s\"\n"
+    ));
+    fs::write(lab.path("words"), "all is well\n").unwrap();
+    let container = lab.run();
+    let runs = || fs::read_to_string(lab.path("runs")).unwrap_or_default().lines().count();
+    let lines = |text: &str| container.stderr().matches(text).count();
+    let more_runs = || {
+        let enough = runs() + 8;
+        eventually("eight more runs", || (runs() >= enough).then_some(())).unwrap();
+    };
+    log_says(&container, "check talks passes");
+    more_runs();
+    assert_eq!(lines("all is well"), 1, "{}", container.stderr());
+    assert_eq!(lines("printed again: not logged until it, or how it ends, is another"), 1, "{}", container.stderr());
+    fs::write(lab.path("ill"), "").unwrap();
+    log_says(&container, "check talks is critical");
+    more_runs();
+    assert_eq!(lines("all is well"), 2, "{}", container.stderr());
+    assert_eq!(lines("times more since, and not logged"), 1, "{}", container.stderr());
+}

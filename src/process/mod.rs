@@ -8,7 +8,7 @@
 //! - `command`, `launch`: from a config to a running program. `environment`, `users`, `limits`, `stdio`: what it gets.
 //!   `reserve`: room for one more.
 //! - [`memory`]: what the start needed and the rest does not.
-//! - `output`: what hooks print and read. [`notify`]: what main says by sd_notify, `senders`: who may. `tty`: the terminal.
+//! - `output`: what hooks print and read; `periodic`: of those that run again and again, what is news. [`notify`]: what main says by sd_notify, `senders`: who may. `tty`: the terminal.
 
 mod apart;
 mod command;
@@ -20,6 +20,7 @@ pub mod limits;
 pub mod memory;
 pub mod notify;
 mod output;
+mod periodic;
 mod reaper;
 mod reserve;
 mod senders;
@@ -82,6 +83,7 @@ pub struct Processes {
     notify_socket: Option<String>,
     /// Variables of the agent's own that another user doesn't get unasked.
     secrets: &'static [&'static str],
+    printed_before: periodic::Before,
     warnings: Vec<String>,
 }
 
@@ -139,6 +141,7 @@ impl Processes {
             reserve: Reserve::none(),
             notify_socket: None,
             secrets: &[],
+            printed_before: periodic::Before::default(),
             warnings: Vec::new(),
         })
     }
@@ -608,7 +611,14 @@ impl Processes {
 
     fn ended(&mut self, pid: Pid, child: Child, status: ExitStatus) -> Vec<Event> {
         let Some(run) = child.run else { return Vec::new() };
-        let printed = child.streams.and_then(output::Alive::end).map(|text| Event::Printed { run, text });
+        let printed = child.streams.map(output::Alive::end);
+        let (captured, gathered) = printed.map_or((None, None), |printed| (printed.captured, printed.gathered));
+        if let Some((hook, gathered)) = gathered {
+            for (stream, text) in self.printed_before.ended(&hook, gathered, status, tokio::time::Instant::now()) {
+                tracing::info!(target: "hook", hook = %hook, stream, "{text}");
+            }
+        }
+        let printed = captured.map(|text| Event::Printed { run, text });
         if let Some((report, exec)) = child.executing
             && let Some(failure) = report.failure()
         {
@@ -763,6 +773,9 @@ fn hook_stdio(job: &Job, stdin: Option<String>) -> io::Result<([OwnedFd; 3], out
         let (reader, writer) = launch::pipe()?;
         match (job, stream) {
             (Job::Rank, "stdout") => alive.capture(reader)?,
+            (Job::Rank | Job::Health { .. } | Job::TemplateCheck { .. }, _) => {
+                alive.gather(reader, name(job), stream)?
+            }
             _ => alive.follow(reader, name(job), stream)?,
         }
         Ok(writer)

@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::plain;
 
+use super::periodic::Run;
+
 /// Longer lines are cut here.
 const MOST_OF_A_LINE: usize = 4096;
 /// As many lines of one stream are logged within a window.
@@ -35,6 +37,8 @@ const AFTERWARDS: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Alive {
     streams: Vec<Arc<Stream>>,
+    /// What is gathered of it, and under which name it will be told.
+    gathered: Option<(String, Arc<Mutex<Run>>)>,
     /// Its drop tells the tasks that the hook has ended.
     _told: watch::Sender<()>,
     ended: Ended,
@@ -55,7 +59,7 @@ impl Alive {
     /// A hook that is about to start.
     pub fn new() -> Alive {
         let (told, ended) = watch::channel(());
-        Alive { streams: Vec::new(), _told: told, ended: Ended(ended) }
+        Alive { streams: Vec::new(), gathered: None, _told: told, ended: Ended(ended) }
     }
 
     /// What notices this hook's end.
@@ -69,6 +73,17 @@ impl Alive {
     /// The pipe can't be registered with the runtime.
     pub fn follow(&mut self, pipe: OwnedFd, hook: String, name: &'static str) -> io::Result<()> {
         let log: LogLine = Box::new(move |text| tracing::info!(target: "hook", hook = %hook, stream = name, "{text}"));
+        self.take(pipe, Output::Logged(Lines::new(log)))
+    }
+
+    /// Gathers what comes from a pipe until the hook has ended, to be compared with its other runs.
+    ///
+    /// # Errors
+    /// The pipe can't be registered with the runtime.
+    pub fn gather(&mut self, pipe: OwnedFd, hook: String, name: &'static str) -> io::Result<()> {
+        let (_, run) = self.gathered.get_or_insert_with(|| (hook, Arc::default()));
+        let run = run.clone();
+        let log: LogLine = Box::new(move |text| run.lock().unwrap_or_else(PoisonError::into_inner).take(name, text));
         self.take(pipe, Output::Logged(Lines::new(log)))
     }
 
@@ -88,12 +103,22 @@ impl Alive {
         Ok(())
     }
 
-    /// The hook has ended: logs what it said last, so that this stands before whatever follows from its end. Returns
-    /// what was captured.
-    pub fn end(self) -> Option<String> {
+    /// The hook has ended: logs what it said last, so that this stands before whatever follows from its end.
+    pub fn end(self) -> Printed {
         self.streams.iter().for_each(|stream| stream.drain());
-        self.streams.iter().find_map(|stream| stream.output().kept())
+        let captured = self.streams.iter().find_map(|stream| stream.output().kept());
+        let taken = |run: &Mutex<Run>| std::mem::take(&mut *run.lock().unwrap_or_else(PoisonError::into_inner));
+        Printed { captured, gathered: self.gathered.map(|(hook, run)| (hook, taken(&run))) }
     }
+}
+
+/// What a hook printed that isn't logged yet.
+#[derive(Debug)]
+pub struct Printed {
+    /// What was captured.
+    pub captured: Option<String>,
+    /// What was gathered, and of which hook.
+    pub gathered: Option<(String, Run)>,
 }
 
 type LogLine = Box<dyn FnMut(&str) + Send>;
