@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::catalog::election::{AcquireRequest, CandidateSettings, LockClient, LockViewSender};
-use crate::catalog::{self, Backend, ObservationSender, address};
+use crate::catalog::{self, Audience, Backend, ObservationSender, address};
 use crate::config::election::REQUEST_WITHIN;
 use crate::config::{
     self, Config, Control, Election, Limits, Process, Query, Service, Signal, Source, Telemetry, Template,
@@ -47,7 +47,8 @@ pub struct Adapters {
     limits: Limits,
     /// Held while main's files are read.
     reading: Arc<tokio::sync::Mutex<()>>,
-    followers: HashMap<Follow, AbortHandle>,
+    /// One for each query, whoever follows it; and whether a value is of use to them.
+    followers: HashMap<(Query, bool), Follower>,
     replies: HashMap<ReplyId, oneshot::Sender<Result<String, String>>>,
     last_reply: u64,
     /// What was said of the last signal, if that was refused.
@@ -134,12 +135,8 @@ impl Adapters {
             Effect::Probe { run, probe, timeout } => self.probe(run, probe, timeout),
             Effect::Publish(registration) => self.publish(registration),
             Effect::Withdraw { service } => self.withdraw(service),
-            Effect::Follow { follow, query } => self.follow(follow, query),
-            Effect::Unfollow { follow } => {
-                if let Some(follower) = self.followers.remove(&follow) {
-                    follower.abort();
-                }
-            }
+            Effect::Follow { follow, query } => return self.follow(follow, query).into_iter().collect(),
+            Effect::Unfollow { follow } => self.unfollow(&follow),
             Effect::Render { watch, template, seen, unanswered } => self.render(watch, template, seen, unanswered),
             Effect::Install { watch, staged } => self.install(watch, staged),
             Effect::Discard(staged) => self.discard(staged),
@@ -274,15 +271,33 @@ impl Adapters {
         });
     }
 
-    fn follow(&mut self, follow: Follow, query: Query) {
+    /// Who follows what somebody follows already is told by the same follower: a query costs its backend one question.
+    fn follow(&mut self, follow: Follow, query: Query) -> Option<Event> {
+        self.unfollow(&follow);
+        let want_a_value = catalog::wants_a_value(&follow) || !matches!(query, Query::Key { .. });
+        let key = (query.clone(), want_a_value);
+        if let Some(follower) = self.followers.get(&key) {
+            return follower.audience.join(follow);
+        }
+        let audience = Audience::default();
+        audience.join(follow);
         let backend = self.backend.clone();
-        let follower = following(self.tell.clone(), follow.clone(), move |observations| {
+        let task = following(self.tell.clone(), audience.clone(), want_a_value, move |observations| {
             let (backend, query) = (backend.clone(), query.clone());
             async move { backend.follow(&query, observations).await }
         });
-        if let Some(before) = self.followers.insert(follow, follower) {
-            before.abort();
-        }
+        self.followers.insert(key, Follower { audience, task });
+        None
+    }
+
+    fn unfollow(&mut self, follow: &Follow) {
+        self.followers.retain(|_, follower| {
+            let over = follower.audience.has(follow) && follower.audience.leave(follow);
+            if over {
+                follower.task.abort();
+            }
+            !over
+        });
     }
 
     fn settings(&mut self, election: &Election) {
@@ -297,9 +312,15 @@ impl Adapters {
         let lock_client = Arc::new(LockClient::new(self.backend.clone(), settings));
         self.lock_client = Some(lock_client.clone());
         let tell = self.tell.clone();
+        let failed = self.tell.clone();
         again_and_again(
-            self.tell.clone(),
-            |error| Event::Election(ElectionEvent::Saw(Err(error))),
+            move |error| {
+                let tell = failed.clone();
+                async move {
+                    // The loop that would hear it may have ended.
+                    let _ = tell.send(Event::Election(ElectionEvent::Saw(Err(error)))).await;
+                }
+            },
             move || {
                 let (lock_client, views) = (lock_client.clone(), LockViewSender::of_candidate(tell.clone()));
                 async move { lock_client.watch(views).await }
@@ -520,30 +541,42 @@ fn beside(
     });
 }
 
+/// What follows a query, and for whom.
+#[derive(Debug)]
+struct Follower {
+    audience: Audience,
+    task: AbortHandle,
+}
+
 /// Follows for ever, by a task that is started again when it panics.
 fn following<F>(
     tell: mpsc::Sender<Event>,
-    follow: Follow,
+    audience: Audience,
+    want_a_value: bool,
     look: impl Fn(ObservationSender) -> F + Send + 'static,
 ) -> AbortHandle
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let seen = {
-        let follow = follow.clone();
-        move |error| Event::Observed { follow: follow.clone(), seen: Err(error) }
+    let observations = move || ObservationSender::shared(tell.clone(), audience.clone(), want_a_value);
+    let failed = {
+        let observations = observations.clone();
+        move |error| {
+            let mut observations = observations();
+            async move { observations.failed_as(error).await }
+        }
     };
-    again_and_again(tell.clone(), seen, move || look(ObservationSender::new(tell.clone(), follow.clone())))
+    again_and_again(failed, move || look(observations()))
 }
 
 /// Begins work that should never end, and again when it panics, having said so.
-fn again_and_again<F>(
-    tell: mpsc::Sender<Event>,
-    failed: impl Fn(String) -> Event + Send + 'static,
+fn again_and_again<F, S>(
+    failed: impl Fn(String) -> S + Send + 'static,
     begin: impl Fn() -> F + Send + 'static,
 ) -> AbortHandle
 where
     F: Future<Output = ()> + Send + 'static,
+    S: Future<Output = ()> + Send + 'static,
 {
     let follower = tokio::spawn(async move {
         loop {
@@ -551,7 +584,7 @@ where
             let mut inner = JoinSet::new();
             inner.spawn(begin());
             if let Some(Err(error)) = inner.join_next().await {
-                let _ = tell.send(failed(format!("the follower failed: {error}"))).await;
+                failed(format!("the follower failed: {error}")).await;
             }
             tokio::time::sleep(AFTER_PANIC).await;
         }
@@ -594,8 +627,9 @@ mod tests {
         block_on(async {
             let (tell, mut events) = mpsc::channel(1);
             let looks = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-            let follow = Follow::Watch("app".to_owned());
-            let _follower = following(tell, follow, move |mut observations| {
+            let audience = Audience::default();
+            audience.join(Follow::Watch("app".to_owned()));
+            let _follower = following(tell, audience, true, move |mut observations| {
                 let look = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 async move {
                     assert!(look > 0, "a fault in a follower");

@@ -75,6 +75,82 @@ fn at_rest_an_agent_costs_etcd_nothing_but_a_renewal_and_a_look_a_heartbeat() {
     assert!((least..=most).contains(&asked), "{asked} requests of two services with two requests a heartbeat");
 }
 
+/// Three watches of one thing, one of another, and a wait: what comes after `wait_for` and `watch`.
+fn alike(catalog: &str, same: &str, other: &str) -> Lab {
+    let watch = |name: &str, query: &str| {
+        format!(
+            "[[watch]]\nname = \"{name}\"\n{query}\non_change = {{ exec = [\"sh\", \"-c\", \"echo {name} >> DIR/story\"] }}\n"
+        )
+    };
+    let watches =
+        [("one", same), ("two", same), ("three", same), ("other", other)].map(|(name, query)| watch(name, query));
+    Lab::new(&format!(
+        "[process]\nexec = [\"sleep\", \"1000\"]\n[[wait_for]]\n{same}\ntimeout = \"60s\"\n{}[catalog]\n{catalog}",
+        watches.concat()
+    ))
+}
+
+fn told_times(lab: &Lab, names: &[&str], times: usize) {
+    for name in names {
+        let count = || lab.story().iter().filter(|line| line == name).count();
+        crate::namespace::eventually(name, || (count() == times).then_some(()))
+            .unwrap_or_else(|error| panic!("{error}: {:?}", lab.story()));
+    }
+}
+
+#[test]
+fn watches_and_waits_of_one_service_share_one_question_to_consul_and_all_are_told() {
+    let consul = Consul::start();
+    let tally = Tally::before(consul.http);
+    let register = |id: &str| {
+        let body = format!(
+            "{{\"Name\": \"app\", \"ID\": \"{id}\", \"Tags\": [\"x\"], \"Address\": \"192.0.2.1\", \"Port\": 80}}"
+        );
+        assert_eq!(consul.ask("PUT", "/v1/agent/service/register", &body).0, 200);
+    };
+    register("app-1");
+    let catalog = format!("backend = \"consul\"\naddress = \"http://{}\"\n", tally.at);
+    let start = Instant::now();
+    let lab = alike(&catalog, "service = \"app\"", "service = \"app\"\ntag = \"x\"");
+    let _container = lab.run();
+    told_times(&lab, &["one", "two", "three", "other"], 1);
+    let asked = || -> Vec<String> { tally.since(start).into_iter().filter_map(|passed| passed.request).collect() };
+    let of_app = |asked: &[String]| asked.iter().filter(|line| line.contains("/v1/health/service/app")).count();
+    // Each asks at once, and then waits: the one for all of it, and the one for what has the tag.
+    crate::namespace::eventually("questions that wait", || (of_app(&asked()) >= 4).then_some(())).unwrap();
+    assert_eq!(of_app(&asked()), 4, "{:?}", asked());
+    register("app-2");
+    told_times(&lab, &["one", "two", "three", "other"], 2);
+}
+
+#[test]
+fn watches_and_waits_of_one_key_share_one_watch_of_etcd_and_all_are_told() {
+    let etcd = Etcd::start("etcd35");
+    let put = |value: &str| {
+        for key in ["x", "y"] {
+            etcd.ctl(&["put", &format!("pilotfish/keys/app/{key}"), value]).unwrap();
+        }
+    };
+    put("1");
+    let catalog = format!("backend = \"etcd\"\nendpoints = [\"http://{}\"]\n", etcd.client());
+    let lab = alike(&catalog, "key = \"app/x\"", "key = \"app/y\"");
+    let _container = lab.run();
+    told_times(&lab, &["one", "two", "three", "other"], 1);
+    put("2");
+    told_times(&lab, &["one", "two", "three", "other"], 2);
+    let watchers = || {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(etcd.client()).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("etcd_debugging_mvcc_watcher_total ")).map(str::to_owned)
+    };
+    // That of the wait ends soon after it.
+    crate::namespace::eventually("two watches", || (watchers().as_deref() == Some("2")).then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {:?}", watchers()));
+}
+
 /// An engine that can be killed and comes back.
 trait Engine: Send + 'static {
     fn name(&self) -> &'static str;

@@ -22,7 +22,7 @@ use crate::config::{self, Query, Service};
 use crate::supervisor::vocabulary::{Advertised, Registration};
 
 pub use cause::Cause;
-pub use observations::ObservationSender;
+pub use observations::{Audience, ObservationSender, wants_a_value};
 
 /// The backend that keeps the catalog. Shared by the tasks that call it; a call never waits for another one.
 #[derive(Debug)]

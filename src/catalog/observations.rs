@@ -1,4 +1,7 @@
-//! The way from a follower to the agent's loop: tells each observation once. It looks at nothing itself.
+//! The way from a follower to the agent's loop: tells each observation once, to everyone who follows the same query. It
+//! looks at nothing itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
@@ -6,19 +9,73 @@ use crate::supervisor::vocabulary::{Event, Follow, Observation};
 
 use super::report;
 
+type Seen = Result<Observation, String>;
+
+/// Those who follow one query, and what they were told last.
+#[derive(Debug, Clone, Default)]
+pub struct Audience(Arc<Mutex<Told>>);
+
+#[derive(Debug, Default)]
+struct Told {
+    members: Vec<Follow>,
+    last: Option<Seen>,
+}
+
+impl Audience {
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more follows. What the others know already it is told at once.
+    pub fn join(&self, follow: Follow) -> Option<Event> {
+        let mut told = self.told();
+        told.members.push(follow.clone());
+        told.last.clone().map(|seen| Event::Observed { follow, seen })
+    }
+
+    /// One follows no more; whether nobody does.
+    pub fn leave(&self, follow: &Follow) -> bool {
+        let mut told = self.told();
+        told.members.retain(|member| member != follow);
+        told.members.is_empty()
+    }
+
+    /// Whether this one is told.
+    pub fn has(&self, follow: &Follow) -> bool {
+        self.told().members.contains(follow)
+    }
+
+    /// Who is to be told of it: nobody, if it was told last.
+    fn of_news(&self, seen: &Seen) -> Vec<Follow> {
+        let mut told = self.told();
+        if told.last.as_ref() == Some(seen) {
+            return Vec::new();
+        }
+        told.last = Some(seen.clone());
+        told.members.clone()
+    }
+}
+
 /// Where a follower tells what it sees. Waits for room in the channel, so a loop that is busy slows its followers
 /// down and nothing piles up; whoever follows should read again after waiting.
 #[derive(Debug)]
 pub struct ObservationSender {
     events: mpsc::Sender<Event>,
-    follow: Follow,
-    last: Option<Result<Observation, String>>,
+    audience: Audience,
+    want_a_value: bool,
 }
 
 impl ObservationSender {
     /// Observations become [`Event::Observed`] of this follower.
     pub fn new(events: mpsc::Sender<Event>, follow: Follow) -> ObservationSender {
-        ObservationSender { events, follow, last: None }
+        let (audience, want_a_value) = (Audience::default(), wants_a_value(&follow));
+        audience.join(follow);
+        ObservationSender::shared(events, audience, want_a_value)
+    }
+
+    /// Observations become [`Event::Observed`] of everyone in the audience.
+    pub fn shared(events: mpsc::Sender<Event>, audience: Audience, want_a_value: bool) -> ObservationSender {
+        ObservationSender { events, audience, want_a_value }
     }
 
     /// Tells what is seen, unless that was the last thing told. After a failure it is told again, so that the other
@@ -29,29 +86,41 @@ impl ObservationSender {
 
     /// Tells why nothing can be seen, with all causes, unless that was the last thing told.
     pub async fn failed(&mut self, error: &(dyn std::error::Error + Sync)) {
-        self.tell(Err(report(error))).await;
+        self.failed_as(report(error)).await;
+    }
+
+    /// The same, in words.
+    pub async fn failed_as(&mut self, error: String) {
+        self.tell(Err(error)).await;
     }
 
     /// Whether a key's value is of use; otherwise it is enough that there is one.
     pub fn want_a_value(&self) -> bool {
-        matches!(self.follow, Follow::Watch(_))
+        self.want_a_value
     }
 
     /// Whether the last thing told was a failure.
     pub fn failing(&self) -> bool {
-        matches!(self.last, Some(Err(_)))
+        matches!(self.audience.told().last, Some(Err(_)))
     }
 
-    async fn tell(&mut self, seen: Result<Observation, String>) {
-        if self.last.as_ref() == Some(&seen) {
-            return;
-        }
-        self.last = Some(seen.clone());
-        if self.events.send(Event::Observed { follow: self.follow.clone(), seen }).await.is_err() {
-            // The loop has ended and took the receiver along: this task is about to be dropped too.
-            std::future::pending::<()>().await;
+    async fn tell(&mut self, seen: Seen) {
+        for follow in self.audience.of_news(&seen) {
+            let Ok(allowance) = self.events.reserve().await else {
+                // The loop has ended and took the receiver along: this task is about to be dropped too.
+                return std::future::pending().await;
+            };
+            // It may have left meanwhile, and follow something else.
+            if self.audience.has(&follow) {
+                allowance.send(Event::Observed { follow, seen: seen.clone() });
+            }
         }
     }
+}
+
+/// Whether who follows so acts on a key's value, and not only on its being there.
+pub fn wants_a_value(follow: &Follow) -> bool {
+    matches!(follow, Follow::Watch(_))
 }
 
 #[cfg(test)]
@@ -62,13 +131,15 @@ mod tests {
         Observation::Key(Some(value.to_owned()))
     }
 
+    fn observed(event: Event) -> (Follow, Seen) {
+        match event {
+            Event::Observed { follow, seen } => (follow, seen),
+            other => panic!("not an observation: {other:?}"),
+        }
+    }
+
     fn told(events: &mut mpsc::Receiver<Event>) -> Vec<Result<Observation, String>> {
-        std::iter::from_fn(|| events.try_recv().ok())
-            .map(|event| match event {
-                Event::Observed { seen, .. } => seen,
-                other => panic!("not an observation: {other:?}"),
-            })
-            .collect()
+        std::iter::from_fn(|| events.try_recv().ok()).map(|event| observed(event).1).collect()
     }
 
     #[tokio::test]
@@ -94,5 +165,25 @@ mod tests {
         seen.saw(key("a")).await;
         assert!(!seen.failing());
         assert_eq!(told(&mut events), [Ok(key("a")), Err("cut".to_owned()), Ok(key("a"))]);
+    }
+
+    #[tokio::test]
+    async fn all_who_follow_one_query_are_told_and_who_comes_late_at_once() {
+        let (sender, mut events) = mpsc::channel(8);
+        let (first, late) = (Follow::WaitFor(0), Follow::Watch("app".to_owned()));
+        let audience = Audience::default();
+        assert!(audience.join(first.clone()).is_none(), "nothing is known yet");
+        let mut seen = ObservationSender::shared(sender, audience.clone(), true);
+        seen.saw(key("a")).await;
+        let known = audience.join(late.clone()).map(observed);
+        assert_eq!(known, Some((late.clone(), Ok(key("a")))));
+        seen.saw(key("a")).await;
+        seen.saw(key("b")).await;
+        assert!(!audience.leave(&first));
+        seen.saw(key("c")).await;
+        assert!(audience.leave(&late));
+        let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).map(observed).collect();
+        let expected = [(&first, "a"), (&first, "b"), (&late, "b"), (&late, "c")];
+        assert_eq!(told, expected.map(|(follow, value)| (follow.clone(), Ok(key(value)))));
     }
 }
