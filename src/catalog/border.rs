@@ -44,7 +44,7 @@ pub(super) enum Flaw {
     #[error("its address {} is no IP address and no host name", Shown(.0))]
     Address(String),
     /// No port.
-    #[error("its port {0} is none from 1 to 65535")]
+    #[error("its port {0} is none from 0 (it has none) to 65535")]
     Port(i64),
     /// A tag, or the name of a pair, with control characters, or a value with NUL.
     #[error("its tags or meta have characters that can't be printed: {}", Shown(.0))]
@@ -90,10 +90,7 @@ impl RawInstance {
             true => address,
             false => return Err(Flaw::Address(address)),
         };
-        let port = match u16::try_from(port) {
-            Ok(port @ 1..) => port,
-            _ => return Err(Flaw::Port(port)),
-        };
+        let port = u16::try_from(port).map_err(|_| Flaw::Port(port))?;
         let pairs = meta.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         if words::said(tags.iter().map(String::as_str), pairs) > MOST_SAID {
             return Err(Flaw::TooLong);
@@ -228,11 +225,11 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_one_from_1_to_65535() {
-        for port in [1, 65535] {
+    fn a_port_is_one_from_0_which_is_none_to_65535() {
+        for port in [0, 1, 65535] {
             assert_eq!(i64::from(RawInstance { port, ..words() }.instance().unwrap().port), port);
         }
-        for port in [0, -1, 65536, 70000, i64::MAX, i64::MIN] {
+        for port in [-1, 65536, 70000, i64::MAX, i64::MIN] {
             assert_eq!(RawInstance { port, ..words() }.instance(), Err(Flaw::Port(port)));
         }
     }

@@ -40,7 +40,7 @@ pub struct Instance {
     pub name: String,
     /// Its advertised address.
     pub address: String,
-    /// Its port.
+    /// Its port; 0 where it has none, as Consul has it.
     pub port: u16,
     /// Its tags, as registered.
     pub tags: Vec<String>,
@@ -54,11 +54,15 @@ impl Instance {
         (&self.id, self.node.as_deref())
     }
 
-    /// Where it can be reached, as nearly everything writes it: `10.0.0.1:80`, `[2001:db8::5]:80`.
+    /// Where it can be reached, as nearly everything writes it: `10.0.0.1:80`, `[2001:db8::5]:80`. Without a port, the
+    /// host alone.
     pub fn host_port(&self) -> String {
-        let Instance { address, port, .. } = self;
         // Only an IPv6 address has a colon.
-        if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+        let host = match self.address.contains(':') {
+            true => format!("[{}]", self.address),
+            false => self.address.clone(),
+        };
+        if self.port == 0 { host } else { format!("{host}:{}", self.port) }
     }
 }
 
