@@ -295,6 +295,8 @@ fn a_watch_looks_at_one_thing_and_does_something() {
             "[[watch]]\nservice = \"a\"\nsignal = \"HUP\"\n[[watch]]\nservice = \"a\"\ntag = \"t\"\nsignal = \"HUP\"",
             "[[watch]]\nservice = \"a\"\ntemplate = { source = \"/a\" }",
             "[[watch]]\nservice = \"a\"\ntemplate = { source = \"/a\", destination = \"/a\" }",
+            "[[watch]]\nservice = \"a\"\ntemplate = { source = \"/a\", destination = \"/b\" }\n\
+             [[watch]]\nservice = \"b\"\ntemplate = { source = \"/c\", destination = \"/b\" }",
             "[[watch]]\nservice = \"a\"\non_change = { timeout = \"1s\" }",
             "[[watch]]\nkey = \"\"\nsignal = \"HUP\"",
             "[[watch]]\nleader = \"a/\"\nservice = \"b\"\nsignal = \"HUP\"",

@@ -1,5 +1,7 @@
 //! Judges `[[wait_for]]` and `[[watch]]`.
 
+use std::path::{Path, PathBuf};
+
 use super::Validator;
 use super::process::{exec, hook};
 use crate::config::election::{Election, Mode};
@@ -59,11 +61,16 @@ pub(super) fn watches(
     validator: &mut Validator<'_>,
 ) -> Vec<Watch> {
     let mut names: Vec<(String, Span)> = Vec::new();
+    let mut destinations: Vec<(PathBuf, Span)> = Vec::new();
     raw.into_iter()
         .enumerate()
         .map(|(index, raw)| {
             let at = place.index(index);
             let watch = watch(raw, at, catalog, has_catalog, validator);
+            if let Some(template) = &watch.template {
+                let destination = at.key("template").key("destination").span();
+                one_writer(&mut destinations, &template.destination, destination, validator);
+            }
             if !watch.name.is_empty() {
                 let span = if at.has("name") { at.key("name").span() } else { at.key_span() };
                 validator.unique(&mut names, "watches", &watch.name, span, "give each a `name` of its own");
@@ -71,6 +78,19 @@ pub(super) fn watches(
             watch
         })
         .collect()
+}
+
+/// Two templates of one file would overwrite each other's, for ever.
+fn one_writer(seen: &mut Vec<(PathBuf, Span)>, destination: &Path, span: Span, validator: &mut Validator<'_>) {
+    if destination.as_os_str().is_empty() {
+        return;
+    }
+    if let Some((_, first)) = seen.iter().find(|(known, _)| known == destination) {
+        let problem = Problem::error(span, format!("two templates write {}", destination.display()));
+        validator.say(problem.other(first.clone(), "the first").hint("give each a file of its own"));
+    } else {
+        seen.push((destination.to_owned(), span));
+    }
 }
 
 fn watch(
