@@ -14,6 +14,7 @@ mod pages;
 mod publish;
 mod reach;
 mod sessions;
+mod space;
 
 use std::net::IpAddr;
 
@@ -33,6 +34,7 @@ pub struct Etcd {
     layout: layout::Layout,
     leases: publish::Leases,
     sessions: sessions::Sessions,
+    space: space::Space,
 }
 
 impl Etcd {
@@ -43,12 +45,15 @@ impl Etcd {
             layout: layout::Layout::new(prefix),
             leases: publish::Leases::default(),
             sessions: sessions::Sessions::default(),
+            space: space::Space::default(),
         }
     }
 
     /// See [`Backend::publish`](super::Backend::publish).
     pub async fn publish(&self, registration: &Registration, address: IpAddr) -> Result<(), Error> {
-        publish::publish(&self.members, &self.layout, &self.leases, registration, address).await
+        publish::publish(&self.members, &self.layout, &self.leases, registration, address).await?;
+        self.space.look(&self.members).await;
+        Ok(())
     }
 
     /// See [`Backend::withdraw`](super::Backend::withdraw).
