@@ -59,7 +59,7 @@ bench: build
 faults:
 	@tests/setup.sh test
 	@$(CARGO) test --test pilotfish -- --ignored catalog::contract::
-	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 fault_table:: engine_load:: candidates:: outage::
+	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 fault_table:: engine_load:: candidates:: outage:: balancers::
 
 # Half an hour. The frozen ones alone, for what is measured there is who gets a processor first; then the others, which
 # mostly wait, beside each other.

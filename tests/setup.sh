@@ -58,6 +58,9 @@ needs_test() {
     needs_namespaces
     needs_network
     need file has file
+    # The configs made for them are judged by themselves (tests/balancers.rs).
+    need nginx has_sbin nginx
+    need haproxy has_sbin haproxy
     need binutils has strings
     need tini has tini
     need busybox-static is_static busybox
