@@ -137,7 +137,7 @@ async fn a_lock_that_changed_since_it_was_seen_is_not_taken() {
 async fn last_says_who_led_and_what_it_was_promised() {
     let consul = Consul::shared();
     let (a, b) = (candidate(&consul, "last", "a"), candidate(&consul, "last", "b"));
-    let (session, guarantee) = a.open().await.unwrap();
+    let (session, guarantee, _) = a.open().await.unwrap();
     assert_eq!(guarantee, Guarantee::For(LEASE));
     let view = look(&a).await;
     let hold_off_left = Duration::from_millis(700);
@@ -251,7 +251,7 @@ async fn nobody_slips_past_the_lock_delay_however_often_it_is_tried() {
                 let b = candidate(&consul, &name, &format!("b-{hammer}"));
                 let held = held.clone();
                 tokio::spawn(async move {
-                    let (session, guarantee) = b.open().await.unwrap();
+                    let (session, guarantee, at) = b.open().await.unwrap();
                     let (mut tries, mut won) = (0, 0);
                     let start = Instant::now();
                     while start.elapsed() < Duration::from_millis(250) {
@@ -259,8 +259,8 @@ async fn nobody_slips_past_the_lock_delay_however_often_it_is_tried() {
                         let view = look(&b).await;
                         if seen(&view).is_some() {
                             tries += 1;
-                            won +=
-                                i32::from(matches!(try_as(&b, &view, (session, guarantee)).await, Acquisition::Won(_)));
+                            let opened = (session, guarantee, at);
+                            won += i32::from(matches!(try_as(&b, &view, opened).await, Acquisition::Won(_)));
                         }
                         // What was seen free before the holder came, or what it was written as since.
                         for version in [Revision(0), Revision(held.at), Revision(held.at - 1)] {
@@ -351,7 +351,7 @@ async fn the_promise_is_the_lock_delay_as_read_back_and_never_more_than_consul_k
     long.lease = Duration::from_secs(90);
     let long = LockClient::new(backend(consul.http), long);
     // Consul reads back 90 s, and holds nobody back for longer than 60.
-    let (session, guarantee) = long.open().await.unwrap();
+    let (session, guarantee, _) = long.open().await.unwrap();
     assert_eq!(guarantee, Guarantee::For(Duration::from_secs(60)));
     long.close(session).await.unwrap();
 }

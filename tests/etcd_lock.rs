@@ -62,7 +62,7 @@ async fn renewed(candidate: &LockClient, session: SessionId, term: Term) {
 /// A key as etcd has it.
 /// One that has yet to wait: what `last` says of it changes with each renewal, which therefore puts all anew.
 async fn lead_owing(candidate: &LockClient) -> (SessionId, Term) {
-    let (session, guarantee) = candidate.open().await.unwrap();
+    let (session, guarantee, _) = candidate.open().await.unwrap();
     let seen = seen(&look(candidate).await);
     let wanted = AcquireRequest { session, guarantee, seen, hold_off_left: Duration::from_secs(60) };
     let Acquisition::Won(term) = candidate.acquire(wanted).await else { panic!("not won") };
@@ -554,7 +554,7 @@ async fn a_cut_connection_leaves_unknown_what_was_asked() {
 async fn what_is_owed_stays_in_last_over_renewals_until_it_is_paid() {
     let etcd = shared("etcd35");
     let a = candidate(&etcd, "hold_off_left", "a");
-    let (session, guarantee) = a.open().await.unwrap();
+    let (session, guarantee, _) = a.open().await.unwrap();
     let view = look(&a).await;
     let wanted = AcquireRequest { session, guarantee, seen: seen(&view), hold_off_left: Duration::from_millis(900) };
     let Acquisition::Won(term) = a.acquire(wanted).await else { panic!("not won") };

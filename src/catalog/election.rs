@@ -154,11 +154,11 @@ impl LockClient {
         if leader == self.contest.id { self.contest.address() } else { None }
     }
 
-    /// Opens a session that holds nothing yet.
+    /// Opens a session that holds nothing yet; with what the store had come to then, where views don't tell.
     ///
     /// # Errors
     /// The store can't be asked, refuses, or promises nothing.
-    pub async fn open(&self) -> Result<(SessionId, Guarantee), Error> {
+    pub async fn open(&self) -> Result<(SessionId, Guarantee, Revision), Error> {
         match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.open_session(&self.contest).await.map_err(Error::Local),

@@ -99,7 +99,7 @@ fn told(error: &pilotfish::catalog::Error) -> String {
 
 impl Candidate {
     pub async fn try_open(&self) -> Result<(SessionId, Guarantee), String> {
-        answer(self.candidacy.open()).await.map_err(|e| told(&e))
+        answer(self.candidacy.open()).await.map(|(session, guarantee, _)| (session, guarantee)).map_err(|e| told(&e))
     }
 
     pub async fn open(&self) -> (SessionId, Guarantee) {

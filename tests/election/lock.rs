@@ -26,7 +26,11 @@ pub async fn look(candidate: &LockClient) -> View {
 }
 
 /// Asks for a lock that was seen free.
-pub async fn try_as(candidate: &LockClient, view: &View, (session, guarantee): (SessionId, Guarantee)) -> Acquisition {
+pub async fn try_as(
+    candidate: &LockClient,
+    view: &View,
+    (session, guarantee, _): (SessionId, Guarantee, Revision),
+) -> Acquisition {
     let seen = Some(seen(view).expect("the lock was free"));
     candidate.acquire(AcquireRequest { session, guarantee, seen, hold_off_left: Duration::ZERO }).await
 }

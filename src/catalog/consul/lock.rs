@@ -43,16 +43,17 @@ impl Keys {
 impl Consul {
     /// See [`LockClient::open`](crate::catalog::election::Candidacy::open). The session is bound to the host's
     /// `serfHealth`, and to the `alive` check of the candidate's service where it has one.
-    pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee), Error> {
+    pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
         let id = self.session(contest, || Holds::a_lock(contest.lease)).await?;
         let gone = || Error::Session { session: id.clone() };
         let session = uuid::read(&id).ok_or_else(gone)?;
-        let delay = self.client.lock_delay(&id).await?.ok_or_else(gone)?;
+        let (delay, at) = self.client.lock_delay(&id).await?.ok_or_else(gone)?;
         // Consul notes a longer one as it was asked for, and keeps it no longer than this.
         let delay = delay.min(LONGEST_LOCK_DELAY);
         // The fault that a test of the whole shows to matter: two leaders within seconds.
         let promised = if sabotage::is_on("ttl") { 2 * TTL } else { delay };
-        Ok((session, Guarantee::For(promised)))
+        // A key's index tells when the key was written, not how far the store is.
+        Ok((session, Guarantee::For(promised), Revision(at)))
     }
 
     async fn session(&self, contest: &CandidateSettings, holds: impl Fn() -> Holds) -> Result<String, Error> {

@@ -63,6 +63,8 @@ struct Created {
 struct About {
     /// In nanoseconds.
     lock_delay: u64,
+    /// As which it was opened.
+    create_index: u64,
 }
 
 impl Client {
@@ -78,11 +80,14 @@ impl Client {
         Ok(self.ask(ask).await?.good()?.parse::<Created>()?.id)
     }
 
-    /// How long a session's locks are withheld from everyone when it ends; `None` when there is no such session.
-    pub(super) async fn lock_delay(&self, session: &str) -> Result<Option<Duration>, Error> {
+    /// How long a session's locks are withheld from everyone when it ends, and as which it was opened; `None` when there is
+    /// no such session.
+    pub(super) async fn lock_delay(&self, session: &str) -> Result<Option<(Duration, u64)>, Error> {
         let ask = Call::new(Method::GET, &["session", "info", session]).with("consistent", "");
         let about: Option<Vec<About>> = self.ask(ask).await?.good()?.parse()?;
-        Ok(about.and_then(|mut about| about.pop()).map(|about| Duration::from_nanos(about.lock_delay)))
+        Ok(about
+            .and_then(|mut about| about.pop())
+            .map(|about| (Duration::from_nanos(about.lock_delay), about.create_index)))
     }
 
     /// Renews a session; `false` when there is none: the one clear word of its loss.

@@ -39,12 +39,12 @@ pub(super) struct Keys {
 impl Etcd {
     /// See [`LockClient::open`](crate::catalog::election::Candidacy::open). Reaches nobody: the lease is granted when
     /// the lock is acquired, so that it begins no earlier than the core counts it from.
-    pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee), Error> {
+    pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
         let session = SessionId(u128::from(pace::random()) << 64 | u128::from(pace::random()));
         // What is granted is never less than what is asked for.
         let guarantee = Guarantee::For(Duration::from_secs(contest.lease.as_secs()));
         self.sessions.open(session, guarantee);
-        Ok((session, guarantee))
+        Ok((session, guarantee, Revision(0)))
     }
 
     /// See [`LockClient::close`](crate::catalog::election::Candidacy::close).

@@ -264,9 +264,9 @@ pub enum Notice {
         /// How long it must be.
         least: Duration,
     },
-    /// The store gave a term that isn't above one seen before.
+    /// The store gives a term that isn't above one seen before.
     TermWentBack {
-        /// Which it gave.
+        /// Which it gives.
         term: Term,
         /// Which was seen.
         seen: Term,
@@ -457,7 +457,7 @@ impl fmt::Display for Notice {
             ),
             Notice::TermWentBack { term, seen } => write!(
                 f,
-                "refusing to lead: the catalog gave term {} after {}, so it was restored or wiped (pilotfish term --accept if that was meant)",
+                "refusing to lead: the catalog gives term {} after {}, so it was restored or wiped (pilotfish term --accept if that was meant)",
                 term.0, seen.0
             ),
             Notice::MaintenanceBegan { lasts, reason } => {

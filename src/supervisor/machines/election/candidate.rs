@@ -25,6 +25,8 @@ pub(super) struct IdleSession {
     pub(super) session: SessionId,
     pub(super) guarantee: Guarantee,
     pub(super) opened: Time,
+    /// As which the store was known then: a term won by it is greater.
+    pub(super) at: Revision,
 }
 
 /// On the way to the lock.
@@ -148,18 +150,18 @@ impl Election {
         &mut self,
         now: Time,
         ask: RequestId,
-        result: Result<(SessionId, Guarantee), String>,
+        result: Result<(SessionId, Guarantee, Revision), String>,
         out: &mut Vec<ElectionEffect>,
     ) {
         let waited_for =
             matches!(&self.state, CandidateState::Campaigning(Campaign::Opening { asked }) if asked.ask == ask);
         match result {
             // Told twice.
-            Ok((session, _)) if self.uses(session) => {}
+            Ok((session, ..)) if self.uses(session) => {}
             // Nobody waits for it any more.
-            Ok((session, _)) if !waited_for => out.push(ElectionEffect::CloseSession { session }),
+            Ok((session, ..)) if !waited_for => out.push(ElectionEffect::CloseSession { session }),
             Err(_) if !waited_for => {}
-            Ok((session, guarantee)) if !self.is_enough(guarantee) => {
+            Ok((session, guarantee, _)) if !self.is_enough(guarantee) => {
                 let least = self.settings.pace.least();
                 let usable = guarantee.usable(self.rules).unwrap_or_default();
                 out.push(ElectionEffect::Say(Notice::LeaseTooShort { usable, least }));
@@ -168,15 +170,15 @@ impl Election {
                 self.state = CandidateState::Follower { stand_at: Some(now) };
             }
             // It would hold the lock and must not act.
-            Ok((session, guarantee)) if !self.may_act(guarantee) => {
+            Ok((session, guarantee, _)) if !self.may_act(guarantee) => {
                 out.push(ElectionEffect::CloseSession { session });
                 self.try_again(now);
             }
-            Ok((session, guarantee)) => {
+            Ok((session, guarantee, at)) => {
                 self.works();
                 // Its age counts from before it was asked for.
                 let opened = self.asked_at().unwrap_or(now);
-                self.acquire(now, IdleSession { session, guarantee, opened }, out);
+                self.acquire(now, IdleSession { session, guarantee, opened, at }, out);
             }
             Err(error) => {
                 self.complain("opening a session", error, out);
@@ -227,6 +229,14 @@ impl Election {
             self.idle_session = Some(idle_session);
             self.state = CandidateState::Follower { stand_at: Some(now) };
             return;
+        }
+        // Where the store is known to count from below what was seen, nobody shall wait for a lock that is given back.
+        let (term, seen) = (Term(view.at.max(idle_session.at.0) + 1), self.highest);
+        if term <= seen && self.rules.hold(Rule::TermsGrow) {
+            self.idle_session = Some(idle_session);
+            self.close_idle_session(out);
+            self.state = CandidateState::Follower { stand_at: Some(now) };
+            return self.refuse(term, out);
         }
         let act_from = vacancy.since + view.hold_off(idle_session.guarantee, self.rules);
         let vacancy = view.last_revision;
@@ -337,15 +347,13 @@ impl Election {
         self.abandoned = None;
         let from = if self.rules.hold(Rule::CountFromSending) { attempt.asked.at } else { now };
         let grew = term > self.highest || !self.rules.hold(Rule::TermsGrow);
-        let seen = self.highest;
-        // Our own terms count, too, from now on.
-        self.highest = seen.max(term);
         let mut tenure = Tenure::new(&attempt, term, from, &self.settings.pace, self.rules);
         if !grew {
-            out.push(ElectionEffect::Say(Notice::TermWentBack { term, seen }));
-            self.eligibility.refuses = true;
+            self.refuse(term, out);
             tenure.give_back(now, None);
         }
+        // Our own terms count, too, from now on.
+        self.highest = self.highest.max(term);
         if !self.eligibility.stands(&self.settings) && self.rules.hold(Rule::StandToLead) {
             tenure.give_back(now, None);
         }
@@ -353,6 +361,12 @@ impl Election {
         self.newest = Newest { at: self.newest.at.max(term.0), asked: RequestId(self.last_ask) };
         // A view may have come first, and shown that it was ours and isn't any more.
         self.tenure_seen(now, out);
+    }
+
+    /// The store's history went back: nobody leads by it until a person says that this is right.
+    fn refuse(&mut self, term: Term, out: &mut Vec<ElectionEffect>) {
+        out.push(ElectionEffect::Say(Notice::TermWentBack { term, seen: self.highest }));
+        self.eligibility.refuses = true;
     }
 
     /// Another try soon.

@@ -25,8 +25,9 @@ pub enum ElectionEvent {
     Opened {
         /// Which question.
         ask: RequestId,
-        /// The session and what the store promises of it; or why there is none.
-        result: Result<(SessionId, Guarantee), String>,
+        /// The session, what the store promises of it, and what the store had come to when it was opened, zero where a view
+        /// tells; or why there is none.
+        result: Result<(SessionId, Guarantee, Revision), String>,
     },
     /// Answers [`ElectionEffect::Look`]: a consistent read.
     Looked {

@@ -346,6 +346,11 @@ impl Election {
             out.push(ElectionEffect::EndFormerLife { session: former.session });
         }
         self.view = Some(view);
+        // The lock is kept for us for so long, which a rank that is being measured may not fit into.
+        let handed_to_us = self.vacancy.is_some_and(|vacancy| vacancy.handed_to_us);
+        if handed_to_us && matches!(self.state, CandidateState::Campaigning(Campaign::Measuring { .. })) {
+            self.state = CandidateState::Follower { stand_at: Some(now) };
+        }
         match &mut self.state {
             CandidateState::Follower { stand_at }
             | CandidateState::Campaigning(Campaign::Measuring { stand_at, .. }) => match holder {

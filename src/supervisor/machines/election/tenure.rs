@@ -399,7 +399,10 @@ impl Election {
             | DemotionReason::Outranked(_) => self.eligibility.failed(now, now.since(since), &mut self.jitter),
         }
         match tenure.lost {
-            true => self.forget(now, out),
+            true => {
+                not_handed_over(to, out);
+                self.forget(now, out);
+            }
             false => tenure.give_back(now, to),
         }
     }
@@ -413,6 +416,8 @@ impl Election {
             *asked = None;
         }
         if *until <= now {
+            let to = to.take();
+            not_handed_over(to, out);
             return self.forget(now, out);
         }
         if asked.is_some() || *again_at > now {
@@ -460,7 +465,7 @@ impl Election {
         let (session, guarantee) = (tenure.session, tenure.guarantee);
         match self.rules.hold(Rule::OneTermPerSession) {
             true => out.push(ElectionEffect::CloseSession { session }),
-            false => self.idle_session = Some(IdleSession { session, guarantee, opened: now }),
+            false => self.idle_session = Some(IdleSession { session, guarantee, opened: now, at: Revision::default() }),
         }
         self.state = CandidateState::Follower { stand_at: None };
         self.view = None;
@@ -493,4 +498,9 @@ impl Election {
         };
         earliest(stage, renewal)
     }
+}
+
+/// Somebody was told that this one would lead next: whoever takes the lock now is as good.
+fn not_handed_over(to: Option<Id>, out: &mut Vec<ElectionEffect>) {
+    out.extend(to.map(|to| ElectionEffect::Say(Notice::HandoverFailed { to: to.to_string(), within: HANDOVER })));
 }

@@ -63,7 +63,7 @@ impl Store {
                 self.revision += 1;
                 let session = SessionId(u128::from(self.revision));
                 self.sessions.insert(session.0, now + LEASE);
-                Some(ElectionEvent::Opened { ask, result: Ok((session, Guarantee::For(LEASE))) })
+                Some(ElectionEvent::Opened { ask, result: Ok((session, Guarantee::For(LEASE), Revision(0))) })
             }
             ElectionEffect::CloseSession { session } | ElectionEffect::EndFormerLife { session } => {
                 self.sessions.remove(&session.0);

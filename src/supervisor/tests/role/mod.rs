@@ -97,7 +97,7 @@ impl Script {
 
     fn takes(&mut self, term: u64) {
         let session = SessionId(u128::from(term));
-        self.fact(ElectionEvent::Opened { ask: self.asked("open"), result: Ok((session, LEASE)) });
+        self.fact(ElectionEvent::Opened { ask: self.asked("open"), result: Ok((session, LEASE, Revision(0))) });
         self.fact(ElectionEvent::Acquired { ask: self.asked("acquire"), result: Acquisition::Won(Term(term)) });
         self.sees_lock(held("me", u128::from(term), term));
     }

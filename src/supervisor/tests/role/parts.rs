@@ -34,7 +34,7 @@ fn comes_to_lead(script: &mut Script) {
     script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
     script.until(script.now() + 20_000);
     let session = SessionId(7);
-    script.fact(ElectionEvent::Opened { ask: script.asked("open"), result: Ok((session, LEASE)) });
+    script.fact(ElectionEvent::Opened { ask: script.asked("open"), result: Ok((session, LEASE, Revision(0))) });
     script.fact(ElectionEvent::Acquired { ask: script.asked("acquire"), result: Acquisition::Won(Term(7)) });
 }
 

@@ -61,7 +61,7 @@ fn a_standby_whose_main_fails_runs_it_again_when_it_leads_again() {
     script.tells(&["guard off", "release"]);
     script.released();
     let ask = script.asked("look");
-    script.fact(ElectionEvent::Looked { ask, result: Ok(free()) });
+    script.fact(ElectionEvent::Looked { ask, result: Ok(View { at: 8, ..free() }) });
     script.when("open");
     script.told();
     script.takes(9);
@@ -129,7 +129,7 @@ fn who_comes_to_lead_while_it_waits_as_a_replica_waits_no_longer() {
     script.sees_lock(View { at: 5, last_revision, ..free() });
     script.until(20_000);
     let ask = script.asked("open");
-    script.fact(ElectionEvent::Opened { ask, result: Ok((SessionId(7), LEASE)) });
+    script.fact(ElectionEvent::Opened { ask, result: Ok((SessionId(7), LEASE, Revision(0))) });
     let ask = script.asked("acquire");
     script.fact(ElectionEvent::Acquired { ask, result: Acquisition::Won(Term(7)) });
     let told = script.told();

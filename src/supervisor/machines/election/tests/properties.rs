@@ -33,8 +33,10 @@ fn fact() -> impl Strategy<Value = ElectionEvent> {
     let ask = || (0u64..8).prop_map(|ask| RequestId(ask / 4 * ask));
     let err = || Err("cut".to_owned());
     prop_oneof![
-        (ask(), 1u128..4)
-            .prop_map(|(ask, session)| ElectionEvent::Opened { ask, result: Ok((SessionId(session), LEASE)) }),
+        (ask(), 1u128..4).prop_map(|(ask, session)| ElectionEvent::Opened {
+            ask,
+            result: Ok((SessionId(session), LEASE, Revision(0)))
+        }),
         ask().prop_map(move |ask| ElectionEvent::Opened { ask, result: err() }),
         (ask(), view()).prop_map(|(ask, view)| ElectionEvent::Looked { ask, result: Ok(view) }),
         view().prop_map(|view| ElectionEvent::Saw(Ok(view))),

@@ -342,6 +342,38 @@ fn a_handover_that_nobody_takes_is_told_of() {
 }
 
 #[test]
+fn a_handover_that_came_to_nothing_on_the_way_is_told_of() {
+    let failed = |stage: &Stage| stage.said.iter().filter(|said| said.name() == "election.handover_failed").count();
+    // The lock goes before main is out of the role.
+    let mut stage = Stage::leading(settings());
+    stage.tell(ElectionEvent::StepDown { to: Some("other".into()) });
+    stage.sees(after(last("me", 1, 7)));
+    stage.tell(ElectionEvent::OutOfRole);
+    assert_eq!(failed(&stage), 1);
+
+    // Nobody knows whether it was released.
+    let mut stage = Stage::leading(settings());
+    stage.tell(ElectionEvent::StepDown { to: Some("other".into()) });
+    stage.tell(ElectionEvent::OutOfRole);
+    stage.until(4_900);
+    assert_eq!(failed(&stage), 0);
+    stage.until(5_000);
+    assert_eq!(failed(&stage), 1);
+}
+
+#[test]
+fn who_is_named_while_its_rank_is_measured_waits_for_no_rank() {
+    let mut stage = Stage::new(ranked());
+    stage.sees(held_after(5, 8));
+    stage.expect(&["measure"]);
+    stage.sees(after(Last { released: true, to: Some("me".into()), ..last("other", 9, 8) }));
+    stage.expect(&["open"]);
+    stage.opened(1, LEASE);
+    stage.acquired(Acquisition::Won(Term(10)));
+    stage.expect(&["acquire by 1", "guard 9000", "promote 10"]);
+}
+
+#[test]
 fn an_ill_candidate_doesnt_stand_and_an_ill_leader_steps_down() {
     let mut stage = Stage::leading(settings());
     stage.tell(ElectionEvent::Health { healthy: false });
@@ -462,7 +494,8 @@ fn a_term_that_went_back_is_given_back_until_a_person_accepts_it() {
     stage.sees(free());
     stage.expect(&["look"]);
     stage.looked(free());
-    stage.opened(1, LEASE);
+    // It goes back after that.
+    stage.opened_at(1, LEASE, 30);
     stage.acquired(won());
     stage.expect(&["open", "acquire by 1", "release 7"]);
     stage.released();
@@ -472,6 +505,30 @@ fn a_term_that_went_back_is_given_back_until_a_person_accepts_it() {
     stage.expect(&[]);
     stage.tell(ElectionEvent::AcceptTerm);
     stage.expect(&["open"]);
+}
+
+#[test]
+fn a_candidate_that_will_not_lead_by_what_the_store_counts_takes_no_lock() {
+    let mut stage = Stage::new(settings());
+    stage.sees(held("other", 9, 30));
+    stage.sees(free());
+    stage.looked(free());
+    stage.opened(1, LEASE);
+    stage.expect(&["look", "open", "close 1"]);
+    assert!(stage.core.refuses() && stage.said.iter().any(|said| said.name() == "election.term_went_back"));
+    stage.until(60_000);
+    stage.expect(&[]);
+    stage.tell(ElectionEvent::AcceptTerm);
+    stage.expect(&["open"]);
+
+    // One that has restored its keys, and counts on: by when the session was opened that is known.
+    let mut stage = Stage::new(settings());
+    stage.sees(held("other", 9, 30));
+    stage.sees(free());
+    stage.looked(free());
+    stage.opened_at(1, LEASE, 30);
+    stage.acquired(Acquisition::Won(Term(31)));
+    stage.expect(&["look", "open", "acquire by 1", "guard 9000", "promote 31"]);
 }
 
 #[test]
@@ -589,7 +646,7 @@ fn a_term_that_went_back_below_our_own_is_given_back_too() {
     stage.heard();
     stage.looked(free());
     stage.until(1_000);
-    stage.opened(2, LEASE);
+    stage.opened_at(2, LEASE, 7);
     stage.acquired(Acquisition::Won(Term(7)));
     stage.expect(&["open", "acquire by 2", "release 7"]);
 }

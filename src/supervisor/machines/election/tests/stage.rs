@@ -64,7 +64,14 @@ impl Stage {
     }
 
     pub fn opened(&mut self, session: u128, guarantee: Guarantee) {
-        self.tell(ElectionEvent::Opened { ask: self.last_ask, result: Ok((SessionId(session), guarantee)) });
+        self.opened_at(session, guarantee, 0);
+    }
+
+    pub fn opened_at(&mut self, session: u128, guarantee: Guarantee, at: u64) {
+        self.tell(ElectionEvent::Opened {
+            ask: self.last_ask,
+            result: Ok((SessionId(session), guarantee, Revision(at))),
+        });
     }
 
     pub fn acquired(&mut self, result: Acquisition) {

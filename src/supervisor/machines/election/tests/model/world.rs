@@ -607,7 +607,7 @@ impl World {
         let answer = match what {
             What::Open(ask) => {
                 let session = self.store.open(NOW, id);
-                Some(ElectionEvent::Opened { ask, result: Ok((session, play.guarantee())) })
+                Some(ElectionEvent::Opened { ask, result: Ok((session, play.guarantee(), Revision(0))) })
             }
             What::Close(session) => {
                 self.store.end(NOW, session, play.promise);
