@@ -20,7 +20,8 @@ const UNKNOWN: &str = "(unknown)";
 const UNKNOWN_PROMISE: Duration = Duration::from_secs(60);
 
 /// A greater term is nobody's: etcd's revisions are signed, and no store has ever counted half as far.
-const GREATEST_TERM: u64 = 1 << 62;
+pub(in crate::catalog) const GREATEST_TERM: u64 = 1 << 62;
+
 /// A term that the store can't have given yet isn't one.
 fn term(written: Option<u64>, own: Term) -> Term {
     match (written, own) {

@@ -60,6 +60,12 @@ pub enum Error {
         /// How long it has to be silent.
         silence: Duration,
     },
+    /// Somebody has written a term that none can follow.
+    #[error("{} tells of a term that none can come after: restore it, or delete it with the others beside it", .path.display())]
+    Terms {
+        /// The record.
+        path: PathBuf,
+    },
     /// Two live agents have one id.
     #[error("{id} is held by another live agent ({there}): each container needs an id of its own ([[service]] id)")]
     Held {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::catalog::election::record::{LastLeader, Leader};
+use crate::catalog::election::record::{GREATEST_TERM, LastLeader, Leader};
 use crate::catalog::election::{AcquireRequest, CandidateSettings, LockViewSender};
 use crate::catalog::pace::{self, Pace, jittered};
 use crate::config::Backoff;
@@ -59,12 +59,12 @@ const RECORD_AGAIN: [Duration; 5] = [
 impl Local {
     /// See [`LockClient::open`](crate::catalog::election::Candidacy::open). A session is a name; what is promised is
     /// promised by the kernel.
-    pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee), Error> {
+    pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
         let root = self.root.open().await?;
         self.lock_file.open_at(&root.make_election(&file(&contest.name)?)?)?;
         let session = SessionId(u128::from(pace::random()) << 64 | u128::from(pace::random()));
         self.lock_file.open(session);
-        Ok((session, Guarantee::WhileAlive { linger: contest.kill_margin }))
+        Ok((session, Guarantee::WhileAlive { linger: contest.kill_margin }, Revision(0)))
     }
 
     /// See [`LockClient::close`](crate::catalog::election::Candidacy::close). Needs nothing that could fail before the
@@ -276,6 +276,7 @@ fn view(root: &Opened, name: &str, freed: Option<Revision>) -> Result<Seen, Erro
     let Some(election) = root.election(name)? else {
         return Ok(Seen::View(View { at: 0, lock: free, last: None, last_revision: Revision(0) }));
     };
+    let used = used(&election)?;
     let last = last(&election)?;
     let last_revision = version(last.as_ref());
     let (last_term, released) = last.as_ref().map_or((0, true), |last| (last.term.unwrap_or(0), last.released));
@@ -287,7 +288,7 @@ fn view(root: &Opened, name: &str, freed: Option<Revision>) -> Result<Seen, Erro
     };
     if !held {
         let last = last.map(|last| last.last(Term(0)));
-        return Ok(Seen::View(View { at: last_revision.0, lock: free, last, last_revision }));
+        return Ok(Seen::View(View { at: last_revision.0.max(used), lock: free, last, last_revision }));
     }
     let view = |at, holder| View { at, lock: Lock::Held(holder), last: None, last_revision: Revision(0) };
     let leader = leader(&election)?.map(|leader| leader.holder(Term(0)));
@@ -374,9 +375,10 @@ fn record_acquisition(
     if !as_seen || !election.holds(LOCK, lock)? {
         return Ok(Acquisition::Changed);
     }
-    // Should somebody have deleted `last`.
-    let used = leader(election)?.and_then(|leader| leader.term).unwrap_or(0);
-    let term = Term(version.0.max(used) + 1);
+    let term = Term(version.0.max(used(election)?) + 1);
+    if term.0 > GREATEST_TERM {
+        return Err(Error::Terms { path: election.path_of(LAST) });
+    }
     let session = wanted.session;
     let last = LastLeader::new(contest, session, Some(term), promised, wanted.hold_off_left);
     put(root, election, LAST, &last.json(), true)?;
@@ -394,15 +396,24 @@ fn version(last: Option<&LastLeader>) -> Revision {
     Revision(last.map_or(0, |last| last.term.unwrap_or(0) + u64::from(last.released)))
 }
 
+/// What is used up by the other records: somebody may have deleted `last`, or written something into it that is none.
+fn used(election: &Folder) -> Result<u64, Error> {
+    let led = leader(election)?.and_then(|leader| leader.term).unwrap_or(0);
+    Ok(version(record(election, RELEASED)?.as_ref()).0.max(led))
+}
+
 fn leader(election: &Folder) -> Result<Option<Leader>, Error> {
     Ok(text(election, LEADER)?.and_then(|text| Leader::read(text.as_bytes())))
 }
 
 fn last(election: &Folder) -> Result<Option<LastLeader>, Error> {
-    let read = |name| Ok(text(election, name)?.and_then(|text| LastLeader::read(text.as_bytes())));
-    let Some(acquired) = read(LAST)? else { return Ok(None) };
+    let Some(acquired) = record(election, LAST)? else { return Ok(None) };
     let same_term = |released: &LastLeader| (released.session, released.term) == (acquired.session, acquired.term);
-    Ok(Some(read(RELEASED)?.filter(same_term).unwrap_or(acquired)))
+    Ok(Some(record(election, RELEASED)?.filter(same_term).unwrap_or(acquired)))
+}
+
+fn record(election: &Folder, name: &str) -> Result<Option<LastLeader>, Error> {
+    Ok(text(election, name)?.and_then(|text| LastLeader::read(text.as_bytes())))
 }
 
 fn text(folder: &Folder, name: &str) -> Result<Option<String>, Error> {
@@ -439,10 +450,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_somebody_writes_into_last_neither_sends_terms_back_nor_past_their_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let local = Local::new(directory.path(), "pilotfish", true);
+        let lead = async || {
+            let (session, guarantee, _) = local.open_session(&contest()).await.unwrap();
+            let wanted = AcquireRequest { session, guarantee, seen: None, hold_off_left: Duration::ZERO };
+            let won = local.acquire(&contest(), wanted).await;
+            if let Ok(Acquisition::Won(term)) = won {
+                local.release(&contest(), session, term, None, Duration::ZERO).await.unwrap();
+            }
+            won.map_err(|error| error.to_string())
+        };
+        let last = directory.path().join("pilotfish/elections/db/last");
+        assert_eq!(lead().await, Ok(Acquisition::Won(Term(1))));
+        let written = std::fs::read_to_string(&last).unwrap();
+        // No store has come so far, so it is no record.
+        let scribble =
+            |term: u64| std::fs::write(&last, written.replace("\"term\":1,", &format!("\"term\":{term},"))).unwrap();
+        scribble(u64::MAX);
+        // Who has seen greater ones knows that they go on.
+        assert_eq!(local.look("db").await.unwrap().at, 2);
+        assert_eq!(lead().await, Ok(Acquisition::Won(Term(3))));
+        scribble(GREATEST_TERM);
+        assert!(lead().await.is_err_and(|error| error.contains("that none can come after")));
+    }
+
+    #[tokio::test]
     async fn a_renewal_that_outlasts_the_closing_of_its_session_frees_the_lock() {
         let directory = tempfile::tempdir().unwrap();
         let local = Local::new(directory.path(), "pilotfish", true);
-        let (session, guarantee) = local.open_session(&contest()).await.unwrap();
+        let (session, guarantee, _) = local.open_session(&contest()).await.unwrap();
         let wanted = AcquireRequest { session, guarantee, seen: None, hold_off_left: Duration::ZERO };
         let Acquisition::Won(term) = local.acquire(&contest(), wanted).await.unwrap() else { panic!("it was free") };
         // As one that waits for the disk.
