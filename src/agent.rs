@@ -161,7 +161,7 @@ impl Agent {
                 Wake::Signal(signal) => next.push_back(Event::Signal(signal)),
                 Wake::Notified(said) => next.push_back(Event::Notified(said)),
                 Wake::Asked(asked) => next.push_back(self.adapters.asked(asked)),
-                Wake::Event(event) => next.push_back(event),
+                Wake::Event(event) => next.extend(self.adapters.heard(event)),
                 Wake::Rang => next.push_back(Event::Tick),
                 Wake::StartIsOver => {
                     self.starting = None;

@@ -1,6 +1,8 @@
 //! One function per effect, each a call into an adapter. Nothing here waits: slow work is a task that answers with an
 //! event, and a task that panics answers with the failure it stands for.
 
+mod waiting;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::os::fd::AsFd;
@@ -23,9 +25,11 @@ use crate::process::{self, Processes};
 use crate::render;
 use crate::supervisor::machines::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal};
 use crate::supervisor::vocabulary::{
-    Follow, Hope, Observation, Pid, Registration, Rendering, ReplyId, RunId, SpawnError, Staged, Target,
+    Follow, Observation, Pid, Registration, Rendering, ReplyId, RunId, Secrets, Staged, Target,
 };
 use crate::supervisor::{Effect, Event, Notice, Status};
+
+use waiting::{Ordered, Waiting, failed};
 
 /// One call to the catalog; a healthy backend may take as long to choose a new leader (8.7 s measured on Consul).
 const CATALOG_CALL_WITHIN: Duration = Duration::from_secs(10);
@@ -49,6 +53,8 @@ pub struct Adapters {
     reading: Arc<tokio::sync::Mutex<()>>,
     /// One for each query, whoever follows it; and whether a value is of use to them.
     followers: HashMap<(Query, bool), Follower>,
+    /// Hooks and checks that wait for their files.
+    waiting: Waiting,
     replies: HashMap<ReplyId, oneshot::Sender<Result<String, String>>>,
     last_reply: u64,
     /// What was said of the last signal, if that was refused.
@@ -86,6 +92,7 @@ impl Adapters {
             limits: config.process.limits.clone(),
             reading: Arc::default(),
             followers: HashMap::new(),
+            waiting: Waiting::default(),
             replies: HashMap::new(),
             last_reply: 0,
             refused: None,
@@ -118,11 +125,19 @@ impl Adapters {
                 return self.with_warnings(vec![event]);
             }
             Effect::Spawn { run, job, exec, run_as, env, stdin } => {
-                let env = self.env(env);
-                let event = self.processes.spawn(run, &job, &exec, &run_as, &self.limits, &env, stdin);
-                return self.with_warnings(vec![event]);
+                let ordered = Ordered { job, exec, run_as, env, stdin };
+                if ordered.run_as.env_from_files.is_empty() {
+                    return self.spawn(run, ordered, &Secrets::default());
+                }
+                let read = self.waiting.add(run, ordered);
+                self.task(move |error| Event::FilesRead { run, result: Err(failed(&error)) }, async move {
+                    Event::FilesRead { run, result: read.await }
+                });
             }
-            Effect::Kill { target, signal } => self.kill(target, signal),
+            Effect::Kill { target, signal } => {
+                self.kill(target, signal);
+                return self.waiting.told(target, signal).into_iter().collect();
+            }
             Effect::Forward { target, signal } => {
                 let heeded = self.processes.heeds(target, signal);
                 self.kill(target, signal);
@@ -173,6 +188,25 @@ impl Adapters {
     /// Main's process id while it runs.
     pub fn main_pid(&self) -> Option<Pid> {
         self.processes.main_pid()
+    }
+
+    /// What a task tells: most of it the supervisor.
+    pub fn heard(&mut self, event: Event) -> Vec<Event> {
+        match event {
+            Event::FilesRead { run, result } => match (self.waiting.take(run), result) {
+                (None, result) => vec![Event::FilesRead { run, result }],
+                (Some(ordered), Ok(files)) => self.spawn(run, ordered, &files),
+                (Some(_), Err(error)) => vec![Event::SpawnFailed { run, error }],
+            },
+            event => vec![event],
+        }
+    }
+
+    fn spawn(&mut self, run: RunId, ordered: Ordered, files: &Secrets) -> Vec<Event> {
+        let Ordered { job, exec, run_as, env, stdin } = ordered;
+        let env = self.env(env);
+        let event = self.processes.spawn(run, &job, &exec, &run_as, files, &self.limits, &env, stdin);
+        self.with_warnings(vec![event])
     }
 
     /// Somebody asks at the control endpoint.
@@ -448,16 +482,11 @@ impl Adapters {
             };
             tokio::task::spawn_blocking(work).await
         };
-        let failed = |why| SpawnError {
-            code: CANT_START,
-            message: format!("the files of env_from_files: {why}"),
-            hope: Hope::Soon,
-        };
-        self.task(move |error| Event::FilesRead { run, result: Err(failed(error)) }, async move {
+        self.task(move |error| Event::FilesRead { run, result: Err(failed(&error)) }, async move {
             let result = match tokio::time::timeout(FILES_WITHIN, read).await {
                 Ok(Ok(result)) => result,
-                Ok(Err(error)) => Err(failed(format!("failed: {error}"))),
-                Err(_) => Err(failed(no_answer(FILES_WITHIN))),
+                Ok(Err(error)) => Err(failed(&format!("failed: {error}"))),
+                Err(_) => Err(failed(&no_answer(FILES_WITHIN))),
             };
             Event::FilesRead { run, result }
         });

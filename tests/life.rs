@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use crate::hang::Hanging;
 use crate::lab::Lab;
 use crate::namespace::{Container, eventually};
 
@@ -444,4 +445,22 @@ fn a_check_that_prints_the_same_each_time_is_logged_when_that_or_its_end_changes
     more_runs();
     assert_eq!(lines("all is well"), 2, "{}", container.stderr());
     assert_eq!(lines("times more since, and not logged"), 1, "{}", container.stderr());
+}
+
+#[test]
+fn a_hook_or_check_whose_files_hang_holds_up_neither_the_container_nor_its_end() {
+    let files = "env_from_files = { SECRET = \"DIR/secret\" }";
+    let lab = Lab::new(&format!(
+        "{MAIN}[stop]\nwithin = \"20s\"\n\
+         [hooks]\npre_stop = {{ exec = [\"true\"], timeout = \"1s\", {files} }}\n\
+         [[health]]\nname = \"well\"\nexec = [\"true\"]\ninterval = \"200ms\"\ntimeout = \"200ms\"\n{files}\n"
+    ));
+    fs::write(lab.path("secret"), "one\n").unwrap();
+    let mut container = lab.run();
+    log_says(&container, "check well passes");
+    let _hanging = Hanging::new([lab.path("secret").as_path()]);
+    log_says(&container, "check well is critical");
+    container.signal(TERM);
+    assert_eq!(container.wait(), Ok(3));
+    assert_eq!(lab.story(), ["main", "term"]);
 }

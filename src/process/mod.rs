@@ -36,7 +36,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::{self, Exec, Limits, RunAs, Signal};
 use crate::supervisor::vocabulary::{ExitStatus, Job, Pid, RunId, Secrets, SpawnError, Target};
@@ -260,11 +260,12 @@ impl Processes {
         exec: &Exec,
         run_as: &RunAs,
         limits: &Limits,
+        files: &Secrets,
         env: &[(String, String)],
         stdin: Option<String>,
     ) -> Event {
         self.reserve.lend();
-        let event = match self.hook_launch(job, exec, run_as, limits, env, stdin) {
+        let event = match self.hook_launch(job, exec, run_as, files, limits, env, stdin) {
             Err(error) => Event::SpawnFailed { run, error },
             Ok((launch, alive)) => self.start(run, exec, run_as.user.as_deref(), None, launch, Some(alive)),
         };
@@ -278,6 +279,7 @@ impl Processes {
         self.warnings.extend(left_out.iter().map(|bad| format!("`{program}` is started without a variable: {bad}")));
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the fields of one effect")]
     fn hook_launch(
         &mut self,
         job: &Job,
@@ -285,6 +287,7 @@ impl Processes {
         run_as: &RunAs,
         limits: &Limits,
         env: &[(String, String)],
+        files: &Secrets,
         stdin: Option<String>,
     ) -> Result<(Launch, output::Alive), SpawnError> {
         let mut environment = Environment::own();
@@ -293,8 +296,8 @@ impl Processes {
         for (name, value) in &run_as.env {
             environment.set(name, value.as_bytes()).map_err(bad_variable)?;
         }
-        for (name, file) in &run_as.env_from_files {
-            environment.set(name, &command::read_value(exec, name, file)?).map_err(bad_variable)?;
+        for (name, value) in &files.0 {
+            environment.set(name, value).map_err(bad_variable)?;
         }
         self.told(environment.set_known(env), exec);
         let configured = |name: &str| run_as.env.contains_key(name) || run_as.env_from_files.contains_key(name);
@@ -743,10 +746,20 @@ impl Drop for Processes {
 /// # Errors
 /// Code 126: one can't be read.
 pub fn read_files(process: &config::Process) -> Result<Secrets, SpawnError> {
-    let read = |(name, file): (&String, &std::path::PathBuf)| {
-        Ok((name.clone(), command::read_value(&process.exec, name, file)?))
-    };
-    process.env_from_files.iter().map(read).collect::<Result<_, _>>().map(Secrets)
+    read_values(&process.exec, &process.env_from_files)
+}
+
+/// The same of a hook or check.
+///
+/// # Errors
+/// The same.
+pub fn read_hook_files(exec: &Exec, run_as: &RunAs) -> Result<Secrets, SpawnError> {
+    read_values(exec, &run_as.env_from_files)
+}
+
+fn read_values(exec: &Exec, files: &BTreeMap<String, PathBuf>) -> Result<Secrets, SpawnError> {
+    let read = |(name, file): (&String, &PathBuf)| Ok((name.clone(), command::read_value(exec, name, file)?));
+    files.iter().map(read).collect::<Result<_, _>>().map(Secrets)
 }
 
 /// Whether a process group has any member, be it one that we may not signal.

@@ -204,7 +204,12 @@ impl Commands {
     /// The command couldn't be started.
     pub fn not_started(&mut self, run: RunId, error: SpawnError, out: &mut Vec<Effect>) -> Option<(Job, Outcome)> {
         let command = self.live.remove(&run)?;
-        let outcome = Outcome::NotStarted(error);
+        let outcome = match command.state {
+            RunState::Ending { why, .. } => why.outcome(command.timeout),
+            // Its outcome was told when it was given up.
+            RunState::Stuck { .. } => return None,
+            _ => Outcome::NotStarted(error),
+        };
         report(&command.job, &outcome, Duration::ZERO, out);
         Some((command.job, outcome))
     }
