@@ -141,13 +141,14 @@ impl Agent {
         loop {
             sabotage::freeze();
             while let Some(event) = next.pop_front() {
-                for effect in self.supervisor.handle(clock::now(), event) {
+                let now = clock::now();
+                for effect in self.supervisor.handle(now, event) {
                     match effect {
                         Effect::Exit { code, reason } => {
                             logging::termination_log(&reason);
                             return Ok(code);
                         }
-                        effect => next.extend(self.adapters.perform(effect)),
+                        effect => next.extend(self.adapters.perform(now, effect)),
                     }
                 }
             }

@@ -27,7 +27,7 @@ use crate::supervisor::machines::election::event::{Acquisition, ElectionEffect, 
 use crate::supervisor::vocabulary::{
     Follow, Observation, Pid, Registration, Rendering, ReplyId, RunId, Secrets, Staged, Target,
 };
-use crate::supervisor::{Effect, Event, Notice, Status};
+use crate::supervisor::{Effect, Event, Notice, Status, Time};
 
 use waiting::{Ordered, Waiting, failed};
 
@@ -90,9 +90,9 @@ impl Adapters {
             lock_client: None,
             services: Vec::new(),
             limits: config.process.limits.clone(),
+            waiting: Waiting::default(),
             reading: Arc::default(),
             followers: HashMap::new(),
-            waiting: Waiting::default(),
             replies: HashMap::new(),
             last_reply: 0,
             refused: None,
@@ -103,8 +103,17 @@ impl Adapters {
         }
     }
 
-    /// Carries out an effect; what is known at once about its outcome comes back.
-    pub fn perform(&mut self, effect: Effect) -> Vec<Event> {
+    /// Carries out an effect that was decided then; what is known at once about its outcome comes back. A pause may lie
+    /// between the two, in which a leader's time has ended: what would speak for it after that is given up.
+    pub fn perform(&mut self, decided: Time, effect: Effect) -> Vec<Event> {
+        if self.processes.lease_ended_since(decided)
+            && let Some(event) = given_up(&effect)
+        {
+            if let Effect::Install { staged, .. } = effect {
+                self.discard(staged);
+            }
+            return vec![event];
+        }
         match effect {
             Effect::ReadFiles { run, process } => self.read_files(run, process),
             Effect::SpawnMain { run, process, files, env } => {
@@ -179,17 +188,6 @@ impl Adapters {
         Vec::new()
     }
 
-    /// Children ended.
-    pub fn reap(&mut self) -> Vec<Event> {
-        let events = self.processes.reap();
-        self.with_warnings(events)
-    }
-
-    /// Main's process id while it runs.
-    pub fn main_pid(&self) -> Option<Pid> {
-        self.processes.main_pid()
-    }
-
     /// What a task tells: most of it the supervisor.
     pub fn heard(&mut self, event: Event) -> Vec<Event> {
         match event {
@@ -207,6 +205,17 @@ impl Adapters {
         let env = self.env(env);
         let event = self.processes.spawn(run, &job, &exec, &run_as, files, &self.limits, &env, stdin);
         self.with_warnings(vec![event])
+    }
+
+    /// Children ended.
+    pub fn reap(&mut self) -> Vec<Event> {
+        let events = self.processes.reap();
+        self.with_warnings(events)
+    }
+
+    /// Main's process id while it runs.
+    pub fn main_pid(&self) -> Option<Pid> {
+        self.processes.main_pid()
     }
 
     /// Somebody asks at the control endpoint.
@@ -621,6 +630,22 @@ where
     follower.abort_handle()
 }
 
+/// How an effect is answered that comes too late; `None`: it harms nobody, or looks at the clock itself.
+fn given_up(effect: &Effect) -> Option<Event> {
+    let why = || "the lease ended first".to_owned();
+    Some(match effect {
+        Effect::Publish(registration) => {
+            Event::Published { service: registration.service.id.clone(), result: Err(why()) }
+        }
+        Effect::Install { watch, .. } => Event::Installed { watch: watch.clone(), result: Err(why()) },
+        Effect::Hint { watch, .. } => Event::Hinted { watch: watch.clone(), sent: false },
+        Effect::Elect(ElectionEffect::Renew { ask, .. }) => {
+            Event::Election(ElectionEvent::Renewed { ask: *ask, result: Renewal::Unknown(why()) })
+        }
+        _ => return None,
+    })
+}
+
 fn degraded(what: String) {
     logging::say(&Notice::Degraded { what });
 }
@@ -649,6 +674,22 @@ mod tests {
             };
             assert!(error.contains("a fault in a probe"), "{error}");
         });
+    }
+
+    #[test]
+    fn what_would_speak_for_a_leader_whose_time_is_over_is_answered_as_failed() {
+        use crate::supervisor::machines::election::RequestId;
+        use crate::supervisor::machines::election::record::{SessionId, Term};
+        let renew = Effect::Elect(ElectionEffect::Renew { ask: RequestId(3), session: SessionId(1), term: Term(7) });
+        let unknown = |event| {
+            matches!(event, Event::Election(ElectionEvent::Renewed { ask: RequestId(3), result: Renewal::Unknown(_) }))
+        };
+        assert!(given_up(&renew).is_some_and(unknown));
+        let hint = |signal| Effect::Hint { watch: "app".to_owned(), target: Target::Process(RunId(1)), signal };
+        assert!(matches!(given_up(&hint(Signal::HUP)), Some(Event::Hinted { sent: false, .. })));
+        // What ends something comes never too late, and what is forked looks itself.
+        assert!(given_up(&Effect::Kill { target: Target::Strays, signal: Signal::KILL }).is_none());
+        assert!(given_up(&Effect::CountStrays).is_none());
     }
 
     #[test]

@@ -259,9 +259,9 @@ impl Processes {
         job: &Job,
         exec: &Exec,
         run_as: &RunAs,
-        limits: &Limits,
         files: &Secrets,
         env: &[(String, String)],
+        limits: &Limits,
         stdin: Option<String>,
     ) -> Event {
         self.reserve.lend();
@@ -286,8 +286,8 @@ impl Processes {
         exec: &Exec,
         run_as: &RunAs,
         limits: &Limits,
-        env: &[(String, String)],
         files: &Secrets,
+        env: &[(String, String)],
         stdin: Option<String>,
     ) -> Result<(Launch, output::Alive), SpawnError> {
         let mut environment = Environment::own();
@@ -399,6 +399,7 @@ impl Processes {
     /// look lately is let go, and doesn't stand any more.
     pub fn guard_until(&mut self, deadline: Option<Time>) -> Option<Event> {
         let guard = self.guard.as_mut()?;
+        self.forget_group();
         match guard.until(deadline) {
             Attention::Paid => None,
             Attention::Silent(silence) => {
@@ -411,6 +412,23 @@ impl Processes {
     }
 
     /// Starts another guard in place of one that has ended; whether it stands.
+    /// A group with nobody left in it isn't main's any more: its number may become another's.
+    fn forget_group(&mut self) {
+        if let Some(group) = self.main_group
+            && !(group_lives(group) && Guard::is_mains(group))
+        {
+            self.main_group = None;
+            if let Some(guard) = &self.guard {
+                guard.group_ended();
+            }
+        }
+    }
+
+    /// Whether a leader's time has ended since then.
+    pub fn lease_ended_since(&self, decided: Time) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.deadline().passed_since(decided))
+    }
+
     pub fn start_guard(&mut self) -> Event {
         let stands = self.guard.as_mut().is_some_and(|guard| match guard.restart() {
             Ok(()) => true,
@@ -567,14 +585,7 @@ impl Processes {
             }
         }
         self.hear_keepers(&mut events);
-        if let Some(group) = self.main_group
-            && !group_lives(group)
-        {
-            self.main_group = None;
-            if let Some(guard) = &self.guard {
-                guard.group_ended();
-            }
-        }
+        self.forget_group();
         events.extend(last_stray.map(|status| Event::StrayEnded { status }));
         events.extend(self.recount(strangers, nobody_else));
         events

@@ -164,8 +164,22 @@ unsafe fn group(page: &Page) -> (bool, bool) {
         // SAFETY: a system call.
         pid => sent(unsafe { libc::kill(pid, libc::SIGKILL) }),
     };
-    let sent = [kill(-page.group.load(SeqCst)), kill(page.main.load(SeqCst))];
+    let (main, group) = (page.main.load(SeqCst), page.group.load(SeqCst));
+    let group = if is_of(group, main) { group } else { 0 };
+    let sent = [kill(-group), kill(main)];
     (sent != [Sent::Nobody; 2], sent.contains(&Sent::Refused))
+}
+
+/// Whether a process group is still the one that main (0: reaped) was in. Its number is no process's once its leader is
+/// reaped, and another's only when nobody is left in it: whose id it is then made a group of its own (setpgid(2)).
+#[allow(unsafe_code)]
+pub fn is_of(group: Pid, main: Pid) -> bool {
+    // SAFETY: system calls.
+    unsafe {
+        main == group
+            || main > 1 && libc::getpgid(main) == group
+            || group > 1 && sent(libc::kill(group, 0)) == Sent::Nobody
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

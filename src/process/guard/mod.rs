@@ -54,6 +54,11 @@ struct Page {
 pub struct Deadline(&'static Page);
 
 impl Deadline {
+    /// Whether it has passed since then: what was decided before is an ended term's.
+    pub fn passed_since(self, decided: Time) -> bool {
+        self.0.deadline.load(SeqCst) > nanoseconds(decided) && self.is_over()
+    }
+
     /// Whether it has passed. Two system calls at most, and no memory but the shared page.
     pub fn is_over(self) -> bool {
         match self.0.deadline.load(SeqCst) {
@@ -250,6 +255,10 @@ impl Guard {
     pub fn group_ended(&self) {
         self.page.group.store(0, SeqCst);
     }
+    /// Whether this group, in which main was, which has ended, is still that.
+    pub fn is_mains(group: Pid) -> bool {
+        kill::is_of(group, 0)
+    }
 
     /// Its process id while it stands.
     pub fn pid(&self) -> Option<Pid> {
@@ -301,4 +310,41 @@ fn shared_page() -> io::Result<&'static Page> {
     // SAFETY: a new mapping at an address of the kernel's choice, all zero, which is a valid `Page`; it is aligned to a
     // page's size, never unmapped, and only ever accessed by atomic operations.
     unsafe { Ok(mmap_anonymous(None, size, access, MapFlags::MAP_SHARED)?.cast::<Page>().as_ref()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_that_was_over_when_something_was_decided_speaks_of_another_term() {
+        let page = shared_page().unwrap();
+        let (now, second) = (process::now(), 1_000_000_000);
+        let decided = |at: u64| Time::since_boot(Duration::from_nanos(at));
+        let passed_since = |at| Deadline(page).passed_since(decided(at));
+        assert!(!passed_since(now), "there is none");
+        page.deadline.store(now + 60 * second, SeqCst);
+        assert!(!passed_since(now), "it is to come");
+        page.deadline.store(now - second, SeqCst);
+        assert!(passed_since(now - 2 * second) && !passed_since(now));
+    }
+
+    /// The number of a group that nobody is left in may be a process's again, which makes a group of its own of it.
+    #[test]
+    #[allow(clippy::disallowed_types, reason = "a child of the test's own, which nobody else reaps")]
+    fn a_group_whose_number_is_a_process_that_is_not_main_is_another() {
+        use std::os::unix::process::CommandExt;
+        let spawn = |group| std::process::Command::new("sleep").arg("60").process_group(group).spawn().unwrap();
+        let mut main = spawn(0);
+        let group = main.id() as Pid;
+        let mut worker = spawn(group);
+        assert!(kill::is_of(group, group) && kill::is_of(group, worker.id() as Pid));
+        // As if main had been reaped, and this were another one.
+        assert!(!Guard::is_mains(group));
+        main.kill().unwrap();
+        main.wait().unwrap();
+        assert!(Guard::is_mains(group), "its worker is left");
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+    }
 }
