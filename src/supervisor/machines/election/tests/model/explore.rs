@@ -115,6 +115,7 @@ impl Chooser<Play> for Plausible {
             | Step::Delete
             | Step::Free
             | Step::Forget
+            | Step::Misjudge(_)
             | Step::Deny(_)
             | Step::Tear(_)
             | Step::WatchTorn(_)
@@ -205,7 +206,9 @@ fn tale(steps: Vec<Step>, play: &Play) -> String {
     let mut tale = String::new();
     for step in steps {
         let what = match &step {
-            Step::Deliver(index) | Step::Lose(index) | Step::Repeat(index) => format!("{:?}", world.mail[*index]),
+            Step::Deliver(index) | Step::Lose(index) | Step::Repeat(index) | Step::Misjudge(index) => {
+                format!("{:?}", world.mail[*index])
+            }
             _ => String::new(),
         };
         let _ = write!(tale, "  {step:?} {what}");
@@ -235,6 +238,7 @@ pub fn misfortunes(kind: Kind, any: u8) -> Faults {
         delete: 2 * clocked,
         free: 2 * consul,
         forget: 2 * consul,
+        misjudge: consul,
         deny: 2 * consul,
         torn: 2 * consul,
         depose: 2 * etcd,

@@ -43,8 +43,10 @@ struct Faults {
     delete: u8,
     /// An operator frees the lock; its session lives on (Consul).
     free: u8,
-    /// A server forgets that it holds everyone back, or decides by what it has yet to replay (Consul).
+    /// A server forgets that it holds everyone back (Consul).
     forget: u8,
+    /// A server decides whether it does by what it has yet to replay: one acquire is let through (Consul).
+    misjudge: u8,
     /// A server that has just been restarted says that there is no such session (Consul).
     deny: u8,
     /// Lock and `last` are two reads, and something happens between them (Consul).

@@ -185,6 +185,12 @@ fn without_waiting_oneself_a_server_that_forgets_to_hold_back_makes_two_lead() {
 }
 
 #[test]
+fn without_waiting_oneself_a_server_that_judges_by_what_it_has_yet_to_replay_makes_two_lead() {
+    let faults = Faults { any: 3, misjudge: 1, expire: 1, pause: 1, ..Faults::default() };
+    caught(&[Rule::WaitOneself], Kind::Consul, faults, NEVER_TWO, 1);
+}
+
+#[test]
 fn with_a_lock_and_a_last_of_two_moments_two_lead() {
     let faults = Faults { any: 3, torn: 1, delete: 1, pause: 1, ..Faults::default() };
     caught(&[Rule::WholeViews], Kind::Consul, faults, NEVER_TWO, 173);

@@ -179,6 +179,8 @@ pub enum Step {
     Delete,
     Free,
     Forget,
+    /// An acquire comes to a server that has yet to replay that it holds everyone back.
+    Misjudge(usize),
     /// A renewal is answered by a server that knows no session yet.
     Deny(usize),
     /// Of a read, only the lock's is done.
@@ -259,6 +261,9 @@ impl World {
             match mail.what {
                 What::Renew(..) if play.kind == Kind::Consul && self.may(|faults| faults.deny) => {
                     out.push(Step::Deny(index));
+                }
+                What::Acquire(..) if self.store.withholds(NOW) && self.may(|faults| faults.misjudge) => {
+                    out.push(Step::Misjudge(index));
                 }
                 What::Look(_) if !self.store.is_held() && self.may(|faults| faults.torn) => {
                     out.push(Step::Tear(index));
@@ -378,6 +383,13 @@ impl World {
                 self.spend(|faults| &mut faults.lose);
                 let mail = self.mail.remove(index);
                 self.lose(play, mail);
+            }
+            Step::Misjudge(index) => {
+                self.spend(|faults| &mut faults.misjudge);
+                let mail = self.mail.remove(index);
+                if let What::Acquire(ask, wanted) = mail.what {
+                    self.mail.push(Mail { what: What::Write(ask, wanted, None), ..mail });
+                }
             }
             Step::Repeat(index) => {
                 self.spend(|faults| &mut faults.repeat);
