@@ -457,6 +457,11 @@ impl Main {
         matches!(self.state, MainState::Reading { .. } | MainState::Starting { .. })
     }
 
+    /// Whether its process has ended, and not yet what that left.
+    pub fn is_left(&self) -> bool {
+        matches!(self.state, MainState::Counting { .. } | MainState::Clearing { .. })
+    }
+
     /// Whether nothing of it is left.
     pub fn is_gone(&self) -> bool {
         matches!(self.state, MainState::Idle)

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::config::election::{Mode, WithoutCatalog};
 use crate::config::{Election as Config, Service, When};
 
+use super::duties::{Duty, keeps};
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::KILL_AFTER;
 use crate::supervisor::machines::election::record::{Holder, Term};
@@ -295,7 +296,7 @@ impl Supervisor {
                 self.leave_role(step);
                 if let Some(Leadership { role: Role::Leaving { stage, .. }, part, .. }) = &mut self.leadership {
                     // A main that is still a replica does no harm.
-                    if *part == Part::Leader {
+                    if *part == Part::Leader && keeps(Duty::KillMain) {
                         *stage = Leaving::Stopping;
                         self.main.kill(step);
                     }
@@ -438,7 +439,7 @@ impl Supervisor {
                 (Role::Replica, Mode::Role) => Some(Part::Replica),
                 (Role::Replica, Mode::Standby) | (Role::Leaving { .. }, _) => None,
             };
-            part.is_some() && part == leadership.prepared
+            part.is_some() && (part == leadership.prepared || !keeps(Duty::RunAsPrepared))
         })
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::election::Mode;
 use crate::config::{Hook, Signal, When};
 use crate::supervisor::Supervisor;
+use crate::supervisor::duties::{Duty, keeps};
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::commands::{Launch, Outcome};
 use crate::supervisor::machines::election::ElectionEvent;
@@ -37,7 +38,9 @@ impl Supervisor {
         if let Some(leadership) = &mut self.leadership {
             leadership.stuck |= unkillable;
         }
-        self.leave_role(step);
+        if keeps(Duty::LeaveWithMain) {
+            self.leave_role(step);
+        }
         matches!(&self.leadership, Some(Leadership { role: Role::Leaving { stage: Leaving::Stopping, .. }, .. }))
     }
 
@@ -99,14 +102,16 @@ impl Supervisor {
     /// From "must go" to "nothing acts any more".
     pub(super) fn advance_demotion(&mut self, step: &mut Step<'_>) {
         let Some(leadership) = &mut self.leadership else { return };
-        let (cleared, stuck) = (!self.commands.act_for(When::Leader), leadership.stuck);
+        let cleared = !self.commands.act_for(When::Leader) || !keeps(Duty::AwaitHooks);
+        let gone = self.main.is_gone() || (self.main.is_left() && !keeps(Duty::AwaitStrays));
+        let stuck = leadership.stuck;
         let replica = leadership.part == Part::Replica;
         let jammed = self.commands.is_stuck(When::Leader);
         let lost = leadership.lost;
         let Role::Leaving { stage, .. } = leadership.role else { return };
         match stage {
             Leaving::Clearing | Leaving::Stopping | Leaving::Demoted if stuck => {}
-            Leaving::Clearing | Leaving::Stopping | Leaving::Demoted if cleared && self.main.is_gone() => {
+            Leaving::Clearing | Leaving::Stopping | Leaving::Demoted if cleared && gone => {
                 self.out_of_role();
             }
             // It ends with main, and with nothing less.
@@ -156,6 +161,8 @@ impl Supervisor {
         }
         match (outcome.result(), config.mode) {
             (Ok(()), Mode::Role) => self.demoted_but_for_leftovers(),
+            (Ok(()), Mode::Standby) if !keeps(Duty::StopStandbys) => self.demoted_but_for_leftovers(),
+            (Err(_), Mode::Role) if !keeps(Duty::BelieveSuccessOnly) => self.demoted_but_for_leftovers(),
             (Ok(()) | Err(_), _) => self.stop_main_for_role(step),
         }
     }
@@ -232,7 +239,8 @@ impl Supervisor {
         leadership.role = Role::Replica;
         leadership.lost = false;
         if leadership.part == Part::Leader {
-            (leadership.part, leadership.prepared) = (Part::Replica, None);
+            leadership.part = Part::Replica;
+            leadership.prepared = leadership.prepared.filter(|_| !keeps(Duty::PrepareAnew));
         }
         leadership.facts.push_back(ElectionEvent::OutOfRole);
         if stopping {

@@ -74,12 +74,14 @@ pub struct Container {
     pub contests: bool,
     /// The roles that pre_start has prepared since main last led: replica, leader.
     pub prepared: [bool; 2],
+    /// Main runs only as the leader, and nothing else makes it anything less.
+    pub standby: bool,
     /// What a stop may still take, of the time in which the agent runs.
     pub stop_within: Option<Duration>,
 }
 
 impl Container {
-    pub fn new(id: String, core: Supervisor) -> Container {
+    pub fn new(id: String, core: Supervisor, standby: bool) -> Container {
         Container {
             id,
             core,
@@ -98,6 +100,7 @@ impl Container {
             cut_until: None,
             contests: false,
             prepared: [false; 2],
+            standby,
             stop_within: None,
         }
     }
@@ -160,7 +163,7 @@ impl Container {
                 Job::OnDemote => {
                     self.prepared = [false; 2];
                     // It speaks for the service as it runs, with what a launcher left beside the main that is followed.
-                    if let Some(main) = &mut self.main {
+                    if let Some(main) = self.main.as_mut().filter(|_| !self.standby) {
                         main.acts = None;
                         self.strays.iter_mut().for_each(|(acts, _)| *acts = None);
                     }

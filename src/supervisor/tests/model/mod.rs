@@ -2,7 +2,8 @@
 //! leaves processes behind, with hooks that do, orders carried out one by one with pauses between, and what people do.
 //! The election's own model (`election/tests/model`) plays stores and networks; this one plays what lies around a leader.
 //!
-//! Runs are at random, from seeds that are printed. [`Lie`]s break what an adapter owes the core: each must be found.
+//! Runs are at random, from seeds that are printed. [`Lie`]s break what an adapter owes the core, and [`Duty`]s are broken
+//! in the core itself: each must be found.
 
 mod adapters;
 mod container;
@@ -11,6 +12,7 @@ mod steps;
 mod store;
 mod world;
 
+use super::super::duties::{self, Duty};
 use super::role::election;
 use super::script::*;
 use crate::config::election::{Mode, Preference};
@@ -133,15 +135,31 @@ fn story(play: &Play, seed: u64) -> String {
 
 /// Whether a lie is found out.
 fn caught(lie: Lie, play: Play) {
-    let play = Play { lies: vec![lie], ..play };
+    found(&format!("{lie:?}"), &Play { lies: vec![lie], ..play });
+}
+
+/// Whether a broken duty of the core is found, by what it does to this promise.
+fn missed(duty: Duty, mode: Mode, promise: &str) {
+    missed_in(duty, &Play::new(mode, 2), promise);
+}
+
+fn missed_in(duty: Duty, play: &Play, promise: &str) {
+    duties::break_only(Some(duty));
+    let broken = found(&format!("{duty:?} broken"), play);
+    duties::break_only(None);
+    assert!(broken.contains(promise), "{duty:?}: {broken}");
+}
+
+fn found(what: &str, play: &Play) -> String {
     for seed in 1..400 {
-        let mut world = World::new(&play, seed);
+        let mut world = World::new(play, seed);
         if !(0..ROUNDS).all(|_| world.round(STEPS)) {
-            println!("{lie:?} is found from seed {seed}: {}", world.broken.unwrap_or_default());
-            return;
+            let broken = world.broken.unwrap_or_default();
+            println!("{what} is found from seed {seed}: {broken}");
+            return broken;
         }
     }
-    panic!("{lie:?} isn't found in 400 runs");
+    panic!("{what} isn't found in 400 runs");
 }
 
 #[test]
@@ -178,4 +196,64 @@ fn a_fork_that_looks_at_no_clock_acts_for_an_ended_term() {
 fn a_stopped_guard_that_nobody_notices_lets_two_act() {
     let faults = Faults { any: 6, guard: 2, pause: 4, ..Faults::default() };
     caught(Lie::StoppedGuardUnseen, Play { faults, ..Play::new(Mode::Role, 2) });
+}
+
+/// By mistake: whoever starts second takes the first for itself, before it was started again.
+#[test]
+fn two_containers_with_one_id_never_act_at_once() {
+    for mode in [Mode::Role, Mode::Standby] {
+        let mut play = Play::new(mode, 2);
+        play.configs
+            .iter_mut()
+            .filter_map(|config| config.election.as_mut())
+            .for_each(|election| election.id = "a".into());
+        wander(&play, 1..20);
+    }
+}
+
+const TWO: &str = "two act at once";
+const UNPREPARED: &str = "for which nothing has prepared it";
+
+/// At the deadline the guard kills, too: where that is stopped, and the agent runs, it is the agent's own kill that counts.
+#[test]
+fn a_main_that_is_not_killed_when_it_is_ordered_lets_two_act() {
+    let faults = Faults { any: 6, guard: 2, cut: 4, ..Faults::default() };
+    let play = Play { faults, lies: vec![Lie::StoppedGuardUnseen], ..Play::new(Mode::Role, 2) };
+    wander(&play, 1..10);
+    missed_in(Duty::KillMain, &play, TWO);
+}
+
+#[test]
+fn a_role_that_is_left_before_what_main_left_has_ended_lets_two_act() {
+    missed(Duty::AwaitStrays, Mode::Role, TWO);
+}
+
+#[test]
+fn a_role_that_is_left_before_its_hooks_have_ended_lets_two_act() {
+    missed(Duty::AwaitHooks, Mode::Role, TWO);
+}
+
+#[test]
+fn a_demotion_that_is_believed_to_have_worked_lets_two_act() {
+    missed(Duty::BelieveSuccessOnly, Mode::Role, TWO);
+}
+
+#[test]
+fn a_standby_whose_main_runs_on_after_its_demotion_lets_two_act() {
+    missed(Duty::StopStandbys, Mode::Standby, TWO);
+}
+
+#[test]
+fn a_main_that_runs_on_in_another_role_runs_unprepared() {
+    missed(Duty::RunAsPrepared, Mode::Role, UNPREPARED);
+}
+
+#[test]
+fn a_main_that_has_led_and_is_not_prepared_anew_follows_unprepared() {
+    missed(Duty::PrepareAnew, Mode::Role, UNPREPARED);
+}
+
+#[test]
+fn a_role_that_outlasts_its_main_is_taken_up_unprepared() {
+    missed(Duty::LeaveWithMain, Mode::Standby, UNPREPARED);
 }

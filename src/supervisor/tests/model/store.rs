@@ -65,7 +65,9 @@ impl Store {
                 self.sessions.insert(session.0, now + LEASE);
                 Some(ElectionEvent::Opened { ask, result: Ok((session, Guarantee::For(LEASE), Revision(0))) })
             }
-            ElectionEffect::CloseSession { session } | ElectionEffect::EndFormerLife { session } => {
+            // An etcd lease is what its holder was promised.
+            ElectionEffect::EndFormerLife { .. } => None,
+            ElectionEffect::CloseSession { session } => {
                 self.sessions.remove(&session.0);
                 self.pass(now);
                 None

@@ -63,7 +63,7 @@ impl World {
     fn container(&self, index: usize) -> Container {
         let config = self.play.configs[index].clone();
         let id = config.election.as_ref().map(|election| election.id.clone()).unwrap_or_default();
-        Container::new(id, Supervisor::new(config, u64::from(self.lives[index])))
+        Container::new(id, Supervisor::new(config, u64::from(self.lives[index])), self.play.standby)
     }
 
     /// A container starts anew: whatever there was of it has ended with its PID 1.
