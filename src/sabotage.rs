@@ -2,7 +2,10 @@
 //! the nemesis must show two leaders where the guard is off or a lease is counted wrongly. Only a build with the feature
 //! `sabotage` can break any; everywhere else each question here is a constant "no", and a release has no such feature.
 //!
-//! `PILOTFISH_SABOTAGE` holds the names, separated by commas: `guard` (it never strikes), `freeze` (see [`freeze`]).
+//! `PILOTFISH_SABOTAGE` holds the names, separated by commas: `guard` (it never strikes), `heartbeat` (nobody sees that it
+//! is stopped, nor resumes it), `leftovers` (what a hook left is taken for gone), `ttl` and `check-index` (a lease is
+//! counted by its session's time, an acquire names nothing), `hold-off` (Consul is taken to have waited for it), `freeze`
+//! (see [`freeze`]).
 
 /// Whether this rule is to be broken.
 #[cfg(feature = "sabotage")]

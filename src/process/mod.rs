@@ -39,6 +39,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, Exec, Limits, RunAs, Signal};
+use crate::sabotage::is_on;
 use crate::supervisor::vocabulary::{ExitStatus, Job, Pid, RunId, Secrets, SpawnError, Target};
 use crate::supervisor::{Event, Time};
 
@@ -260,8 +261,8 @@ impl Processes {
         exec: &Exec,
         run_as: &RunAs,
         files: &Secrets,
-        env: &[(String, String)],
         limits: &Limits,
+        env: &[(String, String)],
         stdin: Option<String>,
     ) -> Event {
         self.reserve.lend();
@@ -285,8 +286,8 @@ impl Processes {
         job: &Job,
         exec: &Exec,
         run_as: &RunAs,
-        limits: &Limits,
         files: &Secrets,
+        limits: &Limits,
         env: &[(String, String)],
         stdin: Option<String>,
     ) -> Result<(Launch, output::Alive), SpawnError> {
@@ -398,8 +399,8 @@ impl Processes {
     /// The guard kills everything at this time; `None`: never. Nothing where there is none. One that was not seen to
     /// look lately is let go, and doesn't stand any more.
     pub fn guard_until(&mut self, deadline: Option<Time>) -> Option<Event> {
-        let guard = self.guard.as_mut()?;
         self.forget_group();
+        let guard = self.guard.as_mut()?;
         match guard.until(deadline) {
             Attention::Paid => None,
             Attention::Silent(silence) => {
@@ -411,7 +412,6 @@ impl Processes {
         }
     }
 
-    /// Starts another guard in place of one that has ended; whether it stands.
     /// A group with nobody left in it isn't main's any more: its number may become another's.
     fn forget_group(&mut self) {
         if let Some(group) = self.main_group
@@ -429,6 +429,7 @@ impl Processes {
         self.guard.as_ref().is_some_and(|guard| guard.deadline().passed_since(decided))
     }
 
+    /// Starts another guard in place of one that has ended; whether it stands.
     pub fn start_guard(&mut self) -> Event {
         let stands = self.guard.as_mut().is_some_and(|guard| match guard.restart() {
             Ok(()) => true,
@@ -602,7 +603,9 @@ impl Processes {
                 let run = child.run;
                 let ended = Child { run, kept: None, executing: child.executing.take(), streams: child.streams.take() };
                 events.extend(self.ended(keeper, ended, status));
-                events.extend(run.filter(|_| left).map(|run| Event::RunLeft { run, any: true }));
+                // Of a misrule, what it left is passed over.
+                let any = !sabotage("leftovers");
+                events.extend(run.filter(|_| left).map(|run| Event::RunLeft { run, any }));
             }
         }
     }

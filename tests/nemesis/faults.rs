@@ -17,6 +17,9 @@ const LASTING: u64 = 1_000_000_000;
 /// For so long agent and guard are stopped together: nothing protects from what main does past its lease meanwhile.
 const SHORT_STOP: Duration = Duration::from_secs(2);
 
+/// By then a guard that was stopped runs again.
+const NOTICED: Duration = Duration::from_millis(1500);
+
 /// What puts an end to a misfortune.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mend {
@@ -120,6 +123,11 @@ impl Fleet {
                 let pid = self.child(leader, "pilotfish-guard")?;
                 signal(pid, Signal::SIGSTOP)?;
                 return Some(Mend::Continue(pid));
+            }
+            StopOneByOne => {
+                signal(self.child(leader, "pilotfish-guard")?, Signal::SIGSTOP)?;
+                self.watch(NOTICED);
+                return self.strike(StopAgent, leader, any);
             }
             StopBoth => {
                 let (agent, guard) = (self.agent(leader)?, self.child(leader, "pilotfish-guard")?);
@@ -229,17 +237,23 @@ impl Fleet {
     }
 
     fn destroy(&self, session: &str) -> bool {
-        self.put(&format!("/v1/session/destroy/{session}"))
+        self.put(&format!("/v1/session/destroy/{session}"), "")
     }
 
     fn free(&self, session: &str) -> bool {
-        self.put(&format!("/v1/kv/db/leader?release={session}"))
+        // With the value it has, as by `consul kv put -release`.
+        let Engine::Consul(consul) = &self.engine else { return false };
+        let value = (0..SERVERS.len()).filter(|index| consul.is_up(*index)).find_map(|index| {
+            let (status, value) = consul.ask(index, "GET", "/v1/kv/db/leader?raw", "")?;
+            (status == 200).then_some(value)
+        });
+        value.is_some_and(|value| self.put(&format!("/v1/kv/db/leader?release={session}"), &value))
     }
 
-    fn put(&self, path: &str) -> bool {
+    fn put(&self, path: &str, value: &str) -> bool {
         let Engine::Consul(consul) = &self.engine else { return false };
         self.by_hand(|index| {
-            consul.is_up(index) && consul.ask(index, "PUT", path, "").is_some_and(|(status, _)| status == 200)
+            consul.is_up(index) && consul.ask(index, "PUT", path, value).is_some_and(|(status, _)| status == 200)
         })
     }
 

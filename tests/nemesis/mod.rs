@@ -80,8 +80,8 @@ impl Run {
 }
 
 /// Strikes until the time is over, or `enough`.
-fn torment(fleet: &mut Fleet, backend: Backend, seed: u64, time: Duration, enough: impl Fn(&Fleet) -> bool) -> Run {
-    let mut schedule = Schedule::new(seed, backend);
+fn torment(fleet: &mut Fleet, kinds: Vec<Kind>, seed: u64, time: Duration, enough: impl Fn(&Fleet) -> bool) -> Run {
+    let mut schedule = Schedule::new(seed, kinds);
     let mut run = Run { seed, begun: register::now(), struck: Vec::new(), missed: Vec::new() };
     let begun = Instant::now();
     let mut leader = fleet.until("a leader", CALM, Fleet::leader);
@@ -163,7 +163,7 @@ fn report(fleet: &Fleet, backend: Backend, run: &Run) {
 /// A whole run on an engine that is to be trusted.
 fn nemesis(backend: Backend, seed: u64, time: Duration) -> (Fleet, Run) {
     let mut fleet = Fleet::start(backend, None);
-    let run = torment(&mut fleet, backend, seed, time, |_| false);
+    let run = torment(&mut fleet, Kind::of(backend), seed, time, |_| false);
     recover(&mut fleet);
     report(&fleet, backend, &run);
     assert!(fleet.deaths.is_empty(), "{}", fleet.story());
@@ -244,10 +244,15 @@ mod controls {
     use super::*;
 
     fn finds_two(backend: Backend, sabotage: &str) {
+        finds_two_by(backend, sabotage, Kind::of(backend));
+    }
+
+    /// By these kinds alone: what the rule is for, and what makes another lead.
+    fn finds_two_by(backend: Backend, sabotage: &str, kinds: Vec<Kind>) {
         let (_, seed, time) = told();
         let mut fleet = Fleet::start(backend, Some(sabotage));
         let found = |fleet: &Fleet| !fleet.judge.overlaps().is_empty();
-        let run = torment(&mut fleet, backend, seed, time, found);
+        let run = torment(&mut fleet, kinds, seed, time, found);
         println!("without {sabotage}:");
         report(&fleet, backend, &run);
         assert!(found(&fleet), "{sabotage} was broken and nobody noticed");
@@ -275,5 +280,26 @@ mod controls {
     #[ignore = "takes minutes: make nemesis-controls"]
     fn without_comparing_the_index_on_consul() {
         finds_two(Backend::Consul, "check-index");
+    }
+
+    #[test]
+    #[ignore = "takes minutes: make nemesis-controls"]
+    fn with_a_stopped_guard_that_nobody_sees_on_etcd() {
+        let kinds = vec![Kind::StopOneByOne, Kind::KillLeader, Kind::StepDown];
+        finds_two_by(Backend::Etcd("etcd35"), "heartbeat", kinds);
+    }
+
+    #[test]
+    #[ignore = "takes minutes: make nemesis-controls"]
+    fn with_consul_taken_to_have_waited_for_a_lock_freed_by_hand() {
+        finds_two_by(Backend::Consul, "hold-off", vec![Kind::FreeLock, Kind::StepDown]);
+    }
+
+    #[test]
+    #[ignore = "takes minutes: make nemesis-controls"]
+    fn with_leftovers_of_a_hook_taken_for_gone() {
+        for backend in [Backend::Local, Backend::Etcd("etcd35")] {
+            finds_two_by(backend, "leftovers", vec![Kind::StepDown, Kind::Handover, Kind::KillReplica]);
+        }
     }
 }

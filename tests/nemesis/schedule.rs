@@ -70,6 +70,8 @@ pub enum Kind {
     /// The leader's guard and its agent are stopped, for less than its lease; then the agent goes on, cut off, and the
     /// guard doesn't.
     StopBoth,
+    /// The leader's guard is stopped, and when somebody should have resumed it, its agent is, past its lease.
+    StopOneByOne,
     /// The storage hangs on which the leader's files are: its token, its environment.
     HangStorage,
     /// `pilotfish step-down`.
@@ -98,6 +100,7 @@ impl Kind {
             KillGuard,
             StopGuard,
             StopBoth,
+            StopOneByOne,
             DeleteLock,
             OverwriteLock,
         ];
@@ -122,7 +125,7 @@ impl Kind {
 
     /// What it does to an agent or its guard leaves nothing that would protect from another of these.
     fn disarms(self) -> bool {
-        [KillGuard, StopGuard, StopBoth, StopAgent].contains(&self)
+        [KillGuard, StopGuard, StopBoth, StopOneByOne, StopAgent].contains(&self)
     }
 }
 
@@ -145,8 +148,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    pub fn new(seed: u64, backend: Backend) -> Schedule {
-        Schedule { random: Random(seed), kinds: Kind::of(backend), deck: Vec::new() }
+    pub fn new(seed: u64, kinds: Vec<Kind>) -> Schedule {
+        Schedule { random: Random(seed), kinds, deck: Vec::new() }
     }
 
     /// A lease of this length can be outlasted, and needn't be.
@@ -161,7 +164,11 @@ impl Schedule {
             kinds.push(self.deal());
         }
         // A stopped agent is a fault only past its lease, and what its engine needs to notice.
-        let least = if kinds.contains(&StopAgent) { lease * 8 / 5 } else { Duration::from_secs(1) };
+        let least = if kinds.contains(&StopAgent) || kinds.contains(&StopOneByOne) {
+            lease * 8 / 5
+        } else {
+            Duration::from_secs(1)
+        };
         let span = (2 * lease - least).as_millis() as u64;
         let lasts = least + Duration::from_millis(self.random.below(span));
         Step { kinds, lasts, calm: self.random.below(3) != 0 }
@@ -208,7 +215,7 @@ fn the_same_seed_is_the_same_misfortune_and_each_kind_comes_as_often_as_any_othe
     const LEASE: Duration = Duration::from_secs(7);
     for backend in [Backend::Local, Backend::Consul, Backend::Etcd("etcd35")] {
         let steps = |seed| {
-            let mut schedule = Schedule::new(seed, backend);
+            let mut schedule = Schedule::new(seed, Kind::of(backend));
             (0..100).map(|_| schedule.next(LEASE)).collect::<Vec<Step>>()
         };
         assert_eq!(steps(1), steps(1));

@@ -166,6 +166,7 @@ impl Guard {
                     patience: self.patience,
                     off: sabotage::is_on("guard"),
                 },
+                unwatched: sabotage("heartbeat"),
             };
             self.pid = Some(process::spawn(process)?);
             (self.due_since, self.suspected) = (process::now(), false);
@@ -206,6 +207,9 @@ impl Guard {
     }
 
     fn attention(&mut self) -> Attention {
+        if sabotage("heartbeat") {
+            return Attention::Paid;
+        }
         let seen = self.page.seen_at.load(SeqCst).max(self.due_since);
         let silence = Duration::from_nanos(process::now().saturating_sub(seen));
         let suspected = std::mem::replace(&mut self.suspected, self.pid.is_some() && silence > SILENT_AFTER);
@@ -220,7 +224,7 @@ impl Guard {
     /// # Errors
     /// The kernel's refusal.
     pub fn resume(&self) -> io::Result<()> {
-        match self.pid {
+        match self.pid.filter(|_| !sabotage("heartbeat")) {
             Some(pid) => Ok(kill(nix::unistd::Pid::from_raw(pid), Signal::SIGCONT)?),
             None => Ok(()),
         }
@@ -251,13 +255,14 @@ impl Guard {
         self.page.main.store(0, SeqCst);
     }
 
-    /// Nobody is left in main's process group. Its number may become another's from now on.
-    pub fn group_ended(&self) {
-        self.page.group.store(0, SeqCst);
-    }
     /// Whether this group, in which main was, which has ended, is still that.
     pub fn is_mains(group: Pid) -> bool {
         kill::is_of(group, 0)
+    }
+
+    /// Nobody is left in main's process group. Its number may become another's from now on.
+    pub fn group_ended(&self) {
+        self.page.group.store(0, SeqCst);
     }
 
     /// Its process id while it stands.

@@ -30,6 +30,8 @@ pub struct GuardProcess {
     pub outlived: RawFd,
     /// How it kills.
     pub kill: KillPlan,
+    /// A misrule: nobody resumes it.
+    pub unwatched: bool,
 }
 
 /// Starts the process.
@@ -73,7 +75,7 @@ unsafe fn run(process: &GuardProcess, withhold: &Withhold, heap: [(usize, usize)
         let mut first: libc::sched_param = std::mem::zeroed();
         first.sched_priority = 1;
         libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_RR, &raw const first);
-        watch(process, resumption())
+        watch(process, if process.unwatched { None } else { resumption() })
     }
 }
 
