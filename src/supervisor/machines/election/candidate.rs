@@ -19,6 +19,9 @@ const FRESH_FOR: Duration = Duration::from_secs(5);
 /// After a store that promises too little.
 const TOO_SHORT_REST: Duration = Duration::from_secs(30);
 
+/// Tries whose outcome is unknown, of which one may come to hold the lock; more are left to their sessions' time.
+const MOST_ABANDONED: usize = 4;
+
 /// A session that holds nothing yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct IdleSession {
@@ -313,7 +316,8 @@ impl Election {
             _ => {
                 if self.rules.hold(Rule::AbandonUnknown) {
                     out.push(ElectionEffect::CloseSession { session: attempt.session() });
-                    self.abandoned = Some(attempt);
+                    self.abandoned.truncate(MOST_ABANDONED - 1);
+                    self.abandoned.insert(0, attempt);
                 } else {
                     self.idle_session = Some(attempt.idle_session);
                 }
@@ -328,13 +332,18 @@ impl Election {
     /// A try that was given up came to hold the lock after all, for closing its session failed or came too late.
     /// Nothing acts for it: it is given back, for otherwise nobody would have the lock before the session's time is over.
     pub(super) fn adopt_late(&mut self, now: Time, view: &View) {
+        if view.holder().is_none() {
+            // For another vacancy it comes to nothing.
+            self.abandoned.retain(|attempt| attempt.vacancy == view.last_revision);
+        }
         let idle = matches!(
             self.state,
             CandidateState::Follower { .. }
                 | CandidateState::Campaigning(Campaign::Measuring { .. } | Campaign::Opening { .. })
         );
         let Some(holder) = view.holder().filter(|_| idle) else { return };
-        if let Some(attempt) = self.abandoned.take_if(|attempt| attempt.session() == holder.session) {
+        if let Some(at) = self.abandoned.iter().position(|attempt| attempt.session() == holder.session) {
+            let attempt = self.abandoned.swap_remove(at);
             let mut tenure = Tenure::new(&attempt, holder.term, attempt.asked.at, &self.settings.pace, self.rules);
             tenure.give_back(now, None);
             self.state = CandidateState::Holding(tenure);
@@ -344,7 +353,7 @@ impl Election {
     /// The lock is ours.
     fn won(&mut self, now: Time, attempt: Attempt, term: Term, out: &mut Vec<ElectionEffect>) {
         self.works();
-        self.abandoned = None;
+        self.abandoned.clear();
         let from = if self.rules.hold(Rule::CountFromSending) { attempt.asked.at } else { now };
         let grew = term > self.highest || !self.rules.hold(Rule::TermsGrow);
         let mut tenure = Tenure::new(&attempt, term, from, &self.settings.pace, self.rules);

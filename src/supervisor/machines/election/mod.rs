@@ -64,8 +64,8 @@ pub struct Election {
     guarded: bool,
     /// A session that holds nothing yet.
     idle_session: Option<IdleSession>,
-    /// The last try that was given up with its outcome unknown: it may still come to hold the lock.
-    abandoned: Option<Attempt>,
+    /// The last tries that were given up with their outcome unknown: one of them may still come to hold the lock.
+    abandoned: Vec<Attempt>,
     /// Our rank, and the vacancy it was measured for.
     rank: Option<(Revision, Option<i64>)>,
     /// Whom the lock was left to by us, and for how long.
@@ -148,7 +148,7 @@ impl Election {
             highest: Term::default(),
             guarded: false,
             idle_session: None,
-            abandoned: None,
+            abandoned: Vec::new(),
             rank: None,
             handing: None,
             look: None,

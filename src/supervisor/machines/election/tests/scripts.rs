@@ -341,6 +341,20 @@ fn a_handover_that_nobody_takes_is_told_of() {
     assert_eq!(failed(&stage), 0);
 }
 
+/// Its time is told by a clock that went on while the host slept, whatever the timers that wait for it say.
+#[test]
+fn an_answer_that_comes_after_a_sleep_longer_than_a_request_may_take_counts_for_nothing() {
+    let mut stage = Stage::leading(settings());
+    stage.until(1_000);
+    stage.expect(&["renew 1"]);
+    let ask = stage.last_ask();
+    stage.sleeps_until(3_100);
+    stage.tell(ElectionEvent::Renewed { ask, result: Renewal::Alive(held("me", 1, 7)) });
+    stage.expect(&["renew 1"]);
+    stage.renewed(Renewal::Alive(held("me", 1, 7)));
+    stage.expect(&["guard 12100"]);
+}
+
 #[test]
 fn a_handover_that_came_to_nothing_on_the_way_is_told_of() {
     let failed = |stage: &Stage| stage.said.iter().filter(|said| said.name() == "election.handover_failed").count();

@@ -138,6 +138,21 @@ fn an_acquire_that_arrives_after_it_was_given_up_is_given_back_at_once() {
 }
 
 #[test]
+fn whichever_of_the_acquires_given_up_arrives_is_given_back() {
+    let mut stage = Stage::new(settings());
+    stage.sees(free());
+    for session in 1..=3 {
+        stage.opened(session, LEASE);
+        stage.acquired(Acquisition::Unknown("timeout".to_owned()));
+        stage.looked(free());
+        stage.until(stage.millis() + 500);
+    }
+    stage.heard();
+    stage.sees(held("me", 1, 7));
+    stage.expect(&["release 7"]);
+}
+
+#[test]
 fn what_no_honest_record_could_owe_is_waited_for_a_minute_at_most() {
     const EVER: Duration = Duration::from_millis(u64::MAX);
     let hold_off_left = after(Last { released: true, hold_off_left: EVER, ..last("other", 9, 3) });

@@ -44,7 +44,7 @@ pub fn times(core: &mut Election) -> Vec<&mut Time> {
     );
     times.extend(handing.as_mut().map(|handing| &mut handing.until));
     times.extend(look_at.as_mut());
-    if let Some(attempt) = abandoned {
+    for attempt in abandoned {
         times.extend([&mut attempt.idle_session.opened, &mut attempt.asked.at, &mut attempt.act_from]);
     }
     times.extend(own.as_mut().map(idle_session));
