@@ -39,7 +39,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, Exec, Limits, RunAs, Signal};
-use crate::sabotage::is_on;
+use crate::sabotage;
 use crate::supervisor::vocabulary::{ExitStatus, Job, Pid, RunId, Secrets, SpawnError, Target};
 use crate::supervisor::{Event, Time};
 
@@ -604,7 +604,7 @@ impl Processes {
                 let ended = Child { run, kept: None, executing: child.executing.take(), streams: child.streams.take() };
                 events.extend(self.ended(keeper, ended, status));
                 // Of a misrule, what it left is passed over.
-                let any = !sabotage("leftovers");
+                let any = !sabotage::is_on("leftovers");
                 events.extend(run.filter(|_| left).map(|run| Event::RunLeft { run, any }));
             }
         }

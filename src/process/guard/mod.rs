@@ -166,7 +166,7 @@ impl Guard {
                     patience: self.patience,
                     off: sabotage::is_on("guard"),
                 },
-                unwatched: sabotage("heartbeat"),
+                unwatched: sabotage::is_on("heartbeat"),
             };
             self.pid = Some(process::spawn(process)?);
             (self.due_since, self.suspected) = (process::now(), false);
@@ -207,7 +207,7 @@ impl Guard {
     }
 
     fn attention(&mut self) -> Attention {
-        if sabotage("heartbeat") {
+        if sabotage::is_on("heartbeat") {
             return Attention::Paid;
         }
         let seen = self.page.seen_at.load(SeqCst).max(self.due_since);
@@ -224,7 +224,7 @@ impl Guard {
     /// # Errors
     /// The kernel's refusal.
     pub fn resume(&self) -> io::Result<()> {
-        match self.pid.filter(|_| !sabotage("heartbeat")) {
+        match self.pid.filter(|_| !sabotage::is_on("heartbeat")) {
             Some(pid) => Ok(kill(nix::unistd::Pid::from_raw(pid), Signal::SIGCONT)?),
             None => Ok(()),
         }

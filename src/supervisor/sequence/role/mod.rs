@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::config::election::{Mode, WithoutCatalog};
 use crate::config::{Election as Config, Service, When};
 
-use super::duties::{Duty, keeps};
+use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::KILL_AFTER;
 use crate::supervisor::machines::election::record::{Holder, Term};

@@ -12,7 +12,7 @@ mod steps;
 mod store;
 mod world;
 
-use super::super::duties::{self, Duty};
+use crate::supervisor::sequence::duties::{self, Duty};
 use super::role::election;
 use super::script::*;
 use crate::config::election::{Mode, Preference};
