@@ -111,6 +111,7 @@ impl Agent {
         }
         if !config.is_plain() {
             processes.keep_reserve();
+            processes.listen();
         }
         let (tell, events) = mpsc::channel(EVENTS);
         let (ask, questions) = mpsc::channel(QUESTIONS);

@@ -4,7 +4,6 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
-use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -166,28 +165,6 @@ pub fn descendants(root: i32) -> Vec<i32> {
         at += 1;
     }
     found.split_off(1)
-}
-
-#[test]
-fn ctrl_c_at_the_terminal_stops_the_container_in_order() {
-    let more = "restart = { policy = \"on-failure\", backoff = \"50ms\" }\n\
-                [hooks]\npre_stop = { exec = [\"sh\", \"-c\", \"echo pre_stop >> DIR/story\"] }\n";
-    let lab = lab("echo main >> DIR/story; exec sleep 1000", more);
-    let pty = nix::pty::openpty(None, None).unwrap();
-    let mut keys = fs::File::from(pty.master);
-    let mut screen = keys.try_clone().unwrap();
-    // Nobody waits for a screen that isn't read; it ends with the container.
-    std::thread::spawn(move || while screen.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {});
-    let mut container = lab.run_as(lab.start().on_terminal(pty.slave));
-    lab.told("main");
-    let in_front = || {
-        let mains = descendants(container.pid);
-        mains.iter().any(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n"))
-    };
-    eventually("main", || in_front().then_some(())).unwrap();
-    keys.write_all(b"\x03").unwrap();
-    assert_eq!(container.wait_for(AT_ONCE), Ok(130));
-    assert_eq!(lab.story(), ["main", "pre_stop"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! All tests against the world outside, one module a subject, one binary.
 
 mod addresses;
+mod at_terminal;
 mod balancers;
 mod belonging;
 mod by_name;

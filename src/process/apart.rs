@@ -38,8 +38,17 @@ pub unsafe fn die_with(agent: Pid) {
     }
 }
 
-/// Leaves the agent's session, for what is sent to its group isn't meant for this process, and its directory, to pin no
-/// mount; closes all but its `own` descriptors, which are put in order; lets go of the agent's heap, which would become
+/// Leaves the agent's session: what is sent to its group isn't meant for this process.
+///
+/// # Safety
+/// Only in a fresh child of the agent's.
+#[allow(unsafe_code)]
+pub unsafe fn leave_session() {
+    // SAFETY: a system call.
+    unsafe { libc::setsid() };
+}
+
+/// Leaves the agent's directory, to pin no mount; closes all but its `own` descriptors, which are put in order; lets go of the agent's heap, which would become
 /// this process's alone, page by page, as the agent writes to its own.
 ///
 /// # Safety
@@ -48,7 +57,6 @@ pub unsafe fn die_with(agent: Pid) {
 pub unsafe fn withdraw(own: &mut [RawFd], withhold: &Withhold, heap: [(usize, usize); 2]) {
     // SAFETY: system calls; what lies in the heap parts is not used again.
     unsafe {
-        libc::setsid();
         libc::chdir(c"/".as_ptr());
         close_all_but(own, withhold);
         for (start, length) in heap {

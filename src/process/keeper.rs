@@ -117,6 +117,7 @@ unsafe fn stand(
         libc::setpgid(child, child);
         started(Ok(child));
         libc::prctl(libc::PR_SET_NAME, c"pilotfish-keep".as_ptr());
+        apart::leave_session();
         apart::withdraw(&mut [words], withhold, heap);
         keep(agent, words, own, child)
     }

@@ -18,6 +18,7 @@ use crate::supervisor::vocabulary::Pid;
 
 use super::guard::Deadline;
 use super::keeper;
+use super::keyboard::Keyboard;
 use super::limits;
 use super::signals::Inherited;
 use super::strays;
@@ -58,6 +59,8 @@ pub struct Launch {
     pub keep: Option<RawFd>,
     /// Make it the foreground group of the terminal on descriptor 0.
     pub foreground: bool,
+    /// What the terminal sends it is heard, from the moment that it has the foreground.
+    pub heard: bool,
     /// It is killed when the agent ends. What has a keeper dies with that.
     pub dies_with_us: bool,
     /// Where its keeper tells of its end; `None`: it has none, and is the agent's own child.
@@ -151,6 +154,8 @@ pub struct Started {
     pub child: Pid,
     /// How far it came.
     pub progress: Progress,
+    /// By which is heard what the terminal sends it, or why it isn't.
+    pub keyboard: Option<io::Result<Keyboard>>,
 }
 
 /// How far a child came.
@@ -205,19 +210,20 @@ pub fn launch(launch: Launch) -> io::Result<Started> {
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let mut image = Image::new(&launch);
     let report = writer.as_raw_fd();
+    let gate = Gate(launch.heard.then(|| nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)).transpose()?);
     let child = match launch.keeper {
         // SAFETY: in a fresh child, with the report open.
         Some(words) => keeper::start(
             words,
             |pid| tell_start(report, pid),
-            |keeper| unsafe { become_program(&launch, &mut image, keeper, report) },
+            |keeper| unsafe { become_program(&launch, &mut image, keeper, report, &gate) },
         )?,
         // SAFETY: getpid has no preconditions. The child only makes system calls on memory made ready above.
         None => unsafe {
             let agent = libc::getpid();
             match libc::fork() {
                 -1 => return Err(io::Error::last_os_error()),
-                0 => become_program(&launch, &mut image, agent, report),
+                0 => become_program(&launch, &mut image, agent, report, &gate),
                 pid => pid,
             }
         },
@@ -228,8 +234,10 @@ pub fn launch(launch: Launch) -> io::Result<Started> {
         // The child does it as well; whoever comes second changes nothing. So the group is there when we return, even
         // if the exec hangs. EACCES says it has executed, ESRCH that it has ended.
         let _ = nix::unistd::setpgid(nix::unistd::Pid::from_raw(child), nix::unistd::Pid::from_raw(child));
+        let keyboard = launch.heard.then(|| Keyboard::start(child));
+        gate.open();
         let progress = progress(file, None);
-        return Ok(Started { pid: child, child, progress });
+        return Ok(Started { pid: child, child, progress, keyboard });
     }
     // A keeper says at once whom it has started, and its child perhaps before that why it fails.
     let mut failed = None;
@@ -242,7 +250,7 @@ pub fn launch(launch: Launch) -> io::Result<Started> {
         match read_words(&mut file) {
             Some([STARTED, pid, _]) => {
                 let progress = failed.map_or_else(|| progress(file, Some(child)), Progress::Failed);
-                return Ok(Started { pid, child, progress });
+                return Ok(Started { pid, child, progress, keyboard: None });
             }
             Some([NOT_STARTED, _, errno]) => return Err(io::Error::from_raw_os_error(errno)),
             Some(words) => failed = failure(words),
@@ -286,6 +294,32 @@ fn wait_readable(pipe: &impl AsFd, patience: Duration, keeper: Option<Pid>) -> b
         }
     }
     false
+}
+
+/// A child waits here for the agent to have made ready what it must not begin without: a pipe that says so by closing.
+struct Gate(Option<(OwnedFd, OwnedFd)>);
+
+impl Gate {
+    fn open(self) {
+        if let Some((_, writer)) = self.0 {
+            // Who was forked meanwhile may have the pipe open for a while yet; so it is said.
+            let _ = nix::unistd::write(&writer, &[0]);
+        }
+    }
+
+    /// In the child: until it is open, or the agent is gone.
+    #[allow(unsafe_code)]
+    fn pass(&self) {
+        let Some((reader, writer)) = &self.0 else { return };
+        // SAFETY: system calls, on descriptors that are this process's own and not used again.
+        unsafe {
+            libc::close(writer.as_raw_fd());
+            let mut byte = 0u8;
+            while libc::read(reader.as_raw_fd(), (&raw mut byte).cast(), 1) == -1
+                && *libc::__errno_location() == libc::EINTR
+            {}
+        }
+    }
 }
 
 /// The pointer lists execve wants. They point into the `Launch` they were made of.
@@ -361,10 +395,10 @@ impl Stamp {
 /// # Safety
 /// Only in a fresh child of fork, with `report` open.
 #[allow(unsafe_code)]
-unsafe fn become_program(launch: &Launch, image: &mut Image, parent: Pid, report: RawFd) -> ! {
+unsafe fn become_program(launch: &Launch, image: &mut Image, parent: Pid, report: RawFd, gate: &Gate) -> ! {
     // SAFETY: system calls on memory that was made ready before the fork; nothing allocates, locks or panics.
     unsafe {
-        let (step, index) = match prepare(launch, image, parent) {
+        let (step, index) = match prepare(launch, image, parent, gate) {
             Err(failed) => failed,
             Ok(()) => {
                 launch.inherited.restore();
@@ -393,12 +427,13 @@ const CAPABILITIES_OF_OURSELVES: [u32; 2] = [0x2008_0522, 0];
 const NO_CAPABILITY: [u32; 6] = [0; 6];
 
 #[allow(unsafe_code)]
-unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid) -> Result<(), (LaunchStep, i32)> {
+unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid, gate: &Gate) -> Result<(), (LaunchStep, i32)> {
     let done = |result: libc::c_long, step: LaunchStep| if result == -1 { Err((step, 0)) } else { Ok(()) };
     // SAFETY: as for `become_program`.
     unsafe {
         done(libc::setpgid(0, 0).into(), LaunchStep::Group)?;
         if launch.foreground {
+            gate.pass();
             // SIGTTOU is blocked here, so a background group may do this. Without success main is where it would be
             // without a terminal of ours.
             libc::tcsetpgrp(0, libc::getpid());

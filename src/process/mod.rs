@@ -8,13 +8,15 @@
 //! - `command`, `launch`: from a config to a running program. `environment`, `users`, `limits`, `stdio`: what it gets.
 //!   `reserve`: room for one more.
 //! - [`memory`]: what the start needed and the rest does not.
-//! - `output`: what hooks print and read; `periodic`: of those that run again and again, what is news. [`notify`]: what main says by sd_notify, `senders`: who may. `tty`: the terminal.
+//! - `output`: what hooks print and read; `periodic`: of those that run again and again, what is news. [`notify`]: what main
+//!   says by sd_notify, `senders`: who may. `tty`: the terminal. `keyboard`: what it sends main.
 
 mod apart;
 mod command;
 mod environment;
 pub mod guard;
 mod keeper;
+mod keyboard;
 mod launch;
 pub mod limits;
 pub mod memory;
@@ -47,6 +49,7 @@ use command::{About, Command};
 use environment::{BadValue, Environment};
 use guard::{Attention, Ended, Guard};
 use keeper::{ReportPipe, Word};
+use keyboard::Keyboard;
 use launch::{Launch, LaunchReport, Progress};
 use reaper::{Change, Next, Which};
 use reserve::Reserve;
@@ -80,6 +83,10 @@ pub struct Processes {
     /// Main was told to stop (TSTP, STOP), so nobody resumes it unasked.
     main_may_rest: bool,
     terminal: Terminal,
+    /// Whether it matters why main ended at its terminal.
+    listens: bool,
+    /// What the terminal sends main is heard by this.
+    keyboard: Option<Keyboard>,
     reserve: Reserve,
     notify_socket: Option<String>,
     /// Variables of the agent's own that another user doesn't get unasked.
@@ -139,6 +146,8 @@ impl Processes {
             main_group: None,
             main_may_rest: false,
             terminal: Terminal::new(),
+            listens: false,
+            keyboard: None,
             reserve: Reserve::none(),
             notify_socket: None,
             secrets: &[],
@@ -151,6 +160,11 @@ impl Processes {
     /// otherwise.
     pub fn offer(&mut self, notify: &notify::Notify) {
         self.notify_socket = Some(notify.address().to_owned());
+    }
+
+    /// From the next start on it is told what the terminal sends main.
+    pub fn listen(&mut self) {
+        self.listens = true;
     }
 
     /// From now on a few descriptors are kept for what is to be started, whatever else is opened.
@@ -216,6 +230,16 @@ impl Processes {
         }
     }
 
+    /// What the terminal sends main is heard by this, or can't be.
+    fn hears(&mut self, keyboard: io::Result<Keyboard>) {
+        match keyboard {
+            Ok(keyboard) => self.keyboard = Some(keyboard),
+            Err(error) => self.warnings.push(format!(
+                "what the terminal sends main can't be known ({error}): after Ctrl-C it is restarted as after a crash"
+            )),
+        }
+    }
+
     fn main_launch(
         &mut self,
         process: &config::Process,
@@ -241,11 +265,13 @@ impl Processes {
         let ours = self.agent.to_string();
         let names_the_agent = |name: &&str| command.environment.get(name).is_some_and(|pid| *pid == *ours.as_str());
         let own_pid = NAMING_A_PROCESS.into_iter().filter(names_the_agent);
+        let foreground = self.terminal.may_lend();
         let own_pid = own_pid.filter_map(|name| Some((command.environment.position(name)?, name))).collect();
         Ok(Launch {
             own_pid,
             directory: process.directory.as_deref().and_then(c_path),
-            foreground: self.terminal.may_lend(),
+            foreground,
+            heard: foreground && self.listens,
             ..self.launch(command)
         })
     }
@@ -335,6 +361,7 @@ impl Processes {
             withhold: None,
             keep: None,
             foreground: false,
+            heard: false,
             // PID 1's children die with it anyway; a subreaper's must not outlive it.
             dies_with_us: self.agent != 1,
             keeper: None,
@@ -364,6 +391,11 @@ impl Processes {
         let pid = started.pid;
         let kept = (started.child != pid).then_some(Kept { pid, ended: false });
         let mut child = Child { run: Some(run), kept, executing: None, streams: alive };
+        match (&started.progress, started.keyboard) {
+            (Progress::Failed(_), Some(Ok(keyboard))) => drop(keyboard.end()),
+            (_, Some(keyboard)) => self.hears(keyboard),
+            (_, None) => {}
+        }
         let event = match started.progress {
             Progress::Running => Event::Spawned { run, pid },
             Progress::Failed(failure) => {
@@ -418,6 +450,8 @@ impl Processes {
             && !(group_lives(group) && Guard::is_mains(group))
         {
             self.main_group = None;
+            // What main left may have had it.
+            self.terminal.take_back();
             if let Some(guard) = &self.guard {
                 guard.group_ended();
             }
@@ -539,6 +573,9 @@ impl Processes {
         if let Some(guard) = &self.guard {
             guard.main_runs(pid, group);
         }
+        if self.listens && self.terminal.is_lent_to(group) {
+            self.hears(Keyboard::start(group));
+        }
         Some(Event::Followed { run, pid: Some(pid) })
     }
 
@@ -546,14 +583,14 @@ impl Processes {
     pub fn reap(&mut self) -> Vec<Event> {
         // What just ended has given its descriptors back.
         self.reserve.refill();
-        let mut events = Vec::new();
+        let mut events = self.hear_keyboard();
         let (mut strangers, mut last_stray) = (0, None);
         let nobody_else = loop {
             match reaper::next(Which::Others) {
                 Next::Changed(pid, Change::Ended(status)) => match self.children.remove(&pid) {
                     Some(child) => {
                         self.main_group = child.run.and(self.main_is_in).or(self.main_group);
-                        events.extend(self.ended(pid, child, status));
+                        events.extend(self.ended(child, status));
                     }
                     None => {
                         strangers += 1;
@@ -580,7 +617,7 @@ impl Processes {
                     // It has said all it had to say, and that may not have been heard yet.
                     self.hear_keepers(&mut events);
                     if let Some(child) = self.children.remove(&pid) {
-                        self.keeper_ended(pid, child, status, &mut events);
+                        self.keeper_ended(child, status, &mut events);
                     }
                 }
             }
@@ -590,6 +627,12 @@ impl Processes {
         events.extend(last_stray.map(|status| Event::StrayEnded { status }));
         events.extend(self.recount(strangers, nobody_else));
         events
+    }
+
+    /// What the terminal has sent main.
+    fn hear_keyboard(&mut self) -> Vec<Event> {
+        let (Some(run), Some(keyboard)) = (self.main, &mut self.keyboard) else { return Vec::new() };
+        std::iter::from_fn(|| keyboard.next()).map(|signal| Event::FromTerminal { run, signal }).collect()
     }
 
     /// What keepers say: that the process of a run has ended, and whether something is left of it.
@@ -602,8 +645,8 @@ impl Processes {
             {
                 let run = child.run;
                 let ended = Child { run, kept: None, executing: child.executing.take(), streams: child.streams.take() };
-                events.extend(self.ended(keeper, ended, status));
-                // Of a misrule, what it left is passed over.
+                events.extend(self.ended(ended, status));
+                // Sabotaged, what it left is passed over.
                 let any = !sabotage::is_on("leftovers");
                 events.extend(run.filter(|_| left).map(|run| Event::RunLeft { run, any }));
             }
@@ -611,7 +654,7 @@ impl Processes {
     }
 
     /// Nothing is left of a run: its keeper has ended.
-    fn keeper_ended(&mut self, pid: Pid, child: Child, status: ExitStatus, events: &mut Vec<Event>) {
+    fn keeper_ended(&mut self, child: Child, status: ExitStatus, events: &mut Vec<Event>) {
         let Some(run) = child.run else { return };
         if let ExitStatus::Killed(_) = status {
             self.warnings.push(format!(
@@ -621,12 +664,12 @@ impl Processes {
         }
         if child.kept.is_some_and(|kept| !kept.ended) {
             // It was killed, and its run's process with it.
-            events.extend(self.ended(pid, child, status));
+            events.extend(self.ended(child, status));
         }
         events.push(Event::RunLeft { run, any: false });
     }
 
-    fn ended(&mut self, pid: Pid, child: Child, status: ExitStatus) -> Vec<Event> {
+    fn ended(&mut self, child: Child, status: ExitStatus) -> Vec<Event> {
         let Some(run) = child.run else { return Vec::new() };
         let printed = child.streams.map(output::Alive::end);
         let (captured, gathered) = printed.map_or((None, None), |printed| (printed.captured, printed.gathered));
@@ -642,15 +685,16 @@ impl Processes {
             let about = About { candidates: &[], limits: &[], directory: Path::new("."), user: None };
             self.warnings.push(command::failed(&exec, failure, &about).message);
         }
-        let mut had_terminal = None;
+        let mut from_terminal = Vec::new();
         if self.main == Some(run) {
-            had_terminal = self.terminal.is_with(pid).then_some(Event::HadTerminal { run });
+            from_terminal = self.keyboard.take().map(Keyboard::end).unwrap_or_default();
             self.terminal.take_back();
             if let Some(guard) = &self.guard {
                 guard.main_ended();
             }
         }
-        printed.into_iter().chain(had_terminal).chain([Event::Exited { run, status }]).collect()
+        let from_terminal = from_terminal.into_iter().map(|signal| Event::FromTerminal { run, signal });
+        printed.into_iter().chain(from_terminal).chain([Event::Exited { run, status }]).collect()
     }
 
     fn stopped(&mut self, pid: Pid, signal: Signal) {
@@ -658,6 +702,11 @@ impl Processes {
             let resumed =
                 guard.resume().map_or_else(|error| format!("can't be resumed: {error}"), |()| "is resumed".to_owned());
             return self.warnings.push(format!("the guard was stopped by {signal}, and {resumed}"));
+        }
+        if self.keyboard.as_ref().is_some_and(|keyboard| keyboard.pid() == pid) {
+            // With all of main's group; it must hear on.
+            let _ = strays::send(pid, Signal::CONT);
+            return;
         }
         if self.children.get(&pid).is_some_and(|child| child.kept.is_some()) {
             // Nobody means to stop a keeper, and its run's end would never be told.
@@ -741,7 +790,8 @@ impl Processes {
     /// Below whom, or who, is no stray. The guard, which may be younger than main, isn't either.
     fn kin(&self) -> BTreeSet<Pid> {
         let guards = self.guard.iter().flat_map(Guard::pids);
-        self.children.keys().copied().chain(guards).collect()
+        let keyboard = self.keyboard.as_ref().map(Keyboard::pid);
+        self.children.keys().copied().chain(guards).chain(keyboard).collect()
     }
 
     fn known<'a>(&'a self, kin: &'a BTreeSet<Pid>) -> strays::Known<'a> {

@@ -40,10 +40,9 @@ impl Terminal {
         self.lent_to = Some(NixPid::from_raw(main));
     }
 
-    /// Whether main, which has this pid, has the foreground: what the keyboard sends reaches its group alone.
-    pub fn is_with(&self, main: Pid) -> bool {
-        let group = Some(NixPid::from_raw(main));
-        self.lent_to == group && foreground() == group
+    /// Whether this group of main's was given the foreground: what the keyboard sends reaches it alone.
+    pub fn is_lent_to(&self, group: Pid) -> bool {
+        self.lent_to == Some(NixPid::from_raw(group))
     }
 
     /// Takes the foreground back when nobody is left in the group that had it.

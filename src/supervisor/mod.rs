@@ -54,8 +54,10 @@ pub struct Supervisor {
     maintenance: Option<Maintenance>,
     /// What was passed on to main of signals whose default is to end it, each the last time.
     passed_on: BTreeMap<Signal, PassedOn>,
-    /// Main had the terminal's foreground to its end.
-    had_terminal: bool,
+    /// What the terminal sent main, each the last time.
+    from_terminal: BTreeMap<Signal, Time>,
+    /// When main's process ended. What it left may take its time.
+    main_ended_at: Option<Time>,
     /// Why main is being restarted, when it is.
     restarting: Option<String>,
     /// Who asked for a reload under way.
@@ -85,7 +87,8 @@ impl Supervisor {
             leadership: config.election.clone().map(|election| Leadership::new(election, seed)),
             maintenance: None,
             passed_on: BTreeMap::new(),
-            had_terminal: false,
+            from_terminal: BTreeMap::new(),
+            main_ended_at: None,
             restarting: None,
             reloading: None,
             jitter: Jitter::new(seed),
@@ -129,7 +132,10 @@ impl Supervisor {
                 }
             },
             Event::Forwarded { signal, heeded } => self.forwarded(step.now, signal, heeded),
-            Event::HadTerminal { run } => self.had_terminal = self.main.runs(run),
+            Event::FromTerminal { run, signal } if self.main.runs(run) => {
+                self.from_terminal.insert(signal, step.now);
+            }
+            Event::FromTerminal { .. } => {}
             Event::Exited { run, status } => self.exited(step, run, status),
             Event::RunLost { run } => self.run_lost(run),
             Event::RunLeft { run, any } => {
@@ -292,6 +298,7 @@ impl Supervisor {
         let (was_main, gone) = self.main.exited(step, run, status, alone);
         if was_main {
             self.main_status.last_exit = Some(status);
+            self.main_ended_at = Some(step.now);
             self.checks_rest(step);
         }
         match gone {

@@ -66,6 +66,7 @@ unsafe fn run(process: &GuardProcess, withhold: &Withhold, heap: [(usize, usize)
             KillScope::Cgroup(kill) => kill,
             KillScope::Namespace | KillScope::ProcessGroup => process.wake,
         };
+        apart::leave_session();
         apart::withdraw(&mut [process.timer, process.wake, process.outlived, kill], withhold, heap);
         // Not to wait for storage when it counts. Where all isn't allowed (RLIMIT_MEMLOCK), the page may be.
         if libc::mlockall(libc::MCL_CURRENT | libc::MCL_ONFAULT) == -1 {

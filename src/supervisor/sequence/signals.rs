@@ -19,6 +19,11 @@ pub struct PassedOn {
     heeded: bool,
 }
 
+/// How a program ends that ends by itself as if by this signal.
+fn as_if_by(signal: Signal) -> ExitStatus {
+    ExitStatus::Exited(ExitStatus::Killed(signal).code())
+}
+
 impl Supervisor {
     /// A signal came.
     pub(in crate::supervisor) fn signalled(&mut self, step: &mut Step<'_>, signal: Signal) {
@@ -65,22 +70,28 @@ impl Supervisor {
     /// and main ended as those do that obey; everything else is a crash.
     pub(in crate::supervisor) fn requested(&self, now: Time, status: ExitStatus) -> bool {
         let by = |signal: Signal| status == ExitStatus::Killed(signal);
-        let obeyed = |signal: Signal| {
-            by(signal) || status.success() || status == ExitStatus::Exited(ExitStatus::Killed(signal).code())
-        };
-        let soon = |at: Time| self.config.stop.within.is_none_or(|within| now.since(at) <= within);
+        let obeyed = |signal: Signal| by(signal) || status.success() || status == as_if_by(signal);
+        let ended_at = self.main_ended_at.unwrap_or(now);
+        let soon = |at: Time| self.config.stop.within.is_none_or(|within| ended_at.since(at) <= within);
         let passed_on = self.passed_on.iter().any(|(signal, PassedOn { at, heeded })| match heeded {
             false if by(*signal) => true,
             _ => MEAN_AN_END.contains(signal) && soon(*at) && obeyed(*signal),
         });
-        passed_on || self.is_from_terminal(status)
+        passed_on || self.is_from_terminal(now, status)
     }
 
-    /// Whether main, which had the terminal's foreground, ended by what the keyboard sends there.
-    pub(in crate::supervisor) fn is_from_terminal(&self, status: ExitStatus) -> bool {
-        let sent = [Signal::INT, Signal::QUIT];
-        let code = |signal| ExitStatus::Exited(ExitStatus::Killed(signal).code());
-        self.had_terminal && sent.iter().any(|signal| status == ExitStatus::Killed(*signal) || status == code(*signal))
+    /// Whether what the terminal sent explains this end of main's. A program that handles Ctrl-C ends with whatever code
+    /// it likes, and in the time that a stop has; one that goes on after it, as a shell's prompt does, ends for another
+    /// reason later. A signal that nobody has pressed a key for (SEGV, the kernel's KILL) is a crash at any time.
+    pub(in crate::supervisor) fn is_from_terminal(&self, now: Time, status: ExitStatus) -> bool {
+        let ended_at = self.main_ended_at.unwrap_or(now);
+        let patience = self.process.stop_timeout.or(self.config.stop.within);
+        let soon = |at: Time| patience.is_none_or(|patience| ended_at.since(at) <= patience);
+        let explains = |signal: Signal| match status {
+            ExitStatus::Exited(_) => MEAN_AN_END.contains(&signal) || status == as_if_by(signal),
+            ExitStatus::Killed(by) => by == signal || (MEAN_AN_END.contains(&signal) && MEAN_AN_END.contains(&by)),
+        };
+        self.from_terminal.iter().any(|(signal, at)| soon(*at) && explains(*signal))
     }
 
     /// Whether no main runs, and one is to be started.

@@ -204,7 +204,8 @@ impl Supervisor {
         self.main_status.restarts += u64::from(self.main_status.last_exit.is_some());
         self.process = std::sync::Arc::new(self.config.process.clone());
         self.passed_on.clear();
-        self.had_terminal = false;
+        self.from_terminal.clear();
+        self.main_ended_at = None;
         self.main_takes_part();
         let run = self.next_run();
         let env = self.leadership.iter().flat_map(|leadership| leadership.env()).collect();
@@ -277,7 +278,7 @@ impl Supervisor {
             return;
         }
         let requested = self.requested(step.now, gone.status);
-        if for_role && self.restarting.is_none() && !gone.unkillable && !self.is_from_terminal(gone.status) {
+        if for_role && self.restarting.is_none() && !gone.unkillable && !self.is_from_terminal(step.now, gone.status) {
             // Stopped to leave its role, it runs again in whatever role it is given next.
             self.life = Life::Electing { until: step.now };
             return;
@@ -285,7 +286,7 @@ impl Supervisor {
         let restarting = self.restarting.take().is_some();
         let wanted = restarts::wanted(self.process.restart.policy, gone.status) && !requested;
         if gone.unkillable || !(restarting || wanted) {
-            let cause = match self.is_from_terminal(gone.status) {
+            let cause = match self.is_from_terminal(step.now, gone.status) {
                 true => Cause::Terminal,
                 false => Cause::MainEnded { asked: requested },
             };

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Hook, Signal, Strays};
+use crate::config::{Hook, Signal, Strays, When};
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::Launch;
@@ -178,7 +178,9 @@ impl Supervisor {
             self.commands.cancel(step, run);
         }
         let up = self.main.is_up();
-        let drain = if up { self.config.stop.drain } else { Duration::ZERO };
+        // Ctrl-C has taken main's end to itself; the rest of the stop comes in its order all the same.
+        let in_order = up || matches!(cause, Cause::Terminal);
+        let drain = if in_order { self.config.stop.drain } else { Duration::ZERO };
         self.commands.hurry(by_within);
         self.life = Life::Stopping(Stopping {
             stage: StopStage::Draining { until: step.now + drain },
@@ -197,11 +199,8 @@ impl Supervisor {
             // It doesn't come to lead any more. A leader goes on until its turn comes.
             self.elect(step, ElectionEvent::Stop);
         }
-        match cause {
-            // Somebody stopped the container, so that all comes in order; but there is nobody left to be drained.
-            Cause::Terminal => self.pre_stop(step),
-            _ if !up => self.tell_main(step, pre_start),
-            _ => {}
+        if !in_order {
+            self.tell_main(step, pre_start);
         }
     }
 
@@ -254,8 +253,8 @@ impl Supervisor {
 
     /// Takes every step of the stop sequence that nothing holds back any more.
     pub(in crate::supervisor) fn advance_stop(&mut self, step: &mut Step<'_>) {
-        if let Life::Stopping(Stopping { stage: StopStage::Draining { until }, .. }) = self.life {
-            match self.main.is_gone() {
+        if let Life::Stopping(Stopping { stage: StopStage::Draining { until }, cause, .. }) = self.life {
+            match self.main.is_gone() && !matches!(cause, Cause::Terminal) {
                 true => self.tell_main(step, None),
                 false if until <= step.now => self.pre_stop(step),
                 false => {}
@@ -300,10 +299,10 @@ impl Supervisor {
     }
 
     fn pre_stop(&mut self, step: &mut Step<'_>) {
-        let leads = self.leads();
+        let (leads, leaves) = (self.leads(), self.is_leaving_role());
         let Life::Stopping(stopping) = &mut self.life else { return };
-        // A main that is gone took the role along.
-        let leads = leads || (stopping.led && matches!(stopping.cause, Cause::Terminal));
+        // A main that is gone took the role along; the lock is still kept, unless it was lost.
+        let leads = leads || (leaves && matches!(stopping.cause, Cause::Terminal));
         let Some(hook) = self.config.hooks.pre_stop.clone().filter(|hook| hook.when.applies(leads)) else {
             return self.tell_main(step, None);
         };
@@ -313,6 +312,15 @@ impl Supervisor {
         let hook = Hook { timeout: self.stop_hook_timeout(step.now, hook.timeout), ..hook };
         let env = self.env(&Job::PreStop);
         self.commands.start(step, run, Launch { job: Job::PreStop, hook, env, stdin: None });
+    }
+
+    /// Whether main, a leader's, is gone by Ctrl-C and the leader's `pre_stop` comes after the drain.
+    pub(in crate::supervisor) fn leaders_pre_stop_is_to_run(&self) -> bool {
+        let comes = matches!(
+            self.life,
+            Life::Stopping(Stopping { stage: StopStage::Draining { .. }, cause: Cause::Terminal, led: true, .. })
+        );
+        comes && self.config.hooks.pre_stop.as_ref().is_some_and(|hook| hook.when == When::Leader)
     }
 
     /// How long a hook that comes before main's end may take: one that hangs leaves main a third of the time, so that it

@@ -13,10 +13,9 @@ fn killed(by: Signal) -> ExitStatus {
     ExitStatus::Killed(by)
 }
 
-/// Main, on a terminal, ends.
-fn ends_at_terminal(script: &mut Script, status: ExitStatus) {
-    script.send(Event::HadTerminal { run: script.run("main") });
-    script.ends_as("main", status);
+/// Main's group is sent this by its terminal.
+fn terminal_sends(script: &mut Script, signal: Signal) {
+    script.send(Event::FromTerminal { run: script.run("main"), signal });
 }
 
 #[test]
@@ -189,11 +188,20 @@ fn nobody_asks_what_main_makes_of_a_signal_where_that_changes_nothing() {
 fn what_the_terminal_sends_main_stops_the_container_in_order() {
     let hooks = Hooks { pre_stop: Some(hook("drain")), post_stop: Some(hook("clean")), ..Hooks::default() };
     let stop = crate::config::Stop { drain: std::time::Duration::from_secs(3), ..config().stop };
-    for (status, code) in [
-        (killed(Signal::INT), 130),
-        (killed(Signal::QUIT), 131),
-        (ExitStatus::Exited(130), 130),
-        (ExitStatus::Exited(131), 131),
+    for (sent, status, code) in [
+        (Signal::INT, killed(Signal::INT), 130),
+        (Signal::QUIT, killed(Signal::QUIT), 131),
+        (Signal::INT, ExitStatus::Exited(130), 130),
+        (Signal::QUIT, ExitStatus::Exited(131), 131),
+        // Who handles it ends as it likes.
+        (Signal::INT, ExitStatus::Exited(0), 0),
+        (Signal::INT, ExitStatus::Exited(1), 1),
+        (Signal::QUIT, ExitStatus::Exited(3), 3),
+        // What a handler passes on to itself.
+        (Signal::INT, killed(Signal::TERM), 143),
+        // The terminal is gone.
+        (Signal::HUP, killed(Signal::HUP), 129),
+        (Signal::HUP, ExitStatus::Exited(129), 129),
     ] {
         for policy in [RestartPolicy::Never, RestartPolicy::OnFailure, RestartPolicy::Always] {
             let mut config =
@@ -201,14 +209,19 @@ fn what_the_terminal_sends_main_stops_the_container_in_order() {
             config.process.restart.policy = policy;
             let mut script = Script::start(config);
             script.published("web", Ok(()));
+            terminal_sends(&mut script, sent);
             script.heard();
-            ends_at_terminal(&mut script, status);
-            // Nobody is left whose peers had to hear of it, so nothing is waited for.
-            assert_eq!(script.heard().last().unwrap(), "spawn pre_stop");
+            script.ends_as("main", status);
+            script.expect(&["publish web critical"]);
             script.published("web", Ok(()));
+            script.expect(&["publish web draining"]);
             script.published("web", Ok(()));
+            script.until(2_999);
+            script.expect(&[]);
+            script.until(3_000);
+            script.expect(&["spawn pre_stop"]);
             script.ends("pre_stop", 0);
-            assert_eq!(script.heard().last().unwrap(), "withdraw web");
+            script.expect(&["withdraw web"]);
             script.withdrawn("web");
             script.expect(&["spawn post_stop"]);
             script.ends("post_stop", 0);
@@ -219,24 +232,94 @@ fn what_the_terminal_sends_main_stops_the_container_in_order() {
 
 #[test]
 fn a_crash_at_the_terminal_is_a_crash() {
+    let segv = killed("SEGV".parse().unwrap());
+    for (sent, status) in [
+        (None, ExitStatus::Exited(1)),
+        (None, ExitStatus::Exited(130)),
+        (None, killed(Signal::INT)),
+        // Nobody has pressed a key for these.
+        (Some(Signal::INT), segv),
+        (Some(Signal::INT), killed(Signal::KILL)),
+        (Some(Signal::HUP), ExitStatus::Exited(1)),
+    ] {
+        let mut script = Script::start(always());
+        if let Some(sent) = sent {
+            terminal_sends(&mut script, sent);
+        }
+        script.heard();
+        script.ends_as("main", status);
+        script.when("spawn main");
+    }
+}
+
+#[test]
+fn a_main_that_goes_on_after_ctrl_c_runs_on_and_its_later_crash_is_a_crash() {
     let mut script = Script::start(always());
     script.heard();
-    ends_at_terminal(&mut script, ExitStatus::Exited(1));
+    terminal_sends(&mut script, Signal::INT);
+    script.until(10_001);
+    script.expect(&[]);
+    script.ends("main", 1);
     script.when("spawn main");
-    // The next one has no terminal, and ends so by itself.
-    script.ends("main", 130);
+    // What was sent to the one before says nothing of this one.
+    script.ends("main", 1);
     script.heard();
     script.when("spawn main");
 }
 
 #[test]
-fn a_second_ctrl_c_skips_the_pre_stop_of_the_first() {
+fn after_ctrl_c_main_has_the_time_to_end_that_a_stop_gives_it() {
+    let mut longer = always();
+    longer.process.stop_timeout = Some(std::time::Duration::from_secs(2));
+    for (after, restarted) in [(2_000, false), (2_001, true)] {
+        let mut script = Script::start(longer.clone());
+        terminal_sends(&mut script, Signal::INT);
+        script.until(after);
+        script.heard();
+        script.ends("main", 1);
+        assert_eq!(script.heard().last().map(String::as_str), (!restarted).then_some("exit 1"), "{after}");
+    }
+}
+
+#[test]
+fn how_long_what_main_left_takes_does_not_make_a_requested_stop_a_crash() {
+    for from_terminal in [true, false] {
+        let mut config = always();
+        config.process.stop_on = vec![Signal::TERM];
+        let mut script = Script::start(config);
+        match from_terminal {
+            true => terminal_sends(&mut script, Signal::INT),
+            false => script.signal(Signal::INT),
+        }
+        script.until(9_000);
+        let run = script.run("main");
+        script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+        script.send(Event::Strays { left: 1 });
+        script.until(15_000);
+        script.heard();
+        script.send(Event::Strays { left: 0 });
+        script.expect(&["exit 0"]);
+    }
+}
+
+#[test]
+fn a_second_ctrl_c_skips_the_drain_and_the_pre_stop_of_the_first() {
     let hooks = Hooks { pre_stop: Some(hook("drain")), ..Hooks::default() };
-    let mut script = Script::start(Config { hooks, ..always() });
+    let stop = crate::config::Stop { drain: std::time::Duration::from_secs(3), ..config().stop };
+    let mut script = Script::start(Config { hooks: hooks.clone(), stop, ..always() });
+    terminal_sends(&mut script, Signal::INT);
     script.heard();
-    ends_at_terminal(&mut script, killed(Signal::INT));
+    script.ends_as("main", killed(Signal::INT));
+    script.expect(&[]);
+    script.signal(Signal::INT);
+    script.expect(&["exit 130"]);
+
+    let mut script = Script::start(Config { hooks, ..always() });
+    terminal_sends(&mut script, Signal::INT);
+    script.heard();
+    script.ends_as("main", killed(Signal::INT));
     script.signal(Signal::INT);
     script.expect(&["spawn pre_stop", "SIGTERM to all of pre_stop"]);
-    script.ends_as("pre_stop", ExitStatus::Killed(Signal::TERM));
+    script.ends_as("pre_stop", killed(Signal::TERM));
     script.expect(&["exit 130"]);
 }

@@ -55,10 +55,13 @@ pub enum Event {
         /// Main does something about it, or ignores it; `false` where its default ends it, or nobody knows.
         heeded: bool,
     },
-    /// Main had the terminal's foreground to its end. Comes before its [`Event::Exited`].
-    HadTerminal {
+    /// The terminal sent this signal to main's process group: INT or QUIT for a key, HUP because it is gone. All that main
+    /// was sent comes before its [`Event::Exited`].
+    FromTerminal {
         /// Main's run.
         run: RunId,
+        /// Which.
+        signal: Signal,
     },
     /// A run's keeper was killed: what the run started is among what main leaves, and can't be told from that.
     RunLost {

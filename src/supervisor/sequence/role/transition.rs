@@ -101,6 +101,7 @@ impl Supervisor {
 
     /// From "must go" to "nothing acts any more".
     pub(super) fn advance_demotion(&mut self, step: &mut Step<'_>) {
+        let hook_comes = self.leaders_pre_stop_is_to_run();
         let Some(leadership) = &mut self.leadership else { return };
         let cleared = !self.commands.act_for(When::Leader) || !keeps(Duty::AwaitHooks);
         let gone = self.main.is_gone() || (self.main.is_left() && !keeps(Duty::AwaitStrays));
@@ -111,6 +112,8 @@ impl Supervisor {
         let Role::Leaving { stage, .. } = leadership.role else { return };
         match stage {
             Leaving::Clearing | Leaving::Stopping | Leaving::Demoted if stuck => {}
+            // It is a leader's, so the lock is kept until it has run.
+            Leaving::Clearing if hook_comes => {}
             Leaving::Clearing | Leaving::Stopping | Leaving::Demoted if cleared && gone => {
                 self.out_of_role();
             }

@@ -50,7 +50,7 @@ fn happens(what: &str, script: &mut Script) {
             script.ends_as("main", ExitStatus::Killed(Signal::HUP));
         }
         "Ctrl-C at main's terminal" => {
-            script.send(Event::HadTerminal { run: script.run("main") });
+            script.send(Event::FromTerminal { run: script.run("main"), signal: Signal::INT });
             script.ends_as("main", ExitStatus::Killed(Signal::INT));
         }
         "a check has main restarted" => {
@@ -155,9 +155,9 @@ const TABLE: [(&str, [&str; 6]); 11] = [
     (
         "Ctrl-C at main's terminal",
         [
-            "pre_stop, release, post_stop, exit",
+            "release, pre_stop, post_stop, exit",
             "pre_stop, post_stop, exit",
-            "pre_stop, release, post_stop, exit",
+            "release, pre_stop, post_stop, exit",
             "-",
             "TERM on_promote, pre_stop, release, post_stop, exit",
             "-",

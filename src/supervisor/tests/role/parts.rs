@@ -283,18 +283,37 @@ fn sigterm_while_a_crashed_leader_is_prepared_again_ends_the_container_there() {
     assert_eq!(script.told().last().unwrap(), "exit 9");
 }
 
+fn leaders_pre_stop(drain: u64) -> Config {
+    let pre_stop = Some(Hook { when: When::Leader, ..hook("pre") });
+    let stop = crate::config::Stop { drain: Duration::from_millis(drain), ..prepared().stop };
+    Config { hooks: Hooks { pre_stop, ..Hooks::default() }, stop, ..prepared() }
+}
+
 #[test]
 fn a_leader_stopped_from_the_terminal_runs_the_leaders_pre_stop_and_gives_the_lock_back() {
-    let pre_stop = Some(Hook { when: When::Leader, ..hook("pre") });
-    let hooks = Hooks { pre_stop, ..Hooks::default() };
-    let mut script = Script::leading(Config { hooks, ..prepared() });
-    script.send(Event::HadTerminal { run: script.run("main") });
+    for drain in [0, 2_000] {
+        let mut script = Script::leading(leaders_pre_stop(drain));
+        script.send(Event::FromTerminal { run: script.run("main"), signal: Signal::INT });
+        script.ends_as("main", ExitStatus::Killed(Signal::INT));
+        script.until(script.now() + drain);
+        script.tells(&["spawn pre_stop"]);
+        script.ends("pre_stop", 0);
+        script.tells(&["guard off", "release"]);
+        script.released();
+        script.tells(&["close", "exit 130"]);
+    }
+}
+
+#[test]
+fn a_leader_whose_lock_is_lost_while_it_drains_runs_no_pre_stop_of_a_leaders() {
+    let mut script = Script::leading(leaders_pre_stop(2_000));
+    script.send(Event::FromTerminal { run: script.run("main"), signal: Signal::INT });
     script.ends_as("main", ExitStatus::Killed(Signal::INT));
-    script.tells(&["spawn pre_stop"]);
-    script.ends("pre_stop", 0);
-    script.tells(&["guard off", "release"]);
-    script.released();
-    script.tells(&["close", "exit 130"]);
+    script.sees_lock(held("other", 9, 8));
+    script.until(script.now() + 3_000);
+    let told = script.told();
+    assert!(!told.iter().any(|order| order.contains("pre_stop")), "{told:?}");
+    assert_eq!(told.last().map(String::as_str), Some("exit 130"), "{told:?}");
 }
 
 #[test]
