@@ -52,13 +52,8 @@ impl Supervisor {
             Job::OnChange { watch } | Job::TemplateCheck { watch } => {
                 self.with_watch(step, watch, |watch, context| watch.act(context));
             }
-            Job::Main
-            | Job::OnPromote
-            | Job::OnDemote
-            | Job::OnLeaderChange
-            | Job::Rank
-            | Job::PreStart
-            | Job::Health { .. } => {}
+            Job::Rank => self.measure_next(step),
+            Job::Main | Job::OnPromote | Job::OnDemote | Job::OnLeaderChange | Job::PreStart | Job::Health { .. } => {}
         }
     }
 }

@@ -31,6 +31,8 @@ pub enum Life {
         /// When it is tried again.
         retry_at: Option<Time>,
     },
+    /// `pre_start` has succeeded. Main starts once what it left has ended, or is what may stay.
+    Prepared,
     /// Main runs, or will again.
     Running {
         /// When it starts again.
@@ -51,7 +53,8 @@ impl Life {
             | Life::Electing { .. }
             | Life::WaitingInRole
             | Life::Preparing { .. }
-            | Life::PreStart { .. } => Phase::Starting,
+            | Life::PreStart { .. }
+            | Life::Prepared => Phase::Starting,
             Life::Running { .. } => Phase::Running,
             Life::Stopping(_) | Life::Ended => Phase::Stopping,
         }

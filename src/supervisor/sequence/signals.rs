@@ -102,7 +102,8 @@ impl Supervisor {
             | Life::Electing { .. }
             | Life::WaitingInRole
             | Life::Preparing { .. }
-            | Life::PreStart { .. } => true,
+            | Life::PreStart { .. }
+            | Life::Prepared => true,
             Life::Running { start_at } => start_at.is_some(),
             Life::Stopping(_) | Life::Ended => false,
         }

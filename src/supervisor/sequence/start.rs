@@ -115,6 +115,10 @@ impl Supervisor {
         {
             self.pre_start(step, failures);
         }
+        // What can't be ended is told of, and waited for no longer.
+        if matches!(self.life, Life::Prepared) && self.commands.of_job(&Job::PreStart) != Some(false) {
+            self.start_main(step);
+        }
         self.advance_stop(step);
     }
 
@@ -152,6 +156,7 @@ impl Supervisor {
                     self.commands.cancel(step, run);
                 }
             }
+            Life::Prepared => {}
             Life::Created
             | Life::Waiting
             | Life::Electing { .. }
@@ -185,7 +190,7 @@ impl Supervisor {
             return;
         }
         match (outcome.result(), self.config.hooks.pre_start.clone()) {
-            (Ok(()), _) => self.start_main(step),
+            (Ok(()), _) => self.life = Life::Prepared,
             (Err(_), Some(config)) if failures < config.retries => {
                 let failures = failures + 1;
                 let after = self.jitter.scatter(jitter::pause(config.backoff, failures));
@@ -373,7 +378,8 @@ impl Supervisor {
     /// When [`advance_start`](Self::go_on) has something to do next.
     pub(in crate::supervisor) fn life_deadline(&self) -> Option<Time> {
         match &self.life {
-            Life::Created | Life::Ended => None,
+            // What `pre_start` left ends, which is an event.
+            Life::Created | Life::Prepared | Life::Ended => None,
             Life::Electing { until } => self.electing_deadline(*until),
             Life::Waiting | Life::WaitingInRole => {
                 self.waits.iter().filter(|w| !w.done).map(|w| Some(w.until)).fold(None, earliest)
@@ -410,6 +416,7 @@ impl Supervisor {
             }
             Life::PreStart { run: Some(_), .. } => "running pre_start".to_owned(),
             Life::PreStart { run: None, .. } => "about to run pre_start again".to_owned(),
+            Life::Prepared => "ending what pre_start left".to_owned(),
             Life::Running { start_at: Some(_) } => "about to start main again".to_owned(),
             Life::Running { start_at: None } if self.restarting.is_some() => {
                 "stopping main to start it again".to_owned()

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::script::*;
-use crate::config::{Config, Hooks, Query, Signal, WaitFor, When};
+use crate::config::{Config, Hooks, Leftovers, Query, Signal, WaitFor, When};
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::*;
 
@@ -216,4 +216,51 @@ fn a_main_that_is_told_to_stop_while_it_starts_is_told_once_it_runs() {
     slow.expect(&["SIGTERM to main"]);
     slow.ends_as("main", ExitStatus::Killed(Signal::TERM));
     slow.expect(&["exit 143"]);
+}
+
+/// A `pre_start` whose leftovers are to end, or may stay.
+fn preparing(leftovers: Leftovers) -> Config {
+    let mut pre_start = pre_start(0);
+    pre_start.hook.leftovers = leftovers;
+    Config { hooks: Hooks { pre_start: Some(pre_start), ..Hooks::default() }, ..config() }
+}
+
+#[test]
+fn main_does_not_start_beside_what_pre_start_left_that_is_to_end() {
+    let mut script = Script::start(preparing(Leftovers::End));
+    script.heard();
+    script.ends_leaving("pre_start", ExitStatus::Exited(0));
+    script.expect(&[]);
+    script.when("SIGTERM to all of pre_start");
+    script.expect(&[]);
+    script.group_ends("pre_start");
+    script.expect(&["spawn main"]);
+}
+
+#[test]
+fn main_starts_beside_what_pre_start_may_leave() {
+    let mut script = Script::start(preparing(Leftovers::Keep));
+    script.heard();
+    script.ends_leaving("pre_start", ExitStatus::Exited(0));
+    script.expect(&["spawn main"]);
+}
+
+#[test]
+fn what_pre_start_left_and_cannot_be_ended_does_not_keep_main_from_starting() {
+    let mut script = Script::start(preparing(Leftovers::End));
+    script.heard();
+    script.ends_leaving("pre_start", ExitStatus::Exited(0));
+    script.when("spawn main");
+    assert!(script.now() < 5_000, "{}", script.now());
+}
+
+#[test]
+fn a_stop_while_what_pre_start_left_ends_waits_for_no_main() {
+    let mut script = Script::start(preparing(Leftovers::End));
+    script.heard();
+    script.ends_leaving("pre_start", ExitStatus::Exited(0));
+    script.signal(Signal::TERM);
+    script.expect(&["SIGTERM to all of pre_start"]);
+    script.group_ends("pre_start");
+    script.expect(&["exit 143"]);
 }

@@ -39,6 +39,8 @@ pub struct Leadership {
     announced: Option<Holder>,
     announcing: Option<RunId>,
     measuring: Option<Measuring>,
+    /// The rank that is asked for next, once nothing is left of the last measuring.
+    measures_next: Option<RequestId>,
     /// What `[[wait_for]]` and `pre_start` have made ready for since main last led.
     prepared: Option<Part>,
     /// What main was started as, or was made since by `on_promote` or `on_demote`.
@@ -124,6 +126,7 @@ impl Leadership {
             announced: None,
             announcing: None,
             measuring: None,
+            measures_next: None,
             prepared: None,
             part: Part::Replica,
             stuck: false,

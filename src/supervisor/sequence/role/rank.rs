@@ -8,7 +8,19 @@ use crate::supervisor::vocabulary::{Job, RunId, Step};
 use super::{Leadership, Measuring};
 
 impl Supervisor {
+    /// The election asks. Beside what the last run left behind, or one whose result nobody wants any more, none begins.
     pub(super) fn measure_rank(&mut self, step: &mut Step<'_>, ask: RequestId) {
+        let before = self.commands.of_job(&Job::Rank);
+        if let (Some(is_stuck), Some(leadership)) = (before, &mut self.leadership) {
+            match is_stuck {
+                false => leadership.measures_next = Some(ask),
+                true => {
+                    let result = Err("what its last run left behind can't be ended".to_owned());
+                    leadership.facts.push_back(ElectionEvent::Measured { ask, result });
+                }
+            }
+            return;
+        }
         let run = self.next_run();
         let env = self.env(&Job::Rank);
         let Some(leadership) = &mut self.leadership else { return };
@@ -19,6 +31,13 @@ impl Supervisor {
         };
         leadership.measuring = Some(Measuring { ask, run, printed: None });
         self.commands.start(step, run, Launch { job: Job::Rank, hook, env, stdin: None });
+    }
+
+    /// Nothing is left of the rank's command, or nothing that can be ended.
+    pub(in crate::supervisor) fn measure_next(&mut self, step: &mut Step<'_>) {
+        if let Some(ask) = self.leadership.as_mut().and_then(|leadership| leadership.measures_next.take()) {
+            self.measure_rank(step, ask);
+        }
     }
 
     /// The rank's command printed something.

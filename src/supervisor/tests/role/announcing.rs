@@ -52,6 +52,29 @@ fn a_rank_is_what_its_command_prints() {
 }
 
 #[test]
+fn a_rank_is_not_measured_beside_what_the_last_measuring_left() {
+    let election = Election { rank: Some(hook("rank")), ..election() };
+    let mut script = Script::candidate(Config { election: Some(election), ..config() });
+    let won = |id: &str, session, term, vacancy| {
+        let mut view = held(id, session, term);
+        if let Lock::Held(holder) = &mut view.lock {
+            holder.vacancy = Some(Revision(vacancy));
+        }
+        view
+    };
+    script.sees_lock(won("other", 9, 8, 7));
+    script.told();
+    let run = script.run("rank");
+    script.send(Event::Printed { run, text: "42".to_owned() });
+    script.ends_leaving("rank", ExitStatus::Exited(0));
+    script.tells(&["publish rank"]);
+    script.sees_lock(won("third", 11, 10, 9));
+    script.tells(&[]);
+    script.group_ends("rank");
+    script.tells(&["spawn rank"]);
+}
+
+#[test]
 fn a_guard_that_ended_is_started_again_and_not_in_a_hurry() {
     let mut script = Script::candidate(candidate());
     script.until(5_000);
