@@ -159,7 +159,12 @@ impl Agent {
             self.alarm.set(self.supervisor.next_deadline())?;
             match self.wake().await? {
                 // Exits are read by the loop itself, so that none can be dropped on the way.
-                Wake::Signal(Signal::CHLD) => next.extend(self.adapters.reap()),
+                Wake::Signal(Signal::CHLD) => {
+                    next.extend(self.adapters.reap());
+                    if self.adapters.has_more() {
+                        self.signals.look_again();
+                    }
+                }
                 Wake::Signal(signal) => next.push_back(Event::Signal(signal)),
                 Wake::Notified(said) => next.push_back(Event::Notified(said)),
                 Wake::Asked(asked) => next.push_back(self.adapters.asked(asked)),

@@ -213,6 +213,11 @@ impl Adapters {
         self.with_warnings(events)
     }
 
+    /// Whether there is more to reap.
+    pub fn has_more(&self) -> bool {
+        self.processes.has_more()
+    }
+
     /// Main's process id while it runs.
     pub fn main_pid(&self) -> Option<Pid> {
         self.processes.main_pid()

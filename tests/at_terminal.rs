@@ -172,3 +172,13 @@ fn what_main_left_in_its_group_keeps_no_later_ctrl_c_from_the_agent() {
     session.types(CTRL_C);
     assert_eq!(session.container.wait_for(AT_ONCE), Ok(5));
 }
+
+#[test]
+fn a_hook_has_no_terminal_to_wait_at() {
+    let session = Session::start(
+        "echo up >> DIR/story; exec sleep 1000",
+        "[[health]]\nname = \"asks\"\nexec = [\"sh\", \"-c\", \"read word < /dev/tty || echo none >> DIR/story\"]\n\
+         interval = \"100ms\"\ntimeout = \"60s\"",
+    );
+    session.tells("none", 2);
+}

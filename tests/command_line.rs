@@ -132,6 +132,24 @@ fn check_render_and_schema_work_without_an_agent() {
 }
 
 #[test]
+fn check_warns_of_a_user_that_this_root_does_not_know() {
+    let lab = Lab::new(
+        "[process]\nexec = [\"true\"]\nuser = \"nosuch\"\n[hooks]\n\
+         pre_stop = { exec = [\"true\"], user = \"nosuch\" }\npost_stop = { exec = [\"true\"], user = \"root:nosuch\" }\n",
+    );
+    let (code, said, _) = lab.ask(&["check"]);
+    assert_eq!(code, 0);
+    for warning in [
+        "warning: here, no user is called `nosuch` in /etc/passwd, so main, pre_stop can't start as \"nosuch\"\n",
+        "warning: here, no group is called `nosuch` in /etc/group, so post_stop can't start as \"root:nosuch\"\n",
+    ] {
+        assert!(said.contains(warning), "{said}");
+    }
+    lab.write("[process]\nexec = [\"true\"]\nuser = \"root\"\n[hooks]\npre_stop = { exec = [\"true\"], user = \"4321:4321\" }\n");
+    assert!(!lab.ask(&["check"]).1.contains("warning"));
+}
+
+#[test]
 fn a_reader_that_is_gone_is_no_panic() {
     let (reader, writer) = nix::unistd::pipe().unwrap();
     drop(reader);

@@ -286,17 +286,36 @@ async fn a_socket_that_cannot_be_a_file_is_an_abstract_one_that_its_clients_find
     assert!(control::open(&off, agent().endpoint.clone()).unwrap().is_none());
 }
 
-/// Listens at a path as another user, who may do so.
+/// Becomes another user.
 #[allow(unsafe_code)]
+fn as_a_third() {
+    const KEEP: libc::uid_t = libc::uid_t::MAX;
+    // SAFETY: the raw call changes this thread alone.
+    assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, KEEP, 65534, KEEP) }, 0);
+}
+
+/// Listens at a path as another user, who may do so.
 fn planted(path: &Path) -> UnixListener {
     let path = path.to_owned();
     let listen = move || {
-        const KEEP: libc::uid_t = libc::uid_t::MAX;
-        // SAFETY: the raw call changes this thread alone, which does nothing after it but listen.
-        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, KEEP, 65534, KEEP) }, 0);
+        as_a_third();
         UnixListener::bind(path).unwrap()
     };
     std::thread::spawn(listen).join().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_ask_at_the_abstract_socket_is_told_so() {
+    let path = tempfile::tempdir().unwrap().path().join("missing/control.sock");
+    let agent = agent();
+    let _door = control::open(&socket_at(&path), agent.endpoint.clone()).unwrap().unwrap();
+    let ask = move || {
+        as_a_third();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(client::ask(&path, Method::GET, "/livez", SOON)).unwrap_err().to_string()
+    };
+    let said = tokio::task::spawn_blocking(move || std::thread::spawn(ask).join().unwrap()).await.unwrap();
+    assert!(said.ends_with("where it answers root and its own user (0) alone: this is user 65534"), "{said}");
 }
 
 #[tokio::test]

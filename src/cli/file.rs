@@ -1,13 +1,15 @@
 //! Subcommands that work on files: `check`, `render`, and what prints. They reach no agent.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{BAD_CONFIG, BAD_USAGE, FAILED};
-use crate::catalog::{self, Backend, address};
+use crate::catalog::{Backend, address, report};
 use crate::config::election::Sum;
-use crate::config::{self, Config, Context, Exec, Report};
+use crate::config::{self, Config, Context, Exec, Probe, Report};
 use crate::logging;
+use crate::process::users;
 
 /// `pilotfish check`.
 pub fn check(named: Option<&Path>, command: Exec) -> u8 {
@@ -21,12 +23,12 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
         Ok(loaded) => {
             let warnings: String = loaded.warnings.iter().map(|warning| format!("{}\n\n", warning.picture())).collect();
             let survey = Backend::survey(&loaded.config.catalog).err();
-            let survey =
-                survey.map(|doubt| format!("warning: here, {}\n\n", catalog::report(&doubt))).unwrap_or_default();
+            let survey = survey.map(|doubt| format!("warning: here, {}\n\n", report(&doubt))).unwrap_or_default();
             let sum = Sum::of(&loaded.config).map(|sum| format!("{sum}\n")).unwrap_or_default();
             print(&format!(
-                "{warnings}{survey}{}: ok
+                "{warnings}{}{survey}{}: ok
 {sum}{}",
+                strangers(&loaded.config),
                 file.display(),
                 addresses(&loaded.config)
             ))
@@ -43,9 +45,46 @@ fn addresses(config: &Config) -> String {
     }
     let line = |service: &config::Service| match address::advertised(&service.address) {
         Ok(found) => format!("{} is advertised at {}: {}\n", service.id, found.address, found.why),
-        Err(error) => format!("{} has no address to advertise here: {}\n", service.id, catalog::report(&error)),
+        Err(error) => format!("{} has no address to advertise here: {}\n", service.id, report(&error)),
     };
     config.services.iter().map(line).collect()
+}
+
+/// Which users and groups this root has no entry of. The container may have another root, so it is no mistake of the
+/// config's; but what runs as one of them would be found out only as it starts.
+fn strangers(config: &Config) -> String {
+    let hooks = &config.hooks;
+    let pre_start = hooks.pre_start.as_ref().map(|pre_start| &pre_start.hook);
+    let named = [
+        ("pre_start", pre_start),
+        ("pre_stop", hooks.pre_stop.as_ref()),
+        ("post_stop", hooks.post_stop.as_ref()),
+        ("on_promote", hooks.on_promote.as_ref()),
+        ("on_demote", hooks.on_demote.as_ref()),
+        ("on_leader_change", hooks.on_leader_change.as_ref()),
+        ("rank", config.election.as_ref().and_then(|election| election.rank.as_ref())),
+    ];
+    let hooks = named.into_iter().filter_map(|(name, hook)| Some((name.to_owned(), &hook?.run_as)));
+    let watches = config.watches.iter().flat_map(|watch| {
+        let on_change = watch.on_change.as_ref().map(|hook| ("on_change", &hook.run_as));
+        let check = watch.template.as_ref().map(|template| ("check", &template.check_as));
+        on_change.into_iter().chain(check).map(|(what, run_as)| (format!("{what} of watch {}", watch.name), run_as))
+    });
+    let checks = config.health.iter().filter_map(|check| match &check.probe {
+        Probe::Exec { run_as, .. } => Some((format!("check {}", check.name), run_as)),
+        _ => None,
+    });
+    let main = config.process.user.as_ref().map(|user| ("main".to_owned(), user));
+    let others = hooks.chain(watches).chain(checks).filter_map(|(who, run_as)| Some((who, run_as.user.as_ref()?)));
+    let mut seen = BTreeMap::<&str, Vec<String>>::new();
+    for (who, user) in main.into_iter().chain(others) {
+        seen.entry(user).or_default().push(who);
+    }
+    let unknown = |(user, who): (&str, Vec<String>)| {
+        let error = users::look_up(user).err()?;
+        Some(format!("warning: here, {}, so {} can't start as {user:?}\n\n", report(&error), who.join(", ")))
+    };
+    seen.into_iter().filter_map(unknown).collect()
 }
 
 /// `pilotfish render`.

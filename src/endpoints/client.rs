@@ -42,6 +42,17 @@ pub enum ClientError {
         /// Who it is.
         peer: Peer,
     },
+    /// Who listens there would turn us away.
+    #[error(
+        "the agent has no socket file but an abstract socket, where it answers root and its own user ({}) alone: this is user {own}",
+        .peer.uid
+    )]
+    NotForUs {
+        /// Who it is.
+        peer: Peer,
+        /// Our own user.
+        own: u32,
+    },
     /// The connection broke, or what came isn't HTTP.
     #[error("the agent's answer can't be read")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -101,7 +112,11 @@ async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     for name in fallback::names(socket) {
         // The runtime's way to say an abstract name.
         if let Ok(stream) = believed(Path::new(&format!("\0{name}")), true).await {
-            return Ok(stream);
+            let own = nix::unistd::geteuid().as_raw();
+            return match Peer::of(&stream) {
+                Some(peer) if own != 0 && own != peer.uid => Err(ClientError::NotForUs { peer, own }),
+                Some(_) | None => Ok(stream),
+            };
         }
     }
     Err(failed)

@@ -99,6 +99,9 @@ unsafe fn stand(
     unsafe {
         apart::block_all();
         apart::die_with(agent);
+        // Before its child is there, which has no terminal then either: a hook in the background of main's would be
+        // stopped as it reads, until its time is over.
+        apart::leave_session();
         let (yes, unused): (c_ulong, c_ulong) = (1, 0);
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, yes, unused, unused, unused);
         let own = libc::getpid();
@@ -117,7 +120,6 @@ unsafe fn stand(
         libc::setpgid(child, child);
         started(Ok(child));
         libc::prctl(libc::PR_SET_NAME, c"pilotfish-keep".as_ptr());
-        apart::leave_session();
         apart::withdraw(&mut [words], withhold, heap);
         keep(agent, words, own, child)
     }

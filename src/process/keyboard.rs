@@ -25,7 +25,7 @@ const TOLD: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT];
 /// What it leaves at. The kernel hands out what is pending from the lowest number up, so all others come before.
 const LEAVE: libc::c_int = 64;
 /// It needs a few system calls to leave, on a machine that may be out of breath; it is asked so often to go on...
-const ROUNDS: u32 = 10;
+const ROUNDS: u32 = 50;
 /// ...each time so many milliseconds later.
 const EACH: u8 = 20;
 

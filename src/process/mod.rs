@@ -73,6 +73,8 @@ pub struct Processes {
     words: Option<ReportPipe>,
     /// What was there before main: no strays of it.
     before: BTreeSet<ProcessId>,
+    /// One turn wasn't enough for all that have ended.
+    more: bool,
     /// It was asked how many strays are left, and some were.
     counting: Option<Count>,
     main: Option<RunId>,
@@ -140,6 +142,7 @@ impl Processes {
             children: BTreeMap::new(),
             words: None,
             before: BTreeSet::new(),
+            more: false,
             counting: None,
             main: None,
             main_is_in: None,
@@ -579,13 +582,24 @@ impl Processes {
         Some(Event::Followed { run, pid: Some(pid) })
     }
 
-    /// Takes from the kernel all that has become of children. Call it at each SIGCHLD.
+    /// Whether [`reap`](Self::reap) has left something for another turn.
+    pub fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// Takes from the kernel what has become of children: all, or as much as one turn allows. Call it at each SIGCHLD.
     pub fn reap(&mut self) -> Vec<Event> {
         // What just ended has given its descriptors back.
         self.reserve.refill();
         let mut events = self.hear_keyboard();
         let (mut strangers, mut last_stray) = (0, None);
+        let mut turn = 0..reaper::MOST_IN_A_TURN;
+        self.more = false;
         let nobody_else = loop {
+            if turn.next().is_none() {
+                self.more = true;
+                break false;
+            }
             match reaper::next(Which::Others) {
                 Next::Changed(pid, Change::Ended(status)) => match self.children.remove(&pid) {
                     Some(child) => {
@@ -613,6 +627,11 @@ impl Processes {
             match self.guard.as_mut().map_or(Ended::Other, |guard| guard.ended(pid)) {
                 Ended::Standing => events.push(Event::Guard { stands: false }),
                 Ended::Dismissed => {}
+                Ended::Other if self.keyboard.as_ref().is_some_and(|keyboard| keyboard.pid() == pid) => {
+                    // It was killed. Its number may soon be another's.
+                    events.extend(self.hear_keyboard());
+                    self.keyboard = None;
+                }
                 Ended::Other => {
                     // It has said all it had to say, and that may not have been heard yet.
                     self.hear_keepers(&mut events);
@@ -729,6 +748,9 @@ impl Processes {
     fn recount(&mut self, strangers: usize, nobody_else: bool) -> Option<Event> {
         let count = self.counting.as_mut()?;
         count.reaped += strangers;
+        if self.more {
+            return None;
+        }
         if nobody_else {
             self.counting = None;
             return Some(Event::Strays { left: 0 });

@@ -14,6 +14,10 @@ pub enum Change {
     Stopped(Signal),
 }
 
+/// So many are taken in one turn. A container can end tens of thousands of processes at once, each of which costs some
+/// microseconds, and a signal must not wait for all of them.
+pub const MOST_IN_A_TURN: usize = 1000;
+
 /// Which children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {

@@ -197,6 +197,8 @@ pub struct Signals {
     own_pid: u32,
     /// Children that died before the agent was there raise no SIGCHLD any more.
     look_for_children: bool,
+    /// The same, after one other signal, if there is any.
+    look_again: bool,
 }
 
 impl Signals {
@@ -210,11 +212,22 @@ impl Signals {
         change_mask(libc::SIG_BLOCK, caught());
         let fd = SignalFd::with_flags(&sigset(caught()), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let fd = readable::watch(fd)?;
-        Ok(Signals { fd, own_pid: std::process::id(), look_for_children: true })
+        Ok(Signals { fd, own_pid: std::process::id(), look_for_children: true, look_again: false })
+    }
+
+    /// There is more to reap than was taken: SIGCHLD is given again, but what has come meanwhile first.
+    pub fn look_again(&mut self) {
+        self.look_again = true;
     }
 
     /// The next signal. Cancel-safe: dropping the future loses none.
     pub async fn next(&mut self) -> Signal {
+        if std::mem::take(&mut self.look_again) {
+            self.look_for_children = true;
+            if let Some(signal) = read(self.fd.get_ref()).ok().and_then(|info| self.meant(&info)) {
+                return signal;
+            }
+        }
         if std::mem::take(&mut self.look_for_children) {
             return Signal::CHLD;
         }
@@ -224,19 +237,8 @@ impl Signals {
                 Err(error) => Ok(Err(error)),
             };
             match read {
-                Ok(Ok(info)) if info.ssi_signo as i32 == KIN_ENDED => {
-                    // The kernel's own word of a child (sigaction(2), CLD_EXITED and its like), or somebody's signal
-                    // that hid it.
-                    self.look_for_children = info.ssi_code <= 0;
-                    return if info.ssi_code > 0 {
-                        Signal::CHLD
-                    } else {
-                        Signal::new(KIN_ENDED).unwrap_or(Signal::CHLD)
-                    };
-                }
                 Ok(Ok(info)) => {
-                    let signal = Signal::new(info.ssi_signo as i32);
-                    if let Some(signal) = signal.filter(|signal| !self.made_by_ourselves(*signal, &info)) {
+                    if let Some(signal) = self.meant(&info) {
                         return signal;
                     }
                 }
@@ -249,6 +251,18 @@ impl Signals {
                 Err(_would_block) => {}
             }
         }
+    }
+
+    /// What was read means this signal, or nothing.
+    fn meant(&mut self, info: &siginfo) -> Option<Signal> {
+        let signal = Signal::new(info.ssi_signo as i32)?;
+        if signal.number() != KIN_ENDED {
+            return Some(signal).filter(|signal| !self.made_by_ourselves(*signal, info));
+        }
+        // The kernel's own word of a child (sigaction(2), CLD_EXITED and its like), or somebody's signal that hid it.
+        let from_kernel = info.ssi_code > 0;
+        self.look_for_children |= !from_kernel;
+        Some(if from_kernel { Signal::CHLD } else { signal })
     }
 
     /// PIPE and XFSZ are what the agent's own writes raise, TSTP what it sends its own group when main was stopped.
@@ -301,5 +315,18 @@ mod tests {
             let left_alone = [4, 5, 6, 7, 8, 9, 11, 19, 31, 32, 33].contains(&signal.number());
             assert_eq!(caught & 1 << (signal.number() - 1) == 0, left_alone, "{signal}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_there_is_more_to_reap_is_heard_in_between() {
+        let mut signals = Signals::new().unwrap();
+        assert_eq!(signals.next().await, Signal::CHLD);
+        // To this thread alone, which has it blocked.
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGUSR2).unwrap();
+        signals.look_again();
+        assert_eq!(signals.next().await, Signal::USR2);
+        assert_eq!(signals.next().await, Signal::CHLD);
+        signals.look_again();
+        assert_eq!(signals.next().await, Signal::CHLD);
     }
 }

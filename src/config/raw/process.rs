@@ -263,9 +263,9 @@ pub(crate) struct Limits {
 pub(crate) struct Restart {
     /// After which ends: `never`, `on-failure` (another code than 0, or a signal), or `always`. Never after a requested
     /// stop, which is also a signal passed on that the main process leaves to its default, TERM, INT or QUIT passed on
-    /// that it obeys (it ends by the signal, with code 0, or 128 and the signal's number), and what the keyboard sends
-    /// to its terminal. A start that fails for a moment (a limit is reached, the program is being written or replaced)
-    /// counts as such an end.
+    /// that it obeys (it ends by the signal, with code 0, or 128 and the signal's number), and Ctrl-C or Ctrl-\ at its
+    /// terminal, with whatever code it then ends. A start that fails for a moment (a limit is reached, the program is
+    /// being written or replaced) counts as such an end.
     ///
     /// A scheduler restarts containers too, and sees more than one of them.
     pub(crate) policy: RestartPolicy,
@@ -339,7 +339,8 @@ pub(crate) struct Hooks {
     /// Runs before the main process is first started, and before each start in a role that it hasn't prepared since the
     /// main process last led. When it fails for good the container ends with its exit code.
     pub(crate) pre_start: Option<PreStart>,
-    /// Runs before the main process is told to stop, within what `[stop] within` leaves; and when Ctrl-C has stopped it.
+    /// Runs before the main process is told to stop, within what `[stop] within` leaves; after the drain, too, when Ctrl-C
+    /// has ended it.
     pub(crate) pre_stop: Option<StopHook>,
     /// Runs after the main process and all it left behind are gone. Its failure is logged and changes no exit code.
     pub(crate) post_stop: Option<StopHook>,

@@ -250,3 +250,13 @@ fn each_end_in_each_part_runs_the_hooks_of_the_table() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn the_table_stands_in_the_docs() {
+    let docs = include_str!("../../../../docs/election.md");
+    let rows = std::iter::once(("", PARTS)).chain(TABLE);
+    for (what, cells) in rows {
+        let row = format!("| {} | {} |", what, cells.join(" | ")).replace("|  | leader |", "| | leader |");
+        assert!(docs.lines().any(|line| line == row), "{row}");
+    }
+}
