@@ -304,7 +304,7 @@ fn planted(path: &Path) -> UnixListener {
     std::thread::spawn(listen).join().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn who_may_not_ask_at_the_abstract_socket_is_told_so() {
     let path = tempfile::tempdir().unwrap().path().join("missing/control.sock");
     let agent = agent();

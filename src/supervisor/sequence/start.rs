@@ -288,7 +288,8 @@ impl Supervisor {
             self.life = Life::Electing { until: step.now };
             return;
         }
-        let restarting = self.restarting.take().is_some();
+        // Who presses a key wants an end, whatever a check had wanted.
+        let restarting = self.restarting.take().is_some() && !self.is_from_terminal(step.now, gone.status);
         let wanted = restarts::wanted(self.process.restart.policy, gone.status) && !requested;
         if gone.unkillable || !(restarting || wanted) {
             let cause = match self.is_from_terminal(step.now, gone.status) {
@@ -339,6 +340,7 @@ impl Supervisor {
                 let patience = self.process.stop_timeout.or(self.config.stop.within);
                 let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
                 self.restarting = Some(reason);
+                self.from_terminal.clear();
                 self.main.stop(
                     signal,
                     self.process.signal_scope,

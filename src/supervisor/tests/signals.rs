@@ -1,5 +1,5 @@
 use super::script::*;
-use crate::config::{Config, Hooks, RestartPolicy, Signal, SignalScope};
+use crate::config::{Config, Hooks, OnFailure, RestartPolicy, Signal, SignalScope};
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::ExitStatus;
 
@@ -322,4 +322,30 @@ fn a_second_ctrl_c_skips_the_drain_and_the_pre_stop_of_the_first() {
     script.expect(&["spawn pre_stop", "SIGTERM to all of pre_stop"]);
     script.ends_as("pre_stop", killed(Signal::TERM));
     script.expect(&["exit 130"]);
+}
+
+#[test]
+fn ctrl_c_while_a_check_has_main_restarted_ends_the_container() {
+    let mut script = Script::start(Config { health: vec![check("ping", OnFailure::Restart)], ..always() });
+    script.answer("probe", Ok(()));
+    script.heard();
+    script.when("probe");
+    script.answer("probe", Err("down"));
+    script.expect(&["SIGTERM to main"]);
+    terminal_sends(&mut script, Signal::INT);
+    script.ends_as("main", killed(Signal::TERM));
+    script.expect(&["exit 143"]);
+}
+
+#[test]
+fn a_main_that_went_on_after_ctrl_c_is_restarted_where_a_check_wants_it() {
+    let mut script = Script::start(Config { health: vec![check("ping", OnFailure::Restart)], ..always() });
+    script.answer("probe", Ok(()));
+    terminal_sends(&mut script, Signal::INT);
+    script.heard();
+    script.when("probe");
+    script.answer("probe", Err("down"));
+    script.expect(&["SIGTERM to main"]);
+    script.ends_as("main", killed(Signal::TERM));
+    script.when("spawn main");
 }

@@ -218,6 +218,8 @@ impl Supervisor {
         if self.is_stopping() {
             return self.tell_main_now(step);
         }
+        // A main that has gone on after a key ends for this.
+        self.from_terminal.clear();
         // The lease's own deadline is the election's to keep: it orders the kill.
         let patience = self.process.stop_timeout.or(self.config.stop.within).unwrap_or(STOP_WITHIN);
         if !self.main.kill_by(step.now + patience) {
