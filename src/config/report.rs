@@ -8,6 +8,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::redact::redact;
 use super::tree::Span;
+use crate::plain;
 
 /// A file that is no config at all has as many mistakes as lines; nobody reads more than this.
 pub(crate) const MOST_SHOWN: usize = 100;
@@ -84,12 +85,13 @@ pub struct Mistake {
 
 impl Mistake {
     fn new(file: &Path, source: &str, problem: Problem) -> Mistake {
-        // What words quote of a value is no less secret than its line.
+        // What words quote of a value is no less secret than its line, and may steer a terminal as well.
+        let fit = |words: &str| plain::line(&redact(words)).into_owned();
         let problem = Problem {
-            message: redact(&problem.message),
-            label: problem.label.as_deref().map(redact),
-            hint: problem.hint.as_deref().map(redact),
-            other: problem.other.map(|(span, label)| (span, redact(&label))),
+            message: fit(&problem.message),
+            label: problem.label.as_deref().map(fit),
+            hint: problem.hint.as_deref().map(fit),
+            other: problem.other.map(|(span, label)| (span, fit(&label))),
             ..problem
         };
         let (line, column) = position(source, problem.span.start);
@@ -230,5 +232,6 @@ fn draw(file: &Path, source: &str, problem: &Problem) -> String {
     if let Some(hint) = &problem.hint {
         group = group.element(Level::HELP.message(hint.as_str()));
     }
-    Renderer::plain().render(&[group])
+    // The renderer takes out most of what steers a terminal, but not all: U+FEFF stays, and other signs nobody sees.
+    plain::lines(&Renderer::plain().render(&[group])).into_owned()
 }

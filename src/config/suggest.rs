@@ -1,7 +1,13 @@
 //! The nearest neighbour of a misspelt word.
 
+/// No key is half as long. Comparing takes time and memory by the product of both lengths.
+const LONGEST: usize = 64;
+
 /// The candidate a writer most likely meant, if one is near enough to be worth saying.
 pub(crate) fn nearest<S: AsRef<str>>(word: &str, candidates: impl IntoIterator<Item = S>) -> Option<S> {
+    if word.len() > LONGEST {
+        return None;
+    }
     // A third of the letters may be wrong: enough for slips and plurals, too little to join different words.
     let most = (word.chars().count() / 3).max(1);
     candidates
@@ -28,7 +34,7 @@ mod tests {
         ] {
             assert_eq!(nearest(slip, words), Some(word));
         }
-        for stranger in ["", "x", "command", "ttl"] {
+        for stranger in ["", "x", "command", "ttl", &"exec".repeat(1 << 16)] {
             assert_eq!(nearest(stranger, words), None);
         }
     }

@@ -27,6 +27,9 @@ const FILE_LIMIT: usize = 16 << 20;
 /// The longest config value, in bytes.
 const VALUE_LIMIT: usize = 128 << 10;
 
+/// As many unset variables are remembered: to tell which of them is missed, the template is rendered once for each.
+const UNSET_AT_MOST: usize = 32;
+
 /// Why a template came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
@@ -285,7 +288,10 @@ impl Object for Env {
         if self.only.as_deref().is_some_and(|only| only != name) {
             return Some(Value::from(""));
         }
-        self.lock().insert(name.to_owned());
+        let mut missing = self.lock();
+        if missing.len() < UNSET_AT_MOST {
+            missing.insert(name.to_owned());
+        }
         None
     }
 
@@ -378,6 +384,17 @@ mod tests {
         assert!(error(source).contains("steps"));
         let source = "{% for a in range(9999) %}{{ '%9999s' | format('x') * 1 if false else 'x' * 9999 }}{% endfor %}";
         assert!(!error(source).is_empty());
+    }
+
+    #[test]
+    fn unset_variables_without_number_take_no_time() {
+        let unset = "{% for i in range(9999) %}{{ env['A' ~ i] | default('') }}{% endfor %}";
+        let started = std::time::SystemTime::now();
+        assert_eq!(
+            error(&format!("{unset}{{{{ nothing }}}}")),
+            "t.j2:1: a value isn't defined in `TEXT`".replace("TEXT", &format!("{unset}{{{{ nothing }}}}"))
+        );
+        assert!(started.elapsed().is_ok_and(|took| took.as_secs() < 60));
     }
 
     #[test]

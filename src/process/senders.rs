@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 use crate::supervisor::vocabulary::Pid;
 
+use super::tree;
+
 /// A verdict holds so long: a sender rarely changes what it is, and a process id isn't given out again so soon.
 const HOLDS: Duration = Duration::from_secs(1);
 /// As many senders are looked up within `HOLDS`; further ones are foreign. Main itself needs no look.
@@ -105,18 +107,17 @@ fn is_below(agent: Pid, pid: Pid) -> Option<bool> {
     Some(false)
 }
 
-/// The parent of a living process. proc_pid_stat(5): the name, field 2, may hold anything, brackets too.
+/// The parent of a living process.
 fn parent(pid: Pid) -> Option<Pid> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let rest = &stat[stat.iter().rposition(|byte| *byte == b')')? + 1..];
-    let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
-    let state = fields.next()?;
-    fields.next()?.parse().ok().filter(|_| !matches!(state, "Z" | "X" | "x"))
+    tree::read(pid).filter(|process| !process.dead).map(|process| process.parent)
 }
 
 /// The effective user of a process (proc_pid_status(5), Uid).
 fn user(pid: Pid) -> Option<u32> {
-    let status = std::fs::read(format!("/proc/{pid}/status")).ok()?;
+    user_in(&std::fs::read(format!("/proc/{pid}/status")).ok()?)
+}
+
+pub(super) fn user_in(status: &[u8]) -> Option<u32> {
     let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
     std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }

@@ -100,6 +100,8 @@ impl Client {
                     instances.push(instance);
                 }
                 Err((place, flaw)) => {
+                    // It takes no less time than one that is an instance.
+                    allowance.take(0).map_err(Error::TooMuch)?;
                     no_entry |= matches!(flaw, Flaw::NoEntry(_));
                     left_out.say(&place, &flaw);
                 }
@@ -145,7 +147,7 @@ impl Client {
 }
 
 /// What an element of the answer says, or what it is called and what is wrong with it.
-fn instance(element: Element<'_>) -> Result<Instance, (String, Flaw)> {
+pub(super) fn instance(element: Element<'_>) -> Result<Instance, (String, Flaw)> {
     let json = match element {
         Element::Whole(json) => json,
         Element::TooLong => return Err(("an entry".to_owned(), Flaw::TooLarge)),

@@ -75,7 +75,7 @@ fn decoded(key: &str, value: Option<String>) -> Result<String, Error> {
 }
 
 /// A key and its value.
-fn pair(element: Element<'_>) -> Result<(String, Vec<u8>), Flaw> {
+pub(super) fn pair(element: Element<'_>) -> Result<(String, Vec<u8>), Flaw> {
     let json = match element {
         Element::TooLong => return Err(Flaw::TooLarge),
         Element::Whole(json) => json,
@@ -84,6 +84,31 @@ fn pair(element: Element<'_>) -> Result<(String, Vec<u8>), Flaw> {
     let Pair { key, value } = serde_json::from_slice(json).map_err(|error| no_pair(&error))?;
     let value = STANDARD.decode(value.unwrap_or_default()).map_err(|error| no_pair(&error))?;
     Ok((key, value))
+}
+
+/// What a prefix holds, within bounds.
+#[derive(Debug, Default)]
+struct Listed {
+    keys: Vec<(String, String)>,
+    /// Those whose value is no text.
+    binary: Vec<String>,
+    allowance: Allowance,
+}
+
+impl Listed {
+    fn add(&mut self, key: String, value: Vec<u8>) -> Result<(), Error> {
+        match String::from_utf8(value) {
+            Ok(value) => {
+                self.allowance.take(key.len() + value.len()).map_err(Error::TooMuch)?;
+                self.keys.push((key, value));
+            }
+            Err(_) => {
+                self.allowance.take(key.len()).map_err(Error::TooMuch)?;
+                self.binary.push(key);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Client {
@@ -174,19 +199,9 @@ impl Client {
         connection: Connection,
         left_out: &mut LeftOut,
     ) -> Result<(Vec<(String, String)>, Answer), Error> {
-        let (mut keys, mut allowance) = (Vec::new(), Allowance::default());
-        let mut binary = Vec::new();
-        let texts = |key: String, value: Vec<u8>| {
-            match String::from_utf8(value) {
-                Ok(value) => {
-                    allowance.take(key.len() + value.len()).map_err(Error::TooMuch)?;
-                    keys.push((key, value));
-                }
-                Err(_) => binary.push(key),
-            }
-            Ok(())
-        };
-        let answer = self.list(prefix, after, connection, texts, left_out).await?;
+        let mut listed = Listed::default();
+        let answer = self.list(prefix, after, connection, |key, value| listed.add(key, value), left_out).await?;
+        let Listed { mut keys, binary, .. } = listed;
         binary.iter().for_each(|key| left_out.say(key, &Flaw::NotText));
         if keys.is_empty() && binary.is_empty() {
             self.may_read(prefix).await?;
@@ -207,12 +222,13 @@ impl Client {
     ) -> Result<Answer, Error> {
         let ask = ask(Method::GET, foldless(prefix)).with("recurse", "").after(after);
         let ask = if connection == Connection::InTurn { ask.in_turn() } else { ask };
+        let mut flawed = Allowance::default();
         let answer = self.ask_for_list(ask, |element| match pair(element) {
             Ok((key, _)) if !key.starts_with(prefix) => Ok(()),
             Ok((key, value)) => each(key, value),
             Err(flaw) => {
                 left_out.say("a key", &flaw);
-                Ok(())
+                flawed.take(0).map_err(Error::TooMuch)
             }
         });
         match answer.await? {
@@ -265,6 +281,17 @@ mod tests {
         for key in ["a", "a/b c", "a/b/", "a/.b", "..."] {
             assert!(has_path(key), "{key:?}");
         }
+    }
+
+    #[test]
+    fn keys_whose_value_is_no_text_take_of_the_bound_too() {
+        let mut listed = Listed::default();
+        let long = "k".repeat(1 << 20);
+        let added = (0..1000).take_while(|_| listed.add(long.clone(), vec![0xff]).is_ok()).count();
+        assert_eq!(added, crate::catalog::bounds::MOST_BYTES >> 20);
+        let mut listed = Listed::default();
+        let added = (0..100_000).take_while(|n| listed.add(n.to_string(), vec![0xff]).is_ok()).count();
+        assert_eq!(added, crate::catalog::bounds::MOST_ITEMS);
     }
 
     #[test]

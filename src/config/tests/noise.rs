@@ -94,6 +94,23 @@ proptest! {
 }
 
 #[test]
+fn no_report_steers_a_terminal() {
+    for text in [
+        "{\"process\": ge\u{feff}}",
+        "{\"\\u001b[2J\": 1}",
+        "\"a\\u009b\" = 1",
+        "a\u{202e} = 1",
+        "x = \"\u{200f}\" 2",
+        "{\"a\\nb\": 1}",
+    ] {
+        let report = load(text, "t").unwrap_err();
+        let words: Vec<String> = report.mistakes().iter().map(ToString::to_string).collect();
+        assert!(!words.concat().contains(crate::plain::acts), "{words:?}");
+        assert!(!report.to_string().contains(|c| crate::plain::acts(c) && c != '\n'), "{report}");
+    }
+}
+
+#[test]
 fn deep_nesting_is_an_error_and_not_the_end() {
     let opened: [fn(usize) -> String; 5] = [
         |n| "[".repeat(n),
