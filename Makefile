@@ -11,6 +11,8 @@
 #   make nemesis-controls   the same with one rule of leading broken at a time: two must lead at once, or nothing was proved
 #   make failover   [SAMPLES=20] [ROW=health]: how long nobody leads, fault by fault, as a table; wants a machine at rest
 #   make model      the election's model checker at length, optimised; the short form is part of make test
+#   make fuzz       [DURATION=1h] [TARGET=...]: bytes at random, as coverage leads, at all that reads what others write
+#   make fuzz-short the same, a minute each
 #   make lint       formatting, clippy, and cargo-deny where it is installed
 #   make reference  writes config-examples/reference.toml and docs/configuration.md anew
 
@@ -18,7 +20,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover lint reference format clippy static reference-init model
+.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover fuzz fuzz-short lint reference format clippy static reference-init model
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -88,9 +90,20 @@ model:
 	@tests/setup.sh test
 	$(CARGO) test --profile model --lib -- tests::model:: --include-ignored --nocapture --test-threads=1
 
+# In all, so many targets at a time as there are processors.
+fuzz:
+	@tests/setup.sh fuzz
+	@tests/fuzz/run.sh in-all "$${DURATION:-1h}" $(TARGET)
+
+fuzz-short:
+	@tests/setup.sh fuzz
+	@tests/fuzz/run.sh each "$${DURATION:-1m}" $(TARGET)
+
 lint:
 	@tests/setup.sh lint
 	@$(MAKE) --no-print-directory format clippy
+	@tests/setup.sh fuzz
+	$(CARGO) clippy --manifest-path tests/fuzz/Cargo.toml --target-dir $(TARGET_DIR)/fuzz -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then \
 		cargo deny --locked check; \
 	else \
@@ -103,6 +116,7 @@ reference: build
 
 format:
 	cargo fmt --check
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 
 clippy:
 	$(CARGO) clippy --all-targets -- -D warnings

@@ -13,6 +13,7 @@
 //! - [`http`]: our own endpoints: control and telemetry; [`metrics`] is what it tells Prometheus.
 //! - [`files`]: files that somebody else may have a hand in, opened so that they gain nothing; below all layers that do.
 //! - [`logging`]: the log, which never waits for who reads it.
+//! - `fuzzing`: what the fuzz targets throw bytes at (tests/fuzz); nothing in a release.
 //! - `plain`: text of others, made fit for a terminal and a log.
 //! - `sabotage`: rules broken on purpose, for tests that must fail; nothing in a release.
 
@@ -24,6 +25,9 @@ pub mod config;
 mod effects;
 pub mod endpoints;
 pub mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod logging;
 pub mod metrics;
 mod plain;

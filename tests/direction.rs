@@ -11,6 +11,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", ALL),
     ("agent", ALL),
     ("effects", ALL),
+    // What the fuzz targets call, of every room.
+    ("fuzzing", ALL),
     ("clock", &["readable", "supervisor", "config"]),
     ("render", &["files", "process::users", "catalog", "supervisor", "config"]),
     ("process", &["sabotage", "files", "plain", "readable", "logging", "supervisor", "config"]),

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a make target needs and this machine hasn't: tests/setup.sh build|lint|test|demo|e2e|bench ...
+# Installs what a make target needs and this machine hasn't: tests/setup.sh build|lint|test|fuzz|demo|e2e|bench ...
 # Asks first whether the thing is there, so that a machine that has it needs neither Debian nor root nor a network.
 # Starts no service: a package's own service start is refused for as long as the installation runs.
 set -euo pipefail
@@ -69,6 +69,12 @@ needs_test() {
     need haproxy has_sbin haproxy
 }
 
+needs_fuzz() {
+    needs_build
+    # libFuzzer is C++, compiled with its crate.
+    need g++ has c++
+}
+
 needs_demo() {
     needs_build
     needs_namespaces
@@ -128,7 +134,7 @@ install() {
 
 for target in "$@"; do
     case $target in
-    build | lint | test | demo | e2e | bench) "needs_$target" ;;
+    build | lint | test | fuzz | demo | e2e | bench) "needs_$target" ;;
     *)
         echo "setup: no such target: $target" >&2
         exit 64

@@ -9,6 +9,8 @@ mod cause;
 pub mod consul;
 pub mod election;
 pub mod etcd;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub mod local;
 mod observations;
 pub mod pace;

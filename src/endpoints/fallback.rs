@@ -52,7 +52,7 @@ pub fn names(path: &Path) -> Vec<String> {
 }
 
 /// The names in `/proc/net/unix` (proc_net(5)) at which somebody listens.
-fn listed(table: &str, base: &str) -> Vec<String> {
+pub(super) fn listed(table: &str, base: &str) -> Vec<String> {
     /// SO_ACCEPTCON, the fourth column of who listens.
     const LISTENS: &str = "00010000";
     let names = table.lines().filter_map(|line| {

@@ -6,6 +6,8 @@ pub mod client;
 pub mod control;
 mod dated;
 mod fallback;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod listener;
 mod page;
 pub mod peer;

@@ -78,7 +78,7 @@ impl Drop for Connections {
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, endpoint: Endpoint, rights: Rights) {
+pub(super) async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, endpoint: Endpoint, rights: Rights) {
     let service = service_fn(|request| async { Ok::<_, Infallible>(routes::answer(request, &endpoint, rights).await) });
     let mut http = http1::Builder::new();
     // One request a connection: nothing is held between scrapes, and one deadline covers it all.

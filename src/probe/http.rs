@@ -58,7 +58,7 @@ fn request(question: &HttpProbe, uri: &Uri) -> Result<Request<Empty<Bytes>>, Str
     Ok(request)
 }
 
-async fn exchange(
+pub(super) async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,
     request: Request<Empty<Bytes>>,
     question: &HttpProbe,

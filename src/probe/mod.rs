@@ -3,6 +3,8 @@
 //! answer means, is the core's to decide.
 
 mod connect;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod http;
 mod tls;
 

@@ -14,6 +14,8 @@
 mod apart;
 mod command;
 mod environment;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub mod guard;
 mod keeper;
 mod keyboard;

@@ -153,12 +153,11 @@ impl Notify {
 
     fn relay(&self, message: &[u8]) {
         let Some(outer) = &self.outer else { return };
-        let lines = message.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let kept: Vec<&[u8]> = lines.filter(|line| !NOT_RELAYED.iter().any(|name| line.starts_with(name))).collect();
+        let kept = relayed(message);
         if !kept.is_empty()
             && let Err(error) = socket::sendto(
                 outer.socket.as_raw_fd(),
-                &kept.join(&b'\n'),
+                &kept,
                 &outer.address,
                 MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
             )
@@ -166,6 +165,13 @@ impl Notify {
             tracing::debug!(%error, "sd_notify can't be passed on");
         }
     }
+}
+
+/// What of a message is passed on.
+pub(super) fn relayed(message: &[u8]) -> Vec<u8> {
+    let lines = message.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let kept: Vec<&[u8]> = lines.filter(|line| !NOT_RELAYED.iter().any(|name| line.starts_with(name))).collect();
+    kept.join(&b'\n')
 }
 
 /// What was ignored and not yet told of.
@@ -289,7 +295,7 @@ fn receive_one(socket: &OwnedFd) -> Result<Message, Errno> {
     }
 }
 
-fn parse(message: &[u8]) -> Notification {
+pub(super) fn parse(message: &[u8]) -> Notification {
     let mut notification = Notification::default();
     for line in message.split(|byte| *byte == b'\n') {
         match line {

@@ -296,7 +296,10 @@ fn sigset(mask: Mask) -> SigSet {
 /// Whether a process catches or ignores a signal; `None` where that can't be read.
 pub(super) fn heeds(pid: i32, signal: Signal) -> Option<bool> {
     // Bytes: the name in it may be cut in the middle of a character.
-    let status = std::fs::read(format!("/proc/{pid}/status")).ok()?;
+    heeded_in(&std::fs::read(format!("/proc/{pid}/status")).ok()?, signal)
+}
+
+pub(super) fn heeded_in(status: &[u8], signal: Signal) -> Option<bool> {
     let mask = |name: &[u8]| {
         let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name))?;
         Mask::from_str_radix(std::str::from_utf8(line).ok()?.trim(), 16).ok()

@@ -135,7 +135,7 @@ pub fn fields(stat: &[u8]) -> Option<&str> {
 }
 
 /// proc_pid_stat(5): fields 3 (state), 4, 5, 6, 20 and 22.
-fn parse(pid: Pid, stat: &[u8]) -> Option<ProcessStat> {
+pub(super) fn parse(pid: Pid, stat: &[u8]) -> Option<ProcessStat> {
     let mut fields = fields(stat)?.split_ascii_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;

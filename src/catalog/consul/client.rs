@@ -395,7 +395,7 @@ impl<F: FnMut(Element<'_>) -> Result<(), Error> + Send> Sink for List<F> {
     }
 }
 
-fn index(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn index(headers: &HeaderMap) -> Option<u64> {
     headers.get("X-Consul-Index")?.to_str().ok()?.parse().ok()
 }
 

@@ -241,7 +241,7 @@ async fn read_lock(client: &Client, keys: &Keys, after: u64) -> Result<(u64, Loc
     Ok((at, lock, answer))
 }
 
-fn lock(stored: Stored) -> Lock {
+pub(super) fn lock(stored: Stored) -> Lock {
     let leader = Leader::read(&stored.bytes());
     let (version, term) = (Revision(stored.modify_index), Term(stored.modify_index));
     match &stored.session {

@@ -7,6 +7,8 @@ mod credentials;
 mod elements;
 mod error;
 mod follow;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::catalog) mod fuzz;
 mod health;
 mod kv;
 mod lock;

@@ -7,6 +7,8 @@
 mod error;
 mod follow;
 mod found;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::catalog) mod fuzz;
 mod layout;
 mod lock;
 mod members;

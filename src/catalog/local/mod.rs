@@ -18,6 +18,8 @@ mod error;
 mod files;
 mod filesystem;
 mod follow;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::catalog) mod fuzz;
 mod inotify;
 mod keys;
 mod lock;

@@ -28,7 +28,7 @@ pub enum Kind {
 /// Without EDNS no UDP answer is longer than 512 bytes (RFC 1035 §4.2.1); some servers don't know.
 const UDP_BYTES: usize = 4096;
 /// An alias of an alias of an alias: longer chains are loops.
-const LONGEST_CHAIN: usize = 16;
+pub const LONGEST_CHAIN: usize = 16;
 
 /// Asks a server, which has as long as the config says.
 pub async fn ask(name: &Name<'_>, kind: Kind, server: SocketAddr, conf: &ResolvConf) -> Addresses {

@@ -8,7 +8,11 @@ use super::text_of;
 
 /// The addresses a hosts file has for a name, in its order.
 pub fn addresses_in(hosts: &Path, name: &str) -> Vec<IpAddr> {
-    let text = text_of(hosts);
+    listed(&text_of(hosts), name)
+}
+
+/// The same of its text.
+pub fn listed(text: &str, name: &str) -> Vec<IpAddr> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
     lines
         .filter_map(|line| {
@@ -42,7 +46,7 @@ impl ResolvConf {
         ResolvConf::parse(&text_of(path))
     }
 
-    fn parse(text: &str) -> ResolvConf {
+    pub fn parse(text: &str) -> ResolvConf {
         let mut conf = ResolvConf {
             servers: Vec::new(),
             search: Vec::new(),

@@ -71,14 +71,14 @@ fn own_cgroup() -> Result<Fence, Without> {
 }
 
 /// The cgroup v2 of cgroups(7)'s /proc/PID/cgroup: the line of hierarchy 0.
-fn path_of(cgroups: &[u8]) -> Option<PathBuf> {
+pub(in crate::process) fn path_of(cgroups: &[u8]) -> Option<PathBuf> {
     let path = cgroups.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
     Some(OsString::from_vec(path.to_vec()).into())
 }
 
 /// Where a cgroup lies, by proc_pid_mountinfo(5): fields 4 and 5 are the root of a mount in its file system and the
 /// mount point, and what follows the lone dash begins with the file system's type.
-fn directories_of(group: &Path, mounts: &[u8]) -> Vec<PathBuf> {
+pub(in crate::process) fn directories_of(group: &Path, mounts: &[u8]) -> Vec<PathBuf> {
     let directory = |line: &[u8]| {
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
         let kind = fields.iter().position(|field| *field == b"-").and_then(|dash| fields.get(dash + 1))?;

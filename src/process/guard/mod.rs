@@ -7,7 +7,7 @@
 //!
 //! - `fence`: what can be killed here. `process`: the guard's own life, after its fork. `kill`: the killing.
 
-mod fence;
+pub(in crate::process) mod fence;
 mod kill;
 mod process;
 
