@@ -7,7 +7,7 @@ use crate::catalog::fuzz as catalog;
 use crate::config::template::render_file;
 use crate::config::{Config, Context};
 use crate::supervisor::{Event, Supervisor, Time};
-use crate::{http, plain, probe, process, supervisor};
+use crate::{endpoints, plain, probe, process, supervisor};
 
 /// One target.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "core", run: supervisor::fuzz::core, memory: 64 * MIB },
     Target { name: "dns", run: catalog::dns, memory: 16 * MIB },
     Target { name: "etcd", run: catalog::etcd, memory: 16 * MIB },
-    Target { name: "http", run: http::fuzz::request, memory: 16 * MIB },
+    Target { name: "http", run: endpoints::fuzz::request, memory: 16 * MIB },
     Target { name: "notify", run: process::fuzz::notify, memory: 16 * MIB },
     Target { name: "probe", run: probe::fuzz::answer, memory: 16 * MIB },
     Target { name: "proc", run: process::fuzz::proc, memory: 16 * MIB },

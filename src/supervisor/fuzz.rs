@@ -8,12 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, Signal, Surroundings};
+use crate::config::{Config, Context, Signal};
 
-use super::election::event::{Acquisition, RequestId, ElectionEvent, ElectionEffect, Renewal};
-use super::election::record::{Guarantee, Holder, Last, Lock, SessionId, Term, Revision, View};
-use super::event::*;
-use super::status::Phase;
+use super::machines::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal, RequestId};
+use super::machines::election::record::{Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View};
+use super::vocabulary::*;
 use super::{Effect, Event, Supervisor, Time};
 
 /// No config takes a duration longer than a year.
@@ -109,7 +108,7 @@ fn config(input: &mut Input<'_>) -> Config {
             text.push_str(ENDS[usize::from(standby)]);
         }
         text.push_str(REST);
-        let loaded = Config::from_text(&text, Path::new("t.toml"), None, &Surroundings::default());
+        let loaded = Config::from_text(&text, Path::new("t.toml"), None, &Context::default());
         loaded.unwrap_or_else(|report| panic!("{text}\n{report}")).config
     };
     MADE.with_borrow_mut(|made| made.entry((flags, standby)).or_insert_with(make).clone())
@@ -271,7 +270,7 @@ impl World {
                 Event::Exited { run, status: exit(input) }
             }
             7 => Event::Forwarded { signal: Signal::TERM, heeded: input.yes() },
-            8 => Event::HadTerminal { run: self.some_run(input) },
+            8 => Event::FromTerminal { run: self.some_run(input), signal: Signal::INT },
             9 => Event::RunLost { run: self.some_run(input) },
             10 => Event::RunLeft { run: self.some_run(input), any: input.yes() },
             11 => Event::Printed { run: self.some_run(input), text: format!("{}", input.number()) },
@@ -326,12 +325,13 @@ impl World {
         match order {
             ElectionEffect::OpenSession { .. } => {
                 let session = SessionId(u128::from(input.number()));
+                let store = input.number();
                 let guarantee = match guarantee(input) {
                     // What stores grant is bounded where it is read.
                     Guarantee::For(span) => Guarantee::For(span.min(LONGEST / 2)),
                     while_alive => while_alive,
                 };
-                ElectionEvent::Opened { ask, result: input.result((session, guarantee)) }
+                ElectionEvent::Opened { ask, result: input.result((session, guarantee, Revision(store))) }
             }
             ElectionEffect::Look { .. } => ElectionEvent::Looked { ask, result: self.view(input) },
             ElectionEffect::Acquire { .. } => {
@@ -383,7 +383,7 @@ impl World {
             ended: input.yes(),
             hold_off_left: input.span(),
         });
-        Ok(View { at: input.number(), lock, last, last_version: Revision(input.number()) })
+        Ok(View { at: input.number(), lock, last, last_revision: Revision(input.number()) })
     }
 
     /// A run that is alive as a rule, and at times any other.
@@ -485,5 +485,5 @@ fn held(id: &str, session: SessionId, term: Term) -> Lock {
 }
 
 fn free() -> View {
-    View { at: 1, lock: Lock::Free { version: Revision(0), taken_from: None }, last: None, last_version: Revision(0) }
+    View { at: 1, lock: Lock::Free { version: Revision(0), taken_from: None }, last: None, last_revision: Revision(0) }
 }

@@ -7,6 +7,8 @@
 //! - [`machines`]: main, commands, checks, entries, watches, the election; each has a state of its own and knows nobody.
 //! - [`vocabulary`]: events, effects, and what both speak of.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub mod machines;
 pub mod sequence;
 pub mod vocabulary;

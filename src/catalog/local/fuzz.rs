@@ -3,7 +3,7 @@
 use crate::catalog::border::RawInstance;
 use crate::catalog::fuzz::check;
 
-use super::entries::Entry;
+use super::entries::EntryFile;
 use super::name::{escape, unescape};
 
 /// An instance's file, and a name of one.
@@ -15,9 +15,9 @@ pub(in crate::catalog) fn file(data: &[u8]) {
     if let Ok(file) = escape("name", text) {
         assert!(!file.contains('/') && !file.starts_with('.') && unescape(&file).as_deref() == Some(text), "{file:?}");
     }
-    let Ok(entry) = serde_json::from_str::<Entry>(text) else { return };
+    let Ok(entry) = serde_json::from_str::<EntryFile>(text) else { return };
     let written = serde_json::to_string(&entry).expect("what was read can be written");
-    assert_eq!(serde_json::from_str::<Entry>(&written).ok().as_ref(), Some(&entry));
+    assert_eq!(serde_json::from_str::<EntryFile>(&written).ok().as_ref(), Some(&entry));
     match RawInstance::from(entry.instance).instance() {
         Ok(instance) => check(&instance),
         Err(flaw) => assert!(crate::config::words::is_printable(&flaw.to_string()), "{flaw}"),

@@ -15,11 +15,11 @@ use std::time::Duration;
 use crate::config::election::{Mode, WithoutCatalog};
 use crate::config::{Election as Config, Service, When};
 
-use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::KILL_AFTER;
 use crate::supervisor::machines::election::record::{Holder, Term};
 use crate::supervisor::machines::election::{Election, ElectionEffect, ElectionEvent, RequestId, Settings};
+use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::Life;
 use crate::supervisor::vocabulary::{Effect, ElectionStatus, Job, LeaderStatus, Notice, RunId, Step, Time, earliest};
 

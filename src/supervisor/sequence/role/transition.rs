@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::config::election::Mode;
 use crate::config::{Hook, Signal, When};
 use crate::supervisor::Supervisor;
-use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::commands::{Launch, Outcome};
 use crate::supervisor::machines::election::ElectionEvent;
+use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::stop::Cause;
 use crate::supervisor::vocabulary::{Job, RunId, Step, Time};
 

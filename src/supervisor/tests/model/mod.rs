@@ -12,11 +12,11 @@ mod steps;
 mod store;
 mod world;
 
-use crate::supervisor::sequence::duties::{self, Duty};
 use super::role::election;
 use super::script::*;
 use crate::config::election::{Mode, Preference};
 use crate::config::{Background, Config, Election, Hooks, OnFailure, Restart, RestartPolicy};
+use crate::supervisor::sequence::duties::{self, Duty};
 
 use world::World;
 
