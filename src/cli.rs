@@ -116,6 +116,15 @@ enum Verb {
         #[command(subcommand)]
         switch: Switch,
     },
+    /// Wait on this host for the ends of leaders' containers, and free their locks at once; runs no main process
+    Witness {
+        /// The elections [default: the config's]
+        #[arg(value_name = "NAME")]
+        elections: Vec<String>,
+        /// Where the candidates of this host have their files [default: the config's [election] witness]
+        #[arg(long, value_name = "DIRECTORY")]
+        directory: Option<PathBuf>,
+    },
     /// The terms of the election
     Term {
         /// Have the running agent stand again although terms went back (the catalog was restored or wiped)
@@ -206,6 +215,7 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
             ask::maintenance(at.socket, named, lasts, reason.as_deref())
         }
         Verb::Maintenance { switch: Switch::Off { at } } => ask::order(at.socket, named, "/maintenance/off"),
+        Verb::Witness { elections, directory } => file::witness(named, elections, directory),
         Verb::Term { accept: _, at } => ask::order(at.socket, named, "/accept-term"),
     }
 }

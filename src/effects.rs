@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::catalog::election::{AcquireRequest, CandidateSettings, LockClient, LockViewSender};
+use crate::catalog::election::{AcquireRequest, CandidateSettings, Certificate, LockClient, LockViewSender};
+use crate::catalog::local::WitnessDirectory;
 use crate::catalog::{self, Audience, Backend, ObservationSender, address};
 use crate::config::election::REQUEST_WITHIN;
 use crate::config::{
@@ -23,7 +24,9 @@ use crate::logging;
 use crate::probe;
 use crate::process::{self, Processes};
 use crate::render;
-use crate::supervisor::machines::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal};
+use crate::supervisor::machines::election::event::{
+    Acquisition, Certification, ElectionEffect, ElectionEvent, Renewal,
+};
 use crate::supervisor::vocabulary::{
     Follow, Observation, Pid, Registration, Rendering, ReplyId, RunId, Secrets, Staged, Target,
 };
@@ -55,6 +58,7 @@ pub struct Adapters {
     followers: HashMap<(Query, bool), Follower>,
     /// Hooks and checks that wait for their files.
     waiting: Waiting,
+    end_awaited: Option<AbortHandle>,
     replies: HashMap<ReplyId, oneshot::Sender<Result<String, String>>>,
     last_reply: u64,
     /// What was said of the last signal, if that was refused.
@@ -93,6 +97,7 @@ impl Adapters {
             waiting: Waiting::default(),
             reading: Arc::default(),
             followers: HashMap::new(),
+            end_awaited: None,
             replies: HashMap::new(),
             last_reply: 0,
             refused: None,
@@ -203,7 +208,9 @@ impl Adapters {
     fn spawn(&mut self, run: RunId, ordered: Ordered, files: &Secrets) -> Vec<Event> {
         let Ordered { job, exec, run_as, env, stdin } = ordered;
         let env = self.env(env);
-        let event = self.processes.spawn(run, &job, &exec, &run_as, files, &self.limits, &env, stdin);
+        let keep = self.lock_client.as_ref().and_then(|lock_client| lock_client.hooks_inherit());
+        let keep = keep.as_ref().map(|file| file.as_fd());
+        let event = self.processes.spawn(run, &job, &exec, &run_as, files, &self.limits, &env, stdin, keep);
         self.with_warnings(vec![event])
     }
 
@@ -356,6 +363,7 @@ impl Adapters {
             lease: election.lease,
             kill_margin: election.pace.kill_margin,
             service: service.cloned(),
+            witness: witness_of(election),
         };
         let lock_client = Arc::new(LockClient::new(self.backend.clone(), settings));
         self.lock_client = Some(lock_client.clone());
@@ -416,6 +424,26 @@ impl Adapters {
                     ElectionEvent::Released { ask, result: released.map_err(|error| catalog::report(&error)) }
                 })
             }
+            ElectionEffect::AwaitEnd { witness } => {
+                let tell = self.tell.clone();
+                let waiting = tokio::spawn(async move {
+                    if lock_client.gone(&witness).await {
+                        // The loop that would hear it may have ended.
+                        let _ = tell.send(Event::Election(ElectionEvent::Gone { witness })).await;
+                    }
+                });
+                // Nobody asks for the end of who held the lock before.
+                if let Some(before) = self.end_awaited.replace(waiting.abort_handle()) {
+                    before.abort();
+                }
+            }
+            ElectionEffect::Certify { ask, witness, session, term, gone_for } => self.request(
+                move |error| ElectionEvent::Certified { ask, result: Certification::Unknown(error) },
+                async move {
+                    let certificate = Certificate { witness, session, term, gone_for };
+                    ElectionEvent::Certified { ask, result: lock_client.certify(certificate).await }
+                },
+            ),
             ElectionEffect::PublishRank { vacancy, rank } => {
                 self.unanswered("publishing the rank", async move { lock_client.publish_rank(vacancy, rank).await })
             }
@@ -649,6 +677,12 @@ fn given_up(effect: &Effect) -> Option<Event> {
         }
         _ => return None,
     })
+}
+
+/// Where the end of a leader's container is known at once, if the config says so.
+pub fn witness_of(election: &Election) -> Option<Arc<WitnessDirectory>> {
+    let directory = election.witness.as_ref()?;
+    Some(Arc::new(WitnessDirectory::new(directory, &election.name, election.pace.kill_margin)))
 }
 
 fn degraded(what: String) {

@@ -5,6 +5,7 @@
 //! `main` → `cli` → `agent` → { `process`, `catalog`, `probe`, `http` } → `supervisor` → `config`
 //!
 //! - [`cli`]: the command line; [`agent`]: the one loop.
+//! - [`witness`]: frees the locks of leaders whose containers are gone from this host; an agent without a container.
 //! - [`config`]: what the user wrote, made safe.
 //! - [`supervisor`]: decides. Pure: events in, effects out, time an argument.
 //! - [`process`]: Linux: spawning, reaping, signals, terminals, users.
@@ -37,3 +38,4 @@ mod readable;
 mod render;
 mod sabotage;
 pub mod supervisor;
+pub mod witness;

@@ -43,6 +43,7 @@ fn contest(name: &str, id: &str) -> CandidateSettings {
         lease: LEASE,
         kill_margin: Duration::from_millis(100),
         service: None,
+        witness: None,
     }
 }
 

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("effects", ALL),
     // What the fuzz targets call, of every room.
     ("fuzzing", ALL),
+    ("witness", &["catalog", "clock", "logging", "process", "supervisor", "config"]),
     ("clock", &["readable", "supervisor", "config"]),
     ("render", &["files", "process::users", "catalog", "supervisor", "config"]),
     ("process", &["sabotage", "files", "plain", "readable", "logging", "supervisor", "config"]),
@@ -54,6 +55,7 @@ const ALL: &[&str] = &[
     "plain",
     "readable",
     "supervisor",
+    "witness",
     "config",
 ];
 

@@ -44,6 +44,7 @@ fn candidate_on(members: &[SocketAddr], name: &str, id: &str) -> LockClient {
         lease: LEASE,
         kill_margin: Duration::from_millis(100),
         service: None,
+        witness: None,
     };
     LockClient::new(Arc::new(Backend::open(&config).expect("a good config")), contest)
 }

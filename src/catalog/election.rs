@@ -6,18 +6,23 @@ pub(in crate::catalog) mod record;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::config::Service;
+use crate::config::{Backoff, Service};
 use crate::supervisor::Event;
-use crate::supervisor::machines::election::event::{Acquisition, ElectionEvent, Id, Renewal};
-use crate::supervisor::machines::election::record::{Guarantee, Holder, Revision, SessionId, Term, View};
+use crate::supervisor::machines::election::event::{Acquisition, Certification, ElectionEvent, Id, Renewal};
+use crate::supervisor::machines::election::record::{Guarantee, Holder, Revision, SessionId, Term, View, Witness};
 use crate::supervisor::vocabulary::{Instance, Observation};
 
+use super::local::{self, WitnessDirectory};
+use super::pace::Pace;
 use super::{Backend, Error, ObservationSender, address, border, report};
+
+/// Between two tries to wait for a container's end, where the directory can't be used.
+const WITNESS_AGAIN: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(10) };
 
 /// What a candidate stands with.
 #[derive(Debug, Clone)]
@@ -32,9 +37,21 @@ pub struct CandidateSettings {
     pub kill_margin: Duration,
     /// The service whose address is the leader's, and whose `alive` check a Consul session is bound to.
     pub service: Option<Arc<Service>>,
+    /// Where its end, and others', are known on this host.
+    pub witness: Option<Arc<WitnessDirectory>>,
 }
 
 impl CandidateSettings {
+    /// By what its end is known.
+    pub(super) fn witness(&self) -> Option<Witness> {
+        self.witness.as_ref()?.own()
+    }
+
+    /// How long main may outlive the lock on that.
+    pub(super) fn linger(&self) -> Option<Duration> {
+        self.witness.as_ref()?.linger()
+    }
+
     /// Where the candidate can be reached, as of now: `host:port`.
     pub fn address(&self) -> Option<String> {
         let service = self.service.as_ref()?;
@@ -136,17 +153,53 @@ fn instance(election: &str, holder: &Holder) -> Instance {
     }
 }
 
+/// The lock of a container that is gone.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// By what that is known.
+    pub witness: Witness,
+    /// By which session it is held.
+    pub session: SessionId,
+    /// For which term.
+    pub term: Term,
+    /// For how long it has been gone.
+    pub gone_for: Duration,
+}
+
+impl Certificate {
+    /// What there is to write, when this stands in the lock and in `last`; or what keeps it from being written.
+    pub(super) fn over(
+        &self,
+        leader: Option<&record::Leader>,
+        last: record::LastLeader,
+    ) -> Result<String, Certification> {
+        let holds =
+            |leader: &&record::Leader| leader.session == self.session && leader.witness.as_ref() == Some(&self.witness);
+        if leader.filter(holds).is_none() || last.session != self.session || last.released {
+            return Err(Certification::Changed);
+        }
+        match last.linger() {
+            None => Err(Certification::Changed),
+            Some(linger) if self.gone_for < linger => Err(Certification::Lingers(linger)),
+            // What it owed it may still owe.
+            Some(_) => Ok(last.of(self.term).released(None).json()),
+        }
+    }
+}
+
 /// One candidate, on one store.
 #[derive(Debug)]
 pub struct LockClient {
     backend: Arc<Backend>,
     contest: CandidateSettings,
+    /// What was said last of the witness's directory.
+    witness_failed: Mutex<Option<String>>,
 }
 
 impl LockClient {
     /// Reaches nobody yet.
     pub fn new(backend: Arc<Backend>, contest: CandidateSettings) -> LockClient {
-        LockClient { backend, contest }
+        LockClient { backend, contest, witness_failed: Mutex::default() }
     }
 
     /// Where the candidate can be reached, if `leader` is its id.
@@ -159,6 +212,7 @@ impl LockClient {
     /// # Errors
     /// The store can't be asked, refuses, or promises nothing.
     pub async fn open(&self) -> Result<(SessionId, Guarantee, Revision), Error> {
+        self.open_witness().await;
         match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.open_session(&self.contest).await.map_err(Error::Local),
@@ -252,6 +306,49 @@ impl LockClient {
         }
     }
 
+    /// Makes this container's file in the witness's directory. Without it only the lease tells of its end.
+    async fn open_witness(&self) {
+        let Some(witness) = self.contest.witness.as_ref().filter(|witness| witness.own().is_none()) else { return };
+        let failed = witness.open().await.err().map(|error| report(&error));
+        let mut said = self.witness_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = failed.as_ref().filter(|_| failed != *said) {
+            tracing::warn!(event = "degraded", "there is no witness, so this container's end costs the lease: {error}");
+        }
+        if let Some(own) = witness.own() {
+            tracing::debug!(event = "election.witness", "the end of this container is known by {}", own.file);
+        }
+        *said = failed;
+    }
+
+    /// Waits until nothing is left of a container; `false` where that can't be known, as of another host's.
+    pub async fn gone(&self, witness: &Witness) -> bool {
+        let Some(directory) = &self.contest.witness else { return false };
+        let mut pace = Pace::new(WITNESS_AGAIN);
+        loop {
+            match directory.gone(witness).await {
+                Ok(()) => return true,
+                Err(local::Error::NotHere { .. }) => return false,
+                Err(error) => {
+                    let error = report(&error);
+                    tracing::warn!(event = "degraded", "can't wait for the end of the leader's container: {error}");
+                    tokio::time::sleep(pace.pause()).await;
+                }
+            }
+        }
+    }
+
+    /// Frees the lock of a container that is gone and says in `last` that it was released, in one transaction, if its term
+    /// still holds it.
+    pub async fn certify(&self, certificate: Certificate) -> Certification {
+        let name = &self.contest.name;
+        let certified = match &*self.backend {
+            Backend::None | Backend::Local(_) => return Certification::Changed,
+            Backend::Consul(consul) => consul.certify(name, &certificate).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.certify(name, &certificate).await.map_err(Error::Etcd),
+        };
+        certified.unwrap_or_else(|error| Certification::Unknown(report(&error)))
+    }
+
     /// Lets the others know this candidate's rank for a vacancy.
     ///
     /// # Errors
@@ -284,6 +381,8 @@ impl LockClient {
     /// Tells what the lock shows: at once, then at each change, and why it can't be read when it can't. Retries by
     /// itself. Never returns.
     pub async fn watch(&self, views: LockViewSender) {
+        // What main inherits must be there before main is.
+        self.open_witness().await;
         watch(&self.backend, &self.contest.name, views).await;
     }
 
@@ -293,15 +392,23 @@ impl LockClient {
         if let Backend::Local(local) = &*self.backend {
             local.main_inherits(main);
         }
+        if let Some(witness) = &self.contest.witness {
+            witness.main_inherits(main);
+        }
     }
 
-    /// A descriptor that main must inherit, so that the lock is held as long as any process of main's lives (`local`;
-    /// there is none before the first view).
+    /// A descriptor that main must inherit, so that the lock, or the witness's, is held as long as any process of main's
+    /// lives (there is none before the first view).
     pub fn inheritable_fd(&self) -> Option<Arc<std::fs::File>> {
         match &*self.backend {
             Backend::Local(local) => local.inheritable_fd(),
-            Backend::None | Backend::Consul(_) | Backend::Etcd(_) => None,
+            Backend::None | Backend::Consul(_) | Backend::Etcd(_) => self.contest.witness.as_ref()?.for_main(),
         }
+    }
+
+    /// A descriptor that hooks must inherit: they act for a leader, too.
+    pub fn hooks_inherit(&self) -> Option<Arc<std::fs::File>> {
+        self.contest.witness.as_ref()?.file()
     }
 }
 

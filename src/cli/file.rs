@@ -5,11 +5,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::{BAD_CONFIG, BAD_USAGE, FAILED};
+use crate::catalog::local::survey_witness;
 use crate::catalog::{Backend, address, report};
 use crate::config::election::Sum;
 use crate::config::{self, Config, Context, Exec, Probe, Report};
 use crate::logging;
 use crate::process::users;
+use crate::witness;
 
 /// `pilotfish check`.
 pub fn check(named: Option<&Path>, command: Exec) -> u8 {
@@ -24,9 +26,12 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
             let warnings: String = loaded.warnings.iter().map(|warning| format!("{}\n\n", warning.picture())).collect();
             let survey = Backend::survey(&loaded.config.catalog).err();
             let survey = survey.map(|doubt| format!("warning: here, {}\n\n", report(&doubt))).unwrap_or_default();
+            let witness = loaded.config.election.as_ref().and_then(|election| election.witness.as_deref());
+            let doubt = witness.and_then(|directory| survey_witness(directory).err());
+            let doubt = doubt.map(|doubt| format!("warning: here, {}\n\n", report(&doubt))).unwrap_or_default();
             let sum = Sum::of(&loaded.config).map(|sum| format!("{sum}\n")).unwrap_or_default();
             print(&format!(
-                "{warnings}{}{survey}{}: ok
+                "{warnings}{}{survey}{doubt}{}: ok
 {sum}{}",
                 strangers(&loaded.config),
                 file.display(),
@@ -34,6 +39,46 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
             ))
         }
         Err(report) => bad(&report),
+    }
+}
+
+/// `pilotfish witness`: of the config it takes the catalog, and what isn't given of the election.
+pub fn witness(named: Option<&Path>, elections: Vec<String>, directory: Option<PathBuf>) -> u8 {
+    let context = Context::of_this_process();
+    let file = match existing(named, &context) {
+        Ok(file) => file,
+        Err(code) => return code,
+    };
+    // Its own config needs no main process.
+    let command = Some(vec!["true".into()]);
+    let config = match Config::load(&file, command, &context) {
+        Ok(loaded) => loaded.config,
+        Err(report) => return bad(&report),
+    };
+    let own = config.election.as_ref();
+    let directory = directory.or_else(|| own.and_then(|election| election.witness.clone()));
+    let elections = match elections.is_empty() {
+        true => own.map(|election| election.name.clone()).into_iter().collect(),
+        false => elections,
+    };
+    let (Some(directory), false) = (directory, elections.is_empty()) else {
+        logging::last_words(
+            "error: which election, and in which directory? (`[election] name` and `witness` in the config, or \
+             `pilotfish witness NAME --directory DIRECTORY`)\n",
+        );
+        return BAD_USAGE;
+    };
+    if !matches!(config.catalog.backend, config::Backend::Consul(_) | config::Backend::Etcd(_)) {
+        logging::last_words("error: a witness is for elections on Consul or etcd; on `local` the lock itself tells\n");
+        return BAD_CONFIG;
+    }
+    logging::init(&config.log);
+    match witness::run(&config.catalog, &directory, &elections) {
+        Ok(()) => 0,
+        Err(error) => {
+            logging::last_words(&format!("error: {}\n", catalog::report(&error)));
+            FAILED
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! into that.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Backend, Config, Hook};
@@ -49,6 +50,8 @@ pub struct Election {
     pub role_tags: Option<RoleTags>,
     /// What is killed at the deadline, and how surely.
     pub fence: Fence,
+    /// A directory of this host by which a leader's end is known at once.
+    pub witness: Option<PathBuf>,
 }
 
 /// Whether all run and one leads, or only the leader runs.
@@ -157,6 +160,8 @@ pub struct Sum {
     on_demote: bool,
     /// The longest time without writes that a sound backend has shown.
     silence: Option<Duration>,
+    /// A leader's end is known from the kernel of its own host.
+    witness: bool,
 }
 
 impl Sum {
@@ -172,8 +177,9 @@ impl Sum {
             Backend::Consul(_) => Some(CONSUL_SILENCE),
             Backend::Etcd(_) => None,
         };
-        let Election { name, lease, pace, .. } = election;
-        Some(Sum { election: name.clone(), lease: *lease, pace: pace.clone(), on_demote, silence })
+        let Election { name, lease, pace, witness, .. } = election;
+        let witness = witness.is_some();
+        Some(Sum { election: name.clone(), lease: *lease, pace: pace.clone(), on_demote, silence, witness })
     }
 
     /// Whether all fits.
@@ -214,6 +220,20 @@ impl Sum {
 
 impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.print(f)?;
+        if self.witness {
+            let lease = seconds(self.lease);
+            write!(
+                f,
+                "\nwith the witness, who is next waits {lease} only for a whole host that is lost, not for a container"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Sum {
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outlives = self.outlives();
         writeln!(f, "election {}: {}; needed: {}", self.election, self.left(), self.parts())?;
         write!(f, "a leader outlives a store that takes no writes for {}, at worst", seconds(outlives))?;
@@ -258,7 +278,14 @@ mod tests {
             demote: Duration::from_secs(demote),
             kill_margin: Duration::from_secs(1),
         };
-        Sum { election: "mysql".to_owned(), lease: Duration::from_secs(lease), pace, on_demote: true, silence }
+        Sum {
+            election: "mysql".to_owned(),
+            lease: Duration::from_secs(lease),
+            pace,
+            on_demote: true,
+            silence,
+            witness: false,
+        }
     }
 
     #[test]
@@ -271,6 +298,15 @@ mod tests {
         );
         let without_hook = Sum { on_demote: false, ..sum(15, 5, None) };
         assert!(without_hook.parts().contains("+ 5 s to stop the main process +"), "{without_hook}");
+    }
+
+    #[test]
+    fn a_witness_makes_a_long_lease_cheap_and_the_sum_says_so() {
+        let told = Sum { witness: true, ..sum(60, 5, Some(CONSUL_SILENCE)) }.to_string();
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(lines[1].starts_with("a leader outlives a store that takes no writes for 52.4 s, at worst"), "{told}");
+        let last = "with the witness, who is next waits 60 s only for a whole host that is lost, not for a container";
+        assert_eq!(lines[2], last);
     }
 
     #[test]

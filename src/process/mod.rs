@@ -282,8 +282,8 @@ impl Processes {
     }
 
     /// Starts a hook or check: below a keeper, in a process group of its own, with `stdin` or nothing to read, its output
-    /// captured line by line into the log, and no inherited descriptor. Of [`Job::Rank`] standard output is not logged but told,
-    /// before its end. Answers `Spawned` or `SpawnFailed`. Call it inside the runtime.
+    /// captured line by line into the log, and no descriptor but `keep`, a lock that must last as long as anything of it
+    /// lives. Of [`Job::Rank`] standard output is not logged but told, before its end. Answers `Spawned` or `SpawnFailed`. Call it inside the runtime.
     #[allow(clippy::too_many_arguments, reason = "the fields of one effect")]
     pub fn spawn(
         &mut self,
@@ -295,11 +295,15 @@ impl Processes {
         limits: &Limits,
         env: &[(String, String)],
         stdin: Option<String>,
+        keep: Option<BorrowedFd<'_>>,
     ) -> Event {
         self.reserve.lend();
         let event = match self.hook_launch(job, exec, run_as, files, limits, env, stdin) {
             Err(error) => Event::SpawnFailed { run, error },
-            Ok((launch, alive)) => self.start(run, exec, run_as.user.as_deref(), None, launch, Some(alive)),
+            Ok((launch, alive)) => {
+                let launch = Launch { keep: keep.map(|keep| keep.as_raw_fd()), ..launch };
+                self.start(run, exec, run_as.user.as_deref(), None, launch, Some(alive))
+            }
         };
         self.reserve.refill();
         event

@@ -81,7 +81,8 @@ pub fn candidate_of(
     service: Option<Arc<Service>>,
 ) -> Candidate {
     let kill_margin = Duration::from_millis(500);
-    let contest = CandidateSettings { name: election.to_owned(), id: id.to_owned(), lease, kill_margin, service };
+    let contest =
+        CandidateSettings { name: election.to_owned(), id: id.to_owned(), lease, kill_margin, service, witness: None };
     let agent = agent_on(address);
     Candidate { candidacy: Arc::new(LockClient::new(agent.backend.clone(), contest.clone())), agent, contest }
 }
@@ -270,5 +271,12 @@ pub fn held_by(id: &str) -> impl Fn(&View) -> bool {
 /// As a view shows it.
 pub fn holder(candidate: &Candidate, won: Won) -> Holder {
     let Won { session, term, vacancy, .. } = won;
-    Holder { id: candidate.contest.id.as_str().into(), session, term, address: None, vacancy: Some(vacancy) }
+    Holder {
+        id: candidate.contest.id.as_str().into(),
+        session,
+        term,
+        address: None,
+        vacancy: Some(vacancy),
+        witness: None,
+    }
 }

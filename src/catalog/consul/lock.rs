@@ -2,16 +2,18 @@
 //! session. The lock delay, as read back from the session, is what Consul promises: whatever ends the session, nobody
 //! gets the lock for so long. It is asked before a write and not in it, so every acquire names what was seen.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::catalog::election::record::{LastLeader, Leader, Rank, uuid};
-use crate::catalog::election::{AcquireRequest, CandidateSettings, LockViewSender};
+use crate::catalog::election::{AcquireRequest, CandidateSettings, Certificate, LockViewSender};
 use crate::catalog::pace::Pace;
+use crate::catalog::report;
 use crate::config::election::LONGEST_LOCK_DELAY;
 use crate::sabotage;
-use crate::supervisor::machines::election::event::{Acquisition, Id, Renewal};
+use crate::supervisor::machines::election::event::{Acquisition, Certification, Id, Renewal};
 use crate::supervisor::machines::election::record::{Guarantee, Last, Lock, Revision, SessionId, Term, View};
 
 use super::client::{Answer, Client};
@@ -27,6 +29,25 @@ use super::{Consul, Error};
 const CHECK_WITHIN: Duration = Duration::from_millis(1500);
 /// Between two tries.
 const CHECK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What `last` says of how long main may outlive the lock on the witness's file, by the session that holds the lock.
+#[derive(Debug, Default)]
+pub(super) struct Lingers(Mutex<Option<(SessionId, Option<Duration>)>>);
+
+impl Lingers {
+    fn told(&self, session: SessionId, linger: Option<Duration>) {
+        *self.lock() = Some((session, linger));
+    }
+
+    fn is_told(&self, session: SessionId, linger: Option<Duration>) -> bool {
+        *self.lock() == Some((session, linger))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(SessionId, Option<Duration>)>> {
+        // One assignment: a panic can't have left it half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The two keys of an election.
 struct Keys {
@@ -87,14 +108,15 @@ impl Consul {
         let id = uuid::text(session);
         let leader = Leader::new(contest, session, None).won_after(seen.map(|(_, last)| last)).json();
         // Without a term: what is written together is written as the same index.
-        let last = LastLeader::new(contest, session, None, guarantee, hold_off_left).json();
+        let last = LastLeader::new(contest, session, None, guarantee, hold_off_left);
         let mut steps = Vec::new();
         if let Some((lock, before)) = seen.filter(|_| !sabotage::is_on("check-index")) {
             steps.push(Operation::check_version(&keys.leader, lock.0));
             steps.push(Operation::check_version(&keys.last, before.0));
         }
         steps.push(Operation::lock(&keys.leader, &leader, &id));
-        steps.push(Operation::set(&keys.last, &last));
+        steps.push(Operation::set(&keys.last, &last.json()));
+        self.lingers.told(session, last.linger());
         Ok(match self.client.attempt(&steps).await? {
             // The last one: the step that checks the version answers with the key as it was before.
             TxnOutcome::Done(found) => match found.iter().rfind(|found| found.key == keys.leader) {
@@ -108,9 +130,15 @@ impl Consul {
     }
 
     /// See [`LockClient::renew`](crate::catalog::election::Candidacy::renew).
-    pub async fn renew(&self, contest: &CandidateSettings, session: SessionId, _term: Term) -> Result<Renewal, Error> {
+    pub async fn renew(&self, contest: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         match self.client.renew_session(&uuid::text(session)).await? {
-            true => Ok(Renewal::Alive(self.look(&contest.name).await?)),
+            true => {
+                let view = self.look(&contest.name).await?;
+                if view.shows(session, term) {
+                    self.tell_linger(contest, session, term).await;
+                }
+                Ok(Renewal::Alive(view))
+            }
             // A server that has just been restarted says so of sessions it has yet to replay: the lock tells.
             false => Ok(Renewal::Gone { void: false }),
         }
@@ -142,6 +170,69 @@ impl Consul {
                 false => Ok(()),
             },
         }
+    }
+
+    /// Says in `last` whether main still has the witness's file, where that has changed. A failure is no renewal's: it is
+    /// tried again with the next one.
+    async fn tell_linger(&self, contest: &CandidateSettings, session: SessionId, term: Term) {
+        let linger = contest.linger();
+        if linger.is_none() || self.lingers.is_told(session, linger) {
+            return;
+        }
+        match self.put_linger(contest, session, term, linger).await {
+            Ok(true) => self.lingers.told(session, linger),
+            Ok(false) => {}
+            Err(error) => tracing::debug!(event = "election.witness", "writing `last`: {}", report(&error)),
+        }
+    }
+
+    async fn put_linger(
+        &self,
+        contest: &CandidateSettings,
+        session: SessionId,
+        term: Term,
+        linger: Option<Duration>,
+    ) -> Result<bool, Error> {
+        let keys = Keys::of(&contest.name);
+        let (Some(stored), _) = self.client.stored(&keys.last, 0).await? else { return Ok(false) };
+        let last = LastLeader::read(&stored.bytes()).filter(|last| last.session == session);
+        let Some(last) = last else { return Ok(false) };
+        let last = last.of(term).lingering(linger).json();
+        let steps = [
+            Operation::check_version(&keys.leader, term.0),
+            Operation::check_version(&keys.last, stored.modify_index),
+            Operation::set(&keys.last, &last),
+        ];
+        Ok(matches!(self.client.attempt(&steps).await?, TxnOutcome::Done(_)))
+    }
+
+    /// See [`LockClient::certify`](crate::catalog::election::Candidacy::certify). The session isn't destroyed, for which
+    /// Consul would hold everyone back; with nothing to hold it ends by its time.
+    pub async fn certify(&self, election: &str, certificate: &Certificate) -> Result<Certification, Error> {
+        let keys = Keys::of(election);
+        let id = uuid::text(certificate.session);
+        let reads = tokio::try_join!(self.client.stored(&keys.leader, 0), self.client.stored(&keys.last, 0));
+        let ((Some(leader), _), (Some(last), _)) = reads? else { return Ok(Certification::Changed) };
+        let held = leader.session.as_deref() == Some(&*id) && leader.modify_index == certificate.term.0;
+        let Some(read) = LastLeader::read(&last.bytes()).filter(|_| held) else { return Ok(Certification::Changed) };
+        let record = leader.bytes();
+        let released = match certificate.over(Leader::read(&record).as_ref(), read) {
+            Ok(released) => released,
+            Err(why) => return Ok(why),
+        };
+        let steps = [
+            Operation::check_version(&keys.leader, certificate.term.0),
+            Operation::check_version(&keys.last, last.modify_index),
+            Operation::unlock(&keys.leader, &String::from_utf8_lossy(&record), &id),
+            Operation::set(&keys.last, &released),
+        ];
+        Ok(match self.client.attempt(&steps).await? {
+            TxnOutcome::Done(_) => Certification::Done,
+            TxnOutcome::Refused(why) => match self.look(election).await?.shows(certificate.session, certificate.term) {
+                true => Certification::Unknown(why),
+                false => Certification::Changed,
+            },
+        })
     }
 
     /// See [`LockClient::publish_rank`](crate::catalog::election::Candidacy::publish_rank). By a session of its own, which

@@ -34,6 +34,7 @@ pub struct Consul {
     life: publish::LifeMark,
     pins: publish::Pins,
     registered: publish::Registered,
+    lingers: lock::Lingers,
 }
 
 impl Consul {
@@ -45,6 +46,7 @@ impl Consul {
             life: publish::LifeMark::new(),
             pins: publish::Pins::default(),
             registered: publish::Registered::default(),
+            lingers: lock::Lingers::default(),
         }
     }
 

@@ -2,13 +2,14 @@
 //! Spans are in milliseconds, rounded up: a successor may wait longer than it must, never shorter. A term that isn't
 //! written is the key's own: as which the store wrote it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::supervisor::machines::election::event::Id;
-use crate::supervisor::machines::election::record::{Guarantee, Holder, Last, Revision, SessionId, Term};
+use crate::supervisor::machines::election::record::{Guarantee, Holder, Last, Revision, SessionId, Term, Witness};
 
 use super::CandidateSettings;
 use crate::catalog::border;
@@ -18,6 +19,9 @@ const UNKNOWN: &str = "(unknown)";
 
 /// What one who can't be asked may have been promised: as much as Consul promises at most.
 const UNKNOWN_PROMISE: Duration = Duration::from_secs(60);
+
+/// Nobody's kill margin is longer.
+const LONGEST_LINGER: Duration = Duration::from_secs(3600);
 
 /// A greater term is nobody's: etcd's revisions are signed, and no store has ever counted half as far.
 pub(in crate::catalog) const GREATEST_TERM: u64 = 1 << 62;
@@ -48,13 +52,17 @@ pub(in crate::catalog) struct Leader {
     /// The `last` it was won after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vacancy: Option<u64>,
+    /// By what its end is known on its own host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::catalog) witness: Option<Witness>,
 }
 
 impl Leader {
     /// A candidate's, that holds the lock by this session.
     pub(in crate::catalog) fn new(contest: &CandidateSettings, session: SessionId, term: Option<Term>) -> Leader {
         let address = contest.address().map(Id::from);
-        Leader { id: contest.id.as_str().into(), session, address, term: term.map(|term| term.0), vacancy: None }
+        let (id, term) = (contest.id.as_str().into(), term.map(|term| term.0));
+        Leader { id, session, address, term, vacancy: None, witness: contest.witness() }
     }
 
     /// The same, won after this `last`.
@@ -71,7 +79,9 @@ impl Leader {
     pub(in crate::catalog) fn read(value: &[u8]) -> Option<Leader> {
         let read: Leader = serde_json::from_slice(value).ok()?;
         let address = read.address.filter(|address| border::is_host_port(address));
-        Some(Leader { id: known(read.id), address, ..read }).filter(|read| read.term.unwrap_or(0) <= GREATEST_TERM)
+        let witness = read.witness.filter(is_witness);
+        Some(Leader { id: known(read.id), address, witness, ..read })
+            .filter(|read| read.term.unwrap_or(0) <= GREATEST_TERM)
     }
 
     /// As the core knows it; `own` is the term that the key's version stands for.
@@ -82,12 +92,13 @@ impl Leader {
             term: term(self.term, own),
             address: self.address,
             vacancy: self.vacancy.map(Revision),
+            witness: self.witness.map(Arc::new),
         }
     }
 
     /// Who holds a lock that says nothing readable.
     pub(in crate::catalog) fn unknown(session: SessionId, term: Term) -> Holder {
-        Holder { id: UNKNOWN.into(), session, term, address: None, vacancy: None }
+        Holder { id: UNKNOWN.into(), session, term, address: None, vacancy: None, witness: None }
     }
 }
 
@@ -116,6 +127,9 @@ pub(in crate::catalog) struct LastLeader {
     /// The lease it held the lock by (etcd).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::catalog) lease: Option<i64>,
+    /// How long main may outlive the lock on the witness's file: it may have closed it. Without it, nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    linger_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,12 +166,13 @@ impl LastLeader {
             to: None,
             owed_ms: milliseconds(hold_off_left),
             lease: None,
+            linger_ms: contest.linger().map(milliseconds),
         }
     }
 
     /// The same, of one that gives the lock back.
     pub(in crate::catalog) fn released(self, to: Option<Id>) -> LastLeader {
-        LastLeader { released: true, to, lease: None, ..self }
+        LastLeader { released: true, to, lease: None, linger_ms: None, ..self }
     }
 
     /// The same, of one that is promised something else by now.
@@ -168,6 +183,21 @@ impl LastLeader {
     /// The same, when one who led before may still act for so long.
     pub(in crate::catalog) fn owing(self, hold_off_left: Duration) -> LastLeader {
         LastLeader { owed_ms: milliseconds(hold_off_left), ..self }
+    }
+
+    /// The same, where the key's own version doesn't tell the term any more.
+    pub(in crate::catalog) fn of(self, term: Term) -> LastLeader {
+        LastLeader { term: Some(term.0), ..self }
+    }
+
+    /// The same, of one whose main has got the witness's file, or closed it, meanwhile.
+    pub(in crate::catalog) fn lingering(self, linger: Option<Duration>) -> LastLeader {
+        LastLeader { linger_ms: linger.map(milliseconds), ..self }
+    }
+
+    /// How long main may outlive the lock on the witness's file; `None`: nobody knows.
+    pub(in crate::catalog) fn linger(&self) -> Option<Duration> {
+        self.linger_ms.map(Duration::from_millis).filter(|linger| *linger <= LONGEST_LINGER)
     }
 
     /// As it is written.
@@ -213,6 +243,12 @@ impl LastLeader {
             hold_off_left: Duration::ZERO,
         }
     }
+}
+
+/// A file's name and a boot's id that can be ones: the name is looked for in a directory.
+fn is_witness(witness: &Witness) -> bool {
+    let hex = |word: &Id| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    hex(&witness.file) && border::is_name(&witness.boot)
 }
 
 /// An id that can be one: whoever may write a record may write anything, and this reaches people's terminals, logs and
@@ -294,6 +330,7 @@ mod tests {
             lease: Duration::from_secs(15),
             kill_margin: Duration::from_secs(1),
             service: None,
+            witness: None,
         }
     }
 

@@ -20,9 +20,9 @@ use etcd_client::{
 use tonic::Code;
 
 use crate::catalog::election::record::{LastLeader, Leader, Rank};
-use crate::catalog::election::{AcquireRequest, CandidateSettings, LockViewSender};
+use crate::catalog::election::{AcquireRequest, CandidateSettings, Certificate, LockViewSender};
 use crate::catalog::pace;
-use crate::supervisor::machines::election::event::{Acquisition, Id, Renewal};
+use crate::supervisor::machines::election::event::{Acquisition, Certification, Id, Renewal};
 use crate::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 
 use super::sessions::{Server, SessionLeases};
@@ -78,6 +78,7 @@ impl Etcd {
         let leader = Leader::new(contest, session, None).won_after(vacancy).json();
         let mut last = LastLeader::new(contest, session, None, guarantee, hold_off_left);
         last.lease = Some(lease);
+        self.sessions.tells_linger(session, last.linger());
         let last = last.json();
         // Never but where nobody holds it: a lock that is free is a key that isn't there.
         let mut as_seen = vec![Compare::create_revision(keys.leader.as_str(), CompareOp::Equal, 0)];
@@ -130,7 +131,9 @@ impl Etcd {
 
     async fn keep(&self, contest: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         let Some(session_leases) = self.sessions.of(session) else { return Ok(Renewal::Gone { void: true }) };
-        if let Some((lease, by)) = session_leases.kept_by().filter(|_| session_leases.has_no_hold_off())
+        if let Some((lease, by)) = session_leases
+            .kept_by()
+            .filter(|_| session_leases.has_no_hold_off() && session_leases.told_linger == contest.linger())
             && let Some(renewed) = self.keep_alive(contest, (session, term), lease, by).await?
         {
             return Ok(renewed);
@@ -199,6 +202,7 @@ impl Etcd {
         let hold_off_left = session_leases.hold_off_left();
         let mut last = LastLeader::new(contest, session, Some(term), session_leases.guarantee, hold_off_left);
         last.lease = Some(lease);
+        let linger = last.linger();
         let last = last.json();
         // Until its answer is here nobody knows as which the lock is written.
         self.sessions.seen(session, None);
@@ -236,6 +240,7 @@ impl Etcd {
         }
         let at = header(&answer);
         self.sessions.holds_by(session, lease, at, by, hold_off_left);
+        self.sessions.tells_linger(session, linger);
         let holder = record.holder(term);
         let last_revision = Revision(unsigned(at));
         Ok(Renewal::Alive(View { at: unsigned(at), lock: Lock::Held(holder), last: None, last_revision }))
@@ -263,6 +268,45 @@ impl Etcd {
         });
         // When it wasn't ours any more there was nothing to release.
         released.await.map(drop)
+    }
+
+    /// See [`LockClient::certify`](crate::catalog::election::Candidacy::certify). The lease ends by its time, with nothing
+    /// under it.
+    pub async fn certify(&self, election: &str, certificate: &Certificate) -> Result<Certification, Error> {
+        let keys = self.keys(election);
+        let got = self.members.call_briefly("read a lock", |mut client: Client| {
+            let txn = Txn::new().and_then(keys.both());
+            async move { client.txn(txn).await }
+        });
+        let term = revision(certificate.term.0);
+        let [leader, last] = pair(&keys, got.await?);
+        let leader =
+            leader.filter(|found| found.create_revision() == term).and_then(|found| Leader::read(found.value()));
+        let Some(last) = last else { return Ok(Certification::Changed) };
+        let Some(read) = LastLeader::read(last.value()) else { return Ok(Certification::Changed) };
+        let released = match certificate.over(leader.as_ref(), read) {
+            Ok(released) => released,
+            Err(why) => return Ok(why),
+        };
+        let freed = self.members.call_briefly("free a lock", |mut client: Client| {
+            let as_seen = [
+                Compare::create_revision(keys.leader.as_str(), CompareOp::Equal, term),
+                Compare::mod_revision(keys.last.as_str(), CompareOp::Equal, last.mod_revision()),
+            ];
+            let txn = Txn::new().when(as_seen).and_then([
+                TxnOp::delete(keys.leader.as_str(), None),
+                TxnOp::put(keys.last.as_str(), released.as_str(), None),
+            ]);
+            async move { client.txn(txn).await }
+        });
+        match freed.await?.succeeded() {
+            true => Ok(Certification::Done),
+            // By another one, or by this call's own first try.
+            false => match self.look(election).await?.shows(certificate.session, certificate.term) {
+                true => Ok(Certification::Unknown("the lock was written meanwhile".to_owned())),
+                false => Ok(Certification::Changed),
+            },
+        }
     }
 
     /// See [`LockClient::publish_rank`](crate::catalog::election::Candidacy::publish_rank).

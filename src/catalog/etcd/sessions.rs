@@ -36,6 +36,8 @@ pub(super) struct SessionLeases {
     hold_off_until: Option<Instant>,
     /// `last` tells of it.
     announced_hold_off: bool,
+    /// What `last` says of how long main may outlive the lock on the witness's file.
+    pub(super) told_linger: Option<Duration>,
 }
 
 /// A server, and the term of the leader it knew.
@@ -81,6 +83,7 @@ impl Sessions {
                 vacancy: None,
                 hold_off_until: None,
                 announced_hold_off: false,
+                told_linger: None,
             },
         );
     }
@@ -91,6 +94,13 @@ impl Sessions {
             session_leases.vacancy = vacancy;
             session_leases.hold_off_until = Some(Instant::now() + hold_off_left);
             session_leases.announced_hold_off = !hold_off_left.is_zero();
+        }
+    }
+
+    /// `last` says this, or is about to.
+    pub(super) fn tells_linger(&self, session: SessionId, linger: Option<Duration>) {
+        if let Some(session_leases) = self.lock().get_mut(&session) {
+            session_leases.told_linger = linger;
         }
     }
 

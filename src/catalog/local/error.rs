@@ -24,7 +24,7 @@ pub enum Error {
     },
     /// Locks on this file system aren't one kernel's.
     #[error(
-        "{} is on {kind}, where a lock doesn't show whether its holder lives; [catalog] directory must be on a disk of \
+        "{} is on {kind}, where a lock doesn't show whether its holder lives; the directory must be on a disk of \
          this host or a tmpfs (a volume such as docker's `-v pilotfish:{}`)",
         .directory.display(), .directory.display()
     )]
@@ -45,6 +45,27 @@ pub enum Error {
         directory: PathBuf,
         /// What it lies on.
         kind: &'static str,
+    },
+    /// No other container sees the witness's, as far as can be known.
+    #[error(
+        "{} is on {kind}, which is taken for this container's own, so nobody could learn there that its main process is \
+         gone: mount a directory of the host that its containers share (docker's `-v /run/pilotfish:{}`)",
+        .directory.display(), .directory.display()
+    )]
+    AloneWithWitness {
+        /// The directory.
+        directory: PathBuf,
+        /// What it lies on.
+        kind: &'static str,
+    },
+    /// Which boot this is can't be known.
+    #[error("/proc is missing, so no lock can be told from one of before the host's last boot")]
+    NoBootId,
+    /// Another kernel's, or a file that isn't there any more.
+    #[error("{} is no file of this host's", .file.display())]
+    NotHere {
+        /// The file.
+        file: PathBuf,
     },
     /// Containers of another host use the directory.
     #[error(

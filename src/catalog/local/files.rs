@@ -402,8 +402,8 @@ pub(super) fn sync(file: &File, path: &Path) -> Result<(), Error> {
 /// Which file it is, whatever its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId {
-    device: u64,
-    inode: u64,
+    pub(super) device: u64,
+    pub(super) inode: u64,
 }
 
 impl FileId {

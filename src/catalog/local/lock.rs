@@ -446,7 +446,14 @@ mod tests {
 
     fn contest() -> CandidateSettings {
         let (lease, kill_margin) = (Duration::from_secs(15), Duration::from_secs(1));
-        CandidateSettings { name: "db".to_owned(), id: "one".to_owned(), lease, kill_margin, service: None }
+        CandidateSettings {
+            name: "db".to_owned(),
+            id: "one".to_owned(),
+            lease,
+            kill_margin,
+            service: None,
+            witness: None,
+        }
     }
 
     #[tokio::test]

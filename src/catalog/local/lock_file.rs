@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::supervisor::machines::election::record::{Guarantee, SessionId, Term};
 
 use super::Error;
-use super::files::{self, Folder, whole};
+use super::files::{self, Folder, errno, whole};
 
 /// The lock's file.
 pub(super) const LOCK: &str = "lock";
@@ -114,7 +114,8 @@ impl LockFile {
     /// What a successor may rely on. As long as main has the description, the lock falls free only when main is gone;
     /// a main that has closed it may outlive the lock by a moment, for which `linger` is ample.
     pub(super) fn guarantee(&self, lock: &File, linger: Duration) -> Guarantee {
-        let linger = if has(self.inherited_by.load(Ordering::Relaxed), lock) { Duration::ZERO } else { linger };
+        let has = has(self.inherited_by.load(Ordering::Relaxed), lock.as_raw_fd(), lock) == Ok(true);
+        let linger = if has { Duration::ZERO } else { linger };
         Guarantee::WhileAlive { linger }
     }
 
@@ -154,17 +155,24 @@ pub(super) fn is_held(file: impl AsFd, election: &Folder) -> Result<bool, Error>
     files::is_write_locked(file).map_err(Error::refused("ask for", election.path_of(LOCK)))
 }
 
-/// Whether another process has this description. It was given under the same number; main may have put something else
-/// there since. Where /proc can't tell, it hasn't.
-fn has(process: i32, lock: &File) -> bool {
-    let number = lock.as_raw_fd();
-    let theirs = std::fs::metadata(format!("/proc/{process}/fd/{number}"));
-    let same_file = |theirs: std::fs::Metadata| {
-        lock.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()))
+/// Whether another process has a locked description of this file, by this number; main may have put something else there
+/// since it was given that.
+///
+/// # Errors
+/// /proc can't tell.
+pub(super) fn has(process: i32, number: RawFd, lock: &File) -> Result<bool, Errno> {
+    let ours = lock.metadata().map_err(|e| errno(&e))?;
+    let theirs = match std::fs::metadata(format!("/proc/{process}/fd/{number}")) {
+        Ok(theirs) => theirs,
+        Err(error) if errno(&error) == Errno::ENOENT => return Ok(false),
+        Err(error) => return Err(errno(&error)),
     };
+    if (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()) {
+        return Ok(false);
+    }
     // Of one open file description the kernel lists the locks it holds (proc_pid_fdinfo(5)).
-    let locks = || std::fs::read_to_string(format!("/proc/{process}/fdinfo/{number}"));
-    theirs.is_ok_and(same_file) && locks().is_ok_and(|locks| locks.contains("OFDLCK"))
+    let locks = std::fs::read_to_string(format!("/proc/{process}/fdinfo/{number}")).map_err(|e| errno(&e))?;
+    Ok(locks.contains("OFDLCK"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

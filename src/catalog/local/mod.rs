@@ -6,6 +6,7 @@
 //! DIRECTORY/PREFIX/services/NAME/ID    one instance, JSON, locked by its agent
 //! DIRECTORY/PREFIX/keys/KEY            one value
 //! DIRECTORY/PREFIX/elections/NAME/     the lock of an election, and what belongs to it
+//! DIRECTORY/PREFIX/witnesses/NAME/     files by which the ends of containers are known (whatever the backend)
 //! DIRECTORY/PREFIX/tmp/                files on their way to their place
 //! ```
 //!
@@ -29,6 +30,7 @@ mod publish;
 mod ranks;
 mod root;
 mod solitude;
+mod witness;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -47,6 +49,7 @@ use inotify::{Hub, Watching};
 use publish::{PublishOutcome, Publisher};
 use root::Root;
 pub use solitude::survey;
+pub use witness::{WitnessDirectory, survey as survey_witness};
 
 /// Between attempts at an entry somebody holds: long enough for whoever only looks at it, or for a kernel that is
 /// still taking down its last holder.

@@ -26,6 +26,7 @@ const SERVICES: &str = "services";
 const KEYS: &str = "keys";
 const SCRATCH: &str = "tmp";
 const ELECTIONS: &str = "elections";
+const WITNESSES: &str = "witnesses";
 
 /// A shared directory, wherever its path leads now.
 #[derive(Debug, Clone)]
@@ -87,6 +88,11 @@ impl Root {
     /// Where an election is.
     pub(super) fn path_of_election(&self, file: &str) -> PathBuf {
         self.path.join(ELECTIONS).join(file)
+    }
+
+    /// Where the files are by which the ends of an election's containers are known.
+    pub(super) fn path_of_witnesses(&self, file: &str) -> PathBuf {
+        self.path.join(WITNESSES).join(file)
     }
 
     /// Opens the directory; makes it and takes possession of it first when it isn't the one of the last call. Until
@@ -276,6 +282,19 @@ impl Opened {
     pub(super) fn election(&self, file: &str) -> Result<Option<Folder>, Error> {
         match self.root.sub(ELECTIONS)? {
             Some(elections) => elections.sub(file),
+            None => Ok(None),
+        }
+    }
+
+    /// The files by which the ends of an election's containers are known, their directory made when there is none.
+    pub(super) fn make_witnesses(&self, file: &str) -> Result<Folder, Error> {
+        self.root.make(WITNESSES)?.make(file)
+    }
+
+    /// The same, where there is one.
+    pub(super) fn witnesses(&self, file: &str) -> Result<Option<Folder>, Error> {
+        match self.root.sub(WITNESSES)? {
+            Some(witnesses) => witnesses.sub(file),
             None => Ok(None),
         }
     }

@@ -77,6 +77,15 @@ pub(crate) struct Election {
     ///
     /// Only what kills everything can promise that nobody is left acting.
     pub(crate) fence: Fence,
+    /// A directory of this host that its containers share, by which a leader's end is known at once: main and all that it
+    /// starts inherit a lock of the kernel's on a file there, and when nothing of them is left, the next leader needn't
+    /// wait for the lease. Who is on the same host tells: another candidate, the restarted container itself, or
+    /// `pilotfish witness`. A host that is lost still costs the lease. Made when it isn't there; who may write in it may
+    /// say of anybody that they are gone. On `local` the lock itself is such a file.
+    ///
+    /// Only the kernel of the same host can know.
+    #[schemars(example = &"/shared/pilotfish")]
+    pub(crate) witness: Option<Parsed<FilePath>>,
 }
 
 impl Default for Election {
@@ -94,6 +103,7 @@ impl Default for Election {
             without_catalog: WithoutCatalog::Wait,
             role_tags: None,
             fence: Fence::Namespace,
+            witness: None,
         }
     }
 }

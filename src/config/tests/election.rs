@@ -41,6 +41,7 @@ fn an_election_is_a_name_and_defaults() {
             without_catalog: WithoutCatalog::Wait,
             role_tags: None,
             fence: Fence::Namespace,
+            witness: None,
         }
     );
 }
@@ -66,9 +67,11 @@ fn an_election_takes_every_key() {
         rank = { exec = ["position"], user = "mysql" }
         role_tags = { leader = "primary", replica = "replica" }
         fence = "process-group"
+        witness = "/run/pilotfish"
         "#
     ));
     let election = elected(&config);
+    assert_eq!(election.witness.as_deref(), Some(std::path::Path::new("/run/pilotfish")));
     assert_eq!((election.mode, election.prefer, election.fence), (Mode::Standby, Preference::Low, Fence::ProcessGroup));
     assert_eq!(
         (election.lease, election.pace.kill_margin),
@@ -178,6 +181,7 @@ fn what_means_nothing_on_an_engine_or_in_a_mode_is_said() {
     let watch = "[[watch]]\nkey = \"k\"\nsignal = \"HUP\"\nwhen = \"replica\"";
     for (text, words) in [
         (format!("{LOCAL}{election}lease = \"15s\""), "`lease` means nothing with a local catalog"),
+        (format!("{LOCAL}{election}witness = \"/run/x\""), "`witness` means nothing with a local catalog"),
         (format!("{LOCAL}{election}alive_ttl = \"3s\""), "`alive_ttl` means nothing here"),
         (format!("{ETCD}{election}alive_ttl = \"3s\""), "`alive_ttl` means nothing here"),
         (format!("{CONSUL}{election}alive_ttl = \"3s\""), "`alive_ttl` means nothing here"),

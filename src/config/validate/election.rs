@@ -1,5 +1,6 @@
 //! Judges `[election]`: whose it is, and whether all that must fit into a lease does.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::health::SHORTEST_TTL;
@@ -10,7 +11,7 @@ use crate::config::election::{
     DEMOTE_WITHIN, Election, Fence, LONGEST_LOCK_DELAY, Mode, Pace, Preference, RENEW_EVERY, REQUEST_WITHIN, RoleTags,
     Sum, WithoutCatalog,
 };
-use crate::config::format::{Name, Parsed};
+use crate::config::format::{FilePath, Name, Parsed};
 use crate::config::report::Problem;
 use crate::config::tree::Place;
 use crate::config::{Backend, Catalog, Hooks, Service, duration, raw};
@@ -107,9 +108,28 @@ pub(super) fn election(
             raw::Fence::Namespace => Fence::Namespace,
             raw::Fence::ProcessGroup => Fence::ProcessGroup,
         },
+        witness: witness(raw.witness.map(|Parsed(FilePath(directory))| directory), place, catalog, validator),
     };
     lease(&election, root, catalog, hooks.on_demote.is_some(), validator);
     election
+}
+
+/// Where a leader's end is known to the catalog anyway, a witness has nothing to tell.
+fn witness(
+    directory: Option<PathBuf>,
+    place: Place<'_>,
+    catalog: &Catalog,
+    validator: &mut Validator<'_>,
+) -> Option<PathBuf> {
+    let local = matches!(catalog.backend, Backend::Local { .. });
+    if local && directory.is_some() {
+        validator.warn(
+            place.key("witness").key_span(),
+            "`witness` means nothing with a local catalog",
+            "there the lock itself is a file that the kernel holds for as long as anything of the leader lives; leave it out",
+        );
+    }
+    directory.filter(|_| !local)
 }
 
 /// `<name>-<hostname>`, of what is safe in a key and a file name.

@@ -246,6 +246,8 @@ impl Script {
             ElectionEffect::Acquire { ask, .. } => ("acquire", Some(*ask)),
             ElectionEffect::Renew { ask, .. } => ("renew", Some(*ask)),
             ElectionEffect::Release { ask, .. } => ("release", Some(*ask)),
+            ElectionEffect::AwaitEnd { .. } => ("await end", None),
+            ElectionEffect::Certify { ask, .. } => ("certify", Some(*ask)),
             ElectionEffect::PublishRank { .. } => ("publish rank", None),
             ElectionEffect::ReadRanks { ask, .. } => ("read ranks", Some(*ask)),
             ElectionEffect::Guard { deadline: Some(_) } => ("guard", None),

@@ -250,6 +250,13 @@ pub enum Notice {
     },
     /// The container led before it was started again, and the lock isn't free yet.
     FormerLifeHolds,
+    /// The kernel said that nothing is left of the leader's container, and its lock was freed.
+    Certified {
+        /// Who led.
+        id: String,
+        /// For which term.
+        term: Term,
+    },
     /// The store couldn't do what the election asked of it.
     ElectionFailed {
         /// What was tried.
@@ -347,6 +354,7 @@ impl Notice {
             Notice::Leads { .. } => ("election.leads", Info),
             Notice::LeaderChanged { .. } => ("election.leader_changed", Info),
             Notice::FormerLifeHolds => ("election.former_life", Info),
+            Notice::Certified { .. } => ("election.certified", Info),
             Notice::ElectionFailed { .. } => ("election.failed", Warn),
             Notice::LeaseTooShort { .. } => ("election.lease_too_short", Error),
             Notice::TermWentBack { .. } => ("election.term_went_back", Error),
@@ -447,6 +455,9 @@ impl fmt::Display for Notice {
             Notice::LeaderChanged { id: None, .. } => write!(f, "nobody leads"),
             Notice::FormerLifeHolds => {
                 write!(f, "the lock is still held for this container's life before: nobody leads until that is over")
+            }
+            Notice::Certified { id, term } => {
+                write!(f, "nothing is left of {id}'s container, says the kernel: its lock of term {} is freed", term.0)
             }
             Notice::ElectionFailed { what, error } => write!(f, "{what} failed, and is tried again: {error}"),
             Notice::LeaseTooShort { usable, least } => write!(

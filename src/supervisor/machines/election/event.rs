@@ -7,7 +7,7 @@ use std::time::Duration;
 pub use crate::config::election::Pace;
 use crate::supervisor::vocabulary::{Notice, Time};
 
-use super::record::{Guarantee, Holder, Revision, SessionId, Term, View};
+use super::record::{Guarantee, Holder, Revision, SessionId, Term, View, Witness};
 
 /// One question to the store; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +73,18 @@ pub enum ElectionEvent {
         /// Of the live candidates that published one for this vacancy.
         result: Result<Vec<(Id, i64)>, String>,
     },
+    /// Answers [`ElectionEffect::AwaitEnd`], should it come to that: the kernel says that nothing of this container is left.
+    Gone {
+        /// Whose file is locked no more.
+        witness: Witness,
+    },
+    /// Answers [`ElectionEffect::Certify`].
+    Certified {
+        /// Which question.
+        ask: RequestId,
+        /// What came of it.
+        result: Certification,
+    },
     /// Whether the guard stands.
     Guard {
         /// It does.
@@ -121,6 +133,19 @@ pub enum Acquisition {
     /// The store holds everyone back for a while.
     HeldBack,
     /// It may or may not be ours.
+    Unknown(String),
+}
+
+/// What came of trying to free the lock of a container that is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Certification {
+    /// The lock is free, and `last` says that it was released.
+    Done,
+    /// It is held by another one, or for another term, or not at all.
+    Changed,
+    /// Main may have let go of the file before its end: it is to be gone for so long first.
+    Lingers(Duration),
+    /// It may or may not be free.
     Unknown(String),
 }
 
@@ -197,6 +222,25 @@ pub enum ElectionEffect {
         to: Option<Id>,
         /// How long one who led before us may still act.
         hold_off_left: Duration,
+    },
+    /// Tell when nothing is left of the container that holds the lock, if this host's kernel is the one that knows.
+    AwaitEnd {
+        /// Its file.
+        witness: Witness,
+    },
+    /// The container that held the lock is gone, the kernel says: free it and say in `last` that it was released, in one
+    /// transaction, if this term still holds it.
+    Certify {
+        /// To name in the answer.
+        ask: RequestId,
+        /// Whose file is locked no more.
+        witness: Witness,
+        /// By which session it held the lock.
+        session: SessionId,
+        /// For which term.
+        term: Term,
+        /// For how long it has been gone.
+        gone_for: Duration,
     },
     /// Ask for our rank.
     MeasureRank {

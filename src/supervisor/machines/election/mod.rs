@@ -10,6 +10,7 @@
 //! clocks drift by less than one per cent, and a guard kills at the deadline it was given.
 
 mod candidate;
+mod certificate;
 mod eligibility;
 pub mod event;
 pub mod record;
@@ -23,6 +24,7 @@ use super::jitter::Jitter;
 use crate::supervisor::vocabulary::{Notice, Time, earliest};
 
 use candidate::{Attempt, Campaign, IdleSession};
+use certificate::{Certificate, FormerLife};
 use eligibility::{Eligibility, HANDOVER};
 use record::{Holder, Revision, SessionId, Term, View};
 use rules::{Rule, Rules};
@@ -45,6 +47,8 @@ pub struct Settings {
     pub rank: Option<Duration>,
     /// How long each part may take.
     pub pace: Pace,
+    /// The end of a container on the same host can be known from the kernel.
+    pub witness: bool,
 }
 
 /// One candidate's part in an election.
@@ -70,6 +74,9 @@ pub struct Election {
     rank: Option<(Revision, Option<i64>)>,
     /// Whom the lock was left to by us, and for how long.
     handing: Option<Handing>,
+    /// The lock is held for a container that is gone.
+    certificate: Option<Certificate>,
+    former_life: Option<FormerLife>,
     look: Option<InFlight>,
     /// When to read the lock again, as nobody answered.
     look_at: Option<Time>,
@@ -151,6 +158,8 @@ impl Election {
             abandoned: Vec::new(),
             rank: None,
             handing: None,
+            certificate: None,
+            former_life: None,
             look: None,
             look_at: None,
             last_ask: 0,
@@ -179,6 +188,8 @@ impl Election {
             ElectionEvent::Released { ask, result } => self.released(now, ask, result, &mut out),
             ElectionEvent::Measured { ask, result } => self.measured(now, ask, result, &mut out),
             ElectionEvent::Ranks { ask, result } => self.ranked(now, ask, result, &mut out),
+            ElectionEvent::Gone { witness } => self.gone(now, &witness),
+            ElectionEvent::Certified { ask, result } => self.certified(now, ask, result, &mut out),
             ElectionEvent::Guard { stands } => self.guarded = stands,
             ElectionEvent::Promoted { result: Ok(()) } => {}
             ElectionEvent::Promoted { result: Err(error) } => {
@@ -218,7 +229,7 @@ impl Election {
         };
         let handing = self.handing.as_ref().map(|handing| handing.until);
         let look = earliest(self.look.map(|asked| self.overdue_at(asked)), self.look_at);
-        [handing, look].into_iter().fold(own, earliest)
+        [handing, look, self.certificate_deadline()].into_iter().fold(own, earliest)
     }
 
     /// Whether this candidate acts as leader, or may.
@@ -277,6 +288,7 @@ impl Election {
         if self.look_at.is_some_and(|at| at <= now) {
             self.look(now, out);
         }
+        self.certificate_tick(now, out);
         match &self.state {
             CandidateState::Follower { stand_at: Some(at) } if self.stands_from(*at).is_some_and(|at| at <= now) => {
                 self.campaign(now, out);
@@ -317,6 +329,7 @@ impl Election {
         if holder != self.leader {
             self.leader = holder.clone();
             out.push(ElectionEffect::Leader(holder.clone()));
+            self.await_end(now, out);
         }
         // A pause was for the lock as it was tried for; another vacancy is tried for at once.
         let other = self.vacancy.is_some_and(|vacancy| vacancy.last != view.last_revision);
@@ -343,7 +356,7 @@ impl Election {
         let former = holder.as_ref().filter(|holder| new && holder.id == self.settings.id);
         if let Some(former) = former {
             out.push(ElectionEffect::Say(Notice::FormerLifeHolds));
-            out.push(ElectionEffect::EndFormerLife { session: former.session });
+            self.end_former_life(now, former, out);
         }
         self.view = Some(view);
         // The lock is kept for us for so long, which a rank that is being measured may not fit into.
@@ -453,6 +466,7 @@ impl Election {
     fn stop(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
         self.eligibility.stopped = true;
         self.handing = None;
+        (self.certificate, self.former_life) = (None, None);
         (self.look, self.look_at) = (None, None);
         self.close_idle_session(out);
         match &self.state {

@@ -1,6 +1,7 @@
 //! What stands in the store: the lock with its holder, and `last`, which outlives every session and tells what the
 //! one who led last was promised. And what of it a winner must still wait for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::election::LONGEST_LOCK_DELAY;
@@ -58,6 +59,20 @@ impl Guarantee {
     }
 }
 
+/// A file that all of one container holds locked, so that its kernel knows when nothing of the container is left. Neither
+/// another boot's nor another file is it, whatever its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Witness {
+    /// The boot of the kernel whose lock it is.
+    pub boot: Id,
+    /// The file's name, which is random.
+    pub file: Id,
+    /// The file system it is on.
+    pub device: u64,
+    /// The file there.
+    pub inode: u64,
+}
+
 /// Who holds the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Holder {
@@ -71,6 +86,8 @@ pub struct Holder {
     pub address: Option<Id>,
     /// The `last` it was won after, where it says so: peers that never saw the lock free measure their rank for that.
     pub vacancy: Option<Revision>,
+    /// By what its end can be known on its own host.
+    pub witness: Option<Arc<Witness>>,
 }
 
 /// The lock as read.

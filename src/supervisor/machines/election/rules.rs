@@ -63,6 +63,11 @@ pub enum Rule {
     AskUntilAnswered,
     /// Who no longer stands when its acquire is answered gives the lock back.
     StandToLead,
+    /// Only the kernel certifies an end: no silence, no refused connection and no expired check is one.
+    KernelCertifies,
+    /// A certificate is for whoever holds the lock by the file that is locked no more, and for nobody who came after, or
+    /// whose file is another.
+    CertifyNoOther,
     /// Terms grow: where one doesn't, the store was restored or wiped, and nobody leads until a person says so.
     TermsGrow,
 }

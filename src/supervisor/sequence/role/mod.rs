@@ -117,6 +117,7 @@ impl Leadership {
             prefer: config.prefer,
             rank: config.rank.as_ref().map(|rank| rank.timeout),
             pace: config.pace.clone(),
+            witness: config.witness.is_some(),
         };
         Leadership {
             core: Election::new(settings, seed),
@@ -323,6 +324,8 @@ impl Supervisor {
             | ElectionEffect::Acquire { .. }
             | ElectionEffect::Renew { .. }
             | ElectionEffect::Release { .. }
+            | ElectionEffect::AwaitEnd { .. }
+            | ElectionEffect::Certify { .. }
             | ElectionEffect::PublishRank { .. }
             | ElectionEffect::ReadRanks { .. }
             | ElectionEffect::Guard { .. }) => step.out.push(Effect::Elect(order)),

@@ -79,7 +79,8 @@ impl Store {
                     self.revision += 1;
                     let term = Term(self.revision);
                     let id: std::sync::Arc<str> = id.into();
-                    self.holder = Some(Holder { id: id.clone(), session, term, address: None, vacancy: None });
+                    self.holder =
+                        Some(Holder { id: id.clone(), session, term, address: None, vacancy: None, witness: None });
                     self.last_revision = self.revision;
                     self.last = Some(Last {
                         id,

@@ -43,6 +43,7 @@ pub fn election() -> Election {
         without_catalog: WithoutCatalog::Wait,
         role_tags: None,
         fence: Fence::Namespace,
+        witness: None,
     }
 }
 
@@ -74,6 +75,7 @@ pub fn held(id: &str, session: u128, term: u64) -> View {
         term: Term(term),
         address: Some(format!("{id}:3306").into()),
         vacancy: None,
+        witness: None,
     };
     View { at: term, lock: Lock::Held(holder), last: None, last_revision: Revision(0) }
 }

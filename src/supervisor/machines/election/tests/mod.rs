@@ -1,6 +1,7 @@
 //! The election's core by itself: scripts, properties over random facts, and a model checker that plays it against
 //! stores, a network and misfortune.
 
+mod certificates;
 mod model;
 mod properties;
 mod scripts;

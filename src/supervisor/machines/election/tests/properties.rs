@@ -125,12 +125,14 @@ impl Container {
                 | ElectionEffect::OpenSession { ask }
                 | ElectionEffect::Look { ask }
                 | ElectionEffect::Renew { ask, .. }
+                | ElectionEffect::Certify { ask, .. }
                 | ElectionEffect::MeasureRank { ask }
                 | ElectionEffect::ReadRanks { ask, .. } => {
                     assert!(ask > self.last_ask, "a question was used twice");
                     self.last_ask = ask;
                 }
-                ElectionEffect::PublishRank { .. }
+                ElectionEffect::AwaitEnd { .. }
+                | ElectionEffect::PublishRank { .. }
                 | ElectionEffect::Demote { .. }
                 | ElectionEffect::Leader(_)
                 | ElectionEffect::Say(_) => {}

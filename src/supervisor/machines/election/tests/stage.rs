@@ -28,7 +28,7 @@ pub struct Stage {
 }
 
 pub fn settings() -> Settings {
-    Settings { id: "me".into(), prefer: Preference::Normal, rank: None, pace: PACE }
+    Settings { id: "me".into(), prefer: Preference::Normal, rank: None, pace: PACE, witness: false }
 }
 
 impl Stage {
@@ -178,6 +178,11 @@ impl Stage {
                 };
                 format!("release {}{to}{hold_off_left}", term.map_or(0, |term| term.0))
             }
+            ElectionEffect::AwaitEnd { witness } => format!("await the end of {}", witness.file),
+            ElectionEffect::Certify { ask, witness, term, gone_for, .. } => {
+                self.last_ask = ask;
+                format!("certify the end of {}, term {}, gone for {}", witness.file, term.0, gone_for.as_millis())
+            }
             ElectionEffect::MeasureRank { ask } => {
                 self.last_ask = ask;
                 "measure".to_owned()
@@ -215,7 +220,7 @@ pub fn held(id: &str, session: u128, term: u64) -> View {
     let (session, term) = (SessionId(session), Term(term));
     View {
         at: term.0,
-        lock: Lock::Held(Holder { id: id.into(), session, term, address: None, vacancy: None }),
+        lock: Lock::Held(Holder { id: id.into(), session, term, address: None, vacancy: None, witness: None }),
         last: Some(last(id, session.0, term.0)),
         last_revision: Revision(term.0),
     }

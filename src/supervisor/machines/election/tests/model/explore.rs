@@ -11,7 +11,7 @@ use stateright::{Checker, Chooser, HasDiscoveries, Model, Property};
 
 use super::promises::{self, Broken};
 use super::world::{Step, World};
-use super::{Faults, Kind, Play};
+use super::{Faults, Kind, Play, Witnessed};
 
 impl Model for Play {
     type State = World;
@@ -105,9 +105,9 @@ impl Chooser<Play> for Plausible {
     fn choose_action(&self, state: &mut u64, world: &World, steps: &[Step]) -> usize {
         let weight = |step: &Step| match step {
             Step::Deliver(index) if world.is_late(*index) => 1,
-            Step::Deliver(_) | Step::Watch(_) => 24,
+            Step::Deliver(_) | Step::Watch(_) | Step::Gone(..) => 24,
             Step::Wait | Step::Expire(_) | Step::Well(_) => 8,
-            Step::Out(_) | Step::AnswerDeposed(_) => 4,
+            Step::Out(_) | Step::AnswerDeposed(_) | Step::Remove(_) => 4,
             Step::Resume(_) => 2,
             Step::Lose(_)
             | Step::Repeat(_)
@@ -272,14 +272,32 @@ fn small(most: usize) {
     }
 }
 
+/// The same, where the kernel tells of ends.
+fn small_with_a_witness(most: usize) {
+    for kind in [Kind::Consul, Kind::Etcd] {
+        for witnessed in [Witnessed::Kept, Witnessed::Closed] {
+            let play = Play { agents: 2, witnessed, begun: true, ..Play::new(kind, misfortunes(kind, 2)) };
+            let name = format!("{kind:?}, 2 candidates, {witnessed:?} witness, 2 faults, from a leader on");
+            let healed = Play { leaders: 3, heal_one_in: 500, tally: Arc::default(), ..play.clone() };
+            search(&name, healed, most);
+            search(&format!("{name}, brisk"), Play { leaders: 4, brisk: true, ..play }, most);
+        }
+    }
+}
+
 /// Three candidates, many misfortunes, at least three failovers.
 fn large(seeds: std::ops::Range<u64>, most: usize, heal_one_in: u64) {
     for kind in [Kind::Consul, Kind::Etcd, Kind::Local] {
         for seed in seeds.clone() {
             let play = Play { leaders: 6, mail: 12, heal_one_in, ..Play::new(kind, misfortunes(kind, 12)) };
             wander(&format!("{kind:?}, 3 candidates, 12 faults"), play.clone(), seed, most);
-            let ranked = Play { ranked: true, tally: Arc::default(), ..play };
+            let ranked = Play { ranked: true, tally: Arc::default(), ..play.clone() };
             wander(&format!("{kind:?}, 3 candidates with ranks, 12 faults"), ranked, seed, most / 2);
+            let ways = [Witnessed::Kept, Witnessed::Closed];
+            for witnessed in ways.into_iter().filter(|_| kind != Kind::Local) {
+                let play = Play { witnessed, tally: Arc::default(), ..play.clone() };
+                wander(&format!("{kind:?}, 3 candidates, {witnessed:?} witness, 12 faults"), play, seed, most / 2);
+            }
         }
     }
 }
@@ -287,6 +305,7 @@ fn large(seeds: std::ops::Range<u64>, most: usize, heal_one_in: u64) {
 #[test]
 fn three_candidates_keep_every_promise_in_every_order_of_events() {
     small(6_000);
+    small_with_a_witness(6_000);
 }
 
 #[test]
@@ -298,6 +317,7 @@ fn three_candidates_keep_every_promise_in_long_runs_of_misfortune() {
 #[ignore = "takes minutes, and wants an optimised build: make model"]
 fn at_length_three_candidates_keep_every_promise_in_every_order_of_events() {
     small(250_000);
+    small_with_a_witness(250_000);
 }
 
 #[test]

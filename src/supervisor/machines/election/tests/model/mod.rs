@@ -70,6 +70,18 @@ struct Faults {
     wipe: u8,
 }
 
+/// Whether a container's end can be known from the kernel, and what main does with the file that tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+enum Witnessed {
+    /// It can't.
+    #[default]
+    No,
+    /// Main keeps the file that it was given.
+    Kept,
+    /// Main closes it, and `last` says so.
+    Closed,
+}
+
 /// What is played.
 #[derive(Debug, Clone)]
 struct Play {
@@ -91,6 +103,7 @@ struct Play {
     ranked: bool,
     /// It begins with a leader, not with nothing.
     begun: bool,
+    witnessed: Witnessed,
     /// What isn't the core's to keep, and is broken.
     careless: Careless,
     tally: Arc<explore::Tally>,
@@ -109,6 +122,14 @@ struct Careless {
     clocks_sleep: bool,
     /// Nobody looks whether the guard runs before a renewal counts.
     guard_unwatched: bool,
+    /// A certificate frees the lock for whatever term it is held by then.
+    certificate_of_any_term: bool,
+    /// Who is only silent counts as gone.
+    silence_is_an_end: bool,
+    /// Main isn't given the file: it is the agent's alone.
+    file_not_inherited: bool,
+    /// That main may have closed the file makes nobody wait.
+    closing_unsaid: bool,
 }
 
 impl Play {
@@ -125,6 +146,7 @@ impl Play {
             brisk: false,
             ranked: false,
             begun: false,
+            witnessed: Witnessed::No,
             careless: Careless::default(),
             tally: Arc::default(),
         }

@@ -3,7 +3,7 @@
 
 use super::explore::{falls, misfortunes};
 use super::promises::*;
-use super::{Careless, Faults, Kind, Play};
+use super::{Careless, Faults, Kind, Play, Witnessed};
 use crate::supervisor::machines::election::rules::{Rule, Rules};
 
 /// States to play from one seed.
@@ -208,6 +208,64 @@ fn without_a_bound_to_debts_nobody_ever_leads_again() {
         let faults = Faults { any: 3, scribble: 1, step_down: 2, ..Faults::default() };
         let play = Play { agents: 2, heal_one_in: 5, ..Play::new(kind, faults) };
         caught_in(&[Rule::BoundDebts], play, EMERGES, 1);
+    }
+}
+
+/// Mains outlive their agents for a moment, and the kernel knows until when.
+fn witnessed(kind: Kind, witnessed: Witnessed, faults: Faults) -> Play {
+    Play { agents: 2, witnessed, ..Play::new(kind, faults) }
+}
+
+#[test]
+fn without_asking_the_kernel_for_an_end_two_lead() {
+    for kind in [Kind::Consul, Kind::Etcd] {
+        let faults = Faults { any: 1, crash: 1, ..Faults::default() };
+        caught_in(&[Rule::KernelCertifies], witnessed(kind, Witnessed::Kept, faults), NEVER_TWO, 1);
+    }
+}
+
+#[test]
+fn with_a_certificate_taken_for_another_file_two_lead() {
+    for (kind, seed) in [(Kind::Consul, 56), (Kind::Etcd, 13)] {
+        let faults = Faults { any: 3, crash: 1, step_down: 1, lose: 1, ..Faults::default() };
+        caught_in(&[Rule::CertifyNoOther], witnessed(kind, Witnessed::Kept, faults), NEVER_TWO, seed);
+    }
+}
+
+#[test]
+fn with_a_certificate_of_any_term_two_lead() {
+    for (kind, seed) in [(Kind::Consul, 8), (Kind::Etcd, 2)] {
+        let careless = Careless { certificate_of_any_term: true, ..Careless::default() };
+        let faults = Faults { any: 2, crash: 1, lose: 1, repeat: 1, ..Faults::default() };
+        let play = Play { careless, ..witnessed(kind, Witnessed::Kept, faults) };
+        caught_in(&[], play, NEVER_TWO, seed);
+    }
+}
+
+#[test]
+fn with_silence_taken_for_an_end_two_lead() {
+    for kind in [Kind::Consul, Kind::Etcd] {
+        let careless = Careless { silence_is_an_end: true, ..Careless::default() };
+        let play = Play { careless, ..witnessed(kind, Witnessed::Kept, Faults::default()) };
+        caught_in(&[], play, NEVER_TWO, 1);
+    }
+}
+
+#[test]
+fn with_a_file_that_is_the_agents_alone_two_lead() {
+    for (kind, seed) in [(Kind::Consul, 1), (Kind::Etcd, 3)] {
+        let careless = Careless { file_not_inherited: true, ..Careless::default() };
+        let faults = Faults { any: 1, crash: 1, ..Faults::default() };
+        caught_in(&[], Play { careless, ..witnessed(kind, Witnessed::Kept, faults) }, NEVER_TWO, seed);
+    }
+}
+
+#[test]
+fn with_a_file_that_main_closed_and_nobody_says_so_two_lead() {
+    for (kind, seed) in [(Kind::Consul, 1), (Kind::Etcd, 3)] {
+        let careless = Careless { closing_unsaid: true, ..Careless::default() };
+        let faults = Faults { any: 1, crash: 1, ..Faults::default() };
+        caught_in(&[], Play { careless, ..witnessed(kind, Witnessed::Closed, faults) }, NEVER_TWO, seed);
     }
 }
 

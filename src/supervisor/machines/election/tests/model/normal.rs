@@ -35,6 +35,7 @@ pub fn times(core: &mut Election) -> Vec<&mut Time> {
         &mut idle_session.opened
     }
     let Election { state, eligibility, vacancy, idle_session: own, abandoned, look, look_at, handing, .. } = core;
+    let (certificate, former_life) = (&mut core.certificate, &mut core.former_life);
     let mut times: Vec<&mut Time> = vec![&mut eligibility.not_before];
     times.extend(
         vacancy
@@ -44,6 +45,11 @@ pub fn times(core: &mut Election) -> Vec<&mut Time> {
     );
     times.extend(handing.as_mut().map(|handing| &mut handing.until));
     times.extend(look_at.as_mut());
+    if let Some(certificate) = certificate {
+        times.extend([&mut certificate.since, &mut certificate.at]);
+        times.extend(certificate.asked.as_mut().map(|asked| &mut asked.at));
+    }
+    times.extend(former_life.as_mut().map(|former| &mut former.end_at));
     for attempt in abandoned {
         times.extend([&mut attempt.idle_session.opened, &mut attempt.asked.at, &mut attempt.act_from]);
     }

@@ -74,7 +74,8 @@ pub const OF_ORDERS: [(&str, Broken); 15] = [
     (NEEDLESS, Broken::LOST_IN_ERROR),
 ];
 
-/// Whether at most one main acts as leader; on a host that sleeps nothing does.
+/// Whether at most one main acts as leader, one that outlives its agent included; on a host that sleeps nothing does.
 pub fn at_most_one_acts(world: &World) -> bool {
-    world.agents.iter().filter(|agent| agent.acting.is_some() && !agent.asleep).count() <= 1
+    let acting = world.agents.iter().filter(|agent| agent.acting.is_some() && !agent.asleep).count();
+    acting + world.remains.len() <= 1
 }

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::supervisor::machines::election::event::{Acquisition, Id, Renewal};
-use crate::supervisor::machines::election::record::{Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View};
+use crate::supervisor::machines::election::event::{Acquisition, Certification, Id, Renewal};
+use crate::supervisor::machines::election::record::{
+    Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View, Witness,
+};
 use crate::supervisor::vocabulary::Time;
 
 use super::Kind;
@@ -25,6 +27,8 @@ pub struct Store {
     raft_term: u8,
     /// Everyone is withheld the lock until then.
     withheld_until: Time,
+    /// How long main may outlive the file that tells its end, as `last` says.
+    linger: Duration,
     /// How far candidates are, each with the vacancy it was measured for.
     ranks: BTreeMap<Id, (Revision, i64)>,
     opened: u128,
@@ -48,6 +52,8 @@ pub struct AcquireRequest {
     pub guarantee: Guarantee,
     pub seen: Option<(Revision, Revision)>,
     pub hold_off_left: Duration,
+    pub witness: Option<std::sync::Arc<Witness>>,
+    pub linger: Duration,
 }
 
 /// A promise as the candidates' slow clocks see it.
@@ -66,6 +72,7 @@ impl Store {
             leases: BTreeMap::new(),
             raft_term: 0,
             withheld_until: Time::default(),
+            linger: Duration::ZERO,
             ranks: BTreeMap::new(),
             opened: 0,
         }
@@ -203,7 +210,7 @@ impl Store {
 
     /// `granted` is when the lease that comes with it was granted (etcd).
     pub fn acquire(&mut self, now: Time, wanted: &AcquireRequest, granted: Option<Time>) -> Acquisition {
-        let AcquireRequest { id, session, guarantee, seen, hold_off_left } = wanted.clone();
+        let AcquireRequest { id, session, guarantee, seen, hold_off_left, witness, linger } = wanted.clone();
         let lives = match granted {
             Some(granted) => now < granted + as_seen(guarantee.grace_after_release()),
             None => self.sessions.contains_key(&session),
@@ -222,10 +229,11 @@ impl Store {
         }
         self.revision += 1;
         let (term, version) = (Term(self.revision), Revision(self.revision));
-        let holder = Holder { id: id.clone(), session, term, address: None, vacancy: Some(last_revision) };
+        let holder = Holder { id: id.clone(), session, term, address: None, vacancy: Some(last_revision), witness };
         self.lock = Some(Key { version, session, held: true, holder });
         let last = Last { id, session, term, guarantee, released: false, to: None, ended: false, hold_off_left };
         self.last = Some((last, version));
+        self.linger = linger;
         Acquisition::Won(term)
     }
 
@@ -294,6 +302,22 @@ impl Store {
             (last.released, last.to, last.hold_off_left) = (true, to, hold_off_left);
             *written = version;
         }
+    }
+
+    /// Frees the lock of a container that is gone; `None`: whatever its term.
+    pub fn certify(&mut self, session: SessionId, term: Option<Term>, gone_for: Duration) -> Certification {
+        let Some(key) = self.lock.as_ref().filter(|key| key.held) else { return Certification::Changed };
+        let (holder, own) = (key.session, key.holder.term);
+        if term.is_some_and(|term| (session, term) != (holder, own)) {
+            return Certification::Changed;
+        }
+        if gone_for < self.linger {
+            return Certification::Lingers(self.linger);
+        }
+        // What it owed it may still owe.
+        let hold_off_left = self.last.as_ref().map(|(last, _)| last.hold_off_left).unwrap_or_default();
+        self.release(holder, Some(own), None, hold_off_left);
+        Certification::Done
     }
 
     pub fn publish(&mut self, id: Id, vacancy: Revision, rank: i64) {

@@ -2,13 +2,14 @@
 //! thing that can happen next; a candidate that isn't paused acts on its deadlines before time goes on, for a process
 //! that is late is what a pause is.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::supervisor::machines::election::candidate::Campaign;
 use crate::supervisor::machines::election::event::{
-    Acquisition, DemotionReason, ElectionEffect, ElectionEvent, Id, Renewal, RequestId,
+    Acquisition, Certification, DemotionReason, ElectionEffect, ElectionEvent, Id, Renewal, RequestId,
 };
-use crate::supervisor::machines::election::record::{Lock, Revision, SessionId, Term, View};
+use crate::supervisor::machines::election::record::{Lock, Revision, SessionId, Term, View, Witness};
 use crate::supervisor::machines::election::tenure::{Tenure, TenureStage};
 use crate::supervisor::machines::election::{CandidateState, Election, Preference, Settings};
 use crate::supervisor::vocabulary::Time;
@@ -16,13 +17,15 @@ use crate::supervisor::vocabulary::Time;
 use super::normal::{self, NOW, normalize};
 use super::promises::Broken;
 use super::store::{AcquireRequest, Store};
-use super::{Faults, Kind, Play, UNIT, pace};
+use super::{Faults, Kind, Play, UNIT, Witnessed, pace};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct World {
     pub store: Store,
     pub agents: Vec<Agent>,
     pub mail: Vec<Mail>,
+    /// Mains whose agents are gone, while the kernel ends them.
+    pub remains: Vec<Remains>,
     left: Faults,
     pub leaders: u8,
     /// The highest term that was acted for since the store was wiped.
@@ -67,6 +70,15 @@ pub struct Agent {
     proof: u8,
     lease: u64,
     leases: u64,
+    /// Whose end it waits for.
+    awaited: BTreeSet<Witness>,
+}
+
+/// What acts on for a moment when its agent is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Remains {
+    witness: Witness,
+    gone_by: Time,
 }
 
 /// Main acts as leader.
@@ -82,6 +94,11 @@ pub struct Acting {
     slept: bool,
     /// The agent was shown that the lock is not its own.
     lost: bool,
+}
+
+/// The file of one life of a container.
+fn witness(agent: usize, life: u8) -> Witness {
+    Witness { boot: "boot".into(), file: format!("{agent}.{life}").into(), device: 0, inode: 0 }
 }
 
 /// A message under way.
@@ -113,6 +130,8 @@ enum What {
     /// The lock was read; now `last` is (Consul).
     Rest(Option<RequestId>, u64, Lock),
     Release(RequestId, SessionId, Option<Term>, Option<Id>, Duration),
+    /// The container of this session's term is gone, and has been for so long.
+    Certify(RequestId, SessionId, Term, Duration),
     Measure(RequestId),
     Publish(Revision, i64),
     ReadRanks(RequestId, Revision),
@@ -144,6 +163,7 @@ impl Ord for What {
             What::Prove(ask, _) => (12, ask.0),
             What::Confirmed(session, lease) => (15, session.0 as u64 * 100 + lease),
             What::EndLease(session, lease) => (13, session.0 as u64 * 100 + lease),
+            What::Certify(ask, ..) => (16, ask.0),
             What::Rest(ask, at, _) => (14, ask.map_or(0, |ask| ask.0) * 1_000 + at),
         };
         rank(self).cmp(&rank(other))
@@ -157,6 +177,7 @@ fn asked(fact: &ElectionEvent) -> Option<RequestId> {
         | ElectionEvent::Acquired { ask, .. }
         | ElectionEvent::Renewed { ask, .. }
         | ElectionEvent::Released { ask, .. }
+        | ElectionEvent::Certified { ask, .. }
         | ElectionEvent::Measured { ask, .. }
         | ElectionEvent::Ranks { ask, .. } => Some(*ask),
         _ => None,
@@ -195,6 +216,10 @@ pub enum Step {
     GuardStops(usize),
     Wipe,
     Crash(usize),
+    /// The kernel has ended all that a crash left.
+    Remove(usize),
+    /// The kernel tells whose file is locked no more.
+    Gone(usize, Witness),
     Pause(usize),
     Resume(usize),
     GuardDies(usize),
@@ -213,6 +238,7 @@ impl World {
             store: Store::new(play.kind),
             agents,
             mail: Vec::new(),
+            remains: Vec::new(),
             left: play.faults,
             leaders: 0,
             term: Term::default(),
@@ -282,6 +308,8 @@ impl World {
             } else if agent.paused {
                 out.push(Step::Resume(index));
             } else {
+                let gone = |witness: &&Witness| play.careless.silence_is_an_end || self.is_gone(play, witness);
+                out.extend(agent.awaited.iter().filter(gone).map(|witness| Step::Gone(index, witness.clone())));
                 if agent.told.as_ref() != Some(&view) {
                     out.push(Step::Watch(index));
                     if self.may(|faults| faults.late) {
@@ -329,6 +357,7 @@ impl World {
                 out.push(Step::Crash(index));
             }
         }
+        out.extend((0..self.remains.len()).map(Step::Remove));
         for session in self.store.may_end(NOW, play.promise) {
             // An etcd lease that ran out ends for free; any other end of a session is a misfortune.
             if play.kind == Kind::Etcd || self.may(|faults| faults.expire) {
@@ -359,6 +388,13 @@ impl World {
     /// Whether this message is what a watch read some time ago.
     pub fn is_late(&self, index: usize) -> bool {
         matches!(self.mail[index].what, What::Answer(ElectionEvent::Saw(_)))
+    }
+
+    /// Whether the kernel says so: the file is locked by the agent, and by what has inherited it and not closed it.
+    fn is_gone(&self, play: &Play, file: &Witness) -> bool {
+        let lives = (0..self.agents.len()).any(|index| witness(index, self.agents[index].life) == *file);
+        let inherited = play.witnessed == Witnessed::Kept && !play.careless.file_not_inherited;
+        !(lives || inherited && self.remains.iter().any(|remains| remains.witness == *file))
     }
 
     fn may(&self, of: impl Fn(&Faults) -> u8) -> bool {
@@ -492,6 +528,13 @@ impl World {
                 self.spend(|faults| &mut faults.crash);
                 self.crash(play, index);
             }
+            Step::Remove(index) => {
+                self.remains.remove(index);
+            }
+            Step::Gone(index, witness) => {
+                self.agents[index].awaited.remove(&witness);
+                self.tell(play, index, ElectionEvent::Gone { witness });
+            }
             Step::Pause(index) => {
                 self.spend(|faults| &mut faults.pause);
                 self.agents[index].paused = true;
@@ -574,6 +617,7 @@ impl World {
                 }
             }
         }
+        self.remains.retain(|remains| remains.gone_by > NOW);
         for index in 0..self.agents.len() {
             let agent = &mut self.agents[index];
             if agent.asleep {
@@ -609,6 +653,7 @@ impl World {
         }
         let awake = self.agents.iter().filter(|agent| !agent.asleep);
         let kills = awake.filter_map(|agent| agent.acting.as_ref()?.gone_by.or(agent.page));
+        let kills = kills.chain(self.remains.iter().map(|remains| remains.gone_by));
         let due = cores.chain(kills).chain(self.store.next(NOW, play.promise)).filter(|at| *at > NOW);
         due.min().unwrap_or(NOW + UNIT).min(NOW + UNIT)
     }
@@ -709,6 +754,10 @@ impl World {
                 self.store.release(session, term, to, hold_off_left);
                 Some(ElectionEvent::Released { ask, result: Ok(()) })
             }
+            What::Certify(ask, session, term, gone_for) => {
+                let term = Some(term).filter(|_| !play.careless.certificate_of_any_term);
+                Some(ElectionEvent::Certified { ask, result: self.store.certify(session, term, gone_for) })
+            }
             // The further down the list, the further ahead.
             What::Measure(ask) => Some(ElectionEvent::Measured { ask, result: Ok(agent as i64) }),
             What::Publish(vacancy, rank) => {
@@ -748,6 +797,9 @@ impl World {
             What::Release(ask, ..) | What::Answer(ElectionEvent::Released { ask, .. }) => {
                 ElectionEvent::Released { ask, result: Err(broken()) }
             }
+            What::Certify(ask, ..) | What::Answer(ElectionEvent::Certified { ask, .. }) => {
+                ElectionEvent::Certified { ask, result: Certification::Unknown(broken()) }
+            }
             What::Measure(ask) | What::Answer(ElectionEvent::Measured { ask, .. }) => {
                 ElectionEvent::Measured { ask, result: Err(broken()) }
             }
@@ -763,7 +815,12 @@ impl World {
     }
 
     fn crash(&mut self, play: &Play, index: usize) {
-        let Agent { id, life, .. } = self.agents[index].clone();
+        let Agent { id, life, acting, asleep, .. } = self.agents[index].clone();
+        if let Some(acting) = acting.filter(|_| play.witnessed != Witnessed::No && !asleep) {
+            let last = NOW + pace().kill_margin - pace().kill_margin / 100;
+            let gone_by = acting.gone_by.map_or(last, |at| at.min(last));
+            self.remains.push(Remains { witness: witness(index, life), gone_by });
+        }
         // The kernel ends the namespace with its first process; on `local`, the lock with the namespace.
         self.agents[index] = Agent::new(play, id.clone(), life + 1);
         if play.kind == Kind::Local {
@@ -859,7 +916,12 @@ impl World {
                 self.mail.push(send(What::Look(ask)));
             }
             ElectionEffect::Acquire { ask, session, guarantee, seen, hold_off_left } => {
-                let wanted = AcquireRequest { id, session, guarantee, seen, hold_off_left };
+                let linger = match play.witnessed {
+                    Witnessed::Closed if !play.careless.closing_unsaid => pace().kill_margin,
+                    Witnessed::No | Witnessed::Kept | Witnessed::Closed => Duration::ZERO,
+                };
+                let witness = (play.witnessed != Witnessed::No).then(|| witness(index, agent.life).into());
+                let wanted = AcquireRequest { id, session, guarantee, seen, hold_off_left, witness, linger };
                 self.mail.push(send(What::Acquire(ask, wanted)));
                 if play.kind != Kind::Local && play.promise - play.promise / 100 < 5 * UNIT {
                     self.broken.set(Broken::STOOD_FOR_TOO_LITTLE);
@@ -946,6 +1008,12 @@ impl World {
                     acting.gone_by.get_or_insert(NOW + pace().kill_margin);
                 }
             }
+            ElectionEffect::AwaitEnd { witness } => {
+                agent.awaited.insert(witness);
+            }
+            ElectionEffect::Certify { ask, session, term, gone_for, .. } => {
+                self.mail.push(send(What::Certify(ask, session, term, gone_for)));
+            }
             ElectionEffect::MeasureRank { ask } => self.mail.push(send(What::Measure(ask))),
             ElectionEffect::PublishRank { vacancy, rank } => self.mail.push(send(What::Publish(vacancy, rank))),
             ElectionEffect::ReadRanks { ask, vacancy } => self.mail.push(send(What::ReadRanks(ask, vacancy))),
@@ -974,7 +1042,7 @@ impl World {
                 What::Answer(fact) => asked(fact).is_none_or(awaits),
                 What::Rest(None, ..) | What::Confirmed(..) => alive,
                 What::Close(_) | What::Acquire(..) | What::Write(..) | What::PutAnew(..) | What::EndLease(..) => true,
-                What::Release(..) | What::Publish(..) => true,
+                What::Release(..) | What::Publish(..) | What::Certify(..) => true,
             }
         });
     }
@@ -985,6 +1053,7 @@ impl World {
             What::Write(_, _, Some(granted)) | What::PutAnew(.., (_, granted)) => Some(granted),
             _ => None,
         }));
+        times.extend(self.remains.iter_mut().map(|remains| &mut remains.gone_by));
         for agent in &mut self.agents {
             let Agent { core, acting, page, guard_died, .. } = agent;
             times.extend(normal::times(core));
@@ -1018,6 +1087,7 @@ impl World {
                     world.take(play, Step::Well(index));
                 }
             }
+            world.remains.clear();
             let mut delivered = 0;
             while !world.mail.is_empty() {
                 world.take(play, Step::Deliver(0));
@@ -1051,8 +1121,13 @@ impl World {
 
 impl Agent {
     fn new(play: &Play, id: Id, life: u8) -> Agent {
-        let settings =
-            Settings { id: id.clone(), prefer: Preference::Normal, rank: play.ranked.then_some(UNIT), pace: pace() };
+        let settings = Settings {
+            id: id.clone(),
+            prefer: Preference::Normal,
+            rank: play.ranked.then_some(UNIT),
+            pace: pace(),
+            witness: play.witnessed != Witnessed::No,
+        };
         Agent {
             core: Election::with_rules(settings, 1, play.rules),
             id,
@@ -1074,6 +1149,7 @@ impl Agent {
             proof: 0,
             lease: 0,
             leases: 0,
+            awaited: BTreeSet::new(),
         }
     }
 
@@ -1135,6 +1211,7 @@ impl Agent {
             CandidateState::Holding(Tenure { stage: TenureStage::Ranking { asked, .. }, .. }) => *asked,
             _ => None,
         };
-        own.into_iter().chain(ranks).chain(self.core.look).any(|asked| asked.ask == ask)
+        let certificate = self.core.certificate.as_ref().and_then(|certificate| certificate.asked);
+        own.into_iter().chain(ranks).chain(self.core.look).chain(certificate).any(|asked| asked.ask == ask)
     }
 }
