@@ -42,3 +42,4 @@ mod roles;
 mod servers;
 mod tls;
 mod trust;
+mod witness;
