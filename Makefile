@@ -7,7 +7,8 @@
 #   make bench      start time, memory and size beside tini's; change-to-hook latency on each catalog
 #   make faults     what becomes of the catalog when Consul and etcd fail and when networks are cut, as tables
 #   make pauses     leaders stopped, wedged, frozen, robbed of their guard and killed: whether two ever act, and how long
-#   make nemesis    BACKEND=consul|etcd|etcd34|local DURATION=600s [SEED=N]: five candidates, and all that can go wrong
+#   make nemesis    BACKEND=consul|etcd|etcd34|local DURATION=600s [SEED=N] [WITNESS=candidates|agents]: five candidates, and all that can
+#                   go wrong
 #   make nemesis-controls   the same with one rule of leading broken at a time: two must lead at once, or nothing was proved
 #   make failover   [SAMPLES=20] [ROW=health]: how long nobody leads, fault by fault, as a table; wants a machine at rest
 #   make model      the election's model checker at length, optimised; the short form is part of make test
@@ -71,7 +72,7 @@ pauses:
 	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 4 pauses:: --skip pauses::frozen::
 	@$(CARGO) test --features sabotage --test pilotfish -- --ignored --nocapture pauses::wedged::
 
-export BACKEND DURATION SEED SAMPLES
+export BACKEND DURATION SEED SAMPLES WITNESS
 
 nemesis:
 	@tests/setup.sh test

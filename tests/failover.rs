@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::nemesis::Backend;
-use crate::nemesis::fleet::{ALIVE_TTL, CANDIDATES, Fleet, LEASE};
+use crate::nemesis::fleet::{ALIVE_TTL, CANDIDATES, Fleet, LEASE, Witnesses};
 use crate::nemesis::register::now;
 use crate::nemesis::schedule::Kind;
 
@@ -91,14 +91,24 @@ fn row(name: &str, mut times: Vec<f64>) {
     println!("  {name:<46} {:>3} {least:>9.1} {median:>9.1} {most:>9.1}", times.len());
 }
 
-fn table(backend: Backend) {
-    let mut fleet = Fleet::start(backend, None);
-    println!("\n{backend:?}, lease {LEASE:?}, alive_ttl {ALIVE_TTL:?}; milliseconds until the next leader acts");
+fn table(backend: Backend, witnesses: Witnesses) {
+    let mut fleet = Fleet::start(backend, None, witnesses);
+    let beside = match witnesses {
+        Witnesses::None => "",
+        Witnesses::Candidates => ", a candidate on the same host",
+        Witnesses::Agents => ", a witness on the same host and no candidate",
+    };
+    println!(
+        "\n{backend:?}, lease {LEASE:?}, alive_ttl {ALIVE_TTL:?}{beside}; milliseconds until the next leader acts"
+    );
     println!("  {:<46} {:>3} {:>9} {:>9} {:>9}", "the leader:", "n", "min", "median", "max");
-    for (name, blow) in BLOWS.iter().filter(|(name, _)| happens(backend, name) && wanted(name)) {
+    // The others are as without.
+    let known = |name: &str| witnesses == Witnesses::None || name.contains("container");
+    for (name, blow) in BLOWS.iter().filter(|(name, _)| happens(backend, name) && wanted(name) && known(name)) {
         row(name, (0..samples()).map(|_| sample(&mut fleet, *blow)).collect());
     }
     if wanted("plain")
+        && witnesses == Witnesses::None
         && let Some((name, times)) = plain::samples(&fleet.engine, samples())
     {
         row(name, times);
@@ -110,17 +120,31 @@ fn table(backend: Backend) {
 #[test]
 #[ignore = "takes minutes and a machine at rest: make failover"]
 fn on_consul() {
-    table(Backend::Consul);
+    table(Backend::Consul, Witnesses::None);
 }
 
 #[test]
 #[ignore = "takes minutes and a machine at rest: make failover"]
 fn on_etcd() {
-    table(Backend::Etcd("etcd35"));
+    table(Backend::Etcd("etcd35"), Witnesses::None);
 }
 
 #[test]
 #[ignore = "takes minutes and a machine at rest: make failover"]
 fn on_local() {
-    table(Backend::Local);
+    table(Backend::Local, Witnesses::None);
+}
+
+#[test]
+#[ignore = "takes minutes and a machine at rest: make failover"]
+fn on_consul_with_witnesses() {
+    table(Backend::Consul, Witnesses::Candidates);
+    table(Backend::Consul, Witnesses::Agents);
+}
+
+#[test]
+#[ignore = "takes minutes and a machine at rest: make failover"]
+fn on_etcd_with_witnesses() {
+    table(Backend::Etcd("etcd35"), Witnesses::Candidates);
+    table(Backend::Etcd("etcd35"), Witnesses::Agents);
 }

@@ -147,6 +147,11 @@ impl Container {
         begun.elapsed()
     }
 
+    /// Until it is removed.
+    pub fn pause(&self) {
+        done("pause", &[&self.id]);
+    }
+
     pub fn restart(&self) {
         done("restart", &[&self.id]);
     }

@@ -13,3 +13,4 @@ mod health;
 mod init;
 mod stop;
 mod terminal;
+mod witness;

@@ -16,7 +16,7 @@ use super::register::{Register, now};
 use super::schedule::Backend;
 use crate::hang::Hanging;
 use crate::lab::Lab;
-use crate::namespace::{Container, example, processes, status_line};
+use crate::namespace::{Container, Start, example, pilotfish, processes, status_line};
 use crate::netlab;
 use crate::servers::{ConsulCluster, EtcdCluster};
 
@@ -37,6 +37,28 @@ pub enum Engine {
     Local(tempfile::TempDir),
     Consul(ConsulCluster),
     Etcd(EtcdCluster),
+}
+
+/// Whether the end of a container is known from the kernel of its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Witnesses {
+    /// It is waited for.
+    None,
+    /// Candidates of one host see each other's files.
+    Candidates,
+    /// Each is alone on its host, with a `pilotfish witness`.
+    Agents,
+}
+
+impl Witnesses {
+    /// As `WITNESS=candidates` or `agents` asks for.
+    pub fn asked_for() -> Witnesses {
+        match std::env::var("WITNESS").as_deref() {
+            Ok("candidates") => Witnesses::Candidates,
+            Ok("agents") => Witnesses::Agents,
+            Ok(_) | Err(_) => Witnesses::None,
+        }
+    }
 }
 
 pub struct Candidate {
@@ -65,6 +87,10 @@ pub struct Fleet {
     /// What can't be opened now.
     pub hanging: Option<Hanging>,
     sabotage: Option<String>,
+    witnesses: Witnesses,
+    _agents: Vec<Container>,
+    /// Where the files are by which ends are known.
+    files: tempfile::TempDir,
 }
 
 /// Who stands: images as different as people write them.
@@ -93,7 +119,7 @@ impl Candidate {
 
 impl Fleet {
     /// All of it up, and one leads. The candidates break this rule, if one is named.
-    pub fn start(backend: Backend, sabotage: Option<&str>) -> Fleet {
+    pub fn start(backend: Backend, sabotage: Option<&str>, witnesses: Witnesses) -> Fleet {
         let network = (backend != Backend::Local).then(|| netlab::Lab::new(&[&SERVERS[..], &CANDIDATES].concat()));
         let engine = match (&network, backend) {
             (Some(network), Backend::Consul) => {
@@ -111,11 +137,17 @@ impl Fleet {
             deaths: Vec::new(),
             hanging: None,
             sabotage: sabotage.map(str::to_owned),
+            witnesses,
+            _agents: Vec::new(),
+            files: tempfile::tempdir().expect("a directory"),
         };
         for index in 0..CANDIDATES.len() {
             let candidate = fleet.candidate(index);
             fleet.candidates.push(candidate);
             fleet.run(index);
+        }
+        if witnesses == Witnesses::Agents {
+            fleet._agents = (0..CANDIDATES.len()).map(|index| fleet.agent_of_host(index)).collect();
         }
         fleet.until("a leader", Duration::from_secs(60), Fleet::leader);
         fleet
@@ -183,7 +215,8 @@ impl Fleet {
              interval = \"200ms\"\ngrace = \"0s\"\nfailures = 1\n\
              [[service]]\nname = \"db\"\nid = \"{name}\"\nport = 3306\naddress = [\"static:{address}\"]\n\
              [catalog]\n{catalog}\n\
-             [election]\nname = \"db\"\n{stands}{lease}\n",
+             [election]\nname = \"db\"\n{stands}{lease}\n{witness}\n",
+            witness = self.witness(index),
             as_user_line = if user.is_empty() { "" } else { "\nuser = \"65534:65534\"" },
         ));
         for file in ["token", "secret"] {
@@ -192,6 +225,23 @@ impl Fleet {
         // Another user's main listens there.
         std::fs::set_permissions(lab.path(""), Permissions::from_mode(0o777)).expect("a directory of ours");
         Candidate { lab, container: None, due: None, excused: false, lost: false, past: String::new(), gate }
+    }
+
+    /// Where a candidate has its file.
+    fn witness(&self, index: usize) -> String {
+        match self.witnesses {
+            Witnesses::None => String::new(),
+            Witnesses::Candidates => format!("witness = \"{}\"", self.files.path().display()),
+            Witnesses::Agents => format!("witness = \"{}\"", self.files.path().join(CANDIDATES[index]).display()),
+        }
+    }
+
+    /// The witness of a candidate's host.
+    fn agent_of_host(&self, index: usize) -> Container {
+        let config = self.candidates[index].lab.path("pilotfish.toml").into_os_string();
+        let start = Start::new([pilotfish().into_os_string(), "witness".into(), "-c".into(), config]);
+        let start = start.network(&self.network().namespace(CANDIDATES[index]));
+        start.run().expect("a witness can be started")
     }
 
     /// Starts a candidate's container.

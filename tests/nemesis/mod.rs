@@ -1,7 +1,7 @@
 //! Whether two ever lead at once when everything fails that can: the real program in containers of their own, on hosts
 //! of their own, and a nemesis that cuts, kills, stops and restarts at random.
 //!
-//! `make nemesis BACKEND=consul|etcd|etcd34|local DURATION=600s [SEED=N]`; `make nemesis-controls` breaks one rule at a
+//! `make nemesis BACKEND=consul|etcd|etcd34|local DURATION=600s [SEED=N] [WITNESS=candidates|agents]`; `make nemesis-controls` breaks one rule at a
 //! time, and must find two that lead at once. Short forms are part of `make test`.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use faults::Mend;
-use fleet::{CANDIDATES, Fleet, LEASE};
+use fleet::{CANDIDATES, Fleet, LEASE, Witnesses};
 use judge::Judge;
 pub use schedule::Backend;
 use schedule::{Kind, Schedule, counts};
@@ -162,7 +162,7 @@ fn report(fleet: &Fleet, backend: Backend, run: &Run) {
 
 /// A whole run on an engine that is to be trusted.
 fn nemesis(backend: Backend, seed: u64, time: Duration) -> (Fleet, Run) {
-    let mut fleet = Fleet::start(backend, None);
+    let mut fleet = Fleet::start(backend, None, Witnesses::asked_for());
     let run = torment(&mut fleet, Kind::of(backend), seed, time, |_| false);
     recover(&mut fleet);
     report(&fleet, backend, &run);
@@ -250,7 +250,7 @@ mod controls {
     /// By these kinds alone: what the rule is for, and what makes another lead.
     fn finds_two_by(backend: Backend, sabotage: &str, kinds: Vec<Kind>) {
         let (_, seed, time) = told();
-        let mut fleet = Fleet::start(backend, Some(sabotage));
+        let mut fleet = Fleet::start(backend, Some(sabotage), Witnesses::None);
         let found = |fleet: &Fleet| !fleet.judge.overlaps().is_empty();
         let run = torment(&mut fleet, kinds, seed, time, found);
         println!("without {sabotage}:");
