@@ -76,7 +76,7 @@ pub fn witness(named: Option<&Path>, elections: Vec<String>, directory: Option<P
     match witness::run(&config.catalog, &directory, &elections) {
         Ok(()) => 0,
         Err(error) => {
-            logging::last_words(&format!("error: {}\n", catalog::report(&error)));
+            logging::last_words(&format!("error: {}\n", report(&error)));
             FAILED
         }
     }

@@ -481,7 +481,7 @@ fn guarantee(input: &mut Input<'_>) -> Guarantee {
 }
 
 fn held(id: &str, session: SessionId, term: Term) -> Lock {
-    Lock::Held(Holder { id: id.into(), session, term, address: None, vacancy: Some(Revision(term.0)) })
+    Lock::Held(Holder { id: id.into(), session, term, address: None, vacancy: Some(Revision(term.0)), witness: None })
 }
 
 fn free() -> View {

@@ -23,7 +23,7 @@ use crate::catalog::pace;
 use crate::supervisor::machines::election::record::Witness;
 
 use super::Error;
-use super::files::{self, Folder, Identity, errno, whole};
+use super::files::{self, FileId, Folder, errno, whole};
 use super::root::Root;
 use super::{boot, lock, lock_file, solitude};
 
@@ -100,7 +100,7 @@ impl WitnessDirectory {
         let refused = |action| Error::refused(action, &path);
         set(&staged.file, libc::F_UNLCK, 1, 0).map_err(refused("unlock"))?;
         let file = scratch.put_new(staged, &folder, &name)?.ok_or_else(|| refused("make")(Errno::EEXIST))?;
-        let Identity { device, inode } = Identity::of_file(&file).map_err(refused("look at"))?;
+        let FileId { device, inode } = FileId::of_file(&file).map_err(refused("look at"))?;
         let witness = Witness { boot: boot.into(), file: name.into(), device, inode };
         *held(&self.own) = Some(Own { witness, file: Arc::new(file) });
         Ok(())
@@ -138,7 +138,7 @@ impl WitnessDirectory {
         let path = self.path().join(path);
         let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_CLOEXEC;
         let file = File::from(nix::fcntl::open(&path, flags, nix::sys::stat::Mode::empty())?);
-        if Identity::of_file(&file)? != Identity::of_file(own)? {
+        if FileId::of_file(&file)? != FileId::of_file(own)? {
             return Err(Errno::ESTALE);
         }
         for byte in 1..EARLIER {
@@ -191,7 +191,7 @@ impl WitnessDirectory {
         let folder = root.witnesses(&lock::file(&self.election)?)?.ok_or_else(not_here)?;
         let file = folder.file(&witness.file)?.ok_or_else(not_here)?;
         let path = folder.path_of(&witness.file);
-        let found = Identity::of_file(&file).map_err(Error::refused("look at", &path))?;
+        let found = FileId::of_file(&file).map_err(Error::refused("look at", &path))?;
         if (found.device, found.inode) != (witness.device, witness.inode) {
             return Err(not_here());
         }
