@@ -14,14 +14,14 @@
 #   make model      the election's model checker at length, optimised; the short form is part of make test
 #   make fuzz       [DURATION=1h] [TARGET=...]: bytes at random, as coverage leads, at all that reads what others write
 #   make fuzz-short the same, a minute each
-#   make lint       formatting, clippy, and cargo-deny where it is installed
+#   make lint       formatting, clippy, and cargo-deny: advisories, licences, duplicates, sources
 #   make reference  writes config-examples/reference.toml and docs/configuration.md anew
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover fuzz fuzz-short lint reference format clippy static reference-init model
+.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover fuzz fuzz-short lint reference format clippy deny static reference-init model
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -41,7 +41,7 @@ demo: build
 # The quick judges first, the slow ones last.
 test:
 	@tests/setup.sh test
-	@$(MAKE) --no-print-directory format clippy
+	@$(MAKE) --no-print-directory format clippy deny
 	$(CARGO) test
 	@$(MAKE) --no-print-directory reference-init
 	@$(MAKE) --no-print-directory static
@@ -102,14 +102,9 @@ fuzz-short:
 
 lint:
 	@tests/setup.sh lint
-	@$(MAKE) --no-print-directory format clippy
+	@$(MAKE) --no-print-directory format clippy deny
 	@tests/setup.sh fuzz
 	$(CARGO) clippy --manifest-path tests/fuzz/Cargo.toml --target-dir $(TARGET_DIR)/fuzz -- -D warnings
-	@if cargo deny --version >/dev/null 2>&1; then \
-		cargo deny --locked check; \
-	else \
-		echo "lint: cargo-deny isn't installed, so licences and duplicates were not checked"; \
-	fi
 
 reference: build
 	@$(BINARY) schema --format toml > config-examples/reference.toml
@@ -121,6 +116,9 @@ format:
 
 clippy:
 	$(CARGO) clippy --all-targets -- -D warnings
+
+deny:
+	@tests/deny.sh
 
 # The init tests that aren't about pilotfish alone, run on tini too: a test that no other init passes may be wrong.
 reference-init:

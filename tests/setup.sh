@@ -51,6 +51,24 @@ needs_lint() {
             exit 1
         fi
     done
+    needs_cargo_deny
+}
+
+# Of one version: what it says of the same Cargo.lock changes with it. Some three minutes on two cores, once.
+needs_cargo_deny() {
+    local tools=${CARGO_TARGET_DIR:-target}/tools version=0.20.2
+    if [ "$("$tools/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $version" ]; then
+        return
+    fi
+    echo "setup: building cargo-deny $version"
+    # A tool of a few seconds: what is saved is the time to optimise it.
+    if ! CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+        cargo install --quiet --locked --no-default-features --version "$version" --root "$tools" \
+        --target-dir "$tools/build" cargo-deny; then
+        echo "setup: cargo-deny $version can't be built" >&2
+        exit 1
+    fi
+    rm -rf "$tools/build"
 }
 
 needs_test() {
