@@ -4,17 +4,19 @@
 //! Filters that ContainerPilot's users know: `default`, `split`, `join`, `replace` (also by its old name,
 //! `replaceAll`) and `regex_replace` (`regexReplaceAll`). docs/templates.md has them all.
 
+mod bounded;
 mod filters;
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Enumerator, Object, Serde};
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 use serde::Serialize;
+
+use bounded::Room;
 
 use super::context::Variables;
 
@@ -63,8 +65,8 @@ pub enum TemplateError {
         /// How many were allowed.
         steps: u64,
     },
-    /// The output is too long.
-    #[error("{name}: gave up after {limit} bytes of output")]
+    /// The output is too long, or what it is made from.
+    #[error("{name}: gave up: its output, or a value on the way to it, is longer than {limit} bytes")]
     TooLong {
         /// The template's name.
         name: String,
@@ -114,7 +116,9 @@ impl TemplateError {
             TemplateError::NotSet { variables, .. } => format!("{} in the environment", NotSet(variables)),
             TemplateError::Undefined { .. } => "something in it isn't defined".to_owned(),
             TemplateError::Runaway { steps, .. } => format!("gave up after {steps} steps"),
-            TemplateError::TooLong { limit, .. } => format!("gave up after {limit} bytes of output"),
+            TemplateError::TooLong { limit, .. } => {
+                format!("gave up: it, or a value on the way to it, is longer than {limit} bytes")
+            }
             TemplateError::Engine { what, .. } => what.clone(),
         }
     }
@@ -131,15 +135,14 @@ pub fn render_file(
     context: impl Serialize,
     variables: &Variables,
 ) -> Result<String, TemplateError> {
-    let env = Arc::new(Env::new(variables.clone(), None));
     let job = Job { source, name, variables, fuel: FILE_FUEL, limit: FILE_LIMIT };
-    job.render(&Value::from(Serde(context)), &env, &engine(env.clone(), FILE_FUEL))
+    job.render(&Value::from(Serde(context)), &Engine::new(Env::new(variables.clone(), None), FILE_FUEL, FILE_LIMIT))
 }
 
 /// Renders config values; the backend is made when the first template comes, for most configs never.
 pub(crate) struct Values<'a> {
     variables: &'a Variables,
-    engine: OnceCell<(Arc<Env>, Environment<'a>)>,
+    engine: OnceCell<Engine>,
 }
 
 impl<'a> Values<'a> {
@@ -154,28 +157,39 @@ impl<'a> Values<'a> {
 
     /// Renders one value.
     pub(crate) fn render(&self, source: &str) -> Result<String, TemplateError> {
-        let (env, engine) = self.engine.get_or_init(|| {
-            let env = Arc::new(Env::new(self.variables.clone(), None));
-            (env.clone(), engine(env, VALUE_FUEL))
-        });
-        env.forget();
+        let engine =
+            self.engine.get_or_init(|| Engine::new(Env::new(self.variables.clone(), None), VALUE_FUEL, VALUE_LIMIT));
+        engine.env.forget();
+        engine.room.refill();
         let job = Job { source, name: "value", variables: self.variables, fuel: VALUE_FUEL, limit: VALUE_LIMIT };
-        job.render(&Value::UNDEFINED, env, engine)
+        job.render(&Value::UNDEFINED, engine)
     }
 }
 
-/// A backend that sees `env`.
-fn engine<'s>(env: Arc<Env>, fuel: u64) -> Environment<'s> {
-    let mut engine = Environment::new();
-    engine.set_undefined_behavior(UndefinedBehavior::Strict);
-    engine.set_auto_escape_callback(|_| AutoEscape::None);
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
-    engine.set_syntax(syntax.expect("the default delimiters are sound"));
-    engine.set_fuel(Some(fuel));
-    engine.add_filter("replaceAll", minijinja::filters::replace);
-    filters::add(&mut engine);
-    engine.add_global("env", Value::from_dyn_object(env));
-    engine
+/// A backend that sees `env`, and makes no more than there is room for.
+struct Engine {
+    env: Arc<Env>,
+    room: Arc<Room>,
+    engine: Environment<'static>,
+}
+
+impl Engine {
+    fn new(env: Env, fuel: u64, limit: usize) -> Engine {
+        let (env, room) = (Arc::new(env), Room::for_output(limit));
+        let mut engine = Environment::new();
+        engine.set_undefined_behavior(UndefinedBehavior::Strict);
+        engine.set_fuel(Some(fuel));
+        filters::add(&mut engine);
+        bounded::add(&mut engine, &room);
+        engine.add_global("env", Value::from_dyn_object(Arc::clone(&env)));
+        Engine { env, room, engine }
+    }
+
+    fn run(&self, name: &str, source: &str, context: &Value) -> Result<String, minijinja::Error> {
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
+        let program = bounded::compile(name, source, syntax.expect("the default delimiters are sound"))?;
+        bounded::run(&self.engine, &program, context.clone())
+    }
 }
 
 struct Job<'a> {
@@ -187,24 +201,12 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn render(&self, context: &Value, env: &Env, engine: &Environment<'_>) -> Result<String, TemplateError> {
-        let mut output = Bounded { bytes: Vec::new(), limit: self.limit, full: false };
-        match self.try_render(context, engine, &mut output) {
-            // The backend writes only what was UTF-8 before.
-            Ok(()) => Ok(String::from_utf8_lossy(&output.bytes).into_owned()),
-            Err(_) if output.full => Err(TemplateError::TooLong { name: self.name.to_owned(), limit: self.limit }),
-            Err(error) => Err(self.explain(error, context, env)),
+    fn render(&self, context: &Value, engine: &Engine) -> Result<String, TemplateError> {
+        match engine.run(self.name, self.source, context) {
+            Ok(output) if output.len() <= self.limit => Ok(output),
+            Err(error) if !engine.room.is_used_up() => Err(self.explain(error, context, &engine.env)),
+            _ => Err(TemplateError::TooLong { name: self.name.to_owned(), limit: self.limit }),
         }
-    }
-
-    fn try_render(
-        &self,
-        context: &Value,
-        engine: &Environment<'_>,
-        output: &mut Bounded,
-    ) -> Result<(), minijinja::Error> {
-        let template = engine.template_from_named_str(self.name, self.source)?;
-        template.render_captured_to(context.clone(), output).map(drop)
     }
 
     fn explain(&self, error: minijinja::Error, context: &Value, env: &Env) -> TemplateError {
@@ -228,9 +230,8 @@ impl Job<'_> {
     fn culprits(&self, context: &Value, env: &Env) -> Vec<String> {
         let missing = env.missing();
         let is_missed = |name: &String| {
-            let alone = Arc::new(Env::new(self.variables.clone(), Some(name.clone())));
-            let mut nowhere = Bounded { bytes: Vec::new(), limit: self.limit, full: false };
-            let result = self.try_render(context, &engine(alone, self.fuel), &mut nowhere);
+            let alone = Env::new(self.variables.clone(), Some(name.clone()));
+            let result = Engine::new(alone, self.fuel, self.limit).run(self.name, self.source, context);
             result.is_err_and(|error| error.kind() == ErrorKind::UndefinedError)
         };
         missing.iter().filter(|name| is_missed(name)).cloned().collect()
@@ -297,28 +298,6 @@ impl Object for Env {
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         Enumerator::Values(self.variables.names().filter_map(|name| name.to_str()).map(Value::from).collect())
-    }
-}
-
-/// Output that ends with an error at its limit.
-struct Bounded {
-    bytes: Vec<u8>,
-    limit: usize,
-    full: bool,
-}
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + bytes.len() > self.limit {
-            self.full = true;
-            return Err(io::Error::other("the output is too long"));
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -390,11 +369,54 @@ mod tests {
     fn unset_variables_without_number_take_no_time() {
         let unset = "{% for i in range(9999) %}{{ env['A' ~ i] | default('') }}{% endfor %}";
         let started = std::time::SystemTime::now();
-        assert_eq!(
-            error(&format!("{unset}{{{{ nothing }}}}")),
-            "t.j2:1: a value isn't defined in `TEXT`".replace("TEXT", &format!("{unset}{{{{ nothing }}}}"))
-        );
+        // Which of so many is meant isn't looked for any more.
+        assert!(error(&format!("{unset}{{{{ nothing }}}}")).starts_with("t.j2:1: "));
         assert!(started.elapsed().is_ok_and(|took| took.as_secs() < 60));
+    }
+
+    #[test]
+    fn a_template_that_makes_ever_longer_values_ends_with_an_error() {
+        let doubled = |what: &str| format!("{{% set a = 'xxxxxxxx' %}}{}{{{{ a | length }}}}", what.repeat(60));
+        for source in [
+            doubled("{% set a = a ~ a %}"),
+            doubled("{% set a = a + a %}"),
+            doubled("{% set a = a * 2 %}"),
+            doubled("{% set a %}{{ a }}{{ a }}{% endset %}"),
+            doubled("{% set a = [a, a] | join('') %}"),
+            doubled("{% set a = a | replace('x', 'xx') %}"),
+            doubled("{% set a = a | replaceAll('', 'xx') %}"),
+            doubled("{% set a = a | tojson | tojson %}"),
+            doubled("{% set a = a | regex_replace('.', '$0$0') %}"),
+            doubled("{% set a = a | b64encode %}"),
+            doubled("{% set a = a | upper | indent(999, true) %}"),
+            doubled("{% set a = [a, a] %}") + "{{ a }}",
+            doubled("{% set a = {'a': a, 'b': a} %}") + "{{ a }}",
+            doubled("{% set a = [a, a] %}") + "{{ a == [a] }}",
+            doubled("{% set a = [a, a] %}") + "{{ a ~ '' }}",
+            doubled("{% set a = [a, a] %}") + "{{ a | tojson }}",
+            "{% set a = [1] %}".to_owned() + &"{% set a = a + a %}".repeat(60) + "{{ a | length }}",
+            "{{ '%99999999s' | format('x') }}".to_owned(),
+            "{{ '%*s' | format(99999999, 'x') }}".to_owned(),
+            "{% for a in range(9999) %}{% set b %}{% for c in range(99) %}".to_owned()
+                + &"x".repeat(1000)
+                + "{% endfor %}{% endset %}{% endfor %}",
+            "{% set a = ['x' * 999999] %}{% for b in range(999) %}{{ (a[0] ~ b) | length }}{% endfor %}".to_owned(),
+        ] {
+            // A value of the config has less room than a file, so that this takes no time.
+            let error = Values::new(&variables()).render(&source).expect_err(&source).to_string();
+            let told = ["longer than", "too long", "wider"].iter().any(|words| error.contains(words));
+            assert!(told, "{source}: {error}");
+        }
+        assert!(error(&doubled("{% set a = a ~ a %}")).contains("longer than 16777216 bytes"));
+    }
+
+    #[test]
+    fn what_is_within_bounds_is_made_as_ever() {
+        let source = "{% for a in range(1000) %}{{ 'server 10.0.0.1:80;' ~ a ~ '\n' }}{% endfor %}";
+        let output = render_file(source, "t.j2", serde_json::json!({}), &variables()).unwrap();
+        assert_eq!(output.lines().count(), 1000);
+        let sum = "{% if 1 + 2 == 3 and 2 * 3 == 6 and 'a' + 'b' == 'ab' and ([1] + [2])[1] == 2 %}{{ 5 - 2 + 1.5 }}{% endif %}";
+        assert_eq!(value(sum), "4.5");
     }
 
     #[test]

@@ -116,7 +116,26 @@ fn to_json(value: &Value) -> Result<String, Error> {
     if value.is_undefined() {
         return Err(ErrorKind::UndefinedError.into());
     }
-    serde_json::to_string(value).map_err(|error| wrong(format!("JSON can't hold it: {error}")))
+    let mut json = Bounded(Vec::new());
+    serde_json::to_writer(&mut json, value).map_err(|error| wrong(format!("JSON can't hold it: {error}")))?;
+    String::from_utf8(json.0).map_err(|error| wrong(error.to_string()))
+}
+
+/// JSON up to the longest file: a list may hold another many times.
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > super::FILE_LIMIT {
+            return Err(std::io::Error::other("it is too long"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What was wrapped into lines is unwrapped.
