@@ -21,8 +21,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     // A probe asks for names as the catalog does: without libc.
     ("probe", &["files", "catalog::resolver", "readable", "supervisor", "config"]),
     // The endpoints tell dates, of which the core has none.
-    ("endpoints", &["metrics", "clock", "plain", "readable", "supervisor", "config"]),
-    ("logging", &["plain", "supervisor", "config"]),
+    ("endpoints", &["files", "metrics", "clock", "plain", "readable", "supervisor", "config"]),
+    ("logging", &["files", "plain", "supervisor", "config"]),
     ("metrics", &["supervisor", "config"]),
     // Descriptors the runtime waits for: below the layers that have some.
     ("readable", &[]),

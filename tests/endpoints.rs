@@ -338,6 +338,55 @@ async fn who_listens_in_the_agents_place_is_not_asked_and_the_agent_is_found_bes
 }
 
 #[tokio::test]
+async fn a_control_socket_that_is_replaced_or_removed_is_had_again() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let path = dir.path().join("control.sock");
+    let agent = agent();
+    let endpoint = control::open(&socket_at(&path), agent.endpoint.clone()).unwrap().unwrap();
+    // A volume that somebody tidied up.
+    fs::remove_file(&path).unwrap();
+    answers_again(&path).await;
+    assert!(path.exists());
+    // Another user listens there: the agent is found beside him.
+    fs::remove_file(&path).unwrap();
+    let _planted = planted(&path);
+    answers_again(&path).await;
+    drop(endpoint);
+    assert!(client::ask(&path, Method::GET, "/livez", SOON).await.is_err());
+}
+
+/// The agent looks each ten seconds.
+async fn answers_again(path: &Path) {
+    let asked = async {
+        loop {
+            match client::ask(path, Method::GET, "/livez", SOON).await {
+                Ok(reply) => return reply.status,
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(60), asked).await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn by_somebodys_link_the_client_speaks_to_no_other_socket_of_roots() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (ours, theirs) = (dir.path().join("ours.sock"), dir.path().join("theirs"));
+    let roots = UnixListener::bind(&ours).unwrap();
+    fs::create_dir(&theirs).unwrap();
+    std::os::unix::fs::chown(&theirs, Some(65534), Some(65534)).unwrap();
+    let link = theirs.join("control.sock");
+    std::os::unix::fs::symlink(&ours, &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(65534), Some(65534)).unwrap();
+    let answer = client::ask(&link, Method::POST, "/stop", SOON).await;
+    assert!(matches!(answer, Err(client::ClientError::Unreachable { .. })), "{answer:?}");
+    roots.set_nonblocking(true).unwrap();
+    assert!(roots.accept().is_err(), "nobody came");
+}
+
+#[tokio::test]
 async fn the_client_gives_up_on_an_agent_that_never_answers() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");

@@ -2,10 +2,12 @@
 //! files.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::libc;
 use serde::Deserialize;
 
 use super::context::{Context, Variables};
@@ -174,7 +176,7 @@ pub(super) fn read(file: &Path) -> Result<String, Report> {
         Report::whole(file, format!("can't be read: {error}"), hint)
     };
     let mut bytes = Vec::new();
-    File::open(file).and_then(|opened| opened.take(LONGEST_FILE + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    open(file).and_then(|opened| opened.take(LONGEST_FILE + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
     if bytes.len() as u64 > LONGEST_FILE {
         return Err(Report::whole(file, format!("is longer than {LONGEST_FILE} bytes; that is no config"), None));
     }
@@ -183,6 +185,18 @@ pub(super) fn read(file: &Path) -> Result<String, Report> {
         let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
         Report::whole(file, format!("isn't UTF-8: byte {at}, in line {line}"), None)
     })
+}
+
+/// A pipe somebody put in a file's place is not waited for; one that a shell hands over (`/dev/stdin`, `/dev/fd/63`) is
+/// read.
+fn open(file: &Path) -> io::Result<File> {
+    let handed_over = ["/dev/", "/proc/"].iter().any(|place| file.starts_with(place));
+    let flags = if handed_over { 0 } else { libc::O_NONBLOCK | libc::O_NOCTTY };
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(file)?;
+    match handed_over || opened.metadata()?.is_file() {
+        true => Ok(opened),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file")),
+    }
 }
 
 #[cfg(test)]
@@ -245,6 +259,9 @@ mod tests {
         assert!(load(&file).unwrap_err().to_string().contains("isn't UTF-8: byte 11, in line 2"));
         std::fs::write(&file, vec![b'#'; LONGEST_FILE as usize + 1]).unwrap();
         assert!(load(&file).unwrap_err().to_string().contains("that is no config"));
+        let pipe = folder.path().join("pipe.toml");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(load(&pipe).unwrap_err().to_string().contains("it is no plain file"));
         assert!(load(Path::new("/dev/zero")).unwrap_err().to_string().contains("that is no config"));
     }
 

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::fallback;
 use super::peer::Peer;
+use crate::files::SocketPlace;
 
 /// An answer is never longer than this: a status of thousands of checks fits.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -124,6 +125,10 @@ async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
 
 async fn believed(path: &Path, anyone_may_listen: bool) -> Result<UnixStream, ClientError> {
     let unreachable = |source| ClientError::Unreachable { path: path.to_owned(), source };
+    if !anyone_may_listen {
+        // Somebody's link may lead to another socket of root's, at which nothing is to be said.
+        SocketPlace::find(path).map_err(unreachable)?;
+    }
     let stream = UnixStream::connect(path).await.map_err(unreachable)?;
     match Peer::of(&stream) {
         Some(peer) if peer.may_be_an_agent(anyone_may_listen) => Ok(stream),

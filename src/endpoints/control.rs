@@ -1,11 +1,12 @@
 //! The endpoint that can change things: a unix socket only its owner may open. Where its file can't be had (a read-only
 //! root, another user's directory) the agent listens at an abstract socket instead, which its clients find by
-//! themselves; and where that can't be had either, it goes on without, and says so.
+//! themselves; and where that can't be had either, it goes on without, and says so. When its file is removed or
+//! replaced it says that too, and listens anew.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::PeerCredentials;
@@ -20,6 +21,10 @@ use super::peer::Peer;
 use super::routes::Rights;
 use super::{Endpoint, Handle, fallback, server};
 use crate::config::Control;
+use crate::files::{Reader, SocketPlace};
+
+/// How often it is looked whether the socket's file is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the control socket can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -31,12 +36,18 @@ enum Unavailable {
     #[error("something that is no socket is there")]
     NoSocket,
     #[error("{0}")]
-    Kernel(Errno),
+    Kernel(io::Error),
 }
 
 impl From<Errno> for Unavailable {
     fn from(errno: Errno) -> Unavailable {
-        Unavailable::Kernel(errno)
+        Unavailable::Kernel(errno.into())
+    }
+}
+
+impl From<io::Error> for Unavailable {
+    fn from(error: io::Error) -> Unavailable {
+        Unavailable::Kernel(error)
     }
 }
 
@@ -44,14 +55,53 @@ impl From<Errno> for Unavailable {
 /// no container is worth less for it.
 pub fn open(control: &Control, endpoint: Endpoint) -> io::Result<Option<Handle>> {
     let Some(path) = &control.socket else { return Ok(None) };
-    let socket = match listening(path) {
-        Ok(socket) => Socket::Unix { listener: registered(socket)?, file: SocketFile::at(path)? },
+    let Some(socket) = somewhere(path)? else { return Ok(None) };
+    let listener = Listener::new(socket);
+    tokio::spawn(keep(listener.clone(), path.clone()));
+    Ok(Some(server::serve(listener, endpoint, Rights::Command)))
+}
+
+fn somewhere(path: &Path) -> io::Result<Option<Socket>> {
+    Ok(match listening(path) {
+        Ok((socket, file)) => Some(Socket::Unix { listener: registered(socket)?, file }),
         Err(error) => match instead(path, &error) {
-            Some(socket) => Socket::Abstract(registered(socket)?),
-            None => return Ok(None),
+            Some(socket) => Some(Socket::Abstract(registered(socket)?)),
+            None => None,
         },
-    };
-    Ok(Some(server::serve(Listener::new(socket), endpoint, Rights::Command)))
+    })
+}
+
+/// Listens anew when the socket's file isn't there any more, or is somebody else's, until the endpoint is shut.
+async fn keep(listener: Listener, path: PathBuf) {
+    let reader = Reader::default();
+    while let Some(ours) = listener.file() {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let looked = path.clone();
+        let there = match reader.read(move || SocketPlace::find(&looked).map(|place| place.identity())).await {
+            Ok(Ok(there)) => there,
+            // Its directory is gone too.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => None,
+            // What can't be looked at is taken to be as it was.
+            _ => continue,
+        };
+        if there == Some(ours) || listener.file() != Some(ours) {
+            continue;
+        }
+        let what = if there.is_some() { "replaced by somebody" } else { "removed" };
+        tracing::warn!(event = "degraded", "the control socket {} was {what}", path.display());
+        match somewhere(&path) {
+            Ok(Some(socket)) => listener.replace(socket),
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(
+                    event = "degraded",
+                    "there is no control socket: can't open {}: {error}",
+                    path.display()
+                );
+                return;
+            }
+        }
+    }
 }
 
 fn registered(socket: OwnedFd) -> io::Result<UnixListener> {
@@ -82,32 +132,29 @@ fn instead(path: &Path, error: &Unavailable) -> Option<OwnedFd> {
     found.map(|(socket, _)| socket)
 }
 
-fn listening(path: &Path) -> Result<OwnedFd, Unavailable> {
-    let address = UnixAddr::new(path)?;
+fn listening(path: &Path) -> Result<(OwnedFd, SocketFile), Unavailable> {
+    let place = SocketPlace::find(path)?;
+    let address = place.address()?;
+    if place.is_taken() {
+        clear_stale(&place, &address)?;
+    }
     let socket = stream()?;
     // The file is made with the mode its socket has (unix_bind in net/unix/af_unix.c), so it never has another one.
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    match bind(socket.as_raw_fd(), &address) {
-        Err(Errno::EADDRINUSE) => {
-            clear_stale(path, &address)?;
-            bind(socket.as_raw_fd(), &address)?;
-        }
-        bound => bound?,
-    }
+    bind(socket.as_raw_fd(), &address)?;
     listen(&socket, Backlog::new(64)?)?;
-    Ok(socket)
+    Ok((socket, SocketFile::at(path)?))
 }
 
 /// A container that was killed leaves its socket behind; one at which somebody answers is left alone.
-fn clear_stale(path: &Path, address: &UnixAddr) -> Result<(), Unavailable> {
-    let is_socket = |metadata: std::fs::Metadata| metadata.file_type().is_socket();
-    if !std::fs::symlink_metadata(path).is_ok_and(is_socket) {
+fn clear_stale(place: &SocketPlace, address: &UnixAddr) -> Result<(), Unavailable> {
+    if !place.is_socket() {
         return Err(Unavailable::NoSocket);
     }
     let socket = stream()?;
     // EAGAIN is a full queue: somebody listens.
     match connect(socket.as_raw_fd(), address) {
-        Err(Errno::ECONNREFUSED) => Ok(nix::unistd::unlink(path)?),
+        Err(Errno::ECONNREFUSED) => Ok(place.remove()?),
         Ok(()) => match getsockopt(&socket, PeerCredentials).map(|peer| Peer { pid: peer.pid(), uid: peer.uid() }) {
             Ok(peer) if !peer.may_be_an_agent(false) => Err(Unavailable::Stranger(peer.uid)),
             _ => Err(Unavailable::Taken),

@@ -17,8 +17,8 @@ use nix::sys::socket::{Backlog, UnixAddr, bind, listen};
 const LONGEST_PATH: usize = 50;
 /// So much of `/proc/net/unix` is read: some 50,000 sockets.
 const MOST_OF_A_TABLE: u64 = 8 * 1024 * 1024;
-/// As many names of one path are tried: others may have put some there.
-const MOST_NAMES: usize = 32;
+/// As many names of one path are tried: others may have put some there, and each takes them a descriptor.
+const MOST_NAMES: usize = 4096;
 
 /// Listens for this path's clients; the name, without the NUL byte it begins with.
 pub fn listening(path: &Path) -> Result<(OwnedFd, String), Errno> {

@@ -1,21 +1,29 @@
 //! A listening socket that can be shut from outside the task that accepts on it. It speaks no HTTP.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::peer::Peer;
+use crate::files::SocketPlace;
 
 /// Strangers turned away in one turn at an abstract socket.
 const MOST_REFUSED: usize = 16;
 
 /// A listening socket, or what is left of one that was shut.
 #[derive(Debug, Clone)]
-pub struct Listener(Arc<Mutex<Option<Socket>>>);
+pub struct Listener(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    /// `None` when shut.
+    socket: Option<Socket>,
+    /// Who waits for the next connection: at another socket he must ask anew.
+    waits: Option<Waker>,
+}
 
 /// Where connections come from.
 #[derive(Debug)]
@@ -27,7 +35,6 @@ pub enum Socket {
         /// The socket.
         listener: UnixListener,
         /// Its place in the file system, cleared away with it.
-        #[expect(dead_code, reason = "it is there to be dropped")]
         file: SocketFile,
     },
     /// Root and our own user, in our own container; anybody of the network namespace may knock.
@@ -45,17 +52,43 @@ pub enum Stream {
 impl Listener {
     /// Starts listening.
     pub fn new(socket: Socket) -> Listener {
-        Listener(Arc::new(Mutex::new(Some(socket))))
+        Listener(Arc::new(Mutex::new(State { socket: Some(socket), waits: None })))
     }
 
     /// Closes the socket now; whoever accepts on it is told at their next question.
     pub fn shut(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.lock().socket.take();
+    }
+
+    /// Listens at another socket from now on, unless it is shut.
+    pub fn replace(&self, socket: Socket) {
+        let mut state = self.lock();
+        if state.socket.is_some() {
+            state.socket = Some(socket);
+            if let Some(waits) = state.waits.take() {
+                waits.wake();
+            }
+        }
+    }
+
+    /// Which file the socket has; `None` when it has none, or is shut.
+    pub fn file(&self) -> Option<(u64, u64)> {
+        match &self.lock().socket {
+            Some(Socket::Unix { file, .. }) => Some(file.identity),
+            _ => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change is an assignment: a panic can't have left it half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next connection; `None` when shut.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Stream>>> {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        let mut state = self.lock();
+        state.waits = Some(cx.waker().clone());
+        match &state.socket {
             Some(Socket::Tcp(tcp)) => tcp.poll_accept(cx).map_ok(|(stream, _)| Stream::Tcp(stream)).map(Some),
             Some(Socket::Unix { listener, .. }) => {
                 listener.poll_accept(cx).map_ok(|(stream, _)| Stream::Unix(stream)).map(Some)
@@ -76,7 +109,7 @@ impl Listener {
 
     /// Where a TCP endpoint really listens (port 0 asks for any).
     pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &self.lock().socket {
             Some(Socket::Tcp(tcp)) => tcp.local_addr().ok(),
             _ => None,
         }
@@ -93,19 +126,18 @@ pub struct SocketFile {
 impl SocketFile {
     /// The file a socket was just bound to.
     pub fn at(path: &Path) -> io::Result<SocketFile> {
-        Ok(SocketFile { path: path.to_owned(), identity: identity(path)? })
+        let identity = SocketPlace::find(path)?.identity().ok_or(io::ErrorKind::NotFound)?;
+        Ok(SocketFile { path: path.to_owned(), identity })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Another agent may have put its own there meanwhile; and a file system gone read-only is nobody's concern now.
-        if identity(&self.path).is_ok_and(|now| now == self.identity) {
-            let _ = std::fs::remove_file(&self.path);
+        if let Ok(place) = SocketPlace::find(&self.path)
+            && place.identity() == Some(self.identity)
+        {
+            let _ = place.remove();
         }
     }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    std::fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }

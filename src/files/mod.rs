@@ -4,26 +4,31 @@
 //!
 //! - [`find`]: walks to a place part by part, and sees in whose hands the way is.
 //! - [`read`]: a plain file's content, up to a bound.
+//! - [`directory`], [`make_directory`]: one that is shared with others.
 //! - [`Destination`]: a file replaced as a whole.
+//! - [`SocketPlace`]: where a socket listens.
 //! - [`Reader`]: reads beside the agent's only thread.
 
 mod destination;
 mod hand;
 mod reader;
 mod scratch;
+mod socket;
 mod walk;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 
 pub use destination::{Access, Destination};
 pub use reader::Reader;
 pub use scratch::Scratch;
+pub use socket::SocketPlace;
 pub use walk::{Place, find};
 
 /// A plain file's content, up to `most` bytes. A pipe or a device at the path is refused instead of waited for.
@@ -31,12 +36,22 @@ pub use walk::{Place, find};
 /// # Errors
 /// It can't be read, is no plain file or longer than that; or who may write on the way to it may not read it.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    read_and_see_whose(path, most).map(|(bytes, _)| bytes)
+}
+
+/// The same, and whether nobody else may have put it there.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_and_see_whose(path: &Path, most: u64) -> io::Result<(Vec<u8>, bool)> {
+    let place = find(path)?;
+    place.readable_by_whoever_led_here()?;
     let mut bytes = Vec::new();
-    open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    place.open(OFlag::O_RDONLY)?.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {most} bytes")));
     }
-    Ok(bytes)
+    Ok((bytes, place.is_ours()))
 }
 
 /// Opens a plain file for reading.
@@ -47,6 +62,44 @@ pub fn open(path: &Path) -> io::Result<File> {
     let place = find(path)?;
     place.readable_by_whoever_led_here()?;
     place.open(OFlag::O_RDONLY)
+}
+
+/// Opens a plain file that is there, to add to it.
+///
+/// # Errors
+/// It isn't there, is no plain file, or whoever may change where the path leads may not write to it.
+pub fn append(path: &Path) -> io::Result<File> {
+    find(path)?.open_to_append()
+}
+
+/// Opens a directory.
+///
+/// # Errors
+/// It can't be opened, or somebody's link led there who may not write there.
+pub fn directory(path: &Path) -> io::Result<OwnedFd> {
+    if path == Path::new("/") {
+        return Ok(File::open(path)?.into());
+    }
+    find(path)?.open_directory()
+}
+
+/// Makes a directory, and those it is in; `false` when there is something at its path already.
+///
+/// # Errors
+/// It can't be made, or whoever may change where the path leads may make none there.
+pub fn make_directory(path: &Path, mode: u32) -> io::Result<bool> {
+    let place = walk::find_making_parents(path)?;
+    if place.entry.is_some() {
+        return Ok(false);
+    }
+    if let Some(hand) = place.led_by.filter(|hand| !hand.may_replace(&place.about_directory, None)) {
+        return Err(walk::refused(hand, "may make no directory there"));
+    }
+    match mkdirat(&place.directory, place.name.as_os_str(), Mode::from_bits_truncate(mode)) {
+        Ok(()) => Ok(true),
+        Err(Errno::EEXIST) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What is said of anything but a plain file.
@@ -73,9 +126,13 @@ fn open_seen(directory: impl AsFd, name: &std::ffi::OsStr, seen: &FileStat, how:
     let file = File::from(openat(directory, name, flags, Mode::empty())?);
     let now = fstat(&file)?;
     if !is_plain(&now) || !same(seen, &now) {
-        return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it was replaced meanwhile"));
+        return Err(replaced());
     }
     Ok(file)
+}
+
+fn replaced() -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, "it was replaced meanwhile")
 }
 
 #[cfg(test)]

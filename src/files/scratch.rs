@@ -1,10 +1,13 @@
 //! A file of ours in a directory of ours, for commands that look at what isn't live yet where it may not lie beside
-//! what it replaces.
+//! what it replaces. Nobody else may put another in its place: whoever checks it may be root.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use super::find;
+use super::walk::refused;
 
 /// Where temporary directories may be made; containers with a read-only root have at least the second.
 const PLACES: [&str; 4] = ["/run", "/dev/shm", "/tmp", "/var/tmp"];
@@ -39,8 +42,11 @@ impl Scratch {
     }
 }
 
-fn make_in(place: &Path, name: &std::ffi::OsStr, text: &[u8], mode: u32) -> io::Result<PathBuf> {
+pub(super) fn make_in(place: &Path, name: &std::ffi::OsStr, text: &[u8], mode: u32) -> io::Result<PathBuf> {
     let directory = place.join(format!(".pilotfish-{:016x}", random()));
+    if let Some(hand) = find(&directory)?.led_by {
+        return Err(refused(hand, "may move what is in it"));
+    }
     // Fails on whatever is there already, links too.
     DirBuilder::new().mode(0o700).create(&directory)?;
     let path = directory.join(name);

@@ -213,3 +213,78 @@ fn a_full_disk_leaves_a_file_that_can_only_be_written_in_place_as_it_was() {
         assert_eq!(fs::read_to_string(&file).unwrap(), "new\n".repeat(50));
     });
 }
+
+#[test]
+fn by_anothers_link_a_directory_is_opened_and_made_only_where_he_may_write() {
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    let [ours, all] = ["ours", "all"].map(|name| directory.path().join(name));
+    for (path, mode) in [(&ours, 0o755), (&all, 0o777)] {
+        fs::create_dir(path).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    link_of_another(&ours, &app.join("to-ours"));
+    link_of_another(&all, &app.join("to-all"));
+    assert!(super::directory(&ours).is_ok() && super::directory(&app).is_ok());
+    assert!(super::directory(&app.join("to-all")).is_ok());
+    let refused = super::directory(&app.join("to-ours")).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{refused}");
+    // Below his link too.
+    assert!(make_directory(&app.join("to-ours/new/deep"), 0o777).is_err());
+    assert!(make_directory(&app.join("to-all/new"), 0o777).unwrap());
+    assert!(!make_directory(&app.join("to-all/new"), 0o777).unwrap());
+    assert!(!ours.join("new").exists() && all.join("new").is_dir());
+}
+
+#[test]
+fn by_anothers_link_nothing_is_added_to_a_file_that_he_could_not_write_to() {
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    let ours = directory.path().join("ours");
+    file(&ours, 0o644);
+    link_of_another(&ours, &app.join("log"));
+    assert_eq!(append(&app.join("log")).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    assert!(append(&ours).is_ok());
+}
+
+#[test]
+fn a_socket_is_bound_where_it_was_found_whatever_becomes_of_the_path() {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, bind, socket};
+    use std::os::fd::AsRawFd;
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    let ours = directory.path().join("ours");
+    fs::create_dir(&ours).unwrap();
+    link_of_another(&ours, &app.join("link"));
+    assert_eq!(SocketPlace::find(&app.join("link/s")).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+
+    fs::create_dir(app.join("run")).unwrap();
+    chown(app.join("run"), Some(OTHER), Some(OTHER)).unwrap();
+    let place = SocketPlace::find(&app.join("run/s")).unwrap();
+    fs::rename(app.join("run"), app.join("moved")).unwrap();
+    link_of_another(&ours, &app.join("run"));
+    let bound = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    bind(bound.as_raw_fd(), &place.address().unwrap()).unwrap();
+    assert!(!ours.join("s").exists() && app.join("moved/s").exists());
+    // What took its place meanwhile isn't removed for it.
+    let place = SocketPlace::find(&app.join("moved/s")).unwrap();
+    assert!(place.is_socket());
+    fs::remove_file(app.join("moved/s")).unwrap();
+    file(&app.join("moved/s"), 0o600);
+    assert!(place.remove().is_err() && app.join("moved/s").exists());
+}
+
+#[test]
+fn a_scratch_file_is_made_only_where_nobody_else_may_move_it() {
+    let directory = open_directory();
+    let name = std::ffi::OsStr::new("file");
+    for (mode, made) in [(0o755, true), (0o1777, true), (0o777, false)] {
+        fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
+        let path = super::scratch::make_in(directory.path(), name, b"text", 0o600);
+        assert_eq!(path.is_ok(), made, "{mode:o}: {path:?}");
+        if let Ok(path) = path {
+            Scratch::remove(&path);
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}

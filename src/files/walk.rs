@@ -16,8 +16,8 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Gid, Uid, fchown};
 
-use super::hand::Hand;
-use super::{is_plain, kind, no_plain_file, open_seen};
+use super::hand::{Hand, is_trusted};
+use super::{is_plain, kind, no_plain_file, open_seen, replaced, same};
 
 /// As many as the kernel follows (path_resolution(7)).
 const MOST_LINKS: u32 = 40;
@@ -36,6 +36,8 @@ pub struct Place {
     pub(super) entry: Option<FileStat>,
     /// Who else had a hand in the way.
     pub(super) led_by: Option<Hand>,
+    /// By a link of theirs: without them it would lead elsewhere.
+    by_link: bool,
     /// Whether what is there is the kernel's own view of processes, whose modes say little.
     is_of_proc: bool,
 }
@@ -180,8 +182,8 @@ impl Walk {
     }
 
     fn at(self, name: OsString, entry: Option<FileStat>, led_by: Option<Hand>, is_of_proc: bool) -> Place {
-        let Walk { directory, path, about: about_directory, .. } = self;
-        Place { directory, about_directory, path, name, entry, led_by, is_of_proc }
+        let Walk { directory, path, about: about_directory, by_link, .. } = self;
+        Place { directory, about_directory, path, name, entry, led_by, by_link, is_of_proc }
     }
 }
 
@@ -194,6 +196,43 @@ impl Place {
             return Err(refused(hand, "may not read it"));
         }
         Ok(())
+    }
+
+    /// Opens the directory that is here. Somebody else's link leads only to where they may write themselves.
+    pub(super) fn open_directory(&self) -> io::Result<OwnedFd> {
+        let Some(entry) = &self.entry else { return Err(Errno::ENOENT.into()) };
+        if kind(entry) != SFlag::S_IFDIR {
+            return Err(Errno::ENOTDIR.into());
+        }
+        if let Some(hand) = self.linked_by().filter(|hand| !(hand.may_write(entry) && hand.may_search(entry))) {
+            return Err(refused(hand, "may not write to that directory"));
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let directory = openat(&self.directory, self.name.as_os_str(), flags, Mode::empty())?;
+        match same(entry, &fstat(&directory)?) {
+            true => Ok(directory),
+            false => Err(replaced()),
+        }
+    }
+
+    /// Whether what is here, and the way to it, is in nobody else's hands.
+    pub(super) fn is_ours(&self) -> bool {
+        self.led_by.is_none() && self.entry.as_ref().is_none_or(|entry| is_trusted(entry.st_uid))
+    }
+
+    /// Who led here by a link of theirs.
+    pub(super) fn linked_by(&self) -> Option<Hand> {
+        self.led_by.filter(|_| self.by_link)
+    }
+
+    /// Opens the plain file that is here, to add to it.
+    pub(super) fn open_to_append(&self) -> io::Result<File> {
+        if let (Some(hand), Some(entry)) = (self.led_by, &self.entry)
+            && (self.is_of_proc || entry.st_nlink > 1 || !hand.may_write(entry))
+        {
+            return Err(refused(hand, "may not write to it"));
+        }
+        self.open(OFlag::O_WRONLY | OFlag::O_APPEND)
     }
 
     /// Opens the plain file that is here.

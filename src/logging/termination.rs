@@ -1,14 +1,10 @@
 //! `/dev/termination-log`: where Kubernetes looks for why a container ended. Best effort: it is never created, and
 //! what main wrote there itself stays.
 
-use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use nix::libc;
-
-use crate::plain;
+use crate::{files, plain};
 
 /// Kubernetes shows no more than this of it (terminationMessagePath, "Container v1" in its API reference).
 const MOST: usize = 4096;
@@ -20,11 +16,9 @@ pub fn termination_log(text: &str) {
 }
 
 fn append(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    // It is a volume's file, and its place in /dev not always root's alone.
+    let mut file = files::append(path)?;
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::ErrorKind::Unsupported.into());
-    }
     let room = MOST.saturating_sub(usize::try_from(metadata.len()).unwrap_or(MOST));
     // `kubectl describe` prints it as it is.
     let line = format!("{}\n", plain::lines(text.trim_end()));
@@ -50,6 +44,15 @@ mod tests {
         append(&path, &"ä".repeat(10_000)).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.len() <= MOST && text.len() > MOST - 2, "{}", text.len());
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_neither_waited_for_nor_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("termination-log");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(append(&path, "x").is_err());
+        assert!(append(dir.path(), "x").is_err());
     }
 
     #[test]

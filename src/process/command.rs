@@ -4,7 +4,6 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -258,8 +257,7 @@ fn not_executed(exec: &Exec, errno: Errno, candidates: &[CString]) -> SpawnError
 fn broken_loader(file: &CString) -> Option<String> {
     let path = Path::new(OsStr::from_bytes(file.to_bytes()));
     let mut start = [0u8; 256];
-    let open = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
-    let count = open.ok()?.read(&mut start).ok()?;
+    let count = files::open(path).ok()?.read(&mut start).ok()?;
     let start = &start[..count];
     if let Some(line) = start.strip_prefix(b"#!") {
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -278,9 +276,8 @@ const NO_PROGRAM: &str = "no program of this kernel (built for another architect
 /// What the first of the files that is there isn't for this kernel.
 fn foreign(file: &CString) -> Option<&'static str> {
     let path = Path::new(OsStr::from_bytes(file.to_bytes()));
-    let open = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
     let mut start = [0u8; 2];
-    let count = open.ok()?.read(&mut start).ok()?;
+    let count = files::open(path).ok()?.read(&mut start).ok()?;
     Some(match start[..count].starts_with(b"#!") {
         true => "its interpreter is no program of this kernel (built for another architecture?)",
         false => NO_PROGRAM,

@@ -588,6 +588,30 @@ fn a_link_in_the_prefixs_place_leads_to_no_directory_of_others() {
 }
 
 #[test]
+fn a_link_in_place_of_the_shared_directory_leads_nowhere_and_what_has_no_mark_is_not_swept() {
+    run(async |bench: &Shared| {
+        let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+        let victim = bench.directory.path().join("victim");
+        std::fs::create_dir_all(victim.join("pilotfish/tmp")).expect("ours");
+        let left = victim.join("pilotfish/tmp/00000000000000de");
+        std::fs::File::create(&left).and_then(|file| file.set_modified(old)).expect("ours");
+        let (link, nobody) = (bench.configured(), Some(65_534));
+        std::os::unix::fs::symlink(&victim, &link).expect("ours");
+        // Somebody else's, who may not write where it leads.
+        std::os::unix::fs::lchown(&link, nobody, nobody).expect("root");
+        let agent = agent_on(&bench.address());
+        let refused = agent.try_publish(&service("web", "web-1"), ServiceStatus::Passing, "").await;
+        assert!(refused.expect_err("a neighbour's link").contains("EACCES"));
+        assert_eq!(names_in(victim.join("pilotfish")), ["tmp"]);
+        // His own, or the user's, leads there; but there was no mark, so what is in it isn't ours.
+        std::os::unix::fs::lchown(&link, Some(0), Some(0)).expect("root");
+        std::fs::set_permissions(bench.directory.path(), PermissionsExt::from_mode(0o755)).expect("ours");
+        agent.try_publish(&service("web", "web-1"), ServiceStatus::Passing, "").await.expect("it may");
+        assert!(left.exists(), "no agent's");
+    });
+}
+
+#[test]
 fn a_directory_of_others_moved_to_the_prefixs_place_loses_nothing() {
     run(async |bench: &Shared| {
         let old = std::time::SystemTime::now() - Duration::from_secs(3600);

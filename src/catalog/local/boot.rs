@@ -31,8 +31,10 @@ const MARK: &str = "boot";
 /// What a look at the mark came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// This boot's, or none can be had: /proc is missing.
+    /// This boot's.
     Ours,
+    /// Made now: until now this was no directory of any agent's.
+    New,
     /// Replaced: what is in the directory is of before a reboot.
     TakenOver,
 }
@@ -65,11 +67,15 @@ pub(super) fn claim(
     let Some((there, touched)) = read(root)? else {
         let staged = scratch.stage(ours.as_bytes(), shared())?;
         return match scratch.put_new(staged, root, MARK)? {
-            Some(_) => Ok(Mark::Ours),
+            Some(_) => Ok(Mark::New),
             // Another container was first; it is looked at again with the next call.
             None => read(root)?.filter(|(there, _)| there == ours).map(|_| Mark::Ours).ok_or_else(|| taken(root, "?")),
         };
     };
+    // Something else's file of that name, and no mark: whatever is beside it isn't ours to remove.
+    if !is_boot_id(&there) {
+        return Err(taken(root, &there));
+    }
     match judge(&there, touched, ours, booted_at(), suspect.as_ref(), now) {
         BootMark::Ours => {
             *suspect = None;
@@ -86,6 +92,13 @@ pub(super) fn claim(
             Err(taken(root, &there))
         }
     }
+}
+
+/// As the kernel writes them (random(4)): 8-4-4-4-12 hexadecimal digits.
+fn is_boot_id(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
+        && parts.concat().bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// A sign of life to other kernels.
@@ -171,6 +184,14 @@ mod tests {
     #[tokio::test]
     async fn a_mark_of_this_boot_is_ours() {
         assert_eq!(judge("ours", at(0), "ours", at(9), None, Instant::now()), BootMark::Ours);
+    }
+
+    #[test]
+    fn only_what_a_kernel_wrote_is_a_mark() {
+        assert!(is_boot_id(&boot_id().unwrap()) && is_boot_id("00000000-0000-0000-0000-000000000000"));
+        for no_mark in ["", "vmlinuz", "00000000-0000-0000-0000-00000000000g", "../../etc/passwd"] {
+            assert!(!is_boot_id(no_mark), "{no_mark}");
+        }
     }
 
     #[tokio::test]

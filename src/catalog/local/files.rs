@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, FcntlArg, Flock, FlockArg, OFlag, RenameFlags, fcntl, open, openat, renameat, renameat2};
+use nix::fcntl::{AtFlags, FcntlArg, Flock, FlockArg, OFlag, RenameFlags, fcntl, openat, renameat, renameat2};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
@@ -61,13 +61,13 @@ pub(super) struct Staged {
 }
 
 impl Folder {
-    /// Opens the user's own directory; links on the way to it are the user's business. `None` when there is none.
+    /// Opens the user's own directory; a link that somebody else put on the way leads only to where they may write.
+    /// `None` when there is none.
     pub(super) fn at(path: &Path) -> Result<Option<Folder>, Error> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        match open(path, flags, Mode::empty()) {
+        match crate::files::directory(path) {
             Ok(fd) => Ok(Some(Folder { fd, path: path.to_owned() })),
-            Err(Errno::ENOENT) => Ok(None),
-            Err(source) => Err(Error::refused("open", path)(source)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::refused("open", path)(errno(&error))),
         }
     }
 
@@ -419,7 +419,10 @@ impl FileId {
     }
 }
 
-/// The kernel's number of an error of std's; those without one come from no system call here.
+/// The kernel's number of an error of std's; those without one are refusals of [`crate::files`].
 pub(super) fn errno(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => Errno::EACCES,
+        _ => error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+    }
 }

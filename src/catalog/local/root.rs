@@ -1,8 +1,6 @@
 //! The shared directory itself: made, checked, and opened anew for each call, so that one that is deleted, remounted
 //! or replaced is noticed by the next. It knows nothing of instances and keys.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -14,6 +12,7 @@ use super::Error;
 use super::boot::{self, Mark, Suspect};
 use super::files::{FileId, Folder, errno};
 use super::{entries, filesystem, solitude};
+use crate::files;
 
 /// A directory of a dead disk or server must not hold up more than its own call.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -200,29 +199,26 @@ impl Root {
             solitude::survey(&self.directory)?;
         }
         let refused = |e: std::io::Error| Error::refused("make", &self.directory)(errno(&e));
-        if let Some(parent) = self.directory.parent() {
-            DirBuilder::new().recursive(true).create(parent).map_err(refused)?;
+        // Another container may be first.
+        let made = files::make_directory(&self.directory, 0o777).map_err(refused)?;
+        let gone = || Error::refused("open", &self.directory)(Errno::ENOENT);
+        let directory = Folder::at(&self.directory)?.ok_or_else(gone)?;
+        if made {
+            directory.open_to_everyone()?;
         }
-        let made = DirBuilder::new().mode(0o777).create(&self.directory);
-        match (made, Folder::at(&self.directory)?) {
-            (Ok(()), Some(directory)) => {
-                directory.open_to_everyone()?;
-                Ok(directory)
-            }
-            // Another container was first.
-            (Err(e), Some(directory)) if errno(&e) == Errno::EEXIST => Ok(directory),
-            (Err(e), _) => Err(refused(e)),
-            (Ok(()), None) => Err(Error::refused("open", &self.directory)(Errno::ENOENT)),
-        }
+        Ok(directory)
     }
 
     fn furnish(&self, root: &Folder) -> Result<(), Error> {
         let scratch = root.make(SCRATCH)?;
         let mut state = self.lock();
+        let mut is_marked = true;
         match boot::boot_id() {
             Some(ours) => {
                 let mark = boot::claim(root, &scratch, &ours, &mut state.suspect, Instant::now())?;
                 state.boot_id = Some(ours);
+                // What is in a directory without a mark was never an agent's.
+                is_marked = mark != Mark::New;
                 if mark == Mark::TakenOver {
                     let removed = entries::remove_all_dead(&root.make(SERVICES)?)?;
                     tracing::info!(
@@ -240,7 +236,7 @@ impl Root {
         }
         root.make(SERVICES)?;
         root.make(KEYS)?;
-        sweep(&scratch)
+        if is_marked { sweep(&scratch) } else { Ok(()) }
     }
 
     fn lock(&self) -> MutexGuard<'_, RootState> {

@@ -1,0 +1,78 @@
+//! Where a unix socket listens: bound, looked at and removed in the directory it was found in, whatever becomes of the
+//! path to it meanwhile.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::AtFlags;
+use nix::sys::socket::UnixAddr;
+use nix::sys::stat::{SFlag, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::walk::refused;
+use super::{Place, find, kind, replaced, same};
+
+/// A directory, and a socket's name in it.
+#[derive(Debug)]
+pub struct SocketPlace {
+    place: Place,
+}
+
+impl SocketPlace {
+    /// Walks there.
+    ///
+    /// # Errors
+    /// The way can't be walked, or whoever put a link on it may put nothing there themselves.
+    pub fn find(path: &Path) -> io::Result<SocketPlace> {
+        let place = find(path)?;
+        let may_not = |hand: &super::hand::Hand| !hand.may_replace(&place.about_directory, place.entry.as_ref());
+        match place.linked_by().filter(may_not) {
+            Some(hand) => Err(refused(hand, "may put nothing there")),
+            None => Ok(SocketPlace { place }),
+        }
+    }
+
+    /// What to bind or connect to: the path, or where others may change it, the name in the very directory that was
+    /// found (there is no bindat(2)).
+    ///
+    /// # Errors
+    /// The path is too long.
+    pub fn address(&self) -> io::Result<UnixAddr> {
+        let directory = match self.place.led_by {
+            Some(_) => PathBuf::from(format!("/proc/self/fd/{}", self.place.directory.as_raw_fd())),
+            None => self.place.path.clone(),
+        };
+        Ok(UnixAddr::new(&directory.join(&self.place.name))?)
+    }
+
+    /// Whether anything is there.
+    pub fn is_taken(&self) -> bool {
+        self.place.entry.is_some()
+    }
+
+    /// Whether a socket is there.
+    pub fn is_socket(&self) -> bool {
+        self.place.entry.as_ref().is_some_and(|entry| kind(entry) == SFlag::S_IFSOCK)
+    }
+
+    /// Device and inode of what is there.
+    // Their types differ between architectures.
+    #[allow(clippy::unnecessary_cast)]
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        self.place.entry.as_ref().map(|entry| (entry.st_dev as u64, entry.st_ino as u64))
+    }
+
+    /// Removes what was seen there.
+    ///
+    /// # Errors
+    /// It is another one by now, or can't be removed.
+    pub fn remove(&self) -> io::Result<()> {
+        let name = self.place.name.as_os_str();
+        let there = fstatat(&self.place.directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        if !self.place.entry.as_ref().is_some_and(|seen| same(seen, &there)) {
+            return Err(replaced());
+        }
+        Ok(unlinkat(&self.place.directory, name, UnlinkatFlags::NoRemoveDir)?)
+    }
+}
