@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::config::Template;
 use crate::config::Variables;
+use crate::config::backends::CONSUL_SECRETS;
 use crate::config::template::{self, TemplateError};
 use crate::files::{self, Access, Destination, Scratch};
 use crate::process::users;
@@ -80,7 +81,9 @@ pub fn stage(
     if unanswered && destination.is_there() {
         return Ok(Rendering::Kept);
     }
-    let source = read(&template.source)?;
+    let (source, is_ours) = read(&template.source)?;
+    // Whoever writes the template reads what it makes.
+    let variables = if is_ours { variables } else { &variables.without(&CONSUL_SECRETS) };
     let context = match seen {
         Observation::Instances(instances) => Context { watch, instances, value: None, keys: Default::default() },
         Observation::Key(value) => Context { watch, instances: &[], value: value.as_deref(), keys: Default::default() },
@@ -157,10 +160,11 @@ fn access(template: &Template) -> Result<Access, Error> {
     Ok(Access { mode: template.mode, owner })
 }
 
-fn read(path: &Path) -> Result<String, Error> {
+fn read(path: &Path) -> Result<(String, bool), Error> {
     let unread = |source| Error::Read { path: path.to_owned(), source };
-    let bytes = files::read(path, SOURCE_AT_MOST).map_err(unread)?;
-    String::from_utf8(bytes).map_err(|_| unread(io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8 text")))
+    let (bytes, is_ours) = files::read_and_see_whose(path, SOURCE_AT_MOST).map_err(unread)?;
+    let no_text = |_| unread(io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8 text"));
+    String::from_utf8(bytes).map(|text| (text, is_ours)).map_err(no_text)
 }
 
 #[cfg(test)]

@@ -21,6 +21,14 @@ impl Variables {
     }
 }
 
+impl Variables {
+    /// The same without these.
+    pub fn without(&self, names: &[&str]) -> Variables {
+        let kept = self.0.iter().filter(|(name, _)| !names.iter().any(|without| name.as_os_str() == *without));
+        kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
 impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Variables {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Variables {
         Variables(Arc::new(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect()))

@@ -133,3 +133,18 @@ fn an_error_in_the_template_names_it_and_leaves_nothing() {
     assert!(crate::catalog::report(&error).contains("app.conf.j2"), "{error}");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn a_template_that_another_user_may_write_sees_no_token_of_consuls() {
+    let directory = tempfile::tempdir().unwrap();
+    let template = template(directory.path(), "{{ env.CONSUL_HTTP_TOKEN }} {{ env.OWN }}");
+    let variables: Variables = [("CONSUL_HTTP_TOKEN", "secret"), ("OWN", "own")].into_iter().collect();
+    let rendered = || stage("w", &template, &value(""), false, &variables);
+    assert!(matches!(rendered().unwrap(), Rendering::Staged(staged) if &*staged.text.0 == "secret own"));
+    if std::os::unix::fs::chown(&template.source, Some(65_534), None).is_err() {
+        eprintln!("not tried: only root can give files away");
+        return;
+    }
+    let error = rendered().unwrap_err().to_string();
+    assert!(error.contains("`CONSUL_HTTP_TOKEN` is not set") && !error.contains("secret"), "{error}");
+}
