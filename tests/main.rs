@@ -23,6 +23,7 @@ mod faults;
 mod floods;
 mod guard;
 mod hang;
+mod hostile;
 mod init;
 mod lab;
 mod leading;
