@@ -68,3 +68,66 @@ fn every_rule_of_the_election_is_in_its_document_with_tests_that_exist() {
         }
     }
 }
+
+#[test]
+fn every_promise_of_security_has_tests_that_exist_and_every_file_that_opens_something_is_in_its_table() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = fs::read_to_string(root.join("docs/security.md")).expect("docs/security.md is readable");
+    let code = text_of(&root.join("src")) + &text_of(&root.join("tests"));
+    let names: Vec<&str> = document.split('`').skip(1).step_by(2).collect();
+    // Names of tests have more than three underscores; variables, with capitals, are none.
+    let is_test = |name: &&&str| {
+        name.matches('_').count() > 3 && name.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    for name in names.iter().filter(is_test) {
+        assert!(code.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
+    let (_, promises) = document.split_once("## Promised").expect("the document says what is promised");
+    let (promises, _) = promises.split_once("## Not promised").expect("and what isn't");
+    for line in promises.lines().filter(|line| line.starts_with("| ") && !line.contains("---")).skip(1) {
+        assert!(line.split('`').skip(1).step_by(2).any(|name| is_test(&&name)), "no test keeps this: {line}");
+    }
+    for file in names.iter().filter(|name| name.starts_with("src/") && name.ends_with(".rs")) {
+        assert!(root.join(file).is_file(), "there is no {file}");
+    }
+    let mut missing = Vec::new();
+    for file in files_of(&root.join("src")) {
+        let name = file.strip_prefix(root).expect("it is below").to_str().expect("UTF-8").to_owned();
+        let text = fs::read_to_string(&file).expect("a source file is readable");
+        let text = text.split("#[cfg(test)]\n").next().unwrap_or_default();
+        let opens = |line: &str| !line.trim_start().starts_with("//") && OPENS.iter().any(|call| line.contains(call));
+        if !name.contains("/tests") && text.lines().any(opens) && !names.contains(&name.as_str()) {
+            missing.push(name);
+        }
+    }
+    assert_eq!(missing, [""; 0], "docs/security.md has nothing of what these open");
+}
+
+/// What opens, makes, removes or changes something by a path.
+const OPENS: [&str; 20] = [
+    "fs::read",
+    "fs::write",
+    "fs::metadata",
+    "fs::symlink_metadata",
+    "fs::remove",
+    "fs::rename",
+    "fs::set_permissions",
+    "fs::exists",
+    "File::open",
+    "File::create",
+    "OpenOptions::new",
+    "File::options",
+    "DirBuilder::new",
+    "openat(",
+    "libc::open(",
+    "unlinkat(",
+    "renameat",
+    "mkdirat(",
+    "UnixAddr::new",
+    "UnixStream::connect",
+];
+
+fn files_of(directory: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(directory).expect("the directory is readable").flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { files_of(&path) } else { vec![path] }).collect()
+}
