@@ -11,6 +11,7 @@
 #                   go wrong
 #   make nemesis-controls   the same with one rule of leading broken at a time: two must lead at once, or nothing was proved
 #   make failover   [SAMPLES=20] [ROW=health]: how long nobody leads, fault by fault, as a table; wants a machine at rest
+#   make crowd      10,000 instances and 50 MB of keys on each store: memory, what is told, how long a change takes
 #   make model      the election's model checker at length, optimised; the short form is part of make test
 #   make fuzz       [DURATION=1h] [TARGET=...]: bytes at random, as coverage leads, at all that reads what others write
 #   make fuzz-short the same, a minute each
@@ -21,7 +22,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover fuzz fuzz-short lint reference format clippy deny static reference-init model
+.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover crowd fuzz fuzz-short lint reference format clippy deny static reference-init model
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -85,6 +86,10 @@ nemesis-controls:
 failover: build
 	@tests/setup.sh test
 	@PILOTFISH=$(abspath $(BINARY)) $(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 failover::
+
+crowd: build
+	@tests/setup.sh test
+	@PILOTFISH=$(abspath $(BINARY)) $(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 crowd::
 
 # The core as it is, against engines, a network and misfortune; and each of its rules broken, to see which promise falls.
 model:
