@@ -2,13 +2,14 @@
 //! agent only says what it sees: a lock that is held for another term, and of itself whether it has been promoted.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
 use super::ask::{LOOK_WITHIN, ask, encoded, fail, find, order};
 use super::{FAILED, TOO_LATE};
+use crate::clock;
 use crate::config::duration;
 use crate::plain;
 
@@ -40,14 +41,14 @@ pub fn step_down(socket: Option<PathBuf>, named: Option<&Path>, to: Option<&str>
     if code != 0 {
         return code;
     }
-    let begun = Instant::now();
+    let until = clock::now() + patience;
     let mut last;
     loop {
         last = look(&socket, named);
         if let Some(leader) = last.as_ref().ok().and_then(|status| next_leader(&status["election"], &before)) {
             return leads(leader, to);
         }
-        if begun.elapsed() >= patience {
+        if clock::now() >= until {
             break;
         }
         std::thread::sleep(LOOK_EACH.min(patience));

@@ -85,14 +85,14 @@ impl Before {
             last.unlogged += 1;
             return match std::mem::replace(&mut last.hinted, true) {
                 true => Vec::new(),
-                false => vec![("stdout", hint(same))],
+                false => vec![(last.stream(), hint(same))],
             };
         }
         last.tokens -= u32::from(!other_end);
         let unlogged = match std::mem::take(&mut last.unlogged) {
             0 => None,
-            1 => Some(("stdout", "(printed once more since, and not logged)".to_owned())),
-            times => Some(("stdout", format!("(printed {times} times more since, and not logged)"))),
+            1 => Some((last.stream(), "(printed once more since, and not logged)".to_owned())),
+            times => Some((last.stream(), format!("(printed {times} times more since, and not logged)"))),
         };
         last.lines.clone_from(&lines);
         last.status = status;
@@ -101,6 +101,11 @@ impl Before {
 }
 
 impl Last {
+    /// Where what is said of its lines belongs.
+    fn stream(&self) -> &'static str {
+        self.lines.first().map_or("stdout", |(stream, _)| stream)
+    }
+
     fn earn(&mut self, now: Instant) {
         let earned = now.duration_since(self.earned).as_millis() / EACH.as_millis();
         if earned > 0 {

@@ -160,7 +160,7 @@ mod tests {
             assert_eq!(ids(&mut found, "p/services/web/evil", evil), ["a"]);
         }
         assert_eq!(ids(&mut found, "p/services/web/evil", &entry("evil", "81")), ["a", "evil"]);
-        assert_eq!(ids(&mut found, "p/services/web/a", &entry("a", "0")), ["evil"]);
+        assert_eq!(ids(&mut found, "p/services/web/a", &entry("a", "-1")), ["evil"]);
     }
 
     #[test]
