@@ -16,7 +16,7 @@
 #   make fuzz       [DURATION=1h] [TARGET=...]: bytes at random, as coverage leads, at all that reads what others write
 #   make fuzz-short the same, a minute each
 #   make lint       formatting, clippy, and cargo-deny: advisories, licences, duplicates, sources
-#   make reference  writes config-examples/reference.toml and docs/configuration.md anew
+#   make reference  writes config-examples/reference.toml, docs/configuration.md and pilotfish.schema.json anew
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -114,6 +114,7 @@ lint:
 reference: build
 	@$(BINARY) schema --format toml > config-examples/reference.toml
 	@$(BINARY) schema --format markdown > docs/configuration.md
+	@$(BINARY) schema > pilotfish.schema.json
 
 format:
 	cargo fmt --check

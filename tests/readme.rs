@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+/// The first line of every example.
+const SCHEMA: &str = "#:schema ../pilotfish.schema.json\n";
+
 #[test]
 fn every_config_in_the_readme_is_a_file_of_config_examples() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -13,6 +16,8 @@ fn every_config_in_the_readme_is_a_file_of_config_examples() {
         let (name, rest) = block.split_once(" -->\n```toml\n").expect("the comment stands just before its block");
         let (shown, _) = rest.split_once("```").expect("the block ends");
         let file = fs::read_to_string(root.join("config-examples").join(name)).expect("the file is there");
+        // What tells an editor the schema is of use in the file alone.
+        let file = file.strip_prefix(SCHEMA).expect("the file begins with its schema");
         assert_eq!(shown.trim_end(), file.trim_end(), "README.md shows another config-examples/{name}");
         found += 1;
     }

@@ -28,6 +28,24 @@ fn the_reference_is_current() {
 }
 
 #[test]
+fn the_schema_for_editors_is_current() {
+    is_current("pilotfish.schema.json", &json());
+}
+
+#[test]
+fn every_example_in_toml_names_the_schema_for_editors() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config-examples");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let first = text.lines().next();
+            assert_eq!(first, Some("#:schema ../pilotfish.schema.json"), "{}", path.display());
+        }
+    }
+}
+
+#[test]
 fn the_book_of_keys_is_current() {
     is_current("docs/configuration.md", &markdown());
 }
@@ -56,7 +74,7 @@ fn every_line_of_the_reference_may_be_uncommented() {
     let mut lines = 0;
     for line in toml().lines() {
         let bare = line.strip_prefix('#').unwrap_or(line);
-        if bare.starts_with(' ') || bare.is_empty() {
+        if bare.starts_with(' ') || bare.starts_with(":schema ") || bare.is_empty() {
             continue;
         }
         if bare.starts_with("[[") {
@@ -78,7 +96,7 @@ fn all_lines_of_the_reference_together_have_the_shape_of_a_config() {
     let all: Vec<String> = toml()
         .lines()
         .map(|line| match line.strip_prefix('#') {
-            Some(bare) if !bare.starts_with(' ') => bare.to_owned(),
+            Some(bare) if !bare.starts_with(' ') && !bare.starts_with(":schema ") => bare.to_owned(),
             _ => line.to_owned(),
         })
         .collect();
