@@ -392,7 +392,7 @@ fn etcd_with_three_members() {
 
 const ROOT: &str = "a-root-token";
 
-/// A token with the README's policy for this agent.
+/// A token with the policy of docs/catalogs.md for this agent.
 fn admit(cluster: &ConsulCluster, accessor: &str, secret: &str) {
     let token = serde_json::json!({"AccessorID": accessor, "SecretID": secret, "Policies": [{"Name": "web"}]});
     eventually("a token", Duration::from_secs(20), || {

@@ -1,4 +1,4 @@
-//! The real program, with a main, at engines that are locked: let in with what the README says and no more, turned away
+//! The real program, with a main, at engines that are locked: let in with what docs/catalogs.md says and no more, turned away
 //! with a word on the setting to change while main runs, and no secret in anything it says.
 #![allow(clippy::disallowed_methods, reason = "tests")]
 
@@ -125,7 +125,7 @@ fn turned_away(engine: &Engine<'_>) {
     }
 }
 
-/// An agent that uses every right that the README gives it, until it has led.
+/// An agent that uses every right that docs/catalogs.md gives it, until it has led.
 fn let_in(engine: &Engine<'_>) -> Talker {
     let ca = engine.entrance.certificates.text("ca.pem");
     let catalog = engine.catalog(&ca, &engine.entrance.certificates.text("app"), true);
@@ -165,7 +165,7 @@ fn at_a_locked_etcd_each_wrong_setting_is_named_while_main_runs_and_no_secret_is
 }
 
 #[test]
-fn the_readmes_policy_for_consul_is_enough_for_an_agent_that_registers_watches_and_leads() {
+fn the_documented_policy_for_consul_is_enough_for_an_agent_that_registers_watches_and_leads() {
     let consul = SecuredConsul::start_with(|node| policy(&["app"], node));
     let engine = Engine::consul(&consul.entrance);
     let talker = let_in(&engine);
@@ -175,7 +175,7 @@ fn the_readmes_policy_for_consul_is_enough_for_an_agent_that_registers_watches_a
 }
 
 #[test]
-fn the_readmes_commands_for_etcd_are_enough_for_an_agent_that_registers_watches_and_leads() {
+fn the_documented_commands_for_etcd_are_enough_for_an_agent_that_registers_watches_and_leads() {
     let etcd = SecuredEtcd35::start_for(&["app"]);
     let engine = Engine::etcd(&etcd.entrance);
     let talker = let_in(&engine);

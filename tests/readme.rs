@@ -1,7 +1,8 @@
-//! The README's configs are the files of config-examples/, word for word.
+//! What the pages say is so: their configs are the files of config-examples/, word for word; links lead somewhere;
+//! commands and policies that others test are taken from here; and what names a test or a file names one that exists.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The first line of every example.
 const SCHEMA: &str = "#:schema ../pilotfish.schema.json\n";
@@ -28,9 +29,67 @@ fn every_config_in_the_readme_is_a_file_of_config_examples() {
 /// The block behind the comment `tested: NAME`, for the tests that do what it says.
 pub fn tested(name: &str) -> &'static str {
     let mark = format!("<!-- tested: {name} -->\n```");
-    let (_, rest) = include_str!("../README.md").split_once(&mark).expect("the comment stands just before its block");
+    let (_, rest) =
+        include_str!("../docs/catalogs.md").split_once(&mark).expect("the comment stands just before its block");
     let (block, _) = rest.split_once("\n```").expect("the block ends");
     block.split_once('\n').expect("it has lines").1
+}
+
+/// Every page: the Markdown of the root, docs/ and tests/.
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = [root.to_owned(), root.join("docs"), root.join("tests")];
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).expect("the folder is readable"));
+    let files = files.map(|entry| entry.expect("its entries are, too").path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// What is said in words: a page without its blocks of code.
+fn prose(page: &str) -> String {
+    let mut inside = false;
+    let lines = page.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        inside ^= fence;
+        !inside && !fence
+    });
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// The names that a page's headings can be linked by, as code hosts make them.
+fn anchors(page: &str) -> Vec<String> {
+    let prose = prose(page);
+    let headings = prose.lines().filter_map(|line| line.starts_with('#').then(|| line.trim_start_matches('#').trim()));
+    let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+    headings.map(|line| line.chars().filter(kept).collect::<String>().to_lowercase().replace(' ', "-")).collect()
+}
+
+#[test]
+fn every_link_of_a_page_to_a_file_or_a_heading_leads_there() {
+    let mut wrong = Vec::new();
+    let mut links = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page is readable");
+        for link in prose(&text).split("](").skip(1) {
+            let link = link.split(')').next().expect("split gives at least one");
+            if link.contains("://") {
+                continue;
+            }
+            links += 1;
+            let (file, heading) = link.split_once('#').map_or((link, None), |(file, heading)| (file, Some(heading)));
+            let target = if file.is_empty() { page.clone() } else { page.with_file_name(file) };
+            let there = match heading {
+                None => target.exists(),
+                Some(heading) => {
+                    fs::read_to_string(&target).is_ok_and(|text| anchors(&text).iter().any(|one| one == heading))
+                }
+            };
+            if !there {
+                wrong.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(links > 20, "only {links} links were found");
+    assert!(wrong.is_empty(), "these links lead nowhere:\n{}", wrong.join("\n"));
 }
 
 /// Every file below a directory, as one text.

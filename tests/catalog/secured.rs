@@ -1,5 +1,5 @@
 //! Consul and etcd under the contract with everything locked: TLS with client certificates, reached by name, and agents
-//! that may do no more than the README says they need.
+//! that may do no more than docs/catalogs.md says they need.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
@@ -68,7 +68,7 @@ impl Entrance {
     }
 }
 
-/// The README's policy, for agents at this node that register these services.
+/// The policy of docs/catalogs.md, for agents at this node that register these services.
 pub fn policy(services: &[&str], node: &str) -> String {
     let line = |line: &str| match line {
         own if own.starts_with("service \"app\"") => {
@@ -79,7 +79,7 @@ pub fn policy(services: &[&str], node: &str) -> String {
     tested("consul").lines().map(line).collect()
 }
 
-/// The README's commands for etcd, each as its words, for agents that register these services.
+/// The commands of docs/catalogs.md for etcd, each as its words, for agents that register these services.
 pub fn commands(services: &[&str], password: &str) -> Vec<Vec<String>> {
     let words = |line: &str| {
         let line = line
@@ -169,7 +169,7 @@ impl Bench for SecuredConsul {
     }
 }
 
-/// etcd with client certificates and a user who may do what the README says: 3.4, or 3.5 when `NEW`.
+/// etcd with client certificates and a user who may do what docs/catalogs.md says: 3.4, or 3.5 when `NEW`.
 pub struct SecuredEtcd<const NEW: bool> {
     etcd: Mutex<Etcd>,
     pub entrance: Entrance,
