@@ -107,6 +107,36 @@ fn text_of(directory: &Path) -> String {
 }
 
 #[test]
+fn what_the_pages_for_contributors_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let code = text_of(&root.join("src")) + &text_of(&root.join("tests"));
+    let of_a_path = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    let (mut wrong, mut names) = (Vec::new(), 0);
+    for page in ["docs/architecture.md", "CONTRIBUTING.md", "tests/README.md"] {
+        let text = fs::read_to_string(root.join(page)).expect("the page is readable");
+        for name in prose(&text).split('`').skip(1).step_by(2) {
+            let folder = name.split_once('/').map(|(folder, _)| folder);
+            // A path is a file, unless a word in it stands for others; and long words joined by underscores are a test.
+            let there = if ["src", "tests", "docs"].map(Some).contains(&folder) && !name.contains("NAME") {
+                !name.chars().all(of_a_path) || root.join(name).exists()
+            } else if name.matches('_').count() > 2
+                && name.chars().all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c))
+            {
+                code.contains(&format!("fn {name}("))
+            } else {
+                continue;
+            };
+            names += 1;
+            if !there {
+                wrong.push(format!("{page}: {name}"));
+            }
+        }
+    }
+    assert!(names > 100, "only {names} names were found");
+    assert!(wrong.is_empty(), "there is no such file or test:\n{}", wrong.join("\n"));
+}
+
+#[test]
 fn every_rule_of_the_election_is_in_its_document_with_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = fs::read_to_string(root.join("docs/election.md")).expect("docs/election.md is readable");
