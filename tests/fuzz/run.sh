@@ -2,7 +2,8 @@
 # Builds the fuzz targets and lets them run, as many at a time as there are processors:
 #   tests/fuzz/run.sh in-all|each DURATION [TARGET...]      (DURATION: 90s, 5m, 1h)
 # Ends with a table, and with 1 when an input broke a promise, took too long, or too much memory. What is learned stays
-# in target/fuzz, and the next run begins with it.
+# in target/fuzz, and the next run begins with it. `each` is the short form that every change has to pass: it begins with the
+# corpus and a seed that stays, so that it judges the change and not its luck.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -32,10 +33,14 @@ in_seconds() {
 
 # fuzz TARGET SECONDS: its log, and its exit code beside it.
 fuzz() {
-    local target=$1 code=0
-    mkdir -p "$work/learned/$target"
-    FUZZ_TARGET=$target RUST_BACKTRACE=1 "$program" "$work/learned/$target" "tests/fuzz/corpus/$target" \
-        -dict=tests/fuzz/words.dict -artifact_prefix="$work/broken/$target-" -max_total_time="$2" \
+    local target=$1 code=0 learned=$work/learned seed=0 # 0 is another one each time
+    if [ "$mode" = each ]; then
+        learned=$work/short seed=1
+        rm -rf "${learned:?}/$target"
+    fi
+    mkdir -p "$learned/$target"
+    FUZZ_TARGET=$target RUST_BACKTRACE=1 "$program" "$learned/$target" "tests/fuzz/corpus/$target" \
+        -seed=$seed -dict=tests/fuzz/words.dict -artifact_prefix="$work/broken/$target-" -max_total_time="$2" \
         -timeout=$MOST_SECONDS -rss_limit_mb=$MOST_MEGABYTES -max_len=$MOST_BYTES -print_final_stats=1 \
         >"$work/logs/$target" 2>&1 </dev/null || code=$?
     echo "$code" >"$work/logs/$target.code"
