@@ -15,14 +15,14 @@
 #   make model      the election's model checker at length, optimised; the short form is part of make test
 #   make fuzz       [DURATION=1h] [TARGET=...]: bytes at random, as coverage leads, at all that reads what others write
 #   make fuzz-short the same, a minute each
-#   make lint       formatting, clippy, and cargo-deny: advisories, licences, duplicates, sources
+#   make lint       formatting, shellcheck, clippy, rustdoc, and cargo-deny: advisories, licences, duplicates, sources
 #   make reference  writes config-examples/reference.toml, docs/configuration.md and pilotfish.schema.json anew
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover crowd fuzz fuzz-short lint reference format clippy deny static reference-init model
+.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover crowd fuzz fuzz-short lint reference format shellcheck clippy deny doc static reference-init model
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -42,7 +42,7 @@ demo: build
 # The quick judges first, the slow ones last.
 test:
 	@tests/setup.sh test
-	@$(MAKE) --no-print-directory format clippy deny
+	@$(MAKE) --no-print-directory format shellcheck clippy deny doc
 	$(CARGO) test
 	@$(MAKE) --no-print-directory reference-init
 	@$(MAKE) --no-print-directory static
@@ -107,7 +107,7 @@ fuzz-short:
 
 lint:
 	@tests/setup.sh lint
-	@$(MAKE) --no-print-directory format clippy deny
+	@$(MAKE) --no-print-directory format shellcheck clippy deny doc
 	@tests/setup.sh fuzz
 	$(CARGO) clippy --manifest-path tests/fuzz/Cargo.toml --target-dir $(TARGET_DIR)/fuzz -- -D warnings
 
@@ -125,6 +125,13 @@ clippy:
 
 deny:
 	@tests/deny.sh
+
+shellcheck:
+	@git ls-files '*.sh' .ci/run | xargs shellcheck -x -S warning
+
+# Private items too: a link that leads nowhere helps nobody who reads the source.
+doc:
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --no-deps --document-private-items --lib
 
 # The init tests that aren't about pilotfish alone, run on tini too: a test that no other init passes may be wrong.
 reference-init:

@@ -1,5 +1,6 @@
 //! The command line: `pilotfish [-c FILE] [-- CMD ARGS]` runs a container; the subcommands talk to a running agent or
 //! work on files. It decides nothing about a container.
+#![allow(rustdoc::broken_intra_doc_links)] // what clap prints names tables of the config in brackets
 
 mod ask;
 mod file;

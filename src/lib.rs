@@ -11,7 +11,7 @@
 //! - [`process`]: Linux: spawning, reaping, signals, terminals, users.
 //! - [`catalog`]: where services are registered and dependencies seen.
 //! - [`probe`]: health questions asked without a child process.
-//! - [`http`]: our own endpoints: control and telemetry; [`metrics`] is what it tells Prometheus.
+//! - [`endpoints`]: our own endpoints: control and telemetry; [`metrics`] is what it tells Prometheus.
 //! - [`files`]: files that somebody else may have a hand in, opened so that they gain nothing; below all layers that do.
 //! - [`logging`]: the log, which never waits for who reads it.
 //! - `fuzzing`: what the fuzz targets throw bytes at (tests/fuzz); nothing in a release.

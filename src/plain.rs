@@ -26,7 +26,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, |c| acts(c) && c != '\t')
 }
 
-/// Text of several lines: as [`line`], but its newlines stay.
+/// Text of several lines: as [`line()`], but its newlines stay.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| acts(c) && c != '\t' && c != '\n')
 }

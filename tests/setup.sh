@@ -51,6 +51,7 @@ needs_lint() {
             exit 1
         fi
     done
+    need shellcheck has shellcheck
     needs_cargo_deny
 }
 

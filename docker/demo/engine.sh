@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154 # what it refers to is run.sh's
 # Sourced by run.sh: the server of BACKEND=consul or etcd, a real one from Debian's packages (tests/get-servers.sh), on
 # loopback and free ports, below $DEMO. The `local` catalog has none.
 

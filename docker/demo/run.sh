@@ -268,6 +268,7 @@ coproc LOAD { exec "$programs/load" "${port[nginx]}" "$rate" "$DEMO/load" 2>"$DE
 load=$LOAD_PID
 exec {to_load}>&"${LOAD[1]}" {from_load}<&"${LOAD[0]}"
 # The coprocess' own descriptors would keep the load's input open.
+# shellcheck disable=SC2093,SC1083 # it closes a descriptor, and starts nothing
 exec {LOAD[1]}>&-
 for name in web1 web2 web3 web4; do tell backend "127.0.0.1:${port[$name]}" "$name"; done
 tell phase steady

@@ -386,7 +386,7 @@ impl LockClient {
         watch(&self.backend, &self.contest.name, views).await;
     }
 
-    /// Main was started with [`inheritable_fd`](Candidacy::inheritance), as this process: as long as it keeps it, whoever
+    /// Main was started with [`inheritable_fd`](LockClient::inheritable_fd), as this process: as long as it keeps it, whoever
     /// is next needs to wait for nothing once the lock is free.
     pub fn main_inherits(&self, main: i32) {
         if let Backend::Local(local) = &*self.backend {

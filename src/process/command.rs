@@ -1,4 +1,4 @@
-//! From what the user wrote to a [`Launch`]: whom a command runs as, with what environment, from which file; and from
+//! From what the user wrote to a [`Launch`](super::launch::Launch): whom a command runs as, with what environment, from which file; and from
 //! a failure to a sentence that names command, step and reason. It starts nothing.
 
 use std::ffi::{CString, OsStr, OsString};

@@ -12,5 +12,5 @@ done | while read -r file; do
     mkdir -p "$(dirname "$file")"
     git -C "$from" show "HEAD:$file" >"$file"
 done
-git -C "$from" log -1 --format=%cs >date
-echo "$(find crates -name '*.md' | wc -l) advisories as of $(cat date)"
+git -C "$from" log -1 --format=%cs >./date
+echo "$(find crates -name '*.md' | wc -l) advisories as of $(cat ./date)"

@@ -3,7 +3,7 @@
 //!
 //! getifaddrs(3) lists the addresses in the kernel's own order. What it leaves out comes from elsewhere, and is only
 //! missing where it can't be had (a sandbox without netlink, no /proc): the flags of an address from
-//! [`flags`](super::flags), the default routes from /proc/net.
+//! [`flags`], the default routes from /proc/net.
 
 use std::collections::HashMap;
 use std::fmt;

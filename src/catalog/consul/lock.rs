@@ -62,7 +62,7 @@ impl Keys {
 }
 
 impl Consul {
-    /// See [`LockClient::open`](crate::catalog::election::Candidacy::open). The session is bound to the host's
+    /// See [`LockClient::open`](crate::catalog::election::LockClient::open). The session is bound to the host's
     /// `serfHealth`, and to the `alive` check of the candidate's service where it has one.
     pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
         let id = self.session(contest, || Holds::a_lock(contest.lease)).await?;
@@ -91,17 +91,17 @@ impl Consul {
         }
     }
 
-    /// See [`LockClient::close`](crate::catalog::election::Candidacy::close).
+    /// See [`LockClient::close`](crate::catalog::election::LockClient::close).
     pub async fn close_session(&self, session: SessionId) -> Result<(), Error> {
         self.client.destroy_session(&uuid::text(session)).await
     }
 
-    /// See [`LockClient::look`](crate::catalog::election::Candidacy::look).
+    /// See [`LockClient::look`](crate::catalog::election::LockClient::look).
     pub async fn look(&self, election: &str) -> Result<View, Error> {
         Ok(view(&self.client, election, 0).await?.0)
     }
 
-    /// See [`LockClient::acquire`](crate::catalog::election::Candidacy::acquire).
+    /// See [`LockClient::acquire`](crate::catalog::election::LockClient::acquire).
     pub async fn acquire(&self, contest: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
         let AcquireRequest { session, guarantee, seen, hold_off_left } = wanted;
         let keys = Keys::of(&contest.name);
@@ -129,7 +129,7 @@ impl Consul {
         })
     }
 
-    /// See [`LockClient::renew`](crate::catalog::election::Candidacy::renew).
+    /// See [`LockClient::renew`](crate::catalog::election::LockClient::renew).
     pub async fn renew(&self, contest: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         match self.client.renew_session(&uuid::text(session)).await? {
             true => {
@@ -144,7 +144,7 @@ impl Consul {
         }
     }
 
-    /// See [`LockClient::release`](crate::catalog::election::Candidacy::release).
+    /// See [`LockClient::release`](crate::catalog::election::LockClient::release).
     pub async fn release(
         &self,
         contest: &CandidateSettings,
@@ -206,7 +206,7 @@ impl Consul {
         Ok(matches!(self.client.attempt(&steps).await?, TxnOutcome::Done(_)))
     }
 
-    /// See [`LockClient::certify`](crate::catalog::election::Candidacy::certify). The session isn't destroyed, for which
+    /// See [`LockClient::certify`](crate::catalog::election::LockClient::certify). The session isn't destroyed, for which
     /// Consul would hold everyone back; with nothing to hold it ends by its time.
     pub async fn certify(&self, election: &str, certificate: &Certificate) -> Result<Certification, Error> {
         let keys = Keys::of(election);
@@ -235,7 +235,7 @@ impl Consul {
         })
     }
 
-    /// See [`LockClient::publish_rank`](crate::catalog::election::Candidacy::publish_rank). By a session of its own, which
+    /// See [`LockClient::publish_rank`](crate::catalog::election::LockClient::publish_rank). By a session of its own, which
     /// ends with the candidate as the lock's does, and takes the key along: that of one that died while the lock was
     /// withheld isn't counted, and none stays.
     pub async fn publish_rank(&self, contest: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
@@ -249,7 +249,7 @@ impl Consul {
         }
     }
 
-    /// See [`LockClient::ranks`](crate::catalog::election::Candidacy::ranks).
+    /// See [`LockClient::ranks`](crate::catalog::election::LockClient::ranks).
     pub async fn ranks(&self, election: &str, vacancy: Revision) -> Result<Vec<(Id, i64)>, Error> {
         let prefix = format!("{election}/ranks/");
         let keys = self.client.keys_now(&prefix).await?;
@@ -260,7 +260,7 @@ impl Consul {
         Ok(ranks.collect())
     }
 
-    /// See [`LockClient::watch`](crate::catalog::election::Candidacy::watch). The end of a lock delay is announced by
+    /// See [`LockClient::watch`](crate::catalog::election::LockClient::watch). The end of a lock delay is announced by
     /// nothing: whoever stands tries again by itself.
     pub async fn watch_lock(&self, election: &str, views: &mut LockViewSender) {
         let mut pace = Pace::new(RETRY);

@@ -37,7 +37,7 @@ pub(super) struct Keys {
 }
 
 impl Etcd {
-    /// See [`LockClient::open`](crate::catalog::election::Candidacy::open). Reaches nobody: the lease is granted when
+    /// See [`LockClient::open`](crate::catalog::election::LockClient::open). Reaches nobody: the lease is granted when
     /// the lock is acquired, so that it begins no earlier than the core counts it from.
     pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
         let session = SessionId(u128::from(pace::random()) << 64 | u128::from(pace::random()));
@@ -47,7 +47,7 @@ impl Etcd {
         Ok((session, guarantee, Revision(0)))
     }
 
-    /// See [`LockClient::close`](crate::catalog::election::Candidacy::close).
+    /// See [`LockClient::close`](crate::catalog::election::LockClient::close).
     pub async fn close_session(&self, session: SessionId) -> Result<(), Error> {
         let mut failed = Ok(());
         for lease in self.sessions.close(session) {
@@ -58,7 +58,7 @@ impl Etcd {
         failed
     }
 
-    /// See [`LockClient::look`](crate::catalog::election::Candidacy::look).
+    /// See [`LockClient::look`](crate::catalog::election::LockClient::look).
     pub async fn look(&self, election: &str) -> Result<View, Error> {
         let keys = self.keys(election);
         let got = self.members.call_briefly("read a lock", |mut client: Client| {
@@ -68,7 +68,7 @@ impl Etcd {
         self.view(&keys, got.await?).await
     }
 
-    /// See [`LockClient::acquire`](crate::catalog::election::Candidacy::acquire).
+    /// See [`LockClient::acquire`](crate::catalog::election::LockClient::acquire).
     pub async fn acquire(&self, contest: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
         let AcquireRequest { session, guarantee, seen, hold_off_left } = wanted;
         let keys = self.keys(&contest.name);
@@ -120,7 +120,7 @@ impl Etcd {
         }
     }
 
-    /// See [`LockClient::renew`](crate::catalog::election::Candidacy::renew).
+    /// See [`LockClient::renew`](crate::catalog::election::LockClient::renew).
     pub async fn renew(&self, contest: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         tokio::select! {
             renewed = self.keep(contest, session, term) => renewed,
@@ -246,7 +246,7 @@ impl Etcd {
         Ok(Renewal::Alive(View { at: unsigned(at), lock: Lock::Held(holder), last: None, last_revision }))
     }
 
-    /// See [`LockClient::release`](crate::catalog::election::Candidacy::release).
+    /// See [`LockClient::release`](crate::catalog::election::LockClient::release).
     pub async fn release(
         &self,
         contest: &CandidateSettings,
@@ -270,7 +270,7 @@ impl Etcd {
         released.await.map(drop)
     }
 
-    /// See [`LockClient::certify`](crate::catalog::election::Candidacy::certify). The lease ends by its time, with nothing
+    /// See [`LockClient::certify`](crate::catalog::election::LockClient::certify). The lease ends by its time, with nothing
     /// under it.
     pub async fn certify(&self, election: &str, certificate: &Certificate) -> Result<Certification, Error> {
         let keys = self.keys(election);
@@ -309,7 +309,7 @@ impl Etcd {
         }
     }
 
-    /// See [`LockClient::publish_rank`](crate::catalog::election::Candidacy::publish_rank).
+    /// See [`LockClient::publish_rank`](crate::catalog::election::LockClient::publish_rank).
     pub async fn publish_rank(&self, contest: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
         let key = self.layout.rank(&contest.name, &contest.id);
         // Under a lease, or those of candidates long gone would stay for ever.
@@ -325,7 +325,7 @@ impl Etcd {
         put.await.map(drop)
     }
 
-    /// See [`LockClient::ranks`](crate::catalog::election::Candidacy::ranks).
+    /// See [`LockClient::ranks`](crate::catalog::election::LockClient::ranks).
     pub async fn ranks(&self, election: &str, vacancy: Revision) -> Result<Vec<(Id, i64)>, Error> {
         let prefix = self.layout.ranks(election);
         let got = self.members.call_briefly("read the ranks", |mut client: Client| {
@@ -342,7 +342,7 @@ impl Etcd {
         Ok(ranks.collect())
     }
 
-    /// See [`LockClient::watch`](crate::catalog::election::Candidacy::watch).
+    /// See [`LockClient::watch`](crate::catalog::election::LockClient::watch).
     pub async fn watch_lock(&self, election: &str, views: &mut LockViewSender) {
         super::follow::follow_lock(self, election, views).await;
     }

@@ -1,5 +1,5 @@
 //! An election's lock in a shared directory: a file that the kernel keeps locked as long as anything of the leader's lives
-//! (see [`lock_file`](super::seat)), and beside it `leader`, the holder's record, and `last`, which outlives it. There is no
+//! (see [`lock_file`]), and beside it `leader`, the holder's record, and `last`, which outlives it. There is no
 //! clock in it.
 //!
 //! Terms and versions come from one counter, kept in `last`: it grows with each acquisition and each release.
@@ -57,7 +57,7 @@ const RECORD_AGAIN: [Duration; 5] = [
 ];
 
 impl Local {
-    /// See [`LockClient::open`](crate::catalog::election::Candidacy::open). A session is a name; what is promised is
+    /// See [`LockClient::open`](crate::catalog::election::LockClient::open). A session is a name; what is promised is
     /// promised by the kernel.
     pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
         let root = self.root.open().await?;
@@ -67,7 +67,7 @@ impl Local {
         Ok((session, Guarantee::WhileAlive { linger: contest.kill_margin }, Revision(0)))
     }
 
-    /// See [`LockClient::close`](crate::catalog::election::Candidacy::close). Needs nothing that could fail before the
+    /// See [`LockClient::close`](crate::catalog::election::LockClient::close). Needs nothing that could fail before the
     /// lock is free: nobody else could free it as long as this container lives.
     pub async fn close_session(&self, session: SessionId) -> Result<(), Error> {
         self.lock_file.close(session);
@@ -78,7 +78,7 @@ impl Local {
         }
     }
 
-    /// See [`LockClient::look`](crate::catalog::election::Candidacy::look).
+    /// See [`LockClient::look`](crate::catalog::election::LockClient::look).
     pub async fn look(&self, election: &str) -> Result<View, Error> {
         self.look_after(election, None).await
     }
@@ -98,7 +98,7 @@ impl Local {
         }
     }
 
-    /// See [`LockClient::acquire`](crate::catalog::election::Candidacy::acquire).
+    /// See [`LockClient::acquire`](crate::catalog::election::LockClient::acquire).
     pub async fn acquire(&self, contest: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
         let root = self.root.open().await?;
         let (lock_file, contest) = (self.lock_file.share(), contest.clone());
@@ -132,7 +132,7 @@ impl Local {
         .await
     }
 
-    /// See [`LockClient::renew`](crate::catalog::election::Candidacy::renew): there is nothing to renew, only to see,
+    /// See [`LockClient::renew`](crate::catalog::election::LockClient::renew): there is nothing to renew, only to see,
     /// and to say in `last` should main have got the lock or closed it meanwhile, or what was owed be paid.
     pub async fn renew(&self, contest: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         let root = self.root.open().await?;
@@ -155,7 +155,7 @@ impl Local {
         })
     }
 
-    /// See [`LockClient::release`](crate::catalog::election::Candidacy::release).
+    /// See [`LockClient::release`](crate::catalog::election::LockClient::release).
     pub async fn release(
         &self,
         contest: &CandidateSettings,
@@ -182,7 +182,7 @@ impl Local {
         .await
     }
 
-    /// See [`LockClient::watch`](crate::catalog::election::Candidacy::watch).
+    /// See [`LockClient::watch`](crate::catalog::election::LockClient::watch).
     pub async fn watch_lock(&self, election: &str, views: &mut LockViewSender) {
         let mut pace = Pace::new(RETRY);
         let (mut watching, mut freed) = (None, None);
@@ -234,12 +234,12 @@ impl Local {
         Ok(())
     }
 
-    /// See [`LockClient::main_inherits`](crate::catalog::election::Candidacy::bequeath).
+    /// See [`LockClient::main_inherits`](crate::catalog::election::LockClient::main_inherits).
     pub fn main_inherits(&self, main: i32) {
         self.lock_file.main_inherits(main);
     }
 
-    /// See [`LockClient::inheritable_fd`](crate::catalog::election::Candidacy::inheritance).
+    /// See [`LockClient::inheritable_fd`](crate::catalog::election::LockClient::inheritable_fd).
     pub fn inheritable_fd(&self) -> Option<std::sync::Arc<std::fs::File>> {
         self.lock_file.file()
     }

@@ -1,5 +1,5 @@
 //! How far each candidate of an election is: a file that its candidate keeps locked as long as it lives, by the rules of
-//! [`entries`](super::entries), so that nobody waits for one that is gone, and whoever reads removes what such left.
+//! [`entries`], so that nobody waits for one that is gone, and whoever reads removes what such left.
 
 use std::fs::File;
 use std::sync::PoisonError;
@@ -21,7 +21,7 @@ const RANKS: &str = "ranks";
 pub(super) type Published = Option<File>;
 
 impl Local {
-    /// See [`LockClient::publish_rank`](crate::catalog::election::Candidacy::publish_rank).
+    /// See [`LockClient::publish_rank`](crate::catalog::election::LockClient::publish_rank).
     pub async fn publish_rank(&self, contest: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
         let root = self.root.open().await?;
         let ranks = root.make_election(&file(&contest.name)?)?.make(RANKS)?;
@@ -37,7 +37,7 @@ impl Local {
         Ok(())
     }
 
-    /// See [`LockClient::ranks`](crate::catalog::election::Candidacy::ranks).
+    /// See [`LockClient::ranks`](crate::catalog::election::LockClient::ranks).
     pub async fn ranks(&self, election: &str, vacancy: Revision) -> Result<Vec<(Id, i64)>, Error> {
         let root = self.root.open().await?;
         let Some(election) = root.election(&file(election)?)? else { return Ok(Vec::new()) };

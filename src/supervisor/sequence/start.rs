@@ -377,7 +377,7 @@ impl Supervisor {
         }
     }
 
-    /// When [`advance_start`](Self::go_on) has something to do next.
+    /// When [`advance_start`](Self::advance_start) has something to do next.
     pub(in crate::supervisor) fn life_deadline(&self) -> Option<Time> {
         match &self.life {
             // What `pre_start` left ends, which is an event.

@@ -7,6 +7,9 @@ use crate::supervisor::machines::election::ElectionEvent;
 
 use super::{Advertised, ExitStatus, Follow, Observation, Pid, Rendering, RunId, Secrets, SpawnError};
 
+#[cfg(doc)]
+use super::Effect;
+
 /// Who waits for an answer at the control endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReplyId(pub u64);
@@ -16,7 +19,7 @@ pub struct ReplyId(pub u64);
 pub enum Event {
     /// The agent is up and catches signals. Comes first, and once.
     Started,
-    /// A deadline of [`next_deadline`](super::Supervisor::next_deadline) has come.
+    /// A deadline of [`next_deadline`](crate::supervisor::Supervisor::next_deadline) has come.
     Tick,
     /// A signal came to the agent.
     Signal(Signal),
