@@ -129,6 +129,38 @@ fn the_supervisor_names_no_clock_process_socket_file_or_task() {
     assert!(wrong.is_empty(), "the core is not pure any more:\n{}", wrong.join("\n"));
 }
 
+/// The floors of the core: what each may not name of the others. Events carry what the election hears, so the words know
+/// that one machine.
+const NOT_ON_FLOOR: &[(&str, &[&str], &[&str])] = &[
+    (
+        "vocabulary",
+        &["crate::supervisor::sequence", "crate::supervisor::machines"],
+        &["crate::supervisor::machines::election"],
+    ),
+    ("machines", &["crate::supervisor::sequence", "crate::supervisor::Supervisor"], &[]),
+];
+
+#[test]
+fn no_floor_of_the_core_names_one_above_it() {
+    let mut wrong = Vec::new();
+    for file in sources() {
+        let module = module_of(&file);
+        let Some((_, refused, but)) = NOT_ON_FLOOR
+            .iter()
+            .find(|(floor, ..)| module[0] == "supervisor" && module.get(1).is_some_and(|own| own == floor))
+        else {
+            continue;
+        };
+        let names = paths(&fs::read_to_string(&file).expect("a source"), &module);
+        let is_wrong = |path: &&String| {
+            refused.iter().any(|prefix| starts_with(path, prefix))
+                && !but.iter().any(|prefix| starts_with(path, prefix))
+        };
+        wrong.extend(names.iter().filter(is_wrong).map(|path| format!("{}: {path}", file.display())));
+    }
+    assert!(wrong.is_empty(), "floors that look up:\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn an_arrow_is_found_however_it_is_written() {
     let module = ["supervisor".to_owned(), "watch".to_owned()];
@@ -140,7 +172,7 @@ fn an_arrow_is_found_however_it_is_written() {
     assert!(found("fn f() -> std::time::Instant { todo() }").contains("std::time::Instant"));
     assert!(found("use std::{fmt, time::{Duration, SystemTime}};").contains("std::time::SystemTime"));
     assert!(found("use ::tokio::sync::mpsc;").contains("tokio::sync::mpsc"));
-    assert!(found("pub(crate) use self::inner::Thing;").contains("crate::supervisor::machines::watch::inner::Thing"));
+    assert!(found("pub(crate) use self::inner::Thing;").contains("crate::supervisor::watch::inner::Thing"));
 }
 
 #[test]
