@@ -4,6 +4,7 @@
 
 mod ask;
 mod file;
+mod import;
 mod step_down;
 mod table;
 
@@ -69,6 +70,18 @@ enum Verb {
         /// The config, like -c
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
+    },
+    /// Make a config of ContainerPilot's (2 or 3) one of pilotfish's: exit 3 if something couldn't be carried over
+    Import {
+        /// The config; - is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Decide what a template asks: as if this variable were set so
+        #[arg(long, value_name = "NAME=VALUE", value_parser = import::pair)]
+        set: Vec<(String, String)>,
+        /// Where to write it [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Tell what the running agent is doing
     Status {
@@ -204,6 +217,7 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
             Form::Markdown => config::schema::markdown(),
         }),
         Verb::Render { file } => file::render(file.as_deref().or(named)),
+        Verb::Import { file, set, output } => import::import(&file, set, output.as_deref()),
         Verb::Status { json, at } => ask::status(at.socket, named, json),
         Verb::Health { at } => ask::health(at.socket, named),
         Verb::Reload { at } => ask::order(at.socket, named, "/reload"),

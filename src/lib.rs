@@ -13,6 +13,7 @@
 //! - [`probe`]: health questions asked without a child process.
 //! - [`endpoints`]: our own endpoints: control and telemetry; [`metrics`] is what it tells Prometheus.
 //! - [`files`]: files that somebody else may have a hand in, opened so that they gain nothing; below all layers that do.
+//! - [`import`]: other programs' configs, made pilotfish's.
 //! - [`logging`]: the log, which never waits for who reads it.
 //! - `fuzzing`: what the fuzz targets throw bytes at (tests/fuzz); nothing in a release.
 //! - `plain`: text of others, made fit for a terminal and a log.
@@ -29,6 +30,7 @@ pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod import;
 pub mod logging;
 pub mod metrics;
 mod plain;

@@ -34,6 +34,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Rules broken on purpose: asked wherever one is kept, and knows nobody.
     ("sabotage", &[]),
     ("names", &[]),
+    // Another program's config becomes text of one's own.
+    ("import", &["config"]),
     // Text that others wrote: made plain wherever it is shown.
     ("plain", &[]),
 ];
@@ -56,6 +58,7 @@ const ALL: &[&str] = &[
     "readable",
     "supervisor",
     "witness",
+    "import",
     "config",
 ];
 

@@ -140,7 +140,8 @@ fn what_the_pages_for_contributors_name_exists() {
 fn every_rule_of_the_election_is_in_its_document_with_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = fs::read_to_string(root.join("docs/election.md")).expect("docs/election.md is readable");
-    let rules = fs::read_to_string(root.join("src/supervisor/machines/election/rules.rs")).expect("rules.rs is readable");
+    let rules =
+        fs::read_to_string(root.join("src/supervisor/machines/election/rules.rs")).expect("rules.rs is readable");
     let (_, rules) = rules.split_once("pub enum Rule {").expect("the rules are an enum");
     let (rules, _) = rules.split_once('}').expect("that ends");
     let rules: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_suffix(',')).collect();

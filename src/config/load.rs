@@ -167,7 +167,11 @@ impl<'t> Document<'t> {
     }
 }
 
-pub(super) fn read(file: &Path) -> Result<String, Report> {
+/// The text of a config.
+///
+/// # Errors
+/// It can't be read, is no text, or is longer than any config.
+pub fn read(file: &Path) -> Result<String, Report> {
     let unreadable = |error: io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => Some("pilotfish reads it as the user it was started as".to_owned()),

@@ -37,7 +37,7 @@ use std::time::Duration;
 
 pub use context::{Context, Variables};
 pub use election::{Election, When};
-pub use load::{Loaded, find};
+pub use load::{Loaded, find, read};
 pub use parse::Syntax;
 pub use render::render;
 pub use report::{Mistake, Report};

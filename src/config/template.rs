@@ -301,6 +301,12 @@ impl Object for Env {
     }
 }
 
+/// One config value, for tests elsewhere.
+#[cfg(test)]
+pub(crate) fn render_value(source: &str, variables: &Variables) -> Result<String, TemplateError> {
+    Values::new(variables).render(source)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

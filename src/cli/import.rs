@@ -1,0 +1,53 @@
+//! `pilotfish import`: another program's config as one of pilotfish's.
+
+use std::path::Path;
+
+use super::{BAD_CONFIG, FAILED, file};
+use crate::config;
+use crate::import;
+use crate::logging;
+use crate::plain;
+
+/// The config is written, and something in it couldn't be carried over.
+const LOSSY: u8 = 3;
+
+/// `NAME=VALUE`.
+pub fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE; NAME= is set and empty".to_owned()),
+    }
+}
+
+/// Writes the config to `output` or stdout, and notes to stderr.
+pub fn import(source: &Path, set: Vec<(String, String)>, output: Option<&Path>) -> u8 {
+    let named = if source == Path::new("-") { Path::new("/dev/stdin") } else { source };
+    let imported = match config::read(named).and_then(|text| import::import(&text, named, &set.into_iter().collect())) {
+        Ok(imported) => imported,
+        Err(report) => {
+            logging::last_words(&format!("{report}\n"));
+            return BAD_CONFIG;
+        }
+    };
+    let written = match output {
+        None => file::print(&imported.toml) == 0,
+        Some(output) => std::fs::write(output, &imported.toml)
+            .inspect_err(|error| {
+                logging::last_words(&format!("error: {} can't be written: {error}\n", output.display()))
+            })
+            .is_ok(),
+    };
+    let notes: String = imported.notes.iter().map(|note| format!("{}\n", plain::line(&note.to_string()))).collect();
+    let lost = imported.notes.iter().filter(|note| note.lost).count();
+    let sum = match lost {
+        0 => String::new(),
+        1 => "1 thing couldn't be carried over\n".to_owned(),
+        many => format!("{many} things couldn't be carried over\n"),
+    };
+    logging::last_words(&format!("{notes}{sum}"));
+    match (written, lost) {
+        (false, _) => FAILED,
+        (true, 0) => 0,
+        (true, _) => LOSSY,
+    }
+}

@@ -1,0 +1,498 @@
+//! One JSON text for each way that the `{{ if }}`s between a file's values can go.
+//!
+//! A template inside a JSON string, or one that is a value, is a hole: a character of a private plane, so that JSON is
+//! read with every place known. An `{{ if }}` around keys, elements or commas is gone both ways, and what is different
+//! is put together again when it is known what it means. A template that leaves a string which it is in, or has several
+//! words of a command, is gone both ways too.
+
+use std::collections::BTreeMap;
+
+use super::go::{self, Environment, Expr, GoError, Kind, Node, Scope, Span};
+use super::text::Template;
+
+/// Ways that are gone at most; a file asks two or three things.
+pub(super) const MOST_WAYS: usize = 64;
+/// The first of the characters that stand for templates: private use, and more than a file has places for.
+const FIRST_HOLE: u32 = 0xF_0000;
+const LAST_HOLE: u32 = 0x10_FFFD;
+/// Arrays and objects may stand in each other this deep.
+const DEEPEST: usize = 64;
+
+/// One way.
+#[derive(Debug, Clone)]
+pub(super) struct Branch {
+    /// What was asked, as an index into [`Branches::questions`], and the answer.
+    pub(super) answers: BTreeMap<usize, bool>,
+    pub(super) flat: Flat,
+}
+
+/// A JSON text with holes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Flat {
+    pub(super) text: String,
+    /// Where pieces of it stand in the source: its start here, its start there.
+    places: Vec<(usize, usize)>,
+    /// What each hole is, by its character's number.
+    pub(super) holes: BTreeMap<u32, Template>,
+}
+
+impl Flat {
+    /// The place in the source.
+    pub(super) fn source(&self, at: usize) -> usize {
+        let index = self.places.partition_point(|(here, _)| *here <= at);
+        match index.checked_sub(1).and_then(|index| self.places.get(index)) {
+            Some((here, there)) => there + (at - here),
+            None => 0,
+        }
+    }
+
+    pub(super) fn span(&self, span: Span) -> Span {
+        let start = self.source(span.start);
+        // The end of a value lies behind its last character, which may be in another piece.
+        let end = if span.end > span.start { self.source(span.end - 1) + 1 } else { start };
+        start..end.max(start)
+    }
+}
+
+/// Something that `{{ if }}` asks.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Question {
+    pub(super) expr: Expr,
+    pub(super) span: Span,
+    /// As a template asks it.
+    pub(super) jinja: String,
+}
+
+/// A remark on the templates themselves.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Remark {
+    pub(super) span: Span,
+    pub(super) lost: bool,
+    pub(super) what: String,
+}
+
+/// Every way through a file.
+#[derive(Debug, Default)]
+pub(super) struct Branches {
+    pub(super) questions: Vec<Question>,
+    pub(super) ways: Vec<Branch>,
+    pub(super) remarks: Vec<Remark>,
+}
+
+/// Goes every way. What `set` names is known.
+pub(super) fn branches(nodes: &[Node], set: &Environment) -> Result<Branches, GoError> {
+    let mut all = Branches::default();
+    let mut open: Vec<BTreeMap<usize, bool>> = vec![BTreeMap::new()];
+    while let Some(answers) = open.pop() {
+        let ways = all.ways.len() + open.len() + 1;
+        let mut walk = Walk {
+            all: &mut all,
+            set,
+            answers,
+            flat: Flat::default(),
+            state: State::default(),
+            full: ways >= MOST_WAYS,
+        };
+        match walk.nodes(nodes, &mut Scope::default()) {
+            Ok(()) => {
+                let Walk { answers, flat, .. } = walk;
+                all.ways.push(Branch { answers, flat });
+            }
+            Err(Stop::Unknown(question)) => {
+                // The way on which nothing is set is gone first.
+                for answer in [true, false] {
+                    let mut answers = walk.answers.clone();
+                    answers.insert(question, answer);
+                    open.push(answers);
+                }
+            }
+            Err(Stop::Wrong(error)) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+enum Stop {
+    Unknown(usize),
+    Wrong(GoError),
+}
+
+impl From<GoError> for Stop {
+    fn from(error: GoError) -> Stop {
+        Stop::Wrong(error)
+    }
+}
+
+/// Where a JSON text is: in a string of which quote, in a comment, and how deep in brackets.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct State {
+    place: Place,
+    escaped: bool,
+    depth: usize,
+    last: char,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+enum Place {
+    #[default]
+    Between,
+    String(char),
+    Line,
+    Block,
+}
+
+impl State {
+    fn see(&mut self, text: &str) {
+        for c in text.chars() {
+            let last = std::mem::replace(&mut self.last, c);
+            match self.place {
+                Place::Between => match c {
+                    '"' | '\'' => self.place = Place::String(c),
+                    '/' if last == '/' => self.place = Place::Line,
+                    '*' if last == '/' => {
+                        self.place = Place::Block;
+                        self.last = ' ';
+                    }
+                    '{' | '[' => self.depth += 1,
+                    '}' | ']' => self.depth = self.depth.saturating_sub(1),
+                    _ => {}
+                },
+                Place::String(quote) => match c {
+                    _ if self.escaped => self.escaped = false,
+                    '\\' => self.escaped = true,
+                    // A string that is broken off ends with its line; it is reported when it is read.
+                    '\n' => self.place = Place::Between,
+                    c if c == quote => self.place = Place::Between,
+                    _ => {}
+                },
+                Place::Line if c == '\n' => self.place = Place::Between,
+                Place::Block if c == '/' && last == '*' => {
+                    self.place = Place::Between;
+                    self.last = ' ';
+                }
+                Place::Line | Place::Block => {}
+            }
+        }
+    }
+
+    fn is_between(self) -> bool {
+        self.place == Place::Between
+    }
+}
+
+struct Walk<'a> {
+    all: &'a mut Branches,
+    set: &'a Environment,
+    answers: BTreeMap<usize, bool>,
+    flat: Flat,
+    state: State,
+    /// Whether no more ways may be gone.
+    full: bool,
+}
+
+impl Walk<'_> {
+    fn nodes(&mut self, nodes: &[Node], scope: &mut Scope) -> Result<(), Stop> {
+        for node in nodes {
+            match &node.kind {
+                Kind::Text(text) => self.text(text, node.span.start)?,
+                Kind::Declare(name, value) => {
+                    let value = scope.resolve(value);
+                    scope.declare(name, value);
+                }
+                Kind::Print(_) => self.hole(node, scope)?,
+                Kind::If(..) | Kind::With(..) | Kind::Range(..) if self.stays(node) => self.hole(node, scope)?,
+                Kind::If(asked, then, otherwise) => {
+                    let answer = self.answer(&scope.resolve(asked), &node.span)?;
+                    self.nodes(if answer { then } else { otherwise }, &mut scope.clone())?;
+                }
+                Kind::With(name, value, then, otherwise) => {
+                    let value = scope.resolve(value);
+                    if self.answer(&value, &node.span)? {
+                        let mut inside = scope.within(value.clone());
+                        if let Some(name) = name {
+                            inside.declare(name, value);
+                        }
+                        self.nodes(then, &mut inside)?;
+                    } else {
+                        self.nodes(otherwise, &mut scope.clone())?;
+                    }
+                }
+                Kind::Range(..) => self.unroll(node, scope)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str, at: usize) -> Result<(), Stop> {
+        self.flat.places.push((self.flat.text.len(), at));
+        self.flat.text.push_str(text);
+        let mut seen = 0;
+        for piece in text.split_inclusive(['{', '[', '}', ']']) {
+            self.state.see(piece);
+            seen += piece.len();
+            if self.state.depth > DEEPEST {
+                let what = format!("arrays and objects stand in each other more than {DEEPEST} deep");
+                return Err(GoError::new(at + seen - 1..at + seen, what).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether each branch leaves the text where it was, in the same string or comment, in one word.
+    fn stays(&self, node: &Node) -> bool {
+        match self.state.place {
+            Place::Between => false,
+            Place::Line | Place::Block => leaves(node, self.state).is_some_and(|end| end.place == self.state.place),
+            Place::String(_) => {
+                leaves(node, self.state).is_some_and(|end| end.place == self.state.place) && !has_space(node)
+            }
+        }
+    }
+
+    /// Puts a character for a template.
+    fn hole(&mut self, node: &Node, scope: &Scope) -> Result<(), Stop> {
+        if matches!(self.state.place, Place::Line | Place::Block) {
+            return Ok(());
+        }
+        let mut resolved = scope.resolve_all(std::slice::from_ref(node));
+        if !self.state.is_between() {
+            unescape(&mut resolved);
+        }
+        let mut known = true;
+        go::each_expr(&resolved, &mut |expr, _| known &= go::known(expr, self.set));
+        let sample = go::render(&resolved, self.set)?;
+        if known && !matches!(node.kind, Kind::Range(..)) {
+            return self.known(&sample, node);
+        }
+        let template = match go::translate(&resolved) {
+            Ok(go::Jinja { strict, lenient, needs }) => {
+                Template { span: node.span.clone(), strict, lenient, sample, needs }
+            }
+            Err(error) => {
+                let what =
+                    format!("{}: it stands as it comes where nothing is set; give its variables by --set", error.what);
+                self.remark(node.span.clone(), true, what);
+                return self.known(&sample, node);
+            }
+        };
+        let number = FIRST_HOLE + self.flat.holes.len() as u32;
+        let Some(sign) = char::from_u32(number).filter(|_| number < LAST_HOLE) else {
+            return Err(GoError::new(node.span.clone(), "there are too many templates in this file").into());
+        };
+        self.flat.holes.insert(number, template);
+        self.flat.places.push((self.flat.text.len(), node.span.start));
+        match self.state.is_between() {
+            true => self.flat.text.extend(['"', sign, '"']),
+            false => self.flat.text.push(sign),
+        }
+        self.state.escaped = false;
+        Ok(())
+    }
+
+    /// Puts what a template comes to, escaped as the string that it is in needs it.
+    fn known(&mut self, text: &str, node: &Node) -> Result<(), Stop> {
+        self.flat.places.push((self.flat.text.len(), node.span.start));
+        let text: String = match self.state.place {
+            Place::String(_) => text
+                .chars()
+                .map(|c| match c {
+                    '"' => "\\\"".to_owned(),
+                    '\'' => "\\u0027".to_owned(),
+                    '\\' => "\\\\".to_owned(),
+                    c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+                    c => c.to_string(),
+                })
+                .collect(),
+            _ => text.to_owned(),
+        };
+        self.flat.text.push_str(&text);
+        self.state.see(&text);
+        Ok(())
+    }
+
+    /// Goes through a `range` around values, as far as it is known what it goes through.
+    fn unroll(&mut self, node: &Node, scope: &Scope) -> Result<(), Stop> {
+        let Kind::Range(over, then, otherwise) = &node.kind else { return Ok(()) };
+        let list = scope.resolve(&over.over);
+        if !go::known(&list, self.set) {
+            let what = "this `range` around values goes through what is known here; name its variables by --set";
+            self.remark(node.span.clone(), true, what.to_owned());
+        }
+        let elements = go::elements(&list, self.set, &node.span)?;
+        if elements.is_empty() {
+            return self.nodes(otherwise, &mut scope.clone());
+        }
+        for (index, element) in elements.into_iter().enumerate() {
+            let mut inside = scope.within(element.clone());
+            if let Some(name) = &over.element {
+                inside.declare(name, element);
+            }
+            if let Some(name) = &over.index {
+                inside.declare(name, Expr::Integer(index as i64));
+            }
+            self.nodes(then, &mut inside)?;
+            if self.flat.text.len() > super::LONGEST {
+                return Err(GoError::new(node.span.clone(), "this goes on for too long").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a question's answer is yes, on this way.
+    fn answer(&mut self, expr: &Expr, span: &Span) -> Result<bool, Stop> {
+        if go::known(expr, self.set) {
+            let answer = go::truth(expr, self.set, span)?;
+            let word = if answer { "taken" } else { "left out" };
+            self.remark(span.clone(), false, format!("{word}, as --set says"));
+            return Ok(answer);
+        }
+        if let Expr::Call(function, args) = expr {
+            match (function.as_str(), args.as_slice()) {
+                ("not", [of]) => return Ok(!self.answer(of, span)?),
+                ("and", [_, ..]) => {
+                    for of in args {
+                        if !self.answer(of, span)? {
+                            return Ok(false);
+                        }
+                    }
+                    return Ok(true);
+                }
+                ("or", [_, ..]) => {
+                    for of in args {
+                        if self.answer(of, span)? {
+                            return Ok(true);
+                        }
+                    }
+                    return Ok(false);
+                }
+                ("ne", [a, b]) => {
+                    return Ok(!self.answer(&Expr::Call("eq".to_owned(), vec![a.clone(), b.clone()]), span)?);
+                }
+                ("eq", [a, b, rest @ ..]) if !rest.is_empty() => {
+                    for other in std::iter::once(b).chain(rest) {
+                        if self.answer(&Expr::Call("eq".to_owned(), vec![a.clone(), other.clone()]), span)? {
+                            return Ok(true);
+                        }
+                    }
+                    return Ok(false);
+                }
+                _ => {}
+            }
+        }
+        if let Some(answer) = self.implied(expr) {
+            return Ok(answer);
+        }
+        let jinja = go::condition(expr, span)?;
+        // What can't be asked can't be answered.
+        go::truth(expr, self.set, span)?;
+        let known = self.all.questions.iter().position(|question| question.expr == *expr);
+        let question = known.unwrap_or_else(|| {
+            self.all.questions.push(Question { expr: expr.clone(), span: span.clone(), jinja });
+            self.all.questions.len() - 1
+        });
+        match self.answers.get(&question) {
+            Some(answer) => Ok(*answer),
+            None if self.full => {
+                let what = "there are too many `if`s around values: this one is left out; decide others by --set";
+                self.remark(span.clone(), true, what.to_owned());
+                Ok(false)
+            }
+            None => Err(Stop::Unknown(question)),
+        }
+    }
+
+    /// The answer that follows from others: what is empty equals no text, and what equals one text equals no other.
+    fn implied(&self, expr: &Expr) -> Option<bool> {
+        let equal = |expr: &Expr| match expr {
+            Expr::Call(function, args) if function == "eq" => match args.as_slice() {
+                [of, Expr::Text(text)] | [Expr::Text(text), of] => Some((of.clone(), text.clone())),
+                _ => None,
+            },
+            _ => None,
+        };
+        let asked = equal(expr);
+        self.answers.iter().find_map(|(index, answer)| {
+            let other = &self.all.questions.get(*index)?.expr;
+            match (&asked, equal(other), answer) {
+                (Some((of, text)), Some((same, another)), true) if *of == same => Some(*text == another),
+                (Some((of, text)), None, false) if of == other => Some(text.is_empty()),
+                (None, Some((of, text)), true) if of == *expr => Some(!text.is_empty()),
+                _ => None,
+            }
+        })
+    }
+
+    fn remark(&mut self, span: Span, lost: bool, what: String) {
+        let remark = Remark { span, lost, what };
+        if !self.all.remarks.contains(&remark) {
+            self.all.remarks.push(remark);
+        }
+    }
+}
+
+/// Where the text is behind each branch, if that is the same.
+fn leaves(node: &Node, before: State) -> Option<State> {
+    let through = |nodes: &[Node]| {
+        let mut state = before;
+        for node in nodes {
+            match &node.kind {
+                Kind::Text(text) => {
+                    for c in text.chars() {
+                        state.see(c.encode_utf8(&mut [0; 4]));
+                        if state.place != before.place {
+                            return None;
+                        }
+                    }
+                }
+                Kind::Print(_) | Kind::Declare(..) => {}
+                Kind::If(..) | Kind::With(..) | Kind::Range(..) => state = leaves(node, state)?,
+            }
+        }
+        Some(state)
+    };
+    match &node.kind {
+        Kind::If(_, then, otherwise) | Kind::With(_, _, then, otherwise) | Kind::Range(_, then, otherwise) => {
+            let (then, otherwise) = (through(then)?, through(otherwise)?);
+            // A backslash at a branch's end would stand before what is only known elsewhere.
+            (then.place == otherwise.place && !then.escaped && !otherwise.escaped).then_some(then)
+        }
+        Kind::Text(_) | Kind::Print(_) | Kind::Declare(..) => Some(before),
+    }
+}
+
+/// Text of a JSON string, in a template's branches, as what it means.
+fn unescape(nodes: &mut [Node]) {
+    for node in nodes {
+        match &mut node.kind {
+            Kind::Text(text) if text.contains('\\') => {
+                let quoted = format!("\"{}\"", text.replace("\\'", "'").replace('"', "\\\"").replace("\\\\\"", "\\\""));
+                if let Ok(plain) = serde_json::from_str(&quoted) {
+                    *text = plain;
+                }
+            }
+            Kind::If(_, then, otherwise) | Kind::With(_, _, then, otherwise) | Kind::Range(_, then, otherwise) => {
+                unescape(then);
+                unescape(otherwise);
+            }
+            Kind::Text(_) | Kind::Print(_) | Kind::Declare(..) => {}
+        }
+    }
+}
+
+fn has_space(node: &Node) -> bool {
+    let any = |nodes: &[Node]| {
+        nodes.iter().any(|node| match &node.kind {
+            Kind::Text(text) => text.contains(' '),
+            _ => has_space(node),
+        })
+    };
+    match &node.kind {
+        Kind::If(_, then, otherwise) | Kind::With(_, _, then, otherwise) => any(then) || any(otherwise),
+        _ => false,
+    }
+}
+
+/// The first character of a text that stands for holes here.
+pub(super) fn taken(text: &str) -> Option<(usize, char)> {
+    text.char_indices().find(|(_, c)| u32::from(*c) >= FIRST_HOLE)
+}

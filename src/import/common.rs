@@ -1,0 +1,545 @@
+//! What both versions of ContainerPilot have, as pilotfish's config says it: where Consul is, how an entry in the
+//! catalog and its check are made, the log, telemetry, restarts.
+
+use std::time::Duration;
+
+use super::document::{Document, Note, Table, Value};
+use super::json::Value as Json;
+use super::read::{At, Notes, Time};
+use super::text::{Piece, Text};
+use crate::config::AddressSpec;
+
+/// What ContainerPilot gave no limit; nobody waits for longer.
+pub(super) const NO_LIMIT: &str = "1h";
+
+/// `consul`: a string, or in version 3 an object.
+pub(super) fn consul(root: &At<'_>, document: &mut Document, notes: &mut Notes) {
+    let Some(entry) = root.get("consul") else { return };
+    let table = document.one("catalog");
+    table.set("backend", Value::text("consul"));
+    let at = At::new(&entry.value, "consul");
+    if !matches!(entry.value.value, Json::Object(_)) {
+        if let Some(address) = root.some_text("consul", notes) {
+            let secure = address.sample().starts_with("https://");
+            table.set("address", Value::Text(address)).notes.extend(notes.take());
+            if secure {
+                unverified(&At::new(&entry.value, "consul"), table, &[]);
+            }
+        }
+        return;
+    }
+    at.only(&["address", "scheme", "token", "tls"], notes);
+    if let Some(mut address) = at.some_text("address", notes) {
+        if let Some(scheme) = at.some_text("scheme", notes) {
+            let mut whole = scheme.and("://");
+            address.0.drain(..).for_each(|piece| whole.push(piece));
+            address = whole;
+        }
+        table.set("address", Value::Text(address));
+    }
+    if let (Some(entry), Some(token)) = (at.get("token"), at.some_text("token", notes)) {
+        let variable =
+            matches!(token.0.as_slice(), [Piece::Template(template)] if template.needs == ["CONSUL_HTTP_TOKEN"]);
+        let what = "a token doesn't stand in a config: set CONSUL_HTTP_TOKEN, or `token_file` to a file that holds it";
+        match variable {
+            true => notes.say(&entry.value.span, at.key("token"), "CONSUL_HTTP_TOKEN counts by itself"),
+            false => notes.lose(&entry.value.span, at.key("token"), what),
+        }
+    }
+    let scheme_is_https = at.text("scheme", &mut Notes::default()).is_some_and(|scheme| scheme.sample() == "https");
+    let address_is_https =
+        at.text("address", &mut Notes::default()).is_some_and(|address| address.sample().starts_with("https://"));
+    let tls = at.table("tls");
+    let mut authorities = Vec::new();
+    if let Some(tls) = &tls {
+        tls.only(&["cafile", "capath", "clientcert", "clientkey", "servername", "verify"], notes);
+        let mut keys = Vec::new();
+        for (theirs, ours) in
+            [("cafile", "ca"), ("clientcert", "certificate"), ("clientkey", "key"), ("servername", "server_name")]
+        {
+            if let Some(text) = tls.some_text(theirs, notes) {
+                if ours == "ca" {
+                    authorities.push(text.sample());
+                }
+                keys.push((ours.to_owned(), Value::Text(text)));
+            }
+        }
+        if let Some(entry) = tls.get("capath") {
+            notes.lose(
+                &entry.key_span,
+                tls.key("capath"),
+                "a directory of authorities isn't read: put them into one file, `ca`",
+            );
+        }
+        if !keys.is_empty() {
+            table.set("tls", Value::Inline(keys));
+        }
+    }
+    let verifies = tls.as_ref().and_then(|tls| tls.flag("verify", &mut Notes::default())).unwrap_or(false);
+    if (scheme_is_https || address_is_https) && !verifies {
+        unverified(tls.as_ref().unwrap_or(&at), table, &authorities);
+    }
+    table.notes.extend(notes.take());
+}
+
+/// ContainerPilot's https is left unverified unless it is told otherwise.
+fn unverified(at: &At<'_>, table: &mut Table, authorities: &[String]) {
+    let mut notes = Notes::default();
+    let span = at.get("verify").map_or(&at.node.span, |entry| &entry.key_span);
+    let key = if at.path.ends_with("tls") { at.key("verify") } else { at.path.clone() };
+    match authorities.is_empty() {
+        false => notes.say(span, key, "the certificate was taken unverified there; it is verified here"),
+        true => notes.lose(
+            span,
+            key,
+            "the certificate was taken unverified there; it is verified here: name the authority, `tls = { ca = \"...\" }`",
+        ),
+    }
+    table.notes.extend(notes.take());
+}
+
+/// `logging`.
+pub(super) fn logging(root: &At<'_>, document: &mut Document) {
+    let Some(at) = root.table("logging") else { return };
+    let mut notes = Notes::default();
+    at.only(&["level", "format", "output"], &mut notes);
+    let table = document.one("log");
+    if let (Some(entry), Some(level)) = (at.get("level"), at.some_text("level", &mut notes)) {
+        if level.is_template() {
+            // Levels were read in any letters.
+            let known = ["debug", "info", "error"].contains(&level.sample().to_lowercase().as_str());
+            let lowered = lowered(&level);
+            table.set("level", Value::Text(lowered)).notes.extend(known.then(Vec::new).unwrap_or_else(|| {
+                vec![Note {
+                    span: entry.value.span.clone(),
+                    key: at.key("level"),
+                    what: "must come to error, warn, info, debug or trace".to_owned(),
+                    lost: false,
+                }]
+            }));
+        } else {
+            match level.sample().to_lowercase().as_str() {
+                "debug" => drop(table.set("level", Value::text("debug"))),
+                "info" => {}
+                "warn" | "warning" => drop(table.set("level", Value::text("warn"))),
+                "error" | "fatal" | "panic" => drop(table.set("level", Value::text("error"))),
+                other => {
+                    let what = format!("ContainerPilot knows no level `{other}`; left out");
+                    notes.lose(&entry.value.span, at.key("level"), what);
+                }
+            }
+        }
+    }
+    if let (Some(entry), Some(format)) = (at.get("format"), at.some_text("format", &mut notes)) {
+        match format.sample().to_lowercase().as_str() {
+            "json" if !format.is_template() => drop(table.set("format", Value::text("json"))),
+            "text" | "default" if !format.is_template() => {}
+            other => {
+                let what = format!("`{other}` is neither `text` nor `json`; left out");
+                notes.lose(&entry.value.span, at.key("format"), what);
+            }
+        }
+    }
+    if let (Some(entry), Some(output)) = (at.get("output"), at.some_text("output", &mut notes)) {
+        match output.sample().to_lowercase().as_str() {
+            "stderr" => {}
+            "stdout" => notes.say(&entry.value.span, at.key("output"), "the log goes to stderr here"),
+            _ => notes.lose(&entry.value.span, at.key("output"), "the log goes to stderr here, and to no file"),
+        }
+    }
+    table.notes.extend(notes.take());
+}
+
+/// The same text in small letters.
+fn lowered(text: &Text) -> Text {
+    let mut lowered = Text::default();
+    for piece in &text.0 {
+        lowered.push(match piece {
+            Piece::Plain(text) => Piece::Plain(text.to_lowercase()),
+            Piece::Template(template) => {
+                let lower = |text: &str| match text
+                    .strip_suffix(" }}")
+                    .filter(|_| text.matches("{{").count() == 1 && !text.contains("{%"))
+                {
+                    Some(expression) => format!("{expression} | lower }}}}"),
+                    None => text.to_owned(),
+                };
+                let mut template = template.clone();
+                template.strict = lower(&template.strict);
+                template.lenient = lower(&template.lenient);
+                Piece::Template(template)
+            }
+        });
+    }
+    lowered
+}
+
+/// `telemetry`, but for what measures.
+pub(super) fn telemetry<'n>(root: &At<'n>, known: &[&str], document: &mut Document) -> Option<At<'n>> {
+    let at = root.table("telemetry")?;
+    let mut notes = Notes::default();
+    at.only(known, &mut notes);
+    let port = at.whole("port", &mut notes);
+    let interfaces = at.strings("interfaces", &mut notes);
+    let tags = at.strings("tags", &mut notes);
+    let table = document.one("telemetry");
+    let listen = match port {
+        None => Text::plain("0.0.0.0:9090"),
+        Some(Value::Text(port)) => {
+            let mut listen = Text::plain("0.0.0.0:");
+            port.0.into_iter().for_each(|piece| listen.push(piece));
+            listen
+        }
+        Some(Value::Integer(port)) => Text::plain(format!("0.0.0.0:{port}")),
+        Some(_) => Text::plain("0.0.0.0:9090"),
+    };
+    table.set("listen", Value::Text(listen));
+    let mut advertise = vec![("name".to_owned(), Value::text("containerpilot"))];
+    if let Some(tags) = tags.filter(|tags| !tags.is_empty()) {
+        advertise.push(("tags".to_owned(), Value::words(&tags)));
+    }
+    table.set("advertise", Value::Inline(advertise));
+    if let (Some(entry), Some(interfaces)) = (at.get("interfaces"), interfaces) {
+        let shown: Vec<String> = interfaces.iter().map(Text::sample).collect();
+        let what = format!("listened on the address of {} alone; it listens on all of them here", shown.join(", "));
+        notes.say(&entry.value.span, at.key("interfaces"), what);
+    }
+    table.notes.extend(notes.take());
+    Some(at)
+}
+
+/// What measures, but for how.
+pub(super) fn sensor<'d>(at: &At<'_>, document: &'d mut Document) -> &'d mut Table {
+    let mut notes = Notes::default();
+    let parts: Vec<Text> =
+        ["namespace", "subsystem", "name"].iter().filter_map(|key| at.some_text(key, &mut notes)).collect();
+    let mut name = Text::default();
+    for (index, part) in parts.into_iter().enumerate() {
+        if index > 0 {
+            name.push(Piece::Plain("_".to_owned()));
+        }
+        part.0.into_iter().for_each(|piece| name.push(piece));
+    }
+    let kind = at.some_text("type", &mut notes);
+    let help = at.some_text("help", &mut notes);
+    let table = document.another("telemetry.sensor", at.node.span.start);
+    table.set("name", Value::Text(name));
+    if let Some(kind) = kind {
+        let summary = kind.sample() == "summary";
+        if summary && let Some(entry) = at.get("type") {
+            notes.lose(
+                &entry.value.span,
+                at.key("type"),
+                "a summary is a histogram here: its quantiles are the reader's to count",
+            );
+        }
+        table.set("type", if summary { Value::text("histogram") } else { Value::Text(kind) });
+    }
+    table.maybe("help", help.map(Value::Text));
+    table.notes.extend(notes.take());
+    table
+}
+
+/// How something is checked.
+#[derive(Debug, Clone)]
+pub(super) struct Check {
+    pub(super) exec: Option<Vec<Text>>,
+    pub(super) interval: Option<Time>,
+    pub(super) ttl: Option<Time>,
+    pub(super) timeout: Option<Time>,
+    pub(super) origin: usize,
+    pub(super) notes: Vec<Note>,
+}
+
+impl Check {
+    /// How many failures in a row are as long as ContainerPilot took to let a TTL run out.
+    fn failures(&self) -> Option<i64> {
+        let (interval, ttl) = (self.interval.as_ref()?.sample?, self.ttl.as_ref()?.sample?);
+        let failures = ttl.as_millis().div_ceil(interval.as_millis().max(1));
+        i64::try_from(failures.clamp(1, 1_000_000)).ok()
+    }
+
+    /// `[[health]]`, if there is something to ask.
+    pub(super) fn write<'d>(
+        &self,
+        name: &Text,
+        of: Option<&Text>,
+        document: &'d mut Document,
+    ) -> Option<&'d mut Table> {
+        let exec = self.exec.as_ref()?;
+        let table = document.another("health", self.origin);
+        table.set("name", Value::Text(name.clone()));
+        table.maybe("of", of.cloned().map(Value::Text));
+        table.set("exec", Value::words(exec));
+        table.maybe("interval", self.interval.as_ref().map(Time::value));
+        // A check that takes longer lets its TTL run out.
+        let timeout = self.timeout.as_ref().or(self.interval.as_ref());
+        table.maybe("timeout", timeout.map(Time::value));
+        table.maybe("failures", self.failures().map(Value::Integer));
+        table.notes.extend(self.notes.iter().cloned());
+        Some(table)
+    }
+}
+
+/// An entry in the catalog.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) name: Text,
+    /// The coprocess that it is of; main without one.
+    pub(super) of: Option<Text>,
+    pub(super) port: Value,
+    pub(super) tags: Option<Vec<Text>>,
+    pub(super) interfaces: Option<Vec<Text>>,
+    pub(super) ttl: Option<Time>,
+    pub(super) consul: Vec<(String, Value)>,
+    pub(super) origin: usize,
+    pub(super) notes: Vec<Note>,
+}
+
+/// `interfaces`, `tags`, `port` and `consul` of a service or job. `only_eth0`: version 2 looked nowhere else.
+pub(super) fn entry(at: &At<'_>, name: Text, port: Value, ttl: Option<Time>) -> Entry {
+    let mut notes = Notes::default();
+    let interfaces = at.strings("interfaces", &mut notes).map(|specs| {
+        let sound = |spec: &Text| spec.is_template() || spec.sample().parse::<AddressSpec>().is_ok();
+        if let Some(entry) = at.get("interfaces") {
+            for spec in specs.iter().filter(|spec| !sound(spec)) {
+                let what = format!(
+                    "ContainerPilot can't read `{}` either, and refuses the file; left out",
+                    spec.sample().escape_debug()
+                );
+                notes.lose(&entry.value.span, at.key("interfaces"), what);
+            }
+        }
+        specs.into_iter().filter(sound).collect::<Vec<_>>()
+    });
+    let mut consul = Vec::new();
+    if let Some(extras) = at.table("consul") {
+        extras.only(&["enableTagOverride", "deregisterCriticalServiceAfter"], &mut notes);
+        if let Some(tag_override) = extras.flag("enableTagOverride", &mut notes) {
+            consul.push(("enable_tag_override".to_owned(), Value::Bool(tag_override)));
+        }
+        if let Some(after) = extras.duration("deregisterCriticalServiceAfter", &mut notes) {
+            consul.push(("deregister_critical_after".to_owned(), after.value()));
+        }
+    }
+    let name = catalog_name(&name, at, &mut notes);
+    Entry {
+        name,
+        of: None,
+        port,
+        tags: at.strings("tags", &mut notes).filter(|tags| !tags.is_empty()),
+        interfaces: interfaces.filter(|specs| !specs.is_empty()),
+        ttl,
+        consul,
+        origin: at.node.span.start,
+        notes: notes.take(),
+    }
+}
+
+/// A name as the catalog takes it.
+pub(super) fn catalog_name(name: &Text, at: &At<'_>, notes: &mut Notes) -> Text {
+    let sound = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let mut changed = false;
+    let mut fit = Text::default();
+    for piece in &name.0 {
+        fit.push(match piece {
+            Piece::Plain(text) => {
+                changed |= !text.chars().all(sound);
+                Piece::Plain(text.chars().map(|c| if sound(c) { c } else { '-' }).collect())
+            }
+            template => template.clone(),
+        });
+    }
+    if changed && let Some(entry) = at.get("name") {
+        let what =
+            format!("no service can be called `{}`; it is `{}` here", name.sample().escape_debug(), fit.sample());
+        notes.lose(&entry.value.span, at.key("name"), what);
+    }
+    fit
+}
+
+/// Writes entries; what each is called where a check speaks for it. Several of one name get ids of their own.
+pub(super) fn services(entries: Vec<Entry>, document: &mut Document) -> Vec<Text> {
+    let names: Vec<(Text, Value)> = entries.iter().map(|entry| (entry.name.clone(), entry.port.clone())).collect();
+    let mut called = Vec::new();
+    for (index, entry) in entries.into_iter().enumerate() {
+        let Entry { name, of, port, tags, interfaces, ttl, consul, origin, notes } = entry;
+        let table = document.another("service", origin);
+        table.notes.extend(notes);
+        table.set("name", Value::Text(name.clone()));
+        let before = names[..index].iter().filter(|(other, _)| *other == name).count();
+        let shared = names.iter().filter(|(other, _)| *other == name).count() > 1;
+        called.push(name.clone());
+        if shared {
+            let id = own_id(&name, before, origin);
+            called[index] = id.clone();
+            let id = table.set("id", Value::Text(id));
+            if names[..index].contains(&(name.clone(), port.clone())) {
+                id.notes.push(Note {
+                    span: origin..origin + 1,
+                    key: format!("{}.name", name.sample()),
+                    what: "a second entry of this name and port: ContainerPilot put it in the first one's place; \
+                           it has an id of its own here"
+                        .to_owned(),
+                    lost: false,
+                });
+            }
+        }
+        table.maybe("of", of.map(Value::Text));
+        table.set("port", port);
+        table.maybe("tags", tags.map(|tags| Value::words(&tags)));
+        table.maybe("address", interfaces.map(|specs| Value::words(&specs)));
+        table.maybe("ttl", ttl.as_ref().map(Time::value));
+        if !consul.is_empty() {
+            table.set("consul", Value::Inline(consul));
+        }
+    }
+    called
+}
+
+/// `<name>-<hostname>`, as ContainerPilot called it, and for further ones a number between.
+fn own_id(name: &Text, before: usize, origin: usize) -> Text {
+    let host = "{{ env.HOSTNAME | default('here') }}";
+    let between = if before == 0 { "-".to_owned() } else { format!("-{}-", before + 1) };
+    let mut id = name.clone().and(&between);
+    id.push(Piece::Template(super::text::Template {
+        span: origin..origin,
+        strict: host.to_owned(),
+        lenient: host.to_owned(),
+        sample: "here".to_owned(),
+        needs: Vec::new(),
+    }));
+    id
+}
+
+/// Checks, tasks and coprocesses have names of their own.
+pub(super) fn unique_names(document: &mut Document) {
+    for path in ["health", "task", "coprocess"] {
+        let mut seen: Vec<Value> = Vec::new();
+        for table in document.tables.iter_mut().filter(|table| table.path == path) {
+            let Some(key) = table.keys.iter_mut().find(|key| key.name == "name") else { continue };
+            let before = seen.iter().filter(|known| **known == key.value).count();
+            seen.push(key.value.clone());
+            if before > 0
+                && let Value::Text(name) = &key.value
+            {
+                key.value = Value::Text(name.clone().and(&format!("-{}", before + 1)));
+            }
+        }
+    }
+}
+
+/// How often something is started again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Restarts {
+    Never,
+    Unlimited,
+    Times(i64),
+}
+
+/// `restarts`: `"unlimited"`, `"never"`, or how many.
+pub(super) fn restarts(at: &At<'_>, notes: &mut Notes) -> Restarts {
+    let Some(entry) = at.get("restarts") else { return Restarts::Never };
+    let text = super::read::as_text(&entry.value).map(|text| text.sample());
+    match text.as_deref() {
+        Some("unlimited") => Restarts::Unlimited,
+        Some("never") => Restarts::Never,
+        Some(text) => match text.parse() {
+            Ok(0) => Restarts::Never,
+            Ok(times @ 1..) => Restarts::Times(times),
+            _ => {
+                let what = "accepts positive integers, \"unlimited\", or \"never\" (so ContainerPilot refuses the file); \
+                            it is \"never\" here";
+                notes.lose(&entry.value.span, at.key("restarts"), what);
+                Restarts::Never
+            }
+        },
+        None => {
+            notes.lose(&entry.value.span, at.key("restarts"), "is no number of restarts; it is \"never\" here");
+            Restarts::Never
+        }
+    }
+}
+
+impl Restarts {
+    /// As `restart` says it. ContainerPilot restarts at once, whatever the end was.
+    pub(super) fn value(self) -> Value {
+        let pair = |name: &str, value: Value| (name.to_owned(), value);
+        Value::Inline(match self {
+            Restarts::Never => vec![pair("policy", Value::text("never"))],
+            Restarts::Unlimited => vec![
+                pair("policy", Value::text("always")),
+                pair("max", Value::Integer(1_000_000)),
+                pair("backoff", Value::text("100ms")),
+            ],
+            Restarts::Times(times) => vec![
+                pair("policy", Value::text("always")),
+                pair("max", Value::Integer(times.min(i64::from(u32::MAX)))),
+                pair("within", Value::text("365d")),
+                pair("backoff", Value::text("100ms")),
+            ],
+        })
+    }
+}
+
+/// `stopTimeout`, in seconds.
+pub(super) fn stop_timeout(root: &At<'_>, document: &mut Document) {
+    let Some(entry) = root.get("stopTimeout") else { return };
+    let mut notes = Notes::default();
+    match root.whole("stopTimeout", &mut notes) {
+        Some(Value::Integer(0)) | None => {}
+        Some(Value::Integer(..0)) => {
+            let key = document.one("process").set("stop_signal", Value::text("KILL"));
+            key.notes.push(Note {
+                span: entry.value.span.clone(),
+                key: "stopTimeout".to_owned(),
+                what: "less than 0: main is killed at once".to_owned(),
+                lost: false,
+            });
+        }
+        Some(Value::Integer(seconds)) => {
+            let time = Duration::from_secs(seconds.unsigned_abs().min(86_400));
+            document.one("process").set("stop_timeout", Time::of(time).value());
+            // With what the hooks and the catalog need besides.
+            let within = time + Duration::from_secs(4);
+            if within > Duration::from_secs(9) {
+                let key = document.one("stop").set("within", Time::of(within).value());
+                key.notes.push(Note {
+                    span: entry.value.span.clone(),
+                    key: "stopTimeout".to_owned(),
+                    what: "raise the scheduler's own timeout above this: `docker stop -t`, `stop_grace_period`"
+                        .to_owned(),
+                    lost: false,
+                });
+            }
+        }
+        Some(Value::Text(text)) => {
+            let sample = text.sample().trim().parse::<u64>().unwrap_or(5).min(86_400);
+            document.one("process").set("stop_timeout", Value::Text(text.trimmed().and("s")));
+            let within = Time::of(Duration::from_secs(sample.max(5) + 4));
+            document.one("stop").set("within", within.value()).notes.push(Note {
+                span: entry.value.span.clone(),
+                key: "stopTimeout".to_owned(),
+                what: "must be more than `stop_timeout`, whatever its variable says".to_owned(),
+                lost: false,
+            });
+        }
+        Some(_) => {}
+    }
+    document.notes.extend(notes.take());
+}
+
+/// A hook's table.
+pub(super) fn hook(exec: &[Text], timeout: Option<Value>) -> Value {
+    let mut keys = vec![("exec".to_owned(), Value::words(exec))];
+    keys.extend(timeout.map(|timeout| ("timeout".to_owned(), timeout)));
+    Value::Inline(keys)
+}
+
+/// Whether a command is a Consul agent.
+pub(super) fn is_consul_agent(exec: &[Text], name: &str) -> bool {
+    let program = exec.first().map(Text::sample).unwrap_or_default();
+    let is_consul = program.rsplit('/').next() == Some("consul");
+    let agent = exec.iter().skip(1).take(2).any(|word| word.sample() == "agent");
+    is_consul && agent || name.to_lowercase().replace(['_', '-'], "").contains("consulagent")
+}

@@ -1,0 +1,283 @@
+//! From another program's config to pilotfish's: ContainerPilot 2 (and Containerbuddy, its first name) and 3, with a
+//! note on everything that is different or couldn't be carried over. It starts nothing and reads only the text it is
+//! given.
+//!
+//! text → [`go`] (templates) → [`branches`] (one JSON text for each way the `{{ if }}`s between values can go) →
+//! [`json`] → [`v2`], [`v3`] (what the keys mean: a [`document`] for each way) → [`merge`] (one document; what is only
+//! there in some ways gets `enabled`) → [`write`].
+
+mod branches;
+mod common;
+mod document;
+mod go;
+mod json;
+mod merge;
+mod read;
+mod text;
+mod v2;
+mod v3;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::config::report::{Problem, Report};
+use document::{Document, Note, Value};
+use go::GoError;
+use json::{JsonError, Node};
+use text::Text;
+
+/// A config is written by people; what is longer was named by mistake.
+pub const LONGEST: usize = 256 << 10;
+
+/// What an import comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Imported {
+    /// The config, as TOML.
+    pub toml: String,
+    /// What to know about it, in the order of the source.
+    pub notes: Vec<Remark>,
+}
+
+impl Imported {
+    /// Whether it does less than what was imported.
+    pub fn is_lossy(&self) -> bool {
+        self.notes.iter().any(|note| note.lost)
+    }
+}
+
+/// Something to know about an imported config: a line for stderr.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Remark {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// The key, as a path in the source.
+    pub key: String,
+    /// What there is to know.
+    pub what: String,
+    /// Whether something couldn't be carried over.
+    pub lost: bool,
+    file: PathBuf,
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.lost { "not carried over" } else { "note" };
+        let Remark { file, line, column, key, what, .. } = self;
+        write!(f, "{}:{line}:{column}: {word}: {key}: {what}", file.display())
+    }
+}
+
+/// Imports a text; `file` names it in reports and `set` decides its templates as far as it goes.
+///
+/// # Errors
+/// It is nothing that can be imported: no template, no JSON, no config of ContainerPilot's; with the place.
+pub fn import(text: &str, file: &Path, set: &BTreeMap<String, String>) -> Result<Imported, Report> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let source = Source { text, file };
+    if text.len() > LONGEST {
+        return Err(Report::whole(file, format!("is longer than {LONGEST} bytes; that is no config"), None));
+    }
+    if let Some((at, sign)) = branches::taken(text) {
+        let what = format!("{} stands for nothing that a config could mean", sign.escape_unicode());
+        return Err(source.error(Problem::error(at..at + sign.len_utf8(), what)));
+    }
+    let nodes = go::parse(text).map_err(|error| source.template(error))?;
+    let all = branches::branches(&nodes, set).map_err(|error| source.template(error))?;
+    let mut notes: Vec<Note> = Vec::new();
+    for remark in &all.remarks {
+        let key = source.line_of(remark.span.start).to_owned();
+        notes.push(Note { span: remark.span.clone(), key, what: remark.what.clone(), lost: remark.lost });
+    }
+    let mut doubles = Vec::new();
+    let mut read: Vec<(BTreeMap<usize, bool>, Node)> = Vec::new();
+    let mut broken: Vec<JsonError> = Vec::new();
+    for way in all.ways {
+        match json::read(&way.flat, &mut doubles) {
+            Ok(root) => read.push((way.answers, root)),
+            Err(error) => broken.push(error),
+        }
+    }
+    if read.is_empty() {
+        let first = broken.into_iter().min_by_key(|error| error.at);
+        return Err(match first {
+            Some(error) => source.json(error),
+            None => Report::whole(file, "there is nothing in it", None),
+        });
+    }
+    for error in broken {
+        let what = format!("one way that the `if`s can go is no JSON, and is left out: {}", error.what);
+        notes.push(Note { span: error.span, key: "{{ if }}".to_owned(), what, lost: true });
+    }
+    for (key, span) in doubles {
+        notes.push(Note { span, key, what: "is there twice; the last counts".to_owned(), lost: false });
+    }
+    let version = version(&read[0].1).ok_or_else(|| source.unknown(&read[0].1))?;
+    for (_, root) in &read {
+        if let Some(exec) = dev(root) {
+            let problem =
+                Problem::error(exec, "this is a config of a preview of ContainerPilot 3, which no release reads");
+            return Err(source.error(problem.hint("`services` with an `exec` became `jobs`")));
+        }
+    }
+    let ways = read
+        .into_iter()
+        .map(|(answers, root)| {
+            let document = if version == 3 { v3::document(&root) } else { v2::document(&root) };
+            merge::Way { answers, document }
+        })
+        .collect();
+    let mut merged = merge::merge(ways, &all.questions);
+    merged.notes.splice(0..0, unique(notes));
+    Ok(source.finish(merged, version))
+}
+
+/// Which ContainerPilot a file is of, by its keys.
+fn version(root: &Node) -> Option<u8> {
+    let has = |keys: &[&str]| keys.iter().any(|key| root.get(key).is_some());
+    if v3::is(root) {
+        return Some(3);
+    }
+    if v2::is(root) || has(&["preStart", "onStart", "preStop", "postStop", "backends", "tasks", "coprocesses", "etcd"])
+    {
+        return Some(2);
+    }
+    has(&["consul", "watches", "control"]).then_some(3)
+}
+
+/// Where a config of 3.0-dev has what no other has.
+fn dev(root: &Node) -> Option<go::Span> {
+    let services = root.get("services")?;
+    let json::Value::List(elements) = &services.value.value else { return None };
+    elements.iter().find_map(|service| service.get("exec")).map(|exec| exec.key_span.clone())
+}
+
+fn unique(notes: Vec<Note>) -> Vec<Note> {
+    let mut seen = Vec::new();
+    for note in notes {
+        if !seen.contains(&note) {
+            seen.push(note);
+        }
+    }
+    seen
+}
+
+struct Source<'s> {
+    text: &'s str,
+    file: &'s Path,
+}
+
+impl Source<'_> {
+    fn error(&self, problem: Problem) -> Report {
+        match Report::of(self.file, self.text, vec![problem]) {
+            Err(report) => report,
+            Ok(_) => Report::whole(self.file, "can't be imported", None),
+        }
+    }
+
+    fn template(&self, error: GoError) -> Report {
+        let problem =
+            Problem::error(error.span, format!("this is no template that ContainerPilot could render: {}", error.what));
+        self.error(problem.label("in this template"))
+    }
+
+    fn json(&self, error: JsonError) -> Report {
+        let problem = Problem::error(error.span, format!("this is no JSON: {}", error.what));
+        self.error(problem.maybe_hint(error.hint.map(str::to_owned)))
+    }
+
+    fn unknown(&self, root: &Node) -> Report {
+        let span = root.span.start..root.span.start + 1;
+        let problem =
+            Problem::error(span, "this is no config of ContainerPilot's: it has neither `jobs` nor `services`");
+        self.error(problem.hint("version 3 has `jobs`, version 2 `services`"))
+    }
+
+    /// What stands at a place, for notes on templates.
+    fn line_of(&self, at: usize) -> &str {
+        let rest = &self.text[at.min(self.text.len())..];
+        let end = rest.find("}}").map_or(rest.len(), |end| end + 2);
+        rest[..end].lines().next().unwrap_or_default()
+    }
+
+    fn position(&self, at: usize) -> (usize, usize) {
+        let mut at = at.min(self.text.len());
+        while !self.text.is_char_boundary(at) {
+            at -= 1;
+        }
+        let before = &self.text[..at];
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
+    }
+
+    fn finish(&self, mut document: Document, version: u8) -> Imported {
+        let needs = needs(&document);
+        let name = self.file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let mut head = format!("Imported from {name}, a config of ContainerPilot {version}.");
+        if document.tables.iter().any(|table| table.path == "service") {
+            head += "\nIds in the catalog end in the port here: NAME-HOSTNAME-PORT.";
+        }
+        if !needs.is_empty() {
+            let names: Vec<&str> = needs.iter().map(|(name, _)| name.as_str()).collect();
+            head += &format!("\nMust be set, where ContainerPilot took them for empty: {}", names.join(", "));
+        }
+        let toml = write::toml(&document, &head, &|note| self.position(note.span.start).0);
+        for (variable, span) in needs {
+            let what = "must be set; ContainerPilot took it for empty".to_owned();
+            document.notes.push(Note { span, key: variable, what, lost: false });
+        }
+        let mut notes: Vec<Note> = document.notes;
+        for table in document.tables {
+            notes.extend(table.notes);
+            notes.extend(table.keys.into_iter().flat_map(|key| key.notes));
+        }
+        notes.sort_by_key(|note| note.span.start);
+        let notes = unique(notes)
+            .into_iter()
+            .map(|Note { span, key, what, lost }| {
+                let (line, column) = self.position(span.start);
+                Remark { line, column, key, what, lost, file: self.file.to_owned() }
+            })
+            .collect();
+        Imported { toml, notes }
+    }
+}
+
+/// The variables that must be set, with where they are first asked for.
+fn needs(document: &Document) -> Vec<(String, go::Span)> {
+    let mut found: BTreeMap<String, go::Span> = BTreeMap::new();
+    for table in document.tables.iter().filter(|table| table.enabled.is_none()) {
+        for key in &table.keys {
+            each_text(&key.value, &mut |text| {
+                for template in text.templates() {
+                    for name in &template.needs {
+                        let span = found.entry(name.clone()).or_insert_with(|| template.span.clone());
+                        if template.span.start < span.start {
+                            *span = template.span.clone();
+                        }
+                    }
+                }
+            });
+        }
+    }
+    found.into_iter().collect()
+}
+
+fn each_text(value: &Value, see: &mut dyn FnMut(&Text)) {
+    match value {
+        Value::Text(text) => see(text),
+        Value::Integer(_) | Value::Bool(_) => {}
+        Value::List(elements) => elements.iter().for_each(|element| each_text(element, see)),
+        Value::Inline(pairs) => pairs.iter().for_each(|(_, value)| each_text(value, see)),
+        Value::Choice(_, yes, no) => {
+            each_text(yes, see);
+            each_text(no, see);
+        }
+    }
+}

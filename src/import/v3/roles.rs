@@ -1,0 +1,392 @@
+//! What each job is to pilotfish. ContainerPilot 3 has jobs that start when something happens to another one; pilotfish
+//! has a main process with hooks, coprocesses, tasks and entries around it.
+
+use super::Watched;
+use super::job::{Code, Job, When};
+use crate::import::common::{Restarts, is_consul_agent};
+use crate::import::document::Note;
+use crate::import::read::Notes;
+
+/// What a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Main,
+    /// Run to its end before main, or before a coprocess.
+    PreStart(Owner),
+    Coprocess,
+    Task,
+    OnChange,
+    /// `pre_stop`, or `post_stop`.
+    Stop(&'static str),
+    PostStart,
+    /// Run when another turned unhealthy.
+    Unhealthy(usize),
+    /// Only in the catalog.
+    Advertised,
+    /// Nothing, or part of another.
+    Nothing,
+}
+
+/// Whose `pre_start` it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    Main,
+    Coprocess(usize),
+}
+
+/// What all of them are.
+#[derive(Debug, Default)]
+pub(super) struct Roles {
+    pub(super) main: Option<usize>,
+    pub(super) of: Vec<Role>,
+    /// Main's, in the order they run.
+    pub(super) pre_start: Vec<usize>,
+    /// Who waits for instances of which watch.
+    pub(super) waits: Vec<(usize, usize)>,
+    pub(super) before_catalog: Vec<usize>,
+    pub(super) after_main: Vec<usize>,
+    /// Which coprocess starts after which.
+    pub(super) after: Vec<(usize, usize)>,
+    /// Whose health others wait for.
+    pub(super) awaited: Vec<usize>,
+    /// Hooks of coprocesses' ends: whose, and which.
+    stops: Vec<(usize, usize)>,
+}
+
+impl Roles {
+    /// What is run when a coprocess stops; the note is there when nothing needs to be.
+    pub(super) fn stop_of<'j>(&self, index: usize, jobs: &'j [Job]) -> Option<(&'j Job, Option<Note>)> {
+        let (_, hook) = self.stops.iter().find(|(of, _)| *of == index)?;
+        let hook = &jobs[*hook];
+        let words: Vec<String> = hook.words().iter().map(|word| word.sample()).collect();
+        let leaves = words.iter().any(|word| word == "leave") && words.iter().any(|word| word.ends_with("consul"));
+        let server = jobs[index].words().iter().any(|word| word.sample().starts_with("-server"));
+        let note = leaves.then(|| Note {
+            span: hook.span.clone(),
+            key: hook.path.clone(),
+            what: match server {
+                true => "`consul leave` isn't run: give the server `leave_on_terminate = true`, and it leaves when it is stopped",
+                false => "`consul leave` isn't run: an agent that is no server leaves by itself when it is stopped",
+            }
+            .to_owned(),
+            lost: server,
+        });
+        Some((hook, note))
+    }
+
+    pub(super) fn restarts_on_failure(&self, index: usize) -> bool {
+        self.of.contains(&Role::Unhealthy(index))
+    }
+
+    /// Whether a job with a port is one whose entry is kept.
+    pub(super) fn has_entry(&self, index: usize) -> bool {
+        matches!(self.of[index], Role::Main | Role::Coprocess | Role::Advertised)
+    }
+}
+
+/// Finds out.
+pub(super) fn of(jobs: &[Job], watches: &[Watched], notes: &mut Notes) -> Roles {
+    let mut finder = Finder { jobs, watches, roles: Roles { of: vec![Role::Nothing; jobs.len()], ..Roles::default() } };
+    finder.by_when(notes);
+    finder.main();
+    finder.chain();
+    finder.others(notes);
+    finder.stops(notes);
+    finder.roles
+}
+
+struct Finder<'a> {
+    jobs: &'a [Job],
+    watches: &'a [Watched],
+    roles: Roles,
+}
+
+impl Finder<'_> {
+    /// The job that an event is of.
+    fn source(&self, index: usize) -> Option<(usize, Code)> {
+        let (source, code) = self.jobs[index].waits_for()?;
+        let of = self.jobs.iter().position(|job| job.label == source)?;
+        Some((of, code))
+    }
+
+    fn watch(&self, source: &str) -> Option<usize> {
+        let name = source.strip_prefix("watch.").unwrap_or(source);
+        self.watches.iter().position(|watch| watch.label == name)
+    }
+
+    /// Whether somebody starts when it has ended.
+    fn is_awaited_end(&self, index: usize) -> bool {
+        (0..self.jobs.len()).any(|other| {
+            other != index
+                && matches!(self.source(other), Some((of, Code::ExitSuccess | Code::ExitFailed | Code::Stopped)) if of == index)
+                && !(matches!(self.source(other), Some((_, Code::Stopped))) && self.jobs[index].entry.is_some())
+        })
+    }
+
+    /// Those that aren't decided by when they start.
+    fn is_process(&self, index: usize) -> bool {
+        self.roles.of[index] == Role::Coprocess
+    }
+
+    /// Tasks, hooks on changes and ends; the rest are processes, for now coprocesses.
+    fn by_when(&mut self, notes: &mut Notes) {
+        for (index, job) in self.jobs.iter().enumerate() {
+            let key = || format!("{}.when", job.path);
+            if job.exec.is_none() {
+                if job.entry.is_some() {
+                    self.roles.of[index] = Role::Advertised;
+                    if job.when != When::Startup {
+                        notes.say(&job.when_span, key(), "it is in the catalog from the start here");
+                    }
+                } else {
+                    notes.say(&job.span, job.path.clone(), "has neither `exec` nor `port`, so nothing is left of it");
+                }
+                continue;
+            }
+            self.roles.of[index] = match &job.when {
+                When::Startup => Role::Coprocess,
+                When::Interval(_) => Role::Task,
+                When::Event { source, code, .. } => {
+                    let watch = self.watch(source);
+                    let known = self.source(index).is_some();
+                    match (code, watch, known) {
+                        (Code::Changed | Code::Unhealthy, Some(_), false) => Role::OnChange,
+                        (Code::Healthy, Some(_), false) => Role::Coprocess,
+                        (Code::Unhealthy, _, true) => Role::Nothing,
+                        (Code::Stopping | Code::Stopped, ..) => Role::Nothing,
+                        (Code::Healthy | Code::ExitSuccess, _, true) => Role::Coprocess,
+                        (Code::ExitFailed | Code::Changed, _, true) | (Code::Other, ..) | (Code::ExitFailed, ..) => {
+                            let what = "nothing is started by this event here; left out";
+                            notes.lose(&job.when_span, key(), what);
+                            Role::Nothing
+                        }
+                        (Code::Healthy | Code::ExitSuccess, None, false) => {
+                            let what = format!(
+                                "there is no `{source}`: ContainerPilot never started this; it starts without it here"
+                            );
+                            notes.say(&job.when_span, key(), what);
+                            Role::Coprocess
+                        }
+                        (Code::Changed | Code::Unhealthy, None, _) => {
+                            let what = format!("there is no `{source}`, so ContainerPilot never ran this; left out");
+                            notes.say(&job.when_span, key(), what);
+                            Role::Nothing
+                        }
+                        (Code::ExitSuccess, Some(_), false) => {
+                            notes.say(
+                                &job.when_span,
+                                key(),
+                                "a watch has no end, so ContainerPilot never ran this; left out",
+                            );
+                            Role::Nothing
+                        }
+                    }
+                }
+            };
+        }
+    }
+
+    /// Which process is main: one that others know by a port, that stays, that isn't there for others.
+    fn main(&mut self) {
+        let score = |index: usize| {
+            let job = &self.jobs[index];
+            let mut score = 0;
+            score += if job.entry.is_some() { 8 } else { 0 };
+            score += if job.check.is_some() { 2 } else { 0 };
+            score += if job.restarts == Restarts::Unlimited { 2 } else { 0 };
+            score -= if self.is_awaited_end(index) { 100 } else { 0 };
+            score -= if is_consul_agent(job.words(), &job.label) { 50 } else { 0 };
+            // What only starts when another is up is less likely the one that counts, unless that is the agent.
+            score -= match self.source(index) {
+                Some((of, Code::Healthy)) if !is_consul_agent(self.jobs[of].words(), &self.jobs[of].label) => 4,
+                _ => 0,
+            };
+            score
+        };
+        let candidates = (0..self.jobs.len()).filter(|index| self.is_process(*index));
+        let best = candidates.max_by_key(|index| (score(*index), std::cmp::Reverse(*index)));
+        let stays = |index: usize| {
+            score(index) > -50
+                || !self
+                    .jobs
+                    .iter()
+                    .enumerate()
+                    .any(|(other, job)| other != index && matches!(job.when, When::Interval(_)))
+        };
+        self.roles.main = best.filter(|index| stays(*index));
+        if let Some(index) = self.roles.main {
+            self.roles.of[index] = Role::Main;
+        }
+    }
+
+    /// Goes back from main over what it waits for.
+    fn chain(&mut self) {
+        let starts: Vec<(usize, Owner)> = match self.roles.main {
+            Some(main) => vec![(main, Owner::Main)],
+            None => Vec::new(),
+        };
+        for (index, owner) in starts {
+            self.back(index, owner);
+        }
+        // Coprocesses have chains of their own.
+        for index in 0..self.jobs.len() {
+            if self.is_process(index) && !self.is_awaited_end(index) {
+                self.back(index, Owner::Coprocess(index));
+            }
+        }
+    }
+
+    fn back(&mut self, from: usize, owner: Owner) {
+        let (mut index, mut owner, mut steps) = (from, owner, 0);
+        while steps <= self.jobs.len() {
+            steps += 1;
+            if let Some((source, Code::Healthy)) = self.jobs[index].waits_for()
+                && self.source(index).is_none()
+                && let Some(watch) = self.watch(source)
+            {
+                if owner == Owner::Main && !self.roles.waits.contains(&(index, watch)) {
+                    self.roles.waits.push((index, watch));
+                }
+                return;
+            }
+            let Some((of, code)) = self.source(index) else { return };
+            match code {
+                Code::ExitSuccess if self.is_process(of) => {
+                    self.roles.of[of] = Role::PreStart(owner);
+                    if owner == Owner::Main {
+                        self.roles.pre_start.insert(0, of);
+                    }
+                }
+                Code::Healthy if self.is_process(of) => {
+                    self.note_awaited(of);
+                    match owner {
+                        Owner::Main => {
+                            if !self.roles.before_catalog.contains(&of) {
+                                self.roles.before_catalog.push(of);
+                            }
+                        }
+                        Owner::Coprocess(who) if who != of => {
+                            let early =
+                                self.roles.before_catalog.contains(&who) && !self.roles.before_catalog.contains(&of);
+                            self.roles.before_catalog.extend(early.then_some(of));
+                            if !self.roles.after.contains(&(who, of)) {
+                                self.roles.after.push((who, of));
+                            }
+                        }
+                        Owner::Coprocess(_) => return,
+                    }
+                    owner = Owner::Coprocess(of);
+                }
+                Code::Healthy if self.roles.main == Some(of) => {
+                    self.note_awaited(of);
+                    if let Owner::Coprocess(who) = owner {
+                        self.roles.after_main.push(who);
+                    }
+                    return;
+                }
+                Code::ExitSuccess | Code::Healthy => return,
+                _ => return,
+            }
+            index = of;
+        }
+    }
+
+    fn note_awaited(&mut self, index: usize) {
+        if !self.roles.awaited.contains(&index) {
+            self.roles.awaited.push(index);
+        }
+    }
+
+    /// What is neither main nor before it.
+    fn others(&mut self, notes: &mut Notes) {
+        for (index, job) in self.jobs.iter().enumerate() {
+            if self.is_process(index) {
+                if is_consul_agent(job.words(), &job.label) && !self.roles.before_catalog.contains(&index) {
+                    self.roles.before_catalog.push(index);
+                }
+                let alone = job.restarts == Restarts::Never && job.check.is_none() && job.entry.is_none();
+                match self.source(index) {
+                    Some((of, Code::Healthy))
+                        if self.roles.main == Some(of) && alone && !self.roles.of.contains(&Role::PostStart) =>
+                    {
+                        self.roles.of[index] = Role::PostStart;
+                    }
+                    Some((of, Code::ExitSuccess)) if self.roles.main == Some(of) => {
+                        let what = "runs whenever main has ended here, not only after success";
+                        notes.say(&job.when_span, format!("{}.when", job.path), what);
+                        self.roles.of[index] = Role::Stop("post_stop");
+                    }
+                    _ if self.is_awaited_end(index) => {
+                        self.roles.of[index] = Role::PreStart(Owner::Main);
+                        self.roles.pre_start.push(index);
+                    }
+                    _ => {}
+                }
+            }
+            if let Some((of, Code::Healthy)) = self.source(index)
+                && self.jobs[of].check.as_ref().is_none_or(|check| check.exec.is_none())
+                && job.exec.is_some()
+            {
+                let what = format!(
+                    "`{}` has no check, so ContainerPilot never started this; it starts without waiting here",
+                    self.jobs[of].label
+                );
+                notes.say(&job.when_span, format!("{}.when", job.path), what);
+            }
+            if let Some((of, Code::Unhealthy)) = self.source(index)
+                && job.exec.is_some()
+            {
+                let of = self.entry_of_main(of);
+                if self.roles.main == Some(of) || self.is_process(of) {
+                    self.roles.of[index] = Role::Unhealthy(of);
+                } else {
+                    notes.lose(
+                        &job.when_span,
+                        format!("{}.when", job.path),
+                        "nothing is started by this event here; left out",
+                    );
+                }
+            }
+        }
+    }
+
+    /// Main itself for what only stands in the catalog for it.
+    fn entry_of_main(&self, index: usize) -> usize {
+        match (self.roles.of[index], self.roles.main) {
+            (Role::Advertised, Some(main)) => main,
+            _ => index,
+        }
+    }
+
+    /// What is run when something stops.
+    fn stops(&mut self, notes: &mut Notes) {
+        for (index, job) in self.jobs.iter().enumerate() {
+            let Some((source, code @ (Code::Stopping | Code::Stopped))) = job.waits_for() else { continue };
+            if job.exec.is_none() {
+                continue;
+            }
+            let key = format!("{}.when", job.path);
+            let Some((of, _)) = self.source(index) else {
+                let what = format!("there is no `{source}`, so ContainerPilot never ran this; left out");
+                notes.say(&job.when_span, key, what);
+                continue;
+            };
+            if of == index {
+                notes.say(&job.when_span, key, "it waits for its own end, so ContainerPilot never ran it; left out");
+                continue;
+            }
+            let of = self.entry_of_main(of);
+            let hook = if code == Code::Stopping { "pre_stop" } else { "post_stop" };
+            if self.roles.main == Some(of) {
+                self.roles.of[index] = Role::Stop(hook);
+            } else if self.is_process(of) && !self.roles.stops.iter().any(|(whose, _)| *whose == of) {
+                self.roles.stops.push((of, index));
+            } else if matches!(self.roles.of[of], Role::Stop("pre_stop")) && code == Code::Stopped {
+                // A chain of stop hooks: after the one before main's end comes the one behind it.
+                self.roles.of[index] = Role::Stop("post_stop");
+            } else {
+                notes.lose(&job.when_span, key, format!("nothing is run when `{source}` stops; left out"));
+            }
+        }
+    }
+}
