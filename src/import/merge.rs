@@ -325,51 +325,47 @@ impl Merger<'_> {
 
     /// What `enabled` says; nothing for what always is.
     fn when(&self, holds: impl Fn(usize) -> bool) -> Option<String> {
-        let tree = self.tree(holds);
-        let (text, plain) = self.condition(&tree)?;
-        Some(if plain { format!("{{{{ {text} }}}}") } else { format!("{{% if {text} %}}true{{% endif %}}") })
+        // A comparison alone would be printed as the backend prints booleans, `True`.
+        let condition = self.condition(&self.tree(holds))?;
+        Some(format!("{{% if {condition} %}}true{{% endif %}}"))
     }
 
-    /// A condition, and whether it comes to `true` or `false` by itself. Nothing for what always holds.
-    fn condition(&self, tree: &Tree) -> Option<(String, bool)> {
+    /// A condition; nothing for what always holds.
+    fn condition(&self, tree: &Tree) -> Option<String> {
         let Tree::RequestId(question, yes, no) = tree else {
             return None;
         };
-        let (holds, fails, plain) = self.asked(*question);
+        let (holds, fails) = self.asked(*question);
         let group = |text: String| if text.contains(" or ") { format!("({text})") } else { text };
-        let join = |own: &str, word: &str, (text, inner): (String, bool)| {
-            let text = if word == "and" { group(text) } else { text };
-            (format!("{own} {word} {text}"), plain && inner)
-        };
         let constant = |tree: &Tree| match tree {
             Tree::Leaf(kind) => Some(*kind == 1),
             Tree::RequestId(..) => None,
         };
         Some(match (constant(yes), constant(no)) {
-            (Some(true), Some(_)) => (holds, plain),
-            (Some(false), Some(_)) => (fails, plain),
-            (Some(true), None) => join(&holds, "or", self.condition(no)?),
-            (Some(false), None) => join(&fails, "and", self.condition(no)?),
-            (None, Some(true)) => join(&fails, "or", self.condition(yes)?),
-            (None, Some(false)) => join(&holds, "and", self.condition(yes)?),
+            (Some(true), Some(_)) => holds,
+            (Some(false), Some(_)) => fails,
+            (Some(true), None) => format!("{holds} or {}", self.condition(no)?),
+            (Some(false), None) => format!("{fails} and {}", group(self.condition(no)?)),
+            (None, Some(true)) => format!("{fails} or {}", self.condition(yes)?),
+            (None, Some(false)) => format!("{holds} and {}", group(self.condition(yes)?)),
             (None, None) => {
-                let ((with, a), (without, b)) = (self.condition(yes)?, self.condition(no)?);
-                (format!("{holds} and {} or {fails} and {}", group(with), group(without)), plain && a && b)
+                let (with, without) = (group(self.condition(yes)?), group(self.condition(no)?));
+                format!("{holds} and {with} or {fails} and {without}")
             }
         })
     }
 
-    /// A question and its contrary, and whether they come to `true` or `false`.
-    fn asked(&self, question: usize) -> (String, String, bool) {
+    /// A question and its contrary.
+    fn asked(&self, question: usize) -> (String, String) {
         let Question { expr, jinja, .. } = &self.questions[question];
         if expr.variable().is_some() {
-            return (format!("{jinja} != ''"), format!("{jinja} == ''"), true);
+            return (jinja.clone(), format!("not {jinja}"));
         }
         match expr {
             Expr::Call(function, _) if function == "eq" && jinja.matches(" == ").count() == 1 => {
-                (jinja.clone(), jinja.replace(" == ", " != "), true)
+                (jinja.clone(), jinja.replace(" == ", " != "))
             }
-            _ => (format!("({jinja})"), format!("not ({jinja})"), false),
+            _ => (format!("({jinja})"), format!("not ({jinja})")),
         }
     }
 

@@ -288,7 +288,11 @@ impl<'n> At<'n> {
 pub(super) fn as_text(node: &Node) -> Option<Text> {
     match &node.value {
         Value::Text(text) => Some(text.clone()),
-        Value::Number(text) => Some(Text::plain(number(text).map_or(text.clone(), |number| number.to_string()))),
+        Value::Number(text) => Some(Text::plain(match (number(text), text.parse::<f64>()) {
+            (_, Ok(fraction)) if fraction.fract() != 0.0 => fraction.to_string(),
+            (Some(whole), _) => whole.to_string(),
+            (None, _) => text.clone(),
+        })),
         Value::Bool(value) => Some(Text::plain(value.to_string())),
         Value::Null | Value::List(_) | Value::Object(_) => None,
     }

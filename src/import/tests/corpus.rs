@@ -1,20 +1,9 @@
-//! Files of a folder that IMPORT_CORPUS names: a look at them for people, not a test.
+//! Files of a folder that IMPORT_CORPUS names: a look at them for people.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use crate::config::{Config, Context};
+use super::mistakes;
 use crate::import::import;
-
-/// Mistakes of a config but for those that later versions don't make.
-pub(super) fn mistakes(toml: &str, command: bool, variables: &[(&str, &str)]) -> Vec<String> {
-    let context = Context { variables: variables.iter().copied().collect(), hostname: "host".to_owned() };
-    let command = command.then(|| vec!["main".into()]);
-    match Config::from_text(toml, Path::new("imported.toml"), command, &context) {
-        Ok(_) => Vec::new(),
-        Err(report) => report.mistakes().iter().map(|mistake| mistake.to_string()).collect(),
-    }
-}
 
 #[test]
 #[ignore = "looks at the files that IMPORT_CORPUS names"]
@@ -25,26 +14,20 @@ fn look_at_a_folder() {
     for file in files {
         let Ok(text) = std::fs::read_to_string(&file) else { continue };
         println!("=================== {}", file.display());
-        match import(&text, &file, &BTreeMap::new()) {
-            Ok(imported) => {
-                println!("{}", imported.toml);
-                imported.notes.iter().for_each(|note| println!("{note}"));
-                let words: Vec<String> =
-                    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map(str::to_owned).collect();
-                let set: Vec<(&str, &str)> = words
-                    .iter()
-                    .filter(|word| word.chars().any(|c| c.is_ascii_uppercase()))
-                    .map(|word| (word.as_str(), "1"))
-                    .collect();
-                let wrong = mistakes(&imported.toml, true, &set);
-                wrong.iter().for_each(|wrong| println!("CHECK: {wrong}"));
-                println!(
-                    "RESULT {} {}",
-                    if imported.is_lossy() { "lost" } else { "whole" },
-                    if wrong.is_empty() { "ok" } else { "bad" }
-                );
+        let imported = match import(&text, &file, &BTreeMap::new()) {
+            Ok(imported) => imported,
+            Err(report) => {
+                println!("{report}\nRESULT 78");
+                continue;
             }
-            Err(report) => println!("{report}\nRESULT 78"),
-        }
+        };
+        println!("{}", imported.toml);
+        imported.notes.iter().for_each(|note| println!("{note}"));
+        let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+        let words = text.split(word).filter(|word| word.contains(|c: char| c.is_ascii_uppercase()));
+        let wrong = mistakes(&imported.toml, &words.map(|word| (word, "1")).collect::<Vec<_>>());
+        wrong.iter().for_each(|wrong| println!("CHECK: {wrong}"));
+        let kind = if imported.is_lossy() { "lost" } else { "whole" };
+        println!("RESULT {kind} {}", if wrong.is_empty() { "ok" } else { "bad" });
     }
 }

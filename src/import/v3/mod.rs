@@ -141,8 +141,10 @@ impl Writer<'_> {
         for (index, role) in self.roles.of.iter().enumerate() {
             let job = &self.jobs[index];
             match role {
-                // What is left out, or part of another, is told there.
-                Role::Main | Role::PreStart(_) | Role::Advertised | Role::Nothing => {}
+                Role::Main | Role::PreStart(_) | Role::Advertised => {}
+                // Why it is left out is told elsewhere, unless it is for want of a command.
+                Role::Nothing if job.exec.is_none() => self.document.notes.extend(job.all_notes()),
+                Role::Nothing => {}
                 Role::Coprocess => self.coprocess(index),
                 Role::Task => self.task(job),
                 Role::OnChange => self.on_change(job),

@@ -117,9 +117,8 @@ impl Finder<'_> {
     /// Whether somebody starts when it has ended.
     fn is_awaited_end(&self, index: usize) -> bool {
         (0..self.jobs.len()).any(|other| {
-            other != index
-                && matches!(self.source(other), Some((of, Code::ExitSuccess | Code::ExitFailed | Code::Stopped)) if of == index)
-                && !(matches!(self.source(other), Some((_, Code::Stopped))) && self.jobs[index].entry.is_some())
+            let source = self.source(other);
+            other != index && matches!(source, Some((of, Code::ExitSuccess | Code::ExitFailed)) if of == index)
         })
     }
 
