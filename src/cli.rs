@@ -3,6 +3,7 @@
 #![allow(rustdoc::broken_intra_doc_links)] // what clap prints names tables of the config in brackets
 
 mod ask;
+mod containerpilot;
 mod file;
 mod import;
 mod step_down;
@@ -194,6 +195,16 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
     if args.get(1).is_some_and(|arg| arg == "--") && args.len() > 2 {
         return start(None, args[2..].to_vec(), inherited);
     }
+    if let Some(translated) = containerpilot::command_line(&args) {
+        return match translated {
+            // What it becomes is no command line of ContainerPilot's any more.
+            Ok(args) => run(args, inherited),
+            Err(error) => {
+                logging::last_words(&format!("error: {error}\n"));
+                BAD_USAGE
+            }
+        };
+    }
     let line = match CommandLine::try_parse_from(&args) {
         Ok(line) => line,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
@@ -239,8 +250,9 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
 fn start(named: Option<&Path>, command: Exec, inherited: Inherited) -> u8 {
     let context = Context::of_this_process();
     let command = Some(command).filter(|command| !command.is_empty());
+    let translate: Option<config::Translate> = Some(containerpilot::config);
     let source = match config::find(named, &context) {
-        Ok(file) => Source { file, command, context },
+        Ok(file) => Source { file, command, context, translate },
         Err(report) => return refuse(&report),
     };
     if source.file.is_none() && source.command.is_none() {
@@ -250,11 +262,18 @@ fn start(named: Option<&Path>, command: Exec, inherited: Inherited) -> u8 {
         logging::termination_log(missing);
         return BAD_USAGE;
     }
-    let config::Loaded { config, warnings } = match source.read() {
+    let config::Loaded { config, warnings, remarks } = match source.read() {
         Ok(loaded) => loaded,
         Err(report) => return refuse(&report),
     };
     logging::init(&config.log);
+    // What it is comes first, then what it loses.
+    for (index, remark) in remarks.iter().enumerate() {
+        match index {
+            0 => tracing::info!(event = "config.imported", "{remark}"),
+            _ => tracing::warn!(event = "config.imported", "{remark}"),
+        }
+    }
     for warning in warnings {
         tracing::warn!(event = "config.warning", "{warning}");
     }

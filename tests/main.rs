@@ -32,6 +32,7 @@ mod leftovers;
 mod life;
 mod locked;
 mod maintenance;
+mod migrate;
 mod namespace;
 mod nemesis;
 mod netlab;

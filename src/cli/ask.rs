@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::file::print;
 use super::{FAILED, table};
-use crate::config::{self, Config, Context, duration};
+use crate::config::{self, Context, Source, duration};
 use crate::endpoints::client::{self, ClientError, Reply};
 use crate::logging;
 use crate::plain;
@@ -139,7 +139,9 @@ pub(super) fn find(socket: Option<PathBuf>, named: Option<&Path>) -> Result<(Pat
         return Ok((DEFAULT_SOCKET.into(), None));
     };
     // The running agent may have got its command by `--`, which can't be known here; only [control] counts.
-    match Config::load(&file, Some(vec!["main".into()]), &context) {
+    let command = Some(vec!["main".into()]);
+    let translate: Option<config::Translate> = Some(super::containerpilot::config);
+    match (Source { file: Some(file.clone()), command, context, translate }).read() {
         Ok(loaded) => match loaded.config.control.socket {
             Some(socket) => Ok((socket, None)),
             None => Err(format!("the control socket is turned off in {} ([control] socket)", file.display())),

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{BAD_CONFIG, BAD_USAGE, FAILED};
+use super::{BAD_CONFIG, BAD_USAGE, FAILED, containerpilot};
 use crate::catalog::local::survey_witness;
 use crate::catalog::{Backend, address, report};
 use crate::config::election::Sum;
-use crate::config::{self, Config, Context, Exec, Probe, Report};
+use crate::config::{self, Config, Context, Exec, Probe, Report, Source};
 use crate::logging;
 use crate::process::users;
 use crate::witness;
@@ -21,8 +21,10 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
         Ok(file) => file,
         Err(code) => return code,
     };
-    match Config::load(&file, command, &context) {
+    let source = Source { file: Some(file.clone()), command, context, translate: Some(containerpilot::config) };
+    match source.read() {
         Ok(loaded) => {
+            let remarks: String = loaded.remarks.iter().map(|remark| format!("note: {remark}\n\n")).collect();
             let warnings: String = loaded.warnings.iter().map(|warning| format!("{}\n\n", warning.picture())).collect();
             let survey = Backend::survey(&loaded.config.catalog).err();
             let survey = survey.map(|doubt| format!("warning: here, {}\n\n", report(&doubt))).unwrap_or_default();
@@ -31,7 +33,7 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
             let doubt = doubt.map(|doubt| format!("warning: here, {}\n\n", report(&doubt))).unwrap_or_default();
             let sum = Sum::of(&loaded.config).map(|sum| format!("{sum}\n")).unwrap_or_default();
             print(&format!(
-                "{warnings}{}{survey}{doubt}{}: ok
+                "{remarks}{warnings}{}{survey}{doubt}{}: ok
 {sum}{}",
                 strangers(&loaded.config),
                 file.display(),
@@ -135,7 +137,11 @@ fn strangers(config: &Config) -> String {
 /// `pilotfish render`.
 pub fn render(named: Option<&Path>) -> u8 {
     let context = Context::of_this_process();
-    match existing(named, &context).map(|file| config::render(&file, &context)) {
+    let rendered = |file: PathBuf| {
+        let theirs = config::read(&file).ok().and_then(|text| containerpilot::template(&text, &file, &context));
+        theirs.unwrap_or_else(|| config::render(&file, &context))
+    };
+    match existing(named, &context).map(rendered) {
         Ok(Ok(text)) => print(&text),
         Ok(Err(report)) => bad(&report),
         Err(code) => code,

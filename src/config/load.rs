@@ -2,8 +2,10 @@
 //! files.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +26,9 @@ pub const DEFAULT_FILES: [&str; 2] = ["/etc/pilotfish.toml", "/etc/pilotfish.jso
 /// The variable that names a config.
 pub const FILE_VARIABLE: &str = "PILOTFISH_CONFIG";
 
+/// The variable that names ContainerPilot's config, as a path, as `file://` and a path, or as the text itself.
+const CONTAINERPILOT_VARIABLE: &str = "CONTAINERPILOT";
+
 /// A config is written by people; what is longer was named by mistake.
 const LONGEST_FILE: u64 = 256 << 10;
 
@@ -34,10 +39,13 @@ pub struct Loaded {
     pub config: Config,
     /// What in it may not be as meant.
     pub warnings: Vec<Mistake>,
+    /// What to know about a config that was another program's, a line each.
+    pub remarks: Vec<String>,
 }
 
 /// Which file holds the config: the one named (by `-c`), else the one `PILOTFISH_CONFIG` names, else the first of
-/// [`DEFAULT_FILES`] that is there, else none.
+/// [`DEFAULT_FILES`] that is there, else ContainerPilot's, which `CONTAINERPILOT` names, else none. Of ContainerPilot's
+/// the name may be the text itself, as there.
 ///
 /// # Errors
 /// The one named isn't there.
@@ -50,11 +58,23 @@ fn find_among(named: Option<&Path>, context: &Context, defaults: &[&str]) -> Res
     let (file, by) = match (named, variable()) {
         (Some(file), _) => (file.to_owned(), "-c"),
         (None, Some(file)) => (PathBuf::from(file), FILE_VARIABLE),
-        // Not `exists`: a link to nowhere was meant to be something, and reading it says so.
         (None, None) => {
-            return Ok(defaults.iter().map(PathBuf::from).find(|file| file.symlink_metadata().is_ok()));
+            // Not `exists`: a link to nowhere was meant to be something, and reading it says so.
+            let default = defaults.iter().map(PathBuf::from).find(|file| file.symlink_metadata().is_ok());
+            let theirs = || context.variables.get(CONTAINERPILOT_VARIABLE).filter(|value| !value.is_empty());
+            match (default, theirs()) {
+                (Some(file), _) => return Ok(Some(file)),
+                (None, Some(value)) => {
+                    let path = value.as_bytes().strip_prefix(b"file://").unwrap_or(value.as_bytes());
+                    (PathBuf::from(OsStr::from_bytes(path)), CONTAINERPILOT_VARIABLE)
+                }
+                (None, None) => return Ok(None),
+            }
         }
     };
+    if inline(&file).is_some() {
+        return Ok(Some(file));
+    }
     match file.metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let hint = format!("it was named by {by}; without that, {} are tried", defaults.join(" and "));
@@ -62,6 +82,19 @@ fn find_among(named: Option<&Path>, context: &Context, defaults: &[&str]) -> Res
         }
         // Whatever else is wrong with it is said when it is read.
         _ => Ok(Some(file)),
+    }
+}
+
+/// The config that stands where its path is looked for, as ContainerPilot 2 took it.
+fn inline(file: &Path) -> Option<&str> {
+    file.to_str().filter(|text| text.trim_start().starts_with('{') && text.contains(':'))
+}
+
+/// A config's text, and what its file is called.
+pub(super) fn read_named(file: &Path) -> Result<(String, PathBuf), Report> {
+    match inline(file) {
+        Some(text) => Ok((text.to_owned(), PathBuf::from("the config on the command line"))),
+        None => Ok((read(file)?, file.to_owned())),
     }
 }
 
@@ -86,7 +119,7 @@ impl Config {
         let config = raw.map(|raw| validate(raw, &root, command, context, syntax, &mut problems));
         let warnings = Report::of(file, text, problems)?;
         match config {
-            Some(config) => Ok(Loaded { config, warnings }),
+            Some(config) => Ok(Loaded { config, warnings, remarks: Vec::new() }),
             None => Err(Report::whole(file, "the config can't be read, and it can't be told why", None)),
         }
     }
@@ -231,6 +264,25 @@ mod tests {
         assert_eq!(found(None, &named(Path::new(""))), Some(default.clone()));
         assert_eq!(found(None, &nothing), Some(default.clone()));
         assert_eq!(find_among(None, &nothing, &["/nowhere"]).unwrap(), None);
+    }
+
+    #[test]
+    fn containerpilots_variable_comes_last_and_may_be_the_config_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let [theirs, default] = ["containerpilot.json", "default"].map(|name| folder.path().join(name));
+        std::fs::write(&theirs, "{}").unwrap();
+        let by = |value: String| Context {
+            variables: [("CONTAINERPILOT", value)].into_iter().collect(),
+            hostname: String::new(),
+        };
+        let found = |value: String| find_among(None, &by(value), &[default.to_str().unwrap()]).unwrap();
+        assert_eq!(found(theirs.display().to_string()), Some(theirs.clone()));
+        assert_eq!(found(format!("file://{}", theirs.display())), Some(theirs.clone()));
+        let text = "{ \"services\": [] }".to_owned();
+        assert_eq!(found(text.clone()), Some(PathBuf::from(&text)));
+        assert_eq!(read_named(Path::new(&text)).unwrap().0, text);
+        std::fs::write(&default, "").unwrap();
+        assert_eq!(found(theirs.display().to_string()), Some(default.clone()));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub use parse::Syntax;
 pub use render::render;
 pub use report::{Mistake, Report};
 pub use signal::Signal;
-pub use source::Source;
+pub use source::{Source, Translate, Translated};
 
 /// Everything an agent does, decided by its config file and command line.
 #[derive(Debug, Clone, PartialEq)]

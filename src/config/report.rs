@@ -143,6 +143,11 @@ impl Report {
         Report { file: file.to_owned(), mistakes: vec![mistake], errors: 1 }
     }
 
+    /// A report on a whole file that says what to do.
+    pub fn about(file: &Path, message: impl Into<String>, hint: impl Into<String>) -> Report {
+        Report::whole(file, message, Some(hint.into()))
+    }
+
     /// Sorts problems by place; a report if one of them is an error, else the warnings.
     pub(crate) fn of(file: &Path, source: &str, mut problems: Vec<Problem>) -> Result<Vec<Mistake>, Report> {
         problems.sort_by_key(|problem| (problem.span.start, problem.span.end));

@@ -20,6 +20,11 @@ pub(super) fn consul(root: &At<'_>, document: &mut Document, notes: &mut Notes) 
     let at = At::new(&entry.value, "consul");
     if !matches!(entry.value.value, Json::Object(_)) {
         if let Some(address) = root.some_text("consul", notes) {
+            // Go takes an address without a host for this one's own.
+            let address = match address.as_plain() {
+                Some(port) if port.starts_with(':') => Text::plain(format!("localhost{port}")),
+                _ => address,
+            };
             let secure = address.sample().starts_with("https://");
             table.set("address", Value::Text(address)).notes.extend(notes.take());
             if secure {

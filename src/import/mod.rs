@@ -89,53 +89,50 @@ pub fn import(text: &str, file: &Path, set: &BTreeMap<String, String>) -> Result
         return Err(source.error(Problem::error(at..at + sign.len_utf8(), what)));
     }
     let nodes = go::parse(text).map_err(|error| source.template(error))?;
-    let all = branches::branches(&nodes, set).map_err(|error| source.template(error))?;
-    let mut notes: Vec<Note> = Vec::new();
-    for remark in &all.remarks {
-        let key = source.line_of(remark.span.start).to_owned();
-        notes.push(Note { span: remark.span.clone(), key, what: remark.what.clone(), lost: remark.lost });
+    let (document, version) = source.document(&nodes, set)?;
+    Ok(source.finish(document, version))
+}
+
+/// A config of ContainerPilot's, rendered as it did: the whole file before it is read, and what isn't set empty.
+///
+/// # Errors
+/// A template that Go couldn't render.
+pub fn render(text: &str, file: &Path, environment: &BTreeMap<String, String>) -> Result<String, Report> {
+    let source = Source { text, file };
+    let rendered = go::parse(text).and_then(|nodes| go::render(&nodes, environment));
+    rendered.map_err(|error| source.template(error))
+}
+
+/// Whether a text, as [`render`] makes it, is a config of ContainerPilot's, and of which version.
+pub fn recognise(rendered: &str) -> Option<u8> {
+    let nodes = plain(rendered);
+    let ways = branches::branches(&nodes, &BTreeMap::new()).ok()?.ways;
+    let root = json::read(&ways.first()?.flat, &mut Vec::new()).ok()?;
+    // Keys of pilotfish's own, of which none is ContainerPilot's.
+    let own = ["process", "service", "health", "watch", "catalog", "stop", "hooks", "log"];
+    if own.iter().any(|key| root.get(key).is_some()) { None } else { version(&root) }
+}
+
+/// Imports a config of ContainerPilot 2 as [`render`] made it, to be run: `variables` are those that it set for what it
+/// ran.
+///
+/// # Errors
+/// It is no such config.
+pub fn as_it_runs(rendered: &str, file: &Path, variables: &BTreeMap<String, String>) -> Result<Imported, Report> {
+    let source = Source { text: rendered, file };
+    let (mut document, version) = source.document(&plain(rendered), &BTreeMap::new())?;
+    if !variables.is_empty() {
+        let pairs = variables.iter().map(|(name, value)| (name.clone(), Value::text(value.as_str()))).collect();
+        let pairs = Value::Inline(pairs);
+        document.one("process").set("env", pairs.clone());
+        document.one("hooks").set("env", pairs);
     }
-    let mut doubles = Vec::new();
-    let mut read: Vec<(BTreeMap<usize, bool>, Node)> = Vec::new();
-    let mut broken: Vec<JsonError> = Vec::new();
-    for way in all.ways {
-        match json::read(&way.flat, &mut doubles) {
-            Ok(root) => read.push((way.answers, root)),
-            Err(error) => broken.push(error),
-        }
-    }
-    if read.is_empty() {
-        let first = broken.into_iter().min_by_key(|error| error.at);
-        return Err(match first {
-            Some(error) => source.json(error),
-            None => Report::whole(file, "there is nothing in it", None),
-        });
-    }
-    for error in broken {
-        let what = format!("one way that the `if`s can go is no JSON, and is left out: {}", error.what);
-        notes.push(Note { span: error.span, key: "{{ if }}".to_owned(), what, lost: true });
-    }
-    for (key, span) in doubles {
-        notes.push(Note { span, key, what: "is there twice; the last counts".to_owned(), lost: false });
-    }
-    let version = version(&read[0].1).ok_or_else(|| source.unknown(&read[0].1))?;
-    for (_, root) in &read {
-        if let Some(exec) = dev(root) {
-            let problem =
-                Problem::error(exec, "this is a config of a preview of ContainerPilot 3, which no release reads");
-            return Err(source.error(problem.hint("`services` with an `exec` became `jobs`")));
-        }
-    }
-    let ways = read
-        .into_iter()
-        .map(|(answers, root)| {
-            let document = if version == 3 { v3::document(&root) } else { v2::document(&root) };
-            merge::Way { answers, document }
-        })
-        .collect();
-    let mut merged = merge::merge(ways, &all.questions);
-    merged.notes.splice(0..0, unique(notes));
-    Ok(source.finish(merged, version))
+    Ok(source.finish(document, version))
+}
+
+/// A text in which nothing is a template.
+fn plain(text: &str) -> Vec<go::Node> {
+    vec![go::Node { kind: go::Kind::Text(text.to_owned()), span: 0..text.len() }]
 }
 
 /// Which ContainerPilot a file is of, by its keys.
@@ -174,6 +171,57 @@ struct Source<'s> {
 }
 
 impl Source<'_> {
+    /// What a file comes to, and of which version it is.
+    fn document(&self, nodes: &[go::Node], set: &BTreeMap<String, String>) -> Result<(Document, u8), Report> {
+        let all = branches::branches(nodes, set).map_err(|error| self.template(error))?;
+        let mut notes: Vec<Note> = Vec::new();
+        for remark in &all.remarks {
+            let key = self.line_of(remark.span.start).to_owned();
+            notes.push(Note { span: remark.span.clone(), key, what: remark.what.clone(), lost: remark.lost });
+        }
+        let mut doubles = Vec::new();
+        let mut read: Vec<(BTreeMap<usize, bool>, Node)> = Vec::new();
+        let mut broken: Vec<JsonError> = Vec::new();
+        for way in all.ways {
+            match json::read(&way.flat, &mut doubles) {
+                Ok(root) => read.push((way.answers, root)),
+                Err(error) => broken.push(error),
+            }
+        }
+        if read.is_empty() {
+            let first = broken.into_iter().min_by_key(|error| error.at);
+            return Err(match first {
+                Some(error) => self.json(error),
+                None => Report::whole(self.file, "there is nothing in it", None),
+            });
+        }
+        for error in broken {
+            let what = format!("one way that the `if`s can go is no JSON, and is left out: {}", error.what);
+            notes.push(Note { span: error.span, key: "{{ if }}".to_owned(), what, lost: true });
+        }
+        for (key, span) in doubles {
+            notes.push(Note { span, key, what: "is there twice; the last counts".to_owned(), lost: false });
+        }
+        let version = version(&read[0].1).ok_or_else(|| self.unknown(&read[0].1))?;
+        for (_, root) in &read {
+            if let Some(exec) = dev(root) {
+                let problem =
+                    Problem::error(exec, "this is a config of a preview of ContainerPilot 3, which no release reads");
+                return Err(self.error(problem.hint("`services` with an `exec` became `jobs`")));
+            }
+        }
+        let ways = read
+            .into_iter()
+            .map(|(answers, root)| {
+                let document = if version == 3 { v3::document(&root) } else { v2::document(&root) };
+                merge::Way { answers, document }
+            })
+            .collect();
+        let mut merged = merge::merge(ways, &all.questions);
+        merged.notes.splice(0..0, unique(notes));
+        Ok((merged, version))
+    }
+
     fn error(&self, problem: Problem) -> Report {
         match Report::of(self.file, self.text, vec![problem]) {
             Err(report) => report,

@@ -249,12 +249,13 @@ impl<'n> At<'n> {
 
     fn line(&self, line: Text, span: &Span, path: &str, notes: &mut Notes) -> Vec<Text> {
         let line = line.trimmed();
+        // A template stands for something, so that the blanks on both sides of it are two.
         let plain: String = line
             .0
             .iter()
-            .filter_map(|piece| match piece {
-                super::text::Piece::Plain(text) => Some(text.as_str()),
-                super::text::Piece::Template(_) => None,
+            .map(|piece| match piece {
+                super::text::Piece::Plain(text) => text.as_str(),
+                super::text::Piece::Template(_) => "x",
             })
             .collect();
         let odd: Vec<&str> = ["\"", "'", "&&", "||", ";", "|", ">", "<", "*", "$", "`", "  "]
