@@ -72,7 +72,8 @@ enum Verb {
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// Make a config of ContainerPilot's (2 or 3) one of pilotfish's: exit 3 if something couldn't be carried over
+    /// Make a config of ContainerPilot's (2 or 3) or supervisord's one of pilotfish's: exit 3 if something couldn't be
+    /// carried over
     Import {
         /// The config; - is standard input
         #[arg(value_name = "FILE")]

@@ -118,6 +118,16 @@ fn a_config_of_version_3_becomes_pilotfishs() {
 }
 
 #[test]
+fn a_config_of_supervisord_becomes_pilotfishs() {
+    let conf = "[supervisord]\nnodaemon=true\n[program:app]\ncommand=app --serve\nautorestart=false\n";
+    let stage = stage("supervisord.conf", conf);
+    let output = shell(stage.path(), tested("supervisord"));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let output = shell(stage.path(), "touch prepared; pilotfish -c pilotfish.toml");
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output.stderr));
+}
+
+#[test]
 fn an_import_says_by_its_exit_code_what_became_of_it() {
     let stage = stage("containerpilot.json5", VERSION_3);
     let import = |text: &str| {

@@ -96,6 +96,29 @@ pub(super) fn read(flat: &Flat, doubles: &mut Vec<(String, Span)>) -> Result<Nod
     }
 }
 
+/// Whether a text is JSON without what JSON5 allows.
+pub(super) fn strict(flat: &Flat) -> Result<(), JsonError> {
+    let strict = ParseOptions {
+        allow_comments: false,
+        allow_loose_object_property_names: false,
+        allow_trailing_commas: false,
+        allow_missing_commas: false,
+        allow_single_quoted_strings: false,
+        allow_hexadecimal_numbers: false,
+        allow_unary_plus_numbers: false,
+        allow_bare_decimal_point_numbers: false,
+        allow_non_finite_numbers: false,
+        allow_extended_string_escapes: false,
+    };
+    match jsonc_parser::parse_to_ast(&flat.text, &CollectOptions::default(), &strict) {
+        Ok(_) => Ok(()),
+        Err(failed) => {
+            let (start, end, what, hint) = explain(&flat.text, &failed);
+            Err(JsonError { span: flat.span(start..end), what, hint, at: flat.source(start) })
+        }
+    }
+}
+
 type Failure = (usize, usize, String, Option<&'static str>);
 
 fn explain(text: &str, error: &jsonc_parser::errors::ParseError) -> Failure {

@@ -1,5 +1,5 @@
-//! From another program's config to pilotfish's: ContainerPilot 2 (and Containerbuddy, its first name) and 3, with a
-//! note on everything that is different or couldn't be carried over. It starts nothing and reads only the text it is
+//! From another program's config to pilotfish's: ContainerPilot 2 (and Containerbuddy, its first name) and 3, and
+//! supervisord's, with a note on everything that is different or couldn't be carried over. It starts nothing and reads only the text it is
 //! given.
 //!
 //! text → [`go`] (templates) → [`branches`] (one JSON text for each way the `{{ if }}`s between values can go) →
@@ -13,6 +13,7 @@ mod go;
 mod json;
 mod merge;
 mod read;
+mod supervisord;
 mod text;
 mod v2;
 mod v3;
@@ -88,9 +89,17 @@ pub fn import(text: &str, file: &Path, set: &BTreeMap<String, String>) -> Result
         let what = format!("{} stands for nothing that a config could mean", sign.escape_unicode());
         return Err(source.error(Problem::error(at..at + sign.len_utf8(), what)));
     }
+    if supervisord::is(text) {
+        let broken = |(span, what)| source.error(Problem::error(span, format!("this is no supervisord.conf: {what}")));
+        return Ok(source.finish(supervisord::document(text).map_err(broken)?, "a config of supervisord"));
+    }
     let nodes = go::parse(text).map_err(|error| source.template(error))?;
     let (document, version) = source.document(&nodes, set)?;
-    Ok(source.finish(document, version))
+    Ok(source.finish(document, &kind(version)))
+}
+
+fn kind(version: u8) -> String {
+    format!("a config of ContainerPilot {version}")
 }
 
 /// A config of ContainerPilot's, rendered as it did: the whole file before it is read, and what isn't set empty.
@@ -127,7 +136,7 @@ pub fn as_it_runs(rendered: &str, file: &Path, variables: &BTreeMap<String, Stri
         document.one("process").set("env", pairs.clone());
         document.one("hooks").set("env", pairs);
     }
-    Ok(source.finish(document, version))
+    Ok(source.finish(document, &kind(version)))
 }
 
 /// A text in which nothing is a template.
@@ -182,7 +191,9 @@ impl Source<'_> {
         let mut doubles = Vec::new();
         let mut read: Vec<(BTreeMap<usize, bool>, Node)> = Vec::new();
         let mut broken: Vec<JsonError> = Vec::new();
+        let mut loose = None;
         for way in all.ways {
+            loose = loose.or_else(|| json::strict(&way.flat).err());
             match json::read(&way.flat, &mut doubles) {
                 Ok(root) => read.push((way.answers, root)),
                 Err(error) => broken.push(error),
@@ -203,6 +214,10 @@ impl Source<'_> {
             notes.push(Note { span, key, what: "is there twice; the last counts".to_owned(), lost: false });
         }
         let version = version(&read[0].1).ok_or_else(|| self.unknown(&read[0].1))?;
+        if let (2, Some(JsonError { span, what, .. })) = (version, loose) {
+            let what = format!("ContainerPilot 2 reads strict JSON, and refuses the file: {what}");
+            notes.push(Note { span, key: "JSON".to_owned(), what, lost: false });
+        }
         for (_, root) in &read {
             if let Some(exec) = dev(root) {
                 let problem =
@@ -264,10 +279,10 @@ impl Source<'_> {
         (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
     }
 
-    fn finish(&self, mut document: Document, version: u8) -> Imported {
+    fn finish(&self, mut document: Document, kind: &str) -> Imported {
         let needs = needs(&document);
         let name = self.file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let mut head = format!("Imported from {name}, a config of ContainerPilot {version}.");
+        let mut head = format!("Imported from {name}, {kind}.");
         if document.tables.iter().any(|table| table.path == "service") {
             head += "\nIds in the catalog end in the port here: NAME-HOSTNAME-PORT.";
         }

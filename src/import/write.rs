@@ -98,6 +98,7 @@ impl Writer<'_> {
     }
 
     fn key(&mut self, name: &str, value: &Value, lenient: bool) {
+        let name = &dotted(name);
         let line = format!("{name} = {}\n", one_line(value, lenient));
         match value {
             _ if line.chars().count() <= WIDTH => self.output.push_str(&line),
@@ -110,7 +111,7 @@ impl Writer<'_> {
             }
             Value::Inline(pairs) => {
                 for (key, value) in pairs {
-                    self.key(&format!("{name}.{key}"), value, lenient);
+                    self.key(&format!("{name}\u{0}{key}"), value, lenient);
                 }
             }
             _ => self.output.push_str(&line),
@@ -152,10 +153,21 @@ fn one_line(value: &Value, lenient: bool) -> String {
         }
         Value::Inline(pairs) => {
             let pairs: Vec<String> =
-                pairs.iter().map(|(key, value)| format!("{key} = {}", one_line(value, lenient))).collect();
+                pairs.iter().map(|(key, value)| format!("{} = {}", bare(key), one_line(value, lenient))).collect();
             format!("{{ {} }}", pairs.join(", "))
         }
     }
+}
+
+/// A key, in quotes if it needs them.
+fn bare(key: &str) -> String {
+    let plain = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    if plain { key.to_owned() } else { quote(key) }
+}
+
+/// A key below others, which stand before it with a NUL between.
+fn dotted(key: &str) -> String {
+    key.split('\u{0}').map(bare).collect::<Vec<_>>().join(".")
 }
 
 /// A value as a text with templates.

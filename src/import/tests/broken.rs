@@ -3,7 +3,7 @@
 use super::*;
 
 /// The lines, by file.
-const LINES: [(&str, usize, &str); 9] = [
+const LINES: [(&str, usize, &str); 10] = [
     ("jinja-variable.json", 2, "no template function is called `consul_host`"),
     ("jinja.json", 3, "this is no JSON"),
     ("missing-brace.json", 6, "this is no JSON"),
@@ -13,6 +13,7 @@ const LINES: [(&str, usize, &str); 9] = [
     ("open-if.json5", 3, "isn't closed by an `{{ end }}`"),
     ("placeholder.json", 4, "this is no JSON"),
     ("preview-of-3.json", 4, "a preview of ContainerPilot 3"),
+    ("supervisord.conf", 4, "isn't closed by `]`"),
 ];
 
 #[test]

@@ -23,7 +23,9 @@ fn files(below: &str) -> Vec<(PathBuf, String)> {
     let mut files: Vec<(PathBuf, String)> = std::fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.unwrap().path())
-        .filter(|file| file.extension().is_some_and(|extension| extension == "json" || extension == "json5"))
+        .filter(|file| {
+            file.extension().is_some_and(|extension| ["json", "json5", "conf"].iter().any(|known| extension == *known))
+        })
         .map(|file| (file.clone(), std::fs::read_to_string(&file).unwrap()))
         .collect();
     files.sort();

@@ -47,6 +47,7 @@ fn what_comes_out_is_what_pilotfish_takes() {
                         },
                     )
                 })
+                .chain([("HOST", "h"), ("PORT", "8080")])
                 .collect();
             let wrong = mistakes(&imported.toml, &variables);
             assert!(wrong.is_empty(), "{}: {}\n{}", file.display(), wrong.join("\n"), imported.toml);

@@ -115,7 +115,7 @@ fn shell_words(line: &str) -> Vec<Value> {
 #[test]
 fn the_import_rendered_is_what_the_rendered_file_imports_to() {
     let mut compared = 0;
-    for (file, text) in files("") {
+    for (file, text) in files("").into_iter().filter(|(file, _)| !name(file).ends_with(".conf")) {
         let names = variables(&text);
         let ours = import(&text, &file, &BTreeMap::new()).unwrap_or_else(|report| panic!("{report}"));
         for choice in 0..3_usize.pow(u32::try_from(names.len().min(5)).unwrap()) {

@@ -348,7 +348,7 @@ impl Writer<'_> {
         let When::Event { source, each, code, .. } = &job.when else { return };
         let label = source.strip_prefix("watch.").unwrap_or(source);
         let Some(watch) = self.watches.iter().find(|watch| watch.label == label) else { return };
-        let several = self.used.iter().any(|used| *used == watch.label);
+        let several = self.used.contains(&watch.label);
         self.used.push(watch.label.clone());
         let table = self.document.another("watch", job.origin);
         if several {
@@ -464,7 +464,10 @@ impl Writer<'_> {
                 table.set("services", Value::words(&called[at..=at]));
             }
             let waited_for = self.roles.awaited.contains(&index);
-            if !in_catalog && (coprocess || !advertised.is_empty()) && !(is_main && waited_for) {
+            // What is asked for nobody's entry says how it is, and no more; unless others wait for main.
+            let speaks_for_nobody = !in_catalog && (coprocess || !advertised.is_empty());
+            let is_waited_for = is_main && waited_for;
+            if speaks_for_nobody && !is_waited_for {
                 table.set("counts", Value::Bool(false));
             }
             if self.roles.restarts_on_failure(index) {
