@@ -1,0 +1,389 @@
+//! What is known of the jobs, written down as pilotfish's config says it.
+
+use super::Watched;
+use super::job::{Code, Job, When};
+use super::roles::{Owner, Role, Roles};
+use crate::import::common::{self, NO_LIMIT, Restarts};
+use crate::import::document::{Document, Note, Value};
+use crate::import::read::Time;
+use crate::import::text::Text;
+
+/// How long whoever comes after a coprocess waits for it, where nothing says.
+const READY_WITHIN: &str = "5m";
+
+/// Writes jobs down; tells the watches that something happens on.
+pub(super) fn jobs(jobs: &[Job], watches: &[Watched], roles: &Roles, document: &mut Document) -> Vec<String> {
+    let mut writer = Writer { jobs, watches, roles, document, used: Vec::new() };
+    writer.write();
+    writer.used
+}
+
+struct Writer<'a> {
+    jobs: &'a [Job],
+    watches: &'a [Watched],
+    roles: &'a Roles,
+    document: &'a mut Document,
+    /// Watches that something happens on.
+    used: Vec<String>,
+}
+
+impl Writer<'_> {
+    fn write(&mut self) {
+        self.main();
+        self.waits();
+        let order = self.roles.pre_start.clone();
+        for index in order {
+            self.pre_start(&self.jobs[index]);
+        }
+        for (index, role) in self.roles.of.iter().enumerate() {
+            let job = &self.jobs[index];
+            match role {
+                Role::Main | Role::PreStart(_) | Role::Advertised => {}
+                // Why it is left out is told elsewhere, unless it is for want of a command.
+                Role::Nothing if job.exec.is_none() => self.document.notes.extend(job.all_notes()),
+                Role::Nothing => {}
+                Role::Coprocess => self.coprocess(index),
+                Role::Task => self.task(job),
+                Role::OnChange => self.on_change(job),
+                Role::Stop(hook) => self.stop_hook(job, hook),
+                Role::PostStart => {
+                    let hook = common::hook(job.words(), Some(limit(job)));
+                    let key = self.document.one("hooks").set("post_start", hook);
+                    key.notes.extend(job.all_notes());
+                }
+                Role::Unhealthy(of) => self.unhealthy(job, *of),
+            }
+        }
+        self.entries();
+    }
+
+    fn main(&mut self) {
+        let Some(index) = self.roles.main else {
+            if !self.jobs.is_empty() {
+                let first = &self.jobs[0];
+                let key = self
+                    .document
+                    .one("process")
+                    .set("exec", Value::words(&[Text::plain("sleep"), Text::plain("infinity")]));
+                key.notes.push(Note {
+                    span: first.span.start..first.span.start + 1,
+                    key: "jobs".to_owned(),
+                    what: "none of them stays to be main, so the container lives on with this".to_owned(),
+                    lost: false,
+                });
+            }
+            return;
+        };
+        let job = &self.jobs[index];
+        let process = self.document.one("process");
+        let notes = job.all_notes();
+        process.set("exec", Value::words(job.words())).notes.extend(notes);
+        if job.restarts != Restarts::Never {
+            process.set("restart", job.restarts.value());
+        }
+        let outlived = self.jobs.iter().zip(&self.roles.of).any(|(other, role)| {
+            matches!(role, Role::Coprocess | Role::Task)
+                && (other.restarts == Restarts::Unlimited || *role == Role::Task)
+        });
+        if outlived && job.restarts != Restarts::Unlimited {
+            let what = "the container ended when every job had, so others outlived this one; it ends with main here";
+            process.notes.push(Note {
+                span: job.span.clone(),
+                key: job.path.clone(),
+                what: what.to_owned(),
+                lost: false,
+            });
+        }
+        if let Some(timeout) = &job.timeout {
+            let what = "ContainerPilot killed it when this was over; main has no such limit";
+            process.notes.push(Note {
+                span: job.span.clone(),
+                key: format!("{}.timeout", job.path),
+                what: format!("{what} ({})", timeout.text.sample()),
+                lost: true,
+            });
+        }
+    }
+
+    /// Services whose instances main, or what is run before it, waits for.
+    fn waits(&mut self) {
+        for (index, watch) in &self.roles.waits {
+            let (job, watch) = (&self.jobs[*index], &self.watches[*watch]);
+            self.used.push(watch.label.clone());
+            let table = self.document.another("wait_for", watch.origin);
+            table.set("service", Value::Text(watch.name.clone()));
+            table.maybe("tag", watch.tag.clone().map(Value::Text));
+            table.maybe("datacenter", watch.datacenter.clone().map(Value::Text));
+            let timeout = job.when_timeout.as_ref();
+            table.maybe("timeout", Some(timeout.map_or(Value::text(NO_LIMIT), Time::value)));
+            table.notes.extend(watch.notes.iter().cloned());
+        }
+    }
+
+    fn pre_start(&mut self, job: &Job) {
+        let table = self.document.another("hooks.pre_start", job.origin);
+        table.set("exec", Value::words(job.words()));
+        let timeout = table.set("timeout", limit(job));
+        if job.timeout.is_none() {
+            timeout.notes.push(unlimited(job));
+        }
+        if let Restarts::Times(times) = job.restarts {
+            table.set("retries", Value::Integer(times));
+        }
+        table.notes.extend(job.all_notes());
+    }
+
+    fn coprocess(&mut self, index: usize) {
+        let job = &self.jobs[index];
+        let roles = self.roles;
+        let owned = |owner: &Owner| *owner == Owner::Coprocess(index);
+        let before: Vec<&Job> = roles
+            .of
+            .iter()
+            .zip(self.jobs)
+            .filter(|(role, _)| matches!(role, Role::PreStart(owner) if owned(owner)))
+            .map(|(_, job)| job)
+            .collect();
+        let table = self.document.another("coprocess", job.origin);
+        table.notes.extend(job.all_notes());
+        table.set("name", Value::Text(job.name.clone()));
+        table.set("exec", Value::words(job.words()));
+        if roles.before_catalog.contains(&index) {
+            table.set("start", Value::text("before-catalog"));
+        } else if roles.after_main.contains(&index) {
+            table.set("start", Value::text("after-main"));
+        }
+        let after: Vec<Text> = roles
+            .after
+            .iter()
+            .filter(|(who, _)| *who == index)
+            .map(|(_, whom)| self.jobs[*whom].name.clone())
+            .collect();
+        if !after.is_empty() {
+            table.set("after", Value::words(&after));
+        }
+        if roles.awaited.contains(&index)
+            && let Some(check) = &job.check
+            && let Some(exec) = &check.exec
+        {
+            let limit = self
+                .jobs
+                .iter()
+                .filter(|other| matches!(&other.when, When::Event { source, .. } if *source == job.label))
+                .find_map(|other| other.when_timeout.as_ref());
+            let timeout = limit.map_or(Value::text(READY_WITHIN), Time::value);
+            let ready = vec![("exec".to_owned(), Value::words(exec)), ("timeout".to_owned(), timeout)];
+            let key = table.set("ready", Value::Inline(ready));
+            if limit.is_none() {
+                key.notes.push(Note {
+                    span: check.origin..check.origin + 1,
+                    key: format!("{}.health", job.path),
+                    what: format!(
+                        "ContainerPilot waited for it without end; {READY_WITHIN} here, and then the container ends"
+                    ),
+                    lost: false,
+                });
+            }
+        }
+        table.set("restart", job.restarts.value());
+        if job.raw {
+            table.set("output", Value::text("raw"));
+        }
+        let mut before = before.into_iter();
+        if let Some(first) = before.next() {
+            table.set("pre_start", common::hook(first.words(), Some(limit(first)))).notes.extend(first.all_notes());
+        }
+        for further in before {
+            table.notes.push(Note {
+                span: further.span.clone(),
+                key: further.path.clone(),
+                what: format!("a coprocess has one `pre_start`; this one is left out: {}", shown(further.words())),
+                lost: true,
+            });
+        }
+        if let Some((hook, what)) = roles.stop_of(index, self.jobs) {
+            match what {
+                Some(what) => table.notes.push(what),
+                None => {
+                    let key =
+                        table.set("post_stop", common::hook(hook.words(), hook.timeout.as_ref().map(Time::value)));
+                    key.notes.extend(hook.all_notes());
+                    if matches!(&hook.when, When::Event { code: Code::Stopping, .. }) {
+                        let what = "ran before it was told to stop there, and runs when it has ended here";
+                        key.notes.push(Note {
+                            span: hook.span.clone(),
+                            key: hook.path.clone(),
+                            what: what.to_owned(),
+                            lost: false,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn task(&mut self, job: &Job) {
+        let When::Interval(every) = &job.when else { return };
+        let table = self.document.another("task", job.origin);
+        table.set("name", Value::Text(job.name.clone()));
+        table.set("exec", Value::words(job.words()));
+        table.set("every", every.value());
+        table.set("at_start", Value::Bool(true));
+        table.set("timeout", job.timeout.as_ref().unwrap_or(every).value());
+        table.notes.extend(job.all_notes());
+        if let Restarts::Times(times) = job.restarts {
+            table.notes.push(Note {
+                span: job.span.clone(),
+                key: format!("{}.restarts", job.path),
+                what: format!("ContainerPilot ran it {} times and no more; it goes on here", times + 1),
+                lost: true,
+            });
+        }
+    }
+
+    fn on_change(&mut self, job: &Job) {
+        let When::Event { source, each, code, .. } = &job.when else { return };
+        let label = source.strip_prefix("watch.").unwrap_or(source);
+        let Some(watch) = self.watches.iter().find(|watch| watch.label == label) else { return };
+        let several = self.used.contains(&watch.label);
+        self.used.push(watch.label.clone());
+        let table = self.document.another("watch", job.origin);
+        if several {
+            table.set("name", Value::Text(watch.name.clone().and(&format!("-{}", job.label))));
+        }
+        table.set("service", Value::Text(watch.name.clone()));
+        table.maybe("tag", watch.tag.clone().map(Value::Text));
+        table.maybe("datacenter", watch.datacenter.clone().map(Value::Text));
+        let on_change = table.set("on_change", common::hook(job.words(), Some(limit(job))));
+        if job.timeout.is_none() {
+            on_change.notes.push(unlimited(job));
+        }
+        table.notes.extend(watch.notes.iter().cloned());
+        table.notes.extend(job.all_notes());
+        let mut say = |what: &str, lost| {
+            table.notes.push(Note {
+                span: job.when_span.clone(),
+                key: format!("{}.when", job.path),
+                what: what.to_owned(),
+                lost,
+            });
+        };
+        if !source.starts_with("watch.") {
+            say("ContainerPilot never ran it: the source is called `watch.NAME` there", false);
+        }
+        match code {
+            Code::Changed if !each => {
+                say("`once`: ran at the first change and never again; it runs at each here", false)
+            }
+            Code::Changed => {}
+            _ => say("ran when there were instances, or none any more; it runs at each change here", true),
+        }
+    }
+
+    fn stop_hook(&mut self, job: &Job, hook: &'static str) {
+        let hooks = self.document.one("hooks");
+        if hooks.keys.iter().any(|key| key.name == hook) {
+            hooks.notes.push(Note {
+                span: job.span.clone(),
+                key: job.path.clone(),
+                what: format!("there is one `{hook}`; this one is left out: {}", shown(job.words())),
+                lost: true,
+            });
+            return;
+        }
+        let key = hooks.set(hook, common::hook(job.words(), job.timeout.as_ref().map(Time::value)));
+        key.notes.extend(job.all_notes());
+    }
+
+    fn unhealthy(&mut self, job: &Job, of: usize) {
+        let target = &self.jobs[of];
+        let command = shown(job.words());
+        let restarts = ["kill", "restart", "stop", "leave", "reload"].iter().any(|word| command.contains(word));
+        let what = match restarts {
+            true => format!("`{command}` isn't run: {} is restarted instead", target.label),
+            false => {
+                format!("nothing is run when it turns unhealthy: {command}; {} is restarted instead", target.label)
+            }
+        };
+        let note = Note { span: job.span.clone(), key: job.path.clone(), what, lost: !restarts };
+        self.document.one("process").notes.extend((self.roles.main == Some(of)).then(|| note.clone()));
+        if self.roles.main == Some(of) && target.restarts == Restarts::Never {
+            self.document.one("process").set("restart", Restarts::Unlimited.value());
+        }
+        if self.roles.main != Some(of) {
+            self.document.notes.push(note);
+        }
+        self.document.notes.extend(job.all_notes());
+    }
+
+    /// What stands in the catalog, and what is checked.
+    fn entries(&mut self) {
+        self.entries_and_checks();
+        common::unique_names(self.document);
+    }
+
+    fn entries_and_checks(&mut self) {
+        let advertised: Vec<usize> = (0..self.jobs.len())
+            .filter(|index| self.jobs[*index].entry.is_some() && self.roles.has_entry(*index))
+            .collect();
+        let mut entries = Vec::new();
+        for index in &advertised {
+            let job = &self.jobs[*index];
+            if let Some(mut entry) = job.entry.clone() {
+                if self.roles.of[*index] == Role::Coprocess {
+                    entry.of = Some(job.name.clone());
+                }
+                if self.roles.of[*index] == Role::Advertised {
+                    entry.notes.extend(job.all_notes());
+                }
+                entries.push(entry);
+            }
+        }
+        let several = entries.len() > 1;
+        let called = common::services(entries, self.document);
+        for (index, job) in self.jobs.iter().enumerate() {
+            let Some(check) = &job.check else { continue };
+            let (is_main, coprocess) = (self.roles.main == Some(index), self.roles.of[index] == Role::Coprocess);
+            if !(is_main || coprocess || self.roles.of[index] == Role::Advertised) {
+                continue;
+            }
+            let in_catalog = advertised.contains(&index);
+            let name = Text::plain(
+                job.label
+                    .chars()
+                    .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+                    .collect::<String>(),
+            );
+            let name = if job.name.is_template() { job.name.clone() } else { name };
+            let of = coprocess.then_some(&job.name);
+            let Some(table) = check.write(&name, of, self.document) else { continue };
+            if several && let Some(at) = advertised.iter().position(|of| *of == index) {
+                table.set("services", Value::words(&called[at..=at]));
+            }
+            let waited_for = self.roles.awaited.contains(&index);
+            // What is asked for nobody's entry says how it is, and no more; unless others wait for main.
+            let speaks_for_nobody = !in_catalog && (coprocess || !advertised.is_empty());
+            let is_waited_for = is_main && waited_for;
+            if speaks_for_nobody && !is_waited_for {
+                table.set("counts", Value::Bool(false));
+            }
+            if self.roles.restarts_on_failure(index) {
+                table.set("on_failure", Value::text("restart"));
+            }
+        }
+    }
+}
+
+/// How long a command may take.
+fn limit(job: &Job) -> Value {
+    job.timeout.as_ref().map_or(Value::text(NO_LIMIT), Time::value)
+}
+
+fn unlimited(job: &Job) -> Note {
+    let what = format!("ContainerPilot gave it no limit; it has {NO_LIMIT} here");
+    Note { span: job.span.start..job.span.start + 1, key: format!("{}.timeout", job.path), what, lost: false }
+}
+
+fn shown(words: &[Text]) -> String {
+    words.iter().map(Text::sample).collect::<Vec<_>>().join(" ")
+}
