@@ -102,10 +102,10 @@ enum Wake {
 
 impl Agent {
     fn new(config: Config, source: Source, inherited: Inherited, guard: Option<Guard>) -> io::Result<Agent> {
-        let signals = Signals::new()?;
+        let signals = Signals::new(config.process.manner.passes_faults)?;
         let notify = Notify::open(config.health.iter().any(|check| check.probe == Probe::Notify))?;
         let guarded = guard.is_some();
-        let mut processes = Processes::new(inherited, guard)?;
+        let mut processes = Processes::new(inherited, guard, config.process.manner.clone())?;
         if let Some(notify) = &notify {
             processes.offer(notify);
         }

@@ -6,6 +6,9 @@ mod ask;
 mod containerpilot;
 mod file;
 mod import;
+mod init;
+mod personas;
+mod probe;
 mod step_down;
 mod table;
 
@@ -36,7 +39,10 @@ const BAD_CONFIG: u8 = 78;
 /// change.
 #[derive(Debug, Parser)]
 #[command(name = "pilotfish", version, subcommand_negates_reqs = true, disable_help_subcommand = true)]
-#[command(override_usage = "pilotfish [-c FILE] [-- CMD [ARGS]...]\n       pilotfish [-c FILE] COMMAND")]
+#[command(
+    override_usage = "pilotfish [-c FILE] [-- CMD [ARGS]...]\n       pilotfish [OPTIONS OF A PLAIN INIT] -- CMD [ARGS]...\n       pilotfish [-c FILE] COMMAND"
+)]
+#[command(after_help = init::HELP)]
 struct CommandLine {
     /// The config [default: $PILOTFISH_CONFIG, else /etc/pilotfish.toml or .json where there is one; else a plain
     /// init]
@@ -98,6 +104,8 @@ enum Verb {
         #[command(flatten)]
         at: At,
     },
+    /// Ask a server once: exit 0 if it answers well, 1 if not. Needs no agent and no config (for a HEALTHCHECK)
+    Probe(probe::Question),
     /// Have the running agent read its config again
     Reload {
         #[command(flatten)]
@@ -192,9 +200,15 @@ enum Form {
 
 /// Does what the command line says; the process's exit code. `args` begin with the program's own name.
 pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
+    if let Some(persona) = args.first().and_then(|name| personas::Persona::of(name)) {
+        return persona.run(&args, inherited);
+    }
     // How every image starts: not worth building a parser for, before main can run.
     if args.get(1).is_some_and(|arg| arg == "--") && args.len() > 2 {
         return start(None, args[2..].to_vec(), inherited);
+    }
+    if args.get(1).is_some_and(|arg| init::is_option(arg)) {
+        return plain(&args[1..], inherited);
     }
     if let Some(translated) = containerpilot::command_line(&args) {
         return match translated {
@@ -232,6 +246,7 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
         Verb::Import { file, set, output } => import::import(&file, set, output.as_deref()),
         Verb::Status { json, at } => ask::status(at.socket, named, json),
         Verb::Health { at } => ask::health(at.socket, named),
+        Verb::Probe(question) => probe::ask(question),
         Verb::Reload { at } => ask::order(at.socket, named, "/reload"),
         Verb::Stop { at } => ask::order(at.socket, named, "/stop"),
         Verb::Leader { at } => ask::leader(at.socket, named),
@@ -278,6 +293,38 @@ fn start(named: Option<&Path>, command: Exec, inherited: Inherited) -> u8 {
     for warning in warnings {
         tracing::warn!(event = "config.warning", "{warning}");
     }
+    live(config, source, inherited)
+}
+
+/// A plain init with options of its own.
+fn plain(args: &[OsString], inherited: Inherited) -> u8 {
+    let refuse = |error: &str| {
+        logging::last_words(&format!("error: {error}\n\n{}\n", init::HELP));
+        BAD_USAGE
+    };
+    let config = match init::read(args) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    match config::find(None, &Context::of_this_process()) {
+        Ok(None) => run_plain(config, inherited),
+        Ok(Some(file)) => refuse(&format!(
+            "there is a config, {}: what these options say is said there (or by PILOTFISH_CONFIG for another one)",
+            file.display()
+        )),
+        Err(report) => self::refuse(&report),
+    }
+}
+
+/// Runs a container by a config that no file holds.
+fn run_plain(config: config::Config, inherited: Inherited) -> u8 {
+    let command = Some(config.process.exec.clone());
+    let source = Source { file: None, command, context: Context::of_this_process() };
+    logging::init(&config.log);
+    live(config, source, inherited)
+}
+
+fn live(config: config::Config, source: Source, inherited: Inherited) -> u8 {
     agent::run(config, source, inherited).unwrap_or_else(|error| {
         let mut text = format!("pilotfish: the agent can't run: {error}");
         let mut cause = std::error::Error::source(&error);

@@ -157,6 +157,8 @@ impl Adapters {
                 self.kill(target, signal);
                 return vec![Event::Forwarded { signal, heeded }];
             }
+            Effect::Suspend => self.processes.suspend(),
+            Effect::EndGroup { signal } => self.processes.end_group(signal),
             Effect::Hint { watch, target, signal } => return vec![self.hint(watch, target, signal)],
             Effect::CountStrays => return self.processes.count_strays().into_iter().collect(),
             Effect::CountRest => return vec![self.processes.count_rest()],

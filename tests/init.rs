@@ -106,6 +106,7 @@ macro_rules! holds {
     };
 }
 
+mod personas;
 mod terminal;
 
 /// Lines of a record file, the first being "ready".

@@ -11,6 +11,7 @@ pub mod context;
 pub mod duration;
 pub mod election;
 pub mod load;
+pub mod manner;
 mod redact;
 pub mod report;
 pub mod schema;
@@ -38,6 +39,7 @@ use std::time::Duration;
 pub use context::{Context, Variables};
 pub use election::{Election, When};
 pub use load::{Loaded, find, read};
+pub use manner::{FailedStart, Manner};
 pub use parse::Syntax;
 pub use render::render;
 pub use report::{Mistake, Report};
@@ -78,7 +80,11 @@ impl Config {
     /// no timeouts, no SIGKILL and no endpoint of its own.
     pub fn plain(exec: Vec<OsString>) -> Config {
         Config {
-            process: Process { stop_on: Vec::new(), ..Process::new(exec) },
+            process: Process {
+                stop_on: Vec::new(),
+                manner: Manner { silent: true, ..Manner::default() },
+                ..Process::new(exec)
+            },
             stop: Stop { within: None, drain: Duration::ZERO },
             hooks: Hooks::default(),
             wait_for: Vec::new(),
@@ -138,6 +144,8 @@ pub struct Process {
     pub strays: Strays,
     /// The container's exit code in place of main's.
     pub exit_codes: BTreeMap<u8, u8>,
+    /// What a plain init does otherwise.
+    pub manner: Manner,
 }
 
 impl Process {
@@ -159,6 +167,7 @@ impl Process {
             background: Background::Kill,
             strays: Strays::Kill,
             exit_codes: BTreeMap::new(),
+            manner: Manner::default(),
         }
     }
 }
@@ -478,6 +487,35 @@ pub enum Probe {
     },
     /// Main says so itself by sd_notify: READY=1, WATCHDOG=1.
     Notify,
+}
+
+impl Probe {
+    /// A GET of this URL, as an `http` check without other keys asks it.
+    ///
+    /// # Errors
+    /// It is no such URL, in words for people.
+    pub fn http(url: &str) -> Result<Probe, String> {
+        let format::HttpUrl(url) = format::Format::read(url).map_err(|wrong: format::Wrong| wrong.of(url))?;
+        Ok(Probe::Http(HttpProbe {
+            url,
+            method: "GET".to_owned(),
+            headers: BTreeMap::new(),
+            expect_status: Vec::new(),
+            expect_body: None,
+            ca: None,
+            insecure: false,
+        }))
+    }
+
+    /// A connection to this `host:port`.
+    ///
+    /// # Errors
+    /// It is none, in words for people.
+    pub fn tcp(address: &str) -> Result<Probe, String> {
+        let format::HostPort(address) =
+            format::Format::read(address).map_err(|wrong: format::Wrong| wrong.of(address))?;
+        Ok(Probe::Tcp { address })
+    }
 }
 
 /// One HTTP health request.

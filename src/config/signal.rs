@@ -75,6 +75,10 @@ impl Signal {
     pub const STOP: Signal = Signal(19);
     /// Stop from the keyboard.
     pub const TSTP: Signal = Signal(20);
+    /// A read from a terminal's background.
+    pub const TTIN: Signal = Signal(21);
+    /// A write from a terminal's background.
+    pub const TTOU: Signal = Signal(22);
     /// The window's size changed.
     pub const WINCH: Signal = Signal(28);
 

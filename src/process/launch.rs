@@ -61,6 +61,8 @@ pub struct Launch {
     pub foreground: bool,
     /// What the terminal sends it is heard, from the moment that it has the foreground.
     pub heard: bool,
+    /// It leads a session of its own, with the terminal on descriptor 0 where that is nobody's.
+    pub session: bool,
     /// It is killed when the agent ends. What has a keeper dies with that.
     pub dies_with_us: bool,
     /// Where its keeper tells of its end; `None`: it has none, and is the agent's own child.
@@ -230,6 +232,10 @@ pub fn launch(launch: Launch) -> io::Result<Started> {
     };
     drop(writer);
     let mut file = std::fs::File::from(reader);
+    if launch.session {
+        // A group's leader can't make a session: it is left to the child.
+        return Ok(Started { pid: child, child, progress: progress(file, None) });
+    }
     if launch.keeper.is_none() {
         // The child does it as well; whoever comes second changes nothing. So the group is there when we return, even
         // if the exec hangs. EACCES says it has executed, ESRCH that it has ended.
@@ -431,7 +437,12 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid, gate: &Gate) 
     let done = |result: libc::c_long, step: LaunchStep| if result == -1 { Err((step, 0)) } else { Ok(()) };
     // SAFETY: as for `become_program`.
     unsafe {
-        done(libc::setpgid(0, 0).into(), LaunchStep::Group)?;
+        if launch.session {
+            done(libc::setsid().into(), LaunchStep::Group)?;
+            libc::ioctl(0, libc::TIOCSCTTY, 0);
+        } else {
+            done(libc::setpgid(0, 0).into(), LaunchStep::Group)?;
+        }
         if launch.foreground {
             gate.pass();
             // SIGTTOU is blocked here, so a background group may do this. Without success main is where it would be

@@ -8,6 +8,7 @@
 //! - `command`, `launch`: from a config to a running program. `environment`, `users`, `limits`, `stdio`: what it gets.
 //!   `reserve`: room for one more.
 //! - [`memory`]: what the start needed and the rest does not.
+//! - `pause`: an init without a main.
 //! - `output`: what hooks print and read; `periodic`: of those that run again and again, what is news. [`notify`]: what main
 //!   says by sd_notify, `senders`: who may. `tty`: the terminal. `keyboard`: what it sends main.
 
@@ -24,6 +25,7 @@ pub mod limits;
 pub mod memory;
 pub mod notify;
 mod output;
+mod pause;
 mod periodic;
 mod reaper;
 mod reserve;
@@ -42,10 +44,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{self, Exec, Limits, RunAs, Signal};
+use crate::config::{self, Exec, FailedStart, Limits, Manner, RunAs, Signal};
 use crate::sabotage;
 use crate::supervisor::vocabulary::{ExitStatus, Job, Pid, RunId, Secrets, SpawnError, Target};
 use crate::supervisor::{Event, Time};
+
+pub use pause::pause;
 
 use command::{About, Command};
 use environment::{BadValue, Environment};
@@ -73,6 +77,7 @@ pub struct Processes {
     children: BTreeMap<Pid, Child>,
     /// From the first hook or check on.
     words: Option<ReportPipe>,
+    manner: Manner,
     /// What was there before main: no strays of it.
     before: BTreeSet<ProcessId>,
     /// One turn wasn't enough for all that have ended.
@@ -128,14 +133,21 @@ struct Count {
 
 impl Processes {
     /// Takes charge of this process's children, and of its orphaned descendants: when it isn't PID 1 it becomes a
-    /// subreaper (prctl(2) PR_SET_CHILD_SUBREAPER). The guard, where there is one, has been started.
+    /// subreaper (prctl(2) PR_SET_CHILD_SUBREAPER), unless its manner is another. The guard, where there is one, has been
+    /// started.
     ///
     /// # Errors
-    /// Becoming a subreaper failed.
-    pub fn new(inherited: Inherited, guard: Option<Guard>) -> io::Result<Processes> {
+    /// Becoming a subreaper failed, or being told of the parent's end.
+    pub fn new(inherited: Inherited, guard: Option<Guard>, manner: Manner) -> io::Result<Processes> {
         let agent = std::process::id() as Pid;
-        if agent != 1 {
+        if agent != 1 && manner.subreaper {
             nix::sys::prctl::set_child_subreaper(true)?;
+        }
+        if let Some(signal) = manner.parent_death {
+            tell_parents_death(signal)?;
+        }
+        if manner.session {
+            tty::detach();
         }
         Ok(Processes {
             inherited,
@@ -143,6 +155,7 @@ impl Processes {
             guard,
             children: BTreeMap::new(),
             words: None,
+            manner,
             before: BTreeSet::new(),
             more: false,
             counting: None,
@@ -200,7 +213,14 @@ impl Processes {
         self.reserve.lend();
         let event = self.start_main(run, process, files, env, keep);
         self.reserve.refill();
-        event
+        match event {
+            // tini's fork is what fails, and ends with the code; so -e counts for it, too.
+            Event::SpawnFailed { run, error } if self.manner.failed_start == FailedStart::AsTini => {
+                let code = process.exit_codes.get(&error.code).copied().unwrap_or(error.code);
+                Event::SpawnFailed { run, error: SpawnError { code, ..error } }
+            }
+            event => event,
+        }
     }
 
     fn start_main(
@@ -212,7 +232,10 @@ impl Processes {
         keep: Option<BorrowedFd<'_>>,
     ) -> Event {
         match self.main_launch(process, files, env) {
-            Err(error) => Event::SpawnFailed { run, error },
+            Err(error) => {
+                let code = self.failed_code(error.code, None);
+                Event::SpawnFailed { run, error: SpawnError { code, ..error } }
+            }
             Ok(launch) => {
                 let launch = Launch { keep: keep.map(|keep| keep.as_raw_fd()), ..launch };
                 let lends = launch.foreground;
@@ -270,13 +293,14 @@ impl Processes {
         let ours = self.agent.to_string();
         let names_the_agent = |name: &&str| command.environment.get(name).is_some_and(|pid| *pid == *ours.as_str());
         let own_pid = NAMING_A_PROCESS.into_iter().filter(names_the_agent);
-        let foreground = self.terminal.may_lend();
+        let foreground = !self.manner.session && self.terminal.may_lend();
         let own_pid = own_pid.filter_map(|name| Some((command.environment.position(name)?, name))).collect();
         Ok(Launch {
             own_pid,
             directory: process.directory.as_deref().and_then(c_path),
             foreground,
             heard: foreground && self.listens,
+            session: self.manner.session,
             ..self.launch(command)
         })
     }
@@ -371,6 +395,7 @@ impl Processes {
             keep: None,
             foreground: false,
             heard: false,
+            session: false,
             // PID 1's children die with it anyway; a subreaper's must not outlive it.
             dies_with_us: self.agent != 1,
             keeper: None,
@@ -395,7 +420,11 @@ impl Processes {
         }
         let started = match launch::launch(launch) {
             Ok(started) => started,
-            Err(error) => return Event::SpawnFailed { run, error: command::no_process(exec, &error) },
+            Err(error) => {
+                let error = command::no_process(exec, &error);
+                let code = self.failed_code(error.code, None);
+                return Event::SpawnFailed { run, error: SpawnError { code, ..error } };
+            }
         };
         let pid = started.pid;
         let kept = (started.child != pid).then_some(Kept { pid, ended: false });
@@ -411,7 +440,9 @@ impl Processes {
                 child = Child { run: None, kept, executing: None, streams: None };
                 let directory = directory.unwrap_or(Path::new("."));
                 let about = About { candidates: &candidates, limits: &limits, directory, user };
-                Event::SpawnFailed { run, error: command::failed(exec, failure, &about) }
+                let error = command::failed(exec, failure, &about);
+                let code = self.failed_code(error.code, Some(failure.errno));
+                Event::SpawnFailed { run, error: SpawnError { code, ..error } }
             }
             Progress::Executing(report) => {
                 let program = exec.first().map(|program| program.display().to_string()).unwrap_or_default();
@@ -614,6 +645,9 @@ impl Processes {
                     }
                     None => {
                         strangers += 1;
+                        if self.manner.tells_reaped {
+                            self.warnings.push(format!("Reaped zombie process with pid={pid}"));
+                        }
                         last_stray = Some(status).filter(|_| self.main_has_ended());
                     }
                 },
@@ -787,6 +821,32 @@ impl Processes {
         let _ = nix::unistd::chdir("/");
     }
 
+    /// Stops this process, as a shell's job that was told to stop. PID 1 can't be.
+    pub fn suspend(&self) {
+        // Nothing is lost if it isn't: main has stopped.
+        let _ = strays::send(self.agent, Signal::STOP);
+    }
+
+    /// Sends what is left of main's process group, now that main has ended, a signal.
+    pub fn end_group(&self, signal: Signal) {
+        if let Some(group) = self.main_group {
+            // Who is gone already is no error, and this is the last that is done.
+            let _ = strays::send(-group, signal);
+        }
+    }
+
+    /// The code for a start that failed, as the one this is called by has it.
+    fn failed_code(&self, code: u8, errno: Option<nix::errno::Errno>) -> u8 {
+        match (self.manner.failed_start, code, errno) {
+            (FailedStart::AsShells, code, _) => code,
+            (FailedStart::Always(code), ..) => code,
+            // An empty name isn't even tried.
+            (FailedStart::AsTini, 127, None | Some(nix::errno::Errno::ENOENT)) => 127,
+            (FailedStart::AsTini, _, Some(nix::errno::Errno::EACCES)) => 126,
+            (FailedStart::AsTini, ..) => 1,
+        }
+    }
+
     /// What has gone wrong without failing anything; each is told once.
     pub fn warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
@@ -830,6 +890,25 @@ impl Processes {
 impl Drop for Processes {
     fn drop(&mut self) {
         self.terminal.give_back();
+    }
+}
+
+/// Whether orphans come to this process: it is PID 1, or a subreaper, be it that who started it made it one.
+#[allow(unsafe_code)]
+pub fn adopts_orphans() -> bool {
+    let mut subreaper: libc::c_int = 0;
+    // SAFETY: a valid place for the answer.
+    unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut subreaper) };
+    std::process::id() == 1 || subreaper != 0
+}
+
+/// From now on this process gets this signal when its parent ends. Its only thread calls it.
+#[allow(unsafe_code)]
+fn tell_parents_death(signal: Signal) -> io::Result<()> {
+    // SAFETY: takes a number.
+    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number() as libc::c_ulong) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
     }
 }
 

@@ -41,6 +41,9 @@ const LEFT_ALONE: [i32; 11] = [
     33,
 ];
 
+/// Those that a fault raises.
+const FAULTS: Mask = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 30;
+
 /// What the kernel tells the agent with when its guard or a keeper ends, in place of SIGCHLD: so who waits for children
 /// can do without these (waitpid(2), `__WCLONE`), and no child is left then but main or what it left. No program sends it (signal(7): "unused"), and other than a real-time signal
 /// it comes through whatever RLIMIT_SIGPENDING says.
@@ -54,6 +57,8 @@ pub struct Inherited {
     child_ignored: bool,
     abort_ignored: bool,
     closed: [bool; 3],
+    /// Main gets no signal blocked or ignored, whatever was given.
+    as_new: bool,
 }
 
 impl Inherited {
@@ -66,7 +71,13 @@ impl Inherited {
             child_ignored: heed_children(),
             abort_ignored: is_ignored(libc::SIGABRT),
             closed: occupy_standard_descriptors(),
+            as_new: false,
         }
+    }
+
+    /// The same, but main finds every signal unblocked and at its default.
+    pub fn as_new(self) -> Inherited {
+        Inherited { as_new: true, ..self }
     }
 
     /// Whether main must find this standard descriptor (0 to 2) closed.
@@ -78,6 +89,11 @@ impl Inherited {
     /// become what this process was given. No other disposition was ever changed, and a handler becomes the default by
     /// the exec. Safe between fork and exec.
     pub fn restore(&self) {
+        if self.as_new {
+            forget_dispositions();
+            change_mask(libc::SIG_SETMASK, 0);
+            return;
+        }
         if self.child_ignored {
             set_child_disposition(libc::SIG_IGN);
         }
@@ -85,6 +101,15 @@ impl Inherited {
             ignore_abort();
         }
         change_mask(libc::SIG_SETMASK, self.mask);
+    }
+}
+
+/// Those of the standard signals: no real-time one is ever ignored by a shell.
+#[allow(unsafe_code)]
+fn forget_dispositions() {
+    for signal in 1..32 {
+        // SAFETY: SIG_DFL is no handler; KILL and STOP are refused.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }
 
@@ -202,15 +227,17 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Opens the stream; call it inside the runtime. The first signal it gives is SIGCHLD, so that what died before is
+    /// Opens the stream; call it inside the runtime. With `faults`, those of faults that somebody sends are in it too: a
+    /// fault of the agent's own ends it all the same (`force_sig_info` in kernel/signal.c). The first signal it gives is SIGCHLD, so that what died before is
     /// reaped.
     ///
     /// # Errors
     /// Those of signalfd(2) and epoll_ctl(2): only for want of descriptors or memory.
-    pub fn new() -> io::Result<Signals> {
-        // A no-op after `Inherited::take`, and what makes signalfd work without it.
-        change_mask(libc::SIG_BLOCK, caught());
-        let fd = SignalFd::with_flags(&sigset(caught()), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    pub fn new(faults: bool) -> io::Result<Signals> {
+        let mask = if faults { caught() | FAULTS } else { caught() };
+        // But for faults a no-op after `Inherited::take`, and what makes signalfd work without it.
+        change_mask(libc::SIG_BLOCK, mask);
+        let fd = SignalFd::with_flags(&sigset(mask), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let fd = readable::watch(fd)?;
         Ok(Signals { fd, own_pid: std::process::id(), look_for_children: true, look_again: false })
     }
@@ -291,6 +318,13 @@ fn sigset(mask: Mask) -> SigSet {
     };
     // SAFETY: made by sigemptyset.
     unsafe { SigSet::from_sigset_t_unchecked(set) }
+}
+
+/// Waits for the next signal that the agent catches, without a runtime; its number.
+#[allow(unsafe_code)]
+pub(super) fn wait() -> i32 {
+    // SAFETY: a valid set, and no place for more than the number.
+    unsafe { libc::sigwaitinfo((&raw const *sigset(caught()).as_ref()).cast(), std::ptr::null_mut()) }
 }
 
 /// Whether a process catches or ignores a signal; `None` where that can't be read.

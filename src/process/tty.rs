@@ -101,6 +101,24 @@ impl Terminal {
     }
 }
 
+/// Gives the controlling terminal up, so that main's session can have it. A session's leader and its foreground get HUP
+/// and CONT by that (tty_ioctl(4), TIOCNOTTY), which nobody sent: they wait, for all is blocked, and are taken here.
+#[allow(unsafe_code)]
+pub fn detach() {
+    // SAFETY: system calls on places of our own.
+    unsafe {
+        if libc::ioctl(libc::STDIN_FILENO, libc::TIOCNOTTY) == -1 || libc::getsid(0) != libc::getpid() {
+            return;
+        }
+        let mut made: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut made);
+        libc::sigaddset(&raw mut made, libc::SIGHUP);
+        libc::sigaddset(&raw mut made, libc::SIGCONT);
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        while libc::sigtimedwait(&raw const made, std::ptr::null_mut(), &raw const now) > 0 {}
+    }
+}
+
 /// The foreground group of the terminal on descriptor 0, if that is our controlling terminal (tcgetpgrp(3)).
 fn foreground() -> Option<NixPid> {
     unistd::tcgetpgrp(stdin()).ok()

@@ -16,7 +16,7 @@ pub mod vocabulary;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{Background, Config, Process, Signal, When};
+use crate::config::{Background, Config, Process, Signal, Strays, When};
 
 use machines::check::Check;
 use machines::commands::{Commands, GivenUp};
@@ -296,7 +296,8 @@ impl Supervisor {
     }
 
     fn exited(&mut self, step: &mut Step<'_>, run: RunId, status: ExitStatus) {
-        let alone = self.config.is_plain();
+        // A plain init waits for what main left only if it was asked to.
+        let alone = self.config.is_plain() && self.process.strays != Strays::Wait;
         let (was_main, gone) = self.main.exited(step, run, status, alone);
         if was_main {
             self.main_status.last_exit = Some(status);

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use super::*;
 
 /// Our side of a pseudo terminal.
-struct Keyboard {
+pub struct Keyboard {
     master: File,
     seen: String,
 }
@@ -16,7 +16,7 @@ const CTRL_Z: &str = "\x1a";
 
 impl Keyboard {
     /// It, and the side a container gets.
-    fn new() -> Result<(Keyboard, OwnedFd), String> {
+    pub fn new() -> Result<(Keyboard, OwnedFd), String> {
         use nix::fcntl::{FcntlArg, OFlag, fcntl};
         let pty = nix::pty::openpty(None, None).map_err(|error| error.to_string())?;
         fcntl(&pty.master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| error.to_string())?;
@@ -29,7 +29,7 @@ impl Keyboard {
     }
 
     /// Waits for this on the screen since the last typing.
-    fn shows(&mut self, text: &str) -> Outcome {
+    pub fn shows(&mut self, text: &str) -> Outcome {
         let outcome = within(Duration::from_secs(10), text, || self.shows_now(text).then_some(()));
         outcome.map_err(|error| format!("{error}; the screen shows {:?}", self.seen))
     }

@@ -36,6 +36,12 @@ impl Wrong {
     fn new(what: impl fmt::Display, hint: impl Into<String>) -> Wrong {
         Wrong { what: what.to_string(), hint: Some(hint.into()) }
     }
+
+    /// Of this text, in one line, for a command line.
+    pub(crate) fn of(&self, text: &str) -> String {
+        let hint = self.hint.as_ref().map(|hint| format!("; {}", hint.replace(['"', '`'], ""))).unwrap_or_default();
+        format!("`{text}` {}{hint}", self.what)
+    }
 }
 
 /// A value written as text.

@@ -8,7 +8,7 @@ use crate::config::report::Problem;
 use crate::config::suggest::nearest;
 use crate::config::tree::Place;
 use crate::config::{
-    Background, Exec, Hook, Hooks, Leftovers, Limits, PreStart, Process, Restart, RestartPolicy, RunAs, Signal,
+    Background, Exec, Hook, Hooks, Leftovers, Limits, Manner, PreStart, Process, Restart, RestartPolicy, RunAs, Signal,
     SignalScope, Stop, Strays, When, duration, raw,
 };
 
@@ -85,6 +85,7 @@ pub(super) fn process(
             raw::Strays::Wait => Strays::Wait,
         },
         exit_codes: exit_codes(raw.exit_codes, place.key("exit_codes"), validator),
+        manner: Manner::default(),
     }
 }
 

@@ -10,6 +10,9 @@ use crate::supervisor::vocabulary::{Effect, ExitStatus, Notice, Step, Time};
 /// Who sends one of these wants an end, whatever main does about it.
 const MEAN_AN_END: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::QUIT];
 
+/// What a terminal's driver stops a job with.
+const FROM_THE_KEYBOARD: [Signal; 3] = [Signal::TSTP, Signal::TTIN, Signal::TTOU];
+
 /// A signal was passed on to main.
 #[derive(Debug, Clone, Copy)]
 pub struct PassedOn {
@@ -37,11 +40,20 @@ impl Supervisor {
         if self.process.stop_on.contains(&signal) {
             return self.stop(step, format!("{signal} came"), Cause::Signal(signal));
         }
-        let sent = match self.process.rewrite_signals.get(&signal) {
-            Some(None) => return,
-            Some(Some(other)) => *other,
-            None => signal,
-        };
+        if let Some(sent) = self.rewritten(signal) {
+            self.pass_on(step, signal, sent);
+        }
+        if self.process.manner.stops_with_main && FROM_THE_KEYBOARD.contains(&signal) {
+            step.out.push(Effect::Suspend);
+        }
+    }
+
+    /// What main gets in place of a signal; `None` is nothing.
+    pub(in crate::supervisor) fn rewritten(&self, signal: Signal) -> Option<Signal> {
+        self.process.rewrite_signals.get(&signal).copied().unwrap_or(Some(signal))
+    }
+
+    fn pass_on(&mut self, step: &mut Step<'_>, signal: Signal, sent: Signal) {
         if let Some(target) = self.main.target(self.process.signal_scope) {
             // Only where main may be started again does it matter what main makes of it, and asking takes time.
             let asks = sent.terminates_by_default() && self.process.restart.policy != RestartPolicy::Never;

@@ -152,10 +152,12 @@ impl Supervisor {
             Cause::Signal(signal) => Some(signal),
             Cause::Control | Cause::MainEnded { .. } | Cause::Terminal | Cause::Failed(_) | Cause::Unhealthy => None,
         };
+        // A plain init passes its stop signal on, and so what main gets in place of it.
+        let passed_on = signal.filter(|_| self.process.manner.silent).and_then(|signal| self.rewritten(signal));
         let within = self.config.stop.within;
         let kept = |within: Duration| (within / KEPT_SHARE).min(KEPT_AT_MOST);
         let by_within = within.map(|within| step.now + (within - kept(within)));
-        let told_by = self.process.stop_signal.or(signal).unwrap_or(Signal::TERM);
+        let told_by = self.process.stop_signal.or(passed_on).or(signal).unwrap_or(Signal::TERM);
         let pre_start = match self.life {
             Life::PreStart { run, .. } => run,
             _ => None,
@@ -168,7 +170,7 @@ impl Supervisor {
             _ if never_ran => Some(signal.map_or(0, |signal| ExitStatus::Killed(signal).code())),
             _ => None,
         };
-        if !self.config.is_plain() {
+        if !self.process.manner.silent {
             step.out.push(Effect::Say(Notice::Stopping { reason: reason.clone(), within }));
         }
         step.out.extend(self.watches.iter().map(|watch| watch.unfollow()));
@@ -420,7 +422,10 @@ impl Supervisor {
             Some(_) if !stopping.reason.starts_with("main ") => format!("{}; {}", stopping.reason, self.main_why),
             _ => stopping.reason,
         };
-        if !self.config.is_plain() {
+        if let Some(signal) = self.process.manner.last_word.and_then(|signal| self.rewritten(signal)) {
+            step.out.push(Effect::EndGroup { signal });
+        }
+        if !self.process.manner.silent {
             let asked = matches!(
                 stopping.cause,
                 Cause::Signal(_) | Cause::Control | Cause::Terminal | Cause::MainEnded { asked: true }

@@ -344,6 +344,8 @@ impl Script {
             Effect::Discard(_) => "discard".to_owned(),
             Effect::JoinElection(election) => format!("contest {}", election.name),
             Effect::Elect(order) => self.ordered(order),
+            Effect::Suspend => "suspend".to_owned(),
+            Effect::EndGroup { signal } => format!("{signal} to main's group"),
             Effect::StartGuard => "start guard".to_owned(),
             Effect::LoadConfig => "load config".to_owned(),
             Effect::Services(_) => return None,

@@ -415,6 +415,68 @@ fn stop_at_the_control_door_is_a_stop() {
     assert!(heard.contains(&"SIGTERM to main".to_owned()) && heard.contains(&"reply ok".to_owned()), "{heard:?}");
 }
 
+/// A plain init with something changed.
+fn plain(change: impl FnOnce(&mut Config)) -> Script {
+    let mut config = Config::plain(exec("main"));
+    change(&mut config);
+    let mut script = Script::start(config);
+    script.heard();
+    script
+}
+
+#[test]
+fn a_plain_init_that_waits_for_all_passes_signals_on_to_what_main_left() {
+    let mut script = plain(|config| config.process.strays = Strays::Wait);
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(3) });
+    script.send(Event::Strays { left: 1 });
+    script.signal(Signal::TERM);
+    assert!(script.heard().contains(&"SIGTERM to strays".to_owned()));
+    assert_eq!(script.core.next_deadline(), None);
+    script.send(Event::Strays { left: 0 });
+    script.expect(&["exit 3"]);
+}
+
+#[test]
+fn a_plain_inits_stop_signal_is_the_one_main_gets_in_its_place() {
+    let mut script = plain(|config| {
+        config.stop.within = Some(Duration::from_secs(5));
+        config.process.stop_on = vec![Signal::TERM];
+        config.process.rewrite_signals.insert(Signal::TERM, Some(Signal::QUIT));
+    });
+    script.signal(Signal::TERM);
+    script.expect(&["SIGQUIT to main"]);
+}
+
+#[test]
+fn an_init_that_stops_with_main_tells_it_first() {
+    let mut script = plain(|config| {
+        config.process.manner.stops_with_main = true;
+        config.process.rewrite_signals.insert(Signal::TSTP, Some(Signal::STOP));
+        config.process.rewrite_signals.insert(Signal::TTIN, None);
+    });
+    script.signal(Signal::TSTP);
+    script.signal(Signal::TTIN);
+    script.signal(Signal::WINCH);
+    script.expect(&["SIGSTOP to main", "suspend", "suspend", "SIGWINCH to main"]);
+}
+
+#[test]
+fn mains_group_gets_a_last_word_where_there_is_one_as_it_is_rewritten() {
+    let ended = |rewrite: Option<Option<Signal>>| {
+        let mut script = plain(|config| {
+            config.process.manner.last_word = Some(Signal::TERM);
+            config.process.rewrite_signals.extend(rewrite.map(|to| (Signal::TERM, to)));
+        });
+        let run = script.run("main");
+        script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+        script.heard()
+    };
+    assert_eq!(ended(None), ["SIGTERM to main's group", "exit 0"]);
+    assert_eq!(ended(Some(Some(Signal::QUIT))), ["SIGQUIT to main's group", "exit 0"]);
+    assert_eq!(ended(Some(None)), ["exit 0"]);
+}
+
 #[test]
 fn a_plain_init_forwards_every_signal_and_never_kills() {
     let mut script = Script::start(Config::plain(exec("main")));

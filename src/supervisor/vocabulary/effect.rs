@@ -76,6 +76,13 @@ pub enum Effect {
         /// Who main is, as it said (sd_notify(3), MAINPID).
         told: Option<Pid>,
     },
+    /// Stop the agent itself, as a shell's job that was told to.
+    Suspend,
+    /// Send what is left of main's process group, now that main has ended, a signal.
+    EndGroup {
+        /// Which.
+        signal: Signal,
+    },
     /// Say how many processes main left behind, and when none is left any more.
     CountStrays,
     /// Say the same of all that is left in a container whose PID 1 the agent is, what was there before it included.

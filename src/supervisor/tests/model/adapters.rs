@@ -93,6 +93,8 @@ impl World {
             | Effect::Endpoints { .. }
             | Effect::Logging(_)
             | Effect::Reply { .. }
+            | Effect::Suspend
+            | Effect::EndGroup { .. }
             | Effect::Say(_) => {}
         }
     }
