@@ -219,14 +219,19 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
                 BAD_USAGE
             }
         };
-    }
-    let line = match CommandLine::try_parse_from(&args) {
+    command_line(&args, inherited)
+}
+
+/// With a parser, and apart: what it needs of the stack would stay an agent's for as long as that lives.
+#[inline(never)]
+fn command_line(args: &[OsString], inherited: Inherited) -> u8 {
+    let line = match CommandLine::try_parse_from(args) {
         Ok(line) => line,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             return file::print(&error.to_string());
         }
         Err(error) => {
-            let tip = as_main(&args, error.kind()).map(|tip| format!("\n{tip}\n")).unwrap_or_default();
+            let tip = as_main(args, error.kind()).map(|tip| format!("\n{tip}\n")).unwrap_or_default();
             logging::last_words(&format!("{error}{tip}"));
             return BAD_USAGE;
         }
@@ -297,6 +302,7 @@ fn start(named: Option<&Path>, command: Exec, inherited: Inherited) -> u8 {
 }
 
 /// A plain init with options of its own.
+#[inline(never)]
 fn plain(args: &[OsString], inherited: Inherited) -> u8 {
     let refuse = |error: &str| {
         logging::last_words(&format!("error: {error}\n\n{}\n", init::HELP));
@@ -324,6 +330,7 @@ fn run_plain(config: config::Config, inherited: Inherited) -> u8 {
     live(config, source, inherited)
 }
 
+#[inline(never)]
 fn live(config: config::Config, source: Source, inherited: Inherited) -> u8 {
     agent::run(config, source, inherited).unwrap_or_else(|error| {
         let mut text = format!("pilotfish: the agent can't run: {error}");

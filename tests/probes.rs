@@ -321,3 +321,52 @@ fn a_check_by_name_works_in_a_root_with_nothing_but_the_binary_and_a_hosts_file(
     container.signal(libc::SIGTERM);
     assert!(container.wait().is_ok());
 }
+
+/// What `pilotfish probe` answers: its code and its stderr.
+fn asked(arguments: &[&str]) -> (i32, String) {
+    let output = std::process::Command::new(pilotfish()).arg("probe").args(arguments).output().unwrap();
+    assert!(output.stdout.is_empty(), "it prints nothing but what is wrong");
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_probe_from_the_command_line_ends_with_0_and_silently_if_all_is_well() {
+    let http = saying("HTTP/1.1 204 No Content\r\n\r\n");
+    let body = saying("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nis up");
+    let listening = server(|_| thread::sleep(SOON));
+    for line in [
+        vec![format!("http://{http}/x")],
+        vec![format!("http://{http}/"), "--expect".into(), "200,204".into()],
+        vec![format!("http://{body}/"), "--expect=up".into(), "--expect=200".into(), "--timeout=2s".into()],
+        vec![format!("tcp://{listening}")],
+    ] {
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        assert_eq!(asked(&line), (0, String::new()), "{line:?}");
+    }
+}
+
+#[test]
+fn a_probe_from_the_command_line_ends_with_1_and_one_line_if_not() {
+    let ill = saying("HTTP/1.1 503 Service Unavailable\r\n\r\n");
+    let silent = server(|_| thread::sleep(SOON));
+    for (line, said) in [
+        (vec![format!("http://{ill}/")], "status 503"),
+        (vec![format!("http://{ill}/"), "--expect=200".into()], "status 503"),
+        (vec![format!("http://{ill}/"), "--expect=503".into(), "--expect=up".into()], "no \"up\" in the body"),
+        (vec![format!("http://{silent}/"), "--timeout=100ms".into()], "no answer within 100ms"),
+        (vec!["tcp://127.0.0.1:1".into()], "connection refused"),
+        (vec!["http://127.0.0.1:1/".into()], "connection refused"),
+    ] {
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        let (code, text) = asked(&line);
+        assert_eq!((code, text.lines().count()), (1, 1), "{text}");
+        assert_eq!(text, format!("{}: {said}\n", line[0]));
+    }
+}
+
+#[test]
+fn a_question_that_cant_be_asked_ends_with_64() {
+    for line in [&["localhost:80"][..], &["grpc://localhost:80"], &["tcp://x:1", "--insecure"], &[]] {
+        assert_eq!(asked(line).0, 64, "{line:?}");
+    }
+}

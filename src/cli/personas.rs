@@ -15,8 +15,9 @@ use crate::process;
 use crate::process::signals::Inherited;
 use getopt::{Found, Options};
 
-/// What docker and scripts look for is `tini version`; the number is that of the tini whose options these are.
-const TINI_VERSION: &str = concat!("tini version 0.19.0_pilotfish-", env!("CARGO_PKG_VERSION"), "\n");
+/// What docker and scripts look for is `tini version`; the number is that of the tini whose options these are. `docker
+/// info` shows what follows `git.`.
+const TINI_VERSION: &str = concat!("tini version 0.19.0_pilotfish-", env!("CARGO_PKG_VERSION"), " - git.pilotfish\n");
 const DUMB_INIT_VERSION: &str = concat!("dumb-init v1.2.5 (pilotfish ", env!("CARGO_PKG_VERSION"), ")\n");
 const LICENSE: &str = "pilotfish: MIT or Apache-2.0, as you like (see LICENSE)\n";
 
@@ -92,6 +93,7 @@ impl Persona {
     }
 
     /// Does what the command line says; the exit code.
+    #[inline(never)]
     pub fn run(self, args: &[OsString], inherited: Inherited) -> u8 {
         match self.asked(args, |name| env::var_os(name)) {
             Asked::Run { config, as_new } => {
@@ -118,6 +120,7 @@ impl Persona {
     }
 
     /// What the command line and these variables ask for. `args` begin with the name.
+    #[inline(never)]
     fn asked(self, args: &[OsString], variable: impl Fn(&str) -> Option<OsString>) -> Asked {
         match self {
             Persona::Tini => tini(args, variable),
