@@ -17,7 +17,7 @@ clean_up() {
     # shellcheck disable=SC2086 # a list of ids
     [ -z "$left" ] || docker rm --force --volumes $left >/dev/null || true
     # By name and children first: an id that others are built upon can't be removed.
-    for left in init web nginx pilotfish base; do
+    for left in init tini web nginx pilotfish base; do
         docker image rm --force "$name-$left" >/dev/null 2>&1 || true
     done
     if [ -n "$engine" ]; then
@@ -40,7 +40,9 @@ if ! answers; then
     echo "e2e: no Docker engine answers: starting one for these tests"
     export DOCKER_HOST=unix://$work/docker.sock
     echo '{}' >"$work/daemon.json" # not this machine's own: its paths would be shared
-    dockerd --config-file "$work/daemon.json" --host "$DOCKER_HOST" --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/pid" \
+    cp "$pilotfish" "$work/docker-init"
+    export PILOTFISH_E2E_INIT=ours # docker run --init
+    dockerd --config-file "$work/daemon.json" --init-path "$work/docker-init" --host "$DOCKER_HOST" --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/pid" \
         >"$work/log" 2>&1 </dev/null &
     engine=$!
     for _ in $(seq 300); do
@@ -90,6 +92,10 @@ build nginx docker/nginx/Dockerfile
 printf 'ARG BASE\nARG PILOTFISH\nFROM ${PILOTFISH} AS pilotfish\nFROM ${BASE}\nCOPY --from=pilotfish /pilotfish /pilotfish\nENTRYPOINT ["/pilotfish", "--"]\n' \
     >"$work/init.Dockerfile"
 build init "$work/init.Dockerfile"
+# The same where tini was.
+printf 'ARG BASE\nARG PILOTFISH\nFROM ${PILOTFISH} AS pilotfish\nFROM ${BASE}\nCOPY --from=pilotfish /pilotfish /sbin/tini\nENTRYPOINT ["/sbin/tini", "-g", "-e", "3", "--"]\n' \
+    >"$work/tini.Dockerfile"
+build tini "$work/tini.Dockerfile"
 
 export PILOTFISH_E2E=$name
 cargo --locked test --test pilotfish -- --ignored --show-output --test-threads 4 docker::
