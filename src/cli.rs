@@ -219,6 +219,7 @@ pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
                 BAD_USAGE
             }
         };
+    }
     command_line(&args, inherited)
 }
 
