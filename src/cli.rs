@@ -326,7 +326,7 @@ fn plain(args: &[OsString], inherited: Inherited) -> u8 {
 /// Runs a container by a config that no file holds.
 fn run_plain(config: config::Config, inherited: Inherited) -> u8 {
     let command = Some(config.process.exec.clone());
-    let source = Source { file: None, command, context: Context::of_this_process() };
+    let source = Source { file: None, command, context: Context::of_this_process(), translate: None };
     logging::init(&config.log);
     live(config, source, inherited)
 }

@@ -51,7 +51,7 @@ pub enum Error {
 pub fn run(config: &config::Catalog, directory: &Path, elections: &[String]) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let done = runtime.block_on(async {
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::new(false)?;
         let backend = Arc::new(Backend::open(config)?);
         for name in elections {
             let witness = Arc::new(WitnessDirectory::new(directory, name, Duration::ZERO));

@@ -234,7 +234,7 @@ pub fn launch(launch: Launch) -> io::Result<Started> {
     let mut file = std::fs::File::from(reader);
     if launch.session {
         // A group's leader can't make a session: it is left to the child.
-        return Ok(Started { pid: child, child, progress: progress(file, None) });
+        return Ok(Started { pid: child, child, progress: progress(file, None), keyboard: None });
     }
     if launch.keeper.is_none() {
         // The child does it as well; whoever comes second changes nothing. So the group is there when we return, even

@@ -356,7 +356,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_while_there_is_more_to_reap_is_heard_in_between() {
-        let mut signals = Signals::new().unwrap();
+        let mut signals = Signals::new(false).unwrap();
         assert_eq!(signals.next().await, Signal::CHLD);
         // To this thread alone, which has it blocked.
         nix::sys::signal::raise(nix::sys::signal::Signal::SIGUSR2).unwrap();
