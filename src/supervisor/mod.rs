@@ -26,7 +26,7 @@ use machines::jitter::Jitter;
 use machines::main::{Main, StrayAction};
 use machines::restarts::Restarts;
 use machines::watch::Watch;
-use sequence::life::Life;
+use sequence::life::{Life, LifeStage};
 use sequence::maintenance::Maintenance;
 use sequence::role::Leadership;
 use sequence::signals::PassedOn;
@@ -77,7 +77,7 @@ impl Supervisor {
     pub fn new(config: Config, seed: u64) -> Supervisor {
         Supervisor {
             process: Arc::new(config.process.clone()),
-            life: Life::Created,
+            life: Life::new(),
             main: Main::default(),
             restarts: Restarts::default(),
             commands: Commands::default(),
@@ -251,7 +251,7 @@ impl Supervisor {
     }
 
     fn stands_by(&self) -> bool {
-        let waits = matches!(self.life, Life::Electing { .. }) && !self.main.is_up();
+        let waits = matches!(self.life.stage(), LifeStage::Electing { .. }) && !self.main.is_up();
         waits && self.leadership.as_ref().is_some_and(Leadership::stands_by)
     }
 

@@ -1,11 +1,64 @@
-//! Where in its life the container is.
+//! Where in its life the container is, and every way on from there. [`TRANSITIONS`] is the whole of it; nothing outside this file
+//! can set it.
+
+use std::time::Duration;
 
 use crate::supervisor::sequence::stop::Stopping;
 use crate::supervisor::vocabulary::{Phase, RunId, Time};
 
-/// Where in its life the container is.
+/// Each transition: from where, because of what, where to.
+#[rustfmt::skip]
+pub const TRANSITIONS: [(StageName, &str, StageName); 24] = {
+    use StageName::*;
+    [
+        (Created,       "the agent has started",            Waiting),
+        (Waiting,       "all that is waited for is there",  Electing),
+        (Electing,      "the role is known",                WaitingInRole),
+        (WaitingInRole, "all that is waited for is there",  Preparing),
+        (Preparing,     "templates are rendered",           PreStart),
+        (PreStart,      "pre_start runs, or runs again",    PreStart),
+        (PreStart,      "pre_start has succeeded",          Prepared),
+        (PreStart,      "there is no pre_start",            Running),
+        (Prepared,      "what pre_start left has ended",    Running),
+        (Running,       "main ended and runs again",        Running),
+
+        (WaitingInRole, "the role is another",              Electing),
+        (Preparing,     "the role is another",              Electing),
+        (PreStart,      "the role is another",              Electing),
+        (Prepared,      "the role is another",              Electing),
+        (Running,       "main ended for its role's sake",   Electing),
+
+        (Created,       "it stops",                         Stopping),
+        (Waiting,       "it stops",                         Stopping),
+        (Electing,      "it stops",                         Stopping),
+        (WaitingInRole, "it stops",                         Stopping),
+        (Preparing,     "it stops",                         Stopping),
+        (PreStart,      "it stops",                         Stopping),
+        (Prepared,      "it stops",                         Stopping),
+        (Running,       "it stops",                         Stopping),
+        (Stopping,      "all is done, or time is up",       Ended),
+    ]
+};
+
+/// A stage of the container's life, as [`TRANSITIONS`] names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are those of [`LifeStage`]")]
+pub enum StageName {
+    Created,
+    Waiting,
+    Electing,
+    WaitingInRole,
+    Preparing,
+    PreStart,
+    Prepared,
+    Running,
+    Stopping,
+    Ended,
+}
+
+/// A stage of the container's life, and what is known in it.
 #[derive(Debug)]
-pub enum Life {
+pub enum LifeStage {
     /// Before the first event.
     Created,
     /// `[[wait_for]]`.
@@ -44,19 +97,175 @@ pub enum Life {
     Ended,
 }
 
+/// The container's life.
+#[derive(Debug)]
+pub struct Life {
+    stage: LifeStage,
+}
+
 impl Life {
-    /// For `/status`.
-    pub fn phase(&self) -> Phase {
-        match self {
-            Life::Created
-            | Life::Waiting
-            | Life::Electing { .. }
-            | Life::WaitingInRole
-            | Life::Preparing { .. }
-            | Life::PreStart { .. }
-            | Life::Prepared => Phase::Starting,
-            Life::Running { .. } => Phase::Running,
-            Life::Stopping(_) | Life::Ended => Phase::Stopping,
+    /// One that has yet to begin.
+    pub const fn new() -> Life {
+        Life { stage: LifeStage::Created }
+    }
+
+    /// Where it is.
+    pub const fn stage(&self) -> &LifeStage {
+        &self.stage
+    }
+
+    /// The stop sequence under way.
+    pub const fn stopping(&self) -> Option<&Stopping> {
+        match &self.stage {
+            LifeStage::Stopping(stopping) => Some(stopping),
+            _ => None,
         }
+    }
+
+    /// The same, to take its next step.
+    pub const fn stopping_mut(&mut self) -> Option<&mut Stopping> {
+        match &mut self.stage {
+            LifeStage::Stopping(stopping) => Some(stopping),
+            _ => None,
+        }
+    }
+
+    /// The first event has come.
+    pub fn wait(&mut self) {
+        self.change(LifeStage::Waiting);
+    }
+
+    /// The role is asked for, for the first time or anew.
+    pub fn elect(&mut self, until: Time) {
+        self.change(LifeStage::Electing { until });
+    }
+
+    /// The role is known.
+    pub fn wait_in_role(&mut self) {
+        self.change(LifeStage::WaitingInRole);
+    }
+
+    /// Nothing is waited for any more.
+    pub fn prepare(&mut self, now: Time) {
+        self.change(LifeStage::Preparing { since: now });
+    }
+
+    /// Templates are rendered.
+    pub fn pre_start(&mut self, now: Time) {
+        self.change(LifeStage::PreStart { run: None, failures: 0, retry_at: Some(now) });
+    }
+
+    /// `pre_start` runs.
+    pub fn pre_start_runs(&mut self, run: RunId) {
+        if let LifeStage::PreStart { failures, .. } = self.stage {
+            self.change(LifeStage::PreStart { run: Some(run), failures, retry_at: None });
+        }
+    }
+
+    /// `pre_start` has failed so often, and runs again.
+    pub fn pre_start_again(&mut self, failures: u32, now: Time, after: Duration) {
+        self.change(LifeStage::PreStart { run: None, failures, retry_at: Some(now + after) });
+    }
+
+    /// `pre_start` has succeeded.
+    pub fn prepared(&mut self) {
+        self.change(LifeStage::Prepared);
+    }
+
+    /// Main starts.
+    pub fn run(&mut self) {
+        self.change(LifeStage::Running { start_at: None });
+    }
+
+    /// Main has ended, and starts again.
+    pub fn run_again(&mut self, at: Time) {
+        self.change(LifeStage::Running { start_at: Some(at) });
+    }
+
+    /// The stop sequence begins.
+    pub fn stop(&mut self, stopping: Stopping) {
+        self.change(LifeStage::Stopping(stopping));
+    }
+
+    /// The exit is ordered. The stop sequence that was under way; `None`: none was, and nothing has changed.
+    pub fn end(&mut self) -> Option<Stopping> {
+        match self.stage {
+            LifeStage::Stopping(_) => match self.change(LifeStage::Ended) {
+                Some(LifeStage::Stopping(stopping)) => Some(stopping),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// For `/status`.
+    pub const fn phase(&self) -> Phase {
+        match self.stage.name() {
+            StageName::Created
+            | StageName::Waiting
+            | StageName::Electing
+            | StageName::WaitingInRole
+            | StageName::Preparing
+            | StageName::PreStart
+            | StageName::Prepared => Phase::Starting,
+            StageName::Running => Phase::Running,
+            StageName::Stopping | StageName::Ended => Phase::Stopping,
+        }
+    }
+
+    /// The only place where a life changes; what it was before. What isn't in the table is a fault of the caller's: tests
+    /// end there, the product stays where it is.
+    fn change(&mut self, to: LifeStage) -> Option<LifeStage> {
+        let (from, next) = (self.stage.name(), to.name());
+        let allowed = TRANSITIONS.iter().any(|(a, _, b)| (*a, *b) == (from, next));
+        debug_assert!(allowed, "no way from {from:?} to {next:?}");
+        allowed.then(|| std::mem::replace(&mut self.stage, to))
+    }
+}
+
+impl LifeStage {
+    const fn name(&self) -> StageName {
+        match self {
+            LifeStage::Created => StageName::Created,
+            LifeStage::Waiting => StageName::Waiting,
+            LifeStage::Electing { .. } => StageName::Electing,
+            LifeStage::WaitingInRole => StageName::WaitingInRole,
+            LifeStage::Preparing { .. } => StageName::Preparing,
+            LifeStage::PreStart { .. } => StageName::PreStart,
+            LifeStage::Prepared => StageName::Prepared,
+            LifeStage::Running { .. } => StageName::Running,
+            LifeStage::Stopping(_) => StageName::Stopping,
+            LifeStage::Ended => StageName::Ended,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_can_come_from_everywhere_and_nothing_but_the_end_after_it() {
+        let ways = |from, to| TRANSITIONS.iter().filter(|(a, _, b)| (*a, *b) == (from, to)).count();
+        for (from, ..) in TRANSITIONS {
+            let goes_on = from != StageName::Stopping;
+            assert_eq!(ways(from, StageName::Stopping), usize::from(goes_on), "{from:?}");
+            assert_eq!(ways(from, StageName::Ended), usize::from(!goes_on), "{from:?}");
+        }
+        assert_eq!(TRANSITIONS.iter().filter(|(from, ..)| *from == StageName::Stopping).count(), 1);
+        assert!(TRANSITIONS.iter().all(|(from, ..)| *from != StageName::Ended));
+    }
+
+    #[test]
+    fn a_transition_stands_in_the_table_once() {
+        for (index, (from, _, to)) in TRANSITIONS.iter().enumerate() {
+            assert!(!TRANSITIONS[..index].iter().any(|(a, _, b)| (a, b) == (from, to)), "{from:?} to {to:?}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "no way from Created to Running")]
+    fn main_does_not_run_before_anything_else_has_happened() {
+        Life::new().run();
     }
 }

@@ -3,7 +3,7 @@
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::entry::{Desired, Entry};
-use crate::supervisor::sequence::life::Life;
+use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::vocabulary::{Effect, ServiceStatus};
 
 impl Supervisor {
@@ -11,7 +11,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn tell_catalog(&mut self, out: &mut Vec<Effect>) {
         let wishes = self.wishes();
         let stopping = self.is_stopping();
-        let stood = !matches!(self.life, Life::Created | Life::Waiting);
+        let stood = !matches!(self.life.stage(), LifeStage::Created | LifeStage::Waiting);
         let candidate = self.leadership.as_ref().and_then(|leadership| leadership.config().service.as_ref());
         let candidate = candidate.filter(|_| stood);
         for (entry, desired) in self.entries.iter_mut().zip(wishes) {

@@ -3,7 +3,7 @@
 use crate::config::{RestartPolicy, Signal};
 
 use crate::supervisor::Supervisor;
-use crate::supervisor::sequence::life::Life;
+use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::sequence::stop::Cause;
 use crate::supervisor::vocabulary::{Effect, ExitStatus, Notice, Step, Time};
 
@@ -108,16 +108,16 @@ impl Supervisor {
 
     /// Whether no main runs, and one is to be started.
     fn is_before_main(&self) -> bool {
-        match self.life {
-            Life::Created
-            | Life::Waiting
-            | Life::Electing { .. }
-            | Life::WaitingInRole
-            | Life::Preparing { .. }
-            | Life::PreStart { .. }
-            | Life::Prepared => true,
-            Life::Running { start_at } => start_at.is_some(),
-            Life::Stopping(_) | Life::Ended => false,
+        match self.life.stage() {
+            LifeStage::Created
+            | LifeStage::Waiting
+            | LifeStage::Electing { .. }
+            | LifeStage::WaitingInRole
+            | LifeStage::Preparing { .. }
+            | LifeStage::PreStart { .. }
+            | LifeStage::Prepared => true,
+            LifeStage::Running { start_at } => start_at.is_some(),
+            LifeStage::Stopping(_) | LifeStage::Ended => false,
         }
     }
 }

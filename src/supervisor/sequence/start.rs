@@ -10,7 +10,7 @@ use crate::supervisor::machines::jitter;
 use crate::supervisor::machines::main::{Gone, StrayAction};
 use crate::supervisor::machines::restarts::{self, RestartDecision};
 use crate::supervisor::machines::watch::Watch;
-use crate::supervisor::sequence::life::Life;
+use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::sequence::stop::Cause;
 use crate::supervisor::vocabulary::{Effect, Follow, Hope, Job, Notice, Observation, RunId, Step, Time, earliest};
 
@@ -34,7 +34,7 @@ pub struct Wait {
 impl Supervisor {
     /// The first event.
     pub(in crate::supervisor) fn begin(&mut self, step: &mut Step<'_>) {
-        if !matches!(self.life, Life::Created) {
+        if !matches!(self.life.stage(), LifeStage::Created) {
             return;
         }
         if !self.entries.is_empty() {
@@ -46,7 +46,7 @@ impl Supervisor {
         }
         step.out.extend(self.watches.iter().map(|watch| watch.follow()));
         self.begin_waiting(step, false);
-        self.life = Life::Waiting;
+        self.life.wait();
     }
 
     /// Begins to wait for what the config asks for: in any role, or in this one.
@@ -78,25 +78,25 @@ impl Supervisor {
 
     /// Takes every step that nothing holds back any more.
     pub(in crate::supervisor) fn advance_start(&mut self, step: &mut Step<'_>) {
-        if matches!(self.life, Life::Waiting) && self.has_waited(step) {
-            self.life = Life::Electing { until: step.now + FIRST_ANSWER_WITHIN };
+        if matches!(self.life.stage(), LifeStage::Waiting) && self.has_waited(step) {
+            self.life.elect(step.now + FIRST_ANSWER_WITHIN);
             if let Some(leadership) = &self.leadership {
                 step.out.push(Effect::JoinElection(leadership.config().clone()));
                 // What it stands by may be bound to its service.
                 self.tell_catalog(step.out);
             }
         }
-        if let Life::Electing { until } = self.life
+        if let LifeStage::Electing { until } = *self.life.stage()
             && self.role_is_known(step.now, until)
             && !self.commands.any(&Job::PreStart)
         {
             self.begin_waiting(step, true);
-            self.life = Life::WaitingInRole;
+            self.life.wait_in_role();
         }
-        if matches!(self.life, Life::WaitingInRole) && self.has_waited(step) {
-            self.life = Life::Preparing { since: step.now };
+        if matches!(self.life.stage(), LifeStage::WaitingInRole) && self.has_waited(step) {
+            self.life.prepare(step.now);
         }
-        if let Life::Preparing { since } = self.life {
+        if let LifeStage::Preparing { since } = *self.life.stage() {
             if since + FIRST_ANSWER_WITHIN <= step.now {
                 self.each_watch(step, |watch, context| watch.prepare_without_answer(context));
             }
@@ -106,17 +106,17 @@ impl Supervisor {
                 let reason = watch.missing();
                 self.stop(step, reason, Cause::Failed(EXIT_UNAVAILABLE));
             } else if self.watches.iter().all(|watch| watch.is_prepared(leads)) {
-                self.life = Life::PreStart { run: None, failures: 0, retry_at: Some(step.now) };
+                self.life.pre_start(step.now);
             }
         }
-        if let Life::PreStart { run: None, failures, retry_at: Some(at) } = self.life
+        if let LifeStage::PreStart { run: None, retry_at: Some(at), .. } = *self.life.stage()
             && at <= step.now
             && !self.commands.any(&Job::PreStart)
         {
-            self.pre_start(step, failures);
+            self.pre_start(step);
         }
         // What can't be ended is told of, and waited for no longer.
-        if matches!(self.life, Life::Prepared) && self.commands.of_job(&Job::PreStart) != Some(false) {
+        if matches!(self.life.stage(), LifeStage::Prepared) && self.commands.of_job(&Job::PreStart) != Some(false) {
             self.start_main(step);
         }
         self.advance_stop(step);
@@ -125,12 +125,12 @@ impl Supervisor {
     /// A main whose pause is over runs again, or is prepared anew. The election learns that it may stand before its
     /// result is asked for.
     pub(in crate::supervisor) fn run_again(&mut self, step: &mut Step<'_>) {
-        if let Life::Running { start_at: Some(at) } = self.life
+        if let LifeStage::Running { start_at: Some(at) } = *self.life.stage()
             && at <= step.now
         {
             match self.may_run() {
                 true => self.start_main(step),
-                false => self.life = Life::Electing { until: step.now },
+                false => self.life.elect(step.now),
             }
         }
     }
@@ -149,31 +149,31 @@ impl Supervisor {
 
     /// A start under way goes back to where the role is known: it is, or will be, another one.
     pub(in crate::supervisor) fn prepare_anew(&mut self, step: &mut Step<'_>) {
-        match self.life {
-            Life::WaitingInRole | Life::Preparing { .. } => self.stop_waiting(step.out),
-            Life::PreStart { run, .. } => {
+        match *self.life.stage() {
+            LifeStage::WaitingInRole | LifeStage::Preparing { .. } => self.stop_waiting(step.out),
+            LifeStage::PreStart { run, .. } => {
                 if let Some(run) = run {
                     self.commands.cancel(step, run);
                 }
             }
-            Life::Prepared => {}
-            Life::Created
-            | Life::Waiting
-            | Life::Electing { .. }
-            | Life::Running { .. }
-            | Life::Stopping(_)
-            | Life::Ended => return,
+            LifeStage::Prepared => {}
+            LifeStage::Created
+            | LifeStage::Waiting
+            | LifeStage::Electing { .. }
+            | LifeStage::Running { .. }
+            | LifeStage::Stopping(_)
+            | LifeStage::Ended => return,
         }
-        self.life = Life::Electing { until: step.now };
+        self.life.elect(step.now);
     }
 
-    fn pre_start(&mut self, step: &mut Step<'_>, failures: u32) {
+    fn pre_start(&mut self, step: &mut Step<'_>) {
         let leads = self.leads();
         let Some(pre_start) = self.config.hooks.pre_start.clone().filter(|hook| hook.hook.when.applies(leads)) else {
             return self.start_main(step);
         };
         let run = self.next_run();
-        self.life = Life::PreStart { run: Some(run), failures, retry_at: None };
+        self.life.pre_start_runs(run);
         self.preparation_begins();
         let env = self.env(&Job::PreStart);
         // It prepares for the role that it was told, and ends with it.
@@ -185,17 +185,17 @@ impl Supervisor {
 
     /// `pre_start` ended. One that was cut short by a change of role starts nothing.
     pub(in crate::supervisor) fn pre_start_ended(&mut self, step: &mut Step<'_>, run: RunId, outcome: &Outcome) {
-        let Life::PreStart { run: Some(own), failures, .. } = self.life else { return };
+        let LifeStage::PreStart { run: Some(own), failures, .. } = *self.life.stage() else { return };
         if own != run {
             return;
         }
         match (outcome.result(), self.config.hooks.pre_start.clone()) {
-            (Ok(()), _) => self.life = Life::Prepared,
+            (Ok(()), _) => self.life.prepared(),
             (Err(_), Some(config)) if failures < config.retries => {
                 let failures = failures + 1;
                 let after = self.jitter.scatter(jitter::pause(config.backoff, failures));
                 step.out.push(Effect::Say(Notice::HookRetrying { hook: Job::PreStart.to_string(), after }));
-                self.life = Life::PreStart { run: None, failures, retry_at: Some(step.now + after) };
+                self.life.pre_start_again(failures, step.now, after);
             }
             (Err(error), _) => {
                 self.stop(step, format!("pre_start failed: {error}"), Cause::Failed(outcome.code()));
@@ -205,7 +205,7 @@ impl Supervisor {
 
     /// Starts main by the newest config.
     fn start_main(&mut self, step: &mut Step<'_>) {
-        self.life = Life::Running { start_at: None };
+        self.life.run();
         self.main_status.restarts += u64::from(self.main_status.last_exit.is_some());
         self.process = std::sync::Arc::new(self.config.process.clone());
         self.passed_on.clear();
@@ -228,9 +228,9 @@ impl Supervisor {
 
     /// What to do with processes main left, and until when they may live.
     pub(in crate::supervisor) fn leftovers(&self, now: Time) -> (StrayAction, Option<Time>) {
-        let kill_at = match &self.life {
-            Life::Stopping(stopping) => stopping.kill_at(),
-            _ => self.config.stop.within.map(|within| now + within),
+        let kill_at = match self.life.stopping() {
+            Some(stopping) => stopping.kill_at(),
+            None => self.config.stop.within.map(|within| now + within),
         };
         let wanted = |status| restarts::wanted(self.process.restart.policy, status) && !self.requested(now, status);
         let restarts =
@@ -285,7 +285,7 @@ impl Supervisor {
         let requested = self.requested(step.now, gone.status);
         if for_role && self.restarting.is_none() && !gone.unkillable && !self.is_from_terminal(step.now, gone.status) {
             // Stopped to leave its role, it runs again in whatever role it is given next.
-            self.life = Life::Electing { until: step.now };
+            self.life.elect(step.now);
             return;
         }
         // Who presses a key wants an end, whatever a check had wanted.
@@ -318,7 +318,7 @@ impl Supervisor {
         match self.restarts.ask(step.now, gone.lived, &restart, &mut self.jitter) {
             RestartDecision::After { pause, attempt } => {
                 step.out.push(Effect::Say(Notice::MainRestarting { after: pause, attempt, max: restart.max }));
-                self.life = Life::Running { start_at: Some(step.now + pause) };
+                self.life.run_again(step.now + pause);
             }
             RestartDecision::Spent => {
                 let Restart { max, within, .. } = restart;
@@ -379,54 +379,54 @@ impl Supervisor {
 
     /// When [`advance_start`](Self::advance_start) has something to do next.
     pub(in crate::supervisor) fn life_deadline(&self) -> Option<Time> {
-        match &self.life {
+        match self.life.stage() {
             // What `pre_start` left ends, which is an event.
-            Life::Created | Life::Prepared | Life::Ended => None,
-            Life::Electing { until } => self.electing_deadline(*until),
-            Life::Waiting | Life::WaitingInRole => {
+            LifeStage::Created | LifeStage::Prepared | LifeStage::Ended => None,
+            LifeStage::Electing { until } => self.electing_deadline(*until),
+            LifeStage::Waiting | LifeStage::WaitingInRole => {
                 self.waits.iter().filter(|w| !w.done).map(|w| Some(w.until)).fold(None, earliest)
             }
             // Once rendering without an answer has begun, its own events go on.
-            Life::Preparing { since } => {
+            LifeStage::Preparing { since } => {
                 let leads = self.leads();
                 let awaits = self.watches.iter().any(|watch| watch.awaits_answer(leads));
                 let required = self.watches.iter().map(|watch| required_until(watch, leads, *since));
                 required.fold(awaits.then_some(*since + FIRST_ANSWER_WITHIN), earliest)
             }
             // What is left of the last try ends first, which is an event.
-            Life::PreStart { retry_at, .. } => retry_at.filter(|_| !self.commands.any(&Job::PreStart)),
-            Life::Running { start_at } => *start_at,
-            Life::Stopping(stopping) => stopping.deadline(),
+            LifeStage::PreStart { retry_at, .. } => retry_at.filter(|_| !self.commands.any(&Job::PreStart)),
+            LifeStage::Running { start_at } => *start_at,
+            LifeStage::Stopping(stopping) => stopping.deadline(),
         }
     }
 
     /// What it is doing or waiting for, for people.
     pub(in crate::supervisor) fn doing(&self) -> String {
-        match &self.life {
-            Life::Created => "starting".to_owned(),
-            Life::Electing { .. } => "waiting for the election's result".to_owned(),
-            Life::Waiting | Life::WaitingInRole => {
+        match self.life.stage() {
+            LifeStage::Created => "starting".to_owned(),
+            LifeStage::Electing { .. } => "waiting for the election's result".to_owned(),
+            LifeStage::Waiting | LifeStage::WaitingInRole => {
                 let open: Vec<String> = self.waits.iter().filter(|w| !w.done).map(|w| what(&w.config)).collect();
                 format!("waiting for {}", open.join(", "))
             }
-            Life::Preparing { .. } => {
+            LifeStage::Preparing { .. } => {
                 let leads = self.leads();
                 match self.watches.iter().find(|watch| watch.required().is_some() && !watch.is_prepared(leads)) {
                     Some(watch) => format!("waiting for the template of watch {}", watch.config().name),
                     None => "rendering templates".to_owned(),
                 }
             }
-            Life::PreStart { run: Some(_), .. } => "running pre_start".to_owned(),
-            Life::PreStart { run: None, .. } => "about to run pre_start again".to_owned(),
-            Life::Prepared => "ending what pre_start left".to_owned(),
-            Life::Running { start_at: Some(_) } => "about to start main again".to_owned(),
-            Life::Running { start_at: None } if self.restarting.is_some() => {
+            LifeStage::PreStart { run: Some(_), .. } => "running pre_start".to_owned(),
+            LifeStage::PreStart { run: None, .. } => "about to run pre_start again".to_owned(),
+            LifeStage::Prepared => "ending what pre_start left".to_owned(),
+            LifeStage::Running { start_at: Some(_) } => "about to start main again".to_owned(),
+            LifeStage::Running { start_at: None } if self.restarting.is_some() => {
                 "stopping main to start it again".to_owned()
             }
-            Life::Running { start_at: None } if self.main.is_up() => "running main".to_owned(),
-            Life::Running { start_at: None } => "clearing up after main".to_owned(),
-            Life::Stopping(stopping) => stopping.doing(),
-            Life::Ended => "ending".to_owned(),
+            LifeStage::Running { start_at: None } if self.main.is_up() => "running main".to_owned(),
+            LifeStage::Running { start_at: None } => "clearing up after main".to_owned(),
+            LifeStage::Stopping(stopping) => stopping.doing(),
+            LifeStage::Ended => "ending".to_owned(),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::Launch;
 use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::machines::entry::Entry;
-use crate::supervisor::sequence::life::Life;
+use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::sequence::role::Leadership;
 use crate::supervisor::vocabulary::{Effect, ExitStatus, Job, Notice, RunId, Step, Target, Time, earliest};
 
@@ -135,14 +135,14 @@ impl Stopping {
 impl Supervisor {
     /// Whether the container is on its way out.
     pub(in crate::supervisor) fn is_stopping(&self) -> bool {
-        matches!(self.life, Life::Stopping(_) | Life::Ended)
+        matches!(self.life.stage(), LifeStage::Stopping(_) | LifeStage::Ended)
     }
 
     /// Stops, or, when it does already and a signal says so again, presses.
     pub(in crate::supervisor) fn stop(&mut self, step: &mut Step<'_>, reason: String, cause: Cause) {
-        match (&self.life, cause) {
-            (Life::Stopping(_), Cause::Signal(_)) => self.escalate(step),
-            (Life::Stopping(_) | Life::Ended, _) => {}
+        match (self.life.stage(), cause) {
+            (LifeStage::Stopping(_), Cause::Signal(_)) => self.escalate(step),
+            (LifeStage::Stopping(_) | LifeStage::Ended, _) => {}
             _ => self.begin_stop(step, reason, cause),
         }
     }
@@ -158,8 +158,8 @@ impl Supervisor {
         let kept = |within: Duration| (within / KEPT_SHARE).min(KEPT_AT_MOST);
         let by_within = within.map(|within| step.now + (within - kept(within)));
         let told_by = self.process.stop_signal.or(passed_on).or(signal).unwrap_or(Signal::TERM);
-        let pre_start = match self.life {
-            Life::PreStart { run, .. } => run,
+        let pre_start = match *self.life.stage() {
+            LifeStage::PreStart { run, .. } => run,
             _ => None,
         };
         let led = self.leads() || self.is_leaving_role();
@@ -184,7 +184,7 @@ impl Supervisor {
         let in_order = up || matches!(cause, Cause::Terminal);
         let drain = if in_order { self.config.stop.drain } else { Duration::ZERO };
         self.commands.hurry(by_within);
-        self.life = Life::Stopping(Stopping {
+        self.life.stop(Stopping {
             stage: StopStage::Draining { until: step.now + drain },
             reason,
             deadline: within.map(|within| step.now + within),
@@ -208,7 +208,7 @@ impl Supervisor {
 
     /// The second stop signal skips the hook that runs and tells main at once; the third kills.
     fn escalate(&mut self, step: &mut Step<'_>) {
-        let Life::Stopping(stopping) = &mut self.life else { return };
+        let Some(stopping) = self.life.stopping_mut() else { return };
         stopping.stops_asked += 1;
         let second = stopping.stops_asked == 2;
         match stopping.stage {
@@ -232,7 +232,7 @@ impl Supervisor {
         if !second {
             self.main.kill(step);
             self.commands.kill_all(step.out);
-            if let Life::Stopping(Stopping { stage, .. }) = &mut self.life
+            if let Some(Stopping { stage, .. }) = self.life.stopping_mut()
                 && let StopStage::PostStop { .. }
                 | StopStage::Releasing { .. }
                 | StopStage::Withdrawing { .. }
@@ -245,7 +245,7 @@ impl Supervisor {
 
     /// `pre_stop` or `post_stop` ended, and all it left behind.
     pub(in crate::supervisor) fn stop_hook_ended(&mut self, step: &mut Step<'_>, run: RunId) {
-        let Life::Stopping(stopping) = &mut self.life else { return };
+        let Some(stopping) = self.life.stopping_mut() else { return };
         match stopping.stage {
             StopStage::PreStop { run: own } if own == run => self.tell_main(step, None),
             StopStage::PostStop { run: own } if own == run => self.end_rest(step),
@@ -255,19 +255,19 @@ impl Supervisor {
 
     /// Takes every step of the stop sequence that nothing holds back any more.
     pub(in crate::supervisor) fn advance_stop(&mut self, step: &mut Step<'_>) {
-        if let Life::Stopping(Stopping { stage: StopStage::Draining { until }, cause, .. }) = self.life {
+        if let Some(&Stopping { stage: StopStage::Draining { until }, cause, .. }) = self.life.stopping() {
             match self.main.is_gone() && !matches!(cause, Cause::Terminal) {
                 true => self.tell_main(step, None),
                 false if until <= step.now => self.pre_stop(step),
                 false => {}
             }
         }
-        if let Life::Stopping(Stopping { stage: StopStage::Demoting, .. }) = self.life
+        if let Some(&Stopping { stage: StopStage::Demoting, .. }) = self.life.stopping()
             && !self.is_demoting()
         {
             self.tell_main_now(step);
         }
-        if let Life::Stopping(Stopping { stage, .. }) = &mut self.life
+        if let Some(Stopping { stage, .. }) = self.life.stopping_mut()
             && let StopStage::Main { pre_start } = *stage
             && self.main.is_gone()
             && !self.leadership.as_ref().is_some_and(Leadership::may_act)
@@ -275,17 +275,17 @@ impl Supervisor {
         {
             *stage = StopStage::Releasing { until: step.now + CATALOG_WITHIN / 2 };
         }
-        if let Life::Stopping(Stopping { stage: StopStage::Releasing { until }, .. }) = self.life
+        if let Some(&Stopping { stage: StopStage::Releasing { until }, .. }) = self.life.stopping()
             && (until <= step.now || self.leadership.as_ref().is_none_or(Leadership::is_over))
         {
             self.leave_catalog(step);
         }
-        if let Life::Stopping(Stopping { stage: StopStage::Withdrawing { until }, .. }) = self.life
+        if let Some(&Stopping { stage: StopStage::Withdrawing { until }, .. }) = self.life.stopping()
             && (until <= step.now || self.entries.iter().chain(&self.leaving).all(Entry::is_out))
         {
             self.post_stop(step);
         }
-        if let Life::Stopping(stopping) = &mut self.life
+        if let Some(stopping) = self.life.stopping_mut()
             && let StopStage::Rest { others } = &mut stopping.stage
         {
             *others = others.filter(|until| *until > step.now);
@@ -293,7 +293,7 @@ impl Supervisor {
                 stopping.stage = StopStage::Done;
             }
         }
-        if let Life::Stopping(stopping) = &self.life
+        if let Some(stopping) = self.life.stopping()
             && (matches!(stopping.stage, StopStage::Done) || stopping.deadline.is_some_and(|at| at <= step.now))
         {
             self.exit(step);
@@ -302,7 +302,7 @@ impl Supervisor {
 
     fn pre_stop(&mut self, step: &mut Step<'_>) {
         let (leads, leaves) = (self.leads(), self.is_leaving_role());
-        let Life::Stopping(stopping) = &mut self.life else { return };
+        let Some(stopping) = self.life.stopping_mut() else { return };
         // A main that is gone took the role along; the lock is still kept, unless it was lost.
         let leads = leads || (leaves && matches!(stopping.cause, Cause::Terminal));
         let Some(hook) = self.config.hooks.pre_stop.clone().filter(|hook| hook.when.applies(leads)) else {
@@ -319,8 +319,8 @@ impl Supervisor {
     /// Whether main, a leader's, is gone by Ctrl-C and the leader's `pre_stop` comes after the drain.
     pub(in crate::supervisor) fn leaders_pre_stop_is_to_run(&self) -> bool {
         let comes = matches!(
-            self.life,
-            Life::Stopping(Stopping { stage: StopStage::Draining { .. }, cause: Cause::Terminal, led: true, .. })
+            self.life.stopping(),
+            Some(Stopping { stage: StopStage::Draining { .. }, cause: Cause::Terminal, led: true, .. })
         );
         comes && self.config.hooks.pre_stop.as_ref().is_some_and(|hook| hook.when == When::Leader)
     }
@@ -328,15 +328,13 @@ impl Supervisor {
     /// How long a hook that comes before main's end may take: one that hangs leaves main a third of the time, so that it
     /// still gets its chance to obey.
     pub(in crate::supervisor) fn stop_hook_timeout(&self, now: Time, timeout: Duration) -> Duration {
-        match &self.life {
-            Life::Stopping(stopping) => stopping.kill_at.map_or(timeout, |at| timeout.min(now.until(at) * 2 / 3)),
-            _ => timeout,
-        }
+        let kill_at = self.life.stopping().and_then(|stopping| stopping.kill_at);
+        kill_at.map_or(timeout, |at| timeout.min(now.until(at) * 2 / 3))
     }
 
     /// Has main stop, once it is out of the leader's role.
     fn tell_main(&mut self, step: &mut Step<'_>, pre_start: Option<RunId>) {
-        let Life::Stopping(stopping) = &mut self.life else { return };
+        let Some(stopping) = self.life.stopping_mut() else { return };
         if self.main.is_gone() {
             stopping.stage = StopStage::Main { pre_start };
             return self.elect(step, ElectionEvent::Stop);
@@ -350,7 +348,7 @@ impl Supervisor {
     /// Has main stop.
     pub(in crate::supervisor) fn tell_main_now(&mut self, step: &mut Step<'_>) {
         let patience = self.process.stop_timeout.map(|timeout| step.now + timeout);
-        let Life::Stopping(stopping) = &mut self.life else { return };
+        let Some(stopping) = self.life.stopping_mut() else { return };
         if !matches!(stopping.stage, StopStage::Main { .. }) {
             stopping.stage = StopStage::Main { pre_start: None };
         }
@@ -359,7 +357,7 @@ impl Supervisor {
     }
 
     fn leave_catalog(&mut self, step: &mut Step<'_>) {
-        let Life::Stopping(stopping) = &mut self.life else { return };
+        let Some(stopping) = self.life.stopping_mut() else { return };
         let within = if self.leadership.is_some() { CATALOG_WITHIN / 2 } else { CATALOG_WITHIN };
         stopping.stage = StopStage::Withdrawing { until: step.now + within };
         for entry in &mut self.entries {
@@ -368,7 +366,7 @@ impl Supervisor {
     }
 
     fn post_stop(&mut self, step: &mut Step<'_>) {
-        let Life::Stopping(stopping) = &mut self.life else { return };
+        let Some(stopping) = self.life.stopping_mut() else { return };
         let Some(hook) = self.config.hooks.post_stop.clone().filter(|hook| hook.when.applies(stopping.led)) else {
             return self.end_rest(step);
         };
@@ -383,7 +381,7 @@ impl Supervisor {
 
     /// The kernel would kill without warning what is left as PID 1 leaves.
     fn end_rest(&mut self, step: &mut Step<'_>) {
-        let Life::Stopping(stopping) = &mut self.life else { return };
+        let Some(stopping) = self.life.stopping_mut() else { return };
         let until = self.commands.end_rest(step, stopping.kill_at);
         let others = (!self.config.is_plain()).then_some(until);
         stopping.stage = StopStage::Rest { others };
@@ -394,7 +392,7 @@ impl Supervisor {
 
     /// So many of those that were there before the agent are left.
     pub(in crate::supervisor) fn rest(&mut self, left: usize, out: &mut Vec<Effect>) {
-        if let Life::Stopping(Stopping { stage: StopStage::Rest { others }, .. }) = &mut self.life {
+        if let Some(Stopping { stage: StopStage::Rest { others }, .. }) = self.life.stopping_mut() {
             match left {
                 0 => *others = None,
                 _ if self.process.strays == Strays::Wait => {}
@@ -404,7 +402,7 @@ impl Supervisor {
     }
 
     fn exit(&mut self, step: &mut Step<'_>) {
-        let Life::Stopping(stopping) = std::mem::replace(&mut self.life, Life::Ended) else { return };
+        let Some(stopping) = self.life.end() else { return };
         let outlived = !self.main.is_gone();
         if outlived {
             self.main.kill(step);

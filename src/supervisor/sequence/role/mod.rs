@@ -20,7 +20,7 @@ use crate::supervisor::machines::commands::KILL_AFTER;
 use crate::supervisor::machines::election::record::{Holder, Term};
 use crate::supervisor::machines::election::{Election, ElectionEffect, ElectionEvent, RequestId, Settings};
 use crate::supervisor::sequence::duties::{Duty, keeps};
-use crate::supervisor::sequence::life::Life;
+use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::vocabulary::{Effect, ElectionStatus, Job, LeaderStatus, Notice, RunId, Step, Time, earliest};
 
 /// Between two tries for a guard: one that ends as soon as it stands must not keep a processor busy.
@@ -377,7 +377,7 @@ impl Supervisor {
         // A standby's main runs only while it leads. One that ended while something it left lives on isn't gone: what
         // becomes of the role is decided by what becomes of main.
         let down = leadership.config.mode == Mode::Role
-            && matches!(self.life, Life::Running { .. })
+            && matches!(self.life.stage(), LifeStage::Running { .. })
             && self.main.is_gone()
             && !leadership.is_leaving();
         let ill = leadership.config.require_health && self.checks.iter().any(|check| check.is_ill());
