@@ -24,9 +24,7 @@ use crate::logging;
 use crate::probe;
 use crate::process::{self, Processes};
 use crate::render;
-use crate::supervisor::machines::election::event::{
-    Acquisition, Certification, ElectionEffect, ElectionEvent, Renewal,
-};
+use crate::supervisor::machines::election::event::{Acquisition, Certification, ElectionEvent, Renewal, StoreRequest};
 use crate::supervisor::vocabulary::{
     Follow, Observation, Pid, Registration, Rendering, ReplyId, RunId, Secrets, Staged, Target,
 };
@@ -172,11 +170,11 @@ impl Adapters {
             Effect::Install { watch, staged } => self.install(watch, staged),
             Effect::Discard(staged) => self.discard(staged),
             Effect::JoinElection(election) => self.settings(&election),
-            Effect::Elect(ElectionEffect::Guard { deadline }) => {
+            Effect::Guard { deadline } => {
                 let silent = self.processes.guard_until(deadline);
                 return self.with_warnings(silent.into_iter().collect());
             }
-            Effect::Elect(order) => self.elect(order),
+            Effect::Elect(request) => self.elect(request),
             Effect::StartGuard => return vec![self.processes.start_guard()],
             Effect::LoadConfig => self.load_config(),
             Effect::Services(services) => self.services = services,
@@ -386,47 +384,47 @@ impl Adapters {
         );
     }
 
-    /// Each order is a task of its own, and answers in the time a request has.
-    fn elect(&mut self, order: ElectionEffect) {
+    /// Each request is a task of its own, and answers in the time a request has.
+    fn elect(&mut self, request: StoreRequest) {
         let Some(lock_client) = self.lock_client.clone() else { return };
-        match order {
-            ElectionEffect::OpenSession { ask } => {
+        match request {
+            StoreRequest::OpenSession { ask } => {
                 self.request(move |error| ElectionEvent::Opened { ask, result: Err(error) }, async move {
                     ElectionEvent::Opened { ask, result: lock_client.open().await.map_err(|e| catalog::report(&e)) }
                 })
             }
-            ElectionEffect::CloseSession { session } => {
+            StoreRequest::CloseSession { session } => {
                 self.unanswered("closing a session", async move { lock_client.close(session).await })
             }
-            ElectionEffect::EndFormerLife { session } => self.unanswered(
-                "closing a former life's session",
-                async move { lock_client.end_former_life(session).await },
-            ),
-            ElectionEffect::Look { ask } => {
+            StoreRequest::EndFormerLife { session } => {
+                self.unanswered(
+                    "closing a former life's session",
+                    async move { lock_client.end_former_life(session).await },
+                )
+            }
+            StoreRequest::Look { ask } => {
                 self.request(move |error| ElectionEvent::Looked { ask, result: Err(error) }, async move {
                     ElectionEvent::Looked { ask, result: lock_client.look().await.map_err(|e| catalog::report(&e)) }
                 })
             }
-            ElectionEffect::Acquire { ask, session, guarantee, seen, hold_off_left } => self.request(
+            StoreRequest::Acquire { ask, session, guarantee, seen, hold_off_left } => self.request(
                 move |error| ElectionEvent::Acquired { ask, result: Acquisition::Unknown(error) },
                 async move {
                     let wanted = AcquireRequest { session, guarantee, seen, hold_off_left };
                     ElectionEvent::Acquired { ask, result: lock_client.acquire(wanted).await }
                 },
             ),
-            ElectionEffect::Renew { ask, session, term } => self
+            StoreRequest::Renew { ask, session, term } => self
                 .request(move |error| ElectionEvent::Renewed { ask, result: Renewal::Unknown(error) }, async move {
                     ElectionEvent::Renewed { ask, result: lock_client.renew(session, term).await }
                 }),
-            // Only a test breaks the rule that a release names its term.
-            ElectionEffect::Release { term: None, .. } => {}
-            ElectionEffect::Release { ask, session, term: Some(term), to, hold_off_left } => {
+            StoreRequest::Release { ask, session, term, to, hold_off_left } => {
                 self.request(move |error| ElectionEvent::Released { ask, result: Err(error) }, async move {
                     let released = lock_client.release(session, term, to, hold_off_left).await;
                     ElectionEvent::Released { ask, result: released.map_err(|error| catalog::report(&error)) }
                 })
             }
-            ElectionEffect::AwaitEnd { witness } => {
+            StoreRequest::AwaitEnd { witness } => {
                 let tell = self.tell.clone();
                 let waiting = tokio::spawn(async move {
                     if lock_client.gone(&witness).await {
@@ -439,29 +437,22 @@ impl Adapters {
                     before.abort();
                 }
             }
-            ElectionEffect::Certify { ask, witness, session, term, gone_for } => self.request(
+            StoreRequest::Certify { ask, witness, session, term, gone_for } => self.request(
                 move |error| ElectionEvent::Certified { ask, result: Certification::Unknown(error) },
                 async move {
                     let certificate = Certificate { witness, session, term, gone_for };
                     ElectionEvent::Certified { ask, result: lock_client.certify(certificate).await }
                 },
             ),
-            ElectionEffect::PublishRank { vacancy, rank } => {
+            StoreRequest::PublishRank { vacancy, rank } => {
                 self.unanswered("publishing the rank", async move { lock_client.publish_rank(vacancy, rank).await })
             }
-            ElectionEffect::ReadRanks { ask, vacancy } => {
+            StoreRequest::ReadRanks { ask, vacancy } => {
                 self.request(move |error| ElectionEvent::Ranks { ask, result: Err(error) }, async move {
                     let ranks = lock_client.ranks(vacancy).await;
                     ElectionEvent::Ranks { ask, result: ranks.map_err(|error| catalog::report(&error)) }
                 })
             }
-            ElectionEffect::Guard { .. }
-            | ElectionEffect::MeasureRank { .. }
-            | ElectionEffect::Promote { .. }
-            | ElectionEffect::Demote { .. }
-            | ElectionEffect::Kill { .. }
-            | ElectionEffect::Leader(_)
-            | ElectionEffect::Say(_) => {}
         }
     }
 
@@ -674,7 +665,7 @@ fn given_up(effect: &Effect) -> Option<Event> {
         }
         Effect::Install { watch, .. } => Event::Installed { watch: watch.clone(), result: Err(why()) },
         Effect::Hint { watch, .. } => Event::Hinted { watch: watch.clone(), sent: false },
-        Effect::Elect(ElectionEffect::Renew { ask, .. }) => {
+        Effect::Elect(StoreRequest::Renew { ask, .. }) => {
             Event::Election(ElectionEvent::Renewed { ask: *ask, result: Renewal::Unknown(why()) })
         }
         _ => return None,
@@ -721,7 +712,7 @@ mod tests {
     fn what_would_speak_for_a_leader_whose_time_is_over_is_answered_as_failed() {
         use crate::supervisor::machines::election::RequestId;
         use crate::supervisor::machines::election::record::{SessionId, Term};
-        let renew = Effect::Elect(ElectionEffect::Renew { ask: RequestId(3), session: SessionId(1), term: Term(7) });
+        let renew = Effect::Elect(StoreRequest::Renew { ask: RequestId(3), session: SessionId(1), term: Term(7) });
         let unknown = |event| {
             matches!(event, Event::Election(ElectionEvent::Renewed { ask: RequestId(3), result: Renewal::Unknown(_) }))
         };

@@ -20,7 +20,7 @@ use crate::config::{self, Signal};
 use crate::logging;
 use crate::process::signals::Signals;
 use crate::supervisor::Event;
-use crate::supervisor::machines::election::event::{Certification, ElectionEffect, ElectionEvent, Pace};
+use crate::supervisor::machines::election::event::{Certification, ElectionEffect, ElectionEvent, Pace, StoreRequest};
 use crate::supervisor::machines::election::{Election, Preference, Settings};
 
 /// Under which it asks; it never stands in a record.
@@ -125,7 +125,7 @@ fn obey(candidacy: &Arc<LockClient>, tell: &mpsc::Sender<Event>, order: Election
         let _ = tell.send(Event::Election(fact)).await;
     };
     match order {
-        ElectionEffect::Look { ask } => {
+        ElectionEffect::Store(StoreRequest::Look { ask }) => {
             tokio::spawn(async move {
                 let looked = tokio::time::timeout(REQUEST_WITHIN, candidacy.look()).await;
                 let result = match looked {
@@ -135,14 +135,14 @@ fn obey(candidacy: &Arc<LockClient>, tell: &mpsc::Sender<Event>, order: Election
                 answer(ElectionEvent::Looked { ask, result }).await;
             });
         }
-        ElectionEffect::AwaitEnd { witness } => {
+        ElectionEffect::Store(StoreRequest::AwaitEnd { witness }) => {
             return Some(tokio::spawn(async move {
                 if candidacy.gone(&witness).await {
                     answer(ElectionEvent::Gone { witness }).await;
                 }
             }));
         }
-        ElectionEffect::Certify { ask, witness, session, term, gone_for } => {
+        ElectionEffect::Store(StoreRequest::Certify { ask, witness, session, term, gone_for }) => {
             tokio::spawn(async move {
                 let certificate = Certificate { witness, session, term, gone_for };
                 let certified = tokio::time::timeout(REQUEST_WITHIN, candidacy.certify(certificate)).await;
@@ -151,15 +151,18 @@ fn obey(candidacy: &Arc<LockClient>, tell: &mpsc::Sender<Event>, order: Election
             });
         }
         ElectionEffect::Say(notice) => logging::say(&notice),
-        ElectionEffect::OpenSession { .. }
-        | ElectionEffect::CloseSession { .. }
-        | ElectionEffect::EndFormerLife { .. }
-        | ElectionEffect::Acquire { .. }
-        | ElectionEffect::Renew { .. }
-        | ElectionEffect::Release { .. }
+        // A witness never stands, so it has nothing to hold, to rank or to do.
+        ElectionEffect::Store(
+            StoreRequest::OpenSession { .. }
+            | StoreRequest::CloseSession { .. }
+            | StoreRequest::EndFormerLife { .. }
+            | StoreRequest::Acquire { .. }
+            | StoreRequest::Renew { .. }
+            | StoreRequest::Release { .. }
+            | StoreRequest::PublishRank { .. }
+            | StoreRequest::ReadRanks { .. },
+        )
         | ElectionEffect::MeasureRank { .. }
-        | ElectionEffect::PublishRank { .. }
-        | ElectionEffect::ReadRanks { .. }
         | ElectionEffect::Guard { .. }
         | ElectionEffect::Promote { .. }
         | ElectionEffect::Demote { .. }

@@ -142,7 +142,7 @@ async fn last_says_who_led_and_what_it_was_promised() {
     assert_eq!(guarantee, Guarantee::For(LEASE));
     let view = look(&a).await;
     let hold_off_left = Duration::from_millis(700);
-    let wanted = AcquireRequest { session, guarantee, seen: seen(&view), hold_off_left };
+    let wanted = AcquireRequest { session, guarantee, seen: seen(&view).unwrap(), hold_off_left };
     let Acquisition::Won(term) = a.acquire(wanted).await else { panic!("not won") };
     destroy(&consul, session);
     let view = look(&b).await;
@@ -265,7 +265,7 @@ async fn nobody_slips_past_the_lock_delay_however_often_it_is_tried() {
                         }
                         // What was seen free before the holder came, or what it was written as since.
                         for version in [Revision(0), Revision(held.at), Revision(held.at - 1)] {
-                            let seen = Some((version, Revision(held.at)));
+                            let seen = (version, Revision(held.at));
                             let wanted = AcquireRequest { session, guarantee, seen, hold_off_left: Duration::ZERO };
                             tries += 1;
                             match b.acquire(wanted).await {

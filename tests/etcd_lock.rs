@@ -64,7 +64,7 @@ async fn renewed(candidate: &LockClient, session: SessionId, term: Term) {
 /// One that has yet to wait: what `last` says of it changes with each renewal, which therefore puts all anew.
 async fn lead_owing(candidate: &LockClient) -> (SessionId, Term) {
     let (session, guarantee, _) = candidate.open().await.unwrap();
-    let seen = seen(&look(candidate).await);
+    let seen = seen(&look(candidate).await).expect("the lock was free");
     let wanted = AcquireRequest { session, guarantee, seen, hold_off_left: Duration::from_secs(60) };
     let Acquisition::Won(term) = candidate.acquire(wanted).await else { panic!("not won") };
     (session, term)
@@ -557,7 +557,8 @@ async fn what_is_owed_stays_in_last_over_renewals_until_it_is_paid() {
     let a = candidate(&etcd, "hold_off_left", "a");
     let (session, guarantee, _) = a.open().await.unwrap();
     let view = look(&a).await;
-    let wanted = AcquireRequest { session, guarantee, seen: seen(&view), hold_off_left: Duration::from_millis(900) };
+    let wanted =
+        AcquireRequest { session, guarantee, seen: seen(&view).unwrap(), hold_off_left: Duration::from_millis(900) };
     let Acquisition::Won(term) = a.acquire(wanted).await else { panic!("not won") };
     let hold_off_left = || {
         let value = etcd.ctl(&["get", "--print-value-only", "pilotfish/elections/hold_off_left/last"]).unwrap();

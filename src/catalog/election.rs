@@ -76,7 +76,7 @@ pub struct AcquireRequest {
     /// What the store promised of it.
     pub guarantee: Guarantee,
     /// As which lock and `last` were seen.
-    pub seen: Option<(Revision, Revision)>,
+    pub seen: (Revision, Revision),
     /// How long one who led before may still act.
     pub hold_off_left: Duration,
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Context, Signal};
 
-use super::machines::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal, RequestId};
+use super::machines::election::event::{Acquisition, ElectionEvent, Renewal, RequestId, StoreRequest};
 use super::machines::election::record::{Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View};
 use super::vocabulary::*;
 use super::{Effect, Event, Supervisor, Time};
@@ -122,7 +122,7 @@ struct World {
     last_run: u64,
     alive: Vec<RunId>,
     probes: Vec<RunId>,
-    asks: Vec<(RequestId, ElectionEffect)>,
+    asks: Vec<(RequestId, StoreRequest)>,
     /// What the store gave it.
     won: Vec<Term>,
     ended: bool,
@@ -161,7 +161,7 @@ impl World {
         // Nothing in the world answers any more.
         let within = self.within();
         let ends_by = self.stopping_since.unwrap_or(self.now) + within;
-        self.advance_start(within);
+        self.pass(within);
         assert!(self.ended && self.now <= ends_by, "a stop takes longer than {within:?}: {:?}", self.core.status());
     }
 
@@ -206,12 +206,12 @@ impl World {
                 self.probes.push(run);
             }
             Effect::Elect(order) => match &order {
-                ElectionEffect::OpenSession { ask }
-                | ElectionEffect::Look { ask }
-                | ElectionEffect::Acquire { ask, .. }
-                | ElectionEffect::Renew { ask, .. }
-                | ElectionEffect::Release { ask, .. }
-                | ElectionEffect::ReadRanks { ask, .. } => self.asks.push((*ask, order)),
+                StoreRequest::OpenSession { ask }
+                | StoreRequest::Look { ask }
+                | StoreRequest::Acquire { ask, .. }
+                | StoreRequest::Renew { ask, .. }
+                | StoreRequest::Release { ask, .. }
+                | StoreRequest::ReadRanks { ask, .. } => self.asks.push((*ask, order)),
                 _ => {}
             },
             Effect::Exit { .. } => self.ended = true,
@@ -230,7 +230,7 @@ impl World {
     }
 
     /// Time passes, and every deadline on the way.
-    fn advance_start(&mut self, span: Duration) {
+    fn pass(&mut self, span: Duration) {
         let until = self.now + span;
         for _ in 0..20_000 {
             match self.core.next_deadline().filter(|at| *at <= until && !self.ended) {
@@ -250,7 +250,7 @@ impl World {
 
     fn step(&mut self, input: &mut Input<'_>) {
         let event = match input.below(26) {
-            0 => return self.advance_start(Duration::from_millis(input.number().min(100_000))),
+            0 => return self.pass(Duration::from_millis(input.number().min(100_000))),
             // It sleeps, and its deadlines pass.
             1 => {
                 self.now = self.now + Duration::from_millis(input.number().min(100_000));
@@ -321,9 +321,9 @@ impl World {
         self.send(Event::Election(fact));
     }
 
-    fn answer(&mut self, ask: RequestId, order: ElectionEffect, input: &mut Input<'_>) -> ElectionEvent {
+    fn answer(&mut self, ask: RequestId, order: StoreRequest, input: &mut Input<'_>) -> ElectionEvent {
         match order {
-            ElectionEffect::OpenSession { .. } => {
+            StoreRequest::OpenSession { .. } => {
                 let session = SessionId(u128::from(input.number()));
                 let store = input.number();
                 let guarantee = match guarantee(input) {
@@ -333,8 +333,8 @@ impl World {
                 };
                 ElectionEvent::Opened { ask, result: input.result((session, guarantee, Revision(store))) }
             }
-            ElectionEffect::Look { .. } => ElectionEvent::Looked { ask, result: self.view(input) },
-            ElectionEffect::Acquire { .. } => {
+            StoreRequest::Look { .. } => ElectionEvent::Looked { ask, result: self.view(input) },
+            StoreRequest::Acquire { .. } => {
                 let result = match input.below(5) {
                     0 => Acquisition::Changed,
                     1 => Acquisition::HeldBack,
@@ -349,7 +349,7 @@ impl World {
                 self.won.push(Term(0));
                 ElectionEvent::Acquired { ask, result }
             }
-            ElectionEffect::Renew { session, term, .. } => {
+            StoreRequest::Renew { session, term, .. } => {
                 let result = match input.below(5) {
                     0 => Renewal::Gone { void: input.yes() },
                     1 => Renewal::Unknown("lost".to_owned()),
@@ -358,7 +358,7 @@ impl World {
                 };
                 ElectionEvent::Renewed { ask, result }
             }
-            ElectionEffect::Release { .. } => ElectionEvent::Released { ask, result: input.result(()) },
+            StoreRequest::Release { .. } => ElectionEvent::Released { ask, result: input.result(()) },
             _ => {
                 let ranks = vec![("a".into(), input.number() as i64), ("b".into(), -(input.byte() as i64))];
                 ElectionEvent::Ranks { ask, result: input.result(ranks) }

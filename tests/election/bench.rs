@@ -134,7 +134,7 @@ impl Candidate {
         answer(self.candidacy.acquire(AcquireRequest {
             session,
             guarantee,
-            seen: Some((version, view.last_revision)),
+            seen: (version, view.last_revision),
             hold_off_left,
         }))
         .await

@@ -31,7 +31,7 @@ pub async fn try_as(
     view: &View,
     (session, guarantee, _): (SessionId, Guarantee, Revision),
 ) -> Acquisition {
-    let seen = Some(seen(view).expect("the lock was free"));
+    let seen = seen(view).expect("the lock was free");
     candidate.acquire(AcquireRequest { session, guarantee, seen, hold_off_left: Duration::ZERO }).await
 }
 

@@ -103,14 +103,14 @@ impl Consul {
 
     /// See [`LockClient::acquire`](crate::catalog::election::LockClient::acquire).
     pub async fn acquire(&self, contest: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
-        let AcquireRequest { session, guarantee, seen, hold_off_left } = wanted;
+        let AcquireRequest { session, guarantee, seen: (lock, before), hold_off_left } = wanted;
         let keys = Keys::of(&contest.name);
         let id = uuid::text(session);
-        let leader = Leader::new(contest, session, None).won_after(seen.map(|(_, last)| last)).json();
+        let leader = Leader::new(contest, session, None).won_after(Some(before)).json();
         // Without a term: what is written together is written as the same index.
         let last = LastLeader::new(contest, session, None, guarantee, hold_off_left);
         let mut steps = Vec::new();
-        if let Some((lock, before)) = seen.filter(|_| !sabotage::is_on("check-index")) {
+        if !sabotage::is_on("check-index") {
             steps.push(Operation::check_version(&keys.leader, lock.0));
             steps.push(Operation::check_version(&keys.last, before.0));
         }

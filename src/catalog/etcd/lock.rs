@@ -70,21 +70,20 @@ impl Etcd {
 
     /// See [`LockClient::acquire`](crate::catalog::election::LockClient::acquire).
     pub async fn acquire(&self, contest: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
-        let AcquireRequest { session, guarantee, seen, hold_off_left } = wanted;
+        let AcquireRequest { session, guarantee, seen: (_, vacancy), hold_off_left } = wanted;
         let keys = self.keys(&contest.name);
-        let vacancy = seen.map(|(_, last)| last);
         self.sessions.stands(session, vacancy, hold_off_left);
         let lease = self.grant(contest, session).await?;
-        let leader = Leader::new(contest, session, None).won_after(vacancy).json();
+        let leader = Leader::new(contest, session, None).won_after(Some(vacancy)).json();
         let mut last = LastLeader::new(contest, session, None, guarantee, hold_off_left);
         last.lease = Some(lease);
         self.sessions.tells_linger(session, last.linger());
         let last = last.json();
         // Never but where nobody holds it: a lock that is free is a key that isn't there.
-        let mut as_seen = vec![Compare::create_revision(keys.leader.as_str(), CompareOp::Equal, 0)];
-        if let Some((_, before)) = seen {
-            as_seen.push(Compare::mod_revision(keys.last.as_str(), CompareOp::Equal, revision(before.0)));
-        }
+        let as_seen = [
+            Compare::create_revision(keys.leader.as_str(), CompareOp::Equal, 0),
+            Compare::mod_revision(keys.last.as_str(), CompareOp::Equal, revision(vacancy.0)),
+        ];
         let taken = self.members.call_briefly("acquire a lock", |mut client: Client| {
             let under = || Some(PutOptions::new().with_lease(lease));
             let txn = Txn::new()

@@ -89,9 +89,9 @@ impl Sessions {
     }
 
     /// A session is used to acquire the lock.
-    pub(super) fn stands(&self, session: SessionId, vacancy: Option<Revision>, hold_off_left: Duration) {
+    pub(super) fn stands(&self, session: SessionId, vacancy: Revision, hold_off_left: Duration) {
         if let Some(session_leases) = self.lock().get_mut(&session) {
-            session_leases.vacancy = vacancy;
+            session_leases.vacancy = Some(vacancy);
             session_leases.hold_off_until = Some(Instant::now() + hold_off_left);
             session_leases.announced_hold_off = !hold_off_left.is_zero();
         }

@@ -371,8 +371,8 @@ fn record_acquisition(
 ) -> Result<Acquisition, Error> {
     let before = last(election)?;
     let version = version(before.as_ref());
-    let as_seen = wanted.seen.is_none_or(|(_, seen)| seen == version);
-    if !as_seen || !election.holds(LOCK, lock)? {
+    let (_, seen) = wanted.seen;
+    if seen != version || !election.holds(LOCK, lock)? {
         return Ok(Acquisition::Changed);
     }
     let term = Term(version.0.max(used(election)?) + 1);
@@ -456,13 +456,18 @@ mod tests {
         }
     }
 
+    async fn as_seen(local: &Local) -> (Revision, Revision) {
+        (Revision::default(), local.look("db").await.unwrap().last_revision)
+    }
+
     #[tokio::test]
     async fn what_somebody_writes_into_last_neither_sends_terms_back_nor_past_their_end() {
         let directory = tempfile::tempdir().unwrap();
         let local = Local::new(directory.path(), "pilotfish", true);
         let lead = async || {
             let (session, guarantee, _) = local.open_session(&contest()).await.unwrap();
-            let wanted = AcquireRequest { session, guarantee, seen: None, hold_off_left: Duration::ZERO };
+            let seen = as_seen(&local).await;
+            let wanted = AcquireRequest { session, guarantee, seen, hold_off_left: Duration::ZERO };
             let won = local.acquire(&contest(), wanted).await;
             if let Ok(Acquisition::Won(term)) = won {
                 local.release(&contest(), session, term, None, Duration::ZERO).await.unwrap();
@@ -488,7 +493,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let local = Local::new(directory.path(), "pilotfish", true);
         let (session, guarantee, _) = local.open_session(&contest()).await.unwrap();
-        let wanted = AcquireRequest { session, guarantee, seen: None, hold_off_left: Duration::ZERO };
+        let seen = as_seen(&local).await;
+        let wanted = AcquireRequest { session, guarantee, seen, hold_off_left: Duration::ZERO };
         let Acquisition::Won(term) = local.acquire(&contest(), wanted).await.unwrap() else { panic!("it was free") };
         // As one that waits for the disk.
         let write_lock = local.lock_file.write_lock.clone().lock_owned().await;

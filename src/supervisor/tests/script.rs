@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Backend, Catalog, Config, Control, Exec, Health, Hook, Log, Query, Signal, Stop, Watch, When};
 use crate::config::{ConsulService, Family, HttpProbe, Level, LogFormat, OnFailure, PreStart, Probe, Process, Service};
-use crate::supervisor::machines::election::{ElectionEffect, ElectionEvent, RequestId};
+use crate::supervisor::machines::election::{ElectionEvent, RequestId, StoreRequest};
 use crate::supervisor::vocabulary::*;
 use crate::supervisor::{Effect, Event, Notice, Supervisor, Time};
 
@@ -237,22 +237,19 @@ impl Script {
     }
 
     /// An order that a store carries out; renewals and readings, which come all the time, aren't told.
-    fn ordered(&mut self, order: ElectionEffect) -> String {
+    fn ordered(&mut self, order: StoreRequest) -> String {
         let (kind, ask) = match &order {
-            ElectionEffect::OpenSession { ask } => ("open", Some(*ask)),
-            ElectionEffect::CloseSession { .. } => ("close", None),
-            ElectionEffect::EndFormerLife { .. } => ("end former life", None),
-            ElectionEffect::Look { ask } => ("look", Some(*ask)),
-            ElectionEffect::Acquire { ask, .. } => ("acquire", Some(*ask)),
-            ElectionEffect::Renew { ask, .. } => ("renew", Some(*ask)),
-            ElectionEffect::Release { ask, .. } => ("release", Some(*ask)),
-            ElectionEffect::AwaitEnd { .. } => ("await end", None),
-            ElectionEffect::Certify { ask, .. } => ("certify", Some(*ask)),
-            ElectionEffect::PublishRank { .. } => ("publish rank", None),
-            ElectionEffect::ReadRanks { ask, .. } => ("read ranks", Some(*ask)),
-            ElectionEffect::Guard { deadline: Some(_) } => ("guard", None),
-            ElectionEffect::Guard { deadline: None } => ("guard off", None),
-            other => panic!("the core carries {other:?} out itself"),
+            StoreRequest::OpenSession { ask } => ("open", Some(*ask)),
+            StoreRequest::CloseSession { .. } => ("close", None),
+            StoreRequest::EndFormerLife { .. } => ("end former life", None),
+            StoreRequest::Look { ask } => ("look", Some(*ask)),
+            StoreRequest::Acquire { ask, .. } => ("acquire", Some(*ask)),
+            StoreRequest::Renew { ask, .. } => ("renew", Some(*ask)),
+            StoreRequest::Release { ask, .. } => ("release", Some(*ask)),
+            StoreRequest::AwaitEnd { .. } => ("await end", None),
+            StoreRequest::Certify { ask, .. } => ("certify", Some(*ask)),
+            StoreRequest::PublishRank { .. } => ("publish rank", None),
+            StoreRequest::ReadRanks { ask, .. } => ("read ranks", Some(*ask)),
         };
         self.asks.extend(ask.map(|ask| (kind, ask)));
         kind.to_owned()
@@ -346,6 +343,8 @@ impl Script {
             Effect::Elect(order) => self.ordered(order),
             Effect::Suspend => "suspend".to_owned(),
             Effect::EndGroup { signal } => format!("{signal} to main's group"),
+            Effect::Guard { deadline: Some(_) } => "guard".to_owned(),
+            Effect::Guard { deadline: None } => "guard off".to_owned(),
             Effect::StartGuard => "start guard".to_owned(),
             Effect::LoadConfig => "load config".to_owned(),
             Effect::Services(_) => return None,

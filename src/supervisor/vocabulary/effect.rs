@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::{Control, Election, Exec, Log, Probe, Process, Query, RunAs, Service, Signal, Telemetry, Template};
 use crate::supervisor::machines::election;
 
-use super::{Follow, Job, Notice, Observation, Pid, Registration, ReplyId, RunId, Secrets, Staged, Target};
+use super::{Follow, Job, Notice, Observation, Pid, Registration, ReplyId, RunId, Secrets, Staged, Target, Time};
 
 /// An order to the adapters.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,11 +136,15 @@ pub enum Effect {
     },
     /// Remove a rendered file.
     Discard(Staged),
-    /// Take part in an election: watch its lock, and be ready for what [`Effect::Elect`] orders. Comes once.
+    /// Take part in an election: watch its lock, and be ready for what [`Effect::Elect`] asks. Comes once.
     JoinElection(Arc<Election>),
-    /// An order of the election's that a store or the guard carries out: any but those the core carries out itself
-    /// (`MeasureRank`, `Promote`, `Demote`, `Kill`, `Leader`, `Say`).
-    Elect(election::ElectionEffect),
+    /// Ask the election's store.
+    Elect(election::StoreRequest),
+    /// The guard kills at this time; `None`: never.
+    Guard {
+        /// When.
+        deadline: Option<Time>,
+    },
     /// Start another guard in place of one that has ended.
     StartGuard,
     /// Read the config again.

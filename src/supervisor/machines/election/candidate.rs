@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::supervisor::vocabulary::{Notice, Time};
 
-use super::event::{Acquisition, ElectionEffect, RequestId};
+use super::event::{Acquisition, ElectionEffect, RequestId, StoreRequest};
 use super::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 use super::rules::Rule;
 use super::tenure::Tenure;
@@ -97,7 +97,7 @@ impl Election {
             Some(idle_session) => self.acquire(now, idle_session, out),
             None => {
                 let asked = self.ask(now);
-                out.push(ElectionEffect::OpenSession { ask: asked.ask });
+                out.push(ElectionEffect::Store(StoreRequest::OpenSession { ask: asked.ask }));
                 self.state = CandidateState::Campaigning(Campaign::Opening { asked });
             }
         }
@@ -137,7 +137,7 @@ impl Election {
         match result {
             Ok(rank) => {
                 self.rank = Some((vacancy, Some(rank)));
-                out.push(ElectionEffect::PublishRank { vacancy, rank });
+                out.push(ElectionEffect::Store(StoreRequest::PublishRank { vacancy, rank }));
             }
             Err(error) => {
                 self.rank = Some((vacancy, None));
@@ -162,19 +162,19 @@ impl Election {
             // Told twice.
             Ok((session, ..)) if self.uses(session) => {}
             // Nobody waits for it any more.
-            Ok((session, ..)) if !waited_for => out.push(ElectionEffect::CloseSession { session }),
+            Ok((session, ..)) if !waited_for => out.push(ElectionEffect::Store(StoreRequest::CloseSession { session })),
             Err(_) if !waited_for => {}
             Ok((session, guarantee, _)) if !self.is_enough(guarantee) => {
                 let least = self.settings.pace.least();
                 let usable = guarantee.usable(self.rules).unwrap_or_default();
                 out.push(ElectionEffect::Say(Notice::LeaseTooShort { usable, least }));
-                out.push(ElectionEffect::CloseSession { session });
+                out.push(ElectionEffect::Store(StoreRequest::CloseSession { session }));
                 self.eligibility.rests(now + TOO_SHORT_REST);
                 self.state = CandidateState::Follower { stand_at: Some(now) };
             }
             // It would hold the lock and must not act.
             Ok((session, guarantee, _)) if !self.may_act(guarantee) => {
-                out.push(ElectionEffect::CloseSession { session });
+                out.push(ElectionEffect::Store(StoreRequest::CloseSession { session }));
                 self.try_again(now);
             }
             Ok((session, guarantee, at)) => {
@@ -244,17 +244,17 @@ impl Election {
         let act_from = vacancy.since + view.hold_off(idle_session.guarantee, self.rules);
         let vacancy = view.last_revision;
         let handed_to_us = view.handed_to() == Some(&self.settings.id);
-        let seen = self.rules.hold(Rule::AcquireWhatWasSeen).then_some((version, vacancy));
+        let seen = (version, vacancy);
         // Before it is sent: whatever it wins began at the earliest now.
         let asked = self.ask(now);
         let (session, guarantee) = (idle_session.session, idle_session.guarantee);
-        out.push(ElectionEffect::Acquire {
+        out.push(ElectionEffect::Store(StoreRequest::Acquire {
             ask: asked.ask,
             session,
             guarantee,
             seen,
             hold_off_left: now.until(act_from),
-        });
+        }));
         self.state = CandidateState::Campaigning(Campaign::Acquiring(Attempt {
             idle_session,
             asked,
@@ -315,7 +315,7 @@ impl Election {
             Some(holder) if holder.session == attempt.session() => self.won(now, attempt, holder.term, out),
             _ => {
                 if self.rules.hold(Rule::AbandonUnknown) {
-                    out.push(ElectionEffect::CloseSession { session: attempt.session() });
+                    out.push(ElectionEffect::Store(StoreRequest::CloseSession { session: attempt.session() }));
                     self.abandoned.truncate(MOST_ABANDONED - 1);
                     self.abandoned.insert(0, attempt);
                 } else {
@@ -392,7 +392,7 @@ impl Election {
     pub(super) fn give_up_campaign(&mut self, out: &mut Vec<ElectionEffect>) {
         if let CandidateState::Campaigning(campaign) = &self.state {
             let session = campaign.attempt().map(|attempt| attempt.session());
-            out.extend(session.map(|session| ElectionEffect::CloseSession { session }));
+            out.extend(session.map(|session| ElectionEffect::Store(StoreRequest::CloseSession { session })));
         }
         self.state = CandidateState::Follower { stand_at: None };
     }

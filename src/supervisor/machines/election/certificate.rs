@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::supervisor::vocabulary::{Notice, Time};
 
-use super::event::{Certification, ElectionEffect, RequestId};
+use super::event::{Certification, ElectionEffect, RequestId, StoreRequest};
 use super::record::{Holder, SessionId, Term, Witness};
 use super::rules::Rule;
 use super::{Election, InFlight, LOOK_AGAIN};
@@ -45,7 +45,7 @@ impl Election {
         if !self.rules.hold(Rule::KernelCertifies) {
             self.gone(now, &witness);
         }
-        out.push(ElectionEffect::AwaitEnd { witness });
+        out.push(ElectionEffect::Store(StoreRequest::AwaitEnd { witness }));
     }
 
     fn others_witness(&self) -> Option<&Witness> {
@@ -58,7 +58,7 @@ impl Election {
         let session = former.session;
         match self.others_witness() {
             Some(_) => self.former_life = Some(FormerLife { session, end_at: now + CERTIFIED_WITHIN }),
-            None => out.push(ElectionEffect::EndFormerLife { session }),
+            None => out.push(ElectionEffect::Store(StoreRequest::EndFormerLife { session })),
         }
     }
 
@@ -127,18 +127,18 @@ impl Election {
                 if let Some(certificate) = &mut self.certificate {
                     certificate.asked = Some(asked);
                 }
-                out.push(ElectionEffect::Certify {
+                out.push(ElectionEffect::Store(StoreRequest::Certify {
                     ask: asked.ask,
                     witness,
                     session,
                     term,
                     gone_for: now.since(since),
-                });
+                }));
             }
             return;
         }
         if let Some(FormerLife { session, .. }) = self.former_life.take_if(|former| former.end_at <= now) {
-            out.push(ElectionEffect::EndFormerLife { session });
+            out.push(ElectionEffect::Store(StoreRequest::EndFormerLife { session }));
         }
     }
 

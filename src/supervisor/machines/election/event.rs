@@ -1,4 +1,4 @@
-//! What can happen to an election and what it can order. Every order that is answered carries an [`RequestId`], and its
+//! What can happen to an election and what it wants done. Every request that is answered carries a [`RequestId`], and its
 //! answer names it, so that a late answer is told from one that is waited for.
 
 use std::sync::Arc;
@@ -16,12 +16,12 @@ pub struct RequestId(pub u64);
 /// A candidate's name, unique in its election.
 pub type Id = Arc<str>;
 
-/// A fact.
+/// What has happened.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ElectionEvent {
     /// Time has passed.
     Tick,
-    /// Answers [`ElectionEffect::OpenSession`].
+    /// Answers [`StoreRequest::OpenSession`].
     Opened {
         /// Which question.
         ask: RequestId,
@@ -29,7 +29,7 @@ pub enum ElectionEvent {
         /// tells; or why there is none.
         result: Result<(SessionId, Guarantee, Revision), String>,
     },
-    /// Answers [`ElectionEffect::Look`]: a consistent read.
+    /// Answers [`StoreRequest::Look`]: a consistent read.
     Looked {
         /// Which question.
         ask: RequestId,
@@ -38,21 +38,21 @@ pub enum ElectionEvent {
     },
     /// The watch on the key shows this now.
     Saw(Result<View, String>),
-    /// Answers [`ElectionEffect::Acquire`].
+    /// Answers [`StoreRequest::Acquire`].
     Acquired {
         /// Which question.
         ask: RequestId,
         /// What came of it.
         result: Acquisition,
     },
-    /// Answers [`ElectionEffect::Renew`].
+    /// Answers [`StoreRequest::Renew`].
     Renewed {
         /// Which question.
         ask: RequestId,
         /// What came of it.
         result: Renewal,
     },
-    /// Answers [`ElectionEffect::Release`]: the key is free of our term (or had been before); or nobody knows.
+    /// Answers [`StoreRequest::Release`]: the key is free of our term (or had been before); or nobody knows.
     Released {
         /// Which question.
         ask: RequestId,
@@ -66,19 +66,19 @@ pub enum ElectionEvent {
         /// Our rank; or why there is none.
         result: Result<i64, String>,
     },
-    /// Answers [`ElectionEffect::ReadRanks`].
+    /// Answers [`StoreRequest::ReadRanks`].
     Ranks {
         /// Which question.
         ask: RequestId,
         /// Of the live candidates that published one for this vacancy.
         result: Result<Vec<(Id, i64)>, String>,
     },
-    /// Answers [`ElectionEffect::AwaitEnd`], should it come to that: the kernel says that nothing of this container is left.
+    /// Answers [`StoreRequest::AwaitEnd`], should it come to that: the kernel says that nothing of this container is left.
     Gone {
         /// Whose file is locked no more.
         witness: Witness,
     },
-    /// Answers [`ElectionEffect::Certify`].
+    /// Answers [`StoreRequest::Certify`].
     Certified {
         /// Which question.
         ask: RequestId,
@@ -163,9 +163,9 @@ pub enum Renewal {
     Unknown(String),
 }
 
-/// An order.
+/// A request to the store, or to the kernel of this host, which knows the end of a container.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ElectionEffect {
+pub enum StoreRequest {
     /// Open a session, to hold the lock by.
     OpenSession {
         /// To name in the answer.
@@ -197,7 +197,7 @@ pub enum ElectionEffect {
         /// What the store promised of it; it is written into `last`.
         guarantee: Guarantee,
         /// As which the lock and `last` were seen; the latter is the holder's [`Holder::vacancy`].
-        seen: Option<(Revision, Revision)>,
+        seen: (Revision, Revision),
         /// How long one who led before may still act; it is written into `last`, for who comes after us.
         hold_off_left: Duration,
     },
@@ -216,8 +216,8 @@ pub enum ElectionEffect {
         ask: RequestId,
         /// By which session it is held.
         session: SessionId,
-        /// Which term; `None` frees any.
-        term: Option<Term>,
+        /// Which term.
+        term: Term,
         /// Who shall lead next.
         to: Option<Id>,
         /// How long one who led before us may still act.
@@ -242,11 +242,6 @@ pub enum ElectionEffect {
         /// For how long it has been gone.
         gone_for: Duration,
     },
-    /// Ask for our rank.
-    MeasureRank {
-        /// To name in the answer.
-        ask: RequestId,
-    },
     /// Let the others know our rank. Not answered.
     PublishRank {
         /// The `last` it was measured after.
@@ -260,6 +255,18 @@ pub enum ElectionEffect {
         ask: RequestId,
         /// The `last` before ours.
         vacancy: Revision,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ElectionEffect {
+    /// Ask the store.
+    Store(StoreRequest),
+    /// Ask for our rank.
+    MeasureRank {
+        /// To name in the answer.
+        ask: RequestId,
     },
     /// The guard kills at this time; `None`: never.
     Guard {

@@ -31,7 +31,7 @@ use rules::{Rule, Rules};
 use tenure::Tenure;
 
 pub use crate::config::election::Preference;
-pub use event::{DemotionReason, ElectionEffect, ElectionEvent, Id, Pace, RequestId};
+pub use event::{DemotionReason, ElectionEffect, ElectionEvent, Id, Pace, RequestId, StoreRequest};
 
 /// Between two reads of a lock that nobody answers, at most.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -416,7 +416,7 @@ impl Election {
         }
         let asked = self.ask(now);
         self.look = Some(asked);
-        out.push(ElectionEffect::Look { ask: asked.ask });
+        out.push(ElectionEffect::Store(StoreRequest::Look { ask: asked.ask }));
     }
 
     fn ask(&mut self, now: Time) -> InFlight {
@@ -478,7 +478,9 @@ impl Election {
 
     fn close_idle_session(&mut self, out: &mut Vec<ElectionEffect>) {
         out.extend(
-            self.idle_session.take().map(|idle_session| ElectionEffect::CloseSession { session: idle_session.session }),
+            self.idle_session.take().map(|idle_session| {
+                ElectionEffect::Store(StoreRequest::CloseSession { session: idle_session.session })
+            }),
         );
     }
 

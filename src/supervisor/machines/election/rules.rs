@@ -25,9 +25,11 @@ pub enum Rule {
     /// A session whose acquire may still be under way is never used again: the store drops what comes with it late.
     AbandonUnknown,
     /// Only what was seen free is acquired, and only if nothing changed since: a store's hold-off is checked before
-    /// the write and not in it, so an acquire under way when a lock falls free would take it at once.
+    /// the write and not in it, so an acquire under way when a lock falls free would take it at once. The core can't break
+    /// it, as no `Acquire` can be written without; the model does, on the way to the store.
     AcquireWhatWasSeen,
-    /// Only one's own term is released: a release that comes twice, or late, must not free a newer term.
+    /// Only one's own term is released: a release that comes twice, or late, must not free a newer term. Broken like the one
+    /// before.
     ReleaseOwnTerm,
     /// A session serves one term.
     OneTermPerSession,

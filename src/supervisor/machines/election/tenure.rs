@@ -7,7 +7,7 @@ use crate::supervisor::vocabulary::{Notice, Time, earliest};
 
 use super::candidate::{Attempt, IdleSession};
 use super::eligibility::HANDOVER;
-use super::event::{DemotionReason, ElectionEffect, Id, Pace, Renewal, RequestId};
+use super::event::{DemotionReason, ElectionEffect, Id, Pace, Renewal, RequestId, StoreRequest};
 use super::record::{Guarantee, Revision, SessionId, Term};
 use super::rules::{Rule, Rules};
 use super::{CandidateState, Election, Handing, InFlight};
@@ -166,7 +166,7 @@ impl Election {
         if let CandidateState::Holding(tenure) = &mut self.state {
             tenure.renewal = Some(asked);
         }
-        out.push(ElectionEffect::Renew { ask: asked.ask, session, term });
+        out.push(ElectionEffect::Store(StoreRequest::Renew { ask: asked.ask, session, term }));
     }
 
     /// Takes every step that nothing holds back any more.
@@ -188,7 +188,7 @@ impl Election {
                 if let CandidateState::Holding(tenure) = &mut self.state {
                     tenure.stage = TenureStage::Ranking { read_at, asked: Some(asked) };
                 }
-                return out.push(ElectionEffect::ReadRanks { ask: asked.ask, vacancy });
+                return out.push(ElectionEffect::Store(StoreRequest::ReadRanks { ask: asked.ask, vacancy }));
             }
             TenureStage::HoldingOff
             | TenureStage::Ranking { .. }
@@ -365,9 +365,15 @@ impl Election {
                 out.push(ElectionEffect::Say(Notice::Demoting { why: why.clone() }));
                 out.push(ElectionEffect::Demote { why: why.clone(), by });
                 if !self.rules.hold(Rule::ReleaseAfterDemotion) && !tenure.lost {
-                    let (session, term) = (tenure.session, Some(tenure.term));
+                    let (session, term) = (tenure.session, tenure.term);
                     let ask = self.ask(now).ask;
-                    out.push(ElectionEffect::Release { ask, session, term, to, hold_off_left: Duration::ZERO });
+                    out.push(ElectionEffect::Store(StoreRequest::Release {
+                        ask,
+                        session,
+                        term,
+                        to,
+                        hold_off_left: Duration::ZERO,
+                    }));
                 }
             }
             TenureStage::Demoting { .. } | TenureStage::Releasing { .. } => {}
@@ -424,15 +430,15 @@ impl Election {
             return;
         }
         *again_at = now + RELEASE_AGAIN;
-        let term = self.rules.hold(Rule::ReleaseOwnTerm).then_some(tenure.term);
-        let (session, to, hold_off_left) = (tenure.session, to.clone(), now.until(tenure.act_from));
+        let (session, term, to) = (tenure.session, tenure.term, to.clone());
+        let hold_off_left = now.until(tenure.act_from);
         let asked = self.ask(now);
         if let CandidateState::Holding(Tenure { stage: TenureStage::Releasing { asked: slot, .. }, .. }) =
             &mut self.state
         {
             *slot = Some(asked);
         }
-        out.push(ElectionEffect::Release { ask: asked.ask, session, term, to, hold_off_left });
+        out.push(ElectionEffect::Store(StoreRequest::Release { ask: asked.ask, session, term, to, hold_off_left }));
     }
 
     pub(super) fn released(
@@ -464,7 +470,7 @@ impl Election {
         let CandidateState::Holding(tenure) = &self.state else { return };
         let (session, guarantee) = (tenure.session, tenure.guarantee);
         match self.rules.hold(Rule::OneTermPerSession) {
-            true => out.push(ElectionEffect::CloseSession { session }),
+            true => out.push(ElectionEffect::Store(StoreRequest::CloseSession { session })),
             false => self.idle_session = Some(IdleSession { session, guarantee, opened: now, at: Revision::default() }),
         }
         self.state = CandidateState::Follower { stand_at: None };

@@ -317,18 +317,8 @@ impl Supervisor {
             }
             ElectionEffect::Say(notice) => step.out.push(Effect::Say(notice)),
             ElectionEffect::MeasureRank { ask } => self.measure_rank(step, ask),
-            order @ (ElectionEffect::OpenSession { .. }
-            | ElectionEffect::CloseSession { .. }
-            | ElectionEffect::EndFormerLife { .. }
-            | ElectionEffect::Look { .. }
-            | ElectionEffect::Acquire { .. }
-            | ElectionEffect::Renew { .. }
-            | ElectionEffect::Release { .. }
-            | ElectionEffect::AwaitEnd { .. }
-            | ElectionEffect::Certify { .. }
-            | ElectionEffect::PublishRank { .. }
-            | ElectionEffect::ReadRanks { .. }
-            | ElectionEffect::Guard { .. }) => step.out.push(Effect::Elect(order)),
+            ElectionEffect::Store(request) => step.out.push(Effect::Elect(request)),
+            ElectionEffect::Guard { deadline } => step.out.push(Effect::Guard { deadline }),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Signal;
-use crate::supervisor::machines::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal};
+use crate::supervisor::machines::election::event::{Acquisition, ElectionEvent, Renewal, StoreRequest};
 use crate::supervisor::vocabulary::*;
 use crate::supervisor::{Effect, Event, Time};
 
@@ -69,9 +69,7 @@ impl World {
                 self.hears(index, Event::Withdrawn { service: service.id.clone(), result: Ok(()) });
             }
             Effect::JoinElection(_) => self.containers[index].contests = true,
-            Effect::Elect(ElectionEffect::Guard { deadline }) => {
-                self.containers[index].page = deadline.map(Time::from_boot)
-            }
+            Effect::Guard { deadline } => self.containers[index].page = deadline.map(Time::from_boot),
             Effect::Elect(order) => self.mail.push(Mail::To(index, life, order)),
             Effect::StartGuard => {
                 self.containers[index].guard = Guard::Stands;
@@ -213,14 +211,14 @@ impl World {
     }
 }
 
-fn unanswered(order: &ElectionEffect, lost: String) -> Option<ElectionEvent> {
+fn unanswered(order: &StoreRequest, lost: String) -> Option<ElectionEvent> {
     Some(match *order {
-        ElectionEffect::OpenSession { ask } => ElectionEvent::Opened { ask, result: Err(lost) },
-        ElectionEffect::Look { ask } => ElectionEvent::Looked { ask, result: Err(lost) },
-        ElectionEffect::Acquire { ask, .. } => ElectionEvent::Acquired { ask, result: Acquisition::Unknown(lost) },
-        ElectionEffect::Renew { ask, .. } => ElectionEvent::Renewed { ask, result: Renewal::Unknown(lost) },
-        ElectionEffect::Release { ask, .. } => ElectionEvent::Released { ask, result: Err(lost) },
-        ElectionEffect::ReadRanks { ask, .. } => ElectionEvent::Ranks { ask, result: Err(lost) },
+        StoreRequest::OpenSession { ask } => ElectionEvent::Opened { ask, result: Err(lost) },
+        StoreRequest::Look { ask } => ElectionEvent::Looked { ask, result: Err(lost) },
+        StoreRequest::Acquire { ask, .. } => ElectionEvent::Acquired { ask, result: Acquisition::Unknown(lost) },
+        StoreRequest::Renew { ask, .. } => ElectionEvent::Renewed { ask, result: Renewal::Unknown(lost) },
+        StoreRequest::Release { ask, .. } => ElectionEvent::Released { ask, result: Err(lost) },
+        StoreRequest::ReadRanks { ask, .. } => ElectionEvent::Ranks { ask, result: Err(lost) },
         _ => return None,
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::supervisor::machines::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal};
+use crate::supervisor::machines::election::event::{Acquisition, ElectionEvent, Renewal, StoreRequest};
 use crate::supervisor::machines::election::record::{Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View};
 
 pub const LEASE: Duration = Duration::from_secs(15);
@@ -57,24 +57,24 @@ impl Store {
     }
 
     /// What an order comes to when it arrives; `None`: nobody waits for an answer.
-    pub fn take(&mut self, now: Duration, id: &str, order: &ElectionEffect) -> Option<ElectionEvent> {
+    pub fn take(&mut self, now: Duration, id: &str, order: &StoreRequest) -> Option<ElectionEvent> {
         match order.clone() {
-            ElectionEffect::OpenSession { ask } => {
+            StoreRequest::OpenSession { ask } => {
                 self.revision += 1;
                 let session = SessionId(u128::from(self.revision));
                 self.sessions.insert(session.0, now + LEASE);
                 Some(ElectionEvent::Opened { ask, result: Ok((session, Guarantee::For(LEASE), Revision(0))) })
             }
             // An etcd lease is what its holder was promised.
-            ElectionEffect::EndFormerLife { .. } => None,
-            ElectionEffect::CloseSession { session } => {
+            StoreRequest::EndFormerLife { .. } => None,
+            StoreRequest::CloseSession { session } => {
                 self.sessions.remove(&session.0);
                 self.pass(now);
                 None
             }
-            ElectionEffect::Look { ask } => Some(ElectionEvent::Looked { ask, result: Ok(self.view()) }),
-            ElectionEffect::Acquire { ask, session, guarantee, seen, hold_off_left } => {
-                let as_seen = seen == Some((Revision(self.lock_version), Revision(self.last_revision)));
+            StoreRequest::Look { ask } => Some(ElectionEvent::Looked { ask, result: Ok(self.view()) }),
+            StoreRequest::Acquire { ask, session, guarantee, seen, hold_off_left } => {
+                let as_seen = seen == (Revision(self.lock_version), Revision(self.last_revision));
                 let result = if self.holder.is_none() && as_seen && self.sessions.contains_key(&session.0) {
                     self.revision += 1;
                     let term = Term(self.revision);
@@ -98,7 +98,7 @@ impl Store {
                 };
                 Some(ElectionEvent::Acquired { ask, result })
             }
-            ElectionEffect::Renew { ask, session, term } => {
+            StoreRequest::Renew { ask, session, term } => {
                 let mine = self.view().shows(session, term) && self.sessions.contains_key(&session.0);
                 let result = if mine {
                     self.sessions.insert(session.0, now + LEASE);
@@ -108,8 +108,8 @@ impl Store {
                 };
                 Some(ElectionEvent::Renewed { ask, result })
             }
-            ElectionEffect::Release { ask, session, term, to, hold_off_left } => {
-                let mine = term.is_some_and(|term| self.view().shows(session, term));
+            StoreRequest::Release { ask, session, term, to, hold_off_left } => {
+                let mine = self.view().shows(session, term);
                 if mine {
                     self.free();
                     self.last_revision = self.revision;
@@ -119,7 +119,7 @@ impl Store {
                 }
                 Some(ElectionEvent::Released { ask, result: if mine { Ok(()) } else { Err("another's".to_owned()) } })
             }
-            ElectionEffect::ReadRanks { ask, .. } => Some(ElectionEvent::Ranks { ask, result: Ok(Vec::new()) }),
+            StoreRequest::ReadRanks { ask, .. } => Some(ElectionEvent::Ranks { ask, result: Ok(Vec::new()) }),
             _ => None,
         }
     }

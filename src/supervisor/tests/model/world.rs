@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::supervisor::machines::election::event::{ElectionEffect, ElectionEvent};
+use crate::supervisor::machines::election::event::{ElectionEvent, StoreRequest};
 use crate::supervisor::{Event, Supervisor, Time};
 
 use super::container::{Container, Guard};
@@ -16,7 +16,7 @@ const LOOP_TAKES: Duration = Duration::from_millis(500);
 
 /// A request or an answer under way.
 pub enum Mail {
-    To(usize, u32, ElectionEffect),
+    To(usize, u32, StoreRequest),
     From(usize, u32, ElectionEvent),
 }
 

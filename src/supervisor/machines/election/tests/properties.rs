@@ -6,7 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::stage::{LEASE, PACE, after, free, held, last, settings};
-use crate::supervisor::machines::election::event::{Acquisition, ElectionEffect, ElectionEvent, Renewal, RequestId};
+use crate::supervisor::machines::election::event::{
+    Acquisition, ElectionEffect, ElectionEvent, Renewal, RequestId, StoreRequest,
+};
 use crate::supervisor::machines::election::record::{Last, Lock, Revision, SessionId, Term, View};
 use crate::supervisor::machines::election::{Election, Settings};
 use crate::supervisor::vocabulary::Time;
@@ -111,28 +113,27 @@ impl Container {
                     self.page = deadline;
                 }
                 ElectionEffect::Kill { .. } => self.killed = true,
-                ElectionEffect::Release { term, .. } => {
-                    assert!(term.is_some(), "a release of any term");
+                ElectionEffect::Store(StoreRequest::Release { .. }) => {
                     assert_eq!(self.acting, None, "released while main acts");
                 }
-                ElectionEffect::CloseSession { session } => {
+                ElectionEffect::Store(StoreRequest::CloseSession { session }) => {
                     assert!(self.acting.is_none() || own != Some(session), "the session closed while main acts");
                 }
-                ElectionEffect::EndFormerLife { session } => {
+                ElectionEffect::Store(StoreRequest::EndFormerLife { session }) => {
                     assert!(own != Some(session), "its own session taken for a former life's");
                 }
-                ElectionEffect::Acquire { ask, .. }
-                | ElectionEffect::OpenSession { ask }
-                | ElectionEffect::Look { ask }
-                | ElectionEffect::Renew { ask, .. }
-                | ElectionEffect::Certify { ask, .. }
+                ElectionEffect::Store(StoreRequest::Acquire { ask, .. })
+                | ElectionEffect::Store(StoreRequest::OpenSession { ask })
+                | ElectionEffect::Store(StoreRequest::Look { ask })
+                | ElectionEffect::Store(StoreRequest::Renew { ask, .. })
+                | ElectionEffect::Store(StoreRequest::Certify { ask, .. })
                 | ElectionEffect::MeasureRank { ask }
-                | ElectionEffect::ReadRanks { ask, .. } => {
+                | ElectionEffect::Store(StoreRequest::ReadRanks { ask, .. }) => {
                     assert!(ask > self.last_ask, "a question was used twice");
                     self.last_ask = ask;
                 }
-                ElectionEffect::AwaitEnd { .. }
-                | ElectionEffect::PublishRank { .. }
+                ElectionEffect::Store(StoreRequest::AwaitEnd { .. })
+                | ElectionEffect::Store(StoreRequest::PublishRank { .. })
                 | ElectionEffect::Demote { .. }
                 | ElectionEffect::Leader(_)
                 | ElectionEffect::Say(_) => {}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::supervisor::machines::election::event::{
-    Acquisition, ElectionEffect, ElectionEvent, Pace, Renewal, RequestId,
+    Acquisition, ElectionEffect, ElectionEvent, Pace, Renewal, RequestId, StoreRequest,
 };
 use crate::supervisor::machines::election::record::{Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View};
 use crate::supervisor::machines::election::{Election, Preference, Settings};
@@ -147,28 +147,28 @@ impl Stage {
     fn hear(&mut self, order: ElectionEffect) {
         let from_start = |at: Time| at.from_boot().as_millis().saturating_sub(100_000);
         let words = match order {
-            ElectionEffect::OpenSession { ask } => {
+            ElectionEffect::Store(StoreRequest::OpenSession { ask }) => {
                 self.last_ask = ask;
                 "open".to_owned()
             }
-            ElectionEffect::CloseSession { session } => format!("close {}", session.0),
-            ElectionEffect::EndFormerLife { session } => format!("end former life {}", session.0),
-            ElectionEffect::Look { ask } => {
+            ElectionEffect::Store(StoreRequest::CloseSession { session }) => format!("close {}", session.0),
+            ElectionEffect::Store(StoreRequest::EndFormerLife { session }) => format!("end former life {}", session.0),
+            ElectionEffect::Store(StoreRequest::Look { ask }) => {
                 self.last_ask = ask;
                 "look".to_owned()
             }
-            ElectionEffect::Acquire { ask, session, hold_off_left, .. } => {
+            ElectionEffect::Store(StoreRequest::Acquire { ask, session, hold_off_left, .. }) => {
                 self.last_ask = ask;
                 match hold_off_left.is_zero() {
                     true => format!("acquire by {}", session.0),
                     false => format!("acquire by {} owing {}", session.0, hold_off_left.as_millis()),
                 }
             }
-            ElectionEffect::Renew { ask, session, .. } => {
+            ElectionEffect::Store(StoreRequest::Renew { ask, session, .. }) => {
                 self.last_ask = ask;
                 format!("renew {}", session.0)
             }
-            ElectionEffect::Release { ask, term, to, hold_off_left, .. } => {
+            ElectionEffect::Store(StoreRequest::Release { ask, term, to, hold_off_left, .. }) => {
                 self.last_ask = ask;
                 let to = to.map(|to| format!(" to {to}")).unwrap_or_default();
                 let hold_off_left = if hold_off_left.is_zero() {
@@ -176,10 +176,10 @@ impl Stage {
                 } else {
                     format!(" owing {}", hold_off_left.as_millis())
                 };
-                format!("release {}{to}{hold_off_left}", term.map_or(0, |term| term.0))
+                format!("release {}{to}{hold_off_left}", term.0)
             }
-            ElectionEffect::AwaitEnd { witness } => format!("await the end of {}", witness.file),
-            ElectionEffect::Certify { ask, witness, term, gone_for, .. } => {
+            ElectionEffect::Store(StoreRequest::AwaitEnd { witness }) => format!("await the end of {}", witness.file),
+            ElectionEffect::Store(StoreRequest::Certify { ask, witness, term, gone_for, .. }) => {
                 self.last_ask = ask;
                 format!("certify the end of {}, term {}, gone for {}", witness.file, term.0, gone_for.as_millis())
             }
@@ -187,8 +187,8 @@ impl Stage {
                 self.last_ask = ask;
                 "measure".to_owned()
             }
-            ElectionEffect::PublishRank { rank, .. } => format!("publish rank {rank}"),
-            ElectionEffect::ReadRanks { ask, .. } => {
+            ElectionEffect::Store(StoreRequest::PublishRank { rank, .. }) => format!("publish rank {rank}"),
+            ElectionEffect::Store(StoreRequest::ReadRanks { ask, .. }) => {
                 self.last_ask = ask;
                 "read ranks".to_owned()
             }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::supervisor::machines::election::candidate::Campaign;
 use crate::supervisor::machines::election::event::{
-    Acquisition, Certification, DemotionReason, ElectionEffect, ElectionEvent, Id, Renewal, RequestId,
+    Acquisition, Certification, DemotionReason, ElectionEffect, ElectionEvent, Id, Renewal, RequestId, StoreRequest,
 };
 use crate::supervisor::machines::election::record::{Lock, Revision, SessionId, Term, View, Witness};
+use crate::supervisor::machines::election::rules::Rule;
 use crate::supervisor::machines::election::tenure::{Tenure, TenureStage};
 use crate::supervisor::machines::election::{CandidateState, Election, Preference, Settings};
 use crate::supervisor::vocabulary::Time;
@@ -906,21 +907,22 @@ impl World {
         let id = agent.id.clone();
         let send = |what| Mail { agent: index, life: agent.life, what };
         match order {
-            ElectionEffect::OpenSession { ask } => self.mail.push(send(What::Open(ask))),
-            ElectionEffect::CloseSession { session } => self.mail.push(send(What::Close(session))),
-            ElectionEffect::EndFormerLife { session } if play.kind == Kind::Consul => {
+            ElectionEffect::Store(StoreRequest::OpenSession { ask }) => self.mail.push(send(What::Open(ask))),
+            ElectionEffect::Store(StoreRequest::CloseSession { session }) => self.mail.push(send(What::Close(session))),
+            ElectionEffect::Store(StoreRequest::EndFormerLife { session }) if play.kind == Kind::Consul => {
                 self.mail.push(send(What::Close(session)))
             }
-            ElectionEffect::EndFormerLife { .. } => {}
-            ElectionEffect::Look { ask } => {
+            ElectionEffect::Store(StoreRequest::EndFormerLife { .. }) => {}
+            ElectionEffect::Store(StoreRequest::Look { ask }) => {
                 self.mail.push(send(What::Look(ask)));
             }
-            ElectionEffect::Acquire { ask, session, guarantee, seen, hold_off_left } => {
+            ElectionEffect::Store(StoreRequest::Acquire { ask, session, guarantee, seen, hold_off_left }) => {
                 let linger = match play.witnessed {
                     Witnessed::Closed if !play.careless.closing_unsaid => pace().kill_margin,
                     Witnessed::No | Witnessed::Kept | Witnessed::Closed => Duration::ZERO,
                 };
                 let witness = (play.witnessed != Witnessed::No).then(|| witness(index, agent.life).into());
+                let seen = play.rules.hold(Rule::AcquireWhatWasSeen).then_some(seen);
                 let wanted = AcquireRequest { id, session, guarantee, seen, hold_off_left, witness, linger };
                 self.mail.push(send(What::Acquire(ask, wanted)));
                 if play.kind != Kind::Local && play.promise - play.promise / 100 < 5 * UNIT {
@@ -936,14 +938,15 @@ impl World {
                     self.broken.set(Broken::SESSION_SERVED_TWICE);
                 }
             }
-            ElectionEffect::Renew { ask, session, .. } => {
+            ElectionEffect::Store(StoreRequest::Renew { ask, session, .. }) => {
                 self.mail.push(send(What::Renew(ask, session)));
                 agent.unproven = agent.unproven.saturating_add(1).min(3);
                 if let Some(acting) = &mut agent.acting {
                     acting.renewed_since_told = true;
                 }
             }
-            ElectionEffect::Release { ask, session, term, to, hold_off_left } => {
+            ElectionEffect::Store(StoreRequest::Release { ask, session, term, to, hold_off_left }) => {
+                let term = play.rules.hold(Rule::ReleaseOwnTerm).then_some(term);
                 self.mail.push(send(What::Release(ask, session, term, to, hold_off_left)));
             }
             ElectionEffect::Guard { deadline } => {
@@ -1008,15 +1011,19 @@ impl World {
                     acting.gone_by.get_or_insert(NOW + pace().kill_margin);
                 }
             }
-            ElectionEffect::AwaitEnd { witness } => {
+            ElectionEffect::Store(StoreRequest::AwaitEnd { witness }) => {
                 agent.awaited.insert(witness);
             }
-            ElectionEffect::Certify { ask, session, term, gone_for, .. } => {
+            ElectionEffect::Store(StoreRequest::Certify { ask, session, term, gone_for, .. }) => {
                 self.mail.push(send(What::Certify(ask, session, term, gone_for)));
             }
             ElectionEffect::MeasureRank { ask } => self.mail.push(send(What::Measure(ask))),
-            ElectionEffect::PublishRank { vacancy, rank } => self.mail.push(send(What::Publish(vacancy, rank))),
-            ElectionEffect::ReadRanks { ask, vacancy } => self.mail.push(send(What::ReadRanks(ask, vacancy))),
+            ElectionEffect::Store(StoreRequest::PublishRank { vacancy, rank }) => {
+                self.mail.push(send(What::Publish(vacancy, rank)))
+            }
+            ElectionEffect::Store(StoreRequest::ReadRanks { ask, vacancy }) => {
+                self.mail.push(send(What::ReadRanks(ask, vacancy)))
+            }
             ElectionEffect::Leader(_) | ElectionEffect::Say(_) => {}
         }
     }
