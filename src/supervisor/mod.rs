@@ -26,12 +26,12 @@ use machines::jitter::Jitter;
 use machines::main::{Main, StrayAction};
 use machines::restarts::Restarts;
 use machines::watch::Watch;
-use sequence::life::{Life, LifeStage};
+use sequence::life::{Life, LifeStage, StageName};
 use sequence::maintenance::Maintenance;
-use sequence::role::Leadership;
+use sequence::role::{Leadership, Role};
 use sequence::signals::PassedOn;
 use sequence::start::Wait;
-use sequence::stop::Cause;
+use sequence::stop::{Cause, StopStage, Stopping};
 use vocabulary::{ExitStatus, Follow, HookCount, Job, MainStatus, ReplyId, Request, RunId, Step, earliest};
 
 pub use vocabulary::{Effect, Event, Notice, Status, Time};
@@ -229,14 +229,37 @@ impl Supervisor {
             Event::Control { reply, request: Request::Reload } => self.reload(Some(reply), step.out),
             Event::ConfigLoaded(result) => self.loaded(step, result),
             Event::Printed { run, text } => self.printed(run, text),
-            Event::Election(fact) => self.elect(step, fact),
+            Event::Election(event) => self.elect(step, event),
             Event::Guard { stands } => self.guarded(step, stands),
         }
-        self.tick(step);
-        self.run_again(step);
-        self.advance_role(step);
-        self.advance_start(step);
+        self.advance(step);
         out
+    }
+
+    /// What is due is done, and role, start and stop each take every step that nothing holds back any more, until none of
+    /// them moves.
+    fn advance(&mut self, step: &mut Step<'_>) {
+        loop {
+            let before = self.position();
+            self.tick(step);
+            self.run_again(step);
+            self.advance_role(step);
+            self.advance_start(step);
+            self.advance_stop(step);
+            let now = self.position();
+            if now == before || matches!(now, (StageName::Ended, ..)) {
+                return;
+            }
+        }
+    }
+
+    /// How far the container has come.
+    fn position(&self) -> (StageName, Option<StopStage>, Option<Role>) {
+        (
+            self.life.stage().name(),
+            self.life.stopping().map(Stopping::stage),
+            self.leadership.as_ref().map(Leadership::role),
+        )
     }
 
     /// When the core wants [`Event::Tick`] next.

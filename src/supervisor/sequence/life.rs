@@ -224,7 +224,8 @@ impl Life {
 }
 
 impl LifeStage {
-    const fn name(&self) -> StageName {
+    /// Which it is.
+    pub const fn name(&self) -> StageName {
         match self {
             LifeStage::Created => StageName::Created,
             LifeStage::Waiting => StageName::Waiting,

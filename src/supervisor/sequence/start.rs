@@ -119,7 +119,6 @@ impl Supervisor {
         if matches!(self.life.stage(), LifeStage::Prepared) && self.commands.of_job(&Job::PreStart) != Some(false) {
             self.start_main(step);
         }
-        self.advance_stop(step);
     }
 
     /// A main whose pause is over runs again, or is prepared anew. The election learns that it may stand before its

@@ -61,29 +61,39 @@ pub struct Stopping {
     stops_asked: u32,
 }
 
-#[derive(Debug)]
-enum StopStage {
+/// A stage of the stop sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopStage {
     /// Out of the rotation; nothing else yet.
     Draining {
+        /// For so long.
         until: Time,
     },
+    /// `pre_stop` runs.
     PreStop {
+        /// As this.
         run: RunId,
     },
     /// What acts for the leader ends, and `on_demote` runs; main has not been told yet.
     Demoting,
     /// Main was told, or was gone before; its `pre_start` may have to end, too.
     Main {
+        /// It is waited for.
         pre_start: Option<RunId>,
     },
     /// The election's lock is given back, before anything its session may be bound to goes.
     Releasing {
+        /// For so long at most.
         until: Time,
     },
+    /// The services leave the catalog.
     Withdrawing {
+        /// For so long at most.
         until: Time,
     },
+    /// `post_stop` runs.
     PostStop {
+        /// As this.
         run: RunId,
     },
     /// What hooks left to the container is told to end, and killed when time is up.
@@ -91,10 +101,16 @@ enum StopStage {
         /// What was there before the agent is waited for until then; `None` when nothing is left of it.
         others: Option<Time>,
     },
+    /// Nothing is left to do.
     Done,
 }
 
 impl Stopping {
+    /// How far it has come.
+    pub const fn stage(&self) -> StopStage {
+        self.stage
+    }
+
     /// When what is left of main is killed.
     pub fn kill_at(&self) -> Option<Time> {
         self.kill_at
@@ -341,8 +357,6 @@ impl Supervisor {
         }
         stopping.stage = StopStage::Demoting;
         self.elect(step, ElectionEvent::Stop);
-        self.advance_role(step);
-        self.advance_stop(step);
     }
 
     /// Has main stop.

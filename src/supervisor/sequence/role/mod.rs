@@ -67,20 +67,35 @@ enum Part {
     Leader,
 }
 
-#[derive(Debug)]
-enum Role {
+/// What this container is in its election.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
     /// Another one leads, or nobody.
     Replica,
     /// Leads.
-    Leader { term: Term, promotion: Promotion },
+    Leader {
+        /// Its fencing token.
+        term: Term,
+        /// How far main is.
+        promotion: Promotion,
+    },
     /// Must not lead any more, and may still act.
-    Leaving { term: Term, stage: Leaving },
+    Leaving {
+        /// The term that is over.
+        term: Term,
+        /// How far it has come.
+        stage: Leaving,
+    },
 }
 
+/// How far main is on its way into the leader's role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Promotion {
+pub enum Promotion {
     /// What runs for replicas, and may have main follow another, is being ended.
-    Clearing { until: Time },
+    Clearing {
+        /// For so long at most.
+        until: Time,
+    },
     /// Main isn't up yet, or not healthy.
     Due,
     /// `on_promote` runs.
@@ -89,12 +104,18 @@ enum Promotion {
     Done,
 }
 
+/// How far main is on its way out of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leaving {
+pub enum Leaving {
     /// What acts beside main is being ended.
     Clearing,
     /// `on_demote` runs.
-    Demoting { run: RunId, until: Time },
+    Demoting {
+        /// As this.
+        run: RunId,
+        /// For so long at most.
+        until: Time,
+    },
     /// It succeeded; what it left behind is being ended.
     Demoted,
     /// Main is being stopped.
@@ -150,6 +171,11 @@ impl Leadership {
     /// Whether this container leads, or is to as soon as main is up.
     pub fn leads(&self) -> bool {
         matches!(self.role, Role::Leader { .. })
+    }
+
+    /// What this container is now.
+    pub const fn role(&self) -> Role {
+        self.role
     }
 
     /// Whether nothing of it is in the store any more.
