@@ -19,7 +19,7 @@ pub const fn is_on(_name: &str) -> bool {
     false
 }
 
-/// With the misrule `freeze`: once the file named by `PILOTFISH_FREEZE_FILE` is there, the caller never comes back, as a
+/// With the sabotage `freeze`: once the file named by `PILOTFISH_FREEZE_FILE` is there, the caller never comes back, as a
 /// loop that spins by a fault would not.
 pub fn freeze() {
     let file = || std::env::var_os("PILOTFISH_FREEZE_FILE");

@@ -71,7 +71,7 @@ async fn attend(backend: Arc<Backend>, name: String, witness: Arc<WitnessDirecto
     let pace = Pace { renew: RENEW_EVERY, request: REQUEST_WITHIN, demote: DEMOTE_WITHIN, kill_margin: Duration::ZERO };
     let settings = Settings { id: NAME.into(), prefer: Preference::Never, rank: None, pace, witness: true };
     let mut core = Election::new(settings, RandomState::new().hash_one(&name));
-    let contest = CandidateSettings {
+    let settings = CandidateSettings {
         name,
         id: NAME.to_owned(),
         lease: Duration::ZERO,
@@ -79,21 +79,21 @@ async fn attend(backend: Arc<Backend>, name: String, witness: Arc<WitnessDirecto
         service: None,
         witness: Some(witness),
     };
-    let candidacy = Arc::new(LockClient::new(backend, contest));
+    let lock_client = Arc::new(LockClient::new(backend, settings));
     let (tell, mut events) = mpsc::channel(EVENTS);
-    tokio::spawn(watch(candidacy.clone(), tell.clone()));
+    tokio::spawn(watch(lock_client.clone(), tell.clone()));
     let Ok(mut alarm) = Alarm::new() else { return };
     let mut end_awaited: Option<JoinHandle<()>> = None;
     loop {
-        let fact = tokio::select! {
+        let event = tokio::select! {
             Some(event) = events.recv() => match event {
-                Event::Election(fact) => fact,
+                Event::Election(event) => event,
                 _ => continue,
             },
             _ = alarm.rang() => ElectionEvent::Tick,
         };
-        for order in core.handle(clock::now(), fact) {
-            let waiting = obey(&candidacy, &tell, order);
+        for order in core.handle(clock::now(), event) {
+            let waiting = obey(&lock_client, &tell, order);
             // Nobody asks for the end of who held the lock before.
             if let Some(before) = waiting.and_then(|waiting| end_awaited.replace(waiting)) {
                 before.abort();
@@ -105,10 +105,10 @@ async fn attend(backend: Arc<Backend>, name: String, witness: Arc<WitnessDirecto
     }
 }
 
-async fn watch(candidacy: Arc<LockClient>, tell: mpsc::Sender<Event>) {
+async fn watch(lock_client: Arc<LockClient>, tell: mpsc::Sender<Event>) {
     loop {
-        let (candidacy, views) = (candidacy.clone(), LockViewSender::of_candidate(tell.clone()));
-        let watching = tokio::spawn(async move { candidacy.watch(views).await });
+        let (lock_client, views) = (lock_client.clone(), LockViewSender::of_candidate(tell.clone()));
+        let watching = tokio::spawn(async move { lock_client.watch(views).await });
         if let Err(error) = watching.await {
             tracing::error!(event = "degraded", "the watch on the lock failed: {error}");
         }
@@ -118,16 +118,16 @@ async fn watch(candidacy: Arc<LockClient>, tell: mpsc::Sender<Event>) {
 
 /// Each order is a task of its own; the one that waits for an end is returned. One that panics, or takes too long, is asked
 /// for again by the core.
-fn obey(candidacy: &Arc<LockClient>, tell: &mpsc::Sender<Event>, order: ElectionEffect) -> Option<JoinHandle<()>> {
-    let (candidacy, tell) = (candidacy.clone(), tell.clone());
-    let answer = async move |fact| {
+fn obey(lock_client: &Arc<LockClient>, tell: &mpsc::Sender<Event>, order: ElectionEffect) -> Option<JoinHandle<()>> {
+    let (lock_client, tell) = (lock_client.clone(), tell.clone());
+    let answer = async move |event| {
         // Who would hear it may have ended.
-        let _ = tell.send(Event::Election(fact)).await;
+        let _ = tell.send(Event::Election(event)).await;
     };
     match order {
         ElectionEffect::Store(StoreRequest::Look { ask }) => {
             tokio::spawn(async move {
-                let looked = tokio::time::timeout(REQUEST_WITHIN, candidacy.look()).await;
+                let looked = tokio::time::timeout(REQUEST_WITHIN, lock_client.look()).await;
                 let result = match looked {
                     Ok(result) => result.map_err(|error| catalog::report(&error)),
                     Err(_) => Err("no answer".to_owned()),
@@ -137,7 +137,7 @@ fn obey(candidacy: &Arc<LockClient>, tell: &mpsc::Sender<Event>, order: Election
         }
         ElectionEffect::Store(StoreRequest::AwaitEnd { witness }) => {
             return Some(tokio::spawn(async move {
-                if candidacy.gone(&witness).await {
+                if lock_client.gone(&witness).await {
                     answer(ElectionEvent::Gone { witness }).await;
                 }
             }));
@@ -145,7 +145,7 @@ fn obey(candidacy: &Arc<LockClient>, tell: &mpsc::Sender<Event>, order: Election
         ElectionEffect::Store(StoreRequest::Certify { ask, witness, session, term, gone_for }) => {
             tokio::spawn(async move {
                 let certificate = Certificate { witness, session, term, gone_for };
-                let certified = tokio::time::timeout(REQUEST_WITHIN, candidacy.certify(certificate)).await;
+                let certified = tokio::time::timeout(REQUEST_WITHIN, lock_client.certify(certificate)).await;
                 let result = certified.unwrap_or_else(|_| Certification::Unknown("no answer".to_owned()));
                 answer(ElectionEvent::Certified { ask, result }).await;
             });

@@ -11,7 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", ALL),
     ("agent", ALL),
     ("effects", ALL),
-    // What the fuzz targets call, of every room.
+    // What the fuzz targets call, of every layer.
     ("fuzzing", ALL),
     ("witness", &["catalog", "clock", "logging", "process", "supervisor", "config"]),
     ("clock", &["readable", "supervisor", "config"]),
@@ -82,7 +82,7 @@ const NOT_IN_SUPERVISOR: &[&str] = &[
 ];
 
 #[test]
-fn no_room_names_one_to_its_left() {
+fn no_layer_names_one_to_its_left() {
     let mut wrong = Vec::new();
     for file in sources() {
         let text = fs::read_to_string(&file).expect("a source file is readable");
@@ -106,7 +106,7 @@ fn no_room_names_one_to_its_left() {
 }
 
 #[test]
-fn every_room_has_its_arrows() {
+fn every_layer_has_its_arrows() {
     let layers: BTreeSet<String> = sources().iter().map(|file| module_of(file)[0].clone()).collect();
     let known: BTreeSet<String> =
         ARROWS.iter().map(|(layer, _)| (*layer).to_owned()).chain(["lib".to_owned()]).collect();

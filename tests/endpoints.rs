@@ -319,7 +319,7 @@ async fn who_may_not_ask_at_the_abstract_socket_is_told_so() {
 }
 
 #[tokio::test]
-async fn who_listens_in_the_agents_place_is_not_asked_and_the_agent_is_found_beside_him() {
+async fn who_listens_in_the_agents_place_is_not_asked_and_the_agent_is_found_beside_them() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let path = dir.path().join("control.sock");

@@ -29,7 +29,7 @@ const BLOWS: [(&str, Blow); 8] = [
     ("its container is killed", Fleet::lose),
     ("its container is killed, and started again", |fleet, leader| strike(fleet, leader, Kind::KillLeader)),
     ("its main process is killed", |fleet, leader| strike(fleet, leader, Kind::KillMain)),
-    ("its health fails (a check each 200 ms)", |fleet, leader| fleet.fall_ill(leader)),
+    ("its health fails (a check each 200 ms)", |fleet, leader| fleet.turn_unhealthy(leader)),
     ("its host is cut off", |fleet, leader| strike(fleet, leader, Kind::IsolateLeader)),
     ("it and the engine's leader are killed", |fleet, leader| {
         let engine = fleet.engine_leader().expect("the engine has a leader");

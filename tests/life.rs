@@ -365,7 +365,7 @@ fn a_service_is_critical_until_healthy_and_again_when_it_is_not() {
 }
 
 #[test]
-fn an_ill_main_is_restarted_when_configured() {
+fn an_unhealthy_main_is_restarted_when_configured() {
     let lab = Lab::new(MAIN);
     fs::write(lab.path("healthy"), "").unwrap();
     checked(&lab, endpoint(&lab), "grace = \"0s\"\non_failure = \"restart\"\n");
@@ -383,7 +383,7 @@ fn an_ill_main_is_restarted_when_configured() {
 }
 
 #[test]
-fn an_ill_main_ends_the_container_when_configured_and_not_with_0() {
+fn an_unhealthy_main_ends_the_container_when_configured_and_not_with_0() {
     let lab = Lab::new(MAIN);
     checked(&lab, endpoint(&lab), "grace = \"0s\"\non_failure = \"exit\"\n");
     let text = fs::read_to_string(lab.path("pilotfish.toml")).unwrap().replace("exit 3", "exit 0");

@@ -27,6 +27,7 @@ mod hang;
 mod hostile;
 mod init;
 mod lab;
+mod language;
 mod leading;
 mod leftovers;
 mod life;

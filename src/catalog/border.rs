@@ -162,7 +162,7 @@ impl LeftOut {
     }
 
     /// Of what is read again and again, and concerns no user.
-    pub(super) fn untold() -> LeftOut {
+    pub(super) fn unannounced() -> LeftOut {
         LeftOut { of: None, said: BTreeSet::new() }
     }
 

@@ -191,20 +191,20 @@ impl Certificate {
 #[derive(Debug)]
 pub struct LockClient {
     backend: Arc<Backend>,
-    contest: CandidateSettings,
+    candidate: CandidateSettings,
     /// What was said last of the witness's directory.
     witness_failed: Mutex<Option<String>>,
 }
 
 impl LockClient {
     /// Reaches nobody yet.
-    pub fn new(backend: Arc<Backend>, contest: CandidateSettings) -> LockClient {
-        LockClient { backend, contest, witness_failed: Mutex::default() }
+    pub fn new(backend: Arc<Backend>, candidate: CandidateSettings) -> LockClient {
+        LockClient { backend, candidate, witness_failed: Mutex::default() }
     }
 
     /// Where the candidate can be reached, if `leader` is its id.
     pub fn address_as(&self, leader: &str) -> Option<String> {
-        if leader == self.contest.id { self.contest.address() } else { None }
+        if leader == self.candidate.id { self.candidate.address() } else { None }
     }
 
     /// Opens a session that holds nothing yet; with what the store had come to then, where views don't tell.
@@ -215,9 +215,9 @@ impl LockClient {
         self.open_witness().await;
         match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
-            Backend::Local(local) => local.open_session(&self.contest).await.map_err(Error::Local),
-            Backend::Consul(consul) => consul.open_session(&self.contest).await.map_err(Error::Consul),
-            Backend::Etcd(etcd) => etcd.open_session(&self.contest).await.map_err(Error::Etcd),
+            Backend::Local(local) => local.open_session(&self.candidate).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.open_session(&self.candidate).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.open_session(&self.candidate).await.map_err(Error::Etcd),
         }
     }
 
@@ -251,7 +251,7 @@ impl LockClient {
     /// # Errors
     /// The store can't be asked, or refuses.
     pub async fn look(&self) -> Result<View, Error> {
-        let name = &self.contest.name;
+        let name = &self.candidate.name;
         match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.look(name).await.map_err(Error::Local),
@@ -264,9 +264,9 @@ impl LockClient {
     pub async fn acquire(&self, wanted: AcquireRequest) -> Acquisition {
         let acquired = match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
-            Backend::Local(local) => local.acquire(&self.contest, wanted).await.map_err(Error::Local),
-            Backend::Consul(consul) => consul.acquire(&self.contest, wanted).await.map_err(Error::Consul),
-            Backend::Etcd(etcd) => etcd.acquire(&self.contest, wanted).await.map_err(Error::Etcd),
+            Backend::Local(local) => local.acquire(&self.candidate, wanted).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.acquire(&self.candidate, wanted).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.acquire(&self.candidate, wanted).await.map_err(Error::Etcd),
         };
         acquired.unwrap_or_else(|error| Acquisition::Unknown(report(&error)))
     }
@@ -275,9 +275,9 @@ impl LockClient {
     pub async fn renew(&self, session: SessionId, term: Term) -> Renewal {
         let renewed = match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
-            Backend::Local(local) => local.renew(&self.contest, session, term).await.map_err(Error::Local),
-            Backend::Consul(consul) => consul.renew(&self.contest, session, term).await.map_err(Error::Consul),
-            Backend::Etcd(etcd) => etcd.renew(&self.contest, session, term).await.map_err(Error::Etcd),
+            Backend::Local(local) => local.renew(&self.candidate, session, term).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.renew(&self.candidate, session, term).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.renew(&self.candidate, session, term).await.map_err(Error::Etcd),
         };
         renewed.unwrap_or_else(|error| Renewal::Unknown(report(&error)))
     }
@@ -293,22 +293,22 @@ impl LockClient {
         to: Option<Id>,
         hold_off_left: Duration,
     ) -> Result<(), Error> {
-        let contest = &self.contest;
+        let candidate = &self.candidate;
         match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => {
-                local.release(contest, session, term, to, hold_off_left).await.map_err(Error::Local)
+                local.release(candidate, session, term, to, hold_off_left).await.map_err(Error::Local)
             }
             Backend::Consul(consul) => {
-                consul.release(contest, session, term, to, hold_off_left).await.map_err(Error::Consul)
+                consul.release(candidate, session, term, to, hold_off_left).await.map_err(Error::Consul)
             }
-            Backend::Etcd(etcd) => etcd.release(contest, session, term, to, hold_off_left).await.map_err(Error::Etcd),
+            Backend::Etcd(etcd) => etcd.release(candidate, session, term, to, hold_off_left).await.map_err(Error::Etcd),
         }
     }
 
     /// Makes this container's file in the witness's directory. Without it only the lease tells of its end.
     async fn open_witness(&self) {
-        let Some(witness) = self.contest.witness.as_ref().filter(|witness| witness.own().is_none()) else { return };
+        let Some(witness) = self.candidate.witness.as_ref().filter(|witness| witness.own().is_none()) else { return };
         let failed = witness.open().await.err().map(|error| report(&error));
         let mut said = self.witness_failed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = failed.as_ref().filter(|_| failed != *said) {
@@ -322,7 +322,7 @@ impl LockClient {
 
     /// Waits until nothing is left of a container; `false` where that can't be known, as of another host's.
     pub async fn gone(&self, witness: &Witness) -> bool {
-        let Some(directory) = &self.contest.witness else { return false };
+        let Some(directory) = &self.candidate.witness else { return false };
         let mut pace = Pace::new(WITNESS_AGAIN);
         loop {
             match directory.gone(witness).await {
@@ -340,7 +340,7 @@ impl LockClient {
     /// Frees the lock of a container that is gone and says in `last` that it was released, in one transaction, if its term
     /// still holds it.
     pub async fn certify(&self, certificate: Certificate) -> Certification {
-        let name = &self.contest.name;
+        let name = &self.candidate.name;
         let certified = match &*self.backend {
             Backend::None | Backend::Local(_) => return Certification::Changed,
             Backend::Consul(consul) => consul.certify(name, &certificate).await.map_err(Error::Consul),
@@ -356,9 +356,9 @@ impl LockClient {
     pub async fn publish_rank(&self, vacancy: Revision, rank: i64) -> Result<(), Error> {
         match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
-            Backend::Local(local) => local.publish_rank(&self.contest, vacancy, rank).await.map_err(Error::Local),
-            Backend::Consul(consul) => consul.publish_rank(&self.contest, vacancy, rank).await.map_err(Error::Consul),
-            Backend::Etcd(etcd) => etcd.publish_rank(&self.contest, vacancy, rank).await.map_err(Error::Etcd),
+            Backend::Local(local) => local.publish_rank(&self.candidate, vacancy, rank).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.publish_rank(&self.candidate, vacancy, rank).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.publish_rank(&self.candidate, vacancy, rank).await.map_err(Error::Etcd),
         }
     }
 
@@ -367,7 +367,7 @@ impl LockClient {
     /// # Errors
     /// The store can't be asked, or refuses.
     pub async fn ranks(&self, vacancy: Revision) -> Result<Vec<(Id, i64)>, Error> {
-        let name = &self.contest.name;
+        let name = &self.candidate.name;
         let mut ranks = match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.ranks(name, vacancy).await.map_err(Error::Local),
@@ -383,7 +383,7 @@ impl LockClient {
     pub async fn watch(&self, views: LockViewSender) {
         // What main inherits must be there before main is.
         self.open_witness().await;
-        watch(&self.backend, &self.contest.name, views).await;
+        watch(&self.backend, &self.candidate.name, views).await;
     }
 
     /// Main was started with [`inheritable_fd`](LockClient::inheritable_fd), as this process: as long as it keeps it, whoever
@@ -392,7 +392,7 @@ impl LockClient {
         if let Backend::Local(local) = &*self.backend {
             local.main_inherits(main);
         }
-        if let Some(witness) = &self.contest.witness {
+        if let Some(witness) = &self.candidate.witness {
             witness.main_inherits(main);
         }
     }
@@ -402,13 +402,13 @@ impl LockClient {
     pub fn inheritable_fd(&self) -> Option<Arc<std::fs::File>> {
         match &*self.backend {
             Backend::Local(local) => local.inheritable_fd(),
-            Backend::None | Backend::Consul(_) | Backend::Etcd(_) => self.contest.witness.as_ref()?.for_main(),
+            Backend::None | Backend::Consul(_) | Backend::Etcd(_) => self.candidate.witness.as_ref()?.for_main(),
         }
     }
 
     /// A descriptor that hooks must inherit: they act for a leader, too.
     pub fn hooks_inherit(&self) -> Option<Arc<std::fs::File>> {
-        self.contest.witness.as_ref()?.file()
+        self.candidate.witness.as_ref()?.file()
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::context::{Context, Variables};
 use super::expand::expand;
-use super::parse::{Lines, Parsed, Syntax, parse};
+use super::parse::{Lines, ParsedFile, Syntax, parse};
 use super::report::{Mistake, Problem, Report, Severity};
 use super::schema::check_shape;
 use super::tree::Node;
@@ -131,16 +131,16 @@ pub(super) struct Document<'t> {
     syntax: Syntax,
     root: Node,
     problems: Vec<Problem>,
-    /// See [`Parsed`].
+    /// See [`ParsedFile`].
     whole: bool,
-    /// See [`Parsed`].
+    /// See [`ParsedFile`].
     sound_until: usize,
 }
 
 impl<'t> Document<'t> {
     pub(super) fn parse(text: &'t str, syntax: Syntax, variables: &Variables) -> Document<'t> {
         let mut problems = Vec::new();
-        let Parsed { mut root, whole, sound_until } = parse(text, syntax, &mut problems);
+        let ParsedFile { mut root, whole, sound_until } = parse(text, syntax, &mut problems);
         let mut found = Vec::new();
         expand(&mut root, variables, &mut found);
         let mut document = Document { text, syntax, root, problems, whole, sound_until };

@@ -41,7 +41,7 @@ impl Syntax {
 }
 
 /// What could be read of a document.
-pub(crate) struct Parsed {
+pub(crate) struct ParsedFile {
     pub(crate) root: Node,
     /// Whether that is all there is; otherwise what seems to be missing may just not have been understood. A key that
     /// is there twice is a mistake, but leaves nothing unread.
@@ -51,14 +51,14 @@ pub(crate) struct Parsed {
 }
 
 /// Reads a document as far as it can be read; of JSON, nothing is after the first error.
-pub(crate) fn parse(text: &str, syntax: Syntax, problems: &mut Vec<Problem>) -> Parsed {
+pub(crate) fn parse(text: &str, syntax: Syntax, problems: &mut Vec<Problem>) -> ParsedFile {
     match syntax {
         Syntax::Toml => parse_toml(text, problems),
         Syntax::Json => parse_json(text, problems),
     }
 }
 
-fn parse_toml(text: &str, problems: &mut Vec<Problem>) -> Parsed {
+fn parse_toml(text: &str, problems: &mut Vec<Problem>) -> ParsedFile {
     let (document, errors) = DeTable::parse_recoverable(text);
     let root = Node::new(Value::Table(toml_table(document.into_inner())), 0..0);
     let whole = errors.iter().all(is_duplicate);
@@ -88,7 +88,7 @@ fn parse_toml(text: &str, problems: &mut Vec<Problem>) -> Parsed {
                 .maybe_hint(toml_hint(&error, text.lines().nth(line).unwrap_or_default())),
         );
     }
-    Parsed { root, whole, sound_until }
+    ParsedFile { root, whole, sound_until }
 }
 
 /// Where the lines of a text end.
@@ -173,11 +173,11 @@ const STRICT: ParseOptions = ParseOptions {
     allow_extended_string_escapes: false,
 };
 
-fn parse_json(text: &str, problems: &mut Vec<Problem>) -> Parsed {
-    let nothing = || Parsed { root: Node::new(Value::Table(Table::default()), 0..0), whole: false, sound_until: 0 };
+fn parse_json(text: &str, problems: &mut Vec<Problem>) -> ParsedFile {
+    let nothing = || ParsedFile { root: Node::new(Value::Table(Table::default()), 0..0), whole: false, sound_until: 0 };
     match jsonc_parser::parse_to_ast(text, &CollectOptions::default(), &STRICT) {
         Ok(result) => match result.value {
-            Some(value) => Parsed { root: json_value(&value, problems), whole: true, sound_until: usize::MAX },
+            Some(value) => ParsedFile { root: json_value(&value, problems), whole: true, sound_until: usize::MAX },
             None => {
                 problems
                     .push(Problem::error(0..0, "this is no JSON: there is nothing in it").hint("write at least `{}`"));

@@ -21,7 +21,7 @@ pub struct Listener(Arc<Mutex<State>>);
 struct State {
     /// `None` when shut.
     socket: Option<Socket>,
-    /// Who waits for the next connection: at another socket he must ask anew.
+    /// Who waits for the next connection: at another socket they must ask anew.
     waits: Option<Waker>,
 }
 

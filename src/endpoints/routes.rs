@@ -116,9 +116,10 @@ pub fn not_ready(status: &Status) -> Option<String> {
         Phase::Stopping => format!("stopping{doing}"),
         Phase::Running if status.main.pid.is_none() => format!("main doesn't run{doing}"),
         Phase::Running => {
-            let ill = status.health.iter().filter(|check| !check.passing);
-            let ill: Vec<String> = ill.map(|check| format!("check {} fails: {}", check.name, check.note)).collect();
-            ill.join("; ")
+            let unhealthy = status.health.iter().filter(|check| !check.passing);
+            let unhealthy: Vec<String> =
+                unhealthy.map(|check| format!("check {} fails: {}", check.name, check.note)).collect();
+            unhealthy.join("; ")
         }
     })
 }

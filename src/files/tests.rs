@@ -67,7 +67,7 @@ fn links_that_nobody_else_could_have_put_there_are_followed() {
 }
 
 #[test]
-fn by_anothers_link_root_reads_nothing_that_he_could_not_read_himself() {
+fn by_anothers_link_root_reads_nothing_that_they_could_not_read_themselves() {
     let directory = open_directory();
     let Some(app) = anothers(directory.path()) else { return };
     let (secret, public) = (directory.path().join("secret"), directory.path().join("public"));
@@ -113,7 +113,7 @@ fn in_a_directory_for_all_a_link_is_its_owners() {
 }
 
 #[test]
-fn by_anothers_link_root_writes_nothing_that_he_could_not_write_himself() {
+fn by_anothers_link_root_writes_nothing_that_they_could_not_write_themselves() {
     let directory = open_directory();
     let Some(app) = anothers(directory.path()) else { return };
     let etc = directory.path().join("etc");
@@ -134,7 +134,7 @@ fn by_anothers_link_root_writes_nothing_that_he_could_not_write_himself() {
 }
 
 #[test]
-fn a_directory_made_in_anothers_is_his_so_that_he_may_not_be_led_by_it() {
+fn a_directory_made_in_anothers_is_theirs_so_that_they_may_not_be_led_by_it() {
     let directory = open_directory();
     let Some(app) = anothers(directory.path()) else { return };
     Destination::find(&app.join("a/b/c"), true).unwrap().replace(b"x", Access::default()).unwrap();
@@ -215,7 +215,7 @@ fn a_full_disk_leaves_a_file_that_can_only_be_written_in_place_as_it_was() {
 }
 
 #[test]
-fn by_anothers_link_a_directory_is_opened_and_made_only_where_he_may_write() {
+fn by_anothers_link_a_directory_is_opened_and_made_only_where_they_may_write() {
     let directory = open_directory();
     let Some(app) = anothers(directory.path()) else { return };
     let [ours, all] = ["ours", "all"].map(|name| directory.path().join(name));
@@ -229,7 +229,7 @@ fn by_anothers_link_a_directory_is_opened_and_made_only_where_he_may_write() {
     assert!(super::directory(&app.join("to-all")).is_ok());
     let refused = super::directory(&app.join("to-ours")).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{refused}");
-    // Below his link too.
+    // below their link too.
     assert!(make_directory(&app.join("to-ours/new/deep"), 0o777).is_err());
     assert!(make_directory(&app.join("to-all/new"), 0o777).unwrap());
     assert!(!make_directory(&app.join("to-all/new"), 0o777).unwrap());
@@ -237,7 +237,7 @@ fn by_anothers_link_a_directory_is_opened_and_made_only_where_he_may_write() {
 }
 
 #[test]
-fn by_anothers_link_nothing_is_added_to_a_file_that_he_could_not_write_to() {
+fn by_anothers_link_nothing_is_added_to_a_file_that_they_could_not_write_to() {
     let directory = open_directory();
     let Some(app) = anothers(directory.path()) else { return };
     let ours = directory.path().join("ours");

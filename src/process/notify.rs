@@ -30,7 +30,7 @@ const MOST: usize = 4096;
 /// As many messages are read in one turn. No main says so much at once: more is a flood.
 const MOST_AT_ONCE: usize = 32;
 /// After a turn that found so many nothing is read for this long, and whoever floods waits.
-const BREATH: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(2);
 /// The same after a failure of the kernel's (no memory, say).
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// What is ignored is told of at most as often.
@@ -117,7 +117,7 @@ impl Notify {
             match turn {
                 Ok(Ok(messages)) => {
                     if messages.len() >= MOST_AT_ONCE {
-                        self.resume_at = Some(Instant::now() + BREATH);
+                        self.resume_at = Some(Instant::now() + PAUSE);
                     }
                     let said = self.hear(messages, main);
                     if said != Notification::default() {

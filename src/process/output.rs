@@ -25,7 +25,7 @@ const MOST_BYTES: usize = 128 * 1024;
 /// So much of a stream is read in one turn: what a pipe holds.
 const MOST_AT_ONCE: usize = 64 * 1024;
 /// Then it rests, and whoever fills a pipe faster waits: some 50 MB/s is more than anybody prints for a log.
-const BREATH: Duration = Duration::from_millis(1);
+const PAUSE: Duration = Duration::from_millis(1);
 /// Of output that is asked for, this much is kept.
 const MOST_KEPT: usize = 4096;
 /// The window of `MOST_LINES`.
@@ -41,14 +41,14 @@ pub struct Alive {
     gathered: Option<(String, Arc<Mutex<Run>>)>,
     /// Its drop tells the tasks that the hook has ended.
     _told: watch::Sender<()>,
-    ended: Ended,
+    ended: OutputEnd,
 }
 
 /// What notices that a hook has ended.
 #[derive(Debug, Clone)]
-pub struct Ended(watch::Receiver<()>);
+pub struct OutputEnd(watch::Receiver<()>);
 
-impl Ended {
+impl OutputEnd {
     async fn wait(&mut self) {
         // Nothing is ever sent, so this returns when the sender is gone.
         while self.0.changed().await.is_ok() {}
@@ -59,11 +59,11 @@ impl Alive {
     /// A hook that is about to start.
     pub fn new() -> Alive {
         let (told, ended) = watch::channel(());
-        Alive { streams: Vec::new(), gathered: None, _told: told, ended: Ended(ended) }
+        Alive { streams: Vec::new(), gathered: None, _told: told, ended: OutputEnd(ended) }
     }
 
     /// What notices this hook's end.
-    pub fn ended(&self) -> Ended {
+    pub fn ended(&self) -> OutputEnd {
         self.ended.clone()
     }
 
@@ -182,7 +182,7 @@ impl Stream {
         }
     }
 
-    async fn follow(&self, mut ended: Ended) {
+    async fn follow(&self, mut ended: OutputEnd) {
         let mut buffer = vec![0; 8192];
         let mut until = None;
         loop {
@@ -204,7 +204,7 @@ impl Stream {
             if ready {
                 match self.read(&mut buffer) {
                     Ok(Read::AllThereIs) => {}
-                    Ok(Read::More) => sleep(BREATH).await,
+                    Ok(Read::More) => sleep(PAUSE).await,
                     Ok(Read::Closed) | Err(_) => break,
                 }
             } else if let Some(lines) = self.output().lines() {
@@ -357,7 +357,7 @@ impl<F: FnMut(&str)> Lines<F> {
 ///
 /// # Errors
 /// The pipe can't be registered with the runtime.
-pub fn feed(pipe: OwnedFd, input: String, mut ended: Ended) -> io::Result<()> {
+pub fn feed(pipe: OwnedFd, input: String, mut ended: OutputEnd) -> io::Result<()> {
     /// Longest a hook's leftover that holds the pipe is waited for, once more input than a pipe holds was given.
     const PATIENCE: Duration = AFTERWARDS;
     let mut pipe = pipe::Sender::from_owned_fd(pipe)?;

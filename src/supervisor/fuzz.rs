@@ -303,14 +303,14 @@ impl World {
                 1 => Ok(Box::new(self.config.clone())),
                 _ => Ok(Box::new(config(input))),
             }),
-            _ => return self.engine(input),
+            _ => return self.store(input),
         };
         self.send(event);
     }
 
     /// The store, or somebody who writes into it, says something.
-    fn engine(&mut self, input: &mut Input<'_>) {
-        let fact = match input.below(4) {
+    fn store(&mut self, input: &mut Input<'_>) {
+        let event = match input.below(4) {
             0 => ElectionEvent::Saw(self.view(input)),
             _ if self.asks.is_empty() => return,
             _ => {
@@ -318,7 +318,7 @@ impl World {
                 self.answer(ask, order, input)
             }
         };
-        self.send(Event::Election(fact));
+        self.send(Event::Election(event));
     }
 
     fn answer(&mut self, ask: RequestId, order: StoreRequest, input: &mut Input<'_>) -> ElectionEvent {

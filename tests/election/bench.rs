@@ -53,7 +53,7 @@ pub const AGAIN: Duration = Duration::from_millis(50);
 /// A candidate, with an agent of its own.
 pub struct Candidate {
     pub agent: Agent,
-    pub candidacy: Arc<LockClient>,
+    pub lock_client: Arc<LockClient>,
     pub contest: CandidateSettings,
 }
 
@@ -84,7 +84,7 @@ pub fn candidate_of(
     let contest =
         CandidateSettings { name: election.to_owned(), id: id.to_owned(), lease, kill_margin, service, witness: None };
     let agent = agent_on(address);
-    Candidate { candidacy: Arc::new(LockClient::new(agent.backend.clone(), contest.clone())), agent, contest }
+    Candidate { lock_client: Arc::new(LockClient::new(agent.backend.clone(), contest.clone())), agent, contest }
 }
 
 /// In time. Boxed: a call to an engine is large, and a sentence makes many on a test's small stack.
@@ -100,7 +100,7 @@ fn told(error: &pilotfish::catalog::Error) -> String {
 
 impl Candidate {
     pub async fn try_open(&self) -> Result<(SessionId, Guarantee), String> {
-        answer(self.candidacy.open()).await.map(|(session, guarantee, _)| (session, guarantee)).map_err(|e| told(&e))
+        answer(self.lock_client.open()).await.map(|(session, guarantee, _)| (session, guarantee)).map_err(|e| told(&e))
     }
 
     pub async fn open(&self) -> (SessionId, Guarantee) {
@@ -108,11 +108,11 @@ impl Candidate {
     }
 
     pub async fn close(&self, session: SessionId) {
-        answer(self.candidacy.close(session)).await.expect("closed");
+        answer(self.lock_client.close(session)).await.expect("closed");
     }
 
     pub async fn try_look(&self) -> Result<View, String> {
-        answer(self.candidacy.look()).await.map_err(|e| told(&e))
+        answer(self.lock_client.look()).await.map_err(|e| told(&e))
     }
 
     pub async fn look(&self) -> View {
@@ -131,7 +131,7 @@ impl Candidate {
             Lock::Held(_) => Default::default(),
         };
         let (session, guarantee) = by;
-        answer(self.candidacy.acquire(AcquireRequest {
+        answer(self.lock_client.acquire(AcquireRequest {
             session,
             guarantee,
             seen: (version, view.last_revision),
@@ -177,11 +177,11 @@ impl Candidate {
     }
 
     pub async fn renew(&self, won: Won) -> Renewal {
-        answer(self.candidacy.renew(won.session, won.term)).await
+        answer(self.lock_client.renew(won.session, won.term)).await
     }
 
     pub async fn try_release(&self, won: Won, to: Option<&str>, hold_off_left: Duration) -> Result<(), String> {
-        let released = self.candidacy.release(won.session, won.term, to.map(Into::into), hold_off_left);
+        let released = self.lock_client.release(won.session, won.term, to.map(Into::into), hold_off_left);
         answer(released).await.map_err(|e| told(&e))
     }
 
@@ -206,8 +206,8 @@ impl Candidate {
 
     pub fn watch(&self) -> Watch {
         let (sender, views) = mpsc::channel(64);
-        let candidacy = self.candidacy.clone();
-        let task = tokio::spawn(async move { candidacy.watch(LockViewSender::of_candidate(sender)).await });
+        let lock_client = self.lock_client.clone();
+        let task = tokio::spawn(async move { lock_client.watch(LockViewSender::of_candidate(sender)).await });
         Watch { views, task }
     }
 }

@@ -334,7 +334,7 @@ async fn closing_a_session_that_holds_nothing_is_harmless(engine: &impl Engine) 
 async fn ending_a_former_life_gives_nobody_the_lock_before_its_time(engine: &impl Engine) {
     let (one, two) = (candidate(engine, "db", "one"), candidate(engine, "db", "two"));
     let won = one.win().await;
-    candidate(engine, "db", "one").candidacy.end_former_life(won.session).await.expect("ended, or left alone");
+    candidate(engine, "db", "one").lock_client.end_former_life(won.session).await.expect("ended, or left alone");
     let view = two.look().await;
     let tried = two.acquire(two.open().await, &view).await;
     assert!(matches!(tried, Acquisition::Changed | Acquisition::HeldBack), "{tried:?} for {view:?}");
@@ -558,14 +558,14 @@ async fn ranks_are_read_back_for_their_vacancy_only(engine: &impl Engine) {
     let (one, two) = two(engine);
     let three = candidate(engine, "db", "three");
     let ranks = async |vacancy: u64| {
-        let mut ranks = one.candidacy.ranks(Revision(vacancy)).await.expect("read");
+        let mut ranks = one.lock_client.ranks(Revision(vacancy)).await.expect("read");
         ranks.sort();
         ranks
     };
     assert!(ranks(0).await.is_empty());
-    one.candidacy.publish_rank(Revision(7), 42).await.expect("published");
-    two.candidacy.publish_rank(Revision(7), i64::MIN).await.expect("published");
-    three.candidacy.publish_rank(Revision(6), i64::MAX).await.expect("published");
+    one.lock_client.publish_rank(Revision(7), 42).await.expect("published");
+    two.lock_client.publish_rank(Revision(7), i64::MIN).await.expect("published");
+    three.lock_client.publish_rank(Revision(6), i64::MAX).await.expect("published");
     assert_eq!(ranks(7).await, [("one".into(), 42), ("two".into(), i64::MIN)]);
     assert_eq!(ranks(6).await, [("three".into(), i64::MAX)]);
     assert!(ranks(8).await.is_empty() && ranks(0).await.is_empty());
@@ -574,16 +574,16 @@ async fn ranks_are_read_back_for_their_vacancy_only(engine: &impl Engine) {
 async fn a_rank_that_is_published_again_replaces_the_one_before(engine: &impl Engine) {
     let one = candidate(engine, "db", "one");
     for (vacancy, rank) in [(0, 1), (0, 2), (9, 3)] {
-        one.candidacy.publish_rank(Revision(vacancy), rank).await.expect("published");
-        assert_eq!(one.candidacy.ranks(Revision(vacancy)).await.expect("read"), [("one".into(), rank)]);
+        one.lock_client.publish_rank(Revision(vacancy), rank).await.expect("published");
+        assert_eq!(one.lock_client.ranks(Revision(vacancy)).await.expect("read"), [("one".into(), rank)]);
     }
-    assert!(one.candidacy.ranks(Revision(0)).await.expect("read").is_empty());
+    assert!(one.lock_client.ranks(Revision(0)).await.expect("read").is_empty());
 }
 
 async fn the_rank_of_one_that_is_gone_is_forgotten(engine: &impl Engine) {
     let one = candidate(engine, "db", "one");
     let ids = async || {
-        let ranks = one.candidacy.ranks(Revision(7)).await.expect("read");
+        let ranks = one.lock_client.ranks(Revision(7)).await.expect("read");
         ranks.into_iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>()
     };
     let mut gone = specimen::ranked(&engine.address(), "db", "gone", 7);
@@ -608,8 +608,8 @@ async fn two_elections_do_not_mix(engine: &impl Engine) {
     let view = db2.look().await;
     assert!(view.shows(also.session, also.term), "{view:?}");
     assert!(free(&db.look().await));
-    db.candidacy.publish_rank(Revision(1), 1).await.expect("published");
-    assert!(db2.candidacy.ranks(Revision(1)).await.expect("read").is_empty());
+    db.lock_client.publish_rank(Revision(1), 1).await.expect("published");
+    assert!(db2.lock_client.ranks(Revision(1)).await.expect("read").is_empty());
 }
 
 async fn elections_with_unusual_names_are_kept_apart(engine: &impl Engine) {
@@ -623,8 +623,8 @@ async fn elections_with_unusual_names_are_kept_apart(engine: &impl Engine) {
     for (one, name) in candidates.iter().zip(names) {
         let mut watch = candidate(engine, name, "two").watch();
         watch.until(name, held_by("one")).await;
-        one.candidacy.publish_rank(Revision(1), 1).await.expect(name);
-        assert_eq!(one.candidacy.ranks(Revision(1)).await.expect(name).len(), 1, "{name}");
+        one.lock_client.publish_rank(Revision(1), 1).await.expect(name);
+        assert_eq!(one.lock_client.ranks(Revision(1)).await.expect(name).len(), 1, "{name}");
     }
 }
 
@@ -638,10 +638,10 @@ async fn candidates_with_unusual_names_are_kept_apart(engine: &impl Engine) {
         candidate.try_release(won, Some(id), Duration::ZERO).await.expect("released");
         let last = candidate.look().await.last.expect("somebody led");
         assert_eq!((&*last.id, last.to.as_deref()), (id, Some(id)));
-        candidate.candidacy.publish_rank(Revision(1), n).await.expect("published");
+        candidate.lock_client.publish_rank(Revision(1), n).await.expect("published");
         alive.push(candidate);
     }
-    let mut ranks = candidate(engine, "db", "one").candidacy.ranks(Revision(1)).await.expect("read");
+    let mut ranks = candidate(engine, "db", "one").lock_client.ranks(Revision(1)).await.expect("read");
     ranks.sort_by_key(|(_, rank)| *rank);
     let published: Vec<_> = (0_i64..).zip(ids).map(|(n, id)| (id.into(), n)).collect();
     assert_eq!(ranks, published);
@@ -690,7 +690,7 @@ async fn in_an_outage_nothing_is_known_and_nothing_is_lost(engine: &impl Engine)
     let acquired = two.acquire(by, &seen).await;
     assert!(matches!(acquired, Acquisition::Unknown(_)), "{acquired:?}");
     one.try_release(won, None, Duration::ZERO).await.expect_err("nobody knows");
-    one.candidacy.ranks(Revision(0)).await.expect_err("nothing can be read");
-    one.candidacy.publish_rank(Revision(0), 1).await.expect_err("nothing can be written");
+    one.lock_client.ranks(Revision(0)).await.expect_err("nothing can be read");
+    one.lock_client.publish_rank(Revision(0), 1).await.expect_err("nothing can be written");
     engine.mend_election("db").await;
 }

@@ -151,16 +151,16 @@ fn what_a_child_inherited_before_the_lock_was_won_keeps_it_until_the_child_ends(
 fn there_is_nothing_to_inherit_before_the_first_view() {
     run(async |shared: &Shared| {
         let one = candidate(shared, "db", "one");
-        assert!(one.candidacy.inheritable_fd().is_none());
+        assert!(one.lock_client.inheritable_fd().is_none());
         let mut watch = one.watch();
         watch.told(PATIENCE).await.expect("a view");
-        let before = one.candidacy.inheritable_fd().expect("a file");
+        let before = one.lock_client.inheritable_fd().expect("a file");
         let won = one.win().await;
-        let after = one.candidacy.inheritable_fd().expect("a file");
+        let after = one.lock_client.inheritable_fd().expect("a file");
         assert!(std::sync::Arc::ptr_eq(&before, &after), "the lock is on what main inherited");
         one.release(won).await;
         one.win().await;
-        assert!(std::sync::Arc::ptr_eq(&before, &one.candidacy.inheritable_fd().expect("a file")));
+        assert!(std::sync::Arc::ptr_eq(&before, &one.lock_client.inheritable_fd().expect("a file")));
     });
 }
 

@@ -72,7 +72,7 @@ async fn rank(address: &str, election: &str, id: &str, vacancy: Revision) {
     service.ttl = Duration::from_secs(3);
     let candidate = candidate_of(address, election, id, LEASE, Some(service.clone().into()));
     candidate.agent.pass(&service).await;
-    candidate.candidacy.publish_rank(vacancy, 42).await.expect("published");
+    candidate.lock_client.publish_rank(vacancy, 42).await.expect("published");
     say("ranked");
     loop {
         sleep(Duration::from_millis(300)).await;
@@ -86,7 +86,7 @@ async fn main_inherits(address: &str, election: &str, id: &str) {
     let candidate = candidate_of(address, election, id, LEASE, None);
     let mut watch = candidate.watch();
     watch.told(PATIENCE).await.expect("a view");
-    let file = candidate.candidacy.inheritable_fd().expect("there is something to inherit");
+    let file = candidate.lock_client.inheritable_fd().expect("there is something to inherit");
     let own = FdFlag::from_bits_retain(fcntl(&*file, FcntlArg::F_GETFD).expect("open"));
     assert!(own.contains(FdFlag::FD_CLOEXEC), "only main may inherit it");
     fcntl(&*file, FcntlArg::F_SETFD(FdFlag::empty())).expect("open");

@@ -363,7 +363,7 @@ impl Fleet {
     }
 
     /// A candidate's health fails until it is told to be well.
-    pub fn fall_ill(&mut self, index: usize) {
+    pub fn turn_unhealthy(&mut self, index: usize) {
         std::fs::write(self.candidates[index].lab.path("ill"), "").expect("a file");
     }
 

@@ -37,7 +37,7 @@ pub struct Address {
     /// The metric of the default route of the address's family that goes out of the interface, if one does.
     pub route: Option<u32>,
     /// What speaks against it.
-    pub flaw: Option<Flaw>,
+    pub flaw: Option<AddressFlaw>,
     /// The interface's place among the others: the kernel's order.
     pub interface_place: u32,
     /// Its place among those of its interface and family: the kernel's order, oldest first.
@@ -46,7 +46,7 @@ pub struct Address {
 
 /// What speaks against an address; what comes later speaks louder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Flaw {
+pub enum AddressFlaw {
     /// Its network is itself alone, as one that wanders from host to host is configured.
     Alone,
     /// It was added to a network that the interface had an address in; or it is temporary (RFC 8981).
@@ -59,14 +59,14 @@ pub enum Flaw {
     Tentative,
 }
 
-impl fmt::Display for Flaw {
+impl fmt::Display for AddressFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Flaw::Alone => "alone in its network",
-            Flaw::Secondary => "secondary",
-            Flaw::Deprecated => "deprecated",
-            Flaw::LinkLocal => "link-local",
-            Flaw::Tentative => "tentative",
+            AddressFlaw::Alone => "alone in its network",
+            AddressFlaw::Secondary => "secondary",
+            AddressFlaw::Deprecated => "deprecated",
+            AddressFlaw::LinkLocal => "link-local",
+            AddressFlaw::Tentative => "tentative",
         })
     }
 }
@@ -113,18 +113,18 @@ fn ip(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
     }
 }
 
-fn flaw(address: IpAddr, alone: bool, told: Option<Flags>) -> Option<Flaw> {
+fn flaw(address: IpAddr, alone: bool, told: Option<Flags>) -> Option<AddressFlaw> {
     let told = told.unwrap_or_default();
     if told.tentative {
-        Some(Flaw::Tentative)
+        Some(AddressFlaw::Tentative)
     } else if matches!(address, IpAddr::V4(v4) if v4.is_link_local()) {
-        Some(Flaw::LinkLocal)
+        Some(AddressFlaw::LinkLocal)
     } else if told.deprecated {
-        Some(Flaw::Deprecated)
+        Some(AddressFlaw::Deprecated)
     } else if told.secondary {
-        Some(Flaw::Secondary)
+        Some(AddressFlaw::Secondary)
     } else {
-        alone.then_some(Flaw::Alone)
+        alone.then_some(AddressFlaw::Alone)
     }
 }
 
@@ -195,11 +195,11 @@ mod tests {
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
         let told = |tentative, deprecated, secondary| Some(Flags { tentative, deprecated, secondary, created: 0 });
         assert_eq!(flaw(ip("10.0.0.1"), false, None), None);
-        assert_eq!(flaw(ip("10.0.0.1"), true, None), Some(Flaw::Alone));
-        assert_eq!(flaw(ip("10.0.0.1"), true, told(false, false, true)), Some(Flaw::Secondary));
-        assert_eq!(flaw(ip("fd00::1"), true, told(false, true, true)), Some(Flaw::Deprecated));
-        assert_eq!(flaw(ip("169.254.7.7"), false, None), Some(Flaw::LinkLocal));
-        assert_eq!(flaw(ip("fd00::1"), false, told(true, true, true)), Some(Flaw::Tentative));
+        assert_eq!(flaw(ip("10.0.0.1"), true, None), Some(AddressFlaw::Alone));
+        assert_eq!(flaw(ip("10.0.0.1"), true, told(false, false, true)), Some(AddressFlaw::Secondary));
+        assert_eq!(flaw(ip("fd00::1"), true, told(false, true, true)), Some(AddressFlaw::Deprecated));
+        assert_eq!(flaw(ip("169.254.7.7"), false, None), Some(AddressFlaw::LinkLocal));
+        assert_eq!(flaw(ip("fd00::1"), false, told(true, true, true)), Some(AddressFlaw::Tentative));
     }
 
     #[test]

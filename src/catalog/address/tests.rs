@@ -1,6 +1,6 @@
 //! Which address is picked from which network. The networks are the kernel's words; real ones are in `tests/addresses`.
 
-use super::network::Flaw;
+use super::network::AddressFlaw;
 use super::*;
 
 fn on(interface: &str, address: &str) -> Address {
@@ -33,7 +33,7 @@ fn routed(interface: &str, address: &str, metric: u32) -> Address {
     Address { route: Some(metric), ..on(interface, address) }
 }
 
-fn flawed(flaw: Flaw, address: Address) -> Address {
+fn flawed(flaw: AddressFlaw, address: Address) -> Address {
     Address { flaw: Some(flaw), ..address }
 }
 
@@ -121,7 +121,13 @@ fn without_a_default_route_an_interface_without_a_carrier_comes_after_the_others
 
 #[test]
 fn an_address_with_nothing_against_it_comes_before_all_others_of_its_interface() {
-    for flaw in [Flaw::Alone, Flaw::Secondary, Flaw::Deprecated, Flaw::LinkLocal, Flaw::Tentative] {
+    for flaw in [
+        AddressFlaw::Alone,
+        AddressFlaw::Secondary,
+        AddressFlaw::Deprecated,
+        AddressFlaw::LinkLocal,
+        AddressFlaw::Tentative,
+    ] {
         let host = network(&[flawed(flaw, routed("ens3", "10.0.0.1", 0)), routed("ens3", "10.20.0.5", 0)]);
         for spec in ["inet", "ens3", "ens3[0]", "10.0.0.0/8"] {
             assert_eq!(first_of(&host, spec).as_deref(), Some("10.20.0.5"), "{flaw} {spec}");
@@ -133,7 +139,7 @@ fn an_address_with_nothing_against_it_comes_before_all_others_of_its_interface()
 
 #[test]
 fn an_address_alone_in_its_network_is_taken_where_there_is_no_other() {
-    let cloud = network(&[flawed(Flaw::Alone, routed("ens4", "10.128.0.2", 0)), on("docker0", "172.17.0.1")]);
+    let cloud = network(&[flawed(AddressFlaw::Alone, routed("ens4", "10.128.0.2", 0)), on("docker0", "172.17.0.1")]);
     let found = select(&specs(&["inet"]), &cloud).unwrap();
     assert_eq!(found.address.to_string(), "10.128.0.2");
     assert!(found.why.ends_with("; it is alone in its network"), "{}", found.why);

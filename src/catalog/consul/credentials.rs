@@ -57,7 +57,7 @@ struct ClientCache {
 
 #[derive(Debug)]
 struct Cached {
-    http: Pair,
+    http: HttpClients,
     of: Vec<FileIdentity>,
     /// What was of no use, and was told.
     useless: Option<Vec<FileIdentity>>,
@@ -65,7 +65,7 @@ struct Cached {
 
 /// Two clients, that share no connection.
 #[derive(Debug, Clone)]
-struct Pair {
+struct HttpClients {
     standing: reqwest::Client,
     in_turn: reqwest::Client,
 }
@@ -100,7 +100,7 @@ impl ClientCache {
         let token = self.settings.token.as_ref().map(|token| secret::read("token_file", token));
         let password = self.settings.basic.as_ref().and_then(|login| login.password.as_ref());
         let password = password.map(|password| secret::read("password_file", password));
-        let Pair { standing, in_turn } = self.http()?;
+        let HttpClients { standing, in_turn } = self.http()?;
         Ok(Snapshot {
             standing,
             in_turn,
@@ -109,7 +109,7 @@ impl ClientCache {
         })
     }
 
-    fn http(&self) -> Result<Pair, Error> {
+    fn http(&self) -> Result<HttpClients, Error> {
         // Before they are read: what is replaced meanwhile is another one at the next call.
         let files = self.certificates();
         if let Some(made) = self.made().as_ref().filter(|made| made.of == files) {
@@ -160,7 +160,7 @@ pub(super) fn is_https(settings: &Settings) -> bool {
     matches!(settings.address, ConsulAddress::Tcp(Endpoint { https: true, .. }))
 }
 
-fn build(settings: &Settings) -> Result<Pair, Error> {
+fn build(settings: &Settings) -> Result<HttpClients, Error> {
     // Without TLS too: the default builder reads the system's authorities, and fails where an image has none.
     let tls = if is_https(settings) { tls::client_config(&settings.tls) } else { tls::unused() }.map_err(Error::Tls)?;
     let of = |connections: Connections| {
@@ -186,5 +186,5 @@ fn build(settings: &Settings) -> Result<Pair, Error> {
         };
         builder.build().map_err(|error| Error::unreachable(&place, &error))
     };
-    Ok(Pair { standing: of(STANDING)?, in_turn: of(IN_TURN)? })
+    Ok(HttpClients { standing: of(STANDING)?, in_turn: of(IN_TURN)? })
 }

@@ -136,7 +136,7 @@ impl Client {
         if may(&["coordinate", "node", ANY_NODE]).await? {
             return Ok(Sight::All);
         }
-        // Rules for some nodes are a wish, none at all is an oversight.
+        // Rules for some nodes are a choice, none at all is an oversight.
         let nodes = Call::new(Method::GET, &["catalog", "nodes"]).with_some("dc", datacenter).in_turn();
         let nodes = self.ask(nodes).await?.good()?;
         Ok(match nodes.parse::<Vec<serde::de::IgnoredAny>>()?.is_empty() {

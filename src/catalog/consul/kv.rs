@@ -141,7 +141,7 @@ impl Client {
                     value = value.take().or((found == key).then_some(its));
                     Ok(())
                 };
-                let answer = self.list(key, after, Connection::InTurn, of_ours, &mut LeftOut::untold()).await?;
+                let answer = self.list(key, after, Connection::InTurn, of_ours, &mut LeftOut::unannounced()).await?;
                 if value.is_none() {
                     self.may_read(key).await?;
                 }
@@ -188,7 +188,7 @@ impl Client {
 
     /// The same now, of what nobody but us writes.
     pub(super) async fn keys_now(&self, prefix: &str) -> Result<Vec<(String, String)>, Error> {
-        let keys = self.all_keys(prefix, 0, Connection::Standing, &mut LeftOut::untold()).await?;
+        let keys = self.all_keys(prefix, 0, Connection::Standing, &mut LeftOut::unannounced()).await?;
         Ok(keys.0)
     }
 

@@ -50,22 +50,22 @@ impl Lingers {
 }
 
 /// The two keys of an election.
-struct Keys {
+struct ElectionKeys {
     leader: String,
     last: String,
 }
 
-impl Keys {
-    fn of(election: &str) -> Keys {
-        Keys { leader: format!("{election}/leader"), last: format!("{election}/last") }
+impl ElectionKeys {
+    fn of(election: &str) -> ElectionKeys {
+        ElectionKeys { leader: format!("{election}/leader"), last: format!("{election}/last") }
     }
 }
 
 impl Consul {
     /// See [`LockClient::open`](crate::catalog::election::LockClient::open). The session is bound to the host's
     /// `serfHealth`, and to the `alive` check of the candidate's service where it has one.
-    pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
-        let id = self.session(contest, || Holds::a_lock(contest.lease)).await?;
+    pub async fn open_session(&self, candidate: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
+        let id = self.session(candidate, || Holds::a_lock(candidate.lease)).await?;
         let gone = || Error::Session { session: id.clone() };
         let session = uuid::read(&id).ok_or_else(gone)?;
         let (delay, at) = self.client.lock_delay(&id).await?.ok_or_else(gone)?;
@@ -77,9 +77,9 @@ impl Consul {
         Ok((session, Guarantee::For(promised), Revision(at)))
     }
 
-    async fn session(&self, contest: &CandidateSettings, holds: impl Fn() -> Holds) -> Result<String, Error> {
-        let alive = contest.service.as_ref().map(|service| alive_id(service));
-        let name = format!("{}: {}", contest.name, contest.id);
+    async fn session(&self, candidate: &CandidateSettings, holds: impl Fn() -> Holds) -> Result<String, Error> {
+        let alive = candidate.service.as_ref().map(|service| alive_id(service));
+        let name = format!("{}: {}", candidate.name, candidate.id);
         let until = Instant::now() + CHECK_WITHIN;
         loop {
             match self.client.open_session(&name, alive.as_deref(), holds()).await {
@@ -102,13 +102,13 @@ impl Consul {
     }
 
     /// See [`LockClient::acquire`](crate::catalog::election::LockClient::acquire).
-    pub async fn acquire(&self, contest: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
+    pub async fn acquire(&self, candidate: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
         let AcquireRequest { session, guarantee, seen: (lock, before), hold_off_left } = wanted;
-        let keys = Keys::of(&contest.name);
+        let keys = ElectionKeys::of(&candidate.name);
         let id = uuid::text(session);
-        let leader = Leader::new(contest, session, None).won_after(Some(before)).json();
+        let leader = Leader::new(candidate, session, None).won_after(Some(before)).json();
         // Without a term: what is written together is written as the same index.
-        let last = LastLeader::new(contest, session, None, guarantee, hold_off_left);
+        let last = LastLeader::new(candidate, session, None, guarantee, hold_off_left);
         let mut steps = Vec::new();
         if !sabotage::is_on("check-index") {
             steps.push(Operation::check_version(&keys.leader, lock.0));
@@ -130,12 +130,12 @@ impl Consul {
     }
 
     /// See [`LockClient::renew`](crate::catalog::election::LockClient::renew).
-    pub async fn renew(&self, contest: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
+    pub async fn renew(&self, candidate: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         match self.client.renew_session(&uuid::text(session)).await? {
             true => {
-                let view = self.look(&contest.name).await?;
+                let view = self.look(&candidate.name).await?;
                 if view.shows(session, term) {
-                    self.tell_linger(contest, session, term).await;
+                    self.tell_linger(candidate, session, term).await;
                 }
                 Ok(Renewal::Alive(view))
             }
@@ -147,17 +147,17 @@ impl Consul {
     /// See [`LockClient::release`](crate::catalog::election::LockClient::release).
     pub async fn release(
         &self,
-        contest: &CandidateSettings,
+        candidate: &CandidateSettings,
         session: SessionId,
         term: Term,
         to: Option<Id>,
         hold_off_left: Duration,
     ) -> Result<(), Error> {
-        let keys = Keys::of(&contest.name);
+        let keys = ElectionKeys::of(&candidate.name);
         let id = uuid::text(session);
-        let leader = Leader::new(contest, session, Some(term)).json();
-        let promised = Guarantee::For(contest.lease);
-        let last = LastLeader::new(contest, session, Some(term), promised, hold_off_left).released(to).json();
+        let leader = Leader::new(candidate, session, Some(term)).json();
+        let promised = Guarantee::For(candidate.lease);
+        let last = LastLeader::new(candidate, session, Some(term), promised, hold_off_left).released(to).json();
         let steps = [
             Operation::check_version(&keys.leader, term.0),
             Operation::unlock(&keys.leader, &leader, &id),
@@ -165,7 +165,7 @@ impl Consul {
         ];
         match self.client.attempt(&steps).await? {
             TxnOutcome::Done(_) => Ok(()),
-            TxnOutcome::Refused(why) => match self.look(&contest.name).await?.shows(session, term) {
+            TxnOutcome::Refused(why) => match self.look(&candidate.name).await?.shows(session, term) {
                 true => Err(Error::Transaction { why }),
                 false => Ok(()),
             },
@@ -174,12 +174,12 @@ impl Consul {
 
     /// Says in `last` whether main still has the witness's file, where that has changed. A failure is no renewal's: it is
     /// tried again with the next one.
-    async fn tell_linger(&self, contest: &CandidateSettings, session: SessionId, term: Term) {
-        let linger = contest.linger();
+    async fn tell_linger(&self, candidate: &CandidateSettings, session: SessionId, term: Term) {
+        let linger = candidate.linger();
         if linger.is_none() || self.lingers.is_told(session, linger) {
             return;
         }
-        match self.put_linger(contest, session, term, linger).await {
+        match self.put_linger(candidate, session, term, linger).await {
             Ok(true) => self.lingers.told(session, linger),
             Ok(false) => {}
             Err(error) => tracing::debug!(event = "election.witness", "writing `last`: {}", report(&error)),
@@ -188,12 +188,12 @@ impl Consul {
 
     async fn put_linger(
         &self,
-        contest: &CandidateSettings,
+        candidate: &CandidateSettings,
         session: SessionId,
         term: Term,
         linger: Option<Duration>,
     ) -> Result<bool, Error> {
-        let keys = Keys::of(&contest.name);
+        let keys = ElectionKeys::of(&candidate.name);
         let (Some(stored), _) = self.client.stored(&keys.last, 0).await? else { return Ok(false) };
         let last = LastLeader::read(&stored.bytes()).filter(|last| last.session == session);
         let Some(last) = last else { return Ok(false) };
@@ -209,7 +209,7 @@ impl Consul {
     /// See [`LockClient::certify`](crate::catalog::election::LockClient::certify). The session isn't destroyed, for which
     /// Consul would hold everyone back; with nothing to hold it ends by its time.
     pub async fn certify(&self, election: &str, certificate: &Certificate) -> Result<Certification, Error> {
-        let keys = Keys::of(election);
+        let keys = ElectionKeys::of(election);
         let id = uuid::text(certificate.session);
         let reads = tokio::try_join!(self.client.stored(&keys.leader, 0), self.client.stored(&keys.last, 0));
         let ((Some(leader), _), (Some(last), _)) = reads? else { return Ok(Certification::Changed) };
@@ -238,9 +238,9 @@ impl Consul {
     /// See [`LockClient::publish_rank`](crate::catalog::election::LockClient::publish_rank). By a session of its own, which
     /// ends with the candidate as the lock's does, and takes the key along: that of one that died while the lock was
     /// withheld isn't counted, and none stays.
-    pub async fn publish_rank(&self, contest: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
-        let session = self.session(contest, || Holds::a_value(contest.rank_for())).await?;
-        let (key, rank) = (format!("{}/ranks/{}", contest.name, contest.id), Rank::new(vacancy, rank).json());
+    pub async fn publish_rank(&self, candidate: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
+        let session = self.session(candidate, || Holds::a_value(candidate.rank_for())).await?;
+        let (key, rank) = (format!("{}/ranks/{}", candidate.name, candidate.id), Rank::new(vacancy, rank).json());
         // An earlier session may hold what an earlier one published.
         let steps = [Operation::delete(&key), Operation::lock(&key, &rank, &session)];
         match self.client.attempt(&steps).await? {
@@ -297,7 +297,7 @@ impl Consul {
 /// them fails the acquire that names what they saw; and a lock is read again when `last` was written since, for it may
 /// be that one's by now.
 async fn view(client: &Client, election: &str, after: u64) -> Result<(View, Answer), Error> {
-    let keys = Keys::of(election);
+    let keys = ElectionKeys::of(election);
     let (at, lock, answer) = read_lock(client, &keys, after).await?;
     if let Lock::Held(_) = lock {
         return Ok((View { at, lock, last: None, last_revision: Revision(0) }, answer));
@@ -321,7 +321,7 @@ async fn view(client: &Client, election: &str, after: u64) -> Result<(View, Answ
 }
 
 /// The lock, and what it shows at least.
-async fn read_lock(client: &Client, keys: &Keys, after: u64) -> Result<(u64, Lock, Answer), Error> {
+async fn read_lock(client: &Client, keys: &ElectionKeys, after: u64) -> Result<(u64, Lock, Answer), Error> {
     let (stored, answer) = client.stored(&keys.leader, after).await?;
     let Some(at) = answer.index else { return Err(Error::NoIndex { endpoint: answer.endpoint }) };
     let at = stored.as_ref().map_or(at, |stored| stored.modify_index.max(at));

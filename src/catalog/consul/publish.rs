@@ -111,7 +111,7 @@ impl Pins {
 /// registered with, whatever token later calls come with, and whether or not that was revoked), and by when its `alive`
 /// check must be fed.
 #[derive(Debug, PartialEq, Eq)]
-struct Untold {
+struct Pending {
     token: Option<Secret>,
     ttl: Duration,
     deregister_critical_after: Option<Duration>,
@@ -119,7 +119,7 @@ struct Untold {
 
 /// What each service was last registered with in this life, by the service's id.
 #[derive(Debug, Default)]
-pub(super) struct Registered(Mutex<BTreeMap<String, Untold>>);
+pub(super) struct Registered(Mutex<BTreeMap<String, Pending>>);
 
 impl Registered {
     /// Whether this life has registered it.
@@ -128,15 +128,15 @@ impl Registered {
     }
 
     /// Whether the agent has it, as far as we know: of what a life before registered, we don't.
-    fn with(&self, id: &str, untold: &Untold) -> bool {
-        self.lock().get(id) == Some(untold)
+    fn with(&self, id: &str, pending: &Pending) -> bool {
+        self.lock().get(id) == Some(pending)
     }
 
-    fn note(&self, id: &str, untold: Untold) {
-        self.lock().insert(id.to_owned(), untold);
+    fn note(&self, id: &str, pending: Pending) {
+        self.lock().insert(id.to_owned(), pending);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Untold>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Pending>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -170,7 +170,7 @@ pub(super) async fn publish(
     let within = service.ttl * 2 / 3;
 
     // Read before it is used: when the file changes meanwhile, the next heartbeat finds another one.
-    let untold = Untold {
+    let pending = Pending {
         token: client.token(within).await?,
         ttl: service.ttl,
         deregister_critical_after: service.consul.deregister_critical_after,
@@ -183,7 +183,7 @@ pub(super) async fn publish(
     if registered.has(&service.id) && known.as_ref().is_some_and(taken) {
         return Err(Error::Taken { id: service.id.clone() });
     }
-    let as_wanted = registered.with(&service.id, &untold)
+    let as_wanted = registered.with(&service.id, &pending)
         && known.as_ref().is_some_and(|known| is_as_wanted(known, life, service, &address));
     let fed = as_wanted && client.update(&alive, "passing", ALIVE, within).await?;
     if !fed {
@@ -193,7 +193,7 @@ pub(super) async fn publish(
         let theirs = known.as_ref().and_then(Known::others_tags).filter(|_| service.consul.enable_tag_override);
         let tags = theirs.unwrap_or(&service.tags);
         client.register(&entry(service, life, &address, tags, first)).await?;
-        registered.note(&service.id, untold);
+        registered.note(&service.id, pending);
         // Checks that were there kept their status; new ones have no words yet.
         known = client.known(&service.id, within).await?;
         client.update(&alive, "passing", ALIVE, within).await?;

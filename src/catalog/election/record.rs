@@ -59,10 +59,10 @@ pub(in crate::catalog) struct Leader {
 
 impl Leader {
     /// A candidate's, that holds the lock by this session.
-    pub(in crate::catalog) fn new(contest: &CandidateSettings, session: SessionId, term: Option<Term>) -> Leader {
-        let address = contest.address().map(Id::from);
-        let (id, term) = (contest.id.as_str().into(), term.map(|term| term.0));
-        Leader { id, session, address, term, vacancy: None, witness: contest.witness() }
+    pub(in crate::catalog) fn new(candidate: &CandidateSettings, session: SessionId, term: Option<Term>) -> Leader {
+        let address = candidate.address().map(Id::from);
+        let (id, term) = (candidate.id.as_str().into(), term.map(|term| term.0));
+        Leader { id, session, address, term, vacancy: None, witness: candidate.witness() }
     }
 
     /// The same, won after this `last`.
@@ -151,14 +151,14 @@ impl From<Guarantee> for Promise {
 impl LastLeader {
     /// Of a candidate that takes the lock now.
     pub(in crate::catalog) fn new(
-        contest: &CandidateSettings,
+        candidate: &CandidateSettings,
         session: SessionId,
         term: Option<Term>,
         guarantee: Guarantee,
         hold_off_left: Duration,
     ) -> LastLeader {
         LastLeader {
-            id: contest.id.as_str().into(),
+            id: candidate.id.as_str().into(),
             session,
             term: term.map(|term| term.0),
             guarantee: guarantee.into(),
@@ -166,7 +166,7 @@ impl LastLeader {
             to: None,
             owed_ms: milliseconds(hold_off_left),
             lease: None,
-            linger_ms: contest.linger().map(milliseconds),
+            linger_ms: candidate.linger().map(milliseconds),
         }
     }
 
@@ -323,7 +323,7 @@ fn json(record: &impl Serialize) -> String {
 mod tests {
     use super::*;
 
-    fn contest() -> CandidateSettings {
+    fn candidate() -> CandidateSettings {
         CandidateSettings {
             name: "mysql".to_owned(),
             id: "mysql-1".to_owned(),
@@ -338,21 +338,21 @@ mod tests {
 
     #[test]
     fn the_lock_says_who_leads_by_which_session() {
-        let leader = Leader::new(&contest(), SESSION, None);
+        let leader = Leader::new(&candidate(), SESSION, None);
         let json = leader.json();
         assert_eq!(json, r#"{"id":"mysql-1","session":"00012345-6789-abcd-ef01-23456789abcd","address":null}"#);
         let holder = Leader::read(json.as_bytes()).unwrap().holder(Term(7));
         assert_eq!((holder.session, holder.term, holder.vacancy), (SESSION, Term(7), None));
-        let won = Leader::new(&contest(), SESSION, None).won_after(Some(Revision(5)));
+        let won = Leader::new(&candidate(), SESSION, None).won_after(Some(Revision(5)));
         assert_eq!(won.holder(Term(7)).vacancy, Some(Revision(5)));
-        let holder = Leader::new(&contest(), SESSION, Some(Term(3))).holder(Term(7));
+        let holder = Leader::new(&candidate(), SESSION, Some(Term(3))).holder(Term(7));
         assert_eq!(holder.term, Term(3));
     }
 
     #[test]
     fn last_says_what_was_promised_and_never_less() {
         let promised = Guarantee::For(Duration::from_micros(14_999_001));
-        let last = LastLeader::new(&contest(), SESSION, None, promised, Duration::from_micros(1));
+        let last = LastLeader::new(&candidate(), SESSION, None, promised, Duration::from_micros(1));
         let json = last.json();
         assert_eq!(
             json,
@@ -364,7 +364,7 @@ mod tests {
         assert!(!read.released && !read.ended);
 
         let linger = Guarantee::WhileAlive { linger: Duration::from_secs(1) };
-        let last = LastLeader::new(&contest(), SESSION, Some(Term(4)), linger, Duration::ZERO);
+        let last = LastLeader::new(&candidate(), SESSION, Some(Term(4)), linger, Duration::ZERO);
         let read = last.released(Some("mysql-2".into())).last(Term(9));
         assert_eq!((read.term, read.guarantee), (Term(4), linger));
         assert!(read.released && read.to == Some("mysql-2".into()));
@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn words_that_no_candidate_writes_are_not_passed_on() {
         let hostile = |id: &str, address: Option<&str>| {
-            let new = Leader::new(&contest(), SESSION, None);
+            let new = Leader::new(&candidate(), SESSION, None);
             let leader = Leader { id: id.into(), address: address.map(Id::from), ..new };
             Leader::read(leader.json().as_bytes()).unwrap()
         };
@@ -385,7 +385,7 @@ mod tests {
             assert_eq!((&*holder.id, holder.address.as_deref()), (UNKNOWN, None), "{words:.20}");
             // Who holds it is known by its session all the same.
             assert_eq!((holder.session, holder.term), (SESSION, Term(7)));
-            let last = LastLeader::new(&contest(), SESSION, None, Guarantee::For(Duration::ZERO), Duration::ZERO);
+            let last = LastLeader::new(&candidate(), SESSION, None, Guarantee::For(Duration::ZERO), Duration::ZERO);
             let last = LastLeader { id: words.into(), ..last }.released(Some(words.into()));
             let last = LastLeader::read(last.json().as_bytes()).unwrap().last(Term(7));
             assert_eq!((&*last.id, last.to), (UNKNOWN, None));

@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn one_entry_that_is_none_leaves_the_others_and_is_replaced_by_one_that_is() {
         let (query, layout) = (Query::Service { name: "web".into(), tag: None, datacenter: None }, Layout::new("p"));
-        let (mut found, mut left_out) = (Found::of(&query, &layout), LeftOut::untold());
+        let (mut found, mut left_out) = (Found::of(&query, &layout), LeftOut::unannounced());
         let mut ids = |found: &mut Found<'_>, key: &str, value: &[u8]| {
             found.put(key.as_bytes(), value, &mut left_out).unwrap();
             let Observation::Instances(seen) = found.observation(true).unwrap() else { panic!("no instances") };
@@ -167,7 +167,7 @@ mod tests {
     fn a_binary_value_is_left_out_below_a_prefix_and_enough_for_who_only_waits_for_the_key() {
         let layout = Layout::new("p");
         let below = Query::KeyPrefix { prefix: "app/".into() };
-        let (mut found, mut left_out) = (Found::of(&below, &layout), LeftOut::untold());
+        let (mut found, mut left_out) = (Found::of(&below, &layout), LeftOut::unannounced());
         found.put(b"p/keys/app/a", b"1", &mut left_out).unwrap();
         found.put(b"p/keys/app/b", b"\xff", &mut left_out).unwrap();
         assert_eq!(found.observation(true).unwrap(), Observation::Keys([("app/a".into(), "1".into())].into()));
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn what_goes_gives_its_room_back() {
         let (query, layout) = (Query::KeyPrefix { prefix: String::new() }, Layout::new("p"));
-        let (mut found, mut left_out) = (Found::of(&query, &layout), LeftOut::untold());
+        let (mut found, mut left_out) = (Found::of(&query, &layout), LeftOut::unannounced());
         let large = vec![b'x'; bounds::MOST_BYTES - 10];
         for _ in 0..3 {
             found.put(b"p/keys/a", &large, &mut left_out).unwrap();

@@ -17,7 +17,7 @@ pub(crate) fn keys(data: &[u8]) {
         _ => Query::KeyPrefix { prefix: "app/".to_owned() },
     };
     let layout = Layout::new("p");
-    let (mut found, mut left_out) = (Found::of(&query, &layout), LeftOut::untold());
+    let (mut found, mut left_out) = (Found::of(&query, &layout), LeftOut::unannounced());
     for line in lines.split(|byte| *byte == b'\n') {
         let mut parts = line.splitn(2, |byte| *byte == b'\t');
         match (parts.next().unwrap_or_default(), parts.next()) {

@@ -39,10 +39,10 @@ pub(super) struct Keys {
 impl Etcd {
     /// See [`LockClient::open`](crate::catalog::election::LockClient::open). Reaches nobody: the lease is granted when
     /// the lock is acquired, so that it begins no earlier than the core counts it from.
-    pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
+    pub async fn open_session(&self, candidate: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
         let session = SessionId(u128::from(pace::random()) << 64 | u128::from(pace::random()));
         // What is granted is never less than what is asked for.
-        let guarantee = Guarantee::For(Duration::from_secs(contest.lease.as_secs()));
+        let guarantee = Guarantee::For(Duration::from_secs(candidate.lease.as_secs()));
         self.sessions.open(session, guarantee);
         Ok((session, guarantee, Revision(0)))
     }
@@ -69,13 +69,13 @@ impl Etcd {
     }
 
     /// See [`LockClient::acquire`](crate::catalog::election::LockClient::acquire).
-    pub async fn acquire(&self, contest: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
+    pub async fn acquire(&self, candidate: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
         let AcquireRequest { session, guarantee, seen: (_, vacancy), hold_off_left } = wanted;
-        let keys = self.keys(&contest.name);
+        let keys = self.keys(&candidate.name);
         self.sessions.stands(session, vacancy, hold_off_left);
-        let lease = self.grant(contest, session).await?;
-        let leader = Leader::new(contest, session, None).won_after(Some(vacancy)).json();
-        let mut last = LastLeader::new(contest, session, None, guarantee, hold_off_left);
+        let lease = self.grant(candidate, session).await?;
+        let leader = Leader::new(candidate, session, None).won_after(Some(vacancy)).json();
+        let mut last = LastLeader::new(candidate, session, None, guarantee, hold_off_left);
         last.lease = Some(lease);
         self.sessions.tells_linger(session, last.linger());
         let last = last.json();
@@ -120,35 +120,35 @@ impl Etcd {
     }
 
     /// See [`LockClient::renew`](crate::catalog::election::LockClient::renew).
-    pub async fn renew(&self, contest: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
+    pub async fn renew(&self, candidate: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         tokio::select! {
-            renewed = self.keep(contest, session, term) => renewed,
+            renewed = self.keep(candidate, session, term) => renewed,
             // Beside it, and no longer than it takes: a lease that can't be revoked must not delay the answer.
             never = self.revoke_idle(session) => match never {},
         }
     }
 
-    async fn keep(&self, contest: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
+    async fn keep(&self, candidate: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         let Some(session_leases) = self.sessions.of(session) else { return Ok(Renewal::Gone { void: true }) };
         if let Some((lease, by)) = session_leases
             .kept_by()
-            .filter(|_| session_leases.has_no_hold_off() && session_leases.told_linger == contest.linger())
-            && let Some(renewed) = self.keep_alive(contest, (session, term), lease, by).await?
+            .filter(|_| session_leases.has_no_hold_off() && session_leases.told_linger == candidate.linger())
+            && let Some(renewed) = self.keep_alive(candidate, (session, term), lease, by).await?
         {
             return Ok(renewed);
         }
-        self.put_again(contest, session_leases, session, term).await
+        self.put_again(candidate, session_leases, session, term).await
     }
 
     /// Keeps a lease alive and reads the lock; `None` when that doesn't prove anything.
     async fn keep_alive(
         &self,
-        contest: &CandidateSettings,
+        candidate: &CandidateSettings,
         (session, term): (SessionId, Term),
         lease: i64,
         by: Server,
     ) -> Result<Option<Renewal>, Error> {
-        let keys = self.keys(&contest.name);
+        let keys = self.keys(&candidate.name);
         let asked = self.members.call_briefly("renew a lock", |mut client: Client| {
             let key = keys.leader.clone();
             async move {
@@ -182,12 +182,12 @@ impl Etcd {
 
     async fn put_again(
         &self,
-        contest: &CandidateSettings,
+        candidate: &CandidateSettings,
         session_leases: SessionLeases,
         session: SessionId,
         term: Term,
     ) -> Result<Renewal, Error> {
-        let keys = self.keys(&contest.name);
+        let keys = self.keys(&candidate.name);
         let version = match session_leases.version {
             Some(version) => version,
             None => match self.own(&keys, session, term).await? {
@@ -195,11 +195,11 @@ impl Etcd {
                 None => return Ok(Renewal::Gone { void: true }),
             },
         };
-        let lease = self.grant(contest, session).await?;
-        let record = Leader::new(contest, session, None).won_after(session_leases.vacancy);
+        let lease = self.grant(candidate, session).await?;
+        let record = Leader::new(candidate, session, None).won_after(session_leases.vacancy);
         let leader = record.json();
         let hold_off_left = session_leases.hold_off_left();
-        let mut last = LastLeader::new(contest, session, Some(term), session_leases.guarantee, hold_off_left);
+        let mut last = LastLeader::new(candidate, session, Some(term), session_leases.guarantee, hold_off_left);
         last.lease = Some(lease);
         let linger = last.linger();
         let last = last.json();
@@ -248,15 +248,15 @@ impl Etcd {
     /// See [`LockClient::release`](crate::catalog::election::LockClient::release).
     pub async fn release(
         &self,
-        contest: &CandidateSettings,
+        candidate: &CandidateSettings,
         session: SessionId,
         term: Term,
         to: Option<Id>,
         hold_off_left: Duration,
     ) -> Result<(), Error> {
-        let keys = self.keys(&contest.name);
-        let promised = Guarantee::For(contest.lease);
-        let last = LastLeader::new(contest, session, Some(term), promised, hold_off_left).released(to).json();
+        let keys = self.keys(&candidate.name);
+        let promised = Guarantee::For(candidate.lease);
+        let last = LastLeader::new(candidate, session, Some(term), promised, hold_off_left).released(to).json();
         let released = self.members.call_briefly("release a lock", |mut client: Client| {
             let ours = [Compare::create_revision(keys.leader.as_str(), CompareOp::Equal, revision(term.0))];
             let txn = Txn::new().when(ours).and_then([
@@ -309,10 +309,10 @@ impl Etcd {
     }
 
     /// See [`LockClient::publish_rank`](crate::catalog::election::LockClient::publish_rank).
-    pub async fn publish_rank(&self, contest: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
-        let key = self.layout.rank(&contest.name, &contest.id);
+    pub async fn publish_rank(&self, candidate: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
+        let key = self.layout.rank(&candidate.name, &candidate.id);
         // Under a lease, or those of candidates long gone would stay for ever.
-        let ttl = seconds(contest.rank_for());
+        let ttl = seconds(candidate.rank_for());
         let granted = self
             .members
             .call_briefly("get a lease", |client: Client| async move { client.lease_client().grant(ttl, None).await });
@@ -351,8 +351,8 @@ impl Etcd {
         Keys { leader: of("leader"), last: of("last"), asked: of("asked") }
     }
 
-    async fn grant(&self, contest: &CandidateSettings, session: SessionId) -> Result<i64, Error> {
-        let ttl = seconds(contest.lease);
+    async fn grant(&self, candidate: &CandidateSettings, session: SessionId) -> Result<i64, Error> {
+        let ttl = seconds(candidate.lease);
         let granted = self
             .members
             .call_briefly("get a lease", |client: Client| async move { client.lease_client().grant(ttl, None).await });

@@ -40,7 +40,7 @@ pub(super) struct Members {
     settings: Settings,
     members: Vec<Member>,
     first: AtomicUsize,
-    storage: Storage<Credentials>,
+    storage: Storage<MemberCredentials>,
 }
 
 struct Member {
@@ -220,14 +220,14 @@ impl Members {
         }
     }
 
-    async fn credentials(&self, member: &Member) -> Result<Credentials, Error> {
+    async fn credentials(&self, member: &Member) -> Result<MemberCredentials, Error> {
         if !member.endpoint.https && self.settings.login.is_none() {
-            return Ok(Credentials::default());
+            return Ok(MemberCredentials::default());
         }
         // What is kept serves every member.
         let https = self.members.iter().any(|member| member.endpoint.https);
         let settings = self.settings.clone();
-        self.storage.read(move || Credentials::read(&settings, https)).await.map_err(Error::NoThread)?
+        self.storage.read(move || MemberCredentials::read(&settings, https)).await.map_err(Error::NoThread)?
     }
 
     fn channel(&self, member: &Member, pems: Option<&Pems>) -> Result<tonic::transport::Channel, Error> {
@@ -261,16 +261,16 @@ impl Members {
 
 /// What a connection needs from files, as they are now.
 #[derive(Clone, Default)]
-struct Credentials {
+struct MemberCredentials {
     /// With https.
     pems: Option<Pems>,
     /// User and password.
     login: Option<(String, String)>,
 }
 
-impl Credentials {
-    fn read(settings: &Settings, https: bool) -> Result<Credentials, Error> {
-        let mut credentials = Credentials::default();
+impl MemberCredentials {
+    fn read(settings: &Settings, https: bool) -> Result<MemberCredentials, Error> {
+        let mut credentials = MemberCredentials::default();
         if https {
             let pems = tls::read(&settings.tls).map_err(Error::Tls)?;
             // Made for what it finds: tonic takes an authority's file without a certificate, and names no file at all.

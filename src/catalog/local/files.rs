@@ -5,7 +5,7 @@
 //! of another user left. So the directories the catalog makes are 0777 without the sticky bit, and its files can be read
 //! by everyone. Whoever may write in the shared directory may therefore register anything, as with a Consul without ACL;
 //! to narrow that, give the directory itself (or its parent) a group and a mode: a directory that is already there keeps
-//! them. He may do no more than that: no link is followed, nothing is read that isn't for everyone to read, no file that
+//! them. They may do no more than that: no link is followed, nothing is read that isn't for everyone to read, no file that
 //! has a second name is touched, and nothing removed that doesn't look like an agent's.
 //!
 //! **Who can only read changes nothing.** What a lock decides is decided by write locks of open file descriptions (fcntl(2),

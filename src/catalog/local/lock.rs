@@ -59,12 +59,12 @@ const RECORD_AGAIN: [Duration; 5] = [
 impl Local {
     /// See [`LockClient::open`](crate::catalog::election::LockClient::open). A session is a name; what is promised is
     /// promised by the kernel.
-    pub async fn open_session(&self, contest: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
+    pub async fn open_session(&self, candidate: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
         let root = self.root.open().await?;
-        self.lock_file.open_at(&root.make_election(&file(&contest.name)?)?)?;
+        self.lock_file.open_at(&root.make_election(&file(&candidate.name)?)?)?;
         let session = SessionId(u128::from(pace::random()) << 64 | u128::from(pace::random()));
         self.lock_file.open(session);
-        Ok((session, Guarantee::WhileAlive { linger: contest.kill_margin }, Revision(0)))
+        Ok((session, Guarantee::WhileAlive { linger: candidate.kill_margin }, Revision(0)))
     }
 
     /// See [`LockClient::close`](crate::catalog::election::LockClient::close). Needs nothing that could fail before the
@@ -89,8 +89,8 @@ impl Local {
         let mut pauses = RECORD_AGAIN.into_iter();
         loop {
             match view(&root, &name, freed)? {
-                Seen::View(view) => return Ok(view),
-                Seen::Nobody(view) => match pauses.next() {
+                LockSeen::View(view) => return Ok(view),
+                LockSeen::Nobody(view) => match pauses.next() {
                     Some(pause) => sleep(pause).await,
                     None => return Ok(view),
                 },
@@ -99,12 +99,12 @@ impl Local {
     }
 
     /// See [`LockClient::acquire`](crate::catalog::election::LockClient::acquire).
-    pub async fn acquire(&self, contest: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
+    pub async fn acquire(&self, candidate: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
         let root = self.root.open().await?;
-        let (lock_file, contest) = (self.lock_file.share(), contest.clone());
+        let (lock_file, candidate) = (self.lock_file.share(), candidate.clone());
         let mut held = self.lock_file.write_lock.clone().lock_owned().await;
         self.on_disk(move || {
-            let election = root.make_election(&file(&contest.name)?)?;
+            let election = root.make_election(&file(&candidate.name)?)?;
             // By the same description the kernel would give it once more.
             if held.is_some() {
                 return Ok(Acquisition::Changed);
@@ -117,9 +117,9 @@ impl Local {
                 }
             }
             let session = wanted.session;
-            let told = lock_file.guarantee(&lock, contest.kill_margin);
+            let told = lock_file.guarantee(&lock, candidate.kill_margin);
             let hold_off_until = (!wanted.hold_off_left.is_zero()).then(|| Instant::now() + wanted.hold_off_left);
-            let acquired = record_acquisition(&root, &election, &lock_file, &lock, &contest, &wanted, told);
+            let acquired = record_acquisition(&root, &election, &lock_file, &lock, &candidate, &wanted, told);
             match acquired {
                 Ok(Acquisition::Won(term)) => {
                     *held = Some(OwnLock { session, term, election, lock, told, hold_off_until })
@@ -134,9 +134,9 @@ impl Local {
 
     /// See [`LockClient::renew`](crate::catalog::election::LockClient::renew): there is nothing to renew, only to see,
     /// and to say in `last` should main have got the lock or closed it meanwhile, or what was owed be paid.
-    pub async fn renew(&self, contest: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
+    pub async fn renew(&self, candidate: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         let root = self.root.open().await?;
-        let (lock_file, of) = (self.lock_file.share(), contest.clone());
+        let (lock_file, of) = (self.lock_file.share(), candidate.clone());
         let mut held = self.lock_file.write_lock.clone().lock_owned().await;
         let stands = self
             .on_disk(move || {
@@ -148,7 +148,7 @@ impl Local {
                 }
             })
             .await?;
-        let view = self.look(&contest.name).await?;
+        let view = self.look(&candidate.name).await?;
         Ok(match stands && view.shows(session, term) {
             true => Renewal::Alive(view),
             false => Renewal::Gone { void: true },
@@ -158,20 +158,20 @@ impl Local {
     /// See [`LockClient::release`](crate::catalog::election::LockClient::release).
     pub async fn release(
         &self,
-        contest: &CandidateSettings,
+        candidate: &CandidateSettings,
         session: SessionId,
         term: Term,
         to: Option<Id>,
         hold_off_left: Duration,
     ) -> Result<(), Error> {
         let root = self.root.open().await?;
-        let (lock_file, contest) = (self.lock_file.share(), contest.clone());
+        let (lock_file, candidate) = (self.lock_file.share(), candidate.clone());
         let mut held = self.lock_file.write_lock.clone().lock_owned().await;
         self.on_disk(move || {
             let Some(own) = held.take_if(|own| own.session == session && own.term == term) else {
                 return Ok(());
             };
-            let told = tell_release(&root, &contest, &own, to, hold_off_left);
+            let told = tell_release(&root, &candidate, &own, to, hold_off_left);
             // As long as it isn't told it isn't given back; unless nobody will ask for it again.
             if told.is_err() && lock_file.is_open(session) {
                 *held = Some(own);
@@ -262,7 +262,7 @@ async fn news(watching: &mut Option<Watching>, pause: Duration) -> bool {
 }
 
 /// What was seen of a lock.
-enum Seen {
+enum LockSeen {
     View(View),
     /// It is held, and who holds it isn't written yet.
     Nobody(View),
@@ -271,10 +271,10 @@ enum Seen {
 /// The reads are in the opposite order of the writes: what a free lock shows was so when it was free, and a holder is
 /// shown as of its own term, so that no view read while we acquired looks like one read after. `freed` is as of when the
 /// lock was seen free before.
-fn view(root: &Opened, name: &str, freed: Option<Revision>) -> Result<Seen, Error> {
+fn view(root: &Opened, name: &str, freed: Option<Revision>) -> Result<LockSeen, Error> {
     let free = Lock::Free { version: Revision(0), taken_from: None };
     let Some(election) = root.election(name)? else {
-        return Ok(Seen::View(View { at: 0, lock: free, last: None, last_revision: Revision(0) }));
+        return Ok(LockSeen::View(View { at: 0, lock: free, last: None, last_revision: Revision(0) }));
     };
     let used = used(&election)?;
     let last = last(&election)?;
@@ -288,7 +288,7 @@ fn view(root: &Opened, name: &str, freed: Option<Revision>) -> Result<Seen, Erro
     };
     if !held {
         let last = last.map(|last| last.last(Term(0)));
-        return Ok(Seen::View(View { at: last_revision.0.max(used), lock: free, last, last_revision }));
+        return Ok(LockSeen::View(View { at: last_revision.0.max(used), lock: free, last, last_revision }));
     }
     let view = |at, holder| View { at, lock: Lock::Held(holder), last: None, last_revision: Revision(0) };
     let leader = leader(&election)?.map(|leader| leader.holder(Term(0)));
@@ -296,9 +296,9 @@ fn view(root: &Opened, name: &str, freed: Option<Revision>) -> Result<Seen, Erro
     // say so.
     let gone = |term: Term| term.0 < last_term || freed == Some(Revision(term.0));
     Ok(match leader.filter(|leader| !gone(leader.term)) {
-        Some(leader) => Seen::View(view(leader.term.0, leader)),
+        Some(leader) => LockSeen::View(view(leader.term.0, leader)),
         // As of before the term that somebody begins here, whether `last` tells of it already or not.
-        None => Seen::Nobody(view(
+        None => LockSeen::Nobody(view(
             last_revision.0.saturating_sub(u64::from(!released)),
             Leader::unknown(SessionId(0), Term(last_term)),
         )),
@@ -309,17 +309,17 @@ fn view(root: &Opened, name: &str, freed: Option<Revision>) -> Result<Seen, Erro
 fn keep(
     root: &Opened,
     lock_file: &LockFile,
-    contest: &CandidateSettings,
+    candidate: &CandidateSettings,
     held: &mut HeldLock,
     session: SessionId,
     term: Term,
 ) -> Result<bool, Error> {
-    let (Some(own), Some(election)) = (held, root.election(&file(&contest.name)?)?) else { return Ok(false) };
+    let (Some(own), Some(election)) = (held, root.election(&file(&candidate.name)?)?) else { return Ok(false) };
     // What the record says isn't enough: whoever has just locked another file in its place has yet to write it.
     if !own.stands(session, term, &election)? {
         return Ok(false);
     }
-    let due = lock_file.guarantee(&own.lock, contest.kill_margin);
+    let due = lock_file.guarantee(&own.lock, candidate.kill_margin);
     if (own.told != due || own.hold_off_until.is_some())
         && let Some(written) = last(&election)?
     {
@@ -336,14 +336,14 @@ fn keep(
 /// Says beside `last` that the lock is given back, unless it isn't the one that everyone looks at any more.
 fn tell_release(
     root: &Opened,
-    contest: &CandidateSettings,
+    candidate: &CandidateSettings,
     own: &OwnLock,
     to: Option<Id>,
     hold_off_left: Duration,
 ) -> Result<(), Error> {
-    let election = root.make_election(&file(&contest.name)?)?;
+    let election = root.make_election(&file(&candidate.name)?)?;
     if own.stands(own.session, own.term, &election)? {
-        let last = LastLeader::new(contest, own.session, Some(own.term), own.told, hold_off_left).released(to);
+        let last = LastLeader::new(candidate, own.session, Some(own.term), own.told, hold_off_left).released(to);
         put(root, &election, RELEASED, &last.json(), false)?;
     }
     Ok(())
@@ -365,7 +365,7 @@ fn record_acquisition(
     election: &Folder,
     lock_file: &LockFile,
     lock: &std::fs::File,
-    contest: &CandidateSettings,
+    candidate: &CandidateSettings,
     wanted: &AcquireRequest,
     promised: Guarantee,
 ) -> Result<Acquisition, Error> {
@@ -380,9 +380,9 @@ fn record_acquisition(
         return Err(Error::Terms { path: election.path_of(LAST) });
     }
     let session = wanted.session;
-    let last = LastLeader::new(contest, session, Some(term), promised, wanted.hold_off_left);
+    let last = LastLeader::new(candidate, session, Some(term), promised, wanted.hold_off_left);
     put(root, election, LAST, &last.json(), true)?;
-    let leader = Leader::new(contest, session, Some(term)).won_after(Some(version));
+    let leader = Leader::new(candidate, session, Some(term)).won_after(Some(version));
     put(root, election, LEADER, &leader.json(), false)?;
     // Whoever waited for this may have given up.
     match lock_file.is_open(session) {
@@ -444,7 +444,7 @@ pub(super) fn file(election: &str) -> Result<String, Error> {
 mod tests {
     use super::*;
 
-    fn contest() -> CandidateSettings {
+    fn candidate() -> CandidateSettings {
         let (lease, kill_margin) = (Duration::from_secs(15), Duration::from_secs(1));
         CandidateSettings {
             name: "db".to_owned(),
@@ -465,12 +465,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let local = Local::new(directory.path(), "pilotfish", true);
         let lead = async || {
-            let (session, guarantee, _) = local.open_session(&contest()).await.unwrap();
+            let (session, guarantee, _) = local.open_session(&candidate()).await.unwrap();
             let seen = as_seen(&local).await;
             let wanted = AcquireRequest { session, guarantee, seen, hold_off_left: Duration::ZERO };
-            let won = local.acquire(&contest(), wanted).await;
+            let won = local.acquire(&candidate(), wanted).await;
             if let Ok(Acquisition::Won(term)) = won {
-                local.release(&contest(), session, term, None, Duration::ZERO).await.unwrap();
+                local.release(&candidate(), session, term, None, Duration::ZERO).await.unwrap();
             }
             won.map_err(|error| error.to_string())
         };
@@ -492,14 +492,14 @@ mod tests {
     async fn a_renewal_that_outlasts_the_closing_of_its_session_frees_the_lock() {
         let directory = tempfile::tempdir().unwrap();
         let local = Local::new(directory.path(), "pilotfish", true);
-        let (session, guarantee, _) = local.open_session(&contest()).await.unwrap();
+        let (session, guarantee, _) = local.open_session(&candidate()).await.unwrap();
         let seen = as_seen(&local).await;
         let wanted = AcquireRequest { session, guarantee, seen, hold_off_left: Duration::ZERO };
-        let Acquisition::Won(term) = local.acquire(&contest(), wanted).await.unwrap() else { panic!("it was free") };
+        let Acquisition::Won(term) = local.acquire(&candidate(), wanted).await.unwrap() else { panic!("it was free") };
         // As one that waits for the disk.
         let write_lock = local.lock_file.write_lock.clone().lock_owned().await;
-        let contest = contest();
-        let renewal = local.renew(&contest, session, term);
+        let candidate = candidate();
+        let renewal = local.renew(&candidate, session, term);
         let closing = tokio::time::timeout(Duration::from_millis(50), local.close_session(session));
         let (renewed, closed, ()) = tokio::join!(renewal, closing, async {
             sleep(Duration::from_millis(100)).await;

@@ -27,7 +27,7 @@ use super::files::{self, Folder, errno, whole};
 /// The lock's file.
 pub(super) const LOCK: &str = "lock";
 
-/// A candidate's seat.
+/// A candidate's lock file.
 #[derive(Debug, Default)]
 pub(super) struct LockFile {
     /// Taken by whoever changes the lock: it may wait for a disk meanwhile.
@@ -63,7 +63,7 @@ impl OwnLock {
 }
 
 impl LockFile {
-    /// The same seat, for a thread.
+    /// The same file, for a thread.
     pub(super) fn share(&self) -> LockFile {
         LockFile {
             write_lock: self.write_lock.clone(),

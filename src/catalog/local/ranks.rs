@@ -22,10 +22,10 @@ pub(super) type Published = Option<File>;
 
 impl Local {
     /// See [`LockClient::publish_rank`](crate::catalog::election::LockClient::publish_rank).
-    pub async fn publish_rank(&self, contest: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
+    pub async fn publish_rank(&self, candidate: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
         let root = self.root.open().await?;
-        let ranks = root.make_election(&file(&contest.name)?)?.make(RANKS)?;
-        let name = escape("candidate", &contest.id)?;
+        let ranks = root.make_election(&file(&candidate.name)?)?.make(RANKS)?;
+        let name = escape("candidate", &candidate.id)?;
         if let Liveness::Dead(former) = entries::look(&ranks, &name)? {
             ranks.remove_dead(&name, former)?;
         }

@@ -49,7 +49,7 @@ pub struct WitnessDirectory {
     /// How long main may live on without its description.
     linger: Duration,
     own: Mutex<Option<Own>>,
-    inherited_by: Mutex<Option<Heir>>,
+    inherited_by: Mutex<Option<InheritedBy>>,
     awaited: Mutex<BTreeMap<Witness, watch::Receiver<bool>>>,
 }
 
@@ -62,7 +62,7 @@ struct Own {
 
 /// What main was given.
 #[derive(Debug)]
-struct Heir {
+struct InheritedBy {
     /// Main, once it is started.
     main: Option<i32>,
     number: RawFd,
@@ -122,7 +122,7 @@ impl WitnessDirectory {
         let own = self.file()?;
         match self.new_description(&own) {
             Ok((file, byte)) => {
-                *held(&self.inherited_by) = Some(Heir { main: None, number: file.as_raw_fd(), byte });
+                *held(&self.inherited_by) = Some(InheritedBy { main: None, number: file.as_raw_fd(), byte });
                 Some(Arc::new(file))
             }
             // Somebody has removed it, say. It serves as well, but nobody can see what main does with it.
@@ -250,7 +250,7 @@ impl WitnessDirectory {
     }
 }
 
-impl Heir {
+impl InheritedBy {
     /// Whether main still has what it was given. Where /proc doesn't let us look at another user's process, the lock tells
     /// whether anything of main has.
     fn keeps(&self, own: &File) -> bool {

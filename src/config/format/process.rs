@@ -175,8 +175,8 @@ pub(crate) struct LimitValue(pub(crate) Limit);
 
 impl<'de> Deserialize<'de> for LimitValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
+        struct ProcessVisitor;
+        impl de::Visitor<'_> for ProcessVisitor {
             type Value = LimitValue;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -192,7 +192,7 @@ impl<'de> Deserialize<'de> for LimitValue {
                 Limit::read(text).map(LimitValue).map_err(|wrong| E::custom(wrong.what))
             }
         }
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(ProcessVisitor)
     }
 }
 

@@ -130,7 +130,7 @@ impl Default for Watch {
 /// `on_change` too) when nothing in it changes. It is replaced atomically; where no file may be beside it (a file
 /// bind-mounted by itself, another's directory) it is written in place, and what was there put back if that fails. While
 /// the catalog has given no answer, a file that is there stays as it is. A link at the destination is followed, but never
-/// one by which another user would lead to what he may not write themselves; and so with the template.
+/// one by which another user would lead to what they may not write themselves; and so with the template.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]

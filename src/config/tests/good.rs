@@ -167,7 +167,7 @@ fn a_watch_is_called_after_what_it_looks_at() {
 }
 
 #[test]
-fn an_empty_socket_turns_the_control_door_off() {
+fn an_empty_socket_turns_the_control_endpoint_off() {
     assert_eq!(good(&format!("{MINIMAL}[control]\nsocket = \"\"\n")).control.socket, None);
 }
 

@@ -32,7 +32,7 @@ pub struct KillPlan {
     pub may_kill_anybody: bool,
     /// How long what was killed may still be seen, where somebody may have been spared.
     pub patience: Duration,
-    /// A misrule.
+    /// Sabotage.
     pub off: bool,
 }
 

@@ -30,7 +30,7 @@ pub struct GuardProcess {
     pub outlived: RawFd,
     /// How it kills.
     pub kill: KillPlan,
-    /// A misrule: nobody resumes it.
+    /// Sabotage: nobody resumes it.
     pub unwatched: bool,
 }
 

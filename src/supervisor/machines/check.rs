@@ -110,7 +110,7 @@ impl Check {
     }
 
     /// Whether it has turned critical: a check that nothing has counted for yet is neither passing nor that.
-    pub fn is_ill(&self) -> bool {
+    pub fn is_unhealthy(&self) -> bool {
         self.state == HealthState::Critical
     }
 

@@ -1,4 +1,4 @@
-//! One service's entry in the catalog: what it shall say, what it says, and when it is told again. The wish is kept
+//! One service's entry in the catalog: what it shall say, what it says, and when it is told again. What is desired is kept
 //! here and sent until the catalog has it, however long that takes.
 
 use std::sync::Arc;

@@ -9,12 +9,12 @@ use crate::supervisor::vocabulary::{Effect, ServiceStatus};
 impl Supervisor {
     /// What the catalog shall say of each service follows from main and its checks.
     pub(in crate::supervisor) fn tell_catalog(&mut self, out: &mut Vec<Effect>) {
-        let wishes = self.wishes();
+        let desired = self.desired();
         let stopping = self.is_stopping();
         let stood = !matches!(self.life.stage(), LifeStage::Created | LifeStage::Waiting);
         let candidate = self.leadership.as_ref().and_then(|leadership| leadership.config().service.as_ref());
         let candidate = candidate.filter(|_| stood);
-        for (entry, desired) in self.entries.iter_mut().zip(wishes) {
+        for (entry, desired) in self.entries.iter_mut().zip(desired) {
             let id = &entry.service().id;
             // Nothing is registered before main has run, but a candidate: what it holds the lock by may be bound to its
             // service. And nothing is registered anew on the way out.
@@ -28,14 +28,14 @@ impl Supervisor {
 
     /// Checks say the same in other words: nothing has turned, and there is no hurry.
     pub(in crate::supervisor) fn reword_catalog(&mut self) {
-        let wishes = self.wishes();
-        for (entry, desired) in self.entries.iter_mut().zip(wishes) {
+        let desired = self.desired();
+        for (entry, desired) in self.entries.iter_mut().zip(desired) {
             entry.reword(desired.note);
         }
     }
 
     /// What the catalog should say of each service.
-    pub(in crate::supervisor) fn wishes(&self) -> Vec<Desired> {
+    pub(in crate::supervisor) fn desired(&self) -> Vec<Desired> {
         let maintenance = self.maintenance.as_ref().map(|maintenance| maintenance.reason().to_owned());
         let desired = |entry: &Entry| {
             let failing = |check: &&Check| check.speaks_for(&entry.service().id) && !check.is_passing();

@@ -148,7 +148,7 @@ fn an_exec_check_past_its_timeout_is_ended_and_failed() {
 }
 
 #[test]
-fn an_ill_main_is_restarted_when_configured_whatever_its_policy() {
+fn an_unhealthy_main_is_restarted_when_configured_whatever_its_policy() {
     let mut script = Script::start(checked(OnFailure::Restart));
     script.heard();
     script.answer("probe", Err("refused"));
@@ -158,7 +158,7 @@ fn an_ill_main_is_restarted_when_configured_whatever_its_policy() {
 }
 
 #[test]
-fn an_ill_main_that_ignores_its_restart_is_killed() {
+fn an_unhealthy_main_that_ignores_its_restart_is_killed() {
     let mut script = Script::start(checked(OnFailure::Restart));
     script.heard();
     script.answer("probe", Err("refused"));
@@ -185,7 +185,7 @@ fn restarts_for_health_come_from_the_same_budget() {
 }
 
 #[test]
-fn an_ill_main_ends_the_container_when_configured_and_never_with_0() {
+fn an_unhealthy_main_ends_the_container_when_configured_and_never_with_0() {
     let mut script = Script::start(checked(OnFailure::Exit));
     script.published("web", Ok(()));
     script.answer("probe", Err("refused"));

@@ -154,7 +154,7 @@ impl World {
             }
             Step::Probe(index, ok) if !self.probes.is_empty() => {
                 let run = self.probes.remove(index % self.probes.len());
-                self.send(Event::Probed { run, result: if ok { Ok(()) } else { Err("ill".to_owned()) } });
+                self.send(Event::Probed { run, result: if ok { Ok(()) } else { Err("unhealthy".to_owned()) } });
             }
             Step::Probe(..) => {}
             Step::Publish(ok) => {

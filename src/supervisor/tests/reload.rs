@@ -173,8 +173,8 @@ fn what_the_election_is_bound_to_stays_until_the_container_starts_anew() {
     let health = vec![Health { services: vec!["web-80".to_owned()], ..check("ping", OnFailure::Report) }];
     let old = Config { election: of("web-80"), services: vec![web.clone()], health, ..config() };
     let mut script = Script::start(old.clone());
-    script.fact(ElectionEvent::Saw(Ok(held("other", 9, 3))));
-    script.answer("probe", Err("ill"));
+    script.event(ElectionEvent::Saw(Ok(held("other", 9, 3))));
+    script.answer("probe", Err("unhealthy"));
     // Each turn is told, one after another.
     (0..3).for_each(|_| script.published("web-80", Ok(())));
     script.heard();

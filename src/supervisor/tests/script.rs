@@ -220,9 +220,9 @@ impl Script {
         self.send(Event::Installed { watch: watch.to_owned(), result: Ok(()) });
     }
 
-    /// A fact of the election's.
-    pub fn fact(&mut self, fact: ElectionEvent) {
-        self.send(Event::Election(fact));
+    /// An event of the election's.
+    pub fn event(&mut self, event: ElectionEvent) {
+        self.send(Event::Election(event));
     }
 
     /// The question of this kind that was asked last.
@@ -339,7 +339,7 @@ impl Script {
             Effect::Render { watch, .. } => format!("render {watch}"),
             Effect::Install { watch, .. } => format!("install {watch}"),
             Effect::Discard(_) => "discard".to_owned(),
-            Effect::JoinElection(election) => format!("contest {}", election.name),
+            Effect::JoinElection(election) => format!("join {}", election.name),
             Effect::Elect(order) => self.ordered(order),
             Effect::Suspend => "suspend".to_owned(),
             Effect::EndGroup { signal } => format!("{signal} to main's group"),

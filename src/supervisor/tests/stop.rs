@@ -407,7 +407,7 @@ fn a_launcher_that_fails_is_not_followed() {
 }
 
 #[test]
-fn stop_at_the_control_door_is_a_stop() {
+fn stop_at_the_control_endpoint_is_a_stop() {
     let mut script = Script::start(config());
     script.heard();
     script.send(Event::Control { reply: ReplyId(1), request: Request::Stop });

@@ -68,7 +68,7 @@ pub enum Effect {
         /// Which.
         signal: Signal,
     },
-    /// Take one of those that main left behind for main: who says so himself, or the only one, or the oldest that leads
+    /// Take one of those that main left behind for main: who says so themselves, or the only one, or the oldest that leads
     /// a session. From a main that is followed already, only to who says so.
     FollowStray {
         /// Main's run.

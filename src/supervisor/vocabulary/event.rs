@@ -14,7 +14,7 @@ use super::Effect;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReplyId(pub u64);
 
-/// A fact from outside.
+/// An event from outside.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// The agent is up and catches signals. Comes first, and once.

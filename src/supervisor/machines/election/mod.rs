@@ -1,4 +1,4 @@
-//! Who leads: one candidate's part in an election, as a pure machine. It takes facts with the time they are learnt and
+//! Who leads: one candidate's part in an election, as a pure machine. It takes events with the time they are learnt and
 //! answers with orders; it reads no clock and speaks to no store.
 //!
 //! [`candidate`] is the way from seeing the lock free to holding it, [`tenure`] the way from holding it to being rid
@@ -168,13 +168,13 @@ impl Election {
         }
     }
 
-    /// Takes a fact learnt at `now` and says what is to be done, in order.
-    pub fn handle(&mut self, now: Time, fact: ElectionEvent) -> Vec<ElectionEffect> {
+    /// Takes an event learnt at `now` and says what is to be done, in order.
+    pub fn handle(&mut self, now: Time, event: ElectionEvent) -> Vec<ElectionEffect> {
         let mut out = Vec::new();
         if self.rules.hold(Rule::DeadlineBeforeAnswers) {
             self.tick(now, &mut out);
         }
-        match fact {
+        match event {
             ElectionEvent::Tick => {}
             ElectionEvent::Opened { ask, result } => self.opened(now, ask, result, &mut out),
             ElectionEvent::Looked { ask, result } => self.looked(now, ask, result, &mut out),

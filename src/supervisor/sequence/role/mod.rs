@@ -50,7 +50,7 @@ pub struct Leadership {
     /// Something that acts for the leader can only be ended together with all that main leaves.
     lost: bool,
     /// What the election is yet to be told: an order obeyed at once may have news for it.
-    facts: VecDeque<ElectionEvent>,
+    events: VecDeque<ElectionEvent>,
     healthy: bool,
     ready: bool,
     /// As the watches know it.
@@ -153,7 +153,7 @@ impl Leadership {
             part: Part::Replica,
             stuck: false,
             lost: false,
-            facts: VecDeque::new(),
+            events: VecDeque::new(),
             healthy: true,
             ready: true,
             led: false,
@@ -284,9 +284,9 @@ impl Leadership {
 
 impl Supervisor {
     /// Tells the election something, and does what it orders.
-    pub(in crate::supervisor) fn elect(&mut self, step: &mut Step<'_>, fact: ElectionEvent) {
+    pub(in crate::supervisor) fn elect(&mut self, step: &mut Step<'_>, event: ElectionEvent) {
         if let Some(leadership) = &mut self.leadership {
-            leadership.facts.push_back(fact);
+            leadership.events.push_back(event);
         }
         self.advance_election(step);
     }
@@ -294,17 +294,17 @@ impl Supervisor {
     /// Tells the election all there is to tell.
     fn advance_election(&mut self, step: &mut Step<'_>) {
         while let Some(leadership) = &mut self.leadership
-            && let Some(fact) = leadership.facts.pop_front()
+            && let Some(event) = leadership.events.pop_front()
         {
-            for order in leadership.core.handle(step.now, fact) {
+            for order in leadership.core.handle(step.now, event) {
                 self.obey(step, order);
             }
         }
     }
 
-    fn tell_election(&mut self, fact: ElectionEvent) {
+    fn tell_election(&mut self, event: ElectionEvent) {
         if let Some(leadership) = &mut self.leadership {
-            leadership.facts.push_back(fact);
+            leadership.events.push_back(event);
         }
     }
 
@@ -359,18 +359,18 @@ impl Supervisor {
         if let Some(leadership) = &mut self.leadership {
             if leadership.healthy != healthy {
                 leadership.healthy = healthy;
-                leadership.facts.push_back(ElectionEvent::Health { healthy });
+                leadership.events.push_back(ElectionEvent::Health { healthy });
             }
             if leadership.ready != ready {
                 leadership.ready = ready;
-                leadership.facts.push_back(ElectionEvent::Ready { ready });
+                leadership.events.push_back(ElectionEvent::Ready { ready });
             }
         }
         loop {
             self.clear_for_promotion(step.now);
             self.promote(step);
             self.advance_demotion(step);
-            if self.leadership.as_ref().is_none_or(|leadership| leadership.facts.is_empty()) {
+            if self.leadership.as_ref().is_none_or(|leadership| leadership.events.is_empty()) {
                 break;
             }
             self.advance_election(step);
@@ -396,8 +396,8 @@ impl Supervisor {
             && matches!(self.life.stage(), LifeStage::Running { .. })
             && self.main.is_gone()
             && !leadership.is_leaving();
-        let ill = leadership.config.require_health && self.checks.iter().any(|check| check.is_ill());
-        !down && !ill
+        let unhealthy = leadership.config.require_health && self.checks.iter().any(|check| check.is_unhealthy());
+        !down && !unhealthy
     }
 
     /// Whether a winner could be promoted at once. A standby's main runs only while it leads, so none of them is readier.

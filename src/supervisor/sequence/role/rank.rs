@@ -16,7 +16,7 @@ impl Supervisor {
                 false => leadership.measures_next = Some(ask),
                 true => {
                     let result = Err("what its last run left behind can't be ended".to_owned());
-                    leadership.facts.push_back(ElectionEvent::Measured { ask, result });
+                    leadership.events.push_back(ElectionEvent::Measured { ask, result });
                 }
             }
             return;
@@ -26,7 +26,7 @@ impl Supervisor {
         let Some(leadership) = &mut self.leadership else { return };
         let Some(hook) = leadership.config.rank.clone() else {
             return leadership
-                .facts
+                .events
                 .push_back(ElectionEvent::Measured { ask, result: Err("no rank is configured".to_owned()) });
         };
         leadership.measuring = Some(Measuring { ask, run, printed: None });
@@ -60,7 +60,7 @@ impl Supervisor {
             let text = printed.unwrap_or_default();
             text.trim().parse().map_err(|_| format!("rank printed {:?}, which is no integer", shortened(text.trim())))
         });
-        leadership.facts.push_back(ElectionEvent::Measured { ask, result });
+        leadership.events.push_back(ElectionEvent::Measured { ask, result });
     }
 
     /// Somebody asks the leader to step down.

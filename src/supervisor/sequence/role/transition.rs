@@ -60,8 +60,8 @@ impl Supervisor {
 
     /// Whether main is up, and as healthy as one must be that is promoted.
     pub(super) fn is_main_ready(&self) -> bool {
-        let may_be_ill = self.leadership.as_ref().is_some_and(|leadership| !leadership.config.require_health);
-        let healthy = |check: &Check| check.is_passing() || (may_be_ill && check.is_ill());
+        let may_be_unhealthy = self.leadership.as_ref().is_some_and(|leadership| !leadership.config.require_health);
+        let healthy = |check: &Check| check.is_passing() || (may_be_unhealthy && check.is_unhealthy());
         self.main.is_up() && self.checks.iter().all(healthy)
     }
 
@@ -228,7 +228,6 @@ impl Supervisor {
         }
     }
 
-    /// Nothing acts any more.
     /// The keeper of a run was killed.
     pub(in crate::supervisor) fn run_lost(&mut self, run: RunId) {
         if self.commands.acts_for(run, When::Leader)
@@ -238,6 +237,7 @@ impl Supervisor {
         }
     }
 
+    /// Nothing acts any more.
     fn out_of_role(&mut self) {
         let stopping = self.is_stopping();
         let Some(leadership) = &mut self.leadership else { return };
@@ -247,9 +247,9 @@ impl Supervisor {
             leadership.part = Part::Replica;
             leadership.prepared = leadership.prepared.filter(|_| !keeps(Duty::PrepareAnew));
         }
-        leadership.facts.push_back(ElectionEvent::OutOfRole);
+        leadership.events.push_back(ElectionEvent::OutOfRole);
         if stopping {
-            leadership.facts.push_back(ElectionEvent::Stop);
+            leadership.events.push_back(ElectionEvent::Stop);
         }
     }
 }

@@ -68,7 +68,7 @@ impl World {
             Effect::Withdraw { service } => {
                 self.hears(index, Event::Withdrawn { service: service.id.clone(), result: Ok(()) });
             }
-            Effect::JoinElection(_) => self.containers[index].contests = true,
+            Effect::JoinElection(_) => self.containers[index].joined = true,
             Effect::Guard { deadline } => self.containers[index].page = deadline.map(Time::from_boot),
             Effect::Elect(order) => self.mail.push(Mail::To(index, life, order)),
             Effect::StartGuard => {
@@ -191,9 +191,9 @@ impl World {
             Mail::To(of, life, order) => {
                 let id = self.containers[of].id.clone();
                 let answer = self.store.take(self.now, &id, &order);
-                self.mail.extend(answer.map(|fact| Mail::From(of, life, fact)));
+                self.mail.extend(answer.map(|event| Mail::From(of, life, event)));
             }
-            Mail::From(of, life, fact) if self.lives[of] == life => self.hears(of, Event::Election(fact)),
+            Mail::From(of, life, event) if self.lives[of] == life => self.hears(of, Event::Election(event)),
             Mail::From(..) => {}
         }
     }
@@ -203,10 +203,10 @@ impl World {
         let lost = "no answer".to_owned();
         let (of, life, asked) = match self.mail.swap_remove(index) {
             Mail::To(of, life, order) => (of, life, unanswered(&order, lost)),
-            Mail::From(of, life, fact) => (of, life, Some(unheard(fact, lost))),
+            Mail::From(of, life, event) => (of, life, Some(unheard(event, lost))),
         };
-        if let Some(fact) = asked.filter(|_| self.lives[of] == life) {
-            self.hears(of, Event::Election(fact));
+        if let Some(event) = asked.filter(|_| self.lives[of] == life) {
+            self.hears(of, Event::Election(event));
         }
     }
 }
@@ -223,8 +223,8 @@ fn unanswered(order: &StoreRequest, lost: String) -> Option<ElectionEvent> {
     })
 }
 
-fn unheard(fact: ElectionEvent, lost: String) -> ElectionEvent {
-    match fact {
+fn unheard(event: ElectionEvent, lost: String) -> ElectionEvent {
+    match event {
         ElectionEvent::Opened { ask, .. } => ElectionEvent::Opened { ask, result: Err(lost) },
         ElectionEvent::Looked { ask, .. } => ElectionEvent::Looked { ask, result: Err(lost) },
         ElectionEvent::Acquired { ask, .. } => ElectionEvent::Acquired { ask, result: Acquisition::Unknown(lost) },

@@ -71,7 +71,7 @@ pub struct Container {
     pub paused_until: Option<Duration>,
     /// Nothing comes through to it, or from it, until then.
     pub cut_until: Option<Duration>,
-    pub contests: bool,
+    pub joined: bool,
     /// The roles that pre_start has prepared since main last led: replica, leader.
     pub prepared: [bool; 2],
     /// Main runs only as the leader, and nothing else makes it anything less.
@@ -98,7 +98,7 @@ impl Container {
             guard: Guard::Stands,
             paused_until: None,
             cut_until: None,
-            contests: false,
+            joined: false,
             prepared: [false; 2],
             standby,
             stop_within: None,

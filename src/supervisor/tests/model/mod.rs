@@ -39,13 +39,13 @@ struct Faults {
     /// The way to the store is cut for a while.
     cut: u8,
     /// A health check fails.
-    ill: u8,
+    unhealthy: u8,
     /// Somebody steps it down, stops it, reloads, signals, or maintains.
     person: u8,
 }
 
 const ALL: Faults =
-    Faults { any: 12, crash: 4, kill: 2, pause: 4, guard: 1, delete: 2, lose: 4, cut: 3, ill: 3, person: 6 };
+    Faults { any: 12, crash: 4, kill: 2, pause: 4, guard: 1, delete: 2, lose: 4, cut: 3, unhealthy: 3, person: 6 };
 
 /// Of a run, and the steps among misfortunes of each.
 const ROUNDS: usize = 6;

@@ -36,7 +36,7 @@ pub enum Misfortune {
     Delete,
     Cut(usize),
     MainCrashes(usize),
-    Ill(usize),
+    Unhealthy(usize),
     Kill(usize),
     Pause(usize),
     StopGuard(usize),
@@ -87,7 +87,7 @@ impl World {
             if container.is_busy() {
                 steps.push((Step::Loop(index), 40));
             }
-            if container.contests {
+            if container.joined {
                 steps.push((Step::Watch(index), 3));
             }
             if is_due(&container.reading.map(|(_, at)| at)) {
@@ -128,7 +128,7 @@ impl World {
                 add(left.crash, Misfortune::MainCrashes(index));
             }
             if !container.probes.is_empty() {
-                add(left.ill, Misfortune::Ill(index));
+                add(left.unhealthy, Misfortune::Unhealthy(index));
             }
             // A guard and an agent that stop together are one fault more than is promised to be survived; but that a
             // guard has stopped is seen at once.
@@ -221,8 +221,8 @@ impl World {
                 let status = ExitStatus::Exited(u8::from(!self.random.once_in(3)));
                 self.containers[index].main_ends(status, left);
             }
-            Misfortune::Ill(index) => {
-                self.spend(|left| &mut left.ill);
+            Misfortune::Unhealthy(index) => {
+                self.spend(|left| &mut left.unhealthy);
                 if let Some(run) = self.containers[index].probes.pop_front() {
                     self.hears(index, Event::Probed { run, result: Err("it fails".to_owned()) });
                 }

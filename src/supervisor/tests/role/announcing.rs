@@ -6,7 +6,7 @@ use super::*;
 fn a_replica_is_told_of_each_new_leader_and_not_of_the_one_it_started_with() {
     let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
     script.sees_lock(held("other", 9, 3));
-    script.tells(&["contest db", "spawn main"]);
+    script.tells(&["join db", "spawn main"]);
     script.sees_lock(held("third", 10, 4));
     script.tells(&["spawn on_leader_change"]);
     assert_eq!(script.variable("on_leader_change", "PILOTFISH_LEADER"), Some("third:3306"));
@@ -26,7 +26,7 @@ fn the_catalog_tells_the_role_once_it_is_taken() {
     let services = vec![service("web")];
     let mut script = Script::candidate(Config { election: Some(election), services, hooks: hooks(), ..config() });
     // A candidate is in the catalog before main runs: what it stands by is bound to its service.
-    script.expect(&["contest db", "publish web critical"]);
+    script.expect(&["join db", "publish web critical"]);
     script.published("web", Ok(()));
     assert_eq!(script.tags["web"], ["standby"]);
     script.wins(7);
@@ -44,7 +44,7 @@ fn a_rank_is_what_its_command_prints() {
     let election = Election { rank: Some(hook("rank")), ..election() };
     let mut script = Script::candidate(Config { election: Some(election), ..config() });
     script.sees_lock(free());
-    script.tells(&["contest db", "spawn rank"]);
+    script.tells(&["join db", "spawn rank"]);
     let run = script.run("rank");
     script.send(Event::Printed { run, text: " 42\n".to_owned() });
     script.ends("rank", 0);
@@ -124,7 +124,7 @@ fn every_variable_of_the_election_is_there_whether_or_not_somebody_leads() {
 fn who_starts_while_nobody_leads_sees_empty_variables() {
     let election = Election { without_catalog: WithoutCatalog::Replica, ..election() };
     let mut script = Script::candidate(Config { election: Some(election), hooks: hooks(), ..config() });
-    script.fact(ElectionEvent::Saw(Err("cut".to_owned())));
+    script.event(ElectionEvent::Saw(Err("cut".to_owned())));
     script.when("spawn main");
     for name in ["LEADER", "LEADER_ID", "TERM"] {
         assert_eq!(script.variable("main", &format!("PILOTFISH_{name}")), Some(""), "{name}");
@@ -137,7 +137,7 @@ fn a_standby_is_well_while_it_could_lead_and_not_while_it_refuses_or_asks_in_vai
     script.sees_lock(held("other", 9, 3));
     let status = script.core.status();
     assert!(status.standing_by && !status.ready());
-    script.fact(ElectionEvent::Saw(Err("cut".to_owned())));
+    script.event(ElectionEvent::Saw(Err("cut".to_owned())));
     assert!(!script.core.status().standing_by);
     let mut script = Script::candidate(standby());
     script.wins(7);

@@ -73,7 +73,7 @@ fn an_agent_that_slept_past_its_lease_kills_before_it_listens() {
     script.until(1_000);
     script.sleeps_until(20_000);
     let ask = script.asked("renew");
-    script.fact(ElectionEvent::Renewed { ask, result: Renewal::Alive(held("me", 7, 7)) });
+    script.event(ElectionEvent::Renewed { ask, result: Renewal::Alive(held("me", 7, 7)) });
     assert_eq!(script.told()[0], "SIGKILL to main");
 }
 
@@ -92,7 +92,7 @@ fn mains_own_end_gives_the_lock_back_before_main_starts_again() {
 }
 
 #[test]
-fn an_ill_leader_steps_down_and_stands_again_when_well() {
+fn an_unhealthy_leader_steps_down_and_stands_again_when_well() {
     let health = vec![check("ping", OnFailure::Report)];
     let mut script = Script::candidate(Config { hooks: hooks(), health, ..candidate() });
     script.wins(7);
@@ -107,9 +107,9 @@ fn an_ill_leader_steps_down_and_stands_again_when_well() {
     script.released();
     script.tells(&["guard off", "release", "close"]);
     let ask = script.asked("look");
-    script.fact(ElectionEvent::Looked { ask, result: Ok(free()) });
+    script.event(ElectionEvent::Looked { ask, result: Ok(free()) });
     script.until(9_000);
-    assert!(!script.told().contains(&"open".to_owned()), "it doesn't stand while it is ill");
+    assert!(!script.told().contains(&"open".to_owned()), "it doesn't stand while it is unhealthy");
     script.when("probe");
     script.answer("probe", Ok(()));
     script.when("open");

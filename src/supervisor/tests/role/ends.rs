@@ -60,7 +60,7 @@ fn happens(what: &str, script: &mut Script) {
         "step-down" => step_down(script),
         "the lock is lost" => script.sees_lock(held("other", 9, 8)),
         "an outage" => {
-            script.fact(ElectionEvent::Saw(Err("cut".to_owned())));
+            script.event(ElectionEvent::Saw(Err("cut".to_owned())));
             // Up to where it must go, and no further.
             script.until(script.now() + 8_900);
         }

@@ -88,7 +88,7 @@ impl Script {
     }
 
     fn sees_lock(&mut self, view: View) {
-        self.fact(ElectionEvent::Saw(Ok(view)));
+        self.event(ElectionEvent::Saw(Ok(view)));
     }
 
     /// Sees the lock free and takes it, for this term.
@@ -99,13 +99,13 @@ impl Script {
 
     fn takes(&mut self, term: u64) {
         let session = SessionId(u128::from(term));
-        self.fact(ElectionEvent::Opened { ask: self.asked("open"), result: Ok((session, LEASE, Revision(0))) });
-        self.fact(ElectionEvent::Acquired { ask: self.asked("acquire"), result: Acquisition::Won(Term(term)) });
+        self.event(ElectionEvent::Opened { ask: self.asked("open"), result: Ok((session, LEASE, Revision(0))) });
+        self.event(ElectionEvent::Acquired { ask: self.asked("acquire"), result: Acquisition::Won(Term(term)) });
         self.sees_lock(held("me", u128::from(term), term));
     }
 
     fn released(&mut self) {
-        self.fact(ElectionEvent::Released { ask: self.asked("release"), result: Ok(()) });
+        self.event(ElectionEvent::Released { ask: self.asked("release"), result: Ok(()) });
     }
 
     /// What was heard but for what comes all the time.

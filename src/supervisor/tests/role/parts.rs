@@ -34,8 +34,8 @@ fn comes_to_lead(script: &mut Script) {
     script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
     script.until(script.now() + 20_000);
     let session = SessionId(7);
-    script.fact(ElectionEvent::Opened { ask: script.asked("open"), result: Ok((session, LEASE, Revision(0))) });
-    script.fact(ElectionEvent::Acquired { ask: script.asked("acquire"), result: Acquisition::Won(Term(7)) });
+    script.event(ElectionEvent::Opened { ask: script.asked("open"), result: Ok((session, LEASE, Revision(0))) });
+    script.event(ElectionEvent::Acquired { ask: script.asked("acquire"), result: Acquisition::Won(Term(7)) });
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_leader_that_crashed_and_leads_again_is_prepared_as_a_leader() {
     script.ends("main", 1);
     script.released();
     let ask = script.asked("look");
-    script.fact(ElectionEvent::Looked { ask, result: Ok(View { at: 8, last_revision: Revision(8), ..free() }) });
+    script.event(ElectionEvent::Looked { ask, result: Ok(View { at: 8, last_revision: Revision(8), ..free() }) });
     script.when("open");
     script.takes(9);
     assert_eq!(script.told().last().unwrap(), "spawn pre_start");
@@ -164,7 +164,7 @@ fn one_started_as_leader_is_stopped_though_it_was_never_promoted() {
 fn who_comes_to_lead_in_a_replicas_pre_start_ends_that_first_and_prepares_as_a_leader() {
     let mut script = Script::candidate(prepared());
     script.sees_lock(held("other", 9, 3));
-    script.tells(&["contest db", "spawn pre_start"]);
+    script.tells(&["join db", "spawn pre_start"]);
     comes_to_lead(&mut script);
     let told = script.told();
     assert!(told.ends_with(&["acquire".to_owned(), "SIGTERM to all of pre_start".to_owned()]), "{told:?}");

@@ -7,7 +7,7 @@ fn a_leader_prepares_starts_and_promotes_main_in_this_order() {
     let hooks = Hooks { pre_start: Some(pre_start(0)), ..hooks() };
     let mut script = Script::candidate(Config { hooks, ..candidate() });
     script.wins(7);
-    script.tells(&["contest db", "open", "acquire", "spawn pre_start"]);
+    script.tells(&["join db", "open", "acquire", "spawn pre_start"]);
     assert_eq!(script.variable("pre_start", "PILOTFISH_ROLE"), Some("leader"));
     assert_eq!(script.variable("pre_start", "PILOTFISH_TERM"), Some("7"));
     script.ends("pre_start", 0);
@@ -24,18 +24,18 @@ fn main_is_promoted_once_its_checks_pass() {
     let health = vec![check("ping", OnFailure::Report)];
     let mut script = Script::candidate(Config { hooks: hooks(), health, ..candidate() });
     script.wins(7);
-    script.tells(&["contest db", "open", "acquire", "spawn main", "probe"]);
+    script.tells(&["join db", "open", "acquire", "spawn main", "probe"]);
     script.answer("probe", Ok(()));
     script.tells(&["spawn on_promote"]);
 }
 
 #[test]
-fn main_is_promoted_ill_where_the_election_doesnt_ask_for_health_once_that_is_known() {
+fn main_is_promoted_unhealthy_where_the_election_doesnt_ask_for_health_once_that_is_known() {
     let health = vec![check("ping", OnFailure::Report)];
     let election = Some(Election { require_health: false, ..election() });
     let mut script = Script::candidate(Config { hooks: hooks(), health, election, ..config() });
     script.wins(7);
-    script.tells(&["contest db", "open", "acquire", "spawn main", "probe"]);
+    script.tells(&["join db", "open", "acquire", "spawn main", "probe"]);
     script.answer("probe", Err("no answer"));
     script.tells(&["spawn on_promote"]);
 }

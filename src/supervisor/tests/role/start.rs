@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn main_waits_for_the_first_result_and_is_told_its_role() {
     let mut script = Script::candidate(candidate());
-    script.expect(&["contest db"]);
+    script.expect(&["join db"]);
     script.until(5_000);
     script.sees_lock(held("other", 9, 3));
     script.tells(&["spawn main"]);
@@ -39,7 +39,7 @@ fn a_standby_runs_main_only_while_it_leads() {
     let mut script = Script::candidate(standby());
     script.sees_lock(held("other", 9, 3));
     script.until(60_000);
-    script.tells(&["contest db"]);
+    script.tells(&["join db"]);
     script.sees_lock(View { at: 5, ..free() });
     script.takes(7);
     script.tells(&["open", "acquire", "spawn main"]);
@@ -61,7 +61,7 @@ fn a_standby_whose_main_fails_runs_it_again_when_it_leads_again() {
     script.tells(&["guard off", "release"]);
     script.released();
     let ask = script.asked("look");
-    script.fact(ElectionEvent::Looked { ask, result: Ok(View { at: 8, ..free() }) });
+    script.event(ElectionEvent::Looked { ask, result: Ok(View { at: 8, ..free() }) });
     script.when("open");
     script.told();
     script.takes(9);
@@ -72,13 +72,13 @@ fn a_standby_whose_main_fails_runs_it_again_when_it_leads_again() {
 fn a_start_in_an_outage_waits_or_is_a_replica_as_configured() {
     let cut = || ElectionEvent::Saw(Err("cut".to_owned()));
     let mut script = Script::candidate(candidate());
-    script.fact(cut());
+    script.event(cut());
     script.until(3_600_000);
-    script.tells(&["contest db"]);
+    script.tells(&["join db"]);
 
     let election = Election { without_catalog: WithoutCatalog::Replica, ..election() };
     let mut script = Script::candidate(Config { election: Some(election), ..config() });
-    script.fact(cut());
+    script.event(cut());
     assert_eq!(script.when("spawn main"), 2_000);
     assert_eq!(script.variable("main", "PILOTFISH_ROLE"), Some("replica"));
     assert_eq!(script.variable("main", "PILOTFISH_LEADER"), Some(""));
@@ -89,7 +89,7 @@ fn one_that_led_until_the_outage_goes_on_as_a_replica_where_that_is_configured()
     let election = Some(Election { without_catalog: WithoutCatalog::Replica, ..election() });
     let mut script = Script::leading(Config { election, ..config() });
     let cut = || ElectionEvent::Saw(Err("cut".to_owned()));
-    script.fact(cut());
+    script.event(cut());
     script.when("SIGTERM to main");
     script.ends("main", 0);
     script.until(script.now() + 1_000);
@@ -106,7 +106,7 @@ fn what_a_role_waits_for_comes_after_the_first_result() {
     let key = Query::Key { key: "db/snapshot".to_owned() };
     let wait = WaitFor { query: key, count: 1, timeout: Duration::from_secs(60), when: When::Replica };
     let mut script = Script::candidate(Config { wait_for: vec![wait.clone()], ..candidate() });
-    script.expect(&["contest db"]);
+    script.expect(&["join db"]);
     script.sees_lock(held("other", 9, 3));
     script.tells(&["follow WaitFor(0)"]);
     let seen = Ok(Observation::Key(Some("1".to_owned())));
@@ -115,7 +115,7 @@ fn what_a_role_waits_for_comes_after_the_first_result() {
     // A leader doesn't wait for its own snapshot.
     let mut script = Script::candidate(Config { wait_for: vec![wait], ..candidate() });
     script.wins(7);
-    script.tells(&["contest db", "open", "acquire", "spawn main"]);
+    script.tells(&["join db", "open", "acquire", "spawn main"]);
 }
 
 #[test]
@@ -129,9 +129,9 @@ fn who_comes_to_lead_while_it_waits_as_a_replica_waits_no_longer() {
     script.sees_lock(View { at: 5, last_revision, ..free() });
     script.until(20_000);
     let ask = script.asked("open");
-    script.fact(ElectionEvent::Opened { ask, result: Ok((SessionId(7), LEASE, Revision(0))) });
+    script.event(ElectionEvent::Opened { ask, result: Ok((SessionId(7), LEASE, Revision(0))) });
     let ask = script.asked("acquire");
-    script.fact(ElectionEvent::Acquired { ask, result: Acquisition::Won(Term(7)) });
+    script.event(ElectionEvent::Acquired { ask, result: Acquisition::Won(Term(7)) });
     let told = script.told();
     assert!(told.ends_with(&["unfollow WaitFor(0)".to_owned(), "spawn main".to_owned()]), "{told:?}");
 }

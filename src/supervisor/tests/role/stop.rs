@@ -129,7 +129,7 @@ fn a_main_that_sigkill_does_not_end_keeps_the_lock_until_the_container_ends() {
         script.until(now.from_boot().as_millis() as u64 + 1);
         told.extend(script.told());
         if let Some(ask) = script.try_asked("renew") {
-            script.fact(ElectionEvent::Renewed { ask, result: Renewal::Alive(held("me", 7, 7)) });
+            script.event(ElectionEvent::Renewed { ask, result: Renewal::Alive(held("me", 7, 7)) });
         }
     }
     assert!(!told.contains(&"release".to_owned()), "{told:?}");

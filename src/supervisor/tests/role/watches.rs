@@ -9,7 +9,7 @@ fn a_watch_of_one_role_acts_in_that_role_only() {
     script.sees_lock(held("other", 9, 3));
     script.sees("app", &["a"]);
     script.until(1_000);
-    script.tells(&["follow Watch(\"app\")", "contest db", "spawn main"]);
+    script.tells(&["follow Watch(\"app\")", "join db", "spawn main"]);
     script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
     script.until(40_000);
     script.told();

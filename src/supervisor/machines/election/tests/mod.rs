@@ -1,4 +1,4 @@
-//! The election's core by itself: scripts, properties over random facts, and a model checker that plays it against
+//! The election's core by itself: scripts, properties over random events, and a model checker that plays it against
 //! stores, a network and misfortune.
 
 mod certificates;

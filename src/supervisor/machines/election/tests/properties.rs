@@ -1,4 +1,4 @@
-//! Whatever facts come in whatever order, be they answers to questions never asked: what one candidate orders keeps to
+//! Whatever events come in whatever order, be they answers to questions never asked: what one candidate orders keeps to
 //! the rules, and its deadlines move on.
 
 use std::time::Duration;
@@ -30,8 +30,8 @@ fn view() -> impl Strategy<Value = View> {
     ]
 }
 
-/// Facts; an ask of zero stands for the last one asked.
-fn fact() -> impl Strategy<Value = ElectionEvent> {
+/// Events; an ask of zero stands for the last one asked.
+fn event() -> impl Strategy<Value = ElectionEvent> {
     let ask = || (0u64..8).prop_map(|ask| RequestId(ask / 4 * ask));
     let err = || Err("cut".to_owned());
     prop_oneof![
@@ -92,15 +92,15 @@ impl Container {
         }
     }
 
-    fn tell(&mut self, fact: ElectionEvent) {
-        match fact {
+    fn tell(&mut self, event: ElectionEvent) {
+        match event {
             ElectionEvent::OutOfRole => self.acting = None,
             ElectionEvent::Health { healthy } => self.healthy = healthy,
             ElectionEvent::Maintenance { on } => self.maintained = on,
             _ => {}
         }
         let own = self.core.session();
-        for order in self.core.handle(self.now, fact) {
+        for order in self.core.handle(self.now, event) {
             match order {
                 ElectionEffect::Promote { term } => {
                     assert_eq!(self.acting, None, "promoted twice");
@@ -170,14 +170,14 @@ proptest! {
     #[test]
     fn whatever_happens_nobody_acts_past_a_deadline_or_gives_up_what_acts(
         ranked in any::<bool>(),
-        facts in prop::collection::vec((fact(), 0u64..4_000), 0..80),
+        events in prop::collection::vec((event(), 0u64..4_000), 0..80),
     ) {
         let rank = ranked.then_some(Duration::from_millis(500));
         let mut container = Container::new(Settings { rank, ..settings() });
         container.tell(ElectionEvent::Guard { stands: true });
-        for (fact, wait) in facts {
+        for (event, wait) in events {
             let last = container.last_ask;
-            container.tell(recent(fact, last));
+            container.tell(recent(event, last));
             container.wait(wait);
         }
         // Nothing in the world answers any more, but what was killed is gone.
@@ -190,9 +190,9 @@ proptest! {
     }
 }
 
-/// The same fact about the question last asked, where it was about none.
-fn recent(mut fact: ElectionEvent, last: RequestId) -> ElectionEvent {
-    match &mut fact {
+/// The same event about the question last asked, where it was about none.
+fn recent(mut event: ElectionEvent, last: RequestId) -> ElectionEvent {
+    match &mut event {
         ElectionEvent::Opened { ask, .. }
         | ElectionEvent::Looked { ask, .. }
         | ElectionEvent::Acquired { ask, .. }
@@ -206,5 +206,5 @@ fn recent(mut fact: ElectionEvent, last: RequestId) -> ElectionEvent {
         }
         _ => {}
     }
-    fact
+    event
 }

@@ -388,7 +388,7 @@ fn who_is_named_while_its_rank_is_measured_waits_for_no_rank() {
 }
 
 #[test]
-fn an_ill_candidate_doesnt_stand_and_an_ill_leader_steps_down() {
+fn an_unhealthy_candidate_doesnt_stand_and_an_unhealthy_leader_steps_down() {
     let mut stage = Stage::leading(settings());
     stage.tell(ElectionEvent::Health { healthy: false });
     stage.expect(&["demote by 9000: main is unhealthy"]);
@@ -732,10 +732,10 @@ fn one_that_has_just_stepped_down_doesnt_ask_for_the_lock_back_by_its_rank() {
     stage.heard();
     stage.looked(held_after(8, 9));
     stage.expect(&[]);
-    let mut ill = Stage::new(ranked());
-    ill.tell(ElectionEvent::Health { healthy: false });
-    ill.sees(held_after(8, 9));
-    ill.expect(&[]);
+    let mut unhealthy = Stage::new(ranked());
+    unhealthy.tell(ElectionEvent::Health { healthy: false });
+    unhealthy.sees(held_after(8, 9));
+    unhealthy.expect(&[]);
 }
 
 #[test]
@@ -755,7 +755,7 @@ fn a_lock_that_falls_free_while_a_rank_is_measured_for_its_holder_is_tried_for_i
 }
 
 #[test]
-fn one_that_falls_ill_on_its_way_to_the_lock_leaves_it() {
+fn one_that_turns_unhealthy_on_its_way_to_the_lock_leaves_it() {
     // While its rank is measured.
     let mut stage = Stage::new(ranked());
     stage.sees(free());
@@ -778,7 +778,7 @@ fn one_that_falls_ill_on_its_way_to_the_lock_leaves_it() {
 }
 
 #[test]
-fn one_that_falls_ill_while_it_acquires_gives_back_what_it_wins() {
+fn one_that_turns_unhealthy_while_it_acquires_gives_back_what_it_wins() {
     let mut stage = Stage::new(settings());
     stage.sees(free());
     stage.opened(1, LEASE);

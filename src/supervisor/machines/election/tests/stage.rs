@@ -53,8 +53,8 @@ impl Stage {
         Time::since_boot(Duration::from_millis(self.now))
     }
 
-    pub fn tell(&mut self, fact: ElectionEvent) {
-        for order in self.core.handle(self.time(), fact) {
+    pub fn tell(&mut self, event: ElectionEvent) {
+        for order in self.core.handle(self.time(), event) {
             self.hear(order);
         }
     }

@@ -130,7 +130,7 @@ impl Chooser<Play> for Plausible {
             | Step::GuardDies(_)
             | Step::GuardStands(_)
             | Step::Resign(_)
-            | Step::Ill(_) => 1,
+            | Step::Unhealthy(_) => 1,
         };
         // SplitMix64, as in the core's jitter: the same numbers on every machine and version.
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -250,7 +250,7 @@ pub fn misfortunes(kind: Kind, any: u8) -> Faults {
         late: 3,
         guard: clocked,
         step_down: 2,
-        ill: 2,
+        unhealthy: 2,
         wipe: 0,
     }
 }

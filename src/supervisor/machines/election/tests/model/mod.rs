@@ -65,7 +65,7 @@ struct Faults {
     late: u8,
     guard: u8,
     step_down: u8,
-    ill: u8,
+    unhealthy: u8,
     /// The store is wiped while nobody leads.
     wipe: u8,
 }
@@ -109,7 +109,7 @@ struct Play {
     tally: Arc<explore::Tally>,
 }
 
-/// Rules that the core's surroundings keep, each broken where it is set.
+/// Rules that the core's adapters keep, each broken where it is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 struct Careless {
     /// An etcd whose renewals are written whatever was written since they were sent.

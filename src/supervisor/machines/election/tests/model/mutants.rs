@@ -94,14 +94,14 @@ fn without_acquiring_only_what_was_seen_two_lead() {
 
 #[test]
 fn without_naming_the_term_a_late_release_makes_two_lead() {
-    let faults = Faults { any: 6, ill: 3, repeat: 3, lose: 2, ..Faults::default() };
+    let faults = Faults { any: 6, unhealthy: 3, repeat: 3, lose: 2, ..Faults::default() };
     // A session that serves one term makes this rule needless, and the other way round: either is enough.
     caught(&[Rule::ReleaseOwnTerm, Rule::OneTermPerSession], Kind::Consul, faults, NEVER_TWO, 36);
 }
 
 #[test]
 fn without_a_session_for_each_term_one_serves_two() {
-    let faults = Faults { any: 3, ill: 3, ..Faults::default() };
+    let faults = Faults { any: 3, unhealthy: 3, ..Faults::default() };
     caught(&[Rule::OneTermPerSession], Kind::Consul, faults, ONE_TERM, 1);
 }
 
@@ -168,8 +168,8 @@ fn without_asking_until_it_is_answered_a_free_lock_stays_free() {
 }
 
 #[test]
-fn without_giving_back_what_it_wins_one_that_is_ill_becomes_leader() {
-    caught(&[Rule::StandToLead], Kind::Consul, Faults { any: 3, ill: 3, ..Faults::default() }, STANDS, 1);
+fn without_giving_back_what_it_wins_one_that_is_unhealthy_becomes_leader() {
+    caught(&[Rule::StandToLead], Kind::Consul, Faults { any: 3, unhealthy: 3, ..Faults::default() }, STANDS, 1);
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn with_a_file_that_main_closed_and_nobody_says_so_two_lead() {
     }
 }
 
-/// No rules of the core, but what its surroundings keep, each with what is done in its place.
+/// No rules of the core, but what its adapters keep, each with what is done in its place.
 #[track_caller]
 fn caught_careless(careless: Careless, kind: Kind, faults: Faults, promise: &'static str, seed: u64) {
     println!("{careless:?}");

@@ -46,14 +46,14 @@ pub struct Agent {
     page: Option<Time>,
     guard_died: Option<Time>,
     /// It is only stopped, and nobody has looked yet.
-    guard_untold: bool,
+    guard_unannounced: bool,
     paused: bool,
     /// With its host: main and guard don't run either.
     pub asleep: bool,
     /// It was paused, and hasn't looked at its clock since.
     woken: bool,
     /// Main's end, not told yet to an agent that is paused.
-    untold: bool,
+    pending: bool,
     /// What its watch told last: the same isn't told twice.
     told: Option<View>,
     /// The highest term it has been shown.
@@ -160,7 +160,7 @@ impl Ord for What {
             What::Measure(ask) => (9, ask.0),
             What::Publish(vacancy, _) => (10, vacancy.0),
             What::ReadRanks(ask, _) => (11, ask.0),
-            What::Answer(fact) => (7, asked(fact).map_or(0, |ask| ask.0)),
+            What::Answer(event) => (7, asked(event).map_or(0, |ask| ask.0)),
             What::Prove(ask, _) => (12, ask.0),
             What::Confirmed(session, lease) => (15, session.0 as u64 * 100 + lease),
             What::EndLease(session, lease) => (13, session.0 as u64 * 100 + lease),
@@ -171,8 +171,8 @@ impl Ord for What {
     }
 }
 
-fn asked(fact: &ElectionEvent) -> Option<RequestId> {
-    match fact {
+fn asked(event: &ElectionEvent) -> Option<RequestId> {
+    match event {
         ElectionEvent::Opened { ask, .. }
         | ElectionEvent::Looked { ask, .. }
         | ElectionEvent::Acquired { ask, .. }
@@ -228,7 +228,7 @@ pub enum Step {
     /// Main is out of the role.
     Out(usize),
     Resign(usize),
-    Ill(usize),
+    Unhealthy(usize),
     Well(usize),
 }
 
@@ -334,8 +334,8 @@ impl World {
                     }
                 }
                 let stands = !matches!(agent.core.state, CandidateState::Follower { .. });
-                if stands && agent.core.eligibility.healthy && self.may(|faults| faults.ill) {
-                    out.push(Step::Ill(index));
+                if stands && agent.core.eligibility.healthy && self.may(|faults| faults.unhealthy) {
+                    out.push(Step::Unhealthy(index));
                 }
                 if agent.guard_died.is_some() {
                     out.push(Step::GuardStands(index));
@@ -475,8 +475,8 @@ impl World {
                 self.spend(|faults| &mut faults.deny);
                 let Mail { agent, life, what } = self.mail.remove(index);
                 let What::Renew(ask, _) = what else { unreachable!("only renewals are denied") };
-                let fact = ElectionEvent::Renewed { ask, result: Renewal::Gone { void: false } };
-                self.mail.push(Mail { agent, life, what: What::Answer(fact) });
+                let event = ElectionEvent::Renewed { ask, result: Renewal::Gone { void: false } };
+                self.mail.push(Mail { agent, life, what: What::Answer(event) });
             }
             Step::Tear(index) => {
                 self.spend(|faults| &mut faults.torn);
@@ -510,14 +510,14 @@ impl World {
                 let kills = agent.page.is_some_and(|at| at <= NOW) && agent.guard_died.is_none();
                 if kills && agent.acting.is_some() {
                     self.out(play, index);
-                } else if std::mem::take(&mut self.agents[index].untold) {
+                } else if std::mem::take(&mut self.agents[index].pending) {
                     self.tell(play, index, ElectionEvent::OutOfRole);
                 }
             }
             Step::GuardStops(index) => {
                 self.spend(|faults| &mut faults.stop_guard);
                 let agent = &mut self.agents[index];
-                (agent.guard_died, agent.guard_untold) = (Some(NOW), true);
+                (agent.guard_died, agent.guard_unannounced) = (Some(NOW), true);
             }
             Step::Wipe => {
                 self.spend(|faults| &mut faults.wipe);
@@ -546,7 +546,7 @@ impl World {
             Step::Resume(index) => {
                 self.agents[index].paused = false;
                 self.agents[index].woken = true;
-                if std::mem::take(&mut self.agents[index].untold) {
+                if std::mem::take(&mut self.agents[index].pending) {
                     self.tell(play, index, ElectionEvent::OutOfRole);
                 }
             }
@@ -557,7 +557,7 @@ impl World {
             }
             Step::GuardStands(index) => {
                 let agent = &mut self.agents[index];
-                (agent.guard_died, agent.guard_untold) = (None, false);
+                (agent.guard_died, agent.guard_unannounced) = (None, false);
                 self.tell(play, index, ElectionEvent::Guard { stands: true });
             }
             Step::Out(index) => self.out(play, index),
@@ -565,8 +565,8 @@ impl World {
                 self.spend(|faults| &mut faults.step_down);
                 self.tell(play, index, ElectionEvent::StepDown { to: None });
             }
-            Step::Ill(index) => {
-                self.spend(|faults| &mut faults.ill);
+            Step::Unhealthy(index) => {
+                self.spend(|faults| &mut faults.unhealthy);
                 self.tell(play, index, ElectionEvent::Health { healthy: false });
             }
             Step::Well(index) => self.tell(play, index, ElectionEvent::Health { healthy: true }),
@@ -766,20 +766,20 @@ impl World {
                 None
             }
             What::ReadRanks(ask, vacancy) => Some(ElectionEvent::Ranks { ask, result: Ok(self.store.ranks(vacancy)) }),
-            What::Answer(fact) => {
+            What::Answer(event) => {
                 if self.agents[agent].life == life {
-                    self.tell(play, agent, fact);
+                    self.tell(play, agent, event);
                 }
                 None
             }
         };
-        self.mail.extend(answer.map(|fact| Mail { agent, life, what: What::Answer(fact) }));
+        self.mail.extend(answer.map(|event| Mail { agent, life, what: What::Answer(event) }));
     }
 
     /// The connection breaks: who asked learns that, and not whether it was done.
     fn lose(&mut self, play: &Play, mail: Mail) {
         let broken = || "cut".to_owned();
-        let fact = match mail.what {
+        let event = match mail.what {
             What::Open(ask) | What::Answer(ElectionEvent::Opened { ask, .. }) => {
                 ElectionEvent::Opened { ask, result: Err(broken()) }
             }
@@ -811,7 +811,7 @@ impl World {
             What::Rest(None, ..) | What::Answer(_) => return,
         };
         if self.agents[mail.agent].life == mail.life && !self.agents[mail.agent].paused {
-            self.tell(play, mail.agent, fact);
+            self.tell(play, mail.agent, event);
         }
     }
 
@@ -836,23 +836,23 @@ impl World {
         let agent = &mut self.agents[index];
         agent.acting = None;
         if agent.paused {
-            agent.untold = true;
+            agent.pending = true;
         } else {
             self.tell(play, index, ElectionEvent::OutOfRole);
         }
     }
 
-    /// A candidate learns a fact, and its orders are obeyed.
-    fn tell(&mut self, play: &Play, index: usize, fact: ElectionEvent) {
+    /// A candidate learns an event, and its orders are obeyed.
+    fn tell(&mut self, play: &Play, index: usize, event: ElectionEvent) {
         // Before a renewal counts it is asked whether the guard runs.
-        let counts = matches!(&fact, ElectionEvent::Renewed { result: Renewal::Alive(_), .. });
-        if counts && !play.careless.guard_unwatched && std::mem::take(&mut self.agents[index].guard_untold) {
+        let counts = matches!(&event, ElectionEvent::Renewed { result: Renewal::Alive(_), .. });
+        if counts && !play.careless.guard_unwatched && std::mem::take(&mut self.agents[index].guard_unannounced) {
             self.tell(play, index, ElectionEvent::Guard { stands: false });
         }
-        self.agents[index].hears(&fact);
+        self.agents[index].hears(&event);
         self.agents[index].woken = false;
-        let was_silence = matches!(&fact, ElectionEvent::Renewed { result: Renewal::Unknown(_), .. });
-        let shows_loss = match (&fact, self.agents[index].core.state.clone()) {
+        let was_silence = matches!(&event, ElectionEvent::Renewed { result: Renewal::Unknown(_), .. });
+        let shows_loss = match (&event, self.agents[index].core.state.clone()) {
             (ElectionEvent::Saw(Ok(view)), CandidateState::Holding(tenure)) => {
                 view.at >= tenure.term.0 && !view.shows(tenure.session, tenure.term)
             }
@@ -872,8 +872,8 @@ impl World {
             acting.lost |= shows_loss;
         }
         let told_so =
-            matches!(&fact, ElectionEvent::Acquired { result, .. } if !matches!(result, Acquisition::Unknown(_)));
-        let orders = self.agents[index].core.handle(NOW, fact);
+            matches!(&event, ElectionEvent::Acquired { result, .. } if !matches!(result, Acquisition::Unknown(_)));
+        let orders = self.agents[index].core.handle(NOW, event);
         if let CandidateState::Campaigning(Campaign::Acquiring(attempt)) = tried
             && !told_so
             && self.agents[index].has_left(attempt.asked.ask)
@@ -1046,7 +1046,7 @@ impl World {
                 | What::ReadRanks(ask, _) => awaits(*ask),
                 // The core closes a session nobody waits for.
                 What::Answer(ElectionEvent::Opened { .. }) => alive,
-                What::Answer(fact) => asked(fact).is_none_or(awaits),
+                What::Answer(event) => asked(event).is_none_or(awaits),
                 What::Rest(None, ..) | What::Confirmed(..) => alive,
                 What::Close(_) | What::Acquire(..) | What::Write(..) | What::PutAnew(..) | What::EndLease(..) => true,
                 What::Release(..) | What::Publish(..) | What::Certify(..) => true,
@@ -1142,11 +1142,11 @@ impl Agent {
             acting: None,
             page: None,
             guard_died: None,
-            guard_untold: false,
+            guard_unannounced: false,
             paused: false,
             asleep: false,
             woken: false,
-            untold: false,
+            pending: false,
             told: None,
             shown: Term::default(),
             unsure: false,
@@ -1161,8 +1161,8 @@ impl Agent {
     }
 
     /// Remembers what the promises are judged by.
-    fn hears(&mut self, fact: &ElectionEvent) {
-        match fact {
+    fn hears(&mut self, event: &ElectionEvent) {
+        match event {
             ElectionEvent::Saw(Ok(view)) => self.shown = self.shown.max(view.highest_but(self.core.session())),
             ElectionEvent::Looked { result: Ok(view), ask }
                 if self.core.look.is_some_and(|asked| asked.ask == *ask) =>
