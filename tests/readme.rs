@@ -58,7 +58,7 @@ fn prose(page: &str) -> String {
 /// The names that a page's headings can be linked by, as code hosts make them.
 fn anchors(page: &str) -> Vec<String> {
     let prose = prose(page);
-    let headings = prose.lines().filter_map(|line| line.starts_with('#').then(|| line.trim_start_matches('#').trim()));
+    let headings = prose.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
     headings.map(|line| line.chars().filter(kept).collect::<String>().to_lowercase().replace(' ', "-")).collect()
 }

@@ -196,13 +196,13 @@ impl World {
                 self.started(run);
                 self.main = Some(run);
             }
-            Effect::ReadFiles { run, .. } => self.new(run),
+            Effect::ReadFiles { run, .. } => self.numbered(run),
             Effect::Spawn { run, .. } => {
-                self.new(run);
+                self.numbered(run);
                 self.started(run);
             }
             Effect::Probe { run, .. } => {
-                self.new(run);
+                self.numbered(run);
                 self.probes.push(run);
             }
             Effect::Elect(order) => match &order {
@@ -220,7 +220,7 @@ impl World {
     }
 
     /// The number of a run is never used twice.
-    fn new(&mut self, run: RunId) {
+    fn numbered(&mut self, run: RunId) {
         self.last_run = self.last_run.max(run.0);
     }
 

@@ -77,7 +77,7 @@ impl Supervisor {
     pub fn new(config: Config, seed: u64) -> Supervisor {
         Supervisor {
             process: Arc::new(config.process.clone()),
-            life: Life::new(),
+            life: Life::created(),
             main: Main::default(),
             restarts: Restarts::default(),
             commands: Commands::default(),

@@ -105,7 +105,7 @@ pub struct Life {
 
 impl Life {
     /// One that has yet to begin.
-    pub const fn new() -> Life {
+    pub const fn created() -> Life {
         Life { stage: LifeStage::Created }
     }
 
@@ -267,6 +267,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "no way from Created to Running")]
     fn main_does_not_run_before_anything_else_has_happened() {
-        Life::new().run();
+        Life::created().run();
     }
 }
