@@ -41,7 +41,7 @@ const HOOKS: Duration = Duration::from_secs(2);
 /// Of hooks and checks that hang: all they leave behind is there by then.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// What a busy machine may add.
-const SLACK: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_secs(10);
 
 /// A container whose runs leave these shapes behind.
 struct Leaving {

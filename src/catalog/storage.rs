@@ -132,12 +132,12 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(storage.read(move || hangs.recv().map(|()| "second")).await.unwrap(), Ok("first"));
         assert!(begun.elapsed() >= MOMENT);
-        // It is known to hang.
+        // It is known to hang: a hundred reads don't wait a moment each.
         let begun = Instant::now();
         for _ in 0..100 {
             assert_eq!(storage.read(|| Ok::<_, RecvError>("third")).await.unwrap(), Ok("first"));
         }
-        assert!(begun.elapsed() < MOMENT, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < MOMENT * 50, "{:?}", begun.elapsed());
         ends.send(()).unwrap();
         let read_again = async {
             while storage.read(|| Ok::<_, RecvError>("third")).await.unwrap() != Ok("third") {
