@@ -20,6 +20,11 @@ use crate::files::SocketPlace;
 /// An answer is never longer than this: a status of thousands of checks fits.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
+/// An agent whose place somebody else has taken notices within two seconds (`control`), and listens elsewhere: it is
+/// looked for so often, with these pauses.
+const TRIES: u32 = 15;
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -106,6 +111,16 @@ async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Reply, Cl
 }
 
 async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
+    for _ in 0..TRIES {
+        match connect_now(socket).await {
+            Err(ClientError::Stranger { .. }) => tokio::time::sleep(PAUSE).await,
+            connected => return connected,
+        }
+    }
+    connect_now(socket).await
+}
+
+async fn connect_now(socket: &Path) -> Result<UnixStream, ClientError> {
     let failed = match believed(socket, false).await {
         Ok(stream) => return Ok(stream),
         Err(error) => error,
