@@ -251,6 +251,18 @@ impl Commands {
         }
     }
 
+    /// Tells what this job's last run was allowed to leave to end, since the job is to run again. Whether there is
+    /// something to wait for.
+    pub fn end_last(&mut self, step: &mut Step<'_>, job: &Job) -> bool {
+        let kill_at = step.now + self.patience(step.now);
+        for (run, command) in self.live.iter_mut().filter(|(_, command)| command.job == *job) {
+            if command.state == RunState::Kept {
+                command.tell(*run, kill_at, EndReason::Cancelled, step.out);
+            }
+        }
+        self.of_job(job) == Some(false)
+    }
+
     /// Whether anything acts for this role only, be it what a command left behind.
     pub fn act_for(&self, role: When) -> bool {
         self.live.values().any(|command| command.role == role && command.state != RunState::Kept)
@@ -261,9 +273,17 @@ impl Commands {
         self.live.get(&run).is_some_and(|command| command.role == role)
     }
 
-    /// Whether a run of this job is there, or something of one that is to go.
+    /// Whether a run of this job is there, or something of one that is to go. What was the container's and can't be ended
+    /// holds nobody up.
     pub fn any(&self, job: &Job) -> bool {
-        self.of_job(job).is_some()
+        self.live.values().any(|command| {
+            let goes = match command.state {
+                RunState::Kept => false,
+                RunState::Stuck { .. } => command.role != When::Always,
+                _ => true,
+            };
+            command.job == *job && goes
+        })
     }
 
     /// Whether something acts for this role only that SIGKILL doesn't end.

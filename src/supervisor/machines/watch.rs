@@ -362,6 +362,12 @@ impl Watch {
         if !self.config.when.applies(context.leads) {
             return self.set_aside(context);
         }
+        // What the last run was allowed to leave ends first, which is an event.
+        let job = Job::OnChange { watch: self.config.name.clone() };
+        if self.config.on_change.is_some() && context.commands.end_last(context.step, &job) {
+            self.pending = true;
+            return;
+        }
         self.changes += 1;
         let change = Change::between(&self.acted, &on);
         let watch = self.config.name.clone();

@@ -171,6 +171,10 @@ impl Supervisor {
         let Some(pre_start) = self.config.hooks.pre_start.clone().filter(|hook| hook.hook.when.applies(leads)) else {
             return self.start_main(step);
         };
+        // A daemon that the last one kept: the next would start one more beside it.
+        if self.commands.end_last(step, &Job::PreStart) {
+            return;
+        }
         let run = self.next_run();
         self.life.pre_start_runs(run);
         self.preparation_begins();
@@ -416,8 +420,10 @@ impl Supervisor {
                 }
             }
             LifeStage::PreStart { run: Some(_), .. } => "running pre_start".to_owned(),
-            LifeStage::PreStart { run: None, .. } => "about to run pre_start again".to_owned(),
-            LifeStage::Prepared => "ending what pre_start left".to_owned(),
+            LifeStage::PreStart { run: None, .. } if !self.commands.any(&Job::PreStart) => {
+                "about to run pre_start again".to_owned()
+            }
+            LifeStage::PreStart { run: None, .. } | LifeStage::Prepared => "ending what pre_start left".to_owned(),
             LifeStage::Running { start_at: Some(_) } => "about to start main again".to_owned(),
             LifeStage::Running { start_at: None } if self.restarting.is_some() => {
                 "stopping main to start it again".to_owned()

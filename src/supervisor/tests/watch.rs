@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::script::*;
-use crate::config::{Config, Required, RestartPolicy, Signal, Template, Watch};
+use crate::config::{Config, Hook, Required, RestartPolicy, Signal, Template, Watch};
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::*;
 
@@ -331,5 +331,20 @@ fn a_change_while_main_is_down_is_acted_on_when_it_is_up_again() {
     script.sees("app", &["a"]);
     script.expect(&[]);
     script.when("spawn main");
+    script.expect(&["spawn on_change of app"]);
+}
+
+#[test]
+fn a_hook_that_runs_again_first_ends_what_its_last_run_was_allowed_to_leave() {
+    let on_change = Some(Hook { leftovers: crate::config::Leftovers::Keep, ..hook("reload") });
+    let mut script = Script::start(Config { watches: vec![Watch { on_change, ..watch("app") }], ..config() });
+    script.heard();
+    script.sees("app", &["a"]);
+    script.expect(&["spawn on_change of app"]);
+    script.ends_leaving("on_change of app", ExitStatus::Exited(0));
+    script.sees("app", &["a", "b"]);
+    script.when("SIGTERM to all of on_change of app");
+    script.expect(&[]);
+    script.group_ends("on_change of app");
     script.expect(&["spawn on_change of app"]);
 }

@@ -21,7 +21,11 @@ impl Supervisor {
         if !may || !news || leadership.announcing.is_some() || !matches!(leadership.role, Role::Replica) {
             return;
         }
-        leadership.announced = leader.cloned();
+        let leader = leader.cloned();
+        if self.commands.end_last(step, &Job::OnLeaderChange) {
+            return;
+        }
+        leadership.announced = leader;
         let Some(hook) = self.config.hooks.on_leader_change.clone() else { return };
         self.last_run += 1;
         let run = RunId(self.last_run);

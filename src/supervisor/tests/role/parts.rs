@@ -329,3 +329,40 @@ fn a_leader_that_fails_to_start_for_a_moment_gives_the_lock_back_and_is_prepared
     script.until(1_000);
     script.tells(&["close", "spawn pre_start"]);
 }
+
+/// A leader whose `pre_start` left something that may stay, and whose main crashes.
+fn to_be_prepared_again() -> Script {
+    let mut config = prepared();
+    if let Some(pre_start) = &mut config.hooks.pre_start {
+        pre_start.hook.leftovers = crate::config::Leftovers::Keep;
+    }
+    let mut script = Script::candidate(config);
+    script.wins(7);
+    script.ends_leaving("pre_start", ExitStatus::Exited(0));
+    script.ends("on_promote", 0);
+    script.ends("main", 1);
+    script.released();
+    script.told();
+    script.sees_lock(held("other", 9, 8));
+    script
+}
+
+#[test]
+fn a_pre_start_that_runs_again_first_ends_what_its_last_run_was_allowed_to_leave() {
+    let mut script = to_be_prepared_again();
+    script.until(script.now() + 1_000);
+    script.tells(&["SIGTERM to all of pre_start"]);
+    script.group_ends("pre_start");
+    script.tells(&["spawn pre_start"]);
+    script.ends_leaving("pre_start", ExitStatus::Exited(0));
+    script.tells(&["spawn main"]);
+}
+
+#[test]
+fn what_pre_start_was_allowed_to_leave_and_cannot_be_ended_keeps_no_container_from_going_on() {
+    let mut script = to_be_prepared_again();
+    let told = script.when("SIGTERM to all of pre_start");
+    assert_eq!(script.when("SIGKILL to all of pre_start"), told + 2_000);
+    script.when("spawn pre_start");
+    assert!(script.now() < told + 5_000, "{}", script.now());
+}
