@@ -182,9 +182,7 @@ pub(crate) enum Background {
 #[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
 pub(crate) enum Leftovers {
-    /// They are ended with it.
     End,
-    /// They stay.
     Keep,
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{json, markdown, toml};
+use super::{json, markdown, toml, tree};
 use crate::config::parse::{Syntax, parse};
 use crate::config::{Config, Context, raw};
 
@@ -133,4 +133,27 @@ fn the_schema_for_editors_takes_templates_for_numbers_and_has_no_marks_of_ours()
     assert_eq!(port["anyOf"][1]["type"], "string");
     assert_eq!(schema["properties"]["service"]["items"]["required"], serde_json::json!(["name", "port"]));
     assert!(!json().contains("x-order") && !json().contains("\"null\""));
+}
+
+/// Who reads the schema knows a choice of words by its `enum`. Comments on the variants of a raw enum turn it into
+/// `oneOf`, which nobody here reads: every value would be refused.
+#[test]
+fn every_choice_of_words_is_an_enum() {
+    let schema = tree().to_string();
+    for unread in ["\"oneOf\"", "\"const\""] {
+        assert!(!schema.contains(unread), "{unread} in {schema}");
+    }
+}
+
+/// Any other mistake in the file makes the shape be checked: what is right stays right.
+#[test]
+fn leftovers_are_judged_by_their_own_words() {
+    let told = |value: &str| {
+        let text = format!(
+            "nonsense = 1\nprocess.exec = [\"true\"]\n[hooks.post_stop]\nexec = [\"true\"]\nleftovers = \"{value}\"\n"
+        );
+        Config::from_text(&text, Path::new("t.toml"), None, &Context::default()).err().expect("a mistake").to_string()
+    };
+    assert!(!told("keep").contains("leftovers"), "{}", told("keep"));
+    assert!(told("kep").contains("did you mean `\"keep\"`"), "{}", told("kep"));
 }
