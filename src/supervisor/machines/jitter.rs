@@ -22,6 +22,12 @@ impl Jitter {
         half + half.mul_f64(part)
     }
 
+    /// The pause after `failures` failures in a row (1 or more). One whose length was set, not its growth, is that long.
+    pub fn pause(&mut self, backoff: Backoff, failures: u32) -> Duration {
+        let full = pause(backoff, failures);
+        if backoff.first == backoff.most { full } else { self.scatter(full) }
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -47,6 +53,15 @@ mod tests {
         let pauses: Vec<u128> = (1..=5).map(|n| pause(backoff, n).as_millis()).collect();
         assert_eq!(pauses, [200, 400, 800, 1000, 1000]);
         assert_eq!(pause(backoff, u32::MAX), backoff.most);
+    }
+
+    #[test]
+    fn a_pause_of_one_length_is_always_that_long() {
+        let mut jitter = Jitter::new(7);
+        let backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(1) };
+        assert!((1..100).all(|n| jitter.pause(backoff, n) == Duration::from_secs(1)));
+        let grows = Backoff { most: Duration::from_secs(2), ..backoff };
+        assert!((1..100).any(|n| jitter.pause(grows, n) != pause(grows, n)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Restart, RestartPolicy};
 
-use super::jitter::{self, Jitter};
+use super::jitter::Jitter;
 use crate::supervisor::vocabulary::{ExitStatus, Time};
 
 /// A main that lived this long was well: its next failure starts the backoff anew (systemd's and Kubernetes' users
@@ -48,7 +48,7 @@ impl Restarts {
         }
         self.in_a_row += 1;
         self.granted.push_back(now);
-        let pause = jitter.scatter(jitter::pause(restart.backoff, self.in_a_row));
+        let pause = jitter.pause(restart.backoff, self.in_a_row);
         RestartDecision::After { pause, attempt: self.granted.len() as u32 }
     }
 }

@@ -6,7 +6,6 @@ use crate::config::{Background, Health, Hook, OnFailure, Query, Required, Restar
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::{Launch, Outcome};
-use crate::supervisor::machines::jitter;
 use crate::supervisor::machines::main::{Gone, StrayAction};
 use crate::supervisor::machines::restarts::{self, RestartDecision};
 use crate::supervisor::machines::watch::Watch;
@@ -196,7 +195,7 @@ impl Supervisor {
             (Ok(()), _) => self.life.prepared(),
             (Err(_), Some(config)) if failures < config.retries => {
                 let failures = failures + 1;
-                let after = self.jitter.scatter(jitter::pause(config.backoff, failures));
+                let after = self.jitter.pause(config.backoff, failures);
                 step.out.push(Effect::Say(Notice::HookRetrying { hook: Job::PreStart.to_string(), after }));
                 self.life.pre_start_again(failures, step.now, after);
             }
