@@ -417,7 +417,7 @@ impl LiveRun {
     fn tell(&mut self, run: RunId, kill_at: Time, why: EndReason, out: &mut Vec<Effect>) {
         let reaped = !matches!(self.state, RunState::Running { .. });
         self.state = RunState::Ending { why, reaped, kill_at, killed: None };
-        out.push(Effect::Kill { target: Target::All(run), signal: Signal::TERM });
+        out.extend(Effect::ask_to_end(Target::All(run), Signal::TERM));
     }
 }
 

@@ -256,7 +256,7 @@ impl Main {
             (MainState::Counting { run: own, end, stop, .. }, None) if *own == run => {
                 let what = "what main left can't be followed, for there is no /proc: it is ended".to_owned();
                 step.out.push(Effect::Say(Notice::Degraded { what }));
-                step.out.push(Effect::Kill { target: Target::Strays, signal: Signal::TERM });
+                step.out.extend(Effect::ask_to_end(Target::Strays, Signal::TERM));
                 let kill_at = stop.and_then(|stop| stop.kill_at).unwrap_or(step.now + COUNT_AGAIN_AFTER);
                 self.state =
                     MainState::Clearing { end: *end, stop: Ending { kill_at: Some(kill_at), killed: None }, left: 1 };
@@ -300,7 +300,7 @@ impl Main {
                     out.push(Effect::Say(Notice::MainWentToBackground { left, followed: false, by_itself }));
                 }
                 if what != StrayAction::Wait {
-                    out.push(Effect::Kill { target: Target::Strays, signal: Signal::TERM });
+                    out.extend(Effect::ask_to_end(Target::Strays, Signal::TERM));
                 }
                 let kill_at = stop.and_then(|stop| stop.kill_at).or(kill_at);
                 self.state = MainState::Clearing { end: *end, stop: Ending { kill_at, killed: None }, left };
@@ -475,9 +475,7 @@ impl Main {
 
 fn tell(target: Target, signal: Signal, out: &mut Vec<Effect>) {
     out.push(Effect::Say(Notice::MainTold { signal }));
-    out.push(Effect::Kill { target, signal });
-    // A stopped process can't obey before it goes on (a plain kill of a stopped job has the same trap).
-    out.push(Effect::Kill { target, signal: Signal::CONT });
+    out.extend(Effect::ask_to_end(target, signal));
 }
 
 fn scope_target(run: RunId, scope: SignalScope) -> Target {

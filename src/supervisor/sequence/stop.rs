@@ -410,7 +410,7 @@ impl Supervisor {
             match left {
                 0 => *others = None,
                 _ if self.process.strays == Strays::Wait => {}
-                _ => out.push(Effect::Kill { target: Target::Strays, signal: Signal::TERM }),
+                _ => out.extend(Effect::ask_to_end(Target::Strays, Signal::TERM)),
             }
         }
     }

@@ -70,7 +70,16 @@ impl Script {
     pub fn send(&mut self, event: Event) {
         let mut next = vec![event];
         while let Some(event) = next.pop() {
-            for effect in self.core.handle(self.time(), event) {
+            let effects = self.core.handle(self.time(), event);
+            for pair in effects.windows(2).chain(effects.last().map(std::slice::from_ref)) {
+                // Who is stopped can't obey. What a plain init passes on is somebody else's word.
+                if let Effect::Kill { target, signal: Signal::TERM } = pair[0]
+                    && !self.core.config.is_plain()
+                {
+                    assert_eq!(pair.get(1), Some(&Effect::Kill { target, signal: Signal::CONT }));
+                }
+            }
+            for effect in effects {
                 next.extend(self.hear(effect));
             }
         }

@@ -177,3 +177,11 @@ pub enum Effect {
         reason: String,
     },
 }
+
+impl Effect {
+    /// The orders that ask somebody to end. A stopped process can't obey before it goes on (a plain kill of a stopped job
+    /// has the same trap).
+    pub fn ask_to_end(target: Target, signal: Signal) -> [Effect; 2] {
+        [Effect::Kill { target, signal }, Effect::Kill { target, signal: Signal::CONT }]
+    }
+}
