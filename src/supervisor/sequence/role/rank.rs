@@ -80,6 +80,9 @@ impl Supervisor {
             return Err(format!("{} is this container itself", leadership.config.id));
         }
         if leadership.is_leaving() {
+            if to.is_none() {
+                return Ok(format!("stepping down as leader of {name} already"));
+            }
             return Err("it is stepping down already".to_owned());
         }
         let said = match &to {

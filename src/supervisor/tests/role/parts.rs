@@ -187,6 +187,11 @@ fn who_steps_down_in_a_leaders_pre_start_prepares_anew_only_when_that_is_gone() 
     let first = script.run("pre_start");
     script.sees_lock(held("me", 7, 7));
     script.tells(&["SIGTERM to all of pre_start", "reply ok"]);
+    // Who asks again may wait for the same; another successor it is too late for.
+    step_down(&mut script);
+    let to = Some("other".to_owned());
+    script.send(Event::Control { reply: ReplyId(2), request: Request::StepDown { to } });
+    script.tells(&["reply ok", "reply error"]);
     script.ends("pre_start", 143);
     script.released();
     script.sees_lock(held("other", 9, 8));
