@@ -371,7 +371,13 @@ impl Watch {
         self.changes += 1;
         let change = Change::between(&self.acted, &on);
         let watch = self.config.name.clone();
-        context.step.out.push(Effect::Say(Notice::DependencyChanged { watch: watch.clone(), what: change.in_words() }));
+        let what = match change.is_empty() {
+            true if self.config.template.is_some() => "its file was made anew from what was seen before".to_owned(),
+            // A change that was taken back after a hook that failed was told of it.
+            true => "it is again as it was".to_owned(),
+            false => change.in_words(),
+        };
+        context.step.out.push(Effect::Say(Notice::DependencyChanged { watch: watch.clone(), what }));
         let Some(hook) = self.config.on_change.clone() else { return self.signal(on, context) };
         let stdin = change.to_json(&watch, &on);
         let run = self.command(Job::OnChange { watch }, hook, Some(stdin), context);

@@ -80,6 +80,9 @@ impl Script {
                 }
             }
             for effect in effects {
+                if let Effect::Say(Notice::DependencyChanged { watch, what }) = &effect {
+                    assert!(!what.is_empty(), "{watch} changed, and nothing is said of how");
+                }
                 next.extend(self.hear(effect));
             }
         }
