@@ -166,8 +166,9 @@ fn explain(error: &ClientError, doubt: Option<String>) -> String {
 
 /// What went wrong, and the code for it.
 pub(super) fn fail(text: &str) -> u8 {
-    // A config report says so itself.
-    let label = if text.starts_with("error: ") { "" } else { "error: " };
+    // A config report says so itself, and may begin with a warning.
+    let says_so = ["error: ", "warning: "].iter().any(|label| text.starts_with(label));
+    let label = if says_so { "" } else { "error: " };
     logging::last_words(&format!("{label}{}\n", plain::lines(text.trim_end())));
     FAILED
 }
