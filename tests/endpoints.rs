@@ -356,7 +356,7 @@ async fn a_control_socket_that_is_replaced_or_removed_is_had_again() {
     assert!(client::ask(&path, Method::GET, "/livez", SOON).await.is_err());
 }
 
-/// The agent looks each ten seconds.
+/// The agent looks each two seconds.
 async fn answers_again(path: &Path) {
     let asked = async {
         loop {

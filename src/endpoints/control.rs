@@ -24,7 +24,7 @@ use crate::config::Control;
 use crate::files::{Reader, SocketPlace};
 
 /// How often it is looked whether the socket's file is still there.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Why the control socket can't be had.
 #[derive(Debug, thiserror::Error)]
