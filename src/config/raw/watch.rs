@@ -101,7 +101,8 @@ pub(crate) struct Watch {
     /// A program that has only just been started would be ended by it.
     #[schemars(example = &"HUP")]
     pub(crate) signal: Option<Parsed<Signal>>,
-    /// In which role changes are acted on, by `on_change`, `template` and `signal` alike; needs an `[election]`.
+    /// In which role changes are acted on, by `on_change`, `template` and `signal` alike; needs an `[election]`. A new
+    /// leader's `on_change` doesn't wait for its `on_promote`.
     ///
     /// Most programs follow their dependencies in every role.
     pub(crate) when: When,
