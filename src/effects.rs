@@ -367,6 +367,22 @@ impl Adapters {
         };
         let lock_client = Arc::new(LockClient::new(self.backend.clone(), settings));
         self.lock_client = Some(lock_client.clone());
+        if election.witness.is_some() {
+            let (lock_client, tell, failed) = (lock_client.clone(), self.tell.clone(), self.tell.clone());
+            again_and_again(
+                move |error| {
+                    let tell = failed.clone();
+                    async move {
+                        // The loop that would hear it may have ended.
+                        let _ = tell.send(Event::Witness { stands: Err(error) }).await;
+                    }
+                },
+                move || {
+                    let (lock_client, tell) = (lock_client.clone(), tell.clone());
+                    async move { lock_client.watch_witness(tell).await }
+                },
+            );
+        }
         let tell = self.tell.clone();
         let failed = self.tell.clone();
         again_and_again(

@@ -232,6 +232,41 @@ fn as_long_as_something_of_a_leaders_hook_lives_it_is_not_taken_for_gone() {
     }
 }
 
+/// A tmp cleaner, `rm -rf`, a directory of the host that was made anew: a person learns that from now on the lease is waited
+/// for, and that it is so no more.
+#[test]
+fn a_witness_that_is_gone_is_said_once_and_shown_and_so_is_that_it_is_back() {
+    let place = Place::Etcd(crate::servers::Etcd::start("etcd35"));
+    let shared = shared();
+    let one = candidate(&place, "one", &at(shared.path()));
+    let first = leads(&one, "one");
+    let shows = |lab: &Lab, text: &str| {
+        eventually(text, || lab.ask(&["status"]).1.contains(text).then_some(()))
+            .unwrap_or_else(|error| panic!("{error}: {:?}", lab.ask(&["status"])));
+    };
+    let stands = format!("the witness in {} stands", shared.path().display());
+    shows(&one, &stands);
+    let (folder, away) = (shared.path().join("pilotfish"), shared.path().join("away"));
+    fs::rename(&folder, &away).unwrap();
+    // Another file of that name is not what main holds.
+    fs::create_dir_all(folder.join("witnesses/db")).unwrap();
+    for file in fs::read_dir(away.join("witnesses/db")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), folder.join("witnesses/db").join(file.file_name())).unwrap();
+    }
+    shows(
+        &one,
+        &format!("there is no witness in {}, so this container's end costs the lease", shared.path().display()),
+    );
+    fs::remove_dir_all(&folder).unwrap();
+    std::thread::sleep(A_WHILE);
+    fs::rename(&away, &folder).unwrap();
+    shows(&one, &stands);
+    let said = |text: &str| first.stderr().matches(text).count();
+    eventually("the log", || first.stderr().contains("the witness is back").then_some(())).unwrap();
+    assert_eq!((said("there is no witness, so"), said("the witness is back")), (1, 1), "{}", first.stderr());
+}
+
 fn witnesses(directory: &Path) -> WitnessDirectory {
     WitnessDirectory::new(directory, "db", Duration::from_secs(1))
 }
@@ -291,4 +326,22 @@ async fn a_record_of_another_boot_or_file_says_nothing_here() {
 async fn a_containers_own_directory_is_no_place_for_a_witness() {
     let error = witnesses(Path::new("/proc/sys")).open().await.unwrap_err().to_string();
     assert!(error.starts_with("/proc/sys is on proc, where a lock doesn't show"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_stands_as_long_as_its_name_leads_to_it_and_looking_makes_nothing() {
+    let shared = shared();
+    let own = witnesses(shared.path());
+    own.open().await.unwrap();
+    own.stands().unwrap();
+    let main = own.for_main().unwrap();
+    fs::remove_dir_all(shared.path()).unwrap();
+    let gone = own.stands();
+    assert!(matches!(gone, Err(Error::WitnessGone { .. })), "{gone:?}");
+    assert!(!shared.path().exists());
+    // What is held is what the record names, whether it is found or not.
+    let witness = own.own().unwrap();
+    own.open().await.unwrap();
+    assert_eq!(own.own(), Some(witness));
+    drop(main);
 }

@@ -24,6 +24,9 @@ use super::{Backend, Error, ObservationSender, address, border, report};
 /// Between two tries to wait for a container's end, where the directory can't be used.
 const WITNESS_AGAIN: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(10) };
 
+/// Between two looks at this container's file.
+const WITNESS_EVERY: Duration = Duration::from_secs(1);
+
 /// What a candidate stands with.
 #[derive(Debug, Clone)]
 pub struct CandidateSettings {
@@ -192,7 +195,7 @@ impl Certificate {
 pub struct LockClient {
     backend: Arc<Backend>,
     candidate: CandidateSettings,
-    /// What was said last of the witness's directory.
+    /// Why this container has no file in the witness's directory.
     witness_failed: Mutex<Option<String>>,
 }
 
@@ -310,14 +313,31 @@ impl LockClient {
     async fn open_witness(&self) {
         let Some(witness) = self.candidate.witness.as_ref().filter(|witness| witness.own().is_none()) else { return };
         let failed = witness.open().await.err().map(|error| report(&error));
-        let mut said = self.witness_failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = failed.as_ref().filter(|_| failed != *said) {
-            tracing::warn!(event = "degraded", "there is no witness, so this container's end costs the lease: {error}");
-        }
         if let Some(own) = witness.own() {
             tracing::debug!(event = "election.witness", "the end of this container is known by {}", own.file);
         }
-        *said = failed;
+        *self.witness_failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+    }
+
+    /// Tells whether others find this container's file in the witness's directory, each time that changes. Never returns.
+    pub async fn watch_witness(&self, events: mpsc::Sender<Event>) {
+        let Some(witness) = &self.candidate.witness else { return std::future::pending().await };
+        let mut told = None;
+        loop {
+            tokio::time::sleep(WITNESS_EVERY).await;
+            let failed = self.witness_failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let stands = match (witness.own(), failed) {
+                (Some(_), _) => witness.stands().map_err(|error| report(&error)),
+                (None, Some(error)) => Err(error),
+                // Being made.
+                (None, None) => continue,
+            };
+            if told.as_ref() != Some(&stands) {
+                told = Some(stands.clone());
+                // The loop that would hear it may have ended.
+                let _ = events.send(Event::Witness { stands }).await;
+            }
+        }
     }
 
     /// Waits until nothing is left of a container; `false` where that can't be known, as of another host's.

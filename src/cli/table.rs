@@ -85,7 +85,21 @@ fn election(election: &Value) -> String {
         text += &format!("; {id}{at} leads, for term {term}");
     }
     let error = text_of(&election["error"]);
-    if error.is_empty() { text } else { format!("{text}; {error}") }
+    if !error.is_empty() {
+        text += &format!("; {error}");
+    }
+    let witness = &election["witness"];
+    if !witness.is_null() {
+        let (directory, error) = (text_of(&witness["directory"]), text_of(&witness["error"]));
+        text += &match (witness["stands"].as_bool(), error.is_empty()) {
+            (Some(true), _) => format!("\nthe witness in {directory} stands"),
+            (_, true) => format!("\nthe witness in {directory} isn't known to stand yet"),
+            (_, false) => {
+                format!("\nthere is no witness in {directory}, so this container's end costs the lease: {error}")
+            }
+        };
+    }
+    text
 }
 
 fn section<const N: usize>(text: &mut String, head: [&str; N], rows: &Value, row: impl Fn(&Value) -> [String; N]) {
@@ -143,6 +157,24 @@ mod tests {
              HOOK       SUCCEEDED  FAILED\n\
              pre_start  1          0\n"
         );
+    }
+
+    #[test]
+    fn the_witness_of_an_election_is_told() {
+        let told = |witness: Value| {
+            let election = json!({"name": "db", "role": "replica", "doing": "following", "witness": witness});
+            render(&json!({"phase": "running", "election": election}))
+        };
+        let of = |stands: bool, error: Value| json!({"directory": "/w", "stands": stands, "error": error});
+        let stands = told(of(true, json!(null)));
+        assert!(stands.contains("\nthe witness in /w stands\n"), "{stands}");
+        let gone = told(of(false, json!("/w/a is gone")));
+        assert!(
+            gone.contains("\nthere is no witness in /w, so this container's end costs the lease: /w/a is gone\n"),
+            "{gone}"
+        );
+        assert!(told(of(false, json!(null))).contains("isn't known to stand yet"));
+        assert!(!told(json!(null)).contains("witness"));
     }
 
     #[test]

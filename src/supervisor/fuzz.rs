@@ -249,7 +249,7 @@ impl World {
     }
 
     fn step(&mut self, input: &mut Input<'_>) {
-        let event = match input.below(26) {
+        let event = match input.below(27) {
             0 => return self.pass(Duration::from_millis(input.number().min(100_000))),
             // It sleeps, and its deadlines pass.
             1 => {
@@ -303,6 +303,7 @@ impl World {
                 1 => Ok(Box::new(self.config.clone())),
                 _ => Ok(Box::new(config(input))),
             }),
+            25 => Event::Witness { stands: input.result(()) },
             _ => return self.store(input),
         };
         self.send(event);

@@ -206,6 +206,7 @@ impl Supervisor {
             Event::Hinted { watch, sent } => {
                 self.with_watch(step, &watch, |watch, context| watch.hinted(sent, context));
             }
+            Event::Witness { stands } => self.witness_stands(step, stands),
             Event::Control { reply, request: Request::Stop } => {
                 self.stop(step, "asked for at the control endpoint".to_owned(), Cause::Control);
                 step.out.push(Effect::Reply { reply, result: Ok("stopping".to_owned()) });

@@ -67,6 +67,12 @@ pub enum Error {
         /// The file.
         file: PathBuf,
     },
+    /// Removed, or its directory was, or another stands in its place.
+    #[error("{} is gone (a new one is made when the container is started again)", .file.display())]
+    WitnessGone {
+        /// The file.
+        file: PathBuf,
+    },
     /// Containers of another host use the directory.
     #[error(
         "{} is in use under another kernel (boot id {boot_id}), whose locks can't be seen from here: give each host a \

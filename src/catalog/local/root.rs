@@ -158,6 +158,12 @@ impl Root {
         Ok(folder)
     }
 
+    /// The files by which the ends of an election's containers are known, where they are there; nothing is made.
+    pub(super) fn find_witnesses(&self, file: &str) -> Result<Option<Folder>, Error> {
+        let witnesses = self.find()?.map(|root| root.sub(WITNESSES)).transpose()?.flatten();
+        witnesses.map_or(Ok(None), |witnesses| witnesses.sub(file))
+    }
+
     fn prepare(&self) -> Result<Opened, Error> {
         let root = match self.find()? {
             Some(root) => root,

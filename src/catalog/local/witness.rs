@@ -111,6 +111,27 @@ impl WitnessDirectory {
         held(&self.own).as_ref().map(|own| own.witness.clone())
     }
 
+    /// Whether others find this container's file by its record: its name leads to it still. No new one is made while the
+    /// container lives, for what main and hooks inherited, and what they left, is the old one.
+    ///
+    /// # Errors
+    /// They don't, or that can't be looked at.
+    pub fn stands(&self) -> Result<(), Error> {
+        let gone = |file| Error::WitnessGone { file };
+        let witness = self.own().ok_or_else(|| gone(self.path()))?;
+        let path = self.path().join(&*witness.file);
+        let folder = self.root.find_witnesses(&lock::file(&self.election)?)?;
+        let file = match folder {
+            Some(folder) => folder.file(&witness.file)?,
+            None => None,
+        };
+        let found = file.as_ref().map(FileId::of_file).transpose().map_err(Error::refused("look at", &path))?;
+        match found.is_some_and(|found| (found.device, found.inode) == (witness.device, witness.inode)) {
+            true => Ok(()),
+            false => Err(gone(path)),
+        }
+    }
+
     /// What hooks inherit.
     pub fn file(&self) -> Option<Arc<File>> {
         held(&self.own).as_ref().map(|own| own.file.clone())

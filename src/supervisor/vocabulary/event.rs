@@ -157,6 +157,11 @@ pub enum Event {
         /// Whether it was signalled.
         sent: bool,
     },
+    /// Others of the host find the file by which this container's end is known, or don't from now on.
+    Witness {
+        /// Why not.
+        stands: Result<(), String>,
+    },
     /// What the store, or the way to it, says of the election (answers [`Effect::Elect`], and what
     /// [`Effect::JoinElection`] watches).
     Election(ElectionEvent),

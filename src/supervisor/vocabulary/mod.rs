@@ -20,7 +20,7 @@ pub use run::{ExitStatus, Hope, Job, Pid, RunId, Secrets, SpawnError, Target};
 pub use service::{Advertised, Registration, ServiceStatus};
 pub use status::{
     CheckStatus, ElectionStatus, HookCount, LeaderStatus, MainStatus, MaintenanceStatus, Phase, ServiceReport, Status,
-    WatchStatus,
+    WatchStatus, WitnessStatus,
 };
 pub use step::Step;
 pub use time::{Time, earliest};

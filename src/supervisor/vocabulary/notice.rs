@@ -224,6 +224,13 @@ pub enum Notice {
         /// What, and what follows.
         what: String,
     },
+    /// Nobody on this host could learn at once that this container is gone.
+    WitnessLost {
+        /// Why.
+        error: String,
+    },
+    /// They could again.
+    WitnessBack,
     /// A leader steps down, or a winner doesn't lead.
     Demoting {
         /// Why.
@@ -349,6 +356,8 @@ impl Notice {
             Notice::Reloaded { .. } => ("config.reloaded", Info),
             Notice::ReloadFailed { .. } => ("config.reload_failed", Error),
             Notice::Degraded { .. } => ("degraded", Warn),
+            Notice::WitnessLost { .. } => ("degraded", Warn),
+            Notice::WitnessBack => ("election.witness_back", Info),
             Notice::Demoting { .. } => ("election.demoting", Warn),
             Notice::HandoverFailed { .. } => ("election.handover_failed", Warn),
             Notice::Leads { .. } => ("election.leads", Info),
@@ -445,6 +454,10 @@ impl fmt::Display for Notice {
             }
             Notice::ReloadFailed { error } => write!(f, "the config can't be used, the old one stays:\n{error}"),
             Notice::Degraded { what } => write!(f, "{what}"),
+            Notice::WitnessLost { error } => {
+                write!(f, "there is no witness, so this container's end costs the lease: {error}")
+            }
+            Notice::WitnessBack => f.write_str("the witness is back: this container's end is known at once"),
             Notice::Demoting { why } => write!(f, "stepping down: {why}"),
             Notice::HandoverFailed { to, within } => {
                 write!(f, "{to} hasn't taken the lead within {}: from now on anybody may", span(within))

@@ -133,6 +133,19 @@ pub struct ElectionStatus {
     pub leaderships: u64,
     /// Why the catalog can't be asked now.
     pub error: Option<String>,
+    /// By what this container's end is known on its host, if the config says so.
+    pub witness: Option<WitnessStatus>,
+}
+
+/// By what a container's end is known on its host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WitnessStatus {
+    /// Where the containers of the host have their files.
+    pub directory: String,
+    /// Whether this container's is there for others. Otherwise its end costs the lease.
+    pub stands: bool,
+    /// Why not, once that is known.
+    pub error: Option<String>,
 }
 
 /// Who leads.

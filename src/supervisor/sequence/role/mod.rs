@@ -21,7 +21,9 @@ use crate::supervisor::machines::election::record::{Holder, Term};
 use crate::supervisor::machines::election::{Election, ElectionEffect, ElectionEvent, RequestId, Settings};
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
-use crate::supervisor::vocabulary::{Effect, ElectionStatus, Job, LeaderStatus, Notice, RunId, Step, Time, earliest};
+use crate::supervisor::vocabulary::{
+    Effect, ElectionStatus, Job, LeaderStatus, Notice, RunId, Step, Time, WitnessStatus, earliest,
+};
 
 /// Between two tries for a guard: one that ends as soon as it stands must not keep a processor busy.
 const GUARD_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -58,6 +60,8 @@ pub struct Leadership {
     leaderships: u64,
     guard_since: Option<Time>,
     guard_again_at: Option<Time>,
+    /// Whether the witness stands, once that is known.
+    witness: Option<Result<(), String>>,
 }
 
 /// What main is, or is prepared for: the data it works on is one or the other's.
@@ -160,6 +164,7 @@ impl Leadership {
             leaderships: 0,
             guard_since: None,
             guard_again_at: None,
+            witness: None,
         }
     }
 
@@ -266,6 +271,11 @@ impl Leadership {
             leader,
             leaderships: self.leaderships,
             error: self.core.error().map(str::to_owned),
+            witness: self.config.witness.as_ref().map(|directory| WitnessStatus {
+                directory: directory.display().to_string(),
+                stands: self.witness == Some(Ok(())),
+                error: self.witness.clone().and_then(Result::err),
+            }),
         }
     }
 
@@ -404,6 +414,19 @@ impl Supervisor {
     fn is_ready_to_lead(&self) -> bool {
         let standby = self.leadership.as_ref().is_some_and(|leadership| leadership.config.mode == Mode::Standby);
         standby || self.is_main_ready()
+    }
+
+    /// The witness stands, or doesn't: each is said when it begins. That it stands from the start is no news.
+    pub(in crate::supervisor) fn witness_stands(&mut self, step: &mut Step<'_>, stands: Result<(), String>) {
+        let Some(leadership) = &mut self.leadership else { return };
+        match (&leadership.witness, &stands) {
+            (None | Some(Ok(())), Err(error)) => {
+                step.out.push(Effect::Say(Notice::WitnessLost { error: error.clone() }))
+            }
+            (Some(Err(_)), Ok(())) => step.out.push(Effect::Say(Notice::WitnessBack)),
+            (None | Some(Ok(())), Ok(())) | (Some(Err(_)), Err(_)) => {}
+        }
+        leadership.witness = Some(stands);
     }
 
     /// The guard stands, or has ended.

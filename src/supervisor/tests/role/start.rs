@@ -230,3 +230,24 @@ fn one_whose_main_isnt_up_and_healthy_leaves_a_free_lock_to_those_whose_is() {
     script.sees_lock(free_again());
     assert_eq!(script.when("open"), 0);
 }
+
+#[test]
+fn a_witness_that_goes_and_comes_back_is_said_once_each_and_shown() {
+    let election = Election { witness: Some("/run/pilotfish".into()), ..election() };
+    let mut script = Script::candidate(Config { election: Some(election), ..config() });
+    let shown = |script: &Script| script.core.status().election.and_then(|election| election.witness).unwrap();
+    assert_eq!((shown(&script).directory.as_str(), shown(&script).stands), ("/run/pilotfish", false));
+    let said = |script: &Script| {
+        let lost = script.said.iter().filter(|notice| matches!(notice, Notice::WitnessLost { .. })).count();
+        let back = script.said.iter().filter(|notice| matches!(notice, Notice::WitnessBack)).count();
+        (lost, back)
+    };
+    script.send(Event::Witness { stands: Ok(()) });
+    assert_eq!((shown(&script).stands, said(&script)), (true, (0, 0)));
+    for why in ["gone", "refused"] {
+        script.send(Event::Witness { stands: Err(why.to_owned()) });
+        assert_eq!((shown(&script).stands, shown(&script).error.as_deref(), said(&script)), (false, Some(why), (1, 0)));
+    }
+    script.send(Event::Witness { stands: Ok(()) });
+    assert_eq!((shown(&script).stands, shown(&script).error, said(&script)), (true, None, (1, 1)));
+}
