@@ -108,6 +108,8 @@ fn layer_of(file: &Path) -> String {
     match parts.as_slice() {
         ["supervisor", floor, _, ..] => format!("supervisor/{floor}"),
         ["config", "raw", ..] => "config/raw".to_owned(),
+        // Readers of foreign languages, each with that language's own words (a node, a value), which never meet.
+        ["import", reader, ..] => format!("import/{reader}"),
         [layer, _, ..] => (*layer).to_owned(),
         _ => String::new(),
     }

@@ -13,7 +13,7 @@ pub struct Manner {
     pub session: bool,
     /// It stops itself after a TSTP, TTIN or TTOU was passed on, so that a shell sees its job stopped.
     pub stops_with_main: bool,
-    /// Signals of faults (ILL, SEGV, ...) that somebody sends are passed on, too.
+    /// Signals of faults (SIGILL, SIGSEGV, ...) that somebody sends are passed on, too.
     pub passes_faults: bool,
     /// What is left of main's process group gets this when main has ended, as far as it isn't rewritten.
     pub last_word: Option<Signal>,
