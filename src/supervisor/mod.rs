@@ -266,7 +266,7 @@ impl Supervisor {
     /// When the core wants [`Event::Tick`] next.
     pub fn next_deadline(&self) -> Option<Time> {
         let entries = self.entries.iter().chain(&self.leaving).map(Entry::deadline);
-        let checks = self.checks.iter().map(Check::deadline);
+        let checks = self.checks.iter().filter(|_| !self.is_stopping()).map(Check::deadline);
         let watches = self.watches.iter().filter(|_| !self.is_stopping()).map(Watch::deadline);
         let leading = self.leadership.as_ref().and_then(Leadership::deadline);
         let maintenance = self.maintenance.as_ref().filter(|_| !self.is_stopping()).and_then(Maintenance::deadline);

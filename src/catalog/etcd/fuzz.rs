@@ -31,9 +31,10 @@ pub(crate) fn keys(data: &[u8]) {
             instances.iter().for_each(check);
             assert!(instances.is_sorted());
         }
-        // Below one prefix their order is the keys' own.
+        // Below one prefix their order is the keys' own; etcd tells of no others.
         Ok(Observation::Keys(keys)) => {
-            assert!(keys.is_sorted() || keys.iter().any(|(key, _)| !key.starts_with("app/")))
+            let asked_for = lines.split(|byte| *byte == b'\n').all(|line| line.starts_with(b"p/keys/"));
+            assert!(!asked_for || keys.is_sorted());
         }
         Ok(Observation::Key(_)) | Err(_) => {}
     }

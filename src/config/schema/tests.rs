@@ -152,7 +152,10 @@ fn leftovers_are_judged_by_their_own_words() {
         let text = format!(
             "nonsense = 1\nprocess.exec = [\"true\"]\n[hooks.post_stop]\nexec = [\"true\"]\nleftovers = \"{value}\"\n"
         );
-        Config::from_text(&text, Path::new("t.toml"), None, &Context::default()).err().expect("a mistake").to_string()
+        Config::from_text(&text, Path::new("t.toml"), None, &Context::default())
+            .map(drop)
+            .expect_err("a mistake")
+            .to_string()
     };
     assert!(!told("keep").contains("leftovers"), "{}", told("keep"));
     assert!(told("kep").contains("did you mean `\"keep\"`"), "{}", told("kep"));

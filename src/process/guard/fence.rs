@@ -88,7 +88,7 @@ pub(in crate::process) fn directories_of(group: &Path, mounts: &[u8]) -> Vec<Pat
         let inside = group.strip_prefix(unescaped(fields.get(3)?)).ok()?.to_owned();
         Some(unescaped(fields.get(4)?).join(inside))
     };
-    mounts.split(|byte| *byte == b'\n').filter_map(directory).collect()
+    mounts.split(|byte| *byte == b'\n').filter_map(directory).filter(|directory| directory.is_absolute()).collect()
 }
 
 /// Blanks, newlines and backslashes stand as three octal digits there.

@@ -221,7 +221,9 @@ impl Supervisor {
 
     /// Main runs: its checks begin, the catalog learns of it, and what changed meanwhile is acted on.
     pub(in crate::supervisor) fn main_runs(&mut self, step: &mut Step<'_>) {
-        for check in &mut self.checks {
+        let stopping = self.is_stopping();
+        // A stop may have come while it was starting: nothing is asked of it then.
+        for check in self.checks.iter_mut().filter(|_| !stopping) {
             check.main_started(step.now);
         }
         self.tell_catalog(step.out);

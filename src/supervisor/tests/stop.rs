@@ -490,3 +490,20 @@ fn a_plain_init_forwards_every_signal_and_never_kills() {
     script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
     script.expect(&["exit 0"]);
 }
+
+#[test]
+fn nothing_is_asked_of_a_main_that_comes_up_while_the_container_stops() {
+    let restart = crate::config::Restart { policy: RestartPolicy::Always, ..crate::config::Restart::default() };
+    let process = crate::config::Process { restart, ..config().process };
+    let health = vec![check("ping", crate::config::OnFailure::Report)];
+    let mut script = Script::start(Config { process, health, ..config() });
+    script.starts_slowly = true;
+    script.ends("main", 1);
+    script.until(1_000);
+    script.signal(Signal::TERM);
+    script.main_starts();
+    script.heard();
+    // A check's deadline that nobody meets would have the agent wake without end.
+    script.until(5_000);
+    assert!(!script.heard().iter().any(|order| order.contains("ping")), "a check asks");
+}
