@@ -4,7 +4,7 @@
 //!
 //! text → [`go`] (templates) → [`branches`] (one JSON text for each way the `{{ if }}`s between values can go) →
 //! [`json`] → [`v2`], [`v3`] (what the keys mean: a [`document`] for each way) → [`merge`] (one document; what is only
-//! there in some ways gets `enabled`) → [`write`].
+//! there in some ways gets `enabled`) → [`mod@write`].
 
 mod branches;
 mod common;

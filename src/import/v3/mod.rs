@@ -1,5 +1,5 @@
 //! ContainerPilot 3: jobs that start when something happens. [`job`] reads them, [`roles`] finds out what each is for
-//! pilotfish (main, a hook, a coprocess, a task, an entry), and [`write`] writes that down.
+//! pilotfish (main, a hook, a coprocess, a task, an entry), and [`mod@write`] writes that down.
 
 mod job;
 mod roles;
