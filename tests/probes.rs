@@ -352,7 +352,10 @@ fn a_probe_from_the_command_line_ends_with_1_and_one_line_if_not() {
     for (line, said) in [
         (vec![format!("http://{ill}/")], "status 503"),
         (vec![format!("http://{ill}/"), "--expect=200".into()], "status 503"),
-        (vec![format!("http://{ill}/"), "--expect=503".into(), "--expect=up".into()], "no \"up\" in the body"),
+        (
+            vec![format!("http://{ill}/"), "--expect=503".into(), "--expect=up".into()],
+            "status 503, but no \"up\" in the body",
+        ),
         (vec![format!("http://{silent}/"), "--timeout=100ms".into()], "no answer within 100ms"),
         (vec!["tcp://127.0.0.1:1".into()], "connection refused"),
         (vec!["http://127.0.0.1:1/".into()], "connection refused"),
