@@ -188,7 +188,11 @@ impl Fleet {
             }
             LateAcquire => return self.late_acquire(),
             Handover => {
-                return (self.ask(leader, &["step-down", "--to", CANDIDATES[replica]]).0 == 0).then_some(Mend::Nothing);
+                let (code, said, error) = self.ask(leader, &["step-down", "--to", CANDIDATES[replica]]);
+                if code != 0 {
+                    println!("{} hands over to {}: {said}{error}", CANDIDATES[leader], CANDIDATES[replica]);
+                }
+                return (code == 0).then_some(Mend::Nothing);
             }
             StepDown => return (self.ask(leader, &["step-down"]).0 == 0).then_some(Mend::Nothing),
         }

@@ -96,13 +96,13 @@ fn torment(fleet: &mut Fleet, kinds: Vec<Kind>, seed: u64, time: Duration, enoug
         }
         leader = fleet.leader().unwrap_or(leader);
         let from = register::now();
-        let mut kinds = Vec::new();
+        let (mut kinds, mut missed) = (Vec::new(), Vec::new());
         let mends: Vec<Mend> = step
             .kinds
             .into_iter()
             .filter_map(|kind| {
                 let mend = fleet.strike(kind, leader, schedule.pick(usize::MAX));
-                if mend.is_some() { &mut kinds } else { &mut run.missed }.push(kind);
+                if mend.is_some() { &mut kinds } else { &mut missed }.push(kind);
                 mend
             })
             .collect();
@@ -110,6 +110,8 @@ fn torment(fleet: &mut Fleet, kinds: Vec<Kind>, seed: u64, time: Duration, enoug
         fleet.watch(if lasts { step.lasts } else { BREATH });
         mends.into_iter().for_each(|mend| fleet.mend(mend));
         let until = register::now();
+        missed.iter().for_each(|kind| schedule.again(*kind));
+        run.missed.extend(missed);
         run.struck.extend(kinds.into_iter().map(|kind| Blow { kind, from, until }));
     }
     run

@@ -184,6 +184,11 @@ impl Schedule {
         self.deck.pop().expect("just filled")
     }
 
+    /// Puts one back that found nobody to strike: it comes again before any kind comes the next time.
+    pub fn again(&mut self, kind: Kind) {
+        self.deck.insert(0, kind);
+    }
+
     /// One of so many.
     pub fn pick(&mut self, many: usize) -> usize {
         self.random.below(many as u64) as usize
