@@ -12,7 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::lab::Lab;
+use crate::leading::Place;
 use crate::namespace::{Container, eventually, specimen};
+use crate::servers::{Consul, Etcd};
 
 /// A name, and how a shell script starts it in the background: `RECORD` writes down what it is told, and obeys; `HOLD`
 /// handles no signal.
@@ -160,7 +162,7 @@ fn each(end: impl Fn(&'static [Shape]) + Sync) {
 
 /// A member of an election whose runs leave things behind as long as they may: hooks and a watch of the leader's keep
 /// theirs, a check hangs once there is a file `hang`.
-fn member(catalog: &Lab, id: &str, more: &str) -> String {
+fn member(place: &Place, id: &str, more: &str) -> String {
     format!(
         "restart = {{ policy = \"on-failure\", backoff = \"50ms\" }}\n\
          [hooks]\npre_start = {{ exec = [\"sh\", \"-c\", \"[ -e DIR/left/main ] && ALONE main; LEAVE pre_start\"], timeout = \"20s\" }}\n\
@@ -171,12 +173,19 @@ fn member(catalog: &Lab, id: &str, more: &str) -> String {
          [[watch]]\nservice = \"db\"\nwhen = \"leader\"\n\
          on_change = {{ exec = [\"sh\", \"-c\", \"LEAVE on_change\"], timeout = \"20s\", leftovers = \"keep\" }}\n\
          [[service]]\nname = \"db\"\nid = \"{id}\"\nport = 80\naddress = [\"static:127.0.0.1\"]\n\
-         [catalog]\nbackend = \"local\"\ndirectory = \"{}\"\n",
-        catalog.path("catalog").display()
+         [catalog]\n{}\n",
+        place.catalog()
     )
 }
 
 const ELECTION: &str = "[election]\nname = \"db\"\n";
+/// How a leader ends beside another candidate that waits.
+#[derive(Clone, Copy)]
+enum Leaves {
+    ByStepDown,
+    ByCrash,
+}
+
 const ALL: [&str; 4] = ["main", "on_promote", "on_change", "health"];
 const BOUNDS: [(&str, Duration); 4] = [("main", MAINS), ("on_promote", HOOKS), ("on_change", HOOKS), ("health", HOOKS)];
 
@@ -193,8 +202,8 @@ fn nothing_but_pre_starts_is_left_when_a_crashed_main_is_started_again() {
         let main = "if [ -e DIR/left/main ]; then\n\
                     for who in main on_promote on_change health; do ALONE $who; done; exec sleep 1000\nfi\n\
                     LEAVE main; until [ -e DIR/go ]; do sleep 0.02; done; exit 5";
-        let catalog = Lab::new("");
-        let leaving = Leaving::new(shapes, main, &format!("{}{ELECTION}", member(&catalog, "one", "")));
+        let place = Place::local();
+        let leaving = Leaving::new(shapes, main, &format!("{}{ELECTION}", member(&place, "one", "")));
         let mut container = leaving.lab.run();
         all_have_left(&leaving, &container);
         fs::remove_file(leaving.lab.path("hang")).unwrap();
@@ -209,32 +218,56 @@ fn nothing_but_pre_starts_is_left_when_a_crashed_main_is_started_again() {
     });
 }
 
-#[test]
-fn nothing_is_left_of_a_leader_that_has_stepped_down_when_the_next_one_leads() {
-    each(|shapes| {
-        let catalog = Lab::new("");
+/// On every store: the next leader finds nothing that the last one left.
+fn nothing_is_left_when_the_next_one_leads(end: Leaves) {
+    let on = |place: &Place, shapes| {
         let standby = format!("{ELECTION}mode = \"standby\"\n");
-        let main = "LEAVE main; exec sleep 1000";
-        let leaving = Leaving::new(shapes, main, &format!("{}{standby}", member(&catalog, "one", "")));
+        let main = "LEAVE main; until [ -e DIR/go ]; do sleep 0.02; done; exit 5";
+        let leaving = Leaving::new(shapes, main, &format!("{}{standby}", member(place, "one", "")));
         let container = leaving.lab.run();
         all_have_left(&leaving, &container);
         let next = Lab::new(&format!(
             "[process]\nexec = [\"sleep\", \"1000\"]\n[hooks]\non_promote = {{ exec = [\"sh\", \"-c\", \
              \"for who in main on_promote on_change health; do sh {} $who; done\"] }}\n\
              [[service]]\nname = \"db\"\nid = \"two\"\nport = 80\naddress = [\"static:127.0.0.1\"]\n\
-             [catalog]\nbackend = \"local\"\ndirectory = \"{}\"\n{standby}",
+             [catalog]\n{}\n{standby}",
             leaving.lab.path("alone").display(),
-            catalog.path("catalog").display()
+            place.catalog()
         ));
         let _next = next.run();
         eventually("a follower", || next.ask(&["leader"]).1.starts_with("one ").then_some(())).unwrap();
-        assert_eq!(leaving.lab.ask(&["step-down", "--to", "two"]).0, 0);
-        // Main is told once nothing else acts for the leader.
-        let bounds = BOUNDS.map(|(who, more)| if who.starts_with("on_") { (who, more) } else { (who, HOOKS + more) });
-        leaving.is_gone("step-down", Duration::ZERO, &bounds, &container);
+        let bounds = match end {
+            Leaves::ByStepDown => {
+                assert_eq!(leaving.lab.ask(&["step-down", "--to", "two"]).0, 0);
+                // Main is told once nothing else acts for the leader.
+                BOUNDS.map(|(who, more)| if who.starts_with("on_") { (who, more) } else { (who, HOOKS + more) })
+            }
+            Leaves::ByCrash => {
+                fs::write(leaving.lab.path("go"), "").unwrap();
+                BOUNDS.map(|(who, more)| (who, HOOKS + more))
+            }
+        };
+        leaving.is_gone("the leader's end", Duration::ZERO, &bounds, &container);
         leaving.was_alone(&ALL, &container);
         leaving.was_told(&ALL, &container);
+    };
+    let places = [Place::local(), Place::Consul(Consul::start()), Place::Etcd(Etcd::start("etcd35"))];
+    thread::scope(|scope| {
+        for place in &places {
+            // Each pair of candidates has the election to itself.
+            scope.spawn(move || [OBEYING, NAMESPACE].into_iter().for_each(|shapes| on(place, shapes)));
+        }
     });
+}
+
+#[test]
+fn nothing_is_left_of_a_leader_that_has_stepped_down_when_the_next_one_leads() {
+    nothing_is_left_when_the_next_one_leads(Leaves::ByStepDown);
+}
+
+#[test]
+fn nothing_is_left_of_a_leader_whose_main_crashed_when_the_next_one_leads() {
+    nothing_is_left_when_the_next_one_leads(Leaves::ByCrash);
 }
 
 #[test]
@@ -242,8 +275,8 @@ fn a_stop_tells_all_that_is_left_and_takes_no_longer_than_it() {
     each(|shapes| {
         let main = "trap 'ALONE pre_stop; exit 0' TERM; LEAVE main; while :; do sleep 0.05; done";
         let pre_stop = "pre_stop = { exec = [\"sh\", \"-c\", \"LEAVE pre_stop\"], timeout = \"20s\" }\n";
-        let catalog = Lab::new("");
-        let leaving = Leaving::new(shapes, main, &format!("{}{ELECTION}", member(&catalog, "one", pre_stop)));
+        let place = Place::local();
+        let leaving = Leaving::new(shapes, main, &format!("{}{ELECTION}", member(&place, "one", pre_stop)));
         let mut container = leaving.lab.run();
         all_have_left(&leaving, &container);
         leaving.stops("stop", &mut container);
@@ -265,7 +298,7 @@ fn nothing_is_left_of_hooks_and_checks_past_their_timeout() {
                 TIMEOUT.as_secs()
             )
         };
-        let catalog = Lab::new("");
+        let place = Place::local();
         let config = format!(
             "[hooks]\npre_start = {}\non_promote = {}\n\
              pre_stop = {{ exec = [\"sh\", \"-c\", \"LEAVE pre_stop; sleep 1000\"], timeout = \"1s\" }}\n\
@@ -274,11 +307,11 @@ fn nothing_is_left_of_hooks_and_checks_past_their_timeout() {
              timeout = \"3s\"\ninterval = \"100ms\"\nstart_interval = \"100ms\"\n\
              [[watch]]\nservice = \"db\"\non_change = {}\n\
              [[service]]\nname = \"db\"\nid = \"one\"\nport = 80\naddress = [\"static:127.0.0.1\"]\n\
-             [catalog]\nbackend = \"local\"\ndirectory = \"{}\"\n{ELECTION}",
+             [catalog]\n{}\n{ELECTION}",
             hangs("pre_start", ", retries = 1, backoff = \"50ms..50ms\""),
             hangs("on_promote", ""),
             hangs("on_change", ""),
-            catalog.path("catalog").display()
+            place.catalog()
         );
         let leaving = Leaving::new(shapes, main, &config);
         let mut container = leaving.lab.run();
