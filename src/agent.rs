@@ -17,7 +17,7 @@ use crate::logging;
 use crate::process::guard::{Fence, FenceError, Guard};
 use crate::process::notify::Notify;
 use crate::process::signals::{Inherited, Signals};
-use crate::process::{Processes, memory};
+use crate::process::{self, Processes, memory};
 use crate::sabotage;
 use crate::supervisor::vocabulary::Notification;
 use crate::supervisor::{Effect, Event, Status, Supervisor};
@@ -105,6 +105,9 @@ impl Agent {
         let signals = Signals::new(config.process.manner.passes_faults)?;
         let notify = Notify::open(config.health.iter().any(|check| check.probe == Probe::Notify))?;
         let guarded = guard.is_some();
+        if let Some(signal) = config.process.parent_death {
+            process::hear_of_parents_end(signal)?;
+        }
         let mut processes = Processes::new(inherited, guard, config.process.manner.clone())?;
         if let Some(notify) = &notify {
             processes.offer(notify);

@@ -17,7 +17,7 @@ Options of a plain init (no config), before --:
       --rewrite <A=B>    Main gets B in place of A, nothing if B is empty ([process] rewrite_signals)
       --exit-code <A=B>  The container ends with B in place of A ([process] exit_codes)
       --user <USER>      Who main runs as ([process] user)
-      --pdeath <SIG>     pilotfish gets, and passes on, this signal when its parent ends";
+      --pdeath <SIG>     pilotfish gets this signal when its parent ends ([process] parent_death)";
 
 /// Whether this is one of them.
 pub fn is_option(argument: &OsStr) -> bool {
@@ -72,7 +72,7 @@ fn set<'a>(config: &mut Config, name: &str, value: &mut impl FnMut() -> Result<&
         "--drain" => config.stop.drain = lasting(value()?)?,
         "--within" => config.stop.within = Some(lasting(value()?)?),
         "--user" => config.process.user = Some(value()?.to_owned()).filter(|user| !user.is_empty()),
-        "--pdeath" => config.process.manner.parent_death = Some(signal(value()?)?),
+        "--pdeath" => config.process.parent_death = Some(signal(value()?)?),
         "--exit-code" => {
             let (from, to) = pair(value()?)?;
             let code = |text: &str| text.parse::<u8>().map_err(|_| format!("`{text}` is no exit code (0 to 255)"));
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(process.rewrite_signals.get(&Signal::HUP), Some(&None));
         assert_eq!(process.exit_codes.get(&143), Some(&0));
         assert_eq!(process.user.as_deref(), Some("nobody"));
-        assert_eq!(process.manner.parent_death, Some(Signal::KILL));
+        assert_eq!(process.parent_death, Some(Signal::KILL));
         assert_eq!(process.stop_on, [Signal::TERM, Signal::INT]);
     }
 

@@ -148,7 +148,7 @@ fn tini(args: &[OsString], variable: impl Fn(&str) -> Option<OsString>) -> Asked
             Found::Option('w', _) => process.manner.tells_reaped = true,
             Found::Option('g', _) => process.signal_scope = SignalScope::Group,
             Found::Option('p', value) => match value.to_str().and_then(|name| name.parse().ok()) {
-                Some(signal) => process.manner.parent_death = Some(signal),
+                Some(signal) => process.parent_death = Some(signal),
                 None => return Asked::Refuse(format!("tini: -p {}: no such signal\n", value.display())),
             },
             Found::Option('e', value) => match exit_code(&value) {

@@ -17,8 +17,6 @@ pub struct Manner {
     pub passes_faults: bool,
     /// What is left of main's process group gets this when main has ended, as far as it isn't rewritten.
     pub last_word: Option<Signal>,
-    /// It gets this signal, and passes it on, when its own parent ends.
-    pub parent_death: Option<Signal>,
     /// Each orphan it reaps is told.
     pub tells_reaped: bool,
     /// The exit code when main can't be started.
@@ -34,7 +32,6 @@ impl Default for Manner {
             stops_with_main: false,
             passes_faults: false,
             last_word: None,
-            parent_death: None,
             tells_reaped: false,
             failed_start: FailedStart::AsShells,
         }

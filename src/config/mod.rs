@@ -144,6 +144,8 @@ pub struct Process {
     pub strays: Strays,
     /// The container's exit code in place of main's.
     pub exit_codes: BTreeMap<u8, u8>,
+    /// What the agent gets, as if somebody had sent it, when its own parent ends.
+    pub parent_death: Option<Signal>,
     /// What a plain init does otherwise.
     pub manner: Manner,
 }
@@ -167,6 +169,7 @@ impl Process {
             background: Background::Kill,
             strays: Strays::Kill,
             exit_codes: BTreeMap::new(),
+            parent_death: None,
             manner: Manner::default(),
         }
     }

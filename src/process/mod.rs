@@ -137,14 +137,11 @@ impl Processes {
     /// started.
     ///
     /// # Errors
-    /// Becoming a subreaper failed, or being told of the parent's end.
+    /// Becoming a subreaper failed.
     pub fn new(inherited: Inherited, guard: Option<Guard>, manner: Manner) -> io::Result<Processes> {
         let agent = std::process::id() as Pid;
         if agent != 1 && manner.subreaper {
             nix::sys::prctl::set_child_subreaper(true)?;
-        }
-        if let Some(signal) = manner.parent_death {
-            tell_parents_death(signal)?;
         }
         if manner.session {
             tty::detach();
@@ -904,7 +901,11 @@ pub fn adopts_orphans() -> bool {
 
 /// From now on this process gets this signal when its parent ends. Its only thread calls it.
 #[allow(unsafe_code)]
-fn tell_parents_death(signal: Signal) -> io::Result<()> {
+/// From now on this process gets a signal when its parent ends (prctl(2) PR_SET_PDEATHSIG).
+///
+/// # Errors
+/// The kernel refuses.
+pub fn hear_of_parents_end(signal: Signal) -> io::Result<()> {
     // SAFETY: takes a number.
     match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number() as libc::c_ulong) } {
         -1 => Err(io::Error::last_os_error()),

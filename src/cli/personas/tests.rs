@@ -45,7 +45,7 @@ fn tini_takes_its_options_up_to_the_program() {
     assert_eq!(process.signal_scope, SignalScope::Group);
     assert_eq!(process.exit_codes, [(1, 0), (143, 0)].into());
     assert!(process.manner.subreaper && process.manner.tells_reaped);
-    assert_eq!(process.manner.parent_death, Some(Signal::KILL));
+    assert_eq!(process.parent_death, Some(Signal::KILL));
     assert_eq!(config.log.level, Level::Info);
 }
 

@@ -127,6 +127,11 @@ pub(crate) struct Process {
     /// The container's exit code in place of the main process's.
     #[schemars(example = one_code(143, 0))]
     pub(crate) exit_codes: BTreeMap<String, u8>,
+    /// The signal that comes, as if somebody had sent it, when pilotfish's own parent ends. Read when pilotfish starts.
+    ///
+    /// For one that isn't PID 1: TERM stops what would otherwise live on as an orphan.
+    #[schemars(example = &"TERM", extend("x-default" = "none"))]
+    pub(crate) parent_death: Option<Parsed<Signal>>,
 }
 
 pub(crate) fn one_pair(name: &str, value: &str) -> BTreeMap<String, String> {
@@ -155,6 +160,7 @@ impl Default for Process {
             background: Background::Kill,
             strays: Strays::Kill,
             exit_codes: BTreeMap::new(),
+            parent_death: None,
         }
     }
 }

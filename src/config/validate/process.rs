@@ -85,6 +85,7 @@ pub(super) fn process(
             raw::Strays::Wait => Strays::Wait,
         },
         exit_codes: exit_codes(raw.exit_codes, place.key("exit_codes"), validator),
+        parent_death: raw.parent_death.map(|signal| signal.0),
         manner: Manner::default(),
     }
 }
