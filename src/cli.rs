@@ -11,6 +11,7 @@ mod personas;
 mod probe;
 mod step_down;
 mod table;
+mod wait;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::agent;
-use crate::config::{self, Context, Exec, Report, Source};
+use crate::config::{self, Context, Exec, Report, Signal, Source};
 use crate::logging;
 use crate::process::signals::Inherited;
 
@@ -113,6 +114,36 @@ enum Verb {
     },
     /// Have the running agent stop its container
     Stop {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Have the running agent stop its main process and start it again: exit 0 once it runs. A leader steps down first
+    Restart {
+        /// Which process [default: main]
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Send the main process a signal, as it is
+    Signal {
+        /// Such as HUP, SIGUSR1, RTMIN+3 or 10
+        #[arg(value_name = "SIG")]
+        signal: Signal,
+        /// Which process [default: main]
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Wait until something is so: exit 0 then, 124 if not in time, 1 if it can't come to be. The agent may be yet to start
+    Wait {
+        /// ready, leader, leader=ELECTION, key=KEY or service=NAME
+        #[arg(value_name = "WHAT")]
+        awaited: wait::Goal,
+        /// For how long at most [default: 1m]
+        #[arg(long, value_name = "DURATION", value_parser = ask::lasting)]
+        timeout: Option<Duration>,
         #[command(flatten)]
         at: At,
     },
@@ -255,6 +286,11 @@ fn command_line(args: &[OsString], inherited: Inherited) -> u8 {
         Verb::Probe(question) => probe::ask(question),
         Verb::Reload { at } => ask::order(at.socket, named, "/reload"),
         Verb::Stop { at } => ask::order(at.socket, named, "/stop"),
+        Verb::Restart { name, at } => ask::of_process(at.socket, named, "/restart", name.as_deref(), &[]),
+        Verb::Signal { signal, name, at } => {
+            ask::of_process(at.socket, named, "/signal", name.as_deref(), &[("signal", &signal.to_string())])
+        }
+        Verb::Wait { awaited, timeout, at } => wait::wait(at.socket, named, &awaited, timeout),
         Verb::Leader { at } => ask::leader(at.socket, named),
         Verb::StepDown { to, wait, timeout, at } => {
             step_down::step_down(at.socket, named, to.as_deref(), step_down::patience(wait, timeout, to.is_some()))

@@ -26,7 +26,7 @@ use crate::process::{self, Processes};
 use crate::render;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, ElectionEvent, Renewal, StoreRequest};
 use crate::supervisor::vocabulary::{
-    Follow, Observation, Pid, Registration, Rendering, ReplyId, RunId, Secrets, Staged, Target,
+    Answer, Follow, Observation, Pid, Registration, Rendering, ReplyId, RunId, Secrets, Staged, Target,
 };
 use crate::supervisor::{Effect, Event, Notice, Status, Time};
 
@@ -57,7 +57,7 @@ pub struct Adapters {
     /// Hooks and checks that wait for their files.
     waiting: Waiting,
     end_awaited: Option<AbortHandle>,
-    replies: HashMap<ReplyId, oneshot::Sender<Result<String, String>>>,
+    replies: HashMap<ReplyId, oneshot::Sender<Answer>>,
     last_reply: u64,
     /// What was said of the last signal, if that was refused.
     refused: Option<String>,
@@ -150,9 +150,13 @@ impl Adapters {
                 self.kill(target, signal);
                 return self.waiting.told(target, signal).into_iter().collect();
             }
-            Effect::Forward { target, signal } => {
+            Effect::Forward { target, signal, reply } => {
                 let heeded = self.processes.heeds(target, signal);
                 self.kill(target, signal);
+                if let Some(reply) = reply {
+                    let sent = self.refused.clone().map_or_else(|| Ok(format!("{signal} sent to main")), Err);
+                    self.answer(reply, sent.into());
+                }
                 return vec![Event::Forwarded { signal, heeded }];
             }
             Effect::Suspend => self.processes.suspend(),
@@ -180,12 +184,7 @@ impl Adapters {
             Effect::Services(services) => self.services = services,
             Effect::Endpoints { telemetry, control } => self.endpoints(telemetry, control),
             Effect::Logging(log) => logging::configure(&log),
-            Effect::Reply { reply, result } => {
-                if let Some(waiting) = self.replies.remove(&reply) {
-                    // Who asked may have gone; nobody is left to tell then.
-                    let _ = waiting.send(result);
-                }
-            }
+            Effect::Reply { reply, answer } => self.answer(reply, answer),
             Effect::Say(notice) => logging::say(&notice),
             // The loop ends on it before it comes here.
             Effect::Exit { .. } => {}
@@ -236,6 +235,13 @@ impl Adapters {
         let reply = ReplyId(self.last_reply);
         self.replies.insert(reply, asked.answer);
         Event::Control { reply, request: asked.request }
+    }
+
+    fn answer(&mut self, reply: ReplyId, answer: Answer) {
+        if let Some(waiting) = self.replies.remove(&reply) {
+            // Who asked may have gone; nobody is left to tell then.
+            let _ = waiting.send(answer);
+        }
     }
 
     /// Whether anybody can look at the status.

@@ -12,7 +12,7 @@ use hyper::Method;
 use pilotfish::config::{Control, Telemetry};
 use pilotfish::endpoints::{ControlRequest, Endpoint, Handle, client, control, telemetry};
 use pilotfish::supervisor::Status;
-use pilotfish::supervisor::vocabulary::{CheckStatus, Phase, Request};
+use pilotfish::supervisor::vocabulary::{Answer, CheckStatus, Phase, Request};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
@@ -185,10 +185,10 @@ async fn an_order_at_the_control_door_reaches_the_loop_and_its_answer_the_asker(
     let loop_ = tokio::spawn(async move {
         let asked = agent.asked.recv().await.unwrap();
         assert_eq!(asked.request, Request::Reload);
-        asked.answer.send(Err("line 3: no such key".into())).unwrap();
+        asked.answer.send(Answer::Refused("line 3: no such key".into())).unwrap();
         let asked = agent.asked.recv().await.unwrap();
         assert_eq!(asked.request, Request::Stop);
-        asked.answer.send(Ok("stopping".into())).unwrap();
+        asked.answer.send(Answer::Done("stopping".into())).unwrap();
         agent
     });
     let refused = client::ask(&path, Method::POST, "/reload", SOON).await.unwrap();

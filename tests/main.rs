@@ -37,6 +37,7 @@ mod migrate;
 mod namespace;
 mod nemesis;
 mod netlab;
+mod orders;
 mod outage;
 mod pauses;
 mod probes;

@@ -80,6 +80,19 @@ pub fn maintenance(socket: Option<PathBuf>, named: Option<&Path>, lasts: Option<
     order(socket, named, &format!("/maintenance/on?{query}"))
 }
 
+/// `pilotfish restart` and `pilotfish signal`.
+pub fn of_process(
+    socket: Option<PathBuf>,
+    named: Option<&Path>,
+    path: &str,
+    name: Option<&str>,
+    parameters: &[(&str, &str)],
+) -> u8 {
+    let name = name.map(|name| ("name", name));
+    let pairs = parameters.iter().copied().chain(name).map(|(key, value)| format!("{key}={}", encoded(value)));
+    order(socket, named, &format!("{path}?{}", pairs.collect::<Vec<_>>().join("&")))
+}
+
 /// How long maintenance lasts, as `--for` has it.
 pub fn lasting(text: &str) -> Result<Duration, String> {
     match duration::parse(text) {
@@ -154,7 +167,7 @@ pub(super) fn find(socket: Option<PathBuf>, named: Option<&Path>) -> Result<(Pat
     }
 }
 
-fn explain(error: &ClientError, doubt: Option<String>) -> String {
+pub(super) fn explain(error: &ClientError, doubt: Option<String>) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 
 use crate::supervisor::Status;
-use crate::supervisor::vocabulary::{CheckStatus, MainStatus, MaintenanceStatus};
+use crate::supervisor::vocabulary::{Answer, CheckStatus, MainStatus, MaintenanceStatus};
 
 use super::routes::Rights;
 use super::{ControlRequest, Endpoint, fallback, server};
@@ -30,7 +30,7 @@ pub(crate) fn request(data: &[u8]) {
             let loops = async {
                 while let Some(ControlRequest { request, answer }) = orders.recv().await {
                     ordered += 1;
-                    answer.send(Ok(format!("{request:?}"))).ok();
+                    answer.send(Answer::Done(format!("{request:?}"))).ok();
                 }
             };
             let answer = tokio::select! {

@@ -14,11 +14,12 @@ pub mod peer;
 mod routes;
 mod server;
 pub mod telemetry;
+pub mod wait;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::supervisor::Status;
-use crate::supervisor::vocabulary::Request;
+use crate::supervisor::vocabulary::{Answer, Request};
 
 /// What an endpoint is connected to.
 #[derive(Debug, Clone)]
@@ -34,8 +35,8 @@ pub struct Endpoint {
 pub struct ControlRequest {
     /// What is asked.
     pub request: Request,
-    /// Done (with a word on what), or why not. Nobody may be waiting any more.
-    pub answer: oneshot::Sender<Result<String, String>>,
+    /// Where the answer goes. Nobody may be waiting any more.
+    pub answer: oneshot::Sender<Answer>,
 }
 
 /// An open endpoint; dropping it shuts the endpoint at once, with every connection.

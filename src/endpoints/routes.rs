@@ -11,8 +11,9 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::dated::Dated;
+use super::wait::{self, Awaited, WAIT_AT_MOST};
 use super::{ControlRequest, Endpoint, page};
-use crate::config::duration;
+use crate::config::{Signal, duration};
 use crate::metrics;
 use crate::plain;
 use crate::supervisor::Status;
@@ -43,6 +44,17 @@ type Answer = Response<Full<Bytes>>;
 pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rights) -> Answer {
     let (head, body) = request.into_parts();
     let order = match head.uri.path() {
+        "/wait" if rights == Rights::Command && head.method == Method::GET => return wait(&head.uri, endpoint).await,
+        "/wait" if rights == Rights::Command => return not_allowed("GET"),
+        "/restart" if rights == Rights::Command => {
+            Some(vocabulary::Request::Restart { name: parameter(&head.uri, "name") })
+        }
+        "/signal" if rights == Rights::Command => {
+            match parameter(&head.uri, "signal").unwrap_or_default().parse::<Signal>() {
+                Ok(signal) => Some(vocabulary::Request::Signal { signal, name: parameter(&head.uri, "name") }),
+                Err(error) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
+            }
+        }
         "/" | "/metrics" | "/status" | "/livez" | "/readyz" | "/healthz" => None,
         "/reload" if rights == Rights::Command => Some(vocabulary::Request::Reload),
         "/stop" if rights == Rights::Command => Some(vocabulary::Request::Stop),
@@ -131,10 +143,32 @@ async fn ask(request: vocabulary::Request, endpoint: &Endpoint) -> Answer {
         answered.await.ok()
     };
     match timeout(ANSWER_WITHIN, exchange).await {
-        Ok(Some(Ok(done))) => text(StatusCode::OK, &done),
-        Ok(Some(Err(refused))) => text(StatusCode::UNPROCESSABLE_ENTITY, &refused),
+        Ok(Some(answer)) => said(&answer),
         Ok(None) => text(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending"),
         Err(_) => text(StatusCode::GATEWAY_TIMEOUT, "the agent didn't answer in time; the order stands"),
+    }
+}
+
+/// Waits for what the request names, as long as it says, and no longer than a connection may take.
+async fn wait(uri: &Uri, endpoint: &Endpoint) -> Answer {
+    let within = parameter(uri, "within").map_or(Ok(WAIT_AT_MOST), |within| duration::parse(&within));
+    let awaited = Awaited::named(&parameter(uri, "what").unwrap_or_default(), parameter(uri, "name"));
+    let (Ok(within), Some(awaited)) = (within, awaited) else {
+        return text(StatusCode::BAD_REQUEST, "what to wait for, or for how long, can't be made out");
+    };
+    let within = within.min(WAIT_AT_MOST);
+    match awaited {
+        Awaited::Ready => said(&wait::until(endpoint.status.clone(), within, wait::is_ready).await),
+        Awaited::Leader => said(&wait::until(endpoint.status.clone(), within, wait::is_led).await),
+        Awaited::Seen(query) => ask(vocabulary::Request::Await { query, within }, endpoint).await,
+    }
+}
+
+fn said(answer: &vocabulary::Answer) -> Answer {
+    match answer {
+        vocabulary::Answer::Done(done) => text(StatusCode::OK, done),
+        vocabulary::Answer::Refused(refused) => text(StatusCode::UNPROCESSABLE_ENTITY, refused),
+        vocabulary::Answer::NotYet(why) => text(StatusCode::REQUEST_TIMEOUT, why),
     }
 }
 

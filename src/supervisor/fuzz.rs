@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, Context, Signal};
+use crate::config::{Config, Context, Query, Signal};
 
 use super::machines::election::event::{Acquisition, ElectionEvent, Renewal, RequestId, StoreRequest};
 use super::machines::election::record::{Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View};
@@ -435,8 +435,9 @@ fn exit(input: &mut Input<'_>) -> ExitStatus {
 }
 
 fn follow(input: &mut Input<'_>) -> Follow {
-    match input.below(4) {
+    match input.below(5) {
         0 => Follow::WaitFor(input.below(3)),
+        2 => Follow::Await(ReplyId(1)),
         1 => Follow::Watch("t".to_owned()),
         _ => Follow::Watch("w".to_owned()),
     }
@@ -463,13 +464,22 @@ fn observation(input: &mut Input<'_>) -> Result<Observation, String> {
 }
 
 fn request(input: &mut Input<'_>) -> Request {
-    match input.below(16) {
+    match input.below(20) {
         0 => Request::Stop,
         1..4 => Request::Reload,
         4..7 => Request::StepDown { to: input.yes().then(|| "other".to_owned()) },
         7..9 => Request::AcceptTerm,
         9..13 => Request::BeginMaintenance { lasts: input.yes().then(|| input.span().min(LONGEST)), reason: None },
-        _ => Request::EndMaintenance,
+        13..16 => Request::EndMaintenance,
+        16 => {
+            let query = Query::Key { key: "k".to_owned() };
+            Request::Await { query, within: Duration::from_secs(20) }
+        }
+        17 => {
+            let signal = Signal::new(1 + input.below(64) as i32).expect("a signal's number");
+            Request::Signal { signal, name: None }
+        }
+        _ => Request::Restart { name: None },
     }
 }
 

@@ -28,11 +28,12 @@ use machines::restarts::Restarts;
 use machines::watch::Watch;
 use sequence::life::{Life, LifeStage, StageName};
 use sequence::maintenance::Maintenance;
+use sequence::orders::Orders;
 use sequence::role::{Leadership, Role};
 use sequence::signals::PassedOn;
 use sequence::start::Wait;
 use sequence::stop::{Cause, StopStage, Stopping};
-use vocabulary::{ExitStatus, Follow, HookCount, Job, MainStatus, ReplyId, Request, RunId, Step, earliest};
+use vocabulary::{Answer, ExitStatus, Follow, HookCount, Job, MainStatus, ReplyId, Request, RunId, Step, earliest};
 
 pub use vocabulary::{Effect, Event, Notice, Status, Time};
 
@@ -62,6 +63,8 @@ pub struct Supervisor {
     main_ended_at: Option<Time>,
     /// Why main is being restarted, when it is.
     restarting: Option<String>,
+    /// What people ordered of it and aren't answered yet.
+    orders: Orders,
     /// Who asked for a reload under way.
     reloading: Option<Vec<ReplyId>>,
     jitter: Jitter,
@@ -92,6 +95,7 @@ impl Supervisor {
             from_terminal: BTreeMap::new(),
             main_ended_at: None,
             restarting: None,
+            orders: Orders::default(),
             reloading: None,
             jitter: Jitter::new(seed),
             last_run: 0,
@@ -197,6 +201,7 @@ impl Supervisor {
                 self.with_watch(step, &name, |watch, context| watch.observed(seen, context));
             }
             Event::Observed { follow: Follow::WaitFor(index), seen } => self.waited(index, seen, step.out),
+            Event::Observed { follow: Follow::Await(reply), seen } => self.awaited(step, reply, seen),
             Event::Rendered { watch, outcome } => {
                 self.with_watch(step, &watch, |watch, context| watch.rendered(outcome, context));
             }
@@ -209,23 +214,30 @@ impl Supervisor {
             Event::Witness { stands } => self.witness_stands(step, stands),
             Event::Control { reply, request: Request::Stop } => {
                 self.stop(step, "asked for at the control endpoint".to_owned(), Cause::Control);
-                step.out.push(Effect::Reply { reply, result: Ok("stopping".to_owned()) });
+                step.out.push(Effect::Reply { reply, answer: Answer::Done("stopping".to_owned()) });
+            }
+            Event::Control { reply, request: Request::Restart { name } } => self.order_restart(step, reply, name),
+            Event::Control { reply, request: Request::Signal { signal, name } } => {
+                self.order_signal(step, reply, signal, name);
+            }
+            Event::Control { reply, request: Request::Await { query, within } } => {
+                self.await_query(step, reply, query, within);
             }
             Event::Control { reply, request: Request::StepDown { to } } => {
                 let result = self.step_down(step, to);
-                step.out.push(Effect::Reply { reply, result });
+                step.out.push(Effect::Reply { reply, answer: result.into() });
             }
             Event::Control { reply, request: Request::AcceptTerm } => {
                 let result = self.accept_term(step);
-                step.out.push(Effect::Reply { reply, result });
+                step.out.push(Effect::Reply { reply, answer: result.into() });
             }
             Event::Control { reply, request: Request::BeginMaintenance { lasts, reason } } => {
                 let result = self.begin_maintenance(step, lasts, reason);
-                step.out.push(Effect::Reply { reply, result });
+                step.out.push(Effect::Reply { reply, answer: result.into() });
             }
             Event::Control { reply, request: Request::EndMaintenance } => {
                 let result = self.end_maintenance(step);
-                step.out.push(Effect::Reply { reply, result });
+                step.out.push(Effect::Reply { reply, answer: result.into() });
             }
             Event::Control { reply, request: Request::Reload } => self.reload(Some(reply), step.out),
             Event::ConfigLoaded(result) => self.loaded(step, result),
@@ -245,6 +257,7 @@ impl Supervisor {
             self.tick(step);
             self.run_again(step);
             self.advance_role(step);
+            self.advance_restart(step);
             self.advance_start(step);
             self.advance_stop(step);
             let now = self.position();
@@ -271,7 +284,7 @@ impl Supervisor {
         let leading = self.leadership.as_ref().and_then(Leadership::deadline);
         let maintenance = self.maintenance.as_ref().filter(|_| !self.is_stopping()).and_then(Maintenance::deadline);
         let own = [self.main.deadline(), self.commands.deadline(), self.life_deadline(), leading, maintenance];
-        entries.chain(checks).chain(watches).chain(own).fold(None, earliest)
+        entries.chain(checks).chain(watches).chain(own).chain([self.orders.deadline()]).fold(None, earliest)
     }
 
     fn stands_by(&self) -> bool {
@@ -311,6 +324,7 @@ impl Supervisor {
             return;
         }
         self.tick_maintenance(step);
+        self.tick_orders(step);
         for index in 0..self.checks.len() {
             if self.checks[index].is_due(step.now) {
                 self.check_asks(step, index);

@@ -6,6 +6,7 @@ pub mod commands;
 pub(in crate::supervisor) mod duties;
 pub mod life;
 pub mod maintenance;
+pub mod orders;
 pub mod reload;
 pub mod role;
 pub mod services;

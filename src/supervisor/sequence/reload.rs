@@ -9,14 +9,14 @@ use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::entry::Entry;
 use crate::supervisor::machines::watch::Watch;
-use crate::supervisor::vocabulary::{Effect, Notice, ReplyId, Step};
+use crate::supervisor::vocabulary::{Answer, Effect, Notice, ReplyId, Step};
 
 impl Supervisor {
     /// Reads the config again, for everybody who asks meanwhile at once.
     pub(in crate::supervisor) fn reload(&mut self, reply: Option<ReplyId>, out: &mut Vec<Effect>) {
         if self.is_stopping() {
-            let refused =
-                reply.map(|reply| Effect::Reply { reply, result: Err("the container is stopping".to_owned()) });
+            let refused = reply
+                .map(|reply| Effect::Reply { reply, answer: Answer::Refused("the container is stopping".to_owned()) });
             return out.extend(refused);
         }
         match &mut self.reloading {
@@ -46,7 +46,7 @@ impl Supervisor {
                 Ok(said)
             }
         };
-        step.out.extend(waiting.into_iter().map(|reply| Effect::Reply { reply, result: answer.clone() }));
+        step.out.extend(waiting.into_iter().map(|reply| Effect::Reply { reply, answer: answer.clone().into() }));
     }
 
     fn apply(&mut self, step: &mut Step<'_>, mut new: Config) -> Notice {

@@ -58,7 +58,7 @@ impl Supervisor {
             // Only where main may be started again does it matter what main makes of it, and asking takes time.
             let asks = sent.terminates_by_default() && self.process.restart.policy != RestartPolicy::Never;
             step.out.push(match asks {
-                true => Effect::Forward { target, signal: sent },
+                true => Effect::Forward { target, signal: sent, reply: None },
                 false => Effect::Kill { target, signal: sent },
             });
             step.out.push(Effect::Say(Notice::SignalForwarded { received: signal, sent }));

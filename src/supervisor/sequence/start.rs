@@ -227,6 +227,7 @@ impl Supervisor {
             check.main_started(step.now);
         }
         self.tell_catalog(step.out);
+        self.restarted(step);
         self.each_watch(step, |watch, context| watch.act(context));
     }
 
@@ -237,8 +238,7 @@ impl Supervisor {
             None => self.config.stop.within.map(|within| now + within),
         };
         let wanted = |status| restarts::wanted(self.process.restart.policy, status) && !self.requested(now, status);
-        let restarts =
-            self.restarting.is_some() || self.is_leaving_role() || self.main_status.last_exit.is_some_and(wanted);
+        let restarts = self.is_restarting() || self.is_leaving_role() || self.main_status.last_exit.is_some_and(wanted);
         let what = match (self.process.background, self.process.strays) {
             // Who is followed as main leaves the leader's role was told nothing of that.
             (Background::Follow, _)
@@ -287,10 +287,16 @@ impl Supervisor {
             return;
         }
         let requested = self.requested(step.now, gone.status);
+        let ordered = self.main_ended_for_order();
         if for_role && self.restarting.is_none() && !gone.unkillable && !self.is_from_terminal(step.now, gone.status) {
             // Stopped to leave its role, it runs again in whatever role it is given next.
             self.life.elect(step.now);
             return;
+        }
+        if ordered && !gone.unkillable && !self.is_from_terminal(step.now, gone.status) {
+            // What a person wants takes nothing from the budget, and waits for nothing.
+            self.restarting = None;
+            return self.life.run_again(step.now);
         }
         // Who presses a key wants an end, whatever a check had wanted.
         let restarting = self.restarting.take().is_some() && !self.is_from_terminal(step.now, gone.status);
@@ -332,6 +338,11 @@ impl Supervisor {
         }
     }
 
+    /// Whether main ends, or is about to, to run again.
+    fn is_restarting(&self) -> bool {
+        self.restarting.is_some() || self.orders.restart_main()
+    }
+
     /// A check has turned critical.
     pub(in crate::supervisor) fn unhealthy(&mut self, step: &mut Step<'_>, check: &Health, error: &str) {
         if self.is_stopping() || !self.main.is_up() {
@@ -341,19 +352,20 @@ impl Supervisor {
         match check.on_failure {
             OnFailure::Report => {}
             OnFailure::Restart => {
-                let patience = self.process.stop_timeout.or(self.config.stop.within);
-                let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
                 self.restarting = Some(reason);
-                self.from_terminal.clear();
-                self.main.stop(
-                    signal,
-                    self.process.signal_scope,
-                    patience.map(|patience| step.now + patience),
-                    step.out,
-                );
+                self.stop_main_to_restart(step);
             }
             OnFailure::Exit => self.stop(step, reason, Cause::Unhealthy),
         }
+    }
+
+    /// Has main stop, to run again.
+    pub(in crate::supervisor) fn stop_main_to_restart(&mut self, step: &mut Step<'_>) {
+        let patience = self.process.stop_timeout.or(self.config.stop.within);
+        let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
+        // A main that has gone on after a key ends for this.
+        self.from_terminal.clear();
+        self.main.stop(signal, self.process.signal_scope, patience.map(|patience| step.now + patience), step.out);
     }
 
     /// A follower of a `[[wait_for]]` saw something.
@@ -426,7 +438,7 @@ impl Supervisor {
             }
             LifeStage::PreStart { run: None, .. } | LifeStage::Prepared => "ending what pre_start left".to_owned(),
             LifeStage::Running { start_at: Some(_) } => "about to start main again".to_owned(),
-            LifeStage::Running { start_at: None } if self.restarting.is_some() => {
+            LifeStage::Running { start_at: None } if self.is_restarting() => {
                 "stopping main to start it again".to_owned()
             }
             LifeStage::Running { start_at: None } if self.main.is_up() => "running main".to_owned(),
@@ -446,12 +458,19 @@ fn required_until(watch: &Watch, leads: bool, since: Time) -> Option<Time> {
 }
 
 fn what(wait: &WaitFor) -> String {
-    match &wait.query {
+    match (&wait.query, wait.count) {
+        (Query::Service { .. }, count) if count != 1 => format!("{count} instances of {}", subject(&wait.query)),
+        (query, _) => subject(query),
+    }
+}
+
+/// What is waited for, for people.
+pub fn subject(query: &Query) -> String {
+    match query {
         Query::Service { name, tag, datacenter } => {
-            let many = if wait.count == 1 { String::new() } else { format!("{} instances of ", wait.count) };
             let tag = tag.as_ref().map(|tag| format!(" with tag {tag}")).unwrap_or_default();
             let place = datacenter.as_ref().map(|datacenter| format!(" in {datacenter}")).unwrap_or_default();
-            format!("{many}service {name}{tag}{place}")
+            format!("service {name}{tag}{place}")
         }
         Query::Key { key } => format!("key {key}"),
         Query::KeyPrefix { prefix } => format!("a key below {prefix}"),

@@ -191,6 +191,7 @@ impl Supervisor {
         }
         step.out.extend(self.watches.iter().map(|watch| watch.unfollow()));
         self.stop_waiting(step.out);
+        self.refuse_orders(step);
         self.checks_rest(step);
         if let Some(run) = pre_start {
             self.commands.cancel(step, run);

@@ -4,6 +4,7 @@ mod catalog;
 mod health;
 mod maintenance;
 mod model;
+mod orders;
 mod properties;
 mod reload;
 mod restart;

@@ -25,6 +25,9 @@ enum Step {
     Reload(bool),
     Maintenance(Option<u64>),
     MaintenanceOff,
+    Restart,
+    Signalled(i32),
+    Await(bool),
     Stop,
 }
 
@@ -43,6 +46,9 @@ fn step() -> impl Strategy<Value = Step> {
         any::<bool>().prop_map(Step::Reload),
         prop::option::of(0u64..30_000).prop_map(Step::Maintenance),
         Just(Step::MaintenanceOff),
+        Just(Step::Restart),
+        (1i32..=64).prop_map(Step::Signalled),
+        any::<bool>().prop_map(Step::Await),
         Just(Step::Stop),
     ]
 }
@@ -193,6 +199,22 @@ impl World {
             }
             Step::MaintenanceOff => {
                 self.send(Event::Control { reply: ReplyId(1), request: Request::EndMaintenance });
+            }
+            Step::Restart => {
+                self.send(Event::Control { reply: ReplyId(4), request: Request::Restart { name: None } });
+            }
+            Step::Signalled(number) => {
+                let signal = Signal::new(number).unwrap();
+                self.send(Event::Control { reply: ReplyId(5), request: Request::Signal { signal, name: None } });
+            }
+            Step::Await(seen) if seen => {
+                let seen = Ok(Observation::Key(Some("v".to_owned())));
+                self.send(Event::Observed { follow: Follow::Await(ReplyId(6)), seen });
+            }
+            Step::Await(_) => {
+                let query = crate::config::Query::Key { key: "k".to_owned() };
+                let request = Request::Await { query, within: Duration::from_secs(20) };
+                self.send(Event::Control { reply: ReplyId(6), request });
             }
             Step::Stop => self.send(Event::Control { reply: ReplyId(2), request: Request::Stop }),
         }

@@ -319,7 +319,7 @@ impl Script {
                 return None;
             }
             Effect::Kill { target, signal } => self.sent(signal, target),
-            Effect::Forward { target, signal } => {
+            Effect::Forward { target, signal, .. } => {
                 answer = Some(Event::Forwarded { signal, heeded: self.catches });
                 self.sent(signal, target)
             }
@@ -362,7 +362,14 @@ impl Script {
             Effect::Services(_) => return None,
             Effect::Endpoints { .. } => "endpoints".to_owned(),
             Effect::Logging(_) => "logging".to_owned(),
-            Effect::Reply { result, .. } => format!("reply {}", if result.is_ok() { "ok" } else { "error" }),
+            Effect::Reply { answer, .. } => {
+                let word = match answer {
+                    Answer::Done(_) => "ok",
+                    Answer::NotYet(_) => "not yet",
+                    Answer::Refused(_) => "error",
+                };
+                format!("reply {word}")
+            }
             Effect::Exit { code, .. } => format!("exit {code}"),
         };
         self.heard.push(words);

@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::config::{Control, Election, Exec, Log, Probe, Process, Query, RunAs, Service, Signal, Telemetry, Template};
 use crate::supervisor::machines::election;
 
-use super::{Follow, Job, Notice, Observation, Pid, Registration, ReplyId, RunId, Secrets, Staged, Target, Time};
+use super::{
+    Answer, Follow, Job, Notice, Observation, Pid, Registration, ReplyId, RunId, Secrets, Staged, Target, Time,
+};
 
 /// An order to the adapters.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +59,8 @@ pub enum Effect {
         target: Target,
         /// Which.
         signal: Signal,
+        /// Who sends it, and is to be answered whether it went.
+        reply: Option<ReplyId>,
     },
     /// Signal main that a dependency changed, unless that would end it: a main that has only just been started may
     /// not catch the signal yet.
@@ -165,7 +169,7 @@ pub enum Effect {
         /// Whom.
         reply: ReplyId,
         /// What.
-        result: Result<String, String>,
+        answer: Answer,
     },
     /// Tell people what happened.
     Say(Notice),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, Signal};
+use crate::config::{Config, Query, Signal};
 use crate::supervisor::machines::election::ElectionEvent;
 
 use super::{Advertised, ExitStatus, Follow, Observation, Pid, Rendering, RunId, Secrets, SpawnError};
@@ -11,7 +11,7 @@ use super::{Advertised, ExitStatus, Follow, Observation, Pid, Rendering, RunId, 
 use super::Effect;
 
 /// Who waits for an answer at the control endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplyId(pub u64);
 
 /// An event from outside.
@@ -201,6 +201,25 @@ pub enum Request {
     Reload,
     /// Stop the container.
     Stop,
+    /// Start main again.
+    Restart {
+        /// Which process; `None`: main.
+        name: Option<String>,
+    },
+    /// Send main a signal.
+    Signal {
+        /// Which.
+        signal: Signal,
+        /// Which process; `None`: main.
+        name: Option<String>,
+    },
+    /// Answer as soon as a query sees something.
+    Await {
+        /// Which.
+        query: Query,
+        /// Past this it isn't so yet.
+        within: Duration,
+    },
     /// Lead no longer.
     StepDown {
         /// Who shall lead next; `None`: anybody else.

@@ -1,5 +1,6 @@
 //! The words of the core: what it is told, what it orders, and what both speak of. No decision is made here.
 
+mod answer;
 mod change;
 mod effect;
 mod event;
@@ -11,6 +12,7 @@ mod status;
 mod step;
 mod time;
 
+pub use answer::Answer;
 pub use change::{Change, Item};
 pub use effect::Effect;
 pub use event::{Event, Notification, ReplyId, Request};

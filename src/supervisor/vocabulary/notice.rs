@@ -42,6 +42,8 @@ pub enum Notice {
         /// Its process id.
         pid: Pid,
     },
+    /// Somebody wants main to be started again.
+    RestartOrdered,
     /// Main will be started again.
     MainRestarting {
         /// The pause before it.
@@ -327,6 +329,7 @@ impl Notice {
             Notice::MainExited { .. } => ("main.exited", Info),
             Notice::MainWentToBackground { .. } => ("main.background", Warn),
             Notice::MainFollowed { .. } => ("main.followed", Info),
+            Notice::RestartOrdered => ("main.restart_ordered", Info),
             Notice::MainRestarting { .. } => ("main.restarting", Warn),
             Notice::RestartBudgetSpent { .. } => ("main.restart_budget_spent", Error),
             Notice::SignalForwarded { .. } => ("signal.forwarded", Debug),
@@ -406,6 +409,7 @@ impl fmt::Display for Notice {
                 }
             }
             Notice::MainFollowed { pid } => write!(f, "main is process {pid} from now on"),
+            Notice::RestartOrdered => f.write_str("main is restarted, as asked for at the control endpoint"),
             Notice::MainRestarting { after, attempt, max } => {
                 write!(f, "main starts again in {} (restart {attempt} of at most {max})", span(after))
             }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::Serializer;
 use serde::ser::SerializeStruct;
 
+use super::ReplyId;
 use crate::config::Template;
 
 /// Who follows a query.
@@ -16,6 +17,8 @@ pub enum Follow {
     Watch(String),
     /// The `[[wait_for]]` of this index.
     WaitFor(usize),
+    /// Who waits for this answer at the control endpoint.
+    Await(ReplyId),
 }
 
 /// What a query sees. It may be many megabytes: it is shared and never copied.

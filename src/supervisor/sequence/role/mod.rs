@@ -407,7 +407,9 @@ impl Supervisor {
             && self.main.is_gone()
             && !leadership.is_leaving();
         let unhealthy = leadership.config.require_health && self.checks.iter().any(|check| check.is_unhealthy());
-        !down && !unhealthy
+        // One that is to end, to run again, could only be promoted to leave its role at once.
+        let ending = self.orders.restart_main() && !self.main.is_gone();
+        !down && !unhealthy && !ending
     }
 
     /// Whether a winner could be promoted at once. A standby's main runs only while it leads, so none of them is readier.

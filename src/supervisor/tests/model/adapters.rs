@@ -39,7 +39,7 @@ impl World {
             Effect::SpawnMain { run, env, .. } => self.main_is_ordered(index, run, &env),
             Effect::Spawn { run, job, env, .. } => self.spawn(index, run, job, &env),
             Effect::Kill { target, signal } => self.containers[index].kill(now, target, signal),
-            Effect::Forward { target, signal } => {
+            Effect::Forward { target, signal, .. } => {
                 let heeded = !self.random.once_in(3);
                 let container = &mut self.containers[index];
                 container.events.push_back(Event::Forwarded { signal, heeded });

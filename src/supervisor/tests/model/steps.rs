@@ -42,6 +42,7 @@ pub enum Misfortune {
     StopGuard(usize),
     StepDown(usize, usize),
     Stop(usize),
+    Restart(usize),
     Reload(usize),
     Maintenance(usize, bool),
     Signal(usize),
@@ -145,6 +146,7 @@ impl World {
                     Misfortune::StepDown(index, index),
                     Misfortune::StepDown(index, to),
                     Misfortune::Stop(index),
+                    Misfortune::Restart(index),
                     Misfortune::Reload(index),
                     Misfortune::Maintenance(index, true),
                     Misfortune::Maintenance(index, false),
@@ -250,6 +252,7 @@ impl World {
                 self.spend(|left| &mut left.person);
                 self.hears(index, Event::Signal(Signal::TERM));
             }
+            Misfortune::Restart(index) => self.asks(index, Request::Restart { name: None }),
             Misfortune::Reload(index) => self.asks(index, Request::Reload),
             Misfortune::Maintenance(index, on) => {
                 self.spend(|left| &mut left.person);

@@ -4,6 +4,7 @@ mod announcing;
 mod demotion;
 mod ends;
 mod maintenance;
+mod orders;
 mod parts;
 mod promotion;
 mod start;

@@ -1,0 +1,211 @@
+//! What people order of a running container beyond its stop: start main again, signal it, and say when something is so.
+
+use std::time::Duration;
+
+use crate::config::{Backend, Query, Signal};
+use crate::supervisor::Supervisor;
+use crate::supervisor::machines::election::ElectionEvent;
+use crate::supervisor::sequence::life::LifeStage;
+use crate::supervisor::sequence::start::subject;
+use crate::supervisor::vocabulary::{Answer, Effect, Follow, Notice, Observation, ReplyId, Step, Time, earliest};
+
+/// As many wait at once for something in the catalog: on Consul each may hold a connection of the 200 that one agent takes
+/// from one address.
+const MOST_AWAITED: usize = 16;
+
+/// What main is called.
+const MAIN: &str = "main";
+
+/// What was ordered and isn't answered yet.
+#[derive(Debug, Default)]
+pub struct Orders {
+    restart: Option<RestartOrder>,
+    awaited: Vec<Awaited>,
+}
+
+/// Somebody wants main to be started again.
+#[derive(Debug)]
+struct RestartOrder {
+    reply: ReplyId,
+    /// Main is yet to be told to stop: once it is up, and out of the leader's role.
+    due: bool,
+}
+
+/// Somebody waits for something in the catalog.
+#[derive(Debug)]
+struct Awaited {
+    reply: ReplyId,
+    query: Query,
+    until: Time,
+    error: Option<String>,
+}
+
+impl Orders {
+    /// Whether main is to be started again.
+    pub fn restart_main(&self) -> bool {
+        self.restart.is_some()
+    }
+
+    /// When a wait is over.
+    pub fn deadline(&self) -> Option<Time> {
+        self.awaited.iter().map(|awaited| Some(awaited.until)).fold(None, earliest)
+    }
+}
+
+impl Supervisor {
+    /// Somebody wants main to be started again. A leader's leaves its role first, as when the container stops.
+    pub(in crate::supervisor) fn order_restart(&mut self, step: &mut Step<'_>, reply: ReplyId, name: Option<String>) {
+        if let Err(refused) = self.may_restart(name) {
+            return step.out.push(Effect::Reply { reply, answer: Answer::Refused(refused) });
+        }
+        if self.orders.restart.is_some() {
+            let answer = Answer::Done("main is being restarted already".to_owned());
+            return step.out.push(Effect::Reply { reply, answer });
+        }
+        step.out.push(Effect::Say(Notice::RestartOrdered));
+        let pauses = matches!(self.life.stage(), LifeStage::Running { start_at: Some(_) });
+        // One that ends already runs again all the same.
+        let due = self.main.is_up() || self.main.is_starting();
+        self.orders.restart = Some(RestartOrder { reply, due });
+        if pauses {
+            self.life.run_again(step.now);
+        } else if due && self.leads() {
+            self.elect(step, ElectionEvent::StepDown { to: None });
+        }
+    }
+
+    fn may_restart(&self, name: Option<String>) -> Result<(), String> {
+        is_main(name)?;
+        match self.life.stage() {
+            LifeStage::Running { .. } => Ok(()),
+            LifeStage::Stopping(_) | LifeStage::Ended => Err("the container is stopping".to_owned()),
+            _ => Err(format!("main doesn't run: {}", self.doing())),
+        }
+    }
+
+    /// Has main stop, once nothing acts for a leader any more.
+    pub(in crate::supervisor) fn advance_restart(&mut self, step: &mut Step<'_>) {
+        if self.stands_by() {
+            let standing_by = "main has ended, and runs again when this container leads";
+            return self.answer_restart(step, Answer::Done(standing_by.to_owned()));
+        }
+        let may_stop = self.main.is_up() && !self.leads() && !self.is_leaving_role();
+        if let Some(order) = self.orders.restart.as_mut().filter(|order| order.due && may_stop) {
+            order.due = false;
+            self.stop_main_to_restart(step);
+        }
+    }
+
+    /// Main is gone; whether somebody wants it to run again.
+    pub(in crate::supervisor) fn main_ended_for_order(&mut self) -> bool {
+        match &mut self.orders.restart {
+            Some(order) => {
+                order.due = false;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Main runs: if that is what was ordered, it is done.
+    pub(in crate::supervisor) fn restarted(&mut self, step: &mut Step<'_>) {
+        if self.orders.restart.as_ref().is_some_and(|order| !order.due) {
+            let pid = self.main.pid().map(|pid| format!(", as process {pid}")).unwrap_or_default();
+            self.answer_restart(step, Answer::Done(format!("main runs again{pid}")));
+        }
+    }
+
+    fn answer_restart(&mut self, step: &mut Step<'_>, answer: Answer) {
+        if let Some(RestartOrder { reply, .. }) = self.orders.restart.take() {
+            step.out.push(Effect::Reply { reply, answer });
+        }
+    }
+
+    /// Somebody sends main a signal, which it gets as it is.
+    pub(in crate::supervisor) fn order_signal(
+        &mut self,
+        step: &mut Step<'_>,
+        reply: ReplyId,
+        signal: Signal,
+        name: Option<String>,
+    ) {
+        let target = self.main.target(self.process.signal_scope).ok_or_else(|| "main doesn't run".to_owned());
+        match is_main(name).and(target) {
+            Ok(target) => {
+                step.out.push(Effect::Say(Notice::SignalForwarded { received: signal, sent: signal }));
+                step.out.push(Effect::Forward { target, signal, reply: Some(reply) });
+            }
+            Err(refused) => step.out.push(Effect::Reply { reply, answer: Answer::Refused(refused) }),
+        }
+    }
+
+    /// Somebody waits until a query sees something.
+    pub(in crate::supervisor) fn await_query(
+        &mut self,
+        step: &mut Step<'_>,
+        reply: ReplyId,
+        query: Query,
+        within: Duration,
+    ) {
+        let refused = if self.is_stopping() {
+            "the container is stopping"
+        } else if self.config.catalog.backend == Backend::None {
+            "no catalog is configured ([catalog] backend = \"none\")"
+        } else if self.orders.awaited.len() >= MOST_AWAITED {
+            "too many wait already"
+        } else {
+            step.out.push(Effect::Follow { follow: Follow::Await(reply), query: query.clone() });
+            let until = step.now + within;
+            return self.orders.awaited.push(Awaited { reply, query, until, error: None });
+        };
+        step.out.push(Effect::Reply { reply, answer: Answer::Refused(refused.to_owned()) });
+    }
+
+    /// A query that somebody waits for sees this.
+    pub(in crate::supervisor) fn awaited(
+        &mut self,
+        step: &mut Step<'_>,
+        reply: ReplyId,
+        seen: Result<Observation, String>,
+    ) {
+        let Some(at) = self.orders.awaited.iter().position(|awaited| awaited.reply == reply) else { return };
+        match seen {
+            Ok(seen) if !seen.is_empty() => {
+                let awaited = self.orders.awaited.swap_remove(at);
+                let answer = Answer::Done(format!("{} is there", subject(&awaited.query)));
+                answer_awaited(&awaited, answer, step.out);
+            }
+            seen => self.orders.awaited[at].error = seen.err(),
+        }
+    }
+
+    /// Waits whose time is over.
+    pub(in crate::supervisor) fn tick_orders(&mut self, step: &mut Step<'_>) {
+        for awaited in self.orders.awaited.extract_if(.., |awaited| awaited.until <= step.now) {
+            let because = awaited.error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+            let answer = Answer::NotYet(format!("{} isn't there{because}", subject(&awaited.query)));
+            answer_awaited(&awaited, answer, step.out);
+        }
+    }
+
+    /// The container stops: nothing that was ordered comes any more.
+    pub(in crate::supervisor) fn refuse_orders(&mut self, step: &mut Step<'_>) {
+        let refused = || Answer::Refused("the container is stopping".to_owned());
+        self.answer_restart(step, refused());
+        for awaited in self.orders.awaited.drain(..) {
+            answer_awaited(&awaited, refused(), step.out);
+        }
+    }
+}
+
+fn answer_awaited(awaited: &Awaited, answer: Answer, out: &mut Vec<Effect>) {
+    out.push(Effect::Unfollow { follow: Follow::Await(awaited.reply) });
+    out.push(Effect::Reply { reply: awaited.reply, answer });
+}
+
+fn is_main(name: Option<String>) -> Result<(), String> {
+    match name.filter(|name| name != MAIN) {
+        None => Ok(()),
+        Some(other) => Err(format!("there is no process `{other}` here, but `{MAIN}`")),
+    }
+}

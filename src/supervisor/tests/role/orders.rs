@@ -1,0 +1,60 @@
+//! What people order of a candidate's main.
+
+use super::*;
+
+fn restart(script: &mut Script) {
+    script.send(Event::Control { reply: ReplyId(1), request: Request::Restart { name: None } });
+}
+
+#[test]
+fn a_restarted_leader_leaves_its_role_in_peace_and_runs_again_as_a_replica() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    restart(&mut script);
+    script.tells(&["spawn on_demote"]);
+    script.ends("on_demote", 0);
+    script.tells(&["guard off", "release", "SIGTERM to main"]);
+    script.released();
+    script.sees_lock(held("other", 9, 8));
+    script.ends("main", 0);
+    // It has led: for a replica it is prepared anew, which is nothing here.
+    script.tells(&["close", "spawn main", "reply ok"]);
+    assert_eq!(script.variable("main", "PILOTFISH_ROLE"), Some("replica"));
+}
+
+#[test]
+fn a_leader_without_on_demote_is_restarted_by_leaving_its_role() {
+    let mut script = Script::leading(candidate());
+    restart(&mut script);
+    script.tells(&["SIGTERM to main"]);
+    script.ends("main", 0);
+    script.tells(&["guard off", "release"]);
+    script.released();
+    script.sees_lock(held("other", 9, 8));
+    script.tells(&["close", "spawn main", "reply ok"]);
+}
+
+#[test]
+fn a_standby_that_led_has_ended_and_stands_by() {
+    let mut script = Script::leading(standby());
+    restart(&mut script);
+    script.tells(&["SIGTERM to main"]);
+    script.ends("main", 0);
+    script.tells(&["guard off", "release", "reply ok"]);
+    // It doesn't run, and there is nothing to restart.
+    restart(&mut script);
+    script.tells(&["reply error"]);
+}
+
+#[test]
+fn a_replica_that_is_being_restarted_takes_no_lock() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.sees_lock(held("other", 9, 3));
+    script.told();
+    restart(&mut script);
+    script.tells(&["SIGTERM to main"]);
+    script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
+    script.until(8_000);
+    script.tells(&[]);
+    script.ends("main", 0);
+    script.tells(&["spawn main", "reply ok", "open"]);
+}
