@@ -24,6 +24,7 @@ mod faults;
 mod floods;
 mod guard;
 mod hang;
+mod hooks;
 mod hostile;
 mod init;
 mod lab;

@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(loaded.config.services[0].port, 81);
         assert_eq!(loaded.config.process.env["CONTAINERPILOT_MY_APP_IP"], "192.0.2.7");
         assert_eq!(loaded.config.process.env["CONTAINERPILOT_PID"], std::process::id().to_string());
-        let pre_start = loaded.config.hooks.pre_start.unwrap().hook;
+        let pre_start = &loaded.config.hooks.pre_start[0].hook;
         assert_eq!(pre_start.exec, ["echo", "a", "{{", "b", "}}"]);
         assert_eq!(pre_start.run_as.env["CONTAINERPILOT_MY_APP_IP"], "192.0.2.7");
         assert!(translated.remarks[0].contains("is a config of ContainerPilot 2"));

@@ -101,9 +101,8 @@ fn addresses(config: &Config) -> String {
 /// config's; but what runs as one of them would be found out only as it starts.
 fn strangers(config: &Config) -> String {
     let hooks = &config.hooks;
-    let pre_start = hooks.pre_start.as_ref().map(|pre_start| &pre_start.hook);
     let named = [
-        ("pre_start", pre_start),
+        ("post_start", hooks.post_start.as_ref()),
         ("pre_stop", hooks.pre_stop.as_ref()),
         ("post_stop", hooks.post_stop.as_ref()),
         ("on_promote", hooks.on_promote.as_ref()),
@@ -111,7 +110,8 @@ fn strangers(config: &Config) -> String {
         ("on_leader_change", hooks.on_leader_change.as_ref()),
         ("rank", config.election.as_ref().and_then(|election| election.rank.as_ref())),
     ];
-    let hooks = named.into_iter().filter_map(|(name, hook)| Some((name.to_owned(), &hook?.run_as)));
+    let pre_start = config.hooks.pre_start.iter().map(|pre_start| ("pre_start", Some(&pre_start.hook)));
+    let hooks = pre_start.chain(named).filter_map(|(name, hook)| Some((name.to_owned(), &hook?.run_as)));
     let watches = config.watches.iter().flat_map(|watch| {
         let on_change = watch.on_change.as_ref().map(|hook| ("on_change", &hook.run_as));
         let check = watch.template.as_ref().map(|template| ("check", &template.check_as));

@@ -29,6 +29,9 @@ pub const FILE_VARIABLE: &str = "PILOTFISH_CONFIG";
 /// The variable that names ContainerPilot's config, as a path, as `file://` and a path, or as the text itself.
 const CONTAINERPILOT_VARIABLE: &str = "CONTAINERPILOT";
 
+/// What may stand alone as well as in an array.
+const ALONE_OR_SEVERAL: [&str; 2] = ["hooks", "pre_start"];
+
 /// A config is written by people; what is longer was named by mistake.
 const LONGEST_FILE: u64 = 256 << 10;
 
@@ -141,6 +144,7 @@ impl<'t> Document<'t> {
     pub(super) fn parse(text: &'t str, syntax: Syntax, variables: &Variables) -> Document<'t> {
         let mut problems = Vec::new();
         let ParsedFile { mut root, whole, sound_until } = parse(text, syntax, &mut problems);
+        root.lists(&ALONE_OR_SEVERAL);
         let mut found = Vec::new();
         expand(&mut root, variables, &mut found);
         let mut document = Document { text, syntax, root, problems, whole, sound_until };

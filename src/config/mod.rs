@@ -268,8 +268,10 @@ pub struct Stop {
 /// `[hooks]`: commands run at fixed points of the container's life.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Hooks {
-    /// Before each first start of main; its failure ends the container.
-    pub pre_start: Option<PreStart>,
+    /// Before each first start of main, one after the other; the failure of one ends the container.
+    pub pre_start: Vec<PreStart>,
+    /// Once main is healthy for the first time after a start.
+    pub post_start: Option<Hook>,
     /// Before main is told to stop.
     pub pre_stop: Option<Hook>,
     /// After main and all it left behind are gone.

@@ -75,6 +75,17 @@ impl Node {
         }
     }
 
+    /// Makes a table that stands at this path an array of that one.
+    pub(crate) fn lists(&mut self, path: &[&str]) {
+        let Value::Table(table) = &mut self.value else { return };
+        match path {
+            [] => self.value = Value::Array(vec![self.clone()]),
+            [key, below @ ..] => {
+                table.entries.iter_mut().filter(|entry| entry.key == *key).for_each(|entry| entry.value.lists(below));
+            }
+        }
+    }
+
     fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.value {
             Value::Table(table) => table.entries.iter().find(|entry| entry.key == key),

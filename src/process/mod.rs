@@ -972,12 +972,16 @@ fn hook_stdio(job: &Job, stdin: Option<String>) -> io::Result<([OwnedFd; 3], out
 fn name(job: &Job) -> String {
     match job {
         Job::Main => "main".to_owned(),
-        Job::PreStart => "pre_start".to_owned(),
-        Job::PreStop => "pre_stop".to_owned(),
-        Job::PostStop => "post_stop".to_owned(),
         Job::OnChange { watch } => format!("watch {watch} on_change"),
         Job::TemplateCheck { watch } => format!("watch {watch} check"),
         Job::Health { check } => format!("health {check}"),
-        Job::OnPromote | Job::OnDemote | Job::OnLeaderChange | Job::Rank => job.to_string(),
+        Job::PreStart { .. }
+        | Job::PostStart
+        | Job::PreStop
+        | Job::PostStop
+        | Job::OnPromote
+        | Job::OnDemote
+        | Job::OnLeaderChange
+        | Job::Rank => job.to_string(),
     }
 }

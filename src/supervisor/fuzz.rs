@@ -25,7 +25,7 @@ const PARTS: [&str; 16] = [
     "process.restart = { policy = \"always\", backoff = \"100ms..5s\" }\n",
     "process.background = \"follow\"\nprocess.strays = \"wait\"\n",
     "process.env_from_files = { KEY = \"/run/key\" }\n",
-    "hooks.pre_start = { exec = [\"a\"], retries = 2, timeout = \"5s\" }\n",
+    "hooks.pre_start = [{ exec = [\"a\"], retries = 2, timeout = \"5s\" }, { exec = [\"b\"] }]\nhooks.post_start = { exec = [\"a\"] }\n",
     "hooks.pre_stop = { exec = [\"a\"], timeout = \"3s\" }\nhooks.post_stop = { exec = [\"a\"] }\n",
     "hooks.on_promote = { exec = [\"a\"] }\nhooks.on_leader_change = { exec = [\"a\"] }\n",
     "hooks.on_demote = { exec = [\"a\"], timeout = \"2s\" }\n",

@@ -29,6 +29,7 @@ use machines::watch::Watch;
 use sequence::life::{Life, LifeStage, StageName};
 use sequence::maintenance::Maintenance;
 use sequence::orders::Orders;
+use sequence::post_start::PostStart;
 use sequence::role::{Leadership, Role};
 use sequence::signals::PassedOn;
 use sequence::start::Wait;
@@ -55,6 +56,7 @@ pub struct Supervisor {
     watches: Vec<Watch>,
     leadership: Option<Leadership>,
     maintenance: Option<Maintenance>,
+    post_start: PostStart,
     /// What was passed on to main of signals whose default is to end it, each the last time.
     passed_on: BTreeMap<Signal, PassedOn>,
     /// What the terminal sent main, each the last time.
@@ -91,6 +93,7 @@ impl Supervisor {
             watches: config.watches.iter().cloned().map(|watch| Watch::new(Arc::new(watch))).collect(),
             leadership: config.election.clone().map(|election| Leadership::new(election, seed)),
             maintenance: None,
+            post_start: PostStart::default(),
             passed_on: BTreeMap::new(),
             from_terminal: BTreeMap::new(),
             main_ended_at: None,
@@ -259,6 +262,7 @@ impl Supervisor {
             self.advance_role(step);
             self.advance_restart(step);
             self.advance_start(step);
+            self.advance_post_start(step);
             self.advance_stop(step);
             let now = self.position();
             if now == before || matches!(now, (StageName::Ended, ..)) {

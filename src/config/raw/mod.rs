@@ -20,7 +20,7 @@ pub(crate) use health::{Health, OnFailure, Service};
 use process::one_pair;
 pub(crate) use process::{
     Background, Command, Demote, Hook, Hooks, Leftovers, Limits, PreStart, Process, Promote, Restart, RestartPolicy,
-    SignalScope, Stop, StopHook, Strays,
+    RoleHook, SignalScope, Stop, Strays,
 };
 pub(crate) use watch::{Template, WaitFor, Watch};
 

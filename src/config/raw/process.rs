@@ -341,13 +341,19 @@ pub(crate) struct Hooks {
     #[schemars(example = one_pair("PGPASSWORD", "/run/secrets/db"))]
     pub(crate) env_from_files: BTreeMap<String, Parsed<FilePath>>,
     /// Runs before the main process is first started, and before each start in a role that it hasn't prepared since the
-    /// main process last led. When it fails for good the container ends with its exit code.
-    pub(crate) pre_start: Option<PreStart>,
+    /// main process last led. Several run in the order written, each once the one before has succeeded. When one fails for
+    /// good the container ends with its exit code. A single one may also be written `pre_start = { ... }`.
+    #[schemars(extend("x-alone" = true))]
+    pub(crate) pre_start: Vec<PreStart>,
+    /// Runs once the main process is up and each health check passes, for the first time after each of its starts; a
+    /// leader's after `on_promote`. Nothing waits for it, and its failure changes nothing. It ends with the main process,
+    /// the role or the container; one that a change of role cuts short runs anew in the next role.
+    pub(crate) post_start: Option<RoleHook>,
     /// Runs before the main process is told to stop, within what `[stop] within` leaves; after the drain, too, when Ctrl-C
     /// has ended it.
-    pub(crate) pre_stop: Option<StopHook>,
+    pub(crate) pre_stop: Option<RoleHook>,
     /// Runs after the main process and all it left behind are gone. Its failure is logged and changes no exit code.
-    pub(crate) post_stop: Option<StopHook>,
+    pub(crate) post_stop: Option<RoleHook>,
     /// Runs when this container has won its election, once the main process is up (and healthy, where there are checks).
     /// When it fails the container gives leading up, and stands again later.
     pub(crate) on_promote: Option<Promote>,
@@ -400,11 +406,11 @@ impl Default for Hook {
     }
 }
 
-/// A hook of the end.
+/// A hook that may be of one role only.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
-pub(crate) struct StopHook {
+pub(crate) struct RoleHook {
     /// Program and arguments.
     #[schemars(example = ["/bin/hook"], extend("x-required" = true))]
     pub(crate) exec: Option<Command>,
@@ -423,18 +429,18 @@ pub(crate) struct StopHook {
     pub(crate) env_from_files: BTreeMap<String, Parsed<FilePath>>,
     /// In which role it runs; needs an `[election]`.
     ///
-    /// Most of what ends a program is the same in every role.
+    /// Most of what begins or ends a program is the same in every role; `PILOTFISH_ROLE` tells which it is.
     pub(crate) when: When,
     /// What becomes of processes that it leaves behind: SIGTERM and SIGKILL (`"end"`), or, if it succeeded, nothing as
-    /// long as the container lasts (`"keep"`).
+    /// long as the container, or the role it runs for, lasts (`"keep"`).
     ///
     /// A hook that has ended is over: what it forgot would work on unseen, beside main's stop or the next leader.
     pub(crate) leftovers: Leftovers,
 }
 
-impl Default for StopHook {
-    fn default() -> StopHook {
-        StopHook {
+impl Default for RoleHook {
+    fn default() -> RoleHook {
+        RoleHook {
             exec: None,
             timeout: Parsed(HOOK_TIMEOUT),
             user: None,

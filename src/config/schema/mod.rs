@@ -23,6 +23,9 @@ pub use reference::toml;
 pub(crate) use order::in_order;
 pub(crate) use shape::check_shape;
 
+/// Marks an array of tables of which a single one may stand alone.
+const ALONE: &str = "x-alone";
+
 /// The schema as the other parts of this layer use it: without references, and without `null`, which no config can
 /// hold.
 fn tree() -> Value {
@@ -137,6 +140,11 @@ impl<'s> Part<'s> {
     /// Whether it is a table with keys of its own.
     fn is_section(self) -> bool {
         self.0.contains_key("properties")
+    }
+
+    /// Whether one that stands alone need be in no array.
+    fn may_stand_alone(self) -> bool {
+        self.0.contains_key(ALONE)
     }
 
     /// Whether it is written `[[so]]`.

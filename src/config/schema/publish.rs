@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::order::ORDER;
-use super::tree;
+use super::{ALONE, tree};
 
 /// What a duration looks like. JSON Schema's own `duration` is another one (ISO 8601, `PT5S`).
 const DURATION: &str = r"^([0-9]+ *(ns|us|ms|s|m|h|d)[a-z]* *)+$|^0$|\{\{|\{%";
@@ -41,6 +41,12 @@ fn publish(schema: &mut Value) {
         if let Some(inner) = object.get_mut(key) {
             publish(inner);
         }
+    }
+    if object.remove(ALONE).is_some()
+        && let (Some(one), Some(kind)) = (object.get("items").cloned(), object.remove("type"))
+    {
+        object.remove("items");
+        object.insert("anyOf".to_owned(), json!([one, { "type": kind, "items": one }]));
     }
     let pattern = match object.get("format").and_then(Value::as_str) {
         Some("duration") => Some(DURATION),

@@ -67,6 +67,12 @@ impl Walk<'_, '_> {
         }
         match &mut node.value {
             Value::Table(table) if part.takes("object") => self.table(table, part),
+            // A command in a table's place.
+            Value::Array(elements)
+                if part.may_stand_alone() && elements.iter().any(|e| matches!(e.value, Value::String(_))) =>
+            {
+                self.type_mistake(node, part)
+            }
             Value::Array(elements) if part.takes("array") => {
                 let outer = std::mem::replace(&mut self.in_array, true);
                 for element in elements.iter_mut() {
@@ -225,6 +231,7 @@ impl Walk<'_, '_> {
         let name = self.name();
         let write = |value: String| Some(format!("write `{}`", self.pair(name, &value)));
         let format = part.text("format");
+        let part = part.items().filter(|_| part.may_stand_alone()).unwrap_or(part);
         match &node.value {
             Value::String(line) if format == Some("command") => {
                 let advice = if line.contains(['|', '&', ';', '<', '>', '$', '`', '*', '"', '\'']) {
@@ -312,6 +319,7 @@ fn expected(part: Part<'_>) -> String {
     if let Some(choice) = part.choice() {
         return one_of(&choice);
     }
+    let part = part.items().filter(|_| part.may_stand_alone()).unwrap_or(part);
     let words = if part.text("format") == Some("command") {
         "an array of strings"
     } else if part.is_list_of_sections() {

@@ -104,6 +104,8 @@ fn a_value_of_the_wrong_type_is_shown_the_right_one() {
             "process.env = { A = 1, B = true }",
             "process.restart = \"always\"",
             "hooks.pre_start = [\"a\"]",
+            "hooks.pre_start = \"a b\"",
+            "hooks.post_start = [\"a\"]",
             "hooks.pre_stop = \"a b\"",
             "control.signals = \"yes\"",
             "control.signals = \"true\"",
@@ -167,6 +169,7 @@ fn commands_name_a_program() {
             "[process]\nuser = \"a\"",
             "",
             "process.exec = [\"a\"]\n[hooks.pre_start]\nretries = 3",
+            "process.exec = [\"a\"]\n[[hooks.pre_start]]\nexec = [\"a\"]\n[[hooks.pre_start]]\nretries = 3",
         ]
     ));
 }

@@ -144,7 +144,7 @@ fn what_is_done_may_depend_on_the_role() {
         "#
     ));
     let hooks = &config.hooks;
-    assert_eq!(hooks.pre_start.as_ref().unwrap().hook.when, When::Replica);
+    assert_eq!(hooks.pre_start[0].hook.when, When::Replica);
     assert_eq!(hooks.pre_stop.as_ref().unwrap().when, When::Leader);
     assert_eq!(hooks.post_stop.as_ref().unwrap().when, When::Always);
     assert_eq!((config.wait_for[0].when, config.wait_for[1].when), (When::Replica, When::Always));

@@ -167,6 +167,20 @@ fn a_watch_is_called_after_what_it_looks_at() {
 }
 
 #[test]
+fn pre_start_is_one_table_or_several_in_the_order_written() {
+    let words = |text: &str| -> Vec<String> {
+        let hooks = good(&format!("{MINIMAL}{text}")).hooks;
+        hooks.pre_start.iter().map(|one| one.hook.exec[0].to_string_lossy().into_owned()).collect()
+    };
+    assert_eq!(words("[hooks]\npre_start = { exec = [\"a\"] }"), ["a"]);
+    assert_eq!(words("[hooks.pre_start]\nexec = [\"a\"]\nretries = 3"), ["a"]);
+    assert_eq!(words("[[hooks.pre_start]]\nexec = [\"a\"]\n[[hooks.pre_start]]\nexec = [\"b\"]"), ["a", "b"]);
+    assert_eq!(words("[hooks]\npre_start = [{ exec = [\"a\"] }, { exec = [\"b\"] }]"), ["a", "b"]);
+    let json = r#"{ "process": { "exec": ["m"] }, "hooks": { "pre_start": { "exec": ["a"] } } }"#;
+    assert_eq!(load(json, "t.json").unwrap().config.hooks.pre_start[0].hook.exec, ["a"]);
+}
+
+#[test]
 fn an_empty_socket_turns_the_control_endpoint_off() {
     assert_eq!(good(&format!("{MINIMAL}[control]\nsocket = \"\"\n")).control.socket, None);
 }

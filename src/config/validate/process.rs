@@ -269,21 +269,27 @@ fn exit_codes(raw: BTreeMap<String, u8>, place: Place<'_>, validator: &mut Valid
 pub(super) fn hooks(raw: raw::Hooks, root: Place<'_>, validator: &mut Validator<'_>) -> Hooks {
     let place = root.key("hooks");
     validator.hooks_run_as = run_as(raw.user, raw.env, raw.env_from_files, place, validator);
-    let pre_start = raw.pre_start.map(|pre_start| {
-        let raw::PreStart { exec, timeout, user, env, env_from_files, retries, backoff, when, leftovers } = pre_start;
+    let mut pre_start = Vec::new();
+    for (index, raw) in raw.pre_start.into_iter().enumerate() {
+        let raw::PreStart { exec, timeout, user, env, env_from_files, retries, backoff, when, leftovers } = raw;
+        let at = place.key("pre_start").index(index);
         let hook = raw::Hook { exec, timeout, user, env, env_from_files, leftovers };
-        let hook = self::hook(hook, "pre_start", place.key("pre_start"), validator);
-        let when = validator.when(place.key("pre_start"), when);
-        PreStart { hook: Hook { when, ..hook }, retries, backoff: backoff.0 }
-    });
-    let mut while_stopping = |raw: Option<raw::StopHook>, name: &str| {
-        let raw::StopHook { exec, timeout, user, env, env_from_files, when, leftovers } = raw?;
+        let hook = self::hook(hook, "pre_start", at, validator);
+        let when = validator.when(at, when);
+        pre_start.push(PreStart { hook: Hook { when, ..hook }, retries, backoff: backoff.0 });
+    }
+    let mut of_role = |raw: Option<raw::RoleHook>, name: &str| {
+        let raw::RoleHook { exec, timeout, user, env, env_from_files, when, leftovers } = raw?;
         let hook = raw::Hook { exec, timeout, user, env, env_from_files, leftovers };
-        let hook = one_of_the_end(hook, name, place.key(name), validator);
+        let hook = match name {
+            "post_start" => self::hook(hook, name, place.key(name), validator),
+            _ => one_of_the_end(hook, name, place.key(name), validator),
+        };
         Some(Hook { when: validator.when(place.key(name), when), ..hook })
     };
-    let pre_stop = while_stopping(raw.pre_stop, "pre_stop");
-    let post_stop = while_stopping(raw.post_stop, "post_stop");
+    let post_start = of_role(raw.post_start, "post_start");
+    let pre_stop = of_role(raw.pre_stop, "pre_stop");
+    let post_stop = of_role(raw.post_stop, "post_stop");
     for name in ["on_promote", "on_demote", "on_leader_change"] {
         if place.has(name) && !validator.has_election {
             let message = format!("`{name}` without an election");
@@ -301,7 +307,7 @@ pub(super) fn hooks(raw: raw::Hooks, root: Place<'_>, validator: &mut Validator<
     });
     let on_leader_change =
         raw.on_leader_change.map(|raw| hook(raw, "on_leader_change", place.key("on_leader_change"), validator));
-    Hooks { pre_start, pre_stop, post_stop, on_promote, on_demote, on_leader_change }
+    Hooks { pre_start, post_start, pre_stop, post_stop, on_promote, on_demote, on_leader_change }
 }
 
 /// A hook that runs within the stop sequence.

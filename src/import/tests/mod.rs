@@ -66,8 +66,7 @@ fn mistakes(toml: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let toml = &toml::to_string(&table).unwrap();
     let later = |message: &str| {
         message.contains("is not in this version")
-            || ["of", "counts", "post_start"].iter().any(|key| message.starts_with(&format!("unknown key `{key}`")))
-            || message.contains("`pre_start` is an array")
+            || ["of", "counts"].iter().any(|key| message.starts_with(&format!("unknown key `{key}`")))
     };
     match Config::from_text(toml, Path::new("imported.toml"), command, &context) {
         Ok(_) => Vec::new(),

@@ -185,7 +185,7 @@ impl Commands {
         match command.state {
             RunState::Ended { keep: true } => {
                 command.state = RunState::Kept;
-                if command.job == Job::PreStart {
+                if matches!(command.job, Job::PreStart { .. }) {
                     // The container's from now on, whatever role it runs in.
                     command.role = When::Always;
                 }
@@ -255,7 +255,7 @@ impl Commands {
     /// something to wait for.
     pub fn end_last(&mut self, step: &mut Step<'_>, job: &Job) -> bool {
         let kill_at = step.now + self.patience(step.now);
-        for (run, command) in self.live.iter_mut().filter(|(_, command)| command.job == *job) {
+        for (run, command) in self.live.iter_mut().filter(|(_, command)| command.job.is_like(job)) {
             if command.state == RunState::Kept {
                 command.tell(*run, kill_at, EndReason::Cancelled, step.out);
             }
@@ -282,7 +282,7 @@ impl Commands {
                 RunState::Stuck { .. } => command.role != When::Always,
                 _ => true,
             };
-            command.job == *job && goes
+            command.job.is_like(job) && goes
         })
     }
 
@@ -294,7 +294,7 @@ impl Commands {
     /// Whether a run of this job is there, or something that one left behind and that is to go: `Some(true)` when that
     /// can't be ended.
     pub fn of_job(&self, job: &Job) -> Option<bool> {
-        let left = |command: &&LiveRun| command.job == *job && command.state != RunState::Kept;
+        let left = |command: &&LiveRun| command.job.is_like(job) && command.state != RunState::Kept;
         self.live.values().find(left).map(|command| matches!(command.state, RunState::Stuck { .. }))
     }
 

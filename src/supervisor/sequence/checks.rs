@@ -67,6 +67,7 @@ impl Supervisor {
 
     /// Main is gone or goes: nothing is asked of it.
     pub(in crate::supervisor) fn checks_rest(&mut self, step: &mut Step<'_>) {
+        self.cut_post_start_short(step);
         for check in &mut self.checks {
             if let Some(run) = check.main_gone() {
                 self.commands.cancel(step, run);

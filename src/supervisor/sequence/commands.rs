@@ -27,7 +27,8 @@ impl Supervisor {
             Job::OnDemote => self.demoted(step, run, &outcome),
             Job::OnLeaderChange => self.told_of_leader(run),
             Job::Rank => self.measured(run, &outcome),
-            Job::PreStart => self.pre_start_ended(step, run, &outcome),
+            Job::PreStart { .. } => self.pre_start_ended(step, run, &outcome),
+            Job::PostStart => self.post_start_ended(run, &outcome),
             // What it left is waited for, too.
             Job::PreStop | Job::PostStop => {}
             Job::OnChange { watch } => {
@@ -53,7 +54,13 @@ impl Supervisor {
                 self.with_watch(step, watch, |watch, context| watch.act(context));
             }
             Job::Rank => self.measure_next(step),
-            Job::Main | Job::OnPromote | Job::OnDemote | Job::OnLeaderChange | Job::PreStart | Job::Health { .. } => {}
+            Job::Main
+            | Job::OnPromote
+            | Job::OnDemote
+            | Job::OnLeaderChange
+            | Job::PreStart { .. }
+            | Job::PostStart
+            | Job::Health { .. } => {}
         }
     }
 }

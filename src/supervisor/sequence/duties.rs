@@ -10,6 +10,8 @@ pub enum Duty {
     AwaitStrays,
     /// What acts beside main for the leader is ended, with all it left, before the role is.
     AwaitHooks,
+    /// What begins once main is up is of the role that main has, and ends with that.
+    BindToRole,
     /// Main runs on only in the role that it was prepared for.
     RunAsPrepared,
     /// Having led, main's data are a leader's: for a replica it is prepared anew.

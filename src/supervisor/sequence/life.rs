@@ -8,7 +8,7 @@ use crate::supervisor::vocabulary::{Phase, RunId, Time};
 
 /// Each transition: from where, because of what, where to.
 #[rustfmt::skip]
-pub const TRANSITIONS: [(StageName, &str, StageName); 24] = {
+pub const TRANSITIONS: [(StageName, &str, StageName); 23] = {
     use StageName::*;
     [
         (Created,       "the agent has started",            Waiting),
@@ -16,9 +16,8 @@ pub const TRANSITIONS: [(StageName, &str, StageName); 24] = {
         (Electing,      "the role is known",                WaitingInRole),
         (WaitingInRole, "all that is waited for is there",  Preparing),
         (Preparing,     "templates are rendered",           PreStart),
-        (PreStart,      "pre_start runs, or runs again",    PreStart),
-        (PreStart,      "pre_start has succeeded",          Prepared),
-        (PreStart,      "there is no pre_start",            Running),
+        (PreStart,      "one runs, or again, or the next",  PreStart),
+        (PreStart,      "each pre_start has succeeded",     Prepared),
         (Prepared,      "what pre_start left has ended",    Running),
         (Running,       "main ended and runs again",        Running),
 
@@ -75,16 +74,18 @@ pub enum LifeStage {
         /// Since when.
         since: Time,
     },
-    /// `pre_start` runs, or will again.
+    /// A `pre_start` runs, or will.
     PreStart {
+        /// How many of them are done, or of the other role.
+        done: usize,
         /// The run under way.
         run: Option<RunId>,
-        /// How often it has failed.
+        /// How often this one has failed.
         failures: u32,
-        /// When it is tried again.
+        /// When it runs.
         retry_at: Option<Time>,
     },
-    /// `pre_start` has succeeded. Main starts once what it left has ended, or is what may stay.
+    /// Each `pre_start` has succeeded. Main starts once what it left has ended, or is what may stay.
     Prepared,
     /// Main runs, or will again.
     Running {
@@ -152,22 +153,31 @@ impl Life {
 
     /// Templates are rendered.
     pub fn pre_start(&mut self, now: Time) {
-        self.change(LifeStage::PreStart { run: None, failures: 0, retry_at: Some(now) });
+        self.change(LifeStage::PreStart { done: 0, run: None, failures: 0, retry_at: Some(now) });
     }
 
-    /// `pre_start` runs.
-    pub fn pre_start_runs(&mut self, run: RunId) {
+    /// A `pre_start` runs, with so many before it.
+    pub fn pre_start_runs(&mut self, done: usize, run: RunId) {
         if let LifeStage::PreStart { failures, .. } = self.stage {
-            self.change(LifeStage::PreStart { run: Some(run), failures, retry_at: None });
+            self.change(LifeStage::PreStart { done, run: Some(run), failures, retry_at: None });
         }
     }
 
-    /// `pre_start` has failed so often, and runs again.
+    /// The `pre_start` that ran has failed so often, and runs again.
     pub fn pre_start_again(&mut self, failures: u32, now: Time, after: Duration) {
-        self.change(LifeStage::PreStart { run: None, failures, retry_at: Some(now + after) });
+        if let LifeStage::PreStart { done, .. } = self.stage {
+            self.change(LifeStage::PreStart { done, run: None, failures, retry_at: Some(now + after) });
+        }
     }
 
-    /// `pre_start` has succeeded.
+    /// The `pre_start` that ran has succeeded, and the next one runs.
+    pub fn next_pre_start(&mut self, now: Time) {
+        if let LifeStage::PreStart { done, .. } = self.stage {
+            self.change(LifeStage::PreStart { done: done + 1, run: None, failures: 0, retry_at: Some(now) });
+        }
+    }
+
+    /// Each `pre_start` has succeeded.
     pub fn prepared(&mut self) {
         self.change(LifeStage::Prepared);
     }

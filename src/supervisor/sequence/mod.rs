@@ -7,6 +7,7 @@ pub(in crate::supervisor) mod duties;
 pub mod life;
 pub mod maintenance;
 pub mod orders;
+pub mod post_start;
 pub mod reload;
 pub mod role;
 pub mod services;

@@ -10,6 +10,7 @@ use crate::supervisor::machines::main::{Gone, StrayAction};
 use crate::supervisor::machines::restarts::{self, RestartDecision};
 use crate::supervisor::machines::watch::Watch;
 use crate::supervisor::sequence::life::LifeStage;
+use crate::supervisor::sequence::post_start::PostStart;
 use crate::supervisor::sequence::stop::Cause;
 use crate::supervisor::vocabulary::{Effect, Follow, Hope, Job, Notice, Observation, RunId, Step, Time, earliest};
 
@@ -18,6 +19,9 @@ const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// sysexits.h EX_UNAVAILABLE: a service this one waits for isn't there.
 const EXIT_UNAVAILABLE: u8 = 69;
+
+/// Each `pre_start`, whichever number it has.
+const ANY_PRE_START: Job = Job::PreStart { number: None };
 
 /// One `[[wait_for]]` under way.
 #[derive(Debug)]
@@ -87,7 +91,7 @@ impl Supervisor {
         }
         if let LifeStage::Electing { until } = *self.life.stage()
             && self.role_is_known(step.now, until)
-            && !self.commands.any(&Job::PreStart)
+            && !self.commands.any(&ANY_PRE_START)
         {
             self.begin_waiting(step, true);
             self.life.wait_in_role();
@@ -108,14 +112,13 @@ impl Supervisor {
                 self.life.pre_start(step.now);
             }
         }
-        if let LifeStage::PreStart { run: None, retry_at: Some(at), .. } = *self.life.stage()
+        if let LifeStage::PreStart { done, run: None, retry_at: Some(at), .. } = *self.life.stage()
             && at <= step.now
-            && !self.commands.any(&Job::PreStart)
+            && self.may_pre_start(done)
         {
-            self.pre_start(step);
+            self.pre_start(step, done);
         }
-        // What can't be ended is told of, and waited for no longer.
-        if matches!(self.life.stage(), LifeStage::Prepared) && self.commands.of_job(&Job::PreStart) != Some(false) {
+        if matches!(self.life.stage(), LifeStage::Prepared) && self.is_cleared_of_pre_start() {
             self.start_main(step);
         }
     }
@@ -165,42 +168,62 @@ impl Supervisor {
         self.life.elect(step.now);
     }
 
-    fn pre_start(&mut self, step: &mut Step<'_>) {
+    /// Whether what an earlier `pre_start` left holds this one up no longer: before the first nothing may act for another
+    /// role.
+    fn may_pre_start(&self, done: usize) -> bool {
+        if done == 0 { !self.commands.any(&ANY_PRE_START) } else { self.is_cleared_of_pre_start() }
+    }
+
+    /// Whether all that was left of a `pre_start` has ended, or may stay. What can't be ended is told of, and waited for no
+    /// longer.
+    fn is_cleared_of_pre_start(&self) -> bool {
+        self.commands.of_job(&ANY_PRE_START) != Some(false)
+    }
+
+    /// What the `pre_start` of this index is called: by its number, where there are several.
+    fn pre_start_job(&self, index: usize) -> Job {
+        Job::PreStart { number: (self.config.hooks.pre_start.len() > 1).then_some(index + 1) }
+    }
+
+    /// Runs the next `pre_start` of this role, if there is one.
+    fn pre_start(&mut self, step: &mut Step<'_>, done: usize) {
         let leads = self.leads();
-        let Some(pre_start) = self.config.hooks.pre_start.clone().filter(|hook| hook.hook.when.applies(leads)) else {
-            return self.start_main(step);
+        let mut left = self.config.hooks.pre_start.iter().enumerate().skip(done);
+        let next = left.find(|(_, pre_start)| pre_start.hook.when.applies(leads));
+        let Some((index, hook)) = next.map(|(index, pre_start)| (index, pre_start.hook.clone())) else {
+            return self.life.prepared();
         };
-        // A daemon that the last one kept: the next would start one more beside it.
-        if self.commands.end_last(step, &Job::PreStart) {
+        // A daemon that the last preparation kept: this one would start one more beside it.
+        if done == 0 && self.commands.end_last(step, &ANY_PRE_START) {
             return;
         }
         let run = self.next_run();
-        self.life.pre_start_runs(run);
+        self.life.pre_start_runs(index, run);
         self.preparation_begins();
-        let env = self.env(&Job::PreStart);
+        let job = self.pre_start_job(index);
+        let env = self.env(&job);
         // It prepares for the role that it was told, and ends with it.
         let when = if leads { When::Leader } else { When::Replica };
-        let hook = Hook { when, ..pre_start.hook };
-        let order = Launch { job: Job::PreStart, hook, env, stdin: None };
-        self.commands.start(step, run, order);
+        self.commands.start(step, run, Launch { job, hook: Hook { when, ..hook }, env, stdin: None });
     }
 
-    /// `pre_start` ended. One that was cut short by a change of role starts nothing.
+    /// A `pre_start` ended. One that was cut short by a change of role starts nothing.
     pub(in crate::supervisor) fn pre_start_ended(&mut self, step: &mut Step<'_>, run: RunId, outcome: &Outcome) {
-        let LifeStage::PreStart { run: Some(own), failures, .. } = *self.life.stage() else { return };
+        let LifeStage::PreStart { done, run: Some(own), failures, .. } = *self.life.stage() else { return };
         if own != run {
             return;
         }
-        match (outcome.result(), self.config.hooks.pre_start.clone()) {
-            (Ok(()), _) => self.life.prepared(),
+        let hook = self.pre_start_job(done).to_string();
+        match (outcome.result(), self.config.hooks.pre_start.get(done)) {
+            (Ok(()), _) => self.life.next_pre_start(step.now),
             (Err(_), Some(config)) if failures < config.retries => {
                 let failures = failures + 1;
                 let after = self.jitter.pause(config.backoff, failures);
-                step.out.push(Effect::Say(Notice::HookRetrying { hook: Job::PreStart.to_string(), after }));
+                step.out.push(Effect::Say(Notice::HookRetrying { hook, after }));
                 self.life.pre_start_again(failures, step.now, after);
             }
             (Err(error), _) => {
-                self.stop(step, format!("pre_start failed: {error}"), Cause::Failed(outcome.code()));
+                self.stop(step, format!("{hook} failed: {error}"), Cause::Failed(outcome.code()));
             }
         }
     }
@@ -214,6 +237,7 @@ impl Supervisor {
         self.from_terminal.clear();
         self.main_ended_at = None;
         self.main_takes_part();
+        self.post_start = PostStart::Due;
         let run = self.next_run();
         let env = self.leadership.iter().flat_map(|leadership| leadership.env()).collect();
         self.main.start(step, run, &self.process.clone(), env);
@@ -410,7 +434,7 @@ impl Supervisor {
                 required.fold(awaits.then_some(*since + FIRST_ANSWER_WITHIN), earliest)
             }
             // What is left of the last try ends first, which is an event.
-            LifeStage::PreStart { retry_at, .. } => retry_at.filter(|_| !self.commands.any(&Job::PreStart)),
+            LifeStage::PreStart { done, retry_at, .. } => retry_at.filter(|_| self.may_pre_start(*done)),
             LifeStage::Running { start_at } => *start_at,
             LifeStage::Stopping(stopping) => stopping.deadline(),
         }
@@ -432,9 +456,9 @@ impl Supervisor {
                     None => "rendering templates".to_owned(),
                 }
             }
-            LifeStage::PreStart { run: Some(_), .. } => "running pre_start".to_owned(),
-            LifeStage::PreStart { run: None, .. } if !self.commands.any(&Job::PreStart) => {
-                "about to run pre_start again".to_owned()
+            LifeStage::PreStart { done, run: Some(_), .. } => format!("running {}", self.pre_start_job(*done)),
+            LifeStage::PreStart { done, run: None, .. } if self.may_pre_start(*done) => {
+                format!("about to run {} again", self.pre_start_job(*done))
             }
             LifeStage::PreStart { run: None, .. } | LifeStage::Prepared => "ending what pre_start left".to_owned(),
             LifeStage::Running { start_at: Some(_) } => "about to start main again".to_owned(),

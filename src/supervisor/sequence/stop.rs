@@ -190,6 +190,7 @@ impl Supervisor {
             step.out.push(Effect::Say(Notice::Stopping { reason: reason.clone(), within }));
         }
         step.out.extend(self.watches.iter().map(|watch| watch.unfollow()));
+        self.commands.hurry(by_within);
         self.stop_waiting(step.out);
         self.refuse_orders(step);
         self.checks_rest(step);
@@ -200,7 +201,6 @@ impl Supervisor {
         // Ctrl-C has taken main's end to itself; the rest of the stop comes in its order all the same.
         let in_order = up || matches!(cause, Cause::Terminal);
         let drain = if in_order { self.config.stop.drain } else { Duration::ZERO };
-        self.commands.hurry(by_within);
         self.life.stop(Stopping {
             stage: StopStage::Draining { until: step.now + drain },
             reason,

@@ -12,7 +12,7 @@ fn without_checks_a_service_is_passing_as_soon_as_main_runs() {
 
 #[test]
 fn nothing_is_registered_before_main_runs() {
-    let hooks = Hooks { pre_start: Some(pre_start(0)), ..Hooks::default() };
+    let hooks = Hooks { pre_start: vec![pre_start(0)], ..Hooks::default() };
     let mut script = Script::start(Config { hooks, ..registered() });
     script.expect(&["spawn pre_start"]);
     script.signal(Signal::TERM);

@@ -5,6 +5,7 @@ mod health;
 mod maintenance;
 mod model;
 mod orders;
+mod post_start;
 mod properties;
 mod reload;
 mod restart;

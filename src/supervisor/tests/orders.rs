@@ -80,7 +80,7 @@ fn a_restart_takes_nothing_from_the_budget_and_ends_its_pause() {
 #[test]
 fn nothing_is_restarted_that_does_not_run_or_stops() {
     let mut script = Script::start(Config {
-        hooks: crate::config::Hooks { pre_start: Some(pre_start(0)), ..Default::default() },
+        hooks: crate::config::Hooks { pre_start: vec![pre_start(0)], ..Default::default() },
         ..config()
     });
     script.heard();

@@ -63,7 +63,8 @@ fn configs() -> impl Strategy<Value = Config> {
         }
         if hooks {
             config.hooks = Hooks {
-                pre_start: Some(pre_start(1)),
+                pre_start: vec![pre_start(1), pre_start(0)],
+                post_start: Some(hook("settle")),
                 pre_stop: Some(hook("drain")),
                 post_stop: Some(hook("clean")),
                 ..Hooks::default()

@@ -73,7 +73,7 @@ fn sigterm_while_waiting_ends_it_even_when_it_is_no_stop_signal() {
 #[test]
 fn main_starts_only_after_pre_start_succeeded() {
     let mut script =
-        Script::start(Config { hooks: Hooks { pre_start: Some(pre_start(0)), ..Hooks::default() }, ..config() });
+        Script::start(Config { hooks: Hooks { pre_start: vec![pre_start(0)], ..Hooks::default() }, ..config() });
     script.expect(&["spawn pre_start"]);
     script.ends("pre_start", 0);
     script.expect(&["spawn main"]);
@@ -82,7 +82,7 @@ fn main_starts_only_after_pre_start_succeeded() {
 #[test]
 fn a_failing_pre_start_is_retried_and_then_ends_the_container_with_its_code() {
     let mut script =
-        Script::start(Config { hooks: Hooks { pre_start: Some(pre_start(2)), ..Hooks::default() }, ..config() });
+        Script::start(Config { hooks: Hooks { pre_start: vec![pre_start(2)], ..Hooks::default() }, ..config() });
     for _ in 0..2 {
         script.expect(&["spawn pre_start"]);
         script.ends("pre_start", 3);
@@ -97,7 +97,7 @@ fn a_failing_pre_start_is_retried_and_then_ends_the_container_with_its_code() {
 #[test]
 fn a_pre_start_that_hangs_gets_term_then_kill_and_ends_with_124() {
     let mut script =
-        Script::start(Config { hooks: Hooks { pre_start: Some(pre_start(0)), ..Hooks::default() }, ..config() });
+        Script::start(Config { hooks: Hooks { pre_start: vec![pre_start(0)], ..Hooks::default() }, ..config() });
     script.heard();
     assert_eq!(script.when("SIGTERM to all of pre_start"), 30_000);
     assert_eq!(script.when("SIGKILL to all of pre_start"), 32_000);
@@ -107,7 +107,7 @@ fn a_pre_start_that_hangs_gets_term_then_kill_and_ends_with_124() {
 
 #[test]
 fn sigterm_during_pre_start_ends_it_and_the_container() {
-    let hooks = Hooks { pre_start: Some(pre_start(5)), post_stop: Some(hook("cleanup")), ..Hooks::default() };
+    let hooks = Hooks { pre_start: vec![pre_start(5)], post_stop: Some(hook("cleanup")), ..Hooks::default() };
     let mut script = Script::start(Config { hooks, ..config() });
     script.heard();
     script.signal(Signal::TERM);
@@ -222,7 +222,7 @@ fn a_main_that_is_told_to_stop_while_it_starts_is_told_once_it_runs() {
 fn preparing(leftovers: Leftovers) -> Config {
     let mut pre_start = pre_start(0);
     pre_start.hook.leftovers = leftovers;
-    Config { hooks: Hooks { pre_start: Some(pre_start), ..Hooks::default() }, ..config() }
+    Config { hooks: Hooks { pre_start: vec![pre_start], ..Hooks::default() }, ..config() }
 }
 
 #[test]
@@ -263,4 +263,75 @@ fn a_stop_while_what_pre_start_left_ends_waits_for_no_main() {
     script.expect(&["SIGTERM to all of pre_start"]);
     script.group_ends("pre_start");
     script.expect(&["exit 143"]);
+}
+
+fn two_pre_starts(first: Leftovers) -> Config {
+    let mut hooks = vec![pre_start(1), pre_start(0)];
+    hooks[0].hook.leftovers = first;
+    Config { hooks: Hooks { pre_start: hooks, ..Hooks::default() }, ..config() }
+}
+
+#[test]
+fn several_pre_starts_run_in_order_each_after_the_success_of_the_one_before() {
+    let mut script = Script::start(two_pre_starts(Leftovers::Keep));
+    script.expect(&["spawn pre_start 1"]);
+    assert_eq!(script.env["pre_start 1"]["PILOTFISH_EVENT"], "pre_start");
+    script.ends("pre_start 1", 0);
+    script.expect(&["spawn pre_start 2"]);
+    assert_eq!(script.core.status().doing, "running pre_start 2");
+    script.ends("pre_start 2", 0);
+    script.expect(&["spawn main"]);
+}
+
+#[test]
+fn each_of_several_pre_starts_has_retries_of_its_own_and_the_one_that_fails_names_itself() {
+    let mut script = Script::start(two_pre_starts(Leftovers::Keep));
+    script.heard();
+    script.ends("pre_start 1", 3);
+    script.when("spawn pre_start 1");
+    script.ends("pre_start 1", 0);
+    script.expect(&["spawn pre_start 2"]);
+    script.ends("pre_start 2", 4);
+    script.expect(&["exit 4"]);
+    let ended = script.said.iter().map(ToString::to_string).find(|said| said.contains("pre_start 2 failed")).unwrap();
+    assert!(ended.contains("exited with code 4"), "{ended}");
+}
+
+#[test]
+fn the_next_pre_start_runs_beside_what_the_one_before_may_leave_and_after_what_is_to_end() {
+    let mut script = Script::start(two_pre_starts(Leftovers::Keep));
+    script.heard();
+    script.ends_leaving("pre_start 1", ExitStatus::Exited(0));
+    script.expect(&["spawn pre_start 2"]);
+    script.ends("pre_start 2", 0);
+    script.expect(&["spawn main"]);
+
+    let mut script = Script::start(two_pre_starts(Leftovers::End));
+    script.heard();
+    script.ends_leaving("pre_start 1", ExitStatus::Exited(0));
+    script.expect(&[]);
+    script.when("SIGTERM to all of pre_start 1");
+    script.group_ends("pre_start 1");
+    script.expect(&["spawn pre_start 2"]);
+}
+
+#[test]
+fn a_stop_ends_the_pre_start_that_runs_and_runs_no_other() {
+    let mut script = Script::start(two_pre_starts(Leftovers::Keep));
+    script.ends("pre_start 1", 0);
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&["SIGTERM to all of pre_start 2"]);
+    script.ends_as("pre_start 2", ExitStatus::Killed(Signal::TERM));
+    script.expect(&["exit 143"]);
+}
+
+#[test]
+fn a_reload_that_takes_the_other_pre_starts_away_lets_main_start_after_the_one_that_runs() {
+    let mut script = Script::start(two_pre_starts(Leftovers::Keep));
+    script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
+    script.send(Event::ConfigLoaded(Ok(Box::new(config()))));
+    script.heard();
+    script.ends("pre_start 1", 0);
+    script.expect(&["spawn main"]);
 }

@@ -7,12 +7,7 @@ use crate::supervisor::vocabulary::*;
 
 fn everything() -> Config {
     Config {
-        hooks: Hooks {
-            pre_start: None,
-            pre_stop: Some(hook("drain")),
-            post_stop: Some(hook("cleanup")),
-            ..Hooks::default()
-        },
+        hooks: Hooks { pre_stop: Some(hook("drain")), post_stop: Some(hook("cleanup")), ..Hooks::default() },
         services: vec![service("web")],
         stop: Stop { within: Some(Duration::from_secs(10)), drain: Duration::from_secs(2) },
         ..config()
@@ -188,7 +183,7 @@ fn a_failing_post_stop_does_not_hide_mains_code() {
 fn keeping() -> Config {
     let mut kept = pre_start(0);
     kept.hook.leftovers = Leftovers::Keep;
-    Config { hooks: Hooks { pre_start: Some(kept), ..Hooks::default() }, ..config() }
+    Config { hooks: Hooks { pre_start: vec![kept], ..Hooks::default() }, ..config() }
 }
 
 #[test]

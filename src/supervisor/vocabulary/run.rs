@@ -75,8 +75,13 @@ impl fmt::Debug for Secrets {
 pub enum Job {
     /// The main process.
     Main,
-    /// `[hooks] pre_start`.
-    PreStart,
+    /// One of `[[hooks.pre_start]]`.
+    PreStart {
+        /// Which of several, from 1; `None`: it is the only one.
+        number: Option<usize>,
+    },
+    /// `[hooks] post_start`.
+    PostStart,
     /// `[hooks] pre_stop`.
     PreStop,
     /// `[hooks] post_stop`.
@@ -111,7 +116,8 @@ impl Job {
     /// every few seconds).
     pub fn is_hook(&self) -> bool {
         match self {
-            Job::PreStart
+            Job::PreStart { .. }
+            | Job::PostStart
             | Job::PreStop
             | Job::PostStop
             | Job::OnChange { .. }
@@ -122,11 +128,17 @@ impl Job {
         }
     }
 
+    /// Whether it is another of the same, or another of those that come one after the other.
+    pub fn is_like(&self, other: &Job) -> bool {
+        matches!((self, other), (Job::PreStart { .. }, Job::PreStart { .. })) || self == other
+    }
+
     /// Its `PILOTFISH_EVENT`.
     pub fn event(&self) -> &'static str {
         match self {
             Job::Main => "main",
-            Job::PreStart => "pre_start",
+            Job::PreStart { .. } => "pre_start",
+            Job::PostStart => "post_start",
             Job::PreStop => "pre_stop",
             Job::PostStop => "post_stop",
             Job::OnChange { .. } => "on_change",
@@ -146,8 +158,10 @@ impl fmt::Display for Job {
             Job::OnChange { watch: of } | Job::TemplateCheck { watch: of } | Job::Health { check: of } => {
                 write!(f, "{} of {of}", self.event())
             }
+            Job::PreStart { number: Some(number) } => write!(f, "{} {number}", self.event()),
             Job::Main
-            | Job::PreStart
+            | Job::PreStart { number: None }
+            | Job::PostStart
             | Job::PreStop
             | Job::PostStop
             | Job::OnPromote

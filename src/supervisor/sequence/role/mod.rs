@@ -418,6 +418,15 @@ impl Supervisor {
         standby || self.is_main_ready()
     }
 
+    /// Whether main leads, once it is neither on its way into that role nor out of it.
+    pub(in crate::supervisor) fn settled_role(&self) -> Option<bool> {
+        match self.leadership.as_ref().map(|leadership| leadership.role) {
+            None | Some(Role::Replica) => Some(false),
+            Some(Role::Leader { promotion: Promotion::Done, .. }) => Some(true),
+            Some(Role::Leader { .. } | Role::Leaving { .. }) => None,
+        }
+    }
+
     /// The witness stands, or doesn't: each is said when it begins. That it stands from the start is no news.
     pub(in crate::supervisor) fn witness_stands(&mut self, step: &mut Step<'_>, stands: Result<(), String>) {
         let Some(leadership) = &mut self.leadership else { return };
@@ -473,7 +482,7 @@ impl Supervisor {
         let may = leadership.config.without_catalog == WithoutCatalog::Replica
             && leadership.core.error().is_some()
             && matches!(leadership.role, Role::Replica)
-            && !self.commands.any(&Job::PreStart);
+            && !self.commands.any(&Job::PreStart { number: None });
         may.then_some(until)
     }
 

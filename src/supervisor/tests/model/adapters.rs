@@ -144,14 +144,16 @@ impl World {
         let leads = variable(env, "ROLE") == Some("leader");
         let acts = term(env).filter(|_| match job {
             Job::OnDemote => true,
-            Job::PreStart | Job::OnPromote => leads,
+            Job::PreStart { .. } | Job::PostStart | Job::OnPromote => leads,
             _ => false,
         });
         let (now, late) = (self.now, self.is_too_late(index));
         let ends_at = Some(now + self.random.span());
         let obeys_within = self.obeys_within();
         let container = &mut self.containers[index];
-        if job == Job::PreStart && container.commands.values().any(|other| other.job == job && other.runs) {
+        if matches!(job, Job::PreStart { .. })
+            && container.commands.values().any(|other| other.job.is_like(&job) && other.runs)
+        {
             let promise = format!("{}'s pre_start runs twice at once", container.id);
             return self.breaks(promise);
         }

@@ -155,7 +155,7 @@ impl Container {
         (command.runs, command.ends_at) = (false, None);
         if status.success() {
             match command.job {
-                Job::PreStart => {
+                Job::PreStart { .. } => {
                     self.prepared[usize::from(command.leads)] = true;
                     // What it leaves, and may, is the container's.
                     command.acts = None;

@@ -79,7 +79,8 @@ impl Play {
             let mut config = config();
             config.process.restart = Restart { policy: RestartPolicy::Always, max: 1000, ..Restart::default() };
             config.hooks = Hooks {
-                pre_start: Some(pre_start(1000)),
+                pre_start: vec![pre_start(1000)],
+                post_start: Some(hook("settle")),
                 pre_stop: Some(hook("drain")),
                 on_promote: Some(hook("promote")),
                 on_demote: Some(hook("demote")),
@@ -231,6 +232,11 @@ fn a_role_that_is_left_before_what_main_left_has_ended_lets_two_act() {
 #[test]
 fn a_role_that_is_left_before_its_hooks_have_ended_lets_two_act() {
     missed(Duty::AwaitHooks, Mode::Role, TWO);
+}
+
+#[test]
+fn a_post_start_that_outlasts_its_role_lets_two_act() {
+    missed(Duty::BindToRole, Mode::Role, TWO);
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn only_a_leader_can_step_down() {
 
 #[test]
 fn every_variable_of_the_election_is_there_whether_or_not_somebody_leads() {
-    let pre_start = Some(pre_start(0));
+    let pre_start = vec![pre_start(0)];
     let mut script = Script::candidate(Config { hooks: Hooks { pre_start, ..hooks() }, ..candidate() });
     script.sees_lock(held("other", 9, 3));
     script.ends("pre_start", 0);

@@ -19,7 +19,7 @@ fn a_peaceful_step_down_releases_only_after_on_demote_and_main_lives() {
 
 #[test]
 fn without_on_demote_main_is_stopped_and_starts_again_as_a_replica() {
-    let hooks = Hooks { pre_start: Some(pre_start(0)), ..Hooks::default() };
+    let hooks = Hooks { pre_start: vec![pre_start(0)], ..Hooks::default() };
     let mut script = Script::candidate(Config { hooks, ..candidate() });
     script.wins(7);
     script.ends("pre_start", 0);
@@ -117,7 +117,7 @@ fn an_unhealthy_leader_steps_down_and_stands_again_when_well() {
 
 #[test]
 fn a_leader_that_must_go_while_it_prepares_ends_that_first() {
-    let hooks = Hooks { pre_start: Some(pre_start(0)), ..Hooks::default() };
+    let hooks = Hooks { pre_start: vec![pre_start(0)], ..Hooks::default() };
     let mut script = Script::candidate(Config { hooks, ..candidate() });
     script.wins(7);
     script.told();

@@ -14,7 +14,7 @@ fn config(mode: Mode) -> Config {
     config.process.restart.policy = RestartPolicy::OnFailure;
     config.health = vec![check("ping", OnFailure::Restart)];
     config.hooks = Hooks {
-        pre_start: Some(pre_start(0)),
+        pre_start: vec![pre_start(0)],
         pre_stop: Some(hook("drain")),
         post_stop: Some(hook("clean")),
         ..hooks()

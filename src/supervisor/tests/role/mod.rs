@@ -6,6 +6,7 @@ mod ends;
 mod maintenance;
 mod orders;
 mod parts;
+mod post_start;
 mod promotion;
 mod start;
 mod stop;

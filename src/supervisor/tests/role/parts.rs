@@ -7,7 +7,7 @@ use crate::config::RestartPolicy;
 fn prepared() -> Config {
     let mut config = candidate();
     config.process.restart.policy = RestartPolicy::Always;
-    config.hooks = Hooks { pre_start: Some(pre_start(0)), ..hooks() };
+    config.hooks = Hooks { pre_start: vec![pre_start(0)], ..hooks() };
     config
 }
 
@@ -151,7 +151,7 @@ fn a_replica_never_promoted_is_out_of_the_role_at_once_and_runs_on() {
 #[test]
 fn one_started_as_leader_is_stopped_though_it_was_never_promoted() {
     let health = vec![check("ping", OnFailure::Report)];
-    let hooks = Hooks { on_demote: None, pre_start: Some(pre_start(0)), ..hooks() };
+    let hooks = Hooks { on_demote: None, pre_start: vec![pre_start(0)], ..hooks() };
     let mut script = Script::candidate(Config { health, hooks, ..candidate() });
     script.wins(7);
     script.ends("pre_start", 0);
@@ -207,7 +207,7 @@ fn who_steps_down_in_a_leaders_pre_start_prepares_anew_only_when_that_is_gone() 
 fn a_pre_start_past_its_timeout_is_tried_again_only_when_all_of_it_has_ended() {
     let tried =
         crate::config::PreStart { hook: Hook { timeout: Duration::from_secs(3), ..hook("prepare") }, ..pre_start(3) };
-    let mut script = Script::start(Config { hooks: Hooks { pre_start: Some(tried), ..Hooks::default() }, ..config() });
+    let mut script = Script::start(Config { hooks: Hooks { pre_start: vec![tried], ..Hooks::default() }, ..config() });
     assert_eq!(script.when("SIGTERM to all of pre_start"), 3_000);
     script.ends_leaving("pre_start", TERMINATED);
     script.until(4_900);
@@ -338,7 +338,7 @@ fn a_leader_that_fails_to_start_for_a_moment_gives_the_lock_back_and_is_prepared
 /// A leader whose `pre_start` left something that may stay, and whose main crashes.
 fn to_be_prepared_again() -> Script {
     let mut config = prepared();
-    if let Some(pre_start) = &mut config.hooks.pre_start {
+    for pre_start in &mut config.hooks.pre_start {
         pre_start.hook.leftovers = crate::config::Leftovers::Keep;
     }
     let mut script = Script::candidate(config);

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_leader_prepares_starts_and_promotes_main_in_this_order() {
-    let hooks = Hooks { pre_start: Some(pre_start(0)), ..hooks() };
+    let hooks = Hooks { pre_start: vec![pre_start(0)], ..hooks() };
     let mut script = Script::candidate(Config { hooks, ..candidate() });
     script.wins(7);
     script.tells(&["join db", "open", "acquire", "spawn pre_start"]);

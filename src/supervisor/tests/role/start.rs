@@ -209,7 +209,7 @@ fn one_whose_main_isnt_up_and_healthy_leaves_a_free_lock_to_those_whose_is() {
     };
     let free_again = || View { at: 5, last: Some(last.clone()), last_revision: Revision(5), ..free() };
     let health = vec![check("ping", OnFailure::Report)];
-    let hooks = Hooks { pre_start: Some(pre_start(0)), ..Hooks::default() };
+    let hooks = Hooks { pre_start: vec![pre_start(0)], ..Hooks::default() };
     // In the midst of pre_start, up and not yet healthy, healthy.
     for (prepared, healthy, after) in [(false, false, 2_000), (true, false, 2_000), (true, true, 0)] {
         let mut script = Script::candidate(Config { hooks: hooks.clone(), health: health.clone(), ..candidate() });
