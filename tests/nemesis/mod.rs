@@ -56,11 +56,16 @@ const AFTERMATH: Duration = Duration::from_secs(15);
 /// notice its end, an engine's own election, and a busy machine.
 const PROMISED: Duration = Duration::from_secs(7 + 2 + 10);
 
+/// How long before the blow that ended it a leader may have acted last: each millisecond at most times, but only once
+/// until its on_promote has started main.
+const UNHEARD: Duration = Duration::from_millis(500);
+
 impl Run {
     /// Leaders that stepped down though nothing had taken their lock: who, and how long after the beginning.
     fn needless(&self, judge: &Judge) -> Vec<(String, f64)> {
         let costs = |loss: u64| {
-            let may = |blow: &Blow| blow.from <= loss && loss <= blow.until + AFTERMATH.as_nanos() as u64;
+            let came = |blow: &Blow| blow.from <= loss + UNHEARD.as_nanos() as u64;
+            let may = |blow: &Blow| came(blow) && loss <= blow.until + AFTERMATH.as_nanos() as u64;
             self.struck.iter().any(|blow| blow.kind.may_cost_the_lock() && may(blow))
         };
         let losses = judge.losses().into_iter().filter(|(_, loss)| !costs(*loss));
