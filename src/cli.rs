@@ -320,7 +320,7 @@ fn start(named: Option<&Path>, command: Exec, inherited: Inherited) -> u8 {
         logging::termination_log(missing);
         return BAD_USAGE;
     }
-    let config::Loaded { config, warnings, remarks } = match source.read() {
+    let config::Loaded { config, warnings, remarks, left_out } = match source.read() {
         Ok(loaded) => loaded,
         Err(report) => return refuse(&report),
     };
@@ -331,6 +331,9 @@ fn start(named: Option<&Path>, command: Exec, inherited: Inherited) -> u8 {
             0 => tracing::info!(event = "config.imported", "{remark}"),
             _ => tracing::warn!(event = "config.imported", "{remark}"),
         }
+    }
+    for out in left_out {
+        tracing::info!(event = "config.left_out", "{out}");
     }
     for warning in warnings {
         tracing::warn!(event = "config.warning", "{warning}");

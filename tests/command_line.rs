@@ -132,6 +132,20 @@ fn check_render_and_schema_work_without_an_agent() {
 }
 
 #[test]
+fn check_and_the_log_say_which_tables_are_left_out() {
+    let lab = Lab::new(
+        "[process]\nexec = [\"true\"]\n\
+         [[health]]\nname = \"ping\"\nenabled = \"{{ env.NO_SUCH_THING | default('') }}\"\ntcp = \"{{ env.NO_SUCH_THING }}\"\n",
+    );
+    let said = "[[health]] `ping` is left out: its `enabled` is empty";
+    let (code, out, _) = lab.ask(&["check"]);
+    assert!(code == 0 && out.contains(said), "{out}");
+    let mut container = lab.start().run().unwrap();
+    assert_eq!(container.wait(), Ok(0));
+    assert!(container.stderr().contains(said), "{}", container.stderr());
+}
+
+#[test]
 fn check_warns_of_a_user_that_this_root_does_not_know() {
     let lab = Lab::new(
         "[process]\nexec = [\"true\"]\nuser = \"nosuch\"\n[hooks]\n\

@@ -26,6 +26,7 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
         Ok(loaded) => {
             let remarks: String = loaded.remarks.iter().map(|remark| format!("note: {remark}\n\n")).collect();
             let warnings: String = loaded.warnings.iter().map(|warning| format!("{}\n\n", warning.picture())).collect();
+            let left_out: String = loaded.left_out.iter().map(|out| format!("note: {out}\n\n")).collect();
             let survey = Backend::survey(&loaded.config.catalog).err();
             let survey = survey.map(|doubt| format!("warning: here, {}\n\n", report(&doubt))).unwrap_or_default();
             let witness = loaded.config.election.as_ref().and_then(|election| election.witness.as_deref());
@@ -33,7 +34,7 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
             let doubt = doubt.map(|doubt| format!("warning: here, {}\n\n", report(&doubt))).unwrap_or_default();
             let sum = Sum::of(&loaded.config).map(|sum| format!("{sum}\n")).unwrap_or_default();
             print(&format!(
-                "{remarks}{warnings}{}{survey}{doubt}{}: ok
+                "{remarks}{left_out}{warnings}{}{survey}{doubt}{}: ok
 {sum}{}",
                 strangers(&loaded.config),
                 file.display(),

@@ -13,7 +13,7 @@ use nix::libc;
 use serde::Deserialize;
 
 use super::context::{Context, Variables};
-use super::expand::expand;
+use super::expand::{LeftOut, expand};
 use super::parse::{Lines, ParsedFile, Syntax, parse};
 use super::report::{Mistake, Problem, Report, Severity};
 use super::schema::check_shape;
@@ -44,6 +44,8 @@ pub struct Loaded {
     pub warnings: Vec<Mistake>,
     /// What to know about a config that was another program's, a line each.
     pub remarks: Vec<String>,
+    /// Which tables aren't there because their `enabled` says so, a line each.
+    pub left_out: Vec<String>,
 }
 
 /// Which file holds the config: the one named (by `-c`), else the one `PILOTFISH_CONFIG` names, else the first of
@@ -118,11 +120,16 @@ impl Config {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut document = Document::parse(text, Syntax::of(file, text), &context.variables);
         let raw = document.deserialize();
-        let Document { root, syntax, mut problems, .. } = document;
-        let config = raw.map(|raw| validate(raw, &root, command, context, syntax, &mut problems));
+        let Document { root, syntax, mut problems, left_out, .. } = document;
+        let config = raw.map(|raw| validate(raw, &root, command, context, syntax, &left_out, &mut problems));
         let warnings = Report::of(file, text, problems)?;
         match config {
-            Some(config) => Ok(Loaded { config, warnings, remarks: Vec::new() }),
+            Some(config) => {
+                let lines = Lines::of(text);
+                let place = |out: &LeftOut| format!("{}:{}", file.display(), lines.line(out.span.start) + 1);
+                let left_out = left_out.iter().map(|out| format!("{}: {out}", place(out))).collect();
+                Ok(Loaded { config, warnings, remarks: Vec::new(), left_out })
+            }
             None => Err(Report::whole(file, "the config can't be read, and it can't be told why", None)),
         }
     }
@@ -134,6 +141,7 @@ pub(super) struct Document<'t> {
     syntax: Syntax,
     root: Node,
     problems: Vec<Problem>,
+    left_out: Vec<LeftOut>,
     /// See [`ParsedFile`].
     whole: bool,
     /// See [`ParsedFile`].
@@ -146,8 +154,8 @@ impl<'t> Document<'t> {
         let ParsedFile { mut root, whole, sound_until } = parse(text, syntax, &mut problems);
         root.lists(&ALONE_OR_SEVERAL);
         let mut found = Vec::new();
-        expand(&mut root, variables, &mut found);
-        let mut document = Document { text, syntax, root, problems, whole, sound_until };
+        let left_out = expand(&mut root, variables, &mut found);
+        let mut document = Document { text, syntax, root, problems, left_out, whole, sound_until };
         document.add(found);
         document
     }
@@ -193,6 +201,11 @@ impl<'t> Document<'t> {
 
     pub(super) fn root(&self) -> &Node {
         &self.root
+    }
+
+    /// The tables that aren't there.
+    pub(super) fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
     }
 
     pub(super) fn take_problems(&mut self) -> Vec<Problem> {

@@ -25,6 +25,9 @@ pub(crate) fn render_text(text: &str, file: &Path, context: &Context) -> Result<
     document.check_shape();
     let mut rendered = Vec::new();
     gather(document.root(), &mut rendered);
+    // What is left out is read no further, and its templates stay as they are.
+    let out = document.left_out().iter().filter(|out| out.templated);
+    rendered.extend(out.map(|out| (out.span.clone(), "false".to_owned())));
     // From the end, so that the places before stay where they are.
     rendered.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
     let mut text = text.to_owned();
@@ -83,6 +86,15 @@ mod tests {
         let rendered = render_text(text, Path::new("t.toml"), &context).unwrap();
         assert!(!rendered.contains("{{"));
         assert_eq!(load(&rendered), load(text));
+    }
+
+    #[test]
+    fn what_is_left_out_says_so_and_its_own_templates_are_not_rendered() {
+        let text = "[[service]]\nenabled = \"{{ env.NONE | default('') }}\"\nname = \"{{ env.NONE }}\"\n\
+                    [[service]]\nenabled = \"{{ env.YES }}\"\nport = \"{{ env.PORT }}\"\n";
+        let rendered = "[[service]]\nenabled = false\nname = \"{{ env.NONE }}\"\n\
+                        [[service]]\nenabled = true\nport = 8080\n";
+        assert_eq!(render(text, "t.toml").unwrap(), rendered);
     }
 
     #[test]

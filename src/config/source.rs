@@ -41,7 +41,7 @@ impl Source {
             Some(file) => self.load(file),
             None => {
                 let config = Config::plain(self.command.clone().unwrap_or_default());
-                Ok(Loaded { config, warnings: Vec::new(), remarks: Vec::new() })
+                Ok(Loaded { config, warnings: Vec::new(), remarks: Vec::new(), left_out: Vec::new() })
             }
         }
     }

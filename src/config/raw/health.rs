@@ -7,7 +7,7 @@ use crate::config::schema::in_order;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Command, one_pair};
+use super::{Command, Enabled, one_pair};
 use crate::config::format::{FilePath, HostPort, HttpUrl, Name, Parsed, User};
 use crate::config::{AddressSpec, Family};
 
@@ -16,6 +16,11 @@ use crate::config::{AddressSpec, Family};
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Service {
+    /// Whether this table is there at all: `false`, `no`, `off`, `0` and an empty value leave it out, as if it weren't
+    /// written; `true`, `yes`, `on` and `1` keep it. Of use with a template: `"{{ env.NAME | default('') }}"`.
+    ///
+    /// What is written is meant, unless it says otherwise.
+    pub(crate) enabled: Enabled,
     /// The service's name.
     #[schemars(example = &"web", extend("x-required" = true))]
     pub(crate) name: Option<Parsed<Name>>,
@@ -53,6 +58,7 @@ impl Default for Service {
     fn default() -> Service {
         let eth0 = AddressSpec::Interface { name: "eth0".to_owned(), family: Family::V4 };
         Service {
+            enabled: Enabled::default(),
             name: None,
             id: None,
             port: None,
@@ -91,6 +97,11 @@ impl Default for ConsulService {
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Health {
+    /// Whether this table is there at all: `false`, `no`, `off`, `0` and an empty value leave it out, as if it weren't
+    /// written; `true`, `yes`, `on` and `1` keep it. Of use with a template: `"{{ env.NAME | default('') }}"`.
+    ///
+    /// What is written is meant, unless it says otherwise.
+    pub(crate) enabled: Enabled,
     /// Its name in logs, metrics and status; unique.
     #[schemars(example = &"ping", extend("x-default" = "its kind: `exec`, `http`, `tcp` or `notify`"))]
     pub(crate) name: Option<Parsed<Name>>,
@@ -172,6 +183,7 @@ pub(crate) struct Health {
 impl Default for Health {
     fn default() -> Health {
         Health {
+            enabled: Enabled::default(),
             name: None,
             exec: None,
             http: None,

@@ -9,8 +9,9 @@ mod health;
 mod process;
 mod watch;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 use super::schema::in_order;
 
@@ -23,6 +24,31 @@ pub(crate) use process::{
     RoleHook, SignalScope, Stop, Strays,
 };
 pub(crate) use watch::{Template, WaitFor, Watch};
+
+/// Whether a table in double brackets is there. That is decided before anything else of the table is read (`expand`), so
+/// what is left of it then is `true`; here it stands for the reference.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Enabled(bool);
+
+impl Default for Enabled {
+    fn default() -> Enabled {
+        Enabled(true)
+    }
+}
+
+impl JsonSchema for Enabled {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Enabled".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["boolean", "string"], "examples": ["{{ env.NAME | default('') }}"] })
+    }
+}
 
 /// The configuration of pilotfish, the init process that makes a container able to run itself.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

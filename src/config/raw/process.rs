@@ -9,7 +9,7 @@ use crate::config::schema::in_order;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::When;
+use super::{Enabled, When};
 use crate::config::election::DEMOTE_WITHIN;
 use crate::config::format::{FilePath, LimitValue, Parsed, Rewrite, Umask, User};
 use crate::config::{Backoff, Signal};
@@ -534,6 +534,11 @@ impl Default for Demote {
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct PreStart {
+    /// Whether this table is there at all: `false`, `no`, `off`, `0` and an empty value leave it out, as if it weren't
+    /// written; `true`, `yes`, `on` and `1` keep it. Of use with a template: `"{{ env.NAME | default('') }}"`.
+    ///
+    /// What is written is meant, unless it says otherwise.
+    pub(crate) enabled: Enabled,
     /// Program and arguments.
     #[schemars(example = ["/bin/restore"], extend("x-required" = true))]
     pub(crate) exec: Option<Command>,
@@ -572,6 +577,7 @@ pub(crate) struct PreStart {
 impl Default for PreStart {
     fn default() -> PreStart {
         PreStart {
+            enabled: Enabled::default(),
             exec: None,
             timeout: Parsed(HOOK_TIMEOUT),
             user: None,

@@ -6,7 +6,7 @@ use crate::config::schema::in_order;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Command, Hook, When};
+use super::{Command, Enabled, Hook, When};
 use crate::config::format::{ElectionName, FileMode, FilePath, Name, Parsed, User};
 use crate::config::{Required, Signal};
 
@@ -15,6 +15,11 @@ use crate::config::{Required, Signal};
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct WaitFor {
+    /// Whether this table is there at all: `false`, `no`, `off`, `0` and an empty value leave it out, as if it weren't
+    /// written; `true`, `yes`, `on` and `1` keep it. Of use with a template: `"{{ env.NAME | default('') }}"`.
+    ///
+    /// What is written is meant, unless it says otherwise.
+    pub(crate) enabled: Enabled,
     /// A service with passing instances.
     #[schemars(example = &"storage")]
     pub(crate) service: Option<Parsed<Name>>,
@@ -48,6 +53,7 @@ pub(crate) struct WaitFor {
 impl Default for WaitFor {
     fn default() -> WaitFor {
         WaitFor {
+            enabled: Enabled::default(),
             service: None,
             tag: None,
             datacenter: None,
@@ -66,6 +72,11 @@ impl Default for WaitFor {
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Watch {
+    /// Whether this table is there at all: `false`, `no`, `off`, `0` and an empty value leave it out, as if it weren't
+    /// written; `true`, `yes`, `on` and `1` keep it. Of use with a template: `"{{ env.NAME | default('') }}"`.
+    ///
+    /// What is written is meant, unless it says otherwise.
+    pub(crate) enabled: Enabled,
     /// Its name in logs, metrics and `PILOTFISH_WATCH`; unique.
     #[schemars(example = &"app", extend("x-default" = "the service, key, prefix or election it looks at"))]
     pub(crate) name: Option<String>,
@@ -111,6 +122,7 @@ pub(crate) struct Watch {
 impl Default for Watch {
     fn default() -> Watch {
         Watch {
+            enabled: Enabled::default(),
             name: None,
             service: None,
             tag: None,

@@ -121,7 +121,9 @@ impl Walk<'_, '_> {
             return;
         }
         let problem = Problem::error(span, format!("unknown key `{key}`"));
-        let problem = if let Some((near, _)) = near_property(key, part) {
+        let problem = if key == "enabled" {
+            problem.label("not a key here").hint("`enabled` is for tables in double brackets")
+        } else if let Some((near, _)) = near_property(key, part) {
             let free = !table.entries.iter().any(|entry| entry.key == near);
             if free {
                 table.meant.push(near.to_owned());
@@ -261,7 +263,9 @@ impl Walk<'_, '_> {
             Value::Integer(_) if format == Some("umask") => write("\"022\"".to_owned()),
             Value::Integer(number) if format == Some("listen") => write(format!("\"0.0.0.0:{number}\"")),
             Value::Integer(number) if format == Some("host-port") => write(format!("\"127.0.0.1:{number}\"")),
-            Value::Integer(number) if part.takes("string") && part.choice().is_none() && format.is_none() => {
+            Value::Integer(number)
+                if part.takes("string") && !part.takes("boolean") && part.choice().is_none() && format.is_none() =>
+            {
                 write(format!("\"{number}\""))
             }
             Value::Bool(value) if part.takes("string") && part.choice().is_none() && format.is_none() => {

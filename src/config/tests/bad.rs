@@ -85,6 +85,22 @@ fn keys_of_later_versions_are_told_from_unknown_ones() {
 }
 
 #[test]
+fn what_says_neither_yes_nor_no_and_what_needs_a_left_out_table_is_refused() {
+    assert_snapshot!(each(
+        LOCAL,
+        &[
+            "[[service]]\nenabled = \"maybe\"\nname = \"a\"\nport = 1",
+            "[[service]]\nenabled = \"{{ env.WORD }}\"\nname = \"a\"\nport = 1",
+            "[[service]]\nenabled = \"{{ env.NONE }}\"\nname = \"a\"\nport = 1",
+            "[[service]]\nenabled = 1\nname = \"a\"\nport = 1",
+            "[[service]]\nenabled = \"\"\nname = \"a\"\nport = 1\n[[health]]\ntcp = \"a:1\"\nservices = [\"a\"]",
+            "[[service]]\nenabled = false\nname = \"a\"\nport = 1\n[election]\nname = \"x\"\nservice = \"a\"",
+            "[stop]\nenabled = true",
+        ]
+    ));
+}
+
+#[test]
 fn a_value_of_the_wrong_type_is_shown_the_right_one() {
     assert_snapshot!(each(
         "",

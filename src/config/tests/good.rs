@@ -180,6 +180,72 @@ fn pre_start_is_one_table_or_several_in_the_order_written() {
     assert_eq!(load(json, "t.json").unwrap().config.hooks.pre_start[0].hook.exec, ["a"]);
 }
 
+const CATALOG: &str = "process.exec = [\"a\"]\ncatalog = { backend = \"local\", directory = \"/s\" }\n";
+
+#[test]
+fn enabled_leaves_a_table_out_or_keeps_it() {
+    let services = |enabled: &str| {
+        let text = format!("{CATALOG}[[service]]\nname = \"a\"\nport = 1\nenabled = {enabled}\n");
+        good(&text).services.len()
+    };
+    for out in ["false", "\"\"", "\"0\"", "\"false\"", "\"False\"", "\"no\"", "\"OFF\"", "\" \""] {
+        assert_eq!(services(out), 0, "{out}");
+    }
+    for kept in ["true", "\"1\"", "\"true\"", "\"True\"", "\"yes\"", "\"on\"", "\"{{ env.YES }}\""] {
+        assert_eq!(services(kept), 1, "{kept}");
+    }
+    assert_eq!(services("\"{{ env.EMPTY }}\""), 0);
+    assert_eq!(services("\"{{ env.NONE | default('') }}\""), 0);
+    assert_eq!(services("\"{% if env.PORT == '8080' %}true{% endif %}\""), 1);
+}
+
+#[test]
+fn every_table_in_double_brackets_may_be_left_out_and_needs_nothing_then() {
+    let loaded = load(
+        r#"
+        process.exec = ["a"]
+        [[hooks.pre_start]]
+        enabled = "{{ env.NONE | default('') }}"
+        exec = ["{{ env.NONE }}"]
+        [[hooks.pre_start]]
+        exec = ["b"]
+        [[wait_for]]
+        enabled = false
+        service = "{{ env.NONE }}"
+        [[service]]
+        enabled = false
+        name = "web"
+        port = "{{ env.NONE }}"
+        [[health]]
+        enabled = "no"
+        name = "ping"
+        tcp = "localhost:{{ env.NONE }}"
+        services = ["web"]
+        [[watch]]
+        enabled = "{{ env.EMPTY }}"
+        name = "app"
+        "#,
+        "t.toml",
+    )
+    .unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let config = loaded.config;
+    assert!(config.services.is_empty() && config.health.is_empty() && config.watches.is_empty());
+    assert_eq!((config.wait_for.len(), config.hooks.pre_start.len()), (0, 1));
+    assert_eq!(
+        loaded.left_out,
+        [
+            "t.toml:4: [[hooks.pre_start]] is left out: its `enabled` is empty",
+            "t.toml:9: [[wait_for]] is left out: its `enabled` is `false`",
+            "t.toml:12: [[service]] `web` is left out: its `enabled` is `false`",
+            "t.toml:16: [[health]] `ping` is left out: its `enabled` is `no`",
+            "t.toml:21: [[watch]] `app` is left out: its `enabled` is empty",
+        ]
+    );
+    let single = "[hooks]\npre_start = { exec = [\"a\"], enabled = \"{{ env.EMPTY }}\" }\n";
+    assert!(good(&format!("{MINIMAL}{single}")).hooks.pre_start.is_empty());
+}
+
 #[test]
 fn an_empty_socket_turns_the_control_endpoint_off() {
     assert_eq!(good(&format!("{MINIMAL}[control]\nsocket = \"\"\n")).control.socket, None);

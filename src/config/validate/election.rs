@@ -165,7 +165,7 @@ fn service(
     match meant.as_slice() {
         [one] => return Some(*one),
         [] if uncertain => {}
-        [] => validator.error(at.span(), format!("there is no service `{named}`"), no_service(&named, &known)),
+        [] => validator.no_such(at, "service", &named, no_service(&named, &known)),
         several => {
             let ids: Vec<&str> = several.iter().map(|index| services[*index].id.as_str()).collect();
             let hint = format!("the leader has one address; write the id of one of them: {}", quoted(&ids));

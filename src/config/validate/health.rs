@@ -279,7 +279,7 @@ fn spoken_for(
                 format!("there are {}", quoted(&known))
             };
             let at = place.index(index);
-            validator.error(at.span(), format!("there is no service `{name}`"), near_hint(name, &known, &otherwise));
+            validator.no_such(at, "service", name, near_hint(name, &known, &otherwise));
         }
         ids.extend(found);
     }

@@ -11,6 +11,7 @@ mod words;
 
 use std::time::Duration;
 
+use super::expand::LeftOut;
 use super::parse::Syntax;
 use super::report::Problem;
 use super::tree::{Node, Place, Span};
@@ -23,6 +24,7 @@ pub(crate) fn validate(
     command: Option<Exec>,
     context: &Context,
     syntax: Syntax,
+    left_out: &[LeftOut],
     problems: &mut Vec<Problem>,
 ) -> Config {
     let root = Place::root(root);
@@ -31,6 +33,7 @@ pub(crate) fn validate(
         problems,
         context,
         syntax,
+        left_out,
         within: raw.stop.within.0,
         has_election,
         hooks_run_as: RunAs::default(),
@@ -73,6 +76,8 @@ struct Validator<'a> {
     context: &'a Context,
     /// In which examples are given.
     syntax: Syntax,
+    /// Tables that aren't there.
+    left_out: &'a [LeftOut],
     /// `[stop] within`, which bounds much else.
     within: Duration,
     /// Whether there are roles.
@@ -106,6 +111,19 @@ impl Validator<'_> {
             let problem = Problem::error(table.key_span(), format!("{what} has no `{key}`"));
             let pair = self.syntax.pair(key, example);
             self.say(problem.label(format!("`{key}` is missing here")).hint(format!("for example `{pair}`")));
+        }
+    }
+
+    /// Reports a name that no table of the section has; one that is left out is shown where that is said.
+    fn no_such(&mut self, place: Place<'_>, section: &str, name: &str, hint: String) {
+        let named = |out: &&LeftOut| out.section == section && out.name.as_deref() == Some(name);
+        match self.left_out.iter().find(named) {
+            Some(out) => {
+                let problem = Problem::error(place.span(), format!("{section} `{name}` is left out"));
+                let same = "what needs it can be left out by the same `enabled`";
+                self.say(problem.other(out.span.clone(), "by this").hint(same));
+            }
+            None => self.error(place.span(), format!("there is no {section} `{name}`"), hint),
         }
     }
 

@@ -271,7 +271,8 @@ pub(super) fn hooks(raw: raw::Hooks, root: Place<'_>, validator: &mut Validator<
     validator.hooks_run_as = run_as(raw.user, raw.env, raw.env_from_files, place, validator);
     let mut pre_start = Vec::new();
     for (index, raw) in raw.pre_start.into_iter().enumerate() {
-        let raw::PreStart { exec, timeout, user, env, env_from_files, retries, backoff, when, leftovers } = raw;
+        let raw::PreStart { exec, timeout, user, env, env_from_files, retries, backoff, when, leftovers, enabled: _ } =
+            raw;
         let at = place.key("pre_start").index(index);
         let hook = raw::Hook { exec, timeout, user, env, env_from_files, leftovers };
         let hook = self::hook(hook, "pre_start", at, validator);

@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Imported, import};
-use crate::config::template::render_value;
 use crate::config::{Config, Context, Report};
 
 /// Files of a folder below `tests/import`, with what is in them.
@@ -54,16 +53,6 @@ fn attempt(text: &str, set: &[(&str, &str)]) -> Result<Imported, Report> {
 fn mistakes(toml: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let context = Context { variables: variables.iter().copied().collect(), hostname: "host".to_owned() };
     let command = toml.contains("a config of ContainerPilot 2").then(|| vec!["main".into()]);
-    // What isn't enabled is as if it weren't there.
-    let mut table: toml::Table = toml.parse().unwrap_or_else(|error| panic!("{error}\n{toml}"));
-    for list in table.iter_mut().filter_map(|(_, value)| value.as_array_mut()) {
-        list.retain_mut(|element| {
-            let enabled = element.as_table_mut().and_then(|table| table.remove("enabled"));
-            let rendered = |text: &str| render_value(text, &context.variables).unwrap();
-            enabled.as_ref().and_then(toml::Value::as_str).is_none_or(|text| !rendered(text).is_empty())
-        });
-    }
-    let toml = &toml::to_string(&table).unwrap();
     let later = |message: &str| {
         message.contains("is not in this version")
             || ["of", "counts"].iter().any(|key| message.starts_with(&format!("unknown key `{key}`")))
