@@ -7,6 +7,7 @@ mod containerpilot;
 mod file;
 mod import;
 mod init;
+mod kv;
 mod personas;
 mod probe;
 mod step_down;
@@ -31,6 +32,8 @@ const FAILED: u8 = 1;
 const TOO_LATE: u8 = 124;
 /// EX_USAGE of sysexits.h: the command line makes no sense, or says nothing to do.
 const BAD_USAGE: u8 = 64;
+/// EX_UNAVAILABLE of sysexits.h: who was to be asked can't be.
+const UNAVAILABLE: u8 = 69;
 /// EX_SOFTWARE of sysexits.h: the kernel refused what every agent needs.
 const BROKEN: u8 = 70;
 /// EX_CONFIG of sysexits.h.
@@ -146,6 +149,12 @@ enum Verb {
         timeout: Option<Duration>,
         #[command(flatten)]
         at: At,
+    },
+    /// Read and write keys of the running agent's catalog, by its connection and rights: exit 1 if what it depends on isn't
+    /// so, 69 if the catalog can't be asked
+    Kv {
+        #[command(subcommand)]
+        verb: kv::KeyVerb,
     },
     /// Tell who leads, as the running agent knows it: ID, ADDRESS and TERM (exit 1 if nobody does)
     Leader {
@@ -291,6 +300,7 @@ fn command_line(args: &[OsString], inherited: Inherited) -> u8 {
             ask::of_process(at.socket, named, "/signal", name.as_deref(), &[("signal", &signal.to_string())])
         }
         Verb::Wait { awaited, timeout, at } => wait::wait(at.socket, named, &awaited, timeout),
+        Verb::Kv { verb } => kv::key(verb, named),
         Verb::Leader { at } => ask::leader(at.socket, named),
         Verb::StepDown { to, wait, timeout, at } => {
             step_down::step_down(at.socket, named, to.as_deref(), step_down::patience(wait, timeout, to.is_some()))

@@ -1,6 +1,7 @@
 //! One function per effect, each a call into an adapter. Nothing here waits: slow work is a task that answers with an
 //! event, and a task that panics answers with the failure it stands for.
 
+mod keys;
 mod waiting;
 
 use std::collections::HashMap;
@@ -26,7 +27,8 @@ use crate::process::{self, Processes};
 use crate::render;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, ElectionEvent, Renewal, StoreRequest};
 use crate::supervisor::vocabulary::{
-    Answer, Follow, Observation, Pid, Registration, Rendering, ReplyId, RunId, Secrets, Staged, Target,
+    Answer, Fence, Follow, KeyRequest, Observation, Pid, Registration, Rendering, ReplyId, RunId, Secrets, Staged,
+    Target,
 };
 use crate::supervisor::{Effect, Event, Notice, Status, Time};
 
@@ -168,6 +170,7 @@ impl Adapters {
             Effect::Probe { run, probe, timeout } => self.probe(run, probe, timeout),
             Effect::Publish(registration) => self.publish(registration),
             Effect::Withdraw { service } => self.withdraw(service),
+            Effect::Key { reply, request, fence } => self.key(reply, request, fence),
             Effect::Follow { follow, query } => return self.follow(follow, query).into_iter().collect(),
             Effect::Unfollow { follow } => self.unfollow(&follow),
             Effect::Render { watch, template, seen, unanswered } => self.render(watch, template, seen, unanswered),
@@ -329,6 +332,23 @@ impl Adapters {
                 Err(_) => Err(no_answer(CATALOG_CALL_WITHIN)),
             };
             event(result)
+        });
+    }
+
+    /// The answer takes no way through the loop: nothing follows from it.
+    fn key(&mut self, reply: ReplyId, request: KeyRequest, fence: Option<Fence>) {
+        let Some(waiting) = self.replies.remove(&reply) else { return };
+        let backend = self.backend.clone();
+        let work = tokio::spawn(async move {
+            match tokio::time::timeout(CATALOG_CALL_WITHIN, keys::carry_out(&backend, request, fence)).await {
+                Ok(answer) => answer,
+                Err(_) => Answer::Unavailable(no_answer(CATALOG_CALL_WITHIN)),
+            }
+        });
+        tokio::spawn(async move {
+            let answer = work.await.unwrap_or_else(|error| Answer::Unavailable(format!("the task failed: {error}")));
+            // Who asked may have gone.
+            let _ = waiting.send(answer);
         });
     }
 

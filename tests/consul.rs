@@ -14,6 +14,7 @@ use pilotfish::supervisor::vocabulary::{Follow, Observation, Registration, Servi
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use crate::catalog::bench::TextKeys;
 use crate::lab::Lab;
 use crate::servers::{Consul, ConsulCluster, Relay, eventually};
 

@@ -180,3 +180,74 @@ fn a_parents_end_is_a_signal_like_another() {
     lab.told("term");
     eventually("the agent's end", || (!lab.path("control.sock").exists()).then_some(())).unwrap();
 }
+
+/// What a subcommand answers that is given something to read: its code and its output.
+fn fed(lab: &Lab, order: &[&str], input: &[u8]) -> (i32, Vec<u8>) {
+    use std::io::Write;
+    let mut command = Command::new(pilotfish());
+    command.args(order).arg("-c").arg(lab.path("pilotfish.toml"));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // It may end before it has read everything.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    (output.status.code().unwrap(), output.stdout)
+}
+
+#[test]
+fn keys_are_read_and_written_without_a_client() {
+    for place in Place::all() {
+        let lab = Lab::new(&format!("{MAIN}[catalog]\n{}\n", place.catalog()));
+        let _container = lab.run();
+        assert_eq!(lab.ask(&["wait", "ready"]).0, 0);
+        assert_eq!(lab.ask(&["kv", "get", "app/a"]), (1, String::new(), "error: there is no key app/a\n".to_owned()));
+        assert_eq!(lab.ask(&["kv", "put", "app/a", "one two"]), (0, String::new(), String::new()));
+        assert_eq!(lab.ask(&["kv", "get", "app/a"]), (0, "one two".to_owned(), String::new()));
+        assert_eq!(lab.ask(&["kv", "create", "app/a", "x"]).0, 1);
+        let binary: Vec<u8> = (0..=255).cycle().take(256 * 1024).collect();
+        assert_eq!(fed(&lab, &["kv", "put", "app/b"], &binary).0, 0);
+        assert!(fed(&lab, &["kv", "get", "app/b"], b"") == (0, binary.clone()));
+        assert_eq!(fed(&lab, &["kv", "put", "app/b"], &[binary.as_slice(), b"1"].concat()).0, 64);
+        assert_eq!(fed(&lab, &["kv", "create", "app/c"], b"").0, 0);
+        assert_eq!(lab.ask(&["kv", "get", "app/c"]), (0, String::new(), String::new()));
+        for _ in 0..2 {
+            assert_eq!(lab.ask(&["kv", "delete", "app/a"]).0, 0);
+        }
+        assert_eq!(lab.ask(&["kv", "get", "app/a"]).0, 1);
+        assert_eq!(lab.ask(&["kv", "put", "a", "b", "--fenced"]).0, 69, "it takes part in no election");
+        for nonsense in [["kv", "get", ""], ["kv", "get", &"k".repeat(1025)]] {
+            assert_eq!(lab.ask(&nonsense).0, 64);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_nobody_can_be_asked_for_is_no_missing_key() {
+    let lab = Lab::new(&format!("{MAIN}[catalog]\n{}\n", Place::Nowhere.catalog()));
+    assert_eq!(lab.ask(&["kv", "get", "k"]).0, 69, "there is no agent");
+    let _container = lab.run();
+    assert_eq!(lab.ask(&["wait", "ready"]).0, 0);
+    let (code, _, error) = lab.ask(&["kv", "get", "k"]);
+    assert!(code == 69 && error.contains("127.0.0.1:1"), "{code} {error}");
+    let without = Lab::new(MAIN);
+    let _container = without.run();
+    assert_eq!(without.ask(&["wait", "ready"]).0, 0);
+    let (code, _, error) = without.ask(&["kv", "put", "k", "v"]);
+    assert!(code == 69 && error.contains("no catalog is configured"), "{code} {error}");
+}
+
+#[test]
+fn only_the_leader_writes_what_is_fenced() {
+    for place in Place::all() {
+        let [(one, _first), (two, _second)] = place.run("");
+        one.told("on_promote leader one");
+        assert_eq!(one.ask(&["kv", "create", "db/cluster", "7", "--fenced"]), (0, String::new(), String::new()));
+        let doesnt_lead = (1, String::new(), "error: this container doesn't lead\n".to_owned());
+        assert_eq!(two.ask(&["kv", "put", "db/cluster", "8", "--fenced"]), doesnt_lead);
+        assert_eq!(two.ask(&["kv", "get", "db/cluster"]).1, "7");
+        assert_eq!(one.ask(&["step-down", "--to", "two"]).0, 0);
+        two.told("on_promote leader two");
+        assert_eq!(one.ask(&["kv", "put", "db/cluster", "9", "--fenced"]), doesnt_lead);
+        assert_eq!(two.ask(&["kv", "put", "db/cluster", "8", "--fenced"]).0, 0);
+        assert_eq!(one.ask(&["kv", "get", "db/cluster"]).1, "8");
+    }
+}

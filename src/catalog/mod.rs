@@ -21,7 +21,7 @@ mod storage;
 pub mod tls;
 
 use crate::config::{self, Query, Service};
-use crate::supervisor::vocabulary::{Advertised, Registration};
+use crate::supervisor::vocabulary::{Advertised, Fence, KeyChange, Registration};
 
 pub use cause::Cause;
 pub use observations::{Audience, ObservationSender, wants_a_value};
@@ -151,8 +151,8 @@ impl Backend {
     /// A key's value; `None` when there is no such key.
     ///
     /// # Errors
-    /// The catalog can't be asked or refuses, or the value is no UTF-8.
-    pub async fn get(&self, key: &str) -> Result<Option<String>, Error> {
+    /// The catalog can't be asked or refuses.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         match self {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.get(key).await.map_err(Error::Local),
@@ -161,31 +161,31 @@ impl Backend {
         }
     }
 
-    /// Sets a key. Whoever reads sees the old value or the new one, never a part.
+    /// Writes a key, or removes it: whoever reads sees what was there before or all of what is there now. With a fence, only
+    /// if that term holds its election's lock in the same moment.
     ///
     /// # Errors
-    /// The catalog can't be asked or refuses, or key or value are too long for it.
-    pub async fn put(&self, key: &str, value: &str) -> Result<(), Error> {
+    /// The catalog can't be asked, and whether the key is written isn't known; or it refuses, or key or value are too long
+    /// for it.
+    pub async fn change(&self, key: &str, change: &KeyChange, fence: Option<&Fence>) -> Result<Changed, Error> {
         match self {
             Backend::None => Err(Error::NotConfigured),
-            Backend::Local(local) => local.put(key, value).await.map_err(Error::Local),
-            Backend::Consul(consul) => consul.put(key, value).await.map_err(Error::Consul),
-            Backend::Etcd(etcd) => etcd.put(key, value).await.map_err(Error::Etcd),
+            Backend::Local(local) => local.change(key, change, fence).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.change(key, change, fence).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.change(key, change, fence).await.map_err(Error::Etcd),
         }
     }
+}
 
-    /// Removes a key. Done also when there is none.
-    ///
-    /// # Errors
-    /// The catalog can't be asked or refuses.
-    pub async fn delete(&self, key: &str) -> Result<(), Error> {
-        match self {
-            Backend::None => Err(Error::NotConfigured),
-            Backend::Local(local) => local.delete(key).await.map_err(Error::Local),
-            Backend::Consul(consul) => consul.delete(key).await.map_err(Error::Consul),
-            Backend::Etcd(etcd) => etcd.delete(key).await.map_err(Error::Etcd),
-        }
-    }
+/// What came of writing a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// It is as it was to be.
+    Done,
+    /// It was to be created, and is there.
+    Exists,
+    /// The term doesn't hold the lock.
+    Fenced,
 }
 
 /// An error and all its causes in one line.

@@ -19,7 +19,7 @@ const DEFAULT_SOCKET: &str = "/run/pilotfish.sock";
 /// An agent that is well answers in milliseconds.
 pub(super) const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// An order is answered when it is done, for which the agent has 30 s.
-const ORDER_WITHIN: Duration = Duration::from_secs(35);
+pub(super) const ORDER_WITHIN: Duration = Duration::from_secs(35);
 /// Encoded, it fits into the 8 KiB that the agent takes as a request's head.
 const LONGEST_REASON: usize = 1000;
 

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::HOST;
 use hyper::{Method, Request, StatusCode};
@@ -76,20 +76,44 @@ pub struct Reply {
     pub body: String,
 }
 
+/// The same, its body as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawReply {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Bytes,
+}
+
 /// Asks once. Where nobody who can be believed listens at the socket's path, an agent that couldn't have the path is
 /// looked for at its abstract socket.
 ///
 /// # Errors
 /// When there is no whole answer within the deadline; an answer that says no is no error.
 pub async fn ask(socket: &Path, method: Method, path: &str, within: Duration) -> Result<Reply, ClientError> {
-    timeout(within, exchange(socket, method, path)).await.unwrap_or(Err(ClientError::TooLate(within)))
+    let RawReply { status, body } = ask_with(socket, method, path, Bytes::new(), within).await?;
+    Ok(Reply { status, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
-async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Reply, ClientError> {
+/// The same, with a body.
+///
+/// # Errors
+/// The same.
+pub async fn ask_with(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Bytes,
+    within: Duration,
+) -> Result<RawReply, ClientError> {
+    timeout(within, exchange(socket, method, path, body)).await.unwrap_or(Err(ClientError::TooLate(within)))
+}
+
+async fn exchange(socket: &Path, method: Method, path: &str, body: Bytes) -> Result<RawReply, ClientError> {
     let stream = connect(socket).await?;
     let broken = |error: hyper::Error| ClientError::Broken(error.into());
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let mut request = Request::new(Empty::<Bytes>::new());
+    let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
     *request.uri_mut() = path.parse().map_err(|error| ClientError::Broken(Box::new(error)))?;
     request.headers_mut().insert(HOST, hyper::header::HeaderValue::from_static("pilotfish"));
@@ -97,7 +121,7 @@ async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Reply, Cl
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(ClientError::Broken)?;
-        Ok(Reply { status, body: String::from_utf8_lossy(&body.to_bytes()).into_owned() })
+        Ok(RawReply { status, body: body.to_bytes() })
     };
     // The connection is driven beside the exchange and dropped with it; if it ends first, the exchange learns why.
     let drive = async {

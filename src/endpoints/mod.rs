@@ -11,7 +11,7 @@ pub(crate) mod fuzz;
 mod listener;
 mod page;
 pub mod peer;
-mod routes;
+pub mod routes;
 mod server;
 pub mod telemetry;
 pub mod wait;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
@@ -18,7 +19,7 @@ use crate::metrics;
 use crate::plain;
 use crate::supervisor::Status;
 use crate::supervisor::vocabulary;
-use crate::supervisor::vocabulary::Phase;
+use crate::supervisor::vocabulary::{KeyChange, KeyOperation, KeyRequest, Phase, Value};
 
 /// What may be asked at an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,11 @@ const BODY_BYTES: usize = 64 * 1024;
 /// A body, if there is one, comes at once.
 const BODY_WITHIN: Duration = Duration::from_secs(5);
 
+/// What fits into a request's head, however it is encoded there.
+pub const LONGEST_KEY: usize = 1024;
+
 const TEXT: &str = "text/plain; charset=utf-8";
+const BYTES: &str = "application/octet-stream";
 
 type Answer = Response<Full<Bytes>>;
 
@@ -44,6 +49,7 @@ type Answer = Response<Full<Bytes>>;
 pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rights) -> Answer {
     let (head, body) = request.into_parts();
     let order = match head.uri.path() {
+        "/kv" if rights == Rights::Command => return key(&head, body, endpoint).await,
         "/wait" if rights == Rights::Command && head.method == Method::GET => return wait(&head.uri, endpoint).await,
         "/wait" if rights == Rights::Command => return not_allowed("GET"),
         "/restart" if rights == Rights::Command => {
@@ -149,6 +155,27 @@ async fn ask(request: vocabulary::Request, endpoint: &Endpoint) -> Answer {
     }
 }
 
+/// Reads or writes the key that the request names: GET, PUT, POST where it is yet to be made, DELETE.
+async fn key(head: &Parts, body: Incoming, endpoint: &Endpoint) -> Answer {
+    let Some(key) = parameter(&head.uri, "key").filter(|key| key.len() <= LONGEST_KEY) else {
+        return text(StatusCode::BAD_REQUEST, "no key is named, or one that is too long");
+    };
+    let value = match timeout(BODY_WITHIN, Limited::new(body, Value::MOST_BYTES).collect()).await {
+        Ok(Ok(body)) => Value(body.to_bytes().to_vec().into()),
+        Ok(Err(_)) => return text(StatusCode::PAYLOAD_TOO_LARGE, "the value is longer than 256 KiB, or broken"),
+        Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the value didn't come"),
+    };
+    let operation = match head.method {
+        Method::GET => KeyOperation::Get,
+        Method::PUT => KeyOperation::Change(KeyChange::Put(value)),
+        Method::POST => KeyOperation::Change(KeyChange::Create(value)),
+        Method::DELETE => KeyOperation::Change(KeyChange::Delete),
+        _ => return not_allowed("GET, PUT, POST, DELETE"),
+    };
+    let fenced = parameter(&head.uri, "fenced").is_some();
+    ask(vocabulary::Request::Key { request: KeyRequest { key, operation }, fenced }, endpoint).await
+}
+
 /// Waits for what the request names, as long as it says, and no longer than a connection may take.
 async fn wait(uri: &Uri, endpoint: &Endpoint) -> Answer {
     let within = parameter(uri, "within").map_or(Ok(WAIT_AT_MOST), |within| duration::parse(&within));
@@ -168,6 +195,9 @@ fn said(answer: &vocabulary::Answer) -> Answer {
     match answer {
         vocabulary::Answer::Done(done) => text(StatusCode::OK, done),
         vocabulary::Answer::Refused(refused) => text(StatusCode::UNPROCESSABLE_ENTITY, refused),
+        vocabulary::Answer::Found(value) => reply(StatusCode::OK, BYTES, value.0.to_vec()),
+        vocabulary::Answer::Unmet(why) => text(StatusCode::PRECONDITION_FAILED, why),
+        vocabulary::Answer::Unavailable(why) => text(StatusCode::BAD_GATEWAY, why),
         vocabulary::Answer::NotYet(why) => text(StatusCode::REQUEST_TIMEOUT, why),
     }
 }
@@ -183,8 +213,8 @@ fn text(status: StatusCode, text: &str) -> Answer {
     reply(status, TEXT, format!("{}\n", plain::lines(text.trim_end())))
 }
 
-fn reply(status: StatusCode, kind: &'static str, body: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+fn reply(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -226,6 +226,9 @@ impl Supervisor {
             Event::Control { reply, request: Request::Await { query, within } } => {
                 self.await_query(step, reply, query, within);
             }
+            Event::Control { reply, request: Request::Key { request, fenced } } => {
+                self.order_key(step, reply, request, fenced);
+            }
             Event::Control { reply, request: Request::StepDown { to } } => {
                 let result = self.step_down(step, to);
                 step.out.push(Effect::Reply { reply, answer: result.into() });

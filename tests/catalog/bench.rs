@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotfish::catalog::{Backend, ObservationSender};
+use pilotfish::catalog::{self, Backend, Changed, ObservationSender};
 use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
-use pilotfish::supervisor::vocabulary::{Event, Follow, Instance, Observation, Registration, ServiceStatus};
+use pilotfish::supervisor::vocabulary::{
+    Event, Fence, Follow, Instance, KeyChange, Observation, Registration, ServiceStatus, Value,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -118,15 +120,20 @@ impl Agent {
     }
 
     pub async fn put(&self, key: &str, value: &str) {
-        timeout(PATIENCE, self.backend.put(key, value)).await.expect("an answer").expect("put");
+        assert_eq!(self.change(key, &KeyChange::Put(bytes(value)), None).await, Changed::Done);
+    }
+
+    pub async fn change(&self, key: &str, change: &KeyChange, fence: Option<&Fence>) -> Changed {
+        timeout(PATIENCE, self.backend.change(key, change, fence)).await.expect("an answer").expect("written")
     }
 
     pub async fn get(&self, key: &str) -> Option<String> {
-        timeout(PATIENCE, self.backend.get(key)).await.expect("an answer").expect("read")
+        let value = timeout(PATIENCE, self.backend.get(key)).await.expect("an answer").expect("read");
+        value.map(|value| String::from_utf8(value).expect("text"))
     }
 
     pub async fn delete(&self, key: &str) {
-        timeout(PATIENCE, self.backend.delete(key)).await.expect("an answer").expect("deleted");
+        assert_eq!(self.change(key, &KeyChange::Delete, None).await, Changed::Done);
     }
 
     pub fn follow(&self, query: Query) -> Follower {
@@ -237,4 +244,25 @@ pub fn run<B: Bench>(sentence: impl AsyncFnOnce(&B)) {
         let bench = B::start().await;
         sentence(&bench).await;
     });
+}
+
+/// Keys whose values are text.
+pub trait TextKeys {
+    fn put(&self, key: &str, value: &str) -> impl Future<Output = Result<Changed, catalog::Error>>;
+    fn delete(&self, key: &str) -> impl Future<Output = Result<Changed, catalog::Error>>;
+}
+
+impl TextKeys for Backend {
+    async fn put(&self, key: &str, value: &str) -> Result<Changed, catalog::Error> {
+        self.change(key, &KeyChange::Put(bytes(value)), None).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<Changed, catalog::Error> {
+        self.change(key, &KeyChange::Delete, None).await
+    }
+}
+
+/// A value.
+pub fn bytes(value: impl AsRef<[u8]>) -> Value {
+    Value(value.as_ref().into())
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pilotfish::catalog::Changed;
 use pilotfish::config::Query;
-use pilotfish::supervisor::vocabulary::{Observation, ServiceStatus};
+use pilotfish::supervisor::vocabulary::{KeyChange, Observation, ServiceStatus, Value};
+use tokio::time::timeout;
 
-use super::bench::{Agent, Bench, PATIENCE, agent_on, instances_of, service, tagged};
+use super::bench::{Agent, Bench, PATIENCE, agent_on, bytes, instances_of, service, tagged};
 use super::specimen::Specimen;
 
 /// Hands the list to a macro, after what that macro needs besides.
@@ -51,6 +53,8 @@ macro_rules! sentences {
             a_key_can_be_watched
             a_key_that_is_put_again_as_it_was_is_no_event
             a_key_that_is_deleted_is_seen_to_be_gone
+            a_key_is_created_once_whoever_tries
+            a_value_may_be_any_bytes
             a_missing_key_is_none
             deleting_a_missing_key_succeeds
             an_empty_value_is_not_a_missing_key
@@ -589,6 +593,34 @@ async fn a_key_that_is_deleted_is_seen_to_be_gone(bench: &impl Bench) {
     writer.delete("mode").await;
     assert_eq!(seen.value().await, None);
     assert_eq!(writer.get("mode").await, None);
+}
+
+async fn a_key_is_created_once_whoever_tries(bench: &impl Bench) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..8_usize {
+        let backend = writer(bench).backend.clone();
+        let create = KeyChange::Create(bytes(n.to_string()));
+        tasks.spawn(async move { (n, timeout(PATIENCE, backend.change("first", &create, None)).await) });
+    }
+    let tries = tasks.join_all().await;
+    let tries = tries.into_iter().map(|(n, came)| (n, came.expect("an answer").expect("tried")));
+    let tries: Vec<(usize, Changed)> = tries.collect();
+    let winners: Vec<usize> = tries.iter().filter(|(_, came)| *came == Changed::Done).map(|(n, _)| *n).collect();
+    assert!(winners.len() == 1 && tries.iter().filter(|(_, came)| *came == Changed::Exists).count() == 7, "{tries:?}");
+    assert_eq!(agent(bench).get("first").await, Some(winners[0].to_string()));
+    writer(bench).delete("first").await;
+    let again = writer(bench).change("first", &KeyChange::Create(bytes("again")), None).await;
+    assert_eq!(again, Changed::Done);
+}
+
+async fn a_value_may_be_any_bytes(bench: &impl Bench) {
+    let all: Vec<u8> = (0..=255).cycle().take(Value::MOST_BYTES).collect();
+    for value in [&all[..256], &all, b"\xff\0\n"] {
+        let put = writer(bench).change("binary", &KeyChange::Put(bytes(value)), None).await;
+        assert_eq!(put, Changed::Done);
+        let read = timeout(PATIENCE, agent(bench).backend.get("binary")).await.expect("an answer").expect("read");
+        assert!(read.as_deref() == Some(value), "{} bytes", value.len());
+    }
 }
 
 async fn a_missing_key_is_none(bench: &impl Bench) {

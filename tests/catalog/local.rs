@@ -10,7 +10,7 @@ use pilotfish::catalog::Backend;
 use pilotfish::config::{self, Query, Service};
 use pilotfish::supervisor::vocabulary::ServiceStatus;
 
-use super::bench::{Agent, Bench, PATIENCE, agent_on, instances_of, run, service};
+use super::bench::{Agent, Bench, PATIENCE, TextKeys, agent_on, instances_of, run, service};
 use super::specimen::Specimen;
 
 /// A shared directory of one test.
@@ -261,7 +261,7 @@ fn names_and_values_that_are_too_long_are_refused() {
         let note = "x".repeat(600 * 1024);
         let large = agent.try_publish(&service("web", "web-1"), ServiceStatus::Passing, &note).await;
         assert!(large.expect_err("too large").contains("exceeds the limit of 524288 bytes"));
-        let large = agent.backend.put("key", &note).await.expect_err("too large").to_string();
+        let large = TextKeys::put(&*agent.backend, "key", &note).await.expect_err("too large").to_string();
         assert!(large.contains("exceeds the limit of 524288 bytes"), "{large}");
         assert!(agent.backend.get("").await.is_err());
         assert!(names_in(bench.path().join("tmp")).is_empty(), "nothing is left of the attempts");

@@ -5,16 +5,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pilotfish::catalog::Changed;
 use pilotfish::catalog::election::{AcquireRequest, CandidateSettings, LockClient, LockViewSender};
 use pilotfish::config::Service;
 use pilotfish::supervisor::machines::election::event::{Acquisition, ElectionEvent, Renewal};
 use pilotfish::supervisor::machines::election::record::{Guarantee, Holder, Lock, Revision, SessionId, Term, View};
-use pilotfish::supervisor::vocabulary::Event;
+use pilotfish::supervisor::vocabulary::{Event, Fence, KeyChange};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-pub use crate::catalog::bench::{Agent, Bench, PATIENCE, agent_on, service};
+pub use crate::catalog::bench::{Agent, Bench, PATIENCE, agent_on, bytes, service};
 
 /// An engine whose locks can be meddled with.
 pub trait Engine: Bench {
@@ -105,6 +106,12 @@ impl Candidate {
 
     pub async fn open(&self) -> (SessionId, Guarantee) {
         self.try_open().await.expect("a session")
+    }
+
+    /// Writes a key by a term.
+    pub async fn change(&self, key: &str, change: &KeyChange, by: Won) -> Changed {
+        let fence = Fence { election: self.contest.name.clone(), session: by.session, term: by.term };
+        self.agent.change(key, change, Some(&fence)).await
     }
 
     pub async fn close(&self, session: SessionId) {

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pilotfish::catalog::Changed;
 use pilotfish::config::Query;
 use pilotfish::supervisor::machines::election::event::{Acquisition, Renewal};
 use pilotfish::supervisor::machines::election::record::{Lock, Revision, Term, View};
 use pilotfish::supervisor::machines::election::rules::Rules;
+use pilotfish::supervisor::vocabulary::KeyChange;
 use tokio::time::{Instant, sleep};
 
 use super::bench::{
-    Candidate, Engine, PATIENCE, SUCCESSION, Won, agent_on, candidate, candidate_of, free, held_by, holder, service,
+    Candidate, Engine, PATIENCE, SUCCESSION, Won, agent_on, bytes, candidate, candidate_of, free, held_by, holder,
+    service,
 };
 use super::specimen;
 
@@ -30,6 +33,7 @@ macro_rules! sentences {
             a_release_frees_at_once_and_says_so_in_last
             a_release_names_the_successor
             a_release_of_an_older_term_frees_nothing
+            what_is_fenced_is_written_by_the_term_that_holds_the_lock_alone
             releasing_twice_is_harmless
             a_release_of_a_lock_that_was_lost_is_done
             a_closed_session_frees_its_lock
@@ -280,6 +284,30 @@ async fn a_release_of_an_older_term_frees_nothing(engine: &impl Engine) {
     assert!(two.look().await.shows(second.session, second.term), "the same session's");
     one.release(second).await;
     assert!(free(&two.look().await));
+}
+
+async fn what_is_fenced_is_written_by_the_term_that_holds_the_lock_alone(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let put = |value: &str| KeyChange::Put(bytes(value));
+    let first = one.win().await;
+    assert_eq!(one.change("k", &put("1"), first).await, Changed::Done);
+    assert_eq!(one.change("k", &KeyChange::Create(bytes("x")), first).await, Changed::Exists);
+    one.release(first).await;
+    for change in [put("2"), KeyChange::Create(bytes("2")), KeyChange::Delete] {
+        assert_eq!(one.change("k", &change, first).await, Changed::Fenced, "nobody leads");
+    }
+    let second = two.win().await;
+    for stale in [first, Won { term: first.term, session: first.session, ..second }] {
+        assert_eq!(one.change("k", &put("3"), stale).await, Changed::Fenced, "another leads");
+        assert_eq!(one.change("other", &KeyChange::Create(bytes("3")), stale).await, Changed::Fenced);
+    }
+    assert_eq!(two.agent.get("k").await.as_deref(), Some("1"));
+    assert_eq!(two.agent.get("other").await, None);
+    assert_eq!(two.change("k", &KeyChange::Delete, second).await, Changed::Done);
+    assert_eq!(two.change("k", &KeyChange::Create(bytes("4")), second).await, Changed::Done);
+    assert_eq!(one.agent.get("k").await.as_deref(), Some("4"));
+    engine.take_away("db", second.session).await;
+    assert_eq!(two.change("k", &put("5"), second).await, Changed::Fenced, "it was taken away");
 }
 
 async fn releasing_twice_is_harmless(engine: &impl Engine) {

@@ -130,12 +130,6 @@ impl Call {
         self
     }
 
-    /// With a body as it is.
-    pub(super) fn body(mut self, body: &str) -> Call {
-        self.body = Some(body.to_owned());
-        self
-    }
-
     /// With less time to be answered than other calls have.
     pub(super) fn within(mut self, limit: Duration) -> Call {
         self.timeout = self.timeout.min(limit);

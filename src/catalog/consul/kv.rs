@@ -6,8 +6,10 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
+use crate::catalog::Changed;
 use crate::catalog::border::{Flaw, LeftOut};
 use crate::catalog::bounds::Allowance;
+use crate::supervisor::vocabulary::KeyChange;
 
 use super::client::{Answer, Call, Client, Connection};
 use super::elements::Element;
@@ -69,11 +71,6 @@ fn text(key: &str, bytes: Vec<u8>) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| Error::NotText { key: key.to_owned() })
 }
 
-fn decoded(key: &str, value: Option<String>) -> Result<String, Error> {
-    let bytes = STANDARD.decode(value.unwrap_or_default());
-    text(key, bytes.map_err(|_| Error::NotText { key: key.to_owned() })?)
-}
-
 /// A key and its value.
 pub(super) fn pair(element: Element<'_>) -> Result<(String, Vec<u8>), Flaw> {
     let json = match element {
@@ -113,14 +110,13 @@ impl Listed {
 
 impl Client {
     /// A key's value now.
-    pub(super) async fn get(&self, key: &str) -> Result<Option<String>, Error> {
+    pub(super) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         if has_path(key) {
-            let (value, _) = self.raw(ask(Method::GET, key)).await?;
-            return value.map(|value| text(key, value)).transpose();
+            return Ok(self.raw(ask(Method::GET, key)).await?.0);
         }
         let results = self.transact(&[Operation::get_tree(key)]).await?;
         match results.into_iter().find(|pair| pair.key == key) {
-            Some(pair) => decoded(key, pair.value).map(Some),
+            Some(pair) => Ok(Some(STANDARD.decode(pair.value.unwrap_or_default()).unwrap_or_default())),
             None => self.may_read(key).await.map(|()| None),
         }
     }
@@ -250,23 +246,50 @@ impl Client {
         }
     }
 
-    /// Sets a key.
-    pub(super) async fn put(&self, key: &str, value: &str) -> Result<(), Error> {
-        if !has_path(key) {
-            return self.transact(&[Operation::set(key, value)]).await.map(drop);
+    /// Writes a key, as long as `held`, a lock and the session that is to hold it, is so.
+    pub(super) async fn change(
+        &self,
+        key: &str,
+        change: &KeyChange,
+        held: Option<(&str, &str)>,
+    ) -> Result<Changed, Error> {
+        let mut steps: Vec<Operation<'_>> =
+            held.into_iter().map(|(lock, session)| Operation::check_session(lock, session)).collect();
+        match change {
+            KeyChange::Put(value) => steps.push(Operation::set(key, &value.0)),
+            KeyChange::Create(value) => {
+                steps.extend([Operation::check_version(key, 0), Operation::set(key, &value.0)]);
+            }
+            KeyChange::Delete => steps.push(Operation::delete(key)),
         }
-        let ask = ask(Method::PUT, key).body(value);
-        self.ask(ask).await?.good().map(drop)
+        let why = match self.attempt(&steps).await? {
+            TxnOutcome::Done(_) => return Ok(Changed::Done),
+            TxnOutcome::Refused(why) => why,
+        };
+        match (first_refused(&why), held, change) {
+            (Some(0), Some(_), _) => Ok(Changed::Fenced),
+            (Some(0), None, KeyChange::Create(_)) | (Some(1), Some(_), KeyChange::Create(_)) => Ok(Changed::Exists),
+            _ => Err(Error::Transaction { why }),
+        }
     }
+}
 
-    /// Removes a key; done also when there is none.
-    pub(super) async fn delete(&self, key: &str) -> Result<(), Error> {
-        if !has_path(key) {
-            return self.transact(&[Operation::delete(key)]).await.map(drop);
-        }
-        let ask = ask(Method::DELETE, key);
-        self.ask(ask).await?.good().map(drop)
+/// Which step of a transaction is the first that was refused, unless that is a matter of rights.
+fn first_refused(why: &str) -> Option<usize> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Refusal {
+        errors: Vec<RefusedStep>,
     }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct RefusedStep {
+        op_index: usize,
+        what: String,
+    }
+    let refusal: Refusal = serde_json::from_str(why).ok()?;
+    let first = refusal.errors.into_iter().min_by_key(|step| step.op_index)?;
+    (!first.what.contains("Permission denied")).then_some(first.op_index)
 }
 
 #[cfg(test)]

@@ -49,6 +49,11 @@ impl Lingers {
     }
 }
 
+/// The lock's key.
+pub(super) fn leader_key(election: &str) -> String {
+    ElectionKeys::of(election).leader
+}
+
 /// The two keys of an election.
 struct ElectionKeys {
     leader: String,
@@ -115,7 +120,7 @@ impl Consul {
             steps.push(Operation::check_version(&keys.last, before.0));
         }
         steps.push(Operation::lock(&keys.leader, &leader, &id));
-        steps.push(Operation::set(&keys.last, &last.json()));
+        steps.push(Operation::set(&keys.last, last.json()));
         self.lingers.told(session, last.linger());
         Ok(match self.client.attempt(&steps).await? {
             // The last one: the step that checks the version answers with the key as it was before.

@@ -21,9 +21,10 @@ mod txn;
 use std::net::IpAddr;
 
 use crate::config::{Query, Service, backends};
-use crate::supervisor::vocabulary::Registration;
+use crate::supervisor::vocabulary::{Fence, KeyChange, Registration};
 
-use super::ObservationSender;
+use super::election::record::uuid;
+use super::{Changed, ObservationSender};
 
 pub use error::Error;
 
@@ -66,17 +67,14 @@ impl Consul {
     }
 
     /// See [`Backend::get`](super::Backend::get).
-    pub async fn get(&self, key: &str) -> Result<Option<String>, Error> {
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         self.client.get(key).await
     }
 
-    /// See [`Backend::put`](super::Backend::put).
-    pub async fn put(&self, key: &str, value: &str) -> Result<(), Error> {
-        self.client.put(key, value).await
-    }
-
-    /// See [`Backend::delete`](super::Backend::delete).
-    pub async fn delete(&self, key: &str) -> Result<(), Error> {
-        self.client.delete(key).await
+    /// See [`Backend::change`](super::Backend::change). A session serves one term, so whoever holds the lock by it does so
+    /// for that.
+    pub async fn change(&self, key: &str, change: &KeyChange, fence: Option<&Fence>) -> Result<Changed, Error> {
+        let held = fence.map(|fence| (lock::leader_key(&fence.election), uuid::text(fence.session)));
+        self.client.change(key, change, held.as_ref().map(|(lock, session)| (lock.as_str(), session.as_str()))).await
     }
 }

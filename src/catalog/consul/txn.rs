@@ -58,8 +58,13 @@ impl<'a> Operation<'a> {
         Operation::of("get-tree", key, None)
     }
 
+    /// Fails the transaction unless this session holds the key as a lock.
+    pub(super) fn check_session(key: &'a str, session: &'a str) -> Operation<'a> {
+        Operation { kv: TxnStep { session: Some(session), ..Operation::of("check-session", key, None).kv } }
+    }
+
     /// Sets a key.
-    pub(super) fn set(key: &'a str, value: &str) -> Operation<'a> {
+    pub(super) fn set(key: &'a str, value: impl AsRef<[u8]>) -> Operation<'a> {
         Operation::of("set", key, Some(STANDARD.encode(value)))
     }
 

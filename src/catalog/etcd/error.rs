@@ -90,6 +90,12 @@ pub enum Error {
         /// Which key.
         key: String,
     },
+    /// A key that was to be created is there, perhaps by the first of two tries.
+    #[error("the key {key} is there, and perhaps by this very call: an answer was lost")]
+    Doubtful {
+        /// Which key.
+        key: String,
+    },
     /// etcd is one cluster.
     #[error("etcd knows no datacenters: remove datacenter = {name:?} from the query")]
     Datacenter {

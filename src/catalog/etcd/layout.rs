@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use etcd_client::KeyValue;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::border::RawInstance;
 use crate::supervisor::vocabulary::{Instance, Registration, ServiceStatus};
-
-use super::error::Error;
 
 /// What can't stand in a name between two slashes.
 const PART: &AsciiSet = &CONTROLS.add(b'/').add(b'%');
@@ -102,14 +99,6 @@ impl Layout {
     /// Where a key's value stands.
     pub(super) fn key(&self, key: &str) -> String {
         format!("{}/keys/{key}", self.prefix)
-    }
-}
-
-/// A key's value as text.
-pub(super) fn text(found: &KeyValue) -> Result<String, Error> {
-    match found.value_str() {
-        Ok(value) => Ok(value.to_owned()),
-        Err(_) => Err(Error::NotText { key: String::from_utf8_lossy(found.key()).into_owned() }),
     }
 }
 

@@ -495,6 +495,6 @@ fn unsigned(revision: i64) -> u64 {
     u64::try_from(revision).unwrap_or(0)
 }
 
-fn revision(version: u64) -> i64 {
+pub(super) fn revision(version: u64) -> i64 {
     i64::try_from(version).unwrap_or(i64::MAX)
 }

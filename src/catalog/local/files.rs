@@ -385,13 +385,18 @@ pub(super) fn whole(kind: libc::c_int) -> libc::flock {
 
 /// All of a file's text. `None` when it is no UTF-8.
 pub(super) fn text(file: &mut File, path: PathBuf) -> Result<Option<String>, Error> {
+    Ok(String::from_utf8(bytes(file, path)?).ok())
+}
+
+/// All of a file's content.
+pub(super) fn bytes(file: &mut File, path: PathBuf) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let read = file.take(LARGEST + 1).read_to_end(&mut bytes);
     read.map_err(|e| Error::refused("read", &path)(errno(&e)))?;
     if bytes.len() as u64 > LARGEST {
         return Err(Error::TooMuch { what: path.display().to_string(), limit: format!("{LARGEST} bytes") });
     }
-    Ok(String::from_utf8(bytes).ok())
+    Ok(bytes)
 }
 
 /// Brings a file's content to the disk.

@@ -169,7 +169,7 @@ impl Follower<'_> {
                 }
                 Ok(Observation::Instances(scan.passing.into()))
             }
-            FollowTarget::Key(key) => match keys::get(&root, key) {
+            FollowTarget::Key(key) => match keys::text(&root, key) {
                 Err(error) if !self.want_a_value && error.is_the_values().is_some() => {
                     Ok(Observation::Key(Some(String::new())))
                 }

@@ -1,7 +1,9 @@
 //! Keys and values as files: one directory, a file a key, replaced whole.
 
+use crate::catalog::Changed;
 use crate::catalog::border::LeftOut;
 use crate::catalog::bounds::Allowance;
+use crate::supervisor::vocabulary::KeyChange;
 
 use super::Error;
 use super::budget::ScanBudget;
@@ -10,7 +12,15 @@ use super::name::{escape, unescape};
 use super::root::Opened;
 
 /// A key's value.
-pub(super) fn get(root: &Opened, key: &str) -> Result<Option<String>, Error> {
+pub(super) fn get(root: &Opened, key: &str) -> Result<Option<Vec<u8>>, Error> {
+    let file = escape("key", key)?;
+    let Some(keys) = root.keys()? else { return Ok(None) };
+    let Some(mut open) = keys.file(&file)? else { return Ok(None) };
+    files::bytes(&mut open, keys.path_of(&file)).map(Some)
+}
+
+/// The same, of a key that is followed.
+pub(super) fn text(root: &Opened, key: &str) -> Result<Option<String>, Error> {
     let file = escape("key", key)?;
     match root.keys()? {
         Some(keys) => value(&keys, &file, key),
@@ -45,27 +55,31 @@ pub(super) async fn below(root: &Opened, prefix: &str, left_out: &mut LeftOut) -
     Ok(found)
 }
 
-/// Sets a key. It is on the disk when this returns: a key, unlike an instance, outlives the host's reboot.
-pub(super) fn put(root: &Opened, key: &str, value: &str) -> Result<(), Error> {
+/// Writes a key. It is on the disk when this returns: a key, unlike an instance, outlives the host's reboot.
+pub(super) fn change(root: &Opened, key: &str, change: &KeyChange) -> Result<Changed, Error> {
     let name = escape("key", key)?;
-    if value.len() as u64 > LARGEST {
+    let (KeyChange::Put(value) | KeyChange::Create(value)) = change else {
+        if let Some(keys) = root.keys()? {
+            keys.remove(&name)?;
+        }
+        return Ok(Changed::Done);
+    };
+    if value.0.len() as u64 > LARGEST {
         let what = format!("the value of key {key:?}");
         return Err(Error::TooMuch { what, limit: format!("{LARGEST} bytes") });
     }
     let (keys, scratch) = (root.make_keys()?, root.scratch()?);
-    let staged = scratch.stage(value.as_bytes(), files::readable())?;
+    let staged = scratch.stage(&value.0, files::readable())?;
     files::sync(&staged.file, &keys.path_of(&name))?;
-    scratch.put_over(staged, &keys, &name)?;
-    keys.sync()
-}
-
-/// Removes a key.
-pub(super) fn delete(root: &Opened, key: &str) -> Result<(), Error> {
-    let name = escape("key", key)?;
-    if let Some(keys) = root.keys()? {
-        keys.remove(&name)?;
+    let placed = match change {
+        KeyChange::Create(_) => scratch.put_new(staged, &keys, &name)?,
+        KeyChange::Put(_) | KeyChange::Delete => Some(scratch.put_over(staged, &keys, &name)?),
+    };
+    if placed.is_none() {
+        return Ok(Changed::Exists);
     }
-    Ok(())
+    keys.sync()?;
+    Ok(Changed::Done)
 }
 
 fn value(keys: &Folder, file: &str, key: &str) -> Result<Option<String>, Error> {

@@ -18,6 +18,7 @@ use crate::catalog::pace::{self, Pace, jittered};
 use crate::config::Backoff;
 use crate::supervisor::machines::election::event::{Acquisition, Id, Renewal};
 use crate::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
+use crate::supervisor::vocabulary::Fence;
 
 use super::files::{self, Folder};
 use super::inotify::Watching;
@@ -331,6 +332,14 @@ fn keep(
         own.hold_off_until = own.hold_off_until.filter(|_| hold_off_left.is_some());
     }
     Ok(true)
+}
+
+/// Whether the lock is held for this term.
+pub(super) fn stands(root: &Opened, held: &HeldLock, fence: &Fence) -> Result<bool, Error> {
+    match (held, root.election(&file(&fence.election)?)?) {
+        (Some(own), Some(election)) => own.stands(fence.session, fence.term, &election),
+        (None, _) | (_, None) => Ok(false),
+    }
 }
 
 /// Says beside `last` that the lock is given back, unless it isn't the one that everyone looks at any more.

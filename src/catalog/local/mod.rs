@@ -41,9 +41,9 @@ use nix::errno::Errno;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Query, Service};
-use crate::supervisor::vocabulary::Registration;
+use crate::supervisor::vocabulary::{Fence, KeyChange, Registration};
 
-use super::ObservationSender;
+use super::{Changed, ObservationSender};
 pub use error::Error;
 use inotify::{Hub, Watching};
 use publish::{PublishOutcome, Publisher};
@@ -131,19 +131,31 @@ impl Local {
     /// See [`Backend::get`](super::Backend::get).
     ///
     /// # Errors
-    /// The directory can't be used, or the value is no UTF-8.
-    pub async fn get(&self, key: &str) -> Result<Option<String>, Error> {
+    /// The directory can't be used.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         keys::get(&self.root.open().await?, key)
     }
 
-    /// See [`Backend::put`](super::Backend::put).
+    /// See [`Backend::change`](super::Backend::change). Whoever holds the lock keeps it for as long as this takes.
     ///
     /// # Errors
     /// The directory can't be used; the key is longer than a file's name may be, or the value than 512 KiB.
-    pub async fn put(&self, key: &str, value: &str) -> Result<(), Error> {
+    pub async fn change(&self, key: &str, change: &KeyChange, fence: Option<&Fence>) -> Result<Changed, Error> {
         let root = self.root.open().await?;
-        let (key, value) = (key.to_owned(), value.to_owned());
-        self.on_disk(move || keys::put(&root, &key, &value)).await
+        let (key, change, fence) = (key.to_owned(), change.clone(), fence.cloned());
+        let held = match &fence {
+            Some(_) => Some(self.lock_file.write_lock.clone().lock_owned().await),
+            None => None,
+        };
+        self.on_disk(move || {
+            if let (Some(fence), Some(held)) = (&fence, &held)
+                && !lock::stands(&root, held, fence)?
+            {
+                return Ok(Changed::Fenced);
+            }
+            keys::change(&root, &key, &change)
+        })
+        .await
     }
 
     /// Works on the disk, which may take its time to sync, in a thread of its own.
@@ -156,14 +168,6 @@ impl Local {
             Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
             Err(_) => Err(Error::Silent { directory: self.root.path().to_owned(), waited: PATIENCE }),
         }
-    }
-
-    /// See [`Backend::delete`](super::Backend::delete).
-    ///
-    /// # Errors
-    /// The directory can't be used.
-    pub async fn delete(&self, key: &str) -> Result<(), Error> {
-        keys::delete(&self.root.open().await?, key)
     }
 
     /// Watches a directory with the agent's one inotify instance.

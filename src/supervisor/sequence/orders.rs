@@ -6,12 +6,18 @@ use crate::config::{Backend, Query, Signal};
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::sequence::life::LifeStage;
+use crate::supervisor::sequence::role::Leadership;
 use crate::supervisor::sequence::start::subject;
-use crate::supervisor::vocabulary::{Answer, Effect, Follow, Notice, Observation, ReplyId, Step, Time, earliest};
+use crate::supervisor::vocabulary::{
+    Answer, Effect, Follow, KeyRequest, Notice, Observation, ReplyId, Step, Time, earliest,
+};
 
 /// As many wait at once for something in the catalog: on Consul each may hold a connection of the 200 that one agent takes
 /// from one address.
 const MOST_AWAITED: usize = 16;
+
+/// There is nothing to read, write or wait for.
+const NO_CATALOG: &str = "no catalog is configured ([catalog] backend = \"none\")";
 
 /// What main is called.
 const MAIN: &str = "main";
@@ -139,6 +145,28 @@ impl Supervisor {
         }
     }
 
+    /// Somebody reads or writes a key; `fenced`: only while this container leads, or is on its way out of that.
+    pub(in crate::supervisor) fn order_key(
+        &mut self,
+        step: &mut Step<'_>,
+        reply: ReplyId,
+        request: KeyRequest,
+        fenced: bool,
+    ) {
+        let fence = self.leadership.as_ref().and_then(Leadership::fence);
+        let answer = if self.config.catalog.backend == Backend::None {
+            Answer::Refused(NO_CATALOG.to_owned())
+        } else if fenced && self.leadership.is_none() {
+            Answer::Refused("there is no [election]".to_owned())
+        } else if fenced && fence.is_none() {
+            Answer::Unmet("this container doesn't lead".to_owned())
+        } else {
+            let fence = fence.filter(|_| fenced);
+            return step.out.push(Effect::Key { reply, request, fence });
+        };
+        step.out.push(Effect::Reply { reply, answer });
+    }
+
     /// Somebody waits until a query sees something.
     pub(in crate::supervisor) fn await_query(
         &mut self,
@@ -150,7 +178,7 @@ impl Supervisor {
         let refused = if self.is_stopping() {
             "the container is stopping"
         } else if self.config.catalog.backend == Backend::None {
-            "no catalog is configured ([catalog] backend = \"none\")"
+            NO_CATALOG
         } else if self.orders.awaited.len() >= MOST_AWAITED {
             "too many wait already"
         } else {

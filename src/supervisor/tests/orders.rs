@@ -16,6 +16,12 @@ impl Script {
         self.send(Event::Control { reply: ReplyId(1), request: Request::Signal { signal, name: None } });
     }
 
+    pub fn orders_key(&mut self, fenced: bool) {
+        let change = KeyChange::Put(Value(b"value".as_slice().into()));
+        let request = KeyRequest { key: "k".to_owned(), operation: KeyOperation::Change(change) };
+        self.send(Event::Control { reply: ReplyId(1), request: Request::Key { request, fenced } });
+    }
+
     fn awaits(&mut self, reply: u64, key: &str) {
         let (query, within) = (Query::Key { key: key.to_owned() }, Duration::from_secs(20));
         self.send(Event::Control { reply: ReplyId(reply), request: Request::Await { query, within } });
@@ -204,4 +210,13 @@ fn so_many_wait_at_once_and_no_more() {
     script.heard();
     script.awaits(17, "k");
     script.expect(&["follow Await(ReplyId(17))"]);
+}
+
+#[test]
+fn a_key_is_read_and_written_without_an_election_but_never_fenced() {
+    let mut script = Script::start(config());
+    script.heard();
+    script.orders_key(false);
+    script.orders_key(true);
+    script.expect(&["key", "reply error"]);
 }

@@ -351,6 +351,8 @@ impl Script {
             Effect::Render { watch, .. } => format!("render {watch}"),
             Effect::Install { watch, .. } => format!("install {watch}"),
             Effect::Discard(_) => "discard".to_owned(),
+            Effect::Key { fence: Some(fence), .. } => format!("key for term {}", fence.term.0),
+            Effect::Key { fence: None, .. } => "key".to_owned(),
             Effect::JoinElection(election) => format!("join {}", election.name),
             Effect::Elect(order) => self.ordered(order),
             Effect::Suspend => "suspend".to_owned(),
@@ -364,7 +366,9 @@ impl Script {
             Effect::Logging(_) => "logging".to_owned(),
             Effect::Reply { answer, .. } => {
                 let word = match answer {
-                    Answer::Done(_) => "ok",
+                    Answer::Done(_) | Answer::Found(_) => "ok",
+                    Answer::Unmet(_) => "unmet",
+                    Answer::Unavailable(_) => "unavailable",
                     Answer::NotYet(_) => "not yet",
                     Answer::Refused(_) => "error",
                 };

@@ -7,7 +7,8 @@ use crate::config::{Control, Election, Exec, Log, Probe, Process, Query, RunAs, 
 use crate::supervisor::machines::election;
 
 use super::{
-    Answer, Follow, Job, Notice, Observation, Pid, Registration, ReplyId, RunId, Secrets, Staged, Target, Time,
+    Answer, Fence, Follow, Job, KeyRequest, Notice, Observation, Pid, Registration, ReplyId, RunId, Secrets, Staged,
+    Target, Time,
 };
 
 /// An order to the adapters.
@@ -140,6 +141,15 @@ pub enum Effect {
     },
     /// Remove a rendered file.
     Discard(Staged),
+    /// Read or write a key of the catalog, and answer who asked for it.
+    Key {
+        /// Whom.
+        reply: ReplyId,
+        /// What.
+        request: KeyRequest,
+        /// Only while this term holds.
+        fence: Option<Fence>,
+    },
     /// Take part in an election: watch its lock, and be ready for what [`Effect::Elect`] asks. Comes once.
     JoinElection(Arc<Election>),
     /// Ask the election's store.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::{Config, Query, Signal};
 use crate::supervisor::machines::election::ElectionEvent;
 
-use super::{Advertised, ExitStatus, Follow, Observation, Pid, Rendering, RunId, Secrets, SpawnError};
+use super::{Advertised, ExitStatus, Follow, KeyRequest, Observation, Pid, Rendering, RunId, Secrets, SpawnError};
 
 #[cfg(doc)]
 use super::Effect;
@@ -219,6 +219,13 @@ pub enum Request {
         query: Query,
         /// Past this it isn't so yet.
         within: Duration,
+    },
+    /// Read or write a key of the catalog.
+    Key {
+        /// What.
+        request: KeyRequest,
+        /// Only while this container's term holds.
+        fenced: bool,
     },
     /// Lead no longer.
     StepDown {

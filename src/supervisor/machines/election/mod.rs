@@ -245,6 +245,14 @@ impl Election {
         }
     }
 
+    /// By which session it holds the lock for this term, if it does.
+    pub fn held_by(&self, term: Term) -> Option<SessionId> {
+        match &self.state {
+            CandidateState::Holding(tenure) if tenure.term() == term => Some(tenure.session()),
+            CandidateState::Holding(_) | CandidateState::Follower { .. } | CandidateState::Campaigning(_) => None,
+        }
+    }
+
     /// Who holds the lock, as far as is known.
     pub fn leader(&self) -> Option<&Holder> {
         self.leader.as_ref()

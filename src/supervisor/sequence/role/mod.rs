@@ -22,7 +22,7 @@ use crate::supervisor::machines::election::{Election, ElectionEffect, ElectionEv
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::vocabulary::{
-    Effect, ElectionStatus, Job, LeaderStatus, Notice, RunId, Step, Time, WitnessStatus, earliest,
+    Effect, ElectionStatus, Fence, Job, LeaderStatus, Notice, RunId, Step, Time, WitnessStatus, earliest,
 };
 
 /// Between two tries for a guard: one that ends as soon as it stands must not keep a processor busy.
@@ -191,6 +191,13 @@ impl Leadership {
     /// Whether something may act for the leader, or `on_demote` runs, and will come to an end: the lock is kept.
     pub fn may_act(&self) -> bool {
         self.is_leaving() && !self.stuck
+    }
+
+    /// By which term something may be written that is the leader's alone: from when main may act until nothing does.
+    pub fn fence(&self) -> Option<Fence> {
+        let (Role::Leader { term, .. } | Role::Leaving { term, .. }) = self.role else { return None };
+        let session = self.core.held_by(term)?;
+        Some(Fence { election: self.config.name.clone(), session, term })
     }
 
     fn is_leaving(&self) -> bool {

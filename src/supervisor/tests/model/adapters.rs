@@ -91,6 +91,7 @@ impl World {
             | Effect::Endpoints { .. }
             | Effect::Logging(_)
             | Effect::Reply { .. }
+            | Effect::Key { .. }
             | Effect::Suspend
             | Effect::EndGroup { .. }
             | Effect::Say(_) => {}

@@ -58,3 +58,26 @@ fn a_replica_that_is_being_restarted_takes_no_lock() {
     script.ends("main", 0);
     script.tells(&["spawn main", "reply ok", "open"]);
 }
+
+#[test]
+fn what_is_fenced_is_written_by_the_term_that_acts_and_until_nothing_does() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.sees_lock(held("other", 9, 3));
+    script.told();
+    script.orders_key(true);
+    script.orders_key(false);
+    script.tells(&["reply unmet", "key"]);
+
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    script.orders_key(true);
+    script.tells(&["key for term 7"]);
+    step_down(&mut script);
+    script.told();
+    // on_demote may note how far it came.
+    script.orders_key(true);
+    script.tells(&["key for term 7"]);
+    script.ends("on_demote", 0);
+    script.told();
+    script.orders_key(true);
+    script.tells(&["reply unmet"]);
+}

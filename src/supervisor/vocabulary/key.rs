@@ -1,0 +1,61 @@
+//! Keys of the catalog, as people and hooks read and write them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::supervisor::machines::election::record::{SessionId, Term};
+
+/// What is to be done with a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRequest {
+    /// Which.
+    pub key: String,
+    /// What.
+    pub operation: KeyOperation,
+}
+
+/// What is to be done with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyOperation {
+    /// Read it.
+    Get,
+    /// Write it.
+    Change(KeyChange),
+}
+
+/// How it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyChange {
+    /// Set it.
+    Put(Value),
+    /// Set it, unless it is there.
+    Create(Value),
+    /// Remove it, if it is there.
+    Delete,
+}
+
+/// A key's value, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Value(pub Arc<[u8]>);
+
+impl Value {
+    /// A longer one isn't written: with what a transaction adds to it, it fits into Consul's and etcd's limits.
+    pub const MOST_BYTES: usize = 256 * 1024;
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// A term by which something may be written: only while it holds the lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// Of which election.
+    pub election: String,
+    /// By which session the lock is held.
+    pub session: SessionId,
+    /// For which term.
+    pub term: Term,
+}
