@@ -16,13 +16,14 @@
 #   make fuzz       [DURATION=1h] [TARGET=...]: bytes at random, as coverage leads, at all that reads what others write
 #   make fuzz-short the same, a minute each
 #   make lint       formatting, shellcheck, clippy, rustdoc, and cargo-deny: advisories, licences, duplicates, sources
-#   make reference  writes config-examples/reference.toml, docs/configuration.md and pilotfish.schema.json anew
+#   make replay     RECORD=FILE: what the core decides of a record (`pilotfish record`), an event a line, what it orders below
+#   make reference  writes config-examples/reference.toml, docs/configuration.md, pilotfish.schema.json and docs/life.svg anew
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover crowd fuzz fuzz-short lint reference format shellcheck clippy deny doc static reference-init model
+.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover crowd fuzz fuzz-short lint replay reference format shellcheck clippy deny doc static reference-init model
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -111,10 +112,11 @@ lint:
 	@tests/setup.sh fuzz
 	$(CARGO) clippy --manifest-path tests/fuzz/Cargo.toml --target-dir $(TARGET_DIR)/fuzz -- -D warnings
 
-reference: build
-	@$(BINARY) schema --format toml > config-examples/reference.toml
-	@$(BINARY) schema --format markdown > docs/configuration.md
-	@$(BINARY) schema > pilotfish.schema.json
+replay:
+	@PILOTFISH_RECORD=$(abspath $(RECORD)) $(CARGO) test --quiet --lib -- --nocapture generated::records
+
+reference:
+	@PILOTFISH_UPDATE=1 $(CARGO) test --quiet --lib generated:: -- --skip records
 
 format:
 	cargo fmt --check

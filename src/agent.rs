@@ -10,14 +10,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Sleep;
 
 use crate::clock::{self, Alarm};
-use crate::config::{Backend, Config, Probe, Signal, Source};
+use crate::config::{Backend, Config, Loaded, Probe, Signal, Source};
 use crate::effects::Adapters;
-use crate::endpoints::ControlRequest;
+use crate::endpoints::{ControlRequest, Question};
 use crate::logging;
 use crate::process::guard::{Fence, FenceError, Guard};
 use crate::process::notify::Notify;
 use crate::process::signals::{Inherited, Signals};
 use crate::process::{self, Processes, memory};
+use crate::recorder::Recorder;
 use crate::sabotage;
 use crate::supervisor::vocabulary::Notification;
 use crate::supervisor::{Effect, Event, Status, Supervisor};
@@ -50,16 +51,16 @@ pub enum Error {
 ///
 /// # Errors
 /// It can't be started; or, later, the kernel takes back what it gave.
-pub fn run(config: Config, source: Source, inherited: Inherited) -> Result<u8, Error> {
+pub fn run(loaded: Loaded, source: Source, inherited: Inherited) -> Result<u8, Error> {
     // Before the runtime: the guard has no thread to fear, and no more memory than it must.
-    let guard = guard(&config)?;
+    let guard = guard(&loaded.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Files a user named may lie on storage that hangs; two such must not keep a third waiting for ever.
         .max_blocking_threads(4)
         .thread_keep_alive(Duration::from_secs(1))
         .build()?;
-    let code = runtime.block_on(async { Agent::new(config, source, inherited, guard)?.live().await });
+    let code = runtime.block_on(async { Agent::new(loaded, source, inherited, guard)?.live().await });
     // A thread stuck on dead storage must not hold the container.
     runtime.shutdown_background();
     Ok(code?)
@@ -77,6 +78,8 @@ fn guard(config: &Config) -> Result<Option<Guard>, Error> {
 
 struct Agent {
     supervisor: Supervisor,
+    /// Where nobody could ask for a record, there is none.
+    recorder: Option<Recorder>,
     adapters: Adapters,
     signals: Signals,
     notify: Option<Notify>,
@@ -101,7 +104,8 @@ enum Wake {
 }
 
 impl Agent {
-    fn new(config: Config, source: Source, inherited: Inherited, guard: Option<Guard>) -> io::Result<Agent> {
+    fn new(loaded: Loaded, source: Source, inherited: Inherited, guard: Option<Guard>) -> io::Result<Agent> {
+        let Loaded { config, written, .. } = loaded;
         let signals = Signals::new(config.process.manner.passes_faults)?;
         let notify = Notify::open(config.health.iter().any(|check| check.probe == Probe::Notify))?;
         let guarded = guard.is_some();
@@ -119,13 +123,16 @@ impl Agent {
         let (tell, events) = mpsc::channel(EVENTS);
         let (ask, questions) = mpsc::channel(QUESTIONS);
         // Two agents started together must not retry together; std's hasher is seeded by the kernel.
-        let supervisor = Supervisor::new(config.clone(), RandomState::new().hash_one(std::process::id()));
+        let seed = RandomState::new().hash_one(std::process::id());
+        let supervisor = Supervisor::new(config.clone(), seed);
+        let recorder = config.control.socket.is_some().then(|| Recorder::new(written, seed));
         let (status, seen) = watch::channel(supervisor.status());
         let adapters = Adapters::new(&config, source, processes, tell, ask, seen);
         let starting = Some(Box::pin(tokio::time::sleep(START_IS_OVER_AFTER)));
         let alarm = Alarm::new()?;
         Ok(Agent {
             supervisor,
+            recorder,
             adapters,
             signals,
             notify,
@@ -146,6 +153,9 @@ impl Agent {
             sabotage::freeze();
             while let Some(event) = next.pop_front() {
                 let now = clock::now();
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.note(now, &event);
+                }
                 for effect in self.supervisor.handle(now, event) {
                     match effect {
                         Effect::Exit { code, reason } => {
@@ -170,13 +180,26 @@ impl Agent {
                 }
                 Wake::Signal(signal) => next.push_back(Event::Signal(signal)),
                 Wake::Notified(said) => next.push_back(Event::Notified(said)),
-                Wake::Asked(asked) => next.push_back(self.adapters.asked(asked)),
+                Wake::Asked(asked) => next.extend(self.asked(asked)),
                 Wake::Event(event) => next.extend(self.adapters.heard(event)),
                 Wake::Rang => next.push_back(Event::Tick),
                 Wake::StartIsOver => {
                     self.starting = None;
                     memory::forget_start();
                 }
+            }
+        }
+    }
+
+    fn asked(&mut self, asked: ControlRequest) -> Option<Event> {
+        match asked.question {
+            Question::Order(request) => Some(self.adapters.asked(request, asked.answer)),
+            Question::Record => {
+                let record = self.recorder.as_ref().map(Recorder::hand_out);
+                let none = || "nothing is recorded: the container began without a control socket".to_owned();
+                // Who asked may have gone.
+                let _ = asked.answer.send(record.ok_or_else(none).into());
+                None
             }
         }
     }

@@ -180,6 +180,11 @@ enum Verb {
         #[command(subcommand)]
         switch: Switch,
     },
+    /// Print the running agent's last events, without secrets: to be sent along with a report of what it did wrong
+    Record {
+        #[command(flatten)]
+        at: At,
+    },
     /// Wait on this host for the ends of leaders' containers, and free their locks at once; runs no main process
     Witness {
         /// The elections [default: the config's]
@@ -301,6 +306,7 @@ fn command_line(args: &[OsString], inherited: Inherited) -> u8 {
         }
         Verb::Wait { awaited, timeout, at } => wait::wait(at.socket, named, &awaited, timeout),
         Verb::Kv { verb } => kv::key(verb, named),
+        Verb::Record { at } => ask::record(at.socket, named),
         Verb::Leader { at } => ask::leader(at.socket, named),
         Verb::StepDown { to, wait, timeout, at } => {
             step_down::step_down(at.socket, named, to.as_deref(), step_down::patience(wait, timeout, to.is_some()))
@@ -330,25 +336,25 @@ fn start(named: Option<&Path>, command: Exec, inherited: Inherited) -> u8 {
         logging::termination_log(missing);
         return BAD_USAGE;
     }
-    let config::Loaded { config, warnings, remarks, left_out } = match source.read() {
+    let loaded = match source.read() {
         Ok(loaded) => loaded,
         Err(report) => return refuse(&report),
     };
-    logging::init(&config.log);
+    logging::init(&loaded.config.log);
     // What it is comes first, then what it loses.
-    for (index, remark) in remarks.iter().enumerate() {
+    for (index, remark) in loaded.remarks.iter().enumerate() {
         match index {
             0 => tracing::info!(event = "config.imported", "{remark}"),
             _ => tracing::warn!(event = "config.imported", "{remark}"),
         }
     }
-    for out in left_out {
+    for out in &loaded.left_out {
         tracing::info!(event = "config.left_out", "{out}");
     }
-    for warning in warnings {
+    for warning in &loaded.warnings {
         tracing::warn!(event = "config.warning", "{warning}");
     }
-    live(config, source, inherited)
+    live(loaded, source, inherited)
 }
 
 /// A plain init with options of its own.
@@ -377,12 +383,12 @@ fn run_plain(config: config::Config, inherited: Inherited) -> u8 {
     let command = Some(config.process.exec.clone());
     let source = Source { file: None, command, context: Context::of_this_process(), translate: None };
     logging::init(&config.log);
-    live(config, source, inherited)
+    live(config.into(), source, inherited)
 }
 
 #[inline(never)]
-fn live(config: config::Config, source: Source, inherited: Inherited) -> u8 {
-    agent::run(config, source, inherited).unwrap_or_else(|error| {
+fn live(loaded: config::Loaded, source: Source, inherited: Inherited) -> u8 {
+    agent::run(loaded, source, inherited).unwrap_or_else(|error| {
         let mut text = format!("pilotfish: the agent can't run: {error}");
         let mut cause = std::error::Error::source(&error);
         while let Some(error) = cause {

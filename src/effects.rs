@@ -27,8 +27,8 @@ use crate::process::{self, Processes};
 use crate::render;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, ElectionEvent, Renewal, StoreRequest};
 use crate::supervisor::vocabulary::{
-    Answer, Fence, Follow, KeyRequest, Observation, Pid, Registration, Rendering, ReplyId, RunId, Secrets, Staged,
-    Target,
+    Answer, Fence, Follow, KeyRequest, Observation, Pid, Registration, Rendering, ReplyId, Request, RunId, Secrets,
+    Staged, Target,
 };
 use crate::supervisor::{Effect, Event, Notice, Status, Time};
 
@@ -233,11 +233,11 @@ impl Adapters {
     }
 
     /// Somebody asks at the control endpoint.
-    pub fn asked(&mut self, asked: ControlRequest) -> Event {
+    pub fn asked(&mut self, request: Request, answer: oneshot::Sender<Answer>) -> Event {
         self.last_reply += 1;
         let reply = ReplyId(self.last_reply);
-        self.replies.insert(reply, asked.answer);
-        Event::Control { reply, request: asked.request }
+        self.replies.insert(reply, answer);
+        Event::Control { reply, request }
     }
 
     fn answer(&mut self, reply: ReplyId, answer: Answer) {
@@ -577,7 +577,7 @@ impl Adapters {
                 Some(_) => {
                     let loaded = source.read().map_err(|report| report.to_string())?;
                     loaded.warnings.iter().for_each(|warning| degraded(warning.to_string()));
-                    Ok(Box::new(loaded.config))
+                    Ok(Box::new(loaded))
                 }
             },
             Event::ConfigLoaded,

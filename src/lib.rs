@@ -14,8 +14,10 @@
 //! - [`endpoints`]: our own endpoints: control and telemetry; [`metrics`] is what it tells Prometheus.
 //! - [`files`]: files that somebody else may have a hand in, opened so that they gain nothing; below all layers that do.
 //! - [`import`]: other programs' configs, made pilotfish's.
+//! - [`recorder`]: the last events, for a person who asks how the agent came to where it is.
 //! - [`logging`]: the log, which never waits for who reads it.
 //! - `fuzzing`: what the fuzz targets throw bytes at (tests/fuzz); nothing in a release.
+//! - `generated`: files that are made from the source, and whether they are current; nothing in a release.
 //! - `plain`: text of others, made fit for a terminal and a log.
 //! - `sabotage`: rules broken on purpose, for tests that must fail; nothing in a release.
 
@@ -30,6 +32,8 @@ pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(test)]
+mod generated;
 pub mod import;
 pub mod logging;
 pub mod metrics;
@@ -37,6 +41,7 @@ mod plain;
 pub mod probe;
 pub mod process;
 mod readable;
+mod recorder;
 mod render;
 mod sabotage;
 pub mod supervisor;

@@ -248,7 +248,7 @@ fn json_lines_are_json_and_a_reload_changes_form_and_level() {
 }
 
 #[test]
-fn no_secret_appears_in_log_status_metrics_or_page() {
+fn no_secret_appears_in_log_status_metrics_page_or_record() {
     const SECRETS: [&str; 3] = ["s3cret-file", "s3cret-env", "s3cret-header"];
     let lab = Lab::new(
         "[log]\nlevel = \"trace\"\n\
@@ -275,6 +275,11 @@ fn no_secret_appears_in_log_status_metrics_or_page() {
         told += &get(Path::new(socket), page);
     }
     assert_eq!(pilotfish_says(&["reload", "--socket", socket]).0, 0);
+    let (code, record, error) = pilotfish_says(&["record", "--socket", socket]);
+    assert_eq!(code, 0, "{error}");
+    // Both configs are in it, and the name of what was read.
+    assert_eq!((record.matches("X-Token").count(), record.matches("[\"DB_PASSWORD\"]").count()), (2, 1), "{record}");
+    told += &record;
     container.signal(libc::SIGTERM);
     assert_eq!(container.wait(), Ok(143));
     told += &container.stderr();
@@ -282,6 +287,26 @@ fn no_secret_appears_in_log_status_metrics_or_page() {
     for secret in SECRETS {
         assert!(!told.contains(secret), "{secret} in {told}");
     }
+}
+
+#[test]
+fn a_record_holds_what_happened_from_the_agents_start_on() {
+    let lab =
+        Lab::new("[process]\nexec = [\"sleep\", \"1000\"]\n[hooks]\npre_start = { exec = [\"false\"], retries = 1 }\n");
+    let _container = lab.run();
+    let record = eventually("a hook that has failed", || {
+        let (code, record, error) = lab.ask(&["record"]);
+        assert_eq!(code, 0, "{error}");
+        record.contains("Exited").then_some(record)
+    })
+    .unwrap();
+    let lines: Vec<serde_json::Value> = record.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["missing"], lines[0]["events"].as_u64()), (&0.into(), Some(lines.len() as u64 - 1)));
+    assert!(lines[0]["config"]["text"].as_str().unwrap().contains("retries = 1"), "{}", lines[0]);
+    assert_eq!(lines[1][1], "Started");
+    let (run, ended) = (&lines[2][1]["Spawned"]["run"], &lines[3][1]["Exited"]);
+    assert_eq!((run, &ended["run"], &ended["status"]["Exited"]), (&1.into(), &1.into(), &1.into()), "{record}");
+    assert!(lines[2..].windows(2).all(|pair| pair[0][0].as_u64() <= pair[1][0].as_u64()), "{record}");
 }
 
 fn get(socket: &Path, page: &str) -> String {

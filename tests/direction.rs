@@ -11,6 +11,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", ALL),
     ("agent", ALL),
     ("effects", ALL),
+    // What tests make of the source, of every layer.
+    ("generated", ALL),
     // What the fuzz targets call, of every layer.
     ("fuzzing", ALL),
     ("witness", &["catalog", "clock", "logging", "process", "supervisor", "config"]),
@@ -23,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // The endpoints tell dates, of which the core has none.
     ("endpoints", &["files", "metrics", "clock", "plain", "readable", "supervisor", "config"]),
     ("logging", &["files", "plain", "supervisor", "config"]),
+    ("recorder", &["supervisor", "config"]),
     ("metrics", &["supervisor", "config"]),
     // Descriptors the runtime waits for: below the layers that have some.
     ("readable", &[]),
@@ -53,6 +56,7 @@ const ALL: &[&str] = &[
     "endpoints",
     "logging",
     "metrics",
+    "recorder",
     "sabotage",
     "plain",
     "readable",

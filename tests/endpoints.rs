@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use pilotfish::config::{Control, Telemetry};
-use pilotfish::endpoints::{ControlRequest, Endpoint, Handle, client, control, telemetry};
+use pilotfish::endpoints::{ControlRequest, Endpoint, Handle, Question, client, control, telemetry};
 use pilotfish::supervisor::Status;
 use pilotfish::supervisor::vocabulary::{Answer, CheckStatus, Phase, Request};
 use tokio::sync::{mpsc, watch};
@@ -83,6 +83,8 @@ async fn the_read_only_door_tells_everything_and_takes_nothing() {
     assert_eq!(code(&get(address, "/livez").await), 200);
     assert_eq!(code(&get(address, "/readyz").await), 200);
     assert_eq!(code(&get(address, "/nothing").await), 404);
+    // The record is for who may order, too.
+    assert_eq!(code(&get(address, "/record").await), 404);
     for path in ["/stop", "/reload"] {
         let answer = raw(address, format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")).await;
         assert_eq!(code(&answer), 404, "{path}");
@@ -184,10 +186,10 @@ async fn an_order_at_the_control_door_reaches_the_loop_and_its_answer_the_asker(
     let _door = control::open(&socket_at(&path), agent.endpoint.clone()).unwrap().unwrap();
     let loop_ = tokio::spawn(async move {
         let asked = agent.asked.recv().await.unwrap();
-        assert_eq!(asked.request, Request::Reload);
+        assert_eq!(asked.question, Question::Order(Request::Reload));
         asked.answer.send(Answer::Refused("line 3: no such key".into())).unwrap();
         let asked = agent.asked.recv().await.unwrap();
-        assert_eq!(asked.request, Request::Stop);
+        assert_eq!(asked.question, Question::Order(Request::Stop));
         asked.answer.send(Answer::Done("stopping".into())).unwrap();
         agent
     });

@@ -191,7 +191,9 @@ fn every_promise_of_security_has_tests_that_exist_and_every_file_that_opens_some
         let text = fs::read_to_string(&file).expect("a source file is readable");
         let text = text.split("#[cfg(test)]\n").next().unwrap_or_default();
         let opens = |line: &str| !line.trim_start().starts_with("//") && OPENS.iter().any(|call| line.contains(call));
-        if !name.contains("/tests") && text.lines().any(opens) && !names.contains(&name.as_str()) {
+        // Nothing of these is in a release.
+        let released = !name.contains("/tests") && !name.starts_with("src/generated");
+        if released && text.lines().any(opens) && !names.contains(&name.as_str()) {
             missing.push(name);
         }
     }

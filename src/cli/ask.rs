@@ -38,6 +38,15 @@ pub fn status(socket: Option<PathBuf>, named: Option<&Path>, json: bool) -> u8 {
     }
 }
 
+/// `pilotfish record`.
+pub fn record(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
+    match ask(socket, named, Method::GET, "/record", ORDER_WITHIN) {
+        Ok(reply) if reply.status == StatusCode::OK => print(&plain::json(&reply.body)),
+        Ok(reply) => fail(&reply.body),
+        Err(error) => fail(&error),
+    }
+}
+
 /// `pilotfish health`: one line why, which Docker shows in `docker inspect`.
 pub fn health(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
     match ask(socket, named, Method::GET, "/healthz", LOOK_WITHIN) {

@@ -10,11 +10,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::libc;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::context::{Context, Variables};
 use super::expand::{LeftOut, expand};
 use super::parse::{Lines, ParsedFile, Syntax, parse};
+use super::render::masked;
 use super::report::{Mistake, Problem, Report, Severity};
 use super::schema::check_shape;
 use super::tree::Node;
@@ -35,17 +36,44 @@ const ALONE_OR_SEVERAL: [&str; 2] = ["hooks", "pre_start"];
 /// A config is written by people; what is longer was named by mistake.
 const LONGEST_FILE: u64 = 256 << 10;
 
-/// A config that can be used.
-#[derive(Debug, Clone, PartialEq)]
+/// A config that can be used. Written down, it is its text.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
 pub struct Loaded {
     /// The config.
+    #[serde(skip)]
     pub config: Config,
     /// What in it may not be as meant.
+    #[serde(skip)]
     pub warnings: Vec<Mistake>,
     /// What to know about a config that was another program's, a line each.
+    #[serde(skip)]
     pub remarks: Vec<String>,
     /// Which tables aren't there because their `enabled` says so, a line each.
+    #[serde(skip)]
     pub left_out: Vec<String>,
+    /// What it was made of; empty where there was no file.
+    pub written: Written,
+}
+
+/// What a config was made of, with stars for secrets: what an agent decides by it is what it decides by the other.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(test, derive(Deserialize))]
+pub struct Written {
+    /// The file's name.
+    pub file: String,
+    /// Its text, templates filled in.
+    pub text: String,
+    /// The program that stood after `--`, if any; not its arguments.
+    pub program: Option<String>,
+    /// The host's name.
+    pub hostname: String,
+}
+
+impl From<Config> for Loaded {
+    fn from(config: Config) -> Loaded {
+        Loaded { config, warnings: Vec::new(), remarks: Vec::new(), left_out: Vec::new(), written: Written::default() }
+    }
 }
 
 /// Which file holds the config: the one named (by `-c`), else the one `PILOTFISH_CONFIG` names, else the first of
@@ -121,6 +149,13 @@ impl Config {
         let mut document = Document::parse(text, Syntax::of(file, text), &context.variables);
         let raw = document.deserialize();
         let Document { root, syntax, mut problems, left_out, .. } = document;
+        let program = command.as_ref().and_then(|command| command.first());
+        let written = Written {
+            file: file.display().to_string(),
+            text: masked(text, &root, &left_out),
+            program: program.map(|program| program.to_string_lossy().into_owned()),
+            hostname: context.hostname.clone(),
+        };
         let config = raw.map(|raw| validate(raw, &root, command, context, syntax, &left_out, &mut problems));
         let warnings = Report::of(file, text, problems)?;
         match config {
@@ -128,7 +163,7 @@ impl Config {
                 let lines = Lines::of(text);
                 let place = |out: &LeftOut| format!("{}:{}", file.display(), lines.line(out.span.start) + 1);
                 let left_out = left_out.iter().map(|out| format!("{}: {out}", place(out))).collect();
-                Ok(Loaded { config, warnings, remarks: Vec::new(), left_out })
+                Ok(Loaded { warnings, left_out, written, ..Loaded::from(config) })
             }
             None => Err(Report::whole(file, "the config can't be read, and it can't be told why", None)),
         }

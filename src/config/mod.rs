@@ -38,7 +38,7 @@ use std::time::Duration;
 
 pub use context::{Context, Variables};
 pub use election::{Election, When};
-pub use load::{Loaded, find, read};
+pub use load::{Loaded, Written, find, read};
 pub use manner::{FailedStart, Manner};
 pub use parse::Syntax;
 pub use render::render;
@@ -351,7 +351,8 @@ pub struct WaitFor {
 }
 
 /// What can be looked at in a catalog.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum Query {
     /// The passing instances of a service.
     Service {

@@ -1,11 +1,13 @@
 //! A config after templating, for people to look at. Comments and layout stay; secrets are not resolved:
-//! `env_from_files` shows its paths.
+//! `env_from_files` shows its paths. What goes to others ([`masked`]) shows no value that may be one either.
 
 use std::path::Path;
 
 use super::context::Context;
+use super::expand::LeftOut;
 use super::load::{Document, read};
 use super::parse::Syntax;
+use super::redact::redact;
 use super::report::Report;
 use super::tree::{Node, Span, Value};
 
@@ -23,10 +25,44 @@ pub(crate) fn render_text(text: &str, file: &Path, context: &Context) -> Result<
     Report::of(file, text, document.take_problems())?;
     // What stands for a number becomes one; what is wrong stays as it is.
     document.check_shape();
+    Ok(filled_in(text, document.root(), document.left_out(), Show::All))
+}
+
+/// The same of a text that has been read, with stars for what may be secret: passwords in URLs, values of keys that are
+/// called so, variables of commands and headers of requests, and what the environment puts into a command line. It is
+/// still a config, of which the agent decides as of the other.
+pub(super) fn masked(text: &str, root: &Node, left_out: &[LeftOut]) -> String {
+    redact(&filled_in(text, root, left_out, Show::NoSecrets))
+}
+
+/// What of a value is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Show {
+    /// Everything.
+    All,
+    /// What isn't below a key that may hold secrets.
+    NoSecrets,
+    /// What was written as it stands, and not what a template made of it.
+    AsWritten,
+    /// Nothing.
+    Nothing,
+}
+
+impl Show {
+    fn below(self, key: &str) -> Show {
+        match (self, key) {
+            (Show::NoSecrets, "exec" | "check") => Show::AsWritten,
+            (Show::NoSecrets, "env" | "headers") => Show::Nothing,
+            (show, _) => show,
+        }
+    }
+}
+
+fn filled_in(text: &str, root: &Node, left_out: &[LeftOut], show: Show) -> String {
     let mut rendered = Vec::new();
-    gather(document.root(), &mut rendered);
+    gather(root, show, &mut rendered);
     // What is left out is read no further, and its templates stay as they are.
-    let out = document.left_out().iter().filter(|out| out.templated);
+    let out = left_out.iter().filter(|out| out.templated);
     rendered.extend(out.map(|out| (out.span.clone(), "false".to_owned())));
     // From the end, so that the places before stay where they are.
     rendered.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
@@ -34,18 +70,31 @@ pub(crate) fn render_text(text: &str, file: &Path, context: &Context) -> Result<
     for (span, value) in rendered {
         text.replace_range(span, &value);
     }
-    Ok(text)
+    text
 }
 
-fn gather(node: &Node, rendered: &mut Vec<(Span, String)>) {
+fn gather(node: &Node, show: Show, rendered: &mut Vec<(Span, String)>) {
     match &node.value {
-        Value::Array(elements) => elements.iter().for_each(|element| gather(element, rendered)),
-        Value::Table(table) => table.entries.iter().for_each(|entry| gather(&entry.value, rendered)),
+        Value::Array(elements) => elements.iter().for_each(|element| gather(element, show, rendered)),
+        Value::Table(table) => {
+            table.entries.iter().for_each(|entry| gather(&entry.value, show.below(&entry.key), rendered))
+        }
+        Value::String(_) if show == Show::Nothing || (show == Show::AsWritten && node.templated) => {
+            rendered.push((node.span.clone(), quote("***")))
+        }
+        // Only of a template's text it isn't asked whether it stands for a number.
+        Value::String(text) if node.templated && show != Show::All && is_a_number_or_boolean(text) => {
+            rendered.push((node.span.clone(), quote(&format!("{{{{ '{text}' }}}}"))))
+        }
         Value::String(text) if node.templated => rendered.push((node.span.clone(), quote(text))),
         Value::Integer(number) if node.templated => rendered.push((node.span.clone(), number.to_string())),
         Value::Bool(value) if node.templated => rendered.push((node.span.clone(), value.to_string())),
         Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::String(_) | Value::Other(_) => {}
     }
+}
+
+fn is_a_number_or_boolean(text: &str) -> bool {
+    text.parse::<i64>().is_ok() || text.parse::<bool>().is_ok()
 }
 
 /// A string as JSON and TOML both read it. TOML takes no bare DEL.
@@ -95,6 +144,26 @@ mod tests {
         let rendered = "[[service]]\nenabled = false\nname = \"{{ env.NONE }}\"\n\
                         [[service]]\nenabled = true\nport = 8080\n";
         assert_eq!(render(text, "t.toml").unwrap(), rendered);
+    }
+
+    #[test]
+    fn what_is_masked_shows_no_secret_and_loads_as_a_config_all_the_same() {
+        let text = "process.exec = [\"db\", \"-p{{ env.PASS }}\", \"--verbose\"]\nprocess.env = { A = \"{{ env.PASS }}\", B = 'b' }\n\
+                    service = [{ name = \"{{ env.NAME }}\", port = \"{{ env.PORT }}\" }]\n\
+                    health = [{ name = \"h\", http = \"http://localhost/\", headers = { X = \"pw\" } }]\n\
+                    catalog = { backend = \"consul\", address = \"http://c:8500\" }\n";
+        let variables = [("PASS", "s3cret"), ("NAME", "web"), ("PORT", "80")].into_iter().collect();
+        let context = Context { variables, hostname: "h".to_owned() };
+        let written = crate::config::Config::from_text(text, Path::new("t.toml"), None, &context).unwrap().written;
+        assert_eq!(
+            written.text,
+            "process.exec = [\"db\", \"***\", \"--verbose\"]\nprocess.env = { A = \"***\", B = \"***\" }\n\
+             service = [{ name = \"web\", port = \"{{ '80' }}\" }]\n\
+             health = [{ name = \"h\", http = \"http://localhost/\", headers = { X = \"***\" } }]\n\
+             catalog = { backend = \"consul\", address = \"http://c:8500\" }\n"
+        );
+        let again = crate::config::Config::from_text(&written.text, Path::new("t.toml"), None, &Context::default());
+        assert_eq!(again.unwrap().config.services[0].port, 80);
     }
 
     #[test]

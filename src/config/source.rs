@@ -39,10 +39,7 @@ impl Source {
     pub fn read(&self) -> Result<Loaded, Report> {
         match &self.file {
             Some(file) => self.load(file),
-            None => {
-                let config = Config::plain(self.command.clone().unwrap_or_default());
-                Ok(Loaded { config, warnings: Vec::new(), remarks: Vec::new(), left_out: Vec::new() })
-            }
+            None => Ok(Config::plain(self.command.clone().unwrap_or_default()).into()),
         }
     }
 

@@ -28,9 +28,9 @@ pub(crate) fn request(data: &[u8]) {
                 answer
             };
             let loops = async {
-                while let Some(ControlRequest { request, answer }) = orders.recv().await {
+                while let Some(ControlRequest { question, answer }) = orders.recv().await {
                     ordered += 1;
-                    answer.send(Answer::Done(format!("{request:?}"))).ok();
+                    answer.send(Answer::Done(format!("{question:?}"))).ok();
                 }
             };
             let answer = tokio::select! {

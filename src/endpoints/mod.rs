@@ -26,15 +26,24 @@ use crate::supervisor::vocabulary::{Answer, Request};
 pub struct Endpoint {
     /// What the agent is doing, as of its last event.
     pub status: watch::Receiver<Status>,
-    /// Where orders go.
+    /// Where questions go that the status doesn't answer.
     pub asked: mpsc::Sender<ControlRequest>,
 }
 
-/// An order, and who waits for the answer.
+/// What can be asked of the agent's loop.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Question {
+    /// To do something.
+    Order(Request),
+    /// What happened lately.
+    Record,
+}
+
+/// A question, and who waits for the answer.
 #[derive(Debug)]
 pub struct ControlRequest {
     /// What is asked.
-    pub request: Request,
+    pub question: Question,
     /// Where the answer goes. Nobody may be waiting any more.
     pub answer: oneshot::Sender<Answer>,
 }

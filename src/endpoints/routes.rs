@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::dated::Dated;
 use super::wait::{self, Awaited, WAIT_AT_MOST};
-use super::{ControlRequest, Endpoint, page};
+use super::{ControlRequest, Endpoint, Question, page};
 use crate::config::{Signal, duration};
 use crate::metrics;
 use crate::plain;
@@ -62,6 +62,7 @@ pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rig
             }
         }
         "/" | "/metrics" | "/status" | "/livez" | "/readyz" | "/healthz" => None,
+        "/record" if rights == Rights::Command => None,
         "/reload" if rights == Rights::Command => Some(vocabulary::Request::Reload),
         "/stop" if rights == Rights::Command => Some(vocabulary::Request::Stop),
         "/step-down" if rights == Rights::Command => {
@@ -80,12 +81,15 @@ pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rig
         _ => return text(StatusCode::NOT_FOUND, "no such page"),
     };
     match order {
-        None if matches!(head.method, Method::GET | Method::HEAD) => look(head.uri.path(), endpoint),
+        None if matches!(head.method, Method::GET | Method::HEAD) => match head.uri.path() {
+            "/record" => record(endpoint).await,
+            path => look(path, endpoint),
+        },
         None => not_allowed("GET, HEAD"),
         Some(request) if head.method == Method::POST => {
             // Unread bytes at close would reset the connection and lose the answer.
             match timeout(BODY_WITHIN, Limited::new(body, BODY_BYTES).collect()).await {
-                Ok(Ok(_)) => ask(request, endpoint).await,
+                Ok(Ok(_)) => carry_out(request, endpoint).await,
                 Ok(Err(_)) => text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large or broken"),
                 Err(_) => text(StatusCode::REQUEST_TIMEOUT, "the body didn't come"),
             }
@@ -142,16 +146,34 @@ pub fn not_ready(status: &Status) -> Option<String> {
     })
 }
 
-async fn ask(request: vocabulary::Request, endpoint: &Endpoint) -> Answer {
+async fn carry_out(request: vocabulary::Request, endpoint: &Endpoint) -> Answer {
+    ask(Question::Order(request), endpoint, "; the order stands")
+        .await
+        .map_or_else(|silent| silent, |answer| said(&answer))
+}
+
+/// A line of JSON for each event.
+async fn record(endpoint: &Endpoint) -> Answer {
+    match ask(Question::Record, endpoint, "").await {
+        Ok(vocabulary::Answer::Done(record)) => {
+            reply(StatusCode::OK, "application/x-ndjson", plain::json(&record).into_owned())
+        }
+        Ok(answer) => said(&answer),
+        Err(silent) => silent,
+    }
+}
+
+/// What the agent's loop says, or the answer to who asked why it says nothing.
+async fn ask(question: Question, endpoint: &Endpoint, otherwise: &str) -> Result<vocabulary::Answer, Answer> {
     let (answer, answered) = oneshot::channel();
     let exchange = async {
-        endpoint.asked.send(ControlRequest { request, answer }).await.ok()?;
+        endpoint.asked.send(ControlRequest { question, answer }).await.ok()?;
         answered.await.ok()
     };
     match timeout(ANSWER_WITHIN, exchange).await {
-        Ok(Some(answer)) => said(&answer),
-        Ok(None) => text(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending"),
-        Err(_) => text(StatusCode::GATEWAY_TIMEOUT, "the agent didn't answer in time; the order stands"),
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => Err(text(StatusCode::SERVICE_UNAVAILABLE, "the agent is ending")),
+        Err(_) => Err(text(StatusCode::GATEWAY_TIMEOUT, &format!("the agent didn't answer in time{otherwise}"))),
     }
 }
 
@@ -173,7 +195,7 @@ async fn key(head: &Parts, body: Incoming, endpoint: &Endpoint) -> Answer {
         _ => return not_allowed("GET, PUT, POST, DELETE"),
     };
     let fenced = parameter(&head.uri, "fenced").is_some();
-    ask(vocabulary::Request::Key { request: KeyRequest { key, operation }, fenced }, endpoint).await
+    carry_out(vocabulary::Request::Key { request: KeyRequest { key, operation }, fenced }, endpoint).await
 }
 
 /// Waits for what the request names, as long as it says, and no longer than a connection may take.
@@ -187,7 +209,7 @@ async fn wait(uri: &Uri, endpoint: &Endpoint) -> Answer {
     match awaited {
         Awaited::Ready => said(&wait::until(endpoint.status.clone(), within, wait::is_ready).await),
         Awaited::Leader => said(&wait::until(endpoint.status.clone(), within, wait::is_led).await),
-        Awaited::Seen(query) => ask(vocabulary::Request::Await { query, within }, endpoint).await,
+        Awaited::Seen(query) => carry_out(vocabulary::Request::Await { query, within }, endpoint).await,
     }
 }
 

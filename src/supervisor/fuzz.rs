@@ -300,8 +300,8 @@ impl World {
             23 => Event::Control { reply: ReplyId(1), request: request(input) },
             24 => Event::ConfigLoaded(match input.below(3) {
                 0 => Err("bad".to_owned()),
-                1 => Ok(Box::new(self.config.clone())),
-                _ => Ok(Box::new(config(input))),
+                1 => Ok(Box::new(self.config.clone().into())),
+                _ => Ok(Box::new(config(input).into())),
             }),
             25 => Event::Witness { stands: input.result(()) },
             _ => return self.store(input),

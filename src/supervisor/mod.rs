@@ -246,7 +246,7 @@ impl Supervisor {
                 step.out.push(Effect::Reply { reply, answer: result.into() });
             }
             Event::Control { reply, request: Request::Reload } => self.reload(Some(reply), step.out),
-            Event::ConfigLoaded(result) => self.loaded(step, result),
+            Event::ConfigLoaded(result) => self.loaded(step, result.map(|loaded| loaded.config)),
             Event::Printed { run, text } => self.printed(run, text),
             Event::Election(event) => self.elect(step, event),
             Event::Guard { stands } => self.guarded(step, stands),
@@ -302,7 +302,7 @@ impl Supervisor {
     /// What there is to tell about everything, now.
     pub fn status(&self) -> Status {
         Status {
-            phase: self.life.phase(),
+            phase: self.life.stage().name().phase(),
             doing: self.doing(),
             main: MainStatus { pid: self.main.pid(), ..self.main_status.clone() },
             health: self.checks.iter().map(Check::status).collect(),
@@ -388,4 +388,4 @@ fn find<'a>(first: &'a mut [Entry], second: &'a mut [Entry], id: &str) -> Option
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -208,9 +208,20 @@ impl Life {
         }
     }
 
+    /// The only place where a life changes; what it was before. What isn't in the table is a fault of the caller's: tests
+    /// end there, the product stays where it is.
+    fn change(&mut self, to: LifeStage) -> Option<LifeStage> {
+        let (from, next) = (self.stage.name(), to.name());
+        let allowed = TRANSITIONS.iter().any(|(a, _, b)| (*a, *b) == (from, next));
+        debug_assert!(allowed, "no way from {from:?} to {next:?}");
+        allowed.then(|| std::mem::replace(&mut self.stage, to))
+    }
+}
+
+impl StageName {
     /// For `/status`.
-    pub const fn phase(&self) -> Phase {
-        match self.stage.name() {
+    pub const fn phase(self) -> Phase {
+        match self {
             StageName::Created
             | StageName::Waiting
             | StageName::Electing
@@ -221,15 +232,6 @@ impl Life {
             StageName::Running => Phase::Running,
             StageName::Stopping | StageName::Ended => Phase::Stopping,
         }
-    }
-
-    /// The only place where a life changes; what it was before. What isn't in the table is a fault of the caller's: tests
-    /// end there, the product stays where it is.
-    fn change(&mut self, to: LifeStage) -> Option<LifeStage> {
-        let (from, next) = (self.stage.name(), to.name());
-        let allowed = TRANSITIONS.iter().any(|(a, _, b)| (*a, *b) == (from, next));
-        debug_assert!(allowed, "no way from {from:?} to {next:?}");
-        allowed.then(|| std::mem::replace(&mut self.stage, to))
     }
 }
 

@@ -29,7 +29,7 @@ impl Supervisor {
     }
 
     /// The config was read.
-    pub(in crate::supervisor) fn loaded(&mut self, step: &mut Step<'_>, result: Result<Box<Config>, String>) {
+    pub(in crate::supervisor) fn loaded(&mut self, step: &mut Step<'_>, result: Result<Config, String>) {
         let Some(waiting) = self.reloading.take() else { return };
         let answer = match result {
             _ if self.is_stopping() => Err("the container is stopping".to_owned()),
@@ -38,7 +38,7 @@ impl Supervisor {
                 Err(error)
             }
             Ok(config) => {
-                let notice = self.apply(step, *config);
+                let notice = self.apply(step, config);
                 // A template's source may be another, its file gone: no config tells.
                 self.each_watch(step, |watch, context| watch.refresh(context));
                 let said = notice.to_string();

@@ -244,7 +244,7 @@ fn a_service_that_a_reload_adds_is_in_maintenance_too() {
     script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
     script.heard();
     let more = Config { services: vec![service("web"), service("admin")], ..ordinary() };
-    script.send(Event::ConfigLoaded(Ok(Box::new(more))));
+    script.send(Event::ConfigLoaded(Ok(Box::new(more.into()))));
     script.hears(&["publish admin passing, in maintenance: disk", "reply ok"]);
 }
 

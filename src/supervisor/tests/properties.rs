@@ -191,7 +191,7 @@ impl World {
             }
             Step::Reload(ok) => {
                 self.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
-                let config = if ok { Ok(Box::new(self.config.clone())) } else { Err("bad".to_owned()) };
+                let config = if ok { Ok(Box::new(self.config.clone().into())) } else { Err("bad".to_owned()) };
                 self.send(Event::ConfigLoaded(config));
             }
             Step::Maintenance(millis) => {

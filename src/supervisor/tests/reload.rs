@@ -27,7 +27,7 @@ fn running() -> Script {
 fn reload(script: &mut Script, new: Result<Config, &str>) {
     script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
     script.expect(&["load config"]);
-    script.send(Event::ConfigLoaded(new.map(Box::new).map_err(str::to_owned)));
+    script.send(Event::ConfigLoaded(new.map(|new| Box::new(new.into())).map_err(str::to_owned)));
 }
 
 #[test]

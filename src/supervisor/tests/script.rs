@@ -44,8 +44,14 @@ pub struct Script {
 impl Script {
     /// Starts at time zero; main starts by itself when ordered, as process 100.
     pub fn start(config: Config) -> Script {
-        let core = Supervisor::new(config, 1);
-        let mut script = Script {
+        let mut script = Script::of(Supervisor::new(config, 1));
+        script.send(Event::Started);
+        script
+    }
+
+    /// One that says nothing by itself.
+    pub fn of(core: Supervisor) -> Script {
+        Script {
             core,
             now: 0,
             heard: Vec::new(),
@@ -61,9 +67,18 @@ impl Script {
             tags: BTreeMap::new(),
             notes: BTreeMap::new(),
             asks: BTreeMap::new(),
-        };
-        script.send(Event::Started);
-        script
+        }
+    }
+
+    /// Something happened then, and whatever answers to what is ordered comes by itself: the orders, and what is said.
+    pub fn is_told(&mut self, now: Time, event: Event) -> Vec<String> {
+        let mut told = Vec::new();
+        for effect in self.core.handle(now, event) {
+            self.hear(effect);
+            told.extend(self.said.drain(..).map(|notice| format!("says {}: {notice}", notice.name())));
+            told.append(&mut self.heard);
+        }
+        told
     }
 
     /// Something happens now.

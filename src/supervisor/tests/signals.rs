@@ -108,7 +108,7 @@ fn three_hundred_hups_are_one_reload_at_a_time() {
         script.signal(Signal::HUP);
     }
     script.expect(&["load config"]);
-    script.send(crate::supervisor::Event::ConfigLoaded(Ok(Box::new(with))));
+    script.send(crate::supervisor::Event::ConfigLoaded(Ok(Box::new(with.into()))));
     script.signal(Signal::HUP);
     script.expect(&["load config"]);
 }

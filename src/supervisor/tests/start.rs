@@ -330,7 +330,7 @@ fn a_stop_ends_the_pre_start_that_runs_and_runs_no_other() {
 fn a_reload_that_takes_the_other_pre_starts_away_lets_main_start_after_the_one_that_runs() {
     let mut script = Script::start(two_pre_starts(Leftovers::Keep));
     script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
-    script.send(Event::ConfigLoaded(Ok(Box::new(config()))));
+    script.send(Event::ConfigLoaded(Ok(Box::new(config().into()))));
     script.heard();
     script.ends("pre_start 1", 0);
     script.expect(&["spawn main"]);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, Query, Signal};
+use serde::Serialize;
+
+use crate::config::{Loaded, Query, Signal};
 use crate::supervisor::machines::election::ElectionEvent;
 
 use super::{Advertised, ExitStatus, Follow, KeyRequest, Observation, Pid, Rendering, RunId, Secrets, SpawnError};
@@ -11,11 +13,13 @@ use super::{Advertised, ExitStatus, Follow, KeyRequest, Observation, Pid, Render
 use super::Effect;
 
 /// Who waits for an answer at the control endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct ReplyId(pub u64);
 
 /// An event from outside.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum Event {
     /// The agent is up and catches signals. Comes first, and once.
     Started,
@@ -178,11 +182,12 @@ pub enum Event {
         request: Request,
     },
     /// The config was read again (answers [`Effect::LoadConfig`]); the error is the full report.
-    ConfigLoaded(Result<Box<Config>, String>),
+    ConfigLoaded(Result<Box<Loaded>, String>),
 }
 
 /// What main said by sd_notify(3).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct Notification {
     /// `READY=1`.
     pub ready: bool,
@@ -195,7 +200,8 @@ pub struct Notification {
 }
 
 /// What can be asked at the control endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum Request {
     /// Read the config again.
     Reload,

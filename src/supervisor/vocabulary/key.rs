@@ -3,10 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
+
 use crate::supervisor::machines::election::record::{SessionId, Term};
 
 /// What is to be done with a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct KeyRequest {
     /// Which.
     pub key: String,
@@ -15,7 +18,8 @@ pub struct KeyRequest {
 }
 
 /// What is to be done with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum KeyOperation {
     /// Read it.
     Get,
@@ -24,7 +28,8 @@ pub enum KeyOperation {
 }
 
 /// How it is written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum KeyChange {
     /// Set it.
     Put(Value),
@@ -34,7 +39,7 @@ pub enum KeyChange {
     Delete,
 }
 
-/// A key's value, which no log shows.
+/// A key's value, which neither log nor record shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Value(pub Arc<[u8]>);
 
@@ -46,6 +51,20 @@ impl Value {
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl Serialize for Value {
+    /// Its length.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.len().serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+impl<'de> serde::Deserialize<'de> for Value {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        usize::deserialize(deserializer).map(|length| Value(vec![0; length.min(Value::MOST_BYTES)].into()))
     }
 }
 

@@ -11,7 +11,8 @@ use super::ReplyId;
 use crate::config::Template;
 
 /// Who follows a query.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum Follow {
     /// The `[[watch]]` of this name.
     Watch(String),
@@ -22,7 +23,8 @@ pub enum Follow {
 }
 
 /// What a query sees. It may be many megabytes: it is shared and never copied.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum Observation {
     /// The passing instances of a service, sorted by id.
     Instances(Arc<[Instance]>),
@@ -34,6 +36,7 @@ pub enum Observation {
 
 /// One passing instance of a service. Hooks and templates see its fields, and its [`host_port`](Self::host_port).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct Instance {
     /// Unique in the catalog, or on its node where there are nodes.
     pub id: String,
@@ -100,6 +103,13 @@ pub struct Staged {
     pub template: std::sync::Arc<Template>,
 }
 
+impl Serialize for Staged {
+    /// Where it lies; neither what is in it nor the config's part.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.path, self.beside).serialize(serializer)
+    }
+}
+
 /// A file's content, which no log shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Text(pub std::sync::Arc<str>);
@@ -111,7 +121,8 @@ impl std::fmt::Debug for Text {
 }
 
 /// What came of rendering a template.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum Rendering {
     /// A new file is there, not live yet.
     Staged(Staged),

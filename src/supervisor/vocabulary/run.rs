@@ -8,6 +8,7 @@ use crate::config::Signal;
 
 /// One run of a process or probe; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct RunId(pub u64);
 
 /// A process id in the agent's own PID namespace.
@@ -15,6 +16,7 @@ pub type Pid = i32;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum ExitStatus {
     /// By itself, with this code.
     Exited(u8),
@@ -39,7 +41,8 @@ impl ExitStatus {
 }
 
 /// Why a command couldn't be started.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct SpawnError {
     /// 127 when the program wasn't found, 126 otherwise, as a shell has it.
     pub code: u8,
@@ -50,7 +53,8 @@ pub struct SpawnError {
 }
 
 /// Whether a command that couldn't be started may start a moment later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum Hope {
     /// Nothing changes by itself.
     None,
@@ -67,6 +71,12 @@ pub struct Secrets(pub Vec<(String, Vec<u8>)>);
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl Serialize for Secrets {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|(name, _)| name))
     }
 }
 

@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::config::Service;
 
 /// The address a service is registered with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct Advertised {
     /// The IP address.
     pub address: String,

@@ -5,19 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::config::election::Pace;
+use serde::Serialize;
+
 use crate::supervisor::vocabulary::{Notice, Time};
 
 use super::record::{Guarantee, Holder, Revision, SessionId, Term, View, Witness};
 
 /// One question to the store; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct RequestId(pub u64);
 
 /// A candidate's name, unique in its election.
 pub type Id = Arc<str>;
 
 /// What has happened.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum ElectionEvent {
     /// Time has passed.
     Tick,
@@ -124,7 +128,8 @@ pub enum ElectionEvent {
 }
 
 /// What came of trying to acquire.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum Acquisition {
     /// The lock is ours.
     Won(Term),
@@ -137,7 +142,8 @@ pub enum Acquisition {
 }
 
 /// What came of trying to free the lock of a container that is gone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum Certification {
     /// The lock is free, and `last` says that it was released.
     Done,
@@ -150,7 +156,8 @@ pub enum Certification {
 }
 
 /// What came of a renewal.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum Renewal {
     /// The store says that the session lives; this is the key, read after that.
     Alive(View),

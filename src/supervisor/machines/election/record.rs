@@ -4,25 +4,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::config::election::LONGEST_LOCK_DELAY;
 
 use super::event::{Id, Pace};
 use super::rules::{Rule, Rules};
 
 /// The fencing token: grows with each acquisition within one history of the store (the store's own revision).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct Term(pub u64);
 
 /// As which a key was last written; zero is a key that isn't there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct Revision(pub u64);
 
 /// What holds a lock: a Consul session, an etcd lease, an open file. Unique for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct SessionId(pub u128);
 
 /// What a store promises whoever holds its lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum Guarantee {
     /// The lock falls free only when nothing that could act is left. `linger` is how long something might be, should
     /// main have closed the lock it was given.
@@ -61,7 +67,7 @@ impl Guarantee {
 
 /// A file that all of one container holds locked, so that its kernel knows when nothing of the container is left. Neither
 /// another boot's nor another file is it, whatever its name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
 pub struct Witness {
     /// The boot of the kernel whose lock it is.
     pub boot: Id,
@@ -74,7 +80,8 @@ pub struct Witness {
 }
 
 /// Who holds the lock.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct Holder {
     /// The candidate.
     pub id: Id,
@@ -91,7 +98,8 @@ pub struct Holder {
 }
 
 /// The lock as read.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub enum Lock {
     /// Free.
     Free {
@@ -106,7 +114,8 @@ pub enum Lock {
 }
 
 /// Who led last.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct Last {
     /// The candidate.
     pub id: Id,
@@ -127,7 +136,8 @@ pub struct Last {
 }
 
 /// Lock and last, read together.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct View {
     /// The store's revision it shows, at least; counted alike however it was read, so that of two views the older is
     /// known.

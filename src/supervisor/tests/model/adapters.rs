@@ -76,7 +76,7 @@ impl World {
                 self.hears(index, Event::Guard { stands: true });
             }
             Effect::LoadConfig => {
-                let config = Box::new(self.play.configs[index].clone());
+                let config = Box::new(self.play.configs[index].clone().into());
                 self.hears(index, Event::ConfigLoaded(Ok(config)));
             }
             // A scheduler starts it again.

@@ -68,7 +68,7 @@ fn happens(what: &str, script: &mut Script) {
         "maintenance" => script.maintenance(None, None),
         "reload" => {
             script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
-            script.send(Event::ConfigLoaded(Ok(Box::new(config(Mode::Role)))));
+            script.send(Event::ConfigLoaded(Ok(Box::new(config(Mode::Role).into()))));
         }
         other => panic!("what is {other}?"),
     }

@@ -23,7 +23,7 @@ fn a_reload_does_not_hide_a_leaders_hook_from_a_step_down() {
     script.sees("app", &["a"]);
     script.tells(&["spawn on_change of app"]);
     script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
-    script.send(Event::ConfigLoaded(Ok(Box::new(Config { hooks: hooks(), ..candidate() }))));
+    script.send(Event::ConfigLoaded(Ok(Box::new(Config { hooks: hooks(), ..candidate() }.into()))));
     script.told();
     step_down(&mut script);
     script.tells(&["SIGTERM to all of on_change of app", "reply ok"]);
