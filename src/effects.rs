@@ -28,7 +28,7 @@ use crate::render;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, ElectionEvent, Renewal, StoreRequest};
 use crate::supervisor::vocabulary::{
     Answer, Fence, Follow, KeyRequest, Observation, Pid, Registration, Rendering, ReplyId, Request, RunId, Secrets,
-    Staged, Target,
+    Staged, Target, acting_key,
 };
 use crate::supervisor::{Effect, Event, Notice, Status, Time};
 
@@ -177,6 +177,16 @@ impl Adapters {
             Effect::Install { watch, staged } => self.install(watch, staged),
             Effect::Discard(staged) => self.discard(staged),
             Effect::JoinElection(election) => self.settings(&election),
+            Effect::AskWhoActed { election, term } => {
+                let backend = self.backend.clone();
+                let asked = async move { backend.get(&acting_key(&election)).await.map(|value| value.is_some()) };
+                self.catalog_call(asked, move |result| Event::ActedBefore { term, result });
+            }
+            Effect::TellActing { fence, id } => {
+                let (backend, term) = (self.backend.clone(), fence.term);
+                let told = async move { keys::tell_acting(&backend, &fence, &id).await };
+                self.catalog_call(told, move |result| Event::ActingTold { term, result: result.and_then(|told| told) });
+            }
             Effect::Guard { deadline } => {
                 let silent = self.processes.guard_until(deadline);
                 return self.with_warnings(silent.into_iter().collect());

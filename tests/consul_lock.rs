@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pilotfish::catalog::election::{AcquireRequest, CandidateSettings, LockClient};
-use pilotfish::catalog::{Backend, ObservationSender};
+use pilotfish::catalog::{Backend, Changed, ObservationSender};
 use pilotfish::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Tls};
 use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
 use pilotfish::supervisor::Event;
 use pilotfish::supervisor::machines::election::event::{Acquisition, Renewal};
 use pilotfish::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 use pilotfish::supervisor::machines::election::rules::Rules;
-use pilotfish::supervisor::vocabulary::{Follow, Observation, Registration, ServiceStatus};
+use pilotfish::supervisor::vocabulary::{
+    Fence, Follow, KeyChange, Observation, Registration, ServiceStatus, Value, acting_key, acting_value,
+};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -445,6 +447,8 @@ async fn who_only_wants_to_know_sees_the_leader_as_an_instance() {
     };
     assert!(next().await.is_empty());
     let (_, term) = lead(&a).await;
+    let acts = KeyChange::Put(Value(acting_value("a", term).into_bytes().into()));
+    backend(consul.http).change(&acting_key("onlooker"), &acts, None).await.unwrap();
     let leader = next().await;
     assert_eq!((leader[0].id.as_str(), leader[0].meta["term"].clone()), ("a", term.0.to_string()));
     follower.abort();
@@ -497,6 +501,7 @@ async fn a_candidate_needs_no_right_but_those_written_down() {
         node_prefix "" {{ policy = "read" }}
         key "mysql/leader" {{ policy = "write" }}
         key "mysql/last" {{ policy = "write" }}
+        key "mysql/acting" {{ policy = "write" }}
         key_prefix "mysql/ranks/" {{ policy = "write" }}
         session "{}" {{ policy = "write" }}"#,
         consul.node
@@ -510,7 +515,7 @@ async fn a_candidate_needs_no_right_but_those_written_down() {
     }
     let (backend, service) = (backend(consul.http), service("mysql", SOON));
     publish(&backend, &service).await;
-    let a = LockClient::new(backend, CandidateSettings { service: Some(service), ..contest("mysql", "a") });
+    let a = LockClient::new(backend.clone(), CandidateSettings { service: Some(service), ..contest("mysql", "a") });
     let view = look(&a).await;
     for rank in 1..=2 {
         a.publish_rank(view.last_revision, rank).await.unwrap();
@@ -518,6 +523,11 @@ async fn a_candidate_needs_no_right_but_those_written_down() {
     }
     let (session, term) = lead(&a).await;
     assert!(matches!(a.renew(session, term).await, Renewal::Alive(view) if view.shows(session, term)));
+    let (fence, acts) = (Fence { election: "mysql".to_owned(), session, term }, acting_value("a", term).into_bytes());
+    assert_eq!(backend.get(&acting_key("mysql")).await.unwrap(), None);
+    let put = KeyChange::Put(Value(acts.clone().into()));
+    assert_eq!(backend.change(&acting_key("mysql"), &put, Some(&fence)).await.unwrap(), Changed::Done);
+    assert_eq!(backend.get(&acting_key("mysql")).await.unwrap(), Some(acts));
     a.release(session, term, None, Duration::ZERO).await.unwrap();
     a.close(session).await.unwrap();
 }

@@ -84,6 +84,8 @@ impl Place {
         };
         let one = start("one");
         leader_is(&one.0, "one");
+        // Who starts before it acts is told of it later.
+        assert_eq!(one.0.ask(&["wait", "leader"]).0, 0);
         let two = start("two");
         leader_is(&two.0, "one");
         [one, two]

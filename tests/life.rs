@@ -316,7 +316,9 @@ fn on_change_gets_the_change_as_json() {
     for entry in ["PILOTFISH_EVENT=on_change\n", "PILOTFISH_PID=1\n", "PILOTFISH_SELF_ADDRESS=10.0.0.1\n"] {
         assert!(env.contains(entry), "{entry} is missing: {env}");
     }
-    assert!(env.contains("PILOTFISH_MAIN_PID="));
+    for name in ["MAIN_PID", "ROLE", "LEADER", "LEADER_ID", "TERM", "FIRST"] {
+        assert!(env.contains(&format!("PILOTFISH_{name}=")), "{name} is missing: {env}");
+    }
 }
 
 /// Answers 200 while `healthy` exists.

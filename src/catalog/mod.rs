@@ -2,6 +2,7 @@
 //! nothing: what is to be published or followed, and when a failed call is tried again, is the core's to say (only
 //! following retries by itself).
 
+mod acting;
 pub mod address;
 mod border;
 pub mod bounds;
@@ -134,17 +135,24 @@ impl Backend {
     /// Tells what the query sees: at once, then after each change, and why the catalog can't be asked when it can't.
     /// Retries by itself with jittered backoff. Never returns: to stop following, drop the future.
     pub async fn follow(&self, query: &Query, mut seen: ObservationSender) {
-        if let Query::Leader { election } = query {
-            return election::watch(self, election, election::LockViewSender::of_observer(election, seen)).await;
+        match query {
+            Query::Leader { election } => acting::follow(self, election, seen).await,
+            Query::Service { .. } | Query::Key { .. } | Query::KeyPrefix { .. } => {
+                self.follow_catalog(query, &mut seen).await;
+            }
         }
+    }
+
+    /// The same of what isn't a leader.
+    async fn follow_catalog(&self, query: &Query, seen: &mut ObservationSender) {
         match self {
             Backend::None => {
                 seen.failed(&Error::NotConfigured).await;
                 std::future::pending().await
             }
-            Backend::Local(local) => local.follow(query, &mut seen).await,
-            Backend::Consul(consul) => consul.follow(query, &mut seen).await,
-            Backend::Etcd(etcd) => etcd.follow(query, &mut seen).await,
+            Backend::Local(local) => local.follow(query, seen).await,
+            Backend::Consul(consul) => consul.follow(query, seen).await,
+            Backend::Etcd(etcd) => etcd.follow(query, seen).await,
         }
     }
 

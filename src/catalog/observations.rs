@@ -120,7 +120,7 @@ impl ObservationSender {
 
 /// Whether who follows so acts on a key's value, and not only on its being there.
 pub fn wants_a_value(follow: &Follow) -> bool {
-    matches!(follow, Follow::Watch(_))
+    matches!(follow, Follow::Watch(_) | Follow::Acting)
 }
 
 #[cfg(test)]

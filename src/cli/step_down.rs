@@ -1,5 +1,5 @@
 //! `pilotfish step-down`: has the running agent lead no longer and, if asked to, waits until somebody leads again. The
-//! agent only says what it sees: a lock that is held for another term, and of itself whether it has been promoted.
+//! agent only says what it sees: who holds the lock, for which term, and whether that one acts.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,12 +65,11 @@ fn look(socket: &Path, named: Option<&Path>) -> Result<Value, String> {
     }
 }
 
-/// Who leads for another term than before; this container only once it has been promoted.
+/// Who leads for another term than before, once it acts.
 fn next_leader<'a>(election: &'a Value, before: &Value) -> Option<&'a Value> {
     let leader = &election["leader"];
     let another = !leader.is_null() && leader["term"] != *before;
-    let acts = leader["id"] != election["id"] || election["promoted"] == true;
-    (another && acts).then_some(leader)
+    (another && leader["acts"] == true).then_some(leader)
 }
 
 /// Says who leads, and whether it is the one that should.
@@ -114,13 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn only_another_term_is_a_next_leader_and_oneself_only_once_promoted() {
-        let seen = |id: &str, term: u64, promoted: bool| {
-            let election = json!({"id": "one", "promoted": promoted, "leader": {"id": id, "term": term}});
+    fn only_another_term_is_a_next_leader_and_only_once_it_acts() {
+        let seen = |id: &str, term: u64, acts: bool| {
+            let election = json!({"id": "one", "leader": {"id": id, "term": term, "acts": acts}});
             next_leader(&election, &json!(7)).is_some()
         };
         assert!(!seen("one", 7, true), "the demotion is under way");
-        assert!(seen("two", 8, false));
+        assert!(!seen("two", 8, false), "it isn't promoted yet");
+        assert!(seen("two", 8, true));
         assert!(!seen("one", 9, false), "it holds the lock again, and doesn't act");
         assert!(seen("one", 9, true));
         assert!(next_leader(&json!({"id": "one", "leader": null}), &json!(7)).is_none());

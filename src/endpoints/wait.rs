@@ -65,15 +65,15 @@ pub fn is_ready(status: &Status) -> Answer {
     }
 }
 
-/// Whether somebody leads; this container only once it acts.
+/// Whether somebody leads and acts.
 pub fn is_led(status: &Status) -> Answer {
     let Some(election) = &status.election else {
         return Answer::Refused("this container takes part in no election".to_owned());
     };
     match &election.leader {
-        Some(leader) if leader.id != election.id || election.promoted => Answer::Done(format!("{} leads", leader.id)),
+        Some(leader) if leader.acts => Answer::Done(format!("{} leads", leader.id)),
         _ if status.phase == Phase::Stopping => Answer::Refused("the container is stopping".to_owned()),
-        Some(_) => Answer::NotYet(format!("nobody leads: {}", election.doing)),
+        Some(leader) => Answer::NotYet(format!("{} holds the lock, and doesn't act yet", leader.id)),
         None => Answer::NotYet("nobody leads".to_owned()),
     }
 }
@@ -124,14 +124,14 @@ mod tests {
 
     #[test]
     fn a_leader_that_holds_the_lock_and_does_not_act_yet_is_none() {
-        let led = |id: &str, promoted: bool| {
-            let leader = LeaderStatus { id: id.to_owned(), address: None, term: Default::default() };
+        let led = |acts: bool| {
+            let leader = LeaderStatus { id: "two".to_owned(), address: None, term: Default::default(), acts };
             let election = ElectionStatus {
                 name: "db".to_owned(),
                 id: "one".to_owned(),
                 role: "leader".to_owned(),
-                promoted,
-                doing: "running on_promote".to_owned(),
+                promoted: false,
+                doing: "following".to_owned(),
                 leader: Some(leader),
                 leaderships: 0,
                 error: None,
@@ -139,8 +139,7 @@ mod tests {
             };
             is_led(&Status { election: Some(election), ..running() })
         };
-        assert_eq!(led("one", false), Answer::NotYet("nobody leads: running on_promote".to_owned()));
-        assert_eq!(led("one", true), Answer::Done("one leads".to_owned()));
-        assert_eq!(led("two", false), Answer::Done("two leads".to_owned()));
+        assert_eq!(led(false), Answer::NotYet("two holds the lock, and doesn't act yet".to_owned()));
+        assert_eq!(led(true), Answer::Done("two leads".to_owned()));
     }
 }

@@ -30,7 +30,7 @@ use sequence::life::{Life, LifeStage, StageName};
 use sequence::maintenance::Maintenance;
 use sequence::orders::Orders;
 use sequence::post_start::PostStart;
-use sequence::role::{Leadership, Role};
+use sequence::role::{self, Leadership, Role};
 use sequence::signals::PassedOn;
 use sequence::start::Wait;
 use sequence::stop::{Cause, StopStage, Stopping};
@@ -204,6 +204,7 @@ impl Supervisor {
                 self.with_watch(step, &name, |watch, context| watch.observed(seen, context));
             }
             Event::Observed { follow: Follow::WaitFor(index), seen } => self.waited(index, seen, step.out),
+            Event::Observed { follow: Follow::Acting, seen } => self.saw_acting(step, seen),
             Event::Observed { follow: Follow::Await(reply), seen } => self.awaited(step, reply, seen),
             Event::Rendered { watch, outcome } => {
                 self.with_watch(step, &watch, |watch, context| watch.rendered(outcome, context));
@@ -249,6 +250,8 @@ impl Supervisor {
             Event::ConfigLoaded(result) => self.loaded(step, result.map(|loaded| loaded.config)),
             Event::Printed { run, text } => self.printed(run, text),
             Event::Election(event) => self.elect(step, event),
+            Event::ActedBefore { term, result } => self.acted_before(term, result),
+            Event::ActingTold { term, result } => self.acting_told(step, term, result),
             Event::Guard { stands } => self.guarded(step, stands),
         }
         self.advance(step);
@@ -363,12 +366,15 @@ impl Supervisor {
     fn env(&self, job: &Job) -> Vec<(String, String)> {
         let mut env = self.common_env();
         env.push(("PILOTFISH_EVENT".to_owned(), job.event().to_owned()));
+        env.push(("PILOTFISH_WATCH".to_owned(), String::new()));
         env
     }
 
+    /// All of them, empty where there is nothing to say: a script may ask for each under `set -u`.
     fn common_env(&self) -> Vec<(String, String)> {
-        let main = self.main.pid().map(|pid| ("PILOTFISH_MAIN_PID".to_owned(), pid.to_string()));
-        main.into_iter().chain(self.leadership.iter().flat_map(Leadership::env)).collect()
+        let mut env = self.leadership.as_ref().map_or_else(role::no_env, Leadership::env);
+        env.push(("PILOTFISH_MAIN_PID".to_owned(), self.main.pid().map(|pid| pid.to_string()).unwrap_or_default()));
+        env
     }
 
     /// Whether this container leads; without an election, nobody does.

@@ -10,7 +10,7 @@ use pilotfish::catalog::election::{AcquireRequest, CandidateSettings, LockClient
 use pilotfish::config::Service;
 use pilotfish::supervisor::machines::election::event::{Acquisition, ElectionEvent, Renewal};
 use pilotfish::supervisor::machines::election::record::{Guarantee, Holder, Lock, Revision, SessionId, Term, View};
-use pilotfish::supervisor::vocabulary::{Event, Fence, KeyChange};
+use pilotfish::supervisor::vocabulary::{Event, Fence, KeyChange, acting_key, acting_value};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -112,6 +112,12 @@ impl Candidate {
     pub async fn change(&self, key: &str, change: &KeyChange, by: Won) -> Changed {
         let fence = Fence { election: self.contest.name.clone(), session: by.session, term: by.term };
         self.agent.change(key, change, Some(&fence)).await
+    }
+
+    /// Says that it acts.
+    pub async fn acts(&self, won: Won) {
+        let put = KeyChange::Put(bytes(acting_value(&self.contest.id, won.term)));
+        assert_eq!(self.change(&acting_key(&self.contest.name), &put, won).await, Changed::Done);
     }
 
     pub async fn close(&self, session: SessionId) {

@@ -545,6 +545,7 @@ async fn two_watches_tell_the_same(engine: &impl Engine) {
 async fn a_renewal_is_nothing_new_to_an_onlooker(engine: &impl Engine) {
     let one = candidate(engine, "db", "one");
     let won = one.win().await;
+    one.acts(won).await;
     let mut seen = agent_on(&engine.address()).follow(Query::Leader { election: "db".to_owned() });
     assert_eq!(seen.ids().await, ["one"]);
     for _ in 0..3 {
@@ -561,6 +562,9 @@ async fn an_onlooker_sees_the_leader_as_an_instance<E: Engine>(engine: &E) {
     assert!(seen.ids().await.is_empty());
     one.agent.pass(&db).await;
     let won = one.win().await;
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(seen.rest(), 0, "it doesn't act yet");
+    one.acts(won).await;
     let instances = seen.instances().await;
     let [leader] = &instances[..] else { panic!("one leads: {instances:?}") };
     assert_eq!((leader.id.as_str(), leader.name.as_str()), ("one", "db"));
@@ -575,6 +579,7 @@ async fn an_onlooker_sees_one_leader_after_the_other(engine: &impl Engine) {
     let (one, two) = two(engine);
     for (candidate, id) in [(&one, "one"), (&two, "two"), (&one, "one")] {
         let won = candidate.win().await;
+        candidate.acts(won).await;
         seen.until_ids(&[id], PATIENCE).await;
         candidate.release(won).await;
         candidate.close(won.session).await;

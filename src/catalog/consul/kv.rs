@@ -109,10 +109,10 @@ impl Listed {
 }
 
 impl Client {
-    /// A key's value now.
+    /// A key's value as the majority has it.
     pub(super) async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         if has_path(key) {
-            return Ok(self.raw(ask(Method::GET, key)).await?.0);
+            return Ok(self.raw(ask(Method::GET, key).with("consistent", "")).await?.0);
         }
         let results = self.transact(&[Operation::get_tree(key)]).await?;
         match results.into_iter().find(|pair| pair.key == key) {

@@ -361,7 +361,8 @@ pub(crate) struct Hooks {
     /// on as a replica. When it fails, or there is no such hook, the main process is stopped, and started again as a
     /// replica; `pre_start` runs again before that. With `mode = "standby"` the main process is stopped in any case.
     pub(crate) on_demote: Option<Demote>,
-    /// Runs on replicas, when another container leads than before: `PILOTFISH_LEADER` is its address.
+    /// Runs on replicas, when another container leads than before and its `on_promote` has succeeded: `PILOTFISH_LEADER` is
+    /// its address.
     pub(crate) on_leader_change: Option<Hook>,
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct WaitFor {
     /// A key that exists.
     #[schemars(example = &"mysql/snapshot")]
     pub(crate) key: Option<String>,
-    /// An election that has a leader. Who waits for the leader of its own election stands in it meanwhile, and waits
+    /// An election that has a leader which acts: its `on_promote` has succeeded. Who waits for the leader of its own election stands in it meanwhile, and waits
     /// once the election has had its first result.
     #[schemars(example = &"mysql")]
     pub(crate) leader: Option<Parsed<ElectionName>>,
@@ -95,7 +95,7 @@ pub(crate) struct Watch {
     /// All keys below this.
     #[schemars(example = &"app/")]
     pub(crate) key_prefix: Option<String>,
-    /// An election whose leader is looked at, as a service with one instance or none: its `id`, `address` and `port`, and
+    /// An election whose leader is looked at, from when it acts (its `on_promote` has succeeded), as a service with one instance or none: its `id`, `address` and `port`, and
     /// the term as `meta.term`. Needs no `[election]` of one's own.
     #[schemars(example = &"mysql")]
     pub(crate) leader: Option<Parsed<ElectionName>>,

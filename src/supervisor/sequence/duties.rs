@@ -20,6 +20,8 @@ pub enum Duty {
     LeaveWithMain,
     /// Main lives on as a replica only if `on_demote` says that it is none of the leader's.
     BelieveSuccessOnly,
+    /// A leader is said to act once its promotion has succeeded, and not before.
+    TellOncePromoted,
     /// A standby's main is the leader: it is stopped, whatever `on_demote` says.
     StopStandbys,
 }

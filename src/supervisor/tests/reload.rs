@@ -173,6 +173,7 @@ fn what_the_election_is_bound_to_stays_until_the_container_starts_anew() {
     let health = vec![Health { services: vec!["web-80".to_owned()], ..check("ping", OnFailure::Report) }];
     let old = Config { election: of("web-80"), services: vec![web.clone()], health, ..config() };
     let mut script = Script::start(old.clone());
+    script.acting = Some("3 other".to_owned());
     script.event(ElectionEvent::Saw(Ok(held("other", 9, 3))));
     script.answer("probe", Err("unhealthy"));
     // Each turn is told, one after another.

@@ -37,6 +37,10 @@ pub struct Script {
     pub tags: BTreeMap<String, Vec<String>>,
     /// Why each service was last published as what it was.
     pub notes: BTreeMap<String, String>,
+    /// What stands beside the election's lock, for who looks; nothing comes of that without.
+    pub acting: Option<String>,
+    /// Whether anybody has acted in the election, when that is asked.
+    pub acted_before: Result<bool, String>,
     /// The last question of each kind to the store.
     asks: BTreeMap<&'static str, RequestId>,
 }
@@ -66,6 +70,8 @@ impl Script {
             env: BTreeMap::new(),
             tags: BTreeMap::new(),
             notes: BTreeMap::new(),
+            acting: None,
+            acted_before: Ok(true),
             asks: BTreeMap::new(),
         }
     }
@@ -360,7 +366,12 @@ impl Script {
                 format!("publish {} {status}{}", registration.service.id, kept_out.unwrap_or_default())
             }
             Effect::Withdraw { service } => format!("withdraw {}", service.id),
-            Effect::Follow { follow, .. } => format!("follow {follow:?}"),
+            Effect::Follow { follow, .. } => {
+                let acting = self.acting.clone().filter(|_| follow == Follow::Acting);
+                answer = acting
+                    .map(|acting| Event::Observed { follow: Follow::Acting, seen: Ok(Observation::Key(Some(acting))) });
+                format!("follow {follow:?}")
+            }
             Effect::Unfollow { follow } => format!("unfollow {follow:?}"),
             Effect::Render { watch, unanswered: true, .. } => format!("render {watch} without an answer"),
             Effect::Render { watch, .. } => format!("render {watch}"),
@@ -368,6 +379,13 @@ impl Script {
             Effect::Discard(_) => "discard".to_owned(),
             Effect::Key { fence: Some(fence), .. } => format!("key for term {}", fence.term.0),
             Effect::Key { fence: None, .. } => "key".to_owned(),
+            Effect::AskWhoActed { term, .. } => {
+                return Some(Event::ActedBefore { term, result: self.acted_before.clone() });
+            }
+            Effect::TellActing { fence, .. } => {
+                answer = Some(Event::ActingTold { term: fence.term, result: Ok(()) });
+                format!("tell that term {} acts", fence.term.0)
+            }
             Effect::JoinElection(election) => format!("join {}", election.name),
             Effect::Elect(order) => self.ordered(order),
             Effect::Suspend => "suspend".to_owned(),

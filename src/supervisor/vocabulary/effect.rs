@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Control, Election, Exec, Log, Probe, Process, Query, RunAs, Service, Signal, Telemetry, Template};
 use crate::supervisor::machines::election;
+use crate::supervisor::machines::election::record::Term;
 
 use super::{
     Answer, Fence, Follow, Job, KeyRequest, Notice, Observation, Pid, Registration, ReplyId, RunId, Secrets, Staged,
@@ -152,6 +153,20 @@ pub enum Effect {
     },
     /// Take part in an election: watch its lock, and be ready for what [`Effect::Elect`] asks. Comes once.
     JoinElection(Arc<Election>),
+    /// Ask whether anybody has acted in the election yet, as the majority has it.
+    AskWhoActed {
+        /// The election.
+        election: String,
+        /// The term that wants to know.
+        term: Term,
+    },
+    /// Let others see that this candidate acts, as long as its term holds.
+    TellActing {
+        /// By which term.
+        fence: Fence,
+        /// The candidate.
+        id: String,
+    },
     /// Ask the election's store.
     Elect(election::StoreRequest),
     /// The guard kills at this time; `None`: never.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::config::{Loaded, Query, Signal};
 use crate::supervisor::machines::election::ElectionEvent;
+use crate::supervisor::machines::election::record::Term;
 
 use super::{Advertised, ExitStatus, Follow, KeyRequest, Observation, Pid, Rendering, RunId, Secrets, SpawnError};
 
@@ -169,6 +170,20 @@ pub enum Event {
     /// What the store, or the way to it, says of the election (answers [`Effect::Elect`], and what
     /// [`Effect::JoinElection`] watches).
     Election(ElectionEvent),
+    /// Whether anybody has acted in the election yet (answers [`Effect::AskWhoActed`]).
+    ActedBefore {
+        /// The term that wants to know.
+        term: Term,
+        /// Somebody has; or why that can't be known.
+        result: Result<bool, String>,
+    },
+    /// Others can see that this term acts (answers [`Effect::TellActing`]), or can't.
+    ActingTold {
+        /// Which.
+        term: Term,
+        /// They can, or why not.
+        result: Result<(), String>,
+    },
     /// The guard stands (answers [`Effect::StartGuard`], or did so from the start), or has ended.
     Guard {
         /// It stands.

@@ -78,3 +78,13 @@ pub struct Fence {
     /// For which term.
     pub term: Term,
 }
+
+/// The key that says which term acts: it stands beside the lock and isn't lost with it.
+pub fn acting_key(election: &str) -> String {
+    format!("{election}/acting")
+}
+
+/// What stands there once this candidate's promotion for this term has succeeded.
+pub fn acting_value(id: &str, term: Term) -> String {
+    format!("{} {id}", term.0)
+}

@@ -17,7 +17,7 @@ pub use answer::Answer;
 pub use change::{Change, Item};
 pub use effect::Effect;
 pub use event::{Event, Notification, ReplyId, Request};
-pub use key::{Fence, KeyChange, KeyOperation, KeyRequest, Value};
+pub use key::{Fence, KeyChange, KeyOperation, KeyRequest, Value, acting_key, acting_value};
 pub use notice::Notice;
 pub use observation::{Follow, Instance, Observation, Rendering, Staged, Text};
 pub use run::{ExitStatus, Hope, Job, Pid, RunId, Secrets, SpawnError, Target};

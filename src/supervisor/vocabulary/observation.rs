@@ -18,6 +18,8 @@ pub enum Follow {
     Watch(String),
     /// The `[[wait_for]]` of this index.
     WaitFor(usize),
+    /// The candidate that wants to know whether the leader acts.
+    Acting,
     /// Who waits for this answer at the control endpoint.
     Await(ReplyId),
 }

@@ -157,6 +157,8 @@ pub struct LeaderStatus {
     pub address: Option<String>,
     /// For which term: the fencing token.
     pub term: Term,
+    /// Whether it acts: its promotion has succeeded.
+    pub acts: bool,
 }
 
 /// Maintenance under way.

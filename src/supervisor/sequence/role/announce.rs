@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::{Hook, When};
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::Launch;
+use crate::supervisor::machines::election::record::Holder;
 use crate::supervisor::vocabulary::{Effect, Job, RunId, Step};
 
 use super::Role;
@@ -16,7 +17,8 @@ impl Supervisor {
         let clearing = self.commands.of_job(&Job::OnLeaderChange) == Some(false);
         let may = self.main.is_up() && !self.is_stopping() && !clearing;
         let Some(leadership) = &mut self.leadership else { return };
-        let leader = leadership.leader.as_ref().filter(|leader| *leader.id != *leadership.config.id);
+        let other = |leader: &&Holder| *leader.id != *leadership.config.id && leadership.acts(leader);
+        let leader = leadership.leader.as_ref().filter(other);
         let news = leader.is_some() && leadership.announced.as_ref() != leader;
         if !may || !news || leadership.announcing.is_some() || !matches!(leadership.role, Role::Replica) {
             return;

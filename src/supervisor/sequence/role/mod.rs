@@ -4,6 +4,7 @@
 //! Here is what a container's part is made of and how the election's orders are obeyed; [`transition`] is the way into the
 //! leader's role and out of it, [`announce`] who learns of it, [`rank`] what others ask.
 
+mod acting;
 mod announce;
 mod rank;
 mod transition;
@@ -30,6 +31,11 @@ const GUARD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long a promotion waits for the end of what runs for replicas: its SIGKILL, and that to show.
 const CLEAR_WITHIN: Duration = KILL_AFTER.saturating_add(Duration::from_secs(1));
 
+/// What hooks are told where there is no election.
+pub fn no_env() -> Vec<(String, String)> {
+    ["ROLE", "TERM", "LEADER_ID", "LEADER", "FIRST"].map(|name| (format!("PILOTFISH_{name}"), String::new())).into()
+}
+
 /// This container's part in its election.
 #[derive(Debug)]
 pub struct Leadership {
@@ -40,6 +46,7 @@ pub struct Leadership {
     /// The leader that main, or the hook for replicas, knows of.
     announced: Option<Holder>,
     announcing: Option<RunId>,
+    acting: acting::Acting,
     measuring: Option<Measuring>,
     /// The rank that is asked for next, once nothing is left of the last measuring.
     measures_next: Option<RequestId>,
@@ -151,6 +158,7 @@ impl Leadership {
             leader: None,
             announced: None,
             announcing: None,
+            acting: acting::Acting::default(),
             measuring: None,
             measures_next: None,
             prepared: None,
@@ -216,7 +224,7 @@ impl Leadership {
             | Role::Leader { promotion: Promotion::Clearing { until }, .. } => Some(until),
             Role::Leaving { .. } | Role::Leader { .. } | Role::Replica => None,
         };
-        [own, self.guard_again_at].into_iter().fold(self.core.deadline(), earliest)
+        [own, self.guard_again_at, self.acting.deadline()].into_iter().fold(self.core.deadline(), earliest)
     }
 
     /// What main and hooks are told.
@@ -236,8 +244,13 @@ impl Leadership {
         // That it leads is known before the catalog shows it.
         let id = if self.leads() { Some(self.config.id.as_str()) } else { leader.map(|leader| &*leader.id) };
         set("LEADER_ID", id.unwrap_or_default().to_owned());
-        let address = leader.filter(|leader| Some(&*leader.id) == id).and_then(|leader| leader.address.as_ref());
+        // A leader to follow is one that acts.
+        let acts = |leader: &&Holder| !matches!(self.role, Role::Replica) || self.acts(leader);
+        let address = leader.filter(|leader| Some(&*leader.id) == id).filter(acts);
+        let address = address.and_then(|leader| leader.address.as_ref());
         set("LEADER", address.map(ToString::to_string).unwrap_or_default());
+        let first = matches!(self.role, Role::Leader { term, .. } if self.acting.first(term) == Some(true));
+        set("FIRST", if first { "1" } else { "" }.to_owned());
         env
     }
 
@@ -253,6 +266,7 @@ impl Leadership {
             id: leader.id.to_string(),
             address: leader.address.as_ref().map(|address| address.to_string()),
             term: leader.term,
+            acts: self.acts(leader),
         });
         let acts = matches!(self.role, Role::Leader { promotion: Promotion::Done, .. });
         let doing = match self.role {
@@ -337,6 +351,7 @@ impl Supervisor {
                 self.commands.leave(step, When::Replica);
                 // What this role waits for, and is prepared by, may be something else.
                 self.prepare_anew(step);
+                self.ask_who_acted(step, term);
             }
             ElectionEffect::Demote { .. } => self.leave_role(step),
             ElectionEffect::Kill { .. } => {
@@ -392,6 +407,7 @@ impl Supervisor {
             }
             self.advance_election(step);
         }
+        self.advance_acting(step);
         self.tell_of_leader(step);
         self.tag(step.out);
         let leads = self.leads();
@@ -470,7 +486,10 @@ impl Supervisor {
             (Role::Leader { promotion: Promotion::Clearing { .. }, .. }, _) => false,
             (Role::Leader { .. }, _) => true,
             (Role::Leaving { .. }, _) | (Role::Replica, Mode::Standby) => false,
-            (Role::Replica, Mode::Role) => leadership.core.is_settled() || self.starts_without_catalog(now, until),
+            (Role::Replica, Mode::Role) => {
+                let follows = leadership.core.is_settled() && leadership.acting.is_seen();
+                follows || self.starts_without_catalog(now, until)
+            }
         }
     }
 
@@ -518,6 +537,6 @@ impl Supervisor {
         let Some(leadership) = &mut self.leadership else { return };
         leadership.part = if leadership.leads() { Part::Leader } else { Part::Replica };
         leadership.prepared = Some(leadership.part);
-        leadership.announced = leadership.leader.clone();
+        leadership.announced = leadership.leader.clone().filter(|leader| leadership.acts(leader));
     }
 }

@@ -46,9 +46,12 @@ impl Supervisor {
 
     /// A hook that still has main follow another would have it do so once it is promoted.
     pub(super) fn clear_for_promotion(&mut self, now: Time) {
-        let Some(Leadership { role: Role::Leader { promotion, .. }, .. }) = &mut self.leadership else { return };
+        let Some(leadership) = &mut self.leadership else { return };
+        let Role::Leader { term, promotion } = &mut leadership.role else { return };
         let Promotion::Clearing { until } = *promotion else { return };
-        if !self.commands.act_for(When::Replica) {
+        let runs = self.commands.act_for(When::Replica);
+        let known = leadership.acting.first(*term).is_some();
+        if !runs && (known || until <= now) {
             *promotion = Promotion::Due;
         } else if until <= now {
             *promotion = Promotion::Done;

@@ -69,6 +69,17 @@ impl World {
                 self.hears(index, Event::Withdrawn { service: service.id.clone(), result: Ok(()) });
             }
             Effect::JoinElection(_) => self.containers[index].joined = true,
+            Effect::AskWhoActed { term, .. } => {
+                let cut = self.containers[index].cut_until.is_some();
+                let result = if cut { Err("no answer".to_owned()) } else { Ok(self.store.acting.is_some()) };
+                self.hears(index, Event::ActedBefore { term, result });
+            }
+            Effect::TellActing { fence, id } => self.tell_acting(index, &fence, &id),
+            Effect::Follow { follow: Follow::Acting, .. } => {
+                self.containers[index].looks_at_leader = true;
+                self.show_acting(index);
+            }
+            Effect::Unfollow { follow: Follow::Acting } => self.containers[index].looks_at_leader = false,
             Effect::Guard { deadline } => self.containers[index].page = deadline.map(Time::from_boot),
             Effect::Elect(order) => self.mail.push(Mail::To(index, life, order)),
             Effect::StartGuard => {
@@ -95,6 +106,35 @@ impl World {
             | Effect::Suspend
             | Effect::EndGroup { .. }
             | Effect::Say(_) => {}
+        }
+    }
+
+    /// A candidate says that it acts, which is written only as long as its term holds the lock.
+    fn tell_acting(&mut self, index: usize, fence: &Fence, id: &str) {
+        let term = fence.term;
+        let container = &self.containers[index];
+        if !container.promoted.contains(&term.0) {
+            return self.breaks(format!("{id} is said to act for term {} before on_promote has succeeded", term.0));
+        }
+        let result = match container.cut_until {
+            Some(_) => Err("no answer".to_owned()),
+            None if self.store.view().shows(fence.session, term) => {
+                self.store.acting = Some(acting_value(id, term));
+                Ok(())
+            }
+            None => Err("another's".to_owned()),
+        };
+        self.hears(index, Event::ActingTold { term, result });
+    }
+
+    /// What stands beside the lock, to who looks at it.
+    pub fn show_acting(&mut self, index: usize) {
+        if self.containers[index].looks_at_leader {
+            let seen = match self.containers[index].cut_until {
+                Some(_) => Err("no answer".to_owned()),
+                None => Ok(Observation::Key(self.store.acting.clone())),
+            };
+            self.hears(index, Event::Observed { follow: Follow::Acting, seen });
         }
     }
 

@@ -1,6 +1,6 @@
 //! One container: the core, what waits to be done for it and to be told to it, its processes and its guard.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::config::Signal;
@@ -72,6 +72,10 @@ pub struct Container {
     /// Nothing comes through to it, or from it, until then.
     pub cut_until: Option<Duration>,
     pub joined: bool,
+    /// It wants to know whether the leader acts.
+    pub looks_at_leader: bool,
+    /// The terms for which on_promote has succeeded.
+    pub promoted: BTreeSet<u64>,
     /// The roles that pre_start has prepared since main last led: replica, leader.
     pub prepared: [bool; 2],
     /// Main runs only as the leader, and nothing else makes it anything less.
@@ -99,6 +103,8 @@ impl Container {
             paused_until: None,
             cut_until: None,
             joined: false,
+            looks_at_leader: false,
+            promoted: BTreeSet::new(),
             prepared: [false; 2],
             standby,
             stop_within: None,
@@ -160,6 +166,7 @@ impl Container {
                     // What it leaves, and may, is the container's.
                     command.acts = None;
                 }
+                Job::OnPromote => self.promoted.extend(command.acts),
                 Job::OnDemote => {
                     self.prepared = [false; 2];
                     // It speaks for the service as it runs, with what a launcher left beside the main that is followed.

@@ -260,6 +260,11 @@ fn a_main_that_has_led_and_is_not_prepared_anew_follows_unprepared() {
 }
 
 #[test]
+fn a_leader_that_is_told_of_before_its_promotion_has_ended_is_followed_too_early() {
+    missed(Duty::TellOncePromoted, Mode::Role, "before on_promote has succeeded");
+}
+
+#[test]
 fn a_role_that_outlasts_its_main_is_taken_up_unprepared() {
     missed(Duty::LeaveWithMain, Mode::Standby, UNPREPARED);
 }

@@ -174,6 +174,7 @@ impl World {
                 let cut = self.containers[index].cut_until.is_some();
                 let seen = if cut { Err("no answer".to_owned()) } else { Ok(self.store.view()) };
                 self.hears(index, Event::Election(crate::supervisor::machines::election::ElectionEvent::Saw(seen)));
+                self.show_acting(index);
             }
             Step::FilesRead(index) => {
                 if let Some((run, _)) = self.containers[index].reading.take() {

@@ -16,6 +16,8 @@ pub struct Store {
     lock_version: u64,
     last: Option<Last>,
     last_revision: u64,
+    /// What stands beside the lock.
+    pub acting: Option<String>,
     /// When each ends.
     sessions: BTreeMap<u128, Duration>,
 }

@@ -1,5 +1,6 @@
 //! What an election means for the container, as scripts: a store that a test plays, and what main and hooks are told.
 
+mod acting;
 mod announcing;
 mod demotion;
 mod ends;
@@ -89,8 +90,20 @@ impl Script {
         script
     }
 
+    /// Sees the lock; another one that holds it acts.
     fn sees_lock(&mut self, view: View) {
+        self.acting = view.holder().map(|holder| acting_value(&holder.id, holder.term)).or(self.acting.take());
+        self.sees_holder(view);
+    }
+
+    /// Sees the lock, and not yet whether who holds it acts.
+    fn sees_holder(&mut self, view: View) {
         self.event(ElectionEvent::Saw(Ok(view)));
+    }
+
+    fn sees_acting(&mut self, value: Option<&str>) {
+        let seen = Ok(Observation::Key(value.map(str::to_owned)));
+        self.send(Event::Observed { follow: Follow::Acting, seen });
     }
 
     /// Sees the lock free and takes it, for this term.
@@ -112,8 +125,9 @@ impl Script {
 
     /// What was heard but for what comes all the time.
     fn told(&mut self) -> Vec<String> {
-        let noise = ["renew", "look", "guard", "endpoints"];
-        self.heard().into_iter().filter(|heard| !noise.contains(&heard.as_str())).collect()
+        let noise = ["renew", "look", "guard", "endpoints", "follow Acting", "unfollow Acting"];
+        let noise = |heard: &String| noise.contains(&heard.as_str()) || heard.starts_with("tell that term");
+        self.heard().into_iter().filter(|heard| !noise(heard)).collect()
     }
 
     #[track_caller]

@@ -1,0 +1,98 @@
+//! Who acts, told on and seen.
+
+use super::*;
+
+#[test]
+fn a_leader_says_that_it_acts_once_its_promotion_has_succeeded() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.wins(7);
+    assert!(!script.heard().iter().any(|heard| heard.starts_with("tell that")));
+    script.ends("on_promote", 0);
+    assert!(script.heard().contains(&"tell that term 7 acts".to_owned()));
+    script.until(script.now() + 10_000);
+    assert!(!script.heard().iter().any(|heard| heard.starts_with("tell that")), "once");
+}
+
+#[test]
+fn a_promotion_that_fails_is_told_to_nobody() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.wins(7);
+    script.ends("on_promote", 1);
+    assert!(!script.heard().iter().any(|heard| heard.starts_with("tell that")));
+}
+
+#[test]
+fn what_could_not_be_told_is_told_again_while_it_is_so() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    script.send(Event::ActingTold { term: Term(7), result: Err("no server".to_owned()) });
+    let begun = script.now();
+    assert_eq!(script.when("tell that term 7 acts"), begun + 1_000);
+    script.send(Event::ActingTold { term: Term(7), result: Err("no server".to_owned()) });
+    step_down(&mut script);
+    script.ends("on_demote", 0);
+    script.until(script.now() + 3_000);
+    assert!(!script.heard().iter().any(|heard| heard.starts_with("tell that")), "it is so no more");
+    let said = |name: &str| script.said.iter().filter(|notice| notice.name() == name).count();
+    assert_eq!((said("catalog.failed"), said("catalog.back")), (2, 1));
+}
+
+#[test]
+fn a_replica_is_told_of_a_leader_once_it_acts() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.sees_lock(held("other", 9, 3));
+    script.told();
+    script.sees_holder(held("third", 10, 4));
+    script.sees_acting(Some("3 other"));
+    script.tells(&[]);
+    assert!(!script.core.status().election.unwrap().leader.unwrap().acts);
+    script.sees_acting(Some("4 third"));
+    script.tells(&["spawn on_leader_change"]);
+    assert_eq!(script.variable("on_leader_change", "PILOTFISH_LEADER"), Some("third:3306"));
+    assert!(script.core.status().election.unwrap().leader.unwrap().acts);
+    // What stands there of another term takes nothing back.
+    script.sees_acting(Some("3 other"));
+    assert!(script.core.status().election.unwrap().leader.unwrap().acts);
+}
+
+#[test]
+fn a_replica_that_starts_before_the_leader_acts_has_no_address_and_is_told_when_it_does() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.sees_holder(held("other", 9, 3));
+    script.tells(&["join db"]);
+    script.sees_acting(None);
+    script.tells(&["spawn main"]);
+    assert_eq!(script.variable("main", "PILOTFISH_LEADER"), Some(""));
+    assert_eq!(script.variable("main", "PILOTFISH_LEADER_ID"), Some("other"));
+    script.sees_acting(Some("3 other"));
+    script.tells(&["spawn on_leader_change"]);
+    assert_eq!(script.variable("on_leader_change", "PILOTFISH_LEADER"), Some("other:3306"));
+}
+
+#[test]
+fn whether_the_leader_acts_is_not_waited_for_without_end() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.sees_holder(held("other", 9, 3));
+    assert_eq!(script.when("spawn main"), 2_000);
+}
+
+#[test]
+fn who_comes_to_lead_before_anybody_has_acted_is_the_first() {
+    let first = |acted_before: Result<bool, String>| {
+        let hooks = Hooks { pre_start: vec![pre_start(0)], ..hooks() };
+        let mut script = Script::candidate(Config { hooks, ..candidate() });
+        script.acted_before = acted_before;
+        script.wins(7);
+        let first = script.variable("pre_start", "PILOTFISH_FIRST").map(str::to_owned);
+        script.ends("pre_start", 0);
+        assert_eq!(script.variable("on_promote", "PILOTFISH_FIRST").map(str::to_owned), first);
+        assert_eq!(script.variable("main", "PILOTFISH_FIRST").map(str::to_owned), first);
+        script.ends("on_promote", 0);
+        step_down(&mut script);
+        assert_eq!(script.variable("on_demote", "PILOTFISH_FIRST"), Some(""));
+        first
+    };
+    assert_eq!(first(Ok(false)).as_deref(), Some("1"));
+    assert_eq!(first(Ok(true)).as_deref(), Some(""));
+    // Who doesn't know isn't to initialise.
+    assert_eq!(first(Err("no server".to_owned())).as_deref(), Some(""));
+}
