@@ -56,7 +56,8 @@ impl Supervisor {
     fn begin_waiting(&mut self, step: &mut Step<'_>, in_role: bool) {
         self.waits.clear();
         for (index, config) in self.config.wait_for.iter().cloned().enumerate() {
-            if self.is_of_role(&config) != in_role || (in_role && !config.when.applies(self.leads())) {
+            let is_met = self.leads() && self.is_of_own_leader(&config);
+            if self.is_of_role(&config) != in_role || (in_role && (is_met || !config.when.applies(self.leads()))) {
                 continue;
             }
             step.out.push(Effect::Say(Notice::Waiting { what: what(&config) }));
@@ -68,9 +69,13 @@ impl Supervisor {
     /// Whether something can only be waited for once the role is known. The own election has no leader while all its
     /// candidates wait for one.
     fn is_of_role(&self, wait: &WaitFor) -> bool {
+        wait.when != When::Always || self.is_of_own_leader(wait)
+    }
+
+    /// Whether it asks for a leader of this container's election. Who leads can't wait for it: it acts once main runs.
+    fn is_of_own_leader(&self, wait: &WaitFor) -> bool {
         let own = self.leadership.as_ref().map(|leadership| &leadership.config().name);
-        let of_own = matches!(&wait.query, Query::Leader { election } if Some(election) == own);
-        wait.when != When::Always || of_own
+        matches!(&wait.query, Query::Leader { election } if Some(election) == own)
     }
 
     /// Nothing is waited for any more.

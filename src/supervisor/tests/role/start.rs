@@ -119,6 +119,18 @@ fn what_a_role_waits_for_comes_after_the_first_result() {
 }
 
 #[test]
+fn a_leader_does_not_wait_until_it_acts_itself() {
+    let query = Query::Leader { election: election().name };
+    let wait = WaitFor { query, count: 1, timeout: Duration::from_secs(60), when: When::Always };
+    let mut script = Script::candidate(Config { wait_for: vec![wait.clone()], ..candidate() });
+    script.wins(7);
+    script.tells(&["join db", "open", "acquire", "spawn main"]);
+    let mut script = Script::candidate(Config { wait_for: vec![wait], ..candidate() });
+    script.sees_lock(held("other", 9, 3));
+    script.tells(&["join db", "follow WaitFor(0)"]);
+}
+
+#[test]
 fn who_comes_to_lead_while_it_waits_as_a_replica_waits_no_longer() {
     let key = Query::Key { key: "db/snapshot".to_owned() };
     let wait = WaitFor { query: key, count: 1, timeout: Duration::from_secs(60), when: When::Replica };
