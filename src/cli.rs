@@ -8,10 +8,12 @@ mod file;
 mod import;
 mod init;
 mod kv;
+mod metric;
 mod personas;
 mod probe;
 mod step_down;
 mod table;
+mod task;
 mod wait;
 
 use std::ffi::OsString;
@@ -30,6 +32,8 @@ use crate::process::signals::Inherited;
 const FAILED: u8 = 1;
 /// What was asked for wasn't so in time, as timeout(1) has it.
 const TOO_LATE: u8 = 124;
+/// What runs another program couldn't, as timeout(1) and `docker run` have it.
+const NOT_RUN: u8 = 125;
 /// EX_USAGE of sysexits.h: the command line makes no sense, or says nothing to do.
 const BAD_USAGE: u8 = 64;
 /// EX_UNAVAILABLE of sysexits.h: who was to be asked can't be.
@@ -175,6 +179,20 @@ enum Verb {
         #[command(flatten)]
         at: At,
     },
+    /// Give the running agent values of its config's sensors: a gauge's is so now, a counter's comes on top, a
+    /// histogram's is one observation
+    Metric {
+        /// Which, with labels if there are any, and the number: jobs=3 or 'jobs{kind="mail"}=3'
+        #[arg(value_name = "NAME=VALUE", required = true, value_parser = metric::value)]
+        values: Vec<String>,
+        #[command(flatten)]
+        at: At,
+    },
+    /// The running agent's tasks
+    Task {
+        #[command(subcommand)]
+        order: TaskOrder,
+    },
     /// Take the running agent's services out of the rotation, and bring them back
     Maintenance {
         #[command(subcommand)]
@@ -219,6 +237,21 @@ enum Switch {
     },
     /// Back again; what changed meanwhile is told to on_change once
     Off {
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TaskOrder {
+    /// Run one out of turn, and wait for its end: exit with its code (125 if it can't be run)
+    Run {
+        /// As the config calls it
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Don't wait for its end
+        #[arg(long)]
+        detach: bool,
         #[command(flatten)]
         at: At,
     },
@@ -311,6 +344,8 @@ fn command_line(args: &[OsString], inherited: Inherited) -> u8 {
         Verb::StepDown { to, wait, timeout, at } => {
             step_down::step_down(at.socket, named, to.as_deref(), step_down::patience(wait, timeout, to.is_some()))
         }
+        Verb::Metric { values, at } => metric::push(at.socket, named, &values),
+        Verb::Task { order: TaskOrder::Run { name, detach, at } } => task::run(at.socket, named, &name, detach),
         Verb::Maintenance { switch: Switch::On { lasts, reason, at } } => {
             ask::maintenance(at.socket, named, lasts, reason.as_deref())
         }

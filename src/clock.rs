@@ -1,15 +1,17 @@
 //! The agent's one clock and its alarm, both CLOCK_BOOTTIME: it goes on while the machine sleeps, which tokio's and
-//! std's clocks don't.
+//! std's clocks don't. Beside it the calendar's, CLOCK_REALTIME, which somebody may set.
 
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use jiff::{SignedDuration, Timestamp};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::unix::AsyncFd;
 
 use crate::readable::{self, Readable};
 use crate::supervisor::Time;
+use crate::supervisor::vocabulary::Calendar;
 
 /// What time it is.
 pub fn now() -> Time {
@@ -24,6 +26,48 @@ pub fn calendar(time: Time) -> SystemTime {
     let (now, today) = (now(), SystemTime::now());
     let then = if time < now { today.checked_sub(now.since(time)) } else { today.checked_add(now.until(time)) };
     then.unwrap_or(today)
+}
+
+/// How the calendar's clock goes now.
+pub fn calendar_now() -> Calendar {
+    // As old as CLOCK_BOOTTIME; what can't be told of it would be a date before 1970.
+    let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = |time: Duration| SignedDuration::try_from(time).unwrap_or_default();
+    let booted = Timestamp::from_duration(since(today)).unwrap_or_default();
+    Calendar::booted_at(booted.saturating_sub(since(now().from_boot())).unwrap_or_default())
+}
+
+/// Notices that somebody sets the calendar's clock.
+#[derive(Debug)]
+pub struct CalendarWatch {
+    timer: AsyncFd<Readable<TimerFd>>,
+}
+
+impl CalendarWatch {
+    /// Needs a running tokio runtime.
+    pub fn new() -> io::Result<CalendarWatch> {
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = readable::watch(TimerFd::new(ClockId::CLOCK_REALTIME, flags)?)?;
+        let watch = CalendarWatch { timer };
+        watch.arm()?;
+        Ok(watch)
+    }
+
+    /// A timer that nobody waits for, but that is cancelled when the clock is set (timerfd_create(2)).
+    fn arm(&self) -> io::Result<()> {
+        let never = Expiration::OneShot(TimeSpec::from_duration(Duration::from_secs(u64::from(u32::MAX) * 2)));
+        let flags = TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET;
+        Ok(self.timer.get_ref().0.set(never, flags)?)
+    }
+
+    /// Waits until it is set.
+    pub async fn set(&mut self) -> io::Result<()> {
+        let mut ready = self.timer.readable().await?;
+        // The read fails with ECANCELED, and makes the descriptor quiet again.
+        let _ = ready.try_io(|timer| timer.get_ref().0.wait().map_err(io::Error::from));
+        drop(ready);
+        self.arm()
+    }
 }
 
 /// Rings at the core's next deadline. At rest it holds one timer of the kernel's and wakes nobody.

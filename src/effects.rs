@@ -16,6 +16,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::catalog::election::{AcquireRequest, CandidateSettings, Certificate, LockClient, LockViewSender};
 use crate::catalog::local::WitnessDirectory;
 use crate::catalog::{self, Audience, Backend, ObservationSender, address};
+use crate::clock::{self, CalendarWatch};
 use crate::config::election::REQUEST_WITHIN;
 use crate::config::{
     self, Config, Control, Election, Limits, Process, Query, Service, Signal, Source, Telemetry, Template,
@@ -40,6 +41,8 @@ const CATALOG_CALL_WITHIN: Duration = Duration::from_secs(10);
 const FILES_WITHIN: Duration = Duration::from_secs(10);
 /// A shell's code for what is there and can't be run.
 const CANT_START: u8 = 126;
+/// Between two looks at a calendar's clock that nobody tells of.
+const LOOK_AT_CALENDAR: Duration = Duration::from_secs(60);
 /// Before a follower whose task panicked is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
@@ -194,6 +197,7 @@ impl Adapters {
             Effect::Elect(request) => self.elect(request),
             Effect::StartGuard => return vec![self.processes.start_guard()],
             Effect::LoadConfig => self.load_config(),
+            Effect::FollowCalendar => self.follow_calendar(),
             Effect::Services(services) => self.services = services,
             Effect::Endpoints { telemetry, control } => self.endpoints(telemetry, control),
             Effect::Logging(log) => logging::configure(&log),
@@ -220,7 +224,10 @@ impl Adapters {
     fn spawn(&mut self, run: RunId, ordered: Ordered, files: &Secrets) -> Vec<Event> {
         let Ordered { job, exec, run_as, env, stdin } = ordered;
         let env = self.env(env);
-        let keep = self.lock_client.as_ref().and_then(|lock_client| lock_client.hooks_inherit());
+        let keep = self.lock_client.as_ref().and_then(|lock_client| match job.is_task() {
+            true => lock_client.tasks_inherit(),
+            false => lock_client.hooks_inherit(),
+        });
         let keep = keep.as_ref().map(|file| file.as_fd());
         let event = self.processes.spawn(run, &job, &exec, &run_as, files, &self.limits, &env, stdin, keep);
         self.with_warnings(vec![event])
@@ -594,6 +601,12 @@ impl Adapters {
         );
     }
 
+    fn follow_calendar(&self) {
+        let tell = self.tell.clone();
+        let failed = |error| async move { degraded(format!("the calendar isn't followed for a moment: {error}")) };
+        again_and_again(failed, move || follow_calendar(tell.clone()));
+    }
+
     fn endpoints(&mut self, telemetry: Option<Telemetry>, control: Control) {
         if self.telemetry.as_ref().map(|(config, _)| config) != telemetry.as_ref() {
             self.telemetry = None;
@@ -706,6 +719,22 @@ where
         }
     });
     follower.abort_handle()
+}
+
+/// Tells how the calendar's clock goes, now and whenever it is set.
+async fn follow_calendar(tell: mpsc::Sender<Event>) {
+    let watch = CalendarWatch::new();
+    // The loop that would hear it may have ended.
+    let told = async || tell.send(Event::Calendar(clock::calendar_now())).await.is_ok();
+    match watch {
+        Ok(mut watch) => while told().await && watch.set().await.is_ok() {},
+        // Without a descriptor nobody says when it is set: it is looked at.
+        Err(_) => {
+            while told().await && !tell.is_closed() {
+                tokio::time::sleep(LOOK_AT_CALENDAR).await;
+            }
+        }
+    }
 }
 
 /// How an effect is answered that comes too late; `None`: it harms nobody, or looks at the clock itself.

@@ -1,7 +1,10 @@
 //! What Prometheus is told: made from a [`Status`] when it asks, kept nowhere. Names and units follow its conventions
 //! (prometheus.io/docs/practices/naming), the form is OpenMetrics 1.0. It opens no endpoint.
 
+mod sensors;
+
 use std::fs;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::text::encode;
@@ -10,8 +13,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::supervisor::Status;
+use crate::clock;
 use crate::supervisor::vocabulary::Phase;
+use crate::supervisor::{Status, Time};
 
 /// The form's name in HTTP.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -22,7 +26,7 @@ type Labels = Vec<(&'static str, String)>;
 pub fn render(status: &Status) -> String {
     let mut registry = Registry::default();
     if let Some(start) = process_start() {
-        let gauge: Gauge<f64, std::sync::atomic::AtomicU64> = Gauge::default();
+        let gauge: Gauge<f64, AtomicU64> = Gauge::default();
         gauge.set(start.as_secs_f64());
         registry.register_with_unit("process_start_time", "When the agent started, since 1970", Unit::Seconds, gauge);
     }
@@ -63,6 +67,22 @@ pub fn render(status: &Status) -> String {
     let failing = status.watches.iter().map(|w| (watch(&w.name), w.error.is_some().into()));
     gauges(pilotfish, "watch_failing", "Whether the catalog can't be asked for a watch now", failing);
 
+    let task = |name: &str| ("task", name.to_owned());
+    let runs = status.tasks.iter().flat_map(|t| {
+        let of = |outcome: &str, count| (vec![task(&t.name), result(outcome)], count);
+        [of("succeeded", t.succeeded), of("failed", t.failed), of("left_out", t.left_out)]
+    });
+    counters(pilotfish, "task_runs", "How often a task was run, or due and left out", runs);
+    let running = status.tasks.iter().map(|t| (vec![task(&t.name)], t.running.into()));
+    gauges(pilotfish, "task_running", "Whether a task runs now", running);
+    let lasts = || status.tasks.iter().filter_map(|t| Some((vec![task(&t.name)], t.last.as_ref()?)));
+    let codes = lasts().map(|(labels, last)| (labels, i64::from(last.code)));
+    gauges(pilotfish, "task_last_exit_code", "The exit code of a task's last run", codes);
+    let took = lasts().map(|(labels, last)| (labels, last.took.as_secs_f64()));
+    seconds(pilotfish, "task_last_duration", "How long a task's last run took", took);
+    let ended = lasts().map(|(labels, last)| (labels, since_1970(last.at)));
+    seconds(pilotfish, "task_last_end_time", "When a task's last run ended, since 1970", ended);
+
     if let Some(election) = &status.election {
         let name = vec![("election", election.name.clone())];
         let leads = i64::from(election.promoted);
@@ -80,6 +100,8 @@ pub fn render(status: &Status) -> String {
     });
     counters(pilotfish, "hook_runs", "How often a hook was run", runs);
 
+    sensors::about(pilotfish, &status.sensors);
+    registry.register_collector(Box::new(sensors::Readings(status.sensors.clone())));
     let mut text = String::new();
     // Writing to a String can't fail, and no label here refuses to be written.
     let _ = encode(&mut text, &registry);
@@ -116,6 +138,22 @@ fn counters(registry: &mut Registry, name: &str, help: &str, values: impl IntoIt
     }
 }
 
+fn seconds(registry: &mut Registry, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, f64)>) {
+    let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+    let mut any = false;
+    for (labels, value) in values {
+        family.get_or_create(&labels).set(value);
+        any = true;
+    }
+    if any {
+        registry.register_with_unit(name, help, Unit::Seconds, family);
+    }
+}
+
+fn since_1970(time: Time) -> f64 {
+    clock::calendar(time).duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
 fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Starting => "starting",
@@ -144,8 +182,9 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::supervisor::Time;
-    use crate::supervisor::vocabulary::{CheckStatus, HookCount, MaintenanceStatus, ServiceReport, WatchStatus};
+    use crate::supervisor::vocabulary::{
+        CheckStatus, HookCount, MaintenanceStatus, RunId, ServiceReport, TaskEnd, TaskStatus, WatchStatus,
+    };
 
     fn status() -> Status {
         let mut status = Status { phase: Phase::Running, ..Status::default() };
@@ -168,6 +207,23 @@ mod tests {
             address_because: None,
         });
         status.watches.push(WatchStatus { name: "app".into(), seen: Some(4), changes: 9, error: None });
+        let last = TaskEnd {
+            run: RunId(7),
+            at: Time::since_boot(Duration::from_secs(1)),
+            took: Duration::from_millis(2_500),
+            code: 3,
+            error: None,
+        };
+        let task = TaskStatus {
+            name: "backup".into(),
+            running: true,
+            next: None,
+            succeeded: 4,
+            failed: 1,
+            left_out: 2,
+            last: Some(last),
+        };
+        status.tasks.push(task);
         status.hooks.insert("pre_start".into(), HookCount { succeeded: 1, failed: 0 });
         status
     }
@@ -213,6 +269,10 @@ mod tests {
             ("pilotfish_service_published{service=\"web\",id=\"web-1\"}", 1.0),
             ("pilotfish_watch_instances{watch=\"app\"}", 4.0),
             ("pilotfish_watch_changes_total{watch=\"app\"}", 9.0),
+            ("pilotfish_task_runs_total{task=\"backup\",result=\"left_out\"}", 2.0),
+            ("pilotfish_task_running{task=\"backup\"}", 1.0),
+            ("pilotfish_task_last_exit_code{task=\"backup\"}", 3.0),
+            ("pilotfish_task_last_duration_seconds{task=\"backup\"}", 2.5),
             ("pilotfish_hook_runs_total{hook=\"pre_start\",result=\"succeeded\"}", 1.0),
         ] {
             assert_eq!(series.get(name), Some(&value), "{name}\n{text}");
@@ -236,6 +296,66 @@ mod tests {
         ] {
             assert_eq!(series.get(name), Some(&value), "{name}");
         }
+    }
+
+    #[test]
+    fn sensors_are_told_under_their_own_names_with_all_their_values() {
+        use crate::config::{Sensor, SensorKind};
+        use crate::supervisor::vocabulary::{Reading, SensorStatus};
+        use std::sync::Arc;
+        let sensor = |name: &str, kind: SensorKind, readings: Vec<(Vec<(String, String)>, Reading)>| SensorStatus {
+            name: name.to_owned(),
+            values: readings.len(),
+            succeeded: 1,
+            failed: 2,
+            error: Some("garbage".to_owned()),
+            config: Arc::new(Sensor {
+                name: name.to_owned(),
+                kind,
+                help: "C:\\ and \"so\" on".to_owned(),
+                command: None,
+            }),
+            readings: Arc::new(readings.into_iter().collect()),
+        };
+        let odd = vec![("path".to_owned(), "a\"b\\c\nd".to_owned())];
+        let seen = Reading::Observations { sum: 7.5, count: 4, buckets: vec![2, 1] };
+        let status = Status {
+            sensors: vec![
+                sensor(
+                    "load",
+                    SensorKind::Gauge,
+                    vec![(odd, Reading::Number(0.5)), (Vec::new(), Reading::Number(-3.0))],
+                ),
+                sensor("jobs_total", SensorKind::Counter, vec![(Vec::new(), Reading::Number(7.0))]),
+                sensor("seconds", SensorKind::Histogram(vec![0.1, 1.0]), vec![(Vec::new(), seen)]),
+                sensor("nothing", SensorKind::Gauge, Vec::new()),
+            ],
+            ..status()
+        };
+        let text = render(&status);
+        let told: Vec<&str> =
+            text.lines().filter(|line| !line.contains("pilotfish_") && !line.contains("process_")).collect();
+        assert_eq!(
+            told,
+            [
+                "# HELP load C:\\\\ and \"so\" on",
+                "# TYPE load gauge",
+                "load -3.0",
+                "load{path=\"a\\\"b\\\\c\\nd\"} 0.5",
+                "# HELP jobs C:\\\\ and \"so\" on",
+                "# TYPE jobs counter",
+                "jobs_total 7.0",
+                "# HELP seconds C:\\\\ and \"so\" on",
+                "# TYPE seconds histogram",
+                "seconds_sum 7.5",
+                "seconds_count 4",
+                "seconds_bucket{le=\"0.1\"} 2",
+                "seconds_bucket{le=\"1.0\"} 3",
+                "seconds_bucket{le=\"+Inf\"} 4",
+                "# EOF",
+            ]
+        );
+        assert!(text.contains("pilotfish_sensor_failing{sensor=\"load\"} 1"), "{text}");
     }
 
     #[test]

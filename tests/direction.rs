@@ -26,7 +26,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("endpoints", &["files", "metrics", "clock", "plain", "readable", "supervisor", "config"]),
     ("logging", &["files", "plain", "supervisor", "config"]),
     ("recorder", &["supervisor", "config"]),
-    ("metrics", &["supervisor", "config"]),
+    // A date, of which the core has none.
+    ("metrics", &["clock", "supervisor", "config"]),
     // Descriptors the runtime waits for: below the layers that have some.
     ("readable", &[]),
     // Files that others may have a hand in: below the layers that open some.

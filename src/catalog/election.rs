@@ -426,6 +426,14 @@ impl LockClient {
         }
     }
 
+    /// A descriptor that tasks must inherit, since a leader's may last: as one of main's, or as hooks do.
+    pub fn tasks_inherit(&self) -> Option<Arc<std::fs::File>> {
+        match &*self.backend {
+            Backend::Local(local) => local.inheritable_fd(),
+            Backend::None | Backend::Consul(_) | Backend::Etcd(_) => self.hooks_inherit(),
+        }
+    }
+
     /// A descriptor that hooks must inherit: they act for a leader, too.
     pub fn hooks_inherit(&self) -> Option<Arc<std::fs::File>> {
         self.candidate.witness.as_ref()?.file()

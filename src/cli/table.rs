@@ -39,6 +39,18 @@ pub fn render(status: &Value) -> String {
         let seen = if watch["seen"].is_null() { "no answer yet".to_owned() } else { text_of(&watch["seen"]) };
         [text_of(&watch["name"]), seen, text_of(&watch["changes"]), text_of(&watch["error"])]
     });
+    section(&mut text, ["TASK", "NEXT", "ENDED", "TOOK", "CODE", "FAILED"], &status["tasks"], |task| {
+        let last = &task["last"];
+        let next = match task["running"] == true {
+            true => "runs".to_owned(),
+            false => text_of(&task["next"]),
+        };
+        let took = last["seconds"].as_f64().map(|seconds| format!("{seconds}s")).unwrap_or_default();
+        [text_of(&task["name"]), next, text_of(&last["ended"]), took, text_of(&last["code"]), text_of(&task["failed"])]
+    });
+    section(&mut text, ["SENSOR", "VALUES", "SUCCEEDED", "FAILED", "ERROR"], &status["sensors"], |sensor| {
+        ["name", "values", "succeeded", "failed", "error"].map(|key| text_of(&sensor[key]))
+    });
     let hooks = status["hooks"].as_object().into_iter().flatten();
     let hooks = hooks
         .map(|(name, count)| [plain::line(name).into_owned(), text_of(&count["succeeded"]), text_of(&count["failed"])]);
@@ -157,6 +169,20 @@ mod tests {
              HOOK       SUCCEEDED  FAILED\n\
              pre_start  1          0\n"
         );
+    }
+
+    #[test]
+    fn a_task_is_told_with_its_last_end_and_its_next_run() {
+        let last = json!({"run": 7, "ended": "2026-11-27T02:30:09Z", "seconds": 9.25, "code": 3});
+        let told = render(&json!({"phase": "running", "tasks": [
+            {"name": "backup", "running": false, "next": "2026-11-28T02:30:00Z", "failed": 1, "last": last},
+            {"name": "purge", "running": true, "next": null, "failed": 0, "last": null},
+        ]}));
+        let expected = "\n\
+            TASK    NEXT                  ENDED                 TOOK   CODE  FAILED\n\
+            backup  2026-11-28T02:30:00Z  2026-11-27T02:30:09Z  9.25s  3     1\n\
+            purge   runs                                                     0\n";
+        assert!(told.ends_with(expected), "{told}");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 pub mod address;
 pub mod backends;
 pub mod context;
+pub mod cron;
 pub mod duration;
 pub mod election;
 pub mod load;
@@ -15,10 +16,13 @@ pub mod manner;
 mod redact;
 pub mod report;
 pub mod schema;
+pub mod sensor;
 pub mod signal;
 pub mod source;
+pub mod task;
 pub mod template;
 pub mod words;
+pub mod zone;
 
 mod expand;
 mod format;
@@ -37,14 +41,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use context::{Context, Variables};
+pub use cron::Cron;
 pub use election::{Election, When};
 pub use load::{Loaded, Written, find, read};
 pub use manner::{FailedStart, Manner};
 pub use parse::Syntax;
 pub use render::render;
 pub use report::{Mistake, Report};
+pub use sensor::{Sensor, SensorCommand, SensorKind};
 pub use signal::Signal;
 pub use source::{Source, Translate, Translated};
+pub use task::{Task, TaskWhen, Timetable};
+pub use zone::Zone;
 
 /// Everything an agent does, decided by its config file and command line.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,10 +71,14 @@ pub struct Config {
     pub health: Vec<Health>,
     /// Dependencies whose changes are acted on.
     pub watches: Vec<Watch>,
+    /// Periodic work.
+    pub tasks: Vec<Task>,
     /// Whether, and how, one of several containers leads.
     pub election: Option<Election>,
     /// Where services are registered and dependencies looked up.
     pub catalog: Catalog,
+    /// Metrics of the user's own.
+    pub sensors: Vec<Sensor>,
     /// The read-only endpoint; `None` keeps it shut.
     pub telemetry: Option<Telemetry>,
     /// The endpoint that can change things.
@@ -91,8 +103,10 @@ impl Config {
             services: Vec::new(),
             health: Vec::new(),
             watches: Vec::new(),
+            tasks: Vec::new(),
             election: None,
             catalog: Catalog { backend: Backend::None, prefix: DEFAULT_PREFIX.to_owned() },
+            sensors: Vec::new(),
             telemetry: None,
             control: Control { socket: None, signals: false },
             log: Log { level: Level::Warn, format: LogFormat::Text },

@@ -3,10 +3,10 @@
 
 /// Keys, by the section they stand in (`""` is the top).
 const KEYS: &[(&str, &[&str])] = &[
-    ("", &["task", "coprocess"]),
+    ("", &["coprocess"]),
     ("watch", &["at_once"]),
     ("health", &["grpc"]),
-    ("telemetry", &["advertise", "sensor"]),
+    ("telemetry", &["advertise"]),
     ("control", &["listen", "token_file"]),
 ];
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::clock;
-use crate::supervisor::vocabulary::{MaintenanceStatus, Status, Time};
+use crate::supervisor::vocabulary::{MaintenanceStatus, Status, TaskStatus, Time};
 
 /// A status as `/status` tells it.
 #[derive(Debug, Serialize)]
@@ -13,12 +13,17 @@ pub struct Dated<'a> {
     #[serde(flatten)]
     status: &'a Status,
     maintenance: Option<Maintenance<'a>>,
+    tasks: Vec<Task<'a>>,
 }
 
 impl<'a> Dated<'a> {
     /// Dated now: a calendar that was set right meanwhile counts.
     pub fn of(status: &'a Status) -> Dated<'a> {
-        Dated { status, maintenance: status.maintenance.as_ref().map(Maintenance::of) }
+        Dated {
+            status,
+            maintenance: status.maintenance.as_ref().map(Maintenance::of),
+            tasks: status.tasks.iter().map(Task::of).collect(),
+        }
     }
 }
 
@@ -33,9 +38,69 @@ pub struct Maintenance<'a> {
 impl<'a> Maintenance<'a> {
     /// Dated now.
     pub fn of(status: &'a MaintenanceStatus) -> Maintenance<'a> {
-        let date = |time: Time| humantime::format_rfc3339_seconds(clock::calendar(time)).to_string();
         Maintenance { since: date(status.since), until: status.until.map(date), reason: status.reason.as_deref() }
     }
+}
+
+/// A task; its times as maintenance's are.
+#[derive(Debug, Serialize)]
+pub struct Task<'a> {
+    name: &'a str,
+    running: bool,
+    next: Option<String>,
+    succeeded: u64,
+    failed: u64,
+    left_out: u64,
+    last: Option<LastRun<'a>>,
+}
+
+/// How a task's run ended.
+#[derive(Debug, Serialize)]
+pub struct LastRun<'a> {
+    run: u64,
+    ended: String,
+    seconds: f64,
+    code: u8,
+    error: Option<&'a str>,
+}
+
+impl<'a> Task<'a> {
+    /// Dated now.
+    pub fn of(status: &'a TaskStatus) -> Task<'a> {
+        Task {
+            name: &status.name,
+            running: status.running,
+            next: status.next.map(date),
+            succeeded: status.succeeded,
+            failed: status.failed,
+            left_out: status.left_out,
+            last: status.last.as_ref().map(|last| LastRun {
+                run: last.run.0,
+                ended: date(last.at),
+                seconds: last.took.as_millis() as f64 / 1e3,
+                code: last.code,
+                error: last.error.as_deref(),
+            }),
+        }
+    }
+
+    /// In one line: what it does now or did last, and when it comes next.
+    pub fn lines(&self) -> [String; 2] {
+        let last = match &self.last {
+            Some(last) => format!("code {} at {} after {} s", last.code, last.ended, last.seconds),
+            None => "hasn't run yet".to_owned(),
+        };
+        let next = match &self.next {
+            _ if self.running => "runs".to_owned(),
+            Some(next) => format!("next at {next}"),
+            None => "waits for its turn".to_owned(),
+        };
+        [last, next]
+    }
+}
+
+fn date(time: Time) -> String {
+    humantime::format_rfc3339_seconds(clock::calendar(time)).to_string()
 }
 
 impl fmt::Display for Maintenance<'_> {
@@ -66,6 +131,34 @@ mod tests {
         assert!(age < Duration::from_secs(60), "{age:?}");
         status.maintenance = None;
         assert!(serde_json::to_value(Dated::of(&status)).unwrap()["maintenance"].is_null());
+    }
+
+    #[test]
+    fn a_tasks_last_run_has_its_date_its_length_and_its_code() {
+        use crate::supervisor::vocabulary::{RunId, TaskEnd};
+        let (at, took) = (clock::now(), Duration::from_millis(1_500));
+        let last = TaskEnd { run: RunId(9), at, took, code: 3, error: Some("exited with code 3".to_owned()) };
+        let task = TaskStatus {
+            name: "backup".to_owned(),
+            running: false,
+            next: Some(at + Duration::from_secs(60)),
+            succeeded: 1,
+            failed: 2,
+            left_out: 3,
+            last: Some(last),
+        };
+        let status = Status { tasks: vec![task], ..Status::default() };
+        let json = serde_json::to_value(Dated::of(&status)).unwrap();
+        let task = &json["tasks"][0];
+        assert_eq!(
+            (&task["last"]["code"], &task["last"]["seconds"], &task["last"]["run"]),
+            (&3.into(), &1.5.into(), &9.into())
+        );
+        let date = |text: &serde_json::Value| humantime::parse_rfc3339(text.as_str().unwrap()).unwrap();
+        assert_eq!(date(&task["next"]).duration_since(date(&task["last"]["ended"])).unwrap().as_secs(), 60);
+        let [last, next] = Task::of(&status.tasks[0]).lines();
+        assert!(last.starts_with("code 3 at 20") && last.ends_with(" after 1.5 s"), "{last}");
+        assert!(next.starts_with("next at 20"), "{next}");
     }
 
     #[test]

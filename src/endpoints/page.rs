@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::dated::Maintenance;
+use super::dated::{Maintenance, Task};
 use super::routes::not_ready;
 use crate::supervisor::Status;
 
@@ -55,6 +55,14 @@ pub fn render(status: &Status) -> String {
             let seen = watch.seen.map_or("no answer yet".to_owned(), |seen| format!("{seen} seen"));
             let changes = format!("{} changes", watch.changes);
             [watch.name.clone(), seen, watch.error.clone().unwrap_or(changes)]
+        }),
+    );
+    table(
+        &mut page,
+        "task",
+        status.tasks.iter().map(|task| {
+            let [last, next] = Task::of(task).lines();
+            [task.name.clone(), next, last]
         }),
     );
     page.push_str("</html>\n");

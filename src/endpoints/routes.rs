@@ -77,6 +77,16 @@ pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rig
             Some(vocabulary::Request::BeginMaintenance { lasts, reason: parameter(&head.uri, "reason") })
         }
         "/maintenance/off" if rights == Rights::Command => Some(vocabulary::Request::EndMaintenance),
+        "/metric" if rights == Rights::Command => {
+            let values = parameters(&head.uri, "set").map(|set| match set.rsplit_once('=') {
+                Some((of, value)) => (of.to_owned(), value.to_owned()),
+                None => (set, String::new()),
+            });
+            Some(vocabulary::Request::PushMetrics { values: values.collect() })
+        }
+        "/task/run" if rights == Rights::Command => {
+            Some(vocabulary::Request::RunTask { name: parameter(&head.uri, "name").unwrap_or_default() })
+        }
         "/accept-term" if rights == Rights::Command => Some(vocabulary::Request::AcceptTerm),
         _ => return text(StatusCode::NOT_FOUND, "no such page"),
     };
@@ -100,8 +110,14 @@ pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rig
 
 /// What the query says of this name, if anything.
 fn parameter(uri: &Uri, name: &str) -> Option<String> {
-    let value = uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
-    Some(percent_decode_str(value).decode_utf8_lossy().into_owned()).filter(|value| !value.is_empty())
+    parameters(uri, name).next().filter(|value| !value.is_empty())
+}
+
+/// All that the query says of this name.
+fn parameters(uri: &Uri, name: &str) -> impl Iterator<Item = String> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let values = pairs.filter_map(move |pair| pair.strip_prefix(name)?.strip_prefix('='));
+    values.map(|value| percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 
 fn look(path: &str, endpoint: &Endpoint) -> Answer {

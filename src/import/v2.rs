@@ -313,6 +313,11 @@ fn telemetry(root: &At<'_>, document: &mut Document, notes: &mut Notes) {
         if let Some(entry) = sensor.get("timeout") {
             about.say(&entry.key_span, sensor.key("timeout"), "ContainerPilot read it and kept to none");
         }
+        let counts = sensor.some_text("type", &mut Notes::default()).is_some_and(|kind| kind.sample() == "counter");
+        if counts && let Some(entry) = sensor.get("type") {
+            let what = "ContainerPilot added up what the check printed; here a counter's command prints the total";
+            about.lose(&entry.value.span, sensor.key("type"), what);
+        }
         let table = common::sensor(&sensor, document);
         table.maybe("exec", exec.map(|exec| Value::words(&exec)));
         table.maybe("every", every.as_ref().map(Time::value));

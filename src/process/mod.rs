@@ -46,7 +46,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{self, Exec, FailedStart, Limits, Manner, RunAs, Signal};
 use crate::sabotage;
-use crate::supervisor::vocabulary::{ExitStatus, Job, Pid, RunId, Secrets, SpawnError, Target};
+use crate::supervisor::vocabulary::{ExitStatus, Job, MOST_PRINTED, Pid, RunId, Secrets, SpawnError, Target};
 use crate::supervisor::{Event, Time};
 
 pub use pause::pause;
@@ -304,7 +304,7 @@ impl Processes {
 
     /// Starts a hook or check: below a keeper, in a process group of its own, with `stdin` or nothing to read, its output
     /// captured line by line into the log, and no descriptor but `keep`, a lock that must last as long as anything of it
-    /// lives. Of [`Job::Rank`] standard output is not logged but told, before its end. Answers `Spawned` or `SpawnFailed`. Call it inside the runtime.
+    /// lives. Of [`Job::Rank`] and [`Job::Sensor`] standard output is not logged but told, before its end. Answers `Spawned` or `SpawnFailed`. Call it inside the runtime.
     #[allow(clippy::too_many_arguments, reason = "the fields of one effect")]
     pub fn spawn(
         &mut self,
@@ -943,6 +943,9 @@ fn c_path(path: &Path) -> Option<CString> {
     CString::new(path.as_os_str().as_bytes()).ok()
 }
 
+/// Of what a rank prints this much is kept: a number, and what can be shown of anything else.
+const MOST_OF_A_RANK: usize = 4096;
+
 /// A hook's three descriptors, whose other ends are written and read by tasks.
 fn hook_stdio(job: &Job, stdin: Option<String>) -> io::Result<([OwnedFd; 3], output::Alive)> {
     let mut alive = output::Alive::new();
@@ -957,8 +960,9 @@ fn hook_stdio(job: &Job, stdin: Option<String>) -> io::Result<([OwnedFd; 3], out
     let mut captured = |stream: &'static str| -> io::Result<OwnedFd> {
         let (reader, writer) = launch::pipe()?;
         match (job, stream) {
-            (Job::Rank, "stdout") => alive.capture(reader)?,
-            (Job::Rank | Job::Health { .. } | Job::TemplateCheck { .. }, _) => {
+            (Job::Rank, "stdout") => alive.capture(reader, MOST_OF_A_RANK)?,
+            (Job::Sensor { .. }, "stdout") => alive.capture(reader, MOST_PRINTED)?,
+            (Job::Rank | Job::Sensor { .. } | Job::Health { .. } | Job::TemplateCheck { .. }, _) => {
                 alive.gather(reader, name(job), stream)?
             }
             _ => alive.follow(reader, name(job), stream)?,
@@ -982,6 +986,8 @@ fn name(job: &Job) -> String {
         | Job::OnPromote
         | Job::OnDemote
         | Job::OnLeaderChange
-        | Job::Rank => job.to_string(),
+        | Job::Rank
+        | Job::Task { .. }
+        | Job::Sensor { .. } => job.to_string(),
     }
 }

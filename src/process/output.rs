@@ -26,8 +26,6 @@ const MOST_BYTES: usize = 128 * 1024;
 const MOST_AT_ONCE: usize = 64 * 1024;
 /// Then it rests, and whoever fills a pipe faster waits: some 50 MB/s is more than anybody prints for a log.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Of output that is asked for, this much is kept.
-const MOST_KEPT: usize = 4096;
 /// The window of `MOST_LINES`.
 const WINDOW: Duration = Duration::from_secs(1);
 /// What a hook left behind may hold the pipe open for ever; past this after the hook's end nobody reads it any more.
@@ -87,12 +85,12 @@ impl Alive {
         self.take(pipe, Output::Logged(Lines::new(log)))
     }
 
-    /// Keeps what comes from a pipe, at most 4 KiB of it, until the hook has ended.
+    /// Keeps what comes from a pipe, at most so many bytes of it, until the hook has ended.
     ///
     /// # Errors
     /// The pipe can't be registered with the runtime.
-    pub fn capture(&mut self, pipe: OwnedFd) -> io::Result<()> {
-        self.take(pipe, Output::Kept(Vec::new()))
+    pub fn capture(&mut self, pipe: OwnedFd, most: usize) -> io::Result<()> {
+        self.take(pipe, Output::Kept(Vec::new(), most))
     }
 
     fn take(&mut self, pipe: OwnedFd, output: Output) -> io::Result<()> {
@@ -139,28 +137,29 @@ struct Stream {
 /// What becomes of what a hook prints.
 enum Output {
     Logged(Lines<LogLine>),
-    Kept(Vec<u8>),
+    /// At most so many bytes.
+    Kept(Vec<u8>, usize),
 }
 
 impl Output {
     fn take(&mut self, bytes: &[u8], now: Instant) {
         match self {
             Output::Logged(lines) => lines.take(bytes, now),
-            Output::Kept(kept) => kept.extend_from_slice(&bytes[..bytes.len().min(MOST_KEPT - kept.len())]),
+            Output::Kept(kept, most) => kept.extend_from_slice(&bytes[..bytes.len().min(*most - kept.len())]),
         }
     }
 
     fn lines(&mut self) -> Option<&mut Lines<LogLine>> {
         match self {
             Output::Logged(lines) => Some(lines),
-            Output::Kept(_) => None,
+            Output::Kept(..) => None,
         }
     }
 
     fn kept(&self) -> Option<String> {
         match self {
             Output::Logged(_) => None,
-            Output::Kept(kept) => Some(String::from_utf8_lossy(kept).into_owned()),
+            Output::Kept(kept, _) => Some(String::from_utf8_lossy(kept).into_owned()),
         }
     }
 }

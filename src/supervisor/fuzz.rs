@@ -21,7 +21,7 @@ const LONGEST: Duration = Duration::from_secs(400 * 24 * 3600);
 const MOST_EFFECTS: usize = 300;
 
 /// Parts of configs, of which some are taken.
-const PARTS: [&str; 16] = [
+const PARTS: [&str; 19] = [
     "process.restart = { policy = \"always\", backoff = \"100ms..5s\" }\n",
     "process.background = \"follow\"\nprocess.strays = \"wait\"\n",
     "process.env_from_files = { KEY = \"/run/key\" }\n",
@@ -37,12 +37,16 @@ const PARTS: [&str; 16] = [
     "[[watch]]\nname = \"w\"\nservice = \"app\"\non_change = { exec = [\"a\"] }\n",
     "[[watch]]\nname = \"t\"\nkey = \"k\"\nsignal = \"HUP\"\ntemplate = { source = \"/s\", destination = \"/d\", check = [\"a\", \"{}\"] }\n",
     "[[wait_for]]\nservice = \"s\"\ntimeout = \"1m\"\n",
+    "[[task]]\nname = \"t\"\nexec = [\"a\"]\ncron = \"*/5 2-4 * * *\"\ntz = \"CET-1CEST,M3.5.0,M10.5.0/3\"\nat_start = true\n",
+    "[[task]]\nname = \"l\"\nexec = [\"a\"]\nevery = \"3s\"\njitter = \"1s\"\nwhen = \"leader\"\n",
+    "[[telemetry.sensor]]\nname = \"s\"\nexec = [\"a\"]\nevery = \"1s\"\n[[telemetry.sensor]]\nname = \"p\"\ntype = \"counter\"\n",
     "[election]\nname = \"db\"\nrank = { exec = [\"a\"] }\n",
 ];
-const RESTART: u16 = 1;
-const HOOKS_OF_ELECTION: u16 = 1 << 5 | 1 << 6;
-const RESTARTING_CHECK: u16 = 1 << 9;
-const ELECTION: u16 = 1 << 15;
+const RESTART: u32 = 1;
+/// The hooks, and the task.
+const OF_ELECTION: u32 = 1 << 5 | 1 << 6 | 1 << 16;
+const RESTARTING_CHECK: u32 = 1 << 9;
+const ELECTION: u32 = 1 << 18;
 const ENDS: [&str; 2] = ["mode = \"role\"\n", "mode = \"standby\"\nwithout_catalog = \"wait\"\n"];
 const REST: &str = "[catalog]\nbackend = \"etcd\"\nendpoints = [\"http://e:2379\"]\n";
 
@@ -92,15 +96,16 @@ pub(crate) fn core(data: &[u8]) {
 }
 
 fn config(input: &mut Input<'_>) -> Config {
-    let (mut flags, standby) = (u16::from(input.byte()) | u16::from(input.byte()) << 8, input.yes());
+    let (mut flags, standby) = (u32::from(input.byte()) | u32::from(input.byte()) << 8, input.yes());
+    flags |= u32::from(input.byte()) << 16;
     // Hooks of an election are a mistake without one, and so is a check that restarts what is never restarted.
     if flags & ELECTION == 0 {
-        flags &= !HOOKS_OF_ELECTION;
+        flags &= !OF_ELECTION;
     }
     if flags & RESTARTING_CHECK != 0 {
         flags |= RESTART;
     }
-    thread_local!(static MADE: RefCell<BTreeMap<(u16, bool), Config>> = RefCell::default());
+    thread_local!(static MADE: RefCell<BTreeMap<(u32, bool), Config>> = RefCell::default());
     let make = || {
         let mut text = "process.exec = [\"main\"]\nstop.within = \"20s\"\n".to_owned();
         text.extend(PARTS.iter().enumerate().filter(|(at, _)| flags & 1 << at != 0).map(|(_, part)| *part));
@@ -249,7 +254,7 @@ impl World {
     }
 
     fn step(&mut self, input: &mut Input<'_>) {
-        let event = match input.below(27) {
+        let event = match input.below(28) {
             0 => return self.pass(Duration::from_millis(input.number().min(100_000))),
             // It sleeps, and its deadlines pass.
             1 => {
@@ -304,6 +309,12 @@ impl World {
                 _ => Ok(Box::new(config(input).into())),
             }),
             25 => Event::Witness { stands: input.result(()) },
+            26 => {
+                let second = i64::try_from(input.number()).unwrap_or(i64::MAX).saturating_mul(i64::from(input.byte()));
+                Event::Calendar(Calendar::booted_at(
+                    jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX),
+                ))
+            }
             _ => return self.store(input),
         };
         self.send(event);
@@ -464,7 +475,7 @@ fn observation(input: &mut Input<'_>) -> Result<Observation, String> {
 }
 
 fn request(input: &mut Input<'_>) -> Request {
-    match input.below(20) {
+    match input.below(23) {
         0 => Request::Stop,
         1..4 => Request::Reload,
         4..7 => Request::StepDown { to: input.yes().then(|| "other".to_owned()) },
@@ -479,6 +490,8 @@ fn request(input: &mut Input<'_>) -> Request {
             let signal = Signal::new(1 + input.below(64) as i32).expect("a signal's number");
             Request::Signal { signal, name: None }
         }
+        18 | 19 => Request::RunTask { name: if input.yes() { "t" } else { "l" }.to_owned() },
+        20 => Request::PushMetrics { values: vec![("p".to_owned(), input.byte().to_string())] },
         _ => Request::Restart { name: None },
     }
 }

@@ -25,6 +25,8 @@ use machines::entry::Entry;
 use machines::jitter::Jitter;
 use machines::main::{Main, StrayAction};
 use machines::restarts::Restarts;
+use machines::sensor::Sensor;
+use machines::task::Task;
 use machines::watch::Watch;
 use sequence::life::{Life, LifeStage, StageName};
 use sequence::maintenance::Maintenance;
@@ -34,7 +36,9 @@ use sequence::role::{self, Leadership, Role};
 use sequence::signals::PassedOn;
 use sequence::start::Wait;
 use sequence::stop::{Cause, StopStage, Stopping};
-use vocabulary::{Answer, ExitStatus, Follow, HookCount, Job, MainStatus, ReplyId, Request, RunId, Step, earliest};
+use vocabulary::{
+    Answer, Calendar, ExitStatus, Follow, HookCount, Job, MainStatus, ReplyId, Request, RunId, Step, earliest,
+};
 
 pub use vocabulary::{Effect, Event, Notice, Status, Time};
 
@@ -54,6 +58,13 @@ pub struct Supervisor {
     /// Entries of services a reload took away.
     leaving: Vec<Entry>,
     watches: Vec<Watch>,
+    tasks: Vec<Task>,
+    /// Main was started once, or waits for its turn.
+    tasks_begin: bool,
+    sensors: Vec<Sensor>,
+    calendar: Option<Calendar>,
+    /// That the calendar's clock is followed was ordered.
+    follows_calendar: bool,
     leadership: Option<Leadership>,
     maintenance: Option<Maintenance>,
     post_start: PostStart,
@@ -91,6 +102,11 @@ impl Supervisor {
             entries: config.services.iter().cloned().map(|service| Entry::new(Arc::new(service))).collect(),
             leaving: Vec::new(),
             watches: config.watches.iter().cloned().map(|watch| Watch::new(Arc::new(watch))).collect(),
+            tasks: config.tasks.iter().cloned().map(|task| Task::new(Arc::new(task))).collect(),
+            tasks_begin: false,
+            sensors: config.sensors.iter().cloned().map(|sensor| Sensor::new(Arc::new(sensor))).collect(),
+            calendar: None,
+            follows_calendar: false,
             leadership: config.election.clone().map(|election| Leadership::new(election, seed)),
             maintenance: None,
             post_start: PostStart::default(),
@@ -246,9 +262,22 @@ impl Supervisor {
                 let result = self.end_maintenance(step);
                 step.out.push(Effect::Reply { reply, answer: result.into() });
             }
+            Event::Control { reply, request: Request::PushMetrics { values } } => {
+                let result = self.push_metrics(&values);
+                step.out.push(Effect::Reply { reply, answer: result.into() });
+            }
+            Event::Control { reply, request: Request::RunTask { name } } => {
+                let result = self.run_task(step, &name);
+                step.out.push(Effect::Reply { reply, answer: result.into() });
+            }
             Event::Control { reply, request: Request::Reload } => self.reload(Some(reply), step.out),
             Event::ConfigLoaded(result) => self.loaded(step, result.map(|loaded| loaded.config)),
-            Event::Printed { run, text } => self.printed(run, text),
+            Event::Calendar(calendar) => self.calendar_is_set(step, calendar),
+            Event::Printed { run, text } => {
+                if !self.sensor_printed(run, &text) {
+                    self.printed(run, text);
+                }
+            }
             Event::Election(event) => self.elect(step, event),
             Event::ActedBefore { term, result } => self.acted_before(term, result),
             Event::ActingTold { term, result } => self.acting_told(step, term, result),
@@ -291,10 +320,13 @@ impl Supervisor {
         let entries = self.entries.iter().chain(&self.leaving).map(Entry::deadline);
         let checks = self.checks.iter().filter(|_| !self.is_stopping()).map(Check::deadline);
         let watches = self.watches.iter().filter(|_| !self.is_stopping()).map(Watch::deadline);
+        let tasks = self.tasks.iter().filter(|_| !self.is_stopping()).map(|task| task.deadline(self.calendar));
+        let sensors = self.sensors.iter().filter(|_| !self.is_stopping()).map(Sensor::deadline);
         let leading = self.leadership.as_ref().and_then(Leadership::deadline);
         let maintenance = self.maintenance.as_ref().filter(|_| !self.is_stopping()).and_then(Maintenance::deadline);
         let own = [self.main.deadline(), self.commands.deadline(), self.life_deadline(), leading, maintenance];
-        entries.chain(checks).chain(watches).chain(own).chain([self.orders.deadline()]).fold(None, earliest)
+        let orders = [self.orders.deadline()];
+        entries.chain(checks).chain(watches).chain(tasks).chain(sensors).chain(own).chain(orders).fold(None, earliest)
     }
 
     fn stands_by(&self) -> bool {
@@ -311,6 +343,8 @@ impl Supervisor {
             health: self.checks.iter().map(Check::status).collect(),
             services: self.entries.iter().map(Entry::report).collect(),
             watches: self.watches.iter().map(Watch::status).collect(),
+            tasks: self.tasks.iter().map(|task| task.status(self.calendar)).collect(),
+            sensors: self.sensors.iter().map(Sensor::status).collect(),
             election: self.leadership.as_ref().map(Leadership::status),
             standing_by: self.stands_by(),
             maintenance: self.maintenance.as_ref().map(Maintenance::status),
@@ -341,6 +375,8 @@ impl Supervisor {
             }
         }
         self.each_watch(step, |watch, context| watch.tick(context));
+        self.tick_tasks(step);
+        self.tick_sensors(step);
     }
 
     fn exited(&mut self, step: &mut Step<'_>, run: RunId, status: ExitStatus) {

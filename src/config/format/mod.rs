@@ -17,7 +17,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::backends::{ConsulAddress, Endpoint};
-use super::{AddressSpec, Backoff, Required, Signal};
+use super::{AddressSpec, Backoff, Cron, Required, Signal};
 
 pub(crate) use network::{ElectionName, HostPort, HttpUrl, Name};
 pub(crate) use paths::{FilePath, SocketPath};
@@ -73,6 +73,7 @@ pub(crate) fn check(format: &str) -> Option<FormatCheck> {
         Duration::NAME => of::<Duration>(),
         Backoff::NAME => of::<Backoff>(),
         Required::NAME => of::<Required>(),
+        Cron::NAME => of::<Cron>(),
         FileMode::NAME => of::<FileMode>(),
         Signal::NAME => of::<Signal>(),
         Rewrite::NAME => of::<Rewrite>(),

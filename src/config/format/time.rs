@@ -1,9 +1,9 @@
-//! Durations and ranges of them, as formats.
+//! Durations, ranges of them and crontabs' fields, as formats.
 
 use std::time::Duration;
 
 use super::{Format, Wrong};
-use crate::config::{Backoff, Required, duration};
+use crate::config::{Backoff, Cron, Required, duration};
 
 impl Format for Duration {
     const NAME: &'static str = "duration";
@@ -31,6 +31,19 @@ impl Format for Required {
             Required::For(within) => within.write(),
             Required::Forever => "forever".to_owned(),
         }
+    }
+}
+
+impl Format for Cron {
+    const NAME: &'static str = "cron";
+    const WHAT: &'static str = "a crontab's five fields, such as `\"30 2 * * *\"`";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        Cron::parse(text).map_err(|error| Wrong { what: error.to_string(), hint: Some(error.hint()) })
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -7,6 +7,7 @@ use crate::config::schema::in_order;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Sensor;
 use crate::config::DEFAULT_PREFIX;
 use crate::config::backends::{ConsulAddress, Endpoint};
 use crate::config::format::{FilePath, Parsed, SocketPath};
@@ -103,7 +104,7 @@ pub(crate) enum Backend {
     Etcd,
 }
 
-/// The read-only endpoint.
+/// The read-only endpoint, and what it shows beside pilotfish's own.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
@@ -113,6 +114,10 @@ pub(crate) struct Telemetry {
     /// A port that nobody asked for should not be open.
     #[schemars(example = &"0.0.0.0:9090", extend("x-default" = "off"))]
     pub(crate) listen: Option<Parsed<SocketAddr>>,
+    /// Metrics of one's own, beside those of pilotfish at `/metrics`: measured by a command, or pushed by `pilotfish metric
+    /// NAME=VALUE`. What a command fails to measure, and what it printed before, isn't shown. Each has 1,000 sets of labels
+    /// at most. docs/tasks.md has more.
+    pub(crate) sensor: Vec<Sensor>,
 }
 
 /// The endpoint that can change things.

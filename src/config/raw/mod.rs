@@ -7,6 +7,8 @@ mod election;
 mod endpoints;
 mod health;
 mod process;
+mod sensor;
+mod task;
 mod watch;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -23,6 +25,8 @@ pub(crate) use process::{
     Background, Command, Demote, Hook, Hooks, Leftovers, Limits, PreStart, Process, Promote, Restart, RestartPolicy,
     RoleHook, SignalScope, Stop, Strays,
 };
+pub(crate) use sensor::{Sensor, SensorKind};
+pub(crate) use task::{Task, TaskWhen};
 pub(crate) use watch::{Template, WaitFor, Watch};
 
 /// Whether a table in double brackets is there. That is decided before anything else of the table is read (`expand`), so
@@ -71,6 +75,10 @@ pub(crate) struct Root {
     /// Dependencies whose changes are acted on; each looks at exactly one of `service`, `key`, `key_prefix` and
     /// `leader`.
     pub(crate) watch: Vec<Watch>,
+    /// Periodic work beside the main process, from its first start on; each has exactly one of `every` and `cron`. A task
+    /// never runs beside itself: what falls due meanwhile is left out. It pauses in maintenance, and its output goes to
+    /// the log. `pilotfish task run NAME` runs it out of turn. docs/tasks.md has more.
+    pub(crate) task: Vec<Task>,
     /// One of several containers leads. Whoever holds the election's lock in the catalog is the leader, and it may act until
     /// its lease ends; before that it has stepped down, or is killed. The main process and all hooks see `PILOTFISH_ROLE`
     /// (`leader` or `replica`), `PILOTFISH_LEADER` (`host:port`; on a replica empty until that one's `on_promote` has
@@ -80,7 +88,7 @@ pub(crate) struct Root {
     pub(crate) election: Option<Election>,
     /// Where services are registered and dependencies looked up.
     pub(crate) catalog: Catalog,
-    /// The read-only endpoint on TCP: `/metrics`, `/status`, `/livez`, `/readyz`.
+    /// The read-only endpoint on TCP: `/metrics`, `/status`, `/livez`, `/readyz`; and metrics of one's own.
     pub(crate) telemetry: Telemetry,
     /// The endpoint that can change things, for `pilotfish status`, `reload`, `stop` and the like.
     pub(crate) control: Control,

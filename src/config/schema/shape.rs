@@ -94,6 +94,7 @@ impl Walk<'_, '_> {
                 self.number(node, number, part);
             }
             Value::Bool(_) if part.takes("boolean") => {}
+            Value::Float(_) | Value::Integer(_) if part.takes("number") => {}
             _ => self.type_mistake(node, part),
         }
     }
@@ -330,13 +331,15 @@ fn expected(part: Part<'_>) -> String {
         "an array of tables"
     } else if part.takes("array") {
         match part.items() {
-            Some(items) if items.takes("integer") => "an array of numbers",
+            Some(items) if items.takes("integer") || items.takes("number") => "an array of numbers",
             _ => "an array of strings",
         }
     } else if part.takes("object") {
         "a table"
     } else if part.takes("integer") {
         "a whole number"
+    } else if part.takes("number") {
+        "a number"
     } else if part.takes("boolean") {
         "`true` or `false`"
     } else {

@@ -73,12 +73,10 @@ fn keys_of_later_versions_are_told_from_unknown_ones() {
     assert_snapshot!(each(
         LOCAL,
         &[
-            "[[task]]\nname = \"a\"",
             "[[coprocess]]\nname = \"a\"",
             "[[health]]\ngrpc = \"127.0.0.1:1\"",
             "[[watch]]\nservice = \"a\"\nsignal = \"HUP\"\nat_once = 1",
             "[telemetry]\nlisten = \"0.0.0.0:1\"\nadvertise = true",
-            "[[telemetry.sensor]]\nname = \"a\"",
             "[control]\nlisten = \"127.0.0.1:1\"\ntoken_file = \"/t\"",
         ]
     ));

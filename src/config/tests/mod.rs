@@ -5,6 +5,8 @@ mod bad;
 mod election;
 mod good;
 mod noise;
+mod sensors;
+mod tasks;
 
 use std::path::Path;
 

@@ -6,6 +6,8 @@ mod election;
 mod endpoints;
 mod health;
 mod process;
+mod sensor;
+mod task;
 mod watch;
 mod words;
 
@@ -48,11 +50,13 @@ pub(crate) fn validate(
     let health = health::health(raw.health, root, &services, process.restart.policy, &mut validator);
     let wait_for = watch::wait_for(raw.wait_for, root.key("wait_for"), &catalog, has_catalog, &mut validator);
     let watches = watch::watches(raw.watch, root.key("watch"), &catalog, has_catalog, &mut validator);
+    let tasks = task::tasks(raw.task, root.key("task"), &mut validator);
     let election = raw.election.map(|raw| {
         let around = election::Around { services: &mut services, hooks: &hooks, catalog: &catalog, has_catalog };
         election::election(raw, root, around, &mut validator)
     });
     watch::in_standby(&watches, root.key("watch"), election.as_ref(), &mut validator);
+    let sensors = sensor::sensors(raw.telemetry.sensor, root.key("telemetry").key("sensor"), &mut validator);
     let control = endpoints::control(raw.control, root, &process, &mut validator);
     Config {
         process,
@@ -62,8 +66,10 @@ pub(crate) fn validate(
         services,
         health,
         watches,
+        tasks,
         election,
         catalog,
+        sensors,
         telemetry: raw.telemetry.listen.map(|listen| super::Telemetry { listen: listen.0 }),
         control,
         log: endpoints::log(&raw.log),

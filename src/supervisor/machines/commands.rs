@@ -140,7 +140,7 @@ impl Commands {
     pub fn start(&mut self, step: &mut Step<'_>, run: RunId, order: Launch) {
         let Launch { job, hook, env, stdin } = order;
         if job.is_hook() {
-            step.out.push(Effect::Say(Notice::HookStarted { hook: job.to_string() }));
+            step.out.push(Effect::Say(Notice::HookStarted { hook: job.clone() }));
         }
         let state = RunState::Running { until: step.now + hook.timeout };
         let Hook { when: role, timeout, leftovers, .. } = hook;
@@ -221,7 +221,7 @@ impl Commands {
             && let RunState::Running { .. } = command.state
         {
             if command.job.is_hook() {
-                step.out.push(Effect::Say(Notice::HookSkipped { hook: command.job.to_string() }));
+                step.out.push(Effect::Say(Notice::HookSkipped { hook: command.job.clone() }));
             }
             command.tell(run, step.now + patience, EndReason::Cancelled, step.out);
         }
@@ -361,7 +361,7 @@ impl Commands {
             match &mut command.state {
                 RunState::Running { until } if *until <= step.now => {
                     if command.job.is_hook() {
-                        let (hook, timeout) = (command.job.to_string(), command.timeout);
+                        let (hook, timeout) = (command.job.clone(), command.timeout);
                         step.out.push(Effect::Say(Notice::HookTimedOut { hook, timeout }));
                     }
                     command.tell(*run, step.now + patience, EndReason::Timeout, step.out);
@@ -435,7 +435,7 @@ fn report(job: &Job, outcome: &Outcome, took: Duration, out: &mut Vec<Effect>) {
     if !job.is_hook() {
         return;
     }
-    let hook = job.to_string();
+    let hook = job.clone();
     match outcome {
         Outcome::TimedOut(_) | Outcome::Cancelled => {}
         Outcome::Ended(_) | Outcome::NotStarted(_) => out.push(Effect::Say(match outcome.result() {

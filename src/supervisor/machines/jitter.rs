@@ -22,6 +22,11 @@ impl Jitter {
         half + half.mul_f64(part)
     }
 
+    /// Some duration between none and all of `most`.
+    pub fn part(&mut self, most: Duration) -> Duration {
+        most.mul_f64((self.next() >> 11) as f64 / (1u64 << 53) as f64)
+    }
+
     /// The pause after `failures` failures in a row (1 or more). One whose length was set, not its growth, is that long.
     pub fn pause(&mut self, backoff: Backoff, failures: u32) -> Duration {
         let full = pause(backoff, failures);

@@ -8,4 +8,6 @@ pub mod entry;
 pub mod jitter;
 pub mod main;
 pub mod restarts;
+pub mod sensor;
+pub mod task;
 pub mod watch;

@@ -73,5 +73,6 @@ impl Supervisor {
                 self.commands.cancel(step, run);
             }
         }
+        self.sensors_rest(step);
     }
 }

@@ -14,7 +14,7 @@ impl Supervisor {
         ended: Option<(Job, Outcome)>,
     ) {
         let Some((job, outcome)) = ended else { return };
-        if job.is_hook() {
+        if job.is_hook() && !job.is_task() {
             let count = self.hook_counts.entry(job.to_string()).or_default();
             match outcome.result() {
                 Ok(()) => count.succeeded += 1,
@@ -29,6 +29,8 @@ impl Supervisor {
             Job::Rank => self.measured(run, &outcome),
             Job::PreStart { .. } => self.pre_start_ended(step, run, &outcome),
             Job::PostStart => self.post_start_ended(run, &outcome),
+            Job::Task { .. } => self.task_ended(step, run, &outcome),
+            Job::Sensor { .. } => self.sensor_measured(step, run, &outcome),
             // What it left is waited for, too.
             Job::PreStop | Job::PostStop => {}
             Job::OnChange { watch } => {
@@ -60,7 +62,9 @@ impl Supervisor {
             | Job::OnLeaderChange
             | Job::PreStart { .. }
             | Job::PostStart
-            | Job::Health { .. } => {}
+            | Job::Health { .. }
+            | Job::Task { .. }
+            | Job::Sensor { .. } => {}
         }
     }
 }

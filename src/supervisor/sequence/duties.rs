@@ -22,6 +22,8 @@ pub enum Duty {
     BelieveSuccessOnly,
     /// A leader is said to act once its promotion has succeeded, and not before.
     TellOncePromoted,
+    /// What is a leader's runs while this container acts as leader, and at no other time.
+    RunTasksInRole,
     /// A standby's main is the leader: it is stopped, whatever `on_demote` says.
     StopStandbys,
 }

@@ -78,6 +78,8 @@ impl Supervisor {
         let services = note(old.services != new.services, "[[service]]", &mut changed);
         let health = note(old.health != new.health, "[[health]]", &mut changed);
         let watches = note(old.watches != new.watches, "[[watch]]", &mut changed);
+        let sensors = note(old.sensors != new.sensors, "[[telemetry.sensor]]", &mut changed);
+        let tasks = note(old.tasks != new.tasks, "[[task]]", &mut changed);
         if services {
             self.apply_services(step.out);
         }
@@ -86,6 +88,12 @@ impl Supervisor {
         }
         if watches {
             self.apply_watches(step.out);
+        }
+        if tasks {
+            self.apply_tasks(step);
+        }
+        if sensors {
+            self.apply_sensors(step);
         }
         if services || health {
             self.tell_catalog(step.out);

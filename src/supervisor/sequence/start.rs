@@ -48,6 +48,7 @@ impl Supervisor {
             step.out.push(Effect::Endpoints { telemetry, control });
         }
         step.out.extend(self.watches.iter().map(|watch| watch.follow()));
+        self.follow_calendar(step);
         self.begin_waiting(step, false);
         self.life.wait();
     }
@@ -218,7 +219,7 @@ impl Supervisor {
         if own != run {
             return;
         }
-        let hook = self.pre_start_job(done).to_string();
+        let hook = self.pre_start_job(done);
         match (outcome.result(), self.config.hooks.pre_start.get(done)) {
             (Ok(()), _) => self.life.next_pre_start(step.now),
             (Err(_), Some(config)) if failures < config.retries => {
@@ -254,6 +255,9 @@ impl Supervisor {
         // A stop may have come while it was starting: nothing is asked of it then.
         for check in self.checks.iter_mut().filter(|_| !stopping) {
             check.main_started(step.now);
+        }
+        for sensor in self.sensors.iter_mut().filter(|_| !stopping) {
+            sensor.main_started(step.now);
         }
         self.tell_catalog(step.out);
         self.restarted(step);

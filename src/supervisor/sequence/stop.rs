@@ -194,6 +194,7 @@ impl Supervisor {
         self.stop_waiting(step.out);
         self.refuse_orders(step);
         self.checks_rest(step);
+        self.end_tasks(step);
         if let Some(run) = pre_start {
             self.commands.cancel(step, run);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::script::*;
-use crate::config::{Background, Config, Hooks, OnFailure, RestartPolicy, Signal};
+use crate::config::{Background, Config, Hooks, OnFailure, RestartPolicy, SensorKind, Signal};
 use crate::supervisor::vocabulary::*;
 use crate::supervisor::{Effect, Event, Supervisor, Time};
 
@@ -24,6 +24,9 @@ enum Step {
     Install(bool),
     Reload(bool),
     Maintenance(Option<u64>),
+    Calendar(i64),
+    RunTask,
+    Print(usize, bool),
     MaintenanceOff,
     Restart,
     Signalled(i32),
@@ -49,6 +52,9 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Step::Restart),
         (1i32..=64).prop_map(Step::Signalled),
         any::<bool>().prop_map(Step::Await),
+        (0i64..4_000_000_000).prop_map(Step::Calendar),
+        Just(Step::RunTask),
+        (0usize..8, any::<bool>()).prop_map(|(index, good)| Step::Print(index, good)),
         Just(Step::Stop),
     ]
 }
@@ -76,6 +82,10 @@ fn configs() -> impl Strategy<Value = Config> {
         }
         config.watches = vec![if template { super::watch::templated() } else { watch("app") }];
         config.control.signals = ready;
+        config.tasks = vec![super::tasks::every(3_000), super::tasks::cron("*/2 * * * *", "UTC")];
+        config.tasks[1].name = "other".to_owned();
+        config.tasks[0].at_start = exit;
+        config.sensors = vec![super::sensors::sensor(SensorKind::Gauge)];
         config
     })
 }
@@ -217,6 +227,20 @@ impl World {
                 let request = Request::Await { query, within: Duration::from_secs(20) };
                 self.send(Event::Control { reply: ReplyId(6), request });
             }
+            Step::Calendar(second) => {
+                let booted = jiff::Timestamp::from_second(second).unwrap();
+                self.send(Event::Calendar(Calendar::booted_at(booted)));
+            }
+            Step::RunTask => {
+                let request = Request::RunTask { name: "backup".to_owned() };
+                self.send(Event::Control { reply: ReplyId(1), request });
+            }
+            Step::Print(index, good) if !self.alive.is_empty() => {
+                let run = self.alive[index % self.alive.len()];
+                let text = if good { "1" } else { "x" }.to_owned();
+                self.send(Event::Printed { run, text });
+            }
+            Step::Print(..) => {}
             Step::Stop => self.send(Event::Control { reply: ReplyId(2), request: Request::Stop }),
         }
     }

@@ -394,6 +394,7 @@ impl Script {
             Effect::Guard { deadline: None } => "guard off".to_owned(),
             Effect::StartGuard => "start guard".to_owned(),
             Effect::LoadConfig => "load config".to_owned(),
+            Effect::FollowCalendar => "follow the calendar".to_owned(),
             Effect::Services(_) => return None,
             Effect::Endpoints { .. } => "endpoints".to_owned(),
             Effect::Logging(_) => "logging".to_owned(),

@@ -178,6 +178,8 @@ pub enum Effect {
     StartGuard,
     /// Read the config again.
     LoadConfig,
+    /// Say how the calendar's clock goes, and again whenever it is set. Comes once.
+    FollowCalendar,
     /// From now on main and hooks are told these services' addresses (`PILOTFISH_<SERVICE>_ADDRESS`).
     Services(Vec<Arc<Service>>),
     /// Open, move or shut the endpoints, so that they are as configured.

@@ -8,7 +8,9 @@ use crate::config::{Loaded, Query, Signal};
 use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::machines::election::record::Term;
 
-use super::{Advertised, ExitStatus, Follow, KeyRequest, Observation, Pid, Rendering, RunId, Secrets, SpawnError};
+use super::{
+    Advertised, Calendar, ExitStatus, Follow, KeyRequest, Observation, Pid, Rendering, RunId, Secrets, SpawnError,
+};
 
 #[cfg(doc)]
 use super::Effect;
@@ -84,7 +86,7 @@ pub enum Event {
         /// Something that it started lives; else nothing does.
         any: bool,
     },
-    /// What a run whose output is asked for has printed on its standard output (its first 4 KiB). Comes before its
+    /// What a run whose output is asked for has printed on its standard output (its first 4 KiB; of a sensor 128 KiB). Comes before its
     /// [`Event::Exited`].
     Printed {
         /// Which run.
@@ -189,6 +191,8 @@ pub enum Event {
         /// It stands.
         stands: bool,
     },
+    /// How the calendar's clock goes (answers [`Effect::FollowCalendar`]), and again when it is set.
+    Calendar(Calendar),
     /// Somebody at the control endpoint asks for something.
     Control {
         /// Who waits for the answer.
@@ -264,4 +268,14 @@ pub enum Request {
     },
     /// Be in maintenance no longer.
     EndMaintenance,
+    /// Take values of sensors that have no command.
+    PushMetrics {
+        /// What each is of, with its labels, and the number.
+        values: Vec<(String, String)>,
+    },
+    /// Run a task out of turn.
+    RunTask {
+        /// Its name.
+        name: String,
+    },
 }

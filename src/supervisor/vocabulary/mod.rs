@@ -7,6 +7,7 @@ mod event;
 mod key;
 mod notice;
 mod observation;
+mod reading;
 mod run;
 mod service;
 mod status;
@@ -20,11 +21,12 @@ pub use event::{Event, Notification, ReplyId, Request};
 pub use key::{Fence, KeyChange, KeyOperation, KeyRequest, Value, acting_key, acting_value};
 pub use notice::Notice;
 pub use observation::{Follow, Instance, Observation, Rendering, Staged, Text};
+pub use reading::{Labels, MOST_PRINTED, Reading, SensorStatus};
 pub use run::{ExitStatus, Hope, Job, Pid, RunId, Secrets, SpawnError, Target};
 pub use service::{Advertised, Registration, ServiceStatus};
 pub use status::{
     CheckStatus, ElectionStatus, HookCount, LeaderStatus, MainStatus, MaintenanceStatus, Phase, ServiceReport, Status,
-    WatchStatus, WitnessStatus,
+    TaskEnd, TaskStatus, WatchStatus, WitnessStatus,
 };
 pub use step::Step;
-pub use time::{Time, earliest};
+pub use time::{Calendar, Time, earliest};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Level, Signal};
 
-use super::{ExitStatus, Pid, ServiceStatus};
+use super::{ExitStatus, Job, Pid, ServiceStatus};
 use crate::supervisor::machines::election::DemotionReason;
 use crate::supervisor::machines::election::record::Term;
 
@@ -84,43 +84,62 @@ pub enum Notice {
         /// What is killed.
         what: String,
     },
-    /// A hook started.
+    /// A hook or task started.
     HookStarted {
         /// Which.
-        hook: String,
+        hook: Job,
     },
-    /// A hook ended with code 0.
+    /// A hook or task ended with code 0.
     HookSucceeded {
         /// Which.
-        hook: String,
+        hook: Job,
         /// How long it took.
         took: Duration,
     },
-    /// A hook failed.
+    /// A hook or task failed.
     HookFailed {
         /// Which.
-        hook: String,
+        hook: Job,
         /// How.
         error: String,
     },
-    /// A hook ran past its timeout.
+    /// A hook or task ran past its timeout.
     HookTimedOut {
         /// Which.
-        hook: String,
+        hook: Job,
         /// Its timeout.
         timeout: Duration,
     },
-    /// A hook was cut short: the container stops, or the role that it ran for is gone.
+    /// A hook or task was cut short: the container stops, or the role that it ran for is gone.
     HookSkipped {
         /// Which.
-        hook: String,
+        hook: Job,
     },
     /// `pre_start` will be tried again.
     HookRetrying {
         /// Which.
-        hook: String,
+        hook: Job,
         /// The pause before it.
         after: Duration,
+    },
+    /// A task was due and isn't run; said once until it runs again.
+    TaskLeftOut {
+        /// Which.
+        task: Job,
+        /// Why.
+        because: &'static str,
+    },
+    /// A sensor fails, prints garbage or more than is kept; said when that begins.
+    SensorFailed {
+        /// Which.
+        sensor: String,
+        /// What is wrong.
+        error: String,
+    },
+    /// A sensor is as it should be again.
+    SensorBack {
+        /// Which.
+        sensor: String,
     },
     /// Waiting for something before `pre_start`.
     Waiting {
@@ -336,12 +355,20 @@ impl Notice {
             Notice::Stopping { .. } => ("stop.started", Info),
             Notice::MainTold { .. } => ("stop.main_told", Info),
             Notice::Killing { .. } => ("stop.killing", Warn),
+            Notice::HookStarted { hook, .. } if hook.is_task() => ("task.started", Debug),
             Notice::HookStarted { .. } => ("hook.started", Debug),
+            Notice::HookSucceeded { hook, .. } if hook.is_task() => ("task.succeeded", Info),
             Notice::HookSucceeded { .. } => ("hook.succeeded", Info),
+            Notice::HookFailed { hook, .. } if hook.is_task() => ("task.failed", Error),
             Notice::HookFailed { .. } => ("hook.failed", Error),
+            Notice::HookTimedOut { hook, .. } if hook.is_task() => ("task.timed_out", Error),
             Notice::HookTimedOut { .. } => ("hook.timed_out", Error),
+            Notice::HookSkipped { hook, .. } if hook.is_task() => ("task.skipped", Warn),
             Notice::HookSkipped { .. } => ("hook.skipped", Warn),
             Notice::HookRetrying { .. } => ("hook.retrying", Warn),
+            Notice::TaskLeftOut { .. } => ("task.left_out", Warn),
+            Notice::SensorFailed { .. } => ("sensor.failed", Warn),
+            Notice::SensorBack { .. } => ("sensor.back", Info),
             Notice::Waiting { .. } => ("wait.started", Info),
             Notice::Waited { .. } => ("wait.done", Info),
             Notice::CheckChanged { error: None, .. } => ("health.passing", Info),
@@ -430,6 +457,9 @@ impl fmt::Display for Notice {
             Notice::HookTimedOut { hook, timeout } => write!(f, "{hook} ran past its timeout of {}", span(timeout)),
             Notice::HookSkipped { hook } => write!(f, "{hook} cut short"),
             Notice::HookRetrying { hook, after } => write!(f, "{hook} is tried again in {}", span(after)),
+            Notice::TaskLeftOut { task, because } => write!(f, "{task} is due and left out: {because}"),
+            Notice::SensorFailed { sensor, error } => write!(f, "sensor {sensor}: {error}"),
+            Notice::SensorBack { sensor } => write!(f, "sensor {sensor} works again"),
             Notice::Waiting { what } => write!(f, "waiting for {what}"),
             Notice::Waited { what } => write!(f, "{what} is there"),
             Notice::CheckChanged { check, error: None } => write!(f, "check {check} passes"),

@@ -119,11 +119,21 @@ pub enum Job {
     OnLeaderChange,
     /// `[election] rank`.
     Rank,
+    /// A `[[task]]`.
+    Task {
+        /// The task's name.
+        task: String,
+    },
+    /// A `[[telemetry.sensor]]`.
+    Sensor {
+        /// The metric's name.
+        sensor: String,
+    },
 }
 
 impl Job {
-    /// Whether it is one of the user's hooks, which are told of when they start and end (checks aren't: they run
-    /// every few seconds).
+    /// Whether it is one of the user's hooks or tasks, which are told of when they start and end (checks aren't: they
+    /// run every few seconds).
     pub fn is_hook(&self) -> bool {
         match self {
             Job::PreStart { .. }
@@ -133,14 +143,20 @@ impl Job {
             | Job::OnChange { .. }
             | Job::OnPromote
             | Job::OnDemote
-            | Job::OnLeaderChange => true,
-            Job::Main | Job::TemplateCheck { .. } | Job::Health { .. } | Job::Rank => false,
+            | Job::OnLeaderChange
+            | Job::Task { .. } => true,
+            Job::Main | Job::TemplateCheck { .. } | Job::Health { .. } | Job::Rank | Job::Sensor { .. } => false,
         }
     }
 
     /// Whether it is another of the same, or another of those that come one after the other.
     pub fn is_like(&self, other: &Job) -> bool {
         matches!((self, other), (Job::PreStart { .. }, Job::PreStart { .. })) || self == other
+    }
+
+    /// Whether it is a task's run.
+    pub fn is_task(&self) -> bool {
+        matches!(self, Job::Task { .. })
     }
 
     /// Its `PILOTFISH_EVENT`.
@@ -158,6 +174,8 @@ impl Job {
             Job::OnDemote => "on_demote",
             Job::OnLeaderChange => "on_leader_change",
             Job::Rank => "rank",
+            Job::Task { .. } => "task",
+            Job::Sensor { .. } => "sensor",
         }
     }
 }
@@ -169,6 +187,7 @@ impl fmt::Display for Job {
                 write!(f, "{} of {of}", self.event())
             }
             Job::PreStart { number: Some(number) } => write!(f, "{} {number}", self.event()),
+            Job::Task { task: name } | Job::Sensor { sensor: name } => write!(f, "{} {name}", self.event()),
             Job::Main
             | Job::PreStart { number: None }
             | Job::PostStart

@@ -1,10 +1,11 @@
 //! What the agent can tell about itself at any moment: the answer of `/status`, and what the metrics count.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{ExitStatus, Pid, Time};
+use super::{ExitStatus, Pid, RunId, SensorStatus, Time};
 use crate::supervisor::machines::election::record::Term;
 
 /// Everything there is to tell, as of the last event.
@@ -22,6 +23,11 @@ pub struct Status {
     pub services: Vec<ServiceReport>,
     /// Each watch.
     pub watches: Vec<WatchStatus>,
+    /// Each task. Its times are the kernel's, as maintenance's are.
+    #[serde(skip)]
+    pub tasks: Vec<TaskStatus>,
+    /// Each sensor.
+    pub sensors: Vec<SensorStatus>,
     /// Its part in an election.
     pub election: Option<ElectionStatus>,
     /// Whether main doesn't run because another container leads, and could be started as soon as this one does.
@@ -111,6 +117,40 @@ pub struct WatchStatus {
     /// How many changes were acted on.
     pub changes: u64,
     /// Why the catalog can't be asked now, or what was seen not be acted on yet.
+    pub error: Option<String>,
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it runs.
+    pub running: bool,
+    /// When it comes next, if that is known.
+    pub next: Option<Time>,
+    /// How often it succeeded.
+    pub succeeded: u64,
+    /// How often it failed or timed out.
+    pub failed: u64,
+    /// How often it was due and left out.
+    pub left_out: u64,
+    /// How it last ended.
+    pub last: Option<TaskEnd>,
+}
+
+/// How a task's run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskEnd {
+    /// Which run.
+    pub run: RunId,
+    /// When.
+    pub at: Time,
+    /// How long it ran.
+    pub took: Duration,
+    /// Its exit code, as a shell has it; 124 when it ran past its timeout, 143 when it was cut short.
+    pub code: u8,
+    /// What went wrong.
     pub error: Option<String>,
 }
 

@@ -478,6 +478,26 @@ impl Supervisor {
         self.elect(step, ElectionEvent::Guard { stands });
     }
 
+    /// Whether main acts as leader.
+    pub(in crate::supervisor) fn acts_as_leader(&self) -> bool {
+        let role = self.leadership.as_ref().map(Leadership::role);
+        matches!(role, Some(Role::Leader { promotion: Promotion::Done, .. }))
+    }
+
+    /// Whether another container leads, or nobody.
+    pub(in crate::supervisor) fn is_replica(&self) -> bool {
+        matches!(self.leadership.as_ref().map(Leadership::role), Some(Role::Replica))
+    }
+
+    /// Whether main doesn't run because it is another container's turn to, or nobody's.
+    pub(in crate::supervisor) fn waits_for_its_turn(&self) -> bool {
+        let standby = |leadership: &Leadership| leadership.config.mode == Mode::Standby;
+        matches!(self.life.stage(), LifeStage::Electing { .. })
+            && !self.main.is_up()
+            && self.is_replica()
+            && self.leadership.as_ref().is_some_and(standby)
+    }
+
     /// Whether main may be started in its role. `until` is how long a start waits for a catalog that it doesn't need.
     pub(in crate::supervisor) fn role_is_known(&self, now: Time, until: Time) -> bool {
         let Some(leadership) = &self.leadership else { return true };

@@ -100,6 +100,7 @@ impl World {
             | Effect::Discard(_)
             | Effect::Services(_)
             | Effect::Endpoints { .. }
+            | Effect::FollowCalendar
             | Effect::Logging(_)
             | Effect::Reply { .. }
             | Effect::Key { .. }
@@ -184,7 +185,8 @@ impl World {
     fn spawn(&mut self, index: usize, run: RunId, job: Job, env: &[(String, String)]) {
         let leads = variable(env, "ROLE") == Some("leader");
         let acts = term(env).filter(|_| match job {
-            Job::OnDemote => true,
+            // A leader's tasks are the only ones there are.
+            Job::OnDemote | Job::Task { .. } => true,
             Job::PreStart { .. } | Job::PostStart | Job::OnPromote => leads,
             _ => false,
         });

@@ -14,8 +14,9 @@ mod world;
 
 use super::role::election;
 use super::script::*;
+use super::tasks::every;
 use crate::config::election::{Mode, Preference};
-use crate::config::{Background, Config, Election, Hooks, OnFailure, Restart, RestartPolicy};
+use crate::config::{Background, Config, Election, Hooks, OnFailure, Restart, RestartPolicy, Task, TaskWhen};
 use crate::supervisor::sequence::duties::{self, Duty};
 
 use world::World;
@@ -87,6 +88,7 @@ impl Play {
                 on_leader_change: Some(hook("follow")),
                 ..Hooks::default()
             };
+            config.tasks = vec![Task { when: TaskWhen::Leader, at_start: true, ..every(3_000) }];
             config.services = vec![service("web")];
             let prefer = if index == 2 { Preference::Low } else { Preference::Normal };
             let on_failure = [OnFailure::Report, OnFailure::Restart, OnFailure::Exit][index];
@@ -247,6 +249,12 @@ fn a_demotion_that_is_believed_to_have_worked_lets_two_act() {
 #[test]
 fn a_standby_whose_main_runs_on_after_its_demotion_lets_two_act() {
     missed(Duty::StopStandbys, Mode::Standby, TWO);
+}
+
+#[test]
+fn a_leaders_task_that_begins_without_the_role_lets_two_act() {
+    missed(Duty::RunTasksInRole, Mode::Role, TWO);
+    missed(Duty::RunTasksInRole, Mode::Standby, TWO);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod post_start;
 mod promotion;
 mod start;
 mod stop;
+mod tasks;
 mod watches;
 
 use std::time::Duration;

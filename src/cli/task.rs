@@ -1,0 +1,108 @@
+//! `pilotfish task run`: has the running agent run a task out of turn and, unless told otherwise, waits for its end. How long
+//! a task may take is the agent's to bound; the one who waits may go, and the task runs on.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+
+use super::ask::{LOOK_WITHIN, ORDER_WITHIN, ask, encoded, fail, find};
+use super::file::print;
+use super::{FAILED, NOT_RUN};
+use crate::plain;
+
+/// Between two looks at whether it has ended: at first, and at most.
+const LOOK_EACH: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+
+/// Has a task run; its exit code, once it has ended.
+pub fn run(socket: Option<PathBuf>, named: Option<&Path>, name: &str, detach: bool) -> u8 {
+    let refuse = |error: &str| {
+        fail(error);
+        NOT_RUN
+    };
+    let socket = match find(socket, named) {
+        Ok((socket, _)) => socket,
+        Err(error) => return refuse(&error),
+    };
+    let path = format!("/task/run?name={}", encoded(name));
+    let started = match ask(Some(socket.clone()), named, Method::POST, &path, ORDER_WITHIN) {
+        Ok(reply) if reply.status == StatusCode::OK => reply.body,
+        Ok(reply) => return refuse(&reply.body),
+        Err(error) => return refuse(&error),
+    };
+    if detach {
+        return print(&format!("{}\n", plain::lines(started.trim_end())));
+    }
+    let Some(run) = started.trim_end().rsplit(' ').next().and_then(|number| number.parse().ok()) else {
+        return refuse(&format!("the agent's answer can't be read: {started}"));
+    };
+    let mut pause = LOOK_EACH[0];
+    loop {
+        match look(&socket, named, name, run) {
+            Ok(None) => {}
+            Ok(Some((code, said))) => {
+                return match code {
+                    0 => print(&format!("{}\n", plain::line(&said))),
+                    code => {
+                        fail(&said);
+                        code
+                    }
+                };
+            }
+            Err(error) => {
+                fail(&error);
+                return FAILED;
+            }
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LOOK_EACH[1]);
+    }
+}
+
+/// How a run ended, if it has.
+fn look(socket: &Path, named: Option<&Path>, name: &str, run: u64) -> Result<Option<(u8, String)>, String> {
+    let reply = ask(Some(socket.to_owned()), named, Method::GET, "/status", LOOK_WITHIN);
+    let reply = reply.map_err(|error| format!("the agent can't be asked any more how task {name} ended: {error}"))?;
+    if reply.status != StatusCode::OK {
+        return Err(reply.body);
+    }
+    let status: Value = serde_json::from_str(&reply.body).map_err(|error| format!("the agent's answer: {error}"))?;
+    let tasks = status["tasks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let Some(task) = tasks.iter().find(|task| task["name"] == name) else {
+        return Err(format!("task {name} isn't in the config any more, and was ended"));
+    };
+    Ok(end_of(task, run))
+}
+
+/// How this run ended, and in words; a later one stands for it, since there is one at a time.
+fn end_of(task: &Value, run: u64) -> Option<(u8, String)> {
+    let last = &task["last"];
+    if last["run"].as_u64()? < run {
+        return None;
+    }
+    let code = last["code"].as_u64().and_then(|code| u8::try_from(code).ok())?;
+    let (name, seconds) = (task["name"].as_str().unwrap_or_default(), &last["seconds"]);
+    let how = last["error"].as_str().unwrap_or("succeeded");
+    Some((code, format!("task {name} {how} after {seconds} s")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_the_end_of_its_own_run_counts() {
+        let task = |last: Value| json!({"name": "backup", "last": last});
+        assert_eq!(end_of(&task(json!(null)), 7), None);
+        let ended = |run: u64, code: u8, error: Value| {
+            end_of(&task(json!({"run": run, "code": code, "seconds": 1.5, "error": error})), 7)
+        };
+        assert_eq!(ended(6, 0, json!(null)), None, "the run before");
+        assert_eq!(ended(7, 0, json!(null)), Some((0, "task backup succeeded after 1.5 s".to_owned())));
+        let failed = ended(7, 3, json!("exited with code 3"));
+        assert_eq!(failed, Some((3, "task backup exited with code 3 after 1.5 s".to_owned())));
+    }
+}
