@@ -36,7 +36,7 @@ pub fn render(status: &Status) -> String {
     let phases = [Phase::Starting, Phase::Running, Phase::Stopping];
     let phases = phases.map(|phase| (vec![("phase", phase_name(phase).to_owned())], (status.phase == phase).into()));
     gauges(pilotfish, "phase", "Where in its life the container is; 1 for the phase it is in", phases);
-    flag(pilotfish, "ready", "Whether main runs and every check passes", status.ready());
+    flag(pilotfish, "ready", "Whether main runs and every check that counts passes", status.ready());
     flag(pilotfish, "main_up", "Whether the main process runs", status.main.pid.is_some());
     flag(pilotfish, "maintenance", "Whether the container is in maintenance", status.maintenance.is_some());
     let restarts = Counter::<u64>::default();
@@ -191,6 +191,7 @@ mod tests {
         status.main.pid = Some(7);
         status.main.restarts = 3;
         status.health.push(CheckStatus {
+            counts: true,
             name: "pi\"ng\nx\\".into(),
             passing: true,
             note: String::new(),

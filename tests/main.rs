@@ -22,6 +22,7 @@ mod failover;
 mod fault_table;
 mod faults;
 mod floods;
+mod grpc;
 mod guard;
 mod hang;
 mod hooks;

@@ -83,6 +83,8 @@ needs_test() {
     need binutils has strings
     need tini has tini
     need busybox-static is_static busybox
+    # A gRPC server that isn't ours (tests/grpc.rs).
+    need python3-grpcio /usr/bin/python3 -c "import grpc"
     # What reads the files that templates make.
     need nginx-light has_sbin nginx
     need haproxy has_sbin haproxy

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{BAD_USAGE, BROKEN, FAILED, ask};
-use crate::config::Probe;
+use crate::config::{Probe, Trust};
 use crate::{logging, plain, probe};
 
 /// As long as Docker's own HEALTHCHECK waits would be long for a server beside us.
@@ -13,16 +13,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What is asked, and what is a good answer.
 #[derive(Debug, clap::Args)]
 pub struct Question {
-    /// http://HOST[:PORT]/PATH, https://..., or tcp://HOST:PORT
+    /// http://HOST[:PORT]/PATH, https://..., tcp://HOST:PORT, or grpc://HOST:PORT[/SERVICE], grpcs://...
     #[arg(value_name = "URL")]
     url: String,
     /// How long it may take, from the name's resolution to the last byte [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = ask::lasting)]
     timeout: Option<Duration>,
-    /// Take any certificate (https)
+    /// Take any certificate (https, grpcs)
     #[arg(long, conflicts_with = "ca")]
     insecure: bool,
-    /// Certificate authorities in PEM [default: SSL_CERT_FILE, else the system's] (https)
+    /// Certificate authorities in PEM [default: SSL_CERT_FILE, else the system's] (https, grpcs)
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// A status that is good, or several with commas [default: 200 to 399]; anything else is looked for in the body
@@ -64,10 +64,14 @@ fn wanted(question: Question) -> Result<Probe, String> {
     let Question { url, insecure, ca, expect, timeout: _ } = question;
     let tls = insecure || ca.is_some();
     match url.split_once("://").map(|(scheme, rest)| (scheme, rest.trim_end_matches('/'))) {
-        Some(("tcp", _)) if tls => Err("--insecure and --ca are for https".to_owned()),
-        Some(("tcp", _)) if !expect.is_empty() => Err("--expect is for http and https".to_owned()),
+        Some(("tcp" | "http" | "grpc", _)) if tls => Err("--insecure and --ca are for https and grpcs".to_owned()),
+        Some(("tcp" | "grpc" | "grpcs", _)) if !expect.is_empty() => Err("--expect is for http and https".to_owned()),
         Some(("tcp", address)) => Probe::tcp(address),
-        Some(("http", _)) if tls => Err("--insecure and --ca are for https".to_owned()),
+        Some(("grpc" | "grpcs", _)) => {
+            let Probe::Grpc(mut asked) = Probe::grpc(&url)? else { return Err("the url is none".to_owned()) };
+            asked.tls = asked.tls.map(|_| Trust { ca, insecure });
+            Ok(Probe::Grpc(asked))
+        }
         Some(("http" | "https", _)) => {
             let Probe::Http(mut asked) = Probe::http(&url)? else { return Err("the url is none".to_owned()) };
             (asked.insecure, asked.ca) = (insecure, ca);
@@ -82,7 +86,7 @@ fn wanted(question: Question) -> Result<Probe, String> {
             }
             Ok(Probe::Http(asked))
         }
-        _ => Err(format!("`{url}` is no http://, https:// or tcp:// URL")),
+        _ => Err(format!("`{url}` is no http://, https://, tcp://, grpc:// or grpcs:// URL")),
     }
 }
 
@@ -123,7 +127,8 @@ mod tests {
         for (url, expect) in [
             ("localhost", &[][..]),
             ("ftp://a", &[]),
-            ("grpc://a:1", &[]),
+            ("grpc://a", &[]),
+            ("grpc://a:1/x", &["200"]),
             ("http://", &[]),
             ("http://me:secret@a/", &[]),
             ("tcp://a", &[]),
@@ -135,6 +140,8 @@ mod tests {
             assert!(wanted(question(url, expect)).is_err(), "{url} {expect:?}");
         }
         assert!(wanted(Question { insecure: true, ..question("http://a", &[]) }).is_err());
+        assert!(wanted(Question { insecure: true, ..question("grpc://a:1", &[]) }).is_err());
         assert!(wanted(Question { insecure: true, ..question("https://a", &[]) }).is_ok());
+        assert!(wanted(Question { insecure: true, ..question("grpcs://a:1/x", &[]) }).is_ok());
     }
 }

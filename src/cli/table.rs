@@ -20,7 +20,10 @@ pub fn render(status: &Value) -> String {
         (_, error) if error.is_empty() => "not in the catalog".to_owned(),
         (_, error) => format!("not in the catalog: {error}"),
     };
-    let passing = |check: &Value| if check["passing"] == true { "passing" } else { "critical" }.to_owned();
+    let passing = |check: &Value| {
+        let passing = if check["passing"] == true { "passing" } else { "critical" };
+        if check["counts"] == false { format!("{passing}, doesn't count") } else { passing.to_owned() }
+    };
     if !status["election"].is_null() {
         text += &format!("{}\n", election(&status["election"]));
     }

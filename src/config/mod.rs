@@ -486,6 +486,10 @@ pub struct Health {
     pub on_failure: OnFailure,
     /// Ids of the services it speaks for.
     pub services: Vec<String>,
+    /// Whether readiness, roles and entries depend on it; otherwise it is only told.
+    pub counts: bool,
+    /// Whether its failure keeps a candidate from standing and has a leader step down.
+    pub stand: bool,
 }
 
 /// What a health check asks.
@@ -505,6 +509,8 @@ pub enum Probe {
         /// `host:port`.
         address: String,
     },
+    /// A question of the standard health protocol of gRPC, asked by the agent itself.
+    Grpc(GrpcProbe),
     /// Main says so itself by sd_notify: READY=1, WATCHDOG=1.
     Notify,
 }
@@ -525,6 +531,15 @@ impl Probe {
             ca: None,
             insecure: false,
         }))
+    }
+
+    /// The health of a gRPC server, `grpc://host:port/service`, as a `grpc` check without other keys asks for it.
+    ///
+    /// # Errors
+    /// It is no such address, in words for people.
+    pub fn grpc(url: &str) -> Result<Probe, String> {
+        let url: format::GrpcUrl = format::Format::read(url).map_err(|wrong: format::Wrong| wrong.of(url))?;
+        Ok(Probe::Grpc(url.probe(Trust::default())))
     }
 
     /// A connection to this `host:port`.
@@ -554,6 +569,26 @@ pub struct HttpProbe {
     /// A certificate authority in PEM for https; `None` is the system's.
     pub ca: Option<PathBuf>,
     /// Don't verify https.
+    pub insecure: bool,
+}
+
+/// One question of the standard health protocol of gRPC.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GrpcProbe {
+    /// `host:port`.
+    pub address: String,
+    /// Whose health is asked for; empty is the whole server's.
+    pub service: String,
+    /// Who is believed to be the server; `None` is plain text.
+    pub tls: Option<Trust>,
+}
+
+/// Who is believed to be the server that a check asks over TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trust {
+    /// A certificate authority in PEM; `None` is the system's.
+    pub ca: Option<PathBuf>,
+    /// Anybody: nothing is verified.
     pub insecure: bool,
 }
 

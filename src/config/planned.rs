@@ -5,7 +5,6 @@
 const KEYS: &[(&str, &[&str])] = &[
     ("", &["coprocess"]),
     ("watch", &["at_once"]),
-    ("health", &["grpc"]),
     ("telemetry", &["advertise"]),
     ("control", &["listen", "token_file"]),
 ];

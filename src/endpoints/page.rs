@@ -36,7 +36,13 @@ pub fn render(status: &Status) -> String {
         &mut page,
         "check",
         status.health.iter().map(|check| {
-            [check.name.clone(), if check.passing { "passing" } else { "critical" }.to_owned(), check.note.clone()]
+            let standing = match (check.passing, check.counts) {
+                (true, true) => "passing",
+                (false, true) => "critical",
+                (true, false) => "passing, doesn't count",
+                (false, false) => "critical, doesn't count",
+            };
+            [check.name.clone(), standing.to_owned(), check.note.clone()]
         }),
     );
     table(

@@ -154,7 +154,7 @@ pub fn not_ready(status: &Status) -> Option<String> {
         Phase::Stopping => format!("stopping{doing}"),
         Phase::Running if status.main.pid.is_none() => format!("main doesn't run{doing}"),
         Phase::Running => {
-            let unhealthy = status.health.iter().filter(|check| !check.passing);
+            let unhealthy = status.health.iter().filter(|check| check.counts && !check.passing);
             let unhealthy: Vec<String> =
                 unhealthy.map(|check| format!("check {} fails: {}", check.name, check.note)).collect();
             unhealthy.join("; ")

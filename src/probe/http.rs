@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{connect, tls};
-use crate::config::HttpProbe;
+use crate::config::{HttpProbe, Trust};
 
 /// Where `expect_body` is looked for, from the beginning.
 const BODY_BYTES: usize = 64 * 1024;
@@ -28,7 +28,8 @@ pub async fn ask(question: &HttpProbe, within: Duration) -> Result<(), String> {
     let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
     let request = request(question, &uri)?;
     // Before anything is sent: without authorities no request can be made at all.
-    let verified = if https { Some(tls::connector(question).await?) } else { None };
+    let trust = Trust { ca: question.ca.clone(), insecure: question.insecure };
+    let verified = if https { Some(tls::connector(&trust, tls::Speaks::Http1).await?) } else { None };
     let stream = connect::connect(host, port, within).await?;
     match verified {
         None => exchange(stream, request, question).await,

@@ -1,10 +1,11 @@
 //! Health questions asked by the agent itself, without a child process. A probe keeps nothing between two runs: no
-//! connection, no buffer (only what verifies https, once there is an https check). When it is asked, and what its
+//! connection, no buffer (only what verifies TLS, once there is a check with it). When it is asked, and what its
 //! answer means, is the core's to decide.
 
 mod connect;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod grpc;
 mod http;
 mod tls;
 
@@ -24,6 +25,7 @@ pub async fn probe(probe: &Probe, timeout: Duration) -> Result<(), String> {
                 let (host, port) = connect::host_and_port(address)?;
                 connect::connect(host, port, timeout).await.map(drop)
             }
+            Probe::Grpc(question) => grpc::ask(question, timeout).await,
             Probe::Exec { .. } | Probe::Notify => Err("this check is not asked over the network".to_owned()),
         }
     };

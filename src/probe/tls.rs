@@ -1,4 +1,4 @@
-//! What verifies an https check's answer. Made at the first https check and kept while its files stay as they are:
+//! What verifies a check's answer over TLS. Made at the first such check and kept while its files stay as they are:
 //! reading a system's authorities takes milliseconds, which http checks never spend.
 
 use std::fs;
@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::connect::plain;
-use crate::config::HttpProbe;
+use crate::config::Trust;
 use crate::files::{self, Reader};
 
 /// Where distributions keep the authorities they trust; `SSL_CERT_FILE` comes before.
@@ -30,7 +30,7 @@ const SYSTEM_BUNDLES: [&str; 5] = [
 ];
 /// No file of authorities is read further; Debian's has 220 KB.
 const LARGEST_BUNDLE: u64 = 4 * 1024 * 1024;
-/// So many kinds of https checks share what was made; more of them make it anew each time.
+/// So many kinds of checks share what was made; more of them make it anew each time.
 const MOST_KEPT: usize = 8;
 
 /// What a connector was made from.
@@ -42,30 +42,41 @@ enum Source {
     Authorities { path: PathBuf, stamp: (u64, u64, u64, i64, i64) },
 }
 
-static KEPT: Mutex<Vec<(Source, Arc<ClientConfig>)>> = Mutex::new(Vec::new());
-
-/// What verifies this check's server; its files are read beside the agent's only thread.
-pub async fn connector(question: &HttpProbe) -> Result<TlsConnector, String> {
-    /// One reader for all checks: storage that hangs makes checks fail, and nothing else.
-    static READER: LazyLock<Reader> = LazyLock::new(Reader::default);
-    let question = question.clone();
-    READER.read(move || connector_of(&question)).await.map_err(|error| format!("ca: {}", plain(&error)))?
+/// What is spoken inside, which both sides agree on (ALPN).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/1.1, which needs no word.
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
-fn connector_of(question: &HttpProbe) -> Result<TlsConnector, String> {
-    let source = if question.insecure { Source::Anybody } else { authorities(question.ca.as_deref())? };
+type Kept = (Source, Speaks, Arc<ClientConfig>);
+
+static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
+
+/// What verifies this check's server; its files are read beside the agent's only thread.
+pub async fn connector(trust: &Trust, speaks: Speaks) -> Result<TlsConnector, String> {
+    /// One reader for all checks: storage that hangs makes checks fail, and nothing else.
+    static READER: LazyLock<Reader> = LazyLock::new(Reader::default);
+    let trust = trust.clone();
+    READER.read(move || connector_of(&trust, speaks)).await.map_err(|error| format!("ca: {}", plain(&error)))?
+}
+
+fn connector_of(trust: &Trust, speaks: Speaks) -> Result<TlsConnector, String> {
+    let source = if trust.insecure { Source::Anybody } else { authorities(trust.ca.as_deref())? };
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, config)) = kept.iter().find(|(known, _)| *known == source) {
+    if let Some((.., config)) = kept.iter().find(|(known, spoken, _)| (known, *spoken) == (&source, speaks)) {
         return Ok(TlsConnector::from(config.clone()));
     }
-    let config = Arc::new(client(&source)?);
+    let config = Arc::new(client(&source, speaks)?);
     // One made from an older version of the same file is never asked for again.
-    kept.retain(|(known, _)| match (known, &source) {
-        (Source::Authorities { path: a, .. }, Source::Authorities { path: b, .. }) => a != b,
+    kept.retain(|(known, spoken, _)| match (known, &source) {
+        (Source::Authorities { path: a, .. }, Source::Authorities { path: b, .. }) => a != b || *spoken != speaks,
         _ => true,
     });
     if kept.len() < MOST_KEPT {
-        kept.push((source, config.clone()));
+        kept.push((source, speaks, config.clone()));
     }
     Ok(TlsConnector::from(config))
 }
@@ -94,7 +105,7 @@ fn authorities(named: Option<&Path>) -> Result<Source, String> {
     })
 }
 
-fn client(source: &Source) -> Result<ClientConfig, String> {
+fn client(source: &Source, speaks: Speaks) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -113,6 +124,9 @@ fn client(source: &Source) -> Result<ClientConfig, String> {
     };
     // A resumed session isn't verified again: an expired certificate would go unnoticed for days.
     config.resumption = Resumption::disabled();
+    if speaks == Speaks::Http2 {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+    }
     Ok(config)
 }
 

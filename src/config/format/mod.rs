@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::backends::{ConsulAddress, Endpoint};
 use super::{AddressSpec, Backoff, Cron, Required, Signal};
 
-pub(crate) use network::{ElectionName, HostPort, HttpUrl, Name};
+pub(crate) use network::{ElectionName, GrpcUrl, HostPort, HttpUrl, Name};
 pub(crate) use paths::{FilePath, SocketPath};
 pub(crate) use process::{FileMode, Limit, LimitValue, Rewrite, Umask, User};
 
@@ -84,6 +84,7 @@ pub(crate) fn check(format: &str) -> Option<FormatCheck> {
         Umask::NAME => of::<Umask>(),
         User::NAME => of::<User>(),
         HttpUrl::NAME => of::<HttpUrl>(),
+        GrpcUrl::NAME => of::<GrpcUrl>(),
         HostPort::NAME => of::<HostPort>(),
         Limit::NAME => of::<Limit>(),
         Name::NAME => of::<Name>(),

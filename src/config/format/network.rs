@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::{Format, Wrong};
-use crate::config::AddressSpec;
 use crate::config::address::AddressSpecError;
+use crate::config::{AddressSpec, GrpcProbe, Trust};
 
 impl Format for AddressSpec {
     const NAME: &'static str = "interface-spec";
@@ -117,6 +117,56 @@ impl Format for HostPort {
     }
 }
 
+/// A gRPC server, and one of its services: `host:port`, `host:port/service`, with `grpcs://` before it for TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GrpcUrl {
+    address: String,
+    service: String,
+    tls: bool,
+}
+
+/// No service of anybody's has a longer name.
+const LONGEST_GRPC_SERVICE: usize = 512;
+
+impl GrpcUrl {
+    /// Whether it is asked over TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The question; `trust` is of use with TLS alone.
+    pub(crate) fn probe(self, trust: Trust) -> GrpcProbe {
+        GrpcProbe { address: self.address, service: self.service, tls: self.tls.then_some(trust) }
+    }
+}
+
+impl Format for GrpcUrl {
+    const NAME: &'static str = "grpc-url";
+    const WHAT: &'static str =
+        "a host and a port, such as `\"127.0.0.1:50051\"` or `\"grpcs://localhost:50051/my.Service\"`";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let hint =
+            "write `\"127.0.0.1:50051\"`, `\"127.0.0.1:50051/my.Service\"`, or `\"grpcs://localhost:50051\"` for TLS";
+        let (scheme, rest) = text.split_once("://").unwrap_or(("grpc", text));
+        if !matches!(scheme, "grpc" | "grpcs") {
+            return Err(Wrong::new(format_args!("is no gRPC address: its scheme is `{scheme}`"), hint));
+        }
+        let (address, service) = rest.split_once('/').unwrap_or((rest, ""));
+        let HostPort(address) = HostPort::read(address).map_err(|wrong| Wrong::new(wrong.what, hint))?;
+        if service.len() > LONGEST_GRPC_SERVICE || service.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(Wrong::new("has no name of a service behind its port", hint));
+        }
+        Ok(GrpcUrl { address, service: service.to_owned(), tls: scheme == "grpcs" })
+    }
+
+    fn write(&self) -> String {
+        let scheme = if self.tls { "grpcs://" } else { "" };
+        let slash = if self.service.is_empty() { "" } else { "/" };
+        format!("{scheme}{}{slash}{}", self.address, self.service)
+    }
+}
+
 /// A name in a catalog: what is safe as a path part, in a DNS label list and in an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Name(pub(crate) String);
@@ -202,6 +252,15 @@ mod tests {
             &["127.0.0.1:80", "localhost:80", "[::1]:80"],
             &["80", ":80", "a:0", "a:65536", "a", "::1:80", "[::1:80", "[x]:80", "a b:80", "http://a:80", "a:+8"],
         );
+    }
+
+    #[test]
+    fn a_grpc_server_has_a_port_perhaps_a_service_and_perhaps_tls() {
+        reads::<GrpcUrl>(
+            &["127.0.0.1:50051", "[::1]:1/my.Service", "grpcs://localhost:1", "grpcs://localhost:1/a/b"],
+            &["", "50051", "localhost", "http://a:1", "grpc://a", "grpc://a:0", "a:1/b c", "::1:1", "grpc:///x"],
+        );
+        assert_eq!(GrpcUrl::read("grpc://a:1/x"), GrpcUrl::read("a:1/x"));
     }
 
     #[test]

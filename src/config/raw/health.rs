@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Command, Enabled, one_pair};
-use crate::config::format::{FilePath, HostPort, HttpUrl, Name, Parsed, User};
+use crate::config::format::{FilePath, GrpcUrl, HostPort, HttpUrl, Name, Parsed, User};
 use crate::config::{AddressSpec, Family};
 
 /// The names under which the main process is in the catalog.
@@ -92,7 +92,7 @@ impl Default for ConsulService {
     }
 }
 
-/// A check of the main process: exactly one of `exec`, `http`, `tcp` and `notify`.
+/// A check of the main process: exactly one of `exec`, `http`, `tcp`, `grpc` and `notify`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
@@ -103,7 +103,7 @@ pub(crate) struct Health {
     /// What is written is meant, unless it says otherwise.
     pub(crate) enabled: Enabled,
     /// Its name in logs, metrics and status; unique.
-    #[schemars(example = &"ping", extend("x-default" = "its kind: `exec`, `http`, `tcp` or `notify`"))]
+    #[schemars(example = &"ping", extend("x-default" = "its kind: `exec`, `http`, `tcp`, `grpc` or `notify`"))]
     pub(crate) name: Option<Parsed<Name>>,
     /// A command: exit 0 is healthy.
     #[schemars(example = ["/bin/check"])]
@@ -114,6 +114,10 @@ pub(crate) struct Health {
     /// A host and port connected to by pilotfish itself.
     #[schemars(example = &"127.0.0.1:3306")]
     pub(crate) tcp: Option<Parsed<HostPort>>,
+    /// A gRPC server asked by pilotfish itself, by the standard health protocol (grpc.health.v1): `host:port`, with
+    /// `/SERVICE` behind it for the health of one service; `grpcs://` before it for TLS.
+    #[schemars(example = &"127.0.0.1:50051")]
+    pub(crate) grpc: Option<Parsed<GrpcUrl>>,
     /// `true`: the main process says itself how it is, by sd_notify (READY=1, then WATCHDOG=1 within `interval`).
     #[schemars(example = true)]
     pub(crate) notify: Option<bool>,
@@ -149,6 +153,17 @@ pub(crate) struct Health {
     /// Names or ids of the services it speaks for.
     #[schemars(example = ["web"], extend("x-default" = "all of them"))]
     pub(crate) services: Option<Vec<String>>,
+    /// Whether anything depends on it. `false`: it is shown and told of, `on_failure` holds, but neither readiness, nor a
+    /// role, nor an entry in the catalog goes by it.
+    ///
+    /// A check is there to be heeded.
+    pub(crate) counts: bool,
+    /// Whether a candidate's fitness to lead depends on it, too; needs an `[election]`. `false`: its failure takes the
+    /// entry out of the rotation, and keeps nobody from standing, from being promoted or from leading. For a replica that
+    /// doesn't replicate, say: it should serve nobody, and can still be the one that is chosen.
+    ///
+    /// What doesn't work shouldn't lead.
+    pub(crate) stand: bool,
     /// Who an `exec` check runs as.
     #[schemars(example = &"nobody", extend("x-default" = "`[hooks] user`"))]
     pub(crate) user: Option<Parsed<User>>,
@@ -172,10 +187,10 @@ pub(crate) struct Health {
     /// What must be in the first 64 KiB of the body of an `http` check.
     #[schemars(example = &"ok", extend("x-default" = "anything"))]
     pub(crate) expect_body: Option<String>,
-    /// A certificate authority in PEM for https.
+    /// A certificate authority in PEM for https and grpcs.
     #[schemars(example = &"/etc/ssl/ca.pem", extend("x-default" = "the system's"))]
     pub(crate) ca: Option<Parsed<FilePath>>,
-    /// Whether https is left unverified.
+    /// Whether https and grpcs are left unverified.
     #[schemars(example = true, extend("x-default" = "`false`"))]
     pub(crate) insecure: Option<bool>,
 }
@@ -188,6 +203,7 @@ impl Default for Health {
             exec: None,
             http: None,
             tcp: None,
+            grpc: None,
             notify: None,
             interval: Parsed(Duration::from_secs(5)),
             timeout: Parsed(Duration::from_secs(2)),
@@ -197,6 +213,8 @@ impl Default for Health {
             successes: 1,
             on_failure: OnFailure::Report,
             services: None,
+            counts: true,
+            stand: true,
             user: None,
             env: BTreeMap::new(),
             env_from_files: BTreeMap::new(),

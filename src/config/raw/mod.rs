@@ -70,7 +70,7 @@ pub(crate) struct Root {
     pub(crate) wait_for: Vec<WaitFor>,
     /// The names under which the main process is in the catalog.
     pub(crate) service: Vec<Service>,
-    /// Health checks of the main process; each is exactly one of `exec`, `http`, `tcp` and `notify`.
+    /// Health checks of the main process; each is exactly one of `exec`, `http`, `tcp`, `grpc` and `notify`.
     pub(crate) health: Vec<Health>,
     /// Dependencies whose changes are acted on; each looks at exactly one of `service`, `key`, `key_prefix` and
     /// `leader`.

@@ -74,7 +74,6 @@ fn keys_of_later_versions_are_told_from_unknown_ones() {
         LOCAL,
         &[
             "[[coprocess]]\nname = \"a\"",
-            "[[health]]\ngrpc = \"127.0.0.1:1\"",
             "[[watch]]\nservice = \"a\"\nsignal = \"HUP\"\nat_once = 1",
             "[telemetry]\nlisten = \"0.0.0.0:1\"\nadvertise = true",
             "[control]\nlisten = \"127.0.0.1:1\"\ntoken_file = \"/t\"",
@@ -250,6 +249,8 @@ fn a_health_check_is_one_kind_of_check() {
             "[[health]]\ntcp = \"a:1\"\nservices = []",
             "[[health]]\ntcp = \"a:1\"\non_failure = \"restart\"",
             "[[health]]\ntcp = \"a:1\"\non_failure = \"reboot\"",
+            "[[health]]\ngrpc = \"a:1\"\nca = \"/c\"\nexpect_status = [200]",
+            "[[health]]\ntcp = \"a:1\"\ncounts = false\nservices = [\"a\"]\nstand = false",
         ]
     ));
 }
@@ -274,6 +275,8 @@ fn addresses_and_urls_are_sound() {
             "[[health]]\nhttp = \"http://a/\"\nca = \"/c\"\ninsecure = true\nexpect_status = [20]\nmethod = \"G T\"",
             "[[health]]\nhttp = \"http://a/\"\nheaders = { \"a b\" = \"x\", C = \"x\\ny\" }",
             "[[health]]\ntcp = \"localhost\"",
+            "[[health]]\ngrpc = \"http://a:1\"",
+            "[[health]]\ngrpc = \"localhost/x\"",
             "[[health]]\ntcp = \"::1:80\"",
             "[[service]]\nname = \"a\"\nport = 1\naddress = [\"10.0.0.1\"]",
             "[[service]]\nname = \"a\"\nport = 1\naddress = [\"eth0[x]\", \"10.0.0.0/33\"]",

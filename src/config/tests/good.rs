@@ -90,6 +90,32 @@ fn templated_values_stand_for_any_type_and_keep_every_character() {
 }
 
 #[test]
+fn a_grpc_check_has_a_service_and_trusts_whom_it_is_told() {
+    let config = good(
+        r#"
+        process.exec = ["a"]
+        [[health]]
+        grpc = "127.0.0.1:50051"
+        counts = false
+        [[health]]
+        name = "db"
+        grpc = "grpcs://localhost:50052/my.Database"
+        ca = "/etc/ca.pem"
+        "#,
+    );
+    let of = |address: &str, service: &str, tls| {
+        Probe::Grpc(GrpcProbe { address: address.to_owned(), service: service.to_owned(), tls })
+    };
+    assert_eq!(config.health[0].probe, of("127.0.0.1:50051", "", None));
+    assert_eq!(
+        (config.health[0].name.as_str(), config.health[0].counts, config.health[0].stand),
+        ("grpc", false, true)
+    );
+    let trust = Trust { ca: Some("/etc/ca.pem".into()), insecure: false };
+    assert_eq!(config.health[1].probe, of("localhost:50052", "my.Database", Some(trust)));
+}
+
+#[test]
 fn a_process_takes_every_key() {
     let process = good(
         r#"

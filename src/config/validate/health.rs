@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::process::{exec, near_hint, run_as};
 use super::{Validator, quoted};
+use crate::config::format::Parsed;
 use crate::config::report::Problem;
 use crate::config::tree::{Place, Span};
-use crate::config::{ConsulService, Health, HttpProbe, OnFailure, Probe, RestartPolicy, Service, raw};
+use crate::config::{ConsulService, Health, HttpProbe, OnFailure, Probe, RestartPolicy, Service, Trust, raw};
 
 /// Entries are kept alive by heartbeats; anything shorter is lost to a busy machine.
 pub(super) const SHORTEST_TTL: Duration = Duration::from_secs(1);
@@ -134,17 +135,18 @@ fn one_check(
     services_broken: bool,
     validator: &mut Validator<'_>,
 ) -> Health {
-    let kind = validator.exactly_one(place, "this health check", &["exec", "http", "tcp", "notify"], &["grpc"]);
+    let kind = validator.exactly_one(place, "this health check", &["exec", "http", "tcp", "grpc", "notify"], &[]);
     if raw.notify == Some(false) {
         validator.error(
             place.key("notify").span(),
             "`notify` is false",
-            "leave it out, or say how to check: `exec`, `http` or `tcp`",
+            "leave it out, or say how to check: `exec`, `http`, `tcp` or `grpc`",
         );
     }
     if let Some(kind) = kind {
         belongs(kind, place, validator);
     }
+    bearing(&raw, place, validator);
     for (key, duration) in
         [("interval", raw.interval.0), ("timeout", raw.timeout.0), ("start_interval", raw.start_interval.0)]
     {
@@ -159,16 +161,7 @@ fn one_check(
     let probe = if let Some(command) = raw.exec {
         Probe::Exec { exec: exec(command), run_as: run_as(raw.user, raw.env, raw.env_from_files, place, validator) }
     } else if let Some(url) = raw.http {
-        let https = url.0.0.starts_with("https://");
-        for key in ["ca", "insecure"] {
-            if !https && place.has(key) {
-                validator.error(
-                    place.key(key).key_span(),
-                    format!("`{key}` with a URL that isn't https"),
-                    "leave it out",
-                );
-            }
-        }
+        trust(url.0.0.starts_with("https://"), "a URL that isn't https", place, validator);
         for (index, status) in raw.expect_status.iter().flatten().enumerate() {
             if !(100..=599).contains(status) {
                 let at = place.key("expect_status").index(index);
@@ -186,6 +179,9 @@ fn one_check(
         })
     } else if let Some(address) = raw.tcp {
         Probe::Tcp { address: address.0.0 }
+    } else if let Some(Parsed(url)) = raw.grpc {
+        trust(url.has_tls(), "an address without `grpcs://`", place, validator);
+        Probe::Grpc(url.probe(Trust { ca: raw.ca.map(|ca| ca.0.0), insecure: raw.insecure.unwrap_or_default() }))
     } else {
         Probe::Notify
     };
@@ -204,18 +200,45 @@ fn one_check(
             raw::OnFailure::Exit => OnFailure::Exit,
         },
         services: spoken_for,
+        counts: raw.counts,
+        stand: raw.stand,
+    }
+}
+
+/// Reports what contradicts a check that nothing, or no role, depends on.
+fn bearing(raw: &raw::Health, place: Place<'_>, validator: &mut Validator<'_>) {
+    if !raw.counts && place.has("services") {
+        let problem = Problem::error(place.key("services").key_span(), "`services` of a check that doesn't count");
+        let problem = problem.other(place.key("counts").span(), "by this");
+        validator.say(problem.hint("no entry depends on it; leave one of the two out"));
+    }
+    if !raw.stand && !validator.has_election {
+        let message = "`stand` without an election";
+        validator.error(place.key("stand").key_span(), message, "nobody leads; add an `[election]`, or leave it out");
+    } else if !raw.counts && place.has("stand") {
+        let problem = Problem::error(place.key("stand").key_span(), "`stand` of a check that doesn't count");
+        let problem = problem.other(place.key("counts").span(), "by this");
+        validator.say(problem.hint("no role depends on it; leave one of the two out"));
+    }
+}
+
+/// Reports what says whom to trust where nothing is verified.
+fn trust(has_tls: bool, otherwise: &str, place: Place<'_>, validator: &mut Validator<'_>) {
+    for key in ["ca", "insecure"].into_iter().filter(|key| !has_tls && place.has(key)) {
+        validator.error(place.key(key).key_span(), format!("`{key}` with {otherwise}"), "leave it out");
     }
 }
 
 /// Reports keys of one kind of check in another.
 fn belongs(kind: &str, place: Place<'_>, validator: &mut Validator<'_>) {
     let of_kind = [
-        ("exec", &["user", "env", "env_from_files"][..]),
-        ("http", &["method", "headers", "expect_status", "expect_body", "ca", "insecure"]),
+        (&["exec"][..], &["user", "env", "env_from_files"][..]),
+        (&["http"], &["method", "headers", "expect_status", "expect_body"]),
+        (&["http", "grpc"], &["ca", "insecure"]),
     ];
-    for (owner, keys) in of_kind {
-        for key in keys.iter().filter(|key| kind != owner && place.has(key)) {
-            let message = format!("`{key}` belongs to `{owner}`, and this check has `{kind}`");
+    for (owners, keys) in of_kind {
+        for key in keys.iter().filter(|key| !owners.contains(&kind) && place.has(key)) {
+            let message = format!("`{key}` belongs to {}, and this check has `{kind}`", quoted(owners));
             validator.error(place.key(key).key_span(), message, "leave it out");
         }
     }

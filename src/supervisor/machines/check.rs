@@ -233,9 +233,19 @@ impl Check {
         self.state == HealthState::Passing
     }
 
-    /// Whether it speaks for a service.
+    /// Whether a service's entry depends on it.
     pub fn speaks_for(&self, service: &str) -> bool {
-        self.config.services.iter().any(|id| id == service)
+        self.config.counts && self.config.services.iter().any(|id| id == service)
+    }
+
+    /// Whether main is unhealthy while it fails.
+    pub fn counts(&self) -> bool {
+        self.config.counts
+    }
+
+    /// Whether a part in an election depends on it.
+    pub fn bears_on_role(&self) -> bool {
+        self.config.counts && self.config.stand
     }
 
     /// Its name and what is wrong with it.
@@ -248,6 +258,7 @@ impl Check {
         CheckStatus {
             name: self.config.name.clone(),
             passing: self.is_passing(),
+            counts: self.config.counts,
             note: self.note.clone(),
             passed: self.passed,
             failed: self.failed,
@@ -272,6 +283,8 @@ mod tests {
             successes,
             on_failure: OnFailure::Report,
             services: Vec::new(),
+            counts: true,
+            stand: true,
         }))
     }
 

@@ -57,7 +57,7 @@ impl Supervisor {
                 let env = self.env(&job);
                 self.commands.start(step, run, Launch { job, hook, env, stdin: None });
             }
-            Probe::Http(_) | Probe::Tcp { .. } => {
+            Probe::Http(_) | Probe::Tcp { .. } | Probe::Grpc(_) => {
                 let run = self.next_run();
                 self.checks[index].ask(run);
                 step.out.push(Effect::Probe { run, probe: config.probe.clone(), timeout: config.timeout });

@@ -253,3 +253,29 @@ fn the_answer_of_a_run_that_is_over_counts_for_nothing() {
     script.send(Event::Probed { run: RunId(999), result: Ok(()) });
     assert!(!script.core.status().health[0].passing);
 }
+
+#[test]
+fn a_check_that_does_not_count_is_shown_and_nothing_depends_on_it() {
+    let mut config = checked(OnFailure::Report);
+    config.health[0].counts = false;
+    config.hooks.post_start = Some(hook("settle"));
+    let mut script = Script::start(config);
+    script.expect(&["spawn main", "publish web passing", "probe", "spawn post_start"]);
+    script.published("web", Ok(()));
+    script.answer("probe", Err("refused"));
+    script.expect(&[]);
+    let status = script.core.status();
+    assert!(status.ready());
+    assert_eq!((status.health[0].passing, status.health[0].counts), (false, false));
+    assert!(script.said.iter().any(|notice| notice.to_string().contains("refused")), "it is told of");
+}
+
+#[test]
+fn a_check_that_does_not_count_still_does_what_on_failure_says() {
+    let mut config = checked(OnFailure::Restart);
+    config.health[0].counts = false;
+    let mut script = Script::start(config);
+    script.heard();
+    script.answer("probe", Err("refused"));
+    assert!(script.heard().contains(&"SIGTERM to main".to_owned()));
+}

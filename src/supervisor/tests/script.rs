@@ -476,6 +476,8 @@ pub fn check(name: &str, on_failure: OnFailure) -> Health {
         successes: 1,
         on_failure,
         services: vec!["web".to_owned()],
+        counts: true,
+        stand: true,
     }
 }
 

@@ -40,10 +40,12 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether main runs and every check passes (`/readyz`; `/healthz` and `pilotfish health` are content with one that
+    /// Whether main runs and every check that counts passes (`/readyz`; `/healthz` and `pilotfish health` are content with one that
     /// stands by).
     pub fn ready(&self) -> bool {
-        self.phase == Phase::Running && self.main.pid.is_some() && self.health.iter().all(|check| check.passing)
+        self.phase == Phase::Running
+            && self.main.pid.is_some()
+            && self.health.iter().all(|check| check.passing || !check.counts)
     }
 }
 
@@ -80,6 +82,8 @@ pub struct CheckStatus {
     pub name: String,
     /// Whether it passes.
     pub passing: bool,
+    /// Whether main is unhealthy while it doesn't.
+    pub counts: bool,
     /// What it last said.
     pub note: String,
     /// How many runs passed.

@@ -429,7 +429,8 @@ impl Supervisor {
             && matches!(self.life.stage(), LifeStage::Running { .. })
             && self.main.is_gone()
             && !leadership.is_leaving();
-        let unhealthy = leadership.config.require_health && self.checks.iter().any(|check| check.is_unhealthy());
+        let unhealthy = leadership.config.require_health
+            && self.checks.iter().any(|check| check.bears_on_role() && check.is_unhealthy());
         // One that is to end, to run again, could only be promoted to leave its role at once.
         let ending = self.orders.restart_main() && !self.main.is_gone();
         !down && !unhealthy && !ending

@@ -65,7 +65,7 @@ impl Supervisor {
     pub(super) fn is_main_ready(&self) -> bool {
         let may_be_unhealthy = self.leadership.as_ref().is_some_and(|leadership| !leadership.config.require_health);
         let healthy = |check: &Check| check.is_passing() || (may_be_unhealthy && check.is_unhealthy());
-        self.main.is_up() && self.checks.iter().all(healthy)
+        self.main.is_up() && self.checks.iter().filter(|check| check.bears_on_role()).all(healthy)
     }
 
     pub(super) fn promote(&mut self, step: &mut Step<'_>) {

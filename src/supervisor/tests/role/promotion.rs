@@ -126,3 +126,67 @@ fn a_change_acted_on_for_replicas_only_is_cut_short_by_a_promotion() {
     script.ends("on_demote", 0);
     assert!(script.told().contains(&"spawn on_change of app".to_owned()));
 }
+
+/// A check that says whether the replica replicates.
+fn replicating(stand: bool) -> Config {
+    let mut health = vec![check("replicates", OnFailure::Report)];
+    health[0].stand = stand;
+    Config { hooks: hooks(), health, services: vec![service("web")], ..candidate() }
+}
+
+#[test]
+fn a_replica_whose_check_does_not_bear_on_its_standing_is_out_of_the_rotation_and_is_chosen() {
+    let mut script = Script::candidate(replicating(false));
+    script.sees_lock(held("other", 9, 3));
+    script.published("web", Ok(()));
+    script.answer("probe", Err("behind"));
+    script.published("web", Ok(()));
+    assert_eq!(script.notes["web"], "replicates: behind");
+    script.told();
+    script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
+    script.until(20_000);
+    assert!(script.told().contains(&"open".to_owned()));
+    script.takes(7);
+    script.tells(&["acquire", "spawn on_promote"]);
+}
+
+#[test]
+fn a_replica_whose_check_bears_on_its_standing_does_not_stand_while_it_fails() {
+    let mut script = Script::candidate(replicating(true));
+    script.sees_lock(held("other", 9, 3));
+    script.answer("probe", Err("behind"));
+    script.told();
+    script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
+    script.until(4_000);
+    assert!(!script.told().contains(&"open".to_owned()));
+}
+
+#[test]
+fn a_leader_whose_check_does_not_bear_on_its_standing_leads_on_while_it_fails() {
+    for (of_stand, goes) in [(false, false), (true, true)] {
+        let mut script = Script::candidate(replicating(of_stand));
+        script.wins(7);
+        script.answer("probe", Ok(()));
+        script.ends("on_promote", 0);
+        script.published("web", Ok(()));
+        script.published("web", Ok(()));
+        script.when("probe");
+        script.told();
+        script.answer("probe", Err("behind"));
+        let told = script.told();
+        assert_eq!(told.contains(&"spawn on_demote".to_owned()), goes, "{told:?}");
+        assert!(told.contains(&"publish web critical".to_owned()), "{told:?}");
+    }
+}
+
+#[test]
+fn a_check_that_does_not_count_bears_on_no_role() {
+    let mut config = replicating(true);
+    config.health[0].counts = false;
+    let mut script = Script::candidate(config);
+    script.wins(7);
+    assert_eq!(script.told().last().unwrap(), "spawn on_promote");
+    script.ends("on_promote", 0);
+    script.answer("probe", Err("behind"));
+    assert!(!script.told().contains(&"spawn on_demote".to_owned()));
+}
