@@ -90,6 +90,7 @@ struct Agent {
     questions: mpsc::Receiver<ControlRequest>,
     status: watch::Sender<Status>,
     guarded: bool,
+    plain: bool,
     turns: u32,
 }
 
@@ -107,8 +108,8 @@ impl Agent {
     fn new(loaded: Loaded, source: Source, inherited: Inherited, guard: Option<Guard>) -> io::Result<Agent> {
         let Loaded { config, written, .. } = loaded;
         let signals = Signals::new(config.process.manner.passes_faults)?;
-        let notify = Notify::open(config.health.iter().any(|check| check.probe == Probe::Notify))?;
-        let guarded = guard.is_some();
+        let notify = Notify::open(config.health.iter().any(|check| check.probe == Probe::Notify), config.is_plain())?;
+        let (guarded, plain) = (guard.is_some(), config.is_plain());
         if let Some(signal) = config.process.parent_death {
             process::hear_of_parents_end(signal)?;
         }
@@ -142,6 +143,7 @@ impl Agent {
             questions,
             status,
             guarded,
+            plain,
             turns: 0,
         })
     }
@@ -149,6 +151,8 @@ impl Agent {
     async fn live(mut self) -> io::Result<u8> {
         let mut next = VecDeque::from([Event::Started]);
         next.extend(self.guarded.then_some(Event::Guard { stands: true }));
+        let watchdog = self.notify.as_ref().filter(|_| !self.plain).and_then(Notify::outer_watchdog);
+        next.extend(watchdog.map(|every| Event::OuterWatchdog { every }));
         loop {
             sabotage::freeze();
             while let Some(event) = next.pop_front() {
@@ -161,6 +165,11 @@ impl Agent {
                         Effect::Exit { code, reason } => {
                             logging::termination_log(&reason);
                             return Ok(code);
+                        }
+                        Effect::TellOuter(word) => {
+                            if let Some(notify) = self.notify.as_ref().filter(|_| !self.plain) {
+                                notify.tell_outer(word);
+                            }
                         }
                         effect => next.extend(self.adapters.perform(now, effect)),
                     }

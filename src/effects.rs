@@ -127,7 +127,8 @@ impl Adapters {
             Effect::SpawnMain { run, process, files, env } => {
                 let plain = self.source.file.is_none();
                 // A plain init passes the environment byte for byte.
-                let env = if plain { env } else { self.env(env) };
+                let mut env = if plain { env } else { self.env(env) };
+                watchdog(&mut env);
                 self.limits = process.limits.clone();
                 let lock = self.lock_client.as_ref().and_then(|lock_client| lock_client.inheritable_fd());
                 let keep = lock.as_ref().map(|lock| lock.as_fd());
@@ -203,8 +204,8 @@ impl Adapters {
             Effect::Logging(log) => logging::configure(&log),
             Effect::Reply { reply, answer } => self.answer(reply, answer),
             Effect::Say(notice) => logging::say(&notice),
-            // The loop ends on it before it comes here.
-            Effect::Exit { .. } => {}
+            // The loop sees to them before they come here.
+            Effect::Exit { .. } | Effect::TellOuter(_) => {}
         }
         Vec::new()
     }
@@ -757,6 +758,17 @@ fn given_up(effect: &Effect) -> Option<Event> {
 pub fn witness_of(election: &Election) -> Option<Arc<WitnessDirectory>> {
     let directory = election.witness.as_ref()?;
     Some(Arc::new(WitnessDirectory::new(directory, &election.name, election.pace.kill_margin)))
+}
+
+/// What main is told of the watchdog of a check: it sees to that of a supervisor above as well, so the shorter holds; and
+/// it is meant for main, whose process id takes the place of ours.
+fn watchdog(env: &mut Vec<(String, String)>) {
+    let Some((_, micros)) = env.iter_mut().find(|(name, _)| name == "WATCHDOG_USEC") else { return };
+    let ours = std::process::id();
+    if let (Ok(asked), Some(outer)) = (micros.parse::<u128>(), process::notify::watchdog_of(ours)) {
+        *micros = asked.min(outer.as_micros()).to_string();
+    }
+    env.push(("WATCHDOG_PID".to_owned(), ours.to_string()));
 }
 
 fn degraded(what: String) {

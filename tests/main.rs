@@ -39,6 +39,7 @@ mod migrate;
 mod namespace;
 mod nemesis;
 mod netlab;
+mod notified;
 mod orders;
 mod outage;
 mod pauses;

@@ -83,6 +83,8 @@ needs_test() {
     need binutils has strings
     need tini has tini
     need busybox-static is_static busybox
+    # systemd-notify(1), and nothing else of it (tests/notified.rs).
+    need systemd has systemd-notify
     # A gRPC server that isn't ours (tests/grpc.rs).
     need python3-grpcio /usr/bin/python3 -c "import grpc"
     # What reads the files that templates make.

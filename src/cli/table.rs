@@ -66,6 +66,11 @@ fn main(main: &Value) -> String {
         Some(pid) => format!("runs as process {pid}"),
         None => "doesn't run".to_owned(),
     };
+    for word in ["reloading", "stopping"] {
+        if main[word] == true {
+            text += &format!(", {word}");
+        }
+    }
     if let Some(restarts @ 1..) = main["restarts"].as_u64() {
         text += &format!(", restarted {restarts} times");
     }

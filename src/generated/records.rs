@@ -81,13 +81,24 @@ fn one_of_each(config: &Loaded) -> Vec<Event> {
     };
     let rendered = |outcome| Event::Rendered { watch: "app".to_owned(), outcome };
     let advertised = Advertised { address: "10.0.0.1".to_owned(), why: "so".to_owned() };
-    let notification = Notification { ready: true, watchdog: true, status: Some(failed()), main_pid: Some(7) };
+    let notification = Notification {
+        ready: true,
+        watchdog: true,
+        watchdog_within: Some(Duration::from_secs(3)),
+        extend: Some(Duration::from_secs(9)),
+        status: Some(failed()),
+        main_pid: Some(7),
+        ..Default::default()
+    };
     let control = |request| Event::Control { reply: ReplyId(1), request };
     let ask = RequestId(1);
     let election = |event| Event::Election(event);
     vec![
         Event::Started,
         Event::Tick,
+        Event::Calendar(Calendar::booted_at(jiff::Timestamp::UNIX_EPOCH)),
+        Event::ActedBefore { term: Term(7), result: Ok(true) },
+        Event::ActingTold { term: Term(7), result: Err(failed()) },
         Event::Signal(Signal::HUP),
         Event::FilesRead { run, result: Ok(Secrets(vec![("A".to_owned(), Vec::new())])) },
         Event::FilesRead { run, result: Err(error.clone()) },

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::plain;
 use crate::readable::{self, Readable};
-use crate::supervisor::vocabulary::{Notification, Pid};
+use crate::supervisor::vocabulary::{Notification, OuterWord, Pid};
 
 use super::senders::{Sender, Senders};
 
@@ -38,6 +38,10 @@ const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// What is about main or about descriptors that don't travel with a relayed message, and so isn't passed on: for the
 /// supervisor above, we are the main process.
 const NOT_RELAYED: [&[u8]; 4] = [b"MAINPID", b"BARRIER=", b"FDSTORE", b"FDNAME="];
+/// What isn't passed on, either, where main's end needn't be the container's: what follows from it is decided here.
+const DECIDED_HERE: [&[u8]; 3] = [b"STOPPING=", b"WATCHDOG=trigger", b"WATCHDOG_USEC="];
+/// No extension is longer, so that no sum of times overflows; whoever needs more asks again.
+const LONGEST_EXTENSION: Duration = Duration::from_secs(24 * 3600);
 
 /// The socket main speaks to.
 #[derive(Debug)]
@@ -49,6 +53,8 @@ pub struct Notify {
     ignored: Ignored,
     /// Nothing is read before.
     resume_at: Option<Instant>,
+    /// Main is all there is: its words are the container's.
+    plain: bool,
 }
 
 /// The supervisor above us, and a socket to write to it.
@@ -60,11 +66,11 @@ struct Outer {
 
 impl Notify {
     /// Opens the socket when it is `wanted` by a health check, or when the agent was itself started with a
-    /// NOTIFY_SOCKET, to which everything is then passed on. Call it inside the runtime.
+    /// NOTIFY_SOCKET, to which what main says is then passed on: by a `plain` init all of it. Call it inside the runtime.
     ///
     /// # Errors
     /// Only for want of descriptors or memory.
-    pub fn open(wanted: bool) -> io::Result<Option<Notify>> {
+    pub fn open(wanted: bool, plain: bool) -> io::Result<Option<Notify>> {
         let outer = std::env::var_os(VARIABLE).and_then(|name| outer(name.as_bytes()));
         if !wanted && outer.is_none() {
             return Ok(None);
@@ -87,12 +93,27 @@ impl Notify {
             senders: Senders::new(std::process::id() as Pid),
             ignored: Ignored::default(),
             resume_at: None,
+            plain,
         }))
     }
 
     /// What NOTIFY_SOCKET is for main.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// How often the supervisor above wants to hear from this process (sd_watchdog_enabled(3)).
+    pub fn outer_watchdog(&self) -> Option<Duration> {
+        self.outer.as_ref().and_then(|_| watchdog_of(std::process::id()))
+    }
+
+    /// Tells the supervisor above something of our own.
+    pub fn tell_outer(&self, word: OuterWord) {
+        self.relay(match word {
+            OuterWord::Ready => b"READY=1",
+            OuterWord::Stopping => b"STOPPING=1",
+            OuterWord::Alive => b"WATCHDOG=1",
+        });
     }
 
     /// The next thing `main`, or somebody else below us, says; what comes at once is put together. Cancel-safe.
@@ -139,11 +160,10 @@ impl Notify {
         for Message { sender, bytes } in messages {
             match (sender, bytes) {
                 (Some(sender), Some(bytes)) if self.senders.believes(sender, main, now) => {
-                    self.relay(&bytes);
+                    self.relay(&relayed(&bytes, self.plain));
                     let said = parse(&bytes);
-                    heard.ready |= said.ready;
-                    heard.watchdog |= said.watchdog;
-                    heard.status = said.status.or(heard.status);
+                    // What ends main, or gives it time, is main's own to say: what it starts may speak of itself.
+                    heard.add(if main == Some(sender.pid) { said } else { said.of_another() });
                 }
                 (sender, bytes) => self.ignored.note(sender, bytes.is_none(), now),
             }
@@ -153,11 +173,10 @@ impl Notify {
 
     fn relay(&self, message: &[u8]) {
         let Some(outer) = &self.outer else { return };
-        let kept = relayed(message);
-        if !kept.is_empty()
+        if !message.is_empty()
             && let Err(error) = socket::sendto(
                 outer.socket.as_raw_fd(),
-                &kept,
+                message,
                 &outer.address,
                 MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
             )
@@ -168,10 +187,22 @@ impl Notify {
 }
 
 /// What of a message is passed on.
-pub(super) fn relayed(message: &[u8]) -> Vec<u8> {
+pub(super) fn relayed(message: &[u8], plain: bool) -> Vec<u8> {
     let lines = message.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let kept: Vec<&[u8]> = lines.filter(|line| !NOT_RELAYED.iter().any(|name| line.starts_with(name))).collect();
-    kept.join(&b'\n')
+    let begins = |line: &[u8], names: &[&[u8]]| names.iter().any(|name| line.starts_with(name));
+    let kept = lines.filter(|line| !begins(line, &NOT_RELAYED) && (plain || !begins(line, &DECIDED_HERE)));
+    kept.collect::<Vec<&[u8]>>().join(&b'\n')
+}
+
+/// How often a supervisor wants to hear from this process, by its environment; what is meant for another process isn't
+/// for this one.
+pub fn watchdog_of(process: u32) -> Option<Duration> {
+    let variable = |name: &str| std::env::var(name).ok();
+    if variable("WATCHDOG_PID").is_some_and(|pid| pid.parse() != Ok(process)) {
+        return None;
+    }
+    let every = Duration::from_micros(variable("WATCHDOG_USEC")?.parse().ok()?);
+    (!every.is_zero()).then_some(every.min(LONGEST_EXTENSION))
 }
 
 /// What was ignored and not yet told of.
@@ -299,10 +330,17 @@ pub(super) fn parse(message: &[u8]) -> Notification {
     let mut notification = Notification::default();
     for line in message.split(|byte| *byte == b'\n') {
         match line {
-            b"READY=1" => notification.ready = true,
+            b"READY=1" => (notification.ready, notification.reloading) = (true, false),
+            b"RELOADING=1" => notification.reloading = true,
+            b"STOPPING=1" => notification.stopping = true,
             b"WATCHDOG=1" => notification.watchdog = true,
+            b"WATCHDOG=trigger" => notification.triggered = true,
             _ => {
-                if let Some(status) = line.strip_prefix(b"STATUS=") {
+                if let Some(time) = line.strip_prefix(b"EXTEND_TIMEOUT_USEC=") {
+                    notification.extend = microseconds(time);
+                } else if let Some(time) = line.strip_prefix(b"WATCHDOG_USEC=") {
+                    notification.watchdog_within = microseconds(time).filter(|time| !time.is_zero());
+                } else if let Some(status) = line.strip_prefix(b"STATUS=") {
                     notification.status = Some(plain::bytes(status));
                 } else if let Some(pid) = line.strip_prefix(b"MAINPID=") {
                     notification.main_pid = std::str::from_utf8(pid).ok().and_then(|pid| pid.parse().ok());
@@ -311,6 +349,11 @@ pub(super) fn parse(message: &[u8]) -> Notification {
         }
     }
     notification
+}
+
+fn microseconds(text: &[u8]) -> Option<Duration> {
+    let micros: u64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    Some(Duration::from_micros(micros).min(LONGEST_EXTENSION))
 }
 
 #[cfg(test)]
@@ -323,7 +366,12 @@ mod tests {
         assert!(said.ready && said.watchdog);
         assert_eq!(said.main_pid, Some(7));
         assert_eq!(said.status.as_deref(), Some("warming \\u{1b}up"));
-        assert_eq!(parse(b"READY=0\nSTOPPING=1"), Notification::default());
+        assert_eq!(parse(b"READY=0\nSTOPPING=0\nEXTEND_TIMEOUT_USEC=-1\nWATCHDOG_USEC=0"), Notification::default());
+        let said = parse(b"READY=1\nRELOADING=1\nSTOPPING=1\nWATCHDOG=trigger\nEXTEND_TIMEOUT_USEC=5000000");
+        assert!(said.ready && said.reloading && said.stopping && said.triggered);
+        assert_eq!(said.extend, Some(Duration::from_secs(5)));
+        assert_eq!(parse(b"EXTEND_TIMEOUT_USEC=18446744073709551615").extend, Some(LONGEST_EXTENSION));
+        assert!(!parse(b"RELOADING=1\nREADY=1").reloading);
     }
 
     fn open_descriptors() -> usize {
@@ -348,7 +396,7 @@ mod tests {
     #[test]
     fn descriptors_that_come_along_are_never_taken_and_deafen_nobody() {
         runtime().block_on(async {
-            let mut notify = Notify::open(true).unwrap().unwrap();
+            let mut notify = Notify::open(true, false).unwrap().unwrap();
             let before = open_descriptors();
             for _ in 0..3 {
                 send(&notify, b"X=1", 253);
@@ -363,7 +411,7 @@ mod tests {
     #[test]
     fn what_comes_at_once_is_put_together_and_what_is_too_long_is_left_out() {
         runtime().block_on(async {
-            let mut notify = Notify::open(true).unwrap().unwrap();
+            let mut notify = Notify::open(true, false).unwrap().unwrap();
             send(&notify, b"STATUS=one", 0);
             send(&notify, &[b'x'; MOST + 1], 0);
             send(&notify, b"WATCHDOG=1", 0);
@@ -389,6 +437,23 @@ mod tests {
         assert_eq!((ignored.count, ignored.due()), (1000, Some(now + TOLD_EVERY)));
         ignored.tell(now + TOLD_EVERY);
         assert_eq!((ignored.count, ignored.due()), (0, None));
+    }
+
+    #[test]
+    fn what_another_process_says_neither_ends_main_nor_gives_it_time() {
+        let mut heard = parse(b"MAINPID=7\nRELOADING=1");
+        heard.add(parse(b"READY=1\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=1\nMAINPID=8\nSTATUS=x").of_another());
+        assert_eq!(
+            heard,
+            Notification { ready: true, main_pid: Some(8), status: Some("x".to_owned()), ..Notification::default() }
+        );
+    }
+
+    #[test]
+    fn what_is_decided_here_is_passed_on_by_a_plain_init_alone() {
+        let said = b"STOPPING=1\nWATCHDOG=1\nMAINPID=7\nSTATUS=x\nWATCHDOG_USEC=5";
+        assert_eq!(relayed(said, true), b"STOPPING=1\nWATCHDOG=1\nSTATUS=x\nWATCHDOG_USEC=5");
+        assert_eq!(relayed(said, false), b"WATCHDOG=1\nSTATUS=x");
     }
 
     #[test]

@@ -289,6 +289,11 @@ impl World {
             14 | 15 => Event::Notified(Notification {
                 ready: input.yes(),
                 watchdog: input.yes(),
+                reloading: input.yes(),
+                stopping: input.below(8) == 1,
+                triggered: input.below(8) == 1,
+                watchdog_within: input.yes().then(|| input.span().min(LONGEST)),
+                extend: input.yes().then(|| input.span().min(LONGEST)),
                 status: input.yes().then(|| "busy".to_owned()),
                 main_pid: input.yes().then_some(101),
             }),
@@ -301,6 +306,9 @@ impl World {
             19 => Event::Rendered { watch: "t".to_owned(), outcome: self.rendering(input) },
             20 => Event::Installed { watch: "t".to_owned(), result: input.result(()) },
             21 => Event::Hinted { watch: "t".to_owned(), sent: input.yes() },
+            22 if input.below(4) == 1 => {
+                Event::OuterWatchdog { every: Duration::from_secs(1) + input.span().min(LONGEST) }
+            }
             22 => Event::Guard { stands: input.yes() },
             23 => Event::Control { reply: ReplyId(1), request: request(input) },
             24 => Event::ConfigLoaded(match input.below(3) {

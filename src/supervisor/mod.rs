@@ -30,6 +30,7 @@ use machines::task::Task;
 use machines::watch::Watch;
 use sequence::life::{Life, LifeStage, StageName};
 use sequence::maintenance::Maintenance;
+use sequence::notified::Outer;
 use sequence::orders::Orders;
 use sequence::post_start::PostStart;
 use sequence::role::{self, Leadership, Role};
@@ -68,6 +69,9 @@ pub struct Supervisor {
     leadership: Option<Leadership>,
     maintenance: Option<Maintenance>,
     post_start: PostStart,
+    outer: Outer,
+    /// Main, which is on its way out, is killed no later, whatever it asks for.
+    kill_latest: Option<Time>,
     /// What was passed on to main of signals whose default is to end it, each the last time.
     passed_on: BTreeMap<Signal, PassedOn>,
     /// What the terminal sent main, each the last time.
@@ -110,6 +114,8 @@ impl Supervisor {
             leadership: config.election.clone().map(|election| Leadership::new(election, seed)),
             maintenance: None,
             post_start: PostStart::default(),
+            outer: Outer::default(),
+            kill_latest: None,
             passed_on: BTreeMap::new(),
             from_terminal: BTreeMap::new(),
             main_ended_at: None,
@@ -193,18 +199,8 @@ impl Supervisor {
                     self.check_heard(step, index, result);
                 }
             }
-            Event::Notified(said) => {
-                if let Some(pid) = said.main_pid.filter(|_| self.process.background == Background::Follow) {
-                    self.main.named(pid, step.out);
-                }
-                if let Some(status) = &said.status {
-                    self.main_status.notified = Some(status.clone());
-                }
-                for index in 0..self.checks.len() {
-                    let transition = self.checks[index].notified(step.now, &said);
-                    self.check_turned(step, index, transition);
-                }
-            }
+            Event::Notified(said) => self.notified(step, said),
+            Event::OuterWatchdog { every } => self.outer_watches(step.now, every),
             Event::Published { service, result } => {
                 if let Some(entry) = find(&mut self.entries, &mut self.leaving, &service) {
                     entry.published(step, result, &mut self.jitter);
@@ -298,6 +294,7 @@ impl Supervisor {
             self.advance_restart(step);
             self.advance_start(step);
             self.advance_post_start(step);
+            self.tell_outer(step);
             self.advance_stop(step);
             let now = self.position();
             if now == before || matches!(now, (StageName::Ended, ..)) {
@@ -324,7 +321,8 @@ impl Supervisor {
         let sensors = self.sensors.iter().filter(|_| !self.is_stopping()).map(Sensor::deadline);
         let leading = self.leadership.as_ref().and_then(Leadership::deadline);
         let maintenance = self.maintenance.as_ref().filter(|_| !self.is_stopping()).and_then(Maintenance::deadline);
-        let own = [self.main.deadline(), self.commands.deadline(), self.life_deadline(), leading, maintenance];
+        let outer = self.outer_deadline();
+        let own = [self.main.deadline(), self.commands.deadline(), self.life_deadline(), leading, maintenance, outer];
         let orders = [self.orders.deadline()];
         entries.chain(checks).chain(watches).chain(tasks).chain(sensors).chain(own).chain(orders).fold(None, earliest)
     }

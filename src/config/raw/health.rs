@@ -118,7 +118,8 @@ pub(crate) struct Health {
     /// `/SERVICE` behind it for the health of one service; `grpcs://` before it for TLS.
     #[schemars(example = &"127.0.0.1:50051")]
     pub(crate) grpc: Option<Parsed<GrpcUrl>>,
-    /// `true`: the main process says itself how it is, by sd_notify (READY=1, then WATCHDOG=1 within `interval`).
+    /// `true`: the main process says itself how it is, by sd_notify: READY=1, and WATCHDOG=1 within each `interval`, which it
+    /// finds in WATCHDOG_USEC. One that never says WATCHDOG=1 is taken to be well once it is ready.
     #[schemars(example = true)]
     pub(crate) notify: Option<bool>,
     /// From the end of one check to the start of the next.

@@ -24,6 +24,10 @@ pub struct Check {
     successes: u32,
     ready: bool,
     watchdog: Option<Time>,
+    /// What main said of how often it says that it lives.
+    watchdog_within: Option<Duration>,
+    /// Main reloads, and is to be ready again by then.
+    reloading: Option<Time>,
     passed: u64,
     failed: u64,
 }
@@ -75,6 +79,8 @@ impl Check {
             successes: 0,
             ready: false,
             watchdog: None,
+            watchdog_within: None,
+            reloading: None,
             passed: 0,
             failed: 0,
         }
@@ -147,9 +153,12 @@ impl Check {
 
     /// A `notify` check asks nobody: it looks at what main has said so far.
     pub fn look(&mut self, now: Time) -> Transition {
-        let silence = self.config.interval + self.config.timeout;
+        let silence = self.silence();
         let result = match self.watchdog {
             _ if !self.ready => Err("main hasn't said READY=1".to_owned()),
+            _ if self.reloading.is_some_and(|until| until <= now) => {
+                Err("main said RELOADING=1, and hasn't said READY=1 since".to_owned())
+            }
             Some(heard) if now.since(heard) > silence => {
                 Err(format!("no WATCHDOG=1 for {}", humantime::format_duration(silence)))
             }
@@ -164,13 +173,51 @@ impl Check {
             return Transition::None;
         }
         self.ready |= said.ready;
+        self.watchdog_within = said.watchdog_within.or(self.watchdog_within);
         if said.watchdog {
             self.watchdog = Some(now);
-            if self.schedule == Schedule::Listening {
-                self.schedule = Schedule::Until(now + self.config.interval);
-            }
+        }
+        if said.ready {
+            self.reloading = None;
+        }
+        if said.reloading {
+            // As long as a start may take.
+            self.reloading = Some(now + self.config.grace.max(self.silence()));
+        }
+        if let (Some(until), Some(longer)) = (&mut self.reloading, said.extend) {
+            *until = (now + longer).max(*until);
+        }
+        if self.schedule == Schedule::Listening && !self.only_listens() {
+            self.schedule = Schedule::Until(now + self.config.interval);
+        }
+        if said.triggered {
+            self.failures = self.config.failures.max(self.failures);
+            return self.heard(now, Err("main said WATCHDOG=trigger".to_owned()));
         }
         if said.ready && self.state != HealthState::Passing { self.look(now) } else { Transition::None }
+    }
+
+    /// Main asked for more time to start: failures of one that never passed don't count until then.
+    pub fn extend_grace(&mut self, until: Time) {
+        if !self.ever_passed && self.schedule != Schedule::Idle {
+            self.grace_until = self.grace_until.max(until);
+        }
+    }
+
+    /// What main finds in its environment of how often it is to say that it lives (sd_watchdog_enabled(3)).
+    pub fn watchdog(&self) -> Option<(String, String)> {
+        let is_notify = self.config.probe == Probe::Notify;
+        is_notify.then(|| ("WATCHDOG_USEC".to_owned(), self.config.interval.as_micros().to_string()))
+    }
+
+    /// How long a main that says that it lives may say nothing.
+    fn silence(&self) -> Duration {
+        self.watchdog_within.unwrap_or(self.config.interval) + self.config.timeout
+    }
+
+    /// Whether there is nothing to look at until main says more.
+    fn only_listens(&self) -> bool {
+        self.config.probe == Probe::Notify && self.ready && self.watchdog.is_none() && self.reloading.is_none()
     }
 
     /// The answer of the run that asked, or of a look.
@@ -181,8 +228,7 @@ impl Check {
         };
         let starting = !self.ever_passed && now < self.grace_until;
         let interval = if starting { self.config.start_interval } else { self.config.interval };
-        let listening = self.config.probe == Probe::Notify && self.ready && self.watchdog.is_none();
-        self.schedule = if listening { Schedule::Listening } else { Schedule::Until(now + interval) };
+        self.schedule = if self.only_listens() { Schedule::Listening } else { Schedule::Until(now + interval) };
         turn
     }
 

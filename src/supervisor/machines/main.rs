@@ -342,6 +342,21 @@ impl Main {
         true
     }
 
+    /// It is on its way out by itself, and killed at `kill_at`.
+    pub fn stops_itself(&mut self, kill_at: Time) {
+        if let MainState::Running { stop: stop @ None, .. } = &mut self.state {
+            *stop = Some(Ending { kill_at: Some(kill_at), killed: None });
+        }
+    }
+
+    /// One that is to be killed is killed no sooner than this.
+    pub fn postpone_kill(&mut self, at: Time) {
+        if let MainState::Running { stop: Some(Ending { kill_at: Some(kill_at), killed: None }), .. } = &mut self.state
+        {
+            *kill_at = at.max(*kill_at);
+        }
+    }
+
     /// Who a signal for main goes to; `None` when there is nobody to take it.
     pub fn target(&self, scope: SignalScope) -> Option<Target> {
         match &self.state {

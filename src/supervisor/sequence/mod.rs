@@ -6,6 +6,7 @@ pub mod commands;
 pub(in crate::supervisor) mod duties;
 pub mod life;
 pub mod maintenance;
+pub mod notified;
 pub mod orders;
 pub mod post_start;
 pub mod reload;

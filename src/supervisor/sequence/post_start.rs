@@ -61,7 +61,7 @@ impl Supervisor {
     }
 
     /// Whether main is up, and each check that counts passes.
-    fn is_main_healthy(&self) -> bool {
+    pub(in crate::supervisor) fn is_main_healthy(&self) -> bool {
         self.main.is_up() && self.checks.iter().filter(|check| check.counts()).all(Check::is_passing)
     }
 }

@@ -42,6 +42,9 @@ impl Supervisor {
             let complaints: Vec<String> = self.checks.iter().filter(failing).map(Check::complaint).collect();
             let (status, note) = match complaints.as_slice() {
                 _ if self.is_stopping() => (ServiceStatus::Draining, "stopping".to_owned()),
+                _ if self.main_status.stopping && self.main.pid().is_some() => {
+                    (ServiceStatus::Draining, "main is stopping".to_owned())
+                }
                 _ if !self.main.is_up() => (ServiceStatus::Critical, "main doesn't run".to_owned()),
                 [] => (ServiceStatus::Passing, "passing".to_owned()),
                 complaints => (ServiceStatus::Critical, complaints.join("; ")),

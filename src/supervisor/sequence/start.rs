@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::{Background, Health, Hook, OnFailure, Query, Required, Restart, Signal, Strays, WaitFor, When};
 
 use crate::supervisor::Supervisor;
+use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::commands::{Launch, Outcome};
 use crate::supervisor::machines::main::{Gone, StrayAction};
 use crate::supervisor::machines::restarts::{self, RestartDecision};
@@ -244,8 +245,10 @@ impl Supervisor {
         self.main_ended_at = None;
         self.main_takes_part();
         self.post_start = PostStart::Due;
+        self.main_has_said_nothing();
         let run = self.next_run();
-        let env = self.leadership.iter().flat_map(|leadership| leadership.env()).collect();
+        let mut env: Vec<_> = self.leadership.iter().flat_map(|leadership| leadership.env()).collect();
+        env.extend(self.checks.iter().find_map(Check::watchdog));
         self.main.start(step, run, &self.process.clone(), env);
     }
 
@@ -398,6 +401,7 @@ impl Supervisor {
         let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
         // A main that has gone on after a key ends for this.
         self.from_terminal.clear();
+        self.kill_latest = self.config.stop.within.map(|within| step.now + within);
         self.main.stop(signal, self.process.signal_scope, patience.map(|patience| step.now + patience), step.out);
     }
 

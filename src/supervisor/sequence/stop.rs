@@ -12,7 +12,7 @@ use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::machines::entry::Entry;
 use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::sequence::role::Leadership;
-use crate::supervisor::vocabulary::{Effect, ExitStatus, Job, Notice, RunId, Step, Target, Time, earliest};
+use crate::supervisor::vocabulary::{Effect, ExitStatus, Job, Notice, OuterWord, RunId, Step, Target, Time, earliest};
 
 /// A catalog that doesn't answer costs a stop no more than this: half for the election's lock, half for the entries.
 const CATALOG_WITHIN: Duration = Duration::from_secs(1);
@@ -116,6 +116,11 @@ impl Stopping {
         self.kill_at
     }
 
+    /// Main may live until then.
+    pub fn postpone_kill(&mut self, at: Time) {
+        self.kill_at = self.kill_at.map(|before| before.max(at));
+    }
+
     /// When something must happen next.
     pub fn deadline(&self) -> Option<Time> {
         let stage = match self.stage {
@@ -191,6 +196,8 @@ impl Supervisor {
         }
         step.out.extend(self.watches.iter().map(|watch| watch.unfollow()));
         self.commands.hurry(by_within);
+        self.kill_latest = by_within;
+        step.out.push(Effect::TellOuter(OuterWord::Stopping));
         self.stop_waiting(step.out);
         self.refuse_orders(step);
         self.checks_rest(step);

@@ -4,6 +4,7 @@ mod catalog;
 mod health;
 mod maintenance;
 mod model;
+mod notified;
 mod orders;
 pub(crate) mod picture;
 mod post_start;

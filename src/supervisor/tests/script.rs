@@ -41,6 +41,8 @@ pub struct Script {
     pub acting: Option<String>,
     /// Whether anybody has acted in the election, when that is asked.
     pub acted_before: Result<bool, String>,
+    /// What the supervisor above is told.
+    pub outer: Vec<OuterWord>,
     /// The last question of each kind to the store.
     asks: BTreeMap<&'static str, RequestId>,
 }
@@ -72,6 +74,7 @@ impl Script {
             notes: BTreeMap::new(),
             acting: None,
             acted_before: Ok(true),
+            outer: Vec::new(),
             asks: BTreeMap::new(),
         }
     }
@@ -311,6 +314,10 @@ impl Script {
         let words = match effect {
             Effect::Say(notice) => {
                 self.said.push(notice);
+                return None;
+            }
+            Effect::TellOuter(word) => {
+                self.outer.push(word);
                 return None;
             }
             Effect::SpawnMain { run, env, .. } => {

@@ -200,6 +200,8 @@ pub enum Effect {
     },
     /// Tell people what happened.
     Say(Notice),
+    /// Tell the supervisor above this one (sd_notify(3)), if there is one.
+    TellOuter(OuterWord),
     /// End the agent, and so the container. Nothing comes after it.
     Exit {
         /// The container's exit code.
@@ -215,4 +217,15 @@ impl Effect {
     pub fn ask_to_end(target: Target, signal: Signal) -> [Effect; 2] {
         [Effect::Kill { target, signal }, Effect::Kill { target, signal: Signal::CONT }]
     }
+}
+
+/// What a supervisor above this one is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OuterWord {
+    /// Main is healthy, for the first time.
+    Ready,
+    /// The container is on its way out.
+    Stopping,
+    /// The container lives.
+    Alive,
 }

@@ -113,6 +113,11 @@ pub enum Event {
         /// Its process id; `None`: it can't be found, there is no /proc.
         pid: Option<Pid>,
     },
+    /// A supervisor above this one wants to hear as often that the container lives (sd_watchdog_enabled(3)).
+    OuterWatchdog {
+        /// How often.
+        every: Duration,
+    },
     /// A probe came to its end (answers [`Effect::Probe`], always within its timeout and a little).
     Probed {
         /// Which run.
@@ -210,12 +215,43 @@ pub enum Event {
 pub struct Notification {
     /// `READY=1`.
     pub ready: bool,
+    /// `RELOADING=1`, and no `READY=1` since.
+    pub reloading: bool,
+    /// `STOPPING=1`.
+    pub stopping: bool,
     /// `WATCHDOG=1`.
     pub watchdog: bool,
+    /// `WATCHDOG=trigger`: main finds itself unhealthy.
+    pub triggered: bool,
+    /// `WATCHDOG_USEC=...`: how long `WATCHDOG=1` may be missing from now on.
+    pub watchdog_within: Option<Duration>,
+    /// `EXTEND_TIMEOUT_USEC=...`: main starts, reloads or stops, and may take so long from now on.
+    pub extend: Option<Duration>,
     /// `STATUS=...`.
     pub status: Option<String>,
     /// `MAINPID=...`.
     pub main_pid: Option<Pid>,
+}
+
+impl Notification {
+    /// Adds what was said later.
+    pub fn add(&mut self, later: Notification) {
+        self.reloading = later.reloading || (self.reloading && !later.ready);
+        self.ready |= later.ready;
+        self.stopping |= later.stopping;
+        self.watchdog |= later.watchdog;
+        self.triggered |= later.triggered;
+        self.watchdog_within = later.watchdog_within.or(self.watchdog_within);
+        self.extend = later.extend.or(self.extend);
+        self.status = later.status.or(self.status.take());
+        self.main_pid = later.main_pid.or(self.main_pid);
+    }
+
+    /// What counts of it where another process than main said it: nothing that ends main, or gives it more time.
+    pub fn of_another(self) -> Notification {
+        let Notification { ready, watchdog, status, main_pid, .. } = self;
+        Notification { ready, watchdog, status, main_pid, ..Notification::default() }
+    }
 }
 
 /// What can be asked at the control endpoint.

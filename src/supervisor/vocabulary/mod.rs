@@ -16,7 +16,7 @@ mod time;
 
 pub use answer::Answer;
 pub use change::{Change, Item};
-pub use effect::Effect;
+pub use effect::{Effect, OuterWord};
 pub use event::{Event, Notification, ReplyId, Request};
 pub use key::{Fence, KeyChange, KeyOperation, KeyRequest, Value, acting_key, acting_value};
 pub use notice::Notice;

@@ -23,6 +23,8 @@ pub enum Notice {
         /// Which step failed, and why.
         error: String,
     },
+    /// Main said by sd_notify that it is on its way out.
+    MainStopsItself,
     /// Main ended.
     MainExited {
         /// How.
@@ -345,6 +347,7 @@ impl Notice {
         match self {
             Notice::MainStarted { .. } => ("main.started", Info),
             Notice::MainFailedToStart { .. } => ("main.failed_to_start", Error),
+            Notice::MainStopsItself => ("main.stopping", Info),
             Notice::MainExited { .. } => ("main.exited", Info),
             Notice::MainWentToBackground { .. } => ("main.background", Warn),
             Notice::MainFollowed { .. } => ("main.followed", Info),
@@ -420,6 +423,7 @@ impl fmt::Display for Notice {
         match self {
             Notice::MainStarted { pid } => write!(f, "main runs as process {pid}"),
             Notice::MainFailedToStart { error } => write!(f, "main can't be started: {error}"),
+            Notice::MainStopsItself => write!(f, "main says that it stops (STOPPING=1)"),
             Notice::MainExited { status } => write!(f, "main {status}"),
             Notice::MainWentToBackground { left, followed: true, .. } => match left {
                 1 => f.write_str("main went to the background: the process it left is followed"),

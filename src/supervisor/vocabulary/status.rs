@@ -73,6 +73,10 @@ pub struct MainStatus {
     pub last_exit: Option<ExitStatus>,
     /// What it said of itself by sd_notify `STATUS=`.
     pub notified: Option<String>,
+    /// It said `RELOADING=1`, and no `READY=1` since.
+    pub reloading: bool,
+    /// It said `STOPPING=1`.
+    pub stopping: bool,
 }
 
 /// A health check.

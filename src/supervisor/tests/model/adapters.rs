@@ -106,6 +106,7 @@ impl World {
             | Effect::Key { .. }
             | Effect::Suspend
             | Effect::EndGroup { .. }
+            | Effect::TellOuter(_)
             | Effect::Say(_) => {}
         }
     }

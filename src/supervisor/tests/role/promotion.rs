@@ -168,8 +168,8 @@ fn a_leader_whose_check_does_not_bear_on_its_standing_leads_on_while_it_fails() 
         script.wins(7);
         script.answer("probe", Ok(()));
         script.ends("on_promote", 0);
-        script.published("web", Ok(()));
-        script.published("web", Ok(()));
+        (0..3).for_each(|_| script.published("web", Ok(())));
+        script.told();
         script.when("probe");
         script.told();
         script.answer("probe", Err("behind"));
