@@ -54,12 +54,7 @@ pub enum Error {
 pub fn run(loaded: Loaded, source: Source, inherited: Inherited) -> Result<u8, Error> {
     // Before the runtime: the guard has no thread to fear, and no more memory than it must.
     let guard = guard(&loaded.config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // Files a user named may lie on storage that hangs; two such must not keep a third waiting for ever.
-        .max_blocking_threads(4)
-        .thread_keep_alive(Duration::from_secs(1))
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(async { Agent::new(loaded, source, inherited, guard)?.live().await });
     // A thread stuck on dead storage must not hold the container.
     runtime.shutdown_background();

@@ -22,6 +22,7 @@ use crate::config::{
     self, Config, Control, Election, Limits, Process, Query, Service, Signal, Source, Telemetry, Template,
 };
 use crate::endpoints::{self, ControlRequest, Endpoint};
+use crate::files;
 use crate::logging;
 use crate::probe;
 use crate::process::{self, Processes};
@@ -45,6 +46,8 @@ const CANT_START: u8 = 126;
 const LOOK_AT_CALENDAR: Duration = Duration::from_secs(60);
 /// Before a follower whose task panicked is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
+/// Before a staged file is removed after all.
+const AFTER_NO_THREAD: Duration = Duration::from_secs(1);
 
 /// The adapters, and what is under way in them.
 pub struct Adapters {
@@ -556,7 +559,14 @@ impl Adapters {
 
     /// Nobody waits for it.
     fn discard(&self, staged: Staged) {
-        tokio::task::spawn_blocking(move || render::discard(&staged));
+        tokio::spawn(async move {
+            let staged = Arc::new(staged);
+            let discard = |staged: Arc<Staged>| files::beside(move || render::discard(&staged));
+            // What lies beside its destination is replaced by the next one, which mustn't be removed in its place.
+            while discard(staged.clone()).await.is_err() && !staged.beside {
+                tokio::time::sleep(AFTER_NO_THREAD).await;
+            }
+        });
     }
 
     fn install(&self, watch: String, staged: Staged) {
@@ -575,12 +585,12 @@ impl Adapters {
                 let _turn = _turn;
                 process::read_files(&process)
             };
-            tokio::task::spawn_blocking(work).await
+            files::beside(work).await
         };
         self.task(move |error| Event::FilesRead { run, result: Err(failed(&error)) }, async move {
             let result = match tokio::time::timeout(FILES_WITHIN, read).await {
                 Ok(Ok(result)) => result,
-                Ok(Err(error)) => Err(failed(&format!("failed: {error}"))),
+                Ok(Err(error)) => Err(failed(&error.to_string())),
                 Err(_) => Err(failed(&no_answer(FILES_WITHIN))),
             };
             Event::FilesRead { run, result }
@@ -639,9 +649,9 @@ impl Adapters {
     ) {
         let failed = event.clone();
         self.task(move |error| failed(Err(error)), async move {
-            let result = match tokio::time::timeout(FILES_WITHIN, tokio::task::spawn_blocking(work)).await {
+            let result = match tokio::time::timeout(FILES_WITHIN, files::beside(work)).await {
                 Ok(Ok(result)) => result,
-                Ok(Err(error)) => Err(format!("failed: {error}")),
+                Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err(no_answer(FILES_WITHIN)),
             };
             event(result)

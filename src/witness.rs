@@ -49,7 +49,7 @@ pub enum Error {
 /// # Errors
 /// It can't begin.
 pub fn run(config: &config::Catalog, directory: &Path, elections: &[String]) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(async {
         let mut signals = Signals::new(false)?;
         let backend = Arc::new(Backend::open(config)?);

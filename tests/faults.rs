@@ -1,6 +1,7 @@
 //! What must not hang, panic or be passed over in silence: bad input and a bad world, on the real program as PID 1.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests")]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -126,7 +127,7 @@ fn an_ordinary_user_runs_a_whole_config() {
     let lab = Lab::new(
         "[process]\nexec = [\"sh\", \"-c\", \"id -u >> DIR/story; exec sleep 1000\"]\n[hooks.pre_start]\nexec = [\"true\"]\n",
     );
-    fs::set_permissions(lab.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+    std::os::unix::fs::chown(lab.path(""), Some(54321), Some(54321)).unwrap();
     let config = lab.path("pilotfish.toml");
     // setpriv is util-linux's; the agent is no PID 1 here, but a subreaper.
     let mut agent = Command::new("setpriv")
@@ -275,4 +276,60 @@ fn twenty_thousand_orphans_beside_a_whole_config_are_all_reaped() {
     })
     .unwrap();
     stops(container, 143);
+}
+
+/// Lets a process, and so a thread, be made or not by one of an ordinary user's.
+#[allow(unsafe_code)]
+fn may_fork(pid: libc::pid_t, may: bool) {
+    let most = if may { libc::RLIM_INFINITY } else { 0 };
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: reads the limit given; nothing is written.
+    assert_eq!(unsafe { libc::prlimit(pid, libc::RLIMIT_NPROC, &raw const limit, std::ptr::null_mut()) }, 0);
+}
+
+#[test]
+fn at_its_limit_of_processes_a_container_lives_and_makes_its_files_later() {
+    let lab = Lab::new(
+        "[process]\nexec = [\"sleep\", \"1000\"]\n[catalog]\nbackend = \"local\"\ndirectory = \"DIR/catalog\"\n\
+         [[watch]]\nname = \"w\"\nkey = \"k\"\n[watch.template]\nsource = \"DIR/t.j2\"\ndestination = \"DIR/out\"\n\
+         check = [\"sh\", \"-c\", \"test -e DIR/armed || exit 0; echo checks >> DIR/story; \
+         while test -e DIR/armed; do sleep 0.01; done; exit 1\", \"{}\"]\n",
+    );
+    fs::write(lab.path("t.j2"), "{{ value }}").unwrap();
+    fs::set_permissions(lab.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+    let config = lab.path("pilotfish.toml");
+    let user = ["/usr/bin/setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"].map(OsStr::new);
+    let agent = [pilotfish().into_os_string(), "-c".into(), config.into_os_string()];
+    let mut container = Start::new(user.into_iter().chain(agent.iter().map(AsRef::as_ref))).run().unwrap();
+    let keys = lab.path("catalog/pilotfish/keys");
+    eventually("the keys' directory", || keys.is_dir().then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+    let put = |value: &str| {
+        fs::write(keys.join(".new"), value).unwrap();
+        fs::rename(keys.join(".new"), keys.join("k")).unwrap();
+    };
+    let made = |value: &str| {
+        eventually(value, || (fs::read_to_string(lab.path("out")).ok()? == value).then_some(()))
+            .unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+    };
+    put("one");
+    made("one");
+    fs::write(lab.path("armed"), "").unwrap();
+    put("two");
+    lab.told("checks");
+    let threads = format!("/proc/{}/task", container.pid);
+    eventually("no thread but the agent's own", || (fs::read_dir(&threads).ok()?.count() == 1).then_some(())).unwrap();
+    may_fork(container.pid, false);
+    // What is staged has to be removed, and what is tried again to be written.
+    fs::remove_file(lab.path("armed")).unwrap();
+    log_says(&container, "its check exited with code 1");
+    log_says(&container, "no thread can be had");
+    assert_eq!(fs::read_to_string(lab.path("out")).unwrap(), "one");
+    may_fork(container.pid, true);
+    made("two");
+    let staged = || fs::read_dir(lab.path("")).unwrap().filter(|entry| format!("{entry:?}").contains(".out")).count();
+    eventually("an end of what was staged", || (staged() == 0).then_some(())).unwrap();
+    assert!(!container.stderr().contains("panic"), "{}", container.stderr());
+    container.signal(TERM);
+    assert_eq!(container.wait(), Ok(143), "{}", container.stderr());
 }

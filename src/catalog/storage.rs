@@ -4,11 +4,11 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::timeout;
+
+use crate::files::in_a_thread;
 
 /// After this what was read last is used. Of the two seconds that an election's request has, this must leave enough.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -22,7 +22,7 @@ pub(super) struct Storage<T> {
 struct Kept<T> {
     /// What was read last, if it was any good.
     found: Option<T>,
-    /// A read has taken too long, and isn't over.
+    /// A read has taken too long or had no thread, and none has come to its end since.
     hangs: bool,
 }
 
@@ -40,11 +40,11 @@ impl<T> Default for Storage<T> {
 }
 
 impl<T: Clone + Send + 'static> Storage<T> {
-    /// What a read finds, or what the one before found when it takes too long. Dropped while it lasts, it goes on by
+    /// What a read finds, or what the one before found when it takes too long or has no thread. Dropped while it lasts, it goes on by
     /// itself, and others wait for it.
     ///
     /// # Errors
-    /// No thread can be had for it; what it says itself is inside.
+    /// No thread can be had for the first; what it says itself is inside.
     pub(super) async fn read<E: Send + 'static>(
         &self,
         read: impl FnOnce() -> Result<T, E> + Send + 'static,
@@ -55,30 +55,28 @@ impl<T: Clone + Send + 'static> Storage<T> {
         };
         let Some(last) = last else { return self.read_now(read).await };
         let patience = if hangs { Duration::ZERO } else { MOMENT };
-        match timeout(patience, self.read_now(read)).await {
-            Ok(found) => found,
-            Err(_) => {
-                if !std::mem::replace(&mut lock(&self.kept).hangs, true) {
-                    tracing::warn!(
-                        event = "catalog.files",
-                        "the files that [catalog] names can't be read for {} ms: what was read last is used",
-                        MOMENT.as_millis()
-                    );
-                }
-                Ok(Ok(last))
-            }
+        let why = match timeout(patience, self.read_now(read)).await {
+            Ok(Ok(found)) => return Ok(found),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} ms", MOMENT.as_millis()),
+        };
+        if !std::mem::replace(&mut lock(&self.kept).hangs, true) {
+            tracing::warn!(
+                event = "catalog.files",
+                "the files that [catalog] names can't be read, what was read last is used: {why}"
+            );
         }
+        Ok(Ok(last))
     }
 
-    /// The thread is none of the runtime's few, which other storage may hold.
+    /// The thread is none of those few that other storage may hold.
     async fn read_now<E: Send + 'static>(
         &self,
         read: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) -> io::Result<Result<T, E>> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let kept = Arc::clone(&self.kept);
-        let (tell, told) = oneshot::channel();
-        thread::Builder::new().name("files".to_owned()).spawn(move || {
+        in_a_thread(move || {
             let found = read();
             let mut kept = lock(&kept);
             kept.hangs = false;
@@ -86,10 +84,10 @@ impl<T: Clone + Send + 'static> Storage<T> {
                 kept.found = Some(found.clone());
             }
             drop(kept);
-            let _ = tell.send(found);
             drop(turn);
-        })?;
-        told.await.map_err(|_| io::Error::other("reading them panicked"))
+            found
+        })
+        .await
     }
 }
 
@@ -145,6 +143,22 @@ mod tests {
             }
         };
         timeout(Duration::from_secs(5), read_again).await.unwrap();
+    }
+
+    #[test]
+    fn what_was_read_last_is_used_while_no_thread_can_be_had() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let storage = Arc::new(Storage::default());
+        let first = runtime().block_on(storage.read(|| Ok::<_, RecvError>("first"))).unwrap();
+        assert_eq!(first, Ok("first"));
+        let limited = Arc::clone(&storage);
+        crate::files::where_no_thread_can_be_had(move || {
+            let again = runtime().block_on(limited.read(|| Ok::<_, RecvError>("second"))).unwrap();
+            assert_eq!(again, Ok("first"));
+            runtime().block_on(Storage::default().read(|| Ok::<_, RecvError>("new"))).unwrap_err();
+        });
+        let after = || runtime().block_on(storage.read(|| Ok::<_, RecvError>("second"))).unwrap();
+        assert!((0..1000).any(|_| after() == Ok("second")));
     }
 
     #[tokio::test]

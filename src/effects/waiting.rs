@@ -46,7 +46,7 @@ impl Waiting {
         async move {
             match timeout(FILES_WITHIN, reader.read(move || process::read_hook_files(&exec, &run_as))).await {
                 Ok(Ok(read)) => read,
-                Ok(Err(error)) => Err(failed(&format!("failed: {error}"))),
+                Ok(Err(error)) => Err(failed(&error.to_string())),
                 Err(_) => Err(failed(&no_answer(FILES_WITHIN))),
             }
         }

@@ -7,13 +7,14 @@
 //! - [`directory`], [`make_directory`]: one that is shared with others.
 //! - [`Destination`]: a file replaced as a whole.
 //! - [`SocketPlace`]: where a socket listens.
-//! - [`Reader`]: reads beside the agent's only thread.
+//! - [`beside`]: works on files beside the agent's only thread. [`Reader`]: reads there, one thread for each reader.
 
 mod destination;
 mod hand;
 mod reader;
 mod scratch;
 mod socket;
+mod thread;
 mod walk;
 
 use std::fs::File;
@@ -29,6 +30,9 @@ pub use destination::{Access, Destination};
 pub use reader::Reader;
 pub use scratch::Scratch;
 pub use socket::SocketPlace;
+#[cfg(test)]
+pub(crate) use thread::where_no_thread_can_be_had;
+pub use thread::{beside, in_a_thread};
 pub use walk::{Place, find};
 
 /// A plain file's content, up to `most` bytes. A pipe or a device at the path is refused instead of waited for.

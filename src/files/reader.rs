@@ -3,9 +3,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::Mutex;
+
+use super::thread::in_a_thread;
 
 /// One reader of files. Of storage that hangs, one thread waits, however often it is asked.
 #[derive(Debug, Default)]
@@ -13,15 +14,15 @@ pub struct Reader(Arc<Mutex<()>>);
 
 impl Reader {
     /// What a read finds; an error when no thread can be had for it. Dropped while it lasts, it goes on by itself, and
-    /// others wait for it. The thread is none of the runtime's few, which other storage may hold.
+    /// others wait for it. The thread is none of [`super::beside`]'s few, which other storage may hold.
     pub async fn read<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         let turn = Arc::clone(&self.0).lock_owned().await;
-        let (tell, found) = oneshot::channel();
-        thread::Builder::new().name("files".to_owned()).spawn(move || {
-            let _ = tell.send(read());
+        in_a_thread(move || {
+            let found = read();
             drop(turn);
-        })?;
-        found.await.map_err(|_| io::Error::other("reading them panicked"))
+            found
+        })
+        .await
     }
 }
 

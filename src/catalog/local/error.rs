@@ -134,6 +134,15 @@ pub enum Error {
         /// The one wanted.
         datacenter: String,
     },
+    /// Nobody can be sent to the disk.
+    #[error("{} can't be worked on", .directory.display())]
+    NoThread {
+        /// The directory.
+        directory: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The disk doesn't answer.
     #[error("{} didn't answer within {} s", .directory.display(), .waited.as_secs())]
     Silent {

@@ -163,9 +163,8 @@ impl Local {
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        match timeout(PATIENCE, tokio::task::spawn_blocking(work)).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+        match timeout(PATIENCE, crate::files::beside(work)).await {
+            Ok(done) => done.map_err(|source| Error::NoThread { directory: self.root.path().to_owned(), source })?,
             Err(_) => Err(Error::Silent { directory: self.root.path().to_owned(), waited: PATIENCE }),
         }
     }

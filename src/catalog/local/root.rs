@@ -106,16 +106,14 @@ impl Root {
         let prepare = async {
             let write_lock = Arc::clone(&self.preparing).lock_owned().await;
             let root = self.clone();
-            tokio::task::spawn_blocking(move || {
+            crate::files::beside(move || {
                 let _turn = write_lock;
                 root.prepare()
             })
             .await
         };
-        match timeout(PATIENCE, prepare).await.map_err(silent)? {
-            Ok(opened) => opened,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
+        let prepared = timeout(PATIENCE, prepare).await.map_err(silent)?;
+        prepared.map_err(|source| Error::NoThread { directory: self.path.clone(), source })?
     }
 
     fn reopen(&self) -> Result<Option<Opened>, Error> {
