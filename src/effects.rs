@@ -89,6 +89,7 @@ impl Adapters {
         if let config::Backend::Consul(_) = &config.catalog.backend {
             processes.keep_secret(&config::backends::CONSUL_SECRETS);
         }
+        process::users::mind_groups(config.users().into_keys());
         let backend = Backend::open(&config.catalog).unwrap_or_else(|error| {
             degraded(format!("there is no catalog: {}", catalog::report(&error)));
             Backend::None
@@ -605,6 +606,7 @@ impl Adapters {
                 Some(_) => {
                     let loaded = source.read().map_err(|report| report.to_string())?;
                     loaded.warnings.iter().for_each(|warning| degraded(warning.to_string()));
+                    process::users::mind_groups(loaded.config.users().into_keys());
                     Ok(Box::new(loaded))
                 }
             },

@@ -159,3 +159,23 @@ fn a_secret_has_the_mode_that_is_asked_for_from_its_check_on_and_setuid_bits_are
     assert_eq!(lab.story(), ["600"]);
     assert_eq!(fs::metadata(lab.path("etc/app.conf")).unwrap().mode() & 0o7777, 0o600);
 }
+
+/// A numeric user without an entry in /etc/passwd keeps root's group, and an image made with umask 002 has directories that
+/// this group may write.
+#[test]
+fn what_roots_group_may_write_is_in_the_hands_of_a_main_that_is_in_it() {
+    for user in ["4242", "4242:0"] {
+        let lab = lab(&TEMPLATE.replace("65534:65534", user).replace("DIR/app/app.j2", "DIR/app.j2"));
+        fs::rename(lab.path("app/app.j2"), lab.path("app.j2")).unwrap();
+        chown(lab.path("app"), Some(0), Some(0)).unwrap();
+        fs::set_permissions(lab.path("app"), Permissions::from_mode(0o775)).unwrap();
+        let container = lab.run();
+        // Nothing was planted yet, and a group that may write there itself may have a file there.
+        reads(lab.path("app/app.conf"), "it is nothing");
+        link(&lab, "app/app.conf", "secret");
+        put(&lab, "k", "new");
+        eventually("a refusal", || container.stderr().contains("refused: gid 0").then_some(()))
+            .unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+        assert_eq!(fs::read_to_string(lab.path("secret")).unwrap(), "root's secret", "{user}");
+    }
+}

@@ -1,6 +1,5 @@
 //! Subcommands that work on files: `check`, `render`, and what prints. They reach no agent.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use super::{BAD_CONFIG, BAD_USAGE, FAILED, containerpilot};
 use crate::catalog::local::survey_witness;
 use crate::catalog::{Backend, address, report};
 use crate::config::election::Sum;
-use crate::config::{self, Config, Context, Exec, Probe, Report, Source};
+use crate::config::{self, Config, Context, Exec, Report, Source};
 use crate::logging;
 use crate::process::users;
 use crate::witness;
@@ -101,38 +100,11 @@ fn addresses(config: &Config) -> String {
 /// Which users and groups this root has no entry of. The container may have another root, so it is no mistake of the
 /// config's; but what runs as one of them would be found out only as it starts.
 fn strangers(config: &Config) -> String {
-    let hooks = &config.hooks;
-    let named = [
-        ("post_start", hooks.post_start.as_ref()),
-        ("pre_stop", hooks.pre_stop.as_ref()),
-        ("post_stop", hooks.post_stop.as_ref()),
-        ("on_promote", hooks.on_promote.as_ref()),
-        ("on_demote", hooks.on_demote.as_ref()),
-        ("on_leader_change", hooks.on_leader_change.as_ref()),
-        ("rank", config.election.as_ref().and_then(|election| election.rank.as_ref())),
-    ];
-    let pre_start = config.hooks.pre_start.iter().map(|pre_start| ("pre_start", Some(&pre_start.hook)));
-    let hooks = pre_start.chain(named).filter_map(|(name, hook)| Some((name.to_owned(), &hook?.run_as)));
-    let watches = config.watches.iter().flat_map(|watch| {
-        let on_change = watch.on_change.as_ref().map(|hook| ("on_change", &hook.run_as));
-        let check = watch.template.as_ref().map(|template| ("check", &template.check_as));
-        on_change.into_iter().chain(check).map(|(what, run_as)| (format!("{what} of watch {}", watch.name), run_as))
-    });
-    let checks = config.health.iter().filter_map(|check| match &check.probe {
-        Probe::Exec { run_as, .. } => Some((format!("check {}", check.name), run_as)),
-        _ => None,
-    });
-    let main = config.process.user.as_ref().map(|user| ("main".to_owned(), user));
-    let others = hooks.chain(watches).chain(checks).filter_map(|(who, run_as)| Some((who, run_as.user.as_ref()?)));
-    let mut seen = BTreeMap::<&str, Vec<String>>::new();
-    for (who, user) in main.into_iter().chain(others) {
-        seen.entry(user).or_default().push(who);
-    }
     let unknown = |(user, who): (&str, Vec<String>)| {
         let error = users::look_up(user).err()?;
         Some(format!("warning: here, {}, so {} can't start as {user:?}\n\n", report(&error), who.join(", ")))
     };
-    seen.into_iter().filter_map(unknown).collect()
+    config.users().into_iter().filter_map(unknown).collect()
 }
 
 /// `pilotfish render`.

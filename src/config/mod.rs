@@ -33,6 +33,7 @@ mod raw;
 mod render;
 mod suggest;
 mod tree;
+mod users;
 mod validate;
 
 use std::collections::BTreeMap;

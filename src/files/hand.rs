@@ -1,5 +1,7 @@
 //! In whose hands a directory is: who, besides root and ourselves, may put something there.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use nix::sys::stat::FileStat;
 use nix::unistd::{getegid, geteuid};
 
@@ -8,6 +10,19 @@ use super::is_plain;
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_WRITES: u32 = 0o020;
 const STICKY: u32 = 0o1000;
+
+/// Whether other users are in root's group or ours.
+static GROUP_IS_SHARED: AtomicBool = AtomicBool::new(false);
+
+/// What root's group or ours may write is in others' hands too, from now on.
+pub fn share_own_group() {
+    GROUP_IS_SHARED.store(true, Ordering::Relaxed);
+}
+
+/// Whether nobody but root and ourselves is in a group, as far as is known.
+fn is_own_group(group: u32) -> bool {
+    [0, getegid().as_raw()].contains(&group) && !GROUP_IS_SHARED.load(Ordering::Relaxed)
+}
 
 /// Others who had a hand in the way to a file. What they could open themselves is all that they may lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +43,7 @@ impl Hand {
         }
         let by = if directory.st_mode & OTHERS_WRITE != 0 {
             Hand::Anybody
-        } else if directory.st_mode & GROUP_WRITES != 0
-            && directory.st_gid != 0
-            && directory.st_gid != getegid().as_raw()
-        {
+        } else if directory.st_mode & GROUP_WRITES != 0 && !is_own_group(directory.st_gid) {
             Hand::Group(directory.st_gid)
         } else {
             return None;

@@ -100,6 +100,7 @@ pub fn prepare(
         None => None,
     };
     if let Some(identity) = &identity {
+        identity.mind_groups();
         withhold(secrets, identity, &mut environment, &configured);
         introduce(identity, &mut environment, configured).map_err(|error| refused(error.to_string()))?;
     }

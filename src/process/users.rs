@@ -65,6 +65,24 @@ pub fn look_up(spec: &str) -> Result<Identity, UserError> {
     find(spec, &passwd, &group)
 }
 
+/// A numeric user without an entry, for one, keeps the agent's own group, which is root's as a rule: what that group may
+/// write is then in their hands too. Said of all whom the config names before they run: another life of the container may
+/// have left something.
+pub fn mind_groups<'u>(specs: impl IntoIterator<Item = &'u str>) {
+    specs.into_iter().filter_map(|spec| look_up(spec).ok()).for_each(|identity| identity.mind_groups());
+}
+
+impl Identity {
+    /// The same of one user.
+    pub fn mind_groups(&self) {
+        let (own_user, own_group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        let mut groups = self.groups.iter().copied().chain([self.gid.unwrap_or(own_group)]);
+        if ![0, own_user].contains(&self.uid) && groups.any(|group| [0, own_group].contains(&group)) {
+            files::share_own_group();
+        }
+    }
+}
+
 fn read(file: &'static str) -> Result<String, UserError> {
     match files::read(Path::new(file), MOST) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
