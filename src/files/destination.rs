@@ -221,6 +221,15 @@ impl Destination {
                 return Err(error.into());
             }
         }
+        // Who isn't to read it any more doesn't read what is new; and what can't be done is found out before.
+        let mode = self.mode(access);
+        if access.mode.is_some() && !self.is_accessible_as(Access { owner: None, ..access }) {
+            file.set_permissions(Permissions::from_mode(mode & entry.st_mode))?;
+        }
+        if access.owner.is_some() && !self.is_accessible_as(Access { mode: None, ..access }) {
+            let (user, group) = access.owner.unwrap_or_default();
+            chown(&file, entry, user, group)?;
+        }
         if let Err(error) = overwrite(&mut file, text) {
             return Err(match overwrite(&mut file, &old) {
                 Ok(()) => error,
@@ -230,12 +239,8 @@ impl Destination {
                 ),
             });
         }
-        if access.owner.is_some() && !self.is_accessible_as(Access { mode: None, ..access }) {
-            let (user, group) = access.owner.unwrap_or_default();
-            chown(&file, entry, user, group)?;
-        }
         if access.mode.is_some() && !self.is_accessible_as(Access { owner: None, ..access }) {
-            file.set_permissions(Permissions::from_mode(self.mode(access)))?;
+            file.set_permissions(Permissions::from_mode(mode))?;
         }
         Ok(())
     }

@@ -196,6 +196,22 @@ fn a_file_mounted_by_itself_into_a_read_only_root_is_written_in_place() {
     });
 }
 
+/// Who isn't to read the new text any more mustn't for a moment, so access is taken before it is written.
+#[test]
+#[allow(unsafe_code)]
+fn a_file_whose_mode_cant_be_changed_keeps_its_text_where_it_is_written_in_place() {
+    with_mounts(|path| {
+        let file = path.join("closed/app.conf");
+        fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
+        // SAFETY: a system call; past the C library, so for this thread alone.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, -1, OTHER, -1) }, 0);
+        let destination = Destination::find(&file, false).unwrap();
+        let error = destination.replace(b"new", Access { mode: Some(0o600), owner: None }).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+    });
+}
+
 #[test]
 fn a_full_disk_leaves_a_file_that_can_only_be_written_in_place_as_it_was() {
     with_mounts(|path| {
