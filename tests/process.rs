@@ -229,6 +229,28 @@ pre_start = { exec = ["SPECIMEN", "report", "DIR/hook"] }
     }
 }
 
+/// `docker run --cap-drop ALL --cap-add SETUID --cap-add SETGID`; and a file system that takes root for nobody (NFS).
+#[test]
+fn a_directory_that_mains_user_alone_may_enter_is_its_working_directory() {
+    let scratch = Scratch::new();
+    let home = scratch.file("home");
+    std::fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(33), Some(33)).unwrap();
+    std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let file = scratch.file("pilotfish.toml");
+    let directory = home.display();
+    let config = format!(
+        "[process]\nexec = [\"/bin/pwd\"]\nuser = \"33:33\"\ndirectory = \"{directory}\"\n[control]\nsocket = \"\"\n"
+    );
+    std::fs::write(&file, config).unwrap();
+    let without = ["/usr/bin/setpriv", "--bounding-set=-dac_override,-dac_read_search"].map(OsString::from);
+    let agent = [pilotfish().into(), OsString::from("-c"), file.into_os_string()];
+    let mut container = Start::new(without.into_iter().chain(agent)).run().unwrap();
+    let code = container.wait();
+    assert_eq!(code, Ok(0), "{}", container.stderr());
+    assert_eq!(container.stdout().trim(), directory.to_string());
+}
+
 #[test]
 fn a_missing_directory_is_126_and_named() {
     let scratch = Scratch::new();

@@ -478,9 +478,8 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid, gate: &Gate) 
         if let Some(mask) = launch.umask {
             libc::umask(mask);
         }
-        if let Some(directory) = &launch.directory {
-            done(libc::chdir(directory.as_ptr()).into(), LaunchStep::Directory)?;
-        }
+        let enter = |directory: &CString| done(libc::chdir(directory.as_ptr()).into(), LaunchStep::Directory);
+        let outside = launch.directory.as_ref().filter(|directory| enter(directory).is_err());
         if let Some(ids) = &launch.identity {
             // prctl(2) wants unsigned longs, and refuses anything but zero in those it doesn't use.
             let (yes, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
@@ -491,6 +490,8 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid, gate: &Gate) 
             done(libc::syscall(libc::SYS_setresgid, ids.gid, ids.gid, ids.gid), LaunchStep::Gid)?;
             done(libc::syscall(libc::SYS_setresuid, ids.uid, ids.uid, ids.uid), LaunchStep::Uid)?;
         }
+        // Root without its capabilities, or away from its own storage (NFS), may enter no directory of that user's alone.
+        outside.map_or(Ok(()), enter)?;
         if launch.without_capabilities {
             // The kernel clears capabilities only where a switch leaves uid 0; and with the inheritable ones go the
             // ambient ones (capabilities(7)), which would outlive the exec.
