@@ -42,8 +42,8 @@ pub enum Error {
     /// The config asks for what can't be had here.
     #[error(transparent)]
     Fence(#[from] FenceError),
-    /// The kernel refuses what every agent needs (an event queue, a timer, a signal descriptor, a guard).
-    #[error(transparent)]
+    /// The kernel refuses what every agent needs.
+    #[error("the kernel refuses an event queue, a timer, a signal descriptor or, for an election, the guard's process")]
     Kernel(#[from] io::Error),
 }
 
