@@ -1,16 +1,18 @@
 //! The one loop: events in, supervisor asked, effects out. No policy, and nothing in it waits but for the next event.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Sleep;
 
 use crate::clock::{self, Alarm};
-use crate::config::{Backend, Config, Loaded, Probe, Signal, Source};
+use crate::config::{self, Backend, Config, Loaded, Probe, Signal, Source};
 use crate::effects::Adapters;
 use crate::endpoints::{ControlRequest, Question};
 use crate::logging;
@@ -20,7 +22,7 @@ use crate::process::signals::{Inherited, Signals};
 use crate::process::{self, Processes, memory};
 use crate::recorder::Recorder;
 use crate::sabotage;
-use crate::supervisor::vocabulary::Notification;
+use crate::supervisor::vocabulary::{Notification, Pid};
 use crate::supervisor::{Effect, Event, Status, Supervisor};
 
 /// Room for events of tasks. A task that finds it full waits; signals, exits and the control endpoint have ways of
@@ -78,6 +80,8 @@ struct Agent {
     adapters: Adapters,
     signals: Signals,
     notify: Option<Notify>,
+    /// Those of coprocesses, with their names.
+    coprocesses: Vec<(String, Notify)>,
     alarm: Alarm,
     /// Until the start is over.
     starting: Option<Pin<Box<Sleep>>>,
@@ -93,6 +97,7 @@ struct Agent {
 enum Wake {
     Signal(Signal),
     Notified(Notification),
+    CoprocessNotified(String, Notification),
     Asked(ControlRequest),
     Event(Event),
     Rang,
@@ -103,7 +108,8 @@ impl Agent {
     fn new(loaded: Loaded, source: Source, inherited: Inherited, guard: Option<Guard>) -> io::Result<Agent> {
         let Loaded { config, written, .. } = loaded;
         let signals = Signals::new(config.process.manner.passes_faults)?;
-        let notify = Notify::open(config.health.iter().any(|check| check.probe == Probe::Notify), config.is_plain())?;
+        let speaks = config.health.iter().any(|check| check.of.is_none() && check.probe == Probe::Notify);
+        let notify = Notify::open(speaks, config.is_plain())?;
         let (guarded, plain) = (guard.is_some(), config.is_plain());
         if let Some(signal) = config.process.parent_death {
             process::hear_of_parents_end(signal)?;
@@ -111,6 +117,10 @@ impl Agent {
         let mut processes = Processes::new(inherited, guard, config.process.manner.clone())?;
         if let Some(notify) = &notify {
             processes.offer(notify);
+        }
+        let coprocesses = speakers(&config, &[])?;
+        for (name, notify) in &coprocesses {
+            processes.offer_coprocess(name, notify);
         }
         if !config.is_plain() {
             processes.keep_reserve();
@@ -132,6 +142,7 @@ impl Agent {
             adapters,
             signals,
             notify,
+            coprocesses,
             alarm,
             starting,
             events,
@@ -184,8 +195,14 @@ impl Agent {
                 }
                 Wake::Signal(signal) => next.push_back(Event::Signal(signal)),
                 Wake::Notified(said) => next.push_back(Event::Notified(said)),
+                Wake::CoprocessNotified(name, said) => next.push_back(Event::CoprocessNotified { name, said }),
                 Wake::Asked(asked) => next.extend(self.asked(asked)),
-                Wake::Event(event) => next.extend(self.adapters.heard(event)),
+                Wake::Event(event) => {
+                    if let Event::ConfigLoaded(Ok(loaded)) = &event {
+                        self.listen_to(&loaded.config);
+                    }
+                    next.extend(self.adapters.heard(event));
+                }
                 Wake::Rang => next.push_back(Event::Tick),
                 Wake::StartIsOver => {
                     self.starting = None;
@@ -208,6 +225,17 @@ impl Agent {
         }
     }
 
+    /// Coprocesses of a config read again may be new.
+    fn listen_to(&mut self, config: &Config) {
+        match speakers(config, &self.coprocesses) {
+            Ok(new) => {
+                new.iter().for_each(|(name, notify)| self.adapters.offer_coprocess(name, notify));
+                self.coprocesses.extend(new);
+            }
+            Err(error) => tracing::error!(%error, "new coprocesses can't be heard by sd_notify"),
+        }
+    }
+
     async fn wake(&mut self) -> io::Result<Wake> {
         let main = self.notify.as_ref().and_then(|_| self.adapters.main_pid());
         self.turns = self.turns.wrapping_add(1);
@@ -224,6 +252,8 @@ impl Agent {
                 None => std::future::pending().await,
             }
         };
+        let adapters = &self.adapters;
+        let coprocess = next_of(&mut self.coprocesses, |name| adapters.coprocess_pid(name));
         let started = async {
             match &mut self.starting {
                 Some(sleep) => sleep.as_mut().await,
@@ -237,8 +267,46 @@ impl Agent {
             rang = self.alarm.rang() => rang.map(|()| Wake::Rang),
             Some(asked) = self.questions.recv() => Ok(Wake::Asked(asked)),
             said = notified => Ok(Wake::Notified(said)),
+            (name, said) = coprocess => Ok(Wake::CoprocessNotified(name, said)),
             Some(event) = self.events.recv() => Ok(Wake::Event(event)),
             () = started => Ok(Wake::StartIsOver),
         }
     }
+}
+
+/// Those coprocesses of a config that are to say something by sd_notify and have no socket yet, each with one.
+fn speakers(config: &Config, known: &[(String, Notify)]) -> io::Result<Vec<(String, Notify)>> {
+    let names = config.coprocesses.iter().map(|coprocess| &coprocess.name);
+    let new = names.filter(|name| speaks(config, name) && known.iter().all(|(known, _)| known != *name));
+    new.map(|name| Ok((name.clone(), Notify::own()?))).collect()
+}
+
+/// Whether a coprocess is to say something by sd_notify.
+fn speaks(config: &Config, name: &str) -> bool {
+    let of = |check: &config::Health| check.of.as_deref() == Some(name) && check.probe == Probe::Notify;
+    let ready =
+        |of: &config::Coprocess| of.name == name && of.ready.as_ref().is_some_and(|ready| ready.probe == Probe::Notify);
+    config.health.iter().any(of) || config.coprocesses.iter().any(ready)
+}
+
+/// The next thing any coprocess says; never, where none is to say anything.
+async fn next_of(coprocesses: &mut [(String, Notify)], pid: impl Fn(&str) -> Option<Pid>) -> (String, Notification) {
+    if coprocesses.is_empty() {
+        return std::future::pending().await;
+    }
+    let mut all: Vec<_> = coprocesses
+        .iter_mut()
+        .map(|(name, notify)| {
+            let pid = pid(name);
+            Box::pin(async move { (name.clone(), notify.next(pid).await) })
+        })
+        .collect();
+    std::future::poll_fn(|context| {
+        let ready = all.iter_mut().find_map(|one| match one.as_mut().poll(context) {
+            Poll::Ready(said) => Some(said),
+            Poll::Pending => None,
+        });
+        ready.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }

@@ -17,20 +17,23 @@ use crate::catalog::election::{AcquireRequest, CandidateSettings, Certificate, L
 use crate::catalog::local::WitnessDirectory;
 use crate::catalog::{self, Audience, Backend, ObservationSender, address};
 use crate::clock::{self, CalendarWatch};
+use crate::config::coprocess::OutputMode;
 use crate::config::election::REQUEST_WITHIN;
 use crate::config::{
-    self, Config, Control, Election, Limits, Process, Query, Service, Signal, Source, Telemetry, Template,
+    self, Background, Config, Control, Coprocess, Election, Limits, Process, Query, Service, Signal, Source, Telemetry,
+    Template, When,
 };
 use crate::endpoints::{self, ControlRequest, Endpoint};
 use crate::files;
 use crate::logging;
 use crate::probe;
-use crate::process::{self, Processes};
+use crate::process::notify::Notify;
+use crate::process::{self, Order, Processes};
 use crate::render;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, ElectionEvent, Renewal, StoreRequest};
 use crate::supervisor::vocabulary::{
-    Answer, Fence, Follow, KeyRequest, Observation, Pid, Registration, Rendering, ReplyId, Request, RunId, Secrets,
-    Staged, Target, acting_key,
+    Answer, Fence, Follow, Job, KeyRequest, Observation, Pid, Registration, Rendering, ReplyId, Request, RunId,
+    Secrets, Staged, Target, acting_key,
 };
 use crate::supervisor::{Effect, Event, Notice, Status, Time};
 
@@ -62,7 +65,7 @@ pub struct Adapters {
     reading: Arc<tokio::sync::Mutex<()>>,
     /// One for each query, whoever follows it; and whether a value is of use to them.
     followers: HashMap<(Query, bool), Follower>,
-    /// Hooks and checks that wait for their files.
+    /// Hooks, checks and coprocesses that wait for their files.
     waiting: Waiting,
     end_awaited: Option<AbortHandle>,
     replies: HashMap<ReplyId, oneshot::Sender<Answer>>,
@@ -147,14 +150,12 @@ impl Adapters {
                 return self.with_warnings(vec![event]);
             }
             Effect::Spawn { run, job, exec, run_as, env, stdin } => {
-                let ordered = Ordered { job, exec, run_as, env, stdin };
-                if ordered.run_as.env_from_files.is_empty() {
-                    return self.spawn(run, ordered, &Secrets::default());
-                }
-                let read = self.waiting.add(run, ordered);
-                self.task(move |error| Event::FilesRead { run, result: Err(failed(&error)) }, async move {
-                    Event::FilesRead { run, result: read.await }
-                });
+                return self.order(run, Ordered { job, exec, run_as, env, stdin, coprocess: None });
+            }
+            Effect::SpawnCoprocess { run, coprocess, env } => {
+                let Coprocess { name, exec, run_as, .. } = (*coprocess).clone();
+                let (job, coprocess) = (Job::Coprocess { name }, Some(coprocess));
+                return self.order(run, Ordered { job, exec, run_as, env, stdin: None, coprocess });
             }
             Effect::Kill { target, signal } => {
                 self.kill(target, signal);
@@ -226,15 +227,43 @@ impl Adapters {
         }
     }
 
-    fn spawn(&mut self, run: RunId, ordered: Ordered, files: &Secrets) -> Vec<Event> {
-        let Ordered { job, exec, run_as, env, stdin } = ordered;
-        let env = self.env(env);
-        let keep = self.lock_client.as_ref().and_then(|lock_client| match job.is_task() {
-            true => lock_client.tasks_inherit(),
-            false => lock_client.hooks_inherit(),
+    /// Starts a run at once, or when its files are read.
+    fn order(&mut self, run: RunId, ordered: Ordered) -> Vec<Event> {
+        if ordered.run_as.env_from_files.is_empty() {
+            return self.spawn(run, ordered, &Secrets::default());
+        }
+        let read = self.waiting.add(run, ordered);
+        self.task(move |error| Event::FilesRead { run, result: Err(failed(&error)) }, async move {
+            Event::FilesRead { run, result: read.await }
         });
-        let keep = keep.as_ref().map(|file| file.as_fd());
-        let event = self.processes.spawn(run, &job, &exec, &run_as, files, &self.limits, &env, stdin, keep);
+        Vec::new()
+    }
+
+    fn spawn(&mut self, run: RunId, ordered: Ordered, files: &Secrets) -> Vec<Event> {
+        let Ordered { job, exec, run_as, env, stdin, coprocess } = ordered;
+        let env = self.env(env);
+        let keep =
+            self.lock_client.as_ref().and_then(|client| match coprocess.as_ref().map(|coprocess| coprocess.when) {
+                None if job.is_task() => client.tasks_inherit(),
+                None => client.hooks_inherit(),
+                Some(When::Leader) => client.coprocesses_inherit(),
+                // What outlasts a leadership must not hold its lock.
+                Some(When::Always | When::Replica) => None,
+            });
+        let order = Order::hook(&job, &exec, &run_as, &self.limits);
+        let order = match &coprocess {
+            None => order,
+            Some(coprocess) => Order {
+                limits: &coprocess.limits,
+                directory: coprocess.directory.as_deref(),
+                raw: coprocess.output == OutputMode::Raw,
+                follows: coprocess.background == Background::Follow,
+                leads: coprocess.when == When::Leader,
+                ..order
+            },
+        };
+        let order = Order { keep: keep.as_ref().map(|file| file.as_fd()), ..order };
+        let event = self.processes.spawn(run, order, files, &env, stdin);
         self.with_warnings(vec![event])
     }
 
@@ -252,6 +281,16 @@ impl Adapters {
     /// Main's process id while it runs.
     pub fn main_pid(&self) -> Option<Pid> {
         self.processes.main_pid()
+    }
+
+    /// From its next start on a coprocess finds this socket in NOTIFY_SOCKET.
+    pub fn offer_coprocess(&mut self, name: &str, notify: &Notify) {
+        self.processes.offer_coprocess(name, notify);
+    }
+
+    /// A coprocess's process id while it runs.
+    pub fn coprocess_pid(&self, name: &str) -> Option<Pid> {
+        self.processes.coprocess_pid(name)
     }
 
     /// Somebody asks at the control endpoint.

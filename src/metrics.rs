@@ -43,6 +43,15 @@ pub fn render(status: &Status) -> String {
     restarts.inc_by(status.main.restarts);
     pilotfish.register("main_restarts", "How often main was started again", restarts);
 
+    let coprocess = |name: &str| vec![("coprocess", name.to_owned())];
+    // One that is followed is known by no process id.
+    let up = status.coprocesses.iter().map(|c| (coprocess(&c.name), (c.ready || c.pid.is_some()).into()));
+    gauges(pilotfish, "coprocess_up", "Whether a coprocess runs", up);
+    let ready = status.coprocesses.iter().map(|c| (coprocess(&c.name), c.ready.into()));
+    gauges(pilotfish, "coprocess_ready", "Whether a coprocess runs and is ready", ready);
+    let restarts = status.coprocesses.iter().map(|c| (coprocess(&c.name), c.restarts));
+    counters(pilotfish, "coprocess_restarts", "How often a coprocess was started again", restarts);
+
     let check = |name: &str| ("check", name.to_owned());
     let result = |result: &str| ("result", result.to_owned());
     let passing = status.health.iter().map(|c| (vec![check(&c.name)], c.passing.into()));
@@ -182,8 +191,10 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::supervisor::Time;
     use crate::supervisor::vocabulary::{
-        CheckStatus, HookCount, MaintenanceStatus, RunId, ServiceReport, TaskEnd, TaskStatus, WatchStatus,
+        CheckStatus, CoprocessStatus, HookCount, MaintenanceStatus, RunId, ServiceReport, TaskEnd, TaskStatus,
+        WatchStatus,
     };
 
     fn status() -> Status {
@@ -194,9 +205,18 @@ mod tests {
             counts: true,
             name: "pi\"ng\nx\\".into(),
             passing: true,
-            note: String::new(),
             passed: 5,
             failed: 2,
+            ..CheckStatus::default()
+        });
+        status.coprocesses.push(CoprocessStatus {
+            name: "agent".to_owned(),
+            state: "running".to_owned(),
+            pid: Some(8),
+            ready: true,
+            restarts: 2,
+            last_exit: None,
+            error: None,
         });
         status.services.push(ServiceReport {
             id: "web-1".into(),

@@ -10,6 +10,7 @@ mod catalog;
 mod command_line;
 mod consul;
 mod consul_lock;
+mod crew;
 mod crowd;
 mod direction;
 mod docker;

@@ -438,6 +438,14 @@ impl LockClient {
     pub fn hooks_inherit(&self) -> Option<Arc<std::fs::File>> {
         self.candidate.witness.as_ref()?.file()
     }
+
+    /// A descriptor that a leader's coprocesses must inherit, as main does: they act as long.
+    pub fn coprocesses_inherit(&self) -> Option<Arc<std::fs::File>> {
+        match &*self.backend {
+            Backend::Local(local) => local.inheritable_fd(),
+            Backend::None | Backend::Consul(_) | Backend::Etcd(_) => self.hooks_inherit(),
+        }
+    }
 }
 
 /// Tells what the lock of an election shows, for ever.

@@ -27,6 +27,14 @@ pub fn render(status: &Value) -> String {
     if !status["election"].is_null() {
         text += &format!("{}\n", election(&status["election"]));
     }
+    section(&mut text, ["COPROCESS", "STATE", "PROCESS", "RESTARTS", "NOTE"], &status["coprocesses"], |coprocess| {
+        let cell = |key: &str| text_of(&coprocess[key]);
+        let note = match cell("error") {
+            error if error.is_empty() => last_exit(coprocess).unwrap_or_default(),
+            error => error,
+        };
+        [cell("name"), cell("state"), cell("pid"), cell("restarts"), note]
+    });
     section(&mut text, ["CHECK", "STATUS", "PASSED", "FAILED", "NOTE"], &status["health"], |check| {
         let count = |key: &str| text_of(&check[key]);
         [text_of(&check["name"]), passing(check), count("passed"), count("failed"), text_of(&check["note"])]
@@ -74,15 +82,19 @@ fn main(main: &Value) -> String {
     if let Some(restarts @ 1..) = main["restarts"].as_u64() {
         text += &format!(", restarted {restarts} times");
     }
-    if let Some(exit) = main["last_exit"].as_object() {
-        match (exit.get("Exited"), exit.get("Killed")) {
-            (Some(code), _) => text += &format!(", last exited with code {code}"),
-            (None, Some(signal)) => text += &format!(", last killed by {}", text_of(signal)),
-            (None, None) => {}
-        }
-    }
+    text += &last_exit(main).map(|exit| format!(", {exit}")).unwrap_or_default();
     let notified = text_of(&main["notified"]);
     if notified.is_empty() { text } else { format!("{text}; it says: {notified}") }
+}
+
+/// How a process last ended.
+fn last_exit(process: &Value) -> Option<String> {
+    let exit = process["last_exit"].as_object()?;
+    match (exit.get("Exited"), exit.get("Killed")) {
+        (Some(code), _) => Some(format!("last exited with code {code}")),
+        (None, Some(signal)) => Some(format!("last killed by {}", text_of(signal))),
+        (None, None) => None,
+    }
 }
 
 fn maintenance(maintenance: &Value) -> String {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Backend, Config, Hook};
+use super::{Backend, Config, Coprocess, Hook};
 
 /// How often a leader renews its lease: a second lost is a second less to act on, and the backend is asked by leaders
 /// only.
@@ -124,6 +124,13 @@ impl When {
     }
 }
 
+/// How long the coprocesses of a leader may take to stop before main is demoted, where the config says so; what it
+/// doesn't is as short as for hooks.
+pub(super) fn leaders_stop(coprocesses: &[Coprocess]) -> Duration {
+    let leaders = coprocesses.iter().filter(|coprocess| coprocess.when == When::Leader);
+    leaders.filter_map(|coprocess| coprocess.stop_timeout).max().unwrap_or_default()
+}
+
 /// How long each part of leading may take.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pace {
@@ -158,6 +165,8 @@ pub struct Sum {
     pace: Pace,
     /// Whether stepping down is a hook's, or main's own after its stop signal.
     on_demote: bool,
+    /// The part of it that a leader's coprocesses have to stop.
+    coprocesses: Duration,
     /// The longest time without writes that a sound backend has shown.
     silence: Option<Duration>,
     /// A leader's end is known from the kernel of its own host.
@@ -168,10 +177,11 @@ impl Sum {
     /// The sum of a config's election; `None` where nothing is counted on a lease.
     pub fn of(config: &Config) -> Option<Sum> {
         let election = config.election.as_ref()?;
-        Sum::on(&config.catalog.backend, election, config.hooks.on_demote.is_some())
+        let coprocesses = leaders_stop(&config.coprocesses);
+        Sum::on(&config.catalog.backend, election, config.hooks.on_demote.is_some(), coprocesses)
     }
 
-    pub(super) fn on(backend: &Backend, election: &Election, on_demote: bool) -> Option<Sum> {
+    pub(super) fn on(backend: &Backend, election: &Election, on_demote: bool, coprocesses: Duration) -> Option<Sum> {
         let silence = match backend {
             Backend::None | Backend::Local { .. } => return None,
             Backend::Consul(_) => Some(CONSUL_SILENCE),
@@ -179,7 +189,15 @@ impl Sum {
         };
         let Election { name, lease, pace, witness, .. } = election;
         let witness = witness.is_some();
-        Some(Sum { election: name.clone(), lease: *lease, pace: pace.clone(), on_demote, silence, witness })
+        Some(Sum {
+            election: name.clone(),
+            lease: *lease,
+            pace: pace.clone(),
+            on_demote,
+            coprocesses,
+            silence,
+            witness,
+        })
     }
 
     /// Whether all fits.
@@ -190,11 +208,15 @@ impl Sum {
     /// What is needed, part by part: `1 s between ... = 11 s`.
     pub fn parts(&self) -> String {
         let Pace { renew, request, demote, kill_margin } = &self.pace;
+        let beside = match self.coprocesses {
+            Duration::ZERO => String::new(),
+            coprocesses => format!("{} for a leader's coprocesses + ", seconds(coprocesses)),
+        };
         format!(
-            "{} between renewals + 2 × {} for requests without an answer + {} {} + {} kill_margin = {}",
+            "{} between renewals + 2 × {} for requests without an answer + {beside}{} {} + {} kill_margin = {}",
             seconds(*renew),
             seconds(*request),
-            seconds(*demote),
+            seconds(demote.saturating_sub(self.coprocesses)),
             if self.on_demote { "on_demote" } else { "to stop the main process" },
             seconds(*kill_margin),
             seconds(self.pace.least()),
@@ -282,6 +304,7 @@ mod tests {
             election: "mysql".to_owned(),
             lease: Duration::from_secs(lease),
             pace,
+            coprocesses: Duration::ZERO,
             on_demote: true,
             silence,
             witness: false,

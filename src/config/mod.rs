@@ -8,6 +8,7 @@
 pub mod address;
 pub mod backends;
 pub mod context;
+pub mod coprocess;
 pub mod cron;
 pub mod duration;
 pub mod election;
@@ -42,6 +43,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use context::{Context, Variables};
+pub use coprocess::Coprocess;
 pub use cron::Cron;
 pub use election::{Election, When};
 pub use load::{Loaded, Written, find, read};
@@ -66,9 +68,11 @@ pub struct Config {
     pub hooks: Hooks,
     /// What must be so before `pre_start`, in the order written.
     pub wait_for: Vec<WaitFor>,
-    /// Names under which the main process is in the catalog.
+    /// What is supervised beside the main process, in the order written.
+    pub coprocesses: Vec<Coprocess>,
+    /// Names under which the main process, or a coprocess, is in the catalog.
     pub services: Vec<Service>,
-    /// Health checks of the main process.
+    /// Health checks of the main process, and of coprocesses.
     pub health: Vec<Health>,
     /// Dependencies whose changes are acted on.
     pub watches: Vec<Watch>,
@@ -101,6 +105,7 @@ impl Config {
             stop: Stop { within: None, drain: Duration::ZERO },
             hooks: Hooks::default(),
             wait_for: Vec::new(),
+            coprocesses: Vec::new(),
             services: Vec::new(),
             health: Vec::new(),
             watches: Vec::new(),
@@ -395,7 +400,7 @@ pub enum Query {
     },
 }
 
-/// `[[service]]`: a name under which the main process is in the catalog.
+/// `[[service]]`: a name under which the main process, or a coprocess, is in the catalog.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Service {
     /// The service's name.
@@ -404,6 +409,8 @@ pub struct Service {
     pub id: String,
     /// Where it listens.
     pub port: u16,
+    /// The coprocess whose entry it is; `None` is the main process.
+    pub of: Option<String>,
     /// Labels others filter by.
     pub tags: Vec<String>,
     /// Free pairs.
@@ -464,18 +471,20 @@ pub enum Family {
     V6,
 }
 
-/// `[[health]]`: one check of the main process.
+/// `[[health]]`: one check of the main process, or of a coprocess.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Health {
     /// Its name, unique in the config.
     pub name: String,
+    /// The coprocess that it checks; `None` is the main process.
+    pub of: Option<String>,
     /// What is asked.
     pub probe: Probe,
     /// From the end of one check to the start of the next.
     pub interval: Duration,
     /// Past this one check has failed.
     pub timeout: Duration,
-    /// Failures don't count until the first success or this long after main's start.
+    /// Failures don't count until the first success or this long after the start of what is checked.
     pub grace: Duration,
     /// In place of `interval` while in grace.
     pub start_interval: Duration,
@@ -523,7 +532,12 @@ impl Probe {
     /// It is no such URL, in words for people.
     pub fn http(url: &str) -> Result<Probe, String> {
         let format::HttpUrl(url) = format::Format::read(url).map_err(|wrong: format::Wrong| wrong.of(url))?;
-        Ok(Probe::Http(HttpProbe {
+        Ok(Probe::get(url))
+    }
+
+    /// The same of a URL that has been read.
+    fn get(url: String) -> Probe {
+        Probe::Http(HttpProbe {
             url,
             method: "GET".to_owned(),
             headers: BTreeMap::new(),
@@ -531,7 +545,7 @@ impl Probe {
             expect_body: None,
             ca: None,
             insecure: false,
-        }))
+        })
     }
 
     /// The health of a gRPC server, `grpc://host:port/service`, as a `grpc` check without other keys asks for it.
@@ -598,7 +612,7 @@ pub struct Trust {
 pub enum OnFailure {
     /// Nothing.
     Report,
-    /// Main is stopped and started again, within its restart budget.
+    /// What is checked is stopped and started again, within its restart budget.
     Restart,
     /// The container ends.
     Exit,

@@ -3,8 +3,8 @@
 
 /// Keys, by the section they stand in (`""` is the top).
 const KEYS: &[(&str, &[&str])] = &[
-    ("", &["coprocess"]),
     ("watch", &["at_once"]),
+    ("coprocess.ready", &["grpc"]),
     ("telemetry", &["advertise"]),
     ("control", &["listen", "token_file"]),
 ];

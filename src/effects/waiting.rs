@@ -1,4 +1,4 @@
-//! Hooks and checks whose variables come from files. Their storage may hang, so they are read beside the loop, and each
+//! Hooks, checks and coprocesses whose variables come from files. Their storage may hang, so they are read beside the loop, and each
 //! run is started once what it is to get is here.
 
 use std::collections::HashMap;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use crate::config::{Exec, RunAs, Signal};
+use crate::config::{Coprocess, Exec, RunAs, Signal};
 use crate::files::Reader;
 use crate::process;
 use crate::supervisor::Event;
@@ -19,7 +19,7 @@ use super::{CANT_START, FILES_WITHIN, no_answer};
 #[derive(Debug, Default)]
 pub struct Waiting {
     runs: HashMap<RunId, Ordered>,
-    /// One for each hook and check, so that the storage of one holds up no other's.
+    /// One for each of these, so that the storage of one holds up no other's.
     readers: HashMap<String, Arc<Reader>>,
 }
 
@@ -31,6 +31,8 @@ pub struct Ordered {
     pub run_as: RunAs,
     pub env: Vec<(String, String)>,
     pub stdin: Option<String>,
+    /// It is this one's own process.
+    pub coprocess: Option<Arc<Coprocess>>,
 }
 
 impl Waiting {
@@ -80,7 +82,14 @@ mod tests {
 
     fn ordered(file: &std::path::Path) -> Ordered {
         let run_as = RunAs { env_from_files: [("KEY".to_owned(), file.to_owned())].into(), ..RunAs::default() };
-        Ordered { job: Job::OnPromote, exec: vec!["true".into()], run_as, env: Vec::new(), stdin: None }
+        Ordered {
+            job: Job::OnPromote,
+            exec: vec!["true".into()],
+            run_as,
+            env: Vec::new(),
+            stdin: None,
+            coprocess: None,
+        }
     }
 
     #[tokio::test]

@@ -46,11 +46,11 @@ pub(crate) fn request(data: &[u8]) {
 fn status() -> Status {
     let check = CheckStatus {
         name: "a<b".to_owned(),
-        passing: false,
         counts: true,
         note: "\u{1b}[2J".to_owned(),
         passed: 1,
         failed: 2,
+        ..CheckStatus::default()
     };
     let maintenance = MaintenanceStatus { since: Default::default(), until: None, reason: Some("disk".to_owned()) };
     let main = MainStatus { pid: Some(7), ..MainStatus::default() };

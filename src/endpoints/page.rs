@@ -34,6 +34,14 @@ pub fn render(status: &Status) -> String {
     );
     table(
         &mut page,
+        "coprocess",
+        status.coprocesses.iter().map(|coprocess| {
+            let restarted = format!("restarted {} times", coprocess.restarts);
+            [coprocess.name.clone(), coprocess.state.clone(), coprocess.error.clone().unwrap_or(restarted)]
+        }),
+    );
+    table(
+        &mut page,
         "check",
         status.health.iter().map(|check| {
             let standing = match (check.passing, check.counts) {

@@ -9,6 +9,9 @@ pub(super) fn is(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("[program:") || line.starts_with("[supervisord]"))
 }
 
+/// A program that prints there prints to the container's own output.
+const OWN_OUTPUT: [&str; 4] = ["/dev/stdout", "/dev/fd/1", "/dev/stderr", "/dev/fd/2"];
+
 /// A section with its keys.
 struct Section<'t> {
     name: &'t str,
@@ -69,6 +72,10 @@ pub(super) fn document(text: &str) -> Result<Document, (Span, String)> {
         let is_main = main == Some(index);
         program(section, is_main, programs.len() > 1, &mut document);
     }
+    if let Some(longest) = programs.iter().filter_map(|section| patience(section)).max().filter(|longest| *longest > 9)
+    {
+        document.one("stop").set("within", Value::text(format!("{}s", longest + 4)));
+    }
     Ok(document)
 }
 
@@ -111,13 +118,19 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, document: &mut D
         restart.push(("max".to_owned(), Value::Integer(retries)));
     }
     table.set("restart", Value::Inline(restart));
-    if is_main {
-        if let Some(signal) = section.get("stopsignal") {
-            table.set("stop_signal", Value::text(signal));
-        }
-        if section.is_on("stopasgroup") == Some(true) {
-            table.set("signal_scope", Value::text("group"));
-        }
+    let kills = section.get("stopsignal").is_some_and(|signal| signal.trim_start_matches("SIG") == "KILL");
+    if let Some(signal) = section.get("stopsignal").filter(|_| !kills) {
+        table.set("stop_signal", Value::text(signal));
+    }
+    if section.is_on("stopasgroup") == Some(true) {
+        table.set("signal_scope", Value::text("group"));
+    }
+    if let Some(umask) = section.get("umask") {
+        table.set("limits", Value::Inline(vec![("umask".to_owned(), Value::text(umask))]));
+    }
+    // Main's is never touched.
+    if !is_main && section.get("stdout_logfile").is_some_and(|file| OWN_OUTPUT.contains(&file)) {
+        table.set("output", Value::text("raw"));
     }
     let lost = [
         ("numprocs", "one process is started here", section.get("numprocs").is_some_and(|count| count != "1")),
@@ -126,12 +139,7 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, document: &mut D
             "only 0 is an expected end here",
             section.get("exitcodes").is_some_and(|codes| codes.trim() != "0"),
         ),
-        (
-            "stopsignal",
-            "a coprocess is told to stop by TERM",
-            !is_main && section.get("stopsignal").is_some_and(|signal| signal != "TERM"),
-        ),
-        ("umask", "stands in `[process.limits]` here", section.get("umask").is_some()),
+        ("stopsignal", "it is told to stop by TERM before it is killed here", kills),
     ];
     for (key, what, is) in lost {
         if is {
@@ -147,17 +155,15 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, document: &mut D
         }
     }
     table.notes.extend(notes);
-    if is_main
-        && let Some(seconds) = section
-            .get("stopwaitsecs")
-            .and_then(|text| text.parse::<i64>().ok())
-            .filter(|seconds| (1..86_400).contains(seconds))
-    {
+    if let Some(seconds) = patience(section) {
         table.set("stop_timeout", Value::text(format!("{seconds}s")));
-        if seconds > 9 {
-            document.one("stop").set("within", Value::text(format!("{}s", seconds + 4)));
-        }
     }
+}
+
+/// How long a program has to stop, where it says so.
+fn patience(section: &Section<'_>) -> Option<i64> {
+    let seconds = section.get("stopwaitsecs")?.parse::<i64>().ok()?;
+    (1..86_400).contains(&seconds).then_some(seconds)
 }
 
 fn note(span: Span, key: String, what: &str, lost: bool) -> Note {

@@ -40,7 +40,7 @@ pub mod users;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +68,35 @@ const FOR_MAIN_ALONE: [&str; 6] =
     ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC", notify::VARIABLE];
 /// Which of them name the process they are meant for: where they name the agent, they are to name main.
 const NAMING_A_PROCESS: [&str; 2] = ["LISTEN_PID", "WATCHDOG_PID"];
+
+/// A hook, check or coprocess to start.
+pub struct Order<'a> {
+    /// What it is for.
+    pub job: &'a Job,
+    /// Program and arguments.
+    pub exec: &'a Exec,
+    /// As whom.
+    pub run_as: &'a RunAs,
+    /// Its resource limits and umask.
+    pub limits: &'a Limits,
+    /// Its working directory; `None` keeps the agent's.
+    pub directory: Option<&'a Path>,
+    /// Its output goes where the agent's does, and not into the log.
+    pub raw: bool,
+    /// What it leaves behind may be it from then on, and is heard as long as it lives.
+    pub follows: bool,
+    /// It runs for the leader only, and ends with its time.
+    pub leads: bool,
+    /// A descriptor of the agent's own that it gets too: a lock that must last as long as anything of it lives.
+    pub keep: Option<BorrowedFd<'a>>,
+}
+
+impl<'a> Order<'a> {
+    /// A hook or check, which starts where the agent is and is heard in the log.
+    pub fn hook(job: &'a Job, exec: &'a Exec, run_as: &'a RunAs, limits: &'a Limits) -> Order<'a> {
+        Order { job, exec, run_as, limits, directory: None, raw: false, follows: false, leads: false, keep: None }
+    }
+}
 
 /// Owns every child of the agent. It has no policy: it does what it is told and tells what has become of it.
 pub struct Processes {
@@ -98,6 +127,10 @@ pub struct Processes {
     keyboard: Option<Keyboard>,
     reserve: Reserve,
     notify_socket: Option<String>,
+    /// The same of coprocesses, by name.
+    coprocess_sockets: BTreeMap<String, String>,
+    /// And their last runs.
+    coprocess_runs: BTreeMap<String, RunId>,
     /// Variables of the agent's own that another user doesn't get unasked.
     secrets: &'static [&'static str],
     printed_before: periodic::Before,
@@ -113,6 +146,8 @@ struct Child {
     /// While its exec takes long: what it will say if that fails, and what to say then.
     executing: Option<(LaunchReport, Exec)>,
     streams: Option<output::Alive>,
+    /// Its streams are followed as long as anything of it lives.
+    follows: bool,
 }
 
 /// A process below a keeper.
@@ -165,6 +200,8 @@ impl Processes {
             keyboard: None,
             reserve: Reserve::none(),
             notify_socket: None,
+            coprocess_sockets: BTreeMap::new(),
+            coprocess_runs: BTreeMap::new(),
             secrets: &[],
             printed_before: periodic::Before::default(),
             warnings: Vec::new(),
@@ -175,6 +212,11 @@ impl Processes {
     /// otherwise.
     pub fn offer(&mut self, notify: &notify::Notify) {
         self.notify_socket = Some(notify.address().to_owned());
+    }
+
+    /// The same for a coprocess.
+    pub fn offer_coprocess(&mut self, name: &str, notify: &notify::Notify) {
+        self.coprocess_sockets.insert(name.to_owned(), notify.address().to_owned());
     }
 
     /// From the next start on it is told what the terminal sends main.
@@ -302,28 +344,36 @@ impl Processes {
         })
     }
 
-    /// Starts a hook or check: below a keeper, in a process group of its own, with `stdin` or nothing to read, its output
-    /// captured line by line into the log, and no descriptor but `keep`, a lock that must last as long as anything of it
-    /// lives. Of [`Job::Rank`] and [`Job::Sensor`] standard output is not logged but told, before its end. Answers `Spawned` or `SpawnFailed`. Call it inside the runtime.
-    #[allow(clippy::too_many_arguments, reason = "the fields of one effect")]
+    /// Starts a hook, check or coprocess: below a keeper, in a process group of its own, with `stdin` or nothing to read,
+    /// its output captured line by line into the log unless it is raw, and no descriptor but `keep`. Of [`Job::Rank`] and
+    /// [`Job::Sensor`] standard output is not logged but told, before its end. Answers `Spawned` or `SpawnFailed`. Call it
+    /// inside the runtime.
     pub fn spawn(
         &mut self,
         run: RunId,
-        job: &Job,
-        exec: &Exec,
-        run_as: &RunAs,
+        order: Order<'_>,
         files: &Secrets,
-        limits: &Limits,
         env: &[(String, String)],
         stdin: Option<String>,
-        keep: Option<BorrowedFd<'_>>,
     ) -> Event {
+        if let Job::Coprocess { name } = order.job {
+            self.coprocess_runs.insert(name.clone(), run);
+        }
         self.reserve.lend();
-        let event = match self.hook_launch(job, exec, run_as, files, limits, env, stdin) {
+        let event = match self.hook_launch(&order, files, env, stdin) {
             Err(error) => Event::SpawnFailed { run, error },
             Ok((launch, alive)) => {
-                let launch = Launch { keep: keep.map(|keep| keep.as_raw_fd()), ..launch };
-                self.start(run, exec, run_as.user.as_deref(), None, launch, Some(alive))
+                let user = order.run_as.user.as_deref();
+                let event =
+                    self.start(run, order.exec, user, order.directory, launch, Some(alive).filter(|_| !order.raw));
+                if let Some((keeper, child)) = self.children.iter_mut().find(|(_, child)| child.run == Some(run)) {
+                    child.follows = order.follows;
+                    if let Some(guard) = self.guard.as_ref().filter(|_| order.leads) {
+                        // The config has no more than there is room for.
+                        let _ = guard.leads_beside(*keeper);
+                    }
+                }
+                event
             }
         };
         self.reserve.refill();
@@ -336,20 +386,22 @@ impl Processes {
         self.warnings.extend(left_out.iter().map(|bad| format!("`{program}` is started without a variable: {bad}")));
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the fields of one effect")]
     fn hook_launch(
         &mut self,
-        job: &Job,
-        exec: &Exec,
-        run_as: &RunAs,
+        order: &Order<'_>,
         files: &Secrets,
-        limits: &Limits,
         env: &[(String, String)],
         stdin: Option<String>,
     ) -> Result<(Launch, output::Alive), SpawnError> {
+        let Order { job, exec, run_as, limits, directory, raw, follows: _, leads: _, keep } = *order;
         let mut environment = Environment::own();
         FOR_MAIN_ALONE.iter().for_each(|name| environment.remove(name));
         let bad_variable = |error| command::bad_variable(exec, &error);
+        if let Job::Coprocess { name } = job
+            && let Some(socket) = self.coprocess_sockets.get(name)
+        {
+            environment.set(notify::VARIABLE, socket.as_bytes()).map_err(bad_variable)?;
+        }
         for (name, value) in &run_as.env {
             environment.set(name, value.as_bytes()).map_err(bad_variable)?;
         }
@@ -360,7 +412,7 @@ impl Processes {
         let configured = |name: &str| run_as.env.contains_key(name) || run_as.env_from_files.contains_key(name);
         let user = run_as.user.as_deref();
         let command = command::prepare(exec, user, limits, environment, self.secrets, configured)?;
-        let (stdio, alive) = hook_stdio(job, stdin).map_err(|error| command::no_process(exec, &error))?;
+        let (stdio, alive) = hook_stdio(job, stdin, raw).map_err(|error| command::no_process(exec, &error))?;
         let words = match &self.words {
             Some(words) => words.writer(),
             None => self.words.insert(ReportPipe::new().map_err(|error| command::no_process(exec, &error))?).writer(),
@@ -368,6 +420,8 @@ impl Processes {
         let launch = Launch {
             stdio: Some(stdio),
             withhold: Some(launch::withhold()),
+            keep: keep.map(|keep| keep.as_raw_fd()),
+            directory: directory.and_then(c_path),
             // One whose keeper is killed has nobody who would tell of its end.
             dies_with_us: true,
             keeper: Some(words),
@@ -412,7 +466,9 @@ impl Processes {
     ) -> Event {
         let candidates = launch.candidates.clone();
         let limits: Vec<&str> = launch.limits.iter().map(|(name, ..)| *name).collect();
-        if let Some(ids) = &launch.identity {
+        // What isn't heard and isn't main's is lent: main, perhaps another user's, must be able to open it by name.
+        let lent = launch.stdio.is_some() && alive.is_none();
+        if let Some(ids) = launch.identity.as_ref().filter(|_| !lent) {
             stdio::give(launch.stdio.as_ref(), ids.uid, self.agent == 1);
         }
         let started = match launch::launch(launch) {
@@ -425,7 +481,7 @@ impl Processes {
         };
         let pid = started.pid;
         let kept = (started.child != pid).then_some(Kept { pid, ended: false });
-        let mut child = Child { run: Some(run), kept, executing: None, streams: alive };
+        let mut child = Child { run: Some(run), kept, executing: None, streams: alive, follows: false };
         match (&started.progress, started.keyboard) {
             (Progress::Failed(_), Some(Ok(keyboard))) => drop(keyboard.end()),
             (_, Some(keyboard)) => self.hears(keyboard),
@@ -434,7 +490,7 @@ impl Processes {
         let event = match started.progress {
             Progress::Running => Event::Spawned { run, pid },
             Progress::Failed(failure) => {
-                child = Child { run: None, kept, executing: None, streams: None };
+                child = Child { run: None, kept, executing: None, streams: None, follows: false };
                 let directory = directory.unwrap_or(Path::new("."));
                 let about = About { candidates: &candidates, limits: &limits, directory, user };
                 let error = command::failed(exec, failure, &about);
@@ -603,7 +659,7 @@ impl Processes {
         let (pid, group) = (main.pid, main.group);
         self.counting = None;
         self.children.retain(|_, child| child.run != Some(run));
-        self.children.insert(pid, Child { run: Some(run), kept: None, executing: None, streams: None });
+        self.children.insert(pid, Child { run: Some(run), kept: None, executing: None, streams: None, follows: false });
         self.main = Some(run);
         self.main_is_in = Some(group);
         self.main_group = None;
@@ -672,6 +728,9 @@ impl Processes {
                 Ended::Other => {
                     // It has said all it had to say, and that may not have been heard yet.
                     self.hear_keepers(&mut events);
+                    if let Some(guard) = &self.guard {
+                        guard.leads_no_more(pid);
+                    }
                     if let Some(child) = self.children.remove(&pid) {
                         self.keeper_ended(child, status, &mut events);
                     }
@@ -700,7 +759,9 @@ impl Processes {
                 && let Some(status) = reaper::end(status)
             {
                 let run = child.run;
-                let ended = Child { run, kept: None, executing: child.executing.take(), streams: child.streams.take() };
+                let streams = child.streams.take_if(|_| !(left && child.follows));
+                let executing = child.executing.take();
+                let ended = Child { run, kept: None, executing, streams, follows: false };
                 events.extend(self.ended(ended, status));
                 // Sabotaged, what it left is passed over.
                 let any = !sabotage::is_on("leftovers");
@@ -721,6 +782,9 @@ impl Processes {
         if child.kept.is_some_and(|kept| !kept.ended) {
             // It was killed, and its run's process with it.
             events.extend(self.ended(child, status));
+        } else {
+            // Who was followed was heard until now.
+            drop(child.streams.map(output::Alive::end));
         }
         events.push(Event::RunLeft { run, any: false });
     }
@@ -866,6 +930,11 @@ impl Processes {
         self.pid(self.main?)
     }
 
+    /// The process id of a coprocess that speaks while it runs.
+    pub fn coprocess_pid(&self, name: &str) -> Option<Pid> {
+        self.pid(*self.coprocess_runs.get(name)?)
+    }
+
     /// The process of a run, until it has ended.
     fn pid(&self, run: RunId) -> Option<Pid> {
         let (pid, child) = self.children.iter().find(|(_, child)| child.run == Some(run))?;
@@ -946,8 +1015,8 @@ fn c_path(path: &Path) -> Option<CString> {
 /// Of what a rank prints this much is kept: a number, and what can be shown of anything else.
 const MOST_OF_A_RANK: usize = 4096;
 
-/// A hook's three descriptors, whose other ends are written and read by tasks.
-fn hook_stdio(job: &Job, stdin: Option<String>) -> io::Result<([OwnedFd; 3], output::Alive)> {
+/// A hook's three descriptors, whose other ends are written and read by tasks; its output may be the agent's own.
+fn hook_stdio(job: &Job, stdin: Option<String>, raw: bool) -> io::Result<([OwnedFd; 3], output::Alive)> {
     let mut alive = output::Alive::new();
     let input = match stdin {
         None => launch::nothing_to_read()?,
@@ -957,19 +1026,39 @@ fn hook_stdio(job: &Job, stdin: Option<String>) -> io::Result<([OwnedFd; 3], out
             reader
         }
     };
+    if raw {
+        let own = [own_output(libc::STDOUT_FILENO)?, own_output(libc::STDERR_FILENO)?];
+        let [stdout, stderr] = own;
+        return Ok(([input, stdout, stderr], alive));
+    }
     let mut captured = |stream: &'static str| -> io::Result<OwnedFd> {
         let (reader, writer) = launch::pipe()?;
         match (job, stream) {
             (Job::Rank, "stdout") => alive.capture(reader, MOST_OF_A_RANK)?,
             (Job::Sensor { .. }, "stdout") => alive.capture(reader, MOST_PRINTED)?,
-            (Job::Rank | Job::Sensor { .. } | Job::Health { .. } | Job::TemplateCheck { .. }, _) => {
-                alive.gather(reader, name(job), stream)?
-            }
+            (
+                Job::Rank
+                | Job::Sensor { .. }
+                | Job::Health { .. }
+                | Job::TemplateCheck { .. }
+                | Job::CoprocessReady { .. },
+                _,
+            ) => alive.gather(reader, name(job), stream)?,
             _ => alive.follow(reader, name(job), stream)?,
         }
         Ok(writer)
     };
     Ok(([input, captured("stdout")?, captured("stderr")?], alive))
+}
+
+/// One of the agent's own; nothing at all where that was closed.
+#[allow(unsafe_code)]
+fn own_output(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: takes a number; a closed one is refused, and what is given is new and ours.
+    match unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3) } {
+        -1 => launch::nothing_to_read(),
+        new => Ok(unsafe { OwnedFd::from_raw_fd(new) }),
+    }
 }
 
 /// A hook's name in the log, as it stands in a config.
@@ -979,6 +1068,10 @@ fn name(job: &Job) -> String {
         Job::OnChange { watch } => format!("watch {watch} on_change"),
         Job::TemplateCheck { watch } => format!("watch {watch} check"),
         Job::Health { check } => format!("health {check}"),
+        Job::Coprocess { name } => name.clone(),
+        Job::CoprocessPreStart { name } => format!("{name} pre_start"),
+        Job::CoprocessPostStop { name } => format!("{name} post_stop"),
+        Job::CoprocessReady { name } => format!("{name} ready"),
         Job::PreStart { .. }
         | Job::PostStart
         | Job::PreStop

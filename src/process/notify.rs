@@ -75,6 +75,18 @@ impl Notify {
         if !wanted && outer.is_none() {
             return Ok(None);
         }
+        Notify::bind(outer, plain).map(Some)
+    }
+
+    /// A coprocess's own: what that says is of no concern to the supervisor above us.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn own() -> io::Result<Notify> {
+        Notify::bind(None, false)
+    }
+
+    fn bind(outer: Option<UnixAddr>, plain: bool) -> io::Result<Notify> {
         let socket = datagram()?;
         socket::setsockopt(&socket, sockopt::PassCred, &true)?;
         // unix(7), "autobind": a name nobody else has.
@@ -86,7 +98,7 @@ impl Notify {
             Some(address) => Some(Outer { address, socket: datagram()? }),
             None => None,
         };
-        Ok(Some(Notify {
+        Ok(Notify {
             socket: readable::watch(socket)?,
             address,
             outer,
@@ -94,7 +106,7 @@ impl Notify {
             ignored: Ignored::default(),
             resume_at: None,
             plain,
-        }))
+        })
     }
 
     /// What NOTIFY_SOCKET is for main.

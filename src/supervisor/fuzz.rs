@@ -30,7 +30,9 @@ const PARTS: [&str; 19] = [
     "hooks.on_promote = { exec = [\"a\"] }\nhooks.on_leader_change = { exec = [\"a\"] }\n",
     "hooks.on_demote = { exec = [\"a\"], timeout = \"2s\" }\n",
     "stop.drain = \"1s\"\ncontrol.signals = true\n",
-    "[[service]]\nname = \"web\"\nport = 80\n",
+    "[[service]]\nname = \"web\"\nport = 80\n\
+     [[coprocess]]\nname = \"a\"\nexec = [\"a\"]\nready = { tcp = \"127.0.0.1:1\" }\npre_start = { exec = [\"a\"] }\n\
+     [[coprocess]]\nname = \"b\"\nexec = [\"a\"]\nafter = [\"a\"]\nstop = \"before-main\"\npost_stop = { exec = [\"a\"] }\n",
     "[[health]]\nname = \"h\"\nhttp = \"http://127.0.0.1/\"\nfailures = 1\non_failure = \"restart\"\n",
     "[[health]]\nname = \"e\"\nexec = [\"a\"]\non_failure = \"exit\"\n",
     "[[health]]\nname = \"n\"\nnotify = true\ninterval = \"1s\"\n",
@@ -202,7 +204,7 @@ impl World {
                 self.main = Some(run);
             }
             Effect::ReadFiles { run, .. } => self.numbered(run),
-            Effect::Spawn { run, .. } => {
+            Effect::Spawn { run, .. } | Effect::SpawnCoprocess { run, .. } => {
                 self.numbered(run);
                 self.started(run);
             }
@@ -285,6 +287,10 @@ impl World {
             14 if !self.probes.is_empty() => {
                 let run = self.probes.remove(input.below(self.probes.len()));
                 Event::Probed { run, result: input.result(()) }
+            }
+            15 if input.yes() => {
+                let said = Notification { ready: input.yes(), ..Notification::default() };
+                Event::CoprocessNotified { name: "a".to_owned(), said }
             }
             14 | 15 => Event::Notified(Notification {
                 ready: input.yes(),

@@ -28,6 +28,7 @@ use machines::restarts::Restarts;
 use machines::sensor::Sensor;
 use machines::task::Task;
 use machines::watch::Watch;
+use sequence::coprocesses::Coprocesses;
 use sequence::life::{Life, LifeStage, StageName};
 use sequence::maintenance::Maintenance;
 use sequence::notified::Outer;
@@ -53,6 +54,7 @@ pub struct Supervisor {
     main: Main,
     restarts: Restarts,
     commands: Commands,
+    coprocesses: Coprocesses,
     waits: Vec<Wait>,
     checks: Vec<Check>,
     entries: Vec<Entry>,
@@ -101,6 +103,7 @@ impl Supervisor {
             main: Main::default(),
             restarts: Restarts::default(),
             commands: Commands::default(),
+            coprocesses: Coprocesses::new(&config.coprocesses),
             waits: Vec::new(),
             checks: config.health.iter().cloned().map(|check| Check::new(Arc::new(check))).collect(),
             entries: config.services.iter().cloned().map(|service| Entry::new(Arc::new(service))).collect(),
@@ -146,14 +149,14 @@ impl Supervisor {
                     self.main_is_gone(step, gone);
                 }
             }
-            Event::Spawned { run, pid } => {
-                if self.main.spawned(run, pid, step.out) {
-                    self.main_runs(step);
-                }
-            }
+            Event::Spawned { run, pid } => match self.main.spawned(run, pid, step.out) {
+                true => self.main_runs(step),
+                false => self.coprocess_spawned(step, run, pid),
+            },
             Event::SpawnFailed { run, error } => match self.main.not_started(run, &error, step.out) {
                 Some(gone) => self.main_is_gone(step, gone),
                 None => {
+                    self.coprocess_not_started(step, run, &error);
                     let ended = self.commands.not_started(run, error, step.out);
                     let job = ended.as_ref().map(|(job, _)| job.clone());
                     self.command_ended(step, run, ended);
@@ -170,7 +173,7 @@ impl Supervisor {
             Event::Exited { run, status } => self.exited(step, run, status),
             Event::RunLost { run } => self.run_lost(run),
             Event::RunLeft { run, any } => {
-                if let Some(job) = self.commands.left(step.now, run, any) {
+                if let Some(job) = self.commands.left(step, run, any) {
                     self.command_is_over(step, run, &job);
                 }
             }
@@ -197,10 +200,18 @@ impl Supervisor {
             Event::Probed { run, result } => {
                 if let Some(index) = self.checks.iter().position(|check| check.asking() == Some(run)) {
                     self.check_heard(step, index, result);
+                } else {
+                    self.ready_answered(step, run, result);
                 }
             }
             Event::Notified(said) => self.notified(step, said),
             Event::OuterWatchdog { every } => self.outer_watches(step.now, every),
+            Event::CoprocessNotified { name, said } => {
+                if said.ready {
+                    self.says_ready(step, &name);
+                }
+                self.checks_notified(step, Some(&name), &said);
+            }
             Event::Published { service, result } => {
                 if let Some(entry) = find(&mut self.entries, &mut self.leaving, &service) {
                     entry.published(step, result, &mut self.jitter);
@@ -290,6 +301,7 @@ impl Supervisor {
             let before = self.position();
             self.tick(step);
             self.run_again(step);
+            self.advance_coprocesses(step);
             self.advance_role(step);
             self.advance_restart(step);
             self.advance_start(step);
@@ -321,10 +333,11 @@ impl Supervisor {
         let sensors = self.sensors.iter().filter(|_| !self.is_stopping()).map(Sensor::deadline);
         let leading = self.leadership.as_ref().and_then(Leadership::deadline);
         let maintenance = self.maintenance.as_ref().filter(|_| !self.is_stopping()).and_then(Maintenance::deadline);
-        let outer = self.outer_deadline();
-        let own = [self.main.deadline(), self.commands.deadline(), self.life_deadline(), leading, maintenance, outer];
-        let orders = [self.orders.deadline()];
-        entries.chain(checks).chain(watches).chain(tasks).chain(sensors).chain(own).chain(orders).fold(None, earliest)
+        let coprocesses = Some(&self.coprocesses).filter(|_| !self.is_stopping()).and_then(Coprocesses::deadline);
+        let of_life = [self.life_deadline(), self.outer_deadline(), self.orders.deadline()];
+        let own = [self.main.deadline(), self.commands.deadline(), leading, maintenance, coprocesses];
+        let own = own.into_iter().chain(of_life);
+        entries.chain(checks).chain(watches).chain(tasks).chain(sensors).chain(own).fold(None, earliest)
     }
 
     fn stands_by(&self) -> bool {
@@ -338,7 +351,8 @@ impl Supervisor {
             phase: self.life.stage().name().phase(),
             doing: self.doing(),
             main: MainStatus { pid: self.main.pid(), ..self.main_status.clone() },
-            health: self.checks.iter().map(Check::status).collect(),
+            coprocesses: self.coprocess_statuses(),
+            health: self.check_statuses(),
             services: self.entries.iter().map(Entry::report).collect(),
             watches: self.watches.iter().map(Watch::status).collect(),
             tasks: self.tasks.iter().map(|task| task.status(self.calendar)).collect(),
@@ -384,12 +398,13 @@ impl Supervisor {
         if was_main {
             self.main_status.last_exit = Some(status);
             self.main_ended_at = Some(step.now);
-            self.checks_rest(step);
+            self.checks_rest(step, None);
         }
         match gone {
             Some(gone) => self.main_is_gone(step, gone),
             None if was_main => self.tell_catalog(step.out),
             None => {
+                self.coprocess_exited(step, run, status);
                 let ended = self.commands.exited(step, run, status);
                 self.command_ended(step, run, ended);
             }

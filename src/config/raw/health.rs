@@ -11,7 +11,7 @@ use super::{Command, Enabled, one_pair};
 use crate::config::format::{FilePath, GrpcUrl, HostPort, HttpUrl, Name, Parsed, User};
 use crate::config::{AddressSpec, Family};
 
-/// The names under which the main process is in the catalog.
+/// The names under which the main process, or a coprocess, is in the catalog.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
@@ -32,6 +32,9 @@ pub(crate) struct Service {
     /// Where it listens, from 1 to 65535.
     #[schemars(example = 8080, extend("x-required" = true))]
     pub(crate) port: Option<u16>,
+    /// Whose entry it is: the main process's, or that of the coprocess of this name.
+    #[schemars(example = &"consul-agent", extend("x-default" = "`\"main\"`"))]
+    pub(crate) of: Option<Parsed<Name>>,
     /// Labels others filter by.
     #[schemars(example = ["prod"])]
     pub(crate) tags: Vec<String>,
@@ -62,6 +65,7 @@ impl Default for Service {
             name: None,
             id: None,
             port: None,
+            of: None,
             tags: Vec::new(),
             meta: BTreeMap::new(),
             address: vec![Parsed(eth0), Parsed(AddressSpec::Any(Family::V4)), Parsed(AddressSpec::Any(Family::V6))],
@@ -92,7 +96,7 @@ impl Default for ConsulService {
     }
 }
 
-/// A check of the main process: exactly one of `exec`, `http`, `tcp`, `grpc` and `notify`.
+/// A check of the main process, or of a coprocess: exactly one of `exec`, `http`, `tcp`, `grpc` and `notify`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
@@ -105,6 +109,9 @@ pub(crate) struct Health {
     /// Its name in logs, metrics and status; unique.
     #[schemars(example = &"ping", extend("x-default" = "its kind: `exec`, `http`, `tcp`, `grpc` or `notify`"))]
     pub(crate) name: Option<Parsed<Name>>,
+    /// Whom it checks: the main process, or the coprocess of this name.
+    #[schemars(example = &"consul-agent", extend("x-default" = "`\"main\"`"))]
+    pub(crate) of: Option<Parsed<Name>>,
     /// A command: exit 0 is healthy.
     #[schemars(example = ["/bin/check"])]
     pub(crate) exec: Option<Command>,
@@ -118,8 +125,8 @@ pub(crate) struct Health {
     /// `/SERVICE` behind it for the health of one service; `grpcs://` before it for TLS.
     #[schemars(example = &"127.0.0.1:50051")]
     pub(crate) grpc: Option<Parsed<GrpcUrl>>,
-    /// `true`: the main process says itself how it is, by sd_notify: READY=1, and WATCHDOG=1 within each `interval`, which it
-    /// finds in WATCHDOG_USEC. One that never says WATCHDOG=1 is taken to be well once it is ready.
+    /// `true`: whom it checks says itself how it is, by sd_notify: READY=1, and WATCHDOG=1 within each `interval`, which
+    /// main finds in WATCHDOG_USEC. One that never says WATCHDOG=1 is taken to be well once it is ready.
     #[schemars(example = true)]
     pub(crate) notify: Option<bool>,
     /// From the end of one check to the start of the next.
@@ -130,7 +137,7 @@ pub(crate) struct Health {
     ///
     /// What answers later than this is of no use to its clients either.
     pub(crate) timeout: Parsed<Duration>,
-    /// Failures don't count until the first success or this long after the start of the main process.
+    /// Failures don't count until the first success or this long after the start of what is checked.
     ///
     /// The time most programs need to start; what is quicker is healthy at its first success.
     pub(crate) grace: Parsed<Duration>,
@@ -146,13 +153,13 @@ pub(crate) struct Health {
     ///
     /// What answers, answers.
     pub(crate) successes: u32,
-    /// What turning critical does beyond the catalog: `report` nothing, `restart` the main process (within `[process]
-    /// restart`), `exit` the container.
+    /// What turning critical does beyond the catalog: `report` nothing, `restart` what is checked (within its own
+    /// `restart`), `exit` the container.
     ///
     /// A check that is wrong shouldn't be able to end what works.
     pub(crate) on_failure: OnFailure,
     /// Names or ids of the services it speaks for.
-    #[schemars(example = ["web"], extend("x-default" = "all of them"))]
+    #[schemars(example = ["web"], extend("x-default" = "all of what it checks"))]
     pub(crate) services: Option<Vec<String>>,
     /// Whether anything depends on it. `false`: it is shown and told of, `on_failure` holds, but neither readiness, nor a
     /// role, nor an entry in the catalog goes by it.
@@ -201,6 +208,7 @@ impl Default for Health {
         Health {
             enabled: Enabled::default(),
             name: None,
+            of: None,
             exec: None,
             http: None,
             tcp: None,

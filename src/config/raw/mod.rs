@@ -3,6 +3,7 @@
 //! book of keys are generated from them, so they speak to the one who writes a config. A comment's first paragraph
 //! says what a key means, its second why the default is what it is.
 
+mod coprocess;
 mod election;
 mod endpoints;
 mod health;
@@ -17,6 +18,7 @@ use std::borrow::Cow;
 
 use super::schema::in_order;
 
+pub(crate) use coprocess::{Coprocess, CoprocessRestart, OnGivingUp, OutputMode, Ready, StartPoint, StopPoint};
 pub(crate) use election::{Election, Fence, Mode, Preference, Rank, RoleTags, When, WithoutCatalog};
 pub(crate) use endpoints::{Backend, Catalog, Control, Format, Level, Log, Telemetry, Tls};
 pub(crate) use health::{Health, OnFailure, Service};
@@ -68,9 +70,12 @@ pub(crate) struct Root {
     pub(crate) hooks: Hooks,
     /// What must be so before `pre_start`, in the order written.
     pub(crate) wait_for: Vec<WaitFor>,
-    /// The names under which the main process is in the catalog.
+    /// What is supervised beside the main process, each as that is.
+    pub(crate) coprocess: Vec<Coprocess>,
+    /// The names under which the main process, or a coprocess, is in the catalog.
     pub(crate) service: Vec<Service>,
-    /// Health checks of the main process; each is exactly one of `exec`, `http`, `tcp`, `grpc` and `notify`.
+    /// Health checks of the main process, or of a coprocess; each is exactly one of `exec`, `http`, `tcp`, `grpc` and
+    /// `notify`.
     pub(crate) health: Vec<Health>,
     /// Dependencies whose changes are acted on; each looks at exactly one of `service`, `key`, `key_prefix` and
     /// `leader`.

@@ -2,6 +2,7 @@
 
 mod backends;
 mod bad;
+mod coprocess;
 mod election;
 mod good;
 mod noise;

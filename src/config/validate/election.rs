@@ -9,12 +9,12 @@ use super::watch::needs_catalog;
 use super::{Validator, quoted};
 use crate::config::election::{
     DEMOTE_WITHIN, Election, Fence, LONGEST_LOCK_DELAY, Mode, Pace, Preference, RENEW_EVERY, REQUEST_WITHIN, RoleTags,
-    Sum, WithoutCatalog,
+    Sum, WithoutCatalog, leaders_stop,
 };
 use crate::config::format::{FilePath, Name, Parsed};
 use crate::config::report::Problem;
 use crate::config::tree::Place;
-use crate::config::{Backend, Catalog, Hooks, Service, duration, raw};
+use crate::config::{Backend, Catalog, Coprocess, Hooks, Service, duration, raw};
 
 /// The guard looks again 50 ms after its SIGKILL, and ends what is left then by ending PID 1.
 const SHORTEST_MARGIN: Duration = Duration::from_millis(100);
@@ -23,6 +23,7 @@ const SHORTEST_MARGIN: Duration = Duration::from_millis(100);
 pub(super) struct Around<'a> {
     pub(super) services: &'a mut [Service],
     pub(super) hooks: &'a Hooks,
+    pub(super) coprocesses: &'a [Coprocess],
     pub(super) catalog: &'a Catalog,
     pub(super) has_catalog: bool,
 }
@@ -34,7 +35,8 @@ pub(super) fn election(
     validator: &mut Validator<'_>,
 ) -> Election {
     let place = root.key("election");
-    let Around { services, hooks, catalog, has_catalog } = around;
+    let Around { services, hooks, coprocesses, catalog, has_catalog } = around;
+    let beside = leaders_stop(coprocesses);
     needs_catalog(place, "this election", has_catalog, validator);
     validator.required(place, "this election", "name", "\"mysql\"");
     let name = raw.name.map(|name| name.0.0).unwrap_or_default();
@@ -42,7 +44,7 @@ pub(super) fn election(
     let pace = Pace {
         renew: RENEW_EVERY,
         request: REQUEST_WITHIN,
-        demote: hooks.on_demote.as_ref().map_or(DEMOTE_WITHIN, |hook| hook.timeout),
+        demote: beside + hooks.on_demote.as_ref().map_or(DEMOTE_WITHIN, |hook| hook.timeout),
         kill_margin: raw.kill_margin.0,
     };
     if raw.kill_margin.0 < SHORTEST_MARGIN {
@@ -110,7 +112,7 @@ pub(super) fn election(
         },
         witness: witness(raw.witness.map(|Parsed(FilePath(directory))| directory), place, catalog, validator),
     };
-    lease(&election, root, catalog, hooks.on_demote.is_some(), validator);
+    lease(&election, root, catalog, (hooks.on_demote.is_some(), beside), validator);
     election
 }
 
@@ -275,7 +277,13 @@ fn role_tags(
 }
 
 /// Whether the backend can promise this lease, and whether all that must fit into it does.
-fn lease(election: &Election, root: Place<'_>, catalog: &Catalog, on_demote: bool, validator: &mut Validator<'_>) {
+fn lease(
+    election: &Election,
+    root: Place<'_>,
+    catalog: &Catalog,
+    (on_demote, beside): (bool, Duration),
+    validator: &mut Validator<'_>,
+) {
     let (place, at) = (root.key("election"), root.key("election").key("lease"));
     let said = place.has("lease") && !at.is_broken();
     match &catalog.backend {
@@ -309,7 +317,7 @@ fn lease(election: &Election, root: Place<'_>, catalog: &Catalog, on_demote: boo
         }
         Backend::Consul(_) | Backend::Etcd(_) => {}
     }
-    let Some(sum) = Sum::on(&catalog.backend, election, on_demote).filter(|sum| !sum.fits()) else { return };
+    let Some(sum) = Sum::on(&catalog.backend, election, on_demote, beside).filter(|sum| !sum.fits()) else { return };
     // What can't be read has been reported, and what stands for it is not the user's.
     let demote = root.key("hooks").key("on_demote").key("timeout");
     if at.is_broken() || place.key("kill_margin").is_broken() || demote.is_broken() {

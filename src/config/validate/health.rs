@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use super::coprocess::of;
 use super::process::{exec, near_hint, run_as};
 use super::{Validator, quoted};
 use crate::config::format::Parsed;
 use crate::config::report::Problem;
 use crate::config::tree::{Place, Span};
-use crate::config::{ConsulService, Health, HttpProbe, OnFailure, Probe, RestartPolicy, Service, Trust, raw};
+use crate::config::{
+    ConsulService, Coprocess, Health, HttpProbe, OnFailure, Probe, RestartPolicy, Service, Trust, raw,
+};
 
 /// Entries are kept alive by heartbeats; anything shorter is lost to a busy machine.
 pub(super) const SHORTEST_TTL: Duration = Duration::from_secs(1);
@@ -15,6 +18,7 @@ pub(super) const SHORTEST_TTL: Duration = Duration::from_secs(1);
 pub(super) fn services(
     raw: Vec<raw::Service>,
     place: Place<'_>,
+    coprocesses: &[Coprocess],
     has_catalog: bool,
     validator: &mut Validator<'_>,
 ) -> Vec<Service> {
@@ -30,7 +34,7 @@ pub(super) fn services(
         .enumerate()
         .map(|(index, raw)| {
             let at = place.index(index);
-            let service = service(raw, at, validator);
+            let service = service(raw, at, coprocesses, validator);
             if !service.name.is_empty() && service.port > 0 {
                 let span = if at.has("id") { at.key("id").span() } else { at.key("name").span() };
                 let hint = "give each its own `id`; two services may share a name, never an id";
@@ -41,7 +45,7 @@ pub(super) fn services(
         .collect()
 }
 
-fn service(raw: raw::Service, place: Place<'_>, validator: &mut Validator<'_>) -> Service {
+fn service(raw: raw::Service, place: Place<'_>, coprocesses: &[Coprocess], validator: &mut Validator<'_>) -> Service {
     validator.required(place, "this service", "name", "\"web\"");
     validator.required(place, "this service", "port", "8080");
     let name = raw.name.map(|name| name.0.0).unwrap_or_default();
@@ -65,6 +69,7 @@ fn service(raw: raw::Service, place: Place<'_>, validator: &mut Validator<'_>) -
         name,
         id,
         port,
+        of: of(raw.of.map(|name| name.0.0), coprocesses, place, validator),
         tags: raw.tags,
         meta: raw.meta,
         address: raw.address.into_iter().map(|spec| spec.0).collect(),
@@ -83,42 +88,44 @@ fn default_id(name: &str, hostname: &str, port: u16) -> String {
     if hostname.is_empty() { format!("{name}-{port}") } else { format!("{name}-{hostname}-{port}") }
 }
 
+/// What checks can be of, and speak for.
+pub(super) struct Checked<'a> {
+    pub(super) services: &'a [Service],
+    pub(super) coprocesses: &'a [Coprocess],
+    /// When the main process is started again.
+    pub(super) restarts: RestartPolicy,
+}
+
 pub(super) fn health(
     raw: Vec<raw::Health>,
     root: Place<'_>,
-    services: &[Service],
-    restarts: RestartPolicy,
+    checked: &Checked<'_>,
     validator: &mut Validator<'_>,
 ) -> Vec<Health> {
     let place = root.key("health");
     let mut names: Vec<(String, Span)> = Vec::new();
-    let mut notify: Option<Span> = None;
-    let policy = root.key("process").key("restart").key("policy");
+    let mut notify: Vec<(Option<String>, Span)> = Vec::new();
     raw.into_iter()
         .enumerate()
         .map(|(index, raw)| {
             let at = place.index(index);
+            let of = raw.of.as_ref().map(|name| name.0.0.clone()).filter(|name| name != "main");
             if raw.notify == Some(true) {
-                match &notify {
-                    Some(first) => {
+                match notify.iter().find(|(known, _)| *known == of) {
+                    Some((_, first)) => {
+                        let whom = of.as_deref().unwrap_or("the main process");
                         let problem = Problem::error(at.key("notify").key_span(), "there are two `notify` checks");
-                        validator.say(problem.other(first.clone(), "the first").hint(
-                            "the main process has one way to speak; keep one, it may speak for several `services`",
-                        ));
+                        let hint =
+                            format!("{whom} has one way to speak; keep one, it may speak for several `services`");
+                        validator.say(problem.other(first.clone(), "the first").hint(hint));
                     }
-                    None => notify = Some(at.key("notify").key_span()),
+                    None => notify.push((of.clone(), at.key("notify").key_span())),
                 }
             }
-            if raw.on_failure == raw::OnFailure::Restart && restarts == RestartPolicy::Never && !policy.is_broken() {
-                let problem = Problem::error(
-                    at.key("on_failure").span(),
-                    "`on_failure = \"restart\"` with a main process that is never restarted",
-                );
-                validator.say(
-                    problem.hint("set `[process] restart = { policy = \"on-failure\" }`, or `on_failure = \"exit\"`"),
-                );
+            if raw.on_failure == raw::OnFailure::Restart {
+                may_be_restarted(of.as_deref(), root, at, checked, validator);
             }
-            let health = one_check(raw, at, services, root.key("service").is_broken(), validator);
+            let health = one_check(raw, at, checked, root.key("service").is_broken(), validator);
             if !health.name.is_empty() {
                 let span = if at.has("name") { at.key("name").span() } else { at.key_span() };
                 validator.unique(&mut names, "health checks", &health.name, span, "give each a `name` of its own");
@@ -128,10 +135,38 @@ pub(super) fn health(
         .collect()
 }
 
+/// What a check is to restart has to be one that is ever restarted.
+fn may_be_restarted(
+    of: Option<&str>,
+    root: Place<'_>,
+    place: Place<'_>,
+    checked: &Checked<'_>,
+    validator: &mut Validator<'_>,
+) {
+    let policy = root.key("process").key("restart").key("policy");
+    let (what, key) = match of {
+        None if checked.restarts == RestartPolicy::Never && !policy.is_broken() => {
+            ("main process", "[process] restart")
+        }
+        Some(name) => {
+            let never = |of: &&Coprocess| of.name == name && of.restart.policy == RestartPolicy::Never;
+            if checked.coprocesses.iter().find(never).is_none() {
+                return;
+            }
+            ("coprocess", "restart")
+        }
+        None => return,
+    };
+    let message = format!("`on_failure = \"restart\"` with a {what} that is never restarted");
+    let problem = Problem::error(place.key("on_failure").span(), message);
+    let hint = format!("set `{key} = {{ policy = \"on-failure\" }}`, or `on_failure = \"exit\"`");
+    validator.say(problem.hint(hint));
+}
+
 fn one_check(
     raw: raw::Health,
     place: Place<'_>,
-    services: &[Service],
+    checked: &Checked<'_>,
     services_broken: bool,
     validator: &mut Validator<'_>,
 ) -> Health {
@@ -154,9 +189,11 @@ fn one_check(
     }
     validator.positive(place, "failures", raw.failures == 0, "1 turns it critical at the first failure");
     validator.positive(place, "successes", raw.successes == 0, "1 turns it passing at the first success");
+    let of = of(raw.of.map(|name| name.0.0), checked.coprocesses, place, validator);
+    let services = checked.services;
     let spoken_for = match raw.services {
         Some(names) => spoken_for(&names, place.key("services"), services, services_broken, validator),
-        None => services.iter().map(|service| service.id.clone()).collect(),
+        None => services.iter().filter(|service| service.of == of).map(|service| service.id.clone()).collect(),
     };
     let probe = if let Some(command) = raw.exec {
         Probe::Exec { exec: exec(command), run_as: run_as(raw.user, raw.env, raw.env_from_files, place, validator) }
@@ -187,6 +224,7 @@ fn one_check(
     };
     Health {
         name: raw.name.map(|name| name.0.0).unwrap_or_else(|| kind.unwrap_or_default().to_owned()),
+        of,
         probe,
         interval: raw.interval.0,
         timeout: raw.timeout.0,

@@ -2,6 +2,7 @@
 //! reported here, each at its place. Types and formats were checked before.
 
 mod backends;
+mod coprocess;
 mod election;
 mod endpoints;
 mod health;
@@ -45,24 +46,34 @@ pub(crate) fn validate(
     let hooks = process::hooks(raw.hooks, root, &mut validator);
     let catalog = endpoints::catalog(raw.catalog, root.key("catalog"), &mut validator);
     let has_catalog = catalog.backend != super::Backend::None || root.key("catalog").key("backend").is_broken();
-    let mut services = health::services(raw.service, root.key("service"), has_catalog, &mut validator);
+    let coprocesses = coprocess::coprocesses(raw.coprocess, root, &mut validator);
+    let mut services = health::services(raw.service, root.key("service"), &coprocesses, has_catalog, &mut validator);
     words::services(&services, root.key("service"), &catalog.backend, &mut validator);
-    let health = health::health(raw.health, root, &services, process.restart.policy, &mut validator);
+    let checked = health::Checked { services: &services, coprocesses: &coprocesses, restarts: process.restart.policy };
+    let health = health::health(raw.health, root, &checked, &mut validator);
     let wait_for = watch::wait_for(raw.wait_for, root.key("wait_for"), &catalog, has_catalog, &mut validator);
     let watches = watch::watches(raw.watch, root.key("watch"), &catalog, has_catalog, &mut validator);
     let tasks = task::tasks(raw.task, root.key("task"), &mut validator);
     let election = raw.election.map(|raw| {
-        let around = election::Around { services: &mut services, hooks: &hooks, catalog: &catalog, has_catalog };
+        let around = election::Around {
+            services: &mut services,
+            hooks: &hooks,
+            coprocesses: &coprocesses,
+            catalog: &catalog,
+            has_catalog,
+        };
         election::election(raw, root, around, &mut validator)
     });
     watch::in_standby(&watches, root.key("watch"), election.as_ref(), &mut validator);
     let sensors = sensor::sensors(raw.telemetry.sensor, root.key("telemetry").key("sensor"), &mut validator);
+    coprocess::in_election(&coprocesses, root.key("coprocess"), election.as_ref(), &mut validator);
     let control = endpoints::control(raw.control, root, &process, &mut validator);
     Config {
         process,
         stop,
         hooks,
         wait_for,
+        coprocesses,
         services,
         health,
         watches,

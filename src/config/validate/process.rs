@@ -91,7 +91,7 @@ pub(super) fn process(
 }
 
 /// KILL and STOP never reach a process (signal(7)).
-fn catchable(signal: Signal, place: Place<'_>, validator: &mut Validator<'_>) {
+pub(super) fn catchable(signal: Signal, place: Place<'_>, validator: &mut Validator<'_>) {
     if matches!(signal, Signal::KILL | Signal::STOP) {
         validator.error(
             place.span(),
@@ -137,7 +137,7 @@ pub(super) fn run_as(
     run_as
 }
 
-fn environment(
+pub(super) fn environment(
     place: Place<'_>,
     env: &BTreeMap<String, String>,
     env_from_files: &BTreeMap<String, Parsed<FilePath>>,
@@ -161,7 +161,7 @@ fn environment(
     }
 }
 
-fn limits(raw: raw::Limits) -> Limits {
+pub(super) fn limits(raw: raw::Limits) -> Limits {
     let raw::Limits {
         r#as,
         core,

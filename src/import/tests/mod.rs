@@ -53,7 +53,7 @@ fn attempt(text: &str, set: &[(&str, &str)]) -> Result<Imported, Report> {
 fn mistakes(toml: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let context = Context { variables: variables.iter().copied().collect(), hostname: "host".to_owned() };
     let command = toml.contains("a config of ContainerPilot 2").then(|| vec!["main".into()]);
-    let later = |message: &str| message.contains("is not in this version") || message.starts_with("unknown key `of`");
+    let later = |message: &str| message.contains("is not in this version");
     match Config::from_text(toml, Path::new("imported.toml"), command, &context) {
         Ok(_) => Vec::new(),
         Err(report) => report

@@ -156,7 +156,8 @@ impl Writer<'_> {
         let after: Vec<Text> = roles
             .after
             .iter()
-            .filter(|(who, _)| *who == index)
+            // One that has become a hook is over by then.
+            .filter(|(who, whom)| *who == index && roles.of[*whom] == Role::Coprocess)
             .map(|(_, whom)| self.jobs[*whom].name.clone())
             .collect();
         if !after.is_empty() {

@@ -155,7 +155,7 @@ unsafe fn namespace(page: &Page) -> (bool, bool) {
     }
 }
 
-/// The same for main and its process group.
+/// The same for main and its process group, and for what runs beside main for the leader only: a keeper takes that along.
 #[allow(unsafe_code)]
 unsafe fn group(page: &Page) -> (bool, bool) {
     let kill = |pid: pid_t| match pid {
@@ -166,7 +166,13 @@ unsafe fn group(page: &Page) -> (bool, bool) {
     };
     let (main, group) = (page.main.load(SeqCst), page.group.load(SeqCst));
     let group = if is_of(group, main) { group } else { 0 };
-    let sent = [kill(-group), kill(main)];
+    let mut sent = [kill(-group), kill(main)];
+    for keeper in &page.keepers {
+        match kill(keeper.load(SeqCst)) {
+            Sent::Nobody => {}
+            other => sent[1] = if sent[1] == Sent::Refused { Sent::Refused } else { other },
+        }
+    }
     (sent != [Sent::Nobody; 2], sent.contains(&Sent::Refused))
 }
 

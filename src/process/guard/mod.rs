@@ -21,6 +21,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
+use crate::config::coprocess::MOST_OF_A_LEADER;
 use crate::sabotage;
 use crate::supervisor::Time;
 use crate::supervisor::vocabulary::Pid;
@@ -47,6 +48,8 @@ struct Page {
     main: AtomicI32,
     /// Main's process group, while it has a member; 0: there is none.
     group: AtomicI32,
+    /// The keepers of a leader's coprocesses; 0: there is none. Their numbers are theirs until the agent has reaped them.
+    keepers: [AtomicI32; MOST_OF_A_LEADER],
 }
 
 /// The deadline, for who has to compare it with the clock by itself: a child between its fork and its exec.
@@ -253,6 +256,22 @@ impl Guard {
     /// Main has ended and is reaped; others of its process group may live on.
     pub fn main_ended(&self) {
         self.page.main.store(0, SeqCst);
+    }
+
+    /// This is the keeper of a coprocess that runs for the leader only; `false`: there is no room for more.
+    pub fn leads_beside(&self, keeper: Pid) -> bool {
+        self.replace_keeper(0, keeper)
+    }
+
+    /// It has ended and is reaped.
+    pub fn leads_no_more(&self, keeper: Pid) {
+        // Most keepers are no leader's.
+        let _ = self.replace_keeper(keeper, 0);
+    }
+
+    fn replace_keeper(&self, before: Pid, after: Pid) -> bool {
+        let replace = |slot: &AtomicI32| slot.compare_exchange(before, after, SeqCst, SeqCst).is_ok();
+        self.page.keepers.iter().any(replace)
     }
 
     /// Whether this group, in which main was, which has ended, is still that.

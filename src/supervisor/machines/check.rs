@@ -11,7 +11,7 @@ use crate::supervisor::vocabulary::{CheckStatus, Notification, RunId, Time};
 /// How soon a check that waits for its last run's end looks again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
-/// A check's life: idle without main, then asking every interval.
+/// A check's life: idle until what it checks runs, then asking every interval.
 #[derive(Debug)]
 pub struct Check {
     config: Arc<Health>,
@@ -34,13 +34,13 @@ pub struct Check {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Schedule {
-    /// Main doesn't run.
+    /// What is checked doesn't run.
     Idle,
     /// The next question comes then.
     Until(Time),
     /// This run asks.
     Asking(RunId),
-    /// Main is ready and speaks of no watchdog: there is nothing to look at until it says more.
+    /// Who is listened to is ready and speaks of no watchdog: there is nothing to look at until it says more.
     Listening,
 }
 
@@ -66,7 +66,7 @@ pub enum Transition {
 }
 
 impl Check {
-    /// A check of a main that doesn't run yet.
+    /// A check of what doesn't run yet.
     pub fn new(config: Arc<Health>) -> Check {
         Check {
             config,
@@ -100,18 +100,19 @@ impl Check {
         }
     }
 
-    /// Main runs: grace begins.
-    pub fn main_started(&mut self, now: Time) {
+    /// What it checks runs: grace begins.
+    pub fn begin(&mut self, now: Time) {
         let (config, passed, failed) = (self.config.clone(), self.passed, self.failed);
         let grace_until = now + config.grace;
         *self = Check { schedule: Schedule::Until(now), grace_until, passed, failed, ..Check::new(config) };
     }
 
-    /// Main is gone: nothing is asked, and nothing is known.
-    pub fn main_gone(&mut self) -> Option<RunId> {
+    /// What it checks is gone: nothing is asked, and nothing is known.
+    pub fn rest(&mut self) -> Option<RunId> {
         let asking = self.asking();
         let (config, passed, failed) = (self.config.clone(), self.passed, self.failed);
-        *self = Check { passed, failed, note: "main doesn't run".to_owned(), ..Check::new(config) };
+        let note = format!("{} doesn't run", whom(&config));
+        *self = Check { passed, failed, note, ..Check::new(config) };
         asking
     }
 
@@ -151,13 +152,13 @@ impl Check {
         self.schedule = Schedule::Until(now + ASK_AGAIN_AFTER);
     }
 
-    /// A `notify` check asks nobody: it looks at what main has said so far.
+    /// A `notify` check asks nobody: it looks at what has been said so far.
     pub fn look(&mut self, now: Time) -> Transition {
         let silence = self.silence();
         let result = match self.watchdog {
-            _ if !self.ready => Err("main hasn't said READY=1".to_owned()),
+            _ if !self.ready => Err(format!("{} hasn't said READY=1", whom(&self.config))),
             _ if self.reloading.is_some_and(|until| until <= now) => {
-                Err("main said RELOADING=1, and hasn't said READY=1 since".to_owned())
+                Err(format!("{} said RELOADING=1, and hasn't said READY=1 since", whom(&self.config)))
             }
             Some(heard) if now.since(heard) > silence => {
                 Err(format!("no WATCHDOG=1 for {}", humantime::format_duration(silence)))
@@ -167,7 +168,7 @@ impl Check {
         self.heard(now, result)
     }
 
-    /// Main said something by sd_notify.
+    /// What it checks said something by sd_notify.
     pub fn notified(&mut self, now: Time, said: &Notification) -> Transition {
         if self.config.probe != Probe::Notify || self.schedule == Schedule::Idle {
             return Transition::None;
@@ -279,7 +280,12 @@ impl Check {
         self.state == HealthState::Passing
     }
 
-    /// Whether a service's entry depends on it.
+    /// Whether it checks main, or this coprocess.
+    pub fn is_of(&self, of: Option<&str>) -> bool {
+        self.config.of.as_deref() == of
+    }
+
+    /// Whether it speaks for a service.
     pub fn speaks_for(&self, service: &str) -> bool {
         self.config.counts && self.config.services.iter().any(|id| id == service)
     }
@@ -291,7 +297,7 @@ impl Check {
 
     /// Whether a part in an election depends on it.
     pub fn bears_on_role(&self) -> bool {
-        self.config.counts && self.config.stand
+        self.config.counts && self.config.stand && self.is_of(None)
     }
 
     /// Its name and what is wrong with it.
@@ -303,6 +309,8 @@ impl Check {
     pub fn status(&self) -> CheckStatus {
         CheckStatus {
             name: self.config.name.clone(),
+            of: self.config.of.clone(),
+            idle: false,
             passing: self.is_passing(),
             counts: self.config.counts,
             note: self.note.clone(),
@@ -310,6 +318,11 @@ impl Check {
             failed: self.failed,
         }
     }
+}
+
+/// Whom it checks, for people.
+fn whom(config: &Health) -> &str {
+    config.of.as_deref().unwrap_or("main")
 }
 
 #[cfg(test)]
@@ -320,6 +333,7 @@ mod tests {
     fn check(failures: u32, successes: u32, grace: u64) -> Check {
         Check::new(Arc::new(Health {
             name: "ping".to_owned(),
+            of: None,
             probe: Probe::Tcp { address: "127.0.0.1:1".to_owned() },
             interval: Duration::from_secs(5),
             timeout: Duration::from_secs(2),
@@ -345,7 +359,7 @@ mod tests {
     #[test]
     fn failures_do_not_count_in_grace_and_are_asked_more_often() {
         let mut check = check(1, 1, 30);
-        check.main_started(at(0));
+        check.begin(at(0));
         assert!(check.is_due(at(0)));
         assert!(matches!(check.heard(at(10), bad()), Transition::Uncounted(..)));
         assert_eq!(check.deadline(), Some(at(510)));
@@ -356,7 +370,7 @@ mod tests {
     #[test]
     fn the_first_success_ends_grace() {
         let mut check = check(1, 3, 30);
-        check.main_started(at(0));
+        check.begin(at(0));
         assert_eq!(check.heard(at(100), Ok(())), Transition::Passing);
         assert_eq!(check.deadline(), Some(at(5_100)));
         assert_eq!(check.heard(at(200), bad()), Transition::Critical("refused".to_owned()));
@@ -365,7 +379,7 @@ mod tests {
     #[test]
     fn only_consecutive_failures_turn_it_critical() {
         let mut check = check(3, 1, 0);
-        check.main_started(at(0));
+        check.begin(at(0));
         assert_eq!(check.heard(at(1), Ok(())), Transition::Passing);
         for _ in 0..4 {
             assert!(matches!(check.heard(at(2), bad()), Transition::Uncounted(..)));
@@ -381,7 +395,7 @@ mod tests {
     #[test]
     fn a_critical_check_needs_its_successes_in_a_row() {
         let mut check = check(1, 2, 0);
-        check.main_started(at(0));
+        check.begin(at(0));
         check.heard(at(1), bad());
         assert_eq!(check.heard(at(2), Ok(())), Transition::None);
         check.heard(at(3), bad());

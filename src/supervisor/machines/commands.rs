@@ -1,11 +1,12 @@
-//! Commands that run beside main (hooks, exec checks, template checks): who they run for and until when. Past its
+//! Commands that run beside main (hooks, exec checks, template checks, coprocesses): who they run for and until when. Past its
 //! timeout all of a command gets SIGTERM, then SIGKILL, and so does what one that has ended left behind, unless that is
 //! to be kept.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Hook, Leftovers, Signal, When};
+use crate::config::{Background, Coprocess, Hook, Leftovers, Signal, SignalScope, When};
 
 use crate::supervisor::vocabulary::{Effect, ExitStatus, Job, Notice, RunId, SpawnError, Step, Target, Time, earliest};
 
@@ -20,7 +21,7 @@ const KILL_SHOWS_WITHIN: Duration = Duration::from_secs(1);
 /// What forks faster than one round of SIGKILL finds it gets another.
 const KILL_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// What is told to end when hardly any time is left has at least this before SIGKILL.
-const LEAST_PATIENCE: Duration = Duration::from_millis(100);
+pub const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 
 /// What came of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,13 +87,24 @@ struct LiveRun {
     started: Time,
     timeout: Duration,
     leftovers: Leftovers,
+    /// A coprocess's; all of anything else is told at once.
+    stop: Option<StopOrder>,
     state: RunState,
+}
+
+/// How a coprocess's own process is told to stop, before what it leaves is.
+#[derive(Debug, Clone, Copy)]
+struct StopOrder {
+    signal: Signal,
+    scope: SignalScope,
+    timeout: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum RunState {
     Running {
-        until: Time,
+        /// `None` is for ever.
+        until: Option<Time>,
     },
     /// Its process is reaped; what is left of it comes next.
     Ended {
@@ -100,22 +112,13 @@ enum RunState {
         keep: bool,
     },
     /// Its process is reaped, and what it left is told to end then.
-    Lingering {
-        until: Time,
-    },
+    Lingering { until: Time },
     /// SIGTERM was sent, or, from `killed` on, SIGKILL, again and again.
-    Ending {
-        why: EndReason,
-        reaped: bool,
-        kill_at: Time,
-        killed: Option<Time>,
-    },
+    Ending { why: EndReason, reaped: bool, kill_at: Time, killed: Option<Time> },
     /// Its process is reaped, and what it left lives on as it may.
     Kept,
     /// SIGKILL doesn't end it.
-    Stuck {
-        reaped: bool,
-    },
+    Stuck { reaped: bool },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -142,10 +145,63 @@ impl Commands {
         if job.is_hook() {
             step.out.push(Effect::Say(Notice::HookStarted { hook: job.clone() }));
         }
-        let state = RunState::Running { until: step.now + hook.timeout };
+        let state = RunState::Running { until: Some(step.now + hook.timeout) };
         let Hook { when: role, timeout, leftovers, .. } = hook;
-        self.live.insert(run, LiveRun { job: job.clone(), role, started: step.now, timeout, leftovers, state });
+        let (started, stop) = (step.now, None);
+        self.live.insert(run, LiveRun { job: job.clone(), role, started, timeout, leftovers, stop, state });
         step.out.push(Effect::Spawn { run, job, exec: hook.exec, run_as: hook.run_as, env, stdin });
+    }
+
+    /// Starts a coprocess for a role: it has no timeout, and its own process is told first when it is to end.
+    pub fn start_coprocess(
+        &mut self,
+        step: &mut Step<'_>,
+        run: RunId,
+        coprocess: &Arc<Coprocess>,
+        role: When,
+        env: Vec<(String, String)>,
+    ) {
+        let Coprocess { stop_signal: signal, signal_scope: scope, stop_timeout: timeout, .. } = **coprocess;
+        let live = LiveRun {
+            job: Job::Coprocess { name: coprocess.name.clone() },
+            role,
+            started: step.now,
+            timeout: Duration::MAX,
+            leftovers: match coprocess.background {
+                Background::Kill => Leftovers::End,
+                Background::Follow => Leftovers::Keep,
+            },
+            stop: Some(StopOrder { signal, scope, timeout }),
+            state: RunState::Running { until: None },
+        };
+        self.live.insert(run, live);
+        step.out.push(Effect::SpawnCoprocess { run, coprocess: coprocess.clone(), env });
+    }
+
+    /// Tells a coprocess to stop, or what is left of it, and kills it at this time.
+    pub fn stop(&mut self, step: &mut Step<'_>, run: RunId, kill_at: Time) {
+        if let Some(command) = self.live.get_mut(&run)
+            && let RunState::Running { .. } | RunState::Kept | RunState::Lingering { .. } = command.state
+        {
+            command.tell(run, kill_at, EndReason::Cancelled, step.out);
+        }
+    }
+
+    /// Kills what was told to end no later than this.
+    pub fn kill_by(&mut self, run: RunId, at: Time) {
+        if let Some(LiveRun { state: RunState::Ending { kill_at, .. }, .. }) = self.live.get_mut(&run) {
+            *kill_at = at.min(*kill_at);
+        }
+    }
+
+    /// Whether what a run's process left behind is there, and may stay.
+    pub fn is_kept(&self, run: RunId) -> bool {
+        self.live.get(&run).is_some_and(|command| command.state == RunState::Kept)
+    }
+
+    /// Whether something of a run is there.
+    pub fn has(&self, run: RunId) -> bool {
+        self.live.contains_key(&run)
     }
 
     /// The command's process is reaped.
@@ -177,7 +233,7 @@ impl Commands {
 
     /// What a command whose process is reaped left behind. What it was for, once nothing is left of it, or only what may
     /// stay.
-    pub fn left(&mut self, now: Time, run: RunId, any: bool) -> Option<Job> {
+    pub fn left(&mut self, step: &mut Step<'_>, run: RunId, any: bool) -> Option<Job> {
         if !any {
             return self.live.remove(&run).map(|command| command.job);
         }
@@ -191,7 +247,11 @@ impl Commands {
                 }
                 return Some(command.job.clone());
             }
-            RunState::Ended { keep: false } => command.state = RunState::Lingering { until: now + LINGER },
+            RunState::Ended { keep: false } => command.state = RunState::Lingering { until: step.now + LINGER },
+            // Only its process was told yet.
+            RunState::Ending { killed: None, .. } if command.stop.is_some() => {
+                step.out.extend(Effect::ask_to_end(Target::All(run), Signal::TERM));
+            }
             RunState::Running { .. }
             | RunState::Lingering { .. }
             | RunState::Ending { .. }
@@ -223,6 +283,10 @@ impl Commands {
             if command.job.is_hook() {
                 step.out.push(Effect::Say(Notice::HookSkipped { hook: command.job.clone() }));
             }
+            // Only a leader's may have all its time: the election counts on it. Others hold somebody up.
+            let own = command.stop.and_then(|stop| stop.timeout).filter(|_| command.role == When::Leader);
+            let most = self.hurry.map_or(Duration::MAX, |until| step.now.until(until) / 2);
+            let patience = own.map_or(patience, |own| own.min(most).max(LEAST_PATIENCE));
             command.tell(run, step.now + patience, EndReason::Cancelled, step.out);
         }
     }
@@ -265,7 +329,8 @@ impl Commands {
 
     /// Whether anything acts for this role only, be it what a command left behind.
     pub fn act_for(&self, role: When) -> bool {
-        self.live.values().any(|command| command.role == role && command.state != RunState::Kept)
+        let acts = |command: &LiveRun| command.state != RunState::Kept || command.stop.is_some();
+        self.live.values().any(|command| command.role == role && acts(command))
     }
 
     /// Whether a run acts for this role only.
@@ -298,11 +363,13 @@ impl Commands {
         self.live.values().find(left).map(|command| matches!(command.state, RunState::Stuck { .. }))
     }
 
-    /// Kills whatever runs now, and what such left behind, but what is the container's; each end is still waited for.
+    /// Kills whatever runs now, and what such left behind, but what is the container's, as coprocesses of any role are;
+    /// each end is still waited for.
     pub fn kill(&mut self, step: &mut Step<'_>) {
         for command in self.live.values_mut() {
             let (why, reaped) = match command.state {
                 RunState::Kept if command.role == When::Always => continue,
+                _ if command.role == When::Always && command.stop.is_some() => continue,
                 RunState::Stuck { .. } | RunState::Ending { killed: Some(_), .. } => continue,
                 RunState::Running { .. } => (EndReason::Cancelled, false),
                 RunState::Ending { why, reaped, .. } => (why, reaped),
@@ -359,7 +426,7 @@ impl Commands {
         let mut given_up = Vec::new();
         for (run, command) in &mut self.live {
             match &mut command.state {
-                RunState::Running { until } if *until <= step.now => {
+                RunState::Running { until: Some(until) } if *until <= step.now => {
                     if command.job.is_hook() {
                         let (hook, timeout) = (command.job.clone(), command.timeout);
                         step.out.push(Effect::Say(Notice::HookTimedOut { hook, timeout }));
@@ -400,7 +467,8 @@ impl Commands {
     /// When [`tick`](Self::tick) has something to do next.
     pub fn deadline(&self) -> Option<Time> {
         let due = |command: &LiveRun| match command.state {
-            RunState::Running { until } | RunState::Lingering { until } => Some(until),
+            RunState::Running { until } => until,
+            RunState::Lingering { until } => Some(until),
             RunState::Ending { kill_at, .. } => Some(kill_at),
             RunState::Ended { .. } | RunState::Kept | RunState::Stuck { .. } => None,
         };
@@ -417,7 +485,17 @@ impl LiveRun {
     fn tell(&mut self, run: RunId, kill_at: Time, why: EndReason, out: &mut Vec<Effect>) {
         let reaped = !matches!(self.state, RunState::Running { .. });
         self.state = RunState::Ending { why, reaped, kill_at, killed: None };
-        out.extend(Effect::ask_to_end(Target::All(run), Signal::TERM));
+        match (self.stop, &self.job) {
+            (Some(StopOrder { signal, scope, .. }), Job::Coprocess { name }) if !reaped => {
+                out.push(Effect::Say(Notice::CoprocessTold { name: name.clone(), signal }));
+                let target = match scope {
+                    SignalScope::Process => Target::Process(run),
+                    SignalScope::Group => Target::Group(run),
+                };
+                out.extend(Effect::ask_to_end(target, signal));
+            }
+            (Some(_) | None, _) => out.extend(Effect::ask_to_end(Target::All(run), Signal::TERM)),
+        }
     }
 }
 

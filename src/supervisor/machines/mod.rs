@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod commands;
+pub mod coprocess;
 pub mod election;
 pub mod entry;
 pub mod jitter;

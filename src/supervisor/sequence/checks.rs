@@ -2,9 +2,9 @@
 
 use crate::config::{Hook, Probe};
 use crate::supervisor::Supervisor;
-use crate::supervisor::machines::check::Transition;
+use crate::supervisor::machines::check::{Check, Transition};
 use crate::supervisor::machines::commands::Launch;
-use crate::supervisor::vocabulary::{Effect, Job, Notice, Step};
+use crate::supervisor::vocabulary::{CheckStatus, Effect, Job, Notice, Notification, Step, Time};
 
 impl Supervisor {
     pub(in crate::supervisor) fn check_heard(&mut self, step: &mut Step<'_>, index: usize, result: Result<(), String>) {
@@ -65,14 +65,60 @@ impl Supervisor {
         }
     }
 
-    /// Main is gone or goes: nothing is asked of it.
-    pub(in crate::supervisor) fn checks_rest(&mut self, step: &mut Step<'_>) {
-        self.cut_post_start_short(step);
-        for check in &mut self.checks {
-            if let Some(run) = check.main_gone() {
+    /// Main, or a coprocess, runs: its checks begin. A stop may have come while it was starting: nothing is asked of it
+    /// then.
+    pub(in crate::supervisor) fn checks_begin(&mut self, now: Time, of: Option<&str>) {
+        let stopping = self.is_stopping();
+        for check in self.checks.iter_mut().filter(|check| !stopping && check.is_of(of)) {
+            check.begin(now);
+        }
+        for sensor in self.sensors.iter_mut().filter(|_| !stopping && of.is_none()) {
+            sensor.main_started(now);
+        }
+    }
+
+    /// Main, or a coprocess, is gone or goes: nothing is asked of it.
+    pub(in crate::supervisor) fn checks_rest(&mut self, step: &mut Step<'_>, of: Option<&str>) {
+        if of.is_none() {
+            self.cut_post_start_short(step);
+            self.sensors_rest(step);
+        }
+        for check in self.checks.iter_mut().filter(|check| check.is_of(of)) {
+            if let Some(run) = check.rest() {
                 self.commands.cancel(step, run);
             }
         }
+    }
+
+    /// Nothing is asked of anybody any more.
+    pub(in crate::supervisor) fn all_checks_rest(&mut self, step: &mut Step<'_>) {
+        self.cut_post_start_short(step);
         self.sensors_rest(step);
+        for run in self.checks.iter_mut().filter_map(Check::rest) {
+            self.commands.cancel(step, run);
+        }
+    }
+
+    /// Main, or a coprocess, spoke.
+    pub(in crate::supervisor) fn checks_notified(
+        &mut self,
+        step: &mut Step<'_>,
+        of: Option<&str>,
+        said: &Notification,
+    ) {
+        for index in 0..self.checks.len() {
+            if self.checks[index].is_of(of) {
+                let transition = self.checks[index].notified(step.now, said);
+                self.check_turned(step, index, transition);
+            }
+        }
+    }
+
+    /// For `/status`.
+    pub(in crate::supervisor) fn check_statuses(&self) -> Vec<CheckStatus> {
+        let idle = |name: &String| self.coprocesses.find(name).is_some_and(|of| !self.is_wanted(of));
+        let status =
+            |check: &Check| CheckStatus { idle: check.config().of.as_ref().is_some_and(idle), ..check.status() };
+        self.checks.iter().map(status).collect()
     }
 }

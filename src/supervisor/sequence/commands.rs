@@ -22,7 +22,9 @@ impl Supervisor {
             }
         }
         match job {
-            Job::Main => {}
+            Job::Main | Job::Coprocess { .. } | Job::CoprocessPostStop { .. } => {}
+            Job::CoprocessPreStart { name } => self.coprocess_prepared(step, run, &name, &outcome),
+            Job::CoprocessReady { .. } => self.ready_answered(step, run, outcome.result()),
             Job::OnPromote => self.promoted(run, &outcome),
             Job::OnDemote => self.demoted(step, run, &outcome),
             Job::OnLeaderChange => self.told_of_leader(run),
@@ -56,6 +58,8 @@ impl Supervisor {
                 self.with_watch(step, watch, |watch, context| watch.act(context));
             }
             Job::Rank => self.measure_next(step),
+            Job::Coprocess { .. } => self.coprocess_is_over(step, run),
+            Job::CoprocessPostStop { name } => self.coprocess_finished(name),
             Job::Main
             | Job::OnPromote
             | Job::OnDemote
@@ -64,7 +68,9 @@ impl Supervisor {
             | Job::PostStart
             | Job::Health { .. }
             | Job::Task { .. }
-            | Job::Sensor { .. } => {}
+            | Job::Sensor { .. }
+            | Job::CoprocessPreStart { .. }
+            | Job::CoprocessReady { .. } => {}
         }
     }
 }

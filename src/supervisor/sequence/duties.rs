@@ -12,6 +12,10 @@ pub enum Duty {
     AwaitHooks,
     /// What begins once main is up is of the role that main has, and ends with that.
     BindToRole,
+    /// A coprocess that runs for the leader only acts as main does: it is ended before the role is.
+    AwaitCoprocesses,
+    /// For a leader whose time is over nothing is begun any more, be it to clear up after a coprocess.
+    BeginNothingMore,
     /// Main runs on only in the role that it was prepared for.
     RunAsPrepared,
     /// Having led, main's data are a leader's: for a replica it is prepared anew.

@@ -8,10 +8,12 @@ use crate::supervisor::vocabulary::{Phase, RunId, Time};
 
 /// Each transition: from where, because of what, where to.
 #[rustfmt::skip]
-pub const TRANSITIONS: [(StageName, &str, StageName); 23] = {
+pub const TRANSITIONS: [(StageName, &str, StageName); 26] = {
     use StageName::*;
     [
         (Created,       "the agent has started",            Waiting),
+        (Created,       "a coprocess comes first",          BeforeCatalog),
+        (BeforeCatalog, "those that come first are ready",  Waiting),
         (Waiting,       "all that is waited for is there",  Electing),
         (Electing,      "the role is known",                WaitingInRole),
         (WaitingInRole, "all that is waited for is there",  Preparing),
@@ -28,6 +30,7 @@ pub const TRANSITIONS: [(StageName, &str, StageName); 23] = {
         (Running,       "main ended for its role's sake",   Electing),
 
         (Created,       "it stops",                         Stopping),
+        (BeforeCatalog, "it stops",                         Stopping),
         (Waiting,       "it stops",                         Stopping),
         (Electing,      "it stops",                         Stopping),
         (WaitingInRole, "it stops",                         Stopping),
@@ -44,6 +47,7 @@ pub const TRANSITIONS: [(StageName, &str, StageName); 23] = {
 #[expect(missing_docs, reason = "they are those of [`LifeStage`]")]
 pub enum StageName {
     Created,
+    BeforeCatalog,
     Waiting,
     Electing,
     WaitingInRole,
@@ -60,6 +64,8 @@ pub enum StageName {
 pub enum LifeStage {
     /// Before the first event.
     Created,
+    /// For the coprocesses that are to be ready before anything is asked of a catalog.
+    BeforeCatalog,
     /// `[[wait_for]]`.
     Waiting,
     /// For the election's first result, or its next.
@@ -131,7 +137,12 @@ impl Life {
         }
     }
 
-    /// The first event has come.
+    /// The first event has come, and coprocesses come first.
+    pub fn begin_before_catalog(&mut self) {
+        self.change(LifeStage::BeforeCatalog);
+    }
+
+    /// The first event has come, and those that come first are ready.
     pub fn wait(&mut self) {
         self.change(LifeStage::Waiting);
     }
@@ -223,6 +234,7 @@ impl StageName {
     pub const fn phase(self) -> Phase {
         match self {
             StageName::Created
+            | StageName::BeforeCatalog
             | StageName::Waiting
             | StageName::Electing
             | StageName::WaitingInRole
@@ -240,6 +252,7 @@ impl LifeStage {
     pub const fn name(&self) -> StageName {
         match self {
             LifeStage::Created => StageName::Created,
+            LifeStage::BeforeCatalog => StageName::BeforeCatalog,
             LifeStage::Waiting => StageName::Waiting,
             LifeStage::Electing { .. } => StageName::Electing,
             LifeStage::WaitingInRole => StageName::WaitingInRole,

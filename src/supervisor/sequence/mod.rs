@@ -3,6 +3,7 @@
 
 pub mod checks;
 pub mod commands;
+pub mod coprocesses;
 pub(in crate::supervisor) mod duties;
 pub mod life;
 pub mod maintenance;

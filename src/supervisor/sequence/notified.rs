@@ -30,10 +30,7 @@ impl Supervisor {
         }
         self.outer.fed_by_main |= said.watchdog;
         self.main_status.reloading = said.reloading || (self.main_status.reloading && !said.ready);
-        for index in 0..self.checks.len() {
-            let transition = self.checks[index].notified(step.now, &said);
-            self.check_turned(step, index, transition);
-        }
+        self.checks_notified(step, None, &said);
         if said.stopping {
             self.main_stops_itself(step);
         }
@@ -51,7 +48,7 @@ impl Supervisor {
         let patience = self.process.stop_timeout.unwrap_or(within);
         self.kill_latest = Some(step.now + within);
         self.main.stops_itself(step.now + patience);
-        self.checks_rest(step);
+        self.checks_rest(step, None);
         self.tell_catalog(step.out);
     }
 

@@ -60,8 +60,9 @@ impl Supervisor {
         }
     }
 
-    /// Whether main is up, and each check that counts passes.
+    /// Whether main is up, and each of its checks that counts passes.
     pub(in crate::supervisor) fn is_main_healthy(&self) -> bool {
-        self.main.is_up() && self.checks.iter().filter(|check| check.counts()).all(Check::is_passing)
+        let counts = |check: &&Check| check.counts() && check.is_of(None);
+        self.main.is_up() && self.checks.iter().filter(counts).all(Check::is_passing)
     }
 }

@@ -62,6 +62,10 @@ impl Supervisor {
             differs
         };
         note(old.process != new.process, "[process]", &mut later);
+        if note(old.coprocesses != new.coprocesses, "[[coprocess]]", &mut changed) {
+            let restarted = self.coprocesses.reconfigure(&new.coprocesses);
+            later.extend(restarted.iter().map(|name| format!("coprocess {name}")));
+        }
         note(old.wait_for != new.wait_for, "[[wait_for]]", &mut later);
         note(old.election != new.election, "[election] (with the container)", &mut later);
         note(old.catalog != new.catalog, "[catalog] (with the container)", &mut later);
@@ -146,8 +150,12 @@ impl Supervisor {
                 }
                 None => {
                     let mut check = Check::new(config);
-                    if self.main.is_up() {
-                        check.main_started(step.now);
+                    let is_up = match &check.config().of {
+                        None => self.main.is_up(),
+                        Some(name) => self.coprocesses.find(name).is_some_and(|coprocess| coprocess.is_up()),
+                    };
+                    if is_up {
+                        check.begin(step.now);
                     }
                     check
                 }
@@ -155,7 +163,7 @@ impl Supervisor {
             self.checks.push(check);
         }
         for mut check in old {
-            if let Some(run) = check.main_gone() {
+            if let Some(run) = check.rest() {
                 self.commands.cancel(step, run);
             }
         }

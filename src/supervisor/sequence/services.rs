@@ -1,4 +1,4 @@
-//! What the catalog shall say of each service: it follows from main and its checks.
+//! What the catalog shall say of each service: it follows from main, or the coprocess whose it is, and the checks.
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
@@ -6,20 +6,39 @@ use crate::supervisor::machines::entry::{Desired, Entry};
 use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::vocabulary::{Effect, ServiceStatus};
 
+/// What main, or a coprocess, does whose entry is in the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Runs,
+    /// It will again, or would if it could.
+    Down,
+    /// It isn't to run in this role.
+    Unwanted,
+}
+
 impl Supervisor {
-    /// What the catalog shall say of each service follows from main and its checks.
+    /// What the catalog shall say of each service follows from whose it is and the checks.
     pub(in crate::supervisor) fn tell_catalog(&mut self, out: &mut Vec<Effect>) {
         let desired = self.desired();
         let stopping = self.is_stopping();
+        if matches!(self.life.stage(), LifeStage::BeforeCatalog) {
+            return;
+        }
         let stood = !matches!(self.life.stage(), LifeStage::Created | LifeStage::Waiting);
         let candidate = self.leadership.as_ref().and_then(|leadership| leadership.config().service.as_ref());
-        let candidate = candidate.filter(|_| stood);
-        for (entry, desired) in self.entries.iter_mut().zip(desired) {
+        let candidate = candidate.filter(|_| stood).cloned();
+        let owners: Vec<Owner> = self.entries.iter().map(|entry| self.owner(entry)).collect();
+        for ((entry, desired), owner) in self.entries.iter_mut().zip(desired).zip(owners) {
             let id = &entry.service().id;
-            // Nothing is registered before main has run, but a candidate: what it holds the lock by may be bound to its
+            // Nothing is registered before its owner has run, but a candidate: what it holds the lock by may be bound to its
             // service. And nothing is registered anew on the way out.
-            let stands = candidate.is_some_and(|candidate| candidate == id);
-            if entry.is_out() && (stopping || !(self.main.is_up() || stands)) {
+            let stands = candidate.as_ref().is_some_and(|candidate| candidate == id);
+            if entry.is_out() && (stopping || !(owner == Owner::Runs || stands)) {
+                continue;
+            }
+            // A leader's is none of a replica's.
+            if owner == Owner::Unwanted && !stands && !stopping {
+                entry.withdraw(out);
                 continue;
             }
             entry.desired(desired, out);
@@ -34,6 +53,18 @@ impl Supervisor {
         }
     }
 
+    /// What whose entry this is does.
+    fn owner(&self, entry: &Entry) -> Owner {
+        let Some(name) = &entry.service().of else {
+            return if self.main.is_up() { Owner::Runs } else { Owner::Down };
+        };
+        match self.coprocesses.find(name) {
+            Some(coprocess) if coprocess.is_up() => Owner::Runs,
+            Some(coprocess) if self.is_wanted(coprocess) => Owner::Down,
+            Some(_) | None => Owner::Unwanted,
+        }
+    }
+
     /// What the catalog should say of each service.
     pub(in crate::supervisor) fn desired(&self) -> Vec<Desired> {
         let maintenance = self.maintenance.as_ref().map(|maintenance| maintenance.reason().to_owned());
@@ -42,10 +73,13 @@ impl Supervisor {
             let complaints: Vec<String> = self.checks.iter().filter(failing).map(Check::complaint).collect();
             let (status, note) = match complaints.as_slice() {
                 _ if self.is_stopping() => (ServiceStatus::Draining, "stopping".to_owned()),
-                _ if self.main_status.stopping && self.main.pid().is_some() => {
+                _ if entry.service().of.is_none() && self.main_status.stopping && self.main.pid().is_some() => {
                     (ServiceStatus::Draining, "main is stopping".to_owned())
                 }
-                _ if !self.main.is_up() => (ServiceStatus::Critical, "main doesn't run".to_owned()),
+                _ if self.owner(entry) != Owner::Runs => {
+                    let whom = entry.service().of.as_deref().unwrap_or("main");
+                    (ServiceStatus::Critical, format!("{whom} doesn't run"))
+                }
                 [] => (ServiceStatus::Passing, "passing".to_owned()),
                 complaints => (ServiceStatus::Critical, complaints.join("; ")),
             };

@@ -110,6 +110,7 @@ impl Supervisor {
     fn is_before_main(&self) -> bool {
         match self.life.stage() {
             LifeStage::Created
+            | LifeStage::BeforeCatalog
             | LifeStage::Waiting
             | LifeStage::Electing { .. }
             | LifeStage::WaitingInRole

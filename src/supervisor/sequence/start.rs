@@ -19,7 +19,7 @@ use crate::supervisor::vocabulary::{Effect, Follow, Hope, Job, Notice, Observati
 const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// sysexits.h EX_UNAVAILABLE: a service this one waits for isn't there.
-const EXIT_UNAVAILABLE: u8 = 69;
+pub const EXIT_UNAVAILABLE: u8 = 69;
 
 /// Each `pre_start`, whichever number it has.
 const ANY_PRE_START: Job = Job::PreStart { number: None };
@@ -48,10 +48,19 @@ impl Supervisor {
             let (telemetry, control) = (self.config.telemetry.clone(), self.config.control.clone());
             step.out.push(Effect::Endpoints { telemetry, control });
         }
+        match self.has_first() {
+            true => self.life.begin_before_catalog(),
+            false => self.begin_with_catalog(step),
+        }
+    }
+
+    /// The catalog is asked from now on.
+    fn begin_with_catalog(&mut self, step: &mut Step<'_>) {
         step.out.extend(self.watches.iter().map(|watch| watch.follow()));
         self.follow_calendar(step);
         self.begin_waiting(step, false);
         self.life.wait();
+        self.tell_catalog(step.out);
     }
 
     /// Begins to wait for what the config asks for: in any role, or in this one.
@@ -88,6 +97,9 @@ impl Supervisor {
 
     /// Takes every step that nothing holds back any more.
     pub(in crate::supervisor) fn advance_start(&mut self, step: &mut Step<'_>) {
+        if matches!(self.life.stage(), LifeStage::BeforeCatalog) && self.are_first_ready() {
+            self.begin_with_catalog(step);
+        }
         if matches!(self.life.stage(), LifeStage::Waiting) && self.has_waited(step) {
             self.life.elect(step.now + FIRST_ANSWER_WITHIN);
             if let Some(leadership) = &self.leadership {
@@ -166,6 +178,7 @@ impl Supervisor {
             }
             LifeStage::Prepared => {}
             LifeStage::Created
+            | LifeStage::BeforeCatalog
             | LifeStage::Waiting
             | LifeStage::Electing { .. }
             | LifeStage::Running { .. }
@@ -246,6 +259,7 @@ impl Supervisor {
         self.main_takes_part();
         self.post_start = PostStart::Due;
         self.main_has_said_nothing();
+        self.coprocesses.main_starts();
         let run = self.next_run();
         let mut env: Vec<_> = self.leadership.iter().flat_map(|leadership| leadership.env()).collect();
         env.extend(self.checks.iter().find_map(Check::watchdog));
@@ -254,14 +268,7 @@ impl Supervisor {
 
     /// Main runs: its checks begin, the catalog learns of it, and what changed meanwhile is acted on.
     pub(in crate::supervisor) fn main_runs(&mut self, step: &mut Step<'_>) {
-        let stopping = self.is_stopping();
-        // A stop may have come while it was starting: nothing is asked of it then.
-        for check in self.checks.iter_mut().filter(|_| !stopping) {
-            check.main_started(step.now);
-        }
-        for sensor in self.sensors.iter_mut().filter(|_| !stopping) {
-            sensor.main_started(step.now);
-        }
+        self.checks_begin(step.now, None);
         self.tell_catalog(step.out);
         self.restarted(step);
         self.each_watch(step, |watch, context| watch.act(context));
@@ -352,7 +359,7 @@ impl Supervisor {
     fn main_ended(&mut self, step: &mut Step<'_>, gone: &Gone) -> bool {
         self.main_status.last_exit = Some(gone.status);
         self.main_why = gone.why();
-        self.checks_rest(step);
+        self.checks_rest(step, None);
         let for_role = self.main_left_role(step, gone.unkillable);
         self.tell_catalog(step.out);
         for_role
@@ -381,10 +388,16 @@ impl Supervisor {
 
     /// A check has turned critical.
     pub(in crate::supervisor) fn unhealthy(&mut self, step: &mut Step<'_>, check: &Health, error: &str) {
-        if self.is_stopping() || !self.main.is_up() {
+        if self.is_stopping() {
             return;
         }
         let reason = format!("check {} is critical: {error}", check.name);
+        if let Some(name) = &check.of {
+            return self.coprocess_unhealthy(step, name, check.on_failure, reason);
+        }
+        if !self.main.is_up() {
+            return;
+        }
         match check.on_failure {
             OnFailure::Report => {}
             OnFailure::Restart => {
@@ -434,7 +447,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn life_deadline(&self) -> Option<Time> {
         match self.life.stage() {
             // What `pre_start` left ends, which is an event.
-            LifeStage::Created | LifeStage::Prepared | LifeStage::Ended => None,
+            LifeStage::Created | LifeStage::BeforeCatalog | LifeStage::Prepared | LifeStage::Ended => None,
             LifeStage::Electing { until } => self.electing_deadline(*until),
             LifeStage::Waiting | LifeStage::WaitingInRole => {
                 self.waits.iter().filter(|w| !w.done).map(|w| Some(w.until)).fold(None, earliest)
@@ -457,6 +470,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn doing(&self) -> String {
         match self.life.stage() {
             LifeStage::Created => "starting".to_owned(),
+            LifeStage::BeforeCatalog => format!("waiting until {} is ready", self.first_awaited()),
             LifeStage::Electing { .. } => "waiting for the election's result".to_owned(),
             LifeStage::Waiting | LifeStage::WaitingInRole => {
                 let open: Vec<String> = self.waits.iter().filter(|w| !w.done).map(|w| what(&w.config)).collect();

@@ -1,5 +1,5 @@
-//! The stop sequence: out of the rotation, drain, `pre_stop`, a leader's `on_demote`, main and all it left, the
-//! election's lock, deregister, `post_stop`, exit; each step takes from what `[stop] within` leaves, and nothing can hold
+//! The stop sequence: out of the rotation, drain, `pre_stop`, coprocesses that stop before main, a leader's `on_demote`,
+//! main and all it left, the election's lock, deregister, `post_stop`, all other coprocesses, exit; each step takes from what `[stop] within` leaves, and nothing can hold
 //! the container past it.
 
 use std::time::Duration;
@@ -59,6 +59,8 @@ pub struct Stopping {
     led: bool,
     /// How many stop signals came.
     stops_asked: u32,
+    /// Main waits for no coprocess any more.
+    hurries: bool,
 }
 
 /// A stage of the stop sequence.
@@ -73,6 +75,11 @@ pub enum StopStage {
     PreStop {
         /// As this.
         run: RunId,
+    },
+    /// Coprocesses end that stop before main is told.
+    BeforeMain {
+        /// Main's `pre_start`, which may have to end, too.
+        pre_start: Option<RunId>,
     },
     /// What acts for the leader ends, and `on_demote` runs; main has not been told yet.
     Demoting,
@@ -96,6 +103,8 @@ pub enum StopStage {
         /// As this.
         run: RunId,
     },
+    /// The coprocesses that are left end, the last started first.
+    AfterMain,
     /// What hooks left to the container is told to end, and killed when time is up.
     Rest {
         /// What was there before the agent is waited for until then; `None` when nothing is left of it.
@@ -121,15 +130,23 @@ impl Stopping {
         self.kill_at = self.kill_at.map(|before| before.max(at));
     }
 
+    /// When the exit is ordered, whatever is still under way.
+    pub fn exit_at(&self) -> Option<Time> {
+        self.deadline
+    }
+
     /// When something must happen next.
     pub fn deadline(&self) -> Option<Time> {
         let stage = match self.stage {
             StopStage::Draining { until } | StopStage::Releasing { until } | StopStage::Withdrawing { until } => {
                 Some(until)
             }
-            StopStage::PreStop { .. } | StopStage::Demoting | StopStage::Main { .. } | StopStage::PostStop { .. } => {
-                None
-            }
+            StopStage::PreStop { .. }
+            | StopStage::BeforeMain { .. }
+            | StopStage::Demoting
+            | StopStage::Main { .. }
+            | StopStage::PostStop { .. }
+            | StopStage::AfterMain => None,
             StopStage::Rest { others } => others,
             StopStage::Done => return None,
         };
@@ -141,11 +158,13 @@ impl Stopping {
         let stage = match self.stage {
             StopStage::Draining { .. } => "draining",
             StopStage::PreStop { .. } => "running pre_stop",
+            StopStage::BeforeMain { .. } => "stopping what stops before main",
             StopStage::Demoting => "leaving the leader's role",
             StopStage::Main { .. } => "waiting for main to end",
             StopStage::Releasing { .. } => "giving the leader's lock back",
             StopStage::Withdrawing { .. } => "leaving the catalog",
             StopStage::PostStop { .. } => "running post_stop",
+            StopStage::AfterMain => "stopping coprocesses",
             StopStage::Rest { .. } => "ending what is left in the container",
             StopStage::Done => "ending",
         };
@@ -177,7 +196,8 @@ impl Supervisor {
         let passed_on = signal.filter(|_| self.process.manner.silent).and_then(|signal| self.rewritten(signal));
         let within = self.config.stop.within;
         let kept = |within: Duration| (within / KEPT_SHARE).min(KEPT_AT_MOST);
-        let by_within = within.map(|within| step.now + (within - kept(within)));
+        let by_within =
+            within.map(|within| step.now + (within - kept(within)).saturating_sub(self.time_after_main(within)));
         let told_by = self.process.stop_signal.or(passed_on).or(signal).unwrap_or(Signal::TERM);
         let pre_start = match *self.life.stage() {
             LifeStage::PreStart { run, .. } => run,
@@ -200,7 +220,7 @@ impl Supervisor {
         step.out.push(Effect::TellOuter(OuterWord::Stopping));
         self.stop_waiting(step.out);
         self.refuse_orders(step);
-        self.checks_rest(step);
+        self.all_checks_rest(step);
         self.end_tasks(step);
         if let Some(run) = pre_start {
             self.commands.cancel(step, run);
@@ -219,6 +239,7 @@ impl Supervisor {
             code,
             led,
             stops_asked: 1,
+            hurries: false,
         });
         self.tell_catalog(step.out);
         self.hurry_demotion(step.now);
@@ -235,6 +256,7 @@ impl Supervisor {
     fn escalate(&mut self, step: &mut Step<'_>) {
         let Some(stopping) = self.life.stopping_mut() else { return };
         stopping.stops_asked += 1;
+        stopping.hurries = true;
         let second = stopping.stops_asked == 2;
         match stopping.stage {
             StopStage::Draining { .. } => self.tell_main(step, None),
@@ -242,6 +264,8 @@ impl Supervisor {
                 self.commands.cancel(step, run);
                 self.tell_main(step, None);
             }
+            StopStage::BeforeMain { pre_start } => self.tell_main(step, pre_start),
+            StopStage::AfterMain => self.kill_coprocesses(step),
             StopStage::Demoting | StopStage::Main { .. } => {
                 if !self.cut_demotion_short(step) {
                     self.tell_main_now(step);
@@ -261,6 +285,7 @@ impl Supervisor {
                 && let StopStage::PostStop { .. }
                 | StopStage::Releasing { .. }
                 | StopStage::Withdrawing { .. }
+                | StopStage::AfterMain
                 | StopStage::Rest { .. } = stage
             {
                 *stage = StopStage::Done;
@@ -273,7 +298,7 @@ impl Supervisor {
         let Some(stopping) = self.life.stopping_mut() else { return };
         match stopping.stage {
             StopStage::PreStop { run: own } if own == run => self.tell_main(step, None),
-            StopStage::PostStop { run: own } if own == run => self.end_rest(step),
+            StopStage::PostStop { run: own } if own == run => self.stop_coprocesses(),
             _ => {}
         }
     }
@@ -286,6 +311,11 @@ impl Supervisor {
                 false if until <= step.now => self.pre_stop(step),
                 false => {}
             }
+        }
+        if let Some(&Stopping { stage: StopStage::BeforeMain { pre_start }, .. }) = self.life.stopping()
+            && !self.is_any_left_before_main()
+        {
+            self.tell_main(step, pre_start);
         }
         if let Some(&Stopping { stage: StopStage::Demoting, .. }) = self.life.stopping()
             && !self.is_demoting()
@@ -309,6 +339,11 @@ impl Supervisor {
             && (until <= step.now || self.entries.iter().chain(&self.leaving).all(Entry::is_out))
         {
             self.post_stop(step);
+        }
+        if let Some(&Stopping { stage: StopStage::AfterMain, .. }) = self.life.stopping()
+            && !self.is_any_left()
+        {
+            self.end_rest(step);
         }
         if let Some(stopping) = self.life.stopping_mut()
             && let StopStage::Rest { others } = &mut stopping.stage
@@ -359,7 +394,12 @@ impl Supervisor {
 
     /// Has main stop, once it is out of the leader's role.
     fn tell_main(&mut self, step: &mut Step<'_>, pre_start: Option<RunId>) {
+        let waits = self.is_any_left_before_main();
         let Some(stopping) = self.life.stopping_mut() else { return };
+        if waits && !stopping.hurries {
+            stopping.stage = StopStage::BeforeMain { pre_start };
+            return;
+        }
         if self.main.is_gone() {
             stopping.stage = StopStage::Main { pre_start };
             return self.elect(step, ElectionEvent::Stop);
@@ -389,17 +429,27 @@ impl Supervisor {
     }
 
     fn post_stop(&mut self, step: &mut Step<'_>) {
+        let others = self.is_any_left();
         let Some(stopping) = self.life.stopping_mut() else { return };
         let Some(hook) = self.config.hooks.post_stop.clone().filter(|hook| hook.when.applies(stopping.led)) else {
-            return self.end_rest(step);
+            return self.stop_coprocesses();
         };
         let left = stopping.deadline.map_or(hook.timeout, |at| step.now.until(at));
+        // Those that stop after it have a chance, too.
+        let left = if others { left / 2 } else { left };
         self.last_run += 1;
         let run = RunId(self.last_run);
         stopping.stage = StopStage::PostStop { run };
         let hook = Hook { timeout: hook.timeout.min(left), ..hook };
         let env = self.env(&Job::PostStop);
         self.commands.start(step, run, Launch { job: Job::PostStop, hook, env, stdin: None });
+    }
+
+    /// What main, and its `post_stop`, may have needed goes last.
+    fn stop_coprocesses(&mut self) {
+        if let Some(stopping) = self.life.stopping_mut() {
+            stopping.stage = StopStage::AfterMain;
+        }
     }
 
     /// The kernel would kill without warning what is left as PID 1 leaves.

@@ -1,6 +1,7 @@
 //! Scripts for the core: what happens at which time, and what it orders. No process, clock or file takes part.
 
 mod catalog;
+mod coprocess;
 mod health;
 mod maintenance;
 mod model;

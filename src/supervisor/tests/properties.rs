@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::coprocess::coprocess;
 use super::script::*;
-use crate::config::{Background, Config, Hooks, OnFailure, RestartPolicy, SensorKind, Signal};
+use crate::config::coprocess::StopPoint;
+use crate::config::{Background, Config, Coprocess, Hooks, OnFailure, RestartPolicy, SensorKind, Signal};
 use crate::supervisor::vocabulary::*;
 use crate::supervisor::{Effect, Event, Supervisor, Time};
 
@@ -80,6 +82,13 @@ fn configs() -> impl Strategy<Value = Config> {
             config.services = vec![service("web")];
             config.health = vec![check("ping", if exit { OnFailure::Exit } else { OnFailure::Restart })];
         }
+        if follow {
+            let first = Coprocess { pre_start: Some(hook("prepare")), ..coprocess("first") };
+            let second =
+                Coprocess { after: vec!["first".to_owned()], post_stop: Some(hook("clean")), ..coprocess("second") };
+            let front = Coprocess { stop: StopPoint::BeforeMain, background: Background::Follow, ..coprocess("front") };
+            config.coprocesses = vec![second, first, front];
+        }
         config.watches = vec![if template { super::watch::templated() } else { watch("app") }];
         config.control.signals = ready;
         config.tasks = vec![super::tasks::every(3_000), super::tasks::cron("*/2 * * * *", "UTC")];
@@ -120,7 +129,7 @@ impl World {
                     Effect::ReadFiles { run, .. } => {
                         queue.push(Event::FilesRead { run, result: Ok(Secrets::default()) });
                     }
-                    Effect::Spawn { run, .. } => {
+                    Effect::Spawn { run, .. } | Effect::SpawnCoprocess { run, .. } => {
                         self.alive.push(run);
                         queue.push(Event::Spawned { run, pid: 200 });
                     }
@@ -160,7 +169,11 @@ impl World {
                 if self.main == Some(run) {
                     self.main = None;
                 }
+                let of_main = self.main_ever.contains(&run);
                 self.send(Event::Exited { run, status: ExitStatus::Exited(code) });
+                if !of_main {
+                    self.send(Event::RunLeft { run, any: code == 2 });
+                }
             }
             Step::EndOne(..) => {}
             // The adapter never says that strays are left of a main that runs.

@@ -29,6 +29,8 @@ pub struct Script {
     pub catches: bool,
     /// Why main can't be started, as often as there are reasons.
     pub main_fails: Vec<SpawnError>,
+    /// The same of coprocesses.
+    pub coprocess_fails: Vec<SpawnError>,
     /// What each command was given to read.
     pub stdin: BTreeMap<String, String>,
     /// What each command, and main, was told in its environment.
@@ -68,6 +70,7 @@ impl Script {
             followable: Some(101),
             there_before: 0,
             main_fails: Vec::new(),
+            coprocess_fails: Vec::new(),
             stdin: BTreeMap::new(),
             env: BTreeMap::new(),
             tags: BTreeMap::new(),
@@ -341,6 +344,16 @@ impl Script {
                 answer = Some(Event::Spawned { run, pid: 200 });
                 format!("spawn {job}")
             }
+            Effect::SpawnCoprocess { run, coprocess, env } => {
+                let job = Job::Coprocess { name: coprocess.name.clone() };
+                self.env.insert(job.to_string(), env.into_iter().collect());
+                self.runs.insert(job.to_string(), run);
+                answer = Some(match self.coprocess_fails.pop() {
+                    Some(error) => Event::SpawnFailed { run, error },
+                    None => Event::Spawned { run, pid: 300 },
+                });
+                format!("spawn {job}")
+            }
             Effect::Kill { target, signal } if signal == Signal::CONT => {
                 // Every stop signal is followed by one, so that a stopped process can obey.
                 let _ = target;
@@ -454,6 +467,7 @@ pub fn service(name: &str) -> Service {
         name: name.to_owned(),
         id: name.to_owned(),
         port: 80,
+        of: None,
         tags: Vec::new(),
         meta: BTreeMap::new(),
         address: vec![crate::config::AddressSpec::Any(Family::V4)],
@@ -466,6 +480,7 @@ pub fn service(name: &str) -> Service {
 pub fn check(name: &str, on_failure: OnFailure) -> Health {
     Health {
         name: name.to_owned(),
+        of: None,
         probe: Probe::Http(HttpProbe {
             url: "http://127.0.0.1/".to_owned(),
             method: "GET".to_owned(),

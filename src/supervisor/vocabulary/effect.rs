@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Control, Election, Exec, Log, Probe, Process, Query, RunAs, Service, Signal, Telemetry, Template};
+use crate::config::{
+    Control, Coprocess, Election, Exec, Log, Probe, Process, Query, RunAs, Service, Signal, Telemetry, Template,
+};
 use crate::supervisor::machines::election;
 use crate::supervisor::machines::election::record::Term;
 
@@ -47,6 +49,15 @@ pub enum Effect {
         env: Vec<(String, String)>,
         /// What it reads; `None` is /dev/null.
         stdin: Option<String>,
+    },
+    /// Start a coprocess, as a hook is started.
+    SpawnCoprocess {
+        /// Which run.
+        run: RunId,
+        /// As configured.
+        coprocess: Arc<Coprocess>,
+        /// `PILOTFISH_*` variables the core knows.
+        env: Vec<(String, String)>,
     },
     /// Send a signal.
     Kill {

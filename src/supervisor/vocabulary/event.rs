@@ -78,7 +78,7 @@ pub enum Event {
         /// Of which run.
         run: RunId,
     },
-    /// What a hook or check whose process has ended left behind: it comes right after its [`Event::Exited`], and again
+    /// What a hook, check or coprocess whose process has ended left behind: it comes right after its [`Event::Exited`], and again
     /// when nothing is left any more of what was.
     RunLeft {
         /// Which run.
@@ -127,6 +127,13 @@ pub enum Event {
     },
     /// Main spoke sd_notify.
     Notified(Notification),
+    /// A coprocess spoke sd_notify.
+    CoprocessNotified {
+        /// Its name.
+        name: String,
+        /// What it said.
+        said: Notification,
+    },
     /// The catalog is what the registration said (answers [`Effect::Publish`]), or couldn't be made so.
     Published {
         /// The service's id.

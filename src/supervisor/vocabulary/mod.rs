@@ -25,8 +25,8 @@ pub use reading::{Labels, MOST_PRINTED, Reading, SensorStatus};
 pub use run::{ExitStatus, Hope, Job, Pid, RunId, Secrets, SpawnError, Target};
 pub use service::{Advertised, Registration, ServiceStatus};
 pub use status::{
-    CheckStatus, ElectionStatus, HookCount, LeaderStatus, MainStatus, MaintenanceStatus, Phase, ServiceReport, Status,
-    TaskEnd, TaskStatus, WatchStatus, WitnessStatus,
+    CheckStatus, CoprocessStatus, ElectionStatus, HookCount, LeaderStatus, MainStatus, MaintenanceStatus, Phase,
+    ServiceReport, Status, TaskEnd, TaskStatus, WatchStatus, WitnessStatus,
 };
 pub use step::Step;
 pub use time::{Calendar, Time, earliest};

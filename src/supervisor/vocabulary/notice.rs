@@ -62,6 +62,71 @@ pub enum Notice {
         /// ...within how long.
         within: Duration,
     },
+    /// A coprocess runs.
+    CoprocessStarted {
+        /// Which.
+        name: String,
+        /// Its process id.
+        pid: Pid,
+    },
+    /// A coprocess couldn't be started.
+    CoprocessFailedToStart {
+        /// Which.
+        name: String,
+        /// Why.
+        error: String,
+    },
+    /// A coprocess is ready.
+    CoprocessReady {
+        /// Which.
+        name: String,
+        /// How long that took from its start.
+        took: Duration,
+    },
+    /// A coprocess wasn't ready in time.
+    CoprocessNotReady {
+        /// Which.
+        name: String,
+        /// How long it had.
+        within: Duration,
+    },
+    /// The process of a coprocess ended.
+    CoprocessExited {
+        /// Which.
+        name: String,
+        /// How.
+        status: ExitStatus,
+    },
+    /// What the process of a coprocess left behind is the coprocess from now on.
+    CoprocessFollowed {
+        /// Which.
+        name: String,
+    },
+    /// A coprocess starts again after a pause.
+    CoprocessRestarting {
+        /// Which.
+        name: String,
+        /// The pause.
+        after: Duration,
+        /// Which restart of the window this is.
+        attempt: u32,
+        /// How many there may be.
+        max: u32,
+    },
+    /// A coprocess isn't started again.
+    CoprocessGivenUp {
+        /// Which.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// A coprocess was told to stop.
+    CoprocessTold {
+        /// Which.
+        name: String,
+        /// The signal.
+        signal: Signal,
+    },
     /// A signal is passed on to main.
     SignalForwarded {
         /// As it came.
@@ -354,6 +419,15 @@ impl Notice {
             Notice::RestartOrdered => ("main.restart_ordered", Info),
             Notice::MainRestarting { .. } => ("main.restarting", Warn),
             Notice::RestartBudgetSpent { .. } => ("main.restart_budget_spent", Error),
+            Notice::CoprocessStarted { .. } => ("coprocess.started", Info),
+            Notice::CoprocessFailedToStart { .. } => ("coprocess.failed_to_start", Error),
+            Notice::CoprocessReady { .. } => ("coprocess.ready", Info),
+            Notice::CoprocessNotReady { .. } => ("coprocess.not_ready", Error),
+            Notice::CoprocessExited { .. } => ("coprocess.exited", Info),
+            Notice::CoprocessFollowed { .. } => ("coprocess.followed", Info),
+            Notice::CoprocessRestarting { .. } => ("coprocess.restarting", Warn),
+            Notice::CoprocessGivenUp { .. } => ("coprocess.given_up", Error),
+            Notice::CoprocessTold { .. } => ("coprocess.told", Info),
             Notice::SignalForwarded { .. } => ("signal.forwarded", Debug),
             Notice::Stopping { .. } => ("stop.started", Info),
             Notice::MainTold { .. } => ("stop.main_told", Info),
@@ -447,6 +521,21 @@ impl fmt::Display for Notice {
             Notice::RestartBudgetSpent { max, within } => {
                 write!(f, "main was restarted {max} times within {}: giving up", span(within))
             }
+            Notice::CoprocessStarted { name, pid } => write!(f, "{name} runs as process {pid}"),
+            Notice::CoprocessFailedToStart { name, error } => write!(f, "{name} can't be started: {error}"),
+            Notice::CoprocessReady { name, took } => write!(f, "{name} is ready after {}", span(took)),
+            Notice::CoprocessNotReady { name, within } => {
+                write!(f, "{name} wasn't ready within {} (its `ready` says when it is)", span(within))
+            }
+            Notice::CoprocessExited { name, status } => write!(f, "{name} {status}"),
+            Notice::CoprocessFollowed { name } => {
+                write!(f, "{name} went to the background: what it left is followed")
+            }
+            Notice::CoprocessRestarting { name, after, attempt, max } => {
+                write!(f, "{name} starts again in {} (restart {attempt} of at most {max})", span(after))
+            }
+            Notice::CoprocessGivenUp { name: _, why } => write!(f, "{why}: giving it up"),
+            Notice::CoprocessTold { name, signal } => write!(f, "{signal} sent to {name}"),
             Notice::SignalForwarded { received, sent } if received == sent => write!(f, "{received} passed on to main"),
             Notice::SignalForwarded { received, sent } => write!(f, "{received} passed on to main as {sent}"),
             Notice::Stopping { reason, within: Some(within) } => {

@@ -129,6 +129,26 @@ pub enum Job {
         /// The metric's name.
         sensor: String,
     },
+    /// A coprocess itself.
+    Coprocess {
+        /// Its name.
+        name: String,
+    },
+    /// A coprocess's `pre_start`.
+    CoprocessPreStart {
+        /// The coprocess's name.
+        name: String,
+    },
+    /// A coprocess's `post_stop`.
+    CoprocessPostStop {
+        /// The coprocess's name.
+        name: String,
+    },
+    /// Whether a coprocess is ready.
+    CoprocessReady {
+        /// The coprocess's name.
+        name: String,
+    },
 }
 
 impl Job {
@@ -144,8 +164,16 @@ impl Job {
             | Job::OnPromote
             | Job::OnDemote
             | Job::OnLeaderChange
-            | Job::Task { .. } => true,
-            Job::Main | Job::TemplateCheck { .. } | Job::Health { .. } | Job::Rank | Job::Sensor { .. } => false,
+            | Job::Task { .. }
+            | Job::CoprocessPreStart { .. }
+            | Job::CoprocessPostStop { .. } => true,
+            Job::Main
+            | Job::TemplateCheck { .. }
+            | Job::Health { .. }
+            | Job::Rank
+            | Job::Sensor { .. }
+            | Job::Coprocess { .. }
+            | Job::CoprocessReady { .. } => false,
         }
     }
 
@@ -163,10 +191,10 @@ impl Job {
     pub fn event(&self) -> &'static str {
         match self {
             Job::Main => "main",
-            Job::PreStart { .. } => "pre_start",
+            Job::PreStart { .. } | Job::CoprocessPreStart { .. } => "pre_start",
             Job::PostStart => "post_start",
             Job::PreStop => "pre_stop",
-            Job::PostStop => "post_stop",
+            Job::PostStop | Job::CoprocessPostStop { .. } => "post_stop",
             Job::OnChange { .. } => "on_change",
             Job::TemplateCheck { .. } => "template_check",
             Job::Health { .. } => "health",
@@ -176,6 +204,8 @@ impl Job {
             Job::Rank => "rank",
             Job::Task { .. } => "task",
             Job::Sensor { .. } => "sensor",
+            Job::Coprocess { .. } => "coprocess",
+            Job::CoprocessReady { .. } => "ready",
         }
     }
 }
@@ -183,11 +213,16 @@ impl Job {
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Job::OnChange { watch: of } | Job::TemplateCheck { watch: of } | Job::Health { check: of } => {
-                write!(f, "{} of {of}", self.event())
-            }
+            Job::OnChange { watch: of }
+            | Job::TemplateCheck { watch: of }
+            | Job::Health { check: of }
+            | Job::CoprocessPreStart { name: of }
+            | Job::CoprocessPostStop { name: of }
+            | Job::CoprocessReady { name: of } => write!(f, "{} of {of}", self.event()),
             Job::PreStart { number: Some(number) } => write!(f, "{} {number}", self.event()),
-            Job::Task { task: name } | Job::Sensor { sensor: name } => write!(f, "{} {name}", self.event()),
+            Job::Task { task: name } | Job::Sensor { sensor: name } | Job::Coprocess { name } => {
+                write!(f, "{} {name}", self.event())
+            }
             Job::Main
             | Job::PreStart { number: None }
             | Job::PostStart

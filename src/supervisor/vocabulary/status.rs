@@ -17,6 +17,8 @@ pub struct Status {
     pub doing: String,
     /// The main process.
     pub main: MainStatus,
+    /// Each coprocess.
+    pub coprocesses: Vec<CoprocessStatus>,
     /// Each health check.
     pub health: Vec<CheckStatus>,
     /// Each service.
@@ -40,12 +42,12 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether main runs and every check that counts passes (`/readyz`; `/healthz` and `pilotfish health` are content with one that
+    /// Whether main runs and every check that counts passes of what is to run (`/readyz`; `/healthz` and `pilotfish health` are content with one that
     /// stands by).
     pub fn ready(&self) -> bool {
         self.phase == Phase::Running
             && self.main.pid.is_some()
-            && self.health.iter().all(|check| check.passing || !check.counts)
+            && self.health.iter().all(|check| check.passing || check.idle || !check.counts)
     }
 }
 
@@ -79,11 +81,36 @@ pub struct MainStatus {
     pub stopping: bool,
 }
 
-/// A health check.
+/// A process supervised beside main.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CoprocessStatus {
+    /// Its name.
+    pub name: String,
+    /// What it is, for people.
+    pub state: String,
+    /// Its process id while it runs.
+    pub pid: Option<Pid>,
+    /// Whether it runs and is ready.
+    pub ready: bool,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// How it last ended.
+    pub last_exit: Option<ExitStatus>,
+    /// Why it was given up, if it was.
+    pub error: Option<String>,
+}
+
+/// A health check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
 pub struct CheckStatus {
     /// Its name.
     pub name: String,
+    /// The coprocess that it checks; `None` is main.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// That isn't to run in this role, so the check means nothing.
+    #[serde(skip)]
+    pub idle: bool,
     /// Whether it passes.
     pub passing: bool,
     /// Whether main is unhealthy while it doesn't.

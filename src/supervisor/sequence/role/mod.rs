@@ -65,6 +65,8 @@ pub struct Leadership {
     /// As the watches know it.
     led: bool,
     leaderships: u64,
+    /// The time of the leadership that it leaves is over.
+    over: bool,
     guard_since: Option<Time>,
     guard_again_at: Option<Time>,
     /// Whether the witness stands, once that is known.
@@ -170,6 +172,7 @@ impl Leadership {
             ready: true,
             led: false,
             leaderships: 0,
+            over: false,
             guard_since: None,
             guard_again_at: None,
             witness: None,
@@ -346,6 +349,7 @@ impl Supervisor {
                 let promotion = Promotion::Clearing { until: step.now + CLEAR_WITHIN };
                 leadership.role = Role::Leader { term, promotion };
                 leadership.leaderships += 1;
+                leadership.over = false;
                 leadership.announced = None;
                 step.out.push(Effect::Say(Notice::Leads { term }));
                 self.commands.leave(step, When::Replica);
@@ -355,6 +359,7 @@ impl Supervisor {
             }
             ElectionEffect::Demote { .. } => self.leave_role(step),
             ElectionEffect::Kill { .. } => {
+                leadership.over = true;
                 self.leave_role(step);
                 if let Some(Leadership { role: Role::Leaving { stage, .. }, part, .. }) = &mut self.leadership {
                     // A main that is still a replica does no harm.
@@ -434,6 +439,11 @@ impl Supervisor {
         // One that is to end, to run again, could only be promoted to leave its role at once.
         let ending = self.orders.restart_main() && !self.main.is_gone();
         !down && !unhealthy && !ending
+    }
+
+    /// Whether the time is over in which anything may still be done for the leader that this container was.
+    pub(in crate::supervisor) fn is_time_over(&self) -> bool {
+        self.leadership.as_ref().is_some_and(|leadership| leadership.over)
     }
 
     /// Whether a winner could be promoted at once. A standby's main runs only while it leads, so none of them is readier.

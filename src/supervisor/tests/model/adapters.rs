@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::Signal;
+use crate::config::{Coprocess, Signal, When};
 use crate::supervisor::machines::election::event::{Acquisition, ElectionEvent, Renewal, StoreRequest};
 use crate::supervisor::vocabulary::*;
 use crate::supervisor::{Effect, Event, Time};
@@ -38,6 +38,7 @@ impl World {
             Effect::ReadFiles { run, .. } => self.containers[index].reading = Some((run, now + self.random.span())),
             Effect::SpawnMain { run, env, .. } => self.main_is_ordered(index, run, &env),
             Effect::Spawn { run, job, env, .. } => self.spawn(index, run, job, &env),
+            Effect::SpawnCoprocess { run, coprocess, env } => self.spawn_coprocess(index, run, &coprocess, &env),
             Effect::Kill { target, signal } => self.containers[index].kill(now, target, signal),
             Effect::Forward { target, signal, .. } => {
                 let heeded = !self.random.once_in(3);
@@ -189,6 +190,8 @@ impl World {
             // A leader's tasks are the only ones there are.
             Job::OnDemote | Job::Task { .. } => true,
             Job::PreStart { .. } | Job::PostStart | Job::OnPromote => leads,
+            // The leader's own, in this play.
+            Job::CoprocessPreStart { .. } | Job::CoprocessPostStop { .. } => true,
             _ => false,
         });
         let (now, late) = (self.now, self.is_too_late(index));
@@ -209,6 +212,26 @@ impl World {
                 None => container.strays.iter_mut().for_each(|(of, _)| *of = acts),
             }
         }
+        container.commands.insert(run, Command { job, acts, leads, runs: true, ends_at, obeys_within });
+        if late {
+            container.command_ends(run, ExitStatus::Killed(Signal::KILL), false);
+        }
+    }
+
+    fn spawn_coprocess(&mut self, index: usize, run: RunId, coprocess: &Coprocess, env: &[(String, String)]) {
+        let acts = term(env).filter(|_| coprocess.when == When::Leader);
+        let leads = variable(env, "ROLE") == Some("leader");
+        let late = self.is_too_late(index);
+        // It crashes now and then.
+        let ends_at = if self.random.once_in(2) { Some(self.now + self.random.span() * 10) } else { None };
+        let obeys_within = self.obeys_within();
+        let container = &mut self.containers[index];
+        let job = Job::Coprocess { name: coprocess.name.clone() };
+        if container.commands.values().any(|other| other.job == job) {
+            let promise = format!("{}'s {job} is started beside another", container.id);
+            return self.breaks(promise);
+        }
+        container.events.push_back(Event::Spawned { run, pid: 300 });
         container.commands.insert(run, Command { job, acts, leads, runs: true, ends_at, obeys_within });
         if late {
             container.command_ends(run, ExitStatus::Killed(Signal::KILL), false);

@@ -12,11 +12,17 @@ mod steps;
 mod store;
 mod world;
 
+use std::time::Duration;
+
+use super::coprocess::coprocess;
 use super::role::election;
 use super::script::*;
 use super::tasks::every;
+use crate::config::coprocess::StopPoint;
 use crate::config::election::{Mode, Preference};
-use crate::config::{Background, Config, Election, Hooks, OnFailure, Restart, RestartPolicy, Task, TaskWhen};
+use crate::config::{
+    Background, Config, Coprocess, Election, Hooks, OnFailure, Restart, RestartPolicy, Task, TaskWhen, When,
+};
 use crate::supervisor::sequence::duties::{self, Duty};
 
 use world::World;
@@ -89,6 +95,17 @@ impl Play {
                 ..Hooks::default()
             };
             config.tasks = vec![Task { when: TaskWhen::Leader, at_start: true, ..every(3_000) }];
+            let hooked = Coprocess {
+                pre_start: Some(hook("prepare")),
+                post_stop: Some(hook("clean")),
+                // It may have all the time that the lease leaves.
+                stop_timeout: Some(Duration::from_secs(10)),
+                ..coprocess("vip")
+            };
+            config.coprocesses = vec![
+                Coprocess { when: When::Leader, ..if index == 0 { hooked } else { coprocess("vip") } },
+                Coprocess { stop: StopPoint::BeforeMain, ..coprocess("exporter") },
+            ];
             config.services = vec![service("web")];
             let prefer = if index == 2 { Preference::Low } else { Preference::Normal };
             let on_failure = [OnFailure::Report, OnFailure::Restart, OnFailure::Exit][index];
@@ -239,6 +256,20 @@ fn a_role_that_is_left_before_its_hooks_have_ended_lets_two_act() {
 #[test]
 fn a_post_start_that_outlasts_its_role_lets_two_act() {
     missed(Duty::BindToRole, Mode::Role, TWO);
+}
+
+#[test]
+fn a_role_that_is_left_before_its_coprocesses_have_ended_lets_two_act() {
+    missed(Duty::AwaitCoprocesses, Mode::Role, TWO);
+}
+
+/// Where the guard stands, it kills that, too.
+#[test]
+fn what_clears_up_after_a_coprocess_of_a_leader_whose_time_is_over_acts_beside_the_next() {
+    let faults = Faults { any: 6, guard: 2, cut: 4, ..Faults::default() };
+    let play = Play { faults, lies: vec![Lie::StoppedGuardUnseen, Lie::ForkUnlooked], ..Play::new(Mode::Role, 2) };
+    wander(&play, 1..10);
+    missed_in(Duty::BeginNothingMore, &play, TWO);
 }
 
 #[test]

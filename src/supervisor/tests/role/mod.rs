@@ -2,6 +2,7 @@
 
 mod acting;
 mod announcing;
+mod coprocesses;
 mod demotion;
 mod ends;
 mod maintenance;

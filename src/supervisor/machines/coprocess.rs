@@ -1,0 +1,559 @@
+//! One coprocess: whether it is to run, runs, is ready, is being ended, or has ended for good. Its processes are among
+//! [`Commands`](super::commands::Commands), as those of hooks are; this says what comes next, and starts nothing itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Coprocess as Config, Probe, Restart, RestartPolicy};
+
+use super::commands::Outcome;
+use super::jitter::Jitter;
+use super::restarts::{self, RestartDecision, Restarts};
+use crate::supervisor::vocabulary::{
+    CoprocessStatus, Effect, ExitStatus, Hope, Notice, Pid, RunId, SpawnError, Step, Time, earliest,
+};
+
+/// From one question whether it is ready to the next: others wait for the answer, and asking costs little.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// Past this such a question has no answer. What is ready answers in milliseconds.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// A process supervised beside main.
+#[derive(Debug)]
+pub struct Coprocess {
+    config: Arc<Config>,
+    stage: Stage,
+    restarts: Restarts,
+    readiness: Readiness,
+    /// What is known since it was to run.
+    life: CoprocessLife,
+    /// A reload took it out of the config.
+    removed: bool,
+    started: u64,
+    last_exit: Option<ExitStatus>,
+}
+
+/// What is known of a coprocess from when it is first to run until it is to run no longer.
+#[derive(Debug, Default)]
+struct CoprocessLife {
+    /// Its place in the order of first starts, once something of it has run; its `post_stop` is due then.
+    place: Option<u64>,
+    /// Its `pre_start` has succeeded.
+    prepared: bool,
+    was_ready: bool,
+    /// It is to be ready for the first time by then.
+    ready_by: Option<Time>,
+    /// That it wasn't has been seen to.
+    was_late: bool,
+    /// It isn't started again.
+    ended: Option<EndedForGood>,
+    /// What follows from that has been seen to.
+    judged: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing of it is there.
+    Idle,
+    /// `pre_start` runs, and may have been told to end.
+    Preparing { run: RunId, told: bool },
+    /// It starts then, if it is still to run.
+    Due { at: Time },
+    /// Ordered, not answered.
+    Starting { run: RunId, since: Time },
+    /// It runs; `None`: what its process left behind does, and is followed.
+    Running { run: RunId, since: Time, pid: Option<Pid> },
+    /// It was told to stop, or what its process left is being ended.
+    Ending { run: RunId, since: Time, why: EndCause },
+    /// It has ended, and doesn't start again. `post_stop` is next, where there is one.
+    Over,
+    /// `post_stop` runs.
+    Finishing,
+}
+
+/// Why it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EndCause {
+    /// By itself.
+    Itself,
+    /// It couldn't be started; whether it may be a moment later.
+    NotStarted { hope: bool, code: u8 },
+    /// To be started again.
+    Restart,
+    /// It is to run no longer.
+    Unwanted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readiness {
+    /// It doesn't run.
+    No,
+    /// It is asked then.
+    Ask {
+        at: Time,
+    },
+    /// This run asks.
+    Asking(RunId),
+    /// It will say so itself.
+    Listening,
+    Ready,
+}
+
+/// How a coprocess ended for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedForGood {
+    /// The code it stands for.
+    pub code: u8,
+    /// Why, for people.
+    pub why: String,
+    /// Nothing else was wanted of it.
+    pub as_wanted: bool,
+}
+
+/// What comes next for a coprocess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextStep {
+    /// Its `pre_start` runs.
+    Prepare,
+    /// It starts.
+    Start,
+    /// This run of its `pre_start` is cut short.
+    Cancel(RunId),
+    /// This run is told to stop.
+    Stop(RunId),
+    /// Its `post_stop` runs, if it has one and something of it has run.
+    Finish,
+}
+
+impl Coprocess {
+    /// One that has yet to run.
+    pub fn new(config: Arc<Config>) -> Coprocess {
+        Coprocess {
+            config,
+            stage: Stage::Idle,
+            restarts: Restarts::default(),
+            readiness: Readiness::No,
+            life: CoprocessLife::default(),
+            removed: false,
+            started: 0,
+            last_exit: None,
+        }
+    }
+
+    /// As configured.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Another config for the same name: it counts from its next start on.
+    pub fn reconfigure(&mut self, config: Arc<Config>) {
+        self.config = config;
+        self.removed = false;
+    }
+
+    /// It is in the config no more.
+    pub fn is_configured_no_more(&mut self) {
+        self.removed = true;
+    }
+
+    /// Whether it is in the config.
+    pub fn is_configured(&self) -> bool {
+        !self.removed
+    }
+
+    /// What comes next, if anything does.
+    pub fn next(&self, now: Time, wanted: bool, may_start: bool) -> Option<NextStep> {
+        let begin = match self.config.pre_start {
+            Some(_) if !self.life.prepared => NextStep::Prepare,
+            Some(_) | None => NextStep::Start,
+        };
+        match self.stage {
+            Stage::Idle if wanted && may_start && self.life.ended.is_none() => Some(begin),
+            Stage::Due { at } if wanted => (at <= now).then_some(begin),
+            Stage::Due { .. } | Stage::Over => Some(NextStep::Finish),
+            Stage::Preparing { run, told: false } if !wanted => Some(NextStep::Cancel(run)),
+            Stage::Starting { run, .. } | Stage::Running { run, .. } if !wanted => Some(NextStep::Stop(run)),
+            Stage::Idle
+            | Stage::Preparing { .. }
+            | Stage::Starting { .. }
+            | Stage::Running { .. }
+            | Stage::Ending { .. }
+            | Stage::Finishing => None,
+        }
+    }
+
+    /// It is to run no longer and nothing of it is there: when it is to run again, it is as if for the first time.
+    pub fn forget(&mut self) {
+        if self.stage == Stage::Idle {
+            self.life = CoprocessLife::default();
+            self.restarts = Restarts::default();
+        }
+    }
+
+    /// Its `pre_start` was ordered.
+    pub fn prepares(&mut self, run: RunId, place: u64) {
+        self.life.place.get_or_insert(place);
+        self.stage = Stage::Preparing { run, told: false };
+    }
+
+    /// What its last `pre_start` left is being ended: it starts a little later.
+    pub fn waits(&mut self, now: Time) {
+        self.stage = Stage::Due { at: now + ASK_AGAIN_AFTER };
+    }
+
+    /// Its `pre_start` was cut short.
+    pub fn cancelled(&mut self) {
+        if let Stage::Preparing { told, .. } = &mut self.stage {
+            *told = true;
+        }
+    }
+
+    /// Its `pre_start` ended, which counts as an end of its own unless it succeeded.
+    pub fn prepared(&mut self, step: &mut Step<'_>, run: RunId, outcome: &Outcome, jitter: &mut Jitter) {
+        let Stage::Preparing { run: own, told } = self.stage else { return };
+        match outcome.result() {
+            _ if own != run => {}
+            _ if told => self.stage = Stage::Over,
+            Ok(()) => {
+                self.life.prepared = true;
+                self.stage = Stage::Due { at: step.now };
+            }
+            Err(error) => {
+                let why = format!("pre_start of {} failed: {error}", self.config.name);
+                let ended = EndedForGood { code: outcome.code(), why, as_wanted: false };
+                match self.config.restart.policy {
+                    RestartPolicy::Never => self.give_up(step, ended),
+                    RestartPolicy::OnFailure | RestartPolicy::Always => {
+                        self.again(step, Duration::ZERO, ended, jitter);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Its start was ordered.
+    pub fn starts(&mut self, now: Time, run: RunId, place: u64) {
+        self.stage = Stage::Starting { run, since: now };
+        self.started += 1;
+        self.life.place.get_or_insert(place);
+        if let Some(ready) = self.config.ready.as_ref().filter(|_| !self.life.was_ready) {
+            self.life.ready_by.get_or_insert(now + ready.timeout);
+        }
+    }
+
+    /// A process runs; `true`: it is this one.
+    pub fn spawned(&mut self, step: &mut Step<'_>, run: RunId, pid: Pid) -> bool {
+        let Stage::Starting { run: ordered, since } = self.stage else { return false };
+        if ordered != run {
+            return false;
+        }
+        self.stage = Stage::Running { run, since, pid: Some(pid) };
+        step.out.push(Effect::Say(Notice::CoprocessStarted { name: self.config.name.clone(), pid }));
+        match self.config.ready.as_ref().map(|ready| &ready.probe) {
+            None => self.becomes_ready(),
+            Some(Probe::Notify) => self.readiness = Readiness::Listening,
+            Some(_) => self.readiness = Readiness::Ask { at: step.now },
+        }
+        true
+    }
+
+    /// A run couldn't be started.
+    pub fn not_started(&mut self, step: &mut Step<'_>, run: RunId, error: &SpawnError) {
+        let (since, told) = match self.stage {
+            Stage::Starting { run: own, since } if own == run => (since, None),
+            Stage::Ending { run: own, since, why } if own == run => (since, Some(why)),
+            _ => return,
+        };
+        let hope = match error.hope {
+            Hope::None => false,
+            Hope::IfItWasThere => self.last_exit.is_some(),
+            Hope::Soon => true,
+        };
+        if told.is_none() {
+            let (name, error) = (self.config.name.clone(), error.message.clone());
+            step.out.push(Effect::Say(Notice::CoprocessFailedToStart { name, error }));
+        }
+        self.stage = Stage::Ending { run, since, why: told.unwrap_or(EndCause::NotStarted { hope, code: error.code }) };
+    }
+
+    /// The process of a run has ended.
+    pub fn exited(&mut self, step: &mut Step<'_>, run: RunId, status: ExitStatus) {
+        let (since, why) = match self.stage {
+            Stage::Starting { run: own, since } if own == run => (since, EndCause::Itself),
+            Stage::Running { run: own, since, pid: Some(_) } if own == run => (since, EndCause::Itself),
+            Stage::Ending { run: own, since, why } if own == run => (since, why),
+            _ => return,
+        };
+        self.last_exit = Some(status);
+        self.readiness = Readiness::No;
+        self.stage = Stage::Ending { run, since, why };
+        step.out.push(Effect::Say(Notice::CoprocessExited { name: self.config.name.clone(), status }));
+    }
+
+    /// What its process left behind is the coprocess from now on.
+    pub fn followed(&mut self, step: &mut Step<'_>, run: RunId) {
+        if let Stage::Ending { run: own, since, why: EndCause::Itself } = self.stage
+            && own == run
+        {
+            self.stage = Stage::Running { run, since, pid: None };
+            step.out.push(Effect::Say(Notice::CoprocessFollowed { name: self.config.name.clone() }));
+            match self.config.ready.as_ref().map(|ready| &ready.probe) {
+                // Its launcher may have said so.
+                Some(Probe::Notify) if !self.life.was_ready => self.readiness = Readiness::Listening,
+                None | Some(Probe::Notify) => self.becomes_ready(),
+                Some(_) => self.readiness = Readiness::Ask { at: step.now },
+            }
+        }
+    }
+
+    /// It was told to stop, to be started `again` or for as long as it isn't wanted.
+    pub fn told(&mut self, again: bool) {
+        if let Stage::Starting { run, since } | Stage::Running { run, since, .. } = self.stage {
+            let why = if again { EndCause::Restart } else { EndCause::Unwanted };
+            self.stage = Stage::Ending { run, since, why };
+            self.readiness = Readiness::No;
+        }
+    }
+
+    /// Nothing is left of a run, or nothing that can be ended (`stuck`): it starts again after a pause, or has ended for
+    /// good.
+    pub fn run_is_over(&mut self, step: &mut Step<'_>, run: RunId, stuck: bool, wanted: bool, jitter: &mut Jitter) {
+        let (since, why) = match self.stage {
+            Stage::Ending { run: own, since, why } if own == run => (since, why),
+            // Who was followed has ended, and nobody saw how.
+            Stage::Running { run: own, since, pid: None } if own == run => (since, EndCause::Itself),
+            _ => return,
+        };
+        self.readiness = Readiness::No;
+        if !wanted || why == EndCause::Unwanted {
+            self.stage = Stage::Over;
+            return;
+        }
+        let status = self.last_exit.unwrap_or(ExitStatus::Exited(0));
+        let policy = self.config.restart.policy;
+        let again = match why {
+            EndCause::Restart => true,
+            EndCause::Itself => restarts::wanted(policy, status),
+            EndCause::NotStarted { hope, .. } => hope && policy != RestartPolicy::Never,
+            EndCause::Unwanted => false,
+        };
+        let name = &self.config.name;
+        let ended = match why {
+            _ if stuck => EndedForGood { code: 1, why: format!("{name} can't be ended"), as_wanted: false },
+            EndCause::NotStarted { code, .. } => {
+                EndedForGood { code, why: format!("{name} can't be started"), as_wanted: false }
+            }
+            EndCause::Itself | EndCause::Restart | EndCause::Unwanted => EndedForGood {
+                code: status.code(),
+                why: format!("{name} {status}"),
+                as_wanted: !again && status.success(),
+            },
+        };
+        match again && !stuck {
+            true => self.again(step, step.now.since(since), ended, jitter),
+            false => self.give_up(step, ended),
+        }
+    }
+
+    fn again(&mut self, step: &mut Step<'_>, lived: Duration, ended: EndedForGood, jitter: &mut Jitter) {
+        let restart = self.config.restart.clone();
+        let name = self.config.name.clone();
+        match self.restarts.ask(step.now, lived, &restart, jitter) {
+            RestartDecision::After { pause: after, attempt } => {
+                let max = restart.max;
+                step.out.push(Effect::Say(Notice::CoprocessRestarting { name, after, attempt, max }));
+                self.stage = Stage::Due { at: step.now + after };
+            }
+            RestartDecision::Spent => {
+                let Restart { max, within, .. } = restart;
+                let within = humantime::format_duration(within);
+                let why = format!("{}, after {max} restarts within {within}", ended.why);
+                self.give_up(step, EndedForGood { why, as_wanted: false, ..ended });
+            }
+        }
+    }
+
+    fn give_up(&mut self, step: &mut Step<'_>, ended: EndedForGood) {
+        if !ended.as_wanted {
+            let (name, why) = (self.config.name.clone(), ended.why.clone());
+            step.out.push(Effect::Say(Notice::CoprocessGivenUp { name, why }));
+        }
+        self.stage = Stage::Over;
+        self.life.ended = Some(ended);
+    }
+
+    /// `post_stop` runs.
+    pub fn finishes(&mut self) {
+        self.stage = Stage::Finishing;
+    }
+
+    /// Nothing is left of its `post_stop`.
+    pub fn finished(&mut self) {
+        if self.stage == Stage::Finishing {
+            self.rests();
+        }
+    }
+
+    /// Nothing of it is there any more, and nothing is to come.
+    pub fn rests(&mut self) {
+        self.stage = Stage::Idle;
+        self.life.place = None;
+        self.life.prepared = false;
+    }
+
+    /// Whether its `post_stop` is due at its end.
+    pub fn has_begun(&self) -> bool {
+        self.life.place.is_some()
+    }
+
+    fn becomes_ready(&mut self) {
+        self.readiness = Readiness::Ready;
+        self.life.was_ready = true;
+        self.life.ready_by = None;
+    }
+
+    /// What is to be asked now to know whether it is ready.
+    pub fn question(&self, now: Time) -> Option<Probe> {
+        match self.readiness {
+            Readiness::Ask { at } if at <= now => self.config.ready.as_ref().map(|ready| ready.probe.clone()),
+            _ => None,
+        }
+    }
+
+    /// This run asks.
+    pub fn asks(&mut self, run: RunId) {
+        self.readiness = Readiness::Asking(run);
+    }
+
+    /// What its last question left behind is being ended: it is asked a little later.
+    pub fn put_off(&mut self, now: Time) {
+        self.readiness = Readiness::Ask { at: now + ASK_AGAIN_AFTER };
+    }
+
+    /// The run that asks whether it is ready.
+    pub fn asking(&self) -> Option<RunId> {
+        match self.readiness {
+            Readiness::Asking(run) => Some(run),
+            _ => None,
+        }
+    }
+
+    /// The answer.
+    pub fn heard(&mut self, step: &mut Step<'_>, result: Result<(), String>) {
+        match result {
+            Ok(()) => {
+                self.becomes_ready();
+                self.tell_ready(step);
+            }
+            Err(_) => self.put_off(step.now),
+        }
+    }
+
+    /// It said by sd_notify that it is ready.
+    pub fn says_ready(&mut self, step: &mut Step<'_>) {
+        if self.readiness == Readiness::Listening {
+            self.becomes_ready();
+            self.tell_ready(step);
+        }
+    }
+
+    fn tell_ready(&self, step: &mut Step<'_>) {
+        if let Stage::Running { since, .. } = self.stage {
+            let (name, took) = (self.config.name.clone(), step.now.since(since));
+            step.out.push(Effect::Say(Notice::CoprocessReady { name, took }));
+        }
+    }
+
+    /// Whether the time is up in which it was to be ready for the first time; said once.
+    pub fn is_late(&mut self, now: Time) -> bool {
+        let late = !self.life.was_late && self.life.ready_by.is_some_and(|by| by <= now);
+        self.life.was_late |= late;
+        late
+    }
+
+    /// Whether those that come after it may start: it is ready, or has done what was wanted of it.
+    pub fn lets_others_start(&self) -> bool {
+        let done = self.life.ended.as_ref().is_some_and(|ended| ended.as_wanted);
+        self.readiness == Readiness::Ready || (done && self.life.was_ready)
+    }
+
+    /// It has ended for good, and nothing has followed from that yet.
+    pub fn ends(&mut self) -> Option<EndedForGood> {
+        let news = self.life.ended.clone().filter(|_| !self.life.judged);
+        self.life.judged |= news.is_some();
+        news
+    }
+
+    /// Whether it has ended for good, and how.
+    pub fn has_ended(&self) -> Option<&EndedForGood> {
+        self.life.ended.as_ref()
+    }
+
+    /// Its run, while its process, or who is followed in its place, is there.
+    pub fn run(&self) -> Option<RunId> {
+        match self.stage {
+            Stage::Starting { run, .. } | Stage::Running { run, .. } | Stage::Ending { run, .. } => Some(run),
+            Stage::Idle | Stage::Preparing { .. } | Stage::Due { .. } | Stage::Over | Stage::Finishing => None,
+        }
+    }
+
+    /// Whether it runs and was not told to stop.
+    pub fn is_up(&self) -> bool {
+        matches!(self.stage, Stage::Running { .. })
+    }
+
+    /// Whether nothing of it is there, and nothing is to come.
+    pub fn is_gone(&self) -> bool {
+        self.stage == Stage::Idle
+    }
+
+    /// Its place in the order of first starts.
+    pub fn place(&self) -> u64 {
+        self.life.place.unwrap_or_default()
+    }
+
+    /// When [`next`](Self::next), [`question`](Self::question) or [`is_late`](Self::is_late) has something to say.
+    pub fn deadline(&self) -> Option<Time> {
+        let due = match self.stage {
+            Stage::Due { at } => Some(at),
+            _ => None,
+        };
+        let asks = match self.readiness {
+            Readiness::Ask { at } => Some(at),
+            _ => None,
+        };
+        earliest(due, earliest(asks, self.life.ready_by.filter(|_| !self.life.was_late)))
+    }
+
+    /// For `/status`.
+    pub fn status(&self, wanted: bool) -> CoprocessStatus {
+        let state = match self.stage {
+            Stage::Idle => match &self.life.ended {
+                Some(ended) if ended.as_wanted => "ended",
+                Some(_) => "given up",
+                None if wanted => "waiting",
+                None => "not wanted",
+            },
+            Stage::Preparing { .. } => "running pre_start",
+            Stage::Due { .. } if self.started > 0 => "about to start again",
+            Stage::Due { .. } | Stage::Starting { .. } => "starting",
+            Stage::Running { .. } if self.readiness == Readiness::Ready => "running",
+            Stage::Running { .. } => "not ready yet",
+            Stage::Ending { .. } => "ending",
+            Stage::Over | Stage::Finishing => "running post_stop",
+        };
+        let pid = match self.stage {
+            Stage::Running { pid, .. } => pid,
+            _ => None,
+        };
+        CoprocessStatus {
+            name: self.config.name.clone(),
+            state: state.to_owned(),
+            pid,
+            ready: self.readiness == Readiness::Ready,
+            restarts: self.started.saturating_sub(1),
+            last_exit: self.last_exit,
+            error: self.life.ended.as_ref().filter(|ended| !ended.as_wanted).map(|ended| ended.why.clone()),
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! Coprocesses beside main, as scripts. Those of an election are in [`role`](super::role).
+
+use std::time::Duration;
+
+use super::script::*;
+use crate::config::coprocess::{OnGivingUp, OutputMode, Ready, StartPoint, StopPoint};
+use crate::config::{
+    Background, Config, Coprocess, Health, Hooks, OnFailure, Probe, Restart, RestartPolicy, RunAs, Service, Signal,
+    SignalScope, When,
+};
+use crate::supervisor::Event;
+use crate::supervisor::vocabulary::*;
+
+pub fn coprocess(name: &str) -> Coprocess {
+    Coprocess {
+        name: name.to_owned(),
+        exec: exec(name),
+        run_as: RunAs::default(),
+        directory: None,
+        limits: Default::default(),
+        start: StartPoint::WithMain,
+        after: Vec::new(),
+        when: When::Always,
+        ready: None,
+        pre_start: None,
+        post_stop: None,
+        restart: Restart { policy: RestartPolicy::Always, ..Restart::default() },
+        background: Background::Kill,
+        on_giving_up: OnGivingUp::Ignore,
+        stop: StopPoint::AfterMain,
+        stop_signal: Signal::TERM,
+        stop_timeout: None,
+        signal_scope: SignalScope::Process,
+        output: OutputMode::Log,
+    }
+}
+
+/// One that is ready when its port answers.
+fn agent() -> Coprocess {
+    let probe = Probe::Tcp { address: "127.0.0.1:8500".to_owned() };
+    let ready = Some(Ready { probe, timeout: Duration::from_secs(30) });
+    Coprocess { start: StartPoint::BeforeCatalog, ready, ..coprocess("agent") }
+}
+
+fn with(coprocesses: Vec<Coprocess>) -> Config {
+    Config { coprocesses, ..config() }
+}
+
+fn status(script: &Script, name: &str) -> CoprocessStatus {
+    let all = script.core.status().coprocesses;
+    all.into_iter().find(|status| status.name == name).unwrap_or_else(|| panic!("there is no {name}"))
+}
+
+#[test]
+fn one_starts_with_main_and_stops_after_it() {
+    let mut script = Script::start(with(vec![coprocess("exporter")]));
+    script.expect(&["spawn main", "spawn coprocess exporter"]);
+    script.signal(Signal::TERM);
+    script.expect(&["SIGTERM to main"]);
+    script.ends_as("main", ExitStatus::Killed(Signal::TERM));
+    script.expect(&["SIGTERM to coprocess exporter"]);
+    script.ends_as("coprocess exporter", ExitStatus::Killed(Signal::TERM));
+    script.expect(&["exit 143"]);
+}
+
+#[test]
+fn main_waits_until_what_comes_before_the_catalog_is_ready_and_no_longer() {
+    let mut script =
+        Script::start(Config { services: vec![service("web")], watches: vec![watch("app")], ..with(vec![agent()]) });
+    script.expect(&["spawn coprocess agent", "probe"]);
+    script.answer("probe", Err("refused"));
+    script.until(99);
+    script.expect(&[]);
+    script.until(100);
+    script.expect(&["probe"]);
+    script.answer("probe", Ok(()));
+    script.expect(&["follow Watch(\"app\")", "spawn main", "publish web passing"]);
+    script.until(60_000);
+    script.expect(&[]);
+}
+
+#[test]
+fn one_that_main_waits_for_and_that_is_never_ready_ends_the_container_with_69_and_its_deadline() {
+    let mut script = Script::start(with(vec![agent()]));
+    for second in 0..30 {
+        script.answer("probe", Err("refused"));
+        script.until(second * 1_000 + 999);
+    }
+    script.heard();
+    script.until(30_000);
+    assert_eq!(script.heard()[0], "SIGTERM to coprocess agent");
+    script.ends_as("coprocess agent", ExitStatus::Killed(Signal::TERM));
+    script.expect(&["exit 69"]);
+    let reason = script.said.iter().map(ToString::to_string).find(|said| said.starts_with("stopping")).unwrap();
+    assert!(reason.contains("agent wasn't ready within 30s"), "{reason}");
+}
+
+#[test]
+fn one_that_nobody_waits_for_is_only_told_of_when_it_is_never_ready() {
+    let late = Coprocess { start: StartPoint::WithMain, ..agent() };
+    let mut script = Script::start(with(vec![late.clone()]));
+    script.until(31_000);
+    assert!(!script.heard().iter().any(|heard| heard.starts_with("exit")));
+    let late_ones = |script: &Script| {
+        script.said.iter().filter(|said| matches!(said, crate::supervisor::Notice::CoprocessNotReady { .. })).count()
+    };
+    assert_eq!(late_ones(&script), 1);
+    // It may still become that.
+    script.answer("probe", Ok(()));
+    assert!(status(&script, "agent").ready);
+
+    let mut script = Script::start(with(vec![Coprocess { on_giving_up: OnGivingUp::Exit, ..late }]));
+    script.until(31_000);
+    assert!(script.heard().contains(&"SIGTERM to main".to_owned()));
+}
+
+#[test]
+fn one_comes_after_another_that_is_ready() {
+    let first = Coprocess { start: StartPoint::WithMain, ..agent() };
+    let second = Coprocess { after: vec!["agent".to_owned()], ..coprocess("second") };
+    let mut script = Script::start(with(vec![second, first]));
+    script.expect(&["spawn main", "spawn coprocess agent", "probe"]);
+    script.answer("probe", Ok(()));
+    script.expect(&["spawn coprocess second"]);
+    // In reverse order of start.
+    script.signal(Signal::TERM);
+    script.ends("main", 0);
+    script.expect(&["SIGTERM to main", "SIGTERM to coprocess second"]);
+    script.ends("coprocess second", 0);
+    script.expect(&["SIGTERM to coprocess agent"]);
+    script.ends("coprocess agent", 0);
+    script.expect(&["exit 0"]);
+}
+
+#[test]
+fn one_comes_once_main_is_healthy() {
+    let after = Coprocess { start: StartPoint::AfterMain, ..coprocess("exporter") };
+    let mut script = Script::start(Config {
+        health: vec![check("ping", OnFailure::Report)],
+        services: vec![service("web")],
+        ..with(vec![after])
+    });
+    script.heard();
+    script.answer("probe", Ok(()));
+    script.expect(&["spawn coprocess exporter"]);
+    // It stays though main is unhealthy for a while.
+    script.until(5_000);
+    script.answer("probe", Err("500"));
+    assert!(status(&script, "exporter").pid.is_some());
+}
+
+#[test]
+fn one_that_crashes_starts_again_after_a_pause_and_is_given_up_beyond_its_budget() {
+    let mut script = Script::start(with(vec![coprocess("exporter")]));
+    script.heard();
+    for _ in 0..5 {
+        script.ends("coprocess exporter", 3);
+        script.expect(&[]);
+        let next = script.core.next_deadline().unwrap().from_boot().as_millis() as u64;
+        script.until(next + 1);
+        script.expect(&["spawn coprocess exporter"]);
+    }
+    script.ends("coprocess exporter", 3);
+    script.until(600_000);
+    script.expect(&[]);
+    let status = status(&script, "exporter");
+    assert_eq!((status.state.as_str(), status.restarts), ("given up", 5));
+    assert_eq!(status.error.as_deref(), Some("exporter exited with code 3, after 5 restarts within 1m"));
+}
+
+#[test]
+fn one_given_up_may_end_the_container_with_its_code() {
+    let once = Restart { policy: RestartPolicy::Never, ..Restart::default() };
+    let vital = Coprocess { restart: once, on_giving_up: OnGivingUp::Exit, ..coprocess("proxy") };
+    let mut script = Script::start(with(vec![vital]));
+    script.heard();
+    script.ends("coprocess proxy", 7);
+    script.expect(&["SIGTERM to main"]);
+    script.ends("main", 0);
+    script.expect(&["exit 7"]);
+}
+
+#[test]
+fn one_that_cannot_be_started_is_no_longer_waited_for() {
+    let error = SpawnError { code: 127, message: "`agent` isn't found".to_owned(), hope: Hope::None };
+    let never = Coprocess { start: StartPoint::BeforeCatalog, ..coprocess("agent") };
+    let mut config = with(vec![never]);
+    config.coprocesses[0].pre_start = Some(hook("prepare"));
+    let mut script = Script::start(config);
+    script.coprocess_fails = vec![error];
+    script.expect(&["spawn pre_start of agent"]);
+    script.ends("pre_start of agent", 0);
+    script.expect(&["spawn coprocess agent", "exit 69"]);
+}
+
+#[test]
+fn a_hook_before_the_first_start_and_one_after_the_last_end() {
+    let hooked = Coprocess { pre_start: Some(hook("prepare")), post_stop: Some(hook("clean")), ..coprocess("agent") };
+    let mut script = Script::start(with(vec![hooked]));
+    script.expect(&["spawn main", "spawn pre_start of agent"]);
+    // A failure counts as an end.
+    script.ends("pre_start of agent", 1);
+    assert!(script.when("spawn pre_start of agent") > 0);
+    script.ends("pre_start of agent", 0);
+    script.expect(&["spawn coprocess agent"]);
+    script.ends("coprocess agent", 1);
+    script.when("spawn coprocess agent");
+    script.signal(Signal::TERM);
+    script.ends("main", 0);
+    script.expect(&["SIGTERM to main", "SIGTERM to coprocess agent"]);
+    script.ends("coprocess agent", 0);
+    script.expect(&["spawn post_stop of agent"]);
+    script.ends("post_stop of agent", 0);
+    script.expect(&["exit 0"]);
+}
+
+#[test]
+fn one_that_ignores_its_stop_is_killed_in_time_and_leaves_the_next_its_part() {
+    let first = coprocess("first");
+    let second = Coprocess { after: vec!["first".to_owned()], ..coprocess("second") };
+    let mut script = Script::start(with(vec![first, second]));
+    script.heard();
+    script.signal(Signal::TERM);
+    script.ends("main", 0);
+    script.heard();
+    assert_eq!(script.when("SIGKILL to all of coprocess second"), 4_850);
+    script.ends_as("coprocess second", ExitStatus::Killed(Signal::KILL));
+    script.expect(&["SIGTERM to coprocess first"]);
+    assert_eq!(script.when("SIGKILL to all of coprocess first"), 9_700);
+    script.until(9_999);
+    assert_eq!(script.when("exit 0"), 10_000);
+}
+
+#[test]
+fn a_main_that_ignores_its_stop_leaves_time_to_those_after_it() {
+    let mut script = Script::start(with(vec![coprocess("agent")]));
+    script.heard();
+    script.signal(Signal::TERM);
+    script.heard();
+    let killed = script.when("SIGKILL to main");
+    assert!((5_600..5_700).contains(&killed), "{killed}");
+    script.ends_as("main", ExitStatus::Killed(Signal::KILL));
+    assert_eq!(script.heard().last().unwrap(), "SIGTERM to coprocess agent");
+    script.ends("coprocess agent", 0);
+    script.expect(&["exit 137"]);
+}
+
+#[test]
+fn one_may_stop_before_main_is_told() {
+    let front = Coprocess { stop: StopPoint::BeforeMain, ..coprocess("proxy") };
+    let mut script = Script::start(with(vec![front, coprocess("exporter")]));
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&["SIGTERM to coprocess proxy"]);
+    script.ends("coprocess proxy", 0);
+    script.expect(&["SIGTERM to main"]);
+    script.ends("main", 0);
+    script.expect(&["SIGTERM to coprocess exporter"]);
+    script.ends("coprocess exporter", 0);
+    script.expect(&["exit 0"]);
+}
+
+#[test]
+fn a_second_stop_signal_waits_for_none_of_them_and_a_third_kills() {
+    let front = Coprocess { stop: StopPoint::BeforeMain, ..coprocess("proxy") };
+    let mut script = Script::start(with(vec![front]));
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&["SIGTERM to coprocess proxy"]);
+    script.signal(Signal::TERM);
+    script.expect(&["SIGTERM to main"]);
+    script.signal(Signal::TERM);
+    assert!(script.heard().contains(&"SIGKILL to main".to_owned()));
+}
+
+#[test]
+fn the_catalog_is_left_before_what_came_before_it_stops() {
+    let mut script = Script::start(Config { services: vec![service("web")], ..with(vec![agent()]) });
+    script.answer("probe", Ok(()));
+    script.published("web", Ok(()));
+    script.heard();
+    script.signal(Signal::TERM);
+    script.published("web", Ok(()));
+    script.ends("main", 0);
+    script.expect(&["publish web draining", "SIGTERM to main", "withdraw web"]);
+    script.withdrawn("web");
+    script.expect(&["SIGTERM to coprocess agent"]);
+    script.ends("coprocess agent", 0);
+    script.expect(&["exit 0"]);
+}
+
+#[test]
+fn sigterm_while_main_waits_for_one_stops_it_and_the_container() {
+    let mut script = Script::start(with(vec![agent()]));
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&["SIGTERM to coprocess agent"]);
+    script.ends("coprocess agent", 0);
+    script.expect(&["exit 143"]);
+}
+
+#[test]
+fn what_one_leaves_is_ended_before_it_starts_again() {
+    let mut script = Script::start(with(vec![coprocess("agent")]));
+    script.heard();
+    script.ends_leaving("coprocess agent", ExitStatus::Exited(1));
+    script.until(100);
+    script.expect(&["SIGTERM to all of coprocess agent"]);
+    script.until(2_000);
+    script.expect(&[]);
+    script.group_ends("coprocess agent");
+    script.when("spawn coprocess agent");
+}
+
+#[test]
+fn one_that_daemonises_is_followed_where_it_is_to_be() {
+    let daemon = Coprocess { background: Background::Follow, ..coprocess("daemon") };
+    let mut script = Script::start(with(vec![daemon]));
+    script.heard();
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.until(60_000);
+    script.expect(&[]);
+    assert_eq!(status(&script, "daemon").state, "running");
+    // Its end is the coprocess's.
+    script.group_ends("coprocess daemon");
+    script.when("spawn coprocess daemon");
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.signal(Signal::TERM);
+    script.ends("main", 0);
+    script.expect(&["SIGTERM to main", "SIGTERM to all of coprocess daemon"]);
+    script.group_ends("coprocess daemon");
+    script.expect(&["exit 0"]);
+}
+
+#[test]
+fn a_check_restarts_what_it_checks_and_its_service_says_how_that_is() {
+    let of = Some("proxy".to_owned());
+    let mut script = Script::start(Config {
+        services: vec![service("web"), Service { of: of.clone(), ..service("edge") }],
+        health: vec![Health { of, services: vec!["edge".to_owned()], ..check("ping", OnFailure::Restart) }],
+        ..with(vec![coprocess("proxy")])
+    });
+    assert_eq!(
+        script.heard(),
+        ["spawn main", "spawn coprocess proxy", "publish edge critical", "probe", "publish web passing"]
+    );
+    script.published("edge", Ok(()));
+    script.published("web", Ok(()));
+    script.answer("probe", Ok(()));
+    script.expect(&["publish edge passing"]);
+    script.published("edge", Ok(()));
+    script.until(5_000);
+    script.answer("probe", Err("500"));
+    script.expect(&["probe", "publish edge critical", "SIGTERM to coprocess proxy"]);
+    script.published("edge", Ok(()));
+    script.ends_as("coprocess proxy", ExitStatus::Killed(Signal::TERM));
+    assert_eq!(script.notes["edge"], "proxy doesn't run");
+    script.when("spawn coprocess proxy");
+    assert!(script.core.status().main.pid.is_some());
+}
+
+#[test]
+fn the_readiness_of_the_container_counts_checks_of_coprocesses() {
+    let of = Some("proxy".to_owned());
+    let mut script = Script::start(Config {
+        health: vec![Health { of, services: Vec::new(), ..check("ping", OnFailure::Report) }],
+        ..with(vec![coprocess("proxy")])
+    });
+    assert!(!script.core.status().ready());
+    script.answer("probe", Ok(()));
+    assert!(script.core.status().ready());
+}
+
+#[test]
+fn one_says_itself_that_it_is_ready() {
+    let ready = Some(Ready { probe: Probe::Notify, timeout: Duration::from_secs(5) });
+    let mut script = Script::start(with(vec![Coprocess { ready, ..agent() }]));
+    script.expect(&["spawn coprocess agent"]);
+    let said = Notification { ready: true, ..Notification::default() };
+    script.send(Event::CoprocessNotified { name: "agent".to_owned(), said });
+    script.expect(&["spawn main"]);
+}
+
+#[test]
+fn a_reload_starts_what_is_new_stops_what_is_gone_and_leaves_the_rest() {
+    let mut script = Script::start(with(vec![coprocess("kept"), coprocess("gone")]));
+    script.heard();
+    script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
+    let changed = Coprocess { exec: exec("other"), ..coprocess("kept") };
+    script.send(Event::ConfigLoaded(Ok(Box::new(with(vec![changed, coprocess("new")]).into()))));
+    let mut heard = script.heard();
+    heard.sort();
+    assert_eq!(heard, ["SIGTERM to coprocess gone", "load config", "reply ok", "spawn coprocess new"]);
+    let said = script.said.iter().map(ToString::to_string).find(|said| said.starts_with("config")).unwrap();
+    assert!(said.contains("coprocess kept"), "{said}");
+    script.ends("coprocess gone", 0);
+    let names: Vec<String> = script.core.status().coprocesses.into_iter().map(|status| status.name).collect();
+    assert_eq!(names, ["kept", "new"]);
+}
+
+#[test]
+fn a_main_that_is_gone_for_good_takes_them_along_and_its_code_stays() {
+    let mut script = Script::start(Config {
+        hooks: Hooks { post_stop: Some(hook("cleanup")), ..Hooks::default() },
+        ..with(vec![coprocess("agent")])
+    });
+    script.heard();
+    script.ends("main", 4);
+    script.expect(&["spawn post_stop"]);
+    script.ends("post_stop", 0);
+    script.expect(&["SIGTERM to coprocess agent"]);
+    script.ends("coprocess agent", 0);
+    script.expect(&["exit 4"]);
+}
