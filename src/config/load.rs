@@ -152,7 +152,7 @@ impl Config {
         let program = command.as_ref().and_then(|command| command.first());
         let written = Written {
             file: file.display().to_string(),
-            text: masked(text, &root, &left_out),
+            text: masked(text, syntax, &root, &left_out),
             program: program.map(|program| program.to_string_lossy().into_owned()),
             hostname: context.hostname.clone(),
         };

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::context::Context;
 use super::expand::LeftOut;
 use super::load::{Document, read};
-use super::parse::Syntax;
+use super::parse::{Syntax, parse};
 use super::redact::redact;
 use super::report::Report;
 use super::tree::{Node, Span, Value};
@@ -25,14 +25,23 @@ pub(crate) fn render_text(text: &str, file: &Path, context: &Context) -> Result<
     Report::of(file, text, document.take_problems())?;
     // What stands for a number becomes one; what is wrong stays as it is.
     document.check_shape();
-    Ok(filled_in(text, document.root(), document.left_out(), Show::All))
+    Ok(replaced(text, replacements(document.root(), document.left_out(), Show::All)))
 }
 
 /// The same of a text that has been read, with stars for what may be secret: passwords in URLs, values of keys that are
 /// called so, variables of commands and headers of requests, and what the environment puts into a command line. It is
 /// still a config, of which the agent decides as of the other.
-pub(super) fn masked(text: &str, root: &Node, left_out: &[LeftOut]) -> String {
-    redact(&filled_in(text, root, left_out, Show::NoSecrets))
+pub(super) fn masked(text: &str, syntax: Syntax, root: &Node, left_out: &[LeftOut]) -> String {
+    let mut shown = replacements(root, left_out, Show::NoSecrets);
+    if !left_out.is_empty() {
+        // They are no part of the document any more, and may have secrets of their own.
+        let whole = parse(text, syntax, &mut Vec::new()).root;
+        let all = replacements(&whole, &[], Show::NoSecrets);
+        let missing = all.into_iter().filter(|(span, _)| !shown.iter().any(|(known, _)| known == span));
+        let missing: Vec<_> = missing.collect();
+        shown.extend(missing);
+    }
+    redact(&replaced(text, shown))
 }
 
 /// What of a value is shown.
@@ -58,16 +67,21 @@ impl Show {
     }
 }
 
-fn filled_in(text: &str, root: &Node, left_out: &[LeftOut], show: Show) -> String {
+/// What comes in place of what.
+fn replacements(root: &Node, left_out: &[LeftOut], show: Show) -> Vec<(Span, String)> {
     let mut rendered = Vec::new();
     gather(root, show, &mut rendered);
     // What is left out is read no further, and its templates stay as they are.
     let out = left_out.iter().filter(|out| out.templated);
     rendered.extend(out.map(|out| (out.span.clone(), "false".to_owned())));
+    rendered
+}
+
+fn replaced(text: &str, mut parts: Vec<(Span, String)>) -> String {
     // From the end, so that the places before stay where they are.
-    rendered.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
+    parts.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
     let mut text = text.to_owned();
-    for (span, value) in rendered {
+    for (span, value) in parts {
         text.replace_range(span, &value);
     }
     text
@@ -151,7 +165,8 @@ mod tests {
         let text = "process.exec = [\"db\", \"-p{{ env.PASS }}\", \"--verbose\"]\nprocess.env = { A = \"{{ env.PASS }}\", B = 'b' }\n\
                     service = [{ name = \"{{ env.NAME }}\", port = \"{{ env.PORT }}\" }]\n\
                     health = [{ name = \"h\", http = \"http://localhost/\", headers = { X = \"pw\" } }]\n\
-                    catalog = { backend = \"consul\", address = \"http://c:8500\" }\n";
+                    catalog = { backend = \"consul\", address = \"http://c:8500\" }\n\
+                    watch = [{ enabled = false, name = \"w\", on_change = { exec = [\"a\"], env = { C = \"s3cret\" } } }]\n";
         let variables = [("PASS", "s3cret"), ("NAME", "web"), ("PORT", "80")].into_iter().collect();
         let context = Context { variables, hostname: "h".to_owned() };
         let written = crate::config::Config::from_text(text, Path::new("t.toml"), None, &context).unwrap().written;
@@ -160,7 +175,8 @@ mod tests {
             "process.exec = [\"db\", \"***\", \"--verbose\"]\nprocess.env = { A = \"***\", B = \"***\" }\n\
              service = [{ name = \"web\", port = \"{{ '80' }}\" }]\n\
              health = [{ name = \"h\", http = \"http://localhost/\", headers = { X = \"***\" } }]\n\
-             catalog = { backend = \"consul\", address = \"http://c:8500\" }\n"
+             catalog = { backend = \"consul\", address = \"http://c:8500\" }\n\
+             watch = [{ enabled = false, name = \"w\", on_change = { exec = [\"a\"], env = { C = \"***\" } } }]\n"
         );
         let again = crate::config::Config::from_text(&written.text, Path::new("t.toml"), None, &Context::default());
         assert_eq!(again.unwrap().config.services[0].port, 80);
