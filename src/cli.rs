@@ -25,23 +25,10 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::agent;
 use crate::config::{self, Context, Exec, Report, Signal, Source};
+use crate::errors;
+use crate::exit_codes::{BAD_CONFIG, BAD_USAGE, BROKEN};
 use crate::logging;
 use crate::process::signals::Inherited;
-
-/// A subcommand that worked on or talked to something found it wanting.
-const FAILED: u8 = 1;
-/// What was asked for wasn't so in time, as timeout(1) has it.
-const TOO_LATE: u8 = 124;
-/// What runs another program couldn't, as timeout(1) and `docker run` have it.
-const NOT_RUN: u8 = 125;
-/// EX_USAGE of sysexits.h: the command line makes no sense, or says nothing to do.
-const BAD_USAGE: u8 = 64;
-/// EX_UNAVAILABLE of sysexits.h: who was to be asked can't be.
-const UNAVAILABLE: u8 = 69;
-/// EX_SOFTWARE of sysexits.h: the kernel refused what every agent needs.
-const BROKEN: u8 = 70;
-/// EX_CONFIG of sysexits.h.
-const BAD_CONFIG: u8 = 78;
 
 /// Runs one process as PID 1 of a container: reaps, supervises, checks, registers, and tells it when its dependencies
 /// change.
@@ -424,13 +411,7 @@ fn run_plain(config: config::Config, inherited: Inherited) -> u8 {
 #[inline(never)]
 fn live(loaded: config::Loaded, source: Source, inherited: Inherited) -> u8 {
     agent::run(loaded, source, inherited).unwrap_or_else(|error| {
-        let mut text = format!("pilotfish: the agent can't run: {error}");
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        text.push('\n');
+        let text = format!("pilotfish: the agent can't run: {}\n", errors::chain(&error));
         logging::last_words(&text);
         logging::termination_log(&text);
         match error {

@@ -43,8 +43,6 @@ use waiting::{Ordered, Waiting, failed};
 const CATALOG_CALL_WITHIN: Duration = Duration::from_secs(10);
 /// Rendering, installing and reading the config touch files only; storage that takes longer hangs.
 const FILES_WITHIN: Duration = Duration::from_secs(10);
-/// A shell's code for what is there and can't be run.
-const CANT_START: u8 = 126;
 /// Between two looks at a calendar's clock that nobody tells of.
 const LOOK_AT_CALENDAR: Duration = Duration::from_secs(60);
 /// Before a follower whose task panicked is started again.

@@ -12,6 +12,7 @@
 //! - [`catalog`]: where services are registered and dependencies seen.
 //! - [`probe`]: health questions asked without a child process.
 //! - [`endpoints`]: our own endpoints: control and telemetry; [`metrics`] is what it tells Prometheus.
+//! - [`exit_codes`]: those of our own; [`errors`]: how an error is told.
 //! - [`files`]: files that somebody else may have a hand in, opened so that they gain nothing; below all layers that do.
 //! - [`import`]: other programs' configs, made pilotfish's.
 //! - [`recorder`]: the last events, for a person who asks how the agent came to where it is.
@@ -28,6 +29,8 @@ mod clock;
 pub mod config;
 mod effects;
 pub mod endpoints;
+pub mod errors;
+pub mod exit_codes;
 pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

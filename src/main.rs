@@ -13,10 +13,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::catch_unwind;
 
 use pilotfish::cli;
+use pilotfish::exit_codes::BROKEN;
 use pilotfish::process::signals::Inherited;
-
-/// EX_SOFTWARE of sysexits.h: the agent's own loop has panicked.
-const BROKEN: u8 = 70;
 
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]

@@ -18,10 +18,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("witness", &["catalog", "clock", "logging", "process", "supervisor", "config"]),
     ("clock", &["readable", "supervisor", "config"]),
     ("render", &["files", "process::users", "catalog", "supervisor", "config"]),
-    ("process", &["sabotage", "files", "plain", "readable", "logging", "supervisor", "config"]),
-    ("catalog", &["sabotage", "files", "readable", "supervisor", "config"]),
+    ("process", &["errors", "exit_codes", "sabotage", "files", "plain", "readable", "logging", "supervisor", "config"]),
+    ("catalog", &["errors", "sabotage", "files", "readable", "supervisor", "config"]),
     // A probe asks for names as the catalog does: without libc.
-    ("probe", &["files", "catalog::resolver", "readable", "supervisor", "config"]),
+    ("probe", &["errors", "files", "catalog::resolver", "readable", "supervisor", "config"]),
     // The endpoints tell dates, of which the core has none.
     ("endpoints", &["files", "metrics", "clock", "plain", "readable", "supervisor", "config"]),
     ("logging", &["files", "plain", "supervisor", "config"]),
@@ -32,11 +32,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("readable", &[]),
     // Files that others may have a hand in: below the layers that open some.
     ("files", &[]),
-    ("supervisor", &["config"]),
+    ("supervisor", &["exit_codes", "config"]),
     // Whether a name, a tag could steer a terminal.
     ("config", &["plain"]),
     // Rules broken on purpose: asked wherever one is kept, and knows nobody.
     ("sabotage", &[]),
+    // How an error is told, and what the program ends with.
+    ("errors", &[]),
+    ("exit_codes", &[]),
     ("names", &[]),
     // Another program's config becomes text of one's own.
     ("import", &["config"]),
@@ -55,6 +58,8 @@ const ALL: &[&str] = &[
     "catalog",
     "probe",
     "endpoints",
+    "errors",
+    "exit_codes",
     "logging",
     "metrics",
     "recorder",
@@ -68,7 +73,7 @@ const ALL: &[&str] = &[
 ];
 
 /// What `main` may name.
-const WITH_CLI: &[&str] = &["cli", "agent", "process", "logging", "supervisor", "config"];
+const WITH_CLI: &[&str] = &["cli", "exit_codes", "agent", "process", "logging", "supervisor", "config"];
 
 /// What the core may not name: it is pure, so that scripts, properties and a model checker can drive it.
 const NOT_IN_SUPERVISOR: &[&str] = &[
@@ -117,6 +122,16 @@ fn every_layer_has_its_arrows() {
         ARROWS.iter().map(|(layer, _)| (*layer).to_owned()).chain(["lib".to_owned()]).collect();
     let unknown: Vec<_> = layers.difference(&known).collect();
     assert!(unknown.is_empty(), "layers of src/ that have no arrows in this test: {unknown:?}");
+}
+
+#[test]
+fn signals_are_sent_in_one_file_of_all() {
+    let sends = ["libc::kill(", "signal::kill(", "killpg(", "SYS_kill", "SYS_tgkill", "pidfd_send_signal"];
+    for file in sources() {
+        let text = fs::read_to_string(&file).expect("a source file is readable");
+        let found = sends.iter().filter(|call| text.contains(*call)).count();
+        assert_eq!(found > 0, file.ends_with("src/process/kill.rs"), "{}", file.display());
+    }
 }
 
 #[test]

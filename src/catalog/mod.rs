@@ -22,6 +22,7 @@ mod storage;
 pub mod tls;
 
 use crate::config::{self, Query, Service};
+pub use crate::errors::chain as report;
 use crate::supervisor::vocabulary::{Advertised, Fence, KeyChange, Registration};
 
 pub use cause::Cause;
@@ -194,16 +195,4 @@ pub enum Changed {
     Exists,
     /// The term doesn't hold the lock.
     Fenced,
-}
-
-/// An error and all its causes in one line.
-pub fn report(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

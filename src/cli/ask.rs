@@ -8,9 +8,11 @@ use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde_json::Value;
 
 use super::file::print;
-use super::{FAILED, table};
+use super::table;
 use crate::config::{self, Context, Source, duration};
 use crate::endpoints::client::{self, ClientError, Reply};
+use crate::errors;
+use crate::exit_codes::FAILED;
 use crate::logging;
 use crate::plain;
 
@@ -177,12 +179,7 @@ pub(super) fn find(socket: Option<PathBuf>, named: Option<&Path>) -> Result<(Pat
 }
 
 pub(super) fn explain(error: &ClientError, doubt: Option<String>) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
+    let text = errors::chain(error);
     doubt.map_or(text.clone(), |doubt| format!("{text} ({doubt})"))
 }
 

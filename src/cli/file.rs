@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{BAD_CONFIG, BAD_USAGE, FAILED, containerpilot};
+use super::containerpilot;
 use crate::catalog::local::survey_witness;
 use crate::catalog::{Backend, address, report};
 use crate::config::election::Sum;
 use crate::config::{self, Config, Context, Exec, Report, Source};
+use crate::exit_codes::{BAD_CONFIG, BAD_USAGE, FAILED};
 use crate::logging;
 use crate::process::users;
 use crate::witness;

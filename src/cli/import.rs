@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use super::{BAD_CONFIG, FAILED, file};
+use super::file;
 use crate::config;
+use crate::exit_codes::{BAD_CONFIG, FAILED, LOSSY_IMPORT};
 use crate::import;
 use crate::logging;
 use crate::plain;
-
-/// The config is written, and something in it couldn't be carried over.
-const LOSSY: u8 = 3;
 
 /// `NAME=VALUE`.
 pub fn pair(text: &str) -> Result<(String, String), String> {
@@ -48,6 +46,6 @@ pub fn import(source: &Path, set: Vec<(String, String)>, output: Option<&Path>) 
     match (written, lost) {
         (false, _) => FAILED,
         (true, 0) => 0,
-        (true, _) => LOSSY,
+        (true, _) => LOSSY_IMPORT,
     }
 }

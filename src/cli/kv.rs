@@ -8,10 +8,11 @@ use std::path::Path;
 use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
 
+use super::At;
 use super::ask::{ORDER_WITHIN, encoded, explain, fail, find};
-use super::{At, BAD_USAGE, BROKEN, FAILED, UNAVAILABLE};
 use crate::endpoints::client;
 use crate::endpoints::routes::LONGEST_KEY;
+use crate::exit_codes::{BAD_USAGE, BROKEN, FAILED, UNAVAILABLE};
 use crate::supervisor::vocabulary::Value;
 
 /// What to do with a key.

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{BAD_USAGE, BROKEN, FAILED, ask};
+use super::ask;
 use crate::config::{Probe, Trust};
+use crate::exit_codes::{BAD_USAGE, BROKEN, FAILED};
 use crate::{logging, plain, probe};
 
 /// As long as Docker's own HEALTHCHECK waits would be long for a server beside us.

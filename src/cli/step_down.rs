@@ -8,9 +8,9 @@ use hyper::{Method, StatusCode};
 use serde_json::Value;
 
 use super::ask::{LOOK_WITHIN, ask, encoded, fail, find, order};
-use super::{FAILED, TOO_LATE};
 use crate::clock;
 use crate::config::duration;
+use crate::exit_codes::{FAILED, TOO_LATE};
 use crate::plain;
 
 /// Longer than a demotion and a promotion take unless their hooks are slow.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::ask::{LOOK_WITHIN, ORDER_WITHIN, ask, encoded, fail, find};
 use super::file::print;
-use super::{FAILED, NOT_RUN};
+use crate::exit_codes::{FAILED, NOT_RUN};
 use crate::plain;
 
 /// Between two looks at whether it has ended: at first, and at most.

@@ -8,11 +8,11 @@ use hyper::{Method, StatusCode};
 
 use super::ask::{encoded, explain, fail, find};
 use super::file::print;
-use super::{BROKEN, FAILED, TOO_LATE};
 use crate::clock;
 use crate::config::duration;
 use crate::endpoints::client::{self, ClientError};
 use crate::endpoints::wait::{Awaited, WAIT_AT_MOST};
+use crate::exit_codes::{BROKEN, FAILED, TOO_LATE};
 use crate::plain;
 
 /// As long as a start is given by most who wait for one.

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use tokio::time::timeout;
 
 use crate::config::{Coprocess, Exec, RunAs, Signal};
+use crate::exit_codes::CANT_RUN;
 use crate::files::Reader;
 use crate::process;
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::{Hope, Job, RunId, Secrets, SpawnError, Target};
 
-use super::{CANT_START, FILES_WITHIN, no_answer};
+use super::{FILES_WITHIN, no_answer};
 
 /// What was ordered and isn't started yet.
 #[derive(Debug, Default)]
@@ -71,7 +72,7 @@ impl Waiting {
 
 /// Why a run's files aren't here.
 pub fn failed(why: &str) -> SpawnError {
-    SpawnError { code: CANT_START, message: format!("the files of env_from_files: {why}"), hope: Hope::Soon }
+    SpawnError { code: CANT_RUN, message: format!("the files of env_from_files: {why}"), hope: Hope::Soon }
 }
 
 #[cfg(test)]

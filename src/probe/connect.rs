@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::catalog::resolver::resolve;
+use crate::errors;
 
 /// `host:port`, `192.0.2.1:80` or `[::1]:80`.
 pub fn host_and_port(address: &str) -> Result<(&str, u16), String> {
@@ -19,7 +20,7 @@ pub fn host_and_port(address: &str) -> Result<(&str, u16), String> {
 
 /// Connects to the first of the host's addresses that answers; none may use up more than its share of the time.
 pub async fn connect(host: &str, port: u16, within: Duration) -> Result<TcpStream, String> {
-    let addresses = resolve(host).await.map_err(|error| with_causes(&error))?;
+    let addresses = resolve(host).await.map_err(|error| errors::chain(&error))?;
     let share = within / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     let mut first_error = None;
     for address in addresses {
@@ -43,15 +44,4 @@ pub fn plain(error: &io::Error) -> String {
         Some(number) => Errno::from_raw(number).desc().to_lowercase(),
         None => error.to_string(),
     }
-}
-
-/// An error with what caused it.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{connect, tls};
 use crate::config::GrpcProbe;
+use crate::errors;
 
 /// The most an answer's head, or its trailers, may take.
 const HEAD_BYTES: u32 = 64 * 1024;
@@ -232,7 +233,7 @@ fn said(error: &h2::Error) -> String {
         {
             "the answer is no HTTP/2".to_owned()
         }
-        _ => connect::with_causes(error),
+        _ => errors::chain(error),
     }
 }
 

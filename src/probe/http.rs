@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{connect, tls};
 use crate::config::{HttpProbe, Trust};
+use crate::errors;
 
 /// Where `expect_body` is looked for, from the beginning.
 const BODY_BYTES: usize = 64 * 1024;
@@ -126,6 +127,6 @@ fn said(error: &hyper::Error) -> String {
         _ if error.is_parse() => "the answer is no HTTP".to_owned(),
         _ if error.is_incomplete_message() => "connection closed before the answer was complete".to_owned(),
         Some(io) => connect::plain(io),
-        None => connect::with_causes(error),
+        None => errors::chain(error),
     }
 }

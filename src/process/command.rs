@@ -9,6 +9,8 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use crate::config::{Exec, Limits};
+use crate::errors;
+use crate::exit_codes::{CANT_RUN, NOT_FOUND};
 use crate::files;
 use crate::supervisor::vocabulary::{Hope, SpawnError};
 
@@ -42,7 +44,7 @@ pub struct Command {
 
 /// The 126 of a command that can't be made ready.
 fn refused(exec: &Exec, why: impl std::fmt::Display) -> SpawnError {
-    SpawnError { code: 126, message: format!("can't run {}: {why}", name(exec)), hope: Hope::None }
+    SpawnError { code: CANT_RUN, message: format!("can't run {}: {why}", name(exec)), hope: Hope::None }
 }
 
 /// What of errno(3) says that it may be otherwise in a moment.
@@ -82,7 +84,7 @@ pub fn prepare(
     let program = exec.first().map(OsString::as_os_str).unwrap_or_default();
     if program.is_empty() {
         let message = "can't run a command whose name is empty (an empty CMD or `command:`?)".to_owned();
-        return Err(SpawnError { code: 127, message, hope: Hope::None });
+        return Err(SpawnError { code: NOT_FOUND, message, hope: Hope::None });
     }
     let argv: Vec<CString> = exec
         .iter()
@@ -95,7 +97,7 @@ pub fn prepare(
                 UserError::Unreadable { source, .. } => hope_of(source),
                 _ => Hope::None,
             };
-            SpawnError { hope, ..refused(chain(&error)) }
+            SpawnError { hope, ..refused(errors::chain(&error)) }
         })?),
         None => None,
     };
@@ -283,18 +285,6 @@ fn foreign(file: &CString) -> Option<&'static str> {
         true => "its interpreter is no program of this kernel (built for another architecture?)",
         false => NO_PROGRAM,
     })
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

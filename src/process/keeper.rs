@@ -12,9 +12,11 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use libc::c_ulong;
 use nix::fcntl::OFlag;
 
+use crate::exit_codes::CANT_RUN;
 use crate::supervisor::vocabulary::Pid;
 
 use super::apart;
+use super::kill;
 use super::launch::{self, Withhold};
 use super::signals::KIN_ENDED;
 
@@ -112,7 +114,7 @@ unsafe fn stand(
             }
             0 => {
                 run(own);
-                libc::_exit(126)
+                libc::_exit(CANT_RUN.into())
             }
             child => child as Pid,
         };
@@ -148,7 +150,7 @@ unsafe fn keep(agent: Pid, words: RawFd, own: Pid, child: Pid) -> ! {
                     told = true;
                     say(words, [own, end.unwrap_or(0), 1]);
                     // Its own end, by which it is heard otherwise, may be far.
-                    libc::kill(agent, libc::SIGCHLD);
+                    kill::process(agent, libc::SIGCHLD);
                 }
                 pid if pid == child => end = Some(status),
                 _ => {}

@@ -16,9 +16,9 @@ use crate::config::Signal;
 use crate::supervisor::vocabulary::Pid;
 
 use super::apart;
+use super::kill;
 use super::launch::{self, Withhold};
 use super::signals::KIN_ENDED;
-use super::strays;
 
 /// What is told of. Others of the terminal's (TSTP, WINCH...) explain no end.
 const TOLD: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT];
@@ -58,7 +58,7 @@ impl Keyboard {
         // Here and not there, so that from now on nothing is missed.
         let (own, group) = (nix::unistd::Pid::from_raw(pid), nix::unistd::Pid::from_raw(group));
         if let Err(error) = nix::unistd::setpgid(own, group) {
-            let _ = strays::send(pid, Signal::KILL);
+            let _ = kill::process(pid, Signal::KILL.number()).result();
             return Err(error.into());
         }
         Ok(keyboard)
@@ -83,7 +83,7 @@ impl Keyboard {
         let asked = unsafe { libc::sigqueue(self.pid, LEAVE, libc::sigval { sival_ptr: std::ptr::null_mut() }) } == 0;
         let left = asked && self.has_left();
         if !left {
-            let _ = strays::send(self.pid, Signal::KILL);
+            let _ = kill::process(self.pid, Signal::KILL.number()).result();
         }
         std::iter::from_fn(|| self.next()).collect()
     }
@@ -92,7 +92,7 @@ impl Keyboard {
     fn has_left(&self) -> bool {
         for _ in 0..ROUNDS {
             // Stopped with the rest of main's group it couldn't leave.
-            let _ = strays::send(self.pid, Signal::CONT);
+            let _ = kill::process(self.pid, Signal::CONT.number()).result();
             let mut pipe = [PollFd::new(self.reader.as_fd(), PollFlags::empty())];
             // Without any event asked for, POLLHUP alone ends it (poll(2)).
             if poll(&mut pipe, PollTimeout::from(EACH)).is_ok_and(|ready| ready > 0) {
@@ -129,7 +129,7 @@ unsafe fn hear(agent: Pid, group: Pid, writer: RawFd, withhold: &Withhold, heap:
                     let number = [signal as u8];
                     // A pipe that is full holds enough of them.
                     libc::write(writer, number.as_ptr().cast(), 1);
-                    libc::kill(agent, libc::SIGCHLD);
+                    kill::process(agent, libc::SIGCHLD);
                 }
                 Ok(_) | Err(_) => {}
             }

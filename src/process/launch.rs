@@ -14,14 +14,15 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::config::Signal;
+use crate::exit_codes::{self, CANT_RUN, NOT_FOUND};
 use crate::supervisor::vocabulary::Pid;
 
 use super::guard::Deadline;
 use super::keeper;
 use super::keyboard::Keyboard;
+use super::kill;
 use super::limits;
 use super::signals::Inherited;
-use super::strays;
 
 /// How long an exec may take before the agent goes on without knowing how it ends: dead storage must not hold PID 1.
 const EXEC_PATIENCE: Duration = Duration::from_secs(1);
@@ -250,7 +251,7 @@ pub fn launch(launch: Launch) -> io::Result<Started> {
     loop {
         if !wait_readable(&file, KEEPER_PATIENCE, Some(child)) {
             // Its child goes with it.
-            let _ = strays::send(child, Signal::KILL);
+            let _ = kill::process(child, Signal::KILL.number()).result();
             return Err(io::Error::other("its keeper doesn't get on (is it traced?)"));
         }
         match read_words(&mut file) {
@@ -292,7 +293,7 @@ fn wait_readable(pipe: &impl AsFd, patience: Duration, keeper: Option<Pid>) -> b
             Ok(0) => {
                 if let Some(keeper) = keeper {
                     // It heeds no signal, so this does nothing else. One that is gone closes the pipe.
-                    let _ = strays::send(keeper, Signal::CONT);
+                    let _ = kill::process(keeper, Signal::CONT.number()).result();
                 }
             }
             Err(Errno::EINTR) => {}
@@ -422,8 +423,8 @@ unsafe fn become_program(launch: &Launch, image: &mut Image, parent: Pid, report
 /// What a shell would exit with: 127 when there is no such program, 126 for every other failure.
 pub fn exit_code(step: LaunchStep, errno: Errno) -> u8 {
     match (step, errno) {
-        (LaunchStep::Exec, Errno::ENOENT | Errno::ENOTDIR) => 127,
-        _ => 126,
+        (LaunchStep::Exec, Errno::ENOENT | Errno::ENOTDIR) => NOT_FOUND,
+        _ => CANT_RUN,
     }
 }
 
@@ -504,7 +505,7 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid, gate: &Gate) 
             // After setresuid, which clears it (prctl(2)). A parent that ended before this line sends nothing more.
             done(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong).into(), LaunchStep::DeathSignal)?;
             if libc::getppid() != parent {
-                libc::_exit(128 + libc::SIGKILL);
+                libc::_exit(exit_codes::of_signal(libc::SIGKILL).into());
             }
         }
         // Last, for a pause may come anywhere before it.

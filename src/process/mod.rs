@@ -20,6 +20,7 @@ pub(crate) mod fuzz;
 pub mod guard;
 mod keeper;
 mod keyboard;
+mod kill;
 mod launch;
 pub mod limits;
 pub mod memory;
@@ -45,6 +46,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, Exec, FailedStart, Limits, Manner, RunAs, Signal};
+use crate::exit_codes::{CANT_RUN, FAILED, NOT_FOUND};
 use crate::sabotage;
 use crate::supervisor::vocabulary::{ExitStatus, Job, MOST_PRINTED, Pid, RunId, Secrets, SpawnError, Target};
 use crate::supervisor::{Event, Time};
@@ -513,7 +515,7 @@ impl Processes {
 
     /// Root without CAP_KILL may not signal another user's process: better said now than found out at the stop.
     fn check_reach(&mut self, pid: Pid, exec: &Exec) {
-        if nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(nix::errno::Errno::EPERM) {
+        if kill::process(pid, 0) == kill::Sent::Refused {
             let program = exec.first().map(|program| program.display().to_string()).unwrap_or_default();
             self.warnings.push(format!(
                 "`{program}` (process {pid}) can't be signalled: it runs as another user and the agent lacks CAP_KILL, so it can't be stopped but by the container's end"
@@ -576,19 +578,19 @@ impl Processes {
         match target {
             Target::Process(run) => {
                 self.note_rest(run, signal);
-                self.pid(run).map_or(Ok(()), |pid| strays::send(pid, signal))
+                self.pid(run).map_or(Ok(()), |pid| kill::process(pid, signal.number()).result())
             }
             Target::Group(run) => {
                 self.note_rest(run, signal);
                 // A main that was followed may be in its launcher's.
                 let group = self.pid(run).map(|pid| tree::group(pid).unwrap_or(pid));
-                group.map_or(Ok(()), |group| strays::send(-group, signal))
+                group.map_or(Ok(()), |group| kill::group(group, signal.number()).result())
             }
             Target::All(run) => {
                 let of_run = self.children.iter().find(|(_, child)| child.run == Some(run));
                 of_run.map_or(Ok(()), |(pid, child)| match child.kept {
                     Some(kept) => strays::signal_run(*pid, kept.pid, signal),
-                    None => strays::send(*pid, signal),
+                    None => kill::process(*pid, signal.number()).result(),
                 })
             }
             Target::Strays => strays::signal(&self.known(&self.kin()), signal),
@@ -825,12 +827,12 @@ impl Processes {
         }
         if self.keyboard.as_ref().is_some_and(|keyboard| keyboard.pid() == pid) {
             // With all of main's group; it must hear on.
-            let _ = strays::send(pid, Signal::CONT);
+            let _ = kill::process(pid, Signal::CONT.number()).result();
             return;
         }
         if self.children.get(&pid).is_some_and(|child| child.kept.is_some()) {
             // Nobody means to stop a keeper, and its run's end would never be told.
-            if let Err(error) = strays::send(pid, Signal::CONT) {
+            if let Err(error) = kill::process(pid, Signal::CONT.number()).result() {
                 self.warnings.push(format!("a hook's keeper was stopped by {signal} and can't be resumed: {error}"));
             }
             return;
@@ -885,14 +887,14 @@ impl Processes {
     /// Stops this process, as a shell's job that was told to stop. PID 1 can't be.
     pub fn suspend(&self) {
         // Nothing is lost if it isn't: main has stopped.
-        let _ = strays::send(self.agent, Signal::STOP);
+        let _ = kill::process(self.agent, Signal::STOP.number()).result();
     }
 
     /// Sends what is left of main's process group, now that main has ended, a signal.
     pub fn end_group(&self, signal: Signal) {
         if let Some(group) = self.main_group {
             // Who is gone already is no error, and this is the last that is done.
-            let _ = strays::send(-group, signal);
+            let _ = kill::group(group, signal.number()).result();
         }
     }
 
@@ -902,9 +904,9 @@ impl Processes {
             (FailedStart::AsShells, code, _) => code,
             (FailedStart::Always(code), ..) => code,
             // An empty name isn't even tried.
-            (FailedStart::AsTini, 127, None | Some(nix::errno::Errno::ENOENT)) => 127,
-            (FailedStart::AsTini, _, Some(nix::errno::Errno::EACCES)) => 126,
-            (FailedStart::AsTini, ..) => 1,
+            (FailedStart::AsTini, NOT_FOUND, None | Some(nix::errno::Errno::ENOENT)) => NOT_FOUND,
+            (FailedStart::AsTini, _, Some(nix::errno::Errno::EACCES)) => CANT_RUN,
+            (FailedStart::AsTini, ..) => FAILED,
         }
     }
 
@@ -1005,7 +1007,7 @@ fn read_values(exec: &Exec, files: &BTreeMap<String, PathBuf>) -> Result<Secrets
 
 /// Whether a process group has any member, be it one that we may not signal.
 fn group_lives(group: Pid) -> bool {
-    nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), None) != Err(nix::errno::Errno::ESRCH)
+    kill::group(group, 0) != kill::Sent::Nobody
 }
 
 fn c_path(path: &Path) -> Option<CString> {

@@ -17,7 +17,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use tokio::io::unix::AsyncFd;
 
 use crate::config::Signal;
+use crate::exit_codes::BROKEN;
 use crate::readable::{self, Readable};
+
+use super::kill;
 
 /// A set of signals as the kernel has it: signal n is bit n - 1.
 type Mask = u64;
@@ -176,20 +179,18 @@ static ABORTED: AtomicBool = AtomicBool::new(false);
 
 #[allow(unsafe_code)]
 extern "C" fn on_abort(_: libc::c_int) {
-    /// EX_SOFTWARE of sysexits.h, as for every agent that can't go on.
-    const BROKEN: libc::c_int = 70;
     const WORDS: &str = "pilotfish: ended by SIGABRT, as the guard does when what a leader must not leave running can't be ended otherwise\n";
     // SAFETY: system calls only.
     unsafe {
         if libc::getpid() != AGENT.load(Ordering::Relaxed) {
             libc::signal(libc::SIGABRT, libc::SIG_DFL);
-            libc::kill(libc::getpid(), libc::SIGABRT);
+            kill::process(libc::getpid(), libc::SIGABRT);
         }
         let mut stderr = libc::pollfd { fd: 2, events: libc::POLLOUT, revents: 0 };
         if !ABORTED.swap(true, Ordering::Relaxed) && libc::poll(&raw mut stderr, 1, 0) == 1 {
             libc::write(2, WORDS.as_ptr().cast(), WORDS.len());
         }
-        libc::_exit(BROKEN)
+        libc::_exit(BROKEN.into())
     }
 }
 
@@ -272,7 +273,7 @@ impl Signals {
                 Ok(Err(error)) => {
                     // signalfd(2) and epoll(7) name no error that could come here. Without signals the agent still
                     // supervises, so it says so rather than ends.
-                    tracing::error!(%error, "signals can't be read any more");
+                    tracing::error!(event = "degraded", %error, "signals can't be read any more");
                     std::future::pending::<()>().await;
                 }
                 Err(_would_block) => {}

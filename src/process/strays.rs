@@ -6,11 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nix::errno::Errno;
-
 use crate::config::Signal;
 use crate::supervisor::vocabulary::Pid;
 
+use super::kill;
 use super::tree::{self, ProcessId, ProcessStat, Scan};
 
 /// Who is none of what main left.
@@ -57,7 +56,7 @@ pub fn signal(known: &Known<'_>, signal: Signal) -> std::io::Result<()> {
 /// # Errors
 /// As for [`signal`].
 pub fn signal_run(keeper: Pid, group: Pid, signal: Signal) -> std::io::Result<()> {
-    in_rounds(signal, || tree::descendants(keeper)).unwrap_or_else(|| send(-group, signal))
+    in_rounds(signal, || tree::descendants(keeper)).unwrap_or_else(|| kill::group(group, signal.number()).result())
 }
 
 /// Sends a signal to whom it finds. With KILL it looks again until no new one shows: what forks while it is being killed
@@ -76,7 +75,7 @@ fn in_rounds(signal: Signal, look: impl Fn() -> Option<Scan>) -> Option<std::io:
         for pid in found.pids {
             if done.insert(pid) {
                 any_new = true;
-                refused = send(pid, signal).err().or(refused);
+                refused = kill::process(pid, signal.number()).result().err().or(refused);
             }
         }
         if !(any_new && (found.torn || signal == Signal::KILL)) {
@@ -87,22 +86,14 @@ fn in_rounds(signal: Signal, look: impl Fn() -> Option<Scan>) -> Option<std::io:
 }
 
 /// Without /proc: everything in our PID namespace, runs that are still known included.
+#[allow(unsafe_code)]
 fn signal_namespace(known: &Known<'_>, signal: Signal) -> std::io::Result<()> {
     // Never as anything but PID 1: `kill(-1)` would hit every process of the machine.
     if known.agent != 1 || std::process::id() != 1 {
         return Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "without /proc leftovers can't be found"));
     }
-    send(-1, signal)
-}
-
-/// kill(2), for which somebody who is gone already is no error.
-#[allow(unsafe_code)]
-pub fn send(pid: Pid, signal: Signal) -> std::io::Result<()> {
-    // SAFETY: no memory is involved. nix's kill knows no real-time signals.
-    match unsafe { libc::kill(pid, signal.number()) } {
-        -1 if Errno::last() != Errno::ESRCH => Err(std::io::Error::last_os_error()),
-        _ => Ok(()),
-    }
+    // SAFETY: the agent is PID 1.
+    unsafe { kill::namespace(signal.number()) }.result()
 }
 
 #[cfg(test)]

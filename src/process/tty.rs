@@ -7,13 +7,12 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use nix::errno::Errno;
 use nix::unistd::{self, Pid as NixPid};
 
 use crate::config::Signal;
 use crate::supervisor::vocabulary::Pid;
 
-use super::strays;
+use super::kill::{self, Sent};
 
 /// Descriptor 0 as a controlling terminal, if it is one.
 #[derive(Debug)]
@@ -48,7 +47,7 @@ impl Terminal {
     /// Takes the foreground back when nobody is left in the group that had it.
     pub fn take_back(&mut self) {
         let Some(group) = self.lent_to else { return };
-        let empty = nix::sys::signal::killpg(group, None) == Err(Errno::ESRCH);
+        let empty = kill::group(group.as_raw(), 0) == Sent::Nobody;
         if empty && foreground() == Some(group) {
             let _ = set_foreground(self.own);
         }
@@ -74,13 +73,13 @@ impl Terminal {
                 let _ = set_foreground(self.own);
             }
             // The rest of our job stops as Ctrl-Z would have it; for us that signal is blocked.
-            strays::send(0, Signal::TSTP)?;
+            kill::own_group(Signal::TSTP.number()).result()?;
             signal_hook::low_level::emulate_default_handler(libc::SIGTSTP)?;
             // Here we were resumed: by `fg`, which made us the foreground, or by `bg`.
             if foreground() == Some(self.own) && set_foreground(group).is_ok() {
                 self.lent_to = Some(group);
             }
-            return strays::send(-main, Signal::CONT);
+            return kill::group(main, Signal::CONT.number()).result();
         }
         if self.lent_to != Some(group) {
             return Ok(());
@@ -89,7 +88,7 @@ impl Terminal {
         if signal != Signal::TSTP && front != group && set_foreground(group).is_err() {
             return Ok(());
         }
-        strays::send(-main, Signal::CONT)
+        kill::group(main, Signal::CONT.number()).result()
     }
 
     /// setpgid(2): a group is orphaned, and nobody does job control for it, unless the parent of one of its members is

@@ -4,11 +4,12 @@
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use libc::{c_int, pid_t};
+use libc::c_int;
 
 use crate::supervisor::vocabulary::Pid;
 
 use super::{Fence, Page, SeqCst};
+use crate::process::kill::{self, Sent};
 
 /// While somebody is left the guard looks again this soon...
 const AGAIN: Duration = Duration::from_millis(50);
@@ -83,7 +84,7 @@ impl KillPlan {
                     libc::write(kill, c"1".as_ptr().cast(), 1);
                     // It ends the guard as well: who comes here was refused, and does what it can.
                     let seen = group(page);
-                    libc::kill(self.agent, libc::SIGKILL);
+                    kill::process(self.agent, libc::SIGKILL);
                     seen
                 }
             }
@@ -94,12 +95,11 @@ impl KillPlan {
         if self.agent == 1 {
             // A stopped init is resumed even by its own namespace (`prepare_signal` in kernel/signal.c comes before
             // `sig_ignored`), so that it can reap.
-            // SAFETY: a system call.
-            unsafe { libc::kill(1, libc::SIGCONT) };
+            kill::process(1, libc::SIGCONT);
             if refused || self.is_stuck(page, since) {
-                // SAFETY: a system call. The agent has a handler that ends it (signals::end_on_abort), and the kernel
-                // ends what is left in the namespace.
-                unsafe { libc::kill(1, libc::SIGABRT) };
+                // The agent has a handler that ends it (signals::end_on_abort), and the kernel ends what is left in the
+                // namespace.
+                kill::process(1, libc::SIGABRT);
             }
         }
         match since < EAGER_FOR {
@@ -142,31 +142,27 @@ impl KillPlan {
 }
 
 /// SIGKILL to everybody but PID 1 and the guard; whether anybody is there, and whether somebody can't be killed.
+///
+/// # Safety
+/// That of [`kill::namespace`].
 #[allow(unsafe_code)]
 unsafe fn namespace(page: &Page) -> (bool, bool) {
-    // SAFETY: system calls.
-    unsafe {
-        let all = sent(libc::kill(-1, libc::SIGKILL));
-        if all == Sent::Nobody {
-            return (false, false);
-        }
-        let main = page.main.load(SeqCst);
-        (true, all == Sent::Refused || main > 1 && sent(libc::kill(main, libc::SIGKILL)) == Sent::Refused)
+    // SAFETY: as the caller promises.
+    let all = unsafe { kill::namespace(libc::SIGKILL) };
+    if all == Sent::Nobody {
+        return (false, false);
     }
+    let main = page.main.load(SeqCst);
+    (true, all == Sent::Refused || main > 1 && kill::process(main, libc::SIGKILL) == Sent::Refused)
 }
 
 /// The same for main and its process group, and for what runs beside main for the leader only: a keeper takes that along.
-#[allow(unsafe_code)]
-unsafe fn group(page: &Page) -> (bool, bool) {
-    let kill = |pid: pid_t| match pid {
-        // No main: 0, and -1 and 1 would be everybody and init.
-        -1..=1 => Sent::Nobody,
-        // SAFETY: a system call.
-        pid => sent(unsafe { libc::kill(pid, libc::SIGKILL) }),
-    };
+fn group(page: &Page) -> (bool, bool) {
+    // Without a process it is 0, and 1 is init.
+    let kill = |pid: libc::pid_t| if pid > 1 { kill::process(pid, libc::SIGKILL) } else { Sent::Nobody };
     let (main, group) = (page.main.load(SeqCst), page.group.load(SeqCst));
     let group = if is_of(group, main) { group } else { 0 };
-    let mut sent = [kill(-group), kill(main)];
+    let mut sent = [kill::group(group, libc::SIGKILL), kill(main)];
     for keeper in &page.keepers {
         match kill(keeper.load(SeqCst)) {
             Sent::Nobody => {}
@@ -180,29 +176,10 @@ unsafe fn group(page: &Page) -> (bool, bool) {
 /// reaped, and another's only when nobody is left in it: whose id it is then made a group of its own (setpgid(2)).
 #[allow(unsafe_code)]
 pub fn is_of(group: Pid, main: Pid) -> bool {
-    // SAFETY: system calls.
-    unsafe {
-        main == group
-            || main > 1 && libc::getpgid(main) == group
-            || group > 1 && sent(libc::kill(group, 0)) == Sent::Nobody
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sent {
-    Somebody,
-    Nobody,
-    Refused,
-}
-
-#[allow(unsafe_code)]
-fn sent(result: c_int) -> Sent {
-    // SAFETY: errno of this thread.
-    match (result, unsafe { *libc::__errno_location() }) {
-        (0, _) => Sent::Somebody,
-        (_, libc::ESRCH) => Sent::Nobody,
-        _ => Sent::Refused,
-    }
+    main == group
+        // SAFETY: a system call.
+        || main > 1 && unsafe { libc::getpgid(main) } == group
+        || group > 1 && kill::process(group, 0) == Sent::Nobody
 }
 
 /// Whether a process that was killed hasn't become a zombie yet (pidfd_open(2): readable when it has).

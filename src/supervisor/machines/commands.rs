@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::config::{Background, Coprocess, Hook, Leftovers, Signal, SignalScope, When};
 
+use crate::exit_codes;
 use crate::supervisor::vocabulary::{Effect, ExitStatus, Job, Notice, RunId, SpawnError, Step, Target, Time, earliest};
 
 /// Between SIGTERM and SIGKILL of a command past its timeout: long enough to clean up, too short to hold a stop.
@@ -37,12 +38,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The exit code it stands for; a timeout is 124, as with timeout(1).
+    /// The exit code it stands for.
     pub fn code(&self) -> u8 {
         match self {
             Outcome::Ended(status) => status.code(),
-            Outcome::TimedOut(_) => 124,
-            Outcome::Cancelled => 143,
+            Outcome::TimedOut(_) => exit_codes::TOO_LATE,
+            Outcome::Cancelled => exit_codes::of_signal(Signal::TERM.number()),
             Outcome::NotStarted(error) => error.code,
         }
     }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::config::coprocess::{OnGivingUp, StartPoint, StopPoint};
 use crate::config::{Coprocess as Config, Hook, OnFailure, Probe, When};
 
+use crate::exit_codes::UNAVAILABLE;
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::{KILL_AFTER, LEAST_PATIENCE, Launch, Outcome};
 use crate::supervisor::machines::coprocess::{ANSWER_WITHIN, Coprocess, NextStep};
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::sequence::role::{Promotion, Role};
-use crate::supervisor::sequence::start::EXIT_UNAVAILABLE;
 use crate::supervisor::sequence::stop::{Cause, StopStage, Stopping};
 use crate::supervisor::vocabulary::{
     CoprocessStatus, Effect, ExitStatus, Job, Notice, Pid, RunId, SpawnError, Step, Time, earliest,
@@ -317,14 +317,14 @@ impl Supervisor {
             let exits = config.on_giving_up == OnGivingUp::Exit;
             let waited_for = !coprocess.lets_others_start() && self.is_waited_for(coprocess);
             if let Some(ended) = ended.filter(|_| exits || waited_for) {
-                let code = if exits { ended.code } else { EXIT_UNAVAILABLE };
+                let code = if exits { ended.code } else { UNAVAILABLE };
                 return self.stop(step, ended.why, Cause::Failed(code));
             }
             if let Some(ready) = config.ready.as_ref().filter(|_| late) {
                 let (name, within) = (config.name.clone(), ready.timeout);
                 let notice = Notice::CoprocessNotReady { name, within };
                 if exits || waited_for {
-                    return self.stop(step, notice.to_string(), Cause::Failed(EXIT_UNAVAILABLE));
+                    return self.stop(step, notice.to_string(), Cause::Failed(UNAVAILABLE));
                 }
                 step.out.push(Effect::Say(notice));
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::{Background, Health, Hook, OnFailure, Query, Required, Restart, Signal, Strays, WaitFor, When};
 
+use crate::exit_codes::UNAVAILABLE;
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::commands::{Launch, Outcome};
@@ -17,9 +18,6 @@ use crate::supervisor::vocabulary::{Effect, Follow, Hope, Job, Notice, Observati
 
 /// How long main's start waits for a catalog's first answer before templates are rendered without one.
 const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
-
-/// sysexits.h EX_UNAVAILABLE: a service this one waits for isn't there.
-pub const EXIT_UNAVAILABLE: u8 = 69;
 
 /// Each `pre_start`, whichever number it has.
 const ANY_PRE_START: Job = Job::PreStart { number: None };
@@ -126,7 +124,7 @@ impl Supervisor {
             let too_late = |watch: &&Watch| required_until(watch, leads, since).is_some_and(|until| until <= step.now);
             if let Some(watch) = self.watches.iter().find(too_late) {
                 let reason = watch.missing();
-                self.stop(step, reason, Cause::Failed(EXIT_UNAVAILABLE));
+                self.stop(step, reason, Cause::Failed(UNAVAILABLE));
             } else if self.watches.iter().all(|watch| watch.is_prepared(leads)) {
                 self.life.pre_start(step.now);
             }
@@ -161,7 +159,7 @@ impl Supervisor {
             let because = wait.error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
             let timeout = humantime::format_duration(wait.config.timeout);
             let reason = format!("{} wasn't there within {timeout}{because}", what(&wait.config));
-            self.stop(step, reason, Cause::Failed(EXIT_UNAVAILABLE));
+            self.stop(step, reason, Cause::Failed(UNAVAILABLE));
             return false;
         }
         self.waits.iter().all(|wait| wait.done)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Hook, Signal, Strays, When};
 
+use crate::exit_codes;
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::Launch;
 use crate::supervisor::machines::election::ElectionEvent;
@@ -515,7 +516,7 @@ impl Supervisor {
     /// The same, but never 0: a main that obeys its stop signal with 0 doesn't make an unhealthy container a healthy one.
     pub(in crate::supervisor) fn failure_code(&self, status: ExitStatus) -> u8 {
         match self.exit_code(status) {
-            0 => 1,
+            0 => exit_codes::FAILED,
             code => code,
         }
     }

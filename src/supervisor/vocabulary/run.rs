@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::config::Signal;
+use crate::exit_codes;
 
 /// One run of a process or probe; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -29,8 +30,7 @@ impl ExitStatus {
     pub fn code(self) -> u8 {
         match self {
             ExitStatus::Exited(code) => code,
-            // Signals end at 64, so the sum fits.
-            ExitStatus::Killed(signal) => (128 + signal.number()) as u8,
+            ExitStatus::Killed(signal) => exit_codes::of_signal(signal.number()),
         }
     }
 
