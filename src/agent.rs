@@ -232,7 +232,7 @@ impl Agent {
                 new.iter().for_each(|(name, notify)| self.adapters.offer_coprocess(name, notify));
                 self.coprocesses.extend(new);
             }
-            Err(error) => tracing::error!(%error, "new coprocesses can't be heard by sd_notify"),
+            Err(error) => tracing::error!(event = "degraded", "new coprocesses can't be heard by sd_notify: {error}"),
         }
     }
 

@@ -29,3 +29,46 @@ pub const fn of_signal(number: c_int) -> u8 {
     // Signals end at 64, so the sum fits.
     (128 + number) as u8
 }
+
+/// What a container's exit code tells, for people.
+#[cfg(test)]
+pub(crate) fn of_containers() -> Vec<(String, &'static str)> {
+    let number = |code: u8| code.to_string();
+    vec![
+        (
+            "main's own".to_owned(),
+            "main ended by itself, or when it was told to; `[process] exit_codes` maps it to another",
+        ),
+        (format!("{} + n", of_signal(0)), "signal n killed main"),
+        (format!("{CANT_RUN}, {NOT_FOUND}"), "the command couldn't be run; it wasn't found"),
+        ("`pre_start`'s own".to_owned(), "it failed, and so did its retries (124 if it ran out of time)"),
+        (format!("{FAILED} in place of 0"), "a health check with `on_failure = \"exit\"` ended it, and main obeyed"),
+        (number(BAD_USAGE), "the command line makes no sense, or there is nothing to run"),
+        (
+            number(UNAVAILABLE),
+            "what `[[wait_for]]` waits for wasn't there in time, or a coprocess that is waited for wasn't ready",
+        ),
+        (number(BROKEN), "pilotfish itself can't run: the kernel refuses what it needs, or it has a bug"),
+        (
+            number(BAD_CONFIG),
+            "the config is wrong (every mistake is on stderr), or asks for a fence that can't be had here",
+        ),
+    ]
+}
+
+/// What a subcommand's tells.
+#[cfg(test)]
+pub(crate) fn of_subcommands() -> Vec<(String, &'static str)> {
+    let number = |code: u8| code.to_string();
+    vec![
+        ("0".to_owned(), "done; for `health`, `probe` and `leader`: yes"),
+        (number(FAILED), "it failed, or the answer is no"),
+        (number(LOSSY_IMPORT), "`import` wrote the config, and something couldn't be carried over"),
+        (number(BAD_USAGE), "the command line makes no sense"),
+        (number(UNAVAILABLE), "`kv`: who is to be asked can't be"),
+        (number(BROKEN), "the kernel refuses what it needs"),
+        (number(BAD_CONFIG), "the config is wrong; `check` says so too"),
+        (number(NOT_RUN), "`task run`: the task wasn't run; otherwise the task's own code"),
+        (number(TOO_LATE), "`wait`, `step-down --wait`: it isn't so in time"),
+    ]
+}

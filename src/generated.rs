@@ -1,5 +1,6 @@
 //! Files that are made from the source, and whether they are current. `make reference` writes them anew.
 
+mod emitted;
 mod records;
 
 use std::fs;
@@ -39,6 +40,16 @@ fn the_schema_for_editors_is_current() {
 #[test]
 fn the_book_of_keys_is_current() {
     is_current(&of_the_repository("docs/configuration.md"), &schema::markdown());
+}
+
+#[test]
+fn the_reference_of_what_is_emitted_is_current() {
+    is_current(&of_the_repository("docs/emitted.md"), &emitted::markdown());
+}
+
+#[test]
+fn the_schema_of_the_status_is_current() {
+    is_current(&of_the_repository("docs/status.schema.json"), &emitted::status_schema());
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The agent's own log: one vocabulary of events, one line each, on stderr. It never blocks, whatever becomes of the
 //! reader, and never touches what main writes.
 //!
-//! tracing is the interface ([`say`] for notices, `tracing::warn!` elsewhere); the subscriber is our own because the
+//! [`say`] is the interface for notices, tracing (`tracing::warn!`) elsewhere; its subscriber is our own because the
 //! agent has no spans to keep: it costs a few hundred bytes at rest and nothing at start. Values of environment
 //! variables, tokens and the content of secret files are never given to it.
 
+pub(crate) mod fields;
 mod line;
 mod sink;
 mod termination;
@@ -58,14 +59,18 @@ fn set(log: &Log) {
 
 /// Logs a notice under its own name and level.
 pub fn say(notice: &Notice) {
-    let event = notice.name();
-    match notice.level() {
-        Level::Error => tracing::error!(event, "{notice}"),
-        Level::Warn => tracing::warn!(event, "{notice}"),
-        Level::Info => tracing::info!(event, "{notice}"),
-        Level::Debug => tracing::debug!(event, "{notice}"),
-        Level::Trace => tracing::trace!(event, "{notice}"),
+    let level = notice.level();
+    // Not by way of tracing, whose fields are those of a line of code; but where it isn't heard, this isn't either.
+    if rank(level) <= LEVEL.load(Ordering::Relaxed) && tracing::dispatcher::has_been_set() {
+        write(|json| line::of_notice(notice, word(level), json));
     }
+}
+
+fn write(line: impl FnOnce(bool) -> String) {
+    let json = JSON.load(Ordering::Relaxed);
+    let line = line(json);
+    let mut out = OUT.lock().unwrap_or_else(PoisonError::into_inner);
+    out.write(&line, |count| line::dropped(count, json));
 }
 
 /// Writes text as it is to stderr, for a process that is about to end (a config report, a usage message): waits for a
@@ -82,6 +87,16 @@ const fn rank(level: Level) -> u8 {
         Level::Info => 3,
         Level::Debug => 4,
         Level::Trace => 5,
+    }
+}
+
+const fn word(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
     }
 }
 
@@ -120,9 +135,7 @@ impl Subscriber for Stderr {
     }
 
     fn event(&self, event: &tracing::Event<'_>) {
-        let line = line::format(event, JSON.load(Ordering::Relaxed));
-        let mut out = OUT.lock().unwrap_or_else(PoisonError::into_inner);
-        out.write(&line, |count| line::dropped(count, JSON.load(Ordering::Relaxed)));
+        write(|json| line::format(event, json));
     }
 
     // No spans are kept: `enabled` refuses them, so these are called by nobody but must be there.

@@ -100,6 +100,7 @@ impl Persona {
                 logging::init(&config.log);
                 if self == Persona::Tini && !config.process.manner.subreaper && !process::adopts_orphans() {
                     tracing::warn!(
+                        event = "degraded",
                         "this is neither PID 1 nor a subreaper, so zombie reaping won't work: use -s, or set TINI_SUBREAPER"
                     );
                 }

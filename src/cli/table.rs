@@ -87,14 +87,12 @@ fn main(main: &Value) -> String {
     if notified.is_empty() { text } else { format!("{text}; it says: {notified}") }
 }
 
-/// How a process last ended.
-fn last_exit(process: &Value) -> Option<String> {
-    let exit = process["last_exit"].as_object()?;
-    match (exit.get("Exited"), exit.get("Killed")) {
-        (Some(code), _) => Some(format!("last exited with code {code}")),
-        (None, Some(signal)) => Some(format!("last killed by {}", text_of(signal))),
-        (None, None) => None,
-    }
+fn last_exit(of: &Value) -> Option<String> {
+    let exit = of["last_exit"].as_object()?;
+    Some(match text_of(&exit["signal"]) {
+        signal if !signal.is_empty() => format!("last killed by {signal}"),
+        _ => format!("last exited with code {}", exit["code"]),
+    })
 }
 
 fn maintenance(maintenance: &Value) -> String {
@@ -173,7 +171,7 @@ mod tests {
     fn a_status_is_a_table() {
         let status = json!({
             "phase": "running", "doing": "",
-            "main": {"pid": 7, "restarts": 2, "last_exit": {"Killed": "SIGSEGV"}, "notified": null},
+            "main": {"pid": 7, "restarts": 2, "last_exit": {"code": 139, "signal": "SIGSEGV"}, "notified": null},
             "health": [{"name": "ping", "passing": false, "note": "status 503\u{1b}[31m", "passed": 10, "failed": 2}],
             "services": [{"id": "web-1", "name": "web", "status": "critical", "published": true, "error": null,
                           "address": "10.20.0.5", "address_because": "on ens3, which has the default route"}],

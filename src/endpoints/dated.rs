@@ -9,10 +9,13 @@ use crate::supervisor::vocabulary::{MaintenanceStatus, Status, TaskStatus, Time}
 
 /// A status as `/status` tells it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Dated<'a> {
     #[serde(flatten)]
     status: &'a Status,
+    /// Its maintenance, if it is in any.
     maintenance: Option<Maintenance<'a>>,
+    /// Each task.
     tasks: Vec<Task<'a>>,
 }
 
@@ -29,9 +32,13 @@ impl<'a> Dated<'a> {
 
 /// Maintenance under way; its times as RFC 3339 has them, in UTC.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Maintenance<'a> {
+    /// When it began.
     since: String,
+    /// When it ends by itself, if it does.
     until: Option<String>,
+    /// Why, if somebody said so.
     reason: Option<&'a str>,
 }
 
@@ -44,23 +51,37 @@ impl<'a> Maintenance<'a> {
 
 /// A task; its times as maintenance's are.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Task<'a> {
+    /// Its name.
     name: &'a str,
+    /// Whether it runs now.
     running: bool,
+    /// When it is due next, if that is known.
     next: Option<String>,
+    /// How many runs succeeded.
     succeeded: u64,
+    /// How many runs failed.
     failed: u64,
+    /// How often it was due and not run.
     left_out: u64,
+    /// Its last run.
     last: Option<LastRun<'a>>,
 }
 
 /// How a task's run ended.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LastRun<'a> {
+    /// Its number; no other run has it.
     run: u64,
+    /// When it ended.
     ended: String,
+    /// How long it ran.
     seconds: f64,
+    /// Its exit code; 124 when it ran past its timeout, 143 when it was cut short.
     code: u8,
+    /// What went wrong.
     error: Option<&'a str>,
 }
 

@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 
+use super::fields::{self, Value};
 use crate::plain;
+use crate::supervisor::Notice;
 
 /// No record is longer; what is beyond is cut, and said so.
 const LONGEST: usize = 64 * 1024;
@@ -19,18 +21,16 @@ pub fn format(event: &tracing::Event<'_>, json: bool) -> String {
     record(&level, fields.event.as_deref().unwrap_or(metadata.target()), &fields.message, &fields.others, json)
 }
 
+/// The record of a notice. Text says all of it in words; JSON has its fields too.
+pub fn of_notice(notice: &Notice, level: &str, json: bool) -> String {
+    let fields = if json { fields::of(notice) } else { Vec::new() };
+    record(level, notice.name(), &notice.to_string(), &fields, json)
+}
+
 /// The record that says how many were lost.
 pub fn dropped(count: u64, json: bool) -> String {
     let others = [("lines", Value::Bare(count.to_string()))];
     record("warn", "log.dropped", &format!("{count} log lines dropped: nobody read them"), &others, json)
-}
-
-/// A field beside event and message.
-enum Value {
-    /// A number or boolean.
-    Bare(String),
-    /// Anything else.
-    Text(String),
 }
 
 #[derive(Default)]

@@ -158,7 +158,7 @@ impl Notify {
                     }
                 }
                 Ok(Err(error)) => {
-                    tracing::error!(%error, "sd_notify can't be heard for a moment");
+                    tracing::error!(event = "notify.failed", %error, "sd_notify can't be heard for a moment");
                     self.resume_at = Some(Instant::now() + AFTER_FAILURE);
                 }
                 Err(_would_block) => {}
@@ -193,7 +193,7 @@ impl Notify {
                 MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
             )
         {
-            tracing::debug!(%error, "sd_notify can't be passed on");
+            tracing::debug!(event = "notify.failed", %error, "sd_notify can't be passed on");
         }
     }
 }
@@ -236,8 +236,10 @@ impl Ignored {
         self.tell(now);
         let (pid, uid) = (sender.map_or(0, |sender| sender.pid), sender.map_or(0, |sender| sender.uid));
         match too_long {
-            true => tracing::warn!(pid, uid, "an sd_notify message over {MOST} bytes ignored"),
-            false => tracing::warn!(pid, uid, "sd_notify from a foreign process ignored"),
+            true => {
+                tracing::warn!(event = "notify.ignored", pid, uid, "an sd_notify message over {MOST} bytes ignored")
+            }
+            false => tracing::warn!(event = "notify.ignored", pid, uid, "sd_notify from a foreign process ignored"),
         }
     }
 
@@ -251,6 +253,7 @@ impl Ignored {
         let count = std::mem::take(&mut self.count);
         if let Some(last) = self.last.take().filter(|_| count > 0) {
             tracing::warn!(
+                event = "notify.ignored",
                 pid = last.pid,
                 uid = last.uid,
                 "{count} more sd_notify messages ignored (the last one's sender)"

@@ -218,7 +218,7 @@ pub enum Notice {
         /// For what.
         what: String,
     },
-    /// A check changed status.
+    /// A check passes, or is critical, and wasn't before.
     CheckChanged {
         /// Which.
         check: String,
@@ -295,7 +295,7 @@ pub enum Notice {
         /// Why; the old file stays.
         error: String,
     },
-    /// Reading the config again began to count.
+    /// The config was read again, and counts from now on.
     Reloaded {
         /// What changed.
         changed: Vec<String>,
@@ -317,7 +317,7 @@ pub enum Notice {
         /// Why.
         error: String,
     },
-    /// They could again.
+    /// Others on this host could again learn at once that this container is gone.
     WitnessBack,
     /// A leader steps down, or a winner doesn't lead.
     Demoting {
@@ -336,7 +336,7 @@ pub enum Notice {
         /// For which term.
         term: Term,
     },
-    /// Another one leads, or nobody.
+    /// Another container leads, or nobody.
     LeaderChanged {
         /// Who.
         id: Option<String>,

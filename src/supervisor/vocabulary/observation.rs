@@ -52,7 +52,7 @@ pub struct Instance {
     pub port: u16,
     /// Its tags, as registered.
     pub tags: Vec<String>,
-    /// Its free pairs.
+    /// Its free pairs of names and values, as registered.
     pub meta: std::collections::BTreeMap<String, String>,
 }
 

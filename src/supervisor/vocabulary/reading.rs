@@ -49,6 +49,7 @@ impl Reading {
 
 /// A sensor.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SensorStatus {
     /// The metric's name.
     pub name: String,

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{ExitStatus, Pid, RunId, SensorStatus, Time};
 use crate::supervisor::machines::election::record::Term;
 
 /// Everything there is to tell, as of the last event.
 #[derive(Debug, Clone, PartialEq, Serialize, Default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// Where in its life the container is.
     pub phase: Phase,
@@ -53,6 +54,7 @@ impl Status {
 
 /// Where in its life a container is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// Main has not been started yet.
@@ -66,12 +68,15 @@ pub enum Phase {
 
 /// The main process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MainStatus {
     /// Its process id while it runs.
     pub pid: Option<Pid>,
     /// How often it was started again.
     pub restarts: u64,
     /// How it last ended.
+    #[serde(serialize_with = "ending")]
+    #[cfg_attr(test, schemars(with = "Option<LastExit>"))]
     pub last_exit: Option<ExitStatus>,
     /// What it said of itself by sd_notify `STATUS=`.
     pub notified: Option<String>,
@@ -83,6 +88,7 @@ pub struct MainStatus {
 
 /// A process supervised beside main.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CoprocessStatus {
     /// Its name.
     pub name: String,
@@ -95,13 +101,34 @@ pub struct CoprocessStatus {
     /// How often it was started again.
     pub restarts: u64,
     /// How it last ended.
+    #[serde(serialize_with = "ending")]
+    #[cfg_attr(test, schemars(with = "Option<LastExit>"))]
     pub last_exit: Option<ExitStatus>,
     /// Why it was given up, if it was.
     pub error: Option<String>,
 }
 
+/// How a process ended, as `/status` tells it.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct LastExit {
+    /// Its exit code; that of a signal is 128 and its number.
+    code: u8,
+    /// Which signal killed it, if one did.
+    signal: Option<String>,
+}
+
+fn ending<S: Serializer>(status: &Option<ExitStatus>, serializer: S) -> Result<S::Ok, S::Error> {
+    let signal = |status| match status {
+        ExitStatus::Exited(_) => None,
+        ExitStatus::Killed(signal) => Some(signal.to_string()),
+    };
+    status.map(|status| LastExit { code: status.code(), signal: signal(status) }).serialize(serializer)
+}
+
 /// A health check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CheckStatus {
     /// Its name.
     pub name: String,
@@ -125,6 +152,7 @@ pub struct CheckStatus {
 
 /// A service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ServiceReport {
     /// Its id in the catalog.
     pub id: String,
@@ -144,10 +172,11 @@ pub struct ServiceReport {
 
 /// A watch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WatchStatus {
     /// Its name.
     pub name: String,
-    /// How many instances or keys it sees; `None` before the first answer.
+    /// How many instances or keys it sees; nothing before the first answer.
     pub seen: Option<usize>,
     /// How many changes were acted on.
     pub changes: u64,
@@ -191,6 +220,7 @@ pub struct TaskEnd {
 
 /// A container's part in an election.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ElectionStatus {
     /// The election's name.
     pub name: String,
@@ -214,6 +244,7 @@ pub struct ElectionStatus {
 
 /// By what a container's end is known on its host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WitnessStatus {
     /// Where the containers of the host have their files.
     pub directory: String,
@@ -225,6 +256,7 @@ pub struct WitnessStatus {
 
 /// Who leads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LeaderStatus {
     /// The candidate.
     pub id: String,
@@ -249,6 +281,7 @@ pub struct MaintenanceStatus {
 
 /// How often a hook was run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HookCount {
     /// How often it succeeded.
     pub succeeded: u64,

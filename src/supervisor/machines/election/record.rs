@@ -13,7 +13,7 @@ use super::rules::{Rule, Rules};
 
 /// The fencing token: grows with each acquisition within one history of the store (the store's own revision).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
-#[cfg_attr(test, derive(serde::Deserialize))]
+#[cfg_attr(test, derive(serde::Deserialize, schemars::JsonSchema))]
 pub struct Term(pub u64);
 
 /// As which a key was last written; zero is a key that isn't there.
