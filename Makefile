@@ -17,13 +17,14 @@
 #   make fuzz-short the same, a minute each
 #   make lint       formatting, shellcheck, clippy, rustdoc, and cargo-deny: advisories, licences, duplicates, sources
 #   make replay     RECORD=FILE: what the core decides of a record (`pilotfish record`), an event a line, what it orders below
-#   make reference  writes config-examples/reference.toml, docs/configuration.md, pilotfish.schema.json and docs/life.svg anew
+#   make manual     writes man pages, and completions for bash, zsh and fish, into target/manual
+#   make reference  writes config-examples/reference.toml, docs/configuration.md, docs/emitted.md, their schemas and docs/life.svg anew
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover crowd fuzz fuzz-short lint replay reference format shellcheck clippy deny doc static reference-init model
+.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover crowd fuzz fuzz-short lint manual replay reference format shellcheck clippy deny doc static reference-init model
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -111,6 +112,10 @@ lint:
 	@$(MAKE) --no-print-directory format shellcheck clippy deny doc
 	@tests/setup.sh fuzz
 	$(CARGO) clippy --manifest-path tests/fuzz/Cargo.toml --target-dir $(TARGET_DIR)/fuzz -- -D warnings
+
+manual:
+	@$(CARGO) run --quiet --example manual -- $(TARGET_DIR)/manual
+	@echo "$(TARGET_DIR)/manual: $$(ls $(TARGET_DIR)/manual | wc -l) files"
 
 replay:
 	@PILOTFISH_RECORD=$(abspath $(RECORD)) $(CARGO) test --quiet --lib -- --nocapture generated::records

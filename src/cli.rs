@@ -263,6 +263,11 @@ enum Form {
     Markdown,
 }
 
+/// The command line as its parser knows it, for pages that are made of it.
+pub fn command() -> clap::Command {
+    CommandLine::command()
+}
+
 /// Does what the command line says; the process's exit code. `args` begin with the program's own name.
 pub fn run(args: Vec<OsString>, inherited: Inherited) -> u8 {
     if let Some(persona) = args.first().and_then(|name| personas::Persona::of(name)) {

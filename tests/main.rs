@@ -36,6 +36,7 @@ mod leftovers;
 mod life;
 mod locked;
 mod maintenance;
+mod manual;
 mod migrate;
 mod namespace;
 mod nemesis;
