@@ -20,6 +20,7 @@ mod engine_load;
 mod etcd;
 mod etcd_lock;
 mod failover;
+mod failovers;
 mod fault_table;
 mod faults;
 mod floods;

@@ -35,10 +35,12 @@ pub fn tested(name: &str) -> &'static str {
     block.split_once('\n').expect("it has lines").1
 }
 
-/// Every page: the Markdown of the root, docs/ and tests/.
+/// Every page: the Markdown of the root, docs/, tests/ and the examples.
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = [root.to_owned(), root.join("docs"), root.join("tests")];
+    let examples = fs::read_dir(root.join("config-examples")).expect("the folder is readable");
+    let examples = examples.map(|entry| entry.expect("its entries are, too").path()).filter(|path| path.is_dir());
+    let folders: Vec<_> = ["", "docs", "tests"].iter().map(|folder| root.join(folder)).chain(examples).collect();
     let files = folders.iter().flat_map(|folder| fs::read_dir(folder).expect("the folder is readable"));
     let files = files.map(|entry| entry.expect("its entries are, too").path());
     files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a make target needs and this machine hasn't: tests/setup.sh build|lint|test|fuzz|demo|e2e|bench ...
+# Installs what a make target needs and this machine hasn't: tests/setup.sh build|lint|test|fuzz|demo|e2e|bench|failovers ...
 # Asks first whether the thing is there, so that a machine that has it needs neither Debian nor root nor a network.
 # Starts no service: a package's own service start is refused for as long as the installation runs.
 set -euo pipefail
@@ -109,6 +109,22 @@ needs_e2e() {
     need nginx-light has_sbin nginx
     need docker.io has docker
     need docker.io has_sbin dockerd
+    needs_examples
+}
+
+# The examples are brought up by their own compose files, in images made of Debian's packages.
+has_compose() { docker compose version || command -v docker-compose; }
+
+needs_examples() {
+    need docker-compose has_compose
+    need debootstrap has_sbin debootstrap
+}
+
+needs_failovers() {
+    needs_build
+    needs_network
+    need docker.io has docker
+    needs_examples
 }
 
 needs_bench() {
@@ -157,7 +173,7 @@ install() {
 
 for target in "$@"; do
     case $target in
-    build | lint | test | fuzz | demo | e2e | bench) "needs_$target" ;;
+    build | lint | test | fuzz | demo | e2e | bench | failovers) "needs_$target" ;;
     *)
         echo "setup: no such target: $target" >&2
         exit 64

@@ -312,9 +312,11 @@ fn a_byte_order_mark_is_no_mistake() {
 #[test]
 fn every_example_loads() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config-examples");
+    let files = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, mut paths): (Vec<_>, Vec<_>) = files(&folder).partition(|path| path.is_dir());
+    paths.extend(folders.iter().flat_map(|folder| files(folder)));
     let mut count = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for path in paths {
         if path.extension().is_some_and(|extension| extension == "toml" || extension == "json") {
             let loaded = Config::load(&path, None, &context()).unwrap_or_else(|report| panic!("{report}"));
             assert!(loaded.warnings.is_empty(), "{}: {:?}", path.display(), loaded.warnings);

@@ -1,0 +1,372 @@
+//! An example, brought up by its own compose file, and a client beside it.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// An example that keeps data.
+pub struct Example {
+    /// Its folder in config-examples/, and its client here.
+    pub name: &'static str,
+    /// Services of its compose file.
+    servers: &'static [&'static str],
+    /// Where they are in the catalog: an id is this, the server and the port.
+    service: &'static str,
+    port: u16,
+    /// What main's command begins with.
+    main: &'static str,
+    /// Where it keeps its data.
+    data: &'static str,
+    /// The service that elections are held on.
+    pub store: &'static str,
+    /// Whether it knows after the death of all servers who was the furthest.
+    pub remembers: bool,
+}
+
+pub const POSTGRES: Example = Example {
+    name: "postgres",
+    servers: &["pg1", "pg2", "pg3"],
+    service: "postgres",
+    port: 5432,
+    main: "postgres -D",
+    data: "/var/lib/postgresql",
+    store: "consul",
+    remembers: true,
+};
+
+pub const REDIS: Example = Example {
+    name: "redis",
+    servers: &["redis1", "redis2", "redis3"],
+    service: "redis",
+    port: 6379,
+    main: "redis-server",
+    data: "/var/lib/redis",
+    store: "consul",
+    remembers: false,
+};
+
+pub const MARIADB: Example = Example {
+    name: "mariadb",
+    servers: &["db1", "db2", "db3"],
+    service: "mariadb",
+    port: 3306,
+    main: "mariadbd --defaults",
+    data: "/var/lib/mysql",
+    store: "consul",
+    remembers: true,
+};
+
+const ALL: [&Example; 3] = [&POSTGRES, &REDIS, &MARIADB];
+
+impl Example {
+    pub fn named(name: &str) -> Option<&'static Example> {
+        ALL.into_iter().find(|example| example.name == name)
+    }
+
+    /// How the catalog calls a server.
+    pub fn id(&self, server: &str) -> String {
+        format!("{}-{server}-{}", self.service, self.port)
+    }
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().expect("it can be started")
+}
+
+fn succeeds(command: &mut Command) -> String {
+    let output = run(command);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{errors}", output.status);
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// A docker command's standard output, whatever came of it: many are given to what a fault may have ended.
+pub fn docker(arguments: &[&str]) -> String {
+    let output = run(Command::new("timeout").args(["120", "docker"]).args(arguments));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// The containers; removed when it is dropped.
+pub struct Fleet {
+    pub example: &'static Example,
+    project: String,
+    image: String,
+    /// A copy of the example's folder, and the journals.
+    directory: tempfile::TempDir,
+    keep: bool,
+}
+
+impl Fleet {
+    pub fn up(example: &'static Example) -> Fleet {
+        let project = format!("pilotfish-failovers-{}", std::process::id());
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let images = root.join("tests/images.sh");
+        let image = format!("{project}-image");
+        succeeds(Command::new(&images).arg("consul"));
+        succeeds(Command::new(&images).args(["example", example.name, &image]));
+        let from = root.join("config-examples").join(example.name);
+        succeeds(Command::new("cp").arg("-r").arg(from).arg(directory.path()));
+        let keep = std::env::var_os("KEEP").is_some_and(|keep| keep == "1");
+        let fleet = Fleet { example, project, image, directory, keep };
+        fleet.do_as_the_readme_says();
+        let password = std::fs::read_to_string(fleet.folder().join("password")).expect("the README makes one");
+        let client = root.join("tests/failovers").join(format!("{}.sh", example.name));
+        succeeds(Command::new("docker").args([
+            "run",
+            "--detach",
+            "--no-healthcheck",
+            "--name",
+            &fleet.client(),
+            "--network",
+            &format!("{}_default", fleet.project),
+            "--volume",
+            &format!("{}:/client.sh:ro", client.display()),
+            "--env",
+            &format!("PASSWORD={}", password.trim_end()),
+            "--env",
+            &format!("SERVERS={}", example.servers.join(",")),
+            "--entrypoint",
+            "sleep",
+            &fleet.image,
+            "infinity",
+        ]));
+        fleet
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.directory.path().join(self.example.name)
+    }
+
+    /// The README's commands, word for word; but the images that they would pull are made here.
+    fn do_as_the_readme_says(&self) {
+        let readme = std::fs::read_to_string(self.folder().join("README.md")).expect("an example has a README");
+        let (_, rest) = readme.split_once("```sh\n").expect("it says how to begin");
+        let (commands, _) = rest.split_once("```").expect("the block ends");
+        succeeds(&mut self.shell(commands));
+    }
+
+    /// To run this in the example's folder. `docker compose` may be a program of its own.
+    fn shell(&self, commands: &str) -> Command {
+        let compose = "docker() {\n\
+            if [ \"$1\" != compose ] || command docker compose version >/dev/null 2>&1; then command docker \"$@\"; return; fi\n\
+            case $2 in exec) docker-compose exec -T \"${@:3}\" ;; *) docker-compose \"${@:2}\" ;; esac\n\
+            }\n";
+        let mut shell = Command::new("bash");
+        shell
+            .args(["-euc", &format!("{compose}{commands}")])
+            .current_dir(self.folder())
+            .env("COMPOSE_PROJECT_NAME", &self.project)
+            .env("DOCKER_BUILDKIT", "0")
+            .env("CONSUL", "pilotfish-test-consul")
+            .env("BASE", "pilotfish-test-debian:bookworm")
+            .env("PILOTFISH_IMAGE", format!("{}-pilotfish", self.image))
+            .env("IMAGE", &self.image);
+        shell
+    }
+
+    fn client(&self) -> String {
+        format!("{}-client", self.project)
+    }
+
+    pub fn servers(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.example.servers.iter().copied()
+    }
+
+    /// The container of a service.
+    pub fn container(&self, service: &str) -> String {
+        let label = |name: &str, value: &str| format!("label=com.docker.compose.{name}={value}");
+        docker(&["ps", "-aq", "--filter", &label("project", &self.project), "--filter", &label("service", service)])
+    }
+
+    pub fn exec(&self, service: &str, arguments: &[&str]) -> String {
+        docker(&[&["exec", &self.container(service)], arguments].concat())
+    }
+
+    /// What the client says to this, if it succeeds.
+    fn ask(&self, what: &str) -> Option<String> {
+        let output = run(Command::new("timeout").args(["60", "docker", "exec", &self.client(), "/client.sh", what]));
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Who leads, once somebody does.
+    pub fn leader(&self) -> String {
+        let deadline = Instant::now() + super::HEALS_WITHIN;
+        loop {
+            for server in self.servers() {
+                let said = self.exec(server, &["pilotfish", "leader"]);
+                let id = said.split_whitespace().next().unwrap_or_default();
+                if let Some(leader) = self.servers().find(|server| self.example.id(server) == id) {
+                    return leader.to_owned();
+                }
+            }
+            assert!(Instant::now() < deadline, "nobody leads: {}", self.last_words());
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Waits until one is the primary and all others have all it has.
+    pub fn becomes_whole(&self, within: Duration) {
+        let deadline = Instant::now() + within;
+        let others = (self.example.servers.len() - 1).to_string();
+        loop {
+            let primaries = self.primaries();
+            if primaries.len() == 1 && self.ask("replicas").is_some_and(|replicas| replicas == others) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "not whole within {within:?}: primaries {primaries:?}, {:?} replicas\n{}",
+                self.ask("replicas"),
+                self.last_words()
+            );
+            thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Who takes writes.
+    pub fn primaries(&self) -> Vec<String> {
+        self.ask("primaries").unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// So many clients write until they are stopped.
+    pub fn write(&self, count: usize) -> Writers {
+        assert!(self.ask("init").is_some(), "the client can't make its table: {}", self.last_words());
+        let start = |writer: usize| {
+            let journal = self.directory.path().join(format!("journal-{writer}"));
+            let file = File::create(&journal).expect("a file can be made");
+            let mut command = Command::new("docker");
+            command.args(["exec", &self.client(), "/client.sh", "write", &writer.to_string()]);
+            let child = command.stdin(Stdio::null()).stdout(file).stderr(Stdio::null()).spawn();
+            (journal, child.expect("docker can be started"))
+        };
+        Writers { client: self.client(), running: (1..=count).map(start).collect() }
+    }
+
+    /// The ids of all rows.
+    pub fn rows(&self) -> HashSet<String> {
+        self.ask("rows").expect("the primary answers").lines().map(str::to_owned).collect()
+    }
+
+    /// PID 1 of the container, as this machine counts.
+    pub fn pid(&self, service: &str) -> i32 {
+        docker(&["inspect", "--format", "{{.State.Pid}}", &self.container(service)]).parse().unwrap_or(0)
+    }
+
+    pub fn address(&self, service: &str) -> String {
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        docker(&["inspect", "--format", format, &self.container(service)])
+    }
+
+    /// As a crash would: the engine, which didn't do it, starts the container again.
+    pub fn kill(&self, service: &str) {
+        sigkill(self.pid(service));
+    }
+
+    /// They stay dead for so long.
+    pub fn away(&self, services: &[&str], time: Duration) {
+        self.kill_for_good(services);
+        thread::sleep(time);
+        for service in services {
+            docker(&["start", &self.container(service)]);
+        }
+    }
+
+    pub fn kill_for_good(&self, services: &[&str]) {
+        let containers: Vec<String> = services.iter().map(|service| self.container(service)).collect();
+        let containers: Vec<&str> = containers.iter().map(String::as_str).collect();
+        docker(&[&["kill"], &*containers].concat());
+    }
+
+    /// Its disk is empty when it starts again.
+    pub fn wipe(&self, service: &str) {
+        self.kill_for_good(&[service]);
+        let container = self.container(service);
+        let empty = format!("find {} -mindepth 1 -delete", self.example.data);
+        docker(&["run", "--rm", "--volumes-from", &container, "--entrypoint", "sh", &self.image, "-c", &empty]);
+        docker(&["start", &container]);
+    }
+
+    /// Only the server, not its container.
+    pub fn kill_main(&self, service: &str) {
+        let processes = docker(&["top", &self.container(service), "-eo", "pid,args"]);
+        let main = processes.lines().find_map(|line| {
+            let (pid, command) = line.trim().split_once(' ')?;
+            command.trim().starts_with(self.example.main).then(|| pid.parse().ok())?
+        });
+        sigkill(main.unwrap_or_else(|| panic!("main doesn't run: {processes}")));
+    }
+
+    pub fn disconnect(&self, service: &str) {
+        docker(&["network", "disconnect", &format!("{}_default", self.project), &self.container(service)]);
+    }
+
+    pub fn connect(&self, service: &str) {
+        let network = format!("{}_default", self.project);
+        docker(&["network", "connect", "--alias", service, &network, &self.container(service)]);
+    }
+
+    /// Rules in the network namespace of this process.
+    pub fn nft(&self, pid: i32, rules: &str) {
+        run(Command::new("nsenter").args(["--net", "--target", &pid.to_string(), "nft", rules]));
+    }
+
+    /// A new container of the same image, with the volumes of the old one.
+    pub fn recreate(&self, service: &str) {
+        let up = "docker compose up --detach --no-build --no-deps --force-recreate";
+        succeeds(&mut self.shell(&format!("{up} {service}")));
+    }
+
+    /// The end of everybody's log.
+    fn last_words(&self) -> String {
+        let words = self.servers().map(|server| {
+            let output = run(Command::new("docker").args(["logs", "--tail", "40", &self.container(server)]));
+            let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            format!("--- {server}:\n{}{}", text[0], text[1])
+        });
+        words.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn sigkill(pid: i32) {
+    // A pid of 0 or 1 would be this machine's.
+    assert!(pid > 1, "no such process: {pid}");
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if self.keep {
+            return println!("kept: docker-compose project {}", self.project);
+        }
+        docker(&["rm", "--force", "--volumes", &self.client()]);
+        if self.folder().join("password").exists() {
+            run(&mut self.shell("docker compose down --volumes --timeout 5"));
+        }
+        docker(&["image", "rm", "--force", &self.image, &format!("{}-pilotfish", self.image)]);
+    }
+}
+
+/// Clients that write, each with its journal.
+pub struct Writers {
+    client: String,
+    running: Vec<(PathBuf, Child)>,
+}
+
+impl Writers {
+    pub fn journals(&self) -> Vec<PathBuf> {
+        self.running.iter().map(|(journal, _)| journal.clone()).collect()
+    }
+
+    pub fn stop(&mut self) {
+        // Theirs ends with the container; to end the client of `docker exec` alone would leave it writing.
+        docker(&["exec", &self.client, "sh", "-c", "kill -9 -1"]);
+        for (_, child) in &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The examples of config-examples/ that keep data, as they are: built, brought up by their own compose files, written to
+//! all the time, and struck by all that befalls containers. What was acknowledged must be there in the end, nobody's hand
+//! helps, and no two servers take writes at once.
+//!
+//! `make failovers EXAMPLE=postgres [KINDS=killed,paused] [N=100] [SEED=1]` deals the kinds and shows the seconds without a
+//! write by kind. `make e2e` runs each example's short form.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests: this drives the docker command")]
+
+mod faults;
+mod fleet;
+mod judge;
+
+use std::time::{Duration, Instant};
+
+use faults::{Deck, Kind};
+use fleet::{Example, Fleet, MARIADB, POSTGRES, REDIS};
+use judge::{Journal, Table};
+
+/// How long an example may take to be whole again after a fault is over, nobody helping it.
+const HEALS_WITHIN: Duration = Duration::from_secs(180);
+
+fn from_env<T: std::str::FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} makes no sense")))
+}
+
+#[test]
+#[ignore = "takes hours and a Docker engine: make failovers"]
+fn at_length() {
+    let name = from_env::<String>("EXAMPLE").unwrap_or_else(|| "postgres".to_owned());
+    let example = Example::named(&name).unwrap_or_else(|| panic!("there is no example {name} that keeps data"));
+    let kinds = match from_env::<String>("KINDS") {
+        Some(names) => {
+            names.split(',').map(|name| Kind::named(name).unwrap_or_else(|| panic!("no kind {name}"))).collect()
+        }
+        None => Kind::all(example.remembers),
+    };
+    let count = from_env("N").unwrap_or(kinds.len());
+    play(example, &kinds, count, from_env("SEED").unwrap_or(1));
+}
+
+#[test]
+#[ignore = "needs a Docker engine: make e2e runs it"]
+fn postgres_heals_itself_and_loses_nothing() {
+    let kinds = ["killed", "main-killed", "stopped", "restarted", "paused", "cut-off", "no-store", "all-killed"];
+    short(&POSTGRES, &[&kinds[..], &["stale-alone", "wiped"]].concat());
+}
+
+#[test]
+#[ignore = "needs a Docker engine: make e2e runs it"]
+fn mariadb_heals_itself_and_loses_nothing() {
+    short(&MARIADB, &["killed", "main-killed", "stopped", "cut-off", "no-store", "all-killed", "wiped"]);
+}
+
+/// All killed at once isn't among them: its README says what that may cost.
+#[test]
+#[ignore = "needs a Docker engine: make e2e runs it"]
+fn redis_heals_itself_and_loses_nothing_that_a_replica_had() {
+    short(&REDIS, &["killed", "main-killed", "stopped", "restarted", "paused", "cut-off"]);
+}
+
+fn short(example: &'static Example, kinds: &[&str]) {
+    let kinds: Vec<Kind> = kinds.iter().map(|name| Kind::named(name).expect("a kind")).collect();
+    play(example, &kinds, kinds.len(), 1);
+}
+
+/// Strikes `count` times, and judges.
+fn play(example: &'static Example, kinds: &[Kind], count: usize, seed: u64) {
+    println!("{}: {count} failovers, seed {seed}", example.name);
+    let fleet = Fleet::up(example);
+    fleet.becomes_whole(HEALS_WITHIN);
+    let mut writers = fleet.write(3);
+    let mut deck = Deck::new(kinds, seed);
+    let mut table = Table::default();
+    for round in 1..=count {
+        let kind = deck.deal();
+        let begun = judge::now();
+        let at = Instant::now();
+        let victim = kind.strike(&fleet, &mut deck);
+        let struck = at.elapsed();
+        fleet.becomes_whole(HEALS_WITHIN);
+        // Writes that were held up have an end, too.
+        std::thread::sleep(Duration::from_secs(2));
+        let gap = Journal::read(&writers.journals()).longest_pause(begun, judge::now());
+        println!(
+            "{round:4} {:<14} {victim:<10} struck for {:5.1} s, whole after {:5.1} s, {:5.1} s without a write",
+            kind.name,
+            struck.as_secs_f64(),
+            at.elapsed().as_secs_f64() - 2.0,
+            gap.as_secs_f64(),
+        );
+        table.add(kind.name, gap);
+    }
+    writers.stop();
+    let journal = Journal::read(&writers.journals());
+    let lost = journal.lost(&fleet.rows());
+    let stale = journal.of_two_primaries();
+    println!("{table}\nacknowledged {}, lost {}, from two primaries {}", journal.len(), lost.len(), stale.len());
+    assert!(journal.len() > 100 * count, "too few were acknowledged to show anything: {}", journal.len());
+    assert!(lost.is_empty(), "acknowledged and gone: {:?}", &lost[..lost.len().min(20)]);
+    assert!(stale.is_empty(), "acknowledged by a server that led no more: {:?}", &stale[..stale.len().min(20)]);
+}
