@@ -78,7 +78,7 @@ fn a_coprocess_that_dies_is_started_again_and_main_runs_on() {
     assert_eq!(container.main(), Ok(main));
     let status = of(&lab, "helper");
     assert_eq!((&status["restarts"], &status["state"]), (&1.into(), &"running".into()));
-    assert_eq!(status["last_exit"], serde_json::json!({"Killed": "SIGKILL"}));
+    assert_eq!(status["last_exit"], serde_json::json!({"code": 137, "signal": "SIGKILL"}));
     let (_, table, _) = lab.ask(&["status"]);
     assert!(table.contains("COPROCESS") && table.contains("last killed by SIGKILL"), "{table}");
 }
