@@ -159,6 +159,13 @@ fn check_warns_of_a_user_that_this_root_does_not_know() {
     ] {
         assert!(said.contains(warning), "{said}");
     }
+    lab.write(
+        "[process]\nexec = [\"true\"]\n[[task]]\nname = \"a\"\nexec = [\"true\"]\nevery = \"1h\"\nuser = \"nosuch\"\n\
+         [[telemetry.sensor]]\nname = \"b\"\ntype = \"gauge\"\nhelp = \"b\"\nexec = [\"true\"]\nevery = \"1h\"\nuser = \"nosuch\"\n\
+         [[coprocess]]\nname = \"c\"\nexec = [\"true\"]\nuser = \"nosuch\"\npost_stop = { exec = [\"true\"], user = \"nosuch\" }\n",
+    );
+    let said = lab.ask(&["check"]).1;
+    assert!(said.contains("so task a, sensor b, coprocess c, post_stop of c can't start as \"nosuch\""), "{said}");
     lab.write("[process]\nexec = [\"true\"]\nuser = \"root\"\n[hooks]\npre_stop = { exec = [\"true\"], user = \"4321:4321\" }\n");
     assert!(!lab.ask(&["check"]).1.contains("warning"));
 }

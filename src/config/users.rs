@@ -33,7 +33,15 @@ impl Config {
             let command = sensor.command.as_ref()?;
             Some((format!("sensor {}", sensor.name), &command.run_as))
         });
-        let others = hooks.chain(watches).chain(checks).chain(tasks).chain(sensors);
+        let coprocesses = self.coprocesses.iter().flat_map(|coprocess| {
+            let parts = [
+                ("coprocess", Some(&coprocess.run_as)),
+                ("pre_start of", coprocess.pre_start.as_ref().map(|hook| &hook.run_as)),
+                ("post_stop of", coprocess.post_stop.as_ref().map(|hook| &hook.run_as)),
+            ];
+            parts.into_iter().filter_map(|(what, run_as)| Some((format!("{what} {}", coprocess.name), run_as?)))
+        });
+        let others = hooks.chain(watches).chain(checks).chain(tasks).chain(sensors).chain(coprocesses);
         let main = self.process.user.as_ref().map(|user| ("main".to_owned(), user));
         let others = others.filter_map(|(who, run_as)| Some((who, run_as.user.as_ref()?)));
         let mut users = BTreeMap::<&str, Vec<String>>::new();
