@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Background, Command, Hook, Limits, RestartPolicy, SignalScope, When, one_pair};
-use crate::config::format::{FilePath, HostPort, HttpUrl, Name, Parsed, User};
+use crate::config::format::{FilePath, GrpcUrl, HostPort, HttpUrl, Name, Parsed, User};
 use crate::config::{Backoff, Signal};
 
 /// Long enough for a server that reads its data first, short enough for a scheduler to try elsewhere.
@@ -120,7 +120,7 @@ impl Default for Coprocess {
     }
 }
 
-/// What says that a coprocess is ready: exactly one of `exec`, `http`, `tcp` and `notify`, asked until it says yes.
+/// What says that a coprocess is ready: exactly one of `exec`, `http`, `tcp`, `grpc` and `notify`, asked until it says yes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
@@ -134,6 +134,9 @@ pub(crate) struct Ready {
     /// A host and port connected to by pilotfish itself.
     #[schemars(example = &"127.0.0.1:8500")]
     pub(crate) tcp: Option<Parsed<HostPort>>,
+    /// A gRPC server asked by pilotfish itself, by the standard health protocol.
+    #[schemars(example = &"127.0.0.1:50051")]
+    pub(crate) grpc: Option<Parsed<GrpcUrl>>,
     /// `true`: it says so itself, by sd_notify (READY=1).
     #[schemars(example = true)]
     pub(crate) notify: Option<bool>,
@@ -146,7 +149,7 @@ pub(crate) struct Ready {
 
 impl Default for Ready {
     fn default() -> Ready {
-        Ready { exec: None, http: None, tcp: None, notify: None, timeout: Parsed(READY_WITHIN) }
+        Ready { exec: None, http: None, tcp: None, grpc: None, notify: None, timeout: Parsed(READY_WITHIN) }
     }
 }
 

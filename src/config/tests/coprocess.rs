@@ -107,7 +107,7 @@ fn a_coprocess_is_whole_and_can_start() {
         "[[coprocess]]\nname = \"b\"\nexec = [\"b\"]\n[[coprocess]]\nname = \"b\"\nexec = [\"c\"]",
         "[[coprocess]]\nname = \"b\"\nexec = [\"b\"]\nready = {}",
         "[[coprocess]]\nname = \"b\"\nexec = [\"b\"]\nready = { tcp = \"127.0.0.1:1\", notify = true }",
-        "[[coprocess]]\nname = \"b\"\nexec = [\"b\"]\nready = { grpc = \"127.0.0.1:1\", timeout = \"0s\" }",
+        "[[coprocess]]\nname = \"b\"\nexec = [\"b\"]\nready = { grpc = \"127.0.0.1\", timeout = \"0s\" }",
         "[[coprocess]]\nname = \"b\"\nexec = [\"b\"]\nstart = \"before\"\nstop_signal = \"KILL\"\nstop_timeout = \"20s\"",
         "[[coprocess]]\nname = \"b\"\nexec = [\"b\"]\nwhen = \"leader\"",
         "[[coprocess]]\nname = \"b\"\nexec = [\"b\"]\nrestart = { max = 0 }",
@@ -142,4 +142,26 @@ fn what_is_of_a_coprocess_names_one_that_is_there() {
     good(&format!(
         "{LOCAL}[[coprocess]]\nname = \"agent\"\nexec = [\"b\"]\n[[health]]\nnotify = true\nof = \"agent\"\n[[health]]\nname = \"own\"\nnotify = true\n"
     ));
+}
+
+#[test]
+fn nobody_waits_for_a_coprocess_that_is_left_out_and_nothing_is_of_one() {
+    let left_out = "[[coprocess]]\nname = \"agent\"\nexec = [\"b\"]\nenabled = \"{{ env.EMPTY }}\"\n";
+    let waits = "[[coprocess]]\nname = \"proxy\"\nexec = [\"b\"]\nafter = [\"agent\"]\n";
+    let config = good(&format!("{LOCAL}{left_out}{waits}"));
+    assert_eq!(config.coprocesses.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["proxy"]);
+    let of = "[[health]]\ntcp = \"127.0.0.1:1\"\nof = \"agent\"\n";
+    let report = bad(&format!("{LOCAL}{left_out}{of}"), "t.toml");
+    assert!(report.contains("coprocess `agent` is left out"), "{report}");
+}
+
+#[test]
+fn a_coprocess_may_be_ready_by_grpc() {
+    let ready = "ready = { grpc = \"127.0.0.1:50051/db\" }";
+    let config = good(&format!("{LOCAL}[[coprocess]]\nname = \"db\"\nexec = [\"b\"]\n{ready}\n"));
+    let probe = &config.coprocesses[0].ready.as_ref().unwrap().probe;
+    assert!(
+        matches!(probe, Probe::Grpc(grpc) if grpc.service == "db" && grpc.address == "127.0.0.1:50051"),
+        "{probe:?}"
+    );
 }

@@ -5,7 +5,7 @@ use super::{Validator, quoted};
 use crate::config::coprocess::{Coprocess, MOST_OF_A_LEADER, OnGivingUp, OutputMode, Ready, StartPoint, StopPoint};
 use crate::config::election::{Election, Mode};
 use crate::config::tree::{Place, Span};
-use crate::config::{Background, Probe, Restart, RestartPolicy, RunAs, SignalScope, When, duration, raw};
+use crate::config::{Background, Probe, Restart, RestartPolicy, RunAs, SignalScope, Trust, When, duration, raw};
 
 /// What `of` and `restart` call the main process.
 pub(super) const MAIN: &str = "main";
@@ -124,17 +124,18 @@ fn coprocess(raw: raw::Coprocess, place: Place<'_>, root: Place<'_>, validator: 
 }
 
 fn ready(raw: raw::Ready, run_as: &RunAs, place: Place<'_>, validator: &mut Validator<'_>) -> Ready {
-    validator.exactly_one(place, "`ready`", &["exec", "http", "tcp", "notify"], &["grpc"]);
+    validator.exactly_one(place, "`ready`", &["exec", "http", "tcp", "grpc", "notify"], &[]);
     if raw.notify == Some(false) {
-        let hint = "leave it out, or say how to ask: `exec`, `http` or `tcp`";
+        let hint = "leave it out, or say how to ask: `exec`, `http`, `tcp` or `grpc`";
         validator.error(place.key("notify").span(), "`notify` is false", hint);
     }
     validator.some_time(place, "timeout", raw.timeout.0);
-    let probe = match (raw.exec, raw.http, raw.tcp) {
+    let probe = match (raw.exec, raw.http, raw.tcp, raw.grpc) {
         (Some(command), ..) => Probe::Exec { exec: exec(command), run_as: run_as.clone() },
-        (_, Some(url), _) => Probe::get(url.0.0),
-        (_, _, Some(address)) => Probe::Tcp { address: address.0.0 },
-        (None, None, None) => Probe::Notify,
+        (_, Some(url), ..) => Probe::get(url.0.0),
+        (_, _, Some(address), _) => Probe::Tcp { address: address.0.0 },
+        (.., Some(url)) => Probe::Grpc(url.0.probe(Trust::default())),
+        (None, None, None, None) => Probe::Notify,
     };
     Ready { probe, timeout: raw.timeout.0 }
 }
@@ -164,7 +165,8 @@ fn order(coprocess: &Coprocess, all: &[Coprocess], place: Place<'_>, validator: 
                 _ => near_hint(name, &names, &format!("there are {}", quoted(&names))),
             };
             // One whose name couldn't be read may be the one that is meant.
-            if !names.contains(&"") {
+            // And nobody waits for one that is left out.
+            if !names.contains(&"") && !validator.is_left_out("coprocess", name) {
                 validator.error(at.span(), format!("there is no coprocess `{name}`"), hint);
             }
             continue;
@@ -261,7 +263,7 @@ pub(super) fn of(
             false => format!("there are {}, and `main`", quoted(&names)),
         };
         let hint = near_hint(&of, &names, &otherwise);
-        validator.error(place.key("of").span(), format!("there is no coprocess `{of}`"), hint);
+        validator.no_such(place.key("of"), "coprocess", &of, hint);
     }
     Some(of)
 }

@@ -131,6 +131,11 @@ impl Validator<'_> {
         }
     }
 
+    /// Whether the table of this name is one that is left out.
+    fn is_left_out(&self, section: &str, name: &str) -> bool {
+        self.left_out.iter().any(|out| out.section == section && out.name.as_deref() == Some(name))
+    }
+
     /// Reports a name that no table of the section has; one that is left out is shown where that is said.
     fn no_such(&mut self, place: Place<'_>, section: &str, name: &str, hint: String) {
         let named = |out: &&LeftOut| out.section == section && out.name.as_deref() == Some(name);

@@ -207,7 +207,7 @@ impl Check {
 
     /// What main finds in its environment of how often it is to say that it lives (sd_watchdog_enabled(3)).
     pub fn watchdog(&self) -> Option<(String, String)> {
-        let is_notify = self.config.probe == Probe::Notify;
+        let is_notify = self.is_of(None) && self.config.probe == Probe::Notify;
         is_notify.then(|| ("WATCHDOG_USEC".to_owned(), self.config.interval.as_micros().to_string()))
     }
 

@@ -55,7 +55,8 @@ impl Supervisor {
     /// Main asks for more time, to start, to reload or to stop: never for more than `[stop] within` in all.
     fn main_takes_longer(&mut self, now: Time, longer: Duration) {
         let until = now + longer;
-        self.checks.iter_mut().for_each(|check| check.extend_grace(until));
+        let of_main = self.checks.iter_mut().filter(|check| check.is_of(None));
+        of_main.for_each(|check| check.extend_grace(until));
         if let Some(latest) = self.kill_latest {
             let at = until.min(latest);
             self.main.postpone_kill(at);
@@ -83,7 +84,7 @@ impl Supervisor {
             }
         }
         // Without such a check main is ready when it says so itself, which is passed on.
-        let judges = |check: &Check| check.counts() && check.config().probe != Probe::Notify;
+        let judges = |check: &Check| check.is_of(None) && check.counts() && check.config().probe != Probe::Notify;
         if !self.outer.knows_ready
             && self.checks.iter().any(judges)
             && matches!(self.life.stage(), LifeStage::Running { .. })

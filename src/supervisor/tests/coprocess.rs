@@ -412,3 +412,11 @@ fn a_main_that_is_gone_for_good_takes_them_along_and_its_code_stays() {
     script.ends("coprocess agent", 0);
     script.expect(&["exit 4"]);
 }
+
+#[test]
+fn what_a_coprocess_says_by_sd_notify_is_no_word_of_mains() {
+    let of = Some("agent".to_owned());
+    let check = Health { of, probe: Probe::Notify, services: Vec::new(), ..check("said", OnFailure::Report) };
+    let script = Script::start(Config { health: vec![check], ..with(vec![coprocess("agent")]) });
+    assert!(!script.env["main"].contains_key("WATCHDOG_USEC"));
+}
