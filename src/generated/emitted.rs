@@ -533,7 +533,9 @@ fn every_kind_of_notice_is_in_the_reference() {
     let source = source("src/supervisor/vocabulary/notice.rs");
     let all: BTreeSet<String> = documented(&source, "pub enum Notice {").into_iter().map(|(name, _)| name).collect();
     assert!(all.len() > 40, "{all:?}");
-    assert_eq!(samples().iter().map(variant).collect::<BTreeSet<_>>(), all);
+    let missing: Vec<&String> =
+        all.iter().filter(|name| !samples().iter().any(|notice| variant(notice) == **name)).collect();
+    assert!(missing.is_empty(), "`samples` in src/generated/emitted.rs has none of {missing:?}");
     // A kind may have several names.
     let names: BTreeSet<&str> = between(&source, "=> (\"", '"').collect();
     assert_eq!(samples().iter().map(Notice::name).collect::<BTreeSet<_>>(), names);
