@@ -13,6 +13,7 @@
 #   make failover   [SAMPLES=20] [ROW=health]: how long nobody leads, fault by fault, as a table; wants a machine at rest
 #   make failovers EXAMPLE=postgres|mariadb|redis [KINDS=killed,paused] [N=100] [SEED=1]: an example in containers, written to and struck;
 #                   what was acknowledged must be there in the end; a table of the seconds without a write
+#   make failovers-short   a few blows to each of them
 #   make crowd      10,000 instances and 50 MB of keys on each store: memory, what is told, how long a change takes
 #   make model      the election's model checker at length, optimised; the short form is part of make test
 #   make fuzz       [DURATION=1h] [TARGET=...]: bytes at random, as coverage leads, at all that reads what others write
@@ -26,7 +27,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover failovers crowd fuzz fuzz-short lint manual replay reference format shellcheck clippy deny doc static reference-init model
+.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover failovers failovers-short crowd fuzz fuzz-short lint manual replay reference format shellcheck clippy deny doc static reference-init model
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -90,6 +91,11 @@ nemesis-controls:
 failover: build
 	@tests/setup.sh test
 	@PILOTFISH=$(abspath $(BINARY)) $(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 failover::
+
+failovers-short: build
+	@tests/setup.sh failovers
+	@tests/get-servers.sh .servers
+	@PILOTFISH=$(abspath $(BINARY)) $(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 failovers:: --skip failovers::at_length
 
 failovers: build
 	@tests/setup.sh failovers

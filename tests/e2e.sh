@@ -99,7 +99,3 @@ build tini "$work/tini.Dockerfile"
 
 export PILOTFISH_E2E=$name
 cargo --locked test --test pilotfish -- --ignored --show-output --test-threads 4 docker::
-
-# --- the examples that keep data: their images, on Debian, stay with the engine --------------------------------------
-tests/get-servers.sh .servers
-cargo --locked test --test pilotfish -- --ignored --nocapture --test-threads 1 failovers:: --skip failovers::at_length

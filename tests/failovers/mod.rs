@@ -3,7 +3,7 @@
 //! helps, and no two servers take writes at once.
 //!
 //! `make failovers EXAMPLE=postgres [KINDS=killed,paused] [N=100] [SEED=1]` deals the kinds and shows the seconds without a
-//! write by kind. `make e2e` runs each example's short form.
+//! write by kind. `make failovers-short` runs each example's short form.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests: this drives the docker command")]
 
 mod faults;
@@ -40,21 +40,21 @@ fn at_length() {
 }
 
 #[test]
-#[ignore = "needs a Docker engine: make e2e runs it"]
+#[ignore = "needs a Docker engine: make failovers-short runs it"]
 fn postgres_heals_itself_and_loses_nothing() {
     let kinds = ["killed", "main-killed", "stopped", "restarted", "paused", "cut-off", "no-store", "all-killed"];
     short(&POSTGRES, &[&kinds[..], &["stale-alone", "wiped"]].concat());
 }
 
 #[test]
-#[ignore = "needs a Docker engine: make e2e runs it"]
+#[ignore = "needs a Docker engine: make failovers-short runs it"]
 fn mariadb_heals_itself_and_loses_nothing() {
     short(&MARIADB, &["killed", "main-killed", "stopped", "cut-off", "no-store", "all-killed", "wiped"]);
 }
 
 /// All killed at once isn't among them: its README says what that may cost.
 #[test]
-#[ignore = "needs a Docker engine: make e2e runs it"]
+#[ignore = "needs a Docker engine: make failovers-short runs it"]
 fn redis_heals_itself_and_loses_nothing_that_a_replica_had() {
     short(&REDIS, &["killed", "main-killed", "stopped", "restarted", "paused", "cut-off"]);
 }
