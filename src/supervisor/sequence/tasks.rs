@@ -51,7 +51,7 @@ impl Supervisor {
 
     /// Whether a task may run now.
     fn permission(&self, task: &Task) -> Permission {
-        let healthy = self.main.pid().is_some() && self.checks.iter().all(|check| check.is_passing());
+        let healthy = self.is_main_healthy();
         match task.config().when {
             TaskWhen::Leader if keeps(Duty::RunTasksInRole) && !self.acts_as_leader() => {
                 return Permission::NotItsTurn("this container doesn't act as leader");

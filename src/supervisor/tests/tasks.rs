@@ -351,6 +351,15 @@ fn a_task_for_a_healthy_main_waits_for_health_and_a_run_under_way_doesnt_end_wit
 }
 
 #[test]
+fn a_task_for_a_healthy_main_asks_for_no_check_that_does_not_count() {
+    let mut config = with(Task { when: TaskWhen::Healthy, at_start: true, ..every(MINUTE) });
+    config.health = vec![check("ping", OnFailure::Report)];
+    config.health[0].counts = false;
+    let mut script = Script::start(config);
+    assert!(script.heard().contains(&"spawn task backup".to_owned()));
+}
+
+#[test]
 fn a_stop_ends_tasks_at_once_and_starts_none() {
     let mut config = with(every(SECOND));
     config.hooks.pre_stop = Some(hook("drain"));
