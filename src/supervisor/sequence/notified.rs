@@ -8,6 +8,9 @@ use crate::supervisor::machines::check::Check;
 use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::vocabulary::{Effect, Notice, Notification, OuterWord, Step, Time};
 
+/// The supervisor above is told no more often, whatever it asks for: told without end, nothing else would be done.
+const OUTER_AT_LEAST: Duration = Duration::from_millis(10);
+
 /// The supervisor above this one: what it wants to hear, and has heard.
 #[derive(Debug, Default)]
 pub struct Outer {
@@ -77,7 +80,7 @@ impl Supervisor {
             && *at <= step.now
         {
             // Half the time, as sd_watchdog_enabled(3) has it.
-            *at = step.now + *every / 2;
+            *at = step.now + (*every / 2).max(OUTER_AT_LEAST);
             // Who feeds it itself is the one whose silence tells; while it doesn't run, its supervisor lives.
             if !(self.outer.fed_by_main && self.main.is_up()) {
                 step.out.push(Effect::TellOuter(OuterWord::Alive));

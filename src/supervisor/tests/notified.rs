@@ -158,6 +158,14 @@ fn the_supervisor_above_hears_that_the_container_lives_unless_main_says_so_itsel
 }
 
 #[test]
+fn a_supervisor_above_that_asks_for_a_word_each_microsecond_takes_up_no_time() {
+    let mut script = up(speaking());
+    script.send(Event::OuterWatchdog { every: Duration::from_micros(1) });
+    script.until(1_000);
+    assert!(script.outer.len() <= 101, "{}", script.outer.len());
+}
+
+#[test]
 fn the_supervisor_above_hears_when_the_container_is_ready_and_when_it_stops() {
     let mut script = Script::start(Config { health: vec![check("ping", OnFailure::Report)], ..config() });
     assert!(script.outer.is_empty());
