@@ -80,8 +80,19 @@ impl Supervisor {
         }
     }
 
+    /// Whether main is meant.
+    fn is_main(&self, name: Option<String>) -> Result<(), String> {
+        match name.filter(|name| name != MAIN) {
+            None => Ok(()),
+            Some(name) if self.coprocesses.find(&name).is_some() => {
+                Err(format!("`{name}` is a coprocess: by hand only `{MAIN}` is restarted and signalled"))
+            }
+            Some(other) => Err(format!("there is no process `{other}` here, but `{MAIN}`")),
+        }
+    }
+
     fn may_restart(&self, name: Option<String>) -> Result<(), String> {
-        is_main(name)?;
+        self.is_main(name)?;
         match self.life.stage() {
             LifeStage::Running { .. } => Ok(()),
             LifeStage::Stopping(_) | LifeStage::Ended => Err("the container is stopping".to_owned()),
@@ -136,7 +147,7 @@ impl Supervisor {
         name: Option<String>,
     ) {
         let target = self.main.target(self.process.signal_scope).ok_or_else(|| "main doesn't run".to_owned());
-        match is_main(name).and(target) {
+        match self.is_main(name).and(target) {
             Ok(target) => {
                 step.out.push(Effect::Say(Notice::SignalForwarded { received: signal, sent: signal }));
                 step.out.push(Effect::Forward { target, signal, reply: Some(reply) });
@@ -229,11 +240,4 @@ impl Supervisor {
 fn answer_awaited(awaited: &Awaited, answer: Answer, out: &mut Vec<Effect>) {
     out.push(Effect::Unfollow { follow: Follow::Await(awaited.reply) });
     out.push(Effect::Reply { reply: awaited.reply, answer });
-}
-
-fn is_main(name: Option<String>) -> Result<(), String> {
-    match name.filter(|name| name != MAIN) {
-        None => Ok(()),
-        Some(other) => Err(format!("there is no process `{other}` here, but `{MAIN}`")),
-    }
 }

@@ -220,3 +220,17 @@ fn a_key_is_read_and_written_without_an_election_but_never_fenced() {
     script.orders_key(true);
     script.expect(&["key", "reply error"]);
 }
+
+#[test]
+fn a_coprocess_is_neither_restarted_nor_signalled_by_hand_and_that_is_said() {
+    let coprocesses = vec![super::coprocess::coprocess("agent")];
+    let mut script = Script::start(Config { coprocesses, ..config() });
+    script.heard();
+    let name = Some("agent".to_owned());
+    for request in [Request::Restart { name: name.clone() }, Request::Signal { signal: Signal::HUP, name }] {
+        let effects = script.core.handle(Time::default(), Event::Control { reply: ReplyId(1), request });
+        let said = "`agent` is a coprocess: by hand only `main` is restarted and signalled".to_owned();
+        let refused = Effect::Reply { reply: ReplyId(1), answer: Answer::Refused(said) };
+        assert!(effects.contains(&refused), "{effects:?}");
+    }
+}
