@@ -67,7 +67,7 @@ bench: build
 # and crowds of agents come back.
 faults:
 	@tests/setup.sh test
-	@$(CARGO) test --test pilotfish -- --ignored catalog::contract::
+	@$(CARGO) test --test pilotfish -- --ignored backend::contract::
 	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 1 fault_table:: engine_load:: candidates:: outage:: balancers::
 
 # Half an hour. The frozen ones alone, for what is measured there is who gets a processor first; then the others, which
@@ -82,7 +82,7 @@ export BACKEND DURATION SEED SAMPLES WITNESS EXAMPLE KINDS N KEEP
 
 nemesis:
 	@tests/setup.sh test
-	@$(CARGO) test --test pilotfish -- --ignored --exact --nocapture nemesis::at_length
+	@$(CARGO) test --test pilotfish -- --ignored --exact --nocapture faults::nemesis::at_length
 
 nemesis-controls:
 	@tests/setup.sh test
@@ -100,7 +100,7 @@ failovers-short: build
 failovers: build
 	@tests/setup.sh failovers
 	@tests/get-servers.sh .servers
-	@PILOTFISH=$(abspath $(BINARY)) $(CARGO) test --test pilotfish -- --ignored --exact --nocapture failovers::at_length
+	@PILOTFISH=$(abspath $(BINARY)) $(CARGO) test --test pilotfish -- --ignored --exact --nocapture faults::failovers::at_length
 
 crowd: build
 	@tests/setup.sh test

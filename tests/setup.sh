@@ -36,7 +36,7 @@ needs_namespaces() {
     need util-linux has nsenter
 }
 
-# The tests' own network of hosts (tests/netlab.rs).
+# The tests' own network of hosts (tests/support/netlab.rs).
 needs_network() {
     need iproute2 has_sbin ip
     need nftables has_sbin nft
@@ -77,15 +77,15 @@ needs_test() {
     needs_namespaces
     needs_network
     need file has file
-    # The configs made for them are judged by themselves (tests/balancers.rs).
+    # The configs made for them are judged by themselves (tests/faults/balancers.rs).
     need nginx has_sbin nginx
     need haproxy has_sbin haproxy
     need binutils has strings
     need tini has tini
     need busybox-static is_static busybox
-    # systemd-notify(1), and nothing else of it (tests/notified.rs).
+    # systemd-notify(1), and nothing else of it (tests/container/notified.rs).
     need systemd has systemd-notify
-    # A gRPC server that isn't ours (tests/grpc.rs).
+    # A gRPC server that isn't ours (tests/container/grpc.rs).
     need python3-grpcio /usr/bin/python3 -c "import grpc"
     # What reads the files that templates make.
     need nginx-light has_sbin nginx

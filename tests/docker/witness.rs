@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::engine::{Container, within};
 use super::stop::Config;
-use crate::servers::{Consul, Etcd};
+use crate::support::servers::{Consul, Etcd};
 
 /// Far below the lease; the rest is for a machine that compiles meanwhile.
 const SOON: u64 = 10;

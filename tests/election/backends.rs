@@ -6,8 +6,8 @@ use std::time::Duration;
 use pilotfish::supervisor::machines::election::record::SessionId;
 
 use super::bench::{Bench, Engine};
-pub use crate::catalog::backends::{Etcd34, Etcd35, OneConsul, OneEtcd};
-pub use crate::catalog::local::SharedDirectory;
+pub use crate::backend::backends::{Etcd34, Etcd35, OneConsul, OneEtcd};
+pub use crate::backend::local::SharedDirectory;
 
 impl SharedDirectory {
     /// Where an election is.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-pub use crate::catalog::bench::{Agent, Bench, PATIENCE, agent_on, bytes, service};
+pub use crate::backend::bench::{Agent, Bench, PATIENCE, agent_on, bytes, service};
 
 /// An engine whose locks can be meddled with.
 pub trait Engine: Bench {

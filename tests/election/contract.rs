@@ -76,7 +76,7 @@ macro_rules! contract {
             $(
                 #[test]
                 fn $sentence() {
-                    $crate::catalog::bench::run::<$bench>(super::$sentence);
+                    $crate::backend::bench::run::<$bench>(super::$sentence);
                 }
             )*
         }

@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep};
 use super::backends::SharedDirectory;
 use super::bench::{Bench, PATIENCE, Won, candidate, free, held_by};
 use super::specimen;
-use crate::catalog::bench::run;
-use crate::catalog::specimen::Specimen;
+use crate::backend::bench::run;
+use crate::backend::specimen::Specimen;
 
 type Shared = SharedDirectory;
 

@@ -1,8 +1,15 @@
-//! A candidate's way to an election's lock, on every engine there is.
+//! Elections: the contract of a lock on every store there is, what only one store does, and the real program that leads.
 
 mod backends;
 mod bench;
+mod consul;
 mod contract;
+mod etcd;
+mod guard;
+pub mod leading;
 mod local;
 pub mod lock;
+mod maintenance;
+mod roles;
 pub mod specimen;
+mod witness;

@@ -12,8 +12,8 @@ use pilotfish::supervisor::machines::election::record::Revision;
 use tokio::time::sleep;
 
 use super::bench::{Candidate, PATIENCE, candidate_of};
-use crate::catalog::bench::service;
-use crate::catalog::specimen::{Specimen, say};
+use crate::backend::bench::service;
+use crate::backend::specimen::{Specimen, say};
 
 /// What a candidate asks for that is killed: short, where there is a clock.
 const LEASE: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::terminal::Keyboard;
 use super::{ready, record};
-use crate::namespace::{Container, Scratch, Start, eventually, pilotfish, processes, specimen};
+use crate::support::namespace::{Container, Scratch, Start, eventually, pilotfish, processes, specimen};
 
 type Outcome = Result<(), String>;
 

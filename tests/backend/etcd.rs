@@ -1,0 +1,279 @@
+//! etcd, real: what only etcd does, beside the contract that all backends keep.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use pilotfish::catalog::Backend;
+use pilotfish::config;
+use pilotfish::config::backends::{Endpoint, Etcd as Settings, Login, SecretSource, Tls};
+use pilotfish::config::{Query, Service};
+use pilotfish::supervisor::vocabulary::{Observation, ServiceStatus};
+
+use crate::backend::bench::{Agent, Follower, instances_of, service};
+use crate::support::servers::{Etcd, EtcdCluster, Relay};
+
+fn settings(members: &[SocketAddr]) -> Settings {
+    let endpoint = |at: &SocketAddr| Endpoint { https: false, host: at.ip().to_string(), port: at.port() };
+    Settings { endpoints: members.iter().map(endpoint).collect(), login: None, tls: Tls::default() }
+}
+
+fn agent(settings: Settings) -> Agent {
+    let backend = config::Backend::Etcd(Box::new(settings));
+    let config = config::Catalog { backend, prefix: "pilotfish".to_owned() };
+    Agent { backend: Arc::new(Backend::open(&config).expect("a good config")) }
+}
+
+#[tokio::test]
+async fn an_id_that_a_later_agent_took_is_told_and_not_fought_over() {
+    let etcd = Etcd::start("etcd35");
+    let (first, second) = (agent(settings(&[etcd.client()])), agent(settings(&[etcd.client()])));
+    let (mine, mut theirs) = (service("web", "web-1"), service("web", "web-1"));
+    theirs.port = 81;
+    first.pass(&mine).await;
+    second.pass(&theirs).await;
+    let error = first.try_publish(&mine, ServiceStatus::Passing, "ok").await.unwrap_err();
+    assert!(error.contains("two containers have the same service id"), "{error}");
+    second.pass(&theirs).await;
+    let mut seen = first.follow(instances_of("web"));
+    assert_eq!(seen.instances().await[0].port, 81);
+    // The other one has left, and the id is free again.
+    second.withdraw(&theirs).await;
+    assert!(seen.ids().await.is_empty());
+    first.pass(&mine).await;
+    assert_eq!(seen.instances().await[0].port, 8000);
+}
+
+#[tokio::test]
+async fn a_cluster_that_was_wiped_is_told_again_by_the_next_heartbeat() {
+    let mut etcd = Etcd::start("etcd");
+    let agent = agent(settings(&[etcd.client()]));
+    let web = service("web", "web-1");
+    agent.pass(&web).await;
+    etcd.down();
+    etcd.wipe();
+    etcd.up();
+    agent.pass(&web).await;
+    assert_eq!(agent.follow(instances_of("web")).ids().await, ["web-1"]);
+}
+
+#[tokio::test]
+async fn a_silent_endpoint_costs_one_call_its_deadline_and_the_others_nothing() {
+    // Its backlog takes connections, and nobody answers them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let etcd = Etcd::start("etcd35");
+    let agent = agent(settings(&[silent.local_addr().unwrap(), etcd.client()]));
+    agent.put("first", "1").await;
+    let start = tokio::time::Instant::now();
+    for turn in 0..20 {
+        agent.put("key", &turn.to_string()).await;
+    }
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_stopped_server_that_still_accepts_is_noticed_within_seconds() {
+    let etcd = Etcd::start("etcd");
+    let agent = agent(settings(&[etcd.client()]));
+    agent.pass(&service("web", "web-1")).await;
+    let mut seen = agent.follow(instances_of("web"));
+    assert_eq!(seen.ids().await, ["web-1"]);
+    etcd.process().signal(Signal::SIGSTOP);
+    let start = tokio::time::Instant::now();
+    let error = agent.try_publish(&service("web", "web-1"), ServiceStatus::Passing, "ok").await.unwrap_err();
+    assert!(error.contains("didn't answer within 2 s"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(4));
+    // The follower's keep-alive: asked each 5 s, waited for 3 s, and the read that tells takes 2 s.
+    seen.told_within(Duration::from_secs(14)).await.unwrap_err();
+    etcd.process().signal(Signal::SIGCONT);
+    // The first one's lease may have run out meanwhile; its heartbeat puts that right.
+    agent.pass(&service("web", "web-1")).await;
+    agent.pass(&service("web", "web-2")).await;
+    seen.until_ids(&["web-1", "web-2"], Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn the_death_of_any_member_of_three_is_no_outage_for_who_follows() {
+    let mut cluster = EtcdCluster::start("etcd35");
+    let (reader, writer) = (agent(settings(&cluster.clients)), agent(settings(&cluster.clients)));
+    let mut seen = reader.follow(instances_of("web"));
+    assert!(seen.ids().await.is_empty());
+    let mut expected: Vec<String> = Vec::new();
+    for turn in 0..3 {
+        let leader = cluster.leader().expect("all are up");
+        let member = if turn == 1 { (leader + 1) % 3 } else { leader };
+        cluster.down(member);
+        let death = tokio::time::Instant::now();
+        let web = service("web", &format!("web-{turn}"));
+        // While the members elect another leader, a heartbeat may fail; the one after it does not.
+        while writer.try_publish(&web, ServiceStatus::Passing, "ok").await.is_err() {}
+        let election = death.elapsed();
+        expected.push(web.id);
+        loop {
+            match seen.told().await {
+                Ok(Observation::Instances(now)) => {
+                    let ids: Vec<String> = now.iter().map(|instance| instance.id.clone()).collect();
+                    // Neither an empty list nor an old one, whatever a member without a leader knows.
+                    assert!(expected.starts_with(&ids) && ids.len() >= turn, "{ids:?} of {expected:?}");
+                    if ids == expected {
+                        break;
+                    }
+                }
+                Ok(other) => panic!("not instances: {other:?}"),
+                // A busy machine's election may be none of a second or two. That is an outage, and is told.
+                Err(error) => assert!(election > Duration::from_secs(2), "told after {election:?}: {error}"),
+            }
+        }
+        cluster.spawn(member);
+        cluster.wait_ready(member);
+    }
+}
+
+/// Lets nobody in but `web`, who may do what agents do, `root`, and `nobody`, who may do nothing.
+fn lock(etcd: &Etcd) {
+    for command in [
+        &["role", "add", "agent"][..],
+        &["role", "grant-permission", "agent", "--prefix=true", "readwrite", "pilotfish/"],
+        &["user", "add", "root:root"],
+        &["user", "grant-role", "root", "root"],
+        &["user", "add", "web:right"],
+        &["user", "grant-role", "web", "agent"],
+        &["user", "add", "nobody:right"],
+        &["auth", "enable"],
+    ] {
+        etcd.ctl(command).unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    }
+}
+
+fn password_file(password: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("password");
+    std::fs::write(&path, password).unwrap();
+    (dir, path)
+}
+
+fn login(etcd: &Etcd, username: &str, password: &Path) -> Settings {
+    let password = Some(SecretSource::File(password.to_owned()));
+    Settings { login: Some(Login { username: username.to_owned(), password }), ..settings(&[etcd.client()]) }
+}
+
+#[tokio::test]
+async fn a_user_may_be_limited_to_the_prefix_and_a_server_that_forgot_its_tokens_is_asked_for_new_ones() {
+    let mut etcd = Etcd::start("etcd");
+    lock(&etcd);
+    let (_dir, password) = password_file("right\n");
+    let as_user = |username: &str| agent(login(&etcd, username, &password));
+    let web = service("web", "web-1");
+
+    let error = agent(settings(&[etcd.client()])).try_publish(&web, ServiceStatus::Passing, "ok").await.unwrap_err();
+    assert!(error.contains("[catalog] username"), "{error}");
+    let error = as_user("nobody").try_publish(&web, ServiceStatus::Passing, "ok").await.unwrap_err();
+    assert!(error.contains("permission denied") && error.contains("the user's roles"), "{error}");
+
+    let agent = as_user("web");
+    std::fs::write(&password, "wrong").unwrap();
+    let error = agent.try_publish(&web, ServiceStatus::Passing, "ok").await.unwrap_err();
+    assert!(error.contains("password_file") && !error.contains("wrong"), "{error}");
+    std::fs::write(&password, "right").unwrap();
+    agent.pass(&web).await;
+    let mut seen = agent.follow(instances_of("web"));
+    assert_eq!(seen.ids().await, ["web-1"]);
+    agent.put("key", "value").await;
+
+    // Simple tokens live in the server's memory.
+    etcd.down();
+    etcd.up();
+    while agent.try_publish(&web, ServiceStatus::Passing, "ok").await.is_err() {}
+    agent.pass(&service("web", "web-2")).await;
+    seen.until_ids(&["web-1", "web-2"], Duration::from_secs(10)).await;
+    agent.withdraw(&web).await;
+}
+
+/// An agent that is let in, what it has registered, and what it sees of it.
+async fn logged_in(etcd: &Etcd, password: &Path) -> (Agent, Service, Follower) {
+    let agent = agent(login(etcd, "web", password));
+    let web = service("web", "web-1");
+    agent.pass(&web).await;
+    let mut seen = agent.follow(instances_of("web"));
+    assert_eq!(seen.ids().await, ["web-1"]);
+    (agent, web, seen)
+}
+
+#[tokio::test]
+async fn a_password_that_was_changed_is_read_from_its_file_again() {
+    for version in ["etcd", "etcd35"] {
+        let etcd = Etcd::start(version);
+        lock(&etcd);
+        let change = |password: &str| {
+            let arguments = ["--user=root:root", "user", "passwd", "web", "--interactive=false"];
+            etcd.ctl_fed(&arguments, &format!("{password}\n")).unwrap();
+        };
+        let (_dir, password) = password_file("right");
+        let (agent, web, mut seen) = logged_in(&etcd, &password).await;
+
+        change("new");
+        let error = agent.try_publish(&web, ServiceStatus::Passing, "ok").await.unwrap_err();
+        assert!(error.contains("password_file"), "{version}: {error}");
+        std::fs::write(&password, "new\n").unwrap();
+        agent.pass(&web).await;
+
+        // The other way round nothing fails.
+        std::fs::write(&password, "newest").unwrap();
+        change("newest");
+        agent.pass(&web).await;
+        agent.pass(&service("web", "web-2")).await;
+        assert_eq!(seen.ids().await, ["web-1", "web-2"], "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_signed_token_outdated_by_a_change_of_roles_is_replaced_within_the_call() {
+    for version in ["etcd", "etcd35"] {
+        let (_key_dir, key) = password_file("what the server signs its tokens with");
+        let token = format!("--auth-token=jwt,priv-key={},sign-method=HS256,ttl=10m", key.display());
+        let etcd = Etcd::start_with(version, &[token]);
+        lock(&etcd);
+        let (_dir, password) = password_file("right");
+        let (agent, web, mut seen) = logged_in(&etcd, &password).await;
+        for command in [
+            &["--user=root:root", "role", "grant-permission", "agent", "--prefix=true", "read", "elsewhere/"][..],
+            &["--user=root:root", "user", "add", "another:password"],
+        ] {
+            etcd.ctl(command).unwrap_or_else(|error| panic!("{version}, {command:?}: {error}"));
+            agent.pass(&web).await;
+            assert_eq!(agent.get("key").await, None);
+        }
+        agent.pass(&service("web", "web-2")).await;
+        assert_eq!(seen.ids().await, ["web-1", "web-2"], "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_follower_whose_place_in_the_history_was_compacted_away_ends_with_the_truth() {
+    let etcd = Etcd::start("etcd35");
+    let relay = Relay::to(etcd.client()).await;
+    let (reader, writer) = (agent(settings(&[relay.at])), agent(settings(&[etcd.client()])));
+    let mut seen = reader.follow(Query::KeyPrefix { prefix: "app/".to_owned() });
+    assert!(seen.keys().await.is_empty());
+    writer.put("app/a", "1").await;
+    assert_eq!(seen.keys().await.len(), 1);
+    relay.lead_to(None);
+    writer.delete("app/a").await;
+    for turn in 0..10 {
+        writer.put("app/b", &turn.to_string()).await;
+    }
+    let revision = etcd.ctl(&["-w", "json", "get", "none"]).unwrap();
+    let revision: serde_json::Value = serde_json::from_str(&revision).unwrap();
+    etcd.ctl(&["compact", &revision["header"]["revision"].to_string()]).unwrap();
+    relay.lead_to(Some(etcd.client()));
+    loop {
+        // The outage may be told before the truth is, but never that nothing is there.
+        match seen.told().await {
+            Ok(Observation::Keys(keys)) => break assert_eq!(*keys, [("app/b".to_owned(), "9".to_owned())]),
+            Ok(other) => panic!("not keys: {other:?}"),
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Whose a process is, and why main ended, as users of container inits have met it: what main, a hook or a check left
+//! in any shape is found and ended, and nothing ends or goes on by mistake. Every shape with every kind of run and end
+//! is in `leftovers`.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::support::lab::Lab;
+use crate::support::namespace::{Container, eventually, processes, specimen, within};
+
+/// Much less than `[stop] within`, which a wait for what isn't there would take.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// A helper with two workers that it reaps itself, in the shape of nginx, php-fpm or postgres; all obey at once.
+const HELPER: &str = "setsid sh -c 'trap \"wait; exit 0\" TERM; sleep 1000 & sleep 1000 & wait; wait' &";
+
+/// The directory's name for its file `main`, a script, as main.
+fn lab(script: &str, more: &str) -> Lab {
+    let specimen = specimen();
+    let specimen = specimen.to_str().unwrap();
+    let config = format!("[process]\nexec = [\"sh\", \"DIR/main\"]\n{more}").replace("SPECIMEN", specimen);
+    let lab = Lab::new(&config);
+    let directory = lab.path("");
+    let directory = directory.to_str().unwrap().trim_end_matches('/');
+    fs::write(lab.path("main"), script.replace("SPECIMEN", specimen).replace("DIR", directory)).unwrap();
+    lab
+}
+
+/// What a recording specimen was sent, after its "ready"; nothing before it is.
+fn recorded(file: &Path) -> Option<Vec<String>> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let mut lines = text.lines().map(str::to_owned);
+    lines.next().map(|_| lines.collect())
+}
+
+fn log_says(container: &Container, text: &str) {
+    eventually(text, || container.stderr().contains(text).then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+}
+
+/// Waits until the story has this line so often.
+fn told_times(lab: &Lab, line: &str, times: usize, container: &Container) {
+    let count = || lab.story().iter().filter(|told| *told == line).count();
+    within(AT_ONCE, line, || (count() >= times).then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {:?} {}", lab.story(), container.stderr()));
+}
+
+#[test]
+fn a_stop_takes_no_longer_than_main_and_the_workers_of_its_helper_take() {
+    let lab = lab(&format!("{HELPER} sleep 0.3; echo up >> DIR/story; exec sleep 1000"), "");
+    let mut container = lab.run();
+    lab.told("up");
+    let begun = Instant::now();
+    container.signal(libc::SIGTERM);
+    assert_eq!(container.wait(), Ok(143));
+    assert!(begun.elapsed() < AT_ONCE, "{:?}: {}", begun.elapsed(), container.stderr());
+}
+
+#[test]
+fn a_main_that_crashes_beside_a_helper_with_workers_is_started_again_at_once() {
+    let script = format!(
+        "echo start >> DIR/story; {HELPER} sleep 0.3; [ $(grep -c start DIR/story) -gt 1 ] && exec sleep 1000; exit 5"
+    );
+    let lab = lab(&script, "restart = { policy = \"on-failure\", backoff = \"100ms\" }\n");
+    let container = lab.run();
+    told_times(&lab, "start", 2, &container);
+}
+
+#[test]
+fn a_leftover_is_told_to_end_whatever_its_name() {
+    for name in ["helper", "наименование-службы", "Überwachungsdienst"] {
+        let script = format!("setsid DIR/{name} record DIR/$$ 15 & until [ -s DIR/$$ ]; do sleep 0.02; done; exit 3");
+        let lab = lab(&script, "restart = { policy = \"on-failure\", max = 1, within = \"1m\", backoff = \"50ms\" }\n");
+        fs::copy(specimen(), lab.path(name)).unwrap();
+        let begun = Instant::now();
+        let mut container = lab.start().run().unwrap();
+        assert_eq!(container.wait(), Ok(3));
+        assert!(begun.elapsed() < AT_ONCE, "{name}: {:?}", begun.elapsed());
+        let records = fs::read_dir(lab.path("")).unwrap().flatten();
+        let records = records.filter(|entry| entry.file_name().to_str().unwrap().parse::<u32>().is_ok());
+        let told: Vec<_> = records.map(|entry| recorded(&entry.path()).unwrap()).collect();
+        assert!(told.len() == 2 && told.iter().all(|told| told.contains(&"15".to_owned())), "{name}: {told:?}");
+    }
+}
+
+#[test]
+fn a_watchs_signal_waits_for_the_handler_of_a_main_whose_name_is_cut_in_a_character() {
+    let local = |lab: &Lab| format!("[catalog]\nbackend = \"local\"\ndirectory = \"{}\"\n", lab.path("").display());
+    let shared = Lab::new("");
+    let watch = format!("[[watch]]\nname = \"k\"\nservice = \"other\"\nsignal = \"HUP\"\n{}", local(&shared));
+    let watcher = lab("exec DIR/обработчик-сигналов record DIR/record 0 2000", &watch);
+    fs::copy(specimen(), watcher.path("обработчик-сигналов")).unwrap();
+    let mut container = watcher.run();
+    log_says(&container, "main runs");
+    let service = "[[service]]\nname = \"other\"\nport = 80\naddress = [\"static:127.0.0.1\"]\n";
+    let other = lab("exec sleep 1000", &format!("{service}{}", local(&shared)));
+    let _other = other.run();
+    let heard = || recorded(&watcher.path("record")).filter(|heard| heard.contains(&"01".to_owned()));
+    eventually("the signal", heard).unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+    assert_eq!(container.ended(), None);
+}
+
+#[test]
+fn what_a_leaders_hook_runs_through_timeout_is_gone_when_the_next_one_leads() {
+    let shared = Lab::new("");
+    let candidate = |id: &str| {
+        let more = format!(
+            "[hooks.on_promote]\nexec = [\"sh\", \"DIR/promote\"]\ntimeout = \"30s\"\n\
+             [hooks.on_demote]\nexec = [\"true\"]\n\
+             [[service]]\nname = \"db\"\nid = \"{id}\"\nport = 5432\naddress = [\"static:127.0.0.1\"]\n\
+             [election]\nname = \"db\"\n[catalog]\nbackend = \"local\"\ndirectory = \"{}\"\n",
+            shared.path("").display()
+        );
+        let lab = lab("exec sleep 1000", &more);
+        // It doesn't obey, so that it ends last of all.
+        let acts = format!("timeout 60 {} record {} 0", specimen().display(), lab.path("acts").display());
+        let others = format!(
+            "flock -n -x {} true && echo alone >> {dir}/story || echo beside another >> {dir}/story\n{acts}; true",
+            shared.path("last").display(),
+            dir = lab.path("").display()
+        );
+        fs::write(lab.path("promote"), others).unwrap();
+        lab
+    };
+    let (one, two) = (candidate("one"), candidate("two"));
+    // What `two` asks is whether anybody holds what `one` acts on.
+    std::os::unix::fs::symlink(one.path("acts"), shared.path("last")).unwrap();
+    let first = one.run();
+    eventually("one acts", || recorded(&one.path("acts"))).unwrap_or_else(|e| panic!("{e}: {}", first.stderr()));
+    let _second = two.run();
+    eventually("two follows", || two.ask(&["leader"]).1.starts_with("one ").then_some(())).unwrap();
+    // Its on_promote, which says when it acts, doesn't end in this test.
+    assert_eq!(one.ask(&["step-down", "--to", "two", "--timeout", "1s"]).0, 124);
+    eventually("two acts", || recorded(&two.path("acts"))).unwrap_or_else(|e| panic!("{e}: {}", first.stderr()));
+    assert_eq!(two.story(), ["alone"], "{}", first.stderr());
+}
+
+#[test]
+fn checks_past_their_timeout_do_not_pile_up() {
+    let check = "[[health]]\nexec = [\"sh\", \"-c\", \"timeout 60 sleep 49; true\"]\ntimeout = \"200ms\"\n\
+                 interval = \"100ms\"\nstart_interval = \"100ms\"\n";
+    let lab = lab("exec SPECIMEN record DIR/main.signals 0", check);
+    let container = lab.run();
+    let sleeping = || {
+        let below = descendants(container.pid);
+        let name = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        below.iter().filter(|pid| name(pid) == "sleep\n").count()
+    };
+    eventually("the first check", || (sleeping() > 0).then_some(())).unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        assert!(sleeping() <= 2, "{} after {:?}: {}", sleeping(), begun.elapsed(), container.stderr());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// All below this process.
+pub fn descendants(root: i32) -> Vec<i32> {
+    let processes = processes();
+    let mut found = vec![root];
+    let mut at = 0;
+    while let Some(parent) = found.get(at).copied() {
+        found.extend(processes.iter().filter(|process| process.parent == parent).map(|process| process.pid));
+        at += 1;
+    }
+    found.split_off(1)
+}
+
+#[test]
+fn a_signal_for_a_followed_main_is_for_its_master_alone() {
+    let lab = lab("setsid sh DIR/master & exit 0", "background = \"follow\"\n");
+    let master = "trap 'echo reloads >> DIR/story' HUP; SPECIMEN record DIR/worker 15 &\n\
+                  until [ -s DIR/worker ]; do sleep 0.02; done; echo up >> DIR/story; while :; do sleep 0.05; done"
+        .replace("SPECIMEN", specimen().to_str().unwrap())
+        .replace("DIR/", lab.path("").to_str().unwrap());
+    fs::write(lab.path("master"), master).unwrap();
+    let container = lab.run();
+    lab.told("up");
+    log_says(&container, "main.followed");
+    container.signal(libc::SIGHUP);
+    lab.told("reloads");
+    assert_eq!(recorded(&lab.path("worker")), Some(Vec::new()), "{}", container.stderr());
+}
+
+#[test]
+fn a_crash_after_a_hup_that_main_catches_is_a_crash() {
+    let script = "echo start >> DIR/story; [ $(grep -c start DIR/story) = 2 ] && exec sleep 1000\n\
+                  trap 'echo reloading >> DIR/story' HUP; echo up >> DIR/story\n\
+                  until grep -q reloading DIR/story; do sleep 0.05; done; sleep 0.5; exit 9";
+    let lab = lab(script, "restart = { policy = \"always\", backoff = \"50ms\" }\n");
+    let mut container = lab.run();
+    lab.told("up");
+    container.signal(libc::SIGHUP);
+    lab.told("reloading");
+    told_times(&lab, "start", 2, &container);
+    assert_eq!(container.ended(), None);
+}
+
+#[test]
+fn a_daemon_of_pre_start_is_told_at_the_end() {
+    let hook = "[hooks.pre_start]\nexec = [\"sh\", \"-c\", \
+                \"setsid SPECIMEN record DIR/helper 15 & until [ -s DIR/helper ]; do sleep 0.02; done\"]\n";
+    let lab = lab("echo main >> DIR/story; exec sleep 1000", hook);
+    let mut container = lab.run();
+    lab.told("main");
+    assert_eq!(recorded(&lab.path("helper")), Some(Vec::new()));
+    container.signal(libc::SIGTERM);
+    assert_eq!(container.wait(), Ok(143));
+    assert_eq!(recorded(&lab.path("helper")), Some(vec!["15".to_owned()]), "{}", container.stderr());
+}

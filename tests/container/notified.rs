@@ -1,0 +1,140 @@
+//! sd_notify(3) with its own client, systemd-notify(1), below and above: what a main that speaks it gets and says, and what
+//! a service manager above the container hears.
+#![allow(clippy::disallowed_methods, reason = "tests")]
+
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use crate::support::lab::Lab;
+use crate::support::namespace::{Container, eventually};
+
+const TERM: i32 = 15;
+
+fn log_says(container: &Container, text: &str) {
+    eventually(text, || container.stderr().contains(text).then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+}
+
+/// A shell script as main that is ready at once, with a check that waits for its words.
+fn speaking(script: &str) -> Lab {
+    let script = format!("echo main $WATCHDOG_USEC >> DIR/story; systemd-notify --ready; {script}");
+    Lab::new(&format!(
+        "[process]\nexec = [\"sh\", \"-c\", '''{script}''']\nrestart = {{ policy = \"always\", backoff = \"10ms\" }}\n\
+         [[health]]\nname = \"said\"\nnotify = true\ninterval = \"1s\"\ntimeout = \"500ms\"\nfailures = 1\n\
+         on_failure = \"restart\"\n[stop]\nwithin = \"4s\"\n"
+    ))
+}
+
+fn ends(mut container: Container) {
+    container.signal(TERM);
+    container.wait().unwrap();
+}
+
+#[test]
+fn main_knows_how_often_to_say_that_it_lives_and_that_it_is_meant() {
+    let lab = speaking(
+        "[ $WATCHDOG_PID = $$ ] && echo meant >> DIR/story; while systemd-notify WATCHDOG=1; do sleep 0.3; done",
+    );
+    let container = lab.run();
+    lab.told("main 1000000");
+    lab.told("meant");
+    log_says(&container, "check said passes");
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(lab.ask(&["health"]).0, 0);
+    assert_eq!(lab.story(), ["main 1000000", "meant"]);
+    ends(container);
+}
+
+#[test]
+fn a_main_that_falls_silent_and_one_that_pulls_the_trigger_are_restarted() {
+    for script in ["systemd-notify WATCHDOG=1; sleep 1000", "systemd-notify WATCHDOG=trigger; sleep 1000"] {
+        let lab = speaking(script);
+        let container = lab.run();
+        eventually("a restart", || (lab.story().len() >= 2).then_some(())).unwrap();
+        ends(container);
+    }
+}
+
+#[test]
+fn a_main_that_says_it_stops_is_out_of_the_rotation_and_isnt_judged_while_it_does() {
+    let lab = speaking("sleep 1; systemd-notify STOPPING=1; sleep 2; echo over >> DIR/story; exit 0");
+    let container = lab.run();
+    log_says(&container, "main says that it stops");
+    assert_eq!(lab.ask(&["health"]).0, 1);
+    lab.told("over");
+    eventually("another start", || (lab.story().len() >= 3).then_some(())).unwrap();
+    assert!(!container.stderr().contains("check said is critical"), "{}", container.stderr());
+    ends(container);
+}
+
+#[test]
+fn the_process_that_main_names_is_the_one_that_is_followed() {
+    let lab = Lab::new(
+        "[process]\nexec = [\"sh\", \"-c\", \"setsid sleep 1000 & sleep 2000 & echo $! > DIR/daemon; \
+         systemd-notify --pid=$!; sleep 0.5; exit 0\"]\nbackground = \"follow\"\n\
+         [[health]]\nnotify = true\n[stop]\nwithin = \"4s\"\n",
+    );
+    let container = lab.run();
+    let pid = || {
+        std::fs::read_to_string(lab.path("daemon")).ok().map(|pid| format!("main runs on as process {}", pid.trim()))
+    };
+    let said = eventually("the daemon", pid).unwrap();
+    let number = said.rsplit(' ').next().unwrap().to_owned();
+    eventually("it is main", || lab.ask(&["status"]).1.contains(&format!("runs as process {number}")).then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {} {}", container.stderr(), lab.ask(&["status"]).1));
+    ends(container);
+}
+
+/// What a service manager above has heard by then.
+fn heard(outer: &UnixDatagram, until: Duration) -> Vec<String> {
+    let (mut heard, begun) = (Vec::new(), Instant::now());
+    let mut buffer = [0; 4096];
+    while begun.elapsed() < until {
+        if let Ok(count) = outer.recv(&mut buffer) {
+            heard.push(String::from_utf8_lossy(&buffer[..count]).into_owned());
+        }
+    }
+    heard
+}
+
+#[test]
+fn a_service_manager_above_hears_that_the_container_is_ready_lives_and_stops() {
+    let lab = Lab::new(
+        "[process]\nexec = [\"sleep\", \"1000\"]\n[[health]]\nexec = [\"test\", \"-e\", \"DIR/ok\"]\n\
+         start_interval = \"50ms\"\n[stop]\nwithin = \"4s\"\n",
+    );
+    let outer = UnixDatagram::bind(lab.path("outer")).unwrap();
+    outer.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let start = lab.start().env(format!("NOTIFY_SOCKET={}", lab.path("outer").display())).env("WATCHDOG_USEC=400000");
+    let mut container = lab.run_as(start);
+    let alive = heard(&outer, Duration::from_secs(2));
+    assert!(alive.len() >= 5 && alive.iter().all(|word| word == "WATCHDOG=1"), "{alive:?}");
+    std::fs::write(lab.path("ok"), "").unwrap();
+    let ready = heard(&outer, Duration::from_secs(2));
+    assert_eq!(ready.iter().filter(|word| *word == "READY=1").count(), 1, "{ready:?}");
+    container.signal(TERM);
+    let stopping = heard(&outer, Duration::from_secs(1));
+    assert!(stopping.contains(&"STOPPING=1".to_owned()), "{stopping:?}");
+    container.wait().unwrap();
+}
+
+#[test]
+fn a_main_that_feeds_the_watchdog_above_is_the_one_whose_silence_tells() {
+    let lab = Lab::new(
+        "[process]\nexec = [\"sh\", \"-c\", \"echo $WATCHDOG_USEC $$ $WATCHDOG_PID >> DIR/story; \
+         systemd-notify --ready WATCHDOG=1 STATUS=fine; systemd-notify STOPPING=1; sleep 1000\"]\n[stop]\nwithin = \"4s\"\n",
+    );
+    let outer = UnixDatagram::bind(lab.path("outer")).unwrap();
+    outer.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let start = lab.start().env(format!("NOTIFY_SOCKET={}", lab.path("outer").display()));
+    let mut container = lab.run_as(start.env("WATCHDOG_USEC=600000").env("WATCHDOG_PID=1"));
+    eventually("main", || (!lab.story().is_empty()).then_some(())).unwrap();
+    let story = lab.story();
+    let words: Vec<&str> = story[0].split(' ').collect();
+    assert!(words[0] == "600000" && words[1] == words[2], "{words:?}");
+    let first = heard(&outer, Duration::from_secs(2)).join("\n");
+    assert!(first.contains("READY=1") && first.contains("STATUS=fine"), "{first}");
+    assert!(!first.contains("STOPPING"), "main's end isn't the container's: {first}");
+    // Main is killed for having said that it stops, and the container ends with it.
+    let _ = container.wait();
+}

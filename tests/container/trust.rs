@@ -1,0 +1,181 @@
+//! What another user puts on the way to a file: root's agent is led nowhere by it, and waits for nothing.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::support::lab::Lab;
+use crate::support::namespace::eventually;
+
+const TERM: i32 = 15;
+/// Main's user.
+const OTHER: u32 = 65_534;
+
+/// A template of a key in a directory of main's user, as /var/lib/haproxy is one; root runs the agent.
+const TEMPLATE: &str = r#"
+[process]
+exec = ["sleep", "1000"]
+user = "65534:65534"
+[catalog]
+backend = "local"
+directory = "DIR/catalog"
+[[watch]]
+key = "k"
+settle = "1ms"
+template = { source = "DIR/app/app.j2", destination = "DIR/app/app.conf" }
+"#;
+
+/// With the template, and what only root may read, beside.
+fn lab(config: &str) -> Lab {
+    let lab = Lab::new(config);
+    fs::set_permissions(lab.path(""), Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(lab.path("app")).unwrap();
+    theirs("app/app.j2", "it is {{ value | default('nothing') }}", &lab);
+    chown(lab.path("app"), Some(OTHER), Some(OTHER)).unwrap();
+    fs::write(lab.path("secret"), "root's secret").unwrap();
+    fs::set_permissions(lab.path("secret"), Permissions::from_mode(0o600)).unwrap();
+    lab
+}
+
+fn theirs(name: &str, text: &str, lab: &Lab) {
+    fs::write(lab.path(name), text).unwrap();
+    chown(lab.path(name), Some(OTHER), Some(OTHER)).unwrap();
+}
+
+/// Main's user puts a link there.
+fn link(lab: &Lab, name: &str, to: &str) {
+    let _ = fs::remove_file(lab.path(name));
+    symlink(lab.path(to), lab.path(name)).unwrap();
+    lchown(lab.path(name), Some(OTHER), Some(OTHER)).unwrap();
+}
+
+fn put(lab: &Lab, key: &str, value: &str) {
+    let staged = lab.path("catalog/pilotfish/tmp/by-hand");
+    fs::write(&staged, value).unwrap();
+    fs::rename(staged, lab.path("catalog/pilotfish/keys").join(key)).unwrap();
+}
+
+fn reads(path: PathBuf, text: &str) {
+    let read = || fs::read_to_string(&path).ok();
+    let told = eventually(text, || (read().as_deref() == Some(text)).then_some(()));
+    told.unwrap_or_else(|error| panic!("{error}: {:?}", read()));
+}
+
+#[test]
+fn a_link_in_a_templates_place_makes_root_write_nothing_that_its_owner_could_not() {
+    let lab = lab(TEMPLATE);
+    fs::write(lab.path("hook"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(lab.path("hook"), Permissions::from_mode(0o4755)).unwrap();
+    let container = lab.run();
+    reads(lab.path("app/app.conf"), "it is nothing");
+    link(&lab, "app/app.conf", "hook");
+    put(&lab, "k", "evil");
+    eventually("the refusal", || container.stderr().contains("refused: uid 65534").then_some(())).unwrap();
+    assert_eq!(fs::read_to_string(lab.path("hook")).unwrap(), "#!/bin/sh\n");
+    assert_eq!(fs::metadata(lab.path("hook")).unwrap().mode() & 0o7777, 0o4755);
+    // Shown as what keeps the watch from acting, and mended without anybody's help.
+    assert!(lab.ask(&["status"]).1.contains("refused"), "{:?}", lab.ask(&["status"]));
+    fs::remove_file(lab.path("app/app.conf")).unwrap();
+    reads(lab.path("app/app.conf"), "it is evil");
+}
+
+#[test]
+fn no_file_that_only_root_reads_is_copied_to_where_mains_user_reads_it() {
+    let lab = lab(TEMPLATE);
+    let container = lab.run();
+    reads(lab.path("app/app.conf"), "it is nothing");
+    for (by, put_it) in [
+        ("a link", (|lab| link(lab, "app/app.j2", "secret")) as fn(&Lab)),
+        ("a second name", |lab| {
+            fs::remove_file(lab.path("app/app.j2")).unwrap();
+            fs::hard_link(lab.path("secret"), lab.path("app/app.j2")).unwrap();
+        }),
+        ("a key's place", |lab| {
+            fs::remove_file(lab.path("app/app.j2")).unwrap();
+            theirs("app/app.j2", "it is {{ value | default('nothing') }}", lab);
+            let key = lab.path("catalog/pilotfish/keys/k");
+            let _ = fs::remove_file(&key);
+            fs::hard_link(lab.path("secret"), key).unwrap();
+        }),
+    ] {
+        put(&lab, "k", by);
+        put_it(&lab);
+        let (code, said, _) = lab.ask(&["reload"]);
+        assert_eq!(code, 0, "{said}");
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!fs::read_to_string(lab.path("app/app.conf")).unwrap().contains("secret"), "by {by}");
+    }
+    assert!(container.stderr().contains("may not read it"), "{}", container.stderr());
+}
+
+#[test]
+fn a_pipe_in_a_templates_place_holds_up_no_other_template_and_no_reload() {
+    let lab = lab(&format!(
+        "{TEMPLATE}[[watch]]\nkey = \"other\"\ntemplate = {{ source = \"DIR/app/app.j2\", destination = \"DIR/other\" }}\n"
+    ));
+    let mut container = lab.run();
+    reads(lab.path("app/app.conf"), "it is nothing");
+    fs::remove_file(lab.path("app/app.conf")).unwrap();
+    nix::unistd::mkfifo(&lab.path("app/app.conf"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for round in 0..6 {
+        put(&lab, "k", &format!("round {round}"));
+        put(&lab, "other", &format!("round {round}"));
+        reads(lab.path("other"), &format!("it is round {round}"));
+        assert_eq!(lab.ask(&["reload"]).0, 0);
+    }
+    let began = Instant::now();
+    container.signal(TERM);
+    container.wait().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_pipe_in_place_of_a_checks_authorities_wedges_nothing() {
+    let lab =
+        lab("[process]\nexec = [\"sleep\", \"1000\"]\n[[health]]\nname = \"tls\"\nhttp = \"https://127.0.0.1:1/\"\n\
+         ca = \"DIR/app/ca.pem\"\ninterval = \"100ms\"\nstart_interval = \"100ms\"\n");
+    nix::unistd::mkfifo(&lab.path("app/ca.pem"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    chown(lab.path("app/ca.pem"), Some(OTHER), Some(OTHER)).unwrap();
+    let mut container = lab.run();
+    eventually("the failure", || lab.ask(&["status"]).1.contains("no plain file").then_some(())).unwrap();
+    let began = Instant::now();
+    container.signal(TERM);
+    container.wait().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_secret_has_the_mode_that_is_asked_for_from_its_check_on_and_setuid_bits_are_not_carried_over() {
+    let config = TEMPLATE.replace(
+        "DIR/app/app.conf\" }",
+        "DIR/etc/app.conf\", mode = \"0600\", parents = true, \
+         check = [\"sh\", \"-c\", \"stat -c %a {} >> DIR/story\"] }",
+    );
+    let lab = lab(&config);
+    let _container = lab.run();
+    reads(lab.path("etc/app.conf"), "it is nothing");
+    assert_eq!(lab.story(), ["600"]);
+    assert_eq!(fs::metadata(lab.path("etc/app.conf")).unwrap().mode() & 0o7777, 0o600);
+}
+
+/// A numeric user without an entry in /etc/passwd keeps root's group, and an image made with umask 002 has directories that
+/// this group may write.
+#[test]
+fn what_roots_group_may_write_is_in_the_hands_of_a_main_that_is_in_it() {
+    for user in ["4242", "4242:0"] {
+        let lab = lab(&TEMPLATE.replace("65534:65534", user).replace("DIR/app/app.j2", "DIR/app.j2"));
+        fs::rename(lab.path("app/app.j2"), lab.path("app.j2")).unwrap();
+        chown(lab.path("app"), Some(0), Some(0)).unwrap();
+        fs::set_permissions(lab.path("app"), Permissions::from_mode(0o775)).unwrap();
+        let container = lab.run();
+        // Nothing was planted yet, and a group that may write there itself may have a file there.
+        reads(lab.path("app/app.conf"), "it is nothing");
+        link(&lab, "app/app.conf", "secret");
+        put(&lab, "k", "new");
+        eventually("a refusal", || container.stderr().contains("refused: gid 0").then_some(()))
+            .unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+        assert_eq!(fs::read_to_string(lab.path("secret")).unwrap(), "root's secret", "{user}");
+    }
+}

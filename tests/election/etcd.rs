@@ -1,0 +1,611 @@
+//! An election's lock in etcd, real: leases, renewals that trust no keep-alive, and calls that reach two members.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
+use pilotfish::catalog::Backend;
+use pilotfish::catalog::election::{AcquireRequest, CandidateSettings, LockClient};
+use pilotfish::config;
+use pilotfish::config::backends::{Endpoint, Etcd as Settings, Tls};
+use pilotfish::supervisor::machines::election::event::{Acquisition, Renewal};
+use pilotfish::supervisor::machines::election::record::{Guarantee, Revision, SessionId, Term};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::election::lock::{SOON, Watch, lead, look, seen, try_as};
+use crate::support::servers::{Etcd, EtcdCluster, Relay};
+
+const LEASE: Duration = Duration::from_secs(2);
+
+/// One server of each version for all tests at a time; it ends with the last of them.
+fn shared(version: &'static str) -> Arc<Etcd> {
+    static SHARED: [Mutex<Weak<Etcd>>; 2] = [Mutex::new(Weak::new()), Mutex::new(Weak::new())];
+    let mut shared = SHARED[usize::from(version == "etcd35")].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    shared.upgrade().unwrap_or_else(|| {
+        let etcd = Arc::new(Etcd::start(version));
+        *shared = Arc::downgrade(&etcd);
+        etcd
+    })
+}
+
+fn candidate_on(members: &[SocketAddr], name: &str, id: &str) -> LockClient {
+    let endpoint = |at: &SocketAddr| Endpoint { https: false, host: at.ip().to_string(), port: at.port() };
+    let settings = Settings { endpoints: members.iter().map(endpoint).collect(), login: None, tls: Tls::default() };
+    let backend = config::Backend::Etcd(Box::new(settings));
+    let config = config::Catalog { backend, prefix: "pilotfish".to_owned() };
+    let contest = CandidateSettings {
+        name: name.to_owned(),
+        id: id.to_owned(),
+        lease: LEASE,
+        kill_margin: Duration::from_millis(100),
+        service: None,
+        witness: None,
+    };
+    LockClient::new(Arc::new(Backend::open(&config).expect("a good config")), contest)
+}
+
+fn candidate(etcd: &Etcd, name: &str, id: &str) -> LockClient {
+    candidate_on(&[etcd.client()], name, id)
+}
+
+async fn renewed(candidate: &LockClient, session: SessionId, term: Term) {
+    match candidate.renew(session, term).await {
+        Renewal::Alive(view) => assert!(view.shows(session, term), "{view:?}"),
+        other => panic!("not renewed: {other:?}"),
+    }
+}
+
+/// A key as etcd has it.
+/// One that has yet to wait: what `last` says of it changes with each renewal, which therefore puts all anew.
+async fn lead_owing(candidate: &LockClient) -> (SessionId, Term) {
+    let (session, guarantee, _) = candidate.open().await.unwrap();
+    let seen = seen(&look(candidate).await).expect("the lock was free");
+    let wanted = AcquireRequest { session, guarantee, seen, hold_off_left: Duration::from_secs(60) };
+    let Acquisition::Won(term) = candidate.acquire(wanted).await else { panic!("not won") };
+    (session, term)
+}
+
+fn key(etcd: &Etcd, path: &str) -> serde_json::Value {
+    let got = etcd.ctl(&["-w", "json", "get", &format!("pilotfish/elections/{path}")]).unwrap();
+    serde_json::from_str::<serde_json::Value>(&got)
+        .unwrap()
+        .pointer_mut("/kvs/0")
+        .map(serde_json::Value::take)
+        .unwrap_or_default()
+}
+
+fn lease_of(etcd: &Etcd, election: &str) -> i64 {
+    key(etcd, &format!("{election}/leader"))["lease"].as_i64().expect("the lock is under a lease")
+}
+
+fn revoke(etcd: &Etcd, lease: i64) {
+    etcd.ctl(&["lease", "revoke", &format!("{lease:x}")]).unwrap();
+}
+
+fn leases(etcd: &Etcd) -> usize {
+    etcd.ctl(&["lease", "list"]).unwrap().lines().filter(|line| !line.contains("found")).count()
+}
+
+#[tokio::test]
+async fn the_first_takes_the_lock_and_the_second_sees_who_holds_it() {
+    for version in ["etcd", "etcd35"] {
+        let etcd = shared(version);
+        let (a, b) = (candidate(&etcd, "first/takes", "a"), candidate(&etcd, "first/takes", "b"));
+        let before = look(&b).await;
+        assert_eq!((seen(&before), &before.last), (Some((Revision(0), Revision(0))), &None));
+        let theirs = b.open().await.unwrap();
+        assert_eq!(theirs.1, Guarantee::For(LEASE));
+        let (session, term) = lead(&a).await;
+        assert_eq!(try_as(&b, &before, theirs).await, Acquisition::Changed);
+        b.close(theirs.0).await.unwrap();
+        let view = look(&b).await;
+        let holder = view.holder().expect("held");
+        assert_eq!((&*holder.id, holder.session, holder.term), ("a", session, term));
+        assert!(view.at >= term.0);
+        let lock = key(&etcd, "first%2Ftakes/leader");
+        assert_eq!(lock["create_revision"].as_u64(), Some(term.0));
+        // The one that lost leaves no lease behind.
+        renewed(&a, session, term).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_changed_since_it_was_seen_is_not_taken_though_it_is_free() {
+    let etcd = shared("etcd35");
+    let (a, b) = (candidate(&etcd, "changed", "a"), candidate(&etcd, "changed", "b"));
+    let before = look(&b).await;
+    let theirs = b.open().await.unwrap();
+    let (session, term) = lead(&a).await;
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+    assert_eq!(try_as(&b, &before, theirs).await, Acquisition::Changed);
+    let now = look(&b).await;
+    assert!(matches!(try_as(&b, &now, theirs).await, Acquisition::Won(later) if later > term));
+    // A second time it changes nothing.
+    assert_eq!(try_as(&b, &now, theirs).await, Acquisition::Changed);
+    assert!(look(&a).await.holder().is_some_and(|holder| holder.session == theirs.0));
+}
+
+#[tokio::test]
+async fn a_release_hands_over_within_milliseconds_and_a_second_one_frees_nothing() {
+    let etcd = shared("etcd");
+    let (a, b) = (candidate(&etcd, "release", "a"), candidate(&etcd, "release", "b"));
+    let (session, term) = lead(&a).await;
+    let mut watch = Watch::start(candidate(&etcd, "release", "b"));
+    assert!(watch.next().await.unwrap().shows(session, term));
+    let opened = b.open().await.unwrap();
+    let start = Instant::now();
+    a.release(session, term, Some("b".into()), Duration::from_millis(300)).await.unwrap();
+    let view = watch.next().await.unwrap();
+    let won = try_as(&b, &view, opened).await;
+    let took = start.elapsed();
+    println!("released, seen and taken within {took:?}");
+    let Acquisition::Won(later) = won else { panic!("{won:?}") };
+    assert!(later > term && took < Duration::from_millis(500), "{took:?}");
+    let last = view.last.unwrap();
+    assert!(last.released && last.to.as_deref() == Some("b") && last.term == term && !last.ended);
+    assert_eq!(last.hold_off_left, Duration::from_millis(300));
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+    a.close(session).await.unwrap();
+    assert!(look(&a).await.shows(opened.0, later));
+    assert_eq!(a.renew(session, term).await, Renewal::Gone { void: true });
+}
+
+#[tokio::test]
+async fn a_renewal_writes_nothing_while_the_same_server_leads() {
+    for version in ["etcd", "etcd35"] {
+        let etcd = Etcd::start(version);
+        let a = candidate(&etcd, "idle", "a");
+        let (session, term) = lead(&a).await;
+        let (before, lease) = (key(&etcd, "idle/leader"), lease_of(&etcd, "idle"));
+        let start = Instant::now();
+        while start.elapsed() < LEASE * 2 {
+            renewed(&a, session, term).await;
+            sleep(Duration::from_millis(400)).await;
+        }
+        // The lease is twice as old as it gets by itself.
+        assert_eq!((key(&etcd, "idle/leader"), lease_of(&etcd, "idle")), (before, lease));
+        assert_eq!(leases(&etcd), 1);
+        // Nobody renews it any more.
+        sleep(LEASE + Duration::from_secs(1)).await;
+        assert_eq!(a.renew(session, term).await, Renewal::Gone { void: true });
+    }
+}
+
+#[tokio::test]
+async fn a_renewal_takes_a_fresh_lease_where_something_is_owed_and_leaves_no_old_one() {
+    for version in ["etcd", "etcd35"] {
+        let etcd = Etcd::start(version);
+        let a = candidate(&etcd, "fresh", "a");
+        let (session, term) = lead_owing(&a).await;
+        let mut lease = lease_of(&etcd, "fresh");
+        let start = Instant::now();
+        while start.elapsed() < LEASE * 2 {
+            renewed(&a, session, term).await;
+            let next = lease_of(&etcd, "fresh");
+            assert_ne!(next, lease);
+            lease = next;
+            sleep(Duration::from_millis(400)).await;
+        }
+        // The one in use, and the one before it; what couldn't be revoked beside a renewal is so beside the next.
+        let mut more = 0;
+        while leases(&etcd) > 2 {
+            more += 1;
+            assert!(more < 10, "{}", leases(&etcd));
+            renewed(&a, session, term).await;
+        }
+        let last = key(&etcd, "fresh/last");
+        assert!(last["lease"].is_null(), "it must outlive every lease: {last}");
+        a.close(session).await.unwrap();
+        assert_eq!(leases(&etcd), 0);
+        let view = look(&a).await;
+        let last = view.last.clone().expect("somebody led");
+        assert_eq!((last.session, last.term, last.guarantee), (session, term, Guarantee::For(LEASE)));
+        assert!(!last.released && last.ended && seen(&view).is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_nobody_renews_frees_the_lock_and_is_proven_to_have_ended() {
+    let etcd = shared("etcd35");
+    let (a, b) = (candidate(&etcd, "expired", "a"), candidate(&etcd, "expired", "b"));
+    let start = Instant::now();
+    let (session, term) = lead(&a).await;
+    let mut watch = Watch::start(candidate(&etcd, "expired", "b"));
+    assert!(watch.next().await.unwrap().shows(session, term));
+    let view = watch.next().await.unwrap();
+    let took = start.elapsed();
+    println!("a lease of {LEASE:?} ended after {took:?}");
+    assert!(took >= LEASE && view.last.as_ref().is_some_and(|last| last.ended && last.term == term));
+    assert_eq!(a.renew(session, term).await, Renewal::Gone { void: true });
+    assert!(lead(&b).await.1 > term);
+}
+
+#[tokio::test]
+async fn a_lock_deleted_by_hand_leaves_a_lease_that_is_proven_to_live() {
+    for version in ["etcd", "etcd35"] {
+        let etcd = shared(version);
+        let a = candidate(&etcd, "deleted", "a");
+        let (session, term) = lead(&a).await;
+        let mut watch = Watch::start(candidate(&etcd, "deleted", "a"));
+        assert!(watch.next().await.unwrap().shows(session, term));
+        etcd.ctl(&["del", "pilotfish/elections/deleted/leader"]).unwrap();
+        let view = watch.next().await.unwrap();
+        assert!(seen(&view).is_some() && view.at > term.0);
+        let last = view.last.expect("somebody led");
+        assert!(!last.ended && !last.released && last.session == session, "{last:?}");
+        assert_eq!(a.renew(session, term).await, Renewal::Gone { void: true });
+        // What was asked is gone with the lease.
+        a.close(session).await.unwrap();
+        assert!(key(&etcd, "deleted/asked").is_null());
+        assert!(look(&a).await.last.is_some_and(|last| last.ended));
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_lease_is_lost_at_once() {
+    let etcd = shared("etcd");
+    let a = candidate(&etcd, "revoked", "a");
+    let (session, term) = lead(&a).await;
+    renewed(&a, session, term).await;
+    revoke(&etcd, lease_of(&etcd, "revoked"));
+    assert_eq!(a.renew(session, term).await, Renewal::Gone { void: true });
+    let b = candidate(&etcd, "revoked", "b");
+    let (theirs, later) = lead(&b).await;
+    assert_eq!(a.renew(session, term).await, Renewal::Gone { void: true });
+    renewed(&b, theirs, later).await;
+}
+
+#[tokio::test]
+async fn a_lock_overwritten_by_hand_is_seen_to_be_not_ours_and_is_nobodys_to_take() {
+    let etcd = shared("etcd35");
+    let a = candidate(&etcd, "overwritten", "a");
+    let (session, term) = lead(&a).await;
+    let mut watch = Watch::start(candidate(&etcd, "overwritten", "a"));
+    assert!(watch.next().await.unwrap().shows(session, term));
+    renewed(&a, session, term).await;
+    etcd.ctl(&["put", "pilotfish/elections/overwritten/leader", "mine"]).unwrap();
+    // The renewal was no news.
+    let view = watch.next().await.unwrap();
+    assert!(!view.shows(session, term));
+    assert_eq!(view.holder().map(|holder| &*holder.id), Some("(unknown)"));
+    assert_eq!(a.renew(session, term).await, Renewal::Gone { void: true });
+}
+
+#[tokio::test]
+async fn an_older_renewal_that_comes_late_does_not_win() {
+    let etcd = shared("etcd35");
+    let a = candidate(&etcd, "late", "a");
+    let (session, term) = lead_owing(&a).await;
+    let before = key(&etcd, "late/leader");
+    renewed(&a, session, term).await;
+    let lease = lease_of(&etcd, "late");
+    // As it was sent before that: our term, the lock as it was then, a lease of its own.
+    let mut client = Client::connect([etcd.client().to_string()], None).await.unwrap();
+    let older = client.lease_client().grant(60, None).await.unwrap().id();
+    let path = "pilotfish/elections/late/leader";
+    let late = Txn::new()
+        .when([
+            Compare::create_revision(path, CompareOp::Equal, i64::try_from(term.0).unwrap()),
+            Compare::mod_revision(path, CompareOp::Equal, before["mod_revision"].as_i64().unwrap()),
+        ])
+        .and_then([TxnOp::put(path, "late", Some(PutOptions::new().with_lease(older)))]);
+    assert!(!client.txn(late).await.unwrap().succeeded());
+    assert_eq!(lease_of(&etcd, "late"), lease);
+    // Had it come first, ours would have found that out and gone on from there.
+    let value = etcd.ctl(&["get", "--print-value-only", path]).unwrap();
+    client.put(path, value.trim(), Some(PutOptions::new().with_lease(older))).await.unwrap();
+    assert!(matches!(a.renew(session, term).await, Renewal::Unknown(_)));
+    renewed(&a, session, term).await;
+    assert_ne!(lease_of(&etcd, "late"), older);
+}
+
+/// Leads to a server with a delay on the way back; once it is armed, what the server says from a little later on is
+/// lost: the first of two calls in a row is answered, the second carried out and never answered.
+struct Lossy {
+    at: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    armed: Arc<Mutex<Option<Instant>>>,
+    lost: Arc<AtomicBool>,
+}
+
+impl Lossy {
+    async fn to(server: SocketAddr) -> Lossy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let lossy = Lossy {
+            at: listener.local_addr().unwrap(),
+            connections: Arc::default(),
+            armed: Arc::default(),
+            lost: Arc::default(),
+        };
+        let (connections, armed, lost) = (lossy.connections.clone(), lossy.armed.clone(), lossy.lost.clone());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                connections.fetch_add(1, Ordering::Relaxed);
+                let (armed, lost) = (armed.clone(), lost.clone());
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = TcpStream::connect(server).await.unwrap().into_split();
+                tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+                let (late, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(64);
+                tokio::spawn(async move {
+                    let mut bytes = [0; 16384];
+                    while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
+                        let since = *armed.lock().unwrap();
+                        let due = match since {
+                            Some(since) if since.elapsed() > Duration::from_millis(100) => {
+                                lost.store(true, Ordering::Relaxed);
+                                continue;
+                            }
+                            Some(since) => since + Duration::from_millis(200),
+                            None => Instant::now(),
+                        };
+                        let _ = late.send((due, bytes[..count].to_vec())).await;
+                    }
+                });
+                tokio::spawn(async move {
+                    while let Some((at, bytes)) = due.recv().await {
+                        tokio::time::sleep_until(at).await;
+                        if to_client.write_all(&bytes).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        lossy
+    }
+
+    fn arm(&self) {
+        *self.armed.lock().unwrap() = Some(Instant::now());
+    }
+
+    fn disarm(&self) {
+        *self.armed.lock().unwrap() = None;
+    }
+
+    /// One whose calls begin here, with another way to the same server.
+    async fn candidate(&self, etcd: &Etcd, name: &str) -> LockClient {
+        loop {
+            let candidate = candidate_on(&[self.at, etcd.client()], name, "a");
+            let before = self.connections.load(Ordering::Relaxed);
+            look(&candidate).await;
+            if self.connections.load(Ordering::Relaxed) > before {
+                return candidate;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_acquire_or_a_renewal_that_was_carried_out_and_not_answered_is_found_by_its_repetition() {
+    let etcd = shared("etcd35");
+    let lossy = Lossy::to(etcd.client()).await;
+    let a = lossy.candidate(&etcd, "lost").await;
+    let opened = a.open().await.unwrap();
+    let view = look(&a).await;
+    lossy.arm();
+    let won = try_as(&a, &view, opened).await;
+    let Acquisition::Won(term) = won else { panic!("{won:?}") };
+    assert!(lossy.lost.swap(false, Ordering::Relaxed), "nothing was lost");
+    lossy.disarm();
+    assert_eq!(key(&etcd, "lost/leader")["create_revision"].as_u64(), Some(term.0));
+    renewed(&a, opened.0, term).await;
+    a.release(opened.0, term, None, Duration::ZERO).await.unwrap();
+
+    let a = lossy.candidate(&etcd, "lost").await;
+    let (session, term) = lead_owing(&a).await;
+    lossy.arm();
+    renewed(&a, session, term).await;
+    assert!(lossy.lost.load(Ordering::Relaxed), "nothing was lost");
+    lossy.disarm();
+    // It went on under the lease that the lost one had put it under.
+    let lease = lease_of(&etcd, "lost");
+    renewed(&a, session, term).await;
+    assert_ne!(lease_of(&etcd, "lost"), lease);
+    a.close(session).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_acquire_given_up_on_leaves_nothing_behind_its_session() {
+    let etcd = shared("etcd35");
+    let lossy = Lossy::to(etcd.client()).await;
+    let a = candidate_on(&[lossy.at], "given-up", "a");
+    let opened = a.open().await.unwrap();
+    let view = look(&a).await;
+    lossy.arm();
+    // As the caller does: after a while nobody waits for it any more.
+    let answer = timeout(Duration::from_secs(1), try_as(&a, &view, opened)).await;
+    assert!(answer.is_err(), "{answer:?}");
+    lossy.disarm();
+    let view = look(&candidate(&etcd, "given-up", "b")).await;
+    let holder = view.holder().expect("it came through");
+    assert_eq!(holder.session, opened.0);
+    // Read back and found to be ours, it goes on.
+    let term = holder.term;
+    let start = Instant::now();
+    while !matches!(a.renew(opened.0, term).await, Renewal::Alive(_)) {
+        assert!(start.elapsed() < LEASE, "the first connection was cut, and the next one stands");
+    }
+    a.close(opened.0).await.unwrap();
+    assert!(seen(&look(&candidate(&etcd, "given-up", "b")).await).is_some());
+}
+
+#[tokio::test]
+async fn a_silent_member_costs_a_call_less_than_a_second_and_the_next_one_nothing() {
+    // Its backlog takes connections, and nobody answers them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let etcd = shared("etcd");
+    let mut slowest = Duration::ZERO;
+    for round in 0..6 {
+        let name = format!("silent-{round}");
+        let a = candidate_on(&[silent.local_addr().unwrap(), etcd.client()], &name, "a");
+        let start = Instant::now();
+        let view = look(&a).await;
+        slowest = slowest.max(start.elapsed());
+        let opened = a.open().await.unwrap();
+        let start = Instant::now();
+        let Acquisition::Won(term) = try_as(&a, &view, opened).await else { panic!("not won") };
+        renewed(&a, opened.0, term).await;
+        assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+        a.close(opened.0).await.unwrap();
+    }
+    println!("a call that found a silent member first took {slowest:?} at most");
+    assert!(slowest < Duration::from_millis(1200), "{slowest:?}");
+}
+
+#[tokio::test]
+async fn a_leader_renews_within_its_lease_when_the_leading_member_of_three_dies() {
+    let mut cluster = EtcdCluster::start("etcd35");
+    let a = candidate_on(&cluster.clients, "cluster", "a");
+    let mut watch = Watch::start(candidate_on(&cluster.clients, "cluster", "b"));
+    assert!(seen(&watch.next().await.unwrap()).is_some());
+    let (session, term) = lead(&a).await;
+    assert!(watch.next().await.unwrap().shows(session, term));
+    let leader = cluster.leader().expect("one leads");
+    cluster.down(leader);
+    let start = Instant::now();
+    // As the core does: each request is waited for so long.
+    while !matches!(timeout(Duration::from_secs(2), a.renew(session, term)).await, Ok(Renewal::Alive(_))) {
+        assert!(start.elapsed() < SOON);
+    }
+    println!("renewed {:?} after the death of the member that led", start.elapsed());
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+    loop {
+        if watch.next().await.is_ok_and(|view| view.last.is_some_and(|last| last.released)) {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_watch_tells_held_free_and_held_and_an_outage_once() {
+    let etcd = shared("etcd35");
+    let relay = Relay::to(etcd.client()).await;
+    let (a, b) = (candidate(&etcd, "watched", "a"), candidate(&etcd, "watched", "b"));
+    let mut watch = Watch::start(candidate_on(&[relay.at], "watched", "c"));
+    assert!(seen(&watch.next().await.unwrap()).is_some());
+    let (session, term) = lead(&a).await;
+    assert!(watch.next().await.unwrap().shows(session, term));
+    for _ in 0..3 {
+        renewed(&a, session, term).await;
+    }
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+    assert!(watch.next().await.unwrap().last.is_some_and(|last| last.released && last.term == term));
+    let (theirs, later) = lead(&b).await;
+    assert!(watch.next().await.unwrap().shows(theirs, later));
+    relay.lead_to(None);
+    watch.next().await.unwrap_err();
+    b.release(theirs, later, None, Duration::ZERO).await.unwrap();
+    sleep(Duration::from_millis(1500)).await;
+    relay.lead_to(Some(etcd.client()));
+    assert!(seen(&watch.next().await.unwrap()).is_some());
+    // A history that is gone is no outage.
+    let (session, term) = lead(&a).await;
+    assert!(watch.next().await.unwrap().shows(session, term));
+    relay.lead_to(None);
+    a.release(session, term, None, Duration::ZERO).await.unwrap();
+    let revision = look(&a).await.at;
+    etcd.ctl(&["compact", &revision.to_string()]).unwrap();
+    relay.lead_to(Some(etcd.client()));
+    let view = loop {
+        if let Ok(view) = watch.next().await {
+            break view;
+        }
+    };
+    assert!(view.last.is_some_and(|last| last.released && last.term == term));
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_noticed_within_seconds() {
+    let etcd = Etcd::start("etcd");
+    let a = candidate(&etcd, "stopped", "a");
+    let (session, term) = lead(&a).await;
+    let mut watch = Watch::start(candidate(&etcd, "stopped", "b"));
+    assert!(watch.next().await.unwrap().shows(session, term));
+    etcd.process().signal(nix::sys::signal::Signal::SIGSTOP);
+    let start = Instant::now();
+    assert!(matches!(a.renew(session, term).await, Renewal::Unknown(_)));
+    assert!(start.elapsed() < Duration::from_millis(2500));
+    watch.next_within(Duration::from_secs(14)).await.unwrap_err();
+    println!("a silent server was noticed after {:?}", start.elapsed());
+    etcd.process().signal(nix::sys::signal::Signal::SIGCONT);
+    watch.next().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cut_connection_leaves_unknown_what_was_asked() {
+    let etcd = shared("etcd");
+    let relay = Relay::to(etcd.client()).await;
+    let a = candidate_on(&[relay.at], "cut", "a");
+    let opened = a.open().await.unwrap();
+    let view = look(&a).await;
+    relay.lead_to(None);
+    assert!(matches!(try_as(&a, &view, opened).await, Acquisition::Unknown(_)));
+    assert!(matches!(a.renew(opened.0, Term(1)).await, Renewal::Unknown(_)));
+    a.release(opened.0, Term(1), None, Duration::ZERO).await.unwrap_err();
+    relay.lead_to(Some(etcd.client()));
+    assert!(matches!(try_as(&a, &view, opened).await, Acquisition::Won(_)));
+}
+
+#[tokio::test]
+async fn what_is_owed_stays_in_last_over_renewals_until_it_is_paid() {
+    let etcd = shared("etcd35");
+    let a = candidate(&etcd, "hold_off_left", "a");
+    let (session, guarantee, _) = a.open().await.unwrap();
+    let view = look(&a).await;
+    let wanted =
+        AcquireRequest { session, guarantee, seen: seen(&view).unwrap(), hold_off_left: Duration::from_millis(900) };
+    let Acquisition::Won(term) = a.acquire(wanted).await else { panic!("not won") };
+    let hold_off_left = || {
+        let value = etcd.ctl(&["get", "--print-value-only", "pilotfish/elections/hold_off_left/last"]).unwrap();
+        serde_json::from_str::<serde_json::Value>(&value).unwrap()["owed_ms"].as_u64().unwrap()
+    };
+    assert_eq!(hold_off_left(), 900);
+    sleep(Duration::from_millis(300)).await;
+    renewed(&a, session, term).await;
+    assert!((300..=600).contains(&hold_off_left()), "{}", hold_off_left());
+    sleep(Duration::from_millis(700)).await;
+    renewed(&a, session, term).await;
+    assert_eq!(hold_off_left(), 0);
+}
+
+#[tokio::test]
+async fn ranks_are_read_for_one_vacancy() {
+    let etcd = shared("etcd");
+    let (a, b) = (candidate(&etcd, "ranks", "a/1%"), candidate(&etcd, "ranks", "b"));
+    a.publish_rank(Revision(7), -3).await.unwrap();
+    b.publish_rank(Revision(6), 9).await.unwrap();
+    assert_eq!(a.ranks(Revision(7)).await.unwrap(), [("a/1%".into(), -3)]);
+    b.publish_rank(Revision(7), 9).await.unwrap();
+    assert_eq!(b.ranks(Revision(7)).await.unwrap(), [("a/1%".into(), -3), ("b".into(), 9)]);
+    assert!(candidate(&etcd, "rank", "b").ranks(Revision(7)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn terms_grow_also_over_a_lock_that_was_deleted() {
+    let etcd = shared("etcd");
+    let a = candidate(&etcd, "grow", "a");
+    let mut before = Term(0);
+    for round in 0..6 {
+        let (session, term) = lead(&a).await;
+        assert!(term > before, "{term:?} after {before:?}");
+        before = term;
+        a.release(session, term, None, Duration::ZERO).await.unwrap();
+        a.close(session).await.unwrap();
+        if round % 2 == 1 {
+            etcd.ctl(&["del", "--prefix", "pilotfish/elections/grow/"]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_call_takes_of_memory_while_it_is_under_way_is_little() {
+    let a = candidate_on(&["127.0.0.1:1".parse().unwrap()], "size", "a");
+    // Each is a task of its own, and the client's own futures are of 20 KB.
+    assert!(std::mem::size_of_val(&a.renew(SessionId(0), Term(0))) < 4096);
+    assert!(std::mem::size_of_val(&a.look()) < 4096);
+}

@@ -1,0 +1,130 @@
+//! How a container takes and leaves its role when hooks are slow or fail, and who takes it, on the real program and
+//! `local`. The ordinary course is in tests/election/leading.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
+
+use crate::election::leading::{Place, leader_is};
+use crate::support::lab::Lab;
+
+/// A candidate of `db` whose hooks are these; each script is in single quotes of TOML.
+fn candidate(place: &Place, id: &str, election: &str, hooks: &[(&str, &str)]) -> Lab {
+    let hooks: String = hooks
+        .iter()
+        .map(|(name, script)| format!("{name} = {{ exec = [\"sh\", \"-c\", '''{script}'''], timeout = \"20s\" }}\n"))
+        .collect();
+    Lab::new(&format!(
+        "[process]\nexec = [\"sh\", \"-c\", 'echo main $PILOTFISH_ROLE >> DIR/story; exec sleep 1000']\n\
+         [hooks]\n{hooks}[[service]]\nname = \"db\"\nid = \"{id}\"\nport = 3306\naddress = [\"static:192.0.2.1\"]\n\
+         [catalog]\n{}\n[election]\nname = \"db\"\n{election}\n",
+        place.catalog()
+    ))
+}
+
+const PROMOTED: (&str, &str) = ("on_promote", "echo promoted >> DIR/story");
+const DEMOTED: (&str, &str) = ("on_demote", "echo demoted >> DIR/story");
+
+#[test]
+fn a_hook_that_has_main_follow_another_is_over_before_main_is_promoted() {
+    let place = Place::local();
+    // What it forks takes its time to end.
+    let follow = "echo following >> DIR/story
+        (trap \"sleep 0.3; echo followed >> DIR/story; exit\" TERM; sleep 10 & wait) & wait";
+    let hooks = [PROMOTED, DEMOTED, ("on_leader_change", follow)];
+    let [first, second, third] = ["first", "second", "third"].map(|id| candidate(&place, id, "", &hooks));
+    let _first = first.run();
+    first.told("promoted");
+    let _second = second.run();
+    let _third = third.run();
+    second.told("main replica");
+    third.told("main replica");
+    assert_eq!(first.ask(&["step-down", "--to", "second"]).0, 0);
+    second.told("promoted");
+    third.told("following");
+    assert_eq!(second.ask(&["step-down", "--to", "third"]).0, 0);
+    third.told("promoted");
+    leader_is(&third, "third");
+    assert_eq!(third.story(), ["main replica", "following", "followed", "promoted"]);
+}
+
+#[test]
+fn a_main_that_on_demote_stops_keeps_the_lock_until_on_demote_is_done() {
+    let place = Place::local();
+    let demote = "kill $PILOTFISH_MAIN_PID; sleep 1; echo demoted >> DIR/story";
+    let first = candidate(&place, "first", "", &[PROMOTED, ("on_demote", demote)]);
+    let mut running = first.run();
+    first.told("promoted");
+    let watch = first.path("story").display().to_string();
+    let promote = format!("tail -n 1 {watch} > DIR/before; echo promoted >> DIR/story");
+    let second = candidate(&place, "second", "", &[("on_promote", &promote)]);
+    let _second = second.run();
+    second.told("main replica");
+    assert_eq!(first.ask(&["step-down"]).0, 0);
+    second.told("promoted");
+    assert_eq!(running.wait(), Ok(143));
+    assert_eq!(std::fs::read_to_string(second.path("before")).unwrap(), "demoted\n");
+}
+
+#[test]
+fn a_winner_hands_over_to_one_that_is_further_ahead() {
+    let place = Place::local();
+    let rank = |rank: u32| format!("rank = {{ exec = [\"echo\", \"{rank}\"], timeout = \"500ms\" }}");
+    let candidates = [("leader", 5), ("behind", 1), ("ahead", 3)]
+        .map(|(id, own)| candidate(&place, id, &rank(own), &[PROMOTED, DEMOTED]));
+    let [leader, behind, ahead] = &candidates;
+    let first = leader.run();
+    leader.told("promoted");
+    let _others = [behind.run(), ahead.run()];
+    behind.told("main replica");
+    ahead.told("main replica");
+    first.signal(libc::SIGKILL);
+    ahead.told("promoted");
+    leader_is(behind, "ahead");
+    assert_eq!(behind.story(), ["main replica"], "it never led");
+}
+
+#[test]
+fn one_that_is_preferred_less_leads_when_nobody_else_does_and_never_means_never() {
+    let place = Place::local();
+    let [never, low, normal] = [("never", "prefer = \"never\""), ("low", "prefer = \"low\""), ("normal", "")]
+        .map(|(id, prefer)| candidate(&place, id, prefer, &[PROMOTED, DEMOTED]));
+    let _never = never.run();
+    // It needs no leader to start, for it won't be one.
+    never.told("main replica");
+    let _low = low.run();
+    low.told("promoted");
+    let running = normal.run();
+    normal.told("main replica");
+    assert_eq!(low.ask(&["step-down"]).0, 0);
+    normal.told("promoted");
+    running.signal(libc::SIGKILL);
+    leader_is(&low, "low");
+    assert_eq!(never.story(), ["main replica"]);
+}
+
+#[test]
+fn a_promotion_that_fails_is_undone_and_leaves_the_lock_to_another() {
+    let place = Place::local();
+    let failing = ("on_promote", "echo failing >> DIR/story; exit 3");
+    let first = candidate(&place, "first", "", &[failing, DEMOTED]);
+    let _first = first.run();
+    first.told("demoted");
+    let second = candidate(&place, "second", "", &[PROMOTED]);
+    let _second = second.run();
+    second.told("promoted");
+    leader_is(&first, "second");
+    // Main and its promotion write at the same time.
+    let (mains, tries): (Vec<_>, Vec<_>) = first.story().into_iter().partition(|line| line.starts_with("main"));
+    assert_eq!(mains, ["main leader"], "main ran on");
+    assert!(tries.chunks(2).all(|tries| tries == ["failing", "demoted"]), "{tries:?}");
+    assert!(first.ask(&["status"]).1.contains("replica of db: following; second"));
+}
+
+#[test]
+fn a_start_without_a_catalog_waits_or_is_a_replica_as_configured() {
+    let [waits, starts] = ["wait", "replica"]
+        .map(|how| candidate(&Place::Nowhere, "one", &format!("without_catalog = \"{how}\""), &[PROMOTED]));
+    let _waits = waits.run();
+    let _starts = starts.run();
+    starts.told("main replica");
+    assert!(waits.story().is_empty());
+    assert!(waits.ask(&["status"]).1.contains("waiting for the election's result"));
+}
