@@ -195,6 +195,18 @@ impl Commands {
         }
     }
 
+    /// A job's run, and all it leaves, is killed no later than this; it is told half way there.
+    pub fn end_job_by(&mut self, now: Time, job: &Job, at: Time) {
+        let told = now + now.until(at) / 2;
+        for command in self.live.values_mut().filter(|command| command.job.is_like(job)) {
+            match &mut command.state {
+                RunState::Running { until } => *until = Some(until.map_or(told, |until| until.min(told))),
+                RunState::Ending { kill_at, .. } => *kill_at = at.min(*kill_at),
+                RunState::Ended { .. } | RunState::Lingering { .. } | RunState::Kept | RunState::Stuck { .. } => {}
+            }
+        }
+    }
+
     /// Whether what a run's process left behind is there, and may stay.
     pub fn is_kept(&self, run: RunId) -> bool {
         self.live.get(&run).is_some_and(|command| command.state == RunState::Kept)
@@ -312,6 +324,23 @@ impl Commands {
                 }
                 RunState::Ended { keep } => *keep = false,
                 RunState::Running { .. } | RunState::Ending { .. } | RunState::Stuck { .. } => {}
+            }
+        }
+    }
+
+    /// Tells what commands of this role only were allowed to leave to end, and has none leave anything from now on: the
+    /// role is being left, and what they keep would act beside whoever has it next. What one leaves otherwise has its
+    /// moment.
+    pub fn keep_nothing(&mut self, step: &mut Step<'_>, role: When) {
+        let patience = self.patience(step.now);
+        for (run, command) in self.live.iter_mut().filter(|(_, command)| command.role == role) {
+            match &mut command.state {
+                RunState::Kept => command.tell(*run, step.now + patience, EndReason::Cancelled, step.out),
+                RunState::Ended { keep } => *keep = false,
+                RunState::Running { .. }
+                | RunState::Lingering { .. }
+                | RunState::Ending { .. }
+                | RunState::Stuck { .. } => {}
             }
         }
     }

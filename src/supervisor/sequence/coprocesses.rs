@@ -88,6 +88,11 @@ impl Coprocesses {
         self.all.iter().filter(at).filter(|coprocess| !coprocess.is_gone())
     }
 
+    /// Whether anything of one that runs for this role only is there, or is to come.
+    pub fn is_any_left_of(&self, role: When) -> bool {
+        self.all.iter().any(|coprocess| coprocess.config().when == role && !coprocess.is_gone())
+    }
+
     /// In how many rounds those that are left at this point stop.
     fn rounds(&self, point: Option<StopPoint>) -> u32 {
         let mut left: Vec<&Coprocess> = self.left(point).collect();
@@ -490,6 +495,27 @@ impl Supervisor {
         };
         let patience = most.unwrap_or(STOP_WITHIN).min(config.stop_timeout.unwrap_or(Duration::MAX));
         now + patience.max(LEAST_PATIENCE)
+    }
+
+    /// A stage of the stop has come that waits for some of them: what was being ended before, or clears up since, has no
+    /// more time than what is told now.
+    pub(in crate::supervisor) fn hurry_coprocesses(&mut self, now: Time) {
+        let Some(stage) = self.life.stopping().map(Stopping::stage) else { return };
+        let is_waited_for = |config: &Config| match stage {
+            StopStage::BeforeMain { .. } => config.stop == StopPoint::BeforeMain,
+            StopStage::Demoting => config.when == When::Leader,
+            StopStage::AfterMain => true,
+            _ => false,
+        };
+        let waited_for = self.coprocesses.all.iter().filter(|coprocess| is_waited_for(coprocess.config()));
+        let waited_for: Vec<_> = waited_for.map(|coprocess| (coprocess.config().clone(), coprocess.run())).collect();
+        for (config, run) in waited_for {
+            let at = self.kill_coprocess_at(now, &config);
+            if let Some(run) = run {
+                self.commands.kill_by(run, at);
+            }
+            self.commands.end_job_by(now, &Job::CoprocessPostStop { name: config.name.clone() }, at);
+        }
     }
 
     /// Whether any is left that stops before main is told.

@@ -299,7 +299,7 @@ impl Supervisor {
         let Some(stopping) = self.life.stopping_mut() else { return };
         match stopping.stage {
             StopStage::PreStop { run: own } if own == run => self.tell_main(step, None),
-            StopStage::PostStop { run: own } if own == run => self.stop_coprocesses(),
+            StopStage::PostStop { run: own } if own == run => self.stop_coprocesses(step.now),
             _ => {}
         }
     }
@@ -399,13 +399,14 @@ impl Supervisor {
         let Some(stopping) = self.life.stopping_mut() else { return };
         if waits && !stopping.hurries {
             stopping.stage = StopStage::BeforeMain { pre_start };
-            return;
+            return self.hurry_coprocesses(step.now);
         }
         if self.main.is_gone() {
             stopping.stage = StopStage::Main { pre_start };
             return self.elect(step, ElectionEvent::Stop);
         }
         stopping.stage = StopStage::Demoting;
+        self.hurry_coprocesses(step.now);
         self.elect(step, ElectionEvent::Stop);
     }
 
@@ -433,7 +434,7 @@ impl Supervisor {
         let others = self.is_any_left();
         let Some(stopping) = self.life.stopping_mut() else { return };
         let Some(hook) = self.config.hooks.post_stop.clone().filter(|hook| hook.when.applies(stopping.led)) else {
-            return self.stop_coprocesses();
+            return self.stop_coprocesses(step.now);
         };
         let left = stopping.deadline.map_or(hook.timeout, |at| step.now.until(at));
         // Those that stop after it have a chance, too.
@@ -447,10 +448,11 @@ impl Supervisor {
     }
 
     /// What main, and its `post_stop`, may have needed goes last.
-    fn stop_coprocesses(&mut self) {
+    fn stop_coprocesses(&mut self, now: Time) {
         if let Some(stopping) = self.life.stopping_mut() {
             stopping.stage = StopStage::AfterMain;
         }
+        self.hurry_coprocesses(now);
     }
 
     /// The kernel would kill without warning what is left as PID 1 leaves.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::script::*;
 use crate::config::coprocess::{OnGivingUp, OutputMode, Ready, StartPoint, StopPoint};
 use crate::config::{
-    Background, Config, Coprocess, Health, Hooks, OnFailure, Probe, Restart, RestartPolicy, RunAs, Service, Signal,
-    SignalScope, When,
+    Background, Config, Coprocess, Health, Hook, Hooks, OnFailure, Probe, Restart, RestartPolicy, RunAs, Service,
+    Signal, SignalScope, When,
 };
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::*;
@@ -419,4 +419,50 @@ fn what_a_coprocess_says_by_sd_notify_is_no_word_of_mains() {
     let check = Health { of, probe: Probe::Notify, services: Vec::new(), ..check("said", OnFailure::Report) };
     let script = Script::start(Config { health: vec![check], ..with(vec![coprocess("agent")]) });
     assert!(!script.env["main"].contains_key("WATCHDOG_USEC"));
+}
+
+/// `[stop] within` is 10 s there: main is told in time, whatever clears up, or dies slowly, before it.
+fn main_is_told_in_time_after(script: &mut Script) {
+    let begun = script.now();
+    script.heard();
+    script.signal(Signal::TERM);
+    let told = script.when("SIGTERM to main") - begun;
+    assert!(told < 7_500, "told after {told} ms");
+}
+
+#[test]
+fn a_post_stop_that_runs_already_does_not_hold_mains_stop() {
+    let slow = Hook { timeout: Duration::from_secs(60), ..hook("clean") };
+    let once = Restart { policy: RestartPolicy::Never, ..Restart::default() };
+    let front = Coprocess { stop: StopPoint::BeforeMain, post_stop: Some(slow), restart: once, ..coprocess("proxy") };
+    let mut script = Script::start(with(vec![front]));
+    script.ends("coprocess proxy", 1);
+    assert_eq!(script.heard().last().unwrap(), "spawn post_stop of proxy");
+    main_is_told_in_time_after(&mut script);
+}
+
+#[test]
+fn one_that_is_ending_as_the_stop_begins_does_not_hold_mains_stop() {
+    let front = Coprocess { stop: StopPoint::BeforeMain, ..coprocess("proxy") };
+    let check = Health { of: Some("proxy".to_owned()), ..check("answers", OnFailure::Restart) };
+    let mut script = Script::start(Config { health: vec![check], ..with(vec![front]) });
+    while !script.heard().contains(&"SIGTERM to coprocess proxy".to_owned()) {
+        script.answer("probe", Err("refused"));
+        script.until(script.now() + 5_000);
+    }
+    main_is_told_in_time_after(&mut script);
+}
+
+#[test]
+fn what_clears_up_late_leaves_the_others_their_time_to_stop() {
+    let slow = Hook { timeout: Duration::from_secs(60), ..hook("clean") };
+    let once = Restart { policy: RestartPolicy::Never, ..Restart::default() };
+    let after = Coprocess { after: vec!["agent".to_owned()], post_stop: Some(slow), restart: once, ..coprocess("log") };
+    let mut script = Script::start(with(vec![coprocess("agent"), after]));
+    script.ends("coprocess log", 1);
+    script.heard();
+    script.signal(Signal::TERM);
+    script.ends("main", 0);
+    let told = script.when("SIGTERM to coprocess agent");
+    assert!(told < 6_000, "told after {told} ms");
 }
