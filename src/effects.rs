@@ -33,7 +33,7 @@ use crate::render;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, ElectionEvent, Renewal, StoreRequest};
 use crate::supervisor::vocabulary::{
     Answer, Fence, Follow, Job, KeyRequest, Observation, Pid, Registration, Rendering, ReplyId, Request, RunId,
-    Secrets, Staged, Target, acting_key,
+    Secrets, Staged, Target,
 };
 use crate::supervisor::{Effect, Event, Notice, Status, Time};
 
@@ -184,14 +184,14 @@ impl Adapters {
             Effect::Install { watch, staged } => self.install(watch, staged),
             Effect::Discard(staged) => self.discard(staged),
             Effect::JoinElection(election) => self.settings(&election),
-            Effect::AskWhoActed { election, term } => {
-                let backend = self.backend.clone();
-                let asked = async move { backend.get(&acting_key(&election)).await.map(|value| value.is_some()) };
+            Effect::AskWhoActed { fence, id } => {
+                let (backend, term) = (self.backend.clone(), fence.term);
+                let asked = async move { keys::ask_who_acted(&backend, &fence, &id).await };
                 self.catalog_call(asked, move |result| Event::ActedBefore { term, result });
             }
-            Effect::TellActing { fence, id } => {
+            Effect::TellActing { fence, id, mark } => {
                 let (backend, term) = (self.backend.clone(), fence.term);
-                let told = async move { keys::tell_acting(&backend, &fence, &id).await };
+                let told = async move { keys::tell_acting(&backend, &fence, &id, mark).await };
                 self.catalog_call(told, move |result| Event::ActingTold { term, result: result.and_then(|told| told) });
             }
             Effect::Guard { deadline } => {

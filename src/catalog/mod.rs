@@ -67,6 +67,18 @@ pub enum Error {
     Etcd(etcd::Error),
 }
 
+impl Error {
+    /// Whether the catalog was reached, and doesn't allow what it was asked for.
+    pub fn is_denial(&self) -> bool {
+        match self {
+            Error::NotConfigured | Error::Address { .. } => false,
+            Error::Local(error) => error.is_denial(),
+            Error::Consul(error) => error.is_denial(),
+            Error::Etcd(error) => error.is_denial(),
+        }
+    }
+}
+
 impl Backend {
     /// Makes a backend ready to be called. Quick: it reaches no server and no disk, that happens in the calls; so a
     /// catalog that is down is no error here.

@@ -2,12 +2,36 @@
 
 use crate::catalog::{Backend, Changed, Error, report};
 use crate::supervisor::vocabulary::{
-    Answer, Fence, KeyChange, KeyOperation, KeyRequest, Value, acting_key, acting_value,
+    Answer, ElectionPast, Fence, KeyChange, KeyOperation, KeyRequest, LeaderMark, Value, acting_key, has_anybody_led,
 };
 
-/// Says beside the lock that this term acts, as long as it holds.
-pub async fn tell_acting(backend: &Backend, fence: &Fence, id: &str) -> Result<Result<(), String>, Error> {
-    let value = acting_value(id, fence.term).into_bytes();
+/// Whether anybody has acted in the election. Who is to be the first must be able to say so: what that takes is tried.
+pub async fn ask_who_acted(backend: &Backend, fence: &Fence, id: &str) -> Result<ElectionPast, Error> {
+    let past = async {
+        let value = backend.get(&acting_key(&fence.election)).await?;
+        if has_anybody_led(value.as_deref()) {
+            return Ok(ElectionPast::Led);
+        }
+        Ok(match tell_acting(backend, fence, id, LeaderMark::Prepares).await? {
+            Ok(()) => ElectionPast::Unled,
+            // It isn't this term's turn to know.
+            Err(_) => ElectionPast::Led,
+        })
+    };
+    match past.await {
+        Err(error) if Error::is_denial(&error) => Ok(ElectionPast::Denied),
+        past => past,
+    }
+}
+
+/// Says beside the lock how far this term is, as long as it holds.
+pub async fn tell_acting(
+    backend: &Backend,
+    fence: &Fence,
+    id: &str,
+    mark: LeaderMark,
+) -> Result<Result<(), String>, Error> {
+    let value = mark.value(id, fence.term).into_bytes();
     let put = KeyChange::Put(Value(value.into()));
     Ok(match backend.change(&acting_key(&fence.election), &put, Some(fence)).await? {
         Changed::Done => Ok(()),

@@ -46,7 +46,7 @@ const VARIABLES: [(&str, &str); 11] = [
     ("PILOTFISH_TERM", "The term of who leads, a number that grows with each: the fencing token."),
     (
         "PILOTFISH_FIRST",
-        "`1` for a leader before anybody's promotion has ever succeeded, which may initialise what the leader writes to.",
+        "`1` for a leader before anybody has ever begun to act, which may initialise what the leader writes to.",
     ),
 ];
 

@@ -128,3 +128,38 @@ fn a_start_without_a_catalog_waits_or_is_a_replica_as_configured() {
     assert!(waits.story().is_empty());
     assert!(waits.ask(&["status"]).1.contains("waiting for the election's result"));
 }
+
+/// Whoever initialises does so in `pre_start`; what begins to act, with main's promotion, may have taken writes.
+#[test]
+fn one_that_dies_while_it_initialises_leaves_it_to_the_next_and_one_that_has_begun_to_act_does_not() {
+    // Each waits for two leases, so they wait together.
+    let places = Place::all();
+    std::thread::scope(|scope| {
+        for place in &places {
+            scope.spawn(|| the_first_is_the_first_until_it_acts(place));
+        }
+    });
+}
+
+fn the_first_is_the_first_until_it_acts(place: &Place) {
+    let lease = if matches!(place, Place::Local(_)) { "" } else { "lease = \"12s\"" };
+    let run = |id: &str, pre_start: &str, on_promote: &str| {
+        let tells = |name: &str, then: &str| format!("echo {name} first=$PILOTFISH_FIRST >> DIR/story; {then}");
+        let (pre_start, on_promote) = (tells("pre_start", pre_start), tells("on_promote", on_promote));
+        candidate(place, id, lease, &[("pre_start", &pre_start), ("on_promote", &on_promote)])
+    };
+    let initialises = run("one", "exec sleep 1000", "true");
+    let running = initialises.run();
+    initialises.told("pre_start first=1");
+    running.signal(libc::SIGKILL);
+
+    let begins = run("two", "true", "exec sleep 1000");
+    let running = begins.run();
+    begins.told("on_promote first=1");
+    running.signal(libc::SIGKILL);
+
+    let next = run("three", "true", "true");
+    let _running = next.run();
+    next.told("on_promote first=");
+    assert!(!next.story().iter().any(|line| line.ends_with("=1")), "{:?}", next.story());
+}

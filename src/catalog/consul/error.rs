@@ -172,6 +172,11 @@ impl From<NoArray> for Error {
 }
 
 impl Error {
+    /// Whether the token isn't allowed it.
+    pub(in crate::catalog) fn is_denial(&self) -> bool {
+        matches!(self, Error::Refused { status: 403, .. } | Error::BlindToKeys { .. })
+    }
+
     pub(super) fn unreachable(endpoint: &str, error: &reqwest::Error) -> Error {
         Error::Unreachable { endpoint: endpoint.to_owned(), source: Cause::of(error) }
     }

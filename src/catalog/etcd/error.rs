@@ -113,6 +113,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the user isn't allowed it.
+    pub(in crate::catalog) fn is_denial(&self) -> bool {
+        matches!(self, Error::Refused { code: Code::PermissionDenied, .. })
+    }
+
     /// The same, of a TLS connection without a client's certificate.
     pub(super) fn without_identity(self) -> Error {
         match self {

@@ -154,6 +154,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the directory isn't this user's to write in.
+    pub(in crate::catalog) fn is_denial(&self) -> bool {
+        matches!(self, Error::Refused { source: Errno::EACCES | Errno::EPERM | Errno::EROFS, .. })
+    }
+
     /// For `map_err`: what was tried with what.
     pub(super) fn refused(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(Errno) -> Error {
         move |source| Error::Refused { action, path: path.into(), source }

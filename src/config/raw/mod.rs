@@ -87,7 +87,7 @@ pub(crate) struct Root {
     /// One of several containers leads. Whoever holds the election's lock in the catalog is the leader, and it may act until
     /// its lease ends; before that it has stepped down, or is killed. The main process and all hooks see `PILOTFISH_ROLE`
     /// (`leader` or `replica`), `PILOTFISH_LEADER` (`host:port`; on a replica empty until that one's `on_promote` has
-    /// succeeded), `PILOTFISH_LEADER_ID`, `PILOTFISH_FIRST` (`1` for a leader before anybody's promotion has ever succeeded,
+    /// succeeded), `PILOTFISH_LEADER_ID`, `PILOTFISH_FIRST` (`1` for a leader before anybody has ever begun to act,
     /// which may initialise) and `PILOTFISH_TERM`, a number that grows with each leader: what the leader writes to should
     /// refuse a lower one than it has seen. docs/election.md says what is promised, and under which assumptions.
     pub(crate) election: Option<Election>,

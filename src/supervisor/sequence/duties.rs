@@ -14,6 +14,8 @@ pub enum Duty {
     BindToRole,
     /// A coprocess that runs for the leader only acts as main does: it is ended before the role is.
     AwaitCoprocesses,
+    /// What acts for the leader is allowed to leave nothing that lives on, once the role is being left.
+    KeepNothing,
     /// For a leader whose time is over nothing is begun any more, be it to clear up after a coprocess.
     BeginNothingMore,
     /// Main runs on only in the role that it was prepared for.
@@ -26,6 +28,8 @@ pub enum Duty {
     BelieveSuccessOnly,
     /// A leader is said to act once its promotion has succeeded, and not before.
     TellOncePromoted,
+    /// Who is called the first of all leaders acts once the store says so: nobody else is called that afterwards.
+    TellBeforeFirst,
     /// What is a leader's runs while this container acts as leader, and at no other time.
     RunTasksInRole,
     /// A standby's main is the leader: it is stopped, whatever `on_demote` says.

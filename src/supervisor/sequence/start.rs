@@ -135,7 +135,10 @@ impl Supervisor {
         {
             self.pre_start(step, done);
         }
-        if matches!(self.life.stage(), LifeStage::Prepared) && self.is_cleared_of_pre_start() {
+        if matches!(self.life.stage(), LifeStage::Prepared)
+            && self.is_cleared_of_pre_start()
+            && self.may_begin_to_lead(step)
+        {
             self.start_main(step);
         }
     }

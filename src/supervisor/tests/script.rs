@@ -42,7 +42,8 @@ pub struct Script {
     /// What stands beside the election's lock, for who looks; nothing comes of that without.
     pub acting: Option<String>,
     /// Whether anybody has acted in the election, when that is asked.
-    pub acted_before: Result<bool, String>,
+    pub acted_before: Result<ElectionPast, String>,
+    pub acting_told: Result<(), String>,
     /// What the supervisor above is told.
     pub outer: Vec<OuterWord>,
     /// The last question of each kind to the store.
@@ -76,7 +77,8 @@ impl Script {
             tags: BTreeMap::new(),
             notes: BTreeMap::new(),
             acting: None,
-            acted_before: Ok(true),
+            acted_before: Ok(ElectionPast::Led),
+            acting_told: Ok(()),
             outer: Vec::new(),
             asks: BTreeMap::new(),
         }
@@ -399,12 +401,17 @@ impl Script {
             Effect::Discard(_) => "discard".to_owned(),
             Effect::Key { fence: Some(fence), .. } => format!("key for term {}", fence.term.0),
             Effect::Key { fence: None, .. } => "key".to_owned(),
-            Effect::AskWhoActed { term, .. } => {
-                return Some(Event::ActedBefore { term, result: self.acted_before.clone() });
+            Effect::AskWhoActed { fence, .. } => {
+                return Some(Event::ActedBefore { term: fence.term, result: self.acted_before.clone() });
             }
-            Effect::TellActing { fence, .. } => {
-                answer = Some(Event::ActingTold { term: fence.term, result: Ok(()) });
-                format!("tell that term {} acts", fence.term.0)
+            Effect::TellActing { fence, mark, .. } => {
+                answer = Some(Event::ActingTold { term: fence.term, result: self.acting_told.clone() });
+                let term = fence.term.0;
+                match mark {
+                    LeaderMark::Prepares => format!("tell that term {term} prepares"),
+                    LeaderMark::Begins => format!("tell that term {term} begins"),
+                    LeaderMark::Acts => format!("tell that term {term} acts"),
+                }
             }
             Effect::JoinElection(election) => format!("join {}", election.name),
             Effect::Elect(order) => self.ordered(order),

@@ -7,11 +7,10 @@ use crate::config::{
     Control, Coprocess, Election, Exec, Log, Probe, Process, Query, RunAs, Service, Signal, Telemetry, Template,
 };
 use crate::supervisor::machines::election;
-use crate::supervisor::machines::election::record::Term;
 
 use super::{
-    Answer, Fence, Follow, Job, KeyRequest, Notice, Observation, Pid, Registration, ReplyId, RunId, Secrets, Staged,
-    Target, Time,
+    Answer, Fence, Follow, Job, KeyRequest, LeaderMark, Notice, Observation, Pid, Registration, ReplyId, RunId,
+    Secrets, Staged, Target, Time,
 };
 
 /// An order to the adapters.
@@ -164,19 +163,22 @@ pub enum Effect {
     },
     /// Take part in an election: watch its lock, and be ready for what [`Effect::Elect`] asks. Comes once.
     JoinElection(Arc<Election>),
-    /// Ask whether anybody has acted in the election yet, as the majority has it.
+    /// Ask whether anybody has acted in the election yet, as the majority has it, and whether this candidate could say that
+    /// it does: where nobody has, it says that it prepares.
     AskWhoActed {
-        /// The election.
-        election: String,
         /// The term that wants to know.
-        term: Term,
+        fence: Fence,
+        /// The candidate.
+        id: String,
     },
-    /// Let others see that this candidate acts, as long as its term holds.
+    /// Let others see how far this candidate is as a leader, as long as its term holds.
     TellActing {
         /// By which term.
         fence: Fence,
         /// The candidate.
         id: String,
+        /// How far.
+        mark: LeaderMark,
     },
     /// Ask the election's store.
     Elect(election::StoreRequest),

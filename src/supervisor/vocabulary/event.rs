@@ -9,7 +9,8 @@ use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::machines::election::record::Term;
 
 use super::{
-    Advertised, Calendar, ExitStatus, Follow, KeyRequest, Observation, Pid, Rendering, RunId, Secrets, SpawnError,
+    Advertised, Calendar, ElectionPast, ExitStatus, Follow, KeyRequest, Observation, Pid, Rendering, RunId, Secrets,
+    SpawnError,
 };
 
 #[cfg(doc)]
@@ -188,10 +189,10 @@ pub enum Event {
     ActedBefore {
         /// The term that wants to know.
         term: Term,
-        /// Somebody has; or why that can't be known.
-        result: Result<bool, String>,
+        /// Whether somebody has; or why that can't be known.
+        result: Result<ElectionPast, String>,
     },
-    /// Others can see that this term acts (answers [`Effect::TellActing`]), or can't.
+    /// Others can see how far this term is (answers [`Effect::TellActing`]), or can't.
     ActingTold {
         /// Which.
         term: Term,

@@ -84,7 +84,48 @@ pub fn acting_key(election: &str) -> String {
     format!("{election}/acting")
 }
 
+/// How far a leader is, as it stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaderMark {
+    /// It prepares, and nobody has begun to act yet: who leads next is the first as well.
+    Prepares,
+    /// It is about to act as the first of all.
+    Begins,
+    /// Its promotion has succeeded.
+    Acts,
+}
+
+impl LeaderMark {
+    /// What stands there for this candidate and term.
+    pub fn value(self, id: &str, term: Term) -> String {
+        match self {
+            LeaderMark::Prepares => format!("{} {id} {PREPARES}", term.0),
+            LeaderMark::Begins => format!("{} {id} begins", term.0),
+            LeaderMark::Acts => acting_value(id, term),
+        }
+    }
+}
+
+/// What a candidate can know of who led before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+pub enum ElectionPast {
+    /// Somebody has led, or may have.
+    Led,
+    /// Nobody has.
+    Unled,
+    /// The catalog doesn't let this candidate read that, or write it: nobody with its rights is ever called the first.
+    Denied,
+}
+
+const PREPARES: &str = "prepares";
+
 /// What stands there once this candidate's promotion for this term has succeeded.
 pub fn acting_value(id: &str, term: Term) -> String {
     format!("{} {id}", term.0)
+}
+
+/// Whether what stands there says that somebody has acted, or may have. No candidate's id has a space.
+pub fn has_anybody_led(value: Option<&[u8]>) -> bool {
+    value.is_some_and(|value| value.split(|byte| *byte == b' ').nth(2) != Some(PREPARES.as_bytes()))
 }

@@ -18,7 +18,10 @@ pub use answer::Answer;
 pub use change::{Change, Item};
 pub use effect::{Effect, OuterWord};
 pub use event::{Event, Notification, ReplyId, Request};
-pub use key::{Fence, KeyChange, KeyOperation, KeyRequest, Value, acting_key, acting_value};
+pub use key::{
+    ElectionPast, Fence, KeyChange, KeyOperation, KeyRequest, LeaderMark, Value, acting_key, acting_value,
+    has_anybody_led,
+};
 pub use notice::Notice;
 pub use observation::{Follow, Instance, Observation, Rendering, Staged, Text};
 pub use reading::{Labels, MOST_PRINTED, Reading, SensorStatus};

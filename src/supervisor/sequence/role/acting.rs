@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crate::config::Query;
 use crate::supervisor::Supervisor;
+use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::machines::election::event::Id;
 use crate::supervisor::machines::election::record::{Holder, Term};
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::vocabulary::{
-    Effect, Follow, Notice, Observation, Step, Time, acting_key, acting_value, earliest,
+    Effect, ElectionPast, Follow, LeaderMark, Notice, Observation, Step, Time, acting_key, acting_value, earliest,
 };
 
 use super::{Leadership, Promotion, Role};
@@ -18,6 +19,8 @@ use super::{Leadership, Promotion, Role};
 const SEEN_WITHIN: Duration = Duration::from_secs(2);
 /// Between two tries to tell that this container acts.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
+/// How long the first of all leaders tries to say that it is about to act.
+const BEGINS_WITHIN: Duration = Duration::from_secs(5);
 /// What is tried, for people.
 const TELLING: &str = "telling that this container acts as leader";
 
@@ -26,8 +29,12 @@ const TELLING: &str = "telling that this container acts as leader";
 pub struct Acting {
     /// Of the leader that another container is.
     other: Option<OtherLeader>,
-    /// Whether this container is the first that leads; `None`: not known yet.
-    first: Option<(Term, bool)>,
+    /// What is known of who led before this term: `Some(None)` is that it can't be known.
+    past: Option<(Term, Option<ElectionPast>)>,
+    /// Since when main could act, were it told on that it does so, perhaps as the first.
+    begins: Option<Time>,
+    /// The term for which that is told on.
+    begun: Option<Term>,
     told: Option<Telling>,
 }
 
@@ -39,10 +46,11 @@ struct OtherLeader {
     acts: Option<bool>,
 }
 
-/// Others are told that this container acts for a term.
+/// Others are told how far this container is for a term.
 #[derive(Debug)]
 struct Telling {
     term: Term,
+    mark: LeaderMark,
     /// When it is tried again; `None`: it is done, or under way.
     again_at: Option<Time>,
     error: Option<String>,
@@ -53,7 +61,8 @@ impl Acting {
     pub fn deadline(&self) -> Option<Time> {
         let unseen = self.other.as_ref().filter(|other| other.acts.is_none());
         let again = self.told.as_ref().and_then(|told| told.again_at);
-        earliest(unseen.map(|other| other.since + SEEN_WITHIN), again)
+        let begins = self.begins.map(|since| since + BEGINS_WITHIN);
+        earliest(unseen.map(|other| other.since + SEEN_WITHIN), earliest(again, begins))
     }
 
     /// Whether it is known if the leader acts, should another container lead.
@@ -61,9 +70,31 @@ impl Acting {
         self.other.as_ref().is_none_or(|other| other.acts.is_some())
     }
 
-    /// Whether this container is known to be the first that leads, or not to be.
-    pub fn first(&self, term: Term) -> Option<bool> {
-        self.first.filter(|(of, _)| *of == term).map(|(_, first)| first)
+    /// What can be known of who led before this term, once that is settled.
+    fn past(&self, term: Term) -> Option<Option<ElectionPast>> {
+        self.past.filter(|(of, _)| *of == term).map(|(_, past)| past)
+    }
+
+    /// Whether it is settled.
+    pub fn is_past_settled(&self, term: Term) -> bool {
+        self.past(term).is_some()
+    }
+
+    /// Settles it, unless it is.
+    pub fn settle_past(&mut self, term: Term, past: Option<ElectionPast>) {
+        if !self.is_past_settled(term) {
+            self.past = Some((term, past));
+        }
+    }
+
+    /// Whether this container is known to be the first that leads.
+    pub fn is_first(&self, term: Term) -> bool {
+        self.past(term) == Some(Some(ElectionPast::Unled))
+    }
+
+    /// Whether it may be the first, and is to say so before it acts: else the next one would be called the first.
+    fn may_be_first(&self, term: Term) -> bool {
+        matches!(self.past(term), Some(None | Some(ElectionPast::Unled)))
     }
 
     fn acts(&self, leader: &Holder) -> bool {
@@ -130,48 +161,81 @@ impl Supervisor {
     }
 
     /// Who comes to lead wants to know whether anybody has before.
-    pub(super) fn ask_who_acted(&mut self, step: &mut Step<'_>, term: Term) {
-        if let Some(leadership) = &mut self.leadership {
-            (leadership.acting.first, leadership.acting.told) = (None, None);
-            step.out.push(Effect::AskWhoActed { election: leadership.config.name.clone(), term });
+    pub(super) fn ask_who_acted(&mut self, step: &mut Step<'_>) {
+        let Some(leadership) = &mut self.leadership else { return };
+        let acting = &mut leadership.acting;
+        (acting.past, acting.begins, acting.begun, acting.told) = (None, None, None, None);
+        if let Some(fence) = leadership.fence() {
+            step.out.push(Effect::AskWhoActed { fence, id: leadership.config.id.clone() });
         }
     }
 
     /// Whether anybody has. Where that can't be known, nobody is called the first.
-    pub(in crate::supervisor) fn acted_before(&mut self, term: Term, result: Result<bool, String>) {
+    pub(in crate::supervisor) fn acted_before(&mut self, term: Term, result: Result<ElectionPast, String>) {
         if let Some(leadership) = &mut self.leadership {
-            leadership.acting.first = Some((term, result == Ok(false)));
+            leadership.acting.settle_past(term, result.ok());
         }
     }
 
-    /// Others are told once the promotion has succeeded, until they can know.
+    /// Whether main may act as leader now.
+    pub(in crate::supervisor) fn may_begin_to_lead(&mut self, step: &mut Step<'_>) -> bool {
+        let Some(leadership) = &mut self.leadership else { return true };
+        let Role::Leader { term, .. } = leadership.role else { return true };
+        let acting = &mut leadership.acting;
+        if !acting.may_be_first(term) || acting.begun == Some(term) || !keeps(Duty::TellBeforeFirst) {
+            acting.begins = None;
+            return true;
+        }
+        acting.begins.get_or_insert(step.now);
+        self.tell_acting(step);
+        false
+    }
+
+    /// The store can't be told, so main never acts.
+    pub(super) fn give_up_beginning(&mut self, now: Time) {
+        let Some(leadership) = &mut self.leadership else { return };
+        let Role::Leader { promotion: promotion @ Promotion::Due, .. } = &mut leadership.role else {
+            leadership.acting.begins = None;
+            return;
+        };
+        if leadership.acting.begins.is_some_and(|since| since + BEGINS_WITHIN <= now) {
+            leadership.acting.begins = None;
+            *promotion = Promotion::Done;
+            let result = Err("the store can't be told that it is about to act".to_owned());
+            self.tell_election(ElectionEvent::Promoted { result });
+        }
+    }
+
+    /// Others are told once the promotion has succeeded, and by the first of all before main acts, until they can know.
     fn tell_acting(&mut self, step: &mut Step<'_>) {
         let Some(leadership) = &mut self.leadership else { return };
-        let term = match leadership.role {
-            Role::Leader { term, promotion } if promotion == Promotion::Done || !keeps(Duty::TellOncePromoted) => term,
+        let (term, mark) = match leadership.role {
+            Role::Leader { term, promotion } if promotion == Promotion::Done || !keeps(Duty::TellOncePromoted) => {
+                (term, LeaderMark::Acts)
+            }
+            Role::Leader { term, .. } if leadership.acting.begins.is_some() => (term, LeaderMark::Begins),
             Role::Leader { .. } | Role::Leaving { .. } | Role::Replica => {
                 leadership.acting.told = None;
                 return;
             }
         };
         let due = match &leadership.acting.told {
-            Some(told) if told.term == term => told.again_at.is_some_and(|at| at <= step.now),
+            Some(told) if (told.term, told.mark) == (term, mark) => told.again_at.is_some_and(|at| at <= step.now),
             Some(_) | None => true,
         };
         if let Some(fence) = leadership.fence().filter(|_| due) {
             let error = leadership.acting.told.take().and_then(|told| told.error);
-            leadership.acting.told = Some(Telling { term, again_at: None, error });
-            step.out.push(Effect::TellActing { fence, id: leadership.config.id.clone() });
+            leadership.acting.told = Some(Telling { term, mark, again_at: None, error });
+            step.out.push(Effect::TellActing { fence, id: leadership.config.id.clone(), mark });
         }
     }
 
     /// Others can know, or can't.
     pub(in crate::supervisor) fn acting_told(&mut self, step: &mut Step<'_>, term: Term, result: Result<(), String>) {
-        let Some(told) = self.leadership.as_mut().and_then(|leadership| leadership.acting.told.as_mut()) else {
-            return;
-        };
-        if told.term != term {
-            return;
+        let Some(acting) = self.leadership.as_mut().map(|leadership| &mut leadership.acting) else { return };
+        let Some(told) = acting.told.as_mut().filter(|told| told.term == term) else { return };
+        if result.is_ok() && told.mark == LeaderMark::Begins {
+            acting.begun = Some(term);
         }
         match result {
             Ok(()) if told.error.take().is_some() => {

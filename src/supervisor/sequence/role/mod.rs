@@ -252,7 +252,7 @@ impl Leadership {
         let address = leader.filter(|leader| Some(&*leader.id) == id).filter(acts);
         let address = address.and_then(|leader| leader.address.as_ref());
         set("LEADER", address.map(ToString::to_string).unwrap_or_default());
-        let first = matches!(self.role, Role::Leader { term, .. } if self.acting.first(term) == Some(true));
+        let first = matches!(self.role, Role::Leader { term, .. } if self.acting.is_first(term));
         set("FIRST", if first { "1" } else { "" }.to_owned());
         env
     }
@@ -355,7 +355,7 @@ impl Supervisor {
                 self.commands.leave(step, When::Replica);
                 // What this role waits for, and is prepared by, may be something else.
                 self.prepare_anew(step);
-                self.ask_who_acted(step, term);
+                self.ask_who_acted(step);
             }
             ElectionEffect::Demote { .. } => self.leave_role(step),
             ElectionEffect::Kill { .. } => {
@@ -404,7 +404,8 @@ impl Supervisor {
             }
         }
         loop {
-            self.clear_for_promotion(step.now);
+            self.clear_for_promotion(step);
+            self.give_up_beginning(step.now);
             self.promote(step);
             self.advance_demotion(step);
             if self.leadership.as_ref().is_none_or(|leadership| leadership.events.is_empty()) {

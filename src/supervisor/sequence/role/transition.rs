@@ -45,15 +45,19 @@ impl Supervisor {
     }
 
     /// A hook that still has main follow another would have it do so once it is promoted.
-    pub(super) fn clear_for_promotion(&mut self, now: Time) {
+    pub(super) fn clear_for_promotion(&mut self, step: &mut Step<'_>) {
         let Some(leadership) = &mut self.leadership else { return };
         let Role::Leader { term, promotion } = &mut leadership.role else { return };
         let Promotion::Clearing { until } = *promotion else { return };
-        let runs = self.commands.act_for(When::Replica);
-        let known = leadership.acting.first(*term).is_some();
-        if !runs && (known || until <= now) {
+        self.commands.keep_nothing(step, When::Replica);
+        let runs = self.commands.act_for(When::Replica) || self.coprocesses.is_any_left_of(When::Replica);
+        let known = leadership.acting.is_past_settled(*term);
+        if !runs && (known || until <= step.now) {
             *promotion = Promotion::Due;
-        } else if until <= now {
+            // Nobody waits for that any more, and `pre_start` isn't to be told otherwise than `on_promote`.
+            let term = *term;
+            leadership.acting.settle_past(term, None);
+        } else if until <= step.now {
             *promotion = Promotion::Done;
             self.tell_election(ElectionEvent::Promoted {
                 result: Err("what ran for a replica doesn't end".to_owned()),
@@ -69,7 +73,11 @@ impl Supervisor {
     }
 
     pub(super) fn promote(&mut self, step: &mut Step<'_>) {
-        let ready = self.is_main_ready() && !self.is_stopping();
+        let due = matches!(
+            self.leadership.as_ref().map(Leadership::role),
+            Some(Role::Leader { promotion: Promotion::Due, .. })
+        );
+        let ready = due && self.is_main_ready() && !self.is_stopping() && self.may_begin_to_lead(step);
         let Some(Leadership { role: Role::Leader { promotion: promotion @ Promotion::Due, .. }, part, .. }) =
             &mut self.leadership
         else {
@@ -104,9 +112,17 @@ impl Supervisor {
 
     /// From "must go" to "nothing acts any more".
     pub(super) fn advance_demotion(&mut self, step: &mut Step<'_>) {
+        if !self.is_leaving_role() {
+            return;
+        }
+        if keeps(Duty::KeepNothing) {
+            self.commands.keep_nothing(step, When::Leader);
+        }
         let hook_comes = self.leaders_pre_stop_is_to_run();
+        // One that is yet to clear up has a command to come.
+        let to_come = self.coprocesses.is_any_left_of(When::Leader) && keeps(Duty::AwaitCoprocesses);
+        let cleared = !(self.commands.act_for(When::Leader) || to_come) || !keeps(Duty::AwaitHooks);
         let Some(leadership) = &mut self.leadership else { return };
-        let cleared = !self.commands.act_for(When::Leader) || !keeps(Duty::AwaitHooks);
         let gone = self.main.is_gone() || (self.main.is_left() && !keeps(Duty::AwaitStrays));
         let stuck = leadership.stuck;
         let replica = leadership.part == Part::Replica;

@@ -70,12 +70,19 @@ impl World {
                 self.hears(index, Event::Withdrawn { service: service.id.clone(), result: Ok(()) });
             }
             Effect::JoinElection(_) => self.containers[index].joined = true,
-            Effect::AskWhoActed { term, .. } => {
-                let cut = self.containers[index].cut_until.is_some();
-                let result = if cut { Err("no answer".to_owned()) } else { Ok(self.store.acting.is_some()) };
-                self.hears(index, Event::ActedBefore { term, result });
+            Effect::AskWhoActed { fence, id } => {
+                let led = has_anybody_led(self.store.acting.as_deref().map(str::as_bytes));
+                let result = match led || self.containers[index].cut_until.is_some() {
+                    true if led => Ok(ElectionPast::Led),
+                    true => Err("no answer".to_owned()),
+                    false => {
+                        let said = self.stands_beside_lock(index, &fence, &id, LeaderMark::Prepares);
+                        said.map(|()| ElectionPast::Unled)
+                    }
+                };
+                self.hears(index, Event::ActedBefore { term: fence.term, result });
             }
-            Effect::TellActing { fence, id } => self.tell_acting(index, &fence, &id),
+            Effect::TellActing { fence, id, mark } => self.tell_acting(index, &fence, &id, mark),
             Effect::Follow { follow: Follow::Acting, .. } => {
                 self.containers[index].looks_at_leader = true;
                 self.show_acting(index);
@@ -113,21 +120,33 @@ impl World {
     }
 
     /// A candidate says that it acts, which is written only as long as its term holds the lock.
-    fn tell_acting(&mut self, index: usize, fence: &Fence, id: &str) {
+    fn tell_acting(&mut self, index: usize, fence: &Fence, id: &str, mark: LeaderMark) {
         let term = fence.term;
-        let container = &self.containers[index];
-        if !container.promoted.contains(&term.0) {
+        if mark == LeaderMark::Acts && !self.containers[index].promoted.contains(&term.0) {
             return self.breaks(format!("{id} is said to act for term {} before on_promote has succeeded", term.0));
         }
-        let result = match container.cut_until {
+        let result = self.stands_beside_lock(index, fence, id, mark);
+        self.hears(index, Event::ActingTold { term, result });
+    }
+
+    fn stands_beside_lock(&mut self, index: usize, fence: &Fence, id: &str, mark: LeaderMark) -> Result<(), String> {
+        match self.containers[index].cut_until {
             Some(_) => Err("no answer".to_owned()),
-            None if self.store.view().shows(fence.session, term) => {
-                self.store.acting = Some(acting_value(id, term));
+            None if self.store.view().shows(fence.session, fence.term) => {
+                self.store.acting = Some(mark.value(id, fence.term));
                 Ok(())
             }
             None => Err("another's".to_owned()),
-        };
-        self.hears(index, Event::ActingTold { term, result });
+        }
+    }
+
+    /// Main, or a hook, is told that it is the first that leads. Who is too late ends before they begin.
+    fn is_called_first(&mut self, index: usize, env: &[(String, String)]) {
+        let first = variable(env, "FIRST") == Some("1") && !self.is_too_late(index);
+        let Some(term) = term(env).filter(|_| first) else { return };
+        if self.led.iter().any(|led| *led != term) {
+            self.breaks(format!("term {term} is called the first, after somebody has led"));
+        }
     }
 
     /// What stands beside the lock, to who looks at it.
@@ -146,6 +165,7 @@ impl World {
     }
 
     fn main_is_ordered(&mut self, index: usize, run: RunId, env: &[(String, String)]) {
+        self.is_called_first(index, env);
         let leads = variable(env, "ROLE") == Some("leader");
         let container = &self.containers[index];
         if !container.prepared[usize::from(leads)] {
@@ -173,6 +193,10 @@ impl World {
         let Some(Starting { run, acts, .. }) = container.starting.take() else { return };
         container.events.push_back(Event::Spawned { run, pid: 100 });
         container.main = Some(Main { run, acts, ends_at: None, obeys_within });
+        if !late {
+            self.led.extend(acts);
+        }
+        let container = &mut self.containers[index];
         if late {
             container.main_ends(ExitStatus::Killed(Signal::KILL), 0);
         }
@@ -185,6 +209,7 @@ impl World {
     }
 
     fn spawn(&mut self, index: usize, run: RunId, job: Job, env: &[(String, String)]) {
+        self.is_called_first(index, env);
         let leads = variable(env, "ROLE") == Some("leader");
         let acts = term(env).filter(|_| match job {
             // A leader's tasks are the only ones there are.
@@ -206,12 +231,15 @@ impl World {
         }
         container.events.push_back(Event::Spawned { run, pid: 200 });
         if job == Job::OnPromote && !late {
+            self.led.extend(acts);
+            let container = &mut self.containers[index];
             match &mut container.main {
                 Some(main) => main.acts = acts,
                 // Its launcher has just ended: it is promoted before it is followed.
                 None => container.strays.iter_mut().for_each(|(of, _)| *of = acts),
             }
         }
+        let container = &mut self.containers[index];
         container.commands.insert(run, Command { job, acts, leads, runs: true, ends_at, obeys_within });
         if late {
             container.command_ends(run, ExitStatus::Killed(Signal::KILL), false);

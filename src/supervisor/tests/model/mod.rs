@@ -21,7 +21,8 @@ use super::tasks::every;
 use crate::config::coprocess::StopPoint;
 use crate::config::election::{Mode, Preference};
 use crate::config::{
-    Background, Config, Coprocess, Election, Hooks, OnFailure, Restart, RestartPolicy, Task, TaskWhen, When,
+    Background, Config, Coprocess, Election, Hook, Hooks, Leftovers, OnFailure, Restart, RestartPolicy, Task, TaskWhen,
+    When,
 };
 use crate::supervisor::sequence::duties::{self, Duty};
 
@@ -97,7 +98,7 @@ impl Play {
             config.tasks = vec![Task { when: TaskWhen::Leader, at_start: true, ..every(3_000) }];
             let hooked = Coprocess {
                 pre_start: Some(hook("prepare")),
-                post_stop: Some(hook("clean")),
+                post_stop: Some(Hook { leftovers: Leftovers::Keep, ..hook("clean") }),
                 // It may have all the time that the lease leaves.
                 stop_timeout: Some(Duration::from_secs(10)),
                 ..coprocess("vip")
@@ -301,6 +302,17 @@ fn a_main_that_has_led_and_is_not_prepared_anew_follows_unprepared() {
 #[test]
 fn a_leader_that_is_told_of_before_its_promotion_has_ended_is_followed_too_early() {
     missed(Duty::TellOncePromoted, Mode::Role, "before on_promote has succeeded");
+}
+
+#[test]
+fn a_first_leader_that_acts_before_the_store_says_so_is_followed_by_another_first() {
+    missed(Duty::TellBeforeFirst, Mode::Role, "is called the first");
+    missed(Duty::TellBeforeFirst, Mode::Standby, "is called the first");
+}
+
+#[test]
+fn what_clears_up_after_a_leaders_coprocess_and_keeps_something_lets_two_act() {
+    missed(Duty::KeepNothing, Mode::Role, TWO);
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub struct World {
     pub left: Faults,
     /// The terms that somebody has acted for.
     pub leaderships: BTreeSet<u64>,
+    /// The terms for which a main has been let act.
+    pub led: BTreeSet<u64>,
     pub steps_taken: usize,
     pub story: Vec<String>,
     pub broken: Option<String>,
@@ -49,6 +51,7 @@ impl World {
             mail: Vec::new(),
             left: Faults::default(),
             leaderships: BTreeSet::new(),
+            led: BTreeSet::new(),
             steps_taken: 0,
             story: Vec::new(),
             broken: None,

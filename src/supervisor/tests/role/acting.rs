@@ -77,7 +77,7 @@ fn whether_the_leader_acts_is_not_waited_for_without_end() {
 
 #[test]
 fn who_comes_to_lead_before_anybody_has_acted_is_the_first() {
-    let first = |acted_before: Result<bool, String>| {
+    let first = |acted_before: Result<ElectionPast, String>| {
         let hooks = Hooks { pre_start: vec![pre_start(0)], ..hooks() };
         let mut script = Script::candidate(Config { hooks, ..candidate() });
         script.acted_before = acted_before;
@@ -91,8 +91,60 @@ fn who_comes_to_lead_before_anybody_has_acted_is_the_first() {
         assert_eq!(script.variable("on_demote", "PILOTFISH_FIRST"), Some(""));
         first
     };
-    assert_eq!(first(Ok(false)).as_deref(), Some("1"));
-    assert_eq!(first(Ok(true)).as_deref(), Some(""));
+    assert_eq!(first(Ok(ElectionPast::Unled)).as_deref(), Some("1"));
+    assert_eq!(first(Ok(ElectionPast::Led)).as_deref(), Some(""));
     // Who doesn't know isn't to initialise.
     assert_eq!(first(Err("no server".to_owned())).as_deref(), Some(""));
+}
+
+#[test]
+fn the_first_leader_says_so_before_it_acts() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.acted_before = Ok(ElectionPast::Unled);
+    script.acting_told = Err("no server".to_owned());
+    script.wins(7);
+    let heard = script.heard();
+    assert!(heard.contains(&"tell that term 7 begins".to_owned()), "{heard:?}");
+    assert!(!heard.iter().any(|heard| heard.starts_with("spawn")), "nothing acts before: {heard:?}");
+    script.acting_told = Ok(());
+    let begun = script.now();
+    assert_eq!(script.when("spawn main"), begun + 1_000, "it is said again");
+    script.ends("on_promote", 0);
+    assert!(script.heard().contains(&"tell that term 7 acts".to_owned()));
+}
+
+#[test]
+fn a_first_leader_that_was_a_replica_says_so_before_it_is_promoted() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.acted_before = Ok(ElectionPast::Unled);
+    script.sees_lock(held("other", 9, 3));
+    script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
+    script.until(20_000);
+    script.heard();
+    script.acting_told = Err("no server".to_owned());
+    script.takes(7);
+    let heard = script.heard();
+    assert!(!heard.contains(&"spawn on_promote".to_owned()), "{heard:?}");
+    script.acting_told = Ok(());
+    script.when("spawn on_promote");
+}
+
+#[test]
+fn a_first_leader_that_cannot_say_so_gives_the_lock_back() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.acted_before = Ok(ElectionPast::Unled);
+    script.acting_told = Err("not permitted".to_owned());
+    script.wins(7);
+    let begun = script.now();
+    assert_eq!(script.when("release"), begun + 5_000);
+    assert!(!script.heard().iter().any(|heard| heard == "spawn main" || heard == "spawn on_promote"));
+}
+
+#[test]
+fn what_stands_there_while_the_first_prepares_leaves_it_to_the_next_to_be_that() {
+    let led = |mark: LeaderMark| has_anybody_led(Some(mark.value("db-1", Term(7)).as_bytes()));
+    assert!(!has_anybody_led(None));
+    assert!(!led(LeaderMark::Prepares));
+    assert!(led(LeaderMark::Begins) && led(LeaderMark::Acts));
+    assert!(has_anybody_led(Some(b"")) && has_anybody_led(Some(b"\xff")), "whatever else is there");
 }

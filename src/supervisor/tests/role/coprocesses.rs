@@ -1,8 +1,8 @@
 //! Coprocesses of a candidate.
 
 use super::*;
-use crate::config::Coprocess;
 use crate::config::coprocess::StartPoint;
+use crate::config::{Coprocess, Hook, Leftovers, OnFailure};
 use crate::supervisor::tests::coprocess::coprocess;
 
 fn with(coprocesses: Vec<Coprocess>) -> Config {
@@ -145,4 +145,53 @@ fn the_entry_of_a_leaders_one_is_in_the_catalog_while_it_leads() {
     script.ends("coprocess vip", 0);
     let told = script.told();
     assert!(told.contains(&"withdraw edge".to_owned()), "{told:?}");
+}
+
+#[test]
+fn one_that_has_crashed_is_cleared_up_after_before_a_leader_that_was_never_promoted_goes() {
+    let hooked = Coprocess { post_stop: Some(hook("clean")), ..leaders() };
+    let mut script =
+        Script::candidate(Config { health: vec![check("answers", OnFailure::Report)], ..with(vec![hooked]) });
+    script.sees_lock(held("other", 9, 3));
+    script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
+    script.until(20_000);
+    script.takes(7);
+    script.ends("coprocess vip", 1);
+    script.told();
+    step_down(&mut script);
+    script.tells(&["reply ok", "spawn post_stop of vip"]);
+    script.ends("post_stop of vip", 0);
+    let told = script.told();
+    assert!(told.contains(&"release".to_owned()), "{told:?}");
+}
+
+#[test]
+fn what_a_leaders_post_stop_may_leave_ends_before_the_lock_is_given_back() {
+    let keeps = Hook { leftovers: Leftovers::Keep, ..hook("clean") };
+    let hooked = Coprocess { post_stop: Some(keeps), ..leaders() };
+    let mut script = Script::leading(with(vec![hooked]));
+    step_down(&mut script);
+    script.ends("coprocess vip", 0);
+    script.tells(&["SIGTERM to coprocess vip", "reply ok", "spawn post_stop of vip"]);
+    script.ends_leaving("post_stop of vip", ExitStatus::Exited(0));
+    assert_eq!(script.when("SIGTERM to all of post_stop of vip"), script.now());
+    assert!(!script.told().contains(&"spawn on_demote".to_owned()));
+    script.group_ends("post_stop of vip");
+    script.tells(&["spawn on_demote"]);
+}
+
+#[test]
+fn what_a_replicas_post_stop_may_leave_ends_before_main_is_promoted() {
+    let keeps = Hook { leftovers: Leftovers::Keep, ..hook("clean") };
+    let replicas = Coprocess { when: When::Replica, post_stop: Some(keeps), ..coprocess("reader") };
+    let mut script = Script::candidate(with(vec![replicas]));
+    script.sees_lock(held("other", 9, 3));
+    script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
+    script.until(20_000);
+    script.takes(7);
+    script.ends("coprocess reader", 0);
+    script.ends_leaving("post_stop of reader", ExitStatus::Exited(0));
+    assert!(!script.told().contains(&"spawn on_promote".to_owned()));
+    script.group_ends("post_stop of reader");
+    assert!(script.told().contains(&"spawn on_promote".to_owned()));
 }
