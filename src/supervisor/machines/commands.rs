@@ -77,7 +77,7 @@ pub struct Launch {
 #[derive(Debug, Default)]
 pub struct Commands {
     live: BTreeMap<RunId, LiveRun>,
-    /// The container stops: what holds main's stop has a part of the time that is left until then.
+    /// The container stops: what holds main's stop has a part of the time that is left until then, when main is told.
     hurry: Option<Time>,
 }
 
@@ -289,7 +289,10 @@ impl Commands {
 
     /// Tells a command to end, since its result is no longer wanted.
     pub fn cancel(&mut self, step: &mut Step<'_>, run: RunId) {
-        let patience = self.patience(step.now);
+        self.cancel_within(step, run, self.patience(step.now));
+    }
+
+    fn cancel_within(&mut self, step: &mut Step<'_>, run: RunId, patience: Duration) {
         if let Some(command) = self.live.get_mut(&run)
             && let RunState::Running { .. } = command.state
         {
@@ -304,19 +307,34 @@ impl Commands {
         }
     }
 
-    /// Tells what runs for this role only to end, and what such left behind: the role is gone.
-    pub fn leave(&mut self, step: &mut Step<'_>, role: When) {
+    /// A job is bound to this role from now on: a run of it that isn't, ends.
+    pub fn bind(&mut self, step: &mut Step<'_>, job: &Job, role: When) {
+        let others = self.live.iter().filter(|(_, command)| command.job == *job && command.role != role);
+        let others: Vec<RunId> = others.map(|(run, _)| *run).collect();
+        for run in others {
+            self.cancel(step, run);
+        }
+    }
+
+    /// Tells what runs for this role only to end, and what such left behind: the role is gone. Where others have to end
+    /// after it, by a time of their own, this takes a third of that at most.
+    pub fn leave(&mut self, step: &mut Step<'_>, role: When, by: Option<Time>) {
+        let third = by.map_or(Duration::MAX, |by| step.now.until(by) / 3);
+        let patience = self.patience(step.now).min(third).max(LEAST_PATIENCE);
         let of_role: Vec<RunId> =
             self.live.iter().filter(|(_, command)| command.role == role).map(|(run, _)| *run).collect();
         for run in of_role {
-            self.cancel(step, run);
+            self.cancel_within(step, run, patience);
         }
-        self.end_kept(step, role);
+        self.end_kept_within(step, role, patience);
     }
 
     /// Tells what commands of this role only left behind to end: it worked with main, which has ended.
     pub fn end_kept(&mut self, step: &mut Step<'_>, role: When) {
-        let patience = self.patience(step.now);
+        self.end_kept_within(step, role, self.patience(step.now));
+    }
+
+    fn end_kept_within(&mut self, step: &mut Step<'_>, role: When, patience: Duration) {
         for (run, command) in self.live.iter_mut().filter(|(_, command)| command.role == role) {
             match &mut command.state {
                 RunState::Kept | RunState::Lingering { .. } => {
@@ -438,7 +456,7 @@ impl Commands {
         }
     }
 
-    /// Main is to be told, and killed, by then: commands that are ended from now on have a part of that time.
+    /// Main is to be told by then: commands that are ended from now on have a part of that time.
     pub fn hurry(&mut self, until: Option<Time>) {
         self.hurry = until;
     }

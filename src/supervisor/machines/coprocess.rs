@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Coprocess as Config, Probe, Restart, RestartPolicy};
+use crate::config::{Coprocess as Config, Probe, Restart, RestartPolicy, When};
 
 use super::commands::Outcome;
 use super::jitter::Jitter;
@@ -27,6 +27,8 @@ pub struct Coprocess {
     readiness: Readiness,
     /// What is known since it was to run.
     life: CoprocessLife,
+    /// For which role it was started, or its `pre_start` was: a reload may have given it another since.
+    begun_for: When,
     /// A reload took it out of the config.
     removed: bool,
     started: u64,
@@ -129,6 +131,7 @@ impl Coprocess {
     /// One that has yet to run.
     pub fn new(config: Arc<Config>) -> Coprocess {
         Coprocess {
+            begun_for: config.when,
             config,
             stage: Stage::Idle,
             restarts: Restarts::default(),
@@ -159,6 +162,27 @@ impl Coprocess {
     /// Whether it is in the config.
     pub fn is_configured(&self) -> bool {
         !self.removed
+    }
+
+    /// Whether what there is of it runs for another role than it is configured for: it is bound to that one until it has
+    /// ended.
+    pub fn is_of_another_role(&self) -> bool {
+        !self.is_gone() && self.begun_for != self.config.when
+    }
+
+    /// Whether anything of it is there, or is to come, that is bound to this role.
+    pub fn is_left_of(&self, role: When) -> bool {
+        !self.is_gone() && (self.begun_for == role || self.config.when == role)
+    }
+
+    /// In how many parts it is yet to end, for those who divide the time.
+    pub fn parts_left(&self) -> u32 {
+        let last = u32::from(self.config.post_stop.is_some());
+        match self.stage {
+            Stage::Idle => 0,
+            Stage::Due { .. } | Stage::Over | Stage::Finishing => last.max(1),
+            Stage::Preparing { .. } | Stage::Starting { .. } | Stage::Running { .. } | Stage::Ending { .. } => 1 + last,
+        }
     }
 
     /// What comes next, if anything does.
@@ -193,6 +217,7 @@ impl Coprocess {
     /// Its `pre_start` was ordered.
     pub fn prepares(&mut self, run: RunId, place: u64) {
         self.life.place.get_or_insert(place);
+        self.begun_for = self.config.when;
         self.stage = Stage::Preparing { run, told: false };
     }
 
@@ -234,6 +259,7 @@ impl Coprocess {
     /// Its start was ordered.
     pub fn starts(&mut self, now: Time, run: RunId, place: u64) {
         self.stage = Stage::Starting { run, since: now };
+        self.begun_for = self.config.when;
         self.started += 1;
         self.life.place.get_or_insert(place);
         if let Some(ready) = self.config.ready.as_ref().filter(|_| !self.life.was_ready) {
@@ -495,6 +521,11 @@ impl Coprocess {
             Stage::Starting { run, .. } | Stage::Running { run, .. } | Stage::Ending { run, .. } => Some(run),
             Stage::Idle | Stage::Preparing { .. } | Stage::Due { .. } | Stage::Over | Stage::Finishing => None,
         }
+    }
+
+    /// Whether it runs, and is ready where it says when it is.
+    pub fn is_serving(&self) -> bool {
+        self.is_up() && (self.readiness == Readiness::Ready || self.config.ready.is_none())
     }
 
     /// Whether it runs and was not told to stop.

@@ -90,19 +90,20 @@ impl Coprocesses {
 
     /// Whether anything of one that runs for this role only is there, or is to come.
     pub fn is_any_left_of(&self, role: When) -> bool {
-        self.all.iter().any(|coprocess| coprocess.config().when == role && !coprocess.is_gone())
+        self.all.iter().any(|coprocess| coprocess.is_left_of(role))
     }
 
-    /// In how many rounds those that are left at this point stop.
-    fn rounds(&self, point: Option<StopPoint>) -> u32 {
+    /// In how many parts, one after the other, those that are left at this point end.
+    fn parts(&self, point: Option<StopPoint>) -> u32 {
         let mut left: Vec<&Coprocess> = self.left(point).collect();
-        let mut rounds = 0;
+        let mut parts = 0;
         while !left.is_empty() {
             let now = left.clone();
+            let last = now.iter().filter(|coprocess| is_last(coprocess, &now));
+            parts += last.map(|coprocess| coprocess.parts_left()).max().unwrap_or(1);
             left.retain(|coprocess| !is_last(coprocess, &now));
-            rounds += 1;
         }
-        rounds
+        parts.max(1)
     }
 
     /// The last started first.
@@ -202,7 +203,7 @@ impl Supervisor {
         };
         let timeout = match self.is_stopping() {
             true => hook.timeout.min(step.now.until(self.kill_coprocess_at(step.now, &config))),
-            false => hook.timeout,
+            false => hook.timeout.min(self.time_beside_leaving(step.now).unwrap_or(Duration::MAX)),
         };
         let hook = Hook { when: config.when, timeout, ..hook };
         let job = Job::CoprocessPostStop { name: config.name.clone() };
@@ -235,7 +236,7 @@ impl Supervisor {
             LifeStage::Ended => true,
             _ => false,
         };
-        coprocess.is_configured() && in_role && !stops
+        coprocess.is_configured() && !coprocess.is_of_another_role() && in_role && !stops
     }
 
     /// Whether it is to stop now, with the container.
@@ -369,6 +370,7 @@ impl Supervisor {
     ) {
         if let Some(coprocess) = self.coprocesses.all.iter_mut().find(|coprocess| coprocess.asking() == Some(run)) {
             coprocess.heard(step, result);
+            self.tell_catalog(step.out);
         }
     }
 
@@ -376,6 +378,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn says_ready(&mut self, step: &mut Step<'_>, name: &str) {
         if let Some(coprocess) = self.coprocesses.all.iter_mut().find(|coprocess| coprocess.config().name == name) {
             coprocess.says_ready(step);
+            self.tell_catalog(step.out);
         }
     }
 
@@ -479,13 +482,13 @@ impl Supervisor {
         let most = match self.life.stopping() {
             Some(stopping) => match stopping.stage() {
                 StopStage::BeforeMain { .. } => {
-                    let rounds = self.coprocesses.rounds(Some(StopPoint::BeforeMain)).max(1);
-                    stopping.kill_at().map(|at| now.until(at) * 2 / 3 / rounds)
+                    // A leader is demoted after it.
+                    let parts = self.coprocesses.parts(Some(StopPoint::BeforeMain)) + u32::from(self.leads());
+                    stopping.tell_at().map(|at| now.until(at) / parts)
                 }
                 StopStage::AfterMain => {
-                    let rounds = self.coprocesses.rounds(None).max(1);
                     let left = stopping.exit_at().map(|at| now.until(at).saturating_sub(KEPT_AFTER_ALL));
-                    left.map(|left| left / rounds)
+                    left.map(|left| left / self.coprocesses.parts(None))
                 }
                 _ => Some(KILL_AFTER),
             },

@@ -9,7 +9,7 @@ use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::entry::Entry;
 use crate::supervisor::machines::watch::Watch;
-use crate::supervisor::vocabulary::{Answer, Effect, Notice, ReplyId, Step};
+use crate::supervisor::vocabulary::{Answer, Effect, Job, Notice, ReplyId, Step};
 
 impl Supervisor {
     /// Reads the config again, for everybody who asks meanwhile at once.
@@ -91,7 +91,7 @@ impl Supervisor {
             self.apply_health(step);
         }
         if watches {
-            self.apply_watches(step.out);
+            self.apply_watches(step);
         }
         if tasks {
             self.apply_tasks(step);
@@ -169,21 +169,24 @@ impl Supervisor {
         }
     }
 
-    fn apply_watches(&mut self, out: &mut Vec<Effect>) {
+    fn apply_watches(&mut self, step: &mut Step<'_>) {
         let mut old = std::mem::take(&mut self.watches);
         for config in &self.config.watches {
             let kept = old.iter().position(|watch| **watch.config() == *config).map(|index| old.swap_remove(index));
             let watch = kept.unwrap_or_else(|| {
                 if let Some(index) = old.iter().position(|watch| watch.config().name == config.name) {
-                    out.push(old.swap_remove(index).unfollow());
+                    step.out.push(old.swap_remove(index).unfollow());
+                }
+                if let Some(hook) = &config.on_change {
+                    self.commands.bind(step, &Job::OnChange { watch: config.name.clone() }, hook.when);
                 }
                 let watch = Watch::new(Arc::new(config.clone()));
-                out.push(watch.follow());
+                step.out.push(watch.follow());
                 watch
             });
             self.watches.push(watch);
         }
-        out.extend(old.iter().map(Watch::unfollow));
+        step.out.extend(old.iter().map(Watch::unfollow));
     }
 }
 

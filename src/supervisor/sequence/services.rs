@@ -10,6 +10,8 @@ use crate::supervisor::vocabulary::{Effect, ServiceStatus};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Runs,
+    /// It runs, and isn't ready yet.
+    NotReady,
     /// It will again, or would if it could.
     Down,
     /// It isn't to run in this role.
@@ -59,7 +61,8 @@ impl Supervisor {
             return if self.main.is_up() { Owner::Runs } else { Owner::Down };
         };
         match self.coprocesses.find(name) {
-            Some(coprocess) if coprocess.is_up() => Owner::Runs,
+            Some(coprocess) if coprocess.is_serving() => Owner::Runs,
+            Some(coprocess) if coprocess.is_up() => Owner::NotReady,
             Some(coprocess) if self.is_wanted(coprocess) => Owner::Down,
             Some(_) | None => Owner::Unwanted,
         }
@@ -78,7 +81,8 @@ impl Supervisor {
                 }
                 _ if self.owner(entry) != Owner::Runs => {
                     let whom = entry.service().of.as_deref().unwrap_or("main");
-                    (ServiceStatus::Critical, format!("{whom} doesn't run"))
+                    let what = if self.owner(entry) == Owner::NotReady { "isn't ready yet" } else { "doesn't run" };
+                    (ServiceStatus::Critical, format!("{whom} {what}"))
                 }
                 [] => (ServiceStatus::Passing, "passing".to_owned()),
                 complaints => (ServiceStatus::Critical, complaints.join("; ")),

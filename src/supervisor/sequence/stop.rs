@@ -49,6 +49,8 @@ pub struct Stopping {
     reason: String,
     /// The exit is ordered then, whatever is still under way; `None` (a plain init) is never.
     deadline: Option<Time>,
+    /// Main is told then, whatever comes before it.
+    tell_at: Option<Time>,
     /// Main is killed then.
     kill_at: Option<Time>,
     /// What main is told by.
@@ -115,10 +117,20 @@ pub enum StopStage {
     Done,
 }
 
+/// What comes before main's end leaves main a third of the time that there is, so that it gets its chance to obey.
+fn told_latest(now: Time, kill_at: Time) -> Time {
+    now + now.until(kill_at) * 2 / 3
+}
+
 impl Stopping {
     /// How far it has come.
     pub const fn stage(&self) -> StopStage {
         self.stage
+    }
+
+    /// When main is told at the latest.
+    pub fn tell_at(&self) -> Option<Time> {
+        self.tell_at
     }
 
     /// When what is left of main is killed.
@@ -216,7 +228,7 @@ impl Supervisor {
             step.out.push(Effect::Say(Notice::Stopping { reason: reason.clone(), within }));
         }
         step.out.extend(self.watches.iter().map(|watch| watch.unfollow()));
-        self.commands.hurry(by_within);
+        self.commands.hurry(by_within.map(|at| told_latest(step.now, at)));
         self.kill_latest = by_within;
         step.out.push(Effect::TellOuter(OuterWord::Stopping));
         self.stop_waiting(step.out);
@@ -234,6 +246,7 @@ impl Supervisor {
             stage: StopStage::Draining { until: step.now + drain },
             reason,
             deadline: within.map(|within| step.now + within),
+            tell_at: by_within.map(|at| told_latest(step.now, at)),
             kill_at: by_within,
             signal: told_by,
             cause,
@@ -372,7 +385,12 @@ impl Supervisor {
         self.last_run += 1;
         let run = RunId(self.last_run);
         stopping.stage = StopStage::PreStop { run };
-        let hook = Hook { timeout: self.stop_hook_timeout(step.now, hook.timeout), ..hook };
+        let timeout = match self.is_any_left_before_main() || leads {
+            // What follows has its half.
+            true => hook.timeout.min(self.stop_hook_timeout(step.now, Duration::MAX) / 2),
+            false => self.stop_hook_timeout(step.now, hook.timeout),
+        };
+        let hook = Hook { timeout, ..hook };
         let env = self.env(&Job::PreStop);
         self.commands.start(step, run, Launch { job: Job::PreStop, hook, env, stdin: None });
     }
@@ -386,11 +404,10 @@ impl Supervisor {
         comes && self.config.hooks.pre_stop.as_ref().is_some_and(|hook| hook.when == When::Leader)
     }
 
-    /// How long a hook that comes before main's end may take: one that hangs leaves main a third of the time, so that it
-    /// still gets its chance to obey.
+    /// How long a hook may take that is the last to come before main's end.
     pub(in crate::supervisor) fn stop_hook_timeout(&self, now: Time, timeout: Duration) -> Duration {
-        let kill_at = self.life.stopping().and_then(|stopping| stopping.kill_at);
-        kill_at.map_or(timeout, |at| timeout.min(now.until(at) * 2 / 3))
+        let tell_at = self.life.stopping().and_then(|stopping| stopping.tell_at);
+        tell_at.map_or(timeout, |at| timeout.min(now.until(at)))
     }
 
     /// Has main stop, once it is out of the leader's role.

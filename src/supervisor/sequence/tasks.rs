@@ -11,6 +11,15 @@ use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::vocabulary::{Calendar, Effect, Notice, RunId, Step};
 
+/// The role to which a task's run is bound.
+fn role(when: TaskWhen) -> When {
+    match when {
+        TaskWhen::Always | TaskWhen::Healthy => When::Always,
+        TaskWhen::Leader => When::Leader,
+        TaskWhen::Replica => When::Replica,
+    }
+}
+
 impl Supervisor {
     /// Asks how the calendar's clock goes, if anything is done by it.
     pub(in crate::supervisor) fn follow_calendar(&mut self, step: &mut Step<'_>) {
@@ -76,11 +85,7 @@ impl Supervisor {
         let run = self.next_run();
         self.tasks[index].started(step.now, run);
         let (config, job) = (self.tasks[index].config().clone(), self.tasks[index].job().clone());
-        let when = match config.when {
-            TaskWhen::Always | TaskWhen::Healthy => When::Always,
-            TaskWhen::Leader => When::Leader,
-            TaskWhen::Replica => When::Replica,
-        };
+        let when = role(config.when);
         let hook = Hook { run_as: config.run_as.clone(), when, ..Hook::new(config.exec.clone(), config.timeout) };
         let mut env = self.env(&job);
         env.push(("PILOTFISH_TASK".to_owned(), config.name.clone()));
@@ -136,6 +141,7 @@ impl Supervisor {
                 Some(index) => {
                     let mut task = old.swap_remove(index);
                     if **task.config() != *config {
+                        self.commands.bind(step, task.job(), role(config.when));
                         task.reconfigure(step.now, self.calendar, Arc::new(config.clone()), &mut self.jitter);
                     }
                     task

@@ -466,3 +466,58 @@ fn what_clears_up_late_leaves_the_others_their_time_to_stop() {
     let told = script.when("SIGTERM to coprocess agent");
     assert!(told < 6_000, "told after {told} ms");
 }
+
+#[test]
+fn a_deaf_pre_stop_coprocess_and_post_stop_leave_main_a_third_of_the_time() {
+    let slow = Hook { timeout: Duration::from_secs(60), ..hook("clean") };
+    let front = Coprocess { stop: StopPoint::BeforeMain, post_stop: Some(slow.clone()), ..coprocess("proxy") };
+    let hooks = Hooks { pre_stop: Some(slow), ..Hooks::default() };
+    let mut script = Script::start(Config { hooks, ..with(vec![front]) });
+    script.heard();
+    script.signal(Signal::TERM);
+    let killed = script.when("SIGKILL to all of pre_stop");
+    script.ends_as("pre_stop", ExitStatus::Killed(Signal::KILL));
+    let next = script.when("SIGKILL to all of coprocess proxy");
+    script.ends_as("coprocess proxy", ExitStatus::Killed(Signal::KILL));
+    let last = script.when("SIGKILL to all of post_stop of proxy");
+    script.ends_as("post_stop of proxy", ExitStatus::Killed(Signal::KILL));
+    let told = script.now();
+    assert!(script.heard().contains(&"SIGTERM to main".to_owned()));
+    let main_killed = script.when("SIGKILL to main");
+    assert!(main_killed - told >= 2_900, "{killed} {next} {last}; told at {told}, killed at {main_killed}");
+    assert!(next - killed >= 700 && last - next >= 700, "each has a part: {killed} {next} {last}");
+}
+
+#[test]
+fn a_deaf_one_that_stops_after_main_leaves_its_own_post_stop_its_time() {
+    let slow = Hook { timeout: Duration::from_secs(60), ..hook("clean") };
+    let mut script = Script::start(with(vec![Coprocess { post_stop: Some(slow), ..coprocess("agent") }]));
+    script.heard();
+    script.signal(Signal::TERM);
+    script.ends("main", 0);
+    let killed = script.when("SIGKILL to all of coprocess agent");
+    script.ends_as("coprocess agent", ExitStatus::Killed(Signal::KILL));
+    let told = script.when("SIGTERM to all of post_stop of agent");
+    assert!(told - killed >= 3_000, "{killed} {told}");
+}
+
+#[test]
+fn the_entry_of_one_that_says_when_it_is_ready_is_not_passing_before() {
+    let services = vec![Service { of: Some("agent".to_owned()), ..service("edge") }];
+    let late = Coprocess { start: StartPoint::WithMain, ..agent() };
+    let mut script = Script::start(Config { services, ..with(vec![late]) });
+    assert!(!script.heard().iter().any(|heard| heard.starts_with("publish")));
+    script.answer("probe", Ok(()));
+    script.expect(&["publish edge passing"]);
+    script.published("edge", Ok(()));
+    script.ends("coprocess agent", 1);
+    script.expect(&["publish edge critical"]);
+    script.published("edge", Ok(()));
+    script.when("probe");
+    script.heard();
+    assert_eq!(script.core.status().services[0].status, "critical");
+    // In other words.
+    script.published("edge", Ok(()));
+    script.answer("probe", Ok(()));
+    script.when("publish edge passing");
+}

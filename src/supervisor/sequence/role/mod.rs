@@ -67,6 +67,8 @@ pub struct Leadership {
     leaderships: u64,
     /// The time of the leadership that it leaves is over.
     over: bool,
+    /// When it is.
+    leave_by: Option<Time>,
     guard_since: Option<Time>,
     guard_again_at: Option<Time>,
     /// Whether the witness stands, once that is known.
@@ -173,6 +175,7 @@ impl Leadership {
             led: false,
             leaderships: 0,
             over: false,
+            leave_by: None,
             guard_since: None,
             guard_again_at: None,
             witness: None,
@@ -349,15 +352,18 @@ impl Supervisor {
                 let promotion = Promotion::Clearing { until: step.now + CLEAR_WITHIN };
                 leadership.role = Role::Leader { term, promotion };
                 leadership.leaderships += 1;
-                leadership.over = false;
+                (leadership.over, leadership.leave_by) = (false, None);
                 leadership.announced = None;
                 step.out.push(Effect::Say(Notice::Leads { term }));
-                self.commands.leave(step, When::Replica);
+                self.commands.leave(step, When::Replica, None);
                 // What this role waits for, and is prepared by, may be something else.
                 self.prepare_anew(step);
                 self.ask_who_acted(step);
             }
-            ElectionEffect::Demote { .. } => self.leave_role(step),
+            ElectionEffect::Demote { by, .. } => {
+                leadership.leave_by = by;
+                self.leave_role(step);
+            }
             ElectionEffect::Kill { .. } => {
                 leadership.over = true;
                 self.leave_role(step);
@@ -445,6 +451,12 @@ impl Supervisor {
     /// Whether the time is over in which anything may still be done for the leader that this container was.
     pub(in crate::supervisor) fn is_time_over(&self) -> bool {
         self.leadership.as_ref().is_some_and(|leadership| leadership.over)
+    }
+
+    /// How long what acts beside main may take to end once the role is being left: main, and `on_demote`, come after it.
+    pub(in crate::supervisor) fn time_beside_leaving(&self, now: Time) -> Option<Duration> {
+        let leadership = self.leadership.as_ref().filter(|leadership| leadership.is_leaving())?;
+        leadership.leave_by.filter(|by| *by > now).map(|by| now.until(by) / 3)
     }
 
     /// Whether a winner could be promoted at once. A standby's main runs only while it leads, so none of them is readier.

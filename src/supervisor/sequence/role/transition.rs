@@ -24,8 +24,9 @@ impl Supervisor {
         let Some(leadership) = &mut self.leadership else { return };
         let Role::Leader { term, .. } = leadership.role else { return };
         leadership.role = Role::Leaving { term, stage: Leaving::Clearing };
+        let by = leadership.leave_by;
         self.prepare_anew(step);
-        self.commands.leave(step, When::Leader);
+        self.commands.leave(step, When::Leader, by);
     }
 
     /// Whether main is on its way out of the leader's role.

@@ -195,3 +195,46 @@ fn what_a_replicas_post_stop_may_leave_ends_before_main_is_promoted() {
     script.group_ends("post_stop of reader");
     assert!(script.told().contains(&"spawn on_promote".to_owned()));
 }
+
+fn reloads(script: &mut Script, config: Config) {
+    script.send(Event::Control { reply: ReplyId(9), request: Request::Reload });
+    script.send(Event::ConfigLoaded(Ok(Box::new(config.into()))));
+}
+
+#[test]
+fn one_that_a_reload_makes_a_leaders_runs_as_that_from_then_on() {
+    let of_any = coprocess("vip");
+    let mut script = Script::leading(with(vec![of_any.clone()]));
+    script.told();
+    reloads(&mut script, with(vec![Coprocess { when: When::Leader, ..of_any }]));
+    assert!(script.told().contains(&"SIGTERM to coprocess vip".to_owned()));
+    step_down(&mut script);
+    let told = script.told();
+    assert!(!told.contains(&"spawn on_demote".to_owned()), "it may still act: {told:?}");
+    script.ends("coprocess vip", 0);
+    let told = script.told();
+    assert!(told.contains(&"spawn on_demote".to_owned()), "{told:?}");
+}
+
+#[test]
+fn a_leaders_one_that_a_reload_makes_of_any_role_holds_the_lock_until_it_has_ended() {
+    let mut script = Script::leading(with(vec![leaders()]));
+    script.told();
+    reloads(&mut script, with(vec![coprocess("vip")]));
+    step_down(&mut script);
+    let told = script.told();
+    assert!(!told.contains(&"spawn on_demote".to_owned()), "{told:?}");
+    script.ends("coprocess vip", 0);
+    script.when("spawn on_demote");
+}
+
+/// `on_demote` has 5 s there.
+#[test]
+fn what_acts_beside_a_leader_takes_no_more_than_a_third_of_what_an_outage_leaves() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..with(vec![leaders()]) });
+    let told = script.when("SIGTERM to coprocess vip");
+    let killed = script.when("SIGKILL to all of coprocess vip");
+    assert!((1_600..1_700).contains(&(killed - told)), "{told} {killed}");
+    script.ends_as("coprocess vip", ExitStatus::Killed(Signal::KILL));
+    assert!(script.told().contains(&"spawn on_demote".to_owned()));
+}

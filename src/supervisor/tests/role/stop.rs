@@ -161,8 +161,8 @@ fn an_on_demote_that_hangs_when_main_is_gone_leaves_the_time_to_release() {
     // Two thirds of what there is before main would be killed, as in any stop.
     assert_eq!(script.when("SIGTERM to all of on_demote"), 6_000);
     script.tells(&[]);
-    // Half of what there is then.
-    assert_eq!(script.when("SIGKILL to all of on_demote"), 7_500);
+    // That is over, and a last chance is all there is.
+    assert_eq!(script.when("SIGKILL to all of on_demote"), 6_100);
     script.ends_as("on_demote", ExitStatus::Killed(Signal::KILL));
     script.tells(&["guard off", "release"]);
     script.released();
