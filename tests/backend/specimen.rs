@@ -37,7 +37,7 @@ impl Specimen {
     pub fn start(role: &[&str]) -> Specimen {
         let this = std::env::current_exe().expect("a test binary has a path");
         let mut child = Command::new(this)
-            .args(["--exact", "catalog::specimen::a_process_of_other_tests", "--ignored", "--nocapture"])
+            .args(["--exact", "backend::specimen::a_process_of_other_tests", "--ignored", "--nocapture"])
             .env(ROLE, role.join("|"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
