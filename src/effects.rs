@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::catalog::election::{AcquireRequest, CandidateSettings, Certificate, LockClient, LockViewSender};
 use crate::catalog::local::WitnessDirectory;
-use crate::catalog::{self, Audience, Backend, ObservationSender, address};
+use crate::catalog::{self, Audience, Backend, ObservationSender};
 use crate::clock::{self, CalendarWatch};
 use crate::config::coprocess::OutputMode;
 use crate::config::election::REQUEST_WITHIN;
@@ -26,6 +26,7 @@ use crate::config::{
 use crate::endpoints::{self, ControlRequest, Endpoint};
 use crate::files;
 use crate::logging;
+use crate::net::address;
 use crate::probe;
 use crate::process::notify::Notify;
 use crate::process::{self, Order, Processes};

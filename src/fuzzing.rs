@@ -7,7 +7,7 @@ use crate::catalog::fuzz as catalog;
 use crate::config::template::render_file;
 use crate::config::{Config, Context};
 use crate::supervisor::{Event, Supervisor, Time};
-use crate::{endpoints, plain, probe, process, supervisor};
+use crate::{endpoints, net, plain, probe, process, supervisor};
 
 /// One target.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: config, memory: 64 * MIB },
     Target { name: "consul", run: catalog::consul, memory: 16 * MIB },
     Target { name: "core", run: supervisor::fuzz::core, memory: 64 * MIB },
-    Target { name: "dns", run: catalog::dns, memory: 16 * MIB },
+    Target { name: "dns", run: net::resolver::fuzz::answer, memory: 16 * MIB },
     Target { name: "etcd", run: catalog::etcd, memory: 16 * MIB },
     Target { name: "http", run: endpoints::fuzz::request, memory: 16 * MIB },
     Target { name: "notify", run: process::fuzz::notify, memory: 16 * MIB },

@@ -10,6 +10,7 @@
 //! - [`supervisor`]: decides. Pure: events in, effects out, time an argument.
 //! - [`process`]: Linux: spawning, reaping, signals, terminals, users.
 //! - [`catalog`]: where services are registered and dependencies seen.
+//! - [`net`]: names, addresses, TLS and pauses, for backends and probes.
 //! - [`probe`]: health questions asked without a child process.
 //! - [`endpoints`]: our own endpoints: control and telemetry; [`metrics`] is what it tells Prometheus.
 //! - [`exit_codes`]: those of our own; [`errors`]: how an error is told.
@@ -40,6 +41,7 @@ mod generated;
 pub mod import;
 pub mod logging;
 pub mod metrics;
+pub mod net;
 mod plain;
 pub mod probe;
 pub mod process;

@@ -1,7 +1,7 @@
 //! Why a connection to a backend failed: the end of a chain of causes, in a library's words, and the setting it points
 //! at. What stands before the end ("error sending request", "client error (Connect)") tells a user nothing.
 
-use super::tls;
+use crate::net::tls;
 
 /// The cause at the end of a chain.
 #[derive(Debug, thiserror::Error)]

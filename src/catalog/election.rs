@@ -18,8 +18,9 @@ use crate::supervisor::machines::election::record::{Guarantee, Holder, Revision,
 use crate::supervisor::vocabulary::{Instance, Observation};
 
 use super::local::{self, WitnessDirectory};
-use super::pace::Pace;
-use super::{Backend, Error, ObservationSender, address, border, report};
+use super::{Backend, Error, ObservationSender, border, report};
+use crate::net::address;
+use crate::net::backoff::Pace;
 
 /// Between two tries to wait for a container's end, where the directory can't be used.
 const WITNESS_AGAIN: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(10) };

@@ -8,7 +8,6 @@ use super::election::record::{GREATEST_TERM, LastLeader, Leader, Rank};
 
 pub(crate) use super::consul::fuzz::answer as consul;
 pub(crate) use super::etcd::fuzz::keys as etcd;
-pub(crate) use super::resolver::fuzz::answer as dns;
 
 /// A record of an election's, or an instance's file: whatever it is, it is within bounds, and what is written of it
 /// says the same.

@@ -3,7 +3,6 @@
 //! following retries by itself).
 
 mod acting;
-pub mod address;
 mod border;
 pub mod bounds;
 mod cause;
@@ -14,15 +13,10 @@ pub mod etcd;
 pub(crate) mod fuzz;
 pub mod local;
 mod observations;
-pub mod pace;
-mod race;
-pub mod resolver;
-pub mod secret;
-mod storage;
-pub mod tls;
 
 use crate::config::{self, Query, Service};
 pub use crate::errors::chain as report;
+use crate::net::address;
 use crate::supervisor::vocabulary::{Advertised, Fence, KeyChange, Registration};
 
 pub use cause::Cause;

@@ -5,9 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::catalog::address;
 use crate::config::{Config, Context, Exec, Report, Translated};
 use crate::import;
+use crate::net::address;
 
 /// Names that an image calls it by.
 const NAMES: [&str; 2] = ["containerpilot", "containerbuddy"];

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::containerpilot;
 use crate::catalog::local::survey_witness;
-use crate::catalog::{Backend, address, report};
+use crate::catalog::{Backend, report};
 use crate::config::election::Sum;
 use crate::config::{self, Config, Context, Exec, Report, Source};
 use crate::exit_codes::{BAD_CONFIG, BAD_USAGE, FAILED};
 use crate::logging;
+use crate::net::address;
 use crate::process::users;
 use crate::witness;
 

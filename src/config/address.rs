@@ -1,6 +1,6 @@
 //! Interface specs: how a config says which of the container's addresses is advertised. The specs are those
 //! ContainerPilot's users know, plus interface names its pattern refused (`eth0.100`, `br-lan`). It reads text; looking
-//! at interfaces is `catalog::address`.
+//! at interfaces is `net::address`.
 
 use std::fmt;
 use std::net::IpAddr;

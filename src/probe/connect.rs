@@ -8,8 +8,8 @@ use nix::errno::Errno;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::catalog::resolver::resolve;
 use crate::errors;
+use crate::net::resolver::resolve;
 
 /// `host:port`, `192.0.2.1:80` or `[::1]:80`.
 pub fn host_and_port(address: &str) -> Result<(&str, u16), String> {

@@ -19,9 +19,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &["readable", "supervisor", "config"]),
     ("render", &["files", "process::users", "catalog", "supervisor", "config"]),
     ("process", &["errors", "exit_codes", "sabotage", "files", "plain", "readable", "logging", "supervisor", "config"]),
-    ("catalog", &["errors", "sabotage", "files", "readable", "supervisor", "config"]),
-    // A probe asks for names as the catalog does: without libc.
-    ("probe", &["errors", "files", "catalog::resolver", "readable", "supervisor", "config"]),
+    ("catalog", &["errors", "sabotage", "files", "net", "readable", "supervisor", "config"]),
+    ("probe", &["errors", "files", "net", "readable", "supervisor", "config"]),
+    ("net", &["errors", "files", "supervisor", "config"]),
     // The endpoints tell dates, of which the core has none.
     ("endpoints", &["files", "metrics", "clock", "plain", "readable", "supervisor", "config"]),
     ("logging", &["files", "plain", "supervisor", "config"]),
@@ -56,6 +56,7 @@ const ALL: &[&str] = &[
     "render",
     "process",
     "catalog",
+    "net",
     "probe",
     "endpoints",
     "errors",

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::catalog::storage::Storage;
-use crate::catalog::{report, secret, tls};
+use crate::catalog::report;
 use crate::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Secret, SecretSource};
+use crate::net::storage::Storage;
+use crate::net::{secret, tls};
 
 use super::error::Error;
 use super::names::Names;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
+use crate::catalog::Cause;
 use crate::catalog::bounds::TooMuch;
-use crate::catalog::{Cause, secret, tls};
+use crate::net::{secret, tls};
 
 use super::client::Answer;
 use super::elements::NoArray;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::catalog::border::LeftOut;
-use crate::catalog::pace::{self, Pace};
 use crate::catalog::{ObservationSender, bounds};
 use crate::config::{Backoff, Query};
+use crate::net::backoff::{self, Pace};
 use crate::supervisor::vocabulary::Observation;
 
 use super::client::{Answer, Client};
@@ -50,7 +50,7 @@ pub(super) async fn follow(client: &Client, query: &Query, seen: &mut Observatio
                     seen.failed(&error).await;
                 }
                 match error {
-                    Error::TooMuch(_) => pace::jittered(bounds::AGAIN),
+                    Error::TooMuch(_) => backoff::jittered(bounds::AGAIN),
                     _ => pace.pause(),
                 }
             }

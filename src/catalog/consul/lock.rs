@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use crate::catalog::election::record::{LastLeader, Leader, Rank, uuid};
 use crate::catalog::election::{AcquireRequest, CandidateSettings, Certificate, LockViewSender};
-use crate::catalog::pace::Pace;
 use crate::catalog::report;
 use crate::config::election::LONGEST_LOCK_DELAY;
+use crate::net::backoff::Pace;
 use crate::sabotage;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, Id, Renewal};
 use crate::supervisor::machines::election::record::{Guarantee, Last, Lock, Revision, SessionId, Term, View};

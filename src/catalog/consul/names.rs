@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::catalog::resolver;
+use crate::net::resolver;
 
 /// One host.
 #[derive(Debug)]

@@ -37,7 +37,7 @@ pub(super) struct LifeMark(String);
 impl LifeMark {
     /// Of this process.
     pub(super) fn new() -> LifeMark {
-        LifeMark(format!("{:016x}", crate::catalog::pace::random()))
+        LifeMark(format!("{:016x}", crate::net::backoff::random()))
     }
 
     fn notes(&self) -> String {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tonic::Code;
 
+use crate::catalog::Cause;
 use crate::catalog::bounds::TooMuch;
-use crate::catalog::{Cause, secret, tls};
+use crate::net::{secret, tls};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use crate::catalog::border::LeftOut;
 use crate::catalog::election::LockViewSender;
 use crate::catalog::election::record::Leader;
-use crate::catalog::pace::{self, Pace};
 use crate::catalog::{ObservationSender, bounds};
 use crate::config::{Backoff, Query};
+use crate::net::backoff::{self, Pace};
 use crate::supervisor::machines::election::record::SessionId;
 
 use super::Etcd;
@@ -82,7 +82,7 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
                 };
                 if let Error::TooMuch(_) = &ended {
                     seen.failed(&ended).await;
-                    tokio::time::sleep(pace::jittered(bounds::AGAIN)).await;
+                    tokio::time::sleep(backoff::jittered(bounds::AGAIN)).await;
                     continue;
                 }
                 pace.lived(begun.elapsed());
@@ -99,7 +99,7 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
             }
             Err(error @ Error::TooMuch(_)) => {
                 seen.failed(&error).await;
-                tokio::time::sleep(pace::jittered(bounds::AGAIN)).await;
+                tokio::time::sleep(backoff::jittered(bounds::AGAIN)).await;
             }
             Err(error) => seen.failed(&error).await,
         }

@@ -21,7 +21,7 @@ use tonic::Code;
 
 use crate::catalog::election::record::{LastLeader, Leader, Rank};
 use crate::catalog::election::{AcquireRequest, CandidateSettings, Certificate, LockViewSender};
-use crate::catalog::pace;
+use crate::net::backoff;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, Id, Renewal};
 use crate::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 
@@ -40,7 +40,7 @@ impl Etcd {
     /// See [`LockClient::open`](crate::catalog::election::LockClient::open). Reaches nobody: the lease is granted when
     /// the lock is acquired, so that it begins no earlier than the core counts it from.
     pub async fn open_session(&self, candidate: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
-        let session = SessionId(u128::from(pace::random()) << 64 | u128::from(pace::random()));
+        let session = SessionId(u128::from(backoff::random()) << 64 | u128::from(backoff::random()));
         // What is granted is never less than what is asked for.
         let guarantee = Guarantee::For(Duration::from_secs(candidate.lease.as_secs()));
         self.sessions.open(session, guarantee);

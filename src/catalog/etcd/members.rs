@@ -12,10 +12,11 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-use crate::catalog::storage::Storage;
-use crate::catalog::tls::{self, Pems};
-use crate::catalog::{Cause, secret};
+use crate::catalog::Cause;
 use crate::config::backends::{Endpoint, Etcd as Settings};
+use crate::net::secret;
+use crate::net::storage::Storage;
+use crate::net::tls::{self, Pems};
 
 use super::error::Error;
 use super::reach::reach;
@@ -77,7 +78,7 @@ impl Members {
                 client: Mutex::new(None),
             })
             .collect();
-        let first = crate::catalog::pace::random() as usize % members.len().max(1);
+        let first = crate::net::backoff::random() as usize % members.len().max(1);
         Members { settings: settings.clone(), members, first: AtomicUsize::new(first), storage: Storage::default() }
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use crate::catalog::race::race;
-use crate::catalog::resolver;
+use crate::net::race::race;
+use crate::net::resolver;
 
 /// An address has so long before the next one is tried too (RFC 8305 §5).
 const LEAD: Duration = Duration::from_millis(250);

@@ -26,7 +26,8 @@ use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
 use super::Error;
-use crate::catalog::{bounds, pace};
+use crate::catalog::bounds;
+use crate::net::backoff;
 
 /// The largest instance or value, as in Consul.
 pub(super) const LARGEST: u64 = 512 * 1024;
@@ -208,7 +209,7 @@ impl Folder {
     /// holder of the one that can't be brought back learns at its next heartbeat that it isn't registered.)
     pub(super) fn take_away(&self, name: &str, file: &File) -> Result<bool, Error> {
         let refused = |action| Error::refused(action, self.path_of(name));
-        let gone = format!(".{:016x}", pace::random());
+        let gone = format!(".{:016x}", backoff::random());
         match renameat(&self.fd, name, &self.fd, gone.as_str()) {
             Ok(()) => {}
             Err(Errno::ENOENT) => return Ok(false),
@@ -276,7 +277,7 @@ impl Folder {
     pub(super) fn stage(&self, content: &[u8], mode: Mode) -> Result<Staged, Error> {
         let mut last = Errno::EAGAIN;
         for _ in 0..STAGINGS {
-            let name = format!("{:016x}", pace::random());
+            let name = format!("{:016x}", backoff::random());
             let refused = |action| Error::refused(action, self.path_of(&name));
             let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let mut file = File::from(openat(&self.fd, name.as_str(), flags, UNFINISHED).map_err(refused("make"))?);

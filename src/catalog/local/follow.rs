@@ -12,9 +12,9 @@ use nix::errno::Errno;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::catalog::border::LeftOut;
-use crate::catalog::pace::{Pace, jittered};
 use crate::catalog::{ObservationSender, bounds};
 use crate::config::{Backoff, Query};
+use crate::net::backoff::{Pace, jittered};
 use crate::supervisor::vocabulary::Observation;
 
 use super::files::FileId;

@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::catalog::election::record::{GREATEST_TERM, LastLeader, Leader};
 use crate::catalog::election::{AcquireRequest, CandidateSettings, LockViewSender};
-use crate::catalog::pace::{self, Pace, jittered};
 use crate::config::Backoff;
+use crate::net::backoff::{self, Pace, jittered};
 use crate::supervisor::machines::election::event::{Acquisition, Id, Renewal};
 use crate::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 use crate::supervisor::vocabulary::Fence;
@@ -63,7 +63,7 @@ impl Local {
     pub async fn open_session(&self, candidate: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
         let root = self.root.open().await?;
         self.lock_file.open_at(&root.make_election(&file(&candidate.name)?)?)?;
-        let session = SessionId(u128::from(pace::random()) << 64 | u128::from(pace::random()));
+        let session = SessionId(u128::from(backoff::random()) << 64 | u128::from(backoff::random()));
         self.lock_file.open(session);
         Ok((session, Guarantee::WhileAlive { linger: candidate.kill_margin }, Revision(0)))
     }

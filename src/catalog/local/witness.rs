@@ -19,7 +19,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use tokio::sync::watch;
 
-use crate::catalog::pace;
+use crate::net::backoff;
 use crate::supervisor::machines::election::record::Witness;
 
 use super::Error;
@@ -94,7 +94,7 @@ impl WitnessDirectory {
         let root = self.root.open().await.map_err(in_other_words)?;
         let (folder, scratch) = (root.make_witnesses(&lock::file(&self.election)?)?, root.scratch()?);
         self.sweep_later(&folder);
-        let name = format!("{:016x}{:016x}", pace::random(), pace::random());
+        let name = format!("{:016x}{:016x}", backoff::random(), backoff::random());
         let staged = scratch.stage(b"", files::readable())?;
         let path = folder.path_of(&name);
         let refused = |action| Error::refused(action, &path);

@@ -6,7 +6,7 @@
 mod exchange;
 mod files;
 #[cfg(any(test, feature = "fuzzing"))]
-pub(in crate::catalog) mod fuzz;
+pub(crate) mod fuzz;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};

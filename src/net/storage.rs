@@ -14,7 +14,7 @@ use crate::files::in_a_thread;
 const MOMENT: Duration = Duration::from_millis(200);
 
 /// One reader of files. Of storage that hangs, one thread waits, however often it is asked.
-pub(super) struct Storage<T> {
+pub struct Storage<T> {
     turn: Arc<tokio::sync::Mutex<()>>,
     kept: Arc<Mutex<Kept<T>>>,
 }
@@ -45,7 +45,7 @@ impl<T: Clone + Send + 'static> Storage<T> {
     ///
     /// # Errors
     /// No thread can be had for the first; what it says itself is inside.
-    pub(super) async fn read<E: Send + 'static>(
+    pub async fn read<E: Send + 'static>(
         &self,
         read: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) -> io::Result<Result<T, E>> {

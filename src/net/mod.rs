@@ -1,0 +1,14 @@
+//! What backends and probes need of a network: addresses of one's own and of others, ways to them, what is proved on the
+//! way, and how long to wait before the next try. It knows no backend and no check.
+//!
+//! - [`resolver`]: names to addresses without libc. `race`: several ways to one end. [`backoff`]: pauses between tries.
+//! - [`tls`]: whom to believe, and what proves us. [`secret`], `storage`: what files hold that may change or hang.
+//! - [`address`]: which of the container's addresses is advertised.
+
+pub mod address;
+pub mod backoff;
+pub(crate) mod race;
+pub mod resolver;
+pub mod secret;
+pub(crate) mod storage;
+pub mod tls;
