@@ -9,6 +9,7 @@ mod follow;
 mod found;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(in crate::catalog) mod fuzz;
+mod kv;
 mod layout;
 mod lock;
 mod members;
@@ -19,9 +20,6 @@ mod sessions;
 mod space;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use etcd_client::{Client, Compare, CompareOp, KeyValue, Txn, TxnOp, TxnOpResponse};
 
 use crate::config::{Query, Service, backends};
 use crate::supervisor::vocabulary::{Fence, KeyChange, Registration};
@@ -71,46 +69,12 @@ impl Etcd {
 
     /// See [`Backend::get`](super::Backend::get).
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
-        let path = self.layout.key(key);
-        let got = self.members.call("read a key", |mut client: Client| {
-            let path = path.clone();
-            async move { client.get(path, None).await }
-        });
-        Ok(got.await?.kvs().first().map(|found| found.value().to_vec()))
+        kv::get(&self.members, &self.layout, key).await
     }
 
     /// See [`Backend::change`](super::Backend::change).
     pub async fn change(&self, key: &str, change: &KeyChange, fence: Option<&Fence>) -> Result<Changed, Error> {
-        let path = self.layout.key(key);
-        let created = |key: &str, revision| Compare::create_revision(key, CompareOp::Equal, revision);
-        let lock = fence.map(|fence| (self.keys(&fence.election).leader, lock::revision(fence.term.0)));
-        let held = lock.as_ref().map(|(lock, term)| created(lock, *term));
-        let absent = matches!(change, KeyChange::Create(_)).then(|| created(&path, 0));
-        let write = match change {
-            KeyChange::Put(value) | KeyChange::Create(value) => TxnOp::put(path.as_str(), &*value.0, None),
-            KeyChange::Delete => TxnOp::delete(path.as_str(), None),
-        };
-        let tries = AtomicUsize::new(0);
-        let written = self.members.call("write a key", |mut client: Client| {
-            tries.fetch_add(1, Ordering::Relaxed);
-            let conditions: Vec<Compare> = held.iter().chain(&absent).cloned().collect();
-            let reads: Vec<TxnOp> = lock.iter().map(|(lock, _)| TxnOp::get(lock.as_str(), None)).collect();
-            let txn = Txn::new().when(conditions).and_then([write.clone()]).or_else(reads);
-            async move { client.txn(txn).await }
-        });
-        let answer = written.await?;
-        if answer.succeeded() {
-            return Ok(Changed::Done);
-        }
-        let shown = answer.op_responses().into_iter().find_map(|response| match response {
-            TxnOpResponse::Get(got) => got.kvs().first().map(KeyValue::create_revision),
-            _ => None,
-        });
-        match &lock {
-            Some((_, term)) if shown != Some(*term) => Ok(Changed::Fenced),
-            // It may have been this call's own first try, whose answer was lost.
-            _ if tries.into_inner() > 1 => Err(Error::Doubtful { key: key.to_owned() }),
-            _ => Ok(Changed::Exists),
-        }
+        let held = fence.map(|fence| (self.keys(&fence.election).leader, lock::revision(fence.term.0)));
+        kv::change(&self.members, &self.layout, key, change, held).await
     }
 }

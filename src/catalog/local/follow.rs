@@ -20,7 +20,7 @@ use crate::supervisor::vocabulary::Observation;
 use super::files::FileId;
 use super::inotify::{News, Watching};
 use super::name::escape;
-use super::{Error, Local, budget, entries, keys};
+use super::{Error, Local, budget, entries, kv};
 
 /// Between two looks without a reason.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -169,14 +169,14 @@ impl Follower<'_> {
                 }
                 Ok(Observation::Instances(scan.passing.into()))
             }
-            FollowTarget::Key(key) => match keys::text(&root, key) {
+            FollowTarget::Key(key) => match kv::text(&root, key) {
                 Err(error) if !self.want_a_value && error.is_the_values().is_some() => {
                     Ok(Observation::Key(Some(String::new())))
                 }
                 value => value.map(Observation::Key),
             },
             FollowTarget::KeyPrefix(prefix) => {
-                let keys = keys::below(&root, prefix, &mut self.left_out).await?;
+                let keys = kv::below(&root, prefix, &mut self.left_out).await?;
                 Ok(Observation::Keys(keys.into()))
             }
         }

@@ -22,7 +22,7 @@ mod follow;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(in crate::catalog) mod fuzz;
 mod inotify;
-mod keys;
+mod kv;
 mod lock;
 mod lock_file;
 mod name;
@@ -133,7 +133,7 @@ impl Local {
     /// # Errors
     /// The directory can't be used.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
-        keys::get(&self.root.open().await?, key)
+        kv::get(&self.root.open().await?, key)
     }
 
     /// See [`Backend::change`](super::Backend::change). Whoever holds the lock keeps it for as long as this takes.
@@ -153,7 +153,7 @@ impl Local {
             {
                 return Ok(Changed::Fenced);
             }
-            keys::change(&root, &key, &change)
+            kv::change(&root, &key, &change)
         })
         .await
     }
