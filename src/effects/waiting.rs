@@ -14,7 +14,8 @@ use crate::process;
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::{Hope, Job, RunId, Secrets, SpawnError, Target};
 
-use super::{FILES_WITHIN, no_answer};
+use super::files::FILES_WITHIN;
+use super::tasks::no_answer;
 
 /// What was ordered and isn't started yet.
 #[derive(Debug, Default)]
