@@ -1,8 +1,38 @@
-//! What reaching Consul and etcd needs, made safe. It opens no file and reaches no server: certificates and token
+//! Which backend keeps the catalog, and what reaching it needs, made safe. It opens no file and reaches no server: certificates and token
 //! files are read when they are used, and again when they changed.
 
 use std::fmt;
 use std::path::PathBuf;
+
+/// Keys of every backend start with this unless `[catalog] prefix` says otherwise.
+pub const DEFAULT_PREFIX: &str = "pilotfish";
+
+/// `[catalog]`: where services are registered and dependencies looked up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Catalog {
+    /// Which backend, and what it needs.
+    pub backend: Backend,
+    /// Keys start with this (etcd, local).
+    pub prefix: String,
+}
+
+/// Which backend keeps the catalog.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Backend {
+    /// None: nothing is registered.
+    None,
+    /// A directory shared by the containers of one host.
+    Local {
+        /// The directory; made when it isn't there.
+        directory: PathBuf,
+        /// Other containers see it, though it lies where a container's own files do.
+        shared: bool,
+    },
+    /// One Consul agent.
+    Consul(Box<Consul>),
+    /// An etcd cluster, API version 3.
+    Etcd(Box<Etcd>),
+}
 
 /// One Consul agent: what is registered through it belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use libc::c_ulong;
 
 use crate::supervisor::vocabulary::Pid;
 
-use super::launch::Withhold;
+use super::descriptors::Withhold;
 
 /// From now on only SIGKILL and SIGSTOP reach this process.
 ///

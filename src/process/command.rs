@@ -14,8 +14,9 @@ use crate::exit_codes::{CANT_RUN, NOT_FOUND};
 use crate::files;
 use crate::supervisor::vocabulary::{Hope, SpawnError};
 
+use super::child::exit_code;
 use super::environment::Environment;
-use super::launch::{Failure, Ids, LaunchStep, exit_code};
+use super::launch::{Failure, Ids, LaunchStep};
 use super::limits;
 use super::users::{self, Identity, UserError};
 

@@ -16,8 +16,8 @@ use crate::exit_codes::CANT_RUN;
 use crate::supervisor::vocabulary::Pid;
 
 use super::apart;
+use super::descriptors::{self, Withhold};
 use super::kill;
-use super::launch::{self, Withhold};
 use super::signals::KIN_ENDED;
 
 /// Through which every keeper tells the agent of its run's end.
@@ -74,7 +74,7 @@ impl ReportPipe {
 /// There is no process to be had.
 #[allow(unsafe_code)]
 pub fn start(words: RawFd, started: impl Fn(Result<Pid, i32>), run: impl FnOnce(Pid)) -> io::Result<Pid> {
-    let withhold = launch::withhold();
+    let withhold = descriptors::withhold();
     let heap = apart::heap();
     // SAFETY: clone(2) without any flag is fork(2) with another signal at the child's end. The raw call, so nothing of
     // the C library's runs in the child; `stand`, and what it is given, make system calls only.

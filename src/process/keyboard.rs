@@ -16,8 +16,8 @@ use crate::config::Signal;
 use crate::supervisor::vocabulary::Pid;
 
 use super::apart;
+use super::descriptors::{self, Withhold};
 use super::kill;
-use super::launch::{self, Withhold};
 use super::signals::KIN_ENDED;
 
 /// What is told of. Others of the terminal's (TSTP, WINCH...) explain no end.
@@ -44,7 +44,7 @@ impl Keyboard {
     #[allow(unsafe_code)]
     pub fn start(group: Pid) -> io::Result<Keyboard> {
         let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        let (withhold, heap) = (launch::withhold(), apart::heap());
+        let (withhold, heap) = (descriptors::withhold(), apart::heap());
         // SAFETY: as for a keeper: fork(2) with another signal at the child's end, which makes system calls only.
         let pid = unsafe {
             let agent = libc::getpid();

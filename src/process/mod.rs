@@ -13,7 +13,9 @@
 //!   says by sd_notify, `senders`: who may. `tty`: the terminal. `keyboard`: what it sends main.
 
 mod apart;
+mod child;
 mod command;
+mod descriptors;
 mod environment;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
@@ -421,7 +423,7 @@ impl Processes {
         };
         let launch = Launch {
             stdio: Some(stdio),
-            withhold: Some(launch::withhold()),
+            withhold: Some(descriptors::withhold()),
             keep: keep.map(|keep| keep.as_raw_fd()),
             directory: directory.and_then(c_path),
             // One whose keeper is killed has nobody who would tell of its end.
@@ -1021,9 +1023,9 @@ const MOST_OF_A_RANK: usize = 4096;
 fn hook_stdio(job: &Job, stdin: Option<String>, raw: bool) -> io::Result<([OwnedFd; 3], output::Alive)> {
     let mut alive = output::Alive::new();
     let input = match stdin {
-        None => launch::nothing_to_read()?,
+        None => descriptors::nothing_to_read()?,
         Some(text) => {
-            let (reader, writer) = launch::pipe()?;
+            let (reader, writer) = descriptors::pipe()?;
             output::feed(writer, text, alive.ended())?;
             reader
         }
@@ -1034,7 +1036,7 @@ fn hook_stdio(job: &Job, stdin: Option<String>, raw: bool) -> io::Result<([Owned
         return Ok(([input, stdout, stderr], alive));
     }
     let mut captured = |stream: &'static str| -> io::Result<OwnedFd> {
-        let (reader, writer) = launch::pipe()?;
+        let (reader, writer) = descriptors::pipe()?;
         match (job, stream) {
             (Job::Rank, "stdout") => alive.capture(reader, MOST_OF_A_RANK)?,
             (Job::Sensor { .. }, "stdout") => alive.capture(reader, MOST_PRINTED)?,
@@ -1058,7 +1060,7 @@ fn hook_stdio(job: &Job, stdin: Option<String>, raw: bool) -> io::Result<([Owned
 fn own_output(descriptor: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: takes a number; a closed one is refused, and what is given is new and ours.
     match unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 3) } {
-        -1 => launch::nothing_to_read(),
+        -1 => descriptors::nothing_to_read(),
         new => Ok(unsafe { OwnedFd::from_raw_fd(new) }),
     }
 }

@@ -476,7 +476,7 @@ mod tests {
     }
 
     fn a_pipe() -> (OwnedFd, OwnedFd) {
-        super::super::launch::pipe().unwrap()
+        super::super::descriptors::pipe().unwrap()
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::supervisor::vocabulary::Pid;
 use super::kill::{KillPlan, KillScope};
 use super::{LOOK_EVERY, Page, SeqCst};
 use crate::process::apart;
-use crate::process::launch::{self, Withhold};
+use crate::process::descriptors::{self, Withhold};
 use crate::process::signals::KIN_ENDED;
 
 /// When nothing but the agent wakes the guard.
@@ -40,7 +40,7 @@ pub struct GuardProcess {
 /// There is none to be had.
 #[allow(unsafe_code)]
 pub fn spawn(process: GuardProcess) -> io::Result<Pid> {
-    let withhold = launch::withhold();
+    let withhold = descriptors::withhold();
     let heap = apart::heap();
     // SAFETY: clone(2) without any flag is fork(2) with another signal at the child's end. The raw call, so nothing of
     // the C library's runs in the child; `stand` makes system calls only.

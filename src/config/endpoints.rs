@@ -1,0 +1,52 @@
+//! Where the agent is asked and what it logs, checked.
+
+use std::path::PathBuf;
+
+/// `[telemetry]`: the read-only endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Where it listens.
+    pub listen: std::net::SocketAddr,
+}
+
+/// `[control]`: the endpoint that can change things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// The unix socket (0600); `None` turns it off.
+    pub socket: Option<PathBuf>,
+    /// HUP reloads, as in ContainerPilot, in place of being forwarded.
+    pub signals: bool,
+}
+
+/// `[log]`: what is logged, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The least important level that is logged.
+    pub level: Level,
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+}
+
+/// How important a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Something failed.
+    Error,
+    /// Something is not as it should be.
+    Warn,
+    /// What happened.
+    Info,
+    /// Why it happened.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
