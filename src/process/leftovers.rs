@@ -1,0 +1,112 @@
+//! What main left behind: counted until nothing is left of it, or followed in main's place.
+
+use std::collections::BTreeSet;
+
+use crate::supervisor::Event;
+use crate::supervisor::vocabulary::{Pid, RunId};
+
+use super::guard::Guard;
+use super::keyboard::Keyboard;
+use super::{Child, Processes, reaper, strays};
+
+/// Some strays are left. That none is any more the kernel says by itself, unless something that was there before main
+/// is our child as well; then it takes reading all of /proc, which is worth it once as many were reaped as were our own
+/// children at the last reading.
+pub(super) struct Count {
+    reaped: usize,
+    read_again_at: usize,
+}
+
+impl Processes {
+    /// Whether, and how many, processes that main left behind are alive. When some are, [`Processes::reap`] tells it when
+    /// none is any more. Where /proc shows none, as they end just now, nothing is answered but by that. Without /proc
+    /// `left` is 0 or 1.
+    pub fn count_strays(&mut self) -> Option<Event> {
+        self.counting = None;
+        let left = match reaper::any_other() {
+            false => 0,
+            true => self.find_strays(),
+        };
+        if left == 0 && reaper::any_other() && self.before.is_empty() {
+            self.counting = Some(Count { reaped: 0, read_again_at: 1 });
+            return None;
+        }
+        Some(Event::Strays { left })
+    }
+
+    /// How many processes are left, what was there before main included; who is about to end isn't waited for. None
+    /// unless this is PID 1, with which the kernel would kill them: else they are whose they were.
+    pub fn count_rest(&mut self) -> Event {
+        self.before.clear();
+        let left = if self.agent == 1 && reaper::any_other() { self.find_strays() } else { 0 };
+        Event::Strays { left }
+    }
+
+    /// Takes one of those that main left behind, and that are our own children, for main: so its end is reaped by us.
+    /// Nothing is answered while all of them are about to end, or when main already is who it is to be.
+    pub fn follow_stray(&mut self, run: RunId, told: Option<Pid>) -> Option<Event> {
+        let kin = self.kin();
+        let Some(strays) = strays::find(&self.known(&kin)) else { return Some(Event::Followed { run, pid: None }) };
+        let own = || strays.iter().filter(|stray| stray.parent == self.agent);
+        let main = own().find(|stray| Some(stray.pid) == told);
+        let main = match self.pid(run) {
+            Some(_) => main,
+            // What a launcher forked first, and in a session of its own, is most often the daemon itself.
+            None => main.or_else(|| own().min_by_key(|stray| (stray.session != stray.pid, stray.started, stray.pid))),
+        }?;
+        let (pid, group) = (main.pid, main.group);
+        self.counting = None;
+        self.children.retain(|_, child| child.run != Some(run));
+        self.children.insert(pid, Child { run: Some(run), kept: None, executing: None, streams: None, follows: false });
+        self.main = Some(run);
+        self.main_is_in = Some(group);
+        self.main_group = None;
+        if let Some(guard) = &self.guard {
+            guard.main_runs(pid, group);
+        }
+        if self.listens && self.terminal.is_lent_to(group) {
+            self.hears(Keyboard::start(group));
+        }
+        Some(Event::Followed { run, pid: Some(pid) })
+    }
+
+    pub(super) fn recount(&mut self, strangers: usize, nobody_else: bool) -> Option<Event> {
+        let count = self.counting.as_mut()?;
+        count.reaped += strangers;
+        if self.more {
+            return None;
+        }
+        if nobody_else {
+            self.counting = None;
+            return Some(Event::Strays { left: 0 });
+        }
+        // As many as were our children must be reaped by us before none is left.
+        match count.reaped >= count.read_again_at {
+            true => self.count_strays(),
+            false => None,
+        }
+    }
+
+    fn find_strays(&mut self) -> usize {
+        let kin = self.kin();
+        let (left, own) = match strays::find(&self.known(&kin)) {
+            Some(strays) => (strays.len(), strays.iter().filter(|stray| stray.parent == self.agent).count()),
+            // Without /proc who was there before is not known, and one is as good as many.
+            None => (1, 1),
+        };
+        let read_again_at = if self.before.is_empty() { usize::MAX } else { own.max(1) };
+        self.counting = (left > 0).then_some(Count { reaped: 0, read_again_at });
+        left
+    }
+
+    /// Below whom, or who, is no stray. The guard, which may be younger than main, isn't either.
+    pub(super) fn kin(&self) -> BTreeSet<Pid> {
+        let guards = self.guard.iter().flat_map(Guard::pids);
+        let keyboard = self.keyboard.as_ref().map(Keyboard::pid);
+        self.children.keys().copied().chain(guards).chain(keyboard).collect()
+    }
+
+    pub(super) fn known<'a>(&'a self, kin: &'a BTreeSet<Pid>) -> strays::Known<'a> {
+        strays::Known { agent: self.agent, kin, before: &self.before }
+    }
+}
