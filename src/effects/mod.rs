@@ -1,7 +1,7 @@
 //! The switchboard: one call for each effect, into the adapter that carries it out. Nothing here waits: slow work is a
 //! task that answers with an event, and a task that panics answers with the failure it stands for.
 //!
-//! - `processes`: what is started and signalled; `waiting`: runs that wait for their files.
+//! - `processes`: what is started and signalled; `waiting`: runs that wait for their files; `on_change`: what one reads.
 //! - `catalog`: services, keys and what is followed; `keys`: what is said of a key; `election`: requests to a store.
 //! - `files`: templates, secrets, the config. `endpoints`: our own. `tasks`: what runs beside the loop.
 
@@ -10,6 +10,7 @@ mod election;
 mod endpoints;
 mod files;
 mod keys;
+pub(crate) mod on_change;
 mod processes;
 mod tasks;
 mod waiting;
@@ -114,6 +115,7 @@ impl Adapters {
             Effect::ReadFiles { run, process } => self.read_files(run, process),
             Effect::SpawnMain { run, process, files, env } => return self.spawn_main(run, &process, &files, env),
             Effect::Spawn { run, job, exec, run_as, env, stdin } => {
+                let stdin = stdin.as_ref().map(on_change::json);
                 return self.order(run, Ordered { job, exec, run_as, env, stdin, coprocess: None });
             }
             Effect::SpawnCoprocess { run, coprocess, env } => {

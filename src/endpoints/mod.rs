@@ -4,7 +4,6 @@
 
 pub mod client;
 pub mod control;
-pub(crate) mod dated;
 mod fallback;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
@@ -13,6 +12,7 @@ mod page;
 pub mod peer;
 pub mod routes;
 mod server;
+pub(crate) mod status;
 pub mod telemetry;
 pub mod wait;
 

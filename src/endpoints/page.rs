@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::dated::{Maintenance, Task};
 use super::routes::not_ready;
+use super::status::{Maintenance, Task};
 use crate::supervisor::Status;
 
 /// The page.

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::dated::Dated;
+use super::status::StatusBody;
 use super::wait::{self, Awaited, WAIT_AT_MOST};
 use super::{ControlRequest, Endpoint, Question, page};
 use crate::config::{Signal, duration};
@@ -125,7 +125,7 @@ fn look(path: &str, endpoint: &Endpoint) -> Answer {
     match path {
         "/" => reply(StatusCode::OK, "text/html; charset=utf-8", page::render(&status)),
         "/metrics" => reply(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&status)),
-        "/status" => match serde_json::to_string(&Dated::of(&status)) {
+        "/status" => match serde_json::to_string(&StatusBody::of(&status)) {
             Ok(json) => reply(StatusCode::OK, "application/json", plain::json(&json).into_owned()),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("the status can't be written: {error}")),
         },

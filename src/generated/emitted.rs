@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::of_the_repository;
 use crate::config::{Config, Context, Level, Sensor, Signal};
-use crate::endpoints::dated::Dated;
+use crate::effects::on_change;
+use crate::endpoints::status::StatusBody;
 use crate::exit_codes;
 use crate::logging::fields;
 use crate::metrics;
@@ -120,7 +121,7 @@ pub fn markdown() -> String {
 
 /// The schema of `/status`.
 pub fn status_schema() -> String {
-    let mut schema = schemars::schema_for!(Dated<'_>);
+    let mut schema = schemars::schema_for!(StatusBody<'_>);
     schema.insert("title".to_owned(), "The status of a container under pilotfish".into());
     pretty(schema.as_value())
 }
@@ -173,7 +174,8 @@ fn an_instance() -> Instance {
 }
 
 fn told(watch: &str, before: &Observation, now: &Observation) -> Value {
-    serde_json::from_str(&Change::between(before, now).to_json(watch, now)).expect("JSON")
+    let announcement = Announcement { watch: watch.to_owned(), before: before.clone(), now: now.clone() };
+    serde_json::from_str(&on_change::json(&announcement)).expect("JSON")
 }
 
 fn of_instances() -> Value {
@@ -440,7 +442,7 @@ fn metric_rows() -> Vec<[String; 4]> {
 fn status_rows() -> Vec<[String; 3]> {
     let settings =
         schemars::generate::SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    let schema = settings.into_generator().into_root_schema_for::<Dated<'_>>();
+    let schema = settings.into_generator().into_root_schema_for::<StatusBody<'_>>();
     let mut rows = Vec::new();
     add_rows("", schema.as_value(), &mut rows);
     rows
@@ -607,7 +609,7 @@ fn every_job_has_its_event_in_the_reference() {
 
 #[test]
 fn a_status_is_what_its_schema_says() {
-    let status = serde_json::to_value(Dated::of(&a_full_status())).unwrap();
+    let status = serde_json::to_value(StatusBody::of(&a_full_status())).unwrap();
     let rows = status_rows();
     let mut fields = BTreeSet::new();
     name_fields("", &status, &mut fields);

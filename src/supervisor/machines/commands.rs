@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::config::{Background, Coprocess, Hook, Leftovers, Signal, SignalScope, When};
 
 use crate::exit_codes;
-use crate::supervisor::vocabulary::{Effect, ExitStatus, Job, Notice, RunId, SpawnError, Step, Target, Time, earliest};
+use crate::supervisor::vocabulary::{
+    Announcement, Effect, ExitStatus, Job, Notice, RunId, SpawnError, Step, Target, Time, earliest,
+};
 
 /// Between SIGTERM and SIGKILL of a command past its timeout: long enough to clean up, too short to hold a stop.
 pub const KILL_AFTER: Duration = Duration::from_secs(2);
@@ -70,7 +72,7 @@ pub struct Launch {
     /// `PILOTFISH_*` variables.
     pub env: Vec<(String, String)>,
     /// What it reads.
-    pub stdin: Option<String>,
+    pub stdin: Option<Announcement>,
 }
 
 /// Every command of which something is there now.

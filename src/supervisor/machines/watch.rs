@@ -12,7 +12,7 @@ use super::commands::{Commands, Launch, Outcome};
 use super::jitter::{self, Jitter};
 use super::main::Main;
 use crate::supervisor::vocabulary::{
-    Change, Effect, Follow, Job, Notice, Observation, Rendering, RunId, Staged, Step, Time, WatchStatus,
+    Announcement, Change, Effect, Follow, Job, Notice, Observation, Rendering, RunId, Staged, Step, Time, WatchStatus,
 };
 
 /// Tries after a template or a hook failed: what it lacked (a name its check looks up, say) may come by itself.
@@ -379,12 +379,12 @@ impl Watch {
         };
         context.step.out.push(Effect::Say(Notice::DependencyChanged { watch: watch.clone(), what }));
         let Some(hook) = self.config.on_change.clone() else { return self.signal(on, context) };
-        let stdin = change.to_json(&watch, &on);
-        let run = self.command(Job::OnChange { watch }, hook, Some(stdin), context);
+        let told = Announcement { watch: watch.clone(), before: self.acted.clone(), now: on.clone() };
+        let run = self.command(Job::OnChange { watch }, hook, Some(told), context);
         self.stage = WatchStage::Hook { on, run };
     }
 
-    fn command(&self, job: Job, hook: Hook, stdin: Option<String>, context: &mut Context<'_, '_>) -> RunId {
+    fn command(&self, job: Job, hook: Hook, stdin: Option<Announcement>, context: &mut Context<'_, '_>) -> RunId {
         let run = (context.next_run)();
         let mut env = context.env.clone();
         env.push(("PILOTFISH_EVENT".to_owned(), job.event().to_owned()));

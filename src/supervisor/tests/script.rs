@@ -32,7 +32,7 @@ pub struct Script {
     /// The same of coprocesses.
     pub coprocess_fails: Vec<SpawnError>,
     /// What each command was given to read.
-    pub stdin: BTreeMap<String, String>,
+    pub stdin: BTreeMap<String, Announcement>,
     /// What each command, and main, was told in its environment.
     pub env: BTreeMap<String, BTreeMap<String, String>>,
     /// The tags last published of each service.

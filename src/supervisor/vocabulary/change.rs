@@ -1,8 +1,6 @@
-//! What changed between two looks at a dependency, and the JSON that tells it to `on_change`.
+//! What changed between two looks at a dependency.
 
 use std::collections::BTreeMap;
-
-use serde::Serialize;
 
 use super::{Instance, Observation};
 
@@ -17,9 +15,26 @@ pub struct Change<'a> {
     pub changed: Vec<Item<'a>>,
 }
 
+/// What a watch's `on_change` is told: the change from what was acted on last to what is seen now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Whose.
+    pub watch: String,
+    /// What was acted on last.
+    pub before: Observation,
+    /// What is seen now.
+    pub now: Observation,
+}
+
+impl Announcement {
+    /// What it tells.
+    pub fn change(&self) -> Change<'_> {
+        Change::between(&self.before, &self.now)
+    }
+}
+
 /// One thing that is seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item<'a> {
     /// An instance.
     Instance(&'a Instance),
@@ -65,29 +80,6 @@ impl<'a> Change<'a> {
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
-
-    /// What `on_change` reads on its standard input: `{watch, added, removed, changed, instances}`; a key watch's
-    /// items are `{key, value}`.
-    pub fn to_json(&self, watch: &str, now: &Observation) -> String {
-        #[derive(Serialize)]
-        struct Announcement<'a> {
-            watch: &'a str,
-            added: &'a [Item<'a>],
-            removed: &'a [Item<'a>],
-            changed: &'a [Item<'a>],
-            instances: Vec<Item<'a>>,
-        }
-        let announcement = Announcement {
-            watch,
-            added: &self.added,
-            removed: &self.removed,
-            changed: &self.changed,
-            instances: items(now).into_values().collect(),
-        };
-        let mut json = serde_json::to_string(&announcement).expect("strings and numbers are JSON");
-        json.push('\n');
-        json
-    }
 }
 
 /// A few by name, the others by number.
@@ -109,6 +101,11 @@ fn names(items: &[Item<'_>]) -> String {
 }
 
 impl Observation {
+    /// Each thing that is seen, sorted by what it is known by.
+    pub fn items(&self) -> Vec<Item<'_>> {
+        items(self).into_values().collect()
+    }
+
     /// What an observation is of the same kind that sees nothing.
     pub fn emptied(&self) -> Observation {
         match self {
@@ -148,8 +145,6 @@ fn items(seen: &Observation) -> BTreeMap<(&str, Option<&str>), Item<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
     fn instance(id: &str, port: u16) -> Instance {
@@ -172,8 +167,12 @@ mod tests {
         Observation::Instances(instances.into())
     }
 
-    fn announcement(change: &Change<'_>, now: &Observation) -> Value {
-        serde_json::from_str(&change.to_json("app", now)).unwrap()
+    fn ids<'a>(items: &[Item<'a>]) -> Vec<&'a str> {
+        let id = |item: &Item<'a>| match item {
+            Item::Instance(instance) => Some(instance.id.as_str()),
+            Item::Key { .. } | Item::Value { .. } => None,
+        };
+        items.iter().filter_map(id).collect()
     }
 
     #[test]
@@ -191,15 +190,9 @@ mod tests {
     fn what_came_left_and_changed_is_told_apart() {
         let before = seen(vec![instance("a", 1), instance("b", 1)]);
         let after = seen(vec![instance("b", 2), instance("c", 1)]);
-        let announcement = announcement(&Change::between(&before, &after), &after);
-        for (what, id) in [("added", "c"), ("removed", "a"), ("changed", "b")] {
-            assert_eq!(
-                (announcement[what].as_array().unwrap().len(), announcement[what][0]["id"].as_str()),
-                (1, Some(id)),
-                "{what}"
-            );
-        }
-        assert_eq!(announcement["instances"].as_array().unwrap().len(), 2);
+        let change = Change::between(&before, &after);
+        assert_eq!([&change.added, &change.removed, &change.changed].map(|items| ids(items)), [["c"], ["a"], ["b"]]);
+        assert_eq!(ids(&after.items()), ["b", "c"]);
         assert!(Change::between(&after, &after).is_empty());
     }
 
@@ -207,15 +200,17 @@ mod tests {
     fn one_id_on_several_nodes_is_as_many_instances() {
         let two = seen(vec![on_node("redis", "n1"), on_node("redis", "n2")]);
         let three = seen(vec![on_node("redis", "n1"), on_node("redis", "n2"), on_node("redis", "n3")]);
+        let node = |items: &[Item<'_>]| match items {
+            [Item::Instance(instance)] => instance.node.clone(),
+            _ => None,
+        };
         assert_eq!(Change::between(&two.emptied(), &two).added.len(), 2);
         let came = Change::between(&two, &three);
-        let now = announcement(&came, &three);
-        assert_eq!(now["instances"].as_array().unwrap().len(), 3);
-        assert_eq!((now["added"].as_array().unwrap().len(), now["added"][0]["node"].as_str()), (1, Some("n3")));
+        assert_eq!((three.items().len(), came.added.len(), node(&came.added)), (3, 1, Some("n3".to_owned())));
         assert!(came.removed.is_empty() && came.changed.is_empty());
         let left = Change::between(&three, &two);
         assert_eq!((left.added.len(), left.removed.len(), left.changed.len()), (0, 1, 0));
-        assert_eq!(announcement(&left, &two)["removed"][0]["node"], "n3");
+        assert_eq!(node(&left.removed).as_deref(), Some("n3"));
     }
 
     #[test]
@@ -224,19 +219,5 @@ mod tests {
         let after = seen(vec![Instance { address: "10.0.0.2".to_owned(), ..on_node("redis", "n1") }]);
         let change = Change::between(&before, &after);
         assert_eq!((change.added.len(), change.removed.len(), change.changed.len()), (0, 0, 1));
-    }
-
-    #[test]
-    fn keys_are_told_by_name_and_value() {
-        let keys = |pairs: &[(&str, &str)]| {
-            Observation::Keys(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
-        };
-        let (before, after) = (keys(&[("a", "1"), ("b", "1")]), keys(&[("a", "2")]));
-        let announcement = announcement(&Change::between(&before, &after), &after);
-        assert_eq!(
-            (&announcement["changed"][0]["key"], &announcement["changed"][0]["value"]),
-            (&json!("a"), &json!("2"))
-        );
-        assert_eq!(announcement["removed"][0]["key"], "b");
     }
 }

@@ -9,8 +9,8 @@ use crate::config::{
 use crate::supervisor::machines::election;
 
 use super::{
-    Answer, Fence, Follow, Job, KeyRequest, LeaderMark, Notice, Observation, Pid, Registration, ReplyId, RunId,
-    Secrets, Staged, Target, Time,
+    Announcement, Answer, Fence, Follow, Job, KeyRequest, LeaderMark, Notice, Observation, Pid, Registration, ReplyId,
+    RunId, Secrets, Staged, Target, Time,
 };
 
 /// An order to the adapters.
@@ -47,7 +47,7 @@ pub enum Effect {
         /// `PILOTFISH_*` variables the core knows.
         env: Vec<(String, String)>,
         /// What it reads; `None` is /dev/null.
-        stdin: Option<String>,
+        stdin: Option<Announcement>,
     },
     /// Start a coprocess, as a hook is started.
     SpawnCoprocess {

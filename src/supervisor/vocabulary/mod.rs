@@ -15,7 +15,7 @@ mod step;
 mod time;
 
 pub use answer::Answer;
-pub use change::{Change, Item};
+pub use change::{Announcement, Change, Item};
 pub use effect::{Effect, OuterWord};
 pub use event::{Event, Notification, ReplyId, Request};
 pub use key::{

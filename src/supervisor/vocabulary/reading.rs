@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use crate::config;
 
 /// Of what a sensor prints so many bytes are read: a thousand lines with long labels.
@@ -48,8 +46,7 @@ impl Reading {
 }
 
 /// A sensor.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SensorStatus {
     /// The metric's name.
     pub name: String,
@@ -62,9 +59,7 @@ pub struct SensorStatus {
     /// What is wrong with it now.
     pub error: Option<String>,
     /// As configured. The metrics show what it has read.
-    #[serde(skip)]
     pub config: Arc<config::Sensor>,
     /// What it has read.
-    #[serde(skip)]
     pub readings: Arc<BTreeMap<Labels, Reading>>,
 }

@@ -1,16 +1,13 @@
-//! What the agent can tell about itself at any moment: the answer of `/status`, and what the metrics count.
+//! What the agent can tell about itself at any moment: what `/status` and the metrics tell.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-use serde::{Serialize, Serializer};
 
 use super::{ExitStatus, Pid, RunId, SensorStatus, Time};
 use crate::supervisor::machines::election::record::Term;
 
 /// Everything there is to tell, as of the last event.
-#[derive(Debug, Clone, PartialEq, Serialize, Default)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Status {
     /// Where in its life the container is.
     pub phase: Phase,
@@ -27,7 +24,6 @@ pub struct Status {
     /// Each watch.
     pub watches: Vec<WatchStatus>,
     /// Each task. Its times are the kernel's, as maintenance's are.
-    #[serde(skip)]
     pub tasks: Vec<TaskStatus>,
     /// Each sensor.
     pub sensors: Vec<SensorStatus>,
@@ -36,15 +32,14 @@ pub struct Status {
     /// Whether main doesn't run because another container leads, and could be started as soon as this one does.
     pub standing_by: bool,
     /// Its maintenance, if it is in any. Its times are the kernel's, which mean nothing outside: the endpoints tell it.
-    #[serde(skip)]
     pub maintenance: Option<MaintenanceStatus>,
     /// How often each hook was run, and failed.
     pub hooks: BTreeMap<String, HookCount>,
 }
 
 impl Status {
-    /// Whether main runs and every check that counts passes of what is to run (`/readyz`; `/healthz` and `pilotfish health` are content with one that
-    /// stands by).
+    /// Whether main runs and every check that counts passes of what is to run (`/readyz`; `/healthz` and
+    /// `pilotfish health` are content with one that stands by).
     pub fn ready(&self) -> bool {
         self.phase == Phase::Running
             && self.main.pid.is_some()
@@ -53,9 +48,7 @@ impl Status {
 }
 
 /// Where in its life a container is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Phase {
     /// Main has not been started yet.
     #[default]
@@ -67,16 +60,13 @@ pub enum Phase {
 }
 
 /// The main process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MainStatus {
     /// Its process id while it runs.
     pub pid: Option<Pid>,
     /// How often it was started again.
     pub restarts: u64,
     /// How it last ended.
-    #[serde(serialize_with = "ending")]
-    #[cfg_attr(test, schemars(with = "Option<LastExit>"))]
     pub last_exit: Option<ExitStatus>,
     /// What it said of itself by sd_notify `STATUS=`.
     pub notified: Option<String>,
@@ -87,8 +77,7 @@ pub struct MainStatus {
 }
 
 /// A process supervised beside main.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoprocessStatus {
     /// Its name.
     pub name: String,
@@ -101,42 +90,19 @@ pub struct CoprocessStatus {
     /// How often it was started again.
     pub restarts: u64,
     /// How it last ended.
-    #[serde(serialize_with = "ending")]
-    #[cfg_attr(test, schemars(with = "Option<LastExit>"))]
     pub last_exit: Option<ExitStatus>,
     /// Why it was given up, if it was.
     pub error: Option<String>,
 }
 
-/// How a process ended, as `/status` tells it.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-struct LastExit {
-    /// Its exit code; that of a signal is 128 and its number.
-    code: u8,
-    /// Which signal killed it, if one did.
-    signal: Option<String>,
-}
-
-fn ending<S: Serializer>(status: &Option<ExitStatus>, serializer: S) -> Result<S::Ok, S::Error> {
-    let signal = |status| match status {
-        ExitStatus::Exited(_) => None,
-        ExitStatus::Killed(signal) => Some(signal.to_string()),
-    };
-    status.map(|status| LastExit { code: status.code(), signal: signal(status) }).serialize(serializer)
-}
-
 /// A health check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CheckStatus {
     /// Its name.
     pub name: String,
     /// The coprocess that it checks; `None` is main.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
     /// That isn't to run in this role, so the check means nothing.
-    #[serde(skip)]
     pub idle: bool,
     /// Whether it passes.
     pub passing: bool,
@@ -151,8 +117,7 @@ pub struct CheckStatus {
 }
 
 /// A service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceReport {
     /// Its id in the catalog.
     pub id: String,
@@ -171,8 +136,7 @@ pub struct ServiceReport {
 }
 
 /// A watch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchStatus {
     /// Its name.
     pub name: String,
@@ -219,8 +183,7 @@ pub struct TaskEnd {
 }
 
 /// A container's part in an election.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ElectionStatus {
     /// The election's name.
     pub name: String,
@@ -243,8 +206,7 @@ pub struct ElectionStatus {
 }
 
 /// By what a container's end is known on its host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WitnessStatus {
     /// Where the containers of the host have their files.
     pub directory: String,
@@ -255,8 +217,7 @@ pub struct WitnessStatus {
 }
 
 /// Who leads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaderStatus {
     /// The candidate.
     pub id: String,
@@ -280,8 +241,7 @@ pub struct MaintenanceStatus {
 }
 
 /// How often a hook was run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HookCount {
     /// How often it succeeded.
     pub succeeded: u64,
