@@ -62,7 +62,7 @@ pub fn say(notice: &Notice) {
     let level = notice.level();
     // Not by way of tracing, whose fields are those of a line of code; but where it isn't heard, this isn't either.
     if rank(level) <= LEVEL.load(Ordering::Relaxed) && tracing::dispatcher::has_been_set() {
-        write(|json| line::of_notice(notice, word(level), json));
+        write(|json| line::of_notice(notice, level.word(), json));
     }
 }
 
@@ -87,16 +87,6 @@ const fn rank(level: Level) -> u8 {
         Level::Info => 3,
         Level::Debug => 4,
         Level::Trace => 5,
-    }
-}
-
-const fn word(level: Level) -> &'static str {
-    match level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
     }
 }
 

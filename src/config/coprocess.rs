@@ -1,5 +1,8 @@
 //! `[[coprocess]]`, made safe: what is supervised beside main, when it starts and stops, and what waits for it.
 
+use super::choice::words_alone;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,7 +64,9 @@ pub struct Ready {
 }
 
 /// When a coprocess starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum StartPoint {
     /// Before anything is asked of a catalog.
     BeforeCatalog,
@@ -72,7 +77,9 @@ pub enum StartPoint {
 }
 
 /// When a coprocess stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum StopPoint {
     /// Once main is gone.
     AfterMain,
@@ -81,7 +88,9 @@ pub enum StopPoint {
 }
 
 /// What a coprocess's end for good means for the container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum OnGivingUp {
     /// Nothing.
     Ignore,
@@ -90,7 +99,9 @@ pub enum OnGivingUp {
 }
 
 /// Where a coprocess's output goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum OutputMode {
     /// Line by line into the log, under its name.
     Log,

@@ -1,6 +1,9 @@
 //! `[election]`, made safe: who stands against whom, how long a leader may act on its last proof, and what must fit
 //! into that.
 
+use super::choice::words_alone;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,7 +58,9 @@ pub struct Election {
 }
 
 /// Whether all run and one leads, or only the leader runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum Mode {
     /// All run, one leads.
     Role,
@@ -64,7 +69,9 @@ pub enum Mode {
 }
 
 /// How eager a candidate is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum Preference {
     /// As any other.
     Normal,
@@ -75,7 +82,9 @@ pub enum Preference {
 }
 
 /// What happens at a start in an outage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum WithoutCatalog {
     /// The start waits for the election's first result.
     Wait,
@@ -93,7 +102,9 @@ pub struct RoleTags {
 }
 
 /// What is killed at the deadline, and how surely.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum Fence {
     /// Everything in the container: needs to be PID 1, or alone in a cgroup that can be killed.
     Namespace,
@@ -102,7 +113,9 @@ pub enum Fence {
 }
 
 /// When something is done: always, or in one role only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum When {
     /// In every role.
     #[default]

@@ -1,5 +1,8 @@
 //! Where the agent is asked and what it logs, checked.
 
+use super::choice::words_alone;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// `[telemetry]`: the read-only endpoint.
@@ -28,7 +31,9 @@ pub struct Log {
 }
 
 /// How important a log line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum Level {
     /// Something failed.
     Error,
@@ -42,8 +47,23 @@ pub enum Level {
     Trace,
 }
 
+impl Level {
+    /// As configs and the log write it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+}
+
 /// The form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum LogFormat {
     /// One line for people.
     Text,

@@ -1,5 +1,8 @@
 //! The checked hooks: commands at fixed points of the container's life, and as whom a command runs.
 
+use super::choice::words_alone;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,7 +51,9 @@ impl Hook {
 }
 
 /// What becomes of processes that a hook leaves behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum Leftovers {
     /// They are ended with it.
     End,

@@ -26,6 +26,7 @@ pub mod template;
 pub mod words;
 pub mod zone;
 
+mod choice;
 mod expand;
 mod format;
 mod health;
@@ -56,6 +57,7 @@ pub use health::{GrpcProbe, Health, HttpProbe, OnFailure, Probe, Trust};
 pub use hooks::{Hook, Hooks, Leftovers, PreStart, RunAs};
 pub use load::{Loaded, Written, find, read};
 pub use manner::{FailedStart, Manner};
+pub(crate) use parse::STRICT;
 pub use parse::Syntax;
 pub use process::{Background, Backoff, Limits, Process, Restart, RestartPolicy, SignalScope, Stop, Strays};
 pub use render::render;

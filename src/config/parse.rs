@@ -160,7 +160,8 @@ fn toml_value(span: Span, value: DeValue<'_>) -> Node {
     Node::new(value, span)
 }
 
-const STRICT: ParseOptions = ParseOptions {
+/// JSON, and nothing that others allow in it.
+pub(crate) const STRICT: ParseOptions = ParseOptions {
     allow_comments: false,
     allow_loose_object_property_names: false,
     allow_trailing_commas: false,

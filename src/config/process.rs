@@ -1,5 +1,8 @@
 //! The checked main process, how it is started again, and how the container ends.
 
+use super::choice::words_alone;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -71,7 +74,9 @@ impl Process {
 }
 
 /// Whether signals go to main alone or to its process group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum SignalScope {
     /// Main alone: a master process stops its own workers.
     Process,
@@ -80,7 +85,9 @@ pub enum SignalScope {
 }
 
 /// What happens when main ends while processes it left behind live on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum Background {
     /// They are ended, and main counts as ended.
     Kill,
@@ -89,7 +96,9 @@ pub enum Background {
 }
 
 /// What happens to leftovers at the container's end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum Strays {
     /// TERM, then KILL when stop's time is up.
     Kill,
@@ -126,7 +135,9 @@ impl Default for Restart {
 }
 
 /// After which ends main is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum RestartPolicy {
     /// Never: main's end is the container's.
     Never,

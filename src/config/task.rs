@@ -1,5 +1,8 @@
 //! `[[task]]`: periodic work.
 
+use super::choice::words_alone;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use super::{Cron, Exec, RunAs, Zone};
@@ -35,7 +38,9 @@ pub enum Timetable {
 }
 
 /// When a task may run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline, transform = words_alone)]
 pub enum TaskWhen {
     /// In every role.
     Always,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::of_the_repository;
-use crate::config::{Config, Context, Level, Sensor, Signal};
+use crate::config::{Config, Context, Sensor, Signal};
 use crate::effects::on_change;
 use crate::endpoints::status::StatusBody;
 use crate::exit_codes;
@@ -287,23 +287,13 @@ fn variant(notice: &Notice) -> String {
     format!("{notice:?}").chars().take_while(char::is_ascii_alphanumeric).collect()
 }
 
-const fn word(level: Level) -> &'static str {
-    match level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
-    }
-}
-
 /// A row for each name: levels, fields and what the source says of the variant.
 fn notices() -> Vec<[String; 4]> {
     let source = source("src/supervisor/vocabulary/notice.rs");
     let described: BTreeMap<String, String> = documented(&source, "pub enum Notice {").into_iter().collect();
     let mut rows: Vec<[String; 4]> = Vec::new();
     for notice in samples() {
-        let (name, level) = (format!("`{}`", notice.name()), word(notice.level()).to_owned());
+        let (name, level) = (format!("`{}`", notice.name()), notice.level().word().to_owned());
         let fields: Vec<String> = fields::of(&notice).into_iter().map(|(name, _)| format!("`{name}`")).collect();
         let meaning = described.get(&variant(&notice)).unwrap_or_else(|| panic!("{notice:?} has no comment")).clone();
         match rows.iter_mut().find(|[known, ..]| *known == name) {

@@ -10,6 +10,7 @@ use jsonc_parser::{CollectOptions, ParseOptions};
 use super::branches::Flat;
 use super::go::Span;
 use super::text::{Piece, Template, Text};
+use crate::config::STRICT;
 
 /// A value and where it stands in the source.
 #[derive(Debug, Clone)]
@@ -98,19 +99,7 @@ pub(super) fn read(flat: &Flat, doubles: &mut Vec<(String, Span)>) -> Result<Nod
 
 /// Whether a text is JSON without what JSON5 allows.
 pub(super) fn strict(flat: &Flat) -> Result<(), JsonError> {
-    let strict = ParseOptions {
-        allow_comments: false,
-        allow_loose_object_property_names: false,
-        allow_trailing_commas: false,
-        allow_missing_commas: false,
-        allow_single_quoted_strings: false,
-        allow_hexadecimal_numbers: false,
-        allow_unary_plus_numbers: false,
-        allow_bare_decimal_point_numbers: false,
-        allow_non_finite_numbers: false,
-        allow_extended_string_escapes: false,
-    };
-    match jsonc_parser::parse_to_ast(&flat.text, &CollectOptions::default(), &strict) {
+    match jsonc_parser::parse_to_ast(&flat.text, &CollectOptions::default(), &STRICT) {
         Ok(_) => Ok(()),
         Err(failed) => {
             let (start, end, what, hint) = explain(&flat.text, &failed);

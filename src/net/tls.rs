@@ -14,7 +14,7 @@ use crate::files;
 
 use super::secret::FileError;
 
-/// Where distributions keep the authorities they trust, after `SSL_CERT_FILE`.
+/// Where distributions keep the authorities they trust; `SSL_CERT_FILE` comes before.
 const SYSTEM_BUNDLES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -23,8 +23,14 @@ const SYSTEM_BUNDLES: [&str; 5] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Debian's bundle is 220 KB.
-const LONGEST_FILE: u64 = 4 * 1024 * 1024;
+/// No file of certificates or keys is read further; Debian's bundle of authorities has 220 KB.
+pub const LARGEST_FILE: u64 = 4 * 1024 * 1024;
+
+/// Where the authorities that this system trusts may be, in the order to look.
+pub fn system_bundles() -> impl Iterator<Item = PathBuf> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    named.into_iter().chain(SYSTEM_BUNDLES.map(PathBuf::from))
+}
 
 /// Why https can't be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +75,7 @@ pub struct Pems {
 /// A file can't be read, or there is no authority at all.
 pub fn read(tls: &Tls) -> Result<Pems, TlsError> {
     let file = |key, path: &Path| {
-        files::read(path, LONGEST_FILE)
+        files::read(path, LARGEST_FILE)
             .map_err(|source| TlsError::File(FileError { key, path: path.to_owned(), source }))
     };
     let ca = match &tls.ca {
@@ -84,9 +90,8 @@ pub fn read(tls: &Tls) -> Result<Pems, TlsError> {
 }
 
 fn system_bundle() -> Option<(PathBuf, Vec<u8>)> {
-    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    named.into_iter().chain(SYSTEM_BUNDLES.map(PathBuf::from)).find_map(|path| {
-        let bytes: io::Result<Vec<u8>> = files::read(&path, LONGEST_FILE);
+    system_bundles().find_map(|path| {
+        let bytes: io::Result<Vec<u8>> = files::read(&path, LARGEST_FILE);
         bytes.ok().map(|bytes| (path, bytes))
     })
 }

@@ -38,6 +38,18 @@ pub async fn connect(host: &str, port: u16, within: Duration) -> Result<TcpStrea
     Err(first_error.unwrap_or_else(|| format!("{host} has no address")))
 }
 
+/// An exchange, with the connection driven beside it: it learns of the connection's end, which is dropped with it.
+pub async fn driven(connection: impl Future, exchange: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let drive = async {
+        let _ = connection.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        answer = exchange => answer,
+        () = drive => Err("connection lost".to_owned()),
+    }
+}
+
 /// An error of the kernel's in words, without its number.
 pub fn plain(error: &io::Error) -> String {
     match error.raw_os_error() {

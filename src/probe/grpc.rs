@@ -12,6 +12,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::connect::driven;
 use super::{connect, tls};
 use crate::config::GrpcProbe;
 use crate::errors;
@@ -93,15 +94,7 @@ async fn exchange(
         body.send_data(Bytes::from(encode(&question.service)), true).map_err(|error| said(&error))?;
         judge(answer, &question.service).await
     };
-    // The connection is driven beside the exchange, which learns of its end, and dropped with it.
-    let drive = async {
-        let _ = connection.await;
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        answer = answer => answer,
-        () = drive => Err("connection lost".to_owned()),
-    }
+    driven(connection, answer).await
 }
 
 async fn judge(answer: ResponseFuture, service: &str) -> Result<(), String> {

@@ -11,6 +11,7 @@ use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::connect::driven;
 use super::{connect, tls};
 use crate::config::{HttpProbe, Trust};
 use crate::errors;
@@ -72,15 +73,7 @@ pub(super) async fn exchange(
         let answer = sender.send_request(request).await.map_err(|error| said(&error))?;
         judge(answer, question).await
     };
-    // The connection is driven beside the exchange, which learns of its end, and dropped with it.
-    let drive = async {
-        let _ = connection.await;
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        answer = answer => answer,
-        () = drive => Err("connection lost".to_owned()),
-    }
+    driven(connection, answer).await
 }
 
 async fn judge(answer: Response<Incoming>, question: &HttpProbe) -> Result<(), String> {

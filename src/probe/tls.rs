@@ -19,17 +19,8 @@ use tokio_rustls::client::TlsStream;
 use super::connect::plain;
 use crate::config::Trust;
 use crate::files::{self, Reader};
+use crate::net::tls::{LARGEST_FILE, system_bundles};
 
-/// Where distributions keep the authorities they trust; `SSL_CERT_FILE` comes before.
-const SYSTEM_BUNDLES: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-/// No file of authorities is read further; Debian's has 220 KB.
-const LARGEST_BUNDLE: u64 = 4 * 1024 * 1024;
 /// So many kinds of checks share what was made; more of them make it anew each time.
 const MOST_KEPT: usize = 8;
 
@@ -97,9 +88,7 @@ fn authorities(named: Option<&Path>) -> Result<Source, String> {
     if let Some(path) = named {
         return look(path.to_owned()).map_err(|error| format!("ca {}: {}", path.display(), plain(&error)));
     }
-    let places = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    let places = places.into_iter().chain(SYSTEM_BUNDLES.iter().map(PathBuf::from));
-    places.into_iter().find_map(|path| look(path).ok()).ok_or_else(|| {
+    system_bundles().find_map(|path| look(path).ok()).ok_or_else(|| {
         "this image has no certificate authorities: name a file by ca, or turn verification off by insecure = true"
             .to_owned()
     })
@@ -132,7 +121,7 @@ fn client(source: &Source, speaks: Speaks) -> Result<ClientConfig, String> {
 
 fn read(path: &Path) -> Result<RootCertStore, String> {
     let failed = |error| format!("ca {}: {}", path.display(), plain(&error));
-    let pem = files::read(path, LARGEST_BUNDLE).map_err(failed)?;
+    let pem = files::read(path, LARGEST_FILE).map_err(failed)?;
     let mut roots = RootCertStore::empty();
     // A bundle may hold one that is broken or too old for webpki; the others still count.
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));

@@ -13,7 +13,7 @@ use crate::supervisor::Event;
 use crate::supervisor::vocabulary::{Job, MOST_PRINTED, Pid, RunId, Secrets, SpawnError};
 
 use super::command::{self, About, Command};
-use super::environment::{BadValue, Environment};
+use super::environment::Environment;
 use super::guard::Guard;
 use super::keeper::ReportPipe;
 use super::keyboard::Keyboard;
@@ -148,13 +148,7 @@ impl Processes {
         if let Some(socket) = &self.notify_socket {
             environment.set(notify::VARIABLE, socket.as_bytes()).map_err(bad_variable)?;
         }
-        for (name, value) in &process.env {
-            environment.set(name, value.as_bytes()).map_err(bad_variable)?;
-        }
-        for (name, value) in &files.0 {
-            environment.set(name, value).map_err(bad_variable)?;
-        }
-        self.told(environment.set_known(env), exec);
+        self.set(&mut environment, exec, (&process.env, files, env))?;
         let configured = |name: &str| process.env.contains_key(name) || process.env_from_files.contains_key(name);
         let user = process.user.as_deref();
         let command = command::prepare(exec, user, &process.limits, environment, self.secrets, configured)?;
@@ -209,10 +203,21 @@ impl Processes {
         event
     }
 
-    /// Of variables that were left out.
-    fn told(&mut self, left_out: Vec<BadValue>, exec: &Exec) {
+    /// Sets variables: those of the config, those from files, and those that the core knows, of which some may be left out.
+    fn set(
+        &mut self,
+        environment: &mut Environment,
+        exec: &Exec,
+        (configured, files, known): (&BTreeMap<String, String>, &Secrets, &[(String, String)]),
+    ) -> Result<(), SpawnError> {
+        let configured = configured.iter().map(|(name, value)| (name, value.as_bytes()));
+        for (name, value) in configured.chain(files.0.iter().map(|(name, value)| (name, value.as_slice()))) {
+            environment.set(name, value).map_err(|error| command::bad_variable(exec, &error))?;
+        }
+        let left_out = environment.set_known(known);
         let program = exec.first().map(|program| program.display().to_string()).unwrap_or_default();
         self.warnings.extend(left_out.iter().map(|bad| format!("`{program}` is started without a variable: {bad}")));
+        Ok(())
     }
 
     fn hook_launch(
@@ -231,13 +236,7 @@ impl Processes {
         {
             environment.set(notify::VARIABLE, socket.as_bytes()).map_err(bad_variable)?;
         }
-        for (name, value) in &run_as.env {
-            environment.set(name, value.as_bytes()).map_err(bad_variable)?;
-        }
-        for (name, value) in &files.0 {
-            environment.set(name, value).map_err(bad_variable)?;
-        }
-        self.told(environment.set_known(env), exec);
+        self.set(&mut environment, exec, (&run_as.env, files, env))?;
         let configured = |name: &str| run_as.env.contains_key(name) || run_as.env_from_files.contains_key(name);
         let user = run_as.user.as_deref();
         let command = command::prepare(exec, user, limits, environment, self.secrets, configured)?;

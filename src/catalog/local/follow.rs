@@ -26,10 +26,11 @@ use super::{Error, Local, budget, entries, kv};
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// Between two looks where inotify is exhausted.
-const POLL: Duration = Duration::from_secs(1);
+pub(super) const POLL: Duration = Duration::from_secs(1);
 
-/// Between looks at a file that was closed but is still locked; the last one repeats.
-const IN_DOUBT: [Duration; 5] = [
+/// Between looks at a file that was closed but is still locked, for the kernel tells of a closing first; the last one
+/// repeats.
+pub(super) const IN_DOUBT: [Duration; 5] = [
     Duration::from_millis(1),
     Duration::from_millis(5),
     Duration::from_millis(25),
@@ -41,7 +42,7 @@ const IN_DOUBT: [Duration; 5] = [
 const MOST_LOOKS: usize = 30;
 
 /// After a failure.
-const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
+pub(super) const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
 
 /// See [`Backend::follow`](crate::catalog::Backend::follow).
 pub(super) async fn follow(local: &Local, query: &Query, seen: &mut ObservationSender) {

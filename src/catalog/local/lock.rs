@@ -14,13 +14,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::catalog::election::record::{GREATEST_TERM, LastLeader, Leader};
 use crate::catalog::election::{AcquireRequest, CandidateSettings, LockViewSender};
-use crate::config::Backoff;
 use crate::net::backoff::{self, Pace, jittered};
 use crate::supervisor::machines::election::event::{Acquisition, Id, Renewal};
 use crate::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 use crate::supervisor::vocabulary::Fence;
 
 use super::files::{self, Folder};
+use super::follow::{IN_DOUBT, POLL, RETRY};
 use super::inotify::Watching;
 use super::lock_file::{self, HeldLock, LOCK, LockFile, OwnLock};
 use super::name::escape;
@@ -32,21 +32,8 @@ const LEADER: &str = "leader";
 const LAST: &str = "last";
 const RELEASED: &str = "released";
 
-/// An event can come before the lock is gone: the kernel tells of a closing first. So after each the lock is looked at
-/// again, after these pauses.
-const IN_DOUBT: [Duration; 5] = [
-    Duration::from_millis(1),
-    Duration::from_millis(5),
-    Duration::from_millis(25),
-    Duration::from_millis(125),
-    Duration::from_secs(1),
-];
-/// And once in a while without any.
+/// Between two looks without a reason.
 const SWEEP: Duration = Duration::from_secs(10);
-/// Where the kernel tells nothing.
-const POLL: Duration = Duration::from_secs(1);
-/// After a failure.
-const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
 /// Between taking the lock and writing who has it there is a moment, which a slow disk makes long; a reader waits for it
 /// so often.
 const RECORD_AGAIN: [Duration; 5] = [

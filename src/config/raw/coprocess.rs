@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::schema::in_order;
+use super::in_order;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::{Background, Command, Hook, Limits, RestartPolicy, SignalScope, When, one_pair};
+use super::{Command, Hook, Limits, one_pair};
+use crate::config::coprocess::{OnGivingUp, OutputMode, StartPoint, StopPoint};
 use crate::config::format::{FilePath, GrpcUrl, HostPort, HttpUrl, Name, Parsed, User};
-use crate::config::{Backoff, Signal};
+use crate::config::{Background, Backoff, RestartPolicy, Signal, SignalScope, When};
 
 /// Long enough for a server that reads its data first, short enough for a scheduler to try elsewhere.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -180,41 +181,4 @@ impl Default for CoprocessRestart {
         let crate::config::Restart { max, within, backoff, .. } = crate::config::Restart::default();
         CoprocessRestart { policy: RestartPolicy::Always, max, within: Parsed(within), backoff: Parsed(backoff) }
     }
-}
-
-/// When a coprocess starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum StartPoint {
-    BeforeCatalog,
-    WithMain,
-    AfterMain,
-}
-
-/// When a coprocess stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum StopPoint {
-    AfterMain,
-    BeforeMain,
-}
-
-/// What a coprocess's end for good means for the container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum OnGivingUp {
-    Ignore,
-    Exit,
-}
-
-/// Where a coprocess's output goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum OutputMode {
-    Log,
-    Raw,
 }

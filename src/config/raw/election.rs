@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::schema::in_order;
+use super::in_order;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{Command, one_pair};
+use crate::config::election::{Fence, Mode, Preference, WithoutCatalog};
 use crate::config::format::{ElectionName, FilePath, Name, Parsed, User};
 
 /// Who stands against whom, and how long a leader may act on its last proof.
@@ -154,52 +155,4 @@ pub(crate) struct RoleTags {
     /// Everybody else's.
     #[schemars(example = &"replica", extend("x-required" = true))]
     pub(crate) replica: Option<String>,
-}
-
-/// Whether all run and one leads, or only the leader runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum Mode {
-    Role,
-    Standby,
-}
-
-/// How eager a candidate is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum Preference {
-    Normal,
-    Low,
-    Never,
-}
-
-/// What happens at a start in an outage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum WithoutCatalog {
-    Wait,
-    Replica,
-}
-
-/// What is killed at the deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum Fence {
-    Namespace,
-    ProcessGroup,
-}
-
-/// In which role something is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum When {
-    #[default]
-    Always,
-    Leader,
-    Replica,
 }

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::schema::in_order;
+use super::in_order;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Sensor;
-use crate::config::DEFAULT_PREFIX;
 use crate::config::backends::{ConsulAddress, Endpoint};
 use crate::config::format::{FilePath, Parsed, SocketPath};
+use crate::config::{DEFAULT_PREFIX, Level, LogFormat};
 
 /// Where services are registered and dependencies looked up.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -155,32 +155,11 @@ pub(crate) struct Log {
     /// `text` for people, `json` for machines.
     ///
     /// A log is first read by a person.
-    pub(crate) format: Format,
+    pub(crate) format: LogFormat,
 }
 
 impl Default for Log {
     fn default() -> Log {
-        Log { level: Level::Info, format: Format::Text }
+        Log { level: Level::Info, format: LogFormat::Text }
     }
-}
-
-/// How important a log line is.
-#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum Level {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-/// The form of log lines.
-#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum Format {
-    Text,
-    Json,
 }

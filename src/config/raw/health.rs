@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::schema::in_order;
+use super::in_order;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{Command, Enabled, one_pair};
 use crate::config::format::{FilePath, GrpcUrl, HostPort, HttpUrl, Name, Parsed, User};
-use crate::config::{AddressSpec, Family};
+use crate::config::{AddressSpec, Family, OnFailure};
 
 /// The names under which the main process, or a coprocess, is in the catalog.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -235,14 +235,4 @@ impl Default for Health {
             insecure: None,
         }
     }
-}
-
-/// What turning critical does beyond the catalog.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum OnFailure {
-    Report,
-    Restart,
-    Exit,
 }

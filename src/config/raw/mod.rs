@@ -7,6 +7,7 @@ mod coprocess;
 mod election;
 mod endpoints;
 mod health;
+mod order;
 mod process;
 mod sensor;
 mod task;
@@ -16,19 +17,15 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-use super::schema::in_order;
-
-pub(crate) use coprocess::{Coprocess, CoprocessRestart, OnGivingUp, OutputMode, Ready, StartPoint, StopPoint};
-pub(crate) use election::{Election, Fence, Mode, Preference, Rank, RoleTags, When, WithoutCatalog};
-pub(crate) use endpoints::{Backend, Catalog, Control, Format, Level, Log, Telemetry, Tls};
-pub(crate) use health::{Health, OnFailure, Service};
+pub(crate) use coprocess::{Coprocess, CoprocessRestart, Ready};
+pub(crate) use election::{Election, Rank, RoleTags};
+pub(crate) use endpoints::{Backend, Catalog, Control, Log, Telemetry, Tls};
+pub(crate) use health::{Health, Service};
+pub(crate) use order::{ORDER, in_order};
 use process::one_pair;
-pub(crate) use process::{
-    Background, Command, Demote, Hook, Hooks, Leftovers, Limits, PreStart, Process, Promote, Restart, RestartPolicy,
-    RoleHook, SignalScope, Stop, Strays,
-};
+pub(crate) use process::{Command, Demote, Hook, Hooks, Limits, PreStart, Process, Promote, Restart, RoleHook, Stop};
 pub(crate) use sensor::{Sensor, SensorKind};
-pub(crate) use task::{Task, TaskWhen};
+pub(crate) use task::Task;
 pub(crate) use watch::{Template, WaitFor, Watch};
 
 /// Whether a table in double brackets is there. That is decided before anything else of the table is read (`expand`), so

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::config::schema::in_order;
+use super::in_order;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, de};
 
-use super::{Enabled, When};
+use super::Enabled;
 use crate::config::election::DEMOTE_WITHIN;
 use crate::config::format::{FilePath, LimitValue, Parsed, Rewrite, Umask, User};
-use crate::config::{Backoff, Signal};
+use crate::config::{Background, Backoff, Leftovers, RestartPolicy, Signal, SignalScope, Strays, When};
 
 /// Docker's SIGKILL comes 10 s after its SIGTERM; a second is left for the kernel and the runtime.
 const STOP_WITHIN: Duration = Duration::from_secs(9);
@@ -165,42 +165,6 @@ impl Default for Process {
     }
 }
 
-/// Where signals go.
-#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum SignalScope {
-    Process,
-    Group,
-}
-
-/// What happens to what a main process that ended left running.
-#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum Background {
-    Kill,
-    Follow,
-}
-
-/// What becomes of processes that a hook leaves behind.
-#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum Leftovers {
-    End,
-    Keep,
-}
-
-/// What happens to what is left at the end.
-#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum Strays {
-    Kill,
-    Wait,
-}
-
 /// Resource limits (getrlimit(2)) and umask. A limit is a number, `"unlimited"`, or soft and hard as `"1024:4096"`;
 /// what isn't set stays as the container has it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -291,16 +255,6 @@ impl Default for Restart {
         let crate::config::Restart { max, within, backoff, .. } = crate::config::Restart::default();
         Restart { policy: RestartPolicy::Never, max, within: Parsed(within), backoff: Parsed(backoff) }
     }
-}
-
-/// After which ends the main process is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum RestartPolicy {
-    Never,
-    OnFailure,
-    Always,
 }
 
 /// How the container ends.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::schema::in_order;
+use super::in_order;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

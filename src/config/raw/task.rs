@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::schema::in_order;
+use super::in_order;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{Command, one_pair};
-use crate::config::Cron;
 use crate::config::format::{FilePath, Name, Parsed, User};
+use crate::config::{Cron, TaskWhen};
 
 /// Periodic work: exactly one of `every` and `cron`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -82,15 +82,4 @@ impl Default for Task {
             env_from_files: BTreeMap::new(),
         }
     }
-}
-
-/// When a task may run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(crate) enum TaskWhen {
-    Always,
-    Leader,
-    Replica,
-    Healthy,
 }

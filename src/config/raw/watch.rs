@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::config::schema::in_order;
+use super::in_order;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Command, Enabled, Hook, When};
+use super::{Command, Enabled, Hook};
 use crate::config::format::{ElectionName, FileMode, FilePath, Name, Parsed, User};
-use crate::config::{Required, Signal};
+use crate::config::{Required, Signal, When};
 
 /// What must be so before `pre_start`: exactly one of `service`, `key` and `leader`.
 #[derive(Debug, Deserialize, JsonSchema)]

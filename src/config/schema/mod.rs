@@ -4,7 +4,6 @@
 
 mod keys;
 mod markdown;
-mod order;
 mod publish;
 mod reference;
 mod shape;
@@ -14,13 +13,12 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
-use super::raw;
+use super::raw::{self, ORDER};
 
 pub use markdown::markdown;
 pub use publish::json;
 pub use reference::toml;
 
-pub(crate) use order::in_order;
 pub(crate) use shape::check_shape;
 
 /// Marks an array of tables of which a single one may stand alone.
@@ -106,7 +104,7 @@ impl<'s> Part<'s> {
 
     /// The properties in the order they are written down.
     fn in_order(self) -> impl Iterator<Item = (&'s str, Part<'s>)> {
-        let order = self.0.get(order::ORDER).and_then(Value::as_array).into_iter().flatten();
+        let order = self.0.get(ORDER).and_then(Value::as_array).into_iter().flatten();
         order.filter_map(Value::as_str).filter_map(move |key| Some((key, self.property(key)?)))
     }
 

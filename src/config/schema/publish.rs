@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::order::ORDER;
 use super::{ALONE, tree};
+use crate::config::raw::ORDER;
 
 /// What a duration looks like. JSON Schema's own `duration` is another one (ISO 8601, `PT5S`).
 const DURATION: &str = r"^([0-9]+ *(ns|us|ms|s|m|h|d)[a-z]* *)+$|^0$|\{\{|\{%";

@@ -1,11 +1,11 @@
 //! Judges `[[coprocess]]`: each by itself, and whether the order in which they are to start can be kept.
 
-use super::process::{catchable, environment, exec, hook, limits, near_hint};
+use super::process::{catchable, environment, exec, hook, limits, near_hint, restarts};
 use super::{Validator, quoted};
-use crate::config::coprocess::{Coprocess, MOST_OF_A_LEADER, OnGivingUp, OutputMode, Ready, StartPoint, StopPoint};
+use crate::config::coprocess::{Coprocess, MOST_OF_A_LEADER, Ready, StartPoint};
 use crate::config::election::{Election, Mode};
 use crate::config::tree::{Place, Span};
-use crate::config::{Background, Probe, Restart, RestartPolicy, RunAs, SignalScope, Trust, When, duration, raw};
+use crate::config::{Probe, Restart, RunAs, Trust, When, duration, raw};
 
 /// What `of` and `restart` call the main process.
 pub(super) const MAIN: &str = "main";
@@ -65,11 +65,7 @@ fn coprocess(raw: raw::Coprocess, place: Place<'_>, root: Place<'_>, validator: 
             );
         }
     }
-    let start = match raw.start {
-        raw::StartPoint::BeforeCatalog => StartPoint::BeforeCatalog,
-        raw::StartPoint::WithMain => StartPoint::WithMain,
-        raw::StartPoint::AfterMain => StartPoint::AfterMain,
-    };
+    let start = raw.start;
     let when = validator.when(place, raw.when);
     if when != When::Always && start == StartPoint::BeforeCatalog {
         validator.error(
@@ -97,29 +93,18 @@ fn coprocess(raw: raw::Coprocess, place: Place<'_>, root: Place<'_>, validator: 
         run_as,
         pre_start,
         post_stop,
-        restart: restart(&raw.restart, place.key("restart"), validator),
-        background: match raw.background {
-            raw::Background::Kill => Background::Kill,
-            raw::Background::Follow => Background::Follow,
+        restart: {
+            let raw::CoprocessRestart { policy, max, within, backoff } = raw.restart;
+            let restart = Restart { policy, max, within: within.0, backoff: backoff.0 };
+            restarts(restart, place.key("restart"), validator)
         },
-        on_giving_up: match raw.on_giving_up {
-            raw::OnGivingUp::Ignore => OnGivingUp::Ignore,
-            raw::OnGivingUp::Exit => OnGivingUp::Exit,
-        },
-        stop: match raw.stop {
-            raw::StopPoint::AfterMain => StopPoint::AfterMain,
-            raw::StopPoint::BeforeMain => StopPoint::BeforeMain,
-        },
+        background: raw.background,
+        on_giving_up: raw.on_giving_up,
+        stop: raw.stop,
         stop_signal: raw.stop_signal.0,
         stop_timeout: raw.stop_timeout.map(|timeout| timeout.0),
-        signal_scope: match raw.signal_scope {
-            raw::SignalScope::Process => SignalScope::Process,
-            raw::SignalScope::Group => SignalScope::Group,
-        },
-        output: match raw.output {
-            raw::OutputMode::Log => OutputMode::Log,
-            raw::OutputMode::Raw => OutputMode::Raw,
-        },
+        signal_scope: raw.signal_scope,
+        output: raw.output,
     }
 }
 
@@ -138,19 +123,6 @@ fn ready(raw: raw::Ready, run_as: &RunAs, place: Place<'_>, validator: &mut Vali
         (None, None, None, None) => Probe::Notify,
     };
     Ready { probe, timeout: raw.timeout.0 }
-}
-
-fn restart(raw: &raw::CoprocessRestart, place: Place<'_>, validator: &mut Validator<'_>) -> Restart {
-    let policy = match raw.policy {
-        raw::RestartPolicy::Never => RestartPolicy::Never,
-        raw::RestartPolicy::OnFailure => RestartPolicy::OnFailure,
-        raw::RestartPolicy::Always => RestartPolicy::Always,
-    };
-    if policy != RestartPolicy::Never {
-        validator.positive(place, "max", raw.max == 0, "`policy = \"never\"` says so more clearly");
-    }
-    validator.some_time(place, "within", raw.within.0);
-    Restart { policy, max: raw.max, within: raw.within.0, backoff: raw.backoff.0 }
 }
 
 /// Whether those that one waits for are there, and can be ready by then.

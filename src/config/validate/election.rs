@@ -8,13 +8,13 @@ use super::process::hook;
 use super::watch::needs_catalog;
 use super::{Validator, quoted};
 use crate::config::election::{
-    DEMOTE_WITHIN, Election, Fence, LONGEST_LOCK_DELAY, Mode, Pace, Preference, RENEW_EVERY, REQUEST_WITHIN, RoleTags,
-    Sum, WithoutCatalog, leaders_stop,
+    DEMOTE_WITHIN, Election, LONGEST_LOCK_DELAY, Mode, Pace, Preference, RENEW_EVERY, REQUEST_WITHIN, RoleTags, Sum,
+    WithoutCatalog, leaders_stop,
 };
 use crate::config::format::{FilePath, Name, Parsed};
 use crate::config::report::Problem;
 use crate::config::tree::Place;
-use crate::config::{Backend, Catalog, Coprocess, Hooks, Service, duration, raw};
+use crate::config::{Backend, Catalog, Coprocess, Hooks, Leftovers, Service, duration, raw};
 
 /// The guard looks again 50 ms after its SIGKILL, and ends what is left then by ending PID 1.
 const SHORTEST_MARGIN: Duration = Duration::from_millis(100);
@@ -57,15 +57,15 @@ pub(super) fn election(
     let alive_ttl = alive_ttl(raw.alive_ttl.0, place, catalog, index.map(|index| &mut services[index]), validator);
     let service = index.map(|index| &services[index]);
     let role_tags = raw.role_tags.map(|tags| role_tags(tags, place, root, service, catalog, validator));
-    let standby = raw.mode == raw::Mode::Standby;
-    if standby && raw.prefer == raw::Preference::Never {
+    let standby = raw.mode == Mode::Standby;
+    if standby && raw.prefer == Preference::Never {
         validator.warn(
             place.key("prefer").span(),
             "the main process never runs: it doesn't stand, and only a leader's runs",
             "`prefer = \"low\"` leaves the lock to the others for a while, `mode = \"role\"` runs replicas too",
         );
     }
-    if standby && raw.without_catalog == raw::WithoutCatalog::Replica {
+    if standby && raw.without_catalog == WithoutCatalog::Replica {
         validator.warn(
             place.key("without_catalog").span(),
             "`without_catalog = \"replica\"` does nothing with `mode = \"standby\"`",
@@ -79,21 +79,14 @@ pub(super) fn election(
         },
         name,
         service: service.map(|service| service.id.clone()),
-        mode: match raw.mode {
-            raw::Mode::Role => Mode::Role,
-            raw::Mode::Standby => Mode::Standby,
-        },
+        mode: raw.mode,
         lease: raw.lease.0,
         alive_ttl,
         pace,
         require_health: raw.require_health,
-        prefer: match raw.prefer {
-            raw::Preference::Normal => Preference::Normal,
-            raw::Preference::Low => Preference::Low,
-            raw::Preference::Never => Preference::Never,
-        },
+        prefer: raw.prefer,
         rank: raw.rank.map(|raw::Rank { exec, timeout, user, env, env_from_files }| {
-            let leftovers = raw::Leftovers::End;
+            let leftovers = Leftovers::End;
             hook(
                 raw::Hook { exec, timeout, user, env, env_from_files, leftovers },
                 "rank",
@@ -101,15 +94,9 @@ pub(super) fn election(
                 validator,
             )
         }),
-        without_catalog: match raw.without_catalog {
-            raw::WithoutCatalog::Wait => WithoutCatalog::Wait,
-            raw::WithoutCatalog::Replica => WithoutCatalog::Replica,
-        },
+        without_catalog: raw.without_catalog,
         role_tags,
-        fence: match raw.fence {
-            raw::Fence::Namespace => Fence::Namespace,
-            raw::Fence::ProcessGroup => Fence::ProcessGroup,
-        },
+        fence: raw.fence,
         witness: witness(raw.witness.map(|Parsed(FilePath(directory))| directory), place, catalog, validator),
     };
     lease(&election, root, catalog, (hooks.on_demote.is_some(), beside), validator);

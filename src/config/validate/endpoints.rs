@@ -3,7 +3,7 @@
 use super::{Validator, backends};
 use crate::config::report::Problem;
 use crate::config::tree::Place;
-use crate::config::{Backend, Catalog, Control, Level, Log, LogFormat, Process, Signal, raw};
+use crate::config::{Backend, Catalog, Control, Log, Process, Signal, raw};
 
 pub(super) fn catalog(raw: raw::Catalog, place: Place<'_>, validator: &mut Validator<'_>) -> Catalog {
     backends::strangers(raw.backend, place, validator);
@@ -73,17 +73,5 @@ pub(super) fn control(raw: raw::Control, root: Place<'_>, process: &Process, val
 }
 
 pub(super) fn log(raw: &raw::Log) -> Log {
-    Log {
-        level: match raw.level {
-            raw::Level::Error => Level::Error,
-            raw::Level::Warn => Level::Warn,
-            raw::Level::Info => Level::Info,
-            raw::Level::Debug => Level::Debug,
-            raw::Level::Trace => Level::Trace,
-        },
-        format: match raw.format {
-            raw::Format::Text => LogFormat::Text,
-            raw::Format::Json => LogFormat::Json,
-        },
-    }
+    Log { level: raw.level, format: raw.format }
 }

@@ -122,7 +122,7 @@ pub(super) fn health(
                     None => notify.push((of.clone(), at.key("notify").key_span())),
                 }
             }
-            if raw.on_failure == raw::OnFailure::Restart {
+            if raw.on_failure == OnFailure::Restart {
                 may_be_restarted(of.as_deref(), root, at, checked, validator);
             }
             let health = one_check(raw, at, checked, root.key("service").is_broken(), validator);
@@ -232,11 +232,7 @@ fn one_check(
         start_interval: raw.start_interval.0,
         failures: raw.failures,
         successes: raw.successes,
-        on_failure: match raw.on_failure {
-            raw::OnFailure::Report => OnFailure::Report,
-            raw::OnFailure::Restart => OnFailure::Restart,
-            raw::OnFailure::Exit => OnFailure::Exit,
-        },
+        on_failure: raw.on_failure,
         services: spoken_for,
         counts: raw.counts,
         stand: raw.stand,

@@ -161,13 +161,8 @@ impl Validator<'_> {
     }
 
     /// In which role something is done; there are none without an election.
-    fn when(&mut self, table: Place<'_>, when: raw::When) -> When {
-        let when = match when {
-            raw::When::Always => return When::Always,
-            raw::When::Leader => When::Leader,
-            raw::When::Replica => When::Replica,
-        };
-        if !self.has_election {
+    fn when(&mut self, table: Place<'_>, when: When) -> When {
+        if when != When::Always && !self.has_election {
             self.error(
                 table.key("when").span(),
                 "`when` without an election",

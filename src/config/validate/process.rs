@@ -8,8 +8,8 @@ use crate::config::report::Problem;
 use crate::config::suggest::nearest;
 use crate::config::tree::Place;
 use crate::config::{
-    Background, Exec, Hook, Hooks, Leftovers, Limits, Manner, PreStart, Process, Restart, RestartPolicy, RunAs, Signal,
-    SignalScope, Stop, Strays, When, duration, raw,
+    Exec, Hook, Hooks, Leftovers, Limits, Manner, PreStart, Process, Restart, RestartPolicy, RunAs, Signal, Stop, When,
+    duration, raw,
 };
 
 pub(super) fn exec(command: raw::Command) -> Exec {
@@ -70,20 +70,11 @@ pub(super) fn process(
         stop_on,
         stop_signal: raw.stop_signal.map(|signal| signal.0),
         stop_timeout: raw.stop_timeout.map(|timeout| timeout.0),
-        signal_scope: match raw.signal_scope {
-            raw::SignalScope::Process => SignalScope::Process,
-            raw::SignalScope::Group => SignalScope::Group,
-        },
+        signal_scope: raw.signal_scope,
         rewrite_signals: rewrites(raw.rewrite_signals, place.key("rewrite_signals"), validator),
-        restart: restart(&raw.restart, place.key("restart"), validator),
-        background: match raw.background {
-            raw::Background::Kill => Background::Kill,
-            raw::Background::Follow => Background::Follow,
-        },
-        strays: match raw.strays {
-            raw::Strays::Kill => Strays::Kill,
-            raw::Strays::Wait => Strays::Wait,
-        },
+        restart: restart(raw.restart, place.key("restart"), validator),
+        background: raw.background,
+        strays: raw.strays,
         exit_codes: exit_codes(raw.exit_codes, place.key("exit_codes"), validator),
         parent_death: raw.parent_death.map(|signal| signal.0),
         manner: Manner::default(),
@@ -229,16 +220,9 @@ fn rewrites(
     rewrites
 }
 
-fn restart(raw: &raw::Restart, place: Place<'_>, validator: &mut Validator<'_>) -> Restart {
-    let policy = match raw.policy {
-        raw::RestartPolicy::Never => RestartPolicy::Never,
-        raw::RestartPolicy::OnFailure => RestartPolicy::OnFailure,
-        raw::RestartPolicy::Always => RestartPolicy::Always,
-    };
-    if policy != RestartPolicy::Never {
-        validator.positive(place, "max", raw.max == 0, "`policy = \"never\"` says so more clearly");
-    }
-    validator.some_time(place, "within", raw.within.0);
+fn restart(raw: raw::Restart, place: Place<'_>, validator: &mut Validator<'_>) -> Restart {
+    let raw::Restart { policy, max, within, backoff } = raw;
+    let restart = restarts(Restart { policy, max, within: within.0, backoff: backoff.0 }, place, validator);
     if policy == RestartPolicy::Never && !place.has("policy") && place.entries().next().is_some() {
         validator.warn(
             place.key_span(),
@@ -246,7 +230,16 @@ fn restart(raw: &raw::Restart, place: Place<'_>, validator: &mut Validator<'_>) 
             "add `policy = \"on-failure\"` or `policy = \"always\"`",
         );
     }
-    Restart { policy, max: raw.max, within: raw.within.0, backoff: raw.backoff.0 }
+    restart
+}
+
+/// The same of whatever may be started again.
+pub(super) fn restarts(restart: Restart, place: Place<'_>, validator: &mut Validator<'_>) -> Restart {
+    if restart.policy != RestartPolicy::Never {
+        validator.positive(place, "max", restart.max == 0, "`policy = \"never\"` says so more clearly");
+    }
+    validator.some_time(place, "within", restart.within);
+    restart
 }
 
 fn exit_codes(raw: BTreeMap<String, u8>, place: Place<'_>, validator: &mut Validator<'_>) -> BTreeMap<u8, u8> {
@@ -302,7 +295,7 @@ pub(super) fn hooks(raw: raw::Hooks, root: Place<'_>, validator: &mut Validator<
         hook(promote, "on_promote", place.key("on_promote"), validator)
     });
     let on_demote = raw.on_demote.map(|raw::Demote { exec, timeout, user, env, env_from_files }| {
-        let leftovers = raw::Leftovers::End;
+        let leftovers = Leftovers::End;
         let demote = raw::Hook { exec, timeout, user, env, env_from_files, leftovers };
         one_of_the_end(demote, "on_demote", place.key("on_demote"), validator)
     });
@@ -331,10 +324,7 @@ pub(super) fn hook(raw: raw::Hook, name: &str, place: Place<'_>, validator: &mut
         timeout: raw.timeout.0,
         run_as: run_as(raw.user, raw.env, raw.env_from_files, place, validator),
         when: When::Always,
-        leftovers: match raw.leftovers {
-            raw::Leftovers::End => Leftovers::End,
-            raw::Leftovers::Keep => Leftovers::Keep,
-        },
+        leftovers: raw.leftovers,
     }
 }
 

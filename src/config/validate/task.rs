@@ -6,7 +6,7 @@ use super::Validator;
 use super::process::{exec, run_as};
 use crate::config::report::Problem;
 use crate::config::tree::{Place, Span};
-use crate::config::{Cron, Task, TaskWhen, Timetable, Zone, duration, raw};
+use crate::config::{Cron, Task, TaskWhen, Timetable, When, Zone, duration, raw};
 
 /// Of a run by `cron` that sets none: most periodic work takes minutes.
 const TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -80,12 +80,11 @@ fn zone(tz: Option<&str>, place: Place<'_>, validator: &mut Validator<'_>) -> Zo
     })
 }
 
-fn when(when: raw::TaskWhen, place: Place<'_>, validator: &mut Validator<'_>) -> TaskWhen {
-    let (role, when) = match when {
-        raw::TaskWhen::Always => return TaskWhen::Always,
-        raw::TaskWhen::Healthy => return TaskWhen::Healthy,
-        raw::TaskWhen::Leader => (raw::When::Leader, TaskWhen::Leader),
-        raw::TaskWhen::Replica => (raw::When::Replica, TaskWhen::Replica),
+fn when(when: TaskWhen, place: Place<'_>, validator: &mut Validator<'_>) -> TaskWhen {
+    let role = match when {
+        TaskWhen::Always | TaskWhen::Healthy => When::Always,
+        TaskWhen::Leader => When::Leader,
+        TaskWhen::Replica => When::Replica,
     };
     validator.when(place, role);
     when

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 /// Where the order is kept in the schema.
-pub(super) const ORDER: &str = "x-order";
+pub(crate) const ORDER: &str = "x-order";
 
 /// Notes the order of a type's fields in its schema.
 pub(crate) fn in_order<T: for<'de> Deserialize<'de>>(schema: &mut Schema) {
