@@ -111,7 +111,8 @@ enum Verb {
         #[command(flatten)]
         at: At,
     },
-    /// Have the running agent stop its main process and start it again: exit 0 once it runs. A leader steps down first
+    /// Have the running agent stop its main process, or a coprocess, and start it again: exit 0 once it runs. Where it is
+    /// main's, a leader steps down first
     Restart {
         /// Which process [default: main]
         #[arg(value_name = "NAME")]
@@ -119,7 +120,7 @@ enum Verb {
         #[command(flatten)]
         at: At,
     },
-    /// Send the main process a signal, as it is
+    /// Send the main process, or a coprocess, a signal, as it is
     Signal {
         /// Such as HUP, SIGUSR1, RTMIN+3 or 10
         #[arg(value_name = "SIG")]

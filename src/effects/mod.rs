@@ -128,6 +128,10 @@ impl Adapters {
                 return self.waiting.told(target, signal).into_iter().collect();
             }
             Effect::Forward { target, signal, reply } => return vec![self.forward(target, signal, reply)],
+            Effect::Signal { name, target, signal, reply } => {
+                self.kill(target, signal);
+                self.answer_sent(reply, signal, &name);
+            }
             Effect::Suspend => self.processes.suspend(),
             Effect::EndGroup { signal } => self.processes.end_group(signal),
             Effect::Hint { watch, target, signal } => return vec![self.hint(watch, target, signal)],

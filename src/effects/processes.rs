@@ -120,10 +120,15 @@ impl Adapters {
         let heeded = self.processes.heeds(target, signal);
         self.kill(target, signal);
         if let Some(reply) = reply {
-            let sent = self.refused.clone().map_or_else(|| Ok(format!("{signal} sent to main")), Err);
-            self.answer(reply, sent.into());
+            self.answer_sent(reply, signal, "main");
         }
         Event::Forwarded { signal, heeded }
+    }
+
+    /// Whether the signal that was sent last went.
+    pub(super) fn answer_sent(&mut self, reply: ReplyId, signal: Signal, to: &str) {
+        let sent = self.refused.clone().map_or_else(|| Ok(format!("{signal} sent to {to}")), Err);
+        self.answer(reply, sent.into());
     }
 
     pub(super) fn hint(&mut self, watch: String, target: Target, signal: Signal) -> Event {

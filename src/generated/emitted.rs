@@ -242,6 +242,8 @@ fn samples() -> Vec<Notice> {
         Notice::CoprocessRestarting { name: text(), after: span, attempt: 1, max: 5 },
         Notice::CoprocessGivenUp { name: text(), why: text() },
         Notice::CoprocessTold { name: text(), signal: Signal::TERM },
+        Notice::CoprocessRestartOrdered { name: text() },
+        Notice::CoprocessSignalled { name: text(), signal: Signal::HUP },
         Notice::HookTimedOut { hook: task(), timeout: span },
         Notice::HookSkipped { hook: task() },
         Notice::TaskLeftOut { task: task(), because: "..." },

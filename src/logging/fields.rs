@@ -41,7 +41,10 @@ pub fn of(notice: &Notice) -> Vec<Field> {
             vec![coprocess(name), seconds("after_seconds", *after), number("attempt", attempt), number("max", max)]
         }
         Notice::CoprocessGivenUp { name, why } => vec![coprocess(name), text("because", why)],
-        Notice::CoprocessTold { name, signal } => vec![coprocess(name), text("signal", signal)],
+        Notice::CoprocessTold { name, signal } | Notice::CoprocessSignalled { name, signal } => {
+            vec![coprocess(name), text("signal", signal)]
+        }
+        Notice::CoprocessRestartOrdered { name } => vec![coprocess(name)],
         Notice::SignalForwarded { received, sent } => vec![text("received", received), text("sent", sent)],
         Notice::Stopping { reason, within } => {
             [text("reason", reason)].into_iter().chain(within.map(|within| seconds("within_seconds", within))).collect()

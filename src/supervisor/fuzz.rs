@@ -506,6 +506,7 @@ fn request(input: &mut Input<'_>) -> Request {
         }
         18 | 19 => Request::RunTask { name: if input.yes() { "t" } else { "l" }.to_owned() },
         20 => Request::PushMetrics { values: vec![("p".to_owned(), input.byte().to_string())] },
+        21 => Request::Restart { name: Some("a".to_owned()) },
         _ => Request::Restart { name: None },
     }
 }

@@ -248,6 +248,112 @@ fn sigterm_ends_a_container_whose_coprocess_is_waited_for() {
     assert_eq!(lab.story(), ["agent", "agent stops"]);
 }
 
+/// One that says what happens to it, with its hooks.
+fn told_of(more: &str) -> String {
+    let says = |what: &str| format!("{{ exec = [\"sh\", \"-c\", \"echo {what} >> DIR/story\"] }}");
+    beside("helper", &format!("pre_start = {}\npost_stop = {}\n{more}", says("prepares"), says("clears")))
+}
+
+#[test]
+fn a_coprocess_restarted_by_hand_runs_again_when_that_is_answered_and_main_runs_on() {
+    let lab = Lab::new(&format!("{MAIN}{}", told_of("restart = { max = 1 }")));
+    let mut container = lab.run();
+    lab.told("helper");
+    let main = container.main().unwrap();
+    for round in 1..4 {
+        let (code, said, error) = lab.ask(&["restart", "helper"]);
+        let pid = of(&lab, "helper")["pid"].to_string();
+        assert_eq!((code, said), (0, format!("helper runs again, as process {pid}\n")), "{error}");
+        eventually("the next", || (count(&lab, "helper") == round + 1).then_some(())).unwrap();
+    }
+    let helper: Vec<String> = lab.story().into_iter().filter(|told| told != "main").collect();
+    assert_eq!(helper[2..6], ["helper stops", "clears", "prepares", "helper"]);
+    assert_eq!((of(&lab, "helper")["restarts"].clone(), container.main()), (3.into(), Ok(main)));
+    let (code, _, error) = lab.ask(&["restart", "other"]);
+    assert_eq!((code, error.as_str()), (1, "error: there is no process `other` here, but `main`, `helper`\n"));
+    assert!(container.stderr().contains("coprocess.restart_ordered"), "{}", container.stderr());
+    container.signal(TERM);
+    assert_eq!(container.wait(), Ok(3));
+}
+
+#[test]
+fn a_coprocess_that_was_given_up_is_started_by_hand() {
+    let needs = "test -e DIR/mended || exit 4; echo up >> DIR/story; exec sleep 1000";
+    let more = "restart = { policy = \"never\" }";
+    let lab = Lab::new(&format!("{MAIN}{}", shell("helper", needs, more)));
+    let _container = lab.run();
+    eventually("its end", || (of(&lab, "helper")["state"] == "given up").then_some(())).unwrap();
+    fs::write(lab.path("mended"), "").unwrap();
+    assert_eq!(lab.ask(&["restart", "helper"]).0, 0);
+    lab.told("up");
+    assert_eq!(
+        (of(&lab, "helper")["state"].clone(), of(&lab, "helper")["error"].clone()),
+        ("running".into(), ().into())
+    );
+}
+
+#[test]
+fn a_restart_by_hand_of_one_that_hangs_while_it_is_prepared_prepares_it_anew() {
+    let prepares =
+        "pre_start = { exec = [\"sh\", \"-c\", \"echo prepares >> DIR/story; test -e DIR/good || exec sleep 1000\"] }";
+    let lab = Lab::new(&format!("{MAIN}{}", beside("helper", prepares)));
+    let _container = lab.run();
+    lab.told("prepares");
+    fs::write(lab.path("good"), "").unwrap();
+    assert_eq!(lab.ask(&["restart", "helper"]).0, 0);
+    lab.told("helper");
+    assert_eq!(count(&lab, "prepares"), 2);
+}
+
+#[test]
+fn a_stop_answers_who_waits_for_a_restart_and_ends_as_soon_as_the_coprocess_does() {
+    let slow = "trap 'sleep 1; exit 0' TERM; echo up >> DIR/story; while :; do sleep 0.02; done";
+    let lab = Lab::new(&format!("{MAIN}{}", shell("slow", slow, "")));
+    let mut container = lab.run();
+    lab.told("up");
+    let asked = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| lab.ask(&["restart", "slow"]));
+        log_says(&container, "coprocess.told");
+        container.signal(TERM);
+        asked.join().unwrap()
+    });
+    assert_eq!((asked.0, asked.2.as_str()), (1, "error: the container is stopping\n"));
+    let begun = Instant::now();
+    assert_eq!(container.wait(), Ok(3));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}: {}", begun.elapsed(), container.stderr());
+    assert_eq!(count(&lab, "up"), 1);
+}
+
+#[test]
+fn a_signal_by_hand_reaches_the_coprocess_and_nobody_else() {
+    let hears = "trap 'echo heard >> DIR/story' USR1; echo up >> DIR/story; while :; do sleep 0.02; done";
+    let lab = Lab::new(&format!("{MAIN}{}", shell("helper", hears, "")));
+    let mut container = lab.run();
+    lab.told("up");
+    assert_eq!(lab.ask(&["signal", "USR1", "helper"]), (0, "SIGUSR1 sent to helper\n".to_owned(), String::new()));
+    lab.told("heard");
+    // What ends by a signal is started again as its policy says, and the container runs on.
+    assert_eq!(lab.ask(&["signal", "TERM", "helper"]).0, 0);
+    eventually("another", || (count(&lab, "up") == 2).then_some(())).unwrap();
+    assert_eq!(lab.ask(&["signal", "KILL", "helper"]).0, 0);
+    eventually("a third", || (count(&lab, "up") == 3).then_some(())).unwrap();
+    log_says(&container, "helper was killed by SIGKILL");
+    assert_eq!(container.ended(), None);
+}
+
+#[test]
+fn a_daemon_that_is_followed_gets_a_signal_by_hand_and_is_restarted() {
+    let daemon = "sh -c \"trap \\\"echo heard >> DIR/story\\\" USR1; echo up >> DIR/story; while :; do sleep 0.02; done\" & \
+                  until grep -q up DIR/story; do sleep 0.02; done";
+    let lab = Lab::new(&format!("{MAIN}{}", shell("daemon", daemon, "background = \"follow\"")));
+    let container = lab.run();
+    log_says(&container, "daemon went to the background");
+    assert_eq!(lab.ask(&["signal", "USR1", "daemon"]).0, 0);
+    lab.told("heard");
+    assert_eq!(lab.ask(&["restart", "daemon"]).0, 0);
+    eventually("the next", || (count(&lab, "up") == 2).then_some(())).unwrap();
+}
+
 /// A Consul server, and a container that brings an agent of its own.
 struct WithAgent {
     lab: Lab,
@@ -359,6 +465,7 @@ fn main_starts_no_later_than_its_agent_knows_a_server() {
     assert!(stage.lab.story().is_empty());
     stage.server.up();
     stage.lab.told("main");
+    log_says(&container, "main runs");
     let log = container.stderr();
     let at = |text: &str| {
         let line = log.lines().find(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {log}"));

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Coprocess as Config, Probe, Restart, RestartPolicy, When};
+use crate::config::{Coprocess as Config, Probe, Restart, RestartPolicy, SignalScope, When};
 
 use super::commands::Outcome;
 use super::jitter::Jitter;
 use super::restarts::{self, RestartDecision, Restarts};
 use crate::supervisor::vocabulary::{
-    CoprocessStatus, Effect, ExitStatus, Hope, Notice, Pid, RunId, SpawnError, Step, Time, earliest,
+    Answer, CoprocessStatus, Effect, ExitStatus, Hope, Notice, Pid, ReplyId, RunId, SpawnError, Step, Target, Time,
+    earliest,
 };
 
 /// From one question whether it is ready to the next: others wait for the answer, and asking costs little.
@@ -29,6 +30,7 @@ pub struct Coprocess {
     life: CoprocessLife,
     /// For which role it was started, or its `pre_start` was: a reload may have given it another since.
     begun_for: When,
+    order: Option<RestartOrder>,
     /// A reload took it out of the config.
     removed: bool,
     started: u64,
@@ -51,6 +53,14 @@ struct CoprocessLife {
     ended: Option<EndedForGood>,
     /// What follows from that has been seen to.
     judged: bool,
+}
+
+/// Somebody wants it to be started again.
+#[derive(Debug, Clone, Copy)]
+struct RestartOrder {
+    reply: ReplyId,
+    /// What is there of it is yet to end.
+    due: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +147,7 @@ impl Coprocess {
             restarts: Restarts::default(),
             readiness: Readiness::No,
             life: CoprocessLife::default(),
+            order: None,
             removed: false,
             started: 0,
             last_exit: None,
@@ -187,6 +198,7 @@ impl Coprocess {
 
     /// What comes next, if anything does.
     pub fn next(&self, now: Time, wanted: bool, may_start: bool) -> Option<NextStep> {
+        let wanted = wanted && !self.is_to_end_for_order();
         let begin = match self.config.pre_start {
             Some(_) if !self.life.prepared => NextStep::Prepare,
             Some(_) | None => NextStep::Start,
@@ -211,6 +223,63 @@ impl Coprocess {
         if self.stage == Stage::Idle {
             self.life = CoprocessLife::default();
             self.restarts = Restarts::default();
+        }
+    }
+
+    /// Somebody wants it to be started again: what is there of it ends as it does for good, and then it starts as it did
+    /// at first. That counts against nothing; one that had ended for good has a budget anew.
+    pub fn order(&mut self, reply: ReplyId) {
+        self.order = Some(RestartOrder { reply, due: true });
+        if self.stage == Stage::Idle {
+            self.begin_anew();
+        }
+    }
+
+    /// Whether somebody waits for it to run again.
+    pub fn is_ordered(&self) -> bool {
+        self.order.is_some()
+    }
+
+    fn is_to_end_for_order(&self) -> bool {
+        self.order.is_some_and(|order| order.due)
+    }
+
+    fn begin_anew(&mut self) {
+        if let Some(order) = &mut self.order {
+            order.due = false;
+            if self.life.ended.take().is_some() {
+                self.restarts = Restarts::default();
+            }
+            self.life.judged = false;
+            if !self.life.was_ready {
+                self.life.ready_by = None;
+                self.life.was_late = false;
+            }
+        }
+    }
+
+    /// Who wants it to be started again is answered.
+    pub fn answer_order(&mut self, step: &mut Step<'_>, answer: Answer) {
+        if let Some(RestartOrder { reply, .. }) = self.order.take() {
+            step.out.push(Effect::Reply { reply, answer });
+        }
+    }
+
+    /// What was ordered has failed, unless it is yet to end.
+    fn order_failed(&mut self, step: &mut Step<'_>, why: &str) {
+        if !self.is_to_end_for_order() {
+            self.answer_order(step, Answer::Refused(why.to_owned()));
+        }
+    }
+
+    /// Who gets a signal that somebody sends it.
+    pub fn target(&self) -> Option<Target> {
+        match (self.stage, self.config.signal_scope) {
+            // Nobody of what was left behind is more it than others are.
+            (Stage::Running { run, pid: None, .. }, _) => Some(Target::All(run)),
+            (Stage::Running { run, .. }, SignalScope::Process) => Some(Target::Process(run)),
+            (Stage::Running { run, .. }, SignalScope::Group) => Some(Target::Group(run)),
+            _ => None,
         }
     }
 
@@ -245,6 +314,7 @@ impl Coprocess {
             }
             Err(error) => {
                 let why = format!("pre_start of {} failed: {error}", self.config.name);
+                self.order_failed(step, &why);
                 let ended = EndedForGood { code: outcome.code(), why, as_wanted: false };
                 match self.config.restart.policy {
                     RestartPolicy::Never => self.give_up(step, ended),
@@ -275,6 +345,10 @@ impl Coprocess {
         }
         self.stage = Stage::Running { run, since, pid: Some(pid) };
         step.out.push(Effect::Say(Notice::CoprocessStarted { name: self.config.name.clone(), pid }));
+        if !self.is_to_end_for_order() {
+            let runs = format!("{} runs again, as process {pid}", self.config.name);
+            self.answer_order(step, Answer::Done(runs));
+        }
         match self.config.ready.as_ref().map(|ready| &ready.probe) {
             None => self.becomes_ready(),
             Some(Probe::Notify) => self.readiness = Readiness::Listening,
@@ -297,6 +371,7 @@ impl Coprocess {
         };
         if told.is_none() {
             let (name, error) = (self.config.name.clone(), error.message.clone());
+            self.order_failed(step, &format!("{name} can't be started: {error}"));
             step.out.push(Effect::Say(Notice::CoprocessFailedToStart { name, error }));
         }
         self.stage = Stage::Ending { run, since, why: told.unwrap_or(EndCause::NotStarted { hope, code: error.code }) };
@@ -351,7 +426,14 @@ impl Coprocess {
             _ => return,
         };
         self.readiness = Readiness::No;
-        if !wanted || why == EndCause::Unwanted {
+        if stuck && self.is_to_end_for_order() {
+            let why = format!("{} can't be ended", self.config.name);
+            self.answer_order(step, Answer::Refused(why.clone()));
+            if wanted {
+                return self.give_up(step, EndedForGood { code: 1, why, as_wanted: false });
+            }
+        }
+        if !wanted || why == EndCause::Unwanted || self.is_to_end_for_order() {
             self.stage = Stage::Over;
             return;
         }
@@ -425,6 +507,7 @@ impl Coprocess {
         self.stage = Stage::Idle;
         self.life.place = None;
         self.life.prepared = false;
+        self.begin_anew();
     }
 
     /// Whether its `post_stop` is due at its end.

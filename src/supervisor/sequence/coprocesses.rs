@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::coprocess::{OnGivingUp, StartPoint, StopPoint};
-use crate::config::{Coprocess as Config, Hook, OnFailure, Probe, When};
+use crate::config::{Coprocess as Config, Hook, OnFailure, Probe, Signal, When};
 
 use crate::exit_codes::UNAVAILABLE;
 use crate::supervisor::Supervisor;
@@ -12,10 +12,11 @@ use crate::supervisor::machines::commands::{KILL_AFTER, LEAST_PATIENCE, Launch, 
 use crate::supervisor::machines::coprocess::{ANSWER_WITHIN, Coprocess, NextStep};
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
+use crate::supervisor::sequence::orders::MAIN;
 use crate::supervisor::sequence::role::{Promotion, Role};
 use crate::supervisor::sequence::stop::{Cause, StopStage, Stopping};
 use crate::supervisor::vocabulary::{
-    CoprocessStatus, Effect, ExitStatus, Job, Notice, Pid, RunId, SpawnError, Step, Time, earliest,
+    Answer, CoprocessStatus, Effect, ExitStatus, Job, Notice, Pid, ReplyId, RunId, SpawnError, Step, Time, earliest,
 };
 
 /// A command that says whether a coprocess is ready may take longer to start than a connection (a JVM, say).
@@ -52,6 +53,10 @@ impl Coprocesses {
     /// Main starts.
     pub fn main_starts(&mut self) {
         self.main_was_started = true;
+    }
+
+    fn named(&mut self, name: &str) -> Option<&mut Coprocess> {
+        self.all.iter_mut().find(|coprocess| coprocess.config().name == name)
     }
 
     /// When one of them has something to do next.
@@ -124,6 +129,15 @@ fn is_last(coprocess: &Coprocess, of: &[&Coprocess]) -> bool {
     last(coprocess) || !of.iter().any(|other| last(other))
 }
 
+/// In which role one runs, for people.
+fn in_role(when: When) -> &'static str {
+    match when {
+        When::Leader => "this container leads",
+        When::Replica => "this container is a replica",
+        When::Always => "it is in the config",
+    }
+}
+
 impl Supervisor {
     /// Takes every step of every coprocess that nothing holds back any more.
     pub(in crate::supervisor) fn advance_coprocesses(&mut self, step: &mut Step<'_>) {
@@ -152,6 +166,11 @@ impl Supervisor {
         let config = coprocess.config().clone();
         let name = config.name.clone();
         let Some(next) = coprocess.next(step.now, wanted, may_start) else {
+            if coprocess.is_ordered() && coprocess.is_gone() {
+                let when = if wanted { "those that it needs are there" } else { in_role(config.when) };
+                let answer = Answer::Done(format!("{name} has ended, and runs again once {when}"));
+                self.coprocesses.all[index].answer_order(step, answer);
+            }
             if !wanted && !self.is_stopping() {
                 self.coprocesses.all[index].forget();
             }
@@ -191,6 +210,67 @@ impl Supervisor {
         }
         self.coprocesses.places = place;
         true
+    }
+
+    /// Somebody wants one to be started again.
+    pub(in crate::supervisor) fn order_coprocess(&mut self, step: &mut Step<'_>, reply: ReplyId, name: &str) {
+        let refused = match self.coprocesses.find(name) {
+            None => Some(self.no_such_process(name)),
+            Some(_) if self.is_stopping() => Some("the container is stopping".to_owned()),
+            Some(coprocess) if !self.is_wanted(coprocess) => {
+                Some(format!("`{name}` is to run once {}", in_role(coprocess.config().when)))
+            }
+            Some(_) if self.lives_on(name) => Some(format!("{name} can't be ended")),
+            Some(coprocess) if !self.may_start(coprocess) => {
+                Some(format!("`{name}` couldn't be started now: what it comes after isn't there"))
+            }
+            Some(_) => None,
+        };
+        let answer = match (refused, self.coprocesses.named(name)) {
+            (Some(refused), _) => Answer::Refused(refused),
+            (None, Some(coprocess)) if coprocess.is_ordered() => {
+                Answer::Done(format!("{name} is being restarted already"))
+            }
+            (None, coprocess) => {
+                step.out.push(Effect::Say(Notice::CoprocessRestartOrdered { name: name.to_owned() }));
+                return coprocess.into_iter().for_each(|coprocess| coprocess.order(reply));
+            }
+        };
+        step.out.push(Effect::Reply { reply, answer });
+    }
+
+    /// Somebody sends one a signal, which it gets as it is: how it ends by that is its own end.
+    pub(in crate::supervisor) fn signal_coprocess(
+        &mut self,
+        step: &mut Step<'_>,
+        reply: ReplyId,
+        signal: Signal,
+        name: &str,
+    ) {
+        let refused = match self.coprocesses.find(name).map(Coprocess::target) {
+            Some(Some(target)) => {
+                let name = name.to_owned();
+                step.out.push(Effect::Say(Notice::CoprocessSignalled { name: name.clone(), signal }));
+                return step.out.push(Effect::Signal { name, target, signal, reply });
+            }
+            Some(None) => {
+                let all = self.coprocess_statuses();
+                let state = all.into_iter().find(|status| status.name == name).map(|status| status.state);
+                format!("{name} doesn't run ({})", state.unwrap_or_default())
+            }
+            None => self.no_such_process(name),
+        };
+        step.out.push(Effect::Reply { reply, answer: Answer::Refused(refused) });
+    }
+
+    fn no_such_process(&self, name: &str) -> String {
+        let others = self.coprocesses.all.iter().map(|coprocess| format!(", `{}`", coprocess.config().name));
+        format!("there is no process `{name}` here, but `{MAIN}`{}", others.collect::<String>())
+    }
+
+    /// The container stops: none of them is started again.
+    pub(in crate::supervisor) fn refuse_coprocess_orders(&mut self, step: &mut Step<'_>, refused: &Answer) {
+        self.coprocesses.all.iter_mut().for_each(|coprocess| coprocess.answer_order(step, refused.clone()));
     }
 
     /// Its `post_stop` comes, if anything of it has run: but nothing is done for a leader whose time is over.
@@ -276,7 +356,12 @@ impl Supervisor {
             (When::Always | When::Replica, ..) => true,
         };
         let is_there = |name: &String| self.coprocesses.find(name).is_none_or(Coprocess::lets_others_start);
-        reached && serves && config.after.iter().all(is_there)
+        reached && serves && config.after.iter().all(is_there) && !self.lives_on(&config.name)
+    }
+
+    /// Whether a former life of it can't be ended: nothing starts beside that.
+    fn lives_on(&self, name: &str) -> bool {
+        self.commands.of_job(&Job::Coprocess { name: name.to_owned() }) == Some(true)
     }
 
     /// Whether all are ready that main's start waits for.

@@ -1,4 +1,4 @@
-//! What people order of a running container beyond its stop: start main again, signal it, and say when something is so.
+//! What people order of a running container beyond its stop: start a process again, signal it, and say when something is so.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const MOST_AWAITED: usize = 16;
 const NO_CATALOG: &str = "no catalog is configured ([catalog] backend = \"none\")";
 
 /// What main is called.
-const MAIN: &str = "main";
+pub const MAIN: &str = "main";
 
 /// What was ordered and isn't answered yet.
 #[derive(Debug, Default)]
@@ -59,9 +59,13 @@ impl Orders {
 }
 
 impl Supervisor {
-    /// Somebody wants main to be started again. A leader's leaves its role first, as when the container stops.
+    /// Somebody wants main, or a coprocess, to be started again. A leader's main leaves its role first, as when the
+    /// container stops.
     pub(in crate::supervisor) fn order_restart(&mut self, step: &mut Step<'_>, reply: ReplyId, name: Option<String>) {
-        if let Err(refused) = self.may_restart(name) {
+        if let Some(name) = name.filter(|name| name != MAIN) {
+            return self.order_coprocess(step, reply, &name);
+        }
+        if let Err(refused) = self.may_restart() {
             return step.out.push(Effect::Reply { reply, answer: Answer::Refused(refused) });
         }
         if self.orders.restart.is_some() {
@@ -80,19 +84,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether main is meant.
-    fn is_main(&self, name: Option<String>) -> Result<(), String> {
-        match name.filter(|name| name != MAIN) {
-            None => Ok(()),
-            Some(name) if self.coprocesses.find(&name).is_some() => {
-                Err(format!("`{name}` is a coprocess: by hand only `{MAIN}` is restarted and signalled"))
-            }
-            Some(other) => Err(format!("there is no process `{other}` here, but `{MAIN}`")),
-        }
-    }
-
-    fn may_restart(&self, name: Option<String>) -> Result<(), String> {
-        self.is_main(name)?;
+    fn may_restart(&self) -> Result<(), String> {
         match self.life.stage() {
             LifeStage::Running { .. } => Ok(()),
             LifeStage::Stopping(_) | LifeStage::Ended => Err("the container is stopping".to_owned()),
@@ -138,7 +130,7 @@ impl Supervisor {
         }
     }
 
-    /// Somebody sends main a signal, which it gets as it is.
+    /// Somebody sends main, or a coprocess, a signal, which it gets as it is.
     pub(in crate::supervisor) fn order_signal(
         &mut self,
         step: &mut Step<'_>,
@@ -146,13 +138,18 @@ impl Supervisor {
         signal: Signal,
         name: Option<String>,
     ) {
-        let target = self.main.target(self.process.signal_scope).ok_or_else(|| "main doesn't run".to_owned());
-        match self.is_main(name).and(target) {
-            Ok(target) => {
+        if let Some(name) = name.filter(|name| name != MAIN) {
+            return self.signal_coprocess(step, reply, signal, &name);
+        }
+        match self.main.target(self.process.signal_scope) {
+            Some(target) => {
                 step.out.push(Effect::Say(Notice::SignalForwarded { received: signal, sent: signal }));
                 step.out.push(Effect::Forward { target, signal, reply: Some(reply) });
             }
-            Err(refused) => step.out.push(Effect::Reply { reply, answer: Answer::Refused(refused) }),
+            None => {
+                let answer = Answer::Refused(format!("{MAIN} doesn't run"));
+                step.out.push(Effect::Reply { reply, answer });
+            }
         }
     }
 
@@ -231,6 +228,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn refuse_orders(&mut self, step: &mut Step<'_>) {
         let refused = || Answer::Refused("the container is stopping".to_owned());
         self.answer_restart(step, refused());
+        self.refuse_coprocess_orders(step, &refused());
         for awaited in self.orders.awaited.drain(..) {
             answer_awaited(&awaited, refused(), step.out);
         }

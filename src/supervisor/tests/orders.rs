@@ -2,14 +2,28 @@
 
 use std::time::Duration;
 
+use super::coprocess::coprocess;
 use super::script::*;
-use crate::config::{Backend, Config, OnFailure, Query, RestartPolicy, Signal};
+use crate::config::coprocess::{Ready, StopPoint};
+use crate::config::{
+    Backend, Background, Config, Coprocess, OnFailure, Probe, Query, Restart, RestartPolicy, Signal, SignalScope,
+};
 use crate::supervisor::vocabulary::*;
 use crate::supervisor::{Event, Notice};
 
 impl Script {
     fn restart(&mut self) {
         self.send(Event::Control { reply: ReplyId(1), request: Request::Restart { name: None } });
+    }
+
+    pub fn restart_of(&mut self, name: &str) {
+        let name = Some(name.to_owned());
+        self.send(Event::Control { reply: ReplyId(1), request: Request::Restart { name } });
+    }
+
+    fn signals_of(&mut self, name: &str, signal: Signal) {
+        let name = Some(name.to_owned());
+        self.send(Event::Control { reply: ReplyId(1), request: Request::Signal { signal, name } });
     }
 
     fn orders_signal(&mut self, signal: Signal) {
@@ -221,16 +235,257 @@ fn a_key_is_read_and_written_without_an_election_but_never_fenced() {
     script.expect(&["key", "reply error"]);
 }
 
+/// A config with these beside main.
+fn crew(coprocesses: Vec<Coprocess>) -> Config {
+    Config { coprocesses, ..config() }
+}
+
+fn hooked() -> Coprocess {
+    Coprocess { pre_start: Some(hook("prepare")), post_stop: Some(hook("clean")), ..coprocess("agent") }
+}
+
 #[test]
-fn a_coprocess_is_neither_restarted_nor_signalled_by_hand_and_that_is_said() {
-    let coprocesses = vec![super::coprocess::coprocess("agent")];
-    let mut script = Script::start(Config { coprocesses, ..config() });
+fn a_coprocess_restarted_by_hand_ends_as_for_good_and_starts_as_at_first() {
+    let mut script = Script::start(crew(vec![hooked(), coprocess("other")]));
+    script.ends("pre_start of agent", 0);
     script.heard();
-    let name = Some("agent".to_owned());
-    for request in [Request::Restart { name: name.clone() }, Request::Signal { signal: Signal::HUP, name }] {
-        let effects = script.core.handle(Time::default(), Event::Control { reply: ReplyId(1), request });
-        let said = "`agent` is a coprocess: by hand only `main` is restarted and signalled".to_owned();
-        let refused = Effect::Reply { reply: ReplyId(1), answer: Answer::Refused(said) };
-        assert!(effects.contains(&refused), "{effects:?}");
+    script.restart_of("agent");
+    script.expect(&["SIGTERM to coprocess agent"]);
+    script.restart_of("agent");
+    script.expect(&["reply ok"]);
+    script.ends("coprocess agent", 0);
+    script.expect(&["spawn post_stop of agent"]);
+    script.ends("post_stop of agent", 0);
+    script.expect(&["spawn pre_start of agent"]);
+    script.ends("pre_start of agent", 0);
+    script.expect(&["spawn coprocess agent", "reply ok"]);
+    assert_eq!(script.now(), 0);
+    assert!(script.said.iter().any(|said| matches!(said, Notice::CoprocessRestartOrdered { .. })));
+}
+
+#[test]
+fn a_coprocess_that_ignores_a_restart_is_killed_in_its_own_time_and_what_it_left_goes_first() {
+    let own = Some(Duration::from_secs(3));
+    let quits = Coprocess { stop_signal: Signal::QUIT, stop_timeout: own, ..coprocess("agent") };
+    let mut script = Script::start(crew(vec![quits]));
+    script.heard();
+    script.restart_of("agent");
+    script.expect(&["SIGQUIT to coprocess agent"]);
+    assert_eq!(script.when("SIGKILL to all of coprocess agent"), 3_000);
+    script.heard();
+    script.ends_leaving("coprocess agent", ExitStatus::Killed(Signal::KILL));
+    script.expect(&[]);
+    script.group_ends("coprocess agent");
+    script.expect(&["spawn coprocess agent", "reply ok"]);
+}
+
+#[test]
+fn a_restart_by_hand_takes_nothing_from_a_coprocesss_budget_and_ends_its_pause() {
+    let once = Restart { policy: RestartPolicy::Always, max: 1, ..Restart::default() };
+    let mut script = Script::start(crew(vec![Coprocess { restart: once, ..coprocess("agent") }]));
+    for _ in 0..3 {
+        script.restart_of("agent");
+        script.ends("coprocess agent", 0);
     }
+    script.heard();
+    script.ends("coprocess agent", 1);
+    script.expect(&[]);
+    script.restart_of("agent");
+    script.expect(&["spawn coprocess agent", "reply ok"]);
+    script.ends("coprocess agent", 1);
+    let state = |script: &Script| script.core.status().coprocesses[0].state.clone();
+    assert_eq!(state(&script), "given up");
+    // What has ended for good begins anew, with all of its budget.
+    script.restart_of("agent");
+    script.expect(&["spawn coprocess agent", "reply ok"]);
+    script.ends("coprocess agent", 1);
+    assert_eq!(state(&script), "about to start again");
+}
+
+#[test]
+fn a_restart_cuts_a_coprocesss_pre_start_short_that_hangs() {
+    let mut script = Script::start(crew(vec![hooked()]));
+    script.expect(&["spawn main", "spawn pre_start of agent"]);
+    script.restart_of("agent");
+    script.restart_of("agent");
+    script.expect(&["SIGTERM to all of pre_start of agent", "reply ok"]);
+    assert_eq!(script.when("SIGKILL to all of pre_start of agent"), 2_000);
+    script.ends_as("pre_start of agent", ExitStatus::Killed(Signal::KILL));
+    script.ends("post_stop of agent", 0);
+    script.ends("pre_start of agent", 0);
+    let heard = script.heard();
+    assert_eq!(heard.last_chunk(), Some(&["spawn coprocess agent".to_owned(), "reply ok".to_owned()]));
+}
+
+#[test]
+fn a_restart_is_refused_when_its_pre_start_fails_or_its_program_is_gone() {
+    let mut script = Script::start(crew(vec![Coprocess { post_stop: None, ..hooked() }]));
+    script.ends("pre_start of agent", 0);
+    script.restart_of("agent");
+    script.ends("coprocess agent", 0);
+    script.heard();
+    script.ends("pre_start of agent", 1);
+    script.expect(&["reply error"]);
+    // It is tried again as its policy says, for nobody.
+    script.when("spawn pre_start of agent");
+    script.ends("pre_start of agent", 0);
+    script.expect(&["spawn coprocess agent"]);
+
+    let mut script = Script::start(crew(vec![coprocess("agent")]));
+    script.coprocess_fails =
+        vec![SpawnError { code: 127, message: "`agent` isn't found".to_owned(), hope: Hope::None }];
+    script.heard();
+    script.restart_of("agent");
+    script.ends("coprocess agent", 0);
+    script.expect(&["SIGTERM to coprocess agent", "spawn coprocess agent", "reply error"]);
+}
+
+#[test]
+fn a_coprocess_that_cannot_be_ended_is_not_started_beside_itself_by_hand() {
+    let mut script = Script::start(crew(vec![coprocess("agent")]));
+    script.heard();
+    script.restart_of("agent");
+    script.until(60_000);
+    let heard = script.heard();
+    assert_eq!(heard.last().unwrap(), "reply error");
+    assert!(!heard.contains(&"spawn coprocess agent".to_owned()), "{heard:?}");
+    // Not when it is asked for once more either, nor by a reload that takes it away and brings it back.
+    script.restart_of("agent");
+    script.expect(&["reply error"]);
+    for config in [config(), crew(vec![coprocess("agent")])] {
+        script.send(Event::Control { reply: ReplyId(2), request: Request::Reload });
+        script.send(Event::ConfigLoaded(Ok(Box::new(config.into()))));
+    }
+    assert!(!script.heard().contains(&"spawn coprocess agent".to_owned()));
+    // At last the kernel lets it go.
+    script.ends_as("coprocess agent", ExitStatus::Killed(Signal::KILL));
+    assert!(script.heard().contains(&"spawn coprocess agent".to_owned()));
+}
+
+#[test]
+fn a_stop_during_a_restart_by_hand_starts_nothing_more() {
+    // While it ends, while its post_stop runs, and while it is prepared.
+    for ended in 0..3 {
+        let mut script = Script::start(crew(vec![hooked()]));
+        script.ends("pre_start of agent", 0);
+        script.restart_of("agent");
+        if ended > 0 {
+            script.ends("coprocess agent", 0);
+        }
+        if ended > 1 {
+            script.ends("post_stop of agent", 0);
+        }
+        script.heard();
+        script.signal(Signal::TERM);
+        assert_eq!(script.heard()[0], "reply error", "{ended}");
+        script.restart_of("agent");
+        script.ends("main", 0);
+        script.until(20_000);
+        let heard = script.heard();
+        assert!(!heard.contains(&"spawn coprocess agent".to_owned()), "{ended}: {heard:?}");
+        assert!(heard.iter().any(|heard| heard == "exit 0"), "{ended}: {heard:?}");
+    }
+}
+
+/// What was on its way out before holds a stop no longer than what is told then.
+#[test]
+fn a_coprocess_that_was_being_restarted_leaves_main_its_time_to_stop() {
+    let front = Coprocess { stop: StopPoint::BeforeMain, ..hooked() };
+    for ended in [false, true] {
+        let mut script = Script::start(crew(vec![front.clone()]));
+        script.ends("pre_start of agent", 0);
+        script.restart_of("agent");
+        if ended {
+            script.ends("coprocess agent", 0);
+        }
+        script.until(100);
+        script.heard();
+        script.signal(Signal::TERM);
+        // The kernel ends at once what is killed.
+        let (what, killed) = match ended {
+            false => ("coprocess agent", "SIGKILL to all of coprocess agent"),
+            true => ("post_stop of agent", "SIGTERM to all of post_stop of agent"),
+        };
+        let at = script.when(killed);
+        assert!(at <= 6_100, "{what} at {at}");
+        script.ends_as(what, ExitStatus::Killed(Signal::KILL));
+        if !ended {
+            script.when("SIGTERM to all of post_stop of agent");
+            script.ends_as("post_stop of agent", ExitStatus::Killed(Signal::TERM));
+        }
+        script.until(9_000);
+        let heard = script.heard();
+        assert!(heard.contains(&"SIGTERM to main".to_owned()), "{what}: {heard:?}");
+    }
+}
+
+#[test]
+fn a_coprocess_is_not_restarted_by_hand_where_it_could_not_start_again() {
+    let ready = Some(Ready { probe: Probe::Notify, timeout: Duration::from_secs(60) });
+    let first = Coprocess { ready, ..coprocess("first") };
+    let second = Coprocess { after: vec!["first".to_owned()], ..coprocess("second") };
+    let mut script = Script::start(crew(vec![first, second]));
+    script.heard();
+    script.restart_of("second");
+    script.expect(&["reply error"]);
+    let ready = Notification { ready: true, ..Notification::default() };
+    let says_ready = |script: &mut Script| {
+        script.send(Event::CoprocessNotified { name: "first".to_owned(), said: ready.clone() });
+    };
+    says_ready(&mut script);
+    script.expect(&["spawn coprocess second"]);
+    script.restart_of("second");
+    // It is gone when the other isn't ready: nobody waits for that at the command line.
+    script.ends("coprocess first", 1);
+    script.ends("coprocess second", 0);
+    script.expect(&["SIGTERM to coprocess second", "reply ok"]);
+    script.when("spawn coprocess first");
+    says_ready(&mut script);
+    script.expect(&["spawn coprocess second"]);
+}
+
+#[test]
+fn a_reload_that_takes_a_coprocess_away_answers_who_waits_for_its_restart() {
+    let mut script = Script::start(crew(vec![coprocess("agent")]));
+    script.restart_of("agent");
+    script.heard();
+    script.send(Event::Control { reply: ReplyId(2), request: Request::Reload });
+    script.send(Event::ConfigLoaded(Ok(Box::new(config().into()))));
+    script.heard();
+    script.ends("coprocess agent", 0);
+    script.expect(&["reply ok"]);
+    script.restart_of("agent");
+    script.expect(&["reply error"]);
+}
+
+#[test]
+fn a_signal_by_hand_reaches_a_coprocess_and_what_comes_of_that_is_its_own_end() {
+    let group = Coprocess { signal_scope: SignalScope::Group, ..coprocess("agent") };
+    let mut script = Script::start(crew(vec![group]));
+    script.heard();
+    script.signals_of("agent", Signal::HUP);
+    script.expect(&["SIGHUP to coprocess agent's group"]);
+    script.signals_of("agent", Signal::TERM);
+    script.ends_as("coprocess agent", ExitStatus::Killed(Signal::TERM));
+    script.expect(&["SIGTERM to coprocess agent's group"]);
+    script.signals_of("agent", Signal::HUP);
+    script.expect(&["reply error"]);
+    script.when("spawn coprocess agent");
+    // Main's end by a forwarded signal is a requested stop; this was none of main's.
+    script.ends_as("main", ExitStatus::Killed(Signal::TERM));
+    assert!(script.heard().contains(&"SIGTERM to coprocess agent's group".to_owned()));
+}
+
+#[test]
+fn a_coprocess_that_was_followed_gets_a_signal_in_all_its_processes() {
+    let daemon = Coprocess { background: Background::Follow, ..coprocess("daemon") };
+    let mut script = Script::start(crew(vec![daemon]));
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.heard();
+    script.signals_of("daemon", Signal::HUP);
+    script.expect(&["SIGHUP to all of coprocess daemon"]);
+    script.restart_of("daemon");
+    script.expect(&["SIGTERM to all of coprocess daemon"]);
+    script.group_ends("coprocess daemon");
+    script.expect(&["spawn coprocess daemon", "reply ok"]);
 }

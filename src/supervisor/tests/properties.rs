@@ -31,6 +31,7 @@ enum Step {
     Print(usize, bool),
     MaintenanceOff,
     Restart,
+    RestartBeside(bool),
     Signalled(i32),
     Await(bool),
     Stop,
@@ -52,6 +53,7 @@ fn step() -> impl Strategy<Value = Step> {
         prop::option::of(0u64..30_000).prop_map(Step::Maintenance),
         Just(Step::MaintenanceOff),
         Just(Step::Restart),
+        any::<bool>().prop_map(Step::RestartBeside),
         (1i32..=64).prop_map(Step::Signalled),
         any::<bool>().prop_map(Step::Await),
         (0i64..4_000_000_000).prop_map(Step::Calendar),
@@ -226,6 +228,10 @@ impl World {
             }
             Step::Restart => {
                 self.send(Event::Control { reply: ReplyId(4), request: Request::Restart { name: None } });
+            }
+            Step::RestartBeside(front) => {
+                let name = Some(if front { "front" } else { "first" }.to_owned());
+                self.send(Event::Control { reply: ReplyId(4), request: Request::Restart { name } });
             }
             Step::Signalled(number) => {
                 let signal = Signal::new(number).unwrap();

@@ -366,6 +366,7 @@ impl Script {
                 answer = Some(Event::Forwarded { signal, heeded: self.catches });
                 self.sent(signal, target)
             }
+            Effect::Signal { target, signal, .. } => self.sent(signal, target),
             Effect::Hint { watch, target: _, signal } => {
                 answer = Some(Event::Hinted { watch, sent: self.catches });
                 if self.catches { format!("{signal} to main") } else { format!("no {signal} yet") }

@@ -74,6 +74,17 @@ pub enum Effect {
         /// Who sends it, and is to be answered whether it went.
         reply: Option<ReplyId>,
     },
+    /// Send a coprocess a signal that somebody has for it, and answer whether it went.
+    Signal {
+        /// The coprocess.
+        name: String,
+        /// To whom.
+        target: Target,
+        /// Which.
+        signal: Signal,
+        /// Who sends it.
+        reply: ReplyId,
+    },
     /// Signal main that a dependency changed, unless that would end it: a main that has only just been started may
     /// not catch the signal yet.
     Hint {

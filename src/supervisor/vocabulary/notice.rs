@@ -127,6 +127,18 @@ pub enum Notice {
         /// The signal.
         signal: Signal,
     },
+    /// Somebody wants a coprocess to be started again.
+    CoprocessRestartOrdered {
+        /// Which.
+        name: String,
+    },
+    /// Somebody sends a coprocess a signal.
+    CoprocessSignalled {
+        /// Which.
+        name: String,
+        /// The signal.
+        signal: Signal,
+    },
     /// A signal is passed on to main.
     SignalForwarded {
         /// As it came.
@@ -428,6 +440,8 @@ impl Notice {
             Notice::CoprocessRestarting { .. } => ("coprocess.restarting", Warn),
             Notice::CoprocessGivenUp { .. } => ("coprocess.given_up", Error),
             Notice::CoprocessTold { .. } => ("coprocess.told", Info),
+            Notice::CoprocessRestartOrdered { .. } => ("coprocess.restart_ordered", Info),
+            Notice::CoprocessSignalled { .. } => ("coprocess.signalled", Info),
             Notice::SignalForwarded { .. } => ("signal.forwarded", Debug),
             Notice::Stopping { .. } => ("stop.started", Info),
             Notice::MainTold { .. } => ("stop.main_told", Info),
@@ -536,6 +550,12 @@ impl fmt::Display for Notice {
             }
             Notice::CoprocessGivenUp { name: _, why } => write!(f, "{why}: giving it up"),
             Notice::CoprocessTold { name, signal } => write!(f, "{signal} sent to {name}"),
+            Notice::CoprocessRestartOrdered { name } => {
+                write!(f, "{name} is restarted, as asked for at the control endpoint")
+            }
+            Notice::CoprocessSignalled { name, signal } => {
+                write!(f, "{signal} sent to {name}, as asked for at the control endpoint")
+            }
             Notice::SignalForwarded { received, sent } if received == sent => write!(f, "{received} passed on to main"),
             Notice::SignalForwarded { received, sent } => write!(f, "{received} passed on to main as {sent}"),
             Notice::Stopping { reason, within: Some(within) } => {

@@ -115,6 +115,7 @@ impl World {
             | Effect::Suspend
             | Effect::EndGroup { .. }
             | Effect::TellOuter(_)
+            | Effect::Signal { .. }
             | Effect::Say(_) => {}
         }
     }

@@ -48,7 +48,7 @@ struct Faults {
     cut: u8,
     /// A health check fails.
     unhealthy: u8,
-    /// Somebody steps it down, stops it, restarts main, reloads, signals, or maintains.
+    /// Somebody steps it down, stops it, restarts main or a coprocess, reloads, signals, or maintains.
     person: u8,
 }
 

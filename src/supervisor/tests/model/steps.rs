@@ -43,6 +43,8 @@ pub enum Misfortune {
     StepDown(usize, usize),
     Stop(usize),
     Restart(usize),
+    /// Of a coprocess that runs for the leader only.
+    RestartBeside(usize),
     Reload(usize),
     Maintenance(usize, bool),
     Signal(usize),
@@ -147,6 +149,7 @@ impl World {
                     Misfortune::StepDown(index, to),
                     Misfortune::Stop(index),
                     Misfortune::Restart(index),
+                    Misfortune::RestartBeside(index),
                     Misfortune::Reload(index),
                     Misfortune::Maintenance(index, true),
                     Misfortune::Maintenance(index, false),
@@ -254,6 +257,7 @@ impl World {
                 self.hears(index, Event::Signal(Signal::TERM));
             }
             Misfortune::Restart(index) => self.asks(index, Request::Restart { name: None }),
+            Misfortune::RestartBeside(index) => self.asks(index, Request::Restart { name: Some("vip".to_owned()) }),
             Misfortune::Reload(index) => self.asks(index, Request::Reload),
             Misfortune::Maintenance(index, on) => {
                 self.spend(|left| &mut left.person);

@@ -118,6 +118,53 @@ fn a_crashed_one_of_a_leaders_starts_again_while_it_leads_and_no_longer() {
 }
 
 #[test]
+fn one_restarted_by_hand_starts_again_only_in_the_role_that_it_is_for() {
+    let hooked = Coprocess { pre_start: Some(hook("prepare")), ..leaders() };
+    // While it ends, and while it is prepared anew.
+    for prepares in [false, true] {
+        let mut script = Script::leading(with(vec![hooked.clone()]));
+        script.ends("pre_start of vip", 0);
+        script.told();
+        script.restart_of("vip");
+        if prepares {
+            script.ends("coprocess vip", 0);
+        }
+        script.told();
+        step_down(&mut script);
+        if prepares {
+            script.tells(&["SIGTERM to all of pre_start of vip", "reply ok"]);
+            script.ends_as("pre_start of vip", TERMINATED);
+        } else {
+            script.tells(&["reply ok"]);
+            script.ends("coprocess vip", 0);
+        }
+        // Who waits for the restart is told that there is none yet.
+        script.tells(&["reply ok", "spawn on_demote"]);
+        script.ends("on_demote", 0);
+        script.released();
+        script.restart_of("vip");
+        script.tells(&["guard off", "release", "close", "reply error"]);
+    }
+}
+
+#[test]
+fn a_leaders_one_that_is_being_restarted_is_killed_with_the_lost_lease() {
+    let mut script = Script::leading(with(vec![leaders()]));
+    script.until(1_000);
+    script.restart_of("vip");
+    script.told();
+    script.sleeps_until(20_000);
+    let ask = script.asked("renew");
+    script.event(ElectionEvent::Renewed { ask, result: Renewal::Alive(held("me", 7, 7)) });
+    let told = script.told();
+    assert!(told.contains(&"SIGKILL to all of coprocess vip".to_owned()), "{told:?}");
+    script.ends_as("coprocess vip", ExitStatus::Killed(Signal::KILL));
+    let told = script.told();
+    assert!(!told.iter().any(|told| told.contains("spawn coprocess vip")), "{told:?}");
+    assert!(told.contains(&"reply ok".to_owned()), "{told:?}");
+}
+
+#[test]
 fn a_replicas_one_ends_before_main_is_promoted() {
     let replicas = Coprocess { when: When::Replica, ..coprocess("reader") };
     let mut script = Script::candidate(with(vec![replicas]));
