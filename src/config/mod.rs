@@ -63,7 +63,7 @@ pub use process::{Background, Backoff, Limits, Process, Restart, RestartPolicy, 
 pub use render::render;
 pub use report::{Mistake, Report};
 pub use sensor::{Sensor, SensorCommand, SensorKind};
-pub use service::{AddressSpec, ConsulService, Family, Service};
+pub use service::{AddressSpec, ConsulService, Family, Service, ServiceOf};
 pub use signal::Signal;
 pub use source::{Source, Translate, Translated};
 pub use task::{Task, TaskWhen, Timetable};

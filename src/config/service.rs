@@ -12,8 +12,8 @@ pub struct Service {
     pub id: String,
     /// Where it listens.
     pub port: u16,
-    /// The coprocess whose entry it is; `None` is the main process.
-    pub of: Option<String>,
+    /// Whose entry it is.
+    pub of: ServiceOf,
     /// Labels others filter by.
     pub tags: Vec<String>,
     /// Free pairs.
@@ -24,6 +24,24 @@ pub struct Service {
     pub ttl: Duration,
     /// What only Consul knows.
     pub consul: ConsulService,
+}
+
+/// Whose an entry of the catalog is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ServiceOf {
+    /// The main process's.
+    #[default]
+    Main,
+    /// This coprocess's.
+    Coprocess(String),
+    /// Pilotfish's own, for its telemetry endpoint.
+    Telemetry,
+}
+
+impl From<Option<String>> for ServiceOf {
+    fn from(coprocess: Option<String>) -> ServiceOf {
+        coprocess.map_or(ServiceOf::Main, ServiceOf::Coprocess)
+    }
 }
 
 /// What only Consul knows of a service.

@@ -74,7 +74,7 @@ pub fn service(name: &str, id: &str) -> Service {
         name: name.to_owned(),
         id: id.to_owned(),
         port: 8000,
-        of: None,
+        of: Default::default(),
         tags: Vec::new(),
         meta: BTreeMap::new(),
         address: vec![AddressSpec::Static(IpAddr::from([192, 0, 2, 1]))],

@@ -39,7 +39,7 @@ fn service(name: &str) -> Service {
         name: name.to_owned(),
         id: format!("{name}-1"),
         port: 80,
-        of: None,
+        of: Default::default(),
         tags: vec!["a".to_owned()],
         meta: BTreeMap::from([("version".to_owned(), "1".to_owned())]),
         address: vec![AddressSpec::Static("192.0.2.7".parse().unwrap())],

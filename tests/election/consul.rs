@@ -58,7 +58,7 @@ fn service(id: &str, ttl: Duration) -> Arc<Service> {
         name: id.to_owned(),
         id: id.to_owned(),
         port: 3306,
-        of: None,
+        of: Default::default(),
         tags: Vec::new(),
         meta: BTreeMap::new(),
         address: vec![AddressSpec::Static("192.0.2.7".parse().unwrap())],

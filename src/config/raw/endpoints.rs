@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Sensor;
 use crate::config::backends::{ConsulAddress, Endpoint};
-use crate::config::format::{FilePath, Parsed, SocketPath};
+use crate::config::format::{FilePath, Name, Parsed, SocketPath};
 use crate::config::{DEFAULT_PREFIX, Level, LogFormat};
 
 /// Where services are registered and dependencies looked up.
@@ -114,10 +114,27 @@ pub(crate) struct Telemetry {
     /// A port that nobody asked for should not be open.
     #[schemars(example = &"0.0.0.0:9090", extend("x-default" = "off"))]
     pub(crate) listen: Option<Parsed<SocketAddr>>,
+    /// Registers it as a service, for a Prometheus that finds what it asks in the catalog. No check speaks for it: it
+    /// passes for as long as pilotfish runs, be main down, unhealthy or in maintenance.
+    #[schemars(extend("x-default" = "off"))]
+    pub(crate) advertise: Option<Advertise>,
     /// Metrics of one's own, beside those of pilotfish at `/metrics`: measured by a command, or pushed by `pilotfish metric
     /// NAME=VALUE`. What a command fails to measure, and what it printed before, isn't shown. Each has 1,000 sets of labels
     /// at most. docs/tasks.md has more.
     pub(crate) sensor: Vec<Sensor>,
+}
+
+/// The entry of the read-only endpoint.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub(crate) struct Advertise {
+    /// The service's name.
+    #[schemars(example = &"pilotfish", extend("x-required" = true))]
+    pub(crate) name: Option<Parsed<Name>>,
+    /// Labels others filter by.
+    #[schemars(example = ["prometheus"])]
+    pub(crate) tags: Vec<String>,
 }
 
 /// The endpoint that can change things.

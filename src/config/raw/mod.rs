@@ -19,7 +19,7 @@ use std::borrow::Cow;
 
 pub(crate) use coprocess::{Coprocess, CoprocessRestart, Ready};
 pub(crate) use election::{Election, Rank, RoleTags};
-pub(crate) use endpoints::{Backend, Catalog, Control, Log, Telemetry, Tls};
+pub(crate) use endpoints::{Advertise, Backend, Catalog, Control, Log, Telemetry, Tls};
 pub(crate) use health::{Health, Service};
 pub(crate) use order::{ORDER, in_order};
 use process::one_pair;

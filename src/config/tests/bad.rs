@@ -75,7 +75,6 @@ fn keys_of_later_versions_are_told_from_unknown_ones() {
         &[
             "[[coprocess]]\nname = \"a\"",
             "[[watch]]\nservice = \"a\"\nsignal = \"HUP\"\nat_once = 1",
-            "[telemetry]\nlisten = \"0.0.0.0:1\"\nadvertise = true",
             "[control]\nlisten = \"127.0.0.1:1\"\ntoken_file = \"/t\"",
         ]
     ));

@@ -93,7 +93,7 @@ fn a_coprocess_takes_every_key() {
     // Its hooks are hooks.
     assert_eq!(agent.pre_start.as_ref().unwrap().run_as.user.as_deref(), Some("hooks"));
     assert_eq!((exporter.after.as_slice(), exporter.when), (&["consul-agent".to_owned()][..], When::Leader));
-    assert_eq!(config.services[1].of.as_deref(), Some("exporter"));
+    assert_eq!(config.services[1].of, ServiceOf::Coprocess("exporter".to_owned()));
     let spoken: Vec<_> = config.health.iter().map(|check| (check.of.as_deref(), check.services.as_slice())).collect();
     assert_eq!(spoken[0], (None, &["web-web1-80".to_owned()][..]));
     assert_eq!(spoken[1], (Some("exporter"), &["metrics-web1-9100".to_owned()][..]));

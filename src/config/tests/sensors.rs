@@ -5,7 +5,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 
 use super::{bad, good};
-use crate::config::{Sensor, SensorKind};
+use crate::config::{AddressSpec, Sensor, SensorKind, ServiceOf};
 
 const MAIN: &str = "process.exec = [\"a\"]\n";
 
@@ -68,4 +68,45 @@ fn what_is_wrong_with_a_sensor_is_shown_at_its_place() {
     .map(|text| report(&text))
     .into();
     assert_snapshot!(reports.join("\n----\n"));
+}
+
+const LOCAL: &str = "process.exec = [\"a\"]\ncatalog = { backend = \"local\", directory = \"/shared\" }\n";
+
+#[test]
+fn telemetry_is_registered_as_a_service_that_neither_a_check_nor_an_election_means() {
+    let config = good(&format!(
+        "{LOCAL}[[service]]\nname = \"web\"\nport = 80\n[[health]]\nname = \"ping\"\ntcp = \"127.0.0.1:80\"\n\
+         [election]\nname = \"web\"\n[telemetry]\nlisten = \"0.0.0.0:9090\"\n\
+         advertise = {{ name = \"pilotfish\", tags = [\"op\"] }}\n"
+    ));
+    let [web, telemetry] = config.services.as_slice() else { panic!("{:?}", config.services) };
+    assert_eq!((telemetry.id.as_str(), telemetry.port), ("pilotfish-web1-9090", 9090));
+    assert_eq!((&telemetry.of, telemetry.tags.as_slice()), (&ServiceOf::Telemetry, ["op".to_owned()].as_slice()));
+    assert_eq!(telemetry.address, web.address);
+    assert_eq!(config.health[0].services, ["web-web1-80"]);
+    assert_eq!(config.election.unwrap().service.as_deref(), Some("web-web1-80"));
+    // Where it listens at one address, that is where others find it.
+    let at_one = format!("{LOCAL}[telemetry]\nlisten = \"192.0.2.7:9090\"\nadvertise.name = \"pilotfish\"\n");
+    assert_eq!(good(&at_one).services[0].address, [AddressSpec::Static([192, 0, 2, 7].into())]);
+}
+
+#[test]
+fn what_telemetry_cannot_be_registered_as_is_refused() {
+    let each = |case: &&str| format!("{}\n", bad(&format!("{LOCAL}{case}\n"), "t.toml"));
+    let cases = [
+        "[telemetry]\nadvertise = { name = \"pilotfish\" }",
+        "[telemetry]\nlisten = \"0.0.0.0:9090\"\nadvertise = { tags = [\"op\"] }",
+        "[telemetry]\nlisten = \"0.0.0.0:9090\"\nadvertise = true",
+        "[telemetry]\nlisten = \"0.0.0.0:9090\"\nadvertise = { name = \"web\", tags = [\"a\\n\"] }\n\
+         [[service]]\nname = \"web\"\nport = 9090",
+    ];
+    assert_snapshot!(cases.iter().map(each).collect::<Vec<_>>().join("\n----\n"));
+}
+
+#[test]
+fn telemetry_that_nobody_finds_or_reaches_is_warned_of() {
+    let warnings = |text: &str| format!("{:?}", super::load(text, "t.toml").unwrap().warnings);
+    let telemetry = "[telemetry]\nlisten = \"127.0.0.1:9090\"\nadvertise.name = \"pilotfish\"\n";
+    assert!(warnings(&format!("process.exec = [\"a\"]\n{telemetry}")).contains("there is no catalog"));
+    assert!(warnings(&format!("{LOCAL}{telemetry}")).contains("nobody else reaches 127.0.0.1:9090"));
 }

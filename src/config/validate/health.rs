@@ -1,5 +1,7 @@
 //! Judges `[[service]]` and `[[health]]`.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::coprocess::of;
@@ -9,7 +11,8 @@ use crate::config::format::Parsed;
 use crate::config::report::Problem;
 use crate::config::tree::{Place, Span};
 use crate::config::{
-    ConsulService, Coprocess, Health, HttpProbe, OnFailure, Probe, RestartPolicy, Service, Trust, raw,
+    AddressSpec, ConsulService, Coprocess, Health, HttpProbe, OnFailure, Probe, RestartPolicy, Service, ServiceOf,
+    Trust, raw,
 };
 
 /// Entries are kept alive by heartbeats; anything shorter is lost to a busy machine.
@@ -69,7 +72,7 @@ fn service(raw: raw::Service, place: Place<'_>, coprocesses: &[Coprocess], valid
         name,
         id,
         port,
-        of: of(raw.of.map(|name| name.0.0), coprocesses, place, validator),
+        of: of(raw.of.map(|name| name.0.0), coprocesses, place, validator).into(),
         tags: raw.tags,
         meta: raw.meta,
         address: raw.address.into_iter().map(|spec| spec.0).collect(),
@@ -79,6 +82,56 @@ fn service(raw: raw::Service, place: Place<'_>, coprocesses: &[Coprocess], valid
             deregister_critical_after: (!removed_after.is_zero()).then_some(removed_after),
         },
     }
+}
+
+/// The entry of the telemetry endpoint, which listens here; `others` are those of the config.
+pub(super) fn telemetry(
+    raw: raw::Advertise,
+    listen: Option<SocketAddr>,
+    place: Place<'_>,
+    others: &[Service],
+    has_catalog: bool,
+    validator: &mut Validator<'_>,
+) -> Option<Service> {
+    validator.required(place, "this entry", "name", "\"pilotfish\"");
+    let Some(listen) = listen else {
+        validator.error(
+            place.key_span(),
+            "`advertise` without `listen`",
+            "nothing listens that could be registered; for example `listen = \"0.0.0.0:9090\"`",
+        );
+        return None;
+    };
+    if !has_catalog {
+        let hint = "set `[catalog] backend`, or leave `advertise` out";
+        validator.warn(place.key_span(), "nothing is registered: there is no catalog", hint);
+    } else if listen.ip().is_loopback() {
+        let hint = "let it `listen` where others reach it, for example at `0.0.0.0:9090`";
+        validator.warn(place.key_span(), format!("nobody else reaches {listen}"), hint);
+    }
+    let name = raw.name?.0.0;
+    let id = default_id(&name, &validator.context.hostname, listen.port());
+    if others.iter().any(|other| other.id == id) {
+        let hint = "call one of them otherwise, or give the service an `id`";
+        validator.error(place.key_span(), format!("a service has the id `{id}` already"), hint);
+    }
+    let raw::Service { address, ttl, consul, .. } = raw::Service::default();
+    let address = match listen.ip() {
+        ip if ip.is_unspecified() => address.into_iter().map(|spec| spec.0).collect(),
+        ip => vec![AddressSpec::Static(ip)],
+    };
+    let removed_after = consul.deregister_critical_after.0;
+    Some(Service {
+        name,
+        id,
+        port: listen.port(),
+        of: ServiceOf::Telemetry,
+        tags: raw.tags,
+        meta: BTreeMap::new(),
+        address,
+        ttl: ttl.0,
+        consul: ConsulService { enable_tag_override: false, deregister_critical_after: Some(removed_after) },
+    })
 }
 
 /// `<name>-<hostname>-<port>`. A host name may hold anything; an id is also a file name and a part of a URL.
@@ -193,7 +246,10 @@ fn one_check(
     let services = checked.services;
     let spoken_for = match raw.services {
         Some(names) => spoken_for(&names, place.key("services"), services, services_broken, validator),
-        None => services.iter().filter(|service| service.of == of).map(|service| service.id.clone()).collect(),
+        None => {
+            let of = ServiceOf::from(of.clone());
+            services.iter().filter(|service| service.of == of).map(|service| service.id.clone()).collect()
+        }
     };
     let probe = if let Some(command) = raw.exec {
         Probe::Exec { exec: exec(command), run_as: run_as(raw.user, raw.env, raw.env_from_files, place, validator) }

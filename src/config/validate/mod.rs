@@ -65,6 +65,14 @@ pub(crate) fn validate(
         election::election(raw, root, around, &mut validator)
     });
     watch::in_standby(&watches, root.key("watch"), election.as_ref(), &mut validator);
+    let listen = raw.telemetry.listen.map(|listen| listen.0);
+    if let Some(raw) = raw.telemetry.advertise {
+        let at = root.key("telemetry").key("advertise");
+        // After checks and the election: neither is about it.
+        let entry = health::telemetry(raw, listen, at, &services, has_catalog, &mut validator);
+        entry.iter().for_each(|entry| words::of_service(entry, at, &catalog.backend, &mut validator));
+        services.extend(entry);
+    }
     let sensors = sensor::sensors(raw.telemetry.sensor, root.key("telemetry").key("sensor"), &mut validator);
     coprocess::in_election(&coprocesses, root.key("coprocess"), election.as_ref(), &mut validator);
     let control = endpoints::control(raw.control, root, &process, &mut validator);
@@ -81,7 +89,7 @@ pub(crate) fn validate(
         election,
         catalog,
         sensors,
-        telemetry: raw.telemetry.listen.map(|listen| super::Telemetry { listen: listen.0 }),
+        telemetry: listen.map(|listen| super::Telemetry { listen }),
         control,
         log: endpoints::log(&raw.log),
     }

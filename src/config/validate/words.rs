@@ -8,11 +8,15 @@ use crate::config::{Backend, Service};
 
 pub(super) fn services(services: &[Service], place: Place<'_>, backend: &Backend, validator: &mut Validator<'_>) {
     for (index, service) in services.iter().enumerate() {
-        let at = place.index(index);
-        for_all(service, at, validator);
-        if let Backend::Consul(_) = backend {
-            for_consul(service, at, validator);
-        }
+        of_service(service, place.index(index), backend, validator);
+    }
+}
+
+/// The same of one.
+pub(super) fn of_service(service: &Service, at: Place<'_>, backend: &Backend, validator: &mut Validator<'_>) {
+    for_all(service, at, validator);
+    if let Backend::Consul(_) = backend {
+        for_consul(service, at, validator);
     }
 }
 

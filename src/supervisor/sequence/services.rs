@@ -1,9 +1,11 @@
 //! What the catalog shall say of each service: it follows from main, or the coprocess whose it is, and the checks.
 
+use crate::config::ServiceOf;
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::entry::{Desired, Entry};
 use crate::supervisor::sequence::life::LifeStage;
+use crate::supervisor::sequence::orders::MAIN;
 use crate::supervisor::vocabulary::{Effect, ServiceStatus};
 
 /// What main, or a coprocess, does whose entry is in the catalog.
@@ -57,8 +59,10 @@ impl Supervisor {
 
     /// What whose entry this is does.
     fn owner(&self, entry: &Entry) -> Owner {
-        let Some(name) = &entry.service().of else {
-            return if self.main.is_up() { Owner::Runs } else { Owner::Down };
+        let name = match &entry.service().of {
+            ServiceOf::Main => return if self.main.is_up() { Owner::Runs } else { Owner::Down },
+            ServiceOf::Telemetry => return Owner::Runs,
+            ServiceOf::Coprocess(name) => name,
         };
         match self.coprocesses.find(name) {
             Some(coprocess) if coprocess.is_serving() => Owner::Runs,
@@ -76,18 +80,26 @@ impl Supervisor {
             let complaints: Vec<String> = self.checks.iter().filter(failing).map(Check::complaint).collect();
             let (status, note) = match complaints.as_slice() {
                 _ if self.is_stopping() => (ServiceStatus::Draining, "stopping".to_owned()),
-                _ if entry.service().of.is_none() && self.main_status.stopping && self.main.pid().is_some() => {
+                _ if entry.service().of == ServiceOf::Main
+                    && self.main_status.stopping
+                    && self.main.pid().is_some() =>
+                {
                     (ServiceStatus::Draining, "main is stopping".to_owned())
                 }
                 _ if self.owner(entry) != Owner::Runs => {
-                    let whom = entry.service().of.as_deref().unwrap_or("main");
+                    let whom = match &entry.service().of {
+                        ServiceOf::Coprocess(name) => name,
+                        ServiceOf::Main | ServiceOf::Telemetry => MAIN,
+                    };
                     let what = if self.owner(entry) == Owner::NotReady { "isn't ready yet" } else { "doesn't run" };
                     (ServiceStatus::Critical, format!("{whom} {what}"))
                 }
                 [] => (ServiceStatus::Passing, "passing".to_owned()),
                 complaints => (ServiceStatus::Critical, complaints.join("; ")),
             };
-            Desired { status, note, maintenance: maintenance.clone() }
+            // What shows how the container is stays to be found.
+            let maintenance = maintenance.clone().filter(|_| entry.service().of != ServiceOf::Telemetry);
+            Desired { status, note, maintenance }
         };
         self.entries.iter().map(desired).collect()
     }

@@ -1,5 +1,7 @@
 use super::script::*;
-use crate::config::{Config, Hooks, Signal};
+use crate::config::{Config, Hooks, OnFailure, Service, ServiceOf, Signal};
+use crate::supervisor::Event;
+use crate::supervisor::vocabulary::*;
 
 fn registered() -> Config {
     Config { services: vec![service("web")], ..config() }
@@ -80,4 +82,26 @@ fn an_entry_that_perhaps_arrived_is_withdrawn_too() {
     script.ends("main", 0);
     script.published("web", Err("no answer"));
     script.expect(&["withdraw web"]);
+}
+
+#[test]
+fn telemetrys_entry_passes_for_as_long_as_the_agent_runs() {
+    let telemetry = Service { of: ServiceOf::Telemetry, ..service("pilotfish") };
+    let mut config = config();
+    config.services = vec![service("web"), telemetry];
+    config.health = vec![check("ping", OnFailure::Report)];
+    config.health[0].services = vec!["web".to_owned()];
+    config.hooks.pre_start = vec![pre_start(0)];
+    let mut script = Script::start(config);
+    // Before main is there.
+    script.expect(&["publish pilotfish passing", "spawn pre_start"]);
+    script.published("pilotfish", Ok(()));
+    script.ends("pre_start", 0);
+    script.heard();
+    script.send(Event::Control { reply: ReplyId(1), request: Request::BeginMaintenance { lasts: None, reason: None } });
+    script.restart_of("main");
+    let heard = script.heard();
+    assert!(!heard.iter().any(|heard| heard.contains("pilotfish")), "{heard:?}");
+    script.signal(Signal::TERM);
+    assert!(script.heard().contains(&"publish pilotfish draining".to_owned()));
 }

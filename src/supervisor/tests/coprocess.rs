@@ -336,7 +336,7 @@ fn one_that_daemonises_is_followed_where_it_is_to_be() {
 fn a_check_restarts_what_it_checks_and_its_service_says_how_that_is() {
     let of = Some("proxy".to_owned());
     let mut script = Script::start(Config {
-        services: vec![service("web"), Service { of: of.clone(), ..service("edge") }],
+        services: vec![service("web"), Service { of: of.clone().into(), ..service("edge") }],
         health: vec![Health { of, services: vec!["edge".to_owned()], ..check("ping", OnFailure::Restart) }],
         ..with(vec![coprocess("proxy")])
     });
@@ -503,7 +503,7 @@ fn a_deaf_one_that_stops_after_main_leaves_its_own_post_stop_its_time() {
 
 #[test]
 fn the_entry_of_one_that_says_when_it_is_ready_is_not_passing_before() {
-    let services = vec![Service { of: Some("agent".to_owned()), ..service("edge") }];
+    let services = vec![Service { of: Some("agent".to_owned()).into(), ..service("edge") }];
     let late = Coprocess { start: StartPoint::WithMain, ..agent() };
     let mut script = Script::start(Config { services, ..with(vec![late]) });
     assert!(!script.heard().iter().any(|heard| heard.starts_with("publish")));

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::{Backend, Catalog, Config, Control, Exec, Health, Hook, Log, Query, Signal, Stop, Watch, When};
-use crate::config::{ConsulService, Family, HttpProbe, Level, LogFormat, OnFailure, PreStart, Probe, Process, Service};
+use crate::config::{
+    ConsulService, Family, HttpProbe, Level, LogFormat, OnFailure, PreStart, Probe, Process, Service, ServiceOf,
+};
 use crate::supervisor::machines::election::{ElectionEvent, RequestId, StoreRequest};
 use crate::supervisor::vocabulary::*;
 use crate::supervisor::{Effect, Event, Notice, Supervisor, Time};
@@ -475,7 +477,7 @@ pub fn service(name: &str) -> Service {
         name: name.to_owned(),
         id: name.to_owned(),
         port: 80,
-        of: None,
+        of: ServiceOf::Main,
         tags: Vec::new(),
         meta: BTreeMap::new(),
         address: vec![crate::config::AddressSpec::Any(Family::V4)],

@@ -182,7 +182,7 @@ fn a_replicas_one_ends_before_main_is_promoted() {
 #[test]
 fn the_entry_of_a_leaders_one_is_in_the_catalog_while_it_leads() {
     let of = Some("vip".to_owned());
-    let services = vec![crate::config::Service { of, ..service("edge") }];
+    let services = vec![crate::config::Service { of: of.into(), ..service("edge") }];
     let mut script = Script::candidate(Config { services, ..with(vec![leaders()]) });
     script.wins(7);
     assert!(script.told().contains(&"publish edge passing".to_owned()));
