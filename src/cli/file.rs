@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::containerpilot;
 use crate::catalog::local::survey_witness;
 use crate::catalog::{Backend, report};
+use crate::config::coprocess;
 use crate::config::election::Sum;
 use crate::config::{self, Config, Context, Exec, Report, Source};
 use crate::exit_codes::{BAD_CONFIG, BAD_USAGE, FAILED};
@@ -36,9 +37,10 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
             let sum = Sum::of(&loaded.config).map(|sum| format!("{sum}\n")).unwrap_or_default();
             print(&format!(
                 "{remarks}{left_out}{warnings}{}{survey}{doubt}{}: ok
-{sum}{}",
+{sum}{}{}",
                 strangers(&loaded.config),
                 file.display(),
+                coprocess::order(&loaded.config.coprocesses),
                 addresses(&loaded.config)
             ))
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Background, Exec, Hook, Limits, Probe, Restart, RunAs, Signal, SignalScope, When};
+use super::{Background, Exec, Hook, Limits, Probe, Restart, RunAs, Signal, SignalScope, When, duration};
 
 /// As many coprocesses may be a leader's: the guard has room for so many.
 pub const MOST_OF_A_LEADER: usize = 16;
@@ -107,4 +107,65 @@ pub enum OutputMode {
     Log,
     /// Where the agent's own goes.
     Raw,
+}
+
+/// Whether none of these starts later than this one, or after it, so that it stops first. What a reload has left of two
+/// configs may know no order: then all are last.
+pub fn is_last(coprocess: &Coprocess, of: &[&Coprocess]) -> bool {
+    let last = |one: &Coprocess| of.iter().all(|other| other.start <= one.start && !other.after.contains(&one.name));
+    last(coprocess) || !of.iter().any(|other| last(other))
+}
+
+/// Whether this one waits for none of these.
+fn is_first(coprocess: &Coprocess, of: &[&Coprocess]) -> bool {
+    !of.iter().any(|other| other.start < coprocess.start || coprocess.after.contains(&other.name))
+}
+
+/// In which order main and its coprocesses start and stop, for people; nothing where main is alone.
+pub fn order(coprocesses: &[Coprocess]) -> String {
+    if coprocesses.is_empty() {
+        return String::new();
+    }
+    let at = |points: &[StartPoint]| coprocesses.iter().filter(|one| points.contains(&one.start)).collect::<Vec<_>>();
+    let first = rounds(at(&[StartPoint::BeforeCatalog]), is_first, Coprocess::start_in_words);
+    let mut with_main = rounds(at(&[StartPoint::WithMain]), is_first, Coprocess::start_in_words).into_iter();
+    let main = with_main.next().map_or_else(|| "main".to_owned(), |others| format!("main with {others}"));
+    let later = rounds(at(&[StartPoint::AfterMain]), is_first, Coprocess::start_in_words);
+    let starts: Vec<String> = first.into_iter().chain([main]).chain(with_main).chain(later).collect();
+
+    let (front, rest) = coprocesses.iter().partition(|one| one.stop == StopPoint::BeforeMain);
+    let name = |one: &Coprocess| one.name.clone();
+    let front = rounds(front, is_last, name).into_iter();
+    let stops: Vec<String> = front.chain(["main".to_owned()]).chain(rounds(rest, is_last, name)).collect();
+    format!("starts: {}\nstops: {}\n", starts.join(", then "), stops.join(", then "))
+}
+
+/// Those of each round together, in words.
+fn rounds(
+    mut left: Vec<&Coprocess>,
+    comes: impl Fn(&Coprocess, &[&Coprocess]) -> bool,
+    word: impl Fn(&Coprocess) -> String,
+) -> Vec<String> {
+    let mut rounds = Vec::new();
+    while !left.is_empty() {
+        let all = left.clone();
+        let words: Vec<String> = all.iter().filter(|one| comes(one, &all)).map(|one| word(one)).collect();
+        left.retain(|one| !comes(one, &all));
+        rounds.push(words.join(" and "));
+    }
+    rounds
+}
+
+impl Coprocess {
+    fn start_in_words(&self) -> String {
+        let healthy = (self.start == StartPoint::AfterMain).then(|| "once main is healthy".to_owned());
+        let ready = self.ready.as_ref().map(|ready| format!("ready within {}", duration::print(ready.timeout)));
+        let role = match self.when {
+            When::Always => None,
+            When::Leader => Some("in the leader's role".to_owned()),
+            When::Replica => Some("in a replica's role".to_owned()),
+        };
+        let remarks: Vec<String> = [healthy, role, ready].into_iter().flatten().collect();
+        if remarks.is_empty() { self.name.clone() } else { format!("{} ({})", self.name, remarks.join(", ")) }
+    }
 }

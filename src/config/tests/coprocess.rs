@@ -165,3 +165,29 @@ fn a_coprocess_may_be_ready_by_grpc() {
         "{probe:?}"
     );
 }
+
+#[test]
+fn the_order_of_starts_and_stops_is_told() {
+    let order = |text: &str| coprocess::order(&good(&format!("{LOCAL}{text}")).coprocesses);
+    assert_eq!(order(""), "");
+    let named = |name: &str, more: &str| format!("[[coprocess]]\nname = \"{name}\"\nexec = [\"{name}\"]\n{more}\n");
+    assert_eq!(order(&named("a", "")), "starts: main with a\nstops: main, then a\n");
+    assert_eq!(
+        order(&named("a", "start = \"after-main\"")),
+        "starts: main, then a (once main is healthy)\nstops: main, then a\n"
+    );
+    let crew = [
+        named("show", "start = \"after-main\""),
+        named("second", "after = [\"first\"]"),
+        named("proxy", "stop = \"before-main\""),
+        named("first", ""),
+        named("agent", "start = \"before-catalog\"\nready = { tcp = \"127.0.0.1:8500\", timeout = \"1m\" }"),
+    ];
+    assert_eq!(
+        order(&crew.concat()),
+        "starts: agent (ready within 1m), then main with proxy and first, then second, then show (once main is healthy)\n\
+         stops: proxy, then main, then show, then second, then first, then agent\n"
+    );
+    let role = "when = \"leader\"\n[[service]]\nname = \"db\"\nport = 1\n[election]\nname = \"db\"";
+    assert_eq!(order(&named("vip", role)), "starts: main with vip (in the leader's role)\nstops: main, then vip\n");
+}

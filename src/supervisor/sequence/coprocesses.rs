@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::coprocess::{OnGivingUp, StartPoint, StopPoint};
+use crate::config::coprocess::{self, OnGivingUp, StartPoint, StopPoint};
 use crate::config::{Coprocess as Config, Hook, OnFailure, Probe, Signal, When};
 
 use crate::exit_codes::UNAVAILABLE;
@@ -119,14 +119,9 @@ impl Coprocesses {
     }
 }
 
-/// Whether none of these started later than this one, or after it. What a reload has left of two configs may know no
-/// order: then all are last.
 fn is_last(coprocess: &Coprocess, of: &[&Coprocess]) -> bool {
-    let last = |one: &Coprocess| {
-        let own = one.config();
-        of.iter().all(|other| other.config().start <= own.start && !other.config().after.contains(&own.name))
-    };
-    last(coprocess) || !of.iter().any(|other| last(other))
+    let of: Vec<&Config> = of.iter().map(|other| &**other.config()).collect();
+    coprocess::is_last(coprocess.config(), &of)
 }
 
 /// In which role one runs, for people.
