@@ -17,8 +17,19 @@ pub struct Telemetry {
 pub struct Control {
     /// The unix socket (0600); `None` turns it off.
     pub socket: Option<PathBuf>,
+    /// Where it can be asked over TCP, too.
+    pub listen: Option<ControlListen>,
     /// HUP reloads, as in ContainerPilot, in place of being forwarded.
     pub signals: bool,
+}
+
+/// `[control] listen`: the same over TCP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlListen {
+    /// Where it listens.
+    pub at: std::net::SocketAddr,
+    /// What holds the token that whoever asks must bring.
+    pub token_file: PathBuf,
 }
 
 /// `[log]`: what is logged, and how.

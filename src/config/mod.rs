@@ -52,7 +52,7 @@ pub use context::{Context, Variables};
 pub use coprocess::Coprocess;
 pub use cron::Cron;
 pub use election::{Election, When};
-pub use endpoints::{Control, Level, Log, LogFormat, Telemetry};
+pub use endpoints::{Control, ControlListen, Level, Log, LogFormat, Telemetry};
 pub use health::{GrpcProbe, Health, HttpProbe, OnFailure, Probe, Trust};
 pub use hooks::{Hook, Hooks, Leftovers, PreStart, RunAs};
 pub use load::{Loaded, Written, find, read};
@@ -127,7 +127,7 @@ impl Config {
             catalog: Catalog { backend: Backend::None, prefix: DEFAULT_PREFIX.to_owned() },
             sensors: Vec::new(),
             telemetry: None,
-            control: Control { socket: None, signals: false },
+            control: Control { socket: None, listen: None, signals: false },
             log: Log { level: Level::Warn, format: LogFormat::Text },
         }
     }

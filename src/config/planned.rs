@@ -2,7 +2,7 @@
 //! are unknown. Whoever builds one takes it off this list.
 
 /// Keys, by the section they stand in (`""` is the top).
-const KEYS: &[(&str, &[&str])] = &[("watch", &["at_once"]), ("control", &["listen", "token_file"])];
+const KEYS: &[(&str, &[&str])] = &[("watch", &["at_once"])];
 
 /// Values, by section and key; none at the moment.
 const VALUES: &[(&str, &str, &[&str])] = &[];

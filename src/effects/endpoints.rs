@@ -22,13 +22,22 @@ impl Adapters {
         }
         if self.control.as_ref().map(|(config, _)| config) != Some(&control) {
             self.control = None;
+            let mut handles = Vec::new();
             match endpoints::control::open(&control, self.endpoint.clone()) {
-                Ok(Some(handle)) => self.control = Some((control, handle)),
-                Ok(None) => {}
+                Ok(handle) => handles.extend(handle),
                 Err(error) => {
-                    let socket = control.socket.unwrap_or_default();
+                    let socket = control.socket.clone().unwrap_or_default();
                     degraded(format!("there is no control socket: can't open {}: {error}", socket.display()));
                 }
+            }
+            if let Some(listen) = &control.listen {
+                match endpoints::control::open_tcp(listen, self.endpoint.clone()) {
+                    Ok(handle) => handles.push(handle),
+                    Err(error) => degraded(format!("can't listen on {}: {error}", listen.at)),
+                }
+            }
+            if !handles.is_empty() {
+                self.control = Some((control, handles));
             }
         }
     }

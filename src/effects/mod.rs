@@ -55,7 +55,7 @@ pub struct Adapters {
     /// What was said of the last signal, if that was refused.
     refused: Option<String>,
     telemetry: Option<(Telemetry, Handle)>,
-    control: Option<(Control, Handle)>,
+    control: Option<(Control, Vec<Handle>)>,
     endpoint: Endpoint,
     tell: mpsc::Sender<Event>,
 }

@@ -14,13 +14,14 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket,
 };
 use nix::sys::stat::{Mode, fchmod};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use super::listener::{Listener, Socket, SocketFile};
 use super::peer::Peer;
 use super::routes::Rights;
+use super::token::Token;
 use super::{Endpoint, Handle, fallback, server};
-use crate::config::Control;
+use crate::config::{Control, ControlListen};
 use crate::files::{Reader, SocketPlace};
 
 /// How often it is looked whether the socket's file is still there.
@@ -59,6 +60,15 @@ pub fn open(control: &Control, endpoint: Endpoint) -> io::Result<Option<Handle>>
     let listener = Listener::new(socket);
     tokio::spawn(keep(listener.clone(), path.clone()));
     Ok(Some(server::serve(listener, endpoint, Rights::Command)))
+}
+
+/// The same over TCP, for whoever brings the token; must be called from within the runtime. The error says why the address
+/// can't be had.
+pub fn open_tcp(listen: &ControlListen, endpoint: Endpoint) -> io::Result<Handle> {
+    let listener = std::net::TcpListener::bind(listen.at)?;
+    listener.set_nonblocking(true)?;
+    let listener = Listener::new(Socket::Tcp(TcpListener::from_std(listener)?));
+    Ok(server::serve_to(listener, endpoint, Rights::Command, Some(Token::of(listen.token_file.clone()))))
 }
 
 fn somewhere(path: &Path) -> io::Result<Option<Socket>> {

@@ -34,7 +34,7 @@ pub(crate) fn request(data: &[u8]) {
                 }
             };
             let answer = tokio::select! {
-                (answer, ()) = async { tokio::join!(client, server::connection(ours, endpoint.clone(), rights)) } => answer,
+                (answer, ()) = async { tokio::join!(client, server::connection(ours, endpoint.clone(), rights, None)) } => answer,
                 () = loops => unreachable!("the endpoint keeps its end"),
             };
             assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "{}", String::from_utf8_lossy(&answer));

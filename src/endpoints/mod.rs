@@ -1,4 +1,4 @@
-//! Our own endpoints. [`telemetry`] only tells, over TCP; [`control`], a unix socket, also takes orders; [`client`] is how
+//! Our own endpoints. [`telemetry`] only tells, over TCP; [`control`], a unix socket and, with a token, TCP, also takes orders; [`client`] is how
 //! the command line talks to it. No endpoint decides anything: what is told comes from the last [`Status`], and an order
 //! is handed to the agent's loop, which answers.
 
@@ -14,6 +14,7 @@ pub mod routes;
 mod server;
 pub(crate) mod status;
 pub mod telemetry;
+mod token;
 pub mod wait;
 
 use tokio::sync::{mpsc, oneshot, watch};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
@@ -43,7 +43,8 @@ pub const LONGEST_KEY: usize = 1024;
 const TEXT: &str = "text/plain; charset=utf-8";
 const BYTES: &str = "application/octet-stream";
 
-type Answer = Response<Full<Bytes>>;
+/// What is sent back.
+pub type Answer = Response<Full<Bytes>>;
 
 /// The answer to one request.
 pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rights) -> Answer {
@@ -106,6 +107,18 @@ pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rig
         }
         Some(_) => not_allowed("POST"),
     }
+}
+
+/// To whoever doesn't bring the token.
+pub fn unauthorised() -> Answer {
+    let mut answer = text(StatusCode::UNAUTHORIZED, "the token is missing or wrong: Authorization: Bearer TOKEN");
+    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    answer
+}
+
+/// To whoever brings one that can't be compared with the right one.
+pub fn unavailable(why: &str) -> Answer {
+    text(StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
 /// What the query says of this name, if anything.

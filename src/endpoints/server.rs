@@ -6,6 +6,8 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::listener::{Listener, Stream};
 use super::routes::{self, Rights};
+use super::token::Token;
 use super::{Endpoint, Handle, routes::ANSWER_WITHIN};
 
 /// Connections served at once. One more ends the oldest: whoever only holds a place loses it, and a probe always
@@ -24,6 +27,8 @@ const MOST_CONNECTIONS: usize = 64;
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// A connection (one request) may take this long from beginning to end: the longest answer, and time to read it.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(ANSWER_WITHIN.as_secs() + 10);
+/// Before somebody without the token is answered; with the connections there may be, that is 64 guesses a second.
+const PAUSE_AFTER_A_GUESS: Duration = Duration::from_secs(1);
 /// hyper's buffer for a head, and its least.
 const HEAD_BYTES: usize = 8 * 1024;
 /// The pause after an accept failed (no descriptors left, say), so that the loop doesn't spin on it.
@@ -31,11 +36,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves what comes in, until the handle is dropped.
 pub fn serve(listener: Listener, endpoint: Endpoint, rights: Rights) -> Handle {
-    let task = tokio::spawn(accept(listener.clone(), endpoint, rights));
+    serve_to(listener, endpoint, rights, None)
+}
+
+/// The same for those alone who bring the token, if there is one.
+pub fn serve_to(listener: Listener, endpoint: Endpoint, rights: Rights, token: Option<Token>) -> Handle {
+    let task = tokio::spawn(accept(listener.clone(), endpoint, rights, token));
     Handle { endpoint: listener, task }
 }
 
-async fn accept(listener: Listener, endpoint: Endpoint, rights: Rights) {
+async fn accept(listener: Listener, endpoint: Endpoint, rights: Rights, token: Option<Token>) {
     let mut connections = Connections::default();
     loop {
         match poll_fn(|cx| listener.poll_accept(cx)).await {
@@ -45,10 +55,10 @@ async fn accept(listener: Listener, endpoint: Endpoint, rights: Rights) {
                 sleep(ACCEPT_PAUSE).await;
             }
             Some(Ok(stream)) => {
-                let endpoint = endpoint.clone();
+                let (endpoint, token) = (endpoint.clone(), token.clone());
                 let task = match stream {
-                    Stream::Tcp(stream) => tokio::spawn(connection(stream, endpoint, rights)),
-                    Stream::Unix(stream) => tokio::spawn(connection(stream, endpoint, rights)),
+                    Stream::Tcp(stream) => tokio::spawn(connection(stream, endpoint, rights, token)),
+                    Stream::Unix(stream) => tokio::spawn(connection(stream, endpoint, rights, token)),
                 };
                 connections.add(task.abort_handle());
             }
@@ -78,8 +88,31 @@ impl Drop for Connections {
     }
 }
 
-pub(super) async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, endpoint: Endpoint, rights: Rights) {
-    let service = service_fn(|request| async { Ok::<_, Infallible>(routes::answer(request, &endpoint, rights).await) });
+pub(super) async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    endpoint: Endpoint,
+    rights: Rights,
+    token: Option<Token>,
+) {
+    let (endpoint, token) = (&endpoint, &token);
+    let service = service_fn(|request: Request<Incoming>| async move {
+        Ok::<_, Infallible>(match token {
+            Some(token) => match token.is_brought(request.headers()).await {
+                Ok(true) => routes::answer(request, endpoint, rights).await,
+                Ok(false) => {
+                    // Guessing takes its time; who has mistyped doesn't notice.
+                    sleep(PAUSE_AFTER_A_GUESS).await;
+                    routes::unauthorised()
+                }
+                Err(why) => {
+                    token.say_once(&why);
+                    sleep(PAUSE_AFTER_A_GUESS).await;
+                    routes::unavailable("the right token can't be read; the log says why")
+                }
+            },
+            None => routes::answer(request, endpoint, rights).await,
+        })
+    });
     let mut http = http1::Builder::new();
     // One request a connection: nothing is held between scrapes, and one deadline covers it all.
     http.keep_alive(false).timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_BYTES);

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hyper::Method;
-use pilotfish::config::{Control, Telemetry};
+use pilotfish::config::{Control, ControlListen, Telemetry};
 use pilotfish::endpoints::{ControlRequest, Endpoint, Handle, Question, client, control, telemetry};
 use pilotfish::supervisor::Status;
 use pilotfish::supervisor::vocabulary::{Answer, CheckStatus, Phase, Request};
@@ -44,7 +44,7 @@ fn listening(agent: &Agent) -> (Handle, SocketAddr) {
 }
 
 fn socket_at(path: &Path) -> Control {
-    Control { socket: Some(path.to_owned()), signals: false }
+    Control { socket: Some(path.to_owned()), listen: None, signals: false }
 }
 
 /// Sends bytes and reads until the endpoint closes the connection.
@@ -284,7 +284,7 @@ async fn a_socket_that_cannot_be_a_file_is_an_abstract_one_that_its_clients_find
         let gone = client::ask(&path, Method::GET, "/livez", SOON).await;
         assert!(matches!(gone, Err(client::ClientError::Unreachable { .. })), "{gone:?}");
     }
-    let off = Control { socket: None, signals: false };
+    let off = Control { socket: None, listen: None, signals: false };
     assert!(control::open(&off, agent().endpoint.clone()).unwrap().is_none());
 }
 
@@ -399,4 +399,42 @@ async fn the_client_gives_up_on_an_agent_that_never_answers() {
     let _silent = UnixListener::bind(&path).unwrap();
     let answer = client::ask(&path, Method::GET, "/status", Duration::from_millis(50)).await;
     assert!(matches!(answer, Err(client::ClientError::TooLate(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn over_tcp_orders_are_taken_from_whoever_brings_the_token_and_nothing_is_told_to_others() {
+    let mut agent = agent();
+    let dir = tempfile::tempdir().unwrap();
+    let token_file = dir.path().join("token");
+    fs::write(&token_file, "s3cret\n").unwrap();
+    let listen = ControlListen { at: "127.0.0.1:0".parse().unwrap(), token_file: token_file.clone() };
+    let handle = control::open_tcp(&listen, agent.endpoint.clone()).unwrap();
+    let address = handle.local_addr().unwrap();
+    let orders = |token: &str| {
+        raw(address, format!("POST /restart?name=agent HTTP/1.1\r\nHost: x\r\n{token}Content-Length: 0\r\n\r\n"))
+    };
+    for token in ["", "Authorization: Bearer wrong\r\n", "Authorization: s3cret\r\n"] {
+        let answer = orders(token).await;
+        assert!(code(&answer) == 401 && answer.to_lowercase().contains("www-authenticate: bearer"), "{answer}");
+    }
+    for path in ["/", "/status", "/metrics", "/record", "/livez", "/none"] {
+        assert_eq!(code(&get(address, path).await), 401, "{path}");
+    }
+    assert!(agent.asked.try_recv().is_err(), "somebody without the token was heard");
+
+    let brings = "Authorization: Bearer s3cret\r\n";
+    let asked = tokio::spawn(async move {
+        let ControlRequest { question, answer } = agent.asked.recv().await.unwrap();
+        assert_eq!(question, Question::Order(Request::Restart { name: Some("agent".to_owned()) }));
+        answer.send(Answer::Done("agent runs again".to_owned())).unwrap();
+        agent
+    });
+    let answer = orders(brings).await;
+    assert!(code(&answer) == 200 && answer.ends_with("agent runs again\n"), "{answer}");
+    let _agent = asked.await.unwrap();
+    // Another token counts at once, and without one nobody gets in.
+    fs::write(&token_file, "other").unwrap();
+    assert_eq!(code(&orders(brings).await), 401);
+    fs::remove_file(&token_file).unwrap();
+    assert_eq!(code(&orders(brings).await), 503);
 }

@@ -47,7 +47,10 @@ fn each_mistake_in_a_config_is_reported_and_the_code_is_78() {
         ("[process]\nexec = [\"true\"]\nuser = \"{{ env.NOBODY_SET_THIS }}\"\n", "NOBODY_SET_THIS"),
         ("[process]\nexec = [\"true\"]\nuser = \"{{ env.\"\n", "user"),
         ("[process]\nexec = [\"true\"]\n[[service]]\nname = \"a\"\nport = 1\naddress = [\"eth0[\"]\n", "eth0["),
-        ("[process]\nexec = [\"true\"]\n[control]\nlisten = \"127.0.0.1:1\"\n", "not in this version"),
+        (
+            "[process]\nexec = [\"true\"]\n[[watch]]\nservice = \"a\"\nsignal = \"HUP\"\nat_once = 1\n",
+            "not in this version",
+        ),
     ];
     for (config, words) in mistakes {
         let (code, report) = end_of(config);

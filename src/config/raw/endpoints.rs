@@ -148,6 +148,15 @@ pub(crate) struct Control {
     /// warning, and an abstract socket takes its place: for root and pilotfish's own user, in this container alone, and
     /// found by `pilotfish health` and the other subcommands without being told.
     pub(crate) socket: Parsed<SocketPath>,
+    /// IP address and port where it can be asked over TCP, too, by whoever brings the token: `Authorization: Bearer
+    /// TOKEN`. Nothing there is encrypted; needs `token_file`.
+    ///
+    /// Who may order something should be in the container already.
+    #[schemars(example = &"127.0.0.1:9091", extend("x-default" = "off"))]
+    pub(crate) listen: Option<Parsed<SocketAddr>>,
+    /// The file that holds this token; read at each request, so that a new one counts at once.
+    #[schemars(example = &"/run/secrets/pilotfish-token", extend("x-default" = "none"))]
+    pub(crate) token_file: Option<Parsed<FilePath>>,
     /// HUP reloads the config and USR1 toggles maintenance, as in ContainerPilot, in place of being forwarded.
     ///
     /// Programs have uses of their own for these two.
@@ -156,7 +165,8 @@ pub(crate) struct Control {
 
 impl Default for Control {
     fn default() -> Control {
-        Control { socket: Parsed(SocketPath(Some(PathBuf::from("/run/pilotfish.sock")))), signals: false }
+        let socket = Parsed(SocketPath(Some(PathBuf::from("/run/pilotfish.sock"))));
+        Control { socket, listen: None, token_file: None, signals: false }
     }
 }
 

@@ -75,7 +75,10 @@ fn keys_of_later_versions_are_told_from_unknown_ones() {
         &[
             "[[coprocess]]\nname = \"a\"",
             "[[watch]]\nservice = \"a\"\nsignal = \"HUP\"\nat_once = 1",
-            "[control]\nlisten = \"127.0.0.1:1\"\ntoken_file = \"/t\"",
+            "[control]\nlisten = \"127.0.0.1:1\"",
+            "[control]\ntoken_file = \"/t\"",
+            "[control]\nlisten = \"localhost:1\"\ntoken_file = \"t\"",
+            "[control]\nlisten = \"127.0.0.1:1\"\ntoken_file = \"t\"",
         ]
     ));
 }

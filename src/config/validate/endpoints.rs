@@ -1,9 +1,12 @@
 //! Judges `[catalog]`, `[control]` and `[log]`.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
 use super::{Validator, backends};
 use crate::config::report::Problem;
 use crate::config::tree::Place;
-use crate::config::{Backend, Catalog, Control, Log, Process, Signal, raw};
+use crate::config::{Backend, Catalog, Control, ControlListen, Log, Process, Signal, raw};
 
 pub(super) fn catalog(raw: raw::Catalog, place: Place<'_>, validator: &mut Validator<'_>) -> Catalog {
     backends::strangers(raw.backend, place, validator);
@@ -69,7 +72,34 @@ pub(super) fn control(raw: raw::Control, root: Place<'_>, process: &Process, val
             }
         }
     }
-    Control { socket, signals: raw.signals }
+    let listen = listen(raw.listen.map(|at| at.0), raw.token_file.map(|file| file.0.0), root, validator);
+    Control { socket, listen, signals: raw.signals }
+}
+
+fn listen(
+    at: Option<SocketAddr>,
+    token_file: Option<PathBuf>,
+    root: Place<'_>,
+    validator: &mut Validator<'_>,
+) -> Option<ControlListen> {
+    let place = root.key("control");
+    if place.has("listen") && !place.has("token_file") {
+        let hint = "whoever brings the token may stop the container; for example `token_file = \"/run/secrets/token\"`";
+        validator.error(place.key("listen").key_span(), "`listen` without `token_file`", hint);
+    }
+    if place.has("token_file") && !place.has("listen") {
+        let hint = "the socket is its owner's and asks for no token; leave it out, or add `listen`";
+        validator.error(place.key("token_file").key_span(), "`token_file` without `listen`", hint);
+    }
+    let (at, token_file) = (at?, token_file?);
+    if !token_file.is_absolute() {
+        validator.error(place.key("token_file").span(), "`token_file` is relative", "write a path from `/`");
+    }
+    if !at.ip().is_loopback() {
+        let hint = "who sees the network sees the token; put TLS before it, or listen at `127.0.0.1`";
+        validator.warn(place.key("listen").span(), "orders come over the network unencrypted", hint);
+    }
+    Some(ControlListen { at, token_file })
 }
 
 pub(super) fn log(raw: &raw::Log) -> Log {

@@ -42,7 +42,8 @@ impl Supervisor {
         if !self.entries.is_empty() {
             step.out.push(Effect::Services(self.entries.iter().map(|entry| entry.service().clone()).collect()));
         }
-        if self.config.telemetry.is_some() || self.config.control.socket.is_some() {
+        let control = &self.config.control;
+        if self.config.telemetry.is_some() || control.socket.is_some() || control.listen.is_some() {
             let (telemetry, control) = (self.config.telemetry.clone(), self.config.control.clone());
             step.out.push(Effect::Endpoints { telemetry, control });
         }

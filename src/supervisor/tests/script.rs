@@ -450,7 +450,7 @@ pub fn config() -> Config {
     Config {
         process: Process::new(exec("main")),
         stop: Stop { within: Some(Duration::from_secs(10)), drain: Duration::ZERO },
-        control: Control { socket: None, signals: false },
+        control: Control { socket: None, listen: None, signals: false },
         log: Log { level: Level::Info, format: LogFormat::Text },
         catalog: Catalog {
             backend: Backend::Local { directory: "/shared".into(), shared: false },
