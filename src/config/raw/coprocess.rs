@@ -7,7 +7,7 @@ use super::in_order;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Command, Hook, Limits, one_pair};
+use super::{Command, Enabled, Hook, Limits, one_pair};
 use crate::config::coprocess::{OnGivingUp, OutputMode, StartPoint, StopPoint};
 use crate::config::format::{FilePath, GrpcUrl, HostPort, HttpUrl, Name, Parsed, User};
 use crate::config::{Background, Backoff, RestartPolicy, Signal, SignalScope, When};
@@ -20,6 +20,11 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Coprocess {
+    /// Whether this table is there at all: `false`, `no`, `off`, `0` and an empty value leave it out, as if it weren't
+    /// written; `true`, `yes`, `on` and `1` keep it. Of use with a template: `"{{ env.NAME | default('') }}"`.
+    ///
+    /// What is written is meant, unless it says otherwise.
+    pub(crate) enabled: Enabled,
     /// Its name in logs, metrics and status, and for `after` and `of`; unique.
     #[schemars(example = &"consul-agent", extend("x-required" = true))]
     pub(crate) name: Option<Parsed<Name>>,
@@ -96,6 +101,7 @@ pub(crate) struct Coprocess {
 impl Default for Coprocess {
     fn default() -> Coprocess {
         Coprocess {
+            enabled: Enabled::default(),
             name: None,
             exec: None,
             user: None,

@@ -7,7 +7,7 @@ use super::in_order;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Command, one_pair};
+use super::{Command, Enabled, one_pair};
 use crate::config::format::{FilePath, Parsed, User};
 
 /// A metric of one's own.
@@ -15,6 +15,11 @@ use crate::config::format::{FilePath, Parsed, User};
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Sensor {
+    /// Whether this table is there at all: `false`, `no`, `off`, `0` and an empty value leave it out, as if it weren't
+    /// written; `true`, `yes`, `on` and `1` keep it. Of use with a template: `"{{ env.NAME | default('') }}"`.
+    ///
+    /// What is written is meant, unless it says otherwise.
+    pub(crate) enabled: Enabled,
     /// The metric's name, as Prometheus has names; unique. A counter's samples end in `_total`, whether or not it says so.
     #[schemars(example = &"connections", extend("x-required" = true))]
     pub(crate) name: Option<String>,
@@ -53,6 +58,7 @@ pub(crate) struct Sensor {
 impl Default for Sensor {
     fn default() -> Sensor {
         Sensor {
+            enabled: Enabled::default(),
             name: None,
             kind: SensorKind::Gauge,
             help: None,

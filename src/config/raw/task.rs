@@ -7,7 +7,7 @@ use super::in_order;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Command, one_pair};
+use super::{Command, Enabled, one_pair};
 use crate::config::format::{FilePath, Name, Parsed, User};
 use crate::config::{Cron, TaskWhen};
 
@@ -16,6 +16,11 @@ use crate::config::{Cron, TaskWhen};
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Task {
+    /// Whether this table is there at all: `false`, `no`, `off`, `0` and an empty value leave it out, as if it weren't
+    /// written; `true`, `yes`, `on` and `1` keep it. Of use with a template: `"{{ env.NAME | default('') }}"`.
+    ///
+    /// What is written is meant, unless it says otherwise.
+    pub(crate) enabled: Enabled,
     /// Its name in logs, metrics and status; unique.
     #[schemars(example = &"backup", extend("x-required" = true))]
     pub(crate) name: Option<Parsed<Name>>,
@@ -68,6 +73,7 @@ pub(crate) struct Task {
 impl Default for Task {
     fn default() -> Task {
         Task {
+            enabled: Enabled::default(),
             name: None,
             exec: None,
             every: None,

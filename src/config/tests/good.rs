@@ -226,6 +226,48 @@ fn enabled_leaves_a_table_out_or_keeps_it() {
 }
 
 #[test]
+fn every_table_in_double_brackets_is_kept_by_the_same_key() {
+    let config = good(
+        r#"
+        process.exec = ["a"]
+        catalog = { backend = "local", directory = "/s" }
+        [[hooks.pre_start]]
+        enabled = "{{ env.YES }}"
+        exec = ["b"]
+        [[wait_for]]
+        enabled = true
+        service = "db"
+        [[service]]
+        enabled = "{{ env.YES }}"
+        name = "web"
+        port = 80
+        [[health]]
+        enabled = "1"
+        tcp = "localhost:80"
+        [[watch]]
+        enabled = "yes"
+        service = "app"
+        signal = "HUP"
+        [[task]]
+        enabled = "{{ env.YES }}"
+        name = "backup"
+        exec = ["backup"]
+        every = "1h"
+        [[coprocess]]
+        enabled = "{{ env.YES }}"
+        name = "agent"
+        exec = ["agent"]
+        [[telemetry.sensor]]
+        enabled = "on"
+        name = "load"
+        "#,
+    );
+    assert_eq!((config.hooks.pre_start.len(), config.wait_for.len(), config.services.len()), (1, 1, 1));
+    assert_eq!((config.health.len(), config.watches.len(), config.tasks.len()), (1, 1, 1));
+    assert_eq!((config.coprocesses.len(), config.sensors.len()), (1, 1));
+}
+
+#[test]
 fn every_table_in_double_brackets_may_be_left_out_and_needs_nothing_then() {
     let loaded = load(
         r#"
