@@ -10,6 +10,7 @@ mod leftovers;
 mod life;
 mod notified;
 mod orders;
+mod patterns;
 mod probes;
 mod process;
 mod tasks;
