@@ -6,6 +6,7 @@ mod consul;
 mod contract;
 mod etcd;
 mod guard;
+mod leaders_crew;
 pub mod leading;
 mod local;
 pub mod lock;
