@@ -40,9 +40,7 @@ if ! answers; then
     echo "e2e: no Docker engine answers: starting one for these tests"
     export DOCKER_HOST=unix://$work/docker.sock
     echo '{}' >"$work/daemon.json" # not this machine's own: its paths would be shared
-    cp "$pilotfish" "$work/docker-init"
-    export PILOTFISH_E2E_INIT=ours # docker run --init
-    dockerd --config-file "$work/daemon.json" --init-path "$work/docker-init" --host "$DOCKER_HOST" --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/pid" \
+    dockerd --config-file "$work/daemon.json" --host "$DOCKER_HOST" --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/pid" \
         >"$work/log" 2>&1 </dev/null &
     engine=$!
     for _ in $(seq 300); do

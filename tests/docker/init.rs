@@ -54,24 +54,6 @@ fn in_tinis_place_it_takes_tinis_options() {
 
 #[test]
 #[ignore = "needs a Docker engine: make e2e runs it"]
-fn an_engine_whose_init_it_is_runs_it_by_init() {
-    if std::env::var_os("PILOTFISH_E2E_INIT").is_none() {
-        println!("ignored: the engine that answers has an init of its own");
-        return;
-    }
-    let (code, said) = run(&["--init"], "base", &["sh", "-c", "ps; exit 7"]);
-    assert_eq!(code, 7, "{said}");
-    assert!(said.contains("/sbin/docker-init -- sh"), "{said}");
-    let container =
-        Container::start(&["--init"], "base", &["sh", "-c", "trap 'exit 5' TERM; echo ready; sleep 60 & wait"]);
-    container.says("ready");
-    container.stop(10);
-    assert_eq!(container.inspect("{{.State.ExitCode}}"), "5");
-    assert!(super::engine::done("info", &["--format", "{{.InitCommit.ID}}"]).contains("pilotfish"));
-}
-
-#[test]
-#[ignore = "needs a Docker engine: make e2e runs it"]
 fn orphans_leave_no_zombies() {
     // Each inner shell leaves a child behind that ends a moment later, with pilotfish as its new parent.
     let script = "for i in $(seq 300); do sh -c 'sleep 0.2 &' ; done; echo left; exec sleep 60";

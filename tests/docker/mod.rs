@@ -6,11 +6,13 @@
     reason = "the bans are the agent's; this drives the docker command"
 )]
 
+mod agent;
 mod catalog;
 mod confined;
 mod engine;
 mod health;
 mod init;
+mod init_path;
 mod stop;
 mod terminal;
 mod witness;
