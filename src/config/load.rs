@@ -1,26 +1,20 @@
-//! From a file to a [`Config`] or a [`Report`]: find, read, parse, expand, check. The only part of this layer that reads
-//! files.
+//! From a file to a [`Config`] or a [`Report`]: find, read, parse, expand, check.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::libc;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::context::{Context, Variables};
-use super::expand::{LeftOut, expand};
-use super::parse::{Lines, ParsedFile, Syntax, parse};
+use super::context::Context;
+use super::document::{Document, read};
+use super::expand::LeftOut;
+use super::parse::{Lines, Syntax};
 use super::render::masked;
-use super::report::{Mistake, Problem, Report, Severity};
-use super::schema::check_shape;
-use super::tree::Node;
+use super::report::{Mistake, Report};
 use super::validate::validate;
-use super::{Config, Exec, raw};
+use super::{Config, Exec};
 
 /// Where a config is looked for when none is named, in this order.
 pub const DEFAULT_FILES: [&str; 2] = ["/etc/pilotfish.toml", "/etc/pilotfish.json"];
@@ -29,12 +23,6 @@ pub const FILE_VARIABLE: &str = "PILOTFISH_CONFIG";
 
 /// The variable that names ContainerPilot's config, as a path, as `file://` and a path, or as the text itself.
 const CONTAINERPILOT_VARIABLE: &str = "CONTAINERPILOT";
-
-/// What may stand alone as well as in an array.
-const ALONE_OR_SEVERAL: [&str; 2] = ["hooks", "pre_start"];
-
-/// A config is written by people; what is longer was named by mistake.
-const LONGEST_FILE: u64 = 256 << 10;
 
 /// A config that can be used. Written down, it is its text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -58,7 +46,7 @@ pub struct Loaded {
 
 /// What a config was made of, with stars for secrets: what an agent decides by it is what it decides by the other.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[cfg_attr(test, derive(Deserialize))]
+#[cfg_attr(test, derive(serde::Deserialize))]
 pub struct Written {
     /// The file's name.
     pub file: String,
@@ -170,124 +158,6 @@ impl Config {
     }
 }
 
-/// A document on its way to a config.
-pub(super) struct Document<'t> {
-    text: &'t str,
-    syntax: Syntax,
-    root: Node,
-    problems: Vec<Problem>,
-    left_out: Vec<LeftOut>,
-    /// See [`ParsedFile`].
-    whole: bool,
-    /// See [`ParsedFile`].
-    sound_until: usize,
-}
-
-impl<'t> Document<'t> {
-    pub(super) fn parse(text: &'t str, syntax: Syntax, variables: &Variables) -> Document<'t> {
-        let mut problems = Vec::new();
-        let ParsedFile { mut root, whole, sound_until } = parse(text, syntax, &mut problems);
-        root.lists(&ALONE_OR_SEVERAL);
-        let mut found = Vec::new();
-        let left_out = expand(&mut root, variables, &mut found);
-        let mut document = Document { text, syntax, root, problems, left_out, whole, sound_until };
-        document.add(found);
-        document
-    }
-
-    /// What can be used of it; `None` is always reported.
-    fn deserialize(&mut self) -> Option<raw::Root> {
-        if self.problems.is_empty()
-            && let Ok(raw) = raw::Root::deserialize(&self.root)
-        {
-            return Some(raw);
-        }
-        self.check_shape();
-        match raw::Root::deserialize(&self.root) {
-            // What wasn't parsed would be reported as missing.
-            Ok(raw) => self.whole.then_some(raw),
-            Err(error) => {
-                if !self.is_bad() {
-                    let span = error.span.unwrap_or(self.root.span.clone());
-                    self.problems.push(Problem::error(span, error.message));
-                }
-                None
-            }
-        }
-    }
-
-    /// Reports mistakes of shape.
-    pub(super) fn check_shape(&mut self) {
-        let mut found = Vec::new();
-        check_shape(&mut self.root, self.syntax, &mut found);
-        self.add(found);
-    }
-
-    /// Adds problems, but not where the text itself was already found wrong: there they would be echoes.
-    fn add(&mut self, mut found: Vec<Problem>) {
-        if !self.whole {
-            let lines = Lines::of(self.text);
-            let line = |problem: &Problem| lines.line(problem.span.start);
-            let wrong: BTreeSet<usize> = self.problems.iter().map(line).collect();
-            found.retain(|problem| problem.span.start < self.sound_until && !wrong.contains(&line(problem)));
-        }
-        self.problems.append(&mut found);
-    }
-
-    pub(super) fn root(&self) -> &Node {
-        &self.root
-    }
-
-    /// The tables that aren't there.
-    pub(super) fn left_out(&self) -> &[LeftOut] {
-        &self.left_out
-    }
-
-    pub(super) fn take_problems(&mut self) -> Vec<Problem> {
-        std::mem::take(&mut self.problems)
-    }
-
-    fn is_bad(&self) -> bool {
-        self.problems.iter().any(|problem| problem.severity == Severity::Error)
-    }
-}
-
-/// The text of a config.
-///
-/// # Errors
-/// It can't be read, is no text, or is longer than any config.
-pub fn read(file: &Path) -> Result<String, Report> {
-    let unreadable = |error: io::Error| {
-        let hint = match error.kind() {
-            io::ErrorKind::PermissionDenied => Some("pilotfish reads it as the user it was started as".to_owned()),
-            _ => None,
-        };
-        Report::whole(file, format!("can't be read: {error}"), hint)
-    };
-    let mut bytes = Vec::new();
-    open(file).and_then(|opened| opened.take(LONGEST_FILE + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
-    if bytes.len() as u64 > LONGEST_FILE {
-        return Err(Report::whole(file, format!("is longer than {LONGEST_FILE} bytes; that is no config"), None));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        Report::whole(file, format!("isn't UTF-8: byte {at}, in line {line}"), None)
-    })
-}
-
-/// A pipe somebody put in a file's place is not waited for; one that a shell hands over (`/dev/stdin`, `/dev/fd/63`) is
-/// read.
-fn open(file: &Path) -> io::Result<File> {
-    let handed_over = ["/dev/", "/proc/"].iter().any(|place| file.starts_with(place));
-    let flags = if handed_over { 0 } else { libc::O_NONBLOCK | libc::O_NOCTTY };
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(file)?;
-    match handed_over || opened.metadata()?.is_file() {
-        true => Ok(opened),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -365,7 +235,7 @@ mod tests {
         assert!(load(folder.path()).unwrap_err().to_string().contains("can't be read"));
         std::fs::write(&file, b"a = 1\nb = \"\xff\"\n").unwrap();
         assert!(load(&file).unwrap_err().to_string().contains("isn't UTF-8: byte 11, in line 2"));
-        std::fs::write(&file, vec![b'#'; LONGEST_FILE as usize + 1]).unwrap();
+        std::fs::write(&file, vec![b'#'; super::super::document::LONGEST_FILE as usize + 1]).unwrap();
         assert!(load(&file).unwrap_err().to_string().contains("that is no config"));
         let pipe = folder.path().join("pipe.toml");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use super::context::Context;
+use super::document::{Document, read};
 use super::expand::LeftOut;
-use super::load::{Document, read};
 use super::parse::{Syntax, parse};
 use super::redact::redact;
 use super::report::Report;

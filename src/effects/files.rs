@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::catalog::report;
 use crate::config::{Process, Template};
+use crate::exit_codes::CANT_RUN;
 use crate::supervisor::Event;
-use crate::supervisor::vocabulary::{Observation, Rendering, RunId, Staged};
+use crate::supervisor::vocabulary::{Hope, Observation, Rendering, RunId, SpawnError, Staged};
 use crate::{files, process, render};
 
 use super::tasks::no_answer;
-use super::waiting::failed;
 use super::{Adapters, degraded};
 
 /// Rendering, installing and reading the config touch files only; storage that takes longer hangs.
@@ -107,4 +107,9 @@ impl Adapters {
             event(result)
         });
     }
+}
+
+/// Why a run's files aren't here.
+pub(super) fn failed(why: &str) -> SpawnError {
+    SpawnError { code: CANT_RUN, message: format!("the files of env_from_files: {why}"), hope: Hope::Soon }
 }

@@ -12,7 +12,8 @@ use crate::process::{self, Order};
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::{Pid, ReplyId, RunId, Secrets, Target};
 
-use super::waiting::{Ordered, failed};
+use super::files::failed;
+use super::waiting::Ordered;
 use super::{Adapters, degraded};
 
 impl Adapters {

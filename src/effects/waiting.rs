@@ -8,13 +8,12 @@ use std::sync::Arc;
 use tokio::time::timeout;
 
 use crate::config::{Coprocess, Exec, RunAs, Signal};
-use crate::exit_codes::CANT_RUN;
 use crate::files::Reader;
 use crate::process;
 use crate::supervisor::Event;
-use crate::supervisor::vocabulary::{Hope, Job, RunId, Secrets, SpawnError, Target};
+use crate::supervisor::vocabulary::{Job, RunId, Secrets, SpawnError, Target};
 
-use super::files::FILES_WITHIN;
+use super::files::{FILES_WITHIN, failed};
 use super::tasks::no_answer;
 
 /// What was ordered and isn't started yet.
@@ -69,11 +68,6 @@ impl Waiting {
         }
         self.runs.remove(&run).map(|_| Event::SpawnFailed { run, error: failed("are waited for no more") })
     }
-}
-
-/// Why a run's files aren't here.
-pub fn failed(why: &str) -> SpawnError {
-    SpawnError { code: CANT_RUN, message: format!("the files of env_from_files: {why}"), hope: Hope::Soon }
 }
 
 #[cfg(test)]

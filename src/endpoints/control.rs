@@ -10,14 +10,12 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::PeerCredentials;
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket,
-};
+use nix::sys::socket::{Backlog, UnixAddr, bind, connect, getsockopt, listen};
 use nix::sys::stat::{Mode, fchmod};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::listener::{Listener, Socket, SocketFile};
-use super::peer::Peer;
+use super::peer::{self, Peer};
 use super::routes::Rights;
 use super::token::Token;
 use super::{Endpoint, Handle, fallback, server};
@@ -148,7 +146,7 @@ fn listening(path: &Path) -> Result<(OwnedFd, SocketFile), Unavailable> {
     if place.is_taken() {
         clear_stale(&place, &address)?;
     }
-    let socket = stream()?;
+    let socket = peer::stream()?;
     // The file is made with the mode its socket has (unix_bind in net/unix/af_unix.c), so it never has another one.
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     bind(socket.as_raw_fd(), &address)?;
@@ -161,7 +159,7 @@ fn clear_stale(place: &SocketPlace, address: &UnixAddr) -> Result<(), Unavailabl
     if !place.is_socket() {
         return Err(Unavailable::NoSocket);
     }
-    let socket = stream()?;
+    let socket = peer::stream()?;
     // EAGAIN is a full queue: somebody listens.
     match connect(socket.as_raw_fd(), address) {
         Err(Errno::ECONNREFUSED) => Ok(place.remove()?),
@@ -172,9 +170,4 @@ fn clear_stale(place: &SocketPlace, address: &UnixAddr) -> Result<(), Unavailabl
         Err(Errno::EAGAIN) => Err(Unavailable::Taken),
         Err(error) => Err(error.into()),
     }
-}
-
-/// A socket to listen or connect with, without waiting.
-pub(super) fn stream() -> nix::Result<OwnedFd> {
-    socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
 }

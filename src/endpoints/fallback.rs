@@ -26,7 +26,7 @@ pub fn listening(path: &Path) -> Result<(OwnedFd, String), Errno> {
     // Somebody else may have taken the name, of which they then have the use of a client's first look, and no more.
     let unlikely = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), &base);
     for name in [base.clone(), format!("{base}/{unlikely:016x}")] {
-        let socket = super::control::stream()?;
+        let socket = super::peer::stream()?;
         match bind(socket.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?) {
             Err(Errno::EADDRINUSE) => {}
             Err(error) => return Err(error),

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use super::routes::not_ready;
 use super::status::{Maintenance, Task};
 use crate::supervisor::Status;
 
@@ -13,7 +12,7 @@ pub fn render(status: &Status) -> String {
          <style>body{font:16px/1.5 system-ui,sans-serif;margin:2em}td,th{text-align:left;padding:0 1.5em .2em 0;\
          vertical-align:top}</style><h1>pilotfish</h1>",
     );
-    let ready = not_ready(status).map_or("ready".to_owned(), |reason| format!("not ready: {reason}"));
+    let ready = status.why_not_ready().map_or("ready".to_owned(), |reason| format!("not ready: {reason}"));
     // Writing to a String can't fail.
     let _ = write!(page, "<p>{}</p>", escaped(&ready));
     if let Some(maintenance) = &status.maintenance {

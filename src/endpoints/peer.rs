@@ -1,6 +1,9 @@
 //! Who is at the other end of a unix socket, by what the kernel noted when it connected or began to listen. A file's
 //! mode doesn't tell: who owns the directory puts what they like there; and an abstract name has no mode at all.
 
+use std::os::fd::OwnedFd;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use tokio::net::UnixStream;
 use tokio::net::unix::UCred;
 
@@ -35,6 +38,11 @@ impl Peer {
         // A user that our user namespace has no number for may seem to be us, if we are its overflow user.
         self.uid == 0 || (self.pid > 0 && self.uid == nix::unistd::geteuid().as_raw())
     }
+}
+
+/// A socket to listen or connect with, without waiting.
+pub(super) fn stream() -> nix::Result<OwnedFd> {
+    socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
 }
 
 #[cfg(test)]

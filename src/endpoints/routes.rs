@@ -17,9 +17,8 @@ use super::{ControlRequest, Endpoint, Question, page};
 use crate::config::{Signal, duration};
 use crate::metrics;
 use crate::plain;
-use crate::supervisor::Status;
 use crate::supervisor::vocabulary;
-use crate::supervisor::vocabulary::{KeyChange, KeyOperation, KeyRequest, Phase, Value};
+use crate::supervisor::vocabulary::{KeyChange, KeyOperation, KeyRequest, Value};
 
 /// What may be asked at an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,30 +148,11 @@ fn look(path: &str, endpoint: &Endpoint) -> Answer {
             let leads = leader.map_or("nobody leads".to_owned(), |leader| format!("{} leads", leader.id));
             text(StatusCode::OK, &format!("standing by: {leads}"))
         }
-        _ => match not_ready(&status) {
+        _ => match status.why_not_ready() {
             None => text(StatusCode::OK, "ready"),
             Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
         },
     }
-}
-
-/// Why [`Status::ready`] says no; `None` when it says yes.
-pub fn not_ready(status: &Status) -> Option<String> {
-    if status.ready() {
-        return None;
-    }
-    let doing = if status.doing.is_empty() { String::new() } else { format!(": {}", status.doing) };
-    Some(match status.phase {
-        Phase::Starting => format!("starting{doing}"),
-        Phase::Stopping => format!("stopping{doing}"),
-        Phase::Running if status.main.pid.is_none() => format!("main doesn't run{doing}"),
-        Phase::Running => {
-            let unhealthy = status.health.iter().filter(|check| check.counts && !check.passing);
-            let unhealthy: Vec<String> =
-                unhealthy.map(|check| format!("check {} fails: {}", check.name, check.note)).collect();
-            unhealthy.join("; ")
-        }
-    })
 }
 
 async fn carry_out(request: vocabulary::Request, endpoint: &Endpoint) -> Answer {

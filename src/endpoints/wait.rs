@@ -10,8 +10,6 @@ use crate::config::Query;
 use crate::supervisor::Status;
 use crate::supervisor::vocabulary::{Answer, Phase};
 
-use super::routes::not_ready;
-
 /// One request waits no longer, for a connection has an end; who wants to know asks again.
 pub const WAIT_AT_MOST: Duration = Duration::from_secs(20);
 
@@ -58,7 +56,7 @@ pub async fn until(mut status: Receiver<Status>, within: Duration, looks: fn(&St
 
 /// Whether main runs and every check passes.
 pub fn is_ready(status: &Status) -> Answer {
-    match not_ready(status) {
+    match status.why_not_ready() {
         None => Answer::Done("ready".to_owned()),
         Some(why) if status.phase == Phase::Stopping => Answer::Refused(why),
         Some(why) => Answer::NotYet(why),

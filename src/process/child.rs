@@ -12,7 +12,94 @@ use crate::supervisor::vocabulary::Pid;
 
 use super::descriptors::{Withhold, pipe};
 use super::guard::Deadline;
-use super::launch::{Launch, LaunchStep, RawReport};
+use super::limits;
+use super::signals::Inherited;
+
+/// All a child needs, made ready.
+pub struct Launch {
+    /// Its arguments, the program's name first.
+    pub argv: Vec<CString>,
+    /// What to execute, tried in this order as execvp(3) does.
+    pub candidates: Vec<CString>,
+    /// Its environment.
+    pub envp: Vec<CString>,
+    /// Entries of `envp`, with their names, that are to hold the child's process id.
+    pub own_pid: Vec<(usize, &'static str)>,
+    /// Its working directory.
+    pub directory: Option<CString>,
+    /// Its file mode creation mask.
+    pub umask: Option<libc::mode_t>,
+    /// Its resource limits.
+    pub limits: limits::Prepared,
+    /// Whom it becomes.
+    pub identity: Option<Ids>,
+    /// It has no capability at all: an ordinary user's process, whatever the agent may do.
+    pub without_capabilities: bool,
+    /// Its standard descriptors; `None` keeps the agent's.
+    pub stdio: Option<[OwnedFd; 3]>,
+    /// Descriptors from 3 on that it must not get: `None` lets it have every one the agent was given.
+    pub withhold: Option<Withhold>,
+    /// A descriptor of the agent's that it gets too, under the same number; it must be open until it is started.
+    pub keep: Option<RawFd>,
+    /// Make it the foreground group of the terminal on descriptor 0.
+    pub foreground: bool,
+    /// What the terminal sends it is heard, from the moment that it has the foreground.
+    pub heard: bool,
+    /// It leads a session of its own, with the terminal on descriptor 0 where that is nobody's.
+    pub session: bool,
+    /// It is killed when the agent ends. What has a keeper dies with that.
+    pub dies_with_us: bool,
+    /// Where its keeper tells of its end; `None`: it has none, and is the agent's own child.
+    pub keeper: Option<RawFd>,
+    /// Until when anything may act here. Whoever has its exec before it stands in time is killed like all others; a
+    /// child whose fork took longer than that ends itself.
+    pub deadline: Option<Deadline>,
+    /// The mask and dispositions it gets.
+    pub inherited: Inherited,
+}
+
+/// Numbers a child switches to.
+pub struct Ids {
+    /// User.
+    pub uid: libc::uid_t,
+    /// Group.
+    pub gid: libc::gid_t,
+    /// Supplementary groups.
+    pub groups: Vec<libc::gid_t>,
+}
+
+/// What a child does before its exec, as told when it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum LaunchStep {
+    /// setpgid(2)
+    Group,
+    /// dup2(2)
+    Descriptors,
+    /// setrlimit(2); the index says which.
+    Limit,
+    /// chdir(2)
+    Directory,
+    /// prctl(2) PR_SET_NO_NEW_PRIVS
+    NoNewPrivileges,
+    /// setgroups(2)
+    Groups,
+    /// setresgid(2)
+    Gid,
+    /// setresuid(2)
+    Uid,
+    /// capset(2)
+    Capabilities,
+    /// prctl(2) PR_SET_PDEATHSIG
+    DeathSignal,
+    /// Comparing the clock with the deadline
+    Deadline,
+    /// execve(2)
+    Exec,
+}
+
+/// What comes through it. Each is written at once (pipe(7)): the step, one of several, why.
+pub type RawReport = [i32; 3];
 
 /// A child waits here for the agent to have made ready what it must not begin without: a pipe that says so by closing.
 pub struct Gate(Option<(OwnedFd, OwnedFd)>);

@@ -1,4 +1,4 @@
-//! From what the user wrote to a [`Launch`](super::launch::Launch): whom a command runs as, with what environment, from which file; and from
+//! From what the user wrote to a [`Launch`](super::child::Launch): whom a command runs as, with what environment, from which file; and from
 //! a failure to a sentence that names command, step and reason. It starts nothing.
 
 use std::ffi::{CString, OsStr, OsString};
@@ -14,9 +14,9 @@ use crate::exit_codes::{CANT_RUN, NOT_FOUND};
 use crate::files;
 use crate::supervisor::vocabulary::{Hope, SpawnError};
 
-use super::child::exit_code;
+use super::child::{Ids, LaunchStep, exit_code};
 use super::environment::Environment;
-use super::launch::{Failure, Ids, LaunchStep};
+use super::launch::Failure;
 use super::limits;
 use super::users::{self, Identity, UserError};
 
@@ -25,7 +25,7 @@ const MOST_OF_A_FILE: u64 = 1024 * 1024;
 /// What execvp(3) uses when there is no PATH.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// A command made ready: everything of a [`Launch`](super::launch::Launch) that doesn't depend on who runs it.
+/// A command made ready: everything of a [`Launch`](super::child::Launch) that doesn't depend on who runs it.
 pub struct Command {
     /// Its arguments, the program's name first.
     pub argv: Vec<CString>,

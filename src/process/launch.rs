@@ -4,9 +4,8 @@
 //! std's Command can't do this: it sorts and cleans the environment, can't keep the signals a child gets before its
 //! exec, and waits for the exec without limit.
 
-use std::ffi::CString;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -15,14 +14,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::config::Signal;
 use crate::supervisor::vocabulary::Pid;
 
-use super::child::{Gate, Image, become_program};
-use super::descriptors::{Withhold, pipe};
-use super::guard::Deadline;
+use super::child::{Gate, Image, Launch, LaunchStep, RawReport, become_program};
+use super::descriptors::pipe;
 use super::keeper;
 use super::keyboard::Keyboard;
 use super::kill;
-use super::limits;
-use super::signals::Inherited;
 
 /// How long an exec may take before the agent goes on without knowing how it ends: dead storage must not hold PID 1.
 const EXEC_PATIENCE: Duration = Duration::from_secs(1);
@@ -31,89 +27,6 @@ const EXEC_PATIENCE: Duration = Duration::from_secs(1);
 const KEEPER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a keeper is resumed meanwhile, for who runs as its user may stop it.
 const RESUME_EVERY: Duration = Duration::from_millis(20);
-
-/// All a child needs, made ready.
-pub struct Launch {
-    /// Its arguments, the program's name first.
-    pub argv: Vec<CString>,
-    /// What to execute, tried in this order as execvp(3) does.
-    pub candidates: Vec<CString>,
-    /// Its environment.
-    pub envp: Vec<CString>,
-    /// Entries of `envp`, with their names, that are to hold the child's process id.
-    pub own_pid: Vec<(usize, &'static str)>,
-    /// Its working directory.
-    pub directory: Option<CString>,
-    /// Its file mode creation mask.
-    pub umask: Option<libc::mode_t>,
-    /// Its resource limits.
-    pub limits: limits::Prepared,
-    /// Whom it becomes.
-    pub identity: Option<Ids>,
-    /// It has no capability at all: an ordinary user's process, whatever the agent may do.
-    pub without_capabilities: bool,
-    /// Its standard descriptors; `None` keeps the agent's.
-    pub stdio: Option<[OwnedFd; 3]>,
-    /// Descriptors from 3 on that it must not get: `None` lets it have every one the agent was given.
-    pub withhold: Option<Withhold>,
-    /// A descriptor of the agent's that it gets too, under the same number; it must be open until it is started.
-    pub keep: Option<RawFd>,
-    /// Make it the foreground group of the terminal on descriptor 0.
-    pub foreground: bool,
-    /// What the terminal sends it is heard, from the moment that it has the foreground.
-    pub heard: bool,
-    /// It leads a session of its own, with the terminal on descriptor 0 where that is nobody's.
-    pub session: bool,
-    /// It is killed when the agent ends. What has a keeper dies with that.
-    pub dies_with_us: bool,
-    /// Where its keeper tells of its end; `None`: it has none, and is the agent's own child.
-    pub keeper: Option<RawFd>,
-    /// Until when anything may act here. Whoever has its exec before it stands in time is killed like all others; a
-    /// child whose fork took longer than that ends itself.
-    pub deadline: Option<Deadline>,
-    /// The mask and dispositions it gets.
-    pub inherited: Inherited,
-}
-
-/// Numbers a child switches to.
-pub struct Ids {
-    /// User.
-    pub uid: libc::uid_t,
-    /// Group.
-    pub gid: libc::gid_t,
-    /// Supplementary groups.
-    pub groups: Vec<libc::gid_t>,
-}
-
-/// What a child does before its exec, as told when it fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i32)]
-pub enum LaunchStep {
-    /// setpgid(2)
-    Group,
-    /// dup2(2)
-    Descriptors,
-    /// setrlimit(2); the index says which.
-    Limit,
-    /// chdir(2)
-    Directory,
-    /// prctl(2) PR_SET_NO_NEW_PRIVS
-    NoNewPrivileges,
-    /// setgroups(2)
-    Groups,
-    /// setresgid(2)
-    Gid,
-    /// setresuid(2)
-    Uid,
-    /// capset(2)
-    Capabilities,
-    /// prctl(2) PR_SET_PDEATHSIG
-    DeathSignal,
-    /// Comparing the clock with the deadline
-    Deadline,
-    /// execve(2)
-    Exec,
-}
 
 const STEPS: [LaunchStep; 12] = [
     LaunchStep::Group,
@@ -166,8 +79,6 @@ pub enum Progress {
 /// The pipe through which a child says why it failed; it closes at the exec.
 pub struct LaunchReport(std::fs::File);
 
-/// What comes through it. Each is written at once (pipe(7)): the step, one of several, why.
-pub type RawReport = [i32; 3];
 /// In place of a step: a keeper's word of the process it has started, which comes in place of the index.
 const STARTED: i32 = -1;
 /// In place of a step: a keeper couldn't start any.

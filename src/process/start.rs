@@ -12,12 +12,13 @@ use crate::exit_codes::{CANT_RUN, FAILED, NOT_FOUND};
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::{Job, MOST_PRINTED, Pid, RunId, Secrets, SpawnError};
 
+use super::child::Launch;
 use super::command::{self, About, Command};
 use super::environment::Environment;
 use super::guard::Guard;
 use super::keeper::ReportPipe;
 use super::keyboard::Keyboard;
-use super::launch::{self, Launch, Progress};
+use super::launch::{self, Progress};
 use super::{Child, Kept, Processes, descriptors, kill, notify, output, reaper, stdio, strays};
 
 /// What sd_listen_fds(3), sd_watchdog_enabled(3) and sd_notify(3) read: meant for main, never for hooks.

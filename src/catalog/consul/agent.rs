@@ -128,10 +128,10 @@ impl Client {
             // An agent that takes no more connections says 429 too, and one without servers, or a proxy, 503: in a sentence.
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => match answer.parse::<Known>() {
                 Ok(known) => Ok(known.service.is_some().then_some(known)),
-                Err(_) => Err(Error::refused(answer)),
+                Err(_) => Err(answer.refused()),
             },
             StatusCode::NOT_FOUND => Ok(None),
-            _ => Err(Error::refused(answer)),
+            _ => Err(answer.refused()),
         }
     }
 

@@ -23,6 +23,8 @@ use super::slots::ConnectionSlots;
 /// this is as good as no answer, and the next heartbeat is due.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// This much of an answer's body is told.
+const LONGEST_BODY: usize = 300;
 /// How long one blocking query waits on the agent's side: so long, too, an agent that is stopped but whose kernel
 /// still answers goes unnoticed.
 pub(super) const WAIT: Duration = Duration::from_secs(60);
@@ -179,11 +181,28 @@ impl Answer {
         self.status == StatusCode::TOO_MANY_REQUESTS && String::from_utf8_lossy(&self.body).contains(NO_ROOM)
     }
 
+    /// Why this answer is none.
+    pub(super) fn refused(self) -> Error {
+        let body: String = String::from_utf8_lossy(&self.body).trim().chars().take(LONGEST_BODY).collect();
+        let hint = match self.status {
+            StatusCode::UNAUTHORIZED => "; see [catalog] username and password_file",
+            StatusCode::FORBIDDEN => "; see [catalog] token or token_file, and the token's policies",
+            StatusCode::BAD_REQUEST if body.contains("HTTP request to an HTTPS server") => {
+                "; see [catalog] address: it wants https://"
+            }
+            StatusCode::TOO_MANY_REQUESTS if self.is_full() => {
+                "; see http_max_conns_per_client in the agent's [limits] (200 by default): each watch holds a connection"
+            }
+            _ => "",
+        };
+        Error::Refused { endpoint: self.endpoint, status: self.status.as_u16(), body, hint }
+    }
+
     /// This answer, if its status says that all went well.
     pub(super) fn good(self) -> Result<Answer, Error> {
         match self.status.is_success() {
             true => Ok(self),
-            false => Err(Error::refused(self)),
+            false => Err(self.refused()),
         }
     }
 }

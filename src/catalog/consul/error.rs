@@ -2,17 +2,11 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
-
 use crate::catalog::Cause;
 use crate::catalog::bounds::TooMuch;
 use crate::net::{secret, tls};
 
-use super::client::Answer;
 use super::elements::NoArray;
-
-/// This much of an answer's body is told.
-const LONGEST_BODY: usize = 300;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -198,21 +192,5 @@ impl Error {
         let Error::Unreachable { source, .. } = self else { return false };
         let cause = source.to_string();
         words.iter().any(|words| cause.contains(words))
-    }
-
-    pub(super) fn refused(answer: Answer) -> Error {
-        let body: String = String::from_utf8_lossy(&answer.body).trim().chars().take(LONGEST_BODY).collect();
-        let hint = match answer.status {
-            StatusCode::UNAUTHORIZED => "; see [catalog] username and password_file",
-            StatusCode::FORBIDDEN => "; see [catalog] token or token_file, and the token's policies",
-            StatusCode::BAD_REQUEST if body.contains("HTTP request to an HTTPS server") => {
-                "; see [catalog] address: it wants https://"
-            }
-            StatusCode::TOO_MANY_REQUESTS if answer.is_full() => {
-                "; see http_max_conns_per_client in the agent's [limits] (200 by default): each watch holds a connection"
-            }
-            _ => "",
-        };
-        Error::Refused { endpoint: answer.endpoint, status: answer.status.as_u16(), body, hint }
     }
 }

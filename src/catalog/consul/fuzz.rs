@@ -35,7 +35,7 @@ pub(crate) fn answer(data: &[u8]) {
     }
     answer.parse::<Vec<Stored>>().into_iter().flatten().for_each(|stored| drop(lock::lock(stored)));
     list(body);
-    let _ = Error::refused(Answer { status: StatusCode::CONFLICT, ..answer }).to_string();
+    let _ = Answer { status: StatusCode::CONFLICT, ..answer }.refused().to_string();
 }
 
 /// However the pieces are cut, the elements are the same; and those of an array are its own.

@@ -45,6 +45,25 @@ impl Status {
             && self.main.pid.is_some()
             && self.health.iter().all(|check| check.passing || check.idle || !check.counts)
     }
+
+    /// Why [`Status::ready`] says no; `None` when it says yes.
+    pub fn why_not_ready(&self) -> Option<String> {
+        if self.ready() {
+            return None;
+        }
+        let doing = if self.doing.is_empty() { String::new() } else { format!(": {}", self.doing) };
+        Some(match self.phase {
+            Phase::Starting => format!("starting{doing}"),
+            Phase::Stopping => format!("stopping{doing}"),
+            Phase::Running if self.main.pid.is_none() => format!("main doesn't run{doing}"),
+            Phase::Running => {
+                let unhealthy = self.health.iter().filter(|check| check.counts && !check.passing);
+                let unhealthy: Vec<String> =
+                    unhealthy.map(|check| format!("check {} fails: {}", check.name, check.note)).collect();
+                unhealthy.join("; ")
+            }
+        })
+    }
 }
 
 /// Where in its life a container is.

@@ -1,9 +1,9 @@
 //! What can happen to an election and what it wants done. Every request that is answered carries a [`RequestId`], and its
 //! answer names it, so that a late answer is told from one that is waited for.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::record::Id;
 pub use crate::config::election::Pace;
 use serde::Serialize;
 
@@ -15,9 +15,6 @@ use super::record::{Guarantee, Holder, Revision, SessionId, Term, View, Witness}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize))]
 pub struct RequestId(pub u64);
-
-/// A candidate's name, unique in its election.
-pub type Id = Arc<str>;
 
 /// What has happened.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]

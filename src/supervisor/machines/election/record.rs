@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::election::LONGEST_LOCK_DELAY;
+use crate::config::election::{LONGEST_LOCK_DELAY, Pace};
 
-use super::event::{Id, Pace};
 use super::rules::{Rule, Rules};
+
+/// A candidate's name, unique in its election.
+pub type Id = Arc<str>;
 
 /// The fencing token: grows with each acquisition within one history of the store (the store's own revision).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
