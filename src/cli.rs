@@ -167,6 +167,14 @@ enum Verb {
         #[command(flatten)]
         at: At,
     },
+    /// Have the running agent lead although it knows too few ranks: what only others have is lost
+    Promote {
+        /// Say so
+        #[arg(long, required = true)]
+        accept_loss: bool,
+        #[command(flatten)]
+        at: At,
+    },
     /// Give the running agent values of its config's sensors: a gauge's is so now, a counter's comes on top, a
     /// histogram's is one observation
     Metric {
@@ -337,6 +345,7 @@ fn command_line(args: &[OsString], inherited: Inherited) -> u8 {
         Verb::StepDown { to, wait, timeout, at } => {
             step_down::step_down(at.socket, named, to.as_deref(), step_down::patience(wait, timeout, to.is_some()))
         }
+        Verb::Promote { accept_loss: _, at } => ask::order(at.socket, named, "/accept-loss"),
         Verb::Metric { values, at } => metric::push(at.socket, named, &values),
         Verb::Task { order: TaskOrder::Run { name, detach, at } } => task::run(at.socket, named, &name, detach),
         Verb::Maintenance { switch: Switch::On { lasts, reason, at } } => {

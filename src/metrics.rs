@@ -99,6 +99,10 @@ pub fn render(status: &Status) -> String {
         let term = election.leader.as_ref().and_then(|leader| i64::try_from(leader.term.0).ok());
         let terms = term.map(|term| (name.clone(), term));
         gauges(pilotfish, "leader_term", "The term of who leads, as far as is known: the fencing token", terms);
+        let missing = election.ranks.as_ref().map_or(0, |ranks| ranks.lacking() as i64);
+        let what =
+            "How many ranks it still needs to be promoted, while it holds the lock; 1 where a higher one is known";
+        gauges(pilotfish, "ranks_missing", what, [(name.clone(), missing)]);
         let comes = [(name, election.leaderships)];
         counters(pilotfish, "leaderships", "How often this container came to lead", comes);
     }

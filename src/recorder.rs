@@ -112,7 +112,7 @@ impl Recorder {
             Event::Observed { follow, seen: Ok(seen) } => {
                 Masked::Instead(Box::new(Event::Observed { follow: follow.clone(), seen: Ok(self.hidden(seen)) }))
             }
-            // A rank is a number; whatever else was printed is nobody's business.
+            // A rank that is a number is shown; whatever else was printed is nobody's business.
             Event::Printed { run, text } if text.trim().parse::<i64>().is_err() => {
                 Masked::Instead(Box::new(Event::Printed { run: *run, text: self.hash(text) }))
             }

@@ -14,7 +14,11 @@ use tokio::sync::mpsc;
 use crate::config::{Backoff, Service};
 use crate::supervisor::Event;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, ElectionEvent, Id, Renewal};
-use crate::supervisor::machines::election::record::{Guarantee, Holder, Revision, SessionId, Term, View, Witness};
+use crate::supervisor::machines::election::record::{
+    Answer, Guarantee, Holder, PeerRank, Revision, SessionId, Term, View, Witness,
+};
+
+use self::record::RankRecord;
 use crate::supervisor::vocabulary::{Instance, Observation};
 
 use super::local::{self, WitnessDirectory};
@@ -370,32 +374,33 @@ impl LockClient {
         certified.unwrap_or_else(|error| Certification::Unknown(report(&error)))
     }
 
-    /// Lets the others know this candidate's rank for a vacancy.
+    /// Lets the others know this candidate's rank, measured for this term, and whether it would take the lock.
     ///
     /// # Errors
     /// The store can't be asked, or refuses.
-    pub async fn publish_rank(&self, vacancy: Revision, rank: i64) -> Result<(), Error> {
+    pub async fn publish_rank(&self, term: Term, answer: &Answer, stands: bool) -> Result<(), Error> {
+        let (candidate, rank) = (&self.candidate, &RankRecord::new(term, answer, stands));
         match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
-            Backend::Local(local) => local.publish_rank(&self.candidate, vacancy, rank).await.map_err(Error::Local),
-            Backend::Consul(consul) => consul.publish_rank(&self.candidate, vacancy, rank).await.map_err(Error::Consul),
-            Backend::Etcd(etcd) => etcd.publish_rank(&self.candidate, vacancy, rank).await.map_err(Error::Etcd),
+            Backend::Local(local) => local.publish_rank(candidate, rank).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.publish_rank(candidate, rank).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.publish_rank(candidate, rank).await.map_err(Error::Etcd),
         }
     }
 
-    /// What candidates published for this vacancy.
+    /// What candidates published that live as far as the store knows, for whatever term.
     ///
     /// # Errors
     /// The store can't be asked, or refuses.
-    pub async fn ranks(&self, vacancy: Revision) -> Result<Vec<(Id, i64)>, Error> {
+    pub async fn ranks(&self) -> Result<Vec<PeerRank>, Error> {
         let name = &self.candidate.name;
         let mut ranks = match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
-            Backend::Local(local) => local.ranks(name, vacancy).await.map_err(Error::Local),
-            Backend::Consul(consul) => consul.ranks(name, vacancy).await.map_err(Error::Consul),
-            Backend::Etcd(etcd) => etcd.ranks(name, vacancy).await.map_err(Error::Etcd),
+            Backend::Local(local) => local.ranks(name).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.ranks(name).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.ranks(name).await.map_err(Error::Etcd),
         }?;
-        ranks.retain(|(id, _)| border::is_name(id));
+        ranks.retain(|peer| border::is_name(&peer.id));
         Ok(ranks)
     }
 

@@ -4,7 +4,7 @@ use crate::catalog::border;
 use crate::supervisor::machines::election::record::{Guarantee, Lock, Revision, Term, View};
 use crate::supervisor::vocabulary::Instance;
 
-use super::election::record::{GREATEST_TERM, LastLeader, Leader, Rank};
+use super::election::record::{GREATEST_TERM, LastLeader, Leader, RankRecord};
 
 pub(crate) use super::consul::fuzz::answer as consul;
 pub(crate) use super::etcd::fuzz::keys as etcd;
@@ -13,8 +13,11 @@ pub(crate) use super::etcd::fuzz::keys as etcd;
 /// says the same.
 pub(crate) fn records(data: &[u8]) {
     super::local::fuzz::file(data);
-    if let Some(rank) = Rank::read(data) {
-        assert_eq!(Rank::read(rank.json().as_bytes()), Some(rank));
+    if let Some(rank) = RankRecord::read(data) {
+        assert_eq!(RankRecord::read(rank.json().as_bytes()).as_ref(), Some(&rank));
+        let peer = rank.of("peer".into());
+        let written = RankRecord::new(peer.term, &peer.answer, peer.stands);
+        assert_eq!(written.of("peer".into()), peer, "what is read is what is written of it");
     }
     if let Some(leader) = Leader::read(data) {
         assert_eq!(Leader::read(leader.json().as_bytes()).as_ref(), Some(&leader));

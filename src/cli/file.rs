@@ -7,7 +7,7 @@ use super::containerpilot;
 use crate::catalog::local::survey_witness;
 use crate::catalog::{Backend, report};
 use crate::config::coprocess;
-use crate::config::election::Sum;
+use crate::config::election::{Election, Sum};
 use crate::config::{self, Config, Context, Exec, Report, Source};
 use crate::exit_codes::{BAD_CONFIG, BAD_USAGE, FAILED};
 use crate::logging;
@@ -34,7 +34,8 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
             let witness = loaded.config.election.as_ref().and_then(|election| election.witness.as_deref());
             let doubt = witness.and_then(|directory| survey_witness(directory).err());
             let doubt = doubt.map(|doubt| format!("warning: here, {}\n\n", report(&doubt))).unwrap_or_default();
-            let sum = Sum::of(&loaded.config).map(|sum| format!("{sum}\n")).unwrap_or_default();
+            let mut sum = Sum::of(&loaded.config).map(|sum| format!("{sum}\n")).unwrap_or_default();
+            sum += &loaded.config.election.as_ref().and_then(Election::quorum_in_words).unwrap_or_default();
             print(&format!(
                 "{remarks}{left_out}{warnings}{}{survey}{doubt}{}: ok
 {sum}{}{}",

@@ -26,6 +26,9 @@ pub fn render(status: &Value) -> String {
     };
     if !status["election"].is_null() {
         text += &format!("{}\n", election(&status["election"]));
+        if !status["ranks"].is_null() {
+            text += &format!("{}\n", ranks(&status["ranks"]));
+        }
     }
     section(&mut text, ["COPROCESS", "STATE", "PROCESS", "RESTARTS", "NOTE"], &status["coprocesses"], |coprocess| {
         let cell = |key: &str| text_of(&coprocess[key]);
@@ -103,6 +106,25 @@ fn maintenance(maintenance: &Value) -> String {
     format!("in maintenance{}{}{}", said(" since ", "since"), said(" until ", "until"), said(": ", "reason"))
 }
 
+/// What keeps a winner from being promoted.
+fn ranks(ranks: &Value) -> String {
+    let names = |key: &str| {
+        let names = ranks[key].as_array().into_iter().flatten().map(text_of);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let (known, missing, ahead) = (names("known"), names("missing"), text_of(&ranks["ahead"]));
+    let known = if known.is_empty() { "nobody".to_owned() } else { known };
+    let needed = ranks["quorum"].as_u64().map(|quorum| format!("{quorum} ranks are needed, ")).unwrap_or_default();
+    let mut text = format!("{needed}known are those of {known}");
+    if !missing.is_empty() {
+        text += &format!("; missing: {missing}");
+    }
+    if !ahead.is_empty() {
+        text += &format!("; {ahead} is further ahead");
+    }
+    text + &format!("; since {}", text_of(&ranks["since"]))
+}
+
 fn election(election: &Value) -> String {
     let (name, role, doing) = (text_of(&election["name"]), text_of(&election["role"]), text_of(&election["doing"]));
     let leader = &election["leader"];
@@ -117,6 +139,9 @@ fn election(election: &Value) -> String {
     let error = text_of(&election["error"]);
     if !error.is_empty() {
         text += &format!("; {error}");
+    }
+    if election["loss_accepted"] == true {
+        text += "\nit was promoted by hand, whatever was lost by it";
     }
     let witness = &election["witness"];
     if !witness.is_null() {

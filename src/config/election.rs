@@ -47,6 +47,8 @@ pub struct Election {
     pub prefer: Preference,
     /// A command that prints how far this candidate is.
     pub rank: Option<Hook>,
+    /// How many ranks a winner must know, its own included; `None`: as many as there are in time.
+    pub quorum: Option<usize>,
     /// What happens at a start in an outage.
     pub without_catalog: WithoutCatalog,
     /// Tags that tell the role in the catalog.
@@ -55,6 +57,23 @@ pub struct Election {
     pub fence: Fence,
     /// A directory of this host by which a leader's end is known at once.
     pub witness: Option<PathBuf>,
+}
+
+impl Election {
+    /// What its quorum of ranks is good for, a line of text; `None`: there is none.
+    pub fn quorum_in_words(&self) -> Option<String> {
+        let (quorum, name) = (self.quorum?, &self.name);
+        let examples: Vec<String> = (quorum..)
+            .skip(1)
+            .step_by(2)
+            .take(2)
+            .map(|servers| format!("by {} of {servers}", servers - quorum + 1))
+            .collect();
+        Some(format!(
+            "election {name}: with writes acknowledged by W of N servers, quorum = N - W + 1 loses none; {quorum} suits {}\n",
+            examples.join(", ")
+        ))
+    }
 }
 
 /// Whether all run and one leads, or only the leader runs.

@@ -11,7 +11,10 @@ use tokio::task::AbortHandle;
 use crate::catalog::{self, Audience, ObservationSender};
 use crate::config::{Query, Service};
 use crate::supervisor::Event;
-use crate::supervisor::vocabulary::{Answer, Fence, Follow, KeyRequest, LeaderMark, Registration, ReplyId};
+use crate::supervisor::machines::election::record::Term;
+use crate::supervisor::vocabulary::{
+    Answer, Fence, Follow, KeyRequest, LeaderMark, Registration, ReplyId, acting_key, has_anybody_led,
+};
 
 use super::tasks::{again_and_again, no_answer};
 use super::{Adapters, keys};
@@ -49,6 +52,15 @@ impl Adapters {
         let (backend, term) = (self.backend.clone(), fence.term);
         let asked = async move { keys::ask_who_acted(&backend, &fence, &id).await };
         self.catalog_call(asked, move |result| Event::ActedBefore { term, result });
+    }
+
+    pub(super) fn ask_whether_led(&self, election: String, term: Term) {
+        let backend = self.backend.clone();
+        let asked = async move {
+            let value = backend.get(&acting_key(&election)).await?;
+            Ok(has_anybody_led(value.as_deref()))
+        };
+        self.catalog_call(asked, move |result| Event::LedBefore { term, result });
     }
 
     pub(super) fn tell_acting(&self, fence: Fence, id: String, mark: LeaderMark) {

@@ -119,12 +119,15 @@ impl Adapters {
                     ElectionEvent::Certified { ask, result: lock_client.certify(certificate).await }
                 },
             ),
-            StoreRequest::PublishRank { vacancy, rank } => {
-                self.unanswered("publishing the rank", async move { lock_client.publish_rank(vacancy, rank).await })
+            StoreRequest::PublishRank { ask, term, answer, stands } => {
+                self.request(move |error| ElectionEvent::Published { ask, result: Err(error) }, async move {
+                    let published = lock_client.publish_rank(term, &answer, stands).await;
+                    ElectionEvent::Published { ask, result: published.map_err(|error| report(&error)) }
+                })
             }
-            StoreRequest::ReadRanks { ask, vacancy } => {
+            StoreRequest::ReadRanks { ask } => {
                 self.request(move |error| ElectionEvent::Ranks { ask, result: Err(error) }, async move {
-                    let ranks = lock_client.ranks(vacancy).await;
+                    let ranks = lock_client.ranks().await;
                     ElectionEvent::Ranks { ask, result: ranks.map_err(|error| report(&error)) }
                 })
             }

@@ -149,6 +149,7 @@ impl Adapters {
             Effect::Discard(staged) => self.discard(staged),
             Effect::JoinElection(election) => self.settings(&election),
             Effect::AskWhoActed { fence, id } => self.ask_who_acted(fence, id),
+            Effect::AskWhetherLed { election, term } => self.ask_whether_led(election, term),
             Effect::TellActing { fence, id, mark } => self.tell_acting(fence, id, mark),
             Effect::Guard { deadline } => {
                 let silent = self.processes.guard_until(deadline);

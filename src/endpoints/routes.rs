@@ -88,6 +88,7 @@ pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rig
             Some(vocabulary::Request::RunTask { name: parameter(&head.uri, "name").unwrap_or_default() })
         }
         "/accept-term" if rights == Rights::Command => Some(vocabulary::Request::AcceptTerm),
+        "/accept-loss" if rights == Rights::Command => Some(vocabulary::Request::AcceptLoss),
         _ => return text(StatusCode::NOT_FOUND, "no such page"),
     };
     match order {

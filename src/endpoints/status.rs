@@ -10,7 +10,7 @@ use crate::clock;
 use crate::supervisor::machines::election::record::Term;
 use crate::supervisor::vocabulary::{
     CheckStatus, CoprocessStatus, ElectionStatus, ExitStatus, HookCount, LeaderStatus, MainStatus, MaintenanceStatus,
-    Phase, Pid, SensorStatus, ServiceReport, Status, TaskStatus, Time, WatchStatus, WitnessStatus,
+    Phase, Pid, RanksStatus, SensorStatus, ServiceReport, Status, TaskStatus, Time, WatchStatus, WitnessStatus,
 };
 
 /// A status as `/status` tells it.
@@ -41,6 +41,8 @@ pub struct StatusBody<'a> {
     hooks: BTreeMap<&'a str, Hook>,
     /// Its maintenance, if it is in any.
     maintenance: Option<Maintenance<'a>>,
+    /// Which ranks this container knows, while it holds its election's lock and isn't promoted for want of others.
+    ranks: Option<Ranks<'a>>,
     /// Each task.
     tasks: Vec<Task<'a>>,
 }
@@ -61,6 +63,7 @@ impl<'a> StatusBody<'a> {
             standing_by: status.standing_by,
             hooks: status.hooks.iter().map(|(name, count)| (name.as_str(), Hook::of(count))).collect(),
             maintenance: status.maintenance.as_ref().map(Maintenance::of),
+            ranks: status.election.as_ref().and_then(|election| election.ranks.as_ref()).map(Ranks::of),
             tasks: status.tasks.iter().map(Task::of).collect(),
         }
     }
@@ -311,6 +314,8 @@ struct Election<'a> {
     leaderships: u64,
     /// Why the catalog can't be asked now.
     error: Option<&'a str>,
+    /// Whether a person had it lead for this term although it knew too few ranks.
+    loss_accepted: bool,
     /// By what this container's end is known on its host, if the config says so.
     witness: Option<Witness<'a>>,
 }
@@ -326,7 +331,37 @@ impl<'a> Election<'a> {
             leader: status.leader.as_ref().map(Leader::of),
             leaderships: status.leaderships,
             error: status.error.as_deref(),
+            loss_accepted: status.loss_accepted,
             witness: status.witness.as_ref().map(Witness::of),
+        }
+    }
+}
+
+/// Which ranks a winner knows.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Ranks<'a> {
+    /// Whose ranks are known, its own included.
+    known: &'a [String],
+    /// How many are needed.
+    quorum: Option<usize>,
+    /// Other candidates known by name.
+    missing: &'a [String],
+    /// One that is further ahead, and doesn't take the lock now.
+    ahead: Option<&'a str>,
+    /// Since when it waits.
+    since: String,
+}
+
+impl<'a> Ranks<'a> {
+    /// Dated now.
+    fn of(status: &'a RanksStatus) -> Ranks<'a> {
+        Ranks {
+            known: &status.known,
+            quorum: status.quorum,
+            missing: &status.missing,
+            ahead: status.ahead.as_deref(),
+            since: date(status.waiting_since),
         }
     }
 }

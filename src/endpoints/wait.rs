@@ -133,6 +133,8 @@ mod tests {
                 leader: Some(leader),
                 leaderships: 0,
                 error: None,
+                ranks: None,
+                loss_accepted: false,
                 witness: None,
             };
             is_led(&Status { election: Some(election), ..running() })

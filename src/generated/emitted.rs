@@ -93,7 +93,12 @@ pub fn markdown() -> String {
     let variables = VARIABLES.iter().map(|(name, meaning)| [format!("`{name}`"), (*meaning).to_owned()]);
     table(&mut page, ["variable", "meaning"], variables);
     let events: Vec<String> = jobs().iter().map(|job| format!("`{}`", job.event())).collect();
-    let _ = write!(page, "\n`PILOTFISH_EVENT` is one of {}.\n", events.join(", "));
+    let reasons = StartReason::ALL.map(|reason| format!("`{}`", reason.event())).join(", ");
+    let _ = write!(
+        page,
+        "\n`PILOTFISH_EVENT` is one of {}. For main's `pre_start` it says why main is prepared: {reasons}.\n",
+        events.join(", ")
+    );
     page += "\n## Standard input of `on_change`\n\nOne JSON document, on one line. `added`, `removed` and `changed` say what is different from what `on_change` was told before\n\
              (`changed` as it is now), `instances` all there is now. For a watch on a service:\n\n";
     let _ = write!(page, "```json\n{}```\n", pretty(&of_instances()));
@@ -270,6 +275,16 @@ fn samples() -> Vec<Notice> {
         Notice::WitnessBack,
         Notice::Demoting { why: DemotionReason::StepDown },
         Notice::HandoverFailed { to: text(), within: span },
+        Notice::ReplicaRemade { error: text() },
+        Notice::RanksMissing {
+            known: vec![text()],
+            quorum: Some(2),
+            missing: vec![text()],
+            ahead: Some(text()),
+            never: false,
+        },
+        Notice::RanksKnown { known: vec![text()] },
+        Notice::AcceptsLoss { term, known: vec![text()] },
         Notice::Leads { term },
         Notice::LeaderChanged { id: Some(text()), address: Some(text()) },
         Notice::FormerLifeHolds,
@@ -397,6 +412,14 @@ fn a_full_status() -> Status {
             leader: Some(LeaderStatus { id: text(), address: Some(text()), term: Term(7), acts: true }),
             leaderships: 1,
             error: Some(text()),
+            ranks: Some(RanksStatus {
+                known: vec![text()],
+                quorum: Some(2),
+                missing: vec![text()],
+                ahead: Some(text()),
+                waiting_since: Time::since_boot(Duration::from_secs(1)),
+            }),
+            loss_accepted: true,
             witness: Some(WitnessStatus { directory: text(), stands: true, error: Some(text()) }),
         }),
         standing_by: false,

@@ -11,7 +11,7 @@ use crate::config::{Config, Context, Loaded, Signal};
 use crate::recorder::Recorder;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, ElectionEvent, Renewal, RequestId};
 use crate::supervisor::machines::election::record::{
-    Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View, Witness,
+    Answer, Guarantee, Holder, Last, Lock, PeerRank, Rank, Revision, SessionId, Term, View, Witness,
 };
 use crate::supervisor::tests::replay::replay;
 use crate::supervisor::tests::script::Script;
@@ -47,7 +47,7 @@ fn one_of_each(config: &Loaded) -> Vec<Event> {
         session,
         term,
         address: Some("10.0.0.1:80".into()),
-        vacancy: Some(Revision(3)),
+        owes: Some(Duration::from_millis(3)),
         witness: Some(Arc::new(witness.clone())),
     };
     let last = Last {
@@ -93,11 +93,13 @@ fn one_of_each(config: &Loaded) -> Vec<Event> {
     let control = |request| Event::Control { reply: ReplyId(1), request };
     let ask = RequestId(1);
     let election = |event| Event::Election(event);
+    let peer = |answer| PeerRank { id: "a".into(), term: Term(7), answer, stands: true };
     vec![
         Event::Started,
         Event::Tick,
         Event::Calendar(Calendar::booted_at(jiff::Timestamp::UNIX_EPOCH)),
         Event::ActedBefore { term: Term(7), result: Ok(ElectionPast::Unled) },
+        Event::LedBefore { term: Term(7), result: Ok(false) },
         Event::ActingTold { term: Term(7), result: Err(failed()) },
         Event::Signal(Signal::HUP),
         Event::FilesRead { run, result: Ok(Secrets(vec![("A".to_owned(), Vec::new())])) },
@@ -150,8 +152,19 @@ fn one_of_each(config: &Loaded) -> Vec<Event> {
         election(ElectionEvent::Renewed { ask, result: Renewal::Alive(view) }),
         election(ElectionEvent::Renewed { ask, result: Renewal::Gone { void: true } }),
         election(ElectionEvent::Released { ask, result: Ok(()) }),
-        election(ElectionEvent::Measured { ask, result: Ok(i64::MIN) }),
-        election(ElectionEvent::Ranks { ask, result: Ok(vec![("a".into(), -1)]) }),
+        election(ElectionEvent::Measured { ask, result: Ok(Rank::Number(i128::MIN)) }),
+        election(ElectionEvent::Ranks {
+            ask,
+            result: Ok(vec![peer(Answer::Measuring), peer(Answer::Known(Rank::Never))]),
+        }),
+        election(ElectionEvent::Ranks {
+            ask,
+            result: Ok(vec![peer(Answer::Failed), peer(Answer::Known(Rank::Text("3/1".into())))]),
+        }),
+        election(ElectionEvent::Published { ask, result: Ok(()) }),
+        election(ElectionEvent::Acts { term }),
+        election(ElectionEvent::AcceptLoss),
+        control(Request::AcceptLoss),
         election(ElectionEvent::Gone { witness }),
         election(ElectionEvent::Certified { ask, result: Certification::Lingers(Duration::from_secs(1)) }),
         control(Request::Stop),

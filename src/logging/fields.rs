@@ -83,10 +83,19 @@ pub fn of(notice: &Notice) -> Vec<Field> {
         Notice::Reloaded { changed, later } => {
             vec![list("changed", changed), list("later", later)]
         }
-        Notice::ReloadFailed { error } | Notice::WitnessLost { error } => vec![text("error", error)],
+        Notice::ReloadFailed { error } | Notice::WitnessLost { error } | Notice::ReplicaRemade { error } => {
+            vec![text("error", error)]
+        }
         Notice::WitnessBack | Notice::FormerLifeHolds | Notice::RestartOrdered | Notice::MainStopsItself => Vec::new(),
         Notice::Demoting { why } => vec![text("because", why)],
         Notice::HandoverFailed { to, within } => vec![text("to", to), seconds("within_seconds", *within)],
+        Notice::RanksMissing { known, quorum, missing, ahead, never: _ } => {
+            let quorum = quorum.map(|quorum| number("quorum", quorum as u64));
+            let ahead = ahead.as_ref().map(|ahead| text("ahead", ahead));
+            [list("known", known), list("missing", missing)].into_iter().chain(quorum).chain(ahead).collect()
+        }
+        Notice::RanksKnown { known } => vec![list("known", known)],
+        Notice::AcceptsLoss { term, known } => vec![number("term", term.0), list("known", known)],
         Notice::Leads { term } => vec![number("term", term.0)],
         Notice::LeaderChanged { id, address } => {
             let fields = [("leader", id), ("address", address)];

@@ -11,7 +11,9 @@ use std::time::Duration;
 use crate::config::{Config, Context, Query, Signal};
 
 use super::machines::election::event::{Acquisition, ElectionEvent, Renewal, RequestId, StoreRequest};
-use super::machines::election::record::{Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View};
+use super::machines::election::record::{
+    Answer, Guarantee, Holder, Last, Lock, PeerRank, Rank, Revision, SessionId, Term, View,
+};
 use super::vocabulary::*;
 use super::{Effect, Event, Supervisor, Time};
 
@@ -218,7 +220,8 @@ impl World {
                 | StoreRequest::Acquire { ask, .. }
                 | StoreRequest::Renew { ask, .. }
                 | StoreRequest::Release { ask, .. }
-                | StoreRequest::ReadRanks { ask, .. } => self.asks.push((*ask, order)),
+                | StoreRequest::PublishRank { ask, .. }
+                | StoreRequest::ReadRanks { ask } => self.asks.push((*ask, order)),
                 _ => {}
             },
             Effect::Exit { .. } => self.ended = true,
@@ -385,8 +388,20 @@ impl World {
                 ElectionEvent::Renewed { ask, result }
             }
             StoreRequest::Release { .. } => ElectionEvent::Released { ask, result: input.result(()) },
+            StoreRequest::PublishRank { .. } => ElectionEvent::Published { ask, result: input.result(()) },
             _ => {
-                let ranks = vec![("a".into(), input.number() as i64), ("b".into(), -(input.byte() as i64))];
+                let mut peer = |id: &str| PeerRank {
+                    id: id.into(),
+                    term: Term(input.byte().into()),
+                    answer: match input.byte() % 4 {
+                        0 => Answer::Measuring,
+                        1 => Answer::Failed,
+                        2 => Answer::Known(Rank::Never),
+                        _ => Answer::Known(Rank::Number(input.number().into())),
+                    },
+                    stands: input.yes(),
+                };
+                let ranks = vec![peer("a"), peer("b")];
                 ElectionEvent::Ranks { ask, result: input.result(ranks) }
             }
         }
@@ -493,7 +508,8 @@ fn request(input: &mut Input<'_>) -> Request {
         0 => Request::Stop,
         1..4 => Request::Reload,
         4..7 => Request::StepDown { to: input.yes().then(|| "other".to_owned()) },
-        7..9 => Request::AcceptTerm,
+        7..8 => Request::AcceptTerm,
+        8..9 => Request::AcceptLoss,
         9..13 => Request::BeginMaintenance { lasts: input.yes().then(|| input.span().min(LONGEST)), reason: None },
         13..16 => Request::EndMaintenance,
         16 => {
@@ -520,7 +536,14 @@ fn guarantee(input: &mut Input<'_>) -> Guarantee {
 }
 
 fn held(id: &str, session: SessionId, term: Term) -> Lock {
-    Lock::Held(Holder { id: id.into(), session, term, address: None, vacancy: Some(Revision(term.0)), witness: None })
+    Lock::Held(Holder {
+        id: id.into(),
+        session,
+        term,
+        address: None,
+        owes: Some(Duration::from_millis(term.0)),
+        witness: None,
+    })
 }
 
 fn free() -> View {

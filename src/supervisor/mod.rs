@@ -39,7 +39,8 @@ use sequence::signals::PassedOn;
 use sequence::start::Wait;
 use sequence::stop::{Cause, StopStage, Stopping};
 use vocabulary::{
-    Answer, Calendar, ExitStatus, Follow, HookCount, Job, MainStatus, ReplyId, Request, RunId, Step, earliest,
+    Answer, Calendar, ExitStatus, Follow, HookCount, Job, MainStatus, ReplyId, Request, RunId, StartReason, Step,
+    earliest,
 };
 
 pub use vocabulary::{Effect, Event, Notice, Status, Time};
@@ -82,6 +83,8 @@ pub struct Supervisor {
     main_ended_at: Option<Time>,
     /// Why main is being restarted, when it is.
     restarting: Option<String>,
+    /// Why main is prepared next.
+    start_reason: StartReason,
     /// What people ordered of it and aren't answered yet.
     orders: Orders,
     /// Who asked for a reload under way.
@@ -123,6 +126,7 @@ impl Supervisor {
             from_terminal: BTreeMap::new(),
             main_ended_at: None,
             restarting: None,
+            start_reason: StartReason::default(),
             orders: Orders::default(),
             reloading: None,
             jitter: Jitter::new(seed),
@@ -261,6 +265,10 @@ impl Supervisor {
                 let result = self.accept_term(step);
                 step.out.push(Effect::Reply { reply, answer: result.into() });
             }
+            Event::Control { reply, request: Request::AcceptLoss } => {
+                let result = self.accept_loss(step);
+                step.out.push(Effect::Reply { reply, answer: result.into() });
+            }
             Event::Control { reply, request: Request::BeginMaintenance { lasts, reason } } => {
                 let result = self.begin_maintenance(step, lasts, reason);
                 step.out.push(Effect::Reply { reply, answer: result.into() });
@@ -287,6 +295,7 @@ impl Supervisor {
             }
             Event::Election(event) => self.elect(step, event),
             Event::ActedBefore { term, result } => self.acted_before(term, result),
+            Event::LedBefore { term, result } => self.led_before(step, term, result),
             Event::ActingTold { term, result } => self.acting_told(step, term, result),
             Event::Guard { stands } => self.guarded(step, stands),
         }
@@ -414,7 +423,11 @@ impl Supervisor {
     /// Variables the core knows, for main and every command.
     fn env(&self, job: &Job) -> Vec<(String, String)> {
         let mut env = self.common_env();
-        env.push(("PILOTFISH_EVENT".to_owned(), job.event().to_owned()));
+        let event = match job {
+            Job::PreStart { .. } => self.start_reason.event(),
+            _ => job.event(),
+        };
+        env.push(("PILOTFISH_EVENT".to_owned(), event.to_owned()));
         env.push(("PILOTFISH_WATCH".to_owned(), String::new()));
         env
     }

@@ -9,7 +9,7 @@ use pilotfish::catalog::Changed;
 use pilotfish::catalog::election::{AcquireRequest, CandidateSettings, LockClient, LockViewSender};
 use pilotfish::config::Service;
 use pilotfish::supervisor::machines::election::event::{Acquisition, ElectionEvent, Renewal};
-use pilotfish::supervisor::machines::election::record::{Guarantee, Holder, Lock, Revision, SessionId, Term, View};
+use pilotfish::supervisor::machines::election::record::{Guarantee, Holder, Lock, SessionId, Term, View};
 use pilotfish::supervisor::vocabulary::{Event, Fence, KeyChange, acting_key, acting_value};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -64,8 +64,6 @@ pub struct Won {
     pub session: SessionId,
     pub guarantee: Guarantee,
     pub term: Term,
-    /// The `last` it was won after.
-    pub vacancy: Revision,
 }
 
 /// A candidate of an election.
@@ -162,7 +160,7 @@ impl Candidate {
         let by = self.open().await;
         let view = self.look().await;
         match self.acquire_owing(by, &view, hold_off_left).await {
-            Acquisition::Won(term) => Won { session: by.0, guarantee: by.1, term, vacancy: view.last_revision },
+            Acquisition::Won(term) => Won { session: by.0, guarantee: by.1, term },
             other => panic!("{} got {other:?} for {view:?}", self.contest.id),
         }
     }
@@ -176,7 +174,7 @@ impl Candidate {
                 if view.holder().is_none() {
                     match self.acquire((session, guarantee), &view).await {
                         Acquisition::Won(term) => {
-                            return Won { session, guarantee, term, vacancy: view.last_revision };
+                            return Won { session, guarantee, term };
                         }
                         Acquisition::Changed | Acquisition::HeldBack => {}
                         Acquisition::Unknown(error) => panic!("{error}"),
@@ -283,13 +281,13 @@ pub fn held_by(id: &str) -> impl Fn(&View) -> bool {
 
 /// As a view shows it.
 pub fn holder(candidate: &Candidate, won: Won) -> Holder {
-    let Won { session, term, vacancy, .. } = won;
+    let Won { session, term, .. } = won;
     Holder {
         id: candidate.contest.id.as_str().into(),
         session,
         term,
         address: None,
-        vacancy: Some(vacancy),
+        owes: Some(Duration::ZERO),
         witness: None,
     }
 }

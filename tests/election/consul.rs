@@ -12,7 +12,9 @@ use pilotfish::config::backends::{Consul as Settings, ConsulAddress, Endpoint, T
 use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
 use pilotfish::supervisor::Event;
 use pilotfish::supervisor::machines::election::event::{Acquisition, Renewal};
-use pilotfish::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
+use pilotfish::supervisor::machines::election::record::{
+    Answer, Guarantee, Lock, PeerRank, Rank, Revision, SessionId, Term, View,
+};
 use pilotfish::supervisor::machines::election::rules::Rules;
 use pilotfish::supervisor::vocabulary::{
     Fence, Follow, KeyChange, Observation, Registration, ServiceStatus, Value, acting_key, acting_value,
@@ -479,15 +481,17 @@ async fn a_cut_connection_leaves_unknown_what_was_asked() {
 }
 
 #[tokio::test]
-async fn ranks_are_read_for_one_vacancy() {
+async fn ranks_are_read_for_one_election() {
     let consul = Consul::shared();
     let (a, b) = (candidate(&consul, "ranks", "a/1%"), candidate(&consul, "ranks", "b"));
-    a.publish_rank(Revision(7), -3).await.unwrap();
-    b.publish_rank(Revision(6), 9).await.unwrap();
-    assert_eq!(a.ranks(Revision(7)).await.unwrap(), [("a/1%".into(), -3)]);
-    b.publish_rank(Revision(7), 9).await.unwrap();
-    assert_eq!(b.ranks(Revision(7)).await.unwrap(), [("a/1%".into(), -3), ("b".into(), 9)]);
-    assert!(candidate(&consul, "rank", "b").ranks(Revision(7)).await.unwrap().is_empty());
+    let known = |rank| Answer::Known(Rank::Number(rank));
+    a.publish_rank(Term(7), &known(-3), true).await.unwrap();
+    b.publish_rank(Term(6), &known(9), false).await.unwrap();
+    let rank = |id: &str, term, rank, stands| PeerRank { id: id.into(), term: Term(term), answer: known(rank), stands };
+    assert_eq!(a.ranks().await.unwrap(), [rank("a/1%", 7, -3, true), rank("b", 6, 9, false)]);
+    b.publish_rank(Term(7), &known(9), true).await.unwrap();
+    assert_eq!(b.ranks().await.unwrap(), [rank("a/1%", 7, -3, true), rank("b", 7, 9, true)]);
+    assert!(candidate(&consul, "rank", "b").ranks().await.unwrap().is_empty());
 }
 
 /// docs/catalogs.md has this policy.
@@ -517,10 +521,11 @@ async fn a_candidate_needs_no_right_but_those_written_down() {
     let (backend, service) = (backend(consul.http), service("mysql", SOON));
     publish(&backend, &service).await;
     let a = LockClient::new(backend.clone(), CandidateSettings { service: Some(service), ..contest("mysql", "a") });
-    let view = look(&a).await;
+    look(&a).await;
     for rank in 1..=2 {
-        a.publish_rank(view.last_revision, rank).await.unwrap();
-        assert_eq!(a.ranks(view.last_revision).await.unwrap(), [("a".into(), rank)]);
+        let answer = Answer::Known(Rank::Number(rank));
+        a.publish_rank(Term(1), &answer, true).await.unwrap();
+        assert_eq!(a.ranks().await.unwrap(), [PeerRank { id: "a".into(), term: Term(1), answer, stands: true }]);
     }
     let (session, term) = lead(&a).await;
     assert!(matches!(a.renew(session, term).await, Renewal::Alive(view) if view.shows(session, term)));

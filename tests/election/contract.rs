@@ -6,7 +6,7 @@ use std::time::Duration;
 use pilotfish::catalog::Changed;
 use pilotfish::config::Query;
 use pilotfish::supervisor::machines::election::event::{Acquisition, Renewal};
-use pilotfish::supervisor::machines::election::record::{Lock, Revision, Term, View};
+use pilotfish::supervisor::machines::election::record::{Answer, Lock, PeerRank, Rank, Revision, Term, View};
 use pilotfish::supervisor::machines::election::rules::Rules;
 use pilotfish::supervisor::vocabulary::KeyChange;
 use tokio::time::{Instant, sleep};
@@ -56,7 +56,7 @@ macro_rules! sentences {
             a_renewal_is_nothing_new_to_an_onlooker
             an_onlooker_sees_the_leader_as_an_instance
             an_onlooker_sees_one_leader_after_the_other
-            ranks_are_read_back_for_their_vacancy_only
+            ranks_are_read_back_as_they_were_published
             a_rank_that_is_published_again_replaces_the_one_before
             the_rank_of_one_that_is_gone_is_forgotten
             two_elections_do_not_mix
@@ -587,37 +587,46 @@ async fn an_onlooker_sees_one_leader_after_the_other(engine: &impl Engine) {
     seen.until_ids(&[], PATIENCE).await;
 }
 
-async fn ranks_are_read_back_for_their_vacancy_only(engine: &impl Engine) {
-    let (one, two) = two(engine);
-    let three = candidate(engine, "db", "three");
-    let ranks = async |vacancy: u64| {
-        let mut ranks = one.lock_client.ranks(Revision(vacancy)).await.expect("read");
-        ranks.sort();
-        ranks
-    };
-    assert!(ranks(0).await.is_empty());
-    one.lock_client.publish_rank(Revision(7), 42).await.expect("published");
-    two.lock_client.publish_rank(Revision(7), i64::MIN).await.expect("published");
-    three.lock_client.publish_rank(Revision(6), i64::MAX).await.expect("published");
-    assert_eq!(ranks(7).await, [("one".into(), 42), ("two".into(), i64::MIN)]);
-    assert_eq!(ranks(6).await, [("three".into(), i64::MAX)]);
-    assert!(ranks(8).await.is_empty() && ranks(0).await.is_empty());
+fn known(rank: i128) -> Answer {
+    Answer::Known(Rank::Number(rank))
+}
+
+async fn ranks_are_read_back_as_they_were_published(engine: &impl Engine) {
+    let ids = ["five", "four", "one", "three", "two"];
+    let candidates = ids.map(|id| candidate(engine, "db", id));
+    assert!(candidates[0].lock_client.ranks().await.expect("read").is_empty());
+    let answers = [
+        Answer::Measuring,
+        Answer::Failed,
+        known(i128::MIN),
+        Answer::Known(Rank::Text("00000003/0000000A \"b\"".into())),
+        Answer::Known(Rank::Never),
+    ];
+    let mut published = Vec::new();
+    for ((term, candidate), answer) in (7..).zip(&candidates).zip(answers) {
+        let (term, stands) = (Term(term), term % 2 == 0);
+        candidate.lock_client.publish_rank(term, &answer, stands).await.expect("published");
+        published.push(PeerRank { id: candidate.contest.id.as_str().into(), term, answer, stands });
+    }
+    let mut ranks = candidates[0].lock_client.ranks().await.expect("read");
+    ranks.sort();
+    assert_eq!(ranks, published);
 }
 
 async fn a_rank_that_is_published_again_replaces_the_one_before(engine: &impl Engine) {
     let one = candidate(engine, "db", "one");
-    for (vacancy, rank) in [(0, 1), (0, 2), (9, 3)] {
-        one.lock_client.publish_rank(Revision(vacancy), rank).await.expect("published");
-        assert_eq!(one.lock_client.ranks(Revision(vacancy)).await.expect("read"), [("one".into(), rank)]);
+    for (term, rank) in [(1, 1), (1, 2), (9, 3)] {
+        one.lock_client.publish_rank(Term(term), &known(rank), true).await.expect("published");
+        let ranks = one.lock_client.ranks().await.expect("read");
+        assert_eq!(ranks, [PeerRank { id: "one".into(), term: Term(term), answer: known(rank), stands: true }]);
     }
-    assert!(one.lock_client.ranks(Revision(0)).await.expect("read").is_empty());
 }
 
 async fn the_rank_of_one_that_is_gone_is_forgotten(engine: &impl Engine) {
     let one = candidate(engine, "db", "one");
     let ids = async || {
-        let ranks = one.lock_client.ranks(Revision(7)).await.expect("read");
-        ranks.into_iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>()
+        let ranks = one.lock_client.ranks().await.expect("read");
+        ranks.into_iter().map(|peer| peer.id.to_string()).collect::<Vec<_>>()
     };
     let mut gone = specimen::ranked(&engine.address(), "db", "gone", 7);
     assert_eq!(ids().await, ["gone"]);
@@ -641,8 +650,8 @@ async fn two_elections_do_not_mix(engine: &impl Engine) {
     let view = db2.look().await;
     assert!(view.shows(also.session, also.term), "{view:?}");
     assert!(free(&db.look().await));
-    db.lock_client.publish_rank(Revision(1), 1).await.expect("published");
-    assert!(db2.lock_client.ranks(Revision(1)).await.expect("read").is_empty());
+    db.lock_client.publish_rank(Term(1), &known(1), true).await.expect("published");
+    assert!(db2.lock_client.ranks().await.expect("read").is_empty());
 }
 
 async fn elections_with_unusual_names_are_kept_apart(engine: &impl Engine) {
@@ -656,28 +665,27 @@ async fn elections_with_unusual_names_are_kept_apart(engine: &impl Engine) {
     for (one, name) in candidates.iter().zip(names) {
         let mut watch = candidate(engine, name, "two").watch();
         watch.until(name, held_by("one")).await;
-        one.lock_client.publish_rank(Revision(1), 1).await.expect(name);
-        assert_eq!(one.lock_client.ranks(Revision(1)).await.expect(name).len(), 1, "{name}");
+        one.lock_client.publish_rank(Term(1), &known(1), true).await.expect(name);
+        assert_eq!(one.lock_client.ranks().await.expect(name).len(), 1, "{name}");
     }
 }
 
 async fn candidates_with_unusual_names_are_kept_apart(engine: &impl Engine) {
     let ids = ["a b", "a%20b", "a+b", "größe", "db-1.host.example-3306", "a/b", "\"quoted\"", "日本"];
     let mut alive = Vec::new();
-    for (n, id) in (0_i64..).zip(ids) {
+    for (n, id) in (0_i128..).zip(ids) {
         let candidate = candidate(engine, "db", id);
         let won = candidate.win().await;
         assert_eq!(candidate.look().await.lock, Lock::Held(holder(&candidate, won)));
         candidate.try_release(won, Some(id), Duration::ZERO).await.expect("released");
         let last = candidate.look().await.last.expect("somebody led");
         assert_eq!((&*last.id, last.to.as_deref()), (id, Some(id)));
-        candidate.lock_client.publish_rank(Revision(1), n).await.expect("published");
+        candidate.lock_client.publish_rank(Term(1), &known(n), true).await.expect("published");
         alive.push(candidate);
     }
-    let mut ranks = candidate(engine, "db", "one").lock_client.ranks(Revision(1)).await.expect("read");
-    ranks.sort_by_key(|(_, rank)| *rank);
-    let published: Vec<_> = (0_i64..).zip(ids).map(|(n, id)| (id.into(), n)).collect();
-    assert_eq!(ranks, published);
+    let mut ranks = candidate(engine, "db", "one").lock_client.ranks().await.expect("read");
+    ranks.sort_by(|one, two| one.answer.cmp(&two.answer));
+    assert_eq!(ranks.iter().map(|peer| &*peer.id).collect::<Vec<_>>(), ids);
 }
 
 async fn a_holder_killed_with_sigkill_is_succeeded(engine: &impl Engine) {
@@ -723,7 +731,7 @@ async fn in_an_outage_nothing_is_known_and_nothing_is_lost(engine: &impl Engine)
     let acquired = two.acquire(by, &seen).await;
     assert!(matches!(acquired, Acquisition::Unknown(_)), "{acquired:?}");
     one.try_release(won, None, Duration::ZERO).await.expect_err("nobody knows");
-    one.lock_client.ranks(Revision(0)).await.expect_err("nothing can be read");
-    one.lock_client.publish_rank(Revision(0), 1).await.expect_err("nothing can be written");
+    one.lock_client.ranks().await.expect_err("nothing can be read");
+    one.lock_client.publish_rank(Term(0), &known(1), true).await.expect_err("nothing can be written");
     engine.mend_election("db").await;
 }

@@ -11,7 +11,7 @@ use pilotfish::catalog::election::{AcquireRequest, CandidateSettings, LockClient
 use pilotfish::config;
 use pilotfish::config::backends::{Endpoint, Etcd as Settings, Tls};
 use pilotfish::supervisor::machines::election::event::{Acquisition, Renewal};
-use pilotfish::supervisor::machines::election::record::{Guarantee, Revision, SessionId, Term};
+use pilotfish::supervisor::machines::election::record::{Answer, Guarantee, PeerRank, Rank, Revision, SessionId, Term};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -574,15 +574,17 @@ async fn what_is_owed_stays_in_last_over_renewals_until_it_is_paid() {
 }
 
 #[tokio::test]
-async fn ranks_are_read_for_one_vacancy() {
+async fn ranks_are_read_for_one_election() {
     let etcd = shared("etcd");
     let (a, b) = (candidate(&etcd, "ranks", "a/1%"), candidate(&etcd, "ranks", "b"));
-    a.publish_rank(Revision(7), -3).await.unwrap();
-    b.publish_rank(Revision(6), 9).await.unwrap();
-    assert_eq!(a.ranks(Revision(7)).await.unwrap(), [("a/1%".into(), -3)]);
-    b.publish_rank(Revision(7), 9).await.unwrap();
-    assert_eq!(b.ranks(Revision(7)).await.unwrap(), [("a/1%".into(), -3), ("b".into(), 9)]);
-    assert!(candidate(&etcd, "rank", "b").ranks(Revision(7)).await.unwrap().is_empty());
+    let known = |rank| Answer::Known(Rank::Number(rank));
+    a.publish_rank(Term(7), &known(-3), true).await.unwrap();
+    b.publish_rank(Term(6), &known(9), false).await.unwrap();
+    let rank = |id: &str, term, rank, stands| PeerRank { id: id.into(), term: Term(term), answer: known(rank), stands };
+    assert_eq!(a.ranks().await.unwrap(), [rank("a/1%", 7, -3, true), rank("b", 6, 9, false)]);
+    b.publish_rank(Term(7), &known(9), true).await.unwrap();
+    assert_eq!(b.ranks().await.unwrap(), [rank("a/1%", 7, -3, true), rank("b", 7, 9, true)]);
+    assert!(candidate(&etcd, "rank", "b").ranks().await.unwrap().is_empty());
 }
 
 #[tokio::test]

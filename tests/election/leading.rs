@@ -59,7 +59,7 @@ impl Place {
     }
 
     /// What a lease is where there is one: short, so that a test is.
-    fn lease(&self) -> &'static str {
+    pub fn lease(&self) -> &'static str {
         match self {
             Place::Local(_) | Place::Nowhere => "",
             Place::Consul(_) | Place::Etcd(_) => "lease = \"8s\"\nkill_margin = \"500ms\"",

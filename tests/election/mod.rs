@@ -11,6 +11,7 @@ pub mod leading;
 mod local;
 pub mod lock;
 mod maintenance;
+mod ranks;
 mod roles;
 pub mod specimen;
 mod witness;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use pilotfish::supervisor::machines::election::event::Renewal;
-use pilotfish::supervisor::machines::election::record::Revision;
+use pilotfish::supervisor::machines::election::record::{Answer, Rank, Term};
 use tokio::time::sleep;
 
 use super::bench::{Candidate, PATIENCE, candidate_of};
@@ -25,9 +25,9 @@ pub fn leading(address: &str, election: &str, id: &str) -> (Specimen, u64) {
     (specimen, term)
 }
 
-/// One that has published a rank for this vacancy, and does nothing more.
-pub fn ranked(address: &str, election: &str, id: &str, vacancy: u64) -> Specimen {
-    let mut specimen = Specimen::start(&["rank", address, election, id, &vacancy.to_string()]);
+/// One that has published a rank for this term, and does nothing more.
+pub fn ranked(address: &str, election: &str, id: &str, term: u64) -> Specimen {
+    let mut specimen = Specimen::start(&["rank", address, election, id, &term.to_string()]);
     specimen.expect("ranked");
     specimen
 }
@@ -36,8 +36,8 @@ pub fn ranked(address: &str, election: &str, id: &str, vacancy: u64) -> Specimen
 pub async fn act(role: &[&str]) -> bool {
     match *role {
         ["lead", address, election, id] => lead(address, election, id).await,
-        ["rank", address, election, id, vacancy] => {
-            rank(address, election, id, Revision(vacancy.parse().expect("a number"))).await
+        ["rank", address, election, id, term] => {
+            rank(address, election, id, Term(term.parse().expect("a number"))).await
         }
         ["main_inherits", address, election, id] => main_inherits(address, election, id).await,
         ["campaign", address, election, id] => campaign(address, election, id).await,
@@ -67,12 +67,12 @@ async fn lead(address: &str, election: &str, id: &str) {
     }
 }
 
-async fn rank(address: &str, election: &str, id: &str, vacancy: Revision) {
+async fn rank(address: &str, election: &str, id: &str, term: Term) {
     let mut service = service(election, id);
     service.ttl = Duration::from_secs(3);
     let candidate = candidate_of(address, election, id, LEASE, Some(service.clone().into()));
     candidate.agent.pass(&service).await;
-    candidate.lock_client.publish_rank(vacancy, 42).await.expect("published");
+    candidate.lock_client.publish_rank(term, &Answer::Known(Rank::Number(42)), true).await.expect("published");
     say("ranked");
     loop {
         sleep(Duration::from_millis(300)).await;

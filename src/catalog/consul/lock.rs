@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::catalog::election::record::{LastLeader, Leader, Rank, uuid};
+use crate::catalog::election::record::{LastLeader, Leader, RankRecord, uuid};
 use crate::catalog::election::{AcquireRequest, CandidateSettings, Certificate, LockViewSender};
 use crate::catalog::report;
 use crate::config::election::LONGEST_LOCK_DELAY;
 use crate::net::backoff::Pace;
 use crate::sabotage;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, Id, Renewal};
-use crate::supervisor::machines::election::record::{Guarantee, Last, Lock, Revision, SessionId, Term, View};
+use crate::supervisor::machines::election::record::{Guarantee, Last, Lock, PeerRank, Revision, SessionId, Term, View};
 
 use super::client::{Answer, Client};
 use super::follow::{RETRY, RateLimit, next_index};
@@ -111,7 +111,7 @@ impl Consul {
         let AcquireRequest { session, guarantee, seen: (lock, before), hold_off_left } = wanted;
         let keys = ElectionKeys::of(&candidate.name);
         let id = uuid::text(session);
-        let leader = Leader::new(candidate, session, None).won_after(Some(before)).json();
+        let leader = Leader::new(candidate, session, None).owing(hold_off_left).json();
         // Without a term: what is written together is written as the same index.
         let last = LastLeader::new(candidate, session, None, guarantee, hold_off_left);
         let mut steps = Vec::new();
@@ -243,9 +243,13 @@ impl Consul {
     /// See [`LockClient::publish_rank`](crate::catalog::election::LockClient::publish_rank). By a session of its own, which
     /// ends with the candidate as the lock's does, and takes the key along: that of one that died while the lock was
     /// withheld isn't counted, and none stays.
-    pub async fn publish_rank(&self, candidate: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
+    pub(in crate::catalog) async fn publish_rank(
+        &self,
+        candidate: &CandidateSettings,
+        rank: &RankRecord,
+    ) -> Result<(), Error> {
         let session = self.session(candidate, || Holds::a_value(candidate.rank_for())).await?;
-        let (key, rank) = (format!("{}/ranks/{}", candidate.name, candidate.id), Rank::new(vacancy, rank).json());
+        let (key, rank) = (format!("{}/ranks/{}", candidate.name, candidate.id), rank.json());
         // An earlier session may hold what an earlier one published.
         let steps = [Operation::delete(&key), Operation::lock(&key, &rank, &session)];
         match self.client.attempt(&steps).await? {
@@ -255,12 +259,12 @@ impl Consul {
     }
 
     /// See [`LockClient::ranks`](crate::catalog::election::LockClient::ranks).
-    pub async fn ranks(&self, election: &str, vacancy: Revision) -> Result<Vec<(Id, i64)>, Error> {
+    pub async fn ranks(&self, election: &str) -> Result<Vec<PeerRank>, Error> {
         let prefix = format!("{election}/ranks/");
         let keys = self.client.keys_now(&prefix).await?;
         let ranks = keys.iter().filter_map(|(key, value)| {
-            let rank = Rank::read(value.as_bytes()).filter(|rank| rank.vacancy == vacancy.0)?;
-            Some((key.strip_prefix(&prefix)?.into(), rank.rank))
+            let rank = RankRecord::read(value.as_bytes())?;
+            Some(rank.of(key.strip_prefix(&prefix)?.into()))
         });
         Ok(ranks.collect())
     }

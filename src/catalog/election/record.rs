@@ -9,7 +9,9 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::supervisor::machines::election::event::Id;
-use crate::supervisor::machines::election::record::{Guarantee, Holder, Last, Revision, SessionId, Term, Witness};
+use crate::supervisor::machines::election::record::{
+    Answer, Guarantee, Holder, Last, PeerRank, Rank, SessionId, Term, Witness,
+};
 
 use super::CandidateSettings;
 use crate::catalog::border;
@@ -49,9 +51,9 @@ pub(in crate::catalog) struct Leader {
     /// For which term, where the key's own version doesn't tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::catalog) term: Option<u64>,
-    /// The `last` it was won after.
+    /// How long after it was won one who led before may still act; without it, nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    vacancy: Option<u64>,
+    owed_ms: Option<u64>,
     /// By what its end is known on its own host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::catalog) witness: Option<Witness>,
@@ -62,12 +64,12 @@ impl Leader {
     pub(in crate::catalog) fn new(candidate: &CandidateSettings, session: SessionId, term: Option<Term>) -> Leader {
         let address = candidate.address().map(Id::from);
         let (id, term) = (candidate.id.as_str().into(), term.map(|term| term.0));
-        Leader { id, session, address, term, vacancy: None, witness: candidate.witness() }
+        Leader { id, session, address, term, owed_ms: None, witness: candidate.witness() }
     }
 
-    /// The same, won after this `last`.
-    pub(in crate::catalog) fn won_after(self, last: Option<Revision>) -> Leader {
-        Leader { vacancy: last.map(|last| last.0), ..self }
+    /// The same, when one who led before may still act for so long.
+    pub(in crate::catalog) fn owing(self, hold_off_left: Duration) -> Leader {
+        Leader { owed_ms: Some(milliseconds(hold_off_left)), ..self }
     }
 
     /// As it is written.
@@ -91,14 +93,14 @@ impl Leader {
             session: self.session,
             term: term(self.term, own),
             address: self.address,
-            vacancy: self.vacancy.map(Revision),
+            owes: self.owed_ms.map(Duration::from_millis),
             witness: self.witness.map(Arc::new),
         }
     }
 
     /// Who holds a lock that says nothing readable.
     pub(in crate::catalog) fn unknown(session: SessionId, term: Term) -> Holder {
-        Holder { id: UNKNOWN.into(), session, term, address: None, vacancy: None, witness: None }
+        Holder { id: UNKNOWN.into(), session, term, address: None, owes: None, witness: None }
     }
 }
 
@@ -258,18 +260,27 @@ fn known(id: Id) -> Id {
 }
 
 /// What a candidate publishes of its rank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::catalog) struct Rank {
-    /// The `last` it was measured after.
-    pub(in crate::catalog) vacancy: u64,
-    /// How far the candidate is.
-    pub(in crate::catalog) rank: i64,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::catalog) struct RankRecord {
+    /// Who held the lock when it was measured.
+    term: u64,
+    /// How far the candidate is; `None`: that is being measured; empty: it couldn't be.
+    #[serde(default)]
+    rank: Option<String>,
+    /// Whether the candidate would take the lock.
+    #[serde(default)]
+    stands: bool,
 }
 
-impl Rank {
-    /// For this vacancy.
-    pub(in crate::catalog) fn new(vacancy: Revision, rank: i64) -> Rank {
-        Rank { vacancy: vacancy.0, rank }
+impl RankRecord {
+    /// For this term.
+    pub(in crate::catalog) fn new(term: Term, answer: &Answer, stands: bool) -> RankRecord {
+        let rank = match answer {
+            Answer::Measuring => None,
+            Answer::Failed => Some(String::new()),
+            Answer::Known(rank) => Some(rank.to_string()),
+        };
+        RankRecord { term: term.0, rank, stands }
     }
 
     /// As it is written.
@@ -278,8 +289,17 @@ impl Rank {
     }
 
     /// What was written; `None` when that is no rank.
-    pub(in crate::catalog) fn read(value: &[u8]) -> Option<Rank> {
-        serde_json::from_slice(value).ok()
+    pub(in crate::catalog) fn read(value: &[u8]) -> Option<RankRecord> {
+        serde_json::from_slice(value).ok().filter(|read: &RankRecord| read.term <= GREATEST_TERM)
+    }
+
+    /// As the core knows it.
+    pub(in crate::catalog) fn of(self, id: Id) -> PeerRank {
+        let answer = match self.rank.as_deref() {
+            None => Answer::Measuring,
+            Some(text) => Rank::read(text).map_or(Answer::Failed, Answer::Known),
+        };
+        PeerRank { id, term: Term(self.term), answer, stands: self.stands }
     }
 }
 
@@ -342,9 +362,9 @@ mod tests {
         let json = leader.json();
         assert_eq!(json, r#"{"id":"mysql-1","session":"00012345-6789-abcd-ef01-23456789abcd","address":null}"#);
         let holder = Leader::read(json.as_bytes()).unwrap().holder(Term(7));
-        assert_eq!((holder.session, holder.term, holder.vacancy), (SESSION, Term(7), None));
-        let won = Leader::new(&candidate(), SESSION, None).won_after(Some(Revision(5)));
-        assert_eq!(won.holder(Term(7)).vacancy, Some(Revision(5)));
+        assert_eq!((holder.session, holder.term, holder.owes), (SESSION, Term(7), None));
+        let won = Leader::new(&candidate(), SESSION, None).owing(Duration::from_micros(4_001));
+        assert_eq!(won.holder(Term(7)).owes, Some(Duration::from_millis(5)), "never less");
         let holder = Leader::new(&candidate(), SESSION, Some(Term(3))).holder(Term(7));
         assert_eq!(holder.term, Term(3));
     }

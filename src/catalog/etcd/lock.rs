@@ -19,11 +19,11 @@ use etcd_client::{
 };
 use tonic::Code;
 
-use crate::catalog::election::record::{LastLeader, Leader, Rank};
+use crate::catalog::election::record::{LastLeader, Leader, RankRecord};
 use crate::catalog::election::{AcquireRequest, CandidateSettings, Certificate, LockViewSender};
 use crate::net::backoff;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, Id, Renewal};
-use crate::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
+use crate::supervisor::machines::election::record::{Guarantee, Lock, PeerRank, Revision, SessionId, Term, View};
 
 use super::sessions::{Server, SessionLeases};
 use super::{Error, Etcd};
@@ -72,9 +72,9 @@ impl Etcd {
     pub async fn acquire(&self, candidate: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
         let AcquireRequest { session, guarantee, seen: (_, vacancy), hold_off_left } = wanted;
         let keys = self.keys(&candidate.name);
-        self.sessions.stands(session, vacancy, hold_off_left);
+        self.sessions.stands(session, hold_off_left);
         let lease = self.grant(candidate, session).await?;
-        let leader = Leader::new(candidate, session, None).won_after(Some(vacancy)).json();
+        let leader = Leader::new(candidate, session, None).owing(hold_off_left).json();
         let mut last = LastLeader::new(candidate, session, None, guarantee, hold_off_left);
         last.lease = Some(lease);
         self.sessions.tells_linger(session, last.linger());
@@ -196,9 +196,9 @@ impl Etcd {
             },
         };
         let lease = self.grant(candidate, session).await?;
-        let record = Leader::new(candidate, session, None).won_after(session_leases.vacancy);
-        let leader = record.json();
         let hold_off_left = session_leases.hold_off_left();
+        let record = Leader::new(candidate, session, None).owing(hold_off_left);
+        let leader = record.json();
         let mut last = LastLeader::new(candidate, session, Some(term), session_leases.guarantee, hold_off_left);
         last.lease = Some(lease);
         let linger = last.linger();
@@ -309,7 +309,11 @@ impl Etcd {
     }
 
     /// See [`LockClient::publish_rank`](crate::catalog::election::LockClient::publish_rank).
-    pub async fn publish_rank(&self, candidate: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
+    pub(in crate::catalog) async fn publish_rank(
+        &self,
+        candidate: &CandidateSettings,
+        rank: &RankRecord,
+    ) -> Result<(), Error> {
         let key = self.layout.rank(&candidate.name, &candidate.id);
         // Under a lease, or those of candidates long gone would stay for ever.
         let ttl = seconds(candidate.rank_for());
@@ -318,14 +322,14 @@ impl Etcd {
             .call_briefly("get a lease", |client: Client| async move { client.lease_client().grant(ttl, None).await });
         let lease = granted.await?.id();
         let put = self.members.call_briefly("publish a rank", |mut client: Client| {
-            let (key, rank) = (key.clone(), Rank::new(vacancy, rank).json());
+            let (key, rank) = (key.clone(), rank.json());
             async move { client.put(key, rank, Some(PutOptions::new().with_lease(lease))).await }
         });
         put.await.map(drop)
     }
 
     /// See [`LockClient::ranks`](crate::catalog::election::LockClient::ranks).
-    pub async fn ranks(&self, election: &str, vacancy: Revision) -> Result<Vec<(Id, i64)>, Error> {
+    pub async fn ranks(&self, election: &str) -> Result<Vec<PeerRank>, Error> {
         let prefix = self.layout.ranks(election);
         let got = self.members.call_briefly("read the ranks", |mut client: Client| {
             let prefix = prefix.clone();
@@ -333,10 +337,10 @@ impl Etcd {
         });
         let got = got.await?;
         let ranks = got.kvs().iter().filter_map(|found| {
-            let rank = Rank::read(found.value()).filter(|rank| rank.vacancy == vacancy.0)?;
+            let rank = RankRecord::read(found.value())?;
             let id = String::from_utf8_lossy(found.key()).strip_prefix(&prefix)?.to_owned();
             let id = percent_encoding::percent_decode_str(&id).decode_utf8_lossy().into_owned();
-            Some((Id::from(id), rank.rank))
+            Some(rank.of(Id::from(id)))
         });
         Ok(ranks.collect())
     }

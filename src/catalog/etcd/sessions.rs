@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::supervisor::machines::election::record::{Guarantee, Revision, SessionId};
+use crate::supervisor::machines::election::record::{Guarantee, SessionId};
 
 /// More leases than this are left to their time.
 const MOST_LEASES: usize = 16;
@@ -30,8 +30,6 @@ pub(super) struct SessionLeases {
     /// Who put the lock under the first of the leases; `None` from when it is to be put under another until that is
     /// known: a keep-alive in between wouldn't keep one that comes late from putting it back.
     by: Option<Server>,
-    /// The `last` it was, or is to be, won after.
-    pub(super) vacancy: Option<Revision>,
     /// Until then one who led before may still act.
     hold_off_until: Option<Instant>,
     /// `last` tells of it.
@@ -80,7 +78,6 @@ impl Sessions {
                 idle: Vec::new(),
                 version: None,
                 by: None,
-                vacancy: None,
                 hold_off_until: None,
                 announced_hold_off: false,
                 told_linger: None,
@@ -89,9 +86,8 @@ impl Sessions {
     }
 
     /// A session is used to acquire the lock.
-    pub(super) fn stands(&self, session: SessionId, vacancy: Revision, hold_off_left: Duration) {
+    pub(super) fn stands(&self, session: SessionId, hold_off_left: Duration) {
         if let Some(session_leases) = self.lock().get_mut(&session) {
-            session_leases.vacancy = Some(vacancy);
             session_leases.hold_off_until = Some(Instant::now() + hold_off_left);
             session_leases.announced_hold_off = !hold_off_left.is_zero();
         }

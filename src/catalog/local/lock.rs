@@ -378,7 +378,7 @@ fn record_acquisition(
     let session = wanted.session;
     let last = LastLeader::new(candidate, session, Some(term), promised, wanted.hold_off_left);
     put(root, election, LAST, &last.json(), true)?;
-    let leader = Leader::new(candidate, session, Some(term)).won_after(Some(version));
+    let leader = Leader::new(candidate, session, Some(term)).owing(wanted.hold_off_left);
     put(root, election, LEADER, &leader.json(), false)?;
     // Whoever waited for this may have given up.
     match lock_file.is_open(session) {

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::sync::PoisonError;
 
 use crate::catalog::election::CandidateSettings;
-use crate::catalog::election::record::Rank;
+use crate::catalog::election::record::RankRecord;
 use crate::supervisor::machines::election::event::Id;
-use crate::supervisor::machines::election::record::Revision;
+use crate::supervisor::machines::election::record::PeerRank;
 
 use super::entries::{self, Liveness};
 use super::files;
@@ -22,7 +22,11 @@ pub(super) type Published = Option<File>;
 
 impl Local {
     /// See [`LockClient::publish_rank`](crate::catalog::election::LockClient::publish_rank).
-    pub async fn publish_rank(&self, candidate: &CandidateSettings, vacancy: Revision, rank: i64) -> Result<(), Error> {
+    pub(in crate::catalog) async fn publish_rank(
+        &self,
+        candidate: &CandidateSettings,
+        rank: &RankRecord,
+    ) -> Result<(), Error> {
         let root = self.root.open().await?;
         let ranks = root.make_election(&file(&candidate.name)?)?.make(RANKS)?;
         let name = escape("candidate", &candidate.id)?;
@@ -30,7 +34,7 @@ impl Local {
             ranks.remove_dead(&name, former)?;
         }
         let scratch = root.scratch()?;
-        let staged = scratch.stage(Rank::new(vacancy, rank).json().as_bytes(), files::held())?;
+        let staged = scratch.stage(rank.json().as_bytes(), files::held())?;
         let published = scratch.put_over(staged, &ranks, &name)?;
         // One assignment: a panic can't have left it half done.
         *self.rank.lock().unwrap_or_else(PoisonError::into_inner) = Some(published);
@@ -38,7 +42,7 @@ impl Local {
     }
 
     /// See [`LockClient::ranks`](crate::catalog::election::LockClient::ranks).
-    pub async fn ranks(&self, election: &str, vacancy: Revision) -> Result<Vec<(Id, i64)>, Error> {
+    pub async fn ranks(&self, election: &str) -> Result<Vec<PeerRank>, Error> {
         let root = self.root.open().await?;
         let Some(election) = root.election(&file(election)?)? else { return Ok(Vec::new()) };
         let Some(ranks) = election.sub(RANKS)? else { return Ok(Vec::new()) };
@@ -53,9 +57,9 @@ impl Local {
                         Err(Error::TooMuch { .. }) => None,
                         text => text?,
                     };
-                    let rank = text.and_then(|text| Rank::read(text.as_bytes()));
-                    if let (Some(id), Some(rank)) = (unescape(&name), rank.filter(|rank| rank.vacancy == vacancy.0)) {
-                        found.push((Id::from(id), rank.rank));
+                    let rank = text.and_then(|text| RankRecord::read(text.as_bytes()));
+                    if let (Some(id), Some(rank)) = (unescape(&name), rank) {
+                        found.push(rank.of(Id::from(id)));
                     }
                 }
             }

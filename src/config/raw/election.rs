@@ -61,8 +61,11 @@ pub(crate) struct Election {
     ///
     /// Peers are alike unless somebody knows better.
     pub(crate) prefer: Preference,
-    /// A command that prints how far this candidate is, as a whole number on one line: its position in a log, say. A
-    /// fresh winner that isn't acting yet yields, once, to a living peer whose number is higher.
+    /// A command that prints how far this candidate is, on one line: its position in a log, say. A fresh winner that isn't
+    /// acting yet yields to a living peer that is further ahead. Whole numbers are compared as numbers, any other text of
+    /// up to 128 visible characters byte by byte, so that all candidates must print the same kind. `never`: these data must
+    /// not lead, as an empty directory where others hold something. It runs whenever somebody holds the lock and doesn't
+    /// act yet, in every role, whether main runs or not; `PILOTFISH_FIRST` is `1` while nobody has ever acted.
     pub(crate) rank: Option<Rank>,
     /// At a start while the catalog doesn't answer: `wait` holds the start until the election has a result, `replica`
     /// starts as one.
@@ -117,10 +120,18 @@ pub(crate) struct Rank {
     /// Program and arguments.
     #[schemars(example = ["/bin/replication-position"], extend("x-required" = true))]
     pub(crate) exec: Option<Command>,
-    /// Past this the candidate has no rank. A fresh winner waits this long for the ranks of its peers.
+    /// Past this the candidate has no rank. A fresh winner waits this long at most for the peers that are measuring theirs.
     ///
     /// While it waits nobody leads.
     pub(crate) timeout: Parsed<Duration>,
+    /// How many ranks a winner must know before it is promoted, its own included, and none may be higher. Until then it
+    /// keeps the lock and nobody leads, however long that takes; log and status say who is missing, and `pilotfish promote
+    /// --accept-loss` is a person's way out. With writes acknowledged by W of N servers, `N - W + 1` loses none of them,
+    /// whoever dies.
+    ///
+    /// Of any so many servers, one has the last write.
+    #[schemars(example = 2, extend("x-default" = "as many as there are in `timeout`"))]
+    pub(crate) quorum: Option<u32>,
     /// Who it runs as.
     #[schemars(example = &"nobody", extend("x-default" = "`[hooks] user`"))]
     pub(crate) user: Option<Parsed<User>>,
@@ -137,6 +148,7 @@ impl Default for Rank {
         Rank {
             exec: None,
             timeout: Parsed(Duration::from_secs(2)),
+            quorum: None,
             user: None,
             env: BTreeMap::new(),
             env_from_files: BTreeMap::new(),

@@ -315,8 +315,11 @@ pub(crate) struct Hooks {
     /// on as a replica. When it fails, or there is no such hook, the main process is stopped, and started again as a
     /// replica; `pre_start` runs again before that. With `mode = "standby"` the main process is stopped in any case.
     pub(crate) on_demote: Option<Demote>,
-    /// Runs on replicas, when another container leads than before and its `on_promote` has succeeded: `PILOTFISH_LEADER` is
-    /// its address.
+    /// Runs on replicas, when another container leads than `pre_start` was told, or this hook before, and its `on_promote` has
+    /// succeeded: `PILOTFISH_LEADER` is its address. If it fails and there is a `pre_start`, main is stopped and goes through
+    /// `[[wait_for]]` and `pre_start` again, as often as `[process] restart` has main started again.
+    ///
+    /// What can't follow as it is must be made anew, and a server that runs is in the way of that.
     pub(crate) on_leader_change: Option<Hook>,
 }
 

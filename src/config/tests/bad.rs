@@ -372,6 +372,7 @@ fn an_election_has_a_name_a_catalog_and_one_service() {
             "[election]\nname = \"a\"\nmode = \"stand-by\"\nprefer = \"high\"\nfence = \"none\"",
             "[election]\nname = \"a\"\nlease = 15\nkill_margin = \"50ms\"",
             "[election]\nname = \"a\"\n[election.rank]\ntimeout = \"0s\"",
+            "[election]\nname = \"a\"\n[election.rank]\nexec = [\"a\"]\nquorum = 0",
             "[election]\nname = \"a\"\nlaese = \"15s\"",
         ]
     ));

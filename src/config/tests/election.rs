@@ -38,6 +38,7 @@ fn an_election_is_a_name_and_defaults() {
             require_health: true,
             prefer: Preference::Normal,
             rank: None,
+            quorum: None,
             without_catalog: WithoutCatalog::Wait,
             role_tags: None,
             fence: Fence::Namespace,
@@ -64,7 +65,7 @@ fn an_election_takes_every_key() {
         kill_margin = "500ms"
         require_health = false
         prefer = "low"
-        rank = { exec = ["position"], user = "mysql" }
+        rank = { exec = ["position"], user = "mysql", quorum = 2 }
         role_tags = { leader = "primary", replica = "replica" }
         fence = "process-group"
         witness = "/run/pilotfish"
@@ -78,7 +79,7 @@ fn an_election_takes_every_key() {
         (Duration::from_millis(20_500), Duration::from_millis(500))
     );
     assert_eq!(election.pace.demote, Duration::from_secs(3), "on_demote says how long stepping down may take");
-    assert_eq!(election.rank.as_ref().unwrap().timeout, Duration::from_secs(2));
+    assert_eq!((election.rank.as_ref().unwrap().timeout, election.quorum), (Duration::from_secs(2), Some(2)));
     assert_eq!(election.role_tags, Some(RoleTags { leader: "primary".to_owned(), replica: "replica".to_owned() }));
     assert!(!election.require_health);
     let hooks = &config.hooks;
@@ -197,4 +198,17 @@ fn what_means_nothing_on_an_engine_or_in_a_mode_is_said() {
     let cut =
         format!("{LOCAL}stop.within = \"4s\"\nhooks.on_demote = {{ exec = [\"a\"], timeout = \"6s\" }}\n{election}");
     assert_eq!(warnings(&cut), ["`on_demote` is cut off at `[stop] within`, which is 4s"]);
+}
+
+#[test]
+fn a_quorum_is_told_with_the_writes_that_it_is_good_for() {
+    let told = |rank: &str| {
+        let config = good(&format!("{LOCAL}{MYSQL}[election]\nname = \"db\"\nrank = {{ exec = [\"rank\"]{rank} }}\n"));
+        elected(&config).quorum_in_words()
+    };
+    assert_eq!(told(""), None);
+    let two = told(", quorum = 2").unwrap();
+    assert!(two.ends_with("quorum = N - W + 1 loses none; 2 suits by 2 of 3, by 4 of 5\n"), "{two}");
+    let one = told(", quorum = 1").unwrap();
+    assert!(one.ends_with("1 suits by 2 of 2, by 4 of 4\n"), "{one}");
 }

@@ -72,6 +72,14 @@ pub(super) fn election(
             "a replica's main process doesn't run there; leave it out",
         );
     }
+    let quorum = raw.rank.as_ref().and_then(|rank| rank.quorum);
+    if quorum == Some(0) {
+        validator.error(
+            place.key("rank").key("quorum").span(),
+            "`quorum` is 0",
+            "a winner knows its own rank at least; with writes acknowledged by W of N servers, N - W + 1 loses none",
+        );
+    }
     let election = Election {
         id: match service {
             Some(service) => service.id.clone(),
@@ -85,7 +93,8 @@ pub(super) fn election(
         pace,
         require_health: raw.require_health,
         prefer: raw.prefer,
-        rank: raw.rank.map(|raw::Rank { exec, timeout, user, env, env_from_files }| {
+        quorum: quorum.map(|quorum| quorum as usize),
+        rank: raw.rank.map(|raw::Rank { exec, timeout, quorum: _, user, env, env_from_files }| {
             let leftovers = Leftovers::End;
             hook(
                 raw::Hook { exec, timeout, user, env, env_from_files, leftovers },

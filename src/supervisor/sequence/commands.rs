@@ -27,7 +27,7 @@ impl Supervisor {
             Job::CoprocessReady { .. } => self.ready_answered(step, run, outcome.result()),
             Job::OnPromote => self.promoted(run, &outcome),
             Job::OnDemote => self.demoted(step, run, &outcome),
-            Job::OnLeaderChange => self.told_of_leader(run),
+            Job::OnLeaderChange => self.told_of_leader(step, run, &outcome),
             Job::Rank => self.measured(run, &outcome),
             Job::PreStart { .. } => self.pre_start_ended(step, run, &outcome),
             Job::PostStart => self.post_start_ended(run, &outcome),

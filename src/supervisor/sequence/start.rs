@@ -14,7 +14,9 @@ use crate::supervisor::machines::watch::Watch;
 use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::sequence::post_start::PostStart;
 use crate::supervisor::sequence::stop::Cause;
-use crate::supervisor::vocabulary::{Effect, Follow, Hope, Job, Notice, Observation, RunId, Step, Time, earliest};
+use crate::supervisor::vocabulary::{
+    Effect, Follow, Hope, Job, Notice, Observation, RunId, StartReason, Step, Time, earliest,
+};
 
 /// How long main's start waits for a catalog's first answer before templates are rendered without one.
 const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -159,14 +161,19 @@ impl Supervisor {
 
     /// Whether all that is waited for is there; what isn't in time ends the container.
     fn has_waited(&mut self, step: &mut Step<'_>) -> bool {
-        if let Some(wait) = self.waits.iter().find(|wait| !wait.done && wait.until <= step.now) {
+        if let Some(wait) = self.waits.iter().find(|wait| !self.is_over(wait) && wait.until <= step.now) {
             let because = wait.error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
             let timeout = humantime::format_duration(wait.config.timeout);
             let reason = format!("{} wasn't there within {timeout}{because}", what(&wait.config));
             self.stop(step, reason, Cause::Failed(UNAVAILABLE));
             return false;
         }
-        self.waits.iter().all(|wait| wait.done)
+        self.waits.iter().all(|wait| self.is_over(wait))
+    }
+
+    /// Whether what is waited for is there. The own election's leader is there once what starts then is told of it.
+    fn is_over(&self, wait: &Wait) -> bool {
+        wait.done && (!self.is_of_own_leader(&wait.config) || self.knows_acting_leader())
     }
 
     /// A start under way goes back to where the role is known: it is, or will be, another one.
@@ -187,6 +194,7 @@ impl Supervisor {
             | LifeStage::Stopping(_)
             | LifeStage::Ended => return,
         }
+        self.start_reason = if self.leads() { StartReason::Promotion } else { StartReason::Demotion };
         self.life.elect(step.now);
     }
 
@@ -221,7 +229,7 @@ impl Supervisor {
         }
         let run = self.next_run();
         self.life.pre_start_runs(index, run);
-        self.preparation_begins();
+        self.preparation_begins(done == 0);
         let job = self.pre_start_job(index);
         let env = self.env(&job);
         // It prepares for the role that it was told, and ends with it.
@@ -335,12 +343,14 @@ impl Supervisor {
         let ordered = self.main_ended_for_order();
         if for_role && self.restarting.is_none() && !gone.unkillable && !self.is_from_terminal(step.now, gone.status) {
             // Stopped to leave its role, it runs again in whatever role it is given next.
+            self.start_reason = StartReason::Demotion;
             self.life.elect(step.now);
             return;
         }
         if ordered && !gone.unkillable && !self.is_from_terminal(step.now, gone.status) {
             // What a person wants takes nothing from the budget, and waits for nothing.
             self.restarting = None;
+            self.start_reason = StartReason::Restart;
             return self.life.run_again(step.now);
         }
         // Who presses a key wants an end, whatever a check had wanted.
@@ -353,6 +363,11 @@ impl Supervisor {
             };
             return self.stop(step, gone.why(), cause);
         }
+        self.start_reason = match (restarting, self.remakes()) {
+            (true, true) => StartReason::LeaderChange,
+            (true, false) => StartReason::Restart,
+            (false, _) => StartReason::Crash,
+        };
         let cause = if restarting { Cause::Unhealthy } else { Cause::MainEnded { asked: false } };
         self.restart(step, &gone, cause);
     }
@@ -410,6 +425,19 @@ impl Supervisor {
         }
     }
 
+    /// What is here doesn't fit the leader: main is stopped, and prepared anew, if there is anything to prepare it with. It
+    /// takes from the budget for restarts, so that it can't go on for ever.
+    pub(in crate::supervisor) fn remake_replica(&mut self, step: &mut Step<'_>, error: String) {
+        let prepares = self.config.hooks.pre_start.iter().any(|pre_start| pre_start.hook.when.applies(false));
+        if !prepares || self.is_stopping() || !self.main.is_up() || self.is_restarting() {
+            return;
+        }
+        step.out.push(Effect::Say(Notice::ReplicaRemade { error: error.clone() }));
+        self.restarting = Some(format!("on_leader_change failed: {error}"));
+        self.unprepare();
+        self.stop_main_to_restart(step);
+    }
+
     /// Has main stop, to run again.
     pub(in crate::supervisor) fn stop_main_to_restart(&mut self, step: &mut Step<'_>) {
         let patience = self.process.stop_timeout.or(self.config.stop.within);
@@ -452,7 +480,7 @@ impl Supervisor {
             LifeStage::Created | LifeStage::BeforeCatalog | LifeStage::Prepared | LifeStage::Ended => None,
             LifeStage::Electing { until } => self.electing_deadline(*until),
             LifeStage::Waiting | LifeStage::WaitingInRole => {
-                self.waits.iter().filter(|w| !w.done).map(|w| Some(w.until)).fold(None, earliest)
+                self.waits.iter().filter(|wait| !self.is_over(wait)).map(|wait| Some(wait.until)).fold(None, earliest)
             }
             // Once rendering without an answer has begun, its own events go on.
             LifeStage::Preparing { since } => {
@@ -475,7 +503,8 @@ impl Supervisor {
             LifeStage::BeforeCatalog => format!("waiting until {} is ready", self.first_awaited()),
             LifeStage::Electing { .. } => "waiting for the election's result".to_owned(),
             LifeStage::Waiting | LifeStage::WaitingInRole => {
-                let open: Vec<String> = self.waits.iter().filter(|w| !w.done).map(|w| what(&w.config)).collect();
+                let open: Vec<String> =
+                    self.waits.iter().filter(|wait| !self.is_over(wait)).map(|wait| what(&wait.config)).collect();
                 format!("waiting for {}", open.join(", "))
             }
             LifeStage::Preparing { .. } => {

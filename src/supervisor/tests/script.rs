@@ -291,8 +291,8 @@ impl Script {
             StoreRequest::Release { ask, .. } => ("release", Some(*ask)),
             StoreRequest::AwaitEnd { .. } => ("await end", None),
             StoreRequest::Certify { ask, .. } => ("certify", Some(*ask)),
-            StoreRequest::PublishRank { .. } => ("publish rank", None),
-            StoreRequest::ReadRanks { ask, .. } => ("read ranks", Some(*ask)),
+            StoreRequest::PublishRank { ask, .. } => ("publish rank", Some(*ask)),
+            StoreRequest::ReadRanks { ask } => ("read ranks", Some(*ask)),
         };
         self.asks.extend(ask.map(|ask| (kind, ask)));
         kind.to_owned()
@@ -406,6 +406,10 @@ impl Script {
             Effect::Key { fence: None, .. } => "key".to_owned(),
             Effect::AskWhoActed { fence, .. } => {
                 return Some(Event::ActedBefore { term: fence.term, result: self.acted_before.clone() });
+            }
+            Effect::AskWhetherLed { term, .. } => {
+                let result = self.acted_before.clone().map(|past| past != ElectionPast::Unled);
+                return Some(Event::LedBefore { term, result });
             }
             Effect::TellActing { fence, mark, .. } => {
                 answer = Some(Event::ActingTold { term: fence.term, result: self.acting_told.clone() });

@@ -275,7 +275,7 @@ fn two_pre_starts(first: Leftovers) -> Config {
 fn several_pre_starts_run_in_order_each_after_the_success_of_the_one_before() {
     let mut script = Script::start(two_pre_starts(Leftovers::Keep));
     script.expect(&["spawn pre_start 1"]);
-    assert_eq!(script.env["pre_start 1"]["PILOTFISH_EVENT"], "pre_start");
+    assert_eq!(script.env["pre_start 1"]["PILOTFISH_EVENT"], "first_start");
     script.ends("pre_start 1", 0);
     script.expect(&["spawn pre_start 2"]);
     assert_eq!(script.core.status().doing, "running pre_start 2");

@@ -182,6 +182,13 @@ pub enum Effect {
         /// The candidate.
         id: String,
     },
+    /// Find out whether anybody has ever begun to act in the election, for a candidate that measures its rank.
+    AskWhetherLed {
+        /// The election.
+        election: String,
+        /// The term it is measured for.
+        term: election::record::Term,
+    },
     /// Let others see how far this candidate is as a leader, as long as its term holds.
     TellActing {
         /// By which term.

@@ -192,6 +192,13 @@ pub enum Event {
         /// Whether somebody has; or why that can't be known.
         result: Result<ElectionPast, String>,
     },
+    /// Whether anybody has ever begun to act in the election (answers [`Effect::AskWhetherLed`]).
+    LedBefore {
+        /// The term that wants to know.
+        term: Term,
+        /// Whether somebody has; or why that can't be known.
+        result: Result<bool, String>,
+    },
     /// Others can see how far this term is (answers [`Effect::TellActing`]), or can't.
     ActingTold {
         /// Which.
@@ -303,6 +310,8 @@ pub enum Request {
     },
     /// Lead although the store's terms went back.
     AcceptTerm,
+    /// Lead although too few ranks are known, or a higher one is.
+    AcceptLoss,
     /// Be in maintenance from now on, or for longer, or shorter, than was said before.
     BeginMaintenance {
         /// For how long; `None`: until somebody ends it.

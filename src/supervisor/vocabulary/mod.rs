@@ -25,11 +25,11 @@ pub use key::{
 pub use notice::Notice;
 pub use observation::{Follow, Instance, Observation, Rendering, Staged, Text};
 pub use reading::{Labels, MOST_PRINTED, Reading, SensorStatus};
-pub use run::{ExitStatus, Hope, Job, Pid, RunId, Secrets, SpawnError, Target};
+pub use run::{ExitStatus, Hope, Job, Pid, RunId, Secrets, SpawnError, StartReason, Target};
 pub use service::{Advertised, Registration, ServiceStatus};
 pub use status::{
     CheckStatus, CoprocessStatus, ElectionStatus, HookCount, LeaderStatus, MainStatus, MaintenanceStatus, Phase,
-    ServiceReport, Status, TaskEnd, TaskStatus, WatchStatus, WitnessStatus,
+    RanksStatus, ServiceReport, Status, TaskEnd, TaskStatus, WatchStatus, WitnessStatus,
 };
 pub use step::Step;
 pub use time::{Calendar, Time, earliest};

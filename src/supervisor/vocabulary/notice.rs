@@ -343,6 +343,37 @@ pub enum Notice {
         /// How long it was left to it.
         within: Duration,
     },
+    /// `on_leader_change` failed: main is stopped, and prepared anew for the leader there is.
+    ReplicaRemade {
+        /// How it failed.
+        error: String,
+    },
+    /// It holds the lock and isn't promoted: it knows too few ranks, or of one that is higher and doesn't take the lock. Said
+    /// once for a term.
+    RanksMissing {
+        /// Whose ranks are known.
+        known: Vec<String>,
+        /// How many are needed.
+        quorum: Option<usize>,
+        /// Other candidates known by name.
+        missing: Vec<String>,
+        /// One that is further ahead.
+        ahead: Option<String>,
+        /// Its own data must never lead.
+        never: bool,
+    },
+    /// Enough ranks are known now.
+    RanksKnown {
+        /// Whose.
+        known: Vec<String>,
+    },
+    /// A person has it lead, though it may lack what was acknowledged.
+    AcceptsLoss {
+        /// For which term.
+        term: Term,
+        /// Whose ranks were known.
+        known: Vec<String>,
+    },
     /// This container leads.
     Leads {
         /// For which term.
@@ -481,6 +512,10 @@ impl Notice {
             Notice::WitnessBack => ("election.witness_back", Info),
             Notice::Demoting { .. } => ("election.demoting", Warn),
             Notice::HandoverFailed { .. } => ("election.handover_failed", Warn),
+            Notice::ReplicaRemade { .. } => ("main.prepared_anew", Warn),
+            Notice::RanksMissing { .. } => ("election.ranks_missing", Warn),
+            Notice::RanksKnown { .. } => ("election.ranks_known", Info),
+            Notice::AcceptsLoss { .. } => ("election.accepts_loss", Warn),
             Notice::Leads { .. } => ("election.leads", Info),
             Notice::LeaderChanged { .. } => ("election.leader_changed", Info),
             Notice::FormerLifeHolds => ("election.former_life", Info),
@@ -609,6 +644,31 @@ impl fmt::Display for Notice {
             Notice::HandoverFailed { to, within } => {
                 write!(f, "{to} hasn't taken the lead within {}: from now on anybody may", span(within))
             }
+            Notice::ReplicaRemade { error } => write!(f, "main is prepared anew, for on_leader_change failed: {error}"),
+            Notice::RanksMissing { known, quorum, missing, ahead, never } => {
+                write!(f, "not leading yet: ")?;
+                match (quorum, ahead) {
+                    (_, Some(ahead)) => write!(f, "{ahead} is further ahead, and doesn't take the lock now")?,
+                    _ if *never => {
+                        write!(f, "by its rank this container's data must never lead, and nobody else's is known")?
+                    }
+                    (Some(quorum), None) => {
+                        write!(f, "the ranks of {quorum} candidates are needed, {} known", Names(known, "none is"))?
+                    }
+                    (None, None) => write!(f, "{} known", Names(known, "no rank is"))?,
+                }
+                if !missing.is_empty() {
+                    write!(f, "; missing: {}", missing.join(", "))?;
+                }
+                Ok(())
+            }
+            Notice::RanksKnown { known } => write!(f, "enough ranks are known now: of {}", known.join(", ")),
+            Notice::AcceptsLoss { term, known } => write!(
+                f,
+                "promoted by hand for term {}, whatever is lost by it: {} known",
+                term.0,
+                Names(known, "no rank is")
+            ),
             Notice::Leads { term } => write!(f, "leading, for term {}", term.0),
             Notice::LeaderChanged { id: Some(id), address: Some(address) } => write!(f, "{id} at {address} leads"),
             Notice::LeaderChanged { id: Some(id), address: None } => write!(f, "{id} leads"),
@@ -678,6 +738,19 @@ impl ServiceStatus {
         match self {
             ServiceStatus::Passing | ServiceStatus::Critical if in_maintenance => "maintenance",
             status => status.as_str(),
+        }
+    }
+}
+
+/// Names with a verb, or what is said of none.
+struct Names<'a>(&'a [String], &'a str);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => f.write_str(self.1),
+            [one] => write!(f, "{one}'s is"),
+            several => write!(f, "those of {} are", several.join(", ")),
         }
     }
 }

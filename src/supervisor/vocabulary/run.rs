@@ -210,6 +210,48 @@ impl Job {
     }
 }
 
+/// Why main is prepared to start: the `PILOTFISH_EVENT` of its `pre_start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StartReason {
+    /// The container has just been started.
+    #[default]
+    FirstStart,
+    /// It comes to lead before main runs.
+    Promotion,
+    /// It led, and main was stopped for that, or ended on the way.
+    Demotion,
+    /// Main crashed, or was killed, in the leader's role.
+    Crash,
+    /// `on_leader_change` failed: what is here doesn't fit the new leader.
+    LeaderChange,
+    /// A person or a check had main started again.
+    Restart,
+}
+
+impl StartReason {
+    /// All there are.
+    pub const ALL: [StartReason; 6] = [
+        StartReason::FirstStart,
+        StartReason::Promotion,
+        StartReason::Demotion,
+        StartReason::Crash,
+        StartReason::LeaderChange,
+        StartReason::Restart,
+    ];
+
+    /// As `pre_start` is told.
+    pub fn event(self) -> &'static str {
+        match self {
+            StartReason::FirstStart => "first_start",
+            StartReason::Promotion => "promotion",
+            StartReason::Demotion => "demotion",
+            StartReason::Crash => "crash",
+            StartReason::LeaderChange => "leader_change",
+            StartReason::Restart => "restart",
+        }
+    }
+}
+
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

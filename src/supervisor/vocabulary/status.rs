@@ -220,8 +220,35 @@ pub struct ElectionStatus {
     pub leaderships: u64,
     /// Why the catalog can't be asked now.
     pub error: Option<String>,
+    /// What keeps it from being promoted although it holds the lock, if ranks do.
+    pub ranks: Option<RanksStatus>,
+    /// Whether a person had it lead for this term although it knew too few ranks.
+    pub loss_accepted: bool,
     /// By what this container's end is known on its host, if the config says so.
     pub witness: Option<WitnessStatus>,
+}
+
+/// Which ranks a winner knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RanksStatus {
+    /// Whose ranks are known, its own included.
+    pub known: Vec<String>,
+    /// How many are needed.
+    pub quorum: Option<usize>,
+    /// Other candidates known by name.
+    pub missing: Vec<String>,
+    /// One that is further ahead, and doesn't take the lock now.
+    pub ahead: Option<String>,
+    /// Since when it waits.
+    pub waiting_since: Time,
+}
+
+impl RanksStatus {
+    /// How many more are needed; one where a higher one is known.
+    pub fn lacking(&self) -> usize {
+        let needed = self.quorum.unwrap_or(1);
+        needed.saturating_sub(self.known.len()).max(usize::from(self.ahead.is_some()))
+    }
 }
 
 /// By what a container's end is known on its host.

@@ -1,4 +1,4 @@
-//! From a lock seen free to one that is held: rank, session, acquire, and the reading back of an acquire whose outcome
+//! From a lock seen free to one that is held: session, acquire, and the reading back of an acquire whose outcome
 //! nobody knows.
 
 use std::time::Duration;
@@ -35,8 +35,6 @@ pub(super) struct IdleSession {
 /// On the way to the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Campaign {
-    /// Our rank is measured: for a lock that is free, or for one that was won before we saw it free.
-    Measuring { asked: InFlight, vacancy: Revision, stand_at: Option<Time> },
     /// A session is opened.
     Opening { asked: InFlight },
     /// The lock is tried for.
@@ -71,7 +69,7 @@ impl Attempt {
 impl Campaign {
     pub(super) fn attempt(&self) -> Option<&Attempt> {
         match self {
-            Campaign::Measuring { .. } | Campaign::Opening { .. } => None,
+            Campaign::Opening { .. } => None,
             Campaign::Acquiring(attempt) | Campaign::ReadingBack(attempt) => Some(attempt),
         }
     }
@@ -80,16 +78,11 @@ impl Campaign {
 impl Election {
     /// Begins, or goes on with, a try for a lock seen free.
     pub(super) fn campaign(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
-        let Some(View { lock: Lock::Free { .. }, last_revision: vacancy, .. }) = self.view else {
+        let Some(View { lock: Lock::Free { .. }, .. }) = self.view else {
             self.close_idle_session(out);
             self.state = CandidateState::Follower { stand_at: None };
             return;
         };
-        // Who was named needn't be compared, and has only so long.
-        let handed_to_us = self.view.as_ref().is_some_and(|view| view.handed_to() == Some(&self.settings.id));
-        if self.is_unmeasured(vacancy) && !handed_to_us {
-            return self.measure(now, vacancy, Some(now), out);
-        }
         if self.idle_session.as_ref().is_some_and(|idle_session| now.since(idle_session.opened) >= FRESH_FOR) {
             self.close_idle_session(out);
         }
@@ -101,52 +94,6 @@ impl Election {
                 self.state = CandidateState::Campaigning(Campaign::Opening { asked });
             }
         }
-    }
-
-    fn is_unmeasured(&self, vacancy: Revision) -> bool {
-        self.settings.rank.is_some() && self.rank.is_none_or(|(measured_for, _)| measured_for != vacancy)
-    }
-
-    fn measure(&mut self, now: Time, vacancy: Revision, stand_at: Option<Time>, out: &mut Vec<ElectionEffect>) {
-        let asked = self.ask(now);
-        out.push(ElectionEffect::MeasureRank { ask: asked.ask });
-        self.state = CandidateState::Campaigning(Campaign::Measuring { asked, vacancy, stand_at });
-    }
-
-    /// Somebody won a lock that we never saw free, and may want to know who is further ahead. Who wouldn't take the
-    /// lock now isn't counted: one that has just stepped down shall not get it back by its rank.
-    pub(super) fn measure_as_peer(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
-        let Some(vacancy) = self.follows().and_then(|leader| leader.vacancy) else { return };
-        let stands = self.eligibility.from(now, &self.settings) == Some(now);
-        if stands && matches!(self.state, CandidateState::Follower { .. }) && self.is_unmeasured(vacancy) {
-            self.measure(now, vacancy, None, out);
-        }
-    }
-
-    pub(super) fn measured(
-        &mut self,
-        now: Time,
-        ask: RequestId,
-        result: Result<i64, String>,
-        out: &mut Vec<ElectionEffect>,
-    ) {
-        let CandidateState::Campaigning(Campaign::Measuring { asked, vacancy, stand_at }) = self.state else { return };
-        if asked.ask != ask {
-            return;
-        }
-        match result {
-            Ok(rank) => {
-                self.rank = Some((vacancy, Some(rank)));
-                out.push(ElectionEffect::Store(StoreRequest::PublishRank { vacancy, rank }));
-            }
-            Err(error) => {
-                self.rank = Some((vacancy, None));
-                self.complain("measuring the rank", error, out);
-            }
-        }
-        // A free lock is tried for as soon as its time has come.
-        self.state = CandidateState::Follower { stand_at };
-        self.measure_as_peer(now, out);
     }
 
     pub(super) fn opened(
@@ -338,8 +285,7 @@ impl Election {
         }
         let idle = matches!(
             self.state,
-            CandidateState::Follower { .. }
-                | CandidateState::Campaigning(Campaign::Measuring { .. } | Campaign::Opening { .. })
+            CandidateState::Follower { .. } | CandidateState::Campaigning(Campaign::Opening { .. })
         );
         let Some(holder) = view.holder().filter(|_| idle) else { return };
         if let Some(at) = self.abandoned.iter().position(|attempt| attempt.session() == holder.session) {
@@ -367,6 +313,7 @@ impl Election {
             tenure.give_back(now, None);
         }
         self.state = CandidateState::Holding(tenure);
+        self.want_ranks(now);
         self.newest = Newest { at: self.newest.at.max(term.0), asked: RequestId(self.last_ask) };
         // A view may have come first, and shown that it was ours and isn't any more.
         self.tenure_seen(now, out);
@@ -414,8 +361,8 @@ impl Election {
 
     pub(super) fn campaign_deadline(&self, campaign: &Campaign) -> Option<Time> {
         match campaign {
-            // The command that measures has a timeout of its own, and a read is asked for until it is answered.
-            Campaign::Measuring { .. } | Campaign::ReadingBack(_) => None,
+            // A read is asked for until it is answered.
+            Campaign::ReadingBack(_) => None,
             Campaign::Opening { asked } => Some(self.overdue_at(*asked)),
             Campaign::Acquiring(attempt) => Some(self.overdue_at(attempt.asked)),
         }

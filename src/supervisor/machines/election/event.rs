@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::supervisor::vocabulary::{Notice, Time};
 
-use super::record::{Guarantee, Holder, Revision, SessionId, Term, View, Witness};
+use super::record::{Answer, Guarantee, Holder, PeerRank, Rank, Revision, SessionId, Term, View, Witness};
 
 /// One question to the store; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -65,14 +65,26 @@ pub enum ElectionEvent {
         /// Which question.
         ask: RequestId,
         /// Our rank; or why there is none.
-        result: Result<i64, String>,
+        result: Result<Rank, String>,
     },
     /// Answers [`StoreRequest::ReadRanks`].
     Ranks {
         /// Which question.
         ask: RequestId,
-        /// Of the live candidates that published one for this vacancy.
-        result: Result<Vec<(Id, i64)>, String>,
+        /// Of the candidates that live, as far as the store knows, for whatever term.
+        result: Result<Vec<PeerRank>, String>,
+    },
+    /// Answers [`StoreRequest::PublishRank`].
+    Published {
+        /// Which question.
+        ask: RequestId,
+        /// The others can read it; or why that isn't known.
+        result: Result<(), String>,
+    },
+    /// Another candidate, which holds the lock for this term, acts: nobody counts ranks for it any more.
+    Acts {
+        /// The term.
+        term: Term,
     },
     /// Answers [`StoreRequest::AwaitEnd`], should it come to that: the kernel says that nothing of this container is left.
     Gone {
@@ -120,6 +132,8 @@ pub enum ElectionEvent {
     },
     /// A person says that a term lower than one seen before is right.
     AcceptTerm,
+    /// A person says that a winner which knows too few ranks shall lead, whatever is lost.
+    AcceptLoss,
     /// The container stops.
     Stop,
 }
@@ -200,9 +214,10 @@ pub enum StoreRequest {
         session: SessionId,
         /// What the store promised of it; it is written into `last`.
         guarantee: Guarantee,
-        /// As which the lock and `last` were seen; the latter is the holder's [`Holder::vacancy`].
+        /// As which the lock and `last` were seen.
         seen: (Revision, Revision),
-        /// How long one who led before may still act; it is written into `last`, for who comes after us.
+        /// How long one who led before may still act; it is written into `last`, for who comes after us, and into the lock,
+        /// for peers that measure their ranks then ([`Holder::owes`]).
         hold_off_left: Duration,
     },
     /// Renew the session, then read the key.
@@ -246,19 +261,21 @@ pub enum StoreRequest {
         /// For how long it has been gone.
         gone_for: Duration,
     },
-    /// Let the others know our rank. Not answered.
+    /// Let the others know our rank.
     PublishRank {
-        /// The `last` it was measured after.
-        vacancy: Revision,
+        /// To name in the answer.
+        ask: RequestId,
+        /// The term it was measured for.
+        term: Term,
         /// How far we are.
-        rank: i64,
+        answer: Answer,
+        /// Whether we would take the lock.
+        stands: bool,
     },
-    /// Read what the others published for this vacancy.
+    /// Read what candidates published.
     ReadRanks {
         /// To name in the answer.
         ask: RequestId,
-        /// The `last` before ours.
-        vacancy: Revision,
     },
 }
 

@@ -13,6 +13,7 @@ mod candidate;
 mod certificate;
 mod eligibility;
 pub mod event;
+mod ranking;
 pub mod record;
 pub mod rules;
 mod tenure;
@@ -26,11 +27,14 @@ use crate::supervisor::vocabulary::{Notice, Time, earliest};
 use candidate::{Attempt, Campaign, IdleSession};
 use certificate::{Certificate, FormerLife};
 use eligibility::{Eligibility, HANDOVER};
+use ranking::Ranks;
 use record::{Holder, Revision, SessionId, Term, View};
 use rules::{Rule, Rules};
 use tenure::Tenure;
 
 pub use crate::config::election::Preference;
+pub use ranking::{Ranking, Waiting};
+
 pub use event::{DemotionReason, ElectionEffect, ElectionEvent, Id, Pace, RequestId, StoreRequest};
 
 /// Between two reads of a lock that nobody answers, at most.
@@ -43,8 +47,8 @@ pub struct Settings {
     pub id: Id,
     /// How eager it is.
     pub prefer: Preference,
-    /// How long a fresh winner waits for the ranks of its peers; `None`: ranks don't matter.
-    pub rank: Option<Duration>,
+    /// What a fresh winner does about the ranks of its peers; `None`: they don't matter.
+    pub rank: Option<Ranking>,
     /// How long each part may take.
     pub pace: Pace,
     /// The end of a container on the same host can be known from the kernel.
@@ -70,8 +74,9 @@ pub struct Election {
     idle_session: Option<IdleSession>,
     /// The last tries that were given up with their outcome unknown: one of them may still come to hold the lock.
     abandoned: Vec<Attempt>,
-    /// Our rank, and the vacancy it was measured for.
-    rank: Option<(Revision, Option<i64>)>,
+    ranks: Ranks,
+    /// Who led before, as far as is known.
+    former: Option<Id>,
     /// Whom the lock was left to by us, and for how long.
     handing: Option<Handing>,
     /// The lock is held for a container that is gone.
@@ -156,7 +161,8 @@ impl Election {
             guarded: false,
             idle_session: None,
             abandoned: Vec::new(),
-            rank: None,
+            ranks: Ranks::default(),
+            former: None,
             handing: None,
             certificate: None,
             former_life: None,
@@ -188,6 +194,8 @@ impl Election {
             ElectionEvent::Released { ask, result } => self.released(now, ask, result, &mut out),
             ElectionEvent::Measured { ask, result } => self.measured(now, ask, result, &mut out),
             ElectionEvent::Ranks { ask, result } => self.ranked(now, ask, result, &mut out),
+            ElectionEvent::Published { ask, result } => self.published(now, ask, result),
+            ElectionEvent::Acts { term } => self.acts(term),
             ElectionEvent::Gone { witness } => self.gone(now, &witness),
             ElectionEvent::Certified { ask, result } => self.certified(now, ask, result, &mut out),
             ElectionEvent::Guard { stands } => self.guarded = stands,
@@ -213,7 +221,9 @@ impl Election {
             ElectionEvent::AcceptTerm => {
                 self.eligibility.refuses = false;
                 self.highest = Term::default();
+                self.nobody_acts();
             }
+            ElectionEvent::AcceptLoss => self.accept_loss(&mut out),
             ElectionEvent::Stop => self.stop(now, &mut out),
         }
         self.tick(now, &mut out);
@@ -229,7 +239,7 @@ impl Election {
         };
         let handing = self.handing.as_ref().map(|handing| handing.until);
         let look = earliest(self.look.map(|asked| self.overdue_at(asked)), self.look_at);
-        [handing, look, self.certificate_deadline()].into_iter().fold(own, earliest)
+        [handing, look, self.certificate_deadline(), self.rank_deadline()].into_iter().fold(own, earliest)
     }
 
     /// Whether this candidate acts as leader, or may.
@@ -243,6 +253,16 @@ impl Election {
             CandidateState::Holding(tenure) => Some(tenure.term()),
             CandidateState::Follower { .. } | CandidateState::Campaigning(_) => None,
         }
+    }
+
+    /// Whether a person had it lead though it knew too few ranks.
+    pub fn accepts_loss(&self) -> bool {
+        matches!(&self.state, CandidateState::Holding(tenure) if tenure.accepts_loss)
+    }
+
+    /// For which term ranks are measured.
+    pub fn ranked_term(&self) -> Option<Term> {
+        self.ranks.wanted.as_ref().map(|wanted| wanted.term)
     }
 
     /// By which session it holds the lock for this term, if it does.
@@ -297,6 +317,7 @@ impl Election {
             self.look(now, out);
         }
         self.certificate_tick(now, out);
+        self.rank_tick(now, out);
         match &self.state {
             CandidateState::Follower { stand_at: Some(at) } if self.stands_from(*at).is_some_and(|at| at <= now) => {
                 self.campaign(now, out);
@@ -334,6 +355,12 @@ impl Election {
         let holder = view.holder().cloned();
         self.handing.take_if(|handing| holder.as_ref().is_some_and(|holder| holder.id == handing.to));
         let withheld = view.withheld_after(self.leader.as_ref());
+        let led = view.last.as_ref().filter(|last| holder.as_ref().is_none_or(|holder| holder.term != last.term));
+        let led = led.map(|last| last.id.clone()).or_else(|| {
+            let before = self.leader.as_ref().filter(|before| holder.as_ref().is_some_and(|now| now.id != before.id));
+            before.map(|before| before.id.clone())
+        });
+        self.former = led.or(self.former.take());
         if holder != self.leader {
             self.leader = holder.clone();
             out.push(ElectionEffect::Leader(holder.clone()));
@@ -367,14 +394,8 @@ impl Election {
             self.end_former_life(now, former, out);
         }
         self.view = Some(view);
-        // The lock is kept for us for so long, which a rank that is being measured may not fit into.
-        let handed_to_us = self.vacancy.is_some_and(|vacancy| vacancy.handed_to_us);
-        if handed_to_us && matches!(self.state, CandidateState::Campaigning(Campaign::Measuring { .. })) {
-            self.state = CandidateState::Follower { stand_at: Some(now) };
-        }
         match &mut self.state {
-            CandidateState::Follower { stand_at }
-            | CandidateState::Campaigning(Campaign::Measuring { stand_at, .. }) => match holder {
+            CandidateState::Follower { stand_at } => match holder {
                 None if other => *stand_at = Some(now),
                 None => {
                     stand_at.get_or_insert(now);
@@ -387,7 +408,7 @@ impl Election {
             CandidateState::Campaigning(_) => {}
             CandidateState::Holding(_) => self.tenure_seen(now, out),
         }
-        self.measure_as_peer(now, out);
+        self.want_ranks(now);
     }
 
     fn looked(&mut self, now: Time, ask: RequestId, result: Result<View, String>, out: &mut Vec<ElectionEffect>) {
@@ -456,9 +477,6 @@ impl Election {
     fn withdraw(&mut self, now: Time, why: DemotionReason, out: &mut Vec<ElectionEffect>) {
         self.close_idle_session(out);
         match &self.state {
-            CandidateState::Campaigning(Campaign::Measuring { stand_at, .. }) => {
-                self.state = CandidateState::Follower { stand_at: *stand_at };
-            }
             CandidateState::Campaigning(Campaign::Opening { .. }) => {
                 self.state = CandidateState::Follower { stand_at: Some(now) }
             }
@@ -476,6 +494,7 @@ impl Election {
         self.handing = None;
         (self.certificate, self.former_life) = (None, None);
         (self.look, self.look_at) = (None, None);
+        self.want_no_ranks();
         self.close_idle_session(out);
         match &self.state {
             CandidateState::Follower { .. } => self.state = CandidateState::Follower { stand_at: None },

@@ -1,6 +1,7 @@
 //! What stands in the store: the lock with its holder, and `last`, which outlives every session and tells what the
 //! one who led last was promised. And what of it a winner must still wait for.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,8 +94,8 @@ pub struct Holder {
     pub term: Term,
     /// Where it can be reached, `host:port`.
     pub address: Option<Id>,
-    /// The `last` it was won after, where it says so: peers that never saw the lock free measure their rank for that.
-    pub vacancy: Option<Revision>,
+    /// How long after it was won one who led before may still act, as the winner had it then; `None`: it doesn't say.
+    pub owes: Option<Duration>,
     /// By what its end can be known on its own host.
     pub witness: Option<Arc<Witness>>,
 }
@@ -135,6 +136,82 @@ pub struct Last {
     pub ended: bool,
     /// How long after that one who led before it may still act: it won, but hadn't waited for that yet.
     pub hold_off_left: Duration,
+}
+
+/// How far a candidate is. One that must never lead is behind all; a whole number is behind any text, and text is compared
+/// byte by byte, so that all candidates of an election must print the same kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+pub enum Rank {
+    /// Its data must never lead: there are none, where others have some.
+    Never,
+    /// Compared as a number.
+    Number(i128),
+    /// Compared byte by byte.
+    Text(Id),
+}
+
+/// The longest rank.
+const LONGEST_RANK: usize = 128;
+
+impl Rank {
+    /// As a command prints it, or a record has it; `None` when that is no rank: one line of visible ASCII.
+    pub fn read(text: &str) -> Option<Rank> {
+        let text = text.trim_ascii();
+        let visible = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        match text.parse() {
+            _ if text.is_empty() || text.len() > LONGEST_RANK || !visible => None,
+            _ if text == "never" => Some(Rank::Never),
+            Ok(number) => Some(Rank::Number(number)),
+            Err(_) => Some(Rank::Text(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for Rank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rank::Never => f.write_str("never"),
+            Rank::Number(number) => number.fmt(f),
+            Rank::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// What a candidate says when it is asked for its rank.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+pub enum Answer {
+    /// It is being measured.
+    Measuring,
+    /// It couldn't be.
+    Failed,
+    /// This.
+    Known(Rank),
+}
+
+impl Answer {
+    /// The rank, if it is one that counts: who has nothing knows nothing of what others had.
+    pub fn counts(&self) -> Option<&Rank> {
+        match self {
+            Answer::Measuring | Answer::Failed | Answer::Known(Rank::Never) => None,
+            Answer::Known(rank) => Some(rank),
+        }
+    }
+}
+
+/// What a candidate published.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+pub struct PeerRank {
+    /// The candidate.
+    pub id: Id,
+    /// Who held the lock when it was measured.
+    pub term: Term,
+    /// How far it is.
+    pub answer: Answer,
+    /// Whether it would take the lock.
+    pub stands: bool,
 }
 
 /// Lock and last, read together.

@@ -70,6 +70,13 @@ pub enum Rule {
     /// A certificate is for whoever holds the lock by the file that is locked no more, and for nobody who came after, or
     /// whose file is another.
     CertifyNoOther,
+    /// Where a quorum of ranks is asked for, nobody is promoted who doesn't know so many, its own among them, or knows of a
+    /// higher one: of a write acknowledged by all but a quorum less one, one of them has it.
+    KnowEnough,
+    /// A rank is measured when who led before can act no more: until then its replicas receive.
+    RankAfterHoldOff,
+    /// A rank counts for the term it was measured for, and for none after it.
+    RanksOfThisTerm,
     /// Terms grow: where one doesn't, the store was restored or wiped, and nobody leads until a person says so.
     TermsGrow,
 }

@@ -32,7 +32,8 @@ pub(super) struct Tenure {
     /// The lock is known to be ours no more.
     pub(super) lost: bool,
     pub(super) handed_to_us: bool,
-    pub(super) vacancy: Revision,
+    /// A person had it lead though it knew too few ranks.
+    pub(super) accepts_loss: bool,
     /// The one who led before may act until then.
     pub(super) act_from: Time,
     pub(super) stage: TenureStage,
@@ -43,7 +44,13 @@ pub(super) enum TenureStage {
     /// The one who led before may still act.
     HoldingOff,
     /// Peers may be further ahead.
-    Ranking { read_at: Time, asked: Option<InFlight> },
+    Ranking {
+        since: Time,
+        read_at: Time,
+        asked: Option<InFlight>,
+        /// People know that it waits.
+        said: bool,
+    },
     /// May lead, but for a guard that doesn't stand or a lease that is about to end.
     Ready,
     /// Acting.
@@ -68,7 +75,7 @@ impl Tenure {
             renew_at: from + pace.renew,
             lost: false,
             handed_to_us: attempt.handed_to_us,
-            vacancy: attempt.vacancy,
+            accepts_loss: false,
             act_from: attempt.act_from,
             stage: TenureStage::HoldingOff,
         }
@@ -173,69 +180,32 @@ impl Election {
     fn advance(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
         let CandidateState::Holding(tenure) = &mut self.state else { return };
         if matches!(tenure.stage, TenureStage::HoldingOff) && tenure.act_from <= now {
-            tenure.stage = match self.settings.rank {
-                Some(gather) if !tenure.handed_to_us => TenureStage::Ranking { read_at: now + gather, asked: None },
+            tenure.stage = match &self.settings.rank {
+                // Who is named is as good, unless it must know what the others have.
+                Some(ranking) if ranking.quorum.is_some() || !tenure.handed_to_us => {
+                    TenureStage::Ranking { since: now, read_at: now, asked: None, said: false }
+                }
                 Some(_) | None => TenureStage::Ready,
             };
         }
-        match tenure.stage {
-            TenureStage::Ranking { asked: Some(asked), .. } if asked.at + self.settings.pace.request <= now => {
-                tenure.stage = TenureStage::Ready;
+        if let TenureStage::Ranking { read_at, asked, .. } = &mut tenure.stage {
+            if asked.is_some_and(|asked| asked.at + self.settings.pace.request <= now) {
+                (*asked, *read_at) = (None, now);
             }
-            TenureStage::Ranking { read_at, asked: None } if read_at <= now => {
-                let vacancy = tenure.vacancy;
-                let asked = self.ask(now);
-                if let CandidateState::Holding(tenure) = &mut self.state {
-                    tenure.stage = TenureStage::Ranking { read_at, asked: Some(asked) };
+            if asked.is_none() && *read_at <= now {
+                let new = self.ask(now);
+                if let CandidateState::Holding(Tenure { stage: TenureStage::Ranking { asked, .. }, .. }) =
+                    &mut self.state
+                {
+                    *asked = Some(new);
                 }
-                return out.push(ElectionEffect::Store(StoreRequest::ReadRanks { ask: asked.ask, vacancy }));
+                out.push(ElectionEffect::Store(StoreRequest::ReadRanks { ask: new.ask }));
             }
-            TenureStage::HoldingOff
-            | TenureStage::Ranking { .. }
-            | TenureStage::Ready
-            | TenureStage::Leading { .. }
-            | TenureStage::Demoting { .. }
-            | TenureStage::Releasing { .. } => {}
+            self.count_ranks(now, out);
         }
+        let CandidateState::Holding(tenure) = &self.state else { return };
         if matches!(tenure.stage, TenureStage::Ready) {
             self.promote(now, out);
-        }
-    }
-
-    /// The peers' ranks.
-    pub(super) fn ranked(
-        &mut self,
-        now: Time,
-        ask: RequestId,
-        result: Result<Vec<(Id, i64)>, String>,
-        out: &mut Vec<ElectionEffect>,
-    ) {
-        let CandidateState::Holding(tenure) = &self.state else { return };
-        if !matches!(tenure.stage, TenureStage::Ranking { asked: Some(asked), .. } if asked.ask == ask) {
-            return;
-        }
-        let own = self.rank.and_then(|(_, rank)| rank);
-        let ranks = match result {
-            Ok(ranks) => ranks,
-            Err(error) => {
-                self.complain("reading the ranks", error, out);
-                Vec::new()
-            }
-        };
-        let ahead = ranks.into_iter().filter(|(id, rank)| *id != self.settings.id && own.is_none_or(|own| *rank > own));
-        match ahead.max_by_key(|(_, rank)| *rank) {
-            Some((peer, _)) => {
-                self.eligibility.stepped_down(now);
-                out.push(ElectionEffect::Say(Notice::Demoting { why: DemotionReason::Outranked(peer.clone()) }));
-                if let CandidateState::Holding(tenure) = &mut self.state {
-                    tenure.give_back(now, Some(peer));
-                }
-            }
-            None => {
-                if let CandidateState::Holding(tenure) = &mut self.state {
-                    tenure.stage = TenureStage::Ready;
-                }
-            }
         }
     }
 
@@ -476,6 +446,7 @@ impl Election {
         self.state = CandidateState::Follower { stand_at: None };
         self.view = None;
         self.vacancy = None;
+        self.want_no_ranks();
         if !self.eligibility.stopped {
             self.look(now, out);
         }
@@ -492,8 +463,10 @@ impl Election {
         let stage = match &tenure.stage {
             TenureStage::HoldingOff => earliest(Some(tenure.act_from), tenure.hard(pace)),
             TenureStage::Ready => tenure.hard(pace),
-            TenureStage::Ranking { read_at, asked } => {
-                earliest(Some(asked.map_or(*read_at, |asked| self.overdue_at(asked))), tenure.hard(pace))
+            TenureStage::Ranking { since, read_at, asked, said } => {
+                let read = Some(asked.map_or(*read_at, |asked| self.overdue_at(asked)));
+                let counted = self.count_deadline(*since, *said);
+                earliest(earliest(read, counted), tenure.hard(pace))
             }
             TenureStage::Leading { .. } => tenure.soft(pace),
             TenureStage::Demoting { killed: false, .. } => tenure.hard(pace),

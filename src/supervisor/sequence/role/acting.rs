@@ -36,6 +36,8 @@ pub struct Acting {
     /// The term for which that is told on.
     begun: Option<Term>,
     told: Option<Telling>,
+    /// Whether nobody had ever begun to act, as of this term.
+    unled: Option<(Term, bool)>,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,11 @@ impl Acting {
     /// Whether it is known if the leader acts, should another container lead.
     pub fn is_seen(&self) -> bool {
         self.other.as_ref().is_none_or(|other| other.acts.is_some())
+    }
+
+    /// Whether nobody had ever begun to act as of this term; `None`: not known yet.
+    pub fn unled(&self, term: Term) -> Option<bool> {
+        self.unled.filter(|(of, _)| *of == term).map(|(_, unled)| unled)
     }
 
     /// What can be known of who led before this term, once that is settled.
@@ -158,6 +165,10 @@ impl Supervisor {
         if other.acts != Some(true) {
             other.acts = Some(acts);
         }
+        let term = other.term;
+        if acts {
+            self.tell_election(ElectionEvent::Acts { term });
+        }
     }
 
     /// Who comes to lead wants to know whether anybody has before.
@@ -175,6 +186,14 @@ impl Supervisor {
         if let Some(leadership) = &mut self.leadership {
             leadership.acting.settle_past(term, result.ok());
         }
+    }
+
+    /// Whether anybody has ever begun to, as who only measures a rank is told.
+    pub(in crate::supervisor) fn led_before(&mut self, step: &mut Step<'_>, term: Term, result: Result<bool, String>) {
+        if let Some(leadership) = &mut self.leadership {
+            leadership.acting.unled = Some((term, result == Ok(false)));
+        }
+        self.measure_once_known(step);
     }
 
     /// Whether main may act as leader now.

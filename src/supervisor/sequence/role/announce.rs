@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{Hook, When};
 use crate::supervisor::Supervisor;
-use crate::supervisor::machines::commands::Launch;
+use crate::supervisor::machines::commands::{Launch, Outcome};
 use crate::supervisor::machines::election::record::Holder;
 use crate::supervisor::vocabulary::{Effect, Job, RunId, Step};
 
@@ -37,10 +37,18 @@ impl Supervisor {
         self.commands.start(step, run, Launch { job: Job::OnLeaderChange, hook, env, stdin: None });
     }
 
-    /// `on_leader_change` ended.
-    pub(in crate::supervisor) fn told_of_leader(&mut self, run: RunId) {
-        if let Some(leadership) = self.leadership.as_mut().filter(|leadership| leadership.announcing == Some(run)) {
-            leadership.announcing = None;
+    /// `on_leader_change` ended. Where it failed, main is prepared anew: it would go on to follow whomever it followed before.
+    pub(in crate::supervisor) fn told_of_leader(&mut self, step: &mut Step<'_>, run: RunId, outcome: &Outcome) {
+        let Some(leadership) = self.leadership.as_mut().filter(|leadership| leadership.announcing == Some(run)) else {
+            return;
+        };
+        leadership.announcing = None;
+        // One that was ended for a promotion hasn't failed.
+        let replica = matches!(leadership.role, Role::Replica);
+        if let Err(error) = outcome.result()
+            && replica
+        {
+            self.remake_replica(step, error);
         }
     }
 

@@ -13,21 +13,23 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::election::{Mode, WithoutCatalog};
+use crate::config::election::{LONGEST_LOCK_DELAY, Mode, WithoutCatalog};
 use crate::config::{Election as Config, Service, When};
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::KILL_AFTER;
 use crate::supervisor::machines::election::record::{Holder, Term};
-use crate::supervisor::machines::election::{Election, ElectionEffect, ElectionEvent, RequestId, Settings};
+use crate::supervisor::machines::election::{Election, ElectionEffect, ElectionEvent, Ranking, RequestId, Settings};
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::vocabulary::{
-    Effect, ElectionStatus, Fence, Job, LeaderStatus, Notice, RunId, Step, Time, WitnessStatus, earliest,
+    Effect, ElectionStatus, Fence, Job, LeaderStatus, Notice, RanksStatus, RunId, Step, Time, WitnessStatus, earliest,
 };
 
 /// Between two tries for a guard: one that ends as soon as it stands must not keep a processor busy.
 const GUARD_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Between two reads of the ranks, while others measure theirs: some 10 ms are usual for that.
+const READ_RANKS_EVERY: Duration = Duration::from_millis(100);
 /// How long a promotion waits for the end of what runs for replicas: its SIGKILL, and that to show.
 const CLEAR_WITHIN: Duration = KILL_AFTER.saturating_add(Duration::from_secs(1));
 
@@ -45,13 +47,19 @@ pub struct Leadership {
     leader: Option<Holder>,
     /// The leader that main, or the hook for replicas, knows of.
     announced: Option<Holder>,
+    /// The leader that the preparation under way was told of, if there is any.
+    prepared_for: Option<Option<Holder>>,
     announcing: Option<RunId>,
     acting: acting::Acting,
     measuring: Option<Measuring>,
+    /// It is asked first whether anybody has led yet.
+    measures_once_known: Option<RequestId>,
     /// The rank that is asked for next, once nothing is left of the last measuring.
     measures_next: Option<RequestId>,
     /// What `[[wait_for]]` and `pre_start` have made ready for since main last led.
     prepared: Option<Part>,
+    /// `on_leader_change` failed since main was started.
+    remakes: bool,
     /// What main was started as, or was made since by `on_promote` or `on_demote`.
     part: Part,
     /// SIGKILL didn't end main: the lock isn't given back while it may act, only the container's end can help.
@@ -151,7 +159,12 @@ impl Leadership {
         let settings = Settings {
             id: config.id.as_str().into(),
             prefer: config.prefer,
-            rank: config.rank.as_ref().map(|rank| rank.timeout),
+            rank: config.rank.as_ref().map(|rank| Ranking {
+                within: rank.timeout,
+                quorum: config.quorum,
+                every: READ_RANKS_EVERY,
+                longest_hold_off: config.lease.max(LONGEST_LOCK_DELAY),
+            }),
             pace: config.pace.clone(),
             witness: config.witness.is_some(),
         };
@@ -161,11 +174,14 @@ impl Leadership {
             role: Role::Replica,
             leader: None,
             announced: None,
+            prepared_for: None,
             announcing: None,
             acting: acting::Acting::default(),
             measuring: None,
+            measures_once_known: None,
             measures_next: None,
             prepared: None,
+            remakes: false,
             part: Part::Replica,
             stuck: false,
             lost: false,
@@ -221,6 +237,11 @@ impl Leadership {
     /// Who leads, as far as is known. That it did itself says nothing once it doesn't hold the lock any more.
     fn known_leader(&self) -> Option<&Holder> {
         self.leader.as_ref().filter(|leader| self.core.term().is_some() || *leader.id != *self.config.id)
+    }
+
+    /// Who leads, once it acts.
+    fn acting_leader(&self) -> Option<&Holder> {
+        self.leader.as_ref().filter(|leader| self.acts(leader))
     }
 
     /// When something must happen next.
@@ -279,6 +300,7 @@ impl Leadership {
             Role::Replica if self.core.refuses() => {
                 "refusing to lead: a store with a lower term (`pilotfish term --accept` takes it)"
             }
+            Role::Replica if self.core.waits_for_ranks().is_some() => "holding the lock, and waiting for ranks",
             Role::Replica if self.core.term().is_some() => "waiting until the last leader can't act any more",
             Role::Replica if leader.is_some() => "following",
             Role::Replica => "waiting for a leader",
@@ -298,6 +320,14 @@ impl Leadership {
             leader,
             leaderships: self.leaderships,
             error: self.core.error().map(str::to_owned),
+            ranks: self.core.waits_for_ranks().map(|waiting| RanksStatus {
+                known: waiting.known.iter().map(ToString::to_string).collect(),
+                quorum: waiting.quorum,
+                missing: waiting.missing.iter().map(ToString::to_string).collect(),
+                ahead: waiting.ahead.map(|id| id.to_string()),
+                waiting_since: waiting.since,
+            }),
+            loss_accepted: self.core.accepts_loss(),
             witness: self.config.witness.as_ref().map(|directory| WitnessStatus {
                 directory: directory.display().to_string(),
                 stands: self.witness == Some(Ok(())),
@@ -569,11 +599,34 @@ impl Supervisor {
         })
     }
 
-    /// `pre_start` begins: until it has succeeded main is prepared for nothing.
-    pub(in crate::supervisor) fn preparation_begins(&mut self) {
+    /// A `pre_start` begins: until all have succeeded main is prepared for nothing. The first is the one that may have it
+    /// follow somebody; those after it that are told of another tell nobody whom.
+    pub(in crate::supervisor) fn preparation_begins(&mut self, first: bool) {
         if let Some(leadership) = &mut self.leadership {
             leadership.prepared = None;
+            let leader = leadership.acting_leader().cloned();
+            match &mut leadership.prepared_for {
+                Some(told) if !first => *told = told.take().filter(|told| Some(told) == leader.as_ref()),
+                told => *told = Some(leader),
+            }
         }
+    }
+
+    /// Whether another container is known to act as leader, or this one leads.
+    pub(in crate::supervisor) fn knows_acting_leader(&self) -> bool {
+        self.leadership.as_ref().is_none_or(|leadership| leadership.leads() || leadership.acting_leader().is_some())
+    }
+
+    /// What main is prepared for is no good.
+    pub(in crate::supervisor) fn unprepare(&mut self) {
+        if let Some(leadership) = &mut self.leadership {
+            (leadership.prepared, leadership.remakes) = (None, true);
+        }
+    }
+
+    /// Whether main is prepared anew because it didn't fit the leader.
+    pub(in crate::supervisor) fn remakes(&self) -> bool {
+        self.leadership.as_ref().is_some_and(|leadership| leadership.remakes)
     }
 
     /// Main starts: prepared, in its role, and its environment says who leads.
@@ -581,6 +634,12 @@ impl Supervisor {
         let Some(leadership) = &mut self.leadership else { return };
         leadership.part = if leadership.leads() { Part::Leader } else { Part::Replica };
         leadership.prepared = Some(leadership.part);
-        leadership.announced = leadership.leader.clone().filter(|leader| leadership.acts(leader));
+        leadership.remakes = false;
+        // Who came to lead while main was prepared, or was down, is told to the hook.
+        leadership.announced = match (leadership.prepared_for.take(), leadership.announced.take()) {
+            (Some(told), _) => told,
+            (None, Some(told)) => Some(told),
+            (None, None) => leadership.acting_leader().cloned(),
+        };
     }
 }

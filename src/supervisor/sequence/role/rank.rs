@@ -2,8 +2,9 @@
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::{Launch, Outcome};
+use crate::supervisor::machines::election::record::Rank;
 use crate::supervisor::machines::election::{ElectionEvent, RequestId};
-use crate::supervisor::vocabulary::{Job, RunId, Step};
+use crate::supervisor::vocabulary::{Effect, Job, RunId, Step};
 
 use super::{Leadership, Measuring};
 
@@ -21,8 +22,20 @@ impl Supervisor {
             }
             return;
         }
+        let Some(leadership) = &mut self.leadership else { return };
+        let term = leadership.core.ranked_term();
+        let first = term.map(|term| leadership.acting.unled(term));
+        if let (Some(term), Some(None)) = (term, first) {
+            // Who has no data must know whether anybody else has.
+            leadership.measures_once_known = Some(ask);
+            return step.out.push(Effect::AskWhetherLed { election: leadership.config.name.clone(), term });
+        }
         let run = self.next_run();
-        let env = self.env(&Job::Rank);
+        let mut env = self.env(&Job::Rank);
+        if first == Some(Some(true)) {
+            env.retain(|(name, _)| name != "PILOTFISH_FIRST");
+            env.push(("PILOTFISH_FIRST".to_owned(), "1".to_owned()));
+        }
         let Some(leadership) = &mut self.leadership else { return };
         let Some(hook) = leadership.config.rank.clone() else {
             return leadership
@@ -31,6 +44,13 @@ impl Supervisor {
         };
         leadership.measuring = Some(Measuring { ask, run, printed: None });
         self.commands.start(step, run, Launch { job: Job::Rank, hook, env, stdin: None });
+    }
+
+    /// Whether anybody has led is known, or can't be.
+    pub(super) fn measure_once_known(&mut self, step: &mut Step<'_>) {
+        if let Some(ask) = self.leadership.as_mut().and_then(|leadership| leadership.measures_once_known.take()) {
+            self.measure_rank(step, ask);
+        }
     }
 
     /// Nothing is left of the rank's command, or nothing that can be ended.
@@ -58,7 +78,7 @@ impl Supervisor {
         };
         let result = outcome.result().and_then(|()| {
             let text = printed.unwrap_or_default();
-            text.trim().parse().map_err(|_| format!("rank printed {:?}, which is no integer", shortened(text.trim())))
+            Rank::read(&text).ok_or_else(|| format!("rank printed {:?}, which is no rank", shortened(text.trim())))
         });
         leadership.events.push_back(ElectionEvent::Measured { ask, result });
     }
@@ -98,6 +118,25 @@ impl Supervisor {
         let Some(leadership) = &self.leadership else { return Err("there is no [election]".to_owned()) };
         let said = format!("any term of {} is accepted", leadership.config.name);
         self.elect(step, ElectionEvent::AcceptTerm);
+        Ok(said)
+    }
+
+    /// Somebody says that this container shall lead, whatever is lost by it.
+    pub(in crate::supervisor) fn accept_loss(&mut self, step: &mut Step<'_>) -> Result<String, String> {
+        let Some(leadership) = &self.leadership else { return Err("there is no [election]".to_owned()) };
+        let name = &leadership.config.name;
+        let Some(waiting) = leadership.core.waits_for_ranks() else {
+            return Err(match leadership.known_leader() {
+                _ if leadership.leads() => format!("this container leads {name}"),
+                Some(leader) => format!("{} holds the lock of {name}: say it there", leader.id),
+                None => format!("nobody holds the lock of {name} yet"),
+            });
+        };
+        if waiting.never {
+            return Err("by its rank this container's data must never lead".to_owned());
+        }
+        let said = format!("leading {name}, whatever is lost by it");
+        self.elect(step, ElectionEvent::AcceptLoss);
         Ok(said)
     }
 }

@@ -70,6 +70,12 @@ impl World {
                 self.hears(index, Event::Withdrawn { service: service.id.clone(), result: Ok(()) });
             }
             Effect::JoinElection(_) => self.containers[index].joined = true,
+            Effect::AskWhetherLed { term, .. } => {
+                let led = has_anybody_led(self.store.acting.as_deref().map(str::as_bytes));
+                let cut = self.containers[index].cut_until.is_some();
+                let result = if cut { Err("no answer".to_owned()) } else { Ok(led) };
+                self.hears(index, Event::LedBefore { term, result });
+            }
             Effect::AskWhoActed { fence, id } => {
                 let led = has_anybody_led(self.store.acting.as_deref().map(str::as_bytes));
                 let result = match led || self.containers[index].cut_until.is_some() {
@@ -316,7 +322,8 @@ fn unanswered(order: &StoreRequest, lost: String) -> Option<ElectionEvent> {
         StoreRequest::Acquire { ask, .. } => ElectionEvent::Acquired { ask, result: Acquisition::Unknown(lost) },
         StoreRequest::Renew { ask, .. } => ElectionEvent::Renewed { ask, result: Renewal::Unknown(lost) },
         StoreRequest::Release { ask, .. } => ElectionEvent::Released { ask, result: Err(lost) },
-        StoreRequest::ReadRanks { ask, .. } => ElectionEvent::Ranks { ask, result: Err(lost) },
+        StoreRequest::PublishRank { ask, .. } => ElectionEvent::Published { ask, result: Err(lost) },
+        StoreRequest::ReadRanks { ask } => ElectionEvent::Ranks { ask, result: Err(lost) },
         _ => return None,
     })
 }
@@ -328,6 +335,7 @@ fn unheard(event: ElectionEvent, lost: String) -> ElectionEvent {
         ElectionEvent::Acquired { ask, .. } => ElectionEvent::Acquired { ask, result: Acquisition::Unknown(lost) },
         ElectionEvent::Renewed { ask, .. } => ElectionEvent::Renewed { ask, result: Renewal::Unknown(lost) },
         ElectionEvent::Released { ask, .. } => ElectionEvent::Released { ask, result: Err(lost) },
+        ElectionEvent::Published { ask, .. } => ElectionEvent::Published { ask, result: Err(lost) },
         ElectionEvent::Ranks { ask, .. } => ElectionEvent::Ranks { ask, result: Err(lost) },
         other => other,
     }

@@ -81,8 +81,14 @@ impl Store {
                     self.revision += 1;
                     let term = Term(self.revision);
                     let id: std::sync::Arc<str> = id.into();
-                    self.holder =
-                        Some(Holder { id: id.clone(), session, term, address: None, vacancy: None, witness: None });
+                    self.holder = Some(Holder {
+                        id: id.clone(),
+                        session,
+                        term,
+                        address: None,
+                        owes: Some(Duration::ZERO),
+                        witness: None,
+                    });
                     self.last_revision = self.revision;
                     self.last = Some(Last {
                         id,
@@ -121,7 +127,8 @@ impl Store {
                 }
                 Some(ElectionEvent::Released { ask, result: if mine { Ok(()) } else { Err("another's".to_owned()) } })
             }
-            StoreRequest::ReadRanks { ask, .. } => Some(ElectionEvent::Ranks { ask, result: Ok(Vec::new()) }),
+            StoreRequest::PublishRank { ask, .. } => Some(ElectionEvent::Published { ask, result: Ok(()) }),
+            StoreRequest::ReadRanks { ask } => Some(ElectionEvent::Ranks { ask, result: Ok(Vec::new()) }),
             _ => None,
         }
     }

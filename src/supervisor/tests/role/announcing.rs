@@ -1,6 +1,7 @@
 //! What is told to whom, and what is asked.
 
 use super::*;
+use crate::config::RestartPolicy;
 
 #[test]
 fn a_replica_is_told_of_each_new_leader_and_not_of_the_one_it_started_with() {
@@ -43,35 +44,68 @@ fn the_catalog_tells_the_role_once_it_is_taken() {
 fn a_rank_is_what_its_command_prints() {
     let election = Election { rank: Some(hook("rank")), ..election() };
     let mut script = Script::candidate(Config { election: Some(election), ..config() });
-    script.sees_lock(free());
-    script.tells(&["join db", "spawn rank"]);
+    script.sees_holder(held("other", 9, 3));
+    script.told();
+    assert_eq!(script.variable("rank", "PILOTFISH_ROLE"), Some("replica"));
     let run = script.run("rank");
-    script.send(Event::Printed { run, text: " 42\n".to_owned() });
+    script.send(Event::Printed { run, text: " 00000003/0000A0\n".to_owned() });
+    script.event(ElectionEvent::Published { ask: script.asked("publish rank"), result: Ok(()) });
+    script.told();
     script.ends("rank", 0);
-    script.tells(&["publish rank", "open"]);
+    script.tells(&["publish rank"]);
 }
 
 #[test]
 fn a_rank_is_not_measured_beside_what_the_last_measuring_left() {
     let election = Election { rank: Some(hook("rank")), ..election() };
     let mut script = Script::candidate(Config { election: Some(election), ..config() });
-    let won = |id: &str, session, term, vacancy| {
-        let mut view = held(id, session, term);
-        if let Lock::Held(holder) = &mut view.lock {
-            holder.vacancy = Some(Revision(vacancy));
-        }
-        view
-    };
-    script.sees_lock(won("other", 9, 8, 7));
+    script.sees_holder(held("other", 9, 8));
     script.told();
     let run = script.run("rank");
+    script.event(ElectionEvent::Published { ask: script.asked("publish rank"), result: Ok(()) });
     script.send(Event::Printed { run, text: "42".to_owned() });
     script.ends_leaving("rank", ExitStatus::Exited(0));
     script.tells(&["publish rank"]);
-    script.sees_lock(won("third", 11, 10, 9));
-    script.tells(&[]);
+    script.event(ElectionEvent::Published { ask: script.asked("publish rank"), result: Ok(()) });
+    script.sees_holder(held("third", 11, 10));
+    script.tells(&["publish rank"]);
     script.group_ends("rank");
     script.tells(&["spawn rank"]);
+}
+
+#[test]
+fn a_rank_knows_whether_anybody_has_ever_led() {
+    let election = Election { rank: Some(hook("rank")), ..election() };
+    for (acted_before, first) in
+        [(Ok(ElectionPast::Unled), "1"), (Ok(ElectionPast::Led), ""), (Err("away".to_owned()), "")]
+    {
+        let mut script = Script::candidate(Config { election: Some(election.clone()), ..config() });
+        script.acted_before = acted_before;
+        script.sees_holder(held("other", 9, 3));
+        assert_eq!(script.variable("rank", "PILOTFISH_FIRST"), Some(first));
+    }
+}
+
+#[test]
+fn a_person_can_only_have_one_lead_that_waits_for_ranks() {
+    let accepts = |script: &mut Script| {
+        script.send(Event::Control { reply: ReplyId(1), request: Request::AcceptLoss });
+        script.heard().contains(&"reply error".to_owned())
+    };
+    let mut script = Script::candidate(candidate());
+    script.sees_lock(held("other", 9, 3));
+    assert!(accepts(&mut script), "another one holds the lock");
+    let election = Election { rank: Some(hook("rank")), quorum: Some(2), ..election() };
+    let mut script = Script::candidate(Config { election: Some(election), ..config() });
+    script.sees_lock(free());
+    script.takes(7);
+    let run = script.run("rank");
+    script.send(Event::Printed { run, text: "42".to_owned() });
+    script.ends("rank", 0);
+    script.heard();
+    assert_eq!(script.core.status().election.map(|election| election.ranks.is_some()), Some(true));
+    assert!(!accepts(&mut script));
+    assert!(script.core.status().election.is_some_and(|election| election.loss_accepted));
 }
 
 #[test]
@@ -142,4 +176,115 @@ fn a_standby_is_well_while_it_could_lead_and_not_while_it_refuses_or_asks_in_vai
     let mut script = Script::candidate(standby());
     script.wins(7);
     assert!(!script.core.status().standing_by, "it leads");
+}
+
+fn following() -> Config {
+    let query = Query::Leader { election: "db".to_owned() };
+    let wait = WaitFor { query, count: 1, timeout: Duration::from_secs(60), when: When::Replica };
+    let hooks = Hooks { pre_start: vec![pre_start(0)], ..hooks() };
+    Config { wait_for: vec![wait], hooks, ..candidate() }
+}
+
+/// The one it waits for is there.
+fn leader_is_there(script: &mut Script) {
+    let seen = Ok(Observation::Instances([instance("other")].into()));
+    script.send(Event::Observed { follow: Follow::WaitFor(0), seen });
+}
+
+#[test]
+fn a_wait_for_the_own_leader_is_over_once_what_starts_then_is_told_of_it() {
+    let mut script = Script::candidate(following());
+    script.sees_holder(held("other", 9, 3));
+    script.sees_acting(None);
+    leader_is_there(&mut script);
+    assert!(!script.told().iter().any(|told| told.starts_with("spawn")), "nobody is known to act yet");
+    assert_eq!(script.core.status().doing, "waiting for a leader of db");
+    script.sees_acting(Some("3 other"));
+    script.tells(&["spawn pre_start"]);
+    assert_eq!(script.variable("pre_start", "PILOTFISH_LEADER"), Some("other:3306"));
+    assert_eq!(script.variable("pre_start", "PILOTFISH_EVENT"), Some("first_start"));
+    // Who was told of it there isn't told again.
+    script.ends("pre_start", 0);
+    script.tells(&["spawn main"]);
+
+    // A leader that is gone again when its acting is seen doesn't end the wait, and the wait ends.
+    let mut script = Script::candidate(following());
+    script.sees_holder(held("other", 9, 3));
+    script.sees_acting(None);
+    leader_is_there(&mut script);
+    script.until(60_000);
+    assert!(script.heard().iter().any(|heard| heard.starts_with("exit")));
+}
+
+#[test]
+fn a_leader_that_changed_while_main_was_prepared_or_down_is_told_once_main_is_up() {
+    let mut config = Config { wait_for: Vec::new(), ..following() };
+    config.process.restart.policy = RestartPolicy::OnFailure;
+    let mut script = Script::candidate(config);
+    script.sees_lock(held("other", 9, 3));
+    script.tells(&["join db", "spawn pre_start"]);
+    script.sees_lock(held("third", 10, 4));
+    script.ends("pre_start", 0);
+    script.tells(&["spawn main", "spawn on_leader_change"]);
+    assert_eq!(script.variable("on_leader_change", "PILOTFISH_LEADER"), Some("third:3306"));
+    script.ends("on_leader_change", 0);
+    script.ends("main", 1);
+    script.sees_lock(held("other", 11, 5));
+    script.told();
+    script.until(script.now() + 2_000);
+    script.tells(&["spawn main", "spawn on_leader_change"]);
+}
+
+#[test]
+fn a_replica_whose_on_leader_change_fails_is_prepared_anew() {
+    let mut script = Script::candidate(following());
+    script.sees_lock(held("other", 9, 3));
+    leader_is_there(&mut script);
+    script.ends("pre_start", 0);
+    script.told();
+    script.sees_lock(held("third", 10, 4));
+    script.tells(&["spawn on_leader_change"]);
+    script.ends("on_leader_change", 3);
+    script.tells(&["SIGTERM to main"]);
+    script.ends("main", 0);
+    script.until(script.now() + 2_000);
+    script.tells(&["follow WaitFor(0)"]);
+    leader_is_there(&mut script);
+    script.tells(&["unfollow WaitFor(0)", "spawn pre_start"]);
+    assert_eq!(script.variable("pre_start", "PILOTFISH_EVENT"), Some("leader_change"));
+    assert_eq!(script.variable("pre_start", "PILOTFISH_LEADER"), Some("third:3306"));
+    script.ends("pre_start", 0);
+    script.tells(&["spawn main"]);
+
+    // Where nothing prepares main, it is only logged.
+    let hooks = Hooks { pre_start: Vec::new(), ..hooks() };
+    let mut script = Script::candidate(Config { hooks, ..candidate() });
+    script.sees_lock(held("other", 9, 3));
+    script.sees_lock(held("third", 10, 4));
+    script.ends("on_leader_change", 3);
+    assert!(!script.told().contains(&"SIGTERM to main".to_owned()));
+}
+
+#[test]
+fn a_pre_start_is_told_why_it_runs() {
+    let event = |script: &Script| script.variable("pre_start", "PILOTFISH_EVENT").map(str::to_owned);
+    let without_demote = Hooks { pre_start: vec![pre_start(0)], on_demote: None, ..hooks() };
+    let config = Config { hooks: without_demote, ..candidate() };
+    let mut script = Script::candidate(config);
+    script.sees_lock(held("other", 9, 3));
+    assert_eq!(event(&script).as_deref(), Some("first_start"));
+    // It wins while it is prepared as a replica.
+    script.sees_lock(View { at: 9, last_revision: Revision(9), ..free() });
+    script.takes(10);
+    script.ends("pre_start", 143);
+    script.until(script.now() + 1_000);
+    assert_eq!(event(&script).as_deref(), Some("promotion"));
+    script.ends("pre_start", 0);
+    script.ends("on_promote", 0);
+    step_down(&mut script);
+    script.ends("main", 0);
+    script.released();
+    script.sees_lock(held("other", 11, 12));
+    script.until(script.now() + 1_000);
+    assert_eq!(event(&script).as_deref(), Some("demotion"));
 }

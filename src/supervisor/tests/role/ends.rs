@@ -215,7 +215,7 @@ const TABLE: [(&str, [&str; 6]); 11] = [
             "on_demote, TERM main, release",
             "",
             "TERM on_promote, on_demote, release, on_leader_change",
-            "TERM pre_start, release, pre_start, main",
+            "TERM pre_start, release, pre_start, main, on_leader_change",
         ],
     ),
     (

@@ -45,6 +45,7 @@ pub fn election() -> Election {
         require_health: true,
         prefer: Preference::Normal,
         rank: None,
+        quorum: None,
         without_catalog: WithoutCatalog::Wait,
         role_tags: None,
         fence: Fence::Namespace,
@@ -79,7 +80,7 @@ pub fn held(id: &str, session: u128, term: u64) -> View {
         session: SessionId(session),
         term: Term(term),
         address: Some(format!("{id}:3306").into()),
-        vacancy: None,
+        owes: Some(Duration::ZERO),
         witness: None,
     };
     View { at: term, lock: Lock::Held(holder), last: None, last_revision: Revision(0) }

@@ -4,6 +4,7 @@
 mod certificates;
 mod model;
 mod properties;
+mod ranks;
 mod scripts;
 mod stage;
 mod stores;

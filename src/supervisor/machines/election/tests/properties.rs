@@ -5,22 +5,24 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::stage::{LEASE, PACE, after, free, held, last, settings};
+use super::stage::{LEASE, PACE, after, free, held, last, ranking, settings};
 use crate::supervisor::machines::election::event::{
     Acquisition, ElectionEffect, ElectionEvent, Renewal, RequestId, StoreRequest,
 };
-use crate::supervisor::machines::election::record::{Last, Lock, Revision, SessionId, Term, View};
-use crate::supervisor::machines::election::{Election, Settings};
+use crate::supervisor::machines::election::record::{
+    Answer, Last, Lock, PeerRank, Rank, Revision, SessionId, Term, View,
+};
+use crate::supervisor::machines::election::{Election, Ranking, Settings};
 use crate::supervisor::vocabulary::Time;
 
 fn view() -> impl Strategy<Value = View> {
     prop_oneof![
         Just(free()),
         (1u128..4, 1u64..20).prop_map(|(session, term)| held("me", session, term)),
-        (1u64..20, 0u64..4, any::<bool>()).prop_map(|(term, vacancy, late)| {
+        (1u64..20, prop::option::of(0u64..4_000), any::<bool>()).prop_map(|(term, owes, late)| {
             let mut view = held("other", 9, term);
             if let Lock::Held(holder) = &mut view.lock {
-                holder.vacancy = Some(Revision(vacancy));
+                holder.owes = owes.map(Duration::from_millis);
             }
             View { at: if late { 1 } else { term }, ..view }
         }),
@@ -28,6 +30,16 @@ fn view() -> impl Strategy<Value = View> {
             .prop_map(|term| { after(Last { released: true, to: Some("other".into()), ..last("third", 9, term) }) }),
         (1u64..20, any::<bool>()).prop_map(|(term, released)| after(Last { released, ..last("other", 9, term) })),
     ]
+}
+
+fn rank() -> impl Strategy<Value = Rank> {
+    prop_oneof![Just(Rank::Never), (-3i128..3).prop_map(Rank::Number), Just(Rank::Text("a".into()))]
+}
+
+fn peer() -> impl Strategy<Value = PeerRank> {
+    let answer = prop_oneof![Just(Answer::Measuring), Just(Answer::Failed), rank().prop_map(Answer::Known)];
+    (prop_oneof![Just("me"), Just("other"), Just("third")], 1u64..20, answer, any::<bool>())
+        .prop_map(|(id, term, answer, stands)| PeerRank { id: id.into(), term: Term(term), answer, stands })
 }
 
 /// Events; an ask of zero stands for the last one asked.
@@ -50,9 +62,15 @@ fn event() -> impl Strategy<Value = ElectionEvent> {
         ask().prop_map(|ask| ElectionEvent::Renewed { ask, result: Renewal::Alive(held("me", 1, 1)) }),
         (ask(), any::<bool>()).prop_map(|(ask, void)| ElectionEvent::Renewed { ask, result: Renewal::Gone { void } }),
         ask().prop_map(|ask| ElectionEvent::Released { ask, result: Ok(()) }),
-        (ask(), -3i64..3).prop_map(|(ask, rank)| ElectionEvent::Measured { ask, result: Ok(rank) }),
-        (ask(), -3i64..3)
-            .prop_map(|(ask, rank)| ElectionEvent::Ranks { ask, result: Ok(vec![("other".into(), rank)]) }),
+        (ask(), rank()).prop_map(|(ask, rank)| ElectionEvent::Measured { ask, result: Ok(rank) }),
+        ask().prop_map(move |ask| ElectionEvent::Measured { ask, result: Err("cut".to_owned()) }),
+        (ask(), peer(), peer()).prop_map(|(ask, one, two)| ElectionEvent::Ranks { ask, result: Ok(vec![one, two]) }),
+        (ask(), any::<bool>()).prop_map(move |(ask, done)| ElectionEvent::Published {
+            ask,
+            result: if done { Ok(()) } else { Err("cut".to_owned()) }
+        }),
+        (1u64..20).prop_map(|term| ElectionEvent::Acts { term: Term(term) }),
+        Just(ElectionEvent::AcceptLoss),
         any::<bool>().prop_map(|stands| ElectionEvent::Guard { stands }),
         any::<bool>().prop_map(|ok| ElectionEvent::Promoted { result: if ok { Ok(()) } else { Err("1".to_owned()) } }),
         Just(ElectionEvent::OutOfRole),
@@ -128,12 +146,12 @@ impl Container {
                 | ElectionEffect::Store(StoreRequest::Renew { ask, .. })
                 | ElectionEffect::Store(StoreRequest::Certify { ask, .. })
                 | ElectionEffect::MeasureRank { ask }
-                | ElectionEffect::Store(StoreRequest::ReadRanks { ask, .. }) => {
+                | ElectionEffect::Store(StoreRequest::PublishRank { ask, .. })
+                | ElectionEffect::Store(StoreRequest::ReadRanks { ask }) => {
                     assert!(ask > self.last_ask, "a question was used twice");
                     self.last_ask = ask;
                 }
                 ElectionEffect::Store(StoreRequest::AwaitEnd { .. })
-                | ElectionEffect::Store(StoreRequest::PublishRank { .. })
                 | ElectionEffect::Demote { .. }
                 | ElectionEffect::Leader(_)
                 | ElectionEffect::Say(_) => {}
@@ -170,9 +188,10 @@ proptest! {
     #[test]
     fn whatever_happens_nobody_acts_past_a_deadline_or_gives_up_what_acts(
         ranked in any::<bool>(),
+        quorum in prop_oneof![Just(None), (1usize..4).prop_map(Some)],
         events in prop::collection::vec((event(), 0u64..4_000), 0..80),
     ) {
-        let rank = ranked.then_some(Duration::from_millis(500));
+        let rank = ranked.then_some(Ranking { quorum, ..ranking() });
         let mut container = Container::new(Settings { rank, ..settings() });
         container.tell(ElectionEvent::Guard { stands: true });
         for (event, wait) in events {
@@ -199,6 +218,7 @@ fn recent(mut event: ElectionEvent, last: RequestId) -> ElectionEvent {
         | ElectionEvent::Renewed { ask, .. }
         | ElectionEvent::Released { ask, .. }
         | ElectionEvent::Measured { ask, .. }
+        | ElectionEvent::Published { ask, .. }
         | ElectionEvent::Ranks { ask, .. }
             if *ask == RequestId(0) =>
         {

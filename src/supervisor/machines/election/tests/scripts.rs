@@ -376,18 +376,6 @@ fn a_handover_that_came_to_nothing_on_the_way_is_told_of() {
 }
 
 #[test]
-fn who_is_named_while_its_rank_is_measured_waits_for_no_rank() {
-    let mut stage = Stage::new(ranked());
-    stage.sees(held_after(5, 8));
-    stage.expect(&["measure"]);
-    stage.sees(after(Last { released: true, to: Some("me".into()), ..last("other", 9, 8) }));
-    stage.expect(&["open"]);
-    stage.opened(1, LEASE);
-    stage.acquired(Acquisition::Won(Term(10)));
-    stage.expect(&["acquire by 1", "guard 9000", "promote 10"]);
-}
-
-#[test]
 fn an_unhealthy_candidate_doesnt_stand_and_an_unhealthy_leader_steps_down() {
     let mut stage = Stage::leading(settings());
     stage.tell(ElectionEvent::Health { healthy: false });
@@ -629,30 +617,6 @@ fn a_release_of_unknown_outcome_is_tried_again_and_given_up_in_time() {
 }
 
 #[test]
-fn a_fresh_winner_yields_once_to_a_peer_that_is_further_ahead() {
-    let ranked = || Settings { rank: Some(Duration::from_millis(500)), ..settings() };
-    let mut stage = Stage::new(ranked());
-    stage.sees(free());
-    stage.expect(&["measure"]);
-    stage.tell(ElectionEvent::Measured { ask: stage.last_ask(), result: Ok(5) });
-    stage.opened(1, LEASE);
-    stage.acquired(won());
-    stage.expect(&["publish rank 5", "open", "acquire by 1"]);
-    stage.until(500);
-    stage.expect(&["read ranks"]);
-    let ranks = vec![("me".into(), 5), ("behind".into(), 4), ("ahead".into(), 9)];
-    stage.tell(ElectionEvent::Ranks { ask: stage.last_ask(), result: Ok(ranks) });
-    stage.expect(&["release 7 to ahead"]);
-
-    // The one yielded to doesn't yield again, whoever is ahead of it.
-    let mut ahead = Stage::new(ranked());
-    ahead.sees(after(Last { released: true, to: Some("me".into()), ..last("other", 9, 3) }));
-    ahead.opened(1, LEASE);
-    ahead.acquired(won());
-    ahead.expect(&["open", "acquire by 1", "guard 9000", "promote 7"]);
-}
-
-#[test]
 fn a_term_that_went_back_below_our_own_is_given_back_too() {
     let mut stage = Stage::leading(settings());
     stage.tell(ElectionEvent::OutOfRole);
@@ -663,19 +627,6 @@ fn a_term_that_went_back_below_our_own_is_given_back_too() {
     stage.opened_at(2, LEASE, 7);
     stage.acquired(Acquisition::Won(Term(7)));
     stage.expect(&["open", "acquire by 2", "release 7"]);
-}
-
-fn ranked() -> Settings {
-    Settings { rank: Some(Duration::from_millis(500)), ..settings() }
-}
-
-/// Held by another that won it after this `last`.
-fn held_after(vacancy: u64, term: u64) -> View {
-    let mut view = held("other", 9, term);
-    if let Lock::Held(holder) = &mut view.lock {
-        holder.vacancy = Some(Revision(vacancy));
-    }
-    view
 }
 
 #[test]
@@ -704,68 +655,7 @@ fn one_that_another_leads_is_settled_and_one_that_sees_its_own_earlier_life_is_n
 }
 
 #[test]
-fn a_peer_that_never_saw_the_lock_free_measures_its_rank_for_the_winner_once() {
-    let mut stage = Stage::new(ranked());
-    stage.sees(held("first", 4, 3));
-    stage.expect(&[]);
-    stage.sees(held_after(5, 8));
-    stage.expect(&["measure"]);
-    stage.tell(ElectionEvent::Measured { ask: stage.last_ask(), result: Ok(12) });
-    stage.expect(&["publish rank 12"]);
-    stage.sees(View { at: 9, ..held_after(5, 8) });
-    stage.until(60_000);
-    stage.expect(&[]);
-    // And for the next winner again.
-    stage.sees(held_after(11, 12));
-    stage.expect(&["measure"]);
-    stage.tell(ElectionEvent::Measured { ask: stage.last_ask(), result: Err("exited with code 1".to_owned()) });
-    stage.sees(View { at: 13, ..held_after(11, 12) });
-    stage.expect(&[]);
-}
-
-#[test]
-fn one_that_has_just_stepped_down_doesnt_ask_for_the_lock_back_by_its_rank() {
-    let mut stage = Stage::leading(Settings { rank: None, ..settings() });
-    stage.tell(ElectionEvent::StepDown { to: None });
-    stage.tell(ElectionEvent::OutOfRole);
-    stage.released();
-    stage.heard();
-    stage.looked(held_after(8, 9));
-    stage.expect(&[]);
-    let mut unhealthy = Stage::new(ranked());
-    unhealthy.tell(ElectionEvent::Health { healthy: false });
-    unhealthy.sees(held_after(8, 9));
-    unhealthy.expect(&[]);
-}
-
-#[test]
-fn a_lock_that_falls_free_while_a_rank_is_measured_for_its_holder_is_tried_for_in_its_turn() {
-    let mut stage = Stage::new(Settings { prefer: Preference::Low, ..ranked() });
-    stage.sees(held_after(5, 8));
-    stage.expect(&["measure"]);
-    stage.sees(after(Last { released: true, ..last("other", 9, 8) }));
-    stage.tell(ElectionEvent::Measured { ask: stage.last_ask(), result: Ok(1) });
-    stage.expect(&["publish rank 1"]);
-    stage.until(1_999);
-    stage.expect(&[]);
-    stage.until(2_000);
-    // In the same words for another vacancy: that of the `last` it is free after would have been 8.
-    stage.tell(ElectionEvent::Measured { ask: stage.last_ask(), result: Ok(1) });
-    stage.expect(&["measure", "publish rank 1", "open"]);
-}
-
-#[test]
 fn one_that_turns_unhealthy_on_its_way_to_the_lock_leaves_it() {
-    // While its rank is measured.
-    let mut stage = Stage::new(ranked());
-    stage.sees(free());
-    stage.tell(ElectionEvent::Health { healthy: false });
-    stage.tell(ElectionEvent::Measured { ask: stage.last_ask(), result: Ok(5) });
-    stage.until(60_000);
-    stage.expect(&["measure"]);
-    stage.tell(ElectionEvent::Health { healthy: true });
-    stage.expect(&["measure"]);
-
     // While its session is opened.
     let mut stage = Stage::new(settings());
     stage.sees(free());
@@ -809,13 +699,6 @@ fn one_that_turns_unhealthy_while_it_acquires_gives_back_what_it_wins() {
 
 #[test]
 fn a_stop_waits_for_nothing_that_was_only_begun() {
-    let mut stage = Stage::new(ranked());
-    stage.sees(free());
-    stage.tell(ElectionEvent::Stop);
-    stage.expect(&["measure"]);
-    assert!(stage.core.is_over());
-    assert_eq!(stage.core.deadline(), None);
-
     let mut stage = Stage::new(settings());
     stage.sees(free());
     stage.opened(1, LEASE);

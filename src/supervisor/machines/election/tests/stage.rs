@@ -5,8 +5,10 @@ use std::time::Duration;
 use crate::supervisor::machines::election::event::{
     Acquisition, ElectionEffect, ElectionEvent, Pace, Renewal, RequestId, StoreRequest,
 };
-use crate::supervisor::machines::election::record::{Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View};
-use crate::supervisor::machines::election::{Election, Preference, Settings};
+use crate::supervisor::machines::election::record::{
+    Answer, Guarantee, Holder, Last, Lock, PeerRank, Rank, Revision, SessionId, Term, View,
+};
+use crate::supervisor::machines::election::{Election, Preference, Ranking, Settings};
 use crate::supervisor::vocabulary::{Notice, Time};
 
 /// Renewals each second, two seconds for a request, one to step down, one to kill: seven are needed.
@@ -19,12 +21,25 @@ pub const PACE: Pace = Pace {
 /// With the hundredth for drift, ten seconds to act on.
 pub const LEASE: Guarantee = Guarantee::For(Duration::from_nanos(10_101_010_102));
 
+/// Half a second for the peers, and no quorum.
+pub fn ranking() -> Ranking {
+    Ranking {
+        within: Duration::from_millis(500),
+        quorum: None,
+        every: Duration::from_millis(100),
+        longest_hold_off: Duration::from_secs(60),
+    }
+}
+
 pub struct Stage {
     pub core: Election,
     now: u64,
     heard: Vec<String>,
     pub said: Vec<Notice>,
     last_ask: RequestId,
+    measures: RequestId,
+    publishes: RequestId,
+    reads_ranks: RequestId,
 }
 
 pub fn settings() -> Settings {
@@ -34,7 +49,9 @@ pub fn settings() -> Settings {
 impl Stage {
     pub fn new(settings: Settings) -> Stage {
         let core = Election::new(settings, 1);
-        let mut stage = Stage { core, now: 100_000, heard: Vec::new(), said: Vec::new(), last_ask: RequestId(0) };
+        let [last_ask, measures, publishes, reads_ranks] = [RequestId(0); 4];
+        let (heard, said) = (Vec::new(), Vec::new());
+        let mut stage = Stage { core, now: 100_000, heard, said, last_ask, measures, publishes, reads_ranks };
         stage.tell(ElectionEvent::Guard { stands: true });
         stage
     }
@@ -80,6 +97,32 @@ impl Stage {
 
     pub fn looked(&mut self, view: View) {
         self.tell(ElectionEvent::Looked { ask: self.last_ask, result: Ok(view) });
+    }
+
+    /// What was asked for last is the rank.
+    pub fn measured(&mut self, rank: &str) {
+        let result = Rank::read(rank).ok_or_else(|| "exited with code 1".to_owned());
+        self.tell(ElectionEvent::Measured { ask: self.measures, result });
+    }
+
+    pub fn published(&mut self) {
+        self.tell(ElectionEvent::Published { ask: self.publishes, result: Ok(()) });
+    }
+
+    /// What was read last shows these peers, for this term: `ahead 9`, `away 9 not standing`, `slow`, `failed -`.
+    pub fn reads(&mut self, term: u64, peers: &[&str]) {
+        let peer = |words: &&str| {
+            let (words, stands) = words.strip_suffix(" not standing").map_or((*words, true), |words| (words, false));
+            let (id, rank) = words.split_once(' ').unwrap_or((words, ""));
+            let answer = match rank {
+                "" => Answer::Measuring,
+                "-" => Answer::Failed,
+                rank => Answer::Known(Rank::read(rank).expect("a rank")),
+            };
+            PeerRank { id: id.into(), term: Term(term), answer, stands }
+        };
+        let result = Ok(peers.iter().map(peer).collect());
+        self.tell(ElectionEvent::Ranks { ask: self.reads_ranks, result });
     }
 
     pub fn renewed(&mut self, result: Renewal) {
@@ -184,12 +227,20 @@ impl Stage {
                 format!("certify the end of {}, term {}, gone for {}", witness.file, term.0, gone_for.as_millis())
             }
             ElectionEffect::MeasureRank { ask } => {
-                self.last_ask = ask;
+                self.measures = ask;
                 "measure".to_owned()
             }
-            ElectionEffect::Store(StoreRequest::PublishRank { rank, .. }) => format!("publish rank {rank}"),
-            ElectionEffect::Store(StoreRequest::ReadRanks { ask, .. }) => {
-                self.last_ask = ask;
+            ElectionEffect::Store(StoreRequest::PublishRank { ask, term, answer, stands }) => {
+                self.publishes = ask;
+                let stands = if stands { "" } else { ", not standing" };
+                match answer {
+                    Answer::Measuring => format!("publish measuring for {}{stands}", term.0),
+                    Answer::Failed => format!("publish no rank for {}{stands}", term.0),
+                    Answer::Known(rank) => format!("publish rank {rank} for {}{stands}", term.0),
+                }
+            }
+            ElectionEffect::Store(StoreRequest::ReadRanks { ask }) => {
+                self.reads_ranks = ask;
                 "read ranks".to_owned()
             }
             ElectionEffect::Guard { deadline: Some(at) } => format!("guard {}", from_start(at)),
@@ -220,7 +271,14 @@ pub fn held(id: &str, session: u128, term: u64) -> View {
     let (session, term) = (SessionId(session), Term(term));
     View {
         at: term.0,
-        lock: Lock::Held(Holder { id: id.into(), session, term, address: None, vacancy: None, witness: None }),
+        lock: Lock::Held(Holder {
+            id: id.into(),
+            session,
+            term,
+            address: None,
+            owes: Some(Duration::ZERO),
+            witness: None,
+        }),
         last: Some(last(id, session.0, term.0)),
         last_revision: Revision(term.0),
     }

@@ -45,7 +45,7 @@ impl Model for Play {
         macro_rules! each {
             ($($bit:literal)*) => { [$(kept::<$bit> as fn(&Play, &World) -> bool),*] };
         }
-        let kept = each!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+        let kept = each!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
         let of_orders = promises::OF_ORDERS.into_iter().zip(kept).map(|((name, _), kept)| Property::always(name, kept));
         let own = [
             Property::always(promises::NEVER_TWO, |_: &Play, world: &World| promises::at_most_one_acts(world)),
@@ -107,9 +107,11 @@ impl Chooser<Play> for Plausible {
             Step::Deliver(index) if world.is_late(*index) => 1,
             Step::Deliver(_) | Step::Watch(_) | Step::Gone(..) => 24,
             Step::Wait | Step::Expire(_) | Step::Well(_) => 8,
+            Step::Write(..) => 2,
             Step::Out(_) | Step::AnswerDeposed(_) | Step::Remove(_) => 4,
             Step::Resume(_) => 2,
-            Step::Lose(_)
+            Step::WriteAlone(_)
+            | Step::Lose(_)
             | Step::Repeat(_)
             | Step::WatchLate(_)
             | Step::Delete
@@ -293,6 +295,8 @@ fn large(seeds: std::ops::Range<u64>, most: usize, heal_one_in: u64) {
             wander(&format!("{kind:?}, 3 candidates, 12 faults"), play.clone(), seed, most);
             let ranked = Play { ranked: true, tally: Arc::default(), ..play.clone() };
             wander(&format!("{kind:?}, 3 candidates with ranks, 12 faults"), ranked, seed, most / 2);
+            let counted = Play { quorum: Some(2), writes: 6, tally: Arc::default(), ..play.clone() };
+            wander(&format!("{kind:?}, 3 candidates with a quorum of ranks, 12 faults"), counted, seed, most);
             let ways = [Witnessed::Kept, Witnessed::Closed];
             for witnessed in ways.into_iter().filter(|_| kind != Kind::Local) {
                 let play = Play { witnessed, tally: Arc::default(), ..play.clone() };
@@ -302,9 +306,33 @@ fn large(seeds: std::ops::Range<u64>, most: usize, heal_one_in: u64) {
     }
 }
 
+/// Two of three acknowledge each write, so a winner knows two ranks: every order of events around a misfortune or two.
+fn small_with_a_quorum(most: usize) {
+    for kind in [Kind::Consul, Kind::Etcd, Kind::Local] {
+        for any in [1, 2] {
+            let play = Play {
+                quorum: Some(2),
+                writes: 2,
+                begun: true,
+                brisk: true,
+                mail: 6,
+                leaders: 3,
+                heal_one_in: 500,
+                ..Play::new(kind, misfortunes(kind, any))
+            };
+            search(
+                &format!("{kind:?}, 3 candidates with a quorum of ranks, {any} faults, from a leader on"),
+                play,
+                most,
+            );
+        }
+    }
+}
+
 #[test]
 fn three_candidates_keep_every_promise_in_every_order_of_events() {
     small(6_000);
+    small_with_a_quorum(6_000);
     small_with_a_witness(6_000);
 }
 
@@ -317,6 +345,7 @@ fn three_candidates_keep_every_promise_in_long_runs_of_misfortune() {
 #[ignore = "takes minutes, and wants an optimised build: make model"]
 fn at_length_three_candidates_keep_every_promise_in_every_order_of_events() {
     small(250_000);
+    small_with_a_quorum(250_000);
     small_with_a_witness(250_000);
 }
 

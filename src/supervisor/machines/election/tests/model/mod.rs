@@ -101,6 +101,10 @@ struct Play {
     brisk: bool,
     /// Candidates differ in how far they are, and yield to who is further.
     ranked: bool,
+    /// How many ranks a winner must know. Then leaders write, and a rank is how far a log goes.
+    quorum: Option<usize>,
+    /// How often a leader writes.
+    writes: u8,
     /// It begins with a leader, not with nothing.
     begun: bool,
     witnessed: Witnessed,
@@ -145,6 +149,8 @@ impl Play {
             heal_one_in: u64::MAX,
             brisk: false,
             ranked: false,
+            quorum: None,
+            writes: 0,
             begun: false,
             witnessed: Witnessed::No,
             careless: Careless::default(),

@@ -317,3 +317,32 @@ fn without_refusing_terms_that_went_back_terms_dont_grow() {
     let faults = Faults { any: 3, wipe: 1, step_down: 2, ..Faults::default() };
     caught(&[Rule::TermsGrow], Kind::Etcd, faults, TERMS_GROW, 1);
 }
+
+/// Three candidates, of which two acknowledge each write.
+fn counted(kind: Kind, faults: Faults) -> Play {
+    Play { agents: 3, quorum: Some(2), writes: 4, ..Play::new(kind, faults) }
+}
+
+#[test]
+fn without_knowing_enough_ranks_who_leads_lacks_a_write() {
+    for kind in [Kind::Consul, Kind::Etcd, Kind::Local] {
+        let faults = Faults { any: 2, crash: 2, ..Faults::default() };
+        caught_in(&[Rule::KnowEnough], counted(kind, faults), HAS_ALL, 1);
+    }
+}
+
+#[test]
+fn with_ranks_measured_before_the_hold_off_who_leads_lacks_a_write() {
+    for (kind, seed) in [(Kind::Consul, 31), (Kind::Etcd, 25)] {
+        let faults = Faults { any: 2, delete: 1, pause: 1, ..Faults::default() };
+        caught_in(&[Rule::RankAfterHoldOff], counted(kind, faults), HAS_ALL, seed);
+    }
+}
+
+#[test]
+fn with_ranks_of_an_earlier_vacancy_who_leads_lacks_a_write() {
+    for kind in [Kind::Consul, Kind::Etcd, Kind::Local] {
+        let faults = Faults { any: 3, crash: 2, step_down: 2, ..Faults::default() };
+        caught_in(&[Rule::RanksOfThisTerm], counted(kind, faults), HAS_ALL, 1);
+    }
+}

@@ -24,6 +24,7 @@ pub fn normalize(world: &mut World, passed: Duration) {
     for agent in &mut world.agents {
         agent.core.jitter = Jitter::new(1);
         agent.core.error = None;
+        agent.core.ranks.error = None;
         // How long a pause is after how many failures is no matter of safety.
         agent.core.eligibility.failures = agent.core.eligibility.failures.min(1);
     }
@@ -35,8 +36,12 @@ pub fn times(core: &mut Election) -> Vec<&mut Time> {
         &mut idle_session.opened
     }
     let Election { state, eligibility, vacancy, idle_session: own, abandoned, look, look_at, handing, .. } = core;
-    let (certificate, former_life) = (&mut core.certificate, &mut core.former_life);
-    let mut times: Vec<&mut Time> = vec![&mut eligibility.not_before];
+    let (certificate, former_life, ranks) = (&mut core.certificate, &mut core.former_life, &mut core.ranks);
+    let mut times: Vec<&mut Time> = vec![&mut eligibility.not_before, &mut ranks.publish_at];
+    times.extend(ranks.wanted.as_mut().map(|wanted| &mut wanted.from));
+    times.extend(ranks.own.as_mut().and_then(|own| own.again_at.as_mut()));
+    times.extend(ranks.publish_due.as_mut());
+    times.extend(ranks.publishing.as_mut().map(|(asked, _)| &mut asked.at));
     times.extend(
         vacancy
             .as_mut()
@@ -58,10 +63,6 @@ pub fn times(core: &mut Election) -> Vec<&mut Time> {
     match state {
         CandidateState::Follower { stand_at } => times.extend(stand_at.as_mut()),
         CandidateState::Campaigning(campaign) => match campaign {
-            Campaign::Measuring { asked, stand_at, .. } => {
-                times.push(&mut asked.at);
-                times.extend(stand_at.as_mut());
-            }
             Campaign::Opening { asked } => times.push(&mut asked.at),
             Campaign::Acquiring(attempt) | Campaign::ReadingBack(attempt) => {
                 times.extend([&mut attempt.idle_session.opened, &mut attempt.asked.at, &mut attempt.act_from]);
@@ -74,8 +75,8 @@ pub fn times(core: &mut Election) -> Vec<&mut Time> {
             times.extend([renew_at, act_from]);
             match stage {
                 TenureStage::HoldingOff | TenureStage::Ready => {}
-                TenureStage::Ranking { read_at, asked } => {
-                    times.push(read_at);
+                TenureStage::Ranking { since, read_at, asked, .. } => {
+                    times.extend([since, read_at]);
                     times.extend(asked.as_mut().map(|asked| &mut asked.at));
                 }
                 TenureStage::Leading { since } | TenureStage::Demoting { since, .. } => times.push(since),

@@ -23,6 +23,7 @@ impl Broken {
 
     pub const LED_UNFIT: Broken = Broken(1 << 13);
     pub const LOST_IN_ERROR: Broken = Broken(1 << 14);
+    pub const LACKED_A_WRITE: Broken = Broken(1 << 15);
 
     pub fn bit(bit: u16) -> Broken {
         Broken(1 << bit)
@@ -53,10 +54,11 @@ pub const TWO_LOST: &str = "two lost requests cost no leadership";
 pub const ENOUGH: &str = "nobody stands for a lock it couldn't hold long enough";
 pub const STANDS: &str = "nobody who is unhealthy becomes leader";
 pub const NEEDLESS: &str = "nobody takes a lock for lost that is its own";
+pub const HAS_ALL: &str = "who leads has every acknowledged write";
 pub const EMERGES: &str = "once all is well a leader emerges, and everybody knows it";
 
 /// The promises that orders keep or break.
-pub const OF_ORDERS: [(&str, Broken); 15] = [
+pub const OF_ORDERS: [(&str, Broken); 16] = [
     (GUARDED, Broken::UNGUARDED),
     (TERMS_GROW, Broken::TERM_DID_NOT_GROW),
     (TOLD_IN_TIME, Broken::TOLD_TOO_LATE),
@@ -72,6 +74,7 @@ pub const OF_ORDERS: [(&str, Broken); 15] = [
     (ENOUGH, Broken::STOOD_FOR_TOO_LITTLE),
     (STANDS, Broken::LED_UNFIT),
     (NEEDLESS, Broken::LOST_IN_ERROR),
+    (HAS_ALL, Broken::LACKED_A_WRITE),
 ];
 
 /// Whether at most one main acts as leader, one that outlives its agent included; on a host that sleeps nothing does.

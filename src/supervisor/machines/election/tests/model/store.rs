@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::supervisor::machines::election::event::{Acquisition, Certification, Id, Renewal};
 use crate::supervisor::machines::election::record::{
-    Guarantee, Holder, Last, Lock, Revision, SessionId, Term, View, Witness,
+    Guarantee, Holder, Last, Lock, PeerRank, Revision, SessionId, Term, View, Witness,
 };
 use crate::supervisor::vocabulary::Time;
 
@@ -29,8 +29,8 @@ pub struct Store {
     withheld_until: Time,
     /// How long main may outlive the file that tells its end, as `last` says.
     linger: Duration,
-    /// How far candidates are, each with the vacancy it was measured for.
-    ranks: BTreeMap<Id, (Revision, i64)>,
+    /// How far candidates are.
+    ranks: BTreeMap<Id, PeerRank>,
     opened: u128,
 }
 
@@ -82,7 +82,7 @@ impl Store {
     pub fn view(&self) -> View {
         let lock = match &self.lock {
             None => Lock::Free { version: Revision::default(), taken_from: None },
-            Some(key) if key.held => Lock::Held(key.holder.clone()),
+            Some(key) if key.held => Lock::Held(Holder { owes: key.holder.owes.map(as_seen), ..key.holder.clone() }),
             Some(key) => Lock::Free { version: key.version, taken_from: Some(key.session) },
         };
         let last = self.last.as_ref().map(|(last, _)| last.clone());
@@ -229,7 +229,7 @@ impl Store {
         }
         self.revision += 1;
         let (term, version) = (Term(self.revision), Revision(self.revision));
-        let holder = Holder { id: id.clone(), session, term, address: None, vacancy: Some(last_revision), witness };
+        let holder = Holder { id: id.clone(), session, term, address: None, owes: Some(hold_off_left), witness };
         self.lock = Some(Key { version, session, held: true, holder });
         let last = Last { id, session, term, guarantee, released: false, to: None, ended: false, hold_off_left };
         self.last = Some((last, version));
@@ -320,13 +320,12 @@ impl Store {
         Certification::Done
     }
 
-    pub fn publish(&mut self, id: Id, vacancy: Revision, rank: i64) {
-        self.ranks.insert(id, (vacancy, rank));
+    pub fn publish(&mut self, rank: PeerRank) {
+        self.ranks.insert(rank.id.clone(), rank);
     }
 
-    pub fn ranks(&self, vacancy: Revision) -> Vec<(Id, i64)> {
-        let measured = self.ranks.iter().filter(|(_, (of, _))| *of == vacancy);
-        measured.map(|(id, (_, rank))| (id.clone(), *rank)).collect()
+    pub fn ranks(&self) -> Vec<PeerRank> {
+        self.ranks.values().cloned().collect()
     }
 
     pub fn has_lock_key(&self) -> bool {

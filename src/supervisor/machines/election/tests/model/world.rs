@@ -5,14 +5,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::config::election::LONGEST_LOCK_DELAY;
 use crate::supervisor::machines::election::candidate::Campaign;
 use crate::supervisor::machines::election::event::{
     Acquisition, Certification, DemotionReason, ElectionEffect, ElectionEvent, Id, Renewal, RequestId, StoreRequest,
 };
-use crate::supervisor::machines::election::record::{Lock, Revision, SessionId, Term, View, Witness};
+use crate::supervisor::machines::election::record::{
+    Answer, Lock, PeerRank, Rank, Revision, SessionId, Term, View, Witness,
+};
 use crate::supervisor::machines::election::rules::Rule;
 use crate::supervisor::machines::election::tenure::{Tenure, TenureStage};
-use crate::supervisor::machines::election::{CandidateState, Election, Preference, Settings};
+use crate::supervisor::machines::election::{CandidateState, Election, Preference, Ranking, Settings};
 use crate::supervisor::vocabulary::Time;
 
 use super::normal::{self, NOW, normalize};
@@ -31,6 +34,9 @@ pub struct World {
     pub leaders: u8,
     /// The highest term that was acted for since the store was wiped.
     term: Term,
+    /// What clients were told is written: a log, as the leader had it.
+    acknowledged: Vec<Term>,
+    writes: u8,
     pub broken: Broken,
 }
 
@@ -71,6 +77,8 @@ pub struct Agent {
     proof: u8,
     lease: u64,
     leases: u64,
+    /// What is on its disk: for each entry the term that wrote it.
+    log: Vec<Term>,
     /// Whose end it waits for.
     awaited: BTreeSet<Witness>,
 }
@@ -134,8 +142,8 @@ enum What {
     /// The container of this session's term is gone, and has been for so long.
     Certify(RequestId, SessionId, Term, Duration),
     Measure(RequestId),
-    Publish(Revision, i64),
-    ReadRanks(RequestId, Revision),
+    Publish(RequestId, Term, Answer, bool),
+    ReadRanks(RequestId),
     Answer(ElectionEvent),
 }
 
@@ -158,8 +166,8 @@ impl Ord for What {
             What::Release(ask, ..) => (6, ask.0),
             What::PutAnew(ask, ..) => (8, ask.0),
             What::Measure(ask) => (9, ask.0),
-            What::Publish(vacancy, _) => (10, vacancy.0),
-            What::ReadRanks(ask, _) => (11, ask.0),
+            What::Publish(ask, ..) => (10, ask.0),
+            What::ReadRanks(ask) => (11, ask.0),
             What::Answer(event) => (7, asked(event).map_or(0, |ask| ask.0)),
             What::Prove(ask, _) => (12, ask.0),
             What::Confirmed(session, lease) => (15, session.0 as u64 * 100 + lease),
@@ -180,6 +188,7 @@ fn asked(event: &ElectionEvent) -> Option<RequestId> {
         | ElectionEvent::Released { ask, .. }
         | ElectionEvent::Certified { ask, .. }
         | ElectionEvent::Measured { ask, .. }
+        | ElectionEvent::Published { ask, .. }
         | ElectionEvent::Ranks { ask, .. } => Some(*ask),
         _ => None,
     }
@@ -225,6 +234,10 @@ pub enum Step {
     Resume(usize),
     GuardDies(usize),
     GuardStands(usize),
+    /// A leader writes, and what this other has then is all that the leader has: it is acknowledged.
+    Write(usize, usize),
+    /// A leader writes, and nobody gets it.
+    WriteAlone(usize),
     /// Main is out of the role.
     Out(usize),
     Resign(usize),
@@ -243,6 +256,8 @@ impl World {
             left: play.faults,
             leaders: 0,
             term: Term::default(),
+            acknowledged: Vec::new(),
+            writes: play.writes,
             broken: Broken::default(),
         };
         for index in 0..play.agents {
@@ -257,7 +272,15 @@ impl World {
         let mut world = World::new(play);
         world.take(play, Step::Watch(0));
         while world.agents[0].acting.is_none() {
-            world.take(play, Step::Deliver(0));
+            let step = match world.mail.is_empty() {
+                false => Step::Deliver(0),
+                // Who counts ranks needs others.
+                true => match world.agents.iter().position(|agent| agent.told.as_ref() != Some(&world.store.view())) {
+                    Some(index) => Step::Watch(index),
+                    None => Step::Wait,
+                },
+            };
+            world.take(play, step);
         }
         for index in 0..play.agents {
             world.take(play, Step::Watch(index));
@@ -350,6 +373,15 @@ impl World {
                 if !agent.core.eligibility.healthy {
                     out.push(Step::Well(index));
                 }
+            }
+            // Whether its agent runs or not.
+            if let Some(acting) = agent.acting.as_ref().filter(|_| self.writes > 0 && !agent.asleep) {
+                out.push(Step::WriteAlone(index));
+                // Nobody follows a leader of before again.
+                let follows =
+                    |other: &Agent| other.acting.is_none() && other.log.last().is_none_or(|at| *at <= acting.term);
+                let followers = (0..self.agents.len()).filter(|other| *other != index && follows(&self.agents[*other]));
+                out.extend(followers.map(|other| Step::Write(index, other)));
             }
             if agent.acting.as_ref().is_some_and(|acting| acting.told.is_some() || acting.gone_by.is_some()) {
                 out.push(Step::Out(index));
@@ -560,6 +592,12 @@ impl World {
                 (agent.guard_died, agent.guard_unannounced) = (None, false);
                 self.tell(play, index, ElectionEvent::Guard { stands: true });
             }
+            Step::Write(index, other) => {
+                self.write(index);
+                self.agents[other].log = self.agents[index].log.clone();
+                self.acknowledged = self.agents[index].log.clone();
+            }
+            Step::WriteAlone(index) => self.write(index),
             Step::Out(index) => self.out(play, index),
             Step::Resign(index) => {
                 self.spend(|faults| &mut faults.step_down);
@@ -585,6 +623,13 @@ impl World {
         }
         self.mail.sort_unstable();
         normalize(self, passed);
+    }
+
+    fn write(&mut self, index: usize) {
+        self.writes -= 1;
+        let agent = &mut self.agents[index];
+        let term = agent.acting.as_ref().map(|acting| acting.term);
+        agent.log.extend(term);
     }
 
     /// Delivers what only reads or opens.
@@ -759,13 +804,20 @@ impl World {
                 let term = Some(term).filter(|_| !play.careless.certificate_of_any_term);
                 Some(ElectionEvent::Certified { ask, result: self.store.certify(session, term, gone_for) })
             }
-            // The further down the list, the further ahead.
-            What::Measure(ask) => Some(ElectionEvent::Measured { ask, result: Ok(agent as i64) }),
-            What::Publish(vacancy, rank) => {
-                self.store.publish(id, vacancy, rank);
-                None
+            What::Measure(ask) => {
+                let log = &self.agents[agent].log;
+                let rank = match play.quorum {
+                    Some(_) => log.last().map_or(0, |term| i128::from(term.0) << 8) + log.len() as i128,
+                    // The further down the list, the further ahead.
+                    None => agent as i128,
+                };
+                Some(ElectionEvent::Measured { ask, result: Ok(Rank::Number(rank)) })
             }
-            What::ReadRanks(ask, vacancy) => Some(ElectionEvent::Ranks { ask, result: Ok(self.store.ranks(vacancy)) }),
+            What::Publish(ask, term, answer, stands) => {
+                self.store.publish(PeerRank { id, term, answer, stands });
+                Some(ElectionEvent::Published { ask, result: Ok(()) })
+            }
+            What::ReadRanks(ask) => Some(ElectionEvent::Ranks { ask, result: Ok(self.store.ranks()) }),
             What::Answer(event) => {
                 if self.agents[agent].life == life {
                     self.tell(play, agent, event);
@@ -804,10 +856,13 @@ impl World {
             What::Measure(ask) | What::Answer(ElectionEvent::Measured { ask, .. }) => {
                 ElectionEvent::Measured { ask, result: Err(broken()) }
             }
-            What::ReadRanks(ask, _) | What::Answer(ElectionEvent::Ranks { ask, .. }) => {
+            What::ReadRanks(ask) | What::Answer(ElectionEvent::Ranks { ask, .. }) => {
                 ElectionEvent::Ranks { ask, result: Err(broken()) }
             }
-            What::Close(_) | What::Publish(..) | What::Confirmed(..) | What::EndLease(..) => return,
+            What::Publish(ask, ..) | What::Answer(ElectionEvent::Published { ask, .. }) => {
+                ElectionEvent::Published { ask, result: Err(broken()) }
+            }
+            What::Close(_) | What::Confirmed(..) | What::EndLease(..) => return,
             What::Rest(None, ..) | What::Answer(_) => return,
         };
         if self.agents[mail.agent].life == mail.life && !self.agents[mail.agent].paused {
@@ -816,14 +871,14 @@ impl World {
     }
 
     fn crash(&mut self, play: &Play, index: usize) {
-        let Agent { id, life, acting, asleep, .. } = self.agents[index].clone();
+        let Agent { id, life, acting, asleep, log, .. } = self.agents[index].clone();
         if let Some(acting) = acting.filter(|_| play.witnessed != Witnessed::No && !asleep) {
             let last = NOW + pace().kill_margin - pace().kill_margin / 100;
             let gone_by = acting.gone_by.map_or(last, |at| at.min(last));
             self.remains.push(Remains { witness: witness(index, life), gone_by });
         }
         // The kernel ends the namespace with its first process; on `local`, the lock with the namespace.
-        self.agents[index] = Agent::new(play, id.clone(), life + 1);
+        self.agents[index] = Agent { log, ..Agent::new(play, id.clone(), life + 1) };
         if play.kind == Kind::Local {
             for session in self.store.of(&id) {
                 self.store.end(NOW, session, play.promise);
@@ -972,6 +1027,13 @@ impl World {
                 if !agent.core.view.as_ref().is_none_or(shown) {
                     self.broken.set(Broken::LED_ON_AFTER_LOSS);
                 }
+                if play.quorum.is_some() {
+                    if !agent.log.starts_with(&self.acknowledged) {
+                        self.broken.set(Broken::LACKED_A_WRITE);
+                    }
+                    // A timeline of its own.
+                    agent.log.push(term);
+                }
                 self.term = self.term.max(term);
                 agent.shown = agent.shown.max(term);
                 let told = None;
@@ -1018,12 +1080,10 @@ impl World {
                 self.mail.push(send(What::Certify(ask, session, term, gone_for)));
             }
             ElectionEffect::MeasureRank { ask } => self.mail.push(send(What::Measure(ask))),
-            ElectionEffect::Store(StoreRequest::PublishRank { vacancy, rank }) => {
-                self.mail.push(send(What::Publish(vacancy, rank)))
+            ElectionEffect::Store(StoreRequest::PublishRank { ask, term, answer, stands }) => {
+                self.mail.push(send(What::Publish(ask, term, answer, stands)))
             }
-            ElectionEffect::Store(StoreRequest::ReadRanks { ask, vacancy }) => {
-                self.mail.push(send(What::ReadRanks(ask, vacancy)))
-            }
+            ElectionEffect::Store(StoreRequest::ReadRanks { ask }) => self.mail.push(send(What::ReadRanks(ask))),
             ElectionEffect::Leader(_) | ElectionEffect::Say(_) => {}
         }
     }
@@ -1043,7 +1103,7 @@ impl World {
                 | What::Prove(ask, _)
                 | What::Rest(Some(ask), ..)
                 | What::Measure(ask)
-                | What::ReadRanks(ask, _) => awaits(*ask),
+                | What::ReadRanks(ask) => awaits(*ask),
                 // The core closes a session nobody waits for.
                 What::Answer(ElectionEvent::Opened { .. }) => alive,
                 What::Answer(event) => asked(event).is_none_or(awaits),
@@ -1131,7 +1191,12 @@ impl Agent {
         let settings = Settings {
             id: id.clone(),
             prefer: Preference::Normal,
-            rank: play.ranked.then_some(UNIT),
+            rank: (play.ranked || play.quorum.is_some()).then_some(Ranking {
+                within: UNIT,
+                quorum: play.quorum,
+                every: UNIT,
+                longest_hold_off: play.promise.max(LONGEST_LOCK_DELAY),
+            }),
             pace: pace(),
             witness: play.witnessed != Witnessed::No,
         };
@@ -1156,6 +1221,7 @@ impl Agent {
             proof: 0,
             lease: 0,
             leases: 0,
+            log: Vec::new(),
             awaited: BTreeSet::new(),
         }
     }
@@ -1203,9 +1269,7 @@ impl Agent {
     fn awaits(&self, ask: RequestId) -> bool {
         let own = match &self.core.state {
             CandidateState::Follower { .. } => None,
-            CandidateState::Campaigning(Campaign::Measuring { asked, .. } | Campaign::Opening { asked }) => {
-                Some(*asked)
-            }
+            CandidateState::Campaigning(Campaign::Opening { asked }) => Some(*asked),
             CandidateState::Campaigning(Campaign::Acquiring(attempt) | Campaign::ReadingBack(attempt)) => {
                 Some(attempt.asked)
             }
@@ -1219,6 +1283,9 @@ impl Agent {
             _ => None,
         };
         let certificate = self.core.certificate.as_ref().and_then(|certificate| certificate.asked);
-        own.into_iter().chain(ranks).chain(self.core.look).chain(certificate).any(|asked| asked.ask == ask)
+        let publishing = self.core.ranks.publishing.as_ref().map(|(asked, _)| *asked);
+        let measures = self.core.ranks.measuring.is_some_and(|(measuring, _)| measuring == ask);
+        let asked = own.into_iter().chain(ranks).chain(self.core.look).chain(certificate).chain(publishing);
+        measures || asked.into_iter().any(|asked| asked.ask == ask)
     }
 }
