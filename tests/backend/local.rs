@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use pilotfish::catalog::Backend;
 use pilotfish::config::{self, Query, Service};
 use pilotfish::supervisor::vocabulary::ServiceStatus;
@@ -645,5 +647,47 @@ fn what_is_not_for_everybody_to_read_or_has_a_second_name_is_no_key() {
         std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).expect("ours");
         std::fs::rename(&secret, keys.join("moved")).expect("one file system");
         assert_eq!(agent.get("moved").await, None);
+    });
+}
+
+/// Carries something out where a volume of the bench's own is at its directory: few blocks and few files.
+fn on_a_small_volume(sentence: impl AsyncFnOnce(&Shared) + Send) {
+    // The namespace goes with its thread.
+    let apart = || {
+        unshare(CloneFlags::CLONE_NEWNS).expect("root");
+        let [nothing, nowhere] = [None::<&str>; 2];
+        mount(nothing, "/", nowhere, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).expect("root");
+        run(async |bench: &Shared| {
+            let small = Some("size=256k,nr_inodes=64,mode=777");
+            mount(nothing, bench.directory.path(), Some("tmpfs"), MsFlags::empty(), small).expect("root");
+            sentence(bench).await;
+            umount2(bench.directory.path(), MntFlags::MNT_DETACH).expect("mounted");
+        });
+    };
+    std::thread::scope(|scope| scope.spawn(apart).join().expect("it went well"));
+}
+
+/// Leaves no room for another file.
+fn fill(bench: &Shared, round: usize) {
+    let file = |n: usize| bench.directory.path().join(format!("fill-{round}-{n}"));
+    let left = (0..1000).find(|n| std::fs::File::create(file(*n)).is_err());
+    assert!(left.is_some(), "the volume is small");
+}
+
+#[test]
+fn what_fails_for_the_same_reason_is_told_in_the_same_words() {
+    on_a_small_volume(async |bench: &Shared| {
+        let publisher = agent_on(&bench.address());
+        publisher.put("key", "value").await;
+        publisher.pass(&service("web", "web-1")).await;
+        fill(bench, 0);
+        for _ in 0..2 {
+            let failed = publisher.try_publish(&service("web", "web-2"), ServiceStatus::Passing, "ok").await;
+            let at = bench.path().join("tmp");
+            assert_eq!(
+                failed.unwrap_err(),
+                format!("can't make a file in {}: ENOSPC: No space left on device", at.display())
+            );
+        }
     });
 }

@@ -141,11 +141,8 @@ pub enum Error {
         id: String,
     },
     /// A session that has only just been opened is gone, or is none.
-    #[error("consul's session {session} is gone as soon as it was opened")]
-    Session {
-        /// Its id.
-        session: String,
-    },
+    #[error("consul's session is gone as soon as it was opened")]
+    Session,
     /// A transaction failed for a reason nobody reckoned with.
     #[error("consul refused a transaction: {why}")]
     Transaction {

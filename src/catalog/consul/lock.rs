@@ -71,9 +71,8 @@ impl Consul {
     /// `serfHealth`, and to the `alive` check of the candidate's service where it has one.
     pub async fn open_session(&self, candidate: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
         let id = self.session(candidate, || Holds::a_lock(candidate.lease)).await?;
-        let gone = || Error::Session { session: id.clone() };
-        let session = uuid::read(&id).ok_or_else(gone)?;
-        let (delay, at) = self.client.lock_delay(&id).await?.ok_or_else(gone)?;
+        let session = uuid::read(&id).ok_or(Error::Session)?;
+        let (delay, at) = self.client.lock_delay(&id).await?.ok_or(Error::Session)?;
         // Consul notes a longer one as it was asked for, and keeps it no longer than this.
         let delay = delay.min(LONGEST_LOCK_DELAY);
         // The fault that a test of the whole shows to matter: two leaders within seconds.

@@ -175,22 +175,35 @@ impl Folder {
 
     /// Whether this open file is the one at the path now.
     pub(super) fn holds(&self, name: &str, file: &File) -> Result<bool, Error> {
+        self.is(name, file).map_err(Error::refused("look at", self.path_of(name)))
+    }
+
+    fn is(&self, name: &str, file: &File) -> Result<bool, Errno> {
         let there = match fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(there) => FileId::of(there),
             Err(Errno::ENOENT) => return Ok(false),
-            Err(source) => return Err(Error::refused("look at", self.path_of(name))(source)),
+            Err(source) => return Err(source),
         };
-        let here = fstat(file).map_err(Error::refused("look at", self.path_of(name)))?;
-        Ok(there == FileId::of(here))
+        Ok(there == FileId::of_file(file)?)
     }
 
     /// Removes a file; whether there was one.
     pub(super) fn remove(&self, name: &str) -> Result<bool, Error> {
+        self.unlink(name).map_err(Error::refused("remove", self.path_of(name)))
+    }
+
+    fn unlink(&self, name: &str) -> Result<bool, Errno> {
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
-            Err(source) => Err(Error::refused("remove", self.path_of(name))(source)),
+            Err(source) => Err(source),
         }
+    }
+
+    /// For `map_err`: what was tried with a file in it whose name is another each time. The error doesn't tell the name,
+    /// so that a failure that goes on is said once.
+    fn refused_in_it(&self, action: &'static str) -> impl FnOnce(Errno) -> Error {
+        Error::refused(action, &self.path)
     }
 
     /// Removes a file of an agent's that nobody holds; whether it did. What no agent can have written stays.
@@ -215,14 +228,15 @@ impl Folder {
             Err(Errno::ENOENT) => return Ok(false),
             Err(source) => return Err(refused("remove")(source)),
         }
-        let is_it = self.holds(&gone, file)? && !is_held(file).map_err(refused("ask for the lock of"))?;
+        let is_it = self.is(&gone, file).map_err(refused("look at"))?
+            && !is_held(file).map_err(refused("ask for the lock of"))?;
         if !is_it {
             match renameat2(&self.fd, gone.as_str(), &self.fd, name, RenameFlags::RENAME_NOREPLACE) {
                 Ok(()) | Err(Errno::ENOENT) => return Ok(false),
                 Err(_) => {}
             }
         }
-        self.remove(&gone).map(|_| is_it)
+        self.unlink(&gone).map(|_| is_it).map_err(refused("remove"))
     }
 
     /// Puts a locked file in the place of one that nobody holds, though a reader's lock keeps everybody from locking it;
@@ -240,13 +254,14 @@ impl Folder {
             renameat2(&self.fd, staged.name.as_str(), &to.fd, name, flags).map_err(refused("put another in place of"))
         };
         let changed = exchange().and_then(|()| {
-            let is_it = self.holds(&staged.name, old)? && !is_held(old).map_err(refused("ask for the lock of"))?;
+            let is_it = self.is(&staged.name, old).map_err(refused("look at"))?
+                && !is_held(old).map_err(refused("ask for the lock of"))?;
             if !is_it {
                 exchange()?;
             }
             Ok(is_it)
         });
-        self.remove(&staged.name)?;
+        self.unlink(&staged.name).map_err(self.refused_in_it("remove a file in"))?;
         changed.map(|is_it| is_it.then_some(staged.file))
     }
 
@@ -278,9 +293,10 @@ impl Folder {
         let mut last = Errno::EAGAIN;
         for _ in 0..STAGINGS {
             let name = format!("{:016x}", backoff::random());
-            let refused = |action| Error::refused(action, self.path_of(&name));
+            let refused = |action| self.refused_in_it(action);
             let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let mut file = File::from(openat(&self.fd, name.as_str(), flags, UNFINISHED).map_err(refused("make"))?);
+            let mut file =
+                File::from(openat(&self.fd, name.as_str(), flags, UNFINISHED).map_err(refused("make a file in"))?);
             let written = (|| {
                 fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK)))?;
                 std::io::Write::write_all(&mut file, content).map_err(|e| errno(&e))?;
@@ -290,15 +306,15 @@ impl Folder {
                 Ok(()) => return Ok(Staged { file, name }),
                 Err(source) => {
                     // The first error is the one to tell; what can't be removed now is swept later.
-                    let _ = self.remove(&name);
+                    let _ = self.unlink(&name);
                     if !matches!(source, Errno::EAGAIN | Errno::EACCES) {
-                        return Err(refused("write")(source));
+                        return Err(refused("write a file in")(source));
                     }
                     last = source;
                 }
             }
         }
-        Err(Error::refused("lock a new file in", &self.path)(last))
+        Err(self.refused_in_it("lock a new file in")(last))
     }
 
     /// Puts a staged file where none is. `None` when meanwhile there is one.
@@ -307,7 +323,7 @@ impl Folder {
         match renameat2(&self.fd, staged.name.as_str(), &to.fd, name, flags) {
             Ok(()) => Ok(Some(staged.file)),
             Err(Errno::EEXIST) => {
-                self.remove(&staged.name)?;
+                self.unlink(&staged.name).map_err(self.refused_in_it("remove a file in"))?;
                 Ok(None)
             }
             // zfs before 2.2 can't: two agents with one id that start in the same microsecond then both succeed, and
@@ -327,7 +343,7 @@ impl Folder {
 
     fn give_up<T>(&self, staged: Staged, to: &Folder, name: &str, source: Errno) -> Result<T, Error> {
         // As in `stage`.
-        let _ = self.remove(&staged.name);
+        let _ = self.unlink(&staged.name);
         Err(Error::refused("put in place", to.path_of(name))(source))
     }
 }
