@@ -18,7 +18,8 @@ pub fn render(status: &Value) -> String {
     let published = |service: &Value| match (service["published"].as_bool(), text_of(&service["error"])) {
         (Some(true), _) => "in the catalog".to_owned(),
         (_, error) if error.is_empty() => "not in the catalog".to_owned(),
-        (_, error) => format!("not in the catalog: {error}"),
+        // What was told before may be there still.
+        (_, error) => format!("the catalog doesn't say so: {error}"),
     };
     let passing = |check: &Value| {
         let passing = if check["passing"] == true { "passing" } else { "critical" };

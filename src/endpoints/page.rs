@@ -56,8 +56,12 @@ pub fn render(status: &Status) -> String {
         &mut page,
         "service",
         status.services.iter().map(|service| {
-            let told = if service.published { "in the catalog" } else { "not in the catalog" };
-            let told = service.error.as_ref().map_or(told.to_owned(), |error| format!("{told}: {error}"));
+            let told = match &service.error {
+                _ if service.published => "in the catalog".to_owned(),
+                None => "not in the catalog".to_owned(),
+                // What was told before may be there still.
+                Some(error) => format!("the catalog doesn't say so: {error}"),
+            };
             [service.id.clone(), service.status.to_owned(), told]
         }),
     );

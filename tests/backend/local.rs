@@ -675,6 +675,52 @@ fn fill(bench: &Shared, round: usize) {
 }
 
 #[test]
+fn on_a_full_volume_who_doesnt_pass_leaves_the_rotation() {
+    on_a_small_volume(async |bench: &Shared| {
+        let publisher = agent_on(&bench.address());
+        let [mut moved, kept] = ["moved", "kept"].map(|id| service("web", id));
+        let sick = ["sick", "drained", "maintained"].map(|id| service("web", id));
+        for web in sick.iter().chain([&moved, &kept]) {
+            publisher.pass(web).await;
+        }
+        let mut seen = agent_on(&bench.address()).follow(instances_of("web"));
+        seen.until_ids(&["drained", "kept", "maintained", "moved", "sick"], PATIENCE).await;
+        fill(bench, 0);
+        // What only says it in other words stays.
+        publisher.try_publish(&kept, ServiceStatus::Passing, "in other words").await.unwrap_err();
+        // Its own file makes the room for the next.
+        publisher.publish(&sick[0], ServiceStatus::Critical, "sick").await;
+        publisher.publish(&sick[1], ServiceStatus::Draining, "stopping").await;
+        publisher.maintain(&sick[2], ServiceStatus::Passing, "a new disk").await;
+        seen.until_ids(&["kept", "moved"], PATIENCE).await;
+        moved.port += 1;
+        publisher.pass(&moved).await;
+        seen.until_ids(&["kept", "moved"], PATIENCE).await;
+        publisher.withdraw(&sick[0]).await;
+    });
+}
+
+#[test]
+fn where_nothing_can_be_written_or_removed_who_doesnt_pass_counts_as_dead() {
+    run(async |bench: &Shared| {
+        let publisher = agent_on(&bench.address());
+        let [sick, gone, kept] = ["sick", "gone", "kept"].map(|id| service("web", id));
+        for web in [&sick, &gone, &kept] {
+            publisher.pass(web).await;
+        }
+        bench.cut("web").await;
+        publisher.try_publish(&kept, ServiceStatus::Passing, "in other words").await.unwrap_err();
+        publisher.try_publish(&sick, ServiceStatus::Critical, "sick").await.unwrap_err();
+        assert!(publisher.backend.withdraw(&gone).await.is_err());
+        bench.mend("web").await;
+        agent_on(&bench.address()).follow(instances_of("web")).until_ids(&["kept"], PATIENCE).await;
+        publisher.publish(&sick, ServiceStatus::Critical, "sick").await;
+        publisher.withdraw(&gone).await;
+        assert_eq!(names_in(bench.services().join("web")).len(), 2);
+    });
+}
+
+#[test]
 fn what_fails_for_the_same_reason_is_told_in_the_same_words() {
     on_a_small_volume(async |bench: &Shared| {
         let publisher = agent_on(&bench.address());

@@ -100,7 +100,8 @@ impl Local {
     /// # Errors
     /// The directory can't be used, or another live agent holds the id.
     pub async fn publish(&self, registration: &Registration, address: IpAddr) -> Result<(), Error> {
-        let root = self.root.open().await?;
+        let opened = self.root.open().await;
+        let root = opened.inspect_err(|_| self.publisher().cant_publish(registration, address))?;
         let mut pauses = BUSY.into_iter();
         loop {
             let attempt = self.publisher().publish(&root, registration, address)?;
@@ -119,7 +120,7 @@ impl Local {
     /// # Errors
     /// The directory can't be used.
     pub async fn withdraw(&self, service: &Service) -> Result<(), Error> {
-        let root = self.root.open().await?;
+        let root = self.root.open().await.inspect_err(|_| self.publisher().cant_withdraw(service))?;
         self.publisher().withdraw(&root, service)
     }
 

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::net::IpAddr;
 
 use crate::config::Service;
-use crate::supervisor::vocabulary::Registration;
+use crate::supervisor::vocabulary::{Registration, ServiceStatus};
 
 use super::Error;
 use super::entries::{self, EntryFile, InstanceRecord, Liveness};
@@ -24,7 +24,15 @@ pub(super) struct Publisher {
 #[derive(Debug)]
 struct HeldFile {
     file: File,
-    content: Vec<u8>,
+    entry: EntryFile,
+}
+
+impl HeldFile {
+    /// Whether who reads it sends to an instance that isn't to be sent to, or isn't there.
+    fn misleads(&self, entry: &EntryFile) -> bool {
+        let passing = ServiceStatus::Passing.as_str();
+        self.entry.status == passing && (entry.status != passing || self.entry.instance != entry.instance)
+    }
 }
 
 /// What came of an attempt.
@@ -41,32 +49,59 @@ pub(super) enum PublishOutcome {
 }
 
 impl Publisher {
-    /// Makes the file at the instance's path ours and of this content.
+    /// Makes the file at the instance's path ours and of this content. What can't be replaced doesn't stay if it misleads:
+    /// to remove it takes no room, and often makes enough.
     pub(super) fn publish(
         &mut self,
         root: &Opened,
         registration: &Registration,
         address: IpAddr,
     ) -> Result<PublishOutcome, Error> {
-        let service = &registration.service;
-        let key = key(service)?;
-        self.leave_other_names(root, &key)?;
-        let (folder, name) = (root.make_service(&key.0)?, key.1.as_str());
-        let content = entries::content(&described(registration, address), &folder, name)?;
+        let key = key(&registration.service)?;
+        let entry = described(registration, address);
+        match self.put(root, &key, &entry) {
+            Err(_) if self.held.get(&key).is_some_and(|held| held.misleads(&entry)) => {
+                self.take_back(root, &key)?;
+                self.put(root, &key, &entry)
+            }
+            put => put,
+        }
+    }
 
-        if let Some(held) = self.held.get(&key)
+    /// The directory can't be used: what misleads is nobody's at least, as if its agent were dead.
+    pub(super) fn cant_publish(&mut self, registration: &Registration, address: IpAddr) {
+        if let Ok(key) = key(&registration.service)
+            && self.held.get(&key).is_some_and(|held| held.misleads(&described(registration, address)))
+        {
+            self.held.remove(&key);
+        }
+    }
+
+    /// The directory can't be used: the entry is nobody's at least.
+    pub(super) fn cant_withdraw(&mut self, service: &Service) {
+        if let Ok(key) = key(service) {
+            self.held.remove(&key);
+        }
+    }
+
+    fn put(&mut self, root: &Opened, key: &(String, String), entry: &EntryFile) -> Result<PublishOutcome, Error> {
+        self.leave_other_names(root, key)?;
+        let (folder, name) = (root.make_service(&key.0)?, key.1.as_str());
+        let content = entries::content(entry, &folder, name)?;
+
+        if let Some(held) = self.held.get(key)
             && folder.holds(name, &held.file)?
         {
-            if held.content != content {
+            if held.entry != *entry {
                 let scratch = root.scratch()?;
                 let staged = scratch.stage(&content, files::held())?;
                 let file = scratch.put_over(staged, &folder, name)?;
-                self.held.insert(key, HeldFile { file, content });
+                self.held.insert(key.clone(), HeldFile { file, entry: entry.clone() });
             }
             return Ok(PublishOutcome::Done);
         }
         // Deleted or replaced behind our back: what is held is in nobody's sight.
-        self.held.remove(&key);
+        self.held.remove(key);
 
         let scratch = root.scratch()?;
         let file = match entries::look(&folder, name)? {
@@ -84,6 +119,7 @@ impl Publisher {
             }
             Liveness::Dead(dead) => match folder.take_away(name, &dead)? {
                 true => {
+                    drop(dead);
                     let staged = scratch.stage(&content, files::held())?;
                     scratch.put_new(staged, &folder, name)?
                 }
@@ -92,7 +128,7 @@ impl Publisher {
         };
         match file {
             Some(file) => {
-                self.held.insert(key, HeldFile { file, content });
+                self.held.insert(key.clone(), HeldFile { file, entry: entry.clone() });
                 Ok(PublishOutcome::Done)
             }
             None => Ok(PublishOutcome::Busy { there: "just starting".to_owned() }),
@@ -102,33 +138,32 @@ impl Publisher {
     /// Removes the instance's file, unless another agent holds it.
     pub(super) fn withdraw(&mut self, root: &Opened, service: &Service) -> Result<(), Error> {
         let key = key(service)?;
-        self.leave_other_names(root, &key)?;
-        if let Some(folder) = root.service(&key.0)? {
-            match self.held.get(&key) {
-                Some(held) if folder.holds(&key.1, &held.file)? => {
-                    folder.remove(&key.1)?;
-                }
-                Some(_) | None => {
-                    if let Liveness::Dead(file) = entries::look(&folder, &key.1)? {
-                        folder.remove_dead(&key.1, file)?;
-                    }
-                }
-            }
+        let left = self.leave_other_names(root, &key);
+        self.take_back(root, &key)?;
+        if let Some(folder) = root.service(&key.0)?
+            && let Liveness::Dead(file) = entries::look(&folder, &key.1)?
+        {
+            folder.remove_dead(&key.1, file)?;
         }
-        self.held.remove(&key);
-        Ok(())
+        left
     }
 
     /// Removes what is held of this id under other names: a reload may have renamed its service.
     fn leave_other_names(&mut self, root: &Opened, key: &(String, String)) -> Result<(), Error> {
         let is_other = |other: &&(String, String)| other.1 == key.1 && other.0 != key.0;
         while let Some(other) = self.held.keys().find(is_other).cloned() {
-            if let Some(folder) = root.service(&other.0)?
-                && folder.holds(&other.1, &self.held[&other].file)?
-            {
-                folder.remove(&other.1)?;
-            }
-            self.held.remove(&other);
+            self.take_back(root, &other)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a file that is held. Where it can't be removed it is nobody's at least, so that none reads it.
+    fn take_back(&mut self, root: &Opened, key: &(String, String)) -> Result<(), Error> {
+        if let Some(held) = self.held.remove(key)
+            && let Some(folder) = root.service(&key.0)?
+            && folder.holds(&key.1, &held.file)?
+        {
+            folder.remove(&key.1)?;
         }
         Ok(())
     }
