@@ -34,6 +34,10 @@ pub(crate) fn proc(data: &[u8]) {
     senders::user_in(data);
     for number in [1, 15, 64] {
         signals::heeded_in(data, Signal::new(number).expect("a signal's number"));
+        signals::blocked_in(data, Signal::new(number).expect("a signal's number"));
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        signals::awaited_set(text);
     }
     fence::path_of(data);
     for directory in fence::directories_of(Path::new("/box"), data) {

@@ -267,12 +267,12 @@ impl Processes {
         }
     }
 
-    /// Whether a signal wouldn't end who it is for: its default action is another, or the process catches or ignores
-    /// it (proc_pid_status(5), SigCgt and SigIgn). What can't be known is believed to.
+    /// Whether a signal wouldn't end who it is for: its default action is another, or the process catches, ignores or
+    /// blocks it, or waits for it (proc_pid_status(5)). What can't be known is believed to.
     pub fn survives(&self, target: Target, signal: Signal) -> bool {
         let (Target::Process(run) | Target::Group(run)) = target else { return true };
         let Some(pid) = self.pid(run) else { return true };
-        !signal.terminates_by_default() || signals::heeds(pid, signal).unwrap_or(true)
+        !signal.terminates_by_default() || signals::withstands(pid, signal).unwrap_or(true)
     }
 
     /// Whether who a signal is for catches or ignores it. What can't be known isn't believed to.

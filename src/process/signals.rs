@@ -328,18 +328,79 @@ pub(super) fn wait() -> i32 {
     unsafe { libc::sigwaitinfo((&raw const *sigset(caught()).as_ref()).cast(), std::ptr::null_mut()) }
 }
 
-/// Whether a process catches or ignores a signal; `None` where that can't be read.
+/// Whether a process catches or ignores a signal; `None` where that can't be read. One that only blocks it may die of it
+/// yet.
 pub(super) fn heeds(pid: i32, signal: Signal) -> Option<bool> {
-    // Bytes: the name in it may be cut in the middle of a character.
-    heeded_in(&std::fs::read(format!("/proc/{pid}/status")).ok()?, signal)
+    heeded_in(&status(&format!("/proc/{pid}"))?, signal)
+}
+
+/// Whether a process wouldn't die now of a signal whose default that is: it catches or ignores it, or each of its threads
+/// blocks it, or waits for it by sigwait(3) or sigtimedwait(2), which unblocks it as long as it waits. (A signal is for
+/// any thread that doesn't block it, and its default action ends them all: `complete_signal` in kernel/signal.c.) `None`
+/// where that can't be read.
+pub(super) fn withstands(pid: i32, signal: Signal) -> Option<bool> {
+    Some(heeds(pid, signal)? || each_thread_holds_back(pid, signal))
+}
+
+/// A main of more threads isn't looked through while the agent does nothing else.
+const MOST_THREADS: usize = 1000;
+
+fn each_thread_holds_back(pid: i32, signal: Signal) -> bool {
+    let holds_back = |thread: &str| {
+        status(thread).and_then(|status| blocked_in(&status, signal)).unwrap_or(false)
+            || waits_for(pid, thread, signal).unwrap_or(false)
+    };
+    // Mostly its first thread doesn't, which settles it.
+    if !holds_back(&format!("/proc/{pid}")) {
+        return false;
+    }
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let mut others = 0;
+    threads.take(MOST_THREADS + 1).all(|thread| {
+        others += 1;
+        let thread = thread.ok().and_then(|thread| thread.path().into_os_string().into_string().ok());
+        others <= MOST_THREADS && thread.is_some_and(|thread| holds_back(&thread))
+    })
+}
+
+/// Bytes: the name in it may be cut in the middle of a character.
+fn status(of: &str) -> Option<Vec<u8>> {
+    std::fs::read(format!("{of}/status")).ok()
+}
+
+/// Whether a thread is in sigtimedwait(2) for a signal. Only who may trace the process may look: its own user, as far as
+/// Yama lets it, and root with CAP_SYS_PTRACE.
+fn waits_for(pid: i32, thread: &str, signal: Signal) -> Option<bool> {
+    let set = awaited_set(&std::fs::read_to_string(format!("{thread}/syscall")).ok()?)?;
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).ok()?;
+    let mut mask = [0; MASK_SIZE];
+    std::os::unix::fs::FileExt::read_exact_at(&memory, &mut mask, set).ok()?;
+    Some(Mask::from_ne_bytes(mask) & bit(signal) != 0)
+}
+
+/// Where the set is that a thread waits for, if it does (proc_pid_syscall(5)): the call's number, then its arguments.
+pub(super) fn awaited_set(syscall: &str) -> Option<u64> {
+    let mut words = syscall.split_whitespace();
+    let number: libc::c_long = words.next()?.parse().ok()?;
+    let set = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
+    (number == libc::SYS_rt_sigtimedwait).then_some(set)
 }
 
 pub(super) fn heeded_in(status: &[u8], signal: Signal) -> Option<bool> {
-    let mask = |name: &[u8]| {
-        let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name))?;
-        Mask::from_str_radix(std::str::from_utf8(line).ok()?.trim(), 16).ok()
-    };
-    Some((mask(b"SigCgt:")? | mask(b"SigIgn:")?) & (1 << (signal.number() - 1)) != 0)
+    Some((mask_in(status, b"SigCgt:")? | mask_in(status, b"SigIgn:")?) & bit(signal) != 0)
+}
+
+pub(super) fn blocked_in(status: &[u8], signal: Signal) -> Option<bool> {
+    Some(mask_in(status, b"SigBlk:")? & bit(signal) != 0)
+}
+
+fn mask_in(status: &[u8], name: &[u8]) -> Option<Mask> {
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name))?;
+    Mask::from_str_radix(std::str::from_utf8(line).ok()?.trim(), 16).ok()
+}
+
+fn bit(signal: Signal) -> Mask {
+    1 << (signal.number() - 1)
 }
 
 #[cfg(test)]
@@ -353,6 +414,50 @@ mod tests {
             let left_alone = [4, 5, 6, 7, 8, 9, 11, 19, 31, 32, 33].contains(&signal.number());
             assert_eq!(caught & 1 << (signal.number() - 1) == 0, left_alone, "{signal}");
         }
+    }
+
+    /// Whether a process that does this, with these signals blocked, comes to withstand HUP.
+    fn withstands(blocked: Mask, what: impl FnOnce()) -> bool {
+        // A process of its own: every thread of this one would have to block it.
+        // SAFETY: the child makes system calls only, and ends without coming back.
+        #[allow(unsafe_code)]
+        let pid = match unsafe { libc::fork() } {
+            0 => {
+                change_mask(libc::SIG_BLOCK, blocked);
+                what();
+                unsafe { libc::_exit(0) }
+            }
+            pid => pid,
+        };
+        // It has begun within these two seconds.
+        let withstands = (0..400).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            super::withstands(pid, Signal::HUP).unwrap()
+        });
+        kill::process(pid, libc::SIGKILL);
+        nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).unwrap();
+        withstands
+    }
+
+    #[allow(unsafe_code)]
+    fn sigwait(mask: Mask) {
+        // SAFETY: valid sets that outlive the call.
+        unsafe { libc::sigwaitinfo((&raw const *sigset(mask).as_ref()).cast(), std::ptr::null_mut()) };
+    }
+
+    #[allow(unsafe_code)]
+    fn pause() {
+        // SAFETY: no memory is involved.
+        unsafe { libc::pause() };
+    }
+
+    #[test]
+    fn who_blocks_a_signal_or_waits_for_it_doesnt_die_of_it() {
+        let (hup, usr1) = (bit(Signal::HUP), bit(Signal::USR1));
+        assert!(withstands(hup, pause));
+        assert!(withstands(hup | usr1, || sigwait(hup | usr1)));
+        assert!(withstands(hup | usr1, || sigwait(usr1)), "it is blocked still");
+        assert!(!withstands(usr1, || sigwait(usr1)));
     }
 
     #[tokio::test]

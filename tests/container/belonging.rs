@@ -87,10 +87,20 @@ fn a_leftover_is_told_to_end_whatever_its_name() {
 
 #[test]
 fn a_watchs_signal_waits_for_the_handler_of_a_main_whose_name_is_cut_in_a_character() {
+    gets_the_watchs_signal("record DIR/record 0 2000");
+}
+
+#[test]
+fn a_watchs_signal_comes_to_a_main_that_has_it_blocked_and_waits_for_it() {
+    gets_the_watchs_signal("record-waiting DIR/record 0");
+}
+
+/// Main is a specimen that does this.
+fn gets_the_watchs_signal(main: &str) {
     let local = |lab: &Lab| format!("[catalog]\nbackend = \"local\"\ndirectory = \"{}\"\n", lab.path("").display());
     let shared = Lab::new("");
     let watch = format!("[[watch]]\nname = \"k\"\nservice = \"other\"\nsignal = \"HUP\"\n{}", local(&shared));
-    let watcher = lab("exec DIR/обработчик-сигналов record DIR/record 0 2000", &watch);
+    let watcher = lab(&format!("exec DIR/обработчик-сигналов {main}"), &watch);
     fs::copy(specimen(), watcher.path("обработчик-сигналов")).unwrap();
     let mut container = watcher.run();
     log_says(&container, "main runs");

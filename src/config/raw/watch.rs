@@ -107,7 +107,8 @@ pub(crate) struct Watch {
     pub(crate) on_change: Option<Hook>,
     /// A file made anew from what is seen. The signal and `on_change` come after it.
     pub(crate) template: Option<Template>,
-    /// A signal to the main process, sent once it catches or ignores it.
+    /// A signal to the main process, sent once it wouldn't die of it: it catches, ignores or blocks it, or waits for it by
+    /// sigwait(3). That a main waits is seen where main runs as pilotfish's user, or pilotfish has CAP_SYS_PTRACE.
     ///
     /// A program that has only just been started would be ended by it.
     #[schemars(example = &"HUP")]

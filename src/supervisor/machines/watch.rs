@@ -1,6 +1,6 @@
 //! One dependency: what it was when last acted on, what it is now, and the steps of acting on the difference: render
 //! the template, check it, put it in place, run `on_change`, signal main. Changes that come meanwhile gather; nothing
-//! is queued.
+//! is queued. A signal that main would die of waits beside all that, and keeps no change from being acted on.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::supervisor::vocabulary::{
 /// Tries after a template or a hook failed: what it lacked (a name its check looks up, say) may come by itself.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(30) };
 
-/// A main that doesn't catch the signal is looked at again after this...
+/// A main that would die of the signal is looked at again after this...
 const HINT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// ...for so long: a start that takes longer is told nothing, having read its files late enough.
 const HINT_WITHIN: Duration = Duration::from_secs(30);
@@ -31,6 +31,8 @@ pub struct Watch {
     /// What main, the hook and the file know of.
     acted: Observation,
     stage: WatchStage,
+    /// The signal that main is still to get.
+    hint: Option<Hint>,
     /// Not acted again before this: the end of a run's quiet spell, or another try.
     hold_until: Option<Time>,
     /// A template has been rendered once, or given up on, so that main may start.
@@ -53,7 +55,24 @@ enum WatchStage {
     Checking { on: Observation, run: RunId, staged: Staged },
     Installing { on: Observation },
     Hook { on: Observation, run: RunId },
-    Hinting { on: Observation, since: Time },
+}
+
+/// A signal that main is still to get.
+#[derive(Debug)]
+struct Hint {
+    /// When the last change called for it.
+    since: Time,
+    stage: HintStage,
+}
+
+#[derive(Debug)]
+enum HintStage {
+    /// Whether main withstands it is being asked.
+    Asked,
+    /// To be asked again then.
+    Due(Time),
+    /// It waits for the role that it is for.
+    Aside,
 }
 
 /// What a watch may use of the rest of the core while it acts.
@@ -88,6 +107,7 @@ impl Watch {
             seen: None,
             acted,
             stage: WatchStage::Quiet,
+            hint: None,
             hold_until: None,
             prepared,
             pending: false,
@@ -186,6 +206,9 @@ impl Watch {
 
     /// Acts when there is something new, nothing is under way and the quiet spell is over.
     pub fn act(&mut self, context: &mut Context<'_, '_>) {
+        if matches!(self.hint, Some(Hint { stage: HintStage::Aside, .. })) {
+            self.send_hint(context);
+        }
         let Some(seen) = self.seen.clone() else { return };
         let held = self.hold_until.is_some_and(|at| at > context.step.now);
         // A main that waits for its file gets it.
@@ -293,41 +316,42 @@ impl Watch {
         }
     }
 
-    /// Main was signalled, or doesn't catch the signal yet.
+    /// Main was signalled, or would still die of the signal.
     pub fn hinted(&mut self, sent: bool, context: &mut Context<'_, '_>) {
-        let WatchStage::Hinting { on, since } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
-        if sent {
-            return self.done(on, context);
-        }
-        if context.step.now.since(since) < HINT_WITHIN {
-            self.stage = WatchStage::Hinting { on, since };
-            self.hold_until = Some(context.step.now + HINT_AGAIN_AFTER);
+        let Some(hint) = &mut self.hint else { return };
+        if !sent && context.step.now.since(hint.since) < HINT_WITHIN {
+            hint.stage = HintStage::Due(context.step.now + HINT_AGAIN_AFTER);
             return;
         }
-        if let Some(signal) = self.config.signal {
-            let what = format!("watch {}: main doesn't catch {signal}, which would end it: not sent", self.config.name);
+        self.hint = None;
+        if let (false, Some(signal)) = (sent, self.config.signal) {
+            let what = format!("watch {}: {signal} isn't sent, for main would die of it", self.config.name);
             context.step.out.push(Effect::Say(Notice::Degraded { what }));
         }
-        self.done(on, context);
     }
 
-    /// Goes on when a quiet spell ends.
+    /// Goes on when a quiet spell ends, and with a signal that main is still to get.
     pub fn tick(&mut self, context: &mut Context<'_, '_>) {
-        if self.hold_until.is_some_and(|at| at <= context.step.now) {
+        let now = context.step.now;
+        if self.hint_due().is_some_and(|at| at <= now) {
+            self.send_hint(context);
+        }
+        if self.hold_until.is_some_and(|at| at <= now) {
             self.hold_until = None;
-            match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
-                WatchStage::Hinting { on, since } => self.hint(on, since, context),
-                other => {
-                    self.stage = other;
-                    self.act(context);
-                }
-            }
+            self.act(context);
         }
     }
 
     /// When [`tick`](Self::tick) has something to do next.
     pub fn deadline(&self) -> Option<Time> {
-        self.hold_until
+        self.hold_until.into_iter().chain(self.hint_due()).min()
+    }
+
+    fn hint_due(&self) -> Option<Time> {
+        match self.hint {
+            Some(Hint { stage: HintStage::Due(at), .. }) => Some(at),
+            Some(Hint { stage: HintStage::Asked | HintStage::Aside, .. }) | None => None,
+        }
     }
 
     /// For `/status`.
@@ -395,18 +419,25 @@ impl Watch {
     }
 
     fn signal(&mut self, on: Observation, context: &mut Context<'_, '_>) {
-        self.hint(on, context.step.now, context);
+        if self.config.signal.is_some() && context.main.is_up() {
+            self.hint = Some(Hint { since: context.step.now, stage: HintStage::Aside });
+            self.send_hint(context);
+        }
+        self.done(on, context);
     }
 
     /// A main that went away meanwhile reads its files when it comes again.
-    fn hint(&mut self, on: Observation, since: Time, context: &mut Context<'_, '_>) {
-        if !self.config.when.applies(context.leads) {
-            return self.set_aside(context);
-        }
+    fn send_hint(&mut self, context: &mut Context<'_, '_>) {
+        let Some(hint) = &mut self.hint else { return };
         let target = context.main.target(context.scope).filter(|_| context.main.is_up());
-        let (Some(signal), Some(target)) = (self.config.signal, target) else { return self.done(on, context) };
-        context.step.out.push(Effect::Hint { watch: self.config.name.clone(), target, signal });
-        self.stage = WatchStage::Hinting { on, since };
+        match (self.config.signal, target) {
+            (Some(signal), Some(target)) if self.config.when.applies(context.leads) => {
+                hint.stage = HintStage::Asked;
+                context.step.out.push(Effect::Hint { watch: self.config.name.clone(), target, signal });
+            }
+            (Some(_), Some(_)) => hint.stage = HintStage::Aside,
+            (_, None) | (None, _) => self.hint = None,
+        }
     }
 
     fn done(&mut self, on: Observation, context: &mut Context<'_, '_>) {

@@ -283,8 +283,44 @@ fn a_main_that_never_catches_the_signal_is_not_ended_by_it() {
     script.installed("app");
     script.until(60_000);
     assert!(!script.heard().contains(&"SIGHUP to main".to_owned()));
-    assert!(script.said.iter().any(|notice| notice.to_string().contains("doesn't catch SIGHUP")));
+    assert!(
+        script.said.iter().any(|notice| notice.to_string().contains("SIGHUP isn't sent, for main would die of it"))
+    );
     assert_eq!(script.core.next_deadline(), None);
+}
+
+#[test]
+fn while_a_signal_waits_for_main_changes_are_acted_on() {
+    let mut script =
+        Script::start(Config { watches: vec![Watch { signal: Some(Signal::HUP), ..watch("app") }], ..config() });
+    script.catches = false;
+    script.sees("app", &["a"]);
+    script.ends("on_change of app", 0);
+    script.heard();
+    script.sees("app", &["b"]);
+    let settled = script.when("spawn on_change of app");
+    assert!(settled <= 1_000, "{settled}");
+    script.ends("on_change of app", 0);
+    script.catches = true;
+    script.heard();
+    script.when("SIGHUP to main");
+    script.until(60_000);
+    assert!(!script.heard().iter().any(|heard| heard.contains("SIGHUP")), "one for both");
+}
+
+#[test]
+fn a_file_that_stays_as_it_is_takes_no_signal_back() {
+    let mut script = running_with_template();
+    script.catches = false;
+    script.sees("app", &["a", "b"]);
+    script.staged("app");
+    script.ends("template_check of app", 0);
+    script.installed("app");
+    script.sees("app", &["a", "c"]);
+    script.when("render app");
+    script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Unchanged });
+    script.catches = true;
+    script.when("SIGHUP to main");
 }
 
 #[test]

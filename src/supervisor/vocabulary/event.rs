@@ -170,7 +170,7 @@ pub enum Event {
         /// Done, or why not.
         result: Result<(), String>,
     },
-    /// Main was signalled of a change (answers [`Effect::Hint`]), or doesn't catch the signal.
+    /// Main was signalled of a change (answers [`Effect::Hint`]), or would die of the signal.
     Hinted {
         /// The watch's name.
         watch: String,
