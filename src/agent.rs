@@ -173,7 +173,7 @@ impl Agent {
                             return Ok(code);
                         }
                         Effect::TellOuter(word) => {
-                            if let Some(notify) = self.notify.as_ref().filter(|_| !self.plain) {
+                            if let Some(notify) = self.notify.as_mut().filter(|_| !self.plain) {
                                 notify.tell_outer(word);
                             }
                         }

@@ -72,7 +72,7 @@ const OTHER_EVENTS: [(&str, &str, &str); 23] = [
     ("election.fence", "warn", "What the fence can't reach when a leader's time is over."),
     ("election.witness", "debug", "By what the end of this container is known on its host."),
     ("endpoint.accept_failed", "debug", "A connection to an endpoint couldn't be taken."),
-    ("notify.failed", "debug, error", "sd_notify can't be heard, or passed on, for a moment."),
+    ("notify.failed", "debug, warn, error", "sd_notify can't be heard, or passed on, for a moment."),
     ("notify.ignored", "warn", "An sd_notify message that isn't main's, or is too long."),
     ("panic", "error", "A fault in pilotfish. A task's is survived; the loop's own ends the agent with code 70."),
     ("witness", "info", "`pilotfish witness` waits for the ends of leaders' containers."),

@@ -16,7 +16,7 @@ pub(crate) fn notify(data: &[u8]) {
     if let Some(status) = &heard.status {
         assert!(!status.contains(|c| plain::acts(c) && c != '\t'), "{status:?}");
     }
-    let passed_on = notify::parse(&notify::relayed(data, true));
+    let passed_on = notify::parse(&notify::relayed(data, true, true));
     assert_eq!((passed_on.ready, passed_on.watchdog, passed_on.main_pid), (heard.ready, heard.watchdog, None));
 }
 

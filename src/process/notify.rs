@@ -7,6 +7,7 @@
 //! Anybody may write to it, so nobody may make it costly: so much is read in one turn of the loop, who is ignored is
 //! counted and told of once a minute, and no descriptor that comes along is ever taken.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -40,6 +41,11 @@ const TOLD_EVERY: Duration = Duration::from_secs(60);
 const NOT_RELAYED: [&[u8]; 4] = [b"MAINPID", b"BARRIER=", b"FDSTORE", b"FDNAME="];
 /// What isn't passed on, either, where main's end needn't be the container's: what follows from it is decided here.
 const DECIDED_HERE: [&[u8]; 3] = [b"STOPPING=", b"WATCHDOG=trigger", b"WATCHDOG_USEC="];
+/// What the supervisor above has no room for is sent again after this long: for who sends without a connection the kernel
+/// doesn't tell when there is room (`unix_dgram_poll` in net/unix/af_unix.c).
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// So many of main's messages wait for room, 128 KiB at most: whoever says more says it in vain.
+const MOST_WAITING: usize = 32;
 /// No extension is longer, so that no sum of times overflows; whoever needs more asks again.
 const LONGEST_EXTENSION: Duration = Duration::from_secs(24 * 3600);
 
@@ -62,6 +68,14 @@ pub struct Notify {
 struct Outer {
     address: UnixAddr,
     socket: OwnedFd,
+    /// What it has no room for yet, in order.
+    waiting: VecDeque<Vec<u8>>,
+    /// Then they are tried again.
+    again_at: Option<Instant>,
+    /// Some of main's was left out since there last was room.
+    left_out: bool,
+    /// It was told that the container is ready; main's own word is no news before.
+    told_ready: bool,
 }
 
 impl Notify {
@@ -95,7 +109,7 @@ impl Notify {
         let name = name.as_abstract().ok_or_else(|| io::Error::other("the kernel gave the socket no name"))?;
         let address = format!("@{}", String::from_utf8_lossy(name));
         let outer = match outer {
-            Some(address) => Some(Outer { address, socket: datagram()? }),
+            Some(address) => Some(Outer::new(address)?),
             None => None,
         };
         Ok(Notify {
@@ -120,12 +134,10 @@ impl Notify {
     }
 
     /// Tells the supervisor above something of our own.
-    pub fn tell_outer(&self, word: OuterWord) {
-        self.relay(match word {
-            OuterWord::Ready => b"READY=1",
-            OuterWord::Stopping => b"STOPPING=1",
-            OuterWord::Alive => b"WATCHDOG=1",
-        });
+    pub fn tell_outer(&mut self, word: OuterWord) {
+        let Some(outer) = &mut self.outer else { return };
+        outer.told_ready |= word == OuterWord::Ready;
+        outer.tell(word);
     }
 
     /// The next thing `main`, or somebody else below us, says; what comes at once is put together. Cancel-safe.
@@ -135,13 +147,20 @@ impl Notify {
                 sleep_until(at).await;
                 self.resume_at = None;
             }
-            let readable = match self.ignored.due() {
+            let again_at = self.outer.as_ref().and_then(|outer| outer.again_at);
+            let readable = match self.ignored.due().into_iter().chain(again_at).min() {
                 Some(at) => timeout_at(at, self.socket.readable()).await.ok(),
                 None => Some(self.socket.readable().await),
             };
             let turn = match readable {
                 None => {
-                    self.ignored.tell(Instant::now());
+                    let now = Instant::now();
+                    if self.ignored.due().is_some_and(|at| at <= now) {
+                        self.ignored.tell(now);
+                    }
+                    if let Some(outer) = self.outer.as_mut().filter(|_| again_at.is_some_and(|at| at <= now)) {
+                        outer.again();
+                    }
                     continue;
                 }
                 Some(Ok(mut guard)) => guard.try_io(|socket| receive(&socket.get_ref().0)),
@@ -172,7 +191,9 @@ impl Notify {
         for Message { sender, bytes } in messages {
             match (sender, bytes) {
                 (Some(sender), Some(bytes)) if self.senders.believes(sender, main, now) => {
-                    self.relay(&relayed(&bytes, self.plain));
+                    if let Some(outer) = &mut self.outer {
+                        outer.pass_on(relayed(&bytes, self.plain, outer.told_ready));
+                    }
                     let said = parse(&bytes);
                     // What ends main, or gives it time, is main's own to say: what it starts may speak of itself.
                     heard.add(if main == Some(sender.pid) { said } else { said.of_another() });
@@ -182,27 +203,90 @@ impl Notify {
         }
         heard
     }
+}
 
-    fn relay(&self, message: &[u8]) {
-        let Some(outer) = &self.outer else { return };
-        if !message.is_empty()
-            && let Err(error) = socket::sendto(
-                outer.socket.as_raw_fd(),
-                message,
-                &outer.address,
-                MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
-            )
-        {
-            tracing::debug!(event = "notify.failed", %error, "sd_notify can't be passed on");
+impl Outer {
+    fn new(address: UnixAddr) -> io::Result<Outer> {
+        let (waiting, again_at) = (VecDeque::new(), None);
+        Ok(Outer { address, socket: datagram()?, waiting, again_at, left_out: false, told_ready: false })
+    }
+
+    /// What is our own is never left out, and waits but once.
+    fn tell(&mut self, word: OuterWord) {
+        let message: &[u8] = match word {
+            OuterWord::Ready => b"READY=1",
+            OuterWord::Stopping => b"STOPPING=1",
+            OuterWord::Alive => b"WATCHDOG=1",
+        };
+        if self.has_no_room(message) && !self.waiting.iter().any(|waiting| waiting == message) {
+            self.waiting.push_back(message.to_vec());
+        }
+    }
+
+    /// What main says.
+    fn pass_on(&mut self, message: Vec<u8>) {
+        let is_status = |message: &[u8]| message.starts_with(b"STATUS=") && !message.contains(&b'\n');
+        if message.is_empty() || !self.has_no_room(&message) {
+            return;
+        }
+        let is_full = self.waiting.len() >= MOST_WAITING;
+        match self.waiting.back_mut() {
+            Some(last) if *last == message || is_status(last) && is_status(&message) => *last = message,
+            _ if !is_full => self.waiting.push_back(message),
+            _ if std::mem::replace(&mut self.left_out, true) => {}
+            _ => tracing::warn!(
+                event = "notify.failed",
+                "the supervisor above doesn't hear what main says by sd_notify: some of it is left out"
+            ),
+        }
+    }
+
+    /// Sends it, unless it must wait.
+    fn has_no_room(&mut self, message: &[u8]) -> bool {
+        if !self.waiting.is_empty() {
+            return true;
+        }
+        let has_none = !self.send(message);
+        if has_none {
+            self.again_at = Some(Instant::now() + AGAIN_AFTER);
+        }
+        has_none
+    }
+
+    /// Sends what waits, as far as there is room.
+    fn again(&mut self) {
+        while let Some(message) = self.waiting.pop_front() {
+            if !self.send(&message) {
+                self.waiting.push_front(message);
+                self.again_at = Some(Instant::now() + AGAIN_AFTER);
+                return;
+            }
+        }
+        (self.again_at, self.left_out) = (None, false);
+    }
+
+    /// Whether it needn't be sent again.
+    fn send(&self, message: &[u8]) -> bool {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        match socket::sendto(self.socket.as_raw_fd(), message, &self.address, flags) {
+            Ok(_) => true,
+            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => false,
+            // Nobody is there.
+            Err(error) => {
+                tracing::debug!(event = "notify.failed", %error, "sd_notify can't be passed on");
+                true
+            }
         }
     }
 }
 
-/// What of a message is passed on.
-pub(super) fn relayed(message: &[u8], plain: bool) -> Vec<u8> {
+/// What of a message is passed on. Whether the container is `ready` is decided here; once it is known to be, main's
+/// `READY=1` ends a reload.
+pub(super) fn relayed(message: &[u8], plain: bool, ready: bool) -> Vec<u8> {
     let lines = message.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let begins = |line: &[u8], names: &[&[u8]]| names.iter().any(|name| line.starts_with(name));
-    let kept = lines.filter(|line| !begins(line, &NOT_RELAYED) && (plain || !begins(line, &DECIDED_HERE)));
+    let is_decided_here = |line: &[u8]| begins(line, &DECIDED_HERE) || (!ready && line == b"READY=1");
+    let kept = lines.filter(|line| !begins(line, &NOT_RELAYED) && (plain || !is_decided_here(line)));
     kept.collect::<Vec<&[u8]>>().join(&b'\n')
 }
 
@@ -466,9 +550,61 @@ mod tests {
 
     #[test]
     fn what_is_decided_here_is_passed_on_by_a_plain_init_alone() {
-        let said = b"STOPPING=1\nWATCHDOG=1\nMAINPID=7\nSTATUS=x\nWATCHDOG_USEC=5";
-        assert_eq!(relayed(said, true), b"STOPPING=1\nWATCHDOG=1\nSTATUS=x\nWATCHDOG_USEC=5");
-        assert_eq!(relayed(said, false), b"WATCHDOG=1\nSTATUS=x");
+        let said = b"STOPPING=1\nWATCHDOG=1\nMAINPID=7\nSTATUS=x\nWATCHDOG_USEC=5\nREADY=1";
+        assert_eq!(relayed(said, true, false), b"STOPPING=1\nWATCHDOG=1\nSTATUS=x\nWATCHDOG_USEC=5\nREADY=1");
+        assert_eq!(relayed(said, false, false), b"WATCHDOG=1\nSTATUS=x");
+        assert_eq!(relayed(said, false, true), b"WATCHDOG=1\nSTATUS=x\nREADY=1");
+    }
+
+    /// What a supervisor above that was busy finds when it looks, as long as something comes.
+    async fn heard(notify: &mut Notify, above: &std::os::unix::net::UnixDatagram) -> Vec<String> {
+        let (mut heard, mut buffer) = (Vec::new(), [0; MOST]);
+        // The kernel's word for each message is far within it.
+        while tokio::time::timeout(3 * AGAIN_AFTER, notify.next(None)).await.is_err() {
+            let before = heard.len();
+            while let Ok(count) = above.recv(&mut buffer) {
+                heard.push(String::from_utf8(buffer[..count].to_vec()).unwrap());
+            }
+            if heard.len() == before {
+                break;
+            }
+        }
+        heard
+    }
+
+    #[test]
+    fn a_busy_supervisor_above_hears_all_when_it_has_time() {
+        runtime().block_on(async {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("above");
+            let above = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+            above.set_nonblocking(true).unwrap();
+            let address = outer(path.as_os_str().as_bytes());
+            let mut notify = Notify::bind(address, false).unwrap();
+            let above_is_full = |notify: &mut Notify| {
+                let outer = notify.outer.as_mut().unwrap();
+                (0..10_000).find(|n| {
+                    outer.pass_on(format!("STATUS={n}").into_bytes());
+                    !outer.waiting.is_empty()
+                })
+            };
+            let sent = above_is_full(&mut notify).expect("a queue has an end");
+            for _ in 0..3 {
+                notify.tell_outer(OuterWord::Ready);
+                notify.tell_outer(OuterWord::Alive);
+            }
+            let outer = notify.outer.as_mut().unwrap();
+            ["STATUS=a", "STATUS=b"].iter().for_each(|status| outer.pass_on(status.as_bytes().to_vec()));
+            (0..2 * MOST_WAITING).for_each(|n| outer.pass_on(format!("X={n}").into_bytes()));
+            notify.tell_outer(OuterWord::Stopping);
+            assert!(notify.outer.as_ref().unwrap().waiting.len() <= MOST_WAITING + 3);
+            let heard = heard(&mut notify, &above).await;
+            let of_main = MOST_WAITING - 4;
+            let late: Vec<&str> = heard[sent..].iter().map(String::as_str).collect();
+            assert_eq!(late[1..5], ["READY=1", "WATCHDOG=1", "STATUS=b", "X=0"]);
+            assert_eq!(late.len(), 4 + of_main + 1);
+            assert_eq!(late.last(), Some(&"STOPPING=1"));
+        });
     }
 
     #[test]

@@ -119,6 +119,28 @@ fn a_service_manager_above_hears_that_the_container_is_ready_lives_and_stops() {
 }
 
 #[test]
+fn a_service_manager_above_that_was_busy_hears_that_the_container_is_ready_once_it_has_time() {
+    // Main fills its queue before anything else is said.
+    let script = "systemd-notify --ready; n=$(cat /proc/sys/net/unix/max_dgram_qlen); while [ $n -ge 0 ]; do \
+                  systemd-notify X=$n; n=$((n - 1)); done; touch DIR/ok; sleep 1000";
+    let lab = Lab::new(&format!(
+        "[process]\nexec = [\"sh\", \"-c\", '''{script}''']\n[[health]]\nname = \"ok\"\n\
+         exec = [\"test\", \"-e\", \"DIR/ok\"]\nstart_interval = \"50ms\"\n[stop]\nwithin = \"4s\"\n"
+    ));
+    let outer = UnixDatagram::bind(lab.path("outer")).unwrap();
+    outer.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let start = lab.start().env(format!("NOTIFY_SOCKET={}", lab.path("outer").display()));
+    let container = lab.run_as(start);
+    log_says(&container, "check ok passes");
+    std::thread::sleep(Duration::from_millis(500));
+    let heard = heard(&outer, Duration::from_secs(2));
+    let place = |word: &str| heard.iter().position(|heard| heard == word);
+    assert!(place("X=0").is_some() && place("READY=1") > place("X=0"), "main's own is no word of ours: {heard:?}");
+    assert_eq!(heard.iter().filter(|word| *word == "READY=1").count(), 1, "{heard:?}");
+    ends(container);
+}
+
+#[test]
 fn a_main_that_feeds_the_watchdog_above_is_the_one_whose_silence_tells() {
     let lab = Lab::new(
         "[process]\nexec = [\"sh\", \"-c\", \"echo $WATCHDOG_USEC $$ $WATCHDOG_PID >> DIR/story; \

@@ -18,6 +18,8 @@ pub struct Outer {
     watchdog: Option<(Duration, Time)>,
     /// It knows that the container is ready.
     knows_ready: bool,
+    /// Main has said that it is ready, since it was started last.
+    main_is_ready: bool,
     /// Main sees to its watchdog, since it was started last.
     fed_by_main: bool,
 }
@@ -32,6 +34,7 @@ impl Supervisor {
             self.main_status.notified = Some(status.clone());
         }
         self.outer.fed_by_main |= said.watchdog;
+        self.outer.main_is_ready |= said.ready;
         self.main_status.reloading = said.reloading || (self.main_status.reloading && !said.ready);
         self.checks_notified(step, None, &said);
         if said.stopping {
@@ -86,13 +89,13 @@ impl Supervisor {
                 step.out.push(Effect::TellOuter(OuterWord::Alive));
             }
         }
-        // Without such a check main is ready when it says so itself, which is passed on.
+        // Without such a check main is ready when it says so itself.
         let judges = |check: &Check| check.is_of(None) && check.counts() && check.config().probe != Probe::Notify;
-        if !self.outer.knows_ready
-            && self.checks.iter().any(judges)
-            && matches!(self.life.stage(), LifeStage::Running { .. })
-            && self.is_main_healthy()
-        {
+        let is_ready = match self.checks.iter().any(judges) {
+            true => matches!(self.life.stage(), LifeStage::Running { .. }) && self.is_main_healthy(),
+            false => self.outer.main_is_ready,
+        };
+        if is_ready && !self.outer.knows_ready {
             self.outer.knows_ready = true;
             step.out.push(Effect::TellOuter(OuterWord::Ready));
         }
@@ -105,7 +108,7 @@ impl Supervisor {
 
     /// Main is started: what the last one said is over.
     pub(in crate::supervisor) fn main_has_said_nothing(&mut self) {
-        self.outer.fed_by_main = false;
+        (self.outer.fed_by_main, self.outer.main_is_ready) = (false, false);
         self.kill_latest = None;
         (self.main_status.reloading, self.main_status.stopping) = (false, false);
     }

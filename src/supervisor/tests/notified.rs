@@ -33,6 +33,7 @@ fn up(config: Config) -> Script {
     script.published("web", Ok(()));
     script.published("web", Ok(()));
     script.heard();
+    script.outer.clear();
     script
 }
 
@@ -178,6 +179,22 @@ fn the_supervisor_above_hears_when_the_container_is_ready_and_when_it_stops() {
     assert_eq!(script.outer, [OuterWord::Ready]);
     script.signal(Signal::TERM);
     assert_eq!(script.outer, [OuterWord::Ready, OuterWord::Stopping]);
-    // Without checks main's own word is passed on, and nothing said for it.
-    assert!(Script::start(config()).outer.is_empty());
+}
+
+#[test]
+fn what_main_says_of_itself_makes_the_container_ready_only_where_no_check_judges_it() {
+    let mut script = Script::start(config());
+    assert!(script.outer.is_empty());
+    says(&mut script, ready());
+    says(&mut script, ready());
+    assert_eq!(script.outer, [OuterWord::Ready]);
+
+    let mut config = speaking();
+    config.health.push(check("ping", OnFailure::Report));
+    let mut script = Script::start(config);
+    script.heard();
+    says(&mut script, ready());
+    assert!(script.outer.is_empty());
+    script.answer("probe", Ok(()));
+    assert_eq!(script.outer, [OuterWord::Ready]);
 }
