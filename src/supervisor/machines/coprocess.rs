@@ -159,8 +159,16 @@ impl Coprocess {
         &self.config
     }
 
-    /// Another config for the same name: it counts from its next start on.
+    /// Another config for the same name: it counts from its next start on. One that was given up starts again with it,
+    /// and so does one that ended as the old one wanted, but the new one doesn't.
     pub fn reconfigure(&mut self, config: Arc<Config>) {
+        let wanted = |status| restarts::wanted(config.restart.policy, status);
+        let is_over = |ended: &EndedForGood| ended.as_wanted && !self.last_exit.is_some_and(wanted);
+        if *self.config != *config && self.life.ended.as_ref().is_some_and(|ended| !is_over(ended)) {
+            // Its `post_stop` may be due still.
+            self.life = CoprocessLife { place: self.life.place, ..CoprocessLife::default() };
+            self.restarts = Restarts::default();
+        }
         self.config = config;
         self.removed = false;
     }

@@ -64,8 +64,8 @@ impl Coprocesses {
         self.all.iter().map(Coprocess::deadline).fold(None, earliest)
     }
 
-    /// The same config as these: new ones start, what is gone stops, and what is changed counts from its next start on;
-    /// their names are returned.
+    /// The same config as these: new ones start, and those that were given up and are changed; what is gone stops; and
+    /// what is changed otherwise counts from its next start on: their names are returned.
     pub fn reconfigure(&mut self, configs: &[Config]) -> Vec<String> {
         let mut changed = Vec::new();
         for config in configs {

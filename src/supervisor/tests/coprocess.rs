@@ -399,6 +399,42 @@ fn a_reload_starts_what_is_new_stops_what_is_gone_and_leaves_the_rest() {
 }
 
 #[test]
+fn one_that_was_given_up_starts_again_with_what_a_reload_has_changed_of_it() {
+    let never = Restart { policy: RestartPolicy::Never, ..Restart::default() };
+    let broken = Coprocess { restart: never.clone(), post_stop: Some(hook("tidy")), ..coprocess("agent") };
+    let reload = |script: &mut Script, with_it: Coprocess| {
+        script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
+        script.send(Event::ConfigLoaded(Ok(Box::new(with(vec![with_it]).into()))));
+        let heard = script.heard();
+        heard.into_iter().filter(|heard| heard.starts_with("spawn")).collect::<Vec<_>>()
+    };
+    let mut script = Script::start(with(vec![broken.clone()]));
+    script.heard();
+    script.ends("coprocess agent", 1);
+    script.ends("post_stop of agent", 0);
+    assert_eq!(status(&script, "agent").state, "given up");
+    script.heard();
+    assert!(reload(&mut script, broken.clone()).is_empty(), "it is as it was");
+    assert_eq!(reload(&mut script, Coprocess { exec: exec("mended"), ..broken.clone() }), ["spawn coprocess agent"]);
+    assert!(!script.said.iter().any(|said| said.to_string().contains("next start: coprocess agent")));
+
+    // The same while its post_stop runs, which comes first.
+    script.ends("coprocess agent", 1);
+    script.heard();
+    assert!(reload(&mut script, broken.clone()).is_empty());
+    script.ends("post_stop of agent", 0);
+    script.expect(&["spawn coprocess agent"]);
+
+    // One that has done what was wanted of it is done, unless it is wanted for ever now.
+    script.ends("coprocess agent", 0);
+    script.ends("post_stop of agent", 0);
+    script.heard();
+    assert!(reload(&mut script, Coprocess { exec: exec("mended"), ..broken.clone() }).is_empty());
+    assert_eq!(status(&script, "agent").state, "ended");
+    assert_eq!(reload(&mut script, coprocess("agent")), ["spawn coprocess agent"]);
+}
+
+#[test]
 fn a_main_that_is_gone_for_good_takes_them_along_and_its_code_stays() {
     let mut script = Script::start(Config {
         hooks: Hooks { post_stop: Some(hook("cleanup")), ..Hooks::default() },
