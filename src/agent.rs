@@ -18,8 +18,9 @@ use crate::endpoints::{ControlRequest, Question};
 use crate::logging;
 use crate::process::guard::{Fence, FenceError, Guard};
 use crate::process::notify::Notify;
+use crate::process::parent::ParentsEnd;
 use crate::process::signals::{Inherited, Signals};
-use crate::process::{self, Processes, memory};
+use crate::process::{Processes, memory};
 use crate::recorder::Recorder;
 use crate::sabotage;
 use crate::supervisor::vocabulary::{Notification, Pid};
@@ -80,6 +81,7 @@ struct Agent {
     adapters: Adapters,
     signals: Signals,
     notify: Option<Notify>,
+    parent: Option<ParentsEnd>,
     /// Those of coprocesses, with their names.
     coprocesses: Vec<(String, Notify)>,
     alarm: Alarm,
@@ -111,9 +113,7 @@ impl Agent {
         let speaks = config.health.iter().any(|check| check.of.is_none() && check.probe == Probe::Notify);
         let notify = Notify::open(speaks, config.is_plain())?;
         let (guarded, plain) = (guard.is_some(), config.is_plain());
-        if let Some(signal) = config.process.parent_death {
-            process::hear_of_parents_end(signal)?;
-        }
+        let parent = config.process.parent_death.map(ParentsEnd::hear).transpose()?;
         let mut processes = Processes::new(inherited, guard, config.process.manner.clone())?;
         if let Some(notify) = &notify {
             processes.offer(notify);
@@ -142,6 +142,7 @@ impl Agent {
             adapters,
             signals,
             notify,
+            parent,
             coprocesses,
             alarm,
             starting,
@@ -254,6 +255,12 @@ impl Agent {
         };
         let adapters = &self.adapters;
         let coprocess = next_of(&mut self.coprocesses, |name| adapters.coprocess_pid(name));
+        let orphaned = async {
+            match &mut self.parent {
+                Some(parent) => parent.comes().await,
+                None => std::future::pending().await,
+            }
+        };
         let started = async {
             match &mut self.starting {
                 Some(sleep) => sleep.as_mut().await,
@@ -264,6 +271,7 @@ impl Agent {
             // Signals first: whatever floods the other ways, the container can be stopped.
             biased;
             signal = signals => Ok(Wake::Signal(signal)),
+            signal = orphaned => Ok(Wake::Signal(signal)),
             rang = self.alarm.rang() => rang.map(|()| Wake::Rang),
             Some(asked) = self.questions.recv() => Ok(Wake::Asked(asked)),
             said = notified => Ok(Wake::Notified(said)),

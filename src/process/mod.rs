@@ -9,7 +9,7 @@
 //!   `descriptors`, `stdio`: what it gets. `reserve`: room for one more.
 //! - `ends`: what has become of children. `leftovers`: what main left behind, counted or followed.
 //! - [`memory`]: what the start needed and the rest does not.
-//! - `pause`: an init without a main.
+//! - [`parent`]: the end of this process's own. `pause`: an init without a main.
 //! - `output`: what hooks print and read; `periodic`: of those that run again and again, what is news. [`notify`]: what main
 //!   says by sd_notify, `senders`: who may. `tty`: the terminal. `keyboard`: what it sends main.
 
@@ -31,6 +31,7 @@ pub mod limits;
 pub mod memory;
 pub mod notify;
 mod output;
+pub mod parent;
 mod pause;
 mod periodic;
 mod reaper;
@@ -348,19 +349,6 @@ pub fn adopts_orphans() -> bool {
     // SAFETY: a valid place for the answer.
     unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut subreaper) };
     std::process::id() == 1 || subreaper != 0
-}
-
-/// From now on this process gets this signal when its parent ends (prctl(2) PR_SET_PDEATHSIG). Its only thread calls it.
-///
-/// # Errors
-/// The kernel refuses.
-#[allow(unsafe_code)]
-pub fn hear_of_parents_end(signal: Signal) -> io::Result<()> {
-    // SAFETY: takes a number.
-    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number() as libc::c_ulong) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
 }
 
 /// Whether a process group has any member, be it one that we may not signal.

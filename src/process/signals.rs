@@ -121,6 +121,11 @@ fn caught() -> Mask {
     (1..=64).filter(|n| !LEFT_ALONE.contains(n)).fold(0, |mask, n| mask | 1 << (n - 1))
 }
 
+/// Whether the agent catches a signal.
+pub(super) fn is_caught(signal: Signal) -> bool {
+    caught() & bit(signal) != 0
+}
+
 /// Changes the calling thread's mask and returns the one before. The raw call, because glibc's hides 32 and 33.
 #[allow(unsafe_code)]
 fn change_mask(how: libc::c_int, set: Mask) -> Mask {

@@ -181,6 +181,18 @@ fn a_parents_end_is_a_signal_like_another() {
     eventually("the agent's end", || (!lab.path("control.sock").exists()).then_some(())).unwrap();
 }
 
+#[test]
+fn the_end_of_the_parents_thread_is_not_the_parents() {
+    let lab = Lab::new(&format!("{MAIN}parent_death = \"TERM\"\n"));
+    let start = || Command::new(pilotfish()).arg("-c").arg(lab.path("pilotfish.toml")).spawn().unwrap();
+    let mut agent = std::thread::scope(|scope| scope.spawn(start).join().unwrap());
+    eventually("main", || (lab.story().len() == 1).then_some(())).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!((agent.try_wait().unwrap(), lab.story().len()), (None, 1));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(agent.id() as i32), nix::sys::signal::Signal::SIGTERM).unwrap();
+    agent.wait().unwrap();
+}
+
 /// What a subcommand answers that is given something to read: its code and its output.
 fn fed(lab: &Lab, order: &[&str], input: &[u8]) -> (i32, Vec<u8>) {
     use std::io::Write;

@@ -128,6 +128,8 @@ pub(crate) struct Process {
     #[schemars(example = one_code(143, 0))]
     pub(crate) exit_codes: BTreeMap<String, u8>,
     /// The signal that comes, as if somebody had sent it, when pilotfish's own parent ends. Read when pilotfish starts.
+    /// Before Linux 5.3, and where the parent is outside pilotfish's PID namespace, it comes as soon as the parent's thread
+    /// ends that started pilotfish (prctl(2), PR_SET_PDEATHSIG).
     ///
     /// For one that isn't PID 1: TERM stops what would otherwise live on as an orphan.
     #[schemars(example = &"TERM", extend("x-default" = "none"))]
