@@ -678,7 +678,10 @@ async fn a_key_whose_name_is_a_prefix_of_another_is_kept_apart(bench: &impl Benc
 
 async fn keys_with_unusual_names_are_kept_apart(bench: &impl Bench) {
     let writer = writer(bench);
-    let names = ["a b", "a%20b", "a+b", "größe", "a?b", "a#b", "a&b=c", "%2F", "a\"b", "a\\b", "a//b", "日本"];
+    let names = [
+        "a b", "a%20b", "a+b", "größe", "a?b", "a#b", "a&b=c", "%2F", "a\"b", "a\\b", "a//b", "日本", "a\tb",
+        "a\u{a0}b", "a/\u{7f}",
+    ];
     for name in names {
         writer.put(name, name).await;
     }

@@ -1,5 +1,6 @@
 //! Consul's keys and values. Most keys go into a path as they are; one with an empty, `.` or `..` part between its
-//! slashes would be folded into another by URL parsers and Consul's own router, so it travels in a transaction's body.
+//! slashes would be folded into another by URL parsers and Consul's own router, and one with what can't be printed is
+//! refused by Consul in any path; so these travel in a transaction's body.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -42,8 +43,9 @@ impl Stored {
     }
 }
 
-/// The part of a key or prefix before whatever a router would fold away: all of it, for most.
+/// The part of a key or prefix before whatever a router would fold away or Consul refuse: all of it, for most.
 fn foldless(key: &str) -> &str {
+    let key = key.find(|c| !is_surely_printable(c)).map_or(key, |place| &key[..place]);
     let mut start = 0;
     for (place, segment) in key.split('/').enumerate() {
         let last = start + segment.len() == key.len();
@@ -55,6 +57,12 @@ fn foldless(key: &str) -> &str {
         start += segment.len() + 1;
     }
     key
+}
+
+/// Consul answers 400 to a path with a character that isn't printable by Go's unicode.IsPrint (go-cleanhttp,
+/// PrintablePathCheckHandler), which depends on the version of Unicode it was built with. Letters and digits are.
+fn is_surely_printable(c: char) -> bool {
+    c == ' ' || c.is_ascii_graphic() || (!c.is_ascii() && c.is_alphanumeric())
 }
 
 /// Whether a path leads to this key. Without any, the path of the whole store would be meant.
@@ -297,11 +305,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_a_router_would_fold_into_another_has_no_path() {
-        for key in ["", "a//b", "../acl", "a/./b", "a/..", "/a", "/", "a//"] {
+    fn a_key_that_a_router_would_fold_into_another_or_consul_refuse_has_no_path() {
+        let unprintable = ["a\tb", "\u{7f}", "a\u{a0}b", "a\u{ad}", "a/\u{2028}", "a\u{200b}"];
+        for key in ["", "a//b", "../acl", "a/./b", "a/..", "/a", "/", "a//"].into_iter().chain(unprintable) {
             assert!(!has_path(key), "{key:?}");
         }
-        for key in ["a", "a/b c", "a/b/", "a/.b", "..."] {
+        for key in ["a", "a/b c", "a/b/", "a/.b", "...", "ключ/٣", "鍵"] {
             assert!(has_path(key), "{key:?}");
         }
     }
@@ -322,6 +331,9 @@ mod tests {
         assert_eq!(foldless("app/"), "app/");
         assert_eq!(foldless("app/../x"), "app/");
         assert_eq!(foldless("a//b"), "a/");
+        assert_eq!(foldless("a/b\tc"), "a/b");
+        assert_eq!(foldless("a/.\t"), "a/");
+        assert_eq!(foldless("\t"), "");
         assert_eq!(foldless("/a"), "");
         assert_eq!(foldless(""), "");
     }
