@@ -110,8 +110,7 @@ impl Agent {
     fn new(loaded: Loaded, source: Source, inherited: Inherited, guard: Option<Guard>) -> io::Result<Agent> {
         let Loaded { config, written, .. } = loaded;
         let signals = Signals::new(config.process.manner.passes_faults)?;
-        let speaks = config.health.iter().any(|check| check.of.is_none() && check.probe == Probe::Notify);
-        let notify = Notify::open(speaks, config.is_plain())?;
+        let notify = Notify::open(main_speaks(&config), config.is_plain())?;
         let (guarded, plain) = (guard.is_some(), config.is_plain());
         let parent = config.process.parent_death.map(ParentsEnd::hear).transpose()?;
         let mut processes = Processes::new(inherited, guard, config.process.manner.clone())?;
@@ -226,8 +225,17 @@ impl Agent {
         }
     }
 
-    /// Coprocesses of a config read again may be new.
+    /// Coprocesses of a config read again may be new, and main may be the first time to say how it is.
     fn listen_to(&mut self, config: &Config) {
+        if self.notify.is_none() && main_speaks(config) {
+            match Notify::open(true, self.plain) {
+                Ok(notify) => {
+                    notify.iter().for_each(|notify| self.adapters.offer(notify));
+                    self.notify = notify;
+                }
+                Err(error) => tracing::error!(event = "degraded", "main can't be heard by sd_notify: {error}"),
+            }
+        }
         match speakers(config, &self.coprocesses) {
             Ok(new) => {
                 new.iter().for_each(|(name, notify)| self.adapters.offer_coprocess(name, notify));
@@ -287,6 +295,11 @@ fn speakers(config: &Config, known: &[(String, Notify)]) -> io::Result<Vec<(Stri
     let names = config.coprocesses.iter().map(|coprocess| &coprocess.name);
     let new = names.filter(|name| speaks(config, name) && known.iter().all(|(known, _)| known != *name));
     new.map(|name| Ok((name.clone(), Notify::own()?))).collect()
+}
+
+/// Whether main is to say how it is by sd_notify.
+fn main_speaks(config: &Config) -> bool {
+    config.health.iter().any(|check| check.of.is_none() && check.probe == Probe::Notify)
 }
 
 /// Whether a coprocess is to say something by sd_notify.

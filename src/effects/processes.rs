@@ -98,6 +98,11 @@ impl Adapters {
         self.processes.main_pid()
     }
 
+    /// From its next start on main finds this socket in NOTIFY_SOCKET.
+    pub fn offer(&mut self, notify: &Notify) {
+        self.processes.offer(notify);
+    }
+
     /// From its next start on a coprocess finds this socket in NOTIFY_SOCKET.
     pub fn offer_coprocess(&mut self, name: &str, notify: &Notify) {
         self.processes.offer_coprocess(name, notify);

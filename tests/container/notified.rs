@@ -85,6 +85,20 @@ fn the_process_that_main_names_is_the_one_that_is_followed() {
     ends(container);
 }
 
+#[test]
+fn a_main_started_after_a_reload_that_brings_its_check_is_heard() {
+    let main = "[process]\nexec = [\"sh\", \"-c\", \"systemd-notify --ready; sleep 1000\"]\n[stop]\nwithin = \"4s\"\n";
+    let lab = Lab::new(main);
+    let container = lab.run();
+    log_says(&container, "main runs");
+    lab.write(&format!("{main}[[health]]\nname = \"said\"\nnotify = true\n"));
+    let (code, said, _) = lab.ask(&["reload"]);
+    assert!(code == 0 && said.contains("[[health]] notify"), "{code} {said}");
+    assert_eq!(lab.ask(&["restart"]).0, 0);
+    log_says(&container, "check said passes");
+    ends(container);
+}
+
 /// What a service manager above has heard by then.
 fn heard(outer: &UnixDatagram, until: Duration) -> Vec<String> {
     let (mut heard, begun) = (Vec::new(), Instant::now());
