@@ -1,4 +1,4 @@
-//! The end of this process's own parent, which is a signal like another ([process] parent_death). What follows from the
+//! The end of this process's own parent, which is a signal like another (`[process] parent_death`). What follows from the
 //! signal isn't decided here.
 //!
 //! The kernel has a signal for it (prctl(2), PR_SET_PDEATHSIG), but that comes when the *thread* ends that started this
