@@ -424,17 +424,21 @@ mod tests {
     /// Whether a process that does this, with these signals blocked, comes to withstand HUP.
     fn withstands(blocked: Mask, what: impl FnOnce()) -> bool {
         // A process of its own: every thread of this one would have to block it.
+        let (begun, begins) = nix::unistd::pipe().unwrap();
         // SAFETY: the child makes system calls only, and ends without coming back.
         #[allow(unsafe_code)]
         let pid = match unsafe { libc::fork() } {
             0 => {
                 change_mask(libc::SIG_BLOCK, blocked);
+                let _ = nix::unistd::write(&begins, b".");
                 what();
                 unsafe { libc::_exit(0) }
             }
             pid => pid,
         };
-        // It has begun within these two seconds.
+        // The C library blocks all signals while it forks.
+        assert_eq!(nix::unistd::read(&begun, &mut [0]), Ok(1));
+        // It does so within these two seconds.
         let withstands = (0..400).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(5));
             super::withstands(pid, Signal::HUP).unwrap()

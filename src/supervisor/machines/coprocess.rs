@@ -56,9 +56,10 @@ struct CoprocessLife {
 }
 
 /// Somebody wants it to be started again.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct RestartOrder {
-    reply: ReplyId,
+    /// Whoever wants the same meanwhile is answered with the first.
+    replies: Vec<ReplyId>,
     /// What is there of it is yet to end.
     due: bool,
 }
@@ -237,7 +238,7 @@ impl Coprocess {
     /// Somebody wants it to be started again: what is there of it ends as it does for good, and then it starts as it did
     /// at first. That counts against nothing; one that had ended for good has a budget anew.
     pub fn order(&mut self, reply: ReplyId) {
-        self.order = Some(RestartOrder { reply, due: true });
+        self.order = Some(RestartOrder { replies: vec![reply], due: true });
         if self.stage == Stage::Idle {
             self.begin_anew();
         }
@@ -248,8 +249,13 @@ impl Coprocess {
         self.order.is_some()
     }
 
+    /// Those who wait for it to run again, if anybody does.
+    pub fn ordered_by(&mut self) -> Option<&mut Vec<ReplyId>> {
+        self.order.as_mut().map(|order| &mut order.replies)
+    }
+
     fn is_to_end_for_order(&self) -> bool {
-        self.order.is_some_and(|order| order.due)
+        self.order.as_ref().is_some_and(|order| order.due)
     }
 
     fn begin_anew(&mut self) {
@@ -268,8 +274,8 @@ impl Coprocess {
 
     /// Who wants it to be started again is answered.
     pub fn answer_order(&mut self, step: &mut Step<'_>, answer: Answer) {
-        if let Some(RestartOrder { reply, .. }) = self.order.take() {
-            step.out.push(Effect::Reply { reply, answer });
+        for reply in self.order.take().into_iter().flat_map(|order| order.replies) {
+            step.out.push(Effect::Reply { reply, answer: answer.clone() });
         }
     }
 

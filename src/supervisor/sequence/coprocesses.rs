@@ -12,7 +12,7 @@ use crate::supervisor::machines::commands::{KILL_AFTER, LEAST_PATIENCE, Launch, 
 use crate::supervisor::machines::coprocess::{ANSWER_WITHIN, Coprocess, NextStep};
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
-use crate::supervisor::sequence::orders::MAIN;
+use crate::supervisor::sequence::orders::{MAIN, join};
 use crate::supervisor::sequence::role::{Promotion, Role};
 use crate::supervisor::sequence::stop::{Cause, StopStage, Stopping};
 use crate::supervisor::vocabulary::{
@@ -223,12 +223,16 @@ impl Supervisor {
         };
         let answer = match (refused, self.coprocesses.named(name)) {
             (Some(refused), _) => Answer::Refused(refused),
-            (None, Some(coprocess)) if coprocess.is_ordered() => {
-                Answer::Done(format!("{name} is being restarted already"))
-            }
-            (None, coprocess) => {
-                step.out.push(Effect::Say(Notice::CoprocessRestartOrdered { name: name.to_owned() }));
-                return coprocess.into_iter().for_each(|coprocess| coprocess.order(reply));
+            (None, None) => return,
+            (None, Some(coprocess)) => {
+                match coprocess.ordered_by() {
+                    Some(replies) => join(replies, reply, step),
+                    None => {
+                        step.out.push(Effect::Say(Notice::CoprocessRestartOrdered { name: name.to_owned() }));
+                        coprocess.order(reply);
+                    }
+                }
+                return;
             }
         };
         step.out.push(Effect::Reply { reply, answer });

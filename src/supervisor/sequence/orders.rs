@@ -19,6 +19,9 @@ const MOST_AWAITED: usize = 16;
 /// There is nothing to read, write or wait for.
 const NO_CATALOG: &str = "no catalog is configured ([catalog] backend = \"none\")";
 
+/// As many wait at once for the same process to be started again.
+pub const MOST_ORDERS: usize = 64;
+
 /// What main is called.
 pub const MAIN: &str = "main";
 
@@ -32,7 +35,8 @@ pub struct Orders {
 /// Somebody wants main to be started again.
 #[derive(Debug)]
 struct RestartOrder {
-    reply: ReplyId,
+    /// Whoever wants the same meanwhile is answered with the first.
+    replies: Vec<ReplyId>,
     /// Main is yet to be told to stop: once it is up, and out of the leader's role.
     due: bool,
 }
@@ -68,15 +72,14 @@ impl Supervisor {
         if let Err(refused) = self.may_restart() {
             return step.out.push(Effect::Reply { reply, answer: Answer::Refused(refused) });
         }
-        if self.orders.restart.is_some() {
-            let answer = Answer::Done("main is being restarted already".to_owned());
-            return step.out.push(Effect::Reply { reply, answer });
+        if let Some(order) = &mut self.orders.restart {
+            return join(&mut order.replies, reply, step);
         }
         step.out.push(Effect::Say(Notice::RestartOrdered));
         let pauses = matches!(self.life.stage(), LifeStage::Running { start_at: Some(_) });
         // One that ends already runs again all the same.
         let due = self.main.is_up() || self.main.is_starting();
-        self.orders.restart = Some(RestartOrder { reply, due });
+        self.orders.restart = Some(RestartOrder { replies: vec![reply], due });
         if pauses {
             self.life.run_again(step.now);
         } else if due && self.leads() {
@@ -125,8 +128,8 @@ impl Supervisor {
     }
 
     fn answer_restart(&mut self, step: &mut Step<'_>, answer: Answer) {
-        if let Some(RestartOrder { reply, .. }) = self.orders.restart.take() {
-            step.out.push(Effect::Reply { reply, answer });
+        for reply in self.orders.restart.take().into_iter().flat_map(|order| order.replies) {
+            step.out.push(Effect::Reply { reply, answer: answer.clone() });
         }
     }
 
@@ -232,6 +235,16 @@ impl Supervisor {
         for awaited in self.orders.awaited.drain(..) {
             answer_awaited(&awaited, refused(), step.out);
         }
+    }
+}
+
+/// One more wants what is under way.
+pub fn join(replies: &mut Vec<ReplyId>, reply: ReplyId, step: &mut Step<'_>) {
+    if replies.len() < MOST_ORDERS {
+        replies.push(reply);
+    } else {
+        let answer = Answer::Refused(format!("{MOST_ORDERS} wait for that already"));
+        step.out.push(Effect::Reply { reply, answer });
     }
 }
 
