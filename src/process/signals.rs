@@ -429,6 +429,8 @@ mod tests {
         #[allow(unsafe_code)]
         let pid = match unsafe { libc::fork() } {
             0 => {
+                // Another test may have it caught.
+                unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
                 change_mask(libc::SIG_BLOCK, blocked);
                 let _ = nix::unistd::write(&begins, b".");
                 what();
