@@ -114,7 +114,7 @@ impl Fleet {
         let fleet = Fleet { example, project, image, directory, keep };
         fleet.do_as_the_readme_says();
         let password = std::fs::read_to_string(fleet.folder().join("password")).expect("the README makes one");
-        let client = root.join("tests/failovers").join(format!("{}.sh", example.name));
+        let client = root.join("tests/faults/failovers").join(format!("{}.sh", example.name));
         succeeds(Command::new("docker").args([
             "run",
             "--detach",
