@@ -34,7 +34,7 @@ fn several_pre_starts_run_one_after_the_other_and_the_next_sees_what_the_last_on
     );
     let mut container = lab.start().run().unwrap();
     assert_eq!(container.wait(), Ok(0), "{}", container.stderr());
-    assert_eq!(lab.story(), ["one", "pre_start two", "main"]);
+    assert_eq!(lab.story(), ["one", "first_start two", "main"]);
 }
 
 #[test]
