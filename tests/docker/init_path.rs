@@ -23,7 +23,10 @@ impl Engine {
         std::fs::write(path("daemon.json"), "{}").expect("a file");
         std::fs::copy(pilotfish(), path("docker-init")).expect("a copy");
         let option = |option: &str, name: &str| format!("--{option}={}", path(name).display());
+        // In a network namespace of its own: without a bridge an engine removes docker0, which is the other one's.
         let arguments = [
+            "--net".to_owned(),
+            "dockerd".to_owned(),
             option("config-file", "daemon.json"),
             option("init-path", "docker-init"),
             option("data-root", "data"),
@@ -33,7 +36,7 @@ impl Engine {
             "--iptables=false".to_owned(),
             "--bridge=none".to_owned(),
         ];
-        let process = Process::start(&PathBuf::from("dockerd"), &arguments, &path("log"));
+        let process = Process::start(&PathBuf::from("unshare"), &arguments, &path("log"));
         let engine = Engine { dir, process };
         within(60, "an engine of one's own answers", || engine.docker(&["version"]).status.success().then_some(()));
         // The base of all images of these tests, through a file.
