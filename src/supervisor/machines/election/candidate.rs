@@ -181,7 +181,7 @@ impl Election {
             return;
         }
         // Where the store is known to count from below what was seen, nobody shall wait for a lock that is given back.
-        let (term, seen) = (Term(view.at.max(idle_session.at.0) + 1), self.highest);
+        let (term, seen) = (Term(view.at.max(idle_session.at.0).saturating_add(1)), self.highest);
         if term <= seen && self.rules.hold(Rule::TermsGrow) {
             self.idle_session = Some(idle_session);
             self.close_idle_session(out);
