@@ -19,7 +19,8 @@ use super::{Leadership, Promotion, Role};
 const SEEN_WITHIN: Duration = Duration::from_secs(2);
 /// Between two tries to tell that this container acts.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
-/// How long the first of all leaders tries to say that it is about to act.
+/// How long the first of all leaders tries to say that it is about to act: a store that hears nothing for so long renews no
+/// lease either.
 const BEGINS_WITHIN: Duration = Duration::from_secs(5);
 /// What is tried, for people.
 const TELLING: &str = "telling that this container acts as leader";
