@@ -243,7 +243,7 @@ fn samples() -> Vec<Notice> {
         Notice::CoprocessReady { name: text(), took: span },
         Notice::CoprocessNotReady { name: text(), within: span },
         Notice::CoprocessExited { name: text(), status: killed },
-        Notice::CoprocessFollowed { name: text() },
+        Notice::CoprocessFollowed { name: text(), pid: 7 },
         Notice::CoprocessRestarting { name: text(), after: span, attempt: 1, max: 5 },
         Notice::CoprocessGivenUp { name: text(), why: text() },
         Notice::CoprocessTold { name: text(), signal: Signal::TERM },

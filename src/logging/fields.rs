@@ -36,7 +36,7 @@ pub fn of(notice: &Notice) -> Vec<Field> {
         Notice::CoprocessReady { name, took } => vec![coprocess(name), seconds("took_seconds", *took)],
         Notice::CoprocessNotReady { name, within } => vec![coprocess(name), seconds("within_seconds", *within)],
         Notice::CoprocessExited { name, status } => [coprocess(name)].into_iter().chain(exit(*status)).collect(),
-        Notice::CoprocessFollowed { name } => vec![coprocess(name)],
+        Notice::CoprocessFollowed { name, pid } => vec![coprocess(name), number("pid", pid)],
         Notice::CoprocessRestarting { name, after, attempt, max } => {
             vec![coprocess(name), seconds("after_seconds", *after), number("attempt", attempt), number("max", max)]
         }

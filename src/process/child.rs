@@ -12,6 +12,7 @@ use crate::supervisor::vocabulary::Pid;
 
 use super::descriptors::{Withhold, pipe};
 use super::guard::Deadline;
+use super::keeper::Telling;
 use super::limits;
 use super::signals::Inherited;
 
@@ -49,8 +50,8 @@ pub struct Launch {
     pub session: bool,
     /// It is killed when the agent ends. What has a keeper dies with that.
     pub dies_with_us: bool,
-    /// Where its keeper tells of its end; `None`: it has none, and is the agent's own child.
-    pub keeper: Option<RawFd>,
+    /// What its keeper tells of its end; `None`: it has none, and is the agent's own child.
+    pub keeper: Option<Telling>,
     /// Until when anything may act here. Whoever has its exec before it stands in time is killed like all others; a
     /// child whose fork took longer than that ends itself.
     pub deadline: Option<Deadline>,

@@ -93,22 +93,29 @@ impl Processes {
         std::iter::from_fn(|| keyboard.next()).map(|signal| Event::FromTerminal { run, signal }).collect()
     }
 
-    /// What keepers say: that the process of a run has ended, and whether something is left of it.
+    /// What keepers say: that a process of a run has ended, and whether something is left of it.
     fn hear_keepers(&mut self, events: &mut Vec<Event>) {
-        while let Some(Word { keeper, status, left }) = self.words.as_mut().and_then(ReportPipe::next) {
-            if let Some(child) = self.children.get_mut(&keeper)
-                && let Some(kept) = &mut child.kept
-                && !std::mem::replace(&mut kept.ended, true)
-                && let Some(status) = reaper::end(status)
-            {
-                let run = child.run;
+        while let Some(Word { keeper, pid, status, left }) = self.words.as_mut().and_then(ReportPipe::next) {
+            let Some(child) = self.children.get_mut(&keeper) else { continue };
+            let (Some(run), Some(kept), Some(status)) = (child.run, &mut child.kept, reaper::end(status)) else {
+                continue;
+            };
+            if kept.ended {
+                // The last of those of whom one was to be followed stands for it.
+                match kept.sought && left {
+                    true => events.extend(kept.follow(keeper, run)),
+                    false if kept.sought => events.push(Event::Exited { run, status }),
+                    false => {}
+                }
+            } else if kept.pid == pid {
+                kept.ended = true;
                 let streams = child.streams.take_if(|_| !(left && child.follows));
                 let executing = child.executing.take();
-                let ended = Child { run, kept: None, executing, streams, follows: false };
+                let ended = Child { run: Some(run), kept: None, executing, streams, follows: false };
                 events.extend(self.ended(ended, status));
                 // Sabotaged, what it left is passed over.
                 let any = !sabotage::is_on("leftovers");
-                events.extend(run.filter(|_| left).map(|run| Event::RunLeft { run, any }));
+                events.extend(left.then_some(Event::RunLeft { run, any }));
             }
         }
     }
@@ -122,8 +129,8 @@ impl Processes {
             ));
             events.push(Event::RunLost { run });
         }
-        if child.kept.is_some_and(|kept| !kept.ended) {
-            // It was killed, and its run's process with it.
+        if child.kept.is_some_and(|kept| !kept.ended || kept.sought && !status.success()) {
+            // It was killed, and its run's process with it, or who was followed is lost.
             events.extend(self.ended(child, status));
         } else {
             // Who was followed was heard until now.

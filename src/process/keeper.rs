@@ -27,19 +27,31 @@ pub struct ReportPipe {
     writer: OwnedFd,
 }
 
-/// A run's own process has ended.
+/// A process of a run has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Word {
     /// Who says so.
     pub keeper: Pid,
+    /// Which: the run's own process first.
+    pub pid: Pid,
     /// How, as waitpid(2) has it.
     pub status: libc::c_int,
-    /// Whether something that it started lives on.
+    /// Whether something of the run lives on.
     pub left: bool,
 }
 
 /// What a keeper writes; pipe(7) keeps it in one piece.
-type Record = [i32; 3];
+type Record = [i32; 4];
+
+/// What a keeper tells, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct Telling {
+    /// A [`ReportPipe`]'s writer.
+    pub words: RawFd,
+    /// Not only how the run's own process has ended, but how each has that it left behind and that came to the keeper:
+    /// one of them is followed.
+    pub rest: bool,
+}
 
 impl ReportPipe {
     /// A new pipe.
@@ -63,7 +75,7 @@ impl ReportPipe {
         let mut record = [0u8; size_of::<Record>()];
         self.reader.read_exact(&mut record).ok()?;
         let word = |i: usize| i32::from_ne_bytes([record[i], record[i + 1], record[i + 2], record[i + 3]]);
-        Some(Word { keeper: word(0), status: word(4), left: word(8) != 0 })
+        Some(Word { keeper: word(0), pid: word(4), status: word(8), left: word(12) != 0 })
     }
 }
 
@@ -73,7 +85,7 @@ impl ReportPipe {
 /// # Errors
 /// There is no process to be had.
 #[allow(unsafe_code)]
-pub fn start(words: RawFd, started: impl Fn(Result<Pid, i32>), run: impl FnOnce(Pid)) -> io::Result<Pid> {
+pub fn start(telling: Telling, started: impl Fn(Result<Pid, i32>), run: impl FnOnce(Pid)) -> io::Result<Pid> {
     let withhold = descriptors::withhold();
     let heap = apart::heap();
     // SAFETY: clone(2) without any flag is fork(2) with another signal at the child's end. The raw call, so nothing of
@@ -82,7 +94,7 @@ pub fn start(words: RawFd, started: impl Fn(Result<Pid, i32>), run: impl FnOnce(
         let agent = libc::getpid();
         match libc::syscall(libc::SYS_clone, KIN_ENDED as c_ulong, 0, 0, 0, 0) {
             -1 => Err(io::Error::last_os_error()),
-            0 => stand(agent, words, &withhold, heap, started, run),
+            0 => stand(agent, telling, &withhold, heap, started, run),
             pid => Ok(pid as Pid),
         }
     }
@@ -91,7 +103,7 @@ pub fn start(words: RawFd, started: impl Fn(Result<Pid, i32>), run: impl FnOnce(
 #[allow(unsafe_code)]
 unsafe fn stand(
     agent: Pid,
-    words: RawFd,
+    telling: Telling,
     withhold: &Withhold,
     heap: [(usize, usize); 2],
     started: impl Fn(Result<Pid, i32>),
@@ -122,38 +134,46 @@ unsafe fn stand(
         libc::setpgid(child, child);
         started(Ok(child));
         libc::prctl(libc::PR_SET_NAME, c"pilotfish-keep".as_ptr());
-        apart::withdraw(&mut [words], withhold, heap);
-        keep(agent, words, own, child)
+        apart::withdraw(&mut [telling.words], withhold, heap);
+        keep(agent, telling, own, child)
     }
 }
 
 #[allow(unsafe_code)]
-unsafe fn keep(agent: Pid, words: RawFd, own: Pid, child: Pid) -> ! {
-    let mut end = None;
-    let mut told = false;
+unsafe fn keep(agent: Pid, telling: Telling, own: Pid, child: Pid) -> ! {
+    let words = telling.words;
+    let mut child_ended = false;
+    // Not told yet: all that has ended too is reaped before it is told whether any is left.
+    let mut news: Option<(Pid, i32)> = None;
     loop {
         let mut status = 0;
-        // Once the run's own process has ended, all that has ended too is reaped before it is told whether any is left.
-        let flags = if end.is_some() && !told { libc::__WALL | libc::WNOHANG } else { libc::__WALL };
+        let flags = if news.is_some() { libc::__WALL | libc::WNOHANG } else { libc::__WALL };
         // SAFETY: valid places; system calls.
         unsafe {
             match libc::waitpid(-1, &raw mut status, flags) {
                 -1 if *libc::__errno_location() == libc::EINTR => {}
-                // ECHILD: nothing is left.
+                // ECHILD: nothing is left. Its own end tells the agent to listen.
                 -1 => {
-                    if let Some(status) = end.filter(|_| !told) {
-                        say(words, [own, status, 0]);
+                    if let Some((pid, status)) = news {
+                        say(words, [own, pid, status, 0]);
                     }
                     libc::_exit(0)
                 }
                 0 => {
-                    told = true;
-                    say(words, [own, end.unwrap_or(0), 1]);
-                    // Its own end, by which it is heard otherwise, may be far.
-                    kill::process(agent, libc::SIGCHLD);
+                    if let Some((pid, status)) = news.take() {
+                        say(words, [own, pid, status, 1]);
+                        // Its own end, by which it is heard otherwise, may be far.
+                        kill::process(agent, libc::SIGCHLD);
+                    }
                 }
-                pid if pid == child => end = Some(status),
-                _ => {}
+                pid => {
+                    let is_news = if child_ended { telling.rest } else { pid == child };
+                    child_ended |= pid == child;
+                    if is_news && let Some((before, status)) = news.replace((pid, status)) {
+                        // This one lived on then.
+                        say(words, [own, before, status, 1]);
+                    }
+                }
             }
         }
     }

@@ -119,8 +119,8 @@ pub fn launch(launch: Launch) -> io::Result<Started> {
     let gate = Gate::shut(launch.heard)?;
     let child = match launch.keeper {
         // SAFETY: in a fresh child, with the report open.
-        Some(words) => keeper::start(
-            words,
+        Some(telling) => keeper::start(
+            telling,
             |pid| tell_start(report, pid),
             |keeper| unsafe { become_program(&launch, &mut image, keeper, report, &gate) },
         )?,

@@ -7,7 +7,8 @@ use crate::supervisor::vocabulary::{Pid, RunId};
 
 use super::guard::Guard;
 use super::keyboard::Keyboard;
-use super::{Child, Processes, reaper, strays};
+use super::tree::{self, ProcessStat};
+use super::{Child, Kept, Processes, reaper, strays};
 
 /// Some strays are left. That none is any more the kernel says by itself, unless something that was there before main
 /// is our child as well; then it takes reading all of /proc, which is worth it once as many were reaped as were our own
@@ -42,17 +43,22 @@ impl Processes {
         Event::Strays { left }
     }
 
-    /// Takes one of those that main left behind, and that are our own children, for main: so its end is reaped by us.
-    /// Nothing is answered while all of them are about to end, or when main already is who it is to be.
+    /// Takes one of those that a launcher left behind for what it launched: of main's one that is our own child, of a
+    /// coprocess's one that is its keeper's, so that its end is reaped and known. Nothing is answered while all of them are
+    /// about to end, or when main already is who it is to be.
     pub fn follow_stray(&mut self, run: RunId, told: Option<Pid>) -> Option<Event> {
+        if let Some((keeper, child)) = self.children.iter_mut().find(|(_, child)| child.run == Some(run))
+            && let Some(kept) = &mut child.kept
+        {
+            return kept.follow(*keeper, run);
+        }
         let kin = self.kin();
         let Some(strays) = strays::find(&self.known(&kin)) else { return Some(Event::Followed { run, pid: None }) };
         let own = || strays.iter().filter(|stray| stray.parent == self.agent);
         let main = own().find(|stray| Some(stray.pid) == told);
         let main = match self.pid(run) {
             Some(_) => main,
-            // What a launcher forked first, and in a session of its own, is most often the daemon itself.
-            None => main.or_else(|| own().min_by_key(|stray| (stray.session != stray.pid, stray.started, stray.pid))),
+            None => main.or_else(|| daemon(own())),
         }?;
         let (pid, group) = (main.pid, main.group);
         self.counting = None;
@@ -109,4 +115,24 @@ impl Processes {
     pub(super) fn known<'a>(&'a self, kin: &'a BTreeSet<Pid>) -> strays::Known<'a> {
         strays::Known { agent: self.agent, kin, before: &self.before }
     }
+}
+
+impl Kept {
+    /// Takes one of those that its process left behind in its place.
+    pub(super) fn follow(&mut self, keeper: Pid, run: RunId) -> Option<Event> {
+        if !self.ended {
+            return None;
+        }
+        let Some(processes) = tree::read_all() else { return Some(Event::Followed { run, pid: None }) };
+        let left = processes.values().filter(|process| process.parent == keeper && !process.dead);
+        self.sought = true;
+        let pid = daemon(left)?.pid;
+        *self = Kept { pid, ended: false, sought: false };
+        Some(Event::Followed { run, pid: Some(pid) })
+    }
+}
+
+/// What a launcher forked first, and in a session of its own, is most often the daemon itself.
+fn daemon<'a>(left: impl Iterator<Item = &'a ProcessStat>) -> Option<&'a ProcessStat> {
+    left.min_by_key(|process| (process.session != process.pid, process.started, process.pid))
 }

@@ -113,7 +113,7 @@ struct Child {
     /// While its exec takes long: what it will say if that fails, and what to say then.
     executing: Option<(LaunchReport, Exec)>,
     streams: Option<output::Alive>,
-    /// Its streams are followed as long as anything of it lives.
+    /// What it leaves may be followed: its streams are heard as long as anything of it lives.
     follows: bool,
 }
 
@@ -123,6 +123,8 @@ struct Kept {
     pid: Pid,
     /// It has ended. What it started lives on as long as the keeper does.
     ended: bool,
+    /// One of those that it left is to be followed, and all of them seemed about to end.
+    sought: bool,
 }
 
 impl Processes {

@@ -16,7 +16,7 @@ use super::child::Launch;
 use super::command::{self, About, Command};
 use super::environment::Environment;
 use super::guard::Guard;
-use super::keeper::ReportPipe;
+use super::keeper::{ReportPipe, Telling};
 use super::keyboard::Keyboard;
 use super::launch::{self, Progress};
 use super::{Child, Kept, Processes, descriptors, kill, notify, output, reaper, stdio, strays};
@@ -228,7 +228,7 @@ impl Processes {
         env: &[(String, String)],
         stdin: Option<String>,
     ) -> Result<(Launch, output::Alive), SpawnError> {
-        let Order { job, exec, run_as, limits, directory, raw, follows: _, leads: _, keep } = *order;
+        let Order { job, exec, run_as, limits, directory, raw, follows, leads: _, keep } = *order;
         let mut environment = Environment::own();
         FOR_MAIN_ALONE.iter().for_each(|name| environment.remove(name));
         let bad_variable = |error| command::bad_variable(exec, &error);
@@ -253,7 +253,7 @@ impl Processes {
             directory: directory.and_then(c_path),
             // One whose keeper is killed has nobody who would tell of its end.
             dies_with_us: true,
-            keeper: Some(words),
+            keeper: Some(Telling { words, rest: follows }),
             ..self.launch(command)
         };
         Ok((launch, alive))
@@ -309,7 +309,7 @@ impl Processes {
             }
         };
         let pid = started.pid;
-        let kept = (started.child != pid).then_some(Kept { pid, ended: false });
+        let kept = (started.child != pid).then_some(Kept { pid, ended: false, sought: false });
         let mut child = Child { run: Some(run), kept, executing: None, streams: alive, follows: false };
         match (&started.progress, started.keyboard) {
             (Progress::Failed(_), Some(Ok(keyboard))) => drop(keyboard.end()),

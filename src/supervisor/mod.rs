@@ -199,6 +199,8 @@ impl Supervisor {
             Event::Followed { run, pid } => {
                 if self.main.followed(step, run, pid) {
                     self.main_runs(step);
+                } else {
+                    self.coprocess_followed(step, run, pid);
                 }
             }
             Event::Probed { run, result } => {

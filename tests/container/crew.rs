@@ -164,7 +164,7 @@ fn nothing_is_left_of_a_coprocess_that_daemonises_unless_it_is_followed() {
     let lab = Lab::new(&format!("{MAIN}{}", shell("daemon", &daemon, follow)));
     let mut container = lab.run();
     lab.told("gone");
-    log_says(&container, "daemon went to the background: what it left is followed");
+    log_says(&container, "daemon went to the background: it is process ");
     assert!(is_held(&lab));
     assert_eq!(of(&lab, "daemon")["state"], "running");
     container.signal(TERM);
@@ -339,6 +339,21 @@ fn a_signal_by_hand_reaches_the_coprocess_and_nobody_else() {
     eventually("a third", || (count(&lab, "up") == 3).then_some(())).unwrap();
     log_says(&container, "helper was killed by SIGKILL");
     assert_eq!(container.ended(), None);
+}
+
+#[test]
+fn the_end_of_a_daemon_that_is_followed_is_its_coprocesss() {
+    // Its worker, in a session of its own, outlives it, as a server's do.
+    let daemon = "setsid sh -c \"setsid sh -c \\\"echo worker >> DIR/story; sleep 60; :\\\" & \
+                  until grep -q worker DIR/story; do sleep 0.02; done; echo up >> DIR/story; sleep 60; :\" & \
+                  until grep -q up DIR/story; do sleep 0.02; done";
+    let follow = "background = \"follow\"\nrestart = { policy = \"never\" }\non_giving_up = \"exit\"";
+    let lab = Lab::new(&format!("{MAIN}{}", shell("daemon", daemon, follow)));
+    let mut container = lab.run();
+    log_says(&container, "daemon went to the background");
+    assert_eq!(lab.ask(&["signal", "SEGV", "daemon"]).0, 0);
+    assert_eq!(container.wait(), Ok(139), "{}", container.stderr());
+    log_says(&container, "daemon was killed by SIGSEGV");
 }
 
 #[test]

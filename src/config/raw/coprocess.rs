@@ -67,8 +67,8 @@ pub(crate) struct Coprocess {
     pub(crate) post_stop: Option<Hook>,
     /// Whether it is started again after it ended.
     pub(crate) restart: CoprocessRestart,
-    /// What happens when it ends while processes it left behind live on: `kill` ends them, `follow` takes them for the
-    /// coprocess, which has ended when the last of them has.
+    /// What happens when it ends while processes it left behind live on: `kill` ends them, `follow` takes one of
+    /// them, the daemon, for the coprocess.
     ///
     /// A program that daemonises by mistake is the commoner case; `kill` shows it at once.
     pub(crate) background: Background,

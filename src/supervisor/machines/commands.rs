@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use crate::config::{Background, Coprocess, Hook, Leftovers, Signal, SignalScope, When};
 
+use super::main::LAUNCHED_WITHIN;
 use crate::exit_codes;
 use crate::supervisor::vocabulary::{
-    Announcement, Effect, ExitStatus, Job, Notice, RunId, SpawnError, Step, Target, Time, earliest,
+    Announcement, Effect, ExitStatus, Job, Notice, Pid, RunId, SpawnError, Step, Target, Time, earliest,
 };
 
 /// Between SIGTERM and SIGKILL of a command past its timeout: long enough to clean up, too short to hold a stop.
@@ -92,6 +93,8 @@ struct LiveRun {
     leftovers: Leftovers,
     /// A coprocess's; all of anything else is told at once.
     stop: Option<StopOrder>,
+    /// When what its launcher left was followed first.
+    followed: Option<Time>,
     state: RunState,
 }
 
@@ -150,8 +153,8 @@ impl Commands {
         }
         let state = RunState::Running { until: Some(step.now + hook.timeout) };
         let Hook { when: role, timeout, leftovers, .. } = hook;
-        let (started, stop) = (step.now, None);
-        self.live.insert(run, LiveRun { job: job.clone(), role, started, timeout, leftovers, stop, state });
+        let (started, stop, followed) = (step.now, None, None);
+        self.live.insert(run, LiveRun { job: job.clone(), role, started, timeout, leftovers, stop, followed, state });
         step.out.push(Effect::Spawn { run, job, exec: hook.exec, run_as: hook.run_as, env, stdin });
     }
 
@@ -175,6 +178,7 @@ impl Commands {
                 Background::Follow => Leftovers::Keep,
             },
             stop: Some(StopOrder { signal, scope, timeout }),
+            followed: None,
             state: RunState::Running { until: None },
         };
         self.live.insert(run, live);
@@ -224,8 +228,9 @@ impl Commands {
         let command = self.live.get_mut(&run)?;
         let outcome = match &mut command.state {
             RunState::Running { .. } => {
-                // What a command that failed has begun isn't anything to build on.
-                let keep = command.leftovers == Leftovers::Keep && status.success();
+                // What a command that failed has begun isn't anything to build on; and a daemon is where it will be soon.
+                let launched = command.followed.is_none_or(|at| step.now.since(at) <= LAUNCHED_WITHIN);
+                let keep = command.leftovers == Leftovers::Keep && status.success() && launched;
                 command.state = RunState::Ended { keep };
                 Outcome::Ended(status)
             }
@@ -238,9 +243,12 @@ impl Commands {
                 *reaped = true;
                 return None;
             }
-            RunState::Ending { .. } | RunState::Ended { .. } | RunState::Lingering { .. } | RunState::Kept => {
-                return None;
+            // The last of those of whom one was to be followed.
+            RunState::Kept => {
+                command.state = RunState::Ended { keep: false };
+                Outcome::Ended(status)
             }
+            RunState::Ending { .. } | RunState::Ended { .. } | RunState::Lingering { .. } => return None,
         };
         report(&command.job, &outcome, step.now.since(command.started), step.out);
         Some((command.job.clone(), outcome))
@@ -274,6 +282,27 @@ impl Commands {
             | RunState::Stuck { .. } => {}
         }
         None
+    }
+
+    /// One of those that a launcher left is the run's process now; `None`: it can't be found, and all of them end. `true`:
+    /// so it is, or none was to be followed any more.
+    pub fn followed(&mut self, step: &mut Step<'_>, run: RunId, pid: Option<Pid>) -> bool {
+        let patience = self.patience(step.now);
+        let Some(command) = self.live.get_mut(&run).filter(|command| command.state == RunState::Kept) else {
+            return false;
+        };
+        match pid {
+            Some(_) => {
+                command.followed.get_or_insert(step.now);
+                command.state = RunState::Running { until: None };
+            }
+            None => {
+                let what = format!("what {} left can't be followed, for there is no /proc: it is ended", command.job);
+                step.out.push(Effect::Say(Notice::Degraded { what }));
+                command.tell(run, step.now + patience, EndReason::Cancelled, step.out);
+            }
+        }
+        true
     }
 
     /// The command couldn't be started.

@@ -74,7 +74,7 @@ enum Stage {
     Due { at: Time },
     /// Ordered, not answered.
     Starting { run: RunId, since: Time },
-    /// It runs; `None`: what its process left behind does, and is followed.
+    /// It runs; `None`: what its launcher left behind does, and one of those is yet to be followed.
     Running { run: RunId, since: Time, pid: Option<Pid> },
     /// It was told to stop, or what its process left is being ended.
     Ending { run: RunId, since: Time, why: EndCause },
@@ -395,7 +395,7 @@ impl Coprocess {
     pub fn exited(&mut self, step: &mut Step<'_>, run: RunId, status: ExitStatus) {
         let (since, why) = match self.stage {
             Stage::Starting { run: own, since } if own == run => (since, EndCause::Itself),
-            Stage::Running { run: own, since, pid: Some(_) } if own == run => (since, EndCause::Itself),
+            Stage::Running { run: own, since, .. } if own == run => (since, EndCause::Itself),
             Stage::Ending { run: own, since, why } if own == run => (since, why),
             _ => return,
         };
@@ -405,18 +405,37 @@ impl Coprocess {
         step.out.push(Effect::Say(Notice::CoprocessExited { name: self.config.name.clone(), status }));
     }
 
-    /// What its process left behind is the coprocess from now on.
-    pub fn followed(&mut self, step: &mut Step<'_>, run: RunId) {
+    /// What its launcher left behind is the coprocess from now on, of which one is to be followed.
+    pub fn goes_to_background(&mut self, step: &mut Step<'_>, run: RunId) {
         if let Stage::Ending { run: own, since, why: EndCause::Itself } = self.stage
             && own == run
         {
             self.stage = Stage::Running { run, since, pid: None };
-            step.out.push(Effect::Say(Notice::CoprocessFollowed { name: self.config.name.clone() }));
+            step.out.push(Effect::FollowStray { run, told: None });
             match self.config.ready.as_ref().map(|ready| &ready.probe) {
                 // Its launcher may have said so.
                 Some(Probe::Notify) if !self.life.was_ready => self.readiness = Readiness::Listening,
                 None | Some(Probe::Notify) => self.becomes_ready(),
                 Some(_) => self.readiness = Readiness::Ask { at: step.now },
+            }
+        }
+    }
+
+    /// This process is it from now on; `None`: it can't be found, and all that is left is being ended.
+    pub fn followed(&mut self, step: &mut Step<'_>, run: RunId, followed: Option<Pid>) {
+        if let Stage::Running { run: own, since, pid: pid @ None } = &mut self.stage
+            && *own == run
+        {
+            match followed {
+                Some(followed) => {
+                    *pid = Some(followed);
+                    let name = self.config.name.clone();
+                    step.out.push(Effect::Say(Notice::CoprocessFollowed { name, pid: followed }));
+                }
+                None => {
+                    self.stage = Stage::Ending { run, since: *since, why: EndCause::Itself };
+                    self.readiness = Readiness::No;
+                }
             }
         }
     }
@@ -435,7 +454,7 @@ impl Coprocess {
     pub fn run_is_over(&mut self, step: &mut Step<'_>, run: RunId, stuck: bool, wanted: bool, jitter: &mut Jitter) {
         let (since, why) = match self.stage {
             Stage::Ending { run: own, since, why } if own == run => (since, why),
-            // Who was followed has ended, and nobody saw how.
+            // Whoever would have told how it ended is gone.
             Stage::Running { run: own, since, pid: None } if own == run => (since, EndCause::Itself),
             _ => return,
         };

@@ -19,7 +19,7 @@ const KILL_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// How soon it is asked again what main left, while that is only about to end.
 const COUNT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// A daemon is where it will be this soon after its launcher's end; what ends later is main.
-const LAUNCHED_WITHIN: Duration = Duration::from_secs(1);
+pub const LAUNCHED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Main is gone, and all it left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]

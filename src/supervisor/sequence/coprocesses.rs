@@ -517,7 +517,7 @@ impl Supervisor {
         let Some(index) = all.iter().position(|coprocess| coprocess.run() == Some(run)) else { return };
         let name = all[index].config().name.clone();
         if self.commands.is_kept(run) {
-            self.coprocesses.all[index].followed(step, run);
+            self.coprocesses.all[index].goes_to_background(step, run);
             if self.coprocesses.all[index].is_up() {
                 self.checks_begin(step.now, Some(&name));
             }
@@ -529,6 +529,17 @@ impl Supervisor {
             self.checks_rest(step, Some(&name));
         }
         self.tell_catalog(step.out);
+    }
+
+    /// One of those that the launcher of one left is it from now on, or can't be found (`None`).
+    pub(in crate::supervisor) fn coprocess_followed(&mut self, step: &mut Step<'_>, run: RunId, pid: Option<Pid>) {
+        let all = &mut self.coprocesses.all;
+        if let Some(coprocess) = all.iter_mut().find(|coprocess| coprocess.run() == Some(run))
+            && self.commands.followed(step, run, pid)
+        {
+            coprocess.followed(step, run, pid);
+            self.tell_catalog(step.out);
+        }
     }
 
     /// Nothing is left of the `post_stop` of one.

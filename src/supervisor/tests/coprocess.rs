@@ -318,18 +318,80 @@ fn one_that_daemonises_is_followed_where_it_is_to_be() {
     let mut script = Script::start(with(vec![daemon]));
     script.heard();
     script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.expect(&["follow a stray"]);
     script.until(60_000);
     script.expect(&[]);
-    assert_eq!(status(&script, "daemon").state, "running");
-    // Its end is the coprocess's.
+    assert_eq!((status(&script, "daemon").state.as_str(), status(&script, "daemon").pid), ("running", Some(101)));
+    // Its end is the coprocess's, and what it leaves is ended.
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.until(60_100);
+    script.expect(&["SIGTERM to all of coprocess daemon"]);
     script.group_ends("coprocess daemon");
     script.when("spawn coprocess daemon");
     script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
     script.signal(Signal::TERM);
     script.ends("main", 0);
-    script.expect(&["SIGTERM to main", "SIGTERM to all of coprocess daemon"]);
-    script.group_ends("coprocess daemon");
+    script.expect(&["follow a stray", "SIGTERM to main", "SIGTERM to coprocess daemon"]);
+    script.ends("coprocess daemon", 0);
     script.expect(&["exit 0"]);
+}
+
+fn followed(on_giving_up: OnGivingUp) -> Script {
+    let restart = Restart { policy: RestartPolicy::Never, ..coprocess("daemon").restart };
+    let daemon = Coprocess { background: Background::Follow, restart, on_giving_up, ..coprocess("daemon") };
+    let mut script = Script::start(with(vec![daemon]));
+    script.heard();
+    script
+}
+
+#[test]
+fn the_code_of_a_followed_daemon_is_its_coprocesss() {
+    let mut script = followed(OnGivingUp::Exit);
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.until(60_000);
+    script.ends_as("coprocess daemon", ExitStatus::Killed(Signal::new(libc::SIGSEGV).unwrap()));
+    script.ends("main", 0);
+    script.expect(&["follow a stray", "SIGTERM to main", "exit 139"]);
+}
+
+#[test]
+fn a_daemon_that_ends_before_it_can_be_followed_stands_for_its_coprocess() {
+    let mut script = followed(OnGivingUp::Exit);
+    script.followable = None;
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.ends("coprocess daemon", 3);
+    script.ends("main", 0);
+    script.expect(&["follow a stray", "SIGTERM to main", "exit 3"]);
+}
+
+#[test]
+fn a_launcher_in_two_steps_is_followed_to_its_daemon() {
+    let mut script = followed(OnGivingUp::Ignore);
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.until(900);
+    script.followable = Some(102);
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.expect(&["follow a stray", "follow a stray"]);
+    assert_eq!(status(&script, "daemon").pid, Some(102));
+    // What ends later has daemonised already.
+    script.until(2_000);
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.until(2_100);
+    script.expect(&["SIGTERM to all of coprocess daemon"]);
+}
+
+#[test]
+fn where_no_daemon_can_be_found_what_its_launcher_left_is_ended() {
+    let mut script = followed(OnGivingUp::Ignore);
+    script.followable = None;
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    let run = script.run("coprocess daemon");
+    script.send(Event::Followed { run, pid: None });
+    script.expect(&["follow a stray", "SIGTERM to all of coprocess daemon"]);
+    let told = |said: &Notice| said.to_string().contains("there is no /proc");
+    assert!(script.said.iter().any(told), "{:?}", script.said);
+    script.group_ends("coprocess daemon");
+    assert_eq!(status(&script, "daemon").state, "ended");
 }
 
 #[test]

@@ -478,15 +478,15 @@ fn a_signal_by_hand_reaches_a_coprocess_and_what_comes_of_that_is_its_own_end() 
 }
 
 #[test]
-fn a_coprocess_that_was_followed_gets_a_signal_in_all_its_processes() {
+fn a_coprocess_that_was_followed_gets_a_signal_as_any_other() {
     let daemon = Coprocess { background: Background::Follow, ..coprocess("daemon") };
     let mut script = Script::start(crew(vec![daemon]));
     script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
     script.heard();
     script.signals_of("daemon", Signal::HUP);
-    script.expect(&["SIGHUP to all of coprocess daemon"]);
+    script.expect(&["SIGHUP to coprocess daemon"]);
     script.restart_of("daemon");
-    script.expect(&["SIGTERM to all of coprocess daemon"]);
-    script.group_ends("coprocess daemon");
+    script.expect(&["SIGTERM to coprocess daemon"]);
+    script.ends("coprocess daemon", 0);
     script.expect(&["spawn coprocess daemon", "reply ok"]);
 }

@@ -95,10 +95,10 @@ pub enum Effect {
         /// Which.
         signal: Signal,
     },
-    /// Take one of those that main left behind for main: who says so themselves, or the only one, or the oldest that leads
-    /// a session. From a main that is followed already, only to who says so.
+    /// Take one of those that a launcher, main's or a coprocess's, left behind for what it launched: who says so themselves,
+    /// or the only one, or the oldest that leads a session. From a main that is followed already, only to who says so.
     FollowStray {
-        /// Main's run.
+        /// The launcher's run.
         run: RunId,
         /// Who main is, as it said (sd_notify(3), MAINPID).
         told: Option<Pid>,

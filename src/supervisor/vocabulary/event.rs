@@ -107,9 +107,10 @@ pub enum Event {
         /// How.
         status: ExitStatus,
     },
-    /// One of those that main left behind is main from now on (answers [`Effect::FollowStray`], where any is left).
+    /// One of those that a launcher left behind is main, or the coprocess, from now on (answers [`Effect::FollowStray`],
+    /// where any is left).
     Followed {
-        /// Main's run.
+        /// The launcher's run.
         run: RunId,
         /// Its process id; `None`: it can't be found, there is no /proc.
         pid: Option<Pid>,

@@ -97,10 +97,12 @@ pub enum Notice {
         /// How.
         status: ExitStatus,
     },
-    /// What the process of a coprocess left behind is the coprocess from now on.
+    /// A daemon that the launcher of a coprocess left behind is the coprocess from now on.
     CoprocessFollowed {
         /// Which.
         name: String,
+        /// Its process id.
+        pid: Pid,
     },
     /// A coprocess starts again after a pause.
     CoprocessRestarting {
@@ -577,8 +579,8 @@ impl fmt::Display for Notice {
                 write!(f, "{name} wasn't ready within {} (its `ready` says when it is)", span(within))
             }
             Notice::CoprocessExited { name, status } => write!(f, "{name} {status}"),
-            Notice::CoprocessFollowed { name } => {
-                write!(f, "{name} went to the background: what it left is followed")
+            Notice::CoprocessFollowed { name, pid } => {
+                write!(f, "{name} went to the background: it is process {pid} from now on")
             }
             Notice::CoprocessRestarting { name, after, attempt, max } => {
                 write!(f, "{name} starts again in {} (restart {attempt} of at most {max})", span(after))

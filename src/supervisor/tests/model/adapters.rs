@@ -279,8 +279,13 @@ impl World {
 
     fn follow(&mut self, index: usize, run: RunId) {
         let obeys_within = self.obeys_within();
+        let ends_at = Some(self.now + self.random.span() * 10);
         let container = &mut self.containers[index];
-        if container.main.is_none()
+        // A coprocess's daemon goes on as its launcher did.
+        if let Some(daemon) = container.commands.get_mut(&run) {
+            *daemon = Command { runs: true, ends_at, ..daemon.clone() };
+            container.events.push_back(Event::Followed { run, pid: Some(301) });
+        } else if container.main.is_none()
             && let Some((acts, _)) = container.strays.pop()
         {
             container.counting = false;

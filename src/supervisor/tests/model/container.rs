@@ -28,7 +28,7 @@ pub struct Starting {
     pub at: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Command {
     pub job: Job,
     pub acts: Acts,

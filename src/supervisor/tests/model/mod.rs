@@ -104,7 +104,11 @@ impl Play {
                 ..coprocess("vip")
             };
             config.coprocesses = vec![
-                Coprocess { when: When::Leader, ..if index == 0 { hooked } else { coprocess("vip") } },
+                Coprocess {
+                    when: When::Leader,
+                    background: if index == 1 { Background::Follow } else { Background::Kill },
+                    ..if index == 0 { hooked } else { coprocess("vip") }
+                },
                 Coprocess { stop: StopPoint::BeforeMain, ..coprocess("exporter") },
             ];
             config.services = vec![service("web")];
