@@ -248,13 +248,10 @@ impl Agent {
     async fn wake(&mut self) -> io::Result<Wake> {
         let main = self.notify.as_ref().and_then(|_| self.adapters.main_pid());
         self.turns = self.turns.wrapping_add(1);
-        let yields = self.turns.is_multiple_of(TURNS);
-        let signals = async {
-            if yields {
-                tokio::task::yield_now().await;
-            }
-            self.signals.next().await
-        };
+        if self.turns.is_multiple_of(TURNS) {
+            // Before, and not beside, what wakes it: something that is always ready would never let the reactor look.
+            tokio::task::yield_now().await;
+        }
         let notified = async {
             match &mut self.notify {
                 Some(notify) => notify.next(main).await,
@@ -278,7 +275,7 @@ impl Agent {
         tokio::select! {
             // Signals first: whatever floods the other ways, the container can be stopped.
             biased;
-            signal = signals => Ok(Wake::Signal(signal)),
+            signal = self.signals.next() => Ok(Wake::Signal(signal)),
             signal = orphaned => Ok(Wake::Signal(signal)),
             rang = self.alarm.rang() => rang.map(|()| Wake::Rang),
             Some(asked) = self.questions.recv() => Ok(Wake::Asked(asked)),

@@ -70,11 +70,15 @@ impl CalendarWatch {
     }
 }
 
+/// Between two rings at times that were past already.
+const REST: Duration = Duration::from_millis(1);
+
 /// Rings at the core's next deadline. At rest it holds one timer of the kernel's and wakes nobody.
 #[derive(Debug)]
 pub struct Alarm {
     timer: AsyncFd<Readable<TimerFd>>,
     set: Option<Time>,
+    rang: Option<Time>,
 }
 
 impl Alarm {
@@ -82,11 +86,14 @@ impl Alarm {
     pub fn new() -> io::Result<Alarm> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = readable::watch(TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?)?;
-        Ok(Alarm { timer, set: None })
+        Ok(Alarm { timer, set: None, rang: None })
     }
 
-    /// Rings at this time, be it past, instead of any set before; `None`: never.
+    /// Rings at this time, be it past, instead of any set before; `None`: never. At one that was past when it rang last it
+    /// rings a little later: who asks for that again and again takes no whole processor.
     pub fn set(&mut self, at: Option<Time>) -> io::Result<()> {
+        let rest = |at: Time| self.rang.filter(|rang| at <= *rang).map_or(at, |rang| rang + REST);
+        let at = at.map(rest);
         if self.set == at {
             return Ok(());
         }
@@ -105,10 +112,33 @@ impl Alarm {
 
     /// Waits until it rings. Dropped meanwhile, it loses nothing.
     pub async fn rang(&mut self) -> io::Result<()> {
-        let mut ready = self.timer.readable().await?;
-        // What `wait` reads is how often it expired; that it was read makes the descriptor quiet again.
-        let _ = ready.try_io(|timer| timer.get_ref().0.wait().map_err(io::Error::from));
+        loop {
+            let mut ready = self.timer.readable().await?;
+            // What `wait` reads is how often it expired.
+            let read = ready.try_io(|timer| timer.get_ref().0.wait().map_err(io::Error::from));
+            // Read or not, it is quiet now; left as it is it would seem to ring once more.
+            ready.clear_ready();
+            if read.is_ok() {
+                break;
+            }
+        }
         self.set = None;
+        self.rang = Some(now());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_time_that_stays_past_rings_no_more_often_than_a_thousand_times_a_second() {
+        let (mut alarm, begun) = (Alarm::new().unwrap(), now());
+        for _ in 0..21 {
+            alarm.set(Some(begun)).unwrap();
+            alarm.rang().await.unwrap();
+        }
+        assert!(now().since(begun) >= 20 * REST);
     }
 }

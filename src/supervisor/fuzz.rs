@@ -179,6 +179,7 @@ impl World {
     }
 
     fn send(&mut self, event: Event) {
+        let ticked = matches!(event, Event::Tick);
         let effects = self.core.handle(self.now, event);
         assert!(effects.len() < MOST_EFFECTS, "{} effects of one event", effects.len());
         for effect in effects {
@@ -194,6 +195,7 @@ impl World {
             assert!(self.ended || self.now <= since + self.within(), "it hasn't stopped in time");
         }
         if let Some(at) = self.core.next_deadline().filter(|_| !self.ended) {
+            assert!(at > self.now || !ticked, "a deadline that has passed stays: the loop would spin");
             assert!(at <= self.now + LONGEST, "the next deadline is in {:?}", self.now.until(at));
         }
     }

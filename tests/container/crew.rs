@@ -342,6 +342,20 @@ fn a_signal_by_hand_reaches_the_coprocess_and_nobody_else() {
 }
 
 #[test]
+fn a_reload_that_takes_away_what_a_coprocess_waits_for_holds_nobody_up() {
+    let port = servers::free_port();
+    let lab = Lab::new(&format!("{MAIN}{}", beside("helper", &format!("ready = {{ tcp = \"127.0.0.1:{port}\" }}"))));
+    let mut container = lab.run();
+    lab.told("main");
+    eventually("it waits", || (of(&lab, "helper")["state"] == "not ready yet").then_some(())).unwrap();
+    lab.write(&format!("{MAIN}{}", beside("helper", "")));
+    assert_eq!(lab.ask(&["reload"]).0, 0);
+    eventually("it is ready", || (of(&lab, "helper")["ready"] == true).then_some(())).unwrap();
+    container.signal(TERM);
+    assert_eq!(container.wait(), Ok(3), "{}", container.stderr());
+}
+
+#[test]
 fn the_end_of_a_daemon_that_is_followed_is_its_coprocesss() {
     // Its worker, in a session of its own, outlives it, as a server's do.
     let daemon = "setsid sh -c \"setsid sh -c \\\"echo worker >> DIR/story; sleep 60; :\\\" & \

@@ -129,7 +129,7 @@ pub(crate) struct Health {
     /// main finds in WATCHDOG_USEC. One that never says WATCHDOG=1 is taken to be well once it is ready.
     #[schemars(example = true)]
     pub(crate) notify: Option<bool>,
-    /// From the end of one check to the start of the next.
+    /// From the end of one check to the start of the next; at least 10 ms, as `start_interval`.
     ///
     /// Checks run inside the container and cost nobody else anything.
     pub(crate) interval: Parsed<Duration>,

@@ -12,9 +12,11 @@ use crate::config::report::Problem;
 use crate::config::tree::{Place, Span};
 use crate::config::{
     AddressSpec, ConsulService, Coprocess, Health, HttpProbe, OnFailure, Probe, RestartPolicy, Service, ServiceOf,
-    Trust, raw,
+    Trust, duration, raw,
 };
 
+/// More often nothing is learned, and the container does little else.
+const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 /// Entries are kept alive by heartbeats; anything shorter is lost to a busy machine.
 pub(super) const SHORTEST_TTL: Duration = Duration::from_secs(1);
 
@@ -235,10 +237,12 @@ fn one_check(
         belongs(kind, place, validator);
     }
     bearing(&raw, place, validator);
-    for (key, duration) in
-        [("interval", raw.interval.0), ("timeout", raw.timeout.0), ("start_interval", raw.start_interval.0)]
-    {
-        validator.some_time(place, key, duration);
+    validator.some_time(place, "timeout", raw.timeout.0);
+    for (key, interval) in [("interval", raw.interval.0), ("start_interval", raw.start_interval.0)] {
+        if interval < LEAST_INTERVAL {
+            let message = format!("`{key}` is shorter than {}", duration::print(LEAST_INTERVAL));
+            validator.error(place.key(key).span(), message, "a check costs a connection or a process each time");
+        }
     }
     validator.positive(place, "failures", raw.failures == 0, "1 turns it critical at the first failure");
     validator.positive(place, "successes", raw.successes == 0, "1 turns it passing at the first success");

@@ -172,6 +172,20 @@ impl Coprocess {
         }
         self.config = config;
         self.removed = false;
+        self.waits_otherwise();
+    }
+
+    /// One that isn't ready yet waits for what says so now.
+    fn waits_otherwise(&mut self) {
+        let asks = matches!(self.readiness, Readiness::Ask { .. } | Readiness::Asking(_));
+        match self.config.ready.as_ref().map(|ready| &ready.probe) {
+            None if asks || self.readiness == Readiness::Listening => self.becomes_ready(),
+            Some(Probe::Notify) if asks => self.readiness = Readiness::Listening,
+            Some(probe) if *probe != Probe::Notify && self.readiness == Readiness::Listening => {
+                self.readiness = Readiness::Ask { at: Time::since_boot(Duration::ZERO) };
+            }
+            None | Some(_) => {}
+        }
     }
 
     /// It is in the config no more.

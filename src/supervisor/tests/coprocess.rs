@@ -42,6 +42,8 @@ fn agent() -> Coprocess {
     Coprocess { start: StartPoint::BeforeCatalog, ready, ..coprocess("agent") }
 }
 
+const SEGV: i32 = 11;
+
 fn with(coprocesses: Vec<Coprocess>) -> Config {
     Config { coprocesses, ..config() }
 }
@@ -336,6 +338,32 @@ fn one_that_daemonises_is_followed_where_it_is_to_be() {
     script.expect(&["exit 0"]);
 }
 
+/// One that waits to be ready, and a reload after which something else says so, or nothing.
+fn waiting(before: Probe, ready: Option<Probe>) -> Script {
+    let ready_of = |probe| Ready { probe, timeout: Duration::from_secs(30) };
+    let one = |probe: Option<Probe>| Coprocess { ready: probe.map(ready_of), ..coprocess("agent") };
+    let mut script = Script::start(with(vec![one(Some(before))]));
+    script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
+    script.send(Event::ConfigLoaded(Ok(Box::new(with(vec![one(ready)]).into()))));
+    script.until(1_000);
+    script
+}
+
+#[test]
+fn a_reload_decides_what_one_that_isnt_ready_waits_for() {
+    let tcp = || Probe::Tcp { address: "127.0.0.1:8500".to_owned() };
+    assert!(status(&waiting(tcp(), None), "agent").ready);
+    assert!(status(&waiting(Probe::Notify, None), "agent").ready);
+    let mut script = waiting(tcp(), Some(Probe::Notify));
+    assert!(!status(&script, "agent").ready);
+    let said = Notification { ready: true, ..Notification::default() };
+    script.send(Event::CoprocessNotified { name: "agent".to_owned(), said });
+    assert!(status(&script, "agent").ready);
+    let mut script = waiting(Probe::Notify, Some(tcp()));
+    script.answer("probe", Ok(()));
+    assert!(status(&script, "agent").ready);
+}
+
 fn followed(on_giving_up: OnGivingUp) -> Script {
     let restart = Restart { policy: RestartPolicy::Never, ..coprocess("daemon").restart };
     let daemon = Coprocess { background: Background::Follow, restart, on_giving_up, ..coprocess("daemon") };
@@ -349,7 +377,7 @@ fn the_code_of_a_followed_daemon_is_its_coprocesss() {
     let mut script = followed(OnGivingUp::Exit);
     script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
     script.until(60_000);
-    script.ends_as("coprocess daemon", ExitStatus::Killed(Signal::new(libc::SIGSEGV).unwrap()));
+    script.ends_as("coprocess daemon", ExitStatus::Killed(Signal::new(SEGV).unwrap()));
     script.ends("main", 0);
     script.expect(&["follow a stray", "SIGTERM to main", "exit 139"]);
 }

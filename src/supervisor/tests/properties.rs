@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::coprocess::coprocess;
 use super::script::*;
-use crate::config::coprocess::StopPoint;
-use crate::config::{Background, Config, Coprocess, Hooks, OnFailure, RestartPolicy, SensorKind, Signal};
+use crate::config::coprocess::{Ready, StopPoint};
+use crate::config::{Background, Config, Coprocess, Hooks, OnFailure, Probe, RestartPolicy, SensorKind, Signal};
 use crate::supervisor::vocabulary::*;
 use crate::supervisor::{Effect, Event, Supervisor, Time};
 
@@ -24,7 +24,7 @@ enum Step {
     See(u8),
     Render(u8),
     Install(bool),
-    Reload(bool),
+    Reload(u8),
     Maintenance(Option<u64>),
     Calendar(i64),
     RunTask,
@@ -49,7 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
         (0u8..4).prop_map(Step::See),
         (0u8..3).prop_map(Step::Render),
         any::<bool>().prop_map(Step::Install),
-        any::<bool>().prop_map(Step::Reload),
+        (0u8..5).prop_map(Step::Reload),
         prop::option::of(0u64..30_000).prop_map(Step::Maintenance),
         Just(Step::MaintenanceOff),
         Just(Step::Restart),
@@ -89,6 +89,7 @@ fn configs() -> impl Strategy<Value = Config> {
             let second =
                 Coprocess { after: vec!["first".to_owned()], post_stop: Some(hook("clean")), ..coprocess("second") };
             let front = Coprocess { stop: StopPoint::BeforeMain, background: Background::Follow, ..coprocess("front") };
+            let front = Coprocess { ready: ready.then(|| says_ready(Probe::Notify)), ..front };
             config.coprocesses = vec![second, first, front];
         }
         config.watches = vec![if template { super::watch::templated() } else { watch("app") }];
@@ -99,6 +100,10 @@ fn configs() -> impl Strategy<Value = Config> {
         config.sensors = vec![super::sensors::sensor(SensorKind::Gauge)];
         config
     })
+}
+
+fn says_ready(probe: Probe) -> Ready {
+    Ready { probe, timeout: Duration::from_secs(30) }
 }
 
 /// What a careless world looks like from inside the core.
@@ -116,9 +121,13 @@ struct World {
 
 impl World {
     fn send(&mut self, event: Event) {
-        let mut queue = vec![event];
+        let (mut queue, now) = (vec![event], Time::since_boot(self.now));
         while let Some(event) = queue.pop() {
-            for effect in self.core.handle(Time::since_boot(self.now), event) {
+            let ticks = matches!(event, Event::Tick);
+            let effects = self.core.handle(now, event);
+            let next = self.core.next_deadline().filter(|_| ticks && self.ended.is_none());
+            assert!(next.is_none_or(|next| next > now), "a deadline that has passed stays: the loop would spin");
+            for effect in effects {
                 assert!(self.ended.is_none(), "{effect:?} came after the end");
                 match effect {
                     Effect::SpawnMain { run, .. } => {
@@ -136,6 +145,9 @@ impl World {
                         queue.push(Event::Spawned { run, pid: 200 });
                     }
                     Effect::Probe { run, .. } => self.probes.push(run),
+                    Effect::FollowStray { run, .. } if self.main != Some(run) && !self.main_ever.contains(&run) => {
+                        queue.push(Event::Followed { run, pid: Some(300) });
+                    }
                     Effect::Exit { .. } => self.ended = Some(self.now),
                     _ => {}
                 }
@@ -214,9 +226,17 @@ impl World {
                 let result = if ok { Ok(()) } else { Err("full".to_owned()) };
                 self.send(Event::Installed { watch: "app".to_owned(), result });
             }
-            Step::Reload(ok) => {
+            Step::Reload(kind) => {
                 self.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
-                let config = if ok { Ok(Box::new(self.config.clone().into())) } else { Err("bad".to_owned()) };
+                for coprocess in &mut self.config.coprocesses {
+                    match kind {
+                        2 => coprocess.ready = None,
+                        3 => coprocess.ready = Some(says_ready(Probe::Notify)),
+                        4 => coprocess.ready = Some(says_ready(Probe::Tcp { address: "127.0.0.1:1".to_owned() })),
+                        _ => {}
+                    }
+                }
+                let config = if kind == 0 { Err("bad".to_owned()) } else { Ok(Box::new(self.config.clone().into())) };
                 self.send(Event::ConfigLoaded(config));
             }
             Step::Maintenance(millis) => {
