@@ -5,6 +5,7 @@
 //! `replaceAll`) and `regex_replace` (`regexReplaceAll`). docs/templates.md has them all.
 
 mod bounded;
+mod chains;
 mod filters;
 
 use std::cell::OnceCell;
@@ -187,7 +188,9 @@ impl Engine {
 
     fn run(&self, name: &str, source: &str, context: &Value) -> Result<String, minijinja::Error> {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
-        let program = bounded::compile(name, source, syntax.expect("the default delimiters are sound"))?;
+        let syntax = syntax.expect("the default delimiters are sound");
+        chains::check(name, source, syntax.clone())?;
+        let program = bounded::compile(name, source, syntax)?;
         bounded::run(&self.engine, &program, context.clone())
     }
 }
@@ -414,6 +417,37 @@ mod tests {
             assert!(told, "{source}: {error}");
         }
         assert!(error(&doubled("{% set a = a ~ a %}")).contains("longer than 16777216 bytes"));
+    }
+
+    #[test]
+    fn what_is_nested_without_end_is_an_error_and_no_end_of_the_stack() {
+        let again =
+            |what: &str| format!("{{% set ns = namespace(x=1) %}}{{% for i in range(99999) %}}{what}{{% endfor %}}");
+        for source in [
+            again("{% set ns.x = [ns.x] %}"),
+            again("{% set ns.x = {'a': ns.x} %}"),
+            again("{% set ns.x = (ns.x,) %}"),
+            again("{% set ns.x = [ns.x] | list %}"),
+            again("{% set ns.x = [ns.x] | batch(1) | list %}"),
+            again("{% set ns.x = dict(a=ns.x) %}"),
+            again("{% set ns.x = ns.x | items | list if ns.x is mapping else {'a': ns.x} %}"),
+            "{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}".to_owned(),
+            "{% set ns = namespace() %}{% set ns.me = [ns] %}{{ ns | tojson }}".to_owned(),
+            "{% set ns = namespace() %}{% set other = namespace(a={'b': ns}) %}{% set ns.b = other %}".to_owned(),
+            format!("{{{{ {}1 }}}}", "1 + ".repeat(20_000)),
+            format!("{{{{ {}1 }}}}", "1 if 0 else ".repeat(20_000)),
+            format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(20_000)),
+        ] {
+            let shown: String = source.chars().take(120).collect();
+            let error = error(&source);
+            let told = ["64 deep", "in a namespace", "hang on each other"].iter().any(|words| error.contains(words));
+            assert!(told, "{shown}: {error}");
+        }
+        // On a stack as small as any thread's here.
+        let deep = format!("{{{{ {}1 }}}}", "1 + ".repeat(999));
+        assert_eq!(render_file(&deep, "t.j2", serde_json::json!({}), &variables()).unwrap(), "1000");
+        let kept = "{% set ns = namespace(all=[]) %}{% for i in range(9) %}{% set ns.all = ns.all + [[i]] %}{% endfor %}{{ ns.all | length }}";
+        assert_eq!(value(kept), "9");
     }
 
     #[test]

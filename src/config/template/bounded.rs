@@ -1,10 +1,11 @@
-//! What a template makes on the way to its output, bounded. The backend counts steps, and thirty of them are enough to
+//! What a template makes on the way to its output, bounded in length and depth. The backend counts steps, and thirty of them are enough to
 //! double one byte to a gigabyte; so its program gets a check before each operation that makes a value longer than its
 //! operands, and all text, also what a block captures, passes one that counts it.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use minijinja::machinery::{CompiledTemplate, Instruction, Instructions, TemplateConfig, eval, make_string_output};
 use minijinja::syntax::SyntaxConfig;
@@ -18,14 +19,25 @@ const ROOM_FOR_PRODUCT: &str = "*room";
 const ROOM_TO_COMPARE: &str = "=room";
 const MADE: &str = "+made";
 const MADE_OF_OTHERS: &str = "[]made";
+const TO_KEEP: &str = "ns.kept";
 /// The backend keeps no place for a filter with this number, but looks it up by its name.
 const BY_NAME: u8 = !0;
 /// Of one list; each takes some 24 bytes, whatever it holds.
 const MOST_ITEMS: usize = 1 << 20;
+/// Values in values. What holds them is printed, compared and freed by recursion, on a thread's stack.
+const DEEPEST: usize = 64;
+/// Steps are counted, but one may sort a million items. Whoever waits for a file gives up a little later, and the thread
+/// is to be free then.
+const LONGEST: Duration = Duration::from_secs(8);
 /// The widest field that `format` fills.
 const WIDEST: usize = 4096;
 
-/// How much a template may still make.
+#[allow(clippy::disallowed_methods, reason = "how long the machine worked, which no suspend is part of")]
+fn instant() -> Instant {
+    Instant::now()
+}
+
+/// How much a template may still make, and since when it does.
 #[derive(Debug)]
 pub(super) struct Room {
     limit: usize,
@@ -33,12 +45,13 @@ pub(super) struct Room {
     output: AtomicUsize,
     /// Bytes of values.
     values: AtomicUsize,
+    since: Instant,
 }
 
 impl Room {
     /// For a template whose output has at most so many bytes.
     pub(super) fn for_output(limit: usize) -> Arc<Room> {
-        let room = Room { limit, output: AtomicUsize::new(0), values: AtomicUsize::new(0) };
+        let room = Room { limit, output: AtomicUsize::new(0), values: AtomicUsize::new(0), since: instant() };
         room.refill();
         Arc::new(room)
     }
@@ -57,9 +70,12 @@ impl Room {
     }
 
     fn take(&self, from: &AtomicUsize, bytes: usize) -> Result<(), Error> {
+        if self.since.elapsed() > LONGEST {
+            return Err(refusal("it takes longer than 8s"));
+        }
         let left = from.load(Relaxed).saturating_sub(bytes);
         from.store(left, Relaxed);
-        if left == 0 { Err(Error::new(ErrorKind::InvalidOperation, "it makes too much")) } else { Ok(()) }
+        if left == 0 { Err(refusal("it makes too much")) } else { Ok(()) }
     }
 
     /// One value of this length, to be made.
@@ -77,9 +93,63 @@ impl Room {
         let mut count = Count { left: self.limit };
         match value.as_str() {
             Some(text) => Ok(text.len()),
-            None if write!(count, "{value}").is_ok() => Ok(self.limit - count.left),
-            None => self.take(&self.values, usize::MAX).map(|()| 0),
+            None => {
+                self.look_into(value, &mut 0)?;
+                match write!(count, "{value}") {
+                    Ok(()) => Ok(self.limit - count.left),
+                    Err(fmt::Error) => self.take(&self.values, usize::MAX).map(|()| 0),
+                }
+            }
         }
+    }
+
+    /// Whether a value holds others no deeper than may be, nor more of them than there is room for. What one holds twice
+    /// counts twice, as it does where it is printed.
+    fn look_into(&self, value: &Value, seen: &mut usize) -> Result<(), Error> {
+        self.look_from(value, DEEPEST, seen)?;
+        self.take(&self.values, *seen)
+    }
+
+    fn look_from(&self, value: &Value, deeper: usize, seen: &mut usize) -> Result<(), Error> {
+        *seen += 1;
+        let is_map = match value.kind() {
+            ValueKind::Map => true,
+            ValueKind::Seq => false,
+            ValueKind::Iterable if value.len().is_some() => false,
+            _ => return Ok(()),
+        };
+        if *seen > self.limit {
+            return self.take(&self.values, usize::MAX);
+        }
+        let deeper = deeper.checked_sub(1).ok_or_else(|| refusal(TOO_DEEP))?;
+        let Ok(items) = value.try_iter() else { return Ok(()) };
+        for item in items {
+            if is_map {
+                self.look_from(&value.get_item(&item)?, deeper, seen)?;
+            }
+            self.look_from(&item, deeper, seen)?;
+        }
+        Ok(())
+    }
+}
+
+const TOO_DEEP: &str = "lists or maps are in each other more than 64 deep";
+
+fn refusal(what: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidOperation, what)
+}
+
+/// Whether it is a namespace, or holds one: kept in another, or in itself, it would have no end.
+fn holds_namespace(value: &Value) -> bool {
+    if value.as_object().is_some_and(|object| object.type_name().ends_with("::Namespace")) {
+        return true;
+    }
+    match value.kind() {
+        ValueKind::Seq => value.try_iter().is_ok_and(|mut items| items.any(|item| holds_namespace(&item))),
+        ValueKind::Map => value
+            .try_iter()
+            .is_ok_and(|mut keys| keys.any(|key| value.get_item(&key).is_ok_and(|item| holds_namespace(&item)))),
+        _ => false,
     }
 }
 
@@ -131,9 +201,17 @@ pub(super) fn add(engine: &mut Environment<'_>, room: &Arc<Room>) {
     engine.add_filter(MADE, move |value: &Value| {
         match value.as_str() {
             Some(text) => ours.value(text.len()),
-            None => ours.list(items(value)),
+            None => ours.list(items(value)).and_then(|()| ours.look_into(value, &mut 0)),
         }
         .map(|()| value.clone())
+    });
+    let ours = Arc::clone(room);
+    engine.add_filter(TO_KEEP, move |value: &Value| {
+        ours.look_into(value, &mut 0)?;
+        match holds_namespace(value) {
+            true => Err(refusal("a namespace can't be kept in a namespace")),
+            false => Ok(value.clone()),
+        }
     });
     let ours = Arc::clone(room);
     engine.add_filter(MADE_OF_OTHERS, move |value: &Value| {
@@ -285,6 +363,9 @@ fn checked<'s>(instruction: &Instruction<'s>) -> Vec<Instruction<'s>> {
         Instruction::Mul => before(ROOM_FOR_PRODUCT),
         Instruction::Eq | Instruction::Ne | Instruction::Lt | Instruction::Lte | Instruction::Gt | Instruction::Gte => {
             before(ROOM_TO_COMPARE)
+        }
+        Instruction::SetAttr(_) => {
+            vec![Instruction::Swap, filter(TO_KEEP), Instruction::Swap, instruction.clone()]
         }
         Instruction::BuildList(_) | Instruction::BuildTuple(_) | Instruction::BuildMap(_) => {
             vec![instruction.clone(), filter(MADE_OF_OTHERS)]
