@@ -1,6 +1,7 @@
 //! What touches files that the user named: templates, secrets, the config. Their storage may hang, so each works beside
 //! the loop, in a thread of its own while it lasts.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ impl Adapters {
             let watch = watch.clone();
             move |outcome| Event::Rendered { watch: watch.clone(), outcome }
         };
-        self.on_files(
+        self.on_templates(
             move || {
                 let rendering = render::stage(&watch, &template, &seen, unanswered, &variables);
                 rendering.map_err(|error| report(&error))
@@ -39,7 +40,7 @@ impl Adapters {
     pub(super) fn discard(&self, staged: Staged) {
         tokio::spawn(async move {
             let staged = Arc::new(staged);
-            let discard = |staged: Arc<Staged>| files::beside(move || render::discard(&staged));
+            let discard = |staged: Arc<Staged>| files::beside_as_template(move || render::discard(&staged));
             // What lies beside its destination is replaced by the next one, which mustn't be removed in its place.
             while discard(staged.clone()).await.is_err() && !staged.beside {
                 tokio::time::sleep(AFTER_NO_THREAD).await;
@@ -48,7 +49,7 @@ impl Adapters {
     }
 
     pub(super) fn install(&self, watch: String, staged: Staged) {
-        self.on_files(
+        self.on_templates(
             move || render::install(&staged).map_err(|error| report(&error)),
             move |result| Event::Installed { watch: watch.clone(), result },
         );
@@ -78,7 +79,7 @@ impl Adapters {
     pub(super) fn load_config(&self) {
         let source = self.source.clone();
         self.on_files(
-            move || match source.file {
+            files::beside(move || match source.file {
                 None => Err("there is no config file to read again".to_owned()),
                 Some(_) => {
                     let loaded = source.read().map_err(|report| report.to_string())?;
@@ -86,20 +87,28 @@ impl Adapters {
                     process::users::mind_groups(loaded.config.users().into_keys());
                     Ok(Box::new(loaded))
                 }
-            },
+            }),
             Event::ConfigLoaded,
         );
     }
 
-    /// Works on files the user named, in a thread of its own while it lasts: their storage may hang.
-    fn on_files<T: Send + 'static>(
+    fn on_templates<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, String> + Send + 'static,
         event: impl Fn(Result<T, String>) -> Event + Clone + Send + 'static,
     ) {
+        self.on_files(files::beside_as_template(work), event);
+    }
+
+    /// Waits for work on files the user named: their storage may hang.
+    fn on_files<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = io::Result<Result<T, String>>> + Send + 'static,
+        event: impl Fn(Result<T, String>) -> Event + Clone + Send + 'static,
+    ) {
         let failed = event.clone();
         self.task(move |error| failed(Err(error)), async move {
-            let result = match tokio::time::timeout(FILES_WITHIN, files::beside(work)).await {
+            let result = match tokio::time::timeout(FILES_WITHIN, work).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err(no_answer(FILES_WITHIN)),

@@ -33,7 +33,7 @@ pub use scratch::Scratch;
 pub use socket::SocketPlace;
 #[cfg(test)]
 pub(crate) use thread::where_no_thread_can_be_had;
-pub use thread::{beside, in_a_thread};
+pub use thread::{beside, beside_as_template, in_a_thread};
 pub use walk::{Place, find};
 
 /// A plain file's content, up to `most` bytes. A pipe or a device at the path is refused instead of waited for.
@@ -49,10 +49,9 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read`].
 pub fn read_and_see_whose(path: &Path, most: u64) -> io::Result<(Vec<u8>, bool)> {
-    let place = find(path)?;
-    place.readable_by_whoever_led_here()?;
+    let (place, file) = open_place(path)?;
     let mut bytes = Vec::new();
-    place.open(OFlag::O_RDONLY)?.take(most + 1).read_to_end(&mut bytes)?;
+    file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {most} bytes")));
     }
@@ -64,9 +63,32 @@ pub fn read_and_see_whose(path: &Path, most: u64) -> io::Result<(Vec<u8>, bool)>
 /// # Errors
 /// As [`read`].
 pub fn open(path: &Path) -> io::Result<File> {
-    let place = find(path)?;
-    place.readable_by_whoever_led_here()?;
-    place.open(OFlag::O_RDONLY)
+    open_place(path).map(|(_, file)| file)
+}
+
+fn open_place(path: &Path) -> io::Result<(Place, File)> {
+    while_replaced(|| {
+        let place = find(path)?;
+        place.readable_by_whoever_led_here()?;
+        let file = place.open(OFlag::O_RDONLY)?;
+        Ok((place, file))
+    })
+}
+
+/// Looks again when a file was replaced between the look and the opening, as whoever rotates a secret does with rename(2).
+fn while_replaced<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let (mut replaced, mut missing) = (0..20, 0..2);
+    loop {
+        let again = match open() {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => (replaced.next(), error),
+            // Behind a link that was just turned to another directory, it may have been in the one before.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (missing.next(), error),
+            result => return result,
+        };
+        if let (None, error) = again {
+            return Err(error);
+        }
+    }
 }
 
 /// Opens a plain file that is there, to add to it.
@@ -74,7 +96,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// # Errors
 /// It isn't there, is no plain file, or whoever may change where the path leads may not write to it.
 pub fn append(path: &Path) -> io::Result<File> {
-    find(path)?.open_to_append()
+    while_replaced(|| find(path)?.open_to_append())
 }
 
 /// Opens a directory.
@@ -85,7 +107,7 @@ pub fn directory(path: &Path) -> io::Result<OwnedFd> {
     if path == Path::new("/") {
         return Ok(File::open(path)?.into());
     }
-    find(path)?.open_directory()
+    while_replaced(|| find(path)?.open_directory())
 }
 
 /// Makes a directory, and those it is in; `false` when there is something at its path already.

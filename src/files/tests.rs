@@ -231,6 +231,82 @@ fn a_full_disk_leaves_a_file_that_can_only_be_written_in_place_as_it_was() {
 }
 
 #[test]
+fn a_secret_is_read_however_often_it_is_replaced_meanwhile() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let directory = open_directory();
+    let (secret, new) = (directory.path().join("secret"), directory.path().join("new"));
+    file(&secret, 0o600);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                file(&new, 0o600);
+                fs::rename(&new, &secret).unwrap();
+            }
+        });
+        let read: Vec<_> = (0..2_000).map(|_| read(&secret, 9)).filter(Result::is_err).collect();
+        over.store(true, Ordering::Relaxed);
+        assert!(read.is_empty(), "{read:?}");
+    });
+}
+
+#[test]
+#[allow(unsafe_code)]
+fn an_ordinary_users_own_secret_is_read_from_where_all_may_write() {
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    fs::set_permissions(&app, Permissions::from_mode(0o777)).unwrap();
+    let [own, second, roots] = ["own", "second", "roots"].map(|name| app.join(name));
+    for path in [&own, &second, &roots] {
+        file(path, 0o400);
+    }
+    fs::hard_link(&second, app.join("name")).unwrap();
+    for path in [&own, &second] {
+        chown(path, Some(OTHER + 1), None).unwrap();
+    }
+    symlink(&own, app.join("link")).unwrap();
+    std::thread::scope(|scope| {
+        let as_its_user = || {
+            // SAFETY: a system call; past the C library, so for this thread alone.
+            assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, -1, OTHER + 1, -1) }, 0);
+            assert_eq!(read(&own, 9).unwrap(), b"text");
+            for path in [&second, &roots, &app.join("link")] {
+                assert!(read(path, 9).is_err(), "{}", path.display());
+            }
+        };
+        scope.spawn(as_its_user).join().unwrap();
+    });
+    assert!(read(&own, 9).is_err(), "root reads nothing for others");
+}
+
+#[test]
+fn what_is_mounted_by_itself_into_anothers_directory_is_in_nobodys_hands() {
+    with_mounts(|path| {
+        let Some(app) = anothers(path) else { return };
+        let (secret, mounted) = (path.join("disk/secret"), app.join("key"));
+        file(&secret, 0o400);
+        file(&mounted, 0o644);
+        file(&app.join("plain"), 0o400);
+        let none = None::<&str>;
+        nix::mount::mount(Some(&secret), &mounted, none, nix::mount::MsFlags::MS_BIND, none).unwrap();
+        assert_eq!(read(&mounted, 9).unwrap(), b"text");
+        assert!(read(&app.join("plain"), 9).is_err());
+    });
+}
+
+#[test]
+fn a_destination_may_have_the_longest_name_there_is() {
+    let directory = open_directory();
+    let path = directory.path().join("n".repeat(255));
+    for text in [b"one", b"two"] {
+        let destination = Destination::find(&path, false).unwrap();
+        let staged = destination.stage(text, Access::default()).unwrap().unwrap();
+        assert!(destination.install(&staged).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), text);
+    }
+}
+
+#[test]
 fn by_anothers_link_a_directory_is_opened_and_made_only_where_they_may_write() {
     let directory = open_directory();
     let Some(app) = anothers(directory.path()) else { return };

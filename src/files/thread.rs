@@ -6,8 +6,9 @@ use std::thread;
 
 use tokio::sync::{Semaphore, oneshot};
 
-/// So much at once. Storage that hangs must not cost a thread for each try, nor keep other storage waiting at once.
+/// So much at once of each. Storage that hangs must not cost a thread for each try, nor keep other storage waiting at once.
 static BESIDE: Semaphore = Semaphore::const_new(4);
+static TEMPLATES: Semaphore = Semaphore::const_new(4);
 
 /// Works in a thread of its own, when others leave room for it. Dropped while it lasts, the work goes on by itself; it has
 /// no deadline.
@@ -15,8 +16,23 @@ static BESIDE: Semaphore = Semaphore::const_new(4);
 /// # Errors
 /// No thread can be had, or the work panicked.
 pub async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    in_turn(&BESIDE, work).await
+}
+
+/// The same for templates, which may be slow and somebody else's: main's start and a reload wait for none of them.
+///
+/// # Errors
+/// As [`beside`].
+pub async fn beside_as_template<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    in_turn(&TEMPLATES, work).await
+}
+
+async fn in_turn<T: Send + 'static>(
+    turns: &'static Semaphore,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
     // It is never closed.
-    let room = BESIDE.acquire().await.map_err(io::Error::other)?;
+    let room = turns.acquire().await.map_err(io::Error::other)?;
     in_a_thread(move || {
         let done = work();
         drop(room);

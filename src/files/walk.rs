@@ -6,15 +6,15 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use nix::unistd::{Gid, Uid, fchown};
+use nix::unistd::{Gid, Uid, fchown, geteuid};
 
 use super::hand::{Hand, is_trusted};
 use super::{is_plain, kind, no_plain_file, open_seen, replaced, same};
@@ -88,8 +88,7 @@ fn walk(path: &Path, make_parents: bool) -> io::Result<Place> {
         };
         let about = fstat(&entry)?;
         // What is mounted was put there by who may mount, whoever owns the directory around it.
-        // (Of files an overlay may tell the device of the layer they are in.)
-        let mounted = about.st_dev != walk.about.st_dev && kind(&about) == SFlag::S_IFDIR && name != "..";
+        let mounted = name != ".." && is_mounted(&entry, &about, &walk.about);
         let led_by = match mounted && !walk.by_link {
             true => None,
             false => Hand::joined(walk.led_by, Hand::of(&walk.about, Some(&about)).filter(|_| name != "..")),
@@ -131,6 +130,23 @@ fn walk(path: &Path, make_parents: bool) -> io::Result<Place> {
     }
     // "/", or a link to it.
     Err(no_plain_file())
+}
+
+/// Whether something is mounted here. A kernel before 5.8 tells only by the device, and of files an overlay may tell that
+/// of the layer they are in.
+#[allow(unsafe_code)]
+fn is_mounted(entry: &OwnedFd, about: &FileStat, around: &FileStat) -> bool {
+    let by_device = about.st_dev != around.st_dev && kind(about) == SFlag::S_IFDIR;
+    // SAFETY: a struct of numbers.
+    let mut told: libc::statx = unsafe { std::mem::zeroed() };
+    let (fd, flags) = (entry.as_raw_fd(), libc::AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT);
+    // SAFETY: an open descriptor, an empty path and a place for the answer. The raw call, as not every C library has it.
+    let result = unsafe { libc::syscall(libc::SYS_statx, fd, c"".as_ptr(), flags, libc::STATX_INO, &raw mut told) };
+    let root = libc::STATX_ATTR_MOUNT_ROOT as u64;
+    match result == 0 && told.stx_attributes_mask & root != 0 {
+        true => told.stx_attributes & root != 0,
+        false => by_device,
+    }
 }
 
 /// To look at without opening: no pipe waits, no device does anything.
@@ -191,6 +207,12 @@ impl Place {
     /// Whether whoever led here, if anybody did, may read what is here by their own right.
     pub(super) fn readable_by_whoever_led_here(&self) -> io::Result<()> {
         let (Some(hand), Some(entry)) = (self.led_by, &self.entry) else { return Ok(()) };
+        // An ordinary user's own secret, in a directory that all may write to, as Kubernetes makes them. It has no other
+        // name, so nobody brought it there that may not write where it was.
+        let is_own = is_plain(entry) && entry.st_nlink == 1 && !self.by_link && owns_as_ordinary_user(entry);
+        if is_own && !self.is_of_proc {
+            return Ok(());
+        }
         // The kernel asks who reads, not only what the mode is.
         if self.is_of_proc || !hand.may_read(entry) {
             return Err(refused(hand, "may not read it"));
@@ -246,8 +268,16 @@ impl Place {
 
     /// The name of a file beside.
     pub(super) fn beside(&self) -> OsString {
-        OsString::from_iter([OsStr::new("."), &self.name, OsStr::from_bytes(b".pilotfish")])
+        let (before, after) = (b".", b".pilotfish");
+        let most = libc::NAME_MAX as usize - before.len() - after.len();
+        let name = self.name.as_bytes().get(..most).unwrap_or(self.name.as_bytes());
+        OsString::from_vec([before, name, after].concat())
     }
+}
+
+fn owns_as_ordinary_user(about: &FileStat) -> bool {
+    let user = geteuid();
+    !user.is_root() && user.as_raw() == about.st_uid
 }
 
 pub(super) fn refused(hand: Hand, what: &str) -> io::Error {
