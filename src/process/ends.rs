@@ -109,9 +109,10 @@ impl Processes {
                 }
             } else if kept.pid == pid {
                 kept.ended = true;
-                let streams = child.streams.take_if(|_| !(left && child.follows));
+                // What is left of it may print on, and would be killed by a pipe that nobody reads.
+                let streams = child.streams.take_if(|streams| !(left && streams.goes_on()));
                 let executing = child.executing.take();
-                let ended = Child { run: Some(run), kept: None, executing, streams, follows: false };
+                let ended = Child { run: Some(run), kept: None, executing, streams };
                 events.extend(self.ended(ended, status));
                 // Sabotaged, what it left is passed over.
                 let any = !sabotage::is_on("leftovers");
@@ -133,7 +134,7 @@ impl Processes {
             // It was killed, and its run's process with it, or who was followed is lost.
             events.extend(self.ended(child, status));
         } else {
-            // Who was followed was heard until now.
+            // What was left was heard until now.
             drop(child.streams.map(output::Alive::end));
         }
         events.push(Event::RunLeft { run, any: false });

@@ -63,7 +63,7 @@ impl Processes {
         let (pid, group) = (main.pid, main.group);
         self.counting = None;
         self.children.retain(|_, child| child.run != Some(run));
-        self.children.insert(pid, Child { run: Some(run), kept: None, executing: None, streams: None, follows: false });
+        self.children.insert(pid, Child { run: Some(run), kept: None, executing: None, streams: None });
         self.main = Some(run);
         self.main_is_in = Some(group);
         self.main_group = None;

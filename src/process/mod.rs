@@ -113,8 +113,6 @@ struct Child {
     /// While its exec takes long: what it will say if that fails, and what to say then.
     executing: Option<(LaunchReport, Exec)>,
     streams: Option<output::Alive>,
-    /// What it leaves may be followed: its streams are heard as long as anything of it lives.
-    follows: bool,
 }
 
 /// A process below a keeper.

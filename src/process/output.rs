@@ -28,7 +28,8 @@ const MOST_AT_ONCE: usize = 64 * 1024;
 const PAUSE: Duration = Duration::from_millis(1);
 /// The window of `MOST_LINES`.
 const WINDOW: Duration = Duration::from_secs(1);
-/// What a hook left behind may hold the pipe open for ever; past this after the hook's end nobody reads it any more.
+/// What a check left behind may hold the pipe open for ever; past this after its end, or once nothing is left of a hook,
+/// nobody reads it any more.
 const AFTERWARDS: Duration = Duration::from_millis(100);
 
 /// A hook's streams while it runs.
@@ -99,6 +100,17 @@ impl Alive {
         let ended = self.ended();
         tokio::spawn(async move { stream.follow(ended).await });
         Ok(())
+    }
+
+    /// The hook has ended, and what it left may print on: logs what was said until now, so that this stands before whatever
+    /// follows from its end, and listens on. `false` where what is printed belongs to one run.
+    pub fn goes_on(&self) -> bool {
+        let is_logged = |stream: &Arc<Stream>| matches!(*stream.output(), Output::Logged(_));
+        let goes_on = self.gathered.is_none() && self.streams.iter().all(is_logged);
+        if goes_on {
+            self.streams.iter().for_each(|stream| stream.drain());
+        }
+        goes_on
     }
 
     /// The hook has ended: logs what it said last, so that this stands before whatever follows from its end.

@@ -190,12 +190,12 @@ impl Processes {
                 let user = order.run_as.user.as_deref();
                 let event =
                     self.start(run, order.exec, user, order.directory, launch, Some(alive).filter(|_| !order.raw));
-                if let Some((keeper, child)) = self.children.iter_mut().find(|(_, child)| child.run == Some(run)) {
-                    child.follows = order.follows;
-                    if let Some(guard) = self.guard.as_ref().filter(|_| order.leads) {
-                        // The config has no more than there is room for.
-                        let _ = guard.leads_beside(*keeper);
-                    }
+                let mut children = self.children.iter();
+                if let Some(guard) = self.guard.as_ref().filter(|_| order.leads)
+                    && let Some((keeper, _)) = children.find(|(_, child)| child.run == Some(run))
+                {
+                    // The config has no more than there is room for.
+                    let _ = guard.leads_beside(*keeper);
                 }
                 event
             }
@@ -310,7 +310,7 @@ impl Processes {
         };
         let pid = started.pid;
         let kept = (started.child != pid).then_some(Kept { pid, ended: false, sought: false });
-        let mut child = Child { run: Some(run), kept, executing: None, streams: alive, follows: false };
+        let mut child = Child { run: Some(run), kept, executing: None, streams: alive };
         match (&started.progress, started.keyboard) {
             (Progress::Failed(_), Some(Ok(keyboard))) => drop(keyboard.end()),
             (_, Some(keyboard)) => self.hears(keyboard),
@@ -319,7 +319,7 @@ impl Processes {
         let event = match started.progress {
             Progress::Running => Event::Spawned { run, pid },
             Progress::Failed(failure) => {
-                child = Child { run: None, kept, executing: None, streams: None, follows: false };
+                child = Child { run: None, kept, executing: None, streams: None };
                 let directory = directory.unwrap_or(Path::new("."));
                 let about = About { candidates: &candidates, limits: &limits, directory, user };
                 let error = command::failed(exec, failure, &about);

@@ -362,6 +362,20 @@ pre_start = { exec = ["/bin/sh", "-c", "sleep 1000 & echo done"] }
 }
 
 #[test]
+fn what_pre_start_leaves_may_print_as_long_as_it_lives() {
+    let scratch = Scratch::new();
+    let config = r#"
+[process]
+exec = ["/bin/sh", "-c", "sleep 1; kill -0 $(cat DIR/daemon)"]
+[hooks]
+pre_start = { exec = ["/bin/sh", "-c", "(while :; do echo still here; sleep 0.1; done) & echo $! > DIR/daemon"] }
+"#;
+    let (code, log) = end_of(configured(&scratch, config));
+    assert_eq!(code, 0, "{log}");
+    assert!(log.matches("still here").count() > 3, "{log}");
+}
+
+#[test]
 fn a_hook_that_ignores_term_is_killed_with_its_whole_group() {
     let scratch = Scratch::new();
     let config = r#"
