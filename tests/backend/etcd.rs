@@ -251,6 +251,67 @@ async fn a_signed_token_outdated_by_a_change_of_roles_is_replaced_within_the_cal
 }
 
 #[tokio::test]
+async fn what_is_unhealthy_leaves_the_rotation_of_an_etcd_without_room_and_comes_back_when_there_is() {
+    for version in ["etcd", "etcd35"] {
+        let etcd = Etcd::start_with(version, &["--quota-backend-bytes=16777216".to_owned()]);
+        let agent = agent(settings(&[etcd.client()]));
+        let web = service("web", "web-1");
+        agent.pass(&web).await;
+        let mut seen = agent.follow(instances_of("web"));
+        assert_eq!(seen.ids().await, ["web-1"], "{version}");
+        let large = "x".repeat(1_000_000);
+        let full = (0..40).any(|key| etcd.ctl_fed(&["put", &format!("fill/{key}")], &large).is_err());
+        assert!(full, "{version} has room");
+
+        let error = agent.try_publish(&web, ServiceStatus::Critical, "no").await.unwrap_err();
+        assert!(error.contains("database space exceeded"), "{version}: {error}");
+        assert!(seen.ids().await.is_empty(), "{version}");
+        agent.try_publish(&web, ServiceStatus::Passing, "ok").await.unwrap_err();
+
+        etcd.ctl(&["del", "--prefix", "fill/"]).unwrap();
+        let status = etcd.ctl(&["get", "x", "--write-out=json"]).unwrap();
+        let revision = status.split("\"revision\":").nth(1).and_then(|rest| rest.split([',', '}']).next()).unwrap();
+        etcd.ctl(&["compact", revision, "--physical"]).unwrap();
+        etcd.ctl(&["defrag"]).unwrap();
+        etcd.ctl(&["alarm", "disarm"]).unwrap();
+        agent.pass(&web).await;
+        assert_eq!(seen.ids().await, ["web-1"], "{version}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_unhealthy_leaves_the_rotation_with_its_ttl_where_the_right_to_write_is_lost() {
+    let etcd = Etcd::start("etcd35");
+    lock(&etcd);
+    let (_dir, password) = password_file("right");
+    let (agent, mut web, mut seen) = logged_in(&etcd, &password).await;
+    web.ttl = Duration::from_secs(2);
+    agent.pass(&web).await;
+    for command in [
+        &["--user=root:root", "role", "revoke-permission", "agent", "--prefix=true", "pilotfish/"][..],
+        &["--user=root:root", "role", "grant-permission", "agent", "--prefix=true", "read", "pilotfish/"],
+    ] {
+        etcd.ctl(command).unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    }
+    // What is as it was is renewed.
+    for _ in 0..6 {
+        agent.pass(&web).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let heartbeats = async {
+        loop {
+            agent.try_publish(&web, ServiceStatus::Critical, "no").await.unwrap_err();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::select! {
+        ids = seen.ids() => assert!(ids.is_empty(), "{ids:?}"),
+        () = heartbeats => unreachable!("they don't end"),
+        () = tokio::time::sleep(Duration::from_secs(15)) => panic!("it is still in the rotation"),
+    }
+}
+
+#[tokio::test]
 async fn a_follower_whose_place_in_the_history_was_compacted_away_ends_with_the_truth() {
     let etcd = Etcd::start("etcd35");
     let relay = Relay::to(etcd.client()).await;

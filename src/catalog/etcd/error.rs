@@ -169,6 +169,16 @@ impl Error {
         }
     }
 
+    /// Whether etcd has said no, and not that it can't say.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Error::Refused { .. }) && !self.is_the_members()
+    }
+
+    /// Whether there is no such lease.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Error::Refused { code: Code::NotFound, .. })
+    }
+
     /// Whether the members are about to agree on a leader.
     pub(super) fn is_an_election(&self) -> bool {
         let words = ["no leader", "leader changed"];

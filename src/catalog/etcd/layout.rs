@@ -59,6 +59,11 @@ impl EntryValue {
         serde_json::to_string(self).expect("strings and numbers are JSON")
     }
 
+    /// Whether it says that the instance may be used.
+    pub(super) fn is_passing(&self) -> bool {
+        self.status == Status::Passing
+    }
+
     /// What it says of the instance, if that may be used.
     pub(super) fn passing(self) -> Option<RawInstance> {
         let EntryValue { id, name, address, port, tags, meta, status, note: _ } = self;
