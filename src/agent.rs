@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 
 use crate::clock::{self, Alarm};
 use crate::config::{self, Backend, Config, Loaded, Probe, Signal, Source};
-use crate::effects::Adapters;
+use crate::effects::{Adapters, Senders};
 use crate::endpoints::{ControlRequest, Question};
 use crate::logging;
 use crate::process::guard::{Fence, FenceError, Guard};
@@ -29,6 +29,9 @@ use crate::supervisor::{Effect, Event, Status, Supervisor};
 /// Room for events of tasks. A task that finds it full waits; signals, exits and the control endpoint have ways of
 /// their own.
 const EVENTS: usize = 64;
+/// Room for what is seen in the catalog: a follower that finds it full waits, and tells what there is by then. More would
+/// be versions of a long list that nobody needs.
+const OBSERVATIONS: usize = 1;
 /// Room for questions at the control endpoint.
 const QUESTIONS: usize = 16;
 
@@ -88,6 +91,7 @@ struct Agent {
     /// Until the start is over.
     starting: Option<Pin<Box<Sleep>>>,
     events: mpsc::Receiver<Event>,
+    observations: mpsc::Receiver<Event>,
     questions: mpsc::Receiver<ControlRequest>,
     status: watch::Sender<Status>,
     guarded: bool,
@@ -126,13 +130,14 @@ impl Agent {
             processes.listen();
         }
         let (tell, events) = mpsc::channel(EVENTS);
+        let (observe, observations) = mpsc::channel(OBSERVATIONS);
         let (ask, questions) = mpsc::channel(QUESTIONS);
         // Two agents started together must not retry together; std's hasher is seeded by the kernel.
         let seed = RandomState::new().hash_one(std::process::id());
         let supervisor = Supervisor::new(config.clone(), seed);
         let recorder = config.control.socket.is_some().then(|| Recorder::new(written, seed));
         let (status, seen) = watch::channel(supervisor.status());
-        let adapters = Adapters::new(&config, source, processes, tell, ask, seen);
+        let adapters = Adapters::new(&config, source, processes, Senders { tell, observe, ask }, seen);
         let starting = Some(Box::pin(tokio::time::sleep(START_IS_OVER_AFTER)));
         let alarm = Alarm::new()?;
         Ok(Agent {
@@ -146,6 +151,7 @@ impl Agent {
             alarm,
             starting,
             events,
+            observations,
             questions,
             status,
             guarded,
@@ -282,6 +288,7 @@ impl Agent {
             said = notified => Ok(Wake::Notified(said)),
             (name, said) = coprocess => Ok(Wake::CoprocessNotified(name, said)),
             Some(event) = self.events.recv() => Ok(Wake::Event(event)),
+            Some(event) = self.observations.recv() => Ok(Wake::Event(event)),
             () = started => Ok(Wake::StartIsOver),
         }
     }

@@ -13,6 +13,7 @@ pub mod etcd;
 pub(crate) mod fuzz;
 pub mod local;
 mod observations;
+mod rate;
 
 use crate::config::{self, Query, Service};
 pub use crate::errors::chain as report;

@@ -112,7 +112,7 @@ impl Adapters {
         let audience = Audience::default();
         audience.join(follow);
         let backend = self.backend.clone();
-        let task = following(self.tell.clone(), audience.clone(), want_a_value, move |observations| {
+        let task = following(self.observe.clone(), audience.clone(), want_a_value, move |observations| {
             let (backend, query) = (backend.clone(), query.clone());
             async move { backend.follow(&query, observations).await }
         });

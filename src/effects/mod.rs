@@ -58,6 +58,17 @@ pub struct Adapters {
     control: Option<(Control, Vec<Handle>)>,
     endpoint: Endpoint,
     tell: mpsc::Sender<Event>,
+    observe: mpsc::Sender<Event>,
+}
+
+/// The ways to the loop.
+pub struct Senders {
+    /// For what a task tells.
+    pub tell: mpsc::Sender<Event>,
+    /// For what a follower sees.
+    pub observe: mpsc::Sender<Event>,
+    /// For what is asked at the control endpoint.
+    pub ask: mpsc::Sender<ControlRequest>,
 }
 
 impl Adapters {
@@ -66,11 +77,11 @@ impl Adapters {
         config: &Config,
         source: Source,
         processes: Processes,
-        tell: mpsc::Sender<Event>,
-        ask: mpsc::Sender<ControlRequest>,
+        senders: Senders,
         status: watch::Receiver<Status>,
     ) -> Adapters {
         let mut processes = processes;
+        let Senders { tell, observe, ask } = senders;
         if let config::Backend::Consul(_) = &config.catalog.backend {
             processes.keep_secret(&config::backends::CONSUL_SECRETS);
         }
@@ -97,6 +108,7 @@ impl Adapters {
             control: None,
             endpoint: Endpoint { status, asked: ask },
             tell,
+            observe,
         }
     }
 

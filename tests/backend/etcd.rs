@@ -251,6 +251,26 @@ async fn a_signed_token_outdated_by_a_change_of_roles_is_replaced_within_the_cal
 }
 
 #[tokio::test]
+async fn a_key_that_is_written_without_end_is_told_of_a_few_times_a_second_and_at_last_as_it_is() {
+    let etcd = Etcd::start("etcd35");
+    let (reader, writer) = (agent(settings(&[etcd.client()])), agent(settings(&[etcd.client()])));
+    writer.put("app/other", "0").await;
+    let mut seen = reader.follow_slowly(Query::KeyPrefix { prefix: "app/".to_owned() }, 4096);
+    assert_eq!(seen.keys().await.len(), 1);
+    let begun = tokio::time::Instant::now();
+    let mut writes = 0;
+    while writes < 200 || begun.elapsed() < Duration::from_secs(1) {
+        writes += 1;
+        writer.put("app/key", &writes.to_string()).await;
+    }
+    let at_most = 20 + usize::try_from(begun.elapsed().as_millis() / 50).unwrap() + 1;
+    let told = seen.rest();
+    assert!(told <= at_most, "{told} of {writes}, in {:?}", begun.elapsed());
+    writer.put("app/key", "last").await;
+    while seen.keys().await[0].1 != "last" {}
+}
+
+#[tokio::test]
 async fn what_is_unhealthy_leaves_the_rotation_of_an_etcd_without_room_and_comes_back_when_there_is() {
     for version in ["etcd", "etcd35"] {
         let etcd = Etcd::start_with(version, &["--quota-backend-bytes=16777216".to_owned()]);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::catalog::border::LeftOut;
+use crate::catalog::rate::{RateLimit, rest_after};
 use crate::catalog::{ObservationSender, bounds};
 use crate::config::{Backoff, Query};
 use crate::net::backoff::{self, Pace};
@@ -19,13 +20,6 @@ use super::health::Sight;
 /// is there at once, the longest what they spread over after its restart.
 pub(super) const RETRY: Backoff = Backoff { first: Duration::from_millis(400), most: Duration::from_secs(5) };
 
-/// This many answers may come at once...
-const BURST: u32 = 20;
-
-/// ...and after those one each so often: a prefix that is written to all the time, or a proxy that doesn't wait,
-/// must not keep two processors busy.
-const SPACING: Duration = Duration::from_millis(50);
-
 /// Tells what the query sees, for ever.
 pub(super) async fn follow(client: &Client, query: &Query, seen: &mut ObservationSender) -> ! {
     let mut pace = Pace::new(RETRY);
@@ -38,8 +32,9 @@ pub(super) async fn follow(client: &Client, query: &Query, seen: &mut Observatio
             Ok((observation, next)) => {
                 pace.reset();
                 index = next;
+                let began = Instant::now();
                 seen.saw(observation).await;
-                rate.answered(Instant::now())
+                rate.answered(Instant::now()).max(rest_after(began.elapsed()))
             }
             // It comes back to the end of the queue, with the same index: nothing is missed.
             Err(Error::Full { .. }) => pace.pause(),
@@ -130,33 +125,6 @@ pub(super) fn next_index(index: u64, answer: &Answer) -> Result<u64, Error> {
     }
 }
 
-/// Keeps answers apart once too many came at once.
-#[derive(Debug)]
-pub(super) struct RateLimit {
-    tokens: u32,
-    last: Instant,
-}
-
-impl RateLimit {
-    pub(super) fn new() -> RateLimit {
-        RateLimit { tokens: BURST, last: Instant::now() }
-    }
-
-    /// An answer came; how long to wait before the next question.
-    pub(super) fn answered(&mut self, now: Instant) -> Duration {
-        let earned = now.duration_since(self.last).as_millis() / SPACING.as_millis();
-        self.last = now;
-        self.tokens = self.tokens.saturating_add(u32::try_from(earned).unwrap_or(BURST)).min(BURST);
-        match self.tokens.checked_sub(1) {
-            Some(left) => {
-                self.tokens = left;
-                Duration::ZERO
-            }
-            None => SPACING,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,14 +158,5 @@ mod tests {
     #[test]
     fn an_answer_without_an_index_is_an_error() {
         assert!(matches!(next_index(7, &answer(None)), Err(Error::NoIndex { .. })));
-    }
-
-    #[test]
-    fn answers_without_end_are_kept_apart_and_quiet_earns_a_new_burst() {
-        let start = Instant::now();
-        let mut rate = RateLimit { tokens: BURST, last: start };
-        let waits = (0..BURST + 5).filter(|_| rate.answered(start) > Duration::ZERO).count();
-        assert_eq!(waits, 5);
-        assert_eq!(rate.answered(start + Duration::from_secs(60)), Duration::ZERO);
     }
 }

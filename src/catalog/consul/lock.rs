@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::catalog::election::record::{LastLeader, Leader, RankRecord, uuid};
 use crate::catalog::election::{AcquireRequest, CandidateSettings, Certificate, LockViewSender};
+use crate::catalog::rate::RateLimit;
 use crate::catalog::report;
 use crate::config::election::LONGEST_LOCK_DELAY;
 use crate::net::backoff::Pace;
@@ -17,7 +18,7 @@ use crate::supervisor::machines::election::event::{Acquisition, Certification, I
 use crate::supervisor::machines::election::record::{Guarantee, Last, Lock, PeerRank, Revision, SessionId, Term, View};
 
 use super::client::{Answer, Client};
-use super::follow::{RETRY, RateLimit, next_index};
+use super::follow::{RETRY, next_index};
 use super::kv::Stored;
 use super::publish::alive_id;
 use super::session::{Holds, TTL};

@@ -2,6 +2,7 @@
 //! When the watch ends (its member died or lost its leader, or the revision was compacted) it reads again.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Duration;
 
 use etcd_client::{EventType, KeyValue, WatchOptions, WatchStream};
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use crate::catalog::border::LeftOut;
 use crate::catalog::election::LockViewSender;
 use crate::catalog::election::record::Leader;
+use crate::catalog::rate::{self, RateLimit};
 use crate::catalog::{ObservationSender, bounds};
 use crate::config::{Backoff, Query};
 use crate::net::backoff::{self, Pace};
@@ -57,7 +59,8 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
         match read.await {
             Ok((revision, at)) => {
                 electing = None;
-                tell(&found, seen).await;
+                let mut telling = Telling::new();
+                telling.tell(&found, seen).await;
                 let begun = Instant::now();
                 let ended = match KeyWatch::begin(&range, revision, at).await {
                     Ok(mut watch) => loop {
@@ -70,12 +73,13 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
                                 Ok(())
                             }
                         });
-                        match changed.await {
-                            Ok(KeyChange::Values | KeyChange::Keys) => {
+                        match telling.or(changed).await {
+                            Some(Ok(KeyChange::Values | KeyChange::Keys)) => {
                                 pace.reset();
-                                tell(&found, seen).await;
+                                telling.changed();
                             }
-                            Err(error) => break error,
+                            Some(Err(error)) => break error,
+                            None => telling.tell(&found, seen).await,
                         }
                     },
                     Err(error) => error,
@@ -249,9 +253,74 @@ fn failed(at: &Reached<'_>, error: etcd_client::Error) -> Error {
     Error::of("watch", at.place(), error)
 }
 
-async fn tell(found: &Found<'_>, seen: &mut ObservationSender) {
-    match found.observation(seen.want_a_value()) {
-        Ok(observation) => seen.saw(observation).await,
-        Err(error) => seen.failed(&error).await,
+/// When to tell of what has changed: at once, but not of each of many changes. Whoever writes one key again and again has
+/// no version of the whole made of each write.
+#[derive(Debug)]
+struct Telling {
+    rate: RateLimit,
+    /// Nothing is told before that.
+    rested: Instant,
+    /// Since when there is something to tell.
+    dirty: Option<Instant>,
+}
+
+impl Telling {
+    fn new() -> Telling {
+        Telling { rate: RateLimit::new(), rested: Instant::now(), dirty: None }
+    }
+
+    fn changed(&mut self) {
+        self.dirty.get_or_insert_with(Instant::now);
+    }
+
+    /// The next change; `None` when it is time to tell: nothing more is ready, or so much is that it doesn't end.
+    async fn or<T>(&self, change: impl Future<Output = T>) -> Option<T> {
+        // Changes that are always ready must not keep the task from ever waiting.
+        tokio::task::yield_now().await;
+        let Some(dirty) = self.dirty else { return Some(change.await) };
+        if Instant::now() >= self.rested.max(dirty + rate::SPACING) {
+            return None;
+        }
+        tokio::time::timeout_at(self.rested, change).await.ok()
+    }
+
+    async fn tell(&mut self, found: &Found<'_>, seen: &mut ObservationSender) {
+        self.dirty = None;
+        let began = Instant::now();
+        match found.observation(seen.want_a_value()) {
+            Ok(observation) => seen.saw(observation).await,
+            Err(error) => seen.failed(&error).await,
+        }
+        let now = Instant::now();
+        self.rested = now + self.rate.answered(now).max(rate::rest_after(began.elapsed()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_that_are_ready_are_told_together_and_those_without_end_all_the_same() {
+        let mut telling = Telling::new();
+        assert_eq!(telling.or(ready(1)).await, Some(1));
+        telling.changed();
+        assert_eq!(telling.or(ready(2)).await, Some(2));
+        assert_eq!(telling.or(pending::<u32>()).await, None, "nothing more is ready");
+        tokio::time::advance(rate::SPACING).await;
+        assert_eq!(telling.or(ready(3)).await, None, "it doesn't end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_while_a_follower_rests_is_told_after_that() {
+        let begun = Instant::now();
+        let rest = Duration::from_millis(400);
+        let mut telling = Telling { rested: begun + rest, ..Telling::new() };
+        telling.changed();
+        assert_eq!(telling.or(ready(1)).await, Some(1));
+        assert_eq!(telling.or(pending::<u32>()).await, None);
+        assert_eq!(begun.elapsed(), rest);
     }
 }
