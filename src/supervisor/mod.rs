@@ -24,6 +24,7 @@ use machines::election::ElectionEvent;
 use machines::entry::Entry;
 use machines::jitter::Jitter;
 use machines::main::{Main, StrayAction};
+use machines::reported::Reported;
 use machines::restarts::Restarts;
 use machines::sensor::Sensor;
 use machines::task::Task;
@@ -72,6 +73,8 @@ pub struct Supervisor {
     leadership: Option<Leadership>,
     maintenance: Option<Maintenance>,
     post_start: PostStart,
+    /// What main has said of itself since it was started last.
+    reported: Reported,
     outer: Outer,
     /// Main, which is on its way out, is killed no later, whatever it asks for.
     kill_latest: Option<Time>,
@@ -120,6 +123,7 @@ impl Supervisor {
             leadership: config.election.clone().map(|election| Leadership::new(election, seed)),
             maintenance: None,
             post_start: PostStart::default(),
+            reported: Reported::default(),
             outer: Outer::default(),
             kill_latest: None,
             passed_on: BTreeMap::new(),
@@ -212,12 +216,7 @@ impl Supervisor {
             }
             Event::Notified(said) => self.notified(step, said),
             Event::OuterWatchdog { every } => self.outer_watches(step.now, every),
-            Event::CoprocessNotified { name, said } => {
-                if said.ready {
-                    self.says_ready(step, &name);
-                }
-                self.checks_notified(step, Some(&name), &said);
-            }
+            Event::CoprocessNotified { name, said } => self.coprocess_notified(step, &name, &said),
             Event::Published { service, result } => {
                 if let Some(entry) = find(&mut self.entries, &mut self.leaving, &service) {
                     entry.published(step, result, &mut self.jitter);
@@ -361,7 +360,11 @@ impl Supervisor {
         Status {
             phase: self.life.stage().name().phase(),
             doing: self.doing(),
-            main: MainStatus { pid: self.main.pid(), ..self.main_status.clone() },
+            main: MainStatus {
+                pid: self.main.pid(),
+                reloading: self.reported.reloading.is_some(),
+                ..self.main_status.clone()
+            },
             coprocesses: self.coprocess_statuses(),
             health: self.check_statuses(),
             services: self.entries.iter().map(Entry::report).collect(),

@@ -371,6 +371,24 @@ fn the_end_of_a_daemon_that_is_followed_is_its_coprocesss() {
 }
 
 #[test]
+fn a_daemon_that_is_followed_is_ready_in_its_second_life_once_it_says_so() {
+    let says = "until [ -e DIR/say ]; do sleep 0.02; done; rm DIR/say; systemd-notify --ready; sleep 1000; :";
+    let daemon = format!("setsid sh -c \"{says}\" & exit 0");
+    let follow = "background = \"follow\"\nready = { notify = true }";
+    let lab = Lab::new(&format!("{MAIN}{}", shell("daemon", &daemon, follow)));
+    fs::write(lab.path("say"), "").unwrap();
+    let container = lab.run();
+    let is_ready = || status(&lab)["coprocesses"][0]["ready"] == true;
+    eventually("a daemon that is ready", || is_ready().then_some(())).unwrap();
+    assert_eq!(lab.ask(&["restart", "daemon"]).0, 0);
+    let follows_again = || (container.stderr().matches("daemon went to the background").count() == 2).then_some(());
+    eventually("the second life", follows_again).unwrap();
+    assert!(!is_ready(), "nobody has said so");
+    fs::write(lab.path("say"), "").unwrap();
+    eventually("ready again", || is_ready().then_some(())).unwrap();
+}
+
+#[test]
 fn a_daemon_that_is_followed_gets_a_signal_by_hand_and_is_restarted() {
     let daemon = "sh -c \"trap \\\"echo heard >> DIR/story\\\" USR1; echo up >> DIR/story; while :; do sleep 0.02; done\" & \
                   until grep -q up DIR/story; do sleep 0.02; done";

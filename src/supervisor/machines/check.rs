@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Health, Probe};
 
+use super::reported::Reported;
 use crate::supervisor::vocabulary::{CheckStatus, Notification, RunId, Time};
 
 /// How soon a check that waits for its last run's end looks again.
@@ -22,12 +23,8 @@ pub struct Check {
     ever_passed: bool,
     failures: u32,
     successes: u32,
-    ready: bool,
-    watchdog: Option<Time>,
-    /// What main said of how often it says that it lives.
-    watchdog_within: Option<Duration>,
-    /// Main reloads, and is to be ready again by then.
-    reloading: Option<Time>,
+    /// What that which it checks has said of itself.
+    reported: Reported,
     passed: u64,
     failed: u64,
 }
@@ -77,10 +74,7 @@ impl Check {
             ever_passed: false,
             failures: 0,
             successes: 0,
-            ready: false,
-            watchdog: None,
-            watchdog_within: None,
-            reloading: None,
+            reported: Reported::default(),
             passed: 0,
             failed: 0,
         }
@@ -100,11 +94,12 @@ impl Check {
         }
     }
 
-    /// What it checks runs: grace begins.
-    pub fn begin(&mut self, now: Time) {
+    /// What it checks runs, and has said so much of itself: grace begins.
+    pub fn begin(&mut self, now: Time, reported: Reported) {
         let (config, passed, failed) = (self.config.clone(), self.passed, self.failed);
-        let grace_until = now + config.grace;
-        *self = Check { schedule: Schedule::Until(now), grace_until, passed, failed, ..Check::new(config) };
+        let grace_until = (now + config.grace).max(reported.extended.unwrap_or_default());
+        let schedule = Schedule::Until(now);
+        *self = Check { schedule, grace_until, reported, passed, failed, ..Check::new(config) };
     }
 
     /// What it checks is gone: nothing is asked, and nothing is known.
@@ -155,9 +150,9 @@ impl Check {
     /// A `notify` check asks nobody: it looks at what has been said so far.
     pub fn look(&mut self, now: Time) -> Transition {
         let silence = self.silence();
-        let result = match self.watchdog {
-            _ if !self.ready => Err(format!("{} hasn't said READY=1", whom(&self.config))),
-            _ if self.reloading.is_some_and(|until| until <= now) => {
+        let result = match self.reported.watchdog {
+            _ if !self.reported.ready => Err(format!("{} hasn't said READY=1", whom(&self.config))),
+            _ if self.reload_until().is_some_and(|until| until <= now) => {
                 Err(format!("{} said RELOADING=1, and hasn't said READY=1 since", whom(&self.config)))
             }
             Some(heard) if now.since(heard) > silence => {
@@ -168,25 +163,14 @@ impl Check {
         self.heard(now, result)
     }
 
-    /// What it checks said something by sd_notify.
-    pub fn notified(&mut self, now: Time, said: &Notification) -> Transition {
-        if self.config.probe != Probe::Notify || self.schedule == Schedule::Idle {
+    /// What it checks said something by sd_notify, which is so much by now.
+    pub fn notified(&mut self, now: Time, said: &Notification, reported: Reported) -> Transition {
+        if self.schedule == Schedule::Idle {
             return Transition::None;
         }
-        self.ready |= said.ready;
-        self.watchdog_within = said.watchdog_within.or(self.watchdog_within);
-        if said.watchdog {
-            self.watchdog = Some(now);
-        }
-        if said.ready {
-            self.reloading = None;
-        }
-        if said.reloading {
-            // As long as a start may take.
-            self.reloading = Some(now + self.config.grace.max(self.silence()));
-        }
-        if let (Some(until), Some(longer)) = (&mut self.reloading, said.extend) {
-            *until = (now + longer).max(*until);
+        self.reported = reported;
+        if self.config.probe != Probe::Notify {
+            return Transition::None;
         }
         if self.schedule == Schedule::Listening && !self.only_listens() {
             self.schedule = Schedule::Until(now + self.config.interval);
@@ -213,12 +197,19 @@ impl Check {
 
     /// How long a main that says that it lives may say nothing.
     fn silence(&self) -> Duration {
-        self.watchdog_within.unwrap_or(self.config.interval) + self.config.timeout
+        self.reported.watchdog_within.unwrap_or(self.config.interval) + self.config.timeout
+    }
+
+    /// Until when a main that reloads may take: as long as a start, or as it asked for.
+    fn reload_until(&self) -> Option<Time> {
+        let until = self.reported.reloading? + self.config.grace.max(self.silence());
+        Some(until.max(self.reported.extended.unwrap_or_default()))
     }
 
     /// Whether there is nothing to look at until main says more.
     fn only_listens(&self) -> bool {
-        self.config.probe == Probe::Notify && self.ready && self.watchdog.is_none() && self.reloading.is_none()
+        let Reported { ready, watchdog, reloading, .. } = self.reported;
+        self.config.probe == Probe::Notify && ready && watchdog.is_none() && reloading.is_none()
     }
 
     /// The answer of the run that asked, or of a look.
@@ -359,7 +350,7 @@ mod tests {
     #[test]
     fn failures_do_not_count_in_grace_and_are_asked_more_often() {
         let mut check = check(1, 1, 30);
-        check.begin(at(0));
+        check.begin(at(0), Reported::default());
         assert!(check.is_due(at(0)));
         assert!(matches!(check.heard(at(10), bad()), Transition::Uncounted(..)));
         assert_eq!(check.deadline(), Some(at(510)));
@@ -370,7 +361,7 @@ mod tests {
     #[test]
     fn the_first_success_ends_grace() {
         let mut check = check(1, 3, 30);
-        check.begin(at(0));
+        check.begin(at(0), Reported::default());
         assert_eq!(check.heard(at(100), Ok(())), Transition::Passing);
         assert_eq!(check.deadline(), Some(at(5_100)));
         assert_eq!(check.heard(at(200), bad()), Transition::Critical("refused".to_owned()));
@@ -379,7 +370,7 @@ mod tests {
     #[test]
     fn only_consecutive_failures_turn_it_critical() {
         let mut check = check(3, 1, 0);
-        check.begin(at(0));
+        check.begin(at(0), Reported::default());
         assert_eq!(check.heard(at(1), Ok(())), Transition::Passing);
         for _ in 0..4 {
             assert!(matches!(check.heard(at(2), bad()), Transition::Uncounted(..)));
@@ -395,7 +386,7 @@ mod tests {
     #[test]
     fn a_critical_check_needs_its_successes_in_a_row() {
         let mut check = check(1, 2, 0);
-        check.begin(at(0));
+        check.begin(at(0), Reported::default());
         check.heard(at(1), bad());
         assert_eq!(check.heard(at(2), Ok(())), Transition::None);
         check.heard(at(3), bad());

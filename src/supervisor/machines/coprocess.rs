@@ -8,10 +8,11 @@ use crate::config::{Coprocess as Config, Probe, Restart, RestartPolicy, SignalSc
 
 use super::commands::Outcome;
 use super::jitter::Jitter;
+use super::reported::Reported;
 use super::restarts::{self, RestartDecision, Restarts};
 use crate::supervisor::vocabulary::{
-    Answer, CoprocessStatus, Effect, ExitStatus, Hope, Notice, Pid, ReplyId, RunId, SpawnError, Step, Target, Time,
-    earliest,
+    Answer, CoprocessStatus, Effect, ExitStatus, Hope, Notice, Notification, Pid, ReplyId, RunId, SpawnError, Step,
+    Target, Time, earliest,
 };
 
 /// From one question whether it is ready to the next: others wait for the answer, and asking costs little.
@@ -26,6 +27,8 @@ pub struct Coprocess {
     stage: Stage,
     restarts: Restarts,
     readiness: Readiness,
+    /// What it has said of itself since it was started last.
+    reported: Reported,
     /// What is known since it was to run.
     life: CoprocessLife,
     /// For which role it was started, or its `pre_start` was: a reload may have given it another since.
@@ -147,6 +150,7 @@ impl Coprocess {
             stage: Stage::Idle,
             restarts: Restarts::default(),
             readiness: Readiness::No,
+            reported: Reported::default(),
             life: CoprocessLife::default(),
             order: None,
             removed: false,
@@ -180,7 +184,7 @@ impl Coprocess {
         let asks = matches!(self.readiness, Readiness::Ask { .. } | Readiness::Asking(_));
         match self.config.ready.as_ref().map(|ready| &ready.probe) {
             None if asks || self.readiness == Readiness::Listening => self.becomes_ready(),
-            Some(Probe::Notify) if asks => self.readiness = Readiness::Listening,
+            Some(Probe::Notify) if asks => self.listens(),
             Some(probe) if *probe != Probe::Notify && self.readiness == Readiness::Listening => {
                 self.readiness = Readiness::Ask { at: Time::since_boot(Duration::ZERO) };
             }
@@ -357,6 +361,7 @@ impl Coprocess {
     /// Its start was ordered.
     pub fn starts(&mut self, now: Time, run: RunId, place: u64) {
         self.stage = Stage::Starting { run, since: now };
+        self.reported = Reported::default();
         self.begun_for = self.config.when;
         self.started += 1;
         self.life.place.get_or_insert(place);
@@ -427,9 +432,8 @@ impl Coprocess {
             self.stage = Stage::Running { run, since, pid: None };
             step.out.push(Effect::FollowStray { run, told: None });
             match self.config.ready.as_ref().map(|ready| &ready.probe) {
-                // Its launcher may have said so.
-                Some(Probe::Notify) if !self.life.was_ready => self.readiness = Readiness::Listening,
-                None | Some(Probe::Notify) => self.becomes_ready(),
+                None => self.becomes_ready(),
+                Some(Probe::Notify) => self.listens(),
                 Some(_) => self.readiness = Readiness::Ask { at: step.now },
             }
         }
@@ -562,6 +566,14 @@ impl Coprocess {
         self.life.place.is_some()
     }
 
+    /// It says itself when it is ready, or has said so.
+    fn listens(&mut self) {
+        match self.reported.ready {
+            true => self.becomes_ready(),
+            false => self.readiness = Readiness::Listening,
+        }
+    }
+
     fn becomes_ready(&mut self) {
         self.readiness = Readiness::Ready;
         self.life.was_ready = true;
@@ -605,12 +617,18 @@ impl Coprocess {
         }
     }
 
-    /// It said by sd_notify that it is ready.
-    pub fn says_ready(&mut self, step: &mut Step<'_>) {
-        if self.readiness == Readiness::Listening {
+    /// It, or its launcher, said something by sd_notify.
+    pub fn notified(&mut self, step: &mut Step<'_>, said: &Notification) {
+        self.reported.add(step.now, said);
+        if said.ready && self.readiness == Readiness::Listening {
             self.becomes_ready();
             self.tell_ready(step);
         }
+    }
+
+    /// What it has said of itself since it was started last.
+    pub fn reported(&self) -> Reported {
+        self.reported
     }
 
     fn tell_ready(&self, step: &mut Step<'_>) {

@@ -4,6 +4,8 @@ use crate::config::{Hook, Probe};
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::{Check, Transition};
 use crate::supervisor::machines::commands::Launch;
+use crate::supervisor::machines::coprocess::Coprocess;
+use crate::supervisor::machines::reported::Reported;
 use crate::supervisor::vocabulary::{CheckStatus, Effect, Job, Notice, Notification, Step, Time};
 
 impl Supervisor {
@@ -69,8 +71,9 @@ impl Supervisor {
     /// then.
     pub(in crate::supervisor) fn checks_begin(&mut self, now: Time, of: Option<&str>) {
         let stopping = self.is_stopping();
+        let reported = self.reported_by(of);
         for check in self.checks.iter_mut().filter(|check| !stopping && check.is_of(of)) {
-            check.begin(now);
+            check.begin(now, reported);
         }
         for sensor in self.sensors.iter_mut().filter(|_| !stopping && of.is_none()) {
             sensor.main_started(now);
@@ -99,6 +102,14 @@ impl Supervisor {
         }
     }
 
+    /// What main, or a coprocess, has said of itself since it was started.
+    pub(in crate::supervisor) fn reported_by(&self, of: Option<&str>) -> Reported {
+        match of {
+            None => self.reported,
+            Some(name) => self.coprocesses.find(name).map(Coprocess::reported).unwrap_or_default(),
+        }
+    }
+
     /// Main, or a coprocess, spoke.
     pub(in crate::supervisor) fn checks_notified(
         &mut self,
@@ -106,9 +117,10 @@ impl Supervisor {
         of: Option<&str>,
         said: &Notification,
     ) {
+        let reported = self.reported_by(of);
         for index in 0..self.checks.len() {
             if self.checks[index].is_of(of) {
-                let transition = self.checks[index].notified(step.now, said);
+                let transition = self.checks[index].notified(step.now, said, reported);
                 self.check_turned(step, index, transition);
             }
         }

@@ -16,7 +16,8 @@ use crate::supervisor::sequence::orders::{MAIN, join};
 use crate::supervisor::sequence::role::{Promotion, Role};
 use crate::supervisor::sequence::stop::{Cause, StopStage, Stopping};
 use crate::supervisor::vocabulary::{
-    Answer, CoprocessStatus, Effect, ExitStatus, Job, Notice, Pid, ReplyId, RunId, SpawnError, Step, Time, earliest,
+    Answer, CoprocessStatus, Effect, ExitStatus, Job, Notice, Notification, Pid, ReplyId, RunId, SpawnError, Step,
+    Time, earliest,
 };
 
 /// A command that says whether a coprocess is ready may take longer to start than a connection (a JVM, say).
@@ -458,11 +459,12 @@ impl Supervisor {
         }
     }
 
-    /// One said by sd_notify that it is ready.
-    pub(in crate::supervisor) fn says_ready(&mut self, step: &mut Step<'_>, name: &str) {
-        if let Some(coprocess) = self.coprocesses.all.iter_mut().find(|coprocess| coprocess.config().name == name) {
-            coprocess.says_ready(step);
+    /// One spoke by sd_notify.
+    pub(in crate::supervisor) fn coprocess_notified(&mut self, step: &mut Step<'_>, name: &str, said: &Notification) {
+        if let Some(coprocess) = self.coprocesses.named(name) {
+            coprocess.notified(step, said);
             self.tell_catalog(step.out);
+            self.checks_notified(step, Some(name), said);
         }
     }
 

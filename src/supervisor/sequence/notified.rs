@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::Probe;
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
+use crate::supervisor::machines::reported::Reported;
 use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::vocabulary::{Effect, Notice, Notification, OuterWord, Step, Time};
 
@@ -18,10 +19,6 @@ pub struct Outer {
     watchdog: Option<(Duration, Time)>,
     /// It knows that the container is ready.
     knows_ready: bool,
-    /// Main has said that it is ready, since it was started last.
-    main_is_ready: bool,
-    /// Main sees to its watchdog, since it was started last.
-    fed_by_main: bool,
 }
 
 impl Supervisor {
@@ -33,9 +30,7 @@ impl Supervisor {
         if let Some(status) = &said.status {
             self.main_status.notified = Some(status.clone());
         }
-        self.outer.fed_by_main |= said.watchdog;
-        self.outer.main_is_ready |= said.ready;
-        self.main_status.reloading = said.reloading || (self.main_status.reloading && !said.ready);
+        self.reported.add(step.now, &said);
         self.checks_notified(step, None, &said);
         if said.stopping {
             self.main_stops_itself(step);
@@ -85,7 +80,7 @@ impl Supervisor {
             // Half the time, as sd_watchdog_enabled(3) has it.
             *at = step.now + (*every / 2).max(OUTER_AT_LEAST);
             // Who feeds it itself is the one whose silence tells; while it doesn't run, its supervisor lives.
-            if !(self.outer.fed_by_main && self.main.is_up()) {
+            if !(self.reported.watchdog.is_some() && self.main.is_up()) {
                 step.out.push(Effect::TellOuter(OuterWord::Alive));
             }
         }
@@ -93,7 +88,7 @@ impl Supervisor {
         let judges = |check: &Check| check.is_of(None) && check.counts() && check.config().probe != Probe::Notify;
         let is_ready = match self.checks.iter().any(judges) {
             true => matches!(self.life.stage(), LifeStage::Running { .. }) && self.is_main_healthy(),
-            false => self.outer.main_is_ready,
+            false => self.reported.ready,
         };
         if is_ready && !self.outer.knows_ready {
             self.outer.knows_ready = true;
@@ -108,8 +103,8 @@ impl Supervisor {
 
     /// Main is started: what the last one said is over.
     pub(in crate::supervisor) fn main_has_said_nothing(&mut self) {
-        (self.outer.fed_by_main, self.outer.main_is_ready) = (false, false);
+        self.reported = Reported::default();
         self.kill_latest = None;
-        (self.main_status.reloading, self.main_status.stopping) = (false, false);
+        (self.main_status.notified, self.main_status.stopping) = (None, false);
     }
 }

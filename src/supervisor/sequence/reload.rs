@@ -152,13 +152,14 @@ impl Supervisor {
                     check
                 }
                 None => {
+                    let reported = self.reported_by(config.of.as_deref());
                     let mut check = Check::new(config);
                     let is_up = match &check.config().of {
                         None => self.main.is_up(),
                         Some(name) => self.coprocesses.find(name).is_some_and(|coprocess| coprocess.is_up()),
                     };
                     if is_up {
-                        check.begin(step.now);
+                        check.begin(step.now, reported);
                     }
                     check
                 }

@@ -372,6 +372,57 @@ fn followed(on_giving_up: OnGivingUp) -> Script {
     script
 }
 
+fn says_ready(script: &mut Script, name: &str) {
+    let said = Notification { ready: true, ..Notification::default() };
+    script.send(Event::CoprocessNotified { name: name.to_owned(), said });
+}
+
+#[test]
+fn a_followed_daemon_is_ready_in_each_life_only_if_that_was_said_in_it() {
+    let ready = Some(Ready { probe: Probe::Notify, timeout: Duration::from_secs(5) });
+    let of = Some("daemon".to_owned());
+    let said = Health { of, probe: Probe::Notify, services: Vec::new(), ..check("said", OnFailure::Report) };
+    let daemon = Coprocess { background: Background::Follow, ready, ..coprocess("daemon") };
+    let mut script = Script::start(Config { health: vec![said], ..with(vec![daemon]) });
+    script.heard();
+    // By the launcher, while it runs.
+    says_ready(&mut script, "daemon");
+    assert!(script.core.status().health[0].passing);
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    assert!(status(&script, "daemon").ready && script.core.status().health[0].passing);
+    // By nobody.
+    script.until(60_000);
+    script.ends("coprocess daemon", 1);
+    script.when("spawn coprocess daemon");
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.until(70_000);
+    assert!(!status(&script, "daemon").ready && !script.core.status().health[0].passing);
+    says_ready(&mut script, "daemon");
+    assert!(status(&script, "daemon").ready && script.core.status().health[0].passing);
+    // By the daemon, once its launcher has ended and before it is followed.
+    script.ends("coprocess daemon", 1);
+    script.when("spawn coprocess daemon");
+    let run = script.run("coprocess daemon");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    says_ready(&mut script, "daemon");
+    script.send(Event::RunLeft { run, any: true });
+    assert!(status(&script, "daemon").ready && script.core.status().health[0].passing);
+}
+
+#[test]
+fn a_reload_by_which_one_says_itself_when_it_is_ready_knows_that_it_has_said_so() {
+    let with_ready = |probe| {
+        let ready = Some(Ready { probe, timeout: Duration::from_secs(5) });
+        with(vec![Coprocess { ready, ..coprocess("daemon") }])
+    };
+    let mut script = Script::start(with_ready(Probe::Tcp { address: "127.0.0.1:1".to_owned() }));
+    says_ready(&mut script, "daemon");
+    assert!(!status(&script, "daemon").ready, "it is asked");
+    script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
+    script.send(Event::ConfigLoaded(Ok(Box::new(with_ready(Probe::Notify).into()))));
+    assert!(status(&script, "daemon").ready);
+}
+
 #[test]
 fn the_code_of_a_followed_daemon_is_its_coprocesss() {
     let mut script = followed(OnGivingUp::Exit);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::script::*;
-use crate::config::{Config, OnFailure, Probe, RestartPolicy, Signal};
+use crate::config::{Background, Config, OnFailure, Probe, RestartPolicy, Signal};
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::*;
 
@@ -197,4 +197,71 @@ fn what_main_says_of_itself_makes_the_container_ready_only_where_no_check_judges
     assert!(script.outer.is_empty());
     script.answer("probe", Ok(()));
     assert_eq!(script.outer, [OuterWord::Ready]);
+}
+
+/// A launcher that leaves a daemon, of which both may say something.
+fn launching() -> Script {
+    let mut config = speaking();
+    config.process.background = Background::Follow;
+    let mut script = Script::start(config);
+    script.published("web", Ok(()));
+    script
+}
+
+fn launcher_ends(script: &mut Script) {
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    script.send(Event::Strays { left: 1 });
+    assert_eq!(script.core.status().main.pid, Some(101));
+}
+
+#[test]
+fn what_was_said_before_the_daemon_is_followed_was_said_of_the_daemon() {
+    let mut script = launching();
+    says(&mut script, Notification { main_pid: Some(101), ..ready() });
+    launcher_ends(&mut script);
+    assert!(script.core.status().health[0].passing);
+    script.until(60_000);
+    assert!(script.core.status().health[0].passing && script.core.status().main.pid == Some(101));
+
+    // The daemon itself may say so while its launcher has ended and nobody is followed yet.
+    let mut script = launching();
+    script.followable = None;
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    says(&mut script, ready());
+    script.send(Event::Strays { left: 1 });
+    script.send(Event::Followed { run, pid: Some(101) });
+    assert!(script.core.status().health[0].passing);
+}
+
+#[test]
+fn a_daemon_that_is_followed_owes_what_was_said_before() {
+    let mut script = launching();
+    says(&mut script, Notification { watchdog: true, ..ready() });
+    launcher_ends(&mut script);
+    script.until(6_000);
+    assert!(script.core.status().health[0].passing);
+    script.until(10_000);
+    assert_eq!(script.core.status().health[0].note, "no WATCHDOG=1 for 7s");
+
+    let mut script = launching();
+    says(&mut script, ready());
+    says(&mut script, Notification { reloading: true, ..Notification::default() });
+    launcher_ends(&mut script);
+    assert!(script.core.status().main.reloading);
+    script.until(31_000);
+    assert!(script.core.status().health[0].note.contains("RELOADING=1"));
+}
+
+#[test]
+fn what_a_main_said_is_none_of_the_next_ones() {
+    let mut script = up(speaking());
+    let status = Some("warm".to_owned());
+    says(&mut script, Notification { status, reloading: true, ..Notification::default() });
+    script.ends("main", 1);
+    assert_eq!(script.core.status().main.notified.as_deref(), Some("warm"), "it may be why");
+    script.when("spawn main");
+    let status = script.core.status();
+    assert!(!status.health[0].passing && !status.main.reloading && status.main.notified.is_none(), "{status:?}");
 }
