@@ -56,6 +56,17 @@ fn a_main_that_falls_silent_and_one_that_pulls_the_trigger_are_restarted() {
 }
 
 #[test]
+fn a_trigger_that_is_pulled_while_main_starts_is_heard_at_once() {
+    let lab = Lab::new(
+        "[process]\nexec = [\"sh\", \"-c\", \"systemd-notify WATCHDOG=trigger; sleep 1000\"]\n\
+         [[health]]\nnotify = true\ngrace = \"1h\"\non_failure = \"exit\"\n[stop]\nwithin = \"4s\"\n",
+    );
+    let mut container = lab.start().run().unwrap();
+    container.wait().unwrap();
+    assert!(container.stderr().contains("main said WATCHDOG=trigger"), "{}", container.stderr());
+}
+
+#[test]
 fn a_main_that_says_it_stops_is_out_of_the_rotation_and_isnt_judged_while_it_does() {
     let lab = speaking("sleep 1; systemd-notify STOPPING=1; sleep 2; echo over >> DIR/story; exit 0");
     let container = lab.run();

@@ -177,7 +177,9 @@ impl Check {
         }
         if said.triggered {
             self.failures = self.config.failures.max(self.failures);
-            return self.heard(now, Err("main said WATCHDOG=trigger".to_owned()));
+            // Whoever says so while it starts needs no more time to.
+            self.grace_until = now;
+            return self.heard(now, Err(format!("{} said WATCHDOG=trigger", whom(&self.config))));
         }
         if said.ready && self.state != HealthState::Passing { self.look(now) } else { Transition::None }
     }

@@ -55,6 +55,23 @@ fn a_main_that_finds_itself_unhealthy_is_believed_at_once() {
 }
 
 #[test]
+fn a_main_that_finds_itself_unhealthy_while_it_starts_is_believed_at_once() {
+    let mut config = speaking();
+    config.health[0].failures = 3;
+    let mut script = Script::start(config);
+    says(&mut script, Notification { triggered: true, ..Notification::default() });
+    assert!(script.heard().contains(&"SIGTERM to main".to_owned()));
+    // One that is only reported recovers once it says that it is ready.
+    let mut config = speaking();
+    config.health[0].on_failure = OnFailure::Report;
+    let mut script = Script::start(config);
+    says(&mut script, Notification { triggered: true, ..Notification::default() });
+    assert_eq!(script.core.status().health[0].note, "main said WATCHDOG=trigger");
+    says(&mut script, ready());
+    assert!(script.core.status().health[0].passing);
+}
+
+#[test]
 fn main_may_say_how_long_it_is_silent_from_now_on() {
     let mut script = up(speaking());
     let slower = Some(Duration::from_secs(60));
