@@ -85,13 +85,25 @@ impl Check {
         &self.config
     }
 
-    /// Another config for the same name: the status and what it counted stay.
-    pub fn reconfigure(&mut self, now: Time, config: Arc<Health>) {
-        let other_question = config.probe != self.config.probe;
+    /// Another config for the same name: the status and what it counted stay, unless it checks somebody else now. The run
+    /// that asks what isn't asked any more, if one does.
+    pub fn reconfigure(&mut self, now: Time, config: Arc<Health>) -> Option<RunId> {
+        let (of_another, other_question) = (config.of != self.config.of, config.probe != self.config.probe);
         self.config = config;
-        if other_question && self.schedule != Schedule::Idle {
-            self.schedule = Schedule::Until(now);
+        if of_another {
+            return self.rest();
         }
+        if !other_question || self.is_idle() {
+            return None;
+        }
+        let asking = self.asking();
+        self.schedule = Schedule::Until(now);
+        asking
+    }
+
+    /// Whether what it checks doesn't run, as far as it knows.
+    pub fn is_idle(&self) -> bool {
+        self.schedule == Schedule::Idle
     }
 
     /// What it checks runs, and has said so much of itself: grace begins.
@@ -165,7 +177,7 @@ impl Check {
 
     /// What it checks said something by sd_notify, which is so much by now.
     pub fn notified(&mut self, now: Time, said: &Notification, reported: Reported) -> Transition {
-        if self.schedule == Schedule::Idle {
+        if self.is_idle() {
             return Transition::None;
         }
         self.reported = reported;
@@ -186,7 +198,7 @@ impl Check {
 
     /// Main asked for more time to start: failures of one that never passed don't count until then.
     pub fn extend_grace(&mut self, until: Time) {
-        if !self.ever_passed && self.schedule != Schedule::Idle {
+        if !self.ever_passed && !self.is_idle() {
             self.grace_until = self.grace_until.max(until);
         }
     }

@@ -7,6 +7,7 @@ use crate::config::{Config, Probe, Service};
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
+use crate::supervisor::machines::coprocess::Coprocess;
 use crate::supervisor::machines::entry::Entry;
 use crate::supervisor::machines::watch::Watch;
 use crate::supervisor::vocabulary::{Answer, Effect, Job, Notice, ReplyId, Step};
@@ -145,31 +146,34 @@ impl Supervisor {
         let mut old = std::mem::take(&mut self.checks);
         for config in &self.config.health {
             let config = Arc::new(config.clone());
-            let check = match old.iter().position(|check| check.config().name == config.name) {
+            let of = config.of.clone();
+            let mut check = match old.iter().position(|check| check.config().name == config.name) {
                 Some(index) => {
                     let mut check = old.swap_remove(index);
-                    check.reconfigure(step.now, config);
-                    check
-                }
-                None => {
-                    let reported = self.reported_by(config.of.as_deref());
-                    let mut check = Check::new(config);
-                    let is_up = match &check.config().of {
-                        None => self.main.is_up(),
-                        Some(name) => self.coprocesses.find(name).is_some_and(|coprocess| coprocess.is_up()),
-                    };
-                    if is_up {
-                        check.begin(step.now, reported);
+                    if let Some(run) = check.reconfigure(step.now, config) {
+                        self.commands.cancel(step, run);
                     }
                     check
                 }
+                None => Check::new(config),
             };
+            if check.is_idle() && self.is_up(of.as_deref()) {
+                check.begin(step.now, self.reported_by(of.as_deref()));
+            }
             self.checks.push(check);
         }
         for mut check in old {
             if let Some(run) = check.rest() {
                 self.commands.cancel(step, run);
             }
+        }
+    }
+
+    /// Whether main, or a coprocess, runs and wasn't told to stop.
+    fn is_up(&self, of: Option<&str>) -> bool {
+        match of {
+            None => self.main.is_up(),
+            Some(name) => self.coprocesses.find(name).is_some_and(Coprocess::is_up),
         }
     }
 

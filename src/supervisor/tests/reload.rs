@@ -1,6 +1,7 @@
+use super::coprocess::coprocess;
 use super::role::{election, held};
 use super::script::*;
-use crate::config::{Config, Election, Health, OnFailure, Service};
+use crate::config::{Config, Coprocess, Election, Health, OnFailure, Probe, Restart, RestartPolicy, Service};
 use crate::supervisor::Event;
 use crate::supervisor::machines::election::event::ElectionEvent;
 use crate::supervisor::vocabulary::*;
@@ -144,6 +145,50 @@ fn a_changed_check_keeps_its_status() {
     new.health[0].interval *= 2;
     reload(&mut script, Ok(new));
     script.expect(&["reply ok"]);
+    assert!(script.core.status().health[0].passing);
+}
+
+#[test]
+fn a_check_that_checks_somebody_else_knows_nothing_of_whom_it_checked() {
+    let job =
+        Coprocess { restart: Restart { policy: RestartPolicy::OnFailure, ..Restart::default() }, ..coprocess("job") };
+    let checked = |of: Option<&str>| Config {
+        services: vec![service("web")],
+        health: vec![Health { of: of.map(str::to_owned), ..check("ping", OnFailure::Report) }],
+        coprocesses: vec![job.clone()],
+        ..config()
+    };
+    // It was of one that has ended: main is asked at once.
+    let mut script = Script::start(checked(Some("job")));
+    script.ends("coprocess job", 0);
+    script.heard();
+    reload(&mut script, Ok(checked(None)));
+    assert!(script.heard().contains(&"probe".to_owned()));
+    script.answer("probe", Ok(()));
+    assert!(script.core.status().health[0].passing);
+    // And the other way: main's answer is none of the one's that doesn't run.
+    script.heard();
+    reload(&mut script, Ok(checked(Some("job"))));
+    assert_eq!(script.core.status().health[0].note, "job doesn't run");
+    script.until(60_000);
+    assert!(!script.heard().contains(&"probe".to_owned()));
+}
+
+#[test]
+fn a_check_that_asks_something_else_asks_at_once_and_ends_what_asked_before() {
+    let asking = |command: &str| {
+        let mut new = base();
+        new.health[0].probe = Probe::Exec { exec: exec(command), run_as: Default::default() };
+        new
+    };
+    let mut script = Script::start(asking("old"));
+    script.heard();
+    reload(&mut script, Ok(asking("new")));
+    assert!(script.heard().contains(&"SIGTERM to all of health of ping".to_owned()));
+    script.ends_as("health of ping", ExitStatus::Killed(crate::config::Signal::TERM));
+    script.when("spawn health of ping");
+    assert!(!script.core.status().health[0].passing);
+    script.ends("health of ping", 0);
     assert!(script.core.status().health[0].passing);
 }
 
