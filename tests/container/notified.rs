@@ -67,6 +67,41 @@ fn a_trigger_that_is_pulled_while_main_starts_is_heard_at_once() {
 }
 
 #[test]
+fn what_a_launcher_said_holds_for_the_daemon_that_is_followed_and_for_a_check_that_a_reload_renames() {
+    let config = |name: &str| {
+        format!(
+            "[process]\nexec = [\"sh\", \"-c\", \"setsid sleep 1000 & systemd-notify --ready --pid=$!; sleep 0.3; exit 0\"]\n\
+             background = \"follow\"\n[[health]]\nname = \"{name}\"\nnotify = true\ngrace = \"0s\"\nfailures = 1\n\
+             interval = \"200ms\"\n[stop]\nwithin = \"4s\"\n"
+        )
+    };
+    let lab = Lab::new(&config("said"));
+    let container = lab.run();
+    log_says(&container, "main is process");
+    let is_healthy = || (lab.ask(&["health"]).0 == 0).then_some(());
+    eventually("a healthy daemon", is_healthy).unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+    lab.write(&config("ready"));
+    let (code, said, _) = lab.ask(&["reload"]);
+    assert!(code == 0 && !said.contains("next start"), "{code} {said}");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(lab.ask(&["health"]).0, 0, "{}", lab.ask(&["status"]).1);
+    ends(container);
+}
+
+#[test]
+fn a_check_that_main_can_hear_of_only_at_its_next_start_harms_nobody_before() {
+    let main = "[process]\nexec = [\"sleep\", \"1000\"]\n[stop]\nwithin = \"4s\"\n";
+    let lab = Lab::new(main);
+    let container = lab.run();
+    lab.write(&format!("{main}[[health]]\nnotify = true\ngrace = \"0s\"\nfailures = 1\ninterval = \"100ms\"\n"));
+    assert_eq!(lab.ask(&["reload"]).0, 0);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(lab.ask(&["health"]).0, 0, "{}", lab.ask(&["status"]).1);
+    assert!(!container.stderr().contains("is critical"), "{}", container.stderr());
+    ends(container);
+}
+
+#[test]
 fn a_main_that_says_it_stops_is_out_of_the_rotation_and_isnt_judged_while_it_does() {
     let lab = speaking("sleep 1; systemd-notify STOPPING=1; sleep 2; echo over >> DIR/story; exit 0");
     let container = lab.run();

@@ -39,6 +39,8 @@ enum Schedule {
     Asking(RunId),
     /// Who is listened to is ready and speaks of no watchdog: there is nothing to look at until it says more.
     Listening,
+    /// Who is listened to wasn't told where to speak, and will be at its next start: until then this is no check.
+    NextStart,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,8 +99,22 @@ impl Check {
             return None;
         }
         let asking = self.asking();
-        self.schedule = Schedule::Until(now);
+        self.ask_from(now);
         asking
+    }
+
+    /// It asks from now on, if there is anything to be heard.
+    fn ask_from(&mut self, now: Time) {
+        let is_deaf = self.config.probe == Probe::Notify && !self.reported.is_asked;
+        if is_deaf {
+            self.note = format!("{} finds NOTIFY_SOCKET at its next start", whom(&self.config));
+        }
+        self.schedule = if is_deaf { Schedule::NextStart } else { Schedule::Until(now) };
+    }
+
+    /// Whether it begins once what it checks is started anew.
+    pub fn awaits_next_start(&self) -> bool {
+        self.schedule == Schedule::NextStart
     }
 
     /// Whether what it checks doesn't run, as far as it knows.
@@ -110,8 +126,8 @@ impl Check {
     pub fn begin(&mut self, now: Time, reported: Reported) {
         let (config, passed, failed) = (self.config.clone(), self.passed, self.failed);
         let grace_until = (now + config.grace).max(reported.extended.unwrap_or_default());
-        let schedule = Schedule::Until(now);
-        *self = Check { schedule, grace_until, reported, passed, failed, ..Check::new(config) };
+        *self = Check { grace_until, reported, passed, failed, ..Check::new(config) };
+        self.ask_from(now);
     }
 
     /// What it checks is gone: nothing is asked, and nothing is known.
@@ -132,7 +148,7 @@ impl Check {
     pub fn deadline(&self) -> Option<Time> {
         match self.schedule {
             Schedule::Until(at) => Some(at),
-            Schedule::Idle | Schedule::Asking(_) | Schedule::Listening => None,
+            Schedule::Idle | Schedule::Asking(_) | Schedule::Listening | Schedule::NextStart => None,
         }
     }
 
@@ -145,7 +161,7 @@ impl Check {
     pub fn asking(&self) -> Option<RunId> {
         match self.schedule {
             Schedule::Asking(run) => Some(run),
-            Schedule::Idle | Schedule::Until(_) | Schedule::Listening => None,
+            Schedule::Idle | Schedule::Until(_) | Schedule::Listening | Schedule::NextStart => None,
         }
     }
 
@@ -184,6 +200,9 @@ impl Check {
         if self.config.probe != Probe::Notify {
             return Transition::None;
         }
+        if self.awaits_next_start() {
+            self.begin(now, reported);
+        }
         if self.schedule == Schedule::Listening && !self.only_listens() {
             self.schedule = Schedule::Until(now + self.config.interval);
         }
@@ -205,13 +224,24 @@ impl Check {
 
     /// What main finds in its environment of how often it is to say that it lives (sd_watchdog_enabled(3)).
     pub fn watchdog(&self) -> Option<(String, String)> {
-        let is_notify = self.is_of(None) && self.config.probe == Probe::Notify;
-        is_notify.then(|| ("WATCHDOG_USEC".to_owned(), self.config.interval.as_micros().to_string()))
+        self.word_every().map(|every| ("WATCHDOG_USEC".to_owned(), every.as_micros().to_string()))
     }
 
-    /// How long a main that says that it lives may say nothing.
+    /// How often main is to say that it lives.
+    pub fn word_every(&self) -> Option<Duration> {
+        (self.is_of(None) && self.listens()).then_some(self.config.interval)
+    }
+
+    /// Whether it asks nobody, and waits to be told.
+    pub fn listens(&self) -> bool {
+        self.config.probe == Probe::Notify
+    }
+
+    /// How long a main that says that it lives may say nothing. A shorter interval than it was told it doesn't know of.
     fn silence(&self) -> Duration {
-        self.reported.watchdog_within.unwrap_or(self.config.interval) + self.config.timeout
+        let Reported { watchdog_within, told_every, .. } = self.reported;
+        let interval = self.config.interval.max(told_every.unwrap_or_default());
+        watchdog_within.unwrap_or(interval) + self.config.timeout
     }
 
     /// Until when a main that reloads may take: as long as a start, or as it asked for.
@@ -292,17 +322,17 @@ impl Check {
 
     /// Whether it speaks for a service.
     pub fn speaks_for(&self, service: &str) -> bool {
-        self.config.counts && self.config.services.iter().any(|id| id == service)
+        self.counts() && self.config.services.iter().any(|id| id == service)
     }
 
     /// Whether main is unhealthy while it fails.
     pub fn counts(&self) -> bool {
-        self.config.counts
+        self.config.counts && !self.awaits_next_start()
     }
 
     /// Whether a part in an election depends on it.
     pub fn bears_on_role(&self) -> bool {
-        self.config.counts && self.config.stand && self.is_of(None)
+        self.counts() && self.config.stand && self.is_of(None)
     }
 
     /// Its name and what is wrong with it.
@@ -317,7 +347,7 @@ impl Check {
             of: self.config.of.clone(),
             idle: false,
             passing: self.is_passing(),
-            counts: self.config.counts,
+            counts: self.counts(),
             note: self.note.clone(),
             passed: self.passed,
             failed: self.failed,

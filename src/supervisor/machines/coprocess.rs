@@ -358,10 +358,15 @@ impl Coprocess {
         }
     }
 
-    /// Its start was ordered.
-    pub fn starts(&mut self, now: Time, run: RunId, place: u64) {
+    /// Whether it says itself that it is ready.
+    pub fn says_when_ready(&self) -> bool {
+        self.config.ready.as_ref().is_some_and(|ready| ready.probe == Probe::Notify)
+    }
+
+    /// Its start was ordered; a check may listen to what it says.
+    pub fn starts(&mut self, now: Time, run: RunId, place: u64, is_listened_to: bool) {
         self.stage = Stage::Starting { run, since: now };
-        self.reported = Reported::default();
+        self.reported = Reported::at_start(is_listened_to || self.says_when_ready(), None);
         self.begun_for = self.config.when;
         self.started += 1;
         self.life.place.get_or_insert(place);

@@ -8,6 +8,10 @@ use crate::supervisor::vocabulary::{Notification, Time};
 /// What a run has said since it was started. Who is followed in its place goes on with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reported {
+    /// It was told where to speak as it was started, or has spoken: silence is news.
+    pub is_asked: bool,
+    /// How often it was told to say that it lives.
+    pub told_every: Option<Duration>,
     /// It was ready once.
     pub ready: bool,
     /// When it last said that it lives.
@@ -21,8 +25,14 @@ pub struct Reported {
 }
 
 impl Reported {
+    /// One that is started, and finds in its environment where to speak (`is_asked`) and how often to say that it lives.
+    pub fn at_start(is_asked: bool, told_every: Option<Duration>) -> Reported {
+        Reported { is_asked, told_every, ..Reported::default() }
+    }
+
     /// It says something more.
     pub fn add(&mut self, now: Time, said: &Notification) {
+        self.is_asked = true;
         self.ready |= said.ready;
         if said.ready {
             (self.reloading, self.extended) = (None, None);

@@ -102,6 +102,11 @@ impl Supervisor {
         }
     }
 
+    /// Whether any check listens to what main, or a coprocess, says of itself.
+    pub(in crate::supervisor) fn is_listened_to(&self, of: Option<&str>) -> bool {
+        self.checks.iter().any(|check| check.is_of(of) && check.listens())
+    }
+
     /// What main, or a coprocess, has said of itself since it was started.
     pub(in crate::supervisor) fn reported_by(&self, of: Option<&str>) -> Reported {
         match of {

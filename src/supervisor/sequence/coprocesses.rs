@@ -188,7 +188,8 @@ impl Supervisor {
             }
             NextStep::Start => {
                 let (run, env) = (self.next_run(), self.env(&Job::Coprocess { name }));
-                self.coprocesses.all[index].starts(step.now, run, place);
+                let is_listened_to = self.is_listened_to(Some(&config.name));
+                self.coprocesses.all[index].starts(step.now, run, place, is_listened_to);
                 let role = if keeps(Duty::AwaitCoprocesses) { config.when } else { When::Always };
                 self.commands.start_coprocess(step, run, &config, role, env);
             }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::config::Probe;
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::reported::Reported;
@@ -85,7 +84,7 @@ impl Supervisor {
             }
         }
         // Without such a check main is ready when it says so itself.
-        let judges = |check: &Check| check.is_of(None) && check.counts() && check.config().probe != Probe::Notify;
+        let judges = |check: &Check| check.is_of(None) && check.counts() && !check.listens();
         let is_ready = match self.checks.iter().any(judges) {
             true => matches!(self.life.stage(), LifeStage::Running { .. }) && self.is_main_healthy(),
             false => self.reported.ready,
@@ -103,7 +102,8 @@ impl Supervisor {
 
     /// Main is started: what the last one said is over.
     pub(in crate::supervisor) fn main_has_said_nothing(&mut self) {
-        self.reported = Reported::default();
+        let told_every = self.checks.iter().find_map(Check::word_every);
+        self.reported = Reported::at_start(self.is_listened_to(None), told_every);
         self.kill_latest = None;
         (self.main_status.notified, self.main_status.stopping) = (None, false);
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Config, Probe, Service};
+use crate::config::{Config, Service};
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
@@ -82,9 +82,6 @@ impl Supervisor {
         }
         let services = note(old.services != new.services, "[[service]]", &mut changed);
         let health = note(old.health != new.health, "[[health]]", &mut changed);
-        let speaks =
-            |config: &Config| config.health.iter().any(|check| check.of.is_none() && check.probe == Probe::Notify);
-        note(health && speaks(new) && !speaks(&old), "[[health]] notify", &mut later);
         let watches = note(old.watches != new.watches, "[[watch]]", &mut changed);
         let sensors = note(old.sensors != new.sensors, "[[telemetry.sensor]]", &mut changed);
         let tasks = note(old.tasks != new.tasks, "[[task]]", &mut changed);
@@ -93,6 +90,7 @@ impl Supervisor {
         }
         if health {
             self.apply_health(step);
+            note(self.checks.iter().any(Check::awaits_next_start), "[[health]] notify", &mut later);
         }
         if watches {
             self.apply_watches(step);

@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use super::coprocess::coprocess;
 use super::role::{election, held};
 use super::script::*;
+use crate::config::coprocess::Ready;
 use crate::config::{Config, Coprocess, Election, Health, OnFailure, Probe, Restart, RestartPolicy, Service};
 use crate::supervisor::Event;
 use crate::supervisor::machines::election::event::ElectionEvent;
@@ -190,6 +193,81 @@ fn a_check_that_asks_something_else_asks_at_once_and_ends_what_asked_before() {
     assert!(!script.core.status().health[0].passing);
     script.ends("health of ping", 0);
     assert!(script.core.status().health[0].passing);
+}
+
+/// Main, or a coprocess, speaks for itself, each 5 s.
+fn listening(name: &str, of: Option<&str>) -> Health {
+    let of = of.map(str::to_owned);
+    Health { of, probe: Probe::Notify, ..check(name, OnFailure::Report) }
+}
+
+fn listened_to(health: Vec<Health>) -> Config {
+    let ready = Some(Ready { probe: Probe::Notify, timeout: Duration::from_secs(5) });
+    let coprocesses = vec![Coprocess { ready, ..coprocess("agent") }, coprocess("mute")];
+    Config { services: vec![service("web")], health, coprocesses, ..config() }
+}
+
+fn ready() -> Notification {
+    Notification { ready: true, ..Notification::default() }
+}
+
+#[test]
+fn a_check_that_comes_by_a_reload_knows_what_was_said_before() {
+    let mut script = Script::start(listened_to(vec![listening("said", None)]));
+    script.send(Event::Notified(Notification { watchdog: true, ..ready() }));
+    script.send(Event::CoprocessNotified { name: "agent".to_owned(), said: ready() });
+    script.until(4_000);
+    script.heard();
+    reload(&mut script, Ok(listened_to(vec![listening("renamed", None), listening("new", Some("agent"))])));
+    let health = script.core.status().health;
+    assert!(health.iter().all(|check| check.passing), "{health:?}");
+    assert!(!script.said.last().unwrap().to_string().contains("next start"));
+    script.until(9_000);
+    assert_eq!(script.core.status().health[0].note, "no WATCHDOG=1 for 7s");
+}
+
+#[test]
+fn a_check_of_one_that_was_not_told_where_to_speak_is_none_before_its_next_start() {
+    let mut script = Script::start(listened_to(Vec::new()));
+    script.published("web", Ok(()));
+    script.until(60_000);
+    script.heard();
+    reload(&mut script, Ok(listened_to(vec![listening("said", None), listening("mute", Some("mute"))])));
+    assert!(script.said.last().unwrap().to_string().contains("applies at main's next start: [[health]] notify"));
+    script.until(120_000);
+    script.expect(&["reply ok"]);
+    assert!(script.core.status().ready());
+    assert_eq!(script.core.status().health[0].note, "main finds NOTIFY_SOCKET at its next start");
+    // A supervisor above may have told main where to speak, too.
+    script.send(Event::Notified(ready()));
+    assert!(script.core.status().health[0].passing);
+    // And the other is told as it starts anew.
+    script.ends("coprocess mute", 1);
+    script.when("spawn coprocess mute");
+    script.until(script.now() + 1_000);
+    assert!(!script.core.status().ready());
+    assert_eq!(script.core.status().health[1].note, "mute hasn't said READY=1");
+}
+
+#[test]
+fn a_main_is_held_to_a_shorter_watchdog_only_once_it_was_told() {
+    let every = |seconds| {
+        let (interval, grace) = (Duration::from_secs(seconds), Duration::from_secs(1));
+        Health { interval, grace, on_failure: OnFailure::Restart, ..listening("said", None) }
+    };
+    let mut script = Script::start(listened_to(vec![every(10)]));
+    script.send(Event::Notified(Notification { watchdog: true, ..ready() }));
+    script.heard();
+    reload(&mut script, Ok(listened_to(vec![every(1)])));
+    script.until(12_000);
+    assert!(script.core.status().health[0].passing);
+    script.until(13_000);
+    assert_eq!(script.core.status().health[0].note, "no WATCHDOG=1 for 12s");
+    script.ends("main", 0);
+    script.when("spawn main");
+    script.send(Event::Notified(Notification { watchdog: true, ..ready() }));
+    script.until(script.now() + 5_000);
+    assert_eq!(script.core.status().health[0].note, "no WATCHDOG=1 for 3s");
 }
 
 #[test]
