@@ -56,6 +56,26 @@ fn a_second_pre_start_that_fails_ends_the_container_with_its_code_and_its_number
 }
 
 #[test]
+fn a_post_start_outlives_the_launcher_of_a_daemon_that_is_followed() {
+    let lab = Lab::new(
+        r#"
+        [process]
+        exec = ["sh", "-c", "setsid sleep 1000 & until grep -q begun DIR/story; do sleep 0.02; done; exit 0"]
+        background = "follow"
+        [hooks.post_start]
+        exec = ["sh", "-c", "echo begun >> DIR/story; until grep -q followed DIR/story; do sleep 0.02; done; echo done >> DIR/story"]
+        "#,
+    );
+    let mut container = lab.run();
+    let follows = || container.stderr().contains("main is process").then_some(());
+    eventually("a daemon that is followed", follows).unwrap();
+    fs::write(lab.path("story"), "begun\nfollowed\n").unwrap();
+    lab.told("done");
+    container.signal(TERM);
+    container.wait().unwrap();
+}
+
+#[test]
 fn post_start_runs_once_main_is_healthy_after_each_of_its_starts() {
     let lab = Lab::new(&format!(
         "{MAIN}[hooks.post_start]\nexec = [\"sh\", \"-c\", \"kill -0 $PILOTFISH_MAIN_PID && echo healthy >> DIR/story\"]\n"

@@ -83,7 +83,6 @@ impl Supervisor {
     /// Main, or a coprocess, is gone or goes: nothing is asked of it.
     pub(in crate::supervisor) fn checks_rest(&mut self, step: &mut Step<'_>, of: Option<&str>) {
         if of.is_none() {
-            self.cut_post_start_short(step);
             self.sensors_rest(step);
         }
         for check in self.checks.iter_mut().filter(|check| check.is_of(of)) {

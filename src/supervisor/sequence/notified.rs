@@ -48,6 +48,7 @@ impl Supervisor {
         let patience = self.process.stop_timeout.unwrap_or(within);
         self.kill_latest = Some(step.now + within);
         self.main.stops_itself(step.now + patience);
+        self.cut_post_start_short(step);
         self.checks_rest(step, None);
         self.tell_catalog(step.out);
     }

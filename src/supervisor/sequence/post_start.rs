@@ -1,10 +1,12 @@
 //! `post_start`: once main is healthy for the first time after a start. It runs for the role that main has then, and ends
-//! with that, with main, and with the container; nothing waits for it.
+//! with that, with main, and with the container; nothing waits for it. A launcher's end is none of main's: who is followed
+//! is the main that was started.
 
 use crate::config::{Hook, When};
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::commands::{Launch, Outcome};
+use crate::supervisor::machines::main::StrayAction;
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::vocabulary::{Job, RunId, Step};
 
@@ -21,8 +23,11 @@ pub enum PostStart {
 }
 
 impl Supervisor {
-    /// Runs it as soon as nothing holds it back any more.
+    /// Runs it as soon as nothing holds it back any more, and ends it with main.
     pub(in crate::supervisor) fn advance_post_start(&mut self, step: &mut Step<'_>) {
+        if self.main.is_left() && self.leftovers(step.now).0 != StrayAction::Follow {
+            self.cut_post_start_short(step);
+        }
         if self.post_start != PostStart::Due || self.is_stopping() || !self.is_main_healthy() {
             return;
         }

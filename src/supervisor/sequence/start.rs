@@ -376,6 +376,7 @@ impl Supervisor {
     fn main_ended(&mut self, step: &mut Step<'_>, gone: &Gone) -> bool {
         self.main_status.last_exit = Some(gone.status);
         self.main_why = gone.why();
+        self.cut_post_start_short(step);
         self.checks_rest(step, None);
         let for_role = self.main_left_role(step, gone.unkillable);
         self.tell_catalog(step.out);

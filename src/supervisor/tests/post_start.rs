@@ -1,5 +1,5 @@
 use super::script::*;
-use crate::config::{Config, Hooks, Leftovers, OnFailure, RestartPolicy, Signal};
+use crate::config::{Background, Config, Hooks, Leftovers, OnFailure, RestartPolicy, Signal};
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::*;
 
@@ -126,6 +126,57 @@ fn a_stop_before_main_is_healthy_runs_no_post_start() {
     script.signal(Signal::TERM);
     script.answer("probe", Ok(()));
     script.expect(&["SIGTERM to main"]);
+}
+
+/// The launcher ends, and the daemon that it left is followed.
+fn launcher_ends(script: &mut Script) {
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    script.send(Event::Strays { left: 1 });
+    assert_eq!(script.core.status().main.pid, Some(101));
+}
+
+#[test]
+fn a_launchers_end_takes_no_post_start_away() {
+    let following = |mut config: Config| {
+        config.process.background = Background::Follow;
+        config
+    };
+    // It waits for the daemon to be healthy.
+    let mut script = Script::start(following(checked()));
+    launcher_ends(&mut script);
+    script.expect(&["spawn main", "probe", "follow a stray", "probe"]);
+    script.answer("probe", Ok(()));
+    script.expect(&["spawn post_start"]);
+    assert_eq!(script.env["post_start"]["PILOTFISH_MAIN_PID"], "101");
+
+    // It runs on.
+    let mut script = Script::start(following(settling(config())));
+    launcher_ends(&mut script);
+    script.expect(&["spawn main", "spawn post_start", "follow a stray"]);
+    script.ends("post_start", 0);
+    script.until(60_000);
+    script.expect(&[]);
+
+    // And ends with the daemon.
+    let mut script = Script::start(following(settling(config())));
+    launcher_ends(&mut script);
+    script.heard();
+    script.until(5_000);
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    script.expect(&["SIGTERM to all of post_start"]);
+
+    // Or with what was to be followed, and can't be found.
+    let mut script = Script::start(following(settling(config())));
+    script.heard();
+    script.followable = None;
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    script.send(Event::Strays { left: 1 });
+    script.expect(&["follow a stray"]);
+    script.send(Event::Followed { run, pid: None });
+    script.expect(&["SIGTERM to strays", "SIGTERM to all of post_start"]);
 }
 
 #[test]
