@@ -149,7 +149,9 @@ impl Adapters {
             Effect::Hint { watch, target, signal } => return vec![self.hint(watch, target, signal)],
             Effect::CountStrays => return self.processes.count_strays().into_iter().collect(),
             Effect::CountRest => return vec![self.processes.count_rest()],
-            Effect::FollowStray { run, told } => return self.processes.follow_stray(run, told).into_iter().collect(),
+            Effect::FollowStray { run, told, only } => {
+                return self.processes.follow_stray(run, told, only).into_iter().collect();
+            }
             Effect::Probe { run, probe, timeout } => self.probe(run, probe, timeout),
             Effect::Publish(registration) => self.publish(registration),
             Effect::Withdraw { service } => self.withdraw(service),

@@ -45,8 +45,8 @@ impl Processes {
 
     /// Takes one of those that a launcher left behind for what it launched: of main's one that is our own child, of a
     /// coprocess's one that is its keeper's, so that its end is reaped and known. Nothing is answered while all of them are
-    /// about to end, or when main already is who it is to be.
-    pub fn follow_stray(&mut self, run: RunId, told: Option<Pid>) -> Option<Event> {
+    /// about to end, or `only` who is told of would do and isn't there, or when main already is who it is to be.
+    pub fn follow_stray(&mut self, run: RunId, told: Option<Pid>, only: bool) -> Option<Event> {
         if let Some((keeper, child)) = self.children.iter_mut().find(|(_, child)| child.run == Some(run))
             && let Some(kept) = &mut child.kept
         {
@@ -57,8 +57,8 @@ impl Processes {
         let own = || strays.iter().filter(|stray| stray.parent == self.agent);
         let main = own().find(|stray| Some(stray.pid) == told);
         let main = match self.pid(run) {
-            Some(_) => main,
-            None => main.or_else(|| daemon(own())),
+            None if !only => main.or_else(|| daemon(own())),
+            Some(_) | None => main,
         }?;
         let (pid, group) = (main.pid, main.group);
         self.counting = None;

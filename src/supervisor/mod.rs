@@ -192,7 +192,7 @@ impl Supervisor {
                     // A leader's main takes its role with it; the leftovers of both have the same time to end.
                     self.commands.end_kept(step, When::Leader);
                 }
-                if let Some(gone) = self.main.strays(left, what, kill_at, step.out) {
+                if let Some(gone) = self.main.strays(step, left, what, kill_at) {
                     self.main_is_gone(step, gone);
                 }
             }

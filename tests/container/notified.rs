@@ -89,6 +89,29 @@ fn what_a_launcher_said_holds_for_the_daemon_that_is_followed_and_for_a_check_th
 }
 
 #[test]
+fn each_master_that_the_last_one_names_in_its_place_is_followed() {
+    let lab = Lab::new(
+        "[process]\nexec = [\"sh\", \"DIR/master\", \"1\"]\nbackground = \"follow\"\n\
+         [[health]]\nnotify = true\n[stop]\nwithin = \"4s\"\n",
+    );
+    let master = "trap 'sh DIR/master $(($1 + 1)) & sleep 1.2; exit 0' USR2\n\
+                  systemd-notify --ready --pid=$$ --status=\"master $1\"\nwhile :; do sleep 0.05; done\n";
+    std::fs::write(lab.path("master"), master.replace("DIR", lab.path("").to_str().unwrap())).unwrap();
+    let container = lab.run();
+    for number in 1..=3 {
+        let is_main = || {
+            let (code, status, _) = lab.ask(&["status"]);
+            let upgrades = container.stderr().matches("main is process").count();
+            (code == 0 && status.contains(&format!("master {number}")) && upgrades + 1 == number).then_some(())
+        };
+        eventually("the next master", is_main).unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+        assert_eq!(lab.ask(&["signal", if number < 3 { "USR2" } else { "WINCH" }]).0, 0);
+    }
+    assert_eq!(lab.ask(&["health"]).0, 0);
+    ends(container);
+}
+
+#[test]
 fn a_check_that_main_can_hear_of_only_at_its_next_start_harms_nobody_before() {
     let main = "[process]\nexec = [\"sleep\", \"1000\"]\n[stop]\nwithin = \"4s\"\n";
     let lab = Lab::new(main);

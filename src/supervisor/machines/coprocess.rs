@@ -435,7 +435,7 @@ impl Coprocess {
             && own == run
         {
             self.stage = Stage::Running { run, since, pid: None };
-            step.out.push(Effect::FollowStray { run, told: None });
+            step.out.push(Effect::FollowStray { run, told: None, only: false });
             match self.config.ready.as_ref().map(|ready| &ready.probe) {
                 None => self.becomes_ready(),
                 Some(Probe::Notify) => self.listens(),

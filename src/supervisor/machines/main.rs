@@ -90,6 +90,10 @@ enum MainState {
         stop: Option<Ending>,
         /// It is asked again then: what is about to end is no answer.
         again_at: Time,
+        /// Who it named in its place is looked for no longer.
+        named_until: Time,
+        /// That one of them is to be followed was said.
+        said: bool,
     },
     /// What it left is being ended.
     Clearing { end: Ended, stop: Ending, left: usize },
@@ -199,24 +203,39 @@ impl Main {
     /// A run's process was reaped; `true` when it was main. Unless `alone` (nothing is asked about what it left), it
     /// is gone only once [`strays`](Self::strays) has said so.
     pub fn exited(&mut self, step: &mut Step<'_>, run: RunId, status: ExitStatus, alone: bool) -> (bool, Option<Gone>) {
-        let MainState::Running { run: running, since, followed, stop, .. } = self.state else { return (false, None) };
+        let MainState::Running { run: running, pid, since, followed, stop } = self.state else { return (false, None) };
         if running != run {
             return (false, None);
         }
+        // Who named itself has named nobody in its place.
+        self.announced_pid.take_if(|named| *named == pid);
         let end = Ended { status, lived: step.now.since(since) };
         step.out.push(Effect::Say(Notice::MainExited { status }));
         if alone {
             return (true, Some(self.gone(end, false)));
         }
-        let again_at = step.now + COUNT_AGAIN_AFTER;
-        self.state = MainState::Counting { run, since, followed, end, stop, again_at };
+        let (again_at, named_until) = (step.now + COUNT_AGAIN_AFTER, step.now + LAUNCHED_WITHIN);
+        self.state = MainState::Counting { run, since, followed, end, stop, again_at, named_until, said: false };
         step.out.push(Effect::CountStrays);
         (true, None)
     }
 
-    /// Whether one of those that main left may be followed: a launcher that succeeded left a daemon, perhaps by way of
-    /// another that ends at once.
+    /// Whether one of those that main left may be followed: who it named in its place (a binary upgrade's new master), or a
+    /// launcher's daemon.
     pub fn may_be_followed(&self, now: Time) -> bool {
+        self.launched_a_daemon(now) || self.named_another(now)
+    }
+
+    /// Whether main named in its place one that may be there still, however it ended itself.
+    fn named_another(&self, now: Time) -> bool {
+        match self.state {
+            MainState::Counting { stop: None, named_until, .. } => self.announced_pid.is_some() && now < named_until,
+            _ => false,
+        }
+    }
+
+    /// Whether a launcher that succeeded left a daemon, perhaps by way of another that ends at once.
+    fn launched_a_daemon(&self, now: Time) -> bool {
         match self.state {
             MainState::Counting { end, followed, stop: None, .. } => {
                 end.status.success() && followed.is_none_or(|at| now.since(at) <= LAUNCHED_WITHIN)
@@ -227,7 +246,7 @@ impl Main {
 
     /// One of those that a launcher left ended before it could be followed.
     pub fn stray_ended(&mut self, now: Time, status: ExitStatus) {
-        if self.may_be_followed(now)
+        if self.launched_a_daemon(now)
             && let MainState::Counting { end, .. } = &mut self.state
         {
             end.status = status;
@@ -272,26 +291,30 @@ impl Main {
         if let MainState::Running { run, pid: own, followed: Some(_), .. } = self.state
             && own != pid
         {
-            out.push(Effect::FollowStray { run, told: Some(pid) });
+            out.push(Effect::FollowStray { run, told: Some(pid), only: true });
         }
     }
 
     /// So many processes are left of main. `kill_at` bounds their end unless a stop already does.
     pub fn strays(
         &mut self,
+        step: &mut Step<'_>,
         left: usize,
         what: StrayAction,
         kill_at: Option<Time>,
-        out: &mut Vec<Effect>,
     ) -> Option<Gone> {
+        let only = !self.launched_a_daemon(step.now);
+        let out = &mut *step.out;
         match (&mut self.state, left) {
             (MainState::Counting { end, .. } | MainState::Clearing { end, .. }, 0) => {
                 let end = *end;
                 Some(self.gone(end, false))
             }
-            (MainState::Counting { run, stop: None, .. }, left) if what == StrayAction::Follow => {
-                out.push(Effect::Say(Notice::MainWentToBackground { left, followed: true, by_itself: true }));
-                out.push(Effect::FollowStray { run: *run, told: self.announced_pid });
+            (MainState::Counting { run, said, stop: None, .. }, left) if what == StrayAction::Follow => {
+                if !std::mem::replace(said, true) && !only {
+                    out.push(Effect::Say(Notice::MainWentToBackground { left, followed: true, by_itself: true }));
+                }
+                out.push(Effect::FollowStray { run: *run, told: self.announced_pid, only });
                 None
             }
             (MainState::Counting { end, stop, followed, .. }, left) => {

@@ -374,6 +374,82 @@ fn a_launcher_in_two_steps_is_followed_to_the_daemon() {
     assert_eq!(script.core.status().main.pid, Some(102));
 }
 
+/// Main names another in its place.
+fn names(script: &mut Script, pid: Pid) {
+    script.send(Event::Notified(Notification { main_pid: Some(pid), ..Notification::default() }));
+}
+
+/// Main ends like this, and leaves two.
+fn ends_leaving(script: &mut Script, status: ExitStatus) {
+    let run = script.run("main");
+    script.send(Event::Exited { run, status });
+    script.send(Event::Strays { left: 2 });
+}
+
+#[test]
+fn who_main_names_in_its_place_is_followed_however_often_and_however_it_ends() {
+    let mut script = following();
+    for (pid, status) in [(102, ExitStatus::Exited(0)), (103, ExitStatus::Exited(1))] {
+        script.until(script.now() + 60_000);
+        // It is nobody's child of ours yet.
+        script.followable = None;
+        names(&mut script, pid);
+        script.expect(&["follow a stray"]);
+        script.followable = Some(pid);
+        // A worker's end is no word of who was named.
+        let run = script.run("main");
+        script.send(Event::Exited { run, status });
+        script.send(Event::StrayEnded { status: ExitStatus::Exited(9) });
+        script.send(Event::Strays { left: 2 });
+        script.expect(&["follow a stray"]);
+        assert_eq!(script.core.status().main.pid, Some(pid));
+    }
+    script.until(script.now() + 60_000);
+    ends_leaving(&mut script, ExitStatus::Exited(0));
+    script.expect(&["SIGTERM to strays"]);
+}
+
+#[test]
+fn nobody_stands_in_for_who_was_named_and_is_not_there() {
+    let mut script = following();
+    script.until(60_000);
+    script.followable = None;
+    names(&mut script, 102);
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    script.send(Event::Strays { left: 2 });
+    assert_eq!(script.heard(), ["follow a stray", "follow a stray"]);
+    // It may be a moment before it is our child.
+    script.until(61_000);
+    script.heard();
+    script.send(Event::Strays { left: 2 });
+    script.expect(&["SIGTERM to strays"]);
+    script.send(Event::Strays { left: 0 });
+    script.expect(&["exit 0"]);
+}
+
+#[test]
+fn who_named_itself_has_named_nobody_in_its_place() {
+    let mut script = following();
+    names(&mut script, 101);
+    script.until(60_000);
+    script.heard();
+    ends_leaving(&mut script, ExitStatus::Exited(0));
+    script.expect(&["SIGTERM to strays"]);
+}
+
+#[test]
+fn nobody_is_followed_where_main_was_told_to_stop() {
+    let mut script = following();
+    script.until(60_000);
+    script.followable = None;
+    names(&mut script, 102);
+    script.signal(Signal::TERM);
+    script.heard();
+    ends_leaving(&mut script, ExitStatus::Exited(0));
+    script.expect(&["SIGTERM to strays"]);
+}
+
 #[test]
 fn a_daemon_that_ends_before_it_is_followed_counts_by_its_own_code() {
     let mut follow = config();

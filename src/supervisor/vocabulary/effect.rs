@@ -102,6 +102,8 @@ pub enum Effect {
         run: RunId,
         /// Who main is, as it said (sd_notify(3), MAINPID).
         told: Option<Pid>,
+        /// Nobody else is: it was no launcher that ended.
+        only: bool,
     },
     /// Stop the agent itself, as a shell's job that was told to.
     Suspend,
