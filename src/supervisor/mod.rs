@@ -16,7 +16,7 @@ pub mod vocabulary;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{Background, Config, Process, Signal, Strays, When};
+use crate::config::{Background, Config, PreStart, Process, Signal, Strays, When};
 
 use machines::check::Check;
 use machines::commands::{Commands, GivenUp};
@@ -88,6 +88,8 @@ pub struct Supervisor {
     restarting: Option<String>,
     /// Why main is prepared next.
     start_reason: StartReason,
+    /// The `pre_start` hooks of the preparation under way: which of them is done goes by this list.
+    preparation: Vec<PreStart>,
     /// What people ordered of it and aren't answered yet.
     orders: Orders,
     /// Who asked for a reload under way.
@@ -131,6 +133,7 @@ impl Supervisor {
             main_ended_at: None,
             restarting: None,
             start_reason: StartReason::default(),
+            preparation: Vec::new(),
             orders: Orders::default(),
             reloading: None,
             jitter: Jitter::new(seed),

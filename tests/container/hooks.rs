@@ -56,6 +56,25 @@ fn a_second_pre_start_that_fails_ends_the_container_with_its_code_and_its_number
 }
 
 #[test]
+fn a_reload_lets_no_pre_start_run_twice_that_was_put_behind_another() {
+    let config = |names: &[&str]| {
+        let hook = |name: &&str| {
+            format!("[[hooks.pre_start]]\nexec = [\"sh\", \"-c\", \"echo {name} >> DIR/story; sleep 1\"]\n")
+        };
+        let main = "[process]\nexec = [\"sh\", \"-c\", \"echo main >> DIR/story\"]\n";
+        main.to_owned() + &names.iter().map(hook).collect::<String>()
+    };
+    let lab = Lab::new(&config(&["restore"]));
+    let mut container = lab.run();
+    lab.told("restore");
+    lab.write(&config(&["fetch", "restore"]));
+    let (code, said, _) = lab.ask(&["reload"]);
+    assert!(code == 0 && said.contains("next start: [[hooks.pre_start]]"), "{code} {said}");
+    assert_eq!(container.wait(), Ok(0), "{}", container.stderr());
+    assert_eq!(lab.story(), ["restore", "main"]);
+}
+
+#[test]
 fn a_post_start_outlives_the_launcher_of_a_daemon_that_is_followed() {
     let lab = Lab::new(
         r#"

@@ -72,7 +72,7 @@ impl Supervisor {
         note(old.catalog != new.catalog, "[catalog] (with the container)", &mut later);
         note(kept, "id, port, address and ttl of the [election]'s service (with the container)", &mut later);
         note(old.stop != new.stop, "[stop]", &mut changed);
-        note(old.hooks != new.hooks, "[hooks]", &mut changed);
+        let hooks = note(old.hooks != new.hooks, "[hooks]", &mut changed);
         if note(old.log != new.log, "[log]", &mut changed) {
             step.out.push(Effect::Logging(new.log));
         }
@@ -85,6 +85,7 @@ impl Supervisor {
         let watches = note(old.watches != new.watches, "[[watch]]", &mut changed);
         let sensors = note(old.sensors != new.sensors, "[[telemetry.sensor]]", &mut changed);
         let tasks = note(old.tasks != new.tasks, "[[task]]", &mut changed);
+        note(hooks && !self.take_pre_starts(), "[[hooks.pre_start]]", &mut later);
         if services {
             self.apply_services(step.out);
         }

@@ -129,6 +129,7 @@ impl Supervisor {
                 let reason = watch.missing();
                 self.stop(step, reason, Cause::Failed(UNAVAILABLE));
             } else if self.watches.iter().all(|watch| watch.is_prepared(leads)) {
+                self.preparation = self.config.hooks.pre_start.clone();
                 self.life.pre_start(step.now);
             }
         }
@@ -210,15 +211,29 @@ impl Supervisor {
         self.commands.of_job(&ANY_PRE_START) != Some(false)
     }
 
+    /// A reload has changed the hooks: those that have yet to run are taken from it, unless what has run, or does, isn't
+    /// where it was: then the preparation goes on as it was begun, which `false` answers.
+    pub(in crate::supervisor) fn take_pre_starts(&mut self) -> bool {
+        let LifeStage::PreStart { done, run, .. } = *self.life.stage() else { return true };
+        let new = &self.config.hooks.pre_start;
+        // Where fewer are there now, nothing is left to run.
+        let begun = (done + usize::from(run.is_some())).min(new.len());
+        let stands = new.get(..begun) == self.preparation.get(..begun);
+        if stands {
+            self.preparation.clone_from(new);
+        }
+        stands
+    }
+
     /// What the `pre_start` of this index is called: by its number, where there are several.
     fn pre_start_job(&self, index: usize) -> Job {
-        Job::PreStart { number: (self.config.hooks.pre_start.len() > 1).then_some(index + 1) }
+        Job::PreStart { number: (self.preparation.len() > 1).then_some(index + 1) }
     }
 
     /// Runs the next `pre_start` of this role, if there is one.
     fn pre_start(&mut self, step: &mut Step<'_>, done: usize) {
         let leads = self.leads();
-        let mut left = self.config.hooks.pre_start.iter().enumerate().skip(done);
+        let mut left = self.preparation.iter().enumerate().skip(done);
         let next = left.find(|(_, pre_start)| pre_start.hook.when.applies(leads));
         let Some((index, hook)) = next.map(|(index, pre_start)| (index, pre_start.hook.clone())) else {
             return self.life.prepared();
@@ -244,7 +259,7 @@ impl Supervisor {
             return;
         }
         let hook = self.pre_start_job(done);
-        match (outcome.result(), self.config.hooks.pre_start.get(done)) {
+        match (outcome.result(), self.preparation.get(done)) {
             (Ok(()), _) => self.life.next_pre_start(step.now),
             (Err(_), Some(config)) if failures < config.retries => {
                 let failures = failures + 1;

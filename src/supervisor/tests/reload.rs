@@ -4,7 +4,9 @@ use super::coprocess::coprocess;
 use super::role::{election, held};
 use super::script::*;
 use crate::config::coprocess::Ready;
-use crate::config::{Config, Coprocess, Election, Health, OnFailure, Probe, Restart, RestartPolicy, Service};
+use crate::config::{
+    Config, Coprocess, Election, Health, Hooks, OnFailure, PreStart, Probe, Restart, RestartPolicy, Service,
+};
 use crate::supervisor::Event;
 use crate::supervisor::machines::election::event::ElectionEvent;
 use crate::supervisor::vocabulary::*;
@@ -268,6 +270,52 @@ fn a_main_is_held_to_a_shorter_watchdog_only_once_it_was_told() {
     script.send(Event::Notified(Notification { watchdog: true, ..ready() }));
     script.until(script.now() + 5_000);
     assert_eq!(script.core.status().health[0].note, "no WATCHDOG=1 for 3s");
+}
+
+fn prepared_by(commands: &[&str]) -> Config {
+    let hook = |command: &&str| PreStart { hook: hook(command), ..pre_start(3) };
+    Config { hooks: Hooks { pre_start: commands.iter().map(hook).collect(), ..Hooks::default() }, ..config() }
+}
+
+/// What runs of a preparation, from now until main starts.
+fn rest_of_preparation(script: &mut Script, mut running: usize) -> usize {
+    let mut ran = 0;
+    loop {
+        ran += 1;
+        script.heard();
+        script.ends(&format!("pre_start {running}"), 0);
+        running += 1;
+        match script.heard() {
+            heard if heard.contains(&"spawn main".to_owned()) => return ran,
+            heard => assert!(heard.contains(&format!("spawn pre_start {running}")), "{heard:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_has_run_of_a_preparation_is_what_has_run_whatever_a_reload_puts_before_it() {
+    let old = prepared_by(&["restore", "migrate"]);
+    let mut script = Script::start(old.clone());
+    script.expect(&["spawn pre_start 1"]);
+    reload(&mut script, Ok(prepared_by(&["fetch", "restore", "migrate"])));
+    let later = "applies at main's next start: [[hooks.pre_start]]";
+    assert!(script.said.last().unwrap().to_string().contains(later));
+    assert_eq!(rest_of_preparation(&mut script, 1), 2, "it goes on as it was begun");
+
+    // What comes after what has run is new.
+    let mut script = Script::start(old.clone());
+    script.heard();
+    reload(&mut script, Ok(prepared_by(&["restore", "fetch", "migrate"])));
+    assert!(!script.said.last().unwrap().to_string().contains(later));
+    assert_eq!(rest_of_preparation(&mut script, 1), 3);
+
+    // And so is one that has failed and is tried again.
+    let mut script = Script::start(old);
+    script.ends("pre_start 1", 1);
+    script.heard();
+    reload(&mut script, Ok(prepared_by(&["mended", "migrate", "check"])));
+    script.when("spawn pre_start 1");
+    assert_eq!(rest_of_preparation(&mut script, 1), 3);
 }
 
 #[test]
