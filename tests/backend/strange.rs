@@ -158,3 +158,35 @@ fn watches_that_take_all_of_consuls_connections_keep_no_heartbeat_out_and_take_t
         }
     });
 }
+
+/// All connections of a Consul that dies are cut, young ones too: that is no limit.
+#[test]
+fn a_consul_that_dies_while_questions_are_young_is_not_taken_for_a_full_one() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut consul = crate::support::servers::Consul::start();
+        let agent = agent_on(&format!("consul={}", consul.http));
+        let keys: Vec<String> = (0..6).map(|n| format!("young/{n}")).collect();
+        let key = |key: &String| Query::Key { key: key.clone() };
+        let mut watches: Vec<_> = keys.iter().map(|name| agent.follow(key(name))).collect();
+        for watch in &mut watches {
+            assert_eq!(watch.told().await, Ok(Observation::Key(None)));
+        }
+        for name in &keys {
+            agent.put(name, "young").await;
+        }
+        for watch in &mut watches {
+            assert_eq!(watch.value().await.as_deref(), Some("young"));
+        }
+        consul.down();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        consul.up();
+        for (turn, patience) in [("back", 60), ("news", 4)] {
+            for (name, watch) in keys.iter().zip(&mut watches) {
+                agent.put(name, turn).await;
+                let seen = Ok(Observation::Key(Some(turn.to_owned())));
+                while watch.told_within(Duration::from_secs(patience)).await != seen {}
+            }
+        }
+    });
+}

@@ -2,6 +2,7 @@
 //! what. It knows no endpoint itself, and retries nothing.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,7 +17,7 @@ use crate::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Secre
 use super::credentials::{Credentials, Snapshot, is_https};
 use super::elements::{Element, Elements};
 use super::error::Error;
-use super::slots::ConnectionSlots;
+use super::slots::{ConnectionSlot, ConnectionSlots, Reach};
 
 /// A call that doesn't wait for a change takes no longer. An agent cut off from its servers answers writes only after
 /// 20 to 30 s, and one whose servers elect a leader after up to 8.7 s (measured on 1.8.7): what takes longer than
@@ -262,8 +263,7 @@ impl Client {
         let asked = self.send(ask, &endpoint, sink).await;
         let turned_away = match &asked {
             Ok(answer) => answer.is_full(),
-            // Consul 1.8 takes a connection and cuts it.
-            Err(error) => error.is_cut() && turn.is_one_of_many(),
+            Err(error) => self.was_turned_away(error, &turn).await,
         };
         if turned_away {
             if turn.turned_away() {
@@ -291,15 +291,58 @@ impl Client {
         if !settled.is_due() {
             return;
         }
-        let look = || async {
-            let ask = Call::new(Method::GET, &["status", "leader"]).within(RESERVED_WITHIN);
-            self.ask(ask).await.is_ok_and(|answer| !answer.is_full())
-        };
-        // All at once, so that each needs a connection. Boxed: see `send`.
-        let looks: [_; RESERVED] = std::array::from_fn(|_| Box::pin(look()));
-        let [first, second, third] = looks;
+        // All at once, so that each needs a connection.
+        let [first, second, third]: [_; RESERVED] = std::array::from_fn(|_| self.reach());
         let (first, second, third) = tokio::join!(first, second, third);
-        settled.came_to(first && second && third);
+        settled.came_to([first, second, third] == [Reach::Answered; RESERVED]);
+    }
+
+    /// Whether the agent took no connection more: Consul 1.8 takes it and cuts it. One that ends cuts them all; then
+    /// nothing is known any more of how many the next one takes.
+    async fn was_turned_away(&self, error: &Error, turn: &ConnectionSlot<'_>) -> bool {
+        let cut = error.is_cut() && turn.is_one_of_many();
+        if !error.is_unreachable() || !(cut || self.slots.are_crowded()) {
+            return false;
+        }
+        match self.reach_again().await {
+            Reach::Answered => cut,
+            Reach::Cut => false,
+            Reach::Nobody => {
+                self.slots.forget();
+                false
+            }
+        }
+    }
+
+    /// Whether the agent answers still. One question for all that were cut together, on a connection that stays: each of
+    /// many would need one more.
+    async fn reach_again(&self) -> Reach {
+        let cut = Instant::now();
+        let mut settled = self.slots.settled().await;
+        if let Some(reach) = settled.looked_since(cut) {
+            return reach;
+        }
+        let began = Instant::now();
+        let reach = match self.reach().await {
+            // What stays was cut as well: the next try tells of what.
+            Reach::Cut => self.reach().await,
+            reach => reach,
+        };
+        settled.looked(began, reach);
+        reach
+    }
+
+    /// Whether somebody answers, and takes the connection. Boxed: see `send`.
+    fn reach(&self) -> Pin<Box<dyn Future<Output = Reach> + Send + '_>> {
+        let ask = Call::new(Method::GET, &["status", "leader"]).within(RESERVED_WITHIN);
+        Box::pin(async move {
+            match self.ask(ask).await {
+                Ok(answer) if answer.is_full() => Reach::Cut,
+                Ok(_) => Reach::Answered,
+                Err(error) if error.is_unreachable() && !error.is_cut() => Reach::Nobody,
+                Err(_) => Reach::Cut,
+            }
+        })
     }
 
     async fn send(&self, ask: Call, endpoint: &str, sink: &mut impl Sink) -> Result<Answer, Error> {

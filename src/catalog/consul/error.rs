@@ -183,6 +183,11 @@ impl Error {
         }
     }
 
+    /// Whether nobody was reached, or a connection broke.
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(self, Error::Unreachable { .. })
+    }
+
     /// Whether somebody who was reached closed the connection without a word.
     pub(super) fn is_cut(&self) -> bool {
         let words = ["closed before message completed", "reset", "roken pipe"];

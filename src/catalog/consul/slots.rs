@@ -17,7 +17,8 @@ const PLENTY: usize = 1 << 20;
 /// How long a question waits where others wait for its connection.
 const SHORT: Duration = Duration::from_secs(5);
 
-/// After so long, one connection more is tried: the limit may have been raised.
+/// So long after one was turned away, one connection more is tried: the limit may have been raised, or others have left.
+/// One that was taken has the next tried as soon as its question is sure to have been answered.
 const TRIED_AGAIN: Duration = Duration::from_secs(60);
 
 /// Who may ask now.
@@ -26,7 +27,8 @@ pub(super) struct ConnectionSlots {
     places: Semaphore,
     asking: AtomicUsize,
     crowded: AtomicBool,
-    tried: std::sync::Mutex<Option<Instant>>,
+    /// When one connection more is tried.
+    try_at: std::sync::Mutex<Option<Instant>>,
     settled: Mutex<Settled>,
 }
 
@@ -35,6 +37,27 @@ pub(super) struct ConnectionSlots {
 pub(super) struct Settled {
     done: bool,
     failed: Option<Instant>,
+    /// The last look whether the agent answers.
+    looked: Option<Look>,
+}
+
+/// What came of a question to the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// It answers.
+    Answered,
+    /// It took no connection, or no notice.
+    Cut,
+    /// Nobody is there.
+    Nobody,
+}
+
+/// A look whether the agent answers.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    began: Instant,
+    ended: Instant,
+    reach: Reach,
 }
 
 impl Settled {
@@ -45,7 +68,22 @@ impl Settled {
 
     /// What came of it.
     pub(super) fn came_to(&mut self, done: bool) {
-        *self = Settled { done, failed: (!done).then(Instant::now) };
+        *self = Settled { done, failed: (!done).then(Instant::now), ..*self };
+    }
+
+    /// Whether the agent answered, if somebody has looked since. That nobody was there counts until the look's end: who
+    /// waited for it needn't wait for another one.
+    pub(super) fn looked_since(&self, time: Instant) -> Option<Reach> {
+        let counts = |look: &Look| match look.reach {
+            Reach::Answered => look.began >= time,
+            Reach::Cut | Reach::Nobody => look.ended >= time,
+        };
+        self.looked.filter(counts).map(|look| look.reach)
+    }
+
+    /// What came of a look that began then.
+    pub(super) fn looked(&mut self, began: Instant, reach: Reach) {
+        self.looked = Some(Look { began, ended: Instant::now(), reach });
     }
 }
 
@@ -63,7 +101,7 @@ impl ConnectionSlots {
             places: Semaphore::new(PLENTY),
             asking: AtomicUsize::new(0),
             crowded: AtomicBool::new(false),
-            tried: std::sync::Mutex::default(),
+            try_at: std::sync::Mutex::default(),
             settled: Mutex::default(),
         }
     }
@@ -91,8 +129,22 @@ impl ConnectionSlots {
         if self.crowded.load(Ordering::Relaxed) { wait.min(SHORT) } else { wait }
     }
 
+    /// Whether the agent takes no more than there are places.
+    pub(super) fn are_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
+    }
+
+    /// Nobody knows any more how many connections the agent takes: it may be another.
+    pub(super) fn forget(&self) {
+        let mut try_at = self.lock();
+        if self.crowded.swap(false, Ordering::Relaxed) {
+            *try_at = None;
+            self.places.add_permits(PLENTY);
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.tried.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.try_at.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -108,19 +160,20 @@ impl ConnectionSlot<'_> {
         if let Some(place) = self.place.take() {
             place.forget();
         }
-        *self.slots.lock() = Some(Instant::now());
+        let mut try_at = self.slots.lock();
+        *try_at = Some(Instant::now() + TRIED_AGAIN);
         let news = !self.slots.crowded.swap(true, Ordering::Relaxed);
         if news {
-            self.slots.places.forget_permits(PLENTY);
+            self.slots.places.forget_permits(Semaphore::MAX_PERMITS);
         }
         news
     }
 
     /// It was answered.
     pub(super) fn answered(self) {
-        let mut tried = self.slots.lock();
-        if tried.is_some_and(|at| at.elapsed() >= TRIED_AGAIN) {
-            *tried = Some(Instant::now());
+        let mut try_at = self.slots.lock();
+        if try_at.is_some_and(|at| Instant::now() >= at) {
+            *try_at = Some(Instant::now() + SHORT * 2);
             self.slots.places.add_permits(1);
         }
     }
@@ -189,6 +242,55 @@ mod tests {
         let _one = slots.take().await;
         let more = timeout(SOON, slots.take()).await.expect("one more is tried");
         assert!(!more.turned_away(), "that is no news");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_taken_has_more_tried_at_once_and_what_was_not_has_not() {
+        let slots = ConnectionSlots::new();
+        let (only, other) = (slots.take().await, slots.take().await);
+        assert!(other.turned_away());
+        tokio::time::sleep(TRIED_AGAIN).await;
+        only.answered();
+        let (one, two) = (slots.take().await, slots.take().await);
+        tokio::time::sleep(SHORT * 2).await;
+        one.answered();
+        let (_one, three) = (slots.take().await, slots.take().await);
+        assert!(!three.turned_away());
+        tokio::time::sleep(SHORT * 2).await;
+        two.answered();
+        let _two = slots.take().await;
+        assert!(timeout(SOON, slots.take()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_is_another_has_room_for_all_and_its_limit_is_found_out_anew() {
+        let slots = ConnectionSlots::new();
+        let (first, second) = (slots.take().await, slots.take().await);
+        assert!(second.turned_away());
+        slots.forget();
+        assert_eq!(slots.patience(Duration::from_secs(60)), Duration::from_secs(60));
+        let (second, third) = (slots.take().await, slots.take().await);
+        assert!(third.turned_away(), "that is news again");
+        drop(first);
+        let _first = slots.take().await;
+        assert!(timeout(SOON, slots.take()).await.is_err());
+        drop(second);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_that_were_cut_together_believe_one_look() {
+        let slots = ConnectionSlots::new();
+        let before = Instant::now();
+        slots.settled().await.looked(before, Reach::Answered);
+        assert_eq!(slots.settled().await.looked_since(before), Some(Reach::Answered));
+        tokio::time::sleep(SOON).await;
+        assert_eq!(slots.settled().await.looked_since(Instant::now()), None, "that was before");
+        let (began, cut) = (Instant::now(), Instant::now() + SOON);
+        tokio::time::sleep(SOON * 2).await;
+        slots.settled().await.looked(began, Reach::Answered);
+        assert_eq!(slots.settled().await.looked_since(cut), None, "it may have been asked before the cut");
+        slots.settled().await.looked(began, Reach::Nobody);
+        assert_eq!(slots.settled().await.looked_since(cut), Some(Reach::Nobody), "nobody answers");
     }
 
     #[tokio::test(start_paused = true)]
