@@ -67,6 +67,11 @@ impl CandidateSettings {
         Some(SocketAddr::new(host, service.port).to_string())
     }
 
+    /// Whether the candidate can be reached elsewhere than there. What isn't to be found now has not moved.
+    pub(super) fn moved_from(&self, told: Option<&Id>) -> bool {
+        self.address().is_some_and(|now| told.is_none_or(|told| **told != *now))
+    }
+
     /// How long a rank is wanted: a store must forget it by itself, for candidates that are gone don't.
     pub(super) fn rank_for(&self) -> Duration {
         self.lease + MEASURED_WITHIN
@@ -279,7 +284,8 @@ impl LockClient {
         acquired.unwrap_or_else(|error| Acquisition::Unknown(report(&error)))
     }
 
-    /// Renews the session, then reads the key.
+    /// Renews the session, then reads the key. Where the lock's version is not the term (etcd, `local`), a leader that can
+    /// be reached elsewhere by now says so in its record, which stays this term's and this session's.
     pub async fn renew(&self, session: SessionId, term: Term) -> Renewal {
         let renewed = match &*self.backend {
             Backend::None => Err(Error::NotConfigured),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pilotfish::catalog::Changed;
-use pilotfish::config::Query;
+use pilotfish::catalog::election::{CandidateSettings, LockClient};
+use pilotfish::config::{AddressSpec, Query};
 use pilotfish::supervisor::machines::election::event::{Acquisition, Renewal};
 use pilotfish::supervisor::machines::election::record::{Answer, Lock, PeerRank, Rank, Revision, Term, View};
 use pilotfish::supervisor::machines::election::rules::Rules;
@@ -87,6 +88,11 @@ sentences!(contract!(local, super::super::backends::SharedDirectory));
 sentences!(contract!(consul, super::super::backends::OneConsul));
 sentences!(contract!(etcd34, super::super::backends::Etcd34));
 sentences!(contract!(etcd35, super::super::backends::Etcd35));
+
+// In Consul every write of the lock's key is another term's.
+contract! { local_alone, super::super::backends::SharedDirectory; a_leader_that_moves_says_so_in_its_term }
+contract! { etcd34_alone, super::super::backends::Etcd34; a_leader_that_moves_says_so_in_its_term }
+contract! { etcd35_alone, super::super::backends::Etcd35; a_leader_that_moves_says_so_in_its_term }
 
 fn two(engine: &impl Engine) -> (Candidate, Candidate) {
     (candidate(engine, "db", "one"), candidate(engine, "db", "two"))
@@ -528,6 +534,28 @@ async fn a_watch_tells_the_holder_s_address<E: Engine>(engine: &E) {
     one.win().await;
     let view = candidate(engine, "db", "two").watch().until("the holder", held_by("one")).await;
     assert_eq!(view.holder().and_then(|holder| holder.address.as_deref()), Some("192.0.2.1:3306"));
+}
+
+async fn a_leader_that_moves_says_so_in_its_term<E: Engine>(engine: &E) {
+    let (here, mut elsewhere) = (service("db", "db-1"), service("db", "db-1"));
+    elsewhere.address = vec![AddressSpec::Static("192.0.2.9".parse().expect("an address"))];
+    let one = candidate_of(&engine.address(), "db", "one", E::lease(), Some(Arc::new(here)));
+    let two = candidate(engine, "db", "two");
+    let (mut watch, query) = (two.watch(), Query::Leader { election: "db".to_owned() });
+    let mut seen = agent_on(&engine.address()).follow(query);
+    let won = one.win().await;
+    one.acts(won).await;
+    seen.until_ids(&["one"], PATIENCE).await;
+    let contest = CandidateSettings { service: Some(Arc::new(elsewhere)), ..one.contest.clone() };
+    let moved = LockClient::new(one.agent.backend.clone(), contest);
+    for _ in 0..2 {
+        assert!(alive(moved.renew(won.session, won.term).await).shows(won.session, won.term));
+    }
+    let at = |view: &View| view.holder().and_then(|holder| holder.address.as_deref()) == Some("192.0.2.9:8000");
+    assert!(watch.until("the other address", at).await.shows(won.session, won.term));
+    assert_eq!(seen.instances().await[0].address, "192.0.2.9");
+    one.release(won).await;
+    watch.until("the release", free).await;
 }
 
 async fn two_watches_tell_the_same(engine: &impl Engine) {

@@ -67,6 +67,17 @@ impl Leader {
         Leader { id, session, address, term, owed_ms: None, witness: candidate.witness() }
     }
 
+    /// The same, to be reached there.
+    pub(in crate::catalog) fn at(self, address: Option<Id>) -> Leader {
+        Leader { address, ..self }
+    }
+
+    /// The same, to be reached where it was before if that can't be known now.
+    pub(in crate::catalog) fn or_at(self, before: Option<Id>) -> Leader {
+        let address = self.address.clone().or(before);
+        self.at(address)
+    }
+
     /// The same, when one who led before may still act for so long.
     pub(in crate::catalog) fn owing(self, hold_off_left: Duration) -> Leader {
         Leader { owed_ms: Some(milliseconds(hold_off_left)), ..self }
@@ -367,6 +378,15 @@ mod tests {
         assert_eq!(won.holder(Term(7)).owes, Some(Duration::from_millis(5)), "never less");
         let holder = Leader::new(&candidate(), SESSION, Some(Term(3))).holder(Term(7));
         assert_eq!(holder.term, Term(3));
+    }
+
+    #[test]
+    fn a_leader_whose_address_is_not_to_be_found_stays_where_it_was() {
+        let before = || Some(Id::from("192.0.2.1:80"));
+        let leader = Leader::new(&candidate(), SESSION, None).or_at(before());
+        assert_eq!(leader.address, before());
+        let moved = leader.at(Some("192.0.2.2:80".into())).or_at(before());
+        assert_eq!(moved.address.as_deref(), Some("192.0.2.2:80"));
     }
 
     #[test]

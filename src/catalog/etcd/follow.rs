@@ -15,6 +15,7 @@ use crate::catalog::rate::{self, RateLimit};
 use crate::catalog::{ObservationSender, bounds};
 use crate::config::{Backoff, Query};
 use crate::net::backoff::{self, Pace};
+use crate::supervisor::machines::election::event::Id;
 use crate::supervisor::machines::election::record::SessionId;
 
 use super::Etcd;
@@ -112,14 +113,14 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
 }
 
 /// Tells what the lock of an election shows, for ever. A leader's renewals write its key again and again: what is told,
-/// and read anew, is only another term, another's hand, or none.
+/// and read anew, is only another term, another's hand, another address, or none.
 pub(super) async fn follow_lock(etcd: &Etcd, election: &str, views: &mut LockViewSender) -> ! {
     let range = Range { start: etcd.keys(election).leader, prefix: false };
     let mut pace = Pace::new(RETRY);
     loop {
         match look_at_lock(etcd, &range, election, views).await {
             Ok((mut watch, mut found)) => loop {
-                let (by, begun) = (session(&found), Instant::now());
+                let (by, begun) = (holder(&found), Instant::now());
                 // Not what is left of it: a lock that came and went in one message was perhaps told by the first look.
                 let change = |pair: &KeyValue, event| {
                     match event {
@@ -129,7 +130,7 @@ pub(super) async fn follow_lock(etcd: &Etcd, election: &str, views: &mut LockVie
                     Ok(())
                 };
                 let changed = match watch.change(change).await {
-                    Ok(change) => change == KeyChange::Keys || session(&found) != by,
+                    Ok(change) => change == KeyChange::Keys || holder(&found) != by,
                     Err(error) => {
                         pace.lived(begun.elapsed());
                         tracing::debug!(event = "catalog.watch_ended", "{}", crate::catalog::report(&error));
@@ -178,9 +179,10 @@ enum KeyChange {
     Keys,
 }
 
-/// By which session a lock is held, as its value says: a person may have overwritten that.
-fn session(found: &LockKeys) -> Option<SessionId> {
-    Leader::read(found.values().next()?.value()).map(|leader| leader.session)
+/// By which session a lock is held and where its holder can be reached, as its value says: a person may have overwritten
+/// that.
+fn holder(found: &LockKeys) -> Option<(SessionId, Option<Id>)> {
+    Leader::read(found.values().next()?.value()).map(|leader| (leader.session, leader.address))
 }
 
 type LockKeys = BTreeMap<Vec<u8>, KeyValue>;

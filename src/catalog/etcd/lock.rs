@@ -74,7 +74,9 @@ impl Etcd {
         let keys = self.keys(&candidate.name);
         self.sessions.stands(session, hold_off_left);
         let lease = self.grant(candidate, session).await?;
-        let leader = Leader::new(candidate, session, None).owing(hold_off_left).json();
+        let leader = Leader::new(candidate, session, None).owing(hold_off_left);
+        self.sessions.tells_address(session, leader.address.clone());
+        let leader = leader.json();
         let mut last = LastLeader::new(candidate, session, None, guarantee, hold_off_left);
         last.lease = Some(lease);
         self.sessions.tells_linger(session, last.linger());
@@ -130,9 +132,10 @@ impl Etcd {
 
     async fn keep(&self, candidate: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         let Some(session_leases) = self.sessions.of(session) else { return Ok(Renewal::Gone { void: true }) };
-        if let Some((lease, by)) = session_leases
-            .kept_by()
-            .filter(|_| session_leases.has_no_hold_off() && session_leases.told_linger == candidate.linger())
+        let is_told = session_leases.has_no_hold_off()
+            && session_leases.told_linger == candidate.linger()
+            && !candidate.moved_from(session_leases.told_address.as_ref());
+        if let Some((lease, by)) = session_leases.kept_by().filter(|_| is_told)
             && let Some(renewed) = self.keep_alive(candidate, (session, term), lease, by).await?
         {
             return Ok(renewed);
@@ -197,7 +200,7 @@ impl Etcd {
         };
         let lease = self.grant(candidate, session).await?;
         let hold_off_left = session_leases.hold_off_left();
-        let record = Leader::new(candidate, session, None).owing(hold_off_left);
+        let record = Leader::new(candidate, session, None).or_at(session_leases.told_address).owing(hold_off_left);
         let leader = record.json();
         let mut last = LastLeader::new(candidate, session, Some(term), session_leases.guarantee, hold_off_left);
         last.lease = Some(lease);
@@ -240,6 +243,7 @@ impl Etcd {
         let at = header(&answer);
         self.sessions.holds_by(session, lease, at, by, hold_off_left);
         self.sessions.tells_linger(session, linger);
+        self.sessions.tells_address(session, record.address.clone());
         let holder = record.holder(term);
         let last_revision = Revision(unsigned(at));
         Ok(Renewal::Alive(View { at: unsigned(at), lock: Lock::Held(holder), last: None, last_revision }))

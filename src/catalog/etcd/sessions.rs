@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::supervisor::machines::election::event::Id;
 use crate::supervisor::machines::election::record::{Guarantee, SessionId};
 
 /// More leases than this are left to their time.
@@ -36,6 +37,8 @@ pub(super) struct SessionLeases {
     announced_hold_off: bool,
     /// What `last` says of how long main may outlive the lock on the witness's file.
     pub(super) told_linger: Option<Duration>,
+    /// Where the lock says that the candidate can be reached.
+    pub(super) told_address: Option<Id>,
 }
 
 /// A server, and the term of the leader it knew.
@@ -81,6 +84,7 @@ impl Sessions {
                 hold_off_until: None,
                 announced_hold_off: false,
                 told_linger: None,
+                told_address: None,
             },
         );
     }
@@ -97,6 +101,13 @@ impl Sessions {
     pub(super) fn tells_linger(&self, session: SessionId, linger: Option<Duration>) {
         if let Some(session_leases) = self.lock().get_mut(&session) {
             session_leases.told_linger = linger;
+        }
+    }
+
+    /// The lock says this, or is about to.
+    pub(super) fn tells_address(&self, session: SessionId, address: Option<Id>) {
+        if let Some(session_leases) = self.lock().get_mut(&session) {
+            session_leases.told_address = address;
         }
     }
 

@@ -107,10 +107,11 @@ impl Local {
             let session = wanted.session;
             let told = lock_file.guarantee(&lock, candidate.kill_margin);
             let hold_off_until = (!wanted.hold_off_left.is_zero()).then(|| Instant::now() + wanted.hold_off_left);
+            let address = candidate.address().map(Id::from);
             let acquired = record_acquisition(&root, &election, &lock_file, &lock, &candidate, &wanted, told);
             match acquired {
                 Ok(Acquisition::Won(term)) => {
-                    *held = Some(OwnLock { session, term, election, lock, told, hold_off_until })
+                    *held = Some(OwnLock { session, term, election, lock, told, address, hold_off_until })
                 }
                 // Also when somebody else's file has taken the place of the one that is locked.
                 Ok(_) | Err(_) => lock_file::give_back(&lock, &election)?,
@@ -121,7 +122,8 @@ impl Local {
     }
 
     /// See [`LockClient::renew`](crate::catalog::election::LockClient::renew): there is nothing to renew, only to see,
-    /// and to say in `last` should main have got the lock or closed it meanwhile, or what was owed be paid.
+    /// and to say in `last` should main have got the lock or closed it meanwhile, or what was owed be paid; and in the
+    /// holder's record, should it be reached elsewhere.
     pub async fn renew(&self, candidate: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         let root = self.root.open().await?;
         let (lock_file, of) = (self.lock_file.share(), candidate.clone());
@@ -318,7 +320,28 @@ fn keep(
         own.told = due;
         own.hold_off_until = own.hold_off_until.filter(|_| hold_off_left.is_some());
     }
+    tell_address(root, candidate, own, &election)?;
     Ok(true)
+}
+
+/// Says in the holder's record, if that is this term's, where the holder can be reached by now.
+fn tell_address(
+    root: &Opened,
+    candidate: &CandidateSettings,
+    own: &mut OwnLock,
+    election: &Folder,
+) -> Result<(), Error> {
+    if !candidate.moved_from(own.address.as_ref()) {
+        return Ok(());
+    }
+    let address = candidate.address().map(Id::from);
+    let ours = |leader: &Leader| leader.session == own.session && leader.term == Some(own.term.0);
+    if let Some(leader) = leader(election)?.filter(ours) {
+        let moved = leader.at(address.clone());
+        put(root, election, LEADER, &moved.json(), false)?;
+    }
+    own.address = address;
+    Ok(())
 }
 
 /// Whether the lock is held for this term.

@@ -19,6 +19,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use tokio::time::Instant;
 
+use crate::supervisor::machines::election::event::Id;
 use crate::supervisor::machines::election::record::{Guarantee, SessionId, Term};
 
 use super::Error;
@@ -51,6 +52,8 @@ pub(super) struct OwnLock {
     pub(super) lock: Arc<File>,
     /// What `last` says was promised.
     pub(super) told: Guarantee,
+    /// Where the holder's record says that it can be reached.
+    pub(super) address: Option<Id>,
     /// Until then one who led before may still act; `None` when `last` says so no more.
     pub(super) hold_off_until: Option<Instant>,
 }
