@@ -158,6 +158,33 @@ async fn draining_is_maintenance_and_health_stays_what_it_was() {
 }
 
 #[tokio::test]
+async fn what_is_removed_from_the_servers_catalog_is_back_with_a_heartbeat_soon() {
+    let consul = Consul::shared();
+    let backend = open(settings(consul.http));
+    let mut service = service("removed");
+    service.ttl = Duration::from_secs(1);
+    let there = || consul.ask("GET", "/v1/health/service/removed?passing", "").1.contains("removed-1");
+    let heartbeats = async || {
+        let begun = tokio::time::Instant::now();
+        while !there() {
+            assert!(begun.elapsed() < SOON, "it is missing");
+            backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    heartbeats().await;
+    // So that it has been seen there.
+    for _ in 0..8 {
+        backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let gone = format!(r#"{{"Node": "{}", "ServiceID": "removed-1"}}"#, consul.node);
+    assert_eq!(consul.ask("PUT", "/v1/catalog/deregister", &gone).0, 200);
+    assert!(!there());
+    heartbeats().await;
+}
+
+#[tokio::test]
 async fn maintenance_is_consuls_own_and_health_is_told_on() {
     let consul = Consul::shared();
     let backend = open(settings(consul.http));

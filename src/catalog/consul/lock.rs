@@ -91,6 +91,12 @@ impl Consul {
                 Err(error) if is_about_the_check(&error) && Instant::now() < until => {
                     tokio::time::sleep(CHECK_AGAIN).await;
                 }
+                Err(error) if says_missing(&error) => {
+                    if let Some(service) = &candidate.service {
+                        self.presence.missed(&service.id);
+                    }
+                    return Err(error);
+                }
                 opened => return opened,
             }
         }
@@ -353,6 +359,11 @@ pub(super) fn lock(stored: Stored) -> Lock {
         }
         None => Lock::Free { version, taken_from: leader.map(|leader| leader.session) },
     }
+}
+
+/// A check that the servers don't have.
+fn says_missing(error: &Error) -> bool {
+    matches!(error, Error::Refused { status: 500, body, .. } if body.contains("Missing check"))
 }
 
 /// A check that isn't known to the servers yet, or isn't passing yet.

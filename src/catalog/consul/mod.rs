@@ -13,6 +13,7 @@ mod health;
 mod kv;
 mod lock;
 mod names;
+mod presence;
 mod publish;
 mod session;
 mod slots;
@@ -35,6 +36,7 @@ pub struct Consul {
     life: publish::LifeMark,
     pins: publish::Pins,
     registered: publish::Registered,
+    presence: presence::Presence,
     lingers: lock::Lingers,
 }
 
@@ -47,13 +49,15 @@ impl Consul {
             life: publish::LifeMark::new(),
             pins: publish::Pins::default(),
             registered: publish::Registered::default(),
+            presence: presence::Presence::default(),
             lingers: lock::Lingers::default(),
         }
     }
 
     /// See [`Backend::publish`](super::Backend::publish).
     pub async fn publish(&self, registration: &Registration, address: IpAddr) -> Result<(), Error> {
-        publish::publish(&self.client, &self.life, &self.pins, &self.registered, registration, address).await
+        let ours = (&self.life, &self.registered, &self.presence);
+        publish::publish(&self.client, ours, &self.pins, registration, address).await
     }
 
     /// See [`Backend::withdraw`](super::Backend::withdraw).

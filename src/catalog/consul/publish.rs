@@ -2,8 +2,8 @@
 //! checks are fed. Two checks a service: `alive`, a TTL fed by each heartbeat and passing from the first instant, and
 //! `health`, critical until the core says otherwise.
 //!
-//! A heartbeat is two questions to the local agent: what it knows, and that we live. Nothing reaches Consul's servers
-//! unless something changed.
+//! A heartbeat is two questions to the local agent: what it knows, and that we live. Once in a service's TTL it is also
+//! asked what the servers have. Nothing is written there unless something changed.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,6 +17,7 @@ use crate::supervisor::vocabulary::{Registration, ServiceStatus};
 use super::agent::{self, Known, NewCheck};
 use super::client::Client;
 use super::error::Error;
+use super::presence::Presence;
 
 /// `health` is told only when it changes, but only a TTL check can be told at all: so long a TTL never runs out while
 /// `alive` passes.
@@ -144,9 +145,8 @@ impl Registered {
 /// Makes the agent say what the registration says.
 pub(super) async fn publish(
     client: &Client,
-    life: &LifeMark,
+    (life, registered, presence): (&LifeMark, &Registered, &Presence),
     pins: &Pins,
-    registered: &Registered,
     registration: &Registration,
     address: IpAddr,
 ) -> Result<(), Error> {
@@ -183,7 +183,8 @@ pub(super) async fn publish(
     if registered.has(&service.id) && known.as_ref().is_some_and(taken) {
         return Err(Error::Taken { id: service.id.clone() });
     }
-    let as_wanted = registered.with(&service.id, &pending)
+    let as_wanted = !presence.is_lost(&service.id)
+        && registered.with(&service.id, &pending)
         && known.as_ref().is_some_and(|known| is_as_wanted(known, life, service, &address));
     let fed = as_wanted && client.update(&alive, "passing", ALIVE, within).await?;
     if !fed {
@@ -194,6 +195,7 @@ pub(super) async fn publish(
         let tags = theirs.unwrap_or(&service.tags);
         client.register(&entry(service, life, &address, tags, first)).await?;
         registered.note(&service.id, pending);
+        presence.registered(&service.id);
         // Checks that were there kept their status; new ones have no words yet.
         known = client.known(&service.id, within).await?;
         client.update(&alive, "passing", ALIVE, within).await?;
@@ -214,7 +216,12 @@ pub(super) async fn publish(
     {
         client.maintenance(&service.id, None).await?;
     }
-    // Last: it may take as long as the servers do, and what is so now goes first.
+    // Last: they may take as long as the servers do, and what is so now goes first.
+    if presence.is_due(&service.id, service.ttl) {
+        let there =
+            client.servers_have((&service.name, &service.id), [&alive, &health], &life.notes(), within / 4).await;
+        presence.looked(&service.id, there.ok());
+    }
     if let Err(left) = forget_before(client, pins, &service.id).await {
         tracing::warn!(event = "catalog.left_behind", "{}", crate::catalog::report(&left));
     }
