@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use super::race::race;
 use exchange::{Addresses, Kind};
-use files::ResolvConf;
+use files::{NameServer, ResolvConf};
 
 /// Whatever resolv.conf asks for, no question takes longer: three servers, two attempts, 5 s each, as by default.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -139,12 +139,12 @@ impl Files {
     async fn first_answer(
         &self,
         name: &Name<'_>,
-        servers: &[IpAddr],
+        servers: &[NameServer],
         conf: &ResolvConf,
-    ) -> Result<(IpAddr, Vec<IpAddr>), String> {
+    ) -> Result<(NameServer, Vec<IpAddr>), String> {
         let turns = (0..conf.attempts).flat_map(|_| servers.iter().copied());
         let questions = turns.map(|server| async move {
-            let found = both_families(name, SocketAddr::new(server, self.port), conf).await?;
+            let found = both_families(name, server.at(self.port), conf).await?;
             if found.is_empty() && server != servers[0] {
                 sleep(SECOND_OPINION).await;
             }

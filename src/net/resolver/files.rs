@@ -1,8 +1,10 @@
 //! hosts(5) and resolv.conf(5), read as glibc reads them. It asks no server.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::path::Path;
 use std::time::Duration;
+
+use nix::net::if_::if_nametoindex;
 
 use super::text_of;
 
@@ -23,11 +25,46 @@ pub fn listed(text: &str, name: &str) -> Vec<IpAddr> {
         .collect()
 }
 
+/// A server, and by which interface a link-local one is reached: what router advertisements name is of that kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NameServer {
+    address: IpAddr,
+    /// The interface's index; 0: none is named, or none is there of that name.
+    scope: u32,
+}
+
+impl NameServer {
+    /// As `10.0.0.1`, `::1`, `fe80::1%eth0` or `fe80::1%2`.
+    fn read(word: &str) -> Option<NameServer> {
+        let (address, zone) = word.split_once('%').map_or((word, None), |(address, zone)| (address, Some(zone)));
+        let address: IpAddr = address.parse().ok()?;
+        let index = |zone: &str| zone.parse().ok().or_else(|| if_nametoindex(zone).ok());
+        match zone {
+            Some(_) if address.is_ipv4() => None,
+            zone => Some(NameServer { address, scope: zone.and_then(index).unwrap_or(0) }),
+        }
+    }
+
+    /// Where it is asked.
+    pub fn at(self, port: u16) -> SocketAddr {
+        match self.address {
+            IpAddr::V4(address) => (address, port).into(),
+            IpAddr::V6(address) => SocketAddrV6::new(address, port, 0, self.scope).into(),
+        }
+    }
+}
+
+impl From<Ipv4Addr> for NameServer {
+    fn from(address: Ipv4Addr) -> NameServer {
+        NameServer { address: address.into(), scope: 0 }
+    }
+}
+
 /// Whom to ask, and how (resolv.conf(5), with its limits).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvConf {
     /// At most three, in order of preference.
-    pub servers: Vec<IpAddr>,
+    pub servers: Vec<NameServer>,
     /// What is appended to short names.
     pub search: Vec<String>,
     /// Names with this many dots are tried as they are first.
@@ -59,7 +96,7 @@ impl ResolvConf {
             let mut words = line.split_ascii_whitespace();
             match words.next() {
                 Some("nameserver") if conf.servers.len() < 3 => {
-                    conf.servers.extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()));
+                    conf.servers.extend(words.next().and_then(NameServer::read));
                 }
                 // The last of either wins.
                 Some("domain") => conf.search = words.next().map(str::to_owned).into_iter().collect(),
@@ -107,13 +144,13 @@ mod tests {
     fn resolv_conf_is_read_within_its_limits() {
         let conf = ResolvConf::parse(
             "# made by hand\n; or not\ndomain old.example\nsearch a.example b.example\nnameserver 10.0.0.1\n\
-             nameserver fe80::1%eth0\nnameserver 10.0.0.2\nnameserver ::1\nnameserver 10.0.0.4\n\
+             nameserver 10.0.0.9%lo\nnameserver fe80::1%lo\nnameserver ::1\nnameserver 10.0.0.4\n\
              options ndots:5 timeout:99 attempts:0 edns0 nonsense:\noptions use-vc\nnonsense\nnameserver\n",
         );
         assert_eq!(
             conf,
             ResolvConf {
-                servers: ["10.0.0.1", "10.0.0.2", "::1"].map(|a| a.parse().unwrap()).to_vec(),
+                servers: ["10.0.0.1", "fe80::1%1", "::1"].map(|a| NameServer::read(a).unwrap()).to_vec(),
                 search: vec!["a.example".into(), "b.example".into()],
                 ndots: 5,
                 timeout: Duration::from_secs(30),
@@ -121,7 +158,17 @@ mod tests {
                 tcp: true,
             }
         );
-        assert_eq!(ResolvConf::parse("").servers, ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(ResolvConf::parse("").servers, [Ipv4Addr::LOCALHOST.into()]);
+    }
+
+    #[test]
+    fn a_link_local_server_is_asked_by_its_interface() {
+        let at = |word: &str| NameServer::read(word).unwrap().at(53);
+        for word in ["fe80::1%lo", "fe80::1%1"] {
+            assert_eq!(at(word), SocketAddrV6::new("fe80::1".parse().unwrap(), 53, 0, 1).into(), "{word}");
+        }
+        assert_eq!(at("fe80::1%nowhere"), "[fe80::1]:53".parse().unwrap());
+        assert_eq!(at("10.0.0.1"), "10.0.0.1:53".parse().unwrap());
     }
 
     #[test]
