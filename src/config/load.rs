@@ -13,7 +13,7 @@ use super::expand::LeftOut;
 use super::parse::{Lines, Syntax};
 use super::render::masked;
 use super::report::{Mistake, Report};
-use super::validate::validate;
+use super::validate::{over_the_config, validate};
 use super::{Config, Exec};
 
 /// Where a config is looked for when none is named, in this order.
@@ -145,6 +145,9 @@ impl Config {
             hostname: context.hostname.clone(),
         };
         let config = raw.map(|raw| validate(raw, &root, command, context, syntax, &left_out, &mut problems));
+        if let Some(config) = &config {
+            over_the_config(&config.watches, &root, file, &mut problems);
+        }
         let warnings = Report::of(file, text, problems)?;
         match config {
             Some(config) => {
@@ -241,6 +244,21 @@ mod tests {
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(load(&pipe).unwrap_err().to_string().contains("it is no plain file"));
         assert!(load(Path::new("/dev/zero")).unwrap_err().to_string().contains("that is no config"));
+    }
+
+    #[test]
+    fn a_template_over_the_config_itself_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.toml");
+        let template = |destination: &Path| {
+            let head = "process.exec = [\"a\"]\ncatalog.backend = \"consul\"\n[[watch]]\nkey = \"a\"\n";
+            let text = format!("{head}template = {{ source = \"/a\", destination = \"{}\" }}\n", destination.display());
+            std::fs::write(&file, text).unwrap();
+            load(&file)
+        };
+        let report = template(&file).unwrap_err().to_string();
+        assert!(report.contains("overwrite the config") && report.contains("t.toml:5"), "{report}");
+        template(&folder.path().join("other")).unwrap();
     }
 
     #[test]

@@ -20,6 +20,8 @@ use super::report::Problem;
 use super::tree::{Node, Place, Span};
 use super::{Config, Context, Exec, RunAs, When, raw};
 
+pub(super) use watch::over_the_config;
+
 /// Judges a config. It is sound if no problem is an error.
 pub(crate) fn validate(
     raw: raw::Root,

@@ -7,7 +7,7 @@ use super::process::{exec, hook};
 use crate::config::election::{Election, Mode};
 use crate::config::format::Parsed;
 use crate::config::report::Problem;
-use crate::config::tree::{Place, Span};
+use crate::config::tree::{Node, Place, Span};
 use crate::config::{Backend, Catalog, Query, Required, Signal, Template, WaitFor, Watch, When, raw};
 
 pub(super) fn wait_for(
@@ -90,6 +90,18 @@ fn one_writer(seen: &mut Vec<(PathBuf, Span)>, destination: &Path, span: Span, v
         validator.say(problem.other(first.clone(), "the first").hint("give each a file of its own"));
     } else {
         seen.push((destination.to_owned(), span));
+    }
+}
+
+/// A template of the config's own file would leave nothing that the next start, or the next reload, could read.
+pub(in crate::config) fn over_the_config(watches: &[Watch], root: &Node, file: &Path, problems: &mut Vec<Problem>) {
+    let Ok(file) = std::path::absolute(file) else { return };
+    for (index, watch) in watches.iter().enumerate() {
+        if watch.template.as_ref().is_some_and(|template| template.destination == file) {
+            let destination = Place::root(root).key("watch").index(index).key("template").key("destination").span();
+            let problem = Problem::error(destination, "this template would overwrite the config that it stands in");
+            problems.push(problem.hint("write to another file"));
+        }
     }
 }
 
