@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use crate::config::{Config, Level, Signal, SignalScope, Strays, duration};
+use crate::config::{self, Config, Level, Signal, SignalScope, Strays, duration};
 
 /// What `--help` says of them.
 pub const HELP: &str = "\
@@ -49,11 +49,13 @@ pub fn read(args: &[OsString]) -> Result<Config, String> {
             return Err(format!("{name} takes no value"));
         }
         let mut value = || -> Result<&str, String> {
-            if let Some(value) = inline {
-                return Ok(value);
+            let next = || args.next().filter(|value| value.as_bytes() != b"--")?.to_str();
+            match inline.or_else(next) {
+                None => Err("it needs a value".to_owned()),
+                // `--user "$APP_USER"` where that isn't set: taken for "leave it as it is", main would run as root.
+                Some("") => Err("its value is empty".to_owned()),
+                Some(value) => Ok(value),
             }
-            let value = args.next().filter(|value| value.as_bytes() != b"--");
-            value.and_then(|value| value.to_str()).ok_or(format!("{name} needs a value"))
         };
         set(&mut config, name, &mut value).map_err(|error| format!("{name}: {error}"))?;
     }
@@ -71,7 +73,7 @@ fn set<'a>(config: &mut Config, name: &str, value: &mut impl FnMut() -> Result<&
         "--wait-all" => config.process.strays = Strays::Wait,
         "--drain" => config.stop.drain = lasting(value()?)?,
         "--within" => config.stop.within = Some(lasting(value()?)?),
-        "--user" => config.process.user = Some(value()?.to_owned()).filter(|user| !user.is_empty()),
+        "--user" => config.process.user = Some(config::user(value()?)?),
         "--pdeath" => config.process.parent_death = Some(signal(value()?)?),
         "--exit-code" => {
             let (from, to) = pair(value()?)?;
@@ -162,13 +164,35 @@ mod tests {
     }
 
     #[test]
+    fn no_value_is_empty_though_what_stands_in_place_of_a_signal_may_be() {
+        for option in ["--drain", "--within", "--rewrite", "--exit-code", "--user", "--pdeath"] {
+            for words in [&[&*format!("{option}="), "--", "cmd"][..], &[option, "", "--", "cmd"][..]] {
+                let refused = read(&words.iter().map(OsString::from).collect::<Vec<_>>());
+                assert_eq!(refused, Err(format!("{option}: its value is empty")), "{words:?}");
+            }
+        }
+        for line in ["--rewrite =TERM -- cmd", "--exit-code =0 -- cmd", "--exit-code 1= -- cmd"] {
+            assert!(said(line).unwrap_err().contains("``"), "{line}");
+        }
+        assert!(said("--rewrite TERM= -- cmd").is_ok());
+    }
+
+    #[test]
+    fn a_user_is_what_the_configs_key_takes() {
+        for user in [":", ":staff", "app:", "-1", "4294967295", "a b"] {
+            let refused = read(&["--user", user, "--", "cmd"].map(OsString::from)).unwrap_err();
+            assert!(refused.starts_with("--user: ") && refused.contains("is no user"), "{refused}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_said_with_its_option() {
         for (line, part) in [
             ("--group", "no command"),
             ("--group --", "no command"),
             ("--group cmd", "`cmd`"),
             ("--group=1 -- cmd", "no value"),
-            ("--drain -- cmd", "--drain needs a value"),
+            ("--drain -- cmd", "--drain: it needs a value"),
             ("--within 5 -- cmd", "--within"),
             ("--within 0s -- cmd", "--within"),
             ("--drain 5s --within 5s -- cmd", "--drain"),

@@ -61,7 +61,7 @@ pub use load::{Loaded, Written, find};
 pub use manner::{FailedStart, Manner};
 pub(crate) use parse::STRICT;
 pub use parse::Syntax;
-pub use process::{Background, Backoff, Limits, Process, Restart, RestartPolicy, SignalScope, Stop, Strays};
+pub use process::{Background, Backoff, Limits, Process, Restart, RestartPolicy, SignalScope, Stop, Strays, user};
 pub use render::render;
 pub use report::{Mistake, Report};
 pub use sensor::{Sensor, SensorCommand, SensorKind};

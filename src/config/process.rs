@@ -7,7 +7,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::format::{Format, User, Wrong};
 use super::{Exec, Manner, Signal};
+
+/// Who a process runs as, written as `[process] user` is, for a command line.
+///
+/// # Errors
+/// It is no user, in words for people.
+pub fn user(text: &str) -> Result<String, String> {
+    User::read(text).map(|User(user)| user).map_err(|wrong: Wrong| wrong.of(text))
+}
 
 /// `[process]`: the one main process.
 #[derive(Debug, Clone, PartialEq)]

@@ -371,7 +371,7 @@ fn rewritten_signals_codes_and_users_are_as_the_keys() -> Outcome {
 
 #[test]
 fn an_option_without_sense_is_said_and_ends_with_64() -> Outcome {
-    for options in ["--within 5", "--rewrite KILL=TERM", "--drain 5s --within 5s", "--exit-code x"] {
+    for options in ["--within 5", "--rewrite KILL=TERM", "--drain 5s --within 5s", "--exit-code x", "--user="] {
         let mut container = plain(options, "exit 0").run()?;
         assert_eq!(container.wait()?, 64, "{options}");
         assert!(container.stderr().starts_with("error: --"), "{}", container.stderr());
