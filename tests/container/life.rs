@@ -224,6 +224,23 @@ fn rewritten_signals_reach_main_as_others() {
 }
 
 #[test]
+fn a_main_that_stops_by_another_signal_gets_that_in_place_of_term() {
+    let main = MAIN.replace("TERM", "QUIT");
+    let lab = Lab::new(&format!("{main}rewrite_signals = {{ TERM = \"QUIT\" }}\n"));
+    let mut container = lab.run();
+    lab.told("main");
+    container.signal(TERM);
+    assert_eq!(container.wait(), Ok(3));
+    // Dropped, it stops nothing.
+    let lab = Lab::new(&format!("{main}rewrite_signals = {{ TERM = \"\" }}\n"));
+    let mut container = lab.run();
+    lab.told("main");
+    container.signal(TERM);
+    container.signal(QUIT);
+    assert_eq!(container.wait(), Ok(3));
+}
+
+#[test]
 fn three_hundred_hups_in_a_row_reload_and_harm_nothing() {
     let lab = Lab::new(&format!("[control]\nsocket = \"DIR/control.sock\"\nsignals = true\n{MAIN}"));
     let mut container = lab.run();

@@ -100,7 +100,7 @@ pub(crate) struct Process {
     /// What the main process gets when the container stops.
     ///
     /// Images set STOPSIGNAL to what their program takes for a graceful stop, so the signal received is the best guess.
-    #[schemars(example = &"QUIT", extend("x-default" = "the one received; TERM when none was"))]
+    #[schemars(example = &"QUIT", extend("x-default" = "the one received, after `rewrite_signals`; TERM when none was"))]
     pub(crate) stop_signal: Option<Parsed<Signal>>,
     /// How long it has after the stop signal before SIGKILL.
     #[schemars(example = &"5s", extend("x-default" = "what `[stop] within` leaves"))]
@@ -109,7 +109,8 @@ pub(crate) struct Process {
     ///
     /// A master process stops its own workers; a signal to the whole group would cut their work short.
     pub(crate) signal_scope: SignalScope,
-    /// What the main process receives in place of a signal; `""` drops it.
+    /// What the main process receives in place of a signal, be it one that stops the container; `""` drops it, and one
+    /// that is dropped stops nothing.
     #[schemars(example = one_pair("HUP", "USR1"))]
     pub(crate) rewrite_signals: BTreeMap<String, Parsed<Rewrite>>,
     /// Whether it is started again after it ended by itself.

@@ -202,6 +202,7 @@ fn signals_exist_and_can_be_caught() {
             "process.rewrite_signals = { HUP = \"NOPE\" }",
             "process.rewrite_signals = { KILL = \"TERM\" }",
             "process.rewrite_signals = { HUP = \"TERM\", SIGHUP = \"INT\" }",
+            "process.stop_on = [\"TERM\", \"QUIT\"]\nprocess.rewrite_signals = { TERM = \"\" }",
             "control.signals = true\nprocess.stop_on = [\"HUP\"]\nprocess.rewrite_signals = { USR1 = \"\" }",
         ]
     ));

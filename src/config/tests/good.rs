@@ -147,6 +147,12 @@ fn a_process_takes_every_key() {
 }
 
 #[test]
+fn a_signal_that_is_dropped_stops_nothing() {
+    let process = good("[process]\nexec = [\"a\"]\nrewrite_signals = { TERM = \"\" }\n").process;
+    assert_eq!(process.stop_on, [Signal::INT]);
+}
+
+#[test]
 fn checks_speak_for_services_by_name_or_id_and_for_all_by_default() {
     let config = good(
         r#"

@@ -49,17 +49,8 @@ pub(super) fn process(
     };
     environment(place, &raw.env, &raw.env_from_files, validator);
     stop_timeout(&raw, root, validator);
-    let stop_on: Vec<Signal> = raw.stop_on.iter().map(|signal| signal.0).collect();
-    for (index, signal) in stop_on.iter().enumerate() {
-        catchable(*signal, place.key("stop_on").index(index), validator);
-    }
-    if stop_on.is_empty() && !place.key("stop_on").is_broken() {
-        validator.warn(
-            place.key("stop_on").span(),
-            "no signal stops this container gracefully",
-            "the scheduler's SIGKILL will, after its timeout; the default is `[\"TERM\", \"INT\"]`",
-        );
-    }
+    let rewrite_signals = rewrites(raw.rewrite_signals, place.key("rewrite_signals"), validator);
+    let stop_on = stop_on(&raw.stop_on, &rewrite_signals, place, validator);
     Process {
         exec,
         user: raw.user.map(|user| user.0.0),
@@ -71,7 +62,7 @@ pub(super) fn process(
         stop_signal: raw.stop_signal.map(|signal| signal.0),
         stop_timeout: raw.stop_timeout.map(|timeout| timeout.0),
         signal_scope: raw.signal_scope,
-        rewrite_signals: rewrites(raw.rewrite_signals, place.key("rewrite_signals"), validator),
+        rewrite_signals,
         restart: restart(raw.restart, place.key("restart"), validator),
         background: raw.background,
         strays: raw.strays,
@@ -79,6 +70,35 @@ pub(super) fn process(
         parent_death: raw.parent_death.map(|signal| signal.0),
         manner: Manner::default(),
     }
+}
+
+/// The signals that stop. One that is dropped doesn't: of the default it is taken out, and where both are written it isn't
+/// known which is meant.
+fn stop_on(
+    raw: &[Parsed<Signal>],
+    rewrites: &BTreeMap<Signal, Option<Signal>>,
+    process: Place<'_>,
+    validator: &mut Validator<'_>,
+) -> Vec<Signal> {
+    let place = process.key("stop_on");
+    let is_dropped = |signal: &Signal| rewrites.get(signal) == Some(&None);
+    for (index, signal) in raw.iter().map(|signal| signal.0).enumerate() {
+        catchable(signal, place.index(index), validator);
+        if process.has("stop_on") && is_dropped(&signal) {
+            let problem = Problem::error(place.index(index).span(), format!("{signal} both stops and is dropped"));
+            let here = process.key("rewrite_signals").span();
+            validator.say(problem.other(here, format!("{signal} is dropped here")).hint("take one of the two out"));
+        }
+    }
+    let stop_on: Vec<Signal> = raw.iter().map(|signal| signal.0).filter(|signal| !is_dropped(signal)).collect();
+    if stop_on.is_empty() && !place.is_broken() {
+        validator.warn(
+            place.span(),
+            "no signal stops this container gracefully",
+            "the scheduler's SIGKILL will, after its timeout; the default is `[\"TERM\", \"INT\"]`",
+        );
+    }
+    stop_on
 }
 
 /// KILL and STOP never reach a process (signal(7)).

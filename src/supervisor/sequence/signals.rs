@@ -53,6 +53,13 @@ impl Supervisor {
         self.process.rewrite_signals.get(&signal).copied().unwrap_or(Some(signal))
     }
 
+    /// By what main is told to stop: by what it gets in place of the signal that came, unless the config names another. One
+    /// that is dropped stops nothing; what stops main then comes from elsewhere, and tells it as it is.
+    pub(in crate::supervisor) fn told_by(&self, came: Option<Signal>) -> Signal {
+        let came = came.unwrap_or(Signal::TERM);
+        self.process.stop_signal.or_else(|| self.rewritten(came)).unwrap_or(came)
+    }
+
     fn pass_on(&mut self, step: &mut Step<'_>, signal: Signal, sent: Signal) {
         if let Some(target) = self.main.target(self.process.signal_scope) {
             // Only where main may be started again does it matter what main makes of it, and asking takes time.

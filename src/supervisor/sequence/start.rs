@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Background, Health, Hook, OnFailure, Query, Required, Restart, Signal, Strays, WaitFor, When};
+use crate::config::{Background, Health, Hook, OnFailure, Query, Required, Restart, Strays, WaitFor, When};
 
 use crate::exit_codes::UNAVAILABLE;
 use crate::supervisor::Supervisor;
@@ -457,7 +457,7 @@ impl Supervisor {
     /// Has main stop, to run again.
     pub(in crate::supervisor) fn stop_main_to_restart(&mut self, step: &mut Step<'_>) {
         let patience = self.process.stop_timeout.or(self.config.stop.within);
-        let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
+        let signal = self.told_by(None);
         // A main that has gone on after a key ends for this.
         self.from_terminal.clear();
         self.kill_latest = self.config.stop.within.map(|within| step.now + within);

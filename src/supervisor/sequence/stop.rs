@@ -205,13 +205,11 @@ impl Supervisor {
             Cause::Signal(signal) => Some(signal),
             Cause::Control | Cause::MainEnded { .. } | Cause::Terminal | Cause::Failed(_) | Cause::Unhealthy => None,
         };
-        // A plain init passes its stop signal on, and so what main gets in place of it.
-        let passed_on = signal.filter(|_| self.process.manner.silent).and_then(|signal| self.rewritten(signal));
         let within = self.config.stop.within;
         let kept = |within: Duration| (within / KEPT_SHARE).min(KEPT_AT_MOST);
         let by_within =
             within.map(|within| step.now + (within - kept(within)).saturating_sub(self.time_after_main(within)));
-        let told_by = self.process.stop_signal.or(passed_on).or(signal).unwrap_or(Signal::TERM);
+        let told_by = self.told_by(signal);
         let pre_start = match *self.life.stage() {
             LifeStage::PreStart { run, .. } => run,
             _ => None,

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::script::*;
-use crate::config::{Background, Config, Hooks, Leftovers, RestartPolicy, Signal, Stop, Strays};
+use crate::config::{Background, Config, Hooks, Leftovers, OnFailure, RestartPolicy, Signal, Stop, Strays};
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::*;
 
@@ -54,6 +54,39 @@ fn main_gets_the_signal_that_came_unless_another_is_configured() {
     script.heard();
     script.signal(Signal::TERM);
     script.expect(&["SIGQUIT to main"]);
+}
+
+#[test]
+fn what_main_gets_in_place_of_a_signal_it_gets_when_that_stops_it_too() {
+    let mut rewriting = Config { health: vec![check("ping", OnFailure::Restart)], ..config() };
+    rewriting.process.restart.policy = RestartPolicy::Always;
+    rewriting.process.rewrite_signals.insert(Signal::TERM, Some(Signal::QUIT));
+    let running = |config: &Config| {
+        let mut script = Script::start(config.clone());
+        script.answer("probe", Ok(()));
+        script.heard();
+        script
+    };
+    let mut script = running(&rewriting);
+    script.signal(Signal::TERM);
+    script.expect(&["SIGQUIT to main"]);
+    // Where no signal came it would be TERM.
+    let mut script = running(&rewriting);
+    script.send(Event::Control { reply: ReplyId(1), request: Request::Stop });
+    script.expect(&["reply ok", "SIGQUIT to main"]);
+    let mut script = running(&rewriting);
+    script.when("probe");
+    script.answer("probe", Err("down"));
+    script.expect(&["SIGQUIT to main"]);
+    let mut script = running(&rewriting);
+    script.send(Event::Control { reply: ReplyId(1), request: Request::Restart { name: None } });
+    script.expect(&["SIGQUIT to main"]);
+    // What is said of a stop alone is meant as it is.
+    rewriting.process.stop_signal = Some(Signal::INT);
+    rewriting.process.rewrite_signals.insert(Signal::INT, Some(Signal::HUP));
+    let mut script = running(&rewriting);
+    script.signal(Signal::TERM);
+    script.expect(&["SIGINT to main"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::election::Mode;
-use crate::config::{Hook, Signal, When};
+use crate::config::{Hook, When};
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::commands::{Launch, Outcome};
@@ -243,7 +243,7 @@ impl Supervisor {
         // The lease's own deadline is the election's to keep: it orders the kill.
         let patience = self.process.stop_timeout.or(self.config.stop.within).unwrap_or(STOP_WITHIN);
         if !self.main.kill_by(step.now + patience) {
-            let signal = self.process.stop_signal.unwrap_or(Signal::TERM);
+            let signal = self.told_by(None);
             self.main.stop(signal, self.process.signal_scope, Some(step.now + patience), step.out);
         }
     }

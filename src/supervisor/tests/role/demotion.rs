@@ -37,6 +37,17 @@ fn without_on_demote_main_is_stopped_and_starts_again_as_a_replica() {
 }
 
 #[test]
+fn main_is_stopped_for_its_role_by_what_it_gets_in_place_of_term() {
+    let mut rewriting = candidate();
+    rewriting.process.rewrite_signals.insert(crate::config::Signal::TERM, Some(crate::config::Signal::QUIT));
+    let mut script = Script::candidate(rewriting);
+    script.wins(7);
+    script.told();
+    script.send(Event::Control { reply: ReplyId(1), request: Request::StepDown { to: None } });
+    script.tells(&["reply ok", "SIGQUIT to main"]);
+}
+
+#[test]
 fn an_on_demote_that_fails_or_hangs_has_main_stopped() {
     let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
     script.send(Event::Control { reply: ReplyId(1), request: Request::StepDown { to: None } });
