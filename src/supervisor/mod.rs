@@ -80,6 +80,8 @@ pub struct Supervisor {
     kill_latest: Option<Time>,
     /// What was passed on to main of signals whose default is to end it, each the last time.
     passed_on: BTreeMap<Signal, PassedOn>,
+    /// What came for main while it couldn't be reached, and what main got in place of it; each once.
+    held_back: BTreeMap<Signal, Signal>,
     /// What the terminal sent main, each the last time.
     from_terminal: BTreeMap<Signal, Time>,
     /// When main's process ended. What it left may take its time.
@@ -129,6 +131,7 @@ impl Supervisor {
             outer: Outer::default(),
             kill_latest: None,
             passed_on: BTreeMap::new(),
+            held_back: BTreeMap::new(),
             from_terminal: BTreeMap::new(),
             main_ended_at: None,
             restarting: None,

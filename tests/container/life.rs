@@ -483,3 +483,26 @@ fn a_hook_or_check_whose_files_hang_holds_up_neither_the_container_nor_its_end()
     assert_eq!(container.wait(), Ok(3));
     assert_eq!(lab.story(), ["main", "term"]);
 }
+
+#[test]
+fn a_signal_that_comes_while_mains_secret_hangs_is_not_lost() {
+    let config = format!("{MAIN}stop_on = [\"QUIT\"]\nenv_from_files = {{ SECRET = \"DIR/secret\" }}\n");
+    let starting = || {
+        let lab = Lab::new(&config);
+        fs::write(lab.path("secret"), "word\n").unwrap();
+        let hanging = Hanging::new([lab.path("secret").as_path()]);
+        let container = lab.run();
+        eventually("the agent", || (lab.ask(&["status"]).0 == 0).then_some(())).unwrap();
+        (lab, hanging, container)
+    };
+    // TERM doesn't stop here, but whoever sends it wants an end, and there is no main that could have it.
+    let (lab, _hanging, mut container) = starting();
+    container.signal(TERM);
+    assert_eq!(container.wait(), Ok(128 + TERM));
+    assert!(lab.story().is_empty());
+    // What is main's own waits for it, and ends one that hasn't set its trap yet.
+    let (_lab, hanging, mut container) = starting();
+    container.signal(USR1);
+    drop(hanging);
+    assert_eq!(container.wait(), Ok(128 + USR1));
+}

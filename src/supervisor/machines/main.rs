@@ -495,6 +495,11 @@ impl Main {
         matches!(self.state, MainState::Reading { .. } | MainState::Starting { .. })
     }
 
+    /// Whether what it is to find in its environment is being read: there is no process yet.
+    pub fn is_being_read_for(&self) -> bool {
+        matches!(self.state, MainState::Reading { .. })
+    }
+
     /// Whether its process has ended, and not yet what that left.
     pub fn is_left(&self) -> bool {
         matches!(self.state, MainState::Counting { .. } | MainState::Clearing { .. })

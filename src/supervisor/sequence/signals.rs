@@ -61,6 +61,7 @@ impl Supervisor {
     }
 
     fn pass_on(&mut self, step: &mut Step<'_>, signal: Signal, sent: Signal) {
+        let means_an_end = MEAN_AN_END.contains(&signal);
         if let Some(target) = self.main.target(self.process.signal_scope) {
             // Only where main may be started again does it matter what main makes of it, and asking takes time.
             let asks = sent.terminates_by_default() && self.process.restart.policy != RestartPolicy::Never;
@@ -72,9 +73,29 @@ impl Supervisor {
             if sent.terminates_by_default() && !asks {
                 self.forwarded(step.now, sent, false);
             }
-        } else if self.is_before_main() && MEAN_AN_END.contains(&signal) {
+            if means_an_end && !self.main.is_up() {
+                // Main ends already, perhaps to run again: that isn't what this one wants.
+                self.held_back.insert(signal, sent);
+            }
+        } else if means_an_end && self.is_before_main() {
             // There is nobody to pass it on to, and whoever sent it wants an end: `stop_on = ["QUIT"]` must not make a
             // container that waits for its database deaf to `docker stop`.
+            self.stop(step, format!("{signal} came"), Cause::Signal(signal));
+        } else if self.main.is_starting() || self.main.is_left() {
+            self.held_back.insert(signal, sent);
+        }
+    }
+
+    /// Main runs, and gets what came for it while it couldn't be reached.
+    pub(in crate::supervisor) fn pass_on_held_back(&mut self, step: &mut Step<'_>) {
+        for (signal, sent) in std::mem::take(&mut self.held_back) {
+            self.pass_on(step, signal, sent);
+        }
+    }
+
+    /// Main is gone: who wanted an end while it couldn't be reached, or ended, doesn't want another one started.
+    pub(in crate::supervisor) fn end_as_asked(&mut self, step: &mut Step<'_>) {
+        if let Some(signal) = MEAN_AN_END.into_iter().find(|signal| self.held_back.contains_key(signal)) {
             self.stop(step, format!("{signal} came"), Cause::Signal(signal));
         }
     }
@@ -113,7 +134,7 @@ impl Supervisor {
         self.from_terminal.iter().any(|(signal, at)| soon(*at) && explains(*signal))
     }
 
-    /// Whether no main runs, and one is to be started.
+    /// Whether no main runs, and one is to be started: there is no process yet.
     fn is_before_main(&self) -> bool {
         match self.life.stage() {
             LifeStage::Created
@@ -124,7 +145,7 @@ impl Supervisor {
             | LifeStage::Preparing { .. }
             | LifeStage::PreStart { .. }
             | LifeStage::Prepared => true,
-            LifeStage::Running { start_at } => start_at.is_some(),
+            LifeStage::Running { start_at } => start_at.is_some() || self.main.is_being_read_for(),
             LifeStage::Stopping(_) | LifeStage::Ended => false,
         }
     }

@@ -279,6 +279,7 @@ impl Supervisor {
         self.main_status.restarts += u64::from(self.main_status.last_exit.is_some());
         self.process = std::sync::Arc::new(self.config.process.clone());
         self.passed_on.clear();
+        self.held_back.clear();
         self.from_terminal.clear();
         self.main_ended_at = None;
         self.main_takes_part();
@@ -293,6 +294,7 @@ impl Supervisor {
 
     /// Main runs: its checks begin, the catalog learns of it, and what changed meanwhile is acted on.
     pub(in crate::supervisor) fn main_runs(&mut self, step: &mut Step<'_>) {
+        self.pass_on_held_back(step);
         self.checks_begin(step.now, None);
         self.tell_catalog(step.out);
         self.restarted(step);
@@ -347,6 +349,14 @@ impl Supervisor {
 
     /// Main and all it left are gone, or it never ran: start it again, or end.
     pub(in crate::supervisor) fn main_is_gone(&mut self, step: &mut Step<'_>, gone: Gone) {
+        self.after_main(step, gone);
+        if !self.is_stopping() {
+            self.end_as_asked(step);
+        }
+    }
+
+    /// What follows main's end as such.
+    fn after_main(&mut self, step: &mut Step<'_>, gone: Gone) {
         if let Some(hope) = gone.failed.as_ref().map(|error| error.hope) {
             return self.main_failed_to_start(step, gone, hope);
         }

@@ -1,7 +1,7 @@
 use super::script::*;
-use crate::config::{Config, Hooks, OnFailure, RestartPolicy, Signal, SignalScope};
+use crate::config::{Background, Config, Hooks, OnFailure, RestartPolicy, Signal, SignalScope};
 use crate::supervisor::Event;
-use crate::supervisor::vocabulary::ExitStatus;
+use crate::supervisor::vocabulary::{ExitStatus, Hope, Secrets, SpawnError};
 
 fn always() -> Config {
     let mut always = config();
@@ -348,4 +348,116 @@ fn a_main_that_went_on_after_ctrl_c_is_restarted_where_a_check_wants_it() {
     script.expect(&["SIGTERM to main"]);
     script.ends_as("main", killed(Signal::TERM));
     script.when("spawn main");
+}
+
+/// A main that is restarted, and whose container stops by QUIT alone, as an image's STOPSIGNAL has it.
+fn stopped_by_quit() -> Config {
+    let mut config = always();
+    config.process.stop_on = vec![Signal::QUIT];
+    config
+}
+
+fn reading_files(mut config: Config) -> Config {
+    config.process.env_from_files = [("SECRET".to_owned(), "/run/secret".into())].into();
+    config
+}
+
+#[test]
+fn what_comes_for_main_while_it_starts_reaches_it_once_when_it_runs() {
+    let mut config = reading_files(always());
+    config.process.rewrite_signals.insert(Signal::HUP, Some("USR2".parse().unwrap()));
+    config.process.rewrite_signals.insert("WINCH".parse().unwrap(), None);
+    let mut script = Script::start(config);
+    script.starts_slowly = true;
+    script.expect(&["read files"]);
+    for signal in [Signal::USR1, Signal::HUP, "WINCH".parse().unwrap(), Signal::USR1] {
+        script.signal(signal);
+    }
+    script.expect(&[]);
+    script.reads(Ok(Secrets::default()));
+    script.signal(Signal::USR1);
+    script.expect(&["spawn main"]);
+    script.main_starts();
+    script.expect(&["SIGUSR2 to main", "SIGUSR1 to main"]);
+    // The next main has nothing to do with it.
+    script.ends("main", 1);
+    script.when("read files");
+    script.reads(Ok(Secrets::default()));
+    script.heard();
+    script.main_starts();
+    script.expect(&[]);
+}
+
+#[test]
+fn who_wants_an_end_while_mains_files_are_read_has_it_at_once() {
+    let mut script = Script::start(reading_files(stopped_by_quit()));
+    script.signal(Signal::TERM);
+    script.expect(&["read files", "exit 143"]);
+}
+
+#[test]
+fn who_wants_an_end_while_main_starts_has_it_when_it_runs_or_does_not() {
+    let starting = || {
+        let mut script = Script::start(stopped_by_quit());
+        script.starts_slowly = true;
+        script.heard();
+        script.ends("main", 1);
+        script.when("spawn main");
+        script.heard();
+        script.signal(Signal::TERM);
+        script.expect(&[]);
+        script
+    };
+    let mut script = starting();
+    script.main_starts();
+    script.expect(&["SIGTERM to main"]);
+    script.ends_as("main", killed(Signal::TERM));
+    script.expect(&["exit 143"]);
+    let mut script = starting();
+    let error = SpawnError { code: 126, message: "no process".to_owned(), hope: Hope::Soon };
+    script.send(Event::SpawnFailed { run: script.run("main"), error });
+    script.expect(&["exit 126"]);
+}
+
+#[test]
+fn who_wants_an_end_while_main_ends_to_run_again_does_not_want_another_one() {
+    // What a main that crashed left is counted, then ended.
+    for counted in [false, true] {
+        let mut script = Script::start(stopped_by_quit());
+        let run = script.run("main");
+        script.send(Event::Exited { run, status: ExitStatus::Exited(1) });
+        if counted {
+            script.send(Event::Strays { left: 1 });
+        }
+        script.heard();
+        script.signal(Signal::TERM);
+        script.expect(if counted { &["SIGTERM to strays"] } else { &[] });
+        script.send(Event::Strays { left: 0 });
+        script.expect(&["exit 1"]);
+    }
+    // A check has had it stopped.
+    let mut script = Script::start(Config { health: vec![check("ping", OnFailure::Restart)], ..stopped_by_quit() });
+    script.answer("probe", Ok(()));
+    script.when("probe");
+    script.answer("probe", Err("down"));
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&["SIGTERM to main"]);
+    script.ends_as("main", killed(Signal::TERM));
+    script.expect(&["exit 143"]);
+}
+
+#[test]
+fn what_comes_between_a_launchers_end_and_its_daemon_reaches_the_daemon() {
+    let mut config = always();
+    config.process.background = Background::Follow;
+    let mut script = Script::start(config);
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    script.heard();
+    script.signal(Signal::HUP);
+    script.expect(&[]);
+    script.followable = Some(101);
+    script.send(Event::Strays { left: 1 });
+    script.expect(&["follow a stray", "SIGHUP to main"]);
 }
