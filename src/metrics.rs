@@ -247,6 +247,7 @@ mod tests {
             failed: 1,
             left_out: 2,
             last: Some(last),
+            out_of_turn: Vec::new(),
         };
         status.tasks.push(task);
         status.hooks.insert("pre_start".into(), HookCount { succeeded: 1, failed: 0 });

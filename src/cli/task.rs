@@ -72,19 +72,23 @@ fn look(socket: &Path, named: Option<&Path>, name: &str, run: u64) -> Result<Opt
     let Some(task) = tasks.iter().find(|task| task["name"] == name) else {
         return Err(format!("task {name} isn't in the config any more, and was ended"));
     };
-    Ok(end_of(task, run))
+    end_of(task, run)
 }
 
-/// How this run ended, and in words; a later one stands for it, since there is one at a time.
-fn end_of(task: &Value, run: u64) -> Option<(u8, String)> {
+/// How this run ended, and in words; nothing while it runs. How another one ended says nothing of it.
+fn end_of(task: &Value, run: u64) -> Result<Option<(u8, String)>, String> {
+    let name = task["name"].as_str().unwrap_or_default();
     let last = &task["last"];
-    if last["run"].as_u64()? < run {
-        return None;
-    }
-    let code = last["code"].as_u64().and_then(|code| u8::try_from(code).ok())?;
-    let (name, seconds) = (task["name"].as_str().unwrap_or_default(), &last["seconds"]);
-    let how = last["error"].as_str().unwrap_or("succeeded");
-    Some((code, format!("task {name} {how} after {seconds} s")))
+    let mut ends = task["out_of_turn"].as_array().into_iter().flatten().chain([last]);
+    let Some(end) = ends.find(|end| end["run"].as_u64() == Some(run)) else {
+        let runs = task["running"] == true && last["run"].as_u64().is_none_or(|last| last < run);
+        return if runs { Ok(None) } else { Err(format!("the agent doesn't know how run {run} of task {name} ended")) };
+    };
+    let Some(code) = end["code"].as_u64().and_then(|code| u8::try_from(code).ok()) else {
+        return Err(format!("the agent's answer can't be read: {end}"));
+    };
+    let how = end["error"].as_str().unwrap_or("succeeded");
+    Ok(Some((code, format!("task {name} {how} after {} s", end["seconds"]))))
 }
 
 #[cfg(test)]
@@ -93,16 +97,31 @@ mod tests {
 
     use super::*;
 
+    fn ended(run: u64, code: u8, error: Value) -> Value {
+        json!({"run": run, "code": code, "seconds": 1.5, "error": error})
+    }
+
     #[test]
     fn only_the_end_of_its_own_run_counts() {
-        let task = |last: Value| json!({"name": "backup", "last": last});
-        assert_eq!(end_of(&task(json!(null)), 7), None);
-        let ended = |run: u64, code: u8, error: Value| {
-            end_of(&task(json!({"run": run, "code": code, "seconds": 1.5, "error": error})), 7)
-        };
-        assert_eq!(ended(6, 0, json!(null)), None, "the run before");
-        assert_eq!(ended(7, 0, json!(null)), Some((0, "task backup succeeded after 1.5 s".to_owned())));
-        let failed = ended(7, 3, json!("exited with code 3"));
-        assert_eq!(failed, Some((3, "task backup exited with code 3 after 1.5 s".to_owned())));
+        let task = |running: bool, last: Value, out_of_turn: Value| json!({"name": "backup", "running": running, "last": last, "out_of_turn": out_of_turn});
+        assert_eq!(end_of(&task(true, json!(null), json!([])), 7), Ok(None));
+        assert_eq!(end_of(&task(true, ended(6, 0, json!(null)), json!([])), 7), Ok(None), "the run before");
+        let well = Ok(Some((0, "task backup succeeded after 1.5 s".to_owned())));
+        assert_eq!(end_of(&task(false, ended(7, 0, json!(null)), json!([])), 7), well);
+        let failed = Ok(Some((3, "task backup exited with code 3 after 1.5 s".to_owned())));
+        let own = json!([ended(4, 0, json!(null)), ended(7, 3, json!("exited with code 3"))]);
+        for running in [false, true] {
+            assert_eq!(end_of(&task(running, ended(9, 0, json!(null)), own.clone()), 7), failed, "one came after it");
+        }
+    }
+
+    #[test]
+    fn an_end_that_the_agent_does_not_know_is_nobodys() {
+        for (running, last) in
+            [(false, json!(null)), (false, ended(6, 0, json!(null))), (true, ended(9, 0, json!(null)))]
+        {
+            let task = json!({"name": "backup", "running": running, "last": last, "out_of_turn": []});
+            assert!(end_of(&task, 7).is_err(), "{task}");
+        }
     }
 }

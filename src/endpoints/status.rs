@@ -10,7 +10,8 @@ use crate::clock;
 use crate::supervisor::machines::election::record::Term;
 use crate::supervisor::vocabulary::{
     CheckStatus, CoprocessStatus, ElectionStatus, ExitStatus, HookCount, LeaderStatus, MainStatus, MaintenanceStatus,
-    Phase, Pid, RanksStatus, SensorStatus, ServiceReport, Status, TaskStatus, Time, WatchStatus, WitnessStatus,
+    Phase, Pid, RanksStatus, SensorStatus, ServiceReport, Status, TaskEnd, TaskStatus, Time, WatchStatus,
+    WitnessStatus,
 };
 
 /// A status as `/status` tells it.
@@ -457,6 +458,8 @@ pub struct Task<'a> {
     left_out: u64,
     /// Its last run.
     last: Option<LastRun<'a>>,
+    /// The last runs of `pilotfish task run` that have ended, 16 at most, the newest last.
+    out_of_turn: Vec<LastRun<'a>>,
 }
 
 /// How a task's run ended.
@@ -475,6 +478,18 @@ pub struct LastRun<'a> {
     error: Option<&'a str>,
 }
 
+impl<'a> LastRun<'a> {
+    fn of(end: &'a TaskEnd) -> LastRun<'a> {
+        LastRun {
+            run: end.run.0,
+            ended: date(end.at),
+            seconds: end.took.as_millis() as f64 / 1e3,
+            code: end.code,
+            error: end.error.as_deref(),
+        }
+    }
+}
+
 impl<'a> Task<'a> {
     /// Dated now.
     pub fn of(status: &'a TaskStatus) -> Task<'a> {
@@ -485,13 +500,8 @@ impl<'a> Task<'a> {
             succeeded: status.succeeded,
             failed: status.failed,
             left_out: status.left_out,
-            last: status.last.as_ref().map(|last| LastRun {
-                run: last.run.0,
-                ended: date(last.at),
-                seconds: last.took.as_millis() as f64 / 1e3,
-                code: last.code,
-                error: last.error.as_deref(),
-            }),
+            last: status.last.as_ref().map(LastRun::of),
+            out_of_turn: status.out_of_turn.iter().map(LastRun::of).collect(),
         }
     }
 
@@ -546,7 +556,7 @@ mod tests {
 
     #[test]
     fn a_tasks_last_run_has_its_date_its_length_and_its_code() {
-        use crate::supervisor::vocabulary::{RunId, TaskEnd};
+        use crate::supervisor::vocabulary::RunId;
         let (at, took) = (clock::now(), Duration::from_millis(1_500));
         let last = TaskEnd { run: RunId(9), at, took, code: 3, error: Some("exited with code 3".to_owned()) };
         let task = TaskStatus {
@@ -556,7 +566,8 @@ mod tests {
             succeeded: 1,
             failed: 2,
             left_out: 3,
-            last: Some(last),
+            last: Some(last.clone()),
+            out_of_turn: vec![TaskEnd { run: RunId(7), ..last }],
         };
         let status = Status { tasks: vec![task], ..Status::default() };
         let json = serde_json::to_value(StatusBody::of(&status)).unwrap();
@@ -565,6 +576,7 @@ mod tests {
             (&task["last"]["code"], &task["last"]["seconds"], &task["last"]["run"]),
             (&3.into(), &1.5.into(), &9.into())
         );
+        assert_eq!(task["out_of_turn"][0]["run"], 7);
         let date = |text: &serde_json::Value| humantime::parse_rfc3339(text.as_str().unwrap()).unwrap();
         assert_eq!(date(&task["next"]).duration_since(date(&task["last"]["ended"])).unwrap().as_secs(), 60);
         let [last, next] = Task::of(&status.tasks[0]).lines();

@@ -336,6 +336,10 @@ fn sensor() -> Sensor {
     loaded.unwrap_or_else(|report| panic!("{report}")).config.sensors.remove(0)
 }
 
+fn a_tasks_end() -> TaskEnd {
+    TaskEnd { run: RunId(7), at: Time::default(), took: Duration::ZERO, code: 1, error: Some("...".to_owned()) }
+}
+
 /// A status in which there is something of everything.
 fn a_full_status() -> Status {
     let text = || "...".to_owned();
@@ -386,13 +390,8 @@ fn a_full_status() -> Status {
             succeeded: 1,
             failed: 1,
             left_out: 1,
-            last: Some(TaskEnd {
-                run: RunId(7),
-                at: Time::default(),
-                took: Duration::ZERO,
-                code: 1,
-                error: Some(text()),
-            }),
+            last: Some(a_tasks_end()),
+            out_of_turn: vec![a_tasks_end()],
         }],
         sensors: vec![SensorStatus {
             name: text(),

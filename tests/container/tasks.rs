@@ -71,6 +71,23 @@ fn a_task_past_its_timeout_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_person_gets_the_code_of_the_very_run_that_they_ordered() {
+    // By hand it takes so long that the client looks each second; a run in its turn comes well before it looks again.
+    let script = "if mv DIR/by-hand DIR/taken 2>/dev/null; then sleep 1.6; exit 3; fi; echo ran >> DIR/story";
+    let lab = lab(&task("often", script, "every = \"100ms\"\ntimeout = \"10s\""));
+    let _container = lab.run();
+    eventually("a run in its turn", || (!lab.story().is_empty()).then_some(())).unwrap();
+    // What runs in its turn just then may take the marker, and the one by hand is refused.
+    let run = || {
+        std::fs::write(lab.path("by-hand"), "").unwrap();
+        let (code, _, errors) = lab.ask(&["task", "run", "often"]);
+        (code != 125).then_some((code, errors))
+    };
+    let (code, errors) = eventually("a run by hand", run).unwrap();
+    assert_eq!((code, errors.contains("exited with code 3 after 1.")), (3, true), "{errors}");
+}
+
+#[test]
 fn a_person_runs_a_task_and_gets_its_code() {
     let lab = lab(&(task("three", "echo working; exit 3", "every = \"1h\"")
         + &task("fine", "sleep 0.3; echo done >> DIR/story", "cron = \"@yearly\"")));

@@ -1,6 +1,7 @@
 //! One task: when it is due, and what becomes of that when it may not run. By `every` it goes by the kernel's time, which
 //! nobody sets; by `cron` by the calendar, of which it is told how that and the kernel's time go together.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ const SET_RIGHT: SignedDuration = SignedDuration::from_hours(3);
 /// What comes each hour goes by the clock as it is, but for what a time server corrects.
 const CORRECTED: SignedDuration = SignedDuration::from_mins(1);
 
+/// So many ends of runs out of turn are kept: who has ordered one looks each second whether it has ended, and a run lasts
+/// longer than that takes.
+const KEPT_ENDS: usize = 16;
+
 /// A task's life: without a date before its time comes, then from one to the next.
 #[derive(Debug)]
 pub struct Task {
@@ -33,12 +38,15 @@ pub struct Task {
     failed: u64,
     left_out: u64,
     last: Option<TaskEnd>,
+    /// How the last runs out of turn ended, the newest last.
+    out_of_turn: VecDeque<TaskEnd>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Running {
     run: RunId,
     since: Time,
+    out_of_turn: bool,
 }
 
 /// When it is due.
@@ -92,6 +100,7 @@ impl Task {
             failed: 0,
             left_out: 0,
             last: None,
+            out_of_turn: VecDeque::new(),
         }
     }
 
@@ -230,21 +239,30 @@ impl Task {
         }
     }
 
-    /// A run begins.
-    pub fn started(&mut self, now: Time, run: RunId) {
-        self.running = Some(Running { run, since: now });
+    /// A run begins, in its turn or because somebody has ordered it.
+    pub fn started(&mut self, now: Time, run: RunId, out_of_turn: bool) {
+        self.running = Some(Running { run, since: now, out_of_turn });
         self.said = false;
     }
 
     /// A run's process has ended, or never was.
     pub fn ended(&mut self, now: Time, run: RunId, outcome: &Outcome) {
-        let Some(Running { since, .. }) = self.running.take_if(|running| running.run == run) else { return };
+        let Some(Running { since, out_of_turn, .. }) = self.running.take_if(|running| running.run == run) else {
+            return;
+        };
         let error = outcome.result().err();
         match error {
             None => self.succeeded += 1,
             Some(_) => self.failed += 1,
         }
-        self.last = Some(TaskEnd { run, at: now, took: now.since(since), code: outcome.code(), error });
+        let end = TaskEnd { run, at: now, took: now.since(since), code: outcome.code(), error };
+        if out_of_turn {
+            if self.out_of_turn.len() >= KEPT_ENDS {
+                self.out_of_turn.pop_front();
+            }
+            self.out_of_turn.push_back(end.clone());
+        }
+        self.last = Some(end);
     }
 
     /// For `/status`.
@@ -257,6 +275,7 @@ impl Task {
             failed: self.failed,
             left_out: self.left_out,
             last: self.last.clone(),
+            out_of_turn: self.out_of_turn.iter().cloned().collect(),
         }
     }
 }

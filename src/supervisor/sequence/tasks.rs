@@ -48,7 +48,7 @@ impl Supervisor {
             match task.look(step.now, self.calendar, permission, busy, &mut self.jitter) {
                 TaskDue::Nothing => {}
                 TaskDue::Start => {
-                    self.start_task(step, index);
+                    self.start_task(step, index, false);
                 }
                 TaskDue::LeftOut(because) => {
                     let task = task.job().clone();
@@ -81,9 +81,9 @@ impl Supervisor {
         }
     }
 
-    fn start_task(&mut self, step: &mut Step<'_>, index: usize) -> RunId {
+    fn start_task(&mut self, step: &mut Step<'_>, index: usize, out_of_turn: bool) -> RunId {
         let run = self.next_run();
-        self.tasks[index].started(step.now, run);
+        self.tasks[index].started(step.now, run, out_of_turn);
         let (config, job) = (self.tasks[index].config().clone(), self.tasks[index].job().clone());
         let when = role(config.when);
         let hook = Hook { run_as: config.run_as.clone(), when, ..Hook::new(config.exec.clone(), config.timeout) };
@@ -117,7 +117,7 @@ impl Supervisor {
             Permission::Granted | Permission::Withheld(_) => {}
         }
         let job = task.job().clone();
-        let run = self.start_task(step, index);
+        let run = self.start_task(step, index, true);
         Ok(format!("{job} started: run {}", run.0))
     }
 

@@ -100,6 +100,20 @@ fn a_task_comes_each_interval_from_mains_start_on() {
 }
 
 #[test]
+fn how_a_run_out_of_turn_ended_is_known_however_many_come_in_their_turn_after_it() {
+    let mut script = Script::start(with(every(10 * SECOND)));
+    for run in 0..20u8 {
+        assert!(script.runs_task().contains("spawn task backup"));
+        script.ends("task backup", run);
+    }
+    assert_eq!(script.starts_until(405 * SECOND, SECOND).len(), 40);
+    let status = script.status_of_task();
+    let codes: Vec<u8> = status.out_of_turn.iter().map(|end| end.code).collect();
+    assert_eq!(codes, Vec::from_iter(4..20), "the last sixteen");
+    assert_eq!(status.last.map(|end| end.code), Some(0));
+}
+
+#[test]
 fn a_first_run_at_the_start_is_followed_by_the_next_after_an_interval() {
     let mut script = Script::start(with(Task { at_start: true, ..every(10 * SECOND) }));
     script.expect(&["spawn main", "spawn task backup"]);

@@ -184,6 +184,8 @@ pub struct TaskStatus {
     pub left_out: u64,
     /// How it last ended.
     pub last: Option<TaskEnd>,
+    /// How the last runs ended that somebody had ordered, the newest last.
+    pub out_of_turn: Vec<TaskEnd>,
 }
 
 /// How a task's run ended.
