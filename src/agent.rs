@@ -20,10 +20,10 @@ use crate::process::guard::{Fence, FenceError, Guard};
 use crate::process::notify::Notify;
 use crate::process::parent::ParentsEnd;
 use crate::process::signals::{Inherited, Signals};
-use crate::process::{Processes, memory};
+use crate::process::{Processes, Speaker, memory};
 use crate::recorder::Recorder;
 use crate::sabotage;
-use crate::supervisor::vocabulary::{Notification, Pid};
+use crate::supervisor::vocabulary::Notification;
 use crate::supervisor::{Effect, Event, Status, Supervisor};
 
 /// Room for events of tasks. A task that finds it full waits; signals, exits and the control endpoint have ways of
@@ -252,20 +252,20 @@ impl Agent {
     }
 
     async fn wake(&mut self) -> io::Result<Wake> {
-        let main = self.notify.as_ref().and_then(|_| self.adapters.main_pid());
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(TURNS) {
             // Before, and not beside, what wakes it: something that is always ready would never let the reactor look.
             tokio::task::yield_now().await;
         }
+        let adapters = &self.adapters;
+        let is_keeper = |pid| adapters.is_keeper(pid);
         let notified = async {
             match &mut self.notify {
-                Some(notify) => notify.next(main).await,
+                Some(notify) => notify.next(adapters.main_speaks(&is_keeper)).await,
                 None => std::future::pending().await,
             }
         };
-        let adapters = &self.adapters;
-        let coprocess = next_of(&mut self.coprocesses, |name| adapters.coprocess_pid(name));
+        let coprocess = next_of(&mut self.coprocesses, |name| adapters.coprocess_speaks(name, &is_keeper));
         let orphaned = async {
             match &mut self.parent {
                 Some(parent) => parent.comes().await,
@@ -315,15 +315,18 @@ fn speaks(config: &Config, name: &str) -> bool {
 }
 
 /// The next thing any coprocess says; never, where none is to say anything.
-async fn next_of(coprocesses: &mut [(String, Notify)], pid: impl Fn(&str) -> Option<Pid>) -> (String, Notification) {
+async fn next_of<'a>(
+    coprocesses: &mut [(String, Notify)],
+    speaker: impl Fn(&str) -> Speaker<'a>,
+) -> (String, Notification) {
     if coprocesses.is_empty() {
         return std::future::pending().await;
     }
     let mut all: Vec<_> = coprocesses
         .iter_mut()
         .map(|(name, notify)| {
-            let pid = pid(name);
-            Box::pin(async move { (name.clone(), notify.next(pid).await) })
+            let speaker = speaker(name);
+            Box::pin(async move { (name.clone(), notify.next(speaker).await) })
         })
         .collect();
     std::future::poll_fn(|context| {

@@ -8,7 +8,7 @@ use crate::config::{Background, Probe, Process, Signal, When};
 use crate::net::address;
 use crate::probe;
 use crate::process::notify::Notify;
-use crate::process::{self, Order};
+use crate::process::{self, Order, Speaker};
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::{Pid, ReplyId, RunId, Secrets, Target};
 
@@ -93,9 +93,19 @@ impl Adapters {
         self.processes.has_more()
     }
 
-    /// Main's process id while it runs.
-    pub fn main_pid(&self) -> Option<Pid> {
-        self.processes.main_pid()
+    /// Who speaks on main's notify socket. `is_keeper` is [`Adapters::is_keeper`].
+    pub fn main_speaks<'a>(&self, is_keeper: &'a dyn Fn(Pid) -> bool) -> Speaker<'a> {
+        self.processes.main_speaks(is_keeper)
+    }
+
+    /// The same of a coprocess's.
+    pub fn coprocess_speaks<'a>(&self, name: &str, is_keeper: &'a dyn Fn(Pid) -> bool) -> Speaker<'a> {
+        self.processes.coprocess_speaks(name, is_keeper)
+    }
+
+    /// Whether this is the keeper of a run, of which something is left.
+    pub fn is_keeper(&self, pid: Pid) -> bool {
+        self.processes.is_keeper(pid)
     }
 
     /// From its next start on main finds this socket in NOTIFY_SOCKET.
@@ -106,11 +116,6 @@ impl Adapters {
     /// From its next start on a coprocess finds this socket in NOTIFY_SOCKET.
     pub fn offer_coprocess(&mut self, name: &str, notify: &Notify) {
         self.processes.offer_coprocess(name, notify);
-    }
-
-    /// A coprocess's process id while it runs.
-    pub fn coprocess_pid(&self, name: &str) -> Option<Pid> {
-        self.processes.coprocess_pid(name)
     }
 
     /// A SIGKILL that is refused is tried again and again; its refusal is told once.

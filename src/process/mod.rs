@@ -53,6 +53,7 @@ use crate::supervisor::vocabulary::{Pid, RunId, Target};
 use crate::supervisor::{Event, Time};
 
 pub use pause::pause;
+pub use senders::Speaker;
 pub use start::{Order, read_files, read_hook_files};
 
 use guard::{Attention, Guard};
@@ -61,6 +62,7 @@ use keyboard::Keyboard;
 use launch::LaunchReport;
 use leftovers::Count;
 use reserve::Reserve;
+use senders::Origin;
 use signals::Inherited;
 use tree::ProcessId;
 use tty::Terminal;
@@ -319,14 +321,22 @@ impl Processes {
         std::mem::take(&mut self.warnings)
     }
 
-    /// Main's process id while it runs.
-    pub fn main_pid(&self) -> Option<Pid> {
-        self.pid(self.main?)
+    /// Who speaks on main's notify socket. `is_keeper` is [`Processes::is_keeper`].
+    pub fn main_speaks<'a>(&self, is_keeper: &'a dyn Fn(Pid) -> bool) -> Speaker<'a> {
+        Speaker { pid: self.main.and_then(|run| self.pid(run)), origin: Some(Origin::Ours), is_keeper }
     }
 
-    /// The process id of a coprocess that speaks while it runs.
-    pub fn coprocess_pid(&self, name: &str) -> Option<Pid> {
-        self.pid(*self.coprocess_runs.get(name)?)
+    /// The same of a coprocess's.
+    pub fn coprocess_speaks<'a>(&self, name: &str, is_keeper: &'a dyn Fn(Pid) -> bool) -> Speaker<'a> {
+        let run = self.coprocess_runs.get(name).copied();
+        let keeper =
+            self.children.iter().find(|(_, child)| run.is_some() && child.run == run).map(|(keeper, _)| *keeper);
+        Speaker { pid: run.and_then(|run| self.pid(run)), origin: keeper.map(Origin::Run), is_keeper }
+    }
+
+    /// Whether this is the keeper of a run, of which something is left.
+    pub fn is_keeper(&self, pid: Pid) -> bool {
+        self.children.get(&pid).is_some_and(|child| child.kept.is_some())
     }
 
     /// The process of a run, until it has ended.

@@ -22,7 +22,7 @@ use crate::plain;
 use crate::readable::{self, Readable};
 use crate::supervisor::vocabulary::{Notification, OuterWord, Pid};
 
-use super::senders::{Sender, Senders};
+use super::senders::{Sender, Senders, Speaker};
 
 /// Where sd_notify(3) finds its socket.
 pub const VARIABLE: &str = "NOTIFY_SOCKET";
@@ -140,8 +140,8 @@ impl Notify {
         outer.tell(word);
     }
 
-    /// The next thing `main`, or somebody else below us, says; what comes at once is put together. Cancel-safe.
-    pub async fn next(&mut self, main: Option<Pid>) -> Notification {
+    /// The next thing that the speaker, or what it has started, says; what comes at once is put together. Cancel-safe.
+    pub async fn next(&mut self, speaker: Speaker<'_>) -> Notification {
         loop {
             if let Some(at) = self.resume_at {
                 sleep_until(at).await;
@@ -171,7 +171,7 @@ impl Notify {
                     if messages.len() >= MOST_AT_ONCE {
                         self.resume_at = Some(Instant::now() + PAUSE);
                     }
-                    let said = self.hear(messages, main);
+                    let said = self.hear(messages, speaker);
                     if said != Notification::default() {
                         return said;
                     }
@@ -185,18 +185,18 @@ impl Notify {
         }
     }
 
-    fn hear(&mut self, messages: Vec<Message>, main: Option<Pid>) -> Notification {
+    fn hear(&mut self, messages: Vec<Message>, speaker: Speaker<'_>) -> Notification {
         let now = Instant::now();
         let mut heard = Notification::default();
         for Message { sender, bytes } in messages {
             match (sender, bytes) {
-                (Some(sender), Some(bytes)) if self.senders.believes(sender, main, now) => {
+                (Some(sender), Some(bytes)) if self.senders.believes(sender, speaker, now) => {
                     if let Some(outer) = &mut self.outer {
                         outer.pass_on(relayed(&bytes, self.plain, outer.told_ready));
                     }
                     let said = parse(&bytes);
                     // What ends main, or gives it time, is main's own to say: what it starts may speak of itself.
-                    heard.add(if main == Some(sender.pid) { said } else { said.of_another() });
+                    heard.add(if speaker.pid == Some(sender.pid) { said } else { said.of_another() });
                 }
                 (sender, bytes) => self.ignored.note(sender, bytes.is_none(), now),
             }
@@ -457,6 +457,7 @@ fn microseconds(text: &[u8]) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::senders::Origin;
     use super::*;
 
     #[test]
@@ -488,6 +489,14 @@ mod tests {
         socket::sendmsg(socket.as_raw_fd(), &parts, rights, MsgFlags::MSG_DONTWAIT, Some(&address)).unwrap();
     }
 
+    fn nobody() -> Speaker<'static> {
+        Speaker { pid: None, origin: Some(Origin::Ours), is_keeper: &|_| false }
+    }
+
+    fn ourselves() -> Speaker<'static> {
+        Speaker { pid: Some(std::process::id() as Pid), ..nobody() }
+    }
+
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
     }
@@ -501,7 +510,7 @@ mod tests {
                 send(&notify, b"X=1", 253);
             }
             send(&notify, b"READY=1", 1);
-            assert!(notify.next(Some(std::process::id() as Pid)).await.ready);
+            assert!(notify.next(ourselves()).await.ready);
             // Other tests open and close some beside this one.
             assert!(open_descriptors() < before + 200);
         });
@@ -515,7 +524,7 @@ mod tests {
             send(&notify, &[b'x'; MOST + 1], 0);
             send(&notify, b"WATCHDOG=1", 0);
             send(&notify, b"STATUS=two", 0);
-            let said = notify.next(Some(std::process::id() as Pid)).await;
+            let said = notify.next(ourselves()).await;
             assert_eq!(
                 said,
                 Notification { watchdog: true, status: Some("two".to_owned()), ..Notification::default() }
@@ -560,7 +569,7 @@ mod tests {
     async fn heard(notify: &mut Notify, above: &std::os::unix::net::UnixDatagram) -> Vec<String> {
         let (mut heard, mut buffer) = (Vec::new(), [0; MOST]);
         // The kernel's word for each message is far within it.
-        while tokio::time::timeout(3 * AGAIN_AFTER, notify.next(None)).await.is_err() {
+        while tokio::time::timeout(3 * AGAIN_AFTER, notify.next(nobody())).await.is_err() {
             let before = heard.len();
             while let Ok(count) = above.recv(&mut buffer) {
                 heard.push(String::from_utf8(buffer[..count].to_vec()).unwrap());

@@ -1,5 +1,5 @@
-//! Whether a message on the notify socket is main's or ours, by the credentials the kernel attached. Checking is cheap
-//! and its cost bounded, whoever sends and however much; what is said in a message plays no part.
+//! Whether a message on a notify socket is of those whose socket it is, or ours, by the credentials the kernel attached.
+//! Checking is cheap and its cost bounded, whoever sends and however much; what is said in a message plays no part.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,8 +12,10 @@ use super::tree;
 
 /// A verdict holds so long: a sender rarely changes what it is, and a process id isn't given out again so soon.
 const HOLDS: Duration = Duration::from_secs(1);
-/// As many senders are looked up within `HOLDS`; further ones are foreign. Main itself needs no look.
-const MOST_LOOKS: usize = 64;
+/// As many senders are looked up within `HOLDS` of those users whose word counts anywhere in the container, and as many of
+/// all others, so that no flood of these keeps a `docker exec` out; further ones are foreign. Who speaks for itself needs
+/// no look.
+const MOST_LOOKS: usize = 32;
 /// No tree of processes is deeper.
 const DEEPEST: usize = 256;
 
@@ -26,85 +28,115 @@ pub struct Sender {
     pub uid: u32,
 }
 
+/// Whose socket it is.
+#[derive(Clone, Copy)]
+pub struct Speaker<'a> {
+    /// Main, or the coprocess, while it runs.
+    pub pid: Option<Pid>,
+    /// To what belongs whatever may speak for it; `None`: there is nothing now.
+    pub origin: Option<Origin>,
+    /// Whether this is a keeper: what is below is of its run, and of no other.
+    pub is_keeper: &'a dyn Fn(Pid) -> bool,
+}
+
+/// To what a living process belongs, by its ancestors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The run of this keeper.
+    Run(Pid),
+    /// Main, and all else below us.
+    Ours,
+    /// It isn't below us.
+    Elsewhere,
+}
+
 /// What is known about senders.
 #[derive(Debug)]
 pub struct Senders {
     agent: Pid,
     ours: u32,
-    looked: HashMap<Sender, bool>,
+    looked: [HashMap<Sender, bool>; 2],
     looked_since: Option<Instant>,
-    main: Option<(Pid, Instant, Option<u32>)>,
+    speaker: Option<(Pid, Instant, Option<u32>)>,
 }
 
 impl Senders {
     /// Nobody is known yet.
     pub fn new(agent: Pid) -> Senders {
         let ours = nix::unistd::geteuid().as_raw();
-        Senders { agent, ours, looked: HashMap::new(), looked_since: None, main: None }
+        Senders { agent, ours, looked: Default::default(), looked_since: None, speaker: None }
     }
 
-    /// Whether a sender is to be believed: main, and whatever is below us. As PID 1 also root's, our own user's and
-    /// main's user's processes of the container (`docker exec`, and a systemd-notify(1) that has ended since); as a
-    /// subreaper we share our namespace with strangers, so of these only root's and ours, once they have ended.
-    pub fn believes(&mut self, sender: Sender, main: Option<Pid>, now: Instant) -> bool {
+    /// Whether a sender is to be believed: the speaker, and whatever is of it. What is below us and of another run isn't. Of
+    /// those that aren't below us (`docker exec`), and those that have ended since (a systemd-notify(1)), it goes by the user:
+    /// as PID 1 root, our own and the speaker's; as a subreaper we share our namespace with strangers, so only those that have
+    /// ended, and of these only root's and ours.
+    pub fn believes(&mut self, sender: Sender, speaker: Speaker<'_>, now: Instant) -> bool {
         if sender.pid <= 0 {
             return false;
         }
-        if main == Some(sender.pid) {
+        if speaker.pid == Some(sender.pid) {
             return true;
         }
-        let trusted = [0, self.ours].contains(&sender.uid);
-        if self.agent == 1 && (trusted || self.user_of(main, now) == Some(sender.uid)) {
-            return true;
-        }
-        self.looks_ours(sender, now, trusted)
+        let trusted = [0, self.ours].contains(&sender.uid)
+            || self.agent == 1 && self.user_of(speaker.pid, now) == Some(sender.uid);
+        self.look(sender, speaker, now, trusted)
     }
 
-    fn looks_ours(&mut self, sender: Sender, now: Instant, trusted: bool) -> bool {
+    fn look(&mut self, sender: Sender, speaker: Speaker<'_>, now: Instant, trusted: bool) -> bool {
         if self.looked_since.is_none_or(|since| now >= since + HOLDS) {
             self.looked_since = Some(now);
-            self.looked.clear();
+            self.looked.iter_mut().for_each(HashMap::clear);
         }
-        if let Some(verdict) = self.looked.get(&sender) {
+        let agent = self.agent;
+        let looked = &mut self.looked[usize::from(trusted)];
+        if let Some(verdict) = looked.get(&sender) {
             return *verdict;
         }
-        if self.looked.len() >= MOST_LOOKS {
+        if looked.len() >= MOST_LOOKS {
             return false;
         }
-        let verdict = is_below(self.agent, sender.pid).unwrap_or(trusted && self.agent != 1);
-        self.looked.insert(sender, verdict);
+        let verdict = match origin(agent, sender.pid, speaker.is_keeper) {
+            Some(Origin::Elsewhere) => trusted && agent == 1,
+            Some(origin) => speaker.origin == Some(origin),
+            None => trusted,
+        };
+        looked.insert(sender, verdict);
         verdict
     }
 
-    /// Whom main runs as now: it may have switched itself.
-    fn user_of(&mut self, main: Option<Pid>, now: Instant) -> Option<u32> {
-        let main = main?;
-        match self.main {
-            Some((pid, at, user)) if pid == main && now < at + HOLDS => user,
+    /// Whom the speaker runs as now: it may have switched itself.
+    fn user_of(&mut self, speaker: Option<Pid>, now: Instant) -> Option<u32> {
+        let speaker = speaker?;
+        match self.speaker {
+            Some((pid, at, user)) if pid == speaker && now < at + HOLDS => user,
             _ => {
-                let user = user(main);
-                self.main = Some((main, now, user));
+                let user = user(speaker);
+                self.speaker = Some((speaker, now, user));
                 user
             }
         }
     }
 }
 
-/// Whether a process is a descendant of the agent, by a walk up its ancestors; `None` when that can't be told: it has
-/// ended, or there is no /proc.
-fn is_below(agent: Pid, pid: Pid) -> Option<bool> {
-    let mut at = parent(pid)?;
+/// To what a process belongs, by a walk up its ancestors; `None` when that can't be told: it has ended, or there is no
+/// /proc. One that hasn't been reaped yet still has its parent.
+fn origin(agent: Pid, pid: Pid, is_keeper: &dyn Fn(Pid) -> bool) -> Option<Origin> {
+    let mut at = tree::read(pid)?.parent;
     for _ in 0..DEEPEST {
+        if is_keeper(at) {
+            return Some(Origin::Run(at));
+        }
         if at == agent {
-            return Some(true);
+            return Some(Origin::Ours);
         }
         if at <= 1 {
-            return Some(false);
+            return Some(Origin::Elsewhere);
         }
-        // An ancestor that ends meanwhile leaves its children to us, or to somebody who isn't.
+        // An ancestor that ends meanwhile leaves its children to a keeper, to us, or to somebody who isn't.
         at = parent(at).or_else(|| parent(pid))?;
     }
-    Some(false)
+    Some(Origin::Elsewhere)
 }
 
 /// The parent of a living process.
@@ -130,11 +162,20 @@ mod tests {
         std::process::id() as Pid
     }
 
+    fn nobody(_: Pid) -> bool {
+        false
+    }
+
+    /// Main, without any keeper.
+    fn main(pid: Option<Pid>) -> Speaker<'static> {
+        Speaker { pid, origin: Some(Origin::Ours), is_keeper: &nobody }
+    }
+
     #[test]
     fn main_and_its_user_are_believed_and_other_containers_are_not() {
         let now = Instant::now();
         let mut senders = Senders { ours: 7, ..Senders::new(1) };
-        let (main, its) = (Some(ourselves()), user(ourselves()).unwrap());
+        let (main, its) = (main(Some(ourselves())), user(ourselves()).unwrap());
         assert!(senders.believes(Sender { pid: ourselves(), uid: 12 }, main, now), "main itself, whoever it is");
         // Nobody has this process id: it has ended.
         let ended = |uid| Sender { pid: Pid::MAX, uid };
@@ -148,23 +189,52 @@ mod tests {
         let now = Instant::now();
         let parent = parent(ourselves()).unwrap();
         let me = Sender { pid: ourselves(), uid: 4242 };
-        assert!(Senders::new(parent).believes(me, None, now));
-        assert!(!Senders::new(Pid::MAX).believes(me, None, now));
+        assert!(Senders::new(parent).believes(me, main(None), now));
+        assert!(!Senders::new(Pid::MAX).believes(me, main(None), now));
         let mut senders = Senders { ours: 7, ..Senders::new(Pid::MAX - 1) };
-        assert!(senders.believes(Sender { pid: Pid::MAX, uid: 7 }, None, now), "ours, and ended");
-        assert!(!senders.believes(Sender { pid: Pid::MAX, uid: 8 }, None, now));
+        assert!(senders.believes(Sender { pid: Pid::MAX, uid: 7 }, main(None), now), "ours, and ended");
+        assert!(!senders.believes(Sender { pid: Pid::MAX, uid: 8 }, main(None), now));
+    }
+
+    #[test]
+    fn what_is_below_a_keeper_speaks_for_its_run_and_for_nobody_else_whoever_it_is() {
+        let now = Instant::now();
+        let keeper = parent(ourselves()).unwrap();
+        let is_keeper = move |pid: Pid| pid == keeper;
+        let speaker = |origin| Speaker { pid: None, origin: Some(origin), is_keeper: &is_keeper };
+        for uid in [0, 4242] {
+            let me = Sender { pid: ourselves(), uid };
+            // Not even root, which a `docker exec` would be believed as.
+            assert!(!Senders::new(1).believes(me, speaker(Origin::Ours), now), "on main's socket");
+            assert!(Senders::new(1).believes(me, speaker(Origin::Run(keeper)), now), "on its own");
+            assert!(!Senders::new(1).believes(me, speaker(Origin::Run(Pid::MAX)), now), "on another coprocess's");
+        }
+    }
+
+    #[test]
+    fn main_does_not_speak_for_a_coprocess() {
+        let now = Instant::now();
+        let coprocess = Speaker { origin: Some(Origin::Run(Pid::MAX)), ..main(None) };
+        let me = Sender { pid: ourselves(), uid: 4242 };
+        assert!(!Senders::new(parent(ourselves()).unwrap()).believes(me, coprocess, now));
     }
 
     #[test]
     fn a_crowd_of_senders_is_looked_up_within_bounds_and_keeps_nobody_out_for_long() {
         let now = Instant::now();
-        let mut senders = Senders::new(parent(ourselves()).unwrap());
+        let mut senders = Senders { ours: 7, ..Senders::new(parent(ourselves()).unwrap()) };
         for uid in 0..10 * MOST_LOOKS as u32 {
-            senders.believes(Sender { pid: Pid::MAX, uid: uid + 5000 }, None, now);
+            senders.believes(Sender { pid: Pid::MAX, uid: uid + 5000 }, main(None), now);
         }
-        assert_eq!(senders.looked.len(), MOST_LOOKS);
+        assert_eq!(senders.looked[0].len(), MOST_LOOKS);
         let me = Sender { pid: ourselves(), uid: 4242 };
-        assert!(!senders.believes(me, None, now));
-        assert!(senders.believes(me, None, now + HOLDS));
+        assert!(!senders.believes(me, main(None), now));
+        assert!(senders.believes(me, main(None), now + HOLDS));
+        // Who has a say anywhere isn't kept out at all, by those who haven't.
+        let mut senders = Senders { ours: 7, ..Senders::new(1) };
+        for uid in 0..10 * MOST_LOOKS as u32 {
+            senders.believes(Sender { pid: Pid::MAX, uid: uid + 5000 }, main(None), now);
+        }
+        assert!(senders.believes(Sender { pid: Pid::MAX, uid: 7 }, main(None), now));
     }
 }

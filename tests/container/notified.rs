@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use crate::support::lab::Lab;
-use crate::support::namespace::{Container, eventually};
+use crate::support::namespace::{Container, eventually, specimen};
 
 const TERM: i32 = 15;
 
@@ -151,6 +151,42 @@ fn the_process_that_main_names_is_the_one_that_is_followed() {
     let number = said.rsplit(' ').next().unwrap().to_owned();
     eventually("it is main", || lab.ask(&["status"]).1.contains(&format!("runs as process {number}")).then_some(()))
         .unwrap_or_else(|error| panic!("{error}: {} {}", container.stderr(), lab.ask(&["status"]).1));
+    ends(container);
+}
+
+#[test]
+fn neither_a_coprocess_nor_a_task_nor_a_check_speaks_for_main() {
+    let says = |name: &str| {
+        let script = "until [ -e DIR/socket ]; do sleep 0.05; done; export NOTIFY_SOCKET=$(cat DIR/socket)";
+        let script =
+            format!("{script}; echo {name} >> DIR/story; exec {} notify-and-stay READY=1", specimen().display());
+        format!("[\"sh\", \"-c\", '''{script}''']")
+    };
+    let main = format!(
+        "echo $NOTIFY_SOCKET > DIR/draft; mv DIR/draft DIR/socket; until [ -e DIR/go ]; do sleep 0.05; done; \
+         {} notify READY=1; exec sleep 1000",
+        specimen().display()
+    );
+    // All of them are root's, whose word counts where it comes from outside.
+    let lab = Lab::new(&format!(
+        "[process]\nexec = [\"sh\", \"-c\", '''{main}''']\n[stop]\nwithin = \"4s\"\n\
+         [[health]]\nname = \"said\"\nnotify = true\ngrace = \"1m\"\n\
+         [[health]]\nname = \"other\"\nexec = {}\ngrace = \"1m\"\ninterval = \"2m\"\ntimeout = \"1m\"\n\
+         [[coprocess]]\nname = \"beside\"\nexec = {}\n\
+         [[task]]\nname = \"often\"\nexec = {}\nevery = \"1h\"\ntimeout = \"30m\"\nat_start = true\n",
+        says("check"),
+        says("coprocess"),
+        says("task"),
+    ));
+    let container = lab.run();
+    for name in ["check", "coprocess", "task"] {
+        lab.told(name);
+    }
+    log_says(&container, "sd_notify from a foreign process ignored");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!container.stderr().contains("check said passes"), "{}", container.stderr());
+    std::fs::write(lab.path("go"), "").unwrap();
+    log_says(&container, "check said passes");
     ends(container);
 }
 
