@@ -91,7 +91,7 @@ pub fn import(text: &str, file: &Path, set: &BTreeMap<String, String>) -> Result
     }
     if supervisord::is(text) {
         let broken = |(span, what)| source.error(Problem::error(span, format!("this is no supervisord.conf: {what}")));
-        return Ok(source.finish(supervisord::document(text).map_err(broken)?, "a config of supervisord"));
+        return Ok(source.finish(supervisord::document(text, file).map_err(broken)?, "a config of supervisord"));
     }
     let nodes = go::parse(text).map_err(|error| source.template(error))?;
     let (document, version) = source.document(&nodes, set)?;

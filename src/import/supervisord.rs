@@ -1,8 +1,13 @@
 //! A `supervisord.conf`: its programs, of which one is main and the others coprocesses.
 
+mod expressions;
+
+use std::path::Path;
+
 use super::document::{Document, Note, Table, Value};
 use super::go::Span;
-use super::text::{Piece, Template, Text};
+use super::text::{Piece, Text};
+use expressions::{Expressions, Remark};
 
 /// Whether a text is such a file: sections in brackets, with a program among them.
 pub(super) fn is(text: &str) -> bool {
@@ -37,10 +42,22 @@ impl Section<'_> {
     }
 }
 
-/// The document that a file comes to; or where it is broken, and how.
-pub(super) fn document(text: &str) -> Result<Document, (Span, String)> {
+/// What stands in `[supervisord]` and counts for every program.
+struct Shared {
+    user: Option<Text>,
+    directory: Option<Text>,
+    umask: Option<String>,
+    environment: Vec<(String, Text)>,
+}
+
+/// The document that a file comes to; or where it is broken, and how. It may stand where it is to be, or elsewhere.
+pub(super) fn document(text: &str, file: &Path) -> Result<Document, (Span, String)> {
     let sections = sections(text)?;
     let mut document = Document::default();
+    // As somebody names it who is elsewhere, it says nothing of where the programs look for it; nor does /dev/stdin.
+    let is_there = |here: &&Path| here.is_absolute() && !here.starts_with("/dev");
+    let here = file.parent().filter(is_there).and_then(Path::to_str);
+    let shared = shared(&sections, here, &mut document.notes);
     let mut programs: Vec<&Section<'_>> = Vec::new();
     for section in &sections {
         let (kind, _) = section.name.split_once(':').unwrap_or((section.name, ""));
@@ -70,7 +87,8 @@ pub(super) fn document(text: &str) -> Result<Document, (Span, String)> {
         .or(programs.len().checked_sub(1));
     for (index, section) in programs.iter().enumerate() {
         let is_main = main == Some(index);
-        program(section, is_main, programs.len() > 1, &mut document);
+        let names = Names { group: group_of(section, &sections), here, shared: &shared };
+        program(section, is_main, programs.len() > 1, &names, &mut document);
     }
     if let Some(longest) = programs.iter().filter_map(|section| patience(section)).max().filter(|longest| *longest > 9)
     {
@@ -79,11 +97,101 @@ pub(super) fn document(text: &str) -> Result<Document, (Span, String)> {
     Ok(document)
 }
 
-fn program(section: &Section<'_>, is_main: bool, several: bool, document: &mut Document) {
+/// What a program is told from outside its section.
+struct Names<'n> {
+    group: Option<&'n str>,
+    here: Option<&'n str>,
+    shared: &'n Shared,
+}
+
+/// The group that names a program.
+fn group_of<'t>(program: &Section<'_>, sections: &[Section<'t>]) -> Option<&'t str> {
+    let (_, program) = program.name.split_once(':')?;
+    let names = |section: &Section<'_>| {
+        section.get("programs").is_some_and(|programs| programs.split(',').any(|name| name.trim() == program))
+    };
+    let group = sections.iter().find(|section| section.name.starts_with("group:") && names(section))?;
+    group.name.split_once(':').map(|(_, group)| group.trim())
+}
+
+/// What of `[supervisord]` counts for all that it starts.
+fn shared(sections: &[Section<'_>], here: Option<&str>, notes: &mut Vec<Note>) -> Shared {
+    let mut shared = Shared { user: None, directory: None, umask: None, environment: Vec::new() };
+    let name = "supervisord";
+    let mut names = Expressions { program: name, group: name, processes: (0, 1), here, environment: Vec::new() };
+    for section in sections.iter().filter(|section| section.name == name) {
+        let path = |key: &str| format!("[{name}] {key}");
+        let mut expand = |names: &Expressions<'_>, key: &str| {
+            let mut remarks = Vec::new();
+            let text = section.get(key).map(|text| names.expand(text, &mut remarks));
+            notes.extend(remarks.into_iter().map(|remark| remarked(section.span(key), path(key), remark)));
+            text
+        };
+        if let Some(environment) = expand(&names, "environment") {
+            shared.environment.extend(pairs(&environment));
+            names.environment.clone_from(&shared.environment);
+        }
+        // Whom the container's first process is anyway, nobody has to become.
+        let is_root = |user: &Text| matches!(user.as_plain(), Some("root" | "0"));
+        shared.user = expand(&names, "user").filter(|user| !is_root(user)).or(shared.user);
+        let mut of_daemons = |key: &str| {
+            let counts = section.is_on("nodaemon") != Some(true);
+            let what = match counts {
+                true => "is every program's here; where supervisord runs with `--nodaemon` it did nothing",
+                false => "did nothing: it counts only where supervisord goes into the background",
+            };
+            if section.get(key).is_some() {
+                notes.push(note(section.span(key), path(key), what, false));
+            }
+            counts
+        };
+        if of_daemons("umask") {
+            shared.umask = section.get("umask").map(str::to_owned).or(shared.umask);
+        }
+        if of_daemons("directory") {
+            let mut remarks = Vec::new();
+            shared.directory =
+                section.get("directory").map(|text| names.expand(text, &mut remarks)).or(shared.directory);
+            notes.extend(
+                remarks.into_iter().map(|remark| remarked(section.span("directory"), path("directory"), remark)),
+            );
+        }
+        for (key, usual) in [("minfds", 1024), ("minprocs", 200)] {
+            if section.get(key).and_then(|least| least.parse().ok()).is_some_and(|least: i64| least > usual) {
+                let what = "a limit is set to a value here, not raised to a least one: `limits` of each program, if the \
+                            container's is lower";
+                notes.push(note(section.span(key), path(key), what, true));
+            }
+        }
+    }
+    shared
+}
+
+fn program(section: &Section<'_>, is_main: bool, several: bool, outside: &Names<'_>, document: &mut Document) {
     let (_, name) = section.name.split_once(':').unwrap_or_default();
     let path = |key: &str| format!("[{}] {key}", section.name);
+    let number = |key: &str, usual: i64| section.get(key).and_then(|text| text.parse().ok()).unwrap_or(usual);
+    let shared = outside.shared;
+    let mut names = Expressions {
+        program: name,
+        group: outside.group.unwrap_or(name),
+        processes: (number("numprocs_start", 0), number("numprocs", 1)),
+        here: outside.here,
+        environment: shared.environment.clone(),
+    };
     let mut notes = Vec::new();
-    let words: Vec<Text> = section.get("command").map(|line| self::words(line, name)).unwrap_or_default();
+    let mut expand = |names: &Expressions<'_>, key: &str| {
+        let mut remarks = Vec::new();
+        let text = section.get(key).map(|text| names.expand(text, &mut remarks));
+        notes.extend(remarks.into_iter().map(|remark| remarked(section.span(key), path(key), remark)));
+        text
+    };
+    // Its own variables are known to its command, and not to each other.
+    let own = expand(&names, "environment").map(|environment| pairs(&environment)).unwrap_or_default();
+    names.environment.extend(own);
+    let user = expand(&names, "user").or_else(|| shared.user.clone());
+    let directory = expand(&names, "directory").or_else(|| shared.directory.clone());
+    let words: Vec<Text> = expand(&names, "command").map(|line| self::words(&line)).unwrap_or_default();
     if words.is_empty() {
         document.notes.push(note(section.span.clone(), path("command"), "is missing; left out", true));
         return;
@@ -93,19 +201,16 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, document: &mut D
     if is_main && several {
         let what = "is main here, and the container ends with it; there it ended with supervisord alone. To choose \
                     another one, exchange it with a `[[coprocess]]`";
-        notes.push(note(section.span.clone(), format!("[{}]", section.name), what, false));
+        notes.insert(0, note(section.span.clone(), format!("[{}]", section.name), what, false));
     }
     if !is_main {
         table.set("name", Value::text(name));
     }
     table.set("exec", Value::words(&words));
-    for key in ["user", "directory"] {
-        if let Some(value) = section.get(key) {
-            table.set(key, Value::Text(expanded(value, name)));
-        }
-    }
-    if let Some(environment) = section.get("environment") {
-        table.set("env", Value::Inline(pairs(environment, name)));
+    table.maybe("user", user.map(Value::Text));
+    table.maybe("directory", directory.map(Value::Text));
+    if !names.environment.is_empty() {
+        table.set("env", Value::Inline(variables(names.environment)));
     }
     let retries = section.get("startretries").and_then(|text| text.parse().ok()).unwrap_or(3_i64).max(1);
     let policy = match section.get("autorestart").unwrap_or("unexpected") {
@@ -125,7 +230,7 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, document: &mut D
     if section.is_on("stopasgroup") == Some(true) {
         table.set("signal_scope", Value::text("group"));
     }
-    if let Some(umask) = section.get("umask") {
+    if let Some(umask) = section.get("umask").or(shared.umask.as_deref()) {
         table.set("limits", Value::Inline(vec![("umask".to_owned(), Value::text(umask))]));
     }
     // Main's is never touched.
@@ -170,20 +275,33 @@ fn note(span: Span, key: String, what: &str, lost: bool) -> Note {
     Note { span, key, what: what.to_owned(), lost }
 }
 
-/// The sections of an ini file as Python's configparser reads it: `;` and `#` begin comments, a line that begins with a
-/// blank goes on with the value before.
+fn remarked(span: Span, key: String, remark: Remark) -> Note {
+    Note { span, key, what: remark.what, lost: remark.lost }
+}
+
+/// What of a line is no comment: one begins with `;` or `#` at its beginning or behind a blank, be it in quotes.
+fn without_comment(line: &str) -> &str {
+    let begins = |(at, sign): (usize, char)| {
+        let behind_blank = line[..at].chars().next_back().is_none_or(char::is_whitespace);
+        (behind_blank && [';', '#'].contains(&sign)).then_some(at)
+    };
+    line.char_indices().find_map(begins).map_or(line, |at| &line[..at])
+}
+
+/// The sections of an ini file as supervisord reads it: a line that begins with a blank goes on with the value before.
 fn sections(text: &str) -> Result<Vec<Section<'_>>, (Span, String)> {
     let mut sections: Vec<Section<'_>> = Vec::new();
     let mut at = 0;
     for line in text.split_inclusive('\n') {
         let start = at;
         at += line.len();
+        let line = without_comment(line);
         let bare = line.trim();
         let span = start + (line.len() - line.trim_start().len())..start + line.trim_end().len().max(1);
-        if bare.is_empty() || bare.starts_with([';', '#']) {
+        if bare.is_empty() {
             continue;
         }
-        let value = |text: &str| text.split(" ;").next().unwrap_or_default().trim().to_owned();
+        let value = |text: &str| text.trim().to_owned();
         if let Some(name) = line.strip_prefix('[') {
             let Some((name, _)) = name.split_once(']') else {
                 return Err((span, "a section's name isn't closed by `]`".to_owned()));
@@ -210,83 +328,85 @@ fn sections(text: &str) -> Result<Vec<Section<'_>>, (Span, String)> {
 }
 
 /// A command's words, as Python's shlex splits them.
-fn words(line: &str, program: &str) -> Vec<Text> {
-    let (mut words, mut word, mut quote, mut escaped, mut begun) = (Vec::new(), String::new(), None, false, false);
-    for c in line.chars() {
-        match (quote, c) {
-            _ if escaped => {
-                escaped = false;
-                word.push(c);
-            }
-            (Some('\''), '\'') | (Some('"'), '"') => quote = None,
-            (None | Some('"'), '\\') => escaped = true,
-            (None, '\'' | '"') => {
-                quote = Some(c);
-                begun = true;
-            }
-            (None, c) if c.is_whitespace() => {
-                if begun || !word.is_empty() {
-                    words.push(expanded(&std::mem::take(&mut word), program));
+fn words(line: &Text) -> Vec<Text> {
+    let (mut words, mut word, mut quote, mut escaped, mut begun) = (Vec::new(), Text::default(), None, false, false);
+    for piece in &line.0 {
+        let Piece::Plain(plain) = piece else {
+            begun = true;
+            word.push(piece.clone());
+            continue;
+        };
+        for c in plain.chars() {
+            match (quote, c) {
+                _ if escaped => {
+                    escaped = false;
+                    // Between quotes a backslash is one, unless it hides what would end something.
+                    if quote.is_some() && !['"', '\\'].contains(&c) {
+                        word.push(Piece::Plain("\\".to_owned()));
+                    }
+                    word.push(Piece::Plain(c.to_string()));
                 }
-                begun = false;
+                (Some('\''), '\'') | (Some('"'), '"') => quote = None,
+                (None | Some('"'), '\\') => (escaped, begun) = (true, true),
+                (None, '\'' | '"') => (quote, begun) = (Some(c), true),
+                (None, c) if c.is_whitespace() => {
+                    if std::mem::take(&mut begun) {
+                        words.push(std::mem::take(&mut word));
+                    }
+                }
+                (_, c) => {
+                    begun = true;
+                    word.push(Piece::Plain(c.to_string()));
+                }
             }
-            (_, c) => word.push(c),
         }
     }
-    if begun || !word.is_empty() {
-        words.push(expanded(&word, program));
+    if begun {
+        words.push(word);
     }
     words
 }
 
 /// `KEY="value",KEY2=value`.
-fn pairs(text: &str, program: &str) -> Vec<(String, Value)> {
-    let (mut pairs, mut quote, mut part) = (Vec::new(), None, String::new());
-    for c in text.chars().chain([',']) {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (None, '"' | '\'') => quote = Some(c),
-            (None, ',') => {
-                let whole = std::mem::take(&mut part);
-                if let Some((key, value)) = whole.split_once('=') {
-                    pairs.push((key.trim().to_owned(), Value::Text(expanded(value.trim(), program))));
-                }
+fn pairs(text: &Text) -> Vec<(String, Text)> {
+    let (mut pairs, mut quote) = (Vec::new(), None);
+    let (mut key, mut value): (String, Option<Text>) = (String::new(), None);
+    let mut ends = |key: &mut String, value: &mut Option<Text>| {
+        if let Some(value) = value.take() {
+            pairs.push((key.trim().to_owned(), value.trimmed()));
+        }
+        key.clear();
+    };
+    for piece in &text.0 {
+        let Piece::Plain(plain) = piece else {
+            if let Some(value) = &mut value {
+                value.push(piece.clone());
             }
-            (_, c) => part.push(c),
+            continue;
+        };
+        for c in plain.chars() {
+            match (quote, c, &mut value) {
+                (Some(open), c, _) if c == open => quote = None,
+                (None, '"' | '\'', _) => quote = Some(c),
+                (None, ',', _) => ends(&mut key, &mut value),
+                (None, '=', None) => value = Some(Text::default()),
+                (_, c, Some(value)) => value.push(Piece::Plain(c.to_string())),
+                (_, c, None) => key.push(c),
+            }
         }
     }
+    ends(&mut key, &mut value);
     pairs
 }
 
-/// `%(ENV_NAME)s` as a template, `%(program_name)s` as what it is, `%%` as a percent sign.
-fn expanded(text: &str, program: &str) -> Text {
-    let mut output = Text::default();
-    let mut rest = text;
-    while let Some(at) = rest.find('%') {
-        output.push(Piece::Plain(rest[..at].to_owned()));
-        rest = &rest[at..];
-        let inside = rest.strip_prefix("%(").and_then(|inside| inside.split_once(")s"));
-        rest = match inside {
-            Some((name, behind)) => {
-                match name.strip_prefix("ENV_") {
-                    Some(variable) if variable.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
-                        let strict = format!("{{{{ env.{variable} }}}}");
-                        let lenient = format!("{{{{ env.{variable} | default('') }}}}");
-                        let template =
-                            Template { span: 0..0, strict, lenient, sample: String::new(), needs: Vec::new() };
-                        output.push(Piece::Template(template));
-                    }
-                    _ if name == "program_name" => output.push(Piece::Plain(program.to_owned())),
-                    _ => output.push(Piece::Plain(format!("%({name})s"))),
-                }
-                behind
-            }
-            None => {
-                output.push(Piece::Plain("%".to_owned()));
-                rest.strip_prefix("%%").unwrap_or(&rest[1..])
-            }
-        };
+/// Of two of a name the later one counts, where the first stands.
+fn variables(pairs: Vec<(String, Text)>) -> Vec<(String, Value)> {
+    let mut variables: Vec<(String, Value)> = Vec::new();
+    for (name, value) in pairs {
+        match variables.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = Value::Text(value),
+            None => variables.push((name, Value::Text(value))),
+        }
     }
-    output.push(Piece::Plain(rest.to_owned()));
-    output
+    variables
 }

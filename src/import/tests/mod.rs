@@ -6,6 +6,7 @@ mod corpus;
 mod mutations;
 mod notes;
 mod shapes;
+mod supervisord;
 mod ways;
 
 use std::collections::BTreeMap;

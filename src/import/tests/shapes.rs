@@ -31,7 +31,8 @@ fn what_comes_out_is_what_pilotfish_takes() {
                 _ => others,
             };
             let named = ways::variables(&text).into_iter().map(|name| (name, value(name)));
-            let variables: Vec<(&str, &str)> = named.chain([("HOST", "h"), ("PORT", "8080")]).collect();
+            let variables: Vec<(&str, &str)> =
+                named.chain([("HOST", "h"), ("HOSTNAME", "h"), ("PORT", "8080")]).collect();
             let wrong = mistakes(&imported.toml, &variables);
             assert!(wrong.is_empty(), "{}: {}\n{}", file.display(), wrong.join("\n"), imported.toml);
         }

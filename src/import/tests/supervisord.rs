@@ -1,0 +1,79 @@
+//! What stands in a supervisord.conf beside its programs, and what its values mean.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::import::{Imported, import};
+
+fn at(file: &str, text: &str) -> Imported {
+    import(text, Path::new(file), &BTreeMap::new()).unwrap_or_else(|report| panic!("{report}"))
+}
+
+fn of(text: &str) -> Imported {
+    at("supervisord.conf", text)
+}
+
+fn has(imported: &Imported, line: &str) {
+    assert!(imported.toml.lines().any(|written| written == line), "no `{line}`:\n{}", imported.toml);
+}
+
+fn note<'i>(imported: &'i Imported, key: &str) -> &'i crate::import::Remark {
+    imported.notes.iter().find(|note| note.key == key).unwrap_or_else(|| panic!("no note on {key}"))
+}
+
+#[test]
+fn what_stands_in_supervisords_own_section_counts_for_each_program() {
+    let shared = "[supervisord]\nuser=nobody\nenvironment=A=\"1\",B=2\n";
+    let imported =
+        of(&format!("{shared}[program:x]\ncommand=x %(ENV_A)s\nuser=other\nenvironment=B=3\n[program:y]\ncommand=y\n"));
+    for line in [
+        "exec = [\"x\", \"1\"]",
+        "user = \"other\"",
+        "env = { A = \"1\", B = \"3\" }",
+        "user = \"nobody\"",
+        "env = { A = \"1\", B = \"2\" }",
+    ] {
+        has(&imported, line);
+    }
+    assert!(!imported.is_lossy());
+    assert!(!of("[supervisord]\nuser=root\n[program:x]\ncommand=x\n").toml.contains("user"));
+}
+
+#[test]
+fn what_counts_only_for_a_daemon_counts_only_there() {
+    let imported =
+        |daemon: &str| of(&format!("[supervisord]\n{daemon}\numask=027\ndirectory=/srv\n[program:x]\ncommand=x\n"));
+    let background = imported("nodaemon=false");
+    has(&background, "directory = \"/srv\"");
+    has(&background, "limits = { umask = \"027\" }");
+    let foreground = imported("nodaemon=true");
+    assert!(!foreground.toml.contains("\ndirectory") && !foreground.toml.contains("\nlimits"), "{}", foreground.toml);
+    for key in ["[supervisord] umask", "[supervisord] directory"] {
+        assert!(note(&foreground, key).what.contains("did nothing") && !foreground.is_lossy());
+    }
+}
+
+#[test]
+fn here_is_where_the_file_is_if_it_is_where_it_belongs() {
+    let text = "[program:x]\ncommand=%(here)s/x\n";
+    let imported = at("/etc/supervisor/supervisord.conf", text);
+    has(&imported, "exec = [\"/etc/supervisor/x\"]");
+    assert!(!imported.is_lossy() && note(&imported, "[program:x] command").what.contains("/etc/supervisor"));
+    for elsewhere in ["supervisord.conf", "../supervisord.conf", "/dev/stdin"] {
+        let imported = at(elsewhere, text);
+        assert!(imported.is_lossy() && note(&imported, "[program:x] command").what.contains("%(here)s"));
+    }
+}
+
+#[test]
+fn a_comment_behind_a_value_is_none_of_it() {
+    let imported = of("[program:x] ; one\ncommand=x a#b;c ; two\n  more # three\n# four\n\tlast\nuser=me ;five\n");
+    has(&imported, "exec = [\"x\", \"a#b;c\", \"more\", \"last\"]");
+    has(&imported, "user = \"me\"");
+}
+
+#[test]
+fn words_are_those_of_a_shell() {
+    let imported = of("[program:x]\ncommand=x \"a\\tb \\\" c\" '\\d' \"\" e\\ f %(ENV_G)s\"h i\"\n");
+    has(&imported, "exec = [\"x\", 'a\\tb \" c', '\\d', \"\", \"e f\", \"{{ env.G }}h i\"]");
+}
