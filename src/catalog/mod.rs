@@ -18,7 +18,7 @@ mod rate;
 use crate::config::{self, Query, Service};
 pub use crate::errors::chain as report;
 use crate::net::address;
-use crate::supervisor::vocabulary::{Advertised, Fence, KeyChange, Registration};
+use crate::supervisor::vocabulary::{Advertised, Fence, KeyChange, Registration, Value};
 
 pub use cause::Cause;
 pub use observations::{Audience, ObservationSender, wants_a_value};
@@ -191,6 +191,40 @@ impl Backend {
             Backend::Etcd(etcd) => etcd.change(key, change, fence).await.map_err(Error::Etcd),
         }
     }
+
+    /// Writes a key by what stands there, or leaves it, as `next` says, which may be asked more than once: what is written
+    /// replaces what it was asked about, and nothing else. Only if the fence's term holds its election's lock in the same
+    /// moment; a request of it that arrives late, or twice, undoes nothing that it has written since.
+    ///
+    /// # Errors
+    /// The catalog can't be asked, and whether the key is written isn't known; or it refuses.
+    pub async fn amend(
+        &self,
+        key: &str,
+        fence: &Fence,
+        next: impl Fn(Option<&[u8]>) -> Option<Value> + Send + Sync + 'static,
+    ) -> Result<Amended, Error> {
+        match self {
+            Backend::None => Err(Error::NotConfigured),
+            Backend::Local(local) => local.amend(key, fence, next).await.map_err(Error::Local),
+            Backend::Consul(consul) => consul.amend(key, fence, next).await.map_err(Error::Consul),
+            Backend::Etcd(etcd) => etcd.amend(key, fence, next).await.map_err(Error::Etcd),
+        }
+    }
+}
+
+/// How often a key is read anew that somebody else writes meanwhile.
+const AMENDED_AT_MOST: usize = 4;
+
+/// What came of a key that was to be written by what stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amended {
+    /// It is written.
+    Written,
+    /// It was to be left.
+    Left,
+    /// The term doesn't hold the lock.
+    Fenced,
 }
 
 /// What came of writing a key.

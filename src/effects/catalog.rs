@@ -48,10 +48,10 @@ impl Adapters {
         });
     }
 
-    pub(super) fn ask_who_acted(&self, fence: Fence, id: String) {
+    pub(super) fn ask_who_acted(&self, fence: Fence, id: String, within: Duration) {
         let (backend, term) = (self.backend.clone(), fence.term);
         let asked = async move { keys::ask_who_acted(&backend, &fence, &id).await };
-        self.catalog_call(asked, move |result| Event::ActedBefore { term, result });
+        self.call_within(within, asked, move |result| Event::ActedBefore { term, result });
     }
 
     pub(super) fn ask_whether_led(&self, election: String, term: Term) {
@@ -74,11 +74,20 @@ impl Adapters {
         call: impl Future<Output = Result<T, catalog::Error>> + Send + 'static,
         event: impl Fn(Result<T, String>) -> Event + Clone + Send + 'static,
     ) {
+        self.call_within(CATALOG_CALL_WITHIN, call, event);
+    }
+
+    fn call_within<T>(
+        &self,
+        within: Duration,
+        call: impl Future<Output = Result<T, catalog::Error>> + Send + 'static,
+        event: impl Fn(Result<T, String>) -> Event + Clone + Send + 'static,
+    ) {
         let failed = event.clone();
         self.task(move |error| failed(Err(error)), async move {
-            let result = match tokio::time::timeout(CATALOG_CALL_WITHIN, call).await {
+            let result = match tokio::time::timeout(within, call).await {
                 Ok(result) => result.map_err(|error| catalog::report(&error)),
-                Err(_) => Err(no_answer(CATALOG_CALL_WITHIN)),
+                Err(_) => Err(no_answer(within)),
             };
             event(result)
         });

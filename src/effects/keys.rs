@@ -1,26 +1,18 @@
 //! A key of the catalog read or written, and what is said of it.
 
-use crate::catalog::{Backend, Changed, Error, report};
+use crate::catalog::{Amended, Backend, Changed, Error, report};
 use crate::supervisor::vocabulary::{
-    Answer, ElectionPast, Fence, KeyChange, KeyOperation, KeyRequest, LeaderMark, Value, acting_key, has_anybody_led,
+    Answer, ElectionPast, Fence, KeyChange, KeyOperation, KeyRequest, LeaderMark, Value, acting_key,
 };
 
 /// Whether anybody has acted in the election. Who is to be the first must be able to say so: what that takes is tried.
 pub async fn ask_who_acted(backend: &Backend, fence: &Fence, id: &str) -> Result<ElectionPast, Error> {
-    let past = async {
-        let value = backend.get(&acting_key(&fence.election)).await?;
-        if has_anybody_led(value.as_deref()) {
-            return Ok(ElectionPast::Led);
-        }
-        Ok(match tell_acting(backend, fence, id, LeaderMark::Prepares).await? {
-            Ok(()) => ElectionPast::Unled,
-            // It isn't this term's turn to know.
-            Err(_) => ElectionPast::Led,
-        })
-    };
-    match past.await {
+    match mark(backend, fence, id, LeaderMark::Prepares).await {
+        Ok(Amended::Written) => Ok(ElectionPast::Unled),
+        // Somebody has; or it isn't this term's turn to know.
+        Ok(Amended::Left | Amended::Fenced) => Ok(ElectionPast::Led),
         Err(error) if Error::is_denial(&error) => Ok(ElectionPast::Denied),
-        past => past,
+        Err(error) => Err(error),
     }
 }
 
@@ -31,12 +23,17 @@ pub async fn tell_acting(
     id: &str,
     mark: LeaderMark,
 ) -> Result<Result<(), String>, Error> {
-    let value = mark.value(id, fence.term).into_bytes();
-    let put = KeyChange::Put(Value(value.into()));
-    Ok(match backend.change(&acting_key(&fence.election), &put, Some(fence)).await? {
-        Changed::Done => Ok(()),
-        Changed::Fenced | Changed::Exists => Err("this container doesn't lead any more".to_owned()),
+    Ok(match self::mark(backend, fence, id, mark).await? {
+        // What is left says as much.
+        Amended::Written | Amended::Left => Ok(()),
+        Amended::Fenced => Err("this container doesn't lead any more".to_owned()),
     })
+}
+
+async fn mark(backend: &Backend, fence: &Fence, id: &str, mark: LeaderMark) -> Result<Amended, Error> {
+    let (id, term) = (id.to_owned(), fence.term);
+    let next = move |stands: Option<&[u8]>| mark.over(&id, term, stands).map(|value| Value(value.into_bytes().into()));
+    backend.amend(&acting_key(&fence.election), fence, next).await
 }
 
 /// Carries out what is asked for.

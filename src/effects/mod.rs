@@ -162,7 +162,7 @@ impl Adapters {
             Effect::Install { watch, staged } => self.install(watch, staged),
             Effect::Discard(staged) => self.discard(staged),
             Effect::JoinElection(election) => self.settings(&election),
-            Effect::AskWhoActed { fence, id } => self.ask_who_acted(fence, id),
+            Effect::AskWhoActed { fence, id, within } => self.ask_who_acted(fence, id, within),
             Effect::AskWhetherLed { election, term } => self.ask_whether_led(election, term),
             Effect::TellActing { fence, id, mark } => self.tell_acting(fence, id, mark),
             Effect::Guard { deadline } => {

@@ -5,12 +5,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotfish::catalog::Changed;
 use pilotfish::catalog::election::{AcquireRequest, CandidateSettings, LockClient, LockViewSender};
+use pilotfish::catalog::{Amended, Changed};
 use pilotfish::config::Service;
 use pilotfish::supervisor::machines::election::event::{Acquisition, ElectionEvent, Renewal};
 use pilotfish::supervisor::machines::election::record::{Guarantee, Holder, Lock, SessionId, Term, View};
-use pilotfish::supervisor::vocabulary::{Event, Fence, KeyChange, acting_key, acting_value};
+use pilotfish::supervisor::vocabulary::{Event, Fence, KeyChange, Value, acting_key, acting_value};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -110,6 +110,17 @@ impl Candidate {
     pub async fn change(&self, key: &str, change: &KeyChange, by: Won) -> Changed {
         let fence = Fence { election: self.contest.name.clone(), session: by.session, term: by.term };
         self.agent.change(key, change, Some(&fence)).await
+    }
+
+    /// Writes a key by a term and by what stands there.
+    pub async fn amend(
+        &self,
+        key: &str,
+        by: Won,
+        next: impl Fn(Option<&[u8]>) -> Option<Value> + Send + Sync + 'static,
+    ) -> Result<Amended, String> {
+        let fence = Fence { election: self.contest.name.clone(), session: by.session, term: by.term };
+        answer(self.agent.backend.amend(key, &fence, next)).await.map_err(|error| told(&error))
     }
 
     /// Says that it acts.

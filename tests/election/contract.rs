@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotfish::catalog::Changed;
 use pilotfish::catalog::election::{CandidateSettings, LockClient};
+use pilotfish::catalog::{Amended, Changed};
 use pilotfish::config::{AddressSpec, Query};
 use pilotfish::supervisor::machines::election::event::{Acquisition, Renewal};
 use pilotfish::supervisor::machines::election::record::{Answer, Lock, PeerRank, Rank, Revision, Term, View};
 use pilotfish::supervisor::machines::election::rules::Rules;
-use pilotfish::supervisor::vocabulary::KeyChange;
+use pilotfish::supervisor::vocabulary::{KeyChange, Value};
 use tokio::time::{Instant, sleep};
 
 use super::bench::{
@@ -35,6 +35,7 @@ macro_rules! sentences {
             a_release_names_the_successor
             a_release_of_an_older_term_frees_nothing
             what_is_fenced_is_written_by_the_term_that_holds_the_lock_alone
+            what_is_amended_replaces_what_was_seen_and_nothing_else
             releasing_twice_is_harmless
             a_release_of_a_lock_that_was_lost_is_done
             a_closed_session_frees_its_lock
@@ -314,6 +315,34 @@ async fn what_is_fenced_is_written_by_the_term_that_holds_the_lock_alone(engine:
     assert_eq!(one.agent.get("k").await.as_deref(), Some("4"));
     engine.take_away("db", second.session).await;
     assert_eq!(two.change("k", &put("5"), second).await, Changed::Fenced, "it was taken away");
+}
+
+async fn what_is_amended_replaces_what_was_seen_and_nothing_else(engine: &impl Engine) {
+    let (one, two) = two(engine);
+    let first = one.win().await;
+    let becomes = |value: &'static str| move |_: Option<&[u8]>| Some(Value(value.as_bytes().into()));
+    assert_eq!(one.amend("k", first, becomes("1")).await, Ok(Amended::Written));
+    let stays = |stands: Option<&[u8]>| {
+        assert_eq!(stands, Some(b"1".as_slice()));
+        None
+    };
+    assert_eq!(one.amend("k", first, stays).await, Ok(Amended::Left));
+    // Of many at once each counts on from what another has written, or is told that it couldn't.
+    let counts = |stands: Option<&[u8]>| {
+        let number: u64 = std::str::from_utf8(stands.expect("it is there")).unwrap().parse().unwrap();
+        Some(Value((number + 1).to_string().into_bytes().into()))
+    };
+    let [a, b, c, d] = [(); 4].map(|()| one.amend("k", first, counts));
+    let (a, b, c, d) = tokio::join!(a, b, c, d);
+    let written = [a, b, c, d].iter().filter(|amended| **amended == Ok(Amended::Written)).count();
+    assert!(written >= 1);
+    assert_eq!(one.agent.get("k").await, Some((1 + written).to_string()));
+    one.release(first).await;
+    assert_eq!(one.amend("k", first, becomes("x")).await, Ok(Amended::Fenced), "nobody leads");
+    let second = two.win().await;
+    assert_eq!(one.amend("k", first, becomes("x")).await, Ok(Amended::Fenced), "another leads");
+    assert_eq!(two.amend("other", second, |stands| stands.is_none().then(|| bytes("2"))).await, Ok(Amended::Written));
+    assert_eq!(one.agent.get("other").await.as_deref(), Some("2"));
 }
 
 async fn releasing_twice_is_harmless(engine: &impl Engine) {

@@ -5,6 +5,7 @@ mod bench;
 mod consul;
 mod contract;
 mod etcd;
+mod first;
 mod guard;
 mod leaders_crew;
 pub mod leading;

@@ -166,7 +166,12 @@ impl From<NoArray> for Error {
 impl Error {
     /// Whether the token isn't allowed it.
     pub(in crate::catalog) fn is_denial(&self) -> bool {
-        matches!(self, Error::Refused { status: 403, .. } | Error::BlindToKeys { .. })
+        match self {
+            Error::Refused { status: 403, .. } | Error::BlindToKeys { .. } => true,
+            // What a transaction may not do it is told with a 409, as of a condition that doesn't hold.
+            Error::Transaction { why } => why.contains("Permission denied"),
+            _ => false,
+        }
     }
 
     pub(super) fn unreachable(endpoint: &str, error: &reqwest::Error) -> Error {

@@ -7,10 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
-use crate::catalog::Changed;
 use crate::catalog::border::{Flaw, LeftOut};
 use crate::catalog::bounds::Allowance;
-use crate::supervisor::vocabulary::KeyChange;
+use crate::catalog::{AMENDED_AT_MOST, Amended, Changed};
+use crate::supervisor::vocabulary::{KeyChange, Value};
 
 use super::client::{Answer, Call, Client, Connection};
 use super::elements::Element;
@@ -279,6 +279,37 @@ impl Client {
             (Some(0), None, KeyChange::Create(_)) | (Some(1), Some(_), KeyChange::Create(_)) => Ok(Changed::Exists),
             _ => Err(Error::Transaction { why }),
         }
+    }
+}
+
+impl Client {
+    /// Writes a key by what stands there, as long as `held`, a lock and the session that is to hold it, is so.
+    pub(super) async fn amend(
+        &self,
+        key: &str,
+        (lock, session): (&str, &str),
+        next: impl Fn(Option<&[u8]>) -> Option<Value> + Sync,
+    ) -> Result<Amended, Error> {
+        let mut refused = String::new();
+        for _ in 0..AMENDED_AT_MOST {
+            let (stored, _) = self.stored(key, 0).await?;
+            let Some(value) = next(stored.as_ref().map(Stored::bytes).as_deref()) else { return Ok(Amended::Left) };
+            let seen = stored.map_or(0, |stored| stored.modify_index);
+            let steps = [
+                Operation::check_session(lock, session),
+                Operation::check_version(key, seen),
+                Operation::set(key, &value.0),
+            ];
+            match self.attempt(&steps).await? {
+                TxnOutcome::Done(_) => return Ok(Amended::Written),
+                TxnOutcome::Refused(why) => match first_refused(&why) {
+                    Some(0) => return Ok(Amended::Fenced),
+                    Some(1) => refused = why,
+                    _ => return Err(Error::Transaction { why }),
+                },
+            }
+        }
+        Err(Error::Transaction { why: refused })
     }
 }
 

@@ -22,10 +22,10 @@ mod txn;
 use std::net::IpAddr;
 
 use crate::config::{Query, Service, backends};
-use crate::supervisor::vocabulary::{Fence, KeyChange, Registration};
+use crate::supervisor::vocabulary::{Fence, KeyChange, Registration, Value};
 
 use super::election::record::uuid;
-use super::{Changed, ObservationSender};
+use super::{Amended, Changed, ObservationSender};
 
 pub use error::Error;
 
@@ -80,5 +80,16 @@ impl Consul {
     pub async fn change(&self, key: &str, change: &KeyChange, fence: Option<&Fence>) -> Result<Changed, Error> {
         let held = fence.map(|fence| (lock::leader_key(&fence.election), uuid::text(fence.session)));
         self.client.change(key, change, held.as_ref().map(|(lock, session)| (lock.as_str(), session.as_str()))).await
+    }
+
+    /// See [`Backend::amend`](super::Backend::amend).
+    pub async fn amend(
+        &self,
+        key: &str,
+        fence: &Fence,
+        next: impl Fn(Option<&[u8]>) -> Option<Value> + Sync,
+    ) -> Result<Amended, Error> {
+        let (lock, session) = (lock::leader_key(&fence.election), uuid::text(fence.session));
+        self.client.amend(key, (&lock, &session), next).await
     }
 }

@@ -97,6 +97,12 @@ pub enum Error {
         /// Which key.
         key: String,
     },
+    /// A key that is written by what stands there, and by others as fast.
+    #[error("the key {key} is written by others meanwhile")]
+    Contended {
+        /// Which key.
+        key: String,
+    },
     /// etcd is one cluster.
     #[error("etcd knows no datacenters: remove datacenter = {name:?} from the query")]
     Datacenter {

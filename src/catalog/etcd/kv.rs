@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use etcd_client::{Client, Compare, CompareOp, KeyValue, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{Client, Compare, CompareOp, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
 
-use crate::catalog::Changed;
-use crate::supervisor::vocabulary::KeyChange;
+use crate::catalog::{AMENDED_AT_MOST, Amended, Changed};
+use crate::supervisor::vocabulary::{KeyChange, Value};
 
 use super::error::Error;
 use super::layout::Layout;
@@ -49,14 +49,55 @@ pub(super) async fn change(
     if answer.succeeded() {
         return Ok(Changed::Done);
     }
-    let shown = answer.op_responses().into_iter().find_map(|response| match response {
-        TxnOpResponse::Get(got) => got.kvs().first().map(KeyValue::create_revision),
-        _ => None,
-    });
     match &lock {
-        Some((_, term)) if shown != Some(*term) => Ok(Changed::Fenced),
+        Some((_, term)) if first_created(&answer) != Some(*term) => Ok(Changed::Fenced),
         // It may have been this call's own first try, whose answer was lost.
         _ if tries.into_inner() > 1 => Err(Error::Doubtful { key: key.to_owned() }),
         _ => Ok(Changed::Exists),
     }
+}
+
+/// Writes a key by what stands there, while the lock is the one created as this.
+pub(super) async fn amend(
+    members: &Members,
+    layout: &Layout,
+    key: &str,
+    (lock, term): (String, i64),
+    next: impl Fn(Option<&[u8]>) -> Option<Value> + Sync,
+) -> Result<Amended, Error> {
+    let path = layout.key(key);
+    for _ in 0..AMENDED_AT_MOST {
+        let got = members.call_briefly("read a key", |mut client: Client| {
+            let path = path.clone();
+            async move { client.get(path, None).await }
+        });
+        let got = got.await?;
+        let stands = got.kvs().first();
+        let Some(value) = next(stands.map(KeyValue::value)) else { return Ok(Amended::Left) };
+        let as_seen = [
+            Compare::create_revision(lock.as_str(), CompareOp::Equal, term),
+            Compare::mod_revision(path.as_str(), CompareOp::Equal, stands.map_or(0, KeyValue::mod_revision)),
+        ];
+        // Should it be repeated at another member, the second one finds what the first has written.
+        let written = members.call_briefly("write a key", |mut client: Client| {
+            let put = TxnOp::put(path.as_str(), &*value.0, None);
+            let txn = Txn::new().when(as_seen.clone()).and_then([put]).or_else([TxnOp::get(lock.as_str(), None)]);
+            async move { client.txn(txn).await }
+        });
+        let answer = written.await?;
+        match answer.succeeded() {
+            true => return Ok(Amended::Written),
+            false if first_created(&answer) != Some(term) => return Ok(Amended::Fenced),
+            false => {}
+        }
+    }
+    Err(Error::Contended { key: key.to_owned() })
+}
+
+/// As which the first key that was read is created.
+fn first_created(answer: &TxnResponse) -> Option<i64> {
+    answer.op_responses().into_iter().find_map(|response| match response {
+        TxnOpResponse::Get(got) => got.kvs().first().map(KeyValue::create_revision),
+        _ => None,
+    })
 }

@@ -22,9 +22,9 @@ mod space;
 use std::net::IpAddr;
 
 use crate::config::{Query, Service, backends};
-use crate::supervisor::vocabulary::{Fence, KeyChange, Registration};
+use crate::supervisor::vocabulary::{Fence, KeyChange, Registration, Value};
 
-use super::{Changed, ObservationSender};
+use super::{Amended, Changed, ObservationSender};
 
 pub use error::Error;
 
@@ -76,5 +76,16 @@ impl Etcd {
     pub async fn change(&self, key: &str, change: &KeyChange, fence: Option<&Fence>) -> Result<Changed, Error> {
         let held = fence.map(|fence| (self.keys(&fence.election).leader, lock::revision(fence.term.0)));
         kv::change(&self.members, &self.layout, key, change, held).await
+    }
+
+    /// See [`Backend::amend`](super::Backend::amend).
+    pub async fn amend(
+        &self,
+        key: &str,
+        fence: &Fence,
+        next: impl Fn(Option<&[u8]>) -> Option<Value> + Sync,
+    ) -> Result<Amended, Error> {
+        let held = (self.keys(&fence.election).leader, lock::revision(fence.term.0));
+        kv::amend(&self.members, &self.layout, key, held, next).await
     }
 }

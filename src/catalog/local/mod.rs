@@ -41,9 +41,9 @@ use nix::errno::Errno;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Query, Service};
-use crate::supervisor::vocabulary::{Fence, KeyChange, Registration};
+use crate::supervisor::vocabulary::{Fence, KeyChange, Registration, Value};
 
-use super::{Changed, ObservationSender};
+use super::{Amended, Changed, ObservationSender};
 pub use error::Error;
 use inotify::{Hub, Watching};
 use publish::{PublishOutcome, Publisher};
@@ -155,6 +155,32 @@ impl Local {
                 return Ok(Changed::Fenced);
             }
             kv::change(&root, &key, &change)
+        })
+        .await
+    }
+
+    /// See [`Backend::amend`](super::Backend::amend). Whoever holds the lock keeps it for as long as this takes, and writes
+    /// nothing else by it.
+    ///
+    /// # Errors
+    /// As [`change`](Local::change).
+    pub async fn amend(
+        &self,
+        key: &str,
+        fence: &Fence,
+        next: impl Fn(Option<&[u8]>) -> Option<Value> + Send + 'static,
+    ) -> Result<Amended, Error> {
+        let root = self.root.open().await?;
+        let (key, fence) = (key.to_owned(), fence.clone());
+        let held = self.lock_file.write_lock.clone().lock_owned().await;
+        self.on_disk(move || {
+            if !lock::stands(&root, &held, &fence)? {
+                return Ok(Amended::Fenced);
+            }
+            match next(kv::get(&root, &key)?.as_deref()) {
+                Some(value) => kv::change(&root, &key, &KeyChange::Put(value)).map(|_| Amended::Written),
+                None => Ok(Amended::Left),
+            }
         })
         .await
     }

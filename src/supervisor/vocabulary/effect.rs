@@ -183,6 +183,8 @@ pub enum Effect {
         fence: Fence,
         /// The candidate.
         id: String,
+        /// Nobody waits longer for the answer.
+        within: Duration,
     },
     /// Find out whether anybody has ever begun to act in the election, for a candidate that measures its rank.
     AskWhetherLed {

@@ -104,6 +104,18 @@ impl LeaderMark {
             LeaderMark::Acts => acting_value(id, term),
         }
     }
+
+    /// What is to stand there, over what does; `None`: that stays. It says as much already, or, to who only prepares, that
+    /// somebody has led. A request may arrive late, or twice: a term never says less of itself than it has said.
+    pub fn over(self, id: &str, term: Term, stands: Option<&[u8]>) -> Option<String> {
+        let says = |mark: &LeaderMark| stands == Some(mark.value(id, term).as_bytes());
+        let stays = match self {
+            LeaderMark::Prepares => has_anybody_led(stands),
+            LeaderMark::Begins => [LeaderMark::Begins, LeaderMark::Acts].iter().any(says),
+            LeaderMark::Acts => says(&LeaderMark::Acts),
+        };
+        (!stays).then(|| self.value(id, term))
+    }
 }
 
 /// What a candidate can know of who led before it.

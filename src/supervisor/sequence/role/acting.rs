@@ -172,13 +172,14 @@ impl Supervisor {
         }
     }
 
-    /// Who comes to lead wants to know whether anybody has before.
-    pub(super) fn ask_who_acted(&mut self, step: &mut Step<'_>) {
+    /// Who comes to lead wants to know whether anybody has before, until then.
+    pub(super) fn ask_who_acted(&mut self, step: &mut Step<'_>, until: Time) {
         let Some(leadership) = &mut self.leadership else { return };
         let acting = &mut leadership.acting;
         (acting.past, acting.begins, acting.begun, acting.told) = (None, None, None, None);
         if let Some(fence) = leadership.fence() {
-            step.out.push(Effect::AskWhoActed { fence, id: leadership.config.id.clone() });
+            let (id, within) = (leadership.config.id.clone(), step.now.until(until));
+            step.out.push(Effect::AskWhoActed { fence, id, within });
         }
     }
 

@@ -379,8 +379,8 @@ impl Supervisor {
         let Some(leadership) = &mut self.leadership else { return };
         match order {
             ElectionEffect::Promote { term } => {
-                let promotion = Promotion::Clearing { until: step.now + CLEAR_WITHIN };
-                leadership.role = Role::Leader { term, promotion };
+                let until = step.now + CLEAR_WITHIN;
+                leadership.role = Role::Leader { term, promotion: Promotion::Clearing { until } };
                 leadership.leaderships += 1;
                 (leadership.over, leadership.leave_by) = (false, None);
                 leadership.announced = None;
@@ -388,7 +388,7 @@ impl Supervisor {
                 self.commands.leave(step, When::Replica, None);
                 // What this role waits for, and is prepared by, may be something else.
                 self.prepare_anew(step);
-                self.ask_who_acted(step);
+                self.ask_who_acted(step, until);
             }
             ElectionEffect::Demote { by, .. } => {
                 leadership.leave_by = by;

@@ -76,19 +76,7 @@ impl World {
                 let result = if cut { Err("no answer".to_owned()) } else { Ok(led) };
                 self.hears(index, Event::LedBefore { term, result });
             }
-            Effect::AskWhoActed { fence, id } => {
-                let led = has_anybody_led(self.store.acting.as_deref().map(str::as_bytes));
-                let result = match led || self.containers[index].cut_until.is_some() {
-                    true if led => Ok(ElectionPast::Led),
-                    true => Err("no answer".to_owned()),
-                    false => {
-                        let said = self.stands_beside_lock(index, &fence, &id, LeaderMark::Prepares);
-                        said.map(|()| ElectionPast::Unled)
-                    }
-                };
-                self.hears(index, Event::ActedBefore { term: fence.term, result });
-            }
-            Effect::TellActing { fence, id, mark } => self.tell_acting(index, &fence, &id, mark),
+            effect @ (Effect::AskWhoActed { .. } | Effect::TellActing { .. }) => self.marks(index, effect),
             Effect::Follow { follow: Follow::Acting, .. } => {
                 self.containers[index].looks_at_leader = true;
                 self.show_acting(index);
@@ -123,27 +111,6 @@ impl World {
             | Effect::TellOuter(_)
             | Effect::Signal { .. }
             | Effect::Say(_) => {}
-        }
-    }
-
-    /// A candidate says that it acts, which is written only as long as its term holds the lock.
-    fn tell_acting(&mut self, index: usize, fence: &Fence, id: &str, mark: LeaderMark) {
-        let term = fence.term;
-        if mark == LeaderMark::Acts && !self.containers[index].promoted.contains(&term.0) {
-            return self.breaks(format!("{id} is said to act for term {} before on_promote has succeeded", term.0));
-        }
-        let result = self.stands_beside_lock(index, fence, id, mark);
-        self.hears(index, Event::ActingTold { term, result });
-    }
-
-    fn stands_beside_lock(&mut self, index: usize, fence: &Fence, id: &str, mark: LeaderMark) -> Result<(), String> {
-        match self.containers[index].cut_until {
-            Some(_) => Err("no answer".to_owned()),
-            None if self.store.view().shows(fence.session, fence.term) => {
-                self.store.acting = Some(mark.value(id, fence.term));
-                Ok(())
-            }
-            None => Err("another's".to_owned()),
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod adapters;
 mod container;
+mod marks;
 mod random;
 mod steps;
 mod store;
@@ -70,6 +71,8 @@ enum Lie {
     StraysUnseen,
     /// Nobody notices a guard that is stopped.
     StoppedGuardUnseen,
+    /// What a term says beside the lock is written over whatever stands there.
+    MarksOverWhatever,
 }
 
 #[derive(Debug, Clone)]
@@ -221,6 +224,13 @@ fn a_fork_that_looks_at_no_clock_acts_for_an_ended_term() {
 fn a_stopped_guard_that_nobody_notices_lets_two_act() {
     let faults = Faults { any: 6, guard: 2, pause: 4, ..Faults::default() };
     caught(Lie::StoppedGuardUnseen, Play { faults, ..Play::new(Mode::Role, 2) });
+}
+
+#[test]
+fn a_word_of_a_terms_that_comes_late_over_its_own_has_another_called_the_first() {
+    let play = Play::new(Mode::Role, 2);
+    let broken = found("late marks", &Play { lies: vec![Lie::MarksOverWhatever], ..play });
+    assert!(broken.contains("is called the first"), "{broken}");
 }
 
 /// By mistake: whoever starts second takes the first for itself, before it was started again.

@@ -19,6 +19,8 @@ pub enum Step {
     /// The loop of a container does its next thing.
     Loop(usize),
     Deliver(usize),
+    Mark(usize),
+    LosePatience(usize),
     Watch(usize),
     FilesRead(usize),
     Fork(usize),
@@ -85,6 +87,9 @@ impl World {
             let weight = if self.containers[*of].cut_until.is_some() { 2 } else { 24 };
             steps.push((Step::Deliver(index), weight));
         }
+        let gets_on = self.marks.iter().enumerate().filter(|(_, marking)| marking.gets_on(self.now));
+        steps.extend(gets_on.map(|(index, _)| (Step::Mark(index), 24)));
+        steps.extend(self.impatient().map(|index| (Step::LosePatience(index), 24)));
         let is_due = |at: &Option<Duration>| at.is_some_and(|at| at <= self.now);
         for (index, container) in self.containers.iter().enumerate() {
             if container.is_busy() {
@@ -173,6 +178,8 @@ impl World {
                     None => self.deliver(index),
                 }
             }
+            Step::Mark(index) => self.marks_on(index),
+            Step::LosePatience(index) => self.loses_patience(index),
             Step::Watch(index) => {
                 let cut = self.containers[index].cut_until.is_some();
                 let seen = if cut { Err("no answer".to_owned()) } else { Ok(self.store.view()) };

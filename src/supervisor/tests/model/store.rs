@@ -18,6 +18,8 @@ pub struct Store {
     last_revision: u64,
     /// What stands beside the lock.
     pub acting: Option<String>,
+    /// As which that was last written.
+    pub acting_revision: u64,
     /// When each ends.
     sessions: BTreeMap<u128, Duration>,
 }
@@ -50,6 +52,12 @@ impl Store {
         if self.holder.is_some() {
             self.free();
         }
+    }
+
+    /// A term's word beside the lock is written.
+    pub fn is_told(&mut self, acting: String) {
+        self.revision += 1;
+        (self.acting, self.acting_revision) = (Some(acting), self.revision);
     }
 
     fn free(&mut self) {

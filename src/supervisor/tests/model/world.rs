@@ -7,6 +7,7 @@ use crate::supervisor::machines::election::event::{ElectionEvent, StoreRequest};
 use crate::supervisor::{Event, Supervisor, Time};
 
 use super::container::{Container, Guard};
+use super::marks::Marking;
 use super::random::Random;
 use super::store::Store;
 use super::{Faults, Play};
@@ -29,6 +30,7 @@ pub struct World {
     /// How often each was started: answers to a former life reach nobody.
     pub lives: Vec<u32>,
     pub mail: Vec<Mail>,
+    pub marks: Vec<Marking>,
     pub left: Faults,
     /// The terms that somebody has acted for.
     pub leaderships: BTreeSet<u64>,
@@ -49,6 +51,7 @@ impl World {
             containers: Vec::new(),
             lives: vec![0; play.configs.len()],
             mail: Vec::new(),
+            marks: Vec::new(),
             left: Faults::default(),
             leaderships: BTreeSet::new(),
             led: BTreeSet::new(),
@@ -133,7 +136,9 @@ impl World {
     pub fn wait(&mut self) {
         let awake = self.containers.iter().filter(|container| container.paused_until.is_none());
         let ticks = awake.filter_map(|container| container.core.next_deadline()).map(Time::from_boot);
-        let due = self.containers.iter().flat_map(Container::due).chain(ticks).chain(self.store.deadline()).min();
+        let marks = self.marks.iter().map(Marking::due);
+        let due = self.containers.iter().flat_map(Container::due).chain(ticks).chain(marks);
+        let due = due.chain(self.store.deadline()).min();
         // What is due was put off by chance: nothing is punctual.
         let busy = self.containers.iter().any(Container::is_busy) || due.is_some_and(|due| due <= self.now);
         let most = match (busy, self.mail.is_empty()) {

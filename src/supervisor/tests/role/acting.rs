@@ -141,6 +141,29 @@ fn a_first_leader_that_cannot_say_so_gives_the_lock_back() {
 }
 
 #[test]
+fn a_term_never_says_less_of_itself_than_it_has_said() {
+    use LeaderMark::{Acts, Begins, Prepares};
+    let value = |mark: LeaderMark| mark.value("db-1", Term(7));
+    let over = |mark: LeaderMark, stands: Option<&str>| mark.over("db-1", Term(7), stands.map(str::as_bytes));
+    for mark in [Prepares, Begins, Acts] {
+        assert_eq!(over(mark, None), Some(value(mark)));
+        assert_eq!(over(mark, Some("3 other prepares")), Some(value(mark)));
+    }
+    // Its own, late or again.
+    for (mark, said) in [(Prepares, Begins), (Prepares, Acts), (Begins, Begins), (Begins, Acts), (Acts, Acts)] {
+        assert_eq!(over(mark, Some(&value(said))), None, "{mark:?} over {said:?}");
+    }
+    for (mark, said) in [(Prepares, Prepares), (Begins, Prepares), (Acts, Prepares), (Acts, Begins)] {
+        assert_eq!(over(mark, Some(&value(said))), Some(value(mark)), "{mark:?} over {said:?}");
+    }
+    // Another term's, be it one of a store's past.
+    for said in ["3 other begins", "3 other", "9 other", "9 db-1"] {
+        assert_eq!(over(Prepares, Some(said)), None, "{said}");
+        assert_eq!(over(Acts, Some(said)), Some(value(Acts)), "{said}");
+    }
+}
+
+#[test]
 fn what_stands_there_while_the_first_prepares_leaves_it_to_the_next_to_be_that() {
     let led = |mark: LeaderMark| has_anybody_led(Some(mark.value("db-1", Term(7)).as_bytes()));
     assert!(!has_anybody_led(None));
