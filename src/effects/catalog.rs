@@ -12,9 +12,7 @@ use crate::catalog::{self, Audience, ObservationSender};
 use crate::config::{Query, Service};
 use crate::supervisor::Event;
 use crate::supervisor::machines::election::record::Term;
-use crate::supervisor::vocabulary::{
-    Answer, Fence, Follow, KeyRequest, LeaderMark, Registration, ReplyId, acting_key, has_anybody_led,
-};
+use crate::supervisor::vocabulary::{Answer, Fence, Follow, KeyRequest, LeaderMark, Registration, ReplyId};
 
 use super::tasks::{again_and_again, no_answer};
 use super::{Adapters, keys};
@@ -56,10 +54,7 @@ impl Adapters {
 
     pub(super) fn ask_whether_led(&self, election: String, term: Term) {
         let backend = self.backend.clone();
-        let asked = async move {
-            let value = backend.get(&acting_key(&election)).await?;
-            Ok(has_anybody_led(value.as_deref()))
-        };
+        let asked = async move { keys::ask_whether_led(&backend, &election).await };
         self.catalog_call(asked, move |result| Event::LedBefore { term, result });
     }
 

@@ -2,7 +2,7 @@
 
 use crate::catalog::{Amended, Backend, Changed, Error, report};
 use crate::supervisor::vocabulary::{
-    Answer, ElectionPast, Fence, KeyChange, KeyOperation, KeyRequest, LeaderMark, Value, acting_key,
+    Answer, ElectionPast, Fence, KeyChange, KeyOperation, KeyRequest, LeaderMark, Value, acting_key, has_anybody_led,
 };
 
 /// Whether anybody has acted in the election. Who is to be the first must be able to say so: what that takes is tried.
@@ -12,6 +12,15 @@ pub async fn ask_who_acted(backend: &Backend, fence: &Fence, id: &str) -> Result
         // Somebody has; or it isn't this term's turn to know.
         Ok(Amended::Left | Amended::Fenced) => Ok(ElectionPast::Led),
         Err(error) if Error::is_denial(&error) => Ok(ElectionPast::Denied),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether anybody has ever begun to act in the election. Who may not know is never called the first either.
+pub async fn ask_whether_led(backend: &Backend, election: &str) -> Result<bool, Error> {
+    match backend.get(&acting_key(election)).await {
+        Ok(value) => Ok(has_anybody_led(value.as_deref())),
+        Err(error) if Error::is_denial(&error) => Ok(true),
         Err(error) => Err(error),
     }
 }

@@ -335,9 +335,9 @@ impl Election {
         let Some(ranking) = &self.settings.rank else { return Verdict::Lead };
         let peers: Vec<&PeerRank> = self.peers_of(tenure.term).collect();
         let heard = ranking.quorum.is_some() || since + HEARD_WITHIN <= now;
-        let answered = self.own_answer(tenure.term).is_some()
-            && self.ranks.peers.is_some()
-            && peers.iter().all(|peer| peer.answer != Answer::Measuring);
+        let measured = self.own_answer(tenure.term).is_some();
+        let answered =
+            measured && self.ranks.peers.is_some() && peers.iter().all(|peer| peer.answer != Answer::Measuring);
         if !(heard && answered) && now < since + ranking.within {
             return Verdict::Wait;
         }
@@ -363,7 +363,8 @@ impl Election {
         };
         match next {
             Some((_, next)) => Verdict::Yield(next.id.clone()),
-            None if enough && own != Some(&Rank::Never) => Verdict::Lead,
+            // A command that fails has no rank to tell; one that can't be begun yet may have to say "never".
+            None if enough && measured && own != Some(&Rank::Never) => Verdict::Lead,
             None => Verdict::Wait,
         }
     }

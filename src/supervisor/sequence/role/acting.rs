@@ -19,11 +19,14 @@ use super::{Leadership, Promotion, Role};
 const SEEN_WITHIN: Duration = Duration::from_secs(2);
 /// Between two tries to tell that this container acts.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
+/// Between two questions to a store that doesn't answer.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How long the first of all leaders tries to say that it is about to act: a store that hears nothing for so long renews no
 /// lease either.
 const BEGINS_WITHIN: Duration = Duration::from_secs(5);
 /// What is tried, for people.
 const TELLING: &str = "telling that this container acts as leader";
+const ASKING: &str = "asking whether anybody has led";
 
 /// What is known of who acts.
 #[derive(Debug, Default)]
@@ -39,6 +42,43 @@ pub struct Acting {
     told: Option<Telling>,
     /// Whether nobody had ever begun to act, as of this term.
     unled: Option<(Term, bool)>,
+    asks_unled: Question,
+}
+
+/// A question to the store that is asked until it is answered.
+#[derive(Debug, Default)]
+struct Question {
+    again_at: Option<Time>,
+    /// Why it wasn't the last time.
+    error: Option<String>,
+}
+
+impl Question {
+    /// Whether it is to be asked now.
+    fn take_due(&mut self, now: Time) -> bool {
+        self.again_at.take_if(|at| *at <= now).is_some()
+    }
+
+    /// What is known by this answer; without one it is asked again.
+    fn answered<T>(&mut self, step: &mut Step<'_>, result: Result<T, String>) -> Option<T> {
+        let what = || ASKING.to_owned();
+        match result {
+            Ok(known) => {
+                if self.error.take().is_some() {
+                    step.out.push(Effect::Say(Notice::CatalogBack { what: what() }));
+                }
+                self.again_at = None;
+                Some(known)
+            }
+            Err(error) => {
+                if self.error.as_ref() != Some(&error) {
+                    step.out.push(Effect::Say(Notice::CatalogFailed { what: what(), error: error.clone() }));
+                }
+                (self.again_at, self.error) = (Some(step.now + ASK_AGAIN), Some(error));
+                None
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -65,7 +105,8 @@ impl Acting {
         let unseen = self.other.as_ref().filter(|other| other.acts.is_none());
         let again = self.told.as_ref().and_then(|told| told.again_at);
         let begins = self.begins.map(|since| since + BEGINS_WITHIN);
-        earliest(unseen.map(|other| other.since + SEEN_WITHIN), earliest(again, begins))
+        let unseen = unseen.map(|other| other.since + SEEN_WITHIN);
+        [unseen, again, begins].into_iter().fold(self.asks_unled.again_at, earliest)
     }
 
     /// Whether it is known if the leader acts, should another container lead.
@@ -126,6 +167,7 @@ impl Supervisor {
     pub(super) fn advance_acting(&mut self, step: &mut Step<'_>) {
         self.look_at_leader(step);
         self.tell_acting(step);
+        self.ask_again(step);
     }
 
     /// Another leader is looked at until it acts.
@@ -192,10 +234,26 @@ impl Supervisor {
 
     /// Whether anybody has ever begun to, as who only measures a rank is told.
     pub(in crate::supervisor) fn led_before(&mut self, step: &mut Step<'_>, term: Term, result: Result<bool, String>) {
-        if let Some(leadership) = &mut self.leadership {
-            leadership.acting.unled = Some((term, result == Ok(false)));
+        let Some(leadership) = &mut self.leadership else { return };
+        if let Some(led) = leadership.acting.asks_unled.answered(step, result) {
+            leadership.acting.unled = Some((term, !led));
+            self.measure_once_known(step);
         }
-        self.measure_once_known(step);
+    }
+
+    /// Who measures a rank wants to know whether anybody has ever begun to act.
+    pub(super) fn ask_whether_led(&mut self, step: &mut Step<'_>, term: Term) {
+        let Some(leadership) = &mut self.leadership else { return };
+        leadership.acting.asks_unled.again_at = None;
+        step.out.push(Effect::AskWhetherLed { election: leadership.config.name.clone(), term });
+    }
+
+    /// What the store didn't answer.
+    fn ask_again(&mut self, step: &mut Step<'_>) {
+        let Some(leadership) = &mut self.leadership else { return };
+        if leadership.acting.asks_unled.take_due(step.now) {
+            self.measure_once_known(step);
+        }
     }
 
     /// Whether main may act as leader now.

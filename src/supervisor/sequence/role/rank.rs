@@ -4,7 +4,7 @@ use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::{Launch, Outcome};
 use crate::supervisor::machines::election::record::Rank;
 use crate::supervisor::machines::election::{ElectionEvent, RequestId};
-use crate::supervisor::vocabulary::{Effect, Job, RunId, Step};
+use crate::supervisor::vocabulary::{Job, RunId, Step};
 
 use super::{Leadership, Measuring};
 
@@ -23,16 +23,18 @@ impl Supervisor {
             return;
         }
         let Some(leadership) = &mut self.leadership else { return };
-        let term = leadership.core.ranked_term();
-        let first = term.map(|term| leadership.acting.unled(term));
-        if let (Some(term), Some(None)) = (term, first) {
-            // Who has no data must know whether anybody else has.
+        let Some(term) = leadership.core.ranked_term() else {
+            let result = Err("no rank is wanted any more".to_owned());
+            return leadership.events.push_back(ElectionEvent::Measured { ask, result });
+        };
+        let Some(unled) = leadership.acting.unled(term) else {
+            // Who has no data must know whether anybody else has: "never" would be as wrong as the lack of a rank.
             leadership.measures_once_known = Some(ask);
-            return step.out.push(Effect::AskWhetherLed { election: leadership.config.name.clone(), term });
-        }
+            return self.ask_whether_led(step, term);
+        };
         let run = self.next_run();
         let mut env = self.env(&Job::Rank);
-        if first == Some(Some(true)) {
+        if unled {
             env.retain(|(name, _)| name != "PILOTFISH_FIRST");
             env.push(("PILOTFISH_FIRST".to_owned(), "1".to_owned()));
         }
@@ -46,7 +48,7 @@ impl Supervisor {
         self.commands.start(step, run, Launch { job: Job::Rank, hook, env, stdin: None });
     }
 
-    /// Whether anybody has led is known, or can't be.
+    /// Whether anybody has led is known, or is to be asked again.
     pub(super) fn measure_once_known(&mut self, step: &mut Step<'_>) {
         if let Some(ask) = self.leadership.as_mut().and_then(|leadership| leadership.measures_once_known.take()) {
             self.measure_rank(step, ask);

@@ -76,14 +76,33 @@ fn a_rank_is_not_measured_beside_what_the_last_measuring_left() {
 #[test]
 fn a_rank_knows_whether_anybody_has_ever_led() {
     let election = Election { rank: Some(hook("rank")), ..election() };
-    for (acted_before, first) in
-        [(Ok(ElectionPast::Unled), "1"), (Ok(ElectionPast::Led), ""), (Err("away".to_owned()), "")]
-    {
+    for (acted_before, first) in [(Ok(ElectionPast::Unled), "1"), (Ok(ElectionPast::Led), "")] {
         let mut script = Script::candidate(Config { election: Some(election.clone()), ..config() });
         script.acted_before = acted_before;
         script.sees_holder(held("other", 9, 3));
         assert_eq!(script.variable("rank", "PILOTFISH_FIRST"), Some(first));
     }
+}
+
+#[test]
+fn a_rank_is_measured_once_the_store_says_whether_anybody_has_ever_led() {
+    let election = Election { rank: Some(hook("rank")), ..election() };
+    let mut script = Script::candidate(Config { election: Some(election), ..config() });
+    script.acted_before = Err("no server".to_owned());
+    script.sees_holder(held("other", 9, 3));
+    script.until(20_000);
+    assert!(!script.heard().contains(&"spawn rank".to_owned()));
+    let said = |script: &Script, name: &str| script.said.iter().filter(|said| said.name() == name).count();
+    assert_eq!((said(&script, "catalog.failed"), said(&script, "catalog.back")), (1, 0));
+    script.acted_before = Ok(ElectionPast::Unled);
+    assert!(script.when("spawn rank") <= 20_500);
+    assert_eq!(script.variable("rank", "PILOTFISH_FIRST"), Some("1"));
+    assert_eq!(said(&script, "catalog.back"), 1);
+    // Of another term it is another question.
+    script.acted_before = Ok(ElectionPast::Led);
+    script.ends("rank", 0);
+    script.sees_holder(held("third", 11, 10));
+    assert_eq!(script.variable("rank", "PILOTFISH_FIRST"), Some(""));
 }
 
 #[test]

@@ -66,6 +66,26 @@ fn without_a_quorum_a_winner_goes_on_as_soon_as_all_who_were_heard_of_have_answe
     assert_eq!(stage.heard().last().map(String::as_str), Some("promote 7"));
 }
 
+/// It may have to say that it must never lead.
+#[test]
+fn a_winner_whose_own_rank_cannot_be_measured_yet_waits_and_one_whose_command_fails_leads() {
+    for quorum in [None, Some(1)] {
+        let mut stage = Stage::new(Settings { rank: Some(Ranking { quorum, ..ranking() }), ..settings() });
+        stage.sees(free());
+        stage.opened(1, LEASE);
+        stage.acquired(Acquisition::Won(Term(7)));
+        stage.heard();
+        stage.reads(7, &[]);
+        stage.until_renewing(60_000);
+        assert!(!stage.heard().iter().any(|heard| heard.starts_with("promote")));
+        stage.measured("5");
+        assert_eq!(stage.heard().last().map(String::as_str), Some("promote 7"), "{quorum:?}");
+    }
+    let mut stage = winner(ranked(), "");
+    stage.until_renewing(1_000);
+    assert_eq!(stage.heard().iter().filter(|heard| *heard == "promote 7").count(), 1);
+}
+
 #[test]
 fn with_a_quorum_a_winner_waits_until_it_knows_so_many_and_says_so_once() {
     let mut stage = winner(quorum(2), "5");
