@@ -301,7 +301,7 @@ impl Supervisor {
                 }
             }
             Event::Election(event) => self.elect(step, event),
-            Event::ActedBefore { term, result } => self.acted_before(term, result),
+            Event::ActedBefore { term, result } => self.acted_before(step, term, result),
             Event::LedBefore { term, result } => self.led_before(step, term, result),
             Event::ActingTold { term, result } => self.acting_told(step, term, result),
             Event::Guard { stands } => self.guarded(step, stands),

@@ -1,5 +1,5 @@
 //! Who is called the first, whatever becomes of the questions to the store: Consul behind somebody who has an answer come
-//! late.
+//! late, or none.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,6 +15,7 @@ use crate::support::servers::Consul;
 enum Answer {
     Comes,
     Late(Duration),
+    Fails,
 }
 
 /// Stands before a Consul until the test ends; each request is a connection of its own there.
@@ -54,6 +55,11 @@ fn pass_on(mut client: TcpStream, consul: SocketAddr, answer: &dyn Fn(&str) -> A
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let answer = answer(&request);
+    if matches!(answer, Answer::Fails) {
+        return client.write_all(
+            b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 17\r\n\r\nNo cluster leader",
+        );
+    }
     let mut server = TcpStream::connect(consul)?;
     server.write_all(head.as_bytes())?;
     server.write_all(&body)?;
@@ -107,4 +113,19 @@ fn an_answer_that_comes_late_takes_back_nothing_of_what_the_leader_has_said_sinc
     let two = candidate(consul.http, "two", "");
     let _second = two.run();
     two.told("promoted first=");
+}
+
+#[test]
+fn a_question_that_fails_once_leaves_an_election_neither_without_a_leader_nor_without_a_first() {
+    let consul = Consul::start();
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    // The rank's first question, and the winner's own.
+    let failing = before(consul.http, move |request| {
+        let number = if asks_who_acted(request) { asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) } else { 1 };
+        if matches!(number, 0 | 2) { Answer::Fails } else { Answer::Comes }
+    });
+    let rank = "[ \\\"$PILOTFISH_FIRST\\\" = 1 ] && echo 0 || echo never";
+    let one = candidate(failing, "one", &format!("rank = {{ exec = [\"sh\", \"-c\", \"{rank}\"] }}"));
+    let _running = one.run();
+    one.told("promoted first=1");
 }

@@ -35,6 +35,7 @@ pub struct Acting {
     other: Option<OtherLeader>,
     /// What is known of who led before this term: `Some(None)` is that it can't be known.
     past: Option<(Term, Option<ElectionPast>)>,
+    asks_past: Question,
     /// Since when main could act, were it told on that it does so, perhaps as the first.
     begins: Option<Time>,
     /// The term for which that is told on.
@@ -106,7 +107,7 @@ impl Acting {
         let again = self.told.as_ref().and_then(|told| told.again_at);
         let begins = self.begins.map(|since| since + BEGINS_WITHIN);
         let unseen = unseen.map(|other| other.since + SEEN_WITHIN);
-        [unseen, again, begins].into_iter().fold(self.asks_unled.again_at, earliest)
+        [unseen, again, begins, self.asks_past.again_at].into_iter().fold(self.asks_unled.again_at, earliest)
     }
 
     /// Whether it is known if the leader acts, should another container lead.
@@ -158,6 +159,16 @@ impl Leadership {
         match *leader.id == *self.config.id {
             true => matches!(self.role, Role::Leader { promotion: Promotion::Done, .. }),
             false => self.acting.acts(leader),
+        }
+    }
+
+    /// Until when it is of use to this term to know who has led before; `None`: it isn't any more.
+    fn asks_until(&self, term: Term) -> Option<Time> {
+        match self.role {
+            Role::Leader { term: own, promotion: Promotion::Clearing { until } } if own == term => {
+                Some(until).filter(|_| !self.acting.is_past_settled(term))
+            }
+            Role::Leader { .. } | Role::Leaving { .. } | Role::Replica => None,
         }
     }
 }
@@ -214,21 +225,27 @@ impl Supervisor {
         }
     }
 
-    /// Who comes to lead wants to know whether anybody has before, until then.
-    pub(super) fn ask_who_acted(&mut self, step: &mut Step<'_>, until: Time) {
+    /// Who comes to lead wants to know whether anybody has before.
+    pub(super) fn ask_who_acted(&mut self, step: &mut Step<'_>) {
         let Some(leadership) = &mut self.leadership else { return };
         let acting = &mut leadership.acting;
         (acting.past, acting.begins, acting.begun, acting.told) = (None, None, None, None);
-        if let Some(fence) = leadership.fence() {
-            let (id, within) = (leadership.config.id.clone(), step.now.until(until));
-            step.out.push(Effect::AskWhoActed { fence, id, within });
-        }
+        acting.asks_past = Question::default();
+        self.ask_past(step);
     }
 
     /// Whether anybody has. Where that can't be known, nobody is called the first.
-    pub(in crate::supervisor) fn acted_before(&mut self, term: Term, result: Result<ElectionPast, String>) {
-        if let Some(leadership) = &mut self.leadership {
-            leadership.acting.settle_past(term, result.ok());
+    pub(in crate::supervisor) fn acted_before(
+        &mut self,
+        step: &mut Step<'_>,
+        term: Term,
+        result: Result<ElectionPast, String>,
+    ) {
+        let Some(leadership) = &mut self.leadership else { return };
+        if leadership.asks_until(term).is_some()
+            && let Some(past) = leadership.acting.asks_past.answered(step, result)
+        {
+            leadership.acting.settle_past(term, Some(past));
         }
     }
 
@@ -251,8 +268,22 @@ impl Supervisor {
     /// What the store didn't answer.
     fn ask_again(&mut self, step: &mut Step<'_>) {
         let Some(leadership) = &mut self.leadership else { return };
+        let asks_past = leadership.acting.asks_past.take_due(step.now);
         if leadership.acting.asks_unled.take_due(step.now) {
             self.measure_once_known(step);
+        }
+        if asks_past {
+            self.ask_past(step);
+        }
+    }
+
+    fn ask_past(&self, step: &mut Step<'_>) {
+        let Some(leadership) = &self.leadership else { return };
+        if let Some(fence) = leadership.fence()
+            && let Some(until) = leadership.asks_until(fence.term)
+        {
+            let (id, within) = (leadership.config.id.clone(), step.now.until(until));
+            step.out.push(Effect::AskWhoActed { fence, id, within });
         }
     }
 

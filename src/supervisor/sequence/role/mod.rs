@@ -388,7 +388,7 @@ impl Supervisor {
                 self.commands.leave(step, When::Replica, None);
                 // What this role waits for, and is prepared by, may be something else.
                 self.prepare_anew(step);
-                self.ask_who_acted(step, until);
+                self.ask_who_acted(step);
             }
             ElectionEffect::Demote { by, .. } => {
                 leadership.leave_by = by;

@@ -82,6 +82,7 @@ fn who_comes_to_lead_before_anybody_has_acted_is_the_first() {
         let mut script = Script::candidate(Config { hooks, ..candidate() });
         script.acted_before = acted_before;
         script.wins(7);
+        script.until(script.now() + 3_000);
         let first = script.variable("pre_start", "PILOTFISH_FIRST").map(str::to_owned);
         script.ends("pre_start", 0);
         assert_eq!(script.variable("on_promote", "PILOTFISH_FIRST").map(str::to_owned), first);
@@ -95,6 +96,34 @@ fn who_comes_to_lead_before_anybody_has_acted_is_the_first() {
     assert_eq!(first(Ok(ElectionPast::Led)).as_deref(), Some(""));
     // Who doesn't know isn't to initialise.
     assert_eq!(first(Err("no server".to_owned())).as_deref(), Some(""));
+}
+
+#[test]
+fn what_the_store_does_not_answer_at_once_is_asked_again_until_the_time_is_over() {
+    let hooks = || Hooks { pre_start: vec![pre_start(0)], ..hooks() };
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.acted_before = Err("no cluster leader".to_owned());
+    script.wins(7);
+    script.until(script.now() + 400);
+    assert!(!script.heard().contains(&"spawn pre_start".to_owned()), "it is asked again");
+    script.acted_before = Ok(ElectionPast::Unled);
+    script.when("spawn pre_start");
+    assert_eq!(script.variable("pre_start", "PILOTFISH_FIRST"), Some("1"));
+    let said: Vec<&str> = script.said.iter().map(Notice::name).filter(|name| name.starts_with("catalog")).collect();
+    assert_eq!(said, ["catalog.failed", "catalog.back"]);
+
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    script.acted_before = Err("no cluster leader".to_owned());
+    script.wins(7);
+    let begun = script.now();
+    assert_eq!(script.when("spawn pre_start"), begun + 3_000, "nobody waits for it without end");
+    // An answer that comes then changes nothing, nor does one to an older term.
+    for term in [7, 3] {
+        script.send(Event::ActedBefore { term: Term(term), result: Ok(ElectionPast::Unled) });
+    }
+    script.ends("pre_start", 0);
+    assert_eq!(script.variable("main", "PILOTFISH_FIRST"), Some(""));
+    assert!(script.heard().contains(&"tell that term 7 begins".to_owned()), "it may be the first all the same");
 }
 
 #[test]
