@@ -438,25 +438,18 @@ impl LockClient {
         }
     }
 
-    /// A descriptor that tasks must inherit, since a leader's may last: as one of main's, or as hooks do.
-    pub fn tasks_inherit(&self) -> Option<Arc<std::fs::File>> {
+    /// A descriptor that all must inherit that runs for the leader beside main, and ends before its role does with all that
+    /// it leaves: it acts as main does, and what it started may live on where its agent is killed.
+    pub fn leaders_inherit(&self) -> Option<Arc<std::fs::File>> {
         match &*self.backend {
             Backend::Local(local) => local.inheritable_fd(),
             Backend::None | Backend::Consul(_) | Backend::Etcd(_) => self.hooks_inherit(),
         }
     }
 
-    /// A descriptor that hooks must inherit: they act for a leader, too.
+    /// A descriptor that all other hooks and tasks must inherit: by it the container's end is known, and no leadership's.
     pub fn hooks_inherit(&self) -> Option<Arc<std::fs::File>> {
         self.candidate.witness.as_ref()?.file()
-    }
-
-    /// A descriptor that a leader's coprocesses must inherit, as main does: they act as long.
-    pub fn coprocesses_inherit(&self) -> Option<Arc<std::fs::File>> {
-        match &*self.backend {
-            Backend::Local(local) => local.inheritable_fd(),
-            Backend::None | Backend::Consul(_) | Backend::Etcd(_) => self.hooks_inherit(),
-        }
     }
 }
 

@@ -126,14 +126,14 @@ impl Adapters {
         match effect {
             Effect::ReadFiles { run, process } => self.read_files(run, process),
             Effect::SpawnMain { run, process, files, env } => return self.spawn_main(run, &process, &files, env),
-            Effect::Spawn { run, job, exec, run_as, env, stdin } => {
+            Effect::Spawn { run, job, role, exec, run_as, env, stdin } => {
                 let stdin = stdin.as_ref().map(on_change::json);
-                return self.order(run, Ordered { job, exec, run_as, env, stdin, coprocess: None });
+                return self.order(run, Ordered { job, role, exec, run_as, env, stdin, coprocess: None });
             }
             Effect::SpawnCoprocess { run, coprocess, env } => {
-                let Coprocess { name, exec, run_as, .. } = (*coprocess).clone();
+                let Coprocess { name, when: role, exec, run_as, .. } = (*coprocess).clone();
                 let (job, coprocess) = (Job::Coprocess { name }, Some(coprocess));
-                return self.order(run, Ordered { job, exec, run_as, env, stdin: None, coprocess });
+                return self.order(run, Ordered { job, role, exec, run_as, env, stdin: None, coprocess });
             }
             Effect::Kill { target, signal } => {
                 self.kill(target, signal);

@@ -55,16 +55,14 @@ impl Adapters {
     }
 
     pub(super) fn spawn(&mut self, run: RunId, ordered: Ordered, files: &Secrets) -> Vec<Event> {
-        let Ordered { job, exec, run_as, env, stdin, coprocess } = ordered;
+        let Ordered { job, role, exec, run_as, env, stdin, coprocess } = ordered;
         let env = self.env(env);
-        let keep =
-            self.lock_client.as_ref().and_then(|client| match coprocess.as_ref().map(|coprocess| coprocess.when) {
-                None if job.is_task() => client.tasks_inherit(),
-                None => client.hooks_inherit(),
-                Some(When::Leader) => client.coprocesses_inherit(),
-                // What outlasts a leadership must not hold its lock.
-                Some(When::Always | When::Replica) => None,
-            });
+        let keep = self.lock_client.as_ref().and_then(|client| match (role, &coprocess) {
+            (When::Leader, _) => client.leaders_inherit(),
+            // What outlasts a leadership must not hold its lock.
+            (When::Always | When::Replica, None) => client.hooks_inherit(),
+            (When::Always | When::Replica, Some(_)) => None,
+        });
         let order = Order::hook(&job, &exec, &run_as, &self.limits);
         let order = match &coprocess {
             None => order,

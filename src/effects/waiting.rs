@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use crate::config::{Coprocess, Exec, RunAs, Signal};
+use crate::config::{Coprocess, Exec, RunAs, Signal, When};
 use crate::files::Reader;
 use crate::process;
 use crate::supervisor::Event;
@@ -28,6 +28,8 @@ pub struct Waiting {
 #[derive(Debug)]
 pub struct Ordered {
     pub job: Job,
+    /// The role that all of it ends with.
+    pub role: When,
     pub exec: Exec,
     pub run_as: RunAs,
     pub env: Vec<(String, String)>,
@@ -80,6 +82,7 @@ mod tests {
         let run_as = RunAs { env_from_files: [("KEY".to_owned(), file.to_owned())].into(), ..RunAs::default() };
         Ordered {
             job: Job::OnPromote,
+            role: When::Leader,
             exec: vec!["true".into()],
             run_as,
             env: Vec::new(),

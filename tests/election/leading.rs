@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
+use std::time::Duration;
 
 use crate::support::lab::Lab;
 use crate::support::namespace::{Container, eventually};
@@ -205,6 +206,35 @@ fn a_successor_waits_only_for_a_main_that_has_closed_the_lock_it_was_given() {
     promises("0");
     fs::write(close, "").unwrap();
     promises("900");
+}
+
+/// It isn't PID 1: what its hook has started lives on when it is killed.
+#[test]
+fn a_successor_waits_for_what_a_hook_of_the_leaders_has_started() {
+    let place = Place::local();
+    let [one, two] = ["one", "two"].map(|id| {
+        Lab::new(&format!(
+            "[process]\nexec = [\"sleep\", \"1000\"]\n\
+             [hooks.on_promote]\nexec = [\"sh\", \"-c\", \"sleep 60 & echo $! > DIR/child; echo promotes >> DIR/story; \
+             wait\"]\ntimeout = \"100s\"\n\
+             [[service]]\nname = \"db\"\nid = \"{id}\"\nport = 3306\naddress = [\"static:192.0.2.1\"]\n\
+             [catalog]\n{}\n[election]\nname = \"db\"\n",
+            place.catalog()
+        ))
+    });
+    let first = one.run_as(one.start().ordinary());
+    one.told("promotes");
+    let _second = two.run();
+    first.signal(libc::SIGKILL);
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(two.story().is_empty(), "{:?}", two.story());
+    let child = fs::read_to_string(one.path("child")).unwrap().trim().parse().unwrap();
+    // SAFETY: it lives for longer than this test takes until here.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::kill(child, libc::SIGKILL)
+    };
+    two.told("promotes");
 }
 
 #[test]

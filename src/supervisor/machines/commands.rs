@@ -155,7 +155,12 @@ impl Commands {
         let Hook { when: role, timeout, leftovers, .. } = hook;
         let (started, stop, followed) = (step.now, None, None);
         self.live.insert(run, LiveRun { job: job.clone(), role, started, timeout, leftovers, stop, followed, state });
-        step.out.push(Effect::Spawn { run, job, exec: hook.exec, run_as: hook.run_as, env, stdin });
+        let role = match (&job, leftovers) {
+            // What it keeps is the container's from then on.
+            (Job::PreStart { .. }, Leftovers::Keep) => When::Always,
+            _ => role,
+        };
+        step.out.push(Effect::Spawn { run, job, role, exec: hook.exec, run_as: hook.run_as, env, stdin });
     }
 
     /// Starts a coprocess for a role: it has no timeout, and its own process is told first when it is to end.

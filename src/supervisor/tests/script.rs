@@ -37,6 +37,8 @@ pub struct Script {
     pub stdin: BTreeMap<String, Announcement>,
     /// What each command, and main, was told in its environment.
     pub env: BTreeMap<String, BTreeMap<String, String>>,
+    /// The role that each command ends with.
+    pub roles: BTreeMap<String, When>,
     /// The tags last published of each service.
     pub tags: BTreeMap<String, Vec<String>>,
     /// Why each service was last published as what it was.
@@ -76,6 +78,7 @@ impl Script {
             coprocess_fails: Vec::new(),
             stdin: BTreeMap::new(),
             env: BTreeMap::new(),
+            roles: BTreeMap::new(),
             tags: BTreeMap::new(),
             notes: BTreeMap::new(),
             acting: None,
@@ -341,7 +344,8 @@ impl Script {
                 self.runs.insert("main".to_owned(), run);
                 "read files".to_owned()
             }
-            Effect::Spawn { run, job, stdin, env, .. } => {
+            Effect::Spawn { run, job, role, stdin, env, .. } => {
+                self.roles.insert(job.to_string(), role);
                 self.env.insert(job.to_string(), env.into_iter().collect());
                 self.runs.insert(job.to_string(), run);
                 self.stdin.extend(stdin.map(|stdin| (job.to_string(), stdin)));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
-    Control, Coprocess, Election, Exec, Log, Probe, Process, Query, RunAs, Service, Signal, Telemetry, Template,
+    Control, Coprocess, Election, Exec, Log, Probe, Process, Query, RunAs, Service, Signal, Telemetry, Template, When,
 };
 use crate::supervisor::machines::election;
 
@@ -40,6 +40,8 @@ pub enum Effect {
         run: RunId,
         /// What it is for.
         job: Job,
+        /// The role that it runs for, and that all of it ends with, whatever it leaves.
+        role: When,
         /// Program and arguments.
         exec: Exec,
         /// As whom.

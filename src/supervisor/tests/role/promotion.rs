@@ -1,6 +1,7 @@
 //! Into the leader's role.
 
 use super::*;
+use crate::config::Leftovers;
 
 #[test]
 fn a_leader_prepares_starts_and_promotes_main_in_this_order() {
@@ -189,4 +190,21 @@ fn a_check_that_does_not_count_bears_on_no_role() {
     script.ends("on_promote", 0);
     script.answer("probe", Err("behind"));
     assert!(!script.told().contains(&"spawn on_demote".to_owned()));
+}
+
+/// It holds the leader's lock, where that is the kernel's.
+#[test]
+fn what_runs_for_the_leader_is_ordered_as_such_unless_it_may_leave_something_for_the_container() {
+    for (leftovers, role) in [(Leftovers::End, When::Leader), (Leftovers::Keep, When::Always)] {
+        let mut pre_start = pre_start(0);
+        pre_start.hook.leftovers = leftovers;
+        let hooks = Hooks { pre_start: vec![pre_start], ..hooks() };
+        let mut script = Script::candidate(Config { hooks, ..candidate() });
+        script.wins(7);
+        assert_eq!(script.roles["pre_start"], role);
+        script.ends("pre_start", 0);
+        script.ends("on_promote", 0);
+        step_down(&mut script);
+        assert_eq!([script.roles["on_promote"], script.roles["on_demote"]], [When::Leader; 2]);
+    }
 }
