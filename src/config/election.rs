@@ -29,7 +29,7 @@ pub const CONSUL_SILENCE: Duration = Duration::from_millis(8_700);
 pub struct Election {
     /// Who stands against whom.
     pub name: String,
-    /// This candidate's name, unique in the election: its service's id, else `<name>-<hostname>`.
+    /// This candidate's name, unique in the election: its service's id, else `<name>-<hostname>`, unless set.
     pub id: String,
     /// The id of the service whose address is the leader's.
     pub service: Option<String>,

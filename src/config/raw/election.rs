@@ -20,6 +20,12 @@ pub(crate) struct Election {
     /// stand `NAME/last` and `NAME/ranks/ID`. On etcd and `local` that is below `PREFIX/elections/`.
     #[schemars(example = &"mysql", extend("x-required" = true))]
     pub(crate) name: Option<Parsed<ElectionName>>,
+    /// This candidate's name among the others, and after a restart. What it has in the store is under it, and by it
+    /// `pilotfish step-down --to` names it. Two containers with one id can't both stand.
+    ///
+    /// With a `quorum` of `rank` it must be written, and stay with the data: one server under two ids would count as two.
+    #[schemars(example = &"disk-1", extend("x-default" = "the `id` of its service; else `<name>-<hostname>`"))]
+    pub(crate) id: Option<Parsed<Name>>,
     /// The service whose address is the leader's, by its name, or by its `id` where several share the name. Without any
     /// `[[service]]` an election works too, and others learn who leads but not where. What the lock is bound to: on
     /// Consul a session that ends with the service's `alive` check; without a service only with the node (serfHealth) or
@@ -96,6 +102,7 @@ impl Default for Election {
     fn default() -> Election {
         Election {
             name: None,
+            id: None,
             service: None,
             mode: Mode::Role,
             lease: Parsed(Duration::from_secs(15)),
@@ -127,7 +134,8 @@ pub(crate) struct Rank {
     /// How many ranks a winner must know before it is promoted, its own included, and none may be higher. Until then it
     /// keeps the lock and nobody leads, however long that takes; log and status say who is missing, and `pilotfish promote
     /// --accept-loss` is a person's way out. With writes acknowledged by W of N servers, `N - W + 1` loses none of them,
-    /// whoever dies.
+    /// whoever dies. More than 1 needs an `id` that is written (`[election] id`, or its service's) and stays with the data,
+    /// whatever container they are in: a server that comes back under another id is counted twice.
     ///
     /// Of any so many servers, one has the last write.
     #[schemars(example = 2, extend("x-default" = "as many as there are in `timeout`"))]

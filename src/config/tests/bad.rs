@@ -374,6 +374,9 @@ fn an_election_has_a_name_a_catalog_and_one_service() {
             "[election]\nname = \"a\"\nlease = 15\nkill_margin = \"50ms\"",
             "[election]\nname = \"a\"\n[election.rank]\ntimeout = \"0s\"",
             "[election]\nname = \"a\"\n[election.rank]\nexec = [\"a\"]\nquorum = 0",
+            "[election]\nname = \"a\"\n[election.rank]\nexec = [\"a\"]\nquorum = 2",
+            "service = [{ name = \"a\", port = 1 }]\n[election]\nname = \"a\"\nrank = { exec = [\"a\"], quorum = 2 }",
+            "[election]\nname = \"a\"\nid = \"a/b\"",
             "[election]\nname = \"a\"\nlaese = \"15s\"",
         ]
     ));

@@ -58,6 +58,7 @@ fn an_election_takes_every_key() {
         on_leader_change = { exec = ["follow"] }
         [election]
         name = "mysql"
+        id = "disk-1"
         service = "mysql-web1-3306"
         mode = "standby"
         lease = "20500ms"
@@ -72,6 +73,7 @@ fn an_election_takes_every_key() {
         "#
     ));
     let election = elected(&config);
+    assert_eq!(election.id, "disk-1");
     assert_eq!(election.witness.as_deref(), Some(std::path::Path::new("/run/pilotfish")));
     assert_eq!((election.mode, election.prefer, election.fence), (Mode::Standby, Preference::Low, Fence::ProcessGroup));
     assert_eq!(
@@ -203,7 +205,9 @@ fn what_means_nothing_on_an_engine_or_in_a_mode_is_said() {
 #[test]
 fn a_quorum_is_told_with_the_writes_that_it_is_good_for() {
     let told = |rank: &str| {
-        let config = good(&format!("{LOCAL}{MYSQL}[election]\nname = \"db\"\nrank = {{ exec = [\"rank\"]{rank} }}\n"));
+        let config = good(&format!(
+            "{LOCAL}{MYSQL}[election]\nname = \"db\"\nid = \"disk-1\"\nrank = {{ exec = [\"rank\"]{rank} }}\n"
+        ));
         elected(&config).quorum_in_words()
     };
     assert_eq!(told(""), None);
@@ -211,4 +215,12 @@ fn a_quorum_is_told_with_the_writes_that_it_is_good_for() {
     assert!(two.ends_with("quorum = N - W + 1 loses none; 2 suits by 2 of 3, by 4 of 5\n"), "{two}");
     let one = told(", quorum = 1").unwrap();
     assert!(one.ends_with("1 suits by 2 of 2, by 4 of 4\n"), "{one}");
+}
+
+#[test]
+fn a_quorum_of_one_needs_no_id_and_more_takes_that_of_the_service() {
+    let rank = |quorum| format!("[election]\nname = \"db\"\nrank = {{ exec = [\"rank\"], quorum = {quorum} }}\n");
+    assert_eq!(elected(&good(&format!("{LOCAL}{MYSQL}{}", rank(1)))).id, "mysql-web1-3306");
+    let service = "service = [{ name = \"mysql\", id = \"disk-1\", port = 3306 }]\n";
+    assert_eq!(elected(&good(&format!("{LOCAL}{service}{}", rank(2)))).id, "disk-1");
 }

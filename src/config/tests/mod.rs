@@ -14,8 +14,15 @@ use std::path::Path;
 use super::{Config, Context, Loaded, Report};
 
 fn context() -> Context {
-    let variables =
-        [("PORT", "8080"), ("WORD", "abc"), ("EMPTY", ""), ("DSN", "a=b c"), ("YES", "true"), ("TEN", "10")];
+    let variables = [
+        ("PORT", "8080"),
+        ("WORD", "abc"),
+        ("EMPTY", ""),
+        ("DSN", "a=b c"),
+        ("YES", "true"),
+        ("TEN", "10"),
+        ("NODE", "disk-1"),
+    ];
     Context { variables: variables.into_iter().collect(), hostname: "web1".to_owned() }
 }
 

@@ -80,11 +80,14 @@ pub(super) fn election(
             "a winner knows its own rank at least; with writes acknowledged by W of N servers, N - W + 1 loses none",
         );
     }
+    if quorum.is_some_and(|quorum| quorum > 1) {
+        id_is_written(place, root, index, validator);
+    }
     let election = Election {
-        id: match service {
+        id: raw.id.map(|id| id.0.0).unwrap_or_else(|| match service {
             Some(service) => service.id.clone(),
             None => default_id(&name, &validator.context.hostname),
-        },
+        }),
         name,
         service: service.map(|service| service.id.clone()),
         mode: raw.mode,
@@ -128,6 +131,21 @@ fn witness(
         );
     }
     directory.filter(|_| !local)
+}
+
+/// A winner that must know a quorum of ranks counts one for each id. A default holds the host name, which is another one
+/// once the container has been created anew: the same data would count twice.
+fn id_is_written(place: Place<'_>, root: Place<'_>, service: Option<usize>, validator: &mut Validator<'_>) {
+    let written = place.has("id") || service.is_some_and(|index| root.key("service").index(index).has("id"));
+    if written || place.is_broken() {
+        return;
+    }
+    let problem = Problem::error(place.key("rank").key("quorum").span(), "`quorum` without an `id` of this candidate");
+    let pair = validator.syntax.pair("id", "\"{{ env.NODE }}\"");
+    validator.say(problem.hint(format!(
+        "a container that is created anew has another host name, so another default id, and its data would count twice: \
+         write an id that stays with the data, such as `{pair}` in `[election]`, or the volume's name"
+    )));
 }
 
 /// `<name>-<hostname>`, of what is safe in a key and a file name.

@@ -161,7 +161,7 @@ const KINDS: &[Kind] = &[
         strike: |fleet, deck| {
             let leader = fleet.leader();
             let to = fleet.servers().filter(|server| **server != leader).nth(deck.below(2)).expect("three servers");
-            fleet.exec(&leader, &["pilotfish", "step-down", "--to", &fleet.example.id(to)]);
+            fleet.exec(&leader, &["pilotfish", "step-down", "--to", to]);
             format!("{leader}>{to}")
         },
     },

@@ -13,9 +13,6 @@ pub struct Example {
     pub name: &'static str,
     /// Services of its compose file.
     servers: &'static [&'static str],
-    /// Where they are in the catalog: an id is this, the server and the port.
-    service: &'static str,
-    port: u16,
     /// What main's command begins with.
     main: &'static str,
     /// Where it keeps its data.
@@ -29,8 +26,6 @@ pub struct Example {
 pub const POSTGRES: Example = Example {
     name: "postgres",
     servers: &["pg1", "pg2", "pg3"],
-    service: "postgres",
-    port: 5432,
     main: "postgres -D",
     data: "/var/lib/postgresql",
     store: "consul",
@@ -40,8 +35,6 @@ pub const POSTGRES: Example = Example {
 pub const REDIS: Example = Example {
     name: "redis",
     servers: &["redis1", "redis2", "redis3"],
-    service: "redis",
-    port: 6379,
     main: "redis-server",
     data: "/var/lib/redis",
     store: "consul",
@@ -51,8 +44,6 @@ pub const REDIS: Example = Example {
 pub const MARIADB: Example = Example {
     name: "mariadb",
     servers: &["db1", "db2", "db3"],
-    service: "mariadb",
-    port: 3306,
     main: "mariadbd --defaults",
     data: "/var/lib/mysql",
     store: "consul",
@@ -64,11 +55,6 @@ const ALL: [&Example; 3] = [&POSTGRES, &REDIS, &MARIADB];
 impl Example {
     pub fn named(name: &str) -> Option<&'static Example> {
         ALL.into_iter().find(|example| example.name == name)
-    }
-
-    /// How the catalog calls a server.
-    pub fn id(&self, server: &str) -> String {
-        format!("{}-{server}-{}", self.service, self.port)
     }
 }
 
@@ -199,7 +185,7 @@ impl Fleet {
             for server in self.servers() {
                 let said = self.exec(server, &["pilotfish", "leader"]);
                 let id = said.split_whitespace().next().unwrap_or_default();
-                if let Some(leader) = self.servers().find(|server| self.example.id(server) == id) {
+                if let Some(leader) = self.servers().find(|server| *server == id) {
                     return leader.to_owned();
                 }
             }
