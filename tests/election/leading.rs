@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::lab::Lab;
 use crate::support::namespace::{Container, eventually};
@@ -142,6 +142,20 @@ fn a_step_down_is_an_orderly_change_of_places() {
         assert_eq!(hooks, ["on_promote leader one", "on_demote replica one", "on_leader_change replica two"]);
         let (code, _, error) = one.ask(&["step-down"]);
         assert_eq!((code, error.as_str()), (1, "error: this container doesn't lead db; two does\n"));
+    }
+}
+
+#[test]
+fn a_lock_that_is_handed_back_is_taken_at_once() {
+    for place in Place::all() {
+        let [(one, _first), (two, _second)] = place.run("");
+        one.told("on_promote leader one");
+        assert_eq!(one.ask(&["step-down", "--to", "two"]).0, 0);
+        two.told("on_promote leader two");
+        // Who stepped down stays away for 5 s, but not from a lock that is left to it.
+        let asked = Instant::now();
+        assert_eq!(two.ask(&["step-down", "--to", "one"]).0, 0);
+        assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     }
 }
 

@@ -28,6 +28,9 @@ pub(super) struct Eligibility {
     pub(super) stopped: bool,
     /// The store's history went back, and nobody has said yet that this is right.
     pub(super) refuses: bool,
+    /// It leaves a free lock to others until then, as it stepped down itself; a lock that is handed to it ends that.
+    pub(super) aside_until: Time,
+    /// A pause after what failed, which nobody can end.
     pub(super) not_before: Time,
     pub(super) failures: u32,
 }
@@ -40,6 +43,7 @@ impl Default for Eligibility {
             maintenance: false,
             stopped: false,
             refuses: false,
+            aside_until: Time::default(),
             not_before: Time::default(),
             failures: 0,
         }
@@ -54,7 +58,22 @@ impl Eligibility {
 
     /// When a try meant for `at` may be made; `None`: not as things are.
     pub(super) fn from(&self, at: Time, settings: &Settings) -> Option<Time> {
-        self.stands(settings).then(|| at.max(self.not_before))
+        self.stands(settings).then(|| at.max(self.rests_until()))
+    }
+
+    /// The same for a lock that is free like this.
+    pub(super) fn tries_from(&self, at: Time, vacancy: Option<&Vacancy>, settings: &Settings) -> Option<Time> {
+        let Some(vacancy) = vacancy else { return self.from(at, settings) };
+        let at = at.max(self.open_from(vacancy, settings));
+        match vacancy.handed_to_us {
+            true => self.stands(settings).then(|| at.max(self.not_before)),
+            false => self.from(at, settings),
+        }
+    }
+
+    /// Until when it tries for no lock but one that is handed to it.
+    pub(super) fn rests_until(&self) -> Time {
+        self.aside_until.max(self.not_before)
     }
 
     /// Until when a free lock is left to others. One that isn't ready leaves it to those who are for as long as a low one;
@@ -69,7 +88,7 @@ impl Eligibility {
 
     /// A leadership ended as it should.
     pub(super) fn stepped_down(&mut self, now: Time) {
-        self.not_before = now + HANDOVER;
+        self.aside_until = now + HANDOVER;
     }
 
     /// A leadership came to nothing.

@@ -460,8 +460,7 @@ impl Election {
 
     /// When a try meant for `at` may be made; `None`: not as things are.
     fn stands_from(&self, at: Time) -> Option<Time> {
-        let open_from = self.vacancy.map_or(at, |vacancy| self.eligibility.open_from(&vacancy, &self.settings));
-        self.eligibility.from(at.max(open_from), &self.settings)
+        self.eligibility.tries_from(at, self.vacancy.as_ref(), &self.settings)
     }
 
     /// The session we hold, or try to hold, the lock by.

@@ -203,7 +203,7 @@ impl Election {
         self.ranks.publish_due = match &self.ranks.publishing {
             Some((asked, _)) => Some(self.overdue_at(*asked)),
             None if !told => Some(self.ranks.publish_at),
-            None => rests.then_some(self.eligibility.not_before),
+            None => rests.then_some(self.eligibility.rests_until()),
         };
     }
 

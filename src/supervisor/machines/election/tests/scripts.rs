@@ -265,6 +265,29 @@ fn the_one_named_as_successor_stands_at_once_and_others_wait() {
     other.expect(&["open"]);
 }
 
+/// It stepped down for another one, a lease that ended made it pause, or both; then the lock is handed back to it.
+#[test]
+fn a_lock_that_is_handed_back_ends_the_pause_after_a_step_down_and_no_other() {
+    let handed_back =
+        || View { at: 12, ..after(Last { released: true, to: Some("me".into()), ..last("other", 9, 9) }) };
+    let mut stage = handing_over();
+    stage.heard();
+    stage.sees(View { at: 10, ..held("other", 9, 9) });
+    stage.until(22_000);
+    stage.sees(handed_back());
+    stage.expect(&["open"]);
+    // One that fell unhealthy may be no better by then.
+    let mut stage = Stage::leading(settings());
+    stage.tell(ElectionEvent::Health { healthy: false });
+    stage.tell(ElectionEvent::OutOfRole);
+    stage.released();
+    stage.tell(ElectionEvent::Health { healthy: true });
+    stage.looked(View { at: 10, ..held("other", 9, 9) });
+    stage.heard();
+    stage.sees(handed_back());
+    stage.expect(&[]);
+}
+
 #[test]
 fn a_low_candidate_waits_two_seconds_and_one_that_never_stands_for_ever() {
     let mut low = Stage::new(Settings { prefer: Preference::Low, ..settings() });

@@ -37,7 +37,8 @@ pub fn times(core: &mut Election) -> Vec<&mut Time> {
     }
     let Election { state, eligibility, vacancy, idle_session: own, abandoned, look, look_at, handing, .. } = core;
     let (certificate, former_life, ranks) = (&mut core.certificate, &mut core.former_life, &mut core.ranks);
-    let mut times: Vec<&mut Time> = vec![&mut eligibility.not_before, &mut ranks.publish_at];
+    let mut times: Vec<&mut Time> =
+        vec![&mut eligibility.not_before, &mut eligibility.aside_until, &mut ranks.publish_at];
     times.extend(ranks.wanted.as_mut().map(|wanted| &mut wanted.from));
     times.extend(ranks.own.as_mut().and_then(|own| own.again_at.as_mut()));
     times.extend(ranks.publish_due.as_mut());
