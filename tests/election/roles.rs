@@ -64,6 +64,23 @@ fn a_main_that_on_demote_stops_keeps_the_lock_until_on_demote_is_done() {
 }
 
 #[test]
+fn what_a_standbys_pre_start_left_is_gone_before_the_next_leads() {
+    let place = Place::local();
+    let leaves = "(trap 'sleep 0.5; echo left is gone >> DIR/story; exit' TERM; while :; do sleep 0.05; done) &";
+    let first = candidate(&place, "first", "mode = \"standby\"", &[("pre_start", leaves), PROMOTED]);
+    let _first = first.run();
+    first.told("promoted");
+    let story = first.path("story").display().to_string();
+    let promote = format!("tail -n 1 {story} > DIR/before; echo promoted >> DIR/story");
+    let second = candidate(&place, "second", "mode = \"standby\"", &[("on_promote", &promote)]);
+    let _second = second.run();
+    leader_is(&second, "first");
+    assert_eq!(first.ask(&["step-down"]).0, 0);
+    second.told("promoted");
+    assert_eq!(std::fs::read_to_string(second.path("before")).unwrap(), "left is gone\n");
+}
+
+#[test]
 fn a_winner_hands_over_to_one_that_is_further_ahead() {
     let place = Place::local();
     let rank = |rank: u32| format!("rank = {{ exec = [\"echo\", \"{rank}\"], timeout = \"500ms\" }}");

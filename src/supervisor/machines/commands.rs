@@ -91,11 +91,24 @@ struct LiveRun {
     started: Time,
     timeout: Duration,
     leftovers: Leftovers,
+    /// Whose that is which may stay.
+    keeps_for: KeptFor,
     /// A coprocess's; all of anything else is told at once.
     stop: Option<StopOrder>,
     /// When what its launcher left was followed first.
     followed: Option<Time>,
     state: RunState,
+}
+
+/// For how long what a command was allowed to leave stays, unless the container ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptFor {
+    /// As long as the container.
+    Container,
+    /// As long as the role that the command ran for.
+    Role,
+    /// As long as the role, and until main has ended with it: main works with it.
+    RoleAndMain,
 }
 
 /// How a coprocess's own process is told to stop, before what it leaves is.
@@ -153,8 +166,10 @@ impl Commands {
         }
         let state = RunState::Running { until: Some(step.now + hook.timeout) };
         let Hook { when: role, timeout, leftovers, .. } = hook;
-        let (started, stop, followed) = (step.now, None, None);
-        self.live.insert(run, LiveRun { job: job.clone(), role, started, timeout, leftovers, stop, followed, state });
+        let (job_too, started, keeps_for) = (job.clone(), step.now, KeptFor::Role);
+        let live =
+            LiveRun { job: job_too, role, started, timeout, leftovers, keeps_for, stop: None, followed: None, state };
+        self.live.insert(run, live);
         let role = match (&job, leftovers) {
             // What it keeps is the container's from then on.
             (Job::PreStart { .. }, Leftovers::Keep) => When::Always,
@@ -182,12 +197,20 @@ impl Commands {
                 Background::Kill => Leftovers::End,
                 Background::Follow => Leftovers::Keep,
             },
+            keeps_for: KeptFor::Role,
             stop: Some(StopOrder { signal, scope, timeout }),
             followed: None,
             state: RunState::Running { until: None },
         };
         self.live.insert(run, live);
         step.out.push(Effect::SpawnCoprocess { run, coprocess: coprocess.clone(), env });
+    }
+
+    /// What the run is allowed to leave stays for so long.
+    pub fn keep_for(&mut self, run: RunId, keeps_for: KeptFor) {
+        if let Some(command) = self.live.get_mut(&run) {
+            command.keeps_for = keeps_for;
+        }
     }
 
     /// Tells a coprocess to stop, or what is left of it, and kills it at this time.
@@ -269,8 +292,7 @@ impl Commands {
         match command.state {
             RunState::Ended { keep: true } => {
                 command.state = RunState::Kept;
-                if matches!(command.job, Job::PreStart { .. }) {
-                    // The container's from now on, whatever role it runs in.
+                if command.keeps_for == KeptFor::Container {
                     command.role = When::Always;
                 }
                 return Some(command.job.clone());
@@ -362,17 +384,18 @@ impl Commands {
         for run in of_role {
             self.cancel_within(step, run, patience);
         }
-        self.end_kept_within(step, role, patience);
+        self.end_kept_within(step, role, patience, false);
     }
 
     /// Tells what commands of this role only left behind to end: it worked with main, which has ended.
     pub fn end_kept(&mut self, step: &mut Step<'_>, role: When) {
-        self.end_kept_within(step, role, self.patience(step.now));
+        self.end_kept_within(step, role, self.patience(step.now), true);
     }
 
-    fn end_kept_within(&mut self, step: &mut Step<'_>, role: When, patience: Duration) {
+    fn end_kept_within(&mut self, step: &mut Step<'_>, role: When, patience: Duration, main_ended: bool) {
         for (run, command) in self.live.iter_mut().filter(|(_, command)| command.role == role) {
             match &mut command.state {
+                RunState::Kept if command.keeps_for == KeptFor::RoleAndMain && !main_ended => {}
                 RunState::Kept | RunState::Lingering { .. } => {
                     command.tell(*run, step.now + patience, EndReason::Cancelled, step.out)
                 }
@@ -384,11 +407,12 @@ impl Commands {
 
     /// Tells what commands of this role only were allowed to leave to end, and has none leave anything from now on: the
     /// role is being left, and what they keep would act beside whoever has it next. What one leaves otherwise has its
-    /// moment.
+    /// moment, and what goes with main ends once that has.
     pub fn keep_nothing(&mut self, step: &mut Step<'_>, role: When) {
         let patience = self.patience(step.now);
         for (run, command) in self.live.iter_mut().filter(|(_, command)| command.role == role) {
             match &mut command.state {
+                RunState::Kept if command.keeps_for == KeptFor::RoleAndMain => {}
                 RunState::Kept => command.tell(*run, step.now + patience, EndReason::Cancelled, step.out),
                 RunState::Ended { keep } => *keep = false,
                 RunState::Running { .. }

@@ -7,7 +7,7 @@ use crate::config::{Background, Health, Hook, OnFailure, Query, Required, Restar
 use crate::exit_codes::UNAVAILABLE;
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
-use crate::supervisor::machines::commands::{Launch, Outcome};
+use crate::supervisor::machines::commands::{KeptFor, Launch, Outcome};
 use crate::supervisor::machines::main::{Gone, StrayAction};
 use crate::supervisor::machines::restarts::{self, RestartDecision};
 use crate::supervisor::machines::watch::Watch;
@@ -249,7 +249,14 @@ impl Supervisor {
         let env = self.env(&job);
         // It prepares for the role that it was told, and ends with it.
         let when = if leads { When::Leader } else { When::Replica };
+        let keeps_for = match hook.when {
+            // Main and all that it is prepared with are the leader's.
+            When::Always | When::Leader if self.is_standby() => KeptFor::RoleAndMain,
+            When::Leader | When::Replica => KeptFor::Role,
+            When::Always => KeptFor::Container,
+        };
         self.commands.start(step, run, Launch { job, hook: Hook { when, ..hook }, env, stdin: None });
+        self.commands.keep_for(run, keeps_for);
     }
 
     /// A `pre_start` ended. One that was cut short by a change of role starts nothing.

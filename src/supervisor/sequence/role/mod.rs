@@ -491,8 +491,12 @@ impl Supervisor {
 
     /// Whether a winner could be promoted at once. A standby's main runs only while it leads, so none of them is readier.
     fn is_ready_to_lead(&self) -> bool {
-        let standby = self.leadership.as_ref().is_some_and(|leadership| leadership.config.mode == Mode::Standby);
-        standby || self.is_main_ready()
+        self.is_standby() || self.is_main_ready()
+    }
+
+    /// Whether main runs only while it leads.
+    pub(in crate::supervisor) fn is_standby(&self) -> bool {
+        self.leadership.as_ref().is_some_and(|leadership| leadership.config.mode == Mode::Standby)
     }
 
     /// Whether main leads, once it is neither on its way into that role nor out of it.

@@ -118,6 +118,9 @@ impl Supervisor {
         }
         if keeps(Duty::KeepNothing) {
             self.commands.keep_nothing(step, When::Leader);
+            if self.main.is_gone() || self.main.is_left() {
+                self.commands.end_kept(step, When::Leader);
+            }
         }
         let hook_comes = self.leaders_pre_stop_is_to_run();
         // One that is yet to clear up has a command to come.

@@ -371,3 +371,41 @@ fn what_pre_start_was_allowed_to_leave_and_cannot_be_ended_keeps_no_container_fr
     script.when("spawn pre_start");
     assert!(script.now() < told + 5_000, "{}", script.now());
 }
+
+#[test]
+fn what_a_standbys_pre_start_was_allowed_to_leave_ends_after_main_and_before_the_lock_is_given_back() {
+    let mut keeping = pre_start(0);
+    keeping.hook.leftovers = crate::config::Leftovers::Keep;
+    let mut script = Script::candidate(Config { hooks: Hooks { pre_start: vec![keeping], ..hooks() }, ..standby() });
+    script.wins(7);
+    script.ends_leaving("pre_start", ExitStatus::Exited(0));
+    script.ends("on_promote", 0);
+    script.told();
+    script.event(ElectionEvent::StepDown { to: None });
+    script.tells(&["spawn on_demote"]);
+    script.ends("on_demote", 0);
+    script.tells(&["SIGTERM to main"]);
+    script.ends("main", 0);
+    script.tells(&["SIGTERM to all of pre_start"]);
+    script.when("SIGKILL to all of pre_start");
+    script.told();
+    script.group_ends("pre_start");
+    script.tells(&["guard off", "release"]);
+}
+
+#[test]
+fn what_a_pre_start_of_one_role_was_allowed_to_leave_stays_no_longer_than_the_role() {
+    let mut keeping = pre_start(0);
+    (keeping.hook.leftovers, keeping.hook.when) = (crate::config::Leftovers::Keep, When::Leader);
+    let mut script = Script::candidate(Config { hooks: Hooks { pre_start: vec![keeping], ..hooks() }, ..candidate() });
+    script.wins(7);
+    script.ends_leaving("pre_start", ExitStatus::Exited(0));
+    script.ends("on_promote", 0);
+    script.told();
+    script.event(ElectionEvent::StepDown { to: None });
+    script.tells(&["SIGTERM to all of pre_start"]);
+    script.group_ends("pre_start");
+    script.tells(&["spawn on_demote"]);
+    script.ends("on_demote", 0);
+    script.tells(&["guard off", "release"]);
+}
