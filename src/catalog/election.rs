@@ -2,6 +2,7 @@
 //! decides nothing, and answers each order of the core within the caller's time; what it doesn't know it calls
 //! unknown.
 
+mod claim;
 pub(in crate::catalog) mod record;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::supervisor::machines::election::record::{
     Answer, Guarantee, Holder, PeerRank, Revision, SessionId, Term, View, Witness,
 };
 
+use self::claim::IdClaim;
 use self::record::RankRecord;
 use crate::supervisor::vocabulary::{Instance, Observation};
 
@@ -28,6 +30,9 @@ use crate::net::backoff::Pace;
 
 /// Between two tries to wait for a container's end, where the directory can't be used.
 const WITNESS_AGAIN: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(10) };
+
+/// Between two tries for an id that another container here has.
+const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 
 /// Between two looks at this container's file.
 const WITNESS_EVERY: Duration = Duration::from_secs(1);
@@ -205,6 +210,7 @@ impl Certificate {
 pub struct LockClient {
     backend: Arc<Backend>,
     candidate: CandidateSettings,
+    claim: IdClaim,
     /// Why this container has no file in the witness's directory.
     witness_failed: Mutex<Option<String>>,
 }
@@ -212,7 +218,22 @@ pub struct LockClient {
 impl LockClient {
     /// Reaches nobody yet.
     pub fn new(backend: Arc<Backend>, candidate: CandidateSettings) -> LockClient {
-        LockClient { backend, candidate, witness_failed: Mutex::default() }
+        LockClient { backend, candidate, claim: IdClaim::default(), witness_failed: Mutex::default() }
+    }
+
+    /// Tells whether another container here has the candidate's id; and, if one has, when it has no more.
+    pub async fn claim_id(&self, store: &str, tell: &mpsc::Sender<Event>) {
+        let mut shared = false;
+        loop {
+            let was = std::mem::replace(&mut shared, !self.claim.hold(store, &self.candidate.name, &self.candidate.id));
+            // The loop that would hear it may have ended.
+            if (was != shared && tell.send(Event::Election(ElectionEvent::IdShared { shared })).await.is_err())
+                || !shared
+            {
+                return;
+            }
+            tokio::time::sleep(CLAIM_AGAIN).await;
+        }
     }
 
     /// Where the candidate can be reached, if `leader` is its id.

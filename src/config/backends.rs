@@ -16,6 +16,19 @@ pub struct Catalog {
     pub prefix: String,
 }
 
+impl Catalog {
+    /// Which store this is, as far as its config tells.
+    pub fn store(&self) -> String {
+        let place = match &self.backend {
+            Backend::None => return String::new(),
+            Backend::Local { directory, .. } => directory.display().to_string(),
+            Backend::Consul(consul) => format!("{:?}", consul.address),
+            Backend::Etcd(etcd) => format!("{:?}", etcd.endpoints),
+        };
+        format!("{place} {}", self.prefix)
+    }
+}
+
 /// Which backend keeps the catalog.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Backend {

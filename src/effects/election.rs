@@ -44,7 +44,7 @@ impl Adapters {
                 },
             );
         }
-        let tell = self.tell.clone();
+        let (tell, store) = (self.tell.clone(), self.store.clone());
         let failed = self.tell.clone();
         again_and_again(
             move |error| {
@@ -56,7 +56,11 @@ impl Adapters {
             },
             move || {
                 let (lock_client, views) = (lock_client.clone(), LockViewSender::of_candidate(tell.clone()));
-                async move { lock_client.watch(views).await }
+                let (tell, store) = (tell.clone(), store.clone());
+                // The claim first: what the first view shows is judged by it.
+                async move {
+                    tokio::join!(lock_client.claim_id(&store, &tell), lock_client.watch(views));
+                }
             },
         );
     }

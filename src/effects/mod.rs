@@ -38,6 +38,8 @@ use waiting::{Ordered, Waiting};
 pub struct Adapters {
     processes: Processes,
     backend: Arc<Backend>,
+    /// Which store that is.
+    store: Arc<str>,
     source: Source,
     lock_client: Option<Arc<LockClient>>,
     services: Vec<Arc<Service>>,
@@ -93,6 +95,7 @@ impl Adapters {
         Adapters {
             processes,
             backend: Arc::new(backend),
+            store: config.catalog.store().into(),
             source,
             lock_client: None,
             services: Vec::new(),

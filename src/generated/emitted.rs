@@ -288,6 +288,7 @@ fn samples() -> Vec<Notice> {
         Notice::Leads { term },
         Notice::LeaderChanged { id: Some(text()), address: Some(text()) },
         Notice::FormerLifeHolds,
+        Notice::IdShared { id: text(), certainly: true },
         Notice::Certified { id: text(), term },
         Notice::ElectionFailed { what: text(), error: text() },
         Notice::LeaseTooShort { usable: span, least: span },

@@ -87,6 +87,7 @@ pub fn of(notice: &Notice) -> Vec<Field> {
             vec![text("error", error)]
         }
         Notice::WitnessBack | Notice::FormerLifeHolds | Notice::RestartOrdered | Notice::MainStopsItself => Vec::new(),
+        Notice::IdShared { id, certainly: _ } => vec![text("id", id)],
         Notice::Demoting { why } => vec![text("because", why)],
         Notice::HandoverFailed { to, within } => vec![text("to", to), seconds("within_seconds", *within)],
         Notice::RanksMissing { known, quorum, missing, ahead, never: _ } => {

@@ -159,6 +159,24 @@ fn a_lock_that_is_handed_back_is_taken_at_once() {
     }
 }
 
+/// Both share the test's network.
+#[test]
+fn a_container_with_the_leaders_id_leaves_it_alone_and_is_a_replica() {
+    for place in Place::all() {
+        let start = || candidate(&place.catalog(), "one", place.lease(), "");
+        let leader = start();
+        let _first = leader.run();
+        leader.told("on_promote leader one");
+        let namesake = start();
+        let second = namesake.run();
+        namesake.told("main replica nobody");
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(leader.story().len(), 2, "{:?}", leader.story());
+        let said = second.stderr();
+        assert_eq!(said.matches("another container holds the lock under this one's id, one").count(), 1, "{said}");
+    }
+}
+
 #[test]
 fn a_step_down_that_waits_says_who_leads_then_or_that_nobody_does_in_time() {
     let place = Place::local();

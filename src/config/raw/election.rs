@@ -21,7 +21,9 @@ pub(crate) struct Election {
     #[schemars(example = &"mysql", extend("x-required" = true))]
     pub(crate) name: Option<Parsed<ElectionName>>,
     /// This candidate's name among the others, and after a restart. What it has in the store is under it, and by it
-    /// `pilotfish step-down --to` names it. Two containers with one id can't both stand.
+    /// `pilotfish step-down --to` names it. Each container needs its own: one that finds the lock held under its id takes the
+    /// holder for its own life before and, on Consul, ends that one's session. Only where both share a network does it know
+    /// better: then it leaves the holder alone, steps back, and says so (`election.id_shared`).
     ///
     /// With a `quorum` of `rank` it must be written, and stay with the data: one server under two ids would count as two.
     #[schemars(example = &"disk-1", extend("x-default" = "the `id` of its service; else `<name>-<hostname>`"))]

@@ -390,6 +390,14 @@ pub enum Notice {
     },
     /// The container led before it was started again, and the lock isn't free yet.
     FormerLifeHolds,
+    /// Another container has this one's id in the election and holds the lock; or the lock has been held under this id for
+    /// so long that it can hardly be by the life before. Said once.
+    IdShared {
+        /// The id.
+        id: String,
+        /// It is another container: it is in this network namespace.
+        certainly: bool,
+    },
     /// The kernel said that nothing is left of the leader's container, and its lock was freed.
     Certified {
         /// Who led.
@@ -521,6 +529,7 @@ impl Notice {
             Notice::Leads { .. } => ("election.leads", Info),
             Notice::LeaderChanged { .. } => ("election.leader_changed", Info),
             Notice::FormerLifeHolds => ("election.former_life", Info),
+            Notice::IdShared { .. } => ("election.id_shared", Warn),
             Notice::Certified { .. } => ("election.certified", Info),
             Notice::ElectionFailed { .. } => ("election.failed", Warn),
             Notice::LeaseTooShort { .. } => ("election.lease_too_short", Error),
@@ -678,6 +687,15 @@ impl fmt::Display for Notice {
             Notice::FormerLifeHolds => {
                 write!(f, "the lock is still held for this container's life before: nobody leads until that is over")
             }
+            Notice::IdShared { id, certainly: true } => write!(
+                f,
+                "another container holds the lock under this one's id, {id}: give each an [election] id of its own"
+            ),
+            Notice::IdShared { id, certainly: false } => write!(
+                f,
+                "the lock is still held under this container's id, {id}, longer than its life before can: if another \
+                 container has this id, give each an [election] id of its own"
+            ),
             Notice::Certified { id, term } => {
                 write!(f, "nothing is left of {id}'s container, says the kernel: its lock of term {} is freed", term.0)
             }

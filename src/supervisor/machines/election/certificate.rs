@@ -41,6 +41,7 @@ impl Election {
         let holds = |session: SessionId| self.leader.as_ref().is_some_and(|leader| leader.session == session);
         self.former_life = self.former_life.take().filter(|former| holds(former.session));
         self.certificate = None;
+        self.namesake.held_by(self.leader.as_ref().map(|leader| leader.session));
         let Some(witness) = self.others_witness().cloned() else { return };
         if !self.rules.hold(Rule::KernelCertifies) {
             self.gone(now, &witness);

@@ -37,6 +37,11 @@ pub enum ElectionEvent {
         /// What it showed; or why nothing could be read.
         result: Result<View, String>,
     },
+    /// Whether another container in this network namespace has this candidate's id. Told before the first view.
+    IdShared {
+        /// It has, and lives.
+        shared: bool,
+    },
     /// The watch on the key shows this now.
     Saw(Result<View, String>),
     /// Answers [`StoreRequest::Acquire`].

@@ -13,6 +13,7 @@ mod candidate;
 mod certificate;
 mod eligibility;
 pub mod event;
+mod namesake;
 mod ranking;
 pub mod record;
 pub mod rules;
@@ -27,6 +28,7 @@ use crate::supervisor::vocabulary::{Notice, Time, earliest};
 use candidate::{Attempt, Campaign, IdleSession};
 use certificate::{Certificate, FormerLife};
 use eligibility::{Eligibility, HANDOVER};
+use namesake::Namesake;
 use ranking::Ranks;
 use record::{Holder, Revision, SessionId, Term, View};
 use rules::{Rule, Rules};
@@ -82,6 +84,7 @@ pub struct Election {
     /// The lock is held for a container that is gone.
     certificate: Option<Certificate>,
     former_life: Option<FormerLife>,
+    namesake: Namesake,
     look: Option<InFlight>,
     /// When to read the lock again, as nobody answered.
     look_at: Option<Time>,
@@ -166,6 +169,7 @@ impl Election {
             handing: None,
             certificate: None,
             former_life: None,
+            namesake: Namesake::default(),
             look: None,
             look_at: None,
             last_ask: 0,
@@ -184,6 +188,7 @@ impl Election {
             ElectionEvent::Tick => {}
             ElectionEvent::Opened { ask, result } => self.opened(now, ask, result, &mut out),
             ElectionEvent::Looked { ask, result } => self.looked(now, ask, result, &mut out),
+            ElectionEvent::IdShared { shared } => self.namesake.shares_id = shared,
             ElectionEvent::Saw(Ok(view)) => {
                 self.works();
                 self.see(now, view, &mut out);
@@ -239,7 +244,8 @@ impl Election {
         };
         let handing = self.handing.as_ref().map(|handing| handing.until);
         let look = earliest(self.look.map(|asked| self.overdue_at(asked)), self.look_at);
-        [handing, look, self.certificate_deadline(), self.rank_deadline()].into_iter().fold(own, earliest)
+        let overstays = self.namesake.deadline();
+        [handing, look, overstays, self.certificate_deadline(), self.rank_deadline()].into_iter().fold(own, earliest)
     }
 
     /// Whether this candidate acts as leader, or may.
@@ -289,9 +295,9 @@ impl Election {
     }
 
     /// Whom this candidate follows: another that holds the lock. One of its own name is no other, but what it was
-    /// before it was started again.
+    /// before it was started again, unless another container is known to have its name.
     pub fn follows(&self) -> Option<&Holder> {
-        self.leader.as_ref().filter(|leader| leader.id != self.settings.id)
+        self.leader.as_ref().filter(|leader| leader.id != self.settings.id || self.namesake.is(leader.session))
     }
 
     /// Whether this candidate leads, or knows whom it follows, or knows the lock and doesn't stand: a container may
@@ -316,6 +322,7 @@ impl Election {
         if self.look_at.is_some_and(|at| at <= now) {
             self.look(now, out);
         }
+        self.namesake_tick(now, out);
         self.certificate_tick(now, out);
         self.rank_tick(now, out);
         match &self.state {
@@ -390,8 +397,7 @@ impl Election {
         let new = self.view.is_none() && !matches!(self.state, CandidateState::Holding(_));
         let former = holder.as_ref().filter(|holder| new && holder.id == self.settings.id);
         if let Some(former) = former {
-            out.push(ElectionEffect::Say(Notice::FormerLifeHolds));
-            self.end_former_life(now, former, out);
+            self.see_own_name(now, former, &view, out);
         }
         self.view = Some(view);
         match &mut self.state {
@@ -492,6 +498,7 @@ impl Election {
         self.eligibility.stopped = true;
         self.handing = None;
         (self.certificate, self.former_life) = (None, None);
+        self.namesake.stop();
         (self.look, self.look_at) = (None, None);
         self.want_no_ranks();
         self.close_idle_session(out);

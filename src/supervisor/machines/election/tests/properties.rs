@@ -72,6 +72,7 @@ fn event() -> impl Strategy<Value = ElectionEvent> {
         (1u64..20).prop_map(|term| ElectionEvent::Acts { term: Term(term) }),
         Just(ElectionEvent::AcceptLoss),
         any::<bool>().prop_map(|stands| ElectionEvent::Guard { stands }),
+        any::<bool>().prop_map(|shared| ElectionEvent::IdShared { shared }),
         any::<bool>().prop_map(|ok| ElectionEvent::Promoted { result: if ok { Ok(()) } else { Err("1".to_owned()) } }),
         Just(ElectionEvent::OutOfRole),
         any::<bool>().prop_map(|healthy| ElectionEvent::Health { healthy }),
@@ -94,6 +95,8 @@ struct Container {
     page: Option<Time>,
     healthy: bool,
     maintained: bool,
+    /// Another container was ever known to have its id.
+    namesake: bool,
 }
 
 impl Container {
@@ -107,6 +110,7 @@ impl Container {
             page: None,
             healthy: true,
             maintained: false,
+            namesake: false,
         }
     }
 
@@ -115,6 +119,7 @@ impl Container {
             ElectionEvent::OutOfRole => self.acting = None,
             ElectionEvent::Health { healthy } => self.healthy = healthy,
             ElectionEvent::Maintenance { on } => self.maintained = on,
+            ElectionEvent::IdShared { shared } => self.namesake |= shared,
             _ => {}
         }
         let own = self.core.session();
@@ -157,7 +162,7 @@ impl Container {
                 | ElectionEffect::Say(_) => {}
             }
         }
-        assert!(self.core.follows().is_none_or(|leader| &*leader.id != "me"), "it follows itself");
+        assert!(self.core.follows().is_none_or(|leader| &*leader.id != "me" || self.namesake), "it follows itself");
         assert!(!self.core.is_acting() || self.core.is_settled(), "it leads, and isn't settled");
         assert_eq!(self.core.is_acting(), self.acting.is_some(), "the core and the world differ on who acts");
     }

@@ -884,3 +884,33 @@ fn a_lock_that_was_released_while_it_was_asked_for_is_asked_for_again_at_once() 
     stage.until(500);
     stage.expect(&["acquire by 1"]);
 }
+
+#[test]
+fn a_lock_held_under_our_id_by_another_container_is_left_to_it_and_followed() {
+    let mut stage = Stage::new(settings());
+    stage.tell(ElectionEvent::IdShared { shared: true });
+    stage.sees(held("me", 9, 3));
+    stage.until(200_000);
+    stage.expect(&[]);
+    assert_eq!(stage.core.follows().map(|holder| holder.session), Some(SessionId(9)));
+    assert!(stage.core.is_settled());
+    let said: Vec<_> = stage.said.iter().map(|notice| notice.name()).collect();
+    assert_eq!(said, ["election.id_shared"]);
+    // It is gone, and its lock free.
+    stage.tell(ElectionEvent::IdShared { shared: false });
+    stage.sees(after(Last { released: true, ..last("me", 9, 3) }));
+    stage.expect(&["open"]);
+}
+
+#[test]
+fn a_life_before_that_outlasts_all_that_one_can_is_told_of_once() {
+    let mut stage = Stage::new(settings());
+    stage.sees(held("me", 9, 3));
+    stage.expect(&["end former life 9"]);
+    let said = |stage: &Stage| stage.said.iter().map(|notice| notice.name()).collect::<Vec<_>>();
+    stage.until(30_000);
+    assert_eq!(said(&stage), ["election.former_life"]);
+    stage.until(200_000);
+    assert_eq!(said(&stage), ["election.former_life", "election.id_shared"]);
+    assert!(stage.core.follows().is_none());
+}

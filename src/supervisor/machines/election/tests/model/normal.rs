@@ -56,6 +56,7 @@ pub fn times(core: &mut Election) -> Vec<&mut Time> {
         times.extend(certificate.asked.as_mut().map(|asked| &mut asked.at));
     }
     times.extend(former_life.as_mut().map(|former| &mut former.end_at));
+    times.extend(core.namesake.overstays.as_mut().map(|(_, at)| at));
     for attempt in abandoned {
         times.extend([&mut attempt.idle_session.opened, &mut attempt.asked.at, &mut attempt.act_from]);
     }
