@@ -178,8 +178,11 @@ fn missed_in(duty: Duty, play: &Play, promise: &str) {
     assert!(broken.contains(promise), "{duty:?}: {broken}");
 }
 
+/// Most faults show within a dozen; what takes three misfortunes at once, within a thousand.
+const RUNS: u64 = 3_000;
+
 fn found(what: &str, play: &Play) -> String {
-    for seed in 1..400 {
+    for seed in 1..RUNS {
         let mut world = World::new(play, seed);
         if !(0..ROUNDS).all(|_| world.round(STEPS)) {
             let broken = world.broken.unwrap_or_default();
@@ -187,7 +190,7 @@ fn found(what: &str, play: &Play) -> String {
             return broken;
         }
     }
-    panic!("{what} isn't found in 400 runs");
+    panic!("{what} isn't found in {RUNS} runs");
 }
 
 #[test]
