@@ -16,7 +16,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 
 use crate::support::lab::Lab;
-use crate::support::namespace::{Container, Start, pilotfish, specimen};
+use crate::support::namespace::{Container, Start, copy_program, pilotfish, specimen};
 use crate::support::servers::{Certificates, Consul, Etcd, Names, Off, eventually, free_port};
 
 const SOON: Duration = Duration::from_secs(15);
@@ -31,8 +31,8 @@ fn bare(certificates: &Certificates, names: &Names, catalog: &str) -> (tempfile:
     for name in ["ca.pem", "client.pem", "client-key.pem"] {
         fs::copy(certificates.path(name), file(name)).unwrap();
     }
-    fs::copy(pilotfish(), file("pilotfish")).unwrap();
-    fs::copy(specimen(), file("main")).unwrap();
+    copy_program(&pilotfish(), &file("pilotfish"));
+    copy_program(&specimen(), &file("main"));
     let config = format!(
         "[process]\nexec = [\"/main\", \"record\", \"/record\", \"15\"]\n[control]\nsocket = \"\"\n\
          [[service]]\nname = \"web\"\nid = \"web-1\"\nport = 80\naddress = [\"static:192.0.2.1\"]\n[catalog]\n{catalog}\

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::lab::Lab;
-use crate::support::namespace::{Container, eventually, processes, specimen, within};
+use crate::support::namespace::{Container, copy_program, eventually, processes, specimen, within};
 
 /// Much less than `[stop] within`, which a wait for what isn't there would take.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -73,7 +73,7 @@ fn a_leftover_is_told_to_end_whatever_its_name() {
     for name in ["helper", "наименование-службы", "Überwachungsdienst"] {
         let script = format!("setsid DIR/{name} record DIR/$$ 15 & until [ -s DIR/$$ ]; do sleep 0.02; done; exit 3");
         let lab = lab(&script, "restart = { policy = \"on-failure\", max = 1, within = \"1m\", backoff = \"50ms\" }\n");
-        fs::copy(specimen(), lab.path(name)).unwrap();
+        copy_program(&specimen(), &lab.path(name));
         let begun = Instant::now();
         let mut container = lab.start().run().unwrap();
         assert_eq!(container.wait(), Ok(3));
@@ -101,7 +101,7 @@ fn gets_the_watchs_signal(main: &str) {
     let shared = Lab::new("");
     let watch = format!("[[watch]]\nname = \"k\"\nservice = \"other\"\nsignal = \"HUP\"\n{}", local(&shared));
     let watcher = lab(&format!("exec DIR/обработчик-сигналов {main}"), &watch);
-    fs::copy(specimen(), watcher.path("обработчик-сигналов")).unwrap();
+    copy_program(&specimen(), &watcher.path("обработчик-сигналов"));
     let mut container = watcher.run();
     log_says(&container, "main runs");
     let service = "[[service]]\nname = \"other\"\nport = 80\naddress = [\"static:127.0.0.1\"]\n";

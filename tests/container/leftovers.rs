@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::election::leading::Place;
 use crate::support::lab::Lab;
-use crate::support::namespace::{Container, eventually, specimen};
+use crate::support::namespace::{Container, copy_program, eventually, specimen};
 use crate::support::servers::{Consul, Etcd};
 
 /// A name, and how a shell script starts it in the background: `RECORD` writes down what it is told, and obeys; `HOLD`
@@ -72,7 +72,7 @@ impl Leaving {
         // This test looks at the lock too, for a moment.
         let alone = "for f in DIR/left/$1/*; do [ ! -e $f ] || flock -w 0.05 -x $f true || echo left: $1 ${f##*/} >> DIR/story; done\n\
                      echo looked for $1 >> DIR/story";
-        fs::copy(specimen(), lab.path("наименование-службы")).unwrap();
+        copy_program(&specimen(), &lab.path("наименование-службы"));
         for (file, script) in [("leave", leave.as_str()), ("alone", alone), ("main", main)] {
             fs::write(lab.path(file), words(script)).unwrap();
         }

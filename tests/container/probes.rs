@@ -14,7 +14,7 @@ use std::time::Duration;
 use pilotfish::config::{HttpProbe, Probe};
 use pilotfish::probe::probe;
 
-use crate::support::namespace::{Start, eventually, pilotfish, specimen};
+use crate::support::namespace::{Start, copy_program, eventually, pilotfish, specimen};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -300,8 +300,8 @@ fn a_check_by_name_works_in_a_root_with_nothing_but_the_binary_and_a_hosts_file(
     std::fs::create_dir(file("etc")).unwrap();
     std::fs::write(file("etc/hosts"), "127.0.0.1 web.test\n").unwrap();
     std::fs::write(file("etc/nsswitch.conf"), "hosts: foreign files\npasswd: foreign\ngroup: foreign\n").unwrap();
-    std::fs::copy(pilotfish(), file("pilotfish")).unwrap();
-    std::fs::copy(specimen(), file("specimen")).unwrap();
+    copy_program(&pilotfish(), &file("pilotfish"));
+    copy_program(&specimen(), &file("specimen"));
     let check = |name: &str, host: &str| {
         format!("[[health]]\nname = \"{name}\"\nhttp = \"http://{host}:{}/\"\ninterval = \"100ms\"\n", address.port())
             + "grace = \"0s\"\nfailures = 1\n"

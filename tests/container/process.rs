@@ -8,7 +8,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::support::namespace::{Container, Report, Scratch, Start, eventually, pilotfish, processes, specimen};
+use crate::support::namespace::{
+    Container, Report, Scratch, Start, copy_program, eventually, pilotfish, processes, specimen,
+};
 
 /// pilotfish with this config, in which `SPECIMEN` and `DIR` stand for the specimen and the scratch directory. No door
 /// is opened.
@@ -553,7 +555,7 @@ listen = "127.0.0.1:0"
 fn an_exec_that_hangs_on_dead_storage_holds_nobody() {
     let scratch = Scratch::new();
     let program = scratch.file("hanging");
-    std::fs::copy(specimen(), &program).unwrap();
+    copy_program(&specimen(), &program);
     let _storage = DeadStorage::at(&program);
     let mut container = Start::new([pilotfish().into(), "--".into(), program.into_os_string()]).run().unwrap();
     log_of(&container, "takes more than a second to be executed");

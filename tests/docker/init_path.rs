@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use super::engine::{done, image, within};
-use crate::support::namespace::pilotfish;
+use crate::support::namespace::{copy_program, pilotfish};
 use crate::support::servers::Process;
 
 /// An engine beside the one that answers: nothing of it is shared, and it has no network.
@@ -21,7 +21,7 @@ impl Engine {
         let path = |name: &str| dir.path().join(name);
         // This machine's own config has paths that would be shared.
         std::fs::write(path("daemon.json"), "{}").expect("a file");
-        std::fs::copy(pilotfish(), path("docker-init")).expect("a copy");
+        copy_program(&pilotfish(), &path("docker-init"));
         let option = |option: &str, name: &str| format!("--{option}={}", path(name).display());
         // In a network namespace of its own: without a bridge an engine removes docker0, which is the other one's.
         let arguments = [

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::support::namespace::{Container, Start, example, pilotfish, within};
+use crate::support::namespace::{Container, Start, copy_program, example, pilotfish, within};
 
 /// Main's user.
 const OTHER: u32 = 65_534;
@@ -87,7 +87,7 @@ impl Root {
         for (program, name) in
             [(pilotfish(), "pilotfish"), (example("hostile"), "hostile"), (example("hostile"), "hostile-check")]
         {
-            fs::copy(program, root.path(name)).unwrap();
+            copy_program(&program, &root.path(name));
         }
         root
     }

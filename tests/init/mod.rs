@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::namespace::{
-    Report, Scratch, Start, eventually, pilotfish, processes, specimen, status_line, within,
+    Report, Scratch, Start, copy_program, eventually, pilotfish, processes, specimen, status_line, within,
 };
 
 type Outcome = Result<(), String>;
@@ -426,8 +426,8 @@ cases! {
         };
         let root = Scratch::new();
         let program = root.file("init");
-        std::fs::copy(&init.words[0], &program).map_err(|e| e.to_string())?;
-        std::fs::copy(specimen(), root.file("main")).map_err(|e| e.to_string())?;
+        copy_program(Path::new(&init.words[0]), &program);
+        copy_program(&specimen(), &root.file("main"));
         let words = ["/init".into()].into_iter().chain(init.words[1..].iter().cloned());
         let start = Start::new(words.chain(["/main".into(), "report".into(), "/report".into()])).root(&root.file(""));
         let mut container = start.no_env().run()?;

@@ -37,6 +37,14 @@ pub fn pilotfish() -> PathBuf {
     std::env::var_os("PILOTFISH").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_pilotfish")), PathBuf::from)
 }
 
+/// Copies a program that is about to be executed, by a process that ends: were it written by this one, whatever another
+/// thread forks meanwhile would have it open for writing, and who executes it then is told "text file busy".
+#[track_caller]
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").arg(from).arg(to).status().expect("cp runs");
+    assert!(copied.success(), "{} isn't copied to {}", from.display(), to.display());
+}
+
 /// The awkward child (tests/fixtures/specimen.rs).
 pub fn specimen() -> PathBuf {
     example("specimen")
