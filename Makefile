@@ -5,6 +5,7 @@
 #   make test       all tests that need no container engine, and the lints
 #   make e2e        the tests on a real Docker engine
 #   make bench      start time, memory and size beside tini's; change-to-hook latency on each catalog
+#   make order      records which functions are used together, by which a release is laid out (packaging/functions.order)
 #   make faults     what becomes of the catalog when Consul and etcd fail and when networks are cut, as tables
 #   make pauses     leaders stopped, wedged, frozen, robbed of their guard and killed: whether two ever act, and how long
 #   make nemesis    BACKEND=consul|etcd|etcd34|local DURATION=600s [SEED=N] [WITNESS=candidates|agents]: five candidates, and all that can
@@ -27,7 +28,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build demo test e2e bench faults pauses nemesis nemesis-controls failover failovers failovers-short crowd fuzz fuzz-short lint manual replay reference format shellcheck clippy deny doc static reference-init model
+.PHONY: build demo test e2e bench order faults pauses nemesis nemesis-controls failover failovers failovers-short crowd fuzz fuzz-short lint manual replay reference format shellcheck clippy deny doc static reference-init model
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -62,6 +63,13 @@ bench: build
 	@PILOTFISH=$(BINARY) tests/bench/run.sh
 	@echo
 	@PILOTFISH=$(BINARY) tests/bench/latency.sh
+
+# Of a binary with symbols, in a folder of its own.
+order:
+	@tests/setup.sh order
+	@tests/get-servers.sh .servers
+	@PILOTFISH_KEEP_NAMES=1 $(CARGO) build --release --bin pilotfish --target-dir $(TARGET_DIR)/order
+	@BINARY=$(TARGET_DIR)/order/$(HOST)/release/pilotfish SERVERS=.servers tests/bench/order.sh
 
 # Tests like the others, but of minutes: the whole contract on clusters of three; these are killed, stopped and cut off,
 # and crowds of agents come back.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a make target needs and this machine hasn't: tests/setup.sh build|lint|test|fuzz|demo|e2e|bench|failovers ...
+# Installs what a make target needs and this machine hasn't: tests/setup.sh build|lint|test|fuzz|demo|e2e|bench|order|failovers ...
 # Asks first whether the thing is there, so that a machine that has it needs neither Debian nor root nor a network.
 # Starts no service: a package's own service start is refused for as long as the installation runs.
 set -euo pipefail
@@ -133,6 +133,12 @@ needs_bench() {
     need tini has tini-static
 }
 
+needs_order() {
+    needs_bench
+    need valgrind has valgrind
+    need curl has curl
+}
+
 install() {
     local as_root=() packages
     packages=$(printf '%s\n' "${missing[@]}" | sort -u | tr '\n' ' ')
@@ -172,7 +178,7 @@ install() {
 
 for target in "$@"; do
     case $target in
-    build | lint | test | fuzz | demo | e2e | bench | failovers) "needs_$target" ;;
+    build | lint | test | fuzz | demo | e2e | bench | order | failovers) "needs_$target" ;;
     *)
         echo "setup: no such target: $target" >&2
         exit 64
