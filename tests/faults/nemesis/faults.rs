@@ -270,7 +270,8 @@ impl Fleet {
         let gates = late.map(|index| gate(self, index));
         let before = self.term();
         gates.iter().for_each(|gate| gate.keep(true));
-        let won = (self.ask(leader, &["step-down"]).0 == 0).then(|| {
+        let asked = self.ask(leader, &["step-down"]).0 == 0;
+        let won = asked.then(|| {
             self.within(Duration::from_millis(1500), |fleet| {
                 let winner = fleet.leader().filter(|_| fleet.term() > before)?;
                 gates.iter().any(|gate| gate.kept() > 0).then_some(winner)
@@ -278,7 +279,8 @@ impl Fleet {
         });
         let Some((winner, session)) = won.flatten().zip(self.session()) else {
             gates.iter().for_each(|gate| gate.keep(false));
-            return None;
+            // Who was asked has stepped down all the same, and not without need.
+            return asked.then_some(Mend::Nothing);
         };
         self.network().isolate(&[CANDIDATES[winner]]);
         std::thread::scope(|scope| {
