@@ -35,19 +35,33 @@ const KEEPS_NAMES: &str = "PILOTFISH_KEEP_NAMES";
 /// Who says which linker is used, in place of rustc.
 const LINKERS: [&str; 2] = ["RUSTC_LINKER", "CARGO_ENCODED_RUSTFLAGS"];
 
-/// Since 1.90, and on this target alone.
+/// Since 1.90, on this target alone, and where the toolchain has it: a distribution's may come without.
 fn links_with_lld(variable: impl Fn(&str) -> String) -> bool {
     let is_told_otherwise = LINKERS.iter().any(|name| {
         let told = variable(name);
         if *name == "RUSTC_LINKER" { !told.is_empty() } else { told.contains("linker") || told.contains("fuse-ld") }
     });
-    variable("TARGET") == "x86_64-unknown-linux-gnu" && !is_told_otherwise && minor_version(&variable("RUSTC")) >= 90
+    let (target, rustc) = (variable("TARGET"), variable("RUSTC"));
+    target == "x86_64-unknown-linux-gnu"
+        && !is_told_otherwise
+        && minor_version(&rustc) >= 90
+        && has_lld(&rustc, &target)
+}
+
+fn has_lld(rustc: &str, target: &str) -> bool {
+    let sysroot = ask(rustc, &["--print", "sysroot"]);
+    Path::new(sysroot.trim()).join("lib/rustlib").join(target).join("bin/gcc-ld/ld.lld").exists()
 }
 
 /// That of rustc; 0 when it can't be known.
-#[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "no agent is here whose children it would take")]
 fn minor_version(rustc: &str) -> u32 {
-    let Ok(output) = std::process::Command::new(rustc).arg("--version").output() else { return 0 };
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.strip_prefix("rustc 1.").and_then(|rest| rest.split('.').next()?.parse().ok()).unwrap_or(0)
+    let version = ask(rustc, &["--version"]);
+    version.strip_prefix("rustc 1.").and_then(|rest| rest.split('.').next()?.parse().ok()).unwrap_or(0)
+}
+
+/// What rustc answers; nothing where it can't be asked, which is as if it were too old.
+#[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "no agent is here whose children it would take")]
+fn ask(rustc: &str, arguments: &[&str]) -> String {
+    let output = std::process::Command::new(rustc).args(arguments).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }

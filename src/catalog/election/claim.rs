@@ -27,7 +27,8 @@ impl IdClaim {
     }
 }
 
-/// A hash, as a name has 107 bytes; of the store too, for one id may be in two. Versions that hash in other ways don't see each other, which is as before.
+/// A hash, as a name has 107 bytes; of the store too, for one id may be in two. Versions that hash in other ways learn
+/// nothing of each other.
 fn bind(store: &str, election: &str, id: &str) -> io::Result<UnixDatagram> {
     let mut hash = DefaultHasher::new();
     (store, election, id).hash(&mut hash);

@@ -1,7 +1,8 @@
-//! What a template makes on the way to its output, bounded in length and depth. The backend counts steps, and thirty of them are enough to
-//! double one byte to a gigabyte; so its program gets a check before each operation that makes a value longer than its
-//! operands, and all text, also what a block captures, passes one that counts it.
+//! What a template makes on the way to its output, bounded in length and depth. The backend counts steps, and thirty of
+//! them are enough to double one byte to a gigabyte; so its program gets a check before each operation that makes a value
+//! longer than its operands, and all text, also what a block captures, passes one that counts it.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -11,6 +12,8 @@ use minijinja::machinery::{CompiledTemplate, Instruction, Instructions, Template
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Rest, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
+
+use crate::config::duration;
 
 /// No filter of a template's has such a name: it is no identifier.
 const ROOM_FOR_SUM: &str = "+room";
@@ -71,7 +74,7 @@ impl Room {
 
     fn take(&self, from: &AtomicUsize, bytes: usize) -> Result<(), Error> {
         if self.since.elapsed() > LONGEST {
-            return Err(refusal("it takes longer than 8s"));
+            return Err(refusal(format!("it takes longer than {}", duration::print(LONGEST))));
         }
         let left = from.load(Relaxed).saturating_sub(bytes);
         from.store(left, Relaxed);
@@ -121,7 +124,7 @@ impl Room {
         if *seen > self.limit {
             return self.take(&self.values, usize::MAX);
         }
-        let deeper = deeper.checked_sub(1).ok_or_else(|| refusal(TOO_DEEP))?;
+        let deeper = deeper.checked_sub(1).ok_or_else(too_deep)?;
         let Ok(items) = value.try_iter() else { return Ok(()) };
         for item in items {
             if is_map {
@@ -133,9 +136,11 @@ impl Room {
     }
 }
 
-const TOO_DEEP: &str = "lists or maps are in each other more than 64 deep";
+fn too_deep() -> Error {
+    refusal(format!("lists or maps are in each other more than {DEEPEST} deep"))
+}
 
-fn refusal(what: &'static str) -> Error {
+fn refusal(what: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidOperation, what)
 }
 

@@ -311,8 +311,8 @@ impl Commands {
         None
     }
 
-    /// One of those that a launcher left is the run's process now; `None`: it can't be found, and all of them end. `true`:
-    /// so it is, or none was to be followed any more.
+    /// One of those that a launcher left is the run's process now; `None`: it can't be found, and all of them end. `false`
+    /// when none is to be followed any more.
     pub fn followed(&mut self, step: &mut Step<'_>, run: RunId, pid: Option<Pid>) -> bool {
         let patience = self.patience(step.now);
         let Some(command) = self.live.get_mut(&run).filter(|command| command.state == RunState::Kept) else {
