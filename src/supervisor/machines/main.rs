@@ -70,9 +70,9 @@ enum MainState {
     #[default]
     Idle,
     /// What it is to find in its environment is being read; there is no process yet.
-    Reading { run: RunId, since: Time, process: Arc<Process>, env: Vec<(String, String)>, pending: Option<Pending> },
+    Reading { run: RunId, since: Time, process: Arc<Process>, env: Vec<(String, String)>, pending: Option<Ending> },
     /// Ordered, not answered. What it is told meanwhile it is told once it runs.
-    Starting { run: RunId, since: Time, pending: Option<Pending> },
+    Starting { run: RunId, since: Time, pending: Option<Ending> },
     Running {
         run: RunId,
         pid: Pid,
@@ -87,6 +87,8 @@ enum MainState {
         since: Time,
         followed: Option<Time>,
         end: Ended,
+        /// It wasn't told to stop before it ended: who is followed in its place is told what it is told since.
+        untold: bool,
         stop: Option<Ending>,
         /// It is asked again then: what is about to end is no answer.
         again_at: Time,
@@ -105,29 +107,27 @@ struct Ended {
     lived: Duration,
 }
 
-/// Main was told to stop.
+/// Main was told to stop, or is to be once there is somebody to tell.
 #[derive(Debug, Clone, Copy)]
 struct Ending {
+    /// By which signal, and whom; `None` when it stops by itself, or is only killed.
+    signal: Option<(Signal, SignalScope)>,
     /// SIGKILL then; `None` is never (a plain init).
     kill_at: Option<Time>,
     /// SIGKILL was sent first at this time.
     killed: Option<Time>,
 }
 
-/// What main was told before there was one.
-#[derive(Debug, Clone, Copy)]
-struct Pending {
-    /// By which signal, and whom; `None` for SIGKILL.
-    signal: Option<(Signal, SignalScope)>,
-    stop: Ending,
-}
+impl Ending {
+    const fn kill(at: Time) -> Ending {
+        Ending { signal: None, kill_at: Some(at), killed: None }
+    }
 
-impl Pending {
-    fn add(pending: &mut Option<Pending>, signal: Option<(Signal, SignalScope)>, kill_at: Option<Time>) {
-        let before = pending.take();
-        let kill_at = earliest(before.and_then(|before| before.stop.kill_at), kill_at);
-        let signal = signal.or(before.and_then(|before| before.signal));
-        *pending = Some(Pending { signal, stop: Ending { kill_at, killed: None } });
+    /// The last signal counts, and the earlier of the times.
+    fn add(stop: &mut Option<Ending>, signal: Option<(Signal, SignalScope)>, kill_at: Option<Time>) {
+        let before = stop.unwrap_or(Ending { signal: None, kill_at: None, killed: None });
+        let kill_at = earliest(before.kill_at, kill_at);
+        *stop = Some(Ending { signal: signal.or(before.signal), kill_at, ..before });
     }
 
     /// How it counts as ended when it never began.
@@ -171,12 +171,9 @@ impl Main {
         match self.state {
             MainState::Starting { run: ordered, since, pending } if ordered == run => {
                 self.announced_pid = None;
-                let stop = pending.map(|pending| pending.stop);
-                self.state = MainState::Running { run, pid, since, followed: None, stop };
+                self.state = MainState::Running { run, pid, since, followed: None, stop: pending };
                 out.push(Effect::Say(Notice::MainStarted { pid }));
-                if let Some((signal, scope)) = pending.and_then(|pending| pending.signal) {
-                    tell(scope_target(run, scope), signal, out);
-                }
+                tell_pending(run, pending, out);
                 true
             }
             _ => false,
@@ -215,7 +212,9 @@ impl Main {
             return (true, Some(self.gone(end, false)));
         }
         let (again_at, named_until) = (step.now + COUNT_AGAIN_AFTER, step.now + LAUNCHED_WITHIN);
-        self.state = MainState::Counting { run, since, followed, end, stop, again_at, named_until, said: false };
+        let untold = stop.is_none();
+        self.state =
+            MainState::Counting { run, since, followed, end, untold, stop, again_at, named_until, said: false };
         step.out.push(Effect::CountStrays);
         (true, None)
     }
@@ -229,7 +228,9 @@ impl Main {
     /// Whether main named in its place one that may be there still, however it ended itself.
     fn named_another(&self, now: Time) -> bool {
         match self.state {
-            MainState::Counting { stop: None, named_until, .. } => self.announced_pid.is_some() && now < named_until,
+            MainState::Counting { named_until, .. } => {
+                self.announced_pid.is_some() && now < named_until && self.may_have_a_successor(now)
+            }
             _ => false,
         }
     }
@@ -237,8 +238,19 @@ impl Main {
     /// Whether a launcher that succeeded left a daemon, perhaps by way of another that ends at once.
     fn launched_a_daemon(&self, now: Time) -> bool {
         match self.state {
-            MainState::Counting { end, followed, stop: None, .. } => {
-                end.status.success() && followed.is_none_or(|at| now.since(at) <= LAUNCHED_WITHIN)
+            MainState::Counting { end, followed, .. } => {
+                let launched = followed.is_none_or(|at| now.since(at) <= LAUNCHED_WITHIN);
+                end.status.success() && launched && self.may_have_a_successor(now)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether main didn't end because it was told to, and who may be main in its place isn't to be killed yet.
+    fn may_have_a_successor(&self, now: Time) -> bool {
+        match self.state {
+            MainState::Counting { untold, stop, .. } => {
+                untold && stop.and_then(|stop| stop.kill_at).is_none_or(|at| now < at)
             }
             _ => false,
         }
@@ -261,15 +273,14 @@ impl Main {
                 let (followed, stop) = (Some(followed.unwrap_or(step.now)), *stop);
                 self.state = MainState::Running { run, pid, since: *since, followed, stop };
                 step.out.push(Effect::Say(Notice::MainFollowed { pid }));
-                if stop.is_some() {
-                    // What main was told meanwhile reached nobody, and who is followed is none of the strays any more.
-                    tell(Target::Process(run), Signal::TERM, step.out);
-                }
+                // What main was told meanwhile reached nobody, and who is followed is none of the strays any more.
+                tell_pending(run, stop, step.out);
                 stop.is_none()
             }
-            (MainState::Running { run: own, pid: before, .. }, Some(pid)) if *own == run => {
+            (MainState::Running { run: own, pid: before, stop, .. }, Some(pid)) if *own == run => {
                 *before = pid;
                 step.out.push(Effect::Say(Notice::MainFollowed { pid }));
+                tell_pending(run, *stop, step.out);
                 false
             }
             (MainState::Counting { run: own, end, stop, .. }, None) if *own == run => {
@@ -277,8 +288,7 @@ impl Main {
                 step.out.push(Effect::Say(Notice::Degraded { what }));
                 step.out.extend(Effect::ask_to_end(Target::Strays, Signal::TERM));
                 let kill_at = stop.and_then(|stop| stop.kill_at).unwrap_or(step.now + COUNT_AGAIN_AFTER);
-                self.state =
-                    MainState::Clearing { end: *end, stop: Ending { kill_at: Some(kill_at), killed: None }, left: 1 };
+                self.state = MainState::Clearing { end: *end, stop: Ending::kill(kill_at), left: 1 };
                 false
             }
             _ => false,
@@ -310,7 +320,7 @@ impl Main {
                 let end = *end;
                 Some(self.gone(end, false))
             }
-            (MainState::Counting { run, said, stop: None, .. }, left) if what == StrayAction::Follow => {
+            (MainState::Counting { run, said, .. }, left) if what == StrayAction::Follow => {
                 if !std::mem::replace(said, true) && !only {
                     out.push(Effect::Say(Notice::MainWentToBackground { left, followed: true, by_itself: true }));
                 }
@@ -326,7 +336,8 @@ impl Main {
                     out.extend(Effect::ask_to_end(Target::Strays, Signal::TERM));
                 }
                 let kill_at = stop.and_then(|stop| stop.kill_at).or(kill_at);
-                self.state = MainState::Clearing { end: *end, stop: Ending { kill_at, killed: None }, left };
+                let stop = Ending { signal: None, kill_at, killed: None };
+                self.state = MainState::Clearing { end: *end, stop, left };
                 None
             }
             (MainState::Clearing { left: before, .. }, left) => {
@@ -343,18 +354,16 @@ impl Main {
     /// Tells main to stop by this signal, and kills it at `kill_at`. Told again, it gets the signal again and the
     /// earlier of the two times.
     pub fn stop(&mut self, signal: Signal, scope: SignalScope, kill_at: Option<Time>, out: &mut Vec<Effect>) {
-        let earlier = |before: Option<Ending>| earliest(before.and_then(|stop| stop.kill_at), kill_at);
         match &mut self.state {
             MainState::Idle => {}
-            MainState::Reading { pending, .. } | MainState::Starting { pending, .. } => {
-                Pending::add(pending, Some((signal, scope)), kill_at);
-            }
+            MainState::Reading { pending: stop, .. }
+            | MainState::Starting { pending: stop, .. }
+            | MainState::Counting { stop, .. } => Ending::add(stop, Some((signal, scope)), kill_at),
             MainState::Running { run, stop, .. } => {
                 tell(scope_target(*run, scope), signal, out);
-                *stop = Some(Ending { kill_at: earlier(*stop), killed: stop.and_then(|stop| stop.killed) });
+                Ending::add(stop, Some((signal, scope)), kill_at);
             }
-            MainState::Counting { stop, .. } => *stop = Some(Ending { kill_at: earlier(*stop), killed: None }),
-            MainState::Clearing { stop, .. } => stop.kill_at = earlier(Some(*stop)),
+            MainState::Clearing { stop, .. } => stop.kill_at = earliest(stop.kill_at, kill_at),
         }
     }
 
@@ -368,13 +377,14 @@ impl Main {
     /// It is on its way out by itself, and killed at `kill_at`.
     pub fn stops_itself(&mut self, kill_at: Time) {
         if let MainState::Running { stop: stop @ None, .. } = &mut self.state {
-            *stop = Some(Ending { kill_at: Some(kill_at), killed: None });
+            *stop = Some(Ending::kill(kill_at));
         }
     }
 
     /// One that is to be killed is killed no sooner than this.
     pub fn postpone_kill(&mut self, at: Time) {
-        if let MainState::Running { stop: Some(Ending { kill_at: Some(kill_at), killed: None }), .. } = &mut self.state
+        if let MainState::Running { stop: Some(Ending { kill_at: Some(kill_at), killed: None, .. }), .. } =
+            &mut self.state
         {
             *kill_at = at.max(*kill_at);
         }
@@ -393,14 +403,14 @@ impl Main {
 
     /// SIGKILL now.
     pub fn kill(&mut self, step: &mut Step<'_>) {
-        let kill = Ending { kill_at: Some(step.now), killed: None };
+        let now = Some(step.now);
         match &mut self.state {
-            MainState::Running { stop, .. } => stop.get_or_insert(kill).kill_at = Some(step.now),
-            MainState::Clearing { stop, .. } => stop.kill_at = Some(step.now),
-            MainState::Counting { stop, .. } => *stop = Some(kill),
+            MainState::Running { stop, .. } => stop.get_or_insert(Ending::kill(step.now)).kill_at = now,
+            MainState::Clearing { stop, .. } => stop.kill_at = now,
+            MainState::Counting { stop, .. } => Ending::add(stop, None, now),
             // There is nobody to kill; the next tick tells that it is gone.
             MainState::Reading { pending, .. } | MainState::Starting { pending, .. } => {
-                return Pending::add(pending, None, Some(step.now));
+                return Ending::add(pending, None, now);
             }
             MainState::Idle => {}
         }
@@ -519,6 +529,13 @@ impl Main {
 fn tell(target: Target, signal: Signal, out: &mut Vec<Effect>) {
     out.push(Effect::Say(Notice::MainTold { signal }));
     out.extend(Effect::ask_to_end(target, signal));
+}
+
+/// Who is there at last is told what was to be told before.
+fn tell_pending(run: RunId, stop: Option<Ending>, out: &mut Vec<Effect>) {
+    if let Some((signal, scope)) = stop.and_then(|stop| stop.signal) {
+        tell(scope_target(run, scope), signal, out);
+    }
 }
 
 fn scope_target(run: RunId, scope: SignalScope) -> Target {

@@ -6,7 +6,6 @@ use crate::config::{Hook, When};
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::commands::{Launch, Outcome};
-use crate::supervisor::machines::main::StrayAction;
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::vocabulary::{Job, RunId, Step};
 
@@ -25,7 +24,7 @@ pub enum PostStart {
 impl Supervisor {
     /// Runs it as soon as nothing holds it back any more, and ends it with main.
     pub(in crate::supervisor) fn advance_post_start(&mut self, step: &mut Step<'_>) {
-        if self.main.is_left() && self.leftovers(step.now).0 != StrayAction::Follow {
+        if self.main.is_left() && !self.is_following(step.now) {
             self.cut_post_start_short(step);
         }
         if self.post_start != PostStart::Due || self.is_stopping() || !self.is_main_healthy() {

@@ -318,15 +318,16 @@ impl Supervisor {
         let restarts = self.is_restarting() || self.is_leaving_role() || self.main_status.last_exit.is_some_and(wanted);
         let what = match (self.process.background, self.process.strays) {
             // Who is followed as main leaves the leader's role was told nothing of that.
-            (Background::Follow, _)
-                if !self.is_stopping() && !self.is_leaving_role() && self.main.may_be_followed(now) =>
-            {
-                StrayAction::Follow
-            }
+            (Background::Follow, _) if !self.is_leaving_role() && self.main.may_be_followed(now) => StrayAction::Follow,
             (_, Strays::Wait) if !restarts => StrayAction::Wait,
             (_, Strays::Kill | Strays::Wait) => StrayAction::Kill,
         };
         (what, kill_at)
+    }
+
+    /// Whether main has ended and one of those that it left is to be main.
+    pub(in crate::supervisor) fn is_following(&self, now: Time) -> bool {
+        self.main.is_left() && self.leftovers(now).0 == StrayAction::Follow
     }
 
     /// Main couldn't be started: it is tried again as after a crash, if there is hope.

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use super::script::*;
-use crate::config::{Background, Config, Hooks, Leftovers, OnFailure, RestartPolicy, Signal, Stop, Strays};
+use crate::config::{
+    Background, Config, Hooks, Leftovers, OnFailure, RestartPolicy, Signal, SignalScope, Stop, Strays,
+};
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::*;
 
@@ -481,6 +483,101 @@ fn nobody_is_followed_where_main_was_told_to_stop() {
     script.heard();
     ends_leaving(&mut script, ExitStatus::Exited(0));
     script.expect(&["SIGTERM to strays"]);
+}
+
+/// A launcher whose daemon is followed, and told to stop by these.
+fn launching(change: impl FnOnce(&mut Config)) -> Script {
+    let mut follow = config();
+    follow.process.background = Background::Follow;
+    change(&mut follow);
+    let mut script = Script::start(follow);
+    script.heard();
+    script
+}
+
+fn launched(script: &mut Script) {
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+}
+
+#[test]
+fn a_daemon_that_is_followed_after_main_was_told_to_stop_gets_what_main_would() {
+    let told = |change: fn(&mut Config)| {
+        let mut script = launching(change);
+        script.followable = None;
+        launched(&mut script);
+        script.send(Event::Strays { left: 1 });
+        script.signal(Signal::TERM);
+        script.expect(&["follow a stray"]);
+        let run = script.run("main");
+        script.send(Event::Followed { run, pid: Some(101) });
+        script.heard()
+    };
+    assert_eq!(told(|_| {}), ["SIGTERM to main"]);
+    assert_eq!(told(|config| config.process.stop_signal = Some(Signal::QUIT)), ["SIGQUIT to main"]);
+    let rewritten = |config: &mut Config| {
+        config.process.rewrite_signals.insert(Signal::TERM, Some(Signal::INT));
+        config.process.signal_scope = SignalScope::Group;
+    };
+    assert_eq!(told(rewritten), ["SIGINT to main's group"]);
+}
+
+#[test]
+fn a_stop_between_a_launchers_end_and_its_daemon_goes_its_way_with_the_daemon() {
+    let mut script = launching(|config| {
+        config.process.stop_signal = Some(Signal::QUIT);
+        config.stop.drain = Duration::from_secs(1);
+        config.hooks.pre_stop = Some(hook("leave"));
+    });
+    launched(&mut script);
+    script.signal(Signal::TERM);
+    script.send(Event::Strays { left: 1 });
+    script.expect(&["follow a stray"]);
+    script.until(1_000);
+    script.expect(&["spawn pre_stop"]);
+    script.ends("pre_stop", 0);
+    script.expect(&["SIGQUIT to main"]);
+    script.ends("main", 3);
+    script.expect(&["exit 3"]);
+}
+
+#[test]
+fn a_daemon_whose_launcher_ends_while_the_container_drains_is_told_as_main() {
+    let mut script = launching(|config| {
+        config.process.stop_signal = Some(Signal::QUIT);
+        config.stop.drain = Duration::from_secs(1);
+    });
+    script.signal(Signal::TERM);
+    launched(&mut script);
+    script.send(Event::Strays { left: 1 });
+    script.expect(&["follow a stray"]);
+    script.until(1_000);
+    script.expect(&["SIGQUIT to main"]);
+}
+
+#[test]
+fn who_main_names_in_its_place_once_it_was_told_to_stop_is_told_as_well() {
+    let mut script = following();
+    script.until(60_000);
+    script.followable = Some(102);
+    script.signal(Signal::TERM);
+    script.expect(&["SIGTERM to main"]);
+    names(&mut script, 102);
+    script.expect(&["follow a stray", "SIGTERM to main"]);
+}
+
+#[test]
+fn a_daemon_that_is_not_found_is_killed_when_mains_time_to_stop_is_over() {
+    let mut script = launching(|_| {});
+    script.followable = None;
+    launched(&mut script);
+    script.signal(Signal::TERM);
+    script.send(Event::Strays { left: 1 });
+    script.until(8_999);
+    script.expect(&["follow a stray"]);
+    script.until(9_050);
+    script.send(Event::Strays { left: 1 });
+    script.expect(&["SIGTERM to strays", "SIGKILL to strays"]);
 }
 
 #[test]
