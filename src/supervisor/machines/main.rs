@@ -87,8 +87,8 @@ enum MainState {
         since: Time,
         followed: Option<Time>,
         end: Ended,
-        /// It wasn't told to stop before it ended: who is followed in its place is told what it is told since.
-        untold: bool,
+        /// It ended before it was told to stop: who is followed in its place is told what it is told since.
+        by_itself: bool,
         stop: Option<Ending>,
         /// It is asked again then: what is about to end is no answer.
         again_at: Time,
@@ -212,9 +212,9 @@ impl Main {
             return (true, Some(self.gone(end, false)));
         }
         let (again_at, named_until) = (step.now + COUNT_AGAIN_AFTER, step.now + LAUNCHED_WITHIN);
-        let untold = stop.is_none();
+        let by_itself = stop.is_none();
         self.state =
-            MainState::Counting { run, since, followed, end, untold, stop, again_at, named_until, said: false };
+            MainState::Counting { run, since, followed, end, by_itself, stop, again_at, named_until, said: false };
         step.out.push(Effect::CountStrays);
         (true, None)
     }
@@ -249,8 +249,8 @@ impl Main {
     /// Whether main didn't end because it was told to, and who may be main in its place isn't to be killed yet.
     fn may_have_a_successor(&self, now: Time) -> bool {
         match self.state {
-            MainState::Counting { untold, stop, .. } => {
-                untold && stop.and_then(|stop| stop.kill_at).is_none_or(|at| now < at)
+            MainState::Counting { by_itself, stop, .. } => {
+                by_itself && stop.and_then(|stop| stop.kill_at).is_none_or(|at| now < at)
             }
             _ => false,
         }
