@@ -102,10 +102,10 @@ impl Processes {
             };
             if kept.ended {
                 // The last of those of whom one was to be followed stands for it.
-                match kept.sought && left {
-                    true => events.extend(kept.follow(keeper, run)),
-                    false if kept.sought => events.push(Event::Exited { run, status }),
-                    false => {}
+                match kept.sought {
+                    Some(sought) if left => events.extend(kept.follow(keeper, run, sought)),
+                    Some(_) => events.push(Event::Exited { run, status }),
+                    None => {}
                 }
             } else if kept.pid == pid {
                 kept.ended = true;
@@ -130,7 +130,7 @@ impl Processes {
             ));
             events.push(Event::RunLost { run });
         }
-        if child.kept.is_some_and(|kept| !kept.ended || kept.sought && !status.success()) {
+        if child.kept.is_some_and(|kept| !kept.ended || kept.sought.is_some() && !status.success()) {
             // It was killed, and its run's process with it, or who was followed is lost.
             events.extend(self.ended(child, status));
         } else {

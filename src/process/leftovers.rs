@@ -8,7 +8,7 @@ use crate::supervisor::vocabulary::{Pid, RunId};
 use super::guard::Guard;
 use super::keyboard::Keyboard;
 use super::tree::{self, ProcessStat};
-use super::{Child, Kept, Processes, reaper, strays};
+use super::{Child, Kept, Processes, Sought, reaper, strays};
 
 /// Some strays are left. That none is any more the kernel says by itself, unless something that was there before main
 /// is our child as well; then it takes reading all of /proc, which is worth it once as many were reaped as were our own
@@ -50,7 +50,7 @@ impl Processes {
         if let Some((keeper, child)) = self.children.iter_mut().find(|(_, child)| child.run == Some(run))
             && let Some(kept) = &mut child.kept
         {
-            return kept.follow(*keeper, run);
+            return kept.follow(*keeper, run, Sought { told, only });
         }
         let kin = self.kin();
         let Some(strays) = strays::find(&self.known(&kin)) else { return Some(Event::Followed { run, pid: None }) };
@@ -118,17 +118,24 @@ impl Processes {
 }
 
 impl Kept {
-    /// Takes one of those that its process left behind in its place.
-    pub(super) fn follow(&mut self, keeper: Pid, run: RunId) -> Option<Event> {
-        if !self.ended {
-            return None;
+    /// Takes one of those that its process left behind in its place, or who that names while it is there itself.
+    pub(super) fn follow(&mut self, keeper: Pid, run: RunId, sought: Sought) -> Option<Event> {
+        let nobody = Event::Followed { run, pid: None };
+        let Some(processes) = tree::read_all() else { return self.ended.then_some(nobody) };
+        let left = || processes.values().filter(|process| process.parent == keeper && !process.dead);
+        let named = left().find(|process| Some(process.pid) == sought.told);
+        let found = match self.ended && !sought.only {
+            true => named.or_else(|| daemon(left())),
+            false => named,
+        };
+        if let Some(pid) = found.map(|process| process.pid) {
+            *self = Kept { pid, ended: false, sought: None };
+            return Some(Event::Followed { run, pid: Some(pid) });
         }
-        let Some(processes) = tree::read_all() else { return Some(Event::Followed { run, pid: None }) };
-        let left = processes.values().filter(|process| process.parent == keeper && !process.dead);
-        self.sought = true;
-        let pid = daemon(left)?.pid;
-        *self = Kept { pid, ended: false, sought: false };
-        Some(Event::Followed { run, pid: Some(pid) })
+        let lives = |pid: &Pid| processes.get(pid).is_some_and(|process| !process.dead);
+        let comes = !sought.only || sought.told.as_ref().is_some_and(lives);
+        self.sought = Some(sought).filter(|_| self.ended && comes);
+        (self.ended && !comes).then_some(nobody)
     }
 }
 

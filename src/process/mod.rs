@@ -123,8 +123,18 @@ struct Kept {
     pid: Pid,
     /// It has ended. What it started lives on as long as the keeper does.
     ended: bool,
-    /// One of those that it left is to be followed, and all of them seemed about to end.
-    sought: bool,
+    /// One of those that it left is to be followed, and none could be yet: they seemed about to end, or who it named is
+    /// another's child.
+    sought: Option<Sought>,
+}
+
+/// Who is to be followed.
+#[derive(Clone, Copy)]
+struct Sought {
+    /// Who was named.
+    told: Option<Pid>,
+    /// Nobody else will do.
+    only: bool,
 }
 
 impl Processes {

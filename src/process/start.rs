@@ -309,7 +309,7 @@ impl Processes {
             }
         };
         let pid = started.pid;
-        let kept = (started.child != pid).then_some(Kept { pid, ended: false, sought: false });
+        let kept = (started.child != pid).then_some(Kept { pid, ended: false, sought: None });
         let mut child = Child { run: Some(run), kept, executing: None, streams: alive };
         match (&started.progress, started.keyboard) {
             (Progress::Failed(_), Some(Ok(keyboard))) => drop(keyboard.end()),

@@ -389,6 +389,24 @@ fn a_daemon_that_is_followed_is_ready_in_its_second_life_once_it_says_so() {
 }
 
 #[test]
+fn each_master_that_a_coprocess_names_in_its_place_is_followed() {
+    let follow = "background = \"follow\"\nready = { notify = true }";
+    let lab = Lab::new(&format!("{MAIN}{}", shell("daemon", "setsid sh DIR/master 1 & exit 0", follow)));
+    let master = "trap 'sh DIR/master $(($1 + 1)) & sleep 1.2; exit 0' USR2\n\
+                  systemd-notify --ready --pid=$$; echo \"$1 $$\" >> DIR/story\nwhile :; do sleep 0.05; done\n";
+    fs::write(lab.path("master"), master.replace("DIR", lab.path("").to_str().unwrap())).unwrap();
+    let container = lab.run();
+    for number in 1..=3 {
+        let pid = || lab.story().iter().find_map(|told| told.strip_prefix(&format!("{number} "))?.parse::<u64>().ok());
+        let pid = eventually("the next master", pid).unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+        let is_it = || (of(&lab, "daemon")["pid"] == pid).then_some(());
+        eventually("it is followed", is_it).unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+        assert_eq!(lab.ask(&["signal", if number < 3 { "USR2" } else { "WINCH" }, "daemon"]).0, 0);
+    }
+    assert_eq!((of(&lab, "daemon")["restarts"].as_u64(), of(&lab, "daemon")["ready"].as_bool()), (Some(0), Some(true)));
+}
+
+#[test]
 fn a_daemon_that_is_followed_gets_a_signal_by_hand_and_is_restarted() {
     let daemon = "sh -c \"trap \\\"echo heard >> DIR/story\\\" USR1; echo up >> DIR/story; while :; do sleep 0.02; done\" & \
                   until grep -q up DIR/story; do sleep 0.02; done";

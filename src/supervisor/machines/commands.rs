@@ -97,6 +97,8 @@ struct LiveRun {
     stop: Option<StopOrder>,
     /// When what its launcher left was followed first.
     followed: Option<Time>,
+    /// It has named one in its place, who is followed however it ends; without that nobody was launched.
+    names: bool,
     state: RunState,
 }
 
@@ -167,8 +169,8 @@ impl Commands {
         let state = RunState::Running { until: Some(step.now + hook.timeout) };
         let Hook { when: role, timeout, leftovers, .. } = hook;
         let (job_too, started, keeps_for) = (job.clone(), step.now, KeptFor::Role);
-        let live =
-            LiveRun { job: job_too, role, started, timeout, leftovers, keeps_for, stop: None, followed: None, state };
+        let (stop, followed, names) = (None, None, false);
+        let live = LiveRun { job: job_too, role, started, timeout, leftovers, keeps_for, stop, followed, names, state };
         self.live.insert(run, live);
         let role = match (&job, leftovers) {
             // What it keeps is the container's from then on.
@@ -200,6 +202,7 @@ impl Commands {
             keeps_for: KeptFor::Role,
             stop: Some(StopOrder { signal, scope, timeout }),
             followed: None,
+            names: false,
             state: RunState::Running { until: None },
         };
         self.live.insert(run, live);
@@ -246,6 +249,23 @@ impl Commands {
         self.live.get(&run).is_some_and(|command| command.state == RunState::Kept)
     }
 
+    /// Whether of what such a run left only who it named is to be followed: it was no launcher that ended.
+    pub fn follows_only_the_named(&self, run: RunId) -> bool {
+        self.live.get(&run).is_some_and(|command| command.names)
+    }
+
+    /// A coprocess has named itself, or `another` in its place; whether that one is to be followed at once, for this one
+    /// launches nobody.
+    pub fn names(&mut self, run: RunId, another: bool) -> bool {
+        match self.live.get_mut(&run) {
+            Some(command) if command.leftovers == Leftovers::Keep => {
+                command.names = another;
+                another && command.followed.is_some() && matches!(command.state, RunState::Running { .. })
+            }
+            Some(_) | None => false,
+        }
+    }
+
     /// Whether something of a run is there.
     pub fn has(&self, run: RunId) -> bool {
         self.live.contains_key(&run)
@@ -258,7 +278,9 @@ impl Commands {
             RunState::Running { .. } => {
                 // What a command that failed has begun isn't anything to build on; and a daemon is where it will be soon.
                 let launched = command.followed.is_none_or(|at| step.now.since(at) <= LAUNCHED_WITHIN);
-                let keep = command.leftovers == Leftovers::Keep && status.success() && launched;
+                let launched = status.success() && launched;
+                let keep = command.leftovers == Leftovers::Keep && (launched || command.names);
+                command.names &= !launched;
                 command.state = RunState::Ended { keep };
                 Outcome::Ended(status)
             }
@@ -315,19 +337,20 @@ impl Commands {
     /// when none is to be followed any more.
     pub fn followed(&mut self, step: &mut Step<'_>, run: RunId, pid: Option<Pid>) -> bool {
         let patience = self.patience(step.now);
-        let Some(command) = self.live.get_mut(&run).filter(|command| command.state == RunState::Kept) else {
-            return false;
-        };
-        match pid {
-            Some(_) => {
+        let Some(command) = self.live.get_mut(&run) else { return false };
+        match (command.state, pid) {
+            (RunState::Kept | RunState::Running { .. }, Some(_)) => {
                 command.followed.get_or_insert(step.now);
+                command.names = false;
                 command.state = RunState::Running { until: None };
             }
-            None => {
-                let what = format!("what {} left can't be followed, for there is no /proc: it is ended", command.job);
+            (RunState::Kept, None) => {
+                let why = if command.names { "who it named isn't there" } else { "there is no /proc" };
+                let what = format!("what {} left can't be followed, for {why}: it is ended", command.job);
                 step.out.push(Effect::Say(Notice::Degraded { what }));
                 command.tell(run, step.now + patience, EndReason::Cancelled, step.out);
             }
+            _ => return false,
         }
         true
     }

@@ -29,6 +29,8 @@ pub struct Coprocess {
     readiness: Readiness,
     /// What it has said of itself since it was started last.
     reported: Reported,
+    /// Who it is, as it said since then.
+    announced_pid: Option<Pid>,
     /// What is known since it was to run.
     life: CoprocessLife,
     /// For which role it was started, or its `pre_start` was: a reload may have given it another since.
@@ -151,6 +153,7 @@ impl Coprocess {
             restarts: Restarts::default(),
             readiness: Readiness::No,
             reported: Reported::default(),
+            announced_pid: None,
             life: CoprocessLife::default(),
             order: None,
             removed: false,
@@ -367,6 +370,7 @@ impl Coprocess {
     pub fn starts(&mut self, now: Time, run: RunId, place: u64, is_listened_to: bool) {
         self.stage = Stage::Starting { run, since: now };
         self.reported = Reported::at_start(is_listened_to || self.says_when_ready(), None);
+        self.announced_pid = None;
         self.begun_for = self.config.when;
         self.started += 1;
         self.life.place.get_or_insert(place);
@@ -429,13 +433,13 @@ impl Coprocess {
         step.out.push(Effect::Say(Notice::CoprocessExited { name: self.config.name.clone(), status }));
     }
 
-    /// What its launcher left behind is the coprocess from now on, of which one is to be followed.
-    pub fn goes_to_background(&mut self, step: &mut Step<'_>, run: RunId) {
+    /// What its launcher left behind is the coprocess from now on, of which one is to be followed: `only` who it named.
+    pub fn goes_to_background(&mut self, step: &mut Step<'_>, run: RunId, only: bool) {
         if let Stage::Ending { run: own, since, why: EndCause::Itself } = self.stage
             && own == run
         {
             self.stage = Stage::Running { run, since, pid: None };
-            step.out.push(Effect::FollowStray { run, told: None, only: false });
+            step.out.push(Effect::FollowStray { run, told: self.announced_pid, only });
             match self.config.ready.as_ref().map(|ready| &ready.probe) {
                 None => self.becomes_ready(),
                 Some(Probe::Notify) => self.listens(),
@@ -446,21 +450,26 @@ impl Coprocess {
 
     /// This process is it from now on; `None`: it can't be found, and all that is left is being ended.
     pub fn followed(&mut self, step: &mut Step<'_>, run: RunId, followed: Option<Pid>) {
-        if let Stage::Running { run: own, since, pid: pid @ None } = &mut self.stage
-            && *own == run
-        {
-            match followed {
-                Some(followed) => {
-                    *pid = Some(followed);
-                    let name = self.config.name.clone();
-                    step.out.push(Effect::Say(Notice::CoprocessFollowed { name, pid: followed }));
-                }
-                None => {
-                    self.stage = Stage::Ending { run, since: *since, why: EndCause::Itself };
-                    self.readiness = Readiness::No;
-                }
+        match (self.stage, followed) {
+            (Stage::Running { run: own, since, .. }, Some(pid)) if own == run => {
+                self.stage = Stage::Running { run, since, pid: Some(pid) };
+                let name = self.config.name.clone();
+                step.out.push(Effect::Say(Notice::CoprocessFollowed { name, pid }));
             }
+            (Stage::Running { run: own, since, pid: None }, None) if own == run => {
+                self.stage = Stage::Ending { run, since, why: EndCause::Itself };
+                self.readiness = Readiness::No;
+            }
+            _ => {}
         }
+    }
+
+    /// It said who it is (sd_notify(3), MAINPID): its run while its process is there, and whether it is another.
+    pub fn named(&mut self, named: Pid) -> Option<(RunId, bool)> {
+        let Stage::Running { run, pid: Some(pid), .. } = self.stage else { return None };
+        // Who names itself names nobody in its place.
+        self.announced_pid = Some(named).filter(|named| *named != pid);
+        Some((run, named != pid))
     }
 
     /// It was told to stop, to be started `again` or for as long as it isn't wanted.

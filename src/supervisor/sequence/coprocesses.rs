@@ -463,6 +463,12 @@ impl Supervisor {
     /// One spoke by sd_notify.
     pub(in crate::supervisor) fn coprocess_notified(&mut self, step: &mut Step<'_>, name: &str, said: &Notification) {
         if let Some(coprocess) = self.coprocesses.named(name) {
+            if let Some(told) = said.main_pid
+                && let Some((run, another)) = coprocess.named(told)
+                && self.commands.names(run, another)
+            {
+                step.out.push(Effect::FollowStray { run, told: Some(told), only: true });
+            }
             coprocess.notified(step, said);
             self.tell_catalog(step.out);
             self.checks_notified(step, Some(name), said);
@@ -520,7 +526,8 @@ impl Supervisor {
         let Some(index) = all.iter().position(|coprocess| coprocess.run() == Some(run)) else { return };
         let name = all[index].config().name.clone();
         if self.commands.is_kept(run) {
-            self.coprocesses.all[index].goes_to_background(step, run);
+            let only = self.commands.follows_only_the_named(run);
+            self.coprocesses.all[index].goes_to_background(step, run, only);
             if self.coprocesses.all[index].is_up() {
                 self.checks_begin(step.now, Some(&name));
             }

@@ -459,6 +459,70 @@ fn a_launcher_in_two_steps_is_followed_to_its_daemon() {
     script.expect(&["SIGTERM to all of coprocess daemon"]);
 }
 
+fn names(script: &mut Script, pid: Pid) {
+    let said = Notification { main_pid: Some(pid), ..Notification::default() };
+    script.send(Event::CoprocessNotified { name: "daemon".to_owned(), said });
+}
+
+#[test]
+fn who_a_coprocess_names_in_its_place_is_followed_however_often_and_however_it_ends() {
+    let mut script = followed(OnGivingUp::Ignore);
+    names(&mut script, 101);
+    script.expect(&[]);
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    assert_eq!(script.sought, Some((Some(101), false)), "of what a launcher leaves another will do");
+    script.expect(&["follow a stray"]);
+    for (pid, status) in [(102, ExitStatus::Exited(0)), (103, ExitStatus::Exited(1))] {
+        script.until(script.now() + 60_000);
+        // It isn't the keeper's child yet.
+        script.followable = None;
+        names(&mut script, pid);
+        script.followable = Some(pid);
+        script.ends_leaving("coprocess daemon", status);
+        script.expect(&["follow a stray", "follow a stray"]);
+        assert_eq!((script.sought, status_of(&script)), (Some((Some(pid), true)), Some(pid)));
+    }
+    // It is the keeper's child already, as its launcher's.
+    script.followable = Some(104);
+    names(&mut script, 104);
+    assert_eq!(status_of(&script), Some(104));
+    script.until(script.now() + 60_000);
+    names(&mut script, 104);
+    script.expect(&["follow a stray"]);
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.until(script.now() + 100);
+    script.expect(&["SIGTERM to all of coprocess daemon"]);
+}
+
+/// The process id that is known of the only coprocess.
+fn status_of(script: &Script) -> Option<Pid> {
+    status(script, "daemon").pid
+}
+
+#[test]
+fn nobody_stands_in_for_who_a_coprocess_named_and_is_not_there() {
+    let mut script = followed(OnGivingUp::Ignore);
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.until(60_000);
+    script.followable = None;
+    names(&mut script, 102);
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    let run = script.run("coprocess daemon");
+    script.send(Event::Followed { run, pid: None });
+    script.expect(&["follow a stray", "follow a stray", "follow a stray", "SIGTERM to all of coprocess daemon"]);
+    assert!(script.said.iter().any(|said| said.to_string().contains("who it named isn't there")));
+}
+
+#[test]
+fn one_that_is_not_to_be_followed_names_nobody() {
+    let mut script = Script::start(with(vec![coprocess("daemon")]));
+    names(&mut script, 102);
+    script.heard();
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.until(200);
+    script.expect(&["SIGTERM to all of coprocess daemon"]);
+}
+
 #[test]
 fn where_no_daemon_can_be_found_what_its_launcher_left_is_ended() {
     let mut script = followed(OnGivingUp::Ignore);

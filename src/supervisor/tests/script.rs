@@ -25,6 +25,8 @@ pub struct Script {
     pub starts_slowly: bool,
     /// Who is found when what main left is to be followed.
     pub followable: Option<Pid>,
+    /// Who was named as the one to be followed last, and whether nobody else will do.
+    pub sought: Option<(Option<Pid>, bool)>,
     /// How many were there before the agent, and are still when it ends.
     pub there_before: usize,
     /// Whether main catches the signals of watches, and those passed on.
@@ -73,6 +75,7 @@ impl Script {
             starts_slowly: false,
             catches: true,
             followable: Some(101),
+            sought: None,
             there_before: 0,
             main_fails: Vec::new(),
             coprocess_fails: Vec::new(),
@@ -379,7 +382,8 @@ impl Script {
             }
             Effect::CountStrays => return None,
             Effect::CountRest => return Some(Event::Strays { left: self.there_before }),
-            Effect::FollowStray { run, .. } => {
+            Effect::FollowStray { run, told, only } => {
+                self.sought = Some((told, only));
                 answer = self.followable.map(|pid| Event::Followed { run, pid: Some(pid) });
                 "follow a stray".to_owned()
             }

@@ -112,7 +112,7 @@ pub enum Event {
     Followed {
         /// The launcher's run.
         run: RunId,
-        /// Its process id; `None`: it can't be found, there is no /proc.
+        /// Its process id; `None`: it can't be found, there is no /proc, or who was named isn't there.
         pid: Option<Pid>,
     },
     /// A supervisor above this one wants to hear as often that the container lives (sd_watchdog_enabled(3)).
