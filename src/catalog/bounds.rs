@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
+use crate::supervisor::vocabulary::Instance;
+
 /// Instances or keys of one query.
 pub const MOST_ITEMS: usize = 20_000;
 
-/// Their words together, in bytes: names, addresses, tags, meta, keys and values. What is seen is kept once, and twice
-/// while it changes; `on_change` gets as much again on its standard input.
+/// Their words together, in bytes as JSON writes them: names, addresses, tags, meta, keys and values. What is seen is kept
+/// once, and twice while it changes; `on_change` gets up to three times as much on its standard input: all that left, all
+/// that came, and all that there is.
 pub const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// One instance or value, in bytes: what etcd takes in a request by default, and more than Consul (512 KiB) and `local`
@@ -20,7 +23,7 @@ pub const AGAIN: Duration = Duration::from_secs(30);
 /// There is more than is taken in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there is more than pilotfish takes in ({MOST_ITEMS} instances or keys, {} MiB together): what was seen before stays",
+    "there is more than pilotfish takes in ({MOST_ITEMS} instances or keys, {} MiB of JSON together): what was seen before stays",
     MOST_BYTES / 1024 / 1024
 )]
 pub struct TooMuch;
@@ -48,10 +51,22 @@ impl Allowance {
 }
 
 /// What an instance takes of a bound.
-pub(super) fn size(instance: &crate::supervisor::vocabulary::Instance) -> usize {
-    let tags: usize = instance.tags.iter().map(String::len).sum();
-    let meta: usize = instance.meta.iter().map(|(key, value)| key.len() + value.len()).sum();
-    instance.id.len() + instance.name.len() + instance.address.len() + tags + meta
+pub(super) fn size(instance: &Instance) -> usize {
+    let Instance { id, node, name, address, port: _, tags, meta } = instance;
+    // The address stands in `host_port` too.
+    let own = [id, name, address, address].into_iter().chain(node).chain(tags);
+    own.chain(meta.keys()).chain(meta.values()).map(|word| in_json(word)).sum()
+}
+
+/// What a text takes of a bound: its JSON, in which a control character has six bytes. An empty one takes room, too.
+pub(super) fn in_json(text: &str) -> usize {
+    let written = |byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    let quoted = text.bytes().map(written).sum::<usize>() + 2;
+    quoted.max(size_of::<String>())
 }
 
 #[cfg(test)]
@@ -71,5 +86,29 @@ mod tests {
         allowance.give(1);
         allowance.give(MOST_BYTES);
         allowance.take(MOST_BYTES).unwrap();
+    }
+
+    #[test]
+    fn what_json_writes_longer_takes_as_much_of_the_bound() {
+        let every: String = (1..=u8::MAX).map(char::from).collect();
+        for text in [every.repeat(3), "\u{1}".repeat(1000), "\"\\".repeat(1000), "plain ".repeat(1000)] {
+            assert_eq!(in_json(&text), serde_json::to_string(&text).unwrap().len(), "{text:?}");
+        }
+        let instance = |tags: &[&str], meta: &[(&str, &str)]| Instance {
+            id: "web-1".to_owned(),
+            node: Some("node-1".to_owned()),
+            name: "web".to_owned(),
+            address: "2001:db8::5".to_owned(),
+            port: 65_535,
+            tags: tags.iter().copied().map(str::to_owned).collect(),
+            meta: meta.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        };
+        let fixed = serde_json::to_string(&instance(&[], &[])).unwrap().len();
+        let control = "\u{1}".repeat(60_000);
+        for instance in [instance(&[""; 60_000], &[]), instance(&[], &[("key", &control)])] {
+            let json = serde_json::to_string(&instance).unwrap().len();
+            assert!(json <= size(&instance) + fixed, "{json} {}", size(&instance));
+        }
+        assert!(size(&instance(&[""; 60_000], &[])) >= 60_000 * size_of::<String>());
     }
 }

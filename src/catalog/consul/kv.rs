@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use crate::catalog::border::{Flaw, LeftOut};
-use crate::catalog::bounds::Allowance;
+use crate::catalog::bounds::{self, Allowance};
 use crate::catalog::{AMENDED_AT_MOST, Amended, Changed};
 use crate::supervisor::vocabulary::{KeyChange, Value};
 
@@ -104,11 +104,11 @@ impl Listed {
     fn add(&mut self, key: String, value: Vec<u8>) -> Result<(), Error> {
         match String::from_utf8(value) {
             Ok(value) => {
-                self.allowance.take(key.len() + value.len()).map_err(Error::TooMuch)?;
+                self.allowance.take(bounds::in_json(&key) + bounds::in_json(&value)).map_err(Error::TooMuch)?;
                 self.keys.push((key, value));
             }
             Err(_) => {
-                self.allowance.take(key.len()).map_err(Error::TooMuch)?;
+                self.allowance.take(bounds::in_json(&key)).map_err(Error::TooMuch)?;
                 self.binary.push(key);
             }
         }
@@ -349,12 +349,12 @@ mod tests {
     #[test]
     fn keys_whose_value_is_no_text_take_of_the_bound_too() {
         let mut listed = Listed::default();
-        let long = "k".repeat(1 << 20);
+        let long = "k".repeat((1 << 20) - 2);
         let added = (0..1000).take_while(|_| listed.add(long.clone(), vec![0xff]).is_ok()).count();
-        assert_eq!(added, crate::catalog::bounds::MOST_BYTES >> 20);
+        assert_eq!(added, bounds::MOST_BYTES >> 20);
         let mut listed = Listed::default();
         let added = (0..100_000).take_while(|n| listed.add(n.to_string(), vec![0xff]).is_ok()).count();
-        assert_eq!(added, crate::catalog::bounds::MOST_ITEMS);
+        assert_eq!(added, bounds::MOST_ITEMS);
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Item {
     fn size(&self) -> usize {
         match self {
             Item::Instance(instance) => bounds::size(instance),
-            Item::Key((key, value)) => key.len() + value.len(),
+            Item::Key((key, value)) => bounds::in_json(key) + bounds::in_json(value),
             Item::Binary => 0,
         }
     }
@@ -182,7 +182,7 @@ mod tests {
     fn what_goes_gives_its_room_back() {
         let (query, layout) = (Query::KeyPrefix { prefix: String::new() }, Layout::new("p"));
         let (mut found, mut left_out) = (Found::of(&query, &layout), LeftOut::unannounced());
-        let large = vec![b'x'; bounds::MOST_BYTES - 10];
+        let large = vec![b'x'; bounds::MOST_BYTES - 100];
         for _ in 0..3 {
             found.put(b"p/keys/a", &large, &mut left_out).unwrap();
         }

@@ -2,7 +2,7 @@
 
 use crate::catalog::Changed;
 use crate::catalog::border::LeftOut;
-use crate::catalog::bounds::Allowance;
+use crate::catalog::bounds::{self, Allowance};
 use crate::supervisor::vocabulary::KeyChange;
 
 use super::Error;
@@ -48,7 +48,8 @@ pub(super) async fn below(root: &Opened, prefix: &str, left_out: &mut LeftOut) -
                 None => return Err(error),
             },
         };
-        allowance.take(key.len() + value.len()).map_err(Error::TooMuchToFollow)?;
+        let taken = bounds::in_json(&key) + bounds::in_json(&value);
+        allowance.take(taken).map_err(Error::TooMuchToFollow)?;
         found.push((key, value));
     }
     found.sort();
