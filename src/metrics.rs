@@ -37,7 +37,7 @@ pub fn render(status: &Status) -> String {
     let phases = phases.map(|phase| (vec![("phase", phase_name(phase).to_owned())], (status.phase == phase).into()));
     gauges(pilotfish, "phase", "Where in its life the container is; 1 for the phase it is in", phases);
     flag(pilotfish, "ready", "Whether main runs and every check that counts passes", status.ready());
-    flag(pilotfish, "main_up", "Whether the main process runs", status.main.pid.is_some());
+    flag(pilotfish, "main_up", "Whether the main process runs", status.main.runs());
     flag(pilotfish, "maintenance", "Whether the container is in maintenance", status.maintenance.is_some());
     let restarts = Counter::<u64>::default();
     restarts.inc_by(status.main.restarts);

@@ -18,7 +18,11 @@ pub fn render(status: &Status) -> String {
     if let Some(maintenance) = &status.maintenance {
         let _ = write!(page, "<p>{}</p>", escaped(&Maintenance::of(maintenance).to_string()));
     }
-    let main = status.main.pid.map_or("doesn't run".to_owned(), |pid| format!("runs as process {pid}"));
+    let main = match status.main.pid {
+        Some(pid) => format!("runs as process {pid}"),
+        None if status.main.following => "runs on in what it left".to_owned(),
+        None => "doesn't run".to_owned(),
+    };
     let _ = write!(page, "<p>main {main}, restarted {} times</p>", status.main.restarts);
     table(
         &mut page,

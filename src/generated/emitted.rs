@@ -349,6 +349,7 @@ fn a_full_status() -> Status {
         doing: text(),
         main: MainStatus {
             pid: Some(7),
+            following: false,
             restarts: 1,
             last_exit: Some(ExitStatus::Killed(Signal::TERM)),
             notified: Some(text()),

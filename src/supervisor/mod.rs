@@ -198,8 +198,10 @@ impl Supervisor {
                     // A leader's main takes its role with it; the leftovers of both have the same time to end.
                     self.commands.end_kept(step, When::Leader);
                 }
-                if let Some(gone) = self.main.strays(step, left, what, kill_at) {
-                    self.main_is_gone(step, gone);
+                let follows = self.main.is_following();
+                match self.main.strays(step, left, what, kill_at) {
+                    Some(gone) => self.main_is_gone(step, gone),
+                    None => self.may_follow_no_more(step, follows),
                 }
             }
             Event::StrayEnded { status } if self.process.background == Background::Follow => {
@@ -207,9 +209,11 @@ impl Supervisor {
             }
             Event::StrayEnded { .. } => {}
             Event::Followed { run, pid } => {
+                let follows = self.main.is_following();
                 if self.main.followed(step, run, pid) {
                     self.main_runs(step);
                 } else {
+                    self.may_follow_no_more(step, follows && pid.is_none());
                     self.coprocess_followed(step, run, pid);
                 }
             }
@@ -368,6 +372,7 @@ impl Supervisor {
             doing: self.doing(),
             main: MainStatus {
                 pid: self.main.pid(),
+                following: self.main.is_following(),
                 reloading: self.reported.reloading.is_some(),
                 ..self.main_status.clone()
             },
@@ -418,7 +423,10 @@ impl Supervisor {
         if was_main {
             self.main_status.last_exit = Some(status);
             self.main_ended_at = Some(step.now);
-            self.checks_rest(step, None);
+            match self.is_to_follow(step.now) {
+                true => self.main.follow(),
+                false => self.checks_rest(step, None),
+            }
         }
         match gone {
             Some(gone) => self.main_is_gone(step, gone),

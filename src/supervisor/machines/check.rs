@@ -122,12 +122,14 @@ impl Check {
         self.schedule == Schedule::Idle
     }
 
-    /// What it checks runs, and has said so much of itself: grace begins.
-    pub fn begin(&mut self, now: Time, reported: Reported) {
+    /// What it checks runs, and has said so much of itself: grace begins. The run that asked before, if one does.
+    pub fn begin(&mut self, now: Time, reported: Reported) -> Option<RunId> {
+        let asking = self.asking();
         let (config, passed, failed) = (self.config.clone(), self.passed, self.failed);
         let grace_until = (now + config.grace).max(reported.extended.unwrap_or_default());
         *self = Check { grace_until, reported, passed, failed, ..Check::new(config) };
         self.ask_from(now);
+        asking
     }
 
     /// What it checks is gone: nothing is asked, and nothing is known.

@@ -94,7 +94,9 @@ enum MainState {
         again_at: Time,
         /// Who it named in its place is looked for no longer.
         named_until: Time,
-        /// That one of them is to be followed was said.
+        /// One of them is to be main, unless none is left.
+        follows: bool,
+        /// That was said.
         said: bool,
     },
     /// What it left is being ended.
@@ -213,8 +215,9 @@ impl Main {
         }
         let (again_at, named_until) = (step.now + COUNT_AGAIN_AFTER, step.now + LAUNCHED_WITHIN);
         let by_itself = stop.is_none();
+        let (follows, said) = (false, false);
         self.state =
-            MainState::Counting { run, since, followed, end, by_itself, stop, again_at, named_until, said: false };
+            MainState::Counting { run, since, followed, end, by_itself, stop, again_at, named_until, follows, said };
         step.out.push(Effect::CountStrays);
         (true, None)
     }
@@ -513,6 +516,18 @@ impl Main {
     /// Whether its process has ended, and not yet what that left.
     pub fn is_left(&self) -> bool {
         matches!(self.state, MainState::Counting { .. } | MainState::Clearing { .. })
+    }
+
+    /// Its process has ended, and one of those that it left is to be main in its place.
+    pub fn follow(&mut self) {
+        if let MainState::Counting { follows, .. } = &mut self.state {
+            *follows = true;
+        }
+    }
+
+    /// Whether one of those that it left is to be main: for the rest of the world it runs on.
+    pub fn is_following(&self) -> bool {
+        matches!(self.state, MainState::Counting { follows: true, .. })
     }
 
     /// Whether nothing of it is left.

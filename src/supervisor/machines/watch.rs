@@ -379,7 +379,12 @@ impl Watch {
 
     /// Main reads a file that was there before it at its start, and needs no telling.
     fn tell(&mut self, on: Observation, context: &mut Context<'_, '_>) {
-        if context.main.is_up() { self.hook(on, context) } else { self.done(on, context) }
+        match context.main.is_up() {
+            true => self.hook(on, context),
+            // Who follows it is told.
+            false if context.main.is_following() => {}
+            false => self.done(on, context),
+        }
     }
 
     fn hook(&mut self, on: Observation, context: &mut Context<'_, '_>) {
@@ -419,7 +424,7 @@ impl Watch {
     }
 
     fn signal(&mut self, on: Observation, context: &mut Context<'_, '_>) {
-        if self.config.signal.is_some() && context.main.is_up() {
+        if self.config.signal.is_some() && (context.main.is_up() || context.main.is_following()) {
             self.hint = Some(Hint { since: context.step.now, stage: HintStage::Aside });
             self.send_hint(context);
         }
@@ -436,6 +441,7 @@ impl Watch {
                 context.step.out.push(Effect::Hint { watch: self.config.name.clone(), target, signal });
             }
             (Some(_), Some(_)) => hint.stage = HintStage::Aside,
+            (Some(_), None) if context.main.is_following() => hint.stage = HintStage::Aside,
             (_, None) | (None, _) => self.hint = None,
         }
     }

@@ -6,7 +6,7 @@ use crate::supervisor::machines::check::{Check, Transition};
 use crate::supervisor::machines::commands::Launch;
 use crate::supervisor::machines::coprocess::Coprocess;
 use crate::supervisor::machines::reported::Reported;
-use crate::supervisor::vocabulary::{CheckStatus, Effect, Job, Notice, Notification, Step, Time};
+use crate::supervisor::vocabulary::{CheckStatus, Effect, Job, Notice, Notification, Step};
 
 impl Supervisor {
     pub(in crate::supervisor) fn check_heard(&mut self, step: &mut Step<'_>, index: usize, result: Result<(), String>) {
@@ -67,16 +67,19 @@ impl Supervisor {
         }
     }
 
-    /// Main, or a coprocess, runs: its checks begin. A stop may have come while it was starting: nothing is asked of it
-    /// then.
-    pub(in crate::supervisor) fn checks_begin(&mut self, now: Time, of: Option<&str>) {
+    /// Main, or a coprocess, runs: its checks begin, but for what the main passed that it follows. A stop may have come
+    /// while it was starting: nothing is asked of it then.
+    pub(in crate::supervisor) fn checks_begin(&mut self, step: &mut Step<'_>, of: Option<&str>) {
         let stopping = self.is_stopping();
         let reported = self.reported_by(of);
-        for check in self.checks.iter_mut().filter(|check| !stopping && check.is_of(of)) {
-            check.begin(now, reported);
+        let begins = |check: &&mut Check| !stopping && check.is_of(of) && !check.is_passing();
+        for check in self.checks.iter_mut().filter(begins) {
+            if let Some(run) = check.begin(step.now, reported) {
+                self.commands.cancel(step, run);
+            }
         }
         for sensor in self.sensors.iter_mut().filter(|_| !stopping && of.is_none()) {
-            sensor.main_started(now);
+            sensor.main_started(step.now);
         }
     }
 

@@ -482,7 +482,7 @@ impl Supervisor {
             is_it.then(|| coprocess.config().name.clone())
         });
         if let Some(name) = spawned {
-            self.checks_begin(step.now, Some(&name));
+            self.checks_begin(step, Some(&name));
             self.tell_catalog(step.out);
         }
     }
@@ -529,7 +529,7 @@ impl Supervisor {
             let only = self.commands.follows_only_the_named(run);
             self.coprocesses.all[index].goes_to_background(step, run, only);
             if self.coprocesses.all[index].is_up() {
-                self.checks_begin(step.now, Some(&name));
+                self.checks_begin(step, Some(&name));
             }
         } else {
             // One that is to run on may be in no state to be started, as the container stops.

@@ -78,7 +78,7 @@ impl Supervisor {
         step.out.push(Effect::Say(Notice::RestartOrdered));
         let pauses = matches!(self.life.stage(), LifeStage::Running { start_at: Some(_) });
         // One that ends already runs again all the same.
-        let due = self.main.is_up() || self.main.is_starting();
+        let due = self.main.is_up() || self.main.is_starting() || self.main.is_following();
         self.orders.restart = Some(RestartOrder { replies: vec![reply], due });
         if pauses {
             self.life.run_again(step.now);

@@ -24,7 +24,7 @@ pub enum PostStart {
 impl Supervisor {
     /// Runs it as soon as nothing holds it back any more, and ends it with main.
     pub(in crate::supervisor) fn advance_post_start(&mut self, step: &mut Step<'_>) {
-        if self.main.is_left() && !self.is_following(step.now) {
+        if self.main.is_left() && !self.is_to_follow(step.now) {
             self.cut_post_start_short(step);
         }
         if self.post_start != PostStart::Due || self.is_stopping() || !self.is_main_healthy() {

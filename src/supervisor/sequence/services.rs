@@ -60,7 +60,8 @@ impl Supervisor {
     /// What whose entry this is does.
     fn owner(&self, entry: &Entry) -> Owner {
         let name = match &entry.service().of {
-            ServiceOf::Main => return if self.main.is_up() { Owner::Runs } else { Owner::Down },
+            ServiceOf::Main if self.main.is_up() || self.main.is_following() => return Owner::Runs,
+            ServiceOf::Main => return Owner::Down,
             ServiceOf::Telemetry => return Owner::Runs,
             ServiceOf::Coprocess(name) => name,
         };

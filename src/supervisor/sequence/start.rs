@@ -302,7 +302,7 @@ impl Supervisor {
     /// Main runs: its checks begin, the catalog learns of it, and what changed meanwhile is acted on.
     pub(in crate::supervisor) fn main_runs(&mut self, step: &mut Step<'_>) {
         self.pass_on_held_back(step);
-        self.checks_begin(step.now, None);
+        self.checks_begin(step, None);
         self.tell_catalog(step.out);
         self.restarted(step);
         self.each_watch(step, |watch, context| watch.act(context));
@@ -326,8 +326,16 @@ impl Supervisor {
     }
 
     /// Whether main has ended and one of those that it left is to be main.
-    pub(in crate::supervisor) fn is_following(&self, now: Time) -> bool {
+    pub(in crate::supervisor) fn is_to_follow(&self, now: Time) -> bool {
         self.main.is_left() && self.leftovers(now).0 == StrayAction::Follow
+    }
+
+    /// Nobody is to be main any more in place of one that was to be followed: main doesn't run.
+    pub(in crate::supervisor) fn may_follow_no_more(&mut self, step: &mut Step<'_>, followed: bool) {
+        if followed && !self.main.is_following() {
+            self.checks_rest(step, None);
+            self.tell_catalog(step.out);
+        }
     }
 
     /// Main couldn't be started: it is tried again as after a crash, if there is hope.
@@ -558,6 +566,7 @@ impl Supervisor {
                 "stopping main to start it again".to_owned()
             }
             LifeStage::Running { start_at: None } if self.main.is_up() => "running main".to_owned(),
+            LifeStage::Running { start_at: None } if self.main.is_following() => "following what main left".to_owned(),
             LifeStage::Running { start_at: None } => "clearing up after main".to_owned(),
             LifeStage::Stopping(stopping) => stopping.doing(),
             LifeStage::Ended => "ending".to_owned(),

@@ -237,7 +237,7 @@ impl Supervisor {
             self.commands.cancel(step, run);
         }
         // Ctrl-C has taken main's end to itself; the rest of the stop comes in its order all the same.
-        let in_order = self.main.is_up() || self.is_following(step.now) || matches!(cause, Cause::Terminal);
+        let in_order = self.main.is_up() || self.main.is_following() || matches!(cause, Cause::Terminal);
         let drain = if in_order { self.config.stop.drain } else { Duration::ZERO };
         self.life.stop(Stopping {
             stage: StopStage::Draining { until: step.now + drain },

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod coprocess;
+mod following;
 mod health;
 mod maintenance;
 mod model;

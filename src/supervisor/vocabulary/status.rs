@@ -42,7 +42,7 @@ impl Status {
     /// `pilotfish health` are content with one that stands by).
     pub fn ready(&self) -> bool {
         self.phase == Phase::Running
-            && self.main.pid.is_some()
+            && self.main.runs()
             && self.health.iter().all(|check| check.passing || check.idle || !check.counts)
     }
 
@@ -55,7 +55,7 @@ impl Status {
         Some(match self.phase {
             Phase::Starting => format!("starting{doing}"),
             Phase::Stopping => format!("stopping{doing}"),
-            Phase::Running if self.main.pid.is_none() => format!("main doesn't run{doing}"),
+            Phase::Running if !self.main.runs() => format!("main doesn't run{doing}"),
             Phase::Running => {
                 let unhealthy = self.health.iter().filter(|check| check.counts && !check.passing);
                 let unhealthy: Vec<String> =
@@ -83,6 +83,8 @@ pub enum Phase {
 pub struct MainStatus {
     /// Its process id while it runs.
     pub pid: Option<Pid>,
+    /// Its process has ended, and one of those that it left is to be main in its place.
+    pub following: bool,
     /// How often it was started again.
     pub restarts: u64,
     /// How it last ended.
@@ -93,6 +95,13 @@ pub struct MainStatus {
     pub reloading: bool,
     /// It said `STOPPING=1`.
     pub stopping: bool,
+}
+
+impl MainStatus {
+    /// Whether it runs, be it in one that is yet to be known.
+    pub fn runs(&self) -> bool {
+        self.pid.is_some() || self.following
+    }
 }
 
 /// A process supervised beside main.

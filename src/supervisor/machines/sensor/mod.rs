@@ -89,7 +89,10 @@ impl Sensor {
 
     /// Main runs.
     pub fn main_started(&mut self, now: Time) {
-        self.state = self.next(now, Duration::ZERO);
+        // One that measures the main that this one follows goes on.
+        if self.state == SensorState::Idle {
+            self.state = self.next(now, Duration::ZERO);
+        }
     }
 
     /// Main is gone: nothing is measured, and nothing that was is so any more. The run that measures.
