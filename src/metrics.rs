@@ -231,7 +231,13 @@ mod tests {
             address: None,
             address_because: None,
         });
-        status.watches.push(WatchStatus { name: "app".into(), seen: Some(4), changes: 9, error: None });
+        status.watches.push(WatchStatus {
+            name: "app".into(),
+            seen: Some(4),
+            changes: 9,
+            making_since: None,
+            error: None,
+        });
         let last = TaskEnd {
             run: RunId(7),
             at: Time::since_boot(Duration::from_secs(1)),

@@ -52,7 +52,12 @@ pub fn render(status: &Value) -> String {
     });
     section(&mut text, ["WATCH", "SEEN", "CHANGES", "ERROR"], &status["watches"], |watch| {
         let seen = if watch["seen"].is_null() { "no answer yet".to_owned() } else { text_of(&watch["seen"]) };
-        [text_of(&watch["name"]), seen, text_of(&watch["changes"]), text_of(&watch["error"])]
+        let note = match (text_of(&watch["making_since"]), text_of(&watch["error"])) {
+            (since, error) if since.is_empty() => error,
+            (since, error) if error.is_empty() => format!("its file is being made since {since}"),
+            (since, error) => format!("{error}; its file is being made since {since}"),
+        };
+        [text_of(&watch["name"]), seen, text_of(&watch["changes"]), note]
     });
     section(&mut text, ["TASK", "NEXT", "ENDED", "TOOK", "CODE", "FAILED"], &status["tasks"], |task| {
         let last = &task["last"];

@@ -2,14 +2,17 @@
 //! the loop, in a thread of its own while it lasts.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::report;
 use crate::config::{Process, Template};
 use crate::exit_codes::CANT_RUN;
-use crate::supervisor::Event;
+use crate::files::Turn;
+use crate::logging;
 use crate::supervisor::vocabulary::{Hope, Observation, Rendering, RunId, SpawnError, Staged};
+use crate::supervisor::{Event, Notice};
 use crate::{files, process, render};
 
 use super::tasks::no_answer;
@@ -21,13 +24,17 @@ pub(super) const FILES_WITHIN: Duration = Duration::from_secs(10);
 const AFTER_NO_THREAD: Duration = Duration::from_secs(1);
 
 impl Adapters {
-    pub(super) fn render(&self, watch: String, template: Template, seen: Observation, unanswered: bool) {
+    pub(super) fn render(&mut self, watch: String, template: Template, seen: Observation, unanswered: bool) {
         let variables = self.source.context.variables.clone();
         let event = {
             let watch = watch.clone();
             move |outcome| Event::Rendered { watch: watch.clone(), outcome }
         };
-        self.on_templates(
+        let destination = template.destination.clone();
+        let slow = slow(&watch, &destination);
+        self.on_template(
+            &destination,
+            slow,
             move || {
                 let rendering = render::stage(&watch, &template, &seen, unanswered, &variables);
                 rendering.map_err(|error| report(&error))
@@ -37,10 +44,12 @@ impl Adapters {
     }
 
     /// Nobody waits for it.
-    pub(super) fn discard(&self, staged: Staged) {
+    pub(super) fn discard(&mut self, staged: Staged) {
+        let turn = self.turn_of(&staged.template.destination);
         tokio::spawn(async move {
             let staged = Arc::new(staged);
-            let discard = |staged: Arc<Staged>| files::beside_as_template(move || render::discard(&staged));
+            let discard =
+                |staged: Arc<Staged>| files::beside_as_template(turn.clone(), move || render::discard(&staged), |_| {});
             // What lies beside its destination is replaced by the next one, which mustn't be removed in its place.
             while discard(staged.clone()).await.is_err() && !staged.beside {
                 tokio::time::sleep(AFTER_NO_THREAD).await;
@@ -48,8 +57,11 @@ impl Adapters {
         });
     }
 
-    pub(super) fn install(&self, watch: String, staged: Staged) {
-        self.on_templates(
+    pub(super) fn install(&mut self, watch: String, staged: Staged) {
+        let destination = staged.template.destination.clone();
+        self.on_template(
+            &destination,
+            slow(&watch, &destination),
             move || render::install(&staged).map_err(|error| report(&error)),
             move |result| Event::Installed { watch: watch.clone(), result },
         );
@@ -92,12 +104,21 @@ impl Adapters {
         );
     }
 
-    fn on_templates<T: Send + 'static>(
-        &self,
+    fn on_template<T: Send + 'static>(
+        &mut self,
+        destination: &Path,
+        slow: impl FnOnce(Duration) + Send + 'static,
         work: impl FnOnce() -> Result<T, String> + Send + 'static,
         event: impl Fn(Result<T, String>) -> Event + Clone + Send + 'static,
     ) {
-        self.on_files(files::beside_as_template(work), event);
+        let work = files::beside_as_template(self.turn_of(destination), work, slow);
+        self.on_files(work, event);
+    }
+
+    fn turn_of(&mut self, destination: &Path) -> Turn {
+        // A reload may have done away with templates.
+        self.templates.retain(|_, turn| !turn.is_idle());
+        self.templates.entry(destination.to_owned()).or_default().clone()
     }
 
     /// Waits for work on files the user named: their storage may hang.
@@ -116,6 +137,12 @@ impl Adapters {
             event(result)
         });
     }
+}
+
+/// Says of a template that it takes long.
+fn slow(watch: &str, destination: &Path) -> impl FnOnce(Duration) + Send + 'static + use<> {
+    let (watch, destination) = (watch.to_owned(), destination.display().to_string());
+    move |after| logging::say(&Notice::TemplateSlow { watch, destination, after })
 }
 
 /// Why a run's files aren't here.

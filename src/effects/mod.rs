@@ -16,6 +16,7 @@ mod tasks;
 mod waiting;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,6 +26,7 @@ use crate::catalog::election::LockClient;
 use crate::catalog::{Backend, report};
 use crate::config::{self, Config, Control, Coprocess, Limits, Query, Service, Source, Telemetry};
 use crate::endpoints::{ControlRequest, Endpoint, Handle};
+use crate::files::Turn;
 use crate::logging;
 use crate::process::{self, Processes};
 use crate::supervisor::machines::election::event::{ElectionEvent, Renewal, StoreRequest};
@@ -49,6 +51,8 @@ pub struct Adapters {
     reading: Arc<tokio::sync::Mutex<()>>,
     /// One for each query, whoever follows it; and whether a value is of use to them.
     followers: HashMap<(Query, bool), Follower>,
+    /// Those that something is done for, by where their files are.
+    templates: HashMap<PathBuf, Turn>,
     /// Hooks, checks and coprocesses that wait for their files.
     waiting: Waiting,
     end_awaited: Option<AbortHandle>,
@@ -100,6 +104,7 @@ impl Adapters {
             lock_client: None,
             services: Vec::new(),
             limits: config.process.limits.clone(),
+            templates: HashMap::new(),
             waiting: Waiting::default(),
             reading: Arc::default(),
             followers: HashMap::new(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::status::{Maintenance, Task};
+use super::status::{Maintenance, Task, date};
 use crate::supervisor::Status;
 
 /// The page.
@@ -75,7 +75,8 @@ pub fn render(status: &Status) -> String {
         status.watches.iter().map(|watch| {
             let seen = watch.seen.map_or("no answer yet".to_owned(), |seen| format!("{seen} seen"));
             let changes = format!("{} changes", watch.changes);
-            [watch.name.clone(), seen, watch.error.clone().unwrap_or(changes)]
+            let making = watch.making_since.map(|since| format!("its file is being made since {}", date(since)));
+            [watch.name.clone(), seen, watch.error.clone().or(making).unwrap_or(changes)]
         }),
     );
     table(

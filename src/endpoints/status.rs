@@ -257,13 +257,21 @@ struct Watch<'a> {
     seen: Option<usize>,
     /// How many changes were acted on.
     changes: u64,
+    /// Since when its template is rendered or put in place, while it is.
+    making_since: Option<String>,
     /// Why the catalog can't be asked now, or what was seen not be acted on yet.
     error: Option<&'a str>,
 }
 
 impl<'a> Watch<'a> {
     fn of(status: &'a WatchStatus) -> Watch<'a> {
-        Watch { name: &status.name, seen: status.seen, changes: status.changes, error: status.error.as_deref() }
+        Watch {
+            name: &status.name,
+            seen: status.seen,
+            changes: status.changes,
+            making_since: status.making_since.map(date),
+            error: status.error.as_deref(),
+        }
     }
 }
 
@@ -520,7 +528,7 @@ impl<'a> Task<'a> {
     }
 }
 
-fn date(time: Time) -> String {
+pub(super) fn date(time: Time) -> String {
     humantime::format_rfc3339_seconds(clock::calendar(time)).to_string()
 }
 

@@ -33,7 +33,7 @@ pub use scratch::Scratch;
 pub use socket::SocketPlace;
 #[cfg(test)]
 pub(crate) use thread::where_no_thread_can_be_had;
-pub use thread::{beside, beside_as_template, in_a_thread};
+pub use thread::{Turn, beside, beside_as_template, in_a_thread};
 pub use walk::{Place, find};
 
 /// A plain file's content, up to `most` bytes. A pipe or a device at the path is refused instead of waited for.

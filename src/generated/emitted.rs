@@ -266,6 +266,7 @@ fn samples() -> Vec<Notice> {
         Notice::CatalogBack { what: text() },
         Notice::DependencyChanged { watch: text(), what: text() },
         Notice::TemplateWritten { watch: text(), destination: text() },
+        Notice::TemplateSlow { watch: text(), destination: text(), after: Duration::from_secs(1) },
         Notice::TemplateKept { watch: text(), destination: text() },
         Notice::TemplateFailed { watch: text(), error: text() },
         Notice::Reloaded { changed: Vec::new(), later: Vec::new() },
@@ -384,7 +385,13 @@ fn a_full_status() -> Status {
             address: Some(text()),
             address_because: Some(text()),
         }],
-        watches: vec![WatchStatus { name: text(), seen: Some(1), changes: 1, error: Some(text()) }],
+        watches: vec![WatchStatus {
+            name: text(),
+            seen: Some(1),
+            changes: 1,
+            making_since: Some(Time::default()),
+            error: Some(text()),
+        }],
         tasks: vec![TaskStatus {
             name: text(),
             running: true,

@@ -79,6 +79,9 @@ pub fn of(notice: &Notice) -> Vec<Field> {
         Notice::TemplateWritten { watch, destination } | Notice::TemplateKept { watch, destination } => {
             vec![text("watch", watch), text("destination", destination)]
         }
+        Notice::TemplateSlow { watch, destination, after: _ } => {
+            vec![text("watch", watch), text("destination", destination)]
+        }
         Notice::TemplateFailed { watch, error } => vec![text("watch", watch), text("error", error)],
         Notice::Reloaded { changed, later } => {
             vec![list("changed", changed), list("later", later)]

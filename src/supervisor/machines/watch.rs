@@ -51,9 +51,9 @@ pub struct Watch {
 #[derive(Debug)]
 enum WatchStage {
     Quiet,
-    Rendering { on: Observation },
+    Rendering { on: Observation, since: Time },
     Checking { on: Observation, run: RunId, staged: Staged },
-    Installing { on: Observation },
+    Installing { on: Observation, since: Time },
     Hook { on: Observation, run: RunId },
 }
 
@@ -238,7 +238,7 @@ impl Watch {
 
     /// The template was rendered.
     pub fn rendered(&mut self, outcome: Rendering, context: &mut Context<'_, '_>) {
-        let WatchStage::Rendering { on } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
+        let WatchStage::Rendering { on, .. } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
         match outcome {
             Rendering::Unchanged if self.pending => self.tell(on, context),
             Rendering::Unchanged => self.done(on, context),
@@ -284,7 +284,7 @@ impl Watch {
 
     /// The file is in place, or couldn't be put there.
     pub fn installed(&mut self, result: Result<(), String>, context: &mut Context<'_, '_>) {
-        let WatchStage::Installing { on } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
+        let WatchStage::Installing { on, .. } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
         match result {
             Err(error) => self.failed(error, context),
             Ok(()) => {
@@ -360,6 +360,10 @@ impl Watch {
             name: self.config.name.clone(),
             seen: self.seen.as_ref().map(Observation::len),
             changes: self.changes,
+            making_since: match self.stage {
+                WatchStage::Rendering { since, .. } | WatchStage::Installing { since, .. } => Some(since),
+                WatchStage::Quiet | WatchStage::Checking { .. } | WatchStage::Hook { .. } => None,
+            },
             error: self.error.clone().or_else(|| self.trouble.clone()),
         }
     }
@@ -369,12 +373,12 @@ impl Watch {
         let watch = self.config.name.clone();
         self.doubtful = unanswered;
         context.step.out.push(Effect::Render { watch, template, seen: on.clone(), unanswered });
-        self.stage = WatchStage::Rendering { on };
+        self.stage = WatchStage::Rendering { on, since: context.step.now };
     }
 
     fn install(&mut self, on: Observation, staged: Staged, context: &mut Context<'_, '_>) {
         context.step.out.push(Effect::Install { watch: self.config.name.clone(), staged });
-        self.stage = WatchStage::Installing { on };
+        self.stage = WatchStage::Installing { on, since: context.step.now };
     }
 
     /// Main reads a file that was there before it at its start, and needs no telling.

@@ -381,3 +381,20 @@ fn a_hook_that_runs_again_first_ends_what_its_last_run_was_allowed_to_leave() {
     script.group_ends("on_change of app");
     script.expect(&["spawn on_change of app"]);
 }
+
+#[test]
+fn the_status_says_since_when_a_file_is_being_made() {
+    let mut script = running_with_template();
+    let since = |script: &Script| script.core.status().watches[0].making_since;
+    assert_eq!(since(&script), None);
+    script.sees("app", &["a", "b"]);
+    let ordered = since(&script);
+    script.until(5_000);
+    assert!(ordered.is_some() && since(&script) == ordered);
+    script.staged("app");
+    assert_eq!(since(&script), None, "its check runs, which has a time of its own");
+    script.ends("template_check of app", 0);
+    assert!(since(&script) > ordered, "it is put in place");
+    script.installed("app");
+    assert_eq!(since(&script), None);
+}

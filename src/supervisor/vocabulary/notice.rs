@@ -295,6 +295,15 @@ pub enum Notice {
         /// The file.
         destination: String,
     },
+    /// A template takes long, by its text or by where its files are. Others don't wait for it; it fails after 10 s.
+    TemplateSlow {
+        /// The watch's name.
+        watch: String,
+        /// The file.
+        destination: String,
+        /// How long it has taken so far.
+        after: Duration,
+    },
     /// The catalog gave no answer, and a template's file was there.
     TemplateKept {
         /// The watch's name.
@@ -513,6 +522,7 @@ impl Notice {
             Notice::CatalogBack { .. } => ("catalog.back", Info),
             Notice::DependencyChanged { .. } => ("watch.changed", Info),
             Notice::TemplateWritten { .. } => ("template.written", Info),
+            Notice::TemplateSlow { .. } => ("template.slow", Warn),
             Notice::TemplateKept { .. } => ("template.kept", Warn),
             Notice::TemplateFailed { .. } => ("template.failed", Error),
             Notice::Reloaded { .. } => ("config.reloaded", Info),
@@ -631,6 +641,10 @@ impl fmt::Display for Notice {
             Notice::CatalogBack { what } => write!(f, "{what} works again"),
             Notice::DependencyChanged { watch, what } => write!(f, "watch {watch}: {what}"),
             Notice::TemplateWritten { watch, destination } => write!(f, "watch {watch}: {destination} written"),
+            Notice::TemplateSlow { watch, destination, after } => {
+                let after = humantime::format_duration(*after);
+                write!(f, "watch {watch}: {destination} isn't made after {after}, and others don't wait for it")
+            }
             Notice::TemplateKept { watch, destination } => {
                 write!(f, "watch {watch}: no answer yet, so {destination} stays as it is")
             }

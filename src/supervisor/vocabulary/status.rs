@@ -172,6 +172,8 @@ pub struct WatchStatus {
     pub seen: Option<usize>,
     /// How many changes were acted on.
     pub changes: u64,
+    /// Since when its template is rendered or put in place, while it is. The kernel's time.
+    pub making_since: Option<Time>,
     /// Why the catalog can't be asked now, or what was seen not be acted on yet.
     pub error: Option<String>,
 }
