@@ -10,6 +10,7 @@ use crate::config::coprocess;
 use crate::config::election::{Election, Sum};
 use crate::config::{self, Config, Context, Exec, Report, Source};
 use crate::exit_codes::{BAD_CONFIG, BAD_USAGE, FAILED};
+use crate::files;
 use crate::logging;
 use crate::net::address;
 use crate::process::users;
@@ -39,7 +40,7 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
             print(&format!(
                 "{remarks}{left_out}{warnings}{}{survey}{doubt}{}: ok
 {sum}{}{}",
-                strangers(&loaded.config),
+                strangers(&loaded.config) + &unreadable(&loaded.config),
                 file.display(),
                 coprocess::order(&loaded.config.coprocesses),
                 addresses(&loaded.config)
@@ -110,6 +111,16 @@ fn strangers(config: &Config) -> String {
         Some(format!("warning: here, {}, so {} can't start as {user:?}\n\n", report(&error), who.join(", ")))
     };
     config.users().into_iter().filter_map(unknown).collect()
+}
+
+/// Which files the agent would refuse to read as they are here. One that isn't here may come with the container.
+fn unreadable(config: &Config) -> String {
+    let control = config.control.listen.as_ref().map(|listen| listen.token_file.as_path());
+    let refused = |(path, who): (&Path, Vec<String>)| {
+        let why = files::survey(path, control == Some(path))?;
+        Some(format!("warning: here, {} of {} is of no use: {why}\n\n", path.display(), who.join(", ")))
+    };
+    config.files().into_iter().filter_map(refused).collect()
 }
 
 /// `pilotfish render`.

@@ -1,12 +1,69 @@
-//! Whom a config runs commands as. It looks nobody up.
+//! Whom a config runs commands as, and which files it has the agent read. It looks nobody up, and opens none.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use super::{Config, Probe};
+use super::backends::{SecretSource, Tls};
+use super::{Backend, Config, Probe, RunAs};
 
 impl Config {
     /// Each user that is named, with what runs as them.
     pub fn users(&self) -> BTreeMap<&str, Vec<String>> {
+        let main = self.process.user.as_ref().map(|user| ("main".to_owned(), user));
+        let others = self.commands().into_iter().filter_map(|(who, run_as)| Some((who, run_as.user.as_ref()?)));
+        let mut users = BTreeMap::<&str, Vec<String>>::new();
+        for (who, user) in main.into_iter().chain(others) {
+            users.entry(user).or_default().push(who);
+        }
+        users
+    }
+
+    /// Each file that the agent reads for itself, or for what it runs, with who needs it.
+    pub fn files(&self) -> BTreeMap<&Path, Vec<String>> {
+        let mut needed: Vec<(String, &PathBuf)> = Vec::new();
+        needed.extend(self.process.env_from_files.values().map(|path| ("main".to_owned(), path)));
+        for (who, run_as) in self.commands() {
+            needed.extend(run_as.env_from_files.values().map(|path| (who.clone(), path)));
+        }
+        let (token, login, tls) = match &self.catalog.backend {
+            Backend::Consul(consul) => (consul.token.as_ref(), consul.basic.as_ref(), Some(&consul.tls)),
+            Backend::Etcd(etcd) => (None, etcd.login.as_ref(), Some(&etcd.tls)),
+            Backend::Local { .. } | Backend::None => (None, None, None),
+        };
+        let password = login.and_then(|login| login.password.as_ref());
+        for (key, secret) in [("token_file", token), ("password_file", password)] {
+            if let Some(SecretSource::File(path)) = secret {
+                needed.push((format!("[catalog] {key}"), path));
+            }
+        }
+        if let Some(Tls { ca, identity, .. }) = tls {
+            let own = identity.iter().flat_map(|own| [&own.certificate, &own.key]);
+            needed.extend(ca.iter().chain(own).map(|path| ("[catalog] tls".to_owned(), path)));
+        }
+        let listen = self.control.listen.as_ref();
+        needed.extend(listen.map(|listen| ("[control] token_file".to_owned(), &listen.token_file)));
+        needed.extend(
+            self.watches
+                .iter()
+                .filter_map(|watch| Some((format!("watch {}", watch.name), &watch.template.as_ref()?.source))),
+        );
+        needed.extend(self.health.iter().filter_map(|check| {
+            let ca = match &check.probe {
+                Probe::Http(http) => http.ca.as_ref(),
+                Probe::Grpc(grpc) => grpc.tls.as_ref().and_then(|trust| trust.ca.as_ref()),
+                _ => None,
+            };
+            Some((format!("check {}", check.name), ca?))
+        }));
+        let mut files = BTreeMap::<&Path, Vec<String>>::new();
+        for (who, path) in needed {
+            files.entry(path).or_default().push(who);
+        }
+        files
+    }
+
+    /// Each command beside main, and as what it runs.
+    fn commands(&self) -> Vec<(String, &RunAs)> {
         let hooks = &self.hooks;
         let named = [
             ("post_start", hooks.post_start.as_ref()),
@@ -41,13 +98,6 @@ impl Config {
             ];
             parts.into_iter().filter_map(|(what, run_as)| Some((format!("{what} {}", coprocess.name), run_as?)))
         });
-        let others = hooks.chain(watches).chain(checks).chain(tasks).chain(sensors).chain(coprocesses);
-        let main = self.process.user.as_ref().map(|user| ("main".to_owned(), user));
-        let others = others.filter_map(|(who, run_as)| Some((who, run_as.user.as_ref()?)));
-        let mut users = BTreeMap::<&str, Vec<String>>::new();
-        for (who, user) in main.into_iter().chain(others) {
-            users.entry(user).or_default().push(who);
-        }
-        users
+        hooks.chain(watches).chain(checks).chain(tasks).chain(sensors).chain(coprocesses).collect()
     }
 }

@@ -40,14 +40,15 @@ impl Token {
         let Some(brought) = brought.as_deref().and_then(bearer) else { return Ok(false) };
         let file = self.file.clone();
         let read = self.reader.read(move || files::read_and_see_whose(&file, LONGEST));
-        let (token, ours) = match timeout(READ_WITHIN, read).await {
+        let (token, not_ours) = match timeout(READ_WITHIN, read).await {
             Ok(Ok(Ok(read))) => read,
             Ok(Ok(Err(error)) | Err(error)) => return Err(self.unreadable(&error.to_string())),
             Err(_) => return Err(self.unreadable("its storage doesn't answer")),
         };
-        let token = token.trim_ascii();
-        match token {
-            _ if !ours => Err(self.unreadable("another user may have put it there")),
+        if let Some(why) = not_ours {
+            return Err(self.unreadable(&why));
+        }
+        match token.trim_ascii() {
             [] => Err(self.unreadable("it is empty")),
             token => Ok(same(token, brought)),
         }

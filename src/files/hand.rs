@@ -113,6 +113,13 @@ impl std::fmt::Display for Hand {
     }
 }
 
+/// A directory as it would be with the sticky bit.
+pub(super) fn sticky(directory: &FileStat) -> FileStat {
+    let mut directory = *directory;
+    directory.st_mode |= STICKY;
+    directory
+}
+
 /// Root may do anything anyway, and what is ours is in nobody else's hands.
 pub(super) fn is_trusted(user: u32) -> bool {
     user == 0 || user == geteuid().as_raw()

@@ -44,18 +44,28 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     read_and_see_whose(path, most).map(|(bytes, _)| bytes)
 }
 
-/// The same, and whether nobody else may have put it there.
+/// The same, and why it may be somebody else's, if it may.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_and_see_whose(path: &Path, most: u64) -> io::Result<(Vec<u8>, bool)> {
+pub fn read_and_see_whose(path: &Path, most: u64) -> io::Result<(Vec<u8>, Option<String>)> {
     let (place, file) = open_place(path)?;
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {most} bytes")));
     }
-    Ok((bytes, place.is_ours()))
+    Ok((bytes, place.not_ours()))
+}
+
+/// What keeps a file from being read, or, if it must, from being nobody else's; one that isn't there may come.
+pub fn survey(path: &Path, must_be_ours: bool) -> Option<String> {
+    match open_place(path) {
+        Ok((place, _)) => place.not_ours().filter(|_| must_be_ours),
+        // Whoever asks needn't have the right that the agent will have.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EACCES)) => None,
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// Opens a plain file for reading.

@@ -380,3 +380,32 @@ fn a_scratch_file_is_made_only_where_nobody_else_may_move_it() {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }
+
+#[test]
+fn whoever_may_rename_roots_files_gets_none_of_them_read_and_the_error_says_what_keeps_them_out() {
+    let directory = open_directory();
+    let shared = directory.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, Permissions::from_mode(0o777)).unwrap();
+    let (token, public) = (shared.join("token"), shared.join("public"));
+    file(&token, 0o600);
+    file(&public, 0o644);
+    if nix::unistd::geteuid().is_root() {
+        let why = read(&token, 9).unwrap_err().to_string();
+        assert!(why.contains(&format!("`chmod +t {}`", shared.display())), "{why}");
+        assert_eq!(survey(&token, false), Some(why));
+    }
+    // What they may read is read, but may be theirs.
+    let (_, why) = read_and_see_whose(&public, 9).unwrap();
+    let why = why.unwrap();
+    assert!(why.contains("another user may have put it there") && why.contains("chmod +t"), "{why}");
+    assert_eq!((survey(&public, false), survey(&public, true)), (None, Some(why)));
+    fs::set_permissions(&shared, Permissions::from_mode(0o1777)).unwrap();
+    assert_eq!(read_and_see_whose(&token, 9).unwrap(), (b"text".to_vec(), None));
+    // Where the bit would change nothing, it isn't named.
+    let Some(app) = anothers(directory.path()) else { return };
+    file(&app.join("token"), 0o600);
+    let why = read(&app.join("token"), 9).unwrap_err().to_string();
+    assert!(why.contains(&app.display().to_string()) && !why.contains("chmod"), "{why}");
+    assert_eq!(survey(&directory.path().join("none"), true), None);
+}

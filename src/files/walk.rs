@@ -16,7 +16,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 
-use super::hand::{Hand, is_trusted};
+use super::hand::{Hand, is_trusted, sticky};
 use super::{is_plain, kind, no_plain_file, open_seen, replaced, same};
 
 /// As many as the kernel follows (path_resolution(7)).
@@ -36,6 +36,8 @@ pub struct Place {
     pub(super) entry: Option<FileStat>,
     /// Who else had a hand in the way.
     pub(super) led_by: Option<Hand>,
+    /// What keeps them out.
+    mend: Option<Mend>,
     /// By a link of theirs: without them it would lead elsewhere.
     by_link: bool,
     /// Whether what is there is the kernel's own view of processes, whose modes say little.
@@ -61,6 +63,7 @@ struct Walk {
     about: FileStat,
     left: VecDeque<OsString>,
     led_by: Option<Hand>,
+    mend: Option<Mend>,
     /// By a link that somebody else put there: wherever it goes on, it is they who lead.
     by_link: bool,
 }
@@ -70,7 +73,7 @@ fn walk(path: &Path, make_parents: bool) -> io::Result<Place> {
     let directory = start(path)?;
     let about = fstat(&directory)?;
     let at = PathBuf::from(if path.is_absolute() { "/" } else { "" });
-    let mut walk = Walk { directory, path: at, about, left: parts(path), led_by: None, by_link: false };
+    let mut walk = Walk { directory, path: at, about, left: parts(path), led_by: None, mend: None, by_link: false };
     while let Some(name) = walk.left.pop_front() {
         let is_last = walk.left.is_empty();
         let entry = match openat(&walk.directory, name.as_os_str(), AT_A_TIME, Mode::empty()) {
@@ -90,8 +93,17 @@ fn walk(path: &Path, make_parents: bool) -> io::Result<Place> {
         // What is mounted was put there by who may mount, whoever owns the directory around it.
         let mounted = name != ".." && is_mounted(&entry, &about, &walk.about);
         let led_by = match mounted && !walk.by_link {
-            true => None,
-            false => Hand::joined(walk.led_by, Hand::of(&walk.about, Some(&about)).filter(|_| name != "..")),
+            true => {
+                walk.mend = None;
+                None
+            }
+            false => {
+                let here = Hand::of(&walk.about, Some(&about)).filter(|_| name != "..");
+                if here.is_some() && walk.mend.is_none() {
+                    walk.mend = Some(Mend::of(&walk.path, &walk.about, &about));
+                }
+                Hand::joined(walk.led_by, here)
+            }
         };
         match kind(&about) {
             SFlag::S_IFLNK => {
@@ -198,8 +210,8 @@ impl Walk {
     }
 
     fn at(self, name: OsString, entry: Option<FileStat>, led_by: Option<Hand>, is_of_proc: bool) -> Place {
-        let Walk { directory, path, about: about_directory, by_link, .. } = self;
-        Place { directory, about_directory, path, name, entry, led_by, by_link, is_of_proc }
+        let Walk { directory, path, about: about_directory, by_link, mend, .. } = self;
+        Place { directory, about_directory, path, name, entry, led_by, mend, by_link, is_of_proc }
     }
 }
 
@@ -215,9 +227,20 @@ impl Place {
         }
         // The kernel asks who reads, not only what the mode is.
         if self.is_of_proc || !hand.may_read(entry) {
-            return Err(refused(hand, "may not read it"));
+            let mend = self.mend.as_ref().map(|mend| format!("; {mend}")).unwrap_or_default();
+            return Err(refused(hand, &format!("may not read it{mend}")));
         }
         Ok(())
+    }
+
+    /// Who else may have put there what is here, and what keeps them out, if anybody may.
+    pub(super) fn not_ours(&self) -> Option<String> {
+        let mend = || self.mend.as_ref().map(|mend| format!(": {mend}")).unwrap_or_default();
+        match (self.led_by, &self.entry) {
+            (Some(_), _) => Some(format!("another user may have put it there{}", mend())),
+            (None, Some(entry)) if !is_trusted(entry.st_uid) => Some(format!("it belongs to uid {}", entry.st_uid)),
+            (None, _) => None,
+        }
     }
 
     /// Opens the directory that is here. Somebody else's link leads only to where they may write themselves.
@@ -235,11 +258,6 @@ impl Place {
             true => Ok(directory),
             false => Err(replaced()),
         }
-    }
-
-    /// Whether what is here, and the way to it, is in nobody else's hands.
-    pub(super) fn is_ours(&self) -> bool {
-        self.led_by.is_none() && self.entry.as_ref().is_none_or(|entry| is_trusted(entry.st_uid))
     }
 
     /// Who led here by a link of theirs.
@@ -272,6 +290,38 @@ impl Place {
         let most = libc::NAME_MAX as usize - before.len() - after.len();
         let name = self.name.as_bytes().get(..most).unwrap_or(self.name.as_bytes());
         OsString::from_vec([before, name, after].concat())
+    }
+}
+
+/// What keeps others' hands off the way to a file. Whose a file is isn't enough: who may rename what is in a directory may
+/// have another file of root's take its place.
+#[derive(Debug)]
+struct Mend {
+    directory: PathBuf,
+    /// The sticky bit is all that the directory lacks.
+    lacks_sticky: bool,
+}
+
+impl Mend {
+    fn of(directory: &Path, about: &FileStat, entry: &FileStat) -> Mend {
+        Mend { directory: directory.to_owned(), lacks_sticky: Hand::of(&sticky(about), Some(entry)).is_none() }
+    }
+}
+
+impl std::fmt::Display for Mend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A relative path's own directory has no name.
+        let directory = if self.directory.as_os_str().is_empty() { Path::new(".") } else { &self.directory };
+        let directory = directory.display();
+        match self.lacks_sticky {
+            true => write!(
+                f,
+                "others may rename what is in {directory} (`chmod +t {directory}`, or mount the file by itself)"
+            ),
+            false => {
+                write!(f, "others may change what is in {directory} (keep the file elsewhere, or mount it by itself)")
+            }
+        }
     }
 }
 

@@ -133,6 +133,34 @@ fn check_render_and_schema_work_without_an_agent() {
 }
 
 #[test]
+fn check_finds_the_secrets_that_the_agent_would_refuse_to_read() {
+    use std::fs::{Permissions, create_dir, set_permissions, write};
+    use std::os::unix::fs::PermissionsExt;
+    let lab = Lab::new("");
+    let shared = lab.path("shared");
+    let config = format!(
+        "[process]\nexec = [\"true\"]\nenv_from_files = {{ A = \"{0}/a\", B = \"{0}/none\" }}\n\
+         [control]\nlisten = \"127.0.0.1:9091\"\ntoken_file = \"{0}/token\"\n",
+        shared.display()
+    );
+    lab.write(&config);
+    create_dir(&shared).unwrap();
+    for name in ["a", "token"] {
+        write(shared.join(name), "secret").unwrap();
+        set_permissions(shared.join(name), Permissions::from_mode(0o600)).unwrap();
+    }
+    set_permissions(&shared, Permissions::from_mode(0o777)).unwrap();
+    let (code, said, _) = lab.ask(&["check"]);
+    let lines = |said: &str| said.lines().filter(|line| line.starts_with("warning: here, ")).count();
+    let as_root = nix::unistd::geteuid().is_root();
+    assert!(code == 0 && lines(&said) == if as_root { 2 } else { 1 }, "{said}");
+    assert!(said.contains("of [control] token_file is of no use: ") && said.contains("`chmod +t "), "{said}");
+    set_permissions(&shared, Permissions::from_mode(0o1777)).unwrap();
+    let said = lab.ask(&["check"]).1;
+    assert_eq!(lines(&said), 0, "{said}");
+}
+
+#[test]
 fn check_and_the_log_say_which_tables_are_left_out() {
     let lab = Lab::new(
         "[process]\nexec = [\"true\"]\n\
