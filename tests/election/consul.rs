@@ -122,6 +122,42 @@ async fn the_first_takes_a_lock_that_never_was_and_the_second_sees_who_holds_it(
 }
 
 #[tokio::test]
+async fn a_leader_that_moves_says_so_beside_the_lock_once_and_keeps_its_term() {
+    let consul = Consul::shared();
+    let agent = backend(consul.http);
+    let here = service("moves", Duration::from_secs(5));
+    publish(&agent, &here).await;
+    let one_of = |service| LockClient::new(agent.clone(), CandidateSettings { service, ..contest("moves", "a") });
+    let (one, two) = (one_of(Some(Arc::clone(&here))), candidate(&consul, "moves", "b"));
+    let (session, term) = lead(&one).await;
+    let address = |view: &View| view.holder().and_then(|holder| holder.address.as_deref().map(str::to_owned));
+    let last = || consul.ask("GET", "/v1/kv/moves/last", "").1;
+    let renewed = async |candidate: &LockClient| match candidate.renew(session, term).await {
+        Renewal::Alive(view) if view.shows(session, term) => address(&view),
+        other => panic!("{other:?}"),
+    };
+    let before = last();
+    assert_eq!(renewed(&one).await.as_deref(), Some("192.0.2.7:3306"));
+    assert_eq!(last(), before, "a renewal writes nothing");
+    let elsewhere = vec![AddressSpec::Static("192.0.2.9".parse().unwrap())];
+    let moved = one_of(Some(Arc::new(Service { address: elsewhere, ..(*here).clone() })));
+    assert_eq!(renewed(&moved).await.as_deref(), Some("192.0.2.9:3306"));
+    let told = last();
+    // Nor one of a leader that stays there, or can't be found for a moment.
+    for candidate in [&moved, &one_of(None)] {
+        assert_eq!(renewed(candidate).await.as_deref(), Some("192.0.2.9:3306"));
+    }
+    assert_eq!(last(), told);
+    let view = look(&two).await;
+    assert!(view.shows(session, term), "{view:?}");
+    assert_eq!(address(&view).as_deref(), Some("192.0.2.9:3306"));
+    moved.release(session, term, None, Duration::ZERO).await.unwrap();
+    let (next, _) = lead(&two).await;
+    let view = look(&one).await;
+    assert_eq!((view.holder().map(|holder| holder.session), address(&view)), (Some(next), None));
+}
+
+#[tokio::test]
 async fn a_lock_that_changed_since_it_was_seen_is_not_taken() {
     let consul = Consul::shared();
     let (a, b) = (candidate(&consul, "changed", "a"), candidate(&consul, "changed", "b"));

@@ -90,7 +90,7 @@ sentences!(contract!(consul, super::super::backends::OneConsul));
 sentences!(contract!(etcd34, super::super::backends::Etcd34));
 sentences!(contract!(etcd35, super::super::backends::Etcd35));
 
-// In Consul every write of the lock's key is another term's.
+// In Consul every write of the lock's key is another term's: what it does instead is in consul.rs.
 contract! { local_alone, super::super::backends::SharedDirectory; a_leader_that_moves_says_so_in_its_term }
 contract! { etcd34_alone, super::super::backends::Etcd34; a_leader_that_moves_says_so_in_its_term }
 contract! { etcd35_alone, super::super::backends::Etcd35; a_leader_that_moves_says_so_in_its_term }

@@ -5,7 +5,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::catalog::election::record::{LastLeader, Leader, RankRecord, uuid};
 use crate::catalog::election::{AcquireRequest, CandidateSettings, Certificate, LockViewSender};
@@ -28,23 +28,41 @@ use super::{Consul, Error};
 /// How long a session waits for its check: the service has only just been registered, and its check reaches the
 /// servers a moment later.
 const CHECK_WITHIN: Duration = Duration::from_millis(1500);
+/// A renewal's answer waits no longer for what is told beside it.
+const TELL_WITHIN: Duration = Duration::from_millis(500);
 /// Between two tries.
 const CHECK_AGAIN: Duration = Duration::from_millis(50);
 
-/// What `last` says of how long main may outlive the lock on the witness's file, by the session that holds the lock.
+/// What others were told of a leader that may change within its term, by the session that holds the lock.
 #[derive(Debug, Default)]
-pub(super) struct Lingers(Mutex<Option<(SessionId, Option<Duration>)>>);
+pub(super) struct ToldInLast(Mutex<Option<(SessionId, Told)>>);
 
-impl Lingers {
-    fn told(&self, session: SessionId, linger: Option<Duration>) {
-        *self.lock() = Some((session, linger));
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Told {
+    /// How long main may outlive the lock on the witness's file.
+    linger: Option<Duration>,
+    /// Where it can be reached.
+    address: Option<Id>,
+}
+
+impl Told {
+    /// As it is now. What can't be known now is as it was.
+    fn now(candidate: &CandidateSettings, before: Told) -> Told {
+        let address = candidate.address().map(Id::from).or(before.address);
+        Told { linger: candidate.linger().or(before.linger), address }
+    }
+}
+
+impl ToldInLast {
+    fn set(&self, session: SessionId, told: Told) {
+        *self.lock() = Some((session, told));
     }
 
-    fn is_told(&self, session: SessionId, linger: Option<Duration>) -> bool {
-        *self.lock() == Some((session, linger))
+    fn of(&self, session: SessionId) -> Option<Told> {
+        self.lock().as_ref().filter(|(of, _)| *of == session).map(|(_, told)| told.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(SessionId, Option<Duration>)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<(SessionId, Told)>> {
         // One assignment: a panic can't have left it half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,7 +127,7 @@ impl Consul {
 
     /// See [`LockClient::look`](crate::catalog::election::LockClient::look).
     pub async fn look(&self, election: &str) -> Result<View, Error> {
-        Ok(view(&self.client, election, 0).await?.0)
+        Ok(self.view(election, 0).await?.0)
     }
 
     /// See [`LockClient::acquire`](crate::catalog::election::LockClient::acquire).
@@ -117,7 +135,7 @@ impl Consul {
         let AcquireRequest { session, guarantee, seen: (lock, before), hold_off_left } = wanted;
         let keys = ElectionKeys::of(&candidate.name);
         let id = uuid::text(session);
-        let leader = Leader::new(candidate, session, None).owing(hold_off_left).json();
+        let leader = Leader::new(candidate, session, None).owing(hold_off_left);
         // Without a term: what is written together is written as the same index.
         let last = LastLeader::new(candidate, session, None, guarantee, hold_off_left);
         let mut steps = Vec::new();
@@ -125,9 +143,10 @@ impl Consul {
             steps.push(Operation::check_version(&keys.leader, lock.0));
             steps.push(Operation::check_version(&keys.last, before.0));
         }
-        steps.push(Operation::lock(&keys.leader, &leader, &id));
+        steps.push(Operation::lock(&keys.leader, &leader.json(), &id));
         steps.push(Operation::set(&keys.last, last.json()));
-        self.lingers.told(session, last.linger());
+        // In the record, where it may be.
+        self.told.set(session, Told { linger: last.linger(), address: leader.address.clone() });
         Ok(match self.client.attempt(&steps).await? {
             // The last one: the step that checks the version answers with the key as it was before.
             TxnOutcome::Done(found) => match found.iter().rfind(|found| found.key == keys.leader) {
@@ -144,9 +163,13 @@ impl Consul {
     pub async fn renew(&self, candidate: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         match self.client.renew_session(&uuid::text(session)).await? {
             true => {
-                let view = self.look(&candidate.name).await?;
+                let mut view = view(&self.client, &candidate.name, 0).await?.0;
                 if view.shows(session, term) {
-                    self.tell_linger(candidate, session, term).await;
+                    self.tell_in_last(candidate, session, term).await;
+                    let told = self.told.of(session).and_then(|told| told.address);
+                    if let (Lock::Held(holder), Some(address)) = (&mut view.lock, told) {
+                        holder.address = Some(address);
+                    }
                 }
                 Ok(Renewal::Alive(view))
             }
@@ -183,32 +206,33 @@ impl Consul {
         }
     }
 
-    /// Says in `last` whether main still has the witness's file, where that has changed. A failure is no renewal's: it is
-    /// tried again with the next one.
-    async fn tell_linger(&self, candidate: &CandidateSettings, session: SessionId, term: Term) {
-        let linger = candidate.linger();
-        if linger.is_none() || self.lingers.is_told(session, linger) {
+    /// Says in `last` what has changed of this leader: each write of the lock would be another term. A failure is no
+    /// renewal's: it is tried again with the next one.
+    async fn tell_in_last(&self, candidate: &CandidateSettings, session: SessionId, term: Term) {
+        let before = self.told.of(session).unwrap_or_default();
+        let now = Told::now(candidate, before.clone());
+        if now == before {
             return;
         }
-        match self.put_linger(candidate, session, term, linger).await {
-            Ok(true) => self.lingers.told(session, linger),
-            Ok(false) => {}
-            Err(error) => tracing::debug!(event = "election.witness", "writing `last`: {}", report(&error)),
+        match timeout(TELL_WITHIN, self.put_in_last(candidate, session, term, &now)).await {
+            Ok(Ok(true)) => self.told.set(session, now),
+            Ok(Ok(false)) | Err(_) => {}
+            Ok(Err(error)) => tracing::debug!(event = "election.last", "writing `last`: {}", report(&error)),
         }
     }
 
-    async fn put_linger(
+    async fn put_in_last(
         &self,
         candidate: &CandidateSettings,
         session: SessionId,
         term: Term,
-        linger: Option<Duration>,
+        now: &Told,
     ) -> Result<bool, Error> {
         let keys = ElectionKeys::of(&candidate.name);
         let (Some(stored), _) = self.client.stored(&keys.last, 0).await? else { return Ok(false) };
         let last = LastLeader::read(&stored.bytes()).filter(|last| last.session == session);
         let Some(last) = last else { return Ok(false) };
-        let last = last.of(term).lingering(linger).json();
+        let last = last.of(term).lingering(now.linger).at(now.address.clone()).json();
         let steps = [
             Operation::check_version(&keys.leader, term.0),
             Operation::check_version(&keys.last, stored.modify_index),
@@ -303,8 +327,22 @@ impl Consul {
     }
 
     async fn next_view(&self, election: &str, index: u64) -> Result<(View, u64), Error> {
-        let (view, answer) = view(&self.client, election, index).await?;
+        let (view, answer) = self.view(election, index).await?;
         Ok((view, next_index(index, &answer)?))
+    }
+
+    /// As the lock has it, and the holder where it says that it can be reached by now. Nothing wakes who waits for the lock
+    /// when that changes: it is seen as the question is asked again.
+    async fn view(&self, election: &str, after: u64) -> Result<(View, Answer), Error> {
+        let (mut view, answer) = view(&self.client, election, after).await?;
+        if let Lock::Held(holder) = &mut view.lock {
+            let last = self.client.stored(&ElectionKeys::of(election).last, 0).await?.0;
+            let last = last.and_then(|last| LastLeader::read(&last.bytes()));
+            if let Some(address) = last.filter(|last| last.session == holder.session).and_then(|last| last.address) {
+                holder.address = Some(address);
+            }
+        }
+        Ok((view, answer))
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Consul {
     pins: publish::Pins,
     registered: publish::Registered,
     presence: presence::Presence,
-    lingers: lock::Lingers,
+    told: lock::ToldInLast,
 }
 
 impl Consul {
@@ -50,7 +50,7 @@ impl Consul {
             pins: publish::Pins::default(),
             registered: publish::Registered::default(),
             presence: presence::Presence::default(),
-            lingers: lock::Lingers::default(),
+            told: lock::ToldInLast::default(),
         }
     }
 

@@ -143,6 +143,9 @@ pub(in crate::catalog) struct LastLeader {
     /// How long main may outlive the lock on the witness's file: it may have closed it. Without it, nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     linger_ms: Option<u64>,
+    /// Where the leader can be reached by now, where the lock can't be written again for that (Consul).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::catalog) address: Option<Id>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,12 +183,13 @@ impl LastLeader {
             owed_ms: milliseconds(hold_off_left),
             lease: None,
             linger_ms: candidate.linger().map(milliseconds),
+            address: None,
         }
     }
 
     /// The same, of one that gives the lock back.
     pub(in crate::catalog) fn released(self, to: Option<Id>) -> LastLeader {
-        LastLeader { released: true, to, lease: None, linger_ms: None, ..self }
+        LastLeader { released: true, to, lease: None, linger_ms: None, address: None, ..self }
     }
 
     /// The same, of one that is promised something else by now.
@@ -208,6 +212,11 @@ impl LastLeader {
         LastLeader { linger_ms: linger.map(milliseconds), ..self }
     }
 
+    /// The same, of one that can be reached there by now.
+    pub(in crate::catalog) fn at(self, address: Option<Id>) -> LastLeader {
+        LastLeader { address, ..self }
+    }
+
     /// How long main may outlive the lock on the witness's file; `None`: nobody knows.
     pub(in crate::catalog) fn linger(&self) -> Option<Duration> {
         self.linger_ms.map(Duration::from_millis).filter(|linger| *linger <= LONGEST_LINGER)
@@ -222,7 +231,9 @@ impl LastLeader {
     pub(in crate::catalog) fn read(value: &[u8]) -> Option<LastLeader> {
         let read: LastLeader = serde_json::from_slice(value).ok()?;
         let to = read.to.filter(|to| border::is_name(to));
-        Some(LastLeader { id: known(read.id), to, ..read }).filter(|read| read.term.unwrap_or(0) <= GREATEST_TERM)
+        let address = read.address.filter(|address| border::is_host_port(address));
+        Some(LastLeader { id: known(read.id), to, address, ..read })
+            .filter(|read| read.term.unwrap_or(0) <= GREATEST_TERM)
     }
 
     /// As the core knows it; `own` is the term that the key's version stands for. Its lease, if any, is taken to live.
