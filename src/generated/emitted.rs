@@ -52,7 +52,7 @@ const VARIABLES: [(&str, &str); 11] = [
 ];
 
 /// What else is logged: name, levels, meaning.
-const OTHER_EVENTS: [(&str, &str, &str); 23] = [
+const OTHER_EVENTS: [(&str, &str, &str); 24] = [
     ("catalog.alarm", "warn", "etcd has raised an alarm, or its database is nearly full."),
     ("catalog.connections", "warn", "Consul takes no more connections from here."),
     ("catalog.dead_stay", "debug", "On `local`, what a container that is gone left in the directory can't be removed."),
@@ -70,6 +70,7 @@ const OTHER_EVENTS: [(&str, &str, &str); 23] = [
     ("degraded", "warn, error", "Something is not as it should be, and the agent goes on."),
     ("election.failed", "warn", "The store couldn't do what the election asked of it."),
     ("election.fence", "warn", "What the fence can't reach when a leader's time is over."),
+    ("election.last_failed", "debug", "News of this leader couldn't be told beside the lock yet."),
     ("election.witness", "debug", "By what the end of this container is known on its host."),
     ("endpoint.accept_failed", "debug", "A connection to an endpoint couldn't be taken."),
     ("notify.failed", "debug, warn, error", "sd_notify can't be heard, or passed on, for a moment."),

@@ -217,7 +217,7 @@ impl Consul {
         match timeout(TELL_WITHIN, self.put_in_last(candidate, session, term, &now)).await {
             Ok(Ok(true)) => self.told.set(session, now),
             Ok(Ok(false)) | Err(_) => {}
-            Ok(Err(error)) => tracing::debug!(event = "election.last", "writing `last`: {}", report(&error)),
+            Ok(Err(error)) => tracing::debug!(event = "election.last_failed", "writing `last`: {}", report(&error)),
         }
     }
 
