@@ -35,34 +35,34 @@ const CHECK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What others were told of a leader that may change within its term, by the session that holds the lock.
 #[derive(Debug, Default)]
-pub(super) struct ToldInLast(Mutex<Option<(SessionId, Told)>>);
+pub(super) struct ToldInLast(Mutex<Option<(SessionId, LeaderNews)>>);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Told {
+struct LeaderNews {
     /// How long main may outlive the lock on the witness's file.
     linger: Option<Duration>,
     /// Where it can be reached.
     address: Option<Id>,
 }
 
-impl Told {
+impl LeaderNews {
     /// As it is now. What can't be known now is as it was.
-    fn now(candidate: &CandidateSettings, before: Told) -> Told {
+    fn now(candidate: &CandidateSettings, before: LeaderNews) -> LeaderNews {
         let address = candidate.address().map(Id::from).or(before.address);
-        Told { linger: candidate.linger().or(before.linger), address }
+        LeaderNews { linger: candidate.linger().or(before.linger), address }
     }
 }
 
 impl ToldInLast {
-    fn set(&self, session: SessionId, told: Told) {
+    fn set(&self, session: SessionId, told: LeaderNews) {
         *self.lock() = Some((session, told));
     }
 
-    fn of(&self, session: SessionId) -> Option<Told> {
+    fn of(&self, session: SessionId) -> Option<LeaderNews> {
         self.lock().as_ref().filter(|(of, _)| *of == session).map(|(_, told)| told.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(SessionId, Told)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<(SessionId, LeaderNews)>> {
         // One assignment: a panic can't have left it half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,7 +146,7 @@ impl Consul {
         steps.push(Operation::lock(&keys.leader, &leader.json(), &id));
         steps.push(Operation::set(&keys.last, last.json()));
         // In the record, where it may be.
-        self.told.set(session, Told { linger: last.linger(), address: leader.address.clone() });
+        self.told.set(session, LeaderNews { linger: last.linger(), address: leader.address.clone() });
         Ok(match self.client.attempt(&steps).await? {
             // The last one: the step that checks the version answers with the key as it was before.
             TxnOutcome::Done(found) => match found.iter().rfind(|found| found.key == keys.leader) {
@@ -210,7 +210,7 @@ impl Consul {
     /// renewal's: it is tried again with the next one.
     async fn tell_in_last(&self, candidate: &CandidateSettings, session: SessionId, term: Term) {
         let before = self.told.of(session).unwrap_or_default();
-        let now = Told::now(candidate, before.clone());
+        let now = LeaderNews::now(candidate, before.clone());
         if now == before {
             return;
         }
@@ -226,7 +226,7 @@ impl Consul {
         candidate: &CandidateSettings,
         session: SessionId,
         term: Term,
-        now: &Told,
+        now: &LeaderNews,
     ) -> Result<bool, Error> {
         let keys = ElectionKeys::of(&candidate.name);
         let (Some(stored), _) = self.client.stored(&keys.last, 0).await? else { return Ok(false) };
