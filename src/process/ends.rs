@@ -81,7 +81,9 @@ impl Processes {
             }
         }
         self.hear_keepers(&mut events);
-        self.forget_group();
+        if self.main_group.is_some_and(|group| self.heeds_group(group)) {
+            self.forget_group();
+        }
         events.extend(last_stray.map(|status| Event::StrayEnded { status }));
         events.extend(self.recount(strangers, nobody_else));
         events

@@ -222,6 +222,12 @@ impl Processes {
         }
     }
 
+    /// Whether anything hangs on who is in main's group, now that main has ended. The kernel looks at each member to say
+    /// whether there is one, and a stop that ends thousands would ask as often.
+    fn heeds_group(&self, group: Pid) -> bool {
+        self.guard.is_some() || self.manner.last_word.is_some() || self.terminal.is_lent_to(group)
+    }
+
     /// A group with nobody left in it isn't main's any more: its number may become another's.
     fn forget_group(&mut self) {
         if let Some(group) = self.main_group

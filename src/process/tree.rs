@@ -2,6 +2,8 @@
 //! a character. It knows no runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
 
 use crate::supervisor::vocabulary::Pid;
 
@@ -37,9 +39,12 @@ fn is_ours() -> bool {
     std::fs::read_link("/proc/self").is_ok_and(|own| own.to_str() == Some(&std::process::id().to_string()))
 }
 
-/// One process; `None` when there is none, or no /proc.
+/// One process; `None` when there is none, or no /proc. By one read(2): the kernel hands out at once as much as there is
+/// room for, and up to field 22 there are no more than 700 bytes. Reading to the end took six.
 pub fn read(pid: Pid) -> Option<ProcessStat> {
-    parse(pid, &std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+    let mut stat = [0; 1024];
+    let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut stat).ok()?;
+    parse(pid, &stat[..length])
 }
 
 /// Living processes whose ancestors lead to `root` without passing one that is cut off.
