@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Backend, Config, Coprocess, Hook};
+use super::{Backend, Config, Coprocess, Hook, When};
 
 /// How often a leader renews its lease: a second lost is a second less to act on, and the backend is asked by leaders
 /// only.
@@ -129,31 +129,6 @@ pub enum Fence {
     Namespace,
     /// Main's process group, which a child may have left.
     ProcessGroup,
-}
-
-/// When something is done: always, or in one role only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline, transform = words_alone)]
-pub enum When {
-    /// In every role.
-    #[default]
-    Always,
-    /// While this container leads.
-    Leader,
-    /// While it doesn't.
-    Replica,
-}
-
-impl When {
-    /// Whether it is done in this role.
-    pub fn applies(self, leads: bool) -> bool {
-        match self {
-            When::Always => true,
-            When::Leader => leads,
-            When::Replica => !leads,
-        }
-    }
 }
 
 /// How long the coprocesses of a leader may take to stop before main is demoted, where the config says so; what it
@@ -382,14 +357,5 @@ mod tests {
             let least = sum(1, demote, None).least_lease().as_secs();
             assert!(sum(least, demote, None).fits() && !sum(least - 1, demote, None).fits(), "{demote}");
         }
-    }
-
-    #[test]
-    fn what_has_a_role_is_done_in_it() {
-        let applies = |when: When| (when.applies(true), when.applies(false));
-        assert_eq!(
-            [When::Always, When::Leader, When::Replica].map(applies),
-            [(true, true), (true, false), (false, true)]
-        );
     }
 }

@@ -93,7 +93,7 @@ impl Probe {
     /// It is no such address, in words for people.
     pub fn grpc(url: &str) -> Result<Probe, String> {
         let url: GrpcUrl = Format::read(url).map_err(|wrong: Wrong| wrong.of(url))?;
-        Ok(Probe::Grpc(url.probe(Trust::default())))
+        Ok(Probe::Grpc(GrpcProbe::of(url, Trust::default())))
     }
 
     /// A connection to this `host:port`.
@@ -134,6 +134,14 @@ pub struct GrpcProbe {
     pub service: String,
     /// Who is believed to be the server; `None` is plain text.
     pub tls: Option<Trust>,
+}
+
+impl GrpcProbe {
+    /// The question that an address stands for; `trust` is of use with TLS alone.
+    pub(super) fn of(url: GrpcUrl, trust: Trust) -> GrpcProbe {
+        let GrpcUrl { address, service, tls } = url;
+        GrpcProbe { address, service, tls: tls.then_some(trust) }
+    }
 }
 
 /// Who is believed to be the server that a check asks over TLS.

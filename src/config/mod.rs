@@ -26,6 +26,7 @@ pub mod template;
 pub mod words;
 pub mod zone;
 
+mod backoff;
 mod choice;
 mod document;
 mod expand;
@@ -44,24 +45,27 @@ mod tree;
 mod users;
 mod validate;
 mod watch;
+mod when;
 
 use std::ffi::OsString;
 use std::time::Duration;
 
 pub use backends::{Backend, Catalog, DEFAULT_PREFIX};
+pub use backoff::Backoff;
 pub use context::{Context, Variables};
 pub use coprocess::Coprocess;
 pub use cron::Cron;
 pub use document::read;
-pub use election::{Election, When};
+pub use election::Election;
 pub use endpoints::{Control, ControlListen, Level, Log, LogFormat, Telemetry};
+pub use format::user;
 pub use health::{GrpcProbe, Health, HttpProbe, OnFailure, Probe, Trust};
 pub use hooks::{Hook, Hooks, Leftovers, PreStart, RunAs};
 pub use load::{Loaded, Written, find};
 pub use manner::{FailedStart, Manner};
 pub(crate) use parse::STRICT;
 pub use parse::Syntax;
-pub use process::{Background, Backoff, Limits, Process, Restart, RestartPolicy, SignalScope, Stop, Strays, user};
+pub use process::{Background, Limits, Process, Restart, RestartPolicy, SignalScope, Stop, Strays};
 pub use render::render;
 pub use report::{Mistake, Report};
 pub use sensor::{Sensor, SensorCommand, SensorKind};
@@ -70,6 +74,7 @@ pub use signal::Signal;
 pub use source::{Source, Translate, Translated};
 pub use task::{Task, TaskWhen, Timetable};
 pub use watch::{Query, Required, Template, WaitFor, Watch};
+pub use when::When;
 pub use zone::Zone;
 
 /// Everything an agent does, decided by its config file and command line.

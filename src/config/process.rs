@@ -7,16 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::format::{Format, User, Wrong};
-use super::{Exec, Manner, Signal};
-
-/// Who a process runs as, written as `[process] user` is, for a command line.
-///
-/// # Errors
-/// It is no user, in words for people.
-pub fn user(text: &str) -> Result<String, String> {
-    User::read(text).map(|User(user)| user).map_err(|wrong: Wrong| wrong.of(text))
-}
+use super::{Backoff, Exec, Manner, Signal};
 
 /// `[process]`: the one main process.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,21 +145,6 @@ pub enum RestartPolicy {
     OnFailure,
     /// Always, but for a requested stop.
     Always,
-}
-
-/// Exponential: starts at `first`, doubles, never above `most`; each is drawn with jitter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
-    /// The first pause.
-    pub first: Duration,
-    /// The longest pause.
-    pub most: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Backoff {
-        Backoff { first: Duration::from_millis(200), most: Duration::from_secs(30) }
-    }
 }
 
 /// `[stop]`: how the container ends.

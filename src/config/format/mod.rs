@@ -21,6 +21,7 @@ use super::{AddressSpec, Backoff, Cron, Required, Signal};
 
 pub(crate) use network::{ElectionName, GrpcUrl, HostPort, HttpUrl, Name};
 pub(crate) use paths::{FilePath, SocketPath};
+pub use process::user;
 pub(crate) use process::{FileMode, Limit, LimitValue, Rewrite, Umask, User};
 
 /// Why a text can't be read as what it should be.

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::{Format, Wrong};
+use crate::config::AddressSpec;
 use crate::config::address::AddressSpecError;
-use crate::config::{AddressSpec, GrpcProbe, Trust};
 
 impl Format for AddressSpec {
     const NAME: &'static str = "interface-spec";
@@ -120,25 +120,14 @@ impl Format for HostPort {
 /// A gRPC server, and one of its services: `host:port`, `host:port/service`, with `grpcs://` before it for TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GrpcUrl {
-    address: String,
-    service: String,
-    tls: bool,
+    pub(crate) address: String,
+    pub(crate) service: String,
+    /// Whether it is asked over TLS.
+    pub(crate) tls: bool,
 }
 
 /// No service of anybody's has a longer name.
 const LONGEST_GRPC_SERVICE: usize = 512;
-
-impl GrpcUrl {
-    /// Whether it is asked over TLS.
-    pub(crate) fn has_tls(&self) -> bool {
-        self.tls
-    }
-
-    /// The question; `trust` is of use with TLS alone.
-    pub(crate) fn probe(self, trust: Trust) -> GrpcProbe {
-        GrpcProbe { address: self.address, service: self.service, tls: self.tls.then_some(trust) }
-    }
-}
 
 impl Format for GrpcUrl {
     const NAME: &'static str = "grpc-url";

@@ -102,6 +102,14 @@ impl Format for FileMode {
     }
 }
 
+/// Who a process runs as, written as `[process] user` is, for a command line.
+///
+/// # Errors
+/// It is no user, in words for people.
+pub fn user(text: &str) -> Result<String, String> {
+    User::read(text).map(|User(user)| user).map_err(|wrong| wrong.of(text))
+}
+
 /// `name`, `uid`, `name:group` or `uid:gid`; whether they exist is seen when a process starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct User(pub(crate) String);

@@ -5,7 +5,7 @@ use super::{Validator, quoted};
 use crate::config::coprocess::{Coprocess, MOST_OF_A_LEADER, Ready, StartPoint};
 use crate::config::election::{Election, Mode};
 use crate::config::tree::{Place, Span};
-use crate::config::{Probe, Restart, RunAs, Trust, When, duration, raw};
+use crate::config::{GrpcProbe, Probe, Restart, RunAs, Trust, When, duration, raw};
 
 /// What `of` and `restart` call the main process.
 pub(super) const MAIN: &str = "main";
@@ -119,7 +119,7 @@ fn ready(raw: raw::Ready, run_as: &RunAs, place: Place<'_>, validator: &mut Vali
         (Some(command), ..) => Probe::Exec { exec: exec(command), run_as: run_as.clone() },
         (_, Some(url), ..) => Probe::get(url.0.0),
         (_, _, Some(address), _) => Probe::Tcp { address: address.0.0 },
-        (.., Some(url)) => Probe::Grpc(url.0.probe(Trust::default())),
+        (.., Some(url)) => Probe::Grpc(GrpcProbe::of(url.0, Trust::default())),
         (None, None, None, None) => Probe::Notify,
     };
     Ready { probe, timeout: raw.timeout.0 }

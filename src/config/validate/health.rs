@@ -11,8 +11,8 @@ use crate::config::format::Parsed;
 use crate::config::report::Problem;
 use crate::config::tree::{Place, Span};
 use crate::config::{
-    AddressSpec, ConsulService, Coprocess, Health, HttpProbe, OnFailure, Probe, RestartPolicy, Service, ServiceOf,
-    Trust, duration, raw,
+    AddressSpec, ConsulService, Coprocess, GrpcProbe, Health, HttpProbe, OnFailure, Probe, RestartPolicy, Service,
+    ServiceOf, Trust, duration, raw,
 };
 
 /// More often nothing is learned, and the container does little else.
@@ -277,8 +277,9 @@ fn one_check(
     } else if let Some(address) = raw.tcp {
         Probe::Tcp { address: address.0.0 }
     } else if let Some(Parsed(url)) = raw.grpc {
-        trust(url.has_tls(), "an address without `grpcs://`", place, validator);
-        Probe::Grpc(url.probe(Trust { ca: raw.ca.map(|ca| ca.0.0), insecure: raw.insecure.unwrap_or_default() }))
+        trust(url.tls, "an address without `grpcs://`", place, validator);
+        let anybody = raw.insecure.unwrap_or_default();
+        Probe::Grpc(GrpcProbe::of(url, Trust { ca: raw.ca.map(|ca| ca.0.0), insecure: anybody }))
     } else {
         Probe::Notify
     };
