@@ -38,7 +38,7 @@ use sequence::post_start::PostStart;
 use sequence::role::{self, Leadership, Role};
 use sequence::signals::PassedOn;
 use sequence::start::Wait;
-use sequence::stop::{Cause, StopStage, Stopping};
+use sequence::stopping::{Cause, StopStage, Stopping};
 use vocabulary::{
     Answer, Calendar, ExitStatus, Follow, HookCount, Job, MainStatus, ReplyId, Request, RunId, StartReason, Step,
     earliest,

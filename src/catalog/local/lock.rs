@@ -23,7 +23,7 @@ use super::files::{self, Folder};
 use super::follow::{IN_DOUBT, POLL, RETRY};
 use super::inotify::Watching;
 use super::lock_file::{self, HeldLock, LOCK, LockFile, OwnLock};
-use super::name::escape;
+use super::name::of_election;
 use super::root::Opened;
 use super::{Error, Local};
 
@@ -49,7 +49,7 @@ impl Local {
     /// promised by the kernel.
     pub async fn open_session(&self, candidate: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
         let root = self.root.open().await?;
-        self.lock_file.open_at(&root.make_election(&file(&candidate.name)?)?)?;
+        self.lock_file.open_at(&root.make_election(&of_election(&candidate.name)?)?)?;
         let session = SessionId(u128::from(backoff::random()) << 64 | u128::from(backoff::random()));
         self.lock_file.open(session);
         Ok((session, Guarantee::WhileAlive { linger: candidate.kill_margin }, Revision(0)))
@@ -73,7 +73,7 @@ impl Local {
 
     async fn look_after(&self, election: &str, freed: Option<Revision>) -> Result<View, Error> {
         let root = self.root.open().await?;
-        let name = file(election)?;
+        let name = of_election(election)?;
         let mut pauses = RECORD_AGAIN.into_iter();
         loop {
             match view(&root, &name, freed)? {
@@ -92,7 +92,7 @@ impl Local {
         let (lock_file, candidate) = (self.lock_file.share(), candidate.clone());
         let mut held = self.lock_file.write_lock.clone().lock_owned().await;
         self.on_disk(move || {
-            let election = root.make_election(&file(&candidate.name)?)?;
+            let election = root.make_election(&of_election(&candidate.name)?)?;
             // By the same description the kernel would give it once more.
             if held.is_some() {
                 return Ok(Acquisition::Changed);
@@ -203,7 +203,7 @@ impl Local {
         views: &mut LockViewSender,
     ) -> Result<(), Error> {
         let root = self.root.open().await?;
-        let name = file(election)?;
+        let name = of_election(election)?;
         match root.make_election(&name) {
             // What main inherits must be there before main is.
             Ok(election) if views.of_a_candidate() => drop(self.lock_file.open_at(&election)?),
@@ -304,7 +304,7 @@ fn keep(
     session: SessionId,
     term: Term,
 ) -> Result<bool, Error> {
-    let (Some(own), Some(election)) = (held, root.election(&file(&candidate.name)?)?) else { return Ok(false) };
+    let (Some(own), Some(election)) = (held, root.election(&of_election(&candidate.name)?)?) else { return Ok(false) };
     // What the record says isn't enough: whoever has just locked another file in its place has yet to write it.
     if !own.stands(session, term, &election)? {
         return Ok(false);
@@ -346,7 +346,7 @@ fn tell_address(
 
 /// Whether the lock is held for this term.
 pub(super) fn stands(root: &Opened, held: &HeldLock, fence: &Fence) -> Result<bool, Error> {
-    match (held, root.election(&file(&fence.election)?)?) {
+    match (held, root.election(&of_election(&fence.election)?)?) {
         (Some(own), Some(election)) => own.stands(fence.session, fence.term, &election),
         (None, _) | (_, None) => Ok(false),
     }
@@ -360,7 +360,7 @@ fn tell_release(
     to: Option<Id>,
     hold_off_left: Duration,
 ) -> Result<(), Error> {
-    let election = root.make_election(&file(&candidate.name)?)?;
+    let election = root.make_election(&of_election(&candidate.name)?)?;
     if own.stands(own.session, own.term, &election)? {
         let last = LastLeader::new(candidate, own.session, Some(own.term), own.told, hold_off_left).released(to);
         put(root, &election, RELEASED, &last.json(), false)?;
@@ -452,11 +452,6 @@ fn put(root: &Opened, folder: &Folder, name: &str, content: &str, durably: bool)
         folder.sync()?;
     }
     Ok(())
-}
-
-/// The name of its directory.
-pub(super) fn file(election: &str) -> Result<String, Error> {
-    escape("election name", election)
 }
 
 #[cfg(test)]

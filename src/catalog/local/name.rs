@@ -32,6 +32,11 @@ pub(super) fn escape(what: &'static str, name: &str) -> Result<String, Error> {
     Err(Error::Name { what, name: name.to_owned(), problem })
 }
 
+/// The name of an election's directory.
+pub(super) fn of_election(election: &str) -> Result<String, Error> {
+    escape("election name", election)
+}
+
 /// The name a file's name was made from; `None` when [`escape`] didn't make it.
 pub(super) fn unescape(file: &str) -> Option<String> {
     let mut name = String::with_capacity(file.len());

@@ -11,8 +11,7 @@ use crate::supervisor::machines::election::record::PeerRank;
 
 use super::entries::{self, Liveness};
 use super::files;
-use super::lock::file;
-use super::name::{escape, unescape};
+use super::name::{escape, of_election, unescape};
 use super::{Error, Local};
 
 const RANKS: &str = "ranks";
@@ -28,7 +27,7 @@ impl Local {
         rank: &RankRecord,
     ) -> Result<(), Error> {
         let root = self.root.open().await?;
-        let ranks = root.make_election(&file(&candidate.name)?)?.make(RANKS)?;
+        let ranks = root.make_election(&of_election(&candidate.name)?)?.make(RANKS)?;
         let name = escape("candidate", &candidate.id)?;
         if let Liveness::Dead(former) = entries::look(&ranks, &name)? {
             ranks.remove_dead(&name, former)?;
@@ -44,7 +43,7 @@ impl Local {
     /// See [`LockClient::ranks`](crate::catalog::election::LockClient::ranks).
     pub async fn ranks(&self, election: &str) -> Result<Vec<PeerRank>, Error> {
         let root = self.root.open().await?;
-        let Some(election) = root.election(&file(election)?)? else { return Ok(Vec::new()) };
+        let Some(election) = root.election(&of_election(election)?)? else { return Ok(Vec::new()) };
         let Some(ranks) = election.sub(RANKS)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for name in ranks.names()? {

@@ -24,8 +24,9 @@ use crate::supervisor::machines::election::record::Witness;
 
 use super::Error;
 use super::files::{self, FileId, Folder, errno, whole};
+use super::name::of_election;
 use super::root::Root;
-use super::{boot, lock, lock_file, solitude};
+use super::{boot, lock_file, solitude};
 
 /// Below the directory, as with the `local` catalog's default.
 const PREFIX: &str = "pilotfish";
@@ -92,7 +93,7 @@ impl WitnessDirectory {
         }
         let boot = boot::boot_id().ok_or(Error::NoBootId)?;
         let root = self.root.open().await.map_err(in_other_words)?;
-        let (folder, scratch) = (root.make_witnesses(&lock::file(&self.election)?)?, root.scratch()?);
+        let (folder, scratch) = (root.make_witnesses(&of_election(&self.election)?)?, root.scratch()?);
         self.sweep_later(&folder);
         let name = format!("{:016x}{:016x}", backoff::random(), backoff::random());
         let staged = scratch.stage(b"", files::readable())?;
@@ -120,7 +121,7 @@ impl WitnessDirectory {
         let gone = |file| Error::WitnessGone { file };
         let witness = self.own().ok_or_else(|| gone(self.path()))?;
         let path = self.path().join(&*witness.file);
-        let folder = self.root.find_witnesses(&lock::file(&self.election)?)?;
+        let folder = self.root.find_witnesses(&of_election(&self.election)?)?;
         let file = match folder {
             Some(folder) => folder.file(&witness.file)?,
             None => None,
@@ -209,7 +210,7 @@ impl WitnessDirectory {
             return Err(not_here());
         }
         let root = self.root.open().await.map_err(in_other_words)?;
-        let folder = root.witnesses(&lock::file(&self.election)?)?.ok_or_else(not_here)?;
+        let folder = root.witnesses(&of_election(&self.election)?)?.ok_or_else(not_here)?;
         let file = folder.file(&witness.file)?.ok_or_else(not_here)?;
         let path = folder.path_of(&witness.file);
         let found = FileId::of_file(&file).map_err(Error::refused("look at", &path))?;
@@ -242,7 +243,7 @@ impl WitnessDirectory {
 
     /// Where the files are.
     fn path(&self) -> PathBuf {
-        self.root.path_of_witnesses(&lock::file(&self.election).unwrap_or_default())
+        self.root.path_of_witnesses(&of_election(&self.election).unwrap_or_default())
     }
 
     /// Each life leaves a file. Those that nobody holds now can still tell of the last leader's end, so they are removed
@@ -258,7 +259,7 @@ impl WitnessDirectory {
         tokio::spawn(async move {
             tokio::time::sleep(SWEPT_AFTER).await;
             let Ok(root) = root.open().await else { return };
-            let Some(folder) = lock::file(&election).ok().and_then(|name| root.witnesses(&name).ok().flatten()) else {
+            let Some(folder) = of_election(&election).ok().and_then(|name| root.witnesses(&name).ok().flatten()) else {
                 return;
             };
             for name in dead {

@@ -14,7 +14,7 @@ use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::sequence::orders::{MAIN, join};
 use crate::supervisor::sequence::role::{Promotion, Role};
-use crate::supervisor::sequence::stop::{Cause, StopStage, Stopping};
+use crate::supervisor::sequence::stopping::{Cause, StopStage, Stopping};
 use crate::supervisor::vocabulary::{
     Answer, CoprocessStatus, Effect, ExitStatus, Job, Notice, Notification, Pid, ReplyId, RunId, SpawnError, Step,
     Time, earliest,

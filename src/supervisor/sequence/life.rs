@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::supervisor::sequence::stop::Stopping;
+use crate::supervisor::sequence::stopping::Stopping;
 use crate::supervisor::vocabulary::{Phase, RunId, Time};
 
 /// Each transition: from where, because of what, where to.

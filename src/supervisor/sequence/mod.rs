@@ -17,5 +17,6 @@ pub mod services;
 pub mod signals;
 pub mod start;
 pub mod stop;
+pub mod stopping;
 pub mod tasks;
 pub mod watches;

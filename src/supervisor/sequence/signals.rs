@@ -4,7 +4,7 @@ use crate::config::{RestartPolicy, Signal};
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::sequence::life::LifeStage;
-use crate::supervisor::sequence::stop::Cause;
+use crate::supervisor::sequence::stopping::Cause;
 use crate::supervisor::vocabulary::{Effect, ExitStatus, Notice, Step, Time};
 
 /// Who sends one of these wants an end, whatever main does about it.

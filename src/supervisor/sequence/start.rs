@@ -13,7 +13,7 @@ use crate::supervisor::machines::restarts::{self, RestartDecision};
 use crate::supervisor::machines::watch::Watch;
 use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::sequence::post_start::PostStart;
-use crate::supervisor::sequence::stop::Cause;
+use crate::supervisor::sequence::stopping::Cause;
 use crate::supervisor::vocabulary::{
     Effect, Follow, Hope, Job, Notice, Observation, RunId, StartReason, Step, Time, earliest,
 };

@@ -1,6 +1,13 @@
-//! What somebody who asks at the control endpoint is answered.
+//! Who asks at the control endpoint, and what they are answered.
+
+use serde::Serialize;
 
 use super::Value;
+
+/// Who waits for an answer at the control endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+pub struct ReplyId(pub u64);
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,17 +9,12 @@ use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::machines::election::record::Term;
 
 use super::{
-    Advertised, Calendar, ElectionPast, ExitStatus, Follow, KeyRequest, Observation, Pid, Rendering, RunId, Secrets,
-    SpawnError,
+    Advertised, Calendar, ElectionPast, ExitStatus, Follow, KeyRequest, Observation, Pid, Rendering, ReplyId, RunId,
+    Secrets, SpawnError,
 };
 
 #[cfg(doc)]
 use super::Effect;
-
-/// Who waits for an answer at the control endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[cfg_attr(test, derive(serde::Deserialize))]
-pub struct ReplyId(pub u64);
 
 /// An event from outside.
 #[derive(Debug, Clone, Serialize)]

@@ -14,10 +14,10 @@ mod status;
 mod step;
 mod time;
 
-pub use answer::Answer;
+pub use answer::{Answer, ReplyId};
 pub use change::{Announcement, Change, Item};
 pub use effect::{Effect, OuterWord};
-pub use event::{Event, Notification, ReplyId, Request};
+pub use event::{Event, Notification, Request};
 pub use key::{
     ElectionPast, Fence, KeyChange, KeyOperation, KeyRequest, LeaderMark, Value, acting_key, acting_value,
     has_anybody_led,

@@ -739,23 +739,6 @@ impl fmt::Display for Notice {
     }
 }
 
-impl fmt::Display for DemotionReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DemotionReason::Silence => write!(f, "the catalog hasn't confirmed the lease in time"),
-            DemotionReason::Overslept => write!(f, "the agent slept past the lease's end"),
-            DemotionReason::Lost => write!(f, "the lock is somebody else's or nobody's"),
-            DemotionReason::PromotionFailed(error) => write!(f, "on_promote failed: {error}"),
-            DemotionReason::Unhealthy => write!(f, "main is unhealthy"),
-            DemotionReason::Maintenance => write!(f, "maintenance"),
-            DemotionReason::StepDown => write!(f, "asked to"),
-            DemotionReason::MainEnded => write!(f, "main ended"),
-            DemotionReason::Stop => write!(f, "the container stops"),
-            DemotionReason::Outranked(peer) => write!(f, "{peer} is further ahead"),
-        }
-    }
-}
-
 impl ServiceStatus {
     /// Its name in the catalog.
     pub fn as_str(self) -> &'static str {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::supervisor::vocabulary::{Notice, Time};
 
+use super::attempt::{Attempt, IdleSession};
 use super::event::{Acquisition, ElectionEffect, RequestId, StoreRequest};
 use super::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 use super::rules::Rule;
@@ -22,16 +23,6 @@ const TOO_SHORT_REST: Duration = Duration::from_secs(30);
 /// Tries whose outcome is unknown, of which one may come to hold the lock; more are left to their sessions' time.
 const MOST_ABANDONED: usize = 4;
 
-/// A session that holds nothing yet.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct IdleSession {
-    pub(super) session: SessionId,
-    pub(super) guarantee: Guarantee,
-    pub(super) opened: Time,
-    /// As which the store was known then: a term won by it is greater.
-    pub(super) at: Revision,
-}
-
 /// On the way to the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Campaign {
@@ -41,29 +32,6 @@ pub(super) enum Campaign {
     Acquiring(Attempt),
     /// It may be ours; the lock is read to know.
     ReadingBack(Attempt),
-}
-
-/// One try for the lock.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Attempt {
-    pub(super) idle_session: IdleSession,
-    pub(super) asked: InFlight,
-    /// Until then the one who led before may act, whatever the store says.
-    pub(super) act_from: Time,
-    /// The one before handed over to us.
-    pub(super) handed_to_us: bool,
-    /// The `last` that was found.
-    pub(super) vacancy: Revision,
-}
-
-impl Attempt {
-    pub(super) fn session(&self) -> SessionId {
-        self.idle_session.session
-    }
-
-    pub(super) fn guarantee(&self) -> Guarantee {
-        self.idle_session.guarantee
-    }
 }
 
 impl Campaign {

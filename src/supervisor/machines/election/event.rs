@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::supervisor::vocabulary::{Notice, Time};
 
+use super::demotion::DemotionReason;
 use super::record::{Answer, Guarantee, Holder, PeerRank, Rank, Revision, SessionId, Term, View, Witness};
 
 /// One question to the store; never used twice.
@@ -320,29 +321,4 @@ pub enum ElectionEffect {
     Leader(Option<Holder>),
     /// Tell people.
     Say(Notice),
-}
-
-/// Why a leader stops leading.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum DemotionReason {
-    /// The store didn't confirm the lease in time.
-    Silence,
-    /// The agent slept past its deadline.
-    Overslept,
-    /// The lock isn't ours any more.
-    Lost,
-    /// Promoting failed.
-    PromotionFailed(String),
-    /// A health check.
-    Unhealthy,
-    /// Maintenance.
-    Maintenance,
-    /// It was asked to.
-    StepDown,
-    /// Its main ended.
-    MainEnded,
-    /// The container stops.
-    Stop,
-    /// A peer is further ahead.
-    Outranked(Id),
 }

@@ -9,8 +9,10 @@
 //! [`rules::Rule`]s, each of which is named where it is kept, under the assumptions that the store keeps its promise,
 //! clocks drift by less than one per cent, and a guard kills at the deadline it was given.
 
+mod attempt;
 mod candidate;
 mod certificate;
+mod demotion;
 mod eligibility;
 pub mod event;
 mod namesake;
@@ -25,7 +27,8 @@ use std::time::Duration;
 use super::jitter::Jitter;
 use crate::supervisor::vocabulary::{Notice, Time, earliest};
 
-use candidate::{Attempt, Campaign, IdleSession};
+use attempt::{Attempt, IdleSession};
+use candidate::Campaign;
 use certificate::{Certificate, FormerLife};
 use eligibility::{Eligibility, HANDOVER};
 use namesake::Namesake;
@@ -37,7 +40,8 @@ use tenure::Tenure;
 pub use crate::config::election::Preference;
 pub use ranking::{Ranking, Waiting};
 
-pub use event::{DemotionReason, ElectionEffect, ElectionEvent, Id, Pace, RequestId, StoreRequest};
+pub use demotion::DemotionReason;
+pub use event::{ElectionEffect, ElectionEvent, Id, Pace, RequestId, StoreRequest};
 
 /// Between two reads of a lock that nobody answers, at most.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

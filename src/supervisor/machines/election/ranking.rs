@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::supervisor::vocabulary::{Notice, Time, earliest};
 
-use super::event::{DemotionReason, ElectionEffect, Id, RequestId, StoreRequest};
+use super::demotion::DemotionReason;
+use super::event::{ElectionEffect, Id, RequestId, StoreRequest};
 use super::record::{Answer, PeerRank, Rank, Term};
 use super::rules::Rule;
 use super::tenure::{Tenure, TenureStage};

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::supervisor::vocabulary::{Notice, Time, earliest};
 
-use super::candidate::{Attempt, IdleSession};
+use super::attempt::{Attempt, IdleSession};
+use super::demotion::DemotionReason;
 use super::eligibility::HANDOVER;
-use super::event::{DemotionReason, ElectionEffect, Id, Pace, Renewal, RequestId, StoreRequest};
+use super::event::{ElectionEffect, Id, Pace, Renewal, RequestId, StoreRequest};
 use super::record::{Guarantee, Revision, SessionId, Term};
 use super::rules::{Rule, Rules};
 use super::{CandidateState, Election, Handing, InFlight};

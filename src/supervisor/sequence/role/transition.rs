@@ -9,7 +9,7 @@ use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::commands::{Launch, Outcome};
 use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::sequence::duties::{Duty, keeps};
-use crate::supervisor::sequence::stop::Cause;
+use crate::supervisor::sequence::stopping::Cause;
 use crate::supervisor::vocabulary::{Job, RunId, Step, Time};
 
 use super::{Leadership, Leaving, Part, Promotion, Role};

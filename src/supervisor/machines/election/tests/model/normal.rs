@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::supervisor::machines::election::candidate::{Campaign, IdleSession};
+use crate::supervisor::machines::election::attempt::IdleSession;
+use crate::supervisor::machines::election::candidate::Campaign;
 use crate::supervisor::machines::election::tenure::{Tenure, TenureStage};
 use crate::supervisor::machines::election::{CandidateState, Election, InFlight};
 use crate::supervisor::machines::jitter::Jitter;

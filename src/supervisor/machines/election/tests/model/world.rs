@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::config::election::LONGEST_LOCK_DELAY;
 use crate::supervisor::machines::election::candidate::Campaign;
+use crate::supervisor::machines::election::demotion::DemotionReason;
 use crate::supervisor::machines::election::event::{
-    Acquisition, Certification, DemotionReason, ElectionEffect, ElectionEvent, Id, Renewal, RequestId, StoreRequest,
+    Acquisition, Certification, ElectionEffect, ElectionEvent, Id, Renewal, RequestId, StoreRequest,
 };
 use crate::supervisor::machines::election::record::{
     Answer, Lock, PeerRank, Rank, Revision, SessionId, Term, View, Witness,
