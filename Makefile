@@ -4,7 +4,7 @@
 #   make demo       nginx before three backends, each under pilotfish; KEEP=1 leaves it running
 #   make test       all tests that need no container engine, and the lints
 #   make e2e        the tests on a real Docker engine
-#   make bench      start time, memory and size beside tini's; change-to-hook latency on each catalog
+#   make bench      [QUICK=1] all inits beside each other, memory at work, change-to-hook latency on each catalog
 #   make order      records which functions are used together, by which a release is laid out (packaging/functions.order)
 #   make faults     what becomes of the catalog when Consul and etcd fail and when networks are cut, as tables
 #   make pauses     leaders stopped, wedged, frozen, robbed of their guard and killed: whether two ever act, and how long
@@ -62,6 +62,8 @@ bench: build
 	@tests/setup.sh bench
 	@PILOTFISH=$(BINARY) tests/bench/run.sh
 	@echo
+	@PILOTFISH=$(BINARY) tests/bench/memory.sh
+	@echo
 	@PILOTFISH=$(BINARY) tests/bench/latency.sh
 
 # Of a binary with symbols, in a folder of its own.
@@ -86,7 +88,7 @@ pauses:
 	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 4 pauses:: --skip pauses::frozen::
 	@$(CARGO) test --features sabotage --test pilotfish -- --ignored --nocapture pauses::wedged::
 
-export BACKEND DURATION SEED SAMPLES WITNESS EXAMPLE KINDS N KEEP
+export QUICK BACKEND DURATION SEED SAMPLES WITNESS EXAMPLE KINDS N KEEP
 
 nemesis:
 	@tests/setup.sh test

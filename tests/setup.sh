@@ -131,6 +131,12 @@ needs_bench() {
     needs_namespaces
     need tini has tini
     need tini has tini-static
+    # Those it is measured beside.
+    need dumb-init has dumb-init
+    need catatonit has catatonit
+    need s6 has s6-svscan
+    need runit has runsvdir
+    need supervisor has supervisord
 }
 
 needs_order() {

@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# Benchmarks beside tini, in one interleaved run each: what the init adds to a container's start and end, what it
-# keeps in memory, and its size. Prints figures and ratios, and whether each goal was met; figures of a busy machine
-# move, ratios hold better.
+# The inits of containers beside each other, in one interleaved run: what each adds to a container's start and end, how
+# late a signal comes, what an orphan costs, what it keeps in memory, how soon a crashed main is back. Prints figures,
+# ratios and whether each goal was met; figures of a busy machine move, ratios hold better.
+#
+#   PILOTFISH=... [ROUNDS=300] [ORPHANS=10000] [QUICK=1] tests/bench/run.sh     BEFORE=... measures a second pilotfish beside it
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 pilotfish=$(realpath "${PILOTFISH:?the pilotfish binary to measure}")
-rounds=${ROUNDS:-300}
-tini=$(command -v tini)
-tini_static=$(command -v tini-static || true)
-programs=target/bench
+if [ -n "${QUICK:-}" ]; then
+    rounds=${ROUNDS:-50} orphans=${ORPHANS:-2000}
+else
+    rounds=${ROUNDS:-300} orphans=${ORPHANS:-10000}
+fi
+programs=$PWD/target/bench
 work=$(mktemp -d "${TMPDIR:-/tmp}/pilotfish-bench.XXXXXX")
-export WORK=$work
 declare -a started=()
 # end_all: no two copies of a binary may run while one is measured, or they share its pages in the PSS.
 end_all() {
@@ -31,131 +34,114 @@ if ! "${isolate[@]}" true 2>/dev/null; then
     exit 1
 fi
 mkdir -p "$programs"
-if [ ! -x "$programs/start" ] || [ tests/bench/start.rs -nt "$programs/start" ]; then
-    rustc --edition 2024 -O -C target-feature=+crt-static -o "$programs/start" tests/bench/start.rs
+if [ ! -x "$programs/inits" ] || [ tests/bench/inits.rs -nt "$programs/inits" ]; then
+    rustc --edition 2024 -O -C target-feature=+crt-static -o "$programs/inits" tests/bench/inits.rs
 fi
+main=("$programs/inits" main "$work/socket")
 
 # What an image holds is a copy. The linker writes its file in small pieces, and the page cache keeps them as small
 # pages: started from that file the init added 1.37 ms in place of the copy's 1.01. And the pages of a file not yet on
 # disk count as dirty in whoever maps it.
-cp "$pilotfish" "$work/pilotfish"
+copy() { # FILE NAME
+    cp "$1" "$work/$2"
+    sync "$work/$2"
+}
+copy "$pilotfish" pilotfish
 pilotfish=$work/pilotfish
-sync "$pilotfish"
 
-goal() { # goal TEXT VALUE LIMIT
-    awk -v text="$1" -v value="$2" -v limit="$3" \
-        'BEGIN { printf "  goal: %s: %s, at most %s: %s\n", text, value, limit, value <= limit ? "met" : "MISSED" }'
+printf '[process]\nrestart = { policy = "always", backoff = "0s" }\n' >"$work/restart.toml"
+printf 'exec = ["%s", "main", "%s"]\n' "${main[0]}" "${main[2]}" >>"$work/restart.toml"
+printf '[process]\nstop_on = ["INT", "TERM"]\n' >"$work/config.toml"
+inits=(none=)
+declare -A sizes=([pilotfish]=$pilotfish)
+peer() { # NAME BINARY ARGUMENT...: where it is installed
+    local path
+    path=$(command -v "$2" 2>/dev/null) || return 0
+    sizes[${1%:}]=$path
+    inits+=("$1=$path ${*:3}")
 }
-
-echo "start and end, $rounds interleaved rounds, each as PID 1 of its own namespace, microseconds"
-"$programs/start" "$rounds" "none=" "tini=$tini --" ${tini_static:+"tini-static=$tini_static --"} "pilotfish=$pilotfish --" >"$work/start"
-awk '
-    { median[$1] = $2; late[$1] = $3; end[$1] = $4; order[NR] = $1 }
-    END {
-        printf "  %-12s %8s %8s %8s %14s %14s\n", "", "median", "90 %", "added", "end, median", "end, added"
-        for (i = 1; i <= NR; i++) {
-            n = order[i]
-            printf "  %-12s %8d %8d %8d %14d %14d\n", n, median[n], late[n], median[n] - median["none"], end[n], end[n] - end["none"]
-        }
-    }' "$work/start"
-ratio=$(awk '{ m[$1] = $2 } END { printf "%.2f", (m["pilotfish"] - m["none"]) / (m["tini"] - m["none"]) }' "$work/start")
-goal "the plain init's added start time over tini's" "$ratio" 1.3
-
-# child_of PID: its only child, once it is there.
-child_of() {
-    local status=""
-    for _ in $(seq 200); do
-        status=$(grep -lx "PPid:[[:space:]]*$1" /proc/[0-9]*/status 2>/dev/null | head -n 1) || true
-        [ -n "$status" ] && break
-        sleep 0.01
-    done
-    basename "$(dirname "$status")"
-}
-# memory PID: PSS and private dirty, KiB, and threads.
-memory() {
-    awk -v threads="$(find "/proc/$1/task" -mindepth 1 -maxdepth 1 | wc -l)" \
-        '/^Pss:/ { pss = $2 } /^Private_Dirty:/ { dirty = $2 } END { print pss, dirty, threads }' "/proc/$1/smaps_rollup"
-}
-# launch COMMAND...: sets pid to the namespace's PID 1.
-launch() {
-    "${isolate[@]}" "$@" >>"$work/log" 2>&1 </dev/null &
-    started+=($!)
-    disown $! # or bash says "Killed" by itself when it is ended
-    pid=$(child_of $!)
-}
-
-echo
-echo "memory at rest, KiB"
-printf '  %-34s %8s %14s %8s\n' "" PSS "private dirty" threads
-row() { printf '  %-34s %8s %14s %8s\n' "$@"; }
-launch "$tini" -- sleep 600
-sleep 0.5
-# shellcheck disable=SC2046
-row "tini" $(memory "$pid")
-if [ -n "$tini_static" ]; then
-    launch "$tini_static" -- sleep 600
-    sleep 0.5
-    # shellcheck disable=SC2046
-    row "tini-static" $(memory "$pid")
-    end_all
+peer tini tini --
+peer tini-static tini-static --
+peer dumb-init dumb-init --
+peer catatonit catatonit --
+inits+=("pilotfish=$pilotfish --" "with-a-config=$pilotfish -c $work/config.toml --" "restarting:=$pilotfish -c $work/restart.toml")
+if [ -n "${BEFORE:-}" ]; then
+    copy "$(realpath "$BEFORE")" before
+    sizes[before]=$work/before
+    inits+=("before=$work/before --" "before-config=$work/before -c $work/config.toml --"
+        "before-restarting:=$work/before -c $work/restart.toml")
 fi
-launch "$pilotfish" -- sleep 600
-# At rest it is a second after its start, when it lets go of what only the start needed.
-sleep 2
-read -r plain dirty threads < <(memory "$pid")
-row "pilotfish, plain" "$plain" "$dirty" "$threads"
-plain_goal=$plain
-end_all
-
-# An agent at work: a check each second, a watch, the telemetry door, the local catalog.
-work_config() { # NUMBER
-    cat >"$work/$1.toml" <<TOML
-[process]
-exec = ["sleep", "600"]
-[[service]]
-name = "worker"
-id = "worker-$1"
-port = $((20000 + $1))
-address = ["static:127.0.0.1"]
-[[health]]
-name = "door"
-tcp = "127.0.0.1:$((20000 + $1))"
-interval = "1s"
-[[watch]]
-name = "workers"
-service = "worker"
-on_change = { exec = ["true"] }
-[telemetry]
-listen = "127.0.0.1:$((20000 + $1))"
-[catalog]
-backend = "local"
-directory = "$work/catalog"
-[control]
-socket = "$work/$1.sock"
-[log]
-level = "warn"
-TOML
-}
-work_config 0
-launch "$pilotfish" -c "$work/0.toml"
-one=$pid
-sleep 5
-read -r pss dirty threads < <(memory "$one")
-row "pilotfish at work, one" "$pss" "$dirty" "$threads"
-work_goal=$pss
-pids=("$one")
-for number in 1 2 3 4 5 6 7 8 9; do
-    work_config "$number"
-    launch "$pilotfish" -c "$work/$number.toml"
-    pids+=("$pid")
+# Supervisors find main in files of their own.
+for supervisor in s6 runit; do
+    mkdir -p "$work/$supervisor/main"
+    printf '#!/bin/sh\nexec %s\n' "${main[*]}" >"$work/$supervisor/main/run"
+    chmod +x "$work/$supervisor/main/run"
 done
-sleep 5
-for pid in "${pids[@]}"; do memory "$pid"; done >"$work/ten"
-# shellcheck disable=SC2046
-row "pilotfish at work, each of ten (mean)" $(awk '{ p += $1; d += $2; t += $3 } END { printf "%d %d %d", p / NR, d / NR, t / NR }' "$work/ten")
-goal "PSS of the plain init, KiB" "$plain_goal" 2048
-goal "PSS of one agent at work, KiB" "$work_goal" 3584
+peer s6-svscan: s6-svscan "$work/s6"
+peer runsvdir: runsvdir -P "$work/runit"
+cat >"$work/supervisord.conf" <<CONF
+[supervisord]
+nodaemon = true
+user = root
+logfile = /dev/null
+logfile_maxbytes = 0
+pidfile = $work/supervisord.pid
+[program:main]
+command = ${main[*]}
+autorestart = true
+startsecs = 0
+stdout_logfile = NONE
+stderr_logfile = NONE
+CONF
+peer supervisord: supervisord -c "$work/supervisord.conf"
+mkdir "$work/horust"
+printf 'command = "%s"\n[restart]\nstrategy = "always"\nbackoff = "0s"\n' "${main[*]}" >"$work/horust/main.toml"
+PATH=$PATH:$PWD/target/tools/bin peer horust: horust --services-path "$work/horust"
 
-echo
-echo "size, bytes"
-printf '  %-12s %9d\n' tini "$(stat -L -c %s "$tini")" pilotfish "$(stat -c %s "$pilotfish")"
+echo "$(uname -sr), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), load $(cut -d ' ' -f 1 /proc/loadavg)"
+dpkg-query -W -f '${Package} ${Version}\n' tini dumb-init catatonit s6 runit supervisor 2>/dev/null | paste -sd, | sed 's/,/, /g'
+echo "$rounds interleaved rounds, $orphans orphans, each init as PID 1 of its own namespace; medians"
+"$programs/inits" "$work" "$rounds" "$orphans" "${inits[@]}" >"$work/inits" 2>"$work/log" || {
+    tail "$work/log" >&2
+    exit 1
+}
+for name in "${!sizes[@]}"; do
+    # What is installed may be a script, or need libraries and an interpreter: its own file's size, then.
+    echo "$name size=$(($(stat -L -c %s "${sizes[$name]}") / 1000))"
+done >"$work/sizes"
+awk '
+    function cell(name, key) { return ((name, key) in value) ? value[name, key] : "" }
+    function added(name, key) {
+        return ((name, key) in value) ? value[name, key] - value["none", key] : ""
+    }
+    function whole(name) { return added(name, "start") + added(name, "end") }
+    function goal(text, value, limit) {
+        printf "  goal: %s: %.2f, at most %.2f: %s\n", text, value, limit, value <= limit ? "met" : "MISSED"
+    }
+    function ratio(key) { return value["pilotfish", key] / value["tini", key] }
+    !($1 in seen) { seen[$1] = 1; order[++names] = $1 }
+    { for (field = 2; field <= NF; field++) { split($field, pair, "="); value[$1, pair[1]] = pair[2] } }
+    END {
+        printf "  %-18s %8s %8s %8s %8s %8s %8s %9s %8s %8s %8s %8s\n", "", "start", "start", "end", "signal", "TERM",
+            "restart", "orphan", "orphan", "PSS", "dirty", "file"
+        printf "  %-18s %8s %8s %8s %8s %8s %8s %9s %8s %8s %8s %8s\n", "", "added us", "90 % us", "added us", "us", "us",
+            "us", "stream us", "heap us", "KiB", "KiB", "kB"
+        for (i = 1; i <= names; i++) {
+            n = order[i]
+            stream = cell(n, "stream"); backlog = cell(n, "backlog")
+            printf "  %-18s %8s %8s %8s %8s %8s %8s %9s %8s %8s %8s %8s\n", n, added(n, "start"), cell(n, "start90"),
+                added(n, "end"), cell(n, "signal"), cell(n, "term"), cell(n, "restart"),
+                stream == "" ? "" : sprintf("%.1f", stream / 1000), backlog == "" ? "" : sprintf("%.1f", backlog / 1000),
+                cell(n, "pss"), cell(n, "dirty"), cell(n, "size")
+        }
+        goal("start added, over tini", added("pilotfish", "start") / added("tini", "start"), 1)
+        goal("start and end added, over tini", whole("pilotfish") / whole("tini"), 1)
+        goal("signal to main, over tini", ratio("signal"), 1)
+        goal("TERM to main, over tini", ratio("term"), 1)
+        goal("main'"'"'s end to gone, over tini", value["pilotfish", "end"] / value["tini", "end"], 1.1)
+        goal("processor per orphan in a stream, over tini", ratio("stream"), 1)
+        goal("processor per orphan of a heap, over tini", ratio("backlog"), 1)
+        goal("PSS of the plain init, MiB", value["pilotfish", "pss"] / 1024, 1)
+        goal("crash to the new main, ms", value["restarting", "restart"] / 1000, 2)
+        goal("size, MB", value["pilotfish", "size"] / 1000, 5.5)
+    }' "$work/inits" "$work/sizes"
