@@ -11,8 +11,11 @@ const MOST: usize = 4096;
 
 /// Adds one line to `/dev/termination-log`, where there is one and there is room.
 pub fn termination_log(text: &str) {
-    // No such file is the usual case, and there is nobody left to tell of the others.
-    let _ = append(Path::new("/dev/termination-log"), text);
+    let path = Path::new("/dev/termination-log");
+    // None is the usual case, known by one system call; and there is nobody left to tell of an error.
+    if path.symlink_metadata().is_ok() {
+        let _ = append(path, text);
+    }
 }
 
 fn append(path: &Path, text: &str) -> io::Result<()> {
