@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Which functions a plain init, an agent at work and a candidate run, in that order, each once: written to
-# packaging/functions.order, by which the linker lays them beside each other (build.rs). Recorded under callgrind from
-# real runs of a binary with symbols. Names that a later build doesn't know are passed over: a stale list costs memory,
-# nothing else.
+# packaging/functions.order, by which the linker lays them beside each other (build.rs). First what they run at work,
+# again and again; then what a start, a question or a stop needs once, for the agent lets go of that (memory.rs).
+# Recorded under callgrind from real runs of a binary with symbols. Names that a later build doesn't know are passed
+# over: a stale list costs memory, nothing else.
 #
 #   BINARY=... SERVERS=... tests/bench/order.sh
 set -euo pipefail
@@ -28,7 +29,8 @@ record() {
     local name=$1 seconds=$2
     shift 2
     unshare --pid --fork --kill-child --mount-proc \
-        valgrind --quiet --tool=callgrind --demangle=no --callgrind-out-file="$work/$name.%p" "$binary" "$@" \
+        valgrind --quiet --tool=callgrind --demangle=no --callgrind-out-file="$work/$name.%p" \
+        --dump-before=dl_iterate_phdr --dump-before='*drop_in_place*hyper..server..conn..http1..Connection*' "$binary" "$@" \
         >"$work/$name.out" 2>&1 &
     local unshare=$!
     pids+=("$unshare")
@@ -46,11 +48,19 @@ record() {
     ls "$work/$name".[0-9]* >/dev/null
 }
 
-# during NAME: what is asked of it before it is told.
+# during NAME: what is asked of it before it is told. The record is cut where the start is forgotten, and where it has
+# answered a question: between the first two it was only at work.
 during() {
+    local cuts
     case $1 in
         plain) ;;
         *)
+            "$binary" -c "$work/$1.toml" status >/dev/null 2>&1 || true
+            sleep 12
+            cuts=$(ls "$work/$1.1".[0-9]* | wc -l)
+            "$binary" -c "$work/$1.toml" status >/dev/null 2>&1 || true
+            sleep 1
+            mv "$work/$1.1.$((cuts + 1))" "$work/$1.at-work"
             curl -s -o /dev/null --max-time 20 http://127.0.0.1:9599/metrics || true
             curl -s -o /dev/null --max-time 20 http://127.0.0.1:9599/status || true
             "$binary" -c "$work/$1.toml" health >/dev/null 2>&1 || true
@@ -116,11 +126,11 @@ for store in consul local etcd; do
     record "candidate-$store" 15 -c "$work/candidate-$store.toml"
 done
 
-# Those of one part of the container's life beside each other: in order of what they are for, each with what it needs.
-files=()
-for name in plain agent-consul agent-local agent-etcd candidate-consul candidate-local candidate-etcd; do
-    files+=("$work/$name".[0-9]*)
-done
+# What callgrind writes last has the name without a number: of the plain init, all that comes after its start.
+files=("$work/plain.1" "$work/plain.1.1")
+agents=({agent,candidate}-{consul,local,etcd})
+for name in "${agents[@]}"; do files+=("$work/$name.at-work"); done
+for name in "${agents[@]}"; do files+=("$work/$name".[0-9]*); done
 grep -hoE '^c?fn=\([0-9]+\) .+$' "${files[@]}" | sed -E "s/^c?fn=\([0-9]+\) //; s/'[0-9]+$//" |
     awk '/^[A-Za-z_.$][A-Za-z0-9_.$]*$/ && !seen[$0]++' >"$work/order"
 mv "$work/order" "$list"
