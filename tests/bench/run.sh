@@ -14,18 +14,7 @@ else
 fi
 programs=$PWD/target/bench
 work=$(mktemp -d "${TMPDIR:-/tmp}/pilotfish-bench.XXXXXX")
-declare -a started=()
-# end_all: no two copies of a binary may run while one is measured, or they share its pages in the PSS.
-end_all() {
-    local pid
-    for pid in "${started[@]}"; do
-        kill -KILL "$pid" 2>/dev/null || true
-        while kill -0 "$pid" 2>/dev/null; do sleep 0.01; done
-    done
-    started=()
-}
-
-trap 'end_all; rm -rf "$work"' EXIT
+trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 
 isolate=(unshare --pid --fork --mount-proc --kill-child)
@@ -94,10 +83,6 @@ stdout_logfile = NONE
 stderr_logfile = NONE
 CONF
 peer supervisord: supervisord -c "$work/supervisord.conf"
-mkdir "$work/horust"
-printf 'command = "%s"\n[restart]\nstrategy = "always"\nbackoff = "0s"\n' "${main[*]}" >"$work/horust/main.toml"
-PATH=$PATH:$PWD/target/tools/bin peer horust: horust --services-path "$work/horust"
-
 echo "$(uname -sr), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), load $(cut -d ' ' -f 1 /proc/loadavg)"
 dpkg-query -W -f '${Package} ${Version}\n' tini dumb-init catatonit s6 runit supervisor 2>/dev/null | paste -sd, | sed 's/,/, /g'
 echo "$rounds interleaved rounds, $orphans orphans, each init as PID 1 of its own namespace; medians"
