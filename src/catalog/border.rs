@@ -184,6 +184,18 @@ impl LeftOut {
     }
 }
 
+/// What everybody who sees an instance relies on. One without a port is its host alone.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn assert_within(instance: &Instance) {
+    assert!(is_name(&instance.id) && is_name(&instance.name), "{instance:?}");
+    assert!(is_host(&instance.address), "{instance:?}");
+    let with_port = match instance.port {
+        0 => format!("{}:1", instance.host_port()),
+        _ => instance.host_port(),
+    };
+    assert!(is_host_port(&with_port), "{instance:?}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

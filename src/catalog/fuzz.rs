@@ -2,7 +2,6 @@
 
 use crate::catalog::border;
 use crate::supervisor::machines::election::record::{Guarantee, Lock, Revision, Term, View};
-use crate::supervisor::vocabulary::Instance;
 
 use super::election::record::{GREATEST_TERM, LastLeader, Leader, RankRecord};
 
@@ -35,17 +34,6 @@ pub(crate) fn records(data: &[u8]) {
         let minute = std::time::Duration::from_secs(60);
         assert!(view.withheld() <= minute && view.hold_off(Guarantee::For(minute), Default::default()) <= minute);
     }
-}
-
-/// What everybody who sees an instance relies on. One without a port is its host alone.
-pub(super) fn check(instance: &Instance) {
-    assert!(border::is_name(&instance.id) && border::is_name(&instance.name), "{instance:?}");
-    assert!(border::is_host(&instance.address), "{instance:?}");
-    let with_port = match instance.port {
-        0 => format!("{}:1", instance.host_port()),
-        _ => instance.host_port(),
-    };
-    assert!(border::is_host_port(&with_port), "{instance:?}");
 }
 
 #[cfg(test)]

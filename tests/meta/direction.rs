@@ -1,7 +1,7 @@
 //! Keeps the direction of imports: which layer of `src/` may name which, and what the pure ones may not name at
 //! all. It reads the sources as text; it doesn't compile them, so a path built by a macro is not seen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -183,6 +183,44 @@ fn no_floor_of_the_core_names_one_above_it() {
         wrong.extend(names.iter().filter(is_wrong).map(|path| format!("{}: {path}", file.display())));
     }
     assert!(wrong.is_empty(), "floors that look up:\n{}", wrong.join("\n"));
+}
+
+/// A circle of files can't be read one by one. A folder's `mod.rs` may name its parts and a part its folder: together they
+/// are one thing, as the declaration of the part shows. Tests look where they like.
+#[test]
+fn no_files_name_one_another_in_a_circle() {
+    let files: BTreeMap<String, PathBuf> = sources()
+        .into_iter()
+        .filter(|file| !file.components().any(|part| part.as_os_str() == "tests"))
+        .map(|file| (format!("crate::{}", module_of(&file).join("::")), file))
+        .collect();
+    let names: BTreeMap<&str, BTreeSet<&str>> =
+        files.iter().map(|(module, file)| (module.as_str(), neighbours(module, file, &files))).collect();
+    let reach = |from: &str| {
+        let mut seen = BTreeSet::new();
+        let mut next: Vec<&str> = names[from].iter().copied().collect();
+        while let Some(module) = next.pop() {
+            if seen.insert(module) {
+                next.extend(&names[module]);
+            }
+        }
+        seen
+    };
+    let round: Vec<_> = names.keys().filter(|module| reach(module).contains(**module)).collect();
+    assert!(round.is_empty(), "these files name one another in circles: {round:#?}");
+}
+
+/// The other files whose modules `file` names outside its tests, its own folder and parts left out.
+fn neighbours<'a>(module: &str, file: &Path, files: &'a BTreeMap<String, PathBuf>) -> BTreeSet<&'a str> {
+    let text = fs::read_to_string(file).expect("a source file is readable");
+    let text = text.split("#[cfg(test)]\nmod tests {").next().expect("split gives at least one");
+    let file_of = |path: &str| {
+        let longest = files.keys().filter(|module| starts_with(path, module)).max_by_key(|module| module.len());
+        longest.map(String::as_str)
+    };
+    let found = paths(text, &module_of(file));
+    let others = found.iter().filter_map(|path| file_of(path));
+    others.filter(|other| !starts_with(other, module) && !starts_with(module, other)).collect()
 }
 
 #[test]

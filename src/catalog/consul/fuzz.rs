@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
-use crate::catalog::fuzz::check;
+use crate::catalog::border::assert_within;
 use crate::config::words::is_printable;
 
 use super::agent::Known;
@@ -67,7 +67,7 @@ fn cut(body: &[u8], size: usize) -> Option<(Vec<Vec<u8>>, bool)> {
 
 fn read(json: &[u8]) {
     match health::instance(Element::Whole(json)) {
-        Ok(instance) => check(&instance),
+        Ok(instance) => assert_within(&instance),
         Err((_, flaw)) => assert!(is_printable(&flaw.to_string()), "{flaw}"),
     }
     if let Err(flaw) = kv::pair(Element::Whole(json)) {

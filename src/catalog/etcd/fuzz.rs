@@ -1,7 +1,7 @@
 //! What the fuzz targets throw at what is followed in etcd: keys that come, change and go.
 
 use crate::catalog::border::LeftOut;
-use crate::catalog::fuzz::check;
+use crate::catalog::border::assert_within;
 use crate::config::Query;
 use crate::supervisor::vocabulary::Observation;
 
@@ -28,7 +28,7 @@ pub(crate) fn keys(data: &[u8]) {
     let _ = found.observation(false);
     match found.observation(true) {
         Ok(Observation::Instances(instances)) => {
-            instances.iter().for_each(check);
+            instances.iter().for_each(assert_within);
             assert!(instances.is_sorted());
         }
         // Below one prefix their order is the keys' own; etcd tells of no others.

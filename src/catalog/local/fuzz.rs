@@ -1,7 +1,7 @@
 //! What the fuzz targets throw at `local`: files that anybody may have put there.
 
 use crate::catalog::border::RawInstance;
-use crate::catalog::fuzz::check;
+use crate::catalog::border::assert_within;
 
 use super::entries::EntryFile;
 use super::name::{escape, unescape};
@@ -19,7 +19,7 @@ pub(in crate::catalog) fn file(data: &[u8]) {
     let written = serde_json::to_string(&entry).expect("what was read can be written");
     assert_eq!(serde_json::from_str::<EntryFile>(&written).ok().as_ref(), Some(&entry));
     match RawInstance::from(entry.instance).instance() {
-        Ok(instance) => check(&instance),
+        Ok(instance) => assert_within(&instance),
         Err(flaw) => assert!(crate::config::words::is_printable(&flaw.to_string()), "{flaw}"),
     }
 }
