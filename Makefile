@@ -5,6 +5,8 @@
 #   make test       all tests that need no container engine, and the lints
 #   make e2e        the tests on a real Docker engine
 #   make bench      [QUICK=1] all inits beside each other, memory at work, change-to-hook latency on each catalog
+#   make instructions   [BLESS=1] how many instructions a start, an orphan, a check, a change, a second of leading cost; fails
+#                   where one costs a quarter more than tests/bench/instructions.txt says
 #   make order      records which functions are used together, by which a release is laid out (packaging/functions.order)
 #   make faults     what becomes of the catalog when Consul and etcd fail and when networks are cut, as tables
 #   make pauses     leaders stopped, wedged, frozen, robbed of their guard and killed: whether two ever act, and how long
@@ -28,7 +30,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build demo test e2e bench order faults pauses nemesis nemesis-controls failover failovers failovers-short crowd fuzz fuzz-short lint manual replay reference format shellcheck clippy deny doc static reference-init model
+.PHONY: build demo test e2e bench instructions order faults pauses nemesis nemesis-controls failover failovers failovers-short crowd fuzz fuzz-short lint manual replay reference format shellcheck clippy deny doc static reference-init model
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -66,6 +68,11 @@ bench: build
 	@echo
 	@PILOTFISH=$(BINARY) tests/bench/latency.sh
 
+instructions: build
+	@tests/setup.sh instructions
+	@tests/get-servers.sh .servers
+	@PILOTFISH=$(abspath $(BINARY)) SERVERS=.servers tests/bench/instructions.sh
+
 # Of a binary with symbols, in a folder of its own.
 order:
 	@tests/setup.sh order
@@ -88,7 +95,7 @@ pauses:
 	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 4 pauses:: --skip pauses::frozen::
 	@$(CARGO) test --features sabotage --test pilotfish -- --ignored --nocapture pauses::wedged::
 
-export QUICK BACKEND DURATION SEED SAMPLES WITNESS EXAMPLE KINDS N KEEP
+export QUICK BACKEND DURATION SEED SAMPLES WITNESS EXAMPLE KINDS N KEEP BLESS
 
 nemesis:
 	@tests/setup.sh test

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a make target needs and this machine hasn't: tests/setup.sh build|lint|test|fuzz|demo|e2e|bench|order|failovers ...
+# Installs what a make target needs and this machine hasn't: tests/setup.sh build|lint|test|fuzz|demo|e2e|bench|instructions|order|failovers ...
 # Asks first whether the thing is there, so that a machine that has it needs neither Debian nor root nor a network.
 # Starts no service: a package's own service start is refused for as long as the installation runs.
 set -euo pipefail
@@ -139,10 +139,15 @@ needs_bench() {
     need supervisor has supervisord
 }
 
-needs_order() {
-    needs_bench
+needs_instructions() {
+    needs_build
+    needs_namespaces
     need valgrind has valgrind
     need curl has curl
+}
+
+needs_order() {
+    needs_instructions
 }
 
 install() {
@@ -184,7 +189,7 @@ install() {
 
 for target in "$@"; do
     case $target in
-    build | lint | test | fuzz | demo | e2e | bench | order | failovers) "needs_$target" ;;
+    build | lint | test | fuzz | demo | e2e | bench | instructions | order | failovers) "needs_$target" ;;
     *)
         echo "setup: no such target: $target" >&2
         exit 64
