@@ -7,6 +7,7 @@
 //! - [`directory`], [`make_directory`]: one that is shared with others.
 //! - [`Destination`]: a file replaced as a whole.
 //! - [`SocketPlace`]: where a socket listens.
+//! - [`Way`]: to where a child works, entered between fork and exec.
 //! - [`beside`]: works on files beside the agent's only thread. [`Reader`]: reads there, one thread for each reader.
 
 mod destination;
@@ -16,6 +17,7 @@ mod scratch;
 mod socket;
 mod thread;
 mod walk;
+mod way;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -35,6 +37,7 @@ pub use socket::SocketPlace;
 pub(crate) use thread::where_no_thread_can_be_had;
 pub use thread::{Turn, beside, beside_as_template, in_a_thread};
 pub use walk::{Place, find};
+pub use way::Way;
 
 /// A plain file's content, up to `most` bytes. A pipe or a device at the path is refused instead of waited for.
 ///

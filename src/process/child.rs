@@ -8,6 +8,7 @@ use std::ptr;
 use nix::errno::Errno;
 
 use crate::exit_codes::{self, CANT_RUN, NOT_FOUND};
+use crate::files::Way;
 use crate::supervisor::vocabulary::Pid;
 
 use super::descriptors::{Withhold, pipe};
@@ -27,7 +28,7 @@ pub struct Launch {
     /// Entries of `envp`, with their names, that are to hold the child's process id.
     pub own_pid: Vec<(usize, &'static str)>,
     /// Its working directory.
-    pub directory: Option<CString>,
+    pub directory: Option<Way>,
     /// Its file mode creation mask.
     pub umask: Option<libc::mode_t>,
     /// Its resource limits.
@@ -285,8 +286,11 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid, gate: &Gate) 
         if let Some(mask) = launch.umask {
             libc::umask(mask);
         }
-        let enter = |directory: &CString| done(libc::chdir(directory.as_ptr()).into(), LaunchStep::Directory);
-        let outside = launch.directory.as_ref().filter(|directory| enter(directory).is_err());
+        // Another user leads root nowhere by what they put on the way: it is left to them to enter it.
+        let outside = launch.directory.as_ref().filter(|way| match launch.without_capabilities {
+            true => !way.enter_where_it_is_ours(),
+            false => way.enter().is_err(),
+        });
         if let Some(ids) = &launch.identity {
             // prctl(2) wants unsigned longs, and refuses anything but zero in those it doesn't use.
             let (yes, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
@@ -297,8 +301,6 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid, gate: &Gate) 
             done(libc::syscall(libc::SYS_setresgid, ids.gid, ids.gid, ids.gid), LaunchStep::Gid)?;
             done(libc::syscall(libc::SYS_setresuid, ids.uid, ids.uid, ids.uid), LaunchStep::Uid)?;
         }
-        // Root without its capabilities, or away from its own storage (NFS), may enter no directory of that user's alone.
-        outside.map_or(Ok(()), enter)?;
         if launch.without_capabilities {
             // The kernel clears capabilities only where a switch leaves uid 0; and with the inheritable ones go the
             // ambient ones (capabilities(7)), which would outlive the exec.
@@ -307,6 +309,8 @@ unsafe fn prepare(launch: &Launch, image: &mut Image, parent: Pid, gate: &Gate) 
                 LaunchStep::Capabilities,
             )?;
         }
+        // Nor may root without its capabilities, or away from its own storage (NFS), enter what is that user's alone.
+        outside.map_or(Ok(()), Way::enter).map_err(|_| (LaunchStep::Directory, 0))?;
         if launch.dies_with_us {
             // After setresuid, which clears it (prctl(2)). A parent that ended before this line sends nothing more.
             done(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong).into(), LaunchStep::DeathSignal)?;

@@ -211,7 +211,10 @@ pub fn failed(exec: &Exec, failure: Failure, about: &About<'_>) -> SpawnError {
         LaunchStep::Group => format!("making its process group: {why}"),
         LaunchStep::Descriptors => format!("giving it its standard descriptors: {why}"),
         LaunchStep::Limit => format!("setting the limit `{}`: {why}", about.limits.get(failure.index).unwrap_or(&"?")),
-        LaunchStep::Directory => format!("changing to its directory {}: {why}", about.directory.display()),
+        LaunchStep::Directory => {
+            let by = about.user.map(|user| format!(" as user `{user}`")).unwrap_or_default();
+            format!("changing to its directory {}{by}: {why}", about.directory.display())
+        }
         LaunchStep::NoNewPrivileges => format!("giving up new privileges: {why}"),
         LaunchStep::Groups | LaunchStep::Gid | LaunchStep::Uid => {
             let call = match failure.step {

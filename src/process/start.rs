@@ -1,14 +1,13 @@
 //! Starts: of main with what the agent was given, of everything else below a keeper and heard in the log.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, Exec, FailedStart, Limits, RunAs};
 use crate::exit_codes::{CANT_RUN, FAILED, NOT_FOUND};
+use crate::files::Way;
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::{Job, MOST_PRINTED, Pid, RunId, Secrets, SpawnError};
 
@@ -160,7 +159,7 @@ impl Processes {
         let own_pid = own_pid.filter_map(|name| Some((command.environment.position(name)?, name))).collect();
         Ok(Launch {
             own_pid,
-            directory: process.directory.as_deref().and_then(c_path),
+            directory: process.directory.as_deref().and_then(Way::to),
             foreground,
             heard: foreground && self.listens,
             session: self.manner.session,
@@ -250,7 +249,7 @@ impl Processes {
             stdio: Some(stdio),
             withhold: Some(descriptors::withhold()),
             keep: keep.map(|keep| keep.as_raw_fd()),
-            directory: directory.and_then(c_path),
+            directory: directory.and_then(Way::to),
             // One whose keeper is killed has nobody who would tell of its end.
             dies_with_us: true,
             keeper: Some(Telling { words, rest: follows }),
@@ -382,10 +381,6 @@ pub fn read_hook_files(exec: &Exec, run_as: &RunAs) -> Result<Secrets, SpawnErro
 fn read_values(exec: &Exec, files: &BTreeMap<String, PathBuf>) -> Result<Secrets, SpawnError> {
     let read = |(name, file): (&String, &PathBuf)| Ok((name.clone(), command::read_value(exec, name, file)?));
     files.iter().map(read).collect::<Result<_, _>>().map(Secrets)
-}
-
-fn c_path(path: &Path) -> Option<CString> {
-    CString::new(path.as_os_str().as_bytes()).ok()
 }
 
 /// Of what a rank prints this much is kept: a number, and what can be shown of anything else.

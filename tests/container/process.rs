@@ -253,6 +253,56 @@ fn a_directory_that_mains_user_alone_may_enter_is_its_working_directory() {
     assert_eq!(container.stdout().trim(), directory.to_string());
 }
 
+/// By a link of main's user, as by a directory that they may rename, root would take them behind its own barrier.
+#[test]
+fn another_user_works_in_no_directory_that_root_alone_may_enter_by_a_way_of_theirs() {
+    let scratch = Scratch::new();
+    std::fs::set_permissions(scratch.file(""), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let make = |name: &str, owner: u32, mode: u32| {
+        std::fs::create_dir(scratch.file(name)).unwrap();
+        std::os::unix::fs::chown(scratch.file(name), Some(owner), Some(owner)).unwrap();
+        std::fs::set_permissions(scratch.file(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(scratch.file(to), scratch.file(name)).unwrap();
+    // What root keeps to itself, a volume of main's user, one for all as an emptyDir is, one of a group (fsGroup).
+    for (name, owner, mode) in [
+        ("closed", 0, 0o700),
+        ("closed/deep", 0, 0o755),
+        ("theirs", 33, 0o755),
+        ("theirs/work", 33, 0o700),
+        ("theirs/closed", 0, 0o700),
+        ("all", 0, 0o777),
+        ("all/work", 0, 0o755),
+        ("all/closed", 0, 0o700),
+        ("group", 0, 0o775),
+        ("group/work", 0, 0o755),
+        ("sticky", 0, 0o1777),
+        ("sticky/closed", 0, 0o700),
+    ] {
+        make(name, owner, mode);
+    }
+    std::os::unix::fs::chown(scratch.file("group"), None, Some(33)).unwrap();
+    link("closed/deep", "theirs/link");
+    link("theirs/work", "link");
+    for (work, enters) in [
+        ("theirs/link", false),
+        ("theirs/closed", false),
+        ("all/closed", false),
+        ("closed/deep", true),
+        ("closed", true),
+        ("sticky/closed", true),
+        ("theirs/work", true),
+        ("all/work", true),
+        ("group/work", true),
+        ("link", true),
+    ] {
+        let config = format!("[process]\nexec = [\"/bin/pwd\"]\nuser = \"33:33\"\ndirectory = \"DIR/{work}\"\n");
+        let (code, log) = end_of(configured(&scratch, &config));
+        assert_eq!(code, if enters { 0 } else { 126 }, "{work}: {log}");
+        assert_eq!(log.contains("as user `33:33`: Permission denied"), !enters, "{work}: {log}");
+    }
+}
+
 #[test]
 fn a_missing_directory_is_126_and_named() {
     let scratch = Scratch::new();
