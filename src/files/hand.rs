@@ -1,4 +1,4 @@
-//! In whose hands a directory is: who, besides root and ourselves, may put something there.
+//! In whose hands a file or directory is: who, besides root and ourselves, may put something there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -38,16 +38,10 @@ pub(super) enum Hand {
 impl Hand {
     /// Who may have put this entry into this directory; `None` is root, or ourselves.
     pub(super) fn of(directory: &FileStat, entry: Option<&FileStat>) -> Option<Hand> {
-        if !is_trusted(directory.st_uid) {
-            return Some(Hand::User(directory.st_uid));
+        let by = Hand::on(directory)?;
+        if matches!(by, Hand::User(_)) {
+            return Some(by);
         }
-        let by = if directory.st_mode & OTHERS_WRITE != 0 {
-            Hand::Anybody
-        } else if directory.st_mode & GROUP_WRITES != 0 && !is_own_group(directory.st_gid) {
-            Hand::Group(directory.st_gid)
-        } else {
-            return None;
-        };
         if directory.st_mode & STICKY == 0 {
             return Some(by);
         }
@@ -57,6 +51,19 @@ impl Hand {
             Some(entry) if is_plain(entry) && entry.st_nlink > 1 => Some(by),
             Some(entry) if is_trusted(entry.st_uid) => None,
             Some(entry) => Some(Hand::User(entry.st_uid)),
+        }
+    }
+
+    /// Who may write to this, or take the right to; `None` is root, or ourselves.
+    pub(super) fn on(about: &FileStat) -> Option<Hand> {
+        if !is_trusted(about.st_uid) {
+            Some(Hand::User(about.st_uid))
+        } else if about.st_mode & OTHERS_WRITE != 0 {
+            Some(Hand::Anybody)
+        } else if about.st_mode & GROUP_WRITES != 0 && !is_own_group(about.st_gid) {
+            Some(Hand::Group(about.st_gid))
+        } else {
+            None
         }
     }
 
@@ -121,6 +128,6 @@ pub(super) fn sticky(directory: &FileStat) -> FileStat {
 }
 
 /// Root may do anything anyway, and what is ours is in nobody else's hands.
-pub(super) fn is_trusted(user: u32) -> bool {
+fn is_trusted(user: u32) -> bool {
     user == 0 || user == geteuid().as_raw()
 }

@@ -295,6 +295,30 @@ fn what_is_mounted_by_itself_into_anothers_directory_is_in_nobodys_hands() {
 }
 
 #[test]
+fn a_file_that_others_may_write_is_not_ours_wherever_it_is() {
+    let directory = open_directory();
+    let path = directory.path().join("token");
+    file(&path, 0o600);
+    let why = || read_and_see_whose(&path, 9).unwrap().1;
+    // Whoever's own group that is, it is nobody else's as far as is known.
+    for mode in [0o600, 0o644, 0o664, 0o755] {
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        assert_eq!(why(), None, "{mode:o}");
+    }
+    fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+    let told = format!("anybody may write to it (`chmod go-w {}`)", path.display());
+    assert_eq!((why(), survey(&path, true), survey(&path, false)), (Some(told.clone()), Some(told), None));
+    if chown(&path, None, Some(OTHER)).is_err() {
+        return eprintln!("not tried: only root gives files to others' groups");
+    }
+    fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(why(), None, "who may read it wrote nothing");
+    // A volume's with fsGroup.
+    fs::set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
+    assert_eq!(why(), Some(format!("gid 65534 may write to it (`chmod go-w {}`)", path.display())));
+}
+
+#[test]
 fn a_destination_may_have_the_longest_name_there_is() {
     let directory = open_directory();
     let path = directory.path().join("n".repeat(255));

@@ -16,7 +16,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 
-use super::hand::{Hand, is_trusted, sticky};
+use super::hand::{Hand, sticky};
 use super::{is_plain, kind, no_plain_file, open_seen, replaced, same};
 
 /// As many as the kernel follows (path_resolution(7)).
@@ -233,13 +233,16 @@ impl Place {
         Ok(())
     }
 
-    /// Who else may have put there what is here, and what keeps them out, if anybody may.
+    /// Who else may have put there what is here, or written into it, and what keeps them out, if anybody may.
     pub(super) fn not_ours(&self) -> Option<String> {
         let mend = || self.mend.as_ref().map(|mend| format!(": {mend}")).unwrap_or_default();
         match (self.led_by, &self.entry) {
             (Some(_), _) => Some(format!("another user may have put it there{}", mend())),
-            (None, Some(entry)) if !is_trusted(entry.st_uid) => Some(format!("it belongs to uid {}", entry.st_uid)),
-            (None, _) => None,
+            (None, Some(entry)) => match Hand::on(entry)? {
+                Hand::User(user) => Some(format!("it belongs to uid {user}")),
+                hand => Some(format!("{hand} may write to it (`chmod go-w {}`)", self.path.join(&self.name).display())),
+            },
+            (None, None) => None,
         }
     }
 
