@@ -294,6 +294,55 @@ fn what_is_mounted_by_itself_into_anothers_directory_is_in_nobodys_hands() {
     });
 }
 
+/// A name isn't moved while it is a mount's, but the directories above it are, with all that is mounted below.
+#[test]
+fn what_is_mounted_below_a_directory_that_others_may_rename_is_in_their_hands() {
+    with_mounts(|path| {
+        if !nix::unistd::geteuid().is_root() {
+            return eprintln!("not tried: only root reads what others may not");
+        }
+        let none = None::<&str>;
+        let bind = |from: &Path, to: &Path| {
+            nix::mount::mount(Some(from), to, none, nix::mount::MsFlags::MS_BIND, none).unwrap();
+        };
+        // An emptyDir, and below it what Kubernetes mounts of a secret by `subPath`: a file, and a directory.
+        let data = path.join("data");
+        fs::create_dir(&data).unwrap();
+        fs::create_dir(path.join("disk/secrets")).unwrap();
+        file(&path.join("disk/secret"), 0o400);
+        file(&path.join("disk/secrets/secret"), 0o400);
+        for below in ["app", "app/all", "all"] {
+            fs::create_dir(data.join(below)).unwrap();
+            fs::set_permissions(data.join(below), Permissions::from_mode(0o755)).unwrap();
+        }
+        for below in ["secret", "app/secret"] {
+            file(&data.join(below), 0o644);
+            bind(&path.join("disk/secret"), &data.join(below));
+        }
+        for below in ["all", "app/all"] {
+            bind(&path.join("disk/secrets"), &data.join(below));
+        }
+        let deep = [data.join("app/secret"), data.join("app/all/secret")];
+        for (mode, readable) in [(0o777, false), (0o1777, true), (0o755, true)] {
+            fs::set_permissions(&data, Permissions::from_mode(mode)).unwrap();
+            for secret in &deep {
+                assert_eq!(read(secret, 9).is_ok(), readable, "{mode:o}: {}", secret.display());
+                assert_eq!(survey(secret, true).is_none(), readable, "{mode:o}: {}", secret.display());
+            }
+            // Straight in it, their own names keep them where they are.
+            for secret in [data.join("secret"), data.join("all/secret")] {
+                assert_eq!(read_and_see_whose(&secret, 9).unwrap(), (b"text".to_vec(), None));
+            }
+        }
+        fs::set_permissions(&data, Permissions::from_mode(0o777)).unwrap();
+        let why = read(&deep[0], 9).unwrap_err().to_string();
+        assert!(why.contains(&format!("`chmod +t {}`", data.display())), "{why}");
+        // What they may read themselves is read all the same, as ever.
+        fs::set_permissions(path.join("disk/secret"), Permissions::from_mode(0o444)).unwrap();
+        assert_eq!(read(&deep[0], 9).unwrap(), b"text");
+    });
+}
+
 #[test]
 fn a_file_that_others_may_write_is_not_ours_wherever_it_is() {
     let directory = open_directory();

@@ -90,21 +90,17 @@ fn walk(path: &Path, make_parents: bool) -> io::Result<Place> {
             Err(error) => return Err(error.into()),
         };
         let about = fstat(&entry)?;
-        // What is mounted was put there by who may mount, whoever owns the directory around it.
+        // What is mounted was put there by who may mount, and no name is moved while it is a mount's, whoever owns the
+        // directory around it. Those further up can be moved, and what is mounted below them goes along.
         let mounted = name != ".." && is_mounted(&entry, &about, &walk.about);
-        let led_by = match mounted && !walk.by_link {
-            true => {
-                walk.mend = None;
-                None
-            }
-            false => {
-                let here = Hand::of(&walk.about, Some(&about)).filter(|_| name != "..");
-                if here.is_some() && walk.mend.is_none() {
-                    walk.mend = Some(Mend::of(&walk.path, &walk.about, &about));
-                }
-                Hand::joined(walk.led_by, here)
-            }
+        let here = match mounted && !walk.by_link {
+            true => None,
+            false => Hand::of(&walk.about, Some(&about)).filter(|_| name != ".."),
         };
+        if here.is_some() && walk.mend.is_none() {
+            walk.mend = Some(Mend::of(&walk.path, &walk.about, &about));
+        }
+        let led_by = Hand::joined(walk.led_by, here);
         match kind(&about) {
             SFlag::S_IFLNK => {
                 links += 1;
@@ -319,11 +315,12 @@ impl std::fmt::Display for Mend {
         match self.lacks_sticky {
             true => write!(
                 f,
-                "others may rename what is in {directory} (`chmod +t {directory}`, or mount the file by itself)"
+                "others may rename what is in {directory} (`chmod +t {directory}`, or mount the file straight into it)"
             ),
-            false => {
-                write!(f, "others may change what is in {directory} (keep the file elsewhere, or mount it by itself)")
-            }
+            false => write!(
+                f,
+                "others may change what is in {directory} (keep the file elsewhere, or mount it straight into it)"
+            ),
         }
     }
 }
