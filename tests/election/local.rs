@@ -446,3 +446,27 @@ fn a_lock_file_that_has_a_second_name_is_neither_locked_nor_opened_to_everyone()
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o777, 0o600);
     });
 }
+
+/// Whoever may rename in the shared directory brings there what they may not write, and main would get it to write by.
+#[test]
+fn a_file_that_was_moved_to_the_locks_place_is_not_opened_for_main_and_it_is_said() {
+    run(async |shared: &Shared| {
+        let one = candidate(shared, "db", "one");
+        let won = one.win().await;
+        one.release(won).await;
+        one.close(won.session).await;
+        let lock = shared.election("db").join("lock");
+        let two = candidate(shared, "db", "two");
+        for mode in [0o644, 0o600, 0o664] {
+            let moved = shared.election("db").join("../../moved");
+            std::fs::write(&moved, "root's own").expect("ours");
+            std::fs::set_permissions(&moved, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("ours");
+            std::fs::rename(&moved, &lock).expect("one file system");
+            let error = two.try_open().await.expect_err("no lock");
+            assert!(error.contains("no lock that an agent made"), "{mode:o}: {error}");
+        }
+        // As one of a volume that was copied without its modes is mended.
+        std::fs::set_permissions(&lock, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("ours");
+        assert!(two.try_open().await.is_ok());
+    });
+}

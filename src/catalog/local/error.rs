@@ -87,6 +87,15 @@ pub enum Error {
         /// How long it has to be silent.
         silence: Duration,
     },
+    /// Somebody has put another file in the place of an election's lock.
+    #[error(
+        "{} is no lock that an agent made, which is a plain file with one name, for everybody to read and write: remove it",
+        .path.display()
+    )]
+    NoLock {
+        /// The file.
+        path: PathBuf,
+    },
     /// Somebody has written a term that none can follow.
     #[error("{} tells of a term that none can come after: restore it, or delete it with the others beside it", .path.display())]
     Terms {

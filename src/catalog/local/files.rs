@@ -165,9 +165,12 @@ impl Folder {
                 Err(source) => return Err(refused("open")(source)),
             };
             let about = file.metadata().map_err(|e| refused("look at")(errno(&e)))?;
-            return match about.is_file() && about.nlink() <= 1 {
+            // An agent's is for everybody to write. Another was moved here, perhaps by who may not, and main gets this
+            // descriptor.
+            let for_everyone = Mode::from_bits_truncate(about.mode()).contains(LOCKABLE);
+            return match about.is_file() && about.nlink() <= 1 && for_everyone {
                 true => Ok(file),
-                false => Err(refused("lock")(Errno::EMLINK)),
+                false => Err(Error::NoLock { path: self.path_of(name) }),
             };
         }
         Err(refused("make")(Errno::EAGAIN))
