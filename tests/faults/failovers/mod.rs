@@ -8,6 +8,7 @@
 
 mod faults;
 mod fleet;
+mod hooks;
 mod judge;
 
 use std::time::{Duration, Instant};

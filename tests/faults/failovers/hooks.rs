@@ -1,0 +1,100 @@
+//! The hooks' arithmetic by itself: what they call is replaced, so that no database and no container is needed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+/// An example's promotion, with its data below a directory of the test's own.
+struct Promotion {
+    directory: tempfile::TempDir,
+    counter: &'static str,
+}
+
+impl Promotion {
+    /// `hook` is the example's, `home` where it has its data; `counter` is the key it counts its promotions in.
+    fn of(example: &str, home: &str, counter: &'static str) -> Promotion {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("config-examples");
+        let hook = fs::read_to_string(root.join(example).join("hook")).expect("the example has a hook");
+        let own = directory.path().join("home");
+        fs::create_dir_all(own.join("data/pg_wal")).expect("directories can be made");
+        let promotion = Promotion { directory, counter };
+        promotion.program("hook", &hook.replace(home, own.to_str().expect("a path of ASCII")));
+        promotion
+    }
+
+    fn program(&self, name: &str, text: &str) {
+        let path = self.directory.path().join(name);
+        fs::write(&path, text).expect("a file can be written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it can be made a program");
+    }
+
+    /// Promotes, where `pilotfish kv get` answers so; returns what the counter is set to, if the promotion succeeds.
+    fn counts(&self, term: u64, (code, found): (i32, &str)) -> Option<String> {
+        let put = self.directory.path().join("put");
+        let _ = fs::remove_file(&put);
+        let script = "#!/bin/bash\ncase $2 in get) printf '%s\\n' \"$FOUND\"; exit $CODE ;; put) echo \"${*:3}\" >$PUT ;; esac\n";
+        self.program("pilotfish", script);
+        let path = std::env::var("PATH").expect("there is a PATH");
+        let promoted = Command::new(self.directory.path().join("hook"))
+            .arg("promote")
+            .envs([("PASSWORD", "x"), ("PGPASSWORD", "x"), ("PILOTFISH_LEADER", ""), ("PILOTFISH_ROLE", "leader")])
+            .env("PILOTFISH_TERM", term.to_string())
+            .env("PATH", format!("{}:{path}", self.directory.path().display()))
+            .env("PUT", &put)
+            .env("SQL", self.sql())
+            .envs([("CODE", code.to_string()), ("FOUND", found.to_owned())])
+            .current_dir(self.directory.path())
+            .output()
+            .expect("bash can be started");
+        let put = fs::read_to_string(put).ok().filter(|_| promoted.status.success())?;
+        Some(put.trim().strip_prefix(self.counter)?.trim().strip_suffix(" --fenced")?.to_owned())
+    }
+
+    fn sql(&self) -> std::path::PathBuf {
+        self.directory.path().join("sql")
+    }
+}
+
+/// What both must do: nothing but a number that is there, or a key that isn't, lets anybody be promoted.
+fn refuses_what_is_no_answer(promotion: &Promotion) {
+    let ran = promotion.directory.path().join("ran");
+    let command = format!("a[$(touch {})]", ran.display());
+    for (code, found) in [(69, ""), (64, ""), (0, ""), (0, "x"), (0, "-1"), (0, "99999999999"), (0, &*command)] {
+        assert_eq!(promotion.counts(7, (code, found)), None, "{code} {found:?}");
+    }
+    assert!(!ran.exists(), "what stands in a key was run");
+}
+
+#[test]
+fn mariadb_begins_at_numbers_that_no_primary_had_however_high_the_term() {
+    let promotion = Promotion::of("mariadb", "/var/lib/mysql", "db/epoch");
+    let executed = (5_u64 << 32) + 17;
+    fs::write(promotion.directory.path().join("home/data/binlog.000001"), "").expect("a file can be written");
+    promotion.program("mariadb-binlog", &format!("#!/bin/sh\necho GTID 0-1-{executed}\n"));
+    let mariadb = format!("#!/bin/sh\necho \"$*\" >>$SQL\ncase $* in *'SELECT CAST'*) echo {executed} ;; esac\n");
+    promotion.program("mariadb", &mariadb);
+    for (found, epoch) in [((1, ""), 6_u64), ((0, "3"), 6), ((0, "5"), 6), ((0, "08"), 9), ((0, "41"), 42)] {
+        for term in [7, 1 << 31, 1 << 40] {
+            let _ = fs::remove_file(promotion.sql());
+            assert_eq!(promotion.counts(term, found), Some(epoch.to_string()), "{found:?}, term {term}");
+            let sql = fs::read_to_string(promotion.sql()).expect("it was asked");
+            assert!(sql.contains(&format!("gtid_seq_no = {};", epoch << 32)), "{sql}");
+        }
+    }
+    refuses_what_is_no_answer(&promotion);
+}
+
+#[test]
+fn postgres_takes_a_timeline_that_nobody_took() {
+    let promotion = Promotion::of("postgres", "/var/lib/postgresql", "db/timeline");
+    let segment = promotion.directory.path().join("home/data/pg_wal/000000050000000000000003");
+    fs::write(segment, "").expect("a file can be written");
+    promotion.program("pg_waldump", "#!/bin/sh\necho 'error in WAL record at 0/3000060: invalid' >&2\n");
+    promotion.program("psql", "#!/bin/sh\necho t\n");
+    for (found, timeline) in [((1, ""), "6"), ((0, "3"), "6"), ((0, "5"), "6"), ((0, "08"), "9"), ((0, "41"), "42")] {
+        assert_eq!(promotion.counts(7, found).as_deref(), Some(timeline), "{found:?}");
+    }
+    refuses_what_is_no_answer(&promotion);
+}
