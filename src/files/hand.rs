@@ -24,6 +24,20 @@ fn is_own_group(group: u32) -> bool {
     [0, getegid().as_raw()].contains(&group) && !GROUP_IS_SHARED.load(Ordering::Relaxed)
 }
 
+/// Somebody else is, or may be, in a user's private group.
+static PRIVATE_GROUPS_ARE_SHARED: AtomicBool = AtomicBool::new(false);
+
+/// No group is its user's alone, from now on.
+pub fn share_private_groups() {
+    PRIVATE_GROUPS_ARE_SHARED.store(true, Ordering::Relaxed);
+}
+
+/// Whether it is only its owner who is in its group: of one of the same number, as distributions give each user (with it
+/// goes a umask of 002), nobody else is, as far as is known.
+fn is_private_group(about: &FileStat) -> bool {
+    about.st_gid == about.st_uid && !PRIVATE_GROUPS_ARE_SHARED.load(Ordering::Relaxed)
+}
+
 /// Others who had a hand in the way to a file. What they could open themselves is all that they may lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hand {
@@ -31,6 +45,8 @@ pub(super) enum Hand {
     User(u32),
     /// A group's.
     Group(u32),
+    /// A user's, or a group's: either may have been it.
+    UserOrGroup(u32, u32),
     /// Anybody's, or several users'.
     Anybody,
 }
@@ -38,41 +54,67 @@ pub(super) enum Hand {
 impl Hand {
     /// Who may have put this entry into this directory; `None` is root, or ourselves.
     pub(super) fn of(directory: &FileStat, entry: Option<&FileStat>) -> Option<Hand> {
-        let by = Hand::on(directory)?;
-        if matches!(by, Hand::User(_)) {
-            return Some(by);
+        let mut others = Hand::of_others(directory);
+        if directory.st_mode & STICKY != 0 {
+            others = match entry {
+                None => None,
+                // A second name of a file may be anybody's work (fs.protected_hardlinks = 0).
+                Some(entry) if is_plain(entry) && entry.st_nlink > 1 => others,
+                Some(entry) => others.and_then(|_| Hand::of_owner(entry)),
+            };
         }
-        if directory.st_mode & STICKY == 0 {
-            return Some(by);
-        }
-        match entry {
-            None => None,
-            // A second name of a file may be anybody's work (fs.protected_hardlinks = 0).
-            Some(entry) if is_plain(entry) && entry.st_nlink > 1 => Some(by),
-            Some(entry) if is_trusted(entry.st_uid) => None,
-            Some(entry) => Some(Hand::User(entry.st_uid)),
-        }
+        Hand::joined(Hand::of_owner(directory), others)
     }
 
     /// Who may write to this, or take the right to; `None` is root, or ourselves.
     pub(super) fn on(about: &FileStat) -> Option<Hand> {
-        if !is_trusted(about.st_uid) {
-            Some(Hand::User(about.st_uid))
-        } else if about.st_mode & OTHERS_WRITE != 0 {
-            Some(Hand::Anybody)
-        } else if about.st_mode & GROUP_WRITES != 0 && !is_own_group(about.st_gid) {
-            Some(Hand::Group(about.st_gid))
-        } else {
-            None
+        Hand::joined(Hand::of_owner(about), Hand::of_others(about))
+    }
+
+    fn of_owner(about: &FileStat) -> Option<Hand> {
+        (!is_trusted(about.st_uid)).then_some(Hand::User(about.st_uid))
+    }
+
+    /// By the mode alone.
+    fn of_others(about: &FileStat) -> Option<Hand> {
+        if about.st_mode & OTHERS_WRITE != 0 {
+            return Some(Hand::Anybody);
         }
+        let group = about.st_mode & GROUP_WRITES != 0 && !is_own_group(about.st_gid) && !is_private_group(about);
+        group.then_some(Hand::Group(about.st_gid))
     }
 
     /// Both had a hand in it.
     pub(super) fn joined(one: Option<Hand>, other: Option<Hand>) -> Option<Hand> {
-        match (one, other) {
-            (hand, None) | (None, hand) => hand,
-            (Some(one), Some(other)) if one == other => Some(one),
-            (Some(_), Some(_)) => Some(Hand::Anybody),
+        let (one, other) = match (one, other) {
+            (hand, None) | (None, hand) => return hand,
+            (Some(one), Some(other)) => (one, other),
+        };
+        let same = |one: Option<u32>, other: Option<u32>| one.is_none() || other.is_none() || one == other;
+        let are_known = one != Hand::Anybody && other != Hand::Anybody;
+        if !are_known || !same(one.user(), other.user()) || !same(one.group(), other.group()) {
+            return Some(Hand::Anybody);
+        }
+        Some(match (one.user().or(other.user()), one.group().or(other.group())) {
+            (Some(user), Some(group)) => Hand::UserOrGroup(user, group),
+            (Some(user), None) => Hand::User(user),
+            (None, Some(group)) => Hand::Group(group),
+            (None, None) => Hand::Anybody,
+        })
+    }
+
+    /// The one user among them.
+    pub(super) fn user(self) -> Option<u32> {
+        match self {
+            Hand::User(user) | Hand::UserOrGroup(user, _) => Some(user),
+            Hand::Group(_) | Hand::Anybody => None,
+        }
+    }
+
+    fn group(self) -> Option<u32> {
+        match self {
+            Hand::Group(group) | Hand::UserOrGroup(_, group) => Some(group),
+            Hand::User(_) | Hand::Anybody => None,
         }
     }
 
@@ -105,6 +147,9 @@ impl Hand {
         match self {
             Hand::User(user) => everybody || about.st_uid == user,
             Hand::Group(group) => everybody || (about.st_gid == group && about.st_mode & (right << 3) != 0),
+            Hand::UserOrGroup(user, group) => {
+                Hand::User(user).may(about, right) && Hand::Group(group).may(about, right)
+            }
             Hand::Anybody => everybody,
         }
     }
@@ -115,6 +160,7 @@ impl std::fmt::Display for Hand {
         match self {
             Hand::User(user) => write!(f, "uid {user}"),
             Hand::Group(group) => write!(f, "gid {group}"),
+            Hand::UserOrGroup(user, group) => write!(f, "uid {user} or gid {group}"),
             Hand::Anybody => write!(f, "anybody"),
         }
     }
@@ -128,6 +174,6 @@ pub(super) fn sticky(directory: &FileStat) -> FileStat {
 }
 
 /// Root may do anything anyway, and what is ours is in nobody else's hands.
-fn is_trusted(user: u32) -> bool {
+pub(super) fn is_trusted(user: u32) -> bool {
     user == 0 || user == geteuid().as_raw()
 }

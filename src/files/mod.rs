@@ -29,7 +29,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 
 pub use destination::{Access, Destination};
-pub use hand::share_own_group;
+pub use hand::{share_own_group, share_private_groups};
 pub use reader::Reader;
 pub use scratch::Scratch;
 pub use socket::SocketPlace;

@@ -482,3 +482,42 @@ fn whoever_may_rename_roots_files_gets_none_of_them_read_and_the_error_says_what
     assert!(why.contains(&app.display().to_string()) && !why.contains("chmod"), "{why}");
     assert_eq!(survey(&directory.path().join("none"), true), None);
 }
+
+#[test]
+fn in_a_directory_that_is_not_its_owners_alone_whoever_may_write_there_may_have_led() {
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    let home = directory.path().join("home");
+    fs::create_dir(&home).unwrap();
+    for name in ["secret", "conf"] {
+        file(&home.join(name), 0o600);
+        chown(home.join(name), Some(OTHER), Some(OTHER)).unwrap();
+        link_of_another(&home.join(name), &app.join(name));
+    }
+    chown(&home, Some(OTHER), Some(OTHER)).unwrap();
+    file(&app.join("group"), 0o640);
+    chown(app.join("group"), Some(OTHER), Some(OTHER + 1)).unwrap();
+    for (mode, group, alone) in [
+        (0o755, OTHER, true),
+        // A umask of 002, and a group that has the user's number.
+        (0o775, OTHER, true),
+        (0o777, OTHER, false),
+        // A volume that two share by a group of theirs.
+        (0o775, OTHER + 1, false),
+        (0o755, OTHER + 1, true),
+        // A link is its owner's here.
+        (0o1777, OTHER, true),
+    ] {
+        chown(&app, None, Some(group)).unwrap();
+        fs::set_permissions(&app, Permissions::from_mode(mode)).unwrap();
+        assert_eq!(read(&app.join("secret"), 9).is_ok(), alone, "{mode:o} {group}");
+        assert_eq!(Destination::find(&app.join("conf"), false).is_ok(), alone, "{mode:o} {group}");
+        // What all of them may do is done for any of them, and a directory made there is its owner's.
+        assert_eq!(read(&app.join("group"), 9).is_ok(), mode != 0o777, "{mode:o} {group}");
+        let parents = Destination::find(&app.join(format!("{mode:o}{group}/new.conf")), true).unwrap();
+        parents.replace(b"new", Access::default()).unwrap();
+        assert_eq!(fs::metadata(app.join(format!("{mode:o}{group}"))).unwrap().uid(), OTHER);
+    }
+    std::os::unix::fs::lchown(app.join("secret"), Some(OTHER + 1), None).unwrap();
+    assert!(read(&app.join("secret"), 9).is_err(), "another's link in it");
+}

@@ -16,13 +16,15 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 
-use super::hand::{Hand, sticky};
+use super::hand::{Hand, is_trusted, sticky};
 use super::{is_plain, kind, no_plain_file, open_seen, replaced, same};
 
 /// As many as the kernel follows (path_resolution(7)).
 const MOST_LINKS: u32 = 40;
 /// Of directories that are made on the way.
 const DIRECTORY: u32 = 0o755;
+/// Who else may write in a directory, and rename only what is their own.
+const OPEN: u32 = 0o1022;
 
 /// Where a path leads: a directory, and a name in it.
 #[derive(Debug)]
@@ -186,7 +188,8 @@ impl Walk {
         Ok(())
     }
 
-    /// Makes a directory, which belongs to whose directory it is in.
+    /// Makes a directory, which belongs to whose directory it is in, and is as open where others led here: what is put there
+    /// for them has to be within their reach.
     fn make(&self, name: &OsStr) -> io::Result<()> {
         let led_by = Hand::joined(self.led_by, Hand::of(&self.about, None));
         if let Some(hand) = led_by.filter(|hand| !hand.may_replace(&self.about, None)) {
@@ -199,10 +202,12 @@ impl Walk {
             Err(error) => return Err(error.into()),
         }
         let made = openat(&self.directory, name, flags, Mode::empty())?;
-        if let Some(Hand::User(user)) = led_by {
+        let owner = led_by.map(|hand| hand.user().unwrap_or(self.about.st_uid)).filter(|user| !is_trusted(*user));
+        if let Some(user) = owner {
             fchown(&made, Some(Uid::from_raw(user)), Some(Gid::from_raw(self.about.st_gid)))?;
         }
-        Ok(fchmod(&made, Mode::from_bits_truncate(DIRECTORY))?)
+        let open = led_by.map_or(0, |_| self.about.st_mode & OPEN);
+        Ok(fchmod(&made, Mode::from_bits_truncate(DIRECTORY | open))?)
     }
 
     fn at(self, name: OsString, entry: Option<FileStat>, led_by: Option<Hand>, is_of_proc: bool) -> Place {

@@ -76,9 +76,16 @@ impl Identity {
     /// The same of one user.
     pub fn mind_groups(&self) {
         let (own_user, own_group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-        let mut groups = self.groups.iter().copied().chain([self.gid.unwrap_or(own_group)]);
-        if ![0, own_user].contains(&self.uid) && groups.any(|group| [0, own_group].contains(&group)) {
+        let groups = || self.groups.iter().copied().chain([self.gid.unwrap_or(own_group)]);
+        if [0, own_user].contains(&self.uid) {
+            return;
+        }
+        if groups().any(|group| [0, own_group].contains(&group)) {
             files::share_own_group();
+        }
+        // Perhaps that of another user's own.
+        if groups().any(|group| group != self.uid) {
+            files::share_private_groups();
         }
     }
 }
