@@ -4,13 +4,14 @@
 //!
 //! - [`find`]: walks to a place part by part, and sees in whose hands the way is.
 //! - [`read`]: a plain file's content, up to a bound.
-//! - [`directory`], [`make_directory`]: one that is shared with others.
+//! - [`directory`], [`make_directory`], [`make_in`]: one that is shared with others.
 //! - [`Destination`]: a file replaced as a whole.
 //! - [`SocketPlace`]: where a socket listens.
 //! - [`Way`]: to where a child works, entered between fork and exec.
 //! - [`beside`]: works on files beside the agent's only thread. [`Reader`]: reads there, one thread for each reader.
 
 mod destination;
+mod fresh;
 mod hand;
 mod reader;
 mod scratch;
@@ -24,11 +25,11 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
 
 pub use destination::{Access, Destination};
+pub use fresh::make_in;
 pub use hand::{share_own_group, share_private_groups};
 pub use reader::Reader;
 pub use scratch::Scratch;
@@ -123,7 +124,7 @@ pub fn directory(path: &Path) -> io::Result<OwnedFd> {
     while_replaced(|| find(path)?.open_directory())
 }
 
-/// Makes a directory, and those it is in; `false` when there is something at its path already.
+/// Makes a directory of this mode, and those it is in; `false` when there is something at its path already.
 ///
 /// # Errors
 /// It can't be made, or whoever may change where the path leads may make none there.
@@ -135,11 +136,8 @@ pub fn make_directory(path: &Path, mode: u32) -> io::Result<bool> {
     if let Some(hand) = place.led_by.filter(|hand| !hand.may_replace(&place.about_directory, None)) {
         return Err(walk::refused(hand, "may make no directory there"));
     }
-    match mkdirat(&place.directory, place.name.as_os_str(), Mode::from_bits_truncate(mode)) {
-        Ok(()) => Ok(true),
-        Err(Errno::EEXIST) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    let give = |made: &OwnedFd| fchmod(made, Mode::from_bits_truncate(mode));
+    Ok(make_in(&place.directory, place.name.as_os_str(), give)?)
 }
 
 /// What is said of anything but a plain file.

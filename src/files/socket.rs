@@ -56,6 +56,11 @@ impl SocketPlace {
         self.place.entry.as_ref().is_some_and(|entry| kind(entry) == SFlag::S_IFSOCK)
     }
 
+    /// Whose what is there is.
+    pub fn owner(&self) -> Option<u32> {
+        self.place.entry.as_ref().map(|entry| entry.st_uid)
+    }
+
     /// Device and inode of what is there.
     // Their types differ between architectures.
     #[allow(clippy::unnecessary_cast)]

@@ -483,6 +483,64 @@ fn whoever_may_rename_roots_files_gets_none_of_them_read_and_the_error_says_what
     assert_eq!(survey(&directory.path().join("none"), true), None);
 }
 
+/// A user that spins renameat2(2) needs a few tries; without the mark it wins one of these.
+#[test]
+fn what_is_moved_to_the_place_of_a_directory_just_made_is_not_given_away_for_it() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    let (new, private) = (app.join("new"), app.join("private"));
+    fs::create_dir(&private).unwrap();
+    file(&private.join("secret"), 0o644);
+    fs::set_permissions(&private, Permissions::from_mode(0o700)).unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+                let _ = nix::fcntl::renameat2(nix::fcntl::AT_FDCWD, &new, nix::fcntl::AT_FDCWD, &private, flags);
+            }
+        });
+        for turn in 0..3_000 {
+            let _ = match turn % 2 {
+                0 => make_directory(&new, 0o777).map(drop),
+                _ => Destination::find(&new.join("app.conf"), true).map(drop),
+            };
+            // Whichever it is that has nothing in it.
+            let _ = fs::remove_dir(&new);
+            let _ = fs::remove_dir(&private);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let kept = [new, private].into_iter().find(|path| path.join("secret").exists()).expect("it was moved only");
+    let about = fs::metadata(kept).unwrap();
+    assert_eq!((about.uid(), about.mode() & 0o7777), (nix::unistd::geteuid().as_raw(), 0o700));
+}
+
+#[test]
+fn a_directory_just_made_is_known_by_its_mode_and_gets_the_one_that_is_asked_for() {
+    let directory = open_directory();
+    let is_finished = |mode: u32| {
+        let path = directory.path().join(format!("{mode:o}"));
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let mut finished = false;
+        let opened = File::open(&path).unwrap().into();
+        super::fresh::finish_fresh(&opened, |_| {
+            finished = true;
+            Ok(())
+        })
+        .unwrap();
+        finished
+    };
+    // By whatever umask, and in a directory with the group's bit.
+    assert!([0o1555, 0o1550, 0o1500, 0o3555].into_iter().all(is_finished));
+    assert!(![0o700, 0o755, 0o555, 0o1700, 0o1755, 0o1777, 0o1733].into_iter().any(is_finished));
+    let path = directory.path().join("new");
+    assert!(make_directory(&path, 0o777).unwrap() && !make_directory(&path, 0o700).unwrap());
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o777);
+}
+
 #[test]
 fn in_a_directory_that_is_not_its_owners_alone_whoever_may_write_there_may_have_led() {
     let directory = open_directory();

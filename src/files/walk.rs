@@ -12,10 +12,11 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 
+use super::fresh::make_in;
 use super::hand::{Hand, is_trusted, sticky};
 use super::{is_plain, kind, no_plain_file, open_seen, replaced, same};
 
@@ -195,19 +196,15 @@ impl Walk {
         if let Some(hand) = led_by.filter(|hand| !hand.may_replace(&self.about, None)) {
             return Err(refused(hand, "may not make a directory there"));
         }
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        match mkdirat(&self.directory, name, Mode::from_bits_truncate(0o700)) {
-            Ok(()) => {}
-            Err(Errno::EEXIST) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        let made = openat(&self.directory, name, flags, Mode::empty())?;
         let owner = led_by.map(|hand| hand.user().unwrap_or(self.about.st_uid)).filter(|user| !is_trusted(*user));
-        if let Some(user) = owner {
-            fchown(&made, Some(Uid::from_raw(user)), Some(Gid::from_raw(self.about.st_gid)))?;
-        }
         let open = led_by.map_or(0, |_| self.about.st_mode & OPEN);
-        Ok(fchmod(&made, Mode::from_bits_truncate(DIRECTORY | open))?)
+        make_in(&self.directory, name, |made| {
+            if let Some(user) = owner {
+                fchown(made, Some(Uid::from_raw(user)), Some(Gid::from_raw(self.about.st_gid)))?;
+            }
+            fchmod(made, Mode::from_bits_truncate(DIRECTORY | open))
+        })?;
+        Ok(())
     }
 
     fn at(self, name: OsString, entry: Option<FileStat>, led_by: Option<Hand>, is_of_proc: bool) -> Place {

@@ -22,11 +22,12 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, Flock, FlockArg, OFlag, RenameFlags, fcntl, openat, renameat, renameat2};
 use nix::libc;
-use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
 use super::Error;
 use crate::catalog::bounds;
+use crate::files::make_in;
 use crate::net::backoff;
 
 /// The largest instance or value, as in Consul.
@@ -87,21 +88,9 @@ impl Folder {
         if let Some(folder) = self.sub(name)? {
             return Ok(folder);
         }
-        let made = match mkdirat(&self.fd, name, EVERYONE) {
-            Ok(()) => true,
-            Err(Errno::EEXIST) => false,
-            Err(source) => return Err(Error::refused("make", self.path_of(name))(source)),
-        };
-        let folder = self.sub(name)?.ok_or_else(|| Error::refused("open", self.path_of(name))(Errno::ENOENT))?;
-        if made {
-            folder.open_to_everyone()?;
-        }
-        Ok(folder)
-    }
-
-    /// Takes back what the umask took.
-    pub(super) fn open_to_everyone(&self) -> Result<(), Error> {
-        fchmod(&self.fd, EVERYONE).map_err(Error::refused("open to everyone", &self.path))
+        let opened = make_in(&self.fd, name, |made| fchmod(made, EVERYONE));
+        opened.map_err(Error::refused("make", self.path_of(name)))?;
+        self.sub(name)?.ok_or_else(|| Error::refused("open", self.path_of(name))(Errno::ENOENT))
     }
 
     /// Its descriptor, for what isn't in this file.

@@ -204,13 +204,8 @@ impl Root {
         }
         let refused = |e: std::io::Error| Error::refused("make", &self.directory)(errno(&e));
         // Another container may be first.
-        let made = files::make_directory(&self.directory, 0o777).map_err(refused)?;
-        let gone = || Error::refused("open", &self.directory)(Errno::ENOENT);
-        let directory = Folder::at(&self.directory)?.ok_or_else(gone)?;
-        if made {
-            directory.open_to_everyone()?;
-        }
-        Ok(directory)
+        files::make_directory(&self.directory, 0o777).map_err(refused)?;
+        Folder::at(&self.directory)?.ok_or_else(|| Error::refused("open", &self.directory)(Errno::ENOENT))
     }
 
     fn furnish(&self, root: &Folder) -> Result<(), Error> {
