@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{Backlog, UnixAddr, bind, connect, getsockopt, listen};
 use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::geteuid;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::listener::{Listener, Socket, SocketFile};
@@ -54,7 +55,7 @@ impl From<io::Error> for Unavailable {
 /// no container is worth less for it.
 pub fn open(control: &Control, endpoint: Endpoint) -> io::Result<Option<Handle>> {
     let Some(path) = &control.socket else { return Ok(None) };
-    let Some(socket) = somewhere(path)? else { return Ok(None) };
+    let Some(socket) = somewhere(path, true)? else { return Ok(None) };
     let listener = Listener::new(socket);
     tokio::spawn(keep(listener.clone(), path.clone()));
     Ok(Some(server::serve(listener, endpoint, Rights::Command)))
@@ -69,19 +70,20 @@ pub fn open_tcp(listen: &ControlListen, endpoint: Endpoint) -> io::Result<Handle
     Ok(server::serve_to(listener, endpoint, Rights::Command, Some(Token::of(listen.token_file.clone()))))
 }
 
-fn somewhere(path: &Path) -> io::Result<Option<Socket>> {
-    Ok(match listening(path) {
-        Ok((socket, file)) => Some(Socket::Unix { listener: registered(socket)?, file }),
-        Err(error) => match instead(path, &error) {
-            Some(socket) => Some(Socket::Abstract(registered(socket)?)),
-            None => None,
-        },
-    })
+/// At its file, or, if `news`, at an abstract socket, and it is said why; else it was tried before.
+fn somewhere(path: &Path, news: bool) -> io::Result<Option<Socket>> {
+    match listening(path) {
+        Ok((socket, file)) => Ok(Some(Socket::Unix { listener: registered(socket)?, file })),
+        Err(error) if news => Ok(instead(path, &error).map(registered).transpose()?.map(Socket::Abstract)),
+        Err(_) => Ok(None),
+    }
 }
 
-/// Listens anew when the socket's file isn't there any more, or is somebody else's, until the endpoint is shut.
+/// Listens anew when the socket's file isn't there any more, or is somebody else's, until the endpoint is shut. While another
+/// agent has its place it is looked whether that is gone.
 async fn keep(listener: Listener, path: PathBuf) {
     let reader = Reader::default();
+    let mut said = None;
     while let Some(ours) = listener.file() {
         tokio::time::sleep(LOOK_EVERY).await;
         let looked = path.clone();
@@ -95,11 +97,17 @@ async fn keep(listener: Listener, path: PathBuf) {
         if there == Some(ours) || listener.file() != Some(ours) {
             continue;
         }
-        let what = if there.is_some() { "replaced by somebody" } else { "removed" };
-        tracing::warn!(event = "degraded", "the control socket {} was {what}", path.display());
-        match somewhere(&path) {
-            Ok(Some(socket)) => listener.replace(socket),
-            Ok(None) => return,
+        let is_news = said.replace(there) != Some(there);
+        if is_news {
+            let what = if there.is_some() { "replaced by somebody" } else { "removed" };
+            tracing::warn!(event = "degraded", "the control socket {} was {what}", path.display());
+        }
+        match somewhere(&path, is_news) {
+            Ok(Some(socket)) => {
+                listener.replace(socket);
+                said = None;
+            }
+            Ok(None) => {}
             Err(error) => {
                 tracing::warn!(
                     event = "degraded",
@@ -160,14 +168,17 @@ fn clear_stale(place: &SocketPlace, address: &UnixAddr) -> Result<(), Unavailabl
         return Err(Unavailable::NoSocket);
     }
     let socket = peer::stream()?;
-    // EAGAIN is a full queue: somebody listens.
     match connect(socket.as_raw_fd(), address) {
         Err(Errno::ECONNREFUSED) => Ok(place.remove()?),
         Ok(()) => match getsockopt(&socket, PeerCredentials).map(|peer| Peer { pid: peer.pid(), uid: peer.uid() }) {
             Ok(peer) if !peer.may_be_an_agent(false) => Err(Unavailable::Stranger(peer.uid)),
             _ => Err(Unavailable::Taken),
         },
-        Err(Errno::EAGAIN) => Err(Unavailable::Taken),
+        // Its queue is full, so somebody listens. The kernel doesn't say who, but whose file it is.
+        Err(Errno::EAGAIN) => match place.owner() {
+            Some(user) if ![0, geteuid().as_raw()].contains(&user) => Err(Unavailable::Stranger(user)),
+            _ => Err(Unavailable::Taken),
+        },
         Err(error) => Err(error.into()),
     }
 }

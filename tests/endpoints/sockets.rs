@@ -358,6 +358,39 @@ async fn a_control_socket_that_is_replaced_or_removed_is_had_again() {
     assert!(client::ask(&path, Method::GET, "/livez", SOON).await.is_err());
 }
 
+#[tokio::test]
+async fn one_that_listens_and_never_accepts_keeps_no_agent_from_being_found() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let path = dir.path().join("control.sock");
+    let full = |listener: UnixListener| {
+        // From now on its queue is full: who isn't accepted waits for ever, or is told so.
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        let waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        (listener, waiting)
+    };
+    // Before the agent starts, and in its socket's place.
+    let before = full(planted(&path));
+    let first = agent();
+    let endpoint = control::open(&socket_at(&path), first.endpoint.clone()).unwrap().expect("an abstract socket");
+    answers_again(&path).await;
+    drop((before, endpoint));
+    fs::remove_file(&path).unwrap();
+
+    let second = agent();
+    let _endpoint = control::open(&socket_at(&path), second.endpoint.clone()).unwrap().unwrap();
+    fs::remove_file(&path).unwrap();
+    // One that may be another agent keeps it as long as it is there.
+    let other = full(UnixListener::bind(&path).unwrap());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    drop(other);
+    fs::remove_file(&path).unwrap();
+    answers_again(&path).await;
+    fs::remove_file(&path).unwrap();
+    let _theirs = full(planted(&path));
+    answers_again(&path).await;
+}
+
 /// The agent looks each two seconds.
 async fn answers_again(path: &Path) {
     let asked = async {
