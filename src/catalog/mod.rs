@@ -18,7 +18,7 @@ mod rate;
 use crate::config::{self, Query, Service};
 pub use crate::errors::chain as report;
 use crate::net::address;
-use crate::supervisor::vocabulary::{Advertised, Fence, KeyChange, Registration, Value};
+use crate::supervisor::vocabulary::{Advertised, Fence, KeyChange, Registration, ServiceStatus, Value};
 
 pub use cause::Cause;
 pub use observations::{Audience, ObservationSender, wants_a_value};
@@ -116,8 +116,13 @@ impl Backend {
             return Err(Error::NotConfigured);
         }
         let service = &registration.service;
-        let found = address::advertised(&service.address)
-            .map_err(|source| Error::Address { service: service.id.clone(), source })?;
+        let found = match address::advertised(&service.address) {
+            Ok(found) => found,
+            Err(source) => {
+                self.forget_address(registration, &source).await;
+                return Err(Error::Address { service: service.id.clone(), source });
+            }
+        };
         match self {
             Backend::None => return Err(Error::NotConfigured),
             Backend::Local(local) => local.publish(registration, found.address).await.map_err(Error::Local)?,
@@ -125,6 +130,17 @@ impl Backend {
             Backend::Etcd(etcd) => etcd.publish(registration, found.address).await.map_err(Error::Etcd)?,
         }
         Ok(Advertised { address: found.address.to_string(), why: found.why })
+    }
+
+    /// Nobody is sent any more to an address that isn't there, nor, where it can't be known, to what isn't to be sent to.
+    async fn forget_address(&self, registration: &Registration, why: &address::AddressError) {
+        let is_known = !matches!(why, address::AddressError::List { .. });
+        let is_passing = registration.in_short().0 == ServiceStatus::Passing.as_str();
+        if (is_known || !is_passing)
+            && let Err(error) = self.withdraw(&registration.service).await
+        {
+            tracing::debug!(event = "catalog.left_behind", "{}", report(&error));
+        }
     }
 
     /// Removes what [`publish`](Self::publish) registered. Done also when nothing is there.

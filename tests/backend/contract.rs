@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pilotfish::catalog::Changed;
-use pilotfish::config::Query;
+use pilotfish::config::{Query, Service};
 use pilotfish::supervisor::vocabulary::{KeyChange, Observation, ServiceStatus, Value};
 use tokio::time::timeout;
 
@@ -23,6 +23,7 @@ macro_rules! sentences {
             an_instance_that_is_registered_in_maintenance_is_never_seen
             a_status_change_is_seen
             an_instance_that_is_withdrawn_is_gone
+            an_instance_without_an_address_is_gone_until_it_has_one
             withdrawing_what_is_not_there_succeeds
             an_agent_killed_with_sigkill_is_gone
             an_agent_killed_and_started_again_is_seen_again
@@ -219,6 +220,23 @@ async fn an_instance_that_is_withdrawn_is_gone(bench: &impl Bench) {
     assert_eq!(seen.ids().await, ["web-1"]);
     publisher.withdraw(&web).await;
     assert!(seen.ids().await.is_empty());
+}
+
+async fn an_instance_without_an_address_is_gone_until_it_has_one(bench: &impl Bench) {
+    let publisher = agent(bench);
+    let web = service("web", "web-1");
+    publisher.pass(&web).await;
+    let mut seen = agent(bench).follow(instances_of("web"));
+    assert_eq!(seen.ids().await, ["web-1"]);
+    // Its interface is taken away. The service's TTL, which would be over some day, is longer than this test waits.
+    let nowhere = Service { address: vec!["nowhere0".parse().expect("a name")], ..web.clone() };
+    for _ in 0..2 {
+        let error = publisher.try_publish(&nowhere, ServiceStatus::Passing, "").await.expect_err("no address");
+        assert!(error.contains("no address to advertise"), "{error}");
+    }
+    assert!(seen.ids().await.is_empty());
+    publisher.pass(&web).await;
+    assert_eq!(seen.ids().await, ["web-1"]);
 }
 
 async fn withdrawing_what_is_not_there_succeeds(bench: &impl Bench) {
