@@ -54,12 +54,19 @@ impl Processes {
         }
         let kin = self.kin();
         let Some(strays) = strays::find(&self.known(&kin)) else { return Some(Event::Followed { run, pid: None }) };
-        let own = || strays.iter().filter(|stray| stray.parent == self.agent);
+        // Somebody else's, started from outside (`docker exec`), is a child of ours as well once its parent has ended.
+        let is_mains = |pid| self.main_became.is_none_or(|user| tree::user(pid).is_none_or(|its| its == user));
+        let own = || strays.iter().filter(|stray| stray.parent == self.agent && is_mains(stray.pid));
         let main = own().find(|stray| Some(stray.pid) == told);
         let main = match self.pid(run) {
             None if !only => main.or_else(|| daemon(own())),
             Some(_) | None => main,
-        }?;
+        };
+        let Some(main) = main else {
+            // None of them is about to leave one that will do.
+            let never = !only && !strays.is_empty() && !strays.iter().any(|stray| is_mains(stray.pid));
+            return (never && self.pid(run).is_none()).then_some(Event::Followed { run, pid: None });
+        };
         let (pid, group) = (main.pid, main.group);
         self.counting = None;
         self.children.retain(|_, child| child.run != Some(run));

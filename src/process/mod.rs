@@ -83,6 +83,8 @@ pub struct Processes {
     /// It was asked how many strays are left, and some were.
     counting: Option<Count>,
     main: Option<RunId>,
+    /// Another user, whom main became: all of it runs as that, for it can become nobody else.
+    main_became: Option<u32>,
     /// Main's process group.
     main_is_in: Option<Pid>,
     /// The same, once main has ended, as long as others of it live on.
@@ -163,6 +165,7 @@ impl Processes {
             more: false,
             counting: None,
             main: None,
+            main_became: None,
             main_is_in: None,
             main_group: None,
             main_may_rest: false,

@@ -99,10 +99,12 @@ impl Processes {
             Ok(launch) => {
                 let launch = Launch { keep: keep.map(|keep| keep.as_raw_fd()), ..launch };
                 let lends = launch.foreground;
+                let became = launch.identity.as_ref().map(|ids| ids.uid).filter(|_| launch.without_capabilities);
                 let directory = process.directory.as_deref();
                 let event = self.start(run, &process.exec, process.user.as_deref(), directory, launch, None);
                 if let Event::Spawned { pid, .. } = event {
                     self.main = Some(run);
+                    self.main_became = became;
                     self.main_is_in = Some(pid);
                     self.main_group = None;
                     self.main_may_rest = false;

@@ -47,6 +47,14 @@ pub fn read(pid: Pid) -> Option<ProcessStat> {
     parse(pid, &stat[..length])
 }
 
+/// Whose rights a process has (its effective user's); `None` where /proc doesn't say.
+pub fn user(pid: Pid) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    // Real, effective, saved and for files (proc_pid_status(5)).
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 /// Living processes whose ancestors lead to `root` without passing one that is cut off.
 pub fn below(
     root: Pid,

@@ -154,6 +154,33 @@ fn the_process_that_main_names_is_the_one_that_is_followed() {
     ends(container);
 }
 
+/// Root's agent would signal what that user couldn't, and end with the code of what isn't main.
+#[test]
+#[allow(clippy::disallowed_types, reason = "who comes from outside is nobody's child here")]
+fn another_users_main_names_no_process_but_of_its_own_user_to_be_followed() {
+    let main = "until [ -s DIR/roots ]; do sleep 0.02; done; systemd-notify MAINPID=$(cat DIR/roots); sleep 1; exit 0";
+    let lab = Lab::new(&format!(
+        "[process]\nexec = [\"sh\", \"-c\", \"{main}\"]\nuser = \"65534:65534\"\nbackground = \"follow\"\n\
+         [[health]]\nnotify = true\ngrace = \"1m\"\n[stop]\nwithin = \"4s\"\n"
+    ));
+    std::fs::set_permissions(lab.path(""), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut container = lab.run();
+    // A daemon that somebody starts with `docker exec`.
+    let daemon =
+        format!("setsid sh -c 'echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000' &", lab.path("roots").display());
+    let inside = container.main().unwrap().to_string();
+    let entered = std::process::Command::new("nsenter")
+        .args(["--pid", "--mount", "--target", &inside, "sh", "-c", &daemon])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(entered.success());
+    assert_eq!(container.wait(), Ok(0), "{}", container.stderr());
+    assert!(!container.stderr().contains("main is process"), "{}", container.stderr());
+    assert!(!container.stderr().contains("runs on as process"), "{}", container.stderr());
+}
+
 #[test]
 fn neither_a_coprocess_nor_a_task_nor_a_check_speaks_for_main() {
     let says = |name: &str| {

@@ -287,7 +287,9 @@ impl Main {
                 false
             }
             (MainState::Counting { run: own, end, stop, .. }, None) if *own == run => {
-                let what = "what main left can't be followed, for there is no /proc: it is ended".to_owned();
+                let what =
+                    "what main left can't be followed, for it is another user's or there is no /proc: it is ended"
+                        .to_owned();
                 step.out.push(Effect::Say(Notice::Degraded { what }));
                 step.out.extend(Effect::ask_to_end(Target::Strays, Signal::TERM));
                 let kill_at = stop.and_then(|stop| stop.kill_at).unwrap_or(step.now + COUNT_AGAIN_AFTER);
