@@ -34,7 +34,8 @@ pub(crate) struct Coprocess {
     /// Who it runs as.
     #[schemars(example = &"consul", extend("x-default" = "the user pilotfish runs as"))]
     pub(crate) user: Option<Parsed<User>>,
-    /// Its working directory.
+    /// Its working directory. It is entered as `user`; by root for it only where every directory on the way is root's own,
+    /// and none of them a link.
     #[schemars(example = &"/var/lib/consul", extend("x-default" = "the one pilotfish was started in"))]
     pub(crate) directory: Option<Parsed<FilePath>>,
     /// Variables set on top of the container's environment.

@@ -80,7 +80,8 @@ pub(crate) struct Process {
     /// on its standard descriptors become that user's, so that `/dev/stdout` and `/dev/stderr` can be opened by name.
     #[schemars(example = &"mysql", extend("x-default" = "the user pilotfish runs as"))]
     pub(crate) user: Option<Parsed<User>>,
-    /// Its working directory.
+    /// Its working directory. It is entered as `user`; by root for it only where every directory on the way is root's own,
+    /// and none of them a link.
     #[schemars(example = &"/var/lib/mysql", extend("x-default" = "the one pilotfish was started in"))]
     pub(crate) directory: Option<Parsed<FilePath>>,
     /// Variables set on top of the container's environment.
