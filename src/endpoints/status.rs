@@ -127,7 +127,7 @@ struct Main<'a> {
     notified: Option<&'a str>,
     /// It said `RELOADING=1`, and no `READY=1` since.
     reloading: bool,
-    /// It said `STOPPING=1`.
+    /// It is told to stop, or about to be, or said `STOPPING=1`.
     stopping: bool,
 }
 

@@ -374,6 +374,7 @@ impl Supervisor {
                 pid: self.main.pid(),
                 following: self.main.is_following(),
                 reloading: self.reported.reloading.is_some(),
+                stopping: self.is_main_stopping(),
                 ..self.main_status.clone()
             },
             coprocesses: self.coprocess_statuses(),

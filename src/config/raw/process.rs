@@ -272,7 +272,8 @@ pub(crate) struct Stop {
     pub(crate) within: Parsed<Duration>,
     /// The pause between leaving the rotation and `pre_stop`, so that peers can hear of it.
     ///
-    /// What watches the catalog hears within milliseconds; what polls or caches needs its own interval here.
+    /// What watches the catalog hears within milliseconds; what polls or caches needs its own interval here. `pilotfish
+    /// restart` pauses as long before the process it stops is told.
     pub(crate) drain: Parsed<Duration>,
 }
 

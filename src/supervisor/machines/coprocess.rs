@@ -65,8 +65,8 @@ struct CoprocessLife {
 struct RestartOrder {
     /// Whoever wants the same meanwhile is answered with the first.
     replies: Vec<ReplyId>,
-    /// What is there of it is yet to end.
-    due: bool,
+    /// What is there of it is yet to end, and is told to then.
+    due: Option<Time>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,7 +228,7 @@ impl Coprocess {
 
     /// What comes next, if anything does.
     pub fn next(&self, now: Time, wanted: bool, may_start: bool) -> Option<NextStep> {
-        let wanted = wanted && !self.is_to_end_for_order();
+        let wanted = wanted && self.order_due().is_none_or(|at| at > now);
         let begin = match self.config.pre_start {
             Some(_) if !self.life.prepared => NextStep::Prepare,
             Some(_) | None => NextStep::Start,
@@ -257,9 +257,9 @@ impl Coprocess {
     }
 
     /// Somebody wants it to be started again: what is there of it ends as it does for good, and then it starts as it did
-    /// at first. That counts against nothing; one that had ended for good has a budget anew.
-    pub fn order(&mut self, reply: ReplyId) {
-        self.order = Some(RestartOrder { replies: vec![reply], due: true });
+    /// at first. That counts against nothing; one that had ended for good has a budget anew. It is told to stop `at` that time.
+    pub fn order(&mut self, reply: ReplyId, at: Time) {
+        self.order = Some(RestartOrder { replies: vec![reply], due: Some(at) });
         if self.stage == Stage::Idle {
             self.begin_anew();
         }
@@ -276,12 +276,21 @@ impl Coprocess {
     }
 
     fn is_to_end_for_order(&self) -> bool {
-        self.order.as_ref().is_some_and(|order| order.due)
+        self.order_due().is_some()
+    }
+
+    fn order_due(&self) -> Option<Time> {
+        self.order.as_ref().and_then(|order| order.due)
+    }
+
+    /// Whether it is about to be told to stop, to be started again, or ends for that.
+    pub fn is_draining(&self) -> bool {
+        self.is_to_end_for_order() && matches!(self.stage, Stage::Running { .. } | Stage::Ending { .. })
     }
 
     fn begin_anew(&mut self) {
         if let Some(order) = &mut self.order {
-            order.due = false;
+            order.due = None;
             if self.life.ended.take().is_some() {
                 self.restarts = Restarts::default();
             }
@@ -715,6 +724,8 @@ impl Coprocess {
             Readiness::Ask { at } => Some(at),
             _ => None,
         };
+        let drained = self.order_due().filter(|_| self.is_up());
+        let due = earliest(due, drained);
         earliest(due, earliest(asks, self.life.ready_by.filter(|_| !self.life.was_late)))
     }
 

@@ -136,6 +136,11 @@ impl Entry {
         }
     }
 
+    /// Whether others are to use what it stands for.
+    pub fn is_in_rotation(&self) -> bool {
+        self.desired.as_ref().is_some_and(|desired| desired.word() == ServiceStatus::Passing.as_str())
+    }
+
     /// Whether the catalog surely holds no entry of ours, and shall hold none.
     pub fn is_out(&self) -> bool {
         self.desired.is_none() && !self.perhaps_there

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::coprocess::{self, OnGivingUp, StartPoint, StopPoint};
-use crate::config::{Coprocess as Config, Hook, OnFailure, Probe, Signal, When};
+use crate::config::{Coprocess as Config, Hook, OnFailure, Probe, ServiceOf, Signal, When};
 
 use crate::exit_codes::UNAVAILABLE;
 use crate::supervisor::Supervisor;
@@ -223,6 +223,7 @@ impl Supervisor {
             }
             Some(_) => None,
         };
+        let drained_at = self.drained_at(step.now, &ServiceOf::Coprocess(name.to_owned()));
         let answer = match (refused, self.coprocesses.named(name)) {
             (Some(refused), _) => Answer::Refused(refused),
             (None, None) => return,
@@ -231,10 +232,10 @@ impl Supervisor {
                     Some(replies) => join(replies, reply, step),
                     None => {
                         step.out.push(Effect::Say(Notice::CoprocessRestartOrdered { name: name.to_owned() }));
-                        coprocess.order(reply);
+                        coprocess.order(reply, drained_at);
                     }
                 }
-                return;
+                return self.tell_catalog(step.out);
             }
         };
         step.out.push(Effect::Reply { reply, answer });

@@ -44,7 +44,6 @@ impl Supervisor {
         // A plain init has no time of its own.
         let Some(within) = self.config.stop.within.filter(|_| self.main.is_up() && !self.is_stopping()) else { return };
         step.out.push(Effect::Say(Notice::MainStopsItself));
-        self.main_status.stopping = true;
         let patience = self.process.stop_timeout.unwrap_or(within);
         self.kill_latest = Some(step.now + within);
         self.main.stops_itself(step.now + patience);
@@ -106,6 +105,6 @@ impl Supervisor {
         let told_every = self.checks.iter().find_map(Check::word_every);
         self.reported = Reported::at_start(self.is_listened_to(None), told_every);
         self.kill_latest = None;
-        (self.main_status.notified, self.main_status.stopping) = (None, false);
+        self.main_status.notified = None;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Backend, Query, Signal};
+use crate::config::{Backend, Query, ServiceOf, Signal};
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::sequence::life::LifeStage;
@@ -37,8 +37,18 @@ pub struct Orders {
 struct RestartOrder {
     /// Whoever wants the same meanwhile is answered with the first.
     replies: Vec<ReplyId>,
-    /// Main is yet to be told to stop: once it is up, and out of the leader's role.
-    due: bool,
+    stage: RestartStage,
+}
+
+/// How far an ordered restart is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RestartStage {
+    /// Main is out of the rotation, and those who watch look elsewhere.
+    Draining { until: Time },
+    /// It is told to stop once it is up, and out of the leader's role.
+    Due,
+    /// It ends, or starts again already.
+    Told,
 }
 
 /// Somebody waits for something in the catalog.
@@ -56,15 +66,32 @@ impl Orders {
         self.restart.is_some()
     }
 
-    /// When a wait is over.
+    /// Whether main is about to be told to stop.
+    pub fn will_stop_main(&self) -> bool {
+        self.restart.as_ref().is_some_and(|order| order.stage != RestartStage::Told)
+    }
+
+    /// Whether that waits until those who watch look elsewhere.
+    pub fn is_draining(&self) -> bool {
+        self.drained_at().is_some()
+    }
+
+    fn drained_at(&self) -> Option<Time> {
+        match self.restart.as_ref()?.stage {
+            RestartStage::Draining { until } => Some(until),
+            RestartStage::Due | RestartStage::Told => None,
+        }
+    }
+
+    /// When a wait, or the drain, is over.
     pub fn deadline(&self) -> Option<Time> {
-        self.awaited.iter().map(|awaited| Some(awaited.until)).fold(None, earliest)
+        self.awaited.iter().map(|awaited| Some(awaited.until)).fold(self.drained_at(), earliest)
     }
 }
 
 impl Supervisor {
-    /// Somebody wants main, or a coprocess, to be started again. A leader's main leaves its role first, as when the
-    /// container stops.
+    /// Somebody wants main, or a coprocess, to be started again. It leaves the rotation first, and a leader's main its
+    /// role, as when the container stops.
     pub(in crate::supervisor) fn order_restart(&mut self, step: &mut Step<'_>, reply: ReplyId, name: Option<String>) {
         if let Some(name) = name.filter(|name| name != MAIN) {
             return self.order_coprocess(step, reply, &name);
@@ -78,13 +105,21 @@ impl Supervisor {
         step.out.push(Effect::Say(Notice::RestartOrdered));
         let pauses = matches!(self.life.stage(), LifeStage::Running { start_at: Some(_) });
         // One that ends already runs again all the same.
-        let due = self.main.is_up() || self.main.is_starting() || self.main.is_following();
-        self.orders.restart = Some(RestartOrder { replies: vec![reply], due });
-        if pauses {
-            self.life.run_again(step.now);
-        } else if due && self.leads() {
-            self.elect(step, ElectionEvent::StepDown { to: None });
+        let stage = match self.main.is_up() || self.main.is_starting() || self.main.is_following() {
+            true => RestartStage::Draining { until: self.drained_at(step.now, &ServiceOf::Main) },
+            false => RestartStage::Told,
+        };
+        self.orders.restart = Some(RestartOrder { replies: vec![reply], stage });
+        match pauses {
+            true => self.life.run_again(step.now),
+            false => self.tell_catalog(step.out),
         }
+    }
+
+    /// When those who watch know that what is on its way out is in the rotation no more, if it is now.
+    pub(in crate::supervisor) fn drained_at(&self, now: Time, of: &ServiceOf) -> Time {
+        let in_rotation = self.entries.iter().any(|entry| entry.service().of == *of && entry.is_in_rotation());
+        if in_rotation { now + self.config.stop.drain } else { now }
     }
 
     fn may_restart(&self) -> Result<(), String> {
@@ -101,10 +136,19 @@ impl Supervisor {
             let standing_by = "main has ended, and runs again when this container leads";
             return self.answer_restart(step, Answer::Done(standing_by.to_owned()));
         }
+        if let Some(order) = &mut self.orders.restart
+            && matches!(order.stage, RestartStage::Draining { until } if until <= step.now)
+        {
+            order.stage = RestartStage::Due;
+            if self.leads() {
+                self.elect(step, ElectionEvent::StepDown { to: None });
+            }
+        }
         let may_stop = self.main.is_up() && !self.leads() && !self.is_leaving_role();
-        if let Some(order) = self.orders.restart.as_mut().filter(|order| order.due && may_stop) {
-            order.due = false;
+        if let Some(order) = self.orders.restart.as_mut().filter(|order| order.stage == RestartStage::Due && may_stop) {
+            order.stage = RestartStage::Told;
             self.stop_main_to_restart(step);
+            self.checks_rest(step, None);
         }
     }
 
@@ -112,7 +156,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn main_ended_for_order(&mut self) -> bool {
         match &mut self.orders.restart {
             Some(order) => {
-                order.due = false;
+                order.stage = RestartStage::Told;
                 true
             }
             None => false,
@@ -121,7 +165,7 @@ impl Supervisor {
 
     /// Main runs: if that is what was ordered, it is done.
     pub(in crate::supervisor) fn restarted(&mut self, step: &mut Step<'_>) {
-        if self.orders.restart.as_ref().is_some_and(|order| !order.due) {
+        if self.orders.restart.as_ref().is_some_and(|order| order.stage == RestartStage::Told) {
             let pid = self.main.pid().map(|pid| format!(", as process {pid}")).unwrap_or_default();
             self.answer_restart(step, Answer::Done(format!("main runs again{pid}")));
         }

@@ -14,6 +14,8 @@ enum Owner {
     Runs,
     /// It runs, and isn't ready yet.
     NotReady,
+    /// It is told to stop, or about to be, for another reason than its health.
+    Stopping,
     /// It will again, or would if it could.
     Down,
     /// It isn't to run in this role.
@@ -60,17 +62,24 @@ impl Supervisor {
     /// What whose entry this is does.
     fn owner(&self, entry: &Entry) -> Owner {
         let name = match &entry.service().of {
+            ServiceOf::Main if self.is_main_stopping() && self.restarting.is_none() => return Owner::Stopping,
             ServiceOf::Main if self.main.is_up() || self.main.is_following() => return Owner::Runs,
             ServiceOf::Main => return Owner::Down,
             ServiceOf::Telemetry => return Owner::Runs,
             ServiceOf::Coprocess(name) => name,
         };
         match self.coprocesses.find(name) {
+            Some(coprocess) if coprocess.is_draining() => Owner::Stopping,
             Some(coprocess) if coprocess.is_serving() => Owner::Runs,
             Some(coprocess) if coprocess.is_up() => Owner::NotReady,
             Some(coprocess) if self.is_wanted(coprocess) => Owner::Down,
             Some(_) | None => Owner::Unwanted,
         }
+    }
+
+    /// Whether main is about to end: it is told to stop, or will be once those who watch look elsewhere, or it said so.
+    pub(in crate::supervisor) fn is_main_stopping(&self) -> bool {
+        self.main.pid().is_some() && (!self.main.is_up() || self.orders.will_stop_main())
     }
 
     /// What the catalog should say of each service.
@@ -79,24 +88,25 @@ impl Supervisor {
         let desired = |entry: &Entry| {
             let failing = |check: &&Check| check.speaks_for(&entry.service().id) && !check.is_passing();
             let complaints: Vec<String> = self.checks.iter().filter(failing).map(Check::complaint).collect();
-            let (status, note) = match complaints.as_slice() {
+            let whom = match &entry.service().of {
+                ServiceOf::Coprocess(name) => name,
+                ServiceOf::Main | ServiceOf::Telemetry => MAIN,
+            };
+            let unhealthy = self.restarting.as_ref().filter(|_| whom == MAIN && self.main.pid().is_some());
+            let (status, note) = match (self.owner(entry), complaints.as_slice()) {
                 _ if self.is_stopping() => (ServiceStatus::Draining, "stopping".to_owned()),
-                _ if entry.service().of == ServiceOf::Main
-                    && self.main_status.stopping
-                    && self.main.pid().is_some() =>
-                {
-                    (ServiceStatus::Draining, "main is stopping".to_owned())
+                (Owner::Stopping, _) => (ServiceStatus::Draining, format!("{whom} is stopping")),
+                (Owner::NotReady, _) => (ServiceStatus::Critical, format!("{whom} isn't ready yet")),
+                (Owner::Down | Owner::Unwanted, _) if unhealthy.is_none() => {
+                    (ServiceStatus::Critical, format!("{whom} doesn't run"))
                 }
-                _ if self.owner(entry) != Owner::Runs => {
-                    let whom = match &entry.service().of {
-                        ServiceOf::Coprocess(name) => name,
-                        ServiceOf::Main | ServiceOf::Telemetry => MAIN,
-                    };
-                    let what = if self.owner(entry) == Owner::NotReady { "isn't ready yet" } else { "doesn't run" };
-                    (ServiceStatus::Critical, format!("{whom} {what}"))
+                (Owner::Runs | Owner::Down | Owner::Unwanted, []) => match unhealthy {
+                    Some(reason) => (ServiceStatus::Critical, reason.clone()),
+                    None => (ServiceStatus::Passing, "passing".to_owned()),
+                },
+                (Owner::Runs | Owner::Down | Owner::Unwanted, complaints) => {
+                    (ServiceStatus::Critical, complaints.join("; "))
                 }
-                [] => (ServiceStatus::Passing, "passing".to_owned()),
-                complaints => (ServiceStatus::Critical, complaints.join("; ")),
             };
             // What shows how the container is stays to be found.
             let maintenance = maintenance.clone().filter(|_| entry.service().of != ServiceOf::Telemetry);

@@ -488,6 +488,7 @@ impl Supervisor {
         self.from_terminal.clear();
         self.kill_latest = self.config.stop.within.map(|within| step.now + within);
         self.main.stop(signal, self.process.signal_scope, patience.map(|patience| step.now + patience), step.out);
+        self.tell_catalog(step.out);
     }
 
     /// A follower of a `[[wait_for]]` saw something.
@@ -562,6 +563,9 @@ impl Supervisor {
             }
             LifeStage::PreStart { run: None, .. } | LifeStage::Prepared => "ending what pre_start left".to_owned(),
             LifeStage::Running { start_at: Some(_) } => "about to start main again".to_owned(),
+            LifeStage::Running { start_at: None } if self.orders.will_stop_main() && self.main.is_up() => {
+                "about to stop main, to start it again".to_owned()
+            }
             LifeStage::Running { start_at: None } if self.is_restarting() => {
                 "stopping main to start it again".to_owned()
             }

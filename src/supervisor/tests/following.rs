@@ -121,7 +121,7 @@ fn a_restart_that_is_ordered_while_main_is_followed_restarts_who_is_followed() {
     script.send(Event::Control { reply: ReplyId(1), request: Request::Restart { name: None } });
     script.expect(&["follow a stray"]);
     script.send(Event::Followed { run, pid: Some(101) });
-    script.expect(&["SIGTERM to main"]);
+    script.expect(&["publish web draining", "SIGTERM to main"]);
     script.ends("main", 0);
     assert!(script.heard().contains(&"reply ok".to_owned()));
 }

@@ -6,7 +6,8 @@ use super::coprocess::coprocess;
 use super::script::*;
 use crate::config::coprocess::{Ready, StopPoint};
 use crate::config::{
-    Backend, Background, Config, Coprocess, OnFailure, Probe, Query, Restart, RestartPolicy, Signal, SignalScope,
+    Backend, Background, Config, Coprocess, OnFailure, Probe, Query, Restart, RestartPolicy, Service, ServiceOf,
+    Signal, SignalScope,
 };
 use crate::supervisor::vocabulary::*;
 use crate::supervisor::{Event, Notice};
@@ -96,6 +97,102 @@ fn a_restart_takes_nothing_from_the_budget_and_ends_its_pause() {
     script.expect(&["spawn main", "reply ok"]);
     script.ends("main", 1);
     script.expect(&["exit 1"]);
+}
+
+/// A config with this service, and a second for those who watch to look elsewhere.
+fn draining(service: Service) -> Config {
+    let mut config = Config { services: vec![service], ..config() };
+    config.stop.drain = Duration::from_secs(1);
+    config
+}
+
+#[test]
+fn a_main_restarted_by_hand_leaves_the_rotation_first_and_is_told_once_others_know() {
+    let mut script = Script::start(draining(service("web")));
+    script.published("web", Ok(()));
+    script.heard();
+    assert!(script.core.status().ready());
+    script.restart();
+    script.expect(&["publish web draining"]);
+    script.published("web", Ok(()));
+    assert!(!script.core.status().ready() && script.core.status().main.stopping);
+    assert_eq!(script.when("SIGTERM to main"), 1_000);
+    script.until(5_000);
+    script.expect(&[]);
+    script.ends("main", 0);
+    script.expect(&["publish web critical", "spawn main", "reply ok"]);
+    script.published("web", Ok(()));
+    script.expect(&["publish web passing"]);
+    assert!(script.core.status().ready());
+}
+
+#[test]
+fn a_restart_by_hand_drains_nobody_who_is_sent_nothing() {
+    let mut script =
+        Script::start(Config { health: vec![check("ping", OnFailure::Report)], ..draining(service("web")) });
+    script.answer("probe", Err("down"));
+    script.heard();
+    script.restart();
+    assert!(script.heard().contains(&"SIGTERM to main".to_owned()));
+
+    let mut script = Script::start(draining(service("web")));
+    script.send(Event::Control { reply: ReplyId(2), request: Request::BeginMaintenance { lasts: None, reason: None } });
+    script.heard();
+    script.restart();
+    assert!(script.heard().contains(&"SIGTERM to main".to_owned()));
+}
+
+#[test]
+fn a_stop_that_comes_while_a_restart_drains_drains_as_any_stop() {
+    let mut script = Script::start(draining(service("web")));
+    script.published("web", Ok(()));
+    script.restart();
+    script.until(500);
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&["reply error"]);
+    assert_eq!(script.when("SIGTERM to main"), 1_500);
+}
+
+#[test]
+fn a_coprocess_restarted_by_hand_leaves_the_rotation_first_and_is_told_once_others_know() {
+    let own = Service { of: ServiceOf::Coprocess("agent".to_owned()), ..service("agent") };
+    let mut script =
+        Script::start(Config { coprocesses: vec![coprocess("agent"), coprocess("other")], ..draining(own) });
+    script.published("agent", Ok(()));
+    script.heard();
+    // One that nobody is sent to isn't held up.
+    script.restart_of("other");
+    script.expect(&["SIGTERM to coprocess other"]);
+    script.restart_of("agent");
+    script.expect(&["publish agent draining"]);
+    script.published("agent", Ok(()));
+    assert_eq!(script.when("SIGTERM to coprocess agent"), 1_000);
+    script.until(5_000);
+    script.expect(&[]);
+    script.ends("coprocess agent", 0);
+    script.expect(&["publish agent critical", "spawn coprocess agent", "reply ok"]);
+    script.published("agent", Ok(()));
+    script.expect(&["publish agent passing"]);
+}
+
+#[test]
+fn nothing_of_a_main_that_ends_for_its_health_stays_in_the_rotation() {
+    let mut script = Script::start(Config {
+        health: vec![check("ping", OnFailure::Restart)],
+        services: vec![service("web"), service("admin")],
+        ..config()
+    });
+    for service in ["web", "admin"] {
+        script.published(service, Ok(()));
+    }
+    script.answer("probe", Ok(()));
+    script.published("web", Ok(()));
+    script.heard();
+    script.when("probe");
+    script.answer("probe", Err("down"));
+    script.expect(&["publish web critical", "SIGTERM to main", "publish admin critical"]);
+    assert_eq!(script.notes["admin"], "check ping is critical: down");
 }
 
 #[test]

@@ -43,6 +43,7 @@ impl Status {
     pub fn ready(&self) -> bool {
         self.phase == Phase::Running
             && self.main.runs()
+            && !self.main.stopping
             && self.health.iter().all(|check| check.passing || check.idle || !check.counts)
     }
 
@@ -56,6 +57,7 @@ impl Status {
             Phase::Starting => format!("starting{doing}"),
             Phase::Stopping => format!("stopping{doing}"),
             Phase::Running if !self.main.runs() => format!("main doesn't run{doing}"),
+            Phase::Running if self.main.stopping => format!("main is stopping{doing}"),
             Phase::Running => {
                 let unhealthy = self.health.iter().filter(|check| check.counts && !check.passing);
                 let unhealthy: Vec<String> =
@@ -93,7 +95,7 @@ pub struct MainStatus {
     pub notified: Option<String>,
     /// It said `RELOADING=1`, and no `READY=1` since.
     pub reloading: bool,
-    /// It said `STOPPING=1`.
+    /// It is told to stop, or about to be, or said `STOPPING=1`.
     pub stopping: bool,
 }
 

@@ -473,8 +473,10 @@ impl Supervisor {
             && !leadership.is_leaving();
         let unhealthy = leadership.config.require_health
             && self.checks.iter().any(|check| check.bears_on_role() && check.is_unhealthy());
-        // One that is to end, to run again, could only be promoted to leave its role at once.
-        let ending = self.orders.restart_main() && !self.main.is_gone();
+        // One that is to end, to run again, could only be promoted to leave its role at once. Who leads leads on until
+        // those who watch look elsewhere.
+        let drains = self.orders.is_draining() && self.leads();
+        let ending = self.orders.restart_main() && !self.main.is_gone() && !drains;
         !down && !unhealthy && !ending
     }
 

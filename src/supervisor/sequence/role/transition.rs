@@ -249,6 +249,7 @@ impl Supervisor {
             let signal = self.told_by(None);
             self.main.stop(signal, self.process.signal_scope, Some(step.now + patience), step.out);
         }
+        self.tell_catalog(step.out);
     }
 
     /// The keeper of a run was killed.

@@ -22,6 +22,29 @@ fn a_restarted_leader_leaves_its_role_in_peace_and_runs_again_as_a_replica() {
 }
 
 #[test]
+fn a_restarted_leader_drains_before_it_leaves_its_role() {
+    let mut draining = Config { services: vec![service("web")], hooks: hooks(), ..candidate() };
+    draining.stop.drain = Duration::from_secs(1);
+    let mut script = Script::leading(draining);
+    script.published("web", Ok(()));
+    restart(&mut script);
+    script.tells(&["publish web draining"]);
+    assert_eq!(script.when("spawn on_demote"), 1_000);
+}
+
+#[test]
+fn a_main_that_ends_for_its_role_is_in_no_rotation_meanwhile() {
+    let mut script = Script::leading(Config { services: vec![service("web")], ..standby() });
+    script.published("web", Ok(()));
+    step_down(&mut script);
+    let told = script.told();
+    assert!(
+        told.contains(&"SIGTERM to main".to_owned()) && told.contains(&"publish web draining".to_owned()),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_leader_without_on_demote_is_restarted_by_leaving_its_role() {
     let mut script = Script::leading(candidate());
     restart(&mut script);
