@@ -77,10 +77,8 @@ pub(super) fn document(text: &str, file: &Path) -> Result<Document, (Span, Strin
         };
         document.notes.push(note(section.span.clone(), format!("[{}]", section.name), what, lost));
     }
-    let priority =
-        |section: &Section<'_>| section.get("priority").and_then(|text| text.parse().ok()).unwrap_or(999_i64);
-    // Started in the order of their priorities, and ended in the reverse.
-    programs.sort_by_key(|section| priority(section));
+    // Started in this order, and ended in the reverse.
+    programs.sort_by(|one, other| place(one, &sections).cmp(&place(other, &sections)));
     let main = programs
         .iter()
         .rposition(|section| section.is_on("autorestart") != Some(false))
@@ -104,14 +102,28 @@ struct Names<'n> {
     shared: &'n Shared,
 }
 
+/// A program's place among all (supervisor/options.py, `Config.__lt__`, and process.py, `ProcessGroup.transition`): groups
+/// come by their priorities, and of equals by their names; the programs of one in the order it names them. A program that no
+/// group names is one of its own.
+fn place<'t>(program: &Section<'t>, sections: &[Section<'t>]) -> (i64, &'t str, usize) {
+    let (group, at) = group_section(program, sections).map_or((program, 0), |(group, at)| (group, at));
+    let priority = group.get("priority").and_then(|text| text.parse().ok()).unwrap_or(999);
+    (priority, group.name.split_once(':').map_or("", |(_, name)| name.trim()), at)
+}
+
 /// The group that names a program.
 fn group_of<'t>(program: &Section<'_>, sections: &[Section<'t>]) -> Option<&'t str> {
+    group_section(program, sections)?.0.name.split_once(':').map(|(_, group)| group.trim())
+}
+
+/// Its section, and the program's place in it.
+fn group_section<'s, 't>(program: &Section<'_>, sections: &'s [Section<'t>]) -> Option<(&'s Section<'t>, usize)> {
     let (_, program) = program.name.split_once(':')?;
-    let names = |section: &Section<'_>| {
-        section.get("programs").is_some_and(|programs| programs.split(',').any(|name| name.trim() == program))
+    let names = |section: &'s Section<'t>| {
+        let at = section.get("programs")?.split(',').position(|name| name.trim() == program)?;
+        Some((section, at))
     };
-    let group = sections.iter().find(|section| section.name.starts_with("group:") && names(section))?;
-    group.name.split_once(':').map(|(_, group)| group.trim())
+    sections.iter().filter(|section| section.name.starts_with("group:")).find_map(names)
 }
 
 /// What of `[supervisord]` counts for all that it starts.
@@ -234,7 +246,8 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, outside: &Names<
         table.set("limits", Value::Inline(vec![("umask".to_owned(), Value::text(umask))]));
     }
     // Main's is never touched.
-    if !is_main && section.get("stdout_logfile").is_some_and(|file| OWN_OUTPUT.contains(&file)) {
+    let raw = section.get("stdout_logfile").is_some_and(|file| OWN_OUTPUT.contains(&file));
+    if !is_main && raw {
         table.set("output", Value::text("raw"));
     }
     let lost = [
@@ -255,8 +268,13 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, outside: &Names<
         let to_a_file = section
             .get(key)
             .is_some_and(|file| !file.starts_with("/dev/") && !["NONE", "AUTO", "syslog"].contains(&file));
+        // Main's is the container's own; a coprocess's is passed through as it is, or goes to the log, both of its streams.
+        let where_to = match is_main || raw {
+            true => "what it prints goes to the container's own output",
+            false => "what it prints goes to pilotfish's log; `output = \"raw\"` passes it through as it is",
+        };
         if to_a_file {
-            notes.push(note(section.span(key), path(key), "what it prints goes to the container's own output", false));
+            notes.push(note(section.span(key), path(key), where_to, false));
         }
     }
     table.notes.extend(notes);

@@ -23,7 +23,7 @@ const NOTES: &[(&str, &str, &str, bool)] = &[
     ("supervisord.conf", "[eventlistener:crashmail]", "nothing speaks supervisord's protocol", true),
     ("supervisord.conf", "[program:worker] numprocs", "one process", true),
     ("supervisord.conf", "[program:app]", "is main here", false),
-    ("supervisord.conf", "[program:cron] stdout_logfile", "the container's own output", false),
+    ("supervisord.conf", "[program:cron] stdout_logfile", "goes to pilotfish's log", false),
     ("supervisord.conf", "[program:manual]", "isn't started by itself", true),
     ("supervisord-shared.conf", "[supervisord] umask", "is every program's here", false),
     ("supervisord-shared.conf", "[supervisord] minfds", "not raised to a least one", true),

@@ -53,6 +53,38 @@ fn what_counts_only_for_a_daemon_counts_only_there() {
     }
 }
 
+/// As supervisord 4.3 starts them.
+#[test]
+fn the_order_of_programs_is_supervisords() {
+    let order = |text: &str| {
+        let toml = of(text).toml;
+        let names: Vec<String> =
+            toml.lines().filter_map(|line| line.strip_prefix("exec = ")).map(str::to_owned).collect();
+        names.into_iter().map(|exec| exec.trim_matches(['[', ']', '"']).to_owned()).collect::<Vec<_>>()
+    };
+    let program = |name: &str, more: &str| format!("[program:{name}]\ncommand={name}\n{more}\n");
+    // Main is the last, and is written first.
+    assert_eq!(order(&[program("worker", ""), program("app", "")].concat()), ["worker", "app"]);
+    assert_eq!(order(&[program("cron", ""), program("app", "priority=1000")].concat()), ["app", "cron"]);
+    // A group counts by its own priority and name, and starts its programs in the order it names them.
+    let group = "[group:a]\nprograms=z,b\n";
+    assert_eq!(
+        order(&[group, &program("b", "priority=1"), &program("c", ""), &program("z", "")].concat()),
+        ["c", "z", "b"]
+    );
+    let last = "[group:a]\nprograms=z,b\npriority=1000\n";
+    assert_eq!(order(&[last, &program("b", ""), &program("c", ""), &program("z", "")].concat()), ["b", "c", "z"]);
+}
+
+#[test]
+fn where_a_programs_output_goes_is_said_as_it_is() {
+    let imported = of("[program:a]\ncommand=a\nstdout_logfile=/a.log\n[program:b]\ncommand=b\nstdout_logfile=/b.log\n");
+    assert!(note(&imported, "[program:a] stdout_logfile").what.contains("pilotfish's log"));
+    assert!(note(&imported, "[program:b] stdout_logfile").what.contains("the container's own output"));
+    let raw = of("[program:a]\ncommand=a\nstdout_logfile=/dev/stdout\nstderr_logfile=/a.err\n[program:b]\ncommand=b\n");
+    assert!(note(&raw, "[program:a] stderr_logfile").what.contains("the container's own output"));
+}
+
 #[test]
 fn here_is_where_the_file_is_if_it_is_where_it_belongs() {
     let text = "[program:x]\ncommand=%(here)s/x\n";
