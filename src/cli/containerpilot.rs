@@ -126,8 +126,13 @@ fn environment(context: &Context) -> BTreeMap<String, String> {
     names.filter_map(|name| Some((text(name), text(context.variables.get(name)?)))).collect()
 }
 
-/// A config of ContainerPilot 2 as one of pilotfish's; nothing for one that isn't its.
+/// A config of ContainerPilot 2 as one of pilotfish's; nothing for one that isn't its. One that only the import takes is
+/// sent there.
 pub fn config(text: &str, file: &Path, context: &Context) -> Option<Result<Translated, Report>> {
+    if import::is_supervisords(text) {
+        let hint = format!("make it one of pilotfish's: pilotfish import {}", file.display());
+        return Some(Err(Report::about(file, "is a config of supervisord", hint)));
+    }
     let rendered = rendered(text, file, context)?;
     match (&rendered, rendered.as_ref().ok().and_then(|rendered| import::recognise(rendered))) {
         (Ok(_), Some(3)) => {
@@ -287,6 +292,10 @@ mod tests {
         }
         let refused = ask("{ jobs: [ { name: 'a', exec: 'b' } ] }").unwrap().unwrap_err().to_string();
         assert!(refused.contains("ContainerPilot 3") && refused.contains("pilotfish import /etc/cp.json"), "{refused}");
+        let supervisords =
+            ask("[supervisord]\nnodaemon=true\n[program:a]\ncommand=a\n").unwrap().unwrap_err().to_string();
+        assert!(supervisords.contains("of supervisord") && supervisords.contains("pilotfish import /etc/cp.json"));
+        assert!(ask("[process]\nexec = [\"a\"]\n").is_none());
         let broken = ask("{ \"services\": [ { \"name\": \"a\", \"port\": {{ .PORT }} } ] }").unwrap();
         assert!(broken.unwrap_err().to_string().contains("this is no JSON"));
     }

@@ -69,7 +69,9 @@ pub fn wait(socket: Option<PathBuf>, named: Option<&Path>, goal: &Goal, timeout:
             Err(error @ (ClientError::Unreachable { .. } | ClientError::Broken(_) | ClientError::TooLate(_))) => {
                 explain(&error, doubt.clone())
             }
-            Err(error @ (ClientError::Stranger { .. } | ClientError::NotForUs { .. })) => {
+            Err(
+                error @ (ClientError::Stranger { .. } | ClientError::Another { .. } | ClientError::NotForUs { .. }),
+            ) => {
                 fail(&explain(&error, doubt));
                 return FAILED;
             }

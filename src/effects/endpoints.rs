@@ -16,7 +16,10 @@ impl Adapters {
             if let Some(config) = telemetry {
                 match endpoints::telemetry::open(&config, self.endpoint.clone()) {
                     Ok(handle) => self.telemetry = Some((config, handle)),
-                    Err(error) => degraded(format!("can't listen on {}: {error}", config.listen)),
+                    Err(error) => degraded(format!(
+                        "[telemetry] can't listen on {}, and nothing of it is served: {error}",
+                        config.listen
+                    )),
                 }
             }
         }
@@ -33,7 +36,9 @@ impl Adapters {
             if let Some(listen) = &control.listen {
                 match endpoints::control::open_tcp(listen, self.endpoint.clone()) {
                     Ok(handle) => handles.push(handle),
-                    Err(error) => degraded(format!("can't listen on {}: {error}", listen.at)),
+                    Err(error) => {
+                        degraded(format!("[control] can't listen on {}; the socket serves on: {error}", listen.at))
+                    }
                 }
             }
             if !handles.is_empty() {

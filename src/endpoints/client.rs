@@ -48,6 +48,18 @@ pub enum ClientError {
         /// Who it is.
         peer: Peer,
     },
+    /// An agent's abstract socket may be theirs, whom we don't believe.
+    #[error(
+        "no agent can be reached at {}, and who listens at the abstract socket in its place, user {} (process {}), is neither \
+         root nor you nor the container's init: not asked; ask as user {}",
+        .path.display(), .peer.uid, .peer.pid, .peer.uid
+    )]
+    Another {
+        /// The socket.
+        path: PathBuf,
+        /// Who it is.
+        peer: Peer,
+    },
     /// Who listens there would turn us away.
     #[error(
         "the agent has no socket file but an abstract socket, where it answers root and its own user ({}) alone: this is user {own}",
@@ -149,17 +161,26 @@ async fn connect_now(socket: &Path) -> Result<UnixStream, ClientError> {
         Ok(stream) => return Ok(stream),
         Err(error) => error,
     };
+    let mut another = None;
     for name in fallback::names(socket) {
         // The runtime's way to say an abstract name.
-        if let Ok(stream) = believed(Path::new(&format!("\0{name}")), true).await {
-            let own = nix::unistd::geteuid().as_raw();
-            return match Peer::of(&stream) {
-                Some(peer) if own != 0 && own != peer.uid => Err(ClientError::NotForUs { peer, own }),
-                Some(_) | None => Ok(stream),
-            };
+        match believed(Path::new(&format!("\0{name}")), true).await {
+            Ok(stream) => {
+                let own = nix::unistd::geteuid().as_raw();
+                return match Peer::of(&stream) {
+                    Some(peer) if own != 0 && own != peer.uid => Err(ClientError::NotForUs { peer, own }),
+                    Some(_) | None => Ok(stream),
+                };
+            }
+            // Of another container, who shares the network alone, it is no agent of ours.
+            Err(ClientError::Stranger { peer, .. }) if peer.pid > 0 => another = Some(peer),
+            Err(_) => {}
         }
     }
-    Err(failed)
+    Err(match (failed, another) {
+        (ClientError::Unreachable { path, .. }, Some(peer)) => ClientError::Another { path, peer },
+        (failed, _) => failed,
+    })
 }
 
 async fn believed(path: &Path, anyone_may_listen: bool) -> Result<UnixStream, ClientError> {

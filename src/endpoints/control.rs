@@ -126,6 +126,14 @@ fn registered(socket: OwnedFd) -> io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
+/// Who takes us for an agent at an abstract socket ([`peer`](super::peer)).
+fn believed_by() -> &'static str {
+    match std::process::id() == 1 || nix::unistd::geteuid().is_root() {
+        true => "root and this agent's user reach it",
+        false => "this agent's user alone reaches it",
+    }
+}
+
 /// An abstract socket in place of the file that can't be had. Said in any case.
 fn instead(path: &Path, error: &Unavailable) -> Option<OwnedFd> {
     let found = match error {
@@ -135,8 +143,8 @@ fn instead(path: &Path, error: &Unavailable) -> Option<OwnedFd> {
     };
     let what = match &found {
         Some((_, name)) => format!(
-            "root and this agent's user reach it at the abstract socket @{name} instead, which `pilotfish health`, \
-             `status` and so on find by themselves"
+            "{} at the abstract socket @{name} instead, which `pilotfish health`, `status` and so on find by themselves",
+            believed_by()
         ),
         None => "`pilotfish status`, `reload` and `stop` can't reach this agent".to_owned(),
     };

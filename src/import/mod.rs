@@ -75,6 +75,11 @@ impl fmt::Display for Remark {
     }
 }
 
+/// Whether a text is a config of supervisord.
+pub fn is_supervisords(text: &str) -> bool {
+    supervisord::is(text)
+}
+
 /// Imports a text; `file` names it in reports and `set` decides its templates as far as it goes.
 ///
 /// # Errors

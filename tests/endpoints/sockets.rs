@@ -321,6 +321,23 @@ async fn who_may_not_ask_at_the_abstract_socket_is_told_so() {
 }
 
 #[tokio::test]
+async fn an_agent_of_another_user_that_has_no_socket_file_is_named_with_that_user() {
+    let path = tempfile::tempdir().unwrap().path().join("missing/control.sock");
+    let agent = agent();
+    let (socket, endpoint) = (socket_at(&path), agent.endpoint.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let opened = move || {
+        as_a_third();
+        let _entered = runtime.enter();
+        control::open(&socket, endpoint).unwrap().unwrap()
+    };
+    let _door = tokio::task::spawn_blocking(move || std::thread::spawn(opened).join().unwrap()).await.unwrap();
+    let answer = client::ask(&path, Method::GET, "/livez", SOON).await;
+    let Err(error @ client::ClientError::Another { .. }) = answer else { panic!("{answer:?}") };
+    assert!(error.to_string().ends_with("ask as user 65534"), "{error}");
+}
+
+#[tokio::test]
 async fn who_listens_in_the_agents_place_is_not_asked_and_the_agent_is_found_beside_them() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();

@@ -187,7 +187,7 @@ impl Answer {
         let body: String = String::from_utf8_lossy(&self.body).trim().chars().take(LONGEST_BODY).collect();
         let hint = match self.status {
             StatusCode::UNAUTHORIZED => "; see [catalog] username and password_file",
-            StatusCode::FORBIDDEN => "; see [catalog] token or token_file, and the token's policies",
+            StatusCode::FORBIDDEN => "; see [catalog] token_file or CONSUL_HTTP_TOKEN, and the token's policies",
             StatusCode::BAD_REQUEST if body.contains("HTTP request to an HTTPS server") => {
                 "; see [catalog] address: it wants https://"
             }

@@ -94,14 +94,14 @@ pub enum Error {
     #[error(transparent)]
     Secret(secret::FileError),
     /// The token can't stand in a header.
-    #[error("the consul token holds bytes no header can: see [catalog] token or token_file")]
+    #[error("the consul token holds bytes no header can: see [catalog] token_file or CONSUL_HTTP_TOKEN")]
     TokenBytes,
     /// Certificates can't be used.
     #[error(transparent)]
     Tls(tls::TlsError),
     /// The token sees nothing of a service: Consul answers with an empty list, not with an error.
     #[error(
-        "the consul token may not read service {service}: see [catalog] token or token_file (it needs service \"{service}\" {{ policy = \"read\" }})"
+        "the consul token may not read service {service}: see [catalog] token_file or CONSUL_HTTP_TOKEN (it needs service \"{service}\" {{ policy = \"read\" }})"
     )]
     BlindToService {
         /// The service's name.
@@ -109,7 +109,7 @@ pub enum Error {
     },
     /// The same of every service.
     #[error(
-        "the consul token may read no node, so it sees no instance of service {service}: see [catalog] token or token_file (it needs node_prefix \"\" {{ policy = \"read\" }})"
+        "the consul token may read no node, so it sees no instance of service {service}: see [catalog] token_file or CONSUL_HTTP_TOKEN (it needs node_prefix \"\" {{ policy = \"read\" }})"
     )]
     BlindToNodes {
         /// The service's name.
@@ -117,7 +117,7 @@ pub enum Error {
     },
     /// The token doesn't see whether there are keys: Consul answers that there are none.
     #[error(
-        "the consul token may not read every key that begins with {prefix}, so it can't tell that there is none: see [catalog] token or token_file (it needs key_prefix \"{prefix}\" {{ policy = \"read\" }})"
+        "the consul token may not read every key that begins with {prefix}, so it can't tell that there is none: see [catalog] token_file or CONSUL_HTTP_TOKEN (it needs key_prefix \"{prefix}\" {{ policy = \"read\" }})"
     )]
     BlindToKeys {
         /// What they begin with.

@@ -145,8 +145,8 @@ pub(crate) struct Control {
     /// A unix socket, for its owner alone (0600); `""` turns it off.
     ///
     /// On with any config. Where its directory can't be written to (a read-only root, a user without rights) that is a
-    /// warning, and an abstract socket takes its place: for root and pilotfish's own user, in this container alone, and
-    /// found by `pilotfish health` and the other subcommands without being told.
+    /// warning, and an abstract socket takes its place: for pilotfish's own user and, where pilotfish is PID 1, root, in
+    /// this container alone, and found by `pilotfish health` and the other subcommands without being told.
     pub(crate) socket: Parsed<SocketPath>,
     /// IP address and port where it can be asked over TCP, too, by whoever brings the token: `Authorization: Bearer
     /// TOKEN`. Nothing there is encrypted; needs `token_file`.

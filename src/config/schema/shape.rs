@@ -132,7 +132,7 @@ impl Walk<'_, '_> {
             problem
                 .label(if free { "not a key here" } else { "not a key here, and the right one is there too" })
                 .hint(format!("did you mean `{near}`?"))
-        } else if let Some(home) = self.home_of(key) {
+        } else if let Some(home) = self.home_of(key, part) {
             problem.label("not a key here").hint(format!("`{key}` belongs in `{home}`"))
         } else {
             let mut known: Vec<&str> = part.properties().map(|(key, _)| key).collect();
@@ -142,8 +142,14 @@ impl Walk<'_, '_> {
         self.problems.push(problem);
     }
 
-    /// The section at the top that has this key, as its header is written.
-    fn home_of(&self, key: &str) -> Option<String> {
+    /// The section that has this key, of those inside this one or else at the top, as its header is written.
+    fn home_of(&self, key: &str, part: Part<'_>) -> Option<String> {
+        // The key itself is the path's last part.
+        let outside = self.path.split_last().map(|(_, outside)| outside).filter(|outside| !outside.is_empty());
+        let inside = part.in_order().find(|(_, inner)| inner.is_section() && inner.property(key).is_some());
+        if let (Some(outside), Some((name, _))) = (outside, inside) {
+            return Some(format!("[{}.{name}]", outside.join(".")));
+        }
         let home = |(section, part): (&str, Part<'_>)| {
             if part.property(key).is_some() {
                 return Some(format!("[{section}]"));

@@ -64,6 +64,7 @@ fn a_misspelt_key_gets_its_nearest_neighbour_or_its_home_or_the_list() {
             "user = \"mysql\"",
             "process.interval = \"5s\"",
             "[stop]\ncolour = \"red\"",
+            "[catalog]\nca = \"/ca.pem\"",
         ]
     ));
 }

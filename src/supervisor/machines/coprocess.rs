@@ -15,8 +15,11 @@ use crate::supervisor::vocabulary::{
     Target, Time, earliest,
 };
 
-/// From one question whether it is ready to the next: others wait for the answer, and asking costs little.
+/// From one question whether it is ready to the next: others wait for the answer, and asking costs little...
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// ...but whom it is asked of may log each. One that has taken long is asked more rarely: a tenth of the time that it took,
+/// and no more than this, is added to what it takes.
+const ASK_AGAIN_AT_MOST: Duration = Duration::from_secs(2);
 /// Past this such a question has no answer. What is ready answers in milliseconds.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
@@ -618,7 +621,11 @@ impl Coprocess {
 
     /// What its last question left behind is being ended: it is asked a little later.
     pub fn put_off(&mut self, now: Time) {
-        self.readiness = Readiness::Ask { at: now + ASK_AGAIN_AFTER };
+        let taken = match self.stage {
+            Stage::Running { since, .. } => now.since(since),
+            _ => Duration::ZERO,
+        };
+        self.readiness = Readiness::Ask { at: now + (taken / 10).clamp(ASK_AGAIN_AFTER, ASK_AGAIN_AT_MOST) };
     }
 
     /// The run that asks whether it is ready.

@@ -82,6 +82,19 @@ fn main_waits_until_what_comes_before_the_catalog_is_ready_and_no_longer() {
 }
 
 #[test]
+fn one_that_takes_long_to_be_ready_is_asked_more_and_more_rarely() {
+    let mut script = Script::start(with(vec![agent()]));
+    let mut asked = vec![0];
+    while script.now() < 25_000 {
+        script.answer("probe", Err("refused"));
+        script.heard();
+        asked.push(script.when("probe"));
+    }
+    assert!(asked.windows(2).all(|two| two[1] - two[0] <= 2_000), "{asked:?}");
+    assert!(asked.iter().filter(|at| **at <= 1_000).count() == 11 && asked.len() < 60, "{asked:?}");
+}
+
+#[test]
 fn one_that_main_waits_for_and_that_is_never_ready_ends_the_container_with_69_and_its_deadline() {
     let mut script = Script::start(with(vec![agent()]));
     for second in 0..30 {
