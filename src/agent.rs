@@ -194,7 +194,7 @@ impl Agent {
             match self.wake().await? {
                 // Exits are read by the loop itself, so that none can be dropped on the way.
                 Wake::Signal(Signal::CHLD) => {
-                    next.extend(self.adapters.reap());
+                    next.extend(self.reap());
                     if self.adapters.has_more() {
                         self.signals.look_again();
                     }
@@ -216,6 +216,33 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// Who has ended, after what they said: to the loop their end comes first, and may take the container with it. It is
+    /// heard before they are reaped, for until then /proc shows whose a helper was, and once more after, for one may have
+    /// spoken and ended between.
+    fn reap(&mut self) -> Vec<Event> {
+        if self.notify.is_none() && self.coprocesses.is_empty() {
+            return self.adapters.reap();
+        }
+        let keepers = self.adapters.keepers();
+        let is_keeper = |pid| keepers.contains(&pid);
+        let main = self.adapters.main_speaks(&is_keeper);
+        let coprocesses: Vec<Speaker<'_>> =
+            self.coprocesses.iter().map(|(name, _)| self.adapters.coprocess_speaks(name, &is_keeper)).collect();
+        let mut events = Vec::new();
+        let mut hear = |events: &mut Vec<Event>| {
+            events.extend(self.notify.as_mut().and_then(|notify| notify.unheard(main)).map(Event::Notified));
+            for ((name, notify), speaker) in self.coprocesses.iter_mut().zip(&coprocesses) {
+                let said = notify.unheard(*speaker);
+                events.extend(said.map(|said| Event::CoprocessNotified { name: name.clone(), said }));
+            }
+        };
+        hear(&mut events);
+        let ended = self.adapters.reap();
+        hear(&mut events);
+        events.extend(ended);
+        events
     }
 
     fn asked(&mut self, asked: ControlRequest) -> Option<Event> {

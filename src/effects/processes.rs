@@ -1,5 +1,6 @@
 //! What is started, signalled and reaped, and what it is told of the container.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -104,6 +105,11 @@ impl Adapters {
     /// Whether this is the keeper of a run, of which something is left.
     pub fn is_keeper(&self, pid: Pid) -> bool {
         self.processes.is_keeper(pid)
+    }
+
+    /// All of them.
+    pub fn keepers(&self) -> BTreeSet<Pid> {
+        self.processes.keepers()
     }
 
     /// From its next start on main finds this socket in NOTIFY_SOCKET.

@@ -358,6 +358,11 @@ impl Processes {
         self.children.get(&pid).is_some_and(|child| child.kept.is_some())
     }
 
+    /// All of them.
+    pub fn keepers(&self) -> BTreeSet<Pid> {
+        self.children.iter().filter(|(_, child)| child.kept.is_some()).map(|(pid, _)| *pid).collect()
+    }
+
     /// The process of a run, until it has ended.
     fn pid(&self, run: RunId) -> Option<Pid> {
         let (pid, child) = self.children.iter().find(|(_, child)| child.run == Some(run))?;

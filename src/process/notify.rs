@@ -168,9 +168,6 @@ impl Notify {
             };
             match turn {
                 Ok(Ok(messages)) => {
-                    if messages.len() >= MOST_AT_ONCE {
-                        self.resume_at = Some(Instant::now() + PAUSE);
-                    }
                     let said = self.hear(messages, speaker);
                     if said != Notification::default() {
                         return said;
@@ -185,8 +182,17 @@ impl Notify {
         }
     }
 
+    /// What lies there now: a turn's worth, at once, and be it that a flood is to wait.
+    pub fn unheard(&mut self, speaker: Speaker<'_>) -> Option<Notification> {
+        let messages = receive(&self.socket.get_ref().0).ok()?;
+        Some(self.hear(messages, speaker)).filter(|said| *said != Notification::default())
+    }
+
     fn hear(&mut self, messages: Vec<Message>, speaker: Speaker<'_>) -> Notification {
         let now = Instant::now();
+        if messages.len() >= MOST_AT_ONCE {
+            self.resume_at = Some(now + PAUSE);
+        }
         let mut heard = Notification::default();
         for Message { sender, bytes } in messages {
             match (sender, bytes) {

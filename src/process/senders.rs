@@ -105,13 +105,14 @@ impl Senders {
         verdict
     }
 
-    /// Whom the speaker runs as now: it may have switched itself.
+    /// Whom the speaker runs as now: it may have switched itself. One whose keeper has reaped it ran as it last did.
     fn user_of(&mut self, speaker: Option<Pid>, now: Instant) -> Option<u32> {
         let speaker = speaker?;
         match self.speaker {
             Some((pid, at, user)) if pid == speaker && now < at + HOLDS => user,
-            _ => {
-                let user = user(speaker);
+            before => {
+                let before = before.filter(|(pid, ..)| *pid == speaker).and_then(|(.., user)| user);
+                let user = user(speaker).or(before);
                 self.speaker = Some((speaker, now, user));
                 user
             }

@@ -1,12 +1,13 @@
 //! sd_notify(3) with its own client, systemd-notify(1), below and above: what a main that speaks it gets and says, and what
 //! a service manager above the container hears.
-#![allow(clippy::disallowed_methods, reason = "tests")]
+#![allow(unsafe_code, clippy::disallowed_methods, reason = "tests")]
 
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
+use super::belonging::descendants;
 use crate::support::lab::Lab;
-use crate::support::namespace::{Container, eventually, specimen};
+use crate::support::namespace::{Container, Process, eventually, processes, specimen};
 
 const TERM: i32 = 15;
 
@@ -109,6 +110,39 @@ fn each_master_that_the_last_one_names_in_its_place_is_followed() {
     }
     assert_eq!(lab.ask(&["health"]).0, 0);
     ends(container);
+}
+
+#[test]
+fn what_is_said_right_before_an_end_is_heard_before_the_end() {
+    for user in ["0", "65534"] {
+        let script = format!(
+            "trap '{specimen} notify MAINPID=$!; exit 3' USR2; sleep 1000 & {specimen} notify READY=1; \
+             while :; do sleep 0.05; done",
+            specimen = specimen().display()
+        );
+        let run = format!("exec = [\"sh\", \"-c\", \"{script}\"]\nuser = \"{user}\"\nbackground = \"follow\"\n");
+        let lab = Lab::new(&format!(
+            "[process]\n{run}[[health]]\nname = \"said\"\nnotify = true\n[stop]\nwithin = \"4s\"\n\
+             [[coprocess]]\nname = \"beside\"\nready = {{ notify = true }}\n{run}"
+        ));
+        let mut container = lab.run();
+        log_says(&container, "check said passes");
+        log_says(&container, "beside is ready");
+        let is_shell = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sh\n");
+        let masters: Vec<i32> = descendants(container.pid).into_iter().filter(is_shell).collect();
+        assert_eq!(masters.len(), 2);
+        // The agent sees all of it at once: a busy machine, a frozen cgroup.
+        container.signal(libc::SIGSTOP);
+        // SAFETY: no memory involved; nobody reaps them but the agent, and a keeper that hears of its own.
+        masters.iter().for_each(|pid| unsafe { libc::kill(*pid, libc::SIGUSR2) });
+        let lives = |process: &Process| masters.contains(&process.pid) && process.state != 'Z';
+        eventually("their ends", || (!processes().iter().any(lives)).then_some(())).unwrap();
+        container.signal(libc::SIGCONT);
+        log_says(&container, "main is process");
+        log_says(&container, "beside went to the background");
+        assert_eq!(container.ended(), None, "{user}: {}", container.stderr());
+        ends(container);
+    }
 }
 
 #[test]
