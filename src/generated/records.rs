@@ -87,7 +87,7 @@ fn one_of_each(config: &Loaded) -> Vec<Event> {
         watchdog_within: Some(Duration::from_secs(3)),
         extend: Some(Duration::from_secs(9)),
         status: Some(failed()),
-        main_pid: Some(7),
+        main_pid: Some((7, 4711)),
         ..Default::default()
     };
     let control = |request| Event::Control { reply: ReplyId(1), request };

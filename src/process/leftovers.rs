@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::supervisor::Event;
-use crate::supervisor::vocabulary::{Pid, RunId};
+use crate::supervisor::vocabulary::{Pid, ProcessId, RunId};
 
 use super::guard::Guard;
 use super::keyboard::Keyboard;
@@ -44,9 +44,10 @@ impl Processes {
     }
 
     /// Takes one of those that a launcher left behind for what it launched: of main's one that is our own child, of a
-    /// coprocess's one that is its keeper's, so that its end is reaped and known. Nothing is answered while all of them are
-    /// about to end, or `only` who is told of would do and isn't there, or when main already is who it is to be.
-    pub fn follow_stray(&mut self, run: RunId, told: Option<Pid>, only: bool) -> Option<Event> {
+    /// coprocess's one that is its keeper's, so that its end is reaped and known. Nobody is found (`None`) who was
+    /// told of and has ended; and nothing is answered while all of them are about to end, or `only` who is told of would do
+    /// and is another's child, or when main already is who it is to be.
+    pub fn follow_stray(&mut self, run: RunId, told: Option<ProcessId>, only: bool) -> Option<Event> {
         if let Some((keeper, child)) = self.children.iter_mut().find(|(_, child)| child.run == Some(run))
             && let Some(kept) = &mut child.kept
         {
@@ -57,15 +58,16 @@ impl Processes {
         // Somebody else's, started from outside (`docker exec`), is a child of ours as well once its parent has ended.
         let is_mains = |pid| self.main_became.is_none_or(|user| tree::user(pid).is_none_or(|its| its == user));
         let own = || strays.iter().filter(|stray| stray.parent == self.agent && is_mains(stray.pid));
-        let main = own().find(|stray| Some(stray.pid) == told);
+        let main = own().find(|stray| Some(stray.id()) == told);
         let main = match self.pid(run) {
             None if !only => main.or_else(|| daemon(own())),
             Some(_) | None => main,
         };
         let Some(main) = main else {
-            // None of them is about to leave one that will do.
+            // None of them is about to leave one that will do; or who was named has ended.
             let never = !only && !strays.is_empty() && !strays.iter().any(|stray| is_mains(stray.pid));
-            return (never && self.pid(run).is_none()).then_some(Event::Followed { run, pid: None });
+            let is_over = told.is_some_and(|told| tree::id(told.0) != Some(told));
+            return (never && self.pid(run).is_none() || is_over).then_some(Event::Followed { run, pid: None });
         };
         let (pid, group) = (main.pid, main.group);
         self.counting = None;
@@ -130,7 +132,7 @@ impl Kept {
         let nobody = Event::Followed { run, pid: None };
         let Some(processes) = tree::read_all() else { return self.ended.then_some(nobody) };
         let left = || processes.values().filter(|process| process.parent == keeper && !process.dead);
-        let named = left().find(|process| Some(process.pid) == sought.told);
+        let named = left().find(|process| Some(process.id()) == sought.told);
         let found = match self.ended && !sought.only {
             true => named.or_else(|| daemon(left())),
             false => named,
@@ -139,7 +141,8 @@ impl Kept {
             *self = Kept { pid, ended: false, sought: None };
             return Some(Event::Followed { run, pid: Some(pid) });
         }
-        let lives = |pid: &Pid| processes.get(pid).is_some_and(|process| !process.dead);
+        let lives =
+            |told: &ProcessId| processes.get(&told.0).is_some_and(|process| process.id() == *told && !process.dead);
         let comes = !sought.only || sought.told.as_ref().is_some_and(lives);
         self.sought = Some(sought).filter(|_| self.ended && comes);
         (self.ended && !comes).then_some(nobody)

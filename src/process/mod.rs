@@ -49,7 +49,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use crate::config::{Exec, Manner, Signal};
-use crate::supervisor::vocabulary::{Pid, RunId, Target};
+use crate::supervisor::vocabulary::{Pid, ProcessId, RunId, Target};
 use crate::supervisor::{Event, Time};
 
 pub use pause::pause;
@@ -64,7 +64,6 @@ use leftovers::Count;
 use reserve::Reserve;
 use senders::Origin;
 use signals::Inherited;
-use tree::ProcessId;
 use tty::Terminal;
 
 /// Owns every child of the agent. It has no policy: it does what it is told and tells what has become of it.
@@ -134,7 +133,7 @@ struct Kept {
 #[derive(Clone, Copy)]
 struct Sought {
     /// Who was named.
-    told: Option<Pid>,
+    told: Option<ProcessId>,
     /// Nobody else will do.
     only: bool,
 }

@@ -23,6 +23,7 @@ use crate::readable::{self, Readable};
 use crate::supervisor::vocabulary::{Notification, OuterWord, Pid};
 
 use super::senders::{Sender, Senders, Speaker};
+use super::tree;
 
 /// Where sd_notify(3) finds its socket.
 pub const VARIABLE: &str = "NOTIFY_SOCKET";
@@ -194,6 +195,7 @@ impl Notify {
             self.resume_at = Some(now + PAUSE);
         }
         let mut heard = Notification::default();
+        let mut named = None;
         for Message { sender, bytes } in messages {
             match (sender, bytes) {
                 (Some(sender), Some(bytes)) if self.senders.believes(sender, speaker, now) => {
@@ -201,12 +203,15 @@ impl Notify {
                         outer.pass_on(relayed(&bytes, self.plain, outer.told_ready));
                     }
                     let said = parse(&bytes);
+                    named = main_pid(&bytes).or(named);
                     // What ends main, or gives it time, is main's own to say: what it starts may speak of itself.
                     heard.add(if speaker.pid == Some(sender.pid) { said } else { said.of_another() });
                 }
                 (sender, bytes) => self.ignored.note(sender, bytes.is_none(), now),
             }
         }
+        // Looked up but once, however many are named.
+        heard.main_pid = named.and_then(tree::id);
         heard
     }
 }
@@ -447,13 +452,17 @@ pub(super) fn parse(message: &[u8]) -> Notification {
                     notification.watchdog_within = microseconds(time).filter(|time| !time.is_zero());
                 } else if let Some(status) = line.strip_prefix(b"STATUS=") {
                     notification.status = Some(plain::bytes(status));
-                } else if let Some(pid) = line.strip_prefix(b"MAINPID=") {
-                    notification.main_pid = std::str::from_utf8(pid).ok().and_then(|pid| pid.parse().ok());
                 }
             }
         }
     }
     notification
+}
+
+/// Whom a message names as main, in its last such line.
+pub(super) fn main_pid(message: &[u8]) -> Option<Pid> {
+    let pid = message.split(|byte| *byte == b'\n').rev().find_map(|line| line.strip_prefix(b"MAINPID="))?;
+    std::str::from_utf8(pid).ok()?.parse().ok()
 }
 
 fn microseconds(text: &[u8]) -> Option<Duration> {
@@ -470,7 +479,7 @@ mod tests {
     fn what_main_says_is_understood_in_any_order() {
         let said = parse(b"STATUS=warming \x1bup\nWATCHDOG=1\nREADY=1\nMAINPID=7");
         assert!(said.ready && said.watchdog);
-        assert_eq!(said.main_pid, Some(7));
+        assert_eq!(main_pid(b"MAINPID=6\nMAINPID=7\nREADY=1"), Some(7));
         assert_eq!(said.status.as_deref(), Some("warming \\u{1b}up"));
         assert_eq!(parse(b"READY=0\nSTOPPING=0\nEXTEND_TIMEOUT_USEC=-1\nWATCHDOG_USEC=0"), Notification::default());
         let said = parse(b"READY=1\nRELOADING=1\nSTOPPING=1\nWATCHDOG=trigger\nEXTEND_TIMEOUT_USEC=5000000");
@@ -555,12 +564,10 @@ mod tests {
 
     #[test]
     fn what_another_process_says_neither_ends_main_nor_gives_it_time() {
-        let mut heard = parse(b"MAINPID=7\nRELOADING=1");
-        heard.add(parse(b"READY=1\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=1\nMAINPID=8\nSTATUS=x").of_another());
-        assert_eq!(
-            heard,
-            Notification { ready: true, main_pid: Some(8), status: Some("x".to_owned()), ..Notification::default() }
-        );
+        let mut heard = parse(b"RELOADING=1");
+        heard.add(parse(b"READY=1\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=1\nSTATUS=x").of_another());
+        let status = Some("x".to_owned());
+        assert_eq!(heard, Notification { ready: true, status, ..Notification::default() });
     }
 
     #[test]

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Signal;
-use crate::supervisor::vocabulary::Pid;
+use crate::supervisor::vocabulary::{Pid, ProcessId};
 
 use super::kill;
-use super::tree::{self, ProcessId, ProcessStat, Scan};
+use super::tree::{self, ProcessStat, Scan};
 
 /// Who is none of what main left.
 pub struct Known<'a> {
@@ -25,7 +25,7 @@ pub struct Known<'a> {
 /// Every process below the agent; `None` without /proc.
 pub fn descendants(agent: Pid) -> Option<BTreeSet<ProcessId>> {
     let processes = tree::read_all()?;
-    Some(tree::below(agent, &processes, |_| false).into_iter().map(|p| (p.pid, p.started)).collect())
+    Some(tree::below(agent, &processes, |_| false).into_iter().map(|p| p.id()).collect())
 }
 
 /// What main left behind; `None` without /proc.
@@ -34,7 +34,7 @@ pub fn find(known: &Known<'_>) -> Option<Vec<ProcessStat>> {
 }
 
 fn among(processes: &BTreeMap<Pid, ProcessStat>, known: &Known<'_>) -> Vec<ProcessStat> {
-    let is_none = |p: &ProcessStat| known.kin.contains(&p.pid) || known.before.contains(&(p.pid, p.started));
+    let is_none = |p: &ProcessStat| known.kin.contains(&p.pid) || known.before.contains(&p.id());
     tree::below(known.agent, processes, is_none)
 }
 

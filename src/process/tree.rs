@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 
-use crate::supervisor::vocabulary::Pid;
+use crate::supervisor::vocabulary::{Pid, ProcessId};
 
 /// A process as /proc/PID/stat shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +24,12 @@ pub struct ProcessStat {
     pub dead: bool,
 }
 
-/// A process, told from a later one with the same pid.
-pub type ProcessId = (Pid, u64);
+impl ProcessStat {
+    /// Which process this is.
+    pub fn id(&self) -> ProcessId {
+        (self.pid, self.started)
+    }
+}
 
 /// Every process there is; `None` without /proc.
 pub fn read_all() -> Option<BTreeMap<Pid, ProcessStat>> {
@@ -37,6 +41,11 @@ pub fn read_all() -> Option<BTreeMap<Pid, ProcessStat>> {
 /// Whether /proc is that of our own PID namespace.
 fn is_ours() -> bool {
     std::fs::read_link("/proc/self").is_ok_and(|own| own.to_str() == Some(&std::process::id().to_string()))
+}
+
+/// Which process has this number now, if a living one has.
+pub fn id(pid: Pid) -> Option<ProcessId> {
+    read(pid).filter(|process| !process.dead).map(|process| process.id())
 }
 
 /// One process; `None` when there is none, or no /proc. By one read(2): the kernel hands out at once as much as there is

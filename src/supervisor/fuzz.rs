@@ -306,7 +306,7 @@ impl World {
                 watchdog_within: input.yes().then(|| input.span().min(LONGEST)),
                 extend: input.yes().then(|| input.span().min(LONGEST)),
                 status: input.yes().then(|| "busy".to_owned()),
-                main_pid: input.yes().then_some(101),
+                main_pid: input.yes().then_some((101, 7)),
             }),
             16 => {
                 let advertised = Advertised { address: "10.0.0.1".to_owned(), why: "so".to_owned() };

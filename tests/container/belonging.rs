@@ -69,6 +69,21 @@ fn a_main_that_crashes_beside_a_helper_with_workers_is_started_again_at_once() {
 }
 
 #[test]
+fn a_number_that_main_named_once_is_nobody_elses_name() {
+    let script = "echo start >> DIR/story; [ $(grep -c start DIR/story) -gt 1 ] && exec sleep 1000\n\
+                  sleep 0.2 & named=$!; SPECIMEN notify MAINPID=$named; wait $named\n\
+                  echo $((named - 1)) > /proc/sys/kernel/ns_last_pid; sleep 1000 &\n\
+                  [ $! = $named ] && echo same >> DIR/story; kill -KILL $$";
+    let more = "background = \"follow\"\nrestart = { policy = \"always\", backoff = \"100ms\" }\n\
+                [[health]]\nnotify = true\ngrace = \"1h\"\n";
+    let lab = lab(script, more);
+    let container = lab.run();
+    told_times(&lab, "start", 2, &container);
+    assert!(lab.story().contains(&"same".to_owned()), "{:?}", lab.story());
+    assert!(!container.stderr().contains("main.followed"), "{}", container.stderr());
+}
+
+#[test]
 fn a_leftover_is_told_to_end_whatever_its_name() {
     for name in ["helper", "наименование-службы", "Überwachungsdienst"] {
         let script = format!("setsid DIR/{name} record DIR/$$ 15 & until [ -s DIR/$$ ]; do sleep 0.02; done; exit 3");

@@ -128,13 +128,14 @@ fn what_is_said_right_before_an_end_is_heard_before_the_end() {
         let mut container = lab.run();
         log_says(&container, "check said passes");
         log_says(&container, "beside is ready");
-        let is_shell = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sh\n");
+        let is_shell =
+            |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sh\n");
         let masters: Vec<i32> = descendants(container.pid).into_iter().filter(is_shell).collect();
         assert_eq!(masters.len(), 2);
         // The agent sees all of it at once: a busy machine, a frozen cgroup.
         container.signal(libc::SIGSTOP);
         // SAFETY: no memory involved; nobody reaps them but the agent, and a keeper that hears of its own.
-        masters.iter().for_each(|pid| unsafe { libc::kill(*pid, libc::SIGUSR2) });
+        assert!(masters.iter().all(|pid| unsafe { libc::kill(*pid, libc::SIGUSR2) } == 0));
         let lives = |process: &Process| masters.contains(&process.pid) && process.state != 'Z';
         eventually("their ends", || (!processes().iter().any(lives)).then_some(())).unwrap();
         container.signal(libc::SIGCONT);

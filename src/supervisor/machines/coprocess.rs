@@ -11,8 +11,8 @@ use super::jitter::Jitter;
 use super::reported::Reported;
 use super::restarts::{self, RestartDecision, Restarts};
 use crate::supervisor::vocabulary::{
-    Answer, CoprocessStatus, Effect, ExitStatus, Hope, Notice, Notification, Pid, ReplyId, RunId, SpawnError, Step,
-    Target, Time, earliest,
+    Answer, CoprocessStatus, Effect, ExitStatus, Hope, Notice, Notification, Pid, ProcessId, ReplyId, RunId,
+    SpawnError, Step, Target, Time, earliest,
 };
 
 /// From one question whether it is ready to the next: others wait for the answer, and asking costs little...
@@ -33,7 +33,7 @@ pub struct Coprocess {
     /// What it has said of itself since it was started last.
     reported: Reported,
     /// Who it is, as it said since then.
-    announced_pid: Option<Pid>,
+    announced_pid: Option<ProcessId>,
     /// What is known since it was to run.
     life: CoprocessLife,
     /// For which role it was started, or its `pre_start` was: a reload may have given it another since.
@@ -477,11 +477,11 @@ impl Coprocess {
     }
 
     /// It said who it is (sd_notify(3), MAINPID): its run while its process is there, and whether it is another.
-    pub fn named(&mut self, named: Pid) -> Option<(RunId, bool)> {
+    pub fn named(&mut self, named: ProcessId) -> Option<(RunId, bool)> {
         let Stage::Running { run, pid: Some(pid), .. } = self.stage else { return None };
         // Who names itself names nobody in its place.
-        self.announced_pid = Some(named).filter(|named| *named != pid);
-        Some((run, named != pid))
+        self.announced_pid = Some(named).filter(|(named, _)| *named != pid);
+        Some((run, named.0 != pid))
     }
 
     /// It was told to stop, to be started `again` or for as long as it isn't wanted.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::{Process, Signal, SignalScope};
 
 use crate::supervisor::vocabulary::{
-    Effect, ExitStatus, Notice, Pid, RunId, Secrets, SpawnError, Step, Target, Time, earliest,
+    Effect, ExitStatus, Notice, Pid, ProcessId, RunId, Secrets, SpawnError, Step, Target, Time, earliest,
 };
 
 /// How long SIGKILL may take to show before main counts as unkillable (another user's without CAP_KILL, or stuck in
@@ -61,7 +61,7 @@ pub enum StrayAction {
 pub struct Main {
     state: MainState,
     /// Who main is, as it said.
-    announced_pid: Option<Pid>,
+    announced_pid: Option<ProcessId>,
 }
 
 #[derive(Debug, Default)]
@@ -207,7 +207,7 @@ impl Main {
             return (false, None);
         }
         // Who named itself has named nobody in its place.
-        self.announced_pid.take_if(|named| *named == pid);
+        self.announced_pid.take_if(|(named, _)| *named == pid);
         let end = Ended { status, lived: step.now.since(since) };
         step.out.push(Effect::Say(Notice::MainExited { status }));
         if alone {
@@ -286,6 +286,15 @@ impl Main {
                 tell_pending(run, *stop, step.out);
                 false
             }
+            (MainState::Running { run: own, .. }, None) if *own == run => {
+                self.announced_pid = None;
+                false
+            }
+            // Who it named has ended (an upgrade that failed): what is left is looked at without them.
+            (MainState::Counting { run: own, .. }, None) if *own == run && self.announced_pid.take().is_some() => {
+                step.out.push(Effect::CountStrays);
+                false
+            }
             (MainState::Counting { run: own, end, stop, .. }, None) if *own == run => {
                 let what =
                     "what main left can't be followed, for it is another user's or there is no /proc: it is ended"
@@ -301,12 +310,12 @@ impl Main {
     }
 
     /// Main said who it is (sd_notify(3), MAINPID).
-    pub fn named(&mut self, pid: Pid, out: &mut Vec<Effect>) {
-        self.announced_pid = Some(pid);
+    pub fn named(&mut self, named: ProcessId, out: &mut Vec<Effect>) {
+        self.announced_pid = Some(named);
         if let MainState::Running { run, pid: own, followed: Some(_), .. } = self.state
-            && own != pid
+            && own != named.0
         {
-            out.push(Effect::FollowStray { run, told: Some(pid), only: true });
+            out.push(Effect::FollowStray { run, told: Some(named), only: true });
         }
     }
 

@@ -473,7 +473,7 @@ fn a_launcher_in_two_steps_is_followed_to_its_daemon() {
 }
 
 fn names(script: &mut Script, pid: Pid) {
-    let said = Notification { main_pid: Some(pid), ..Notification::default() };
+    let said = Notification { main_pid: Some((pid, 7)), ..Notification::default() };
     script.send(Event::CoprocessNotified { name: "daemon".to_owned(), said });
 }
 
@@ -483,7 +483,7 @@ fn who_a_coprocess_names_in_its_place_is_followed_however_often_and_however_it_e
     names(&mut script, 101);
     script.expect(&[]);
     script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
-    assert_eq!(script.sought, Some((Some(101), false)), "of what a launcher leaves another will do");
+    assert_eq!(script.sought, Some((Some((101, 7)), false)), "of what a launcher leaves another will do");
     script.expect(&["follow a stray"]);
     for (pid, status) in [(102, ExitStatus::Exited(0)), (103, ExitStatus::Exited(1))] {
         script.until(script.now() + 60_000);
@@ -493,7 +493,7 @@ fn who_a_coprocess_names_in_its_place_is_followed_however_often_and_however_it_e
         script.followable = Some(pid);
         script.ends_leaving("coprocess daemon", status);
         script.expect(&["follow a stray", "follow a stray"]);
-        assert_eq!((script.sought, status_of(&script)), (Some((Some(pid), true)), Some(pid)));
+        assert_eq!((script.sought, status_of(&script)), (Some((Some((pid, 7)), true)), Some(pid)));
     }
     // It is the keeper's child already, as its launcher's.
     script.followable = Some(104);

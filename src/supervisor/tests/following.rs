@@ -2,7 +2,7 @@
 
 use super::script::*;
 use super::watch::{staged, templated};
-use crate::config::{Background, Config, OnFailure, Signal, Watch};
+use crate::config::{Background, Config, OnFailure, RestartPolicy, Signal, Watch};
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::*;
 
@@ -63,7 +63,7 @@ fn what_a_launcher_has_yet_to_pass_its_daemon_has_all_its_grace_for() {
 #[test]
 fn a_main_with_nobody_to_follow_is_down_as_soon_as_that_is_known() {
     for left in [0, 1] {
-        let mut script = launching(|config| config.process.restart.policy = crate::config::RestartPolicy::Always);
+        let mut script = launching(|config| config.process.restart.policy = RestartPolicy::Always);
         let run = ended(&mut script, 0);
         assert!(script.core.status().main.runs());
         script.send(Event::Strays { left });
@@ -78,6 +78,36 @@ fn a_main_with_nobody_to_follow_is_down_as_soon_as_that_is_known() {
     ended(&mut script, 1);
     assert!(!script.core.status().main.runs());
     script.expect(&["publish web critical"]);
+}
+
+#[test]
+fn one_that_main_named_and_that_has_ended_holds_nothing_up() {
+    let mut script = launching(|config| config.process.restart.policy = RestartPolicy::Always);
+    script.send(Event::Notified(Notification { main_pid: Some((101, 7)), ..Notification::default() }));
+    let run = ended(&mut script, 1);
+    script.send(Event::Strays { left: 1 });
+    assert_eq!(script.sought, Some((Some((101, 7)), true)));
+    script.expect(&["follow a stray"]);
+    script.send(Event::Followed { run, pid: None });
+    script.expect(&[]);
+    script.send(Event::Strays { left: 1 });
+    script.expect(&["SIGTERM to strays", "publish web critical"]);
+}
+
+#[test]
+fn one_that_main_names_while_it_runs_on_is_forgotten_once_it_has_ended() {
+    let mut script = launching(|_| {});
+    let run = ended(&mut script, 0);
+    script.send(Event::Strays { left: 1 });
+    script.send(Event::Followed { run, pid: Some(101) });
+    script.send(Event::Notified(Notification { main_pid: Some((102, 7)), ..Notification::default() }));
+    script.expect(&["follow a stray", "follow a stray"]);
+    script.send(Event::Followed { run, pid: None });
+    script.until(60_000);
+    script.heard();
+    script.send(Event::Exited { run, status: ExitStatus::Exited(1) });
+    script.send(Event::Strays { left: 1 });
+    assert!(script.heard().contains(&"SIGTERM to strays".to_owned()));
 }
 
 #[test]

@@ -235,7 +235,7 @@ fn launcher_ends(script: &mut Script) {
 #[test]
 fn what_was_said_before_the_daemon_is_followed_was_said_of_the_daemon() {
     let mut script = launching();
-    says(&mut script, Notification { main_pid: Some(101), ..ready() });
+    says(&mut script, Notification { main_pid: Some((101, 7)), ..ready() });
     launcher_ends(&mut script);
     assert!(script.core.status().health[0].passing);
     script.until(60_000);

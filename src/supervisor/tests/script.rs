@@ -26,7 +26,7 @@ pub struct Script {
     /// Who is found when what main left is to be followed.
     pub followable: Option<Pid>,
     /// Who was named as the one to be followed last, and whether nobody else will do.
-    pub sought: Option<(Option<Pid>, bool)>,
+    pub sought: Option<(Option<ProcessId>, bool)>,
     /// How many were there before the agent, and are still when it ends.
     pub there_before: usize,
     /// Whether main catches the signals of watches, and those passed on.

@@ -411,7 +411,7 @@ fn a_launcher_in_two_steps_is_followed_to_the_daemon() {
 
 /// Main names another in its place.
 fn names(script: &mut Script, pid: Pid) {
-    script.send(Event::Notified(Notification { main_pid: Some(pid), ..Notification::default() }));
+    script.send(Event::Notified(Notification { main_pid: Some((pid, 7)), ..Notification::default() }));
 }
 
 /// Main ends like this, and leaves two.

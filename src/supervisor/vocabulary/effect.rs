@@ -9,8 +9,8 @@ use crate::config::{
 use crate::supervisor::machines::election;
 
 use super::{
-    Announcement, Answer, Fence, Follow, Job, KeyRequest, LeaderMark, Notice, Observation, Pid, Registration, ReplyId,
-    RunId, Secrets, Staged, Target, Time,
+    Announcement, Answer, Fence, Follow, Job, KeyRequest, LeaderMark, Notice, Observation, ProcessId, Registration,
+    ReplyId, RunId, Secrets, Staged, Target, Time,
 };
 
 /// An order to the adapters.
@@ -103,7 +103,7 @@ pub enum Effect {
         /// The launcher's run.
         run: RunId,
         /// Who main is, as it said (sd_notify(3), MAINPID).
-        told: Option<Pid>,
+        told: Option<ProcessId>,
         /// Nobody else is: it was no launcher that ended.
         only: bool,
     },

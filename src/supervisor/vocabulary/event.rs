@@ -9,8 +9,8 @@ use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::machines::election::record::Term;
 
 use super::{
-    Advertised, Calendar, ElectionPast, ExitStatus, Follow, KeyRequest, Observation, Pid, Rendering, ReplyId, RunId,
-    Secrets, SpawnError,
+    Advertised, Calendar, ElectionPast, ExitStatus, Follow, KeyRequest, Observation, Pid, ProcessId, Rendering,
+    ReplyId, RunId, Secrets, SpawnError,
 };
 
 #[cfg(doc)]
@@ -240,8 +240,8 @@ pub struct Notification {
     pub extend: Option<Duration>,
     /// `STATUS=...`.
     pub status: Option<String>,
-    /// `MAINPID=...`.
-    pub main_pid: Option<Pid>,
+    /// `MAINPID=...`: who that was then.
+    pub main_pid: Option<ProcessId>,
 }
 
 impl Notification {

@@ -15,6 +15,9 @@ pub struct RunId(pub u64);
 /// A process id in the agent's own PID namespace.
 pub type Pid = i32;
 
+/// A process, told from a later one with the same id: that, and when it was started, in clock ticks since boot.
+pub type ProcessId = (Pid, u64);
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize))]
