@@ -1,6 +1,7 @@
 //! What main left behind: counted until nothing is left of it, or followed in main's place.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::{Pid, ProcessId, RunId};
@@ -60,7 +61,7 @@ impl Processes {
         let own = || strays.iter().filter(|stray| stray.parent == self.agent && is_mains(stray.pid));
         let main = own().find(|stray| Some(stray.id()) == told);
         let main = match self.pid(run) {
-            None if !only => main.or_else(|| daemon(own())),
+            None if !only => main.or_else(|| daemon(own(), is_of_no_main)),
             Some(_) | None => main,
         };
         let Some(main) = main else {
@@ -134,7 +135,7 @@ impl Kept {
         let left = || processes.values().filter(|process| process.parent == keeper && !process.dead);
         let named = left().find(|process| Some(process.id()) == sought.told);
         let found = match self.ended && !sought.only {
-            true => named.or_else(|| daemon(left())),
+            true => named.or_else(|| daemon(left(), |_| false)),
             false => named,
         };
         if let Some(pid) = found.map(|process| process.pid) {
@@ -149,7 +150,21 @@ impl Kept {
     }
 }
 
-/// What a launcher forked first, and in a session of its own, is most often the daemon itself.
-fn daemon<'a>(left: impl Iterator<Item = &'a ProcessStat>) -> Option<&'a ProcessStat> {
-    left.min_by_key(|process| (process.session != process.pid, process.started, process.pid))
+/// What a launcher forked first, and in a session of its own, is most often the daemon itself; not who is known to be
+/// `another`'s.
+fn daemon<'a>(left: impl Iterator<Item = &'a ProcessStat>, another: impl Fn(Pid) -> bool) -> Option<&'a ProcessStat> {
+    left.min_by_key(|process| (process.session != process.pid, another(process.pid), process.started, process.pid))
+}
+
+/// Whether a process's environment shows that main didn't start it, nor what main started: a `docker exec` did, and left it
+/// to us. One that can't be read, or is written over by the process's title (nginx, postgres), shows nothing.
+fn is_of_no_main(pid: Pid) -> bool {
+    /// More than any has, and not more than may be read at a time.
+    const MOST: u64 = 1 << 20;
+    let mut environment = Vec::new();
+    let opened = std::fs::File::open(format!("/proc/{pid}/environ"));
+    let read = opened.and_then(|file| file.take(MOST).read_to_end(&mut environment));
+    let names = || environment.split(|byte| *byte == 0).filter_map(|entry| entry.split(|byte| *byte == b'=').next());
+    let has = |name: &str| names().any(|known| known == name.as_bytes());
+    read.is_ok() && has("PATH") && !has("PILOTFISH_PID")
 }

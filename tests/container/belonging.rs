@@ -4,7 +4,9 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::lab::Lab;
@@ -66,6 +68,24 @@ fn a_main_that_crashes_beside_a_helper_with_workers_is_started_again_at_once() {
     let lab = lab(&script, "restart = { policy = \"on-failure\", backoff = \"100ms\" }\n");
     let container = lab.run();
     told_times(&lab, "start", 2, &container);
+}
+
+#[test]
+fn what_a_docker_exec_left_is_not_taken_for_the_launchers_daemon() {
+    // Told by its environment; and where main has another user, by that, for nobody has root's process for main.
+    for (user, daemon) in [("0", "setsid sleep 1000"), ("65534", "sleep 1000")] {
+        let script =
+            format!("until [ -e DIR/go ]; do sleep 0.05; done; {daemon} & echo $! > DIR/daemon; sleep 0.3; exit 0");
+        let lab = lab(&script, &format!("user = \"{user}\"\nbackground = \"follow\"\n"));
+        fs::set_permissions(lab.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+        let container = lab.run();
+        let inside = ["-t", &container.pid.to_string(), "-p", "-m", "sh", "-c", "setsid sleep 1000 & sleep 0.1"];
+        assert!(Command::new("nsenter").args(inside).status().unwrap().success());
+        fs::write(lab.path("go"), "").unwrap();
+        let daemon =
+            eventually("the daemon", || fs::read_to_string(lab.path("daemon")).ok().filter(|pid| !pid.is_empty()));
+        log_says(&container, &format!("main is process {} from now on", daemon.unwrap().trim()));
+    }
 }
 
 #[test]
