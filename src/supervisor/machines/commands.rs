@@ -345,7 +345,7 @@ impl Commands {
                 command.state = RunState::Running { until: None };
             }
             (RunState::Kept, None) => {
-                let why = if command.names { "who it named isn't there" } else { "there is no /proc" };
+                let why = if command.names { "who it named isn't there" } else { "/proc doesn't show it" };
                 let what = format!("what {} left can't be followed, for {why}: it is ended", command.job);
                 step.out.push(Effect::Say(Notice::Degraded { what }));
                 command.tell(run, step.now + patience, EndReason::Cancelled, step.out);

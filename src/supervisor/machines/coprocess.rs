@@ -8,6 +8,7 @@ use crate::config::{Coprocess as Config, Probe, Restart, RestartPolicy, SignalSc
 
 use super::commands::Outcome;
 use super::jitter::Jitter;
+use super::main::LAUNCHED_WITHIN;
 use super::reported::Reported;
 use super::restarts::{self, RestartDecision, Restarts};
 use crate::supervisor::vocabulary::{
@@ -34,6 +35,8 @@ pub struct Coprocess {
     reported: Reported,
     /// Who it is, as it said since then.
     announced_pid: Option<ProcessId>,
+    /// By then one of those that its launcher left is followed, or can't be.
+    followed_by: Option<Time>,
     /// What is known since it was to run.
     life: CoprocessLife,
     /// For which role it was started, or its `pre_start` was: a reload may have given it another since.
@@ -157,6 +160,7 @@ impl Coprocess {
             readiness: Readiness::No,
             reported: Reported::default(),
             announced_pid: None,
+            followed_by: None,
             life: CoprocessLife::default(),
             order: None,
             removed: false,
@@ -436,7 +440,8 @@ impl Coprocess {
         let (since, why) = match self.stage {
             Stage::Starting { run: own, since } if own == run => (since, EndCause::Itself),
             Stage::Running { run: own, since, .. } if own == run => (since, EndCause::Itself),
-            Stage::Ending { run: own, since, why } if own == run => (since, why),
+            // Its end is known where it ended by itself: what ends after that is what it left.
+            Stage::Ending { run: own, since, why } if own == run && why != EndCause::Itself => (since, why),
             _ => return,
         };
         self.last_exit = Some(status);
@@ -451,6 +456,7 @@ impl Coprocess {
             && own == run
         {
             self.stage = Stage::Running { run, since, pid: None };
+            self.followed_by = Some(step.now + LAUNCHED_WITHIN);
             step.out.push(Effect::FollowStray { run, told: self.announced_pid, only });
             match self.config.ready.as_ref().map(|ready| &ready.probe) {
                 None => self.becomes_ready(),
@@ -474,6 +480,12 @@ impl Coprocess {
             }
             _ => {}
         }
+    }
+
+    /// This run has nobody to be followed by the time that one would be there: what is left of it /proc doesn't show.
+    pub fn is_followed_by_nobody(&mut self, now: Time) -> Option<RunId> {
+        let Stage::Running { run, pid: None, .. } = self.stage else { return None };
+        self.followed_by.take_if(|by| *by <= now).map(|_| run)
     }
 
     /// It said who it is (sd_notify(3), MAINPID): its run while its process is there, and whether it is another.
@@ -721,10 +733,15 @@ impl Coprocess {
         self.life.place.unwrap_or_default()
     }
 
-    /// When [`next`](Self::next), [`question`](Self::question) or [`is_late`](Self::is_late) has something to say.
+    /// When [`next`](Self::next), [`question`](Self::question), [`is_late`](Self::is_late) or
+    /// [`is_followed_by_nobody`](Self::is_followed_by_nobody) has something to say.
     pub fn deadline(&self) -> Option<Time> {
         let due = match self.stage {
             Stage::Due { at } => Some(at),
+            _ => None,
+        };
+        let followed = match self.stage {
+            Stage::Running { pid: None, .. } => self.followed_by,
             _ => None,
         };
         let asks = match self.readiness {
@@ -732,7 +749,7 @@ impl Coprocess {
             _ => None,
         };
         let drained = self.order_due().filter(|_| self.is_up());
-        let due = earliest(due, drained);
+        let due = earliest(due, earliest(drained, followed));
         earliest(due, earliest(asks, self.life.ready_by.filter(|_| !self.life.was_late)))
     }
 

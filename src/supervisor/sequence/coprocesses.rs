@@ -141,6 +141,11 @@ impl Supervisor {
             return;
         }
         self.coprocesses.main_was_healthy |= self.is_main_healthy();
+        for index in 0..self.coprocesses.all.len() {
+            if let Some(run) = self.coprocesses.all[index].is_followed_by_nobody(step.now) {
+                self.coprocess_followed(step, run, None);
+            }
+        }
         let mut moves = true;
         while std::mem::take(&mut moves) {
             for index in self.coprocesses.by_place() {

@@ -472,6 +472,25 @@ fn a_launcher_in_two_steps_is_followed_to_its_daemon() {
     script.expect(&["SIGTERM to all of coprocess daemon"]);
 }
 
+#[test]
+fn what_a_launcher_left_is_ended_if_nobody_of_it_is_seen_within_a_second() {
+    let mut script = followed(OnGivingUp::Ignore);
+    script.followable = None;
+    script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+    script.expect(&["follow a stray"]);
+    script.until(script.now() + 900);
+    script.expect(&[]);
+    script.until(script.now() + 100);
+    script.expect(&["SIGTERM to all of coprocess daemon"]);
+    assert!(script.said.iter().any(|notice| notice.to_string().contains("can't be followed")), "{:?}", script.said);
+    // Who reaped what it left tells of the last of that.
+    let run = script.run("coprocess daemon");
+    script.send(Event::Exited { run, status: ExitStatus::Killed(Signal::TERM) });
+    script.group_ends("coprocess daemon");
+    let status = status(&script, "daemon");
+    assert_eq!((status.state.as_str(), status.last_exit), ("ended", Some(ExitStatus::Exited(0))));
+}
+
 fn names(script: &mut Script, pid: Pid) {
     let said = Notification { main_pid: Some((pid, 7)), ..Notification::default() };
     script.send(Event::CoprocessNotified { name: "daemon".to_owned(), said });
@@ -544,7 +563,7 @@ fn where_no_daemon_can_be_found_what_its_launcher_left_is_ended() {
     let run = script.run("coprocess daemon");
     script.send(Event::Followed { run, pid: None });
     script.expect(&["follow a stray", "SIGTERM to all of coprocess daemon"]);
-    let told = |said: &Notice| said.to_string().contains("there is no /proc");
+    let told = |said: &Notice| said.to_string().contains("/proc doesn't show it");
     assert!(script.said.iter().any(told), "{:?}", script.said);
     script.group_ends("coprocess daemon");
     assert_eq!(status(&script, "daemon").state, "ended");
