@@ -155,7 +155,7 @@ impl Adapters {
             Effect::Suspend => self.processes.suspend(),
             Effect::EndGroup { signal } => self.processes.end_group(signal),
             Effect::Hint { watch, target, signal } => return vec![self.hint(watch, target, signal)],
-            Effect::CountStrays => return self.processes.count_strays().into_iter().collect(),
+            Effect::CountStrays { may_wait } => return self.processes.count_strays(may_wait).into_iter().collect(),
             Effect::CountRest => return vec![self.processes.count_rest()],
             Effect::FollowStray { run, told, only } => {
                 return self.processes.follow_stray(run, told, only).into_iter().collect();
@@ -245,6 +245,6 @@ mod tests {
         assert!(matches!(given_up(&hint(Signal::HUP)), Some(Event::Hinted { sent: false, .. })));
         // What ends something comes never too late, and what is forked looks itself.
         assert!(given_up(&Effect::Kill { target: Target::Strays, signal: Signal::KILL }).is_none());
-        assert!(given_up(&Effect::CountStrays).is_none());
+        assert!(given_up(&Effect::CountStrays { may_wait: true }).is_none());
     }
 }

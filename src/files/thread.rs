@@ -80,7 +80,14 @@ pub async fn in_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 's
 }
 
 fn no_thread(error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("no thread can be had: {error} (the container's limit of processes?)"))
+    let why = match error.kind() {
+        // Docker before 20.10.10, and a libseccomp before 2.4.4, refuse clone3 so that nobody tries clone.
+        io::ErrorKind::PermissionDenied => {
+            "the engine's seccomp profile refuses clone3: Docker has allowed it since 20.10.10"
+        }
+        _ => "the container's limit of processes?",
+    };
+    io::Error::new(error.kind(), format!("no thread can be had: {error} ({why})"))
 }
 
 /// Works where the kernel refuses to make a thread, as it does at a container's limit of processes.

@@ -21,17 +21,19 @@ pub(super) struct Count {
 
 impl Processes {
     /// Whether, and how many, processes that main left behind are alive. When some are, [`Processes::reap`] tells it when
-    /// none is any more. Where /proc shows none, as they end just now, nothing is answered but by that. Without /proc
-    /// `left` is 0 or 1.
-    pub fn count_strays(&mut self) -> Option<Event> {
+    /// none is any more. Where /proc shows none, as they end just now, nothing is answered but by that, if this `may_wait`:
+    /// who is held dead by its tracer ends no further. Without /proc `left` is 0 or 1.
+    pub fn count_strays(&mut self, may_wait: bool) -> Option<Event> {
         self.counting = None;
         let left = match reaper::any_other() {
             false => 0,
             true => self.find_strays(),
         };
-        if left == 0 && reaper::any_other() && self.before.is_empty() {
+        if left == 0 && self.before.is_empty() && reaper::any_other() {
             self.counting = Some(Count { reaped: 0, read_again_at: 1 });
-            return None;
+            if may_wait {
+                return None;
+            }
         }
         Some(Event::Strays { left })
     }
@@ -98,7 +100,7 @@ impl Processes {
         }
         // As many as were our children must be reaped by us before none is left.
         match count.reaped >= count.read_again_at {
-            true => self.count_strays(),
+            true => self.count_strays(true),
             false => None,
         }
     }

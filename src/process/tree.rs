@@ -35,7 +35,26 @@ impl ProcessStat {
 pub fn read_all() -> Option<BTreeMap<Pid, ProcessStat>> {
     let entries = std::fs::read_dir("/proc").ok().filter(|_| is_ours())?;
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<Pid>().ok());
-    Some(pids.filter_map(|pid| Some((pid, read(pid)?))).collect())
+    let mut processes: BTreeMap<Pid, ProcessStat> = pids.filter_map(|pid| Some((pid, read(pid)?))).collect();
+    let own = std::process::id().cast_signed();
+    for pid in children(own).unwrap_or_default() {
+        if !processes.contains_key(&pid)
+            && let Some(hidden) = hidden(pid, own)
+        {
+            processes.insert(pid, hidden);
+        }
+    }
+    Some(processes)
+}
+
+/// A child of ours that /proc doesn't show us (hidepid; one that isn't dumpable, a setuid program), though the kernel lists
+/// it. When it began nobody says: its number alone tells it from others.
+fn hidden(pid: Pid, parent: Pid) -> Option<ProcessStat> {
+    let of = nix::unistd::Pid::from_raw(pid);
+    let group = nix::unistd::getpgid(Some(of)).ok()?.as_raw();
+    let session = nix::unistd::getsid(Some(of)).ok()?.as_raw();
+    // It may have come since /proc was listed.
+    Some(read(pid).unwrap_or(ProcessStat { pid, parent, group, session, started: 0, dead: false }))
 }
 
 /// Whether /proc is that of our own PID namespace.

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::lab::Lab;
-use crate::support::namespace::{Container, copy_program, eventually, processes, specimen, within};
+use crate::support::namespace::{Container, Start, copy_program, eventually, pilotfish, processes, specimen, within};
 
 /// Much less than `[stop] within`, which a wait for what isn't there would take.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -68,6 +68,34 @@ fn a_main_that_crashes_beside_a_helper_with_workers_is_started_again_at_once() {
     let lab = lab(&script, "restart = { policy = \"on-failure\", backoff = \"100ms\" }\n");
     let container = lab.run();
     told_times(&lab, "start", 2, &container);
+}
+
+/// Hardened hosts mount /proc so; what can't be dumped (ssh-agent, a program that can't be read) isn't shown even to its
+/// own user then.
+#[test]
+fn what_main_left_is_ended_where_proc_hides_it() {
+    let script = "echo start >> DIR/story; setsid DIR/hidden 1000 & sleep 0.3; \
+         [ $(grep -c start DIR/story) -gt 1 ] && exec sleep 1000; exit 5";
+    let lab = lab(script, "restart = { policy = \"on-failure\", backoff = \"100ms\" }\n");
+    copy_program(Path::new("/bin/sleep"), &lab.path("hidden"));
+    copy_program(&pilotfish(), &lab.path("pilotfish"));
+    for (name, mode) in
+        [("", 0o777), ("hidden", 0o711), ("pilotfish", 0o755), ("main", 0o644), ("pilotfish.toml", 0o644)]
+    {
+        fs::set_permissions(lab.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let directory = lab.path("");
+    let agent = format!(
+        "mount -o remount,hidepid=2 /proc && cd {} && \
+         exec setpriv --reuid 54321 --regid 54321 --clear-groups ./pilotfish -c pilotfish.toml",
+        directory.display()
+    );
+    let mut container = lab.run_as(Start::new(["/bin/sh", "-c", &agent]));
+    told_times(&lab, "start", 2, &container);
+    let begun = Instant::now();
+    container.signal(libc::SIGTERM);
+    assert_eq!(container.wait(), Ok(143));
+    assert!(begun.elapsed() < AT_ONCE, "{:?}: {}", begun.elapsed(), container.stderr());
 }
 
 #[test]

@@ -18,6 +18,8 @@ const KILL_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// How soon it is asked again what main left, while that is only about to end.
 const COUNT_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// What is only about to end has ended within this, or is held by somebody: a tracer its zombie, a cgroup it frozen.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// A daemon is where it will be this soon after its launcher's end; what ends later is main.
 pub const LAUNCHED_WITHIN: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,8 @@ pub struct Main {
     state: MainState,
     /// Who main is, as it said.
     announced_pid: Option<ProcessId>,
+    /// SIGKILL has shown by then, or never will: the container ends.
+    hopeless_from: Option<Time>,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +98,8 @@ enum MainState {
         again_at: Time,
         /// Who it named in its place is looked for no longer.
         named_until: Time,
+        /// What is about to end until then isn't waited for.
+        waits_until: Time,
         /// One of them is to be main, unless none is left.
         follows: bool,
         /// That was said.
@@ -214,11 +220,23 @@ impl Main {
             return (true, Some(self.gone(end, false)));
         }
         let (again_at, named_until) = (step.now + COUNT_AGAIN_AFTER, step.now + LAUNCHED_WITHIN);
+        let waits_until = step.now + ENDS_WITHIN;
         let by_itself = stop.is_none();
         let (follows, said) = (false, false);
-        self.state =
-            MainState::Counting { run, since, followed, end, by_itself, stop, again_at, named_until, follows, said };
-        step.out.push(Effect::CountStrays);
+        self.state = MainState::Counting {
+            run,
+            since,
+            followed,
+            end,
+            by_itself,
+            stop,
+            again_at,
+            named_until,
+            waits_until,
+            follows,
+            said,
+        };
+        step.out.push(Effect::CountStrays { may_wait: true });
         (true, None)
     }
 
@@ -292,7 +310,7 @@ impl Main {
             }
             // Who it named has ended (an upgrade that failed): what is left is looked at without them.
             (MainState::Counting { run: own, .. }, None) if *own == run && self.announced_pid.take().is_some() => {
-                step.out.push(Effect::CountStrays);
+                step.out.push(Effect::CountStrays { may_wait: true });
                 false
             }
             (MainState::Counting { run: own, end, stop, .. }, None) if *own == run => {
@@ -404,6 +422,11 @@ impl Main {
         }
     }
 
+    /// The container ends, and is to go on without main from then, if SIGKILL hasn't ended it.
+    pub fn hopeless_from(&mut self, at: Time) {
+        self.hopeless_from = Some(at);
+    }
+
     /// Who a signal for main goes to; `None` when there is nobody to take it.
     pub fn target(&self, scope: SignalScope) -> Option<Target> {
         match &self.state {
@@ -446,10 +469,11 @@ impl Main {
             | MainState::Reading { pending: None, .. }
             | MainState::Starting { .. }
             | MainState::Running { stop: None, .. } => return None,
-            MainState::Counting { again_at, .. } => {
+            MainState::Counting { again_at, waits_until, stop, .. } => {
                 if *again_at <= step.now {
                     *again_at = step.now + COUNT_AGAIN_AFTER;
-                    step.out.push(Effect::CountStrays);
+                    let until = earliest(Some(*waits_until), stop.and_then(|stop| stop.kill_at));
+                    step.out.push(Effect::CountStrays { may_wait: until.is_some_and(|until| step.now < until) });
                 }
                 return None;
             }
@@ -462,8 +486,10 @@ impl Main {
             step.out.push(Effect::Say(Notice::Killing { what: what.to_owned() }));
             step.now
         });
-        if step.now.since(first) < KILL_SHOWS_WITHIN {
-            stop.kill_at = Some(step.now + KILL_AGAIN_AFTER);
+        let hopeless = self.hopeless_from.map(|at| at.max(first + KILL_AGAIN_AFTER));
+        let shows_by = earliest(Some(first + KILL_SHOWS_WITHIN), hopeless).filter(|at| step.now < *at);
+        if shows_by.is_some() {
+            stop.kill_at = earliest(Some(step.now + KILL_AGAIN_AFTER), shows_by);
             // Main may have left the group it was given; its workers are mostly still in it.
             let targets = alone.into_iter().chain([target]);
             step.out.extend(targets.map(|target| Effect::Kill { target, signal: Signal::KILL }));

@@ -81,7 +81,9 @@ impl Supervisor {
             // There is nobody to pass it on to, and whoever sent it wants an end: `stop_on = ["QUIT"]` must not make a
             // container that waits for its database deaf to `docker stop`.
             self.stop(step, format!("{signal} came"), Cause::Signal(signal));
-        } else if self.main.is_starting() || self.main.is_left() {
+        } else if self.main.is_left() || means_an_end || !sent.terminates_by_default() {
+            // A reload or a rotation is nothing to a main that reads its files and opens its logs anyway, and would be the
+            // end of one that has only just been started.
             self.held_back.insert(signal, sent);
         }
     }

@@ -23,6 +23,9 @@ const KEPT_SHARE: u32 = 10;
 /// ...but no more than this.
 const KEPT_AT_MOST: Duration = Duration::from_secs(1);
 
+/// The part of that by when a main that SIGKILL doesn't end has become hopeless: the container leaves the catalog without it.
+const HOPELESS_SHARE: u32 = 5;
+
 /// What comes before main's end leaves main a third of the time that there is, so that it gets its chance to obey.
 fn told_latest(now: Time, kill_at: Time) -> Time {
     now + now.until(kill_at) * 2 / 3
@@ -52,6 +55,9 @@ impl Supervisor {
         let kept = |within: Duration| (within / KEPT_SHARE).min(KEPT_AT_MOST);
         let by_within =
             within.map(|within| step.now + (within - kept(within)).saturating_sub(self.time_after_main(within)));
+        if let Some(within) = within {
+            self.main.hopeless_from(step.now + (within - kept(within) / HOPELESS_SHARE));
+        }
         let told_by = self.told_by(signal);
         let pre_start = match *self.life.stage() {
             LifeStage::PreStart { run, .. } => run,
@@ -336,10 +342,11 @@ impl Supervisor {
 
     fn exit(&mut self, step: &mut Step<'_>) {
         let Some(stopping) = self.life.end() else { return };
-        let outlived = !self.main.is_gone();
-        if outlived {
+        if !self.main.is_gone() {
             self.main.kill(step);
         }
+        // What main left may have, and its own end is known all the same; unless one of those is to be main.
+        let outlived = !self.main.is_gone() && (!self.main.is_left() || self.main.is_following());
         self.commands.kill_all(step.out);
         let status = self.main_status.last_exit.filter(|_| stopping.code.is_none() && !outlived);
         let code = match (stopping.code, status) {

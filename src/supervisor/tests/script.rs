@@ -29,6 +29,8 @@ pub struct Script {
     pub sought: Option<(Option<ProcessId>, bool)>,
     /// How many were there before the agent, and are still when it ends.
     pub there_before: usize,
+    /// All that main left has ended, and is held by its tracer.
+    pub held_dead: bool,
     /// Whether main catches the signals of watches, and those passed on.
     pub catches: bool,
     /// Why main can't be started, as often as there are reasons.
@@ -77,6 +79,7 @@ impl Script {
             followable: Some(101),
             sought: None,
             there_before: 0,
+            held_dead: false,
             main_fails: Vec::new(),
             coprocess_fails: Vec::new(),
             stdin: BTreeMap::new(),
@@ -380,7 +383,8 @@ impl Script {
                 answer = Some(Event::Hinted { watch, sent: self.catches });
                 if self.catches { format!("{signal} to main") } else { format!("no {signal} yet") }
             }
-            Effect::CountStrays => return None,
+            Effect::CountStrays { may_wait: true } => return None,
+            Effect::CountStrays { may_wait: false } => return self.held_dead.then_some(Event::Strays { left: 0 }),
             Effect::CountRest => return Some(Event::Strays { left: self.there_before }),
             Effect::FollowStray { run, told, only } => {
                 self.sought = Some((told, only));

@@ -322,6 +322,46 @@ fn what_main_left_and_cannot_be_killed_is_not_called_main() {
 }
 
 #[test]
+fn a_container_leaves_the_catalog_without_a_main_that_sigkill_does_not_end() {
+    for (within, hopeless) in [(9, 8_820), (3, 2_940), (30, 30_000 - 1_000 + 800)] {
+        let hooks = Hooks { post_stop: Some(hook("cleanup")), ..Hooks::default() };
+        let mut config = Config { services: vec![service("web")], hooks, ..config() };
+        config.stop.within = Some(Duration::from_secs(within));
+        let mut script = Script::start(config);
+        script.published("web", Ok(()));
+        script.signal(Signal::TERM);
+        script.published("web", Ok(()));
+        script.heard();
+        assert_eq!(script.when("withdraw web"), hopeless);
+        let said: Vec<String> = script.said.iter().map(ToString::to_string).collect();
+        assert!(said.iter().any(|said| said.starts_with("SIGKILL doesn't end main")), "{said:?}");
+        script.withdrawn("web");
+        script.expect(&["spawn post_stop"]);
+        script.ends("post_stop", 0);
+        script.expect(&["exit 137"]);
+    }
+}
+
+#[test]
+fn what_main_left_and_is_held_dead_by_its_tracer_is_waited_for_a_second() {
+    let mut script = Script::start(config());
+    let run = script.run("main");
+    script.held_dead = true;
+    script.send(Event::Exited { run, status: ExitStatus::Exited(5) });
+    assert_eq!(script.when("exit 5"), 1_000);
+}
+
+#[test]
+fn what_main_left_is_waited_for_no_longer_than_the_stop_has() {
+    let mut script = Script::start(config());
+    script.signal(Signal::TERM);
+    script.until(9_500);
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(5) });
+    assert_eq!(script.when("exit 5"), 10_000);
+}
+
+#[test]
 fn the_end_waits_for_strays_only_while_any_is_left() {
     let mut script = Script::start(config());
     let run = script.run("main");

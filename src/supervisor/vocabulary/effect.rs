@@ -115,7 +115,10 @@ pub enum Effect {
         signal: Signal,
     },
     /// Say how many processes main left behind, and when none is left any more.
-    CountStrays,
+    CountStrays {
+        /// Nothing needs to be said while they only seem about to end.
+        may_wait: bool,
+    },
     /// Say the same of all that is left in a container whose PID 1 the agent is, what was there before it included.
     CountRest,
     /// Ask a check's question without a child process.

@@ -51,7 +51,7 @@ impl World {
                     _ => {}
                 }
             }
-            Effect::CountStrays => {
+            Effect::CountStrays { .. } => {
                 let unseen = self.play.lies.contains(&Lie::StraysUnseen);
                 let container = &mut self.containers[index];
                 let left = if unseen { 0 } else { container.strays.len() };
