@@ -162,19 +162,24 @@ pub struct GivenUp {
 impl Commands {
     /// Starts a command; its outcome comes from [`exited`](Self::exited) or [`not_started`](Self::not_started).
     pub fn start(&mut self, step: &mut Step<'_>, run: RunId, order: Launch) {
+        self.start_keeping(step, run, order, KeptFor::Role);
+    }
+
+    /// Starts one that may leave something for so long, if its hook says so.
+    pub fn start_keeping(&mut self, step: &mut Step<'_>, run: RunId, order: Launch, keeps_for: KeptFor) {
         let Launch { job, hook, env, stdin } = order;
         if job.is_hook() {
             step.out.push(Effect::Say(Notice::HookStarted { hook: job.clone() }));
         }
         let state = RunState::Running { until: Some(step.now + hook.timeout) };
         let Hook { when: role, timeout, leftovers, .. } = hook;
-        let (job_too, started, keeps_for) = (job.clone(), step.now, KeptFor::Role);
+        let (job_too, started) = (job.clone(), step.now);
         let (stop, followed, names) = (None, None, false);
         let live = LiveRun { job: job_too, role, started, timeout, leftovers, keeps_for, stop, followed, names, state };
         self.live.insert(run, live);
-        let role = match (&job, leftovers) {
-            // What it keeps is the container's from then on.
-            (Job::PreStart { .. }, Leftovers::Keep) => When::Always,
+        let role = match (leftovers, keeps_for) {
+            // What it keeps is the container's from then on, whoever leads.
+            (Leftovers::Keep, KeptFor::Container) => When::Always,
             _ => role,
         };
         step.out.push(Effect::Spawn { run, job, role, exec: hook.exec, run_as: hook.run_as, env, stdin });
@@ -207,13 +212,6 @@ impl Commands {
         };
         self.live.insert(run, live);
         step.out.push(Effect::SpawnCoprocess { run, coprocess: coprocess.clone(), env });
-    }
-
-    /// What the run is allowed to leave stays for so long.
-    pub fn keep_for(&mut self, run: RunId, keeps_for: KeptFor) {
-        if let Some(command) = self.live.get_mut(&run) {
-            command.keeps_for = keeps_for;
-        }
     }
 
     /// Tells a coprocess to stop, or what is left of it, and kills it at this time.

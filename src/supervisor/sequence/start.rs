@@ -255,8 +255,8 @@ impl Supervisor {
             When::Leader | When::Replica => KeptFor::Role,
             When::Always => KeptFor::Container,
         };
-        self.commands.start(step, run, Launch { job, hook: Hook { when, ..hook }, env, stdin: None });
-        self.commands.keep_for(run, keeps_for);
+        let order = Launch { job, hook: Hook { when, ..hook }, env, stdin: None };
+        self.commands.start_keeping(step, run, order, keeps_for);
     }
 
     /// A `pre_start` ended. One that was cut short by a change of role starts nothing.

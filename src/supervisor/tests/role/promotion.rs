@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Leftovers;
+use crate::config::election::Mode;
 
 #[test]
 fn a_leader_prepares_starts_and_promotes_main_in_this_order() {
@@ -195,9 +196,15 @@ fn a_check_that_does_not_count_bears_on_no_role() {
 /// It holds the leader's lock, where that is the kernel's.
 #[test]
 fn what_runs_for_the_leader_is_ordered_as_such_unless_it_may_leave_something_for_the_container() {
-    for (leftovers, role) in [(Leftovers::End, When::Leader), (Leftovers::Keep, When::Always)] {
+    let cases = [
+        (Leftovers::End, When::Always, When::Leader),
+        (Leftovers::Keep, When::Always, When::Always),
+        (Leftovers::Keep, When::Leader, When::Leader),
+    ];
+    for (leftovers, when, role) in cases {
         let mut pre_start = pre_start(0);
         pre_start.hook.leftovers = leftovers;
+        pre_start.hook.when = when;
         let hooks = Hooks { pre_start: vec![pre_start], ..hooks() };
         let mut script = Script::candidate(Config { hooks, ..candidate() });
         script.wins(7);
@@ -207,4 +214,17 @@ fn what_runs_for_the_leader_is_ordered_as_such_unless_it_may_leave_something_for
         step_down(&mut script);
         assert_eq!([script.roles["on_promote"], script.roles["on_demote"]], [When::Leader; 2]);
     }
+}
+
+/// All of a standby is the leader's, what its `pre_start` keeps too: on `local` it is to hold the lock as main does.
+#[test]
+fn what_a_standbys_pre_start_keeps_is_ordered_as_the_leaders() {
+    let mut pre_start = pre_start(0);
+    pre_start.hook.leftovers = Leftovers::Keep;
+    let hooks = Hooks { pre_start: vec![pre_start], ..hooks() };
+    let mut config = Config { hooks, ..candidate() };
+    config.election.as_mut().unwrap().mode = Mode::Standby;
+    let mut script = Script::candidate(config);
+    script.wins(7);
+    assert_eq!(script.roles["pre_start"], When::Leader);
 }
