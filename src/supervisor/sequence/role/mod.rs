@@ -276,7 +276,11 @@ impl Leadership {
         let address = leader.filter(|leader| Some(&*leader.id) == id).filter(acts);
         let address = address.and_then(|leader| leader.address.as_ref());
         set("LEADER", address.map(ToString::to_string).unwrap_or_default());
-        let first = matches!(self.role, Role::Leader { term, .. } if self.acting.is_first(term));
+        // What the leader has written since it acts is nobody's to initialise.
+        let first = match self.role {
+            Role::Leader { promotion: Promotion::Done, .. } | Role::Leaving { .. } | Role::Replica => false,
+            Role::Leader { term, .. } => self.acting.is_first(term),
+        };
         set("FIRST", if first { "1" } else { "" }.to_owned());
         env
     }

@@ -17,10 +17,12 @@ fn runs_task(script: &mut Script) -> String {
 #[test]
 fn a_leaders_task_begins_once_main_acts_as_leader() {
     let mut script = Script::candidate(of(TaskWhen::Leader));
+    script.acted_before = Ok(ElectionPast::Unled);
     script.wins(7);
     assert_eq!(runs_task(&mut script), "reply error", "on_promote still runs");
     script.until(5_000);
     script.renewed();
+    assert_eq!(script.variable("on_promote", "PILOTFISH_FIRST"), Some("1"));
     script.ends("on_promote", 0);
     script.told();
     while script.now() < 15_000 {
@@ -30,6 +32,7 @@ fn a_leaders_task_begins_once_main_acts_as_leader() {
     script.tells(&["spawn task backup"]);
     assert_eq!(script.variable("task backup", "PILOTFISH_ROLE"), Some("leader"));
     assert_eq!(script.variable("task backup", "PILOTFISH_TERM"), Some("7"));
+    assert_eq!(script.variable("task backup", "PILOTFISH_FIRST"), Some(""), "the leader has written since it acts");
     assert_eq!(script.variable("task backup", "PILOTFISH_TASK"), Some("backup"));
 }
 
