@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the tests of tests/docker on a real Docker engine: builds the images from docker/ (nothing is pulled: their
-# base is made of this machine's busybox and nginx), runs the tests, removes what it made. Where no engine answers it
-# starts one of its own, with its data in a temporary directory, and ends it.
+# base is made of this machine's busybox and nginx), runs the tests, removes what it made. Then it kills a primary of each
+# example that keeps data (tests/faults/failovers); what their images are made of stays (tests/images.sh). Where no engine
+# answers it starts one of its own, with its data in a temporary directory, and ends it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 pilotfish=$(realpath "${PILOTFISH:?the pilotfish binary to test}")
@@ -97,3 +98,5 @@ build tini "$work/tini.Dockerfile"
 
 export PILOTFISH_E2E=$name
 cargo --locked test --test pilotfish -- --ignored --show-output --test-threads 4 docker::
+# One after the other: three databases each, and what is measured is how long nobody writes.
+cargo --locked test --test pilotfish -- --ignored --nocapture --test-threads 1 failovers::smoke::

@@ -109,6 +109,7 @@ needs_e2e() {
     need nginx-light has_sbin nginx
     need docker.io has docker
     need docker.io has_sbin dockerd
+    needs_examples
 }
 
 # The examples are brought up by their own compose files, in images made of Debian's packages.

@@ -2,8 +2,8 @@
 //! all the time, and struck by all that befalls containers. What was acknowledged must be there in the end, nobody's hand
 //! helps, and no two servers take writes at once.
 //!
-//! `make failovers EXAMPLE=postgres [KINDS=killed,paused] [N=100] [SEED=1]` deals the kinds and shows the seconds without a
-//! write by kind. `make failovers-short` runs each example's short form.
+//! `make e2e` kills one primary of each, `make failovers-short` runs each example's short form. `make failovers
+//! EXAMPLE=postgres [KINDS=killed,paused] [N=100] [SEED=1]` deals the kinds and shows the seconds without a write by kind.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests: this drives the docker command")]
 
 mod faults;
@@ -63,6 +63,29 @@ fn redis_heals_itself_and_loses_nothing_that_a_replica_had() {
 fn short(example: &'static Example, kinds: &[&str]) {
     let kinds: Vec<Kind> = kinds.iter().map(|name| Kind::named(name).expect("a kind")).collect();
     play(example, &kinds, kinds.len(), 1);
+}
+
+/// The one blow of each that `make e2e` has time for.
+mod smoke {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs a Docker engine: make e2e runs it"]
+    fn redis_has_another_primary_when_one_is_killed() {
+        short(&REDIS, &["killed"]);
+    }
+
+    #[test]
+    #[ignore = "needs a Docker engine: make e2e runs it"]
+    fn postgres_has_another_primary_when_one_is_killed() {
+        short(&POSTGRES, &["killed"]);
+    }
+
+    #[test]
+    #[ignore = "needs a Docker engine: make e2e runs it"]
+    fn mariadb_has_another_primary_when_one_is_killed() {
+        short(&MARIADB, &["killed"]);
+    }
 }
 
 /// Strikes `count` times, and judges.
