@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::catalog::election::{CandidateSettings, Certificate, LockClient, LockViewSender};
+use crate::catalog::election::{AcceptedLoss, CandidateSettings, Certificate, LockClient, LockViewSender};
 use crate::catalog::local::WitnessDirectory;
 use crate::catalog::{self, Backend};
 use crate::clock::{self, Alarm};
@@ -78,6 +78,7 @@ async fn attend(backend: Arc<Backend>, name: String, witness: Arc<WitnessDirecto
         kill_margin: Duration::ZERO,
         service: None,
         witness: Some(witness),
+        loss: AcceptedLoss::default(),
     };
     let lock_client = Arc::new(LockClient::new(backend, settings));
     let (tell, mut events) = mpsc::channel(EVENTS);
@@ -157,6 +158,7 @@ fn obey(lock_client: &Arc<LockClient>, tell: &mpsc::Sender<Event>, order: Electi
             | StoreRequest::CloseSession { .. }
             | StoreRequest::EndFormerLife { .. }
             | StoreRequest::Acquire { .. }
+            | StoreRequest::AcceptLoss { .. }
             | StoreRequest::Renew { .. }
             | StoreRequest::Release { .. }
             | StoreRequest::PublishRank { .. }

@@ -7,7 +7,7 @@ pub(in crate::catalog) mod record;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -52,6 +52,29 @@ pub struct CandidateSettings {
     pub service: Option<Arc<Service>>,
     /// Where its end, and others', are known on this host.
     pub witness: Option<Arc<WitnessDirectory>>,
+    /// What `last` says of a person's order.
+    pub loss: AcceptedLoss,
+}
+
+/// By which session a person had the candidate lead, whatever was lost by it.
+#[derive(Debug, Clone, Default)]
+pub struct AcceptedLoss(Arc<Mutex<Option<SessionId>>>);
+
+impl AcceptedLoss {
+    /// By this one.
+    fn accept(&self, session: SessionId) {
+        *self.lock() = Some(session);
+    }
+
+    /// Whether by this one.
+    pub(super) fn by(&self, session: SessionId) -> bool {
+        *self.lock() == Some(session)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<SessionId>> {
+        // One assignment: a panic can't have left it half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl CandidateSettings {
@@ -303,6 +326,12 @@ impl LockClient {
             Backend::Etcd(etcd) => etcd.acquire(&self.candidate, wanted).await.map_err(Error::Etcd),
         };
         acquired.unwrap_or_else(|error| Acquisition::Unknown(report(&error)))
+    }
+
+    /// From now on `last` says that a person had this session's term lead, whatever was lost by it: written by its next
+    /// renewal, and by its release.
+    pub fn accept_loss(&self, session: SessionId) {
+        self.candidate.loss.accept(session);
     }
 
     /// Renews the session, then reads the key. Where the lock's version is not the term (etcd, `local`), a leader that can

@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::catalog::election::{AcquireRequest, CandidateSettings, Certificate, LockClient, LockViewSender};
+use crate::catalog::election::{
+    AcceptedLoss, AcquireRequest, CandidateSettings, Certificate, LockClient, LockViewSender,
+};
 use crate::catalog::local::WitnessDirectory;
 use crate::catalog::{self, report};
 use crate::config::Election;
@@ -25,6 +27,7 @@ impl Adapters {
             kill_margin: election.pace.kill_margin,
             service: service.cloned(),
             witness: witness_of(election),
+            loss: AcceptedLoss::default(),
         };
         let lock_client = Arc::new(LockClient::new(self.backend.clone(), settings));
         self.lock_client = Some(lock_client.clone());
@@ -93,6 +96,7 @@ impl Adapters {
                     ElectionEvent::Acquired { ask, result: lock_client.acquire(wanted).await }
                 },
             ),
+            StoreRequest::AcceptLoss { session } => lock_client.accept_loss(session),
             StoreRequest::Renew { ask, session, term } => self
                 .request(move |error| ElectionEvent::Renewed { ask, result: Renewal::Unknown(error) }, async move {
                     ElectionEvent::Renewed { ask, result: lock_client.renew(session, term).await }

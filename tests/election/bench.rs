@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotfish::catalog::election::{AcquireRequest, CandidateSettings, LockClient, LockViewSender};
+use pilotfish::catalog::election::{AcceptedLoss, AcquireRequest, CandidateSettings, LockClient, LockViewSender};
 use pilotfish::catalog::{Amended, Changed};
 use pilotfish::config::Service;
 use pilotfish::supervisor::machines::election::event::{Acquisition, ElectionEvent, Renewal};
@@ -80,8 +80,8 @@ pub fn candidate_of(
     service: Option<Arc<Service>>,
 ) -> Candidate {
     let kill_margin = Duration::from_millis(500);
-    let contest =
-        CandidateSettings { name: election.to_owned(), id: id.to_owned(), lease, kill_margin, service, witness: None };
+    let (name, id, loss) = (election.to_owned(), id.to_owned(), AcceptedLoss::default());
+    let contest = CandidateSettings { name, id, lease, kill_margin, service, witness: None, loss };
     let agent = agent_on(address);
     Candidate { lock_client: Arc::new(LockClient::new(agent.backend.clone(), contest.clone())), agent, contest }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilotfish::catalog::election::{AcquireRequest, CandidateSettings, LockClient};
+use pilotfish::catalog::election::{AcceptedLoss, AcquireRequest, CandidateSettings, LockClient};
 use pilotfish::catalog::{Backend, Changed, ObservationSender};
 use pilotfish::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Tls};
 use pilotfish::config::{self, AddressSpec, ConsulService, Query, Service};
@@ -48,6 +48,7 @@ fn contest(name: &str, id: &str) -> CandidateSettings {
         kill_margin: Duration::from_millis(100),
         service: None,
         witness: None,
+        loss: AcceptedLoss::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 use pilotfish::catalog::Backend;
-use pilotfish::catalog::election::{AcquireRequest, CandidateSettings, LockClient};
+use pilotfish::catalog::election::{AcceptedLoss, AcquireRequest, CandidateSettings, LockClient};
 use pilotfish::config;
 use pilotfish::config::backends::{Endpoint, Etcd as Settings, Tls};
 use pilotfish::supervisor::machines::election::event::{Acquisition, Renewal};
@@ -45,6 +45,7 @@ fn candidate_on(members: &[SocketAddr], name: &str, id: &str) -> LockClient {
         kill_margin: Duration::from_millis(100),
         service: None,
         witness: None,
+        loss: AcceptedLoss::default(),
     };
     LockClient::new(Arc::new(Backend::open(&config).expect("a good config")), contest)
 }

@@ -67,6 +67,22 @@ impl Place {
         }
     }
 
+    /// What stands in `last`.
+    pub fn last(&self, election: &str) -> String {
+        match self {
+            Place::Local(shared) => {
+                fs::read_to_string(shared.path().join(format!("pilotfish/elections/{election}/last")))
+                    .unwrap_or_default()
+            }
+            Place::Consul(consul) => consul.ask("GET", &format!("/v1/kv/{election}/last?raw"), "").1,
+            Place::Etcd(etcd) => {
+                let key = format!("pilotfish/elections/{election}/last");
+                etcd.ctl(&["get", "--print-value-only", &key]).unwrap_or_default()
+            }
+            Place::Nowhere => String::new(),
+        }
+    }
+
     /// Sets a key.
     fn put(&self, key: &str) {
         let Place::Local(shared) = self else { panic!("only a directory is written to here") };

@@ -76,17 +76,25 @@ fn one_that_is_further_ahead_is_waited_for_while_it_is_in_maintenance() {
 
 #[test]
 fn a_person_can_have_one_lead_that_knows_too_little_but_none_that_has_nothing() {
-    let place = Place::local();
-    let one = candidate(&place, "one", "never");
-    let _first = one.run();
-    status_says(&one, "known are those of nobody");
-    assert_ne!(one.ask(&["promote", "--accept-loss"]).0, 0);
-    ranks(&one, "echo 5");
-    status_says(&one, "known are those of one");
-    assert_eq!(one.ask(&["promote"]).0, 64, "it must be said");
-    assert_eq!(one.ask(&["promote", "--accept-loss"]).0, 0);
-    one.told("promoted");
-    status_says(&one, "it was promoted by hand, whatever was lost by it");
+    for place in Place::all() {
+        let one = candidate(&place, "one", "never");
+        let mut first = one.run();
+        status_says(&one, "known are those of nobody");
+        assert_ne!(one.ask(&["promote", "--accept-loss"]).0, 0);
+        ranks(&one, "echo 5");
+        status_says(&one, "known are those of one");
+        assert_eq!(one.ask(&["promote"]).0, 64, "it must be said");
+        assert!(!place.last("db").contains("loss_accepted"));
+        assert_eq!(one.ask(&["promote", "--accept-loss"]).0, 0);
+        one.told("promoted");
+        status_says(&one, "it was promoted by hand, whatever was lost by it");
+        // Who comes later finds it in the store, also once the lock is given back.
+        let written = || place.last("db").contains("\"loss_accepted\":true").then_some(());
+        eventually("`last` says so", written).unwrap();
+        first.signal(libc::SIGTERM);
+        first.wait().expect("it ends");
+        eventually("`last` still says so", written).unwrap();
+    }
 }
 
 #[test]

@@ -43,13 +43,16 @@ struct LeaderNews {
     linger: Option<Duration>,
     /// Where it can be reached.
     address: Option<Id>,
+    /// A person had it lead, whatever was lost by it.
+    loss_accepted: bool,
 }
 
 impl LeaderNews {
     /// As it is now. What can't be known now is as it was.
-    fn now(candidate: &CandidateSettings, before: LeaderNews) -> LeaderNews {
+    fn now(candidate: &CandidateSettings, session: SessionId, before: LeaderNews) -> LeaderNews {
         let address = candidate.address().map(Id::from).or(before.address);
-        LeaderNews { linger: candidate.linger().or(before.linger), address }
+        let linger = candidate.linger().or(before.linger);
+        LeaderNews { linger, address, loss_accepted: candidate.loss.by(session) || before.loss_accepted }
     }
 }
 
@@ -146,7 +149,10 @@ impl Consul {
         steps.push(Operation::lock(&keys.leader, &leader.json(), &id));
         steps.push(Operation::set(&keys.last, last.json()));
         // In the record, where it may be.
-        self.told.set(session, LeaderNews { linger: last.linger(), address: leader.address.clone() });
+        self.told.set(
+            session,
+            LeaderNews { linger: last.linger(), address: leader.address.clone(), ..LeaderNews::default() },
+        );
         Ok(match self.client.attempt(&steps).await? {
             // The last one: the step that checks the version answers with the key as it was before.
             TxnOutcome::Done(found) => match found.iter().rfind(|found| found.key == keys.leader) {
@@ -210,7 +216,7 @@ impl Consul {
     /// renewal's: it is tried again with the next one.
     async fn tell_in_last(&self, candidate: &CandidateSettings, session: SessionId, term: Term) {
         let before = self.told.of(session).unwrap_or_default();
-        let now = LeaderNews::now(candidate, before.clone());
+        let now = LeaderNews::now(candidate, session, before.clone());
         if now == before {
             return;
         }
@@ -232,7 +238,7 @@ impl Consul {
         let (Some(stored), _) = self.client.stored(&keys.last, 0).await? else { return Ok(false) };
         let last = LastLeader::read(&stored.bytes()).filter(|last| last.session == session);
         let Some(last) = last else { return Ok(false) };
-        let last = last.of(term).lingering(now.linger).at(now.address.clone()).json();
+        let last = last.of(term).lingering(now.linger).at(now.address.clone()).accepting_loss(now.loss_accepted).json();
         let steps = [
             Operation::check_version(&keys.leader, term.0),
             Operation::check_version(&keys.last, stored.modify_index),

@@ -146,6 +146,14 @@ pub(in crate::catalog) struct LastLeader {
     /// Where the leader can be reached by now, where the lock can't be written again for that (Consul).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::catalog) address: Option<Id>,
+    /// A person had it lead, though others may have had what it lacked: for people, who may look for what is lost.
+    #[serde(default, skip_serializing_if = "is_false")]
+    loss_accepted: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,6 +192,7 @@ impl LastLeader {
             lease: None,
             linger_ms: candidate.linger().map(milliseconds),
             address: None,
+            loss_accepted: candidate.loss.by(session),
         }
     }
 
@@ -215,6 +224,16 @@ impl LastLeader {
     /// The same, of one that can be reached there by now.
     pub(in crate::catalog) fn at(self, address: Option<Id>) -> LastLeader {
         LastLeader { address, ..self }
+    }
+
+    /// The same, of one that a person has lead by now, whatever is lost by it.
+    pub(in crate::catalog) fn accepting_loss(self, loss_accepted: bool) -> LastLeader {
+        LastLeader { loss_accepted, ..self }
+    }
+
+    /// Whether a person has it lead, whatever is lost by it.
+    pub(in crate::catalog) fn accepts_loss(&self) -> bool {
+        self.loss_accepted
     }
 
     /// How long main may outlive the lock on the witness's file; `None`: nobody knows.
@@ -363,6 +382,8 @@ fn json(record: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::catalog::election::AcceptedLoss;
+
     use super::*;
 
     fn candidate() -> CandidateSettings {
@@ -373,6 +394,7 @@ mod tests {
             kill_margin: Duration::from_secs(1),
             service: None,
             witness: None,
+            loss: AcceptedLoss::default(),
         }
     }
 
@@ -413,6 +435,17 @@ mod tests {
         assert_eq!((read.term, read.guarantee), (Term(9), Guarantee::For(Duration::from_secs(15))));
         assert_eq!(read.hold_off_left, Duration::from_millis(1));
         assert!(!read.released && !read.ended);
+
+        // For people alone.
+        let one = candidate();
+        one.loss.accept(SESSION);
+        let released = LastLeader::new(&one, SESSION, None, promised, Duration::ZERO).released(None);
+        assert!(
+            released.json().ends_with(r#""owed_ms":0,"loss_accepted":true}"#)
+                && LastLeader::read(released.json().as_bytes()) == Some(released)
+        );
+        let another = LastLeader::new(&one, SessionId(7), None, promised, Duration::ZERO);
+        assert!(!another.accepts_loss());
 
         let linger = Guarantee::WhileAlive { linger: Duration::from_secs(1) };
         let last = LastLeader::new(&candidate(), SESSION, Some(Term(4)), linger, Duration::ZERO);

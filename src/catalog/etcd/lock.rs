@@ -134,6 +134,7 @@ impl Etcd {
         let Some(session_leases) = self.sessions.of(session) else { return Ok(Renewal::Gone { void: true }) };
         let is_told = session_leases.has_no_hold_off()
             && session_leases.told_linger == candidate.linger()
+            && session_leases.told_loss == candidate.loss.by(session)
             && !candidate.moved_from(session_leases.told_address.as_ref());
         if let Some((lease, by)) = session_leases.kept_by().filter(|_| is_told)
             && let Some(renewed) = self.keep_alive(candidate, (session, term), lease, by).await?
@@ -204,7 +205,7 @@ impl Etcd {
         let leader = record.json();
         let mut last = LastLeader::new(candidate, session, Some(term), session_leases.guarantee, hold_off_left);
         last.lease = Some(lease);
-        let linger = last.linger();
+        let (linger, loss) = (last.linger(), last.accepts_loss());
         let last = last.json();
         // Until its answer is here nobody knows as which the lock is written.
         self.sessions.seen(session, None);
@@ -243,6 +244,7 @@ impl Etcd {
         let at = header(&answer);
         self.sessions.holds_by(session, lease, at, by, hold_off_left);
         self.sessions.tells_linger(session, linger);
+        self.sessions.tells_loss(session, loss);
         self.sessions.tells_address(session, record.address.clone());
         let holder = record.holder(term);
         let last_revision = Revision(unsigned(at));

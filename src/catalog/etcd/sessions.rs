@@ -37,6 +37,8 @@ pub(super) struct SessionLeases {
     announced_hold_off: bool,
     /// What `last` says of how long main may outlive the lock on the witness's file.
     pub(super) told_linger: Option<Duration>,
+    /// Whether `last` says that a person has it lead, whatever is lost by it.
+    pub(super) told_loss: bool,
     /// Where the lock says that the candidate can be reached.
     pub(super) told_address: Option<Id>,
 }
@@ -84,6 +86,7 @@ impl Sessions {
                 hold_off_until: None,
                 announced_hold_off: false,
                 told_linger: None,
+                told_loss: false,
                 told_address: None,
             },
         );
@@ -101,6 +104,13 @@ impl Sessions {
     pub(super) fn tells_linger(&self, session: SessionId, linger: Option<Duration>) {
         if let Some(session_leases) = self.lock().get_mut(&session) {
             session_leases.told_linger = linger;
+        }
+    }
+
+    /// `last` says this.
+    pub(super) fn tells_loss(&self, session: SessionId, loss_accepted: bool) {
+        if let Some(session_leases) = self.lock().get_mut(&session) {
+            session_leases.told_loss = loss_accepted;
         }
     }
 

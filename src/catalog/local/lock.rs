@@ -111,7 +111,8 @@ impl Local {
             let acquired = record_acquisition(&root, &election, &lock_file, &lock, &candidate, &wanted, told);
             match acquired {
                 Ok(Acquisition::Won(term)) => {
-                    *held = Some(OwnLock { session, term, election, lock, told, address, hold_off_until })
+                    *held =
+                        Some(OwnLock { session, term, election, lock, told, told_loss: false, address, hold_off_until })
                 }
                 // Also when somebody else's file has taken the place of the one that is locked.
                 Ok(_) | Err(_) => lock_file::give_back(&lock, &election)?,
@@ -310,14 +311,15 @@ fn keep(
         return Ok(false);
     }
     let due = lock_file.guarantee(&own.lock, candidate.kill_margin);
-    if (own.told != due || own.hold_off_until.is_some())
+    let loss = candidate.loss.by(session);
+    if (own.told != due || own.told_loss != loss || own.hold_off_until.is_some())
         && let Some(written) = last(&election)?
     {
         let hold_off_left = own.hold_off_until.map(|at| at.saturating_duration_since(Instant::now()));
         let hold_off_left = hold_off_left.filter(|hold_off_left| !hold_off_left.is_zero());
-        let written = written.promised(due).owing(hold_off_left.unwrap_or_default());
+        let written = written.promised(due).accepting_loss(loss).owing(hold_off_left.unwrap_or_default());
         put(root, &election, LAST, &written.json(), true)?;
-        own.told = due;
+        (own.told, own.told_loss) = (due, loss);
         own.hold_off_until = own.hold_off_until.filter(|_| hold_off_left.is_some());
     }
     tell_address(root, candidate, own, &election)?;
@@ -456,6 +458,8 @@ fn put(root: &Opened, folder: &Folder, name: &str, content: &str, durably: bool)
 
 #[cfg(test)]
 mod tests {
+    use crate::catalog::election::AcceptedLoss;
+
     use super::*;
 
     fn candidate() -> CandidateSettings {
@@ -467,6 +471,7 @@ mod tests {
             kill_margin,
             service: None,
             witness: None,
+            loss: AcceptedLoss::default(),
         }
     }
 

@@ -52,6 +52,8 @@ pub(super) struct OwnLock {
     pub(super) lock: Arc<File>,
     /// What `last` says was promised.
     pub(super) told: Guarantee,
+    /// Whether it says that a person has it lead, whatever is lost by it.
+    pub(super) told_loss: bool,
     /// Where the holder's record says that it can be reached.
     pub(super) address: Option<Id>,
     /// Until then one who led before may still act; `None` when `last` says so no more.

@@ -296,6 +296,7 @@ impl Script {
             StoreRequest::EndFormerLife { .. } => ("end former life", None),
             StoreRequest::Look { ask } => ("look", Some(*ask)),
             StoreRequest::Acquire { ask, .. } => ("acquire", Some(*ask)),
+            StoreRequest::AcceptLoss { .. } => ("accept loss", None),
             StoreRequest::Renew { ask, .. } => ("renew", Some(*ask)),
             StoreRequest::Release { ask, .. } => ("release", Some(*ask)),
             StoreRequest::AwaitEnd { .. } => ("await end", None),

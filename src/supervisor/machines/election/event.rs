@@ -226,6 +226,12 @@ pub enum StoreRequest {
         /// for peers that measure their ranks then ([`Holder::owes`]).
         hold_off_left: Duration,
     },
+    /// From now on `last` says of this session's term that a person had it lead, whatever was lost by it: its next renewal
+    /// writes that, and its release does. Not answered.
+    AcceptLoss {
+        /// By which session the lock is held.
+        session: SessionId,
+    },
     /// Renew the session, then read the key.
     Renew {
         /// To name in the answer.

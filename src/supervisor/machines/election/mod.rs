@@ -232,7 +232,7 @@ impl Election {
                 self.highest = Term::default();
                 self.nobody_acts();
             }
-            ElectionEvent::AcceptLoss => self.accept_loss(&mut out),
+            ElectionEvent::AcceptLoss => self.accept_loss(now, &mut out),
             ElectionEvent::Stop => self.stop(now, &mut out),
         }
         self.tick(now, &mut out);

@@ -407,12 +407,15 @@ impl Election {
         })
     }
 
-    /// A person says that the winner shall lead, whatever the others may have.
-    pub(super) fn accept_loss(&mut self, out: &mut Vec<ElectionEffect>) {
+    /// A person says that the winner shall lead, whatever the others may have. The store hears of it with a renewal at once;
+    /// nobody waits for that, as nothing hangs on it but what people find afterwards.
+    pub(super) fn accept_loss(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
         let Some(waiting) = self.waits_for_ranks().filter(|waiting| !waiting.never) else { return };
         if let CandidateState::Holding(tenure) = &mut self.state {
             out.push(ElectionEffect::Say(Notice::AcceptsLoss { term: tenure.term, known: names(&waiting.known) }));
+            out.push(ElectionEffect::Store(StoreRequest::AcceptLoss { session: tenure.session }));
             tenure.accepts_loss = true;
+            tenure.renew_at = now;
             tenure.stage = TenureStage::Ready;
         }
     }

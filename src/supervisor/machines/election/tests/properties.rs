@@ -156,6 +156,9 @@ impl Container {
                     assert!(ask > self.last_ask, "a question was used twice");
                     self.last_ask = ask;
                 }
+                ElectionEffect::Store(StoreRequest::AcceptLoss { session }) => {
+                    assert_eq!(own, Some(session), "loss accepted by a session that holds nothing");
+                }
                 ElectionEffect::Store(StoreRequest::AwaitEnd { .. })
                 | ElectionEffect::Demote { .. }
                 | ElectionEffect::Leader(_)

@@ -176,7 +176,7 @@ fn a_person_can_have_a_winner_lead_that_knows_too_few_but_none_that_has_nothing(
     stage.reads(7, &["ahead 9 not standing"]);
     stage.expect(&[]);
     stage.tell(ElectionEvent::AcceptLoss);
-    stage.expect(&["guard 9000", "promote 7"]);
+    stage.expect(&["accept loss by 1", "renew 1", "guard 9000", "promote 7"]);
     assert!(stage.core.accepts_loss() && matches!(stage.said.last(), Some(Notice::AcceptsLoss { .. })));
 
     let mut stage = winner(quorum(2), "never");

@@ -207,6 +207,7 @@ impl Stage {
                     false => format!("acquire by {} owing {}", session.0, hold_off_left.as_millis()),
                 }
             }
+            ElectionEffect::Store(StoreRequest::AcceptLoss { session }) => format!("accept loss by {}", session.0),
             ElectionEffect::Store(StoreRequest::Renew { ask, session, .. }) => {
                 self.last_ask = ask;
                 format!("renew {}", session.0)

@@ -1086,6 +1086,8 @@ impl World {
             }
             ElectionEffect::Store(StoreRequest::ReadRanks { ask }) => self.mail.push(send(What::ReadRanks(ask))),
             ElectionEffect::Leader(_) | ElectionEffect::Say(_) => {}
+            // Written for people: no candidate decides by it, and nobody waits until it is there.
+            ElectionEffect::Store(StoreRequest::AcceptLoss { .. }) => {}
         }
     }
 
