@@ -98,3 +98,27 @@ fn postgres_takes_a_timeline_that_nobody_took() {
     }
     refuses_what_is_no_answer(&promotion);
 }
+
+/// All tied at 0 when all had just been started, and an empty one could come to lead.
+#[test]
+fn a_redis_that_is_not_up_has_no_rank_and_an_empty_one_only_at_first() {
+    let promotion = Promotion::of("redis", "/var/lib/redis", "");
+    let rank = |answers: &str, first: &str| {
+        promotion.program("redis-cli", &format!("#!/bin/sh\n{answers}\n"));
+        let path = std::env::var("PATH").expect("there is a PATH");
+        let ranked = Command::new(promotion.directory.path().join("hook"))
+            .arg("rank")
+            .envs([("PILOTFISH_ROLE", "leader"), ("PILOTFISH_LEADER", ""), ("PILOTFISH_FIRST", first)])
+            .env("PATH", format!("{}:{path}", promotion.directory.path().display()))
+            .output()
+            .expect("sh can be started");
+        ranked.status.success().then(|| String::from_utf8(ranked.stdout).expect("it is text").trim().to_owned())
+    };
+    assert_eq!(rank("exit 1", "1"), None, "it isn't up");
+    let has = |term: &str| format!("case $* in *info*) echo master_repl_offset:42 ;; *get*) echo '{term}' ;; esac");
+    let up = |number: u64| format!("{number:020}/{:020}", 42);
+    assert_eq!(rank(&has("7"), ""), Some(up(7)));
+    assert_eq!(rank(&has(""), ""), Some("never".to_owned()));
+    assert_eq!(rank(&has(""), "1"), Some(up(0)));
+    assert_eq!(rank("case $* in *info*) exit 1 ;; *get*) echo 7 ;; esac", ""), None, "it has just ended");
+}
