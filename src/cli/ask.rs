@@ -77,6 +77,12 @@ pub fn leader(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
             let leader = &status["election"]["leader"];
             let address = leader["address"].as_str().unwrap_or("-");
             let line = format!("{} {address} {}", leader["id"].as_str().unwrap_or("-"), leader["term"]);
+            if let Some(error) =
+                status["election"]["error"].as_str().filter(|_| leader["id"] != status["election"]["id"])
+            {
+                let stale = "note: as the catalog last had it, and perhaps so no more";
+                logging::last_words(&format!("{stale}: {}\n", plain::line(error)));
+            }
             print(&format!("{}\n", plain::line(&line)))
         }
         Err(error) => fail(&format!("the agent's answer can't be read: {error}")),

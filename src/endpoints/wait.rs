@@ -69,6 +69,11 @@ pub fn is_led(status: &Status) -> Answer {
         return Answer::Refused("this container takes part in no election".to_owned());
     };
     match &election.leader {
+        // Who leads itself knows until when.
+        Some(leader) if leader.acts && leader.id != election.id && election.error.is_some() => {
+            let error = election.error.as_deref().unwrap_or_default();
+            Answer::NotYet(format!("{} led when the catalog last answered: {error}", leader.id))
+        }
         Some(leader) if leader.acts => Answer::Done(format!("{} leads", leader.id)),
         _ if status.phase == Phase::Stopping => Answer::Refused("the container is stopping".to_owned()),
         Some(leader) => Answer::NotYet(format!("{} holds the lock, and doesn't act yet", leader.id)),
@@ -122,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_leader_that_holds_the_lock_and_does_not_act_yet_is_none() {
-        let led = |acts: bool| {
+        let led = |acts: bool, error: Option<&str>| {
             let leader = LeaderStatus { id: "two".to_owned(), address: None, term: Default::default(), acts };
             let election = ElectionStatus {
                 name: "db".to_owned(),
@@ -132,14 +137,17 @@ mod tests {
                 doing: "following".to_owned(),
                 leader: Some(leader),
                 leaderships: 0,
-                error: None,
+                error: error.map(str::to_owned),
                 ranks: None,
                 loss_accepted: false,
                 witness: None,
             };
             is_led(&Status { election: Some(election), ..running() })
         };
-        assert_eq!(led(false), Answer::NotYet("two holds the lock, and doesn't act yet".to_owned()));
-        assert_eq!(led(true), Answer::Done("two leads".to_owned()));
+        assert_eq!(led(false, None), Answer::NotYet("two holds the lock, and doesn't act yet".to_owned()));
+        assert_eq!(led(true, None), Answer::Done("two leads".to_owned()));
+        // Nor is one of which nobody can know any more.
+        let gone = "two led when the catalog last answered: can't reach consul";
+        assert_eq!(led(true, Some("can't reach consul")), Answer::NotYet(gone.to_owned()));
     }
 }

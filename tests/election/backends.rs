@@ -1,5 +1,6 @@
 //! The engines, and what can be done to a lock in each behind its candidates' backs.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,10 +28,11 @@ impl Engine for SharedDirectory {
         Duration::from_millis(500)
     }
 
-    /// The kernel takes nothing away. What comes nearest: another file in the lock's place.
+    /// The kernel takes nothing away. What comes nearest: another file in the lock's place, as an agent makes them.
     async fn take_away(&self, election: &str, _session: SessionId) {
         let other = self.path().join("tmp/other");
         std::fs::write(&other, "").expect("ours");
+        std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o666)).expect("ours");
         std::fs::rename(other, self.election(election).join("lock")).expect("there is a lock");
     }
 

@@ -186,11 +186,14 @@ impl Entry {
         self.sending = None;
         match result {
             Ok(()) => {
-                self.published = None;
+                let was_there = self.published.take().is_some();
                 self.perhaps_there = false;
                 self.error = None;
                 self.next = None;
-                step.out.push(Effect::Say(Notice::Withdrawn { service: self.service.id.clone() }));
+                // Of what was never known to be there it can't be said that it is out.
+                if was_there {
+                    step.out.push(Effect::Say(Notice::Withdrawn { service: self.service.id.clone() }));
+                }
             }
             Err(error) => self.failed(step, "removing", error, jitter),
         }

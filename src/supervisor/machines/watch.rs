@@ -18,6 +18,10 @@ use crate::supervisor::vocabulary::{
 /// Tries after a template or a hook failed: what it lacked (a name its check looks up, say) may come by itself.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(30) };
 
+/// A store that has come back may have lost what it held; who lives has registered again after this, the longest pause
+/// between two tries ([`Entry`](super::entry::Entry)). Until then it is no news that somebody is missing.
+const REGISTERED_WITHIN: Duration = Duration::from_secs(10);
+
 /// A main that would die of the signal is looked at again after this...
 const HINT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// ...for so long: a start that takes longer is told nothing, having read its files late enough.
@@ -33,6 +37,8 @@ pub struct Watch {
     stage: WatchStage,
     /// The signal that main is still to get.
     hint: Option<Hint>,
+    /// A store that has just come back has lost some of what there was: they have until then to register anew.
+    doubted_until: Option<Time>,
     /// Not acted again before this: the end of a run's quiet spell, or another try.
     hold_until: Option<Time>,
     /// A template has been rendered once, or given up on, so that main may start.
@@ -109,6 +115,7 @@ impl Watch {
             stage: WatchStage::Quiet,
             hint: None,
             hold_until: None,
+            doubted_until: None,
             prepared,
             pending: false,
             doubtful: false,
@@ -179,9 +186,17 @@ impl Watch {
     pub fn observed(&mut self, seen: Result<Observation, String>, context: &mut Context<'_, '_>) {
         match seen {
             Ok(seen) => {
-                if self.error.take().is_some() {
+                let back = self.error.take().is_some();
+                if back {
                     context.step.out.push(Effect::Say(Notice::CatalogBack { what: self.what() }));
                 }
+                let loses = matches!(seen, Observation::Instances(_))
+                    && !Change::between(&self.acted, &seen).removed.is_empty();
+                self.doubted_until = match (loses, back) {
+                    (true, true) => Some(context.step.now + REGISTERED_WITHIN),
+                    (true, false) => self.doubted_until,
+                    (false, _) => None,
+                };
                 let is_news = self.seen.replace(seen.clone()).is_none_or(|before| before != seen);
                 // What failed for what was seen before needn't fail for this.
                 if is_news && self.trouble.is_some() && matches!(self.stage, WatchStage::Quiet) {
@@ -210,13 +225,13 @@ impl Watch {
             self.send_hint(context);
         }
         let Some(seen) = self.seen.clone() else { return };
-        let held = self.hold_until.is_some_and(|at| at > context.step.now);
+        let held = self.held_until().is_some_and(|at| at > context.step.now);
         // A main that waits for its file gets it.
         let paused = context.paused && self.prepared;
         if held || paused || !matches!(self.stage, WatchStage::Quiet) || !self.config.when.applies(context.leads) {
             return;
         }
-        self.hold_until = None;
+        (self.hold_until, self.doubted_until) = (None, None);
         if self.is_clearing(context.commands) {
             return;
         }
@@ -336,15 +351,20 @@ impl Watch {
         if self.hint_due().is_some_and(|at| at <= now) {
             self.send_hint(context);
         }
-        if self.hold_until.is_some_and(|at| at <= now) {
-            self.hold_until = None;
+        let is_over = |at: &mut Time| *at <= now;
+        let (held, doubted) = (self.hold_until.take_if(is_over), self.doubted_until.take_if(is_over));
+        if held.is_some() || doubted.is_some() {
             self.act(context);
         }
     }
 
     /// When [`tick`](Self::tick) has something to do next.
     pub fn deadline(&self) -> Option<Time> {
-        self.hold_until.into_iter().chain(self.hint_due()).min()
+        self.hold_until.into_iter().chain(self.doubted_until).chain(self.hint_due()).min()
+    }
+
+    fn held_until(&self) -> Option<Time> {
+        self.hold_until.into_iter().chain(self.doubted_until).max()
     }
 
     fn hint_due(&self) -> Option<Time> {

@@ -82,6 +82,9 @@ fn an_entry_that_perhaps_arrived_is_withdrawn_too() {
     script.ends("main", 0);
     script.published("web", Err("no answer"));
     script.expect(&["withdraw web"]);
+    script.withdrawn("web");
+    let told = script.said.iter().any(|said| matches!(said, Notice::Withdrawn { .. }));
+    assert!(!told, "as far as is known it never was there");
 }
 
 #[test]

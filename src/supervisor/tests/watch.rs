@@ -52,6 +52,40 @@ fn the_first_change_after_a_quiet_spell_acts_at_once() {
 }
 
 #[test]
+fn who_is_missing_as_the_store_comes_back_has_time_to_register_again() {
+    let away = |script: &mut Script| {
+        let (follow, seen) = (Follow::Watch("app".to_owned()), Err("no server".to_owned()));
+        script.send(Event::Observed { follow, seen });
+    };
+    let mut script = Script::start(watching());
+    script.sees("app", &["a", "b"]);
+    script.ends("on_change of app", 0);
+    script.until(1_000);
+    away(&mut script);
+    script.heard();
+    script.sees("app", &[]);
+    script.sees("app", &["b"]);
+    script.sees("app", &["a", "b"]);
+    script.until(60_000);
+    script.expect(&[]);
+    // Whoever came in their place is known at once that nobody is missing, and who is gone after a while.
+    away(&mut script);
+    script.sees("app", &["a"]);
+    script.expect(&[]);
+    assert_eq!(script.when("spawn on_change of app"), 70_000);
+    script.ends("on_change of app", 0);
+    script.until(71_000);
+    away(&mut script);
+    script.sees("app", &["a", "c"]);
+    script.expect(&["spawn on_change of app"]);
+    script.ends("on_change of app", 0);
+    // While the store answers, who left has left.
+    script.until(80_000);
+    script.sees("app", &["a"]);
+    script.expect(&["spawn on_change of app"]);
+}
+
+#[test]
 fn changes_while_the_hook_runs_gather_into_one_more_run() {
     let mut script = Script::start(watching());
     script.sees("app", &["a"]);
