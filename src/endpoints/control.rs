@@ -126,7 +126,7 @@ fn registered(socket: OwnedFd) -> io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
-/// Who takes us for an agent at an abstract socket ([`peer`](super::peer)).
+/// Who takes us for an agent at an abstract socket ([`super::peer`]).
 fn believed_by() -> &'static str {
     match std::process::id() == 1 || nix::unistd::geteuid().is_root() {
         true => "root and this agent's user reach it",
