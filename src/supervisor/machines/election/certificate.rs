@@ -37,10 +37,14 @@ pub(super) struct FormerLife {
 
 impl Election {
     /// Another one holds the lock now, or nobody does.
-    pub(super) fn await_end(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
+    pub(super) fn await_end(&mut self, now: Time, before: Option<Holder>, out: &mut Vec<ElectionEffect>) {
+        // The watch may tell that it is free before the answer to who freed it comes.
+        let freed = self.certificate.take().filter(|certificate| certificate.asked.is_some() && self.leader.is_none());
+        if let (Some(Certificate { term, .. }), Some(before)) = (freed, before) {
+            out.push(ElectionEffect::Say(Notice::Certified { id: before.id.to_string(), term }));
+        }
         let holds = |session: SessionId| self.leader.as_ref().is_some_and(|leader| leader.session == session);
         self.former_life = self.former_life.take().filter(|former| holds(former.session));
-        self.certificate = None;
         self.namesake.held_by(self.leader.as_ref().map(|leader| leader.session));
         let Some(witness) = self.others_witness().cloned() else { return };
         if !self.rules.hold(Rule::KernelCertifies) {

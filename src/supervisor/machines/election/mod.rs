@@ -373,9 +373,9 @@ impl Election {
         });
         self.former = led.or(self.former.take());
         if holder != self.leader {
-            self.leader = holder.clone();
+            let before = std::mem::replace(&mut self.leader, holder.clone());
             out.push(ElectionEffect::Leader(holder.clone()));
-            self.await_end(now, out);
+            self.await_end(now, before, out);
         }
         // A pause was for the lock as it was tried for; another vacancy is tried for at once.
         let other = self.vacancy.is_some_and(|vacancy| vacancy.last != view.last_revision);

@@ -6,6 +6,7 @@ use super::stage::*;
 use crate::supervisor::machines::election::Settings;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, ElectionEvent, Renewal};
 use crate::supervisor::machines::election::record::{Last, Lock, Term, View, Witness};
+use crate::supervisor::vocabulary::Notice;
 
 fn witnessed() -> Settings {
     Settings { witness: true, ..settings() }
@@ -47,6 +48,24 @@ fn a_lock_whose_container_is_gone_is_freed_and_won_without_waiting_for_the_lease
     stage.opened(1, LEASE);
     stage.acquired(Acquisition::Won(Term(10)));
     stage.expect(&["open", "acquire by 1", "guard 10000", "promote 10"]);
+}
+
+#[test]
+fn why_a_lock_was_freed_is_said_once_whether_the_watch_or_the_answer_tells_of_it_first() {
+    let said = |stage: &Stage| {
+        stage.said.iter().filter(|notice| matches!(notice, Notice::Certified { id, .. } if id == "other")).count()
+    };
+    for watch_first in [true, false] {
+        let mut stage = Stage::new(witnessed());
+        stage.sees(held_by("other", 9, 3, "a"));
+        stage.tell(gone("a"));
+        let ask = stage.last_ask();
+        if watch_first {
+            stage.sees(View { at: 9, ..after(Last { released: true, ..last("other", 9, 3) }) });
+        }
+        stage.tell(ElectionEvent::Certified { ask, result: Certification::Done });
+        assert_eq!(said(&stage), 1, "watch first: {watch_first}");
+    }
 }
 
 #[test]
