@@ -433,8 +433,8 @@ impl Supervisor {
             Some(gone) => self.main_is_gone(step, gone),
             None if was_main => self.tell_catalog(step.out),
             None => {
-                self.coprocess_exited(step, run, status);
                 let ended = self.commands.exited(step, run, status);
+                self.coprocess_exited(step, run, status);
                 self.command_ended(step, run, ended);
             }
         }

@@ -247,6 +247,11 @@ impl Commands {
         self.live.get(&run).is_some_and(|command| command.state == RunState::Kept)
     }
 
+    /// Whether a run's process has ended, and what it left may stay, if it left anything.
+    pub fn may_go_on(&self, run: RunId) -> bool {
+        self.live.get(&run).is_some_and(|command| command.state == RunState::Ended { keep: true })
+    }
+
     /// Whether of what such a run left only who it named is to be followed: it was no launcher that ended.
     pub fn follows_only_the_named(&self, run: RunId) -> bool {
         self.live.get(&run).is_some_and(|command| command.names)

@@ -87,6 +87,8 @@ enum Stage {
     Starting { run: RunId, since: Time },
     /// It runs; `None`: what its launcher left behind does, and one of those is yet to be followed.
     Running { run: RunId, since: Time, pid: Option<Pid> },
+    /// Its launcher has ended by itself, and what it left, which may be it from now on, is looked at.
+    Launched { run: RunId, since: Time },
     /// It was told to stop, or what its process left is being ended.
     Ending { run: RunId, since: Time, why: EndCause },
     /// It has ended, and doesn't start again. `post_stop` is next, where there is one.
@@ -229,7 +231,11 @@ impl Coprocess {
         match self.stage {
             Stage::Idle => 0,
             Stage::Due { .. } | Stage::Over | Stage::Finishing => last.max(1),
-            Stage::Preparing { .. } | Stage::Starting { .. } | Stage::Running { .. } | Stage::Ending { .. } => 1 + last,
+            Stage::Preparing { .. }
+            | Stage::Starting { .. }
+            | Stage::Running { .. }
+            | Stage::Launched { .. }
+            | Stage::Ending { .. } => 1 + last,
         }
     }
 
@@ -250,6 +256,7 @@ impl Coprocess {
             | Stage::Preparing { .. }
             | Stage::Starting { .. }
             | Stage::Running { .. }
+            | Stage::Launched { .. }
             | Stage::Ending { .. }
             | Stage::Finishing => None,
         }
@@ -435,8 +442,8 @@ impl Coprocess {
         self.stage = Stage::Ending { run, since, why: told.unwrap_or(EndCause::NotStarted { hope, code: error.code }) };
     }
 
-    /// The process of a run has ended.
-    pub fn exited(&mut self, step: &mut Step<'_>, run: RunId, status: ExitStatus) {
+    /// The process of a run has ended; whether what it left may be it from now on: for the rest of the world it runs on.
+    pub fn exited(&mut self, step: &mut Step<'_>, run: RunId, status: ExitStatus, launched: bool) {
         let (since, why) = match self.stage {
             Stage::Starting { run: own, since } if own == run => (since, EndCause::Itself),
             Stage::Running { run: own, since, .. } if own == run => (since, EndCause::Itself),
@@ -445,20 +452,27 @@ impl Coprocess {
             _ => return,
         };
         self.last_exit = Some(status);
-        self.readiness = Readiness::No;
-        self.stage = Stage::Ending { run, since, why };
+        self.stage = match launched && why == EndCause::Itself {
+            true => Stage::Launched { run, since },
+            false => Stage::Ending { run, since, why },
+        };
+        if self.is_ending() {
+            self.readiness = Readiness::No;
+        }
         step.out.push(Effect::Say(Notice::CoprocessExited { name: self.config.name.clone(), status }));
     }
 
     /// What its launcher left behind is the coprocess from now on, of which one is to be followed: `only` who it named.
     pub fn goes_to_background(&mut self, step: &mut Step<'_>, run: RunId, only: bool) {
-        if let Stage::Ending { run: own, since, why: EndCause::Itself } = self.stage
+        if let Stage::Launched { run: own, since } = self.stage
             && own == run
         {
             self.stage = Stage::Running { run, since, pid: None };
             self.followed_by = Some(step.now + LAUNCHED_WITHIN);
             step.out.push(Effect::FollowStray { run, told: self.announced_pid, only });
             match self.config.ready.as_ref().map(|ready| &ready.probe) {
+                // It was asked, or heard, before.
+                _ if self.readiness != Readiness::No => {}
                 None => self.becomes_ready(),
                 Some(Probe::Notify) => self.listens(),
                 Some(_) => self.readiness = Readiness::Ask { at: step.now },
@@ -510,8 +524,10 @@ impl Coprocess {
     pub fn run_is_over(&mut self, step: &mut Step<'_>, run: RunId, stuck: bool, wanted: bool, jitter: &mut Jitter) {
         let (since, why) = match self.stage {
             Stage::Ending { run: own, since, why } if own == run => (since, why),
-            // Whoever would have told how it ended is gone.
-            Stage::Running { run: own, since, pid: None } if own == run => (since, EndCause::Itself),
+            // Whoever would have told how it ended is gone, or it left nothing.
+            Stage::Running { run: own, since, pid: None } | Stage::Launched { run: own, since } if own == run => {
+                (since, EndCause::Itself)
+            }
             _ => return,
         };
         self.readiness = Readiness::No;
@@ -708,14 +724,23 @@ impl Coprocess {
     /// Its run, while its process, or who is followed in its place, is there.
     pub fn run(&self) -> Option<RunId> {
         match self.stage {
-            Stage::Starting { run, .. } | Stage::Running { run, .. } | Stage::Ending { run, .. } => Some(run),
+            Stage::Starting { run, .. }
+            | Stage::Running { run, .. }
+            | Stage::Launched { run, .. }
+            | Stage::Ending { run, .. } => Some(run),
             Stage::Idle | Stage::Preparing { .. } | Stage::Due { .. } | Stage::Over | Stage::Finishing => None,
         }
     }
 
     /// Whether it runs, and is ready where it says when it is.
     pub fn is_serving(&self) -> bool {
-        self.is_up() && (self.readiness == Readiness::Ready || self.config.ready.is_none())
+        let runs = self.is_up() || matches!(self.stage, Stage::Launched { .. });
+        runs && (self.readiness == Readiness::Ready || self.config.ready.is_none())
+    }
+
+    /// Whether it was told to stop, or what its process left is being ended.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.stage, Stage::Ending { .. })
     }
 
     /// Whether it runs and was not told to stop.
@@ -765,8 +790,8 @@ impl Coprocess {
             Stage::Preparing { .. } => "running pre_start",
             Stage::Due { .. } if self.started > 0 => "about to start again",
             Stage::Due { .. } | Stage::Starting { .. } => "starting",
-            Stage::Running { .. } if self.readiness == Readiness::Ready => "running",
-            Stage::Running { .. } => "not ready yet",
+            Stage::Running { .. } | Stage::Launched { .. } if self.readiness == Readiness::Ready => "running",
+            Stage::Running { .. } | Stage::Launched { .. } => "not ready yet",
             Stage::Ending { .. } => "ending",
             Stage::Over | Stage::Finishing => "running post_stop",
         };

@@ -303,6 +303,11 @@ impl Supervisor {
     fn coprocess_stops(&mut self, step: &mut Step<'_>, index: usize, again: bool) {
         let asking = self.coprocesses.all[index].asking();
         self.coprocesses.all[index].told(again);
+        self.coprocess_is_asked_nothing(step, index, asking);
+    }
+
+    /// One ends: nothing is asked of it, and who was `asking` whether it is ready is called back.
+    fn coprocess_is_asked_nothing(&mut self, step: &mut Step<'_>, index: usize, asking: Option<RunId>) {
         if let Some(run) = asking {
             self.commands.cancel(step, run);
         }
@@ -503,12 +508,11 @@ impl Supervisor {
         let all = &self.coprocesses.all;
         let Some(index) = all.iter().position(|coprocess| coprocess.run() == Some(run)) else { return };
         let asking = all[index].asking();
-        let name = all[index].config().name.clone();
-        self.coprocesses.all[index].exited(step, run, status);
-        if let Some(run) = asking {
-            self.commands.cancel(step, run);
+        let launched = self.commands.may_go_on(run);
+        self.coprocesses.all[index].exited(step, run, status, launched);
+        if self.coprocesses.all[index].is_ending() {
+            self.coprocess_is_asked_nothing(step, index, asking);
         }
-        self.checks_rest(step, Some(&name));
         self.tell_catalog(step.out);
     }
 
@@ -540,20 +544,23 @@ impl Supervisor {
         } else {
             // One that is to run on may be in no state to be started, as the container stops.
             let wanted = !self.is_stopping() && self.is_wanted(&self.coprocesses.all[index]);
-            let stuck = self.commands.has(run);
+            let (stuck, asking) = (self.commands.has(run), self.coprocesses.all[index].asking());
             self.coprocesses.all[index].run_is_over(step, run, stuck, wanted, &mut self.jitter);
-            self.checks_rest(step, Some(&name));
+            self.coprocess_is_asked_nothing(step, index, asking);
         }
         self.tell_catalog(step.out);
     }
 
     /// One of those that the launcher of one left is it from now on, or can't be found (`None`).
     pub(in crate::supervisor) fn coprocess_followed(&mut self, step: &mut Step<'_>, run: RunId, pid: Option<Pid>) {
-        let all = &mut self.coprocesses.all;
-        if let Some(coprocess) = all.iter_mut().find(|coprocess| coprocess.run() == Some(run))
-            && self.commands.followed(step, run, pid)
-        {
-            coprocess.followed(step, run, pid);
+        let all = &self.coprocesses.all;
+        let Some(index) = all.iter().position(|coprocess| coprocess.run() == Some(run)) else { return };
+        if self.commands.followed(step, run, pid) {
+            let asking = all[index].asking();
+            self.coprocesses.all[index].followed(step, run, pid);
+            if self.coprocesses.all[index].is_ending() {
+                self.coprocess_is_asked_nothing(step, index, asking);
+            }
             self.tell_catalog(step.out);
         }
     }

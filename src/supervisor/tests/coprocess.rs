@@ -6,7 +6,7 @@ use super::script::*;
 use crate::config::coprocess::{OnGivingUp, OutputMode, Ready, StartPoint, StopPoint};
 use crate::config::{
     Background, Config, Coprocess, Health, Hook, Hooks, OnFailure, Probe, Restart, RestartPolicy, RunAs, Service,
-    Signal, SignalScope, When,
+    ServiceOf, Signal, SignalScope, When,
 };
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::*;
@@ -434,6 +434,31 @@ fn a_reload_by_which_one_says_itself_when_it_is_ready_knows_that_it_has_said_so(
     script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
     script.send(Event::ConfigLoaded(Ok(Box::new(with_ready(Probe::Notify).into()))));
     assert!(status(&script, "daemon").ready);
+}
+
+#[test]
+fn the_entry_of_one_stays_as_it_is_while_what_its_launcher_left_is_looked_for() {
+    let ready =
+        Some(Ready { probe: Probe::Tcp { address: "127.0.0.1:1".to_owned() }, timeout: Duration::from_secs(5) });
+    for ready in [None, ready] {
+        let daemon = Coprocess { background: Background::Follow, ready: ready.clone(), ..coprocess("daemon") };
+        let service = Service { of: ServiceOf::Coprocess("daemon".to_owned()), ..service("side") };
+        let mut script = Script::start(Config { services: vec![service], ..with(vec![daemon]) });
+        if ready.is_some() {
+            script.answer("probe", Ok(()));
+        }
+        script.published("side", Ok(()));
+        if ready.is_some() {
+            script.published("side", Ok(()));
+        }
+        script.heard();
+        script.ends_leaving("coprocess daemon", ExitStatus::Exited(0));
+        script.until(30_000);
+        script.expect(&["follow a stray"]);
+        // What was followed has ended, and left nothing.
+        script.ends("coprocess daemon", 0);
+        script.expect(&["publish side critical"]);
+    }
 }
 
 #[test]
