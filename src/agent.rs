@@ -67,14 +67,19 @@ pub fn run(loaded: Loaded, source: Source, inherited: Inherited) -> Result<u8, E
     Ok(code?)
 }
 
-/// Started where leading has an end in time: a kernel's lock has none.
+/// Started where leading has an end in time. A kernel's lock has none: it is held for as long as what it was given to
+/// lives, all of which ends with PID 1. Where pilotfish is another one, the kernel kills main with it, but neither a
+/// daemon that was followed nor a main that has become another user since (prctl(2), PR_SET_PDEATHSIG).
 fn guard(config: &Config) -> Result<Option<Guard>, Error> {
-    match (&config.election, &config.catalog.backend) {
-        (Some(election), Backend::Consul(_) | Backend::Etcd(_)) => {
-            Ok(Some(Guard::start(Fence::choose(election.fence)?, election.pace.kill_margin)?))
+    let Some(election) = &config.election else { return Ok(None) };
+    let fence = match config.catalog.backend {
+        Backend::Consul(_) | Backend::Etcd(_) => Fence::choose(election.fence)?,
+        Backend::Local { .. } if std::process::id() != 1 => {
+            Fence::choose(election.fence).unwrap_or(Fence::ProcessGroup)
         }
-        (Some(_), Backend::None | Backend::Local { .. }) | (None, _) => Ok(None),
-    }
+        Backend::None | Backend::Local { .. } => return Ok(None),
+    };
+    Ok(Some(Guard::start(fence, election.pace.kill_margin)?))
 }
 
 struct Agent {

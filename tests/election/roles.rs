@@ -4,6 +4,7 @@
 
 use crate::election::leading::{Place, leader_is};
 use crate::support::lab::Lab;
+use crate::support::namespace::eventually;
 
 /// A candidate of `db` whose hooks are these; each script is in single quotes of TOML.
 fn candidate(place: &Place, id: &str, election: &str, hooks: &[(&str, &str)]) -> Lab {
@@ -78,6 +79,41 @@ fn what_a_standbys_pre_start_left_is_gone_before_the_next_leads() {
     assert_eq!(first.ask(&["step-down"]).0, 0);
     second.told("promoted");
     assert_eq!(std::fs::read_to_string(second.path("before")).unwrap(), "left is gone\n");
+}
+
+/// With pilotfish dies, by the kernel's hand, neither a daemon that was followed nor a main that has become another user
+/// since (prctl(2), PR_SET_PDEATHSIG), and both close what they inherited.
+#[test]
+fn where_pilotfish_is_not_pid_1_nothing_that_acts_for_it_outlives_it() {
+    let acts = "for fd in /proc/$BASHPID/fd/*; do fd=${fd##*/}; [ $fd -lt 3 ] || eval \"exec $fd>&-\"; done; \
+                echo $BASHPID > DIR/acts; exec sleep 1000";
+    let daemon = format!("({acts}) & until [ -s DIR/acts ]; do sleep 0.01; done");
+    let other = format!("exec setpriv --reuid 65534 --regid 65534 --clear-groups bash -c '{acts}'");
+    for (main, background) in [(daemon, "background = \"follow\"\n"), (other, "")] {
+        let place = Place::local();
+        let first = candidate(&place, "first", "mode = \"standby\"", &[PROMOTED]);
+        let directory = first.path("").display().to_string();
+        std::fs::write(first.path("main"), main.replace("DIR/", &directory)).unwrap();
+        let config = std::fs::read_to_string(first.path("pilotfish.toml")).unwrap();
+        let (_, others) = config.split_once("[hooks]").unwrap();
+        first.write(&format!("[process]\n{background}exec = [\"bash\", \"{directory}main\"]\n[hooks]{others}"));
+        std::fs::write(first.path("acts"), "").unwrap();
+        std::fs::set_permissions(first.path("acts"), std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        let running = first.run_as(first.start().ordinary());
+        first.told("promoted");
+        let pid = eventually("who acts", || {
+            let pid = std::fs::read_to_string(first.path("acts")).unwrap();
+            (!pid.is_empty()).then_some(pid)
+        });
+        let acts = format!("/proc/{}/exe", pid.unwrap().trim());
+        let second = candidate(&place, "second", "mode = \"standby\"", &[PROMOTED]);
+        let _second = second.run();
+        leader_is(&second, "first");
+        assert!(std::fs::read_link(&acts).is_ok(), "{}", running.stderr());
+        running.signal(libc::SIGKILL);
+        second.told("promoted");
+        assert!(std::fs::read_link(&acts).is_err(), "it acts beside the next leader: {}", running.stderr());
+    }
 }
 
 #[test]

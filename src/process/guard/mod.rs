@@ -142,7 +142,7 @@ impl Guard {
         if let Fence::ProcessGroup = guard.fence {
             tracing::warn!(
                 event = "election.fence",
-                "fence = \"process-group\": what leaves main's process group (setsid) is not killed when a leader's time is over, and may act on beside the next leader"
+                "what leaves main's process group (setsid) is not killed when a leader's time is over, and may act on beside the next leader: the fence is that group"
             );
         }
         Ok(guard)

@@ -12,6 +12,9 @@ use serde::{Serialize, Serializer};
 pub struct Time(Duration);
 
 impl Time {
+    /// Later than all that will be.
+    pub const NEVER: Time = Time(Duration::MAX);
+
     /// The point this long after boot.
     pub const fn since_boot(elapsed: Duration) -> Time {
         Time(elapsed)

@@ -104,6 +104,12 @@ impl Tenure {
         self.valid_until.map(|at| at - pace.kill_margin)
     }
 
+    /// What the guard is told. A kernel's lock has no end in time: a guard then only sees to it that nothing of a leader
+    /// outlives pilotfish.
+    fn guarded_until(&self, pace: &Pace) -> Option<Time> {
+        Some(self.hard(pace).unwrap_or(Time::NEVER))
+    }
+
     /// Stepping down begins then, to be done in peace.
     fn soft(&self, pace: &Pace) -> Option<Time> {
         self.hard(pace).map(|at| at - pace.demote)
@@ -226,8 +232,8 @@ impl Election {
         if !may_act {
             return;
         }
-        if let Some(deadline) = tenure.hard(pace).filter(|_| self.rules.hold(Rule::GuardBeforeActing)) {
-            out.push(ElectionEffect::Guard { deadline: Some(deadline) });
+        if self.rules.hold(Rule::GuardBeforeActing) {
+            out.push(ElectionEffect::Guard { deadline: tenure.guarded_until(pace) });
         }
         tenure.stage = TenureStage::Leading { since: now };
         out.push(ElectionEffect::Promote { term: tenure.term });
@@ -273,7 +279,7 @@ impl Election {
         let CandidateState::Holding(tenure) = &mut self.state else { return };
         tenure.valid_until = tenure.guarantee.usable(rules).map(|usable| from + usable);
         if tenure.is_acting() {
-            out.push(ElectionEffect::Guard { deadline: tenure.hard(&self.settings.pace) });
+            out.push(ElectionEffect::Guard { deadline: tenure.guarded_until(&self.settings.pace) });
         }
     }
 

@@ -82,7 +82,10 @@ impl World {
                 self.show_acting(index);
             }
             Effect::Unfollow { follow: Follow::Acting } => self.containers[index].looks_at_leader = false,
-            Effect::Guard { deadline } => self.containers[index].page = deadline.map(Time::from_boot),
+            Effect::Guard { deadline } => {
+                let deadline = deadline.filter(|at| *at != Time::NEVER);
+                self.containers[index].page = deadline.map(Time::from_boot);
+            }
             Effect::Elect(order) => self.mail.push(Mail::To(index, life, order)),
             Effect::StartGuard => {
                 self.containers[index].guard = Guard::Stands;

@@ -244,6 +244,7 @@ impl Stage {
                 self.reads_ranks = ask;
                 "read ranks".to_owned()
             }
+            ElectionEffect::Guard { deadline: Some(Time::NEVER) } => "guard while it lives".to_owned(),
             ElectionEffect::Guard { deadline: Some(at) } => format!("guard {}", from_start(at)),
             ElectionEffect::Guard { deadline: None } => "guard off".to_owned(),
             ElectionEffect::Promote { term } => format!("promote {}", term.0),

@@ -1010,7 +1010,7 @@ impl World {
                 if later && agent.acting.is_some() {
                     self.broken.set(Broken::DEADLINE_TAKEN_BACK);
                 }
-                agent.page = deadline;
+                agent.page = deadline.filter(|at| *at != Time::NEVER);
             }
             ElectionEffect::Promote { term } => {
                 self.leaders += 1;
