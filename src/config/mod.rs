@@ -139,6 +139,14 @@ impl Config {
         }
     }
 
+    /// The services that a catalog is told of: none where there is no catalog.
+    pub fn registered(&self) -> &[Service] {
+        match self.catalog.backend {
+            Backend::None => &[],
+            Backend::Consul(_) | Backend::Etcd(_) | Backend::Local { .. } => &self.services,
+        }
+    }
+
     /// Whether this is [`Config::plain`]'s kind of agent: nothing but an init.
     pub fn is_plain(&self) -> bool {
         self.stop.within.is_none()

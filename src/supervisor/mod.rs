@@ -116,7 +116,7 @@ impl Supervisor {
             coprocesses: Coprocesses::new(&config.coprocesses),
             waits: Vec::new(),
             checks: config.health.iter().cloned().map(|check| Check::new(Arc::new(check))).collect(),
-            entries: config.services.iter().cloned().map(|service| Entry::new(Arc::new(service))).collect(),
+            entries: config.registered().iter().cloned().map(|service| Entry::new(Arc::new(service))).collect(),
             leaving: Vec::new(),
             watches: config.watches.iter().cloned().map(|watch| Watch::new(Arc::new(watch))).collect(),
             tasks: config.tasks.iter().cloned().map(|task| Task::new(Arc::new(task))).collect(),

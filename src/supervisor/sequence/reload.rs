@@ -116,7 +116,7 @@ impl Supervisor {
         // Also what left and isn't gone yet: its removal, on the way or to be tried again, must not meet what is told of
         // a service that comes back.
         old.append(&mut self.leaving);
-        for service in &self.config.services {
+        for service in self.config.registered() {
             let service = Arc::new(service.clone());
             let service = match &self.leadership {
                 Some(leadership) => leadership.tagged(&service),
@@ -138,7 +138,7 @@ impl Supervisor {
                 self.leaving.push(entry);
             }
         }
-        out.push(Effect::Services(self.entries.iter().map(|entry| entry.service().clone()).collect()));
+        out.push(self.services());
     }
 
     fn apply_health(&mut self, step: &mut Step<'_>) {

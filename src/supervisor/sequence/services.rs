@@ -1,5 +1,7 @@
 //! What the catalog shall say of each service: it follows from main, or the coprocess whose it is, and the checks.
 
+use std::sync::Arc;
+
 use crate::config::ServiceOf;
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
@@ -80,6 +82,11 @@ impl Supervisor {
     /// Whether main is about to end: it is told to stop, or will be once those who watch look elsewhere, or it said so.
     pub(in crate::supervisor) fn is_main_stopping(&self) -> bool {
         self.main.pid().is_some() && (!self.main.is_up() || self.orders.will_stop_main())
+    }
+
+    /// What there is to advertise an address of, be it to main alone.
+    pub(in crate::supervisor) fn services(&self) -> Effect {
+        Effect::Services(self.config.services.iter().cloned().map(Arc::new).collect())
     }
 
     /// What the catalog should say of each service.

@@ -41,8 +41,8 @@ impl Supervisor {
         if !matches!(self.life.stage(), LifeStage::Created) {
             return;
         }
-        if !self.entries.is_empty() {
-            step.out.push(Effect::Services(self.entries.iter().map(|entry| entry.service().clone()).collect()));
+        if !self.config.services.is_empty() {
+            step.out.push(self.services());
         }
         let control = &self.config.control;
         if self.config.telemetry.is_some() || control.socket.is_some() || control.listen.is_some() {

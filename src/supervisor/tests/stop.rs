@@ -36,6 +36,20 @@ fn the_steps_come_in_order_rotation_drain_pre_stop_main_catalog_post_stop() {
 }
 
 #[test]
+fn what_is_registered_nowhere_holds_no_stop_up() {
+    let catalog = Config::plain(Vec::new()).catalog;
+    let mut script = Script::start(Config { catalog, ..everything() });
+    script.expect(&["spawn main"]);
+    script.signal(Signal::TERM);
+    assert_eq!(script.when("spawn pre_stop"), 2_000);
+    script.ends("pre_stop", 0);
+    script.ends("main", 0);
+    script.expect(&["SIGTERM to main", "spawn post_stop"]);
+    script.ends("post_stop", 0);
+    script.expect(&["exit 0"]);
+}
+
+#[test]
 fn main_that_obeys_is_waited_for_and_gives_the_exit_code() {
     let mut script = Script::start(config());
     script.signal(Signal::TERM);
