@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::time::Instant;
 
 use crate::config::Signal;
 use crate::supervisor::vocabulary::Pid;
@@ -22,6 +23,8 @@ use super::kill;
 
 /// How long an exec may take before the agent goes on without knowing how it ends: dead storage must not hold PID 1.
 const EXEC_PATIENCE: Duration = Duration::from_secs(1);
+/// Of all time, this part may be spent on that.
+const PART: u32 = 2;
 /// How long a keeper may take to say whom it has started. It needs two system calls, on a machine that may be out of
 /// breath.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(5);
@@ -84,6 +87,33 @@ const STARTED: i32 = -1;
 /// In place of a step: a keeper couldn't start any.
 const NOT_STARTED: i32 = -2;
 
+/// How long the agent may still wait for programs to be executed: no longer for many, one after the other, than for one.
+/// Else eight checks on dead storage would hold it for eight seconds, and a lease would end with nobody to renew it.
+#[derive(Debug)]
+pub struct Patience {
+    left: Duration,
+    /// As of then.
+    at: Instant,
+}
+
+impl Patience {
+    /// All of it.
+    pub fn new() -> Patience {
+        Patience { left: EXEC_PATIENCE, at: Instant::now() }
+    }
+
+    fn spent_by(&mut self, wait: impl FnOnce(Duration) -> bool) -> bool {
+        let begun = Instant::now();
+        self.left = EXEC_PATIENCE.min(self.left + begun.duration_since(self.at) / PART);
+        let answered = wait(self.left);
+        self.at = Instant::now();
+        let waited = self.at.duration_since(begun);
+        // What any exec may take isn't the storage's fault.
+        self.left = self.left.saturating_sub(if waited < RESUME_EVERY { Duration::ZERO } else { waited });
+        answered
+    }
+}
+
 impl LaunchReport {
     /// What a child that has ended said of its failure.
     pub fn failure(mut self) -> Option<Failure> {
@@ -107,12 +137,12 @@ fn failure([step, index, errno]: RawReport) -> Option<Failure> {
     Some(Failure { step, index: usize::try_from(index).unwrap_or(0), errno: Errno::from_raw(errno) })
 }
 
-/// Starts a child and waits, at most a second, until it runs its program or has failed.
+/// Starts a child and waits, at most a second and as `patience` allows, until it runs its program or has failed.
 ///
 /// # Errors
 /// No pipe or no process could be made. There is no child then, but perhaps an ending keeper, to be reaped.
 #[allow(unsafe_code)]
-pub fn launch(launch: Launch) -> io::Result<Started> {
+pub fn launch(launch: Launch, patience: &mut Patience) -> io::Result<Started> {
     let (reader, writer) = pipe()?;
     let mut image = Image::new(&launch);
     let report = writer.as_raw_fd();
@@ -138,7 +168,7 @@ pub fn launch(launch: Launch) -> io::Result<Started> {
     let mut file = std::fs::File::from(reader);
     if launch.session {
         // A group's leader can't make a session: it is left to the child.
-        return Ok(Started { pid: child, child, progress: progress(file, None), keyboard: None });
+        return Ok(Started { pid: child, child, progress: progress(file, None, patience), keyboard: None });
     }
     if launch.keeper.is_none() {
         // The child does it as well; whoever comes second changes nothing. So the group is there when we return, even
@@ -146,7 +176,7 @@ pub fn launch(launch: Launch) -> io::Result<Started> {
         let _ = nix::unistd::setpgid(nix::unistd::Pid::from_raw(child), nix::unistd::Pid::from_raw(child));
         let keyboard = launch.heard.then(|| Keyboard::start(child));
         gate.open();
-        let progress = progress(file, None);
+        let progress = progress(file, None, patience);
         return Ok(Started { pid: child, child, progress, keyboard });
     }
     // A keeper says at once whom it has started, and its child perhaps before that why it fails.
@@ -159,7 +189,7 @@ pub fn launch(launch: Launch) -> io::Result<Started> {
         }
         match read_words(&mut file) {
             Some([STARTED, pid, _]) => {
-                let progress = failed.map_or_else(|| progress(file, Some(child)), Progress::Failed);
+                let progress = failed.map_or_else(|| progress(file, Some(child), patience), Progress::Failed);
                 return Ok(Started { pid, child, progress, keyboard: None });
             }
             Some([NOT_STARTED, _, errno]) => return Err(io::Error::from_raw_os_error(errno)),
@@ -169,8 +199,8 @@ pub fn launch(launch: Launch) -> io::Result<Started> {
     }
 }
 
-fn progress(mut pipe: std::fs::File, keeper: Option<Pid>) -> Progress {
-    match wait_readable(&pipe, EXEC_PATIENCE, keeper) {
+fn progress(mut pipe: std::fs::File, keeper: Option<Pid>, patience: &mut Patience) -> Progress {
+    match patience.spent_by(|left| wait_readable(&pipe, left, keeper)) {
         false => Progress::Executing(LaunchReport(pipe)),
         true => read_failure(&mut pipe).map_or(Progress::Running, Progress::Failed),
     }
@@ -191,7 +221,7 @@ fn tell_start(report: RawFd, started: Result<Pid, i32>) {
 fn wait_readable(pipe: &impl AsFd, patience: Duration, keeper: Option<Pid>) -> bool {
     let each = PollTimeout::try_from(RESUME_EVERY).unwrap_or(PollTimeout::ZERO);
     // Counted, not timed: while all of the container is frozen, none of it has a chance to answer.
-    for _ in 0..patience.as_millis() / RESUME_EVERY.as_millis() {
+    for _ in 0..(patience.as_millis() / RESUME_EVERY.as_millis()).max(1) {
         match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], each) {
             Ok(0) => {
                 if let Some(keeper) = keeper {
@@ -219,6 +249,17 @@ mod tests {
         let pipe = stopped.stdout.take().unwrap();
         assert!(wait_readable(&pipe, KEEPER_PATIENCE, Some(stopped.id() as Pid)));
         assert!(stopped.wait().unwrap().success());
+    }
+
+    #[test]
+    fn many_that_are_not_executed_hold_the_agent_no_longer_than_one() {
+        let mut patience = Patience::new();
+        let (reader, _writer) = pipe().unwrap();
+        let begun = Instant::now();
+        for _ in 0..20 {
+            assert!(!patience.spent_by(|left| wait_readable(&reader, left, None)));
+        }
+        assert!(begun.elapsed() < EXEC_PATIENCE * 10, "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -96,6 +96,7 @@ pub struct Processes {
     /// What the terminal sends main is heard by this.
     keyboard: Option<Keyboard>,
     reserve: Reserve,
+    patience: launch::Patience,
     notify_socket: Option<String>,
     /// The same of coprocesses, by name.
     coprocess_sockets: BTreeMap<String, String>,
@@ -172,6 +173,7 @@ impl Processes {
             listens: false,
             keyboard: None,
             reserve: Reserve::none(),
+            patience: launch::Patience::new(),
             notify_socket: None,
             coprocess_sockets: BTreeMap::new(),
             coprocess_runs: BTreeMap::new(),

@@ -301,7 +301,7 @@ impl Processes {
         if let Some(ids) = launch.identity.as_ref().filter(|_| !lent) {
             stdio::give(launch.stdio.as_ref(), ids.uid, self.agent == 1);
         }
-        let started = match launch::launch(launch) {
+        let started = match launch::launch(launch, &mut self.patience) {
             Ok(started) => started,
             Err(error) => {
                 let error = command::no_process(exec, &error);
@@ -329,7 +329,7 @@ impl Processes {
             }
             Progress::Executing(report) => {
                 let program = exec.first().map(|program| program.display().to_string()).unwrap_or_default();
-                self.warnings.push(format!("`{program}` takes more than a second to be executed (slow storage?)"));
+                self.warnings.push(format!("`{program}` takes long to be executed (slow storage?)"));
                 child.executing = Some((report, exec.clone()));
                 Event::Spawned { run, pid }
             }

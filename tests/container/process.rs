@@ -608,7 +608,7 @@ fn an_exec_that_hangs_on_dead_storage_holds_nobody() {
     copy_program(&specimen(), &program);
     let _storage = DeadStorage::at(&program);
     let mut container = Start::new([pilotfish().into(), "--".into(), program.into_os_string()]).run().unwrap();
-    log_of(&container, "takes more than a second to be executed");
+    log_of(&container, "takes long to be executed");
     container.signal(libc::SIGTERM);
     assert_eq!(container.wait_for(Duration::from_secs(10)), Ok(143), "{}", container.stderr());
 }
