@@ -424,6 +424,7 @@ impl Supervisor {
         if was_main {
             self.main_status.last_exit = Some(status);
             self.main_ended_at = Some(step.now);
+            self.ends_for_role_if_not_followed(step.now);
             match self.is_to_follow(step.now) {
                 true => self.main.follow(),
                 false => self.checks_rest(step, None),

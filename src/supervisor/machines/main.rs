@@ -361,7 +361,7 @@ impl Main {
             }
             (MainState::Counting { end, stop, followed, .. }, left) => {
                 if stop.is_none() && what == StrayAction::Kill {
-                    let by_itself = end.status.success() && followed.is_none();
+                    let by_itself = end.status.success() && followed.is_none() && self.announced_pid.is_none();
                     out.push(Effect::Say(Notice::MainWentToBackground { left, followed: false, by_itself }));
                 }
                 if what != StrayAction::Wait {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::election::Mode;
-use crate::config::{Hook, When};
+use crate::config::{Background, Hook, When};
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::commands::{Launch, Outcome};
@@ -232,6 +232,18 @@ impl Supervisor {
             role,
             Some(Role::Leaving { stage: Leaving::Clearing | Leaving::Demoting { .. } | Leaving::Demoted, .. })
         )
+    }
+
+    /// Main has ended as it leaves the leader's role, and left who would be main in its place in any other: they were told
+    /// nothing of the role's end, so they are ended for it, and main runs again.
+    pub(in crate::supervisor) fn ends_for_role_if_not_followed(&mut self, now: Time) {
+        if self.process.background == Background::Follow
+            && !self.is_stopping()
+            && self.main.may_be_followed(now)
+            && let Some(Leadership { role: Role::Leaving { stage, .. }, .. }) = &mut self.leadership
+        {
+            *stage = Leaving::Stopping;
+        }
     }
 
     fn stop_main_for_role(&mut self, step: &mut Step<'_>) {

@@ -306,7 +306,7 @@ fn what_main_leaves_as_it_ends_during_on_demote_keeps_the_lock() {
 }
 
 #[test]
-fn what_a_launcher_leaves_during_on_demote_is_ended_and_not_followed() {
+fn what_a_launcher_leaves_during_on_demote_is_ended_and_not_followed_and_main_runs_again() {
     let mut config = Config { hooks: hooks(), ..candidate() };
     config.process.background = crate::config::Background::Follow;
     let mut script = Script::leading(config);
@@ -317,4 +317,9 @@ fn what_a_launcher_leaves_during_on_demote_is_ended_and_not_followed() {
     script.ends("on_demote", 0);
     script.send(Event::Strays { left: 1 });
     script.tells(&["SIGTERM to strays"]);
+    script.send(Event::Strays { left: 0 });
+    script.tells(&["guard off", "release"]);
+    script.released();
+    script.sees_lock(held("other", 9, 8));
+    script.tells(&["close", "spawn main"]);
 }
