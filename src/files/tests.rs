@@ -291,6 +291,16 @@ fn what_is_mounted_by_itself_into_anothers_directory_is_in_nobodys_hands() {
         nix::mount::mount(Some(&secret), &mounted, none, nix::mount::MsFlags::MS_BIND, none).unwrap();
         assert_eq!(read(&mounted, 9).unwrap(), b"text");
         assert!(read(&app.join("plain"), 9).is_err());
+        // On a volume another container can move the name: for that one nothing is mounted there.
+        let volume = path.join("volume");
+        fs::create_dir(&volume).unwrap();
+        nix::mount::mount(Some("tmpfs"), &volume, Some("tmpfs"), nix::mount::MsFlags::empty(), Some("size=64k"))
+            .unwrap();
+        let Some(app) = anothers(&volume) else { return };
+        let mounted = app.join("key");
+        file(&mounted, 0o644);
+        nix::mount::mount(Some(&secret), &mounted, none, nix::mount::MsFlags::MS_BIND, none).unwrap();
+        assert!(read(&mounted, 9).is_err());
     });
 }
 

@@ -3,10 +3,10 @@
 //! made exact by what whoever led there may open. It needs no more than openat(2), so that it holds on any kernel.
 
 use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -93,9 +93,10 @@ fn walk(path: &Path, make_parents: bool) -> io::Result<Place> {
             Err(error) => return Err(error.into()),
         };
         let about = fstat(&entry)?;
-        // What is mounted was put there by who may mount, and no name is moved while it is a mount's, whoever owns the
-        // directory around it. Those further up can be moved, and what is mounted below them goes along.
-        let mounted = name != ".." && is_mounted(&entry, &about, &walk.about);
+        // What is mounted was put there by who may mount, and here no name is moved while it is a mount's, whoever owns the
+        // directory around it. Those further up can be moved, and what is mounted below them goes along; and on a volume
+        // another container can move the name, for which it is no mount's.
+        let mounted = name != ".." && is_mounted(&entry, &about, &walk.about) && is_of_the_root(&walk.directory);
         let here = match mounted && !walk.by_link {
             true => None,
             false => Hand::of(&walk.about, Some(&about)).filter(|_| name != ".."),
@@ -145,19 +146,36 @@ fn walk(path: &Path, make_parents: bool) -> io::Result<Place> {
 
 /// Whether something is mounted here. A kernel before 5.8 tells only by the device, and of files an overlay may tell that
 /// of the layer they are in.
-#[allow(unsafe_code)]
 fn is_mounted(entry: &OwnedFd, about: &FileStat, around: &FileStat) -> bool {
     let by_device = about.st_dev != around.st_dev && kind(about) == SFlag::S_IFDIR;
+    let root = libc::STATX_ATTR_MOUNT_ROOT as u64;
+    match statx(entry.as_raw_fd(), c"", libc::STATX_INO) {
+        Some(told) if told.stx_attributes_mask & root != 0 => told.stx_attributes & root != 0,
+        Some(_) | None => by_device,
+    }
+}
+
+/// Whether a directory lies on what is mounted at `/`, which a container has for itself. A kernel before 5.8 tells by the
+/// device.
+fn is_of_the_root(directory: &OwnedFd) -> bool {
+    let (here, root) = (statx(directory.as_raw_fd(), c"", MOUNT), statx(libc::AT_FDCWD, c"/", MOUNT));
+    here.zip(root).is_some_and(|(here, root)| {
+        let by_mount = here.stx_mask & root.stx_mask & libc::STATX_MNT_ID != 0;
+        let device = |told: &libc::statx| (told.stx_dev_major, told.stx_dev_minor);
+        device(&here) == device(&root) && (!by_mount || here.stx_mnt_id == root.stx_mnt_id)
+    })
+}
+
+const MOUNT: u32 = libc::STATX_INO | libc::STATX_MNT_ID;
+
+#[allow(unsafe_code)]
+fn statx(at: RawFd, path: &CStr, wanted: u32) -> Option<libc::statx> {
     // SAFETY: a struct of numbers.
     let mut told: libc::statx = unsafe { std::mem::zeroed() };
-    let (fd, flags) = (entry.as_raw_fd(), libc::AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT);
-    // SAFETY: an open descriptor, an empty path and a place for the answer. The raw call, as not every C library has it.
-    let result = unsafe { libc::syscall(libc::SYS_statx, fd, c"".as_ptr(), flags, libc::STATX_INO, &raw mut told) };
-    let root = libc::STATX_ATTR_MOUNT_ROOT as u64;
-    match result == 0 && told.stx_attributes_mask & root != 0 {
-        true => told.stx_attributes & root != 0,
-        false => by_device,
-    }
+    let flags = libc::AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT;
+    // SAFETY: a descriptor, a path and a place for the answer. The raw call, as not every C library has it.
+    let result = unsafe { libc::syscall(libc::SYS_statx, at, path.as_ptr(), flags, wanted, &raw mut told) };
+    (result == 0).then_some(told)
 }
 
 /// To look at without opening: no pipe waits, no device does anything.
