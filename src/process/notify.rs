@@ -37,10 +37,20 @@ const PAUSE: Duration = Duration::from_millis(2);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// What is ignored is told of at most as often.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
-/// What is about main or about descriptors that don't travel with a relayed message, and so isn't passed on: for the
-/// supervisor above, we are the main process.
-const NOT_RELAYED: [&[u8]; 4] = [b"MAINPID", b"BARRIER=", b"FDSTORE", b"FDNAME="];
-/// What isn't passed on, either, where main's end needn't be the container's: what follows from it is decided here.
+/// What is passed on (sd_notify(3)): how main is. For the supervisor above, we are the main process, so what says who that
+/// is (MAINPID), who else may speak (NOTIFYACCESS) or what is kept of it isn't, nor what nobody has heard of yet.
+const RELAYED: [&[u8]; 9] = [
+    b"READY=",
+    b"RELOADING=",
+    b"MONOTONIC_USEC=",
+    b"STATUS=",
+    b"ERRNO=",
+    b"BUSERROR=",
+    b"WATCHDOG=1",
+    b"EXTEND_TIMEOUT_USEC=",
+    b"X_",
+];
+/// What is passed on only where main's end is the container's: what follows from it is decided here otherwise.
 const DECIDED_HERE: [&[u8]; 3] = [b"STOPPING=", b"WATCHDOG=trigger", b"WATCHDOG_USEC="];
 /// What the supervisor above has no room for is sent again after this long: for who sends without a connection the kernel
 /// doesn't tell when there is room (`unix_dgram_poll` in net/unix/af_unix.c).
@@ -296,8 +306,8 @@ impl Outer {
 pub(super) fn relayed(message: &[u8], plain: bool, ready: bool) -> Vec<u8> {
     let lines = message.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let begins = |line: &[u8], names: &[&[u8]]| names.iter().any(|name| line.starts_with(name));
-    let is_decided_here = |line: &[u8]| begins(line, &DECIDED_HERE) || (!ready && line == b"READY=1");
-    let kept = lines.filter(|line| !begins(line, &NOT_RELAYED) && (plain || !is_decided_here(line)));
+    let is_known = |line: &[u8]| begins(line, &RELAYED) && (plain || ready || line != b"READY=1");
+    let kept = lines.filter(|line| is_known(line) || (plain && begins(line, &DECIDED_HERE)));
     kept.collect::<Vec<&[u8]>>().join(&b'\n')
 }
 
@@ -576,6 +586,14 @@ mod tests {
         assert_eq!(relayed(said, true, false), b"STOPPING=1\nWATCHDOG=1\nSTATUS=x\nWATCHDOG_USEC=5\nREADY=1");
         assert_eq!(relayed(said, false, false), b"WATCHDOG=1\nSTATUS=x");
         assert_eq!(relayed(said, false, true), b"WATCHDOG=1\nSTATUS=x\nREADY=1");
+    }
+
+    #[test]
+    fn who_else_may_speak_to_the_supervisor_above_is_not_mains_to_say() {
+        let said = b"NOTIFYACCESS=all\nFDSTORE=1\nFDPOLL=0\nEXIT_STATUS=3\nNEW_ONE=1\nX_OWN=1\nBARRIER=1\nERRNO=2";
+        for plain in [true, false] {
+            assert_eq!(relayed(said, plain, true), b"X_OWN=1\nERRNO=2");
+        }
     }
 
     /// What a supervisor above that was busy finds when it looks, as long as something comes.
