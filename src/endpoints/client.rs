@@ -185,11 +185,18 @@ async fn connect_now(socket: &Path) -> Result<UnixStream, ClientError> {
 
 async fn believed(path: &Path, anyone_may_listen: bool) -> Result<UnixStream, ClientError> {
     let unreachable = |source| ClientError::Unreachable { path: path.to_owned(), source };
-    if !anyone_may_listen {
-        // Somebody's link may lead to another socket of root's, at which nothing is to be said.
-        SocketPlace::find(path).map_err(unreachable)?;
-    }
-    let stream = UnixStream::connect(path).await.map_err(unreachable)?;
+    let stream = match anyone_may_listen {
+        true => UnixStream::connect(path).await,
+        false => {
+            // Somebody's link may lead to another socket of root's, at which nothing is to be said, be it put there as we
+            // look.
+            match SocketPlace::find(path).and_then(|place| place.held()).map_err(unreachable)? {
+                Some(socket) => UnixStream::connect(socket.path()).await,
+                None => UnixStream::connect(path).await,
+            }
+        }
+    };
+    let stream = stream.map_err(unreachable)?;
     match Peer::of(&stream) {
         Some(peer) if peer.may_be_an_agent(anyone_may_listen) => Ok(stream),
         Some(peer) => Err(ClientError::Stranger { path: path.to_owned(), peer }),

@@ -176,7 +176,9 @@ fn clear_stale(place: &SocketPlace, address: &UnixAddr) -> Result<(), Unavailabl
         return Err(Unavailable::NoSocket);
     }
     let socket = peer::stream()?;
-    match connect(socket.as_raw_fd(), address) {
+    let held = place.held()?;
+    let there = held.as_ref().map(|held| UnixAddr::new(&held.path())).transpose()?;
+    match connect(socket.as_raw_fd(), there.as_ref().unwrap_or(address)) {
         Err(Errno::ECONNREFUSED) => Ok(place.remove()?),
         Ok(()) => match getsockopt(&socket, PeerCredentials).map(|peer| Peer { pid: peer.pid(), uid: peer.uid() }) {
             Ok(peer) if !peer.may_be_an_agent(false) => Err(Unavailable::Stranger(peer.uid)),

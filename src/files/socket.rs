@@ -2,12 +2,12 @@
 //! path to it meanwhile.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::AtFlags;
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::socket::UnixAddr;
-use nix::sys::stat::{SFlag, fstatat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::walk::refused;
@@ -17,6 +17,17 @@ use super::{Place, find, kind, replaced, same};
 #[derive(Debug)]
 pub struct SocketPlace {
     place: Place,
+}
+
+/// A socket that was found, whatever its name leads to by now.
+#[derive(Debug)]
+pub struct HeldSocket(OwnedFd);
+
+impl HeldSocket {
+    /// Where it is, for as long as it is held.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
 }
 
 impl SocketPlace {
@@ -44,6 +55,24 @@ impl SocketPlace {
             None => self.place.path.clone(),
         };
         Ok(UnixAddr::new(&directory.join(&self.place.name))?)
+    }
+
+    /// What to connect to in place of the path, where others may change what that leads to: the very socket that was
+    /// found.
+    ///
+    /// # Errors
+    /// Another has taken its place, or nothing is there.
+    pub fn held(&self) -> io::Result<Option<HeldSocket>> {
+        if self.place.led_by.is_none() {
+            return Ok(None);
+        }
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let there = openat(&self.place.directory, self.place.name.as_os_str(), flags, Mode::empty())?;
+        let about = fstat(&there)?;
+        match self.is_socket() && self.place.entry.as_ref().is_some_and(|seen| same(seen, &about)) {
+            true => Ok(Some(HeldSocket(there))),
+            false => Err(replaced()),
+        }
     }
 
     /// Whether anything is there.

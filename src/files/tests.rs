@@ -1,5 +1,6 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -545,7 +546,14 @@ fn a_directory_just_made_is_known_by_its_mode_and_gets_the_one_that_is_asked_for
     };
     // By whatever umask, and in a directory with the group's bit.
     assert!([0o1555, 0o1550, 0o1500, 0o3555].into_iter().all(is_finished));
-    assert!(![0o700, 0o755, 0o555, 0o1700, 0o1755, 0o1777, 0o1733].into_iter().any(is_finished));
+    assert!(![0o700, 0o755, 0o1700, 0o1755, 0o1777, 0o1733].into_iter().any(is_finished));
+    // Where mkdir(2) doesn't keep the sticky bit, but not one with something in it.
+    assert!(is_finished(0o555));
+    let full = directory.path().join("500");
+    fs::create_dir_all(full.join("something")).unwrap();
+    fs::set_permissions(&full, Permissions::from_mode(0o500)).unwrap();
+    let opened = File::open(&full).unwrap().into();
+    super::fresh::finish_fresh(&opened, |_| panic!("it isn't ours to change")).unwrap();
     let path = directory.path().join("new");
     assert!(make_directory(&path, 0o777).unwrap() && !make_directory(&path, 0o700).unwrap());
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o777);
@@ -588,4 +596,22 @@ fn in_a_directory_that_is_not_its_owners_alone_whoever_may_write_there_may_have_
     }
     std::os::unix::fs::lchown(app.join("secret"), Some(OTHER + 1), None).unwrap();
     assert!(read(&app.join("secret"), 9).is_err(), "another's link in it");
+}
+
+#[test]
+fn a_socket_that_was_found_is_the_one_that_is_spoken_to_whatever_its_name_leads_to_by_then() {
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    let (theirs, roots) = (app.join("control.sock"), directory.path().join("roots.sock"));
+    let listens = UnixListener::bind(&theirs).unwrap();
+    let other = UnixListener::bind(&roots).unwrap();
+    other.set_nonblocking(true).unwrap();
+    let (found, late) = (SocketPlace::find(&theirs).unwrap(), SocketPlace::find(&theirs).unwrap());
+    let held = found.held().unwrap().expect("others may change where it leads");
+    fs::rename(&theirs, app.join("aside")).unwrap();
+    symlink(&roots, &theirs).unwrap();
+    let _spoken = UnixStream::connect(held.path()).unwrap();
+    listens.accept().unwrap();
+    assert!(other.accept().is_err(), "nobody came");
+    assert!(late.held().is_err());
 }
