@@ -1,10 +1,11 @@
 //! Who a process runs as: `/etc/passwd` and `/etc/group`, read by ourselves because a static glibc binary must never
 //! call getpwnam (it loads foreign libraries). It switches no user; that is the child's own first work.
 //!
-//! The meaning is Docker's: a name or number, with or without `:group`. With a group, that one is the only one;
+//! The meaning is Docker's, but that a number is never a name: either, with or without `:group`. With a group, that one is the only one;
 //! without, the user's own from passwd and the supplementary ones from group. A numeric user needs no entry, and
 //! keeps the agent's own group then.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::config::ids::{NOBODYS, number};
@@ -43,6 +44,14 @@ pub enum UserError {
         /// Whose number it is.
         what: String,
     },
+    /// An entry by which somebody is root that perhaps isn't root's.
+    #[error("`{user}` is root by {PASSWD}, which {whose}")]
+    Promoted {
+        /// As configured.
+        user: String,
+        /// Who may have written it.
+        whose: String,
+    },
     /// A file is there but can't be read.
     #[error("{file} can't be read")]
     Unreadable {
@@ -60,10 +69,16 @@ pub enum UserError {
 /// An unknown name, or a file that is there but can't be read. A missing file is an empty one.
 pub fn look_up(spec: &str) -> Result<Identity, UserError> {
     let group_needed = spec.split_once(':').is_none_or(|(_, group)| number(group).is_none());
-    let passwd = read("/etc/passwd")?;
-    let group = if group_needed { read("/etc/group")? } else { String::new() };
-    find(spec, &passwd, &group)
+    let (passwd, whose) = read(PASSWD)?;
+    let group = if group_needed { read("/etc/group")?.0 } else { String::new() };
+    let found = find(spec, &passwd, &group)?;
+    match whose.filter(|_| found.uid == 0 && !["root", "0"].contains(&spec.split(':').next().unwrap_or(spec))) {
+        Some(whose) => Err(UserError::Promoted { user: spec.to_owned(), whose }),
+        None => Ok(found),
+    }
 }
+
+const PASSWD: &str = "/etc/passwd";
 
 /// A numeric user without an entry, for one, keeps the agent's own group, which is root's as a rule: what that group may
 /// write is then in their hands too. Said of all whom the config names before they run: another life of the container may
@@ -90,10 +105,19 @@ impl Identity {
     }
 }
 
-fn read(file: &'static str) -> Result<String, UserError> {
-    match files::read(Path::new(file), MOST) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+/// What it holds, and who but root may have written it. Its group may write it in images made for OpenShift
+/// (`chmod g=u /etc/passwd`), and main be in that.
+fn read(file: &'static str) -> Result<(String, Option<String>), UserError> {
+    let by_mode = || {
+        let mode = std::fs::metadata(file).ok()?.permissions().mode();
+        (mode & 0o022 != 0).then(|| format!("others may write (mode {:04o})", mode & 0o7777))
+    };
+    match files::read_and_see_whose(Path::new(file), MOST) {
+        Ok((bytes, whose)) => {
+            let whose = whose.map(|whose| format!("isn't root's alone: {whose}")).or_else(by_mode);
+            Ok((String::from_utf8_lossy(&bytes).into_owned(), whose))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((String::new(), None)),
         Err(source) => Err(UserError::Unreadable { file, source }),
     }
 }
@@ -123,13 +147,11 @@ fn find(spec: &str, passwd: &str, group: &str) -> Result<Identity, UserError> {
         None => (spec, None),
     };
     let as_number = number(user);
-    // A name may consist of digits; like Docker's, the lookup tries names first.
-    let entry = entries(passwd)
-        .find(|e| e.name == user)
-        .or_else(|| entries(passwd).find(|e| as_number.is_some_and(|n| n == e.uid)));
+    // Docker tries names first. A number is that user's whoever is called so: whoever may write passwd would be anybody.
+    let entry = entries(passwd).find(|entry| as_number.map_or(entry.name == user, |number| number == entry.uid));
     let uid = match (&entry, as_number) {
-        (Some(entry), _) => entry.uid,
-        (None, Some(number)) => number,
+        (_, Some(number)) => number,
+        (Some(entry), None) => entry.uid,
         (None, None) => return Err(UserError::UnknownUser(user.to_owned())),
     };
     let gid = match wanted_group {
@@ -215,8 +237,9 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_digits_is_a_name_first() {
-        assert_eq!(find("1000", PASSWD, GROUP).unwrap().uid, 5);
+    fn a_number_is_a_number_whoever_is_called_so() {
+        let identity = find("1000", PASSWD, GROUP).unwrap();
+        assert_eq!((identity.uid, identity.gid, identity.name), (1000, None, None));
     }
 
     #[test]
