@@ -8,7 +8,7 @@ use crate::config::{Coprocess as Config, Probe, Restart, RestartPolicy, SignalSc
 
 use super::commands::Outcome;
 use super::jitter::Jitter;
-use super::main::LAUNCHED_WITHIN;
+use super::main::{FOLLOWED_SAID_EVERY, LAUNCHED_WITHIN};
 use super::reported::Reported;
 use super::restarts::{self, RestartDecision, Restarts};
 use crate::supervisor::vocabulary::{
@@ -37,6 +37,8 @@ pub struct Coprocess {
     announced_pid: Option<ProcessId>,
     /// By then one of those that its launcher left is followed, or can't be.
     followed_by: Option<Time>,
+    /// When it was said last who it is from now on.
+    followed_said: Option<Time>,
     /// What is known since it was to run.
     life: CoprocessLife,
     /// For which role it was started, or its `pre_start` was: a reload may have given it another since.
@@ -163,6 +165,7 @@ impl Coprocess {
             reported: Reported::default(),
             announced_pid: None,
             followed_by: None,
+            followed_said: None,
             life: CoprocessLife::default(),
             order: None,
             removed: false,
@@ -485,8 +488,11 @@ impl Coprocess {
         match (self.stage, followed) {
             (Stage::Running { run: own, since, .. }, Some(pid)) if own == run => {
                 self.stage = Stage::Running { run, since, pid: Some(pid) };
-                let name = self.config.name.clone();
-                step.out.push(Effect::Say(Notice::CoprocessFollowed { name, pid }));
+                if self.followed_said.is_none_or(|said| step.now.since(said) >= FOLLOWED_SAID_EVERY) {
+                    self.followed_said = Some(step.now);
+                    let name = self.config.name.clone();
+                    step.out.push(Effect::Say(Notice::CoprocessFollowed { name, pid }));
+                }
             }
             (Stage::Running { run: own, since, pid: None }, None) if own == run => {
                 self.stage = Stage::Ending { run, since, why: EndCause::Itself };

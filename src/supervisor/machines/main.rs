@@ -66,7 +66,12 @@ pub struct Main {
     announced_pid: Option<ProcessId>,
     /// SIGKILL has shown by then, or never will: the container ends.
     hopeless_from: Option<Time>,
+    /// When it was said last who main is from now on: two that name each other in turn say no more than one.
+    followed_said: Option<Time>,
 }
+
+/// How often it is said at most who somebody is from now on.
+pub const FOLLOWED_SAID_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 enum MainState {
@@ -286,6 +291,13 @@ impl Main {
         }
     }
 
+    fn say_followed(&mut self, step: &mut Step<'_>, pid: Pid) {
+        if self.followed_said.is_none_or(|said| step.now.since(said) >= FOLLOWED_SAID_EVERY) {
+            self.followed_said = Some(step.now);
+            step.out.push(Effect::Say(Notice::MainFollowed { pid }));
+        }
+    }
+
     /// One of those that main left is main now, or there is none to be found (`None`), which `true` answers when main
     /// runs.
     pub fn followed(&mut self, step: &mut Step<'_>, run: RunId, pid: Option<Pid>) -> bool {
@@ -293,15 +305,16 @@ impl Main {
             (MainState::Counting { run: own, since, followed, stop, .. }, Some(pid)) if *own == run => {
                 let (followed, stop) = (Some(followed.unwrap_or(step.now)), *stop);
                 self.state = MainState::Running { run, pid, since: *since, followed, stop };
-                step.out.push(Effect::Say(Notice::MainFollowed { pid }));
+                self.say_followed(step, pid);
                 // What main was told meanwhile reached nobody, and who is followed is none of the strays any more.
                 tell_pending(run, stop, step.out);
                 stop.is_none()
             }
             (MainState::Running { run: own, pid: before, stop, .. }, Some(pid)) if *own == run => {
                 *before = pid;
-                step.out.push(Effect::Say(Notice::MainFollowed { pid }));
-                tell_pending(run, *stop, step.out);
+                let stop = *stop;
+                self.say_followed(step, pid);
+                tell_pending(run, stop, step.out);
                 false
             }
             (MainState::Running { run: own, .. }, None) if *own == run => {

@@ -155,3 +155,16 @@ fn a_restart_that_is_ordered_while_main_is_followed_restarts_who_is_followed() {
     script.ends("main", 0);
     assert!(script.heard().contains(&"reply ok".to_owned()));
 }
+
+#[test]
+fn two_that_name_each_other_in_turn_fill_no_log() {
+    let mut script = launching(|_| {});
+    let run = ended(&mut script, 0);
+    script.send(Event::Followed { run, pid: Some(101) });
+    for turn in 0..1_000 {
+        script.until(script.now() + 5);
+        script.send(Event::Followed { run, pid: Some(102 + turn % 2) });
+    }
+    let said = script.said.iter().filter(|notice| matches!(notice, Notice::MainFollowed { .. })).count();
+    assert!((4..=6).contains(&said), "{said}");
+}
