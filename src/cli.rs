@@ -448,7 +448,12 @@ fn as_main(args: &[OsString], mistake: ErrorKind) -> Option<String> {
     let program = command.first()?.to_string_lossy();
     let may_be_meant = mistake == ErrorKind::UnknownArgument && !program.starts_with('-');
     let all = || command.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    may_be_meant.then(|| format!("If `{program}` is what is to run as the main process: pilotfish -- {}", all()))
+    may_be_meant.then(|| {
+        let verbs = CommandLine::command();
+        let nearest = config::suggest::nearest(&program, verbs.get_subcommands().map(clap::Command::get_name));
+        let tip = nearest.map(|verb| format!("Did you mean `{verb}`? ")).unwrap_or_default();
+        format!("{tip}If `{program}` is what is to run as the main process: pilotfish -- {}", all())
+    })
 }
 
 #[cfg(test)]
@@ -497,6 +502,8 @@ mod tests {
         };
         let expected = "If `nginx` is what is to run as the main process: pilotfish -- nginx -g x";
         assert_eq!(tip(&["nginx", "-g", "x"]).as_deref(), Some(expected));
+        let tip_of_a_slip = tip(&["statsu"]).unwrap();
+        assert!(tip_of_a_slip.starts_with("Did you mean `status`? If `statsu` is"), "{tip_of_a_slip}");
         assert_eq!(tip(&["--nonsense"]), None);
         assert_eq!(tip(&["-c"]), None);
     }

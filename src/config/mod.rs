@@ -40,7 +40,7 @@ mod process;
 mod raw;
 mod render;
 mod service;
-mod suggest;
+pub(crate) mod suggest;
 mod tree;
 mod users;
 mod validate;

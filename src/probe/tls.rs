@@ -89,7 +89,7 @@ fn authorities(named: Option<&Path>) -> Result<Source, String> {
         return look(path.to_owned()).map_err(|error| format!("ca {}: {}", path.display(), plain(&error)));
     }
     system_bundles().find_map(|path| look(path).ok()).ok_or_else(|| {
-        "this image has no certificate authorities: name a file by ca, or turn verification off by insecure = true"
+        "this image has no certificate authorities: name a file (`ca`, --ca), or turn verification off (`insecure`, --insecure)"
             .to_owned()
     })
 }

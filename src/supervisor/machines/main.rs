@@ -18,9 +18,8 @@ const KILL_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// How soon it is asked again what main left, while that is only about to end.
 const COUNT_AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// What is only about to end has ended within this, or is held by somebody: a tracer its zombie, a cgroup it frozen.
-const ENDS_WITHIN: Duration = Duration::from_secs(1);
-/// A daemon is where it will be this soon after its launcher's end; what ends later is main.
+/// A daemon is where it will be this soon after its launcher's end; what ends later is main. And what is only about to end
+/// has ended by then, or is held by somebody: a tracer its zombie, a cgroup it frozen.
 pub const LAUNCHED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Main is gone, and all it left behind.
@@ -101,10 +100,8 @@ enum MainState {
         stop: Option<Ending>,
         /// It is asked again then: what is about to end is no answer.
         again_at: Time,
-        /// Who it named in its place is looked for no longer.
-        named_until: Time,
-        /// What is about to end until then isn't waited for.
-        waits_until: Time,
+        /// Until then who it named in its place is looked for, and what is about to end is waited for.
+        settles_at: Time,
         /// One of them is to be main, unless none is left.
         follows: bool,
         /// That was said.
@@ -224,23 +221,11 @@ impl Main {
         if alone {
             return (true, Some(self.gone(end, false)));
         }
-        let (again_at, named_until) = (step.now + COUNT_AGAIN_AFTER, step.now + LAUNCHED_WITHIN);
-        let waits_until = step.now + ENDS_WITHIN;
+        let (again_at, settles_at) = (step.now + COUNT_AGAIN_AFTER, step.now + LAUNCHED_WITHIN);
         let by_itself = stop.is_none();
         let (follows, said) = (false, false);
-        self.state = MainState::Counting {
-            run,
-            since,
-            followed,
-            end,
-            by_itself,
-            stop,
-            again_at,
-            named_until,
-            waits_until,
-            follows,
-            said,
-        };
+        self.state =
+            MainState::Counting { run, since, followed, end, by_itself, stop, again_at, settles_at, follows, said };
         step.out.push(Effect::CountStrays { may_wait: true });
         (true, None)
     }
@@ -254,8 +239,8 @@ impl Main {
     /// Whether main named in its place one that may be there still, however it ended itself.
     fn named_another(&self, now: Time) -> bool {
         match self.state {
-            MainState::Counting { named_until, .. } => {
-                self.announced_pid.is_some() && now < named_until && self.may_have_a_successor(now)
+            MainState::Counting { settles_at, .. } => {
+                self.announced_pid.is_some() && now < settles_at && self.may_have_a_successor(now)
             }
             _ => false,
         }
@@ -482,10 +467,10 @@ impl Main {
             | MainState::Reading { pending: None, .. }
             | MainState::Starting { .. }
             | MainState::Running { stop: None, .. } => return None,
-            MainState::Counting { again_at, waits_until, stop, .. } => {
+            MainState::Counting { again_at, settles_at, stop, .. } => {
                 if *again_at <= step.now {
                     *again_at = step.now + COUNT_AGAIN_AFTER;
-                    let until = earliest(Some(*waits_until), stop.and_then(|stop| stop.kill_at));
+                    let until = earliest(Some(*settles_at), stop.and_then(|stop| stop.kill_at));
                     step.out.push(Effect::CountStrays { may_wait: until.is_some_and(|until| step.now < until) });
                 }
                 return None;
