@@ -126,18 +126,20 @@ struct Ending {
     kill_at: Option<Time>,
     /// SIGKILL was sent first at this time.
     killed: Option<Time>,
+    /// Nobody told it: it said so itself.
+    own: bool,
 }
 
 impl Ending {
     const fn kill(at: Time) -> Ending {
-        Ending { signal: None, kill_at: Some(at), killed: None }
+        Ending { signal: None, kill_at: Some(at), killed: None, own: false }
     }
 
     /// The last signal counts, and the earlier of the times.
     fn add(stop: &mut Option<Ending>, signal: Option<(Signal, SignalScope)>, kill_at: Option<Time>) {
-        let before = stop.unwrap_or(Ending { signal: None, kill_at: None, killed: None });
+        let before = stop.unwrap_or(Ending { signal: None, kill_at: None, killed: None, own: false });
         let kill_at = earliest(before.kill_at, kill_at);
-        *stop = Some(Ending { signal: signal.or(before.signal), kill_at, ..before });
+        *stop = Some(Ending { signal: signal.or(before.signal), kill_at, own: false, ..before });
     }
 
     /// How it counts as ended when it never began.
@@ -222,6 +224,8 @@ impl Main {
             return (true, Some(self.gone(end, false)));
         }
         let (again_at, settles_at) = (step.now + COUNT_AGAIN_AFTER, step.now + LAUNCHED_WITHIN);
+        // One that only says that it stops launches nobody, but may have named who is main in its place.
+        let stop = stop.filter(|stop| !(stop.own && self.announced_pid.is_some()));
         let by_itself = stop.is_none();
         let (follows, said) = (false, false);
         self.state =
@@ -366,7 +370,7 @@ impl Main {
                     out.extend(Effect::ask_to_end(Target::Strays, Signal::TERM));
                 }
                 let kill_at = stop.and_then(|stop| stop.kill_at).or(kill_at);
-                let stop = Ending { signal: None, kill_at, killed: None };
+                let stop = Ending { signal: None, kill_at, killed: None, own: false };
                 self.state = MainState::Clearing { end: *end, stop, left };
                 None
             }
@@ -407,8 +411,22 @@ impl Main {
     /// It is on its way out by itself, and killed at `kill_at`.
     pub fn stops_itself(&mut self, kill_at: Time) {
         if let MainState::Running { stop: stop @ None, .. } = &mut self.state {
-            *stop = Some(Ending::kill(kill_at));
+            *stop = Some(Ending { own: true, ..Ending::kill(kill_at) });
         }
+    }
+
+    /// It runs on after all, if nobody has told it to stop meanwhile.
+    pub fn goes_on(&mut self) -> bool {
+        match &mut self.state {
+            MainState::Running { stop, .. } => stop.take_if(|stop| stop.own && stop.killed.is_none()).is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether it has named another in its place, so that what it says of its end is no end of main's.
+    pub fn hands_over(&self) -> bool {
+        let own = self.pid();
+        self.announced_pid.is_some_and(|(named, _)| Some(named) != own)
     }
 
     /// One that is to be killed is killed no sooner than this.

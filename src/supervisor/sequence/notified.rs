@@ -29,10 +29,19 @@ impl Supervisor {
         if let Some(status) = &said.status {
             self.main_status.notified = Some(status.clone());
         }
+        // A reload by way of a stop, as of some daemons.
+        let goes_on = said.ready && !said.stopping && self.main.goes_on();
+        if goes_on {
+            self.kill_latest = None;
+            self.checks_begin(step, None);
+        }
         self.reported.add(step.now, &said);
         self.checks_notified(step, None, &said);
-        if said.stopping {
+        if said.stopping && !self.main.hands_over() {
             self.main_stops_itself(step);
+        }
+        if goes_on {
+            self.tell_catalog(step.out);
         }
         if let Some(longer) = said.extend {
             self.main_takes_longer(step.now, longer);

@@ -81,7 +81,8 @@ impl Supervisor {
 
     /// Whether main is about to end: it is told to stop, or will be once those who watch look elsewhere, or it said so.
     pub(in crate::supervisor) fn is_main_stopping(&self) -> bool {
-        self.main.pid().is_some() && (!self.main.is_up() || self.orders.will_stop_main())
+        let told = self.orders.will_stop_main();
+        self.main.pid().is_some() && (told || !self.main.is_up()) || self.main.is_following() && told
     }
 
     /// What there is to advertise an address of, be it to main alone.

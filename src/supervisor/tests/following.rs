@@ -1,5 +1,7 @@
 //! From a main's end to the one that is followed in its place: for the rest of the world, main runs on.
 
+use std::time::Duration;
+
 use super::script::*;
 use super::watch::{staged, templated};
 use crate::config::{Background, Config, OnFailure, RestartPolicy, Signal, Watch};
@@ -149,9 +151,9 @@ fn a_restart_that_is_ordered_while_main_is_followed_restarts_who_is_followed() {
     let run = ended(&mut script, 0);
     script.send(Event::Strays { left: 1 });
     script.send(Event::Control { reply: ReplyId(1), request: Request::Restart { name: None } });
-    script.expect(&["follow a stray"]);
+    script.expect(&["follow a stray", "publish web draining"]);
     script.send(Event::Followed { run, pid: Some(101) });
-    script.expect(&["publish web draining", "SIGTERM to main"]);
+    script.expect(&["SIGTERM to main"]);
     script.ends("main", 0);
     assert!(script.heard().contains(&"reply ok".to_owned()));
 }
@@ -167,4 +169,18 @@ fn two_that_name_each_other_in_turn_fill_no_log() {
     }
     let said = script.said.iter().filter(|notice| matches!(notice, Notice::MainFollowed { .. })).count();
     assert!((4..=6).contains(&said), "{said}");
+}
+
+#[test]
+fn what_drains_before_a_restart_drains_on_while_main_is_followed() {
+    let mut script = launching(|config| config.stop.drain = Duration::from_secs(5));
+    script.send(Event::Control { reply: ReplyId(1), request: Request::Restart { name: None } });
+    script.expect(&["publish web draining"]);
+    script.published("web", Ok(()));
+    let run = ended(&mut script, 0);
+    script.send(Event::Strays { left: 1 });
+    script.send(Event::Followed { run, pid: Some(101) });
+    let heard = script.heard();
+    assert!(!heard.iter().any(|heard| heard.starts_with("publish")), "{heard:?}");
+    script.when("SIGTERM to main");
 }

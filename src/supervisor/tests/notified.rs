@@ -253,6 +253,53 @@ fn what_was_said_before_the_daemon_is_followed_was_said_of_the_daemon() {
 }
 
 #[test]
+fn a_main_that_hands_over_and_stops_is_followed_by_who_it_named_whatever_it_says_first() {
+    let stops = || Notification { stopping: true, ..Notification::default() };
+    let named = || Notification { main_pid: Some((101, 7)), ..Notification::default() };
+    let both = || Notification { main_pid: Some((101, 7)), ..stops() };
+    for said in [vec![named(), stops()], vec![stops(), named()], vec![both()]] {
+        let mut script = launching();
+        says(&mut script, ready());
+        script.until(5_000);
+        said.into_iter().for_each(|said| says(&mut script, said));
+        script.heard();
+        launcher_ends(&mut script);
+        script.until(60_000);
+        let heard = script.heard();
+        assert!(!heard.iter().any(|heard| heard.starts_with("SIG") || heard.starts_with("exit")), "{heard:?}");
+        assert!(!script.core.status().main.stopping);
+    }
+}
+
+#[test]
+fn one_that_only_stops_itself_leaves_nobody_to_be_followed() {
+    let mut script = launching();
+    says(&mut script, Notification { stopping: true, ..Notification::default() });
+    let run = script.run("main");
+    script.send(Event::Exited { run, status: ExitStatus::Exited(0) });
+    script.send(Event::Strays { left: 1 });
+    assert!(script.heard().contains(&"SIGTERM to strays".to_owned()));
+}
+
+#[test]
+fn a_main_that_is_ready_after_it_said_that_it_stops_runs_on() {
+    let mut script = up(speaking());
+    says(&mut script, Notification { stopping: true, ..Notification::default() });
+    script.expect(&["publish web draining"]);
+    script.published("web", Ok(()));
+    says(&mut script, ready());
+    script.expect(&["publish web passing"]);
+    script.until(60_000);
+    assert!(!script.heard().iter().any(|heard| heard.starts_with("SIG")));
+    // But not one that was told to.
+    says(&mut script, Notification { stopping: true, ..Notification::default() });
+    script.signal(Signal::TERM);
+    says(&mut script, ready());
+    let told = script.now();
+    assert!(script.when("SIGKILL to main") <= told + 10_000);
+}
+
+#[test]
 fn a_daemon_that_is_followed_owes_what_was_said_before() {
     let mut script = launching();
     says(&mut script, Notification { watchdog: true, ..ready() });
