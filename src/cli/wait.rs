@@ -70,7 +70,10 @@ pub fn wait(socket: Option<PathBuf>, named: Option<&Path>, goal: &Goal, timeout:
                 explain(&error, doubt.clone())
             }
             Err(
-                error @ (ClientError::Stranger { .. } | ClientError::Another { .. } | ClientError::NotForUs { .. }),
+                error @ (ClientError::Stranger { .. }
+                | ClientError::NoAgent { .. }
+                | ClientError::Another { .. }
+                | ClientError::NotForUs { .. }),
             ) => {
                 fail(&explain(&error, doubt));
                 return FAILED;

@@ -37,6 +37,17 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
+    /// Somebody listens who is no agent, where others may have put a socket of root's.
+    #[error(
+        "process {} listens at {}, where others may put a socket of root's, and is no pilotfish: not asked",
+        .peer.pid, .path.display()
+    )]
+    NoAgent {
+        /// The socket.
+        path: PathBuf,
+        /// Who it is.
+        peer: Peer,
+    },
     /// Who listens there is nobody to be believed.
     #[error(
         "user {} (process {}) listens at {}, and is neither root nor you nor the container's init: not asked",
@@ -149,7 +160,7 @@ async fn exchange(socket: &Path, method: Method, path: &str, body: Bytes) -> Res
 async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     for _ in 0..TRIES {
         match connect_now(socket).await {
-            Err(ClientError::Stranger { .. }) => tokio::time::sleep(PAUSE).await,
+            Err(ClientError::Stranger { .. } | ClientError::NoAgent { .. }) => tokio::time::sleep(PAUSE).await,
             connected => return connected,
         }
     }
@@ -185,19 +196,21 @@ async fn connect_now(socket: &Path) -> Result<UnixStream, ClientError> {
 
 async fn believed(path: &Path, anyone_may_listen: bool) -> Result<UnixStream, ClientError> {
     let unreachable = |source| ClientError::Unreachable { path: path.to_owned(), source };
-    let stream = match anyone_may_listen {
-        true => UnixStream::connect(path).await,
-        false => {
-            // Somebody's link may lead to another socket of root's, at which nothing is to be said, be it put there as we
-            // look.
-            match SocketPlace::find(path).and_then(|place| place.held()).map_err(unreachable)? {
-                Some(socket) => UnixStream::connect(socket.path()).await,
-                None => UnixStream::connect(path).await,
-            }
-        }
+    // Somebody's link may lead to another socket of root's, at which nothing is to be said, be it put there as we look;
+    // and so may that be itself, where others rename.
+    let held = match anyone_may_listen {
+        true => None,
+        false => SocketPlace::find(path).and_then(|place| place.held()).map_err(unreachable)?,
+    };
+    let stream = match &held {
+        Some(socket) => UnixStream::connect(socket.path()).await,
+        None => UnixStream::connect(path).await,
     };
     let stream = stream.map_err(unreachable)?;
     match Peer::of(&stream) {
+        Some(peer) if held.is_some() && !peer.runs_this_program() && peer.may_be_an_agent(false) => {
+            Err(ClientError::NoAgent { path: path.to_owned(), peer })
+        }
         Some(peer) if peer.may_be_an_agent(anyone_may_listen) => Ok(stream),
         Some(peer) => Err(ClientError::Stranger { path: path.to_owned(), peer }),
         None => Err(unreachable(io::Error::other("the kernel doesn't say who listens there"))),

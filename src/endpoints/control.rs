@@ -33,6 +33,8 @@ enum Unavailable {
     Taken,
     #[error("user {0} listens there, who is neither root nor this agent's own")]
     Stranger(u32),
+    #[error("process {0} listens there, which is no agent")]
+    NoAgent(i32),
     #[error("something that is no socket is there")]
     NoSocket,
     #[error("{0}")]
@@ -182,6 +184,7 @@ fn clear_stale(place: &SocketPlace, address: &UnixAddr) -> Result<(), Unavailabl
         Err(Errno::ECONNREFUSED) => Ok(place.remove()?),
         Ok(()) => match getsockopt(&socket, PeerCredentials).map(|peer| Peer { pid: peer.pid(), uid: peer.uid() }) {
             Ok(peer) if !peer.may_be_an_agent(false) => Err(Unavailable::Stranger(peer.uid)),
+            Ok(peer) if held.is_some() && !peer.runs_this_program() => Err(Unavailable::NoAgent(peer.pid)),
             _ => Err(Unavailable::Taken),
         },
         // Its queue is full, so somebody listens. The kernel doesn't say who, but whose file it is.

@@ -2,6 +2,7 @@
 //! mode doesn't tell: who owns the directory puts what they like there; and an abstract name has no mode at all.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use tokio::net::UnixStream;
@@ -34,6 +35,14 @@ impl Peer {
         self.pid == 1 || (self.is_root_or_us() && (self.pid > 0 || !anyone_may_listen))
     }
 
+    /// Whether it is the container's init, or runs this very program. Where others may rename, a socket of some other daemon
+    /// of root's can be at the agent's place.
+    pub fn runs_this_program(self) -> bool {
+        let file = |process: &str| std::fs::metadata(format!("/proc/{process}/exe")).ok();
+        let is = |(own, its): (std::fs::Metadata, std::fs::Metadata)| (own.dev(), own.ino()) == (its.dev(), its.ino());
+        self.pid == 1 || file("self").zip(file(&self.pid.to_string())).is_some_and(is)
+    }
+
     fn is_root_or_us(self) -> bool {
         // A user that our user namespace has no number for may seem to be us, if we are its overflow user.
         self.uid == 0 || (self.pid > 0 && self.uid == nix::unistd::geteuid().as_raw())
@@ -48,6 +57,22 @@ pub(super) fn stream() -> nix::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_types, reason = "a child of the test's own, which nobody else reaps")]
+    fn who_runs_another_program_is_no_agent_for_being_roots() {
+        let mut other = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let peer = |pid: u32| Peer { pid: pid as i32, uid: 0 };
+        // Until its exec it is this program.
+        let told_apart = (0..1000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            !peer(other.id()).runs_this_program()
+        });
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert!(told_apart && peer(std::process::id()).runs_this_program() && peer(1).runs_this_program());
+        assert!(!peer(0).runs_this_program());
+    }
 
     #[test]
     fn root_we_ourselves_and_the_containers_init_are_believed_and_nobody_else() {
