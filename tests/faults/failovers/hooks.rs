@@ -99,6 +99,32 @@ fn postgres_takes_a_timeline_that_nobody_took() {
     refuses_what_is_no_answer(&promotion);
 }
 
+/// As after a copy of a primary that nobody writes to. With an empty rank nobody led, and so nobody wrote.
+#[test]
+fn a_postgres_whose_log_ends_with_a_segment_has_the_rank_of_its_last_record() {
+    let promotion = Promotion::of("postgres", "/var/lib/postgresql", "");
+    let segment = promotion.directory.path().join("home/data/pg_wal/000000050000000000000003");
+    fs::write(segment, "").expect("a file can be written");
+    let rank = |waldump: &str| {
+        promotion.program("pg_waldump", &format!("#!/bin/bash\n{waldump}\n"));
+        let path = std::env::var("PATH").expect("there is a PATH");
+        let ranked = Command::new(promotion.directory.path().join("hook"))
+            .arg("rank")
+            .envs([("PILOTFISH_ROLE", "replica"), ("PILOTFISH_LEADER", ""), ("PILOTFISH_FIRST", "")])
+            .env("PATH", format!("{}:{path}", promotion.directory.path().display()))
+            .output()
+            .expect("bash can be started");
+        String::from_utf8(ranked.stdout).expect("it is text").trim().to_owned()
+    };
+    let record = |at: &str, what: &str| {
+        format!("echo 'rmgr: XLOG len (rec/tot): 24/ 24, tx: 0, lsn: 0/{at}, prev 0/03000060, desc: {what}'")
+    };
+    let records = format!("{}\n{}", record("03000060", "CHECKPOINT_ONLINE"), record("03000100", "SWITCH"));
+    assert_eq!(rank(&format!("[ \"$1\" != -q ] || exit 0\n{records}")), "00000005/00000000/03000100");
+    let breaks_off = "echo 'pg_waldump: error: error in WAL record at 0/3000100: invalid record length' >&2; exit 1";
+    assert_eq!(rank(&format!("[ \"$1\" = -q ] || {{ {records}\n}}\n{breaks_off}")), "00000005/00000000/03000100");
+}
+
 /// All tied at 0 when all had just been started, and an empty one could come to lead.
 #[test]
 fn a_redis_that_is_not_up_has_no_rank_and_an_empty_one_only_at_first() {
