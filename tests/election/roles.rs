@@ -171,6 +171,24 @@ fn a_promotion_that_fails_is_undone_and_leaves_the_lock_to_another() {
     assert!(first.ask(&["status"]).1.contains("replica of db: following; second"));
 }
 
+/// Each has the lock for as long as it takes to find out, and then a pause of its own: nobody waits for anybody's.
+#[test]
+fn three_candidates_whose_promotions_fail_take_turns_until_one_succeeds() {
+    let place = Place::local();
+    let ranked = "rank = { exec = [\"echo\", \"7\"], timeout = \"1s\", quorum = 2 }";
+    let script = "[ -e DIR/mended ] && echo promoted >> DIR/story && exit; echo failing >> DIR/story; exit 3";
+    let all = ["one", "two", "three"].map(|id| candidate(&place, id, ranked, &[("on_promote", script), DEMOTED]));
+    let _running = all.each_ref().map(Lab::run);
+    for lab in &all {
+        lab.told("failing");
+    }
+    let [_, _, third] = &all;
+    std::fs::write(third.path("mended"), "").unwrap();
+    third.told("promoted");
+    leader_is(&all[0], "three");
+    assert!(all[..2].iter().all(|lab| !lab.story().contains(&"promoted".to_owned())));
+}
+
 #[test]
 fn a_start_without_a_catalog_waits_or_is_a_replica_as_configured() {
     let [waits, starts] = ["wait", "replica"]

@@ -99,6 +99,74 @@ fn postgres_takes_a_timeline_that_nobody_took() {
     refuses_what_is_no_answer(&promotion);
 }
 
+/// A replica's `prepare` with data there, which may have been found unfit: whether they still are. `data.old` counts, for
+/// the next `prepare` puts it back where there is no `data`.
+fn keeps_its_data(example: &str, home: &str, unfit: bool, programs: &[(&str, &str)]) -> bool {
+    let promotion = Promotion::of(example, home, "");
+    let own = promotion.directory.path().join("home");
+    fs::write(own.join("data/row"), "42").expect("a file can be written");
+    if unfit {
+        fs::write(own.join("unusable"), "").expect("a file can be written");
+    }
+    for (name, script) in programs {
+        promotion.program(name, &format!("#!/bin/bash\n{script}\n"));
+    }
+    let path = std::env::var("PATH").expect("there is a PATH");
+    let prepared = Command::new(promotion.directory.path().join("hook"))
+        .arg("prepare")
+        .envs([("PASSWORD", "x"), ("PGPASSWORD", "x"), ("PILOTFISH_ROLE", "replica"), ("PILOTFISH_FIRST", "")])
+        .env("PILOTFISH_LEADER", "192.0.2.1:1")
+        .env("PATH", format!("{}:{path}", promotion.directory.path().display()))
+        .current_dir(promotion.directory.path())
+        .output()
+        .expect("bash can be started");
+    let there = |data: &str| own.join(data).join("row").exists();
+    let kept = there("data") || (!own.join("data").exists() && there("data.old"));
+    assert!(kept || prepared.status.success(), "its data are gone, and there are no others: {prepared:?}");
+    kept
+}
+
+/// A leader's entry outlives it by a while. Each program fails once while all others do what they should.
+fn deletes_data_for_none_but_a_whole_copy(example: &str, home: &str, programs: &[(&str, &str)], copying: &[&str]) {
+    assert!(!keeps_its_data(example, home, true, programs), "{example}: with a copy at hand nothing was replaced");
+    for failing in copying {
+        let programs: Vec<_> =
+            programs.iter().map(|&(name, script)| (name, if name == *failing { "exit 1" } else { script })).collect();
+        for unfit in [false, true] {
+            assert!(keeps_its_data(example, home, unfit, &programs), "{example}: {failing} failed, unfit: {unfit}");
+        }
+    }
+}
+
+#[test]
+fn a_postgres_deletes_its_data_for_no_leader_that_is_gone() {
+    let programs = [
+        ("psql", "echo 7"),
+        ("pg_controldata", "printf 'Database system identifier: 7\nDatabase cluster state: shut down\n'"),
+        ("pg_rewind", "exit 1"),
+        ("pg_basebackup", "mkdir \"$4\""),
+        ("pg_verifybackup", "exit 0"),
+    ];
+    let copying = ["psql", "pg_basebackup", "pg_verifybackup"];
+    deletes_data_for_none_but_a_whole_copy("postgres", "/var/lib/postgresql", &programs, &copying);
+}
+
+#[test]
+fn a_mariadb_deletes_its_data_for_no_leader_that_is_gone() {
+    let programs = [
+        ("mariadb-install-db", "for arg; do case $arg in --datadir=*) mkdir \"${arg#*=}\" ;; esac; done"),
+        ("mariadbd", "trap 'exit 0' TERM; sleep 2 & wait"),
+        ("mariadb", "exit 0"),
+        ("mariadb-dump", "echo \"SET GLOBAL gtid_slave_pos='0-1-7'\"; echo '-- Dump completed'"),
+    ];
+    let copying = ["mariadb-install-db", "mariadbd", "mariadb", "mariadb-dump"];
+    deletes_data_for_none_but_a_whole_copy("mariadb", "/var/lib/mysql", &programs, &copying);
+    // Of a dump that breaks off the end is missing, and nobody says so.
+    let broken =
+        programs.map(|(name, script)| (name, if name == "mariadb-dump" { "echo 'INSERT INTO'" } else { script }));
+    assert!(keeps_its_data("mariadb", "/var/lib/mysql", true, &broken));
+}
+
 /// As after a copy of a primary that nobody writes to. With an empty rank nobody led, and so nobody wrote.
 #[test]
 fn a_postgres_whose_log_ends_with_a_segment_has_the_rank_of_its_last_record() {
