@@ -2,7 +2,7 @@
 # Makes the images that the examples of config-examples/ are tested with; nothing is pulled. What takes minutes (a Debian by
 # debootstrap, the packages that an example's Dockerfile installs) is made once for a Docker engine and kept there.
 #
-#   tests/images.sh consul              pilotfish-test-consul: the Consul of the tests in a container
+#   tests/images.sh consul|etcd         pilotfish-test-consul, pilotfish-test-etcd: a store of the tests in a container
 #   tests/images.sh example NAME TAG    TAG: config-examples/NAME with the binary named in PILOTFISH, which alone is TAG-pilotfish
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -39,13 +39,17 @@ needs_debian() {
 }
 
 case ${1:-} in
-consul)
-    ! has pilotfish-test-consul || exit 0
+consul | etcd)
+    ! has "pilotfish-test-$1" || exit 0
     needs_debian
-    mkdir "$work/consul"
-    cp .servers/consul "$work/consul/"
-    printf 'FROM %s\nCOPY consul /usr/local/bin/consul\nENTRYPOINT ["consul"]\n' $debian >"$work/consul/Dockerfile"
-    build pilotfish-test-consul "$work/consul"
+    mkdir "$work/store"
+    # etcd's own image has no entrypoint, Consul's has one. Of the etcds that are fetched the newer one.
+    case $1 in
+    consul) cp .servers/consul "$work/store/consul" && entrypoint='ENTRYPOINT ["consul"]' ;;
+    etcd) cp .servers/etcd35 "$work/store/etcd" && entrypoint="" ;;
+    esac
+    printf 'FROM %s\nCOPY %s /usr/local/bin/\n%s\n' $debian "$1" "$entrypoint" >"$work/store/Dockerfile"
+    build "pilotfish-test-$1" "$work/store"
     ;;
 example)
     name=$2 tag=$3
@@ -60,7 +64,7 @@ example)
     build "$tag" --build-arg "BASE=$debian" --build-arg "PILOTFISH=$tag-pilotfish" "$work/example"
     ;;
 *)
-    echo "usage: tests/images.sh consul | example NAME TAG" >&2
+    echo "usage: tests/images.sh consul | etcd | example NAME TAG" >&2
     exit 64
     ;;
 esac

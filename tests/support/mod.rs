@@ -1,5 +1,6 @@
 //! What helps the tests, and is none itself: namespaces, networks, servers, and a directory that an agent runs on.
 
+pub mod compose;
 pub mod hang;
 pub mod lab;
 pub mod namespace;

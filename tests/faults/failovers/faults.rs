@@ -3,7 +3,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::fleet::{Fleet, docker};
+use super::fleet::Fleet;
+use crate::support::compose::docker;
 
 /// A kind of misfortune.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +75,7 @@ const KINDS: &[Kind] = &[
         strike: |fleet, _| {
             on_leader(fleet, |fleet, leader| {
                 let pid = fleet.pid(leader);
-                let store = fleet.address(fleet.example.store);
+                let store = fleet.address(fleet.store());
                 fleet.nft(pid, &format!("add table inet cut; add chain inet cut out {{ type filter hook output priority 0; }}; add rule inet cut out ip daddr {store} drop"));
                 sleep(30 * SECOND);
                 fleet.nft(pid, "delete table inet cut");
@@ -138,18 +139,18 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "store-killed",
         strike: |fleet, _| {
-            fleet.kill(fleet.example.store);
-            fleet.example.store.to_owned()
+            fleet.kill(fleet.store());
+            fleet.store().to_owned()
         },
     },
     Kind {
         name: "store-away",
         strike: |fleet, _| {
-            let store = fleet.container(fleet.example.store);
+            let store = fleet.container(fleet.store());
             docker(&["pause", &store]);
             sleep(60 * SECOND);
             docker(&["unpause", &store]);
-            fleet.example.store.to_owned()
+            fleet.store().to_owned()
         },
     },
     Kind {

@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::support::compose::{Project, Store, docker, run, sigkill, succeeds};
 
 /// An example that keeps data.
 pub struct Example {
@@ -17,8 +19,6 @@ pub struct Example {
     main: &'static str,
     /// Where it keeps its data.
     data: &'static str,
-    /// The service that elections are held on.
-    pub store: &'static str,
     /// Whether it knows after the death of all servers who was the furthest.
     pub remembers: bool,
 }
@@ -28,7 +28,6 @@ pub const POSTGRES: Example = Example {
     servers: &["pg1", "pg2", "pg3"],
     main: "postgres -D",
     data: "/var/lib/postgresql",
-    store: "consul",
     remembers: true,
 };
 
@@ -37,7 +36,6 @@ pub const REDIS: Example = Example {
     servers: &["redis1", "redis2", "redis3"],
     main: "redis-server",
     data: "/var/lib/redis",
-    store: "consul",
     remembers: false,
 };
 
@@ -46,7 +44,6 @@ pub const MARIADB: Example = Example {
     servers: &["db1", "db2", "db3"],
     main: "mariadbd --defaults",
     data: "/var/lib/mysql",
-    store: "consul",
     remembers: true,
 };
 
@@ -58,48 +55,17 @@ impl Example {
     }
 }
 
-fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().expect("it can be started")
-}
-
-fn succeeds(command: &mut Command) -> String {
-    let output = run(command);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{errors}", output.status);
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-/// A docker command's standard output, whatever came of it: many are given to what a fault may have ended.
-pub fn docker(arguments: &[&str]) -> String {
-    let output = run(Command::new("timeout").args(["120", "docker"]).args(arguments));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-/// The containers; removed when it is dropped.
+/// The containers, and a client's beside them; removed when it is dropped.
 pub struct Fleet {
     pub example: &'static Example,
-    project: String,
-    image: String,
-    /// A copy of the example's folder, and the journals.
-    directory: tempfile::TempDir,
-    keep: bool,
+    project: Project,
 }
 
 impl Fleet {
-    pub fn up(example: &'static Example) -> Fleet {
-        let project = format!("pilotfish-failovers-{}", std::process::id());
-        let directory = tempfile::tempdir().expect("a directory can be made");
+    pub fn up(example: &'static Example, store: Store) -> Fleet {
+        let fleet = Fleet { example, project: Project::up(example.name, Some(store)) };
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let images = root.join("tests/images.sh");
-        let image = format!("{project}-image");
-        succeeds(Command::new(&images).arg("consul"));
-        succeeds(Command::new(&images).args(["example", example.name, &image]));
-        let from = root.join("config-examples").join(example.name);
-        succeeds(Command::new("cp").arg("-r").arg(from).arg(directory.path()));
-        let keep = std::env::var_os("KEEP").is_some_and(|keep| keep == "1");
-        let fleet = Fleet { example, project, image, directory, keep };
-        fleet.do_as_the_readme_says();
-        let password = std::fs::read_to_string(fleet.folder().join("password")).expect("the README makes one");
+        let password = std::fs::read_to_string(fleet.project.folder().join("password")).expect("the README makes one");
         let client = root.join("tests/faults/failovers").join(format!("{}.sh", example.name));
         succeeds(Command::new("docker").args([
             "run",
@@ -108,7 +74,7 @@ impl Fleet {
             "--name",
             &fleet.client(),
             "--network",
-            &format!("{}_default", fleet.project),
+            &fleet.project.network(),
             "--volume",
             &format!("{}:/client.sh:ro", client.display()),
             "--env",
@@ -117,59 +83,32 @@ impl Fleet {
             &format!("SERVERS={}", example.servers.join(",")),
             "--entrypoint",
             "sleep",
-            &fleet.image,
+            &fleet.project.image,
             "infinity",
         ]));
         fleet
     }
 
-    fn folder(&self) -> PathBuf {
-        self.directory.path().join(self.example.name)
-    }
-
-    /// The README's commands, word for word; but the images that they would pull are made here.
-    fn do_as_the_readme_says(&self) {
-        let readme = std::fs::read_to_string(self.folder().join("README.md")).expect("an example has a README");
-        let (_, rest) = readme.split_once("```sh\n").expect("it says how to begin");
-        let (commands, _) = rest.split_once("```").expect("the block ends");
-        succeeds(&mut self.shell(commands));
-    }
-
-    /// To run this in the example's folder. `docker compose` may be a program of its own.
-    fn shell(&self, commands: &str) -> Command {
-        let compose = "docker() {\n\
-            if [ \"$1\" != compose ] || command docker compose version >/dev/null 2>&1; then command docker \"$@\"; return; fi\n\
-            case $2 in exec) docker-compose exec -T \"${@:3}\" ;; *) docker-compose \"${@:2}\" ;; esac\n\
-            }\n";
-        let mut shell = Command::new("bash");
-        shell
-            .args(["-euc", &format!("{compose}{commands}")])
-            .current_dir(self.folder())
-            .env("COMPOSE_PROJECT_NAME", &self.project)
-            .env("DOCKER_BUILDKIT", "0")
-            .env("CONSUL", "pilotfish-test-consul")
-            .env("BASE", "pilotfish-test-debian:bookworm")
-            .env("PILOTFISH_IMAGE", format!("{}-pilotfish", self.image))
-            .env("IMAGE", &self.image);
-        shell
-    }
-
     fn client(&self) -> String {
-        format!("{}-client", self.project)
+        format!("{}-client", self.project.name)
     }
 
     pub fn servers(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.example.servers.iter().copied()
     }
 
+    /// The service that elections are held on.
+    pub fn store(&self) -> &'static str {
+        self.project.store()
+    }
+
     /// The container of a service.
     pub fn container(&self, service: &str) -> String {
-        let label = |name: &str, value: &str| format!("label=com.docker.compose.{name}={value}");
-        docker(&["ps", "-aq", "--filter", &label("project", &self.project), "--filter", &label("service", service)])
+        self.project.container(service)
     }
 
     pub fn exec(&self, service: &str, arguments: &[&str]) -> String {
-        docker(&[&["exec", &self.container(service)], arguments].concat())
+        self.project.exec(service, arguments)
     }
 
     /// What the client says to this, if it succeeds.
@@ -189,7 +128,7 @@ impl Fleet {
                     return leader.to_owned();
                 }
             }
-            assert!(Instant::now() < deadline, "nobody leads: {}", self.last_words());
+            assert!(Instant::now() < deadline, "nobody leads: {}", self.project.last_words());
             thread::sleep(Duration::from_millis(200));
         }
     }
@@ -207,7 +146,7 @@ impl Fleet {
                 Instant::now() < deadline,
                 "not whole within {within:?}: primaries {primaries:?}, {:?} replicas\n{}",
                 self.ask("replicas"),
-                self.last_words()
+                self.project.last_words()
             );
             thread::sleep(Duration::from_millis(500));
         }
@@ -220,9 +159,9 @@ impl Fleet {
 
     /// So many clients write until they are stopped.
     pub fn write(&self, count: usize) -> Writers {
-        assert!(self.ask("init").is_some(), "the client can't make its table: {}", self.last_words());
+        assert!(self.ask("init").is_some(), "the client can't make its table: {}", self.project.last_words());
         let start = |writer: usize| {
-            let journal = self.directory.path().join(format!("journal-{writer}"));
+            let journal = self.project.path(&format!("journal-{writer}"));
             let file = File::create(&journal).expect("a file can be made");
             let mut command = Command::new("docker");
             command.args(["exec", &self.client(), "/client.sh", "write", &writer.to_string()]);
@@ -272,7 +211,7 @@ impl Fleet {
         self.kill_for_good(&[service]);
         let container = self.container(service);
         let empty = format!("find {} -mindepth 1 -delete", self.example.data);
-        docker(&["run", "--rm", "--volumes-from", &container, "--entrypoint", "sh", &self.image, "-c", &empty]);
+        docker(&["run", "--rm", "--volumes-from", &container, "--entrypoint", "sh", &self.project.image, "-c", &empty]);
         docker(&["start", &container]);
     }
 
@@ -287,12 +226,11 @@ impl Fleet {
     }
 
     pub fn disconnect(&self, service: &str) {
-        docker(&["network", "disconnect", &format!("{}_default", self.project), &self.container(service)]);
+        docker(&["network", "disconnect", &self.project.network(), &self.container(service)]);
     }
 
     pub fn connect(&self, service: &str) {
-        let network = format!("{}_default", self.project);
-        docker(&["network", "connect", "--alias", service, &network, &self.container(service)]);
+        docker(&["network", "connect", "--alias", service, &self.project.network(), &self.container(service)]);
     }
 
     /// Rules in the network namespace of this process.
@@ -303,36 +241,13 @@ impl Fleet {
     /// A new container of the same image, with the volumes of the old one.
     pub fn recreate(&self, service: &str) {
         let up = "docker compose up --detach --no-build --no-deps --force-recreate";
-        succeeds(&mut self.shell(&format!("{up} {service}")));
+        succeeds(&mut self.project.shell(&format!("{up} {service}")));
     }
-
-    /// The end of everybody's log.
-    fn last_words(&self) -> String {
-        let words = self.servers().map(|server| {
-            let output = run(Command::new("docker").args(["logs", "--tail", "40", &self.container(server)]));
-            let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-            format!("--- {server}:\n{}{}", text[0], text[1])
-        });
-        words.collect::<Vec<_>>().join("\n")
-    }
-}
-
-fn sigkill(pid: i32) {
-    // A pid of 0 or 1 would be this machine's.
-    assert!(pid > 1, "no such process: {pid}");
-    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
 }
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        if self.keep {
-            return println!("kept: docker-compose project {}", self.project);
-        }
         docker(&["rm", "--force", "--volumes", &self.client()]);
-        if self.folder().join("password").exists() {
-            run(&mut self.shell("docker compose down --volumes --timeout 5"));
-        }
-        docker(&["image", "rm", "--force", &self.image, &format!("{}-pilotfish", self.image)]);
     }
 }
 

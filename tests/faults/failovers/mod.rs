@@ -3,7 +3,7 @@
 //! helps, and no two servers take writes at once.
 //!
 //! `make e2e` kills one primary of each, `make failovers-short` runs each example's short form. `make failovers
-//! EXAMPLE=postgres [KINDS=killed,paused] [N=100] [SEED=1]` deals the kinds and shows the seconds without a write by kind.
+//! EXAMPLE=postgres [STORE=etcd] [KINDS=killed,paused] [N=100] [SEED=1]` deals the kinds and shows the seconds without a write by kind.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests: this drives the docker command")]
 
 mod faults;
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use faults::{Deck, Kind};
 use fleet::{Example, Fleet, MARIADB, POSTGRES, REDIS};
 use judge::{Journal, Table};
+
+use crate::support::compose::Store;
 
 /// How long an example may take to be whole again after a fault is over, nobody helping it.
 const HEALS_WITHIN: Duration = Duration::from_secs(180);
@@ -36,8 +38,10 @@ fn at_length() {
         }
         None => Kind::all(example.remembers),
     };
+    let store = from_env::<String>("STORE").unwrap_or_else(|| "consul".to_owned());
+    let store = Store::named(&store).unwrap_or_else(|| panic!("no elections are held on {store}"));
     let count = from_env("N").unwrap_or(kinds.len());
-    play(example, &kinds, count, from_env("SEED").unwrap_or(1));
+    play(example, store, &kinds, count, from_env("SEED").unwrap_or(1));
 }
 
 #[test]
@@ -62,7 +66,7 @@ fn redis_heals_itself_and_loses_nothing_that_a_replica_had() {
 
 fn short(example: &'static Example, kinds: &[&str]) {
     let kinds: Vec<Kind> = kinds.iter().map(|name| Kind::named(name).expect("a kind")).collect();
-    play(example, &kinds, kinds.len(), 1);
+    play(example, Store::Consul, &kinds, kinds.len(), 1);
 }
 
 /// The one blow of each that `make e2e` has time for.
@@ -89,9 +93,9 @@ mod smoke {
 }
 
 /// Strikes `count` times, and judges.
-fn play(example: &'static Example, kinds: &[Kind], count: usize, seed: u64) {
-    println!("{}: {count} failovers, seed {seed}", example.name);
-    let fleet = Fleet::up(example);
+fn play(example: &'static Example, store: Store, kinds: &[Kind], count: usize, seed: u64) {
+    println!("{} on {}: {count} failovers, seed {seed}", example.name, store.service());
+    let fleet = Fleet::up(example, store);
     fleet.becomes_whole(HEALS_WITHIN);
     let mut writers = fleet.write(3);
     let mut deck = Deck::new(kinds, seed);
