@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the tests of tests/docker on a real Docker engine: builds the images from docker/ (nothing is pulled: their
-# base is made of this machine's busybox and nginx), runs the tests, removes what it made. Then it kills a primary of each
-# example that keeps data (tests/faults/failovers); what their images are made of stays (tests/images.sh). Where no engine
-# answers it starts one of its own, with its data in a temporary directory, and ends it.
+# base is made of this machine's busybox and nginx), runs the tests, which bring up the examples, removes what it made. Then
+# it kills a primary of each example that keeps data (tests/faults/failovers); what the examples' images are made of stays
+# (tests/images.sh). Where no engine answers it starts one of its own, with its data in a temporary directory, and ends it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 pilotfish=$(realpath "${PILOTFISH:?the pilotfish binary to test}")

@@ -470,7 +470,7 @@ mod tests {
 
     #[test]
     fn the_example_for_nginx_makes_a_config_for_nginx() {
-        let source = include_str!("../../config-examples/nginx.conf.j2");
+        let source = include_str!("../../config-examples/nginx/nginx.conf.j2");
         let upstream = |instances: &[Instance]| {
             let context = serde_json::json!({ "instances": instances, "watch": "app" });
             let output = render_file(source, "nginx.conf.j2", context, &variables()).unwrap();

@@ -10,6 +10,7 @@ mod agent;
 mod catalog;
 mod confined;
 mod engine;
+mod examples;
 mod health;
 mod init;
 mod init_path;

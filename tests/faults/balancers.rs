@@ -118,7 +118,7 @@ impl Witness {
 }
 
 fn lab(catalog: &dyn Catalog) -> Lab {
-    let nginx = fs::read_to_string("config-examples/nginx.conf.j2").unwrap();
+    let nginx = fs::read_to_string("config-examples/nginx/nginx.conf.j2").unwrap();
     let watch = |name: &str, check: &str| {
         format!(
             "[[watch]]\nname = \"{name}\"\nservice = \"app\"\nsettle = \"20ms\"\n\

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// What elections are held on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,19 @@ pub fn succeeds(command: &mut Command) -> String {
 pub fn docker(arguments: &[&str]) -> String {
     let output = run(Command::new("timeout").args(["120", "docker"]).args(arguments));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Asks until there is an answer; fails with everybody's last words.
+#[track_caller]
+pub fn within<T>(project: &Project, time: Duration, about: &str, mut what: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + time;
+    loop {
+        if let Some(found) = what() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {time:?}: {about}\n{}", project.last_words());
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// The containers of one compose file.
@@ -127,7 +141,10 @@ impl Project {
             .env("ETCD", "pilotfish-test-etcd")
             .env("BASE", "pilotfish-test-debian:bookworm")
             .env("PILOTFISH_IMAGE", format!("{}-pilotfish", self.image))
-            .env("IMAGE", &self.image);
+            .env("IMAGE", &self.image)
+            // Any free one of the host's.
+            .env("PORT", "0")
+            .env("EVERY", "1s");
         if self.store == Some(Store::Etcd) {
             shell.env("COMPOSE_FILE", "compose.yaml:../compose.etcd.yaml");
         }
