@@ -66,6 +66,8 @@ pub struct Project {
     pub name: String,
     pub image: String,
     store: Option<Store>,
+    /// The example that it is put on top of.
+    below: Option<&'static str>,
     /// A copy of config-examples/, and whatever a test has to keep.
     directory: tempfile::TempDir,
     keep: bool,
@@ -74,6 +76,15 @@ pub struct Project {
 impl Project {
     /// Does what the README's first block says, once the images are there.
     pub fn up(example: &'static str, store: Option<Store>) -> Project {
+        Project::start(example, None, store)
+    }
+
+    /// The same of one that is put on top of another, whose services come along.
+    pub fn up_on(below: &'static str, example: &'static str, store: Option<Store>) -> Project {
+        Project::start(example, Some(below), store)
+    }
+
+    fn start(example: &'static str, below: Option<&'static str>, store: Option<Store>) -> Project {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("pilotfish-{example}-{}-{count}", std::process::id());
@@ -84,10 +95,14 @@ impl Project {
         if let Some(store) = store {
             succeeds(Command::new(&images).arg(store.service()));
         }
-        succeeds(Command::new(&images).args(["example", example, &image]));
+        if let Some(below) = below {
+            succeeds(Command::new(&images).args(["example", below, &image]));
+        }
+        let own = if below.is_some() { format!("{image}-{example}") } else { image.clone() };
+        succeeds(Command::new(&images).args(["example", example, &own]));
         succeeds(Command::new("cp").arg("-r").arg(root.join("config-examples")).arg(directory.path()));
         let keep = std::env::var_os("KEEP").is_some_and(|keep| keep == "1");
-        let project = Project { example, name, image, store, directory, keep };
+        let project = Project { example, name, image, store, below, directory, keep };
         if store == Some(Store::Etcd) {
             project.go_over_to_etcd();
         }
@@ -142,11 +157,19 @@ impl Project {
             .env("BASE", "pilotfish-test-debian:bookworm")
             .env("PILOTFISH_IMAGE", format!("{}-pilotfish", self.image))
             .env("IMAGE", &self.image)
+            .env("HAPROXY_IMAGE", format!("{}-haproxy", self.image))
             // Any free one of the host's.
-            .env("PORT", "0")
+            .envs([("PORT", "0"), ("WRITES", "0"), ("READS", "0")])
             .env("EVERY", "1s");
-        if self.store == Some(Store::Etcd) {
-            shell.env("COMPOSE_FILE", "compose.yaml:../compose.etcd.yaml");
+        match (self.below, self.store) {
+            // Whatever folder the commands go to.
+            (Some(below), _) => {
+                shell.env("COMPOSE_FILE", format!("../{below}/compose.yaml:../{}/compose.yaml", self.example));
+            }
+            (None, Some(Store::Etcd)) => {
+                shell.env("COMPOSE_FILE", "compose.yaml:../compose.etcd.yaml");
+            }
+            (None, _) => {}
         }
         shell
     }

@@ -2,6 +2,7 @@
 //! data are struck by tests/faults/failovers.
 
 mod cron;
+mod haproxy;
 mod nginx;
 
 use std::time::Duration;

@@ -193,6 +193,41 @@ fn a_postgres_whose_log_ends_with_a_segment_has_the_rank_of_its_last_record() {
     assert_eq!(rank(&format!("[ \"$1\" = -q ] || {{ {records}\n}}\n{breaks_off}")), "00000005/00000000/03000100");
 }
 
+#[test]
+fn a_backup_that_breaks_off_is_none_and_leaves_the_night_to_another() {
+    let promotion = Promotion::of("postgres", "/var/lib/postgresql", "");
+    let at = |name: &str| promotion.directory.path().join(name);
+    let hook = fs::read_to_string(at("hook")).expect("it is there");
+    promotion.program("hook", &hook.replace(" /backup", &format!(" {}", at("backup").display())));
+    fs::create_dir(at("backup")).expect("a directory can be made");
+    promotion.program("pilotfish", &format!("#!/bin/sh\necho \"$*\" >>{}", at("keys").display()));
+    promotion.program("pg_verifybackup", "#!/bin/sh\n");
+    let keys_after = |code: u8| {
+        promotion.program("pg_basebackup", &format!("#!/bin/sh\nmkdir \"$2\"; exit {code}\n"));
+        let _ = fs::remove_file(at("keys"));
+        let path = std::env::var("PATH").expect("there is a PATH");
+        let backup = Command::new(at("hook"))
+            .arg("backup")
+            .envs([("PILOTFISH_ROLE", "replica"), ("PILOTFISH_LEADER", ""), ("HOSTNAME", "pg2")])
+            .env("PATH", format!("{}:{path}", promotion.directory.path().display()))
+            .output()
+            .expect("bash can be started");
+        assert_eq!(backup.status.success(), code == 0, "{backup:?}");
+        fs::read_to_string(at("keys")).expect("keys were asked for")
+    };
+    let complete = || {
+        let entries =
+            fs::read_dir(at("backup")).expect("it is there").map(|entry| entry.expect("readable").file_name());
+        entries.filter(|name| name != "new").count()
+    };
+    let keys = keys_after(1);
+    assert!(keys.contains("kv delete db/backup-of/") && !keys.contains("kv put"), "{keys}");
+    assert_eq!(complete(), 0);
+    let keys = keys_after(0);
+    assert!(!keys.contains("kv delete") && keys.contains("kv put db/backup 2"), "{keys}");
+    assert_eq!(complete(), 1);
+}
+
 /// All tied at 0 when all had just been started, and an empty one could come to lead.
 #[test]
 fn a_redis_that_is_not_up_has_no_rank_and_an_empty_one_only_at_first() {
