@@ -40,7 +40,7 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
             print(&format!(
                 "{remarks}{left_out}{warnings}{}{survey}{doubt}{}: ok
 {sum}{}{}",
-                strangers(&loaded.config) + &unreadable(&loaded.config),
+                strangers(&loaded.config) + &unreadable(&loaded.config) + &missing(&loaded.config),
                 file.display(),
                 coprocess::order(&loaded.config.coprocesses),
                 addresses(&loaded.config)
@@ -123,6 +123,16 @@ fn unreadable(config: &Config) -> String {
     config.files().into_iter().filter_map(refused).collect()
 }
 
+/// Which templates aren't here. A hook, or the image, may bring one, so it is no mistake of the config's.
+fn missing(config: &Config) -> String {
+    let templates = config.watches.iter().filter_map(|watch| Some((watch, watch.template.as_ref()?)));
+    let gone = templates.filter(|(_, template)| !template.source.try_exists().unwrap_or(true));
+    let line = |(watch, template): (&config::Watch, &config::Template)| {
+        format!("warning: here, {}, the template of watch {}, doesn't exist\n\n", template.source.display(), watch.name)
+    };
+    gone.map(line).collect()
+}
+
 /// `pilotfish render`.
 pub fn render(named: Option<&Path>) -> u8 {
     let context = Context::of_this_process();
@@ -159,5 +169,27 @@ pub fn print(text: &str) -> u8 {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => 0,
         Err(_) => FAILED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_that_is_not_here_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = directory.path().join("a.j2");
+        let file = directory.path().join("pilotfish.toml");
+        let text = format!(
+            "process.exec = [\"true\"]\n[catalog]\nbackend = \"local\"\ndirectory = \"/x\"\n[[watch]]\nservice = \"db\"\n\
+             template = {{ source = {source:?}, destination = \"/a.conf\" }}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(&file, None, &Context::of_this_process()).unwrap().config;
+        let told = missing(&config);
+        assert!(told.contains("a.j2, the template of watch db, doesn't exist"), "{told}");
+        std::fs::write(&source, "").unwrap();
+        assert_eq!(missing(&config), "");
     }
 }
