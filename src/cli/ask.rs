@@ -83,10 +83,21 @@ pub fn leader(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
                 let stale = "note: as the catalog last had it, and perhaps so no more";
                 logging::last_words(&format!("{stale}: {}\n", plain::line(error)));
             }
+            if let Some(note) = not_acting(&status) {
+                logging::last_words(&format!("note: {}\n", plain::line(&note)));
+            }
             print(&format!("{}\n", plain::line(&line)))
         }
         Err(error) => fail(&format!("the agent's answer can't be read: {error}")),
     }
+}
+
+/// That the holder of the lock doesn't act as leader, if so. An agent of a version that didn't tell says nothing.
+fn not_acting(status: &Value) -> Option<String> {
+    let (election, leader) = (&status["election"], &status["election"]["leader"]);
+    let own = leader["id"] == election["id"];
+    let doing = election["doing"].as_str().filter(|_| own).map(|doing| format!(": {doing}")).unwrap_or_default();
+    (leader["acts"] == false).then(|| format!("it holds the lock and isn't acting as leader yet{doing}"))
 }
 
 /// `pilotfish maintenance on`.
@@ -207,6 +218,19 @@ mod tests {
         assert_eq!(lasting("10m"), Ok(Duration::from_secs(600)));
         assert_eq!(lasting("5").unwrap_err(), "`5` has no unit; write the unit: `5s` for seconds");
         assert!(lasting("0s").is_err() && lasting("soon").is_err());
+    }
+
+    #[test]
+    fn a_holder_that_does_not_act_yet_is_told_with_what_it_waits_for() {
+        let of = |acts: bool, id: &str| {
+            serde_json::json!({"election": {"id": "a", "doing": "holding the lock, and waiting for ranks",
+                                            "leader": {"id": id, "term": 7, "acts": acts}}})
+        };
+        let own = "it holds the lock and isn't acting as leader yet: holding the lock, and waiting for ranks";
+        assert_eq!(not_acting(&of(false, "a")).as_deref(), Some(own));
+        let others = "it holds the lock and isn't acting as leader yet";
+        assert_eq!(not_acting(&of(false, "b")).as_deref(), Some(others));
+        assert_eq!(not_acting(&of(true, "a")), None);
     }
 
     #[test]
