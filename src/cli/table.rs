@@ -128,6 +128,10 @@ fn ranks(ranks: &Value) -> String {
     if !ahead.is_empty() {
         text += &format!("; {ahead} is further ahead");
     }
+    let own = text_of(&ranks["own_missing"]);
+    if !own.is_empty() {
+        text += &format!("; this container's own rank isn't known: {own}");
+    }
     text + &format!("; since {}", text_of(&ranks["since"]))
 }
 
@@ -250,6 +254,17 @@ mod tests {
         );
         assert!(told(of(false, json!(null))).contains("isn't known to stand yet"));
         assert!(!told(json!(null)).contains("witness"));
+    }
+
+    #[test]
+    fn a_winner_that_waits_tells_why_its_own_rank_is_missing() {
+        let told = |why: Value| {
+            let ranks = json!({"known": [], "quorum": 2, "missing": ["a"], "own_missing": why, "since": "now"});
+            render(&json!({"phase": "running", "election": {"name": "db"}, "ranks": ranks}))
+        };
+        let expected = "missing: a; this container's own rank isn't known: exited with code 3; since now\n";
+        assert!(told(json!("exited with code 3")).contains(expected));
+        assert!(!told(json!(null)).contains("own rank"));
     }
 
     #[test]

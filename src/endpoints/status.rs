@@ -358,6 +358,8 @@ struct Ranks<'a> {
     missing: &'a [String],
     /// One that is further ahead, and doesn't take the lock now.
     ahead: Option<&'a str>,
+    /// Why its own rank isn't known, if it isn't.
+    own_missing: Option<&'a str>,
     /// Since when it waits.
     since: String,
 }
@@ -370,6 +372,7 @@ impl<'a> Ranks<'a> {
             quorum: status.quorum,
             missing: &status.missing,
             ahead: status.ahead.as_deref(),
+            own_missing: status.own_missing.as_deref(),
             since: date(status.waiting_since),
         }
     }

@@ -426,6 +426,7 @@ fn a_full_status() -> Status {
                 quorum: Some(2),
                 missing: vec![text()],
                 ahead: Some(text()),
+                own_missing: Some(text()),
                 waiting_since: Time::since_boot(Duration::from_secs(1)),
             }),
             loss_accepted: true,

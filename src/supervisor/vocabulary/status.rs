@@ -254,6 +254,8 @@ pub struct RanksStatus {
     pub missing: Vec<String>,
     /// One that is further ahead, and doesn't take the lock now.
     pub ahead: Option<String>,
+    /// Why its own rank isn't known, if it isn't.
+    pub own_missing: Option<String>,
     /// Since when it waits.
     pub waiting_since: Time,
 }

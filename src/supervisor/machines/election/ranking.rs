@@ -100,6 +100,8 @@ pub struct Waiting {
     pub ahead: Option<Id>,
     /// Its own data must never lead.
     pub never: bool,
+    /// Why its own rank isn't among those known, if it isn't.
+    pub own_missing: Option<String>,
     /// Since when.
     pub since: Time,
 }
@@ -402,6 +404,12 @@ impl Election {
             missing: missing.into_iter().collect(),
             ahead: ahead.map(|(_, peer)| peer.id.clone()),
             never: own == Some(&Answer::Known(Rank::Never)),
+            own_missing: match own {
+                Some(Answer::Known(Rank::Never)) => Some("by its rank its data must never lead".to_owned()),
+                Some(Answer::Known(_)) => None,
+                Some(Answer::Failed) => Some(self.ranks.error.clone().unwrap_or_else(|| "it failed".to_owned())),
+                Some(Answer::Measuring) | None => Some("it is being measured".to_owned()),
+            },
             since: *since,
             known,
         })

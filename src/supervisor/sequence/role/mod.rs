@@ -329,6 +329,7 @@ impl Leadership {
                 quorum: waiting.quorum,
                 missing: waiting.missing.iter().map(ToString::to_string).collect(),
                 ahead: waiting.ahead.map(|id| id.to_string()),
+                own_missing: waiting.own_missing,
                 waiting_since: waiting.since,
             }),
             loss_accepted: self.core.accepts_loss(),

@@ -95,12 +95,23 @@ fn with_a_quorum_a_winner_waits_until_it_knows_so_many_and_says_so_once() {
     assert!(heard.iter().all(|heard| heard == "read ranks" || heard == "measure"), "{heard:?}");
     assert_eq!(warnings(&stage), 1, "{:?}", stage.said);
     let waits = stage.core.waits_for_ranks().expect("it waits");
-    assert_eq!((waits.known.len(), waits.quorum), (1, Some(2)));
+    assert_eq!((waits.known.len(), waits.quorum, waits.own_missing), (1, Some(2), None));
     // It goes on by itself.
     stage.reads(7, &["other 4"]);
     let heard = stage.heard();
     assert_eq!(heard.last().map(String::as_str), Some("promote 7"), "{heard:?}");
     assert!(matches!(stage.said.last(), Some(Notice::RanksKnown { .. })), "{:?}", stage.said);
+}
+
+#[test]
+fn a_winner_that_waits_knows_why_its_own_rank_is_missing() {
+    for (measured, why) in [("", "exited with code 1"), ("never", "by its rank its data must never lead")] {
+        let mut stage = winner(quorum(2), measured);
+        stage.reads(7, &[]);
+        stage.until(500);
+        let waits = stage.core.waits_for_ranks().expect("it waits");
+        assert_eq!(waits.own_missing.as_deref(), Some(why));
+    }
 }
 
 #[test]
