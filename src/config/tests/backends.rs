@@ -172,3 +172,16 @@ fn a_name_that_consuls_dns_does_not_answer_for_is_warned_of() {
     assert!(warnings("my_app").contains("DNS"));
     assert_eq!(warnings("my-app"), "");
 }
+
+#[test]
+fn a_service_at_the_port_of_the_telemetry_is_warned_of() {
+    let warnings = |port: u16| {
+        let text = format!(
+            "backend = \"local\"\ndirectory = \"/shared\"\n[[service]]\nname = \"web\"\nport = {port}\n\
+             [telemetry]\nlisten = \"0.0.0.0:9090\""
+        );
+        load(&text, &[]).unwrap().1
+    };
+    assert!(warnings(9090).contains("web has the port that pilotfish's telemetry listens at"), "{}", warnings(9090));
+    assert_eq!(warnings(8080), "");
+}

@@ -86,6 +86,24 @@ fn service(raw: raw::Service, place: Place<'_>, coprocesses: &[Coprocess], valid
     }
 }
 
+/// Two can't listen at one port. But a service may stand for the telemetry endpoint itself, so this is no error.
+pub(super) fn one_listener(
+    telemetry: Option<SocketAddr>,
+    services: &[Service],
+    root: Place<'_>,
+    validator: &mut Validator<'_>,
+) {
+    let Some(listen) = telemetry else { return };
+    for (index, service) in services.iter().enumerate().filter(|(_, service)| service.port == listen.port()) {
+        let here = root.key("telemetry").key("listen").span();
+        let message = format!("{} has the port that pilotfish's telemetry listens at", service.name);
+        let problem = Problem::warning(root.key("service").index(index).key("port").span(), message);
+        let hint =
+            "give one of them another port; if it is the telemetry that is registered, use `[telemetry] advertise`";
+        validator.say(problem.other(here, "here").hint(hint));
+    }
+}
+
 /// The entry of the telemetry endpoint, which listens here; `others` are those of the config.
 pub(super) fn telemetry(
     raw: raw::Advertise,

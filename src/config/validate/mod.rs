@@ -68,6 +68,7 @@ pub(crate) fn validate(
     });
     watch::in_standby(&watches, root.key("watch"), election.as_ref(), &mut validator);
     let listen = raw.telemetry.listen.map(|listen| listen.0);
+    health::one_listener(listen, &services, root, &mut validator);
     if let Some(raw) = raw.telemetry.advertise {
         let at = root.key("telemetry").key("advertise");
         // After checks and the election: neither is about it.
