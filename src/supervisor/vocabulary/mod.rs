@@ -9,6 +9,7 @@ mod notice;
 mod observation;
 mod reading;
 mod run;
+mod sentence;
 mod service;
 mod status;
 mod step;
