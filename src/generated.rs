@@ -2,6 +2,7 @@
 
 mod emitted;
 mod records;
+mod samples;
 
 use std::fs;
 use std::path::{Path, PathBuf};
