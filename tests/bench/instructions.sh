@@ -9,38 +9,21 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 binary=$(realpath "${PILOTFISH:?the pilotfish binary to measure}")
 servers=$(realpath "${SERVERS:?a folder with consul}")
 blessed=tests/bench/instructions.txt
-work=$(mktemp -d "${TMPDIR:-/tmp}/pilotfish-instructions.XXXXXX")
-declare -a pids=()
-# shellcheck disable=SC2317 # called by the trap
-end() {
-    local pid
-    for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
-    wait 2>/dev/null || true
-    rm -rf "$work"
-}
-
-trap end EXIT
-trap 'exit 130' INT TERM
+name=instructions
+# shellcheck source=tests/bench/callgrind.sh
+source tests/bench/callgrind.sh
 
 # begin NAME ARGUMENT...: pilotfish as PID 1, counted; `namespace` is what runs it.
 begin() {
     local name=$1
     shift
-    unshare --pid --fork --kill-child --mount-proc \
-        valgrind --quiet --tool=callgrind --callgrind-out-file="$work/$name.%p" "$binary" "$@" >"$work/$name.log" 2>&1 &
-    namespace=$!
-    pids+=("$namespace")
+    under_callgrind "$name" "$work/$name.log" -- "$binary" "$@"
 }
 
 # counted NAME: what PID 1 spent until its end, which is awaited for a minute.
 counted() {
     local name=$1
-    for _ in $(seq 600); do
-        kill -0 "$namespace" 2>/dev/null || break
-        sleep 0.1
-    done
-    kill -KILL "$namespace" 2>/dev/null || true
-    wait "$namespace" || true
+    awaited
     sed -n 's/^\(summary\|totals\): //p' "$work/$name.1" | head -n 1
 }
 

@@ -11,39 +11,20 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 binary=$(realpath "${BINARY:?a release binary with symbols}")
 servers=$(realpath "${SERVERS:?a folder with consul and etcd35}")
 list=packaging/functions.order
-work=$(mktemp -d "${TMPDIR:-/tmp}/pilotfish-order.XXXXXX")
-declare -a pids=()
-# shellcheck disable=SC2317 # called by the trap
-end() {
-    local pid
-    for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
-    wait 2>/dev/null || true
-    rm -rf "$work"
-}
-
-trap end EXIT
-trap 'exit 130' INT TERM
+name=order
+# shellcheck source=tests/bench/callgrind.sh
+source tests/bench/callgrind.sh
 
 # record NAME SECONDS ARGUMENT...: pilotfish as PID 1, told to stop after so long.
 record() {
     local name=$1 seconds=$2
     shift 2
-    unshare --pid --fork --kill-child --mount-proc \
-        valgrind --quiet --tool=callgrind --demangle=no --callgrind-out-file="$work/$name.%p" \
-        --dump-before=dl_iterate_phdr --dump-before='*drop_in_place*hyper..server..conn..http1..Connection*' "$binary" "$@" \
-        >"$work/$name.out" 2>&1 &
-    local unshare=$!
-    pids+=("$unshare")
+    under_callgrind "$name" "$work/$name.out" --demangle=no --dump-before=dl_iterate_phdr \
+        --dump-before='*drop_in_place*hyper..server..conn..http1..Connection*' -- "$binary" "$@"
     sleep "$seconds"
     during "$name"
-    pkill -TERM --parent "$unshare" || true
-    # A stop is bounded by the config, but under callgrind everything takes fifty times as long.
-    for _ in $(seq 600); do
-        kill -0 "$unshare" 2>/dev/null || break
-        sleep 0.1
-    done
-    kill -KILL "$unshare" 2>/dev/null || true
-    wait "$unshare" || true
+    pkill -TERM --parent "$namespace" || true
+    awaited
     # One file a process: the agent's own, and those of its children that don't execute another program.
     ls "$work/$name".[0-9]* >/dev/null
 }
