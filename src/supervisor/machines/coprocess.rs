@@ -396,7 +396,7 @@ impl Coprocess {
     pub fn starts(&mut self, now: Time, run: RunId, place: u64, is_listened_to: bool) {
         self.stage = Stage::Starting { run, since: now };
         self.reported = Reported::at_start(is_listened_to || self.says_when_ready(), None);
-        self.announced_pid = None;
+        (self.announced_pid, self.followed_said) = (None, None);
         self.begun_for = self.config.when;
         self.started += 1;
         self.life.place.get_or_insert(place);

@@ -152,6 +152,7 @@ impl Main {
     /// Orders main's start.
     pub fn start(&mut self, step: &mut Step<'_>, run: RunId, process: &Arc<Process>, env: Vec<(String, String)>) {
         let process = process.clone();
+        self.followed_said = None;
         if process.env_from_files.is_empty() {
             self.state = MainState::Starting { run, since: step.now, pending: None };
             step.out.push(Effect::SpawnMain { run, process, files: Secrets::default(), env });

@@ -2,8 +2,9 @@
 //! nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::{Config, Service};
+use crate::config::{Backend, Config, Service};
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
@@ -53,6 +54,9 @@ impl Supervisor {
     fn apply(&mut self, step: &mut Step<'_>, mut new: Config) -> Notice {
         let leads_by = self.leadership.as_ref().and_then(|leadership| leadership.config().service.as_deref());
         let kept = leads_by.is_some_and(|id| keep_binding(id, &self.config, &mut new));
+        let other_catalog = self.config.catalog != new.catalog;
+        new.catalog = self.config.catalog.clone();
+        let shortened = self.room_to_demote().is_some_and(|room| shorten_on_demote(room, &mut new));
         let old = std::mem::replace(&mut self.config, new);
         let new = &self.config;
         let (mut changed, mut later) = (Vec::new(), Vec::new());
@@ -69,7 +73,8 @@ impl Supervisor {
         }
         note(old.wait_for != new.wait_for, "[[wait_for]]", &mut later);
         note(old.election != new.election, "[election] (with the container)", &mut later);
-        note(old.catalog != new.catalog, "[catalog] (with the container)", &mut later);
+        note(other_catalog, "[catalog] (with the container)", &mut later);
+        note(shortened, "the timeout of on_demote, which its lease has no room for (with the container)", &mut later);
         note(kept, "id, port, address and ttl of the [election]'s service (with the container)", &mut later);
         note(old.stop != new.stop, "[stop]", &mut changed);
         let hooks = note(old.hooks != new.hooks, "[hooks]", &mut changed);
@@ -109,6 +114,15 @@ impl Supervisor {
             changed.push("templates (looked at again)".to_owned());
         }
         Notice::Reloaded { changed, later }
+    }
+
+    /// What the running election's lease leaves for `on_demote`, where a time ends it.
+    fn room_to_demote(&self) -> Option<Duration> {
+        let leadership = self.leadership.as_ref()?;
+        match self.config.catalog.backend {
+            Backend::Consul(_) | Backend::Etcd(_) => Some(leadership.config().pace.demote),
+            Backend::None | Backend::Local { .. } => None,
+        }
     }
 
     fn apply_services(&mut self, out: &mut Vec<Effect>) {
@@ -194,6 +208,17 @@ impl Supervisor {
             self.watches.push(watch);
         }
         step.out.extend(old.iter().map(Watch::unfollow));
+    }
+}
+
+/// A lease is what it was when the container began: an `on_demote` that takes longer would be killed in place of being done.
+fn shorten_on_demote(room: Duration, new: &mut Config) -> bool {
+    match &mut new.hooks.on_demote {
+        Some(hook) if hook.timeout > room => {
+            hook.timeout = room;
+            true
+        }
+        Some(_) | None => false,
     }
 }
 

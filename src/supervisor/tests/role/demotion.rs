@@ -323,3 +323,24 @@ fn what_a_launcher_leaves_during_on_demote_is_ended_and_not_followed_and_main_ru
     script.sees_lock(held("other", 9, 8));
     script.tells(&["close", "spawn main"]);
 }
+
+#[test]
+fn a_reload_gives_on_demote_no_longer_than_its_lease_has_room_for() {
+    let etcd = "process.exec = [\"a\"]\n[catalog]\nbackend = \"etcd\"\nendpoints = [\"http://127.0.0.1:2379\"]\n";
+    let context = crate::config::Context::default();
+    let etcd = Config::from_text(etcd, std::path::Path::new("t.toml"), None, &context).unwrap().config;
+    let config = |timeout| {
+        let on_demote = Some(Hook { timeout: Duration::from_secs(timeout), ..hook("demote") });
+        Config { catalog: etcd.catalog.clone(), hooks: Hooks { on_demote, ..Hooks::default() }, ..candidate() }
+    };
+    let mut script = Script::leading(config(1));
+    script.send(Event::Control { reply: ReplyId(9), request: Request::Reload });
+    script.send(Event::ConfigLoaded(Ok(Box::new(config(600).into()))));
+    let told = |notice: &Notice| matches!(notice, Notice::Reloaded { later, .. } if later.iter().any(|what| what.contains("on_demote")));
+    assert!(script.said.iter().any(told), "{:?}", script.said);
+    script.told();
+    step_down(&mut script);
+    let begun = script.now();
+    let cancelled = script.when("SIGTERM to all of on_demote");
+    assert_eq!(cancelled - begun, election().pace.demote.as_millis() as u64);
+}
