@@ -303,7 +303,7 @@ fn a_service_manager_above_hears_that_the_container_is_ready_lives_and_stops() {
 fn a_service_manager_above_that_was_busy_hears_that_the_container_is_ready_once_it_has_time() {
     // Main fills its queue before anything else is said.
     let script = "systemd-notify --ready; n=$(cat /proc/sys/net/unix/max_dgram_qlen); while [ $n -ge 0 ]; do \
-                  systemd-notify X=$n; n=$((n - 1)); done; touch DIR/ok; sleep 1000";
+                  systemd-notify X_N=$n; n=$((n - 1)); done; touch DIR/ok; sleep 1000";
     let lab = Lab::new(&format!(
         "[process]\nexec = [\"sh\", \"-c\", '''{script}''']\n[[health]]\nname = \"ok\"\n\
          exec = [\"test\", \"-e\", \"DIR/ok\"]\nstart_interval = \"50ms\"\n[stop]\nwithin = \"4s\"\n"
@@ -316,7 +316,7 @@ fn a_service_manager_above_that_was_busy_hears_that_the_container_is_ready_once_
     std::thread::sleep(Duration::from_millis(500));
     let heard = heard(&outer, Duration::from_secs(2));
     let place = |word: &str| heard.iter().position(|heard| heard == word);
-    assert!(place("X=0").is_some() && place("READY=1") > place("X=0"), "main's own is no word of ours: {heard:?}");
+    assert!(place("X_N=0").is_some() && place("READY=1") > place("X_N=0"), "main's own is no word of ours: {heard:?}");
     assert_eq!(heard.iter().filter(|word| *word == "READY=1").count(), 1, "{heard:?}");
     ends(container);
 }
