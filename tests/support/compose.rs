@@ -215,7 +215,9 @@ impl Drop for Project {
             return println!("kept: docker-compose project {}", self.name);
         }
         run(&mut self.shell("docker compose down --volumes --timeout 5"));
-        let images = docker(&["images", "--quiet", "--filter", &format!("reference={}*", self.image)]);
+        // By their names: what two projects build alike is one image, with the names of both.
+        let named = format!("reference={}*", self.image);
+        let images = docker(&["images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", &named]);
         for image in images.lines() {
             docker(&["image", "rm", "--force", image]);
         }
