@@ -100,6 +100,8 @@ pub struct Waiting {
     pub ahead: Option<Id>,
     /// Its own data must never lead.
     pub never: bool,
+    /// Its own rank is being measured: whether its data may lead isn't known yet.
+    pub measuring: bool,
     /// Why its own rank isn't among those known, if it isn't.
     pub own_missing: Option<String>,
     /// Since when.
@@ -404,6 +406,7 @@ impl Election {
             missing: missing.into_iter().collect(),
             ahead: ahead.map(|(_, peer)| peer.id.clone()),
             never: own == Some(&Answer::Known(Rank::Never)),
+            measuring: matches!(own, Some(Answer::Measuring) | None),
             own_missing: match own {
                 Some(Answer::Known(Rank::Never)) => Some("by its rank its data must never lead".to_owned()),
                 Some(Answer::Known(_)) => None,
@@ -418,7 +421,9 @@ impl Election {
     /// A person says that the winner shall lead, whatever the others may have. The store hears of it with a renewal at once;
     /// nobody waits for that, as nothing hangs on it but what people find afterwards.
     pub(super) fn accept_loss(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
-        let Some(waiting) = self.waits_for_ranks().filter(|waiting| !waiting.never) else { return };
+        let Some(waiting) = self.waits_for_ranks().filter(|waiting| !(waiting.never || waiting.measuring)) else {
+            return;
+        };
         if let CandidateState::Holding(tenure) = &mut self.state {
             out.push(ElectionEffect::Say(Notice::AcceptsLoss { term: tenure.term, known: names(&waiting.known) }));
             out.push(ElectionEffect::Store(StoreRequest::AcceptLoss { session: tenure.session }));

@@ -137,6 +137,13 @@ impl Supervisor {
         if waiting.never {
             return Err("by its rank this container's data must never lead".to_owned());
         }
+        if waiting.measuring {
+            return Err(
+                "this container's own rank is being measured, and may yet say that its data must never lead: say it \
+                        again in a moment"
+                    .to_owned(),
+            );
+        }
         let said = format!("leading {name}, whatever is lost by it");
         self.elect(step, ElectionEvent::AcceptLoss);
         Ok(said)

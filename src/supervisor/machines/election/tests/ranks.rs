@@ -182,6 +182,18 @@ fn who_is_named_must_know_a_quorum_too() {
 }
 
 #[test]
+fn a_person_is_not_taken_at_their_word_before_it_is_known_whether_there_is_anything_to_lead_with() {
+    let mut stage = Stage::new(quorum(2));
+    stage.sees(after(Last { released: true, ..last("other", 9, 3) }));
+    stage.opened(1, LEASE);
+    stage.acquired(Acquisition::Won(Term(7)));
+    stage.expect(&["open", "acquire by 1", "measure", "read ranks"]);
+    stage.tell(ElectionEvent::AcceptLoss);
+    stage.expect(&[]);
+    assert!(!stage.core.accepts_loss());
+}
+
+#[test]
 fn a_person_can_have_a_winner_lead_that_knows_too_few_but_none_that_has_nothing() {
     let mut stage = winner(quorum(2), "5");
     stage.reads(7, &["ahead 9 not standing"]);
