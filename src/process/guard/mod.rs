@@ -310,8 +310,8 @@ impl Guard {
 }
 
 fn nanoseconds(time: Time) -> u64 {
-    // Past the year 2554; and 0 means something else.
-    u64::try_from(time.from_boot().as_nanos()).unwrap_or(u64::MAX).max(1)
+    // Past the year 2554; 0 means something else, and before the last of all a guard that sleeps without end is woken.
+    u64::try_from(time.from_boot().as_nanos()).unwrap_or(u64::MAX).clamp(1, u64::MAX - 1)
 }
 
 /// pidfd_open(2): readable when the process has ended.
