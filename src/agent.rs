@@ -74,6 +74,7 @@ fn guard(config: &Config) -> Result<Option<Guard>, Error> {
     let Some(election) = &config.election else { return Ok(None) };
     let fence = match config.catalog.backend {
         Backend::Consul(_) | Backend::Etcd(_) => Fence::choose(election.fence)?,
+        // Less than is asked for is more than none; the guard says what it doesn't reach.
         Backend::Local { .. } if std::process::id() != 1 => {
             Fence::choose(election.fence).unwrap_or(Fence::ProcessGroup)
         }

@@ -23,7 +23,7 @@ use super::kill;
 
 /// How long an exec may take before the agent goes on without knowing how it ends: dead storage must not hold PID 1.
 const EXEC_PATIENCE: Duration = Duration::from_secs(1);
-/// Of all time, this part may be spent on that.
+/// Of all time, this part may be spent on that; the other half is enough for renewals and signals.
 const PART: u32 = 2;
 /// How long a keeper may take to say whom it has started. It needs two system calls, on a machine that may be out of
 /// breath.
@@ -102,6 +102,7 @@ impl Patience {
         Patience { left: EXEC_PATIENCE, at: Instant::now() }
     }
 
+    /// Waits as long as is left; once nothing is, no longer than [`RESUME_EVERY`].
     fn spent_by(&mut self, wait: impl FnOnce(Duration) -> bool) -> bool {
         let begun = Instant::now();
         self.left = EXEC_PATIENCE.min(self.left + begun.duration_since(self.at) / PART);

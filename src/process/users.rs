@@ -1,8 +1,8 @@
 //! Who a process runs as: `/etc/passwd` and `/etc/group`, read by ourselves because a static glibc binary must never
 //! call getpwnam (it loads foreign libraries). It switches no user; that is the child's own first work.
 //!
-//! The meaning is Docker's, but that a number is never a name: either, with or without `:group`. With a group, that one is the only one;
-//! without, the user's own from passwd and the supplementary ones from group. A numeric user needs no entry, and
+//! The meaning is Docker's, but that a number is never a name: either, with or without `:group`. With a group, that one is
+//! the only one; without, the user's own from passwd and the supplementary ones from group. A numeric user needs no entry, and
 //! keeps the agent's own group then.
 
 use std::os::unix::fs::PermissionsExt;

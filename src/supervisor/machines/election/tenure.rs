@@ -106,8 +106,8 @@ impl Tenure {
 
     /// What the guard is told. A kernel's lock has no end in time: a guard then only sees to it that nothing of a leader
     /// outlives pilotfish.
-    fn guarded_until(&self, pace: &Pace) -> Option<Time> {
-        Some(self.hard(pace).unwrap_or(Time::NEVER))
+    fn guarded_until(&self, pace: &Pace) -> Time {
+        self.hard(pace).unwrap_or(Time::NEVER)
     }
 
     /// Stepping down begins then, to be done in peace.
@@ -233,7 +233,7 @@ impl Election {
             return;
         }
         if self.rules.hold(Rule::GuardBeforeActing) {
-            out.push(ElectionEffect::Guard { deadline: tenure.guarded_until(pace) });
+            out.push(ElectionEffect::Guard { deadline: Some(tenure.guarded_until(pace)) });
         }
         tenure.stage = TenureStage::Leading { since: now };
         out.push(ElectionEffect::Promote { term: tenure.term });
@@ -279,7 +279,7 @@ impl Election {
         let CandidateState::Holding(tenure) = &mut self.state else { return };
         tenure.valid_until = tenure.guarantee.usable(rules).map(|usable| from + usable);
         if tenure.is_acting() {
-            out.push(ElectionEffect::Guard { deadline: tenure.guarded_until(&self.settings.pace) });
+            out.push(ElectionEffect::Guard { deadline: Some(tenure.guarded_until(&self.settings.pace)) });
         }
     }
 
