@@ -112,6 +112,7 @@ enum Wake {
     CoprocessNotified(String, Notification),
     Asked(ControlRequest),
     Event(Event),
+    Held,
     Rang,
     StartIsOver,
 }
@@ -204,6 +205,11 @@ impl Agent {
                     if self.adapters.has_more() {
                         self.signals.look_again();
                     }
+                }
+                // What is waiting to be reaped is reaped first.
+                Wake::Held => {
+                    next.extend(self.reap());
+                    next.extend(self.adapters.held());
                 }
                 Wake::Signal(signal) => next.push_back(Event::Signal(signal)),
                 Wake::Notified(said) => next.push_back(Event::Notified(said)),
@@ -316,6 +322,7 @@ impl Agent {
             biased;
             signal = self.signals.next() => Ok(Wake::Signal(signal)),
             signal = orphaned => Ok(Wake::Signal(signal)),
+            () = adapters.one_is_held() => Ok(Wake::Held),
             rang = self.alarm.rang() => rang.map(|()| Wake::Rang),
             Some(asked) = self.questions.recv() => Ok(Wake::Asked(asked)),
             said = notified => Ok(Wake::Notified(said)),

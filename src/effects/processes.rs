@@ -92,6 +92,17 @@ impl Adapters {
         self.processes.has_more()
     }
 
+    /// Until [`Adapters::held`] is to be asked.
+    pub async fn one_is_held(&self) {
+        self.processes.one_is_held().await;
+    }
+
+    /// Children have ended that a tracer keeps from being reaped.
+    pub fn held(&mut self) -> Vec<Event> {
+        let events = self.processes.held();
+        self.with_warnings(events)
+    }
+
     /// Who speaks on main's notify socket. `is_keeper` is [`Adapters::is_keeper`].
     pub fn main_speaks<'a>(&self, is_keeper: &'a dyn Fn(Pid) -> bool) -> Speaker<'a> {
         self.processes.main_speaks(is_keeper)

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::Signal;
 use crate::sabotage;
 use crate::supervisor::Event;
-use crate::supervisor::vocabulary::{ExitStatus, Pid};
+use crate::supervisor::vocabulary::{ExitStatus, Pid, RunId};
 
 use super::command::{self, About};
 use super::guard::Ended;
@@ -35,10 +35,7 @@ impl Processes {
             }
             match reaper::next(Which::Others) {
                 Next::Changed(pid, Change::Ended(status)) => match self.children.remove(&pid) {
-                    Some(child) => {
-                        self.main_group = child.run.and(self.main_is_in).or(self.main_group);
-                        events.extend(self.ended(child, status));
-                    }
+                    Some(child) => events.extend(self.own_ended(child, status)),
                     None => {
                         strangers += 1;
                         if self.manner.tells_reaped {
@@ -105,22 +102,49 @@ impl Processes {
             if kept.ended {
                 // The last of those of whom one was to be followed stands for it.
                 match kept.sought {
-                    Some(sought) if left => events.extend(kept.follow(keeper, run, sought)),
+                    Some(sought) if left => {
+                        events.extend(kept.follow(keeper, run, sought));
+                        self.watch(run);
+                    }
                     Some(_) => events.push(Event::Exited { run, status }),
                     None => {}
                 }
             } else if kept.pid == pid {
-                kept.ended = true;
-                // What is left of it may print on, and would be killed by a pipe that nobody reads.
-                let streams = child.streams.take_if(|streams| !(left && streams.goes_on()));
-                let executing = child.executing.take();
-                let ended = Child { run: Some(run), kept: None, executing, streams };
-                events.extend(self.ended(ended, status));
-                // Sabotaged, what it left is passed over.
-                let any = !sabotage::is_on("leftovers");
-                events.extend(left.then_some(Event::RunLeft { run, any }));
+                events.extend(self.kept_ended(keeper, status, left));
             }
         }
+    }
+
+    /// A run's process has ended as somebody else than its parent tells.
+    pub(super) fn ended_unreaped(&mut self, run: RunId, status: ExitStatus) -> Vec<Event> {
+        let Some(pid) = self.children.iter().find(|(_, child)| child.run == Some(run)).map(|(pid, _)| *pid) else {
+            return Vec::new();
+        };
+        match self.children.get(&pid).is_some_and(|child| child.kept.is_some()) {
+            // Its keeper can't say what is left beside it.
+            true => self.kept_ended(pid, status, true),
+            false => self.children.remove(&pid).map(|child| self.own_ended(child, status)).unwrap_or_default(),
+        }
+    }
+
+    /// Main, or a keeper's run whose start failed.
+    fn own_ended(&mut self, child: Child, status: ExitStatus) -> Vec<Event> {
+        self.main_group = child.run.and(self.main_is_in).or(self.main_group);
+        self.ended(child, status)
+    }
+
+    fn kept_ended(&mut self, keeper: Pid, status: ExitStatus, left: bool) -> Vec<Event> {
+        let Some(child) = self.children.get_mut(&keeper) else { return Vec::new() };
+        let (Some(run), Some(kept)) = (child.run, &mut child.kept) else { return Vec::new() };
+        kept.ended = true;
+        // What is left of it may print on, and would be killed by a pipe that nobody reads.
+        let streams = child.streams.take_if(|streams| !(left && streams.goes_on()));
+        let executing = child.executing.take();
+        let mut events = self.ended(Child { run: Some(run), kept: None, executing, streams }, status);
+        // Sabotaged, what it left is passed over.
+        let any = !sabotage::is_on("leftovers");
+        events.extend(left.then_some(Event::RunLeft { run, any }));
+        events
     }
 
     /// Nothing is left of a run: its keeper has ended.

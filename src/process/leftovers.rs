@@ -57,7 +57,9 @@ impl Processes {
         if let Some((keeper, child)) = self.children.iter_mut().find(|(_, child)| child.run == Some(run))
             && let Some(kept) = &mut child.kept
         {
-            return kept.follow(*keeper, run, Sought { told, only });
+            let followed = kept.follow(*keeper, run, Sought { told, only });
+            self.watch(run);
+            return followed;
         }
         let kin = self.kin();
         let Some(strays) = strays::find(&self.known(&kin)) else { return Some(Event::Followed { run, pid: None }) };
@@ -88,6 +90,7 @@ impl Processes {
         if self.listens && self.terminal.is_lent_to(group) {
             self.hears(Keyboard::start(group));
         }
+        self.watch(run);
         Some(Event::Followed { run, pid: Some(pid) })
     }
 

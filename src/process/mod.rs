@@ -7,7 +7,7 @@
 //!   `tree`: who descends from whom. `apart`: how keepers and the guard live beside the agent.
 //! - `start`, `command`, `launch`, `child`: from an order to a running program. `environment`, `users`, `limits`,
 //!   `descriptors`, `stdio`: what it gets. `reserve`: room for one more.
-//! - `ends`: what has become of children. `leftovers`: what main left behind, counted or followed.
+//! - `ends`: what has become of children; `held`: those that a tracer keeps from being reaped. `leftovers`: what main left behind, counted or followed.
 //! - [`memory`]: what the start needed and the rest does not.
 //! - [`parent`]: the end of this process's own. `pause`: an init without a main.
 //! - `output`: what hooks print and read; `periodic`: of those that run again and again, what is news. [`notify`]: what main
@@ -22,6 +22,7 @@ mod environment;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 pub mod guard;
+mod held;
 mod keeper;
 mod keyboard;
 mod kill;
@@ -105,6 +106,8 @@ pub struct Processes {
     /// Variables of the agent's own that another user doesn't get unasked.
     secrets: &'static [&'static str],
     printed_before: periodic::Before,
+    /// Main and coprocesses, where it matters that they have ended although nobody can reap them.
+    watched: Vec<held::Watched>,
     warnings: Vec<String>,
 }
 
@@ -179,6 +182,7 @@ impl Processes {
             coprocess_runs: BTreeMap::new(),
             secrets: &[],
             printed_before: periodic::Before::default(),
+            watched: Vec::new(),
             warnings: Vec::new(),
         })
     }
@@ -194,7 +198,7 @@ impl Processes {
         self.coprocess_sockets.insert(name.to_owned(), notify.address().to_owned());
     }
 
-    /// From the next start on it is told what the terminal sends main.
+    /// From the next start on it is told what the terminal sends main, and of ends that a tracer holds. Inside the runtime.
     pub fn listen(&mut self) {
         self.listens = true;
     }

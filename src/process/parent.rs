@@ -14,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::config::Signal;
 use crate::readable::{self, Readable};
+use crate::supervisor::vocabulary::Pid;
 
 use super::{kill, signals};
 
@@ -78,8 +79,12 @@ impl ParentsEnd {
     }
 }
 
+/// A pidfd: readable once the process has ended.
+///
+/// # Errors
+/// There is no such process, or the kernel has none (before Linux 5.3).
 #[allow(unsafe_code)]
-fn open(process: i32) -> Result<OwnedFd, Errno> {
+pub(super) fn open(process: Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: a new descriptor, closed on exec, that nobody else owns.
     unsafe {
         let opened = Errno::result(libc::syscall(libc::SYS_pidfd_open, process, 0))?;

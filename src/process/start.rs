@@ -72,6 +72,7 @@ impl Processes {
         self.remember_what_is_there();
         self.reserve.lend();
         let event = self.start_main(run, process, files, env, keep);
+        self.watch(run);
         self.reserve.refill();
         match event {
             // tini's fork is what fails, and ends with the code; so -e counts for it, too.
@@ -201,6 +202,9 @@ impl Processes {
                 event
             }
         };
+        if let Job::Coprocess { .. } = order.job {
+            self.watch(run);
+        }
         self.reserve.refill();
         event
     }

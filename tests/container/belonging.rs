@@ -4,10 +4,14 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use crate::support::lab::Lab;
 use crate::support::namespace::{Container, Start, copy_program, eventually, pilotfish, processes, specimen, within};
@@ -282,4 +286,53 @@ fn a_daemon_of_pre_start_is_told_at_the_end() {
     container.signal(libc::SIGTERM);
     assert_eq!(container.wait(), Ok(143));
     assert_eq!(recorded(&lab.path("helper")), Some(vec!["15".to_owned()]), "{}", container.stderr());
+}
+
+/// From inside, as by `docker exec`: one from elsewhere would hold the whole PID namespace.
+fn held_by_a_tracer(container: &Container, pid: &str) {
+    let (of, specimen) = (container.pid.to_string(), specimen());
+    let inside = ["-t", &of, "-p", "-m", specimen.to_str().unwrap(), "trace", pid];
+    let mut tracer = Command::new("nsenter").args(inside).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(tracer.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "traced\n");
+}
+
+/// A program that tells its number and ends with this code once it is told.
+fn ending(code: u8) -> String {
+    format!("echo $$ > DIR/pid; echo up >> DIR/story; read line < DIR/fifo; exit {code}")
+}
+
+const LONG_STOP: &str = "[stop]\nwithin = \"60s\"\n";
+
+#[test]
+fn a_main_whose_tracer_keeps_its_end_to_itself_ends_the_container_with_its_own_code() {
+    let lab = lab(&ending(3), LONG_STOP);
+    mkfifo(&lab.path("fifo"), Mode::S_IRWXU).unwrap();
+    let mut container = lab.run();
+    lab.told("up");
+    held_by_a_tracer(&container, fs::read_to_string(lab.path("pid")).unwrap().trim());
+    fs::write(lab.path("fifo"), "\n").unwrap();
+    assert_eq!(container.wait_for(AT_ONCE), Ok(3), "{}", container.stderr());
+    log_says(&container, "held by its tracer: exited with code 3");
+}
+
+#[test]
+fn a_coprocess_whose_tracer_keeps_its_end_to_itself_delays_no_stop() {
+    let lab = lab(
+        "exec sleep 1000",
+        &format!(
+            "{LONG_STOP}[[coprocess]]\nname = \"side\"\nrestart = {{ policy = \"never\" }}\nexec = [\"sh\", \"DIR/side\"]\n"
+        ),
+    );
+    fs::write(lab.path("side"), ending(4).replace("DIR", lab.path("").to_str().unwrap().trim_end_matches('/')))
+        .unwrap();
+    mkfifo(&lab.path("fifo"), Mode::S_IRWXU).unwrap();
+    let mut container = lab.run();
+    lab.told("up");
+    held_by_a_tracer(&container, fs::read_to_string(lab.path("pid")).unwrap().trim());
+    fs::write(lab.path("fifo"), "\n").unwrap();
+    log_says(&container, "held by its tracer: exited with code 4");
+    container.signal(libc::SIGTERM);
+    assert_eq!(container.wait_for(AT_ONCE), Ok(143), "{}", container.stderr());
 }
