@@ -68,7 +68,13 @@ pub fn run(config: &config::Catalog, directory: &Path, elections: &[String]) -> 
 
 /// One election, for ever.
 async fn attend(backend: Arc<Backend>, name: String, witness: Arc<WitnessDirectory>) {
-    let pace = Pace { renew: RENEW_EVERY, request: REQUEST_WITHIN, demote: DEMOTE_WITHIN, kill_margin: Duration::ZERO };
+    let pace = Pace {
+        renew: RENEW_EVERY,
+        request: REQUEST_WITHIN,
+        patience: REQUEST_WITHIN,
+        demote: DEMOTE_WITHIN,
+        kill_margin: Duration::ZERO,
+    };
     let settings = Settings { id: NAME.into(), prefer: Preference::Never, rank: None, pace, witness: true };
     let mut core = Election::new(settings, RandomState::new().hash_one(&name));
     let settings = CandidateSettings {

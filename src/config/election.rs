@@ -13,8 +13,11 @@ use super::{Backend, Config, Coprocess, Hook, When};
 /// How often a leader renews its lease: a second lost is a second less to act on, and the backend is asked by leaders
 /// only.
 pub const RENEW_EVERY: Duration = Duration::from_secs(1);
-/// Past this a request of an election has no known outcome. A healthy backend answers in milliseconds.
+/// A lease must have room for two requests of so long. A healthy backend answers in milliseconds.
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(2);
+/// And where it has more room they may take so long: storage that syncs once a second makes a backend slow, not ill. A
+/// longer one would keep a candidate too long with what was lost on the way.
+const LONGEST_REQUEST: Duration = Duration::from_secs(4);
 /// What stepping down in peace may take unless `on_demote` says otherwise; without that hook it is what main has to
 /// end after its stop signal.
 pub const DEMOTE_WITHIN: Duration = Duration::from_secs(5);
@@ -143,8 +146,10 @@ pub(super) fn leaders_stop(coprocesses: &[Coprocess]) -> Duration {
 pub struct Pace {
     /// From one renewal to the next.
     pub renew: Duration,
-    /// Past this a request has no known outcome.
+    /// A lease has room for two requests of so long.
     pub request: Duration,
+    /// Past this a request has no known outcome: as long as the lease has room for.
+    pub patience: Duration,
     /// What stepping down in peace may take.
     pub demote: Duration,
     /// SIGKILL comes this long before another may lead.
@@ -156,6 +161,13 @@ impl Pace {
     /// an answer, stepping down, and the kill margin.
     pub fn least(&self) -> Duration {
         self.renew + 2 * self.request + self.demote + self.kill_margin
+    }
+
+    /// The same, patient as this lease has room for.
+    pub fn within(self, lease: Duration) -> Pace {
+        let room = usable(lease).saturating_sub(self.renew + self.demote + self.kill_margin);
+        let patience = (room / 2).min(LONGEST_REQUEST).max(self.request);
+        Pace { patience, ..self }
     }
 }
 
@@ -214,7 +226,7 @@ impl Sum {
 
     /// What is needed, part by part: `1 s between ... = 11 s`.
     pub fn parts(&self) -> String {
-        let Pace { renew, request, demote, kill_margin } = &self.pace;
+        let Pace { renew, request, demote, kill_margin, .. } = &self.pace;
         let beside = match self.coprocesses {
             Duration::ZERO => String::new(),
             coprocesses => format!("{} for a leader's coprocesses + ", seconds(coprocesses)),
@@ -304,6 +316,7 @@ mod tests {
         let pace = Pace {
             renew: RENEW_EVERY,
             request: REQUEST_WITHIN,
+            patience: REQUEST_WITHIN,
             demote: Duration::from_secs(demote),
             kill_margin: Duration::from_secs(1),
         };
@@ -316,6 +329,15 @@ mod tests {
             silence,
             witness: false,
         }
+    }
+
+    #[test]
+    fn a_request_may_take_what_a_lease_has_room_for() {
+        let patience = |lease| sum(lease, 5, None).pace.within(Duration::from_secs(lease)).patience;
+        assert_eq!(patience(12), Duration::from_millis(2_440));
+        assert_eq!(patience(15), Duration::from_millis(3_925));
+        assert_eq!(patience(60), LONGEST_REQUEST);
+        assert_eq!(patience(8), REQUEST_WITHIN, "too short a lease is refused elsewhere");
     }
 
     #[test]

@@ -9,7 +9,6 @@ use crate::catalog::election::{
 use crate::catalog::local::WitnessDirectory;
 use crate::catalog::{self, report};
 use crate::config::Election;
-use crate::config::election::REQUEST_WITHIN;
 use crate::supervisor::Event;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, ElectionEvent, Renewal, StoreRequest};
 
@@ -31,6 +30,7 @@ impl Adapters {
         };
         let lock_client = Arc::new(LockClient::new(self.backend.clone(), settings));
         self.lock_client = Some(lock_client.clone());
+        self.request_within = election.pace.patience;
         if election.witness.is_some() {
             let (lock_client, tell, failed) = (lock_client.clone(), self.tell.clone(), self.tell.clone());
             again_and_again(
@@ -147,10 +147,10 @@ impl Adapters {
         failed: impl Fn(String) -> ElectionEvent + Clone + Send + 'static,
         work: impl Future<Output = ElectionEvent> + Send + 'static,
     ) {
-        let panicked = failed.clone();
+        let (panicked, within) = (failed.clone(), self.request_within);
         self.task(move |error| Event::Election(panicked(error)), async move {
-            let answer = tokio::time::timeout(REQUEST_WITHIN, work).await;
-            Event::Election(answer.unwrap_or_else(|_| failed(no_answer(REQUEST_WITHIN))))
+            let answer = tokio::time::timeout(within, work).await;
+            Event::Election(answer.unwrap_or_else(|_| failed(no_answer(within))))
         });
     }
 

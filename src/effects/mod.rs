@@ -18,12 +18,14 @@ mod waiting;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::catalog::election::LockClient;
 use crate::catalog::{Backend, report};
+use crate::config::election::REQUEST_WITHIN;
 use crate::config::{self, Config, Control, Coprocess, Limits, Query, Service, Source, Telemetry};
 use crate::endpoints::{ControlRequest, Endpoint, Handle};
 use crate::files::Turn;
@@ -44,6 +46,8 @@ pub struct Adapters {
     store: Arc<str>,
     source: Source,
     lock_client: Option<Arc<LockClient>>,
+    /// So long a request of the election has.
+    request_within: Duration,
     services: Vec<Arc<Service>>,
     /// Hooks get main's.
     limits: Limits,
@@ -102,6 +106,7 @@ impl Adapters {
             store: config.catalog.store().into(),
             source,
             lock_client: None,
+            request_within: REQUEST_WITHIN,
             services: Vec::new(),
             limits: config.process.limits.clone(),
             templates: HashMap::new(),

@@ -83,10 +83,10 @@ async fn a_stopped_server_that_still_accepts_is_noticed_within_seconds() {
     etcd.process().signal(Signal::SIGSTOP);
     let start = tokio::time::Instant::now();
     let error = agent.try_publish(&service("web", "web-1"), ServiceStatus::Passing, "ok").await.unwrap_err();
-    assert!(error.contains("didn't answer within 2 s"), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(4));
-    // The follower's keep-alive: asked each 5 s, waited for 3 s, and the read that tells takes 2 s.
-    seen.told_within(Duration::from_secs(14)).await.unwrap_err();
+    assert!(error.contains("didn't answer within 4 s"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(6));
+    // The follower's keep-alive: asked each 5 s, waited for 3 s, and the read that tells takes 4 s.
+    seen.told_within(Duration::from_secs(16)).await.unwrap_err();
     etcd.process().signal(Signal::SIGCONT);
     // The first one's lease may have run out meanwhile; its heartbeat puts that right.
     agent.pass(&service("web", "web-1")).await;

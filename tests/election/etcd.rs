@@ -436,6 +436,19 @@ async fn an_acquire_given_up_on_leaves_nothing_behind_its_session() {
 }
 
 #[tokio::test]
+async fn members_that_are_all_slow_are_waited_for() {
+    const SLOW: Duration = Duration::from_millis(900);
+    let etcd = shared("etcd35");
+    let members = [Relay::slow(etcd.client(), SLOW).await, Relay::slow(etcd.client(), SLOW).await];
+    let a = candidate_on(&members.each_ref().map(|member| member.at), "slow", "a");
+    let view = look(&a).await;
+    let opened = a.open().await.unwrap();
+    let Acquisition::Won(term) = try_as(&a, &view, opened).await else { panic!("not won") };
+    renewed(&a, opened.0, term).await;
+    renewed(&a, opened.0, term).await;
+}
+
+#[tokio::test]
 async fn a_silent_member_costs_a_call_less_than_a_second_and_the_next_one_nothing() {
     // Its backlog takes connections, and nobody answers them.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -30,7 +30,7 @@ use super::pages::{self, Range};
 const RETRY: Backoff = Backoff { first: Duration::from_millis(400), most: Duration::from_secs(5) };
 
 /// A watch has so long to begin.
-const BEGIN_TIMEOUT: Duration = Duration::from_secs(2);
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// So long an election within etcd is no outage: it takes one to two seconds at etcd's own settings.
 const ELECTION: Duration = Duration::from_secs(3);

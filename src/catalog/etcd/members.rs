@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Channel, Client, ConnectOptions};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use crate::catalog::Cause;
@@ -21,14 +23,16 @@ use crate::net::tls::{self, Pems};
 use super::error::Error;
 use super::reach::reach;
 
-/// One member has so long to answer a call.
-const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// One member has so long to answer a call: storage that syncs once a second makes all of them slow, not ill.
+const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Reaching one member, authentication included (61 ms of its processor each).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The same, of an election's calls: of the two seconds such a request has, a silent member must leave enough for the
-/// next one.
+/// Past this the next member is asked as well.
+const ALONE: Duration = Duration::from_secs(2);
+
+/// The same, of an election's calls, for such a request has two seconds at least.
 const BRIEFLY: Duration = Duration::from_millis(700);
 
 /// The server drops clients that ask more often than each 5 s.
@@ -82,7 +86,8 @@ impl Members {
         Members { settings: settings.clone(), members, first: AtomicUsize::new(first), storage: Storage::default() }
     }
 
-    /// Carries out a call at the first member that can: each is tried once, in a row, until one answers.
+    /// Carries out a call at the first member that can: each is asked once, in a row, until one answers. Whoever has been
+    /// silent for a while is not waited for alone, so a call can be carried out more than once.
     pub(super) async fn call<T, F>(&self, what: &'static str, call: impl Fn(Client) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
@@ -95,9 +100,7 @@ impl Members {
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
-        // Where there is no next one, nothing is won by giving up early.
-        let patience = if self.members.len() > 1 { BRIEFLY } else { CALL_TIMEOUT };
-        self.call_within(patience, what, call).await.map(|(answer, _)| answer)
+        self.call_within(BRIEFLY, what, call).await.map(|(answer, _)| answer)
     }
 
     /// The same, and which member it was.
@@ -109,13 +112,13 @@ impl Members {
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
-        self.call_within(CALL_TIMEOUT, what, call).await
+        self.call_within(ALONE, what, call).await
     }
 
-    /// Each member has so long.
+    /// Each member is asked alone for so long.
     async fn call_within<T, F>(
         &self,
-        patience: Duration,
+        alone: Duration,
         what: &'static str,
         call: impl Fn(Client) -> F,
     ) -> Result<(T, Reached<'_>), Error>
@@ -124,31 +127,40 @@ impl Members {
     {
         let first = self.first.load(Ordering::Relaxed);
         let mut failure: Option<Error> = None;
-        for turn in 0..self.members.len() {
-            let index = (first + turn) % self.members.len();
-            let member = &self.members[index];
-            // Boxed: this is a future of 15 KB, and every future around it would be as large again.
-            match Box::pin(self.call_member(member, patience, what, &call)).await {
-                Ok((answer, client)) => {
+        let mut next = (0..self.members.len()).map(|turn| (first + turn) % self.members.len()).peekable();
+        let mut asked = FuturesUnordered::new();
+        loop {
+            if let Some(index) = next.next() {
+                let (member, call) = (&self.members[index], &call);
+                // Boxed: this is a future of 15 KB, and every future around it would be as large again.
+                asked.push(Box::pin(async move { (index, self.call_member(member, what, call).await) }));
+            }
+            let answered = match next.peek() {
+                Some(_) => timeout(alone, asked.next()).await.ok(),
+                None => Some(asked.next().await),
+            };
+            match answered {
+                // Nobody has answered yet: the next one is asked as well.
+                None => {}
+                Some(None) => return Err(failure.expect("the config has at least one endpoint")),
+                Some(Some((index, Ok((answer, client))))) => {
                     self.first.store(index, Ordering::Relaxed);
-                    return Ok((answer, Reached { member, client }));
+                    return Ok((answer, Reached { member: &self.members[index], client }));
                 }
-                Err(error) if error.is_the_members() => {
+                Some(Some((index, Err(error)))) if error.is_the_members() => {
                     // Whoever asks next, be it because this caller gives up now, begins with another.
                     self.first.store((index + 1) % self.members.len(), Ordering::Relaxed);
                     // What a living member says of the cluster tells more than a dead one's silence.
                     failure = failure.filter(Error::is_an_election).or(Some(error));
                 }
-                Err(error) => return Err(error),
+                Some(Some((_, Err(error)))) => return Err(error),
             }
         }
-        Err(failure.expect("the config has at least one endpoint"))
     }
 
     async fn call_member<T, F>(
         &self,
         member: &Member,
-        patience: Duration,
         what: &'static str,
         call: &impl Fn(Client) -> F,
     ) -> Result<(T, Client), Error>
@@ -156,7 +168,7 @@ impl Members {
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
         if let Some(client) = member.connected() {
-            match self.ask(member, patience, what, call, client).await {
+            match self.ask(member, what, call, client).await {
                 // The server was restarted since: what broke was the connection, and a new one may do.
                 Err(Error::Unreachable { .. }) => {}
                 // Refused before anything was done. The password may be another by now, and a signed token outdated by
@@ -165,8 +177,8 @@ impl Members {
                 other => return other,
             }
         }
-        let asked = match self.connect(member, patience, what).await {
-            Ok(client) => self.ask(member, patience, what, call, client).await,
+        let asked = match self.connect(member, what).await {
+            Ok(client) => self.ask(member, what, call, client).await,
             Err(error) => Err(error),
         };
         match member.endpoint.https && self.settings.tls.identity.is_none() {
@@ -178,7 +190,6 @@ impl Members {
     async fn ask<T, F>(
         &self,
         member: &Member,
-        patience: Duration,
         what: &'static str,
         call: &impl Fn(Client) -> F,
         client: Client,
@@ -186,10 +197,10 @@ impl Members {
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
-        let error = match tokio::time::timeout(patience, call(client.clone())).await {
+        let error = match timeout(CALL_TIMEOUT, call(client.clone())).await {
             Ok(Ok(answer)) => return Ok((answer, client)),
             Ok(Err(error)) => Error::of(what, &member.place, error),
-            Err(_) => Error::TimedOut { what, member: member.place.clone(), after: patience },
+            Err(_) => Error::TimedOut { what, member: member.place.clone(), after: CALL_TIMEOUT },
         };
         // The next use looks the name up again, reads the password again and logs in again.
         if error.is_the_members() || error.is_about_login() {
@@ -198,12 +209,11 @@ impl Members {
         Err(error)
     }
 
-    async fn connect(&self, member: &Member, patience: Duration, what: &'static str) -> Result<Client, Error> {
-        let patience = patience.min(CONNECT_TIMEOUT);
-        let deadline = Instant::now() + patience;
+    async fn connect(&self, member: &Member, what: &'static str) -> Result<Client, Error> {
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
         let credentials = match timeout_at(deadline, self.credentials(member)).await {
             Ok(credentials) => credentials?,
-            Err(_) => return Err(Error::Storage { after: patience }),
+            Err(_) => return Err(Error::Storage { after: CONNECT_TIMEOUT }),
         };
         let pems = credentials.pems.as_ref().filter(|_| member.endpoint.https);
         let channel = Channel::Tonic(self.channel(member, pems)?);
@@ -217,7 +227,7 @@ impl Members {
                 Ok(client)
             }
             Ok(Err(error)) => Err(Error::of(what, &member.place, error)),
-            Err(_) => Err(Error::TimedOut { what, member: member.place.clone(), after: patience }),
+            Err(_) => Err(Error::TimedOut { what, member: member.place.clone(), after: CONNECT_TIMEOUT }),
         }
     }
 

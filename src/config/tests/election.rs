@@ -34,7 +34,13 @@ fn an_election_is_a_name_and_defaults() {
             mode: Mode::Role,
             lease: 15 * second,
             alive_ttl: 3 * second,
-            pace: Pace { renew: second, request: 2 * second, demote: 5 * second, kill_margin: second },
+            pace: Pace {
+                renew: second,
+                request: 2 * second,
+                patience: Duration::from_millis(3_925),
+                demote: 5 * second,
+                kill_margin: second
+            },
             require_health: true,
             prefer: Preference::Normal,
             rank: None,

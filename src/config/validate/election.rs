@@ -44,9 +44,11 @@ pub(super) fn election(
     let pace = Pace {
         renew: RENEW_EVERY,
         request: REQUEST_WITHIN,
+        patience: REQUEST_WITHIN,
         demote: beside + hooks.on_demote.as_ref().map_or(DEMOTE_WITHIN, |hook| hook.timeout),
         kill_margin: raw.kill_margin.0,
-    };
+    }
+    .within(raw.lease.0);
     if raw.kill_margin.0 < SHORTEST_MARGIN {
         validator.error(
             place.key("kill_margin").span(),

@@ -122,8 +122,8 @@ impl Election {
 
     pub(super) fn certificate_tick(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
         if let Some(certificate) = &mut self.certificate {
-            let request = self.settings.pace.request;
-            if certificate.asked.take_if(|asked| asked.at + request <= now).is_some() {
+            let patience = self.settings.pace.patience;
+            if certificate.asked.take_if(|asked| asked.at + patience <= now).is_some() {
                 certificate.at = now;
             }
             if certificate.asked.is_none() && certificate.at <= now {

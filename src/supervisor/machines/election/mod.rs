@@ -465,7 +465,7 @@ impl Election {
 
     /// Past this an answer isn't waited for any more.
     fn overdue_at(&self, asked: InFlight) -> Time {
-        asked.at + self.settings.pace.request
+        asked.at + self.settings.pace.patience
     }
 
     /// When a try meant for `at` may be made; `None`: not as things are.

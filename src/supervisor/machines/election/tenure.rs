@@ -160,7 +160,7 @@ impl Election {
     /// Sends the next renewal when its time has come and none is under way.
     fn renew(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
         let CandidateState::Holding(tenure) = &mut self.state else { return };
-        if tenure.renewal.is_some_and(|asked| asked.at + self.settings.pace.request <= now) {
+        if tenure.renewal.is_some_and(|asked| asked.at + self.settings.pace.patience <= now) {
             tenure.renewal = None;
         }
         let wanted = match &tenure.stage {
@@ -196,7 +196,7 @@ impl Election {
             };
         }
         if let TenureStage::Ranking { read_at, asked, .. } = &mut tenure.stage {
-            if asked.is_some_and(|asked| asked.at + self.settings.pace.request <= now) {
+            if asked.is_some_and(|asked| asked.at + self.settings.pace.patience <= now) {
                 (*asked, *read_at) = (None, now);
             }
             if asked.is_none() && *read_at <= now {
@@ -392,10 +392,10 @@ impl Election {
 
     /// Sends the next release when its time has come, or gives up.
     fn release(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
-        let request = self.settings.pace.request;
+        let patience = self.settings.pace.patience;
         let CandidateState::Holding(tenure) = &mut self.state else { return };
         let TenureStage::Releasing { asked, again_at, until, to } = &mut tenure.stage else { return };
-        if asked.is_some_and(|asked| asked.at + request <= now) {
+        if asked.is_some_and(|asked| asked.at + patience <= now) {
             *asked = None;
         }
         if *until <= now {

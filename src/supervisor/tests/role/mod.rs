@@ -39,6 +39,7 @@ pub fn election() -> Election {
         pace: Pace {
             renew: Duration::from_secs(1),
             request: Duration::from_secs(2),
+            patience: Duration::from_secs(2),
             demote: Duration::from_secs(5),
             kill_margin: Duration::from_secs(1),
         },

@@ -15,6 +15,7 @@ use crate::supervisor::vocabulary::{Notice, Time};
 pub const PACE: Pace = Pace {
     renew: Duration::from_secs(1),
     request: Duration::from_secs(2),
+    patience: Duration::from_secs(2),
     demote: Duration::from_secs(1),
     kill_margin: Duration::from_secs(1),
 };

@@ -172,5 +172,5 @@ const UNIT: Duration = Duration::from_secs(1);
 const PROMISE: Duration = Duration::from_millis(5060);
 
 fn pace() -> Pace {
-    Pace { renew: UNIT, request: UNIT, demote: UNIT, kill_margin: UNIT }
+    Pace { renew: UNIT, request: UNIT, patience: UNIT, demote: UNIT, kill_margin: UNIT }
 }
