@@ -136,7 +136,7 @@ pub enum Fence {
 
 /// How long the coprocesses of a leader may take to stop before main is demoted, where the config says so; what it
 /// doesn't is as short as for hooks.
-pub(super) fn leaders_stop(coprocesses: &[Coprocess]) -> Duration {
+pub fn leaders_stop(coprocesses: &[Coprocess]) -> Duration {
     let leaders = coprocesses.iter().filter(|coprocess| coprocess.when == When::Leader);
     leaders.filter_map(|coprocess| coprocess.stop_timeout).max().unwrap_or_default()
 }

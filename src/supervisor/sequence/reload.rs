@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Backend, Config, Service};
+use crate::config::election::{DEMOTE_WITHIN, leaders_stop};
+use crate::config::{Backend, Config, Service, When};
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
@@ -56,7 +57,7 @@ impl Supervisor {
         let kept = leads_by.is_some_and(|id| keep_binding(id, &self.config, &mut new));
         let other_catalog = self.config.catalog != new.catalog;
         new.catalog = self.config.catalog.clone();
-        let shortened = self.room_to_demote().is_some_and(|room| shorten_on_demote(room, &mut new));
+        let shortened = self.room_to_demote().is_some_and(|room| shorten_demotion(room, &self.config, &mut new));
         let old = std::mem::replace(&mut self.config, new);
         let new = &self.config;
         let (mut changed, mut later) = (Vec::new(), Vec::new());
@@ -74,7 +75,8 @@ impl Supervisor {
         note(old.wait_for != new.wait_for, "[[wait_for]]", &mut later);
         note(old.election != new.election, "[election] (with the container)", &mut later);
         note(other_catalog, "[catalog] (with the container)", &mut later);
-        note(shortened, "the timeout of on_demote, which its lease has no room for (with the container)", &mut later);
+        let too_long = "all the time that on_demote, main and a leader's coprocesses want, which the running lease has no room for";
+        note(shortened, &format!("{too_long} (with the container)"), &mut later);
         note(kept, "id, port, address and ttl of the [election]'s service (with the container)", &mut later);
         note(old.stop != new.stop, "[stop]", &mut changed);
         let hooks = note(old.hooks != new.hooks, "[hooks]", &mut changed);
@@ -116,7 +118,7 @@ impl Supervisor {
         Notice::Reloaded { changed, later }
     }
 
-    /// What the running election's lease leaves for `on_demote`, where a time ends it.
+    /// What the running election's lease leaves for stepping down, where a time ends it.
     fn room_to_demote(&self) -> Option<Duration> {
         let leadership = self.leadership.as_ref()?;
         match self.config.catalog.backend {
@@ -211,15 +213,22 @@ impl Supervisor {
     }
 }
 
-/// A lease is what it was when the container began: an `on_demote` that takes longer would be killed in place of being done.
-fn shorten_on_demote(room: Duration, new: &mut Config) -> bool {
-    match &mut new.hooks.on_demote {
-        Some(hook) if hook.timeout > room => {
-            hook.timeout = room;
-            true
-        }
-        Some(_) | None => false,
+/// A lease is what it was when the container began: a demotion that takes longer would end in the guard's SIGKILL. What
+/// was there before keeps its part of it; whether less is left for what came than it wants.
+fn shorten_demotion(room: Duration, old: &Config, new: &mut Config) -> bool {
+    let demote = new.hooks.on_demote.as_ref().map_or(DEMOTE_WITHIN, |hook| hook.timeout);
+    let beside = leaders_stop(&new.coprocesses);
+    if beside + demote <= room {
+        return false;
     }
+    let beside = beside.min(leaders_stop(&old.coprocesses).max(room.saturating_sub(demote))).min(room);
+    for coprocess in new.coprocesses.iter_mut().filter(|coprocess| coprocess.when == When::Leader) {
+        coprocess.stop_timeout = coprocess.stop_timeout.map(|timeout| timeout.min(beside));
+    }
+    if let Some(hook) = &mut new.hooks.on_demote {
+        hook.timeout = hook.timeout.min(room - beside);
+    }
+    true
 }
 
 /// The service by which a candidate leads stays under its id, where it listens, and for its `ttl`, like the election: its

@@ -1,6 +1,8 @@
 //! Out of the leader's role.
 
 use super::*;
+use crate::config::Coprocess;
+use crate::supervisor::tests::coprocess::coprocess;
 
 #[test]
 fn a_peaceful_step_down_releases_only_after_on_demote_and_main_lives() {
@@ -324,21 +326,43 @@ fn what_a_launcher_leaves_during_on_demote_is_ended_and_not_followed_and_main_ru
     script.tells(&["close", "spawn main"]);
 }
 
-#[test]
-fn a_reload_gives_on_demote_no_longer_than_its_lease_has_room_for() {
+/// One whose lease, on etcd, has 5 s for all that a demotion takes.
+fn on_etcd(on_demote: u64) -> Config {
     let etcd = "process.exec = [\"a\"]\n[catalog]\nbackend = \"etcd\"\nendpoints = [\"http://127.0.0.1:2379\"]\n";
     let context = crate::config::Context::default();
     let etcd = Config::from_text(etcd, std::path::Path::new("t.toml"), None, &context).unwrap().config;
-    let config = |timeout| {
-        let on_demote = Some(Hook { timeout: Duration::from_secs(timeout), ..hook("demote") });
-        Config { catalog: etcd.catalog.clone(), hooks: Hooks { on_demote, ..Hooks::default() }, ..candidate() }
-    };
-    let mut script = Script::leading(config(1));
+    let on_demote = Some(Hook { timeout: Duration::from_secs(on_demote), ..hook("demote") });
+    Config { catalog: etcd.catalog, hooks: Hooks { on_demote, ..Hooks::default() }, ..candidate() }
+}
+
+/// Reads this config again, which has to say that the lease has no room for all of it.
+fn reload_what_takes_too_long(script: &mut Script, config: Config) {
     script.send(Event::Control { reply: ReplyId(9), request: Request::Reload });
-    script.send(Event::ConfigLoaded(Ok(Box::new(config(600).into()))));
-    let told = |notice: &Notice| matches!(notice, Notice::Reloaded { later, .. } if later.iter().any(|what| what.contains("on_demote")));
+    script.send(Event::ConfigLoaded(Ok(Box::new(config.into()))));
+    let told = |notice: &Notice| matches!(notice, Notice::Reloaded { later, .. } if later.iter().any(|what| what.contains("has no room for")));
     assert!(script.said.iter().any(told), "{:?}", script.said);
     script.told();
+}
+
+#[test]
+fn a_reload_gives_a_leaders_coprocess_no_longer_than_its_lease_has_room_for() {
+    let vip = |stop_timeout| Config {
+        coprocesses: vec![Coprocess { when: When::Leader, stop_timeout, ..coprocess("vip") }],
+        ..on_etcd(4)
+    };
+    let mut script = Script::leading(vip(None));
+    reload_what_takes_too_long(&mut script, vip(Some(Duration::from_secs(60))));
+    script.ends("coprocess vip", 1);
+    script.when("spawn coprocess vip");
+    step_down(&mut script);
+    let begun = script.now();
+    assert_eq!(script.when("SIGKILL to all of coprocess vip") - begun, 1_000, "on_demote keeps its 4 s");
+}
+
+#[test]
+fn a_reload_gives_on_demote_no_longer_than_its_lease_has_room_for() {
+    let mut script = Script::leading(on_etcd(1));
+    reload_what_takes_too_long(&mut script, on_etcd(600));
     step_down(&mut script);
     let begun = script.now();
     let cancelled = script.when("SIGTERM to all of on_demote");
