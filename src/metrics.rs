@@ -33,7 +33,7 @@ pub fn render(status: &Status) -> String {
     let pilotfish = registry.sub_registry_with_prefix("pilotfish");
     let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
     gauges(pilotfish, "build_info", "The agent's version; always 1", [(version, 1)]);
-    let phases = [Phase::Starting, Phase::Running, Phase::Stopping];
+    let phases = [Phase::Starting, Phase::Standby, Phase::Running, Phase::Stopping];
     let phases = phases.map(|phase| (vec![("phase", phase_name(phase).to_owned())], (status.phase == phase).into()));
     gauges(pilotfish, "phase", "Where in its life the container is; 1 for the phase it is in", phases);
     flag(pilotfish, "ready", "Whether main runs and every check that counts passes", status.ready());
@@ -170,6 +170,7 @@ fn since_1970(time: Time) -> f64 {
 fn phase_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Starting => "starting",
+        Phase::Standby => "standby",
         Phase::Running => "running",
         Phase::Stopping => "stopping",
     }

@@ -144,11 +144,7 @@ fn look(path: &str, endpoint: &Endpoint) -> Answer {
         },
         "/livez" if endpoint.status.has_changed().is_ok() => text(StatusCode::OK, "alive"),
         "/livez" => text(StatusCode::SERVICE_UNAVAILABLE, "the agent's loop has ended"),
-        "/healthz" if status.standing_by => {
-            let leader = status.election.as_ref().and_then(|election| election.leader.as_ref());
-            let leads = leader.map_or("nobody leads".to_owned(), |leader| format!("{} leads", leader.id));
-            text(StatusCode::OK, &format!("standing by: {leads}"))
-        }
+        "/healthz" if status.standing_by => text(StatusCode::OK, &format!("standing by: {}", status.doing)),
         _ => match status.why_not_ready() {
             None => text(StatusCode::OK, "ready"),
             Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),

@@ -77,6 +77,8 @@ impl<'a> StatusBody<'a> {
 enum PhaseName {
     /// Main has not been started yet.
     Starting,
+    /// Main doesn't run, for another container leads; it could be started as soon as this one does.
+    Standby,
     /// Main runs, or will again.
     Running,
     /// The stop sequence runs.
@@ -87,6 +89,7 @@ impl PhaseName {
     fn of(phase: Phase) -> PhaseName {
         match phase {
             Phase::Starting => PhaseName::Starting,
+            Phase::Standby => PhaseName::Standby,
             Phase::Running => PhaseName::Running,
             Phase::Stopping => PhaseName::Stopping,
         }

@@ -76,6 +76,8 @@ pub fn samples() -> Vec<Notice> {
         Notice::Published { service: text(), status: "passing" },
         Notice::Advertised { service: text(), address: text(), why: text() },
         Notice::Withdrawn { service: text() },
+        Notice::EntryLeft { service: text(), status: Some("passing"), ttl: Duration::from_secs(15) },
+        Notice::LockLeft { election: text(), lease: Duration::from_secs(15) },
         Notice::CatalogFailed { what: text(), error: text() },
         Notice::CatalogBack { what: text() },
         Notice::DependencyChanged { watch: text(), what: text() },

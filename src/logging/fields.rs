@@ -71,6 +71,11 @@ pub fn of(notice: &Notice) -> Vec<Field> {
             vec![text("service", service), text("address", address), text("because", why)]
         }
         Notice::Withdrawn { service } => vec![text("service", service)],
+        Notice::EntryLeft { service, status, ttl } => {
+            let status = status.map(|status| text("status", status));
+            [Some(text("service", service)), status, Some(seconds("ttl_seconds", *ttl))].into_iter().flatten().collect()
+        }
+        Notice::LockLeft { election, lease } => vec![text("election", election), seconds("lease_seconds", *lease)],
         Notice::CatalogFailed { what, error } | Notice::ElectionFailed { what, error } => {
             vec![text("what", what), text("error", error)]
         }

@@ -40,8 +40,8 @@ use sequence::signals::PassedOn;
 use sequence::start::Wait;
 use sequence::stopping::{Cause, StopStage, Stopping};
 use vocabulary::{
-    Answer, Calendar, ExitStatus, Follow, HookCount, Job, MainStatus, ReplyId, Request, RunId, StartReason, Step,
-    earliest,
+    Answer, Calendar, ExitStatus, Follow, HookCount, Job, MainStatus, Phase, ReplyId, Request, RunId, StartReason,
+    Step, earliest,
 };
 
 pub use vocabulary::{Effect, Event, Notice, Status, Time};
@@ -367,8 +367,9 @@ impl Supervisor {
 
     /// What there is to tell about everything, now.
     pub fn status(&self) -> Status {
+        let standing_by = self.stands_by();
         Status {
-            phase: self.life.stage().name().phase(),
+            phase: if standing_by { Phase::Standby } else { self.life.stage().name().phase() },
             doing: self.doing(),
             main: MainStatus {
                 pid: self.main.pid(),
@@ -384,7 +385,7 @@ impl Supervisor {
             tasks: self.tasks.iter().map(|task| task.status(self.calendar)).collect(),
             sensors: self.sensors.iter().map(Sensor::status).collect(),
             election: self.leadership.as_ref().map(Leadership::status),
-            standing_by: self.stands_by(),
+            standing_by,
             maintenance: self.maintenance.as_ref().map(Maintenance::status),
             hooks: self.hook_counts.clone(),
         }

@@ -146,6 +146,13 @@ impl Entry {
         self.desired.is_none() && !self.perhaps_there
     }
 
+    /// That the container ends without knowing it out of the catalog; `None` when it is.
+    pub fn left_behind(&self) -> Option<Notice> {
+        let status = self.published.as_ref().map(|said| said.desired.word());
+        let (service, ttl) = (self.service.id.clone(), self.service.ttl);
+        self.perhaps_there.then_some(Notice::EntryLeft { service, status, ttl })
+    }
+
     /// The catalog answered a publish.
     pub fn published(&mut self, step: &mut Step<'_>, result: Result<Advertised, String>, jitter: &mut Jitter) {
         let Some(Sending::Publish(sent)) = self.sending.take() else { return };

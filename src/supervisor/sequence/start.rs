@@ -544,7 +544,10 @@ impl Supervisor {
         match self.life.stage() {
             LifeStage::Created => "starting".to_owned(),
             LifeStage::BeforeCatalog => format!("waiting until {} is ready", self.first_awaited()),
-            LifeStage::Electing { .. } => "waiting for the election's result".to_owned(),
+            LifeStage::Electing { .. } => match self.leadership.as_ref().filter(|_| self.stands_by()) {
+                Some(leadership) => leadership.stands_by_for(),
+                None => "waiting for the election's result".to_owned(),
+            },
             LifeStage::Waiting | LifeStage::WaitingInRole => {
                 let open: Vec<String> =
                     self.waits.iter().filter(|wait| !self.is_over(wait)).map(|wait| what(&wait.config)).collect();

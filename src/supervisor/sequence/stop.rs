@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Hook, Signal, Strays, When};
+use crate::config::{Backend, Hook, Signal, Strays, When};
 
 use crate::exit_codes;
 use crate::supervisor::Supervisor;
@@ -362,6 +362,13 @@ impl Supervisor {
         };
         if let Some(signal) = self.process.manner.last_word.and_then(|signal| self.rewritten(signal)) {
             step.out.push(Effect::EndGroup { signal });
+        }
+        step.out.extend(self.entries.iter().chain(&self.leaving).filter_map(Entry::left_behind).map(Effect::Say));
+        // The kernel gives back the lock of a local one.
+        if let Some(leadership) = self.leadership.as_ref().filter(|leadership| !leadership.is_over())
+            && let Backend::Consul(_) | Backend::Etcd(_) = self.config.catalog.backend
+        {
+            step.out.push(Effect::Say(leadership.left_behind()));
         }
         if !self.process.manner.silent {
             let asked = matches!(

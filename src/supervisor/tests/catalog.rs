@@ -88,6 +88,28 @@ fn an_entry_that_perhaps_arrived_is_withdrawn_too() {
 }
 
 #[test]
+fn an_entry_that_may_stay_behind_is_told_with_its_time() {
+    let said = |script: &Script| -> Vec<String> {
+        let left = script.said.iter().filter(|said| matches!(said, Notice::EntryLeft { .. }));
+        left.map(ToString::to_string).collect()
+    };
+    let mut script = Script::start(registered());
+    script.published("web", Ok(()));
+    script.signal(Signal::TERM);
+    script.ends("main", 0);
+    script.when("exit 0");
+    assert_eq!(said(&script), ["web may be passing in the catalog for 1day more: it didn't answer in time"]);
+    let mut script = Script::start(registered());
+    script.published("web", Ok(()));
+    script.signal(Signal::TERM);
+    script.ends("main", 0);
+    script.published("web", Ok(()));
+    script.withdrawn("web");
+    script.when("exit 0");
+    assert_eq!(said(&script), [""; 0]);
+}
+
+#[test]
 fn telemetrys_entry_passes_for_as_long_as_the_agent_runs() {
     let telemetry = Service { of: ServiceOf::Telemetry, ..service("pilotfish") };
     let mut config = config();

@@ -120,7 +120,7 @@ pub(crate) fn picture() -> String {
     }
     for (stage, Stage { top, height, .. }) in stages.iter().zip(&boxes) {
         let fill = match stage.phase() {
-            Phase::Starting => "#e6effa",
+            Phase::Starting | Phase::Standby => "#e6effa",
             Phase::Running => "#dff3e1",
             Phase::Stopping => "#f6e7e4",
         };

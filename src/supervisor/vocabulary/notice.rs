@@ -268,6 +268,22 @@ pub enum Notice {
         /// Its id.
         service: String,
     },
+    /// The container ends, and the catalog may still hold a service's entry.
+    EntryLeft {
+        /// Its id.
+        service: String,
+        /// What it says there, as far as is known.
+        status: Option<&'static str>,
+        /// For how long, at most, before the catalog takes it for dead.
+        ttl: Duration,
+    },
+    /// The container ends, and the store may still hold its lock.
+    LockLeft {
+        /// The election.
+        election: String,
+        /// For how long, at most.
+        lease: Duration,
+    },
     /// The catalog couldn't be made to say what is so.
     CatalogFailed {
         /// What was tried.
@@ -517,6 +533,8 @@ impl Notice {
             Notice::Published { .. } => ("catalog.published", Info),
             Notice::Advertised { .. } => ("catalog.advertised", Info),
             Notice::Withdrawn { .. } => ("catalog.withdrawn", Info),
+            Notice::EntryLeft { .. } => ("catalog.left_behind", Warn),
+            Notice::LockLeft { .. } => ("election.left_behind", Warn),
             Notice::CatalogFailed { .. } => ("catalog.failed", Warn),
             Notice::CatalogBack { .. } => ("catalog.back", Info),
             Notice::DependencyChanged { .. } => ("watch.changed", Info),

@@ -90,6 +90,17 @@ impl fmt::Display for Notice {
             Notice::Published { service, status } => write!(f, "{service} is {status} in the catalog"),
             Notice::Advertised { service, address, why } => write!(f, "{service} is advertised at {address}: {why}"),
             Notice::Withdrawn { service } => write!(f, "{service} is out of the catalog"),
+            Notice::EntryLeft { service, status, ttl } => {
+                let (status, ttl) = (status.unwrap_or("there"), span(ttl));
+                write!(f, "{service} may be {status} in the catalog for {ttl} more: it didn't answer in time")
+            }
+            Notice::LockLeft { election, lease } => {
+                write!(
+                    f,
+                    "nobody may lead {election} for {} more: the lock's release wasn't answered in time",
+                    span(lease)
+                )
+            }
             Notice::CatalogFailed { what, error } => write!(f, "{what} failed, and is tried again: {error}"),
             Notice::CatalogBack { what } => write!(f, "{what} works again"),
             Notice::DependencyChanged { watch, what } => write!(f, "watch {watch}: {what}"),

@@ -55,6 +55,7 @@ impl Status {
         let doing = if self.doing.is_empty() { String::new() } else { format!(": {}", self.doing) };
         Some(match self.phase {
             Phase::Starting => format!("starting{doing}"),
+            Phase::Standby => format!("standing by{doing}"),
             Phase::Stopping => format!("stopping{doing}"),
             Phase::Running if !self.main.runs() => format!("main doesn't run{doing}"),
             Phase::Running if self.main.stopping => format!("main is stopping{doing}"),
@@ -74,6 +75,8 @@ pub enum Phase {
     /// Main has not been started yet.
     #[default]
     Starting,
+    /// Main doesn't run, for another container leads; it could be started as soon as this one does.
+    Standby,
     /// Main runs, or will again.
     Running,
     /// The stop sequence runs.

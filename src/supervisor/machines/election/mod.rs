@@ -293,6 +293,11 @@ impl Election {
         self.eligibility.refuses
     }
 
+    /// Whether the store has ever answered.
+    pub fn has_seen(&self) -> bool {
+        self.view.is_some()
+    }
+
     /// Why the store couldn't be asked last, if it couldn't.
     pub fn error(&self) -> Option<&str> {
         self.error.as_deref()

@@ -218,6 +218,11 @@ impl Leadership {
         self.core.is_over()
     }
 
+    /// That the container ends without knowing that of its lock.
+    pub fn left_behind(&self) -> Notice {
+        Notice::LockLeft { election: self.config.name.clone(), lease: self.config.lease }
+    }
+
     /// Whether something may act for the leader, or `on_demote` runs, and will come to an end: the lock is kept.
     pub fn may_act(&self) -> bool {
         self.is_leaving() && !self.stuck
@@ -287,8 +292,17 @@ impl Leadership {
 
     /// Whether all is well although main doesn't run: a standby that could lead, and reaches the store.
     pub fn stands_by(&self) -> bool {
-        let asks = self.core.error().is_none() && !self.core.refuses();
-        self.config.mode == Mode::Standby && matches!(self.role, Role::Replica) && asks
+        let could_lead = self.core.has_seen() && !self.core.refuses();
+        self.config.mode == Mode::Standby && matches!(self.role, Role::Replica) && could_lead
+    }
+
+    /// What it waits for then, for people.
+    pub fn stands_by_for(&self) -> String {
+        let leads = self.known_leader().map_or("nobody leads".to_owned(), |leader| format!("{} leads", leader.id));
+        match self.core.error() {
+            None => leads,
+            Some(error) => format!("{leads}, as far as is known: {error}"),
+        }
     }
 
     /// For `/status`.

@@ -185,13 +185,19 @@ fn who_starts_while_nobody_leads_sees_empty_variables() {
 }
 
 #[test]
-fn a_standby_is_well_while_it_could_lead_and_not_while_it_refuses_or_asks_in_vain() {
+fn a_standby_is_well_through_an_outage_and_not_while_it_has_yet_to_be_answered() {
     let mut script = Script::candidate(standby());
+    script.event(ElectionEvent::Saw(Err("cut".to_owned())));
+    let status = script.core.status();
+    assert!(!status.standing_by && status.phase == Phase::Starting);
     script.sees_lock(held("other", 9, 3));
     let status = script.core.status();
     assert!(status.standing_by && !status.ready());
+    assert_eq!((status.phase, &*status.doing), (Phase::Standby, "other leads"));
     script.event(ElectionEvent::Saw(Err("cut".to_owned())));
-    assert!(!script.core.status().standing_by);
+    let status = script.core.status();
+    assert!(status.standing_by);
+    assert_eq!(status.why_not_ready().unwrap(), "standing by: other leads, as far as is known: cut");
     let mut script = Script::candidate(standby());
     script.wins(7);
     assert!(!script.core.status().standing_by, "it leads");
