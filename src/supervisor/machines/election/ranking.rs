@@ -161,9 +161,7 @@ impl Election {
         let counts = match &self.state {
             CandidateState::Follower { .. } | CandidateState::Campaigning(_) => true,
             CandidateState::Holding(tenure) => {
-                // Who is named compares nothing, unless it must know so many.
-                let ranks = !tenure.handed_to_us || self.settings.rank.as_ref()?.quorum.is_some();
-                ranks && matches!(tenure.stage, TenureStage::HoldingOff | TenureStage::Ranking { .. })
+                matches!(tenure.stage, TenureStage::HoldingOff | TenureStage::Ranking { .. })
             }
         };
         self.ranks.wanted.as_ref().filter(|wanted| counts && self.ranks.acts != Some(wanted.term))
@@ -341,6 +339,14 @@ impl Election {
         let peers: Vec<&PeerRank> = self.peers_of(tenure.term).collect();
         let heard = ranking.quorum.is_some() || since + HEARD_WITHIN <= now;
         let measured = self.own_answer(tenure.term).is_some();
+        // Who is named is as good, unless it must know what the others have, or its own data must never lead.
+        if tenure.handed_to_us && ranking.quorum.is_none() {
+            match self.own_answer(tenure.term) {
+                Some(Answer::Known(Rank::Never)) => {}
+                Some(_) => return Verdict::Lead,
+                None => return Verdict::Wait,
+            }
+        }
         let answered =
             measured && self.ranks.peers.is_some() && peers.iter().all(|peer| peer.answer != Answer::Measuring);
         if !(heard && answered) && now < since + ranking.within {

@@ -138,6 +138,7 @@ impl Election {
                     let why = DemotionReason::Overslept;
                     tenure.stage = TenureStage::Demoting { why: why.clone(), since: *since, to: None, killed: true };
                     tenure.lost |= self.rules.hold(Rule::DeadlineBeforeAnswers);
+                    out.push(ElectionEffect::Say(Notice::Demoting { why: why.clone() }));
                     out.push(ElectionEffect::Demote { why: why.clone(), by: hard });
                     if self.rules.hold(Rule::KillAtDeadline) {
                         out.push(ElectionEffect::Kill { why });
@@ -188,11 +189,8 @@ impl Election {
         let CandidateState::Holding(tenure) = &mut self.state else { return };
         if matches!(tenure.stage, TenureStage::HoldingOff) && tenure.act_from <= now {
             tenure.stage = match &self.settings.rank {
-                // Who is named is as good, unless it must know what the others have.
-                Some(ranking) if ranking.quorum.is_some() || !tenure.handed_to_us => {
-                    TenureStage::Ranking { since: now, read_at: now, asked: None, said: false }
-                }
-                Some(_) | None => TenureStage::Ready,
+                Some(_) => TenureStage::Ranking { since: now, read_at: now, asked: None, said: false },
+                None => TenureStage::Ready,
             };
         }
         if let TenureStage::Ranking { read_at, asked, .. } = &mut tenure.stage {

@@ -41,11 +41,32 @@ fn a_fresh_winner_yields_once_to_a_peer_that_is_further_ahead() {
     stage.expect(&["release 7 to ahead"]);
 
     // The one yielded to doesn't yield again, whoever is ahead of it.
-    let mut ahead = Stage::new(ranked());
-    ahead.sees(after(Last { released: true, to: Some("me".into()), ..last("other", 9, 3) }));
-    ahead.opened(1, LEASE);
-    ahead.acquired(Acquisition::Won(Term(7)));
-    ahead.expect(&["open", "acquire by 1", "guard 9000", "promote 7"]);
+    let mut ahead = named();
+    ahead.measured("5");
+    ahead.expect(&["guard 9000", "promote 7"]);
+}
+
+/// Handed the lock, and won it for term 7.
+fn named() -> Stage {
+    let mut stage = Stage::new(ranked());
+    stage.sees(after(Last { released: true, to: Some("me".into()), ..last("other", 9, 3) }));
+    stage.opened(1, LEASE);
+    stage.acquired(Acquisition::Won(Term(7)));
+    stage.expect(&["open", "acquire by 1", "measure", "read ranks"]);
+    stage
+}
+
+#[test]
+fn one_that_is_named_never_leads_with_data_that_must_never_lead() {
+    let mut stage = named();
+    stage.measured("never");
+    stage.reads(7, &["other 4"]);
+    stage.until(300);
+    assert_eq!(stage.heard().last().map(String::as_str), Some("release 7 to other"));
+    // A command that fails has no rank to tell.
+    let mut stage = named();
+    stage.measured("");
+    stage.expect(&["guard 9000", "promote 7"]);
 }
 
 #[test]

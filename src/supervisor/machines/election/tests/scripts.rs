@@ -507,7 +507,8 @@ fn an_agent_that_slept_past_its_deadline_is_no_leader_whatever_the_answer_says()
     stage.heard();
     stage.sleeps_until(9_001);
     stage.renewed(Renewal::Alive(held("me", 1, 7)));
-    stage.expect(&["demote by 9000: the agent slept past the lease's end", "kill"]);
+    stage.expect(&["demote by 9000: this container stood still past its lease's end", "kill"]);
+    assert!(stage.said.iter().any(|said| said.to_string().contains("stood still")), "and why is said");
     stage.tell(ElectionEvent::OutOfRole);
     stage.expect(&["guard off", "close 1", "look"]);
 }

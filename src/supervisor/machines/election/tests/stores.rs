@@ -109,13 +109,15 @@ fn a_low_candidate_counts_its_pause_from_when_others_can_have_the_lock() {
 }
 
 #[test]
-fn one_that_the_lock_is_handed_to_stands_without_measuring_its_rank() {
+fn one_that_the_lock_is_handed_to_stands_before_it_has_measured_its_rank() {
     let mut stage = Stage::new(Settings { rank: Some(ranking()), ..settings() });
     stage.sees(after(Last { released: true, to: Some("me".into()), ..last("other", 9, 3) }));
     // A command that takes longer than others leave it the lock would lose it.
     stage.opened(1, LEASE);
     stage.acquired(Acquisition::Won(Term(7)));
-    stage.expect(&["open", "acquire by 1", "guard 9000", "promote 7"]);
+    stage.expect(&["open", "acquire by 1", "measure", "read ranks"]);
+    stage.measured("5");
+    stage.expect(&["guard 9000", "promote 7"]);
 }
 
 #[test]
