@@ -163,7 +163,7 @@ struct Coprocess<'a> {
     restarts: u64,
     /// How it last ended.
     last_exit: Option<LastExit>,
-    /// Why it was given up, if it was.
+    /// Why it was given up, or isn't ready.
     error: Option<&'a str>,
 }
 

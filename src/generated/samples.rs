@@ -55,7 +55,7 @@ pub fn samples() -> Vec<Notice> {
         Notice::CoprocessStarted { name: text(), pid: 8 },
         Notice::CoprocessFailedToStart { name: text(), error: text() },
         Notice::CoprocessReady { name: text(), took: span },
-        Notice::CoprocessNotReady { name: text(), within: span },
+        Notice::CoprocessNotReady { name: text(), within: span, because: Some(text()) },
         Notice::CoprocessExited { name: text(), status: killed },
         Notice::CoprocessFollowed { name: text(), pid: 7 },
         Notice::CoprocessRestarting { name: text(), after: span, attempt: 1, max: 5 },

@@ -34,7 +34,10 @@ pub fn of(notice: &Notice) -> Vec<Field> {
         Notice::CoprocessStarted { name, pid } => vec![coprocess(name), number("pid", pid)],
         Notice::CoprocessFailedToStart { name, error } => vec![coprocess(name), text("error", error)],
         Notice::CoprocessReady { name, took } => vec![coprocess(name), seconds("took_seconds", *took)],
-        Notice::CoprocessNotReady { name, within } => vec![coprocess(name), seconds("within_seconds", *within)],
+        Notice::CoprocessNotReady { name, within, because } => {
+            let because = because.as_ref().map(|because| text("because", because));
+            [coprocess(name), seconds("within_seconds", *within)].into_iter().chain(because).collect()
+        }
         Notice::CoprocessExited { name, status } => [coprocess(name)].into_iter().chain(exit(*status)).collect(),
         Notice::CoprocessFollowed { name, pid } => vec![coprocess(name), number("pid", pid)],
         Notice::CoprocessRestarting { name, after, attempt, max } => {

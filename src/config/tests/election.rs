@@ -127,6 +127,7 @@ fn the_elections_service_in_consul_is_gone_as_soon_as_its_agent() {
     assert_eq!(ttl(CONSUL, "", "alive_ttl = \"5s\""), (5, 5));
     assert_eq!(ttl(CONSUL, ", ttl = \"2s\"", ""), (2, 2));
     assert_eq!(ttl(ETCD, "", "").0, 15);
+    assert_eq!(ttl(ETCD, "", "lease = \"12s\"").0, 12, "nor does it outlive the lock");
     assert_eq!(ttl(LOCAL, "", "").0, 15);
 }
 

@@ -57,6 +57,10 @@ pub(super) fn election(
         );
     }
     let alive_ttl = alive_ttl(raw.alive_ttl.0, place, catalog, index.map(|index| &mut services[index]), validator);
+    if let (Backend::Etcd(_), Some(index)) = (&catalog.backend, index) {
+        // A dead leader's entry, and the tag in it, must not outlive its lock.
+        services[index].ttl = services[index].ttl.min(raw.lease.0);
+    }
     let service = index.map(|index| &services[index]);
     let role_tags = raw.role_tags.map(|tags| role_tags(tags, place, root, service, catalog, validator));
     let standby = raw.mode == Mode::Standby;

@@ -60,7 +60,9 @@ struct CoprocessLife {
     was_ready: bool,
     /// It is to be ready for the first time by then.
     ready_by: Option<Time>,
-    /// That it wasn't has been seen to.
+    /// Why it wasn't when it was asked last.
+    not_ready: Option<String>,
+    /// That it wasn't in time has been seen to.
     was_late: bool,
     /// It isn't started again.
     ended: Option<EndedForGood>,
@@ -638,6 +640,7 @@ impl Coprocess {
         self.readiness = Readiness::Ready;
         self.life.was_ready = true;
         self.life.ready_by = None;
+        self.life.not_ready = None;
     }
 
     /// What is to be asked now to know whether it is ready.
@@ -677,8 +680,16 @@ impl Coprocess {
                 self.becomes_ready();
                 self.tell_ready(step);
             }
-            Err(_) => self.put_off(step.now),
+            Err(why) => {
+                self.life.not_ready = Some(why);
+                self.put_off(step.now);
+            }
         }
+    }
+
+    /// Why it isn't ready, as far as it was asked.
+    pub fn not_ready(&self) -> Option<&str> {
+        self.life.not_ready.as_deref()
     }
 
     /// It, or its launcher, said something by sd_notify.
@@ -805,6 +816,8 @@ impl Coprocess {
             Stage::Running { pid, .. } => pid,
             _ => None,
         };
+        let given_up = self.life.ended.as_ref().filter(|ended| !ended.as_wanted).map(|ended| ended.why.clone());
+        let not_ready = self.life.not_ready.clone().filter(|_| pid.is_some());
         CoprocessStatus {
             name: self.config.name.clone(),
             state: state.to_owned(),
@@ -812,7 +825,7 @@ impl Coprocess {
             ready: self.readiness == Readiness::Ready,
             restarts: self.started.saturating_sub(1),
             last_exit: self.last_exit,
-            error: self.life.ended.as_ref().filter(|ended| !ended.as_wanted).map(|ended| ended.why.clone()),
+            error: given_up.or(not_ready),
         }
     }
 }

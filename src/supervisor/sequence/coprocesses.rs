@@ -425,7 +425,8 @@ impl Supervisor {
             }
             if let Some(ready) = config.ready.as_ref().filter(|_| late) {
                 let (name, within) = (config.name.clone(), ready.timeout);
-                let notice = Notice::CoprocessNotReady { name, within };
+                let because = coprocess.not_ready().map(str::to_owned);
+                let notice = Notice::CoprocessNotReady { name, within, because };
                 if exits || waited_for {
                     return self.stop(step, notice.to_string(), Cause::Failed(UNAVAILABLE));
                 }

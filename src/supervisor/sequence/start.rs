@@ -294,7 +294,8 @@ impl Supervisor {
         self.main_has_said_nothing();
         self.coprocesses.main_starts();
         let run = self.next_run();
-        let mut env: Vec<_> = self.leadership.iter().flat_map(|leadership| leadership.env()).collect();
+        // A plain init's has no word of ours.
+        let mut env = if self.config.is_plain() { Vec::new() } else { self.env(&Job::Main) };
         env.extend(self.checks.iter().find_map(Check::watchdog));
         self.main.start(step, run, &self.process.clone(), env);
     }
@@ -358,7 +359,7 @@ impl Supervisor {
         }
         let cause = Cause::Failed(status.code());
         match again {
-            true => self.restart(step, &gone, cause),
+            true => self.restart(step, &gone, gone.why(), cause),
             false => self.stop(step, gone.why(), cause),
         }
     }
@@ -395,22 +396,22 @@ impl Supervisor {
             return self.life.run_again(step.now);
         }
         // Who presses a key wants an end, whatever a check had wanted.
-        let restarting = self.restarting.take().is_some() && !self.is_from_terminal(step.now, gone.status);
+        let restarting = self.restarting.take().filter(|_| !self.is_from_terminal(step.now, gone.status));
         let wanted = restarts::wanted(self.process.restart.policy, gone.status) && !requested;
-        if gone.unkillable || !(restarting || wanted) {
+        if gone.unkillable || !(restarting.is_some() || wanted) {
             let cause = match self.is_from_terminal(step.now, gone.status) {
                 true => Cause::Terminal,
                 false => Cause::MainEnded { asked: requested },
             };
             return self.stop(step, gone.why(), cause);
         }
-        self.start_reason = match (restarting, self.remakes()) {
+        self.start_reason = match (restarting.is_some(), self.remakes()) {
             (true, true) => StartReason::LeaderChange,
             (true, false) => StartReason::Restart,
             (false, _) => StartReason::Crash,
         };
-        let cause = if restarting { Cause::Unhealthy } else { Cause::MainEnded { asked: false } };
-        self.restart(step, &gone, cause);
+        let cause = if restarting.is_some() { Cause::Unhealthy } else { Cause::MainEnded { asked: false } };
+        self.restart(step, &gone, restarting.unwrap_or_else(|| gone.why()), cause);
     }
 
     /// What follows from main's end whatever comes next; whether it ended for its role's sake.
@@ -425,7 +426,7 @@ impl Supervisor {
     }
 
     /// Main starts again after a pause, as long as the budget lasts; then the container ends, because of this.
-    fn restart(&mut self, step: &mut Step<'_>, gone: &Gone, cause: Cause) {
+    fn restart(&mut self, step: &mut Step<'_>, gone: &Gone, why: String, cause: Cause) {
         let restart = self.process.restart.clone();
         match self.restarts.ask(step.now, gone.lived, &restart, &mut self.jitter) {
             RestartDecision::After { pause, attempt } => {
@@ -434,8 +435,10 @@ impl Supervisor {
             }
             RestartDecision::Spent => {
                 let Restart { max, within, .. } = restart;
-                step.out.push(Effect::Say(Notice::RestartBudgetSpent { max, within }));
-                self.stop(step, gone.why(), cause);
+                let spent = Notice::RestartBudgetSpent { max, within };
+                let why = format!("{why}; {spent}");
+                step.out.push(Effect::Say(spent));
+                self.stop(step, why, cause);
             }
         }
     }

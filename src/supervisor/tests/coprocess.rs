@@ -107,7 +107,7 @@ fn one_that_main_waits_for_and_that_is_never_ready_ends_the_container_with_69_an
     script.ends_as("coprocess agent", ExitStatus::Killed(Signal::TERM));
     script.expect(&["exit 69"]);
     let reason = script.said.iter().map(ToString::to_string).find(|said| said.starts_with("stopping")).unwrap();
-    assert!(reason.contains("agent wasn't ready within 30s"), "{reason}");
+    assert!(reason.contains("agent wasn't ready within 30s: refused"), "{reason}");
 }
 
 #[test]

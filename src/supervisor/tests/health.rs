@@ -182,6 +182,9 @@ fn restarts_for_health_come_from_the_same_budget() {
     script.published("web", Ok(()));
     script.withdrawn("web");
     assert_eq!(script.heard().last().unwrap(), "exit 1");
+    let last = script.said.last().unwrap().to_string();
+    let why = "check ping is critical: refused; main was restarted once within 1m: giving up; main exited with code 0";
+    assert!(last.contains(why), "{last}");
 }
 
 #[test]

@@ -43,6 +43,8 @@ fn past_its_budget_the_container_ends_with_mains_code() {
     script.ends("main", 9);
     script.expect(&["exit 9"]);
     assert!(script.said.iter().any(|notice| notice.name() == "main.restart_budget_spent"));
+    let last = script.said.last().unwrap().to_string();
+    assert!(last.ends_with("main exited with code 9; main was restarted 2 times within 1m: giving up"), "{last}");
 }
 
 #[test]
@@ -116,7 +118,10 @@ fn a_restart_that_keeps_failing_spends_the_budget_and_ends_with_its_code() {
     script.heard();
     script.when("exit 127");
     let last = script.said.last().unwrap().to_string();
-    assert_eq!(last, "ending with code 127: main can't be started: main: no", "it hasn't exited with anything");
+    assert_eq!(
+        last, "ending with code 127: main can't be started: main: no; main was restarted 5 times within 1m: giving up",
+        "it hasn't exited with anything"
+    );
 }
 
 #[test]

@@ -335,3 +335,15 @@ fn a_reload_that_takes_the_other_pre_starts_away_lets_main_start_after_the_one_t
     script.ends("pre_start 1", 0);
     script.expect(&["spawn main"]);
 }
+
+/// A script that is for both may ask for each under `set -u`.
+#[test]
+fn main_has_the_variables_of_an_election_without_one_too_and_a_plain_inits_has_none() {
+    let script = Script::start(Config { services: vec![service("web")], ..config() });
+    let main = &script.env["main"];
+    assert_eq!(main.get("PILOTFISH_EVENT").map(String::as_str), Some("main"));
+    for name in ["ROLE", "LEADER", "LEADER_ID", "TERM", "FIRST", "WATCH", "MAIN_PID"] {
+        assert_eq!(main.get(&format!("PILOTFISH_{name}")).map(String::as_str), Some(""), "{name}");
+    }
+    assert!(Script::start(Config::plain(exec("a"))).env["main"].is_empty());
+}

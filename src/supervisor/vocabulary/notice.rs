@@ -88,6 +88,8 @@ pub enum Notice {
         name: String,
         /// How long it had.
         within: Duration,
+        /// What its `ready` heard last.
+        because: Option<String>,
     },
     /// The process of a coprocess ended.
     CoprocessExited {

@@ -42,13 +42,15 @@ impl fmt::Display for Notice {
                 write!(f, "main starts again in {} (restart {attempt} of at most {max})", span(after))
             }
             Notice::RestartBudgetSpent { max, within } => {
-                write!(f, "main was restarted {max} times within {}: giving up", span(within))
+                let times = if *max == 1 { "once".to_owned() } else { format!("{max} times") };
+                write!(f, "main was restarted {times} within {}: giving up", span(within))
             }
             Notice::CoprocessStarted { name, pid } => write!(f, "{name} runs as process {pid}"),
             Notice::CoprocessFailedToStart { name, error } => write!(f, "{name} can't be started: {error}"),
             Notice::CoprocessReady { name, took } => write!(f, "{name} is ready after {}", span(took)),
-            Notice::CoprocessNotReady { name, within } => {
-                write!(f, "{name} wasn't ready within {} (its `ready` says when it is)", span(within))
+            Notice::CoprocessNotReady { name, within, because } => {
+                let because = because.as_deref().unwrap_or("its `ready` says when it is");
+                write!(f, "{name} wasn't ready within {}: {because}", span(within))
             }
             Notice::CoprocessExited { name, status } => write!(f, "{name} {status}"),
             Notice::CoprocessFollowed { name, pid } => {

@@ -124,7 +124,7 @@ pub struct CoprocessStatus {
     pub restarts: u64,
     /// How it last ended.
     pub last_exit: Option<ExitStatus>,
-    /// Why it was given up, if it was.
+    /// Why it was given up, or isn't ready.
     pub error: Option<String>,
 }
 
