@@ -82,11 +82,18 @@ fn parse_toml(text: &str, problems: &mut Vec<Problem>) -> ParsedFile {
         if unclosed && !is_duplicate(&error) {
             sound_until = span.start;
         }
-        let message = error.message().trim_end_matches(", expected literal string");
-        problems.push(
-            Problem::error(span, format!("this is no TOML: {message}"))
-                .maybe_hint(toml_hint(&error, text.lines().nth(line).unwrap_or_default())),
-        );
+        let line = text.lines().nth(line).unwrap_or_default();
+        let bare = bare_word(line).filter(|_| error.message().starts_with("invalid "));
+        let problem = match bare {
+            // The parser takes it for what its first letter could begin: `nan`, `inf`, `true`, `false`.
+            Some(word) => Problem::error(span, format!("this is no TOML: `{word}` is text without quotes"))
+                .hint(format!("write `{}`", in_quotes(word))),
+            None => {
+                let message = error.message().trim_end_matches(", expected literal string");
+                Problem::error(span, format!("this is no TOML: {message}")).maybe_hint(toml_hint(&error, line))
+            }
+        };
+        problems.push(problem);
     }
     ParsedFile { root, whole, sound_until }
 }
@@ -112,6 +119,23 @@ fn is_unclosed(error: &toml::de::Error) -> bool {
 
 fn is_duplicate(error: &toml::de::Error) -> bool {
     error.message().contains("duplicate key")
+}
+
+/// The value of a line, if that is one word that begins with a letter.
+fn bare_word(line: &str) -> Option<&str> {
+    let (_, value) = line.split_once('=')?;
+    let word = value.trim().split([' ', '#', ',', ']', '}']).next()?;
+    let is_word = word.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-./:@".contains(c));
+    Some(word).filter(|_| is_word)
+}
+
+/// What a bare word was meant to be.
+fn in_quotes(word: &str) -> String {
+    match word.to_ascii_lowercase().as_str() {
+        truth @ ("true" | "false") => truth.to_owned(),
+        _ => format!("\"{word}\""),
+    }
 }
 
 fn toml_hint(error: &toml::de::Error, line: &str) -> Option<String> {

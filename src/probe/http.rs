@@ -43,8 +43,10 @@ fn request(question: &HttpProbe, uri: &Uri) -> Result<Request<Empty<Bytes>>, Str
     let mut request = Request::new(Empty::new());
     *request.method_mut() =
         Method::from_bytes(question.method.as_bytes()).map_err(|_| format!("{} is no HTTP method", question.method))?;
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    *request.uri_mut() = target.parse().map_err(|error| format!("the url's path is none: {error}"))?;
+    let path = if uri.path().is_empty() { "/" } else { uri.path() };
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    *request.uri_mut() =
+        format!("{path}{query}").parse().map_err(|error| format!("the url's path is none: {error}"))?;
     // Never with a login: the config refuses that.
     let host = uri.authority().map_or("", |authority| authority.as_str());
     let headers = request.headers_mut();

@@ -2,6 +2,7 @@
 //! schema, the reference in TOML, the book of keys in Markdown. Made only when asked for, or when a config is wrong and
 //! its mistakes are to be told.
 
+mod command_line;
 mod keys;
 mod markdown;
 mod publish;

@@ -2,6 +2,7 @@
 //! first, so this runs when serde has refused. What is wrong is marked broken, so that the rest can still be read and
 //! judged.
 
+use super::command_line::words;
 use super::{Part, tree};
 use crate::config::format::check;
 use crate::config::parse::Syntax;
@@ -124,6 +125,8 @@ impl Walk<'_, '_> {
         let problem = Problem::error(span, format!("unknown key `{key}`"));
         let problem = if key == "enabled" {
             problem.label("not a key here").hint("`enabled` is for tables in double brackets")
+        } else if let Some(home) = self.home_of(key, part).filter(|_| !is_plural(key, part)) {
+            problem.label("not a key here").hint(format!("`{key}` belongs in {home}"))
         } else if let Some((near, _)) = near_property(key, part) {
             let free = !table.entries.iter().any(|entry| entry.key == near);
             if free {
@@ -132,8 +135,6 @@ impl Walk<'_, '_> {
             problem
                 .label(if free { "not a key here" } else { "not a key here, and the right one is there too" })
                 .hint(format!("did you mean `{near}`?"))
-        } else if let Some(home) = self.home_of(key, part) {
-            problem.label("not a key here").hint(format!("`{key}` belongs in `{home}`"))
         } else {
             let mut known: Vec<&str> = part.properties().map(|(key, _)| key).collect();
             known.sort_unstable();
@@ -142,21 +143,21 @@ impl Walk<'_, '_> {
         self.problems.push(problem);
     }
 
-    /// The section that has this key, of those inside this one or else at the top, as its header is written.
+    /// The sections that have this key, as their headers are written: one inside this one, and the first at the top.
     fn home_of(&self, key: &str, part: Part<'_>) -> Option<String> {
         // The key itself is the path's last part.
         let outside = self.path.split_last().map(|(_, outside)| outside).filter(|outside| !outside.is_empty());
         let inside = part.in_order().find(|(_, inner)| inner.is_section() && inner.property(key).is_some());
-        if let (Some(outside), Some((name, _))) = (outside, inside) {
-            return Some(format!("[{}.{name}]", outside.join(".")));
-        }
+        let inside = outside.zip(inside).map(|(outside, (name, _))| format!("[{}.{name}]", outside.join(".")));
         let home = |(section, part): (&str, Part<'_>)| {
             if part.property(key).is_some() {
                 return Some(format!("[{section}]"));
             }
             part.items()?.property(key).map(|_| format!("[[{section}]]"))
         };
-        self.top.in_order().find_map(home)
+        let homes: Vec<String> = inside.into_iter().chain(self.top.in_order().find_map(home)).collect();
+        Some(homes.iter().map(|home| format!("`{home}`")).collect::<Vec<_>>().join(" or "))
+            .filter(|all| !all.is_empty())
     }
 
     fn text(&mut self, node: &mut Node, part: Part<'_>) {
@@ -243,17 +244,7 @@ impl Walk<'_, '_> {
         let part = part.items().filter(|_| part.may_stand_alone()).unwrap_or(part);
         match &node.value {
             Value::String(line) if format == Some("command") => {
-                let advice = if line.contains(['|', '&', ';', '<', '>', '$', '`', '*', '"', '\'']) {
-                    "; or name the shell, if it needs one: "
-                } else {
-                    return Some(format!("there is no hidden shell: write `{}`", self.pair(name, &split(line))));
-                };
-                let shell = format!("[\"sh\", \"-c\", {}]", quote(line));
-                Some(format!(
-                    "there is no hidden shell: write `{}`{advice}`{}`",
-                    self.pair(name, &split(line)),
-                    self.pair(name, &shell)
-                ))
+                Some(format!("there is no hidden shell: write `{}`", self.pair(name, &command(line))))
             }
             Value::String(text) if part.takes("integer") && text.trim().parse::<i64>().is_ok() => {
                 write(text.trim().to_owned())
@@ -286,7 +277,7 @@ impl Walk<'_, '_> {
                 let name = self.path.join(".");
                 Some(format!("there is only one: write `[{name}]`, not `[[{name}]]`"))
             }
-            Value::String(line) if part.property("exec").is_some() => write(self.table_of("exec", &split(line))),
+            Value::String(line) if part.property("exec").is_some() => write(self.table_of("exec", &command(line))),
             Value::Array(_) if part.property("exec").is_some() => {
                 Some(format!("write `{}`", self.pair(name, &self.table_of("exec", "[...]"))))
             }
@@ -315,6 +306,11 @@ impl Walk<'_, '_> {
             Syntax::Json => format!("{{{}}}", self.syntax.pair(key, value)),
         }
     }
+}
+
+/// Whether it is a key of this section but for a last letter.
+fn is_plural(key: &str, part: Part<'_>) -> bool {
+    part.properties().any(|(known, _)| known.strip_suffix('s') == Some(key) || key.strip_suffix('s') == Some(known))
 }
 
 fn near_property<'s>(key: &str, part: Part<'s>) -> Option<(&'s str, Part<'s>)> {
@@ -364,9 +360,10 @@ fn list(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// A line split at its spaces, as an array.
-fn split(line: &str) -> String {
-    let words: Vec<String> = line.split_whitespace().map(quote).collect();
+/// A command line as an array: its words, or what a shell makes of it.
+fn command(line: &str) -> String {
+    let words = words(line).unwrap_or_else(|| ["sh", "-c", line].map(str::to_owned).to_vec());
+    let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
     format!("[{}]", words.join(", "))
 }
 

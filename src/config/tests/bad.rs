@@ -65,6 +65,7 @@ fn a_misspelt_key_gets_its_nearest_neighbour_or_its_home_or_the_list() {
             "process.interval = \"5s\"",
             "[stop]\ncolour = \"red\"",
             "[catalog]\nca = \"/ca.pem\"",
+            "[process]\nwithin = \"5s\"\npre_start = { exec = [\"a\"] }",
         ]
     ));
 }
@@ -106,6 +107,7 @@ fn a_value_of_the_wrong_type_is_shown_the_right_one() {
         "",
         &[
             "process.exec = \"nginx -g daemon\"",
+            "process.exec = \"nginx -g 'daemon off;'\"",
             "process.exec = \"a | b\"",
             "process.exec = 5",
             "process.exec = [\"sleep\", 5]",
@@ -459,6 +461,7 @@ fn text_that_is_no_toml_is_shown_where_it_stops_being_it() {
             "[process]\nexec = [\"a\"]\nexec = [\"b\"]\nusr = 1",
             "[process]\nexec: [\"a\"]\nuser mysql",
             "[process]\nexec = [\"a\"]\nport = {{ env.PORT }}",
+            "[process]\nuser = nobody\numask = info\n[control]\nsignals = True",
             "a = \u{1}",
         ]
     ));

@@ -26,13 +26,10 @@ pub(super) fn coprocesses(raw: Vec<raw::Coprocess>, root: Place<'_>, validator: 
             coprocess
         })
         .collect();
-    let before = validator.problems.len();
     for (index, coprocess) in coprocesses.iter().enumerate() {
         order(coprocess, &coprocesses, place.index(index), validator);
     }
-    if validator.problems.len() == before {
-        circles(&coprocesses, place, validator);
-    }
+    circles(&coprocesses, place, validator);
     // Who comes after another starts at no earlier point.
     for _ in 0..coprocesses.len() {
         for index in 0..coprocesses.len() {
@@ -195,7 +192,7 @@ fn circles(all: &[Coprocess], place: Place<'_>, validator: &mut Validator<'_>) {
             let hint = format!("{}: leave one of these out", round.collect::<Vec<_>>().join(" after "));
             let span = place.index(last).key("after").index(element).span();
             validator.error(span, "these wait for each other", hint);
-            return;
+            path.iter().for_each(|index| done[*index] = true);
         }
     }
 }
