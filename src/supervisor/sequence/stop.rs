@@ -98,7 +98,7 @@ impl Supervisor {
             cause,
             code,
             led,
-            stops_asked: 1,
+            stops_asked: matches!(cause, Cause::Signal(_) | Cause::Terminal).into(),
             hurries: false,
         });
         self.tell_catalog(step.out);
@@ -116,6 +116,10 @@ impl Supervisor {
     fn escalate(&mut self, step: &mut Step<'_>) {
         let Some(stopping) = self.life.stopping_mut() else { return };
         stopping.stops_asked += 1;
+        if stopping.stops_asked == 1 {
+            // The stop began otherwise, and whoever sends one signal gives it its time.
+            return;
+        }
         stopping.hurries = true;
         let second = stopping.stops_asked == 2;
         match stopping.stage {

@@ -762,3 +762,21 @@ fn nothing_is_asked_of_a_main_that_comes_up_while_the_container_stops() {
     script.until(5_000);
     assert!(!script.heard().iter().any(|order| order.contains("ping")), "a check asks");
 }
+
+/// Kubernetes sends its one TERM after a preStop that ran `pilotfish stop`, or to a container whose main has just ended.
+#[test]
+fn the_first_signal_hurries_no_stop_that_began_otherwise() {
+    let hooks = Hooks { pre_stop: Some(hook("leave")), post_stop: Some(hook("upload")), ..Hooks::default() };
+    let mut script = Script::start(Config { hooks, ..config() });
+    script.heard();
+    script.send(Event::Control { reply: ReplyId(1), request: Request::Stop });
+    script.expect(&["reply ok", "spawn pre_stop"]);
+    script.signal(Signal::TERM);
+    script.expect(&[]);
+    script.ends("pre_stop", 0);
+    script.expect(&["SIGTERM to main"]);
+    script.ends("main", 0);
+    script.expect(&["spawn post_stop"]);
+    script.signal(Signal::TERM);
+    script.expect(&["SIGTERM to all of post_stop"]);
+}

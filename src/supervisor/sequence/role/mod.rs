@@ -495,7 +495,9 @@ impl Supervisor {
         // One that is to end, to run again, could only be promoted to leave its role at once. Who leads leads on until
         // those who watch look elsewhere.
         let drains = self.orders.is_draining() && self.leads();
-        let ending = self.orders.restart_main() && !self.main.is_gone() && !drains;
+        // Told already, it is the next one that starts.
+        let is_next = !self.orders.will_stop_main() && self.main.is_starting();
+        let ending = self.orders.restart_main() && !self.main.is_gone() && !is_next && !drains;
         !down && !unhealthy && !ending
     }
 

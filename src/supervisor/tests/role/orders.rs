@@ -22,6 +22,22 @@ fn a_restarted_leader_leaves_its_role_in_peace_and_runs_again_as_a_replica() {
 }
 
 #[test]
+fn a_restarted_leader_that_nobody_succeeds_leads_again_with_the_main_that_starts() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    restart(&mut script);
+    script.ends("on_demote", 0);
+    script.released();
+    script.ends("main", 0);
+    script.told();
+    script.starts_slowly = true;
+    script.leads_again();
+    let told = script.told();
+    assert!(told.contains(&"spawn main".to_owned()) && !told.contains(&"release".to_owned()), "{told:?}");
+    script.send(Event::Spawned { run: script.run_of("main"), pid: 100 });
+    script.tells(&["reply ok", "spawn on_promote"]);
+}
+
+#[test]
 fn a_restarted_leader_drains_before_it_leaves_its_role() {
     let mut draining = Config { services: vec![service("web")], hooks: hooks(), ..candidate() };
     draining.stop.drain = Duration::from_secs(1);
@@ -79,7 +95,7 @@ fn a_replica_that_is_being_restarted_takes_no_lock() {
     script.until(8_000);
     script.tells(&[]);
     script.ends("main", 0);
-    script.tells(&["spawn main", "reply ok", "open"]);
+    script.tells(&["spawn main", "open", "reply ok"]);
 }
 
 #[test]

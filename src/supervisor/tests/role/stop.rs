@@ -179,11 +179,13 @@ fn an_on_demote_that_began_before_the_stop_leaves_main_its_chance() {
 }
 
 #[test]
-fn a_signal_cuts_an_on_demote_short_whose_main_is_gone() {
+fn the_second_signal_cuts_an_on_demote_short_whose_main_is_gone() {
     let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
     step_down(&mut script);
     script.ends("main", 0);
     script.told();
+    script.signal(Signal::TERM);
+    script.tells(&[]);
     script.signal(Signal::TERM);
     script.tells(&["SIGTERM to all of on_demote"]);
     script.ends_as("on_demote", ExitStatus::Killed(Signal::TERM));
