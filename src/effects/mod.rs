@@ -27,7 +27,7 @@ use crate::catalog::election::LockClient;
 use crate::catalog::{Backend, report};
 use crate::config::election::REQUEST_WITHIN;
 use crate::config::{self, Config, Control, Coprocess, Limits, Query, Service, Source, Telemetry};
-use crate::endpoints::{ControlRequest, Endpoint, Handle};
+use crate::endpoints::{ControlRequest, Endpoint};
 use crate::files::Turn;
 use crate::logging;
 use crate::process::{self, Processes};
@@ -36,6 +36,7 @@ use crate::supervisor::vocabulary::{Answer, Job, ReplyId};
 use crate::supervisor::{Effect, Event, Notice, Status, Time};
 
 use self::catalog::Follower;
+use self::endpoints::Opened;
 use waiting::{Ordered, Waiting};
 
 /// The adapters, and what is under way in them.
@@ -64,8 +65,8 @@ pub struct Adapters {
     last_reply: u64,
     /// What was said of the last signal, if that was refused.
     refused: Option<String>,
-    telemetry: Option<(Telemetry, Handle)>,
-    control: Option<(Control, Vec<Handle>)>,
+    telemetry: Option<(Telemetry, Opened)>,
+    control: Option<(Control, Vec<Opened>)>,
     endpoint: Endpoint,
     tell: mpsc::Sender<Event>,
     observe: mpsc::Sender<Event>,

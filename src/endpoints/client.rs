@@ -168,9 +168,11 @@ async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
 }
 
 async fn connect_now(socket: &Path) -> Result<UnixStream, ClientError> {
-    let failed = match believed(socket, false).await {
+    // Where containers share the directory, another one's agent may have the path, and ours listens beside it.
+    let (outside, failed) = match believed(socket, false).await {
+        Ok(stream) if Peer::of(&stream).is_some_and(Peer::is_outside) => (Some(stream), None),
         Ok(stream) => return Ok(stream),
-        Err(error) => error,
+        Err(error) => (None, Some(error)),
     };
     let mut another = None;
     for name in fallback::names(socket) {
@@ -188,10 +190,12 @@ async fn connect_now(socket: &Path) -> Result<UnixStream, ClientError> {
             Err(_) => {}
         }
     }
-    Err(match (failed, another) {
-        (ClientError::Unreachable { path, .. }, Some(peer)) => ClientError::Another { path, peer },
-        (failed, _) => failed,
-    })
+    match (outside, failed, another) {
+        (Some(stream), ..) => Ok(stream),
+        (None, Some(ClientError::Unreachable { path, .. }), Some(peer)) => Err(ClientError::Another { path, peer }),
+        (None, Some(failed), _) => Err(failed),
+        (None, None, _) => unreachable!("it either failed or didn't"),
+    }
 }
 
 async fn believed(path: &Path, anyone_may_listen: bool) -> Result<UnixStream, ClientError> {

@@ -31,6 +31,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 enum Unavailable {
     #[error("another agent answers there")]
     Taken,
+    #[error("another container's agent answers there")]
+    TakenOutside,
     #[error("user {0} listens there, who is neither root nor this agent's own")]
     Stranger(u32),
     #[error("process {0} listens there, which is no agent")]
@@ -184,6 +186,7 @@ fn clear_stale(place: &SocketPlace, address: &UnixAddr) -> Result<(), Unavailabl
         Err(Errno::ECONNREFUSED) => Ok(place.remove()?),
         Ok(()) => match getsockopt(&socket, PeerCredentials).map(|peer| Peer { pid: peer.pid(), uid: peer.uid() }) {
             Ok(peer) if !peer.may_be_an_agent(false) => Err(Unavailable::Stranger(peer.uid)),
+            Ok(peer) if peer.is_outside() => Err(Unavailable::TakenOutside),
             Ok(peer) if held.is_some() && !peer.runs_this_program() => Err(Unavailable::NoAgent(peer.pid)),
             _ => Err(Unavailable::Taken),
         },

@@ -35,6 +35,11 @@ impl Peer {
         self.pid == 1 || (self.is_root_or_us() && (self.pid > 0 || !anyone_may_listen))
     }
 
+    /// Whether it is in another container, or on the host, as far as PID namespaces tell.
+    pub fn is_outside(self) -> bool {
+        self.pid == 0
+    }
+
     /// Whether it is the container's init, or runs this very program. Where others may rename, a socket of some other daemon
     /// of root's can be at the agent's place.
     pub fn runs_this_program(self) -> bool {

@@ -4,10 +4,11 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::lab::Lab;
-use crate::support::namespace::eventually;
+use crate::support::namespace::{eventually, pilotfish};
 
 const TERM: i32 = 15;
 /// Main's user.
@@ -178,4 +179,19 @@ fn what_roots_group_may_write_is_in_the_hands_of_a_main_that_is_in_it() {
             .unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
         assert_eq!(fs::read_to_string(lab.path("secret")).unwrap(), "root's secret", "{user}");
     }
+}
+
+/// Two containers of a pod share a volume at /run.
+#[test]
+fn where_another_containers_agent_has_the_socket_each_ones_clients_reach_their_own() {
+    let lab = Lab::new("[process]\nexec = [\"sleep\", \"1000\"]\n[stop]\nwithin = \"2s\"\n");
+    let mut first = lab.run();
+    let mut second = lab.start().run().unwrap();
+    let elsewhere = "another container's agent answers there";
+    eventually(elsewhere, || second.stderr().contains(elsewhere).then_some(())).unwrap();
+    let (of, program, config) = (second.pid.to_string(), pilotfish(), lab.path("pilotfish.toml"));
+    let inside = ["-t", &of, "-p", "-m", program.to_str().unwrap(), "stop", "-c", config.to_str().unwrap()];
+    assert!(Command::new("nsenter").args(inside).status().unwrap().success());
+    assert_eq!(second.wait(), Ok(143), "{}", second.stderr());
+    assert_eq!(first.ended(), None, "{}", first.stderr());
 }

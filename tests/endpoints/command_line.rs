@@ -5,7 +5,6 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -358,15 +357,19 @@ fn get(socket: &Path, page: &str) -> String {
 fn a_door_that_cannot_be_had_is_said_and_main_runs_all_the_same() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let lab = Lab::new(&format!(
-        "[process]\nexec = [\"sh\", \"-c\", \"exit 7\"]\n[control]\nsocket = \"DIR/missing/control.sock\"\n\
+        "[process]\nexec = [\"sh\", \"-c\", \"until [ -e DIR/go ]; do sleep 0.05; done; exit 7\"]\n[control]\nsocket = \"DIR/missing/control.sock\"\n\
          [telemetry]\nlisten = \"{}\"\n",
         taken.local_addr().unwrap()
     ));
     let mut container = lab.start().run().unwrap();
+    let says = |text: &str| eventually(text, || container.stderr().contains(text).then_some(())).unwrap();
+    says("no control socket at");
+    says("can't be listened on yet");
+    // The container before has gone.
+    drop(taken);
+    says("is listened on");
+    std::fs::write(lab.path("go"), "").unwrap();
     assert_eq!(container.wait(), Ok(7));
-    let log = container.stderr();
-    assert!(log.contains("no control socket at") && log.contains("can't listen on"), "{log}");
-    assert!(taken.as_raw_fd() > 0);
 }
 
 #[test]
