@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use pilotfish::catalog::Backend;
+use pilotfish::catalog::election::{AcceptedLoss, CandidateSettings, LockClient};
 use pilotfish::config;
 use pilotfish::config::backends::{Endpoint, Etcd as Settings, Login, SecretSource, Tls};
 use pilotfish::config::{Query, Service};
@@ -357,4 +358,33 @@ async fn a_follower_whose_place_in_the_history_was_compacted_away_ends_with_the_
             Err(_) => {}
         }
     }
+}
+
+/// Whether the lease of who led last has ended is asked by a write.
+#[tokio::test]
+async fn who_may_only_read_sees_that_a_dead_leaders_lock_is_free() {
+    let etcd = Etcd::start("etcd35");
+    lock(&etcd);
+    let (_dir, password) = password_file("right");
+    let backend = config::Backend::Etcd(Box::new(login(&etcd, "web", &password)));
+    let catalog = config::Catalog { backend, prefix: "pilotfish".to_owned() };
+    let settings = CandidateSettings {
+        name: "x".to_owned(),
+        id: "a".to_owned(),
+        lease: Duration::from_secs(60),
+        kill_margin: Duration::from_secs(1),
+        service: None,
+        witness: None,
+        loss: AcceptedLoss::default(),
+    };
+    let candidate = LockClient::new(Arc::new(Backend::open(&catalog).unwrap()), settings);
+    crate::election::lock::lead(&candidate).await;
+    for command in [
+        &["--user=root:root", "del", "pilotfish/elections/x/leader"][..],
+        &["--user=root:root", "role", "revoke-permission", "agent", "--prefix=true", "pilotfish/"],
+        &["--user=root:root", "role", "grant-permission", "agent", "--prefix=true", "read", "pilotfish/"],
+    ] {
+        etcd.ctl(command).unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    }
+    assert!(candidate.look().await.unwrap().holder().is_none());
 }

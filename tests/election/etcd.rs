@@ -543,7 +543,7 @@ async fn a_server_that_falls_silent_is_noticed_within_seconds() {
     etcd.process().signal(nix::sys::signal::Signal::SIGSTOP);
     let start = Instant::now();
     assert!(matches!(a.renew(session, term).await, Renewal::Unknown(_)));
-    assert!(start.elapsed() < Duration::from_millis(2500));
+    assert!(start.elapsed() < Duration::from_millis(4500));
     watch.next_within(Duration::from_secs(14)).await.unwrap_err();
     println!("a silent server was noticed after {:?}", start.elapsed());
     etcd.process().signal(nix::sys::signal::Signal::SIGCONT);

@@ -452,6 +452,8 @@ impl Etcd {
         match put.await {
             Ok(_) => Ok(false),
             Err(Error::Refused { code: Code::NotFound, .. }) => Ok(true),
+            // Who may only read sees the lock all the same, and waits for what the lease promised if it ever comes to that.
+            Err(Error::Refused { code: Code::PermissionDenied, .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
