@@ -17,6 +17,9 @@ pub(super) fn is(text: &str) -> bool {
 /// A program that prints there prints to the container's own output.
 const OWN_OUTPUT: [&str; 4] = ["/dev/stdout", "/dev/fd/1", "/dev/stderr", "/dev/fd/2"];
 
+/// As many restarts within a minute as nothing comes to.
+const NO_LIMIT: i64 = 1_000_000;
+
 /// A section with its keys.
 struct Section<'t> {
     name: &'t str,
@@ -224,17 +227,13 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, outside: &Names<
     if !names.environment.is_empty() {
         table.set("env", Value::Inline(variables(names.environment)));
     }
-    let retries = section.get("startretries").and_then(|text| text.parse().ok()).unwrap_or(3_i64).max(1);
     let policy = match section.get("autorestart").unwrap_or("unexpected") {
         "unexpected" => "on-failure",
         _ if section.is_on("autorestart") == Some(false) => "never",
         _ => "always",
     };
-    let mut restart = vec![("policy".to_owned(), Value::text(policy))];
-    if policy != "never" {
-        restart.push(("max".to_owned(), Value::Integer(retries)));
-    }
-    table.set("restart", Value::Inline(restart));
+    table.set("restart", Value::Inline(restart(policy)));
+    notes.extend(failed_starts(section, policy));
     let kills = section.get("stopsignal").is_some_and(|signal| signal.trim_start_matches("SIG") == "KILL");
     if let Some(signal) = section.get("stopsignal").filter(|_| !kills) {
         table.set("stop_signal", Value::text(signal));
@@ -281,6 +280,38 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, outside: &Names<
     if let Some(seconds) = patience(section) {
         table.set("stop_timeout", Value::text(format!("{seconds}s")));
     }
+}
+
+/// supervisord starts what has run for `startsecs` again without a limit, and gives up only on starts that fail (process.py,
+/// `transition`): a worker that ends after each job lives for ever. It waits a second more at each of these; here a second
+/// each time.
+fn restart(policy: &str) -> Vec<(String, Value)> {
+    let mut restart = vec![("policy".to_owned(), Value::text(policy))];
+    if policy != "never" {
+        restart.push(("max".to_owned(), Value::Integer(NO_LIMIT)));
+        restart.push(("backoff".to_owned(), Value::text("1s")));
+    }
+    restart
+}
+
+/// What a program says of starts that fail, which are ends like any other here.
+fn failed_starts(section: &Section<'_>, policy: &str) -> Vec<Note> {
+    let is_some_number = |key| section.get(key).is_some_and(|text| text.parse() != Ok(0));
+    let tells = |key: &str, what: &str, lost| note(section.span(key), format!("[{}] {key}", section.name), what, lost);
+    let mut notes = Vec::new();
+    if policy == "never" && is_some_number("startretries") {
+        let what = "a start that failed was tried again there; it is started once here";
+        notes.push(tells("startretries", what, true));
+    } else if policy != "never" && section.get("startretries").is_some() {
+        let what = "it was given up there after so many starts in a row that failed; it is started again after each end \
+                    here, without a limit: `max` and `within` of `restart` set one";
+        notes.push(tells("startretries", what, false));
+    }
+    if policy == "on-failure" && is_some_number("startsecs") {
+        let what = "an end within it was a failed start there, be its code 0; code 0 is an end that is expected here";
+        notes.push(tells("startsecs", what, false));
+    }
+    notes
 }
 
 /// How long a program has to stop, where it says so.

@@ -109,3 +109,22 @@ fn words_are_those_of_a_shell() {
     let imported = of("[program:x]\ncommand=x \"a\\tb \\\" c\" '\\d' \"\" e\\ f %(ENV_G)s\"h i\"\n");
     has(&imported, "exec = [\"x\", 'a\\tb \" c', '\\d', \"\", \"e f\", \"{{ env.G }}h i\"]");
 }
+
+#[test]
+fn what_ran_is_started_again_without_a_limit_as_supervisord_does() {
+    let unlimited = "restart = { policy = \"always\", max = 1000000, backoff = \"1s\" }";
+    for more in ["", "startsecs=1\n"] {
+        let imported = of(&format!("[program:x]\ncommand=x\nautorestart=true\n{more}"));
+        has(&imported, unlimited);
+        assert!(imported.notes.is_empty(), "{more}");
+    }
+    let imported = of("[program:x]\ncommand=x\nautorestart=true\nstartretries=5\n");
+    has(&imported, unlimited);
+    assert!(note(&imported, "[program:x] startretries").what.contains("without a limit") && !imported.is_lossy());
+    let imported = of("[program:x]\ncommand=x\nstartsecs=10\n");
+    has(&imported, "restart = { policy = \"on-failure\", max = 1000000, backoff = \"1s\" }");
+    assert!(note(&imported, "[program:x] startsecs").what.contains("code 0 is an end") && !imported.is_lossy());
+    let imported = of("[program:x]\ncommand=x\nautorestart=false\nstartretries=5\nstartsecs=10\n");
+    has(&imported, "restart = { policy = \"never\" }");
+    assert!(note(&imported, "[program:x] startretries").what.contains("started once") && imported.is_lossy());
+}
