@@ -24,7 +24,7 @@ use crate::process::{Processes, Speaker, memory};
 use crate::recorder::Recorder;
 use crate::sabotage;
 use crate::supervisor::vocabulary::Notification;
-use crate::supervisor::{Effect, Event, Status, Supervisor};
+use crate::supervisor::{Effect, Event, Status, Supervisor, Time};
 
 /// Room for events of tasks. A task that finds it full waits; signals, exits and the control endpoint have ways of
 /// their own.
@@ -38,6 +38,9 @@ const QUESTIONS: usize = 16;
 /// Each time so many things have woken it the loop lets everything else have a turn, and come before signals: they
 /// can be flooded too, by a main of the agent's own user or by its ending children.
 const TURNS: u32 = 16;
+
+/// The loop was away when it is later than this.
+const LATE: Duration = Duration::from_millis(20);
 
 /// By then the start is over, with all that it alone needed; a container that ends before that pays nothing for it.
 const START_IS_OVER_AFTER: Duration = Duration::from_secs(1);
@@ -179,7 +182,11 @@ impl Agent {
                 if let Some(recorder) = &mut self.recorder {
                     recorder.note(now, &event);
                 }
-                for effect in self.supervisor.handle(now, event) {
+                let effects = match !next.is_empty() && self.is_late(now, Duration::ZERO) {
+                    true => self.supervisor.hear(now, event),
+                    false => self.supervisor.handle(now, event),
+                };
+                for effect in effects {
                     match effect {
                         Effect::Exit { code, reason } => {
                             logging::termination_log(&reason);
@@ -227,7 +234,26 @@ impl Agent {
                     memory::forget_start();
                 }
             }
+            if self.is_late(clock::now(), LATE) {
+                next.extend(self.news());
+            }
         }
+    }
+
+    /// Whether a time of the core's is over for longer than this.
+    fn is_late(&self, now: Time, than: Duration) -> bool {
+        self.supervisor.next_deadline().is_some_and(|at| at + than <= now)
+    }
+
+    /// What came while the loop was away, perhaps before the time that is over now: who has succeeded meanwhile isn't too
+    /// late.
+    fn news(&mut self) -> Vec<Event> {
+        let mut news = self.reap();
+        for _ in 0..EVENTS {
+            let Ok(event) = self.events.try_recv() else { break };
+            news.extend(self.adapters.heard(event));
+        }
+        news
     }
 
     /// Who has ended, after what they said: to the loop their end comes first, and may take the container with it. It is

@@ -150,6 +150,14 @@ impl Supervisor {
 
     /// Takes what happened at `now` and says what is to be done, in order.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
+        let mut out = self.hear(now, event);
+        self.advance(&mut Step { now, out: &mut out });
+        out
+    }
+
+    /// The same while there is more to be heard that came in time, though other times are over by now: nothing is too late
+    /// yet but a lease. [`Supervisor::handle`] has to follow.
+    pub fn hear(&mut self, now: Time, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
         let step = &mut Step { now, out: &mut out };
         // A lease that has run out while the agent slept comes before whatever it wakes up to.
@@ -310,7 +318,6 @@ impl Supervisor {
             Event::ActingTold { term, result } => self.acting_told(step, term, result),
             Event::Guard { stands } => self.guarded(step, stands),
         }
-        self.advance(step);
         out
     }
 

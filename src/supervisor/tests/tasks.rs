@@ -448,3 +448,18 @@ fn a_reload_keeps_what_is_unchanged_ends_what_is_gone_and_dates_the_rest_anew() 
     let orders = reload(&mut script, Vec::new());
     assert_eq!(orders, ["load config", "SIGTERM to all of task backup", "reply ok"]);
 }
+
+/// Away for longer than what was left of its time, the loop finds the end that came before.
+#[test]
+fn what_came_in_time_and_is_heard_late_isnt_too_late() {
+    let (backup, report) = (Task { at_start: true, ..every(HOUR) }, "report".to_owned());
+    let other = Task { name: report, ..backup.clone() };
+    let mut script = Script::start(Config { tasks: vec![backup, other], ..config() });
+    let (first, second) = (script.run("task backup"), script.run("task report"));
+    let late = crate::supervisor::Time::default() + Duration::from_secs(31 * 60);
+    let ended = |run| Event::Exited { run, status: ExitStatus::Exited(0) };
+    script.core.hear(late, ended(first));
+    script.core.handle(late, ended(second));
+    let outcomes: Vec<_> = script.core.status().tasks.iter().map(|task| (task.succeeded, task.failed)).collect();
+    assert_eq!(outcomes, [(1, 0), (1, 0)]);
+}
