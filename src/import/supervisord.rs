@@ -88,7 +88,12 @@ pub(super) fn document(text: &str, file: &Path) -> Result<Document, (Span, Strin
         .or(programs.len().checked_sub(1));
     for (index, section) in programs.iter().enumerate() {
         let is_main = main == Some(index);
-        let names = Names { group: group_of(section, &sections), here, shared: &shared };
+        let names = Names {
+            group: group_of(section, &sections),
+            here,
+            shared: &shared,
+            after: before(section, &programs, main, &sections),
+        };
         program(section, is_main, programs.len() > 1, &names, &mut document);
     }
     if let Some(longest) = programs.iter().filter_map(|section| patience(section)).max().filter(|longest| *longest > 9)
@@ -103,6 +108,27 @@ struct Names<'n> {
     group: Option<&'n str>,
     here: Option<&'n str>,
     shared: &'n Shared,
+    /// Coprocesses that are started before it, and stopped after it.
+    after: Vec<&'n str>,
+}
+
+/// Those that are started before a program because of their priorities: supervisord ends one only once those of a higher one
+/// are gone. Of equal ones only the names decide there, which is no order that anybody chose. Who runs once is not waited
+/// for, and nobody waits for main, which is told first.
+fn before<'t>(
+    program: &Section<'_>,
+    programs: &[&Section<'t>],
+    main: Option<usize>,
+    sections: &[Section<'t>],
+) -> Vec<&'t str> {
+    let stays = |other: &Section<'_>| other.is_on("autorestart") != Some(false) && other.get("command").is_some();
+    let others = programs.iter().enumerate().filter(|(index, other)| main != Some(*index) && stays(other));
+    let own = place(program, sections).0;
+    let level = |other: &Section<'t>| Some(place(other, sections).0).filter(|level| *level < own);
+    // Whoever comes before these, they name themselves.
+    let last = others.clone().filter_map(|(_, other)| level(other)).max();
+    let of_the_last = others.filter(|(_, other)| last.is_some() && level(other) == last);
+    of_the_last.filter_map(|(_, other)| Some(other.name.split_once(':')?.1)).collect()
 }
 
 /// A program's place among all (supervisor/options.py, `Config.__lt__`, and process.py, `ProcessGroup.transition`): groups
@@ -222,6 +248,10 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, outside: &Names<
         table.set("name", Value::text(name));
     }
     table.set("exec", Value::words(&words));
+    if !is_main && !outside.after.is_empty() {
+        let names = outside.after.iter().map(|name| Value::text(*name)).collect();
+        table.set("after", Value::List(names));
+    }
     table.maybe("user", user.map(Value::Text));
     table.maybe("directory", directory.map(Value::Text));
     if !names.environment.is_empty() {

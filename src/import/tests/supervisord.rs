@@ -128,3 +128,34 @@ fn what_ran_is_started_again_without_a_limit_as_supervisord_does() {
     has(&imported, "restart = { policy = \"never\" }");
     assert!(note(&imported, "[program:x] startretries").what.contains("started once") && imported.is_lossy());
 }
+
+#[test]
+fn a_program_of_a_higher_priority_stops_before_those_of_lower_ones() {
+    let program = |name: &str, more: &str| format!("[program:{name}]\ncommand={name}\n{more}\n");
+    let of_them = |texts: &[String]| of(&texts.concat());
+    let imported = of_them(&[
+        program("app", "priority=20"),
+        program("nginx", "priority=10"),
+        program("php-fpm", "priority=5"),
+        program("memcached", "priority=5"),
+        program("cache", "priority=1"),
+        program("prepare", "priority=7\nautorestart=false"),
+    ]);
+    let table = |name: &str| {
+        let (_, table) = imported.toml.split_once(&format!("name = \"{name}\"")).unwrap();
+        table.split("\n\n").next().unwrap().to_owned()
+    };
+    assert!(table("nginx").contains("\nafter = [\"memcached\", \"php-fpm\"]\n"), "{}", imported.toml);
+    assert!(table("php-fpm").contains("\nafter = [\"cache\"]\n"), "{}", imported.toml);
+    assert!(table("prepare").contains("\nafter = [\"memcached\", \"php-fpm\"]\n"), "{}", imported.toml);
+    assert!(!table("cache").contains("\nafter"), "{}", imported.toml);
+    // Main is the last to start and the first to stop without a word.
+    let main = imported.toml.split("[[coprocess]]").next().unwrap();
+    assert!(!main.contains("\nafter"), "{main}");
+    // By their names alone nobody orders programs, nor by the names of one group.
+    let equals = of_them(&[program("a", ""), program("b", ""), program("c", "")]);
+    assert!(!equals.toml.contains("after"), "{}", equals.toml);
+    let group = "[group:g]\nprograms=a,b,c\n".to_owned();
+    let grouped = of_them(&[group, program("a", "priority=1"), program("b", "priority=2"), program("c", "priority=3")]);
+    assert!(!grouped.toml.contains("after"), "{}", grouped.toml);
+}
