@@ -3,6 +3,7 @@
 //! that last answered, and only when that one fails to the next.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -70,6 +71,9 @@ impl Member {
     }
 }
 
+/// A member that is asked: which one, and what it answers.
+type Asked<'a, T> = Pin<Box<dyn Future<Output = (usize, Result<(T, Client), Error>)> + Send + 'a>>;
+
 impl Members {
     /// Reaches nobody yet. Agents begin with different members.
     pub(super) fn new(settings: &Settings) -> Members {
@@ -88,7 +92,7 @@ impl Members {
 
     /// Carries out a call at the first member that can: each is asked once, in a row, until one answers. Whoever has been
     /// silent for a while is not waited for alone, so a call can be carried out more than once.
-    pub(super) async fn call<T, F>(&self, what: &'static str, call: impl Fn(Client) -> F) -> Result<T, Error>
+    pub(super) async fn call<T, F>(&self, what: &'static str, call: impl Fn(Client) -> F + Sync) -> Result<T, Error>
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
@@ -96,7 +100,11 @@ impl Members {
     }
 
     /// The same, for who hasn't long to wait.
-    pub(super) async fn call_briefly<T, F>(&self, what: &'static str, call: impl Fn(Client) -> F) -> Result<T, Error>
+    pub(super) async fn call_briefly<T, F>(
+        &self,
+        what: &'static str,
+        call: impl Fn(Client) -> F + Sync,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
@@ -107,7 +115,7 @@ impl Members {
     pub(super) async fn call_at<T, F>(
         &self,
         what: &'static str,
-        call: impl Fn(Client) -> F,
+        call: impl Fn(Client) -> F + Sync,
     ) -> Result<(T, Reached<'_>), Error>
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
@@ -120,21 +128,31 @@ impl Members {
         &self,
         alone: Duration,
         what: &'static str,
-        call: impl Fn(Client) -> F,
+        call: impl Fn(Client) -> F + Sync,
     ) -> Result<(T, Reached<'_>), Error>
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
+        // Boxed: this is a future of 15 KB, and every future around it would be as large again.
+        let ask = |index: usize| -> Asked<'_, T> {
+            let (member, call) = (&self.members[index], &call);
+            Box::pin(async move { (index, self.call_member(member, what, call).await) })
+        };
+        self.first_answer(alone, &ask).await
+    }
+
+    /// The same, of calls whose kind doesn't matter any more: one for each answer, and not for each call, is enough code.
+    async fn first_answer<'c, T>(
+        &self,
+        alone: Duration,
+        ask: &(dyn Fn(usize) -> Asked<'c, T> + Sync),
+    ) -> Result<(T, Reached<'_>), Error> {
         let first = self.first.load(Ordering::Relaxed);
         let mut failure: Option<Error> = None;
         let mut next = (0..self.members.len()).map(|turn| (first + turn) % self.members.len()).peekable();
         let mut asked = FuturesUnordered::new();
         loop {
-            if let Some(index) = next.next() {
-                let (member, call) = (&self.members[index], &call);
-                // Boxed: this is a future of 15 KB, and every future around it would be as large again.
-                asked.push(Box::pin(async move { (index, self.call_member(member, what, call).await) }));
-            }
+            asked.extend(next.next().map(ask));
             let answered = match next.peek() {
                 Some(_) => timeout(alone, asked.next()).await.ok(),
                 None => Some(asked.next().await),
@@ -162,7 +180,7 @@ impl Members {
         &self,
         member: &Member,
         what: &'static str,
-        call: &impl Fn(Client) -> F,
+        call: &(impl Fn(Client) -> F + Sync),
     ) -> Result<(T, Client), Error>
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
@@ -191,7 +209,7 @@ impl Members {
         &self,
         member: &Member,
         what: &'static str,
-        call: &impl Fn(Client) -> F,
+        call: &(impl Fn(Client) -> F + Sync),
         client: Client,
     ) -> Result<(T, Client), Error>
     where
