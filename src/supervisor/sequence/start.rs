@@ -8,6 +8,7 @@ use crate::exit_codes::UNAVAILABLE;
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
 use crate::supervisor::machines::commands::{KeptFor, Launch, Outcome};
+use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::machines::main::{Gone, StrayAction};
 use crate::supervisor::machines::restarts::{self, RestartDecision};
 use crate::supervisor::machines::watch::Watch;
@@ -393,6 +394,7 @@ impl Supervisor {
             // What a person wants takes nothing from the budget, and waits for nothing.
             self.restarting = None;
             self.start_reason = StartReason::Restart;
+            self.elect(step, ElectionEvent::StandAgain);
             return self.life.run_again(step.now);
         }
         // Who presses a key wants an end, whatever a check had wanted.

@@ -11,6 +11,8 @@ use super::{Preference, Settings, Vacancy};
 
 /// How long a low candidate, and one whose main isn't ready, leaves a lock to others that can be had.
 const LOW_WAITS: Duration = Duration::from_secs(2);
+/// How long who stepped down to be restarted leaves the lock to others: they see it free in milliseconds.
+const OTHERS_FIRST: Duration = Duration::from_secs(1);
 /// How long a free lock is left to the one it was handed to, and how long one that stepped down stays away from it.
 pub(super) const HANDOVER: Duration = Duration::from_secs(5);
 /// The pause after a leadership that came to nothing, doubled each time: a sick leader must not flap.
@@ -89,6 +91,11 @@ impl Eligibility {
     /// A leadership ended as it should.
     pub(super) fn stepped_down(&mut self, now: Time) {
         self.aside_until = now + HANDOVER;
+    }
+
+    /// Nothing keeps it aside any longer but that others go first.
+    pub(super) fn stands_again(&mut self, now: Time) {
+        self.aside_until = self.aside_until.min(now + OTHERS_FIRST);
     }
 
     /// A leadership came to nothing.

@@ -136,6 +136,8 @@ pub enum ElectionEvent {
         /// Who shall lead next; `None`: anybody else.
         to: Option<Id>,
     },
+    /// What it stepped down for is done: a lock that nobody takes is left to others only for a moment more.
+    StandAgain,
     /// A person says that a term lower than one seen before is right.
     AcceptTerm,
     /// A person says that a winner which knows too few ranks shall lead, whatever is lost.

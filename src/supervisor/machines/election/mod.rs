@@ -227,6 +227,7 @@ impl Election {
                 }
             }
             ElectionEvent::StepDown { to } => self.step_down(now, to, &mut out),
+            ElectionEvent::StandAgain => self.eligibility.stands_again(now),
             ElectionEvent::AcceptTerm => {
                 self.eligibility.refuses = false;
                 self.highest = Term::default();

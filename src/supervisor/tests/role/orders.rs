@@ -30,7 +30,9 @@ fn a_restarted_leader_that_nobody_succeeds_leads_again_with_the_main_that_starts
     script.ends("main", 0);
     script.told();
     script.starts_slowly = true;
-    script.leads_again();
+    script.sees_lock(View { at: 9, last_revision: Revision(9), ..free() });
+    assert_eq!(script.when("open"), 1_000, "others go first");
+    script.takes(10);
     let told = script.told();
     assert!(told.contains(&"spawn main".to_owned()) && !told.contains(&"release".to_owned()), "{told:?}");
     script.send(Event::Spawned { run: script.run_of("main"), pid: 100 });
