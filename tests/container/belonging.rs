@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::stat::Mode;
@@ -289,13 +289,24 @@ fn a_daemon_of_pre_start_is_told_at_the_end() {
 }
 
 /// From inside, as by `docker exec`: one from elsewhere would hold the whole PID namespace.
-fn held_by_a_tracer(container: &Container, pid: &str) {
+fn held_by_a_tracer(container: &Container, pid: &str) -> Tracer {
     let (of, specimen) = (container.pid.to_string(), specimen());
     let inside = ["-t", &of, "-p", "-m", specimen.to_str().unwrap(), "trace", pid];
     let mut tracer = Command::new("nsenter").args(inside).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = String::new();
     BufReader::new(tracer.stdout.take().unwrap()).read_line(&mut said).unwrap();
     assert_eq!(said, "traced\n");
+    Tracer(tracer)
+}
+
+/// It ends with the container that it is in.
+struct Tracer(Child);
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A program that tells its number and ends with this code once it is told.
@@ -311,7 +322,7 @@ fn a_main_whose_tracer_keeps_its_end_to_itself_ends_the_container_with_its_own_c
     mkfifo(&lab.path("fifo"), Mode::S_IRWXU).unwrap();
     let mut container = lab.run();
     lab.told("up");
-    held_by_a_tracer(&container, fs::read_to_string(lab.path("pid")).unwrap().trim());
+    let _tracer = held_by_a_tracer(&container, fs::read_to_string(lab.path("pid")).unwrap().trim());
     fs::write(lab.path("fifo"), "\n").unwrap();
     assert_eq!(container.wait_for(AT_ONCE), Ok(3), "{}", container.stderr());
     log_says(&container, "held by its tracer: exited with code 3");
@@ -330,7 +341,7 @@ fn a_coprocess_whose_tracer_keeps_its_end_to_itself_delays_no_stop() {
     mkfifo(&lab.path("fifo"), Mode::S_IRWXU).unwrap();
     let mut container = lab.run();
     lab.told("up");
-    held_by_a_tracer(&container, fs::read_to_string(lab.path("pid")).unwrap().trim());
+    let _tracer = held_by_a_tracer(&container, fs::read_to_string(lab.path("pid")).unwrap().trim());
     fs::write(lab.path("fifo"), "\n").unwrap();
     log_says(&container, "held by its tracer: exited with code 4");
     container.signal(libc::SIGTERM);
