@@ -160,6 +160,15 @@ fn access(template: &Template) -> Result<Access, Error> {
     Ok(Access { mode: template.mode, owner })
 }
 
+/// Why a template is of no use as it is here.
+///
+/// # Errors
+/// It can't be read, or is none.
+pub fn survey(template: &Template) -> Result<(), Error> {
+    let (source, _) = read(&template.source)?;
+    Ok(template::check_syntax(&source, &template.source.to_string_lossy())?)
+}
+
 fn read(path: &Path) -> Result<(String, bool), Error> {
     let unread = |source| Error::Read { path: path.to_owned(), source };
     let (bytes, not_ours) = files::read_and_see_whose(path, SOURCE_AT_MOST).map_err(unread)?;

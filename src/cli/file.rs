@@ -14,6 +14,7 @@ use crate::files;
 use crate::logging;
 use crate::net::address;
 use crate::process::users;
+use crate::render;
 use crate::witness;
 
 /// `pilotfish check`.
@@ -40,7 +41,7 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
             print(&format!(
                 "{remarks}{left_out}{warnings}{}{survey}{doubt}{}: ok
 {sum}{}{}",
-                strangers(&loaded.config) + &unreadable(&loaded.config) + &missing(&loaded.config),
+                strangers(&loaded.config) + &unreadable(&loaded.config) + &templates(&loaded.config),
                 file.display(),
                 coprocess::order(&loaded.config.coprocesses),
                 addresses(&loaded.config)
@@ -123,14 +124,20 @@ fn unreadable(config: &Config) -> String {
     config.files().into_iter().filter_map(refused).collect()
 }
 
-/// Which templates aren't here. A hook, or the image, may bring one, so it is no mistake of the config's.
-fn missing(config: &Config) -> String {
-    let templates = config.watches.iter().filter_map(|watch| Some((watch, watch.template.as_ref()?)));
-    let gone = templates.filter(|(_, template)| !template.source.try_exists().unwrap_or(true));
-    let line = |(watch, template): (&config::Watch, &config::Template)| {
-        format!("warning: here, {}, the template of watch {}, doesn't exist\n\n", template.source.display(), watch.name)
+/// Which templates aren't here, or aren't any. A hook, or the image, may bring one, so it is no mistake of the config's.
+fn templates(config: &Config) -> String {
+    let templates = config.watches.iter().filter_map(|watch| Some((&watch.name, watch.template.as_ref()?)));
+    let doubt = |(watch, template): (&String, &config::Template)| {
+        let source = template.source.display();
+        match template.source.try_exists() {
+            Ok(false) => Some(format!("warning: here, {source}, the template of watch {watch}, doesn't exist\n\n")),
+            _ => {
+                let error = render::survey(template).err()?;
+                Some(format!("warning: here, the template of watch {watch} is of no use: {}\n\n", report(&error)))
+            }
+        }
     };
-    gone.map(line).collect()
+    templates.filter_map(doubt).collect()
 }
 
 /// `pilotfish render`.
@@ -177,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_template_that_is_not_here_is_told() {
+    fn a_template_that_is_not_here_or_is_none_is_told() {
         let directory = tempfile::tempdir().unwrap();
         let source = directory.path().join("a.j2");
         let file = directory.path().join("pilotfish.toml");
@@ -187,9 +194,12 @@ mod tests {
         );
         std::fs::write(&file, text).unwrap();
         let config = Config::load(&file, None, &Context::of_this_process()).unwrap().config;
-        let told = missing(&config);
+        let told = templates(&config);
         assert!(told.contains("a.j2, the template of watch db, doesn't exist"), "{told}");
         std::fs::write(&source, "").unwrap();
-        assert_eq!(missing(&config), "");
+        assert_eq!(templates(&config), "");
+        std::fs::write(&source, "a\n{% for i in instances %}{{ i.port }}\n{% end %}\n").unwrap();
+        let told = templates(&config);
+        assert!(told.contains("the template of watch db is of no use: ") && told.contains("a.j2:3: "), "{told}");
     }
 }

@@ -12,6 +12,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use minijinja::machinery::Instructions;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Enumerator, Object, Serde};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
@@ -140,6 +141,18 @@ pub fn render_file(
     job.render(&Value::from(Serde(context)), &Engine::new(Env::new(variables.clone(), None), FILE_FUEL, FILE_LIMIT))
 }
 
+/// Whether a template file is one at all. What its filters and values come to shows only when it is rendered.
+///
+/// # Errors
+/// With the template's name and line: bad syntax.
+pub fn check_syntax(source: &str, name: &str) -> Result<(), TemplateError> {
+    compile(name, source).map(drop).map_err(|error| TemplateError::Engine {
+        name: name.to_owned(),
+        line: error.line(),
+        what: in_words(&error),
+    })
+}
+
 /// Renders config values; the backend is made when the first template comes, for most configs never.
 pub(crate) struct Values<'a> {
     variables: &'a Variables,
@@ -187,12 +200,16 @@ impl Engine {
     }
 
     fn run(&self, name: &str, source: &str, context: &Value) -> Result<String, minijinja::Error> {
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
-        let syntax = syntax.expect("the default delimiters are sound");
-        chains::check(name, source, syntax.clone())?;
-        let program = bounded::compile(name, source, syntax)?;
-        bounded::run(&self.engine, &program, context.clone())
+        bounded::run(&self.engine, &compile(name, source)?, context.clone())
     }
+}
+
+/// A line that holds only a block leaves none behind, and the last newline stays.
+fn compile<'s>(name: &'s str, source: &'s str) -> Result<Instructions<'s>, minijinja::Error> {
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
+    let syntax = syntax.expect("the default delimiters are sound");
+    chains::check(name, source, syntax.clone())?;
+    bounded::compile(name, source, syntax)
 }
 
 struct Job<'a> {
