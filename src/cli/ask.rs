@@ -177,7 +177,9 @@ pub(super) fn find(socket: Option<PathBuf>, named: Option<&Path>) -> Result<(Pat
     }
     let context = Context::of_this_process();
     let Some(file) = config::find(named, &context).map_err(|report| report.to_string())? else {
-        return Ok((DEFAULT_SOCKET.into(), None));
+        let doubt = "there is no config here, and without one pilotfish is a plain init, which has no socket; `pilotfish \
+                     probe URL` needs none";
+        return Ok((DEFAULT_SOCKET.into(), Some(doubt.to_owned())));
     };
     // The running agent may have got its command by `--`, which can't be known here; only [control] counts.
     let command = Some(vec!["main".into()]);
@@ -239,6 +241,15 @@ mod tests {
         for bad in ["", " ", "a\nb", &"x".repeat(1001)] {
             assert!(reason(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn who_finds_no_config_is_told_that_a_plain_init_has_no_socket() {
+        let (socket, doubt) = find(None, None).unwrap();
+        assert_eq!(socket, PathBuf::from(DEFAULT_SOCKET));
+        let error = ClientError::TooLate(Duration::from_secs(1));
+        let told = explain(&error, doubt);
+        assert!(told.ends_with("a plain init, which has no socket; `pilotfish probe URL` needs none)"), "{told}");
     }
 
     #[test]
