@@ -212,6 +212,17 @@ async fn a_maintenance_a_person_began_stays() {
     consul.ask("PUT", "/v1/agent/service/maintenance/by-hand-1?enable=true&reason=disk", "");
     backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
     assert_eq!(status_of(&checks(&consul, "by-hand-1"), "Service Maintenance Mode"), "critical");
+    // It outlives the container, and is there at its next start.
+    backend.publish(&registration(&service, ServiceStatus::Draining)).await.unwrap();
+    backend.withdraw(&service).await.unwrap();
+    assert_eq!(status_of(&checks(&consul, "by-hand-1"), "Service Maintenance Mode"), "critical");
+    let again = open(settings(consul.http));
+    again.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    assert_eq!(status_of(&checks(&consul, "by-hand-1"), "Service Maintenance Mode"), "critical");
+    // Ended by a person, the entry goes as ever.
+    consul.ask("PUT", "/v1/agent/service/maintenance/by-hand-1?enable=false", "");
+    again.withdraw(&service).await.unwrap();
+    assert_eq!(consul.ask("GET", "/v1/agent/service/by-hand-1", "").0, 404);
 }
 
 #[tokio::test]

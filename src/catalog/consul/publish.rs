@@ -200,7 +200,7 @@ pub(super) async fn publish(
         known = client.known(&service.id, within).await?;
         client.update(&alive, "passing", ALIVE, within).await?;
     }
-    let maintenance = known.as_ref().and_then(|known| known.check(&format!("_service_maintenance:{}", service.id)));
+    let maintenance = known.as_ref().and_then(|known| known.check(&maintenance_id(service)));
     if let (Some(reason), None) = (out, maintenance) {
         client.maintenance(&service.id, Some(&format!("{OUR_REASON}{reason}"))).await?;
     }
@@ -228,15 +228,29 @@ pub(super) async fn publish(
     Ok(())
 }
 
-/// Removes the entry, unless it is another's, and the one at the agent before, if there is one still.
+/// The check by which Consul has a service in maintenance.
+fn maintenance_id(service: &Service) -> String {
+    format!("_service_maintenance:{}", service.id)
+}
+
+/// Removes the entry, unless it is another's or in a maintenance that a person began, and the one at the agent before, if
+/// there is one still. Maintenance goes with its entry, so that the next start would end it; without a heartbeat Consul
+/// removes both by `deregister_critical_after`.
 pub(super) async fn withdraw(client: &Client, life: &LifeMark, pins: &Pins, service: &Service) -> Result<(), Error> {
     let id = &service.id;
-    let anothers = match client.known(id, WITHDRAWN_WITHIN).await {
-        Ok(known) => known.is_some_and(|known| life.is_anothers(&known, &alive_id(service))),
-        Err(Error::Refused { status: 403, .. }) => false,
+    let known = match client.known(id, WITHDRAWN_WITHIN).await {
+        Ok(known) => known,
+        Err(Error::Refused { status: 403, .. }) => None,
         Err(error) => return Err(error),
     };
-    if !anothers {
+    let anothers = known.as_ref().is_some_and(|known| life.is_anothers(known, &alive_id(service)));
+    let maintenance = known.as_ref().and_then(|known| known.check(&maintenance_id(service)));
+    if !anothers && maintenance.is_some_and(|check| !check.notes.starts_with(OUR_REASON)) {
+        tracing::warn!(
+            event = "catalog.left_behind",
+            "{id} stays in the catalog, critical: somebody has put it into maintenance in consul"
+        );
+    } else if !anothers {
         client.deregister(id).await?;
     }
     match forget_before(client, pins, id).await {
