@@ -231,7 +231,11 @@ impl Entry {
             published: self.desired.as_ref().is_some_and(said) && self.error.is_none(),
             error: self.error.clone(),
             address: self.advertised.as_ref().map(|found| found.address.clone()),
-            address_because: self.advertised.as_ref().map(|found| found.why.clone()),
+            // It may be gone: whoever failed to say it anew may have found none.
+            address_because: self.advertised.as_ref().map(|found| match &self.error {
+                None => found.why.clone(),
+                Some(_) => format!("advertised last; {}", found.why),
+            }),
         }
     }
 

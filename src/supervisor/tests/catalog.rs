@@ -62,6 +62,23 @@ fn retries_never_come_closer_together_than_they_should_nor_further_apart_than_te
 }
 
 #[test]
+fn an_address_that_could_not_be_told_anew_is_shown_as_the_last() {
+    let mut config = registered();
+    config.services[0].ttl = std::time::Duration::from_secs(15);
+    let mut script = Script::start(config);
+    script.published("web", Ok(()));
+    let because = |script: &Script| script.core.status().services[0].address_because.clone();
+    assert_eq!(because(&script).as_deref(), Some("as configured"));
+    script.heard();
+    script.when("publish web passing");
+    script.published("web", Err("service web has no address to advertise"));
+    assert_eq!(because(&script).as_deref(), Some("advertised last; as configured"));
+    script.when("publish web passing");
+    script.published("web", Ok(()));
+    assert_eq!(because(&script).as_deref(), Some("as configured"));
+}
+
+#[test]
 fn a_change_during_a_call_is_sent_after_it_and_only_once() {
     let mut script = Script::start(registered());
     script.heard();
