@@ -151,9 +151,17 @@ fn rounds(
         let all = left.clone();
         let words: Vec<String> = all.iter().filter(|one| comes(one, &all)).map(|one| word(one)).collect();
         left.retain(|one| !comes(one, &all));
-        rounds.push(words.join(" and "));
+        rounds.push(together(&words));
     }
     rounds
+}
+
+/// "a, b and c".
+fn together(words: &[String]) -> String {
+    match words {
+        [all @ .., before, last] => [all, &[format!("{before} and {last}")]].concat().join(", "),
+        one => one.concat(),
+    }
 }
 
 impl Coprocess {

@@ -172,6 +172,8 @@ fn the_order_of_starts_and_stops_is_told() {
     assert_eq!(order(""), "");
     let named = |name: &str, more: &str| format!("[[coprocess]]\nname = \"{name}\"\nexec = [\"{name}\"]\n{more}\n");
     assert_eq!(order(&named("a", "")), "starts: main with a\nstops: main, then a\n");
+    let four = ["a", "b", "c", "d"].map(|name| named(name, "")).concat();
+    assert_eq!(order(&four), "starts: main with a, b, c and d\nstops: main, then a, b, c and d\n");
     assert_eq!(
         order(&named("a", "start = \"after-main\"")),
         "starts: main, then a (once main is healthy)\nstops: main, then a\n"
