@@ -369,7 +369,8 @@ fn start(named: Option<&Path>, command: Exec, inherited: Inherited) -> u8 {
     if source.file.is_none() && source.command.is_none() {
         let usage = CommandLine::command().render_help();
         let missing = "error: there is neither a command after -- nor a config";
-        logging::last_words(&format!("{missing}\n\n{usage}"));
+        // Last, where who looks at the end of a log finds it.
+        logging::last_words(&format!("{usage}\n{missing}\n"));
         logging::termination_log(missing);
         return BAD_USAGE;
     }
@@ -398,7 +399,8 @@ fn start(named: Option<&Path>, command: Exec, inherited: Inherited) -> u8 {
 #[inline(never)]
 fn plain(args: &[OsString], inherited: Inherited) -> u8 {
     let refuse = |error: &str| {
-        logging::last_words(&format!("error: {error}\n\n{}\n", init::HELP));
+        // Last, where who looks at the end of a log finds it.
+        logging::last_words(&format!("{}\n\nerror: {error}\n", init::HELP));
         BAD_USAGE
     };
     let config = match init::read(args) {

@@ -105,8 +105,12 @@ fn a_command_line_that_says_nothing_to_do_exits_64_with_the_usage() {
     for arguments in [&[][..], &["--"], &["bogus"], &["--bogus"], &["status", "--bogus"], &["/bin/true", "x"]] {
         let (code, out, error) = pilotfish_says(arguments);
         assert_eq!((code, out.as_str()), (64, ""), "{arguments:?}");
-        assert!(error.starts_with("error: ") && error.contains("Usage: "), "{arguments:?}: {error}");
+        let says_so = error.lines().any(|line| line.starts_with("error: "));
+        assert!(says_so && error.contains("Usage: "), "{arguments:?}: {error}");
     }
+    // Behind all of the help, where who looks at the end of a log finds it.
+    let (_, _, error) = pilotfish_says(&[]);
+    assert_eq!(error.lines().last(), Some("error: there is neither a command after -- nor a config"));
     let (code, help, _) = pilotfish_says(&["--help"]);
     assert!(code == 0 && help.contains("Usage: pilotfish"), "{help}");
     assert_eq!(pilotfish_says(&["--version"]).1, concat!("pilotfish ", env!("CARGO_PKG_VERSION"), "\n"));
