@@ -15,7 +15,7 @@ use super::{Backend, Config, Coprocess, Hook, When};
 pub const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// A lease must have room for two requests of so long. A healthy backend answers in milliseconds.
 pub const REQUEST_WITHIN: Duration = Duration::from_secs(2);
-/// And where it has more room they may take so long: storage that syncs once a second makes a backend slow, not ill. A
+/// And where it has more room they may take so long: storage that syncs once a second makes a backend slow, not unhealthy. A
 /// longer one would keep a candidate too long with what was lost on the way.
 const LONGEST_REQUEST: Duration = Duration::from_secs(4);
 /// What stepping down in peace may take unless `on_demote` says otherwise; without that hook it is what main has to

@@ -24,7 +24,7 @@ use crate::net::tls::{self, Pems};
 use super::error::Error;
 use super::reach::reach;
 
-/// One member has so long to answer a call: storage that syncs once a second makes all of them slow, not ill.
+/// One member has so long to answer a call: storage that syncs once a second makes all of them slow, not unhealthy.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Reaching one member, authentication included (61 ms of its processor each).
