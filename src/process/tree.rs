@@ -126,21 +126,36 @@ pub struct Scan {
 /// All that descend from a process; `None` without /proc. What it costs goes by how many they are, not by how many
 /// there are in all, where the kernel lists a process's children (CONFIG_PROC_CHILDREN).
 pub fn descendants(root: Pid) -> Option<Scan> {
-    let mut found = Scan::default();
-    let Some(mut unseen) = children(root).filter(|_| is_ours()) else {
+    let Some(first) = children(root).filter(|_| is_ours()) else {
         let processes = read_all()?;
         let pids = below(root, &processes, |_| false).iter().map(|process| process.pid).collect();
         return Some(Scan { pids, torn: is_torn(&processes) });
     };
-    while let Some(pid) = unseen.pop() {
-        if found.pids.insert(pid) {
-            match children(pid) {
-                Some(children) => unseen.extend(children),
-                None => found.torn = true,
+    Some(descend(root, first, children))
+}
+
+/// From these children of `root` on. One that ends meanwhile leaves its own to `root`, perhaps after `root`'s were listed
+/// and before its own are: who has come there since is looked for until nobody has.
+fn descend(root: Pid, first: Vec<Pid>, mut children: impl FnMut(Pid) -> Option<Vec<Pid>>) -> Scan {
+    /// What forks faster than that is told again by whoever asks again.
+    const LOOKS: usize = 10;
+    let mut found = Scan::default();
+    let mut unseen = first;
+    for _ in 0..LOOKS {
+        while let Some(pid) = unseen.pop() {
+            if found.pids.insert(pid) {
+                match children(pid) {
+                    Some(children) => unseen.extend(children),
+                    None => found.torn = true,
+                }
             }
         }
+        unseen.extend(children(root).unwrap_or_default().into_iter().filter(|pid| !found.pids.contains(pid)));
+        if unseen.is_empty() {
+            break;
+        }
     }
-    Some(found)
+    found
 }
 
 /// The children of all of a process's threads; `None` when they aren't listed.
@@ -194,6 +209,22 @@ mod tests {
     use super::*;
 
     const STAT: &str = "42 (NAME) S 7 42 41 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 1";
+
+    #[test]
+    fn what_is_left_to_the_keeper_while_it_is_looked_for_is_found() {
+        // The shell, 2, ends between the two lists, and leaves 3 and 4 to 1.
+        let mut asked = Vec::new();
+        let scan = descend(1, vec![2], |pid| {
+            asked.push(pid);
+            Some(match pid {
+                1 => vec![2, 3, 4],
+                4 => vec![5],
+                _ => Vec::new(),
+            })
+        });
+        assert_eq!(scan.pids, BTreeSet::from([2, 3, 4, 5]));
+        assert!(!scan.torn && asked[..2] == [2, 1], "{asked:?}");
+    }
 
     #[test]
     fn a_name_full_of_brackets_and_spaces_is_read() {
