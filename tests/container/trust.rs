@@ -191,7 +191,8 @@ fn where_another_containers_agent_has_the_socket_each_ones_clients_reach_their_o
     eventually(elsewhere, || second.stderr().contains(elsewhere).then_some(())).unwrap();
     let (of, program, config) = (second.pid.to_string(), pilotfish(), lab.path("pilotfish.toml"));
     let inside = ["-t", &of, "-p", "-m", program.to_str().unwrap(), "stop", "-c", config.to_str().unwrap()];
-    assert!(Command::new("nsenter").args(inside).status().unwrap().success());
+    // It may end with the container before it has its answer.
+    Command::new("nsenter").args(inside).status().unwrap();
     assert_eq!(second.wait(), Ok(143), "{}", second.stderr());
     assert_eq!(first.ended(), None, "{}", first.stderr());
 }
