@@ -61,7 +61,7 @@ impl Processes {
     }
 
     /// Nobody who has been reaped is watched any longer.
-    pub(super) fn forget_reaped(&mut self) {
+    fn forget_reaped(&mut self) {
         let mut watched = std::mem::take(&mut self.watched);
         watched.retain(|watched| self.pid(watched.run) == Some(watched.pid));
         self.watched = watched;

@@ -7,7 +7,8 @@
 //!   `tree`: who descends from whom. `apart`: how keepers and the guard live beside the agent.
 //! - `start`, `command`, `launch`, `child`: from an order to a running program. `environment`, `users`, `limits`,
 //!   `descriptors`, `stdio`: what it gets. `reserve`: room for one more.
-//! - `ends`: what has become of children; `held`: those that a tracer keeps from being reaped. `leftovers`: what main left behind, counted or followed.
+//! - `ends`: what has become of children; `held`: those that a tracer keeps from being reaped. `leftovers`: what main left
+//!   behind, counted or followed.
 //! - [`memory`]: what the start needed and the rest does not.
 //! - [`parent`]: the end of this process's own. `pause`: an init without a main.
 //! - `output`: what hooks print and read; `periodic`: of those that run again and again, what is news. [`notify`]: what main

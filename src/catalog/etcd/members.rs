@@ -1,6 +1,6 @@
 //! The members of one cluster: one connection each, and our own choice among them. With three endpoints in one client
 //! and one of them silent, the client gave a quarter of the calls to the silent one; here a call goes to the member
-//! that last answered, and only when that one fails to the next.
+//! that last answered, and to the next one when that one fails, or has been silent for a while.
 
 use std::future::Future;
 use std::pin::Pin;

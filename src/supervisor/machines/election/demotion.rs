@@ -33,9 +33,7 @@ impl fmt::Display for DemotionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DemotionReason::Silence => write!(f, "the catalog hasn't confirmed the lease in time"),
-            DemotionReason::Overslept => {
-                write!(f, "this container stood still past its lease's end")
-            }
+            DemotionReason::Overslept => write!(f, "this container stood still past its lease's end"),
             DemotionReason::Lost => write!(f, "the lock is somebody else's or nobody's"),
             DemotionReason::PromotionFailed(error) => write!(f, "on_promote failed: {error}"),
             DemotionReason::Unhealthy => write!(f, "main is unhealthy"),
