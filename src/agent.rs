@@ -179,10 +179,11 @@ impl Agent {
             sabotage::freeze();
             while let Some(event) = next.pop_front() {
                 let now = clock::now();
+                let only_heard = !next.is_empty() && self.is_late(now, Duration::ZERO);
                 if let Some(recorder) = &mut self.recorder {
-                    recorder.note(now, &event);
+                    recorder.note(now, &event, only_heard);
                 }
-                let effects = match !next.is_empty() && self.is_late(now, Duration::ZERO) {
+                let effects = match only_heard {
                     true => self.supervisor.hear(now, event),
                     false => self.supervisor.handle(now, event),
                 };

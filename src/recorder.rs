@@ -20,6 +20,8 @@ const MOST_EVENTS: usize = 1000;
 const MOST_BYTES: usize = 256 * 1024;
 /// One event's text; of a longer one, which saw some hundred instances, only its name is kept.
 const LONGEST: usize = 16 * 1024;
+/// Stands behind an event that was heard before times that were over: [`Supervisor::hear`](crate::supervisor::Supervisor).
+pub const HEARD: &str = "heard";
 /// What was seen of a catalog isn't looked at if it is more than could fit.
 const MOST_SEEN: usize = 500;
 
@@ -52,8 +54,8 @@ impl Recorder {
         Recorder { written, seed, lines: VecDeque::new(), events: 0, missing: 0, key: RandomState::new() }
     }
 
-    /// Keeps an event that the core is about to handle.
-    pub fn note(&mut self, now: Time, event: &Event) {
+    /// Keeps an event that the core is about to handle, or only to hear, as there is more to come that came in time.
+    pub fn note(&mut self, now: Time, event: &Event, heard: bool) {
         while self.events == MOST_EVENTS || self.lines.len() + LONGEST > MOST_BYTES {
             self.forget();
         }
@@ -65,7 +67,10 @@ impl Recorder {
             Masked::TooLong => Err("Observed"),
         };
         let start = self.lines.len();
-        let written = event.is_ok_and(|event| self.write(&(now, event)).is_ok());
+        let written = event.is_ok_and(|event| match heard {
+            true => self.write(&(now, event, HEARD)).is_ok(),
+            false => self.write(&(now, event)).is_ok(),
+        });
         if !written {
             let name = event.err().map_or_else(|| self.name(start), str::to_owned);
             self.lines.truncate(start);
@@ -210,7 +215,7 @@ mod tests {
     fn the_last_thousand_events_are_kept_and_those_before_are_counted() {
         let mut recorder = recorder();
         for second in 0..1500 {
-            recorder.note(at(second), &Event::Tick);
+            recorder.note(at(second), &Event::Tick, false);
         }
         let lines = lines(&recorder);
         assert_eq!(lines.len(), 1001);
@@ -222,7 +227,7 @@ mod tests {
     fn whatever_is_seen_a_record_has_its_bound() {
         let mut recorder = recorder();
         for second in 0..=300 {
-            recorder.note(at(second), &saw(instances(second as usize * 2)));
+            recorder.note(at(second), &saw(instances(second as usize * 2)), false);
             assert!(recorder.lines.len() <= MOST_BYTES && recorder.lines.capacity() <= MOST_BYTES, "{second}");
         }
         let lines = lines(&recorder);
@@ -237,14 +242,14 @@ mod tests {
     fn no_value_of_a_file_a_key_or_an_instance_is_kept_but_that_it_changed() {
         let mut recorder = recorder();
         let secrets = Secrets(vec![("PASSWORD".to_owned(), b"s3cret".to_vec())]);
-        recorder.note(at(1), &Event::FilesRead { run: RunId(1), result: Ok(secrets) });
-        recorder.note(at(2), &saw(instances(1)));
+        recorder.note(at(1), &Event::FilesRead { run: RunId(1), result: Ok(secrets) }, false);
+        recorder.note(at(2), &saw(instances(1)), false);
         for value in ["s3cret", "s3cret", "other"] {
-            recorder.note(at(3), &saw(Observation::Key(Some(value.to_owned()))));
-            recorder.note(at(4), &saw(Observation::Keys([("app/key".to_owned(), value.to_owned())].into())));
+            recorder.note(at(3), &saw(Observation::Key(Some(value.to_owned()))), false);
+            recorder.note(at(4), &saw(Observation::Keys([("app/key".to_owned(), value.to_owned())].into())), false);
         }
-        recorder.note(at(5), &Event::Printed { run: RunId(1), text: "s3cret".to_owned() });
-        recorder.note(at(6), &Event::Printed { run: RunId(1), text: "42\n".to_owned() });
+        recorder.note(at(5), &Event::Printed { run: RunId(1), text: "s3cret".to_owned() }, false);
+        recorder.note(at(6), &Event::Printed { run: RunId(1), text: "42\n".to_owned() }, false);
         let lines = lines(&recorder);
         assert!(!lines.concat().contains("s3cret"), "{lines:?}");
         assert!(lines[1].contains("PASSWORD") && lines[2].contains("weight") && lines[10].contains("42"), "{lines:?}");

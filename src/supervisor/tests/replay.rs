@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error};
 
 use super::script::Script;
 use crate::config::{Config, Context, Loaded, RunAs, Signal, Template, Written};
+use crate::recorder::HEARD;
 use crate::supervisor::vocabulary::{Rendering, Secrets, Staged, Text};
 use crate::supervisor::{Event, Supervisor, Time};
 
@@ -36,14 +37,15 @@ pub(crate) fn replay(record: &str) -> String {
     let mut began = None;
     for line in events.lines() {
         // Not by way of `Value`: a session's number is longer than any of its numbers.
-        let event = serde_json::from_str::<(u64, Event)>(line);
-        let nanos = event.as_ref().map_or_else(|_| too_long(line).0, |(nanos, _)| *nanos);
+        let handled = serde_json::from_str::<(u64, Event)>(line).map(|(nanos, event)| (nanos, event, String::new()));
+        let event = handled.or_else(|_| serde_json::from_str::<(u64, Event, String)>(line));
+        let nanos = event.as_ref().map_or_else(|_| too_long(line).0, |(nanos, ..)| *nanos);
         let now = Time::since_boot(Duration::from_nanos(nanos));
         let seconds = now.since(*began.get_or_insert(now)).as_secs_f64();
         let (_, shown) = line.strip_suffix(']').and_then(|line| line.split_once(',')).expect("a time, and an event");
         writeln!(told, "{seconds:.6} {shown}").unwrap();
-        let Ok((_, event)) = event else { continue };
-        for order in script.is_told(now, with_template(event, &config)) {
+        let Ok((_, event, how)) = event else { continue };
+        for order in script.is_told(now, with_template(event, &config), how == HEARD) {
             writeln!(told, "    {}", order.replace('\n', "\n    ")).unwrap();
         }
     }

@@ -96,9 +96,13 @@ impl Script {
     }
 
     /// Something happened then, and whatever answers to what is ordered comes by itself: the orders, and what is said.
-    pub fn is_told(&mut self, now: Time, event: Event) -> Vec<String> {
+    pub fn is_told(&mut self, now: Time, event: Event, only_heard: bool) -> Vec<String> {
         let mut told = Vec::new();
-        for effect in self.core.handle(now, event) {
+        let effects = match only_heard {
+            true => self.core.hear(now, event),
+            false => self.core.handle(now, event),
+        };
+        for effect in effects {
             self.hear(effect);
             told.extend(self.said.drain(..).map(|notice| format!("says {}: {notice}", notice.name())));
             told.append(&mut self.heard);
