@@ -1,11 +1,15 @@
-//! One coprocess: whether it is to run, runs, is ready, is being ended, or has ended for good. Its processes are among
-//! [`Commands`](super::commands::Commands), as those of hooks are; this says what comes next, and starts nothing itself.
+//! One coprocess: whether it is to run, runs, is being ended, or has ended for good; [`readiness`] says whether it is
+//! ready. Its processes are among
+//! [`Commands`](crate::supervisor::machines::commands::Commands), as those of hooks are; this says what comes next, and starts nothing itself.
+
+mod readiness;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Coprocess as Config, Probe, Restart, RestartPolicy, SignalScope, When};
 
+use self::readiness::{ASK_AGAIN_AFTER, Readiness};
 use super::commands::Outcome;
 use super::jitter::Jitter;
 use super::main::{FOLLOWED_SAID_EVERY, LAUNCHED_WITHIN};
@@ -16,11 +20,6 @@ use crate::supervisor::vocabulary::{
     SpawnError, Step, Target, Time, earliest,
 };
 
-/// From one question whether it is ready to the next: others wait for the answer, and asking costs little...
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// ...but whom it is asked of may log each. One that has taken long is asked more rarely: a tenth of the time that it took,
-/// and no more than this, is added to what it takes.
-const ASK_AGAIN_AT_MOST: Duration = Duration::from_secs(2);
 /// Past this such a question has no answer. What is ready answers in milliseconds.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
@@ -57,13 +56,6 @@ struct CoprocessLife {
     place: Option<u64>,
     /// Its `pre_start` has succeeded.
     prepared: bool,
-    was_ready: bool,
-    /// It is to be ready for the first time by then.
-    ready_by: Option<Time>,
-    /// Why it wasn't when it was asked last.
-    not_ready: Option<String>,
-    /// That it wasn't in time has been seen to.
-    was_late: bool,
     /// It isn't started again.
     ended: Option<EndedForGood>,
     /// What follows from that has been seen to.
@@ -114,21 +106,6 @@ enum EndCause {
     Unwanted,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Readiness {
-    /// It doesn't run.
-    No,
-    /// It is asked then.
-    Ask {
-        at: Time,
-    },
-    /// This run asks.
-    Asking(RunId),
-    /// It will say so itself.
-    Listening,
-    Ready,
-}
-
 /// How a coprocess ended for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedForGood {
@@ -163,7 +140,7 @@ impl Coprocess {
             config,
             stage: Stage::Idle,
             restarts: Restarts::default(),
-            readiness: Readiness::No,
+            readiness: Readiness::default(),
             reported: Reported::default(),
             announced_pid: None,
             followed_by: None,
@@ -189,24 +166,12 @@ impl Coprocess {
         if *self.config != *config && self.life.ended.as_ref().is_some_and(|ended| !is_over(ended)) {
             // Its `post_stop` may be due still.
             self.life = CoprocessLife { place: self.life.place, ..CoprocessLife::default() };
+            self.readiness.forget();
             self.restarts = Restarts::default();
         }
         self.config = config;
         self.removed = false;
-        self.waits_otherwise();
-    }
-
-    /// One that isn't ready yet waits for what says so now.
-    fn waits_otherwise(&mut self) {
-        let asks = matches!(self.readiness, Readiness::Ask { .. } | Readiness::Asking(_));
-        match self.config.ready.as_ref().map(|ready| &ready.probe) {
-            None if asks || self.readiness == Readiness::Listening => self.becomes_ready(),
-            Some(Probe::Notify) if asks => self.listens(),
-            Some(probe) if *probe != Probe::Notify && self.readiness == Readiness::Listening => {
-                self.readiness = Readiness::Ask { at: Time::since_boot(Duration::ZERO) };
-            }
-            None | Some(_) => {}
-        }
+        self.readiness.waits_otherwise(self.config.ready.as_ref(), self.reported.ready);
     }
 
     /// It is in the config no more.
@@ -271,6 +236,7 @@ impl Coprocess {
     pub fn forget(&mut self) {
         if self.stage == Stage::Idle {
             self.life = CoprocessLife::default();
+            self.readiness.forget();
             self.restarts = Restarts::default();
         }
     }
@@ -314,10 +280,7 @@ impl Coprocess {
                 self.restarts = Restarts::default();
             }
             self.life.judged = false;
-            if !self.life.was_ready {
-                self.life.ready_by = None;
-                self.life.was_late = false;
-            }
+            self.readiness.has_time_anew();
         }
     }
 
@@ -402,9 +365,7 @@ impl Coprocess {
         self.begun_for = self.config.when;
         self.started += 1;
         self.life.place.get_or_insert(place);
-        if let Some(ready) = self.config.ready.as_ref().filter(|_| !self.life.was_ready) {
-            self.life.ready_by.get_or_insert(now + ready.timeout);
-        }
+        self.readiness.starts(now, self.config.ready.as_ref());
     }
 
     /// A process runs; `true`: it is this one.
@@ -419,11 +380,7 @@ impl Coprocess {
             let runs = format!("{} runs again, as process {pid}", self.config.name);
             self.answer_order(step, Answer::Done(runs));
         }
-        match self.config.ready.as_ref().map(|ready| &ready.probe) {
-            None => self.becomes_ready(),
-            Some(Probe::Notify) => self.readiness = Readiness::Listening,
-            Some(_) => self.readiness = Readiness::Ask { at: step.now },
-        }
+        self.readiness.runs(step.now, self.config.ready.as_ref());
         true
     }
 
@@ -462,7 +419,7 @@ impl Coprocess {
             false => Stage::Ending { run, since, why },
         };
         if self.is_ending() {
-            self.readiness = Readiness::No;
+            self.readiness.is_over();
         }
         step.out.push(Effect::Say(Notice::CoprocessExited { name: self.config.name.clone(), status }));
     }
@@ -475,13 +432,7 @@ impl Coprocess {
             self.stage = Stage::Running { run, since, pid: None };
             self.followed_by = Some(step.now + LAUNCHED_WITHIN);
             step.out.push(Effect::FollowStray { run, told: self.announced_pid, only });
-            match self.config.ready.as_ref().map(|ready| &ready.probe) {
-                // It was asked, or heard, before.
-                _ if self.readiness != Readiness::No => {}
-                None => self.becomes_ready(),
-                Some(Probe::Notify) => self.listens(),
-                Some(_) => self.readiness = Readiness::Ask { at: step.now },
-            }
+            self.readiness.runs_on(step.now, self.config.ready.as_ref(), self.reported.ready);
         }
     }
 
@@ -498,7 +449,7 @@ impl Coprocess {
             }
             (Stage::Running { run: own, since, pid: None }, None) if own == run => {
                 self.stage = Stage::Ending { run, since, why: EndCause::Itself };
-                self.readiness = Readiness::No;
+                self.readiness.is_over();
             }
             _ => {}
         }
@@ -523,7 +474,7 @@ impl Coprocess {
         if let Stage::Starting { run, since } | Stage::Running { run, since, .. } = self.stage {
             let why = if again { EndCause::Restart } else { EndCause::Unwanted };
             self.stage = Stage::Ending { run, since, why };
-            self.readiness = Readiness::No;
+            self.readiness.is_over();
         }
     }
 
@@ -538,7 +489,7 @@ impl Coprocess {
             }
             _ => return,
         };
-        self.readiness = Readiness::No;
+        self.readiness.is_over();
         if stuck && self.is_to_end_for_order() {
             let why = format!("{} can't be ended", self.config.name);
             self.answer_order(step, Answer::Refused(why.clone()));
@@ -628,75 +579,51 @@ impl Coprocess {
         self.life.place.is_some()
     }
 
-    /// It says itself when it is ready, or has said so.
-    fn listens(&mut self) {
-        match self.reported.ready {
-            true => self.becomes_ready(),
-            false => self.readiness = Readiness::Listening,
-        }
-    }
-
-    fn becomes_ready(&mut self) {
-        self.readiness = Readiness::Ready;
-        self.life.was_ready = true;
-        self.life.ready_by = None;
-        self.life.not_ready = None;
-    }
-
     /// What is to be asked now to know whether it is ready.
     pub fn question(&self, now: Time) -> Option<Probe> {
-        match self.readiness {
-            Readiness::Ask { at } if at <= now => self.config.ready.as_ref().map(|ready| ready.probe.clone()),
-            _ => None,
-        }
+        let ready = self.config.ready.as_ref().filter(|_| self.readiness.is_to_be_asked(now));
+        ready.map(|ready| ready.probe.clone())
     }
 
     /// This run asks.
     pub fn asks(&mut self, run: RunId) {
-        self.readiness = Readiness::Asking(run);
+        self.readiness.asks(run);
     }
 
     /// What its last question left behind is being ended: it is asked a little later.
     pub fn put_off(&mut self, now: Time) {
-        let taken = match self.stage {
+        self.readiness.put_off(now, self.has_run_for(now));
+    }
+
+    fn has_run_for(&self, now: Time) -> Duration {
+        match self.stage {
             Stage::Running { since, .. } => now.since(since),
             _ => Duration::ZERO,
-        };
-        self.readiness = Readiness::Ask { at: now + (taken / 10).clamp(ASK_AGAIN_AFTER, ASK_AGAIN_AT_MOST) };
+        }
     }
 
     /// The run that asks whether it is ready.
     pub fn asking(&self) -> Option<RunId> {
-        match self.readiness {
-            Readiness::Asking(run) => Some(run),
-            _ => None,
-        }
+        self.readiness.asking()
     }
 
     /// The answer.
     pub fn heard(&mut self, step: &mut Step<'_>, result: Result<(), String>) {
-        match result {
-            Ok(()) => {
-                self.becomes_ready();
-                self.tell_ready(step);
-            }
-            Err(why) => {
-                self.life.not_ready = Some(why);
-                self.put_off(step.now);
-            }
+        self.readiness.heard(step.now, result, self.has_run_for(step.now));
+        if self.readiness.is_ready() {
+            self.tell_ready(step);
         }
     }
 
     /// Why it isn't ready, as far as it was asked.
     pub fn not_ready(&self) -> Option<&str> {
-        self.life.not_ready.as_deref()
+        self.readiness.why_not()
     }
 
     /// It, or its launcher, said something by sd_notify.
     pub fn notified(&mut self, step: &mut Step<'_>, said: &Notification) {
         self.reported.add(step.now, said);
-        if said.ready && self.readiness == Readiness::Listening {
-            self.becomes_ready();
+        if self.readiness.has_said(said.ready) {
             self.tell_ready(step);
         }
     }
@@ -715,15 +642,13 @@ impl Coprocess {
 
     /// Whether the time is up in which it was to be ready for the first time; said once.
     pub fn is_late(&mut self, now: Time) -> bool {
-        let late = !self.life.was_late && self.life.ready_by.is_some_and(|by| by <= now);
-        self.life.was_late |= late;
-        late
+        self.readiness.is_late(now)
     }
 
     /// Whether those that come after it may start: it is ready, or has done what was wanted of it.
     pub fn lets_others_start(&self) -> bool {
         let done = self.life.ended.as_ref().is_some_and(|ended| ended.as_wanted);
-        self.readiness == Readiness::Ready || (done && self.life.was_ready)
+        self.readiness.is_ready() || (done && self.readiness.was_ready())
     }
 
     /// It has ended for good, and nothing has followed from that yet.
@@ -752,7 +677,7 @@ impl Coprocess {
     /// Whether it runs, and is ready where it says when it is.
     pub fn is_serving(&self) -> bool {
         let runs = self.is_up() || matches!(self.stage, Stage::Launched { .. });
-        runs && (self.readiness == Readiness::Ready || self.config.ready.is_none())
+        runs && (self.readiness.is_ready() || self.config.ready.is_none())
     }
 
     /// Whether it was told to stop, or what its process left is being ended.
@@ -786,13 +711,9 @@ impl Coprocess {
             Stage::Running { pid: None, .. } => self.followed_by,
             _ => None,
         };
-        let asks = match self.readiness {
-            Readiness::Ask { at } => Some(at),
-            _ => None,
-        };
         let drained = self.order_due().filter(|_| self.is_up());
         let due = earliest(due, earliest(drained, followed));
-        earliest(due, earliest(asks, self.life.ready_by.filter(|_| !self.life.was_late)))
+        earliest(due, earliest(self.readiness.asked_at(), self.readiness.late_at()))
     }
 
     /// For `/status`.
@@ -807,7 +728,7 @@ impl Coprocess {
             Stage::Preparing { .. } => "running pre_start",
             Stage::Due { .. } if self.started > 0 => "about to start again",
             Stage::Due { .. } | Stage::Starting { .. } => "starting",
-            Stage::Running { .. } | Stage::Launched { .. } if self.readiness == Readiness::Ready => "running",
+            Stage::Running { .. } | Stage::Launched { .. } if self.readiness.is_ready() => "running",
             Stage::Running { .. } | Stage::Launched { .. } => "not ready yet",
             Stage::Ending { .. } => "ending",
             Stage::Over | Stage::Finishing => "running post_stop",
@@ -817,12 +738,12 @@ impl Coprocess {
             _ => None,
         };
         let given_up = self.life.ended.as_ref().filter(|ended| !ended.as_wanted).map(|ended| ended.why.clone());
-        let not_ready = self.life.not_ready.clone().filter(|_| pid.is_some());
+        let not_ready = self.readiness.why_not().filter(|_| pid.is_some()).map(str::to_owned);
         CoprocessStatus {
             name: self.config.name.clone(),
             state: state.to_owned(),
             pid,
-            ready: self.readiness == Readiness::Ready,
+            ready: self.readiness.is_ready(),
             restarts: self.started.saturating_sub(1),
             last_exit: self.last_exit,
             error: given_up.or(not_ready),
