@@ -14,6 +14,7 @@ use pilotfish::supervisor::vocabulary::ServiceStatus;
 
 use super::bench::{Agent, Bench, PATIENCE, TextKeys, agent_on, instances_of, run, service};
 use super::specimen::Specimen;
+use crate::support::lease::lease;
 
 /// A shared directory of one test.
 pub struct SharedDirectory {
@@ -558,6 +559,42 @@ fn who_can_only_read_keeps_no_dead_instance_in_sight_and_no_successor_out() {
             seen.until_ids(&[], PATIENCE).await;
             drop(held);
         }
+    });
+}
+
+#[test]
+fn a_file_that_somebody_has_leased_costs_only_itself() {
+    run(async |bench: &Shared| {
+        let agent = agent_on(&bench.address());
+        let mut seen = agent.follow(instances_of("web"));
+        assert!(seen.ids().await.is_empty());
+        agent.put("app/one", "1").await;
+        let mut keys = agent.follow(Query::KeyPrefix { prefix: "app/".to_owned() });
+        assert_eq!(keys.keys().await.len(), 1);
+        let (services, there) = (bench.services().join("web"), bench.path().join("keys"));
+        std::fs::create_dir_all(&services).expect("ours");
+        let mut leased = Vec::new();
+        for place in
+            [services.join("web-1"), services.join("web-2"), there.join("app%2Ftwo"), bench.path().join("tmp/0000")]
+        {
+            std::fs::write(&place, "theirs").expect("ours");
+            leased.push(lease(&place).expect("nobody has it open"));
+        }
+        agent.pass(&service("web", "web-3")).await;
+        seen.until_ids(&["web-3"], PATIENCE).await;
+        // Of a name that an agent needs nobody has a lease but as long as it isn't put there.
+        agent.pass(&service("web", "web-1")).await;
+        seen.until_ids(&["web-1", "web-3"], PATIENCE).await;
+        agent.put("app/three", "3").await;
+        let now = loop {
+            let now = keys.keys().await;
+            if now.len() > 1 {
+                break now;
+            }
+        };
+        assert_eq!(now.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["app/one", "app/three"]);
+        // Nor does it keep one out that starts now.
+        assert_eq!(agent_on(&bench.address()).follow(instances_of("web")).ids().await, ["web-1", "web-3"]);
     });
 }
 

@@ -17,6 +17,7 @@ use super::bench::{Bench, PATIENCE, Won, candidate, free, held_by};
 use super::specimen;
 use crate::backend::bench::run;
 use crate::backend::specimen::Specimen;
+use crate::support::lease::Leasing;
 
 type Shared = SharedDirectory;
 
@@ -424,6 +425,32 @@ fn who_can_only_read_keeps_nobody_from_being_elected() {
         others.until("the holder", held_by("two")).await;
         two.release(won).await;
         assert!(one.win().await.term > won.term);
+    });
+}
+
+/// What a candidate has seen of an election it has open, and a file that anybody has open nobody leases.
+#[test]
+fn who_can_only_read_keeps_nobody_from_being_elected_by_a_lease_either() {
+    run(async |shared: &Shared| {
+        let (one, two) = (candidate(shared, "db", "one"), candidate(shared, "db", "two"));
+        let mut watch = two.watch();
+        let won = one.win().await;
+        watch.until("the holder", held_by("one")).await;
+        let files = ["lock", "leader", "last", "released", "../../boot"];
+        let reader = Leasing::of(files.map(|name| shared.election("db").join(name)).into());
+        one.release(won).await;
+        one.close(won.session).await;
+        watch.until("a free lock", free).await;
+        let mut others = one.watch();
+        let term = won.term;
+        let won = two.win().await;
+        assert!(won.term > term);
+        others.until("the holder", held_by("two")).await;
+        two.release(won).await;
+        two.close(won.session).await;
+        others.until("a free lock", free).await;
+        assert!(one.win().await.term > won.term);
+        assert_eq!(reader.end(), 0);
     });
 }
 

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::election::leading::{Place, leader_is};
 use crate::support::lab::Lab;
+use crate::support::lease::lease;
 use crate::support::namespace::{Container, eventually, within};
 
 /// Nobody who acts within [`SOON`] has waited for it.
@@ -298,6 +299,24 @@ async fn a_file_tells_its_end_when_the_last_who_inherited_it_has_closed_it() {
     timeout(SOON, other.gone(&witness)).await.expect("in time").unwrap();
     // Who comes later learns it as well.
     timeout(SOON, witnesses(shared.path()).gone(&witness)).await.expect("in time").unwrap();
+}
+
+#[tokio::test]
+async fn what_stands_in_the_place_of_its_file_keeps_no_main_waiting() {
+    let shared = shared();
+    let own = witnesses(shared.path());
+    own.open().await.unwrap();
+    let witness = own.own().unwrap();
+    let path = shared.path().join("pilotfish/witnesses/db").join(&*witness.file);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "").unwrap();
+    let _leased = lease(&path).expect("nobody has it open");
+    let start = Instant::now();
+    let main = own.for_main().unwrap();
+    assert!(start.elapsed() < SOON);
+    // It is the one that the record names, and not the agent's own description.
+    assert_eq!(main.metadata().unwrap().ino(), witness.inode);
+    assert!(!std::sync::Arc::ptr_eq(&main, &own.file().unwrap()));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 pub mod compose;
 pub mod hang;
 pub mod lab;
+pub mod lease;
 pub mod namespace;
 pub mod netlab;
 pub mod servers;

@@ -67,7 +67,8 @@ pub(super) fn claim(
     let Some((there, touched)) = read(root)? else {
         let staged = scratch.stage(ours.as_bytes(), shared())?;
         return match scratch.put_new(staged, root, MARK)? {
-            Some(_) => Ok(Mark::New),
+            // Kept open before it is closed here: nobody leases it in between.
+            Some(_made) => root.kept(MARK).map(|_| Mark::New),
             // Another container was first; it is looked at again with the next call.
             None => read(root)?.filter(|(there, _)| there == ours).map(|_| Mark::Ours).ok_or_else(|| taken(root, "?")),
         };
@@ -83,7 +84,8 @@ pub(super) fn claim(
         }
         BootMark::LeftOver => {
             let staged = scratch.stage(ours.as_bytes(), shared())?;
-            scratch.put_over(staged, root, MARK)?;
+            let _made = scratch.put_over(staged, root, MARK)?;
+            root.kept(MARK)?;
             *suspect = None;
             Ok(Mark::TakenOver)
         }
@@ -150,10 +152,10 @@ fn shared() -> Mode {
 }
 
 fn read(root: &Folder) -> Result<Option<(String, SystemTime)>, Error> {
-    let Some(mut file) = root.file(MARK)? else { return Ok(None) };
+    let Some(file) = root.kept(MARK)? else { return Ok(None) };
     let about = file.metadata().and_then(|about| about.modified());
     let touched = about.map_err(|e| Error::refused("look at", root.path_of(MARK))(errno(&e)))?;
-    let text = files::text(&mut file, root.path_of(MARK))?;
+    let text = files::text(&file, root.path_of(MARK))?;
     Ok(Some((text.unwrap_or_default().trim().to_owned(), touched)))
 }
 

@@ -85,10 +85,11 @@ pub(super) async fn scan(
                 }
             }
             Ok(Liveness::Dead(_)) => {}
-            Ok(Liveness::Alive(mut file)) => {
+            Ok(Liveness::Leased) => left_out.say(&name, &Flaw::Unreadable),
+            Ok(Liveness::Alive(file)) => {
                 let identity = FileId::of_file(&file).map_err(Error::refused("look at", service.path_of(&name)))?;
                 scan.alive.insert(name.clone(), identity);
-                match passing(&mut file, service, &name)? {
+                match passing(&file, service, &name)? {
                     Ok(Some(instance)) => {
                         if tag.is_none_or(|tag| instance.tags.iter().any(|t| t == tag)) {
                             allowance.take(bounds::size(&instance)).map_err(Error::TooMuchToFollow)?;
@@ -108,7 +109,7 @@ pub(super) async fn scan(
 }
 
 /// The instance of a live file, if it passes.
-fn passing(file: &mut File, service: &Folder, name: &str) -> Result<Result<Option<Instance>, Flaw>, Error> {
+fn passing(file: &File, service: &Folder, name: &str) -> Result<Result<Option<Instance>, Flaw>, Error> {
     let entry = match entry(file, service, name) {
         Ok(Some(entry)) => entry,
         Ok(None) => return Ok(Err(Flaw::NoEntry("it is locked, but no agent wrote it".to_owned()))),
@@ -144,13 +145,20 @@ pub(super) enum Liveness {
     Alive(File),
     /// Nobody holds it, and it is still the one at the path.
     Dead(File),
+    /// Nobody holds it, or it couldn't have been leased; nor can it be opened.
+    Leased,
 }
 
 /// Whether the file at a path has a holder.
 pub(super) fn look(service: &Folder, name: &str) -> Result<Liveness, Error> {
     // Each round means that somebody put a new file there in between; nobody does that for long.
     for _ in 0..5 {
-        let Some(file) = service.file(name)? else { return Ok(Liveness::None) };
+        let file = match service.file(name) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(Liveness::None),
+            Err(Error::Leased { .. }) => return Ok(Liveness::Leased),
+            Err(error) => return Err(error),
+        };
         if files::is_held(&file).map_err(Error::refused("ask for the lock of", service.path_of(name)))? {
             return Ok(Liveness::Alive(file));
         }
@@ -162,7 +170,7 @@ pub(super) fn look(service: &Folder, name: &str) -> Result<Liveness, Error> {
 }
 
 /// A live file's content; `None` when no agent wrote it.
-pub(super) fn entry(file: &mut File, service: &Folder, name: &str) -> Result<Option<EntryFile>, Error> {
+pub(super) fn entry(file: &File, service: &Folder, name: &str) -> Result<Option<EntryFile>, Error> {
     let text = match files::text(file, service.path_of(name)) {
         Ok(Some(text)) => text,
         // No agent writes one so large.

@@ -102,6 +102,12 @@ pub enum Error {
         /// The record.
         path: PathBuf,
     },
+    /// Somebody has leased a file, which they can't if it is a live agent's.
+    #[error("{} can't be opened: another process has leased it (F_SETLEASE)", .path.display())]
+    Leased {
+        /// The file.
+        path: PathBuf,
+    },
     /// Two live agents have one id.
     #[error("{id} is held by another live agent ({there}): each container needs an id of its own ([[service]] id)")]
     Held {
@@ -178,7 +184,9 @@ impl Error {
         match self {
             Error::NotText { .. } => Some(Flaw::NotText),
             Error::TooMuch { .. } => Some(Flaw::TooLarge),
-            Error::Refused { source: Errno::EACCES | Errno::EPERM, .. } => Some(Flaw::Unreadable),
+            Error::Refused { source: Errno::EACCES | Errno::EPERM, .. } | Error::Leased { .. } => {
+                Some(Flaw::Unreadable)
+            }
             _ => None,
         }
     }

@@ -10,13 +10,17 @@
 //!
 //! **Who can only read changes nothing.** What a lock decides is decided by write locks of open file descriptions (fcntl(2),
 //! F_OFD_SETLK), which need a descriptor to write by, and they are asked for as a reader would ask: so no read lock, and
-//! no flock(2), makes a dead file live or keeps anybody from its place. A file is locked before it has its name.
+//! no flock(2), makes a dead file live or keeps anybody from its place. A file is locked before it has its name. A reader who is
+//! the agents' own user may also lease a file (F_SETLEASE), so that nobody can open it; but none that anybody else has open,
+//! and so what elections rest on stays open at each agent that has seen it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -36,6 +40,9 @@ pub(super) const LARGEST: u64 = 512 * 1024;
 /// The most names read from one directory.
 pub(super) const MOST_NAMES: usize = bounds::MOST_ITEMS;
 
+/// And the most that are read for them, those that mean nothing included.
+const MOST_READ: usize = 2 * MOST_NAMES;
+
 const EVERYONE: Mode = Mode::from_bits_truncate(0o777);
 const READABLE: Mode = Mode::from_bits_truncate(0o644);
 /// A file that lives as long as its holder; that nobody else may write it says that it is held by a write lock.
@@ -46,12 +53,26 @@ const UNFINISHED: Mode = Mode::from_bits_truncate(0o600);
 const STAGINGS: usize = 5;
 /// An exclusive lock needs a descriptor to write by.
 const LOCKABLE: Mode = Mode::from_bits_truncate(0o666);
+/// More than an agent's own election, those whose leaders it follows, and the directory's mark need.
+const MOST_KEPT: usize = 64;
+
+/// Files that stay open, by their paths.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Kept(Arc<Mutex<BTreeMap<PathBuf, Arc<File>>>>);
+
+impl Kept {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Arc<File>>> {
+        // Each change is one assignment: a panic can't have left it half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// An open directory and the path it was reached by.
 #[derive(Debug)]
 pub(super) struct Folder {
     fd: OwnedFd,
     path: PathBuf,
+    kept: Kept,
 }
 
 /// A new file under a name of its own in the scratch directory, locked since before it had content.
@@ -65,9 +86,9 @@ pub(super) struct Staged {
 impl Folder {
     /// Opens the user's own directory; a link that somebody else put on the way leads only to where they may write.
     /// `None` when there is none.
-    pub(super) fn at(path: &Path) -> Result<Option<Folder>, Error> {
+    pub(super) fn at(path: &Path, kept: &Kept) -> Result<Option<Folder>, Error> {
         match crate::files::directory(path) {
-            Ok(fd) => Ok(Some(Folder { fd, path: path.to_owned() })),
+            Ok(fd) => Ok(Some(Folder { fd, path: path.to_owned(), kept: kept.clone() })),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::refused("open", path)(errno(&error))),
         }
@@ -77,7 +98,7 @@ impl Folder {
     pub(super) fn sub(&self, name: &str) -> Result<Option<Folder>, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         match openat(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => Ok(Some(Folder { fd, path: self.path_of(name) })),
+            Ok(fd) => Ok(Some(Folder { fd, path: self.path_of(name), kept: self.kept.clone() })),
             Err(Errno::ENOENT) => Ok(None),
             Err(source) => Err(Error::refused("open", self.path_of(name))(source)),
         }
@@ -126,11 +147,31 @@ impl Folder {
         let file = match openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => File::from(fd),
             Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO) => return Ok(None),
+            Err(Errno::EWOULDBLOCK) => return Err(Error::Leased { path: self.path_of(name) }),
             Err(source) => return Err(Error::refused("open", self.path_of(name))(source)),
         };
         let about = file.metadata().map_err(|e| Error::refused("look at", self.path_of(name))(errno(&e)))?;
         let for_everyone = Mode::from_bits_truncate(about.mode()).contains(Mode::S_IROTH);
         Ok((about.is_file() && about.nlink() <= 1 && for_everyone).then_some(file))
+    }
+
+    /// The same, of one that is replaced and never written again: it stays open from the first time on.
+    pub(super) fn kept(&self, name: &str) -> Result<Option<Arc<File>>, Error> {
+        let path = self.path_of(name);
+        let known = self.kept.lock().get(&path).cloned();
+        if let Some(file) = known
+            && self.holds(name, &file)?
+        {
+            return Ok(Some(file));
+        }
+        let file = self.file(name)?.map(Arc::new);
+        let mut kept = self.kept.lock();
+        match &file {
+            Some(file) if kept.len() < MOST_KEPT || kept.contains_key(&path) => drop(kept.insert(path, file.clone())),
+            Some(_) => {}
+            None => drop(kept.remove(&path)),
+        }
+        Ok(file)
     }
 
     /// Opens a file to be locked by anyone, and makes it when there is none.
@@ -199,8 +240,8 @@ impl Folder {
     }
 
     /// Removes a file of an agent's that nobody holds; whether it did. What no agent can have written stays.
-    pub(super) fn remove_dead(&self, name: &str, mut file: File) -> Result<bool, Error> {
-        let is_ours = match text(&mut file, self.path_of(name)) {
+    pub(super) fn remove_dead(&self, name: &str, file: File) -> Result<bool, Error> {
+        let is_ours = match text(&file, self.path_of(name)) {
             Ok(Some(text)) => text.is_empty() || serde_json::from_str::<serde_json::Map<_, _>>(&text).is_ok(),
             Ok(None) | Err(Error::TooMuch { .. }) => false,
             Err(error) => return Err(error),
@@ -264,14 +305,15 @@ impl Folder {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut dir = openat(&self.fd, ".", flags, Mode::empty()).and_then(Dir::from_fd).map_err(refused)?;
         let mut names = Vec::new();
-        for entry in dir.iter() {
+        for (read, entry) in dir.iter().enumerate() {
             let entry = entry.map_err(refused)?;
             if let Ok(name) = entry.file_name().to_str()
                 && !name.starts_with('.')
             {
                 names.push(name.to_owned());
             }
-            if names.len() > MOST_NAMES {
+            // What isn't kept is read all the same.
+            if names.len() > MOST_NAMES || read > MOST_READ {
                 let what = format!("the number of files in {}", self.path.display());
                 return Err(Error::TooMuch { what, limit: MOST_NAMES.to_string() });
             }
@@ -393,19 +435,38 @@ pub(super) fn whole(kind: libc::c_int) -> libc::flock {
 }
 
 /// All of a file's text. `None` when it is no UTF-8.
-pub(super) fn text(file: &mut File, path: PathBuf) -> Result<Option<String>, Error> {
+pub(super) fn text(file: &File, path: PathBuf) -> Result<Option<String>, Error> {
     Ok(String::from_utf8(bytes(file, path)?).ok())
 }
 
 /// All of a file's content.
-pub(super) fn bytes(file: &mut File, path: PathBuf) -> Result<Vec<u8>, Error> {
+pub(super) fn bytes(file: &File, path: PathBuf) -> Result<Vec<u8>, Error> {
+    up_to(LARGEST, file, path)
+}
+
+/// The same, of a file that is no longer than this.
+pub(super) fn up_to(most: u64, file: &File, path: PathBuf) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    let read = file.take(LARGEST + 1).read_to_end(&mut bytes);
+    let read = FromStart { file, at: 0 }.take(most + 1).read_to_end(&mut bytes);
     read.map_err(|e| Error::refused("read", &path)(errno(&e)))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(Error::TooMuch { what: path.display().to_string(), limit: format!("{LARGEST} bytes") });
+    if bytes.len() as u64 > most {
+        return Err(Error::TooMuch { what: path.display().to_string(), limit: format!("{most} bytes") });
     }
     Ok(bytes)
+}
+
+/// A file as it is read by nobody else meanwhile: several may read one description.
+struct FromStart<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// Brings a file's content to the disk.

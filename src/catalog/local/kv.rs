@@ -15,8 +15,8 @@ use super::root::Opened;
 pub(super) fn get(root: &Opened, key: &str) -> Result<Option<Vec<u8>>, Error> {
     let file = escape("key", key)?;
     let Some(keys) = root.keys()? else { return Ok(None) };
-    let Some(mut open) = keys.file(&file)? else { return Ok(None) };
-    files::bytes(&mut open, keys.path_of(&file)).map(Some)
+    let Some(open) = keys.file(&file)? else { return Ok(None) };
+    files::bytes(&open, keys.path_of(&file)).map(Some)
 }
 
 /// The same, of a key that is followed.
@@ -84,8 +84,8 @@ pub(super) fn change(root: &Opened, key: &str, change: &KeyChange) -> Result<Cha
 }
 
 fn value(keys: &Folder, file: &str, key: &str) -> Result<Option<String>, Error> {
-    let Some(mut open) = keys.file(file)? else { return Ok(None) };
-    match files::text(&mut open, keys.path_of(file))? {
+    let Some(open) = keys.file(file)? else { return Ok(None) };
+    match files::text(&open, keys.path_of(file))? {
         Some(value) => Ok(Some(value)),
         None => Err(Error::NotText { key: key.to_owned() }),
     }

@@ -438,8 +438,8 @@ fn record(election: &Folder, name: &str) -> Result<Option<LastLeader>, Error> {
 }
 
 fn text(folder: &Folder, name: &str) -> Result<Option<String>, Error> {
-    let Some(mut open) = folder.file(name)? else { return Ok(None) };
-    files::text(&mut open, folder.path_of(name))
+    let Some(open) = folder.kept(name)? else { return Ok(None) };
+    files::text(&open, folder.path_of(name))
 }
 
 /// Replaces a file whole. `durably`: a term must not come back after the host's crash.
@@ -449,11 +449,12 @@ fn put(root: &Opened, folder: &Folder, name: &str, content: &str, durably: bool)
     if durably {
         files::sync(&staged.file, &folder.path_of(name))?;
     }
-    scratch.put_over(staged, folder, name)?;
+    let _open = scratch.put_over(staged, folder, name)?;
     if durably {
         folder.sync()?;
     }
-    Ok(())
+    // Before it is closed above, so that nobody can lease it in between.
+    folder.kept(name).map(drop)
 }
 
 #[cfg(test)]

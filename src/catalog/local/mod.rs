@@ -115,13 +115,19 @@ impl Local {
         }
     }
 
-    /// See [`Backend::withdraw`](super::Backend::withdraw).
+    /// See [`Backend::withdraw`](super::Backend::withdraw). Where the directory can't be used, what was there is nobody's
+    /// from now on, as if this agent were dead, and so out of everybody's sight.
     ///
     /// # Errors
-    /// The directory can't be used.
+    /// Its file can't be removed.
     pub async fn withdraw(&self, service: &Service) -> Result<(), Error> {
-        let root = self.root.open().await.inspect_err(|_| self.publisher().cant_withdraw(service))?;
-        self.publisher().withdraw(&root, service)
+        match self.root.open().await {
+            Ok(root) => self.publisher().withdraw(&root, service),
+            Err(_) => {
+                self.publisher().cant_withdraw(service);
+                Ok(())
+            }
+        }
     }
 
     /// See [`Backend::follow`](super::Backend::follow).

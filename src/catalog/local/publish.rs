@@ -105,8 +105,8 @@ impl Publisher {
 
         let scratch = root.scratch()?;
         let file = match entries::look(&folder, name)? {
-            Liveness::Alive(mut file) => {
-                let there = entries::entry(&mut file, &folder, name)?;
+            Liveness::Alive(file) => {
+                let there = entries::entry(&file, &folder, name)?;
                 let there = there.map_or_else(
                     || "nothing readable is registered".to_owned(),
                     |e| format!("at {}:{}", e.instance.address, e.instance.port),
@@ -116,6 +116,11 @@ impl Publisher {
             Liveness::None => {
                 let staged = scratch.stage(&content, files::held())?;
                 scratch.put_new(staged, &folder, name)?
+            }
+            // As where no name can be put down but over another: the heartbeat of one that started just now tells.
+            Liveness::Leased => {
+                let staged = scratch.stage(&content, files::held())?;
+                Some(scratch.put_over(staged, &folder, name)?)
             }
             Liveness::Dead(dead) => match folder.take_away(name, &dead)? {
                 true => {

@@ -9,12 +9,15 @@ use crate::catalog::election::record::RankRecord;
 use crate::supervisor::machines::election::event::Id;
 use crate::supervisor::machines::election::record::PeerRank;
 
+use super::budget::ScanBudget;
 use super::entries::{self, Liveness};
 use super::files;
 use super::name::{escape, of_election, unescape};
 use super::{Error, Local};
 
 const RANKS: &str = "ranks";
+/// No agent's is half as long.
+const LONGEST: u64 = 4096;
 
 /// A candidate's own, while it has one.
 pub(super) type Published = Option<File>;
@@ -46,17 +49,17 @@ impl Local {
         let Some(election) = root.election(&of_election(election)?)? else { return Ok(Vec::new()) };
         let Some(ranks) = election.sub(RANKS)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
+        let mut budget = ScanBudget::default();
         for name in ranks.names()? {
+            budget.next().await;
             match entries::look(&ranks, &name)? {
-                Liveness::None => {}
+                Liveness::None | Liveness::Leased => {}
                 Liveness::Dead(left) => drop(ranks.remove_dead(&name, left)?),
-                Liveness::Alive(mut open) => {
-                    let text = match files::text(&mut open, ranks.path_of(&name)) {
-                        // A rank is a few bytes: nobody's of ours is that long.
+                Liveness::Alive(open) => {
+                    let rank = match files::up_to(LONGEST, &open, ranks.path_of(&name)) {
                         Err(Error::TooMuch { .. }) => None,
-                        text => text?,
+                        text => RankRecord::read(&text?),
                     };
-                    let rank = text.and_then(|text| RankRecord::read(text.as_bytes()));
                     if let (Some(id), Some(rank)) = (unescape(&name), rank) {
                         found.push(rank.of(Id::from(id)));
                     }

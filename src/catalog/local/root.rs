@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Error;
 use super::boot::{self, Mark, Suspect};
-use super::files::{FileId, Folder, errno};
+use super::files::{FileId, Folder, Kept, errno};
 use super::{entries, filesystem, solitude};
 use crate::files;
 
@@ -48,6 +48,7 @@ struct RootState {
     ready: Option<(FileId, Instant)>,
     boot_id: Option<String>,
     suspect: Option<Suspect>,
+    kept: Kept,
 }
 
 /// The shared directory, open and checked.
@@ -146,7 +147,7 @@ impl Root {
     /// Below the user's own directory everybody may write, so no link is followed: the prefix is one directory in the
     /// other, or an error.
     fn find(&self) -> Result<Option<Folder>, Error> {
-        let mut folder = Folder::at(&self.directory)?;
+        let mut folder = Folder::at(&self.directory, &self.kept())?;
         for part in self.prefix.split('/') {
             folder = match folder {
                 Some(folder) => folder.sub(part)?,
@@ -179,7 +180,7 @@ impl Root {
     }
 
     fn make(&self) -> Result<Folder, Error> {
-        let mut folder = match Folder::at(&self.directory)? {
+        let mut folder = match Folder::at(&self.directory, &self.kept())? {
             Some(directory) => directory,
             None => self.make_directory()?,
         };
@@ -205,7 +206,7 @@ impl Root {
         let refused = |e: std::io::Error| Error::refused("make", &self.directory)(errno(&e));
         // Another container may be first.
         files::make_directory(&self.directory, 0o777).map_err(refused)?;
-        Folder::at(&self.directory)?.ok_or_else(|| Error::refused("open", &self.directory)(Errno::ENOENT))
+        Folder::at(&self.directory, &self.kept())?.ok_or_else(|| Error::refused("open", &self.directory)(Errno::ENOENT))
     }
 
     fn furnish(&self, root: &Folder) -> Result<(), Error> {
@@ -236,6 +237,10 @@ impl Root {
         root.make(SERVICES)?;
         root.make(KEYS)?;
         if is_marked { sweep(&scratch) } else { Ok(()) }
+    }
+
+    fn kept(&self) -> Kept {
+        self.lock().kept.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, RootState> {
@@ -311,7 +316,8 @@ impl Opened {
 fn sweep(scratch: &Folder) -> Result<(), Error> {
     let is_ours = |name: &String| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     for name in scratch.names()?.into_iter().filter(is_ours) {
-        let Some(file) = scratch.file(&name)? else { continue };
+        // What can't be opened is no agent's, or another's to sweep.
+        let Ok(Some(file)) = scratch.file(&name) else { continue };
         let age = file.metadata().and_then(|about| about.modified()).map(|m| SystemTime::now().duration_since(m));
         // Neither a file without a time nor one of the future is known to be old.
         if matches!(age, Ok(Ok(age)) if age > ABANDONED) {

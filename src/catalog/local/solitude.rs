@@ -10,7 +10,7 @@ use std::path::Path;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, fstatfs, statfs};
 
 use super::Error;
-use super::files::Folder;
+use super::files::{Folder, Kept};
 
 /// A container's root has layers; and whatever else has them was hardly made to be shared.
 const LAYERS: &str = "overlayfs";
@@ -34,7 +34,7 @@ pub(super) fn check(directory: impl AsFd, path: &Path) -> Result<(), Error> {
 /// Only this container would see it, or it can't be looked at.
 pub fn survey(directory: &Path) -> Result<(), Error> {
     for place in directory.ancestors() {
-        if let Some(folder) = Folder::at(place)? {
+        if let Some(folder) = Folder::at(place, &Kept::default())? {
             return check(folder.fd(), directory);
         }
     }

@@ -15,8 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::libc;
+use nix::sys::stat::Mode;
 use tokio::sync::watch;
 
 use crate::net::backoff;
@@ -142,27 +143,24 @@ impl WitnessDirectory {
     pub fn for_main(&self) -> Option<Arc<File>> {
         *held(&self.inherited_by) = None;
         let own = self.file()?;
-        match self.new_description(&own) {
+        match WitnessDirectory::new_description(&own) {
             Ok((file, byte)) => {
                 *held(&self.inherited_by) = Some(InheritedBy { main: None, number: file.as_raw_fd(), byte });
                 Some(Arc::new(file))
             }
-            // Somebody has removed it, say. It serves as well, but nobody can see what main does with it.
+            // /proc is missing, say. It serves as well, but nobody can see what main does with it.
             Err(_) => Some(own),
         }
     }
 
     /// Opened anew, and locked on a byte that nothing of an earlier main has.
-    fn new_description(&self, own: &File) -> Result<(File, i64), Errno> {
+    fn new_description(own: &File) -> Result<(File, i64), Errno> {
         /// Mains before this one of which something is left.
         const EARLIER: i64 = 64;
-        let path = held(&self.own).as_ref().map(|own| own.witness.file.to_string()).unwrap_or_default();
-        let path = self.path().join(path);
-        let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_CLOEXEC;
-        let file = File::from(nix::fcntl::open(&path, flags, nix::sys::stat::Mode::empty())?);
-        if FileId::of_file(&file)? != FileId::of_file(own)? {
-            return Err(Errno::ESTALE);
-        }
+        // The very file, whatever has become of its name: what stands there by now may be another's, who may keep us waiting.
+        let path = format!("/proc/self/fd/{}", own.as_raw_fd());
+        let file =
+            File::from(open(path.as_str(), OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())?);
         for byte in 1..EARLIER {
             match set(&file, libc::F_WRLCK, byte, 1) {
                 Ok(()) => return Ok((file, byte)),
