@@ -18,6 +18,8 @@ use crate::supervisor::vocabulary::{Instance, Observation, Rendering, Staged, Te
 
 /// A template is text somebody wrote; more than this is a mistake.
 const SOURCE_AT_MOST: u64 = 1 << 20;
+/// What a check gets of a file's mode.
+const READABLE: u32 = 0o444;
 
 /// Why a template didn't become a file.
 #[derive(Debug, thiserror::Error)]
@@ -97,8 +99,10 @@ pub fn stage(
     if destination.is_accessible_as(access) && destination.has(text.as_bytes()).map_err(unwritten)? {
         return Ok(Rendering::Unchanged);
     }
-    // In another's directory its check would look at whatever that one puts there.
-    let beside = match destination.is_ours() {
+    // In another's directory its check would look at whatever that one puts there, and in a file for another to write at
+    // whatever that one writes.
+    let is_only_ours = destination.is_ours() && !destination.is_for_others_to_write(access, checker(template));
+    let beside = match is_only_ours {
         true => destination.stage(text.as_bytes(), access).map_err(unwritten)?,
         false => None,
     };
@@ -106,7 +110,7 @@ pub fn stage(
         (Some(path), _) => Some(path.clone()),
         (None, Some(_)) => {
             let name = template.destination.file_name().unwrap_or(OsStr::new("file"));
-            Some(Scratch::make(name, text.as_bytes(), destination.mode(access)).map_err(unwritten)?)
+            Some(Scratch::make(name, text.as_bytes(), destination.mode(access) & READABLE).map_err(unwritten)?)
         }
         (None, None) => None,
     };
@@ -158,6 +162,12 @@ fn access(template: &Template) -> Result<Access, Error> {
         None => None,
     };
     Ok(Access { mode: template.mode, owner })
+}
+
+/// Who looks at it before it goes live, if that isn't ourselves. One who can't be found looks at nothing.
+fn checker(template: &Template) -> Option<u32> {
+    let user = template.check.as_ref().and(template.check_as.user.as_ref())?;
+    users::look_up(user).ok().map(|found| found.uid)
 }
 
 /// Why a template is of no use as it is here.

@@ -13,6 +13,7 @@ use nix::fcntl::{AtFlags, FallocateFlags, OFlag, fallocate, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
 
+use super::hand::is_trusted;
 use super::walk::{find_making_parents, refused};
 use super::{Place, find, is_plain, no_plain_file, same};
 
@@ -25,7 +26,7 @@ const RIGHTS: u32 = 0o777;
 /// A file that can only be written in place and is larger isn't touched: what was there couldn't be put back.
 const LARGEST_IN_PLACE: u64 = 16 << 20;
 
-/// Who may do what with the new file; what isn't asked for is as it was.
+/// Who may do what with the new file; what isn't asked for is as with the file before, unless a stranger put that there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Access {
     /// Its mode.
@@ -64,6 +65,14 @@ impl Destination {
         self.place.entry.is_some()
     }
 
+    /// What is there, but for what a stranger put there: in a directory for all somebody may have been first, and would own
+    /// what is written. Whose the directory is may have anything in it.
+    fn before(&self) -> Option<&FileStat> {
+        let whose = self.place.about_directory.st_uid;
+        let is_known = |entry: &&FileStat| entry.st_uid == whose || is_trusted(entry.st_uid);
+        self.place.entry.as_ref().filter(|entry| self.place.led_by.is_none() || is_known(entry))
+    }
+
     /// Whether nobody else may change what is beside it.
     pub fn is_ours(&self) -> bool {
         self.place.led_by.is_none()
@@ -74,7 +83,7 @@ impl Destination {
     /// # Errors
     /// It can't be read.
     pub fn has(&self, text: &[u8]) -> io::Result<bool> {
-        let Some(entry) = &self.place.entry else { return Ok(false) };
+        let Some(entry) = self.before() else { return Ok(false) };
         if entry.st_size != i64::try_from(text.len()).unwrap_or(i64::MAX) {
             return Ok(false);
         }
@@ -94,7 +103,15 @@ impl Destination {
 
     /// The mode a new file gets.
     pub fn mode(&self, access: Access) -> u32 {
-        access.mode.or(self.place.entry.as_ref().map(|entry| entry.st_mode & RIGHTS)).unwrap_or(NEW)
+        access.mode.or(self.before().map(|entry| entry.st_mode & RIGHTS)).unwrap_or(NEW)
+    }
+
+    /// Whether somebody else than ourselves and this user could write into the new file.
+    pub fn is_for_others_to_write(&self, access: Access, reader: Option<u32>) -> bool {
+        const OTHERS_WRITE: u32 = 0o022;
+        let owner = access.owner.map(|(user, _)| user).or(self.before().map(|entry| entry.st_uid));
+        let is_ours = owner.is_none_or(|owner| is_trusted(owner) || reader == Some(owner));
+        !is_ours || self.mode(access) & OTHERS_WRITE != 0
     }
 
     /// Writes a complete file beside it, hidden, so that `include *.conf` doesn't see it; gives its path. `None` where
@@ -187,7 +204,7 @@ impl Destination {
     /// Gives a complete file its owner, as far as one may, and then its mode.
     fn give(&self, new: &File, access: Access) -> io::Result<()> {
         let ours = fstat(new)?;
-        match (access.owner, &self.place.entry) {
+        match (access.owner, self.before()) {
             (Some((user, group)), _) => chown(new, &ours, user, group)?,
             (None, Some(old)) if chown(new, &ours, old.st_uid, Some(old.st_gid)).is_err() => {
                 let _ = chown(new, &ours, ours.st_uid, Some(old.st_gid));
@@ -203,6 +220,10 @@ impl Destination {
             // Another name of it may be anywhere.
             if entry.st_nlink > 1 || !hand.may_write(entry) {
                 return Err(refused(hand, "may not write to the file there"));
+            }
+            if self.before().is_none() {
+                let what = format!("the file there is of uid {}, whose the directory isn't", entry.st_uid);
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
             }
         }
         let mut file = self.place.open(OFlag::O_RDWR)?;

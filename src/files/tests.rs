@@ -232,6 +232,34 @@ fn a_full_disk_leaves_a_file_that_can_only_be_written_in_place_as_it_was() {
 }
 
 #[test]
+fn a_file_that_a_stranger_put_there_first_lends_the_new_one_neither_its_owner_nor_its_mode() {
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    let tmp = directory.path().join("tmp");
+    fs::create_dir(&tmp).unwrap();
+    fs::set_permissions(&tmp, Permissions::from_mode(0o1777)).unwrap();
+    let secret = Access { mode: Some(0o600), owner: None };
+    for (access, mode) in [(secret, 0o600), (Access::default(), 0o644)] {
+        let path = tmp.join("app.conf");
+        file(&path, 0o666);
+        chown(&path, Some(OTHER), Some(OTHER)).unwrap();
+        let destination = Destination::find(&path, false).unwrap();
+        assert!(!destination.has(b"text").unwrap(), "whatever is in it is theirs to change");
+        destination.replace(b"text", access).unwrap();
+        let about = fs::metadata(&path).unwrap();
+        assert_eq!((about.uid(), about.mode() & 0o7777), (0, mode));
+        fs::remove_file(&path).unwrap();
+    }
+    // Whose the directory is may have it.
+    let path = app.join("app.conf");
+    file(&path, 0o640);
+    chown(&path, Some(OTHER), Some(OTHER)).unwrap();
+    Destination::find(&path, false).unwrap().replace(b"new", Access::default()).unwrap();
+    let about = fs::metadata(&path).unwrap();
+    assert_eq!((about.uid(), about.mode() & 0o7777), (OTHER, 0o640));
+}
+
+#[test]
 fn a_secret_is_read_however_often_it_is_replaced_meanwhile() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let directory = open_directory();

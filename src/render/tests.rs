@@ -84,6 +84,41 @@ fn new_content_never_runs_as_the_owner_of_the_old() {
     assert_eq!(mode(&template.destination), 0o755);
 }
 
+/// Whoever could write into it while a check reads it would have root read that.
+#[test]
+fn what_a_check_looks_at_is_for_nobody_else_to_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut template = template(directory.path(), "{{ value }}");
+    template.check = Some(vec!["true".into()]);
+    let is_aside = |staged: &Staged| {
+        let path = staged.path.as_deref().unwrap();
+        (!staged.beside, mode(path) & 0o222, fs::metadata(path).unwrap().uid())
+            == (true, 0, nix::unistd::geteuid().as_raw())
+    };
+    fs::write(&template.destination, "old").unwrap();
+    fs::set_permissions(&template.destination, fs::Permissions::from_mode(0o666)).unwrap();
+    let first = staged(&template, "1");
+    assert!(is_aside(&first));
+    install(&first).unwrap();
+    assert_eq!(
+        (mode(&template.destination), fs::read_to_string(&template.destination).unwrap().as_str()),
+        (0o666, "1")
+    );
+    if nix::unistd::geteuid().is_root() {
+        (template.mode, template.owner) = (Some(0o640), Some("65534".to_owned()));
+        let second = staged(&template, "2");
+        assert!(is_aside(&second));
+        install(&second).unwrap();
+        let about = fs::metadata(&template.destination).unwrap();
+        assert_eq!((about.mode() & 0o7777, about.uid()), (0o640, 65_534));
+        // Its owner may look at their own.
+        template.check_as.user = Some("65534".to_owned());
+        let third = staged(&template, "3");
+        assert!(third.beside);
+        discard(&third);
+    }
+}
+
 #[test]
 fn a_mode_that_is_asked_for_holds_before_and_after_and_parents_are_made() {
     let directory = tempfile::tempdir().unwrap();
