@@ -448,6 +448,26 @@ async fn members_that_are_all_slow_are_waited_for() {
     renewed(&a, opened.0, term).await;
 }
 
+/// What a lease has room for is as many: of three, a store that answers within the time would keep no leader.
+#[tokio::test]
+async fn a_renewal_is_two_questions_one_after_the_other() {
+    const SLOW: Duration = Duration::from_millis(600);
+    let etcd = shared("etcd35");
+    let relay = Relay::slow(etcd.client(), SLOW).await;
+    let a = candidate_on(&[relay.at], "two-questions", "a");
+    let view = look(&a).await;
+    let opened = a.open().await.unwrap();
+    let Acquisition::Won(term) = try_as(&a, &view, opened).await else { panic!("not won") };
+    // The first one opens a stream. Given up meanwhile, the next goes on with it.
+    assert!(timeout(5 * SLOW / 2, a.renew(opened.0, term)).await.is_err());
+    for _ in 0..3 {
+        let start = Instant::now();
+        renewed(&a, opened.0, term).await;
+        let took = start.elapsed();
+        assert!(took < 3 * SLOW, "{took:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_silent_member_costs_a_call_less_than_a_second_and_the_next_one_nothing() {
     // Its backlog takes connections, and nobody answers them.

@@ -141,6 +141,8 @@ impl Etcd {
         {
             return Ok(renewed);
         }
+        // What has proved nothing won't the next time, should there be no time left for this.
+        self.sessions.seen(session, session_leases.version);
         self.put_again(candidate, session_leases, session, term).await
     }
 
@@ -156,16 +158,7 @@ impl Etcd {
         let asked = self.members.call_briefly("renew a lock", |mut client: Client| {
             let key = keys.leader.clone();
             async move {
-                let kept = match client.lease_client().keep_alive(lease).await {
-                    // There is no such lease.
-                    Err(etcd_client::Error::LeaseKeepAliveError(_)) => None,
-                    Err(error) => return Err(error),
-                    // Of the first answer the client doesn't say whose it was.
-                    Ok((mut keeper, mut answers)) => {
-                        keeper.keep_alive().await?;
-                        answers.message().await?
-                    }
-                };
+                let kept = self.keeper.keep_alive(&mut client, lease).await?;
                 Ok((kept, client.get(key, None).await?))
             }
         });
@@ -192,14 +185,15 @@ impl Etcd {
         term: Term,
     ) -> Result<Renewal, Error> {
         let keys = self.keys(&candidate.name);
-        let version = match session_leases.version {
-            Some(version) => version,
-            None => match self.own(&keys, session, term).await? {
-                Some(version) => version,
-                None => return Ok(Renewal::Gone { void: true }),
-            },
+        let version = async {
+            match session_leases.version {
+                Some(version) => Ok(Some(version)),
+                None => self.own(&keys, session, term).await,
+            }
         };
-        let lease = self.grant(candidate, session).await?;
+        // At once, for each takes as long as etcd takes to answer.
+        let (version, lease) = tokio::try_join!(version, self.grant(candidate, session))?;
+        let Some(version) = version else { return Ok(Renewal::Gone { void: true }) };
         let hold_off_left = session_leases.hold_off_left();
         let record = Leader::new(candidate, session, None).or_at(session_leases.told_address).owing(hold_off_left);
         let leader = record.json();

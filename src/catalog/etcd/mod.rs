@@ -9,6 +9,7 @@ mod follow;
 mod found;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(in crate::catalog) mod fuzz;
+mod keeper;
 mod kv;
 mod layout;
 mod lock;
@@ -35,6 +36,7 @@ pub struct Etcd {
     layout: layout::Layout,
     leases: publish::Leases,
     sessions: sessions::Sessions,
+    keeper: keeper::Keeper,
     space: space::Space,
 }
 
@@ -46,6 +48,7 @@ impl Etcd {
             layout: layout::Layout::new(prefix),
             leases: publish::Leases::default(),
             sessions: sessions::Sessions::default(),
+            keeper: keeper::Keeper::default(),
             space: space::Space::default(),
         }
     }

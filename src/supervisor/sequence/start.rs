@@ -386,7 +386,10 @@ impl Supervisor {
         let ordered = self.main_ended_for_order();
         if for_role && self.restarting.is_none() && !gone.unkillable && !self.is_from_terminal(step.now, gone.status) {
             // Stopped to leave its role, it runs again in whatever role it is given next.
-            self.start_reason = StartReason::Demotion;
+            self.start_reason = if ordered { StartReason::Restart } else { StartReason::Demotion };
+            if ordered {
+                self.elect(step, ElectionEvent::StandAgain);
+            }
             self.life.elect(step.now);
             return;
         }

@@ -32,6 +32,8 @@ pub(super) struct Eligibility {
     pub(super) refuses: bool,
     /// It leaves a free lock to others until then, as it stepped down itself; a lock that is handed to it ends that.
     pub(super) aside_until: Time,
+    /// Once it has stepped down it is to lead again, should nobody else.
+    pub(super) again: bool,
     /// A pause after what failed, which nobody can end.
     pub(super) not_before: Time,
     pub(super) failures: u32,
@@ -46,6 +48,7 @@ impl Default for Eligibility {
             stopped: false,
             refuses: false,
             aside_until: Time::default(),
+            again: false,
             not_before: Time::default(),
             failures: 0,
         }
@@ -90,11 +93,12 @@ impl Eligibility {
 
     /// A leadership ended as it should.
     pub(super) fn stepped_down(&mut self, now: Time) {
-        self.aside_until = now + HANDOVER;
+        self.aside_until = now + if std::mem::take(&mut self.again) { OTHERS_FIRST } else { HANDOVER };
     }
 
-    /// Nothing keeps it aside any longer but that others go first.
-    pub(super) fn stands_again(&mut self, now: Time) {
+    /// Nothing keeps it aside any longer, or will once it has stepped down (`acting`), but that others go first.
+    pub(super) fn stands_again(&mut self, now: Time, acting: bool) {
+        self.again = acting;
         self.aside_until = self.aside_until.min(now + OTHERS_FIRST);
     }
 

@@ -35,7 +35,7 @@ use namesake::Namesake;
 use ranking::Ranks;
 use record::{Holder, Revision, SessionId, Term, View};
 use rules::{Rule, Rules};
-use tenure::Tenure;
+use tenure::{Tenure, TenureStage};
 
 pub use crate::config::election::Preference;
 pub use ranking::{Ranking, Waiting};
@@ -227,7 +227,7 @@ impl Election {
                 }
             }
             ElectionEvent::StepDown { to } => self.step_down(now, to, &mut out),
-            ElectionEvent::StandAgain => self.eligibility.stands_again(now),
+            ElectionEvent::StandAgain => self.eligibility.stands_again(now, self.is_acting()),
             ElectionEvent::AcceptTerm => {
                 self.eligibility.refuses = false;
                 self.highest = Term::default();
@@ -264,6 +264,11 @@ impl Election {
             CandidateState::Holding(tenure) => Some(tenure.term()),
             CandidateState::Follower { .. } | CandidateState::Campaigning(_) => None,
         }
+    }
+
+    /// Whether it holds the lock, and may lead once the store has confirmed that in time and the guard stands.
+    pub fn waits_for_lease(&self) -> bool {
+        matches!(&self.state, CandidateState::Holding(tenure) if tenure.stage == TenureStage::Ready)
     }
 
     /// Whether a person had it lead though it knew too few ranks.

@@ -222,8 +222,10 @@ impl Election {
         };
         let CandidateState::Holding(tenure) = &mut self.state else { return };
         let pace = &self.settings.pace;
-        // A lease that is old already would end with the first request that gets lost.
-        if tenure.soft(pace).is_some_and(|soft| soft < now + 2 * pace.request) {
+        // A lease that is old already would end with the first request that gets lost; but none is younger than what answers
+        // as slowly as it may has left of it.
+        let young = (2 * pace.request).min(pace.renew + pace.patience);
+        if tenure.soft(pace).is_some_and(|soft| soft < now + young) {
             tenure.renew_at = tenure.renew_at.min(now);
             return self.renew(now, out);
         }

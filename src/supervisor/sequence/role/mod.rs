@@ -319,6 +319,9 @@ impl Leadership {
                 "refusing to lead: a store with a lower term (`pilotfish term --accept` takes it)"
             }
             Role::Replica if self.core.waits_for_ranks().is_some() => "holding the lock, and waiting for ranks",
+            Role::Replica if self.core.waits_for_lease() => {
+                "holding the lock, and waiting for the lease to be confirmed"
+            }
             Role::Replica if self.core.term().is_some() => "waiting until the last leader can't act any more",
             Role::Replica if leader.is_some() => "following",
             Role::Replica => "waiting for a leader",

@@ -69,6 +69,23 @@ fn a_lease_counts_from_before_its_request_was_sent() {
     stage.expect(&["guard 10500", "renew 1"]);
 }
 
+/// On the shortest lease that is allowed.
+#[test]
+fn a_store_that_answers_each_time_as_late_as_it_may_keeps_its_leader() {
+    const LATE: u64 = 1_999;
+    let mut stage = Stage::new(settings());
+    stage.sees(free());
+    stage.opened(1, Guarantee::For(Duration::from_nanos(7_070_707_072)));
+    stage.until(LATE);
+    stage.acquired(Acquisition::Won(Term(7)));
+    stage.expect(&["open", "acquire by 1", "renew 1", "guard 6000", "promote 7"]);
+    for answer in 2..20 {
+        stage.until(answer * LATE);
+        stage.renewed(Renewal::Alive(held("me", 1, 7)));
+        assert!(!stage.heard().iter().any(|heard| heard.starts_with("demote")), "after {answer} answers");
+    }
+}
+
 #[test]
 fn a_silent_engine_demotes_before_the_kill_and_kills_before_another_may_lead() {
     let mut stage = Stage::leading(settings());
@@ -170,13 +187,13 @@ fn an_acquire_without_an_answer_is_read_back_until_it_is_known() {
     stage.expect(&["open", "acquire by 1"]);
     stage.until(2_000);
     stage.expect(&["look"]);
-    stage.until(5_000);
+    stage.until(5_001);
     stage.expect(&["look"]);
     // Of the first question.
     stage.acquired(won());
     stage.expect(&[]);
     stage.looked(held("me", 1, 7));
-    // Three seconds of lease are left, too few to begin with.
+    // Less than three seconds of lease are left, too few to begin with.
     stage.expect(&["renew 1"]);
 }
 
