@@ -170,11 +170,21 @@ pub(super) fn ask(
     runtime.block_on(client::ask(&socket, method, path, within)).map_err(|error| explain(&error, doubt))
 }
 
-/// The agent's control socket, and why it may be another one.
+/// The agent's control socket, and why it may be another one. The file may have been changed since the agent read it: the
+/// container's init is asked where it listens.
 pub(super) fn find(socket: Option<PathBuf>, named: Option<&Path>) -> Result<(PathBuf, Option<String>), String> {
     if let Some(socket) = socket {
         return Ok((socket, None));
     }
+    let configured = configured(named);
+    let expected = configured.as_ref().ok().map(|(socket, _)| socket.as_path());
+    match client::where_init_listens(expected) {
+        Some(socket) => Ok((socket, None)),
+        None => configured,
+    }
+}
+
+fn configured(named: Option<&Path>) -> Result<(PathBuf, Option<String>), String> {
     let context = Context::of_this_process();
     let Some(file) = config::find(named, &context).map_err(|report| report.to_string())? else {
         let doubt = "there is no config here, and without one pilotfish is a plain init, which has no socket; `pilotfish \

@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::fallback;
+pub use super::fallback::where_init_listens;
 use super::peer::Peer;
 use crate::files::SocketPlace;
 

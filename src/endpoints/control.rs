@@ -143,7 +143,7 @@ fn instead(path: &Path, error: &Unavailable) -> Option<OwnedFd> {
     let found = match error {
         // Our own clients would find the other one all the same.
         Unavailable::Taken => None,
-        _ => fallback::listening(path).ok(),
+        _ => fallback::listen_beside(path).ok(),
     };
     let what = match &found {
         Some((_, name)) => format!(

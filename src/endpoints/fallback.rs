@@ -3,25 +3,29 @@
 //! mount namespace and the configured path, by which a client in the same container finds it, and both sides look at
 //! who is at the other end ([`peer`](super::peer)).
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::socket::{Backlog, UnixAddr, bind, listen};
 
+use super::peer::Peer;
+
 /// A path as long as this is part of the name, a longer one only its hash: a name has 107 bytes (unix(7)).
 const LONGEST_PATH: usize = 50;
-/// So much of `/proc/net/unix` is read: some 50,000 sockets.
-const MOST_OF_A_TABLE: u64 = 8 * 1024 * 1024;
-/// As many names of one path are tried: others may have put some there, and each takes them a descriptor.
+/// So much of `/proc/net/unix` is read, line by line: some 400,000 sockets.
+const MOST_OF_A_TABLE: u64 = 64 * 1024 * 1024;
+/// As many names of one path are tried, beside those that are known to be the init's: others may have put some there, and
+/// each takes them a descriptor.
 const MOST_NAMES: usize = 4096;
 
 /// Listens for this path's clients; the name, without the NUL byte it begins with.
-pub fn listening(path: &Path) -> Result<(OwnedFd, String), Errno> {
+pub fn listen_beside(path: &Path) -> Result<(OwnedFd, String), Errno> {
     let base = base(path).ok_or(Errno::ENOENT)?;
     // Somebody else may have taken the name, of which they then have the use of a client's first look, and no more.
     let unlikely = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), &base);
@@ -42,26 +46,74 @@ pub fn listening(path: &Path) -> Result<(OwnedFd, String), Errno> {
 /// The names at which an agent of this container may listen for this path's clients.
 pub fn names(path: &Path) -> Vec<String> {
     let Some(base) = base(path) else { return Vec::new() };
-    let mut table = Vec::new();
-    let read = File::open("/proc/net/unix").and_then(|file| file.take(MOST_OF_A_TABLE).read_to_end(&mut table));
-    match read {
-        Ok(_) => listed(&String::from_utf8_lossy(&table), &base),
+    match File::open("/proc/net/unix") {
+        Ok(table) => listed(BufReader::new(table.take(MOST_OF_A_TABLE)), &base, &sockets_of_init()),
         // Without the list the first name is still known.
         Err(_) => vec![base],
     }
 }
 
-/// The names in `/proc/net/unix` (proc_net(5)) at which somebody listens.
-pub(super) fn listed(table: &str, base: &str) -> Vec<String> {
+/// The sockets of the container's init, by their inodes, as far as they can be seen: whoever crowds the list isn't it.
+fn sockets_of_init() -> BTreeSet<String> {
+    let descriptors = fs::read_dir("/proc/1/fd").into_iter().flatten().flatten();
+    let links = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    let inode = |link: &Path| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned());
+    links.filter_map(|link| inode(&link)).collect()
+}
+
+/// Where the container's init listens for orders, if it is this program and doesn't at the `expected` path: a config may say
+/// something else by now than when the agent read it.
+pub fn where_init_listens(expected: Option<&Path>) -> Option<PathBuf> {
+    let init = Peer { pid: 1, uid: 0 };
+    let table = File::open("/proc/net/unix").ok().filter(|_| init.is_this_program())?;
+    let own = sockets_of_init();
+    let paths = listening(BufReader::new(table.take(MOST_OF_A_TABLE)));
+    let paths = paths.filter(|(inode, _)| own.contains(inode)).filter_map(|(_, name)| path_of(&name));
+    let paths: Vec<PathBuf> = paths.collect();
+    paths.iter().all(|path| Some(path.as_path()) != expected).then(|| paths.into_iter().next()).flatten()
+}
+
+/// The path that clients know a socket by: its own, or the one in its abstract name.
+fn path_of(name: &str) -> Option<PathBuf> {
+    let Some(of_ours) = name.strip_prefix("@pilotfish/") else { return name.starts_with('/').then(|| name.into()) };
+    let path = of_ours.splitn(3, '/').nth(2)?;
+    let unlikely = |end: &str| end.len() == 16 && end.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let path = path.rsplit_once('/').filter(|(_, end)| unlikely(end)).map_or(path, |(path, _)| path);
+    path.starts_with('/').then(|| path.into())
+}
+
+/// Who listens, by inode and name, as `/proc/net/unix` (proc_net(5)) has it.
+fn listening(table: impl BufRead) -> impl Iterator<Item = (String, String)> {
     /// SO_ACCEPTCON, the fourth column of who listens.
     const LISTENS: &str = "00010000";
-    let names = table.lines().filter_map(|line| {
-        let name = line.split_ascii_whitespace().nth(7)?.strip_prefix('@')?;
-        let rest = name.strip_prefix(base)?;
-        let ours = rest.is_empty() || rest.starts_with('/');
-        (ours && line.split_ascii_whitespace().nth(3)? == LISTENS).then(|| name.to_owned())
-    });
-    names.take(MOST_NAMES).collect()
+    table.split(b'\n').map_while(Result::ok).filter_map(|line| {
+        let line = String::from_utf8_lossy(&line);
+        let mut columns = line.split_ascii_whitespace().skip(3);
+        let (flags, inode, name) = (columns.next()?, columns.nth(2)?, columns.next()?);
+        (flags == LISTENS && columns.next().is_none()).then(|| (inode.to_owned(), name.to_owned()))
+    })
+}
+
+/// The names at which somebody listens, the init's first, and then the one that every
+/// agent tries to have.
+pub(super) fn listed(table: impl BufRead, base: &str, of_init: &BTreeSet<String>) -> Vec<String> {
+    let (mut inits, mut others) = (Vec::new(), Vec::new());
+    for (inode, name) in listening(table) {
+        let Some(name) = name.strip_prefix('@') else { continue };
+        match name.strip_prefix(base) {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => {}
+            Some(_) | None => continue,
+        }
+        if of_init.contains(&inode) {
+            inits.push(name.to_owned());
+        } else if name == base {
+            others.insert(0, name.to_owned());
+        } else if others.len() < MOST_NAMES {
+            others.push(name.to_owned());
+        }
+    }
+    inits.extend(others);
+    inits
 }
 
 /// What all names of this path begin with, in this container; `None` without /proc.
@@ -96,15 +148,43 @@ mod tests {
                      0000: 00000002 00000000 00010000 0001 01 4 @pilotfish/1/2//run/pq\n\
                      0000: 00000002 00000000 00010000 0001 01 5 pilotfish/1/2//run/p\n\
                      0000: 00000002 00000000 00010000 0001 01 6\n";
-        assert_eq!(listed(table, "pilotfish/1/2//run/p"), ["pilotfish/1/2//run/p", "pilotfish/1/2//run/p/00ff"]);
+        let found = listed(table.as_bytes(), "pilotfish/1/2//run/p", &BTreeSet::new());
+        assert_eq!(found, ["pilotfish/1/2//run/p", "pilotfish/1/2//run/p/00ff"]);
+    }
+
+    /// 107 bytes a name, a descriptor each.
+    #[test]
+    fn however_many_names_others_take_the_inits_comes_first() {
+        let crowd = |of: std::ops::Range<u32>| {
+            of.map(|n| format!("0: 2 0 00010000 0001 01 {n} @pilotfish/1/2//run/p/{n:08}\n")).collect::<String>()
+        };
+        let ours =
+            "0: 2 0 00010000 0001 01 77 @pilotfish/1/2//run/p/ours\n0: 2 0 00010000 0001 01 5 @pilotfish/1/2//run/p\n";
+        let table = [crowd(1000..9000), ours.to_owned(), crowd(9000..20_000)].concat();
+        let found = listed(table.as_bytes(), "pilotfish/1/2//run/p", &["77".to_owned()].into());
+        assert_eq!(found[..2], ["pilotfish/1/2//run/p/ours", "pilotfish/1/2//run/p"]);
+        assert!(found.len() <= MOST_NAMES + 2);
+        // Where the init's can't be seen.
+        assert_eq!(listed(table.as_bytes(), "pilotfish/1/2//run/p", &BTreeSet::new())[0], "pilotfish/1/2//run/p");
+    }
+
+    #[test]
+    fn a_socket_is_known_by_its_path_whether_it_is_a_file_or_not() {
+        let path = |name: &str| path_of(name).map(|path| path.display().to_string());
+        assert_eq!(path("/run/p.sock").as_deref(), Some("/run/p.sock"));
+        assert_eq!(path("@pilotfish/1/2//run/p.sock").as_deref(), Some("/run/p.sock"));
+        assert_eq!(path("@pilotfish/1/2//run/p.sock/0123456789abcdef").as_deref(), Some("/run/p.sock"));
+        for other in ["@pilotfish/1/2/0123456789abcdef", "@other//run/p.sock", "relative"] {
+            assert_eq!(path(other), None, "{other}");
+        }
     }
 
     #[test]
     fn a_name_that_is_taken_leaves_another_and_both_are_found() {
         let path = format!("/nowhere/{}/{}", std::process::id(), "x".repeat(200));
         let path = Path::new(&path);
-        let (_first, name) = listening(path).unwrap();
-        let (_second, other) = listening(path).unwrap();
+        let (_first, name) = listen_beside(path).unwrap();
+        let (_second, other) = listen_beside(path).unwrap();
         assert!(name.len() < 60 + LONGEST_PATH && other.starts_with(&format!("{name}/")), "{other}");
         let mut found = names(path);
         found.sort();

@@ -1,5 +1,7 @@
 //! What the fuzz targets throw at our endpoints: what somebody sends who has reached them.
 
+use std::collections::BTreeSet;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 
@@ -11,7 +13,7 @@ use super::{ControlRequest, Endpoint, fallback, server};
 
 /// A request: at both endpoints it has an answer that is HTTP, or none; and only at one of them it is an order.
 pub(crate) fn request(data: &[u8]) {
-    fallback::listed(&String::from_utf8_lossy(data), "pilotfish/1/2//run/p");
+    fallback::listed(data, "pilotfish/1/2//run/p", &BTreeSet::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {
         let (asked, mut orders) = mpsc::channel::<ControlRequest>(4);

@@ -43,9 +43,14 @@ impl Peer {
     /// Whether it is the container's init, or runs this very program. Where others may rename, a socket of some other daemon
     /// of root's can be at the agent's place.
     pub fn runs_this_program(self) -> bool {
+        self.pid == 1 || self.is_this_program()
+    }
+
+    /// Whether it runs this very program, as far as that may be seen.
+    pub fn is_this_program(self) -> bool {
         let file = |process: &str| std::fs::metadata(format!("/proc/{process}/exe")).ok();
         let is = |(own, its): (std::fs::Metadata, std::fs::Metadata)| (own.dev(), own.ino()) == (its.dev(), its.ino());
-        self.pid == 1 || file("self").zip(file(&self.pid.to_string())).is_some_and(is)
+        file("self").zip(file(&self.pid.to_string())).is_some_and(is)
     }
 
     fn is_root_or_us(self) -> bool {

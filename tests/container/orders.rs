@@ -30,6 +30,22 @@ fn answer(child: Child) -> (i32, String, String) {
     said(child.wait_with_output().unwrap())
 }
 
+/// A mounted config has another socket, or none, by now, which the agent knows only once it reads it again.
+#[test]
+fn an_agent_is_found_where_it_listens_whatever_its_file_says_by_now() {
+    let config = "[process]\nexec = [\"sh\", \"-c\", \"while ! [ -e DIR/now ]; do sleep 0.05; done; for c in other none; do \
+                  PILOTFISH -c DIR/$c.toml health > DIR/$c.said 2>&1; echo $c $? >> DIR/story; done; sleep 1000\"]\n";
+    let lab = Lab::new(&config.replace("PILOTFISH", pilotfish().to_str().unwrap()));
+    let _container = lab.run();
+    let text = std::fs::read_to_string(lab.path("pilotfish.toml")).unwrap();
+    std::fs::write(lab.path("other.toml"), text.replace("control.sock", "elsewhere.sock")).unwrap();
+    let none = text.replace(&format!("\"{}\"", lab.path("control.sock").display()), "\"\"");
+    std::fs::write(lab.path("none.toml"), none).unwrap();
+    std::fs::write(lab.path("now"), "").unwrap();
+    lab.told("none 0");
+    lab.told("other 0");
+}
+
 #[test]
 fn a_restart_is_done_when_main_runs_again() {
     let lab = Lab::new(MAIN);
