@@ -16,6 +16,7 @@ use super::connect::driven;
 use super::{connect, tls};
 use crate::config::GrpcProbe;
 use crate::errors;
+use crate::net::paced::Paced;
 
 /// The most an answer's head, or its trailers, may take.
 const HEAD_BYTES: u32 = 64 * 1024;
@@ -87,7 +88,7 @@ async fn exchange(
 ) -> Result<(), String> {
     let mut builder = Builder::new();
     builder.enable_push(false).max_header_list_size(HEAD_BYTES).max_concurrent_reset_streams(1);
-    let (sender, connection) = builder.handshake::<_, Bytes>(stream).await.map_err(|error| said(&error))?;
+    let (sender, connection) = builder.handshake::<_, Bytes>(Paced::new(stream)).await.map_err(|error| said(&error))?;
     let answer = async {
         let mut sender = sender.ready().await.map_err(|error| said(&error))?;
         let (answer, mut body) = sender.send_request(request, false).map_err(|error| said(&error))?;

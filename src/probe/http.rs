@@ -15,6 +15,7 @@ use super::connect::driven;
 use super::{connect, tls};
 use crate::config::{HttpProbe, Trust};
 use crate::errors;
+use crate::net::paced::Paced;
 
 /// Where `expect_body` is looked for, from the beginning.
 const BODY_BYTES: usize = 64 * 1024;
@@ -70,7 +71,8 @@ pub(super) async fn exchange(
 ) -> Result<(), String> {
     let mut http = http1::Builder::new();
     http.max_buf_size(HEAD_BYTES);
-    let (mut sender, connection) = http.handshake(TokioIo::new(stream)).await.map_err(|error| said(&error))?;
+    let (mut sender, connection) =
+        http.handshake(TokioIo::new(Paced::new(stream))).await.map_err(|error| said(&error))?;
     let answer = async {
         let answer = sender.send_request(request).await.map_err(|error| said(&error))?;
         judge(answer, question).await

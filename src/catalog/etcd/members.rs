@@ -17,6 +17,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use crate::catalog::Cause;
 use crate::config::backends::{Endpoint, Etcd as Settings};
+use crate::net::paced::Paced;
 use crate::net::secret;
 use crate::net::storage::Storage;
 use crate::net::tls::{self, Pems};
@@ -282,7 +283,7 @@ impl Members {
         // Not tonic's own connector: that one asks libc for names.
         let connector = tower::service_fn(move |_: tonic::transport::Uri| {
             let host = host.clone();
-            async move { reach(&host, port).await.map(TokioIo::new) }
+            async move { reach(&host, port).await.map(|stream| TokioIo::new(Paced::new(stream))) }
         });
         Ok(endpoint.connect_with_connector_lazy(connector))
     }

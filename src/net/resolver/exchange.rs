@@ -27,6 +27,8 @@ pub enum Kind {
 
 /// Without EDNS no UDP answer is longer than 512 bytes (RFC 1035 §4.2.1); some servers don't know.
 const UDP_BYTES: usize = 4096;
+/// Over TCP: a thousand addresses. Each record may have a name of a hundred parts, which takes time.
+const TCP_BYTES: u16 = 16 * 1024;
 /// An alias of an alias of an alias: longer chains are loops.
 pub const LONGEST_CHAIN: usize = 16;
 
@@ -77,7 +79,14 @@ async fn ask_one(name: &Name<'_>, kind: Kind, server: SocketAddr, tcp: bool) -> 
     let mut stream = TcpStream::connect(server).await?;
     let length = u16::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     stream.write_all(&[&length.to_be_bytes(), &bytes[..]].concat()).await?;
-    let mut buffer = vec![0; stream.read_u16().await?.into()];
+    let length = stream.read_u16().await?;
+    if length > TCP_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("its answer is longer than {TCP_BYTES} bytes"),
+        ));
+    }
+    let mut buffer = vec![0; length.into()];
     stream.read_exact(&mut buffer).await?;
     match Packet::parse(&buffer) {
         Ok(message) if believable(&message) => Ok(addresses(&message, name, kind)),
