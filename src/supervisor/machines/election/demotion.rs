@@ -29,6 +29,13 @@ pub enum DemotionReason {
     Outranked(Id),
 }
 
+impl DemotionReason {
+    /// Whether somebody wants it so, and nothing is wrong.
+    pub fn is_ordered(&self) -> bool {
+        matches!(self, DemotionReason::StepDown | DemotionReason::Maintenance | DemotionReason::Stop)
+    }
+}
+
 impl fmt::Display for DemotionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

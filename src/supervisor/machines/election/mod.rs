@@ -35,7 +35,7 @@ use namesake::Namesake;
 use ranking::Ranks;
 use record::{Holder, Revision, SessionId, Term, View};
 use rules::{Rule, Rules};
-use tenure::{Tenure, TenureStage};
+use tenure::{ForgottenLock, Tenure, TenureStage};
 
 pub use crate::config::election::Preference;
 pub use ranking::{Ranking, Waiting};
@@ -80,6 +80,8 @@ pub struct Election {
     idle_session: Option<IdleSession>,
     /// The last tries that were given up with their outcome unknown: one of them may still come to hold the lock.
     abandoned: Vec<Attempt>,
+    /// What was forgotten while the store didn't answer, and may hold the lock still.
+    forgotten: Option<ForgottenLock>,
     ranks: Ranks,
     /// Who led before, as far as is known.
     former: Option<Id>,
@@ -93,6 +95,8 @@ pub struct Election {
     /// When to read the lock again, as nobody answered.
     look_at: Option<Time>,
     last_ask: u64,
+    /// The store has answered once.
+    has_seen: bool,
     jitter: Jitter,
     /// What people were last told of the store.
     error: Option<String>,
@@ -168,6 +172,7 @@ impl Election {
             guarded: false,
             idle_session: None,
             abandoned: Vec::new(),
+            forgotten: None,
             ranks: Ranks::default(),
             former: None,
             handing: None,
@@ -177,6 +182,7 @@ impl Election {
             look: None,
             look_at: None,
             last_ask: 0,
+            has_seen: false,
             jitter: Jitter::new(seed),
             error: None,
         }
@@ -301,7 +307,7 @@ impl Election {
 
     /// Whether the store has ever answered.
     pub fn has_seen(&self) -> bool {
-        self.view.is_some()
+        self.has_seen
     }
 
     /// Why the store couldn't be asked last, if it couldn't.
@@ -409,8 +415,9 @@ impl Election {
             }
         }
         // A session of our own comes after the first view.
-        let new = self.view.is_none() && !matches!(self.state, CandidateState::Holding(_));
-        let former = holder.as_ref().filter(|holder| new && holder.id == self.settings.id);
+        let former = holder.as_ref().filter(|holder| !self.has_seen && holder.id == self.settings.id);
+        self.has_seen = true;
+        self.free_forgotten(now, &view, out);
         if let Some(former) = former {
             self.see_own_name(now, former, &view, out);
         }

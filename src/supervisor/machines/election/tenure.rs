@@ -9,7 +9,7 @@ use super::attempt::{Attempt, IdleSession};
 use super::demotion::DemotionReason;
 use super::eligibility::HANDOVER;
 use super::event::{ElectionEffect, Id, Pace, Renewal, RequestId, StoreRequest};
-use super::record::{Guarantee, Revision, SessionId, Term};
+use super::record::{Guarantee, Revision, SessionId, Term, View};
 use super::rules::{Rule, Rules};
 use super::{CandidateState, Election, Handing, InFlight};
 
@@ -17,6 +17,8 @@ use super::{CandidateState, Election, Handing, InFlight};
 const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 /// Between two tries.
 const RELEASE_AGAIN: Duration = Duration::from_millis(250);
+/// The same once it was given up, for as long as the lock is seen to be held all the same.
+const RELEASE_ANEW: Duration = Duration::from_secs(1);
 
 /// One term.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,6 +40,15 @@ pub(super) struct Tenure {
     /// The one who led before may act until then.
     pub(super) act_from: Time,
     pub(super) stage: TenureStage,
+}
+
+/// A lock that nothing acts by any more, and that may not have been given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ForgottenLock {
+    session: SessionId,
+    term: Term,
+    /// Before that the one who led before may act.
+    act_from: Time,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -442,10 +453,23 @@ impl Election {
         }
     }
 
+    /// What was forgotten is seen to hold the lock still: whoever waits for its end would wait for nothing.
+    pub(super) fn free_forgotten(&mut self, now: Time, view: &View, out: &mut Vec<ElectionEffect>) {
+        let Some(ForgottenLock { session, term, act_from }) = self.forgotten else { return };
+        if !view.shows(session, term) {
+            self.forgotten = None;
+            return;
+        }
+        let (ask, hold_off_left) = (self.ask(now).ask, now.until(act_from));
+        out.push(ElectionEffect::Store(StoreRequest::Release { ask, session, term, to: None, hold_off_left }));
+        self.look_at = Some(now + RELEASE_ANEW);
+    }
+
     /// The tenure is over; so is its session.
     fn forget(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
         let CandidateState::Holding(tenure) = &self.state else { return };
         let (session, guarantee) = (tenure.session, tenure.guarantee);
+        self.forgotten = Some(ForgottenLock { session, term: tenure.term, act_from: tenure.act_from });
         match self.rules.hold(Rule::OneTermPerSession) {
             true => out.push(ElectionEffect::Store(StoreRequest::CloseSession { session })),
             false => self.idle_session = Some(IdleSession { session, guarantee, opened: now, at: Revision::default() }),

@@ -201,6 +201,12 @@ fn a_standby_is_well_through_an_outage_and_not_while_it_has_yet_to_be_answered()
     let mut script = Script::candidate(standby());
     script.wins(7);
     assert!(!script.core.status().standing_by, "it leads");
+    // Nor did it when the store was lost to it in the middle of that.
+    let mut script = Script::leading(standby());
+    script.when("SIGTERM to main");
+    script.ends("main", 0);
+    script.until(60_000);
+    assert!(script.core.status().standing_by, "{}", script.core.status().doing);
 }
 
 fn following() -> Config {

@@ -69,6 +69,26 @@ fn a_lease_counts_from_before_its_request_was_sent() {
     stage.expect(&["guard 10500", "renew 1"]);
 }
 
+#[test]
+fn a_lock_that_could_not_be_given_back_in_an_outage_is_once_it_is_seen_again() {
+    let mut stage = Stage::leading(settings());
+    stage.tell(ElectionEvent::StepDown { to: None });
+    stage.tell(ElectionEvent::OutOfRole);
+    stage.until(6_000);
+    assert_eq!(stage.heard().iter().rev().take(2).map(String::as_str).collect::<Vec<_>>(), ["look", "close 1"]);
+    stage.looked(held("me", 1, 7));
+    stage.expect(&["release 7"]);
+    // As often as it is.
+    stage.until(7_000);
+    stage.expect(&["look"]);
+    stage.looked(held("me", 1, 7));
+    stage.expect(&["release 7"]);
+    stage.until(8_000);
+    stage.looked(held("other", 9, 8));
+    stage.until(20_000);
+    assert!(!stage.heard().iter().any(|heard| heard.starts_with("release")));
+}
+
 /// On the shortest lease that is allowed.
 #[test]
 fn a_store_that_answers_each_time_as_late_as_it_may_keeps_its_leader() {
