@@ -9,7 +9,8 @@ use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::sequence::role::Leadership;
 use crate::supervisor::sequence::start::subject;
 use crate::supervisor::vocabulary::{
-    Answer, Effect, Follow, KeyRequest, Notice, Observation, ReplyId, Step, Time, earliest,
+    Answer, Effect, Follow, KeyOperation, KeyRequest, Notice, Observation, ReplyId, Step, Time, earliest,
+    is_elections_own,
 };
 
 /// As many wait at once for something in the catalog: on Consul each may hold a connection of the 200 that one agent takes
@@ -211,8 +212,13 @@ impl Supervisor {
         let fence = self.leadership.as_ref().and_then(Leadership::fence);
         let answer = if self.config.catalog.backend == Backend::None {
             Answer::Refused(NO_CATALOG.to_owned())
+        } else if matches!(request.operation, KeyOperation::Change(_)) && self.is_elections_own(&request.key) {
+            Answer::Unmet(format!(
+                "{} is the election's own: who writes it may take the lock from its leader",
+                request.key
+            ))
         } else if fenced && self.leadership.is_none() {
-            Answer::Refused("there is no [election]".to_owned())
+            Answer::Unmet("there is no [election]".to_owned())
         } else if fenced && fence.is_none() {
             Answer::Unmet("this container doesn't lead".to_owned())
         } else {
@@ -220,6 +226,11 @@ impl Supervisor {
             return step.out.push(Effect::Key { reply, request, fence });
         };
         step.out.push(Effect::Reply { reply, answer });
+    }
+
+    fn is_elections_own(&self, key: &str) -> bool {
+        let one_space = matches!(self.config.catalog.backend, Backend::Consul(_));
+        self.config.election.as_ref().is_some_and(|election| is_elections_own(key, &election.name, one_space))
     }
 
     /// Somebody waits until a query sees something.

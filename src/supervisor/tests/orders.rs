@@ -33,7 +33,11 @@ impl Script {
 
     pub fn orders_key(&mut self, fenced: bool) {
         let change = KeyChange::Put(Value(b"value".as_slice().into()));
-        let request = KeyRequest { key: "k".to_owned(), operation: KeyOperation::Change(change) };
+        self.orders("k", KeyOperation::Change(change), fenced);
+    }
+
+    pub fn orders(&mut self, key: &str, operation: KeyOperation, fenced: bool) {
+        let request = KeyRequest { key: key.to_owned(), operation };
         self.send(Event::Control { reply: ReplyId(1), request: Request::Key { request, fenced } });
     }
 
@@ -330,7 +334,7 @@ fn a_key_is_read_and_written_without_an_election_but_never_fenced() {
     script.heard();
     script.orders_key(false);
     script.orders_key(true);
-    script.expect(&["key", "reply error"]);
+    script.expect(&["key", "reply unmet"]);
 }
 
 /// A config with these beside main.

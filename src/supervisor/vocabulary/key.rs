@@ -84,6 +84,12 @@ pub fn acting_key(election: &str) -> String {
     format!("{election}/acting")
 }
 
+/// Whether an election writes this key itself. On Consul, which has one space of keys for all, its lock stands among them.
+pub fn is_elections_own(key: &str, election: &str, one_space: bool) -> bool {
+    let Some(name) = key.strip_prefix(election).and_then(|rest| rest.strip_prefix('/')) else { return false };
+    name == "acting" || (one_space && (matches!(name, "leader" | "last") || name.starts_with("ranks/")))
+}
+
 /// How far a leader is, as it stands there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaderMark {

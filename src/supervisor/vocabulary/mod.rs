@@ -21,7 +21,7 @@ pub use effect::{Effect, OuterWord};
 pub use event::{Event, Notification, Request};
 pub use key::{
     ElectionPast, Fence, KeyChange, KeyOperation, KeyRequest, LeaderMark, Value, acting_key, acting_value,
-    has_anybody_led,
+    has_anybody_led, is_elections_own,
 };
 pub use notice::Notice;
 pub use observation::{Follow, Instance, Observation, Rendering, Staged, Text};

@@ -87,6 +87,19 @@ fn a_standby_that_led_has_ended_and_stands_by() {
 }
 
 #[test]
+fn a_restarted_leader_whose_main_ends_for_its_role_stands_again_as_soon() {
+    for config in [standby(), candidate()] {
+        let mut script = Script::leading(config);
+        restart(&mut script);
+        script.ends("main", 0);
+        script.released();
+        script.told();
+        script.sees_lock(View { at: 9, last_revision: Revision(9), ..free() });
+        assert_eq!(script.when("open"), 1_000, "others go first");
+    }
+}
+
+#[test]
 fn a_replica_that_is_being_restarted_takes_no_lock() {
     let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
     script.sees_lock(held("other", 9, 3));
@@ -98,6 +111,25 @@ fn a_replica_that_is_being_restarted_takes_no_lock() {
     script.tells(&[]);
     script.ends("main", 0);
     script.tells(&["spawn main", "open", "reply ok"]);
+}
+
+#[test]
+fn what_an_election_writes_itself_nobody_else_changes_by_its_agent() {
+    let mut script = Script::leading(candidate());
+    script.orders("db/acting", KeyOperation::Get, false);
+    script.tells(&["key"]);
+    for change in [KeyChange::Delete, KeyChange::Put(Value(b"me".as_slice().into()))] {
+        script.orders("db/acting", KeyOperation::Change(change.clone()), false);
+        script.tells(&["reply unmet"]);
+        // Another election's, or a user's.
+        script.orders("db/acting/since", KeyOperation::Change(change), false);
+        script.tells(&["key"]);
+    }
+    let own = |key: &str, one_space: bool| is_elections_own(key, "db", one_space);
+    for key in ["db/leader", "db/last", "db/ranks/me"] {
+        assert!(own(key, true) && !own(key, false), "{key}");
+    }
+    assert!(!own("db2/acting", true) && !own("db", true) && !own("leader", true));
 }
 
 #[test]
