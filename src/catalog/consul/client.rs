@@ -185,6 +185,8 @@ impl Answer {
     /// Why this answer is none.
     pub(super) fn refused(self) -> Error {
         let body: String = String::from_utf8_lossy(&self.body).trim().chars().take(LONGEST_BODY).collect();
+        // Consul answers in plain words.
+        let body = if body.starts_with('<') { "what answers there isn't consul".to_owned() } else { body };
         let hint = match self.status {
             StatusCode::UNAUTHORIZED => "; see [catalog] username and password_file",
             StatusCode::FORBIDDEN => "; see [catalog] token_file or CONSUL_HTTP_TOKEN, and the token's policies",

@@ -21,6 +21,8 @@ pub struct Check {
     note: String,
     grace_until: Time,
     ever_passed: bool,
+    /// It came to what was well without it, and counts for nothing before it knows better.
+    added: bool,
     failures: u32,
     successes: u32,
     /// What that which it checks has said of itself.
@@ -74,6 +76,7 @@ impl Check {
             note: "not checked yet".to_owned(),
             grace_until: Time::default(),
             ever_passed: false,
+            added: false,
             failures: 0,
             successes: 0,
             reported: Reported::default(),
@@ -130,6 +133,11 @@ impl Check {
         *self = Check { grace_until, reported, passed, failed, ..Check::new(config) };
         self.ask_from(now);
         asking
+    }
+
+    /// What it checks runs since before there was this check, and was well.
+    pub fn is_added(&mut self) {
+        self.added = true;
     }
 
     /// What it checks is gone: nothing is asked, and nothing is known.
@@ -329,7 +337,8 @@ impl Check {
 
     /// Whether main is unhealthy while it fails.
     pub fn counts(&self) -> bool {
-        self.config.counts && !self.awaits_next_start()
+        let knows = !self.added || self.state != HealthState::Unknown;
+        self.config.counts && !self.awaits_next_start() && knows
     }
 
     /// Whether a part in an election depends on it.

@@ -56,7 +56,7 @@ impl Outcome {
         match self {
             Outcome::Ended(status) if status.success() => Ok(()),
             Outcome::Ended(status) => Err(status.to_string()),
-            Outcome::TimedOut(timeout) => Err(format!("no end within {}", humantime::format_duration(*timeout))),
+            Outcome::TimedOut(timeout) => Err(format!("timed out after {}", humantime::format_duration(*timeout))),
             Outcome::Cancelled => Err("was cut short".to_owned()),
             Outcome::NotStarted(error) => Err(error.message.clone()),
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::{Backoff, Service};
 
 use super::jitter::{self, Jitter};
+use super::outage::Outage;
 use crate::supervisor::vocabulary::{
     Advertised, Effect, Notice, Registration, ServiceReport, ServiceStatus, Step, Time,
 };
@@ -33,6 +34,7 @@ pub struct Entry {
     next: Option<Time>,
     failures: u32,
     error: Option<String>,
+    outage: Outage,
     /// What it was last registered with.
     advertised: Option<Advertised>,
 }
@@ -88,6 +90,7 @@ impl Entry {
             next: None,
             failures: 0,
             error: None,
+            outage: Outage::default(),
             advertised: None,
         }
     }
@@ -158,6 +161,7 @@ impl Entry {
         let Some(Sending::Publish(sent)) = self.sending.take() else { return };
         match result {
             Ok(advertised) => {
+                self.outage.over();
                 if self.error.take().is_some() {
                     step.out.push(Effect::Say(Notice::CatalogBack { what: self.what("registering") }));
                 }
@@ -196,6 +200,7 @@ impl Entry {
                 let was_there = self.published.take().is_some();
                 self.perhaps_there = false;
                 self.error = None;
+                self.outage.over();
                 self.next = None;
                 // Of what was never known to be there it can't be said that it is out.
                 if was_there {
@@ -275,7 +280,7 @@ impl Entry {
         // Never later than a heartbeat: once the store is back, the entry must not run out for want of one.
         let pause = jitter::pause(RETRY, self.failures).min(self.service.ttl / HEARTBEATS_PER_TTL);
         self.next = Some(step.now + jitter.scatter(pause));
-        if self.error.as_ref() != Some(&error) {
+        if self.outage.is_news(&error) {
             let what = self.what(doing);
             step.out.push(Effect::Say(Notice::CatalogFailed { what, error: error.clone() }));
         }

@@ -8,6 +8,7 @@ pub mod election;
 pub mod entry;
 pub mod jitter;
 pub mod main;
+pub mod outage;
 pub mod reported;
 pub mod restarts;
 pub mod sensor;

@@ -11,6 +11,7 @@ use crate::config::{Backoff, Exec, Hook, Query, Required, Watch as Config};
 use super::commands::{Commands, Launch, Outcome};
 use super::jitter::{self, Jitter};
 use super::main::Main;
+use super::outage::Outage;
 use crate::supervisor::vocabulary::{
     Announcement, Change, Effect, Follow, Job, Notice, Observation, Rendering, RunId, Staged, Step, Time, WatchStatus,
 };
@@ -50,6 +51,7 @@ pub struct Watch {
     failures: u32,
     changes: u64,
     error: Option<String>,
+    outage: Outage,
     /// Why what was seen couldn't be acted on, until it is.
     trouble: Option<String>,
 }
@@ -122,6 +124,7 @@ impl Watch {
             failures: 0,
             changes: 0,
             error: None,
+            outage: Outage::default(),
             trouble: None,
         }
     }
@@ -187,6 +190,7 @@ impl Watch {
         match seen {
             Ok(seen) => {
                 let back = self.error.take().is_some();
+                self.outage.over();
                 if back {
                     context.step.out.push(Effect::Say(Notice::CatalogBack { what: self.what() }));
                 }
@@ -208,11 +212,9 @@ impl Watch {
             }
             // What was seen last stays: a store that doesn't answer says nothing about the dependency.
             Err(error) => {
-                if self.error.as_ref() != Some(&error) {
-                    context
-                        .step
-                        .out
-                        .push(Effect::Say(Notice::CatalogFailed { what: self.what(), error: error.clone() }));
+                if self.outage.is_news(&error) {
+                    let what = self.what();
+                    context.step.out.push(Effect::Say(Notice::CatalogFailed { what, error: error.clone() }));
                 }
                 self.error = Some(error);
             }
@@ -496,10 +498,11 @@ impl Watch {
     }
 
     fn failed(&mut self, error: String, context: &mut Context<'_, '_>) {
-        context
-            .step
-            .out
-            .push(Effect::Say(Notice::TemplateFailed { watch: self.config.name.clone(), error: error.clone() }));
+        // It is tried again for as long as it fails: that is news only if it is for another reason.
+        if self.trouble.as_ref() != Some(&error) {
+            let watch = self.config.name.clone();
+            context.step.out.push(Effect::Say(Notice::TemplateFailed { watch, error: error.clone() }));
+        }
         // Main starts with the file there is: a fault in a template must not keep a database down.
         self.prepared |= self.required().is_none();
         self.try_again(error, context);

@@ -159,6 +159,8 @@ impl Supervisor {
 
     fn apply_health(&mut self, step: &mut Step<'_>) {
         let mut old = std::mem::take(&mut self.checks);
+        let unwell: Vec<Option<String>> =
+            old.iter().filter(|c| c.counts() && !c.is_passing()).map(|c| c.config().of.clone()).collect();
         for config in &self.config.health {
             let config = Arc::new(config.clone());
             let of = config.of.clone();
@@ -174,6 +176,9 @@ impl Supervisor {
             };
             if check.is_idle() && self.is_up(of.as_deref()) {
                 check.begin(step.now, self.reported_by(of.as_deref()));
+                if !unwell.contains(&of) {
+                    check.is_added();
+                }
             }
             self.checks.push(check);
         }

@@ -75,7 +75,7 @@ fn main_is_never_restarted_by_a_reload() {
     new.process.exec = exec("other");
     reload(&mut script, Ok(new));
     script.expect(&["reply ok"]);
-    assert!(script.said.last().unwrap().to_string().contains("applies at main's next start: [process]"));
+    assert!(script.said.last().unwrap().to_string().contains("applies at the next start: [process]"));
 }
 
 #[test]
@@ -151,6 +151,20 @@ fn a_changed_check_keeps_its_status() {
     reload(&mut script, Ok(new));
     script.expect(&["reply ok"]);
     assert!(script.core.status().health[0].passing);
+}
+
+/// Its first answer may be seconds away, and nothing has failed.
+#[test]
+fn a_check_that_comes_to_what_is_well_counts_once_it_knows_something() {
+    let mut script = running();
+    let mut more = base();
+    more.health.push(Health { name: "pong".to_owned(), failures: 1, ..more.health[0].clone() });
+    reload(&mut script, Ok(more));
+    let heard = script.heard();
+    assert!(!heard.iter().any(|heard| heard.starts_with("publish")), "{heard:?}");
+    assert!(!script.core.status().health[1].passing);
+    script.answer("probe", Err("refused"));
+    assert!(script.heard().contains(&"publish web critical".to_owned()));
 }
 
 #[test]
@@ -235,7 +249,7 @@ fn a_check_of_one_that_was_not_told_where_to_speak_is_none_before_its_next_start
     script.until(60_000);
     script.heard();
     reload(&mut script, Ok(listened_to(vec![listening("said", None), listening("mute", Some("mute"))])));
-    assert!(script.said.last().unwrap().to_string().contains("applies at main's next start: [[health]] notify"));
+    assert!(script.said.last().unwrap().to_string().contains("applies at the next start: [[health]] notify"));
     script.until(120_000);
     script.expect(&["reply ok"]);
     assert!(script.core.status().ready());
@@ -298,7 +312,7 @@ fn what_has_run_of_a_preparation_is_what_has_run_whatever_a_reload_puts_before_i
     let mut script = Script::start(old.clone());
     script.expect(&["spawn pre_start 1"]);
     reload(&mut script, Ok(prepared_by(&["fetch", "restore", "migrate"])));
-    let later = "applies at main's next start: [[hooks.pre_start]]";
+    let later = "applies at the next start: [[hooks.pre_start]]";
     assert!(script.said.last().unwrap().to_string().contains(later));
     assert_eq!(rest_of_preparation(&mut script, 1), 2, "it goes on as it was begun");
 
