@@ -448,14 +448,24 @@ fn refuse(report: &Report) -> u8 {
 fn as_main(args: &[OsString], mistake: ErrorKind) -> Option<String> {
     let command = args.get(1..)?;
     let program = command.first()?.to_string_lossy();
-    let may_be_meant = mistake == ErrorKind::UnknownArgument && !program.starts_with('-');
-    let all = || command.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let verbs = CommandLine::command();
+    let is_verb = verbs.get_subcommands().any(|verb| verb.get_name() == program);
+    let may_be_meant = mistake == ErrorKind::UnknownArgument && !program.starts_with('-') && !is_verb;
+    let all = || command.iter().map(|arg| as_typed(&arg.to_string_lossy())).collect::<Vec<_>>().join(" ");
     may_be_meant.then(|| {
-        let verbs = CommandLine::command();
         let nearest = config::suggest::nearest(&program, verbs.get_subcommands().map(clap::Command::get_name));
         let tip = nearest.map(|verb| format!("Did you mean `{verb}`? ")).unwrap_or_default();
         format!("{tip}If `{program}` is what is to run as the main process: pilotfish -- {}", all())
     })
+}
+
+/// As a shell takes it for one word.
+fn as_typed(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
 }
 
 #[cfg(test)]
@@ -506,6 +516,10 @@ mod tests {
         assert_eq!(tip(&["nginx", "-g", "x"]).as_deref(), Some(expected));
         let tip_of_a_slip = tip(&["statsu"]).unwrap();
         assert!(tip_of_a_slip.starts_with("Did you mean `status`? If `statsu` is"), "{tip_of_a_slip}");
+        let quoted = tip(&["sh", "-c", "exit 3"]).unwrap();
+        assert!(quoted.ends_with("pilotfish -- sh -c 'exit 3'"), "{quoted}");
+        // What is wrong with an order isn't that it is one.
+        assert_eq!(tip(&["status", "--josn"]), None);
         assert_eq!(tip(&["--nonsense"]), None);
         assert_eq!(tip(&["-c"]), None);
     }

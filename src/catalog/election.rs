@@ -28,6 +28,8 @@ use super::{Backend, Error, ObservationSender, border, report};
 use crate::net::address;
 use crate::net::backoff::Pace;
 
+/// From one look for a witness's file that isn't there to the next.
+const WITNESS_MISSING: Duration = Duration::from_secs(5);
 /// Between two tries to wait for a container's end, where the directory can't be used.
 const WITNESS_AGAIN: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(10) };
 
@@ -401,13 +403,18 @@ impl LockClient {
         }
     }
 
-    /// Waits until nothing is left of a container; `false` where that can't be known, as of another host's.
+    /// Waits until nothing is left of a container, and for its file where that isn't there; `false` where that can't be
+    /// known, as of another host's.
     pub async fn gone(&self, witness: &Witness) -> bool {
         let Some(directory) = &self.candidate.witness else { return false };
         let mut pace = Pace::new(WITNESS_AGAIN);
         loop {
             match directory.gone(witness).await {
                 Ok(()) => return true,
+                // Of this host and not there now: its directory may be mounted late, or come back.
+                Err(local::Error::NotHere { .. }) if directory.may_come(witness) => {
+                    tokio::time::sleep(WITNESS_MISSING).await;
+                }
                 Err(local::Error::NotHere { .. }) => return false,
                 Err(error) => {
                     let error = report(&error);

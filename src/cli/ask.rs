@@ -1,11 +1,14 @@
 //! Subcommands that ask the running agent, through its control socket.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
+use nix::sys::signal::{SigSet, Signal};
 use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 use super::file::print;
 use super::table;
@@ -165,8 +168,7 @@ pub(super) fn ask(
     within: Duration,
 ) -> Result<Reply, String> {
     let (socket, doubt) = find(socket, named)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("can't ask: {error}"))?;
+    let runtime = runtime().map_err(|error| format!("can't ask: {error}"))?;
     runtime.block_on(client::ask(&socket, method, path, within)).map_err(|error| explain(&error, doubt))
 }
 
@@ -205,6 +207,14 @@ fn configured(named: Option<&Path>) -> Result<(PathBuf, Option<String>), String>
             Ok((DEFAULT_SOCKET.into(), Some(doubt)))
         }
     }
+}
+
+/// A runtime for a conversation. Whoever is asked may close as we speak, which is an answer, and not our end (SIGPIPE).
+pub(super) fn runtime() -> io::Result<Runtime> {
+    let mut pipe = SigSet::empty();
+    pipe.add(Signal::SIGPIPE);
+    pipe.thread_block()?;
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()
 }
 
 pub(super) fn explain(error: &ClientError, doubt: Option<String>) -> String {

@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
 
 use super::At;
-use super::ask::{ORDER_WITHIN, encoded, explain, fail, find};
+use super::ask::{ORDER_WITHIN, encoded, explain, fail, find, runtime};
 use crate::endpoints::client;
 use crate::endpoints::routes::LONGEST_KEY;
 use crate::exit_codes::{BAD_USAGE, BROKEN, FAILED, UNAVAILABLE};
@@ -88,7 +88,7 @@ pub fn key(verb: KeyVerb, named: Option<&Path>) -> u8 {
         Ok(found) => found,
         Err(error) => return unavailable(&error),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             fail(&format!("can't ask: {error}"));

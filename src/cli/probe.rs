@@ -42,7 +42,7 @@ pub fn ask(question: Question) -> u8 {
         }
     };
     // A health check may run as often as every second: one thread, and nothing that isn't needed.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build() {
+    let runtime = match ask::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             say(&format!("error: can't ask: {error}"));

@@ -19,7 +19,7 @@ pub fn render(status: &Value) -> String {
         (Some(true), _) => "in the catalog".to_owned(),
         (_, error) if error.is_empty() => "not in the catalog".to_owned(),
         // What was told before may be there still.
-        (_, error) => format!("the catalog doesn't say so: {error}"),
+        (_, error) => format!("not registered: {error}"),
     };
     let passing = |check: &Value| {
         let passing = if check["passing"] == true { "passing" } else { "critical" };
@@ -89,7 +89,10 @@ fn main(main: &Value) -> String {
         }
     }
     if let Some(restarts @ 1..) = main["restarts"].as_u64() {
-        text += &format!(", restarted {restarts} times");
+        text += &match restarts {
+            1 => ", restarted once".to_owned(),
+            restarts => format!(", restarted {restarts} times"),
+        };
     }
     text += &last_exit(main).map(|exit| format!(", {exit}")).unwrap_or_default();
     let notified = text_of(&main["notified"]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
-use super::ask::{encoded, explain, fail, find};
+use super::ask::{encoded, explain, fail, find, runtime};
 use super::file::print;
 use crate::clock;
 use crate::config::duration;
@@ -50,7 +50,7 @@ pub fn wait(socket: Option<PathBuf>, named: Option<&Path>, goal: &Goal, timeout:
         Ok(found) => found,
         Err(error) => return fail(&error),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             fail(&format!("can't wait: {error}"));

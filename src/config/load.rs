@@ -77,7 +77,7 @@ pub fn find(named: Option<&Path>, context: &Context) -> Result<Option<PathBuf>, 
 fn find_among(named: Option<&Path>, context: &Context, defaults: &[&str]) -> Result<Option<PathBuf>, Report> {
     let variable = || context.variables.get(FILE_VARIABLE).filter(|path| !path.is_empty());
     let (file, by) = match (named, variable()) {
-        (Some(file), _) => (file.to_owned(), "-c"),
+        (Some(file), _) => (file.to_owned(), "the command line"),
         (None, Some(file)) => (PathBuf::from(file), FILE_VARIABLE),
         (None, None) => {
             // Not `exists`: a link to nowhere was meant to be something, and reading it says so.

@@ -48,7 +48,7 @@ pub enum TemplateError {
         variables: Vec<String>,
     },
     /// The template refers to something else that isn't there.
-    #[error("{}: a value isn't defined in `{text}`", TemplatePlace(name, *line))]
+    #[error("{}: {} in `{text}`", TemplatePlace(name, *line), NotDefined(names))]
     Undefined {
         /// The template's name.
         name: String,
@@ -56,6 +56,8 @@ pub enum TemplateError {
         line: Option<usize>,
         /// That line.
         text: String,
+        /// What is defined nowhere; none where only a part of something is missing.
+        names: Vec<String>,
     },
     /// The template takes too many steps.
     #[error("{}: gave up after {steps} steps; is there a loop without end?", TemplatePlace(name, *line))]
@@ -111,12 +113,26 @@ impl std::fmt::Display for NotSet<'_> {
     }
 }
 
+/// "`A` isn't defined", "`A`, `B` aren't defined".
+struct NotDefined<'a>(&'a [String]);
+
+impl std::fmt::Display for NotDefined<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let named = self.0.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        match self.0.len() {
+            0 => f.write_str("a value isn't defined"),
+            1 => write!(f, "{named} isn't defined"),
+            _ => write!(f, "{named} aren't defined"),
+        }
+    }
+}
+
 impl TemplateError {
     /// What went wrong, without the place.
     pub(crate) fn what(&self) -> String {
         match self {
             TemplateError::NotSet { variables, .. } => format!("{} in the environment", NotSet(variables)),
-            TemplateError::Undefined { .. } => "something in it isn't defined".to_owned(),
+            TemplateError::Undefined { names, .. } => NotDefined(names).to_string(),
             TemplateError::Runaway { steps, .. } => format!("gave up after {steps} steps"),
             TemplateError::TooLong { limit, .. } => {
                 format!("gave up: it, or a value on the way to it, is longer than {limit} bytes")
@@ -224,25 +240,41 @@ impl Job<'_> {
     fn render(&self, context: &Value, engine: &Engine) -> Result<String, TemplateError> {
         match engine.run(self.name, self.source, context) {
             Ok(output) if output.len() <= self.limit => Ok(output),
-            Err(error) if !engine.room.is_used_up() => Err(self.explain(error, context, &engine.env)),
+            Err(error) if !engine.room.is_used_up() => Err(self.explain(error, context, engine)),
             _ => Err(TemplateError::TooLong { name: self.name.to_owned(), limit: self.limit }),
         }
     }
 
-    fn explain(&self, error: minijinja::Error, context: &Value, env: &Env) -> TemplateError {
+    fn explain(&self, error: minijinja::Error, context: &Value, engine: &Engine) -> TemplateError {
         let (name, line) = (self.name.to_owned(), error.line());
         match error.kind() {
             ErrorKind::OutOfFuel => TemplateError::Runaway { name, line, steps: self.fuel },
             ErrorKind::UndefinedError => {
-                let variables = self.culprits(context, env);
+                let variables = self.culprits(context, &engine.env);
                 if !variables.is_empty() {
                     return TemplateError::NotSet { name, line, variables };
                 }
                 let text = line.and_then(|line| self.source.lines().nth(line - 1)).unwrap_or(self.source);
-                TemplateError::Undefined { name, line, text: text.trim().to_owned() }
+                TemplateError::Undefined {
+                    name,
+                    line,
+                    text: text.trim().to_owned(),
+                    names: self.unknown(context, engine),
+                }
             }
             _ => TemplateError::Engine { name, line, what: in_words(&error) },
         }
+    }
+
+    /// Names that neither the context nor the language knows.
+    fn unknown(&self, context: &Value, engine: &Engine) -> Vec<String> {
+        let known = |name: &String| {
+            context.get_attr(name).is_ok_and(|value| !value.is_undefined())
+                || engine.engine.globals().any(|(global, _)| global == name)
+        };
+        let parsed = engine.engine.template_from_str(self.source);
+        let names = parsed.map(|parsed| parsed.undeclared_variables(false)).unwrap_or_default();
+        names.into_iter().filter(|name| !known(name)).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Which of the unset variables that were asked for are missed, and not caught by a `default`: those whose absence
@@ -372,7 +404,11 @@ mod tests {
 
     #[test]
     fn what_else_is_undefined_is_shown_with_its_line() {
-        assert_eq!(error("a\n  {{ instances }}\n"), "t.j2:2: a value isn't defined in `{{ instances }}`");
+        assert_eq!(error("a\n  {{ instances }}\n"), "t.j2:2: `instances` isn't defined in `{{ instances }}`");
+        assert_eq!(
+            error("{{ namespace() }}{{ ENV.A }}"),
+            "t.j2:1: `ENV` isn't defined in `{{ namespace() }}{{ ENV.A }}`"
+        );
         assert!(error("{% for i in instances %}{% endfor %}").contains("isn't defined"));
     }
 

@@ -120,7 +120,7 @@ impl Adapters {
             refused: None,
             telemetry: None,
             control: None,
-            endpoint: Endpoint { status, asked: ask },
+            endpoint: Endpoint::new(status, ask),
             tell,
             observe,
         }

@@ -162,6 +162,8 @@ async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     for _ in 0..TRIES {
         match connect_now(socket).await {
             Err(ClientError::Stranger { .. } | ClientError::NoAgent { .. }) => tokio::time::sleep(PAUSE).await,
+            // Others who share the network crowd at its abstract socket.
+            Err(error) if is_crowded(&error) => tokio::time::sleep(PAUSE / 4).await,
             connected => return connected,
         }
     }
@@ -175,7 +177,7 @@ async fn connect_now(socket: &Path) -> Result<UnixStream, ClientError> {
         Ok(stream) => return Ok(stream),
         Err(error) => (None, Some(error)),
     };
-    let mut another = None;
+    let (mut another, mut crowded) = (None, None);
     for name in fallback::names(socket) {
         // The runtime's way to say an abstract name.
         match believed(Path::new(&format!("\0{name}")), true).await {
@@ -188,15 +190,21 @@ async fn connect_now(socket: &Path) -> Result<UnixStream, ClientError> {
             }
             // Of another container, who shares the network alone, it is no agent of ours.
             Err(ClientError::Stranger { peer, .. }) if peer.pid > 0 => another = Some(peer),
+            Err(error @ ClientError::Unreachable { .. }) if is_crowded(&error) => crowded = Some(error),
             Err(_) => {}
         }
     }
-    match (outside, failed, another) {
+    match (outside, crowded.or(failed), another) {
         (Some(stream), ..) => Ok(stream),
         (None, Some(ClientError::Unreachable { path, .. }), Some(peer)) => Err(ClientError::Another { path, peer }),
         (None, Some(failed), _) => Err(failed),
         (None, None, _) => unreachable!("it either failed or didn't"),
     }
+}
+
+/// Somebody listens, and has more to accept than there is room for.
+fn is_crowded(error: &ClientError) -> bool {
+    matches!(error, ClientError::Unreachable { source, .. } if source.kind() == io::ErrorKind::WouldBlock)
 }
 
 async fn believed(path: &Path, anyone_may_listen: bool) -> Result<UnixStream, ClientError> {

@@ -35,7 +35,8 @@ pub fn listen_beside(path: &Path) -> Result<(OwnedFd, String), Errno> {
             Err(Errno::EADDRINUSE) => {}
             Err(error) => return Err(error),
             Ok(()) => {
-                listen(&socket, Backlog::new(64)?)?;
+                // As many as the kernel allows by default: others who share the network may connect without end.
+                listen(&socket, Backlog::new(4096)?)?;
                 return Ok((socket, name));
             }
         }

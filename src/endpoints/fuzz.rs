@@ -18,7 +18,7 @@ pub(crate) fn request(data: &[u8]) {
     runtime.expect("a runtime").block_on(async {
         let (asked, mut orders) = mpsc::channel::<ControlRequest>(4);
         let (_status, status) = watch::channel(status());
-        let endpoint = Endpoint { status, asked };
+        let endpoint = Endpoint::new(status, asked);
         let mut ordered = 0;
         for rights in [Rights::Look, Rights::Command] {
             let (ours, mut theirs) = tokio::io::duplex(64 * 1024);

@@ -17,6 +17,8 @@ pub mod telemetry;
 mod token;
 pub mod wait;
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::supervisor::Status;
@@ -29,6 +31,15 @@ pub struct Endpoint {
     pub status: watch::Receiver<Status>,
     /// Where questions go that the status doesn't answer.
     pub asked: mpsc::Sender<ControlRequest>,
+    /// Held by who is being answered from the status, which takes the loop's own time: one at a time.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Endpoint {
+    /// Nobody has asked yet.
+    pub fn new(status: watch::Receiver<Status>, asked: mpsc::Sender<ControlRequest>) -> Endpoint {
+        Endpoint { status, asked, turn: Arc::default() }
+    }
 }
 
 /// What can be asked of the agent's loop.

@@ -64,7 +64,7 @@ pub fn render(status: &Status) -> String {
                 _ if service.published => "in the catalog".to_owned(),
                 None => "not in the catalog".to_owned(),
                 // What was told before may be there still.
-                Some(error) => format!("the catalog doesn't say so: {error}"),
+                Some(error) => format!("not registered: {error}"),
             };
             [service.id.clone(), service.status.to_owned(), told]
         }),

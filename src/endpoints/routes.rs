@@ -9,7 +9,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::status::StatusBody;
 use super::wait::{self, Awaited, WAIT_AT_MOST};
@@ -94,6 +94,7 @@ pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rig
     match order {
         None if matches!(head.method, Method::GET | Method::HEAD) => match head.uri.path() {
             "/record" => record(endpoint).await,
+            path @ ("/" | "/metrics" | "/status") => look_in_turn(path, endpoint).await,
             path => look(path, endpoint),
         },
         None => not_allowed("GET, HEAD"),
@@ -131,6 +132,20 @@ fn parameters(uri: &Uri, name: &str) -> impl Iterator<Item = String> {
     let pairs = uri.query().unwrap_or_default().split('&');
     let values = pairs.filter_map(move |pair| pair.strip_prefix(name)?.strip_prefix('='));
     values.map(|value| percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
+/// However many ask, and however long what they ask for is, they take no more than half of the loop's time together.
+async fn look_in_turn(path: &str, endpoint: &Endpoint) -> Answer {
+    /// No page that others could wait for takes so long.
+    const QUICK: Duration = Duration::from_millis(2);
+    let _turn = endpoint.turn.lock().await;
+    let began = Instant::now();
+    let answer = look(path, endpoint);
+    let took = began.elapsed();
+    if took > QUICK {
+        sleep(took).await;
+    }
+    answer
 }
 
 fn look(path: &str, endpoint: &Endpoint) -> Answer {

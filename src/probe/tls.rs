@@ -2,6 +2,7 @@
 //! reading a system's authorities takes milliseconds, which http checks never spend.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -75,7 +76,21 @@ fn connector_of(trust: &Trust, speaks: Speaks) -> Result<TlsConnector, String> {
 /// Shakes hands with a server of this name or address.
 pub async fn handshake(connector: &TlsConnector, host: &str, tcp: TcpStream) -> Result<TlsStream<TcpStream>, String> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} can't be in a certificate"))?;
-    connector.connect(name, tcp).await.map_err(|error| format!("tls: {}", plain(&error)))
+    connector.connect(name, tcp).await.map_err(|error| format!("tls: {}", said(&error)))
+}
+
+/// What went wrong. A certificate that `openssl req -x509` makes without more words is an authority's own, and the commonest
+/// of all that aren't taken.
+fn said(error: &io::Error) -> String {
+    let text = plain(error);
+    match text.contains("CaUsedAsEndEntity") {
+        true => {
+            "the server shows an authority's own certificate (CA:TRUE), which is none of a server's: make one with \
+                 `-addext basicConstraints=CA:FALSE`"
+                .to_owned()
+        }
+        false => text,
+    }
 }
 
 fn authorities(named: Option<&Path>) -> Result<Source, String> {

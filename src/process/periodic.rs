@@ -92,7 +92,7 @@ impl Before {
         let unlogged = match std::mem::take(&mut last.unlogged) {
             0 => None,
             1 => Some((last.stream(), "(printed once more since, and not logged)".to_owned())),
-            times => Some((last.stream(), format!("(printed {times} times more since, and not logged)"))),
+            times => Some((last.stream(), format!("(printed {times} times more since; not logged)"))),
         };
         last.lines.clone_from(&lines);
         last.status = status;
@@ -117,7 +117,7 @@ impl Last {
 
 fn hint(same: bool) -> String {
     match same {
-        true => "(printed again: not logged until it, or how it ends, is another)".to_owned(),
+        true => "(printed again; not logged until it changes)".to_owned(),
         false => "(prints something else each time: logged once a minute, and when it ends otherwise)".to_owned(),
     }
 }
@@ -152,11 +152,11 @@ mod tests {
         let mut before = Before::default();
         let mut logged = |lines: &[&str], status| texts(before.ended("health a", run(lines), status, now));
         assert_eq!(logged(&["ok"], GOOD), ["ok"]);
-        assert_eq!(logged(&["ok"], GOOD), ["(printed again: not logged until it, or how it ends, is another)"]);
+        assert_eq!(logged(&["ok"], GOOD), ["(printed again; not logged until it changes)"]);
         for _ in 0..98 {
             assert!(logged(&["ok"], GOOD).is_empty());
         }
-        assert_eq!(logged(&["slow"], GOOD), ["(printed 99 times more since, and not logged)", "slow"]);
+        assert_eq!(logged(&["slow"], GOOD), ["(printed 99 times more since; not logged)", "slow"]);
         assert!(logged(&["slow"], GOOD).is_empty());
         assert_eq!(logged(&["slow"], BAD), ["(printed once more since, and not logged)", "slow"]);
         assert!(logged(&["slow"], BAD).is_empty());

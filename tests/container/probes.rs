@@ -211,7 +211,10 @@ async fn what_is_no_http_or_breaks_off_is_said_plainly() {
 
 /// An https server with a certificate of its own for this name; answers its address and the certificate's file.
 fn https(name: &str) -> (SocketAddr, PathBuf, tempfile::TempDir) {
-    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    https_with(rcgen::generate_simple_self_signed([name.to_owned()]).unwrap())
+}
+
+fn https_with(made: rcgen::CertifiedKey<rcgen::KeyPair>) -> (SocketAddr, PathBuf, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let ca = dir.path().join("ca.pem");
     std::fs::write(&ca, made.cert.pem()).unwrap();
@@ -263,6 +266,15 @@ async fn https_that_cannot_be_verified_says_what_to_change() {
     std::fs::write(&ca, "no pem").unwrap();
     let empty = HttpProbe { ca: Some(ca), ..http(url.as_str()) };
     assert!(ask(empty).await.unwrap_err().contains("holds no usable certificate"));
+    // As `openssl req -x509` makes it.
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let cert = params.self_signed(&signing_key).unwrap();
+    let (address, ca, _dir) = https_with(rcgen::CertifiedKey { cert, signing_key });
+    let authoritys = HttpProbe { ca: Some(ca), ..http(format!("https://localhost:{}/", address.port())) };
+    let error = ask(authoritys).await.unwrap_err();
+    assert!(error.contains("CA:TRUE") && error.contains("basicConstraints=CA:FALSE"), "{error}");
     let plain = server(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     });

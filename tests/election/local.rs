@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -415,6 +415,8 @@ fn who_can_only_read_keeps_nobody_from_being_elected() {
         let lock = shared.election("db").join("lock");
         let reader = std::fs::File::open(&lock).expect("everybody may read it");
         fcntl(&reader, FcntlArg::F_OFD_SETLK(&whole(libc::F_RDLCK))).expect("nobody holds it");
+        let _too =
+            Flock::lock(reader.try_clone().expect("a copy"), FlockArg::LockExclusiveNonblock).expect("nor this one");
         // Nor is anybody taken for the holder.
         assert!(two.look().await.holder().is_none());
         let won = two.win().await;

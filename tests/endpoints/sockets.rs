@@ -27,7 +27,7 @@ struct Agent {
 fn agent() -> Agent {
     let (status, told) = watch::channel(running());
     let (ask, asked) = mpsc::channel(4);
-    Agent { status, asked, endpoint: Endpoint { status: told, asked: ask } }
+    Agent { status, asked, endpoint: Endpoint::new(told, ask) }
 }
 
 fn running() -> Status {

@@ -288,7 +288,7 @@ impl Folder {
         };
         let changed = exchange().and_then(|()| {
             let is_it = self.is(&staged.name, old).map_err(refused("look at"))?
-                && !is_held(old).map_err(refused("ask for the lock of"))?;
+                && !is_write_locked(old).map_err(refused("ask for the lock of"))?;
             if !is_it {
                 exchange()?;
             }

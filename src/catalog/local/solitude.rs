@@ -43,7 +43,20 @@ pub fn survey(directory: &Path) -> Result<(), Error> {
 
 /// As in a container. What can't be asked is a host's.
 fn is_on_layers(path: &Path) -> bool {
-    statfs(path).is_ok_and(|about| about.filesystem_type() == OVERLAYFS_SUPER_MAGIC)
+    let overlay = statfs(path).is_ok_and(|about| about.filesystem_type() == OVERLAYFS_SUPER_MAGIC);
+    overlay || path == Path::new("/") && has_root_of_a_container(&mounts())
+}
+
+/// Storage drivers without an overlay of the kernel's: an engine without root's rights, or on an old kernel, has this one.
+fn has_root_of_a_container(mounts: &str) -> bool {
+    mounts.lines().filter(|line| line.split(' ').nth(4) == Some("/")).any(|line| {
+        let kind = line.split_once(" - ").and_then(|(_, about)| about.split(' ').next());
+        kind.is_some_and(|kind| ["fuse.fuse-overlayfs", "aufs"].contains(&kind))
+    })
+}
+
+fn mounts() -> String {
+    std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()
 }
 
 /// Whether all of a file system was mounted here; a directory of one that the host has may be another container's, too.
@@ -52,8 +65,7 @@ fn is_whole(directory: impl AsFd) -> bool {
     let about = format!("/proc/self/fdinfo/{}", directory.as_fd().as_raw_fd());
     let about = std::fs::read_to_string(about).unwrap_or_default();
     let mount = about.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim);
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mount.is_none_or(|mount| root_of(mount, &mounts).is_none_or(|root| root == "/"))
+    mount.is_none_or(|mount| root_of(mount, &mounts()).is_none_or(|root| root == "/"))
 }
 
 /// By proc_pid_mountinfo(5): field 1 is the mount's id, field 4 the directory of its file system that was mounted.
@@ -75,6 +87,15 @@ mod tests {
         assert_eq!(root_of("31", mounts), Some("/"));
         assert_eq!(root_of("32", mounts), Some("/a"));
         assert_eq!(root_of("3", mounts), None);
+    }
+
+    #[test]
+    fn a_root_that_an_engine_made_in_user_space_is_a_containers() {
+        let root =
+            |kind: &str| format!("1 0 0:30 / / rw,relatime - {kind} {kind} rw\n2 1 0:4 / /proc rw - proc proc rw\n");
+        assert!(has_root_of_a_container(&root("fuse.fuse-overlayfs")));
+        assert!(!has_root_of_a_container(&root("ext4")));
+        assert!(!has_root_of_a_container("1 0 0:30 / / rw - ext4 a rw\n2 1 0:31 / /x rw - fuse.fuse-overlayfs b rw\n"));
     }
 
     #[test]

@@ -134,6 +134,11 @@ impl WitnessDirectory {
         }
     }
 
+    /// Whether a file that isn't there may be: it is another container's of this host.
+    pub fn may_come(&self, witness: &Witness) -> bool {
+        boot::boot_id().as_deref() == Some(&*witness.boot) && self.own().as_ref() != Some(witness)
+    }
+
     /// What hooks inherit.
     pub fn file(&self) -> Option<Arc<File>> {
         held(&self.own).as_ref().map(|own| own.file.clone())

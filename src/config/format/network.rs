@@ -97,6 +97,10 @@ impl Format for HostPort {
             Err(_) => "write `\"127.0.0.1:3306\"` or `\"[::1]:3306\"`".to_owned(),
         };
         let wrong = |what: &str| Wrong::new(what, hint());
+        if let Some((_, address)) = text.split_once("://") {
+            let address = address.split('/').next().unwrap_or_default();
+            return Err(Wrong::new("has a scheme, which it doesn't take", format!("write `\"{address}\"`")));
+        }
         let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("has no port"))?;
         if !matches!(port.parse::<u16>(), Ok(1..)) || port.starts_with('+') {
             return Err(wrong("has no port from 1 to 65535"));

@@ -284,6 +284,7 @@ fn addresses_and_urls_are_sound() {
             "[[health]]\ngrpc = \"http://a:1\"",
             "[[health]]\ngrpc = \"localhost/x\"",
             "[[health]]\ntcp = \"::1:80\"",
+            "[[health]]\ntcp = \"tcp://127.0.0.1:80\"",
             "[[service]]\nname = \"a\"\nport = 1\naddress = [\"10.0.0.1\"]",
             "[[service]]\nname = \"a\"\nport = 1\naddress = [\"eth0[x]\", \"10.0.0.0/33\"]",
             "[[service]]\nname = \"a\"\nport = 1\naddress = []",

@@ -358,7 +358,8 @@ fn belongs(kind: &str, place: Place<'_>, validator: &mut Validator<'_>) {
 }
 
 fn method(method: Option<String>, place: Place<'_>, validator: &mut Validator<'_>) -> String {
-    let method = method.unwrap_or_else(|| "GET".to_owned());
+    // The wire knows them in capitals alone.
+    let method = method.map_or_else(|| "GET".to_owned(), |method| method.to_ascii_uppercase());
     if hyper::Method::from_bytes(method.as_bytes()).is_err() {
         validator.error(
             place.key("method").span(),

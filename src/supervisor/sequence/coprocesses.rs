@@ -427,10 +427,11 @@ impl Supervisor {
                 let (name, within) = (config.name.clone(), ready.timeout);
                 let because = coprocess.not_ready().map(str::to_owned);
                 let notice = Notice::CoprocessNotReady { name, within, because };
-                if exits || waited_for {
-                    return self.stop(step, notice.to_string(), Cause::Failed(UNAVAILABLE));
-                }
+                let why = notice.to_string();
                 step.out.push(Effect::Say(notice));
+                if exits || waited_for {
+                    return self.stop(step, why, Cause::Failed(UNAVAILABLE));
+                }
             }
         }
     }

@@ -144,7 +144,7 @@ fn an_exec_check_past_its_timeout_is_ended_and_failed() {
     assert_eq!(script.when("SIGKILL to all of health of ping"), 4_000);
     script.ends_as("health of ping", ExitStatus::Killed(Signal::KILL));
     assert!(!script.core.status().health[0].passing);
-    assert!(script.core.status().health[0].note.contains("no end within 2s"));
+    assert!(script.core.status().health[0].note.contains("timed out after 2s"));
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn a_command_that_fails_or_hangs_is_a_sensor_that_fails() {
     let began = script.now();
     assert_eq!(script.when("SIGTERM to all of sensor load"), began + 5_000);
     script.ends_as(JOB, ExitStatus::Killed(Signal::TERM));
-    assert_eq!(script.status_of_sensor().error.as_deref(), Some("no end within 5s"));
+    assert_eq!(script.status_of_sensor().error.as_deref(), Some("timed out after 5s"));
     assert_eq!(script.status_of_sensor().failed, 2);
 }
 

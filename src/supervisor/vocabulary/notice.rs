@@ -549,6 +549,7 @@ impl Notice {
             Notice::Degraded { .. } => ("degraded", Warn),
             Notice::WitnessLost { .. } => ("degraded", Warn),
             Notice::WitnessBack => ("election.witness_back", Info),
+            Notice::Demoting { why } if why.is_ordered() => ("election.demoting", Info),
             Notice::Demoting { .. } => ("election.demoting", Warn),
             Notice::HandoverFailed { .. } => ("election.handover_failed", Warn),
             Notice::ReplicaRemade { .. } => ("main.prepared_anew", Warn),

@@ -81,7 +81,7 @@ impl fmt::Display for Notice {
             Notice::HookTimedOut { hook, timeout } => write!(f, "{hook} ran past its timeout of {}", span(timeout)),
             Notice::HookSkipped { hook } => write!(f, "{hook} cut short"),
             Notice::HookRetrying { hook, after } => write!(f, "{hook} is tried again in {}", span(after)),
-            Notice::TaskLeftOut { task, because } => write!(f, "{task} is due and left out: {because}"),
+            Notice::TaskLeftOut { task, because } => write!(f, "{task} is skipped: {because}"),
             Notice::SensorFailed { sensor, error } => write!(f, "sensor {sensor}: {error}"),
             Notice::SensorBack { sensor } => write!(f, "sensor {sensor} works again"),
             Notice::Waiting { what } => write!(f, "waiting for {what}"),
@@ -89,6 +89,9 @@ impl fmt::Display for Notice {
             Notice::CheckChanged { check, error: None } => write!(f, "check {check} passes"),
             Notice::CheckChanged { check, error: Some(error) } => write!(f, "check {check} is critical: {error}"),
             Notice::CheckFailing { check, error, because } => write!(f, "check {check} failed ({because}): {error}"),
+            Notice::Published { service, status: "maintenance" } => {
+                write!(f, "{service} is in maintenance in the catalog")
+            }
             Notice::Published { service, status } => write!(f, "{service} is {status} in the catalog"),
             Notice::Advertised { service, address, why } => write!(f, "{service} is advertised at {address}: {why}"),
             Notice::Withdrawn { service } => write!(f, "{service} is out of the catalog"),
@@ -103,7 +106,7 @@ impl fmt::Display for Notice {
                     span(lease)
                 )
             }
-            Notice::CatalogFailed { what, error } => write!(f, "{what} failed, and is tried again: {error}"),
+            Notice::CatalogFailed { what, error } => write!(f, "{what} failed; trying again: {error}"),
             Notice::CatalogBack { what } => write!(f, "{what} works again"),
             Notice::DependencyChanged { watch, what } => write!(f, "watch {watch}: {what}"),
             Notice::TemplateWritten { watch, destination } => write!(f, "watch {watch}: {destination} written"),
@@ -121,7 +124,7 @@ impl fmt::Display for Notice {
                 let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
                 write!(f, "config read again; changed: {}", list(changed))?;
                 if !later.is_empty() {
-                    write!(f, "; applies at main's next start: {}", list(later))?;
+                    write!(f, "; applies at the next start: {}", list(later))?;
                 }
                 Ok(())
             }
@@ -179,7 +182,7 @@ impl fmt::Display for Notice {
             Notice::Certified { id, term } => {
                 write!(f, "nothing is left of {id}'s container, says the kernel: its lock of term {} is freed", term.0)
             }
-            Notice::ElectionFailed { what, error } => write!(f, "{what} failed, and is tried again: {error}"),
+            Notice::ElectionFailed { what, error } => write!(f, "{what} failed; trying again: {error}"),
             Notice::LeaseTooShort { usable, least } => write!(
                 f,
                 "not standing for leader: the catalog promises {} but {} are needed (raise [election] lease)",
