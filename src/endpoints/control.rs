@@ -14,6 +14,7 @@ use nix::sys::socket::{Backlog, UnixAddr, bind, connect, getsockopt, listen};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::geteuid;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::time::Instant;
 
 use super::listener::{Listener, Socket, SocketFile};
 use super::peer::{self, Peer};
@@ -25,6 +26,8 @@ use crate::files::{Reader, SocketPlace};
 
 /// How often it is looked whether the socket's file is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Removed twice within this, it is somebody's work, and not a volume that is tidied up.
+const KEEPS_REMOVING: Duration = Duration::from_secs(60);
 
 /// Why the control socket can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,8 @@ enum Unavailable {
     NoAgent(i32),
     #[error("something that is no socket is there")]
     NoSocket,
+    #[error("somebody keeps removing it")]
+    Removed,
     #[error("{0}")]
     Kernel(io::Error),
 }
@@ -78,16 +83,20 @@ pub fn open_tcp(listen: &ControlListen, endpoint: Endpoint) -> io::Result<Handle
 fn somewhere(path: &Path, news: bool) -> io::Result<Option<Socket>> {
     match listening(path) {
         Ok((socket, file)) => Ok(Some(Socket::Unix { listener: registered(socket)?, file })),
-        Err(error) if news => Ok(instead(path, &error).map(registered).transpose()?.map(Socket::Abstract)),
+        Err(error) if news => abstract_instead(path, &error),
         Err(_) => Ok(None),
     }
+}
+
+fn abstract_instead(path: &Path, error: &Unavailable) -> io::Result<Option<Socket>> {
+    Ok(instead(path, error).map(registered).transpose()?.map(Socket::Abstract))
 }
 
 /// Listens anew when the socket's file isn't there any more, or is somebody else's, until the endpoint is shut. While another
 /// agent has its place it is looked whether that is gone.
 async fn keep(listener: Listener, path: PathBuf) {
     let reader = Reader::default();
-    let mut said = None;
+    let (mut said, mut removed) = (None, None::<Instant>);
     while let Some(ours) = listener.file() {
         tokio::time::sleep(LOOK_EVERY).await;
         let looked = path.clone();
@@ -106,7 +115,12 @@ async fn keep(listener: Listener, path: PathBuf) {
             let what = if there.is_some() { "replaced by somebody" } else { "removed" };
             tracing::warn!(event = "degraded", "the control socket {} was {what}", path.display());
         }
-        match somewhere(&path, is_news) {
+        let again = there.is_none() && removed.replace(Instant::now()).is_some_and(|at| at.elapsed() < KEEPS_REMOVING);
+        let found = match again {
+            true => abstract_instead(&path, &Unavailable::Removed),
+            false => somewhere(&path, is_news),
+        };
+        match found {
             Ok(Some(socket)) => {
                 listener.replace(socket);
                 said = None;

@@ -16,6 +16,9 @@ const LONGEST: u64 = 4096;
 /// Storage that holds secrets answers in milliseconds; whoever asks doesn't wait for one that hangs.
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
+/// From one token to the next, whoever brings it: 64 a second.
+const BETWEEN_LOOKS: Duration = Duration::from_micros(15_625);
+
 /// The file of a token.
 #[derive(Debug, Clone)]
 pub struct Token {
@@ -23,12 +26,14 @@ pub struct Token {
     reader: Arc<Reader>,
     /// Why it couldn't be read, as it was said last.
     said: Arc<Mutex<String>>,
+    /// Held by whose token is looked at.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Token {
     /// That is in this file.
     pub fn of(file: PathBuf) -> Token {
-        Token { file, reader: Arc::default(), said: Arc::default() }
+        Token { file, reader: Arc::default(), said: Arc::default(), turn: Arc::default() }
     }
 
     /// Whether a request brings it (RFC 6750: `Authorization: Bearer TOKEN`).
@@ -38,6 +43,11 @@ impl Token {
     pub async fn is_brought(&self, headers: &HeaderMap) -> Result<bool, String> {
         let brought = headers.get(AUTHORIZATION).map(|value| value.as_bytes().to_owned());
         let Some(brought) = brought.as_deref().and_then(bearer) else { return Ok(false) };
+        {
+            // Whoever guesses doesn't wait for the answer that is late: they are all late, and one after the other.
+            let _turn = self.turn.lock().await;
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
         let file = self.file.clone();
         let read = self.reader.read(move || files::read_and_see_whose(&file, LONGEST));
         let (token, not_ours) = match timeout(READ_WITHIN, read).await {

@@ -376,6 +376,19 @@ async fn a_control_socket_that_is_replaced_or_removed_is_had_again() {
 }
 
 #[tokio::test]
+async fn a_control_socket_that_somebody_keeps_removing_is_an_abstract_one_from_then_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    let agent = agent();
+    let _endpoint = control::open(&socket_at(&path), agent.endpoint.clone()).unwrap().unwrap();
+    for _ in 0..2 {
+        fs::remove_file(&path).unwrap();
+        answers_again(&path).await;
+    }
+    assert!(!path.exists());
+}
+
+#[tokio::test]
 async fn one_that_listens_and_never_accepts_keeps_no_agent_from_being_found() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
