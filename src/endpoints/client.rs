@@ -159,11 +159,16 @@ async fn exchange(socket: &Path, method: Method, path: &str, body: Bytes) -> Res
 }
 
 async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
-    for _ in 0..TRIES {
+    let mut tries = 0..TRIES;
+    while tries.next().is_some() {
         match connect_now(socket).await {
             Err(ClientError::Stranger { .. } | ClientError::NoAgent { .. }) => tokio::time::sleep(PAUSE).await,
-            // Others who share the network crowd at its abstract socket.
-            Err(error) if is_crowded(&error) => tokio::time::sleep(PAUSE / 4).await,
+            // Others who share the network crowd at its abstract socket: there is room in a moment, be it for them or us, until
+            // whoever asks gives up.
+            Err(error) if is_crowded(&error) => {
+                tries = 0..TRIES;
+                tokio::time::sleep(PAUSE / 20).await;
+            }
             connected => return connected,
         }
     }
@@ -190,7 +195,9 @@ async fn connect_now(socket: &Path) -> Result<UnixStream, ClientError> {
             }
             // Of another container, who shares the network alone, it is no agent of ours.
             Err(ClientError::Stranger { peer, .. }) if peer.pid > 0 => another = Some(peer),
-            Err(error @ ClientError::Unreachable { .. }) if is_crowded(&error) => crowded = Some(error),
+            Err(ClientError::Unreachable { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
+                crowded = Some(ClientError::Unreachable { path: socket.to_owned(), source });
+            }
             Err(_) => {}
         }
     }
