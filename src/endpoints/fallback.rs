@@ -62,16 +62,33 @@ fn sockets_of_init() -> BTreeSet<String> {
     links.filter_map(|link| inode(&link)).collect()
 }
 
-/// Where the container's init listens for orders, if it is this program and doesn't at the `expected` path: a config may say
-/// something else by now than when the agent read it.
+/// Where the container's init listens for orders, if it is this program and nobody listens at the `expected` path: a config
+/// may say something else by now than when the agent read it.
 pub fn where_init_listens(expected: Option<&Path>) -> Option<PathBuf> {
     let init = Peer { pid: 1, uid: 0 };
     let table = File::open("/proc/net/unix").ok().filter(|_| init.is_this_program())?;
-    let own = sockets_of_init();
-    let paths = listening(BufReader::new(table.take(MOST_OF_A_TABLE)));
-    let paths = paths.filter(|(inode, _)| own.contains(inode)).filter_map(|(_, name)| path_of(&name));
-    let paths: Vec<PathBuf> = paths.collect();
-    paths.iter().all(|path| Some(path.as_path()) != expected).then(|| paths.into_iter().next()).flatten()
+    let table = BufReader::new(table.take(MOST_OF_A_TABLE));
+    elsewhere(table, expected, expected.and_then(base).as_deref(), &sockets_of_init())
+}
+
+/// The same of this table; `base` is what abstract names of the expected path begin with.
+fn elsewhere(
+    table: impl BufRead,
+    expected: Option<&Path>,
+    base: Option<&str>,
+    of_init: &BTreeSet<String>,
+) -> Option<PathBuf> {
+    let mut found = None;
+    for (inode, name) in listening(table) {
+        let is_abstract = || name.strip_prefix('@').zip(base).is_some_and(|(name, base)| name.starts_with(base));
+        if expected.is_some_and(|expected| Path::new(&name) == expected) || is_abstract() {
+            return None;
+        }
+        if of_init.contains(&inode) {
+            found = found.or(path_of(&name));
+        }
+    }
+    found
 }
 
 /// The path that clients know a socket by: its own, or the one in its abstract name.
@@ -167,6 +184,24 @@ mod tests {
         assert!(found.len() <= MOST_NAMES + 2);
         // Where the init's can't be seen.
         assert_eq!(listed(table.as_bytes(), "pilotfish/1/2//run/p", &BTreeSet::new())[0], "pilotfish/1/2//run/p");
+    }
+
+    #[test]
+    fn the_init_is_asked_elsewhere_only_where_nobody_listens_at_the_path_in_the_config() {
+        let line = |inode: u32, name: &str| format!("0: 2 0 00010000 0001 01 {inode} {name}\n");
+        let found = |table: &str, expected: Option<&str>| {
+            let base = expected.map(|path| format!("pilotfish/1/2/{path}"));
+            elsewhere(table.as_bytes(), expected.map(Path::new), base.as_deref(), &["7".to_owned()].into())
+        };
+        let inits = line(7, "/run/p.sock");
+        assert_eq!(found(&inits, Some("/tmp/x.sock")), Some("/run/p.sock".into()));
+        assert_eq!(found(&inits, None), Some("/run/p.sock".into()));
+        assert_eq!(found(&inits, Some("/run/p.sock")), None);
+        // An agent beside the init.
+        for beside in ["/tmp/x.sock", "@pilotfish/1/2//tmp/x.sock"] {
+            assert_eq!(found(&[inits.clone(), line(8, beside)].concat(), Some("/tmp/x.sock")), None);
+        }
+        assert_eq!(found(&line(8, "/run/other.sock"), Some("/tmp/x.sock")), None);
     }
 
     #[test]

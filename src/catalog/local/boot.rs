@@ -7,6 +7,7 @@
 //! other host would do every [`TOUCH_EVERY`] or with each heartbeat. That second rule needs no clock to be right: a
 //! host without a battery-backed clock, or a directory copied with its times, is not refused for ever.
 
+use std::io::ErrorKind;
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
@@ -47,10 +48,21 @@ pub(super) struct Suspect {
     since: Instant,
 }
 
-/// This kernel's boot id; `None` where /proc isn't mounted.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// This kernel's boot id; `None` where it can't be known.
 pub(super) fn boot_id() -> Option<String> {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+    known_boot_id().ok().flatten()
+}
+
+/// The same; `None` only where /proc isn't mounted, or doesn't show it.
+pub(super) fn known_boot_id() -> Result<Option<String>, Error> {
+    match std::fs::read_to_string(BOOT_ID) {
+        Ok(id) => Ok(Some(id.trim().to_owned()).filter(|id| !id.is_empty())),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(None),
+        // For want of a descriptor, say: that is no reason to trust another kernel's locks.
+        Err(error) => Err(Error::refused("read", BOOT_ID)(errno(&error))),
+    }
 }
 
 /// Makes sure that the directory is this kernel's.

@@ -213,7 +213,7 @@ impl Root {
         let scratch = root.make(SCRATCH)?;
         let mut state = self.lock();
         let mut is_marked = true;
-        match boot::boot_id() {
+        match boot::known_boot_id()? {
             Some(ours) => {
                 let mark = boot::claim(root, &scratch, &ours, &mut state.suspect, Instant::now())?;
                 state.boot_id = Some(ours);

@@ -176,7 +176,7 @@ pub(crate) struct Template {
     #[schemars(example = &"0640", extend("x-default" = "that of the file before; `\"0644\"` when there is none"))]
     pub(crate) mode: Option<Parsed<FileMode>>,
     /// Whose the file is: `user`, `user:group` or their numbers.
-    #[schemars(example = &"root:haproxy", extend("x-default" = "that of the file before, as far as pilotfish may give it away"))]
+    #[schemars(example = &"root:haproxy", extend("x-default" = "that of the file before, as far as pilotfish may give it away, unless another user may have put that there first"))]
     pub(crate) owner: Option<Parsed<User>>,
     /// Makes the destination's missing directories, with mode 0755.
     ///
