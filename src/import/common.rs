@@ -111,10 +111,10 @@ pub(super) fn logging(root: &At<'_>, document: &mut Document) {
     let table = document.one("log");
     if let (Some(entry), Some(level)) = (at.get("level"), at.some_text("level", &mut notes)) {
         if level.is_template() {
-            // Levels were read in any letters.
-            let known = ["debug", "info", "error"].contains(&level.sample().to_lowercase().as_str());
-            let lowered = lowered(&level);
-            table.set("level", Value::Text(lowered)).notes.extend(known.then(Vec::new).unwrap_or_else(|| {
+            // Levels are read in any letters here, too.
+            let known = ["debug", "info", "warn", "warning", "error", "fatal", "panic"];
+            let known = known.contains(&level.sample().to_lowercase().as_str());
+            table.set("level", Value::Text(level)).notes.extend(known.then(Vec::new).unwrap_or_else(|| {
                 vec![Note {
                     span: entry.value.span.clone(),
                     key: at.key("level"),
@@ -153,30 +153,6 @@ pub(super) fn logging(root: &At<'_>, document: &mut Document) {
         }
     }
     table.notes.extend(notes.take());
-}
-
-/// The same text in small letters.
-fn lowered(text: &Text) -> Text {
-    let mut lowered = Text::default();
-    for piece in &text.0 {
-        lowered.push(match piece {
-            Piece::Plain(text) => Piece::Plain(text.to_lowercase()),
-            Piece::Template(template) => {
-                let lower = |text: &str| match text
-                    .strip_suffix(" }}")
-                    .filter(|_| text.matches("{{").count() == 1 && !text.contains("{%"))
-                {
-                    Some(expression) => format!("{expression} | lower }}}}"),
-                    None => text.to_owned(),
-                };
-                let mut template = template.clone();
-                template.strict = lower(&template.strict);
-                template.lenient = lower(&template.lenient);
-                Piece::Template(template)
-            }
-        });
-    }
-    lowered
 }
 
 /// `telemetry`, but for what measures.

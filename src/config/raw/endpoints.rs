@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::in_order;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Sensor;
 use crate::config::backends::{ConsulAddress, Endpoint};
@@ -175,14 +176,30 @@ impl Default for Control {
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Log {
-    /// The least important level that is logged.
+    /// The least important level that is logged. It is read in any letters, `warning` as `warn`, and `fatal` and `panic` as
+    /// `error`.
     ///
     /// What happened, without why.
+    #[serde(deserialize_with = "level_of_others")]
+    #[schemars(extend("x-also" = ["warning", "fatal", "panic"]))]
     pub(crate) level: Level,
     /// `text` for people, `json` for machines.
     ///
     /// A log is first read by a person.
     pub(crate) format: LogFormat,
+}
+
+/// A level as other programs write it, too: it often comes from a variable that several of them read.
+fn level_of_others<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
+    let written = String::deserialize(deserializer)?;
+    let word = match written.to_lowercase().as_str() {
+        "warning" => "warn".to_owned(),
+        "fatal" | "panic" => "error".to_owned(),
+        word => word.to_owned(),
+    };
+    // What is no level is told of as it is written.
+    let read = |text: &str| Level::deserialize(IntoDeserializer::<D::Error>::into_deserializer(text));
+    read(&word).or_else(|_| read(&written))
 }
 
 impl Default for Log {

@@ -24,6 +24,8 @@ pub(crate) use shape::check_shape;
 
 /// Marks an array of tables of which a single one may stand alone.
 const ALONE: &str = "x-alone";
+/// What a choice of words takes besides, all in any letters.
+const ALSO: &str = "x-also";
 
 /// The schema as the other parts of this layer use it: without references, and without `null`, which no config can
 /// hold.
@@ -130,6 +132,13 @@ impl<'s> Part<'s> {
     /// The words that may stand here, if it is a choice of words.
     fn choice(self) -> Option<Vec<&'s str>> {
         self.0.get("enum")?.as_array()?.iter().map(Value::as_str).collect()
+    }
+
+    /// Whether a choice takes a word that isn't one of its own.
+    fn takes_besides(self, text: &str) -> bool {
+        let Some(also) = self.0.get(ALSO).and_then(Value::as_array) else { return false };
+        let own = self.choice().into_iter().flatten();
+        own.chain(also.iter().filter_map(Value::as_str)).any(|word| word.eq_ignore_ascii_case(text))
     }
 
     fn example(self) -> Option<&'s Value> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ALONE, tree};
+use super::{ALONE, ALSO, tree};
 use crate::config::raw::ORDER;
 
 /// What a duration looks like. JSON Schema's own `duration` is another one (ISO 8601, `PT5S`).
@@ -25,6 +25,7 @@ pub fn json() -> String {
 fn publish(schema: &mut Value) {
     let Value::Object(object) = schema else { return };
     object.remove(ORDER);
+    object.remove(ALSO);
     if let Some(Value::String(description)) = object.get_mut("description") {
         // Lines end where the source's do; only paragraphs mean something.
         *description = description.split("\n\n").map(|part| part.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");

@@ -163,7 +163,7 @@ impl Walk<'_, '_> {
     fn text(&mut self, node: &mut Node, part: Part<'_>) {
         let text = node.as_str().unwrap_or_default().to_owned();
         if let Some(choice) = part.choice() {
-            if choice.contains(&text.as_str()) {
+            if choice.contains(&text.as_str()) || part.takes_besides(&text) {
                 return;
             }
             let span = node.span.clone();

@@ -24,6 +24,20 @@ fn a_minimal_config_has_the_defaults_of_the_reference() {
 }
 
 #[test]
+fn a_level_is_read_as_other_programs_write_it() {
+    for (written, level) in [
+        ("INFO", Level::Info),
+        ("Debug", Level::Debug),
+        ("WARNING", Level::Warn),
+        ("fatal", Level::Error),
+        ("panic", Level::Error),
+        ("{{ env.UNSET | default('WARN', true) }}", Level::Warn),
+    ] {
+        assert_eq!(good(&format!("log.level = \"{written}\"\n{MINIMAL}")).log.level, level, "{written}");
+    }
+}
+
+#[test]
 fn the_command_line_overrides_exec() {
     let command = vec![OsString::from("b"), OsString::from("c")];
     for text in [MINIMAL, "", "[stop]\nwithin = \"5s\"\n"] {

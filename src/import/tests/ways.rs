@@ -70,8 +70,11 @@ fn normal(value: Value) -> Value {
             table.remove("enabled");
             // Counted where nothing is set.
             table.remove("failures");
-            if table.get("level").and_then(Value::as_str) == Some("info") {
+            let level = table.get("level").and_then(Value::as_str).map(str::to_lowercase);
+            if level.as_deref() == Some("info") {
                 table.remove("level");
+            } else if let Some(level) = level {
+                table.insert("level".to_owned(), Value::String(level));
             }
             // Said where there are several in any way.
             table.remove("services");
