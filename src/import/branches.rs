@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::go::{self, Environment, Expr, GoError, Kind, Node, Scope, Span};
+use super::quoted;
 use super::text::Template;
 
 /// Ways that are gone at most; a file asks two or three things.
@@ -255,13 +256,29 @@ impl Walk<'_> {
             return Ok(());
         }
         let mut resolved = scope.resolve_all(std::slice::from_ref(node));
-        if !self.state.is_between() {
-            unescape(&mut resolved);
+        let is_known = |nodes: &[Node], set: &Environment| {
+            let mut known = !matches!(node.kind, Kind::Range(..));
+            go::each_expr(nodes, &mut |expr, _| known &= go::known(expr, set));
+            known
+        };
+        let nothing = Environment::default();
+        if is_known(&resolved, &nothing) {
+            let text = go::render(&resolved, &nothing)?;
+            self.as_it_is(&text, node);
+            return Ok(());
         }
-        let mut known = true;
-        go::each_expr(&resolved, &mut |expr, _| known &= go::known(expr, self.set));
+        if let Place::String(quote) = self.state.place {
+            if quoted::ends_the_string(&mut resolved, quote) {
+                let what = format!(
+                    "ContainerPilot read its `{quote}` as the string's end, and several values or none; it is one string \
+                     here: write its values out"
+                );
+                self.remark(node.span.clone(), true, what);
+            }
+            quoted::unescape(&mut resolved);
+        }
         let sample = go::render(&resolved, self.set)?;
-        if known && !matches!(node.kind, Kind::Range(..)) {
+        if is_known(&resolved, self.set) {
             return self.known(&sample, node);
         }
         let template = match go::translate(&resolved) {
@@ -287,6 +304,13 @@ impl Walk<'_> {
         }
         self.state.escaped = false;
         Ok(())
+    }
+
+    /// Puts what a template comes to whatever is set. It is JSON of the file's own, as ContainerPilot read it.
+    fn as_it_is(&mut self, text: &str, node: &Node) {
+        self.flat.places.push((self.flat.text.len(), node.span.start));
+        self.flat.text.push_str(text);
+        self.state.see(text);
     }
 
     /// Puts what a template comes to, escaped as the string that it is in needs it.
@@ -457,25 +481,6 @@ fn leaves(node: &Node, before: State) -> Option<State> {
             (then.place == otherwise.place && !then.escaped && !otherwise.escaped).then_some(then)
         }
         Kind::Text(_) | Kind::Print(_) | Kind::Declare(..) => Some(before),
-    }
-}
-
-/// Text of a JSON string, in a template's branches, as what it means.
-fn unescape(nodes: &mut [Node]) {
-    for node in nodes {
-        match &mut node.kind {
-            Kind::Text(text) if text.contains('\\') => {
-                let quoted = format!("\"{}\"", text.replace("\\'", "'").replace('"', "\\\"").replace("\\\\\"", "\\\""));
-                if let Ok(plain) = serde_json::from_str(&quoted) {
-                    *text = plain;
-                }
-            }
-            Kind::If(_, then, otherwise) | Kind::With(_, _, then, otherwise) | Kind::Range(_, then, otherwise) => {
-                unescape(then);
-                unescape(otherwise);
-            }
-            Kind::Text(_) | Kind::Print(_) | Kind::Declare(..) => {}
-        }
     }
 }
 

@@ -12,6 +12,7 @@ mod document;
 mod go;
 mod json;
 mod merge;
+mod quoted;
 mod read;
 mod supervisord;
 mod text;
@@ -96,7 +97,8 @@ pub fn import(text: &str, file: &Path, set: &BTreeMap<String, String>) -> Result
     }
     if supervisord::is(text) {
         let broken = |(span, what)| source.error(Problem::error(span, format!("this is no supervisord.conf: {what}")));
-        return Ok(source.finish(supervisord::document(text, file).map_err(broken)?, "a config of supervisord"));
+        let document = supervisord::document(text, file).map_err(broken)?;
+        return Ok(source.finish(document, "a config of supervisord"));
     }
     let nodes = go::parse(text).map_err(|error| source.template(error))?;
     let (document, version) = source.document(&nodes, set)?;

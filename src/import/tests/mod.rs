@@ -7,6 +7,7 @@ mod mutations;
 mod notes;
 mod shapes;
 mod supervisord;
+mod values;
 mod ways;
 
 use std::collections::BTreeMap;
