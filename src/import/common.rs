@@ -331,10 +331,32 @@ pub(super) fn catalog_name(name: &Text, at: &At<'_>, notes: &mut Notes) -> Text 
             template => template.clone(),
         });
     }
+    if let Some(Piece::Plain(first)) = fit.0.first_mut()
+        && first.starts_with('.')
+    {
+        first.replace_range(..1, "-");
+        changed = true;
+    }
     if changed && let Some(entry) = at.get("name") {
         let what =
             format!("no service can be called `{}`; it is `{}` here", name.sample().escape_debug(), fit.sample());
         notes.lose(&entry.value.span, at.key("name"), what);
+    }
+    fit
+}
+
+/// A name of what isn't in the catalog: ContainerPilot took any, and showed it in its log alone.
+pub(super) fn own_name(name: &Text, at: &At<'_>, notes: &mut Notes) -> Text {
+    let mut lost = Notes::default();
+    let fit = catalog_name(name, at, &mut lost);
+    if lost.take().is_empty() {
+        return fit;
+    }
+    // Whoever writes a sentence doesn't keep a variable to letters.
+    let fit = fit.filtered("regex_replace('[^-A-Za-z0-9_.]', '-')");
+    if let Some(entry) = at.get("name") {
+        let what = format!("`{}` is called `{}` here", name.sample().escape_debug(), fit.sample());
+        notes.say(&entry.value.span, at.key("name"), what);
     }
     fit
 }

@@ -64,6 +64,11 @@ impl Text {
             .collect()
     }
 
+    /// What it is known by: of what is empty where nothing is set, the templates themselves, since two of them aren't one.
+    pub(super) fn identity(&self) -> String {
+        if self.templates().any(|template| template.sample.is_empty()) { self.write(true) } else { self.sample() }
+    }
+
     pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Template(template) => Some(template),
@@ -95,6 +100,24 @@ impl Text {
         }
         self.0.retain(|piece| *piece != Piece::Plain(String::new()));
         self
+    }
+
+    /// With what its templates come to put through filters of the backend's.
+    pub(super) fn filtered(&self, filters: &str) -> Text {
+        let put_through = |text: &str| match text.strip_prefix("{{ ").and_then(|text| text.strip_suffix(" }}")) {
+            // A filter counts for the last part of an `or`, a `~` or a condition alone.
+            Some(one) if is_one(one) => format!("{{{{ {one} | {filters} }}}}"),
+            _ => format!("{{% filter {filters} %}}{text}{{% endfilter %}}"),
+        };
+        let pieces = self.0.iter().cloned().map(|piece| match piece {
+            Piece::Template(template) => Piece::Template(Template {
+                strict: put_through(&template.strict),
+                lenient: put_through(&template.lenient),
+                ..template
+            }),
+            plain => plain,
+        });
+        Text(pieces.collect())
     }
 
     /// Its parts between single spaces that aren't in a template.
@@ -141,4 +164,11 @@ impl Text {
         }
         output
     }
+}
+
+/// Whether an expression is a variable with filters, and nothing around them.
+fn is_one(expression: &str) -> bool {
+    let outside_quotes = expression.split('\'').step_by(2).collect::<Vec<_>>().join("''");
+    let operators = [" ~ ", " or ", " and ", " if ", "not ", "==", "!=", "<", ">", "{", "}", "\\"];
+    !operators.iter().any(|operator| outside_quotes.contains(operator))
 }

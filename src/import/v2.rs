@@ -221,6 +221,7 @@ fn tasks(root: &At<'_>, document: &mut Document, notes: &mut Notes) {
             continue;
         };
         let name = at.some_text("name", &mut about).unwrap_or_else(|| program(&exec));
+        let name = common::own_name(&name, &at, &mut about);
         let table = document.another("task", at.node.span.start);
         table.set("name", Value::Text(name));
         table.set("exec", Value::words(&exec));
@@ -248,8 +249,9 @@ fn coprocesses(root: &At<'_>, document: &mut Document, notes: &mut Notes) {
             notes.0.extend(about.take());
             continue;
         };
+        let name = common::own_name(&name.unwrap_or_else(|| program(&exec)), &at, &mut about);
         let table = document.another("coprocess", at.node.span.start);
-        table.set("name", Value::Text(name.unwrap_or_else(|| program(&exec))));
+        table.set("name", Value::Text(name));
         table.set("exec", Value::words(&exec));
         table.set("restart", restarts.value());
         table.notes.extend(about.take());

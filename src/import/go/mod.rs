@@ -94,6 +94,18 @@ impl Expr {
         }
     }
 
+    /// A variable whose name is put together of what is known, by its name.
+    fn named(&self) -> Option<Expr> {
+        let Expr::Call(function, args) = self else { return None };
+        let [name] = args.as_slice() else { return None };
+        let nothing = Environment::new();
+        if function != "env" || matches!(name, Expr::Text(_)) || !known(name, &nothing) {
+            return None;
+        }
+        let name = render(&[Node { kind: Kind::Print(name.clone()), span: 0..0 }], &nothing).ok()?;
+        Some(Expr::Call(function.clone(), vec![Expr::Text(name)]))
+    }
+
     /// The same with each part replaced that `with` knows better.
     fn map(&self, with: &dyn Fn(&Expr) -> Option<Expr>) -> Expr {
         if let Some(better) = with(self) {
@@ -132,13 +144,14 @@ impl Scope {
 
     /// An expression that needs no scope.
     pub(super) fn resolve(&self, expr: &Expr) -> Expr {
-        expr.map(&|part| match part {
+        let resolved = expr.map(&|part| match part {
             Expr::Dot => Some(self.dot.clone()),
             Expr::Variable(name) => {
                 self.variables.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone())
             }
             _ => None,
-        })
+        });
+        resolved.map(&|part| part.named())
     }
 
     /// Pieces that need no scope. What they bind themselves stays.

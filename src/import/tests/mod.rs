@@ -3,6 +3,7 @@
 
 mod broken;
 mod corpus;
+mod jobs;
 mod mutations;
 mod notes;
 mod shapes;

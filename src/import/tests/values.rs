@@ -29,3 +29,24 @@ fn what_a_template_writes_into_a_string_is_read_as_more_of_the_string() {
     }
     assert!(!exec(r#""{{ .X | default `it's` }}""#).is_lossy());
 }
+
+#[test]
+fn variables_whose_names_are_put_together_are_told_apart() {
+    let text = "{ consul: 'c', jobs: [ { name: 'app', exec: '/bin/app' },\n\
+                {{ range $i := loop 0 2 -}}{{ if (env (printf \"NAME_%d\" $i)) }}\n\
+                { name: 'on-{{ env (printf \"NAME_%d\" $i) }}', exec: '/bin/changed',\n\
+                when: { source: 'watch.{{ env (printf \"NAME_%d\" $i) }}', each: 'changed' } },\n\
+                {{- end }}{{- end }} ],\n\
+                watches: [ {{ range $i := loop 0 2 -}}{{ if (env (printf \"NAME_%d\" $i)) }}\n\
+                { name: '{{ env (printf \"NAME_%d\" $i) }}', interval: 5 },{{- end }}{{- end }} ] }";
+    let toml = imported(text).toml;
+    for set in [vec![], vec!["NAME_0"], vec!["NAME_1"], vec!["NAME_0", "NAME_1"]] {
+        // Each is called as its variable is.
+        let config = ways::rendered(&toml, &set.iter().map(|name| (*name, *name)).collect()).unwrap();
+        let watches = config.get("watch").and_then(toml::Value::as_array).cloned().unwrap_or_default();
+        let services: Vec<&str> = watches.iter().filter_map(|watch| watch.get("service")?.as_str()).collect();
+        assert_eq!(services, set, "{toml}");
+    }
+    let decided = with(text, &[("NAME_0", "db"), ("NAME_1", "")]).toml;
+    assert!(decided.contains("service = \"db\"") && !decided.contains("enabled"), "{decided}");
+}

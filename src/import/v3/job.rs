@@ -9,6 +9,7 @@ use crate::import::text::Text;
 /// A job.
 #[derive(Debug)]
 pub(super) struct Job {
+    /// As pilotfish takes it.
     pub(super) name: Text,
     /// What others call it.
     pub(super) label: String,
@@ -91,11 +92,11 @@ pub(super) fn read(at: &At<'_>, index: usize) -> Job {
     at.only(&KEYS[..13], &mut notes);
     let exec = at.command("exec", &mut notes);
     let named = at.some_text("name", &mut notes);
-    let name = named.clone().unwrap_or_else(|| {
+    let written = named.clone().unwrap_or_else(|| {
         let program = exec.as_ref().and_then(|words| words.first()).map(Text::sample);
         Text::plain(program.unwrap_or_else(|| format!("job{index}")))
     });
-    let mut label = name.sample();
+    let mut label = written.identity();
     if label.is_empty() {
         label = format!("job{index}");
     }
@@ -127,8 +128,13 @@ pub(super) fn read(at: &At<'_>, index: usize) -> Job {
     }
     let entry = port.map(|port| {
         let ttl = check.as_ref().and_then(|check| check.ttl.clone());
-        common::entry(at, name.clone(), port, ttl)
+        common::entry(at, written.clone(), port, ttl)
     });
+    let name = match (&entry, &named) {
+        (Some(entry), _) => entry.name.clone(),
+        (None, Some(name)) => common::own_name(name, at, &mut notes),
+        (None, None) => Text::plain(label.rsplit('/').next().unwrap_or_default()),
+    };
     if let Some(status) = at.get("initial_status") {
         let text = at.text("initial_status", &mut notes).map(|text| text.sample()).unwrap_or_default();
         if text != "critical" {
@@ -198,7 +204,7 @@ fn when(at: &At<'_>, notes: &mut Notes) -> (When, Span) {
             None => (When::Startup, span),
         };
     }
-    let source = when.some_text("source", notes).map(|source| source.sample()).unwrap_or_default();
+    let source = when.some_text("source", notes).map(|source| source.identity()).unwrap_or_default();
     let once = when.some_text("once", notes);
     let each = when.some_text("each", notes);
     let event = match (&once, &each) {

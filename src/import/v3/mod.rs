@@ -77,7 +77,7 @@ fn watches(root: &At<'_>, notes: &mut Notes) -> Vec<Watched> {
             let what = "ContainerPilot refuses the file: interval must be > 0; changes are pushed here";
             about.say(&at.node.span, at.key("interval"), what);
         }
-        let label = name.sample();
+        let label = name.identity();
         let name = common::catalog_name(&name, &at, &mut about);
         let tag = at.some_text("tag", &mut about);
         let datacenter = at.some_text("dc", &mut about);

@@ -197,7 +197,7 @@ impl Finder<'_> {
             score -= if is_consul_agent(job.words(), &job.label) { 50 } else { 0 };
             // What only starts when another is up is less likely the one that counts, unless that is the agent.
             score -= match self.source(index) {
-                Some((of, Code::Healthy)) if !is_consul_agent(self.jobs[of].words(), &self.jobs[of].label) => 4,
+                Some((of, Code::Healthy)) if !is_consul_agent(self.jobs[of].words(), &self.jobs[of].name.sample()) => 4,
                 _ => 0,
             };
             score

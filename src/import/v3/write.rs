@@ -250,7 +250,9 @@ impl Writer<'_> {
         self.used.push(watch.label.clone());
         let table = self.document.another("watch", job.origin);
         if several {
-            table.set("name", Value::Text(watch.name.clone().and(&format!("-{}", job.label))));
+            let mut name = watch.name.clone().and("-");
+            job.name.0.iter().for_each(|piece| name.push(piece.clone()));
+            table.set("name", Value::Text(name));
         }
         table.set("service", Value::Text(watch.name.clone()));
         table.maybe("tag", watch.tag.clone().map(Value::Text));
@@ -349,15 +351,8 @@ impl Writer<'_> {
                 continue;
             }
             let in_catalog = advertised.contains(&index);
-            let name = Text::plain(
-                job.label
-                    .chars()
-                    .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
-                    .collect::<String>(),
-            );
-            let name = if job.name.is_template() { job.name.clone() } else { name };
             let of = coprocess.then_some(&job.name);
-            let Some(table) = check.write(&name, of, self.document) else { continue };
+            let Some(table) = check.write(&job.name, of, self.document) else { continue };
             if several && let Some(at) = advertised.iter().position(|of| *of == index) {
                 table.set("services", Value::words(&called[at..=at]));
             }
