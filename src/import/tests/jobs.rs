@@ -30,6 +30,64 @@ fn app_after(pre: &str) -> Imported {
 }
 
 #[test]
+fn main_waits_for_instances_and_for_what_their_first_change_runs() {
+    for once in ["each", "once"] {
+        let imported = app_after(&format!("source: 'watch.db', {once}: 'changed'"));
+        for part in [
+            "[[wait_for]]\nservice = \"db\"",
+            "pre_start = { exec = [\"/bin/pre\"]",
+            "on_change = { exec = [\"/bin/pre\"]",
+        ] {
+            assert!(imported.toml.contains(part), "{part}:\n{}", imported.toml);
+        }
+        assert!(!imported.is_lossy(), "{:#?}", imported.notes);
+    }
+}
+
+#[test]
+fn a_wait_for_the_end_of_what_is_no_process_is_told_of() {
+    for pre in ["interval: '10s'", "source: 'agent', once: 'unhealthy'", "source: 'agent', once: 'stopped'"] {
+        let imported = app_after(pre);
+        let (what, lost) = said(&imported, "jobs[app].when");
+        assert!(lost && what.contains("`pre`") && what.contains("starts without it"), "{pre}: {what}");
+    }
+}
+
+#[test]
+fn what_each_healthy_change_of_a_service_ran_runs_at_each_change() {
+    let imported = beside_main("{ name: 'again', exec: '/bin/again', when: { source: 'watch.db', each: 'healthy' } }");
+    assert!(imported.toml.contains("[[watch]]") && !imported.toml.contains("[[coprocess]]"), "{}", imported.toml);
+    assert!(said(&imported, "jobs[again].when").1);
+}
+
+#[test]
+fn a_coprocess_that_waited_for_a_service_says_that_it_does_so_no_longer() {
+    let imported = beside_main("{ name: 'late', exec: '/bin/late', when: { source: 'watch.db', once: 'healthy' } }");
+    let (what, lost) = said(&imported, "jobs[late].when");
+    assert!(lost && what.contains("`watch.db`"), "{what}");
+    assert_eq!(said(&imported, "watches[db]").0, "nothing runs on it or waits for it here; left out");
+}
+
+#[test]
+fn a_limit_that_nothing_keeps_to_is_told_of() {
+    let pre = "{ name: 'pre', exec: '/bin/pre' }";
+    let when = "when: { source: 'pre', once: 'exitSuccess', timeout: '10s' }";
+    let imported = jobs_of(&format!("{pre},\n{{ name: 'app', exec: '/bin/app', {when} }}"));
+    assert!(said(&imported, "jobs[app].when.timeout").1);
+    let agent = "{ name: 'agent', exec: '/bin/agent', health: { exec: '/bin/true', interval: 1, ttl: 5 } }";
+    let when = "when: { source: 'agent', once: 'healthy', timeout: '10s' }";
+    let imported = jobs_of(&format!("{agent},\n{{ name: 'app', port: 80, exec: '/bin/app', {when} }}"));
+    assert!(imported.toml.contains("timeout = \"10s\"") && !imported.is_lossy(), "{}", imported.toml);
+}
+
+#[test]
+fn what_ran_at_each_healthy_check_says_that_it_runs_once() {
+    let imported = beside_main("{ name: 'first', exec: '/bin/first', when: { source: 'app', each: 'healthy' } }");
+    assert!(imported.toml.contains("post_start = { exec = [\"/bin/first\"]"), "{}", imported.toml);
+    assert!(said(&imported, "jobs[first].when").1);
+}
+
+#[test]
 fn a_job_is_known_by_the_template_of_its_name() {
     for name in ["{{env \"SVC\"}}", "{{ .SVC }}", "{{ .SVC | default \"app\" }}", "{{ .SVC }}-x"] {
         let imported = jobs_of(&format!(
@@ -59,6 +117,29 @@ fn table<'t>(toml: &'t str, name: &str) -> &'t str {
     let (_, table) =
         toml.split_once(&format!("[[coprocess]]\nname = \"{name}\"\n")).unwrap_or_else(|| panic!("no {name}:\n{toml}"));
     table.split("\n\n").next().unwrap()
+}
+
+#[test]
+fn what_several_wait_for_runs_before_the_first_of_them() {
+    let app = a_job("app", &format!("port: 80, {CHECK}, {AFTER_PRE}"));
+    let pre = a_job("pre", "");
+    // An agent starts before main's own hooks.
+    let agent = a_job("consul-agent", &format!("restarts: 'unlimited', {CHECK}, {AFTER_PRE}"));
+    for order in [[&pre, &agent, &app], [&app, &pre, &agent]] {
+        let imported = jobs_of(&order.map(String::as_str).join(",\n"));
+        assert!(
+            table(&imported.toml, "consul-agent").contains("pre_start = { exec = [\"/bin/pre\"]"),
+            "{}",
+            imported.toml
+        );
+        assert_eq!(imported.toml.matches("/bin/pre").count(), 1, "{}", imported.toml);
+        assert!(!imported.is_lossy(), "{:#?}", imported.notes);
+    }
+    // Coprocesses start with main, behind main's.
+    let side = |name: &str| a_job(name, &format!("restarts: 'unlimited', {AFTER_PRE}"));
+    let imported = beside_main(&[pre, side("b"), side("c")].join(",\n"));
+    assert!(imported.toml.contains("[hooks]") && imported.toml.matches("/bin/pre").count() == 1, "{}", imported.toml);
+    assert!(!table(&imported.toml, "b").contains("pre_start") && !table(&imported.toml, "c").contains("pre_start"));
 }
 
 /// ContainerPilot showed these names in its log alone, and took any.

@@ -47,7 +47,11 @@ pub(super) fn document(root: &Node) -> Document {
     common::stop_timeout(&root, &mut document);
     let used = write::jobs(&jobs, &watches, &roles, &mut document);
     for watch in watches.iter().filter(|watch| !used.contains(&watch.label)) {
-        let what = "nothing happens when it changes; left out";
+        let named = |job: &Job| job.waits_for().is_some_and(|(source, _)| source == format!("watch.{}", watch.label));
+        let what = match jobs.iter().any(named) {
+            true => "nothing runs on it or waits for it here; left out",
+            false => "nothing happens when it changes; left out",
+        };
         notes.say(&(watch.origin..watch.origin + 1), watch.path.clone(), what);
     }
     common::consul(&root, &mut document, &mut Notes::default());

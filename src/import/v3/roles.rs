@@ -89,9 +89,10 @@ pub(super) fn of(jobs: &[Job], watches: &[Watched], notes: &mut Notes) -> Roles 
     let mut finder = Finder { jobs, watches, roles: Roles { of: vec![Role::Nothing; jobs.len()], ..Roles::default() } };
     finder.by_when(notes);
     finder.main();
-    finder.chain();
+    finder.chain(notes);
     finder.others(notes);
     finder.stops(notes);
+    finder.once_and_in_time(notes);
     finder.roles
 }
 
@@ -145,11 +146,13 @@ impl Finder<'_> {
             self.roles.of[index] = match &job.when {
                 When::Startup => Role::Coprocess,
                 When::Interval(_) => Role::Task,
-                When::Event { source, code, .. } => {
+                When::Event { source, code, each } => {
                     let watch = self.watch(source);
                     let known = self.source(index).is_some();
                     match (code, watch, known) {
                         (Code::Changed | Code::Unhealthy, Some(_), false) => Role::OnChange,
+                        // What runs again and again is no process.
+                        (Code::Healthy, Some(_), false) if *each && job.entry.is_none() => Role::OnChange,
                         (Code::Healthy, Some(_), false) => Role::Coprocess,
                         (Code::Unhealthy, _, true) => Role::Nothing,
                         (Code::Stopping | Code::Stopped, ..) => Role::Nothing,
@@ -219,23 +222,23 @@ impl Finder<'_> {
     }
 
     /// Goes back from main over what it waits for.
-    fn chain(&mut self) {
+    fn chain(&mut self, notes: &mut Notes) {
         let starts: Vec<(usize, Owner)> = match self.roles.main {
             Some(main) => vec![(main, Owner::Main)],
             None => Vec::new(),
         };
         for (index, owner) in starts {
-            self.back(index, owner);
+            self.back(index, owner, notes);
         }
         // Coprocesses have chains of their own.
         for index in 0..self.jobs.len() {
             if self.is_process(index) && !self.is_awaited_end(index) {
-                self.back(index, Owner::Coprocess(index));
+                self.back(index, Owner::Coprocess(index), notes);
             }
         }
     }
 
-    fn back(&mut self, from: usize, owner: Owner) {
+    fn back(&mut self, from: usize, owner: Owner, notes: &mut Notes) {
         let (mut index, mut owner, mut steps) = (from, owner, 0);
         while steps <= self.jobs.len() {
             steps += 1;
@@ -243,8 +246,9 @@ impl Finder<'_> {
                 && self.source(index).is_none()
                 && let Some(watch) = self.watch(source)
             {
-                if owner == Owner::Main && !self.roles.waits.contains(&(index, watch)) {
-                    self.roles.waits.push((index, watch));
+                match owner {
+                    Owner::Main => self.wait_for(index, watch),
+                    Owner::Coprocess(_) => self.starts_at_once(index, notes),
                 }
                 return;
             }
@@ -283,11 +287,80 @@ impl Finder<'_> {
                     }
                     return;
                 }
-                Code::ExitSuccess | Code::Healthy => return,
+                Code::ExitSuccess if owner == Owner::Main && self.on_each_change(of).is_some() => {
+                    // Its first run comes with the first instances, before main; each further one is the watch's.
+                    let watch = self.on_each_change(of).unwrap_or_default();
+                    self.roles.pre_start.insert(0, of);
+                    self.wait_for(of, watch);
+                    return;
+                }
+                Code::ExitSuccess if self.shares(of, owner) => {}
+                Code::ExitSuccess | Code::Healthy => {
+                    // Main's end, and what is a hook of another's already, are told of elsewhere, or wait for nobody.
+                    if !matches!(self.roles.of[of], Role::Main | Role::PreStart(_) | Role::Coprocess) {
+                        self.starts_at_once(index, notes);
+                    }
+                    return;
+                }
                 _ => return,
             }
             index = of;
         }
+    }
+
+    /// Settles whose hook one is that several wait for, so that none of them starts before it. Main and what starts with it
+    /// come after what starts before the catalog is asked, and after main's own hooks. Tells whether it is another's now.
+    fn shares(&mut self, hook: usize, owner: Owner) -> bool {
+        let (Role::PreStart(before), Owner::Coprocess(who)) = (self.roles.of[hook], owner) else { return false };
+        match before {
+            Owner::Coprocess(other) if other == who => false,
+            Owner::Coprocess(other) if self.is_early(other) => {
+                // Both are early: one after the other.
+                let both = self.is_early(who) && !self.roles.after.contains(&(who, other));
+                self.roles.after.extend(both.then_some((who, other)));
+                false
+            }
+            _ if self.is_early(who) => {
+                self.roles.pre_start.retain(|index| *index != hook);
+                self.roles.of[hook] = Role::PreStart(owner);
+                true
+            }
+            Owner::Main => false,
+            Owner::Coprocess(_) => {
+                self.roles.pre_start.insert(0, hook);
+                self.roles.of[hook] = Role::PreStart(Owner::Main);
+                true
+            }
+        }
+    }
+
+    /// Whether a coprocess starts before the catalog is asked.
+    fn is_early(&self, index: usize) -> bool {
+        let job = &self.jobs[index];
+        self.roles.before_catalog.contains(&index) || is_consul_agent(job.words(), &job.name.sample())
+    }
+
+    fn wait_for(&mut self, index: usize, watch: usize) {
+        if !self.roles.waits.contains(&(index, watch)) {
+            self.roles.waits.push((index, watch));
+        }
+    }
+
+    /// The watch whose each change runs a job.
+    fn on_each_change(&self, index: usize) -> Option<usize> {
+        let (source, code) = self.jobs[index].waits_for()?;
+        let runs = self.roles.of[index] == Role::OnChange && matches!(code, Code::Changed | Code::Healthy);
+        self.watch(source).filter(|_| runs)
+    }
+
+    /// What a job waited for has no counterpart, be it for want of a process that it is of.
+    fn starts_at_once(&self, index: usize, notes: &mut Notes) {
+        let job = &self.jobs[index];
+        let Some((source, _)) = job.waits_for() else { return };
+        let what = format!("nothing but main waits for `{source}` here: it starts without it");
+        let of_main = format!("nothing waits for `{source}` here: it starts without it");
+        let what = if self.roles.of[index] == Role::Main { of_main } else { what };
+        notes.lose(&job.when_span, format!("{}.when", job.path), what);
     }
 
     fn note_awaited(&mut self, index: usize) {
@@ -300,7 +373,7 @@ impl Finder<'_> {
     fn others(&mut self, notes: &mut Notes) {
         for (index, job) in self.jobs.iter().enumerate() {
             if self.is_process(index) {
-                if is_consul_agent(job.words(), &job.label) && !self.roles.before_catalog.contains(&index) {
+                if self.is_early(index) && !self.roles.before_catalog.contains(&index) {
                     self.roles.before_catalog.push(index);
                 }
                 let alone = job.restarts == Restarts::Never && job.check.is_none() && job.entry.is_none();
@@ -347,6 +420,37 @@ impl Finder<'_> {
                 }
             }
         }
+    }
+
+    /// What waits has no limit of its own here but where a wait is written down, and what is started isn't started again.
+    fn once_and_in_time(&self, notes: &mut Notes) {
+        for (index, job) in self.jobs.iter().enumerate() {
+            let (When::Event { each, .. }, false) = (&job.when, self.roles.of[index] == Role::Nothing) else {
+                continue;
+            };
+            let (of, code) = self.source(index).map_or((None, None), |(of, code)| (Some(of), Some(code)));
+            let ready = code == Some(Code::Healthy) && of.is_some_and(|of| self.is_ready_when_healthy(of));
+            let waits = self.roles.waits.iter().any(|(who, _)| *who == index);
+            if job.when_timeout.is_some() && !ready && !waits {
+                let what = "nothing limits how long it waits here";
+                notes.lose(&job.when_span, format!("{}.when.timeout", job.path), what);
+            }
+            let checks = |of: usize| self.jobs[of].check.as_ref().is_some_and(|check| check.exec.is_some());
+            if *each && code == Some(Code::ExitSuccess) {
+                let what = "`each`: ran whenever the other had ended well; it runs once here";
+                notes.lose(&job.when_span, format!("{}.when", job.path), what);
+            }
+            if *each && code == Some(Code::Healthy) && of.is_some_and(checks) {
+                let what = "`each`: ran whenever a check had passed; it runs once here";
+                notes.lose(&job.when_span, format!("{}.when", job.path), what);
+            }
+        }
+    }
+
+    /// Whether a coprocess has a `ready`, which has a limit.
+    fn is_ready_when_healthy(&self, index: usize) -> bool {
+        let checks = self.jobs[index].check.as_ref().is_some_and(|check| check.exec.is_some());
+        self.is_process(index) && self.roles.awaited.contains(&index) && checks
     }
 
     /// Main itself for what only stands in the catalog for it.
