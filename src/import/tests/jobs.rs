@@ -142,6 +142,31 @@ fn what_several_wait_for_runs_before_the_first_of_them() {
     assert!(!table(&imported.toml, "b").contains("pre_start") && !table(&imported.toml, "c").contains("pre_start"));
 }
 
+#[test]
+fn who_is_known_by_a_port_is_main_though_another_comes_after_it() {
+    let app = a_job("app", &format!("port: 80, {CHECK}"));
+    let imported = jobs_of(&format!("{app},\n{}", a_job("after", "when: { source: 'app', once: 'exitSuccess' }")));
+    for part in ["[process]\nexec = [\"/bin/app\"]", "post_stop = { exec = [\"/bin/after\"]", "[[service]]"] {
+        assert!(imported.toml.contains(part), "{part}:\n{}", imported.toml);
+    }
+}
+
+#[test]
+fn a_one_shot_is_not_main_beside_what_never_ends() {
+    let imported = jobs_of(
+        "{ name: 'pre', exec: '/bin/pre' },\n{ name: 'etcd', port: 2379, health: { exec: '/bin/true', interval: 1, ttl: 5 } },\n\
+         { name: 'next', exec: '/bin/next', when: { source: 'pre', once: 'exitSuccess' } }",
+    );
+    // The one that comes after it may be what stays.
+    assert!(imported.toml.contains("[process]\nexec = [\"/bin/next\"]"), "{}", imported.toml);
+    assert!(said(&imported, "jobs[next]").0.contains("outlived"));
+    let when = "when: { source: 'pre', once: 'exitSuccess' }";
+    let imported =
+        jobs_of(&format!("{{ name: 'pre', exec: '/bin/pre' }},\n{{ name: 'etcd', port: 2379, {when}, {CHECK} }}"));
+    assert!(imported.toml.contains("exec = [\"sleep\", \"infinity\"]"), "{}", imported.toml);
+    assert!(imported.toml.contains("pre_start = { exec = [\"/bin/pre\"]"), "{}", imported.toml);
+}
+
 /// ContainerPilot showed these names in its log alone, and took any.
 #[test]
 fn coprocesses_and_tasks_get_names_that_pilotfish_takes() {

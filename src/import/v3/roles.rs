@@ -196,8 +196,13 @@ impl Finder<'_> {
             score += if job.entry.is_some() { 8 } else { 0 };
             score += if job.check.is_some() { 2 } else { 0 };
             score += if job.restarts == Restarts::Unlimited { 2 } else { 0 };
-            score -= if self.is_awaited_end(index) { 100 } else { 0 };
-            score -= if is_consul_agent(job.words(), &job.label) { 50 } else { 0 };
+            // What others know by a port, and has an end, is main for whom what comes after it is a hook.
+            score -= match (self.is_awaited_end(index), &job.entry) {
+                (true, None) => 100,
+                (true, Some(_)) => 3,
+                (false, _) => 0,
+            };
+            score -= if is_consul_agent(job.words(), &job.name.sample()) { 50 } else { 0 };
             // What only starts when another is up is less likely the one that counts, unless that is the agent.
             score -= match self.source(index) {
                 Some((of, Code::Healthy)) if !is_consul_agent(self.jobs[of].words(), &self.jobs[of].name.sample()) => 4,
@@ -207,14 +212,11 @@ impl Finder<'_> {
         };
         let candidates = (0..self.jobs.len()).filter(|index| self.is_process(*index));
         let best = candidates.max_by_key(|index| (score(*index), std::cmp::Reverse(*index)));
-        let stays = |index: usize| {
-            score(index) > -50
-                || !self
-                    .jobs
-                    .iter()
-                    .enumerate()
-                    .any(|(other, job)| other != index && matches!(job.when, When::Interval(_)))
+        // A task goes on for ever, and what only is in the catalog never ends.
+        let outlasts = |(other, job): (usize, &Job)| {
+            matches!(job.when, When::Interval(_)) || self.roles.of[other] == Role::Advertised
         };
+        let stays = |index: usize| score(index) > -50 || !self.jobs.iter().enumerate().any(outlasts);
         self.roles.main = best.filter(|index| stays(*index));
         if let Some(index) = self.roles.main {
             self.roles.of[index] = Role::Main;

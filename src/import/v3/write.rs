@@ -82,8 +82,8 @@ impl Writer<'_> {
             process.set("restart", job.restarts.value());
         }
         let outlived = self.jobs.iter().zip(&self.roles.of).any(|(other, role)| {
-            matches!(role, Role::Coprocess | Role::Task)
-                && (other.restarts == Restarts::Unlimited || *role == Role::Task)
+            matches!(role, Role::Task | Role::Advertised)
+                || *role == Role::Coprocess && other.restarts == Restarts::Unlimited
         });
         if outlived && job.restarts != Restarts::Unlimited {
             let what = "the container ended when every job had, so others outlived this one; it ends with main here";
