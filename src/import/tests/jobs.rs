@@ -69,6 +69,17 @@ fn a_coprocess_that_waited_for_a_service_says_that_it_does_so_no_longer() {
 }
 
 #[test]
+fn an_alert_restarts_nothing() {
+    let when = "when: { source: 'app', each: 'unhealthy' } }";
+    let imported = beside_main(&format!("{{ name: 'alert', exec: '/bin/alert.sh', {when}"));
+    assert!(!imported.toml.contains("on_failure"), "{}", imported.toml);
+    assert!(said(&imported, "jobs[alert].when").1);
+    let imported = beside_main(&format!("{{ name: 'again', exec: 'pkill app', {when}"));
+    assert!(imported.toml.contains("on_failure = \"restart\""), "{}", imported.toml);
+    assert!(!said(&imported, "jobs[again]").1);
+}
+
+#[test]
 fn a_limit_that_nothing_keeps_to_is_told_of() {
     let pre = "{ name: 'pre', exec: '/bin/pre' }";
     let when = "when: { source: 'pre', once: 'exitSuccess', timeout: '10s' }";
@@ -165,6 +176,22 @@ fn a_one_shot_is_not_main_beside_what_never_ends() {
         jobs_of(&format!("{{ name: 'pre', exec: '/bin/pre' }},\n{{ name: 'etcd', port: 2379, {when}, {CHECK} }}"));
     assert!(imported.toml.contains("exec = [\"sleep\", \"infinity\"]"), "{}", imported.toml);
     assert!(imported.toml.contains("pre_start = { exec = [\"/bin/pre\"]"), "{}", imported.toml);
+}
+
+#[test]
+fn a_container_that_ends_with_its_failed_setup_still_does() {
+    let pre = a_job("pre", "");
+    let app = a_job("app", &format!("port: 80, {CHECK}, {AFTER_PRE}"));
+    let on_failure = |exec: &str| {
+        jobs_of(&format!(
+            "{pre},\n{app},\n{{ name: 'end', exec: {exec}, when: {{ source: 'pre', once: 'exitFailed' }} }}"
+        ))
+    };
+    for exec in ["'kill 1'", "['kill', '-TERM', '1']"] {
+        let imported = on_failure(exec);
+        assert!(said(&imported, "jobs[end].when").0.contains("ends the container here") && !imported.is_lossy());
+    }
+    assert!(on_failure("'/bin/alert'").is_lossy());
 }
 
 /// ContainerPilot showed these names in its log alone, and took any.

@@ -6,6 +6,7 @@ use super::job::{Code, Job, When};
 use crate::import::common::{Restarts, is_consul_agent};
 use crate::import::document::Note;
 use crate::import::read::Notes;
+use crate::import::text::Text;
 
 /// What a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,19 @@ impl Roles {
     }
 }
 
+/// Whether a command is there to have something started again.
+fn restarts(job: &Job) -> bool {
+    let has = |word: &str| job.words().iter().any(|part| part.sample().contains(word));
+    ["kill", "restart", "stop", "leave", "reload"].into_iter().any(has)
+}
+
+/// Whether a command tells ContainerPilot itself to stop.
+fn ends_the_container(job: &Job) -> bool {
+    let words: Vec<String> = job.words().iter().map(Text::sample).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    matches!(words.as_slice(), ["kill" | "/bin/kill", "1"] | ["kill" | "/bin/kill", _, "1"])
+}
+
 /// Finds out.
 pub(super) fn of(jobs: &[Job], watches: &[Watched], notes: &mut Notes) -> Roles {
     let mut finder = Finder { jobs, watches, roles: Roles { of: vec![Role::Nothing; jobs.len()], ..Roles::default() } };
@@ -123,6 +137,12 @@ impl Finder<'_> {
         })
     }
 
+    /// Whether what a job is of has to succeed before another starts.
+    fn is_a_setup(&self, index: usize) -> bool {
+        let Some((setup, _)) = self.source(index) else { return false };
+        (0..self.jobs.len()).any(|other| self.source(other) == Some((setup, Code::ExitSuccess)))
+    }
+
     /// Those that aren't decided by when they start.
     fn is_process(&self, index: usize) -> bool {
         self.roles.of[index] == Role::Coprocess
@@ -157,6 +177,11 @@ impl Finder<'_> {
                         (Code::Unhealthy, _, true) => Role::Nothing,
                         (Code::Stopping | Code::Stopped, ..) => Role::Nothing,
                         (Code::Healthy | Code::ExitSuccess, _, true) => Role::Coprocess,
+                        (Code::ExitFailed, _, true) if ends_the_container(job) && self.is_a_setup(index) => {
+                            let what = "a `pre_start` that fails ends the container here by itself";
+                            notes.say(&job.when_span, key(), what);
+                            Role::Nothing
+                        }
                         (Code::ExitFailed | Code::Changed, _, true) | (Code::Other, ..) | (Code::ExitFailed, ..) => {
                             let what = "nothing is started by this event here; left out";
                             notes.lose(&job.when_span, key(), what);
@@ -411,14 +436,12 @@ impl Finder<'_> {
                 && job.exec.is_some()
             {
                 let of = self.entry_of_main(of);
-                if self.roles.main == Some(of) || self.is_process(of) {
+                let runs = self.roles.main == Some(of) || self.is_process(of);
+                if runs && restarts(job) {
                     self.roles.of[index] = Role::Unhealthy(of);
                 } else {
-                    notes.lose(
-                        &job.when_span,
-                        format!("{}.when", job.path),
-                        "nothing is started by this event here; left out",
-                    );
+                    let what = format!("nothing is run when `{}` turns unhealthy here; left out", self.jobs[of].label);
+                    notes.lose(&job.when_span, format!("{}.when", job.path), what);
                 }
             }
         }

@@ -300,15 +300,8 @@ impl Writer<'_> {
 
     fn unhealthy(&mut self, job: &Job, of: usize) {
         let target = &self.jobs[of];
-        let command = shown(job.words());
-        let restarts = ["kill", "restart", "stop", "leave", "reload"].iter().any(|word| command.contains(word));
-        let what = match restarts {
-            true => format!("`{command}` isn't run: {} is restarted instead", target.label),
-            false => {
-                format!("nothing is run when it turns unhealthy: {command}; {} is restarted instead", target.label)
-            }
-        };
-        let note = Note { span: job.span.clone(), key: job.path.clone(), what, lost: !restarts };
+        let what = format!("`{}` isn't run: {} is restarted instead", shown(job.words()), target.label);
+        let note = Note { span: job.span.clone(), key: job.path.clone(), what, lost: false };
         self.document.one("process").notes.extend((self.roles.main == Some(of)).then(|| note.clone()));
         if self.roles.main == Some(of) && target.restarts == Restarts::Never {
             self.document.one("process").set("restart", Restarts::Unlimited.value());
