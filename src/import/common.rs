@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use super::document::{Document, Note, Table, Value};
+use super::go::Span;
 use super::json::Value as Json;
 use super::read::{At, Notes, Time};
-use super::text::{Piece, Text};
+use super::text::{Piece, Template, Text};
 use crate::config::AddressSpec;
 
 /// What ContainerPilot gave no limit; nobody waits for longer.
@@ -405,7 +406,7 @@ fn own_id(name: &Text, before: usize, origin: usize) -> Text {
     let host = "{{ env.HOSTNAME | default('here') }}";
     let between = if before == 0 { "-".to_owned() } else { format!("-{}-", before + 1) };
     let mut id = name.clone().and(&between);
-    id.push(Piece::Template(super::text::Template {
+    id.push(Piece::Template(Template {
         span: origin..origin,
         strict: host.to_owned(),
         lenient: host.to_owned(),
@@ -517,19 +518,46 @@ pub(super) fn stop_timeout(root: &At<'_>, document: &mut Document) {
             }
         }
         Some(Value::Text(text)) => {
-            let sample = text.sample().trim().parse::<u64>().unwrap_or(5).min(86_400);
-            document.one("process").set("stop_timeout", Value::Text(text.trimmed().and("s")));
-            let within = Time::of(Duration::from_secs(sample.max(5) + 4));
-            document.one("stop").set("within", within.value()).notes.push(Note {
+            let text = text.trimmed();
+            document.one("process").set("stop_timeout", Value::Text(text.clone().and("s")));
+            let what = "raise the scheduler's own timeout above this: `docker stop -t`, `stop_grace_period`";
+            document.one("stop").set("within", Value::Text(within_of(text).and("s"))).notes.push(Note {
                 span: entry.value.span.clone(),
                 key: "stopTimeout".to_owned(),
-                what: "must be more than `stop_timeout`, whatever its variable says".to_owned(),
+                what: what.to_owned(),
                 lost: false,
             });
         }
         Some(_) => {}
     }
     document.notes.extend(notes.take());
+}
+
+/// What a whole stop may take where main may take what a template says, in seconds: as much more as where the number is
+/// known, and no less than by default.
+fn within_of(seconds: Text) -> Text {
+    let counted =
+        |seconds: &str| format!("{{% set seconds %}}{seconds}{{% endset %}}{{{{ [seconds | int + 4, 9] | max }}}}");
+    let mut whole = Template {
+        span: 0..0,
+        strict: String::new(),
+        lenient: String::new(),
+        sample: seconds.sample(),
+        needs: Vec::new(),
+    };
+    if let Some(template) = seconds.templates().next() {
+        whole.span = template.span.clone();
+    }
+    whole.needs = seconds.templates().flat_map(|template| template.needs.clone()).collect();
+    whole.strict = counted(&seconds.write(false));
+    whole.lenient = counted(&seconds.write(true));
+    Text(vec![Piece::Template(whole)])
+}
+
+/// What is said of a hook of the stop that had no limit.
+pub(super) fn ends_with_the_stop(span: Span, key: impl Into<String>) -> Note {
+    let what = "ContainerPilot gave it no limit; it ends with the time of the stop here: `[stop] within`".to_owned();
+    Note { span, key: key.into(), what, lost: false }
 }
 
 /// A hook's table.

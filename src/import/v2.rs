@@ -73,9 +73,10 @@ fn hooks(root: &At<'_>, document: &mut Document) {
         table.notes.push(unlimited(&entry.key_span, key));
     }
     for (theirs, ours) in [("preStop", "pre_stop"), ("postStop", "post_stop")] {
-        if let Some(exec) = root.command(theirs, &mut notes) {
+        if let (Some(entry), Some(exec)) = (root.get(theirs), root.command(theirs, &mut notes)) {
             let key = document.one("hooks").set(ours, common::hook(&exec, None));
             key.notes.extend(notes.take());
+            key.notes.push(common::ends_with_the_stop(entry.key_span.clone(), theirs));
         }
     }
     document.notes.extend(notes.take());

@@ -6,6 +6,15 @@ fn in_the_log(keys: &str) -> Imported {
     imported(&format!("{{ consul: 'c', logging: {{ {keys} }}, jobs: [ {{ name: 'app', exec: '/bin/app' }} ] }}"))
 }
 
+#[test]
+fn a_stop_may_take_as_long_as_its_variable_says() {
+    let imported = imported("{ \"consul\": \"c\", \"services\": [], \"stopTimeout\": {{ .T }} }");
+    for seconds in ["1", "9", "300"] {
+        let wrong = mistakes(&imported.toml, &[("T", seconds)]);
+        assert!(wrong.is_empty() && !imported.is_lossy(), "{}\n{}", wrong.join("\n"), imported.toml);
+    }
+}
+
 /// ContainerPilot rendered a file before it read the JSON.
 #[test]
 fn what_a_template_writes_into_a_string_is_read_as_more_of_the_string() {

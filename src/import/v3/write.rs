@@ -296,6 +296,10 @@ impl Writer<'_> {
         }
         let key = hooks.set(hook, common::hook(job.words(), job.timeout.as_ref().map(Time::value)));
         key.notes.extend(job.all_notes());
+        if job.timeout.is_none() {
+            key.notes
+                .push(common::ends_with_the_stop(job.span.start..job.span.start + 1, format!("{}.timeout", job.path)));
+        }
     }
 
     fn unhealthy(&mut self, job: &Job, of: usize) {
