@@ -99,6 +99,14 @@ fn what_ran_at_each_healthy_check_says_that_it_runs_once() {
 }
 
 #[test]
+fn a_coprocesss_stopping_hook_is_late_and_says_so() {
+    let side = "{ name: 'side', exec: '/bin/side', restarts: 'unlimited' }";
+    let hook = "{ name: 'bye', exec: '/bin/bye', when: { source: 'side', once: 'stopping' } }";
+    let imported = beside_main(&format!("{side},\n{hook}"));
+    assert!(imported.toml.contains("post_stop") && said(&imported, "jobs[bye]").1, "{}", imported.toml);
+}
+
+#[test]
 fn a_job_is_known_by_the_template_of_its_name() {
     for name in ["{{env \"SVC\"}}", "{{ .SVC }}", "{{ .SVC | default \"app\" }}", "{{ .SVC }}-x"] {
         let imported = jobs_of(&format!(
@@ -176,6 +184,47 @@ fn a_one_shot_is_not_main_beside_what_never_ends() {
         jobs_of(&format!("{{ name: 'pre', exec: '/bin/pre' }},\n{{ name: 'etcd', port: 2379, {when}, {CHECK} }}"));
     assert!(imported.toml.contains("exec = [\"sleep\", \"infinity\"]"), "{}", imported.toml);
     assert!(imported.toml.contains("pre_start = { exec = [\"/bin/pre\"]"), "{}", imported.toml);
+}
+
+#[test]
+fn what_a_hook_or_a_coprocess_has_no_counterpart_for_is_told_of() {
+    let pre = a_job("pre", &format!("port: 81, {CHECK}, restarts: 'unlimited'"));
+    let app = a_job("app", &format!("port: 80, {CHECK}, restarts: 'unlimited', {AFTER_PRE}"));
+    let imported = jobs_of(&format!("{pre},\n{app}"));
+    assert!(said(&imported, "jobs[pre].port").1 && said(&imported, "jobs[pre].restarts").1);
+    let imported = beside_main(&a_job("side", "timeout: '5s', restarts: 'unlimited'"));
+    let (what, lost) = said(&imported, "jobs[side].timeout");
+    assert!(lost && what.contains("5s"), "{what}");
+    let a = a_job("a", "restarts: 'unlimited'");
+    let imported = beside_main(&format!("{a},\n{}", a_job("b", "when: { source: 'a', each: 'exitSuccess' }")));
+    assert!(said(&imported, "jobs[b].when").0.contains("it runs once here") && said(&imported, "jobs[a].restarts").1);
+    let bye = a_job("bye", "when: { source: 'app', once: 'stopping' }");
+    let imported = beside_main(&bye);
+    assert!(said(&imported, "jobs[bye].timeout").0.contains("`[stop] within`") && !imported.is_lossy());
+}
+
+#[test]
+fn no_command_and_no_key_of_a_job_is_gone_without_a_word() {
+    let of = |when: &str, more: &str| beside_main(&a_job("side", &format!("when: {{ {when} }}, {more}")));
+    for (when, more, key) in [
+        ("interval: '5s'", CHECK, "health"),
+        ("interval: '5s'", "port: 81", "port"),
+        ("source: 'watch.db', each: 'changed'", "restarts: 3", "restarts"),
+        ("source: 'watch.db', each: 'changed'", CHECK, "health"),
+        ("source: 'app', once: 'stopping'", "restarts: 3", "restarts"),
+    ] {
+        assert!(said(&of(when, more), &format!("jobs[side].{key}")).1, "{when} {more}");
+    }
+    let side = a_job("other", "restarts: 'unlimited'");
+    let bye = a_job("bye", &format!("{CHECK}, when: {{ source: 'other', once: 'stopped' }}"));
+    assert!(said(&beside_main(&format!("{side},\n{bye}")), "jobs[bye].health").1);
+    let a = a_job("a", "when: { source: 'b', once: 'exitSuccess' }");
+    let b = a_job("b", "when: { source: 'a', once: 'exitSuccess' }");
+    for gone in [format!("{a},\n{b}"), a_job("a", "when: { source: 'a', once: 'exitSuccess' }")] {
+        let imported = beside_main(&gone);
+        let told = imported.notes.iter().any(|note| note.key.starts_with("jobs[a]") && note.lost);
+        assert!(told || imported.toml.contains("\"/bin/a\""), "{}", imported.toml);
+    }
 }
 
 #[test]

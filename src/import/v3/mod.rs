@@ -46,6 +46,10 @@ pub(super) fn document(root: &Node) -> Document {
     let roles = roles::of(&jobs, &watches, &mut notes);
     common::stop_timeout(&root, &mut document);
     let used = write::jobs(&jobs, &watches, &roles, &mut document);
+    let gone: Vec<&Job> = jobs.iter().filter(|job| is_gone(job, &document, &notes)).collect();
+    for job in gone {
+        notes.lose(&job.span, job.path.clone(), "nothing is left of it: what starts it never happens here");
+    }
     for watch in watches.iter().filter(|watch| !used.contains(&watch.label)) {
         let named = |job: &Job| job.waits_for().is_some_and(|(source, _)| source == format!("watch.{}", watch.label));
         let what = match jobs.iter().any(named) {
@@ -65,6 +69,21 @@ pub(super) fn document(root: &Node) -> Document {
     common::logging(&root, &mut document);
     document.notes.extend(notes.take());
     document
+}
+
+/// Whether a command is nowhere, and nothing says why.
+fn is_gone(job: &Job, document: &Document, notes: &Notes) -> bool {
+    let exec = Value::words(job.words());
+    let has = |value: &Value| match value {
+        Value::Inline(pairs) => pairs.iter().any(|(_, value)| *value == exec),
+        value => *value == exec,
+    };
+    let of_tables = document.tables.iter().flat_map(|table| &table.keys);
+    let about = |note: &Note| note.key.strip_prefix(&job.path).is_some_and(|key| key.is_empty() || key == ".when");
+    let told = document.notes.iter().chain(&notes.0).any(about)
+        || document.tables.iter().any(|table| table.notes.iter().any(about))
+        || of_tables.clone().any(|key| key.notes.iter().any(about));
+    job.exec.is_some() && !told && !of_tables.clone().any(|key| has(&key.value))
 }
 
 fn watches(root: &At<'_>, notes: &mut Notes) -> Vec<Watched> {

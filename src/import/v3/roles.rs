@@ -75,6 +75,11 @@ impl Roles {
         Some((hook, note))
     }
 
+    /// Whether a job is the hook of a coprocess's end.
+    pub(super) fn is_stop(&self, index: usize) -> bool {
+        self.stops.iter().any(|(_, hook)| *hook == index)
+    }
+
     pub(super) fn restarts_on_failure(&self, index: usize) -> bool {
         self.of.contains(&Role::Unhealthy(index))
     }

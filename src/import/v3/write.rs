@@ -130,6 +130,7 @@ impl Writer<'_> {
         if let Restarts::Times(times) = job.restarts {
             table.set("retries", Value::Integer(times));
         }
+        table.notes.extend(only_once(job));
         table.notes.extend(job.all_notes());
     }
 
@@ -187,12 +188,25 @@ impl Writer<'_> {
             }
         }
         table.set("restart", job.restarts.value());
+        if let Some(timeout) = &job.timeout {
+            table.notes.push(Note {
+                span: job.span.clone(),
+                key: format!("{}.timeout", job.path),
+                what: format!(
+                    "ContainerPilot killed it after {}; a coprocess has no such limit",
+                    timeout.text.sample()
+                ),
+                lost: true,
+            });
+        }
         if job.raw {
             table.set("output", Value::text("raw"));
         }
         let mut before = before.into_iter();
         if let Some(first) = before.next() {
-            table.set("pre_start", common::hook(first.words(), Some(limit(first)))).notes.extend(first.all_notes());
+            let key = table.set("pre_start", common::hook(first.words(), Some(limit(first))));
+            key.notes.extend(first.all_notes());
+            key.notes.extend(only_once(first));
         }
         for further in before {
             table.notes.push(Note {
@@ -215,7 +229,7 @@ impl Writer<'_> {
                             span: hook.span.clone(),
                             key: hook.path.clone(),
                             what: what.to_owned(),
-                            lost: false,
+                            lost: true,
                         });
                     }
                 }
@@ -319,6 +333,12 @@ impl Writer<'_> {
     /// What stands in the catalog, and what is checked.
     fn entries(&mut self) {
         self.entries_and_checks();
+        for (index, job) in self.jobs.iter().enumerate() {
+            let is_left_out = self.roles.of[index] == Role::Nothing && !self.roles.is_stop(index);
+            if !is_left_out {
+                self.document.notes.extend(without_counterpart(job, self.roles.of[index]));
+            }
+        }
         common::unique_names(self.document);
     }
 
@@ -370,6 +390,38 @@ impl Writer<'_> {
 /// How long a command may take.
 fn limit(job: &Job) -> Value {
     job.timeout.as_ref().map_or(Value::text(NO_LIMIT), Time::value)
+}
+
+/// What is said of a hook's or a task's keys that mean nothing there.
+fn without_counterpart(job: &Job, role: Role) -> Vec<Note> {
+    let is_told_of = |key: &str, what: &str| Note {
+        span: job.span.clone(),
+        key: format!("{}.{key}", job.path),
+        what: what.to_owned(),
+        lost: true,
+    };
+    let mut notes = Vec::new();
+    if matches!(role, Role::Main | Role::Coprocess | Role::Advertised) {
+        return notes;
+    }
+    if job.entry.is_some() {
+        notes.push(is_told_of("port", "what is a hook or a task here has no entry in the catalog"));
+    } else if job.check.is_some() {
+        notes.push(is_told_of("health", "what is a hook or a task here isn't checked"));
+    }
+    if job.restarts != Restarts::Never
+        && matches!(role, Role::OnChange | Role::PostStart | Role::Stop(_) | Role::Nothing)
+    {
+        notes.push(is_told_of("restarts", "a hook isn't started again here"));
+    }
+    notes
+}
+
+/// What is said of a hook that was started again without an end.
+fn only_once(job: &Job) -> Option<Note> {
+    let what = "ran again and again there; it runs once here".to_owned();
+    let note = Note { span: job.span.clone(), key: format!("{}.restarts", job.path), what, lost: true };
+    (job.restarts == Restarts::Unlimited).then_some(note)
 }
 
 fn unlimited(job: &Job) -> Note {
