@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::branches::Question;
 use super::document::{Document, Key, Note, Table, Value};
-use super::go::Expr;
+use super::go::{Expr, Span};
 use super::text::{Piece, Text};
 
 /// A way's answers and what it comes to.
@@ -163,6 +163,7 @@ impl Merger<'_> {
             let about = union(all.iter().flatten().map(|key| key.notes.as_slice()));
             let everywhere = there.len() == versions.len();
             let whole = if everywhere { self.value(&there) } else { None };
+            let whole_is_none = whole.is_none();
             let value = match whole {
                 Some(value) => Some(value),
                 None if first.path == "process" && name == "exec" && everywhere => self.shell(&there),
@@ -170,11 +171,14 @@ impl Merger<'_> {
                 None => None,
             };
             if let Some(value) = value {
+                let is_a_shell = whole_is_none && first.path == "process" && name == "exec";
+                let what = "is a shell's choice here, which becomes main: the image needs an `sh`".to_owned();
+                let span = self.first_question();
+                notes.extend(is_a_shell.then(|| Note { span, key: "process.exec".to_owned(), what, lost: false }));
                 keys.push(Key { name, value, notes: about });
                 continue;
             }
-            let question = self.ways.iter().flat_map(|way| way.answers.keys()).next();
-            let span = question.map_or(0..0, |question| self.questions[*question].span.clone());
+            let span = self.first_question();
             let what = format!(
                 "is different where {}: it stands as it is where nothing is set; choose by --set",
                 self.in_words(|way| all[way].map(|key| &key.value) != all[0].map(|key| &key.value))
@@ -185,6 +189,11 @@ impl Merger<'_> {
             }
         }
         Some(Table { keys, notes, ..first })
+    }
+
+    fn first_question(&self) -> Span {
+        let question = self.ways.iter().flat_map(|way| way.answers.keys()).next();
+        question.map_or(0..0, |question| self.questions[*question].span.clone())
     }
 
     /// One value of several, if there can be one.
