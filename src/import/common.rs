@@ -183,8 +183,13 @@ pub(super) fn telemetry<'n>(root: &At<'n>, known: &[&str], document: &mut Docume
     table.set("advertise", Value::Inline(advertise));
     if let (Some(entry), Some(interfaces)) = (at.get("interfaces"), interfaces) {
         let shown: Vec<String> = interfaces.iter().map(Text::sample).collect();
-        let what = format!("listened on the address of {} alone; it listens on all of them here", shown.join(", "));
-        notes.say(&entry.value.span, at.key("interfaces"), what);
+        let what = format!(
+            "listened on the address of {} alone and advertised that; here it listens on all of them and advertises the \
+             one that is chosen by default, eth0's",
+            shown.join(", ")
+        );
+        let may_be_that = shown.iter().any(|spec| ["eth0", "eth0:inet", "inet"].contains(&spec.as_str()));
+        notes.add(&entry.value.span, at.key("interfaces"), what, !may_be_that);
     }
     table.notes.extend(notes.take());
     Some(at)

@@ -22,7 +22,7 @@ impl Notes {
         self.add(span, key, what, true);
     }
 
-    fn add(&mut self, span: &Span, key: impl Into<String>, what: impl Into<String>, lost: bool) {
+    pub(super) fn add(&mut self, span: &Span, key: impl Into<String>, what: impl Into<String>, lost: bool) {
         let note = Note { span: span.clone(), key: key.into(), what: what.into(), lost };
         if !self.0.contains(&note) {
             self.0.push(note);

@@ -59,3 +59,20 @@ fn variables_whose_names_are_put_together_are_told_apart() {
     let decided = with(text, &[("NAME_0", "db"), ("NAME_1", "")]).toml;
     assert!(decided.contains("service = \"db\"") && !decided.contains("enabled"), "{decided}");
 }
+
+#[test]
+fn telemetry_that_another_interface_had_is_told_of() {
+    let of = |interfaces| {
+        imported(&format!(
+            "{{ consul: 'c', jobs: [ {{ name: 'app', exec: '/bin/app' }} ],\n\
+             telemetry: {{ port: 9090, interfaces: ['{interfaces}'] }} }}"
+        ))
+    };
+    assert!(
+        of("lo").is_lossy()
+            && of("eth1").is_lossy()
+            && !of("eth1', 'eth0").is_lossy()
+            && !of("eth0").is_lossy()
+            && !of("inet").is_lossy()
+    );
+}
