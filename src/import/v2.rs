@@ -114,8 +114,13 @@ fn services(root: &At<'_>, document: &mut Document, notes: &mut Notes) {
         let interval = at.seconds("poll", notes);
         let mut about = Notes::default();
         let exec = at.command("health", &mut about);
-        // Without a timeout of its own a check may take until its TTL is over.
-        let timeout = at.duration("timeout", &mut about).or(ttl.clone());
+        // Without a timeout of its own a check had until its TTL was over. As many failures as fit into a TTL, each of them
+        // as long as one, would leave an instance that hangs in the catalog for several.
+        let timeout = at.duration("timeout", &mut about).or(interval.clone());
+        if let (Some(entry), Some(_), None) = (at.get("health"), &exec, at.get("timeout")) {
+            let what = "may take as long as `poll` here; it had its TTL there";
+            about.say(&entry.key_span, at.key("health"), what);
+        }
         let origin = at.node.span.start;
         let check = Check { exec, interval, ttl: ttl.clone(), timeout, origin, notes: about.take() };
         let port = match port {

@@ -76,3 +76,12 @@ fn telemetry_that_another_interface_had_is_told_of() {
             && !of("inet").is_lossy()
     );
 }
+
+#[test]
+fn a_check_that_hangs_is_found_out_in_about_two_ttls() {
+    let imported = imported(
+        "{ \"consul\": \"c\", \"services\": [ { \"name\": \"web\", \"port\": 80, \"poll\": 5, \"ttl\": 25, \"health\": \"/bin/true\" } ] }",
+    );
+    assert!(imported.toml.contains("interval = \"5s\"\ntimeout = \"5s\"\nfailures = 5"), "{}", imported.toml);
+    assert!(imported.notes.iter().any(|note| note.key == "services[web].health" && note.what.contains("its TTL")));
+}
