@@ -25,6 +25,9 @@ const FLAGS: [(&str, bool); 10] = [
     ("h", false),
 ];
 
+/// Set before the config is read.
+const OWN_PID: &str = "CONTAINERPILOT_PID";
+
 /// A command line of ContainerPilot's as one of pilotfish's; nothing for what isn't one.
 ///
 /// # Errors
@@ -123,7 +126,8 @@ fn translate(args: &[OsString]) -> Result<Vec<OsString>, String> {
 fn environment(context: &Context) -> BTreeMap<String, String> {
     let text = |value: &OsStr| value.to_string_lossy().into_owned();
     let names = context.variables.names();
-    names.filter_map(|name| Some((text(name), text(context.variables.get(name)?)))).collect()
+    let own = [(OWN_PID.to_owned(), std::process::id().to_string())];
+    names.filter_map(|name| Some((text(name), text(context.variables.get(name)?)))).chain(own).collect()
 }
 
 /// A config of ContainerPilot 2 as one of pilotfish's; nothing for one that isn't its. One that only the import takes is
@@ -178,7 +182,7 @@ fn run(rendered: &str, file: &Path) -> Result<Translated, Report> {
 
 /// Variables that ContainerPilot set for what it ran: its pid, and the address of each service.
 fn variables(toml: &str) -> BTreeMap<String, String> {
-    let mut variables = BTreeMap::from([("CONTAINERPILOT_PID".to_owned(), std::process::id().to_string())]);
+    let mut variables = BTreeMap::from([(OWN_PID.to_owned(), std::process::id().to_string())]);
     let nothing = Context::default();
     let Ok(loaded) = Config::from_text(toml, Path::new("imported.toml"), Some(vec!["main".into()]), &nothing) else {
         return variables;

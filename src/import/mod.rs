@@ -101,8 +101,23 @@ pub fn import(text: &str, file: &Path, set: &BTreeMap<String, String>) -> Result
         return Ok(source.finish(document, "a config of supervisord"));
     }
     let nodes = go::parse(text).map_err(|error| source.template(error))?;
-    let (document, version) = source.document(&nodes, set)?;
+    let (mut document, version) = source.document(&nodes, set)?;
+    document.notes.push(variables(text, &document, version));
     Ok(source.finish(document, &kind(version)))
+}
+
+/// What became of the variables that ContainerPilot set for what it ran. Nobody sees from outside whether a script reads
+/// them.
+fn variables(text: &str, document: &Document, version: u8) -> Note {
+    let at = text.len() - text.trim_start().len();
+    let mut what = "what main and hooks read as CONTAINERPILOT_PID is PILOTFISH_PID here".to_owned();
+    if document.tables.iter().any(|table| table.path == "service") {
+        what += ", and CONTAINERPILOT_<SERVICE>_IP is PILOTFISH_<SERVICE>_ADDRESS";
+    }
+    if version == 3 {
+        what += "; of CONTAINERPILOT_<JOB>_PID there is only main's, PILOTFISH_MAIN_PID";
+    }
+    Note { span: at..at + 1, key: "environment".to_owned(), what, lost: false }
 }
 
 fn kind(version: u8) -> String {

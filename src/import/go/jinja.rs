@@ -16,6 +16,9 @@ pub(in crate::import) struct Jinja {
     pub(in crate::import) needs: Vec<String>,
 }
 
+/// ContainerPilot set it before it read its config. A container's init is 1.
+const OWN_PID: &str = "CONTAINERPILOT_PID";
+
 /// How tightly an expression holds together.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 enum Bond {
@@ -92,7 +95,7 @@ impl Writer {
                 Kind::Text(text) => self.output.push_str(&literal(text, index + 1 < nodes.len())),
                 Kind::Print(expr) => {
                     let text = match expr.variable() {
-                        Some(name) if self.strict => {
+                        Some(name) if self.strict && name != OWN_PID => {
                             self.needs.push(name.to_owned());
                             variable(name)
                         }
@@ -160,7 +163,8 @@ impl Writer {
 
     fn expr(&mut self, expr: &Expr, span: &Span) -> Result<(String, Bond), GoError> {
         if let Some(name) = expr.variable() {
-            return Ok((format!("{} | default('')", variable(name)), Bond::Filter));
+            let unset = if name == OWN_PID { "1" } else { "" };
+            return Ok((format!("{} | default('{unset}')", variable(name)), Bond::Filter));
         }
         let text = match expr {
             Expr::Text(text) => quote(text),

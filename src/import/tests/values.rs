@@ -15,6 +15,15 @@ fn a_stop_may_take_as_long_as_its_variable_says() {
     }
 }
 
+#[test]
+fn containerpilots_own_pid_needs_no_variable() {
+    let imported = imported("{ consul: 'c', jobs: [ { name: 'app', exec: '/bin/app {{ .CONTAINERPILOT_PID }}' } ] }");
+    assert!(imported.toml.contains("\"{{ env.CONTAINERPILOT_PID | default('1') }}\""), "{}", imported.toml);
+    assert!(!imported.notes.iter().any(|note| note.what.contains("must be set")), "{:#?}", imported.notes);
+    let note = imported.notes.iter().find(|note| note.key == "environment").unwrap();
+    assert!(note.what.contains("PILOTFISH_PID") && note.what.contains("PILOTFISH_MAIN_PID") && !note.lost, "{note}");
+}
+
 /// ContainerPilot rendered a file before it read the JSON.
 #[test]
 fn what_a_template_writes_into_a_string_is_read_as_more_of_the_string() {
