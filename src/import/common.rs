@@ -138,10 +138,17 @@ pub(super) fn logging(root: &At<'_>, document: &mut Document) {
     }
     if let (Some(entry), Some(format)) = (at.get("format"), at.some_text("format", &mut notes)) {
         match format.sample().to_lowercase().as_str() {
-            "json" if !format.is_template() => drop(table.set("format", Value::text("json"))),
-            "text" | "default" if !format.is_template() => {}
+            word if format.is_template() => {
+                if !["text", "default", "json"].contains(&word) {
+                    notes.say(&entry.value.span, at.key("format"), "must come to text, default or json");
+                }
+                let format = format.filtered("lower | replace('default', 'text')");
+                table.set("format", Value::Text(format));
+            }
+            "json" => drop(table.set("format", Value::text("json"))),
+            "text" | "default" => {}
             other => {
-                let what = format!("`{other}` is neither `text` nor `json`; left out");
+                let what = format!("ContainerPilot knows no format `{other}`; left out");
                 notes.lose(&entry.value.span, at.key("format"), what);
             }
         }

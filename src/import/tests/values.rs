@@ -7,6 +7,24 @@ fn in_the_log(keys: &str) -> Imported {
 }
 
 #[test]
+fn every_level_and_format_of_containerpilots_is_one_here_whatever_template_gives_it() {
+    for template in ["{{ if .V }}{{ .V }}{{ else }}INFO{{ end }}", "{{ .V | default \"INFO\" }}"] {
+        let imported = in_the_log(&format!("level: '{template}'"));
+        for value in ["", "DEBUG", "Info", "warn", "WARNING", "error", "FATAL", "panic"] {
+            let wrong = mistakes(&imported.toml, &[("V", value)]);
+            assert!(wrong.is_empty() && imported.notes.len() == 1, "{value}: {}\n{}", wrong.join("\n"), imported.toml);
+        }
+    }
+    for template in ["{{ if .V }}{{ .V }}{{ else }}default{{ end }}", "{{ .V | default \"text\" }}"] {
+        let imported = in_the_log(&format!("format: '{template}'"));
+        for value in ["", "text", "JSON", "default"] {
+            let wrong = mistakes(&imported.toml, &[("V", value)]);
+            assert!(wrong.is_empty() && imported.notes.len() == 1, "{value}: {}\n{}", wrong.join("\n"), imported.toml);
+        }
+    }
+}
+
+#[test]
 fn a_stop_may_take_as_long_as_its_variable_says() {
     let imported = imported("{ \"consul\": \"c\", \"services\": [], \"stopTimeout\": {{ .T }} }");
     for seconds in ["1", "9", "300"] {
