@@ -283,6 +283,30 @@ mod tests {
     }
 
     #[test]
+    fn a_config_of_version_2_runs_whatever_its_variables_say() {
+        let context = |variables: &[(&str, &str)]| Context {
+            variables: variables.iter().copied().collect(),
+            hostname: "host".to_owned(),
+        };
+        let text = r#"{ "consul": "c:8500", "logging": { "level": "{{ .LEVEL }}" },
+            "services": [ { "name": "{{ .NAME }}", "port": 80, "poll": 1, "ttl": 5 } ],
+            "coprocesses": [ { "name": "agent (host:{{ .NAME }})", "command": "/bin/agent {{ .CONTAINERPILOT_PID }}" } ] }"#;
+        let set = context(&[("NAME", "web"), ("LEVEL", "WARNING")]);
+        let translated = config(text, Path::new("cp.json"), &set).unwrap().unwrap();
+        // Without a command it stays, as ContainerPilot did.
+        let loaded = Config::from_text(&translated.toml, Path::new("t.toml"), None, &set).unwrap();
+        assert_eq!(loaded.config.process.exec, ["sleep", "infinity"]);
+        let command = Some(vec!["main".into()]);
+        let loaded = Config::from_text(&translated.toml, Path::new("t.toml"), command, &set).unwrap();
+        assert_eq!(loaded.config.process.exec, ["main"]);
+        let agent = &loaded.config.coprocesses[0];
+        assert_eq!(agent.exec, ["/bin/agent", &std::process::id().to_string()]);
+        // ContainerPilot refused a service without a name.
+        let refused = config(text, Path::new("cp.json"), &context(&[])).unwrap().unwrap_err().to_string();
+        assert!(refused.contains("is empty") && refused.contains("cp.json:2"), "{refused}");
+    }
+
+    #[test]
     fn other_configs_are_left_alone_and_version_3_is_sent_to_the_import() {
         let nothing = Context::default();
         let ask = |text: &str| config(text, Path::new("/etc/cp.json"), &nothing);

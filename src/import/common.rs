@@ -260,7 +260,11 @@ impl Check {
         of: Option<&Text>,
         document: &'d mut Document,
     ) -> Option<&'d mut Table> {
-        let exec = self.exec.as_ref()?;
+        let Some(exec) = &self.exec else {
+            // What is wrong with it is all that is left.
+            document.notes.extend(self.notes.iter().cloned());
+            return None;
+        };
         let table = document.another("health", self.origin);
         table.set("name", Value::Text(name.clone()));
         table.maybe("of", of.cloned().map(Value::Text));

@@ -152,6 +152,15 @@ pub fn recognise(rendered: &str) -> Option<u8> {
 pub fn as_it_runs(rendered: &str, file: &Path, variables: &BTreeMap<String, String>) -> Result<Imported, Report> {
     let source = Source { text: rendered, file };
     let (mut document, version) = source.document(&plain(rendered), &BTreeMap::new())?;
+    let mut notes = document.tables.iter().flat_map(|table| &table.notes).chain(&document.notes);
+    if let Some(note) = notes.find(|note| note.what == v2::NAMELESS) {
+        let problem = Problem::error(note.span.clone(), format!("`{}` is empty", note.key));
+        return Err(source.error(problem.hint("is what its template names set?")));
+    }
+    // Without a command ContainerPilot stayed for what else it does, beside a process of somebody else's. One on the command
+    // line counts before this.
+    let words = ["sleep", "infinity"].map(Value::text);
+    document.one("process").set("exec", Value::List(words.into()));
     if !variables.is_empty() {
         let pairs = variables.iter().map(|(name, value)| (name.clone(), Value::text(value.as_str()))).collect();
         let pairs = Value::Inline(pairs);

@@ -44,6 +44,7 @@ pub(super) fn document(root: &Node) -> Document {
     telemetry(&root, &mut document, &mut notes);
     document.one("control").set("signals", Value::Bool(true));
     common::logging(&root, &mut document);
+    common::unique_names(&mut document);
     document.notes.extend(notes.take());
     document
 }
@@ -108,7 +109,9 @@ fn services(root: &At<'_>, document: &mut Document, notes: &mut Notes) {
                 notes.0.push(note);
             }
         }
-        let Some(name) = at.some_text("name", notes) else { continue };
+        // An empty one is written as it is: who has it is told by the check of the config, as ContainerPilot told it.
+        let Some(name) = at.text("name", notes) else { continue };
+        nameless(at, &name, notes);
         let port = at.whole("port", notes);
         let ttl = at.seconds("ttl", notes);
         let interval = at.seconds("poll", notes);
@@ -150,14 +153,32 @@ fn services(root: &At<'_>, document: &mut Document, notes: &mut Notes) {
             table.set("services", Value::words(&[called]));
         }
     }
-    common::unique_names(document);
+}
+
+/// What is said of a service or backend without one.
+pub(super) const NAMELESS: &str =
+    "is empty, so that ContainerPilot refuses the file; pilotfish refuses what it becomes";
+
+/// Says so of a name that is empty.
+fn nameless(at: &At<'_>, name: &Text, notes: &mut Notes) {
+    if let (Some(""), Some(entry)) = (name.as_plain(), at.get("name")) {
+        notes.lose(&entry.value.span, at.key("name"), NAMELESS);
+    }
 }
 
 fn backends(root: &At<'_>, document: &mut Document, notes: &mut Notes) {
     for at in root.tables("backends", notes) {
         let mut about = Notes::default();
         at.only(&["name", "poll", "onChange", "tag", "timeout"], &mut about);
-        let name = at.some_text("name", &mut about).map(|name| common::catalog_name(&name, &at, &mut about));
+        let name = at.text("name", &mut about).map(|name| common::catalog_name(&name, &at, &mut about));
+        match &name {
+            Some(name) => nameless(&at, name, &mut about),
+            None => about.lose(
+                &at.node.span,
+                at.key("name"),
+                "`name` is required (so ContainerPilot refuses the file); left out",
+            ),
+        }
         let exec = at.command("onChange", &mut about);
         if at.get("onChange").is_none() {
             about.lose(

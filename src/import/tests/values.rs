@@ -112,3 +112,33 @@ fn a_check_that_hangs_is_found_out_in_about_two_ttls() {
     assert!(imported.toml.contains("interval = \"5s\"\ntimeout = \"5s\"\nfailures = 5"), "{}", imported.toml);
     assert!(imported.notes.iter().any(|note| note.key == "services[web].health" && note.what.contains("its TTL")));
 }
+
+#[test]
+fn what_has_no_name_doesnt_vanish() {
+    let service = |name: &str| format!("{{ \"name\": \"{name}\", \"port\": 80, \"poll\": 5, \"ttl\": 25 }}");
+    let of = |services: &str, backends: &str| {
+        imported(&format!("{{ \"consul\": \"c\", \"services\": [ {services} ], \"backends\": [ {backends} ] }}"))
+    };
+    let backend = "{ \"name\": \"\", \"poll\": 5, \"onChange\": \"/bin/true\" }";
+    for nameless in [of(&service(""), ""), of(&service("web"), backend)] {
+        assert!(nameless.is_lossy() && !mistakes(&nameless.toml, &[]).is_empty(), "{}", nameless.toml);
+    }
+    let unnamed = of(&service("web"), "{ \"poll\": 5, \"onChange\": \"/bin/true\" }");
+    assert!(unnamed.notes.iter().any(|note| note.key == "backends[0].name" && note.lost), "{:#?}", unnamed.notes);
+    let check = "{ consul: 'c', jobs: [ { name: 'app', port: 80, exec: '/bin/app', health: { exec: '', interval: 1, ttl: 5 } } ] }";
+    let checked = imported(check);
+    assert!(checked.notes.iter().any(|note| note.key == "jobs[app].health.exec" && note.lost), "{:#?}", checked.notes);
+}
+
+#[test]
+fn two_that_run_one_program_get_names_of_their_own() {
+    let imported = imported(
+        "{ \"consul\": \"c\", \"services\": [],\n\
+         \"coprocesses\": [ { \"command\": [\"sh\", \"-c\", \"a\"] }, { \"command\": [\"sh\", \"-c\", \"b\"] } ],\n\
+         \"tasks\": [ { \"command\": \"python x\", \"frequency\": \"1h\" }, { \"command\": \"python y\", \"frequency\": \"1h\" } ] }",
+    );
+    for name in ["sh", "sh-2", "python", "python-2"] {
+        assert!(imported.toml.contains(&format!("name = \"{name}\"\n")), "{name}:\n{}", imported.toml);
+    }
+    assert!(mistakes(&imported.toml, &[]).is_empty() && !imported.is_lossy());
+}
