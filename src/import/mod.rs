@@ -96,7 +96,7 @@ pub fn import(text: &str, file: &Path, set: &BTreeMap<String, String>) -> Result
         return Err(source.error(Problem::error(at..at + sign.len_utf8(), what)));
     }
     if supervisord::is(text) {
-        let broken = |(span, what)| source.error(Problem::error(span, format!("this is no supervisord.conf: {what}")));
+        let broken = |(span, what)| source.error(Problem::error(span, what));
         let document = supervisord::document(text, file).map_err(broken)?;
         return Ok(source.finish(document, "a config of supervisord"));
     }

@@ -1,6 +1,7 @@
 //! A `supervisord.conf`: its programs, of which one is main and the others coprocesses.
 
 mod expressions;
+mod values;
 
 use std::path::Path;
 
@@ -9,13 +10,18 @@ use super::go::Span;
 use super::text::{Piece, Text};
 use expressions::{Expressions, Remark};
 
-/// Whether a text is such a file: sections in brackets, with a program among them.
+/// Whether a text is such a file: it has a section that nobody else has.
 pub(super) fn is(text: &str) -> bool {
-    text.lines().any(|line| line.starts_with("[program:") || line.starts_with("[supervisord]"))
+    let begins =
+        ["[program:", "[supervisord]", "[supervisorctl]", "[unix_http_server]", "[eventlistener:", "[fcgi-program:"];
+    text.lines().any(|line| begins.iter().any(|begin| line.starts_with(begin)))
 }
 
 /// A program that prints there prints to the container's own output.
 const OWN_OUTPUT: [&str; 4] = ["/dev/stdout", "/dev/fd/1", "/dev/stderr", "/dev/fd/2"];
+
+const BROKEN_PAIRS: &str = "holds what is no `NAME=value`, so that supervisord refuses the file; that part is left out";
+const OPEN_QUOTE: &str = "has a quote or a backslash that nothing ends, so that supervisord refuses the file";
 
 /// As many restarts within a minute as nothing comes to.
 const NO_LIMIT: i64 = 1_000_000;
@@ -24,7 +30,8 @@ const NO_LIMIT: i64 = 1_000_000;
 struct Section<'t> {
     name: &'t str,
     span: Span,
-    keys: Vec<(&'t str, String, Span)>,
+    /// In small letters, as Python reads them.
+    keys: Vec<(String, String, Span)>,
 }
 
 impl Section<'_> {
@@ -49,18 +56,23 @@ impl Section<'_> {
 struct Shared {
     user: Option<Text>,
     directory: Option<Text>,
-    umask: Option<String>,
+    umask: Option<Text>,
     environment: Vec<(String, Text)>,
 }
 
 /// The document that a file comes to; or where it is broken, and how. It may stand where it is to be, or elsewhere.
 pub(super) fn document(text: &str, file: &Path) -> Result<Document, (Span, String)> {
-    let sections = sections(text)?;
+    let broken = |(span, what): (Span, String)| (span, format!("this is no supervisord.conf: {what}"));
+    let mut sections = sections(text).map_err(broken)?;
     let mut document = Document::default();
     // As somebody names it who is elsewhere, it says nothing of where the programs look for it; nor does /dev/stdin.
     let is_there = |here: &&Path| here.is_absolute() && !here.starts_with("/dev");
     let here = file.parent().filter(is_there).and_then(Path::to_str);
     let shared = shared(&sections, here, &mut document.notes);
+    values::expand(&mut sections, here, &shared);
+    for section in &sections {
+        document.notes.extend(values::unreadable(section));
+    }
     let mut programs: Vec<&Section<'_>> = Vec::new();
     for section in &sections {
         let (kind, _) = section.name.split_once(':').unwrap_or((section.name, ""));
@@ -72,7 +84,9 @@ pub(super) fn document(text: &str, file: &Path) -> Result<Document, (Span, Strin
             }
             "eventlistener" => ("nothing speaks supervisord's protocol of events here; left out", true),
             "fcgi-program" => ("no socket is held open for a program; left out", true),
-            "include" => ("other files aren't read; import them by themselves", true),
+            "include" => {
+                ("other files aren't read: put them together, cat FILE conf.d/*.conf | pilotfish import -", true)
+            }
             "inet_http_server" => ("pilotfish has `[telemetry] listen` and its control socket; left out", true),
             "group" => ("programs have no groups here", false),
             "supervisord" | "unix_http_server" | "supervisorctl" | "rpcinterface" => continue,
@@ -82,10 +96,18 @@ pub(super) fn document(text: &str, file: &Path) -> Result<Document, (Span, Strin
     }
     // Started in this order, and ended in the reverse.
     programs.sort_by(|one, other| place(one, &sections).cmp(&place(other, &sections)));
+    // What only starts where a variable says so is no main, if there is another.
+    let stays = |section: &&Section<'_>| section.is_on("autorestart") != Some(false);
+    let starts = |section: &&Section<'_>| values::variable(section, "autostart").is_none();
+    let can_be = |section: &&Section<'_>| section.get("command").is_some_and(|command| !command.trim().is_empty());
     let main = programs
         .iter()
-        .rposition(|section| section.is_on("autorestart") != Some(false))
-        .or(programs.len().checked_sub(1));
+        .rposition(|section| stays(section) && starts(section) && can_be(section))
+        .or_else(|| programs.iter().rposition(|section| starts(section) && can_be(section)))
+        .or_else(|| programs.iter().rposition(can_be));
+    if main.is_none() {
+        return Err(nothing_runs(&sections));
+    }
     for (index, section) in programs.iter().enumerate() {
         let is_main = main == Some(index);
         let names = Names {
@@ -101,6 +123,22 @@ pub(super) fn document(text: &str, file: &Path) -> Result<Document, (Span, Strin
         document.one("stop").set("within", Value::text(format!("{}s", longest + 4)));
     }
     Ok(document)
+}
+
+/// Where it is seen that nothing could be main, and why.
+fn nothing_runs(sections: &[Section<'_>]) -> (Span, String) {
+    let section = |begin: &str| sections.iter().find(|section| section.name.starts_with(begin));
+    let (section, why) = match (section("include"), section("program:")) {
+        (Some(include), None) => (
+            Some(include),
+            "there is no program in this file: put those behind it that it includes, cat FILE conf.d/*.conf | pilotfish import -",
+        ),
+        (_, Some(program)) => {
+            (Some(program), "nothing could be main: no program has a command and is started by itself")
+        }
+        (None, None) => (sections.first(), "there is no program in this file"),
+    };
+    (section.map_or(0..1, |section| section.span.clone()), why.to_owned())
 }
 
 /// What a program is told from outside its section.
@@ -168,13 +206,19 @@ fn shared(sections: &[Section<'_>], here: Option<&str>, notes: &mut Vec<Note>) -
             notes.extend(remarks.into_iter().map(|remark| remarked(section.span(key), path(key), remark)));
             text
         };
+        let mut is_broken = false;
         if let Some(environment) = expand(&names, "environment") {
-            shared.environment.extend(pairs(&environment));
+            let (environment, broken) = pairs(&environment);
+            shared.environment.extend(environment);
             names.environment.clone_from(&shared.environment);
+            is_broken = broken;
         }
         // Whom the container's first process is anyway, nobody has to become.
         let is_root = |user: &Text| matches!(user.as_plain(), Some("root" | "0"));
         shared.user = expand(&names, "user").filter(|user| !is_root(user)).or(shared.user);
+        if is_broken {
+            notes.push(note(section.span("environment"), path("environment"), BROKEN_PAIRS, true));
+        }
         let mut of_daemons = |key: &str| {
             let counts = section.is_on("nodaemon") != Some(true);
             let what = match counts {
@@ -187,7 +231,7 @@ fn shared(sections: &[Section<'_>], here: Option<&str>, notes: &mut Vec<Note>) -
             counts
         };
         if of_daemons("umask") {
-            shared.umask = section.get("umask").map(str::to_owned).or(shared.umask);
+            shared.umask = section.get("umask").map(|text| names.expand(text, &mut Vec::new())).or(shared.umask);
         }
         if of_daemons("directory") {
             let mut remarks = Vec::new();
@@ -228,11 +272,21 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, outside: &Names<
         text
     };
     // Its own variables are known to its command, and not to each other.
-    let own = expand(&names, "environment").map(|environment| pairs(&environment)).unwrap_or_default();
+    let (own, broken_pairs) = expand(&names, "environment").map(|environment| pairs(&environment)).unwrap_or_default();
     names.environment.extend(own);
     let user = expand(&names, "user").or_else(|| shared.user.clone());
     let directory = expand(&names, "directory").or_else(|| shared.directory.clone());
-    let words: Vec<Text> = expand(&names, "command").map(|line| self::words(&line)).unwrap_or_default();
+    let (words, open_quote) = expand(&names, "command").map(|line| self::words(&line)).unwrap_or_default();
+    let umask = expand(&names, "umask").or_else(|| shared.umask.clone());
+    let stop_signal = expand(&names, "stopsignal");
+    let autostart = values::variable(section, "autostart").map(|text| names.expand(text, &mut Vec::new()));
+    let autorestart = values::variable(section, "autorestart").map(|text| names.expand(text, &mut Vec::new()));
+    for (is, key, what) in [(broken_pairs, "environment", BROKEN_PAIRS), (open_quote, "command", OPEN_QUOTE)] {
+        if is {
+            notes.push(note(section.span(key), path(key), what, true));
+        }
+    }
+    notes.extend(values::of_a_shell(&words).map(|what| note(section.span("command"), path("command"), &what, false)));
     if words.is_empty() {
         document.notes.push(note(section.span.clone(), path("command"), "is missing; left out", true));
         return;
@@ -245,7 +299,12 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, outside: &Names<
         notes.insert(0, note(section.span.clone(), format!("[{}]", section.name), what, false));
     }
     if !is_main {
+        // The same words mean yes and no here.
+        table.maybe("enabled", autostart.clone().map(Value::Text));
         table.set("name", Value::text(name));
+    } else if autostart.is_some() {
+        let what = "main is always started: nothing else here could be main";
+        notes.push(note(section.span("autostart"), path("autostart"), what, true));
     }
     table.set("exec", Value::words(&words));
     if !is_main && !outside.after.is_empty() {
@@ -259,20 +318,27 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, outside: &Names<
     }
     let policy = match section.get("autorestart").unwrap_or("unexpected") {
         "unexpected" => "on-failure",
-        _ if section.is_on("autorestart") == Some(false) => "never",
-        _ => "always",
+        _ => match section.is_on("autorestart") {
+            Some(true) => "always",
+            Some(false) => "never",
+            None => "on-failure",
+        },
     };
-    table.set("restart", Value::Inline(restart(policy)));
+    let restarts = restart(policy, autorestart.as_ref().and_then(values::policy));
+    table.set("restart", Value::Inline(restarts));
     notes.extend(failed_starts(section, policy));
-    let kills = section.get("stopsignal").is_some_and(|signal| signal.trim_start_matches("SIG") == "KILL");
-    if let Some(signal) = section.get("stopsignal").filter(|_| !kills) {
-        table.set("stop_signal", Value::text(signal));
+    // What is started to leave a daemon behind: supervisord leaves it alone.
+    if policy == "never" && section.get("startsecs") == Some("0") {
+        table.set("background", Value::text("follow"));
     }
+    let is_kill = |signal: &Text| signal.as_plain().is_some_and(|signal| signal.trim_start_matches("SIG") == "KILL");
+    let kills = stop_signal.as_ref().is_some_and(is_kill);
+    table.maybe("stop_signal", stop_signal.filter(|_| !kills).map(Value::Text));
     if section.is_on("stopasgroup") == Some(true) {
         table.set("signal_scope", Value::text("group"));
     }
-    if let Some(umask) = section.get("umask").or(shared.umask.as_deref()) {
-        table.set("limits", Value::Inline(vec![("umask".to_owned(), Value::text(umask))]));
+    if let Some(umask) = umask {
+        table.set("limits", Value::Inline(vec![("umask".to_owned(), Value::Text(umask))]));
     }
     // Main's is never touched.
     let raw = section.get("stdout_logfile").is_some_and(|file| OWN_OUTPUT.contains(&file));
@@ -315,9 +381,10 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, outside: &Names<
 /// supervisord starts what has run for `startsecs` again without a limit, and gives up only on starts that fail (process.py,
 /// `transition`): a worker that ends after each job lives for ever. It waits a second more at each of these; here a second
 /// each time.
-fn restart(policy: &str) -> Vec<(String, Value)> {
-    let mut restart = vec![("policy".to_owned(), Value::text(policy))];
-    if policy != "never" {
+fn restart(policy: &str, unknown: Option<Text>) -> Vec<(String, Value)> {
+    let is_known = unknown.is_none();
+    let mut restart = vec![("policy".to_owned(), unknown.map_or(Value::text(policy), Value::Text))];
+    if policy != "never" || !is_known {
         restart.push(("max".to_owned(), Value::Integer(NO_LIMIT)));
         restart.push(("backoff".to_owned(), Value::text("1s")));
     }
@@ -385,7 +452,10 @@ fn sections(text: &str) -> Result<Vec<Section<'_>>, (Span, String)> {
             let Some((name, _)) = name.split_once(']') else {
                 return Err((span, "a section's name isn't closed by `]`".to_owned()));
             };
-            sections.push(Section { name, span, keys: Vec::new() });
+            // Two of one name are one, as Python reads them.
+            let known = sections.iter().position(|section| section.name == name);
+            let section = known.map_or(Section { name, span, keys: Vec::new() }, |at| sections.remove(at));
+            sections.push(section);
             continue;
         }
         let Some(section) = sections.last_mut() else {
@@ -399,15 +469,15 @@ fn sections(text: &str) -> Result<Vec<Section<'_>>, (Span, String)> {
             continue;
         }
         match bare.split_once(['=', ':']) {
-            Some((key, text)) => section.keys.push((key.trim(), value(text), span)),
+            Some((key, text)) => section.keys.push((key.trim().to_lowercase(), value(text), span)),
             None => return Err((span, "this is no `key = value`".to_owned())),
         }
     }
     Ok(sections)
 }
 
-/// A command's words, as Python's shlex splits them.
-fn words(line: &Text) -> Vec<Text> {
+/// A command's words, as Python's shlex splits them, and whether a quote is left open.
+fn words(line: &Text) -> (Vec<Text>, bool) {
     let (mut words, mut word, mut quote, mut escaped, mut begun) = (Vec::new(), Text::default(), None, false, false);
     for piece in &line.0 {
         let Piece::Plain(plain) = piece else {
@@ -443,16 +513,19 @@ fn words(line: &Text) -> Vec<Text> {
     if begun {
         words.push(word);
     }
-    words
+    (words, quote.is_some() || escaped)
 }
 
-/// `KEY="value",KEY2=value`.
-fn pairs(text: &Text) -> Vec<(String, Text)> {
+/// `KEY="value",KEY2=value`, and whether something in it is none of these.
+fn pairs(text: &Text) -> (Vec<(String, Text)>, bool) {
     let (mut pairs, mut quote) = (Vec::new(), None);
     let (mut key, mut value): (String, Option<Text>) = (String::new(), None);
+    let mut broken = false;
     let mut ends = |key: &mut String, value: &mut Option<Text>| {
-        if let Some(value) = value.take() {
-            pairs.push((key.trim().to_owned(), value.trimmed()));
+        match value.take() {
+            Some(value) => pairs.push((key.trim().to_owned(), value.trimmed())),
+            // A comma may stand at the end.
+            None => broken |= !key.trim().is_empty(),
         }
         key.clear();
     };
@@ -475,7 +548,7 @@ fn pairs(text: &Text) -> Vec<(String, Text)> {
         }
     }
     ends(&mut key, &mut value);
-    pairs
+    (pairs, broken || quote.is_some())
 }
 
 /// Of two of a name the later one counts, where the first stands.

@@ -8,6 +8,7 @@ mod mutations;
 mod notes;
 mod shapes;
 mod supervisord;
+mod supervisord_values;
 mod values;
 mod ways;
 
