@@ -119,6 +119,8 @@ fn explain(text: &str, error: &jsonc_parser::errors::ParseError) -> Failure {
     let there = &text[range.start.min(text.len())..];
     let hint = if there.starts_with("{%") || there.starts_with("{{") {
         Some("this looks like a template of another program; render it first")
+    } else if text[..range.start.min(text.len())].trim_end().ends_with(':') && there.starts_with([',', '}', ']']) {
+        Some("there is no value: is what its template names set?")
     } else if what.contains("comma") {
         Some("add a comma between the two")
     } else {

@@ -36,6 +36,9 @@ use text::Text;
 /// A config is written by people; what is longer was named by mistake.
 pub const LONGEST: usize = 256 << 10;
 
+/// Keys of pilotfish's own, of which none is ContainerPilot's.
+const OWN: [&str; 8] = ["process", "service", "health", "watch", "catalog", "stop", "hooks", "log"];
+
 /// What an import comes to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Imported {
@@ -100,6 +103,9 @@ pub fn import(text: &str, file: &Path, set: &BTreeMap<String, String>) -> Result
         let document = supervisord::document(text, file).map_err(broken)?;
         return Ok(source.finish(document, "a config of supervisord"));
     }
+    if let Some(foreign) = foreign(text) {
+        return Err(source.error(foreign));
+    }
     let nodes = go::parse(text).map_err(|error| source.template(error))?;
     let (mut document, version) = source.document(&nodes, set)?;
     document.notes.push(variables(text, &document, version));
@@ -118,6 +124,31 @@ fn variables(text: &str, document: &Document, version: u8) -> Note {
         what += "; of CONTAINERPILOT_<JOB>_PID there is only main's, PILOTFISH_MAIN_PID";
     }
     Note { span: at..at + 1, key: "environment".to_owned(), what, lost: false }
+}
+
+/// What is said of a text that no JSON can begin with.
+fn foreign(text: &str) -> Option<Problem> {
+    let at = text.len() - text.trim_start().len();
+    let rest = &text[at..];
+    let line = rest.lines().next().unwrap_or_default().trim_end();
+    // A section's name, be it of a systemd unit or of TOML, begins as an array does.
+    let is_a_section = line.starts_with('[') && line.ends_with(']') && line.contains(char::is_alphabetic);
+    let begins = !is_a_section && ["{", "[", "\"", "//", "/*"].iter().any(|sign| rest.starts_with(sign));
+    let own = text.parse::<toml::Table>().is_ok_and(|table| OWN.iter().any(|key| table.contains_key(*key)));
+    if rest.is_empty() || begins && !own {
+        return None;
+    }
+    let span = at..at + line.len();
+    if own {
+        return Some(self::own(span));
+    }
+    let problem =
+        Problem::error(span, "this is no config of ContainerPilot's, which is JSON, nor one of supervisord's");
+    Some(problem.hint("nothing else can be imported"))
+}
+
+fn own(span: go::Span) -> Problem {
+    Problem::error(span, "this is a config of pilotfish's own").hint("there is nothing to import")
 }
 
 fn kind(version: u8) -> String {
@@ -139,9 +170,7 @@ pub fn recognise(rendered: &str) -> Option<u8> {
     let nodes = plain(rendered);
     let ways = branches::branches(&nodes, &BTreeMap::new()).ok()?.ways;
     let root = json::read(&ways.first()?.flat, &mut Vec::new()).ok()?;
-    // Keys of pilotfish's own, of which none is ContainerPilot's.
-    let own = ["process", "service", "health", "watch", "catalog", "stop", "hooks", "log"];
-    if own.iter().any(|key| root.get(key).is_some()) { None } else { version(&root) }
+    if OWN.iter().any(|key| root.get(key).is_some()) { None } else { version(&root) }
 }
 
 /// Imports a config of ContainerPilot 2 as [`render`] made it, to be run: `variables` are those that it set for what it
@@ -288,6 +317,9 @@ impl Source<'_> {
 
     fn unknown(&self, root: &Node) -> Report {
         let span = root.span.start..root.span.start + 1;
+        if OWN.iter().any(|key| root.get(key).is_some()) {
+            return self.error(own(span));
+        }
         let problem =
             Problem::error(span, "this is no config of ContainerPilot's: it has neither `jobs` nor `services`");
         self.error(problem.hint("version 3 has `jobs`, version 2 `services`"))

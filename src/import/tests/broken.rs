@@ -49,6 +49,34 @@ fn what_is_too_long_too_deep_or_goes_on_for_ever_is_refused_at_once() {
 }
 
 #[test]
+fn what_is_of_none_of_these_programs_is_called_so() {
+    for text in [
+        "services:\n  web:\n    image: nginx\n",
+        "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/x\n",
+        "* * * * * root /bin/x\n",
+    ] {
+        let report = attempt(text, &[]).unwrap_err().to_string();
+        assert!(
+            report.contains("no config of ContainerPilot's") && report.contains("nor one of supervisord's"),
+            "{report}"
+        );
+    }
+    for text in ["[process]\nexec = [\"a\"]\n", "[[service]]\nname = \"a\"\n", "{ \"process\": { \"exec\": [\"a\"] } }"]
+    {
+        let report = attempt(text, &[]).unwrap_err().to_string();
+        assert!(report.contains("a config of pilotfish's own"), "{report}");
+    }
+}
+
+#[test]
+fn a_value_that_a_template_left_out_is_what_is_missing() {
+    for text in ["{ \"port\": , \"x\": 1 }", "{ jobs: [ { port: } ] }"] {
+        let report = attempt(text, &[]).unwrap_err().to_string();
+        assert!(report.contains("there is no value") && !report.contains("add a comma"), "{report}");
+    }
+}
+
+#[test]
 fn where_one_way_of_an_if_is_no_json_the_others_are_imported() {
     let text =
         "{ consul: 'c', jobs: [ { name: 'a', exec: '/bin/a' }\n{{ if .X }}{ name: 'b', exec: '/bin/b' }{{ end }} ] }";
