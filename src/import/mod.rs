@@ -100,7 +100,8 @@ pub fn import(text: &str, file: &Path, set: &BTreeMap<String, String>) -> Result
     }
     if supervisord::is(text) {
         let broken = |(span, what)| source.error(Problem::error(span, what));
-        let document = supervisord::document(text, file).map_err(broken)?;
+        let mut document = supervisord::document(text, file).map_err(broken)?;
+        document.notes.extend(unasked(text, set));
         return Ok(source.finish(document, "a config of supervisord"));
     }
     if let Some(foreign) = foreign(text) {
@@ -109,6 +110,7 @@ pub fn import(text: &str, file: &Path, set: &BTreeMap<String, String>) -> Result
     let nodes = go::parse(text).map_err(|error| source.template(error))?;
     let (mut document, version) = source.document(&nodes, set)?;
     document.notes.push(variables(text, &document, version));
+    document.notes.extend(unasked(text, set));
     Ok(source.finish(document, &kind(version)))
 }
 
@@ -124,6 +126,20 @@ fn variables(text: &str, document: &Document, version: u8) -> Note {
         what += "; of CONTAINERPILOT_<JOB>_PID there is only main's, PILOTFISH_MAIN_PID";
     }
     Note { span: at..at + 1, key: "environment".to_owned(), what, lost: false }
+}
+
+/// Names given by `--set` that stand nowhere in the file.
+fn unasked(text: &str, set: &BTreeMap<String, String>) -> Vec<Note> {
+    let at = text.len() - text.trim_start().len();
+    // `printf` puts names together.
+    let may_be = |name: &str| text.contains(name) || text.contains("printf");
+    set.keys()
+        .filter(|name| !may_be(name))
+        .map(move |name| {
+            let what = "no template asks for it".to_owned();
+            Note { span: at..at + 1, key: format!("--set {name}"), what, lost: false }
+        })
+        .collect()
 }
 
 /// What is said of a text that no JSON can begin with.

@@ -88,6 +88,13 @@ fn variables_whose_names_are_put_together_are_told_apart() {
 }
 
 #[test]
+fn a_name_that_no_template_asks_for_is_told_of() {
+    let text = "{ consul: 'c', jobs: [ { name: 'app', exec: '/bin/app {{ .AGENT }}' } ] }";
+    let said = |set| with(text, &[(set, "1")]).notes.iter().any(|note| note.key == format!("--set {set}"));
+    assert!(said("AGNET") && !said("AGENT"));
+}
+
+#[test]
 fn telemetry_that_another_interface_had_is_told_of() {
     let of = |interfaces| {
         imported(&format!(
