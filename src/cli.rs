@@ -82,7 +82,7 @@ enum Verb {
         /// Decide what a template asks: as if this variable were set so
         #[arg(long, value_name = "NAME=VALUE", value_parser = import::pair)]
         set: Vec<(String, String)>,
-        /// Where to write it [default: standard output]
+        /// Where to write it, in place of what is there; not the config itself [default: standard output]
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },

@@ -147,3 +147,24 @@ fn an_import_says_by_its_exit_code_what_became_of_it() {
     let unwritable = shell(stage.path(), "pilotfish import containerpilot.json5 -o /nowhere/x.toml");
     assert_eq!(unwritable.status.code(), Some(1), "{}", text(&unwritable.stderr));
 }
+
+#[test]
+fn an_import_writes_over_other_files_but_never_over_its_own_input() {
+    let config = "{ consul: 'c', jobs: [ { name: 'a', exec: 'a' } ] }";
+    let stage = stage("x.json5", config);
+    let input = || fs::read_to_string(stage.path().join("x.json5")).unwrap();
+    symlink("x.json5", stage.path().join("link")).unwrap();
+    for script in [
+        "pilotfish import x.json5 -o x.json5",
+        "pilotfish import x.json5 -o ./link",
+        "ln x.json5 hard; pilotfish import x.json5 -o hard",
+        "pilotfish import - -o x.json5 < x.json5",
+    ] {
+        let refused = shell(stage.path(), script);
+        assert_eq!(refused.status.code(), Some(64), "{script}: {}", text(&refused.stderr));
+        assert!(text(&refused.stderr).contains("is the file that is imported"), "{}", text(&refused.stderr));
+        assert_eq!(input(), config);
+    }
+    let written = shell(stage.path(), "echo old > x.toml; pilotfish import x.json5 -o x.toml; cat x.toml");
+    assert!(written.status.success() && text(&written.stdout).contains("exec = [\"a\"]"), "{}", text(&written.stderr));
+}
