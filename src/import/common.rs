@@ -308,7 +308,7 @@ pub(super) fn entry(at: &At<'_>, name: Text, port: Value, ttl: Option<Time>) -> 
                 notes.lose(&entry.value.span, at.key("interfaces"), what);
             }
         }
-        specs.into_iter().filter(sound).collect::<Vec<_>>()
+        first_by_name(specs.into_iter().filter(sound).collect())
     });
     let mut consul = Vec::new();
     if let Some(extras) = at.table("consul") {
@@ -332,6 +332,19 @@ pub(super) fn entry(at: &At<'_>, name: Text, port: Value, ttl: Option<Time>) -> 
         origin: at.node.span.start,
         notes: notes.take(),
     }
+}
+
+/// ContainerPilot went through interfaces by their names, so that `inet` was eth0's; here it is that of the default route.
+fn first_by_name(specs: Vec<Text>) -> Vec<Text> {
+    let mut first: Vec<Text> = Vec::new();
+    for spec in specs {
+        let is = |family: &str| spec.as_plain() == Some(family);
+        let named = first.iter().any(|before| before.sample().starts_with("eth0"));
+        let eth0 = ["inet", "inet6"].into_iter().find(|family| is(family) && !named);
+        first.extend(eth0.map(|family| Text::plain(format!("eth0:{family}"))));
+        first.push(spec);
+    }
+    first
 }
 
 /// A name as the catalog takes it.

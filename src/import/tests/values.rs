@@ -149,3 +149,20 @@ fn two_that_run_one_program_get_names_of_their_own() {
     }
     assert!(mistakes(&imported.toml, &[]).is_empty() && !imported.is_lossy());
 }
+
+#[test]
+fn inet_is_eth0s_address_where_there_is_one() {
+    let address = |interfaces: &str| {
+        let service =
+            format!("\"name\": \"web\", \"port\": 80, \"poll\": 5, \"ttl\": 25, \"interfaces\": {interfaces}");
+        let toml = imported(&format!("{{ \"consul\": \"c\", \"services\": [ {{ {service} }} ] }}")).toml;
+        toml.lines().find_map(|line| line.strip_prefix("address = [")).map(str::to_owned)
+    };
+    for (interfaces, becomes) in [
+        ("\"inet\"", "\"eth0:inet\", \"inet\"]"),
+        ("[\"eth1\", \"inet6\"]", "\"eth1\", \"eth0:inet6\", \"inet6\"]"),
+        ("[\"eth0\", \"inet\"]", "\"eth0\", \"inet\"]"),
+    ] {
+        assert_eq!(address(interfaces).as_deref(), Some(becomes));
+    }
+}
