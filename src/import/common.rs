@@ -21,11 +21,7 @@ pub(super) fn consul(root: &At<'_>, document: &mut Document, notes: &mut Notes) 
     let at = At::new(&entry.value, "consul");
     if !matches!(entry.value.value, Json::Object(_)) {
         if let Some(address) = root.some_text("consul", notes) {
-            // Go takes an address without a host for this one's own.
-            let address = match address.as_plain() {
-                Some(port) if port.starts_with(':') => Text::plain(format!("localhost{port}")),
-                _ => address,
-            };
+            let address = with_a_host(address);
             let secure = address.sample().starts_with("https://");
             table.set("address", Value::Text(address)).notes.extend(notes.take());
             if secure {
@@ -36,6 +32,7 @@ pub(super) fn consul(root: &At<'_>, document: &mut Document, notes: &mut Notes) 
     }
     at.only(&["address", "scheme", "token", "tls"], notes);
     if let Some(mut address) = at.some_text("address", notes) {
+        address = with_a_host(address);
         if let Some(scheme) = at.some_text("scheme", notes) {
             let mut whole = scheme.and("://");
             address.0.drain(..).for_each(|piece| whole.push(piece));
@@ -86,6 +83,25 @@ pub(super) fn consul(root: &At<'_>, document: &mut Document, notes: &mut Notes) 
         unverified(tls.as_ref().unwrap_or(&at), table, &authorities);
     }
     table.notes.extend(notes.take());
+}
+
+/// Go takes an address without a host for this one's own, be it that its variable is empty.
+fn with_a_host(mut address: Text) -> Text {
+    let begins_a_port = |piece: &Piece| matches!(piece, Piece::Plain(text) if text.starts_with(':'));
+    if let Some(Piece::Plain(text)) = address.0.first_mut()
+        && text.starts_with(':')
+    {
+        text.insert_str(0, "localhost");
+    } else if address.0.get(1).is_some_and(begins_a_port)
+        && let Some(Piece::Template(host)) = address.0.first_mut()
+        && let [name] = host.needs.as_slice()
+        && host.strict == format!("{{{{ env.{name} }}}}")
+    {
+        host.strict = format!("{{{{ env.{name} or 'localhost' }}}}");
+        host.lenient = format!("{{{{ env.{name} | default('localhost', true) }}}}");
+        host.sample = "localhost".to_owned();
+    }
+    address
 }
 
 /// ContainerPilot's https is left unverified unless it is told otherwise.

@@ -166,3 +166,17 @@ fn inet_is_eth0s_address_where_there_is_one() {
         assert_eq!(address(interfaces).as_deref(), Some(becomes));
     }
 }
+
+#[test]
+fn a_consul_whose_host_is_empty_is_this_ones_own() {
+    for text in ["consul: '{{ .CONSUL }}:8500'", "consul: { address: '{{ .CONSUL }}:8500' }", "consul: ':8500'"] {
+        let imported = imported(&format!("{{ {text}, jobs: [ {{ name: 'app', exec: '/bin/app' }} ] }}"));
+        for (host, becomes) in [("", "localhost:8500"), ("consul", "consul:8500")] {
+            let config = ways::rendered(&imported.toml, &[("CONSUL", host)].into_iter().collect()).unwrap();
+            let address = config["catalog"]["address"].as_str().unwrap();
+            assert!(address == becomes || text.contains("':8500") && address == "localhost:8500", "{text}: {address}");
+        }
+        let unset = ways::rendered(&imported.toml, &[("A", "b")].into_iter().collect());
+        assert_eq!(unset.is_none(), text.contains(".CONSUL"), "unset is a mistake: {text}");
+    }
+}
