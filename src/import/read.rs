@@ -64,9 +64,14 @@ impl<'n> At<'n> {
         At { node, path: path.into() }
     }
 
-    /// A key that is there and not null.
+    /// A key that is there and not null. Below the file's own keys ContainerPilot reads it in any letters (mapstructure).
     pub(super) fn get(&self, key: &str) -> Option<&'n Entry> {
-        self.node.get(key).filter(|entry| !entry.value.is_null())
+        let in_any_letters = || self.node.entries().iter().find(|entry| self.is(&entry.key, key));
+        self.node.get(key).or_else(in_any_letters).filter(|entry| !entry.value.is_null())
+    }
+
+    fn is(&self, written: &str, key: &str) -> bool {
+        written == key || !self.path.is_empty() && written.eq_ignore_ascii_case(key)
     }
 
     pub(super) fn key(&self, key: &str) -> String {
@@ -80,7 +85,7 @@ impl<'n> At<'n> {
             notes.lose(&self.node.span, self.path.clone(), what);
         }
         for entry in self.node.entries() {
-            if !known.contains(&entry.key.as_str()) {
+            if !known.iter().any(|known| self.is(&entry.key, known)) {
                 let what = "ContainerPilot has no such key and refuses the file; left out";
                 notes.lose(&entry.key_span, self.key(&entry.key), what);
             }
@@ -100,7 +105,7 @@ impl<'n> At<'n> {
             return Vec::new();
         };
         let named = |(index, node): (usize, &'n Node)| {
-            let name = node.get("name").and_then(|name| as_text(&name.value)).map(|name| name.sample());
+            let name = At::new(node, key).get("name").and_then(|name| as_text(&name.value)).map(|name| name.sample());
             At::new(
                 node,
                 format!("{}[{}]", self.key(key), name.filter(|name| !name.is_empty()).unwrap_or(index.to_string())),

@@ -180,3 +180,14 @@ fn a_consul_whose_host_is_empty_is_this_ones_own() {
         assert_eq!(unset.is_none(), text.contains(".CONSUL"), "unset is a mistake: {text}");
     }
 }
+
+#[test]
+fn keys_count_in_any_letters() {
+    let imported = imported(
+        "{ consul: 'c', jobs: [ { Name: 'app', EXEC: '/bin/app', Port: 80, health: { Exec: 'true', interval: 1, TTL: 5 } } ] }",
+    );
+    for part in ["exec = [\"/bin/app\"]", "port = 80", "ttl = \"5s\"", "address = \"c\""] {
+        assert!(imported.toml.contains(part), "{part}:\n{}", imported.toml);
+    }
+    assert!(!imported.is_lossy());
+}
