@@ -1,14 +1,16 @@
 //! A `supervisord.conf`: its programs, of which one is main and the others coprocesses.
 
 mod expressions;
+mod syntax;
 mod values;
 
 use std::path::Path;
 
 use super::document::{Document, Note, Table, Value};
 use super::go::Span;
-use super::text::{Piece, Text};
+use super::text::Text;
 use expressions::{Expressions, Remark};
+use syntax::{pairs, sections, variables};
 
 /// Whether a text is such a file: it has a section that nobody else has.
 pub(super) fn is(text: &str) -> bool {
@@ -276,7 +278,7 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, outside: &Names<
     names.environment.extend(own);
     let user = expand(&names, "user").or_else(|| shared.user.clone());
     let directory = expand(&names, "directory").or_else(|| shared.directory.clone());
-    let (words, open_quote) = expand(&names, "command").map(|line| self::words(&line)).unwrap_or_default();
+    let (words, open_quote) = expand(&names, "command").map(|line| syntax::words(&line)).unwrap_or_default();
     let umask = expand(&names, "umask").or_else(|| shared.umask.clone());
     let stop_signal = expand(&names, "stopsignal");
     let autostart = values::variable(section, "autostart").map(|text| names.expand(text, &mut Vec::new()));
@@ -423,142 +425,4 @@ fn note(span: Span, key: String, what: &str, lost: bool) -> Note {
 
 fn remarked(span: Span, key: String, remark: Remark) -> Note {
     Note { span, key, what: remark.what, lost: remark.lost }
-}
-
-/// What of a line is no comment: one begins with `;` or `#` at its beginning or behind a blank, be it in quotes.
-fn without_comment(line: &str) -> &str {
-    let begins = |(at, sign): (usize, char)| {
-        let behind_blank = line[..at].chars().next_back().is_none_or(char::is_whitespace);
-        (behind_blank && [';', '#'].contains(&sign)).then_some(at)
-    };
-    line.char_indices().find_map(begins).map_or(line, |at| &line[..at])
-}
-
-/// The sections of an ini file as supervisord reads it: a line that begins with a blank goes on with the value before.
-fn sections(text: &str) -> Result<Vec<Section<'_>>, (Span, String)> {
-    let mut sections: Vec<Section<'_>> = Vec::new();
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        let start = at;
-        at += line.len();
-        let line = without_comment(line);
-        let bare = line.trim();
-        let span = start + (line.len() - line.trim_start().len())..start + line.trim_end().len().max(1);
-        if bare.is_empty() {
-            continue;
-        }
-        let value = |text: &str| text.trim().to_owned();
-        if let Some(name) = line.strip_prefix('[') {
-            let Some((name, _)) = name.split_once(']') else {
-                return Err((span, "a section's name isn't closed by `]`".to_owned()));
-            };
-            // Two of one name are one, as Python reads them.
-            let known = sections.iter().position(|section| section.name == name);
-            let section = known.map_or(Section { name, span, keys: Vec::new() }, |at| sections.remove(at));
-            sections.push(section);
-            continue;
-        }
-        let Some(section) = sections.last_mut() else {
-            return Err((span, "this stands in no section".to_owned()));
-        };
-        if line.starts_with([' ', '\t']) {
-            match section.keys.last_mut() {
-                Some((_, before, _)) => *before = format!("{before} {}", value(bare)).trim().to_owned(),
-                None => return Err((span, "this goes on with nothing".to_owned())),
-            }
-            continue;
-        }
-        match bare.split_once(['=', ':']) {
-            Some((key, text)) => section.keys.push((key.trim().to_lowercase(), value(text), span)),
-            None => return Err((span, "this is no `key = value`".to_owned())),
-        }
-    }
-    Ok(sections)
-}
-
-/// A command's words, as Python's shlex splits them, and whether a quote is left open.
-fn words(line: &Text) -> (Vec<Text>, bool) {
-    let (mut words, mut word, mut quote, mut escaped, mut begun) = (Vec::new(), Text::default(), None, false, false);
-    for piece in &line.0 {
-        let Piece::Plain(plain) = piece else {
-            begun = true;
-            word.push(piece.clone());
-            continue;
-        };
-        for c in plain.chars() {
-            match (quote, c) {
-                _ if escaped => {
-                    escaped = false;
-                    // Between quotes a backslash is one, unless it hides what would end something.
-                    if quote.is_some() && !['"', '\\'].contains(&c) {
-                        word.push(Piece::Plain("\\".to_owned()));
-                    }
-                    word.push(Piece::Plain(c.to_string()));
-                }
-                (Some('\''), '\'') | (Some('"'), '"') => quote = None,
-                (None | Some('"'), '\\') => (escaped, begun) = (true, true),
-                (None, '\'' | '"') => (quote, begun) = (Some(c), true),
-                (None, c) if c.is_whitespace() => {
-                    if std::mem::take(&mut begun) {
-                        words.push(std::mem::take(&mut word));
-                    }
-                }
-                (_, c) => {
-                    begun = true;
-                    word.push(Piece::Plain(c.to_string()));
-                }
-            }
-        }
-    }
-    if begun {
-        words.push(word);
-    }
-    (words, quote.is_some() || escaped)
-}
-
-/// `KEY="value",KEY2=value`, and whether something in it is none of these.
-fn pairs(text: &Text) -> (Vec<(String, Text)>, bool) {
-    let (mut pairs, mut quote) = (Vec::new(), None);
-    let (mut key, mut value): (String, Option<Text>) = (String::new(), None);
-    let mut broken = false;
-    let mut ends = |key: &mut String, value: &mut Option<Text>| {
-        match value.take() {
-            Some(value) => pairs.push((key.trim().to_owned(), value.trimmed())),
-            // A comma may stand at the end.
-            None => broken |= !key.trim().is_empty(),
-        }
-        key.clear();
-    };
-    for piece in &text.0 {
-        let Piece::Plain(plain) = piece else {
-            if let Some(value) = &mut value {
-                value.push(piece.clone());
-            }
-            continue;
-        };
-        for c in plain.chars() {
-            match (quote, c, &mut value) {
-                (Some(open), c, _) if c == open => quote = None,
-                (None, '"' | '\'', _) => quote = Some(c),
-                (None, ',', _) => ends(&mut key, &mut value),
-                (None, '=', None) => value = Some(Text::default()),
-                (_, c, Some(value)) => value.push(Piece::Plain(c.to_string())),
-                (_, c, None) => key.push(c),
-            }
-        }
-    }
-    ends(&mut key, &mut value);
-    (pairs, broken || quote.is_some())
-}
-
-/// Of two of a name the later one counts, where the first stands.
-fn variables(pairs: Vec<(String, Text)>) -> Vec<(String, Value)> {
-    let mut variables: Vec<(String, Value)> = Vec::new();
-    for (name, value) in pairs {
-        match variables.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) => *known = Value::Text(value),
-            None => variables.push((name, Value::Text(value))),
-        }
-    }
-    variables
 }
