@@ -9,6 +9,7 @@
 mod branches;
 mod common;
 mod document;
+mod entry;
 mod go;
 mod json;
 mod merge;
