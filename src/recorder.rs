@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::config::Written;
-use crate::supervisor::vocabulary::{Instance, Observation};
+use crate::supervisor::vocabulary::{HEARD, Instance, Observation};
 use crate::supervisor::{Event, Time};
 
 /// So many events are kept.
@@ -20,8 +20,6 @@ const MOST_EVENTS: usize = 1000;
 const MOST_BYTES: usize = 256 * 1024;
 /// One event's text; of a longer one, which saw some hundred instances, only its name is kept.
 const LONGEST: usize = 16 * 1024;
-/// Stands behind an event that was heard before times that were over: [`Supervisor::hear`](crate::supervisor::Supervisor).
-pub const HEARD: &str = "heard";
 /// What was seen of a catalog isn't looked at if it is more than could fit.
 const MOST_SEEN: usize = 500;
 

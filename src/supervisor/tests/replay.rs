@@ -10,8 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error};
 
 use super::script::Script;
 use crate::config::{Config, Context, Loaded, RunAs, Signal, Template, Written};
-use crate::recorder::HEARD;
-use crate::supervisor::vocabulary::{Rendering, Secrets, Staged, Text};
+use crate::supervisor::vocabulary::{HEARD, Rendering, Secrets, Staged, Text};
 use crate::supervisor::{Event, Supervisor, Time};
 
 /// What a record begins with.

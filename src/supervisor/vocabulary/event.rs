@@ -16,6 +16,10 @@ use super::{
 #[cfg(doc)]
 use super::Effect;
 
+/// Stands in a record behind an event that was heard before times that were over
+/// ([`Supervisor::hear`](crate::supervisor::Supervisor::hear)).
+pub const HEARD: &str = "heard";
+
 /// An event from outside.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize))]

@@ -18,7 +18,7 @@ mod time;
 pub use answer::{Answer, ReplyId};
 pub use change::{Announcement, Change, Item};
 pub use effect::{Effect, OuterWord};
-pub use event::{Event, Notification, Request};
+pub use event::{Event, HEARD, Notification, Request};
 pub use key::{
     ElectionPast, Fence, KeyChange, KeyOperation, KeyRequest, LeaderMark, Value, acting_key, acting_value,
     has_anybody_led, is_elections_own,
