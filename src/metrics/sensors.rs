@@ -6,7 +6,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::config::SensorKind;
-use crate::supervisor::vocabulary::{Reading, SensorStatus};
+use crate::plain;
+use crate::supervisor::vocabulary::{Labels, Reading, SensorStatus};
 
 use super::{counters, gauges};
 
@@ -39,9 +40,12 @@ impl Collector for Readings {
             let help = config.help.replace('\\', "\\\\");
             let mut metric = encoder.encode_descriptor(config.family(), &help, None, kind)?;
             for (labels, reading) in sensor.readings.iter() {
+                // Somebody may look at it in a terminal.
+                let labels: Labels =
+                    labels.iter().map(|(name, value)| (name.clone(), plain::lines(value).into_owned())).collect();
                 match labels.as_slice() {
                     [] => one(&mut metric, reading, &config.kind, bounds)?,
-                    _ => one(&mut metric.encode_family(labels)?, reading, &config.kind, bounds)?,
+                    _ => one(&mut metric.encode_family(&labels)?, reading, &config.kind, bounds)?,
                 }
             }
         }

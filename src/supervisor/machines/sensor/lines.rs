@@ -1,6 +1,5 @@
 //! What a sensor's command prints, and what is pushed: a number, or lines as Prometheus' text form has them.
 
-use crate::plain;
 use crate::supervisor::vocabulary::Labels;
 
 /// More tell nothing apart that a reader could still look at.
@@ -94,7 +93,7 @@ fn series(line: &str) -> Result<(&str, Labels, &str), String> {
         if value.len() > LONGEST_VALUE {
             return Err(broken(&format!("has a label of more than {LONGEST_VALUE} bytes")));
         }
-        labels.push((label.to_owned(), plain::lines(&value).into_owned()));
+        labels.push((label.to_owned(), value));
         if labels.len() > MOST_LABELS {
             return Err(broken(&format!("has more than {MOST_LABELS} labels")));
         }
