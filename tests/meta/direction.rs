@@ -27,7 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("logging", &["files", "plain", "supervisor", "config"]),
     ("recorder", &["supervisor", "config"]),
     // A date, of which the core has none.
-    ("metrics", &["clock", "supervisor", "config"]),
+    ("metrics", &["clock", "plain", "supervisor", "config"]),
     // Descriptors the runtime waits for: below the layers that have some.
     ("readable", &[]),
     // Files that others may have a hand in: below the layers that open some.
