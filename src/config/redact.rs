@@ -1,5 +1,6 @@
 //! What must not be read where mistakes are told: passwords in URLs, values of keys that are called tokens, passwords or
-//! secrets, and those of variables and headers, whatever they are called. It looks at text, not at a document: what it hides may stand where nothing can be parsed.
+//! secrets, and those of variables and headers, whatever they are called. It looks at text, not at a document: what it hides
+//! may stand where nothing can be parsed.
 
 use std::ops::Range;
 

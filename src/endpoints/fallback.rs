@@ -80,7 +80,7 @@ fn elsewhere(
 ) -> Option<PathBuf> {
     let mut found = None;
     for (inode, name) in listening(table) {
-        let is_abstract = || name.strip_prefix('@').zip(base).is_some_and(|(name, base)| name.starts_with(base));
+        let is_abstract = || name.strip_prefix('@').zip(base).is_some_and(|(name, base)| is_of(name, base));
         if expected.is_some_and(|expected| Path::new(&name) == expected) || is_abstract() {
             return None;
         }
@@ -100,6 +100,11 @@ fn path_of(name: &str) -> Option<PathBuf> {
     path.starts_with('/').then(|| path.into())
 }
 
+/// Whether this is a name of the path that `base` stands for.
+fn is_of(name: &str, base: &str) -> bool {
+    name.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Who listens, by inode and name, as `/proc/net/unix` (proc_net(5)) has it.
 fn listening(table: impl BufRead) -> impl Iterator<Item = (String, String)> {
     /// SO_ACCEPTCON, the fourth column of who listens.
@@ -112,16 +117,11 @@ fn listening(table: impl BufRead) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// The names at which somebody listens, the init's first, and then the one that every
-/// agent tries to have.
+/// The names at which somebody listens, the init's first, and then the one that every agent tries to have.
 pub(super) fn listed(table: impl BufRead, base: &str, of_init: &BTreeSet<String>) -> Vec<String> {
     let (mut inits, mut others) = (Vec::new(), Vec::new());
     for (inode, name) in listening(table) {
-        let Some(name) = name.strip_prefix('@') else { continue };
-        match name.strip_prefix(base) {
-            Some(rest) if rest.is_empty() || rest.starts_with('/') => {}
-            Some(_) | None => continue,
-        }
+        let Some(name) = name.strip_prefix('@').filter(|name| is_of(name, base)) else { continue };
         if of_init.contains(&inode) {
             inits.push(name.to_owned());
         } else if name == base {

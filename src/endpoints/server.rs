@@ -27,7 +27,7 @@ const MOST_CONNECTIONS: usize = 64;
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// A connection (one request) may take this long from beginning to end: the longest answer, and time to read it.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(ANSWER_WITHIN.as_secs() + 10);
-/// Before somebody without the token is answered; with the connections there may be, that is 64 guesses a second.
+/// Before somebody without the token is answered: who has mistyped doesn't notice. How many may guess, [`Token`] says.
 const PAUSE_AFTER_A_GUESS: Duration = Duration::from_secs(1);
 /// hyper's buffer for a head, and its least.
 const HEAD_BYTES: usize = 8 * 1024;
@@ -100,7 +100,6 @@ pub(super) async fn connection(
             Some(token) => match token.is_brought(request.headers()).await {
                 Ok(true) => routes::answer(request, endpoint, rights).await,
                 Ok(false) => {
-                    // Guessing takes its time; who has mistyped doesn't notice.
                     sleep(PAUSE_AFTER_A_GUESS).await;
                     routes::unauthorised()
                 }

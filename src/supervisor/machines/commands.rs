@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::{Background, Coprocess, Hook, Leftovers, Signal, SignalScope, When};
 
-use super::main::LAUNCHED_WITHIN;
+use super::main::{LAUNCHED_WITHIN, UNENDED};
 use crate::exit_codes;
 use crate::supervisor::vocabulary::{
     Announcement, Effect, ExitStatus, Job, Notice, Pid, RunId, SpawnError, Step, Target, Time, earliest,
@@ -575,10 +575,7 @@ impl Commands {
                     }
                     let (why, reaped) = (*why, *reaped);
                     let what = if reaped { "what it left behind" } else { "it" };
-                    let what = format!(
-                        "{}: SIGKILL doesn't end {what} (no right to signal it, or it is stuck in the kernel)",
-                        command.job
-                    );
+                    let what = format!("{}: SIGKILL doesn't end {what} {UNENDED}", command.job);
                     step.out.push(Effect::Say(Notice::Degraded { what }));
                     command.state = RunState::Stuck { reaped };
                     let outcome = (!reaped).then(|| why.outcome(command.timeout));

@@ -22,6 +22,9 @@ const COUNT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// has ended by then, or is held by somebody: a tracer its zombie, a cgroup it frozen.
 pub const LAUNCHED_WITHIN: Duration = Duration::from_secs(1);
 
+/// Why something can outlive SIGKILL for as long as there is.
+pub const UNENDED: &str = "(no right to signal it, it is stuck in the kernel, or too much to be gone in time)";
+
 /// Main is gone, and all it left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gone {
@@ -512,7 +515,7 @@ impl Main {
             step.out.extend(targets.map(|target| Effect::Kill { target, signal: Signal::KILL }));
             return None;
         }
-        let what = format!("SIGKILL doesn't end {what} (no right to signal it, or it is stuck in the kernel)");
+        let what = format!("SIGKILL doesn't end {what} {UNENDED}");
         step.out.push(Effect::Say(Notice::Degraded { what }));
         let end = match self.state {
             MainState::Clearing { end, .. } => end,

@@ -1,6 +1,6 @@
 //! One coprocess: whether it is to run, runs, is being ended, or has ended for good; [`readiness`] says whether it is
-//! ready. Its processes are among
-//! [`Commands`](crate::supervisor::machines::commands::Commands), as those of hooks are; this says what comes next, and starts nothing itself.
+//! ready. Its processes are among [`Commands`](crate::supervisor::machines::commands::Commands), as those of hooks are; this
+//! says what comes next, and starts nothing itself.
 
 mod readiness;
 

@@ -89,6 +89,20 @@ fn a_lock_that_could_not_be_given_back_in_an_outage_is_once_it_is_seen_again() {
     assert!(!stage.heard().iter().any(|heard| heard.starts_with("release")));
 }
 
+/// It never acted, and who led before may still.
+#[test]
+fn a_forgotten_lock_is_given_back_with_what_is_owed() {
+    let mut stage = Stage::new(settings());
+    stage.sees(after(last("other", 9, 3)));
+    stage.opened(1, LEASE);
+    stage.acquired(won());
+    stage.until(9_001);
+    assert_eq!(stage.heard().last().map(String::as_str), Some("look"));
+    stage.looked(held("me", 1, 7));
+    let heard = stage.heard();
+    assert!(heard.len() == 1 && heard[0].starts_with("release 7 owing 1"), "{heard:?}");
+}
+
 /// On the shortest lease that is allowed.
 #[test]
 fn a_store_that_answers_each_time_as_late_as_it_may_keeps_its_leader() {
