@@ -5,7 +5,7 @@
 //! Consul frees a connection's place only when the question on it is answered, whoever hung up; so nothing can be taken
 //! back, and what must never wait (heartbeats, renewals) has its connections before anybody else asks.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{MutexGuard as StdMutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
@@ -24,12 +24,22 @@ const TRIED_AGAIN: Duration = Duration::from_secs(60);
 /// Who may ask now.
 #[derive(Debug)]
 pub(super) struct ConnectionSlots {
-    places: Semaphore,
-    asking: AtomicUsize,
-    crowded: AtomicBool,
-    /// When one connection more is tried.
-    try_at: std::sync::Mutex<Option<Instant>>,
+    free: Semaphore,
+    count: std::sync::Mutex<Count>,
     settled: Mutex<Settled>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    /// Who asks now.
+    asking: usize,
+    /// The most that asked at once.
+    most: usize,
+    /// How many connections the agent takes: those who rest between two questions have their places still. `None`: as many
+    /// as were asked for.
+    places: Option<usize>,
+    /// When one connection more is tried.
+    try_at: Option<Instant>,
 }
 
 /// Whether what may not wait has its connections.
@@ -97,13 +107,7 @@ pub(super) struct ConnectionSlot<'a> {
 
 impl ConnectionSlots {
     pub(super) fn new() -> ConnectionSlots {
-        ConnectionSlots {
-            places: Semaphore::new(PLENTY),
-            asking: AtomicUsize::new(0),
-            crowded: AtomicBool::new(false),
-            try_at: std::sync::Mutex::default(),
-            settled: Mutex::default(),
-        }
+        ConnectionSlots { free: Semaphore::new(PLENTY), count: std::sync::Mutex::default(), settled: Mutex::default() }
     }
 
     /// Whether what may not wait has its connections; one at a time looks after that.
@@ -119,32 +123,34 @@ impl ConnectionSlots {
     /// Waits for a place; who came first has it first.
     pub(super) async fn take(&self) -> ConnectionSlot<'_> {
         // It is never closed.
-        let place = self.places.acquire().await.ok();
-        self.asking.fetch_add(1, Ordering::Relaxed);
+        let place = self.free.acquire().await.ok();
+        let mut count = self.count();
+        count.asking += 1;
+        count.most = count.most.max(count.asking);
         ConnectionSlot { slots: self, place, began: Instant::now() }
     }
 
     /// How long a question may wait for a change that else would wait for so long.
     pub(super) fn patience(&self, wait: Duration) -> Duration {
-        if self.crowded.load(Ordering::Relaxed) { wait.min(SHORT) } else { wait }
+        if self.are_crowded() { wait.min(SHORT) } else { wait }
     }
 
     /// Whether the agent takes no more than there are places.
     pub(super) fn are_crowded(&self) -> bool {
-        self.crowded.load(Ordering::Relaxed)
+        self.count().places.is_some()
     }
 
     /// Nobody knows any more how many connections the agent takes: it may be another.
     pub(super) fn forget(&self) {
-        let mut try_at = self.lock();
-        if self.crowded.swap(false, Ordering::Relaxed) {
-            *try_at = None;
-            self.places.add_permits(PLENTY);
+        let mut count = self.count();
+        if count.places.take().is_some() {
+            (count.most, count.try_at) = (count.asking, None);
+            self.free.add_permits(PLENTY);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.try_at.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn count(&self) -> StdMutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,36 +158,47 @@ impl ConnectionSlot<'_> {
     /// Whether others have connections while this one asks, and it has asked only just now: what is cut then, was not
     /// taken.
     pub(super) fn is_one_of_many(&self) -> bool {
-        self.slots.asking.load(Ordering::Relaxed) > 1 && self.began.elapsed() < Duration::from_secs(1)
+        self.slots.count().asking > 1 && self.began.elapsed() < Duration::from_secs(1)
     }
 
-    /// The agent took no connection more: there are as many places as it took. Whether that is news.
+    /// The agent took no connection more: there is a place less than were had at once. Whether that is news.
     pub(super) fn turned_away(mut self) -> bool {
-        if let Some(place) = self.place.take() {
+        let mut count = self.slots.count();
+        count.try_at = Some(Instant::now() + TRIED_AGAIN);
+        let (news, places) = match count.places {
+            Some(places) => (false, places),
+            None => {
+                self.slots.free.forget_permits(Semaphore::MAX_PERMITS);
+                self.slots.free.add_permits(count.most - count.asking);
+                (true, count.most)
+            }
+        };
+        // Without the last one nobody would ever ask again.
+        let left = if places > 1 { places - 1 } else { 1 };
+        if left < places
+            && let Some(place) = self.place.take()
+        {
             place.forget();
         }
-        let mut try_at = self.slots.lock();
-        *try_at = Some(Instant::now() + TRIED_AGAIN);
-        let news = !self.slots.crowded.swap(true, Ordering::Relaxed);
-        if news {
-            self.slots.places.forget_permits(Semaphore::MAX_PERMITS);
-        }
+        count.places = Some(left);
         news
     }
 
     /// It was answered.
     pub(super) fn answered(self) {
-        let mut try_at = self.slots.lock();
-        if try_at.is_some_and(|at| Instant::now() >= at) {
-            *try_at = Some(Instant::now() + SHORT * 2);
-            self.slots.places.add_permits(1);
+        let mut count = self.slots.count();
+        let due = count.try_at.is_some_and(|at| Instant::now() >= at);
+        if let Some(places) = count.places.filter(|_| due) {
+            count.places = Some(places + 1);
+            count.try_at = Some(Instant::now() + SHORT * 2);
+            self.slots.free.add_permits(1);
         }
     }
 }
 
 impl Drop for ConnectionSlot<'_> {
     fn drop(&mut self) {
-        self.slots.asking.fetch_sub(1, Ordering::Relaxed);
+        self.slots.count().asking -= 1;
     }
 }
 
@@ -212,6 +229,31 @@ mod tests {
         drop(next);
         timeout(SOON, last).await.expect("its turn");
         drop(second);
+    }
+
+    /// Each had its first answer at once, and will ask again: the agent has their connections.
+    #[tokio::test(start_paused = true)]
+    async fn who_rests_between_two_questions_keeps_a_place() {
+        let slots = ConnectionSlots::new();
+        let (first, second, third) = (slots.take().await, slots.take().await, slots.take().await);
+        first.answered();
+        second.answered();
+        assert!(third.turned_away());
+        let (_first, _second) = (slots.take().await, slots.take().await);
+        assert!(timeout(SOON, slots.take()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_place_stays_where_the_agent_takes_nobody() {
+        let slots = ConnectionSlots::new();
+        let (first, second) = (slots.take().await, slots.take().await);
+        assert!(first.turned_away());
+        assert!(!second.turned_away());
+        for _ in 0..3 {
+            let only = timeout(SOON, slots.take()).await.expect("one may try");
+            assert!(timeout(SOON, slots.take()).await.is_err(), "and no more");
+            assert!(!only.turned_away());
+        }
     }
 
     #[tokio::test(start_paused = true)]
