@@ -32,6 +32,8 @@ pub struct Entry {
     /// What changed since the last call began is worth one of its own.
     dirty: bool,
     next: Option<Time>,
+    /// When the heartbeat was sent that waits for its answer.
+    beat_sent: Option<Time>,
     failures: u32,
     error: Option<String>,
     outage: Outage,
@@ -88,6 +90,7 @@ impl Entry {
             perhaps_there: false,
             dirty: false,
             next: None,
+            beat_sent: None,
             failures: 0,
             error: None,
             outage: Outage::default(),
@@ -174,9 +177,11 @@ impl Entry {
                 self.published = Some(sent);
                 self.is_advertised_at(advertised, step.out);
                 self.failures = 0;
-                // A tenth of scatter keeps agents that started together from beating together.
+                // Counted from the last one, not from its answer: a store that answers late is no reason to beat rarer. A
+                // tenth of scatter keeps agents that started together from beating together.
                 let beat = self.service.ttl / HEARTBEATS_PER_TTL;
-                self.next = Some(step.now + beat - jitter.scatter(beat / 10));
+                let sent = self.beat_sent.take().unwrap_or(step.now);
+                self.next = Some((sent + beat - jitter.scatter(beat / 10)).max(step.now));
             }
             Err(error) => self.failed(step, "registering", error, jitter),
         }
@@ -218,6 +223,7 @@ impl Entry {
     pub fn tick(&mut self, step: &mut Step<'_>) {
         if self.next.is_some_and(|at| at <= step.now) {
             self.send(step.out);
+            self.beat_sent = Some(step.now);
         }
     }
 
@@ -258,6 +264,7 @@ impl Entry {
             return;
         }
         self.next = None;
+        self.beat_sent = None;
         self.dirty = false;
         let service = self.service.clone();
         match self.desired.clone() {

@@ -34,6 +34,24 @@ fn a_heartbeat_comes_three_times_within_the_ttl() {
 }
 
 #[test]
+fn heartbeats_come_no_rarer_where_answers_come_late() {
+    let mut config = registered();
+    config.services[0].ttl = std::time::Duration::from_secs(15);
+    let mut script = Script::start(config);
+    script.published("web", Ok(()));
+    script.heard();
+    let beat = script.when("publish web passing");
+    script.until(beat + 4_000);
+    script.published("web", Ok(()));
+    let next = script.when("publish web passing");
+    assert!((4_500..=5_000).contains(&(next - beat)), "{next} after {beat}");
+    // Later than the next is due: that one goes at once.
+    script.until(next + 7_000);
+    script.published("web", Ok(()));
+    script.expect(&["publish web passing"]);
+}
+
+#[test]
 fn what_could_not_be_told_is_told_later_and_said_once() {
     let mut script = Script::start(registered());
     script.heard();
