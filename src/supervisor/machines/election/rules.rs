@@ -44,6 +44,8 @@ pub enum Rule {
     WholeViews,
     /// What a record says is owed is believed up to what an honest one could say: nobody may bind all who come after.
     BoundDebts,
+    /// Who gives the lock back before the one before it can act no more says how long that is still: the next one waits it.
+    PassDebtsOn,
     /// A leader is told to step down while there is time to do it in peace.
     DemoteBeforeKill,
     /// What still acts at the hard deadline is killed.

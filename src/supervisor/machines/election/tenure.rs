@@ -418,8 +418,8 @@ impl Election {
             return;
         }
         *again_at = now + RELEASE_AGAIN;
-        let (session, term, to) = (tenure.session, tenure.term, to.clone());
-        let hold_off_left = now.until(tenure.act_from);
+        let (session, term, to, act_from) = (tenure.session, tenure.term, to.clone(), tenure.act_from);
+        let hold_off_left = self.owed(now, act_from);
         let asked = self.ask(now);
         if let CandidateState::Holding(Tenure { stage: TenureStage::Releasing { asked: slot, .. }, .. }) =
             &mut self.state
@@ -453,6 +453,14 @@ impl Election {
         }
     }
 
+    /// How long one who led before may act still, for whoever is next.
+    fn owed(&self, now: Time, act_from: Time) -> Duration {
+        match self.rules.hold(Rule::PassDebtsOn) {
+            true => now.until(act_from),
+            false => Duration::ZERO,
+        }
+    }
+
     /// What was forgotten is seen to hold the lock still: whoever waits for its end would wait for nothing.
     pub(super) fn free_forgotten(&mut self, now: Time, view: &View, out: &mut Vec<ElectionEffect>) {
         let Some(ForgottenLock { session, term, act_from }) = self.forgotten else { return };
@@ -460,7 +468,7 @@ impl Election {
             self.forgotten = None;
             return;
         }
-        let (ask, hold_off_left) = (self.ask(now).ask, now.until(act_from));
+        let (ask, hold_off_left) = (self.ask(now).ask, self.owed(now, act_from));
         out.push(ElectionEffect::Store(StoreRequest::Release { ask, session, term, to: None, hold_off_left }));
         self.look_at = Some(now + RELEASE_ANEW);
     }

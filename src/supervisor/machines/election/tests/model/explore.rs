@@ -274,10 +274,16 @@ fn small(most: usize) {
     }
 }
 
+/// What a main that outlives its agent does with the file: on `local` the guard keeps what main closes.
+fn ways_to_outlive(kind: Kind) -> Vec<Witnessed> {
+    let ways = [Witnessed::Kept, Witnessed::Closed];
+    ways.into_iter().filter(|way| kind != Kind::Local || *way == Witnessed::Kept).collect()
+}
+
 /// The same, where the kernel tells of ends.
 fn small_with_a_witness(most: usize) {
-    for kind in [Kind::Consul, Kind::Etcd] {
-        for witnessed in [Witnessed::Kept, Witnessed::Closed] {
+    for kind in [Kind::Consul, Kind::Etcd, Kind::Local] {
+        for witnessed in ways_to_outlive(kind) {
             let play = Play { agents: 2, witnessed, begun: true, ..Play::new(kind, misfortunes(kind, 2)) };
             let name = format!("{kind:?}, 2 candidates, {witnessed:?} witness, 2 faults, from a leader on");
             let healed = Play { leaders: 3, heal_one_in: 500, tally: Arc::default(), ..play.clone() };
@@ -297,8 +303,7 @@ fn large(seeds: std::ops::Range<u64>, most: usize, heal_one_in: u64) {
             wander(&format!("{kind:?}, 3 candidates with ranks, 12 faults"), ranked, seed, most / 2);
             let counted = Play { quorum: Some(2), writes: 6, tally: Arc::default(), ..play.clone() };
             wander(&format!("{kind:?}, 3 candidates with a quorum of ranks, 12 faults"), counted, seed, most);
-            let ways = [Witnessed::Kept, Witnessed::Closed];
-            for witnessed in ways.into_iter().filter(|_| kind != Kind::Local) {
+            for witnessed in ways_to_outlive(kind) {
                 let play = Play { witnessed, tally: Arc::default(), ..play.clone() };
                 wander(&format!("{kind:?}, 3 candidates, {witnessed:?} witness, 12 faults"), play, seed, most / 2);
             }

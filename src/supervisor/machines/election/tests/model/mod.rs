@@ -70,7 +70,8 @@ struct Faults {
     wipe: u8,
 }
 
-/// Whether a container's end can be known from the kernel, and what main does with the file that tells it.
+/// Whether a main outlives its agent for a moment; whether a container's end can be known from the kernel, and what main
+/// does with the file that tells it. On `local` that is the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 enum Witnessed {
     /// It can't.
@@ -130,7 +131,7 @@ struct Careless {
     certificate_of_any_term: bool,
     /// Who is only silent counts as gone.
     silence_is_an_end: bool,
-    /// Main isn't given the file: it is the agent's alone.
+    /// Main isn't given the file, or on `local` the lock, and no guard keeps it: it is the agent's alone.
     file_not_inherited: bool,
     /// That main may have closed the file makes nobody wait.
     closing_unsaid: bool,

@@ -261,6 +261,21 @@ fn with_a_file_that_is_the_agents_alone_two_lead() {
 }
 
 #[test]
+fn with_a_lock_that_ends_with_the_agent_while_its_main_acts_on_two_lead() {
+    let careless = Careless { file_not_inherited: true, ..Careless::default() };
+    let faults = Faults { any: 1, crash: 1, ..Faults::default() };
+    caught_in(&[], Play { careless, ..witnessed(Kind::Local, Witnessed::Kept, faults) }, NEVER_TWO, 1);
+}
+
+#[test]
+fn with_debts_that_end_with_a_leadership_two_lead() {
+    for (kind, seed) in [(Kind::Consul, 155), (Kind::Etcd, 14)] {
+        let faults = Faults { any: 3, delete: 1, step_down: 2, pause: 1, ..Faults::default() };
+        caught(&[Rule::PassDebtsOn], kind, faults, NEVER_TWO, seed);
+    }
+}
+
+#[test]
 fn with_a_file_that_main_closed_and_nobody_says_so_two_lead() {
     for (kind, seed) in [(Kind::Consul, 1), (Kind::Etcd, 3)] {
         let careless = Careless { closing_unsaid: true, ..Careless::default() };

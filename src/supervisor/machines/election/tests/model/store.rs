@@ -361,6 +361,12 @@ impl Store {
     }
 
     /// Sessions of a candidate whose processes are all gone.
+    /// The session by which this candidate holds the lock.
+    pub fn held_by(&self, id: &Id) -> Option<SessionId> {
+        let holds = |session: &SessionId| self.lock.as_ref().is_some_and(|key| key.held && key.session == *session);
+        self.of(id).into_iter().find(holds)
+    }
+
     pub fn of(&self, id: &Id) -> Vec<SessionId> {
         self.sessions.iter().filter(|(_, (of, _))| of == id).map(|(session, _)| *session).collect()
     }

@@ -89,6 +89,8 @@ pub struct Agent {
 pub struct Remains {
     witness: Witness,
     gone_by: Time,
+    /// `local`: the lock it keeps, by itself or by the guard that waits for its end.
+    keeps: Option<SessionId>,
 }
 
 /// Main acts as leader.
@@ -563,7 +565,8 @@ impl World {
                 self.crash(play, index);
             }
             Step::Remove(index) => {
-                self.remains.remove(index);
+                let gone = self.remains.remove(index);
+                self.let_go(play, gone);
             }
             Step::Gone(index, witness) => {
                 self.agents[index].awaited.remove(&witness);
@@ -664,7 +667,9 @@ impl World {
                 }
             }
         }
-        self.remains.retain(|remains| remains.gone_by > NOW);
+        for gone in self.remains.extract_if(.., |remains| remains.gone_by <= NOW).collect::<Vec<_>>() {
+            self.let_go(play, gone);
+        }
         for index in 0..self.agents.len() {
             let agent = &mut self.agents[index];
             if agent.asleep {
@@ -874,18 +879,32 @@ impl World {
     fn crash(&mut self, play: &Play, index: usize) {
         let Agent { id, life, acting, asleep, log, .. } = self.agents[index].clone();
         if let Some(acting) = acting.filter(|_| play.witnessed != Witnessed::No && !asleep) {
-            let last = NOW + pace().kill_margin - pace().kill_margin / 100;
+            // A guard ends it by its clock; on `local` it has none, and ends what it finds when it gets to it.
+            let last = match play.kind {
+                Kind::Consul | Kind::Etcd => NOW + pace().kill_margin - pace().kill_margin / 100,
+                Kind::Local => NOW + 3 * UNIT,
+            };
             let gone_by = acting.gone_by.map_or(last, |at| at.min(last));
-            self.remains.push(Remains { witness: witness(index, life), gone_by });
+            let kept = play.kind == Kind::Local && !play.careless.file_not_inherited;
+            let keeps = self.store.held_by(&id).filter(|_| kept);
+            self.remains.push(Remains { witness: witness(index, life), gone_by, keeps });
         }
-        // The kernel ends the namespace with its first process; on `local`, the lock with the namespace.
+        // The kernel ends the namespace with its first process; on `local`, the lock with the last that has it open.
         self.agents[index] = Agent { log, ..Agent::new(play, id.clone(), life + 1) };
         if play.kind == Kind::Local {
-            for session in self.store.of(&id) {
+            let kept = |session: &SessionId| self.remains.iter().any(|remains| remains.keeps == Some(*session));
+            for session in self.store.of(&id).into_iter().filter(|session| !kept(session)).collect::<Vec<_>>() {
                 self.store.end(NOW, session, play.promise);
             }
         }
         self.tell(play, index, ElectionEvent::Guard { stands: true });
+    }
+
+    /// What acted on is gone.
+    fn let_go(&mut self, play: &Play, gone: Remains) {
+        if let Some(session) = gone.keeps {
+            self.store.end(NOW, session, play.promise);
+        }
     }
 
     fn out(&mut self, play: &Play, index: usize) {
@@ -977,7 +996,7 @@ impl World {
                     Witnessed::Closed if !play.careless.closing_unsaid => pace().kill_margin,
                     Witnessed::No | Witnessed::Kept | Witnessed::Closed => Duration::ZERO,
                 };
-                let witness = (play.witnessed != Witnessed::No).then(|| witness(index, agent.life).into());
+                let witness = agent.core.settings.witness.then(|| witness(index, agent.life).into());
                 let seen = play.rules.hold(Rule::AcquireWhatWasSeen).then_some(seen);
                 let wanted = AcquireRequest { id, session, guarantee, seen, hold_off_left, witness, linger };
                 self.mail.push(send(What::Acquire(ask, wanted)));
@@ -1157,7 +1176,9 @@ impl World {
                     world.take(play, Step::Well(index));
                 }
             }
-            world.remains.clear();
+            for gone in std::mem::take(&mut world.remains) {
+                world.let_go(play, gone);
+            }
             let mut delivered = 0;
             while !world.mail.is_empty() {
                 world.take(play, Step::Deliver(0));
@@ -1201,7 +1222,7 @@ impl Agent {
                 longest_hold_off: play.promise.max(LONGEST_LOCK_DELAY),
             }),
             pace: pace(),
-            witness: play.witnessed != Witnessed::No,
+            witness: play.witnessed != Witnessed::No && play.kind != Kind::Local,
         };
         Agent {
             core: Election::with_rules(settings, 1, play.rules),
