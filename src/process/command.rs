@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::unistd::AccessFlags;
 
 use crate::config::{Exec, Limits};
 use crate::errors;
@@ -174,6 +175,27 @@ fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<CString> {
     files.into_iter().filter_map(|file| CString::new(file).ok()).collect()
 }
 
+/// Why a program couldn't be run here, by the `PATH` set for it or by this process's own; one that lies in another
+/// directory than can be known may be anywhere.
+pub fn survey(exec: &Exec, path: Option<&OsStr>) -> Option<String> {
+    let program = exec.first()?;
+    let bytes = program.as_bytes();
+    if bytes.contains(&b'/') && !bytes.starts_with(b"/") {
+        return None;
+    }
+    let own = std::env::var_os("PATH");
+    let candidates = candidates(program, path.or(own.as_deref()));
+    let allowed = |file: &CString| nix::unistd::access(file.as_c_str(), AccessFlags::X_OK);
+    let errors: Vec<Errno> = candidates.iter().map(allowed).filter_map(Result::err).collect();
+    // Whoever asks needn't have the right that the agent will have.
+    let hidden = errors.contains(&Errno::EACCES) && !nix::unistd::geteuid().is_root();
+    if hidden || errors.len() < candidates.len() {
+        return None;
+    }
+    let errno = if errors.contains(&Errno::EACCES) { Errno::EACCES } else { Errno::ENOENT };
+    Some(not_executed(exec, errno, &candidates).message)
+}
+
 /// What `env_from_files` names: the file's content without one newline at its end.
 ///
 /// # Errors
@@ -250,14 +272,24 @@ fn not_executed(exec: &Exec, errno: Errno, candidates: &[CString]) -> SpawnError
     let message = match errno {
         Errno::ENOENT | Errno::ENOTDIR => match candidates.iter().find_map(broken_loader) {
             Some(hint) => format!("can't run {name}: {hint}"),
-            None if has_slash => format!("can't run {name}: no such file"),
-            None => format!("can't run {name}: not found in PATH"),
+            None if has_slash => format!("can't run {name}: no such file{}", in_words(exec)),
+            None => format!("can't run {name}: not found in PATH{}", in_words(exec)),
         },
         Errno::EACCES => format!("can't run {name}: permission denied (is it executable?)"),
         Errno::ENOEXEC => format!("can't run {name}: {}", candidates.iter().find_map(foreign).unwrap_or(NO_PROGRAM)),
         errno => format!("can't run {name}: {}", errno.desc()),
     };
     SpawnError { code, message, hope: hope(errno) }
+}
+
+/// What a command that stands in one word is in several.
+fn in_words(exec: &Exec) -> String {
+    let [line] = exec.as_slice() else { return String::new() };
+    let words: Vec<_> = line.to_string_lossy().split_whitespace().map(str::to_owned).collect();
+    match words.len() {
+        0 | 1 => String::new(),
+        _ => format!(" (each argument is a word of its own: {words:?})"),
+    }
 }
 
 /// Why a file that exists is "not found": what it needs to run is what is missing.

@@ -16,7 +16,7 @@
 
 mod apart;
 mod child;
-mod command;
+pub mod command;
 mod descriptors;
 mod ends;
 mod environment;
