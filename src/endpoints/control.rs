@@ -100,19 +100,21 @@ async fn keep(listener: Listener, path: PathBuf) {
     while let Some(ours) = listener.file() {
         tokio::time::sleep(LOOK_EVERY).await;
         let looked = path.clone();
-        let there = match reader.read(move || SocketPlace::find(&looked).map(|place| place.identity())).await {
-            Ok(Ok(there)) => there,
-            // Its directory is gone too.
-            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => None,
+        let (there, what) = match reader.read(move || SocketPlace::find(&looked).map(|place| place.identity())).await {
+            Ok(Ok(Some(there))) => (Some(there), "replaced by somebody"),
+            Ok(Ok(None)) => (None, "removed"),
+            Ok(Err(error)) => match lost_by(&error) {
+                Some(what) => (None, what),
+                None => continue,
+            },
             // What can't be looked at is taken to be as it was.
-            _ => continue,
+            Err(_) => continue,
         };
         if there == Some(ours) || listener.file() != Some(ours) {
             continue;
         }
         let is_news = said.replace(there) != Some(there);
         if is_news {
-            let what = if there.is_some() { "replaced by somebody" } else { "removed" };
             tracing::warn!(event = "degraded", "the control socket {} was {what}", path.display());
         }
         let again = there.is_none() && removed.replace(Instant::now()).is_some_and(|at| at.elapsed() < KEEPS_REMOVING);
@@ -135,6 +137,18 @@ async fn keep(listener: Listener, path: PathBuf) {
                 return;
             }
         }
+    }
+}
+
+/// What became of the socket's file, if the way to its place tells: its directory is gone too, or is something else now, as
+/// a link that leads nowhere, in a circle, or where whoever made it may put nothing.
+fn lost_by(error: &io::Error) -> Option<&'static str> {
+    match (error.kind(), error.raw_os_error()) {
+        (io::ErrorKind::NotFound, _) => Some("removed"),
+        (io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory, _) | (_, Some(libc::ELOOP)) => {
+            Some("replaced by somebody")
+        }
+        _ => None,
     }
 }
 
@@ -185,7 +199,7 @@ fn listening(path: &Path) -> Result<(OwnedFd, SocketFile), Unavailable> {
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     bind(socket.as_raw_fd(), &address)?;
     listen(&socket, Backlog::new(64)?)?;
-    Ok((socket, SocketFile::at(path)?))
+    Ok((socket, SocketFile::at(path, place)?))
 }
 
 /// A container that was killed leaves its socket behind; one at which somebody answers is left alone.

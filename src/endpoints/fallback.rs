@@ -9,6 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -18,9 +19,11 @@ use super::peer::Peer;
 
 /// A path as long as this is part of the name, a longer one only its hash: a name has 107 bytes (unix(7)).
 const LONGEST_PATH: usize = 50;
+/// Begins the name of a socket in a directory that is known by its number.
+const BY_NUMBER: &str = "/proc/self/fd/";
 /// So much of `/proc/net/unix` is read, line by line: some 400,000 sockets.
 const MOST_OF_A_TABLE: u64 = 64 * 1024 * 1024;
-/// As many names of one path are tried, beside those that are known to be the init's: others may have put some there, and
+/// As many names of one path are tried, beside those that are known to be the agent's: others may have put some there, and
 /// each takes them a descriptor.
 const MOST_NAMES: usize = 4096;
 
@@ -48,15 +51,30 @@ pub fn listen_beside(path: &Path) -> Result<(OwnedFd, String), Errno> {
 pub fn names(path: &Path) -> Vec<String> {
     let Some(base) = base(path) else { return Vec::new() };
     match File::open("/proc/net/unix") {
-        Ok(table) => listed(BufReader::new(table.take(MOST_OF_A_TABLE)), &base, &sockets_of_init()),
+        Ok(table) => listed(BufReader::new(table.take(MOST_OF_A_TABLE)), &base, &sockets_of_agents()),
         // Without the list the first name is still known.
         Err(_) => vec![base],
     }
 }
 
-/// The sockets of the container's init, by their inodes, as far as they can be seen: whoever crowds the list isn't it.
-fn sockets_of_init() -> BTreeSet<String> {
-    let descriptors = fs::read_dir("/proc/1/fd").into_iter().flatten().flatten();
+/// The sockets of whoever may be the agent, by their inodes, as far as they can be seen: who crowds the list isn't it. That is
+/// the container's init, or, beside one that is another program, root and our own user where they run this one.
+fn sockets_of_agents() -> BTreeSet<String> {
+    let is_agent = |peer: &Peer| peer.is_this_program() && peer.may_be_an_agent(true);
+    if (Peer { pid: 1, uid: 0 }).is_this_program() {
+        return sockets_of(1);
+    }
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let peer = |process: fs::DirEntry| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        Some(Peer { pid, uid: process.metadata().ok()?.uid() })
+    };
+    processes.filter_map(peer).filter(is_agent).flat_map(|agent| sockets_of(agent.pid)).collect()
+}
+
+/// The sockets of a process, by their inodes.
+fn sockets_of(pid: i32) -> BTreeSet<String> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let links = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
     let inode = |link: &Path| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned());
     links.filter_map(|link| inode(&link)).collect()
@@ -68,7 +86,7 @@ pub fn where_init_listens(expected: Option<&Path>) -> Option<PathBuf> {
     let init = Peer { pid: 1, uid: 0 };
     let table = File::open("/proc/net/unix").ok().filter(|_| init.is_this_program())?;
     let table = BufReader::new(table.take(MOST_OF_A_TABLE));
-    elsewhere(table, expected, expected.and_then(base).as_deref(), &sockets_of_init())
+    elsewhere(table, expected, expected.and_then(base).as_deref(), &sockets_of(init.pid))
 }
 
 /// The same of this table; `base` is what abstract names of the expected path begin with.
@@ -80,19 +98,31 @@ fn elsewhere(
 ) -> Option<PathBuf> {
     let mut found = None;
     for (inode, name) in listening(table) {
+        let of_init = of_init.contains(&inode);
         let is_abstract = || name.strip_prefix('@').zip(base).is_some_and(|(name, base)| is_of(name, base));
-        if expected.is_some_and(|expected| Path::new(&name) == expected) || is_abstract() {
+        // In which directory another one's is, its name doesn't tell.
+        let by_number = |expected: &Path| {
+            !of_init && name.starts_with(BY_NUMBER) && Path::new(&name).file_name() == expected.file_name()
+        };
+        let is_there = |expected: &Path| Path::new(&name) == expected || by_number(expected);
+        if expected.is_some_and(is_there) || is_abstract() {
             return None;
         }
-        if of_init.contains(&inode) {
+        if of_init {
             found = found.or(path_of(&name));
         }
     }
     found
 }
 
-/// The path that clients know a socket by: its own, or the one in its abstract name.
+/// The path that clients know a socket by: its own, or the one in its abstract name. Where others may change what its path
+/// leads to it is named by the number that its directory has at the init ([`SocketPlace`](crate::files::SocketPlace)).
 fn path_of(name: &str) -> Option<PathBuf> {
+    if let Some(by_number) = name.strip_prefix(BY_NUMBER) {
+        let (number, name) = by_number.split_once('/')?;
+        let directory = fs::read_link(Path::new("/proc/1/fd").join(number)).ok()?;
+        return Some(directory.join(name)).filter(|path| path.exists());
+    }
     let Some(of_ours) = name.strip_prefix("@pilotfish/") else { return name.starts_with('/').then(|| name.into()) };
     let path = of_ours.splitn(3, '/').nth(2)?;
     let unlikely = |end: &str| end.len() == 16 && end.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -117,21 +147,21 @@ fn listening(table: impl BufRead) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// The names at which somebody listens, the init's first, and then the one that every agent tries to have.
-pub(super) fn listed(table: impl BufRead, base: &str, of_init: &BTreeSet<String>) -> Vec<String> {
-    let (mut inits, mut others) = (Vec::new(), Vec::new());
+/// The names at which somebody listens, the agent's own first, and then the one that every agent tries to have.
+pub(super) fn listed(table: impl BufRead, base: &str, of_agents: &BTreeSet<String>) -> Vec<String> {
+    let (mut agents, mut others) = (Vec::new(), Vec::new());
     for (inode, name) in listening(table) {
         let Some(name) = name.strip_prefix('@').filter(|name| is_of(name, base)) else { continue };
-        if of_init.contains(&inode) {
-            inits.push(name.to_owned());
+        if of_agents.contains(&inode) {
+            agents.push(name.to_owned());
         } else if name == base {
             others.insert(0, name.to_owned());
         } else if others.len() < MOST_NAMES {
             others.push(name.to_owned());
         }
     }
-    inits.extend(others);
-    inits
+    agents.extend(others);
+    agents
 }
 
 /// What all names of this path begin with, in this container; `None` without /proc.
@@ -172,7 +202,7 @@ mod tests {
 
     /// 107 bytes a name, a descriptor each.
     #[test]
-    fn however_many_names_others_take_the_inits_comes_first() {
+    fn however_many_names_others_take_the_agents_comes_first() {
         let crowd = |of: std::ops::Range<u32>| {
             of.map(|n| format!("0: 2 0 00010000 0001 01 {n} @pilotfish/1/2//run/p/{n:08}\n")).collect::<String>()
         };
@@ -182,7 +212,7 @@ mod tests {
         let found = listed(table.as_bytes(), "pilotfish/1/2//run/p", &["77".to_owned()].into());
         assert_eq!(found[..2], ["pilotfish/1/2//run/p/ours", "pilotfish/1/2//run/p"]);
         assert!(found.len() <= MOST_NAMES + 2);
-        // Where the init's can't be seen.
+        // Where the agent's can't be seen.
         assert_eq!(listed(table.as_bytes(), "pilotfish/1/2//run/p", &BTreeSet::new())[0], "pilotfish/1/2//run/p");
     }
 
@@ -202,6 +232,7 @@ mod tests {
             assert_eq!(found(&[inits.clone(), line(8, beside)].concat(), Some("/tmp/x.sock")), None);
         }
         assert_eq!(found(&line(8, "/run/other.sock"), Some("/tmp/x.sock")), None);
+        assert_eq!(found(&[inits, line(8, "/proc/self/fd/9/x.sock")].concat(), Some("/tmp/x.sock")), None);
     }
 
     #[test]

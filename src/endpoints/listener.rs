@@ -1,6 +1,7 @@
 //! A listening socket that can be shut from outside the task that accepts on it. It speaks no HTTP.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -55,9 +56,13 @@ impl Listener {
         Listener(Arc::new(Mutex::new(State { socket: Some(socket), waits: None })))
     }
 
-    /// Closes the socket now; whoever accepts on it is told at their next question.
+    /// Closes the socket now, and tells whoever accepts on it.
     pub fn shut(&self) {
-        self.lock().socket.take();
+        let mut state = self.lock();
+        state.socket.take();
+        if let Some(waits) = state.waits.take() {
+            waits.wake();
+        }
     }
 
     /// Listens at another socket from now on, unless it is shut.
@@ -121,13 +126,16 @@ impl Listener {
 pub struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    /// By whose number the socket is named, where the path is others' to change: as long as it is open,
+    /// [`fallback`](super::fallback) finds from that name where the socket is.
+    _directory: Option<OwnedFd>,
 }
 
 impl SocketFile {
-    /// The file a socket was just bound to.
-    pub fn at(path: &Path) -> io::Result<SocketFile> {
+    /// The file a socket was just bound to, in the place that was found for it.
+    pub fn at(path: &Path, bound: SocketPlace) -> io::Result<SocketFile> {
         let identity = SocketPlace::find(path)?.identity().ok_or(io::ErrorKind::NotFound)?;
-        Ok(SocketFile { path: path.to_owned(), identity })
+        Ok(SocketFile { path: path.to_owned(), identity, _directory: bound.into_directory_of_its_name() })
     }
 }
 

@@ -20,6 +20,7 @@ pub mod wait;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::supervisor::Status;
 use crate::supervisor::vocabulary::{Answer, Request};
@@ -31,8 +32,9 @@ pub struct Endpoint {
     pub status: watch::Receiver<Status>,
     /// Where questions go that the status doesn't answer.
     pub asked: mpsc::Sender<ControlRequest>,
-    /// Held by who is being answered from the status, which takes the loop's own time: one at a time.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Held by who is being answered from the status, which takes the loop's own time: one at a time, and the next no sooner
+    /// than this.
+    turn: Arc<tokio::sync::Mutex<Option<Instant>>>,
 }
 
 impl Endpoint {
@@ -60,17 +62,15 @@ pub struct ControlRequest {
     pub answer: oneshot::Sender<Answer>,
 }
 
-/// An open endpoint; dropping it shuts the endpoint at once, with every connection.
+/// An open endpoint; dropping it shuts the endpoint at once, and its address is free for the one that replaces it. Who has
+/// asked by then has the answer still: the order may be what shut it.
 #[derive(Debug)]
 pub struct Handle {
     endpoint: listener::Listener,
-    task: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // The task ends at the loop's next turn; the address must be free before, for the endpoint that replaces this one.
         self.endpoint.shut();
-        self.task.abort();
     }
 }

@@ -9,7 +9,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::status::StatusBody;
 use super::wait::{self, Awaited, WAIT_AT_MOST};
@@ -138,13 +138,15 @@ fn parameters(uri: &Uri, name: &str) -> impl Iterator<Item = String> {
 async fn look_in_turn(path: &str, endpoint: &Endpoint) -> Answer {
     /// No page that others could wait for takes so long.
     const QUICK: Duration = Duration::from_millis(2);
-    let _turn = endpoint.turn.lock().await;
+    let mut rested = endpoint.turn.lock().await;
+    // Before the next page and not after this one: who doesn't stay for the answer must not spare the rest.
+    if let Some(rested) = *rested {
+        sleep_until(rested).await;
+    }
     let began = Instant::now();
     let answer = look(path, endpoint);
     let took = began.elapsed();
-    if took > QUICK {
-        sleep(took).await;
-    }
+    *rested = (took > QUICK).then(|| Instant::now() + took);
     answer
 }
 

@@ -1,9 +1,10 @@
 //! HTTP/1 on a listening socket, within bounds: so many connections, so much to read, so long for everything. What is
 //! answered is [`routes`]' business.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hyper::Request;
@@ -11,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -20,9 +22,11 @@ use super::routes::{self, Rights};
 use super::token::Token;
 use super::{Endpoint, Handle, routes::ANSWER_WITHIN};
 
-/// Connections served at once. One more ends the oldest: whoever only holds a place loses it, and a probe always
-/// gets in.
+/// Connections served at once. One more ends the oldest of whoever has most: who only holds places loses them, and a probe
+/// from elsewhere always gets in.
 const MOST_CONNECTIONS: usize = 64;
+/// Nor more than this part of the descriptors that the agent may have: it has checks to run, and other endpoints.
+const PART_OF_DESCRIPTORS: usize = 8;
 /// A request's head must be there within this: it is one packet.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// A connection (one request) may take this long from beginning to end: the longest answer, and time to read it.
@@ -41,12 +45,12 @@ pub fn serve(listener: Listener, endpoint: Endpoint, rights: Rights) -> Handle {
 
 /// The same for those alone who bring the token, if there is one.
 pub fn serve_to(listener: Listener, endpoint: Endpoint, rights: Rights, token: Option<Token>) -> Handle {
-    let task = tokio::spawn(accept(listener.clone(), endpoint, rights, token));
-    Handle { endpoint: listener, task }
+    tokio::spawn(accept(listener.clone(), endpoint, rights, token));
+    Handle { endpoint: listener }
 }
 
 async fn accept(listener: Listener, endpoint: Endpoint, rights: Rights, token: Option<Token>) {
-    let mut connections = Connections::default();
+    let mut connections = Connections::within(descriptors());
     loop {
         match poll_fn(|cx| listener.poll_accept(cx)).await {
             None => return,
@@ -56,35 +60,55 @@ async fn accept(listener: Listener, endpoint: Endpoint, rights: Rights, token: O
             }
             Some(Ok(stream)) => {
                 let (endpoint, token) = (endpoint.clone(), token.clone());
-                let task = match stream {
-                    Stream::Tcp(stream) => tokio::spawn(connection(stream, endpoint, rights, token)),
-                    Stream::Unix(stream) => tokio::spawn(connection(stream, endpoint, rights, token)),
+                let (from, task) = match stream {
+                    Stream::Tcp(stream) => {
+                        let from = stream.peer_addr().ok().map(|from| from.ip());
+                        (from, tokio::spawn(connection(stream, endpoint, rights, token)))
+                    }
+                    Stream::Unix(stream) => (None, tokio::spawn(connection(stream, endpoint, rights, token))),
                 };
-                connections.add(task.abort_handle());
+                connections.add(from, task.abort_handle());
             }
         }
     }
 }
 
-/// The connections being served, oldest first; ended when dropped.
-#[derive(Default)]
-struct Connections(VecDeque<AbortHandle>);
-
-impl Connections {
-    fn add(&mut self, connection: AbortHandle) {
-        self.0.retain(|open| !open.is_finished());
-        if self.0.len() >= MOST_CONNECTIONS
-            && let Some(oldest) = self.0.pop_front()
-        {
-            oldest.abort();
-        }
-        self.0.push_back(connection);
-    }
+/// How many descriptors the agent may have open.
+fn descriptors() -> usize {
+    let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    usize::try_from(soft).unwrap_or(usize::MAX)
 }
 
-impl Drop for Connections {
-    fn drop(&mut self) {
-        self.0.iter().for_each(AbortHandle::abort);
+/// The connections being served, oldest first, with where they come from. Each ends by itself: an endpoint that is shut
+/// answers whom it has heard.
+struct Connections {
+    open: VecDeque<(Option<IpAddr>, AbortHandle)>,
+    most: usize,
+}
+
+impl Connections {
+    /// As many as so many descriptors allow.
+    fn within(descriptors: usize) -> Connections {
+        Connections { open: VecDeque::new(), most: (descriptors / PART_OF_DESCRIPTORS).clamp(1, MOST_CONNECTIONS) }
+    }
+
+    fn add(&mut self, from: Option<IpAddr>, connection: AbortHandle) {
+        self.open.retain(|(_, open)| !open.is_finished());
+        while self.open.len() >= self.most {
+            let Some((_, oldest)) = self.open.remove(self.oldest_of_most()) else { break };
+            oldest.abort();
+        }
+        self.open.push_back((from, connection));
+    }
+
+    /// The oldest connection of whoever has most of them; of several, of who has had one for longest.
+    fn oldest_of_most(&self) -> usize {
+        let mut counts = HashMap::<_, usize>::new();
+        for (from, _) in &self.open {
+            *counts.entry(from).or_default() += 1;
+        }
+        let most = counts.values().copied().max().unwrap_or_default();
+        self.open.iter().position(|(from, _)| counts[from] == most).unwrap_or_default()
     }
 }
 
@@ -117,4 +141,25 @@ pub(super) async fn connection(
     http.keep_alive(false).timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_BYTES);
     // How a connection ended is its peer's concern.
     let _ = timeout(CONNECTION_WITHIN, http.serve_connection(TokioIo::new(stream), service)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_most_connections_loses_the_oldest_and_a_small_limit_leaves_room() {
+        let task = || tokio::spawn(std::future::pending::<()>()).abort_handle();
+        let (one, other) = (Some(IpAddr::from([10, 0, 0, 1])), Some(IpAddr::from([10, 0, 0, 2])));
+        let mut connections = Connections::within(64);
+        connections.add(other, task());
+        let begun: Vec<AbortHandle> = (0..20).map(|_| task()).collect();
+        begun.iter().for_each(|crowd| connections.add(one, crowd.clone()));
+        assert_eq!(connections.open.len(), 8);
+        assert_eq!(connections.open[0].0, other, "{:?}", connections.open);
+        tokio::task::yield_now().await;
+        assert_eq!(begun.iter().filter(|open| open.is_finished()).count(), 13);
+        assert_eq!(Connections::within(1 << 20).most, MOST_CONNECTIONS);
+        assert_eq!(Connections::within(3).most, 1);
+    }
 }

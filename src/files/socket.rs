@@ -57,6 +57,11 @@ impl SocketPlace {
         Ok(UnixAddr::new(&directory.join(&self.place.name))?)
     }
 
+    /// The directory whose number stands in the [address](Self::address), if one does.
+    pub fn into_directory_of_its_name(self) -> Option<OwnedFd> {
+        self.place.led_by.is_some().then_some(self.place.directory)
+    }
+
     /// What to connect to in place of the path, where others may change what that leads to: the very socket that was
     /// found.
     ///

@@ -196,3 +196,31 @@ fn where_another_containers_agent_has_the_socket_each_ones_clients_reach_their_o
     assert_eq!(second.wait(), Ok(143), "{}", second.stderr());
     assert_eq!(first.ended(), None, "{}", first.stderr());
 }
+
+/// As an `emptyDir` at /run is: the agent binds its socket by the number of the directory that it found.
+#[test]
+fn a_container_whose_directory_of_sockets_anybody_may_write_finds_its_own_agent() {
+    let lab = Lab::new("");
+    let run = lab.path("run");
+    fs::create_dir(&run).unwrap();
+    fs::set_permissions(&run, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let config = |socket: &str| {
+        let socket = run.join(socket);
+        lab.write(&format!("[process]\nexec = [\"sleep\", \"1000\"]\n[control]\nsocket = {socket:?}\n"));
+    };
+    config("control.sock");
+    let mut container = lab.start().run().unwrap();
+    eventually("the agent", || run.join("control.sock").exists().then_some(())).unwrap();
+    let ask = |order: &str| {
+        let (of, program, config) = (container.pid.to_string(), pilotfish(), lab.path("pilotfish.toml"));
+        let inside = ["-t", &of, "-p", "-m", program.to_str().unwrap(), order, "-c", config.to_str().unwrap()];
+        let output = Command::new("nsenter").args(inside).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(ask("health"), (Some(0), String::new()));
+    // The file names another one by now, and the agent hasn't read it.
+    config("other.sock");
+    assert_eq!(ask("health").0, Some(0));
+    ask("stop");
+    assert_eq!(container.wait(), Ok(143), "{}", container.stderr());
+}

@@ -375,6 +375,24 @@ async fn a_control_socket_that_is_replaced_or_removed_is_had_again() {
     assert!(client::ask(&path, Method::GET, "/livez", SOON).await.is_err());
 }
 
+/// By who may write in its directory: a link to where they may put nothing, or to itself.
+#[tokio::test]
+async fn a_link_in_the_place_of_the_control_socket_hides_no_agent() {
+    for target in ["/proc/1/root", "control.sock"] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let path = dir.path().join("control.sock");
+        let agent = agent();
+        let _endpoint = control::open(&socket_at(&path), agent.endpoint.clone()).unwrap().unwrap();
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(target, &path).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::lchown(&path, Some(65534), Some(65534)).unwrap();
+        }
+        answers_again(&path).await;
+    }
+}
+
 #[tokio::test]
 async fn a_control_socket_that_somebody_keeps_removing_is_an_abstract_one_from_then_on() {
     let dir = tempfile::tempdir().unwrap();
