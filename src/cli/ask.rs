@@ -1,6 +1,7 @@
 //! Subcommands that ask the running agent, through its control socket.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -180,10 +181,16 @@ pub(super) fn find(socket: Option<PathBuf>, named: Option<&Path>) -> Result<(Pat
     }
     let configured = configured(named);
     let expected = configured.as_ref().ok().map(|(socket, _)| socket.as_path());
-    match client::where_init_listens(expected) {
+    match client::where_init_listens(expected).filter(|_| named.is_none_or(is_inits)) {
         Some(socket) => Ok((socket, None)),
         None => configured,
     }
+}
+
+/// Whether the container's init was started on this very file: another one is of an agent beside it, which may have ended.
+fn is_inits(named: &Path) -> bool {
+    let arguments = std::fs::read("/proc/1/cmdline").unwrap_or_default();
+    arguments.split(|byte| *byte == 0).any(|argument| argument.ends_with(named.as_os_str().as_bytes()))
 }
 
 fn configured(named: Option<&Path>) -> Result<(PathBuf, Option<String>), String> {

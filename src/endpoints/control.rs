@@ -199,7 +199,22 @@ fn listening(path: &Path) -> Result<(OwnedFd, SocketFile), Unavailable> {
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     bind(socket.as_raw_fd(), &address)?;
     listen(&socket, Backlog::new(64)?)?;
-    Ok((socket, SocketFile::at(path, place)?))
+    let file = SocketFile::at(path, place)?;
+    match is_ours(path)? {
+        true => Ok((socket, file)),
+        false => Err(Unavailable::Removed),
+    }
+}
+
+/// Whether we ourselves listen there: where others may rename, one may have been put there as soon as ours was made, and
+/// what is there is taken for ours from then on.
+fn is_ours(path: &Path) -> Result<bool, Unavailable> {
+    let Some(held) = SocketPlace::find(path)?.held()? else { return Ok(true) };
+    let socket = peer::stream()?;
+    match connect(socket.as_raw_fd(), &UnixAddr::new(&held.path())?) {
+        Ok(()) => Ok(getsockopt(&socket, PeerCredentials)?.pid() == nix::unistd::getpid().as_raw()),
+        Err(_) => Ok(false),
+    }
 }
 
 /// A container that was killed leaves its socket behind; one at which somebody answers is left alone.

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -49,7 +50,7 @@ impl Lab {
         let mut container = start.run().unwrap();
         eventually("the control socket", || {
             assert_eq!(container.ended(), None, "{}", container.stderr());
-            self.path("control.sock").exists().then_some(())
+            UnixStream::connect(self.path("control.sock")).ok()
         })
         .unwrap();
         container
