@@ -76,7 +76,10 @@ pub fn leader(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
     };
     match serde_json::from_str::<Value>(&reply.body) {
         Ok(status) if status["election"].is_null() => fail("this container takes part in no election"),
-        Ok(status) if status["election"]["leader"].is_null() => fail("nobody leads"),
+        Ok(status) if status["election"]["leader"].is_null() => {
+            let doing = status["election"]["doing"].as_str().unwrap_or_default();
+            fail(&format!("nobody leads, as far as is known: {doing}"))
+        }
         Ok(status) => {
             let leader = &status["election"]["leader"];
             let address = leader["address"].as_str().unwrap_or("-");
@@ -181,16 +184,28 @@ pub(super) fn find(socket: Option<PathBuf>, named: Option<&Path>) -> Result<(Pat
     }
     let configured = configured(named);
     let expected = configured.as_ref().ok().map(|(socket, _)| socket.as_path());
-    match client::where_init_listens(expected).filter(|_| named.is_none_or(is_inits)) {
+    let file = config::find(named, &Context::of_this_process()).ok().flatten();
+    match client::where_init_listens(expected).filter(|_| file.as_deref().is_none_or(is_inits)) {
         Some(socket) => Ok((socket, None)),
         None => configured,
     }
 }
 
 /// Whether the container's init was started on this very file: another one is of an agent beside it, which may have ended.
-fn is_inits(named: &Path) -> bool {
-    let arguments = std::fs::read("/proc/1/cmdline").unwrap_or_default();
-    arguments.split(|byte| *byte == 0).any(|argument| argument.ends_with(named.as_os_str().as_bytes()))
+fn is_inits(file: &Path) -> bool {
+    let file = file.as_os_str().as_bytes();
+    let read = |what: &str| std::fs::read(format!("/proc/1/{what}")).unwrap_or_default();
+    if read("cmdline").split(|byte| *byte == 0).any(|argument| argument.ends_with(file)) {
+        return true;
+    }
+    let variables = read("environ");
+    let by_variable = variables
+        .split(|byte| *byte == 0)
+        .find_map(|variable| variable.strip_prefix(config::FILE_VARIABLE.as_bytes())?.strip_prefix(b"="));
+    match by_variable.filter(|named| !named.is_empty()) {
+        Some(named) => named == file,
+        None => config::DEFAULT_FILES.iter().any(|default| default.as_bytes() == file),
+    }
 }
 
 fn configured(named: Option<&Path>) -> Result<(PathBuf, Option<String>), String> {

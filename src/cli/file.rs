@@ -43,7 +43,7 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
             print(&format!(
                 "{remarks}{left_out}{warnings}{}{survey}{doubt}{}: ok
 {sum}{}{}",
-                absences(&loaded.config),
+                overlooked(&file) + &absences(&loaded.config),
                 file.display(),
                 coprocess::order(&loaded.config.coprocesses),
                 addresses(&loaded.config)
@@ -110,6 +110,15 @@ fn addresses(config: &Config) -> String {
 /// config's.
 fn absences(config: &Config) -> String {
     [strangers, programs, directories, unreadable, templates].map(|survey| survey(config)).concat()
+}
+
+/// Which file lies beside the one that is read, at the other of the places where one is looked for.
+fn overlooked(file: &Path) -> String {
+    let [first, second] = config::DEFAULT_FILES;
+    match file == Path::new(first) && Path::new(second).exists() {
+        true => format!("warning: {second} is there too, and isn't read\n\n"),
+        false => String::new(),
+    }
 }
 
 /// Which programs couldn't be run.

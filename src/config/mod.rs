@@ -61,7 +61,7 @@ pub use endpoints::{Control, ControlListen, Level, Log, LogFormat, Telemetry};
 pub use format::user;
 pub use health::{GrpcProbe, Health, HttpProbe, OnFailure, Probe, Trust};
 pub use hooks::{Hook, Hooks, Leftovers, PreStart, RunAs};
-pub use load::{Loaded, Written, find};
+pub use load::{DEFAULT_FILES, FILE_VARIABLE, Loaded, Written, find};
 pub use manner::{FailedStart, Manner};
 pub(crate) use parse::STRICT;
 pub use parse::Syntax;

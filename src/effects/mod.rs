@@ -30,6 +30,7 @@ use crate::config::{self, Config, Control, Coprocess, Limits, Query, Service, So
 use crate::endpoints::{ControlRequest, Endpoint};
 use crate::files::Turn;
 use crate::logging;
+use crate::process::out_of_memory::OutOfMemory;
 use crate::process::{self, Processes};
 use crate::supervisor::machines::election::event::{ElectionEvent, Renewal, StoreRequest};
 use crate::supervisor::vocabulary::{Answer, Job, ReplyId};
@@ -65,6 +66,8 @@ pub struct Adapters {
     last_reply: u64,
     /// What was said of the last signal, if that was refused.
     refused: Option<String>,
+    /// `None` in a plain init, which says nothing.
+    out_of_memory: Option<OutOfMemory>,
     telemetry: Option<(Telemetry, Opened)>,
     control: Option<(Control, Vec<Opened>)>,
     endpoint: Endpoint,
@@ -105,7 +108,6 @@ impl Adapters {
             processes,
             backend: Arc::new(backend),
             store: config.catalog.store().into(),
-            source,
             lock_client: None,
             request_within: REQUEST_WITHIN,
             services: Vec::new(),
@@ -118,9 +120,11 @@ impl Adapters {
             replies: HashMap::new(),
             last_reply: 0,
             refused: None,
+            out_of_memory: source.file.is_some().then(OutOfMemory::watch),
             telemetry: None,
             control: None,
             endpoint: Endpoint::new(status, ask),
+            source,
             tell,
             observe,
         }

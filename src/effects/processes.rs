@@ -9,9 +9,10 @@ use crate::config::{Background, Probe, Process, Signal, When};
 use crate::net::address;
 use crate::probe;
 use crate::process::notify::Notify;
+use crate::process::out_of_memory::OutOfMemory;
 use crate::process::{self, Order, Speaker};
 use crate::supervisor::Event;
-use crate::supervisor::vocabulary::{Pid, ReplyId, RunId, Secrets, Target};
+use crate::supervisor::vocabulary::{ExitStatus, Pid, ReplyId, RunId, Secrets, Target};
 
 use super::files::failed;
 use super::waiting::Ordered;
@@ -84,7 +85,27 @@ impl Adapters {
     /// Children ended.
     pub fn reap(&mut self) -> Vec<Event> {
         let events = self.processes.reap();
+        let killed = |event: &Event| {
+            const KILLED: ExitStatus = ExitStatus::Killed(Signal::KILL);
+            matches!(event, Event::Exited { status: KILLED, .. } | Event::StrayEnded { status: KILLED })
+        };
+        if events.iter().any(killed) {
+            self.tell_of_memory();
+        }
         self.with_warnings(events)
+    }
+
+    /// Whether it was the kernel that killed. What the cgroup counts isn't only what was started here.
+    fn tell_of_memory(&mut self) {
+        let what = match self.out_of_memory.as_mut().map_or(0, OutOfMemory::news) {
+            0 => return,
+            1 => "a process".to_owned(),
+            kills => format!("{kills} processes"),
+        };
+        tracing::warn!(
+            event = "memory.exhausted",
+            "the kernel has killed {what} of this container for want of memory (its limit's, or the host's)"
+        );
     }
 
     /// Whether there is more to reap.

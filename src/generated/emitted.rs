@@ -48,7 +48,7 @@ const VARIABLES: [(&str, &str); 11] = [
 ];
 
 /// What else is logged: name, levels, meaning.
-const OTHER_EVENTS: [(&str, &str, &str); 25] = [
+const OTHER_EVENTS: [(&str, &str, &str); 26] = [
     ("catalog.alarm", "warn", "etcd has raised an alarm, or its database is nearly full."),
     ("catalog.connections", "warn", "Consul takes no more connections from here."),
     ("catalog.dead_stay", "debug", "On `local`, what a container that is gone left in the directory can't be removed."),
@@ -70,6 +70,7 @@ const OTHER_EVENTS: [(&str, &str, &str); 25] = [
     ("election.witness", "debug", "By what the end of this container is known on its host."),
     ("endpoint.accept_failed", "debug", "A connection to an endpoint couldn't be taken."),
     ("endpoint.back", "info", "An endpoint listens whose address couldn't be had before."),
+    ("memory.exhausted", "warn", "The kernel has killed processes of this container for want of memory."),
     ("notify.failed", "debug, warn, error", "sd_notify can't be heard, or passed on, for a moment."),
     ("notify.ignored", "warn", "An sd_notify message that isn't main's, or is too long."),
     ("panic", "error", "A fault in pilotfish. A task's is survived; the loop's own ends the agent with code 70."),

@@ -48,6 +48,7 @@ pub fn of(notice: &Notice) -> Vec<Field> {
             vec![coprocess(name), text("signal", signal)]
         }
         Notice::CoprocessRestartOrdered { name } => vec![coprocess(name)],
+        Notice::MainSignalled { signal } => vec![text("signal", signal)],
         Notice::SignalForwarded { received, sent } => vec![text("received", received), text("sent", sent)],
         Notice::Stopping { reason, within } => {
             [text("reason", reason)].into_iter().chain(within.map(|within| seconds("within_seconds", within))).collect()
@@ -74,9 +75,11 @@ pub fn of(notice: &Notice) -> Vec<Field> {
             vec![text("service", service), text("address", address), text("because", why)]
         }
         Notice::Withdrawn { service } => vec![text("service", service)],
-        Notice::EntryLeft { service, status, ttl } => {
+        Notice::EntryLeft { service, status, ttl, because } => {
             let status = status.map(|status| text("status", status));
-            [Some(text("service", service)), status, Some(seconds("ttl_seconds", *ttl))].into_iter().flatten().collect()
+            let because = because.as_ref().map(|because| text("because", because));
+            let fields = [Some(text("service", service)), status, Some(seconds("ttl_seconds", *ttl)), because];
+            fields.into_iter().flatten().collect()
         }
         Notice::LockLeft { election, lease } => vec![text("election", election), seconds("lease_seconds", *lease)],
         Notice::CatalogFailed { what, error } | Notice::ElectionFailed { what, error } => {
@@ -108,7 +111,7 @@ pub fn of(notice: &Notice) -> Vec<Field> {
         }
         Notice::RanksKnown { known } => vec![list("known", known)],
         Notice::AcceptsLoss { term, known } => vec![number("term", term.0), list("known", known)],
-        Notice::Leads { term } => vec![number("term", term.0)],
+        Notice::Leads { term } | Notice::Promoting { term } => vec![number("term", term.0)],
         Notice::LeaderChanged { id, address } => {
             let fields = [("leader", id), ("address", address)];
             fields.into_iter().filter_map(|(name, value)| Some(text(name, value.as_ref()?))).collect()

@@ -26,7 +26,7 @@ pub async fn connect(host: &str, port: u16, within: Duration) -> Result<TcpStrea
     for address in addresses {
         let error = match timeout(share, TcpStream::connect(SocketAddr::new(address, port))).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => plain(&error),
+            Ok(Err(error)) => format!("can't connect to {}: {}", SocketAddr::new(address, port), plain(&error)),
             Err(_) => format!(
                 "no connection to {} within {}",
                 SocketAddr::new(address, port),

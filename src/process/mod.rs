@@ -8,7 +8,7 @@
 //! - `start`, `command`, `launch`, `child`: from an order to a running program. `environment`, `users`, `limits`,
 //!   `descriptors`, `stdio`: what it gets. `reserve`: room for one more.
 //! - `ends`: what has become of children; `held`: those that a tracer keeps from being reaped. `leftovers`: what main left
-//!   behind, counted or followed.
+//!   behind, counted or followed. `out_of_memory`: whether the kernel killed them for that.
 //! - [`memory`]: what the start needed and the rest does not.
 //! - [`parent`]: the end of this process's own. `pause`: an init without a main.
 //! - `output`: what hooks print and read; `periodic`: of those that run again and again, what is news. [`notify`]: what main
@@ -32,6 +32,7 @@ mod leftovers;
 pub mod limits;
 pub mod memory;
 pub mod notify;
+pub mod out_of_memory;
 mod output;
 pub mod parent;
 mod pause;

@@ -89,7 +89,7 @@ fn a_coprocess_that_crashes_for_ever_is_given_up_and_main_runs_on() {
     let restart = "restart = { max = 2, backoff = \"10ms..20ms\" }";
     let lab = Lab::new(&format!("{MAIN}{}", shell("helper", crashes, restart)));
     let mut container = lab.run();
-    log_says(&container, "helper exited with code 4, after 2 restarts within 1m: giving it up");
+    log_says(&container, "coprocess helper exited with code 4, after 2 restarts within 1m: giving it up");
     assert_eq!(count(&lab, "up"), 3);
     assert_eq!(of(&lab, "helper")["state"], "given up");
     container.signal(TERM);

@@ -83,8 +83,10 @@ async fn a_port_that_answers_is_healthy_and_one_that_refuses_is_not() {
     let address = server(drop);
     assert_eq!(probe(&tcp(address), SOON).await, Ok(()));
     assert_eq!(probe(&tcp(format!("localhost:{}", address.port())), SOON).await, Ok(()));
-    assert_eq!(probe(&tcp(nobody()), SOON).await, Err("connection refused".into()));
-    assert_eq!(ask(http(format!("http://{}/", nobody()))).await, Err("connection refused".into()));
+    let (first, second) = (nobody(), nobody());
+    let refused = |address: &str| Err(format!("can't connect to {address}: connection refused"));
+    assert_eq!(probe(&tcp(first.clone()), SOON).await, refused(&first.to_string()));
+    assert_eq!(ask(http(format!("http://{second}/"))).await, refused(&second.to_string()));
     assert_eq!(probe(&tcp("no port"), SOON).await, Err("no port has no port".into()));
 }
 

@@ -155,8 +155,8 @@ impl Entry {
     /// That the container ends without knowing it out of the catalog; `None` when it is.
     pub fn left_behind(&self) -> Option<Notice> {
         let status = self.published.as_ref().map(|said| said.desired.word());
-        let (service, ttl) = (self.service.id.clone(), self.service.ttl);
-        self.perhaps_there.then_some(Notice::EntryLeft { service, status, ttl })
+        let (service, ttl, because) = (self.service.id.clone(), self.service.ttl, self.error.clone());
+        self.perhaps_there.then_some(Notice::EntryLeft { service, status, ttl, because })
     }
 
     /// The catalog answered a publish.

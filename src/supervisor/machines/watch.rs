@@ -49,6 +49,8 @@ pub struct Watch {
     /// The file may not be what it was made to be, or not be made of an answer: it is to be looked at again.
     doubtful: bool,
     failures: u32,
+    /// What the last run of `on_change` failed on.
+    failed_on: Option<Observation>,
     changes: u64,
     error: Option<String>,
     outage: Outage,
@@ -122,6 +124,7 @@ impl Watch {
             pending: false,
             doubtful: false,
             failures: 0,
+            failed_on: None,
             changes: 0,
             error: None,
             outage: Outage::default(),
@@ -327,6 +330,10 @@ impl Watch {
                 Err(error) => {
                     self.pending = true;
                     self.try_again(format!("on_change {error}"), context);
+                    let hook = Job::OnChange { watch: self.config.name.clone() };
+                    let after = self.hold_until.map(|at| at.since(context.step.now)).unwrap_or_default();
+                    context.step.out.push(Effect::Say(Notice::HookRetrying { hook, after }));
+                    self.failed_on = Some(on);
                 }
             },
             other => self.stage = other,
@@ -423,8 +430,20 @@ impl Watch {
             self.pending = true;
             return;
         }
-        self.changes += 1;
-        let change = Change::between(&self.acted, &on);
+        let watch = self.config.name.clone();
+        // Another try at what failed is no change.
+        if self.failed_on.take().as_ref() != Some(&on) {
+            self.changes += 1;
+            self.tell_of_change(&on, context);
+        }
+        let Some(hook) = self.config.on_change.clone() else { return self.signal(on, context) };
+        let told = Announcement { watch: watch.clone(), before: self.acted.clone(), now: on.clone() };
+        let run = self.command(Job::OnChange { watch }, hook, Some(told), context);
+        self.stage = WatchStage::Hook { on, run };
+    }
+
+    fn tell_of_change(&self, on: &Observation, context: &mut Context<'_, '_>) {
+        let change = Change::between(&self.acted, on);
         let watch = self.config.name.clone();
         let what = match change.is_empty() {
             true if self.config.template.is_some() => "its file was made anew from what was seen before".to_owned(),
@@ -432,11 +451,7 @@ impl Watch {
             true => "it is again as it was".to_owned(),
             false => change.in_words(),
         };
-        context.step.out.push(Effect::Say(Notice::DependencyChanged { watch: watch.clone(), what }));
-        let Some(hook) = self.config.on_change.clone() else { return self.signal(on, context) };
-        let told = Announcement { watch: watch.clone(), before: self.acted.clone(), now: on.clone() };
-        let run = self.command(Job::OnChange { watch }, hook, Some(told), context);
-        self.stage = WatchStage::Hook { on, run };
+        context.step.out.push(Effect::Say(Notice::DependencyChanged { watch, what }));
     }
 
     fn command(&self, job: Job, hook: Hook, stdin: Option<Announcement>, context: &mut Context<'_, '_>) -> RunId {

@@ -191,7 +191,7 @@ impl Supervisor {
         }
         match self.main.target(self.process.signal_scope) {
             Some(target) => {
-                step.out.push(Effect::Say(Notice::SignalForwarded { received: signal, sent: signal }));
+                step.out.push(Effect::Say(Notice::MainSignalled { signal }));
                 step.out.push(Effect::Forward { target, signal, reply: Some(reply) });
             }
             None => {
@@ -241,18 +241,20 @@ impl Supervisor {
         query: Query,
         within: Duration,
     ) {
-        let refused = if self.is_stopping() {
-            "the container is stopping"
+        let refused = |why: &str| Answer::Refused(why.to_owned());
+        let answer = if self.is_stopping() {
+            refused("the container is stopping")
         } else if self.config.catalog.backend == Backend::None {
-            NO_CATALOG
+            refused(NO_CATALOG)
         } else if self.orders.awaited.len() >= MOST_AWAITED {
-            "too many wait already"
+            // Whoever asked asks again: those who wait may have gone.
+            Answer::NotYet(format!("{MOST_AWAITED} others wait for something already"))
         } else {
             step.out.push(Effect::Follow { follow: Follow::Await(reply), query: query.clone() });
             let until = step.now + within;
             return self.orders.awaited.push(Awaited { reply, query, until, error: None });
         };
-        step.out.push(Effect::Reply { reply, answer: Answer::Refused(refused.to_owned()) });
+        step.out.push(Effect::Reply { reply, answer });
     }
 
     /// A query that somebody waits for sees this.

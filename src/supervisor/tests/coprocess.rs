@@ -180,7 +180,7 @@ fn one_that_crashes_starts_again_after_a_pause_and_is_given_up_beyond_its_budget
     script.expect(&[]);
     let status = status(&script, "exporter");
     assert_eq!((status.state.as_str(), status.restarts), ("given up", 5));
-    assert_eq!(status.error.as_deref(), Some("exporter exited with code 3, after 5 restarts within 1m"));
+    assert_eq!(status.error.as_deref(), Some("coprocess exporter exited with code 3, after 5 restarts within 1m"));
 }
 
 #[test]

@@ -257,7 +257,7 @@ fn a_signal_by_hand_reaches_main_as_it_is() {
     script.heard();
     script.orders_signal(Signal::HUP);
     script.expect(&["SIGHUP to main"]);
-    let sent = |notice: &Notice| matches!(notice, Notice::SignalForwarded { sent: Signal::HUP, .. });
+    let sent = |notice: &Notice| matches!(notice, Notice::MainSignalled { signal: Signal::HUP });
     assert!(script.said.iter().any(sent));
     // One of those that start the container's stop, too: it is main's.
     script.orders_signal(Signal::TERM);
@@ -321,7 +321,7 @@ fn so_many_wait_at_once_and_no_more() {
     }
     script.heard();
     script.awaits(16, "k");
-    script.expect(&["reply error"]);
+    script.expect(&["reply not yet"]);
     script.sees_key(3, Ok(Some("")));
     script.heard();
     script.awaits(17, "k");

@@ -142,6 +142,10 @@ fn a_failing_hook_is_run_again_with_growing_pauses_until_it_succeeds() {
     assert_eq!(script.stdin["on_change of app"].change().in_words(), "a came");
     script.ends("on_change of app", 0);
     assert_eq!(shown(&script), None);
+    // It was one change, said once.
+    let said = |name: &str| script.said.iter().filter(|notice| notice.name() == name).count();
+    assert_eq!((said("watch.changed"), said("hook.retrying")), (1, 2));
+    assert_eq!(script.core.status().watches[0].changes, 1);
     script.until(600_000);
     script.expect(&[]);
 }

@@ -142,6 +142,11 @@ pub enum Notice {
         /// The signal.
         signal: Signal,
     },
+    /// Somebody sends main a signal.
+    MainSignalled {
+        /// The signal.
+        signal: Signal,
+    },
     /// A signal is passed on to main.
     SignalForwarded {
         /// As it came.
@@ -278,6 +283,8 @@ pub enum Notice {
         status: Option<&'static str>,
         /// For how long, at most, before the catalog takes it for dead.
         ttl: Duration,
+        /// Why, if the catalog said so.
+        because: Option<String>,
     },
     /// The container ends, and the store may still hold its lock.
     LockLeft {
@@ -402,7 +409,12 @@ pub enum Notice {
         /// Whose ranks were known.
         known: Vec<String>,
     },
-    /// This container leads.
+    /// This container has won the lock, nobody else acts any more, and its main is promoted.
+    Promoting {
+        /// For which term.
+        term: Term,
+    },
+    /// This container leads: its main has been promoted.
     Leads {
         /// For which term.
         term: Term,
@@ -509,6 +521,7 @@ impl Notice {
             Notice::CoprocessTold { .. } => ("coprocess.told", Info),
             Notice::CoprocessRestartOrdered { .. } => ("coprocess.restart_ordered", Info),
             Notice::CoprocessSignalled { .. } => ("coprocess.signalled", Info),
+            Notice::MainSignalled { .. } => ("main.signalled", Info),
             Notice::SignalForwarded { .. } => ("signal.forwarded", Debug),
             Notice::Stopping { .. } => ("stop.started", Info),
             Notice::MainTold { .. } => ("stop.main_told", Info),
@@ -556,6 +569,7 @@ impl Notice {
             Notice::RanksMissing { .. } => ("election.ranks_missing", Warn),
             Notice::RanksKnown { .. } => ("election.ranks_known", Info),
             Notice::AcceptsLoss { .. } => ("election.accepts_loss", Warn),
+            Notice::Promoting { .. } => ("election.promoting", Info),
             Notice::Leads { .. } => ("election.leads", Info),
             Notice::LeaderChanged { .. } => ("election.leader_changed", Info),
             Notice::FormerLifeHolds => ("election.former_life", Info),

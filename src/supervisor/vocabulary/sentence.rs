@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{ExitStatus, Notice};
+use super::{ExitStatus, Job, Notice};
 
 impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,6 +67,9 @@ impl fmt::Display for Notice {
             Notice::CoprocessSignalled { name, signal } => {
                 write!(f, "{signal} sent to {name}, as asked for at the control endpoint")
             }
+            Notice::MainSignalled { signal } => {
+                write!(f, "{signal} sent to main, as asked for at the control endpoint")
+            }
             Notice::SignalForwarded { received, sent } if received == sent => write!(f, "{received} passed on to main"),
             Notice::SignalForwarded { received, sent } => write!(f, "{received} passed on to main as {sent}"),
             Notice::Stopping { reason, within: Some(within) } => {
@@ -77,8 +80,10 @@ impl fmt::Display for Notice {
             Notice::Killing { what } => write!(f, "time is up: SIGKILL to {what}"),
             Notice::HookStarted { hook } => write!(f, "{hook} started"),
             Notice::HookSucceeded { hook, took } => write!(f, "{hook} succeeded in {}", span(took)),
-            Notice::HookFailed { hook, error } => write!(f, "{hook} failed: {error}"),
-            Notice::HookTimedOut { hook, timeout } => write!(f, "{hook} ran past its timeout of {}", span(timeout)),
+            Notice::HookFailed { hook, error } => write!(f, "{hook} failed{}: {error}", consequence(hook)),
+            Notice::HookTimedOut { hook, timeout } => {
+                write!(f, "{hook} took longer than the {} it had{}", span(timeout), consequence(hook))
+            }
             Notice::HookSkipped { hook } => write!(f, "{hook} cut short"),
             Notice::HookRetrying { hook, after } => write!(f, "{hook} is tried again in {}", span(after)),
             Notice::TaskLeftOut { task, because } => write!(f, "{task} is skipped: {because}"),
@@ -95,9 +100,10 @@ impl fmt::Display for Notice {
             Notice::Published { service, status } => write!(f, "{service} is {status} in the catalog"),
             Notice::Advertised { service, address, why } => write!(f, "{service} is advertised at {address}: {why}"),
             Notice::Withdrawn { service } => write!(f, "{service} is out of the catalog"),
-            Notice::EntryLeft { service, status, ttl } => {
+            Notice::EntryLeft { service, status, ttl, because } => {
                 let (status, ttl) = (status.unwrap_or("there"), span(ttl));
-                write!(f, "{service} may be {status} in the catalog for {ttl} more: it didn't answer in time")
+                let because = because.as_deref().unwrap_or("it didn't answer in time");
+                write!(f, "{service} may be {status} in the catalog for {ttl} more: {because}")
             }
             Notice::LockLeft { election, lease } => {
                 write!(
@@ -118,7 +124,7 @@ impl fmt::Display for Notice {
                 write!(f, "watch {watch}: no answer yet, so {destination} stays as it is")
             }
             Notice::TemplateFailed { watch, error } => {
-                write!(f, "watch {watch}: the template failed, the old file stays: {error}")
+                write!(f, "watch {watch}: the template failed, so its file stays as it was: {error}")
             }
             Notice::Reloaded { changed, later } => {
                 let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
@@ -163,6 +169,7 @@ impl fmt::Display for Notice {
                 term.0,
                 Names(known, "no rank is")
             ),
+            Notice::Promoting { term } => write!(f, "the lock is ours, for term {}: main is to lead", term.0),
             Notice::Leads { term } => write!(f, "leading, for term {}", term.0),
             Notice::LeaderChanged { id: Some(id), address: Some(address) } => write!(f, "{id} at {address} leads"),
             Notice::LeaderChanged { id: Some(id), address: None } => write!(f, "{id} leads"),
@@ -205,6 +212,14 @@ impl fmt::Display for Notice {
             Notice::MaintenanceEnded { because } => write!(f, "maintenance is over: {because}"),
             Notice::Ended { code, reason, .. } => write!(f, "ending with code {code}: {reason}"),
         }
+    }
+}
+
+/// What becomes of main by a hook that failed, where nothing else says so.
+fn consequence(hook: &Job) -> &'static str {
+    match hook {
+        Job::OnDemote => ", so main is stopped: it may act as leader still",
+        _ => "",
     }
 }
 

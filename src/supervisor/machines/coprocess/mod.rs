@@ -511,13 +511,13 @@ impl Coprocess {
         };
         let name = &self.config.name;
         let ended = match why {
-            _ if stuck => EndedForGood { code: 1, why: format!("{name} can't be ended"), as_wanted: false },
+            _ if stuck => EndedForGood { code: 1, why: format!("coprocess {name} can't be ended"), as_wanted: false },
             EndCause::NotStarted { code, .. } => {
-                EndedForGood { code, why: format!("{name} can't be started"), as_wanted: false }
+                EndedForGood { code, why: format!("coprocess {name} can't be started"), as_wanted: false }
             }
             EndCause::Itself | EndCause::Restart | EndCause::Unwanted => EndedForGood {
                 code: status.code(),
-                why: format!("{name} {status}"),
+                why: format!("coprocess {name} {status}"),
                 as_wanted: !again && status.success(),
             },
         };

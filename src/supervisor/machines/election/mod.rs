@@ -214,7 +214,9 @@ impl Election {
             ElectionEvent::Gone { witness } => self.gone(now, &witness),
             ElectionEvent::Certified { ask, result } => self.certified(now, ask, result, &mut out),
             ElectionEvent::Guard { stands } => self.guarded = stands,
-            ElectionEvent::Promoted { result: Ok(()) } => {}
+            ElectionEvent::Promoted { result: Ok(()) } => {
+                out.extend(self.term().map(|term| ElectionEffect::Say(Notice::Leads { term })));
+            }
             ElectionEvent::Promoted { result: Err(error) } => {
                 self.demote(now, DemotionReason::PromotionFailed(error), &mut out)
             }
@@ -303,6 +305,17 @@ impl Election {
     /// Whether it stands no more because the store's terms went back, until somebody says that this is right.
     pub fn refuses(&self) -> bool {
         self.eligibility.refuses
+    }
+
+    /// Whether the lock is held under this candidate's own id by a session that it never opened, and whether that is
+    /// certainly another container's.
+    pub fn namesake(&self) -> Option<bool> {
+        self.namesake.seen()
+    }
+
+    /// How often in a row leading has failed.
+    pub fn failures(&self) -> u32 {
+        self.eligibility.failures
     }
 
     /// Whether the store has ever answered.

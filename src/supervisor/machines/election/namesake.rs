@@ -35,6 +35,11 @@ impl Namesake {
         self.session == Some(session)
     }
 
+    /// Whether one holds the lock, or what the life before held; `true`: another container for certain.
+    pub(super) fn seen(&self) -> Option<bool> {
+        (self.session.is_some() || self.overstays.is_some()).then_some(self.session.is_some())
+    }
+
     /// By which session the lock is held now.
     pub(super) fn held_by(&mut self, session: Option<SessionId>) {
         self.session = self.session.filter(|known| Some(*known) == session);

@@ -27,6 +27,10 @@ use crate::supervisor::vocabulary::{
 };
 
 /// Between two tries for a guard: one that ends as soon as it stands must not keep a processor busy.
+/// What is so where the lock is held under one's own id.
+const NAMESAKE: &str = "another container holds the lock under this one's id: give each an [election] id of its own";
+const FORMER_LIFE: &str = "the lock is still held for this container's life before";
+
 const GUARD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Between two reads of the ranks, while others measure theirs: some 10 ms are usual for that.
 const READ_RANKS_EVERY: Duration = Duration::from_millis(100);
@@ -292,13 +296,18 @@ impl Leadership {
 
     /// Whether all is well although main doesn't run: a standby that could lead, and reaches the store.
     pub fn stands_by(&self) -> bool {
-        let could_lead = self.core.has_seen() && !self.core.refuses();
+        let could_lead = self.core.has_seen() && !self.core.refuses() && self.core.namesake() != Some(true);
         self.config.mode == Mode::Standby && matches!(self.role, Role::Replica) && could_lead
     }
 
     /// What it waits for then, for people.
     pub fn stands_by_for(&self) -> String {
-        let leads = self.known_leader().map_or("nobody leads".to_owned(), |leader| format!("{} leads", leader.id));
+        let leads = match (self.known_leader(), self.core.namesake()) {
+            (Some(leader), _) => format!("{} leads", leader.id),
+            (None, Some(true)) => NAMESAKE.to_owned(),
+            (None, Some(false)) => FORMER_LIFE.to_owned(),
+            (None, None) => "nobody leads".to_owned(),
+        };
         match self.core.error() {
             None => leads,
             Some(error) => format!("{leads}, as far as is known: {error}"),
@@ -314,6 +323,7 @@ impl Leadership {
             acts: self.acts(leader),
         });
         let acts = matches!(self.role, Role::Leader { promotion: Promotion::Done, .. });
+        let resting;
         let doing = match self.role {
             Role::Replica if self.core.refuses() => {
                 "refusing to lead: a store with a lower term (`pilotfish term --accept` takes it)"
@@ -324,6 +334,16 @@ impl Leadership {
             }
             Role::Replica if self.core.term().is_some() => "waiting until the last leader can't act any more",
             Role::Replica if leader.is_some() => "following",
+            Role::Replica if self.core.namesake() == Some(true) => NAMESAKE,
+            Role::Replica if self.core.namesake() == Some(false) => FORMER_LIFE,
+            Role::Replica if self.core.failures() > 0 => {
+                let times = match self.core.failures() {
+                    1 => "once".to_owned(),
+                    failures => format!("{failures} times in a row"),
+                };
+                resting = format!("waiting for a leader, after leading has failed {times} here");
+                &resting
+            }
             Role::Replica => "waiting for a leader",
             Role::Leader { promotion: Promotion::Clearing { .. }, .. } => "stopping what runs for a replica",
             Role::Leader { promotion: Promotion::Due, .. } => "waiting for main to be promoted",
@@ -406,7 +426,7 @@ impl Supervisor {
                 leadership.leaderships += 1;
                 (leadership.over, leadership.leave_by) = (false, None);
                 leadership.announced = None;
-                step.out.push(Effect::Say(Notice::Leads { term }));
+                step.out.push(Effect::Say(Notice::Promoting { term }));
                 self.commands.leave(step, When::Replica, None);
                 // What this role waits for, and is prepared by, may be something else.
                 self.prepare_anew(step);

@@ -19,6 +19,13 @@ fn a_promotion_that_fails_is_told_to_nobody() {
     script.wins(7);
     script.ends("on_promote", 1);
     assert!(!script.heard().iter().any(|heard| heard.starts_with("tell that")));
+    let said = |name: &str| script.said.iter().any(|notice| notice.name() == name);
+    assert!(said("election.promoting") && !said("election.leads"));
+    script.ends("on_demote", 0);
+    script.released();
+    script.sees_lock(free());
+    let doing = script.core.status().election.unwrap().doing;
+    assert_eq!(doing, "waiting for a leader, after leading has failed once here");
 }
 
 #[test]
