@@ -39,6 +39,19 @@ fn a_config_with_nothing_writable_warns_and_runs() {
 
 #[test]
 #[ignore = "needs a Docker engine: make e2e runs it"]
+fn a_main_that_the_kernel_kills_for_want_of_memory_is_told_apart_from_one_that_somebody_killed() {
+    // A block that dd holds as a whole.
+    let config =
+        Config::new("[process]\nexec = [\"dd\", \"if=/dev/zero\", \"of=/dev/null\", \"bs=200M\", \"count=1\"]\n");
+    let mount = config.mount();
+    let container = Container::start(&["--memory=48m", &*mount, "--entrypoint=/pilotfish"], "init", &[]);
+    assert_eq!(container.ends(), 137);
+    let said = container.logs();
+    assert!(said.contains("has killed a process of this container for want of memory"), "{said}");
+}
+
+#[test]
+#[ignore = "needs a Docker engine: make e2e runs it"]
 fn a_pids_limit_that_leaves_no_room_is_an_error_and_no_hang() {
     let (code, said) = run(&["--pids-limit=1"], "init", &["sh", "-c", "exit 7"]);
     assert!(code != 0 && code != 124, "{code}: {said}");
