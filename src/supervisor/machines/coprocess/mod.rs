@@ -1,7 +1,10 @@
 //! One coprocess: whether it is to run, runs, is being ended, or has ended for good; [`readiness`] says whether it is
-//! ready. Its processes are among [`Commands`](crate::supervisor::machines::commands::Commands), as those of hooks are; this
-//! says what comes next, and starts nothing itself.
+//! ready, [`following`] which process it is, [`orders`] who wants it restarted. Its processes are among
+//! [`Commands`](crate::supervisor::machines::commands::Commands), as those of hooks are; this says what comes next, and
+//! starts nothing itself.
 
+mod following;
+mod orders;
 mod readiness;
 
 use std::sync::Arc;
@@ -9,15 +12,15 @@ use std::time::Duration;
 
 use crate::config::{Coprocess as Config, Probe, Restart, RestartPolicy, SignalScope, When};
 
+use self::orders::RestartOrder;
 use self::readiness::{ASK_AGAIN_AFTER, Readiness};
 use super::commands::Outcome;
 use super::jitter::Jitter;
-use super::main::{FOLLOWED_SAID_EVERY, LAUNCHED_WITHIN};
 use super::reported::Reported;
 use super::restarts::{self, RestartDecision, Restarts};
 use crate::supervisor::vocabulary::{
-    Answer, CoprocessStatus, Effect, ExitStatus, Hope, Notice, Notification, Pid, ProcessId, ReplyId, RunId,
-    SpawnError, Step, Target, Time, earliest,
+    Answer, CoprocessStatus, Effect, ExitStatus, Hope, Notice, Notification, Pid, ProcessId, RunId, SpawnError, Step,
+    Target, Time, earliest,
 };
 
 /// Past this such a question has no answer. What is ready answers in milliseconds.
@@ -60,15 +63,6 @@ struct CoprocessLife {
     ended: Option<EndedForGood>,
     /// What follows from that has been seen to.
     judged: bool,
-}
-
-/// Somebody wants it to be started again.
-#[derive(Debug)]
-struct RestartOrder {
-    /// Whoever wants the same meanwhile is answered with the first.
-    replies: Vec<ReplyId>,
-    /// What is there of it is yet to end, and is told to then.
-    due: Option<Time>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,63 +235,6 @@ impl Coprocess {
         }
     }
 
-    /// Somebody wants it to be started again: what is there of it ends as it does for good, and then it starts as it did
-    /// at first. That counts against nothing; one that had ended for good has a budget anew. It is told to stop `at` that time.
-    pub fn order(&mut self, reply: ReplyId, at: Time) {
-        self.order = Some(RestartOrder { replies: vec![reply], due: Some(at) });
-        if self.stage == Stage::Idle {
-            self.begin_anew();
-        }
-    }
-
-    /// Whether somebody waits for it to run again.
-    pub fn is_ordered(&self) -> bool {
-        self.order.is_some()
-    }
-
-    /// Those who wait for it to run again, if anybody does.
-    pub fn ordered_by(&mut self) -> Option<&mut Vec<ReplyId>> {
-        self.order.as_mut().map(|order| &mut order.replies)
-    }
-
-    fn is_to_end_for_order(&self) -> bool {
-        self.order_due().is_some()
-    }
-
-    fn order_due(&self) -> Option<Time> {
-        self.order.as_ref().and_then(|order| order.due)
-    }
-
-    /// Whether it is about to be told to stop, to be started again, or ends for that.
-    pub fn is_draining(&self) -> bool {
-        self.is_to_end_for_order() && matches!(self.stage, Stage::Running { .. } | Stage::Ending { .. })
-    }
-
-    fn begin_anew(&mut self) {
-        if let Some(order) = &mut self.order {
-            order.due = None;
-            if self.life.ended.take().is_some() {
-                self.restarts = Restarts::default();
-            }
-            self.life.judged = false;
-            self.readiness.has_time_anew();
-        }
-    }
-
-    /// Who wants it to be started again is answered.
-    pub fn answer_order(&mut self, step: &mut Step<'_>, answer: Answer) {
-        for reply in self.order.take().into_iter().flat_map(|order| order.replies) {
-            step.out.push(Effect::Reply { reply, answer: answer.clone() });
-        }
-    }
-
-    /// What was ordered has failed, unless it is yet to end.
-    fn order_failed(&mut self, step: &mut Step<'_>, why: &str) {
-        if !self.is_to_end_for_order() {
-            self.answer_order(step, Answer::Refused(why.to_owned()));
-        }
-    }
-
     /// Who gets a signal that somebody sends it.
     pub fn target(&self) -> Option<Target> {
         match (self.stage, self.config.signal_scope) {
@@ -422,51 +359,6 @@ impl Coprocess {
             self.readiness.is_over();
         }
         step.out.push(Effect::Say(Notice::CoprocessExited { name: self.config.name.clone(), status }));
-    }
-
-    /// What its launcher left behind is the coprocess from now on, of which one is to be followed: `only` who it named.
-    pub fn goes_to_background(&mut self, step: &mut Step<'_>, run: RunId, only: bool) {
-        if let Stage::Launched { run: own, since } = self.stage
-            && own == run
-        {
-            self.stage = Stage::Running { run, since, pid: None };
-            self.followed_by = Some(step.now + LAUNCHED_WITHIN);
-            step.out.push(Effect::FollowStray { run, told: self.announced_pid, only });
-            self.readiness.runs_on(step.now, self.config.ready.as_ref(), self.reported.ready);
-        }
-    }
-
-    /// This process is it from now on; `None`: it can't be found, and all that is left is being ended.
-    pub fn followed(&mut self, step: &mut Step<'_>, run: RunId, followed: Option<Pid>) {
-        match (self.stage, followed) {
-            (Stage::Running { run: own, since, .. }, Some(pid)) if own == run => {
-                self.stage = Stage::Running { run, since, pid: Some(pid) };
-                if self.followed_said.is_none_or(|said| step.now.since(said) >= FOLLOWED_SAID_EVERY) {
-                    self.followed_said = Some(step.now);
-                    let name = self.config.name.clone();
-                    step.out.push(Effect::Say(Notice::CoprocessFollowed { name, pid }));
-                }
-            }
-            (Stage::Running { run: own, since, pid: None }, None) if own == run => {
-                self.stage = Stage::Ending { run, since, why: EndCause::Itself };
-                self.readiness.is_over();
-            }
-            _ => {}
-        }
-    }
-
-    /// This run has nobody to be followed by the time that one would be there: what is left of it /proc doesn't show.
-    pub fn is_followed_by_nobody(&mut self, now: Time) -> Option<RunId> {
-        let Stage::Running { run, pid: None, .. } = self.stage else { return None };
-        self.followed_by.take_if(|by| *by <= now).map(|_| run)
-    }
-
-    /// It said who it is (sd_notify(3), MAINPID): its run while its process is there, and whether it is another.
-    pub fn named(&mut self, named: ProcessId) -> Option<(RunId, bool)> {
-        let Stage::Running { run, pid: Some(pid), .. } = self.stage else { return None };
-        // Who names itself names nobody in its place.
-        self.announced_pid = Some(named).filter(|(named, _)| *named != pid);
-        Some((run, named.0 != pid))
     }
 
     /// It was told to stop, to be started `again` or for as long as it isn't wanted.

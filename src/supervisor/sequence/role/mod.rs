@@ -2,11 +2,12 @@
 //! stops it; and it tells the election of all that bears on it. Who leads is decided in [`election`](crate::supervisor::machines::election).
 //!
 //! Here is what a container's part is made of and how the election's orders are obeyed; [`transition`] is the way into the
-//! leader's role and out of it, [`announce`] who learns of it, [`rank`] what others ask.
+//! leader's role and out of it, [`announce`] who learns of it, [`rank`] what others ask, [`report`] what people are told.
 
 mod acting;
 mod announce;
 mod rank;
+mod report;
 mod transition;
 
 use std::collections::VecDeque;
@@ -22,15 +23,9 @@ use crate::supervisor::machines::election::record::{Holder, Term};
 use crate::supervisor::machines::election::{Election, ElectionEffect, ElectionEvent, Ranking, RequestId, Settings};
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
-use crate::supervisor::vocabulary::{
-    Effect, ElectionStatus, Fence, Job, LeaderStatus, Notice, RanksStatus, RunId, Step, Time, WitnessStatus, earliest,
-};
+use crate::supervisor::vocabulary::{Effect, Fence, Job, Notice, RunId, Step, Time, earliest};
 
 /// Between two tries for a guard: one that ends as soon as it stands must not keep a processor busy.
-/// What is so where the lock is held under one's own id.
-const NAMESAKE: &str = "another container holds the lock under this one's id: give each an [election] id of its own";
-const FORMER_LIFE: &str = "the lock is still held for this container's life before";
-
 const GUARD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Between two reads of the ranks, while others measure theirs: some 10 ms are usual for that.
 const READ_RANKS_EVERY: Duration = Duration::from_millis(100);
@@ -292,90 +287,6 @@ impl Leadership {
         };
         set("FIRST", if first { "1" } else { "" }.to_owned());
         env
-    }
-
-    /// Whether all is well although main doesn't run: a standby that could lead, and reaches the store.
-    pub fn stands_by(&self) -> bool {
-        let could_lead = self.core.has_seen() && !self.core.refuses() && self.core.namesake() != Some(true);
-        self.config.mode == Mode::Standby && matches!(self.role, Role::Replica) && could_lead
-    }
-
-    /// What it waits for then, for people.
-    pub fn stands_by_for(&self) -> String {
-        let leads = match (self.known_leader(), self.core.namesake()) {
-            (Some(leader), _) => format!("{} leads", leader.id),
-            (None, Some(true)) => NAMESAKE.to_owned(),
-            (None, Some(false)) => FORMER_LIFE.to_owned(),
-            (None, None) => "nobody leads".to_owned(),
-        };
-        match self.core.error() {
-            None => leads,
-            Some(error) => format!("{leads}, as far as is known: {error}"),
-        }
-    }
-
-    /// For `/status`.
-    pub fn status(&self) -> ElectionStatus {
-        let leader = self.known_leader().map(|leader| LeaderStatus {
-            id: leader.id.to_string(),
-            address: leader.address.as_ref().map(|address| address.to_string()),
-            term: leader.term,
-            acts: self.acts(leader),
-        });
-        let acts = matches!(self.role, Role::Leader { promotion: Promotion::Done, .. });
-        let resting;
-        let doing = match self.role {
-            Role::Replica if self.core.refuses() => {
-                "refusing to lead: a store with a lower term (`pilotfish term --accept` takes it)"
-            }
-            Role::Replica if self.core.waits_for_ranks().is_some() => "holding the lock, and waiting for ranks",
-            Role::Replica if self.core.waits_for_lease() => {
-                "holding the lock, and waiting for the lease to be confirmed"
-            }
-            Role::Replica if self.core.term().is_some() => "waiting until the last leader can't act any more",
-            Role::Replica if leader.is_some() => "following",
-            Role::Replica if self.core.namesake() == Some(true) => NAMESAKE,
-            Role::Replica if self.core.namesake() == Some(false) => FORMER_LIFE,
-            Role::Replica if self.core.failures() > 0 => {
-                let times = match self.core.failures() {
-                    1 => "once".to_owned(),
-                    failures => format!("{failures} times in a row"),
-                };
-                resting = format!("waiting for a leader, after leading has failed {times} here");
-                &resting
-            }
-            Role::Replica => "waiting for a leader",
-            Role::Leader { promotion: Promotion::Clearing { .. }, .. } => "stopping what runs for a replica",
-            Role::Leader { promotion: Promotion::Due, .. } => "waiting for main to be promoted",
-            Role::Leader { promotion: Promotion::Running(_), .. } => "running on_promote",
-            Role::Leader { promotion: Promotion::Done, .. } => "leading",
-            Role::Leaving { stage: Leaving::Demoting { .. } | Leaving::Demoted, .. } => "running on_demote",
-            Role::Leaving { stage: Leaving::Clearing | Leaving::Stopping, .. } => "stopping what acts for the leader",
-        };
-        ElectionStatus {
-            name: self.config.name.clone(),
-            id: self.config.id.clone(),
-            role: if self.leads() { "leader" } else { "replica" }.to_owned(),
-            promoted: acts,
-            doing: doing.to_owned(),
-            leader,
-            leaderships: self.leaderships,
-            error: self.core.error().map(str::to_owned),
-            ranks: self.core.waits_for_ranks().map(|waiting| RanksStatus {
-                known: waiting.known.iter().map(ToString::to_string).collect(),
-                quorum: waiting.quorum,
-                missing: waiting.missing.iter().map(ToString::to_string).collect(),
-                ahead: waiting.ahead.map(|id| id.to_string()),
-                own_missing: waiting.own_missing,
-                waiting_since: waiting.since,
-            }),
-            loss_accepted: self.core.accepts_loss(),
-            witness: self.config.witness.as_ref().map(|directory| WitnessStatus {
-                directory: directory.display().to_string(),
-                stands: self.witness == Some(Ok(())),
-                error: self.witness.clone().and_then(Result::err),
-            }),
-        }
     }
 
     /// A service as the catalog shall have it: with the role's tag.
