@@ -33,17 +33,26 @@ fn answer(child: Child) -> (i32, String, String) {
 /// A mounted config has another socket, or none, by now, which the agent knows only once it reads it again.
 #[test]
 fn an_agent_is_found_where_it_listens_whatever_its_file_says_by_now() {
-    let config = "[process]\nexec = [\"sh\", \"-c\", \"while ! [ -e DIR/now ]; do sleep 0.05; done; for c in other none; do \
-                  PILOTFISH -c DIR/$c.toml health > DIR/$c.said 2>&1; echo $c $? >> DIR/story; done; sleep 1000\"]\n";
-    let lab = Lab::new(&config.replace("PILOTFISH", pilotfish().to_str().unwrap()));
+    // What asks is below the init, by the name of the file and in its place.
+    let asks = "for c in other none; do until [ -e DIR/$c.toml ]; do sleep 0.05; done; cp DIR/$c.toml DIR/pilotfish.toml; \
+                PILOTFISH -c DIR/pilotfish.toml health; echo $c $? >> DIR/story; \
+                PILOTFISH -c DIR/$c.toml health; echo $c of another agent $? >> DIR/story; done; sleep 1000";
+    let asks = asks.replace("PILOTFISH", pilotfish().to_str().unwrap());
+    let lab = Lab::new(&format!("[process]\nexec = [\"sh\", \"-c\", \"{asks}\"]\n"));
     let _container = lab.run();
     let text = std::fs::read_to_string(lab.path("pilotfish.toml")).unwrap();
-    std::fs::write(lab.path("other.toml"), text.replace("control.sock", "elsewhere.sock")).unwrap();
-    let none = text.replace(&format!("\"{}\"", lab.path("control.sock").display()), "\"\"");
-    std::fs::write(lab.path("none.toml"), none).unwrap();
-    std::fs::write(lab.path("now"), "").unwrap();
-    lab.told("none 0");
+    let socket = lab.path("control.sock").display().to_string();
+    let put = |name: &str, text: String| {
+        std::fs::write(lab.path("new"), text).unwrap();
+        std::fs::rename(lab.path("new"), lab.path(name)).unwrap();
+    };
+    put("other.toml", text.replace("control.sock", "elsewhere.sock"));
     lab.told("other 0");
+    // One that has ended, or was never started, is nobody whose orders the init takes.
+    lab.told("other of another agent 1");
+    put("none.toml", text.replace(&format!("\"{socket}\""), "\"\""));
+    lab.told("none 0");
+    lab.told("none of another agent 1");
 }
 
 #[test]

@@ -85,7 +85,7 @@ async fn a_port_that_answers_is_healthy_and_one_that_refuses_is_not() {
     assert_eq!(probe(&tcp(format!("localhost:{}", address.port())), SOON).await, Ok(()));
     let (first, second) = (nobody(), nobody());
     let refused = |address: &str| Err(format!("can't connect to {address}: connection refused"));
-    assert_eq!(probe(&tcp(first.clone()), SOON).await, refused(&first.to_string()));
+    assert_eq!(probe(&tcp(first), SOON).await, refused(&first.to_string()));
     assert_eq!(ask(http(format!("http://{second}/"))).await, refused(&second.to_string()));
     assert_eq!(probe(&tcp("no port"), SOON).await, Err("no port has no port".into()));
 }
@@ -371,8 +371,8 @@ fn a_probe_from_the_command_line_ends_with_1_and_one_line_if_not() {
             "status 503, but no \"up\" in the body",
         ),
         (vec![format!("http://{silent}/"), "--timeout=100ms".into()], "no answer within 100ms"),
-        (vec!["tcp://127.0.0.1:1".into()], "connection refused"),
-        (vec!["http://127.0.0.1:1/".into()], "connection refused"),
+        (vec!["tcp://127.0.0.1:1".into()], "can't connect to 127.0.0.1:1: connection refused"),
+        (vec!["http://127.0.0.1:1/".into()], "can't connect to 127.0.0.1:1: connection refused"),
     ] {
         let line: Vec<&str> = line.iter().map(String::as_str).collect();
         let (code, text) = asked(&line);
