@@ -62,7 +62,7 @@ fn health_says_in_one_line_what_is_wrong() {
         // The socket of an agent that has only begun is refused, too, and a check of it hasn't been asked yet.
         (line.starts_with("check") && !line.contains("not checked yet")).then_some(line)
     });
-    assert_eq!(line.unwrap(), "check ping fails: connection refused\n");
+    assert_eq!(line.unwrap(), "check ping fails: can't connect to 127.0.0.1:1: connection refused\n");
 }
 
 #[test]
