@@ -231,6 +231,9 @@ mod tests {
             [[health]]
             name = "ping"
             exec = ["./relative"]
+            [[health]]
+            name = "directory"
+            exec = ["/etc"]
             [[task]]
             name = "dump"
             exec = ["true"]
@@ -245,6 +248,7 @@ mod tests {
         assert_eq!(
             told,
             [
+                "check directory: can't run `/etc`: permission denied (is it executable?)",
                 "pre_stop: can't run `/nowhere/drain`: no such file",
                 &format!("main: can't run `sleep 100`: not found in PATH {words}"),
                 "/nowhere/work, the directory of main, doesn't exist",

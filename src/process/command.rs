@@ -185,7 +185,11 @@ pub fn survey(exec: &Exec, path: Option<&OsStr>) -> Option<String> {
     }
     let own = std::env::var_os("PATH");
     let candidates = candidates(program, path.or(own.as_deref()));
-    let allowed = |file: &CString| nix::unistd::access(file.as_c_str(), AccessFlags::X_OK);
+    let allowed = |file: &CString| match nix::unistd::access(file.as_c_str(), AccessFlags::X_OK) {
+        // Whoever may enter it can't run it.
+        Ok(()) if Path::new(OsStr::from_bytes(file.to_bytes())).is_dir() => Err(Errno::EACCES),
+        allowed => allowed,
+    };
     let errors: Vec<Errno> = candidates.iter().map(allowed).filter_map(Result::err).collect();
     // Whoever asks needn't have the right that the agent will have.
     let hidden = errors.contains(&Errno::EACCES) && !nix::unistd::geteuid().is_root();

@@ -97,7 +97,8 @@ impl Consul {
         let (delay, at) = self.client.lock_delay(&id).await?.ok_or(Error::Session)?;
         // Consul notes a longer one as it was asked for, and keeps it no longer than this.
         let delay = delay.min(LONGEST_LOCK_DELAY);
-        // The fault that a test of the whole shows to matter: two leaders within seconds.
+        // The fault that a test of the whole shows to matter, as `last` says how long the lock is withheld: two leaders within
+        // seconds.
         let promised = if sabotage::is_on("ttl") { 2 * TTL } else { delay };
         // A key's index tells when the key was written, not how far the store is.
         Ok((session, Guarantee::For(promised), Revision(at)))
@@ -140,7 +141,8 @@ impl Consul {
         let id = uuid::text(session);
         let leader = Leader::new(candidate, session, None).owing(hold_off_left);
         // Without a term: what is written together is written as the same index.
-        let last = LastLeader::new(candidate, session, None, guarantee, hold_off_left);
+        let said = if sabotage::is_on("ttl") { Guarantee::For(candidate.lease) } else { guarantee };
+        let last = LastLeader::new(candidate, session, None, said, hold_off_left);
         let mut steps = Vec::new();
         if !sabotage::is_on("check-index") {
             steps.push(Operation::check_version(&keys.leader, lock.0));

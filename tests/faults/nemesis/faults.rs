@@ -186,7 +186,7 @@ impl Fleet {
                     return None;
                 }
             }
-            LateAcquire => return self.late_acquire(),
+            LateAcquire => return self.late_acquire(any),
             Handover => {
                 let (code, said, error) = self.ask(leader, &["step-down", "--to", CANDIDATES[replica]]);
                 if code != 0 {
@@ -263,7 +263,7 @@ impl Fleet {
 
     /// Acquires of three replicas wait at their gates while the fourth wins; then its host is cut off, its session is
     /// destroyed, and they arrive: sent when the lock was free, and when its delay has only just begun.
-    fn late_acquire(&mut self) -> Option<Mend> {
+    fn late_acquire(&mut self, any: usize) -> Option<Mend> {
         let leader = self.within(Duration::from_secs(20), Fleet::leader)?;
         let late = [leader + 1, leader + 2, leader + 3].map(|index| index % CANDIDATES.len());
         let gate = |fleet: &Fleet, index: usize| fleet.candidates[index].gate.clone().expect("on Consul");
@@ -285,11 +285,12 @@ impl Fleet {
         self.network().isolate(&[CANDIDATES[winner]]);
         std::thread::scope(|scope| {
             scope.spawn(|| self.destroy(&session));
-            // The engine looks at the delay before it writes: one of them shall come between the two. The pause was found
-            // by trial.
+            // The engine looks at the delay before it writes: one of them shall come between the two. How soon that is
+            // differs from machine to machine, so each blow tries another pause of up to 10 ms.
+            std::thread::sleep(Duration::from_micros(any as u64 % 100 * 100));
             for gate in &gates {
                 gate.keep(false);
-                std::thread::sleep(Duration::from_micros(500));
+                std::thread::sleep(Duration::from_micros(300));
             }
         });
         Some(Mend::Heal)
