@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::faults::nemesis::Backend;
-use crate::faults::nemesis::fleet::{ALIVE_TTL, CANDIDATES, Fleet, LEASE, Witnesses};
+use crate::faults::nemesis::fleet::{ALIVE_TTL, CANDIDATES, Fleet, Image, Images, LEASE, Witnesses};
 use crate::faults::nemesis::register::now;
 use crate::faults::nemesis::schedule::Kind;
 
@@ -37,8 +37,10 @@ const BLOWS: [(&str, Blow); 8] = [
         fleet.end(leader, Signal::SIGKILL);
     }),
     ("it is stopped", |fleet, leader| strike(fleet, leader, Kind::Stop)),
-    ("it steps down", |fleet, leader| strike(fleet, leader, Kind::StepDown)),
+    (STEPS_DOWN, |fleet, leader| strike(fleet, leader, Kind::StepDown)),
 ];
+
+const STEPS_DOWN: &str = "it steps down";
 
 fn strike(fleet: &mut Fleet, leader: usize, kind: Kind) {
     assert!(fleet.strike(kind, leader, 0).is_some(), "{kind:?} found nobody");
@@ -91,8 +93,12 @@ fn row(name: &str, mut times: Vec<f64>) {
     println!("  {name:<46} {:>3} {least:>9.1} {median:>9.1} {most:>9.1}", times.len());
 }
 
+/// All alike: measured is the way to the next leader, not which image it is.
+const ALIKE: Images = [Image::Plain; CANDIDATES.len()];
+const RANKED: Images = [Image::Ranked; CANDIDATES.len()];
+
 fn table(backend: Backend, witnesses: Witnesses) {
-    let mut fleet = Fleet::start(backend, None, witnesses);
+    let mut fleet = Fleet::start(backend, ALIKE, None, witnesses);
     let beside = match witnesses {
         Witnesses::None => "",
         Witnesses::Candidates => ", a candidate on the same host",
@@ -113,6 +119,16 @@ fn table(backend: Backend, witnesses: Witnesses) {
     {
         row(name, times);
     }
+    end(&mut fleet);
+    if wanted(STEPS_DOWN) && witnesses == Witnesses::None {
+        let mut fleet = Fleet::start(backend, RANKED, None, witnesses);
+        let times = (0..samples()).map(|_| sample(&mut fleet, |fleet, leader| strike(fleet, leader, Kind::StepDown)));
+        row(&format!("{STEPS_DOWN}, with ranks"), times.collect());
+        end(&mut fleet);
+    }
+}
+
+fn end(fleet: &mut Fleet) {
     assert_eq!(fleet.judge.overlaps(), [], "{}", fleet.story());
     assert!(fleet.deaths.is_empty(), "{}", fleet.story());
 }

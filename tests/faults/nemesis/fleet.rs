@@ -84,6 +84,7 @@ pub struct Fleet {
     pub judge: Judge,
     /// Containers that ended though nobody had told them to.
     pub deaths: Vec<String>,
+    images: Images,
     /// What can't be opened now.
     pub hanging: Option<Hanging>,
     sabotage: Option<String>,
@@ -95,8 +96,10 @@ pub struct Fleet {
 
 /// Who stands: images as different as people write them.
 #[derive(Debug, Clone, Copy)]
-enum Image {
+pub enum Image {
     Plain,
+    /// The same, and a rank is told.
+    Ranked,
     /// Main runs only while it leads, and has a helper of a session of its own.
     Standby,
     /// on_promote leaves a process behind that acts for its term.
@@ -107,8 +110,9 @@ enum Image {
     SlowStart,
 }
 
-const IMAGES: [Image; CANDIDATES.len()] =
-    [Image::Plain, Image::Standby, Image::ForkingHook, Image::AnotherUser, Image::SlowStart];
+pub type Images = [Image; CANDIDATES.len()];
+
+pub const MIXED: Images = [Image::Plain, Image::Standby, Image::ForkingHook, Image::AnotherUser, Image::SlowStart];
 
 impl Candidate {
     /// What it reads while it runs.
@@ -119,7 +123,7 @@ impl Candidate {
 
 impl Fleet {
     /// All of it up, and one leads. The candidates break this rule, if one is named.
-    pub fn start(backend: Backend, sabotage: Option<&str>, witnesses: Witnesses) -> Fleet {
+    pub fn start(backend: Backend, images: Images, sabotage: Option<&str>, witnesses: Witnesses) -> Fleet {
         let network = (backend != Backend::Local).then(|| netlab::Lab::new(&[&SERVERS[..], &CANDIDATES].concat()));
         let engine = match (&network, backend) {
             (Some(network), Backend::Consul) => {
@@ -135,6 +139,7 @@ impl Fleet {
             register: Register::new(),
             judge: Judge::default(),
             deaths: Vec::new(),
+            images,
             hanging: None,
             sabotage: sabotage.map(str::to_owned),
             witnesses,
@@ -184,7 +189,7 @@ impl Fleet {
         let address = self.network.as_ref().map_or("192.0.2.1".to_owned(), |network| network.ip(name).to_string());
         let actor = example("actor").display().to_string();
         let register = self.register.path().display();
-        let image = IMAGES[index];
+        let image = self.images[index];
         let tell = format!("\"{actor}\", \"tell\", \"DIR/main\", \"{register}\", \"{name}\"");
         let forks = format!(
             "\"sh\", \"-c\", \"timeout 60 setsid {actor} linger {register} {name} & exec {actor} tell DIR/main {register} {name}\""
@@ -192,14 +197,14 @@ impl Fleet {
         let (run, promote) = match image {
             Image::Standby => ("team", &tell),
             Image::ForkingHook => ("run", &forks),
-            Image::Plain | Image::AnotherUser | Image::SlowStart => ("run", &tell),
+            Image::Plain | Image::Ranked | Image::AnotherUser | Image::SlowStart => ("run", &tell),
         };
         let user = if let Image::AnotherUser = image { "user = \"65534:65534\"\n" } else { "" };
         let as_user = if user.is_empty() { "" } else { ", user = \"65534:65534\"" };
         let slow = if let Image::SlowStart = image { "pre_start = { exec = [\"sleep\", \"3\"] }\n" } else { "" };
         let stands = match image {
             Image::Standby => "mode = \"standby\"\n",
-            Image::SlowStart => "rank = { exec = [\"echo\", \"1\"] }\n",
+            Image::Ranked | Image::SlowStart => "rank = { exec = [\"echo\", \"1\"] }\n",
             Image::Plain | Image::ForkingHook | Image::AnotherUser => "",
         };
         let lab = Lab::new(&format!(

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use faults::Mend;
-use fleet::{CANDIDATES, Fleet, LEASE, Witnesses};
+use fleet::{CANDIDATES, Fleet, LEASE, MIXED, Witnesses};
 use judge::Judge;
 pub use schedule::Backend;
 use schedule::{Kind, Schedule, counts};
@@ -169,7 +169,7 @@ fn report(fleet: &Fleet, backend: Backend, run: &Run) {
 
 /// A whole run on an engine that is to be trusted.
 fn nemesis(backend: Backend, seed: u64, time: Duration) -> (Fleet, Run) {
-    let mut fleet = Fleet::start(backend, None, Witnesses::asked_for());
+    let mut fleet = Fleet::start(backend, MIXED, None, Witnesses::asked_for());
     let run = torment(&mut fleet, Kind::of(backend), seed, time, |_| false);
     recover(&mut fleet);
     report(&fleet, backend, &run);
@@ -253,7 +253,7 @@ mod controls {
     /// By these kinds alone: what the rule is for, and what makes another lead. Of all kinds two minutes deal one in two.
     fn finds_two(backend: Backend, sabotage: &str, kinds: Vec<Kind>) {
         let (_, seed, time) = told();
-        let mut fleet = Fleet::start(backend, Some(sabotage), Witnesses::None);
+        let mut fleet = Fleet::start(backend, MIXED, Some(sabotage), Witnesses::None);
         let found = |fleet: &Fleet| !fleet.judge.overlaps().is_empty();
         let run = torment(&mut fleet, kinds, seed, time, found);
         println!("without {sabotage}:");
