@@ -17,6 +17,14 @@ struct OpenStream {
 }
 
 impl Keeper {
+    /// Opens the stream of a lease ahead of its first renewal.
+    pub(super) async fn open(&self, client: &mut Client, lease: i64) -> Result<(), etcd_client::Error> {
+        // Another member is being asked.
+        let Ok(mut stream) = self.0.try_lock() else { return Ok(()) };
+        *stream = OpenStream::open(client, lease).await?;
+        Ok(())
+    }
+
     /// Keeps a lease alive; `None` when there is no such lease.
     pub(super) async fn keep_alive(
         &self,

@@ -17,6 +17,7 @@ use etcd_client::{
     Client, Compare, CompareOp, GetOptions, KeyValue, PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse,
     TxnResponse,
 };
+use tokio::time::Instant;
 use tonic::Code;
 
 use crate::catalog::election::record::{LastLeader, Leader, RankRecord};
@@ -27,6 +28,9 @@ use crate::supervisor::machines::election::record::{Guarantee, Lock, PeerRank, R
 
 use super::sessions::{Server, SessionLeases};
 use super::{Error, Etcd};
+
+/// Of an answer: with three such in a row a first renewal is close to what it may take.
+const SLOW: Duration = Duration::from_millis(500);
 
 /// The keys of an election.
 pub(super) struct Keys {
@@ -73,7 +77,9 @@ impl Etcd {
         let AcquireRequest { session, guarantee, seen: (_, vacancy), hold_off_left } = wanted;
         let keys = self.keys(&candidate.name);
         self.sessions.stands(session, hold_off_left);
+        let asked = Instant::now();
         let lease = self.grant(candidate, session).await?;
+        let is_slow = asked.elapsed() > SLOW;
         let leader = Leader::new(candidate, session, None).owing(hold_off_left);
         self.sessions.tells_address(session, leader.address.clone());
         let leader = leader.json();
@@ -97,7 +103,11 @@ impl Etcd {
                 .or_else(keys.both());
             async move { client.txn(txn).await }
         });
-        let answer = taken.await?;
+        let answer = tokio::select! {
+            biased;
+            never = self.open_stream(lease), if is_slow => match never {},
+            answer = taken => answer?,
+        };
         if answer.succeeded() {
             let at = header(&answer);
             self.sessions.holds_by(session, lease, at, server(answer.header()), hold_off_left);
@@ -388,6 +398,14 @@ impl Etcd {
                 self.sessions.revoked(session, lease);
             }
         }
+        std::future::pending().await
+    }
+
+    /// The first renewal opens a stream, which takes one answer more than the others. Where answers take long there is no time
+    /// for that, so it is opened beside the acquire.
+    async fn open_stream(&self, lease: i64) -> Infallible {
+        let open = |mut client: Client| async move { self.keeper.open(&mut client, lease).await };
+        let _ = self.members.call_briefly("renew a lock", open).await;
         std::future::pending().await
     }
 
