@@ -16,6 +16,7 @@
 //! - [`exit_codes`]: those of our own; [`errors`]: how an error is told.
 //! - [`files`]: files that somebody else may have a hand in, opened so that they gain nothing; below all layers that do.
 //! - [`import`]: other programs' configs, made pilotfish's.
+//! - `survey`: what a config names that isn't here, for `check` and a reload.
 //! - [`recorder`]: the last events, for a person who asks how the agent came to where it is.
 //! - [`logging`]: the log, which never waits for who reads it.
 //! - `fuzzing`: what the fuzz targets throw bytes at (tests/fuzz); nothing in a release.
@@ -50,4 +51,5 @@ mod recorder;
 mod render;
 mod sabotage;
 pub mod supervisor;
+mod survey;
 pub mod witness;

@@ -1,7 +1,5 @@
 //! Subcommands that work on files: `check`, `render`, and what prints. They reach no agent.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -12,11 +10,9 @@ use crate::config::coprocess;
 use crate::config::election::{Election, Sum};
 use crate::config::{self, Config, Context, Exec, Report, Source};
 use crate::exit_codes::{BAD_CONFIG, BAD_USAGE, FAILED};
-use crate::files;
 use crate::logging;
 use crate::net::address;
-use crate::process::{command, users};
-use crate::render;
+use crate::survey;
 use crate::witness;
 
 /// `pilotfish check`.
@@ -43,7 +39,7 @@ pub fn check(named: Option<&Path>, command: Exec) -> u8 {
             print(&format!(
                 "{remarks}{left_out}{warnings}{}{survey}{doubt}{}: ok
 {sum}{}{}",
-                overlooked(&file) + &absences(&loaded.config),
+                overlooked(&file) + &doubts(&loaded.config),
                 file.display(),
                 coprocess::order(&loaded.config.coprocesses),
                 addresses(&loaded.config)
@@ -108,8 +104,8 @@ fn addresses(config: &Config) -> String {
 
 /// What a start would miss here. The container may have another root, or get it later, so it is no mistake of the
 /// config's.
-fn absences(config: &Config) -> String {
-    [strangers, programs, directories, unreadable, templates].map(|survey| survey(config)).concat()
+fn doubts(config: &Config) -> String {
+    survey::of(config).into_iter().map(|doubt| format!("warning: here, {doubt}\n\n")).collect()
 }
 
 /// Which file lies beside the one that is read, at the other of the places where one is looked for.
@@ -119,62 +115,6 @@ fn overlooked(file: &Path) -> String {
         true => format!("warning: {second} is there too, and isn't read\n\n"),
         false => String::new(),
     }
-}
-
-/// Which programs couldn't be run.
-fn programs(config: &Config) -> String {
-    let mut told = BTreeMap::<String, Vec<String>>::new();
-    for (who, exec, path) in config.programs() {
-        if let Some(why) = command::survey(exec, path.map(OsStr::new)) {
-            told.entry(why).or_default().push(who);
-        }
-    }
-    told.into_iter().map(|(why, who)| format!("warning: here, {}: {why}\n\n", who.join(", "))).collect()
-}
-
-/// Which working directories aren't here.
-fn directories(config: &Config) -> String {
-    let missing = |(who, directory): (String, &Path)| {
-        let doubt = format!("warning: here, {}, the directory of {who}, doesn't exist\n\n", directory.display());
-        matches!(directory.try_exists(), Ok(false)).then_some(doubt)
-    };
-    config.directories().into_iter().filter_map(missing).collect()
-}
-
-/// Which users and groups this root has no entry of.
-fn strangers(config: &Config) -> String {
-    let unknown = |(user, who): (&str, Vec<String>)| {
-        let error = users::look_up(user).err()?;
-        Some(format!("warning: here, {}, so {} can't start as {user:?}\n\n", report(&error), who.join(", ")))
-    };
-    config.users().into_iter().filter_map(unknown).collect()
-}
-
-/// Which files aren't here, or the agent would refuse to read as they are.
-fn unreadable(config: &Config) -> String {
-    let control = config.control.listen.as_ref().map(|listen| listen.token_file.as_path());
-    let refused = |(path, who): (&Path, Vec<String>)| {
-        let who = who.join(", ");
-        if matches!(path.try_exists(), Ok(false)) {
-            return Some(format!("warning: here, {} of {who} doesn't exist\n\n", path.display()));
-        }
-        let why = files::survey(path, control == Some(path))?;
-        Some(format!("warning: here, {} of {who} is of no use: {why}\n\n", path.display()))
-    };
-    config.files().into_iter().filter_map(refused).collect()
-}
-
-/// Which templates aren't any.
-fn templates(config: &Config) -> String {
-    let templates = config.watches.iter().filter_map(|watch| Some((&watch.name, watch.template.as_ref()?)));
-    let doubt = |(watch, template): (&String, &config::Template)| {
-        if matches!(template.source.try_exists(), Ok(false)) {
-            return None;
-        }
-        let error = render::survey(template).err()?;
-        Some(format!("warning: here, the template of watch {watch} is of no use: {}\n\n", report(&error)))
-    };
-    templates.filter_map(doubt).collect()
 }
 
 /// `pilotfish render`.
@@ -213,70 +153,5 @@ pub fn print(text: &str) -> u8 {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => 0,
         Err(_) => FAILED,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn programs_directories_and_files_that_are_not_here_are_told_with_who_needs_them() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("pilotfish.toml");
-        let text = r#"
-            process = { exec = ["sleep 100"], directory = "/nowhere/work" }
-            catalog = { backend = "consul", address = "https://consul:8501", token_file = "/nowhere/token", tls.ca = "/nowhere/ca" }
-            hooks.pre_stop = { exec = ["/nowhere/drain", "now"], timeout = "1s" }
-            [[health]]
-            name = "ping"
-            exec = ["./relative"]
-            [[health]]
-            name = "directory"
-            exec = ["/etc"]
-            [[task]]
-            name = "dump"
-            exec = ["true"]
-            every = "1h"
-            env_from_files = { KEY = "/nowhere/key" }
-        "#;
-        std::fs::write(&file, text).unwrap();
-        let config = Config::load(&file, None, &Context::of_this_process()).unwrap().config;
-        let told = absences(&config);
-        let told: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("warning: here, ")).collect();
-        let words = r#"(each argument is a word of its own: ["sleep", "100"])"#;
-        assert_eq!(
-            told,
-            [
-                "check directory: can't run `/etc`: permission denied (is it executable?)",
-                "pre_stop: can't run `/nowhere/drain`: no such file",
-                &format!("main: can't run `sleep 100`: not found in PATH {words}"),
-                "/nowhere/work, the directory of main, doesn't exist",
-                "/nowhere/ca of [catalog] tls doesn't exist",
-                "/nowhere/key of task dump doesn't exist",
-                "/nowhere/token of [catalog] token_file doesn't exist",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_template_that_is_not_here_or_is_none_is_told() {
-        let directory = tempfile::tempdir().unwrap();
-        let source = directory.path().join("a.j2");
-        let file = directory.path().join("pilotfish.toml");
-        let text = format!(
-            "process.exec = [\"true\"]\n[catalog]\nbackend = \"local\"\ndirectory = \"/x\"\n[[watch]]\nservice = \"db\"\n\
-             template = {{ source = {source:?}, destination = \"/a.conf\" }}\n"
-        );
-        std::fs::write(&file, text).unwrap();
-        let config = Config::load(&file, None, &Context::of_this_process()).unwrap().config;
-        let told = absences(&config);
-        assert!(told.contains("a.j2 of watch db doesn't exist"), "{told}");
-        assert_eq!(told.matches("warning").count(), 1, "{told}");
-        std::fs::write(&source, "").unwrap();
-        assert_eq!(templates(&config), "");
-        std::fs::write(&source, "a\n{% for i in instances %}{{ i.port }}\n{% end %}\n").unwrap();
-        let told = templates(&config);
-        assert!(told.contains("the template of watch db is of no use: ") && told.contains("a.j2:3: "), "{told}");
     }
 }

@@ -13,7 +13,7 @@ use crate::files::Turn;
 use crate::logging;
 use crate::supervisor::vocabulary::{Hope, Observation, Rendering, RunId, SpawnError, Staged};
 use crate::supervisor::{Event, Notice};
-use crate::{files, process, render};
+use crate::{files, process, render, survey};
 
 use super::tasks::no_answer;
 use super::{Adapters, degraded};
@@ -96,6 +96,7 @@ impl Adapters {
                 Some(_) => {
                     let loaded = source.read().map_err(|report| report.to_string())?;
                     loaded.warnings.iter().for_each(|warning| degraded(warning.to_string()));
+                    survey::of(&loaded.config).into_iter().for_each(degraded);
                     process::users::mind_groups(loaded.config.users().into_keys());
                     Ok(Box::new(loaded))
                 }

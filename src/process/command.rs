@@ -190,10 +190,14 @@ pub fn survey(exec: &Exec, path: Option<&OsStr>) -> Option<String> {
         Ok(()) if Path::new(OsStr::from_bytes(file.to_bytes())).is_dir() => Err(Errno::EACCES),
         allowed => allowed,
     };
+    if let Some(found) = candidates.iter().find(|file| allowed(file).is_ok()) {
+        let script = interpreter(found).filter(|interpreter| !Path::new(interpreter).exists());
+        return script.map(|_| not_executed(exec, Errno::ENOENT, std::slice::from_ref(found)).message);
+    }
     let errors: Vec<Errno> = candidates.iter().map(allowed).filter_map(Result::err).collect();
     // Whoever asks needn't have the right that the agent will have.
     let hidden = errors.contains(&Errno::EACCES) && !nix::unistd::geteuid().is_root();
-    if hidden || errors.len() < candidates.len() {
+    if hidden {
         return None;
     }
     let errno = if errors.contains(&Errno::EACCES) { Errno::EACCES } else { Errno::ENOENT };
@@ -298,30 +302,39 @@ fn in_words(exec: &Exec) -> String {
 
 /// Why a file that exists is "not found": what it needs to run is what is missing.
 fn broken_loader(file: &CString) -> Option<String> {
-    let path = Path::new(OsStr::from_bytes(file.to_bytes()));
-    let mut start = [0u8; 256];
-    let count = files::open(path).ok()?.read(&mut start).ok()?;
-    let start = &start[..count];
-    if let Some(line) = start.strip_prefix(b"#!") {
-        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let interpreter = line.trim_ascii_start().split(|byte| *byte == b' ' || *byte == b'\t').next()?;
-        let shown = OsString::from_vec(interpreter.to_vec());
-        if interpreter.ends_with(b"\r") {
-            return Some(format!("its interpreter {shown:?} doesn't exist (the script has Windows line ends)"));
-        }
-        return Some(format!("its interpreter {} doesn't exist", shown.display()));
+    if let Some(interpreter) = interpreter(file) {
+        return Some(match interpreter.as_bytes().ends_with(b"\r") {
+            true => format!("its interpreter {interpreter:?} doesn't exist (the script has Windows line ends)"),
+            false => format!("its interpreter {} doesn't exist", interpreter.display()),
+        });
     }
-    start.starts_with(b"\x7fELF").then(|| "its dynamic loader doesn't exist (built for another C library?)".to_owned())
+    start_of(file)?
+        .starts_with(b"\x7fELF")
+        .then(|| "its dynamic loader doesn't exist (built for another C library?)".to_owned())
+}
+
+/// What the kernel runs a script by.
+fn interpreter(file: &CString) -> Option<OsString> {
+    let start = start_of(file)?;
+    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let interpreter = line.trim_ascii_start().split(|byte| *byte == b' ' || *byte == b'\t').next()?;
+    Some(OsString::from_vec(interpreter.to_vec()))
+}
+
+/// As much of a file as the kernel looks at.
+fn start_of(file: &CString) -> Option<Vec<u8>> {
+    let path = Path::new(OsStr::from_bytes(file.to_bytes()));
+    let mut start = vec![0u8; 256];
+    let count = files::open(path).ok()?.read(&mut start).ok()?;
+    start.truncate(count);
+    Some(start)
 }
 
 const NO_PROGRAM: &str = "no program of this kernel (built for another architecture?)";
 
 /// What the first of the files that is there isn't for this kernel.
 fn foreign(file: &CString) -> Option<&'static str> {
-    let path = Path::new(OsStr::from_bytes(file.to_bytes()));
-    let mut start = [0u8; 2];
-    let count = files::open(path).ok()?.read(&mut start).ok()?;
-    Some(match start[..count].starts_with(b"#!") {
+    Some(match start_of(file)?.starts_with(b"#!") {
         true => "its interpreter is no program of this kernel (built for another architecture?)",
         false => NO_PROGRAM,
     })
