@@ -59,6 +59,12 @@ pub(crate) fn parse(text: &str, syntax: Syntax, problems: &mut Vec<Problem>) -> 
 }
 
 fn parse_toml(text: &str, problems: &mut Vec<Problem>) -> ParsedFile {
+    // No TOML begins so.
+    if let Some(start) = text.find(|c: char| !c.is_whitespace()).filter(|start| text[*start..].starts_with('{')) {
+        let problem = Problem::error(start..start + 1, "this is no TOML: it begins as JSON does");
+        problems.push(problem.hint("give the file a name that ends in `.json`"));
+        return nothing();
+    }
     let (document, errors) = DeTable::parse_recoverable(text);
     let root = Node::new(Value::Table(toml_table(document.into_inner())), 0..0);
     let whole = errors.iter().all(is_duplicate);
@@ -130,6 +136,12 @@ fn bare_word(line: &str) -> Option<&str> {
     Some(word).filter(|_| is_word)
 }
 
+/// Whether a text begins as TOML does: with a comment, a table or a key. An array of JSON's has no letter there.
+fn looks_like_toml(text: &str) -> bool {
+    let begins = |c: char| c == '#' || c.is_ascii_alphabetic();
+    text.trim_start().trim_start_matches('[').starts_with(begins)
+}
+
 /// What a bare word was meant to be.
 fn in_quotes(word: &str) -> String {
     match word.to_ascii_lowercase().as_str() {
@@ -198,8 +210,12 @@ pub(crate) const STRICT: ParseOptions = ParseOptions {
     allow_extended_string_escapes: false,
 };
 
+/// Of a document that couldn't be read at all.
+fn nothing() -> ParsedFile {
+    ParsedFile { root: Node::new(Value::Table(Table::default()), 0..0), whole: false, sound_until: 0 }
+}
+
 fn parse_json(text: &str, problems: &mut Vec<Problem>) -> ParsedFile {
-    let nothing = || ParsedFile { root: Node::new(Value::Table(Table::default()), 0..0), whole: false, sound_until: 0 };
     match jsonc_parser::parse_to_ast(text, &CollectOptions::default(), &STRICT) {
         Ok(result) => match result.value {
             Some(value) => ParsedFile { root: json_value(&value, problems), whole: true, sound_until: usize::MAX },
@@ -216,7 +232,9 @@ fn parse_json(text: &str, problems: &mut Vec<Problem>) -> ParsedFile {
             if let Some(first) = what.get_mut(0..1) {
                 first.make_ascii_lowercase();
             }
-            problems.push(Problem::error(range.start..range.end, format!("this is no JSON: {what}")));
+            let hint = looks_like_toml(text).then(|| "give the file a name that ends in `.toml`".to_owned());
+            let problem = Problem::error(range.start..range.end, format!("this is no JSON: {what}"));
+            problems.push(problem.maybe_hint(hint));
             nothing()
         }
     }

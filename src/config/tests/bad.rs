@@ -464,6 +464,7 @@ fn text_that_is_no_toml_is_shown_where_it_stops_being_it() {
             "[process]\nexec = [\"a\"]\nport = {{ env.PORT }}",
             "[process]\nuser = nobody\numask = info\n[control]\nsignals = True",
             "a = \u{1}",
+            "\n  {\n  \"process\": { \"exec\": [\"a\"] }\n}",
         ]
     ));
 }
@@ -471,6 +472,7 @@ fn text_that_is_no_toml_is_shown_where_it_stops_being_it() {
 #[test]
 fn json_gets_the_same_reports() {
     let cases = [
+        "# A config.\n[process]\nexec = [\"a\"]",
         r#"{"process": {"exce": ["a"]}}"#,
         r#"{"process": {"exec": "a b", "user": null, "exec": ["a"]}}"#,
         "{\n  \"process\": {\n    \"exec\": [\"a\"],\n    \"stop_timeout\": 5,\n  }\n}",

@@ -377,10 +377,16 @@ fn every_example_loads() {
     let files = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let (folders, mut paths): (Vec<_>, Vec<_>) = files(&folder).partition(|path| path.is_dir());
     paths.extend(folders.iter().flat_map(|folder| files(folder)));
+    // Those without a default: the volume's name, and what schedulers set.
+    let addresses = ["POD_IP", "NODE_IP", "CONSUL", "NOMAD_HOST_IP_http"].map(|name| (name, "192.0.2.7"));
+    let ports = ["NOMAD_PORT_http", "NOMAD_HOST_PORT_http"].map(|name| (name, "8080"));
+    let names = ["NODE", "NOMAD_ALLOC_ID"].map(|name| (name, "disk-1"));
+    let variables = addresses.into_iter().chain(ports).chain(names).collect();
+    let context = Context { variables, ..context() };
     let mut count = 0;
     for path in paths {
         if path.extension().is_some_and(|extension| extension == "toml" || extension == "json") {
-            let loaded = Config::load(&path, None, &context()).unwrap_or_else(|report| panic!("{report}"));
+            let loaded = Config::load(&path, None, &context).unwrap_or_else(|report| panic!("{report}"));
             assert!(loaded.warnings.is_empty(), "{}: {:?}", path.display(), loaded.warnings);
             count += 1;
         }
