@@ -5,3 +5,4 @@ mod language;
 mod manual;
 mod migrate;
 pub mod readme;
+mod schedulers;
