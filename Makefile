@@ -165,7 +165,7 @@ deny:
 	@tests/deny.sh
 
 shellcheck:
-	@git ls-files '*.sh' .ci/run 'config-examples/*/hook' 'config-examples/*/job' | xargs shellcheck -x -S warning
+	@git ls-files '*.sh' .ci/run 'config-examples/*/hook' 'config-examples/*/job' 'config-examples/*/app' | xargs shellcheck -x -S warning
 
 # Private items too: a link that leads nowhere helps nobody who reads the source.
 doc:

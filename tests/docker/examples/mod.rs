@@ -3,6 +3,7 @@
 
 mod cron;
 mod haproxy;
+mod logs;
 mod nginx;
 
 use std::time::Duration;
