@@ -66,9 +66,12 @@ pub fn wait(socket: Option<PathBuf>, named: Option<&Path>, goal: &Goal, timeout:
             }
             Ok((_, refused)) => return fail(&refused),
             // It may be yet to start, or be between two lives.
-            Err(error @ (ClientError::Unreachable { .. } | ClientError::Broken(_) | ClientError::TooLate(_))) => {
-                explain(&error, doubt.clone())
-            }
+            Err(
+                error @ (ClientError::Unreachable { .. }
+                | ClientError::Deserted { .. }
+                | ClientError::Broken(_)
+                | ClientError::TooLate(_)),
+            ) => explain(&error, doubt.clone()),
             Err(
                 error @ (ClientError::Stranger { .. }
                 | ClientError::NoAgent { .. }

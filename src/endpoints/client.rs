@@ -60,6 +60,14 @@ pub enum ClientError {
         /// Who it is.
         peer: Peer,
     },
+    /// A socket that somebody else put there, and listens at no more.
+    #[error("nobody listens at {}, a socket that user {owner} has put there", path.display())]
+    Deserted {
+        /// The socket.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// An agent's abstract socket may be theirs, whom we don't believe.
     #[error(
         "no agent can be reached at {}, and who listens at the abstract socket in its place, user {} (process {}), is neither \
@@ -162,7 +170,9 @@ async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
     let mut tries = 0..TRIES;
     while tries.next().is_some() {
         match connect_now(socket).await {
-            Err(ClientError::Stranger { .. } | ClientError::NoAgent { .. }) => tokio::time::sleep(PAUSE).await,
+            Err(ClientError::Stranger { .. } | ClientError::NoAgent { .. } | ClientError::Deserted { .. }) => {
+                tokio::time::sleep(PAUSE).await;
+            }
             // Others who share the network crowd at its abstract socket: there is room in a moment, be it for them or us, until
             // whoever asks gives up.
             Err(error) if is_crowded(&error) => {
@@ -218,15 +228,24 @@ async fn believed(path: &Path, anyone_may_listen: bool) -> Result<UnixStream, Cl
     let unreachable = |source| ClientError::Unreachable { path: path.to_owned(), source };
     // Somebody's link may lead to another socket of root's, at which nothing is to be said, be it put there as we look;
     // and so may that be itself, where others rename.
-    let held = match anyone_may_listen {
-        true => None,
-        false => SocketPlace::find(path).and_then(|place| place.held()).map_err(unreachable)?,
+    let (held, owner) = match anyone_may_listen {
+        true => (None, None),
+        false => {
+            let place = SocketPlace::find(path).map_err(unreachable)?;
+            (place.held().map_err(unreachable)?, place.owner())
+        }
     };
     let stream = match &held {
         Some(socket) => UnixStream::connect(socket.path()).await,
         None => UnixStream::connect(path).await,
     };
-    let stream = stream.map_err(unreachable)?;
+    let anothers = owner.filter(|owner| ![0, nix::unistd::geteuid().as_raw()].contains(owner));
+    let stream = stream.map_err(|error| match anothers {
+        Some(owner) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            ClientError::Deserted { path: path.to_owned(), owner }
+        }
+        _ => unreachable(error),
+    })?;
     match Peer::of(&stream) {
         Some(peer) if held.is_some() && !peer.runs_this_program() && peer.may_be_an_agent(false) => {
             Err(ClientError::NoAgent { path: path.to_owned(), peer })

@@ -367,6 +367,10 @@ async fn a_control_socket_that_is_replaced_or_removed_is_had_again() {
     fs::remove_file(&path).unwrap();
     answers_again(&path).await;
     assert!(path.exists());
+    // Another user listened there, and has ended: who asks waits until the agent has noticed.
+    fs::remove_file(&path).unwrap();
+    drop(planted(&path));
+    assert_eq!(client::ask(&path, Method::GET, "/livez", SOON).await.unwrap().status, 200);
     // Another user listens there: the agent is found beside him.
     fs::remove_file(&path).unwrap();
     let _planted = planted(&path);
