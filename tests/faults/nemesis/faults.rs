@@ -211,7 +211,9 @@ impl Fleet {
                 let _ = signal(pid, Signal::SIGCONT);
             }
             Mend::Answer => self.hanging = None,
-            Mend::Delete => drop(self.within(Duration::from_secs(20), |fleet| fleet.delete_lock().then_some(()))),
+            Mend::Delete => {
+                self.until("the lock deleted", Duration::from_secs(20), |fleet| fleet.delete_lock().then_some(()));
+            }
             // It may have ended meanwhile; its number isn't another's yet.
             Mend::Continue(pid) => drop(signal(pid, Signal::SIGCONT)),
             Mend::Spawn(index) => match &mut self.engine {

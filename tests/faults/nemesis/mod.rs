@@ -102,7 +102,7 @@ fn torment(fleet: &mut Fleet, kinds: Vec<Kind>, seed: u64, time: Duration, enoug
         leader = fleet.leader().unwrap_or(leader);
         let from = register::now();
         let (mut kinds, mut missed) = (Vec::new(), Vec::new());
-        let mends: Vec<Mend> = step
+        let mut mends: Vec<Mend> = step
             .kinds
             .into_iter()
             .filter_map(|kind| {
@@ -113,6 +113,8 @@ fn torment(fleet: &mut Fleet, kinds: Vec<Kind>, seed: u64, time: Duration, enoug
             .collect();
         let lasts = mends.iter().any(|mend| *mend != Mend::Nothing);
         fleet.watch(if lasts { step.lasts } else { BREATH });
+        // Nothing can be deleted before there are servers again.
+        mends.sort_by_key(|mend| *mend == Mend::Delete);
         mends.into_iter().for_each(|mend| fleet.mend(mend));
         let until = register::now();
         missed.iter().for_each(|kind| schedule.again(*kind));
