@@ -82,8 +82,9 @@ pub fn leader(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
         }
         Ok(status) => {
             let leader = &status["election"]["leader"];
-            let address = leader["address"].as_str().unwrap_or("-");
-            let line = format!("{} {address} {}", leader["id"].as_str().unwrap_or("-"), leader["term"]);
+            // Three words, whoever named themselves.
+            let word = |key: &str| leader[key].as_str().unwrap_or("-").replace(char::is_whitespace, "\\u{20}");
+            let line = format!("{} {} {}", word("id"), word("address"), leader["term"]);
             if let Some(error) =
                 status["election"]["error"].as_str().filter(|_| leader["id"] != status["election"]["id"])
             {

@@ -5,6 +5,9 @@ use serde_json::Value;
 
 use crate::plain;
 
+/// Of what others wrote, in characters: a reader has seen enough.
+const LONGEST_CELL: usize = 1000;
+
 /// The table.
 pub fn render(status: &Value) -> String {
     let mut text = String::new();
@@ -196,7 +199,11 @@ fn text_of(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    plain::line(&text).replace('\t', " ")
+    let text = plain::line(&text).replace('\t', " ");
+    match text.char_indices().nth(LONGEST_CELL) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 #[cfg(test)]
@@ -204,6 +211,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// A column of 65,536 characters is more than `format!` takes.
+    #[test]
+    fn a_cell_is_cut_whatever_others_wrote_into_it() {
+        let health = json!([{"name": "ping", "passing": false, "note": "é".repeat(70_000), "passed": 1, "failed": 2}]);
+        let text = render(&json!({"phase": "running", "doing": "", "main": {}, "health": health}));
+        assert!(text.contains(&format!("{}…\n", "é".repeat(LONGEST_CELL))), "{} characters", text.chars().count());
+    }
 
     #[test]
     fn a_status_is_a_table() {

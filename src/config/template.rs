@@ -22,6 +22,8 @@ use bounded::Room;
 
 use super::context::Variables;
 
+/// So much is shown of the line that an error is in, in characters.
+const LONGEST_LINE: usize = 200;
 /// Steps of the backend for one file. A template over 1,000 instances takes some 50,000; this is well below a second.
 const FILE_FUEL: u64 = 5_000_000;
 /// Steps for one config value.
@@ -255,6 +257,7 @@ impl Job<'_> {
                     return TemplateError::NotSet { name, line, variables };
                 }
                 let text = line.and_then(|line| self.source.lines().nth(line - 1)).unwrap_or(self.source);
+                let text = text.char_indices().nth(LONGEST_LINE).map_or(text, |(end, _)| &text[..end]);
                 TemplateError::Undefined {
                     name,
                     line,

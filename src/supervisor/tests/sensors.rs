@@ -138,6 +138,24 @@ fn a_command_that_fails_or_hangs_is_a_sensor_that_fails() {
     assert_eq!(script.status_of_sensor().failed, 2);
 }
 
+/// What is kept adds up over many runs, and a page repeats it for each bucket.
+#[test]
+fn the_labels_of_a_histogram_take_a_bounded_part_of_a_page() {
+    let mut script = Script::start(with(vec![sensor(SensorKind::Histogram((1..=97).map(f64::from).collect()))]));
+    let value = "v".repeat(200);
+    for run in 0..10 {
+        let line = |n: usize| format!("load{{n=\"{run}-{n}\",a=\"{value}\"}} {n}\n");
+        script.prints(&(0..100).map(line).collect::<String>());
+        script.measures();
+    }
+    let of_labels = |labels: &Labels| labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    let bytes: usize = script.readings().keys().map(of_labels).sum();
+    assert!((900_000..=1024 * 1024).contains(&(bytes * 100)), "{bytes}");
+    assert!(script.said_of_sensors()[0].contains("more than 1024 KiB of a page"), "{:?}", script.said_of_sensors());
+    script.prints(&format!("load{{{}=\"1\"}} 1\n", "n".repeat(129)));
+    assert!(script.status_of_sensor().error.unwrap().contains("more than 128 bytes"));
+}
+
 #[test]
 fn ten_thousand_labels_are_a_thousand_and_that_is_said_once() {
     let mut script = Script::start(with(vec![sensor(SensorKind::Gauge)]));

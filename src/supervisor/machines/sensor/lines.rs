@@ -4,7 +4,8 @@ use crate::supervisor::vocabulary::Labels;
 
 /// More tell nothing apart that a reader could still look at.
 const MOST_LABELS: usize = 16;
-/// Of a label's value, in bytes.
+/// Of a label's name and of its value, in bytes.
+const LONGEST_NAME: usize = 128;
 const LONGEST_VALUE: usize = 256;
 /// Of what is shown of a line that can't be read, in characters.
 const SHOWN: usize = 60;
@@ -84,6 +85,9 @@ fn series(line: &str) -> Result<(&str, Labels, &str), String> {
         let (label, after) = rest.split_at(end);
         if label.is_empty() || label.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(broken("has a label without a name"));
+        }
+        if label.len() > LONGEST_NAME {
+            return Err(broken(&format!("has a label whose name has more than {LONGEST_NAME} bytes")));
         }
         if label.starts_with("__") || label == "le" || label == "quantile" {
             return Err(broken(&format!("has the label `{label}`, which is Prometheus' own")));

@@ -15,6 +15,8 @@ use lines::Sample;
 
 /// So many sets of labels a metric has at most: each is a series in Prometheus.
 pub const MOST_SERIES: usize = 1_000;
+/// So many bytes of a page its labels take at most: a histogram repeats them for each bucket.
+const MOST_OF_A_PAGE: usize = 1024 * 1024;
 /// How soon a sensor that waits for its last run's end looks again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -39,6 +41,31 @@ enum SensorState {
     Until(Time),
     /// This run measures, and has printed so much.
     Measuring { run: RunId, printed: String },
+}
+
+/// What a metric's series take of what they may.
+struct Room {
+    /// Of a page, for each series.
+    lines: usize,
+    series: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn take(&mut self, labels: &Labels) {
+        self.series += 1;
+        self.bytes += self.lines * labels.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    }
+
+    /// Takes one more, or says of what there would be too many.
+    fn refuses(&mut self, labels: &Labels) -> Option<String> {
+        if self.series >= MOST_SERIES {
+            return Some(format!("more than {MOST_SERIES} sets of labels"));
+        }
+        self.take(labels);
+        (self.bytes > MOST_OF_A_PAGE)
+            .then(|| format!("labels that take more than {} KiB of a page", MOST_OF_A_PAGE / 1024))
+    }
 }
 
 /// What is to be said of a sensor.
@@ -186,6 +213,7 @@ impl Sensor {
             SensorKind::Gauge | SensorKind::Counter => BTreeMap::new(),
         };
         let (mut any, mut too_many) = (false, None);
+        let mut room = self.room(&readings);
         let mut whole = printed;
         if printed.len() >= MOST_PRINTED {
             whole = printed.rsplit_once('\n').map_or("", |(whole, _)| whole);
@@ -198,11 +226,11 @@ impl Sensor {
                 return Err(format!("line {}: it is a value of `{name}`, not of `{}`", index + 1, self.config.name));
             }
             any = true;
-            if readings.len() >= MOST_SERIES && !readings.contains_key(&sample.labels) {
-                too_many = Some(format!("it prints more than {MOST_SERIES} sets of labels: the rest is left out"));
+            let twice = readings.contains_key(&sample.labels);
+            if !twice && let Some(why) = room.refuses(&sample.labels) {
+                too_many = Some(format!("it prints {why}: the rest is left out"));
                 break;
             }
-            let twice = readings.contains_key(&sample.labels);
             if twice && !matches!(self.config.kind, SensorKind::Histogram(_)) {
                 return Err(format!("line {}: a second value of the same labels", index + 1));
             }
@@ -249,13 +277,27 @@ impl Sensor {
         if self.config.command.is_some() {
             return Err(format!("`{}` is measured by its own command", self.config.name));
         }
-        if !self.readings.contains_key(&sample.labels) && self.readings.len() >= MOST_SERIES {
-            return Err(format!("`{}` has {MOST_SERIES} sets of labels, and takes no more", self.config.name));
+        if !self.readings.contains_key(&sample.labels)
+            && let Some(why) = self.room(&self.readings).refuses(&sample.labels)
+        {
+            return Err(format!("`{}` takes no more: it would have {why}", self.config.name));
         }
         let mut readings = std::mem::take(&mut self.readings);
         let added = self.add(Arc::make_mut(&mut readings), sample, true);
         self.readings = readings;
         added
+    }
+
+    /// What fits beside these.
+    fn room(&self, readings: &BTreeMap<Labels, Reading>) -> Room {
+        let lines = match &self.config.kind {
+            // Each bucket, one without a bound, the sum and the count.
+            SensorKind::Histogram(bounds) => bounds.len() + 3,
+            SensorKind::Gauge | SensorKind::Counter => 1,
+        };
+        let mut room = Room { lines, series: 0, bytes: 0 };
+        readings.keys().for_each(|labels| room.take(labels));
+        room
     }
 
     /// Its values.
