@@ -2,6 +2,7 @@
 //! the template, check it, put it in place, run `on_change`, signal main. Changes that come meanwhile gather; nothing
 //! is queued. A signal that main would die of waits beside all that, and keeps no change from being acted on.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use super::jitter::{self, Jitter};
 use super::main::Main;
 use super::outage::Outage;
 use crate::supervisor::vocabulary::{
-    Announcement, Change, Effect, Follow, Job, Notice, Observation, Rendering, RunId, Staged, Step, Time, WatchStatus,
+    Announcement, Change, Effect, Follow, Instance, Job, Notice, Observation, Rendering, RunId, Staged, Step, Time,
+    WatchStatus,
 };
 
 /// Tries after a template or a hook failed: what it lacked (a name its check looks up, say) may come by itself.
@@ -38,8 +40,10 @@ pub struct Watch {
     stage: WatchStage,
     /// The signal that main is still to get.
     hint: Option<Hint>,
-    /// A store that has just come back has lost some of what there was: they have until then to register anew.
-    doubted_until: Option<Time>,
+    /// What a store that came back seems to have lost.
+    doubt: Option<Doubt>,
+    /// Nobody has answered yet, and the file is one of a life before.
+    kept: bool,
     /// Not acted again before this: the end of a run's quiet spell, or another try.
     hold_until: Option<Time>,
     /// A template has been rendered once, or given up on, so that main may start.
@@ -65,6 +69,20 @@ enum WatchStage {
     Checking { on: Observation, run: RunId, staged: Staged },
     Installing { on: Observation, since: Time },
     Hook { on: Observation, run: RunId },
+}
+
+/// Who may only have to register anew, and has until then: one time for all, however often the store goes away meanwhile.
+#[derive(Debug)]
+struct Doubt {
+    until: Time,
+    missing: Missing,
+}
+
+#[derive(Debug)]
+enum Missing {
+    These(Vec<Instance>),
+    /// Whoever is in the file.
+    Unknown,
 }
 
 /// A signal that main is still to get.
@@ -119,7 +137,8 @@ impl Watch {
             stage: WatchStage::Quiet,
             hint: None,
             hold_until: None,
-            doubted_until: None,
+            doubt: None,
+            kept: false,
             prepared,
             pending: false,
             doubtful: false,
@@ -130,6 +149,21 @@ impl Watch {
             outage: Outage::default(),
             trouble: None,
         }
+    }
+
+    /// Whether what this one knows and has told is what one so configured needs.
+    pub fn serves(&self, config: &Config) -> bool {
+        let Config { name, query, on_change, .. } = &*self.config;
+        (name, query, on_change) == (&config.name, &config.query, &config.on_change)
+    }
+
+    /// Goes on, as configured now: its file is looked at again.
+    pub fn reconfigure(&mut self, config: Arc<Config>) {
+        if self.config.template.is_some() != config.template.is_some() {
+            self.prepared = config.template.is_none();
+        }
+        self.doubtful |= config.template.is_some();
+        self.config = config;
     }
 
     /// As configured.
@@ -197,13 +231,7 @@ impl Watch {
                 if back {
                     context.step.out.push(Effect::Say(Notice::CatalogBack { what: self.what() }));
                 }
-                let loses = matches!(seen, Observation::Instances(_))
-                    && !Change::between(&self.acted, &seen).removed.is_empty();
-                self.doubted_until = match (loses, back) {
-                    (true, true) => Some(context.step.now + REGISTERED_WITHIN),
-                    (true, false) => self.doubted_until,
-                    (false, _) => None,
-                };
+                self.doubt(&seen, back, context.step.now);
                 let is_news = self.seen.replace(seen.clone()).is_none_or(|before| before != seen);
                 // What failed for what was seen before needn't fail for this.
                 if is_news && self.trouble.is_some() && matches!(self.stage, WatchStage::Quiet) {
@@ -224,19 +252,60 @@ impl Watch {
         }
     }
 
+    /// Whether somebody is missing who may only have to register anew. Who leads is a word of the store's own.
+    fn doubt(&mut self, seen: &Observation, back: bool, now: Time) {
+        let (Observation::Instances(there), Query::Service { .. }) = (seen, &self.config.query) else { return };
+        if !back && self.doubt.is_none() {
+            return;
+        }
+        let there: BTreeSet<_> = there.iter().map(Instance::identity).collect();
+        let is_missing = |instance: &&Instance| !there.contains(&instance.identity());
+        let until = now + REGISTERED_WITHIN;
+        let unknown = self.kept && there.is_empty();
+        let doubt = self.doubt.get_or_insert_with(|| Doubt {
+            until,
+            missing: if unknown { Missing::Unknown } else { Missing::These(Vec::new()) },
+        });
+        let Missing::These(missing) = &mut doubt.missing else { return };
+        missing.retain(|instance| is_missing(&instance));
+        if let Observation::Instances(before) = &self.acted
+            && back
+        {
+            missing.extend(before.iter().filter(is_missing).cloned());
+            missing.sort_by(|one, other| one.identity().cmp(&other.identity()));
+            missing.dedup_by(|one, other| one.identity() == other.identity());
+        }
+        if missing.is_empty() {
+            self.doubt = None;
+        }
+    }
+
+    /// What there is, as far as is known: what is seen, and who is only missing as the store came back.
+    fn believed(&self) -> Option<Observation> {
+        let seen = self.seen.as_ref()?;
+        match (seen, &self.doubt) {
+            (Observation::Instances(instances), Some(Doubt { missing: Missing::These(missing), .. })) => {
+                let mut all = [instances, missing.as_slice()].concat();
+                all.sort_by(|one, other| one.identity().cmp(&other.identity()));
+                Some(Observation::Instances(all.into()))
+            }
+            _ => Some(seen.clone()),
+        }
+    }
+
     /// Acts when there is something new, nothing is under way and the quiet spell is over.
     pub fn act(&mut self, context: &mut Context<'_, '_>) {
         if matches!(self.hint, Some(Hint { stage: HintStage::Aside, .. })) {
             self.send_hint(context);
         }
-        let Some(seen) = self.seen.clone() else { return };
+        let Some(seen) = self.believed() else { return };
         let held = self.held_until().is_some_and(|at| at > context.step.now);
         // A main that waits for its file gets it.
         let paused = context.paused && self.prepared;
         if held || paused || !matches!(self.stage, WatchStage::Quiet) || !self.config.when.applies(context.leads) {
             return;
         }
-        (self.hold_until, self.doubted_until) = (None, None);
+        self.hold_until = None;
         if self.is_clearing(context.commands) {
             return;
         }
@@ -361,7 +430,7 @@ impl Watch {
             self.send_hint(context);
         }
         let is_over = |at: &mut Time| *at <= now;
-        let (held, doubted) = (self.hold_until.take_if(is_over), self.doubted_until.take_if(is_over));
+        let (held, doubted) = (self.hold_until.take_if(is_over), self.doubt.take_if(|doubt| doubt.until <= now));
         if held.is_some() || doubted.is_some() {
             self.act(context);
         }
@@ -369,11 +438,13 @@ impl Watch {
 
     /// When [`tick`](Self::tick) has something to do next.
     pub fn deadline(&self) -> Option<Time> {
-        self.hold_until.into_iter().chain(self.doubted_until).chain(self.hint_due()).min()
+        let doubted = self.doubt.as_ref().map(|doubt| doubt.until);
+        self.hold_until.into_iter().chain(doubted).chain(self.hint_due()).min()
     }
 
     fn held_until(&self) -> Option<Time> {
-        self.hold_until.into_iter().chain(self.doubted_until).max()
+        let unknown = self.doubt.as_ref().filter(|doubt| matches!(doubt.missing, Missing::Unknown));
+        self.hold_until.into_iter().chain(unknown.map(|doubt| doubt.until)).max()
     }
 
     fn hint_due(&self) -> Option<Time> {
@@ -490,6 +561,7 @@ impl Watch {
     fn done(&mut self, on: Observation, context: &mut Context<'_, '_>) {
         self.acted = on;
         self.prepared = true;
+        self.kept = false;
         self.pending = false;
         self.failures = 0;
         self.trouble = None;
@@ -502,7 +574,7 @@ impl Watch {
             let destination = template.destination.display().to_string();
             context.step.out.push(Effect::Say(Notice::TemplateKept { watch: self.config.name.clone(), destination }));
         }
-        self.prepared = true;
+        (self.prepared, self.kept) = (true, true);
         // An answer that came meanwhile.
         self.act(context);
     }

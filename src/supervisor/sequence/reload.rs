@@ -200,18 +200,26 @@ impl Supervisor {
     fn apply_watches(&mut self, step: &mut Step<'_>) {
         let mut old = std::mem::take(&mut self.watches);
         for config in &self.config.watches {
-            let kept = old.iter().position(|watch| **watch.config() == *config).map(|index| old.swap_remove(index));
-            let watch = kept.unwrap_or_else(|| {
-                if let Some(index) = old.iter().position(|watch| watch.config().name == config.name) {
-                    step.out.push(old.swap_remove(index).unfollow());
+            let known = old.iter().position(|watch| watch.config().name == config.name);
+            let known = known.map(|index| old.swap_remove(index));
+            let changed = known.as_ref().is_none_or(|watch| **watch.config() != *config);
+            if let (true, Some(hook)) = (changed, &config.on_change) {
+                self.commands.bind(step, &Job::OnChange { watch: config.name.clone() }, hook.when);
+            }
+            let watch = match known {
+                Some(watch) if !changed => watch,
+                // What has been told stays told.
+                Some(mut watch) if watch.serves(config) => {
+                    watch.reconfigure(Arc::new(config.clone()));
+                    watch
                 }
-                if let Some(hook) = &config.on_change {
-                    self.commands.bind(step, &Job::OnChange { watch: config.name.clone() }, hook.when);
+                known => {
+                    step.out.extend(known.as_ref().map(Watch::unfollow));
+                    let watch = Watch::new(Arc::new(config.clone()));
+                    step.out.push(watch.follow());
+                    watch
                 }
-                let watch = Watch::new(Arc::new(config.clone()));
-                step.out.push(watch.follow());
-                watch
-            });
+            };
             self.watches.push(watch);
         }
         step.out.extend(old.iter().map(Watch::unfollow));

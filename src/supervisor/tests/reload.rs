@@ -333,13 +333,30 @@ fn what_has_run_of_a_preparation_is_what_has_run_whatever_a_reload_puts_before_i
 }
 
 #[test]
-fn a_changed_watch_is_followed_anew_and_the_others_are_left_alone() {
+fn a_watch_for_another_hook_is_followed_anew_and_the_others_are_left_alone() {
     let mut script = running();
     let mut new = base();
-    new.watches[0].settle *= 2;
+    new.watches[0].on_change = Some(crate::config::Hook::new(exec("another"), Duration::from_secs(1)));
     new.watches.push(watch("db"));
     reload(&mut script, Ok(new));
     script.expect(&["unfollow Watch(\"app\")", "follow Watch(\"app\")", "follow Watch(\"db\")", "reply ok"]);
+}
+
+#[test]
+fn a_watch_whose_question_and_hook_stay_knows_what_it_has_told() {
+    let mut script = running();
+    script.sees("app", &["a", "b"]);
+    script.when("spawn on_change of app");
+    // The hook runs still, and another one has left meanwhile.
+    script.sees("app", &["a"]);
+    let mut new = base();
+    new.watches[0].settle *= 2;
+    script.heard();
+    reload(&mut script, Ok(new));
+    script.expect(&["reply ok"]);
+    script.ends("on_change of app", 0);
+    script.when("spawn on_change of app");
+    assert_eq!(script.stdin["on_change of app"].change().in_words(), "b left");
 }
 
 #[test]

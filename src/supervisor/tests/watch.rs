@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::script::*;
-use crate::config::{Config, Hook, Required, RestartPolicy, Signal, Template, Watch};
+use crate::config::{Config, Hook, Query, Required, RestartPolicy, Signal, Template, Watch};
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::*;
 
@@ -83,6 +83,66 @@ fn who_is_missing_as_the_store_comes_back_has_time_to_register_again() {
     script.until(80_000);
     script.sees("app", &["a"]);
     script.expect(&["spawn on_change of app"]);
+}
+
+/// A store that is away three of each nine seconds.
+#[test]
+fn however_often_a_store_comes_back_who_is_gone_is_doubted_once() {
+    let mut script = Script::start(watching());
+    script.sees("app", &["a", "b"]);
+    script.ends("on_change of app", 0);
+    script.until(1_000);
+    for back in [2_000, 7_000, 11_900] {
+        let (follow, seen) = (Follow::Watch("app".to_owned()), Err("500".to_owned()));
+        script.send(Event::Observed { follow, seen });
+        script.until(back);
+        script.heard();
+        script.sees("app", &["a"]);
+        script.expect(&[]);
+    }
+    assert_eq!(script.when("spawn on_change of app"), 12_000);
+    assert_eq!(script.stdin["on_change of app"].change().in_words(), "b left");
+}
+
+#[test]
+fn who_comes_while_another_is_doubted_is_told_at_once_and_so_is_a_leader() {
+    let leader = Query::Leader { election: "db".to_owned() };
+    let config = Config { watches: vec![watch("app"), Watch { query: leader, ..watch("db") }], ..config() };
+    let mut script = Script::start(config);
+    for name in ["app", "db"] {
+        script.sees(name, &["a"]);
+        script.ends(&format!("on_change of {name}"), 0);
+    }
+    script.until(1_000);
+    for name in ["app", "db"] {
+        let (follow, seen) = (Follow::Watch(name.to_owned()), Err("cut off".to_owned()));
+        script.send(Event::Observed { follow, seen });
+    }
+    script.heard();
+    script.sees("app", &["b"]);
+    script.expect(&["spawn on_change of app"]);
+    assert_eq!(script.stdin["on_change of app"].change().in_words(), "b came");
+    script.sees("db", &["b"]);
+    script.expect(&["spawn on_change of db"]);
+    script.ends("on_change of app", 0);
+    assert_eq!(script.when("spawn on_change of app"), 11_000);
+    assert_eq!(script.stdin["on_change of app"].change().in_words(), "a left");
+}
+
+/// What was in the store may be gone with it, and comes again within seconds.
+#[test]
+fn a_file_of_a_life_before_is_not_emptied_by_the_first_answer_of_a_store_that_comes_back() {
+    let mut script = Script::start(Config { watches: vec![templated()], ..config() });
+    let (follow, seen) = (Follow::Watch("app".to_owned()), Err("no server".to_owned()));
+    script.send(Event::Observed { follow, seen });
+    script.when("render app without an answer");
+    script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Kept });
+    script.until(5_000);
+    script.heard();
+    script.sees("app", &[]);
+    script.sees("app", &["a"]);
+    script.expect(&[]);
+    assert_eq!(script.when("render app"), 15_000);
 }
 
 #[test]
