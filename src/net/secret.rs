@@ -23,7 +23,7 @@ pub struct FileError {
     pub source: io::Error,
 }
 
-/// The secret as it is now; one line's end after it doesn't count.
+/// The secret as it is now; ends of lines before and after it don't count.
 ///
 /// # Errors
 /// The file can't be read, is no plain file, too long, empty or no text.
@@ -35,8 +35,7 @@ pub fn read(key: &'static str, source: &SecretSource) -> Result<Secret, FileErro
             let bytes = files::read(path, LONGEST_SECRET).map_err(failed)?;
             let text = String::from_utf8(bytes)
                 .map_err(|_| failed(io::Error::new(io::ErrorKind::InvalidData, "it is no text")))?;
-            let words = text.strip_suffix('\n').unwrap_or(&text);
-            let words = words.strip_suffix('\r').unwrap_or(words);
+            let words = text.trim_matches(['\n', '\r']);
             if words.is_empty() {
                 return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it is empty")));
             }
@@ -61,8 +60,10 @@ mod tests {
         let (_dir, source) = file(b"first\n");
         assert_eq!(read("token_file", &source).unwrap().reveal(), "first");
         let SecretSource::File(path) = &source else { unreachable!() };
-        std::fs::write(path, "second").unwrap();
-        assert_eq!(read("token_file", &source).unwrap().reveal(), "second");
+        for content in ["second", "\nsecond\n\n", "second\r\n"] {
+            std::fs::write(path, content).unwrap();
+            assert_eq!(read("token_file", &source).unwrap().reveal(), "second");
+        }
     }
 
     #[test]

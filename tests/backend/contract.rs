@@ -321,6 +321,7 @@ async fn a_tag_filter_sees_only_its_own(bench: &impl Bench) {
     assert_eq!(reader.follow(tagged("web", "blue")).ids().await, ["web-1", "web-3"]);
     assert_eq!(reader.follow(tagged("web", "prod")).ids().await, ["web-1", "web-2", "web-3"]);
     assert!(reader.follow(tagged("web", "blu")).ids().await.is_empty());
+    assert!(reader.follow(tagged("web", "Blue")).ids().await.is_empty());
 }
 
 async fn an_instance_that_loses_the_tag_is_gone_from_the_filter(bench: &impl Bench) {

@@ -192,6 +192,21 @@ async fn a_user_may_be_limited_to_the_prefix_and_a_server_that_forgot_its_tokens
     agent.withdraw(&web).await;
 }
 
+/// As before the day on which users are made, and after the one on which somebody turns them off.
+#[tokio::test]
+async fn a_login_is_no_hindrance_where_authentication_is_turned_off_and_counts_from_when_it_is_on() {
+    let etcd = Etcd::start("etcd35");
+    let (_dir, password) = password_file("right");
+    let agent = agent(login(&etcd, "web", &password));
+    agent.pass(&service("web", "web-1")).await;
+    let mut seen = agent.follow(instances_of("web"));
+    assert_eq!(seen.ids().await, ["web-1"]);
+    lock(&etcd);
+    let web = service("web", "web-2");
+    while agent.try_publish(&web, ServiceStatus::Passing, "ok").await.is_err() {}
+    seen.until_ids(&["web-1", "web-2"], Duration::from_secs(10)).await;
+}
+
 /// An agent that is let in, what it has registered, and what it sees of it.
 async fn logged_in(etcd: &Etcd, password: &Path) -> (Agent, Service, Follower) {
     let agent = agent(login(etcd, "web", password));

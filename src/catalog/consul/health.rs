@@ -95,6 +95,10 @@ impl Client {
         let mut no_entry = false;
         let answer = self.ask_for_list(ask, |element| {
             match instance(element) {
+                // Consul's own filter takes `A` for `a`, and that of the other backends doesn't.
+                Ok(instance) if tag.is_some_and(|tag| !instance.tags.iter().any(|own| own == tag)) => {
+                    allowance.take(0).map_err(Error::TooMuch)?;
+                }
                 Ok(instance) => {
                     allowance.take(bounds::size(&instance)).map_err(Error::TooMuch)?;
                     instances.push(instance);

@@ -191,10 +191,16 @@ impl Error {
         matches!(self, Error::Refused { message, .. } if words.iter().any(|words| message.contains(words)))
     }
 
+    /// Whether etcd has its authentication turned off.
+    pub(super) fn is_without_users(&self) -> bool {
+        matches!(self, Error::Refused { message, .. } if message.contains("authentication is not enabled"))
+    }
+
     /// Whether etcd no longer takes the token that the user and password were exchanged for, or the password itself:
     /// both are known by their words only, their code being that of any bad request.
     pub(super) fn is_about_login(&self) -> bool {
-        let words = ["invalid auth token", "authentication failed", "revision of auth store is old"];
+        let words =
+            ["invalid auth token", "authentication failed", "revision of auth store is old", "user name is empty"];
         match self {
             Error::Refused { code: Code::Unauthenticated, .. } => true,
             Error::Refused { message, .. } => words.iter().any(|words| message.contains(words)),

@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Channel, Client, ConnectOptions};
@@ -48,6 +48,8 @@ pub(super) struct Members {
     members: Vec<Member>,
     first: AtomicUsize,
     storage: Storage<MemberCredentials>,
+    /// That etcd knows no users was said.
+    without_login: AtomicBool,
 }
 
 struct Member {
@@ -88,7 +90,13 @@ impl Members {
             })
             .collect();
         let first = crate::net::backoff::random() as usize % members.len().max(1);
-        Members { settings: settings.clone(), members, first: AtomicUsize::new(first), storage: Storage::default() }
+        Members {
+            settings: settings.clone(),
+            members,
+            first: AtomicUsize::new(first),
+            storage: Storage::default(),
+            without_login: AtomicBool::default(),
+        }
     }
 
     /// Carries out a call at the first member that can: each is asked once, in a row, until one answers. Whoever has been
@@ -236,17 +244,33 @@ impl Members {
         };
         let pems = credentials.pems.as_ref().filter(|_| member.endpoint.https);
         let channel = Channel::Tonic(self.channel(member, pems)?);
-        let mut options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
-        if let Some((username, password)) = credentials.login {
-            options = options.with_user(username, password);
-        }
-        match timeout_at(deadline, Client::from_channel(channel, Some(options))).await {
-            Ok(Ok(client)) => {
-                member.keep(Some(client.clone()));
-                Ok(client)
+        let mut login = credentials.login;
+        loop {
+            let mut options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
+            if let Some((username, password)) = &login {
+                options = options.with_user(username, password);
             }
-            Ok(Err(error)) => Err(Error::of(what, &member.place, error)),
-            Err(_) => Err(Error::TimedOut { what, member: member.place.clone(), after: CONNECT_TIMEOUT }),
+            let client = match timeout_at(deadline, Client::from_channel(channel.clone(), Some(options))).await {
+                Ok(client) => client.map_err(|error| Error::of(what, &member.place, error)),
+                Err(_) => Err(Error::TimedOut { what, member: member.place.clone(), after: CONNECT_TIMEOUT }),
+            };
+            match client {
+                // As its own clients do.
+                Err(error) if error.is_without_users() && login.take().is_some() => {
+                    if !self.without_login.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(
+                            event = "catalog.login",
+                            "etcd's authentication is turned off ({}): the login of [catalog] isn't used",
+                            member.place
+                        );
+                    }
+                }
+                Err(error) => return Err(error),
+                Ok(client) => {
+                    member.keep(Some(client.clone()));
+                    return Ok(client);
+                }
+            }
         }
     }
 

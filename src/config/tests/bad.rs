@@ -333,6 +333,13 @@ fn a_watch_looks_at_one_thing_and_does_something() {
 }
 
 #[test]
+fn a_key_that_begins_with_a_slash_is_none_of_consuls() {
+    let consul = format!("{MAIN}[catalog]\nbackend = \"consul\"\n");
+    let cases = ["key_prefix = \"/app/\"", "key = \"/\""].map(|key| format!("[[watch]]\n{key}\nsignal = \"HUP\""));
+    assert_snapshot!(each(&consul, &cases.each_ref().map(String::as_str)));
+}
+
+#[test]
 fn looking_at_a_catalog_needs_one() {
     assert_snapshot!(each(
         MAIN,

@@ -227,6 +227,20 @@ fn query(
             validator.error(place.key(key).span(), format!("`{key}` is empty"), "leave it out, or say which");
         }
     }
+    for (key, text) in [("key", &asked.key), ("key_prefix", &asked.key_prefix)] {
+        if let Some(text) = text.as_deref().filter(|text| text.starts_with('/')) {
+            let (message, rest) = (format!("`{key}` begins with `/`"), text.trim_start_matches('/'));
+            let hint = match rest {
+                "" => "say which keys".to_owned(),
+                rest => format!("write `{rest}`: the slash would be a part of the name"),
+            };
+            match catalog.backend {
+                // It takes such a key for another, or for all there are.
+                Backend::Consul(_) => validator.error(place.key(key).span(), message, hint),
+                _ => validator.warn(place.key(key).span(), message, hint),
+            }
+        }
+    }
     match (asked.service, asked.key, asked.key_prefix, asked.leader) {
         (None, Some(key), _, _) => Query::Key { key },
         (None, None, Some(prefix), _) => Query::KeyPrefix { prefix },
