@@ -8,9 +8,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::catalog::border::{Flaw, LeftOut, RawInstance};
 use crate::catalog::bounds::{self, Allowance};
@@ -20,6 +22,11 @@ use super::Error;
 use super::budget::ScanBudget;
 use super::files::{self, FileId, Folder, errno};
 use super::name::unescape;
+
+/// Files without a holder that are looked at one after another: more than a host has instances, as a rule.
+const MOST_TIDIED: usize = 5000;
+/// For so long at most: a tenth of what a call of the directory may take.
+const MOST_TIDYING: Duration = Duration::from_millis(500);
 
 /// What is in an instance's file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,18 +129,46 @@ fn passing(file: &File, service: &Folder, name: &str) -> Result<Result<Option<In
     Ok(RawInstance::from(entry.instance).instance().map(Some))
 }
 
-/// Removes every file without a holder in every service; how many there were.
-pub(super) fn remove_all_dead(services: &Folder) -> Result<usize, Error> {
-    let mut removed = 0;
-    for name in services.names()? {
-        let Some(service) = services.sub(&name)? else { continue };
-        for file in service.names()? {
-            if let Liveness::Dead(dead) = look(&service, &file)? {
-                removed += usize::from(service.remove_dead(&file, dead)?);
+/// How far the files without a holder in all services are gone through: what comes after this one is left, by the names of
+/// its service and its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Tidying {
+    service: String,
+    file: String,
+}
+
+/// Removes files without a holder in every service; how many there were, and from where to go on another time, for whoever
+/// fills a directory must not have one start wait for all of it. What can't be removed stays.
+pub(super) fn remove_dead(services: &Folder, from: Tidying) -> (usize, Option<Tidying>) {
+    let began = Instant::now();
+    let (mut removed, mut looks) = (0, 0);
+    for name in sorted(services).into_iter().filter(|name| *name >= from.service) {
+        // Names take their time, too.
+        let mut at = Tidying { service: name, file: String::new() };
+        if began.elapsed() >= MOST_TIDYING {
+            return (removed, Some(at));
+        }
+        let Ok(Some(service)) = services.sub(&at.service) else { continue };
+        let after = if at.service == from.service { from.file.as_str() } else { "" };
+        for file in sorted(&service).into_iter().filter(|file| file.as_str() > after) {
+            if looks == MOST_TIDIED || began.elapsed() >= MOST_TIDYING {
+                return (removed, Some(at));
             }
+            looks += 1;
+            if let Ok(Liveness::Dead(dead)) = look(&service, &file) {
+                removed += usize::from(service.remove_dead(&file, dead).unwrap_or(false));
+            }
+            at.file = file;
         }
     }
-    Ok(removed)
+    (removed, None)
+}
+
+/// The names in a directory, in an order that is the same the next time; none of one that can't be listed.
+fn sorted(folder: &Folder) -> Vec<String> {
+    let mut names = folder.names().unwrap_or_default();
+    names.sort_unstable();
+    names
 }
 
 /// The state of the file at a path.
@@ -192,4 +227,47 @@ pub(super) fn content(entry: &EntryFile, service: &Folder, name: &str) -> Result
         return Err(Error::TooMuch { what, limit: format!("{} bytes", files::LARGEST) });
     }
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use super::super::files::Kept;
+    use super::*;
+
+    fn services(directory: &Path) -> Folder {
+        Folder::at(directory, &Kept::default()).unwrap().unwrap()
+    }
+
+    fn everybodys(directory: &Path) {
+        std::fs::create_dir(directory).unwrap();
+        std::fs::set_permissions(directory, PermissionsExt::from_mode(0o777)).unwrap();
+    }
+
+    #[test]
+    fn however_many_dead_a_neighbour_leaves_they_are_gone_through_a_part_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let many = MOST_TIDIED + 100;
+        for (service, files) in [("a", 100), ("b", many - 100)] {
+            let service = directory.path().join(service);
+            everybodys(&service);
+            for file in 0..files {
+                std::fs::write(service.join(file.to_string()), "{}").unwrap();
+            }
+        }
+        // What no agent wrote stays, and is in nobody's way.
+        std::fs::write(directory.path().join("a/0"), "junk").unwrap();
+        let (first, mut rest) = remove_dead(&services(directory.path()), Tidying::default());
+        assert!(rest.is_some() && (1..=MOST_TIDIED).contains(&first), "{first}");
+        let mut removed = first;
+        while let Some(from) = rest {
+            let (more, next) = remove_dead(&services(directory.path()), from.clone());
+            assert!(next.as_ref() != Some(&from), "{from:?}");
+            (removed, rest) = (removed + more, next);
+        }
+        assert_eq!(removed, many - 1);
+        assert_eq!(std::fs::read(directory.path().join("a/0")).unwrap(), b"junk");
+    }
 }

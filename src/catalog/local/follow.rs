@@ -131,8 +131,8 @@ impl Follower<'_> {
         let now = Instant::now();
         if now >= self.sweep_at {
             self.sweep_at = now + jittered(SWEEP);
-            let root = self.local.root.open().await?;
-            ignore_read_only(self.local.on_disk(move || root.sweep()).await)?;
+            let (root, opened) = (self.local.root.clone(), self.local.root.open().await?);
+            ignore_read_only(self.local.on_disk(move || root.sweep(&opened)).await)?;
         }
         // The watch comes first: what changes between watching and looking is then an event.
         let path = match &self.target {

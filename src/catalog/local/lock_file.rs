@@ -85,14 +85,21 @@ impl LockFile {
 
     /// The lock's file at its path, opened when it isn't yet, or when somebody has put another one there.
     pub(super) fn open_at(&self, election: &Folder) -> Result<Arc<File>, Error> {
-        let mut lock_file = lock(&self.file);
-        if let Some(file) = &*lock_file
-            && election.holds(LOCK, file)?
-        {
-            return Ok(file.clone());
+        loop {
+            let known = self.file();
+            if let Some(file) = &known
+                && election.holds(LOCK, file)?
+            {
+                return Ok(file.clone());
+            }
+            // Not under the lock, for which the loop would wait as long as for the disk.
+            let opened = Arc::new(election.lockable(LOCK)?);
+            let mut file = lock(&self.file);
+            // Whoever opened it meanwhile was first: main inherits one description, and that is the one to be locked.
+            if file.as_ref().map(Arc::as_ptr) == known.as_ref().map(Arc::as_ptr) {
+                return Ok(file.insert(opened).clone());
+            }
         }
-        let file = Arc::new(election.lockable(LOCK)?);
-        Ok(lock_file.insert(file).clone())
     }
 
     /// Sits down on a new file, locked, where whoever can only read keeps the lock from everybody by a lock of their own;

@@ -10,8 +10,9 @@ use tokio::time::{Instant, timeout};
 
 use super::Error;
 use super::boot::{self, Mark, Suspect};
+use super::entries::{self, Tidying};
 use super::files::{FileId, Folder, Kept, errno};
-use super::{entries, filesystem, solitude};
+use super::{filesystem, solitude};
 use crate::files;
 
 /// A directory of a dead disk or server must not hold up more than its own call.
@@ -48,6 +49,8 @@ struct RootState {
     ready: Option<(FileId, Instant)>,
     boot_id: Option<String>,
     suspect: Option<Suspect>,
+    /// What was left from before a reboot, as far as it isn't gone through yet.
+    left_over: Option<Tidying>,
     kept: Kept,
 }
 
@@ -119,19 +122,16 @@ impl Root {
 
     fn reopen(&self) -> Result<Option<Opened>, Error> {
         let Some(root) = self.find()? else { return Ok(None) };
-        let mut state = self.lock();
-        let (ready, touched) = match state.ready {
-            Some(ready) => ready,
-            None => return Ok(None),
-        };
+        let Some((ready, touched)) = self.lock().ready else { return Ok(None) };
         if root.identity()? != ready {
             return Ok(None);
         }
         let now = Instant::now();
         if now.duration_since(touched) >= boot::TOUCH_EVERY {
-            if let Some(ours) = &state.boot_id {
-                if !boot::is_ours(&root, ours)? {
-                    state.ready = None;
+            let boot_id = self.lock().boot_id.clone();
+            if let Some(ours) = boot_id {
+                if !boot::is_ours(&root, &ours)? {
+                    self.lock().ready = None;
                     return Ok(None);
                 }
                 match boot::touch(&root) {
@@ -139,9 +139,24 @@ impl Root {
                     touched => touched?,
                 }
             }
-            state.ready = Some((ready, now));
+            self.lock().ready = Some((ready, now));
         }
         Ok(Some(Opened { root }))
+    }
+
+    /// Removes what agents that died at an unlucky moment left, and some more of what is left from before a reboot.
+    pub(super) fn sweep(&self, opened: &Opened) -> Result<(), Error> {
+        let left_over = self.lock().left_over.take();
+        if let Some(left_over) = left_over
+            && let Some(services) = opened.root.sub(SERVICES)?
+        {
+            let (_, rest) = entries::remove_dead(&services, left_over);
+            self.lock().left_over = rest;
+        }
+        match opened.root.sub(SCRATCH)? {
+            Some(scratch) => sweep(&scratch),
+            None => Ok(()),
+        }
     }
 
     /// Below the user's own directory everybody may write, so no link is followed: the prefix is one directory in the
@@ -211,19 +226,24 @@ impl Root {
 
     fn furnish(&self, root: &Folder) -> Result<(), Error> {
         let scratch = root.make(SCRATCH)?;
-        let mut state = self.lock();
         let mut is_marked = true;
         match boot::known_boot_id()? {
             Some(ours) => {
-                let mark = boot::claim(root, &scratch, &ours, &mut state.suspect, Instant::now())?;
-                state.boot_id = Some(ours);
+                // No lock is kept over work with files, for which the loop would wait; one thread at a time comes here.
+                let mut suspect = self.lock().suspect.clone();
+                let mark = boot::claim(root, &scratch, &ours, &mut suspect, Instant::now());
+                self.lock().suspect = suspect;
+                let mark = mark?;
+                self.lock().boot_id = Some(ours);
                 // What is in a directory without a mark was never an agent's.
                 is_marked = mark != Mark::New;
                 if mark == Mark::TakenOver {
-                    let removed = entries::remove_all_dead(&root.make(SERVICES)?)?;
+                    let (removed, rest) = entries::remove_dead(&root.make(SERVICES)?, Tidying::default());
+                    let more = if rest.is_some() { ", and the rest is gone through later" } else { "" };
+                    self.lock().left_over = rest;
                     tracing::info!(
                         event = "catalog.taken_over",
-                        "{} was left from before a reboot: {removed} entries removed",
+                        "{} was left from before a reboot: {removed} entries removed{more}",
                         self.path.display()
                     );
                 }
@@ -302,14 +322,6 @@ impl Opened {
     /// Where files are made before they are put in place.
     pub(super) fn scratch(&self) -> Result<Folder, Error> {
         self.root.make(SCRATCH)
-    }
-
-    /// Removes what agents that died at an unlucky moment left.
-    pub(super) fn sweep(&self) -> Result<(), Error> {
-        match self.root.sub(SCRATCH)? {
-            Some(scratch) => sweep(&scratch),
-            None => Ok(()),
-        }
     }
 }
 

@@ -63,7 +63,7 @@ struct Own {
 }
 
 /// What main was given.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct InheritedBy {
     /// Main, once it is started.
     main: Option<i32>,
@@ -186,7 +186,9 @@ impl WitnessDirectory {
     /// How long main may outlive the lock on this container's file; `None`: there is no such file.
     pub fn linger(&self) -> Option<Duration> {
         let own = self.file()?;
-        let kept = held(&self.inherited_by).as_ref().is_some_and(|inherited_by| inherited_by.keeps(&own));
+        // Not under the lock: main may have put a file of a disk that hangs at its number.
+        let inherited_by = *held(&self.inherited_by);
+        let kept = inherited_by.is_some_and(|inherited_by| inherited_by.keeps(&own));
         Some(if kept { Duration::ZERO } else { self.linger })
     }
 
