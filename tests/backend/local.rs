@@ -654,11 +654,19 @@ fn a_link_in_place_of_the_shared_directory_leads_nowhere_and_what_has_no_mark_is
 fn a_directory_of_others_moved_to_the_prefixs_place_loses_nothing() {
     run(async |bench: &Shared| {
         let old = std::time::SystemTime::now() - Duration::from_secs(3600);
-        let precious = ["tmp/precious", "services/db/data", "services/db/json"];
+        let precious =
+            ["tmp/precious", "services/db/data", "services/db/list", "services/db/json", "services/db/empty"];
         for file in precious {
             let path = bench.path().join(file);
+            let content = match file.rsplit('/').next() {
+                Some("list") => "[1]",
+                // As an agent's that died, but in a directory where others may not remove it.
+                Some("json") => "{\"precious\":1}",
+                Some("empty") => "",
+                _ => "precious",
+            };
             std::fs::create_dir_all(path.parent().expect("it has one")).expect("ours");
-            std::fs::write(&path, if file.ends_with("json") { "[1]" } else { "precious" }).expect("ours");
+            std::fs::write(&path, content).expect("ours");
             std::fs::File::open(&path).and_then(|file| file.set_modified(old)).expect("ours");
         }
         let agent = agent_on(&bench.address());
@@ -667,6 +675,24 @@ fn a_directory_of_others_moved_to_the_prefixs_place_loses_nothing() {
         for file in precious {
             assert!(bench.path().join(file).exists(), "{file}");
         }
+    });
+}
+
+#[test]
+fn a_directory_of_others_with_more_in_it_than_agents_make_stays_as_it_is() {
+    run(async |bench: &Shared| {
+        std::fs::create_dir_all(bench.path().join("services/db")).expect("ours");
+        std::fs::write(bench.path().join("state.json"), "{}").expect("ours");
+        let agent = agent_on(&bench.address());
+        let refused = agent.try_publish(&service("db", "db-1"), ServiceStatus::Passing, "").await;
+        let refused = refused.expect_err("somebody else's");
+        assert!(refused.contains("state.json") && refused.contains("prefix"), "{refused}");
+        let mut there = names_in(bench.path());
+        there.sort();
+        assert_eq!(there, ["services", "state.json"]);
+        // One that agents have made can't be kept from them by what others put into it.
+        std::fs::set_permissions(bench.path(), PermissionsExt::from_mode(0o777)).expect("ours");
+        agent.try_publish(&service("db", "db-1"), ServiceStatus::Passing, "").await.expect("it may");
     });
 }
 

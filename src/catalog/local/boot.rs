@@ -27,7 +27,7 @@ pub(super) const TOUCH_EVERY: Duration = Duration::from_secs(10);
 /// same host is not protected against a second host.)
 pub(super) const SILENCE: Duration = Duration::from_secs(90);
 
-const MARK: &str = "boot";
+pub(super) const MARK: &str = "boot";
 
 /// What a look at the mark came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +123,11 @@ pub(super) fn touch(root: &Folder) -> Result<(), Error> {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
         Err(source) => Err(Error::refused("touch", root.path_of(MARK))(source)),
     }
+}
+
+/// Whether there is a mark, of whatever boot.
+pub(super) fn is_marked(root: &Folder) -> Result<bool, Error> {
+    Ok(read(root)?.is_some_and(|(there, _)| is_boot_id(&there)))
 }
 
 /// Whether the mark is (still) this boot's.

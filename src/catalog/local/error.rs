@@ -87,6 +87,18 @@ pub enum Error {
         /// How long it has to be silent.
         silence: Duration,
     },
+    /// Somebody else's directory, as far as can be known.
+    #[error(
+        "{} is taken for somebody else's: {name:?} is in it, and no agent's mark (a file `boot`): give it another name \
+         ([catalog] prefix), or empty it",
+        .directory.display()
+    )]
+    NotOurs {
+        /// The directory.
+        directory: PathBuf,
+        /// What no agent makes there.
+        name: String,
+    },
     /// Somebody has put another file in the place of an election's lock.
     #[error(
         "{} is no lock that an agent made, which is a plain file with one name, for everybody to read and write: remove it",

@@ -6,7 +6,7 @@
 //! by everyone. Whoever may write in the shared directory may therefore register anything, as with a Consul without ACL;
 //! to narrow that, give the directory itself (or its parent) a group and a mode: a directory that is already there keeps
 //! them. They may do no more than that: no link is followed, nothing is read that isn't for everyone to read, no file that
-//! has a second name is touched, and nothing removed that doesn't look like an agent's.
+//! has a second name is touched, and nothing removed that doesn't look like an agent's, in a directory that does.
 //!
 //! **Who can only read changes nothing.** What a lock decides is decided by write locks of open file descriptions (fcntl(2),
 //! F_OFD_SETLK), which need a descriptor to write by, and they are asked for as a reader would ask: so no read lock, and
@@ -239,8 +239,29 @@ impl Folder {
         Error::refused(action, &self.path)
     }
 
-    /// Removes a file of an agent's that nobody holds; whether it did. What no agent can have written stays.
+    /// Whether anybody may put something into it.
+    pub(super) fn is_for_others(&self) -> Result<bool, Error> {
+        Ok(self.mode()?.contains(Mode::S_IWOTH))
+    }
+
+    /// Whether anybody may remove whatever is in it, as in each directory that agents make: only there may an agent do so by
+    /// its own rights, for another may be somebody's that was moved here.
+    pub(super) fn is_anybodys_to_tidy(&self) -> Result<bool, Error> {
+        let mode = self.mode()?;
+        Ok(mode.contains(Mode::S_IWOTH) && !mode.contains(Mode::S_ISVTX))
+    }
+
+    fn mode(&self) -> Result<Mode, Error> {
+        let about = fstat(&self.fd).map_err(Error::refused("look at", &self.path))?;
+        Ok(Mode::from_bits_truncate(about.st_mode))
+    }
+
+    /// Removes a file of an agent's that nobody holds; whether it did. What no agent can have written stays, and so does all
+    /// in a directory that no agent can have made.
     pub(super) fn remove_dead(&self, name: &str, file: File) -> Result<bool, Error> {
+        if !self.is_anybodys_to_tidy()? {
+            return Ok(false);
+        }
         let is_ours = match text(&file, self.path_of(name)) {
             Ok(Some(text)) => text.is_empty() || serde_json::from_str::<serde_json::Map<_, _>>(&text).is_ok(),
             Ok(None) | Err(Error::TooMuch { .. }) => false,

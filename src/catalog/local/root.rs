@@ -28,6 +28,9 @@ const SCRATCH: &str = "tmp";
 const ELECTIONS: &str = "elections";
 const WITNESSES: &str = "witnesses";
 
+/// All that agents make in it; and what a new ext4 has.
+const LAYOUT: [&str; 7] = [SERVICES, KEYS, SCRATCH, ELECTIONS, WITNESSES, boot::MARK, "lost+found"];
+
 /// A shared directory, wherever its path leads now.
 #[derive(Debug, Clone)]
 pub(super) struct Root {
@@ -225,9 +228,16 @@ impl Root {
     }
 
     fn furnish(&self, root: &Folder) -> Result<(), Error> {
+        let boot_id = boot::known_boot_id()?;
+        if boot_id.is_some()
+            && !boot::is_marked(root)?
+            && let Some(name) = self.strange(root)?
+        {
+            return Err(Error::NotOurs { directory: self.path.clone(), name });
+        }
         let scratch = root.make(SCRATCH)?;
         let mut is_marked = true;
-        match boot::known_boot_id()? {
+        match boot_id {
             Some(ours) => {
                 // No lock is kept over work with files, for which the loop would wait; one thread at a time comes here.
                 let mut suspect = self.lock().suspect.clone();
@@ -257,6 +267,16 @@ impl Root {
         root.make(SERVICES)?;
         root.make(KEYS)?;
         if is_marked { sweep(&scratch) } else { Ok(()) }
+    }
+
+    /// Something in a directory that others can't have put there, and no agent did: somebody may have moved it here, to have
+    /// directories made in it that are everybody's.
+    fn strange(&self, root: &Folder) -> Result<Option<String>, Error> {
+        if root.is_for_others()? {
+            return Ok(None);
+        }
+        let known = |name: &String| LAYOUT.contains(&name.as_str());
+        Ok(root.names()?.into_iter().find(|name| !known(name)))
     }
 
     fn kept(&self) -> Kept {
@@ -326,6 +346,9 @@ impl Opened {
 }
 
 fn sweep(scratch: &Folder) -> Result<(), Error> {
+    if !scratch.is_anybodys_to_tidy()? {
+        return Ok(());
+    }
     let is_ours = |name: &String| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     for name in scratch.names()?.into_iter().filter(is_ours) {
         // What can't be opened is no agent's, or another's to sweep.

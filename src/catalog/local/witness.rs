@@ -267,6 +267,9 @@ impl WitnessDirectory {
             let Some(folder) = of_election(&election).ok().and_then(|name| root.witnesses(&name).ok().flatten()) else {
                 return;
             };
+            if !matches!(folder.is_anybodys_to_tidy(), Ok(true)) {
+                return;
+            }
             for name in dead {
                 // Whoever starts next tries again.
                 if let Ok(Some(file)) = folder.file(&name) {
