@@ -108,12 +108,6 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// Somebody has written a term that none can follow.
-    #[error("{} tells of a term that none can come after: restore it, or delete it with the others beside it", .path.display())]
-    Terms {
-        /// The record.
-        path: PathBuf,
-    },
     /// Somebody has leased a file, which they can't if it is a live agent's.
     #[error("{} can't be opened: another process has leased it (F_SETLEASE)", .path.display())]
     Leased {

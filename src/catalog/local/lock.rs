@@ -396,10 +396,16 @@ fn record_acquisition(
     if seen != version || !election.holds(LOCK, lock)? {
         return Ok(Acquisition::Changed);
     }
-    let term = Term(version.0.max(used(election)?) + 1);
-    if term.0 > GREATEST_TERM {
-        return Err(Error::Terms { path: election.path_of(LAST) });
-    }
+    let counted = version.0.max(used(election)?);
+    let term = match counted < GREATEST_TERM {
+        true => Term(counted + 1),
+        // Somebody has written the greatest of all, which can't be told from a record. The election is counted anew, as where
+        // everything was deleted: who has seen that term refuses to lead until a person says that this is right.
+        false => {
+            election.remove(RELEASED)?;
+            Term(1)
+        }
+    };
     let session = wanted.session;
     let last = LastLeader::new(candidate, session, Some(term), promised, wanted.hold_off_left);
     put(root, election, LAST, &last.json(), true)?;
@@ -504,8 +510,14 @@ mod tests {
         // Who has seen greater ones knows that they go on.
         assert_eq!(local.look("db").await.unwrap().at, 2);
         assert_eq!(lead().await, Ok(Acquisition::Won(Term(3))));
+        for (scribbled, next) in [(1 << 62, 5), ((1 << 62) - 1, 7), (GREATEST_TERM + 1, 9)] {
+            scribble(scribbled);
+            assert_eq!(lead().await, Ok(Acquisition::Won(Term(next))), "{scribbled}");
+        }
+        // The last that may be one: none comes after it, so they begin anew, and go on.
         scribble(GREATEST_TERM);
-        assert!(lead().await.is_err_and(|error| error.contains("that none can come after")));
+        assert_eq!(lead().await, Ok(Acquisition::Won(Term(1))));
+        assert_eq!(lead().await, Ok(Acquisition::Won(Term(3))));
     }
 
     #[tokio::test]
