@@ -119,33 +119,42 @@ pub(super) async fn follow_lock(etcd: &Etcd, election: &str, views: &mut LockVie
     let mut pace = Pace::new(RETRY);
     loop {
         match look_at_lock(etcd, &range, election, views).await {
-            Ok((mut watch, mut found)) => loop {
-                let (by, begun) = (holder(&found), Instant::now());
-                // Not what is left of it: a lock that came and went in one message was perhaps told by the first look.
-                let change = |pair: &KeyValue, event| {
-                    match event {
-                        EventType::Put => found.insert(pair.key().to_vec(), pair.clone()),
-                        EventType::Delete => found.remove(pair.key()),
+            Ok((mut watch, mut found)) => {
+                let mut telling = Telling::new();
+                loop {
+                    let (by, begun) = (holder(&found), Instant::now());
+                    // Not what is left of it: a lock that came and went in one message was perhaps told by the first look.
+                    let change = |pair: &KeyValue, event| {
+                        match event {
+                            EventType::Put => found.insert(pair.key().to_vec(), pair.clone()),
+                            EventType::Delete => found.remove(pair.key()),
+                        };
+                        Ok(())
                     };
-                    Ok(())
-                };
-                let changed = match watch.change(change).await {
-                    Ok(change) => change == KeyChange::Keys || holder(&found) != by,
-                    Err(error) => {
-                        pace.lived(begun.elapsed());
-                        tracing::debug!(event = "catalog.watch_ended", "{}", crate::catalog::report(&error));
-                        break;
-                    }
-                };
-                pace.reset();
-                if changed {
-                    match etcd.look(election).await {
-                        Ok(view) => views.saw(view).await,
-                        // What it is can be told by the next read only.
-                        Err(_) => break,
+                    match telling.or(watch.change(change)).await {
+                        Some(Ok(change)) => {
+                            pace.reset();
+                            if change == KeyChange::Keys || holder(&found) != by {
+                                telling.changed();
+                            }
+                        }
+                        Some(Err(error)) => {
+                            pace.lived(begun.elapsed());
+                            tracing::debug!(event = "catalog.watch_ended", "{}", crate::catalog::report(&error));
+                            break;
+                        }
+                        None => {
+                            telling.begins();
+                            match etcd.look(election).await {
+                                Ok(view) => views.saw(view).await,
+                                // What it is can be told by the next read only.
+                                Err(_) => break,
+                            }
+                            telling.told();
+                        }
                     }
                 }
-            },
+            }
             Err(error) => views.failed(&error).await,
         }
         tokio::time::sleep(pace.pause()).await;
@@ -286,15 +295,26 @@ impl Telling {
         tokio::time::timeout_at(self.rested, change).await.ok()
     }
 
-    async fn tell(&mut self, found: &Found<'_>, seen: &mut ObservationSender) {
+    /// What changes from now on is to be told another time.
+    fn begins(&mut self) {
         self.dirty = None;
+    }
+
+    /// One telling more.
+    fn told(&mut self) {
+        let now = Instant::now();
+        self.rested = now + self.rate.answered(now);
+    }
+
+    async fn tell(&mut self, found: &Found<'_>, seen: &mut ObservationSender) {
+        self.begins();
         let began = Instant::now();
         match found.observation(seen.want_a_value()) {
             Ok(observation) => seen.saw(observation).await,
             Err(error) => seen.failed(&error).await,
         }
-        let now = Instant::now();
-        self.rested = now + self.rate.answered(now).max(rate::rest_after(began.elapsed()));
+        self.told();
+        self.rested = self.rested.max(Instant::now() + rate::rest_after(began.elapsed()));
     }
 }
 
@@ -313,6 +333,25 @@ mod tests {
         assert_eq!(telling.or(pending::<u32>()).await, None, "nothing more is ready");
         tokio::time::advance(rate::SPACING).await;
         assert_eq!(telling.or(ready(3)).await, None, "it doesn't end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_that_changes_without_end_is_told_at_once_and_then_twenty_times_a_second() {
+        let begun = Instant::now();
+        let (mut telling, mut told) = (Telling::new(), 0);
+        while begun.elapsed() < Duration::from_secs(10) {
+            let write = tokio::time::sleep(Duration::from_millis(1));
+            match telling.or(write).await {
+                Some(()) => telling.changed(),
+                None => {
+                    assert!(told > 0 || begun.elapsed() < Duration::from_millis(10), "the first is told at once");
+                    told += 1;
+                    telling.begins();
+                    telling.told();
+                }
+            }
+        }
+        assert!((150..=230).contains(&told), "{told}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,7 +28,12 @@ impl ScanBudget {
 
 /// After a look that began at this time.
 pub(super) async fn rest_after(began: Instant) {
-    match rate::rest_after(began.elapsed()) {
+    rest(rate::rest_after(began.elapsed())).await;
+}
+
+/// For so long.
+pub(super) async fn rest(span: Duration) {
+    match span {
         // Directories that change without end must not keep the task from ever waiting.
         Duration::ZERO => tokio::task::yield_now().await,
         rest => sleep(rest).await,

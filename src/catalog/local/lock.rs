@@ -14,11 +14,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::catalog::election::record::{GREATEST_TERM, LastLeader, Leader};
 use crate::catalog::election::{AcquireRequest, CandidateSettings, LockViewSender};
+use crate::catalog::rate::RateLimit;
 use crate::net::backoff::{self, Pace, jittered};
 use crate::supervisor::machines::election::event::{Acquisition, Id, Renewal};
 use crate::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 use crate::supervisor::vocabulary::Fence;
 
+use super::budget;
 use super::files::{self, Folder};
 use super::follow::{IN_DOUBT, POLL, RETRY};
 use super::inotify::Watching;
@@ -175,13 +177,15 @@ impl Local {
 
     /// See [`LockClient::watch`](crate::catalog::election::LockClient::watch).
     pub async fn watch_lock(&self, election: &str, views: &mut LockViewSender) {
-        let mut pace = Pace::new(RETRY);
+        let (mut pace, mut rate) = (Pace::new(RETRY), RateLimit::new());
         let (mut watching, mut freed) = (None, None);
         let mut doubts = IN_DOUBT.iter();
         loop {
             match self.see_lock(election, &mut watching, &mut freed, views).await {
                 Ok(()) => {
                     pace.reset();
+                    // What happens meanwhile is news after that.
+                    budget::rest(rate.answered(Instant::now())).await;
                     let pause = doubts.next().copied().unwrap_or_else(|| jittered(SWEEP));
                     if news(&mut watching, pause).await {
                         doubts = IN_DOUBT.iter();

@@ -2,10 +2,11 @@
 //! stops it; and it tells the election of all that bears on it. Who leads is decided in [`election`](crate::supervisor::machines::election).
 //!
 //! Here is what a container's part is made of and how the election's orders are obeyed; [`transition`] is the way into the
-//! leader's role and out of it, [`announce`] who learns of it, [`rank`] what others ask, [`report`] what people are told.
+//! leader's role and out of it, [`announce`] who learns of it, [`complaints`] what is said of a store that fails, [`rank`] what others ask, [`report`] what people are told.
 
 mod acting;
 mod announce;
+mod complaints;
 mod rank;
 mod report;
 mod transition;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use crate::config::election::{LONGEST_LOCK_DELAY, Mode, WithoutCatalog};
 use crate::config::{Election as Config, Service, When};
 
+use self::complaints::Complaints;
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::KILL_AFTER;
 use crate::supervisor::machines::election::record::{Holder, Term};
@@ -80,6 +82,7 @@ pub struct Leadership {
     guard_again_at: Option<Time>,
     /// Whether the witness stands, once that is known.
     witness: Option<Result<(), String>>,
+    complaints: Complaints,
 }
 
 /// What main is, or is prepared for: the data it works on is one or the other's.
@@ -194,6 +197,7 @@ impl Leadership {
             guard_since: None,
             guard_again_at: None,
             witness: None,
+            complaints: Complaints::default(),
         }
     }
 
@@ -364,8 +368,18 @@ impl Supervisor {
                     Some(Holder { id, address, .. }) => (Some(id.to_string()), address.as_ref().map(|a| a.to_string())),
                     None => (None, None),
                 };
+                // What its record says beside that is nothing to people.
+                let told = |holder: &Holder| (holder.id.clone(), holder.session, holder.term, holder.address.clone());
+                let news = leadership.leader.as_ref().map(told) != leader.as_ref().map(told);
                 leadership.leader = leader;
-                step.out.push(Effect::Say(Notice::LeaderChanged { id, address }));
+                if news {
+                    step.out.push(Effect::Say(Notice::LeaderChanged { id, address }));
+                }
+            }
+            ElectionEffect::Say(Notice::ElectionFailed { what, error }) => {
+                if leadership.complaints.is_news(step.now, &what, &error) {
+                    step.out.push(Effect::Say(Notice::ElectionFailed { what, error }));
+                }
             }
             ElectionEffect::Say(notice) => step.out.push(Effect::Say(notice)),
             ElectionEffect::MeasureRank { ask } => self.measure_rank(step, ask),
