@@ -87,9 +87,10 @@ fn record(level: &str, event: &str, message: &str, others: &[(&str, Value)], jso
     };
     for (name, value) in others {
         let _ = match (json, value) {
-            (true, Value::Bare(text)) => write!(line, ",{}:{text}", quoted(name)),
-            (true, Value::Text(text)) => write!(line, ",{}:{}", quoted(name), quoted(&cut(text))),
-            (false, Value::Bare(text)) => write!(line, " {name}={text}"),
+            // A list that is cut is no JSON any more.
+            (true, Value::Bare(text)) if text.len() <= LONGEST => write!(line, ",{}:{text}", quoted(name)),
+            (true, Value::Bare(text) | Value::Text(text)) => write!(line, ",{}:{}", quoted(name), quoted(&cut(text))),
+            (false, Value::Bare(text)) => write!(line, " {name}={}", cut(text)),
             (false, Value::Text(text)) => {
                 let _ = write!(line, " {name}=");
                 push_plain(&mut line, &cut(text));
@@ -157,6 +158,16 @@ mod tests {
             let others = [("path", Value::Text("x\u{2066}".into()))];
             let line = record("info", "x", "c1 \u{9b}2J and bidi \u{202e}gpj", &others, json);
             assert!(!line.trim_end().contains(plain::acts), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_endless_list_is_cut_and_the_record_stays_json() {
+        let list = serde_json::Value::from(vec!["x".repeat(255); 11_000]).to_string();
+        for json in [false, true] {
+            let line = record("info", "x", "", &[("known", Value::Bare(list.clone()))], json);
+            assert!(line.len() < LONGEST + 2000 + LONGEST / 100, "{}", line.len());
+            assert!(!json || serde_json::from_str::<serde_json::Value>(&line).is_ok());
         }
     }
 

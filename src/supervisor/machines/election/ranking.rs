@@ -4,6 +4,7 @@
 //! from a dying leader to its last moment. Who holds the lock and knows too little isn't promoted; it keeps the lock and
 //! waits, so that nobody flaps, and hands it to whoever is further ahead.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -26,6 +27,11 @@ const HEARD_WITHIN: Duration = Duration::from_millis(300);
 const HASTE: Duration = Duration::from_secs(1);
 /// Names that are remembered, to say who is missing.
 const MOST_NAMES: usize = 64;
+/// Ranks that are kept of all that were read: more candidates than an election has. Whoever writes more into the store can
+/// just as well write one that is higher than all.
+const MOST_PEERS: usize = 128;
+/// Candidates that a notice names.
+const MOST_NAMED: usize = 16;
 
 /// What ranks are to an election.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -275,7 +281,9 @@ impl Election {
         let every = self.settings.rank.as_ref().map_or(HASTE, |ranking| ranking.every);
         *read_at = now + if now.since(*since) < HASTE { every } else { HASTE.max(every) };
         match result {
-            Ok(peers) => {
+            Ok(mut peers) => {
+                let quorum = self.settings.rank.as_ref().and_then(|ranking| ranking.quorum);
+                keep_what_counts(&mut peers, tenure.term, quorum.unwrap_or(0).max(MOST_PEERS));
                 self.works();
                 let others = peers.iter().map(|peer| &peer.id).filter(|id| **id != self.settings.id);
                 self.ranks.names.extend(others.cloned());
@@ -440,6 +448,19 @@ impl Election {
     }
 }
 
+/// Of more than are kept the highest of this term stay, for they decide.
+fn keep_what_counts(peers: &mut Vec<PeerRank>, term: Term, most: usize) {
+    if peers.len() > most {
+        peers.sort_by_cached_key(|peer| {
+            let counts = peer.answer.counts().cloned().filter(|_| peer.term == term);
+            Reverse((counts, peer.term == term, peer.stands))
+        });
+        peers.truncate(most);
+    }
+}
+
 fn names(ids: &[Id]) -> Vec<String> {
-    ids.iter().map(ToString::to_string).collect()
+    let more = ids.len().saturating_sub(MOST_NAMED);
+    let named = ids.iter().take(MOST_NAMED).map(ToString::to_string);
+    named.chain((more > 0).then(|| format!("{more} more"))).collect()
 }

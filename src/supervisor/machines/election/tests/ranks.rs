@@ -194,6 +194,21 @@ fn one_that_is_further_ahead_and_cant_take_the_lock_is_waited_for() {
 }
 
 #[test]
+fn of_thousands_of_ranks_the_highest_are_kept_and_a_few_are_named() {
+    let mut stage = winner(quorum(2), "5");
+    let flood: Vec<String> = (0..10_000).map(|n| format!("x{n:05} {n} not standing")).collect();
+    let flood: Vec<&str> = flood.iter().map(String::as_str).collect();
+    stage.reads(7, &flood);
+    stage.until_renewing(3_000);
+    let waits = stage.core.waits_for_ranks().expect("one is ahead");
+    assert_eq!(waits.ahead.as_deref(), Some("x09999"));
+    assert!(waits.known.len() < 200 && waits.missing.len() < 200, "{} {}", waits.known.len(), waits.missing.len());
+    let [Notice::RanksMissing { known, missing, .. }] = &stage.said[..] else { panic!("{:?}", stage.said) };
+    assert!(known.len() < 20 && missing.len() < 20, "{known:?} {missing:?}");
+    assert_eq!(known.last().map(String::as_str), Some("113 more"));
+}
+
+#[test]
 fn who_is_named_must_know_a_quorum_too() {
     let mut stage = Stage::new(quorum(2));
     stage.sees(after(Last { released: true, to: Some("me".into()), ..last("other", 9, 3) }));
