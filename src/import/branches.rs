@@ -257,7 +257,7 @@ impl Walk<'_> {
         }
         let mut resolved = scope.resolve_all(std::slice::from_ref(node));
         let is_known = |nodes: &[Node], set: &Environment| {
-            let mut known = !matches!(node.kind, Kind::Range(..));
+            let mut known = !nodes.iter().any(|node| matches!(node.kind, Kind::Range(..)));
             go::each_expr(nodes, &mut |expr, _| known &= go::known(expr, set));
             known
         };
@@ -277,8 +277,16 @@ impl Walk<'_> {
             }
             quoted::unescape(&mut resolved);
         }
-        let sample = go::render(&resolved, self.set)?;
-        if is_known(&resolved, self.set) {
+        // What is known is no template's to ask: another part of the file may have gone its way already.
+        let resolved = go::decided(&resolved, self.set)?;
+        let known = is_known(&resolved, self.set);
+        let sample = match go::render(&resolved, self.set) {
+            Ok(sample) => sample,
+            Err(error) if known => return Err(error.into()),
+            // What isn't known yet may well be no number, and its loop goes nowhere.
+            Err(_) => String::new(),
+        };
+        if known {
             return self.known(&sample, node);
         }
         let template = match go::translate(&resolved) {
@@ -338,11 +346,21 @@ impl Walk<'_> {
     fn unroll(&mut self, node: &Node, scope: &Scope) -> Result<(), Stop> {
         let Kind::Range(over, then, otherwise) = &node.kind else { return Ok(()) };
         let list = scope.resolve(&over.over);
-        if !go::known(&list, self.set) {
-            let what = "this `range` around values goes through what is known here; name its variables by --set";
+        let is_known = go::known(&list, self.set);
+        let elements = match go::elements(&list, self.set, &node.span) {
+            Ok(elements) => elements,
+            Err(error) if is_known => return Err(error.into()),
+            Err(_) => Vec::new(),
+        };
+        if !is_known {
+            let what = match elements.is_empty() {
+                true => {
+                    "how often this `range` around values goes isn't known here, and nothing of it is imported; name its variables by --set"
+                }
+                false => "this `range` around values goes through what is known here; name its variables by --set",
+            };
             self.remark(node.span.clone(), true, what.to_owned());
         }
-        let elements = go::elements(&list, self.set, &node.span)?;
         if elements.is_empty() {
             return self.nodes(otherwise, &mut scope.clone());
         }
@@ -370,6 +388,7 @@ impl Walk<'_> {
             self.remark(span.clone(), false, format!("{word}, as --set says"));
             return Ok(answer);
         }
+        let expr = &go::simplified(expr, self.set, span);
         if let Expr::Call(function, args) = expr {
             match (function.as_str(), args.as_slice()) {
                 ("not", [of]) => return Ok(!self.answer(of, span)?),

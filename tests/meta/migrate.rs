@@ -18,7 +18,7 @@ const VERSION_2: &str = r#"{
 }"#;
 
 const VERSION_3: &str = r#"{
-  consul: '{{ if .CONSUL_AGENT }}localhost{{ else }}consul{{ end }}:8500',
+  consul: '{{ if .CONSUL_AGENT }}localhost{{ else }}{{ .CONSUL | default "consul" }}{{ end }}:8500',
   jobs: [
     { name: 'prepare', exec: 'true' },
     { name: 'app', exec: 'app --serve', port: 8000, when: { source: 'prepare', once: 'exitSuccess' },

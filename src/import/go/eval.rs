@@ -39,6 +39,19 @@ pub(in crate::import) fn truth(expr: &Expr, environment: &Environment, span: &Sp
     Ok(run.value(expr, &Value::Environment, &[], span)?.is_true())
 }
 
+/// What an expression of nothing but what is known comes to, if that can be written as one.
+pub(super) fn constant(expr: &Expr, environment: &Environment, span: &Span) -> Option<Expr> {
+    let mut run = Run { environment, output: String::new(), steps: 0 };
+    match run.value(expr, &Value::Environment, &[], span).ok()? {
+        Value::Text(text) => Some(Expr::Text(text)),
+        Value::Integer(number) => Some(Expr::Integer(number)),
+        Value::Float(number) => Some(Expr::Float(number)),
+        Value::Bool(value) => Some(Expr::Bool(value)),
+        Value::Nil => Some(Expr::Nil),
+        Value::Environment | Value::List(_) => None,
+    }
+}
+
 /// What a `range` goes through, each as an expression.
 pub(in crate::import) fn elements(expr: &Expr, environment: &Environment, span: &Span) -> Result<Vec<Expr>, GoError> {
     let mut run = Run { environment, output: String::new(), steps: 0 };

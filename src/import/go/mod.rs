@@ -8,12 +8,15 @@ mod eval;
 mod jinja;
 mod lex;
 mod parse;
+mod partial;
 
 use std::ops::Range;
 
+use eval::constant;
 pub(super) use eval::{Environment, elements, known, render, truth};
 pub(super) use jinja::{Jinja, condition, literal, translate};
 pub(super) use parse::parse;
+pub(super) use partial::{decided, simplified};
 
 /// Where something stands in the source, in bytes.
 pub(super) type Span = Range<usize>;
@@ -180,7 +183,8 @@ impl Scope {
                 }
                 Kind::Range(over, then, otherwise) => {
                     let element = over.element.clone().unwrap_or_else(|| "item".to_owned());
-                    let inside = scope.within(Expr::Variable(element.clone()));
+                    let mut inside = scope.within(Expr::Variable(element.clone()));
+                    inside.variables.retain(|(name, _)| *name != element && Some(name) != over.index.as_ref());
                     let over =
                         Loop { index: over.index.clone(), element: Some(element), over: scope.resolve(&over.over) };
                     Kind::Range(over, inside.resolve_all(then), scope.resolve_all(otherwise))

@@ -6,6 +6,7 @@ mod corpus;
 mod jobs;
 mod mutations;
 mod notes;
+mod set;
 mod shapes;
 mod supervisord;
 mod supervisord_values;

@@ -52,7 +52,7 @@ pub(super) fn rendered(toml: &str, variables: &Variables) -> Option<Table> {
 
 /// Only what differs in the config's own sense: numbers are their texts, what is enabled is there, one pre_start may
 /// stand in either place, and a shell that becomes a command is that command.
-fn normal(value: Value) -> Value {
+pub(super) fn normal(value: Value) -> Value {
     match value {
         Value::Integer(number) => Value::String(number.to_string()),
         Value::Array(elements) => {
