@@ -16,7 +16,7 @@ use syntax::{pairs, sections, variables};
 pub(super) fn is(text: &str) -> bool {
     let begins =
         ["[program:", "[supervisord]", "[supervisorctl]", "[unix_http_server]", "[eventlistener:", "[fcgi-program:"];
-    text.lines().any(|line| begins.iter().any(|begin| line.starts_with(begin)))
+    text.lines().any(|line| begins.iter().any(|begin| line.trim_start().starts_with(begin)))
 }
 
 /// A program that prints there prints to the container's own output.

@@ -14,21 +14,33 @@ fn without_comment(line: &str) -> &str {
     line.char_indices().find_map(begins).map_or(line, |at| &line[..at])
 }
 
-/// The sections of an ini file as supervisord reads it: a line that begins with a blank goes on with the value before.
+/// The sections of an ini file as supervisord reads it (Python's configparser): a line that stands further in than its
+/// option goes on with its value.
 pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, (Span, String)> {
     let mut sections: Vec<Section<'_>> = Vec::new();
-    let mut at = 0;
+    let (mut at, mut indent) = (0, 0);
+    // Nothing goes on with a section's name.
+    let mut is_open = false;
     for line in text.split_inclusive('\n') {
         let start = at;
         at += line.len();
         let line = without_comment(line);
         let bare = line.trim();
-        let span = start + (line.len() - line.trim_start().len())..start + line.trim_end().len().max(1);
+        let own = line.len() - line.trim_start().len();
+        let span = start + own..start + line.trim_end().len().max(1);
         if bare.is_empty() {
             continue;
         }
         let value = |text: &str| text.trim().to_owned();
-        if let Some(name) = line.strip_prefix('[') {
+        if is_open
+            && own > indent
+            && let Some((_, before, _)) = sections.last_mut().and_then(|section| section.keys.last_mut())
+        {
+            *before = format!("{before} {}", value(bare)).trim().to_owned();
+            continue;
+        }
+        indent = own;
+        if let Some(name) = bare.strip_prefix('[') {
             let Some((name, _)) = name.split_once(']') else {
                 return Err((span, "a section's name isn't closed by `]`".to_owned()));
             };
@@ -36,22 +48,17 @@ pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, (Span, String)> {
             let known = sections.iter().position(|section| section.name == name);
             let section = known.map_or(Section { name, span, keys: Vec::new() }, |at| sections.remove(at));
             sections.push(section);
+            is_open = false;
             continue;
         }
         let Some(section) = sections.last_mut() else {
             return Err((span, "this stands in no section".to_owned()));
         };
-        if line.starts_with([' ', '\t']) {
-            match section.keys.last_mut() {
-                Some((_, before, _)) => *before = format!("{before} {}", value(bare)).trim().to_owned(),
-                None => return Err((span, "this goes on with nothing".to_owned())),
-            }
-            continue;
-        }
         match bare.split_once(['=', ':']) {
             Some((key, text)) => section.keys.push((key.trim().to_lowercase(), value(text), span)),
             None => return Err((span, "this is no `key = value`".to_owned())),
         }
+        is_open = true;
     }
     Ok(sections)
 }

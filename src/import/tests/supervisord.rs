@@ -159,3 +159,26 @@ fn a_program_of_a_higher_priority_stops_before_those_of_lower_ones() {
     let grouped = of_them(&[group, program("a", "priority=1"), program("b", "priority=2"), program("c", "priority=3")]);
     assert!(!grouped.toml.contains("after"), "{}", grouped.toml);
 }
+
+/// As Python's configparser reads it: only what stands further in than its option goes on with it.
+#[test]
+fn options_may_stand_further_in_than_their_section() {
+    let imported = of(
+        "[supervisord]\n    nodaemon=true\n    user=me\n\n[program:nginx]\n    command=nginx\n        -g x\n    autorestart=true\n\
+         \x20 [program:php]\n  command=php-fpm -F\n  environment=A=\"1\",\n    B=\"2\"\n  priority=5\n",
+    );
+    for line in [
+        "exec = [\"nginx\", \"-g\", \"x\"]",
+        "exec = [\"php-fpm\", \"-F\"]",
+        "env = { A = \"1\", B = \"2\" }",
+        "user = \"me\"",
+        "restart = { policy = \"always\", max = 1000000, backoff = \"1s\" }",
+    ] {
+        has(&imported, line);
+    }
+    let alone = of("  [program:a]\n  command=/a\n");
+    has(&alone, "exec = [\"/a\"]");
+    // An option that stands further in than the one before is part of its value.
+    let inside = of("[program:a]\ncommand=/a\n  --b=c\n");
+    has(&inside, "exec = [\"/a\", \"--b=c\"]");
+}
