@@ -58,6 +58,7 @@ pub use cron::Cron;
 pub use document::read;
 pub use election::Election;
 pub use endpoints::{Control, ControlListen, Level, Log, LogFormat, Telemetry};
+pub(crate) use format::is_consul_address;
 pub use format::user;
 pub use health::{GrpcProbe, Health, HttpProbe, OnFailure, Probe, Trust};
 pub use hooks::{Hook, Hooks, Leftovers, PreStart, RunAs};

@@ -1,124 +1,18 @@
-//! What both versions of ContainerPilot have, as pilotfish's config says it: where Consul is, how an entry in the
-//! catalog and its check are made, the log, telemetry, restarts.
+//! What both versions of ContainerPilot have, as pilotfish's config says it: checks, the log, telemetry, the stop.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+pub(super) use super::consul::consul;
 use super::document::{Document, Note, Table, Value};
 pub(super) use super::entry::{Entry, catalog_name, entry, own_name, services, unique_names};
 use super::go::Span;
-use super::json::Value as Json;
 use super::read::{At, Notes, Time};
-use super::text::{Piece, Template, Text};
+pub(super) use super::restarts::{Restarting, Restarts, restarts};
+use super::text::{Piece, Text};
 
 /// What ContainerPilot gave no limit; nobody waits for longer.
 pub(super) const NO_LIMIT: &str = "1h";
-
-/// `consul`: a string, or in version 3 an object.
-pub(super) fn consul(root: &At<'_>, document: &mut Document, notes: &mut Notes) {
-    let Some(entry) = root.get("consul") else { return };
-    let table = document.one("catalog");
-    table.set("backend", Value::text("consul"));
-    let at = At::new(&entry.value, "consul");
-    if !matches!(entry.value.value, Json::Object(_)) {
-        if let Some(address) = root.some_text("consul", notes) {
-            let address = with_a_host(address);
-            let secure = address.sample().starts_with("https://");
-            table.set("address", Value::Text(address)).notes.extend(notes.take());
-            if secure {
-                unverified(&At::new(&entry.value, "consul"), table, &[]);
-            }
-        }
-        return;
-    }
-    at.only(&["address", "scheme", "token", "tls"], notes);
-    if let Some(mut address) = at.some_text("address", notes) {
-        address = with_a_host(address);
-        if let Some(scheme) = at.some_text("scheme", notes) {
-            let mut whole = scheme.and("://");
-            address.0.drain(..).for_each(|piece| whole.push(piece));
-            address = whole;
-        }
-        table.set("address", Value::Text(address));
-    }
-    if let (Some(entry), Some(token)) = (at.get("token"), at.some_text("token", notes)) {
-        let variable =
-            matches!(token.0.as_slice(), [Piece::Template(template)] if template.needs == ["CONSUL_HTTP_TOKEN"]);
-        let what = "a token doesn't stand in a config: set CONSUL_HTTP_TOKEN, or `token_file` to a file that holds it";
-        match variable {
-            true => notes.say(&entry.value.span, at.key("token"), "CONSUL_HTTP_TOKEN counts by itself"),
-            false => notes.lose(&entry.value.span, at.key("token"), what),
-        }
-    }
-    let scheme_is_https = at.text("scheme", &mut Notes::default()).is_some_and(|scheme| scheme.sample() == "https");
-    let address_is_https =
-        at.text("address", &mut Notes::default()).is_some_and(|address| address.sample().starts_with("https://"));
-    let tls = at.table("tls");
-    let mut authorities = Vec::new();
-    if let Some(tls) = &tls {
-        tls.only(&["cafile", "capath", "clientcert", "clientkey", "servername", "verify"], notes);
-        let mut keys = Vec::new();
-        for (theirs, ours) in
-            [("cafile", "ca"), ("clientcert", "certificate"), ("clientkey", "key"), ("servername", "server_name")]
-        {
-            if let Some(text) = tls.some_text(theirs, notes) {
-                if ours == "ca" {
-                    authorities.push(text.sample());
-                }
-                keys.push((ours.to_owned(), Value::Text(text)));
-            }
-        }
-        if let Some(entry) = tls.get("capath") {
-            notes.lose(
-                &entry.key_span,
-                tls.key("capath"),
-                "a directory of authorities isn't read: put them into one file, `ca`",
-            );
-        }
-        if !keys.is_empty() {
-            table.set("tls", Value::Inline(keys));
-        }
-    }
-    let verifies = tls.as_ref().and_then(|tls| tls.flag("verify", &mut Notes::default())).unwrap_or(false);
-    if (scheme_is_https || address_is_https) && !verifies {
-        unverified(tls.as_ref().unwrap_or(&at), table, &authorities);
-    }
-    table.notes.extend(notes.take());
-}
-
-/// Go takes an address without a host for this one's own, be it that its variable is empty.
-fn with_a_host(mut address: Text) -> Text {
-    let begins_a_port = |piece: &Piece| matches!(piece, Piece::Plain(text) if text.starts_with(':'));
-    if let Some(Piece::Plain(text)) = address.0.first_mut()
-        && text.starts_with(':')
-    {
-        text.insert_str(0, "localhost");
-    } else if address.0.get(1).is_some_and(begins_a_port)
-        && let Some(Piece::Template(host)) = address.0.first_mut()
-        && let [name] = host.needs.as_slice()
-        && host.strict == format!("{{{{ env.{name} }}}}")
-    {
-        host.strict = format!("{{{{ env.{name} or 'localhost' }}}}");
-        host.lenient = format!("{{{{ env.{name} | default('localhost', true) }}}}");
-        host.sample = "localhost".to_owned();
-    }
-    address
-}
-
-/// ContainerPilot's https is left unverified unless it is told otherwise.
-fn unverified(at: &At<'_>, table: &mut Table, authorities: &[String]) {
-    let mut notes = Notes::default();
-    let span = at.get("verify").map_or(&at.node.span, |entry| &entry.key_span);
-    let key = if at.path.ends_with("tls") { at.key("verify") } else { at.path.clone() };
-    match authorities.is_empty() {
-        false => notes.say(span, key, "the certificate was taken unverified there; it is verified here"),
-        true => notes.lose(
-            span,
-            key,
-            "the certificate was taken unverified there; it is verified here: name the authority, `tls = { ca = \"...\" }`",
-        ),
-    }
-    table.notes.extend(notes.take());
-}
 
 /// `logging`.
 pub(super) fn logging(root: &At<'_>, document: &mut Document) {
@@ -188,16 +82,13 @@ pub(super) fn telemetry<'n>(root: &At<'n>, known: &[&str], document: &mut Docume
     let interfaces = at.strings("interfaces", &mut notes);
     let tags = at.strings("tags", &mut notes);
     let table = document.one("telemetry");
-    let listen = match port {
-        None => Text::plain("0.0.0.0:9090"),
-        Some(Value::Text(port)) => {
-            let mut listen = Text::plain("0.0.0.0:");
-            port.0.into_iter().for_each(|piece| listen.push(piece));
-            listen
-        }
-        Some(Value::Integer(port)) => Text::plain(format!("0.0.0.0:{port}")),
-        Some(_) => Text::plain("0.0.0.0:9090"),
-    };
+    let at_one = interfaces.as_deref().and_then(own_address);
+    let mut listen = Text::plain(format!("{}:", at_one.as_deref().unwrap_or("0.0.0.0")));
+    match port {
+        Some(Value::Text(port)) => port.0.into_iter().for_each(|piece| listen.push(piece)),
+        Some(Value::Integer(port)) => listen.push(Piece::Plain(port.to_string())),
+        _ => listen.push(Piece::Plain("9090".to_owned())),
+    }
     table.set("listen", Value::Text(listen));
     let mut advertise = vec![("name".to_owned(), Value::text("containerpilot"))];
     if let Some(tags) = tags.filter(|tags| !tags.is_empty()) {
@@ -206,16 +97,34 @@ pub(super) fn telemetry<'n>(root: &At<'n>, known: &[&str], document: &mut Docume
     table.set("advertise", Value::Inline(advertise));
     if let (Some(entry), Some(interfaces)) = (at.get("interfaces"), interfaces) {
         let shown: Vec<String> = interfaces.iter().map(Text::sample).collect();
-        let what = format!(
-            "listened on the address of {} alone and advertised that; here it listens on all of them and advertises the \
-             one that is chosen by default, eth0's",
-            shown.join(", ")
-        );
+        let shown_all = shown.join(", ");
+        let what = match at_one {
+            Some(address) => format!(
+                "listens at {address} alone, as it did; what is advertised is the address that is chosen by default, \
+                 eth0's"
+            ),
+            None => format!(
+                "listens at 0.0.0.0 here, on every interface of the container, where ContainerPilot listened on \
+                 {shown_all} alone: write that address into `listen`; what is advertised is the address that is chosen \
+                 by default, eth0's"
+            ),
+        };
         let may_be_that = shown.iter().any(|spec| ["eth0", "eth0:inet", "inet"].contains(&spec.as_str()));
         notes.add(&entry.value.span, at.key("interfaces"), what, !may_be_that);
     }
     table.notes.extend(notes.take());
     Some(at)
+}
+
+/// The one address that is known without a look at the container's interfaces.
+fn own_address(interfaces: &[Text]) -> Option<String> {
+    let [only] = interfaces else { return None };
+    let spec = only.as_plain()?;
+    let address = match spec {
+        "lo" | "lo:inet" => "127.0.0.1",
+        spec => spec.strip_prefix("static:")?,
+    };
+    address.parse::<Ipv4Addr>().is_ok().then(|| address.to_owned())
 }
 
 /// What measures, but for how.
@@ -230,24 +139,64 @@ pub(super) fn sensor<'d>(at: &At<'_>, document: &'d mut Document) -> &'d mut Tab
         }
         part.0.into_iter().for_each(|piece| name.push(piece));
     }
+    let name = metric_name(name, at, &mut notes);
     let kind = at.some_text("type", &mut notes);
     let help = at.some_text("help", &mut notes);
     let table = document.another("telemetry.sensor", at.node.span.start);
     table.set("name", Value::Text(name));
-    if let Some(kind) = kind {
-        let summary = kind.sample() == "summary";
-        if summary && let Some(entry) = at.get("type") {
-            notes.lose(
-                &entry.value.span,
-                at.key("type"),
-                "a summary is a histogram here: its quantiles are the reader's to count",
-            );
-        }
-        table.set("type", if summary { Value::text("histogram") } else { Value::Text(kind) });
+    if let (Some(kind), Some(entry)) = (kind, at.get("type")) {
+        let kind = match kind.as_plain() {
+            Some("summary") => {
+                let what = "a summary is a histogram here: its quantiles are the reader's to count";
+                notes.lose(&entry.value.span, at.key("type"), what);
+                Text::plain("histogram")
+            }
+            Some(other) if !["gauge", "counter", "histogram"].contains(&other) => {
+                let what = format!("ContainerPilot refuses the file: there is no type `{other}`; it is a gauge here");
+                notes.lose(&entry.value.span, at.key("type"), what);
+                Text::plain("gauge")
+            }
+            Some(_) => kind,
+            None => {
+                let what = "must come to gauge, counter or histogram; a summary is a histogram here";
+                notes.say(&entry.value.span, at.key("type"), what);
+                kind.filtered("replace('summary', 'histogram')")
+            }
+        };
+        table.set("type", Value::Text(kind));
     }
     table.maybe("help", help.map(Value::Text));
     table.notes.extend(notes.take());
     table
+}
+
+/// A metric's name as Prometheus takes it.
+fn metric_name(name: Text, at: &At<'_>, notes: &mut Notes) -> Text {
+    let sound = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let (mut fit, mut changed) = (Text::default(), false);
+    for (index, piece) in name.0.iter().enumerate() {
+        fit.push(match piece {
+            Piece::Plain(text) => {
+                let mut plain: String = text.chars().map(|c| if sound(c) { c } else { '_' }).collect();
+                if index == 0 && plain.starts_with(|c: char| c.is_ascii_digit()) {
+                    plain.insert(0, '_');
+                }
+                changed |= plain != *text;
+                Piece::Plain(plain)
+            }
+            template => template.clone(),
+        });
+    }
+    if fit.0.is_empty() {
+        fit = Text::plain("unnamed");
+        changed = true;
+    }
+    if changed {
+        let what = format!("no metric can be called `{}`; it is `{}` here", name.sample().escape_debug(), fit.sample());
+        let span = at.get("name").map_or(&at.node.span, |entry| &entry.value.span);
+        notes.lose(span, at.key("name"), what);
+    }
+    fit
 }
 
 /// How something is checked.
@@ -263,10 +212,22 @@ pub(super) struct Check {
 
 impl Check {
     /// How many failures in a row are as long as ContainerPilot took to let a TTL run out.
-    fn failures(&self) -> Option<i64> {
-        let (interval, ttl) = (self.interval.as_ref()?.sample?, self.ttl.as_ref()?.sample?);
-        let failures = ttl.as_millis().div_ceil(interval.as_millis().max(1));
-        i64::try_from(failures.clamp(1, 1_000_000)).ok()
+    fn failures(&self) -> Option<Value> {
+        let (interval, ttl) = (self.interval.as_ref()?, self.ttl.as_ref()?);
+        let usual = || {
+            let failures = ttl.sample?.as_millis().div_ceil(interval.sample?.as_millis().max(1));
+            i64::try_from(failures.clamp(1, 1_000_000)).ok()
+        };
+        if !interval.text.is_template() && !ttl.text.is_template() {
+            return usual().map(Value::Integer);
+        }
+        let (interval, ttl) = (interval.seconds()?, ttl.seconds()?);
+        let named = [("interval", &interval), ("ttl", &ttl)];
+        let number = |(name, text): (&str, &Text)| text.as_plain().map_or(format!("{name} | int"), str::to_owned);
+        let [of_interval, of_ttl] = named.map(number);
+        let made = format!("{{{{ [({of_ttl} + {of_interval} - 1) // ({of_interval}), 1] | max }}}}");
+        let unknown: Vec<_> = named.into_iter().filter(|(_, text)| text.is_template()).collect();
+        Some(Value::Text(Text::computed(&unknown, &made, usual().unwrap_or(1).to_string())))
     }
 
     /// `[[health]]`, if there is something to ask.
@@ -289,62 +250,9 @@ impl Check {
         // A check that takes longer lets its TTL run out.
         let timeout = self.timeout.as_ref().or(self.interval.as_ref());
         table.maybe("timeout", timeout.map(Time::value));
-        table.maybe("failures", self.failures().map(Value::Integer));
+        table.maybe("failures", self.failures());
         table.notes.extend(self.notes.iter().cloned());
         Some(table)
-    }
-}
-
-/// How often something is started again.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Restarts {
-    Never,
-    Unlimited,
-    Times(i64),
-}
-
-/// `restarts`: `"unlimited"`, `"never"`, or how many.
-pub(super) fn restarts(at: &At<'_>, notes: &mut Notes) -> Restarts {
-    let Some(entry) = at.get("restarts") else { return Restarts::Never };
-    let text = super::read::as_text(&entry.value).map(|text| text.sample());
-    match text.as_deref() {
-        Some("unlimited") => Restarts::Unlimited,
-        Some("never") => Restarts::Never,
-        Some(text) => match text.parse() {
-            Ok(0) => Restarts::Never,
-            Ok(times @ 1..) => Restarts::Times(times),
-            _ => {
-                let what = "accepts positive integers, \"unlimited\", or \"never\" (so ContainerPilot refuses the file); \
-                            it is \"never\" here";
-                notes.lose(&entry.value.span, at.key("restarts"), what);
-                Restarts::Never
-            }
-        },
-        None => {
-            notes.lose(&entry.value.span, at.key("restarts"), "is no number of restarts; it is \"never\" here");
-            Restarts::Never
-        }
-    }
-}
-
-impl Restarts {
-    /// As `restart` says it. ContainerPilot restarts at once, whatever the end was.
-    pub(super) fn value(self) -> Value {
-        let pair = |name: &str, value: Value| (name.to_owned(), value);
-        Value::Inline(match self {
-            Restarts::Never => vec![pair("policy", Value::text("never"))],
-            Restarts::Unlimited => vec![
-                pair("policy", Value::text("always")),
-                pair("max", Value::Integer(1_000_000)),
-                pair("backoff", Value::text("100ms")),
-            ],
-            Restarts::Times(times) => vec![
-                pair("policy", Value::text("always")),
-                pair("max", Value::Integer(times.min(i64::from(u32::MAX)))),
-                pair("within", Value::text("365d")),
-                pair("backoff", Value::text("100ms")),
-            ],
-        })
     }
 }
 
@@ -398,22 +306,8 @@ pub(super) fn stop_timeout(root: &At<'_>, document: &mut Document) {
 /// What a whole stop may take where main may take what a template says, in seconds: as much more as where the number is
 /// known, and no less than by default.
 fn within_of(seconds: Text) -> Text {
-    let counted =
-        |seconds: &str| format!("{{% set seconds %}}{seconds}{{% endset %}}{{{{ [seconds | int + 4, 9] | max }}}}");
-    let mut whole = Template {
-        span: 0..0,
-        strict: String::new(),
-        lenient: String::new(),
-        sample: seconds.sample(),
-        needs: Vec::new(),
-    };
-    if let Some(template) = seconds.templates().next() {
-        whole.span = template.span.clone();
-    }
-    whole.needs = seconds.templates().flat_map(|template| template.needs.clone()).collect();
-    whole.strict = counted(&seconds.write(false));
-    whole.lenient = counted(&seconds.write(true));
-    Text(vec![Piece::Template(whole)])
+    let sample = seconds.sample();
+    Text::computed(&[("seconds", &seconds)], "{{ [seconds | int + 4, 9] | max }}", sample)
 }
 
 /// What is said of a hook of the stop that had no limit.
@@ -422,17 +316,22 @@ pub(super) fn ends_with_the_stop(span: Span, key: impl Into<String>) -> Note {
     Note { span, key: key.into(), what, lost: false }
 }
 
+/// How often a task runs: not more often than a task can.
+pub(super) fn often(every: &Time, span: &Span, key: impl Into<String>) -> (Value, Option<Note>) {
+    const LEAST: Duration = Duration::from_millis(100);
+    match every.sample {
+        Some(time) if time < LEAST && !every.text.is_template() => {
+            let what =
+                "a task runs every 100ms at most; what is to run all the time is a process of its own".to_owned();
+            (Time::of(LEAST).value(), Some(Note { span: span.clone(), key: key.into(), what, lost: true }))
+        }
+        _ => (every.value(), None),
+    }
+}
+
 /// A hook's table.
 pub(super) fn hook(exec: &[Text], timeout: Option<Value>) -> Value {
     let mut keys = vec![("exec".to_owned(), Value::words(exec))];
     keys.extend(timeout.map(|timeout| ("timeout".to_owned(), timeout)));
     Value::Inline(keys)
-}
-
-/// Whether a command is a Consul agent.
-pub(super) fn is_consul_agent(exec: &[Text], name: &str) -> bool {
-    let program = exec.first().map(Text::sample).unwrap_or_default();
-    let is_consul = program.rsplit('/').next() == Some("consul");
-    let agent = exec.iter().skip(1).take(2).any(|word| word.sample() == "agent");
-    is_consul && agent || name.to_lowercase().replace(['_', '-'], "").contains("consulagent")
 }

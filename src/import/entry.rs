@@ -40,7 +40,7 @@ pub(super) fn entry(at: &At<'_>, name: Text, port: Value, ttl: Option<Time>) -> 
     if let Some(extras) = at.table("consul") {
         extras.only(&["enableTagOverride", "deregisterCriticalServiceAfter"], &mut notes);
         if let Some(tag_override) = extras.flag("enableTagOverride", &mut notes) {
-            consul.push(("enable_tag_override".to_owned(), Value::Bool(tag_override)));
+            consul.push(("enable_tag_override".to_owned(), tag_override.value()));
         }
         if let Some(after) = extras.duration("deregisterCriticalServiceAfter", &mut notes) {
             consul.push(("deregister_critical_after".to_owned(), after.value()));

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 
 use super::branches::Question;
+use super::command::shell_line;
 use super::document::{Document, Key, Note, Table, Value};
 use super::go::{Expr, Span};
-use super::text::{Piece, Text};
+use super::text::Text;
 
 /// A way's answers and what it comes to.
 pub(super) struct Way {
@@ -116,7 +117,10 @@ impl Merger<'_> {
                     versions.iter().zip(&kind_of).map(|(table, of)| table.filter(|_| *of == Some(kind))).collect();
                 let keys = self.keys(&only).unwrap_or_else(|| kinds[kind].clone());
                 let enabled = self.when(|way| kind_of[way] == Some(kind));
-                Table { keys, enabled, notes: self.table_notes(&only), ..(*first).clone() }
+                // What is said of one of several tables isn't so of the others.
+                let of_all = versions.iter().map(|table| table.map(|table| table.notes.as_slice())).collect();
+                let own = union(only.iter().flatten().map(|table| table.notes.as_slice()));
+                Table { keys, enabled, notes: self.labelled(own, of_all), ..(*first).clone() }
             })
             .collect()
     }
@@ -173,15 +177,17 @@ impl Merger<'_> {
             if let Some(value) = value {
                 let is_a_shell = whole_is_none && first.path == "process" && name == "exec";
                 let what = "is a shell's choice here, which becomes main: the image needs an `sh`".to_owned();
-                let span = self.first_question();
+                let of = |way: usize| there.iter().find(|(of, _)| *of == way).map(|(_, value)| *value);
+                let span = self.first_question(|way| of(way) != of(0));
                 notes.extend(is_a_shell.then(|| Note { span, key: "process.exec".to_owned(), what, lost: false }));
                 keys.push(Key { name, value, notes: about });
                 continue;
             }
-            let span = self.first_question();
+            let differs = |way: usize| all[way].map(|key| &key.value) != all[0].map(|key| &key.value);
+            let span = self.first_question(differs);
             let what = format!(
                 "is different where {}: it stands as it is where nothing is set; choose by --set",
-                self.in_words(|way| all[way].map(|key| &key.value) != all[0].map(|key| &key.value))
+                self.in_words(differs)
             );
             notes.push(Note { span, key: format!("{}.{name}", first.path), what, lost: true });
             if let Some(key) = all[0] {
@@ -191,9 +197,12 @@ impl Merger<'_> {
         Some(Table { keys, notes, ..first })
     }
 
-    fn first_question(&self) -> Span {
-        let question = self.ways.iter().flat_map(|way| way.answers.keys()).next();
-        question.map_or(0..0, |question| self.questions[*question].span.clone())
+    /// Where it is asked first on what something depends.
+    fn first_question(&self, holds: impl Fn(usize) -> bool) -> Span {
+        match self.tree(holds) {
+            Tree::RequestId(question, ..) => self.questions[question].span.clone(),
+            Tree::Leaf(_) => 0..0,
+        }
     }
 
     /// One value of several, if there can be one.
@@ -272,7 +281,7 @@ impl Merger<'_> {
         let lines: Vec<(usize, Value)> = values
             .iter()
             .map(|(way, value)| match value {
-                Value::List(words) => Some((*way, Value::Text(shell_line(words)?))),
+                Value::List(words) => Some((*way, Value::Text(becomes(words)?))),
                 _ => None,
             })
             .collect::<Option<_>>()?;
@@ -407,8 +416,12 @@ impl Merger<'_> {
 
     /// All notes; what is only so in some of the ways says in which.
     fn notes(&self, of: Vec<Option<&[Note]>>) -> Vec<Note> {
-        let all = union(of.iter().flatten().copied());
-        all.into_iter()
+        self.labelled(union(of.iter().flatten().copied()), of)
+    }
+
+    fn labelled(&self, notes: Vec<Note>, of: Vec<Option<&[Note]>>) -> Vec<Note> {
+        notes
+            .into_iter()
             .map(|note| {
                 let has = |way: usize| of[way].is_some_and(|notes| notes.contains(&note));
                 if (0..of.len()).all(|way| of[way].is_none() || has(way)) {
@@ -450,35 +463,14 @@ fn union<'n>(lists: impl IntoIterator<Item = &'n [Note]>) -> Vec<Note> {
     all
 }
 
-/// A command as a shell's line.
-fn shell_line(words: &[Value]) -> Option<Text> {
-    let mut line = Text::plain("exec");
-    for word in words {
-        let Value::Text(word) = word else { return None };
-        line.push(Piece::Plain(" ".to_owned()));
-        let quoted: Vec<Piece> = word
-            .0
-            .iter()
-            .map(|piece| match piece {
-                Piece::Plain(text) => Piece::Plain(shell_word(text)),
-                Piece::Template(template) => {
-                    let quote = |text: &str| format!("{{% filter quote_sh %}}{text}{{% endfilter %}}");
-                    let mut template = template.clone();
-                    template.strict = quote(&template.strict);
-                    template.lenient = quote(&template.lenient);
-                    Piece::Template(template)
-                }
-            })
-            .collect();
-        if quoted.is_empty() {
-            line.push(Piece::Plain("''".to_owned()));
-        }
-        quoted.into_iter().for_each(|piece| line.push(piece));
-    }
+/// A command as a shell's line, which becomes it.
+fn becomes(words: &[Value]) -> Option<Text> {
+    let text = |word: &Value| match word {
+        Value::Text(word) => Some(word.clone()),
+        _ => None,
+    };
+    let words: Vec<Text> = words.iter().map(text).collect::<Option<_>>()?;
+    let mut line = Text::plain("exec ");
+    shell_line(&words).0.into_iter().for_each(|piece| line.push(piece));
     Some(line)
-}
-
-fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.:/@%+=,".contains(c);
-    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -7,7 +7,9 @@
 //! there in some ways gets `enabled`) → [`mod@write`].
 
 mod branches;
+mod command;
 mod common;
+mod consul;
 mod document;
 mod entry;
 mod go;
@@ -15,6 +17,7 @@ mod json;
 mod merge;
 mod quoted;
 mod read;
+mod restarts;
 mod supervisord;
 mod text;
 mod v2;

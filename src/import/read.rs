@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::document::{Note, Value as Out};
 use super::go::Span;
 use super::json::{Entry, Node, Value};
-use super::text::Text;
+use super::text::{Piece, Text};
 use crate::config::duration;
 
 /// Notes on one value or many.
@@ -57,6 +57,63 @@ impl Time {
     pub(super) fn value(&self) -> Out {
         Out::Text(self.text.clone())
     }
+
+    /// Its seconds without their unit, where it is whole ones.
+    pub(super) fn seconds(&self) -> Option<Text> {
+        if !self.text.is_template() {
+            return self.sample.map(|time| Text::plain(time.as_secs().to_string()));
+        }
+        let mut text = self.text.clone();
+        match text.0.last_mut() {
+            Some(Piece::Plain(unit)) if unit.ends_with('s') => drop(unit.pop()),
+            _ => return None,
+        }
+        text.0.retain(|piece| *piece != Piece::Plain(String::new()));
+        Some(text)
+    }
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Flag {
+    Is(bool),
+    /// What its template comes to.
+    Template(Text),
+}
+
+impl Flag {
+    /// Whether it is yes where nothing is set.
+    pub(super) fn usual(&self) -> bool {
+        match self {
+            Flag::Is(value) => *value,
+            Flag::Template(text) => ["true", "1", "t"].contains(&text.sample().to_lowercase().as_str()),
+        }
+    }
+
+    /// One word for yes and one for no.
+    pub(super) fn either(&self, yes: &str, no: &str) -> Out {
+        let usual = if self.usual() { yes } else { no };
+        match self {
+            Flag::Is(_) => Out::text(usual),
+            Flag::Template(text) => {
+                let made = format!("{{{{ '{yes}' if flag | lower in ['true', '1', 't'] else '{no}' }}}}");
+                Out::Text(Text::computed(&[("flag", text)], &made, usual))
+            }
+        }
+    }
+
+    /// As a key that is true or false has it.
+    pub(super) fn value(&self) -> Out {
+        match self {
+            Flag::Is(value) => Out::Bool(*value),
+            Flag::Template(_) => self.either("true", "false"),
+        }
+    }
+}
+
+/// What is said of a template where only one value can stand.
+pub(super) fn settled(text: &Text) -> String {
+    format!("is settled here as where nothing is set, `{}`; choose by --set", text.sample())
 }
 
 impl<'n> At<'n> {
@@ -129,12 +186,13 @@ impl<'n> At<'n> {
         self.text(key, notes).filter(|text| text.as_plain() != Some(""))
     }
 
-    pub(super) fn flag(&self, key: &str, notes: &mut Notes) -> Option<bool> {
+    pub(super) fn flag(&self, key: &str, notes: &mut Notes) -> Option<Flag> {
         let entry = self.get(key)?;
         match (&entry.value.value, as_text(&entry.value).map(|text| text.sample().to_lowercase())) {
-            (Value::Bool(value), _) => Some(*value),
-            (_, Some(text)) if ["true", "1"].contains(&text.as_str()) => Some(true),
-            (_, Some(text)) if ["false", "0", ""].contains(&text.as_str()) => Some(false),
+            (Value::Bool(value), _) => Some(Flag::Is(*value)),
+            (Value::Text(text), _) if text.is_template() => Some(Flag::Template(text.clone())),
+            (_, Some(text)) if ["true", "1"].contains(&text.as_str()) => Some(Flag::Is(true)),
+            (_, Some(text)) if ["false", "0", ""].contains(&text.as_str()) => Some(Flag::Is(false)),
             _ => {
                 notes.lose(&entry.value.span, self.key(key), "is neither true nor false; left out");
                 None
@@ -200,7 +258,7 @@ impl<'n> At<'n> {
             return Some(Time { text: text.trimmed().and("s"), sample: go_duration(&sample) });
         }
         // A unit behind the template is always there.
-        let ends_plain = matches!(text.0.last(), Some(super::text::Piece::Plain(_)));
+        let ends_plain = matches!(text.0.last(), Some(Piece::Plain(_)));
         if !ends_plain {
             let what = "must carry its unit (`10s`): a bare number counted as seconds";
             notes.say(&entry.value.span, self.key(key), what);
@@ -222,71 +280,8 @@ impl<'n> At<'n> {
                 }
                 Some(strings)
             }
-            _ => as_text(&entry.value).map(|text| vec![text]),
+            _ => self.text(key, notes).map(|text| vec![text]),
         }
-    }
-
-    /// A command: an array, or a string split at single spaces, as ContainerPilot did.
-    pub(super) fn command(&self, key: &str, notes: &mut Notes) -> Option<Vec<Text>> {
-        let entry = self.get(key)?;
-        let path = self.key(key);
-        let words = match &entry.value.value {
-            Value::Text(line) => self.line(line.clone(), &entry.value.span, &path, notes),
-            Value::List(_) => self.strings(key, notes).unwrap_or_default(),
-            _ => {
-                notes.lose(
-                    &entry.value.span,
-                    path.clone(),
-                    format!("is {}, not a command; left out", entry.value.kind()),
-                );
-                return None;
-            }
-        };
-        match words.first() {
-            Some(program) if program.as_plain() != Some("") => Some(words),
-            _ => {
-                let what = "is empty: ContainerPilot refuses the file (received zero-length argument); left out";
-                notes.lose(&entry.value.span, path, what);
-                None
-            }
-        }
-    }
-
-    fn line(&self, line: Text, span: &Span, path: &str, notes: &mut Notes) -> Vec<Text> {
-        let line = line.trimmed();
-        // A template stands for something, so that the blanks on both sides of it are two.
-        let plain: String = line
-            .0
-            .iter()
-            .map(|piece| match piece {
-                super::text::Piece::Plain(text) => text.as_str(),
-                super::text::Piece::Template(_) => "x",
-            })
-            .collect();
-        let odd: Vec<&str> = ["\"", "'", "&&", "||", ";", "|", ">", "<", "*", "$", "`", "  "]
-            .into_iter()
-            .filter(|odd| plain.contains(odd))
-            .collect();
-        if !odd.is_empty() {
-            let shown: Vec<String> =
-                odd.iter().map(|odd| if *odd == "  " { "two spaces".to_owned() } else { format!("`{odd}`") }).collect();
-            let what = format!(
-                "is split at single spaces, as ContainerPilot did, and {} reached the program as it is written; \
-                 if a shell was meant: [\"sh\", \"-c\", \"...\"]",
-                shown.join(", ")
-            );
-            notes.say(span, path, what);
-        }
-        for template in line.templates() {
-            if template.sample.trim().contains(' ') {
-                let what = format!(
-                    "`{}` is one argument here, and ContainerPilot split it at its spaces: write its words into the array",
-                    template.lenient
-                );
-                notes.lose(&template.span, path, what);
-            }
-        }
-        line.words()
     }
 }
 

@@ -120,6 +120,22 @@ impl Text {
         Text(pieces.collect())
     }
 
+    /// What a template makes of texts, which it knows by these names. `sample` is what that is where nothing is set.
+    pub(super) fn computed(of: &[(&str, &Text)], made: &str, sample: impl Into<String>) -> Text {
+        let whole = |lenient: bool| {
+            let set = |(name, text): &(&str, &Text)| format!("{{% set {name} %}}{}{{% endset %}}", text.write(lenient));
+            of.iter().map(set).collect::<String>() + made
+        };
+        let templates = || of.iter().flat_map(|(_, text)| text.templates());
+        Text(vec![Piece::Template(Template {
+            span: templates().next().map_or(0..0, |template| template.span.clone()),
+            strict: whole(false),
+            lenient: whole(true),
+            sample: sample.into(),
+            needs: templates().flat_map(|template| template.needs.clone()).collect(),
+        })])
+    }
+
     /// Its parts between single spaces that aren't in a template.
     pub(super) fn words(&self) -> Vec<Text> {
         let mut words = vec![Text::default()];

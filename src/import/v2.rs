@@ -252,9 +252,10 @@ fn tasks(root: &At<'_>, document: &mut Document, notes: &mut Notes) {
         let table = document.another("task", at.node.span.start);
         table.set("name", Value::Text(name));
         table.set("exec", Value::words(&exec));
-        table.set("every", every.value());
+        let (often, told) = common::often(&every, &at.node.span, at.key("frequency"));
+        table.set("every", often);
         table.maybe("timeout", timeout.as_ref().map(Time::value));
-        table.notes.extend(about.take());
+        table.notes.extend(about.take().into_iter().chain(told));
     }
 }
 
@@ -282,7 +283,7 @@ fn coprocesses(root: &At<'_>, document: &mut Document, notes: &mut Notes) {
         table.set("exec", Value::words(&exec));
         table.set("restart", restarts.value());
         table.notes.extend(about.take());
-        if let Restarts::Times(_) = restarts
+        if let Restarts::Times(_) = restarts.usual
             && let Some(entry) = at.get("restarts")
         {
             let what = "counted over the container's whole life; over a year here".to_owned();

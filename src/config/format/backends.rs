@@ -30,6 +30,11 @@ impl Format for ConsulAddress {
     }
 }
 
+/// Whether a text is where a Consul agent can listen.
+pub(crate) fn is_consul_address(text: &str) -> bool {
+    ConsulAddress::read(text).is_ok()
+}
+
 impl Format for Endpoint {
     const NAME: &'static str = "endpoint";
     const WHAT: &'static str = "where an etcd member listens, such as `\"https://etcd1:2379\"`";

@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::backends::{ConsulAddress, Endpoint};
 use super::{AddressSpec, Backoff, Cron, Required, Signal};
 
+pub(crate) use backends::is_consul_address;
 pub(crate) use network::{ElectionName, GrpcUrl, HostPort, HttpUrl, Name};
 pub(crate) use paths::{FilePath, SocketPath};
 pub use process::user;

@@ -3,21 +3,14 @@
 use super::*;
 
 /// A file of version 3 with main, a watched service and further jobs.
-fn beside_main(jobs: &str) -> Imported {
+pub(super) fn beside_main(jobs: &str) -> Imported {
     let main = "{ name: 'app', port: 80, exec: '/bin/app', restarts: 'unlimited',\n\
                 health: { exec: '/bin/true', interval: 1, ttl: 5 } }";
     jobs_of(&format!("{main},\n{jobs}"))
 }
 
-fn jobs_of(jobs: &str) -> Imported {
+pub(super) fn jobs_of(jobs: &str) -> Imported {
     imported(&format!("{{ consul: 'c', jobs: [\n{jobs} ],\nwatches: [ {{ name: 'db', interval: 5 }} ] }}"))
-}
-
-/// What is said of a key, and whether that is lost.
-fn said<'i>(imported: &'i Imported, key: &str) -> (&'i str, bool) {
-    let note = imported.notes.iter().find(|note| note.key == key);
-    let note = note.unwrap_or_else(|| panic!("nothing on {key}: {:#?}", imported.notes));
-    (&note.what, note.lost)
 }
 
 fn app_after(pre: &str) -> Imported {
@@ -81,10 +74,8 @@ fn an_alert_restarts_nothing() {
 
 #[test]
 fn a_limit_that_nothing_keeps_to_is_told_of() {
-    let pre = "{ name: 'pre', exec: '/bin/pre' }";
-    let when = "when: { source: 'pre', once: 'exitSuccess', timeout: '10s' }";
-    let imported = jobs_of(&format!("{pre},\n{{ name: 'app', exec: '/bin/app', {when} }}"));
-    assert!(said(&imported, "jobs[app].when.timeout").1);
+    let side = a_job("side", "restarts: 'unlimited', when: { source: 'watch.db', once: 'healthy', timeout: '10s' }");
+    assert!(said(&beside_main(&side), "jobs[side].when.timeout").1);
     let agent = "{ name: 'agent', exec: '/bin/agent', health: { exec: '/bin/true', interval: 1, ttl: 5 } }";
     let when = "when: { source: 'agent', once: 'healthy', timeout: '10s' }";
     let imported = jobs_of(&format!("{agent},\n{{ name: 'app', port: 80, exec: '/bin/app', {when} }}"));
@@ -124,12 +115,12 @@ fn a_job_is_known_by_the_template_of_its_name() {
     assert!(said(&imported, "jobs[b].when").0.contains("there is no `{{ env.B"));
 }
 
-fn a_job(name: &str, more: &str) -> String {
+pub(super) fn a_job(name: &str, more: &str) -> String {
     format!("{{ name: '{name}', exec: '/bin/{name}', {more} }}")
 }
 
-const CHECK: &str = "health: { exec: '/bin/true', interval: 1, ttl: 5 }";
-const AFTER_PRE: &str = "when: { source: 'pre', once: 'exitSuccess' }";
+pub(super) const CHECK: &str = "health: { exec: '/bin/true', interval: 1, ttl: 5 }";
+pub(super) const AFTER_PRE: &str = "when: { source: 'pre', once: 'exitSuccess' }";
 
 /// The table of a name, as it is written.
 fn table<'t>(toml: &'t str, name: &str) -> &'t str {

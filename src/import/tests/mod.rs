@@ -2,6 +2,8 @@
 //! becomes, judged by the parser of pilotfish's own config.
 
 mod broken;
+mod chains;
+mod consul;
 mod corpus;
 mod jobs;
 mod mutations;
@@ -10,6 +12,7 @@ mod set;
 mod shapes;
 mod supervisord;
 mod supervisord_values;
+mod templates;
 mod values;
 mod ways;
 
@@ -52,6 +55,13 @@ fn with(text: &str, set: &[(&str, &str)]) -> Imported {
 fn attempt(text: &str, set: &[(&str, &str)]) -> Result<Imported, Report> {
     let set: BTreeMap<String, String> = set.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     import(text, Path::new("containerpilot.json5"), &set)
+}
+
+/// What is said of a key, and whether that is lost.
+fn said(imported: &Imported, key: &str) -> (String, bool) {
+    let note = imported.notes.iter().find(|note| note.key == key);
+    let note = note.unwrap_or_else(|| panic!("nothing on {key}: {:#?}\n{}", imported.notes, imported.toml));
+    (note.what.clone(), note.lost)
 }
 
 /// Mistakes of a config with these variables, but for keys that this version hasn't yet.

@@ -191,3 +191,66 @@ fn keys_count_in_any_letters() {
     }
     assert!(!imported.is_lossy());
 }
+
+#[test]
+fn a_socket_that_pilotfish_cant_take_is_told_of() {
+    let long = format!("/{}", "x".repeat(120));
+    for (socket, taken) in [("./cp.sock", false), ("cp.sock", false), (long.as_str(), false), ("/run/cp.sock", true)] {
+        let imported = imported(&format!(
+            "{{ consul: 'c', control: {{ socket: '{socket}' }}, jobs: [ {{ name: 'a', exec: '/bin/a' }} ] }}"
+        ));
+        assert_eq!(imported.toml.contains(socket), taken, "{}", imported.toml);
+        let told = imported.notes.iter().any(|note| note.key == "control.socket" && note.lost);
+        assert!(told != taken && mistakes(&imported.toml, &[("X", "x")]).is_empty(), "{socket}");
+    }
+}
+
+#[test]
+fn telemetry_listens_where_that_is_known_and_says_where_else() {
+    let of = |interfaces: &str| {
+        imported(&format!(
+            "{{ consul: 'c', jobs: [ {{ name: 'app', exec: '/bin/app' }} ],\n\
+             telemetry: {{ port: 9100, interfaces: ['{interfaces}'] }} }}"
+        ))
+    };
+    for (interfaces, listen) in [("lo", "127.0.0.1"), ("static:192.0.2.7", "192.0.2.7"), ("eth1", "0.0.0.0")] {
+        assert!(of(interfaces).toml.contains(&format!("listen = \"{listen}:9100\"")), "{interfaces}");
+    }
+    let (what, lost) = said(&of("eth1"), "telemetry.interfaces");
+    assert!(what.contains("on every interface of the container") && lost, "{what}");
+}
+
+#[test]
+fn no_value_of_the_wrong_kind_is_gone_without_a_word() {
+    let check = "health: { exec: '/bin/true', interval: 1, ttl: 5 }";
+    let imported_app = |more: &str| {
+        imported(&format!(
+            "{{ consul: 'c', jobs: [ {{ name: 'app', exec: '/bin/app', port: 80, {check}, {more} }} ] }}"
+        ))
+    };
+    for (more, key) in [("interfaces: { a: 1 }", "jobs[app].interfaces"), ("tags: { b: 2 }", "jobs[app].tags")] {
+        assert!(said(&imported_app(more), key).1, "{more}");
+    }
+    let often = imported(
+        "{ consul: 'c', jobs: [ { name: 'app', exec: '/bin/app' },\n\
+         { name: 't', exec: '/bin/t', when: { interval: '1ms' } } ] }",
+    );
+    assert!(said(&often, "jobs[t].when.interval").1 && often.toml.contains("every = \"100ms\""), "{}", often.toml);
+    assert!(mistakes(&often.toml, &[("X", "x")]).is_empty(), "{}", often.toml);
+    for none in ["{ consul: 'c', jobs: [] }", "{ consul: 'c' }"] {
+        let (what, lost) = said(&imported(none), "jobs");
+        assert!(what.contains("none that could be main") && lost, "{what}");
+    }
+    let sensor = |name: &str, kind: &str| {
+        imported(&format!(
+            "{{ \"consul\": \"c\", \"services\": [], \"telemetry\": {{ \"port\": 9090, \"sensors\": [\n\
+             {{ \"name\": \"{name}\", \"type\": \"{kind}\", \"poll\": 5, \"check\": \"/bin/c\" }} ] }} }}"
+        ))
+    };
+    for (name, kind, becomes) in [("a b", "gauge", "a_b"), ("9x", "gauge", "_9x"), ("x", "odd", "x")] {
+        let imported = sensor(name, kind);
+        assert!(imported.is_lossy() && imported.toml.contains(&format!("name = \"{becomes}\"")), "{}", imported.toml);
+        assert!(mistakes(&imported.toml, &[("X", "x")]).is_empty(), "{}", imported.toml);
+    }
+    assert!(!sensor("a_b", "counter").toml.contains("it is a gauge here"));
+}

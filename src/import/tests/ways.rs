@@ -68,8 +68,6 @@ pub(super) fn normal(value: Value) -> Value {
         Value::Table(table) => {
             let mut table: Table = table.into_iter().map(|(key, inner)| (key, normal(inner))).collect();
             table.remove("enabled");
-            // Counted where nothing is set.
-            table.remove("failures");
             let level = table.get("level").and_then(Value::as_str).map(str::to_lowercase);
             if level.as_deref() == Some("info") {
                 table.remove("level");

@@ -1,9 +1,10 @@
 //! One job of a file, read.
 
-use crate::import::common::{self, Check, Entry, Restarts};
+use super::commands;
+use crate::import::common::{self, Check, Entry, Restarting, Restarts};
 use crate::import::document::{Note, Value};
 use crate::import::go::Span;
-use crate::import::read::{At, Notes, Time};
+use crate::import::read::{At, Flag, Notes, Time, settled};
 use crate::import::text::Text;
 
 /// A job.
@@ -13,6 +14,8 @@ pub(super) struct Job {
     pub(super) name: Text,
     /// What others call it.
     pub(super) label: String,
+    /// The same as it is written.
+    pub(super) written: Text,
     pub(super) path: String,
     pub(super) span: Span,
     pub(super) origin: usize,
@@ -20,12 +23,16 @@ pub(super) struct Job {
     pub(super) when: When,
     pub(super) when_span: Span,
     pub(super) when_timeout: Option<Time>,
+    /// The job or watch that its event is of, as it is written.
+    pub(super) source: Option<Text>,
+    /// Where nothing is set.
     pub(super) restarts: Restarts,
+    pub(super) restarting: Restarting,
     pub(super) timeout: Option<Time>,
     pub(super) entry: Option<Entry>,
     pub(super) check: Option<Check>,
-    pub(super) raw: bool,
-    notes: Vec<Note>,
+    pub(super) raw: Option<Flag>,
+    pub(super) notes: Vec<Note>,
 }
 
 /// When a job is started.
@@ -58,6 +65,18 @@ impl Job {
 
     pub(super) fn all_notes(&self) -> Vec<Note> {
         self.notes.clone()
+    }
+
+    /// Whether it is there for others: what stays beside main.
+    pub(super) fn is_agent(&self) -> bool {
+        let stays = self.restarts == Restarts::Unlimited || self.check.is_some();
+        commands::is_consul_agent(self.words(), &self.name.sample(), stays && self.entry.is_none())
+    }
+
+    /// Whether it runs once and has an end that others can wait for.
+    pub(super) fn is_a_one_shot(&self) -> bool {
+        let alone = self.entry.is_none() && self.check.is_none() && !self.restarting.may_be();
+        self.exec.is_some() && alone && !matches!(self.when, When::Interval(_))
     }
 
     /// Whether its end is what others wait for.
@@ -102,8 +121,9 @@ pub(super) fn read(at: &At<'_>, index: usize) -> Job {
     }
     let (when, when_span) = when(at, &mut notes);
     let when_timeout = at.table("when").and_then(|when| when.duration("timeout", &mut notes));
-    let restarts = common::restarts(at, &mut notes);
-    if restarts == Restarts::Unlimited && matches!(&when, When::Event { each: true, .. }) {
+    let source = at.table("when").and_then(|when| when.some_text("source", &mut Notes::default()));
+    let restarting = common::restarts(at, &mut notes);
+    if restarting.usual == Restarts::Unlimited && matches!(&when, When::Event { each: true, .. }) {
         let span = at.get("restarts").map_or(at.node.span.clone(), |entry| entry.value.span.clone());
         let what = "may not be used when 'job.when.each' is set, says ContainerPilot, and refuses the file; left out";
         notes.say(&span, at.key("restarts"), what);
@@ -136,23 +156,25 @@ pub(super) fn read(at: &At<'_>, index: usize) -> Job {
         (None, None) => Text::plain(label.rsplit('/').next().unwrap_or_default()),
     };
     if let Some(status) = at.get("initial_status") {
-        let text = at.text("initial_status", &mut notes).map(|text| text.sample()).unwrap_or_default();
-        if text != "critical" {
+        let text = at.text("initial_status", &mut notes).unwrap_or_default();
+        let is_critical = text.sample() == "critical";
+        if !is_critical || text.is_template() {
             let what = "an entry is critical until its first check has passed here";
-            notes.lose(&status.value.span, at.key("initial_status"), what);
+            notes.add(&status.value.span, at.key("initial_status"), what, !is_critical);
         }
     }
     if let Some(timeout) = at.get("stopTimeout") {
         let what = "how long it waits for what runs when it stops; `[stop] within` bounds all of that here";
         notes.say(&timeout.value.span, at.key("stopTimeout"), what);
     }
-    let raw = at.table("logging").is_some_and(|logging| {
+    let raw = at.table("logging").and_then(|logging| {
         logging.only(&["raw"], &mut notes);
-        logging.flag("raw", &mut notes).unwrap_or(false)
+        logging.flag("raw", &mut notes)
     });
     Job {
         name,
         label,
+        written,
         path: at.path.clone(),
         span: at.node.span.clone(),
         origin: at.node.span.start,
@@ -160,7 +182,9 @@ pub(super) fn read(at: &At<'_>, index: usize) -> Job {
         when,
         when_span,
         when_timeout,
-        restarts,
+        source,
+        restarts: restarting.usual,
+        restarting,
         timeout,
         entry,
         check,
@@ -207,6 +231,11 @@ fn when(at: &At<'_>, notes: &mut Notes) -> (When, Span) {
     let source = when.some_text("source", notes).map(|source| source.identity()).unwrap_or_default();
     let once = when.some_text("once", notes);
     let each = when.some_text("each", notes);
+    for (key, event) in [("once", &once), ("each", &each)] {
+        if let (Some(entry), Some(event)) = (when.get(key), event.as_ref().filter(|event| event.is_template())) {
+            notes.lose(&entry.value.span, when.key(key), settled(event));
+        }
+    }
     let event = match (&once, &each) {
         (Some(event), _) | (None, Some(event)) => event.sample(),
         (None, None) if source.is_empty() => return (When::Startup, span),

@@ -2,11 +2,12 @@
 //! has a main process with hooks, coprocesses, tasks and entries around it.
 
 use super::Watched;
+use super::chains;
+use super::commands::{ends_the_container, leaves, restarts};
 use super::job::{Code, Job, When};
-use crate::import::common::{Restarts, is_consul_agent};
+use crate::import::common::Restarts;
 use crate::import::document::Note;
-use crate::import::read::Notes;
-use crate::import::text::Text;
+use crate::import::read::{Notes, Time};
 
 /// What a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub(super) enum Role {
     /// `pre_stop`, or `post_stop`.
     Stop(&'static str),
     PostStart,
-    /// Run when another turned unhealthy.
+    /// Run when another turned unhealthy: whose check says so.
     Unhealthy(usize),
     /// Only in the catalog.
     Advertised,
@@ -59,10 +60,8 @@ impl Roles {
     pub(super) fn stop_of<'j>(&self, index: usize, jobs: &'j [Job]) -> Option<(&'j Job, Option<Note>)> {
         let (_, hook) = self.stops.iter().find(|(of, _)| *of == index)?;
         let hook = &jobs[*hook];
-        let words: Vec<String> = hook.words().iter().map(|word| word.sample()).collect();
-        let leaves = words.iter().any(|word| word == "leave") && words.iter().any(|word| word.ends_with("consul"));
         let server = jobs[index].words().iter().any(|word| word.sample().starts_with("-server"));
-        let note = leaves.then(|| Note {
+        let note = leaves(hook).then(|| Note {
             span: hook.span.clone(),
             key: hook.path.clone(),
             what: match server {
@@ -80,6 +79,27 @@ impl Roles {
         self.stops.iter().any(|(_, hook)| *hook == index)
     }
 
+    /// Main itself for what only stands in the catalog for it.
+    pub(super) fn entry_of_main(&self, index: usize) -> usize {
+        match (self.of[index], self.main) {
+            (Role::Advertised, Some(main)) => main,
+            _ => index,
+        }
+    }
+
+    /// How long what comes after a one-shot waits for it at most, where that is less than its own limit.
+    pub(super) fn patience<'j>(&self, index: usize, jobs: &'j [Job]) -> Option<&'j Time> {
+        let (Role::PreStart(_), setup) = (self.of[index], &jobs[index]) else { return None };
+        let waits = |job: &&Job| job.waits_for() == Some((setup.label.as_str(), Code::ExitSuccess));
+        let waiting = jobs.iter().filter(waits).filter_map(|job| job.when_timeout.as_ref());
+        waiting
+            .filter(|patience| match &setup.timeout {
+                None => true,
+                Some(own) => matches!((patience.sample, own.sample), (Some(time), Some(own)) if time <= own),
+            })
+            .min_by_key(|patience| patience.sample)
+    }
+
     pub(super) fn restarts_on_failure(&self, index: usize) -> bool {
         self.of.contains(&Role::Unhealthy(index))
     }
@@ -90,22 +110,10 @@ impl Roles {
     }
 }
 
-/// Whether a command is there to have something started again.
-fn restarts(job: &Job) -> bool {
-    let has = |word: &str| job.words().iter().any(|part| part.sample().contains(word));
-    ["kill", "restart", "stop", "leave", "reload"].into_iter().any(has)
-}
-
-/// Whether a command tells ContainerPilot itself to stop.
-fn ends_the_container(job: &Job) -> bool {
-    let words: Vec<String> = job.words().iter().map(Text::sample).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    matches!(words.as_slice(), ["kill" | "/bin/kill", "1"] | ["kill" | "/bin/kill", _, "1"])
-}
-
 /// Finds out.
 pub(super) fn of(jobs: &[Job], watches: &[Watched], notes: &mut Notes) -> Roles {
-    let mut finder = Finder { jobs, watches, roles: Roles { of: vec![Role::Nothing; jobs.len()], ..Roles::default() } };
+    let roles = Roles { of: vec![Role::Nothing; jobs.len()], ..Roles::default() };
+    let mut finder = Finder { jobs, watches, sources: chains::sources(jobs), roles };
     finder.by_when(notes);
     finder.main();
     finder.chain(notes);
@@ -118,15 +126,15 @@ pub(super) fn of(jobs: &[Job], watches: &[Watched], notes: &mut Notes) -> Roles 
 struct Finder<'a> {
     jobs: &'a [Job],
     watches: &'a [Watched],
+    /// The job that each one's event is of.
+    sources: Vec<Option<(usize, Code)>>,
     roles: Roles,
 }
 
 impl Finder<'_> {
     /// The job that an event is of.
     fn source(&self, index: usize) -> Option<(usize, Code)> {
-        let (source, code) = self.jobs[index].waits_for()?;
-        let of = self.jobs.iter().position(|job| job.label == source)?;
-        Some((of, code))
+        self.sources[index]
     }
 
     fn watch(&self, source: &str) -> Option<usize> {
@@ -187,6 +195,8 @@ impl Finder<'_> {
                             notes.say(&job.when_span, key(), what);
                             Role::Nothing
                         }
+                        // Whether that is main's end is told when it is known who main is.
+                        (Code::ExitFailed, _, true) if ends_the_container(job) => Role::Nothing,
                         (Code::ExitFailed | Code::Changed, _, true) | (Code::Other, ..) | (Code::ExitFailed, ..) => {
                             let what = "nothing is started by this event here; left out";
                             notes.lose(&job.when_span, key(), what);
@@ -220,6 +230,7 @@ impl Finder<'_> {
 
     /// Which process is main: one that others know by a port, that stays, that isn't there for others.
     fn main(&mut self) {
+        let is_a_setup = |index: usize| self.is_awaited_end(index) && self.jobs[index].entry.is_none();
         let score = |index: usize| {
             let job = &self.jobs[index];
             let mut score = 0;
@@ -227,15 +238,15 @@ impl Finder<'_> {
             score += if job.check.is_some() { 2 } else { 0 };
             score += if job.restarts == Restarts::Unlimited { 2 } else { 0 };
             // What others know by a port, and has an end, is main for whom what comes after it is a hook.
-            score -= match (self.is_awaited_end(index), &job.entry) {
-                (true, None) => 100,
-                (true, Some(_)) => 3,
-                (false, _) => 0,
+            score -= match (is_a_setup(index), self.is_awaited_end(index)) {
+                (true, _) => 100,
+                (false, true) => 3,
+                (false, false) => 0,
             };
-            score -= if is_consul_agent(job.words(), &job.name.sample()) { 50 } else { 0 };
+            score -= if job.is_agent() { 50 } else { 0 };
             // What only starts when another is up is less likely the one that counts, unless that is the agent.
             score -= match self.source(index) {
-                Some((of, Code::Healthy)) if !is_consul_agent(self.jobs[of].words(), &self.jobs[of].name.sample()) => 4,
+                Some((of, Code::Healthy)) if !self.jobs[of].is_agent() => 4,
                 _ => 0,
             };
             score
@@ -246,7 +257,10 @@ impl Finder<'_> {
         let outlasts = |(other, job): (usize, &Job)| {
             matches!(job.when, When::Interval(_)) || self.roles.of[other] == Role::Advertised
         };
-        let stays = |index: usize| score(index) > -50 || !self.jobs.iter().enumerate().any(outlasts);
+        // An agent is beside what is only in the catalog as it is beside a process, unless it has a port of its own.
+        let is_beside = |index: usize| self.jobs[index].is_agent() && self.jobs[index].entry.is_none();
+        let is_for_others = |index: usize| is_a_setup(index) || is_beside(index);
+        let stays = |index: usize| !is_for_others(index) || !self.jobs.iter().enumerate().any(outlasts);
         self.roles.main = best.filter(|index| stays(*index));
         if let Some(index) = self.roles.main {
             self.roles.of[index] = Role::Main;
@@ -368,8 +382,7 @@ impl Finder<'_> {
 
     /// Whether a coprocess starts before the catalog is asked.
     fn is_early(&self, index: usize) -> bool {
-        let job = &self.jobs[index];
-        self.roles.before_catalog.contains(&index) || is_consul_agent(job.words(), &job.name.sample())
+        self.roles.before_catalog.contains(&index) || self.jobs[index].is_agent()
     }
 
     fn wait_for(&mut self, index: usize, watch: usize) {
@@ -408,7 +421,7 @@ impl Finder<'_> {
                 if self.is_early(index) && !self.roles.before_catalog.contains(&index) {
                     self.roles.before_catalog.push(index);
                 }
-                let alone = job.restarts == Restarts::Never && job.check.is_none() && job.entry.is_none();
+                let alone = !job.restarting.may_be() && job.check.is_none() && job.entry.is_none();
                 match self.source(index) {
                     Some((of, Code::Healthy))
                         if self.roles.main == Some(of) && alone && !self.roles.of.contains(&Role::PostStart) =>
@@ -428,7 +441,7 @@ impl Finder<'_> {
                 }
             }
             if let Some((of, Code::Healthy)) = self.source(index)
-                && self.jobs[of].check.as_ref().is_none_or(|check| check.exec.is_none())
+                && !self.is_checked(of)
                 && job.exec.is_some()
             {
                 let what = format!(
@@ -437,12 +450,27 @@ impl Finder<'_> {
                 );
                 notes.say(&job.when_span, format!("{}.when", job.path), what);
             }
+            if let Some((of, Code::ExitFailed)) = self.source(index)
+                && job.exec.is_some()
+                && ends_the_container(job)
+                && !self.is_a_setup(index)
+            {
+                let key = format!("{}.when", job.path);
+                match self.roles.main == Some(of) && !self.jobs[of].restarting.may_be() {
+                    true => notes.say(&job.when_span, key, "the container ends with main here by itself"),
+                    false => notes.lose(&job.when_span, key, "nothing is started by this event here; left out"),
+                }
+            }
             if let Some((of, Code::Unhealthy)) = self.source(index)
                 && job.exec.is_some()
             {
-                let of = self.entry_of_main(of);
-                let runs = self.roles.main == Some(of) || self.is_process(of);
-                if runs && restarts(job) {
+                let target = self.roles.entry_of_main(of);
+                let runs = self.roles.main == Some(target) || self.is_process(target);
+                if !self.is_checked(of) {
+                    let what =
+                        format!("`{}` has no check, so ContainerPilot never ran this; left out", self.jobs[of].label);
+                    notes.say(&job.when_span, format!("{}.when", job.path), what);
+                } else if runs && restarts(job) {
                     self.roles.of[index] = Role::Unhealthy(of);
                 } else {
                     let what = format!("nothing is run when `{}` turns unhealthy here; left out", self.jobs[of].label);
@@ -461,34 +489,42 @@ impl Finder<'_> {
             let (of, code) = self.source(index).map_or((None, None), |(of, code)| (Some(of), Some(code)));
             let ready = code == Some(Code::Healthy) && of.is_some_and(|of| self.is_ready_when_healthy(of));
             let waits = self.roles.waits.iter().any(|(who, _)| *who == index);
-            if job.when_timeout.is_some() && !ready && !waits {
+            let setup =
+                of.filter(|of| code == Some(Code::ExitSuccess) && self.roles.patience(*of, self.jobs).is_some());
+            if let (Some(_), Some(of)) = (&job.when_timeout, setup) {
+                let what = format!("limits `{}` itself here, which it waits for", self.jobs[of].label);
+                notes.say(&job.when_span, format!("{}.when.timeout", job.path), what);
+            } else if job.when_timeout.is_some() && !ready && !waits && !self.is_over_sooner(index) {
                 let what = "nothing limits how long it waits here";
                 notes.lose(&job.when_span, format!("{}.when.timeout", job.path), what);
             }
-            let checks = |of: usize| self.jobs[of].check.as_ref().is_some_and(|check| check.exec.is_some());
             if *each && code == Some(Code::ExitSuccess) {
                 let what = "`each`: ran whenever the other had ended well; it runs once here";
                 notes.lose(&job.when_span, format!("{}.when", job.path), what);
             }
-            if *each && code == Some(Code::Healthy) && of.is_some_and(checks) {
+            if *each && code == Some(Code::Healthy) && of.is_some_and(|of| self.is_checked(of)) {
                 let what = "`each`: ran whenever a check had passed; it runs once here";
                 notes.lose(&job.when_span, format!("{}.when", job.path), what);
             }
         }
     }
 
-    /// Whether a coprocess has a `ready`, which has a limit.
-    fn is_ready_when_healthy(&self, index: usize) -> bool {
-        let checks = self.jobs[index].check.as_ref().is_some_and(|check| check.exec.is_some());
-        self.is_process(index) && self.roles.awaited.contains(&index) && checks
+    /// Whether what a job waits for has a shorter limit of its own.
+    fn is_over_sooner(&self, index: usize) -> bool {
+        let Some((of, Code::ExitSuccess)) = self.source(index) else { return false };
+        let known = |time: &Option<Time>| time.as_ref().and_then(|time| time.sample);
+        let (own, patience) = (known(&self.jobs[of].timeout), known(&self.jobs[index].when_timeout));
+        let is_before = matches!(self.roles.of[of], Role::PreStart(_));
+        is_before && matches!((own, patience), (Some(own), Some(patience)) if own <= patience)
     }
 
-    /// Main itself for what only stands in the catalog for it.
-    fn entry_of_main(&self, index: usize) -> usize {
-        match (self.roles.of[index], self.roles.main) {
-            (Role::Advertised, Some(main)) => main,
-            _ => index,
-        }
+    /// Whether a coprocess has a `ready`, which has a limit.
+    fn is_ready_when_healthy(&self, index: usize) -> bool {
+        self.is_process(index) && self.roles.awaited.contains(&index) && self.is_checked(index)
+    }
+
+    fn is_checked(&self, index: usize) -> bool {
+        self.jobs[index].check.as_ref().is_some_and(|check| check.exec.is_some())
     }
 
     /// What is run when something stops.
@@ -508,7 +544,7 @@ impl Finder<'_> {
                 notes.say(&job.when_span, key, "it waits for its own end, so ContainerPilot never ran it; left out");
                 continue;
             }
-            let of = self.entry_of_main(of);
+            let of = self.roles.entry_of_main(of);
             let hook = if code == Code::Stopping { "pre_stop" } else { "post_stop" };
             if self.roles.main == Some(of) {
                 self.roles.of[index] = Role::Stop(hook);

@@ -1,12 +1,14 @@
 //! What is known of the jobs, written down as pilotfish's config says it.
 
 use super::Watched;
+use super::commands::kills;
 use super::job::{Code, Job, When};
 use super::roles::{Owner, Role, Roles};
+use crate::import::command::shell_line;
 use crate::import::common::{self, NO_LIMIT, Restarts};
 use crate::import::document::{Document, Note, Value};
-use crate::import::read::Time;
-use crate::import::text::Text;
+use crate::import::read::{Flag, Time, settled};
+use crate::import::text::{Piece, Text};
 
 /// How long whoever comes after a coprocess waits for it, where nothing says.
 const READY_WITHIN: &str = "5m";
@@ -33,7 +35,7 @@ impl Writer<'_> {
         self.waits();
         let order = self.roles.pre_start.clone();
         for index in order {
-            self.pre_start(&self.jobs[index]);
+            self.pre_start(index);
         }
         for (index, role) in self.roles.of.iter().enumerate() {
             let job = &self.jobs[index];
@@ -50,6 +52,7 @@ impl Writer<'_> {
                     let hook = common::hook(job.words(), Some(limit(job)));
                     let key = self.document.one("hooks").set("post_start", hook);
                     key.notes.extend(job.all_notes());
+                    key.notes.extend(job.timeout.is_none().then(|| unlimited(job)));
                 }
                 Role::Unhealthy(of) => self.unhealthy(job, *of),
             }
@@ -78,15 +81,21 @@ impl Writer<'_> {
         let process = self.document.one("process");
         let notes = job.all_notes();
         process.set("exec", Value::words(job.words())).notes.extend(notes);
-        if job.restarts != Restarts::Never {
-            process.set("restart", job.restarts.value());
+        if job.restarting.may_be() {
+            process.set("restart", job.restarting.value());
         }
         let outlived = self.jobs.iter().zip(&self.roles.of).any(|(other, role)| {
             matches!(role, Role::Task | Role::Advertised)
                 || *role == Role::Coprocess && other.restarts == Restarts::Unlimited
         });
-        if outlived && job.restarts != Restarts::Unlimited {
-            let what = "the container ended when every job had, so others outlived this one; it ends with main here";
+        let may_be_outlived = self.roles.of.contains(&Role::Coprocess);
+        if (outlived || may_be_outlived) && job.restarts != Restarts::Unlimited {
+            let what = match outlived {
+                true => "the container ended when every job had, so others outlived this one; it ends with main here",
+                false => {
+                    "the container ended when every job had, and others may have outlived this one; it ends with main here"
+                }
+            };
             process.notes.push(Note {
                 span: job.span.clone(),
                 key: job.path.clone(),
@@ -120,11 +129,13 @@ impl Writer<'_> {
         }
     }
 
-    fn pre_start(&mut self, job: &Job) {
+    fn pre_start(&mut self, index: usize) {
+        let job = &self.jobs[index];
+        let patience = self.roles.patience(index, self.jobs);
         let table = self.document.another("hooks.pre_start", job.origin);
         table.set("exec", Value::words(job.words()));
-        let timeout = table.set("timeout", limit(job));
-        if job.timeout.is_none() {
+        let timeout = table.set("timeout", patience.map_or_else(|| limit(job), Time::value));
+        if job.timeout.is_none() && patience.is_none() {
             timeout.notes.push(unlimited(job));
         }
         if let Restarts::Times(times) = job.restarts {
@@ -137,14 +148,8 @@ impl Writer<'_> {
     fn coprocess(&mut self, index: usize) {
         let job = &self.jobs[index];
         let roles = self.roles;
-        let owned = |owner: &Owner| *owner == Owner::Coprocess(index);
-        let before: Vec<&Job> = roles
-            .of
-            .iter()
-            .zip(self.jobs)
-            .filter(|(role, _)| matches!(role, Role::PreStart(owner) if owned(owner)))
-            .map(|(_, job)| job)
-            .collect();
+        let before = self.before(index);
+        let (limit, unlimited) = self.limit_of_all(&before);
         let table = self.document.another("coprocess", job.origin);
         table.notes.extend(job.all_notes());
         table.set("name", Value::Text(job.name.clone()));
@@ -168,15 +173,15 @@ impl Writer<'_> {
             && let Some(check) = &job.check
             && let Some(exec) = &check.exec
         {
-            let limit = self
+            let patience = self
                 .jobs
                 .iter()
                 .filter(|other| matches!(&other.when, When::Event { source, .. } if *source == job.label))
                 .find_map(|other| other.when_timeout.as_ref());
-            let timeout = limit.map_or(Value::text(READY_WITHIN), Time::value);
+            let timeout = patience.map_or(Value::text(READY_WITHIN), Time::value);
             let ready = vec![("exec".to_owned(), Value::words(exec)), ("timeout".to_owned(), timeout)];
             let key = table.set("ready", Value::Inline(ready));
-            if limit.is_none() {
+            if patience.is_none() {
                 key.notes.push(Note {
                     span: check.origin..check.origin + 1,
                     key: format!("{}.health", job.path),
@@ -187,7 +192,10 @@ impl Writer<'_> {
                 });
             }
         }
-        table.set("restart", job.restarts.value());
+        // What is never started again can't be by its check.
+        let by_its_check = self.roles.restarts_on_failure(index) && !job.restarting.may_be();
+        let restart = if by_its_check { Restarts::Unlimited.value() } else { job.restarting.value() };
+        table.set("restart", restart);
         if let Some(timeout) = &job.timeout {
             table.notes.push(Note {
                 span: job.span.clone(),
@@ -199,22 +207,21 @@ impl Writer<'_> {
                 lost: true,
             });
         }
-        if job.raw {
-            table.set("output", Value::text("raw"));
-        }
-        let mut before = before.into_iter();
-        if let Some(first) = before.next() {
-            let key = table.set("pre_start", common::hook(first.words(), Some(limit(first))));
-            key.notes.extend(first.all_notes());
-            key.notes.extend(only_once(first));
-        }
-        for further in before {
-            table.notes.push(Note {
-                span: further.span.clone(),
-                key: further.path.clone(),
-                what: format!("a coprocess has one `pre_start`; this one is left out: {}", shown(further.words())),
-                lost: true,
-            });
+        let raw = job.raw.as_ref().filter(|raw| **raw != Flag::Is(false));
+        table.maybe("output", raw.map(|raw| raw.either("raw", "log")));
+        if !before.is_empty() {
+            let commands: Vec<&[Text]> = before.iter().map(|index| self.jobs[*index].words()).collect();
+            let key = table.set("pre_start", common::hook(&one_after_another(&commands), Some(limit)));
+            key.notes.extend(unlimited);
+            for hook in before.iter().map(|before| &self.jobs[*before]) {
+                key.notes.extend(hook.all_notes());
+                key.notes.extend(only_once(hook));
+                if let Restarts::Times(times) = hook.restarts {
+                    let what =
+                        format!("was tried again {times} times; whatever fails before a coprocess is its end here");
+                    key.notes.push(told(hook, "restarts", what));
+                }
+            }
         }
         if let Some((hook, what)) = roles.stop_of(index, self.jobs) {
             match what {
@@ -242,18 +249,20 @@ impl Writer<'_> {
         let table = self.document.another("task", job.origin);
         table.set("name", Value::Text(job.name.clone()));
         table.set("exec", Value::words(job.words()));
-        table.set("every", every.value());
+        let (often, told_often) = common::often(every, &job.when_span, format!("{}.when.interval", job.path));
+        table.set("every", often);
+        table.notes.extend(told_often);
         table.set("at_start", Value::Bool(true));
         table.set("timeout", job.timeout.as_ref().unwrap_or(every).value());
         table.notes.extend(job.all_notes());
-        if let Restarts::Times(times) = job.restarts {
-            table.notes.push(Note {
-                span: job.span.clone(),
-                key: format!("{}.restarts", job.path),
-                what: format!("ContainerPilot ran it {} times and no more; it goes on here", times + 1),
-                lost: true,
-            });
-        }
+        let runs = match job.restarts {
+            Restarts::Times(times) => Some(format!("{} times", times + 1)),
+            // One that isn't said has no end.
+            Restarts::Never if job.restarting.is_said && job.restarting.template.is_none() => Some("once".to_owned()),
+            Restarts::Never | Restarts::Unlimited => None,
+        };
+        let what = |runs| format!("ContainerPilot ran it {runs} and no more; it goes on here");
+        table.notes.extend(runs.map(|runs| told(job, "restarts", what(runs))));
     }
 
     fn on_change(&mut self, job: &Job) {
@@ -317,17 +326,69 @@ impl Writer<'_> {
     }
 
     fn unhealthy(&mut self, job: &Job, of: usize) {
-        let target = &self.jobs[of];
-        let what = format!("`{}` isn't run: {} is restarted instead", shown(job.words()), target.label);
+        let target = self.roles.entry_of_main(of);
+        let is_main = self.roles.main == Some(target);
+        let what = match self.ends_with(job, target) {
+            true => "the container ends instead, as it did with main".to_owned(),
+            false => format!("{} is restarted instead", self.jobs[target].label),
+        };
+        let what = format!("`{}` isn't run: {what}", shown(job.words()));
         let note = Note { span: job.span.clone(), key: job.path.clone(), what, lost: false };
-        self.document.one("process").notes.extend((self.roles.main == Some(of)).then(|| note.clone()));
-        if self.roles.main == Some(of) && target.restarts == Restarts::Never {
+        match is_main {
+            true => self.document.one("process").notes.push(note),
+            false => self.document.notes.push(note),
+        }
+        if is_main && !self.jobs[target].restarting.may_be() && !self.ends_with(job, target) {
             self.document.one("process").set("restart", Restarts::Unlimited.value());
         }
-        if self.roles.main != Some(of) {
-            self.document.notes.push(note);
-        }
         self.document.notes.extend(job.all_notes());
+    }
+
+    /// Whether what is run when something is unhealthy ends the container: it kills main, which isn't started again.
+    fn ends_with(&self, job: &Job, target: usize) -> bool {
+        self.roles.main == Some(target) && kills(job) && !self.jobs[target].restarting.may_be()
+    }
+
+    /// What happens when a check of a job fails.
+    fn on_failure(&self, index: usize) -> Option<&'static str> {
+        let is_run = |(_, role): &(&Job, &Role)| **role == Role::Unhealthy(index);
+        let (job, _) = self.jobs.iter().zip(&self.roles.of).find(is_run)?;
+        Some(if self.ends_with(job, self.roles.entry_of_main(index)) { "exit" } else { "restart" })
+    }
+
+    /// What runs before a coprocess, in its order.
+    fn before(&self, coprocess: usize) -> Vec<usize> {
+        let mut left: Vec<usize> = (0..self.jobs.len())
+            .filter(|index| self.roles.of[*index] == Role::PreStart(Owner::Coprocess(coprocess)))
+            .collect();
+        let mut order = Vec::new();
+        while !left.is_empty() {
+            let waits = |index: usize| {
+                let source = self.jobs[index].waits_for().map(|(source, _)| source);
+                left.iter().any(|other| *other != index && Some(self.jobs[*other].label.as_str()) == source)
+            };
+            // In a circle nobody is the first.
+            let first = left.iter().position(|index| !waits(*index)).unwrap_or_default();
+            order.push(left.remove(first));
+        }
+        order
+    }
+
+    /// How long several may take, one after the other; what is said of those that had no limit.
+    fn limit_of_all(&self, of: &[usize]) -> (Value, Vec<Note>) {
+        let own = |index: &usize| self.roles.patience(*index, self.jobs).or(self.jobs[*index].timeout.as_ref());
+        let limits: Vec<Option<&Time>> = of.iter().map(own).collect();
+        let notes = of.iter().zip(&limits).filter(|(_, limit)| limit.is_none());
+        let notes = notes.map(|(index, _)| unlimited(&self.jobs[*index])).collect();
+        let known = |limit: &Option<&Time>| limit.filter(|time| !time.text.is_template()).and_then(|time| time.sample);
+        let value = match limits.as_slice() {
+            [Some(one)] => one.value(),
+            limits => match limits.iter().map(known).sum::<Option<std::time::Duration>>() {
+                Some(sum) => Time::of(sum).value(),
+                None => Value::text(NO_LIMIT),
+            },
+        };
+        (value, notes)
     }
 
     /// What stands in the catalog, and what is checked.
@@ -369,6 +430,7 @@ impl Writer<'_> {
             }
             let in_catalog = advertised.contains(&index);
             let of = coprocess.then_some(&job.name);
+            let on_failure = self.on_failure(index);
             let Some(table) = check.write(&job.name, of, self.document) else { continue };
             if several && let Some(at) = advertised.iter().position(|of| *of == index) {
                 table.set("services", Value::words(&called[at..=at]));
@@ -380,9 +442,7 @@ impl Writer<'_> {
             if speaks_for_nobody && !is_waited_for {
                 table.set("counts", Value::Bool(false));
             }
-            if self.roles.restarts_on_failure(index) {
-                table.set("on_failure", Value::text("restart"));
-            }
+            table.maybe("on_failure", on_failure.map(Value::text));
         }
     }
 }
@@ -394,13 +454,11 @@ fn limit(job: &Job) -> Value {
 
 /// What is said of a hook's or a task's keys that mean nothing there.
 fn without_counterpart(job: &Job, role: Role) -> Vec<Note> {
-    let is_told_of = |key: &str, what: &str| Note {
-        span: job.span.clone(),
-        key: format!("{}.{key}", job.path),
-        what: what.to_owned(),
-        lost: true,
-    };
+    let is_told_of = |key: &str, what: &str| told(job, key, what.to_owned());
     let mut notes = Vec::new();
+    if let (Some(template), false) = (&job.restarting.template, matches!(role, Role::Main | Role::Coprocess)) {
+        notes.push(told(job, "restarts", settled(template)));
+    }
     if matches!(role, Role::Main | Role::Coprocess | Role::Advertised) {
         return notes;
     }
@@ -422,6 +480,26 @@ fn only_once(job: &Job) -> Option<Note> {
     let what = "ran again and again there; it runs once here".to_owned();
     let note = Note { span: job.span.clone(), key: format!("{}.restarts", job.path), what, lost: true };
     (job.restarts == Restarts::Unlimited).then_some(note)
+}
+
+/// What is said of a key that is lost.
+fn told(job: &Job, key: &str, what: String) -> Note {
+    Note { span: job.span.clone(), key: format!("{}.{key}", job.path), what, lost: true }
+}
+
+/// Several commands as one; a shell's, each only if the one before it has succeeded.
+fn one_after_another(commands: &[&[Text]]) -> Vec<Text> {
+    if let [one] = commands {
+        return one.to_vec();
+    }
+    let mut line = Text::default();
+    for (index, command) in commands.iter().enumerate() {
+        if index > 0 {
+            line.push(Piece::Plain(" && ".to_owned()));
+        }
+        shell_line(command).0.into_iter().for_each(|piece| line.push(piece));
+    }
+    vec![Text::plain("sh"), Text::plain("-c"), line]
 }
 
 fn unlimited(job: &Job) -> Note {
