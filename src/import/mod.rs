@@ -32,7 +32,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::config::report::{Problem, Report};
-use document::{Document, Note, Value};
+use document::{Document, Key, Note, Value};
 use go::GoError;
 use json::{JsonError, Node};
 use text::Text;
@@ -369,14 +369,23 @@ impl Source<'_> {
         if document.tables.iter().any(|table| table.path == "service") {
             head += "\nIds in the catalog end in the port here: NAME-HOSTNAME-PORT.";
         }
-        if !needs.is_empty() {
-            let names: Vec<&str> = needs.iter().map(|(name, _)| name.as_str()).collect();
-            head += &format!("\nMust be set, where ContainerPilot took them for empty: {}", names.join(", "));
+        for (sometimes, what) in [
+            (false, "Must be set, where ContainerPilot took them for empty"),
+            (true, "Must be set where what they name is there"),
+        ] {
+            let of = needs.iter().filter(|need| need.sometimes == sometimes);
+            let names: Vec<&str> = of.map(|need| need.name.as_str()).collect();
+            if !names.is_empty() {
+                head += &format!("\n{what}: {}", names.join(", "));
+            }
         }
         let toml = write::toml(&document, &head, &|note| self.position(note.span.start).0);
-        for (variable, span) in needs {
-            let what = "must be set; ContainerPilot took it for empty".to_owned();
-            document.notes.push(Note { span, key: variable, what, lost: false });
+        for Need { name, span, sometimes } in needs {
+            let what = match sometimes {
+                false => "must be set; ContainerPilot took it for empty",
+                true => "must be set where what it names is there; ContainerPilot took it for empty",
+            };
+            document.notes.push(Note { span, key: name, what: what.to_owned(), lost: false });
         }
         let mut notes: Vec<Note> = document.notes;
         for table in document.tables {
@@ -395,35 +404,59 @@ impl Source<'_> {
     }
 }
 
-/// The variables that must be set, with where they are first asked for.
-fn needs(document: &Document) -> Vec<(String, go::Span)> {
-    let mut found: BTreeMap<String, go::Span> = BTreeMap::new();
-    for table in document.tables.iter().filter(|table| table.enabled.is_none()) {
-        for key in &table.keys {
-            each_text(&key.value, &mut |text| {
+/// A variable that must be set.
+struct Need {
+    name: String,
+    /// Where it is first asked for.
+    span: go::Span,
+    /// Whether only for a table that isn't always there.
+    sometimes: bool,
+}
+
+/// What can't be empty in a table that isn't always there; what else is unset in one is empty.
+const NEVER_EMPTY: [&str; 7] = ["name", "service", "port", "every", "interval", "timeout", "ttl"];
+
+/// The variables that must be set.
+fn needs(document: &Document) -> Vec<Need> {
+    let mut found: Vec<Need> = Vec::new();
+    for table in &document.tables {
+        let sometimes = table.enabled.is_some();
+        let mut guards: Vec<&str> = table.enabled.iter().map(String::as_str).collect();
+        let counts = |key: &&Key| !sometimes || NEVER_EMPTY.contains(&key.name.as_str());
+        for key in table.keys.iter().filter(counts) {
+            each_text(&key.value, &mut guards, &mut |text, guards| {
                 for template in text.templates() {
-                    for name in &template.needs {
-                        let span = found.entry(name.clone()).or_insert_with(|| template.span.clone());
-                        if template.span.start < span.start {
-                            *span = template.span.clone();
+                    let set_anyway = |name: &&String| guards.iter().any(|guard| go::is_set_where(guard, name));
+                    for name in template.needs.iter().filter(|name| !set_anyway(name)) {
+                        let span = template.span.clone();
+                        match found.iter_mut().find(|need| need.name == *name) {
+                            Some(need) => {
+                                need.sometimes &= sometimes;
+                                need.span = if span.start < need.span.start { span } else { need.span.clone() };
+                            }
+                            None => found.push(Need { name: name.clone(), span, sometimes }),
                         }
                     }
                 }
             });
         }
     }
-    found.into_iter().collect()
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    found
 }
 
-fn each_text(value: &Value, see: &mut dyn FnMut(&Text)) {
+/// Goes through texts, with the conditions under which each counts.
+fn each_text<'v>(value: &'v Value, guards: &mut Vec<&'v str>, see: &mut dyn FnMut(&Text, &[&str])) {
     match value {
-        Value::Text(text) => see(text),
+        Value::Text(text) => see(text, guards),
         Value::Integer(_) | Value::Bool(_) => {}
-        Value::List(elements) => elements.iter().for_each(|element| each_text(element, see)),
-        Value::Inline(pairs) => pairs.iter().for_each(|(_, value)| each_text(value, see)),
-        Value::Choice(_, yes, no) => {
-            each_text(yes, see);
-            each_text(no, see);
+        Value::List(elements) => elements.iter().for_each(|element| each_text(element, guards, see)),
+        Value::Inline(pairs) => pairs.iter().for_each(|(_, value)| each_text(value, guards, see)),
+        Value::Choice(condition, yes, no) => {
+            guards.push(condition);
+            each_text(yes, guards, see);
+            guards.pop();
+            each_text(no, guards, see);
         }
     }
 }

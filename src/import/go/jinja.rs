@@ -41,6 +41,15 @@ pub(in crate::import) fn condition(expr: &Expr, span: &Span) -> Result<String, G
     writer.expr(expr, span).map(|(text, _)| text)
 }
 
+/// Whether a variable is set where a condition holds.
+pub(in crate::import) fn is_set_where(condition: &str, name: &str) -> bool {
+    let asked = format!("{} | default('')", variable(name));
+    // One of several conditions need not hold.
+    let all_hold = !condition.contains(" or ") && !condition.contains("not (");
+    let negative = [format!("not {asked}"), format!("{asked} !=")];
+    all_hold && condition.contains(&asked) && !negative.iter().any(|negative| condition.contains(negative))
+}
+
 /// Text that is no template, as it stands in one; `before` is what it follows there.
 pub(in crate::import) fn literal(text: &str, followed: bool) -> String {
     let mut output = String::new();

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use eval::constant;
 pub(super) use eval::{Environment, elements, known, render, truth};
-pub(super) use jinja::{Jinja, condition, literal, translate};
+pub(super) use jinja::{Jinja, condition, is_set_where, literal, translate};
 pub(super) use parse::parse;
 pub(super) use partial::{decided, simplified};
 

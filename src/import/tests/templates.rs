@@ -167,6 +167,32 @@ fn what_starts_a_job_is_settled_only_aloud() {
 }
 
 #[test]
+fn what_must_be_set_is_what_must_be_set() {
+    let must = |imported: &Imported| -> Vec<(String, bool)> {
+        let notes = imported.notes.iter().filter(|note| note.what.starts_with("must be set"));
+        notes.map(|note| (note.key.clone(), note.what.contains("where what it names is there"))).collect()
+    };
+    // Asked for before it is used, be it around words.
+    let imported = jobs_of("{ name: 'app', exec: ['/bin/app'{{ if .TLS }}, '--tls', '{{ .TLS }}'{{ end }}] }");
+    assert_eq!(must(&imported), []);
+    let imported = jobs_of("{ name: 'app', exec: '/bin/app {{ if .TLS }}x{{ else }}-v {{ .OTHER }}{{ end }}' }");
+    assert_eq!(must(&imported), [("OTHER".to_owned(), false)]);
+    // A name and a port aren't empty where they are there.
+    let app = format!("{{ name: 'app', exec: '/bin/app', port: 79, restarts: 'unlimited', {CHECK} }}");
+    let imported = jobs_of(&format!(
+        "{app},\n{{{{ if .WEB }}}}{{ name: '{{{{ .NAME }}}}', port: {{{{ .PORT }}}}, exec: '/bin/web {{{{ .X }}}}', {CHECK} }}{{{{ end }}}}"
+    ));
+    assert!(must(&imported).contains(&("NAME".to_owned(), true)), "{:#?}", must(&imported));
+    assert!(
+        must(&imported).contains(&("PORT".to_owned(), true)) && !must(&imported).iter().any(|(name, _)| name == "X")
+    );
+    let set = jobs_of(&format!(
+        "{app},\n{{{{ if .NAME }}}}{{ name: '{{{{ .NAME }}}}', port: 81, exec: '/bin/web', {CHECK} }}{{{{ end }}}}"
+    ));
+    assert_eq!(must(&set), []);
+}
+
+#[test]
 fn a_loop_of_an_unknown_length_is_told_of() {
     let text = "{ consul: 'c', jobs: [ {{ range $i := loop .N }}{ name: 'w{{ $i }}', exec: '/bin/w' },{{ end }}\n\
                 { name: 'app', exec: '/bin/app' } ] }";
