@@ -65,8 +65,8 @@ pub(super) fn logging(root: &At<'_>, document: &mut Document) {
     }
     if let (Some(entry), Some(output)) = (at.get("output"), at.some_text("output", &mut notes)) {
         match output.sample().to_lowercase().as_str() {
-            "stderr" => {}
-            "stdout" => notes.say(&entry.value.span, at.key("output"), "the log goes to stderr here"),
+            "stderr" if !output.is_template() => {}
+            "stdout" | "stderr" | "" => notes.say(&entry.value.span, at.key("output"), "the log goes to stderr here"),
             _ => notes.lose(&entry.value.span, at.key("output"), "the log goes to stderr here, and to no file"),
         }
     }

@@ -19,6 +19,10 @@ pub(super) fn consul(root: &At<'_>, document: &mut Document, notes: &mut Notes) 
     table.set("backend", Value::text("consul"));
     let at = At::new(&entry.value, "consul");
     if !matches!(entry.value.value, Json::Object(_)) {
+        if root.text("consul", &mut Notes::default()).is_some_and(|address| address.as_plain() == Some("")) {
+            notes.lose(&entry.value.span, "consul", format!("is empty: {LEFT_OUT}"));
+            table.notes.extend(notes.take());
+        }
         if let Some(address) = root.some_text("consul", notes) {
             let address = sound(with_a_host(address.trimmed()), &entry.value.span, "consul", notes);
             let secure = address.as_ref().is_some_and(|address| address.sample().starts_with("https://"));

@@ -56,7 +56,8 @@ pub(super) fn restarts(at: &At<'_>, notes: &mut Notes) -> Restarting {
     };
     let is_sound = ["unlimited", "never"].contains(&sample.as_str()) || times.is_some();
     // A variable that must be set comes to nothing yet.
-    if !is_sound && !(text.is_template() && sample.is_empty()) {
+    let is_unknown = text.is_template() && sample.is_empty();
+    if !is_sound && !is_unknown {
         notes.lose(&entry.value.span, at.key("restarts"), ACCEPTS);
     }
     restarting.template = text.is_template().then_some(text);

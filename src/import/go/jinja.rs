@@ -46,7 +46,7 @@ pub(in crate::import) fn is_set_where(condition: &str, name: &str) -> bool {
     let asked = format!("{} | default('')", variable(name));
     // One of several conditions need not hold.
     let all_hold = !condition.contains(" or ") && !condition.contains("not (");
-    let negative = [format!("not {asked}"), format!("{asked} !=")];
+    let negative = [format!("not {asked}"), format!("{asked} !="), format!("{asked} == ''")];
     all_hold && condition.contains(&asked) && !negative.iter().any(|negative| condition.contains(negative))
 }
 

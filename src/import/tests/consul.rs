@@ -44,6 +44,7 @@ fn what_is_no_address_is_told_of_at_its_line() {
         ("'c:8500,d:8500'", Some("c:8500"), "the first of these is"),
         ("'user:pw@c:8500'", Some("c:8500"), "CONSUL_HTTP_AUTH"),
         ("'http://user:pw@c:8500'", Some("http://c:8500"), "CONSUL_HTTP_AUTH"),
+        ("''", None, "is empty"),
         ("'{{ .CONSUL }}:85000'", None, "can't be where a Consul agent listens"),
     ] {
         let imported = at(written);

@@ -146,6 +146,19 @@ fn failures_are_counted_by_what_a_template_comes_to() {
 }
 
 #[test]
+fn where_the_log_goes_is_told_of_whatever_says_so() {
+    let output = |output: &str| {
+        let keys = format!("logging: {{ output: '{output}' }}");
+        let imported = imported(&format!("{{ consul: 'c', {keys}, jobs: [ {{ name: 'app', exec: '/bin/app' }} ] }}"));
+        imported.notes.into_iter().find(|note| note.key == "logging.output").map(|note| note.lost)
+    };
+    assert_eq!(output("stderr"), None);
+    assert_eq!(output("{{ .OUT | default \"stderr\" }}"), Some(false));
+    assert_eq!(output("{{ .OUT }}"), Some(false));
+    assert_eq!(output("{{ .OUT | default \"/x.log\" }}"), Some(true));
+}
+
+#[test]
 fn what_starts_a_job_is_settled_only_aloud() {
     let after = |when: &str| {
         jobs_of(&format!("{},\n{}", a_job("pre", ""), a_job("app", &format!("port: 80, {CHECK}, when: {{ {when} }}"))))
