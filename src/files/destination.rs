@@ -5,13 +5,16 @@ use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FallocateFlags, OFlag, fallocate, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat};
 
 use super::hand::is_trusted;
 use super::walk::{find_making_parents, refused};
@@ -23,6 +26,10 @@ const NEW: u32 = 0o644;
 const UNFINISHED: Mode = Mode::from_bits_truncate(0o600);
 /// No right to run as its owner is carried over to new content.
 const RIGHTS: u32 = 0o777;
+/// What lies beside a file for so many seconds was left there: making and checking one takes less.
+const LEFT_AFTER: i64 = 600;
+/// So many names of a directory are looked through for that.
+const MOST_NAMES: usize = 10_000;
 /// A file that can only be written in place and is larger isn't touched: what was there couldn't be put back.
 const LARGEST_IN_PLACE: u64 = 16 << 20;
 
@@ -183,8 +190,7 @@ impl Destination {
     }
 
     fn write_beside(&self, name: &OsStr, text: &[u8], access: Access) -> io::Result<File> {
-        // What a crash left is not written into but replaced: it may be a link somebody else planted.
-        self.discard(name);
+        self.sweep();
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut new = File::from(openat(&self.place.directory, name, flags, UNFINISHED)?);
         let mut complete = || {
@@ -197,6 +203,23 @@ impl Destination {
             Err(error) => {
                 self.discard(name);
                 Err(error)
+            }
+        }
+    }
+
+    /// Removes what crashes have left beside it. Another container that has this directory may have just made its own.
+    fn sweep(&self) {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let Ok(mut directory) = Dir::openat(&self.place.directory, ".", flags, Mode::empty()) else { return };
+        let names = directory.iter().take(MOST_NAMES).filter_map(Result::ok);
+        let mine = names.filter(|entry| self.place.is_beside(entry.file_name().to_bytes()));
+        let mine: Vec<_> = mine.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned()).collect();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
+        for name in mine {
+            let about = fstatat(&self.place.directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
+            let is_old = |about: &FileStat| about.st_mtime + LEFT_AFTER < now;
+            if about.is_ok_and(|about| is_plain(&about) && about.st_uid == geteuid().as_raw() && is_old(&about)) {
+                self.discard(&name);
             }
         }
     }

@@ -418,6 +418,31 @@ fn a_destination_may_have_the_longest_name_there_is() {
     }
 }
 
+/// As containers that share a volume of configs have it, and programs that judge a file by its ending.
+#[test]
+fn what_is_staged_has_the_files_ending_is_nobody_elses_and_is_removed_when_it_was_left() {
+    let directory = open_directory();
+    let path = directory.path().join("app.json");
+    let stage = |text: &[u8]| {
+        let destination = Destination::find(&path, false).unwrap();
+        (destination.stage(text, Access::default()).unwrap().unwrap(), destination)
+    };
+    let (left, _) = stage(b"left");
+    let long_ago =
+        fs::FileTimes::new().set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(700));
+    fs::File::options().write(true).open(&left).unwrap().set_times(long_ago).unwrap();
+    let other = directory.path().join(".pilotfish-0123456789abcdef.other.json");
+    fs::write(&other, "another's").unwrap();
+    let ((one, first), (two, _)) = (stage(b"one"), stage(b"two"));
+    assert!(!left.exists() && other.exists() && one != two);
+    for staged in [&one, &two] {
+        let name = staged.file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with('.') && name.ends_with(".app.json"), "{name}");
+    }
+    assert!(first.install(&one).unwrap());
+    assert_eq!((fs::read(&path).unwrap(), fs::read(&two).unwrap()), (b"one".to_vec(), b"two".to_vec()));
+}
+
 #[test]
 fn by_anothers_link_a_directory_is_opened_and_made_only_where_they_may_write() {
     let directory = open_directory();

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -20,6 +21,8 @@ use super::fresh::make_in;
 use super::hand::{Hand, is_trusted, sticky};
 use super::{is_plain, kind, no_plain_file, open_seen, replaced, same};
 
+/// What the names of files beside others begin with.
+const BESIDE: &str = ".pilotfish-";
 /// As many as the kernel follows (path_resolution(7)).
 const MOST_LINKS: u32 = 40;
 /// Of directories that are made on the way.
@@ -303,12 +306,22 @@ impl Place {
         open_seen(self.directory.as_fd(), &self.name, entry, how)
     }
 
-    /// The name of a file beside.
+    /// The name of a file beside: hidden, another each time (others may make theirs in this directory), and with the ending
+    /// of this one, by which programs judge what a file is.
     pub(super) fn beside(&self) -> OsString {
-        let (before, after) = (b".", b".pilotfish");
-        let most = libc::NAME_MAX as usize - before.len() - after.len();
-        let name = self.name.as_bytes().get(..most).unwrap_or(self.name.as_bytes());
-        OsString::from_vec([before, name, after].concat())
+        let before = format!("{BESIDE}{:016x}.", RandomState::new().hash_one(&self.path));
+        let name = self.name.as_bytes();
+        let end = name.len().saturating_sub(libc::NAME_MAX as usize - before.len());
+        OsString::from_vec([before.as_bytes(), &name[end..]].concat())
+    }
+
+    /// Whether such a file was made for this one.
+    pub(super) fn is_beside(&self, other: &[u8]) -> bool {
+        let random = other.strip_prefix(BESIDE.as_bytes()).and_then(|rest| rest.split_at_checked(16));
+        random.is_some_and(|(_, name)| {
+            let name = name.strip_prefix(b".").unwrap_or_default();
+            !name.is_empty() && self.name.as_bytes().ends_with(name)
+        })
     }
 }
 
