@@ -83,30 +83,30 @@ pub fn user(pid: Pid) -> Option<u32> {
     users.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// Living processes whose ancestors lead to `root` without passing one that is cut off.
+/// Living processes whose ancestors lead to `root` without passing one that is cut off, by their numbers. Each is looked at
+/// once, from above: a walk up from each of them takes as many steps as their depths together, and who nests processes
+/// without end would hold the loop by that.
 pub fn below(
     root: Pid,
     processes: &BTreeMap<Pid, ProcessStat>,
     cut: impl Fn(&ProcessStat) -> bool,
 ) -> Vec<ProcessStat> {
-    let belongs = |process: &ProcessStat| {
-        let mut at = *process;
-        // A chain is no longer than there are processes; a /proc that changes while it is read may show a circle.
-        for _ in 0..=processes.len() {
-            if cut(&at) {
-                return false;
-            }
-            if at.parent == root {
-                return true;
-            }
-            match processes.get(&at.parent) {
-                Some(parent) => at = *parent,
-                None => return false,
-            }
+    let mut children: BTreeMap<Pid, Vec<&ProcessStat>> = BTreeMap::new();
+    for process in processes.values().filter(|process| process.pid != root) {
+        children.entry(process.parent).or_default().push(process);
+    }
+    let mut found = Vec::new();
+    // Children are taken out with their parent; a circle, as a /proc that changes while it is read may show, has no way in.
+    let mut unseen = children.remove(&root).unwrap_or_default();
+    while let Some(process) = unseen.pop() {
+        if !cut(process) {
+            unseen.extend(children.remove(&process.pid).unwrap_or_default());
+            found.push(*process);
         }
-        false
-    };
-    processes.values().filter(|p| !p.dead && p.pid != root && belongs(p)).copied().collect()
+    }
+    found.retain(|process| !process.dead);
+    found.sort_unstable_by_key(|process| process.pid);
+    found
 }
 
 /// Whether a parent is missing: it ended while all this was read, and its children may be anybody's.
@@ -224,6 +224,35 @@ mod tests {
         });
         assert_eq!(scan.pids, BTreeSet::from([2, 3, 4, 5]));
         assert!(!scan.torn && asked[..2] == [2, 1], "{asked:?}");
+    }
+
+    fn process(pid: Pid, parent: Pid) -> (Pid, ProcessStat) {
+        (pid, ProcessStat { pid, parent, group: pid, session: pid, started: 1, dead: false })
+    }
+
+    #[test]
+    fn a_chain_of_processes_is_looked_through_in_as_many_steps_as_it_has_links() {
+        const LINKS: usize = 10_000;
+        let processes: BTreeMap<Pid, ProcessStat> = (1..).map(|pid| process(pid, pid - 1)).take(LINKS).collect();
+        let steps = std::cell::Cell::new(0);
+        let step = |cut_off: bool| {
+            steps.set(steps.get() + 1);
+            cut_off
+        };
+        assert_eq!(below(1, &processes, |_| step(false)).len(), LINKS - 1);
+        assert!(steps.get() <= LINKS, "{} steps", steps.get());
+        let above: Vec<Pid> = below(1, &processes, |process| step(process.pid == 5)).iter().map(|p| p.pid).collect();
+        assert_eq!(above, [2, 3, 4]);
+        assert!(steps.get() <= 2 * LINKS, "{} steps", steps.get());
+    }
+
+    #[test]
+    fn a_circle_is_below_nobody_and_the_dead_hand_on_what_is_below_them() {
+        let mut processes = BTreeMap::from([process(1, 9), process(9, 3), process(3, 1), process(4, 3)]);
+        processes.extend([process(6, 7), process(7, 8), process(8, 6), process(5, 5), process(10, 11)]);
+        processes.get_mut(&3).unwrap().dead = true;
+        let found: Vec<Pid> = below(1, &processes, |_| false).iter().map(|p| p.pid).collect();
+        assert_eq!(found, [4, 9]);
     }
 
     #[test]
