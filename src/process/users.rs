@@ -3,7 +3,8 @@
 //!
 //! The meaning is Docker's, but that a number is never a name: either, with or without `:group`. With a group, that one is
 //! the only one; without, the user's own from passwd and the supplementary ones from group. A numeric user needs no entry, and
-//! keeps the agent's own group then.
+//! keeps the agent's own group then. From a file that others may write nothing is taken but what needs no file: numbers, and
+//! root.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -44,11 +45,13 @@ pub enum UserError {
         /// Whose number it is.
         what: String,
     },
-    /// An entry by which somebody is root that perhaps isn't root's.
-    #[error("`{user}` is root by {PASSWD}, which {whose}")]
-    Promoted {
-        /// As configured.
-        user: String,
+    /// It would come from a file that perhaps isn't root's.
+    #[error("{what} isn't taken from {file}, which {whose}: write numbers, as in \"1000:1000\"")]
+    Doubtful {
+        /// A user, or a group.
+        what: String,
+        /// Which file.
+        file: &'static str,
         /// Who may have written it.
         whose: String,
     },
@@ -68,23 +71,33 @@ pub enum UserError {
 /// # Errors
 /// An unknown name, or a file that is there but can't be read. A missing file is an empty one.
 pub fn look_up(spec: &str) -> Result<Identity, UserError> {
+    look(spec).map(|(identity, _)| identity)
+}
+
+/// The same, and what it was denied, if anything.
+fn look(spec: &str) -> Result<(Identity, Option<String>), UserError> {
     let group_needed = spec.split_once(':').is_none_or(|(_, group)| number(group).is_none());
-    let (passwd, whose) = read(PASSWD)?;
-    let group = if group_needed { read("/etc/group")?.0 } else { String::new() };
-    let found = find(spec, &passwd, &group)?;
-    match whose.filter(|_| found.uid == 0 && !["root", "0"].contains(&spec.split(':').next().unwrap_or(spec))) {
-        Some(whose) => Err(UserError::Promoted { user: spec.to_owned(), whose }),
-        None => Ok(found),
-    }
+    let passwd = UserFile::read(PASSWD)?;
+    let group = if group_needed { UserFile::read(GROUP)? } else { UserFile::default() };
+    find_believed(spec, &passwd, &group)
 }
 
 const PASSWD: &str = "/etc/passwd";
+const GROUP: &str = "/etc/group";
+/// What is known of root without a file.
+const ROOT: &str = "root:x:0:0:root:/root:/bin/sh";
+const ROOTS_GROUP: &str = "root:x:0:";
 
 /// A numeric user without an entry, for one, keeps the agent's own group, which is root's as a rule: what that group may
 /// write is then in their hands too. Said of all whom the config names before they run: another life of the container may
 /// have left something.
 pub fn mind_groups<'u>(specs: impl IntoIterator<Item = &'u str>) {
-    specs.into_iter().filter_map(|spec| look_up(spec).ok()).for_each(|identity| identity.mind_groups());
+    for (identity, denied) in specs.into_iter().filter_map(|spec| look(spec).ok()) {
+        if let Some(what) = denied {
+            tracing::warn!(event = "degraded", "{what}");
+        }
+        identity.mind_groups();
+    }
 }
 
 impl Identity {
@@ -105,20 +118,58 @@ impl Identity {
     }
 }
 
-/// What it holds, and who but root may have written it. Its group may write it in images made for OpenShift
-/// (`chmod g=u /etc/passwd`), and main be in that.
-fn read(file: &'static str) -> Result<(String, Option<String>), UserError> {
-    let by_mode = || {
-        let mode = std::fs::metadata(file).ok()?.permissions().mode();
-        (mode & 0o022 != 0).then(|| format!("others may write (mode {:04o})", mode & 0o7777))
-    };
-    match files::read_and_see_whose(Path::new(file), MOST) {
-        Ok((bytes, whose)) => {
-            let whose = whose.map(|whose| format!("isn't root's alone: {whose}")).or_else(by_mode);
-            Ok((String::from_utf8_lossy(&bytes).into_owned(), whose))
+/// What a file of users or groups holds, and who but root may have written it.
+#[derive(Debug, Default)]
+struct UserFile {
+    text: String,
+    whose: Option<String>,
+}
+
+impl UserFile {
+    /// Its group may write it in images made for OpenShift (`chmod g=u /etc/passwd`), and main be in that.
+    fn read(file: &'static str) -> Result<UserFile, UserError> {
+        let by_mode = || {
+            let mode = std::fs::metadata(file).ok()?.permissions().mode();
+            (mode & 0o022 != 0).then(|| format!("others may write (mode {:04o})", mode & 0o7777))
+        };
+        match files::read_and_see_whose(Path::new(file), MOST) {
+            Ok((bytes, whose)) => {
+                let whose = whose.map(|whose| format!("isn't root's alone: {whose}")).or_else(by_mode);
+                Ok(UserFile { text: String::from_utf8_lossy(&bytes).into_owned(), whose })
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(UserFile::default()),
+            Err(source) => Err(UserError::Unreadable { file, source }),
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((String::new(), None)),
-        Err(source) => Err(UserError::Unreadable { file, source }),
+    }
+
+    /// All of it, or what is known without it.
+    fn believed<'a>(&'a self, without: &'a str) -> &'a str {
+        if self.whose.is_some() { without } else { &self.text }
+    }
+}
+
+/// Whoever writes these files would be whom they like, in any group, have another's hook run as themselves, and give root a
+/// home with files that its shell runs. Also the group of a user without one: the agent's own instead, root's as a rule, is
+/// more than any entry gives.
+fn find_believed(spec: &str, passwd: &UserFile, group: &UserFile) -> Result<(Identity, Option<String>), UserError> {
+    let doubtful = |what: String, file, whose: &str| UserError::Doubtful { what, file, whose: whose.to_owned() };
+    let found = find(spec, passwd.believed(ROOT), group.believed(ROOTS_GROUP)).map_err(|error| {
+        match (&error, &passwd.whose, &group.whose) {
+            (UserError::UnknownUser(user), Some(whose), _) => doubtful(format!("user `{user}`"), PASSWD, whose),
+            (UserError::UnknownGroup(group), _, Some(whose)) => doubtful(format!("group `{group}`"), GROUP, whose),
+            _ => error,
+        }
+    })?;
+    match (&passwd.whose, &group.whose) {
+        (Some(whose), _) if found.gid.is_none() => Err(doubtful(format!("the group of user `{spec}`"), PASSWD, whose)),
+        (None, Some(whose)) if find(spec, &passwd.text, &group.text).is_ok_and(|all| all.groups != found.groups) => {
+            let denied = format!(
+                "user `{spec}` is in no supplementary group: {GROUP}, by which it would be, {whose}; write its one group, as \
+                 in \"1000:1000\""
+            );
+            Ok((found, Some(denied)))
+        }
+        _ => Ok((found, None)),
     }
 }
 
@@ -240,6 +291,40 @@ mod tests {
     fn a_number_is_a_number_whoever_is_called_so() {
         let identity = find("1000", PASSWD, GROUP).unwrap();
         assert_eq!((identity.uid, identity.gid, identity.name), (1000, None, None));
+    }
+
+    #[test]
+    fn of_a_file_that_others_may_write_nothing_is_believed_and_it_is_said() {
+        let ours = |text: &str| UserFile { text: text.to_owned(), whose: None };
+        let theirs = |text: &str| UserFile { whose: Some("others may write (mode 0666)".to_owned()), ..ours(text) };
+        let evil = PASSWD.replace("root:x:0:0:root:/root", "root:x:0:120:root:/tmp/evil");
+        let (passwd, group) = (theirs(&evil), ours(GROUP));
+        for spec in ["mysql", "mysql:113", "nohome:", "106", "1000", "106:"] {
+            let error = find_believed(spec, &passwd, &group).unwrap_err();
+            assert!(matches!(error, UserError::Doubtful { file: super::PASSWD, .. }), "{spec}: {error:?}");
+            assert!(error.to_string().contains("others may write (mode 0666): write numbers"), "{error}");
+        }
+        let (mysql, denied) = find_believed("106:113", &passwd, &group).unwrap();
+        assert_eq!((mysql.uid, mysql.gid, mysql.groups.len(), denied), (106, Some(113), 0, None));
+        assert_eq!((mysql.name, &*mysql.home), (None, "/"), "and no home of anybody's choice");
+        for spec in ["root", "0", "root:root", "0:0"] {
+            let (root, _) = find_believed(spec, &passwd, &group).unwrap();
+            assert_eq!((root.uid, root.gid, root.groups.len(), &*root.home), (0, Some(0), 0, "/root"), "{spec}");
+        }
+
+        let (passwd, group) = (ours(PASSWD), theirs(GROUP));
+        let (mysql, denied) = find_believed("mysql", &passwd, &group).unwrap();
+        assert_eq!((mysql.gid, mysql.groups.len(), &*mysql.home), (Some(113), 0, "/var/lib/mysql"));
+        assert!(denied.unwrap().starts_with("user `mysql` is in no supplementary group: /etc/group"));
+        let refused = find_believed("mysql:ssl", &passwd, &group);
+        assert!(matches!(refused, Err(UserError::Doubtful { file: super::GROUP, .. })), "{refused:?}");
+        assert_eq!(find_believed("mysql:root", &passwd, &group).unwrap().0.gid, Some(0));
+        // Whom it gives nothing, nothing is said of.
+        assert_eq!(find_believed("nohome", &passwd, &group).unwrap().1, None);
+
+        let (mysql, denied) = find_believed("mysql", &passwd, &ours(GROUP)).unwrap();
+        assert_eq!((mysql, denied), (find("mysql", PASSWD, GROUP).unwrap(), None));
+        assert!(matches!(find_believed("nobody", &passwd, &group), Err(UserError::UnknownUser(_))));
     }
 
     #[test]
