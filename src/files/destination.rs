@@ -64,6 +64,7 @@ impl Destination {
         {
             return Err(refused(hand, "may not put a file there"));
         }
+        place.not_of_the_kernel()?;
         Ok(Destination { place })
     }
 

@@ -13,6 +13,7 @@
 mod destination;
 mod fresh;
 mod hand;
+mod pseudo;
 mod reader;
 mod scratch;
 mod socket;

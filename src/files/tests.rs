@@ -668,3 +668,44 @@ fn a_socket_that_was_found_is_the_one_that_is_spoken_to_whatever_its_name_leads_
     assert!(other.accept().is_err(), "nobody came");
     assert!(late.held().is_err());
 }
+
+#[test]
+#[allow(clippy::disallowed_types, reason = "a child of the test's own, which nobody else reaps")]
+fn what_the_kernel_itself_answers_is_neither_read_nor_written_where_others_led_though_they_may() {
+    use std::os::unix::process::CommandExt;
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    let mut child = std::process::Command::new("sleep").arg("100").uid(OTHER).gid(OTHER).spawn().unwrap();
+    let mut targets = vec![PathBuf::from(format!("/proc/{}/oom_score_adj", child.id()))];
+    // A cgroup that is theirs, where one can be made: no file can be beside its own, so they are written in place.
+    let name = format!("pilotfish-test-{}", std::process::id());
+    let cgroups = ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"].map(|root| Path::new(root).join(&name));
+    let made: Vec<_> = cgroups.into_iter().filter(|cgroup| fs::create_dir(cgroup).is_ok()).collect();
+    for cgroup in &made {
+        let processes = cgroup.join("cgroup.procs");
+        if chown(cgroup, Some(OTHER), None).and_then(|()| chown(&processes, Some(OTHER), None)).is_ok() {
+            targets.push(processes);
+        }
+    }
+    if made.is_empty() {
+        eprintln!("not tried: no cgroup of their own");
+    }
+    let mut led_to = Vec::new();
+    for (number, target) in targets.iter().enumerate() {
+        let link = app.join(number.to_string());
+        link_of_another(target, &link);
+        for path in [link, target.clone()] {
+            let to = Destination::find(&path, false).map(drop).map_err(|error| error.kind());
+            led_to.push((path.clone(), to, read(&path, 1 << 20).is_ok(), append(&path).is_ok()));
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    made.iter().for_each(|cgroup| fs::remove_dir(cgroup).unwrap());
+    for (path, to, is_read, is_added_to) in led_to {
+        let refused = Err(io::ErrorKind::PermissionDenied);
+        assert_eq!((to, is_read, is_added_to), (refused, false, false), "{}", path.display());
+    }
+    // What root names itself is its own to order.
+    assert!(Destination::find(Path::new("/proc/self/oom_score_adj"), false).is_ok());
+}

@@ -14,11 +14,11 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
-use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 
 use super::fresh::make_in;
 use super::hand::{Hand, is_trusted, sticky};
+use super::pseudo::is_pseudo;
 use super::{is_plain, kind, no_plain_file, open_seen, replaced, same};
 
 /// What the names of files beside others begin with.
@@ -46,8 +46,8 @@ pub struct Place {
     mend: Option<Mend>,
     /// By a link of theirs: without them it would lead elsewhere.
     by_link: bool,
-    /// Whether what is there is the kernel's own view of processes, whose modes say little.
-    is_of_proc: bool,
+    /// Whether it is the kernel itself that answers there, whatever the modes say.
+    is_pseudo: bool,
 }
 
 /// Walks to a place; what is at its end needn't be there.
@@ -86,7 +86,8 @@ fn walk(path: &Path, make_parents: bool) -> io::Result<Place> {
             Ok(entry) => entry,
             Err(Errno::ENOENT) if is_last => {
                 let led_by = Hand::joined(walk.led_by, Hand::of(&walk.about, None));
-                return Ok(walk.at(name, None, led_by, false));
+                let is_pseudo = is_pseudo(&walk.directory);
+                return Ok(walk.at(name, None, led_by, is_pseudo));
             }
             Err(Errno::ENOENT) if make_parents => {
                 walk.make(&name)?;
@@ -137,10 +138,7 @@ fn walk(path: &Path, make_parents: bool) -> io::Result<Place> {
                 }
             }
             _ if !is_last => return Err(Errno::ENOTDIR.into()),
-            _ => {
-                let is_of_proc = fstatfs(&entry).is_ok_and(|about| about.filesystem_type() == PROC_SUPER_MAGIC);
-                return Ok(walk.at(name, Some(about), led_by, is_of_proc));
-            }
+            _ => return Ok(walk.at(name, Some(about), led_by, is_pseudo(&entry))),
         }
     }
     // "/", or a link to it.
@@ -228,9 +226,9 @@ impl Walk {
         Ok(())
     }
 
-    fn at(self, name: OsString, entry: Option<FileStat>, led_by: Option<Hand>, is_of_proc: bool) -> Place {
+    fn at(self, name: OsString, entry: Option<FileStat>, led_by: Option<Hand>, is_pseudo: bool) -> Place {
         let Walk { directory, path, about: about_directory, by_link, mend, .. } = self;
-        Place { directory, about_directory, path, name, entry, led_by, mend, by_link, is_of_proc }
+        Place { directory, about_directory, path, name, entry, led_by, mend, by_link, is_pseudo }
     }
 }
 
@@ -241,15 +239,24 @@ impl Place {
         // An ordinary user's own secret, in a directory that all may write to, as Kubernetes makes them. It has no other
         // name, so nobody brought it there that may not write where it was.
         let is_own = is_plain(entry) && entry.st_nlink == 1 && !self.by_link && owns_as_ordinary_user(entry);
-        if is_own && !self.is_of_proc {
+        // The kernel asks who reads, not only what the mode is.
+        self.not_of_the_kernel()?;
+        if is_own {
             return Ok(());
         }
-        // The kernel asks who reads, not only what the mode is.
-        if self.is_of_proc || !hand.may_read(entry) {
+        if !hand.may_read(entry) {
             let mend = self.mend.as_ref().map(|mend| format!("; {mend}")).unwrap_or_default();
             return Err(refused(hand, &format!("may not read it{mend}")));
         }
         Ok(())
+    }
+
+    /// Whether nobody else led to what is the kernel's own: it does for root what it wouldn't for them.
+    pub(super) fn not_of_the_kernel(&self) -> io::Result<()> {
+        match self.led_by.filter(|_| self.is_pseudo) {
+            Some(hand) => Err(refused(hand, "what is there is the kernel's own")),
+            None => Ok(()),
+        }
     }
 
     /// Who else may have put there what is here, or written into it, and what keeps them out, if anybody may.
@@ -289,8 +296,9 @@ impl Place {
 
     /// Opens the plain file that is here, to add to it.
     pub(super) fn open_to_append(&self) -> io::Result<File> {
+        self.not_of_the_kernel()?;
         if let (Some(hand), Some(entry)) = (self.led_by, &self.entry)
-            && (self.is_of_proc || entry.st_nlink > 1 || !hand.may_write(entry))
+            && (entry.st_nlink > 1 || !hand.may_write(entry))
         {
             return Err(refused(hand, "may not write to it"));
         }
