@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::sys::stat::FileStat;
+use nix::sys::stat::{FileStat, SFlag};
 use nix::unistd::{getegid, geteuid};
 
-use super::is_plain;
+use super::kind;
 
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_WRITES: u32 = 0o020;
@@ -58,8 +58,8 @@ impl Hand {
         if directory.st_mode & STICKY != 0 {
             others = match entry {
                 None => None,
-                // A second name of a file may be anybody's work (fs.protected_hardlinks = 0).
-                Some(entry) if is_plain(entry) && entry.st_nlink > 1 => others,
+                // A second name may be anybody's work (fs.protected_hardlinks = 0): a file's, a link's or a socket's.
+                Some(entry) if kind(entry) != SFlag::S_IFDIR && entry.st_nlink > 1 => others,
                 Some(entry) => others.and_then(|_| Hand::of_owner(entry)),
             };
         }

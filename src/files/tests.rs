@@ -709,3 +709,23 @@ fn what_the_kernel_itself_answers_is_neither_read_nor_written_where_others_led_t
     // What root names itself is its own to order.
     assert!(Destination::find(Path::new("/proc/self/oom_score_adj"), false).is_ok());
 }
+
+#[test]
+fn a_second_name_of_a_link_or_a_socket_in_a_directory_for_all_is_anybodys_work() {
+    let directory = open_directory();
+    let [tmp, file_of_ours, link, socket] = ["tmp", "file", "link", "socket"].map(|name| directory.path().join(name));
+    fs::create_dir(&tmp).unwrap();
+    fs::set_permissions(&tmp, Permissions::from_mode(0o1777)).unwrap();
+    file(&file_of_ours, 0o600);
+    symlink(&file_of_ours, &link).unwrap();
+    let _listens = UnixListener::bind(&socket).unwrap();
+    for name in ["link", "socket"] {
+        fs::hard_link(directory.path().join(name), tmp.join(name)).unwrap();
+    }
+    assert!(read(&tmp.join("link"), 9).is_err());
+    assert!(Destination::find(&tmp.join("link"), false).is_err());
+    assert!(SocketPlace::find(&tmp.join("socket")).unwrap().hold().unwrap().is_in_others_hands());
+    // Where nobody else makes names, a second one is nobody else's.
+    assert_eq!(read(&link, 9).unwrap(), b"text");
+    assert!(!SocketPlace::find(&socket).unwrap().hold().unwrap().is_in_others_hands());
+}
