@@ -26,6 +26,7 @@ const NEW: u32 = 0o644;
 const UNFINISHED: Mode = Mode::from_bits_truncate(0o600);
 /// No right to run as its owner is carried over to new content.
 const RIGHTS: u32 = 0o777;
+const RUNS_AS_OWNER: u32 = 0o6000;
 /// What lies beside a file for so many seconds was left there: making and checking one takes less.
 const LEFT_AFTER: i64 = 600;
 /// So many names of a directory are looked through for that.
@@ -266,10 +267,12 @@ impl Destination {
                 return Err(error.into());
             }
         }
-        // Who isn't to read it any more doesn't read what is new; and what can't be done is found out before.
-        let mode = self.mode(access);
-        if access.mode.is_some() && !self.is_accessible_as(Access { owner: None, ..access }) {
-            file.set_permissions(Permissions::from_mode(mode & entry.st_mode))?;
+        // Who isn't to read it any more doesn't read what is new, and nobody runs it as its owner (for root, write(2) leaves
+        // those bits where they are); and what can't be done is found out before.
+        let has = entry.st_mode & 0o7777;
+        let meanwhile = has & access.mode.unwrap_or(has) & !RUNS_AS_OWNER;
+        if meanwhile != has || access.mode.is_some_and(|mode| mode != has) {
+            file.set_permissions(Permissions::from_mode(meanwhile))?;
         }
         if access.owner.is_some() && !self.is_accessible_as(Access { mode: None, ..access }) {
             let (user, group) = access.owner.unwrap_or_default();
@@ -284,10 +287,10 @@ impl Destination {
                 ),
             });
         }
-        if access.mode.is_some() && !self.is_accessible_as(Access { owner: None, ..access }) {
-            file.set_permissions(Permissions::from_mode(mode))?;
+        match access.mode.filter(|mode| *mode != meanwhile) {
+            Some(mode) => file.set_permissions(Permissions::from_mode(mode)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

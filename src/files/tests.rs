@@ -729,3 +729,20 @@ fn a_second_name_of_a_link_or_a_socket_in_a_directory_for_all_is_anybodys_work()
     assert_eq!(read(&link, 9).unwrap(), b"text");
     assert!(!SocketPlace::find(&socket).unwrap().hold().unwrap().is_in_others_hands());
 }
+
+#[test]
+fn a_file_written_in_place_runs_as_its_owner_no_more_unless_that_is_asked_for() {
+    with_mounts(|path| {
+        let file = path.join("closed/app.conf");
+        let write = |before: u32, mode: Option<u32>| {
+            fs::set_permissions(&file, Permissions::from_mode(before)).unwrap();
+            Destination::find(&file, false).unwrap().replace(b"new", Access { mode, owner: None }).unwrap();
+            fs::metadata(&file).unwrap().mode() & 0o7777
+        };
+        assert_eq!(write(0o6755, None), 0o755);
+        assert_eq!(write(0o644, None), 0o644);
+        assert_eq!(write(0o4755, Some(0o700)), 0o700);
+        assert_eq!(write(0o644, Some(0o4755)), 0o4755);
+        assert_eq!(write(0o4755, Some(0o4755)), 0o4755);
+    });
+}
