@@ -227,12 +227,12 @@ fn is_crowded(error: &ClientError) -> bool {
 async fn believed(path: &Path, anyone_may_listen: bool) -> Result<UnixStream, ClientError> {
     let unreachable = |source| ClientError::Unreachable { path: path.to_owned(), source };
     // Somebody's link may lead to another socket of root's, at which nothing is to be said, be it put there as we look;
-    // and so may that be itself, where others rename.
+    // and so may that be itself, where others rename. So it is the one that was found that is spoken to, and none if none was.
     let (held, owner) = match anyone_may_listen {
         true => (None, None),
         false => {
-            let place = SocketPlace::find(path).map_err(unreachable)?;
-            (place.held().map_err(unreachable)?, place.owner())
+            let (held, owner) = SocketPlace::find_and_hold(path).map_err(unreachable)?;
+            (Some(held), owner)
         }
     };
     let stream = match &held {
@@ -246,12 +246,53 @@ async fn believed(path: &Path, anyone_may_listen: bool) -> Result<UnixStream, Cl
         }
         _ => unreachable(error),
     })?;
+    let in_others_hands = held.is_some_and(|held| held.is_in_others_hands());
     match Peer::of(&stream) {
-        Some(peer) if held.is_some() && !peer.runs_this_program() && peer.may_be_an_agent(false) => {
+        Some(peer) if in_others_hands && !peer.runs_this_program() && peer.may_be_an_agent(false) => {
             Err(ClientError::NoAgent { path: path.to_owned(), peer })
         }
         Some(peer) if peer.may_be_an_agent(anyone_may_listen) => Ok(stream),
         Some(peer) => Err(ClientError::Stranger { path: path.to_owned(), peer }),
         None => Err(unreachable(io::Error::other("the kernel doesn't say who listens there"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixListener;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// A link that comes and goes is either seen, and refused, or there is nothing to speak to.
+    #[test]
+    fn a_link_that_somebody_puts_there_as_the_client_looks_leads_to_no_other_socket_of_roots() {
+        const OTHER: u32 = 65_534;
+        let directory = tempfile::tempdir().unwrap();
+        let roots = directory.path().join("roots.sock");
+        let listens = UnixListener::bind(&roots).unwrap();
+        listens.set_nonblocking(true).unwrap();
+        let [tmp, aside] = ["tmp", "aside"].map(|name| directory.path().join(name));
+        std::fs::create_dir(&tmp).unwrap();
+        std::fs::set_permissions(&tmp, std::fs::Permissions::from_mode(0o1777)).unwrap();
+        std::os::unix::fs::symlink(&roots, &aside).unwrap();
+        if let Err(error) = std::os::unix::fs::lchown(&aside, Some(OTHER), Some(OTHER)) {
+            return eprintln!("not tried: only root makes links of others ({error})");
+        }
+        let (path, over) = (tmp.join("s"), AtomicBool::new(false));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    std::fs::rename(&aside, &path).unwrap();
+                    std::fs::rename(&path, &aside).unwrap();
+                }
+            });
+            let spoken = (0..5_000).filter(|_| runtime.block_on(believed(&path, false)).is_ok()).count();
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(spoken, 0, "of 5,000 times");
+        });
+        assert!(listens.accept().is_err(), "nobody came");
     }
 }

@@ -5,13 +5,14 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::socket::UnixAddr;
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::walk::refused;
-use super::{Place, find, kind, replaced, same};
+use super::{Place, find, kind, replaced, same, while_replaced};
 
 /// A directory, and a socket's name in it.
 #[derive(Debug)]
@@ -21,12 +22,24 @@ pub struct SocketPlace {
 
 /// A socket that was found, whatever its name leads to by now.
 #[derive(Debug)]
-pub struct HeldSocket(OwnedFd);
+pub struct HeldSocket {
+    socket: OwnedFd,
+    /// Its name, where nobody else may change what that leads to.
+    ours: Option<PathBuf>,
+}
 
 impl HeldSocket {
-    /// Where it is, for as long as it is held.
+    /// Where it is, for as long as it is held. Without /proc it goes by its name, if that is in nobody else's hands.
     pub fn path(&self) -> PathBuf {
-        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+        match &self.ours {
+            Some(path) if !Path::new("/proc/self/fd").exists() => path.clone(),
+            Some(_) | None => format!("/proc/self/fd/{}", self.socket.as_raw_fd()).into(),
+        }
+    }
+
+    /// Whether others may have had it found.
+    pub fn is_in_others_hands(&self) -> bool {
+        self.ours.is_none()
     }
 }
 
@@ -68,16 +81,35 @@ impl SocketPlace {
     /// # Errors
     /// Another has taken its place, or nothing is there.
     pub fn held(&self) -> io::Result<Option<HeldSocket>> {
-        if self.place.led_by.is_none() {
-            return Ok(None);
-        }
+        self.place.led_by.map(|_| self.hold()).transpose()
+    }
+
+    /// The same, whoever may change it: where nothing was found anybody may put something in a directory for all, and it is
+    /// their link that the path leads by then.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn hold(&self) -> io::Result<HeldSocket> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let there = openat(&self.place.directory, self.place.name.as_os_str(), flags, Mode::empty())?;
-        let about = fstat(&there)?;
-        match self.is_socket() && self.place.entry.as_ref().is_some_and(|seen| same(seen, &about)) {
-            true => Ok(Some(HeldSocket(there))),
+        let Some(seen) = &self.place.entry else { return Err(Errno::ENOENT.into()) };
+        let socket = openat(&self.place.directory, self.place.name.as_os_str(), flags, Mode::empty())?;
+        let ours = self.place.led_by.is_none().then(|| self.place.path.join(&self.place.name));
+        // What is ours and no socket refuses by itself.
+        match same(seen, &fstat(&socket)?) && (self.is_socket() || ours.is_some()) {
+            true => Ok(HeldSocket { socket, ours }),
             false => Err(replaced()),
         }
+    }
+
+    /// Walks there and holds what is there, be it replaced meanwhile, as by an agent that begins anew; and whose it is.
+    ///
+    /// # Errors
+    /// As for [`find`](Self::find) and [`hold`](Self::hold).
+    pub fn find_and_hold(path: &Path) -> io::Result<(HeldSocket, Option<u32>)> {
+        while_replaced(|| {
+            let place = SocketPlace::find(path)?;
+            Ok((place.hold()?, place.owner()))
+        })
     }
 
     /// Whether anything is there.

@@ -746,3 +746,18 @@ fn a_file_written_in_place_runs_as_its_owner_no_more_unless_that_is_asked_for() 
         assert_eq!(write(0o4755, Some(0o4755)), 0o4755);
     });
 }
+
+#[test]
+fn where_nothing_was_found_nothing_is_spoken_to_whatever_is_there_by_then() {
+    let directory = open_directory();
+    let (tmp, roots) = (directory.path().join("tmp"), directory.path().join("roots.sock"));
+    let _listens = UnixListener::bind(&roots).unwrap();
+    fs::create_dir(&tmp).unwrap();
+    fs::set_permissions(&tmp, Permissions::from_mode(0o1777)).unwrap();
+    let place = SocketPlace::find(&tmp.join("s")).unwrap();
+    symlink(&roots, tmp.join("s")).unwrap();
+    assert_eq!(place.hold().unwrap_err().kind(), io::ErrorKind::NotFound);
+    // What is found is held, and nobody else may have had it found.
+    let held = SocketPlace::find(&roots).unwrap().hold().unwrap();
+    assert!(!held.is_in_others_hands() && UnixStream::connect(held.path()).is_ok());
+}
