@@ -34,7 +34,7 @@ pub use fresh::make_in;
 pub use hand::{share_own_group, share_private_groups};
 pub use reader::Reader;
 pub use scratch::Scratch;
-pub use socket::SocketPlace;
+pub use socket::{HeldSocket, SocketPlace};
 #[cfg(test)]
 pub(crate) use thread::where_no_thread_can_be_had;
 pub use thread::{Turn, beside, beside_as_template, in_a_thread};

@@ -112,6 +112,20 @@ impl SocketPlace {
         })
     }
 
+    /// Holds it to send to whoever listens: it must be one to which whoever led here, if anybody did, may send themselves.
+    ///
+    /// # Errors
+    /// As for [`hold`](Self::hold), or they may not.
+    pub fn hold_to_send(&self) -> io::Result<HeldSocket> {
+        match (self.place.led_by, &self.place.entry) {
+            // Another name of it may be anywhere.
+            (Some(hand), Some(entry)) if entry.st_nlink > 1 || !hand.may_write(entry) => {
+                Err(refused(hand, "may not send to the socket there"))
+            }
+            _ => self.hold(),
+        }
+    }
+
     /// Whether anything is there.
     pub fn is_taken(&self) -> bool {
         self.place.entry.is_some()

@@ -18,6 +18,7 @@ use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAd
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::files::{HeldSocket, SocketPlace};
 use crate::plain;
 use crate::readable::{self, Readable};
 use crate::supervisor::vocabulary::{Notification, OuterWord, Pid};
@@ -78,6 +79,8 @@ pub struct Notify {
 #[derive(Debug)]
 struct Outer {
     address: UnixAddr,
+    /// The socket at that path, once it was found: what the path leads to others may change.
+    held: Option<HeldSocket>,
     socket: OwnedFd,
     /// What it has no room for yet, in order.
     waiting: VecDeque<Vec<u8>>,
@@ -85,6 +88,8 @@ struct Outer {
     again_at: Option<Instant>,
     /// Some of main's was left out since there last was room.
     left_out: bool,
+    /// It was said that nothing is sent there.
+    told_refused: bool,
     /// It was told that the container is ready; main's own word is no news before.
     told_ready: bool,
 }
@@ -228,8 +233,20 @@ impl Notify {
 
 impl Outer {
     fn new(address: UnixAddr) -> io::Result<Outer> {
-        let (waiting, again_at) = (VecDeque::new(), None);
-        Ok(Outer { address, socket: datagram()?, waiting, again_at, left_out: false, told_ready: false })
+        let mut outer = Outer {
+            address,
+            held: None,
+            socket: datagram()?,
+            waiting: VecDeque::new(),
+            again_at: None,
+            left_out: false,
+            told_refused: false,
+            told_ready: false,
+        };
+        if let Err(error) = outer.find() {
+            outer.failed(&error);
+        }
+        Ok(outer)
     }
 
     /// What is our own is never left out, and waits but once.
@@ -287,16 +304,51 @@ impl Outer {
     }
 
     /// Whether it needn't be sent again.
-    fn send(&self, message: &[u8]) -> bool {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        match socket::sendto(self.socket.as_raw_fd(), message, &self.address, flags) {
-            Ok(_) => true,
-            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => false,
+    fn send(&mut self, message: &[u8]) -> bool {
+        let was_held = self.held.is_some();
+        let sent = match self.send_now(message) {
+            // Who listened there has ended; another may listen there by now.
+            Err(error) if was_held && error.raw_os_error() == Some(libc::ECONNREFUSED) => {
+                self.held = None;
+                self.send_now(message)
+            }
+            sent => sent,
+        };
+        match sent {
+            Ok(()) => true,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)) => false,
             // Nobody is there.
             Err(error) => {
-                tracing::debug!(event = "notify.failed", %error, "sd_notify can't be passed on");
+                self.failed(&error);
                 true
             }
+        }
+    }
+
+    fn send_now(&mut self, message: &[u8]) -> io::Result<()> {
+        let address = self.find()?;
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        socket::sendto(self.socket.as_raw_fd(), message, &address, flags)?;
+        Ok(())
+    }
+
+    /// Where it listens. A path is walked once: main may have led it to a socket at which it isn't heard itself, and root would
+    /// be.
+    fn find(&mut self) -> io::Result<UnixAddr> {
+        let Some(path) = self.address.path() else { return Ok(self.address) };
+        let held = match self.held.take() {
+            Some(held) => held,
+            None => SocketPlace::find(path)?.hold_to_send()?,
+        };
+        Ok(UnixAddr::new(&self.held.insert(held).path())?)
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        let is_refused = error.kind() == io::ErrorKind::PermissionDenied;
+        if is_refused && !std::mem::replace(&mut self.told_refused, true) {
+            tracing::warn!(event = "notify.failed", %error, "nothing is passed on to the supervisor above by sd_notify");
+        } else {
+            tracing::debug!(event = "notify.failed", %error, "sd_notify can't be passed on");
         }
     }
 }
@@ -645,6 +697,73 @@ mod tests {
             assert_eq!(late.len(), 4 + of_main + 1);
             assert_eq!(late.last(), Some(&"STOPPING=1"));
         });
+    }
+
+    /// What lies in a socket.
+    fn lies_in(socket: &std::os::unix::net::UnixDatagram) -> Option<String> {
+        let mut buffer = [0; MOST];
+        socket.set_nonblocking(true).unwrap();
+        socket.recv(&mut buffer).ok().map(|count| String::from_utf8(buffer[..count].to_vec()).unwrap())
+    }
+
+    #[test]
+    fn the_supervisor_above_is_the_socket_that_was_found_and_its_successor_at_that_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("above");
+        let mut outer = Outer::new(outer(path.as_os_str().as_bytes()).unwrap()).unwrap();
+        outer.tell(OuterWord::Ready);
+        // It may begin to listen after us, and be replaced.
+        let above = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        outer.tell(OuterWord::Alive);
+        std::fs::rename(&path, directory.path().join("aside")).unwrap();
+        let successor = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        outer.tell(OuterWord::Alive);
+        assert_eq!([lies_in(&above), lies_in(&above)], [Some("WATCHDOG=1".to_owned()), Some("WATCHDOG=1".to_owned())]);
+        drop(above);
+        outer.tell(OuterWord::Stopping);
+        assert_eq!(lies_in(&successor).as_deref(), Some("STOPPING=1"));
+        assert!(outer.waiting.is_empty());
+    }
+
+    #[test]
+    fn by_anothers_link_or_name_root_says_nothing_at_a_socket_where_they_are_not_heard_themselves() {
+        use std::os::unix::fs::PermissionsExt;
+        const OTHER: u32 = 65_534;
+        let directory = tempfile::tempdir().unwrap();
+        let [app, roots] = ["app", "roots"].map(|name| directory.path().join(name));
+        let at = |path: &std::path::Path| Outer::new(outer(path.as_os_str().as_bytes()).unwrap()).unwrap();
+        for path in [directory.path(), app.as_path(), roots.as_path()] {
+            std::fs::create_dir_all(path).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        if let Err(error) = std::os::unix::fs::chown(&app, Some(OTHER), Some(OTHER)) {
+            return eprintln!("not tried: only root has other users' directories ({error})");
+        }
+        let bind = |path: &std::path::Path, mode: u32| {
+            let socket = std::os::unix::net::UnixDatagram::bind(path).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+            socket
+        };
+        let log = bind(&roots.join("log"), 0o600);
+        let open = bind(&roots.join("open"), 0o666);
+        for name in ["log", "open"] {
+            let link = app.join(name);
+            std::os::unix::fs::symlink(roots.join(name), &link).unwrap();
+            std::os::unix::fs::lchown(&link, Some(OTHER), Some(OTHER)).unwrap();
+            at(&link).tell(OuterWord::Ready);
+        }
+        // A second name, and one that was moved there.
+        std::fs::hard_link(roots.join("open"), app.join("second")).unwrap();
+        at(&app.join("second")).tell(OuterWord::Ready);
+        let moved = bind(&app.join("moved"), 0o600);
+        at(&app.join("moved")).tell(OuterWord::Ready);
+        assert_eq!([lies_in(&log), lies_in(&open), lies_in(&moved)], [const { None }; 3]);
+        // By a path of root's, and where they may speak.
+        at(&roots.join("log")).tell(OuterWord::Ready);
+        let theirs = bind(&app.join("theirs"), 0o622);
+        at(&app.join("theirs")).tell(OuterWord::Ready);
+        let ready = Some("READY=1".to_owned());
+        assert_eq!([lies_in(&log), lies_in(&theirs)], [ready.clone(), ready]);
     }
 
     #[test]
