@@ -82,6 +82,11 @@ impl Destination {
         self.place.entry.as_ref().filter(|entry| self.place.led_by.is_none() || is_known(entry))
     }
 
+    /// Whether the new file takes after none.
+    pub fn is_new(&self) -> bool {
+        self.before().is_none()
+    }
+
     /// Whether nobody else may change what is beside it.
     pub fn is_ours(&self) -> bool {
         self.place.led_by.is_none()
