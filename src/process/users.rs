@@ -123,19 +123,22 @@ impl Identity {
 struct UserFile {
     text: String,
     whose: Option<String>,
+    /// Its group may write it, in images made for OpenShift (`chmod g=u /etc/passwd`). Whether somebody here is in that is known of
+    /// those whom the config names; for who would be root by it that isn't enough.
+    by_group: Option<String>,
 }
 
 impl UserFile {
-    /// Its group may write it in images made for OpenShift (`chmod g=u /etc/passwd`), and main be in that.
     fn read(file: &'static str) -> Result<UserFile, UserError> {
-        let by_mode = || {
+        let by_mode = |bits: u32| {
             let mode = std::fs::metadata(file).ok()?.permissions().mode();
-            (mode & 0o022 != 0).then(|| format!("others may write (mode {:04o})", mode & 0o7777))
+            (mode & bits != 0).then(|| format!("others may write (mode {:04o})", mode & 0o7777))
         };
         match files::read_and_see_whose(Path::new(file), MOST) {
             Ok((bytes, whose)) => {
-                let whose = whose.map(|whose| format!("isn't root's alone: {whose}")).or_else(by_mode);
-                Ok(UserFile { text: String::from_utf8_lossy(&bytes).into_owned(), whose })
+                let whose = whose.map(|whose| format!("isn't root's alone: {whose}")).or_else(|| by_mode(0o002));
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                Ok(UserFile { text, whose, by_group: by_mode(0o020) })
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(UserFile::default()),
             Err(source) => Err(UserError::Unreadable { file, source }),
@@ -160,6 +163,10 @@ fn find_believed(spec: &str, passwd: &UserFile, group: &UserFile) -> Result<(Ide
             _ => error,
         }
     })?;
+    let is_root = found.uid == 0 && !["root", "0"].contains(&spec.split(':').next().unwrap_or(spec));
+    if let Some(whose) = passwd.by_group.as_ref().filter(|_| is_root) {
+        return Err(doubtful(format!("user `{spec}`, who would be root,"), PASSWD, whose));
+    }
     match (&passwd.whose, &group.whose) {
         (Some(whose), _) if found.gid.is_none() => Err(doubtful(format!("the group of user `{spec}`"), PASSWD, whose)),
         (None, Some(whose)) if find(spec, &passwd.text, &group.text).is_ok_and(|all| all.groups != found.groups) => {
@@ -295,7 +302,7 @@ mod tests {
 
     #[test]
     fn of_a_file_that_others_may_write_nothing_is_believed_and_it_is_said() {
-        let ours = |text: &str| UserFile { text: text.to_owned(), whose: None };
+        let ours = |text: &str| UserFile { text: text.to_owned(), ..UserFile::default() };
         let theirs = |text: &str| UserFile { whose: Some("others may write (mode 0666)".to_owned()), ..ours(text) };
         let evil = PASSWD.replace("root:x:0:0:root:/root", "root:x:0:120:root:/tmp/evil");
         let (passwd, group) = (theirs(&evil), ours(GROUP));
@@ -321,6 +328,12 @@ mod tests {
         assert_eq!(find_believed("mysql:root", &passwd, &group).unwrap().0.gid, Some(0));
         // Whom it gives nothing, nothing is said of.
         assert_eq!(find_believed("nohome", &passwd, &group).unwrap().1, None);
+
+        // Where root's group may write, as in many images, only who would be root isn't believed.
+        let shared = UserFile { by_group: Some("others may write (mode 0664)".to_owned()), ..ours(PASSWD) };
+        assert_eq!(find_believed("mysql", &shared, &ours(GROUP)).unwrap().0, find("mysql", PASSWD, GROUP).unwrap());
+        let toor = UserFile { text: format!("{PASSWD}toor:x:0:0::/tmp:/bin/sh\n"), ..shared };
+        assert!(matches!(find_believed("toor", &toor, &ours(GROUP)), Err(UserError::Doubtful { .. })));
 
         let (mysql, denied) = find_believed("mysql", &passwd, &ours(GROUP)).unwrap();
         assert_eq!((mysql, denied), (find("mysql", PASSWD, GROUP).unwrap(), None));
