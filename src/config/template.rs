@@ -7,6 +7,7 @@
 mod bounded;
 mod chains;
 mod filters;
+mod lines;
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -145,7 +146,7 @@ impl TemplateError {
 }
 
 /// Renders a template file. `context` is a map or struct; `env` is there beside it. Nothing is escaped; a line that
-/// holds only a block (`{% for … %}`) leaves no line behind; the file's last newline stays.
+/// holds only blocks (`{% for … %}`) leaves no line behind, any other keeps its end; the file's last newline stays.
 ///
 /// # Errors
 /// With the template's name and line: bad syntax, an unknown filter, something undefined, a runaway.
@@ -155,7 +156,8 @@ pub fn render_file(
     context: impl Serialize,
     variables: &Variables,
 ) -> Result<String, TemplateError> {
-    let job = Job { source, name, variables, fuel: FILE_FUEL, limit: FILE_LIMIT };
+    let program = lines::keep_ends(source);
+    let job = Job { source, program: &program, name, variables, fuel: FILE_FUEL, limit: FILE_LIMIT };
     job.render(&Value::from(Serde(context)), &Engine::new(Env::new(variables.clone(), None), FILE_FUEL, FILE_LIMIT))
 }
 
@@ -164,7 +166,7 @@ pub fn render_file(
 /// # Errors
 /// With the template's name and line: bad syntax.
 pub fn check_syntax(source: &str, name: &str) -> Result<(), TemplateError> {
-    compile(name, source).map(drop).map_err(|error| TemplateError::Engine {
+    compile(name, &lines::keep_ends(source)).map(drop).map_err(|error| TemplateError::Engine {
         name: name.to_owned(),
         line: error.line(),
         what: in_words(&error),
@@ -193,7 +195,8 @@ impl<'a> Values<'a> {
             self.engine.get_or_init(|| Engine::new(Env::new(self.variables.clone(), None), VALUE_FUEL, VALUE_LIMIT));
         engine.env.forget();
         engine.room.refill();
-        let job = Job { source, name: "value", variables: self.variables, fuel: VALUE_FUEL, limit: VALUE_LIMIT };
+        let (program, name) = (source, "value");
+        let job = Job { source, program, name, variables: self.variables, fuel: VALUE_FUEL, limit: VALUE_LIMIT };
         job.render(&Value::UNDEFINED, engine)
     }
 }
@@ -222,16 +225,23 @@ impl Engine {
     }
 }
 
-/// A line that holds only a block leaves none behind, and the last newline stays.
-fn compile<'s>(name: &'s str, source: &'s str) -> Result<Instructions<'s>, minijinja::Error> {
+/// A block takes the newline behind it away, unless [`lines`] has it kept, and the last newline stays.
+fn syntax() -> SyntaxConfig {
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
-    let syntax = syntax.expect("the default delimiters are sound");
+    syntax.expect("the default delimiters are sound")
+}
+
+fn compile<'s>(name: &'s str, source: &'s str) -> Result<Instructions<'s>, minijinja::Error> {
+    let syntax = syntax();
     chains::check(name, source, syntax.clone())?;
     bounded::compile(name, source, syntax)
 }
 
 struct Job<'a> {
+    /// As it was written.
     source: &'a str,
+    /// As it is run, line by line the same.
+    program: &'a str,
     name: &'a str,
     variables: &'a Variables,
     fuel: u64,
@@ -240,7 +250,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn render(&self, context: &Value, engine: &Engine) -> Result<String, TemplateError> {
-        match engine.run(self.name, self.source, context) {
+        match engine.run(self.name, self.program, context) {
             Ok(output) if output.len() <= self.limit => Ok(output),
             Err(error) if !engine.room.is_used_up() => Err(self.explain(error, context, engine)),
             _ => Err(TemplateError::TooLong { name: self.name.to_owned(), limit: self.limit }),
@@ -286,7 +296,7 @@ impl Job<'_> {
         let missing = env.missing();
         let is_missed = |name: &String| {
             let alone = Env::new(self.variables.clone(), Some(name.clone()));
-            let result = Engine::new(alone, self.fuel, self.limit).run(self.name, self.source, context);
+            let result = Engine::new(alone, self.fuel, self.limit).run(self.name, self.program, context);
             result.is_err_and(|error| error.kind() == ErrorKind::UndefinedError)
         };
         missing.iter().filter(|name| is_missed(name)).cloned().collect()

@@ -152,7 +152,7 @@ pub(crate) struct Template {
     /// The template (Jinja). It sees `instances` of a service (each with `id`, `name`, `address`, `port`,
     /// `host_port`, `tags`, `meta`), the leader of an election as the one of its `instances` (none while there is none; `meta.term` is its
     /// term), the `value` of a key, the `keys` below a prefix with their values, the name of the `watch`, and `env`. A
-    /// line that holds only a block leaves no line behind. docs/templates.md has the filters.
+    /// line that holds only blocks leaves no line behind. docs/templates.md has the filters.
     #[schemars(example = &"/etc/nginx/nginx.conf.j2", extend("x-required" = true))]
     pub(crate) source: Option<Parsed<FilePath>>,
     /// The file.
