@@ -5,14 +5,13 @@
 mod flags;
 mod network;
 
-use std::cmp::Reverse;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::errno::Errno;
 
 use crate::config::{AddressSpec, Family};
-use network::{Address, addresses};
+use network::{Address, addresses, source};
 
 /// The address to advertise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +48,7 @@ pub enum AddressError {
     },
 }
 
-/// The address to advertise now: the first spec that matches wins.
+/// The address to advertise now: the first spec that matches wins, but one that matches nothing others reach.
 ///
 /// # Errors
 /// The interfaces can't be listed, or none of their addresses matches.
@@ -71,30 +70,37 @@ fn fixed(address: IpAddr) -> Chosen {
 /// Where the interfaces can't be listed: the address the kernel would speak from to a host far away. Nothing is sent.
 fn by_route(specs: &[AddressSpec]) -> Option<Chosen> {
     specs.iter().find_map(|spec| {
-        let (family, from, far) = match spec {
-            AddressSpec::Any(family @ Family::V4) => (family, "0.0.0.0:0", "192.0.2.1:9"),
-            AddressSpec::Any(family @ Family::V6) => (family, "[::]:0", "[2001:db8::1]:9"),
+        let family = match spec {
+            AddressSpec::Any(family) => *family,
             AddressSpec::Static(address) => return Some(fixed(*address)),
             AddressSpec::Interface { .. } | AddressSpec::Indexed { .. } | AddressSpec::Network { .. } => return None,
         };
-        let socket = UdpSocket::bind(from).ok()?;
-        socket.connect(far).ok()?;
-        let address = socket.local_addr().ok()?.ip();
-        let usable = is(address, *family) && !address.is_loopback() && !address.is_unspecified();
-        let why = "the default route's; the interfaces can't be listed".to_owned();
-        usable.then_some(Chosen { address, why })
+        let address = source(family).filter(|address| is(*address, family))?;
+        Some(Chosen { address, why: "the default route's; the interfaces can't be listed".to_owned() })
     })
 }
 
-/// The first spec that matches.
+/// The first spec that matches an address nothing speaks loudly against; if none does, the first that matches.
 ///
 /// An IPv6 link-local address means nothing without the interface it is on, so it is advertised only when its network
 /// or index is asked for by itself.
 fn select(specs: &[AddressSpec], all: &[Address]) -> Result<Chosen, AddressError> {
-    let found = specs.iter().find_map(|spec| match spec {
-        AddressSpec::Static(address) => Some(fixed(*address)),
-        spec => pick(spec, all).map(|found| Chosen { address: found.address, why: why(spec, found, all) }),
+    let mut passed = None;
+    let found = specs.iter().find_map(|spec| match (spec, pick(spec, all)) {
+        (AddressSpec::Static(address), _) => Some(fixed(*address)),
+        (_, Some(found)) if trouble(spec, found).is_none() => {
+            Some(Chosen { address: found.address, why: why(spec, found, passed, all) })
+        }
+        (_, found) => {
+            passed = passed.or(found);
+            None
+        }
     });
+    let any = || {
+        let (spec, found) = specs.iter().find_map(|spec| Some((spec, pick(spec, all)?)))?;
+        Some(Chosen { address: found.address, why: why(spec, found, None, all) })
+    };
+    let found = found.or_else(any);
     found.ok_or_else(|| {
         let wanted = list(specs.iter());
         if all.iter().all(|a| a.address.is_loopback()) {
@@ -105,14 +111,20 @@ fn select(specs: &[AddressSpec], all: &[Address]) -> Result<Chosen, AddressError
     })
 }
 
+/// What speaks loudly against an address. Who asks for a link-local network wants what is in it.
+fn trouble(spec: &AddressSpec, found: &Address) -> Option<&'static str> {
+    let asked = matches!(spec, AddressSpec::Network { address: IpAddr::V4(network), .. } if network.is_link_local());
+    found.trouble().filter(|_| !found.running || !asked)
+}
+
 fn pick<'a>(spec: &AddressSpec, all: &'a [Address]) -> Option<&'a Address> {
     match spec {
         AddressSpec::Interface { name, family } => all
             .iter()
-            .filter(|a| a.interface == *name && is(a.address, *family) && !is_link_local_v6(a.address))
+            .filter(|a| a.is_on(name) && is(a.address, *family) && !is_link_local_v6(a.address))
             .min_by_key(|a| on_its_interface(a)),
         AddressSpec::Indexed { name, index } => {
-            let mut of_it: Vec<&Address> = all.iter().filter(|a| a.interface == *name).collect();
+            let mut of_it: Vec<&Address> = all.iter().filter(|a| a.is_on(name)).collect();
             of_it.sort_by_key(|a| (a.address.is_ipv6(), is_link_local_v6(a.address), on_its_interface(a)));
             of_it.get(*index).copied()
         }
@@ -133,34 +145,42 @@ fn on_its_interface(address: &Address) -> impl Ord + use<> {
     (address.flaw, address.place)
 }
 
-/// The order of all addresses of one family: where the default route goes out, then where there is a carrier, in the
-/// kernel's order. What is on a loopback interface is there for a load balancer's sake (direct server return), or, on
-/// a host that speaks BGP, because there is nothing else.
+/// The order of all addresses of one family: where the default route goes out, then what others reach, in the kernel's
+/// order. What is on a loopback interface is there for a load balancer's sake (direct server return), or, on a host
+/// that speaks BGP, because there is nothing else; the kernel speaks from it then.
 fn anywhere(address: &Address) -> impl Ord + use<> {
-    let routed = Reverse(address.route.map(Reverse));
+    let routed = (address.route.is_none(), address.trouble().is_some(), address.route);
     // Addresses follow each other interface by interface, so the kernel's order holds across them.
-    (address.loopback, routed, !address.running, address.interface_place, on_its_interface(address))
+    (!address.source, address.loopback, routed, address.interface_place, on_its_interface(address))
 }
 
-/// Why it was picked.
-fn why(spec: &AddressSpec, found: &Address, all: &[Address]) -> String {
+/// Why it was picked, and not what an earlier spec matches.
+fn why(spec: &AddressSpec, found: &Address, passed: Option<&Address>, all: &[Address]) -> String {
     let alike = || all.iter().filter(|a| a.address.is_ipv4() == found.address.is_ipv4());
     let routed = alike().filter(|a| a.route.is_some()).min_by_key(|a| a.route);
     let on = &found.interface;
     let mut why = match (spec, routed) {
         (AddressSpec::Any(_), Some(_)) if found.route.is_some() => format!("on {on}, which has the default route"),
+        (AddressSpec::Any(_), _) if found.source => format!("on {on}; the kernel speaks from it"),
         (AddressSpec::Any(_), _) => format!("on {on}; there is no default route"),
         (_, Some(other)) if found.route.is_none() => {
             format!("on {on}, by `{spec}`; the default route is on {}", other.interface)
         }
         (_, _) => format!("on {on}, by `{spec}`"),
     };
-    if let Some(flaw) = found.flaw {
+    if !found.running {
+        why += "; it is down";
+    } else if let Some(flaw) = found.flaw {
         why += &format!("; it is {flaw}");
     }
     let flawed = alike().filter(|a| a.interface == *on && a.flaw > found.flaw && !is_link_local_v6(a.address));
     if let Some((passed, flaw)) = flawed.filter_map(|a| Some((a.address, a.flaw?))).next() {
         why += &format!("; {passed} is {flaw}");
+    }
+    // Of its own interface and family that has been said.
+    let passed = passed.filter(|a| a.interface != *on || a.address.is_ipv4() != found.address.is_ipv4());
+    if let Some((passed, trouble)) = passed.and_then(|a| Some((a, a.trouble()?))) {
+        why += &format!("; {} on {} is {trouble}", passed.address, passed.interface);
     }
     why
 }
@@ -203,7 +223,7 @@ fn list<T: fmt::Display>(items: impl ExactSizeIterator<Item = T>) -> String {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.interface, self.address)
+        write!(f, "{} {}", self.label.as_ref().unwrap_or(&self.interface), self.address)
     }
 }
 

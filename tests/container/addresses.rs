@@ -133,6 +133,65 @@ fn each_kind_of_network_has_the_address_others_reach_advertised() {
 }
 
 #[test]
+fn an_address_that_nobody_reaches_is_passed_over() {
+    let ens3 = format!("{ENS3} ip addr add 10.20.0.5/24 dev ens3; ip route add default via 10.20.0.254;");
+    let passed = |what: &str| format!("10.20.0.5: on ens3, which has the default route; {what}");
+    let (down, local) = (passed("10.9.9.9 on eth0 is down"), passed("169.254.7.7 on eth0 is link-local"));
+    check(&[
+        (
+            "eth0 is switched off",
+            format!("{ens3} {ETH0} ip addr add 10.9.9.9/24 dev eth0; ip link set eth0 down"),
+            "",
+            &down,
+        ),
+        (
+            "eth0 has no carrier",
+            format!("{ens3} {ETH0} ip addr add 10.9.9.9/24 dev eth0; ip link set far0 down"),
+            "",
+            &down,
+        ),
+        (
+            "eth0 has the address it gave itself",
+            format!("{ens3} {ETH0} ip addr add 169.254.7.7/16 dev eth0"),
+            "",
+            &local,
+        ),
+        (
+            "there is no other",
+            format!("{ETH0} ip addr add 10.9.9.9/24 dev eth0; ip link set eth0 down"),
+            "",
+            "10.9.9.9: on eth0, by `eth0:inet`; it is down",
+        ),
+    ]);
+}
+
+#[test]
+fn a_label_and_a_route_by_an_ipv6_hop_hide_no_address() {
+    let labelled = format!(
+        "{DOCKER} {ENS3} ip addr add 192.168.8.5/24 dev ens3 label ens3:0; ip route add default via 192.168.8.1"
+    );
+    let unnumbered = format!(
+        "{DOCKER} {ENS3} ip addr add 10.0.0.5/32 dev lo; ip route add default src 10.0.0.5 via inet6 fe80::1 dev ens3"
+    );
+    check(&[
+        (
+            "the only address of the interface that leads out has a label",
+            labelled.clone(),
+            "",
+            "192.168.8.5: on ens3, which has the default route",
+        ),
+        ("the interface's name", labelled.clone(), r#"["ens3"]"#, "192.168.8.5: on ens3, by `ens3:inet`"),
+        ("the label", labelled, r#"["ens3:0"]"#, "192.168.8.5: on ens3, by `ens3:0:inet`"),
+        (
+            "a host that speaks BGP, with no IPv4 but on lo and Docker's bridges",
+            unnumbered,
+            "",
+            "10.0.0.5: on lo; the kernel speaks from it; it is alone in its network",
+        ),
+    ]);
+}
+
+#[test]
 fn a_network_of_ipv6_alone_has_the_address_the_kernel_prefers_advertised() {
     let quick = "echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad;";
     check(&[

@@ -9,13 +9,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
 use super::flags::{self, Flags};
+use crate::config::Family;
 
 /// Of a table of routes; a router's may be longer than anybody wants to read at each heartbeat.
 const ROUTES_AT_MOST: u64 = 1 << 20;
@@ -28,6 +29,8 @@ const ROUTE_REJECTS: u32 = 0x200;
 pub struct Address {
     /// The interface's name.
     pub interface: String,
+    /// What it is called besides, on its interface (`eth0:1`; ip-address(8)).
+    pub label: Option<String>,
     /// The address.
     pub address: IpAddr,
     /// Whether the interface is up and has a carrier.
@@ -36,6 +39,8 @@ pub struct Address {
     pub loopback: bool,
     /// The metric of the default route of the address's family that goes out of the interface, if one does.
     pub route: Option<u32>,
+    /// Whether the kernel speaks from it to hosts far away; asked for IPv4 where no address has the default route.
+    pub source: bool,
     /// What speaks against it.
     pub flaw: Option<AddressFlaw>,
     /// The interface's place among the others: the kernel's order.
@@ -59,15 +64,37 @@ pub enum AddressFlaw {
     Tentative,
 }
 
-impl fmt::Display for AddressFlaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Address {
+    /// Whether it is on the interface of this name, or has the label.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.interface == name || self.label.as_deref() == Some(name)
+    }
+
+    /// Why others hardly reach it now, so that any other is better.
+    pub fn trouble(&self) -> Option<&'static str> {
+        match self.flaw {
+            _ if !self.running => Some("down"),
+            Some(flaw @ (AddressFlaw::LinkLocal | AddressFlaw::Tentative)) => Some(flaw.name()),
+            Some(AddressFlaw::Alone | AddressFlaw::Secondary | AddressFlaw::Deprecated) | None => None,
+        }
+    }
+}
+
+impl AddressFlaw {
+    fn name(self) -> &'static str {
+        match self {
             AddressFlaw::Alone => "alone in its network",
             AddressFlaw::Secondary => "secondary",
             AddressFlaw::Deprecated => "deprecated",
             AddressFlaw::LinkLocal => "link-local",
             AddressFlaw::Tentative => "tentative",
-        })
+        }
+    }
+}
+
+impl fmt::Display for AddressFlaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -82,7 +109,7 @@ pub fn addresses() -> Result<Vec<Address>, Errno> {
     let mut found = Vec::new();
     for (place, entry) in getifaddrs()?.enumerate() {
         let Some(address) = entry.address.as_ref().and_then(ip) else { continue };
-        let name = entry.interface_name;
+        let (name, label) = interface(entry.interface_name);
         let index = *indexes.entry(name.clone()).or_insert_with(|| if_nametoindex(name.as_str()).unwrap_or(0));
         let told = known.get(&(index, address)).copied();
         let alone = entry.netmask.as_ref().and_then(ip).is_some_and(|mask| match mask {
@@ -95,14 +122,41 @@ pub fn addresses() -> Result<Vec<Address>, Errno> {
             running: entry.flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING),
             loopback: entry.flags.contains(InterfaceFlags::IFF_LOOPBACK),
             route: if address.is_ipv4() { v4.get(&name) } else { v6.get(&name) }.copied(),
+            source: false,
             flaw: flaw(address, alone, told),
             place: age << 16 | place as u64 & 0xffff,
             interface_place: index,
             interface: name,
+            label,
             address,
         });
     }
+    if !found.iter().any(|a| a.address.is_ipv4() && a.route.is_some()) {
+        let source = source(Family::V4);
+        found.iter_mut().for_each(|a| a.source = source == Some(a.address));
+    }
     Ok(found)
+}
+
+/// The interface that an address is on, and its label. For IPv4 getifaddrs(3) tells the label in the interface's place;
+/// they are the same unless somebody gave it one of its own.
+fn interface(label: String) -> (String, Option<String>) {
+    match label.split_once(':') {
+        Some((name, _)) if if_nametoindex(name).is_ok() => (name.to_owned(), Some(label)),
+        _ => (label, None),
+    }
+}
+
+/// The address that the kernel would speak from to a host far away. Nothing is sent.
+pub fn source(family: Family) -> Option<IpAddr> {
+    let (from, far) = match family {
+        Family::V4 => ("0.0.0.0:0", "192.0.2.1:9"),
+        Family::V6 => ("[::]:0", "[2001:db8::1]:9"),
+    };
+    let socket = UdpSocket::bind(from).ok()?;
+    socket.connect(far).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 fn ip(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
@@ -200,6 +254,14 @@ mod tests {
         assert_eq!(flaw(ip("fd00::1"), true, told(false, true, true)), Some(AddressFlaw::Deprecated));
         assert_eq!(flaw(ip("169.254.7.7"), false, None), Some(AddressFlaw::LinkLocal));
         assert_eq!(flaw(ip("fd00::1"), false, told(true, true, true)), Some(AddressFlaw::Tentative));
+    }
+
+    #[test]
+    fn a_label_is_no_interface() {
+        let split = |label: &str| interface(label.to_owned());
+        assert_eq!(split("lo"), ("lo".to_owned(), None));
+        assert_eq!(split("lo:1:2"), ("lo".to_owned(), Some("lo:1:2".to_owned())));
+        assert_eq!(split("nosuch0:1"), ("nosuch0:1".to_owned(), None));
     }
 
     #[test]

@@ -6,10 +6,12 @@ use super::*;
 fn on(interface: &str, address: &str) -> Address {
     Address {
         interface: interface.to_owned(),
+        label: None,
         address: address.parse().expect("an address"),
         running: true,
         loopback: interface == "lo",
         route: None,
+        source: false,
         flaw: None,
         interface_place: 0,
         place: 0,
@@ -35,6 +37,24 @@ fn routed(interface: &str, address: &str, metric: u32) -> Address {
 
 fn flawed(flaw: AddressFlaw, address: Address) -> Address {
     Address { flaw: Some(flaw), ..address }
+}
+
+fn down(address: Address) -> Address {
+    Address { running: false, ..address }
+}
+
+fn labelled(label: &str, address: Address) -> Address {
+    Address { label: Some(label.to_owned()), ..address }
+}
+
+/// The address that is advertised, and why.
+fn chosen(network: &[Address], texts: &[&str]) -> (String, String) {
+    let found = select(&specs(texts), network).expect("a match");
+    (found.address.to_string(), found.why)
+}
+
+fn says(address: &str, why: &str) -> (String, String) {
+    (address.to_owned(), why.to_owned())
 }
 
 fn container() -> Vec<Address> {
@@ -111,7 +131,7 @@ fn any_address_is_on_the_interface_of_the_default_route_with_the_least_metric() 
 
 #[test]
 fn without_a_default_route_an_interface_without_a_carrier_comes_after_the_others() {
-    let host = network(&[Address { running: false, ..on("docker0", "172.17.0.1") }, on("ens3", "10.20.0.5")]);
+    let host = network(&[down(on("docker0", "172.17.0.1")), on("ens3", "10.20.0.5")]);
     let found = select(&specs(&["inet"]), &host).unwrap();
     assert_eq!(
         (found.address.to_string().as_str(), found.why.as_str()),
@@ -135,6 +155,81 @@ fn an_address_with_nothing_against_it_comes_before_all_others_of_its_interface()
         let why = select(&specs(&["inet"]), &host).unwrap().why;
         assert_eq!(why, format!("on ens3, which has the default route; 10.0.0.1 is {flaw}"));
     }
+}
+
+#[test]
+fn what_others_hardly_reach_is_passed_over_for_what_a_later_spec_matches() {
+    let default = ["eth0", "inet", "inet6"];
+    let out = || routed("ens4", "10.20.0.5", 0);
+    for (eth0, what) in [
+        (down(on("eth0", "10.9.9.9")), "10.9.9.9 on eth0 is down"),
+        (down(flawed(AddressFlaw::Alone, on("eth0", "10.9.9.9"))), "10.9.9.9 on eth0 is down"),
+        (flawed(AddressFlaw::LinkLocal, on("eth0", "169.254.7.7")), "169.254.7.7 on eth0 is link-local"),
+    ] {
+        let host = network(&[eth0, out()]);
+        let why = format!("on ens4, which has the default route; {what}");
+        assert_eq!(chosen(&host, &default), ("10.20.0.5".to_owned(), why));
+    }
+    let only_docker = network(&[down(on("docker0", "172.17.0.1")), on("eth0", "2001:db8::5")]);
+    let why = "on eth0; there is no default route; 172.17.0.1 on docker0 is down";
+    assert_eq!(chosen(&only_docker, &default), says("2001:db8::5", why));
+    let tentative = network(&[flawed(AddressFlaw::Tentative, on("eth0", "2001:db8::5")), out()]);
+    assert_eq!(chosen(&tentative, &["eth0:inet6", "static:192.0.2.7"]), says("192.0.2.7", "as configured"));
+    // What is merely secondary, deprecated or alone is there to stay.
+    let alone = network(&[flawed(AddressFlaw::Alone, on("eth0", "10.9.9.9")), out()]);
+    assert_eq!(chosen(&alone, &default).0, "10.9.9.9");
+}
+
+#[test]
+fn what_others_hardly_reach_is_taken_where_there_is_nothing_else() {
+    let default = ["eth0", "inet", "inet6"];
+    let lonely = network(&[down(on("eth0", "10.9.9.9")), flawed(AddressFlaw::LinkLocal, on("eth1", "169.254.7.7"))]);
+    assert_eq!(chosen(&lonely, &default), says("10.9.9.9", "on eth0, by `eth0:inet`; it is down"));
+    // A cable that is out for a second makes no bridge of Docker's the host's address.
+    let cut = network(&[on("docker0", "172.17.0.1"), down(routed("ens3", "10.20.0.5", 0))]);
+    let why = "on ens3, which has the default route; it is down";
+    assert_eq!(chosen(&cut, &default), says("10.20.0.5", why));
+    let two = network(&[down(routed("ens3", "10.20.0.5", 100)), routed("wlan0", "10.0.0.8", 600)]);
+    assert_eq!(chosen(&two, &default).0, "10.0.0.8");
+}
+
+#[test]
+fn a_link_local_address_is_taken_when_its_network_is_asked_for() {
+    let host = network(&[flawed(AddressFlaw::LinkLocal, on("eth1", "169.254.7.7")), on("eth0", "10.2.0.9")]);
+    assert_eq!(chosen(&host, &["169.254.0.0/16", "eth0"]).0, "169.254.7.7");
+    assert_eq!(chosen(&host, &["inet"]).0, "10.2.0.9", "though it comes later");
+}
+
+#[test]
+fn an_interface_is_known_by_its_name_and_by_the_labels_of_its_addresses() {
+    let host = network(&[
+        on("docker0", "172.17.0.1"),
+        labelled("bo0:0", routed("bo0", "192.168.8.5", 0)),
+        on("eth1", "10.1.0.5"),
+        labelled("eth1:vip", flawed(AddressFlaw::Secondary, on("eth1", "10.1.0.9"))),
+    ]);
+    for (spec, address) in [
+        ("bo0", "192.168.8.5"),
+        ("bo0:0", "192.168.8.5"),
+        ("inet", "192.168.8.5"),
+        ("eth1", "10.1.0.5"),
+        ("eth1:vip", "10.1.0.9"),
+    ] {
+        assert_eq!(first_of(&host, spec).as_deref(), Some(address), "{spec}");
+    }
+    let error = select(&specs(&["eth7"]), &host).expect_err("no eth7").to_string();
+    assert!(error.contains("bo0:0 192.168.8.5, eth1 10.1.0.5, eth1:vip 10.1.0.9"), "{error}");
+}
+
+#[test]
+fn without_a_default_route_the_address_that_the_kernel_speaks_from_comes_first() {
+    let speaks_bgp = network(&[
+        on("lo", "127.0.0.1"),
+        Address { source: true, ..flawed(AddressFlaw::Alone, on("lo", "10.0.0.5")) },
+        on("docker0", "172.17.0.1"),
+    ]);
+    let why = "on lo; the kernel speaks from it; it is alone in its network";
+    assert_eq!(chosen(&speaks_bgp, &["eth0", "inet"]), says("10.0.0.5", why));
 }
 
 #[test]
