@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::{Method, StatusCode};
+use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
 use crate::catalog::border::{Flaw, LeftOut, RawInstance};

@@ -4,7 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::{Method, StatusCode};
+use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
 use crate::catalog::border::{Flaw, LeftOut};

@@ -3,6 +3,7 @@
 
 mod agent;
 mod client;
+mod connect;
 mod credentials;
 mod elements;
 mod error;
