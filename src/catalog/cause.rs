@@ -1,6 +1,7 @@
 //! Why a connection to a backend failed: the end of a chain of causes, in a library's words, and the setting it points
 //! at. What stands before the end ("error sending request", "client error (Connect)") tells a user nothing.
 
+use crate::errors::cut;
 use crate::net::tls;
 
 /// The cause at the end of a chain.
@@ -20,7 +21,12 @@ impl Cause {
             last = next;
             hint = hint.or(tls::hint(last));
         }
-        Cause { text: last.to_string(), hint: hint.unwrap_or("") }
+        Cause { text: cut(last), hint: hint.unwrap_or("") }
+    }
+
+    /// Our own words for it.
+    pub(super) fn said(text: &str) -> Cause {
+        Cause { text: text.to_owned(), hint: "" }
     }
 
     /// Of a TLS connection without a client's certificate. When that broke it may have been the server's way of asking
@@ -39,6 +45,13 @@ impl Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_told_of_a_cause_that_repeats_what_others_sent() {
+        let names: Vec<String> = (0..2000).map(|n| format!("DnsName(\"{n}.example\")")).collect();
+        let told = Cause::of(&std::io::Error::other(format!("not valid for name: {names:?}"))).to_string();
+        assert!(told.starts_with("not valid for name: ") && told.len() < 400, "{}", told.len());
+    }
 
     #[test]
     fn only_a_broken_connection_may_want_a_certificate() {

@@ -54,6 +54,6 @@ pub async fn driven(connection: impl Future, exchange: impl Future<Output = Resu
 pub fn plain(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => Errno::from_raw(number).desc().to_lowercase(),
-        None => error.to_string(),
+        None => errors::cut(error),
     }
 }

@@ -39,7 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Rules broken on purpose: asked wherever one is kept, and knows nobody.
     ("sabotage", &[]),
     // How an error is told, and what the program ends with.
-    ("errors", &[]),
+    ("errors", &["plain"]),
     ("exit_codes", &[]),
     ("names", &[]),
     // Another program's config becomes text of one's own.

@@ -146,7 +146,7 @@ impl Client {
         let answer = self.ask(Call::new(Method::PUT, &["agent", "service", "deregister", id])).await?;
         let unknown = answer.status == StatusCode::NOT_FOUND
             // 1.8 answers 200 for an unknown id, and this with status 500 where ACLs are on; later ones 404.
-            || String::from_utf8_lossy(&answer.body).starts_with("Unknown service");
+            || answer.beginning().starts_with("Unknown service");
         match unknown {
             true => Ok(()),
             false => answer.good().map(drop),
@@ -165,7 +165,7 @@ impl Client {
         let answer = self.ask(ask.within(within)).await?;
         let unknown = answer.status == StatusCode::NOT_FOUND
             // What 1.8 says with status 500.
-            || String::from_utf8_lossy(&answer.body).contains("does not have associated TTL");
+            || answer.beginning().contains("does not have associated TTL");
         match unknown {
             true => Ok(false),
             false => answer.good().map(|_| true),

@@ -1,6 +1,7 @@
 //! HTTP to one Consul agent: an endpoint, a deadline, a bounded answer, and errors that say which endpoint answered
 //! what. It knows no endpoint itself, and retries nothing.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -15,12 +16,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::catalog::Cause;
 use crate::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Secret};
+use crate::errors::cut;
 use crate::net::paced::Unheard;
 
 use super::credentials::{Credentials, Snapshot, is_https};
 use super::elements::{Element, Elements};
 use super::error::Error;
+use super::measure;
 use super::slots::{ConnectionSlot, ConnectionSlots, Reach};
 
 /// A call that doesn't wait for a change takes no longer. An agent cut off from its servers answers writes only after
@@ -28,8 +32,9 @@ use super::slots::{ConnectionSlot, ConnectionSlots, Reach};
 /// this is as good as no answer, and the next heartbeat is due.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// This much of an answer's body is told.
-const LONGEST_BODY: usize = 300;
+/// This much of a refusal is looked at.
+const LONGEST_REFUSAL: usize = 64 * 1024;
+
 /// How long one blocking query waits on the agent's side: so long, too, an agent that is stopped but whose kernel
 /// still answers goes unnoticed.
 pub(super) const WAIT: Duration = Duration::from_secs(60);
@@ -178,17 +183,35 @@ pub(super) struct Answer {
 impl Answer {
     /// The body as JSON.
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|source| Error::Garbage { endpoint: self.endpoint.clone(), source })
+        self.parse_within(measure::WORD)
+    }
+
+    /// The same of an answer with keys' values in it.
+    pub(super) fn parse_values<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.parse_within(measure::VALUE)
+    }
+
+    fn parse_within<T: DeserializeOwned>(&self, longest: usize) -> Result<T, Error> {
+        let garbage = |source| Error::Garbage { endpoint: self.endpoint.clone(), source };
+        if let Some(flaw) = measure::flaw(&self.body, longest) {
+            return Err(garbage(Cause::said(flaw)));
+        }
+        serde_json::from_slice(&self.body).map_err(|error| garbage(Cause::of(&error)))
+    }
+
+    /// The beginning of the body as text: what is said of a refusal is no longer.
+    pub(super) fn beginning(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body[..self.body.len().min(LONGEST_REFUSAL)])
     }
 
     /// Whether the agent takes no more connections from here. Another 429 is a health check's warning, or a rate.
     pub(super) fn is_full(&self) -> bool {
-        self.status == StatusCode::TOO_MANY_REQUESTS && String::from_utf8_lossy(&self.body).contains(NO_ROOM)
+        self.status == StatusCode::TOO_MANY_REQUESTS && self.beginning().contains(NO_ROOM)
     }
 
     /// Why this answer is none.
     pub(super) fn refused(self) -> Error {
-        let body: String = String::from_utf8_lossy(&self.body).trim().chars().take(LONGEST_BODY).collect();
+        let body = cut(self.beginning().trim());
         // Consul answers in plain words.
         let body = if body.starts_with('<') { "what answers there isn't consul".to_owned() } else { body };
         let hint = match self.status {
@@ -527,5 +550,32 @@ mod tests {
             assert!(error.is_unreachable(), "{again:?}: {error}");
             assert!(began.elapsed() < CALL_TIMEOUT / 2, "{again:?}: {:?}", began.elapsed());
         }
+    }
+
+    #[test]
+    fn of_an_answer_that_is_no_consuls_a_line_is_told_however_much_it_says() {
+        let answer = |status, body: String| Answer {
+            endpoint: "GET /v1/x".to_owned(),
+            status,
+            index: None,
+            filtered: false,
+            body: body.into_bytes(),
+        };
+        for text in ["x", "\u{7f}", "\u{80}", "\\\""] {
+            for length in [8 << 20, 2 << 20, 60_000, 500] {
+                let long = text.repeat(length / text.len());
+                let told = |error: &Error| crate::catalog::report(error).len();
+                let answer = |status| answer(status, format!("\"{long}\""));
+                let word = answer(StatusCode::OK).parse::<super::super::agent::Known>().unwrap_err();
+                let value = answer(StatusCode::OK).parse_values::<Vec<super::super::kv::Stored>>().unwrap_err();
+                let refused = answer(StatusCode::INTERNAL_SERVER_ERROR).refused();
+                let refusal = Error::Transaction { why: long.clone() };
+                for error in [word, value, refused, refusal] {
+                    assert!(told(&error) < 700, "{text:?} {length}: {} {error}", told(&error));
+                }
+            }
+        }
+        let tags = format!(r#"{{"Service": null, "Checks": [], "Tags": [""{}]}}"#, ",\"\"".repeat(2_000_000));
+        assert!(answer(StatusCode::OK, tags).parse::<super::super::agent::Known>().is_err());
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::catalog::Cause;
 use crate::catalog::bounds::TooMuch;
+use crate::errors::cut;
 use crate::net::{secret, tls};
 
 use super::elements::NoArray;
@@ -59,7 +60,7 @@ pub enum Error {
         endpoint: String,
         /// Where the answer stops to be one.
         #[source]
-        source: serde_json::Error,
+        source: Cause,
     },
     /// The agent takes no more connections from here.
     #[error("consul takes no more connections from here: see http_max_conns_per_client in its [limits] ({endpoint})")]
@@ -144,7 +145,7 @@ pub enum Error {
     #[error("consul's session is gone as soon as it was opened")]
     Session,
     /// A transaction failed for a reason nobody reckoned with.
-    #[error("consul refused a transaction: {why}")]
+    #[error("consul refused a transaction: {}", cut(.why))]
     Transaction {
         /// What it said.
         why: String,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::catalog::border::{Flaw, LeftOut, RawInstance};
 use crate::catalog::bounds::{self, Allowance};
+use crate::errors::cut;
 use crate::supervisor::vocabulary::Instance;
 
 use super::client::{Answer, Call, Client};
@@ -142,11 +143,13 @@ impl Client {
         }
         // Rules for some nodes are a choice, none at all is an oversight.
         let nodes = Call::new(Method::GET, &["catalog", "nodes"]).with_some("dc", datacenter).in_turn();
-        let nodes = self.ask(nodes).await?.good()?;
-        Ok(match nodes.parse::<Vec<serde::de::IgnoredAny>>()?.is_empty() {
-            true => Sight::NoNode,
-            false => Sight::SomeNodes,
-        })
+        let mut sight = Sight::NoNode;
+        let answer = self.ask_for_list(nodes, |_| {
+            sight = Sight::SomeNodes;
+            Ok(())
+        });
+        answer.await?.good()?;
+        Ok(sight)
     }
 }
 
@@ -158,7 +161,7 @@ pub(super) fn instance(element: Element<'_>) -> Result<Instance, (String, Flaw)>
     };
     let entry: EntryAnswer = match serde_json::from_slice(json) {
         Ok(entry) => entry,
-        Err(error) => return Err(("an entry".to_owned(), Flaw::NoEntry(error.to_string()))),
+        Err(error) => return Err(("an entry".to_owned(), Flaw::NoEntry(cut(&error)))),
     };
     let place = format!("{} on {}", entry.service.id, entry.node.node);
     RawInstance::from(entry).instance().map_err(|flaw| (place, flaw))

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::catalog::border::{Flaw, LeftOut};
 use crate::catalog::bounds::{self, Allowance};
 use crate::catalog::{AMENDED_AT_MOST, Amended, Changed};
+use crate::errors::cut;
 use crate::supervisor::vocabulary::{KeyChange, Value};
 
 use super::client::{Answer, Call, Client, Connection};
@@ -85,7 +86,7 @@ pub(super) fn pair(element: Element<'_>) -> Result<(String, Vec<u8>), Flaw> {
         Element::TooLong => return Err(Flaw::TooLarge),
         Element::Whole(json) => json,
     };
-    let no_pair = |error: &dyn std::fmt::Display| Flaw::NoEntry(error.to_string());
+    let no_pair = |error: &dyn std::fmt::Display| Flaw::NoEntry(cut(error));
     let Pair { key, value } = serde_json::from_slice(json).map_err(|error| no_pair(&error))?;
     let value = STANDARD.decode(value.unwrap_or_default()).map_err(|error| no_pair(&error))?;
     Ok((key, value))
@@ -175,7 +176,7 @@ impl Client {
             return Ok((None, answer));
         }
         let answer = answer.good()?;
-        let stored = answer.parse::<Vec<Stored>>()?.pop();
+        let stored = answer.parse_values::<Vec<Stored>>()?.pop();
         Ok((stored, answer))
     }
 

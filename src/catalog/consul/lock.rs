@@ -12,6 +12,7 @@ use crate::catalog::election::{AcquireRequest, CandidateSettings, Certificate, L
 use crate::catalog::rate::RateLimit;
 use crate::catalog::report;
 use crate::config::election::LONGEST_LOCK_DELAY;
+use crate::errors::cut;
 use crate::net::backoff::Pace;
 use crate::sabotage;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, Id, Renewal};
@@ -162,7 +163,7 @@ impl Consul {
                 None => Acquisition::Unknown("the transaction's answer doesn't name the lock".to_owned()),
             },
             TxnOutcome::Refused(why) if why.contains("lock delay") => Acquisition::HeldBack,
-            TxnOutcome::Refused(why) if why.contains("invalid session") => Acquisition::Unknown(why),
+            TxnOutcome::Refused(why) if why.contains("invalid session") => Acquisition::Unknown(cut(&why)),
             TxnOutcome::Refused(_) => Acquisition::Changed,
         })
     }

@@ -13,6 +13,7 @@ pub(in crate::catalog) mod fuzz;
 mod health;
 mod kv;
 mod lock;
+mod measure;
 mod names;
 mod presence;
 mod publish;

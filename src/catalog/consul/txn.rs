@@ -122,16 +122,16 @@ impl Client {
     async fn attempt_by(&self, ask: Call) -> Result<TxnOutcome, Error> {
         let answer = self.ask(ask).await?;
         if answer.status == StatusCode::CONFLICT {
-            return Ok(TxnOutcome::Refused(String::from_utf8_lossy(&answer.body).into_owned()));
+            return Ok(TxnOutcome::Refused(answer.beginning().into_owned()));
         }
-        let done: Done = answer.good()?.parse()?;
+        let done: Done = answer.good()?.parse_values()?;
         Ok(TxnOutcome::Done(done.results.into_iter().flatten().map(|outcome| outcome.kv).collect()))
     }
 
     /// Carries out all steps or none, and gives what they read. Consul's 409 is an error here as any other.
     pub(super) async fn transact(&self, operations: &[Operation<'_>]) -> Result<Vec<TxnKey>, Error> {
         let ask = Call::new(Method::PUT, &["txn"]).json(&operations);
-        let done: Done = self.ask(ask).await?.good()?.parse()?;
+        let done: Done = self.ask(ask).await?.good()?.parse_values()?;
         Ok(done.results.into_iter().flatten().map(|outcome| outcome.kv).collect())
     }
 }

@@ -6,6 +6,7 @@ use tonic::Code;
 
 use crate::catalog::Cause;
 use crate::catalog::bounds::TooMuch;
+use crate::errors::cut;
 use crate::net::{secret, tls};
 
 /// Why a call failed.
@@ -145,7 +146,7 @@ impl Error {
                     // A status of the transport's own: nobody answered.
                     Some(source) => Error::Unreachable { what, member, source: Cause::of(source) },
                     None => {
-                        let (code, message) = (status.code(), status.message().to_owned());
+                        let (code, message) = (status.code(), cut(status.message()));
                         Error::Refused { what, member, hint: hint(code, &message), code, message }
                     }
                 }

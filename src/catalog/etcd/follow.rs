@@ -239,7 +239,7 @@ impl<'a> KeyWatch<'a> {
                     0 => {
                         // Perhaps the login's fault.
                         self.at.part();
-                        ended(message.cancel_reason().to_owned())
+                        ended(crate::errors::cut(message.cancel_reason()))
                     }
                     revision => ended(format!("history before revision {revision} is compacted")),
                 };
