@@ -17,6 +17,9 @@ pub const MOST_BYTES: usize = 16 * 1024 * 1024;
 /// do.
 pub const LARGEST_ITEM: usize = 1536 * 1024;
 
+// One of control characters only, as JSON writes it, is within the bound of a query.
+const _: () = assert!(6 * LARGEST_ITEM < MOST_BYTES);
+
 /// Before a query that had too much is asked again: reading it costs as much each time.
 pub const AGAIN: Duration = Duration::from_secs(30);
 

@@ -86,6 +86,8 @@ pub(super) struct Call {
     connection: Connection,
     /// How long the agent may wait for a change.
     wait: Option<Duration>,
+    /// How much of an answer is read.
+    most: usize,
 }
 
 /// On which connections a question goes.
@@ -113,7 +115,14 @@ impl Call {
             timeout: CALL_TIMEOUT,
             connection: Connection::Standing,
             wait: None,
+            most: LARGEST_ANSWER,
         }
+    }
+
+    /// With an answer of no more than so many bytes.
+    pub(super) fn up_to(mut self, bytes: usize) -> Call {
+        self.most = bytes;
+        self
     }
 
     /// With a query parameter.
@@ -261,7 +270,8 @@ impl Client {
     /// Asks, and takes whatever comes.
     pub(super) async fn ask(&self, ask: Call) -> Result<Answer, Error> {
         let mut body = Vec::new();
-        let answer = self.ask_for(ask, &mut Whole(&mut body)).await?;
+        let most = ask.most;
+        let answer = self.ask_for(ask, &mut Whole { body: &mut body, most }).await?;
         match answer.status.is_success() {
             true => Ok(Answer { body, ..answer }),
             false => Ok(answer),
@@ -425,7 +435,7 @@ impl Client {
         let unheard = head.extensions.get::<Unheard>().cloned().unwrap_or_default();
         unheard.heard();
         let mut body = Vec::new();
-        let mut whole = Whole(&mut body);
+        let mut whole = Whole { body: &mut body, most: LARGEST_ANSWER };
         while let Some(frame) = answer.frame().await {
             // What comes behind a body is of no use.
             let Ok(chunk) = frame.map_err(|error| failed(&error))?.into_data() else { continue };
@@ -449,14 +459,17 @@ trait Sink: Send {
 }
 
 /// All of them.
-struct Whole<'a>(&'a mut Vec<u8>);
+struct Whole<'a> {
+    body: &'a mut Vec<u8>,
+    most: usize,
+}
 
 impl Sink for Whole<'_> {
     async fn take(&mut self, bytes: &[u8], endpoint: &str) -> Result<(), Error> {
-        if self.0.len() + bytes.len() > LARGEST_ANSWER {
-            return Err(Error::TooLarge { endpoint: endpoint.to_owned(), most: LARGEST_ANSWER });
+        if self.body.len() + bytes.len() > self.most {
+            return Err(Error::TooLarge { endpoint: endpoint.to_owned(), most: self.most });
         }
-        self.0.extend_from_slice(bytes);
+        self.body.extend_from_slice(bytes);
         Ok(())
     }
 }
@@ -500,6 +513,7 @@ pub(super) fn index(headers: &HeaderMap) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::bounds::LARGEST_ITEM;
 
     #[test]
     fn what_a_user_named_is_escaped_in_paths_and_queries() {
@@ -516,18 +530,22 @@ mod tests {
         assert!(ask.timeout > WAIT * 17 / 16);
     }
 
-    /// Answers the first question with `begins`, then with `again` for as long as anybody reads.
+    /// Answers each connection's first question with `begins`, then with `again` for as long as anybody reads.
     fn endless(begins: &'static str, again: &'static str) -> std::net::SocketAddr {
         use std::io::{Read, Write};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            stream.read(&mut [0; 4096]).unwrap();
-            let more = again.repeat(4096);
-            let mut sent = stream.write_all(begins.as_bytes());
-            while sent.is_ok() {
-                sent = stream.write_all(more.as_bytes());
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || {
+                    let _ = stream.read(&mut [0; 4096]);
+                    let more = again.repeat(4096);
+                    let mut sent = stream.write_all(begins.as_bytes());
+                    while sent.is_ok() {
+                        sent = stream.write_all(more.as_bytes());
+                    }
+                });
             }
         });
         at
@@ -549,6 +567,16 @@ mod tests {
             let error = client.ask(Call::new(Method::GET, &["kv", "a"])).await.unwrap_err();
             assert!(error.is_unreachable(), "{again:?}: {error}");
             assert!(began.elapsed() < CALL_TIMEOUT / 2, "{again:?}: {:?}", began.elapsed());
+        }
+    }
+
+    #[tokio::test]
+    async fn one_key_is_bounded_as_one_of_many_is() {
+        let value = "HTTP/1.1 200 OK\r\nX-Consul-Index: 5\r\nContent-Length: 8388544\r\n\r\n";
+        let client = at(endless(value, "\u{1}"));
+        let (read, followed) = (client.get("k").await.map(drop), client.key("k", 0, true).await.map(drop));
+        for answer in [read, followed] {
+            assert!(matches!(answer, Err(Error::TooLarge { most: LARGEST_ITEM, .. })), "{answer:?}");
         }
     }
 

@@ -45,7 +45,7 @@ pub(super) async fn follow(client: &Client, query: &Query, seen: &mut Observatio
                     seen.failed(&error).await;
                 }
                 match error {
-                    Error::TooMuch(_) => backoff::jittered(bounds::AGAIN),
+                    Error::TooMuch(_) | Error::TooLarge { .. } => backoff::jittered(bounds::AGAIN),
                     _ => pace.pause(),
                 }
             }

@@ -161,7 +161,7 @@ impl Client {
     }
 
     async fn raw(&self, ask: Call) -> Result<(Option<Vec<u8>>, Answer), Error> {
-        let answer = self.ask(ask.with("raw", "")).await?;
+        let answer = self.ask(ask.with("raw", "").up_to(bounds::LARGEST_ITEM)).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok((None, answer));
         }
