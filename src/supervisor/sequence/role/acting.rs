@@ -19,6 +19,8 @@ use super::{Leadership, Promotion, Role};
 const SEEN_WITHIN: Duration = Duration::from_secs(2);
 /// Between two tries to tell that this container acts.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
+/// Between two looks whether it still stands there: it may have been deleted, or overwritten.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// Between two questions to a store that doesn't answer.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How long the first of all leaders tries to say that it is about to act: a store that hears nothing for so long renews no
@@ -95,7 +97,7 @@ struct OtherLeader {
 struct Telling {
     term: Term,
     mark: LeaderMark,
-    /// When it is tried again; `None`: it is done, or under way.
+    /// When it is told again; `None`: it is under way, or needn't be.
     again_at: Option<Time>,
     error: Option<String>,
 }
@@ -348,10 +350,13 @@ impl Supervisor {
             acting.begun = Some(term);
         }
         match result {
-            Ok(()) if told.error.take().is_some() => {
-                step.out.push(Effect::Say(Notice::CatalogBack { what: TELLING.to_owned() }));
+            Ok(()) => {
+                if told.error.take().is_some() {
+                    step.out.push(Effect::Say(Notice::CatalogBack { what: TELLING.to_owned() }));
+                }
+                // Nothing is written where it stands.
+                told.again_at = (told.mark == LeaderMark::Acts).then_some(step.now + LOOK_AGAIN);
             }
-            Ok(()) => {}
             Err(error) => {
                 if told.error.as_ref() != Some(&error) {
                     let what = TELLING.to_owned();

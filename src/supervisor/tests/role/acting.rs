@@ -44,6 +44,26 @@ fn what_could_not_be_told_is_told_again_while_it_is_so() {
 }
 
 #[test]
+fn a_leader_whose_word_was_deleted_says_it_again_as_long_as_it_leads() {
+    let mut script = Script::leading(Config { hooks: hooks(), ..candidate() });
+    let told = |script: &mut Script| script.heard().iter().filter(|heard| *heard == "tell that term 7 acts").count();
+    told(&mut script);
+    for _second in 0..60 {
+        script.until(script.now() + 1_000);
+        if let Some(ask) = script.try_asked("renew") {
+            script.event(ElectionEvent::Renewed { ask, result: Renewal::Alive(held("me", 7, 7)) });
+        }
+    }
+    let times = told(&mut script);
+    assert!((3..=5).contains(&times), "each 15 s: {times}");
+    step_down(&mut script);
+    script.ends("on_demote", 0);
+    told(&mut script);
+    script.until(script.now() + 60_000);
+    assert_eq!(told(&mut script), 0, "it leads no more");
+}
+
+#[test]
 fn a_replica_is_told_of_a_leader_once_it_acts() {
     let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
     script.sees_lock(held("other", 9, 3));
