@@ -142,7 +142,12 @@ impl Root {
                     touched => touched?,
                 }
             }
-            self.lock().ready = Some((ready, now));
+            // Unless another directory was made ready meanwhile.
+            if let Some((still, touched)) = &mut self.lock().ready
+                && *still == ready
+            {
+                *touched = now;
+            }
         }
         Ok(Some(Opened { root }))
     }
