@@ -89,6 +89,15 @@ fn replaced(text: &str, mut parts: Vec<(Span, String)>) -> String {
 
 fn gather(node: &Node, show: Show, rendered: &mut Vec<(Span, String)>) {
     match &node.value {
+        // A template's, whose elements all stand where it does.
+        Value::Array(elements) if node.templated => {
+            let shown = |element: &Node| match show {
+                Show::All | Show::NoSecrets => quote(element.as_str().unwrap_or_default()),
+                Show::AsWritten | Show::Nothing => quote("***"),
+            };
+            let elements: Vec<String> = elements.iter().map(shown).collect();
+            rendered.push((node.span.clone(), format!("[{}]", elements.join(", "))));
+        }
         Value::Array(elements) => elements.iter().for_each(|element| gather(element, show, rendered)),
         Value::Table(table) => {
             table.entries.iter().for_each(|entry| gather(&entry.value, show.below(&entry.key), rendered))
@@ -137,6 +146,22 @@ mod tests {
         );
         let json = r#"{"service": [{"port": "{{ env.PORT }}", "name": "{{ env.TEXT }}"}]}"#;
         assert_eq!(render(json, "t.json").unwrap(), r#"{"service": [{"port": 8080, "name": "a \"b\"\n\u007fä"}]}"#);
+    }
+
+    #[test]
+    fn a_list_of_a_templates_making_is_shown_as_a_list() {
+        let text = "process.exec = [\"a\"]\ncatalog.endpoints = \"http://u:{{ env.PASS }}@a:1, http://b:2,\" # here\n";
+        let context = Context { variables: [("PASS", "s3cret")].into_iter().collect(), hostname: String::new() };
+        assert_eq!(
+            render_text(text, Path::new("t.toml"), &context).unwrap(),
+            "process.exec = [\"a\"]\ncatalog.endpoints = [\"http://u:s3cret@a:1\", \"http://b:2\"] # here\n"
+        );
+        let text = "process.exec = [\"a\"]\nservice = [{ name = \"web\", port = 80, tags = \"{{ env.PASS }},1\" }]\n\
+                    catalog = { backend = \"local\", directory = \"/shared\" }\n";
+        let load = |text: &str| crate::config::Config::from_text(text, Path::new("t.toml"), None, &context).unwrap();
+        let written = load(text).written.text;
+        assert!(written.contains("tags = [\"s3cret\", \"1\"]"), "{written}");
+        assert_eq!(load(&written).config.services[0].tags, ["s3cret", "1"]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(crate) type Span = Range<usize>;
 pub(crate) struct Node {
     pub(crate) value: Value,
     pub(crate) span: Span,
-    /// Whether it was a template: then its text may stand for a number or a boolean.
+    /// Whether it was a template: then its text may stand for a number, a boolean or a list of texts.
     pub(crate) templated: bool,
     /// Whether a mistake in it has been reported: it is left out from then on, and nothing is said about it twice.
     pub(crate) broken: bool,
@@ -223,6 +223,19 @@ impl<'t> Node {
     /// What a templated text stands for where a boolean is wanted.
     pub(crate) fn templated_bool(&self) -> Option<bool> {
         self.as_str().filter(|_| self.templated).and_then(|text| text.trim().parse().ok())
+    }
+
+    /// What a templated text stands for where a list of texts is wanted: what is between its commas.
+    pub(crate) fn templated_list(&self) -> Option<Vec<Node>> {
+        let text = self.as_str().filter(|_| self.templated)?;
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let element = |part: &str| Node {
+            value: Value::String(part.to_owned()),
+            span: self.span.clone(),
+            templated: true,
+            broken: false,
+        };
+        Some(parts.map(element).collect())
     }
 }
 

@@ -15,8 +15,9 @@ const HEAD: &str = "\
 `pilotfish -- CMD ARGS`.
 
 - Values may hold `{{ env.NAME }}` and `{{ env.NAME | default(\"x\") }}`. They are rendered after the file is parsed, so no
-  value can break its syntax; such a value may also stand where a number, a boolean or a duration is wanted. A variable
-  that isn't set, and has no default, is a mistake.
+  value can break its syntax; such a value may also stand where a number, a boolean or a duration is wanted, or a list of
+  strings: `tags = \"{{ env.TAGS }}\"` holds what is between the commas. A command is no such list. A variable that isn't
+  set, and has no default, is a mistake.
 - Durations carry their unit: `\"500ms\"`, `\"5s\"`, `\"1h30m\"`.
 - `pilotfish check` shows every mistake at once; a config with mistakes isn't run (exit code 78).
 - `pilotfish schema` prints a JSON schema for editors; [reference.toml](../config-examples/reference.toml) has every key

@@ -155,6 +155,12 @@ impl<'s> Part<'s> {
         self.0.contains_key(ALONE)
     }
 
+    /// Whether it is an array of texts, but no command: nothing splits one into words.
+    fn is_list_of_texts(self) -> bool {
+        let of_texts = self.takes("array") && self.items().is_some_and(|items| items.takes("string"));
+        of_texts && !self.takes("string") && !self.may_stand_alone() && self.text("format") != Some("command")
+    }
+
     /// Whether it is written `[[so]]`.
     fn is_list_of_sections(self) -> bool {
         self.items().is_some_and(Part::is_section)

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ALONE, ALSO, tree};
+use super::{ALONE, ALSO, Part, tree};
 use crate::config::raw::ORDER;
 
 /// What a duration looks like. JSON Schema's own `duration` is another one (ISO 8601, `PT5S`).
@@ -62,14 +62,15 @@ fn publish(schema: &mut Value) {
     }
 }
 
-/// Lets a template stand where a number, a boolean or one of some words is wanted.
+/// Lets a template stand where a number, a boolean, one of some words or a list of texts is wanted.
 fn or_template(object: &mut Map<String, Value>) {
     let takes = object.get("type").and_then(Value::as_str);
-    if !matches!(takes, Some("integer" | "boolean")) && !object.contains_key("enum") {
+    let is_list = Part(object).is_list_of_texts();
+    if !matches!(takes, Some("integer" | "boolean")) && !object.contains_key("enum") && !is_list {
         return;
     }
     let mut strict = Map::new();
-    for key in ["type", "format", "minimum", "maximum", "enum"] {
+    for key in ["type", "format", "minimum", "maximum", "enum", "items"] {
         if let Some(value) = object.remove(key) {
             strict.insert(key.to_owned(), value);
         }

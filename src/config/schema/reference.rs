@@ -12,7 +12,8 @@ const HEAD: &str = "\
 #
 # `#key = value` is a default, or an example where the words above it say so. A table in double brackets may be there
 # several times. Values may hold `{{ env.NAME }}` and `{{ env.NAME | default(\"x\") }}`; such a value may also stand where
-# a number, a boolean or a duration is wanted. Durations carry their unit: `\"500ms\"`, `\"1h30m\"`.
+# a number, a boolean, a duration or a list of strings (then split at commas) is wanted. Durations carry their unit:
+# `\"500ms\"`, `\"1h30m\"`.
 ";
 /// Columns of a line of words.
 const WIDTH: usize = 118;

@@ -11,7 +11,7 @@ use crate::config::report::Problem;
 use crate::config::suggest::nearest;
 use crate::config::tree::{Node, Table, Value};
 
-/// Compares a document with the schema. Templated values that stand for numbers and booleans become those.
+/// Compares a document with the schema. Templated values that stand for numbers, booleans and lists become those.
 pub(crate) fn check_shape(root: &mut Node, syntax: Syntax, problems: &mut Vec<Problem>) {
     let schema = tree();
     let Some(top) = Part::of(&schema) else { return };
@@ -65,6 +65,10 @@ impl Walk<'_, '_> {
             && let Some(value) = node.templated_bool()
         {
             node.value = Value::Bool(value);
+        } else if part.is_list_of_texts()
+            && let Some(elements) = node.templated_list()
+        {
+            node.value = Value::Array(elements);
         }
         match &mut node.value {
             Value::Table(table) if part.takes("object") => self.table(table, part),

@@ -104,6 +104,37 @@ fn templated_values_stand_for_any_type_and_keep_every_character() {
 }
 
 #[test]
+fn a_template_is_split_at_commas_where_a_list_of_texts_is_wanted() {
+    let load = |endpoints: &str, tags: &str| {
+        let text = format!(
+            "process.exec = [\"a\"]\n[[service]]\nname = \"web\"\nport = 80\ntags = {tags}\naddress = \"{{{{ env.IN }}}}\"\n\
+             [catalog]\nbackend = \"etcd\"\nendpoints = {endpoints}\n"
+        );
+        let peers = "http://127.0.0.1:2379, http://127.0.0.2:2379,";
+        let variables = [("PEERS", peers), ("TAGS", "a,b"), ("ONE", "1"), ("IN", "eth1,inet")].into_iter().collect();
+        let context = Context { variables, hostname: "h".to_owned() };
+        Config::from_text(&text, Path::new("t.toml"), None, &context).map(|loaded| loaded.config)
+    };
+    let written = "[\"http://127.0.0.1:2379\", \"http://127.0.0.2:2379\"]";
+    let config = load("\"{{ env.PEERS }}\"", "\"{{ env.TAGS }}\"").unwrap();
+    assert_eq!(config, load(written, "[\"a\", \"b\"]").unwrap());
+    assert_eq!(config.services[0].tags, ["a", "b"]);
+    assert_eq!(config.services[0].address.len(), 2);
+    let tags = |tags: &str| load(written, tags).unwrap().services.remove(0).tags;
+    assert_eq!(tags("\"{{ env.ONE }}\""), ["1"]);
+    assert_eq!(tags("\"{{ env.NONE | default('') }}\""), [""; 0]);
+    assert_eq!(tags("\"x, {{ env.TAGS }}\""), ["x", "a", "b"]);
+    assert_eq!(tags("[\"{{ env.TAGS }}\"]"), ["a,b"], "an element is one as ever");
+    // What isn't a template is said to be no list, and what a list is made of is checked.
+    let refused = |endpoints: &str, tags: &str| load(endpoints, tags).unwrap_err().to_string();
+    assert!(refused(written, "\"a,b\"").contains("`tags` is a string, not an array of strings"));
+    let wrong = refused("\"{{ env.PEERS }}, :\"", "[]");
+    assert!(wrong.contains("an element of `endpoints`"), "{wrong}");
+    let command = Config::from_text("process.exec = \"{{ 'a,b' }}\"", Path::new("t.toml"), None, &Context::default());
+    assert!(command.unwrap_err().to_string().contains("there is no hidden shell"));
+}
+
+#[test]
 fn a_grpc_check_has_a_service_and_trusts_whom_it_is_told() {
     let config = good(
         r#"
