@@ -311,7 +311,9 @@ fn a_directory_from_before_a_reboot_is_taken_over() {
     run(async |bench: &Shared| {
         agent_on(&bench.address()).put("kept", "value").await;
         let mark = bench.path().join("boot");
+        // As an agent makes it.
         std::fs::create_dir(bench.services().join("web")).expect("ours");
+        std::fs::set_permissions(bench.services().join("web"), PermissionsExt::from_mode(0o777)).expect("ours");
         std::fs::write(bench.services().join("web/web-1"), "{}").expect("ours");
         std::fs::write(&mark, "11111111-2222-3333-4444-555555555555").expect("ours");
         let before = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
