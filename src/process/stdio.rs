@@ -12,8 +12,8 @@ const PIPEFS: FsType = FsType(0x5049_5045);
 
 /// Gives a child's standard descriptors, or the agent's own where it has none, to this user: pipes without a name, and the
 /// terminal of a container (`terminals`). Everything else stays whose it is: /dev/null is everybody's, a file is somebody's
-/// log, a pipe with a name is in somebody's directory, and a terminal outside a container is somebody's session. What can't be given (a read-only file system, no right to)
-/// stays too, as with runc.
+/// log, a pipe with a name is in somebody's directory, and a terminal outside a container is somebody's session. What can't
+/// be given (a read-only file system, no right to) stays too, as with runc.
 pub fn give(stdio: Option<&[OwnedFd; 3]>, uid: libc::uid_t, terminals: bool) {
     for standard in 0..3 {
         let number = stdio.map_or(standard, |stdio| stdio[standard as usize].as_raw_fd());

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 /// The template with `+`, Jinja's word for "the newline stays", in each tag that ends a line which isn't its own. No
 /// line moves.
 pub(super) fn keep_ends(source: &str) -> Cow<'_, str> {
-    let mut lines = Lines { source, at: 0, holds: false, outside: Vec::new(), kept: String::new(), copied: 0 };
+    let mut lines = LineEnds { source, at: 0, holds: false, outside: Vec::new(), kept: String::new(), copied: 0 };
     while lines.tag().is_some() {}
     if lines.copied == 0 {
         return Cow::Borrowed(source);
@@ -16,7 +16,7 @@ pub(super) fn keep_ends(source: &str) -> Cow<'_, str> {
     Cow::Owned(lines.kept)
 }
 
-struct Lines<'s> {
+struct LineEnds<'s> {
     source: &'s str,
     /// So far it is read.
     at: usize,
@@ -29,7 +29,7 @@ struct Lines<'s> {
     copied: usize,
 }
 
-impl Lines<'_> {
+impl LineEnds<'_> {
     /// Reads on, past the next tag; none where there is none, or one without an end, of which the backend tells.
     fn tag(&mut self) -> Option<()> {
         let bytes = self.source.as_bytes();
