@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::socket::UnixAddr;
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat, stat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::hand::Hand;
 use super::walk::refused;
 use super::{Place, find, kind, replaced, same, while_replaced};
 
@@ -51,7 +50,7 @@ impl SocketPlace {
     /// The way can't be walked, or whoever put a link on it may put nothing there themselves.
     pub fn find(path: &Path) -> io::Result<SocketPlace> {
         let place = find(path)?;
-        let may_not = |hand: &Hand| !hand.may_replace(&place.about_directory, place.entry.as_ref());
+        let may_not = |hand: &super::hand::Hand| !hand.may_replace(&place.about_directory, place.entry.as_ref());
         match place.linked_by().filter(may_not) {
             Some(hand) => Err(refused(hand, "may put nothing there")),
             None => Ok(SocketPlace { place }),
@@ -147,30 +146,6 @@ impl SocketPlace {
     #[allow(clippy::unnecessary_cast)]
     pub fn identity(&self) -> Option<(u64, u64)> {
         self.place.entry.as_ref().map(|entry| (entry.st_dev as u64, entry.st_ino as u64))
-    }
-
-    /// Where others than root, ourselves and this user may have put what is there, or led to it: the last such directory of
-    /// the way.
-    ///
-    /// # Errors
-    /// A directory of the way can't be looked at.
-    pub fn put_by_others_than(&self, user: u32) -> io::Result<Option<PathBuf>> {
-        let Some(mut entry) = self.place.entry else { return Err(io::ErrorKind::NotFound.into()) };
-        if self.place.linked_by().is_some() {
-            return Ok(Some(self.place.path.clone()));
-        }
-        for directory in self.place.path.ancestors().filter(|path| !path.as_os_str().is_empty()) {
-            let about = stat(directory)?;
-            let only_theirs = Some(Hand::User(user));
-            match Hand::of(&about, Some(&entry)) {
-                None => {}
-                // Where all may write and rename only what is their own, it is theirs because they were the first.
-                hand if hand == only_theirs && Hand::on(&about) == only_theirs => {}
-                Some(_) => return Ok(Some(directory.to_owned())),
-            }
-            entry = about;
-        }
-        Ok(None)
     }
 
     /// Removes what was seen there.

@@ -652,39 +652,6 @@ fn in_a_directory_that_is_not_its_owners_alone_whoever_may_write_there_may_have_
 }
 
 #[test]
-fn a_socket_is_its_users_alone_where_nobody_else_could_have_put_it() {
-    let directory = open_directory();
-    let Some(app) = anothers(directory.path()) else { return };
-    let (roots, open, sticky) =
-        (directory.path().join("roots"), directory.path().join("open"), directory.path().join("1777"));
-    for (made, mode) in [(&roots, 0o755), (&open, 0o777), (&sticky, 0o1777)] {
-        fs::create_dir(made).unwrap();
-        fs::set_permissions(made, Permissions::from_mode(mode)).unwrap();
-    }
-    let theirs = |place: &Path| {
-        let path = place.join("s");
-        drop(UnixListener::bind(&path).unwrap());
-        chown(&path, Some(OTHER), Some(OTHER)).unwrap();
-        path
-    };
-    let by_others = |path: &Path, user| SocketPlace::find(path).unwrap().put_by_others_than(user).unwrap();
-    assert_eq!(by_others(&theirs(&app), OTHER), None, "in a directory of its own");
-    assert_eq!(by_others(&app.join("s"), 4242), Some(app.clone()), "in another's");
-    assert_eq!(by_others(&theirs(&roots), OTHER), None, "root put it there");
-    for all in [&open, &sticky] {
-        assert_eq!(by_others(&theirs(all), OTHER), Some(all.clone()), "anybody may have put it there");
-    }
-    drop(UnixListener::bind(sticky.join("roots")).unwrap());
-    assert_eq!(by_others(&sticky.join("roots"), OTHER), None);
-    // A directory of theirs is no better where they may have made it in Consul's place.
-    fs::create_dir(sticky.join("run")).unwrap();
-    chown(sticky.join("run"), Some(OTHER), Some(OTHER)).unwrap();
-    assert_eq!(by_others(&theirs(&sticky.join("run")), OTHER), Some(sticky));
-    link_of_another(&app, &app.join("link"));
-    assert_eq!(by_others(&app.join("link/s"), OTHER), Some(app));
-}
-
-#[test]
 fn a_socket_that_was_found_is_the_one_that_is_spoken_to_whatever_its_name_leads_to_by_then() {
     let directory = open_directory();
     let Some(app) = anothers(directory.path()) else { return };

@@ -21,7 +21,6 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower::Service;
 
-use crate::files::{HeldSocket, SocketPlace};
 use crate::net::paced::{Paced, Unheard};
 
 use super::names::Names;
@@ -69,7 +68,7 @@ impl Connector {
     async fn reach(self, uri: Uri) -> Result<AgentConnection, Failure> {
         let unheard = Unheard::default();
         let stream: Box<dyn Duplex> = match self {
-            Connector::Unix(path) => Box::new(Paced::heard_by(of_consuls(&path).await?, unheard.clone())),
+            Connector::Unix(path) => Box::new(Paced::heard_by(UnixStream::connect(path).await?, unheard.clone())),
             Connector::Tcp { mut tcp, tls } => {
                 let stream = Paced::heard_by(tcp.call(uri.clone()).await?.into_inner(), unheard.clone());
                 match tls {
@@ -98,31 +97,6 @@ impl Service<Uri> for Connector {
                 |_| io::Error::new(io::ErrorKind::TimedOut, format!("not within {} s", CONNECT_TIMEOUT.as_secs()));
             timeout(CONNECT_TIMEOUT, reach).await.map_err(late)?
         })
-    }
-}
-
-/// A connection to the socket, if who listens there is root, ourselves, or the one user who may have put a socket there:
-/// Consul's own, with a directory of its own. Who else may write there may listen in Consul's place, and would hear the
-/// token.
-async fn of_consuls(path: &Path) -> io::Result<UnixStream> {
-    let place = SocketPlace::find(path)?;
-    // Somebody may have another socket of root's in its place by now.
-    let held = place.held()?;
-    let stream = UnixStream::connect(held.as_ref().map_or(path.to_owned(), HeldSocket::path)).await?;
-    let peer = stream.peer_cred()?.uid();
-    if [0, nix::unistd::geteuid().as_raw()].contains(&peer) {
-        return Ok(stream);
-    }
-    match place.put_by_others_than(peer)? {
-        None => Ok(stream),
-        Some(directory) => Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!(
-                "user {peer} listens there, and others may write in {}: nothing is told to them; let the socket be in a \
-                 directory that nobody but root and Consul's user may write, nor those above it",
-                directory.display()
-            ),
-        )),
     }
 }
 
