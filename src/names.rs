@@ -1,5 +1,5 @@
 //! Keeps the C library's name lookups out of the binary. Libraries name `getaddrinfo` on ways that are never taken
-//! here (hyper-util, when it has no resolver of ours), and the linker can't know: glibc's comes with its name service
+//! here (reqwest, when it has no resolver of ours), and the linker can't know: glibc's comes with its name service
 //! switch, which loads the image's modules into a static binary and crashes where they are another libc's. So its
 //! place is taken by one that always refuses; [`pilotfish::net::resolver`] is how names are looked up.
 

@@ -3,8 +3,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,48 +10,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Parsed in a millisecond or so.
 const BYTES_A_TURN: usize = 16 * 1024;
 
-/// No answer needs so much for what isn't its body: 64 KiB of head, or of certificates.
-const MOST_UNHEARD: usize = 256 * 1024;
-
-/// How much has come since whoever asked last heard something of it: a head, or a piece of a body. What is only parsed (heads
-/// that say that more is to come, a size that begins with zeros) is heard by nobody, and ends with an error.
-#[derive(Debug, Clone, Default)]
-pub struct Unheard(Arc<AtomicUsize>);
-
-impl Unheard {
-    /// Something was heard.
-    pub fn heard(&self) {
-        self.0.store(0, Ordering::Relaxed);
-    }
-
-    fn add(&self, bytes: usize) -> io::Result<()> {
-        match self.0.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > MOST_UNHEARD {
-            true => {
-                let words = format!("{} KiB came, and no answer in them", MOST_UNHEARD / 1024);
-                Err(io::Error::new(io::ErrorKind::InvalidData, words))
-            }
-            false => Ok(()),
-        }
-    }
-}
-
 /// A connection, and what is left of its turn.
 #[derive(Debug)]
 pub struct Paced<S> {
     stream: S,
     left: usize,
-    unheard: Option<Unheard>,
 }
 
 impl<S> Paced<S> {
     /// Its first turn begins.
     pub fn new(stream: S) -> Paced<S> {
-        Paced { stream, left: BYTES_A_TURN, unheard: None }
-    }
-
-    /// The same of one that breaks when too much comes unheard.
-    pub fn heard_by(stream: S, unheard: Unheard) -> Paced<S> {
-        Paced { unheard: Some(unheard), ..Paced::new(stream) }
+        Paced { stream, left: BYTES_A_TURN }
     }
 }
 
@@ -66,9 +33,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        let came = buffer.filled().len() - before;
-        self.left = self.left.saturating_sub(came);
-        Poll::Ready(self.unheard.as_ref().map_or(Ok(()), |unheard| unheard.add(came)))
+        self.left = self.left.saturating_sub(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -115,25 +81,5 @@ mod tests {
             () = others => {}
         }
         assert!(turns.get() >= 30, "half a mebibyte, {} turns", turns.get());
-    }
-
-    #[tokio::test]
-    async fn what_nobody_hears_of_breaks_the_connection_and_what_is_heard_never_does() {
-        let unheard = Unheard::default();
-        let mut endless = Paced::heard_by(tokio::io::repeat(7), unheard.clone());
-        let mut buffer = vec![0; 8 * 1024];
-        for _ in 0..64 {
-            unheard.heard();
-            endless.read_exact(&mut buffer).await.unwrap();
-        }
-        let mut more = 0;
-        let error = loop {
-            match endless.read_exact(&mut buffer).await {
-                Ok(read) => more += read,
-                Err(error) => break error,
-            }
-        };
-        assert!((128 * 1024..=MOST_UNHEARD).contains(&more), "{more}");
-        assert_eq!(error.to_string(), "256 KiB came, and no answer in them");
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod fuzz;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use simple_dns::Name;
@@ -56,6 +57,28 @@ pub enum ResolveError {
 /// When there is no such name, or nobody to ask.
 pub async fn resolve(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
     Files::system().resolve(host).await
+}
+
+/// The same for reqwest.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Resolver;
+
+impl reqwest::dns::Resolve for Resolver {
+    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        Box::pin(async move {
+            let addresses = resolve(name.as_str()).await?;
+            // reqwest puts the URL's port in place of 0.
+            let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, 0));
+            Ok(Box::new(addresses) as reqwest::dns::Addrs)
+        })
+    }
+}
+
+impl Resolver {
+    /// As reqwest wants it.
+    pub fn shared() -> Arc<Resolver> {
+        Arc::new(Resolver)
+    }
 }
 
 /// Where names are looked up.

@@ -137,6 +137,19 @@ pub fn client_config_of(pems: &Pems, tls: &Tls) -> Result<ClientConfig, TlsError
     builder.with_client_auth_cert(chain, key).map_err(TlsError::Identity)
 }
 
+/// A rustls client that trusts nobody, for connections without TLS: libraries that make one of their own fail, even
+/// for plain http, where an image has no authorities.
+///
+/// # Errors
+/// rustls has no protocol version left, which only a change of its features could bring about.
+pub fn unused() -> Result<ClientConfig, TlsError> {
+    Ok(ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}
+
 /// Which setting a cause points at. rustls' errors stand inside io errors, which show them by `get_ref` only.
 pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     use rustls::{AlertDescription, CertificateError, Error as Tls};

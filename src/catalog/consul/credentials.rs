@@ -6,24 +6,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-
 use crate::catalog::report;
 use crate::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Secret, SecretSource};
 use crate::net::storage::Storage;
 use crate::net::{secret, tls};
 
-use super::connect::Connector;
 use super::error::Error;
+use super::names::Names;
 
-/// The most an answer's head may take, and what is read at once.
-const HEAD_BYTES: usize = 64 * 1024;
-
-/// What sends requests.
-pub(super) type Http = Client<Connector, Full<Bytes>>;
+/// How long reaching the agent may take, of any call's time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Which connections are kept open when nobody uses them.
 struct Connections {
@@ -51,9 +43,9 @@ pub(super) struct Credentials {
 #[derive(Debug, Clone)]
 pub(super) struct Snapshot {
     /// By connections that stay open.
-    pub(super) standing: Http,
+    pub(super) standing: reqwest::Client,
     /// By those of who waits for a change.
-    pub(super) in_turn: Http,
+    pub(super) in_turn: reqwest::Client,
     pub(super) token: Option<Secret>,
     pub(super) password: Option<Secret>,
 }
@@ -75,8 +67,8 @@ struct Cached {
 /// Two clients, that share no connection.
 #[derive(Debug, Clone)]
 struct HttpClients {
-    standing: Http,
-    in_turn: Http,
+    standing: reqwest::Client,
+    in_turn: reqwest::Client,
 }
 
 /// Which file is at a path, and as it was when: device, inode, size, and the last change of its content and of itself.
@@ -170,20 +162,30 @@ pub(super) fn is_https(settings: &Settings) -> bool {
 }
 
 fn build(settings: &Settings) -> Result<HttpClients, Error> {
-    let connector = match &settings.address {
-        ConsulAddress::Unix(path) => Connector::unix(path.clone()),
-        ConsulAddress::Tcp(Endpoint { host, https, .. }) => {
-            let tls = https.then(|| tls::client_config(&settings.tls).map_err(Error::Tls)).transpose()?;
-            Connector::tcp(host, tls)
-        }
-    };
+    // Without TLS too: the default builder reads the system's authorities, and fails where an image has none.
+    let tls = if is_https(settings) { tls::client_config(&settings.tls) } else { tls::unused() }.map_err(Error::Tls)?;
     let of = |connections: Connections| {
-        Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
+        let builder = reqwest::Client::builder()
+            // Consul is reached as the config says, whatever HTTP_PROXY says to others.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("pilotfish/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(connections.idle)
             .pool_idle_timeout(connections.idle_for)
-            .http1_max_buf_size(HEAD_BYTES)
-            .build(connector.clone())
+            // A host that is cut off answers no blocking query, and no error either: the kernel finds out.
+            .tcp_keepalive(Duration::from_secs(5))
+            .tcp_keepalive_interval(Duration::from_secs(2))
+            .tcp_keepalive_retries(3)
+            .tcp_user_timeout(Duration::from_secs(10))
+            .tls_backend_preconfigured(tls.clone());
+        let (builder, place) = match &settings.address {
+            ConsulAddress::Unix(path) => (builder.unix_socket(path.as_path()), format!("unix://{}", path.display())),
+            ConsulAddress::Tcp(endpoint) => {
+                (builder.dns_resolver(Arc::new(Names::leading_to(&endpoint.host))), endpoint.to_string())
+            }
+        };
+        builder.build().map_err(|error| Error::unreachable(&place, &error))
     };
-    Ok(HttpClients { standing: of(STANDING), in_turn: of(IN_TURN) })
+    Ok(HttpClients { standing: of(STANDING)?, in_turn: of(IN_TURN)? })
 }

@@ -132,7 +132,7 @@ mod tests {
     fn answer(index: Option<u64>) -> Answer {
         Answer {
             endpoint: "GET /v1/x".to_owned(),
-            status: hyper::StatusCode::OK,
+            status: reqwest::StatusCode::OK,
             index,
             filtered: false,
             body: Vec::new(),

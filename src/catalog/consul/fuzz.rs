@@ -1,7 +1,7 @@
 //! What the fuzz targets throw at the client of Consul: an answer, its index in the first line, that comes in pieces.
 
-use hyper::StatusCode;
-use hyper::header::{HeaderMap, HeaderValue};
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use crate::catalog::border::assert_within;

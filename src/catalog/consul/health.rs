@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hyper::{Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use crate::catalog::border::{Flaw, LeftOut, RawInstance};

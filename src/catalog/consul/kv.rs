@@ -4,7 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hyper::{Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use crate::catalog::border::{Flaw, LeftOut};

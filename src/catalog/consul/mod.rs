@@ -3,7 +3,6 @@
 
 mod agent;
 mod client;
-mod connect;
 mod credentials;
 mod elements;
 mod error;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::Method;
+use reqwest::Method;
 use serde::Deserialize;
 use tokio::time::Instant;
 

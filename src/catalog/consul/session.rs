@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hyper::{Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::client::{Call, Client};

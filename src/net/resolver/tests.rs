@@ -1,6 +1,6 @@
 //! Against a name server of the test's own, on loopback addresses and a port of its own.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use proptest::prelude::*;
 use simple_dns::rdata::{A, AAAA, CNAME, RData};
