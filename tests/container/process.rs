@@ -540,11 +540,12 @@ within = "1s"
 
 #[test]
 fn what_main_says_by_sd_notify_is_passed_on_without_what_is_only_ours() {
-    let scratch = Scratch::new();
-    let outer = UnixDatagram::bind(scratch.file("outer")).unwrap();
+    // Where nobody else may lead what is said to another socket.
+    let above = tempfile::tempdir().unwrap();
+    let outer = UnixDatagram::bind(above.path().join("outer")).unwrap();
     outer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let (said, socket) =
-        ("READY=1\nMAINPID=7\nSTATUS=up", format!("NOTIFY_SOCKET={}", scratch.file("outer").display()));
+        ("READY=1\nMAINPID=7\nSTATUS=up", format!("NOTIFY_SOCKET={}", above.path().join("outer").display()));
     let script = format!("{} notify \"$0\"; sleep 1000", specimen().display());
     let arguments =
         [pilotfish().into(), "--".into(), "/bin/sh".into(), "-c".into(), OsString::from(script), said.into()];
