@@ -4,8 +4,9 @@
 
 use crate::catalog::bounds::LARGEST_ITEM;
 
-/// The longest text that isn't a value, in bytes as it is written: a check's output has 4 KiB by default.
-pub(super) const WORD: usize = 64 * 1024;
+/// The longest text that isn't a value, in bytes as it is written: a check's output has 4 KiB by default, and an agent may be
+/// told of tags as long as anybody likes.
+pub(super) const WORD: usize = 128 * 1024;
 
 /// The longest value, in Base64.
 pub(super) const VALUE: usize = LARGEST_ITEM / 3 * 4 + 4;
