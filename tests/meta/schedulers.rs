@@ -1,5 +1,6 @@
 //! The examples for Kubernetes, Nomad and Swarm, as far as can be told without those systems: what the manifests say fits the
 //! configs they bring, and those are sound.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::fs;
