@@ -24,20 +24,26 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 /// Keeps looks apart once too many came at once.
 #[derive(Debug)]
 pub(super) struct RateLimit {
+    burst: u32,
     tokens: u32,
     last: Instant,
 }
 
 impl RateLimit {
     pub(super) fn new() -> RateLimit {
-        RateLimit { tokens: BURST, last: Instant::now() }
+        RateLimit::after(BURST)
+    }
+
+    /// The same, where so many looks may come at once.
+    pub(super) fn after(burst: u32) -> RateLimit {
+        RateLimit { burst, tokens: burst, last: Instant::now() }
     }
 
     /// An answer came; how long to wait before the next question.
     pub(super) fn answered(&mut self, now: Instant) -> Duration {
         let earned = now.duration_since(self.last).as_millis() / SPACING.as_millis();
         self.last = now;
-        self.tokens = self.tokens.saturating_add(u32::try_from(earned).unwrap_or(BURST)).min(BURST);
+        self.tokens = self.tokens.saturating_add(u32::try_from(earned).unwrap_or(self.burst)).min(self.burst);
         match self.tokens.checked_sub(1) {
             Some(left) => {
                 self.tokens = left;
@@ -67,7 +73,7 @@ mod tests {
     #[test]
     fn answers_without_end_are_kept_apart_and_quiet_earns_a_new_burst() {
         let start = Instant::now();
-        let mut rate = RateLimit { tokens: BURST, last: start };
+        let mut rate = RateLimit { last: start, ..RateLimit::new() };
         let waits = (0..BURST + 5).filter(|_| rate.answered(start) > Duration::ZERO).count();
         assert_eq!(waits, 5);
         assert_eq!(rate.answered(start + Duration::from_secs(60)), Duration::ZERO);
@@ -76,7 +82,7 @@ mod tests {
     #[test]
     fn after_a_burst_there_is_one_answer_for_each_span() {
         let start = Instant::now();
-        let (mut rate, mut now) = (RateLimit { tokens: BURST, last: start }, start);
+        let (mut rate, mut now) = (RateLimit { last: start, ..RateLimit::new() }, start);
         let mut answers = 0;
         while now < start + SPACING * 100 {
             now += rate.answered(now);

@@ -29,6 +29,8 @@ use super::name::of_election;
 use super::root::Opened;
 use super::{Error, Local};
 
+/// A lock that changes hands is looked at several times, so that the next candidate has it within milliseconds.
+const LOOKS_AT_ONCE: u32 = 400;
 /// Files of an election.
 const LEADER: &str = "leader";
 const LAST: &str = "last";
@@ -177,7 +179,7 @@ impl Local {
 
     /// See [`LockClient::watch`](crate::catalog::election::LockClient::watch).
     pub async fn watch_lock(&self, election: &str, views: &mut LockViewSender) {
-        let (mut pace, mut rate) = (Pace::new(RETRY), RateLimit::new());
+        let (mut pace, mut rate) = (Pace::new(RETRY), RateLimit::after(LOOKS_AT_ONCE));
         let (mut watching, mut freed) = (None, None);
         let mut doubts = IN_DOUBT.iter();
         loop {
