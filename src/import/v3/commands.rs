@@ -2,6 +2,7 @@
 
 use super::job::Job;
 use crate::import::command::SPLIT;
+use crate::import::common::Restarts;
 use crate::import::text::Text;
 
 /// What runs another command, as somebody else or otherwise.
@@ -45,9 +46,17 @@ fn words(words: &[Text]) -> Vec<String> {
     }
 }
 
+impl Job {
+    /// Whether it is there for others: what stays beside main.
+    pub(super) fn is_agent(&self) -> bool {
+        let stays = self.restarts == Restarts::Unlimited || self.check.is_some();
+        is_consul_agent(self.words(), &self.name.sample(), stays && self.entry.is_none())
+    }
+}
+
 /// Whether a command is a Consul agent, or what starts one; `by_name`: it may be one by its names alone, since it stays and
 /// has no port.
-pub(super) fn is_consul_agent(exec: &[Text], name: &str, by_name: bool) -> bool {
+fn is_consul_agent(exec: &[Text], name: &str, by_name: bool) -> bool {
     let words = words(exec);
     let begins = |word: &str| WRAPPERS.contains(&program(word));
     let wrapped = words.first().is_some_and(|word| begins(word));

@@ -1,6 +1,5 @@
 //! One job of a file, read.
 
-use super::commands;
 use crate::import::common::{self, Check, Entry, Restarting, Restarts};
 use crate::import::document::{Note, Value};
 use crate::import::go::Span;
@@ -65,12 +64,6 @@ impl Job {
 
     pub(super) fn all_notes(&self) -> Vec<Note> {
         self.notes.clone()
-    }
-
-    /// Whether it is there for others: what stays beside main.
-    pub(super) fn is_agent(&self) -> bool {
-        let stays = self.restarts == Restarts::Unlimited || self.check.is_some();
-        commands::is_consul_agent(self.words(), &self.name.sample(), stays && self.entry.is_none())
     }
 
     /// Whether it runs once and has an end that others can wait for.
