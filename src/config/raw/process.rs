@@ -76,8 +76,9 @@ pub(crate) struct Process {
     #[schemars(example = ["nginx", "-g", "daemon off;"], extend("x-default" = "what follows `--` on the command line"))]
     pub(crate) exec: Option<Command>,
     /// Who it runs as: a name or uid, and perhaps a group or gid after a colon. Supplementary groups come along;
-    /// `no_new_privs` is set when privileges are dropped, and no capability is kept. Pipes and the container's terminal
-    /// on its standard descriptors become that user's, so that `/dev/stdout` and `/dev/stderr` can be opened by name.
+    /// `no_new_privs` is set when privileges are dropped, and no capability is kept. Pipes without a name
+    /// and the container's terminal on its standard descriptors become that user's, so that `/dev/stdout` and `/dev/stderr`
+    /// can be opened by name.
     #[schemars(example = &"mysql", extend("x-default" = "the user pilotfish runs as"))]
     pub(crate) user: Option<Parsed<User>>,
     /// Its working directory. It is entered as `user`; by root for it only where every directory on the way is root's own,
