@@ -35,6 +35,8 @@ const ASKING: &str = "asking whether anybody has led";
 pub struct Acting {
     /// Of the leader that another container is.
     other: Option<OtherLeader>,
+    /// Whether somebody has been seen to act, this container included: who comes to lead then asks nothing.
+    seen: bool,
     /// What is known of who led before this term: `Some(None)` is that it can't be known.
     past: Option<(Term, Option<ElectionPast>)>,
     asks_past: Question,
@@ -119,7 +121,10 @@ impl Acting {
 
     /// Whether nobody had ever begun to act as of this term; `None`: not known yet.
     pub fn unled(&self, term: Term) -> Option<bool> {
-        self.unled.filter(|(of, _)| *of == term).map(|(_, unled)| unled)
+        match self.seen {
+            true => Some(false),
+            false => self.unled.filter(|(of, _)| *of == term).map(|(_, unled)| unled),
+        }
     }
 
     /// What can be known of who led before this term, once that is settled.
@@ -209,9 +214,8 @@ impl Supervisor {
 
     /// What stands beside the lock.
     pub(in crate::supervisor) fn saw_acting(&mut self, step: &mut Step<'_>, seen: Result<Observation, String>) {
-        let Some(other) = self.leadership.as_mut().and_then(|leadership| leadership.acting.other.as_mut()) else {
-            return;
-        };
+        let Some(leadership) = &mut self.leadership else { return };
+        let Some(other) = &mut leadership.acting.other else { return };
         let Ok(Observation::Key(value)) = seen else { return };
         let acts = value.is_some_and(|value| value == acting_value(&other.id, other.term));
         if acts && other.acts != Some(true) {
@@ -223,6 +227,7 @@ impl Supervisor {
         }
         let term = other.term;
         if acts {
+            leadership.acting.seen = true;
             self.tell_election(ElectionEvent::Acts { term });
         }
     }
@@ -233,7 +238,11 @@ impl Supervisor {
         let acting = &mut leadership.acting;
         (acting.past, acting.begins, acting.begun, acting.told) = (None, None, None, None);
         acting.asks_past = Question::default();
-        self.ask_past(step);
+        // The answer would take as long as the store does, and nobody leads meanwhile.
+        match leadership.role {
+            Role::Leader { term, .. } if acting.seen => acting.settle_past(term, Some(ElectionPast::Led)),
+            _ => self.ask_past(step),
+        }
     }
 
     /// Whether anybody has. Where that can't be known, nobody is called the first.
@@ -356,6 +365,7 @@ impl Supervisor {
                 }
                 // Nothing is written where it stands.
                 told.again_at = (told.mark == LeaderMark::Acts).then_some(step.now + LOOK_AGAIN);
+                acting.seen |= told.mark == LeaderMark::Acts;
             }
             Err(error) => {
                 if told.error.as_ref() != Some(&error) {

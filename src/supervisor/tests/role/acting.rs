@@ -154,6 +154,21 @@ fn what_the_store_does_not_answer_at_once_is_asked_again_until_the_time_is_over(
 }
 
 #[test]
+fn who_has_seen_a_leader_act_asks_nothing_before_it_leads() {
+    let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
+    // An answer that never comes would cost the time it is asked for.
+    script.acted_before = Err("no cluster leader".to_owned());
+    script.sees_lock(held("other", 9, 3));
+    script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
+    script.until(20_000);
+    script.heard();
+    script.takes(7);
+    let heard = script.heard();
+    assert!(heard.contains(&"spawn on_promote".to_owned()), "{heard:?}");
+    assert_eq!(script.variable("on_promote", "PILOTFISH_FIRST"), Some(""));
+}
+
+#[test]
 fn the_first_leader_says_so_before_it_acts() {
     let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
     script.acted_before = Ok(ElectionPast::Unled);
@@ -173,7 +188,8 @@ fn the_first_leader_says_so_before_it_acts() {
 fn a_first_leader_that_was_a_replica_says_so_before_it_is_promoted() {
     let mut script = Script::candidate(Config { hooks: hooks(), ..candidate() });
     script.acted_before = Ok(ElectionPast::Unled);
-    script.sees_lock(held("other", 9, 3));
+    script.sees_holder(held("other", 9, 3));
+    script.sees_acting(None);
     script.sees_lock(View { at: 5, last_revision: Revision(5), ..free() });
     script.until(20_000);
     script.heard();
