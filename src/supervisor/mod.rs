@@ -252,9 +252,7 @@ impl Supervisor {
             Event::Observed { follow: Follow::WaitFor(index), seen } => self.waited(index, seen, step.out),
             Event::Observed { follow: Follow::Acting, seen } => self.saw_acting(step, seen),
             Event::Observed { follow: Follow::Await(reply), seen } => self.awaited(step, reply, seen),
-            Event::Rendered { watch, outcome } => {
-                self.with_watch(step, &watch, |watch, context| watch.rendered(outcome, context));
-            }
+            Event::Rendered { watch, outcome } => self.rendered(step, &watch, outcome),
             Event::Installed { watch, result } => {
                 self.with_watch(step, &watch, |watch, context| watch.installed(result, context));
             }
@@ -355,7 +353,7 @@ impl Supervisor {
     pub fn next_deadline(&self) -> Option<Time> {
         let entries = self.entries.iter().chain(&self.leaving).map(Entry::deadline);
         let checks = self.checks.iter().filter(|_| !self.is_stopping()).map(Check::deadline);
-        let watches = self.watches.iter().filter(|_| !self.is_stopping()).map(Watch::deadline);
+        let watches = self.watches.iter().filter(|_| self.watches_act()).map(Watch::deadline);
         let tasks = self.tasks.iter().filter(|_| !self.is_stopping()).map(|task| task.deadline(self.calendar));
         let sensors = self.sensors.iter().filter(|_| !self.is_stopping()).map(Sensor::deadline);
         let leading = self.leadership.as_ref().and_then(Leadership::deadline);
@@ -410,19 +408,21 @@ impl Supervisor {
         for entry in self.entries.iter_mut().chain(&mut self.leaving) {
             entry.tick(step);
         }
-        if self.is_stopping() {
-            return;
-        }
-        self.tick_maintenance(step);
-        self.tick_orders(step);
-        for index in 0..self.checks.len() {
-            if self.checks[index].is_due(step.now) {
-                self.check_asks(step, index);
+        let goes_on = !self.is_stopping();
+        if goes_on {
+            self.tick_maintenance(step);
+            self.tick_orders(step);
+            for index in 0..self.checks.len() {
+                if self.checks[index].is_due(step.now) {
+                    self.check_asks(step, index);
+                }
             }
         }
         self.each_watch(step, |watch, context| watch.tick(context));
-        self.tick_tasks(step);
-        self.tick_sensors(step);
+        if goes_on {
+            self.tick_tasks(step);
+            self.tick_sensors(step);
+        }
     }
 
     fn exited(&mut self, step: &mut Step<'_>, run: RunId, status: ExitStatus) {

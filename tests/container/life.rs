@@ -269,6 +269,20 @@ fn a_reload_takes_new_services_and_leaves_main_alone() {
     assert_eq!(container.wait(), Ok(3));
 }
 
+/// An instance of `app` in a lab's catalog.
+fn backend(lab: &Lab, id: &str) -> Lab {
+    Lab::new(&format!(
+        "[process]\nexec = [\"sleep\", \"1000\"]\n{}[[service]]\nname = \"app\"\nid = \"{id}\"\nport = 7\naddress = [\"static:10.0.0.2\"]\n",
+        LOCAL.replace("DIR", lab.path("").to_str().unwrap().trim_end_matches('/'))
+    ))
+}
+
+/// Waits until a lab's template has become this.
+fn rendered(lab: &Lab, text: &str, container: &Container) {
+    eventually(text, || fs::read_to_string(lab.path("out.conf")).is_ok_and(|now| now == text).then_some(()))
+        .unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+}
+
 #[test]
 fn a_watch_renders_checks_and_tells_main_when_a_backend_comes_and_goes() {
     let main = MAIN.replace("TERM", "HUP").replace("exit 3", "true");
@@ -282,26 +296,16 @@ fn a_watch_renders_checks_and_tells_main_when_a_backend_comes_and_goes() {
     lab.told("main");
     assert_eq!(fs::read_to_string(lab.path("out.conf")).unwrap(), "");
 
-    let backend = |id: &str| {
-        Lab::new(&format!(
-            "[process]\nexec = [\"sleep\", \"1000\"]\n{}[[service]]\nname = \"app\"\nid = \"{id}\"\nport = 7\naddress = [\"static:10.0.0.2\"]\n",
-            LOCAL.replace("DIR", lab.path("").to_str().unwrap().trim_end_matches('/'))
-        ))
-    };
-    let rendered = |text: &str| {
-        eventually(text, || (fs::read_to_string(lab.path("out.conf")).unwrap() == text).then_some(()))
-            .unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
-    };
-    let (one, two) = (backend("one"), backend("two"));
+    let (one, two) = (backend(&lab, "one"), backend(&lab, "two"));
     let first = one.run();
-    rendered("one 7\n");
+    rendered(&lab, "one 7\n", &container);
     lab.told("term");
     let mut second = two.run();
-    rendered("one 7\ntwo 7\n");
+    rendered(&lab, "one 7\ntwo 7\n", &container);
     // kill -9: the kernel frees the lock, and nobody waits for a clock.
     drop(first);
-    rendered("two 7\n");
-    let wrong = backend("bad");
+    rendered(&lab, "two 7\n", &container);
+    let wrong = backend(&lab, "bad");
     let _wrong = wrong.run();
     log_says(&container, "its check exited with code 1");
     assert_eq!(fs::read_to_string(lab.path("out.conf")).unwrap(), "two 7\n");
@@ -311,6 +315,40 @@ fn a_watch_renders_checks_and_tells_main_when_a_backend_comes_and_goes() {
     container.signal(TERM);
     container.signal(TERM);
     assert!(container.wait().is_ok());
+}
+
+#[test]
+fn a_backend_that_leaves_while_the_container_drains_leaves_the_file_and_main_is_told() {
+    let main = MAIN.replace("trap", "trap 'echo reload >> DIR/story' HUP; trap");
+    let lab = Lab::new(&format!(
+        "{main}[stop]\nwithin = \"60s\"\ndrain = \"50s\"\n{LOCAL}[[watch]]\nservice = \"app\"\nsignal = \"HUP\"\n\
+         on_change = {{ exec = [\"sh\", \"-c\", \"[ -e DIR/hang ] || exit 0; trap '' TERM; touch DIR/hangs; \
+         while :; do sleep 1; done\"], timeout = \"100s\" }}\n\
+         template = {{ source = \"DIR/t.j2\", destination = \"DIR/out.conf\" }}\n"
+    ));
+    fs::write(lab.path("t.j2"), "{% for i in instances %}{{ i.id }}\n{% endfor %}").unwrap();
+    let backends = ["one", "two", "three"].map(|id| backend(&lab, id));
+    let [one, two, _three] = backends.each_ref().map(Lab::run);
+    let mut container = lab.run();
+    lab.told("main");
+    rendered(&lab, "one\nthree\ntwo\n", &container);
+    let reloads = || lab.story().iter().filter(|line| *line == "reload").count();
+    let before = reloads();
+    container.signal(TERM);
+    eventually("the drain", || lab.ask(&["status"]).1.contains("draining").then_some(())).unwrap();
+    drop(one);
+    rendered(&lab, "three\ntwo\n", &container);
+    eventually("a reload", || (reloads() > before).then_some(())).unwrap();
+    // An on_change that hangs holds nothing up.
+    fs::write(lab.path("hang"), "").unwrap();
+    drop(two);
+    rendered(&lab, "three\n", &container);
+    eventually("one that hangs", || lab.path("hangs").exists().then_some(())).unwrap();
+    let begun = Instant::now();
+    container.signal(TERM);
+    assert_eq!(container.wait(), Ok(3), "{}", container.stderr());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(lab.story().last().map(String::as_str), Some("term"));
 }
 
 #[test]

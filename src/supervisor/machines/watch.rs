@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Backoff, Exec, Hook, Query, Required, Watch as Config};
+use crate::config::{Backoff, Exec, Hook, Query, Required, Watch as Config, When};
 
 use super::commands::{Commands, Launch, Outcome};
 use super::jitter::{self, Jitter};
@@ -111,8 +111,8 @@ pub struct Context<'a, 'b> {
     pub next_run: &'a mut dyn FnMut() -> RunId,
     /// Who gets the signal; hooks wait until it is up.
     pub main: &'a Main,
-    /// Whether this container leads.
-    pub leads: bool,
+    /// Whether this container leads; `None`: it has led, and comes to no role any more.
+    pub leads: Option<bool>,
     /// Whether the container is in maintenance: no change is acted on.
     pub paused: bool,
     /// How main is signalled.
@@ -123,6 +123,13 @@ pub struct Context<'a, 'b> {
     pub jitter: &'a mut Jitter,
     /// Orders go here.
     pub step: &'a mut Step<'b>,
+}
+
+impl Context<'_, '_> {
+    /// Whether what is done in this role is done now.
+    fn is_for(&self, role: When) -> bool {
+        self.leads.map_or(role == When::Always, |leads| role.applies(leads))
+    }
 }
 
 impl Watch {
@@ -181,6 +188,19 @@ impl Watch {
         Effect::Unfollow { follow: Follow::Watch(self.config.name.clone()) }
     }
 
+    /// Looks no more, and no file of it goes live. The run under way, which is to be ended.
+    pub fn end(&mut self, out: &mut Vec<Effect>) -> Option<RunId> {
+        out.push(self.unfollow());
+        match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
+            WatchStage::Checking { run, staged, .. } => {
+                out.push(Effect::Discard(staged));
+                Some(run)
+            }
+            WatchStage::Hook { run, .. } => Some(run),
+            WatchStage::Quiet | WatchStage::Rendering { .. } | WatchStage::Installing { .. } => None,
+        }
+    }
+
     /// Whether main need not wait for this watch's file.
     pub fn is_prepared(&self, leads: bool) -> bool {
         self.prepared || !self.config.when.applies(leads)
@@ -216,7 +236,7 @@ impl Watch {
 
     /// Main shall not wait longer for a first answer: the file is made with what is known, be it nothing.
     pub fn prepare_without_answer(&mut self, context: &mut Context<'_, '_>) {
-        if self.awaits_answer(context.leads) {
+        if self.awaits_answer(context.leads == Some(true)) {
             let on = self.acted.clone();
             self.render(on, true, context);
         }
@@ -302,7 +322,7 @@ impl Watch {
         let held = self.held_until().is_some_and(|at| at > context.step.now);
         // A main that waits for its file gets it.
         let paused = context.paused && self.prepared;
-        if held || paused || !matches!(self.stage, WatchStage::Quiet) || !self.config.when.applies(context.leads) {
+        if held || paused || !matches!(self.stage, WatchStage::Quiet) || !context.is_for(self.config.when) {
             return;
         }
         self.hold_until = None;
@@ -333,7 +353,7 @@ impl Watch {
             Rendering::Unchanged => self.done(on, context),
             Rendering::Kept => self.kept(context),
             Rendering::Failed(error) => self.failed(error, context),
-            Rendering::Staged(staged) if !self.config.when.applies(context.leads) => {
+            Rendering::Staged(staged) if !context.is_for(self.config.when) => {
                 context.step.out.push(Effect::Discard(staged));
                 self.set_aside(context);
             }
@@ -357,7 +377,7 @@ impl Watch {
             other => return self.stage = other,
         };
         // Another role's file doesn't go live, and a check that was cut short says nothing of the template.
-        let in_vain = !self.config.when.applies(context.leads) || *outcome == Outcome::Cancelled;
+        let in_vain = !context.is_for(self.config.when) || *outcome == Outcome::Cancelled;
         match outcome.result() {
             Ok(()) | Err(_) if in_vain => {
                 context.step.out.push(Effect::Discard(staged));
@@ -492,7 +512,7 @@ impl Watch {
     }
 
     fn hook(&mut self, on: Observation, context: &mut Context<'_, '_>) {
-        if !self.config.when.applies(context.leads) {
+        if !context.is_for(self.config.when) {
             return self.set_aside(context);
         }
         // What the last run was allowed to leave ends first, which is an event.
@@ -548,7 +568,7 @@ impl Watch {
         let Some(hint) = &mut self.hint else { return };
         let target = context.main.target(context.scope).filter(|_| context.main.is_up());
         match (self.config.signal, target) {
-            (Some(signal), Some(target)) if self.config.when.applies(context.leads) => {
+            (Some(signal), Some(target)) if context.is_for(self.config.when) => {
                 hint.stage = HintStage::Asked;
                 context.step.out.push(Effect::Hint { watch: self.config.name.clone(), target, signal });
             }

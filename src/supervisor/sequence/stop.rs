@@ -1,6 +1,6 @@
 //! The stop sequence: out of the rotation, drain, `pre_stop`, coprocesses that stop before main, a leader's `on_demote`,
 //! main and all it left, the election's lock, deregister, `post_stop`, all other coprocesses, exit; each step takes from what `[stop] within` leaves, and nothing can hold
-//! the container past it.
+//! the container past it. Until main is told it serves on, and [watches](super::watches) act for it.
 
 use std::time::Duration;
 
@@ -74,7 +74,6 @@ impl Supervisor {
         if !self.process.manner.silent {
             step.out.push(Effect::Say(Notice::Stopping { reason: reason.clone(), within }));
         }
-        step.out.extend(self.watches.iter().map(|watch| watch.unfollow()));
         self.commands.hurry(by_within.map(|at| told_latest(step.now, at)));
         self.kill_latest = by_within;
         step.out.push(Effect::TellOuter(OuterWord::Stopping));
@@ -100,7 +99,9 @@ impl Supervisor {
             led,
             stops_asked: matches!(cause, Cause::Signal(_) | Cause::Terminal).into(),
             hurries: false,
+            watches: true,
         });
+        self.end_watches_without_main(step);
         self.tell_catalog(step.out);
         self.hurry_demotion(step.now);
         if !self.leads() {
@@ -169,6 +170,7 @@ impl Supervisor {
 
     /// Takes every step of the stop sequence that nothing holds back any more.
     pub(in crate::supervisor) fn advance_stop(&mut self, step: &mut Step<'_>) {
+        self.end_watches_without_main(step);
         if let Some(&Stopping { stage: StopStage::Draining { until }, cause, .. }) = self.life.stopping() {
             match self.main.is_gone() && !matches!(cause, Cause::Terminal) {
                 true => self.tell_main(step, None),
@@ -279,6 +281,7 @@ impl Supervisor {
 
     /// Has main stop.
     pub(in crate::supervisor) fn tell_main_now(&mut self, step: &mut Step<'_>) {
+        self.end_watches(step);
         let patience = self.process.stop_timeout.map(|timeout| step.now + timeout);
         let Some(stopping) = self.life.stopping_mut() else { return };
         if !matches!(stopping.stage, StopStage::Main { .. }) {

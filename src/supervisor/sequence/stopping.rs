@@ -45,6 +45,8 @@ pub struct Stopping {
     pub(super) stops_asked: u32,
     /// Main waits for no coprocess any more.
     pub(super) hurries: bool,
+    /// Changes are acted on still, for main serves on.
+    pub(super) watches: bool,
 }
 
 /// A stage of the stop sequence.

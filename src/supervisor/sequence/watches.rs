@@ -1,8 +1,10 @@
-//! What watches act on, and what they are told to act with.
+//! What watches act on, what they are told to act with, and when they end: main serves on while the container drains, and
+//! until it is told to stop what it reads is kept as things are.
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::watch::{Context, Watch};
-use crate::supervisor::vocabulary::{RunId, Step};
+use crate::supervisor::sequence::life::LifeStage;
+use crate::supervisor::vocabulary::{Effect, Rendering, RunId, Step};
 
 impl Supervisor {
     pub(in crate::supervisor) fn with_watch(
@@ -21,18 +23,18 @@ impl Supervisor {
         });
     }
 
-    /// Does it for each watch, unless the container is stopping: then nothing is acted on any more.
+    /// Does it for each watch, unless nothing is acted on any more.
     pub(in crate::supervisor) fn each_watch(
         &mut self,
         step: &mut Step<'_>,
         mut act: impl FnMut(&mut Watch, &mut Context<'_, '_>),
     ) {
-        if self.is_stopping() {
+        if !self.watches_act() {
             return;
         }
         let env = self.common_env();
         let scope = self.process.signal_scope;
-        let leads = self.leads();
+        let leads = self.leads_for_watches();
         let paused = self.maintenance.is_some();
         let Supervisor { watches, commands, main, jitter, last_run, .. } = self;
         let mut next_run = || {
@@ -42,6 +44,53 @@ impl Supervisor {
         for watch in watches {
             let (env, next_run) = (env.clone(), &mut next_run);
             act(watch, &mut Context { commands, next_run, main, scope, leads, paused, env, jitter, step });
+        }
+    }
+
+    /// A template was rendered. A file that comes too late goes live no more.
+    pub(in crate::supervisor) fn rendered(&mut self, step: &mut Step<'_>, name: &str, outcome: Rendering) {
+        match (self.life.stopping(), outcome) {
+            (Some(stopping), Rendering::Staged(staged)) if !stopping.watches => step.out.push(Effect::Discard(staged)),
+            (_, outcome) => self.with_watch(step, name, |watch, context| watch.rendered(outcome, context)),
+        }
+    }
+
+    /// Whether changes are acted on: until main is told to stop for good.
+    pub(in crate::supervisor) fn watches_act(&self) -> bool {
+        match self.life.stage() {
+            LifeStage::Stopping(stopping) => stopping.watches,
+            LifeStage::Ended => false,
+            _ => true,
+        }
+    }
+
+    /// Whether it is a leader that watches act for. One that has left its role as it stops comes to no other: `None`.
+    fn leads_for_watches(&self) -> Option<bool> {
+        let leads = self.leads();
+        match self.life.stopping() {
+            Some(stopping) if stopping.led && !leads => None,
+            Some(_) | None => Some(leads),
+        }
+    }
+
+    /// The container stops, and nobody is there who serves on: main was told before, has ended or was never up.
+    pub(in crate::supervisor) fn end_watches_without_main(&mut self, step: &mut Step<'_>) {
+        if !self.main.is_up() && !self.main.is_following() {
+            self.end_watches(step);
+        }
+    }
+
+    /// The container stops, and main is told, or gone: nothing is followed any more, no file goes live, and what runs is told
+    /// to end: it might have a main go on that is to stop. Nothing waits for that before the container's own end.
+    pub(in crate::supervisor) fn end_watches(&mut self, step: &mut Step<'_>) {
+        let Some(stopping) = self.life.stopping_mut() else { return };
+        if !std::mem::take(&mut stopping.watches) {
+            return;
+        }
+        for watch in &mut self.watches {
+            if let Some(run) = watch.end(step.out) {
+                self.commands.cancel(step, run);
+            }
         }
     }
 }

@@ -226,8 +226,8 @@ fn a_container_stops_from_within_maintenance_as_from_without() {
     script.ends("main", 0);
     script.withdrawn("web");
     script.hears(&[
-        "unfollow Watch(\"app\")",
         "publish web draining, in maintenance: disk",
+        "unfollow Watch(\"app\")",
         "SIGTERM to main",
         "reply error",
         "reply error",

@@ -1,8 +1,11 @@
 use std::time::Duration;
 
+use super::coprocess::coprocess;
 use super::script::*;
+use super::watch::running_with_template_and;
+use crate::config::coprocess::StopPoint;
 use crate::config::{
-    Background, Config, Hooks, Leftovers, OnFailure, RestartPolicy, Signal, SignalScope, Stop, Strays,
+    Background, Config, Coprocess, Hooks, Leftovers, OnFailure, RestartPolicy, Signal, SignalScope, Stop, Strays, Watch,
 };
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::*;
@@ -779,4 +782,194 @@ fn the_first_signal_hurries_no_stop_that_began_otherwise() {
     script.expect(&["spawn post_stop"]);
     script.signal(Signal::TERM);
     script.expect(&["SIGTERM to all of post_stop"]);
+}
+
+/// Two seconds of drain, then `pre_stop`, and a watch.
+fn watched() -> Config {
+    let hooks = Hooks { pre_stop: Some(hook("drain")), ..Hooks::default() };
+    let stop = Stop { within: Some(Duration::from_secs(10)), drain: Duration::from_secs(2) };
+    Config { hooks, stop, watches: vec![watch("app")], ..config() }
+}
+
+fn draining() -> Script {
+    let mut script = Script::start(watched());
+    script.sees("app", &["a", "b"]);
+    script.ends("on_change of app", 0);
+    script.until(1_000);
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&[]);
+    script
+}
+
+const FREEZES: &str = "unfollow Watch(\"app\")";
+
+#[test]
+fn changes_are_acted_on_through_drain_and_pre_stop_until_main_is_told() {
+    let mut script = draining();
+    script.sees("app", &["a"]);
+    script.expect(&["spawn on_change of app"]);
+    assert_eq!(script.stdin["on_change of app"].change().in_words(), "b left");
+    script.ends("on_change of app", 0);
+    // One that comes within the settle time comes when that is over, for all that stops.
+    script.sees("app", &["c"]);
+    assert_eq!(script.when("spawn on_change of app"), 1_100);
+    script.ends("on_change of app", 0);
+    assert_eq!(script.when("spawn pre_stop"), 3_000);
+    script.sees("app", &[]);
+    script.expect(&["spawn on_change of app"]);
+    script.ends("on_change of app", 0);
+    script.ends("pre_stop", 0);
+    script.expect(&[FREEZES, "SIGTERM to main"]);
+    script.sees("app", &["a"]);
+    script.until(5_000);
+    script.expect(&[]);
+}
+
+#[test]
+fn while_the_container_drains_a_file_is_made_anew_and_main_told() {
+    let mut script = running_with_template_and(Config { watches: Vec::new(), ..watched() });
+    script.signal(Signal::TERM);
+    script.sees("app", &[]);
+    script.staged("app");
+    script.ends("template_check of app", 0);
+    script.installed("app");
+    script.expect(&["render app", "spawn template_check of app", "install app", "SIGHUP to main"]);
+}
+
+#[test]
+fn no_file_goes_live_once_main_is_told() {
+    // Its check runs.
+    let plain = || Config { watches: Vec::new(), hooks: Hooks::default(), ..watched() };
+    let mut script = running_with_template_and(plain());
+    script.signal(Signal::TERM);
+    script.sees("app", &[]);
+    script.staged("app");
+    script.heard();
+    script.when(FREEZES);
+    script.expect(&["discard", "SIGTERM to all of template_check of app", "SIGTERM to main"]);
+    script.ends("template_check of app", 0);
+    script.expect(&[]);
+    // It is being made.
+    let mut script = running_with_template_and(plain());
+    script.signal(Signal::TERM);
+    script.until(2_900);
+    script.sees("app", &[]);
+    script.heard();
+    script.when("SIGTERM to main");
+    script.staged("app");
+    script.expect(&["discard"]);
+}
+
+#[test]
+fn an_on_change_that_hangs_delays_no_step_of_a_stop_and_ends_beside_main() {
+    let post_stop = Some(hook("cleanup"));
+    let hooks = Hooks { post_stop, ..Hooks::default() };
+    let mut script = Script::start(Config { hooks, services: vec![service("web")], ..watched() });
+    script.published("web", Ok(()));
+    script.until(1_000);
+    script.signal(Signal::TERM);
+    script.published("web", Ok(()));
+    script.sees("app", &["a"]);
+    script.heard();
+    assert_eq!(script.when(FREEZES), 3_000);
+    script.expect(&["SIGTERM to all of on_change of app", "SIGTERM to main"]);
+    script.until(3_500);
+    script.ends("main", 0);
+    script.expect(&["withdraw web"]);
+    script.withdrawn("web");
+    script.expect(&["spawn post_stop"]);
+    script.ends("post_stop", 0);
+    script.expect(&[]);
+    // Before its own end the container kills what is left of it.
+    assert_eq!(script.when("SIGKILL to all of on_change of app"), 5_000);
+    script.ends_as("on_change of app", ExitStatus::Killed(Signal::KILL));
+    script.expect(&["exit 0"]);
+}
+
+#[test]
+fn an_on_change_that_is_tried_again_holds_no_stop() {
+    let mut script = draining();
+    script.sees("app", &["a"]);
+    script.ends("on_change of app", 1);
+    assert!(script.when("spawn on_change of app") <= 2_000);
+    script.ends("on_change of app", 1);
+    assert_eq!(script.when("spawn pre_stop"), 3_000);
+    script.ends("pre_stop", 0);
+    assert_eq!(script.when("SIGTERM to main"), 3_000);
+    script.until(9_000);
+    assert!(!script.heard().contains(&"spawn on_change of app".to_owned()));
+}
+
+#[test]
+fn the_second_signal_ends_what_watches_do_with_the_drain() {
+    let mut script = draining();
+    script.sees("app", &["a"]);
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&[FREEZES, "SIGTERM to all of on_change of app", "SIGTERM to main"]);
+}
+
+#[test]
+fn changes_are_acted_on_while_what_stops_before_main_does() {
+    let front = Coprocess { stop: StopPoint::BeforeMain, ..coprocess("front") };
+    let mut script = Script::start(Config { coprocesses: vec![front], hooks: Hooks::default(), ..watched() });
+    script.signal(Signal::TERM);
+    script.when("SIGTERM to coprocess front");
+    script.sees("app", &["a"]);
+    script.expect(&["spawn on_change of app"]);
+    script.ends("on_change of app", 0);
+    script.ends("coprocess front", 0);
+    script.expect(&[FREEZES, "SIGTERM to main"]);
+}
+
+#[test]
+fn nothing_is_acted_on_for_a_main_that_ends_by_itself_while_the_container_stops_or_was_not_up() {
+    let mut script = draining();
+    script.when("spawn pre_stop");
+    script.ends("main", 0);
+    script.expect(&[FREEZES]);
+    script.sees("app", &["a"]);
+    script.until(4_000);
+    script.expect(&[]);
+
+    let mut script = Script::start(watched());
+    script.heard();
+    script.ends("main", 0);
+    script.expect(&[FREEZES, "exit 0"]);
+
+    let mut script = Script::start(Config { watches: vec![super::watch::templated()], ..watched() });
+    script.sees("app", &["a"]);
+    script.heard();
+    script.signal(Signal::TERM);
+    script.expect(&[FREEZES, "exit 143"]);
+}
+
+#[test]
+fn who_begins_maintenance_before_a_stop_has_nothing_acted_on_in_it() {
+    let mut script = Script::start(watched());
+    let request = Request::BeginMaintenance { lasts: Some(Duration::from_secs(1)), reason: None };
+    script.send(Event::Control { reply: ReplyId(1), request });
+    script.signal(Signal::TERM);
+    script.heard();
+    script.sees("app", &["a"]);
+    script.until(1_900);
+    script.expect(&[]);
+}
+
+#[test]
+fn a_signal_that_main_would_die_of_is_not_sent_once_it_is_told_to_stop() {
+    let watches = vec![Watch { on_change: None, signal: Some(Signal::HUP), ..watch("app") }];
+    let mut script = Script::start(Config { watches, hooks: Hooks::default(), ..watched() });
+    script.until(1_000);
+    script.signal(Signal::TERM);
+    script.until(2_900);
+    script.catches = false;
+    script.heard();
+    script.sees("app", &["a"]);
+    script.expect(&["no SIGHUP yet"]);
+    script.when("SIGTERM to main");
+    script.catches = true;
+    script.until(5_000);
+    script.expect(&[]);
 }

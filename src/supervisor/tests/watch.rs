@@ -35,7 +35,12 @@ fn watching() -> Config {
 
 /// A main that runs with its template's first file in place.
 fn running_with_template() -> Script {
-    let mut script = Script::start(Config { watches: vec![templated()], ..config() });
+    running_with_template_and(config())
+}
+
+/// The same, with more.
+pub fn running_with_template_and(more: Config) -> Script {
+    let mut script = Script::start(Config { watches: vec![templated()], ..more });
     script.sees("app", &["a"]);
     script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Unchanged });
     script.until(1_000);
@@ -443,10 +448,10 @@ fn a_file_that_fails_its_check_never_goes_live_and_is_tried_again() {
 }
 
 #[test]
-fn nothing_is_acted_on_while_stopping() {
+fn nothing_is_acted_on_once_main_is_told_to_stop() {
     let mut script = running_with_template();
     script.signal(Signal::TERM);
-    script.heard();
+    script.expect(&["unfollow Watch(\"app\")", "SIGTERM to main"]);
     script.sees("app", &["z"]);
     script.until(5_000);
     script.expect(&[]);

@@ -82,6 +82,8 @@ impl World {
                 self.show_acting(index);
             }
             Effect::Unfollow { follow: Follow::Acting } => self.containers[index].looks_at_leader = false,
+            Effect::Follow { follow: Follow::Watch(_), .. } => self.containers[index].is_watching = true,
+            Effect::Unfollow { follow: Follow::Watch(_) } => self.containers[index].is_watching = false,
             Effect::Guard { deadline } => {
                 let deadline = deadline.filter(|at| *at != Time::NEVER);
                 self.containers[index].page = deadline.map(Time::from_boot);
@@ -189,8 +191,8 @@ impl World {
         self.is_called_first(index, env);
         let leads = variable(env, "ROLE") == Some("leader");
         let acts = term(env).filter(|_| match job {
-            // A leader's tasks are the only ones there are.
-            Job::OnDemote | Job::Task { .. } => true,
+            // A leader's tasks, and watches, are the only ones there are.
+            Job::OnDemote | Job::Task { .. } | Job::OnChange { .. } => true,
             Job::PreStart { .. } | Job::PostStart | Job::OnPromote => leads,
             // The leader's own, in this play.
             Job::CoprocessPreStart { .. } | Job::CoprocessPostStop { .. } => true,

@@ -74,6 +74,8 @@ pub struct Container {
     pub joined: bool,
     /// It wants to know whether the leader acts.
     pub looks_at_leader: bool,
+    /// It follows what its watch looks at.
+    pub is_watching: bool,
     /// The terms for which on_promote has succeeded.
     pub promoted: BTreeSet<u64>,
     /// The roles that pre_start has prepared since main last led: replica, leader.
@@ -104,6 +106,7 @@ impl Container {
             cut_until: None,
             joined: false,
             looks_at_leader: false,
+            is_watching: false,
             promoted: BTreeSet::new(),
             prepared: [false; 2],
             standby,

@@ -23,7 +23,7 @@ use crate::config::coprocess::StopPoint;
 use crate::config::election::{Mode, Preference};
 use crate::config::{
     Background, Config, Coprocess, Election, Hook, Hooks, Leftovers, OnFailure, Restart, RestartPolicy, Task, TaskWhen,
-    When,
+    Watch, When,
 };
 use crate::supervisor::sequence::duties::{self, Duty};
 
@@ -115,6 +115,10 @@ impl Play {
                 Coprocess { stop: StopPoint::BeforeMain, ..coprocess("exporter") },
             ];
             config.services = vec![service("web")];
+            if index == 0 {
+                config.watches = vec![Watch { when: When::Leader, ..watch("app") }];
+                config.stop.drain = Duration::from_millis(500);
+            }
             let prefer = if index == 2 { Preference::Low } else { Preference::Normal };
             let on_failure = [OnFailure::Report, OnFailure::Restart, OnFailure::Exit][index];
             config.health = vec![check("ping", on_failure)];

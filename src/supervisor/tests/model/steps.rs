@@ -6,6 +6,7 @@ use crate::config::Signal;
 use crate::supervisor::Event;
 use crate::supervisor::vocabulary::*;
 
+use super::super::script::instance;
 use super::container::Guard;
 use super::world::{Mail, World};
 use super::{Faults, Lie};
@@ -22,6 +23,8 @@ pub enum Step {
     Mark(usize),
     LosePatience(usize),
     Watch(usize),
+    /// What its watch sees is something else.
+    Change(usize),
     FilesRead(usize),
     Fork(usize),
     MainEnds(usize),
@@ -97,6 +100,9 @@ impl World {
             }
             if container.joined {
                 steps.push((Step::Watch(index), 3));
+            }
+            if container.is_watching {
+                steps.push((Step::Change(index), 1));
             }
             if is_due(&container.reading.map(|(_, at)| at)) {
                 steps.push((Step::FilesRead(index), 10));
@@ -185,6 +191,11 @@ impl World {
                 let seen = if cut { Err("no answer".to_owned()) } else { Ok(self.store.view()) };
                 self.hears(index, Event::Election(crate::supervisor::machines::election::ElectionEvent::Saw(seen)));
                 self.show_acting(index);
+            }
+            Step::Change(index) => {
+                let there = self.random.below(3);
+                let seen = Ok(Observation::Instances((0..there).map(|n| instance(&n.to_string())).collect()));
+                self.hears(index, Event::Observed { follow: Follow::Watch("app".to_owned()), seen });
             }
             Step::FilesRead(index) => {
                 if let Some((run, _)) = self.containers[index].reading.take() {

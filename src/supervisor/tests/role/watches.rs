@@ -99,3 +99,59 @@ fn a_file_for_leaders_goes_no_further_once_the_role_is_gone() {
     script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Unchanged });
     assert!(script.told().contains(&"SIGHUP to main".to_owned()));
 }
+
+fn draining(when: When) -> Config {
+    let watches = vec![crate::config::Watch { when, ..watch("app") }];
+    let stop = crate::config::Stop { drain: Duration::from_secs(2), ..config().stop };
+    Config { watches, stop, hooks: hooks(), ..candidate() }
+}
+
+#[test]
+fn a_leaders_changes_are_acted_on_through_the_drain_and_end_with_the_role() {
+    let mut script = Script::leading(draining(When::Leader));
+    script.signal(Signal::TERM);
+    script.sees("app", &["a"]);
+    script.tells(&["spawn on_change of app"]);
+    script.when("SIGTERM to all of on_change of app");
+    // Whatever acts for the leader goes first, were it to hang.
+    script.sees("app", &["a", "b"]);
+    script.tells(&[]);
+    assert!(script.when("SIGKILL to all of on_change of app") <= 4_000);
+    script.ends_as("on_change of app", ExitStatus::Killed(Signal::KILL));
+    script.tells(&["spawn on_demote"]);
+    script.sees("app", &["b"]);
+    script.tells(&[]);
+    script.ends("on_demote", 0);
+    script.tells(&["guard off", "release", "unfollow Watch(\"app\")", "SIGTERM to main"]);
+}
+
+#[test]
+fn what_is_acted_on_in_any_role_is_through_on_demote_too() {
+    let mut script = Script::leading(draining(When::Always));
+    script.signal(Signal::TERM);
+    script.when("spawn on_demote");
+    script.sees("app", &["a"]);
+    script.tells(&["spawn on_change of app"]);
+    script.ends("on_demote", 0);
+    let told = ["guard off", "release", "unfollow Watch(\"app\")", "SIGTERM to all of on_change of app", "SIGTERM to main"];
+    script.tells(&told);
+}
+
+#[test]
+fn a_leader_that_stops_comes_to_act_on_no_replicas_changes() {
+    let mut script = Script::leading(draining(When::Replica));
+    script.sees("app", &["a"]);
+    script.told();
+    script.signal(Signal::TERM);
+    script.when("spawn on_demote");
+    script.ends("on_demote", 0);
+    script.until(9_000);
+    assert!(!script.told().iter().any(|told| told.contains("on_change")));
+    // A replica that stops is one until its end.
+    let mut script = Script::candidate(draining(When::Replica));
+    script.sees_lock(held("other", 9, 3));
+    script.told();
+    script.signal(Signal::TERM);
+    script.sees("app", &["a"]);
+    script.tells(&["spawn on_change of app"]);
+}
