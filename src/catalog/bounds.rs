@@ -9,8 +9,8 @@ use crate::supervisor::vocabulary::Instance;
 pub const MOST_ITEMS: usize = 20_000;
 
 /// Their words together, in bytes as JSON writes them: names, addresses, tags, meta, keys and values. What is seen is kept
-/// once, and twice while it changes; `on_change` gets up to three times as much on its standard input: all that left, all
-/// that came, and all that there is.
+/// once, and up to four times while it changes and `on_change` fails; which gets up to four times as much on its standard
+/// input: all that left, of what its last run was told and of what others were that failed, all that came, and all there is.
 pub const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// One instance or value, in bytes: what etcd takes in a request by default, and more than Consul (512 KiB) and `local`

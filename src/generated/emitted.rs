@@ -100,7 +100,9 @@ pub fn markdown() -> String {
         events.join(", ")
     );
     page += "\n## Standard input of `on_change`\n\nOne JSON document, on one line. `added`, `removed` and `changed` say what is different from what `on_change` was told before\n\
-             (`changed` as it is now), `instances` all there is now. For a watch on a service:\n\n";
+             (`changed` as it is now), `instances` all there is now. What a run was told that failed or was cut short, or a command in\n\
+             whose place `on_change` is since a reload, may have been done or not: as far as it is there it is `added` again, and what\n\
+             has left is `removed`. For a watch on a service:\n\n";
     let _ = write!(page, "```json\n{}```\n", pretty(&of_instances()));
     let fields = instance_fields().into_iter().map(|(name, meaning)| [format!("`{name}`"), meaning]);
     page += "\nOf an instance:\n\n";

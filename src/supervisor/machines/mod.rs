@@ -13,4 +13,5 @@ pub mod reported;
 pub mod restarts;
 pub mod sensor;
 pub mod task;
+pub mod told;
 pub mod watch;

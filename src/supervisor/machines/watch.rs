@@ -13,6 +13,7 @@ use super::commands::{Commands, Launch, Outcome};
 use super::jitter::{self, Jitter};
 use super::main::Main;
 use super::outage::Outage;
+use super::told::Told;
 use crate::supervisor::vocabulary::{
     Announcement, Change, Effect, Follow, Instance, Job, Notice, Observation, Rendering, RunId, Staged, Step, Time,
     WatchStatus,
@@ -35,8 +36,10 @@ const HINT_WITHIN: Duration = Duration::from_secs(30);
 pub struct Watch {
     config: Arc<Config>,
     seen: Option<Observation>,
-    /// What main, the hook and the file know of.
+    /// What main and the file know of.
     acted: Observation,
+    /// What `on_change` does.
+    told: Told,
     stage: WatchStage,
     /// The signal that main is still to get.
     hint: Option<Hint>,
@@ -48,12 +51,12 @@ pub struct Watch {
     hold_until: Option<Time>,
     /// A template has been rendered once, or given up on, so that main may start.
     prepared: bool,
-    /// The file, or what a hook that failed was told, is newer than what main and the hook know of.
+    /// The file, or what a hook that failed or was cut short was told, is newer than what main and the hook know of.
     pending: bool,
     /// The file may not be what it was made to be, or not be made of an answer: it is to be looked at again.
     doubtful: bool,
     failures: u32,
-    /// What the last run of `on_change` failed on.
+    /// What the last run of `on_change` failed on, or was cut short at.
     failed_on: Option<Observation>,
     changes: u64,
     error: Option<String>,
@@ -140,6 +143,7 @@ impl Watch {
         Watch {
             config,
             seen: None,
+            told: Told::nothing(&acted),
             acted,
             stage: WatchStage::Quiet,
             hint: None,
@@ -158,19 +162,53 @@ impl Watch {
         }
     }
 
-    /// Whether what this one knows and has told is what one so configured needs.
+    /// Whether one so configured sees what this one does.
     pub fn serves(&self, config: &Config) -> bool {
-        let Config { name, query, on_change, .. } = &*self.config;
-        (name, query, on_change) == (&config.name, &config.query, &config.on_change)
+        (&self.config.name, &self.config.query) == (&config.name, &config.query)
     }
 
-    /// Goes on, as configured now: its file is looked at again.
+    /// Goes on, as configured now: what was told stays told, and its file is looked at again.
     pub fn reconfigure(&mut self, config: Arc<Config>) {
         if self.config.template.is_some() != config.template.is_some() {
             self.prepared = config.template.is_none();
         }
         self.doubtful |= config.template.is_some();
+        let another = command_of(&self.config) != command_of(&config);
         self.config = config;
+        if another {
+            self.tells_another();
+        }
+    }
+
+    /// Another command is told all there is. The one before, should it run, is waited for, and nothing follows from it.
+    fn tells_another(&mut self) {
+        self.give_up_hook();
+        self.told.begins_anew();
+        self.failed_on = None;
+        if self.config.template.is_none() {
+            self.acted = nothing(&self.config.query);
+            self.pending |= self.told.is_any();
+        }
+    }
+
+    /// One that looks at something else, in place of another. Its command, if it is the same, hears what is no more of what
+    /// that one saw.
+    pub fn in_place_of(mut other: Watch, config: Arc<Config>) -> Watch {
+        let mut watch = Watch::new(config);
+        if command_of(&other.config) == command_of(&watch.config) && other.told.is_like(&watch.acted) {
+            other.give_up_hook();
+            watch.told = other.told;
+            watch.pending = watch.config.template.is_none() && watch.told.is_any();
+        }
+        watch
+    }
+
+    /// Nobody asks any more what comes of a run.
+    fn give_up_hook(&mut self) {
+        if let WatchStage::Hook { on, .. } = &self.stage {
+            self.told.was_in_vain(on);
+            self.stage = WatchStage::Quiet;
+        }
     }
 
     /// As configured.
@@ -226,12 +264,14 @@ impl Watch {
         format!("watch {}: {} isn't made: {why}", self.config.name, destination.unwrap_or_default())
     }
 
-    /// Looks at the file again: what it is made from may have changed, or the file itself.
+    /// A config was read: what a file is made from may have changed, or the file itself, or who is told. What failed may be
+    /// mended.
     pub fn refresh(&mut self, context: &mut Context<'_, '_>) {
-        if self.config.template.is_some() {
-            self.doubtful = true;
-            self.act(context);
+        self.doubtful |= self.config.template.is_some();
+        if self.trouble.is_some() && matches!(self.stage, WatchStage::Quiet) {
+            (self.failures, self.hold_until) = (0, None);
         }
+        self.act(context);
     }
 
     /// Main shall not wait longer for a first answer: the file is made with what is known, be it nothing.
@@ -411,18 +451,24 @@ impl Watch {
     /// `on_change` ended.
     pub fn hook_ended(&mut self, run: RunId, outcome: &Outcome, context: &mut Context<'_, '_>) {
         match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
-            WatchStage::Hook { run: own, .. } if own == run && *outcome == Outcome::Cancelled => {
-                self.set_aside(context)
-            }
             WatchStage::Hook { on, run: own } if own == run => match outcome.result() {
-                Ok(()) => self.signal(on, context),
+                Ok(()) => {
+                    self.told.was_taken(on.clone());
+                    self.signal(on, context);
+                }
                 Err(error) => {
+                    if !matches!(outcome, Outcome::NotStarted(_)) {
+                        self.told.was_in_vain(&on);
+                    }
                     self.pending = true;
+                    self.failed_on = Some(on);
+                    if *outcome == Outcome::Cancelled {
+                        return self.set_aside(context);
+                    }
                     self.try_again(format!("on_change {error}"), context);
                     let hook = Job::OnChange { watch: self.config.name.clone() };
                     let after = self.hold_until.map(|at| at.since(context.step.now)).unwrap_or_default();
                     context.step.out.push(Effect::Say(Notice::HookRetrying { hook, after }));
-                    self.failed_on = Some(on);
                 }
             },
             other => self.stage = other,
@@ -528,7 +574,7 @@ impl Watch {
             self.tell_of_change(&on, context);
         }
         let Some(hook) = self.config.on_change.clone() else { return self.signal(on, context) };
-        let told = Announcement { watch: watch.clone(), before: self.acted.clone(), now: on.clone() };
+        let told = Announcement { watch: watch.clone(), before: self.told.before(&on), now: on.clone() };
         let run = self.command(Job::OnChange { watch }, hook, Some(told), context);
         self.stage = WatchStage::Hook { on, run };
     }
@@ -625,6 +671,11 @@ impl Watch {
     fn what(&self) -> String {
         format!("watching {}", self.config.name)
     }
+}
+
+/// What is told of changes: how, and for how long it may, says nothing of what it knows.
+fn command_of(config: &Config) -> Option<&Exec> {
+    config.on_change.as_ref().map(|hook| &hook.exec)
 }
 
 fn nothing(query: &Query) -> Observation {

@@ -42,7 +42,7 @@ impl Supervisor {
             }
             Ok(config) => {
                 let notice = self.apply(step, config);
-                // A template's source may be another, its file gone: no config tells.
+                // A template's source may be another, its file gone: no config tells. And others may be told now.
                 self.each_watch(step, |watch, context| watch.refresh(context));
                 let said = notice.to_string();
                 step.out.push(Effect::Say(notice));
@@ -203,19 +203,25 @@ impl Supervisor {
             let known = old.iter().position(|watch| watch.config().name == config.name);
             let known = known.map(|index| old.swap_remove(index));
             let changed = known.as_ref().is_none_or(|watch| **watch.config() != *config);
-            if let (true, Some(hook)) = (changed, &config.on_change) {
-                self.commands.bind(step, &Job::OnChange { watch: config.name.clone() }, hook.when);
+            if changed {
+                let watch = || config.name.clone();
+                for job in [Job::OnChange { watch: watch() }, Job::TemplateCheck { watch: watch() }] {
+                    self.commands.bind(step, &job, config.when);
+                }
             }
             let watch = match known {
                 Some(watch) if !changed => watch,
-                // What has been told stays told.
                 Some(mut watch) if watch.serves(config) => {
                     watch.reconfigure(Arc::new(config.clone()));
                     watch
                 }
                 known => {
                     step.out.extend(known.as_ref().map(Watch::unfollow));
-                    let watch = Watch::new(Arc::new(config.clone()));
+                    let config = Arc::new(config.clone());
+                    let watch = match known {
+                        Some(other) => Watch::in_place_of(other, config),
+                        None => Watch::new(config),
+                    };
                     step.out.push(watch.follow());
                     watch
                 }

@@ -5,7 +5,8 @@ use super::role::{election, held};
 use super::script::*;
 use crate::config::coprocess::Ready;
 use crate::config::{
-    Config, Coprocess, Election, Health, Hooks, OnFailure, PreStart, Probe, Restart, RestartPolicy, Service,
+    Config, Coprocess, Election, Health, Hooks, OnFailure, PreStart, Probe, Query, Restart, RestartPolicy, Service,
+    Signal, Watch,
 };
 use crate::supervisor::Event;
 use crate::supervisor::machines::election::event::ElectionEvent;
@@ -333,30 +334,99 @@ fn what_has_run_of_a_preparation_is_what_has_run_whatever_a_reload_puts_before_i
 }
 
 #[test]
-fn a_watch_for_another_hook_is_followed_anew_and_the_others_are_left_alone() {
+fn a_watch_for_something_else_is_followed_anew_and_the_others_are_left_alone() {
     let mut script = running();
     let mut new = base();
-    new.watches[0].on_change = Some(crate::config::Hook::new(exec("another"), Duration::from_secs(1)));
+    new.watches[0].query = tagged();
     new.watches.push(watch("db"));
     reload(&mut script, Ok(new));
     script.expect(&["unfollow Watch(\"app\")", "follow Watch(\"app\")", "follow Watch(\"db\")", "reply ok"]);
 }
 
-#[test]
-fn a_watch_whose_question_and_hook_stay_knows_what_it_has_told() {
-    let mut script = running();
+/// Its `on_change` knows `a` and `b`, and is being told that `c` has come; meanwhile `b` leaves.
+fn told_while_one_leaves(watch: Watch) -> Script {
+    let mut script = Script::start(Config { watches: vec![watch], ..config() });
     script.sees("app", &["a", "b"]);
-    script.when("spawn on_change of app");
-    // The hook runs still, and another one has left meanwhile.
-    script.sees("app", &["a"]);
-    let mut new = base();
-    new.watches[0].settle *= 2;
-    script.heard();
-    reload(&mut script, Ok(new));
-    script.expect(&["reply ok"]);
     script.ends("on_change of app", 0);
-    script.when("spawn on_change of app");
-    assert_eq!(script.stdin["on_change of app"].change().in_words(), "b left");
+    script.until(1_000);
+    script.sees("app", &["a", "b", "c"]);
+    script.sees("app", &["a", "c"]);
+    script.heard();
+    script
+}
+
+/// What a reload changes of a watch, and what is told then.
+type Reloading = (&'static str, fn(&mut Watch), &'static str);
+
+fn tagged() -> Query {
+    Query::Service { name: "app".to_owned(), tag: Some("blue".to_owned()), datacenter: None }
+}
+
+#[test]
+fn what_leaves_while_on_change_runs_is_told_whatever_a_reload_changes_of_its_watch() {
+    let kinds: [Reloading; 7] = [
+        ("nothing", |_| {}, "b left"),
+        ("settle", |watch| watch.settle *= 2, "b left"),
+        ("its signal", |watch| watch.signal = Some(Signal::HUP), "b left"),
+        ("its timeout", |watch| watch.on_change.as_mut().unwrap().timeout *= 2, "b left"),
+        ("its user", |watch| watch.on_change.as_mut().unwrap().run_as.user = Some("app".to_owned()), "b left"),
+        // Whether what runs succeeds is nothing to what comes after it.
+        ("its command", |watch| watch.on_change = Some(hook("another")), "a and c came, b left"),
+        ("its question", |watch| watch.query = tagged(), "c came, b left"),
+    ];
+    for (what, change, told) in kinds {
+        let mut script = told_while_one_leaves(watch("app"));
+        let mut new = Config { watches: vec![watch("app")], ..config() };
+        change(&mut new.watches[0]);
+        reload(&mut script, Ok(new));
+        assert!(!script.heard().contains(&"spawn on_change of app".to_owned()), "beside one that runs: {what}");
+        if what == "its question" {
+            script.sees("app", &["a", "c"]);
+        }
+        script.ends("on_change of app", 0);
+        script.when("spawn on_change of app");
+        assert_eq!(script.stdin["on_change of app"].change().in_words(), told, "{what}");
+        // Which is that.
+        script.ends("on_change of app", 0);
+        script.until(60_000);
+        assert!(!script.heard().contains(&"spawn on_change of app".to_owned()), "{what}");
+    }
+}
+
+#[test]
+fn what_has_left_is_told_by_a_reload_though_nothing_is_there_any_more() {
+    let other = Watch { on_change: Some(hook("another")), ..watch("app") };
+    for new in [other, Watch { query: tagged(), ..watch("app") }] {
+        let mut script = Script::start(Config { watches: vec![watch("app")], ..config() });
+        script.sees("app", &["a"]);
+        script.ends("on_change of app", 0);
+        script.until(1_000);
+        script.heard();
+        reload(&mut script, Ok(Config { watches: vec![new], ..config() }));
+        script.sees("app", &[]);
+        // Another command has been told at once that `a` is there.
+        if script.heard().contains(&"spawn on_change of app".to_owned())
+            && !script.stdin["on_change of app"].now.is_empty()
+        {
+            script.ends("on_change of app", 1);
+            script.when("spawn on_change of app");
+        }
+        assert_eq!(script.stdin["on_change of app"].change().in_words(), "a left");
+    }
+}
+
+#[test]
+fn what_failed_is_tried_again_at_once_when_a_config_is_read() {
+    let mut script = Script::start(Config { watches: vec![watch("app")], ..config() });
+    script.sees("app", &["a"]);
+    for _ in 0..6 {
+        script.ends("on_change of app", 1);
+        script.when("spawn on_change of app");
+    }
+    script.ends("on_change of app", 1);
+    script.heard();
+    reload(&mut script, Ok(Config { watches: vec![watch("app")], ..config() }));
+    script.expect(&["spawn on_change of app", "reply ok"]);
 }
 
 #[test]

@@ -240,7 +240,40 @@ fn a_change_that_is_taken_back_after_a_failing_hook_is_told_too() {
     script.ends("on_change of app", 1);
     script.heard();
     script.sees("app", &["a"]);
-    script.when("spawn on_change of app");
+    // Again and again, until it is taken.
+    for code in [1, 1, 0] {
+        script.when("spawn on_change of app");
+        assert_eq!(script.stdin["on_change of app"].change().in_words(), "b left");
+        script.ends("on_change of app", code);
+    }
+    script.until(600_000);
+    script.expect(&[]);
+}
+
+#[test]
+fn what_left_without_another_file_is_told_with_the_next_one() {
+    let both = Watch { on_change: Some(hook("reload")), signal: None, ..templated() };
+    let mut script = Script::start(Config { watches: vec![both], ..config() });
+    let file = |script: &mut Script, instances: &[&str], outcome: Rendering| {
+        script.until(script.now() + 1_000);
+        script.sees("app", instances);
+        let changes = outcome != Rendering::Unchanged;
+        script.rendered("app", outcome);
+        if changes {
+            script.ends("template_check of app", 0);
+            script.installed("app");
+        }
+    };
+    file(&mut script, &["a", "b"], Rendering::Unchanged);
+    file(&mut script, &["a", "b", "c"], Rendering::Staged(staged()));
+    // Main has found a and b in its file; on_change hears of them for the first time.
+    assert_eq!(script.stdin["on_change of app"].change().in_words(), "a, b and c came");
+    script.ends("on_change of app", 0);
+    script.heard();
+    file(&mut script, &["a", "c"], Rendering::Unchanged);
+    script.expect(&["render app"]);
+    file(&mut script, &["a", "c", "d"], Rendering::Staged(staged()));
+    assert_eq!(script.stdin["on_change of app"].change().in_words(), "d came, b left");
 }
 
 #[test]

@@ -15,12 +15,12 @@ pub struct Change<'a> {
     pub changed: Vec<Item<'a>>,
 }
 
-/// What a watch's `on_change` is told: the change from what was acted on last to what is seen now.
+/// What a watch's `on_change` is told: the change from what it was told before to what is seen now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
     /// Whose.
     pub watch: String,
-    /// What was acted on last.
+    /// What it was told before.
     pub before: Observation,
     /// What is seen now.
     pub now: Observation,

@@ -46,6 +46,43 @@ fn a_leaders_change_that_is_cut_short_signals_nobody_and_is_acted_on_by_the_next
 }
 
 #[test]
+fn what_leaves_after_a_leaders_on_change_was_cut_short_is_told_in_the_next_leadership() {
+    let mut script = Script::leading(for_leaders(watch("app")));
+    script.sees("app", &["a"]);
+    script.ends("on_change of app", 0);
+    script.until(1_000);
+    script.sees("app", &["a", "b"]);
+    script.told();
+    step_down(&mut script);
+    script.ends_as("on_change of app", TERMINATED);
+    script.sees("app", &["a"]);
+    script.ends("on_demote", 0);
+    script.released();
+    script.leads_again();
+    assert!(script.told().contains(&"spawn on_change of app".to_owned()));
+    assert_eq!(script.stdin["on_change of app"].change().in_words(), "b left");
+}
+
+#[test]
+fn a_reload_cuts_no_on_change_short_but_one_of_another_role() {
+    for (when, cut) in [(When::Leader, false), (When::Always, true)] {
+        let mut script = Script::leading(for_leaders(watch("app")));
+        script.sees("app", &["a"]);
+        script.tells(&["spawn on_change of app"]);
+        script.sees("app", &[]);
+        script.send(Event::Control { reply: ReplyId(1), request: Request::Reload });
+        let mut new = for_leaders(watch("app"));
+        (new.watches[0].when, new.watches[0].settle) = (when, Duration::from_secs(1));
+        script.send(Event::ConfigLoaded(Ok(Box::new(new.into()))));
+        let told = script.told();
+        assert_eq!(told.contains(&"SIGTERM to all of on_change of app".to_owned()), cut, "{told:?}");
+        script.ends_as("on_change of app", if cut { TERMINATED } else { ExitStatus::Exited(0) });
+        script.when("spawn on_change of app");
+        assert_eq!(script.stdin["on_change of app"].change().in_words(), "a left");
+    }
+}
+
+#[test]
 fn a_template_of_the_leaders_that_is_first_rendered_while_main_runs_is_told_to_main() {
     let mut script = Script::candidate(for_leaders(templated()));
     script.sees_lock(held("other", 9, 3));
@@ -133,7 +170,8 @@ fn what_is_acted_on_in_any_role_is_through_on_demote_too() {
     script.sees("app", &["a"]);
     script.tells(&["spawn on_change of app"]);
     script.ends("on_demote", 0);
-    let told = ["guard off", "release", "unfollow Watch(\"app\")", "SIGTERM to all of on_change of app", "SIGTERM to main"];
+    let told =
+        ["guard off", "release", "unfollow Watch(\"app\")", "SIGTERM to all of on_change of app", "SIGTERM to main"];
     script.tells(&told);
 }
 
