@@ -74,6 +74,19 @@ enum WatchStage {
     Hook { on: Observation, run: RunId },
 }
 
+impl WatchStage {
+    /// What is being acted on.
+    fn on(&self) -> Option<&Observation> {
+        match self {
+            WatchStage::Quiet => None,
+            WatchStage::Rendering { on, .. }
+            | WatchStage::Checking { on, .. }
+            | WatchStage::Installing { on, .. }
+            | WatchStage::Hook { on, .. } => Some(on),
+        }
+    }
+}
+
 /// Who may only have to register anew, and has until then: one time for all, however often the store goes away meanwhile.
 #[derive(Debug)]
 struct Doubt {
@@ -328,13 +341,14 @@ impl Watch {
         });
         let Missing::These(missing) = &mut doubt.missing else { return };
         missing.retain(|instance| is_missing(&instance));
-        if let Observation::Instances(before) = &self.acted
-            && back
-        {
-            missing.extend(before.iter().filter(is_missing).cloned());
-            missing.sort_by(|one, other| one.identity().cmp(&other.identity()));
-            missing.dedup_by(|one, other| one.identity() == other.identity());
+        // Who is being told of was there as well.
+        for before in [self.stage.on(), Some(&self.acted)].into_iter().flatten().filter(|_| back) {
+            if let Observation::Instances(before) = before {
+                missing.extend(before.iter().filter(is_missing).cloned());
+            }
         }
+        missing.sort_by(|one, other| one.identity().cmp(&other.identity()));
+        missing.dedup_by(|one, other| one.identity() == other.identity());
         if missing.is_empty() {
             self.doubt = None;
         }

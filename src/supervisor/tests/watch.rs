@@ -134,6 +134,24 @@ fn who_comes_while_another_is_doubted_is_told_at_once_and_so_is_a_leader() {
     assert_eq!(script.stdin["on_change of app"].change().in_words(), "a left");
 }
 
+#[test]
+fn who_is_being_told_of_as_the_store_goes_away_has_time_to_register_again_too() {
+    let mut script = Script::start(watching());
+    script.sees("app", &["a"]);
+    script.ends("on_change of app", 0);
+    script.until(1_000);
+    script.sees("app", &["a", "b"]);
+    let (follow, seen) = (Follow::Watch("app".to_owned()), Err("no server".to_owned()));
+    script.send(Event::Observed { follow, seen });
+    script.sees("app", &["a"]);
+    script.heard();
+    script.ends("on_change of app", 0);
+    script.until(10_000);
+    script.expect(&[]);
+    assert_eq!(script.when("spawn on_change of app"), 11_000);
+    assert_eq!(script.stdin["on_change of app"].change().in_words(), "b left");
+}
+
 /// What was in the store may be gone with it, and comes again within seconds.
 #[test]
 fn a_file_of_a_life_before_is_not_emptied_by_the_first_answer_of_a_store_that_comes_back() {
