@@ -13,5 +13,4 @@ pub mod reported;
 pub mod restarts;
 pub mod sensor;
 pub mod task;
-pub mod told;
 pub mod watch;

@@ -1,30 +1,30 @@
 //! One dependency: what it was when last acted on, what it is now, and the steps of acting on the difference: render
 //! the template, check it, put it in place, run `on_change`, signal main. Changes that come meanwhile gather; nothing
 //! is queued. A signal that main would die of waits beside all that, and keeps no change from being acted on.
+//!
+//! [`doubt`] is who is missing as a store comes back, [`told`] what `on_change` knows.
 
-use std::collections::BTreeSet;
+mod doubt;
+mod told;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Backoff, Exec, Hook, Query, Required, Watch as Config, When};
 
+use self::doubt::{Doubt, Known};
+use self::told::Told;
 use super::commands::{Commands, Launch, Outcome};
 use super::jitter::{self, Jitter};
 use super::main::Main;
 use super::outage::Outage;
-use super::told::Told;
 use crate::supervisor::vocabulary::{
-    Announcement, Change, Effect, Follow, Instance, Job, Notice, Observation, Rendering, RunId, Staged, Step, Time,
-    WatchStatus,
+    Announcement, Change, Effect, Follow, Job, Notice, Observation, Rendering, RunId, Staged, Step, Time, WatchStatus,
 };
 
 /// Tries after a template or a hook failed: what it lacked (a name its check looks up, say) may come by itself.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(30) };
-
-/// A store that has come back may have lost what it held; who lives has registered again after this, the longest pause
-/// between two tries ([`Entry`](super::entry::Entry)). Until then it is no news that somebody is missing.
-const REGISTERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A main that would die of the signal is looked at again after this...
 const HINT_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -44,7 +44,7 @@ pub struct Watch {
     /// The signal that main is still to get.
     hint: Option<Hint>,
     /// What a store that came back seems to have lost.
-    doubt: Option<Doubt>,
+    doubt: Doubt,
     /// Nobody has answered yet, and the file is one of a life before.
     kept: bool,
     /// Not acted again before this: the end of a run's quiet spell, or another try.
@@ -85,20 +85,6 @@ impl WatchStage {
             | WatchStage::Hook { on, .. } => Some(on),
         }
     }
-}
-
-/// Who may only have to register anew, and has until then: one time for all, however often the store goes away meanwhile.
-#[derive(Debug)]
-struct Doubt {
-    until: Time,
-    missing: Missing,
-}
-
-#[derive(Debug)]
-enum Missing {
-    These(Vec<Instance>),
-    /// Whoever is in the file.
-    Unknown,
 }
 
 /// A signal that main is still to get.
@@ -161,7 +147,7 @@ impl Watch {
             stage: WatchStage::Quiet,
             hint: None,
             hold_until: None,
-            doubt: None,
+            doubt: Doubt::default(),
             kept: false,
             prepared,
             pending: false,
@@ -304,7 +290,12 @@ impl Watch {
                 if back {
                     context.step.out.push(Effect::Say(Notice::CatalogBack { what: self.what() }));
                 }
-                self.doubt(&seen, back, context.step.now);
+                // Who leads is a word of the store's own.
+                if let (Observation::Instances(there), Query::Service { .. }) = (&seen, &self.config.query) {
+                    // Who is being told of was there as well.
+                    let known = Known { there: [self.stage.on(), Some(&self.acted)], is_kept: self.kept };
+                    self.doubt.sees(context.step.now, there, back.then_some(known));
+                }
                 let is_news = self.seen.replace(seen.clone()).is_none_or(|before| before != seen);
                 // What failed for what was seen before needn't fail for this.
                 if is_news && self.trouble.is_some() && matches!(self.stage, WatchStage::Quiet) {
@@ -325,54 +316,12 @@ impl Watch {
         }
     }
 
-    /// Whether somebody is missing who may only have to register anew. Who leads is a word of the store's own.
-    fn doubt(&mut self, seen: &Observation, back: bool, now: Time) {
-        let (Observation::Instances(there), Query::Service { .. }) = (seen, &self.config.query) else { return };
-        if !back && self.doubt.is_none() {
-            return;
-        }
-        let there: BTreeSet<_> = there.iter().map(Instance::identity).collect();
-        let is_missing = |instance: &&Instance| !there.contains(&instance.identity());
-        let until = now + REGISTERED_WITHIN;
-        let unknown = self.kept && there.is_empty();
-        let doubt = self.doubt.get_or_insert_with(|| Doubt {
-            until,
-            missing: if unknown { Missing::Unknown } else { Missing::These(Vec::new()) },
-        });
-        let Missing::These(missing) = &mut doubt.missing else { return };
-        missing.retain(|instance| is_missing(&instance));
-        // Who is being told of was there as well.
-        for before in [self.stage.on(), Some(&self.acted)].into_iter().flatten().filter(|_| back) {
-            if let Observation::Instances(before) = before {
-                missing.extend(before.iter().filter(is_missing).cloned());
-            }
-        }
-        missing.sort_by(|one, other| one.identity().cmp(&other.identity()));
-        missing.dedup_by(|one, other| one.identity() == other.identity());
-        if missing.is_empty() {
-            self.doubt = None;
-        }
-    }
-
-    /// What there is, as far as is known: what is seen, and who is only missing as the store came back.
-    fn believed(&self) -> Option<Observation> {
-        let seen = self.seen.as_ref()?;
-        match (seen, &self.doubt) {
-            (Observation::Instances(instances), Some(Doubt { missing: Missing::These(missing), .. })) => {
-                let mut all = [instances, missing.as_slice()].concat();
-                all.sort_by(|one, other| one.identity().cmp(&other.identity()));
-                Some(Observation::Instances(all.into()))
-            }
-            _ => Some(seen.clone()),
-        }
-    }
-
     /// Acts when there is something new, nothing is under way and the quiet spell is over.
     pub fn act(&mut self, context: &mut Context<'_, '_>) {
         if matches!(self.hint, Some(Hint { stage: HintStage::Aside, .. })) {
             self.send_hint(context);
         }
-        let Some(seen) = self.believed() else { return };
+        let Some(seen) = self.seen.as_ref().map(|seen| self.doubt.believed(seen)) else { return };
         let held = self.held_until().is_some_and(|at| at > context.step.now);
         // A main that waits for its file gets it.
         let paused = context.paused && self.prepared;
@@ -509,22 +458,19 @@ impl Watch {
         if self.hint_due().is_some_and(|at| at <= now) {
             self.send_hint(context);
         }
-        let is_over = |at: &mut Time| *at <= now;
-        let (held, doubted) = (self.hold_until.take_if(is_over), self.doubt.take_if(|doubt| doubt.until <= now));
-        if held.is_some() || doubted.is_some() {
+        let (held, doubted) = (self.hold_until.take_if(|at| *at <= now), self.doubt.ends(now));
+        if held.is_some() || doubted {
             self.act(context);
         }
     }
 
     /// When [`tick`](Self::tick) has something to do next.
     pub fn deadline(&self) -> Option<Time> {
-        let doubted = self.doubt.as_ref().map(|doubt| doubt.until);
-        self.hold_until.into_iter().chain(doubted).chain(self.hint_due()).min()
+        self.hold_until.into_iter().chain(self.doubt.until()).chain(self.hint_due()).min()
     }
 
     fn held_until(&self) -> Option<Time> {
-        let unknown = self.doubt.as_ref().filter(|doubt| matches!(doubt.missing, Missing::Unknown));
-        self.hold_until.into_iter().chain(unknown.map(|doubt| doubt.until)).max()
+        self.hold_until.into_iter().chain(self.doubt.is_of_all_until()).max()
     }
 
     fn hint_due(&self) -> Option<Time> {
