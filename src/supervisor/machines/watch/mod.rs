@@ -2,9 +2,10 @@
 //! the template, check it, put it in place, run `on_change`, signal main. Changes that come meanwhile gather; nothing
 //! is queued. A signal that main would die of waits beside all that, and keeps no change from being acted on.
 //!
-//! [`doubt`] is who is missing as a store comes back, [`told`] what `on_change` knows.
+//! [`doubt`] is who is missing as a store comes back, [`told`] what `on_change` knows, [`hint`] that signal.
 
 mod doubt;
+mod hint;
 mod told;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use crate::config::{Backoff, Exec, Hook, Query, Required, Watch as Config, When};
 
 use self::doubt::{Doubt, Known};
+use self::hint::Hint;
 use self::told::Told;
 use super::commands::{Commands, Launch, Outcome};
 use super::jitter::{self, Jitter};
@@ -26,11 +28,6 @@ use crate::supervisor::vocabulary::{
 /// Tries after a template or a hook failed: what it lacked (a name its check looks up, say) may come by itself.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(30) };
 
-/// A main that would die of the signal is looked at again after this...
-const HINT_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// ...for so long: a start that takes longer is told nothing, having read its files late enough.
-const HINT_WITHIN: Duration = Duration::from_secs(30);
-
 /// One dependency.
 #[derive(Debug)]
 pub struct Watch {
@@ -42,7 +39,7 @@ pub struct Watch {
     told: Told,
     stage: WatchStage,
     /// The signal that main is still to get.
-    hint: Option<Hint>,
+    hint: Hint,
     /// What a store that came back seems to have lost.
     doubt: Doubt,
     /// Nobody has answered yet, and the file is one of a life before.
@@ -87,24 +84,6 @@ impl WatchStage {
     }
 }
 
-/// A signal that main is still to get.
-#[derive(Debug)]
-struct Hint {
-    /// When the last change called for it.
-    since: Time,
-    stage: HintStage,
-}
-
-#[derive(Debug)]
-enum HintStage {
-    /// Whether main withstands it is being asked.
-    Asked,
-    /// To be asked again then.
-    Due(Time),
-    /// It waits for the role that it is for.
-    Aside,
-}
-
 /// What a watch may use of the rest of the core while it acts.
 pub struct Context<'a, 'b> {
     /// To run commands.
@@ -145,7 +124,7 @@ impl Watch {
             told: Told::nothing(&acted),
             acted,
             stage: WatchStage::Quiet,
-            hint: None,
+            hint: Hint::default(),
             hold_until: None,
             doubt: Doubt::default(),
             kept: false,
@@ -318,7 +297,7 @@ impl Watch {
 
     /// Acts when there is something new, nothing is under way and the quiet spell is over.
     pub fn act(&mut self, context: &mut Context<'_, '_>) {
-        if matches!(self.hint, Some(Hint { stage: HintStage::Aside, .. })) {
+        if self.hint.is_aside() {
             self.send_hint(context);
         }
         let Some(seen) = self.seen.as_ref().map(|seen| self.doubt.believed(seen)) else { return };
@@ -440,13 +419,8 @@ impl Watch {
 
     /// Main was signalled, or would still die of the signal.
     pub fn hinted(&mut self, sent: bool, context: &mut Context<'_, '_>) {
-        let Some(hint) = &mut self.hint else { return };
-        if !sent && context.step.now.since(hint.since) < HINT_WITHIN {
-            hint.stage = HintStage::Due(context.step.now + HINT_AGAIN_AFTER);
-            return;
-        }
-        self.hint = None;
-        if let (false, Some(signal)) = (sent, self.config.signal) {
+        let given_up = self.hint.answered(context.step.now, sent);
+        if let (true, Some(signal)) = (given_up, self.config.signal) {
             let what = format!("watch {}: {signal} isn't sent, for main would die of it", self.config.name);
             context.step.out.push(Effect::Say(Notice::Degraded { what }));
         }
@@ -455,7 +429,7 @@ impl Watch {
     /// Goes on when a quiet spell ends, and with a signal that main is still to get.
     pub fn tick(&mut self, context: &mut Context<'_, '_>) {
         let now = context.step.now;
-        if self.hint_due().is_some_and(|at| at <= now) {
+        if self.hint.due().is_some_and(|at| at <= now) {
             self.send_hint(context);
         }
         let (held, doubted) = (self.hold_until.take_if(|at| *at <= now), self.doubt.ends(now));
@@ -466,18 +440,11 @@ impl Watch {
 
     /// When [`tick`](Self::tick) has something to do next.
     pub fn deadline(&self) -> Option<Time> {
-        self.hold_until.into_iter().chain(self.doubt.until()).chain(self.hint_due()).min()
+        self.hold_until.into_iter().chain(self.doubt.until()).chain(self.hint.due()).min()
     }
 
     fn held_until(&self) -> Option<Time> {
         self.hold_until.into_iter().chain(self.doubt.is_of_all_until()).max()
-    }
-
-    fn hint_due(&self) -> Option<Time> {
-        match self.hint {
-            Some(Hint { stage: HintStage::Due(at), .. }) => Some(at),
-            Some(Hint { stage: HintStage::Asked | HintStage::Aside, .. }) | None => None,
-        }
     }
 
     /// For `/status`.
@@ -563,7 +530,7 @@ impl Watch {
 
     fn signal(&mut self, on: Observation, context: &mut Context<'_, '_>) {
         if self.config.signal.is_some() && (context.main.is_up() || context.main.is_following()) {
-            self.hint = Some(Hint { since: context.step.now, stage: HintStage::Aside });
+            self.hint.call(context.step.now);
             self.send_hint(context);
         }
         self.done(on, context);
@@ -571,16 +538,18 @@ impl Watch {
 
     /// A main that went away meanwhile reads its files when it comes again.
     fn send_hint(&mut self, context: &mut Context<'_, '_>) {
-        let Some(hint) = &mut self.hint else { return };
+        if !self.hint.is_called() {
+            return;
+        }
         let target = context.main.target(context.scope).filter(|_| context.main.is_up());
         match (self.config.signal, target) {
             (Some(signal), Some(target)) if context.is_for(self.config.when) => {
-                hint.stage = HintStage::Asked;
+                self.hint.asks();
                 context.step.out.push(Effect::Hint { watch: self.config.name.clone(), target, signal });
             }
-            (Some(_), Some(_)) => hint.stage = HintStage::Aside,
-            (Some(_), None) if context.main.is_following() => hint.stage = HintStage::Aside,
-            (_, None) | (None, _) => self.hint = None,
+            (Some(_), Some(_)) => self.hint.waits(),
+            (Some(_), None) if context.main.is_following() => self.hint.waits(),
+            (_, None) | (None, _) => self.hint.forget(),
         }
     }
 
