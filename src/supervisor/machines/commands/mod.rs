@@ -1,6 +1,12 @@
 //! Commands that run beside main (hooks, exec checks, template checks, coprocesses): who they run for and until when. Past its
 //! timeout all of a command gets SIGTERM, then SIGKILL, and so does what one that has ended left behind, unless that is
 //! to be kept.
+//!
+//! Here is what there is of them, and what becomes of it by itself; [`ending`] is how they are ended, [`outcome`] what came
+//! of one.
+
+mod ending;
+mod outcome;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,11 +14,13 @@ use std::time::Duration;
 
 use crate::config::{Background, Coprocess, Hook, Leftovers, Signal, SignalScope, When};
 
+use self::outcome::report;
 use super::main::{LAUNCHED_WITHIN, UNENDED};
-use crate::exit_codes;
 use crate::supervisor::vocabulary::{
     Announcement, Effect, ExitStatus, Job, Notice, Pid, RunId, SpawnError, Step, Target, Time, earliest,
 };
+
+pub use self::outcome::Outcome;
 
 /// Between SIGTERM and SIGKILL of a command past its timeout: long enough to clean up, too short to hold a stop.
 pub const KILL_AFTER: Duration = Duration::from_secs(2);
@@ -26,42 +34,6 @@ const KILL_SHOWS_WITHIN: Duration = Duration::from_secs(1);
 const KILL_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// What is told to end when hardly any time is left has at least this before SIGKILL.
 pub const LEAST_PATIENCE: Duration = Duration::from_millis(100);
-
-/// What came of a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It ended by itself.
-    Ended(ExitStatus),
-    /// It ran past its timeout.
-    TimedOut(Duration),
-    /// It was ended because its result is no longer wanted.
-    Cancelled,
-    /// It never ran.
-    NotStarted(SpawnError),
-}
-
-impl Outcome {
-    /// The exit code it stands for.
-    pub fn code(&self) -> u8 {
-        match self {
-            Outcome::Ended(status) => status.code(),
-            Outcome::TimedOut(_) => exit_codes::TOO_LATE,
-            Outcome::Cancelled => exit_codes::of_signal(Signal::TERM.number()),
-            Outcome::NotStarted(error) => error.code,
-        }
-    }
-
-    /// Whether it ended with code 0, or what went wrong.
-    pub fn result(&self) -> Result<(), String> {
-        match self {
-            Outcome::Ended(status) if status.success() => Ok(()),
-            Outcome::Ended(status) => Err(status.to_string()),
-            Outcome::TimedOut(timeout) => Err(format!("timed out after {}", humantime::format_duration(*timeout))),
-            Outcome::Cancelled => Err("was cut short".to_owned()),
-            Outcome::NotStarted(error) => Err(error.message.clone()),
-        }
-    }
-}
 
 /// A command to run: what, as whom, for how long, with what.
 #[derive(Debug)]
@@ -214,34 +186,6 @@ impl Commands {
         step.out.push(Effect::SpawnCoprocess { run, coprocess: coprocess.clone(), env });
     }
 
-    /// Tells a coprocess to stop, or what is left of it, and kills it at this time.
-    pub fn stop(&mut self, step: &mut Step<'_>, run: RunId, kill_at: Time) {
-        if let Some(command) = self.live.get_mut(&run)
-            && let RunState::Running { .. } | RunState::Kept | RunState::Lingering { .. } = command.state
-        {
-            command.tell(run, kill_at, EndReason::Cancelled, step.out);
-        }
-    }
-
-    /// Kills what was told to end no later than this.
-    pub fn kill_by(&mut self, run: RunId, at: Time) {
-        if let Some(LiveRun { state: RunState::Ending { kill_at, .. }, .. }) = self.live.get_mut(&run) {
-            *kill_at = at.min(*kill_at);
-        }
-    }
-
-    /// A job's run, and all it leaves, is killed no later than this; it is told half way there.
-    pub fn end_job_by(&mut self, now: Time, job: &Job, at: Time) {
-        let told = now + now.until(at) / 2;
-        for command in self.live.values_mut().filter(|command| command.job.is_like(job)) {
-            match &mut command.state {
-                RunState::Running { until } => *until = Some(until.map_or(told, |until| until.min(told))),
-                RunState::Ending { kill_at, .. } => *kill_at = at.min(*kill_at),
-                RunState::Ended { .. } | RunState::Lingering { .. } | RunState::Kept | RunState::Stuck { .. } => {}
-            }
-        }
-    }
-
     /// Whether what a run's process left behind is there, and may stay.
     pub fn is_kept(&self, run: RunId) -> bool {
         self.live.get(&run).is_some_and(|command| command.state == RunState::Kept)
@@ -371,96 +315,6 @@ impl Commands {
         Some((command.job, outcome))
     }
 
-    /// Tells a command to end, since its result is no longer wanted.
-    pub fn cancel(&mut self, step: &mut Step<'_>, run: RunId) {
-        self.cancel_within(step, run, self.patience(step.now));
-    }
-
-    fn cancel_within(&mut self, step: &mut Step<'_>, run: RunId, patience: Duration) {
-        if let Some(command) = self.live.get_mut(&run)
-            && let RunState::Running { .. } = command.state
-        {
-            if command.job.is_hook() {
-                step.out.push(Effect::Say(Notice::HookSkipped { hook: command.job.clone() }));
-            }
-            // Only a leader's may have all its time: the election counts on it. Others hold somebody up.
-            let own = command.stop.and_then(|stop| stop.timeout).filter(|_| command.role == When::Leader);
-            let most = self.hurry.map_or(Duration::MAX, |until| step.now.until(until) / 2);
-            let patience = own.map_or(patience, |own| own.min(most).max(LEAST_PATIENCE));
-            command.tell(run, step.now + patience, EndReason::Cancelled, step.out);
-        }
-    }
-
-    /// A job is bound to this role from now on: a run of it that isn't, ends.
-    pub fn bind(&mut self, step: &mut Step<'_>, job: &Job, role: When) {
-        let others = self.live.iter().filter(|(_, command)| command.job == *job && command.role != role);
-        let others: Vec<RunId> = others.map(|(run, _)| *run).collect();
-        for run in others {
-            self.cancel(step, run);
-        }
-    }
-
-    /// Tells what runs for this role only to end, and what such left behind: the role is gone. Where others have to end
-    /// after it, by a time of their own, this takes a third of that at most.
-    pub fn leave(&mut self, step: &mut Step<'_>, role: When, by: Option<Time>) {
-        let third = by.map_or(Duration::MAX, |by| step.now.until(by) / 3);
-        let patience = self.patience(step.now).min(third).max(LEAST_PATIENCE);
-        let of_role: Vec<RunId> =
-            self.live.iter().filter(|(_, command)| command.role == role).map(|(run, _)| *run).collect();
-        for run in of_role {
-            self.cancel_within(step, run, patience);
-        }
-        self.end_kept_within(step, role, patience, false);
-    }
-
-    /// Tells what commands of this role only left behind to end: it worked with main, which has ended.
-    pub fn end_kept(&mut self, step: &mut Step<'_>, role: When) {
-        self.end_kept_within(step, role, self.patience(step.now), true);
-    }
-
-    fn end_kept_within(&mut self, step: &mut Step<'_>, role: When, patience: Duration, main_ended: bool) {
-        for (run, command) in self.live.iter_mut().filter(|(_, command)| command.role == role) {
-            match &mut command.state {
-                RunState::Kept if command.keeps_for == KeptFor::RoleAndMain && !main_ended => {}
-                RunState::Kept | RunState::Lingering { .. } => {
-                    command.tell(*run, step.now + patience, EndReason::Cancelled, step.out)
-                }
-                RunState::Ended { keep } => *keep = false,
-                RunState::Running { .. } | RunState::Ending { .. } | RunState::Stuck { .. } => {}
-            }
-        }
-    }
-
-    /// Tells what commands of this role only were allowed to leave to end, and has none leave anything from now on: the
-    /// role is being left, and what they keep would act beside whoever has it next. What one leaves otherwise has its
-    /// moment, and what goes with main ends once that has.
-    pub fn keep_nothing(&mut self, step: &mut Step<'_>, role: When) {
-        let patience = self.patience(step.now);
-        for (run, command) in self.live.iter_mut().filter(|(_, command)| command.role == role) {
-            match &mut command.state {
-                RunState::Kept if command.keeps_for == KeptFor::RoleAndMain => {}
-                RunState::Kept => command.tell(*run, step.now + patience, EndReason::Cancelled, step.out),
-                RunState::Ended { keep } => *keep = false,
-                RunState::Running { .. }
-                | RunState::Lingering { .. }
-                | RunState::Ending { .. }
-                | RunState::Stuck { .. } => {}
-            }
-        }
-    }
-
-    /// Tells what this job's last run was allowed to leave to end, since the job is to run again. Whether there is
-    /// something to wait for.
-    pub fn end_last(&mut self, step: &mut Step<'_>, job: &Job) -> bool {
-        let kill_at = step.now + self.patience(step.now);
-        for (run, command) in self.live.iter_mut().filter(|(_, command)| command.job.is_like(job)) {
-            if command.state == RunState::Kept {
-                command.tell(*run, kill_at, EndReason::Cancelled, step.out);
-            }
-        }
-        self.of_job(job) == Some(false)
-    }
-
     /// Whether anything acts for this role only, be it what a command left behind.
     pub fn act_for(&self, role: When) -> bool {
         let acts = |command: &LiveRun| command.state != RunState::Kept || command.stop.is_some();
@@ -497,54 +351,9 @@ impl Commands {
         self.live.values().find(left).map(|command| matches!(command.state, RunState::Stuck { .. }))
     }
 
-    /// Kills whatever runs now, and what such left behind, but what is the container's, as coprocesses of any role are;
-    /// each end is still waited for.
-    pub fn kill(&mut self, step: &mut Step<'_>) {
-        for command in self.live.values_mut() {
-            let (why, reaped) = match command.state {
-                RunState::Kept if command.role == When::Always => continue,
-                _ if command.role == When::Always && command.stop.is_some() => continue,
-                RunState::Stuck { .. } | RunState::Ending { killed: Some(_), .. } => continue,
-                RunState::Running { .. } => (EndReason::Cancelled, false),
-                RunState::Ending { why, reaped, .. } => (why, reaped),
-                RunState::Ended { .. } | RunState::Lingering { .. } | RunState::Kept => (EndReason::Cancelled, true),
-            };
-            command.state = RunState::Ending { why, reaped, kill_at: step.now, killed: None };
-        }
-        // Nothing is given up by a first SIGKILL.
-        self.tick(step);
-    }
-
-    /// Tells all there still is to end, by this time or soon, which is returned: the container ends.
-    pub fn end_rest(&mut self, step: &mut Step<'_>, kill_at: Option<Time>) -> Time {
-        let kill_at = kill_at.map_or(step.now + KILL_AFTER, |at| at.max(step.now + LEAST_PATIENCE));
-        for (run, command) in &mut self.live {
-            match &mut command.state {
-                RunState::Kept | RunState::Lingering { .. } | RunState::Running { .. } => {
-                    command.tell(*run, kill_at, EndReason::Cancelled, step.out);
-                }
-                RunState::Ended { keep } => *keep = false,
-                RunState::Ending { .. } | RunState::Stuck { .. } => {}
-            }
-        }
-        kill_at
-    }
-
     /// Whether nothing is left, or nothing that can be ended.
     pub fn is_over(&self) -> bool {
         self.live.values().all(|command| matches!(command.state, RunState::Stuck { .. }))
-    }
-
-    /// Kills whatever there is: the container ends.
-    pub fn kill_all(&mut self, out: &mut Vec<Effect>) {
-        for (run, _) in std::mem::take(&mut self.live) {
-            out.push(Effect::Kill { target: Target::All(run), signal: Signal::KILL });
-        }
-    }
-
-    /// Main is to be told by then: commands that are ended from now on have a part of that time.
-    pub fn hurry(&mut self, until: Option<Time>) {
-        self.hurry = until;
     }
 
     /// Whether a run is one of these and its process still wanted.
@@ -605,11 +414,6 @@ impl Commands {
         };
         self.live.values().map(due).fold(None, earliest)
     }
-
-    /// How long what is told to end now has before SIGKILL.
-    fn patience(&self, now: Time) -> Duration {
-        self.hurry.map_or(KILL_AFTER, |until| KILL_AFTER.min(now.until(until) / 2).max(LEAST_PATIENCE))
-    }
 }
 
 impl LiveRun {
@@ -636,20 +440,5 @@ impl EndReason {
             EndReason::Timeout => Outcome::TimedOut(timeout),
             EndReason::Cancelled => Outcome::Cancelled,
         }
-    }
-}
-
-/// Hooks are reported here, once for all of them; checks speak for themselves.
-fn report(job: &Job, outcome: &Outcome, took: Duration, out: &mut Vec<Effect>) {
-    if !job.is_hook() {
-        return;
-    }
-    let hook = job.clone();
-    match outcome {
-        Outcome::TimedOut(_) | Outcome::Cancelled => {}
-        Outcome::Ended(_) | Outcome::NotStarted(_) => out.push(Effect::Say(match outcome.result() {
-            Ok(()) => Notice::HookSucceeded { hook, took },
-            Err(error) => Notice::HookFailed { hook, error },
-        })),
     }
 }
