@@ -1,33 +1,30 @@
-//! Coprocesses beside main: who starts when, who waits for whom, and in which order they stop.
+//! Coprocesses beside main: who starts when, who waits for whom, and what follows when one ends; [`ending`] is how they end
+//! with the container, [`orders`] what people want of them.
+
+mod ending;
+mod orders;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::coprocess::{self, OnGivingUp, StartPoint, StopPoint};
-use crate::config::{Coprocess as Config, Hook, OnFailure, Probe, ServiceOf, Signal, When};
+use crate::config::coprocess::{OnGivingUp, StartPoint};
+use crate::config::{Coprocess as Config, Hook, OnFailure, Probe, When};
 
 use crate::exit_codes::UNAVAILABLE;
 use crate::supervisor::Supervisor;
-use crate::supervisor::machines::commands::{KILL_AFTER, LEAST_PATIENCE, Launch, Outcome};
+use crate::supervisor::machines::commands::{Launch, Outcome};
 use crate::supervisor::machines::coprocess::{ANSWER_WITHIN, Coprocess, NextStep};
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
-use crate::supervisor::sequence::orders::{MAIN, join};
 use crate::supervisor::sequence::role::{Promotion, Role};
-use crate::supervisor::sequence::stopping::{Cause, StopStage, Stopping};
+use crate::supervisor::sequence::stopping::Cause;
 use crate::supervisor::vocabulary::{
-    Answer, CoprocessStatus, Effect, ExitStatus, Job, Notice, Notification, Pid, ReplyId, RunId, SpawnError, Step,
-    Time, earliest,
+    Answer, CoprocessStatus, Effect, ExitStatus, Job, Notice, Notification, Pid, RunId, SpawnError, Step, Time,
+    earliest,
 };
 
 /// A command that says whether a coprocess is ready may take longer to start than a connection (a JVM, say).
 const COMMAND_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
-/// The part of `[stop] within` that main leaves to those that stop after it.
-const SHARE_AFTER_MAIN: u32 = 3;
-/// What is kept of it for what comes after them: its last SIGKILL, and that to show.
-const KEPT_AFTER_ALL: Duration = Duration::from_millis(300);
-/// How long one has to end where nothing else says so.
-const STOP_WITHIN: Duration = Duration::from_secs(9);
 
 /// Coprocesses, and how far main has come for them.
 #[derive(Debug, Default)]
@@ -88,28 +85,9 @@ impl Coprocesses {
         changed
     }
 
-    /// Those that stop at this point and aren't gone.
-    fn left(&self, point: Option<StopPoint>) -> impl Iterator<Item = &Coprocess> {
-        let at = move |coprocess: &&Coprocess| point.is_none_or(|point| coprocess.config().stop == point);
-        self.all.iter().filter(at).filter(|coprocess| !coprocess.is_gone())
-    }
-
     /// Whether anything of one that runs for this role only is there, or is to come.
     pub fn is_any_left_of(&self, role: When) -> bool {
         self.all.iter().any(|coprocess| coprocess.is_left_of(role))
-    }
-
-    /// In how many parts, one after the other, those that are left at this point end.
-    fn parts(&self, point: Option<StopPoint>) -> u32 {
-        let mut left: Vec<&Coprocess> = self.left(point).collect();
-        let mut parts = 0;
-        while !left.is_empty() {
-            let now = left.clone();
-            let last = now.iter().filter(|coprocess| is_last(coprocess, &now));
-            parts += last.map(|coprocess| coprocess.parts_left()).max().unwrap_or(1);
-            left.retain(|coprocess| !is_last(coprocess, &now));
-        }
-        parts.max(1)
     }
 
     /// The last started first.
@@ -118,11 +96,6 @@ impl Coprocesses {
         order.sort_by_key(|index| std::cmp::Reverse(self.all[*index].place()));
         order
     }
-}
-
-fn is_last(coprocess: &Coprocess, of: &[&Coprocess]) -> bool {
-    let of: Vec<&Config> = of.iter().map(|other| &**other.config()).collect();
-    coprocess::is_last(coprocess.config(), &of)
 }
 
 /// In which role one runs, for people.
@@ -214,72 +187,6 @@ impl Supervisor {
         true
     }
 
-    /// Somebody wants one to be started again.
-    pub(in crate::supervisor) fn order_coprocess(&mut self, step: &mut Step<'_>, reply: ReplyId, name: &str) {
-        let refused = match self.coprocesses.find(name) {
-            None => Some(self.no_such_process(name)),
-            Some(_) if self.is_stopping() => Some("the container is stopping".to_owned()),
-            Some(coprocess) if !self.is_wanted(coprocess) => {
-                Some(format!("`{name}` is to run once {}", in_role(coprocess.config().when)))
-            }
-            Some(_) if self.lives_on(name) => Some(format!("{name} can't be ended")),
-            Some(coprocess) if !self.may_start(coprocess) => {
-                Some(format!("`{name}` couldn't be started now: what it comes after isn't there"))
-            }
-            Some(_) => None,
-        };
-        let drained_at = self.drained_at(step.now, &ServiceOf::Coprocess(name.to_owned()));
-        let answer = match (refused, self.coprocesses.named(name)) {
-            (Some(refused), _) => Answer::Refused(refused),
-            (None, None) => return,
-            (None, Some(coprocess)) => {
-                match coprocess.ordered_by() {
-                    Some(replies) => join(replies, reply, step),
-                    None => {
-                        step.out.push(Effect::Say(Notice::CoprocessRestartOrdered { name: name.to_owned() }));
-                        coprocess.order(reply, drained_at);
-                    }
-                }
-                return self.tell_catalog(step.out);
-            }
-        };
-        step.out.push(Effect::Reply { reply, answer });
-    }
-
-    /// Somebody sends one a signal, which it gets as it is: how it ends by that is its own end.
-    pub(in crate::supervisor) fn signal_coprocess(
-        &mut self,
-        step: &mut Step<'_>,
-        reply: ReplyId,
-        signal: Signal,
-        name: &str,
-    ) {
-        let refused = match self.coprocesses.find(name).map(Coprocess::target) {
-            Some(Some(target)) => {
-                let name = name.to_owned();
-                step.out.push(Effect::Say(Notice::CoprocessSignalled { name: name.clone(), signal }));
-                return step.out.push(Effect::Signal { name, target, signal, reply });
-            }
-            Some(None) => {
-                let all = self.coprocess_statuses();
-                let state = all.into_iter().find(|status| status.name == name).map(|status| status.state);
-                format!("{name} doesn't run ({})", state.unwrap_or_default())
-            }
-            None => self.no_such_process(name),
-        };
-        step.out.push(Effect::Reply { reply, answer: Answer::Refused(refused) });
-    }
-
-    fn no_such_process(&self, name: &str) -> String {
-        let others = self.coprocesses.all.iter().map(|coprocess| format!(", `{}`", coprocess.config().name));
-        format!("there is no process `{name}` here, but `{MAIN}`{}", others.collect::<String>())
-    }
-
-    /// The container stops: none of them is started again.
-    pub(in crate::supervisor) fn refuse_coprocess_orders(&mut self, step: &mut Step<'_>, refused: &Answer) {
-        self.coprocesses.all.iter_mut().for_each(|coprocess| coprocess.answer_order(step, refused.clone()));
-    }
-
     /// Its `post_stop` comes, if anything of it has run: but nothing is done for a leader whose time is over.
     fn finish_coprocess(&mut self, step: &mut Step<'_>, index: usize) {
         let coprocess = &self.coprocesses.all[index];
@@ -329,26 +236,6 @@ impl Supervisor {
             _ => false,
         };
         coprocess.is_configured() && !coprocess.is_of_another_role() && in_role && !stops
-    }
-
-    /// Whether it is to stop now, with the container.
-    fn is_its_turn(&self, coprocess: &Coprocess, stopping: &Stopping) -> bool {
-        let left = |point| self.coprocesses.left(point).collect::<Vec<_>>();
-        match stopping.stage() {
-            StopStage::BeforeMain { .. } => {
-                let point = StopPoint::BeforeMain;
-                coprocess.config().stop == point && is_last(coprocess, &left(Some(point)))
-            }
-            StopStage::AfterMain => is_last(coprocess, &left(None)),
-            StopStage::Rest { .. } | StopStage::Done => true,
-            StopStage::Draining { .. }
-            | StopStage::PreStop { .. }
-            | StopStage::Demoting
-            | StopStage::Main { .. }
-            | StopStage::Releasing { .. }
-            | StopStage::Withdrawing { .. }
-            | StopStage::PostStop { .. } => false,
-        }
     }
 
     fn may_start(&self, coprocess: &Coprocess) -> bool {
@@ -594,76 +481,6 @@ impl Supervisor {
             }
             (OnFailure::Exit, _) => self.stop(step, reason, Cause::Unhealthy),
             (OnFailure::Restart | OnFailure::Report, _) => {}
-        }
-    }
-
-    /// Until when one has that is told to stop now.
-    fn kill_coprocess_at(&self, now: Time, config: &Config) -> Time {
-        let most = match self.life.stopping() {
-            Some(stopping) => match stopping.stage() {
-                StopStage::BeforeMain { .. } => {
-                    // A leader is demoted after it.
-                    let parts = self.coprocesses.parts(Some(StopPoint::BeforeMain)) + u32::from(self.leads());
-                    stopping.tell_at().map(|at| now.until(at) / parts)
-                }
-                StopStage::AfterMain => {
-                    let left = stopping.exit_at().map(|at| now.until(at).saturating_sub(KEPT_AFTER_ALL));
-                    left.map(|left| left / self.coprocesses.parts(None))
-                }
-                _ => Some(KILL_AFTER),
-            },
-            // Who leads next waits for it.
-            None if config.when == When::Leader => Some(config.stop_timeout.unwrap_or(KILL_AFTER)),
-            None => self.config.stop.within,
-        };
-        let patience = most.unwrap_or(STOP_WITHIN).min(config.stop_timeout.unwrap_or(Duration::MAX));
-        now + patience.max(LEAST_PATIENCE)
-    }
-
-    /// A stage of the stop has come that waits for some of them: what was being ended before, or clears up since, has no
-    /// more time than what is told now.
-    pub(in crate::supervisor) fn hurry_coprocesses(&mut self, now: Time) {
-        let Some(stage) = self.life.stopping().map(Stopping::stage) else { return };
-        let is_waited_for = |config: &Config| match stage {
-            StopStage::BeforeMain { .. } => config.stop == StopPoint::BeforeMain,
-            StopStage::Demoting => config.when == When::Leader,
-            StopStage::AfterMain => true,
-            _ => false,
-        };
-        let waited_for = self.coprocesses.all.iter().filter(|coprocess| is_waited_for(coprocess.config()));
-        let waited_for: Vec<_> = waited_for.map(|coprocess| (coprocess.config().clone(), coprocess.run())).collect();
-        for (config, run) in waited_for {
-            let at = self.kill_coprocess_at(now, &config);
-            if let Some(run) = run {
-                self.commands.kill_by(run, at);
-            }
-            self.commands.end_job_by(now, &Job::CoprocessPostStop { name: config.name.clone() }, at);
-        }
-    }
-
-    /// Whether any is left that stops before main is told.
-    pub(in crate::supervisor) fn is_any_left_before_main(&self) -> bool {
-        self.coprocesses.left(Some(StopPoint::BeforeMain)).next().is_some()
-    }
-
-    /// Whether any is left at all.
-    pub(in crate::supervisor) fn is_any_left(&self) -> bool {
-        self.coprocesses.left(None).next().is_some()
-    }
-
-    /// What main leaves of the time to stop to those that stop after it.
-    pub(in crate::supervisor) fn time_after_main(&self, within: Duration) -> Duration {
-        match self.coprocesses.left(Some(StopPoint::AfterMain)).next() {
-            Some(_) => within / SHARE_AFTER_MAIN,
-            None => Duration::ZERO,
-        }
-    }
-
-    /// Who stops in haste, with main or after it, is killed.
-    pub(in crate::supervisor) fn kill_coprocesses(&mut self, step: &mut Step<'_>) {
-        let runs: Vec<RunId> = self.coprocesses.all.iter().filter_map(Coprocess::run).collect();
-        for run in runs {
-            self.commands.kill_by(run, step.now);
         }
     }
 
