@@ -225,7 +225,7 @@ impl Adapters {
 fn watchdog(env: &mut Vec<(String, String)>) {
     let Some((_, micros)) = env.iter_mut().find(|(name, _)| name == "WATCHDOG_USEC") else { return };
     let ours = std::process::id();
-    if let (Ok(asked), Some(outer)) = (micros.parse::<u128>(), process::notify::watchdog_of(ours)) {
+    if let (Ok(asked), Some(outer)) = (micros.parse::<u128>(), process::outer::watchdog_of(ours)) {
         *micros = asked.min(outer.as_micros()).to_string();
     }
     env.push(("WATCHDOG_PID".to_owned(), ours.to_string()));

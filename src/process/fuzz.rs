@@ -8,7 +8,7 @@ use crate::config::Signal;
 use crate::plain;
 
 use super::guard::fence;
-use super::{notify, senders, signals, tree};
+use super::{notify, outer, senders, signals, tree};
 
 /// A datagram on the notify socket.
 pub(crate) fn notify(data: &[u8]) {
@@ -16,10 +16,10 @@ pub(crate) fn notify(data: &[u8]) {
     if let Some(status) = &heard.status {
         assert!(!status.contains(|c| plain::acts(c) && c != '\t'), "{status:?}");
     }
-    let passed_on = notify::parse(&notify::relayed(data, true, true));
+    let passed_on = notify::parse(&outer::relayed(data, true, true));
     assert_eq!((passed_on.ready, passed_on.watchdog), (heard.ready, heard.watchdog));
     notify::main_pid(data);
-    assert_eq!(notify::main_pid(&notify::relayed(data, true, true)), None);
+    assert_eq!(notify::main_pid(&outer::relayed(data, true, true)), None);
 }
 
 /// Files of /proc: `stat` of several processes, a line each; and the same bytes as any other of them.

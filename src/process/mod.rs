@@ -12,7 +12,8 @@
 //! - [`memory`]: what the start needed and the rest does not.
 //! - [`parent`]: the end of this process's own. `pause`: an init without a main.
 //! - `output`: what hooks print and read; `periodic`: of those that run again and again, what is news. [`notify`]: what main
-//!   says by sd_notify, `senders`: who may. `tty`: the terminal. `keyboard`: what it sends main.
+//!   says by sd_notify, `senders`: who may; [`outer`]: what is said to the supervisor above. `tty`: the terminal.
+//!   `keyboard`: what it sends main.
 
 mod apart;
 mod child;
@@ -33,6 +34,7 @@ pub mod limits;
 pub mod memory;
 pub mod notify;
 pub mod out_of_memory;
+pub mod outer;
 mod output;
 pub mod parent;
 mod pause;
