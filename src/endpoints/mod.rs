@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod control;
+mod dated;
 mod fallback;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;

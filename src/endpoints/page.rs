@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::status::{Maintenance, Task, date};
+use super::dated::{Maintenance, Task, date};
 use crate::supervisor::Status;
 
 /// The page.
