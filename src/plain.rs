@@ -66,7 +66,7 @@ fn escaped(text: &str, unfit: impl Fn(char) -> bool) -> Cow<'_, str> {
     fit.into()
 }
 
-/// One line of bytes that are perhaps no text: what is no UTF-8 is written as escapes too.
+/// One line of bytes that are perhaps no text: what isn't UTF-8 is written as escapes too.
 pub fn bytes(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let mut text = String::with_capacity(line.len());

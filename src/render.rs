@@ -182,7 +182,7 @@ pub fn survey(template: &Template) -> Result<(), Error> {
 fn read(path: &Path) -> Result<(String, bool), Error> {
     let unread = |source| Error::Read { path: path.to_owned(), source };
     let (bytes, not_ours) = files::read_and_see_whose(path, SOURCE_AT_MOST).map_err(unread)?;
-    let no_text = |_| unread(io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8 text"));
+    let no_text = |_| unread(io::Error::new(io::ErrorKind::InvalidData, "it isn't UTF-8 text"));
     String::from_utf8(bytes).map(|text| (text, not_ours.is_none())).map_err(no_text)
 }
 

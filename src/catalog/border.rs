@@ -41,10 +41,10 @@ pub(super) enum Flaw {
         text: String,
     },
     /// No address.
-    #[error("its address {} is no IP address and no host name", Shown(.0))]
+    #[error("its address {} is neither an IP address nor a host name", Shown(.0))]
     Address(String),
     /// No port.
-    #[error("its port {0} is none from 0 (it has none) to 65535")]
+    #[error("its port {0} isn't one from 0 (none) to 65535")]
     Port(i64),
     /// A tag, or the name of a pair, with control characters, or a value with NUL.
     #[error("its tags or meta have characters that can't be printed: {}", Shown(.0))]
@@ -56,10 +56,10 @@ pub(super) enum Flaw {
     #[error("it says that it is {}", Shown(.0))]
     Misplaced(String),
     /// Not what an entry looks like.
-    #[error("it is no entry: {}", Shown(.0))]
+    #[error("it isn't an entry: {}", Shown(.0))]
     NoEntry(String),
     /// A value that isn't UTF-8.
-    #[error("its value is no UTF-8")]
+    #[error("its value isn't UTF-8")]
     NotText,
     /// A file of another user's.
     #[error("it can't be read")]

@@ -122,7 +122,7 @@ fn translate(args: &[OsString]) -> Result<Vec<OsString>, String> {
     Ok(line)
 }
 
-/// The environment as ContainerPilot's templates see it; of what is no text, what can be shown.
+/// The environment as ContainerPilot's templates see it; of what isn't text, what can be shown.
 fn environment(context: &Context) -> BTreeMap<String, String> {
     let text = |value: &OsStr| value.to_string_lossy().into_owned();
     let names = context.variables.names();
@@ -325,7 +325,7 @@ mod tests {
         assert!(supervisords.contains("of supervisord") && supervisords.contains("pilotfish import /etc/cp.json"));
         assert!(ask("[process]\nexec = [\"a\"]\n").is_none());
         let broken = ask("{ \"services\": [ { \"name\": \"a\", \"port\": {{ .PORT }} } ] }").unwrap();
-        assert!(broken.unwrap_err().to_string().contains("this is no JSON"));
+        assert!(broken.unwrap_err().to_string().contains("this isn't JSON"));
     }
 
     #[test]

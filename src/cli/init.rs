@@ -43,7 +43,7 @@ pub fn read(args: &[OsString]) -> Result<Config, String> {
         let text = argument.to_str().unwrap_or_default();
         let (name, inline) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
         if !is_option(argument) {
-            return Err(format!("`{}` is no option of a plain init; its command follows --", argument.display()));
+            return Err(format!("`{}` isn't an option of a plain init; its command follows --", argument.display()));
         }
         if matches!(name, "--group" | "--wait-all") && inline.is_some() {
             return Err(format!("{name} takes no value"));
@@ -77,7 +77,7 @@ fn set<'a>(config: &mut Config, name: &str, value: &mut impl FnMut() -> Result<&
         "--pdeath" => config.process.parent_death = Some(signal(value()?)?),
         "--exit-code" => {
             let (from, to) = pair(value()?)?;
-            let code = |text: &str| text.parse::<u8>().map_err(|_| format!("`{text}` is no exit code (0 to 255)"));
+            let code = |text: &str| text.parse::<u8>().map_err(|_| format!("`{text}` isn't an exit code (0 to 255)"));
             config.process.exit_codes.insert(code(from)?, code(to)?);
         }
         "--rewrite" => {
@@ -122,7 +122,7 @@ fn lasting(text: &str) -> Result<Duration, String> {
 }
 
 fn pair(text: &str) -> Result<(&str, &str), String> {
-    text.split_once('=').ok_or_else(|| format!("`{text}` is no A=B"))
+    text.split_once('=').ok_or_else(|| format!("`{text}` isn't A=B"))
 }
 
 fn signal(text: &str) -> Result<Signal, String> {
@@ -181,7 +181,7 @@ mod tests {
     fn a_user_is_what_the_configs_key_takes() {
         for user in [":", ":staff", "app:", "-1", "4294967295", "a b"] {
             let refused = read(&["--user", user, "--", "cmd"].map(OsString::from)).unwrap_err();
-            assert!(refused.starts_with("--user: ") && refused.contains("is no user"), "{refused}");
+            assert!(refused.starts_with("--user: ") && refused.contains("isn't a user"), "{refused}");
         }
     }
 

@@ -87,7 +87,7 @@ fn wanted(question: Question) -> Result<Probe, String> {
             }
             Ok(Probe::Http(asked))
         }
-        _ => Err(format!("`{url}` is no http://, https://, tcp://, grpc:// or grpcs:// URL")),
+        _ => Err(format!("`{url}` isn't an http://, https://, tcp://, grpc:// or grpcs:// URL")),
     }
 }
 
@@ -96,7 +96,7 @@ fn statuses(text: &str) -> Option<Result<Vec<u16>, String>> {
     let numbers: Option<Vec<u16>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
     let wrong = |numbers: &Vec<u16>| numbers.iter().copied().find(|status| !(100..=599).contains(status));
     numbers.map(|numbers| match wrong(&numbers) {
-        Some(status) => Err(format!("{status} is no HTTP status: they go from 100 to 599")),
+        Some(status) => Err(format!("{status} isn't an HTTP status: they go from 100 to 599")),
         None => Ok(numbers),
     })
 }

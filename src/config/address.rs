@@ -11,14 +11,14 @@ use super::{AddressSpec, Family};
 /// The longest interface name (`IFNAMSIZ` in net/if.h counts the final NUL).
 const LONGEST_NAME: usize = 15;
 
-/// The text is no interface spec.
+/// The text isn't an interface spec.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressSpecError {
-    /// What follows `static:` is no address.
-    #[error("`{0}` is no IP address")]
+    /// What follows `static:` isn't an address.
+    #[error("`{0}` isn't an IP address")]
     Static(String),
-    /// It has a slash but is no network.
-    #[error("`{0}` is no network")]
+    /// It has a slash but isn't a network.
+    #[error("`{0}` isn't a network")]
     Network(String),
     /// The prefix is longer than the address.
     #[error("a prefix of {prefix} bits is longer than the address")]
@@ -26,8 +26,8 @@ pub enum AddressSpecError {
         /// In bits.
         prefix: u8,
     },
-    /// What stands in brackets is no number.
-    #[error("`{0}` is no index")]
+    /// What stands in brackets isn't a number.
+    #[error("`{0}` isn't an index")]
     Index(String),
     /// An address where a way to find one is wanted.
     #[error("`{0}` is an address, not a way to find one")]

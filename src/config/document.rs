@@ -108,7 +108,7 @@ impl<'t> Document<'t> {
 /// The text of a config.
 ///
 /// # Errors
-/// It can't be read, is no text, or is longer than any config.
+/// It can't be read, isn't text, or is longer than any config.
 pub fn read(file: &Path) -> Result<String, Report> {
     let unreadable = |error: io::Error| {
         let hint = match error.kind() {
@@ -120,7 +120,7 @@ pub fn read(file: &Path) -> Result<String, Report> {
     let mut bytes = Vec::new();
     open(file).and_then(|opened| opened.take(LONGEST_FILE + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
     if bytes.len() as u64 > LONGEST_FILE {
-        return Err(Report::whole(file, format!("is longer than {LONGEST_FILE} bytes; that is no config"), None));
+        return Err(Report::whole(file, format!("is longer than {LONGEST_FILE} bytes; that isn't a config"), None));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -137,6 +137,6 @@ fn open(file: &Path) -> io::Result<File> {
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(file)?;
     match handed_over || opened.metadata()?.is_file() {
         true => Ok(opened),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file")),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it isn't a plain file")),
     }
 }

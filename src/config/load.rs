@@ -239,11 +239,11 @@ mod tests {
         std::fs::write(&file, b"a = 1\nb = \"\xff\"\n").unwrap();
         assert!(load(&file).unwrap_err().to_string().contains("isn't UTF-8: byte 11, in line 2"));
         std::fs::write(&file, vec![b'#'; super::super::document::LONGEST_FILE as usize + 1]).unwrap();
-        assert!(load(&file).unwrap_err().to_string().contains("that is no config"));
+        assert!(load(&file).unwrap_err().to_string().contains("that isn't a config"));
         let pipe = folder.path().join("pipe.toml");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(load(&pipe).unwrap_err().to_string().contains("it is no plain file"));
-        assert!(load(Path::new("/dev/zero")).unwrap_err().to_string().contains("that is no config"));
+        assert!(load(&pipe).unwrap_err().to_string().contains("it isn't a plain file"));
+        assert!(load(Path::new("/dev/zero")).unwrap_err().to_string().contains("that isn't a config"));
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub(crate) fn parse(text: &str, syntax: Syntax, problems: &mut Vec<Problem>) -> 
 fn parse_toml(text: &str, problems: &mut Vec<Problem>) -> ParsedFile {
     // No TOML begins so.
     if let Some(start) = text.find(|c: char| !c.is_whitespace()).filter(|start| text[*start..].starts_with('{')) {
-        let problem = Problem::error(start..start + 1, "this is no TOML: it begins as JSON does");
+        let problem = Problem::error(start..start + 1, "this isn't TOML: it begins as JSON does");
         problems.push(problem.hint("give the file a name that ends in `.json`"));
         return nothing();
     }
@@ -92,11 +92,11 @@ fn parse_toml(text: &str, problems: &mut Vec<Problem>) -> ParsedFile {
         let bare = bare_word(line).filter(|_| error.message().starts_with("invalid "));
         let problem = match bare {
             // The parser takes it for what its first letter could begin: `nan`, `inf`, `true`, `false`.
-            Some(word) => Problem::error(span, format!("this is no TOML: `{word}` is text without quotes"))
+            Some(word) => Problem::error(span, format!("this isn't TOML: `{word}` is text without quotes"))
                 .hint(format!("write `{}`", in_quotes(word))),
             None => {
                 let message = error.message().trim_end_matches(", expected literal string");
-                Problem::error(span, format!("this is no TOML: {message}")).maybe_hint(toml_hint(&error, line))
+                Problem::error(span, format!("this isn't TOML: {message}")).maybe_hint(toml_hint(&error, line))
             }
         };
         problems.push(problem);
@@ -221,7 +221,7 @@ fn parse_json(text: &str, problems: &mut Vec<Problem>) -> ParsedFile {
             Some(value) => ParsedFile { root: json_value(&value, problems), whole: true, sound_until: usize::MAX },
             None => {
                 problems
-                    .push(Problem::error(0..0, "this is no JSON: there is nothing in it").hint("write at least `{}`"));
+                    .push(Problem::error(0..0, "this isn't JSON: there is nothing in it").hint("write at least `{}`"));
                 nothing()
             }
         },
@@ -233,7 +233,7 @@ fn parse_json(text: &str, problems: &mut Vec<Problem>) -> ParsedFile {
                 first.make_ascii_lowercase();
             }
             let hint = looks_like_toml(text).then(|| "give the file a name that ends in `.toml`".to_owned());
-            let problem = Problem::error(range.start..range.end, format!("this is no JSON: {what}"));
+            let problem = Problem::error(range.start..range.end, format!("this isn't JSON: {what}"));
             problems.push(problem.maybe_hint(hint));
             nothing()
         }

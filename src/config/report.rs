@@ -10,7 +10,7 @@ use super::redact::redact;
 use super::tree::Span;
 use crate::plain;
 
-/// A file that is no config at all has as many mistakes as lines; nobody reads more than this.
+/// A file that isn't a config at all has as many mistakes as lines; nobody reads more than this.
 pub(crate) const MOST_SHOWN: usize = 100;
 
 /// How bad it is.

@@ -27,13 +27,13 @@ pub struct Zone {
 #[derive(Debug, thiserror::Error)]
 pub enum ZoneError {
     /// It is neither a name nor written out.
-    #[error("is no time zone")]
+    #[error("isn't a time zone")]
     Unreadable,
     /// There are no zone data at all.
     #[error("needs zone data, and there are none in {}", .0.display())]
     NoData(PathBuf),
     /// There are zone data, and it isn't among them.
-    #[error("is no zone of {}", .0.display())]
+    #[error("isn't a zone of {}", .0.display())]
     Unknown(PathBuf),
     /// Its data can't be read.
     #[error("can't be used: {}: {cause}", .path.display())]
@@ -121,7 +121,7 @@ fn by_name(name: &str, directory: &Path) -> Result<TimeZone, ZoneError> {
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it isn't a plain file"));
     }
     let mut data = Vec::new();
     file.take(LONGEST_FILE).read_to_end(&mut data)?;

@@ -38,9 +38,9 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
-    /// Somebody listens who is no agent, where others may have put a socket of root's.
+    /// Somebody listens who isn't an agent, where others may have put a socket of root's.
     #[error(
-        "process {} listens at {}, where others may put a socket of root's, and is no pilotfish: not asked",
+        "process {} listens at {}, where others may put a socket of root's, and isn't pilotfish: not asked",
         .peer.pid, .path.display()
     )]
     NoAgent {
@@ -203,7 +203,7 @@ async fn connect_now(socket: &Path) -> Result<UnixStream, ClientError> {
                     Some(_) | None => Ok(stream),
                 };
             }
-            // Of another container, who shares the network alone, it is no agent of ours.
+            // Of another container, who shares the network alone, it isn't an agent of ours.
             Err(ClientError::Stranger { peer, .. }) if peer.pid > 0 => another = Some(peer),
             Err(ClientError::Unreachable { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
                 crowded = Some(ClientError::Unreachable { path: socket.to_owned(), source });

@@ -38,9 +38,9 @@ enum Unavailable {
     TakenOutside,
     #[error("user {0} listens there, who is neither root nor this agent's own")]
     Stranger(u32),
-    #[error("process {0} listens there, which is no agent")]
+    #[error("process {0} listens there, which isn't an agent")]
     NoAgent(i32),
-    #[error("something that is no socket is there")]
+    #[error("something that isn't a socket is there")]
     NoSocket,
     #[error("somebody keeps removing it")]
     Removed,

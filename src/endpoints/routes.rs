@@ -72,7 +72,7 @@ pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rig
             let lasts = parameter(&head.uri, "for").map(|lasts| duration::parse(&lasts)).transpose();
             let lasts = match lasts {
                 Ok(lasts) => lasts,
-                Err(error) => return text(StatusCode::BAD_REQUEST, &format!("`for` is no duration: {error}")),
+                Err(error) => return text(StatusCode::BAD_REQUEST, &format!("`for` isn't a duration: {error}")),
             };
             Some(vocabulary::Request::BeginMaintenance { lasts, reason: parameter(&head.uri, "reason") })
         }

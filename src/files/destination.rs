@@ -53,7 +53,7 @@ impl Destination {
     /// Walks there; `parents` makes missing directories.
     ///
     /// # Errors
-    /// The way can't be walked, something that is no plain file is there, or whoever may change where the path leads may
+    /// The way can't be walked, something that isn't a plain file is there, or whoever may change where the path leads may
     /// not put a file there.
     pub fn find(path: &Path, parents: bool) -> io::Result<Destination> {
         let place = if parents { find_making_parents(path)? } else { find(path)? };

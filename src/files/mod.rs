@@ -44,7 +44,7 @@ pub use way::Way;
 /// A plain file's content, up to `most` bytes. A pipe or a device at the path is refused instead of waited for.
 ///
 /// # Errors
-/// It can't be read, is no plain file or longer than that; or who may write on the way to it may not read it.
+/// It can't be read, isn't a plain file or longer than that; or who may write on the way to it may not read it.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     read_and_see_whose(path, most).map(|(bytes, _)| bytes)
 }
@@ -109,7 +109,7 @@ fn while_replaced<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
 /// Opens a plain file that is there, to add to it.
 ///
 /// # Errors
-/// It isn't there, is no plain file, or whoever may change where the path leads may not write to it.
+/// It isn't there, isn't a plain file, or whoever may change where the path leads may not write to it.
 pub fn append(path: &Path) -> io::Result<File> {
     while_replaced(|| find(path)?.open_to_append())
 }
@@ -143,7 +143,7 @@ pub fn make_directory(path: &Path, mode: u32) -> io::Result<bool> {
 
 /// What is said of anything but a plain file.
 fn no_plain_file() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file")
+    io::Error::new(io::ErrorKind::InvalidInput, "it isn't a plain file")
 }
 
 fn kind(about: &FileStat) -> SFlag {

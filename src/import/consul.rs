@@ -158,7 +158,7 @@ fn sound(address: Text, span: &Span, key: &str, notes: &mut Notes) -> Option<Tex
         Some(name) => {
             format!("brackets hold an IPv6 address, and `{name}` is none; is it what a script puts there? {LEFT_OUT}")
         }
-        None => format!("`{host}` is no host with a port from 1 to 65535: {LEFT_OUT}"),
+        None => format!("`{host}` isn't a host with a port from 1 to 65535: {LEFT_OUT}"),
     };
     notes.lose(span, key, what);
     None

@@ -39,7 +39,7 @@ pub(super) struct Entry {
     pub(super) value: Node,
 }
 
-/// Why a text is no JSON, and where.
+/// Why a text isn't JSON, and where.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct JsonError {
     pub(super) span: Span,

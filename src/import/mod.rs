@@ -96,7 +96,7 @@ pub fn import(text: &str, file: &Path, set: &BTreeMap<String, String>) -> Result
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let source = Source { text, file };
     if text.len() > LONGEST {
-        return Err(Report::whole(file, format!("is longer than {LONGEST} bytes; that is no config"), None));
+        return Err(Report::whole(file, format!("is longer than {LONGEST} bytes; that isn't a config"), None));
     }
     if let Some((at, sign)) = branches::taken(text) {
         let what = format!("{} stands for nothing that a config could mean", sign.escape_unicode());
@@ -163,7 +163,7 @@ fn foreign(text: &str) -> Option<Problem> {
         return Some(self::own(span));
     }
     let problem =
-        Problem::error(span, "this is no config of ContainerPilot's, which is JSON, nor one of supervisord's");
+        Problem::error(span, "this isn't a config of ContainerPilot's, which is JSON, nor one of supervisord's");
     Some(problem.hint("nothing else can be imported"))
 }
 
@@ -287,7 +287,7 @@ impl Source<'_> {
             });
         }
         for error in broken {
-            let what = format!("one way that the `if`s can go is no JSON, and is left out: {}", error.what);
+            let what = format!("one way that the `if`s can go isn't JSON, and is left out: {}", error.what);
             notes.push(Note { span: error.span, key: "{{ if }}".to_owned(), what, lost: true });
         }
         for (key, span) in doubles {
@@ -325,13 +325,15 @@ impl Source<'_> {
     }
 
     fn template(&self, error: GoError) -> Report {
-        let problem =
-            Problem::error(error.span, format!("this is no template that ContainerPilot could render: {}", error.what));
+        let problem = Problem::error(
+            error.span,
+            format!("this isn't a template that ContainerPilot could render: {}", error.what),
+        );
         self.error(problem.label("in this template"))
     }
 
     fn json(&self, error: JsonError) -> Report {
-        let problem = Problem::error(error.span, format!("this is no JSON: {}", error.what));
+        let problem = Problem::error(error.span, format!("this isn't JSON: {}", error.what));
         self.error(problem.maybe_hint(error.hint.map(str::to_owned)))
     }
 
@@ -341,7 +343,7 @@ impl Source<'_> {
             return self.error(own(span));
         }
         let problem =
-            Problem::error(span, "this is no config of ContainerPilot's: it has neither `jobs` nor `services`");
+            Problem::error(span, "this isn't a config of ContainerPilot's: it has neither `jobs` nor `services`");
         self.error(problem.hint("version 3 has `jobs`, version 2 `services`"))
     }
 

@@ -211,7 +211,7 @@ impl<'n> At<'n> {
             _ => None,
         };
         if value.is_none() {
-            notes.lose(&entry.value.span, self.key(key), "is no whole number; left out");
+            notes.lose(&entry.value.span, self.key(key), "isn't a whole number; left out");
         }
         value
     }
@@ -248,7 +248,7 @@ impl<'n> At<'n> {
                 }
                 Some(time) if time < Duration::from_secs(31_536_000) => Some(Time::of(time)),
                 _ => {
-                    notes.lose(&entry.value.span, self.key(key), format!("`{written}` is no duration; left out"));
+                    notes.lose(&entry.value.span, self.key(key), format!("`{written}` isn't a duration; left out"));
                     None
                 }
             };

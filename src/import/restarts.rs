@@ -39,7 +39,7 @@ pub(super) fn restarts(at: &At<'_>, notes: &mut Notes) -> Restarting {
     let Some(entry) = at.get("restarts") else { return restarting };
     restarting.is_said = true;
     let Some(text) = as_text(&entry.value) else {
-        notes.lose(&entry.value.span, at.key("restarts"), "is no number of restarts; it is \"never\" here");
+        notes.lose(&entry.value.span, at.key("restarts"), "isn't a number of restarts; it is \"never\" here");
         return restarting;
     };
     // Go cuts a number's fraction off, and takes none in a text.

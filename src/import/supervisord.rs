@@ -64,7 +64,7 @@ struct Shared {
 
 /// The document that a file comes to; or where it is broken, and how. It may stand where it is to be, or elsewhere.
 pub(super) fn document(text: &str, file: &Path) -> Result<Document, (Span, String)> {
-    let broken = |(span, what): (Span, String)| (span, format!("this is no supervisord.conf: {what}"));
+    let broken = |(span, what): (Span, String)| (span, format!("this isn't a supervisord.conf: {what}"));
     let mut sections = sections(text).map_err(broken)?;
     let mut document = Document::default();
     // As somebody names it who is elsewhere, it says nothing of where the programs look for it; nor does /dev/stdin.

@@ -133,7 +133,7 @@ fn services(root: &At<'_>, document: &mut Document, notes: &mut Notes) {
                     notes.lose(
                         &entry.value.span,
                         at.key("port"),
-                        "is no port: `port` must be > 0; the service is left out",
+                        "isn't a port: `port` must be > 0; the service is left out",
                     );
                 }
                 None

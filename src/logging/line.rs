@@ -87,7 +87,7 @@ fn record(level: &str, event: &str, message: &str, others: &[(&str, Value)], jso
     };
     for (name, value) in others {
         let _ = match (json, value) {
-            // A list that is cut is no JSON any more.
+            // A list that is cut isn't JSON any more.
             (true, Value::Bare(text)) if text.len() <= LONGEST => write!(line, ",{}:{text}", quoted(name)),
             (true, Value::Bare(text) | Value::Text(text)) => write!(line, ",{}:{}", quoted(name), quoted(&cut(text))),
             (false, Value::Bare(text)) => write!(line, " {name}={}", cut(text)),

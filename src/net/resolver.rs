@@ -35,7 +35,7 @@ const OTHER_FAMILY: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
     /// No name can look like this.
-    #[error("{0:?} is no host name")]
+    #[error("{0:?} isn't a host name")]
     NoName(String),
     /// The servers know no such name, or it has no address.
     #[error("no such host: {0}")]

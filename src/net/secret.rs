@@ -26,7 +26,7 @@ pub struct FileError {
 /// The secret as it is now; ends of lines before and after it don't count.
 ///
 /// # Errors
-/// The file can't be read, is no plain file, too long, empty or no text.
+/// The file can't be read, isn't a plain file, too long, empty or no text.
 pub fn read(key: &'static str, source: &SecretSource) -> Result<Secret, FileError> {
     match source {
         SecretSource::Given(secret) => Ok(secret.clone()),
@@ -34,7 +34,7 @@ pub fn read(key: &'static str, source: &SecretSource) -> Result<Secret, FileErro
             let failed = |source| FileError { key, path: path.clone(), source };
             let bytes = files::read(path, LONGEST_SECRET).map_err(failed)?;
             let text = String::from_utf8(bytes)
-                .map_err(|_| failed(io::Error::new(io::ErrorKind::InvalidData, "it is no text")))?;
+                .map_err(|_| failed(io::Error::new(io::ErrorKind::InvalidData, "it isn't text")))?;
             let words = text.trim_matches(['\n', '\r']);
             if words.is_empty() {
                 return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it is empty")));

@@ -14,7 +14,7 @@ use crate::net::resolver::resolve;
 /// `host:port`, `192.0.2.1:80` or `[::1]:80`.
 pub fn host_and_port(address: &str) -> Result<(&str, u16), String> {
     let (host, port) = address.rsplit_once(':').ok_or_else(|| format!("{address} has no port"))?;
-    let port = port.parse().map_err(|_| format!("{port} is no port"))?;
+    let port = port.parse().map_err(|_| format!("{port} isn't a port"))?;
     Ok((host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host), port))
 }
 

@@ -70,7 +70,7 @@ fn request(question: &GrpcProbe, within: Duration) -> Result<Request<()>, String
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
-    *request.uri_mut() = uri.parse().map_err(|error| format!("{} is no address: {error}", question.address))?;
+    *request.uri_mut() = uri.parse().map_err(|error| format!("{} isn't an address: {error}", question.address))?;
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -106,7 +106,7 @@ async fn judge(answer: ResponseFuture, service: &str) -> Result<(), String> {
     }
     let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if !kind.starts_with("application/grpc") {
-        return Err("the answer is no gRPC".to_owned());
+        return Err("the answer isn't gRPC".to_owned());
     }
     // A failure may come as a head and nothing more.
     if head.headers.contains_key("grpc-status") {
@@ -134,7 +134,7 @@ async fn judge(answer: ResponseFuture, service: &str) -> Result<(), String> {
             3 => "SERVICE_UNKNOWN".to_owned(),
             other => format!("serving status {other}"),
         }),
-        None => Err("the answer is no health status".to_owned()),
+        None => Err("the answer isn't a health status".to_owned()),
     }
 }
 
@@ -225,7 +225,7 @@ fn said(error: &h2::Error) -> String {
         (None, Some(Reason::PROTOCOL_ERROR | Reason::FRAME_SIZE_ERROR | Reason::COMPRESSION_ERROR))
             if error.is_library() =>
         {
-            "the answer is no HTTP/2".to_owned()
+            "the answer isn't HTTP/2".to_owned()
         }
         _ => errors::chain(error),
     }

@@ -42,8 +42,8 @@ pub async fn ask(question: &HttpProbe, within: Duration) -> Result<(), String> {
 
 fn request(question: &HttpProbe, uri: &Uri) -> Result<Request<Empty<Bytes>>, String> {
     let mut request = Request::new(Empty::new());
-    *request.method_mut() =
-        Method::from_bytes(question.method.as_bytes()).map_err(|_| format!("{} is no HTTP method", question.method))?;
+    *request.method_mut() = Method::from_bytes(question.method.as_bytes())
+        .map_err(|_| format!("{} isn't an HTTP method", question.method))?;
     let path = if uri.path().is_empty() { "/" } else { uri.path() };
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     *request.uri_mut() =
@@ -51,11 +51,11 @@ fn request(question: &HttpProbe, uri: &Uri) -> Result<Request<Empty<Bytes>>, Str
     // Never with a login: the config refuses that.
     let host = uri.authority().map_or("", |authority| authority.as_str());
     let headers = request.headers_mut();
-    headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| format!("{host} is no host"))?);
+    headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| format!("{host} isn't a host"))?);
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("pilotfish/", env!("CARGO_PKG_VERSION"))));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     for (name, value) in &question.headers {
-        let name: HeaderName = name.parse().map_err(|_| format!("{name} is no header"))?;
+        let name: HeaderName = name.parse().map_err(|_| format!("{name} isn't a header"))?;
         // The value may be a secret.
         let value = HeaderValue::from_str(value).map_err(|_| format!("the value of header {name} can't be sent"))?;
         headers.insert(name, value);
@@ -121,7 +121,7 @@ fn said(error: &hyper::Error) -> String {
     let io = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
     match io {
         _ if error.is_parse_too_large() => "the answer's head is too large".to_owned(),
-        _ if error.is_parse() => "the answer is no HTTP".to_owned(),
+        _ if error.is_parse() => "the answer isn't HTTP".to_owned(),
         _ if error.is_incomplete_message() => "connection closed before the answer was complete".to_owned(),
         Some(io) => connect::plain(io),
         None => errors::chain(error),

@@ -335,7 +335,7 @@ const NO_PROGRAM: &str = "no program of this kernel (built for another architect
 /// What the first of the files that is there isn't for this kernel.
 fn foreign(file: &CString) -> Option<&'static str> {
     Some(match start_of(file)?.starts_with(b"#!") {
-        true => "its interpreter is no program of this kernel (built for another architecture?)",
+        true => "its interpreter isn't a program for this kernel (built for another architecture?)",
         false => NO_PROGRAM,
     })
 }
@@ -403,7 +403,7 @@ mod tests {
         let fifo = directory.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let error = read_value(&vec![OsString::from("x")], "PASSWORD", &fifo).unwrap_err();
-        assert!(error.message.ends_with("no plain file"), "{}", error.message);
+        assert!(error.message.ends_with("isn't a plain file"), "{}", error.message);
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn a_pipe_in_the_files_place_is_refused_and_not_waited_for() {
     let template = template(directory.path(), "{{ value }}");
     nix::unistd::mkfifo(&template.destination, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let error = stage("w", &template, &value("1"), false, &Variables::default()).unwrap_err();
-    assert!(crate::catalog::report(&error).contains("no plain file"), "{error}");
+    assert!(crate::catalog::report(&error).contains("isn't a plain file"), "{error}");
 }
 
 #[test]

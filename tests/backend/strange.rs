@@ -159,7 +159,7 @@ fn watches_that_take_all_of_consuls_connections_keep_no_heartbeat_out_and_take_t
     });
 }
 
-/// All connections of a Consul that dies are cut, young ones too: that is no limit.
+/// All connections of a Consul that dies are cut, young ones too: that isn't a limit.
 #[test]
 fn a_consul_that_dies_while_questions_are_young_is_not_taken_for_a_full_one() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -246,7 +246,7 @@ impl Session {
         socket.set_read_timeout(Some(PATIENCE))?;
 
         let mut words: Vec<&str> = command.split_whitespace().collect();
-        let text = |path: &Path| path.to_str().map(str::to_owned).ok_or_else(|| io::Error::other("a path is no text"));
+        let text = |path: &Path| path.to_str().map(str::to_owned).ok_or_else(|| io::Error::other("a path isn't text"));
         let (own, address) = (text(&own)?, text(&path)?);
         if !supervises {
             words.extend([own.as_str(), "main", &address]);

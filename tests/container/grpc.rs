@@ -128,7 +128,7 @@ async fn what_is_no_grpc_server_is_said_to_be_none_and_one_that_hangs_costs_the_
         Probe::Grpc(GrpcProbe { address, service: String::new(), tls: None })
     };
     let http1 = says(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(probe(&http1, SOON).await, Err("the answer is no HTTP/2".into()));
+    assert_eq!(probe(&http1, SOON).await, Err("the answer isn't HTTP/2".into()));
     let silent = says(b"");
     assert_eq!(probe(&silent, short).await, Err("no answer within 300ms".into()));
     let hanging = Server::start(None, &["=hang"]);

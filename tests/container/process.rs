@@ -113,7 +113,7 @@ fn a_number_that_would_leave_root_as_it_is_starts_nothing() {
             &format!("[process]\nexec = [\"/bin/touch\", \"DIR/ran\"]\nuser = \"{user}\"\n"),
         ));
         assert_eq!(code, 78, "{user}: {log}");
-        assert!(log.contains("is no user") && log.contains("pilotfish.toml:3:"), "{log}");
+        assert!(log.contains("isn't a user") && log.contains("pilotfish.toml:3:"), "{log}");
         assert!(!scratch.file("ran").exists(), "{user}");
     }
 }

@@ -140,7 +140,7 @@ fn a_pipe_in_place_of_a_checks_authorities_wedges_nothing() {
     nix::unistd::mkfifo(&lab.path("app/ca.pem"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     chown(lab.path("app/ca.pem"), Some(OTHER), Some(OTHER)).unwrap();
     let mut container = lab.run();
-    eventually("the failure", || lab.ask(&["status"]).1.contains("no plain file").then_some(())).unwrap();
+    eventually("the failure", || lab.ask(&["status"]).1.contains("isn't a plain file").then_some(())).unwrap();
     let began = Instant::now();
     container.signal(TERM);
     container.wait().unwrap();

@@ -492,7 +492,7 @@ fn a_file_that_was_moved_to_the_locks_place_is_not_opened_for_main_and_it_is_sai
             std::fs::set_permissions(&moved, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("ours");
             std::fs::rename(&moved, &lock).expect("one file system");
             let error = two.try_open().await.expect_err("no lock");
-            assert!(error.contains("no lock that an agent made"), "{mode:o}: {error}");
+            assert!(error.contains("isn't a lock that an agent made"), "{mode:o}: {error}");
         }
         // As one of a volume that was copied without its modes is mended.
         std::fs::set_permissions(&lock, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("ours");

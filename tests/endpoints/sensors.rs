@@ -102,7 +102,7 @@ fn an_application_pushes_what_it_has_measured() {
     shows(&lab, "queue 7.0");
     shows(&lab, "mails_total{to=\"a=b\"} 5.0");
     shows(&lab, "seconds_bucket{le=\"0.5\"} 1");
-    for (bad, why) in [("length=1", "there is no sensor length"), ("queue=long", "`long` is no number")] {
+    for (bad, why) in [("length=1", "there is no sensor length"), ("queue=long", "`long` isn't a number")] {
         let (code, _, errors) = lab.ask(&["metric", "queue=8", bad]);
         assert_eq!((code, errors.contains(why)), (1, true), "{errors}");
     }

@@ -23,7 +23,7 @@ coverage=(
 
 in_seconds() {
     local number=${1%[smh]}
-    [[ $number =~ ^[1-9][0-9]*$ ]] || { echo "fuzz: $1 is no duration: 90s, 5m, 1h" >&2; exit 64; }
+    [[ $number =~ ^[1-9][0-9]*$ ]] || { echo "fuzz: $1 isn't a duration: 90s, 5m, 1h" >&2; exit 64; }
     case $1 in
     *h) echo $((number * 3600)) ;;
     *m) echo $((number * 60)) ;;

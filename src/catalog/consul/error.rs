@@ -150,8 +150,8 @@ pub enum Error {
         /// What it said.
         why: String,
     },
-    /// A value that is no text.
-    #[error("the value of key {key} is no UTF-8")]
+    /// A value that isn't text.
+    #[error("the value of key {key} isn't UTF-8")]
     NotText {
         /// Which key.
         key: String,

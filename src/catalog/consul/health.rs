@@ -92,7 +92,7 @@ impl Client {
             .after(after)
             .in_turn();
         let (mut instances, mut allowance) = (Vec::new(), Allowance::default());
-        // Of a list of nothing but what is no entry it would be wrong to say that it is empty.
+        // Of a list of nothing but what isn't an entry it would be wrong to say that it is empty.
         let mut no_entry = false;
         let answer = self.ask_for_list(ask, |element| {
             match instance(element) {

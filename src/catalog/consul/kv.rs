@@ -96,7 +96,7 @@ pub(super) fn pair(element: Element<'_>) -> Result<(String, Vec<u8>), Flaw> {
 #[derive(Debug, Default)]
 struct Listed {
     keys: Vec<(String, String)>,
-    /// Those whose value is no text.
+    /// Those whose value isn't text.
     binary: Vec<String>,
     allowance: Allowance,
 }
@@ -131,7 +131,7 @@ impl Client {
     }
 
     /// A key's value as soon as something is newer than `after`; the answer's index beside it. Who only wants to know
-    /// whether there is such a key doesn't mind a value that is no text.
+    /// whether there is such a key doesn't mind a value that isn't text.
     pub(super) async fn key(
         &self,
         key: &str,
@@ -181,7 +181,7 @@ impl Client {
     }
 
     /// Every key that begins with a prefix as soon as something is newer than `after`, sorted; the answer's index
-    /// beside them. A key whose value is no text is left out.
+    /// beside them. A key whose value isn't text is left out.
     pub(super) async fn keys(
         &self,
         prefix: &str,

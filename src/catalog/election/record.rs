@@ -329,7 +329,7 @@ impl RankRecord {
         json(self)
     }
 
-    /// What was written; `None` when that is no rank.
+    /// What was written; `None` when that isn't a rank.
     pub(in crate::catalog) fn read(value: &[u8]) -> Option<RankRecord> {
         serde_json::from_slice(value).ok().filter(|read: &RankRecord| read.term <= GREATEST_TERM)
     }

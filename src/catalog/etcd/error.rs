@@ -86,8 +86,8 @@ pub enum Error {
     /// There is more than is followed.
     #[error(transparent)]
     TooMuch(TooMuch),
-    /// A value that is no text.
-    #[error("the value of key {key} is no UTF-8")]
+    /// A value that isn't text.
+    #[error("the value of key {key} isn't UTF-8")]
     NotText {
         /// Which key.
         key: String,

@@ -24,7 +24,7 @@ enum Item {
     Instance(Instance),
     /// A key's name and value.
     Key((String, String)),
-    /// A key whose value is no text.
+    /// A key whose value isn't text.
     Binary,
 }
 
@@ -131,7 +131,7 @@ impl<'a> Found<'a> {
         let name = name.strip_prefix(&self.layout.key("")).unwrap_or(&name).to_owned();
         match (std::str::from_utf8(key), std::str::from_utf8(value)) {
             (Ok(_), Ok(value)) => Ok((name, value.to_owned())),
-            // A key that is no text would have another's name.
+            // A key that isn't text would have another's name.
             (Err(_), _) | (_, Err(_)) => Err((name, Flaw::NotText)),
         }
     }

@@ -62,7 +62,7 @@ pub enum Error {
     #[error("/proc is missing, so no lock can be told from one of before the host's last boot")]
     NoBootId,
     /// Another kernel's, or a file that isn't there any more.
-    #[error("{} is no file of this host's", .file.display())]
+    #[error("{} isn't a file of this host", .file.display())]
     NotHere {
         /// The file.
         file: PathBuf,
@@ -101,7 +101,7 @@ pub enum Error {
     },
     /// Somebody has put another file in the place of an election's lock.
     #[error(
-        "{} is no lock that an agent made, which is a plain file with one name, for everybody to read and write: remove it",
+        "{} isn't a lock that an agent made, which is a plain file with one name, for everybody to read and write: remove it",
         .path.display()
     )]
     NoLock {

@@ -455,7 +455,7 @@ pub(super) fn whole(kind: libc::c_int) -> libc::flock {
     }
 }
 
-/// All of a file's text. `None` when it is no UTF-8.
+/// All of a file's text. `None` when it isn't UTF-8.
 pub(super) fn text(file: &File, path: PathBuf) -> Result<Option<String>, Error> {
     Ok(String::from_utf8(bytes(file, path)?).ok())
 }

@@ -28,7 +28,7 @@ pub(super) fn text(root: &Opened, key: &str) -> Result<Option<String>, Error> {
     }
 }
 
-/// Every key that starts with a prefix, with its value, sorted by key. What is no text is left out.
+/// Every key that starts with a prefix, with its value, sorted by key. What isn't text is left out.
 pub(super) async fn below(root: &Opened, prefix: &str, left_out: &mut LeftOut) -> Result<Vec<(String, String)>, Error> {
     let Some(keys) = root.keys()? else { return Ok(Vec::new()) };
     let mut found = Vec::new();

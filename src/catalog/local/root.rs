@@ -356,7 +356,7 @@ fn sweep(scratch: &Folder) -> Result<(), Error> {
     }
     let is_ours = |name: &String| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     for name in scratch.names()?.into_iter().filter(is_ours) {
-        // What can't be opened is no agent's, or another's to sweep.
+        // What can't be opened isn't an agent's, or another's to sweep.
         let Ok(Some(file)) = scratch.file(&name) else { continue };
         let age = file.metadata().and_then(|about| about.modified()).map(|m| SystemTime::now().duration_since(m));
         // Neither a file without a time nor one of the future is known to be old.

@@ -11,8 +11,9 @@ impl Format for AddressSpec {
     const WHAT: &'static str = "an interface spec, such as `\"eth0:inet\"` or `\"10.0.0.0/8\"`";
 
     fn read(text: &str) -> Result<Self, Wrong> {
-        text.parse()
-            .map_err(|error: AddressSpecError| Wrong::new(format_args!("is no interface spec: {error}"), error.hint()))
+        text.parse().map_err(|error: AddressSpecError| {
+            Wrong::new(format_args!("isn't an interface spec: {error}"), error.hint())
+        })
     }
 
     fn write(&self) -> String {
@@ -35,7 +36,7 @@ impl Format for SocketAddr {
                            names aren't looked up here"
                     .to_owned(),
             };
-            Wrong::new("is no address to listen on", hint)
+            Wrong::new("isn't an address to listen on", hint)
         })
     }
 
@@ -55,17 +56,17 @@ impl Format for HttpUrl {
     fn read(text: &str) -> Result<Self, Wrong> {
         let hint = "write `\"http://127.0.0.1:8080/health\"`; what runs in the same container answers on 127.0.0.1";
         if !text.contains("://") {
-            return Err(Wrong::new("is no URL: it has no scheme", hint));
+            return Err(Wrong::new("isn't a URL: it has no scheme", hint));
         }
-        let uri: hyper::Uri = text.parse().map_err(|error| Wrong::new(format_args!("is no URL: {error}"), hint))?;
+        let uri: hyper::Uri = text.parse().map_err(|error| Wrong::new(format_args!("isn't a URL: {error}"), hint))?;
         match uri.scheme_str() {
             Some("http" | "https") => {}
-            Some(other) => return Err(Wrong::new(format_args!("is no http URL: its scheme is `{other}`"), hint)),
-            None => return Err(Wrong::new("is no URL", hint)),
+            Some(other) => return Err(Wrong::new(format_args!("isn't an http URL: its scheme is `{other}`"), hint)),
+            None => return Err(Wrong::new("isn't a URL", hint)),
         }
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         if uri.host().is_none_or(str::is_empty) {
-            return Err(Wrong::new("is no URL: it has no host", hint));
+            return Err(Wrong::new("isn't a URL: it has no host", hint));
         }
         if authority.contains('@') {
             return Err(Wrong::new("has a user and password in it", "send them in `headers`, as `Authorization`"));
@@ -143,7 +144,7 @@ impl Format for GrpcUrl {
             "write `\"127.0.0.1:50051\"`, `\"127.0.0.1:50051/my.Service\"`, or `\"grpcs://localhost:50051\"` for TLS";
         let (scheme, rest) = text.split_once("://").unwrap_or(("grpc", text));
         if !matches!(scheme, "grpc" | "grpcs") {
-            return Err(Wrong::new(format_args!("is no gRPC address: its scheme is `{scheme}`"), hint));
+            return Err(Wrong::new(format_args!("isn't a gRPC address: its scheme is `{scheme}`"), hint));
         }
         let (address, service) = rest.split_once('/').unwrap_or((rest, ""));
         let HostPort(address) = HostPort::read(address).map_err(|wrong| Wrong::new(wrong.what, hint))?;
@@ -181,7 +182,7 @@ impl Format for Name {
             return Ok(Name(text.to_owned()));
         }
         Err(Wrong::new(
-            "is no name",
+            "isn't a name",
             format!(
                 "letters, digits, `-`, `_` and `.`, not starting with `.`, at most {LONGEST_CATALOG_NAME} characters"
             ),
@@ -207,7 +208,7 @@ impl Format for ElectionName {
     fn read(text: &str) -> Result<Self, Wrong> {
         if text.len() > LONGEST_CATALOG_NAME || text.split('/').any(|part| Name::read(part).is_err()) {
             return Err(Wrong::new(
-                "is no name of an election",
+                "isn't a name of an election",
                 format!(
                     "words of letters, digits, `-`, `_` and `.` with `/` between them, none starting with `.`, at most \
                      {LONGEST_CATALOG_NAME} characters"

@@ -18,7 +18,7 @@ fn unknown_signal(text: &str, error: UnknownSignal) -> Wrong {
         Some(name) => format!("did you mean `\"{name}\"`?"),
         None => "write a name or a number of signal(7): `\"TERM\"`, `\"15\"`, `\"RTMIN+1\"`".to_owned(),
     };
-    Wrong { what: format!("is no signal: {error}"), hint: Some(hint) }
+    Wrong { what: format!("isn't a signal: {error}"), hint: Some(hint) }
 }
 
 /// A signal's name without `SIG`.
@@ -68,7 +68,7 @@ impl Format for Umask {
         let digits = text.strip_prefix("0o").unwrap_or(text);
         match u32::from_str_radix(digits, 8) {
             Ok(mask) if mask <= 0o777 && !digits.starts_with('+') => Ok(Umask(mask)),
-            _ => Err(Wrong::new("is no umask", "write up to three octal digits: `\"022\"`")),
+            _ => Err(Wrong::new("isn't a umask", "write up to three octal digits: `\"022\"`")),
         }
     }
 
@@ -93,7 +93,7 @@ impl Format for FileMode {
                 "would let new content run as its owner, or be sticky",
                 "leave the first digit 0: `\"0640\"`",
             )),
-            _ => Err(Wrong::new("is no file's mode", "write three or four octal digits: `\"0640\"`")),
+            _ => Err(Wrong::new("isn't a file mode", "write three or four octal digits: `\"0640\"`")),
         }
     }
 
@@ -105,7 +105,7 @@ impl Format for FileMode {
 /// Who a process runs as, written as `[process] user` is, for a command line.
 ///
 /// # Errors
-/// It is no user, in words for people.
+/// It isn't a user, in words for people.
 pub fn user(text: &str) -> Result<String, String> {
     User::read(text).map(|User(user)| user).map_err(|wrong| wrong.of(text))
 }
@@ -124,15 +124,18 @@ impl Format for User {
             && parts.all(|part| !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c.is_control()));
         if text.split(':').any(|part| ids::number(part) == Some(ids::NOBODYS)) {
             let help = "write another number: the kernel takes this one for \"leave it as it is\"";
-            return Err(Wrong::new("is no user", help));
+            return Err(Wrong::new("isn't a user", help));
         }
         if text.split(':').any(number_gone_wrong) {
-            return Err(Wrong::new("is no user", "write a uid or gid as digits alone: `\"1000:1000\"`"));
+            return Err(Wrong::new("isn't a user", "write a uid or gid as digits alone: `\"1000:1000\"`"));
         }
         if sound {
             return Ok(User(text.to_owned()));
         }
-        Err(Wrong::new("is no user", "write a name or a uid, and a group after a colon: `\"mysql\"`, `\"1000:1000\"`"))
+        Err(Wrong::new(
+            "isn't a user",
+            "write a name or a uid, and a group after a colon: `\"mysql\"`, `\"1000:1000\"`",
+        ))
     }
 
     fn write(&self) -> String {
@@ -155,7 +158,8 @@ impl Format for Limit {
     const WHAT: &'static str = "a number, `\"unlimited\"`, or soft and hard limit as `\"1024:4096\"`";
 
     fn read(text: &str) -> Result<Self, Wrong> {
-        let wrong = || Wrong::new("is no limit", "write `65536`, `\"unlimited\"`, or soft and hard as `\"1024:4096\"`");
+        let wrong =
+            || Wrong::new("isn't a limit", "write `65536`, `\"unlimited\"`, or soft and hard as `\"1024:4096\"`");
         let one = |text: &str| match text.trim() {
             "unlimited" => Ok(None),
             digits if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().map(Some).map_err(|_| wrong()),
@@ -244,7 +248,7 @@ mod tests {
             &["65536", "unlimited", "1024:4096", "1024:unlimited"],
             &["", "x", "-1", "4096:1024", "unlimited:5", "1:2:3"],
         );
-        assert_eq!(Limit::read("").unwrap_err().what, "is no limit");
+        assert_eq!(Limit::read("").unwrap_err().what, "isn't a limit");
     }
 
     #[test]

@@ -10,7 +10,7 @@ impl Format for Duration {
     const WHAT: &'static str = "a duration with its unit, such as `\"5s\"`";
 
     fn read(text: &str) -> Result<Self, Wrong> {
-        duration::parse(text).map_err(|error| Wrong { what: format!("is no duration: {error}"), hint: error.hint() })
+        duration::parse(text).map_err(|error| Wrong { what: format!("isn't a duration: {error}"), hint: error.hint() })
     }
 
     fn write(&self) -> String {
@@ -53,7 +53,7 @@ impl Format for Backoff {
 
     fn read(text: &str) -> Result<Self, Wrong> {
         duration::parse_backoff(text)
-            .map_err(|error| Wrong { what: format!("is no range of durations: {error}"), hint: error.hint() })
+            .map_err(|error| Wrong { what: format!("isn't a range of durations: {error}"), hint: error.hint() })
     }
 
     fn write(&self) -> String {

@@ -108,7 +108,7 @@ fn quote_nginx(text: &str) -> Result<String, Error> {
 
 fn from_json(text: &str) -> Result<Value, Error> {
     let json: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| wrong(format!("it is no JSON: {error}")))?;
+        serde_json::from_str(text).map_err(|error| wrong(format!("it isn't JSON: {error}")))?;
     Ok(Value::from(Serde(json)))
 }
 
@@ -141,7 +141,7 @@ impl std::io::Write for Bounded {
 /// What was wrapped into lines is unwrapped.
 fn b64decode(text: &str) -> Result<String, Error> {
     let whole: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    let bytes = BASE64.decode(whole).map_err(|error| wrong(format!("it is no base64: {error}")))?;
+    let bytes = BASE64.decode(whole).map_err(|error| wrong(format!("it isn't base64: {error}")))?;
     String::from_utf8(bytes).map_err(|_| wrong("what it stands for isn't UTF-8"))
 }
 
@@ -156,7 +156,7 @@ fn regex_replace(text: &str, pattern: &str, with: &str) -> Result<String, Error>
         return Err(wrong("it is too long for a regular expression: 256 KiB of text and 1 KiB in place of a match"));
     }
     let regex = RegexBuilder::new(pattern).size_limit(REGEX_AT_MOST).build();
-    let regex = regex.map_err(|error| wrong(format!("`{pattern}` is no regular expression: {error}")))?;
+    let regex = regex.map_err(|error| wrong(format!("`{pattern}` isn't a regular expression: {error}")))?;
     let (mut replaced, mut from) = (String::new(), 0);
     for groups in regex.captures_iter(text) {
         let Some(found) = groups.get(0) else { continue };
@@ -229,7 +229,7 @@ mod tests {
         let source = r#"{% set config = value | fromjson %}{{ config.ports[1] }} {{ "on" if config.tls }} {{ config | tojson }}"#;
         let json = r#"{"ports":[80,443],"tls":true}"#;
         assert_eq!(render(source, json).unwrap(), format!("443 on {json}"));
-        assert!(refused("fromjson", "{").contains("it is no JSON: EOF"));
+        assert!(refused("fromjson", "{").contains("it isn't JSON: EOF"));
         assert!(!refused("fromjson", &"[".repeat(100_000)).is_empty());
     }
 
@@ -237,7 +237,7 @@ mod tests {
     fn base64_and_sha256_are_what_other_tools_make() {
         assert_eq!(filtered("b64encode", "secret?>"), "c2VjcmV0Pz4=");
         assert_eq!(filtered("b64decode", "c2Vjc\nmV0Pz4"), "secret?>");
-        assert!(refused("b64decode", "c2V*").contains("it is no base64"));
+        assert!(refused("b64decode", "c2V*").contains("it isn't base64"));
         assert!(refused("b64decode", "/w==").contains("isn't UTF-8"));
         let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(filtered("sha256", "abc"), digest);
@@ -248,12 +248,12 @@ mod tests {
         assert_eq!(filtered(r#"regex_replace("[^a-z0-9]+", "_")"#, "web 1/eu"), "web_1_eu");
         assert_eq!(filtered(r#"regex_replace("^v(\\d+)\\..*", "$1")"#, "v12.3"), "12");
         assert_eq!(filtered(r#"regexReplaceAll("a", "$$")"#, "banana"), "b$n$n$");
-        assert!(refused(r#"regex_replace("(", "")"#, "x").contains("`(` is no regular expression"));
+        assert!(refused(r#"regex_replace("(", "")"#, "x").contains("`(` isn't a regular expression"));
     }
 
     #[test]
     fn a_regular_expression_that_would_take_for_ever_or_all_memory_is_refused() {
-        assert!(refused(r#"regex_replace("(\\w{500}){500}", "")"#, "x").contains("no regular expression"));
+        assert!(refused(r#"regex_replace("(\\w{500}){500}", "")"#, "x").contains("isn't a regular expression"));
         assert!(refused(r#"regex_replace("x", "")"#, &"x".repeat(REGEX_TEXT_AT_MOST + 1)).contains("too long"));
         let doubling = format!("regex_replace(\"x+\", \"{}\")", "$0".repeat(500));
         assert!(refused(&doubling, &"x".repeat(200_000)).contains("too long"));

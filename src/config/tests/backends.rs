@@ -92,7 +92,7 @@ fn what_contradicts_itself_is_refused_with_the_key() {
             "`certificate` without `key`",
         ),
         ("backend = \"consul\"\naddress = \"https://a\"\ntls = { key = \"/c\" }", "`key` without `certificate`"),
-        ("backend = \"consul\"\naddress = \"https://a\"\ntls = { server_name = \"10.0.0.1\" }", "no host name"),
+        ("backend = \"consul\"\naddress = \"https://a\"\ntls = { server_name = \"10.0.0.1\" }", "isn't a host name"),
     ] {
         let report = load(text, &[]).expect_err(text);
         assert!(report.contains(words), "{words}:\n{report}");
@@ -100,8 +100,8 @@ fn what_contradicts_itself_is_refused_with_the_key() {
     let report = load("backend = \"consul\"", &[("CONSUL_HTTP_ADDR", "ftp://a")]).unwrap_err();
     assert!(report.contains("CONSUL_HTTP_ADDR"), "{report}");
     let variables = [("CONSUL_HTTP_ADDR", "https://a"), ("CONSUL_TLS_SERVER_NAME", "10.0.0.1")];
-    let report = load("backend = \"consul\"", &variables).expect_err("an address is no name");
-    assert!(report.contains("`CONSUL_TLS_SERVER_NAME` is no host name"), "{report}");
+    let report = load("backend = \"consul\"", &variables).expect_err("an address isn't a name");
+    assert!(report.contains("`CONSUL_TLS_SERVER_NAME` isn't a host name"), "{report}");
     assert!(load("backend = \"consul\"\ntls = { server_name = \"a\" }", &variables).is_ok(), "the file's counts");
 }
 

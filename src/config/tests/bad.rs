@@ -506,7 +506,7 @@ fn a_mistake_in_one_line_is_fit_for_a_log() {
     let report = load("[process]\nexce = [\"ä\"]\nuser = \"ä\", x\n", "/etc/t.toml").unwrap_err();
     let lines: Vec<String> = report.mistakes().iter().map(ToString::to_string).collect();
     assert_eq!(lines[0], "/etc/t.toml:2:1: unknown key `exce` (did you mean `exec`?)");
-    assert!(lines[1].starts_with("/etc/t.toml:3:11: this is no TOML"), "{lines:?}");
+    assert!(lines[1].starts_with("/etc/t.toml:3:11: this isn't TOML"), "{lines:?}");
 }
 
 #[test]

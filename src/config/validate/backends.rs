@@ -185,7 +185,7 @@ fn host_name(name: &str, what: &str, place: Place<'_>, validator: &mut Validator
     if name.is_empty() || name.parse::<IpAddr>().is_ok() || name.contains(['/', ':', ' ']) {
         validator.error(
             place.span(),
-            format!("`{what}` is no host name"),
+            format!("`{what}` isn't a host name"),
             "the name in the backend's certificate, such as `\"server.dc1.consul\"`",
         );
     }

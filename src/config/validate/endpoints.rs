@@ -38,7 +38,7 @@ fn prefix(prefix: String, place: Place<'_>, validator: &mut Validator<'_>) -> St
     if !sound && !place.key("prefix").is_broken() {
         validator.error(
             place.key("prefix").span(),
-            "`prefix` is no path of keys",
+            "`prefix` isn't a path of keys",
             "a word, or several with `/` between them: `\"pilotfish\"`, `\"prod/pilotfish\"`",
         );
     }

@@ -280,7 +280,7 @@ fn one_check(
         for (index, status) in raw.expect_status.iter().flatten().enumerate() {
             if !(100..=599).contains(status) {
                 let at = place.key("expect_status").index(index);
-                validator.error(at.span(), format!("{status} is no HTTP status"), "they go from 100 to 599");
+                validator.error(at.span(), format!("{status} isn't an HTTP status"), "they go from 100 to 599");
             }
         }
         Probe::Http(HttpProbe {
@@ -363,7 +363,7 @@ fn method(method: Option<String>, place: Place<'_>, validator: &mut Validator<'_
     if hyper::Method::from_bytes(method.as_bytes()).is_err() {
         validator.error(
             place.key("method").span(),
-            format!("`{}` is no HTTP method", method.escape_debug()),
+            format!("`{}` isn't an HTTP method", method.escape_debug()),
             "`\"GET\"` and `\"HEAD\"` are usual",
         );
     }

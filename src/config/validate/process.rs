@@ -271,7 +271,7 @@ fn exit_codes(raw: BTreeMap<String, u8>, place: Place<'_>, validator: &mut Valid
             }
             Err(_) => validator.error(
                 place.key(&from).key_span(),
-                format!("`{from}` is no exit code"),
+                format!("`{from}` isn't an exit code"),
                 "codes go from 0 to 255; a signal's is 128 and its number: `143` for TERM",
             ),
         }

@@ -64,7 +64,7 @@ pub(in crate::import) fn elements(expr: &Expr, environment: &Environment, span: 
             })
             .collect()),
         Value::Nil => Ok(Vec::new()),
-        _ => Err(GoError::new(span.clone(), "`range` can't go through this: it is no list")),
+        _ => Err(GoError::new(span.clone(), "`range` can't go through this: it isn't a list")),
     }
 }
 
@@ -131,7 +131,7 @@ impl Run<'_> {
                 let elements = match self.value(&over.over, dot, variables, &node.span)? {
                     Value::List(elements) => elements,
                     Value::Nil => Vec::new(),
-                    _ => return Err(GoError::new(node.span.clone(), "`range` can't go through this: it is no list")),
+                    _ => return Err(GoError::new(node.span.clone(), "`range` can't go through this: it isn't a list")),
                 };
                 if elements.is_empty() {
                     self.nodes(otherwise, dot, variables)?;

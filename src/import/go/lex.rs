@@ -94,7 +94,7 @@ fn number(rest: &str, at: usize) -> Result<(Token, usize), GoError> {
     }
     match text.parse() {
         Ok(number) => Ok((Token::Float(number), end)),
-        Err(_) => Err(GoError::new(at..at + end, format!("`{text}` is no number"))),
+        Err(_) => Err(GoError::new(at..at + end, format!("`{text}` isn't a number"))),
     }
 }
 
@@ -132,7 +132,7 @@ fn quoted(rest: &str, at: usize) -> Result<(Token, usize), GoError> {
                     'v' => '\u{b}',
                     '\\' | '"' | '\'' => escaped,
                     other => {
-                        let what = format!("`\\{}` is no escape of a Go string", other.escape_debug());
+                        let what = format!("`\\{}` isn't an escape of a Go string", other.escape_debug());
                         return Err(GoError::new(at + index..at + index + 1 + other.len_utf8(), what));
                     }
                 });

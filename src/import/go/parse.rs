@@ -364,7 +364,7 @@ mod tests {
             ("{{ .X .Y }}", 6, "only a function"),
             ("{{ define \"x\" }}{{ end }}", 0, "`define` isn't understood"),
             ("{{/* x }}", 0, "a comment isn't closed"),
-            ("{{ 1x }}", 3, "is no number"),
+            ("{{ 1x }}", 3, "isn't a number"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.span.start == at && error.what.contains(what), "{text}: {error:?}");

@@ -56,7 +56,7 @@ pub(super) fn sections(text: &str) -> Result<Vec<Section<'_>>, (Span, String)> {
         };
         match bare.split_once(['=', ':']) {
             Some((key, text)) => section.keys.push((key.trim().to_lowercase(), value(text), span)),
-            None => return Err((span, "this is no `key = value`".to_owned())),
+            None => return Err((span, "this isn't `key = value`".to_owned())),
         }
         is_open = true;
     }

@@ -62,7 +62,7 @@ pub(super) fn unreadable(section: &Section<'_>) -> Vec<Note> {
         match value.parse::<i64>() {
             Ok(number) if number >= least => {}
             Ok(number) => tell(key, format!("can't be {number} here; its default counts")),
-            Err(_) => tell(key, why(value, "is no whole number")),
+            Err(_) => tell(key, why(value, "isn't a whole number")),
         }
     }
     notes

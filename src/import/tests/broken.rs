@@ -5,13 +5,13 @@ use super::*;
 /// The lines, by file.
 const LINES: [(&str, usize, &str); 10] = [
     ("jinja-variable.json", 2, "no template function is called `consul_host`"),
-    ("jinja.json", 3, "this is no JSON"),
-    ("missing-brace.json", 6, "this is no JSON"),
+    ("jinja.json", 3, "this isn't JSON"),
+    ("missing-brace.json", 6, "this isn't JSON"),
     ("missing-comma.json5", 4, "expected comma"),
     ("newline-in-a-string.json5", 3, "a string isn't closed in its line"),
     ("nothing-of-containerpilot.json", 1, "neither `jobs` nor `services`"),
     ("open-if.json5", 3, "isn't closed by an `{{ end }}`"),
-    ("placeholder.json", 4, "this is no JSON"),
+    ("placeholder.json", 4, "this isn't JSON"),
     ("preview-of-3.json", 4, "a preview of ContainerPilot 3"),
     ("supervisord.conf", 4, "isn't closed by `]`"),
 ];
@@ -57,7 +57,7 @@ fn what_is_of_none_of_these_programs_is_called_so() {
     ] {
         let report = attempt(text, &[]).unwrap_err().to_string();
         assert!(
-            report.contains("no config of ContainerPilot's") && report.contains("nor one of supervisord's"),
+            report.contains("a config of ContainerPilot's") && report.contains("nor one of supervisord's"),
             "{report}"
         );
     }
@@ -82,5 +82,5 @@ fn where_one_way_of_an_if_is_no_json_the_others_are_imported() {
         "{ consul: 'c', jobs: [ { name: 'a', exec: '/bin/a' }\n{{ if .X }}{ name: 'b', exec: '/bin/b' }{{ end }} ] }";
     let imported = imported(text);
     assert!(imported.toml.contains("/bin/a") && !imported.toml.contains("/bin/b"), "{}", imported.toml);
-    assert!(imported.is_lossy() && imported.notes.iter().any(|note| note.what.contains("is no JSON")));
+    assert!(imported.is_lossy() && imported.notes.iter().any(|note| note.what.contains("isn't JSON")));
 }

@@ -38,8 +38,8 @@ fn an_address_that_is_meant_well_is_taken() {
 fn what_is_no_address_is_told_of_at_its_line() {
     for (written, becomes, what) in [
         ("'[consul]'", None, "`consul` is none"),
-        ("'c:99999'", None, "no host with a port"),
-        ("'c:8500:1'", None, "no host with a port"),
+        ("'c:99999'", None, "isn't a host with a port"),
+        ("'c:8500:1'", None, "isn't a host with a port"),
         ("'c:8500/path'", Some("c:8500"), "not below `/path`"),
         ("'c:8500,d:8500'", Some("c:8500"), "the first of these is"),
         ("'user:pw@c:8500'", Some("c:8500"), "CONSUL_HTTP_AUTH"),

@@ -33,13 +33,13 @@ fn whether_a_variable_starts_a_program_or_starts_it_again_stays_its_own() {
 #[test]
 fn what_cant_be_read_or_isnt_known_before_the_start_is_told_of() {
     for (key, value, what) in [
-        ("stopwaitsecs", "1h", "is no whole number"),
+        ("stopwaitsecs", "1h", "isn't a whole number"),
         ("stopwaitsecs", "0", "can't be 0 here"),
         ("stopwaitsecs", "%(ENV_W)s", "isn't known here"),
-        ("priority", "first", "is no whole number"),
+        ("priority", "first", "isn't a whole number"),
         ("startsecs", "%(ENV_W)s", "isn't known here"),
-        ("startretries", "many", "is no whole number"),
-        ("numprocs", "two", "is no whole number"),
+        ("startretries", "many", "isn't a whole number"),
+        ("numprocs", "two", "isn't a whole number"),
         ("autostart", "perhaps", "is neither yes nor no"),
         ("autorestart", "sometimes", "is neither yes nor no"),
         ("stopasgroup", "%(ENV_G)s", "isn't known here"),

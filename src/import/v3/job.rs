@@ -127,7 +127,7 @@ pub(super) fn read(at: &At<'_>, index: usize) -> Job {
     let port = match port {
         Some(Value::Integer(number)) if !(1..=65_535).contains(&number) => {
             let span = at.get("port").map_or(at.node.span.clone(), |entry| entry.value.span.clone());
-            notes.lose(&span, at.key("port"), format!("{number} is no port; left out"));
+            notes.lose(&span, at.key("port"), format!("{number} isn't a port; left out"));
             None
         }
         port => port,

@@ -66,7 +66,7 @@ impl Roles {
             key: hook.path.clone(),
             what: match server {
                 true => "`consul leave` isn't run: give the server `leave_on_terminate = true`, and it leaves when it is stopped",
-                false => "`consul leave` isn't run: an agent that is no server leaves by itself when it is stopped",
+                false => "`consul leave` isn't run: an agent that isn't a server leaves by itself when it is stopped",
             }
             .to_owned(),
             lost: server,

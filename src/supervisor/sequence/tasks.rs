@@ -65,7 +65,7 @@ impl Supervisor {
             TaskWhen::Leader if keeps(Duty::RunTasksInRole) && !self.acts_as_leader() => {
                 return Permission::NotItsTurn("this container doesn't act as leader");
             }
-            TaskWhen::Replica if !self.is_replica() => return Permission::NotItsTurn("this container is no replica"),
+            TaskWhen::Replica if !self.is_replica() => return Permission::NotItsTurn("this container isn't a replica"),
             _ if !self.tasks_begin => return Permission::NotItsTurn("main has never been started"),
             TaskWhen::Healthy if !healthy && !task.has_begun() => {
                 return Permission::NotItsTurn("main has never been healthy");

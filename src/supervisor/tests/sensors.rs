@@ -217,7 +217,7 @@ fn what_is_pushed_is_taken_whole_or_not_at_all() {
     assert_eq!(script.pushes(&[("jobs{kind=\"mail\"}", "3"), ("jobs", "4")]), Ok("2 values taken".to_owned()));
     let before = script.core.status().sensors[1].readings.clone();
     for (bad, why) in [
-        (("jobs", "many"), "`many` is no number"),
+        (("jobs", "many"), "`many` isn't a number"),
         (("jbos", "1"), "there is no sensor jbos; what is pushed may be jobs"),
         (("load", "1"), "measured by its own command"),
         (("jobs{kind=mail}", "1"), "without a quoted value"),

@@ -155,7 +155,7 @@ pub enum Rank {
 const LONGEST_RANK: usize = 128;
 
 impl Rank {
-    /// As a command prints it, or a record has it; `None` when that is no rank: one line of visible ASCII.
+    /// As a command prints it, or a record has it; `None` when that isn't a rank: one line of visible ASCII.
     pub fn read(text: &str) -> Option<Rank> {
         let text = text.trim_ascii();
         let visible = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));

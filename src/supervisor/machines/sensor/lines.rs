@@ -51,9 +51,9 @@ pub fn read(line: &str) -> Result<Option<Sample>, String> {
 pub fn pushed(of: &str, value: &str) -> Result<Sample, String> {
     let (name, labels, rest) = series(of)?;
     if name.is_empty() || !rest.is_empty() {
-        return Err(format!("`{}` is no metric's name", shown(of)));
+        return Err(format!("`{}` isn't a metric's name", shown(of)));
     }
-    let value = number(value.trim()).ok_or_else(|| format!("`{}` is no number", shown(value)))?;
+    let value = number(value.trim()).ok_or_else(|| format!("`{}` isn't a number", shown(value)))?;
     Ok(Sample { name: Some(name.to_owned()), labels, value })
 }
 

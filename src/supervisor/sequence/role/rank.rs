@@ -80,7 +80,7 @@ impl Supervisor {
         };
         let result = outcome.result().and_then(|()| {
             let text = printed.unwrap_or_default();
-            Rank::read(&text).ok_or_else(|| format!("rank printed {:?}, which is no rank", shortened(text.trim())))
+            Rank::read(&text).ok_or_else(|| format!("rank printed {:?}, which isn't a rank", shortened(text.trim())))
         });
         leadership.events.push_back(ElectionEvent::Measured { ask, result });
     }
