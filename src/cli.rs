@@ -52,7 +52,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Tell every mistake in the config (exit 78), or that it is fine
+    /// Report every mistake in the config (exit 78), or that there is none
     Check {
         /// The config, like -c
         #[arg(value_name = "FILE")]
@@ -88,13 +88,13 @@ enum Verb {
     },
     /// Tell what the running agent is doing
     Status {
-        /// As the agent says it
+        /// As JSON
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         at: At,
     },
-    /// Exit 0 if main runs and every check passes, or stands by, 1 if not (for Docker's HEALTHCHECK)
+    /// Exit 0 if main runs and every check passes, or if it stands by; else 1 (for Docker's HEALTHCHECK)
     Health {
         #[command(flatten)]
         at: At,
@@ -131,7 +131,7 @@ enum Verb {
         #[command(flatten)]
         at: At,
     },
-    /// Wait until something is so: exit 0 then, 124 if not in time, 1 if it can't come to be. The agent may be yet to start
+    /// Wait until something is so: exit 0 then, 124 if not in time, 1 if it never can be. The agent need not run yet
     Wait {
         /// ready, leader, leader=ELECTION, key=KEY or service=NAME
         #[arg(value_name = "WHAT")]
@@ -153,9 +153,9 @@ enum Verb {
         #[command(flatten)]
         at: At,
     },
-    /// Have the running agent lead no longer: somebody else takes over
+    /// Have the running agent give up leading, so that another one takes over
     StepDown {
-        /// Who shall take over; others leave it a few seconds' head start. Waits, and fails (exit 1) if another leads then
+        /// Who is to take over, with a few seconds' head start over the others. Waits, and fails (exit 1) if another one leads then
         #[arg(long, value_name = "ID")]
         to: Option<String>,
         /// Return when somebody leads again, and say who
@@ -169,14 +169,14 @@ enum Verb {
     },
     /// Have the running agent lead although it knows too few ranks: what only others have is lost
     Promote {
-        /// Say so
+        /// That this is meant
         #[arg(long, required = true)]
         accept_loss: bool,
         #[command(flatten)]
         at: At,
     },
-    /// Give the running agent values of its config's sensors: a gauge's is so now, a counter's comes on top, a
-    /// histogram's is one observation
+    /// Give the running agent values for its config's sensors: a gauge is set to its value, a counter grows by it, a
+    /// histogram observes it
     Metric {
         /// Which, with labels if there are any, and the number: jobs=3 or 'jobs{kind="mail"}=3'
         #[arg(value_name = "NAME=VALUE", required = true, value_parser = metric::value)]
@@ -410,7 +410,7 @@ fn plain(args: &[OsString], inherited: Inherited) -> u8 {
     match config::find(None, &Context::of_this_process()) {
         Ok(None) => run_plain(config, inherited),
         Ok(Some(file)) => refuse(&format!(
-            "there is a config, {}: what these options say is said there (or by PILOTFISH_CONFIG for another one)",
+            "there is a config, {}, and these options are for runs without one: write them there, or point PILOTFISH_CONFIG at another file",
             file.display()
         )),
         Err(report) => self::refuse(&report),

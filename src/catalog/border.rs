@@ -170,7 +170,7 @@ impl LeftOut {
     pub(super) fn say(&mut self, place: &str, flaw: &Flaw) {
         let Some(last) = self.note(place) else { return };
         let Some(of) = &self.of else { return };
-        let more = if last { "; others may be left out too, and are told no more" } else { "" };
+        let more = if last { "; others may be left out too, and aren't logged" } else { "" };
         tracing::warn!(event = "catalog.left_out", "{of}: {} is left out: {flaw}{more}", Shown(place));
     }
 

@@ -88,7 +88,7 @@ pub fn leader(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
             if let Some(error) =
                 status["election"]["error"].as_str().filter(|_| leader["id"] != status["election"]["id"])
             {
-                let stale = "note: as the catalog last had it, and perhaps so no more";
+                let stale = "note: this is what the catalog last said, and may be out of date";
                 logging::last_words(&format!("{stale}: {}\n", plain::line(error)));
             }
             if let Some(note) = not_acting(&status) {

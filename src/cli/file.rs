@@ -135,7 +135,7 @@ fn existing(named: Option<&Path>, context: &Context) -> Result<PathBuf, u8> {
     match config::find(named, context) {
         Ok(Some(file)) => Ok(file),
         Ok(None) => {
-            logging::last_words("error: there is no config (name one by -c)\n");
+            logging::last_words("error: there is no config (name one with -c)\n");
             Err(BAD_USAGE)
         }
         Err(report) => Err(bad(&report)),

@@ -12,7 +12,7 @@ pub const HELP: &str = "\
 Options of a plain init (no config), before --:
       --group            Signals go to main's process group ([process] signal_scope)
       --drain <D>        The pause between a stop signal and main's ([stop] drain)
-      --within <D>       SIGKILL so long after a stop signal, and what main left is ended, too ([stop] within)
+      --within <D>       SIGKILL this long after a stop signal; what main left is ended, too ([stop] within)
       --wait-all         What main left is waited for ([process] strays = \"wait\")
       --rewrite <A=B>    Main gets B in place of A, nothing if B is empty ([process] rewrite_signals)
       --exit-code <A=B>  The container ends with B in place of A ([process] exit_codes)

@@ -69,12 +69,12 @@ fn wanted(question: Question) -> Result<Probe, String> {
         Some(("tcp" | "grpc" | "grpcs", _)) if !expect.is_empty() => Err("--expect is for http and https".to_owned()),
         Some(("tcp", address)) => Probe::tcp(address),
         Some(("grpc" | "grpcs", _)) => {
-            let Probe::Grpc(mut asked) = Probe::grpc(&url)? else { return Err("the url is none".to_owned()) };
+            let Probe::Grpc(mut asked) = Probe::grpc(&url)? else { return Err("this isn't a URL".to_owned()) };
             asked.tls = asked.tls.map(|_| Trust { ca, insecure });
             Ok(Probe::Grpc(asked))
         }
         Some(("http" | "https", _)) => {
-            let Probe::Http(mut asked) = Probe::http(&url)? else { return Err("the url is none".to_owned()) };
+            let Probe::Http(mut asked) = Probe::http(&url)? else { return Err("this isn't a URL".to_owned()) };
             (asked.insecure, asked.ca) = (insecure, ca);
             for expected in expect {
                 match statuses(&expected) {

@@ -57,8 +57,8 @@ pub fn render(status: &Value) -> String {
         let seen = if watch["seen"].is_null() { "no answer yet".to_owned() } else { text_of(&watch["seen"]) };
         let note = match (text_of(&watch["making_since"]), text_of(&watch["error"])) {
             (since, error) if since.is_empty() => error,
-            (since, error) if error.is_empty() => format!("its file is being made since {since}"),
-            (since, error) => format!("{error}; its file is being made since {since}"),
+            (since, error) if error.is_empty() => format!("making its file since {since}"),
+            (since, error) => format!("{error}; making its file since {since}"),
         };
         [text_of(&watch["name"]), seen, text_of(&watch["changes"]), note]
     });

@@ -53,7 +53,7 @@ impl ZoneError {
                 "install the image's tzdata, or write the zone out: `\"CET-1CEST,M3.5.0,M10.5.0/3\"` is Berlin's (tzset(3))"
             }
             ZoneError::Unreadable | ZoneError::Unknown(_) => "names are like `\"Europe/Berlin\"` and `\"UTC\"`",
-            ZoneError::Broken { .. } => "the file isn't as tzfile(5) says; install the image's tzdata anew",
+            ZoneError::Broken { .. } => "the file isn't as tzfile(5) says; reinstall the image's tzdata",
         }
     }
 }

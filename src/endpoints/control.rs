@@ -161,8 +161,8 @@ fn registered(socket: OwnedFd) -> io::Result<UnixListener> {
 /// Who takes us for an agent at an abstract socket ([`super::peer`]).
 fn believed_by() -> &'static str {
     match std::process::id() == 1 || nix::unistd::geteuid().is_root() {
-        true => "root and this agent's user reach it",
-        false => "this agent's user alone reaches it",
+        true => "root and this agent's user can reach it",
+        false => "only this agent's user can reach it",
     }
 }
 

@@ -75,7 +75,7 @@ pub fn render(status: &Status) -> String {
         status.watches.iter().map(|watch| {
             let seen = watch.seen.map_or("no answer yet".to_owned(), |seen| format!("{seen} seen"));
             let changes = format!("{} changes", watch.changes);
-            let making = watch.making_since.map(|since| format!("its file is being made since {}", date(since)));
+            let making = watch.making_since.map(|since| format!("making its file since {}", date(since)));
             [watch.name.clone(), seen, watch.error.clone().or(making).unwrap_or(changes)]
         }),
     );

@@ -226,7 +226,7 @@ async fn wait(uri: &Uri, endpoint: &Endpoint) -> Answer {
     let within = parameter(uri, "within").map_or(Ok(WAIT_AT_MOST), |within| duration::parse(&within));
     let awaited = Awaited::named(&parameter(uri, "what").unwrap_or_default(), parameter(uri, "name"));
     let (Ok(within), Some(awaited)) = (within, awaited) else {
-        return text(StatusCode::BAD_REQUEST, "what to wait for, or for how long, can't be made out");
+        return text(StatusCode::BAD_REQUEST, "it isn't clear what to wait for, or for how long");
     };
     let within = within.min(WAIT_AT_MOST);
     match awaited {

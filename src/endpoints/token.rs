@@ -75,7 +75,7 @@ impl Token {
     }
 
     fn unreadable(&self, why: &str) -> String {
-        format!("the token in {} isn't to be had: {why}", self.file.display())
+        format!("the token in {} can't be had: {why}", self.file.display())
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         let token = Token::of(file.clone());
-        assert!(token.is_brought(&with("Bearer one")).await.unwrap_err().contains("isn't to be had"));
+        assert!(token.is_brought(&with("Bearer one")).await.unwrap_err().contains("can't be had"));
         std::fs::write(&file, "one\n").unwrap();
         assert_eq!(token.is_brought(&HeaderMap::new()).await, Ok(false));
         for (value, is_it) in [

@@ -156,7 +156,7 @@ fn sound(address: Text, span: &Span, key: &str, notes: &mut Notes) -> Option<Tex
     let inside = host.strip_prefix('[').and_then(|host| host.split_once(']')).map(|(name, _)| name);
     let what = match inside {
         Some(name) => {
-            format!("brackets hold an IPv6 address, and `{name}` is none; is it what a script puts there? {LEFT_OUT}")
+            format!("brackets hold an IPv6 address, and `{name}` isn't one; is it what a script puts there? {LEFT_OUT}")
         }
         None => format!("`{host}` isn't a host with a port from 1 to 65535: {LEFT_OUT}"),
     };

@@ -147,7 +147,7 @@ fn on_its_interface(address: &Address) -> impl Ord + use<> {
 
 /// The order of all addresses of one family: where the default route goes out, then what others reach, in the kernel's
 /// order. What is on a loopback interface is there for a load balancer's sake (direct server return), or, on a host
-/// that speaks BGP, because there is nothing else; the kernel speaks from it then.
+/// that speaks BGP, because there is nothing else; the kernel sends from it then.
 fn anywhere(address: &Address) -> impl Ord + use<> {
     let routed = (address.route.is_none(), address.trouble().is_some(), address.route);
     // Addresses follow each other interface by interface, so the kernel's order holds across them.
@@ -161,7 +161,7 @@ fn why(spec: &AddressSpec, found: &Address, passed: Option<&Address>, all: &[Add
     let on = &found.interface;
     let mut why = match (spec, routed) {
         (AddressSpec::Any(_), Some(_)) if found.route.is_some() => format!("on {on}, which has the default route"),
-        (AddressSpec::Any(_), _) if found.source => format!("on {on}; the kernel speaks from it"),
+        (AddressSpec::Any(_), _) if found.source => format!("on {on}; the kernel sends from it"),
         (AddressSpec::Any(_), _) => format!("on {on}; there is no default route"),
         (_, Some(other)) if found.route.is_none() => {
             format!("on {on}, by `{spec}`; the default route is on {}", other.interface)

@@ -63,7 +63,7 @@ impl<T: Clone + Send + 'static> Storage<T> {
         if !std::mem::replace(&mut lock(&self.kept).hangs, true) {
             tracing::warn!(
                 event = "catalog.files",
-                "the files that [catalog] names can't be read, what was read last is used: {why}"
+                "the files that [catalog] names can't be read, so what was last read is used: {why}"
             );
         }
         Ok(Ok(last))

@@ -164,7 +164,7 @@ pub fn hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => Some("; see [catalog] tls.server_name"),
         Tls::InvalidCertificate(_) => {
-            Some("; the server's certificate is not good, or [catalog] tls.ca not its authority")
+            Some("; the server's certificate isn't valid, or [catalog] tls.ca isn't its authority")
         }
         Tls::AlertReceived(
             AlertDescription::CertificateRequired

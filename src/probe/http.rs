@@ -24,8 +24,8 @@ const HEAD_BYTES: usize = 64 * 1024;
 
 /// Asks, without a deadline of its own: the caller has one for everything.
 pub async fn ask(question: &HttpProbe, within: Duration) -> Result<(), String> {
-    let uri: Uri = question.url.parse().map_err(|error| format!("the url is none: {error}"))?;
-    let host = uri.host().ok_or("the url has no host")?;
+    let uri: Uri = question.url.parse().map_err(|error| format!("this isn't a URL: {error}"))?;
+    let host = uri.host().ok_or("the URL has no host")?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let https = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
@@ -47,7 +47,7 @@ fn request(question: &HttpProbe, uri: &Uri) -> Result<Request<Empty<Bytes>>, Str
     let path = if uri.path().is_empty() { "/" } else { uri.path() };
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     *request.uri_mut() =
-        format!("{path}{query}").parse().map_err(|error| format!("the url's path is none: {error}"))?;
+        format!("{path}{query}").parse().map_err(|error| format!("the URL's path can't be used: {error}"))?;
     // Never with a login: the config refuses that.
     let host = uri.authority().map_or("", |authority| authority.as_str());
     let headers = request.headers_mut();

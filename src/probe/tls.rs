@@ -84,11 +84,9 @@ pub async fn handshake(connector: &TlsConnector, host: &str, tcp: TcpStream) -> 
 fn said(error: &io::Error) -> String {
     let text = plain(error);
     match text.contains("CaUsedAsEndEntity") {
-        true => {
-            "the server shows an authority's own certificate (CA:TRUE), which is none of a server's: make one with \
+        true => "the server shows an authority's own certificate (CA:TRUE), not a server's: make one with \
                  `-addext basicConstraints=CA:FALSE`"
-                .to_owned()
-        }
+            .to_owned(),
         false => text,
     }
 }

@@ -330,7 +330,7 @@ fn start_of(file: &CString) -> Option<Vec<u8>> {
     Some(start)
 }
 
-const NO_PROGRAM: &str = "no program of this kernel (built for another architecture?)";
+const NO_PROGRAM: &str = "not a program for this kernel (built for another architecture?)";
 
 /// What the first of the files that is there isn't for this kernel.
 fn foreign(file: &CString) -> Option<&'static str> {

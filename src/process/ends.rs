@@ -152,7 +152,7 @@ impl Processes {
         let Some(run) = child.run else { return };
         if let ExitStatus::Killed(_) = status {
             self.warnings.push(format!(
-                "a hook's or check's keeper {status}: what that had started can't be told from what main leaves any more, and ends with it"
+                "a hook's or check's keeper {status}: what it had started can no longer be told from what main leaves, and ends with that"
             ));
             events.push(Event::RunLost { run });
         }

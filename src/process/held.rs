@@ -84,7 +84,7 @@ impl Processes {
         let mut events = Vec::new();
         for (run, pid) in self.are_held_at(now) {
             let status = how_it_ended(pid);
-            let how = status.map_or_else(|| "how only that can know".to_owned(), |status| status.to_string());
+            let how = status.map_or_else(|| "only that knows how".to_owned(), |status| status.to_string());
             self.warnings.push(format!("process {pid} has ended, held by its tracer: {how}"));
             events.extend(self.ended_unreaped(run, status.unwrap_or(ExitStatus::Killed(Signal::KILL))));
         }

@@ -186,7 +186,7 @@ pub fn launch(launch: Launch, patience: &mut Patience) -> io::Result<Started> {
         if !wait_readable(&file, KEEPER_PATIENCE, Some(child)) {
             // Its child goes with it.
             let _ = kill::process(child, Signal::KILL.number()).result();
-            return Err(io::Error::other("its keeper doesn't get on (is it traced?)"));
+            return Err(io::Error::other("its keeper makes no progress (is it traced?)"));
         }
         match read_words(&mut file) {
             Some([STARTED, pid, _]) => {

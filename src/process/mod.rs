@@ -228,7 +228,7 @@ impl Processes {
             Attention::Silent(silence) => {
                 guard.dismiss();
                 let silence = silence.as_secs();
-                self.warnings.push(format!("the guard has not been awake for {silence} s: another takes its place"));
+                self.warnings.push(format!("the guard hasn't run for {silence} s: a new one takes its place"));
                 Some(Event::Guard { stands: false })
             }
         }

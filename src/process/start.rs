@@ -333,7 +333,7 @@ impl Processes {
             }
             Progress::Executing(report) => {
                 let program = exec.first().map(|program| program.display().to_string()).unwrap_or_default();
-                self.warnings.push(format!("`{program}` takes long to be executed (slow storage?)"));
+                self.warnings.push(format!("`{program}` is slow to start (slow storage?)"));
                 child.executing = Some((report, exec.clone()));
                 Event::Spawned { run, pid }
             }
@@ -350,7 +350,7 @@ impl Processes {
         if kill::process(pid, 0) == kill::Sent::Refused {
             let program = exec.first().map(|program| program.display().to_string()).unwrap_or_default();
             self.warnings.push(format!(
-                "`{program}` (process {pid}) can't be signalled: it runs as another user and the agent lacks CAP_KILL, so it can't be stopped but by the container's end"
+                "`{program}` (process {pid}) can't be signalled: it runs as another user and the agent lacks CAP_KILL, so only the container's end can stop it"
             ));
         }
     }

@@ -225,7 +225,7 @@ fn a_certificate_that_is_replaced_by_none_is_said_and_the_one_of_before_goes_on(
     let engine = Engine::consul(&consul.entrance);
     let talker = let_in(&engine);
     fs::write(engine.entrance.certificates.path("client.pem"), "being written").expect("a file");
-    talker.says("consul is asked with the certificates of before");
+    talker.says("consul is still asked with the old certificates");
     assert!(!talker.container.stderr().contains("catalog.failed"), "{}", talker.container.stderr());
     leader_is(&talker.lab, "app-1");
 }

@@ -186,7 +186,7 @@ fn a_label_and_a_route_by_an_ipv6_hop_hide_no_address() {
             "a host that speaks BGP, with no IPv4 but on lo and Docker's bridges",
             unnumbered,
             "",
-            "10.0.0.5: on lo; the kernel speaks from it; it is alone in its network",
+            "10.0.0.5: on lo; the kernel sends from it; it is alone in its network",
         ),
     ]);
 }

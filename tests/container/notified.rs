@@ -164,7 +164,7 @@ fn a_check_that_main_can_hear_of_only_at_its_next_start_harms_nobody_before() {
 fn a_main_that_says_it_stops_is_out_of_the_rotation_and_isnt_judged_while_it_does() {
     let lab = speaking("sleep 1; systemd-notify STOPPING=1; sleep 2; echo over >> DIR/story; exit 0");
     let container = lab.run();
-    log_says(&container, "main says that it stops");
+    log_says(&container, "main says that it is stopping");
     assert_eq!(lab.ask(&["health"]).0, 1);
     lab.told("over");
     eventually("another start", || (lab.story().len() >= 3).then_some(())).unwrap();

@@ -204,7 +204,7 @@ fn a_program_of_another_machine_is_126_in_our_own_words() {
         let start = Start::new([pilotfish().into(), OsString::from("--"), file.into_os_string()]);
         let mut container = start.run().unwrap();
         assert_eq!(container.wait(), Ok(wanted), "{name}: {}", container.stderr());
-        assert_eq!(container.stderr().contains("no program of this kernel"), wanted == 126, "{}", container.stderr());
+        assert_eq!(container.stderr().contains("a program for this kernel"), wanted == 126, "{}", container.stderr());
     }
 }
 
@@ -609,7 +609,7 @@ fn an_exec_that_hangs_on_dead_storage_holds_nobody() {
     copy_program(&specimen(), &program);
     let _storage = DeadStorage::at(&program);
     let mut container = Start::new([pilotfish().into(), "--".into(), program.into_os_string()]).run().unwrap();
-    log_of(&container, "takes long to be executed");
+    log_of(&container, "is slow to start");
     container.signal(libc::SIGTERM);
     assert_eq!(container.wait_for(Duration::from_secs(10)), Ok(143), "{}", container.stderr());
 }

@@ -112,7 +112,7 @@ fn where_pilotfish_is_not_pid_1_nothing_that_acts_for_it_outlives_it() {
         assert!(std::fs::read_link(&acts).is_ok(), "{}", running.stderr());
         // The guard looks each second, though no time ends this lead.
         std::thread::sleep(std::time::Duration::from_secs(5));
-        assert!(!running.stderr().contains("has not been awake"), "{}", running.stderr());
+        assert!(!running.stderr().contains("the guard hasn't run for"), "{}", running.stderr());
         running.signal(libc::SIGKILL);
         second.told("promoted");
         assert!(std::fs::read_link(&acts).is_err(), "it acts beside the next leader: {}", running.stderr());

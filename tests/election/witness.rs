@@ -105,7 +105,7 @@ fn a_killed_leader_is_succeeded_at_once_by_a_candidate_of_its_own_host() {
         let since = Instant::now();
         first.signal(libc::SIGKILL);
         println!("{:?}", promoted_soon(&two, since));
-        let said = "nothing is left of one's container, says the kernel";
+        let said = "the kernel says that nothing is left of one's container";
         eventually(said, || second.stderr().contains(said).then_some(())).unwrap();
     }
 }

@@ -128,7 +128,7 @@ impl ClientCache {
                 if made.useless.as_ref() != Some(&files) {
                     made.useless = Some(files);
                     let error = report(&error);
-                    tracing::warn!(event = "catalog.tls", "consul is asked with the certificates of before: {error}");
+                    tracing::warn!(event = "catalog.tls", "consul is still asked with the old certificates: {error}");
                 }
                 Ok(made.http.clone())
             }

@@ -86,7 +86,7 @@ pub enum Error {
         most: usize,
     },
     /// The answer doesn't say what to wait for next.
-    #[error("an answer without X-Consul-Index: no consul, or a proxy that drops its headers ({endpoint})")]
+    #[error("an answer without X-Consul-Index: this isn't consul, or a proxy drops its headers ({endpoint})")]
     NoIndex {
         /// What was asked of whom.
         endpoint: String,
@@ -95,7 +95,7 @@ pub enum Error {
     #[error(transparent)]
     Secret(secret::FileError),
     /// The token can't stand in a header.
-    #[error("the consul token holds bytes no header can: see [catalog] token_file or CONSUL_HTTP_TOKEN")]
+    #[error("the consul token has bytes that no header can hold: see [catalog] token_file or CONSUL_HTTP_TOKEN")]
     TokenBytes,
     /// Certificates can't be used.
     #[error(transparent)]
@@ -142,7 +142,7 @@ pub enum Error {
         id: String,
     },
     /// A session that has only just been opened is gone, or is none.
-    #[error("consul's session is gone as soon as it was opened")]
+    #[error("consul's session was gone as soon as it was opened")]
     Session,
     /// A transaction failed for a reason nobody reckoned with.
     #[error("consul refused a transaction: {}", cut(.why))]

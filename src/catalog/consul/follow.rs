@@ -65,7 +65,7 @@ impl Partial {
         if !std::mem::replace(&mut self.said, true) {
             tracing::warn!(
                 event = "catalog.partial",
-                "the consul token may not read all nodes: instances of service {service} on others are as good as none"
+                "the consul token may not read all nodes: instances of service {service} on the others can't be seen"
             );
         }
     }

@@ -99,7 +99,7 @@ pub enum Error {
         key: String,
     },
     /// A key that is written by what stands there, and by others as fast.
-    #[error("the key {key} is written by others meanwhile")]
+    #[error("others keep writing the key {key}")]
     Contended {
         /// Which key.
         key: String,

@@ -156,7 +156,7 @@ pub enum Error {
         datacenter: String,
     },
     /// Nobody can be sent to the disk.
-    #[error("{} can't be worked on", .directory.display())]
+    #[error("{} can't be used: there is no thread for it", .directory.display())]
     NoThread {
         /// The directory.
         directory: PathBuf,

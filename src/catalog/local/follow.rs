@@ -204,7 +204,11 @@ impl Follower<'_> {
                 }
             }
             Err(error) => {
-                tracing::warn!(event = "degraded", "inotify tells no more ({}): looking each second", error.desc());
+                tracing::warn!(
+                    event = "degraded",
+                    "inotify has stopped telling of changes ({}): looking every second",
+                    error.desc()
+                );
                 self.watching = None;
                 sleep(POLL).await;
             }

@@ -215,7 +215,7 @@ impl Local {
         {
             tracing::warn!(
                 event = "degraded",
-                "inotify is exhausted ({}): {} is looked at each second (raise fs.inotify.max_user_instances and \
+                "inotify is exhausted ({}): {} is looked at every second (raise fs.inotify.max_user_instances and \
                  max_user_watches)",
                 error.desc(),
                 self.root.path().display()

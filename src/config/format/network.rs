@@ -218,7 +218,7 @@ impl Format for ElectionName {
         if let Some(taken) = text.split('/').skip(1).find(|part| BELOW_ELECTIONS.contains(part)) {
             return Err(Wrong::new(
                 format_args!("has `{taken}` in it, a key of elections"),
-                "call it otherwise; `leader`, `last` and `ranks` stand below an election's name",
+                "use another name: `leader`, `last` and `ranks` stand below an election's name",
             ));
         }
         Ok(ElectionName(text.to_owned()))

@@ -132,7 +132,7 @@ pub(super) fn telemetry(
     let name = raw.name?.0.0;
     let id = default_id(&name, &validator.context.hostname, listen.port());
     if others.iter().any(|other| other.id == id) {
-        let hint = "call one of them otherwise, or give the service an `id`";
+        let hint = "give one of them another name, or give the service an `id`";
         validator.error(place.key_span(), format!("a service has the id `{id}` already"), hint);
     }
     let raw::Service { address, ttl, consul, .. } = raw::Service::default();

@@ -203,7 +203,7 @@ impl Validator<'_> {
             [first, second, ..] => {
                 let message = format!("{what} has both `{first}` and `{second}`");
                 let problem = Problem::error(table.key(second).key_span(), message);
-                self.say(problem.other(table.key(first).key_span(), "and this").hint("make two of it, or keep one"));
+                self.say(problem.other(table.key(first).key_span(), "and this").hint("split it in two, or keep one"));
                 None
             }
         }

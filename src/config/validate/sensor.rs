@@ -102,7 +102,11 @@ fn called(name: &str, span: Span, validator: &mut Validator<'_>) {
     } else if name.len() > LONGEST_NAME {
         validator.error(span, format!("`name` is longer than {LONGEST_NAME} bytes"), "what it is about goes to `help`");
     } else if name.starts_with("pilotfish_") || name.starts_with("process_start_time") {
-        validator.error(span, format!("`{name}` may be one of pilotfish's own metrics"), "begin it otherwise");
+        validator.error(
+            span,
+            format!("`{name}` may be one of pilotfish's own metrics"),
+            "start it with something else",
+        );
     }
 }
 

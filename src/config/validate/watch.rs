@@ -128,7 +128,7 @@ fn watch(
         validator.warn(
             place.key("signal").span(),
             format!("{signal} leaves the main process no way to take a change in"),
-            "`\"HUP\"` is usual for reading a config anew",
+            "`\"HUP\"` is usual for reading a config again",
         );
     }
     Watch {

@@ -69,7 +69,7 @@ fn for_consul(service: &Service, at: Place<'_>, validator: &mut Validator<'_>) {
         };
         if let Some(wrong) = wrong {
             let shown: String = key.chars().take(40).collect();
-            validator.error(pair.key_span(), format!("`{}` {wrong}", shown.escape_debug()), "call it otherwise");
+            validator.error(pair.key_span(), format!("`{}` {wrong}", shown.escape_debug()), "use another name");
         }
         if value.len() > consul::LONGEST_VALUE {
             validator.error(

@@ -37,7 +37,7 @@ fn an_address_that_is_meant_well_is_taken() {
 #[test]
 fn what_is_no_address_is_told_of_at_its_line() {
     for (written, becomes, what) in [
-        ("'[consul]'", None, "`consul` is none"),
+        ("'[consul]'", None, "`consul` isn't one"),
         ("'c:99999'", None, "isn't a host with a port"),
         ("'c:8500:1'", None, "isn't a host with a port"),
         ("'c:8500/path'", Some("c:8500"), "not below `/path`"),

@@ -39,7 +39,7 @@ pub struct Address {
     pub loopback: bool,
     /// The metric of the default route of the address's family that goes out of the interface, if one does.
     pub route: Option<u32>,
-    /// Whether the kernel speaks from it to hosts far away; asked for IPv4 where no address has the default route.
+    /// Whether the kernel sends from it to hosts far away; asked for IPv4 where no address has the default route.
     pub source: bool,
     /// What speaks against it.
     pub flaw: Option<AddressFlaw>,

@@ -228,7 +228,7 @@ fn without_a_default_route_the_address_that_the_kernel_speaks_from_comes_first()
         Address { source: true, ..flawed(AddressFlaw::Alone, on("lo", "10.0.0.5")) },
         on("docker0", "172.17.0.1"),
     ]);
-    let why = "on lo; the kernel speaks from it; it is alone in its network";
+    let why = "on lo; the kernel sends from it; it is alone in its network";
     assert_eq!(chosen(&speaks_bgp, &["eth0", "inet"]), says("10.0.0.5", why));
 }
 

@@ -321,7 +321,7 @@ impl Main {
             }
             (MainState::Counting { run: own, end, stop, .. }, None) if *own == run => {
                 let what =
-                    "what main left can't be followed, for it is another user's or there is no /proc: it is ended"
+                    "what main left can't be followed (it is another user's, or there is no /proc), so it is ended"
                         .to_owned();
                 step.out.push(Effect::Say(Notice::Degraded { what }));
                 step.out.extend(Effect::ask_to_end(Target::Strays, Signal::TERM));

@@ -214,7 +214,7 @@ impl Supervisor {
             Answer::Refused(NO_CATALOG.to_owned())
         } else if matches!(request.operation, KeyOperation::Change(_)) && self.is_elections_own(&request.key) {
             Answer::Unmet(format!(
-                "{} is the election's own: who writes it may take the lock from its leader",
+                "{} is the election's own: whoever writes it may take the lock from its leader",
                 request.key
             ))
         } else if fenced && self.leadership.is_none() {

@@ -20,7 +20,7 @@ impl fmt::Display for Notice {
         match self {
             Notice::MainStarted { pid } => write!(f, "main runs as process {pid}"),
             Notice::MainFailedToStart { error } => write!(f, "main can't be started: {error}"),
-            Notice::MainStopsItself => write!(f, "main says that it stops (STOPPING=1)"),
+            Notice::MainStopsItself => write!(f, "main says that it is stopping (STOPPING=1)"),
             Notice::MainExited { status } => write!(f, "main {status}"),
             Notice::MainWentToBackground { left, followed: true, .. } => match left {
                 1 => f.write_str("main went to the background: the process it left is followed"),
@@ -118,7 +118,7 @@ impl fmt::Display for Notice {
             Notice::TemplateWritten { watch, destination } => write!(f, "watch {watch}: {destination} written"),
             Notice::TemplateSlow { watch, destination, after } => {
                 let after = humantime::format_duration(*after);
-                write!(f, "watch {watch}: {destination} isn't made after {after}, and others don't wait for it")
+                write!(f, "watch {watch}: {destination} isn't written after {after}; others don't wait for it")
             }
             Notice::TemplateKept { watch, destination } => {
                 write!(f, "watch {watch}: no answer yet, so {destination} stays as it is")
@@ -134,7 +134,7 @@ impl fmt::Display for Notice {
                 }
                 Ok(())
             }
-            Notice::ReloadFailed { error } => write!(f, "the config can't be used, the old one stays:\n{error}"),
+            Notice::ReloadFailed { error } => write!(f, "the new config can't be used, so the old one stays:\n{error}"),
             Notice::Degraded { what } => write!(f, "{what}"),
             Notice::WitnessLost { error } => {
                 write!(f, "there is no witness, so this container's end costs the lease: {error}")
@@ -144,13 +144,13 @@ impl fmt::Display for Notice {
             Notice::HandoverFailed { to, within } => {
                 write!(f, "{to} hasn't taken the lead within {}: from now on anybody may", span(within))
             }
-            Notice::ReplicaRemade { error } => write!(f, "main is prepared anew, for on_leader_change failed: {error}"),
+            Notice::ReplicaRemade { error } => write!(f, "on_leader_change failed, so main is prepared again: {error}"),
             Notice::RanksMissing { known, quorum, missing, ahead, never } => {
                 write!(f, "not leading yet: ")?;
                 match (quorum, ahead) {
                     (_, Some(ahead)) => write!(f, "{ahead} is further ahead, and doesn't take the lock now")?,
                     _ if *never => {
-                        write!(f, "by its rank this container's data must never lead, and nobody else's is known")?
+                        write!(f, "by its rank this container's data must never lead, and no other rank is known")?
                     }
                     (Some(quorum), None) => {
                         write!(f, "the ranks of {quorum} candidates are needed, {} known", Names(known, "none is"))?
@@ -175,7 +175,10 @@ impl fmt::Display for Notice {
             Notice::LeaderChanged { id: Some(id), address: None } => write!(f, "{id} leads"),
             Notice::LeaderChanged { id: None, .. } => write!(f, "nobody leads"),
             Notice::FormerLifeHolds => {
-                write!(f, "the lock is still held for this container's life before: nobody leads until that is over")
+                write!(
+                    f,
+                    "the lock is still held from before this container's restart: nobody leads until that is over"
+                )
             }
             Notice::IdShared { id, certainly: true } => write!(
                 f,
@@ -183,16 +186,20 @@ impl fmt::Display for Notice {
             ),
             Notice::IdShared { id, certainly: false } => write!(
                 f,
-                "the lock is still held under this container's id, {id}, longer than its life before can: if another \
+                "the lock has been held under this container's id, {id}, for longer than its last run could: if another \
                  container has this id, give each an [election] id of its own"
             ),
             Notice::Certified { id, term } => {
-                write!(f, "nothing is left of {id}'s container, says the kernel: its lock of term {} is freed", term.0)
+                write!(
+                    f,
+                    "the kernel says that nothing is left of {id}'s container: its lock, of term {}, is freed",
+                    term.0
+                )
             }
             Notice::ElectionFailed { what, error } => write!(f, "{what} failed; trying again: {error}"),
             Notice::LeaseTooShort { usable, least } => write!(
                 f,
-                "not standing for leader: the catalog promises {} but {} are needed (raise [election] lease)",
+                "not standing for leader: the catalog promises {}, and a leader needs {} (raise [election] lease)",
                 span(usable),
                 span(least)
             ),
@@ -218,7 +225,7 @@ impl fmt::Display for Notice {
 /// What becomes of main by a hook that failed, where nothing else says so.
 fn consequence(hook: &Job) -> &'static str {
     match hook {
-        Job::OnDemote => ", so main is stopped: it may act as leader still",
+        Job::OnDemote => ", so main is stopped: it may still act as leader",
         _ => "",
     }
 }

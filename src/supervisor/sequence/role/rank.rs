@@ -130,7 +130,7 @@ impl Supervisor {
         let Some(waiting) = leadership.core.waits_for_ranks() else {
             return Err(match leadership.known_leader() {
                 _ if leadership.leads() => format!("this container leads {name}"),
-                Some(leader) => format!("{} holds the lock of {name}: say it there", leader.id),
+                Some(leader) => format!("{} holds the lock of {name}: run this there", leader.id),
                 None => format!("nobody holds the lock of {name} yet"),
             });
         };
@@ -139,8 +139,8 @@ impl Supervisor {
         }
         if waiting.measuring {
             return Err(
-                "this container's own rank is being measured, and may yet say that its data must never lead: say it \
-                        again in a moment"
+                "this container's own rank is being measured, and may yet say that its data must never lead: try \
+                 again in a moment"
                     .to_owned(),
             );
         }

@@ -7,7 +7,7 @@ use super::{Leadership, Leaving, Promotion, Role};
 
 /// What is so where the lock is held under one's own id.
 const NAMESAKE: &str = "another container holds the lock under this one's id: give each an [election] id of its own";
-const FORMER_LIFE: &str = "the lock is still held for this container's life before";
+const FORMER_LIFE: &str = "the lock is still held from before this container's restart";
 
 impl Leadership {
     /// Whether all is well although main doesn't run: a standby that could lead, and reaches the store.

@@ -548,7 +548,7 @@ fn an_engine_that_promises_too_little_is_refused_with_the_sum() {
     stage.opened(1, Guarantee::For(Duration::from_secs(7)));
     stage.expect(&["open", "close 1"]);
     assert!(stage.said[0].to_string().contains("6s 930ms"), "{}", stage.said[0]);
-    assert!(stage.said[0].to_string().contains("7s are needed"), "{}", stage.said[0]);
+    assert!(stage.said[0].to_string().contains("a leader needs 7s"), "{}", stage.said[0]);
 }
 
 #[test]
