@@ -44,7 +44,7 @@ pub(crate) struct Coprocess {
     /// Variables whose values are read from files at each start.
     #[schemars(example = one_pair("CONSUL_HTTP_TOKEN", "/run/secrets/consul-token"))]
     pub(crate) env_from_files: BTreeMap<String, Parsed<FilePath>>,
-    /// Its resource limits and umask.
+    /// Its resource limits and umask, written as those of `[process.limits]`.
     pub(crate) limits: Limits,
     /// When it starts: `before-catalog` before anything is asked of a catalog, and main starts only once it is ready;
     /// `with-main` together with main's first start; `after-main` once main is healthy for the first time.
@@ -59,7 +59,8 @@ pub(crate) struct Coprocess {
     ///
     /// What serves a container serves it in every role.
     pub(crate) when: When,
-    /// When it is ready, which those wait for that come after it.
+    /// When it is ready, for which those that come after it wait: it is asked by exactly one of `exec`, `http`, `tcp`,
+    /// `grpc` and `notify` until it says yes.
     #[schemars(extend("x-default" = "as soon as it runs"))]
     pub(crate) ready: Option<Ready>,
     /// Runs before its first start; when it fails, that counts as an end of the coprocess.
@@ -128,7 +129,7 @@ impl Default for Coprocess {
     }
 }
 
-/// What says that a coprocess is ready: exactly one of `exec`, `http`, `tcp`, `grpc` and `notify`, asked until it says yes.
+/// What says that a coprocess is ready.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]

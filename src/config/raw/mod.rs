@@ -1,7 +1,8 @@
 //! The config as it is written: the shape serde knows. Nothing here is checked beyond types and formats; `validate`
 //! does the rest. **The comments of these types are the key reference**: the JSON schema, `reference.toml` and the
 //! book of keys are generated from them, so they speak to the one who writes a config. A comment's first paragraph
-//! says what a key means, its second why the default is what it is.
+//! says what a key means, its second why the default is what it is. What a table means stands on the field that holds it:
+//! a struct's own comment is shown nowhere, but in the schema for the elements of an array.
 
 mod coprocess;
 mod election;
@@ -67,7 +68,7 @@ pub(crate) struct Root {
     /// Commands run at fixed points of the container's life. Each has its own process group and a deadline; its output
     /// goes to the log, line by line.
     pub(crate) hooks: Hooks,
-    /// What must be so before `pre_start`, in the order written.
+    /// What must be so before `pre_start`, in the order written; each is exactly one of `service`, `key` and `leader`.
     pub(crate) wait_for: Vec<WaitFor>,
     /// What is supervised beside the main process, each as that is.
     pub(crate) coprocess: Vec<Coprocess>,
@@ -76,8 +77,8 @@ pub(crate) struct Root {
     /// Health checks of the main process, or of a coprocess; each is exactly one of `exec`, `http`, `tcp`, `grpc` and
     /// `notify`.
     pub(crate) health: Vec<Health>,
-    /// Dependencies whose changes are acted on; each looks at exactly one of `service`, `key`, `key_prefix` and
-    /// `leader`.
+    /// Dependencies whose changes are acted on; each looks at exactly one of `service`, `key`, `key_prefix` and `leader`,
+    /// and has at least one of `on_change`, `template` and `signal`.
     pub(crate) watch: Vec<Watch>,
     /// Periodic work beside the main process, from its first start on; each has exactly one of `every` and `cron`. A task
     /// never runs beside itself: what falls due meanwhile is left out. It pauses in maintenance, and its output goes to

@@ -87,7 +87,8 @@ pub(crate) struct Process {
     /// They are read at each start, so that a rotated secret is picked up, and never logged.
     #[schemars(example = one_pair("DB_PASSWORD", "/run/secrets/db"))]
     pub(crate) env_from_files: BTreeMap<String, Parsed<FilePath>>,
-    /// Resource limits and umask, of the main process and of hooks.
+    /// Resource limits (getrlimit(2)) and umask, of the main process and of hooks. A limit is a number, `"unlimited"`, or
+    /// soft and hard as `"1024:4096"`; what isn't set stays as the container has it.
     pub(crate) limits: Limits,
     /// Signals that start the stop sequence; every other one is forwarded.
     ///
@@ -109,7 +110,7 @@ pub(crate) struct Process {
     /// that is dropped stops nothing.
     #[schemars(example = one_pair("HUP", "USR1"))]
     pub(crate) rewrite_signals: BTreeMap<String, Parsed<Rewrite>>,
-    /// Whether it is started again after it ended by itself.
+    /// Whether it is started again after it ended by itself. A requested stop is never followed by a restart.
     pub(crate) restart: Restart,
     /// What happens when it ends while processes it left behind live on: `kill` ends them, `follow` takes them for the
     /// main process.
@@ -164,8 +165,7 @@ impl Default for Process {
     }
 }
 
-/// Resource limits (getrlimit(2)) and umask. A limit is a number, `"unlimited"`, or soft and hard as `"1024:4096"`;
-/// what isn't set stays as the container has it.
+/// Resource limits and umask.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
@@ -223,7 +223,7 @@ pub(crate) struct Limits {
     pub(crate) umask: Option<Parsed<Umask>>,
 }
 
-/// Whether the main process is started again after it ended by itself. A requested stop is never followed by a restart.
+/// Whether the main process is started again.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]

@@ -105,7 +105,12 @@ pub(crate) struct Watch {
     pub(crate) settle: Parsed<Duration>,
     /// A command that gets the change as JSON on its stdin.
     pub(crate) on_change: Option<Hook>,
-    /// A file made anew from what is seen. The signal and `on_change` come after it.
+    /// A file written anew from what is seen, at each change; the signal and `on_change` come after it. It keeps its
+    /// owner and mode unless they are named, and is left alone (so are signal and `on_change`) when nothing in it
+    /// changes. It is replaced atomically; where no file may be beside it (a file bind-mounted by itself, another's
+    /// directory) it is written in place, and what was there is put back if that fails. While the catalog has given no
+    /// answer, a file that is there stays as it is. A link at the destination is followed, but never one by which another
+    /// user would lead to what they may not write themselves; and so with the template.
     pub(crate) template: Option<Template>,
     /// A signal to the main process, sent once it wouldn't die of it: it catches, ignores or blocks it, or waits for it by
     /// sigwait(3). That a main waits is seen where main runs as pilotfish's user, or pilotfish has CAP_SYS_PTRACE.
@@ -140,11 +145,7 @@ impl Default for Watch {
     }
 }
 
-/// A file made anew from what a watch sees. It keeps owner and mode unless they are named, and is left alone (signal and
-/// `on_change` too) when nothing in it changes. It is replaced atomically; where no file may be beside it (a file
-/// bind-mounted by itself, another's directory) it is written in place, and what was there put back if that fails. While
-/// the catalog has given no answer, a file that is there stays as it is. A link at the destination is followed, but never
-/// one by which another user would lead to what they may not write themselves; and so with the template.
+/// A file written from what a watch sees.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
