@@ -65,10 +65,10 @@ pub(crate) fn of_subcommands() -> Vec<(String, &'static str)> {
         (number(FAILED), "it failed, or the answer is no"),
         (number(LOSSY_IMPORT), "`import` wrote the config, and something couldn't be carried over"),
         (number(BAD_USAGE), "the command line makes no sense"),
-        (number(UNAVAILABLE), "`kv`: who is to be asked can't be"),
+        (number(UNAVAILABLE), "`kv`: the agent, or its catalog, can't be asked"),
         (number(BROKEN), "the kernel refuses what it needs"),
         (number(BAD_CONFIG), "the config is wrong; `check` says so too"),
-        (number(NOT_RUN), "`task run`: the task wasn't run; otherwise the task's own code"),
         (number(TOO_LATE), "`wait`, `step-down --wait`: it isn't so in time"),
+        (number(NOT_RUN), "`task run`: the task wasn't run; otherwise the task's own code"),
     ]
 }

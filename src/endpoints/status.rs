@@ -184,12 +184,12 @@ impl<'a> Coprocess<'a> {
 struct Check<'a> {
     /// Its name.
     name: &'a str,
-    /// The coprocess that it checks; `None` is main.
+    /// The coprocess that it checks; left out for main.
     #[serde(skip_serializing_if = "Option::is_none")]
     of: Option<&'a str>,
     /// Whether it passes.
     passing: bool,
-    /// Whether main is unhealthy while it doesn't.
+    /// Whether main is unhealthy while it doesn't pass.
     counts: bool,
     /// What it last said.
     note: &'a str,
@@ -259,7 +259,7 @@ struct Watch<'a> {
     changes: u64,
     /// Since when its template is rendered or put in place, while it is.
     making_since: Option<String>,
-    /// Why the catalog can't be asked now, or what was seen not be acted on yet.
+    /// Why the catalog can't be asked now, or why what was seen can't be acted on yet.
     error: Option<&'a str>,
 }
 
@@ -283,9 +283,9 @@ struct Sensor<'a> {
     name: &'a str,
     /// How many values it has.
     values: usize,
-    /// How often it measured well.
+    /// How many measurements succeeded.
     succeeded: u64,
-    /// How often it failed, timed out or printed garbage.
+    /// How many failed, timed out or printed garbage.
     failed: u64,
     /// What is wrong with it now.
     error: Option<&'a str>,
@@ -386,7 +386,7 @@ struct Witness<'a> {
     directory: &'a str,
     /// Whether this container's is there for others. Otherwise its end costs the lease.
     stands: bool,
-    /// Why not, once that is known.
+    /// Why it isn't there, once that is known.
     error: Option<&'a str>,
 }
 

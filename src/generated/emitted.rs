@@ -54,14 +54,14 @@ const OTHER_EVENTS: [(&str, &str, &str); 27] = [
     ("catalog.dead_stay", "debug", "On `local`, what a container that is gone left in the directory can't be removed."),
     ("catalog.files", "warn", "Files that `[catalog]` names can't be read for a while; what was read last is used."),
     ("catalog.left_behind", "debug, warn", "An entry of this container may be left in a catalog."),
-    ("catalog.left_out", "warn", "What somebody wrote into the catalog is no instance or key, and is left out."),
+    ("catalog.left_out", "warn", "What somebody wrote into the catalog isn't an instance or key, and is left out."),
     ("catalog.login", "warn", "etcd's authentication is turned off, so the login of the config isn't used."),
     ("catalog.moved", "warn", "The address of Consul leads to another of its agents."),
     ("catalog.partial", "warn", "The Consul token may see only a part of what is asked for."),
-    ("catalog.taken_over", "info", "On `local`, the directory was left from before a reboot and is used anew."),
-    ("catalog.tls", "warn", "New certificates can't be used; those of before are."),
-    ("catalog.watch_ended", "debug", "A watch on etcd ended and is begun again."),
-    ("config.imported", "info, warn", "The config is another program's; and what of it isn't carried over."),
+    ("catalog.taken_over", "info", "On `local`, the directory was left from before a reboot, and is used again."),
+    ("catalog.tls", "warn", "New certificates can't be used, so the old ones are."),
+    ("catalog.watch_ended", "debug", "A watch on etcd ended, and is begun again."),
+    ("config.imported", "info, warn", "The config is another program's, or something of it isn't carried over."),
     ("config.left_out", "info", "A table in double brackets isn't there, because its `enabled` says so."),
     ("config.warning", "warn", "Something in the config may not be as meant."),
     ("degraded", "warn, error", "Something is not as it should be, and the agent goes on."),
@@ -70,7 +70,7 @@ const OTHER_EVENTS: [(&str, &str, &str); 27] = [
     ("election.last_failed", "debug", "News of this leader couldn't be told beside the lock yet."),
     ("election.witness", "debug", "By what the end of this container is known on its host."),
     ("endpoint.accept_failed", "debug", "A connection to an endpoint couldn't be taken."),
-    ("endpoint.back", "info", "An endpoint listens whose address couldn't be had before."),
+    ("endpoint.back", "info", "An endpoint listens at last whose address was taken before."),
     ("memory.exhausted", "warn", "The kernel has killed processes of this container for want of memory."),
     ("notify.failed", "debug, warn, error", "sd_notify can't be heard, or passed on, for a moment."),
     ("notify.ignored", "warn", "An sd_notify message that isn't main's, or is too long."),
@@ -92,7 +92,10 @@ pub fn markdown() -> String {
     page += "\n## Environment\n\nMain, hooks, checks, tasks and sensors have the agent's own environment, what the config sets, and these, empty where there is\nnothing to say:\n\n";
     let variables = VARIABLES.iter().map(|(name, meaning)| [format!("`{name}`"), (*meaning).to_owned()]);
     table(&mut page, ["variable", "meaning"], variables);
-    let events: Vec<String> = jobs().iter().map(|job| format!("`{}`", job.event())).collect();
+    let mut events: Vec<String> = jobs().iter().map(|job| format!("`{}`", job.event())).collect();
+    // A coprocess's hooks are called as main's are.
+    let mut seen = BTreeSet::new();
+    events.retain(|event| seen.insert(event.clone()));
     let reasons = StartReason::ALL.map(|reason| format!("`{}`", reason.event())).join(", ");
     let _ = write!(
         page,

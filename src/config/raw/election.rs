@@ -61,9 +61,9 @@ pub(crate) struct Election {
     ///
     /// The kernel takes 0.7 s to end a process with 4 GiB of memory.
     pub(crate) kill_margin: Parsed<Duration>,
-    /// Once main has been healthy, an unhealthy one doesn't stand, and an unhealthy leader steps down.
+    /// Once main has been healthy, an unhealthy candidate doesn't stand, and an unhealthy leader steps down.
     ///
-    /// A leader that can't do its work is none.
+    /// A leader that can't do its work isn't one.
     pub(crate) require_health: bool,
     /// How eager it is: `low` leaves a free lock to the others for 2 s more, `never` doesn't stand at all.
     ///

@@ -115,8 +115,8 @@ pub(crate) struct Telemetry {
     /// A port that nobody asked for should not be open.
     #[schemars(example = &"0.0.0.0:9090", extend("x-default" = "off"))]
     pub(crate) listen: Option<Parsed<SocketAddr>>,
-    /// Registers it as a service, for a Prometheus that finds what it asks in the catalog. No check speaks for it: it
-    /// passes for as long as pilotfish runs, be main down, unhealthy or in maintenance.
+    /// Registers it as a service, for a Prometheus that finds its targets in the catalog. No check speaks for it: it
+    /// passes for as long as pilotfish runs, whether main is down, unhealthy or in maintenance.
     #[schemars(extend("x-default" = "off"))]
     pub(crate) advertise: Option<Advertise>,
     /// Metrics of one's own, beside those of pilotfish at `/metrics`: measured by a command, or pushed by `pilotfish metric
@@ -149,8 +149,8 @@ pub(crate) struct Control {
     /// warning, and an abstract socket takes its place: for pilotfish's own user and, where pilotfish is PID 1, root, in
     /// this container alone, and found by `pilotfish health` and the other subcommands without being told.
     pub(crate) socket: Parsed<SocketPath>,
-    /// IP address and port where it can be asked over TCP, too, by whoever brings the token: `Authorization: Bearer
-    /// TOKEN`. Nothing there is encrypted; needs `token_file`.
+    /// IP address and port where it also answers over TCP whoever brings the token: `Authorization: Bearer TOKEN`.
+    /// Nothing there is encrypted; needs `token_file`.
     ///
     /// Who may order something should be in the container already.
     #[schemars(example = &"127.0.0.1:9091", extend("x-default" = "off"))]
@@ -176,8 +176,8 @@ impl Default for Control {
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Log {
-    /// The least important level that is logged. It is read in any letters, `warning` as `warn`, and `fatal` and `panic` as
-    /// `error`.
+    /// The least important level that is logged. Capitals don't matter; `warning` is `warn`, and `fatal` and `panic`
+    /// are `error`.
     ///
     /// What happened, without why.
     #[serde(deserialize_with = "level_of_others")]

@@ -126,8 +126,8 @@ pub(crate) struct Health {
     /// `/SERVICE` behind it for the health of one service; `grpcs://` before it for TLS.
     #[schemars(example = &"127.0.0.1:50051")]
     pub(crate) grpc: Option<Parsed<GrpcUrl>>,
-    /// `true`: whom it checks says itself how it is, by sd_notify: READY=1, and WATCHDOG=1 within each `interval`, which
-    /// main finds in WATCHDOG_USEC. One that never says WATCHDOG=1 is taken to be well once it is ready.
+    /// `true`: what it checks says itself how it is, by sd_notify: READY=1, and WATCHDOG=1 within each `interval`,
+    /// which main finds in WATCHDOG_USEC. One that never says WATCHDOG=1 is taken to be healthy once it is ready.
     #[schemars(example = true)]
     pub(crate) notify: Option<bool>,
     /// From the end of one check to the start of the next; at least 10 ms, as `start_interval`.
@@ -148,7 +148,7 @@ pub(crate) struct Health {
     pub(crate) start_interval: Parsed<Duration>,
     /// How many failures one after the other turn it critical.
     ///
-    /// One lost packet or one long pause is no illness.
+    /// One lost packet or one long pause isn't a fault.
     pub(crate) failures: u32,
     /// How many successes one after the other turn it passing again.
     ///

@@ -46,18 +46,19 @@ pub(crate) struct Hooks {
     pub(crate) pre_stop: Option<RoleHook>,
     /// Runs after the main process and all it left behind are gone. Its failure is logged and changes no exit code.
     pub(crate) post_stop: Option<RoleHook>,
-    /// Runs when this container has won its election, once the main process is up (and healthy, where there are checks).
-    /// When it fails the container gives leading up, and stands again later.
+    /// Runs when this container has won its election, once the main process is up (and healthy, where there are
+    /// checks). When it fails the container gives up leading, and stands again later.
     pub(crate) on_promote: Option<Promote>,
     /// Runs when this container must lead no longer. Exit 0 means that the main process is out of the role and may live
     /// on as a replica. When it fails, or there is no such hook, the main process is stopped, and started again as a
     /// replica; `pre_start` runs again before that. With `mode = "standby"` the main process is stopped in any case.
     pub(crate) on_demote: Option<Demote>,
-    /// Runs on replicas, when another container leads than `pre_start` was told, or this hook before, and its `on_promote` has
-    /// succeeded: `PILOTFISH_LEADER` is its address. If it fails and there is a `pre_start`, main is stopped and goes through
-    /// `[[wait_for]]` and `pre_start` again, as often as `[process] restart` has main started again.
+    /// Runs on replicas when a leader acts (its `on_promote` has succeeded) that isn't the one `pre_start`, or this
+    /// hook, was last told of: `PILOTFISH_LEADER` is its address. If it fails and there is a `pre_start`, main is
+    /// stopped and goes through `[[wait_for]]` and `pre_start` again, as often as `[process] restart` has main started
+    /// again.
     ///
-    /// What can't follow as it is must be made anew, and a server that runs is in the way of that.
+    /// A replica that can't follow as it is must be made anew, and a server that runs is in the way of that.
     pub(crate) on_leader_change: Option<Hook>,
 }
 
@@ -253,7 +254,7 @@ pub(crate) struct PreStart {
     pub(crate) env_from_files: BTreeMap<String, Parsed<FilePath>>,
     /// How many times more it is tried after a failure.
     ///
-    /// What may run twice only its writer knows.
+    /// Only its writer knows whether it may run twice.
     pub(crate) retries: u32,
     /// The pause before another try: doubles from the first to the second value, with jitter.
     ///

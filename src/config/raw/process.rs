@@ -106,8 +106,8 @@ pub(crate) struct Process {
     ///
     /// A master process stops its own workers; a signal to the whole group would cut their work short.
     pub(crate) signal_scope: SignalScope,
-    /// What the main process receives in place of a signal, be it one that stops the container; `""` drops it, and one
-    /// that is dropped stops nothing.
+    /// What the main process receives in place of a signal, even of one that stops the container; `""` drops it, and
+    /// one that is dropped stops nothing.
     #[schemars(example = one_pair("HUP", "USR1"))]
     pub(crate) rewrite_signals: BTreeMap<String, Parsed<Rewrite>>,
     /// Whether it is started again after it ended by itself. A requested stop is never followed by a restart.
@@ -126,8 +126,8 @@ pub(crate) struct Process {
     #[schemars(example = one_code(143, 0))]
     pub(crate) exit_codes: BTreeMap<String, u8>,
     /// The signal that comes, as if somebody had sent it, when pilotfish's own parent ends. Read when pilotfish starts.
-    /// Before Linux 5.3, and where the parent is outside pilotfish's PID namespace, it comes as soon as the parent's thread
-    /// ends that started pilotfish (prctl(2), PR_SET_PDEATHSIG).
+    /// Before Linux 5.3, and where the parent is outside pilotfish's PID namespace, it comes as soon as the
+    /// parent's thread that started pilotfish ends (prctl(2), PR_SET_PDEATHSIG).
     ///
     /// For one that isn't PID 1: TERM stops what would otherwise live on as an orphan.
     #[schemars(example = &"TERM", extend("x-default" = "none"))]
@@ -229,9 +229,9 @@ pub(crate) struct Limits {
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Restart {
     /// After which ends: `never`, `on-failure` (another code than 0, or a signal), or `always`. Never after a requested
-    /// stop, which is also a signal passed on that the main process leaves to its default, TERM, INT or QUIT passed on
-    /// that it obeys (it ends by the signal, with code 0, or 128 and the signal's number), and Ctrl-C or Ctrl-\ at its
-    /// terminal, with whatever code it then ends. A start that fails for a moment (a limit is reached, the program is
+    /// stop. That is also an end by a signal passed on that the main process leaves to its default, by TERM, INT or
+    /// QUIT passed on (it ends by the signal, with code 0, or with 128 and the signal's number), or by Ctrl-C or Ctrl-\
+    /// at its terminal, whatever its code then is. A start that fails for a moment (a limit is reached, the program is
     /// being written or replaced) counts as such an end.
     ///
     /// A scheduler restarts containers too, and sees more than one of them.

@@ -46,7 +46,7 @@ pub(crate) struct Task {
     ///
     /// A container that crashes again and again would do little else.
     pub(crate) at_start: bool,
-    /// Each run is put off by a part of this, drawn anew.
+    /// Each run is put off by a random part of this.
     ///
     /// Many containers started together shouldn't do it all at once; one needs none.
     pub(crate) jitter: Parsed<Duration>,

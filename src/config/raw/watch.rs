@@ -43,8 +43,8 @@ pub(crate) struct WaitFor {
     ///
     /// A scheduler sees a container that ended, and not one that waits for ever.
     pub(crate) timeout: Parsed<Duration>,
-    /// In which role it is waited for; needs an `[election]`. But for `always` the wait begins after the election's first
-    /// result, which tells the role.
+    /// In which role it is waited for; needs an `[election]`. Except for `always`, the wait begins after the election's
+    /// first result, which tells the role.
     ///
     /// Most dependencies are the same in every role.
     pub(crate) when: When,
@@ -168,7 +168,7 @@ pub(crate) struct Template {
     pub(crate) check_timeout: Parsed<Duration>,
     /// Who the check runs as.
     ///
-    /// A check that needs no right of root's, needn't have them over a text that the catalog wrote.
+    /// A check that needs none of root's rights shouldn't have them over a text that the catalog wrote.
     #[schemars(example = &"nginx", extend("x-default" = "the user pilotfish runs as"))]
     pub(crate) check_user: Option<Parsed<User>>,
     /// The file's mode, in octal. It is 0600 until it is complete.
@@ -183,11 +183,11 @@ pub(crate) struct Template {
     ///
     /// A path with a mistake in it would be made, too.
     pub(crate) parents: bool,
-    /// Main doesn't start before the file has been made of an answer of the catalog; past this the container ends with
-    /// code 69. `"forever"` waits as long as it takes.
+    /// Main doesn't start before the file has been made from an answer of the catalog; past this the container ends
+    /// with code 69. `"forever"` waits as long as it takes.
     ///
-    /// Without it main starts after 2 seconds without an answer, with the file there is, and where there is none with one
-    /// made of nothing.
+    /// Without it main starts after 2 seconds without an answer, with the file that is there, or, where there is none,
+    /// with one made from nothing.
     #[schemars(example = &"30s", extend("x-default" = "main doesn't wait"))]
     pub(crate) required: Option<Parsed<Required>>,
 }

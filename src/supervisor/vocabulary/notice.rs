@@ -293,7 +293,7 @@ pub enum Notice {
         /// For how long, at most.
         lease: Duration,
     },
-    /// The catalog couldn't be made to say what is so.
+    /// Something asked of the catalog failed, and is tried again.
     CatalogFailed {
         /// What was tried.
         what: String,
@@ -319,7 +319,8 @@ pub enum Notice {
         /// The file.
         destination: String,
     },
-    /// A template takes long, by its text or by where its files are. Others don't wait for it; it fails after 10 s.
+    /// A template takes long, because of its text or of where its files are. Others don't wait for it; it fails after
+    /// 10 s.
     TemplateSlow {
         /// The watch's name.
         watch: String,
@@ -378,7 +379,7 @@ pub enum Notice {
         /// How long it was left to it.
         within: Duration,
     },
-    /// `on_leader_change` failed: main is stopped, and prepared anew for the leader there is.
+    /// `on_leader_change` failed: main is stopped, and prepared again for the leader there is.
     ReplicaRemade {
         /// How it failed.
         error: String,
@@ -428,8 +429,8 @@ pub enum Notice {
     },
     /// The container led before it was started again, and the lock isn't free yet.
     FormerLifeHolds,
-    /// Another container has this one's id in the election and holds the lock; or the lock has been held under this id for
-    /// so long that it can hardly be by the life before. Said once.
+    /// Another container has this one's id in the election and holds the lock; or the lock has been held under this id
+    /// for longer than the container's last run could. Said once.
     IdShared {
         /// The id.
         id: String,
@@ -464,7 +465,7 @@ pub enum Notice {
         /// Which was seen.
         seen: Term,
     },
-    /// Maintenance began, or lasts otherwise than was said before.
+    /// Maintenance began, or its end or reason has changed.
     MaintenanceBegan {
         /// For how long; `None`: until somebody ends it.
         lasts: Option<Duration>,

@@ -179,7 +179,7 @@ pub struct WatchStatus {
     pub changes: u64,
     /// Since when its template is rendered or put in place, while it is. The kernel's time.
     pub making_since: Option<Time>,
-    /// Why the catalog can't be asked now, or what was seen not be acted on yet.
+    /// Why the catalog can't be asked now, or why what was seen can't be acted on yet.
     pub error: Option<String>,
 }
 
