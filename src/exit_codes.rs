@@ -48,6 +48,7 @@ pub(crate) fn of_containers() -> Vec<(String, &'static str)> {
             number(UNAVAILABLE),
             "what `[[wait_for]]` waits for wasn't there in time, or a coprocess that is waited for wasn't ready",
         ),
+        ("a coprocess's own".to_owned(), "it was given up, and its `on_giving_up` is `exit`"),
         (number(BROKEN), "pilotfish itself can't run: the kernel refuses what it needs, or it has a bug"),
         (
             number(BAD_CONFIG),
