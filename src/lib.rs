@@ -2,9 +2,9 @@
 //!
 //! The layers; each may use only what stands to its right:
 //!
-//! `main` → `cli` → `agent` → { `process`, `catalog`, `probe`, `http` } → `supervisor` → `config`
+//! `main` → `cli` → `agent` → `effects` → { `process`, `catalog`, `probe`, `endpoints`, `render` } → `supervisor` → `config`
 //!
-//! - [`cli`]: the command line; [`agent`]: the one loop.
+//! - [`cli`]: the command line; [`agent`]: the one loop; `effects`: does what is ordered.
 //! - [`witness`]: frees the locks of leaders whose containers are gone from this host; an agent without a container.
 //! - [`config`]: what the user wrote, made safe.
 //! - [`supervisor`]: decides. Pure: events in, effects out, time an argument.

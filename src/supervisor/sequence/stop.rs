@@ -1,6 +1,7 @@
 //! The stop sequence: out of the rotation, drain, `pre_stop`, coprocesses that stop before main, a leader's `on_demote`,
-//! main and all it left, the election's lock, deregister, `post_stop`, all other coprocesses, exit; each step takes from what `[stop] within` leaves, and nothing can hold
-//! the container past it. Until main is told it serves on, and [watches](super::watches) act for it.
+//! main and all it left, the election's lock, deregister, `post_stop`, all other coprocesses, exit; each step takes from
+//! what `[stop] within` leaves, and nothing can hold the container past it. Until main is told it serves on, and
+//! [watches](super::watches) act for it.
 
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ impl Supervisor {
         matches!(self.life.stage(), LifeStage::Stopping(_) | LifeStage::Ended)
     }
 
-    /// Stops, or, when it does already and a signal says so again, presses.
+    /// Stops, or, when it does already and a signal says so again, escalates.
     pub(in crate::supervisor) fn stop(&mut self, step: &mut Step<'_>, reason: String, cause: Cause) {
         match (self.life.stage(), cause) {
             (LifeStage::Stopping(_), Cause::Signal(_)) => self.escalate(step),

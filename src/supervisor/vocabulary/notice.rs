@@ -1,5 +1,4 @@
-//! The event vocabulary: each thing the agent tells people, once, with one name and one text (in `sentence.rs`). The log,
-//! `/events` and the metrics all speak it.
+//! The event vocabulary: each thing the agent tells people, once, with one name and one text (in `sentence.rs`).
 
 use std::time::Duration;
 
