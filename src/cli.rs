@@ -155,7 +155,8 @@ enum Verb {
     },
     /// Have the running agent give up leading, so that another one takes over
     StepDown {
-        /// Who is to take over, with a few seconds' head start over the others. Waits, and fails (exit 1) if another one leads then
+        /// Who is to take over, with a few seconds' head start over the others. Waits, and fails (exit 1) if another
+        /// one leads then
         #[arg(long, value_name = "ID")]
         to: Option<String>,
         /// Return when somebody leads again, and say who

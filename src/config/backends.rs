@@ -1,5 +1,5 @@
-//! Which backend keeps the catalog, and what reaching it needs, made safe. It opens no file and reaches no server: certificates and token
-//! files are read when they are used, and again when they changed.
+//! Which backend keeps the catalog, and what reaching it needs, made safe. It opens no file and reaches no server:
+//! certificates and token files are read when they are used, and again when they changed.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -26,7 +26,8 @@ pub struct Coprocess {
     pub limits: Limits,
     /// When it starts.
     pub start: StartPoint,
-    /// The names of those that must be ready first. There are no circles, and none of them starts at a later point than this one.
+    /// The names of those that must be ready first. There are no circles, and none of them starts at a later point than
+    /// this one.
     pub after: Vec<String>,
     /// In which role it runs.
     pub when: When,

@@ -1,5 +1,5 @@
-//! Hooks, checks and coprocesses whose variables come from files. Their storage may hang, so they are read beside the loop, and each
-//! run is started once what it is to get is here.
+//! Hooks, checks and coprocesses whose variables come from files. Their storage may hang, so they are read beside the
+//! loop, and each run is started once what it is to get is here.
 
 use std::collections::HashMap;
 use std::future::Future;

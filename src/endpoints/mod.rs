@@ -1,6 +1,6 @@
-//! Our own endpoints. [`telemetry`] only tells, over TCP; [`control`], a unix socket and, with a token, TCP, also takes orders; [`client`] is how
-//! the command line talks to it. No endpoint decides anything: what is told comes from the last [`Status`], and an order
-//! is handed to the agent's loop, which answers.
+//! Our own endpoints. [`telemetry`] only tells, over TCP; [`control`], a unix socket and, with a token, TCP, also takes
+//! orders; [`client`] is how the command line talks to it. No endpoint decides anything: what is told comes from the
+//! last [`Status`], and an order is handed to the agent's loop, which answers.
 
 pub mod client;
 pub mod control;

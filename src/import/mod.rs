@@ -1,6 +1,6 @@
 //! From another program's config to pilotfish's: ContainerPilot 2 (and Containerbuddy, its first name) and 3, and
-//! supervisord's, with a note on everything that is different or couldn't be carried over. It starts nothing and reads only the text it is
-//! given.
+//! supervisord's, with a note on everything that is different or couldn't be carried over. It starts nothing and reads
+//! only the text it is given.
 //!
 //! text → [`go`] (templates) → [`branches`] (one JSON text for each way the `{{ if }}`s between values can go) →
 //! [`json`] → [`v2`], [`v3`] (what the keys mean: a [`document`] for each way) → [`merge`] (one document; what is only

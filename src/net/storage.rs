@@ -40,8 +40,8 @@ impl<T> Default for Storage<T> {
 }
 
 impl<T: Clone + Send + 'static> Storage<T> {
-    /// What a read finds, or what the one before found when it takes too long or has no thread. Dropped while it lasts, it goes on by
-    /// itself, and others wait for it.
+    /// What a read finds, or what the one before found when it takes too long or has no thread. Dropped while it lasts,
+    /// it goes on by itself, and others wait for it.
     ///
     /// # Errors
     /// No thread can be had for the first; what it says itself is inside.

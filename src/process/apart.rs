@@ -48,8 +48,8 @@ pub unsafe fn leave_session() {
     unsafe { libc::setsid() };
 }
 
-/// Leaves the agent's directory, to pin no mount; closes all but its `own` descriptors, which are put in order; lets go of the agent's heap, which would become
-/// this process's alone, page by page, as the agent writes to its own.
+/// Leaves the agent's directory, to pin no mount; closes all but its `own` descriptors, which are put in order; lets go
+/// of the agent's heap, which would become this process's alone, page by page, as the agent writes to its own.
 ///
 /// # Safety
 /// Only in a fresh child of the agent's, which from then on may touch nothing that lies in the heap.

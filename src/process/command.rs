@@ -1,5 +1,5 @@
-//! From what the user wrote to a [`Launch`](super::child::Launch): whom a command runs as, with what environment, from which file; and from
-//! a failure to a sentence that names command, step and reason. It starts nothing.
+//! From what the user wrote to a [`Launch`](super::child::Launch): whom a command runs as, with what environment, from
+//! which file; and from a failure to a sentence that names command, step and reason. It starts nothing.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io::Read;

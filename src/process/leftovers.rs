@@ -34,7 +34,8 @@ impl Processes {
             if may_wait {
                 return None;
             }
-            // Where none is seen to have ended, one is there that nothing names: /proc hides it, and the kernel lists no children.
+            // Where none is seen to have ended, one is there that nothing names: /proc hides it, and the kernel lists
+            // no children.
             let held = tree::read_all().is_some_and(|all| all.values().any(|p| p.dead && p.parent == self.agent));
             return Some(Event::Strays { left: usize::from(!held) });
         }

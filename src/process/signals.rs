@@ -48,8 +48,8 @@ const LEFT_ALONE: [i32; 11] = [
 const FAULTS: Mask = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 30;
 
 /// What the kernel tells the agent with when its guard or a keeper ends, in place of SIGCHLD: so who waits for children
-/// can do without these (waitpid(2), `__WCLONE`), and no child is left then but main or what it left. No program sends it (signal(7): "unused"), and other than a real-time signal
-/// it comes through whatever RLIMIT_SIGPENDING says.
+/// can do without these (waitpid(2), `__WCLONE`), and no child is left then but main or what it left. No program sends
+/// it (signal(7): "unused"), and other than a real-time signal it comes through whatever RLIMIT_SIGPENDING says.
 pub(super) const KIN_ENDED: i32 = libc::SIGSTKFLT;
 
 /// What this process was given at its start and hands on to its children: the signal mask, whether SIGCHLD and SIGABRT
@@ -233,9 +233,9 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Opens the stream; call it inside the runtime. With `faults`, those of faults that somebody sends are in it too: a
-    /// fault of the agent's own ends it all the same (`force_sig_info` in kernel/signal.c). The first signal it gives is SIGCHLD, so that what died before is
-    /// reaped.
+    /// Opens the stream; call it inside the runtime. With `faults`, those of faults that somebody sends are in it too:
+    /// a fault of the agent's own ends it all the same (`force_sig_info` in kernel/signal.c). The first signal it gives
+    /// is SIGCHLD, so that what died before is reaped.
     ///
     /// # Errors
     /// Those of signalfd(2) and epoll_ctl(2): only for want of descriptors or memory.

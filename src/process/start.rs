@@ -59,8 +59,8 @@ impl Processes {
     /// Starts main with what the agent was given (standard descriptors, every other inherited one, signal mask) and
     /// the terminal's foreground where the agent has it. Answers `Spawned` or `SpawnFailed`.
     ///
-    /// `env` is set last, over the configured variables. `files` is what [`read_files`] read. `keep` is a descriptor of the agent's own that main gets too: a lock that must last as long as
-    /// main and its descendants do.
+    /// `env` is set last, over the configured variables. `files` is what [`read_files`] read. `keep` is a descriptor of
+    /// the agent's own that main gets too: a lock that must last as long as main and its descendants do.
     pub fn spawn_main(
         &mut self,
         run: RunId,

@@ -123,8 +123,8 @@ impl Identity {
 struct UserFile {
     text: String,
     whose: Option<String>,
-    /// Its group may write it, in images made for OpenShift (`chmod g=u /etc/passwd`). Whether somebody here is in that is known of
-    /// those whom the config names; for who would be root by it that isn't enough.
+    /// Its group may write it, in images made for OpenShift (`chmod g=u /etc/passwd`). Whether somebody here is in that
+    /// is known of those whom the config names; for who would be root by it that isn't enough.
     by_group: Option<String>,
 }
 

@@ -1,5 +1,6 @@
 //! Both engines by name, asked of a name server behind one that is silent, with TLS, from a root that holds the agent,
-//! `hosts`, `resolv.conf` and nothing else: no /dev, no libc, no authorities. And what a half-open engine, and storage that hangs, cost the stop.
+//! `hosts`, `resolv.conf` and nothing else: no /dev, no libc, no authorities. And what a half-open engine, and storage
+//! that hangs, cost the stop.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
 use std::ffi::{CStr, CString};

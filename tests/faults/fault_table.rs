@@ -3,7 +3,8 @@
 //! a matter of minutes, and so is no part of `make test`.
 //!
 //! While a fault lasts, the health of the main process changes, so that what was registered before is never true by
-//! itself afterwards. "True" is: exactly one entry, with that health, which only a majority can have agreed to; and the agent's own watch has told its hook the same.
+//! itself afterwards. "True" is: exactly one entry, with that health, which only a majority can have agreed to; and the
+//! agent's own watch has told its hook the same.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
 mod partitions;

@@ -8,11 +8,11 @@
 //! them. They may do no more than that: no link is followed, nothing is read that isn't for everyone to read, no file that
 //! has a second name is touched, and nothing removed that doesn't look like an agent's, in a directory that does.
 //!
-//! **Who can only read changes nothing.** What a lock decides is decided by write locks of open file descriptions (fcntl(2),
-//! F_OFD_SETLK), which need a descriptor to write by, and they are asked for as a reader would ask: so no read lock, and
-//! no flock(2), makes a dead file live or keeps anybody from its place. A file is locked before it has its name. A reader who is
-//! the agents' own user may also lease a file (F_SETLEASE), so that nobody can open it; but none that anybody else has open,
-//! and so what elections rest on stays open at each agent that has seen it.
+//! **Who can only read changes nothing.** What a lock decides is decided by write locks of open file descriptions
+//! (fcntl(2), F_OFD_SETLK), which need a descriptor to write by, and they are asked for as a reader would ask: so no
+//! read lock, and no flock(2), makes a dead file live or keeps anybody from its place. A file is locked before it has
+//! its name. A reader who is the agents' own user may also lease a file (F_SETLEASE), so that nobody can open it; but
+//! none that anybody else has open, and so what elections rest on stays open at each agent that has seen it.
 
 use std::collections::BTreeMap;
 use std::fs::File;

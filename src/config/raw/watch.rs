@@ -32,8 +32,8 @@ pub(crate) struct WaitFor {
     /// A key that exists.
     #[schemars(example = &"mysql/snapshot")]
     pub(crate) key: Option<String>,
-    /// An election that has a leader which acts: its `on_promote` has succeeded. Who waits for the leader of its own election stands in it meanwhile, and waits
-    /// once the election has had its first result.
+    /// An election that has a leader which acts: its `on_promote` has succeeded. Who waits for the leader of its own
+    /// election stands in it meanwhile, and waits once the election has had its first result.
     #[schemars(example = &"mysql")]
     pub(crate) leader: Option<Parsed<ElectionName>>,
     /// How many passing instances.
@@ -95,8 +95,9 @@ pub(crate) struct Watch {
     /// All keys below this.
     #[schemars(example = &"app/")]
     pub(crate) key_prefix: Option<String>,
-    /// An election whose leader is looked at, from when it acts (its `on_promote` has succeeded), as a service with one instance or none: its `id`, `address` and `port`, and
-    /// the term as `meta.term`. Needs no `[election]` of one's own.
+    /// An election whose leader is looked at, from when it acts (its `on_promote` has succeeded), as a service with one
+    /// instance or none: its `id`, `address` and `port`, and the term as `meta.term`. Needs no `[election]` of one's
+    /// own.
     #[schemars(example = &"mysql")]
     pub(crate) leader: Option<Parsed<ElectionName>>,
     /// The first change after a quiet spell acts at once; those within this of a run gather into the next.
@@ -150,10 +151,10 @@ impl Default for Watch {
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Template {
-    /// The template (Jinja). It sees `instances` of a service (each with `id`, `name`, `address`, `port`,
-    /// `host_port`, `tags`, `meta`), the leader of an election as the one of its `instances` (none while there is none; `meta.term` is its
-    /// term), the `value` of a key, the `keys` below a prefix with their values, the name of the `watch`, and `env`. A
-    /// line that holds only blocks leaves no line behind. docs/templates.md has the filters.
+    /// The template (Jinja). It sees `instances` of a service (each with `id`, `name`, `address`, `port`, `host_port`,
+    /// `tags`, `meta`), the leader of an election as the one of its `instances` (none while there is none; `meta.term`
+    /// is its term), the `value` of a key, the `keys` below a prefix with their values, the name of the `watch`, and
+    /// `env`. A line that holds only blocks leaves no line behind. docs/templates.md has the filters.
     #[schemars(example = &"/etc/nginx/nginx.conf.j2", extend("x-required" = true))]
     pub(crate) source: Option<Parsed<FilePath>>,
     /// The file.

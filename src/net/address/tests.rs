@@ -1,4 +1,5 @@
-//! Which address is picked from which network. The networks are the kernel's words; real ones are in `tests/container/addresses`.
+//! Which address is picked from which network. The networks are the kernel's words; real ones are in
+//! `tests/container/addresses`.
 
 use super::network::AddressFlaw;
 use super::*;

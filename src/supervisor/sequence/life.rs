@@ -1,5 +1,5 @@
-//! Where in its life the container is, and every way on from there. [`TRANSITIONS`] is the whole of it; nothing outside this file
-//! can set it.
+//! Where in its life the container is, and every way on from there. [`TRANSITIONS`] is the whole of it; nothing outside
+//! this file can set it.
 
 use std::time::Duration;
 

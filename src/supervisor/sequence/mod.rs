@@ -1,5 +1,5 @@
-//! The sequence of a container's life, as methods of [`Supervisor`](super::Supervisor): it drives the machines and lets them know of
-//! each other. [`life`] owns every transition.
+//! The sequence of a container's life, as methods of [`Supervisor`](super::Supervisor): it drives the machines and lets
+//! them know of each other. [`life`] owns every transition.
 
 pub mod checks;
 pub mod commands;

@@ -1,4 +1,5 @@
-//! From the first event to main's last end: wait, be given a role, prepare, `pre_start`, run, restart. How it ends is [`stop`](super::stop)'s.
+//! From the first event to main's last end: wait, be given a role, prepare, `pre_start`, run, restart. How it ends is
+//! [`stop`](super::stop)'s.
 
 use std::time::Duration;
 

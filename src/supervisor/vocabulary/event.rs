@@ -78,16 +78,16 @@ pub enum Event {
         /// Of which run.
         run: RunId,
     },
-    /// What a hook, check or coprocess whose process has ended left behind: it comes right after its [`Event::Exited`], and again
-    /// when nothing is left any more of what was.
+    /// What a hook, check or coprocess whose process has ended left behind: it comes right after its [`Event::Exited`],
+    /// and again when nothing is left any more of what was.
     RunLeft {
         /// Which run.
         run: RunId,
         /// Something that it started lives; else nothing does.
         any: bool,
     },
-    /// What a run whose output is asked for has printed on its standard output (its first 4 KiB; of a sensor 128 KiB). Comes before its
-    /// [`Event::Exited`].
+    /// What a run whose output is asked for has printed on its standard output (its first 4 KiB; of a sensor 128 KiB).
+    /// Comes before its [`Event::Exited`].
     Printed {
         /// Which run.
         run: RunId,

@@ -3,7 +3,8 @@
 //! helps, and no two servers take writes at once.
 //!
 //! `make e2e` kills one primary of each, `make failovers-short` runs each example's short form. `make failovers
-//! EXAMPLE=postgres [STORE=etcd] [KINDS=killed,paused] [N=100] [SEED=1]` deals the kinds and shows the seconds without a write by kind.
+//! EXAMPLE=postgres [STORE=etcd] [KINDS=killed,paused] [N=100] [SEED=1]` deals the kinds and shows the seconds without
+//! a write by kind.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests: this drives the docker command")]
 
 mod faults;

@@ -1,8 +1,9 @@
 //! Whether two ever lead at once when everything fails that can: the real program in containers of their own, on hosts
 //! of their own, and a nemesis that cuts, kills, stops and restarts at random.
 //!
-//! `make nemesis BACKEND=consul|etcd|etcd34|local DURATION=600s [SEED=N] [WITNESS=candidates|agents]`; `make nemesis-controls` breaks one rule at a
-//! time, and must find two that lead at once. Short forms are part of `make test`.
+//! `make nemesis BACKEND=consul|etcd|etcd34|local DURATION=600s [SEED=N] [WITNESS=candidates|agents]`; `make
+//! nemesis-controls` breaks one rule at a time, and must find two that lead at once. Short forms are part of `make
+//! test`.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
 mod faults;

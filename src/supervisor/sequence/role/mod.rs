@@ -1,8 +1,10 @@
 //! What an election means for the container: told to lead, it promotes main; told to go, it has main leave the role or
-//! stops it; and it tells the election of all that bears on it. Who leads is decided in [`election`](crate::supervisor::machines::election).
+//! stops it; and it tells the election of all that bears on it. Who leads is decided in
+//! [`election`](crate::supervisor::machines::election).
 //!
-//! Here is what a container's part is made of and how the election's orders are obeyed; [`transition`] is the way into the
-//! leader's role and out of it, [`announce`] who learns of it, [`complaints`] what is said of a store that fails, [`rank`] what others ask, [`report`] what people are told.
+//! Here is what a container's part is made of and how the election's orders are obeyed; [`transition`] is the way into
+//! the leader's role and out of it, [`announce`] who learns of it, [`complaints`] what is said of a store that fails,
+//! [`rank`] what others ask, [`report`] what people are told.
 
 mod acting;
 mod announce;
