@@ -54,7 +54,8 @@ pub struct Imported {
 
 impl Imported {
     /// Whether it does less than what was imported.
-    pub fn is_lossy(&self) -> bool {
+    #[cfg(test)]
+    fn is_lossy(&self) -> bool {
         self.notes.iter().any(|note| note.lost)
     }
 }

@@ -52,14 +52,13 @@ const FAULTS: Mask = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10 | 1 <<
 /// it (signal(7): "unused"), and other than a real-time signal it comes through whatever RLIMIT_SIGPENDING says.
 pub(super) const KIN_ENDED: i32 = libc::SIGSTKFLT;
 
-/// What this process was given at its start and hands on to its children: the signal mask, whether SIGCHLD and SIGABRT
-/// were ignored, and which of the descriptors 0 to 2 were closed.
+/// What this process was given at its start and hands on to its children: the signal mask, and whether SIGCHLD and
+/// SIGABRT were ignored.
 #[derive(Debug, Clone, Copy)]
 pub struct Inherited {
     mask: Mask,
     child_ignored: bool,
     abort_ignored: bool,
-    closed: [bool; 3],
     /// Main gets no signal blocked or ignored, whatever was given.
     as_new: bool,
 }
@@ -69,23 +68,13 @@ impl Inherited {
     /// none the agent opens lands there. Must come before anything else in the process, and from its only thread.
     pub fn take() -> Inherited {
         let mask = change_mask(libc::SIG_BLOCK, caught());
-        Inherited {
-            mask,
-            child_ignored: heed_children(),
-            abort_ignored: is_ignored(libc::SIGABRT),
-            closed: occupy_standard_descriptors(),
-            as_new: false,
-        }
+        occupy_standard_descriptors();
+        Inherited { mask, child_ignored: heed_children(), abort_ignored: is_ignored(libc::SIGABRT), as_new: false }
     }
 
     /// The same, but main finds every signal unblocked and at its default.
     pub fn as_new(self) -> Inherited {
         Inherited { as_new: true, ..self }
-    }
-
-    /// Whether main must find this standard descriptor (0 to 2) closed.
-    pub fn was_closed(&self, descriptor: usize) -> bool {
-        self.closed.get(descriptor).copied().unwrap_or(false)
     }
 
     /// In a child before its exec, and where no agent is to run: the mask and the dispositions of SIGCHLD and SIGABRT
@@ -199,10 +188,9 @@ extern "C" fn on_abort(_: libc::c_int) {
     }
 }
 
-/// Puts something that is closed on exec on each of the descriptors 0 to 2 that is closed, and says which were.
+/// Puts something on each of the descriptors 0 to 2 that is closed. It is closed on exec: main finds them as they were.
 #[allow(unsafe_code)]
-fn occupy_standard_descriptors() -> [bool; 3] {
-    let mut closed = [false; 3];
+fn occupy_standard_descriptors() {
     for descriptor in 0..3 {
         // SAFETY: F_GETFD takes any number; open and eventfd get valid arguments. In ascending order the lowest free
         // descriptor, which both return, is this one.
@@ -210,14 +198,12 @@ fn occupy_standard_descriptors() -> [bool; 3] {
             if libc::fcntl(descriptor, libc::F_GETFD) != -1 {
                 continue;
             }
-            closed[descriptor as usize] = true;
             if libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) == -1 {
                 // A root without /dev: reads would block and writes of lines fail, both without harm.
                 libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK);
             }
         }
     }
-    closed
 }
 
 /// Every signal that comes to the agent, in the kernel's order. Standard signals coalesce while they wait, real-time
