@@ -128,6 +128,16 @@ fn every_layer_has_its_arrows() {
 }
 
 #[test]
+fn every_layer_is_on_the_map_for_contributors() {
+    let map = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md"));
+    let map = map.expect("the page is readable");
+    let layers: BTreeSet<String> = sources().iter().map(|file| module_of(file)[0].clone()).collect();
+    let named = |layer: &str| [".rs`", "/", "`"].iter().any(|end| map.contains(&format!("`src/{layer}{end}")));
+    let missing: Vec<_> = layers.iter().filter(|layer| *layer != "lib" && !named(layer)).collect();
+    assert!(missing.is_empty(), "docs/architecture.md has no line for {missing:?} of src/");
+}
+
+#[test]
 fn signals_are_sent_in_one_file_of_all() {
     let sends = ["libc::kill(", "signal::kill(", "killpg(", "SYS_kill", "SYS_tgkill", "pidfd_send_signal"];
     for file in sources() {
