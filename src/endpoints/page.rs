@@ -23,7 +23,7 @@ pub fn render(status: &Status) -> String {
         None if status.main.following => "runs on in what it left".to_owned(),
         None => "doesn't run".to_owned(),
     };
-    let _ = write!(page, "<p>main {main}, restarted {} times</p>", status.main.restarts);
+    let _ = write!(page, "<p>main {main}, {}</p>", restarted(status.main.restarts));
     table(
         &mut page,
         "election",
@@ -39,8 +39,8 @@ pub fn render(status: &Status) -> String {
         &mut page,
         "coprocess",
         status.coprocesses.iter().map(|coprocess| {
-            let restarted = format!("restarted {} times", coprocess.restarts);
-            [coprocess.name.clone(), coprocess.state.clone(), coprocess.error.clone().unwrap_or(restarted)]
+            let note = coprocess.error.clone().unwrap_or_else(|| restarted(coprocess.restarts));
+            [coprocess.name.clone(), coprocess.state.clone(), note]
         }),
     );
     table(
@@ -101,6 +101,14 @@ fn table(page: &mut String, title: &str, rows: impl Iterator<Item = [String; 3]>
         let _ = write!(page, "<tr><td>{}<td>{}<td>{}</tr>", escaped(&name), escaped(&state), escaped(&note));
     }
     page.push_str("</table>");
+}
+
+fn restarted(times: u64) -> String {
+    match times {
+        0 => "never restarted".to_owned(),
+        1 => "restarted once".to_owned(),
+        times => format!("restarted {times} times"),
+    }
 }
 
 fn escaped(text: &str) -> String {

@@ -431,7 +431,8 @@ impl Coprocess {
             RestartDecision::Spent => {
                 let Restart { max, within, .. } = restart;
                 let within = humantime::format_duration(within);
-                let why = format!("{}, after {max} restarts within {within}", ended.why);
+                let restarts = if max == 1 { "1 restart".to_owned() } else { format!("{max} restarts") };
+                let why = format!("{}, after {restarts} within {within}", ended.why);
                 self.give_up(step, EndedForGood { why, as_wanted: false, ..ended });
             }
         }
