@@ -36,7 +36,7 @@ pub fn tested(name: &str) -> &'static str {
 }
 
 /// Every page: the Markdown of the root, docs/, tests/ and the examples.
-fn pages() -> Vec<PathBuf> {
+pub fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let examples = fs::read_dir(root.join("config-examples")).expect("the folder is readable");
     let examples = examples.map(|entry| entry.expect("its entries are, too").path()).filter(|path| path.is_dir());
@@ -47,7 +47,7 @@ fn pages() -> Vec<PathBuf> {
 }
 
 /// What is said in words: a page without its blocks of code.
-fn prose(page: &str) -> String {
+pub fn prose(page: &str) -> String {
     let mut inside = false;
     let lines = page.lines().filter(|line| {
         let fence = line.trim_start().starts_with("```");
@@ -142,6 +142,18 @@ fn the_files_and_tests_that_a_page_names_exist() {
     }
     assert!(names > 100, "only {names} names were found");
     assert!(wrong.is_empty(), "there is no such file or test:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_the_endpoints_answer_is_on_the_page_of_commands() {
+    let page = include_str!("../../docs/commands.md");
+    let routes = include_str!("../../src/endpoints/routes.rs");
+    let quoted = routes.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/') && !text.contains(' '));
+    let routes: std::collections::BTreeSet<&str> = quoted.collect();
+    assert!(routes.len() > 15, "{routes:?}");
+    let is_named = |route: &&str| ["`", "?"].iter().any(|end| page.contains(&format!("`{route}{end}")));
+    let missing: Vec<&&str> = routes.iter().filter(|route| !is_named(route)).collect();
+    assert!(missing.is_empty(), "docs/commands.md says nothing of {missing:?}");
 }
 
 #[test]
