@@ -6,6 +6,7 @@ mod coprocess;
 mod election;
 mod good;
 mod noise;
+mod pages;
 mod sensors;
 mod tasks;
 
