@@ -21,11 +21,7 @@ fn is_current(file: &Path, text: &str) {
         fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }
     let found = fs::read_to_string(file).unwrap_or_default();
-    let file = file.display();
-    assert!(
-        found == text,
-        "{file} is not current: run `make reference` (PILOTFISH_UPDATE=1 cargo test --lib generated::)"
-    );
+    assert!(found == text, "{} isn't current: run `make reference`", file.display());
 }
 
 #[test]
