@@ -37,7 +37,7 @@ pub use scratch::Scratch;
 pub use socket::{HeldSocket, SocketPlace};
 #[cfg(test)]
 pub(crate) use thread::where_no_thread_can_be_had;
-pub use thread::{Turn, beside, beside_as_template, in_a_thread};
+pub use thread::{Turn, beside, beside_as_template, in_a_thread, no_thread};
 pub use walk::{Place, find};
 pub use way::Way;
 

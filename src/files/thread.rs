@@ -79,7 +79,8 @@ pub async fn in_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 's
     done.await.map_err(|_| io::Error::other("the thread panicked"))
 }
 
-fn no_thread(error: io::Error) -> io::Error {
+/// Why a thread can't be had, in words that name what to look at.
+pub fn no_thread(error: io::Error) -> io::Error {
     let why = match error.kind() {
         // Docker before 20.10.10, and a libseccomp before 2.4.4, refuse clone3 so that nobody tries clone.
         io::ErrorKind::PermissionDenied => {

@@ -2,11 +2,12 @@
 //! way, and how long to wait before the next try. It knows no backend and no check.
 //!
 //! - [`resolver`]: names to addresses without libc. `race`: several ways to one end. [`backoff`]: pauses between tries.
-//! - `paced`: connections read a little at a time.
+//! - `paced`: connections read a little at a time. `aside`: a thread for those that can't be.
 //! - [`tls`]: whom to believe, and what proves us. [`secret`], `storage`: what files hold that may change or hang.
 //! - [`address`]: which of the container's addresses is advertised.
 
 pub mod address;
+pub(crate) mod aside;
 pub mod backoff;
 pub(crate) mod paced;
 pub(crate) mod race;

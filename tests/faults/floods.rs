@@ -1,15 +1,17 @@
 //! Everything that others may write to the agent, flooded at once: datagrams to the notify socket, output of checks,
-//! connections at both doors, entries of a shared directory. The container goes on, hears its signals and ends.
+//! connections at both doors, entries of a shared directory; and by itself, for a container has one catalog, what comes from
+//! whoever answers in a store's place. The container goes on, hears its signals and ends.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests")]
 
 use std::fs::File;
-use std::io::{IoSlice, Write};
+use std::io::{IoSlice, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,8 @@ use nix::fcntl::{Flock, FlockArg};
 /// Even beside a compiler a signal takes no longer, and neither does the end of a main that obeys at once; what a
 /// starved loop did was never to hear them.
 const BEARABLE: Duration = Duration::from_secs(5);
+/// The same beside a flood of one source only. What a loop did that parsed it was to hear a signal 2 to 6 s late.
+const BEARABLE_OF_ONE: Duration = Duration::from_secs(1);
 /// `ulimit -n` of the container.
 const DESCRIPTORS: usize = 64;
 /// How long the floods last, at least.
@@ -246,6 +250,77 @@ fn all_floods_at_once_delay_neither_a_signal_nor_the_end() {
     let foreign = log.lines().filter(|line| line.contains("sd_notify")).count();
     assert!((1..=4).contains(&foreign), "{foreign} lines of sd_notify: {}", last_lines(&log));
     assert!(!log.contains('\u{9b}') && !log.contains('\u{1b}'), "what checks print is escaped");
+}
+
+/// What comes to no answer, however long it is parsed: from whom, a beginning, and what comes again and again. Of Consul heads
+/// that say that more is to come, a chunk's size, and a body by one byte a chunk; of etcd, frames of a kind that HTTP/2 doesn't
+/// know, and more room for what nobody sends.
+const NEVER_AN_ANSWER: [(&str, &[u8], &[u8]); 5] = [
+    (CONSUL, b"", b"HTTP/1.1 103 x\r\n\r\n"),
+    (CONSUL, CHUNKED, b"0"),
+    (CONSUL, CHUNKED, b"1\r\na\r\n"),
+    (ETCD, SETTINGS, b"\0\0\0\xfa\0\0\0\0\0"),
+    (ETCD, SETTINGS, b"\0\0\x04\x08\0\0\0\0\0\0\0\0\x01"),
+];
+const CONSUL: &str = "backend = \"consul\"\naddress = \"http://AT\"\n";
+const ETCD: &str = "backend = \"etcd\"\nendpoints = [\"http://AT\"]\n";
+const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nX-Consul-Index: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+
+/// Floods whoever asks here, until they go.
+fn flood(mut stream: TcpStream, (begins, again): (&[u8], &[u8]), sent: &AtomicU64) {
+    let more = again.repeat(16 * 1024);
+    let mut written = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(begins));
+    while written.is_ok() {
+        written = stream.write_all(&more);
+        sent.fetch_add(more.len() as u64, Ordering::Relaxed);
+    }
+}
+
+/// Where each connection is flooded, and how much it was sent.
+fn flooding(begins: &'static [u8], again: &'static [u8]) -> (String, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (at, sent) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(0)));
+    let counter = Arc::clone(&sent);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let sent = Arc::clone(&counter);
+            std::thread::spawn(move || flood(stream, (begins, again), &sent));
+        }
+    });
+    (at.to_string(), sent)
+}
+
+#[test]
+fn who_answers_in_a_stores_place_without_end_delays_neither_a_signal_nor_the_end() {
+    for (backend, begins, again) in NEVER_AN_ANSWER {
+        let (at, sent) = flooding(begins, again);
+        let lab = Lab::new(&format!(
+            "[process]\nexec = [\"{}\", \"record\", \"DIR/record\", \"15\"]\n[catalog]\n{}\
+             [[service]]\nname = \"app\"\nport = 80\naddress = [\"static:192.0.2.1\"]\n\
+             [[watch]]\nname = \"app\"\nkey = \"k\"\non_change = {{ exec = [\"true\"] }}\n",
+            specimen().display(),
+            backend.replace("AT", &at)
+        ));
+        let mut container = lab.run();
+        let record = lab.path("record");
+        eventually("main", || std::fs::read_to_string(&record).ok()?.contains("ready").then_some(())).unwrap();
+        eventually("the flood", || (sent.load(Ordering::Relaxed) > 4 << 20).then_some(()))
+            .unwrap_or_else(|error| panic!("{error}: {}", last_lines(&container.stderr())));
+        let began = Instant::now();
+        let mut took = Vec::new();
+        while began.elapsed() < LASTS || took.len() < 10 {
+            took.push(signal(&container, &record));
+        }
+        let (longest, sent) = (took.iter().copied().max().unwrap(), sent.load(Ordering::Relaxed) >> 20);
+        let flood = String::from_utf8_lossy(again).escape_debug().to_string();
+        println!("flooded with {flood:?}, {sent} MiB, signal to main: {}", percentiles(took));
+        assert!(longest < BEARABLE_OF_ONE, "{longest:?}: {}", last_lines(&container.stderr()));
+        let terminated = Instant::now();
+        container.signal(libc::SIGTERM);
+        assert_eq!(container.wait_for(BEARABLE), Ok(42), "{}", last_lines(&container.stderr()));
+        println!("SIGTERM to the end: {:?}", terminated.elapsed());
+    }
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! HTTP to one Consul agent: an endpoint, a deadline, a bounded answer, and errors that say which endpoint answered
 //! what. It knows no endpoint itself, and retries nothing.
+//!
+//! What comes through its connections is parsed beside the loop ([`Aside`]): the library drains up to 128 reads of a
+//! connection at once, and whoever answers in Consul's place may have it parse for seconds what tells nobody anything.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -16,6 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::catalog::Cause;
 use crate::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Secret};
 use crate::errors::cut;
+use crate::net::aside::Aside;
 
 use super::credentials::{Credentials, Snapshot, is_https};
 use super::elements::{Element, Elements};
@@ -69,6 +73,8 @@ pub(super) struct Client {
     place: String,
     credentials: Credentials,
     slots: ConnectionSlots,
+    /// Where its connections are.
+    aside: Aside,
 }
 
 /// One question.
@@ -260,6 +266,7 @@ impl Client {
             place,
             credentials: Credentials::new(settings),
             slots: ConnectionSlots::new(),
+            aside: Aside::start(),
         }
     }
 
@@ -425,7 +432,8 @@ impl Client {
         if let Some(body) = ask.body {
             request = request.body(body);
         }
-        let mut answer = request.send().await.map_err(failed)?;
+        // Its connection stays there, and the pieces of its answer come here as they are asked for.
+        let mut answer = self.aside.spawn(request.send()).await.map_err(failed)?;
         let status = answer.status();
         let mut body = Vec::new();
         let mut whole = Whole { body: &mut body, most: LARGEST_ANSWER };
@@ -435,6 +443,8 @@ impl Client {
                 false => whole.take(&chunk, endpoint).await,
             };
             taken?;
+            // The next may be there already, for it comes from another thread: a byte each, say, without end.
+            tokio::task::coop::consume_budget().await;
         }
         let index = index(answer.headers());
         let filtered = answer.headers().get("X-Consul-Results-Filtered-By-ACLs").is_some_and(|value| value == "true");
@@ -549,6 +559,32 @@ mod tests {
         let (read, followed) = (client.get("k").await.map(drop), client.key("k", 0, true).await.map(drop));
         for answer in [read, followed] {
             assert!(matches!(answer, Err(Error::TooLarge { most: LARGEST_ITEM, .. })), "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_that_is_only_parsed_holds_up_nobody_else_and_no_deadline() {
+        use std::cell::Cell;
+        const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        const WITHIN: Duration = Duration::from_secs(1);
+        for (begins, again) in [("", "HTTP/1.1 103 x\r\n\r\n"), (CHUNKED, "0"), (CHUNKED, "1\r\na\r\n")] {
+            let client = at(endless(begins, again));
+            let (began, longest) = (Instant::now(), Cell::new(Duration::ZERO));
+            let others = async {
+                loop {
+                    let before = Instant::now();
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    longest.set(longest.get().max(before.elapsed()));
+                }
+            };
+            let asked = tokio::select! {
+                asked = client.ask(Call::new(Method::GET, &["kv", "a"]).within(WITHIN)) => asked,
+                () = others => unreachable!("they go on"),
+            };
+            let error = asked.unwrap_err();
+            assert!(matches!(error, Error::TimedOut { .. } | Error::TooLarge { .. }), "{again:?}: {error}");
+            assert!(began.elapsed() < WITHIN * 2, "{again:?}: {:?}", began.elapsed());
+            assert!(longest.get() < WITHIN / 2, "{again:?}: others waited {:?}", longest.get());
         }
     }
 

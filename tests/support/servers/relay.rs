@@ -29,7 +29,11 @@ impl Relay {
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let mut now = now.clone();
-                let Some(server) = *now.borrow_and_update() else { continue };
+                let Some(server) = *now.borrow_and_update() else {
+                    // Not before something was asked, or what the client is told hangs on who is faster.
+                    tokio::spawn(async move { client.read(&mut [0; 4096]).await });
+                    continue;
+                };
                 tokio::spawn(async move {
                     let Ok(server) = TcpStream::connect(server).await else { return };
                     let (mut asked, mut answered) = client.split();
