@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::config::{Config, Template};
+use crate::config::backends::ConsulAddress;
+use crate::config::{Backend, Config, Template};
 use crate::errors::chain as report;
 use crate::process::{command, users};
 use crate::{files, render};
 
 /// What a start by this config would miss here, a sentence each.
 pub fn of(config: &Config) -> Vec<String> {
-    [strangers, programs, directories, unreadable, templates, destinations]
+    [strangers, programs, directories, unreadable, socket, templates, destinations]
         .iter()
         .flat_map(|survey| survey(config))
         .collect()
@@ -59,6 +60,24 @@ fn unreadable(config: &Config) -> Vec<String> {
         Some(format!("{} of {who} is of no use: {why}", path.display()))
     };
     config.files().into_iter().filter_map(refused).collect()
+}
+
+/// Whether others may listen at Consul's socket: the agent says nothing there then, or main hears the token. One whose
+/// directory isn't here may come.
+fn socket(config: &Config) -> Vec<String> {
+    let Backend::Consul(consul) = &config.catalog.backend else { return Vec::new() };
+    let ConsulAddress::Unix(path) = &consul.address else { return Vec::new() };
+    let doubt = match files::SocketPlace::find(path).and_then(|place| place.one_user()) {
+        Ok(user) => {
+            let main = config.process.user.as_deref().and_then(|main| users::look_up(main).ok()).map(|main| main.uid);
+            let is_mains = user.is_some() && user == main;
+            is_mains.then(|| "its directory is main's user's, who may listen there and hear the token".to_owned())
+        }
+        Err(error) if error.raw_os_error().is_none() => Some(format!("it is of no use: {error}")),
+        Err(_) => None,
+    };
+    let told = |doubt| format!("unix://{}, the address of [catalog]: {doubt}", path.display());
+    doubt.map(told).into_iter().collect()
 }
 
 /// Which templates aren't any.
@@ -141,6 +160,28 @@ mod tests {
                 "/nowhere/key of task dump doesn't exist",
                 "/nowhere/token of [catalog] token_file doesn't exist",
             ]
+        );
+    }
+
+    #[test]
+    fn a_socket_of_consuls_where_anybody_may_listen_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("pilotfish.toml");
+        let told = |mode| {
+            let place = directory.path().join("run");
+            let _ = std::fs::create_dir(&place);
+            std::fs::set_permissions(&place, std::fs::Permissions::from_mode(mode)).unwrap();
+            let address = format!("unix://{}/consul.sock", place.display());
+            let text =
+                format!("process.exec = [\"true\"]\ncatalog = {{ backend = \"consul\", address = {address:?} }}\n");
+            std::fs::write(&file, text).unwrap();
+            of(&Config::load(&file, None, &Context::of_this_process()).unwrap().config)
+        };
+        assert_eq!(told(0o755), <[String; 0]>::default());
+        let doubt = told(0o777).concat();
+        assert!(
+            doubt.contains("run/consul.sock, the address of [catalog]: it is of no use: refused: anybody may"),
+            "{doubt}"
         );
     }
 

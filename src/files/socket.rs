@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::socket::UnixAddr;
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, stat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use super::hand::Hand;
 use super::walk::refused;
 use super::{Place, find, kind, replaced, same, while_replaced};
 
@@ -50,7 +51,7 @@ impl SocketPlace {
     /// The way can't be walked, or whoever put a link on it may put nothing there themselves.
     pub fn find(path: &Path) -> io::Result<SocketPlace> {
         let place = find(path)?;
-        let may_not = |hand: &super::hand::Hand| !hand.may_replace(&place.about_directory, place.entry.as_ref());
+        let may_not = |hand: &Hand| !hand.may_replace(&place.about_directory, place.entry.as_ref());
         match place.linked_by().filter(may_not) {
             Some(hand) => Err(refused(hand, "may put nothing there")),
             None => Ok(SocketPlace { place }),
@@ -148,6 +149,38 @@ impl SocketPlace {
         self.place.entry.as_ref().map(|entry| (entry.st_dev as u64, entry.st_ino as u64))
     }
 
+    /// Who may listen there, or lead elsewhere, besides root and ourselves: nobody, or one user, whose own the directory is
+    /// below root's, as packages give a daemon one. What is there now tells nothing: in a directory for all (1777) the next socket
+    /// is whoever's comes first when its listener is started again. The socket needn't be there.
+    ///
+    /// # Errors
+    /// Others may, which says who, where, and what keeps them out; or a directory of the way can't be looked at.
+    pub fn one_user(&self) -> io::Result<Option<u32>> {
+        let (path, about) = (&self.place.path, &self.place.about_directory);
+        if let Some(hand) = self.place.linked_by() {
+            return Err(refused(hand, "may have whoever they like be told what is said there"));
+        }
+        let mut one = None;
+        let mut is_theirs = |hand, directory: &FileStat| match hand {
+            None => true,
+            // Where all may write and rename only what is their own, it is theirs because they were the first.
+            Some(Hand::User(user)) => Hand::on(directory) == hand && *one.get_or_insert(user) == user,
+            Some(_) => false,
+        };
+        if !is_theirs(Hand::on(about), about) {
+            return Err(open_to_others(path, about));
+        }
+        let mut entry = *about;
+        for directory in path.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
+            let about = stat(directory)?;
+            if !is_theirs(Hand::of(&about, Some(&entry)), &about) {
+                return Err(open_to_others(directory, &about));
+            }
+            entry = about;
+        }
+        Ok(one)
+    }
+
     /// Removes what was seen there.
     ///
     /// # Errors
@@ -160,4 +193,17 @@ impl SocketPlace {
         }
         Ok(unlinkat(&self.place.directory, name, UnlinkatFlags::NoRemoveDir)?)
     }
+}
+
+fn open_to_others(directory: &Path, about: &FileStat) -> io::Error {
+    let (path, mode) = (directory.display(), about.st_mode & 0o7777);
+    let who = Hand::on(about).map_or_else(|| "somebody else".to_owned(), |hand| hand.to_string());
+    io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!(
+            "refused: {who} may put a socket of theirs in {path} (uid {}'s, mode {mode:o}) and would hear what is said; \
+             let it listen in a directory that only root or its own user may write, and so all above it",
+            about.st_uid
+        ),
+    )
 }

@@ -652,6 +652,63 @@ fn in_a_directory_that_is_not_its_owners_alone_whoever_may_write_there_may_have_
 }
 
 #[test]
+fn a_socket_is_of_one_user_only_where_nobody_else_could_put_another() {
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    let made = |name: &str, mode| {
+        let path = directory.path().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let (roots, open, sticky) = (made("roots", 0o755), made("open", 0o777), made("1777", 0o1777));
+    let looked = |path: &Path| {
+        let looked = SocketPlace::find(path).and_then(|place| place.one_user());
+        looked.map_err(|error| error.to_string())
+    };
+    let by = |path: &Path, user| {
+        drop(UnixListener::bind(path).unwrap());
+        chown(path, Some(user), Some(user)).unwrap();
+        looked(path)
+    };
+    assert_eq!(by(&roots.join("s"), 0), Ok(None));
+    assert_eq!(by(&roots.join("theirs"), OTHER), Ok(None), "root put it there");
+    assert_eq!(looked(&roots.join("none")), Ok(None), "nobody else can");
+    assert_eq!(by(&app.join("s"), OTHER), Ok(Some(OTHER)), "in a directory of its own");
+    for (all, mode) in [(&open, "777"), (&sticky, "1777")] {
+        let told = |name: &str, user| by(&all.join(name), user).unwrap_err();
+        let (path, roots) = (all.display(), told("s", 0));
+        assert!(
+            roots.contains(&format!("anybody may put a socket of theirs in {path} (uid 0's, mode {mode})")),
+            "{roots}"
+        );
+        assert_eq!(told("theirs", OTHER), roots);
+        assert_eq!(looked(&all.join("none")).unwrap_err(), roots, "whoever comes first");
+    }
+    // A directory of theirs is no better where they may have made it in a daemon's place; root's is, for it stays.
+    for (name, user, theirs) in [("run", OTHER, true), ("roots", 0, false)] {
+        fs::create_dir(sticky.join(name)).unwrap();
+        chown(sticky.join(name), Some(user), Some(user)).unwrap();
+        assert_eq!(by(&sticky.join(name).join("s"), user).is_err(), theirs, "{name}");
+    }
+    // Two users on one way.
+    fs::create_dir(app.join("another")).unwrap();
+    chown(app.join("another"), Some(4242), Some(4242)).unwrap();
+    let told = by(&app.join("another/s"), 4242).unwrap_err();
+    assert!(told.contains(&format!("uid {OTHER} may put a socket of theirs in {}", app.display())), "{told}");
+    // By a link of theirs into what is root's.
+    link_of_another(&roots, &app.join("link"));
+    assert!(looked(&app.join("link/s")).unwrap_err().contains("may put nothing there"));
+    // By one of root's.
+    symlink(&app, roots.join("link")).unwrap();
+    assert_eq!(looked(&roots.join("link/s")), Ok(Some(OTHER)));
+    // A group of others.
+    chown(&roots, None, Some(4242)).unwrap();
+    fs::set_permissions(&roots, Permissions::from_mode(0o775)).unwrap();
+    assert!(looked(&roots.join("s")).unwrap_err().contains("gid 4242 may put"));
+}
+
+#[test]
 fn a_socket_that_was_found_is_the_one_that_is_spoken_to_whatever_its_name_leads_to_by_then() {
     let directory = open_directory();
     let Some(app) = anothers(directory.path()) else { return };

@@ -2,7 +2,9 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs::{self, Permissions};
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -223,4 +225,57 @@ fn a_container_whose_directory_of_sockets_anybody_may_write_finds_its_own_agent(
     assert_eq!(ask("health").0, Some(0));
     ask("stop");
     assert_eq!(container.wait(), Ok(143), "{}", container.stderr());
+}
+
+/// What is said at a socket of another user's, who answers nothing.
+fn heard_at(path: PathBuf) -> std::sync::mpsc::Receiver<String> {
+    let listener = UnixListener::bind(&path).unwrap();
+    chown(&path, Some(OTHER), Some(OTHER)).unwrap();
+    let (tell, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut said = [0; 4096];
+            let length = stream.and_then(|mut stream| stream.read(&mut said)).unwrap_or(0);
+            if tell.send(String::from_utf8_lossy(&said[..length]).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    heard
+}
+
+#[test]
+fn consuls_token_is_said_at_no_socket_that_anybody_may_have_put_there_and_the_error_says_what_to_change() {
+    let lab = lab("[process]\nexec = [\"sleep\", \"1000\"]\nuser = \"65534:65534\"\n\
+         [catalog]\nbackend = \"consul\"\naddress = \"unix://DIR/run/consul.sock\"\ntoken_file = \"DIR/token\"\n\
+         [[watch]]\nname = \"w\"\nkey = \"k\"\non_change = { exec = [\"true\"] }\n");
+    fs::write(lab.path("token"), "root-s-token").unwrap();
+    fs::set_permissions(lab.path("token"), Permissions::from_mode(0o600)).unwrap();
+    fs::create_dir(lab.path("run")).unwrap();
+    for mode in [0o777, 0o1777] {
+        fs::set_permissions(lab.path("run"), Permissions::from_mode(mode)).unwrap();
+        let _ = fs::remove_file(lab.path("run/consul.sock"));
+        let heard = heard_at(lab.path("run/consul.sock"));
+        let checked = lab.ask(&["check"]);
+        let refused =
+            format!("anybody may put a socket of theirs in {} (uid 0's, mode {mode:o})", lab.path("run").display());
+        assert!(checked.0 == 0 && checked.1.contains(&refused), "{checked:?}");
+        let mut container = lab.run();
+        eventually("the refusal", || container.stderr().contains(&refused).then_some(()))
+            .unwrap_or_else(|error| panic!("{error}: {}", container.stderr()));
+        assert!(container.main().is_ok(), "main runs all the same");
+        assert_eq!(heard.recv_timeout(Duration::from_secs(2)).ok(), None);
+        container.signal(TERM);
+        assert_eq!(container.wait(), Ok(143), "{}", container.stderr());
+    }
+    // As packages of Consul have it: a directory of its user's own. That it is main's as well is for `check` to say.
+    fs::set_permissions(lab.path("run"), Permissions::from_mode(0o755)).unwrap();
+    chown(lab.path("run"), Some(OTHER), Some(OTHER)).unwrap();
+    let _ = fs::remove_file(lab.path("run/consul.sock"));
+    let heard = heard_at(lab.path("run/consul.sock"));
+    let checked = lab.ask(&["check"]);
+    assert!(checked.1.contains("its directory is main's user's, who may listen there"), "{checked:?}");
+    let _container = lab.run();
+    let said = heard.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!(said.to_lowercase().contains("x-consul-token: root-s-token"), "{said}");
 }

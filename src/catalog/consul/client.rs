@@ -6,12 +6,13 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -19,6 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::catalog::Cause;
 use crate::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Secret};
 use crate::errors::cut;
+use crate::files::SocketPlace;
 use crate::net::aside::Aside;
 
 use super::credentials::{Credentials, Snapshot, is_https};
@@ -62,6 +64,9 @@ const RESERVED_WITHIN: Duration = Duration::from_secs(3);
 
 /// What may stand in a path segment or a query value as it is.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Why a request has no answer.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// One Consul agent.
 #[derive(Debug)]
@@ -405,9 +410,17 @@ impl Client {
         Ok(now?.token)
     }
 
+    /// Where it listens in the file system.
+    fn socket(&self) -> Option<PathBuf> {
+        match &self.settings.address {
+            ConsulAddress::Unix(path) => Some(path.clone()),
+            ConsulAddress::Tcp(_) => None,
+        }
+    }
+
     async fn exchange(&self, ask: Call, endpoint: &str, now: Snapshot, sink: &mut impl Sink) -> Result<Answer, Error> {
         let anonymous = is_https(&self.settings) && self.settings.tls.identity.is_none();
-        let failed = |error: reqwest::Error| match Error::unreachable(endpoint, &error) {
+        let failed = |error: &(dyn std::error::Error + 'static)| match Error::unreachable(endpoint, error) {
             error if anonymous => error.without_identity(),
             error => error,
         };
@@ -433,11 +446,11 @@ impl Client {
             request = request.body(body);
         }
         // Its connection stays there, and the pieces of its answer come here as they are asked for.
-        let mut answer = self.aside.spawn(request.send()).await.map_err(failed)?;
+        let mut answer = self.aside.spawn(send_to(self.socket(), request)).await.map_err(|error| failed(&*error))?;
         let status = answer.status();
         let mut body = Vec::new();
         let mut whole = Whole { body: &mut body, most: LARGEST_ANSWER };
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
             let taken = match status.is_success() {
                 true => sink.take(&chunk, endpoint).await,
                 false => whole.take(&chunk, endpoint).await,
@@ -450,6 +463,15 @@ impl Client {
         let filtered = answer.headers().get("X-Consul-Results-Filtered-By-ACLs").is_some_and(|value| value == "true");
         Ok(Answer { endpoint: endpoint.to_owned(), status, index, filtered, body })
     }
+}
+
+/// Sends it, to a socket only if nobody else may listen there: they would be told the token. The library connects by the
+/// path, so what was looked at may be another by then; but only where somebody else may write, who is refused.
+async fn send_to(socket: Option<PathBuf>, request: RequestBuilder) -> Result<Response, Failure> {
+    if let Some(path) = socket {
+        SocketPlace::find(&path)?.one_user()?;
+    }
+    Ok(request.send().await?)
 }
 
 /// Where an answer's bytes go.

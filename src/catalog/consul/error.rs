@@ -175,7 +175,7 @@ impl Error {
         }
     }
 
-    pub(super) fn unreachable(endpoint: &str, error: &reqwest::Error) -> Error {
+    pub(super) fn unreachable(endpoint: &str, error: &(dyn std::error::Error + 'static)) -> Error {
         Error::Unreachable { endpoint: endpoint.to_owned(), source: Cause::of(error) }
     }
 
