@@ -18,9 +18,9 @@ use crate::backend::bench::TextKeys;
 use crate::support::lab::Lab;
 use crate::support::servers::{Consul, ConsulCluster, Relay, eventually};
 
-const SOON: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_secs(10);
 
-fn settings(at: SocketAddr) -> Settings {
+pub(super) fn settings(at: SocketAddr) -> Settings {
     Settings {
         address: ConsulAddress::Tcp(Endpoint { https: false, host: at.ip().to_string(), port: at.port() }),
         token: None,
@@ -29,12 +29,12 @@ fn settings(at: SocketAddr) -> Settings {
     }
 }
 
-fn open(settings: Settings) -> Backend {
+pub(super) fn open(settings: Settings) -> Backend {
     let backend = config::Backend::Consul(Box::new(settings));
     Backend::open(&config::Catalog { backend, prefix: "pilotfish".to_owned() }).expect("a good config")
 }
 
-fn service(name: &str) -> Service {
+pub(super) fn service(name: &str) -> Service {
     Service {
         name: name.to_owned(),
         id: format!("{name}-1"),
@@ -48,7 +48,7 @@ fn service(name: &str) -> Service {
     }
 }
 
-fn registration(service: &Service, status: ServiceStatus) -> Registration {
+pub(super) fn registration(service: &Service, status: ServiceStatus) -> Registration {
     Registration { service: Arc::new(service.clone()), status, note: "as said".to_owned(), maintenance: None }
 }
 
@@ -155,33 +155,6 @@ async fn draining_is_maintenance_and_health_stays_what_it_was() {
     assert_eq!(status_of(&checks(&consul, "draining-1"), "health"), "passing");
     backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
     assert_eq!(instances(&follower.next().await), Some(vec!["draining-1".to_owned()]));
-}
-
-#[tokio::test]
-async fn what_is_removed_from_the_servers_catalog_is_back_with_a_heartbeat_soon() {
-    let consul = Consul::shared();
-    let backend = open(settings(consul.http));
-    let mut service = service("removed");
-    service.ttl = Duration::from_secs(1);
-    let there = || consul.ask("GET", "/v1/health/service/removed?passing", "").1.contains("removed-1");
-    let heartbeats = async || {
-        let begun = tokio::time::Instant::now();
-        while !there() {
-            assert!(begun.elapsed() < SOON, "it is missing");
-            backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    heartbeats().await;
-    // So that it has been seen there.
-    for _ in 0..8 {
-        backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    let gone = format!(r#"{{"Node": "{}", "ServiceID": "removed-1"}}"#, consul.node);
-    assert_eq!(consul.ask("PUT", "/v1/catalog/deregister", &gone).0, 200);
-    assert!(!there());
-    heartbeats().await;
 }
 
 #[tokio::test]

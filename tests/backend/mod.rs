@@ -5,6 +5,7 @@ pub mod bench;
 mod by_name;
 mod clusters;
 mod consul;
+mod consul_servers;
 mod contract;
 mod etcd;
 pub mod local;

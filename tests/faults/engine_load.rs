@@ -60,6 +60,14 @@ fn at_rest_an_agent_costs_consul_one_long_poll_a_watch_and_one_heartbeat_a_third
             assert!(BEATS.contains(&asked), "{question} of {id}: {asked}; the others: {counts:?}");
         }
     }
+    // And what the servers have of it, once in the ttl.
+    for name in ["one", "two"] {
+        let looks =
+            |request: &String| request.contains(&format!("/v1/health/service/{name}")) && request.contains("filter=");
+        let asked: usize = counts.iter().filter(|(request, _)| looks(request)).map(|(_, count)| count).sum();
+        assert!((1..=3).contains(&asked), "{asked} looks at {name}: {counts:?}");
+        counts.retain(|request, _| !looks(request));
+    }
     // Polls last a minute: in six seconds each watch asks anew at most once.
     assert!(counts.len() <= 2 && counts.values().all(|count| *count == 1), "{counts:?}");
     assert!(counts.keys().all(|request| request.contains("index=")), "{counts:?}");

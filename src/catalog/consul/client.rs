@@ -192,6 +192,8 @@ pub(super) struct Answer {
     pub(super) index: Option<u64>,
     /// Whether it says that it leaves out what the token may not see; Consul before 1.11 never says so.
     pub(super) filtered: bool,
+    /// Whether it says that the server it is of knows no leader.
+    pub(super) leaderless: bool,
     /// What came.
     pub(super) body: Vec<u8>,
 }
@@ -461,7 +463,8 @@ impl Client {
         }
         let index = index(answer.headers());
         let filtered = answer.headers().get("X-Consul-Results-Filtered-By-ACLs").is_some_and(|value| value == "true");
-        Ok(Answer { endpoint: endpoint.to_owned(), status, index, filtered, body })
+        let leaderless = answer.headers().get("X-Consul-KnownLeader").is_some_and(|value| value == "false");
+        Ok(Answer { endpoint: endpoint.to_owned(), status, index, filtered, leaderless, body })
     }
 }
 
@@ -617,6 +620,7 @@ mod tests {
             status,
             index: None,
             filtered: false,
+            leaderless: false,
             body: body.into_bytes(),
         };
         for text in ["x", "\u{7f}", "\u{80}", "\\\""] {

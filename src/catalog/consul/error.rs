@@ -141,6 +141,40 @@ pub enum Error {
         /// The service's id.
         id: String,
     },
+    /// The agent has what it was told, and its servers don't.
+    #[error("consul's agent has taken {id}, but {}", lacks(.lack, .leaderless))]
+    NotInCatalog {
+        /// The service's id.
+        id: String,
+        /// What they lack.
+        lack: Lack,
+        /// The server that was asked knows no leader.
+        leaderless: bool,
+    },
+    /// The agent has what it was told, and whether its servers do can't be asked.
+    #[error("consul's agent has taken {id}, but can't ask its servers whether they have it in the catalog")]
+    Unasked {
+        /// The service's id.
+        id: String,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
+    /// The agent has removed it, and its servers haven't.
+    #[error("consul's agent has removed {id}, but its servers have it in the catalog still")]
+    StillThere {
+        /// The service's id.
+        id: String,
+    },
+    /// The agent has removed it, and whether its servers have can't be asked.
+    #[error("consul's agent has removed {id}, but can't ask its servers whether it is out of the catalog")]
+    NotRemoved {
+        /// The service's id.
+        id: String,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
     /// A session that has only just been opened is gone, or is none.
     #[error("consul's session was gone as soon as it was opened")]
     Session,
@@ -158,6 +192,23 @@ pub enum Error {
     },
 }
 
+/// What servers lack of an entry that their agent has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// The entry.
+    Entry,
+    /// A part of it.
+    Part(&'static str),
+}
+
+fn lacks(lack: &Lack, leaderless: &bool) -> String {
+    let why = if *leaderless { ": they have no leader" } else { "" };
+    match lack {
+        Lack::Entry => format!("its servers don't have it in the catalog{why}"),
+        Lack::Part(part) => format!("its servers don't have its {part} in the catalog yet{why}"),
+    }
+}
+
 impl From<NoArray> for Error {
     fn from(NoArray: NoArray) -> Error {
         Error::NoList { endpoint: String::new() }
@@ -171,6 +222,7 @@ impl Error {
             Error::Refused { status: 403, .. } | Error::BlindToKeys { .. } => true,
             // What a transaction may not do it is told with a 409, as of a condition that doesn't hold.
             Error::Transaction { why } => why.contains("Permission denied"),
+            Error::Unasked { source, .. } => source.is_denial(),
             _ => false,
         }
     }

@@ -135,6 +135,7 @@ mod tests {
             status: reqwest::StatusCode::OK,
             index,
             filtered: false,
+            leaderless: false,
             body: Vec::new(),
         }
     }

@@ -25,6 +25,7 @@ pub(crate) fn answer(data: &[u8]) {
         status: StatusCode::OK,
         index: client::index(&headers),
         filtered: false,
+        leaderless: false,
         body: body.to_vec(),
     };
     if let Ok(next) = follow::next_index(7, &answer) {

@@ -17,6 +17,7 @@ mod names;
 mod presence;
 mod publish;
 mod session;
+mod sighting;
 mod slots;
 mod txn;
 
@@ -57,8 +58,14 @@ impl Consul {
 
     /// See [`Backend::publish`](super::Backend::publish).
     pub async fn publish(&self, registration: &Registration, address: IpAddr) -> Result<(), Error> {
-        let ours = (&self.life, &self.registered, &self.presence);
-        publish::publish(&self.client, ours, &self.pins, registration, address).await
+        let ours = publish::Ours {
+            client: &self.client,
+            life: &self.life,
+            registered: &self.registered,
+            presence: &self.presence,
+            pins: &self.pins,
+        };
+        publish::publish(ours, registration, address).await
     }
 
     /// See [`Backend::withdraw`](super::Backend::withdraw).

@@ -1,40 +1,52 @@
-//! Whether Consul's servers still have what the agent told them. What somebody removes from the catalog itself (`PUT
-//! /v1/catalog/deregister`, a snapshot that is restored) the agent puts back once a minute or so, when it compares; who asks
-//! the agent alone sees nothing of it. Registering anew makes the agent tell it at once.
+//! When Consul's servers are asked whether they have what their agent was told, and what they have said so far. An agent
+//! that reaches no server, or whose servers have no leader, takes everything and says yes; and what is taken from the
+//! catalog itself (`PUT /v1/catalog/deregister`, a snapshot that is restored) it puts back once a minute or so, when it
+//! compares. Who asks the agent alone sees nothing of either. Registering anew makes the agent tell its servers at once.
+//!
+//! Each time something was told that changes the entry, the server that leads is asked for it. Afterwards any server is asked,
+//! once in a `ttl`.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reqwest::Method;
-use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::agent::KnownCheck;
-use super::client::{Call, Client};
-use super::error::Error;
+use super::sighting::{LookAt, Sighting};
+
+/// So many looks in a row that nobody answers are an outage: one may have come too late.
+const UNASKED: u32 = 2;
 
 /// What is known of each service, by its id.
 #[derive(Debug, Default)]
 pub(super) struct Presence(Mutex<BTreeMap<String, Listing>>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Listing {
-    /// When it was registered, or last looked at.
-    at: Instant,
-    /// It was looked at since it was registered.
-    looked: bool,
-    /// It was there then.
+    /// When it was last looked at as a whole; `None`: not since the agent was told something.
+    whole_at: Option<Instant>,
+    /// The last look left nothing open.
+    settled: bool,
+    /// It was there since it was registered.
     there: bool,
-    /// It is gone.
+    /// It is gone, or another.
     lost: bool,
+    /// So many looks in a row have had no answer.
+    unasked: u32,
 }
 
 impl Presence {
     /// It was registered: the agent tells its servers of it.
     pub(super) fn registered(&self, id: &str) {
-        let listing = Listing { at: Instant::now(), looked: false, there: false, lost: false };
+        let listing = Listing { whole_at: None, settled: false, there: false, lost: false, unasked: 0 };
         self.lock().insert(id.to_owned(), listing);
+    }
+
+    /// The agent was told something else of it.
+    pub(super) fn changed(&self, id: &str) {
+        if let Some(listing) = self.lock().get_mut(id) {
+            listing.whole_at = None;
+        }
     }
 
     /// The servers don't have it, as they have said.
@@ -49,90 +61,136 @@ impl Presence {
         self.lock().get(id).is_some_and(|listing| listing.lost)
     }
 
-    /// Whether it is time to look: the first time with the next heartbeat, since only what was there can be missed.
-    pub(super) fn is_due(&self, id: &str, every: Duration) -> bool {
-        let after = |listing: &Listing| if listing.looked { every } else { every / 4 };
-        self.lock().get(id).is_some_and(|listing| listing.at.elapsed() >= after(listing))
+    /// How it is to be looked at now, if it is.
+    pub(super) fn due(&self, id: &str, ttl: Duration) -> Option<LookAt> {
+        let listings = self.lock();
+        let listing = listings.get(id)?;
+        let Some(whole_at) = listing.whole_at else { return Some(LookAt::AtOnce) };
+        if !listing.settled {
+            return Some(LookAt::Whole);
+        }
+        (whole_at.elapsed() >= ttl).then_some(LookAt::Whole)
     }
 
-    /// What a look has shown; `None`: it couldn't be asked. What was never there may be there, and hidden from the token.
-    pub(super) fn looked(&self, id: &str, there: Option<bool>) {
+    /// What a look has shown.
+    pub(super) fn looked(&self, id: &str, look: &LookAt, sighting: &Sighting) {
+        let mut listings = self.lock();
+        let Some(listing) = listings.get_mut(id) else { return };
+        (listing.unasked, listing.settled) = (0, sighting.lack.is_none());
+        listing.there |= sighting.lack.is_none();
+        // Who knows no leader doesn't know what is so by now, and takes nothing either.
+        listing.lost = sighting.lack.is_some() && !sighting.leaderless;
+        // Who was asked at once and lacks it is asked at once again.
+        if listing.settled || *look == LookAt::Whole {
+            listing.whole_at = Some(Instant::now());
+        }
+    }
+
+    /// Nobody answered a look. Whether that is to be told: what the agent was told just now isn't known to be there.
+    pub(super) fn unasked(&self, id: &str, look: &LookAt) -> bool {
+        let mut listings = self.lock();
+        let Some(listing) = listings.get_mut(id) else { return false };
+        listing.whole_at = listing.whole_at.map(|_| Instant::now());
+        listing.unasked = listing.unasked.saturating_add(1);
+        let told = *look == LookAt::AtOnce || listing.unasked >= UNASKED;
+        listing.settled &= !told;
+        told
+    }
+
+    /// Whether it was seen since it was registered. What never was may be hidden from the token.
+    pub(super) fn was_there(&self, id: &str) -> bool {
+        self.lock().get(id).is_some_and(|listing| listing.there)
+    }
+
+    /// It is hidden from the token, or may be: nothing is known of it.
+    pub(super) fn hidden(&self, id: &str) {
         if let Some(listing) = self.lock().get_mut(id) {
-            (listing.at, listing.looked) = (Instant::now(), true);
-            listing.lost |= listing.there && there == Some(false);
-            listing.there |= there == Some(true);
+            (listing.whole_at, listing.settled, listing.lost) = (Some(Instant::now()), true, false);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Listing>> {
-        // Each change is one assignment: a panic can't have left it half done.
+        // Plain values, each of which says something by itself.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Entry {
-    checks: Vec<KnownCheck>,
-}
-
-impl Client {
-    /// Whether the servers have an instance of this id with all these checks, of which the first has these notes. Any
-    /// server may answer: nothing hangs on how new that is.
-    pub(super) async fn servers_have(
-        &self,
-        (name, id): (&str, &str),
-        checks: [&str; 2],
-        notes: &str,
-        within: Duration,
-    ) -> Result<bool, Error> {
-        let ask = Call::new(Method::GET, &["health", "service", name])
-            .with("stale", "")
-            .with("filter", &format!("Service.ID == `{id}`"))
-            .within(within);
-        let entries: Vec<Entry> = self.ask(ask).await?.good()?.parse()?;
-        let has = |entry: &Entry, id: &str, notes: Option<&str>| {
-            entry.checks.iter().any(|check| check.id == id && notes.is_none_or(|notes| check.notes == notes))
-        };
-        let [first, second] = checks;
-        Ok(entries.iter().any(|entry| has(entry, first, Some(notes)) && has(entry, second, None)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::error::Lack;
     use super::*;
 
-    const TTL: Duration = Duration::from_secs(6);
+    const TTL: Duration = Duration::from_secs(15);
 
-    #[tokio::test(start_paused = true)]
-    async fn what_was_there_and_is_there_no_more_is_lost_until_it_is_registered_anew() {
-        let presence = Presence::default();
-        assert!(!presence.is_due("app", TTL), "it isn't registered");
-        presence.registered("app");
-        assert!(!presence.is_due("app", TTL));
-        tokio::time::advance(TTL / 3).await;
-        assert!(presence.is_due("app", TTL));
-        presence.looked("app", Some(true));
-        tokio::time::advance(TTL / 3).await;
-        assert!(!presence.is_due("app", TTL) && !presence.is_lost("app"));
-        tokio::time::advance(TTL).await;
-        assert!(presence.is_due("app", TTL));
-        presence.looked("app", None);
-        assert!(!presence.is_lost("app"), "nobody answered");
-        presence.looked("app", Some(false));
-        assert!(presence.is_lost("app"));
-        presence.registered("app");
-        assert!(!presence.is_lost("app"));
+    fn seen(lack: Option<Lack>) -> Sighting {
+        Sighting { lack, leaderless: false }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_never_seen_is_perhaps_hidden() {
+    async fn what_was_told_is_looked_at_at_once_and_then_once_in_a_ttl() {
+        let presence = Presence::default();
+        assert_eq!(presence.due("app", TTL), None, "it isn't registered");
+        presence.registered("app");
+        assert_eq!(presence.due("app", TTL), Some(LookAt::AtOnce));
+        presence.looked("app", &LookAt::AtOnce, &seen(None));
+        assert_eq!(presence.due("app", TTL), None);
+        tokio::time::advance(TTL).await;
+        assert_eq!(presence.due("app", TTL), Some(LookAt::Whole));
+        presence.changed("app");
+        assert_eq!(presence.due("app", TTL), Some(LookAt::AtOnce));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_gone_or_another_is_lost_until_it_is_registered_anew() {
         let presence = Presence::default();
         presence.registered("app");
-        presence.looked("app", Some(false));
-        assert!(!presence.is_lost("app"));
+        presence.looked("app", &LookAt::AtOnce, &seen(None));
+        for lack in [Lack::Entry, Lack::Part("the status")] {
+            assert!(!presence.is_lost("app"));
+            presence.looked("app", &LookAt::Whole, &seen(Some(lack)));
+            assert!(presence.is_lost("app"));
+            presence.registered("app");
+        }
         presence.missed("app");
         assert!(presence.is_lost("app"), "the servers say that it isn't there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_without_an_answer_is_told_at_once_of_what_was_told_just_now_and_else_the_second_time() {
+        let presence = Presence::default();
+        presence.registered("app");
+        assert!(presence.unasked("app", &LookAt::AtOnce));
+        assert_eq!(presence.due("app", TTL), Some(LookAt::AtOnce));
+        presence.looked("app", &LookAt::AtOnce, &seen(None));
+        assert!(!presence.unasked("app", &LookAt::Whole));
+        assert_eq!(presence.due("app", TTL), None);
+        assert!(presence.unasked("app", &LookAt::Whole));
+        assert_eq!(presence.due("app", TTL), Some(LookAt::Whole), "until somebody answers");
+        presence.looked("app", &LookAt::Whole, &seen(None));
+        assert!(!presence.unasked("app", &LookAt::Whole));
+        assert!(!presence.is_lost("app"), "nobody has said so");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_server_without_a_leader_lacks_is_asked_for_again_and_not_registered_anew() {
+        let presence = Presence::default();
+        presence.registered("app");
+        presence.looked("app", &LookAt::AtOnce, &seen(None));
+        presence.looked("app", &LookAt::Whole, &Sighting { leaderless: true, ..seen(Some(Lack::Entry)) });
+        assert!(!presence.is_lost("app"));
+        assert_eq!(presence.due("app", TTL), Some(LookAt::Whole));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_hidden_from_the_token_is_neither_there_nor_lost() {
+        let presence = Presence::default();
+        presence.registered("app");
+        presence.looked("app", &LookAt::AtOnce, &seen(Some(Lack::Entry)));
+        assert_eq!(presence.due("app", TTL), Some(LookAt::AtOnce));
+        presence.hidden("app");
+        assert!(!presence.is_lost("app") && !presence.was_there("app"));
+        assert_eq!(presence.due("app", TTL), None);
+        tokio::time::advance(TTL).await;
+        assert_eq!(presence.due("app", TTL), Some(LookAt::Whole));
     }
 }

@@ -2,8 +2,9 @@
 //! checks are fed. Two checks a service: `alive`, a TTL fed by each heartbeat and passing from the first instant, and
 //! `health`, critical until the core says otherwise.
 //!
-//! A heartbeat is two questions to the local agent: what it knows, and that we live. Once in a service's TTL it is also
-//! asked what the servers have. Nothing is written there unless something changed.
+//! A heartbeat is two questions to the local agent: what it knows, and that we live. What the servers have of it is asked
+//! beside that ([`presence`](super::presence)): only what they have is in the catalog. Nothing is written there unless
+//! something changed.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,8 +17,10 @@ use crate::supervisor::vocabulary::{Registration, ServiceStatus};
 
 use super::agent::{self, Known, NewCheck};
 use super::client::Client;
-use super::error::Error;
+use super::error::{Error, Lack};
+use super::health::Sight;
 use super::presence::Presence;
+use super::sighting::{LookAt, OUR_REASON, Sighting, WantedEntry, can_be_asked_for};
 
 /// `health` is told only when it changes, but only a TTL check can be told at all: so long a TTL never runs out while
 /// `alive` passes.
@@ -53,11 +56,14 @@ impl LifeMark {
     }
 }
 
-/// Begins the reason of a maintenance mode of ours. One that a person began has another, and stays.
-const OUR_REASON: &str = "pilotfish: ";
-
 /// Whose entry it is is asked on the way out, when time is short.
 const WITHDRAWN_WITHIN: Duration = Duration::from_secs(5);
+
+/// So long the servers are asked whether an entry is out of the catalog: a stop waits a second for the catalog.
+const GONE_WITHIN: Duration = Duration::from_millis(300);
+
+/// What the agent was told just now its servers are asked for no shorter, however short a `ttl` is.
+const FRESH_WITHIN: Duration = Duration::from_secs(1);
 
 /// Consul cuts a check's output at 4 KiB.
 const LONGEST_NOTE: usize = 4000;
@@ -142,32 +148,71 @@ impl Registered {
     }
 }
 
-/// Makes the agent say what the registration says.
-pub(super) async fn publish(
-    client: &Client,
-    (life, registered, presence): (&LifeMark, &Registered, &Presence),
-    pins: &Pins,
-    registration: &Registration,
-    address: IpAddr,
-) -> Result<(), Error> {
+/// What is ours at the agent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ours<'a> {
+    pub(super) client: &'a Client,
+    pub(super) life: &'a LifeMark,
+    pub(super) registered: &'a Registered,
+    pub(super) presence: &'a Presence,
+    pub(super) pins: &'a Pins,
+}
+
+/// Makes the agent say what the registration says, and looks whether its servers do.
+pub(super) async fn publish(ours: Ours<'_>, registration: &Registration, address: IpAddr) -> Result<(), Error> {
+    let Ours { client, life, presence, pins, .. } = ours;
     let service = &*registration.service;
+    let id = &service.id;
     let address = address.to_string();
-    let (alive, health) = (alive_id(service), health_id(service));
-    let status = match registration.status {
+    let (alive, health, maintenance) = (alive_id(service), health_id(service), maintenance_id(service));
+    let notes = life.notes();
+    let wanted = WantedEntry {
+        service,
+        address: &address,
+        tags: (!service.consul.enable_tag_override).then_some(&service.tags),
+        alive: (&alive, &notes),
+        health: (&health, status_of(registration)),
+        maintenance: (&maintenance, reason_of(registration).is_some()),
+    };
+    tell_agent(ours, registration, &wanted).await?;
+    // Last: they may take as long as the servers do, and what is so now goes first.
+    if let Err(left) = forget_before(client, pins, id).await {
+        tracing::warn!(event = "catalog.left_behind", "{}", crate::catalog::report(&left));
+    }
+    let lack = look(ours, &wanted).await?;
+    if lack.is_some() && presence.is_lost(id) && presence.was_there(id) {
+        // Once: what isn't there then the next heartbeat tells again.
+        tell_agent(ours, registration, &wanted).await?;
+        return look(ours, &wanted).await?.map_or(Ok(()), Err);
+    }
+    lack.map_or(Ok(()), Err)
+}
+
+/// What `health` says, if anything: leaving says nothing of health.
+fn status_of(registration: &Registration) -> Option<&'static str> {
+    match registration.status {
         ServiceStatus::Passing => Some("passing"),
         ServiceStatus::Critical => Some("critical"),
-        // Leaving says nothing of health.
         ServiceStatus::Draining => None,
-    };
-    let note = cut(&registration.note);
-    // Why it is out of the rotation whatever its health.
-    let out = match (registration.status, &registration.maintenance) {
+    }
+}
+
+/// Why it is out of the rotation whatever its health.
+fn reason_of(registration: &Registration) -> Option<&str> {
+    match (registration.status, &registration.maintenance) {
         (_, Some(reason)) => Some(cut(reason)),
-        (ServiceStatus::Draining, None) => Some(note),
+        (ServiceStatus::Draining, None) => Some(cut(&registration.note)),
         (ServiceStatus::Passing | ServiceStatus::Critical, None) => None,
-    };
-    // A heartbeat that hangs must end in time for another one.
-    let within = service.ttl * 2 / 3;
+    }
+}
+
+/// Makes the agent say what the registration says.
+async fn tell_agent(ours: Ours<'_>, registration: &Registration, wanted: &WantedEntry<'_>) -> Result<(), Error> {
+    let Ours { client, life, registered, presence, pins } = ours;
+    let service = &*registration.service;
+    let (address, (alive, _), (health, status)) = (wanted.address, wanted.alive, wanted.health);
+    let (note, out) = (cut(&registration.note), reason_of(registration));
+    let within = within(service);
 
     // Read before it is used: when the file changes meanwhile, the next heartbeat finds another one.
     let pending = Pending {
@@ -178,54 +223,93 @@ pub(super) async fn publish(
     let mut known = client.known(&service.id, within).await?;
     // The one that came last keeps the id, and the other says so instead of fighting; until nobody feeds it any more.
     let taken = |known: &Known| {
-        life.is_anothers(known, &alive) && known.check(&alive).is_some_and(|check| check.status == "passing")
+        life.is_anothers(known, alive) && known.check(alive).is_some_and(|check| check.status == "passing")
     };
     if registered.has(&service.id) && known.as_ref().is_some_and(taken) {
         return Err(Error::Taken { id: service.id.clone() });
     }
     let as_wanted = !presence.is_lost(&service.id)
         && registered.with(&service.id, &pending)
-        && known.as_ref().is_some_and(|known| is_as_wanted(known, life, service, &address));
-    let fed = as_wanted && client.update(&alive, "passing", ALIVE, within).await?;
+        && known.as_ref().is_some_and(|known| is_as_wanted(known, life, service, address));
+    let fed = as_wanted && client.update(alive, "passing", ALIVE, within).await?;
     if !fed {
         move_here(client, pins, &service.id).await?;
         // One that is to be out of the rotation must not be in it between this call and the next.
         let first = status.filter(|_| out.is_none()).unwrap_or("critical");
         let theirs = known.as_ref().and_then(Known::others_tags).filter(|_| service.consul.enable_tag_override);
         let tags = theirs.unwrap_or(&service.tags);
-        client.register(&entry(service, life, &address, tags, first)).await?;
+        client.register(&entry(service, life, address, tags, first)).await?;
         registered.note(&service.id, pending);
         presence.registered(&service.id);
         // Checks that were there kept their status; new ones have no words yet.
         known = client.known(&service.id, within).await?;
-        client.update(&alive, "passing", ALIVE, within).await?;
+        client.update(alive, "passing", ALIVE, within).await?;
     }
-    let maintenance = known.as_ref().and_then(|known| known.check(&maintenance_id(service)));
+    let maintenance = known.as_ref().and_then(|known| known.check(wanted.maintenance.0));
     if let (Some(reason), None) = (out, maintenance) {
         client.maintenance(&service.id, Some(&format!("{OUR_REASON}{reason}"))).await?;
+        presence.changed(&service.id);
     }
-    let check = known.as_ref().and_then(|known| known.check(&health));
-    if let Some(status) = status
-        && check.is_none_or(|check| check.status != status || check.output != note)
-    {
-        client.update(&health, status, note, within).await?;
+    let check = known.as_ref().and_then(|known| known.check(health));
+    if let Some(status) = status {
+        let turned = check.is_none_or(|check| check.status != status);
+        if turned || check.is_none_or(|check| check.output != note) {
+            client.update(health, status, note, within).await?;
+        }
+        // Words alone its servers learn when it suits the agent.
+        if turned {
+            presence.changed(&service.id);
+        }
     }
     // Ours, of before, perhaps of an agent that was restarted meanwhile. Last, so that the health that counts is there.
     if let (None, Some(check)) = (out, maintenance)
         && check.notes.starts_with(OUR_REASON)
     {
         client.maintenance(&service.id, None).await?;
-    }
-    // Last: they may take as long as the servers do, and what is so now goes first.
-    if presence.is_due(&service.id, service.ttl) {
-        let there =
-            client.servers_have((&service.name, &service.id), [&alive, &health], &life.notes(), within / 4).await;
-        presence.looked(&service.id, there.ok());
-    }
-    if let Err(left) = forget_before(client, pins, &service.id).await {
-        tracing::warn!(event = "catalog.left_behind", "{}", crate::catalog::report(&left));
+        presence.changed(&service.id);
     }
     Ok(())
+}
+
+/// A heartbeat that hangs must end in time for another one.
+fn within(service: &Service) -> Duration {
+    service.ttl * 2 / 3
+}
+
+/// Looks, if it is time, whether the servers have what the agent was told; what they lack, if they do.
+async fn look(ours: Ours<'_>, wanted: &WantedEntry<'_>) -> Result<Option<Error>, Error> {
+    let Ours { client, presence, .. } = ours;
+    let Service { id, ttl, .. } = wanted.service;
+    let Some(look) = presence.due(id, *ttl).filter(|_| can_be_asked_for(id)) else { return Ok(None) };
+    let within = match look {
+        LookAt::AtOnce => (within(wanted.service) / 4).max(FRESH_WITHIN),
+        LookAt::Whole => within(wanted.service) / 4,
+    };
+    let asked = client.sighting(wanted, &look, within).await;
+    if let Ok(sighting) = &asked {
+        presence.looked(id, &look, sighting);
+    }
+    match asked {
+        Ok(Sighting { lack: None, .. }) => Ok(None),
+        Ok(Sighting { lack: Some(Lack::Entry), .. }) if !presence.was_there(id) && is_hidden(client, wanted).await => {
+            presence.hidden(id);
+            Ok(None)
+        }
+        Ok(Sighting { lack: Some(lack), leaderless, .. }) => {
+            Ok(Some(Error::NotInCatalog { id: id.clone(), lack, leaderless }))
+        }
+        Err(error) if error.is_denial() => {
+            presence.hidden(id);
+            Ok(None)
+        }
+        Err(error) if presence.unasked(id, &look) => Err(Error::Unasked { id: id.clone(), source: Box::new(error) }),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Whether the token may not see the entry, as far as is known.
+async fn is_hidden(client: &Client, wanted: &WantedEntry<'_>) -> bool {
+    !matches!(client.sight(&wanted.service.name, None).await, Ok(Sight::All))
 }
 
 /// The check by which Consul has a service in maintenance.
@@ -250,9 +334,19 @@ pub(super) async fn withdraw(client: &Client, life: &LifeMark, pins: &Pins, serv
             event = "catalog.left_behind",
             "{id} stays in the catalog, critical: somebody has put it into maintenance in consul"
         );
+        return forget_left(client, pins, id).await;
     } else if !anothers {
         client.deregister(id).await?;
     }
+    // What another agent was told goes or stays by that agent's name.
+    if !anothers && pins.left(id).is_none() {
+        return is_gone(client, life, service).await;
+    }
+    forget_left(client, pins, id).await
+}
+
+/// The same as [`forget_before`], for the last time.
+async fn forget_left(client: &Client, pins: &Pins, id: &str) -> Result<(), Error> {
     match forget_before(client, pins, id).await {
         // A right that isn't there won't come by asking again.
         Err(error @ Error::LeftBehind { .. }) if pins.left(id).is_none() => {
@@ -260,6 +354,20 @@ pub(super) async fn withdraw(client: &Client, life: &LifeMark, pins: &Pins, serv
             Ok(())
         }
         forgotten => forgotten,
+    }
+}
+
+/// Deregistering, the agent tells its servers; where it can't, it says yes all the same.
+async fn is_gone(client: &Client, life: &LifeMark, service: &Service) -> Result<(), Error> {
+    let id = || service.id.clone();
+    if !can_be_asked_for(&service.id) {
+        return Ok(());
+    }
+    match client.servers_have(service, (&alive_id(service), &life.notes()), GONE_WITHIN).await {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Error::StillThere { id: id() }),
+        Err(error) if error.is_denial() => Ok(()),
+        Err(error) => Err(Error::NotRemoved { id: id(), source: Box::new(error) }),
     }
 }
 

@@ -21,6 +21,7 @@ pub struct Consul {
     pub node: String,
     args: Vec<String>,
     token: String,
+    serf: u16,
     process: Option<Process>,
     dir: TempDir,
 }
@@ -49,17 +50,39 @@ impl Consul {
 
     /// Starts one with more config (JSON), asks it with a token, and waits until it takes writes.
     pub fn start_with(config: &str, token: &str) -> Consul {
+        let mut consul = Consul::place("-dev", config, token);
+        consul.up();
+        consul
+    }
+
+    /// Starts one that is no server and knows none, and waits until it answers.
+    pub fn without_servers() -> Consul {
+        let mut consul = Consul::place("-data-dir=data", "", "");
+        consul.spawn();
+        eventually("consul answers", Duration::from_secs(20), || {
+            http(consul.http, "GET", "/v1/agent/self", &[], "").is_some_and(|(status, _)| status == 200)
+        });
+        consul
+    }
+
+    /// Makes it one of another's cluster.
+    pub fn join(&self, other: &Consul) {
+        let (status, body) = self.ask("PUT", &format!("/v1/agent/join/127.0.0.1:{}", other.serf), "");
+        assert_eq!(status, 200, "{body}");
+    }
+
+    fn place(manner: &str, config: &str, token: &str) -> Consul {
         let dir = tempfile::tempdir().expect("a directory");
-        let port = free_port();
+        let (port, serf) = (free_port(), free_port());
         let node = format!("node-{port}");
-        let mut args: Vec<String> = ["agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-dns-port", "-1"]
+        let mut args: Vec<String> = ["agent", manner, "-bind", "127.0.0.1", "-client", "127.0.0.1", "-dns-port", "-1"]
             .map(str::to_owned)
             .to_vec();
         for (key, value) in [
             ("-http-port", port.to_string()),
             ("-grpc-port", "-1".to_owned()),
             ("-server-port", free_port().to_string()),
-            ("-serf-lan-port", free_port().to_string()),
+            ("-serf-lan-port", serf.to_string()),
             ("-serf-wan-port", free_port().to_string()),
             ("-node", node.clone()),
         ] {
@@ -71,9 +94,7 @@ impl Consul {
             args.extend(["-config-file".to_owned(), file.display().to_string()]);
         }
         let http = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut consul = Consul { http, node, args, token: token.to_owned(), process: None, dir };
-        consul.up();
-        consul
+        Consul { http, node, args, token: token.to_owned(), serf, process: None, dir }
     }
 
     /// Starts it where it was, empty, and waits until it takes writes.

@@ -1,0 +1,124 @@
+//! What a Consul agent was told, and what its servers have: only that is in the catalog.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
+use std::time::Duration;
+
+use pilotfish::catalog::Backend;
+use pilotfish::config::Service;
+use pilotfish::supervisor::vocabulary::ServiceStatus;
+use tokio::time::Instant;
+
+use crate::backend::consul::{SOON, open, registration, service, settings};
+use crate::support::lab::Lab;
+use crate::support::servers::{Consul, ConsulCluster, eventually};
+
+/// Heartbeats until it is so.
+async fn beats(backend: &Backend, service: &Service, within: Duration, so: impl Fn() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < within, "it isn't so within {within:?}");
+        backend.publish(&registration(service, ServiceStatus::Passing)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    begun.elapsed()
+}
+
+#[tokio::test]
+async fn what_is_removed_from_the_servers_catalog_is_back_with_a_heartbeat_soon() {
+    let consul = Consul::shared();
+    let backend = open(settings(consul.http));
+    let mut service = service("removed");
+    service.ttl = Duration::from_secs(1);
+    let there = || consul.ask("GET", "/v1/health/service/removed?passing", "").1.contains("removed-1");
+    beats(&backend, &service, SOON, there).await;
+    let gone = format!(r#"{{"Node": "{}", "ServiceID": "removed-1"}}"#, consul.node);
+    assert_eq!(consul.ask("PUT", "/v1/catalog/deregister", &gone).0, 200);
+    assert!(!there());
+    beats(&backend, &service, SOON, there).await;
+}
+
+#[tokio::test]
+async fn an_agent_without_servers_takes_what_is_in_no_catalog_and_that_is_told_until_it_has_one() {
+    let (server, agent) = (Consul::start(), Consul::without_servers());
+    let backend = open(settings(agent.http));
+    let service = service("unheard");
+    for _ in 0..3 {
+        let error = backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap_err();
+        assert!(error.to_string().contains("consul's agent has taken unheard-1, but can't ask its servers"), "{error}");
+    }
+    assert_eq!(agent.ask("GET", "/v1/agent/health/service/id/unheard-1", "").0, 200, "the agent says that it passes");
+    agent.join(&server);
+    let deadline = Instant::now() + 3 * SOON;
+    while let Err(error) = backend.publish(&registration(&service, ServiceStatus::Passing)).await {
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let there = || server.ask("GET", "/v1/health/service/unheard?passing", "").1.contains("unheard-1");
+    assert!(there(), "what is said to be in the catalog is there");
+    backend.withdraw(&service).await.unwrap();
+    assert!(!there());
+}
+
+#[tokio::test]
+async fn what_an_agent_without_servers_removes_is_not_known_to_be_out_of_the_catalog() {
+    let agent = Consul::without_servers();
+    let backend = open(settings(agent.http));
+    let service = service("unremoved");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap_err();
+    let error = backend.withdraw(&service).await.unwrap_err().to_string();
+    assert!(error.contains("has removed unremoved-1, but can't ask its servers whether it is out"), "{error}");
+}
+
+#[tokio::test]
+async fn a_status_that_servers_without_a_leader_never_had_is_not_taken_for_published() {
+    let mut cluster = ConsulCluster::start_with_agent();
+    let agent = cluster.http[3];
+    let backend = open(settings(agent));
+    let service = service("turned");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    cluster.down(0);
+    cluster.down(1);
+    let deadline = Instant::now() + 6 * SOON;
+    let mut told = Vec::new();
+    // Perhaps the one that is left hasn't noticed yet.
+    while told.len() < 3 {
+        assert!(Instant::now() < deadline, "{told:?}");
+        match backend.publish(&registration(&service, ServiceStatus::Critical)).await {
+            Ok(_) => panic!("published, after {told:?}"),
+            Err(error) => told.push(error.to_string()),
+        }
+    }
+    cluster.spawn(0);
+    let deadline = Instant::now() + 6 * SOON;
+    while let Err(error) = backend.publish(&registration(&service, ServiceStatus::Critical)).await {
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let (_, passing) = cluster.ask(2, "GET", "/v1/health/service/turned?passing", "").unwrap();
+    assert!(!passing.contains("turned-1"), "{passing}");
+}
+
+#[test]
+fn the_status_says_that_an_entry_is_not_in_the_catalog_yet_and_the_log_says_so_once() {
+    let agent = Consul::without_servers();
+    let lab = Lab::new(&format!(
+        "[process]\nexec = [\"sleep\", \"1000\"]\n\
+         [[service]]\nname = \"unheard\"\nid = \"unheard-1\"\nport = 80\naddress = [\"static:192.0.2.7\"]\n\
+         ttl = \"3s\"\n[stop]\nwithin = \"2s\"\n[catalog]\nbackend = \"consul\"\naddress = \"http://{}\"\n",
+        agent.http
+    ));
+    let container = lab.run();
+    let words = "consul's agent has taken unheard-1, but can't ask its servers";
+    let mut shown = String::new();
+    eventually("the status says so", SOON, || {
+        shown = lab.ask(&["status"]).1;
+        shown.contains(words)
+    });
+    assert!(shown.contains("not registered: "), "{shown}");
+    // Some heartbeats later still, and no second line.
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(lab.ask(&["status"]).1.contains(words));
+    let log = container.stderr();
+    assert_eq!(log.matches(words).count(), 1, "{log}");
+    assert!(!log.contains("catalog.published"), "{log}");
+}
