@@ -1,6 +1,7 @@
 //! What a Consul agent was told, and what its servers have: only that is in the catalog.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
+use std::process::Command;
 use std::time::Duration;
 
 use pilotfish::catalog::Backend;
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::backend::consul::{SOON, open, registration, service, settings};
 use crate::support::lab::Lab;
-use crate::support::servers::{Consul, ConsulCluster, eventually};
+use crate::support::servers::{Consul, ConsulCluster, eventually, program};
 
 /// Heartbeats until it is so.
 async fn beats(backend: &Backend, service: &Service, within: Duration, so: impl Fn() -> bool) -> Duration {
@@ -35,6 +36,51 @@ async fn what_is_removed_from_the_servers_catalog_is_back_with_a_heartbeat_soon(
     assert_eq!(consul.ask("PUT", "/v1/catalog/deregister", &gone).0, 200);
     assert!(!there());
     beats(&backend, &service, SOON, there).await;
+}
+
+/// The agent puts that right by itself a minute later.
+#[tokio::test]
+async fn what_a_restored_snapshot_took_away_or_brought_back_old_is_put_right_within_ten_seconds() {
+    let consul = Consul::start();
+    let backend = open(settings(consul.http));
+    let (service, other) = (service("restored"), service("restored-other"));
+    let snapshot = tempfile::tempdir().unwrap();
+    let run = |order: &str, name: &str| {
+        let address = format!("-http-addr=http://{}", consul.http);
+        let done = Command::new(program("consul"))
+            .args(["snapshot", order, &address])
+            .arg(snapshot.path().join(name))
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{order} {name}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    let passing = || consul.ask("GET", "/v1/health/service/restored?passing", "").1.contains("restored-1");
+    let known = || consul.ask("GET", "/v1/catalog/service/restored", "").1.contains("restored-1");
+    run("save", "without");
+    let mut old = service.clone();
+    old.tags = vec!["primary".to_owned()];
+    backend.publish(&registration(&old, ServiceStatus::Critical)).await.unwrap();
+    run("save", "critical");
+    backend.publish(&registration(&old, ServiceStatus::Passing)).await.unwrap();
+    run("save", "old-tags");
+    backend.publish(&registration(&service, ServiceStatus::Passing)).await.unwrap();
+    // So that there is something to go back from.
+    backend.publish(&registration(&other, ServiceStatus::Passing)).await.unwrap();
+    beats(&backend, &service, SOON, passing).await;
+    run("restore", "without");
+    assert!(!known());
+    let gone = beats(&backend, &service, SOON, passing).await;
+    run("restore", "critical");
+    assert!(known() && !passing());
+    let critical = beats(&backend, &service, SOON, passing).await;
+    // It is known where it is, and how far the store is.
+    let begun = Instant::now();
+    beats(&backend, &service, SOON, || begun.elapsed() > Duration::from_secs(5)).await;
+    run("restore", "old-tags");
+    let primary = || consul.ask("GET", "/v1/catalog/service/restored", "").1.contains("primary");
+    assert!(primary());
+    let tags = beats(&backend, &service, SOON, || !primary()).await;
+    eprintln!("back after {gone:?}, passing after {critical:?}, its tags after {tags:?}");
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 //! catalog itself (`PUT /v1/catalog/deregister`, a snapshot that is restored) it puts back once a minute or so, when it
 //! compares. Who asks the agent alone sees nothing of either. Registering anew makes the agent tell its servers at once.
 //!
-//! Each time something was told that changes the entry, the server that leads is asked for it. Afterwards any server is asked,
-//! once in a `ttl`.
+//! Each time something was told that changes the entry, the server that leads is asked for all of it. Afterwards any server
+//! is asked for the checks of one host, with each heartbeat but no more often than each four seconds, and for the whole
+//! entry once in a `ttl`, or where the store has gone back.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::sighting::{LookAt, Sighting};
+
+/// No more often are the checks of a host asked for, however short a `ttl` is: so that an entry that is lost is missed
+/// within ten seconds, and a thousand agents ask their servers no more than 250 times a second.
+const NO_SOONER: Duration = Duration::from_secs(4);
 
 /// So many looks in a row that nobody answers are an outage: one may have come too late.
 const UNASKED: u32 = 2;
@@ -23,10 +28,14 @@ pub(super) struct Presence(Mutex<BTreeMap<String, Listing>>);
 
 #[derive(Debug)]
 struct Listing {
+    /// When it was last looked at.
+    at: Instant,
     /// When it was last looked at as a whole; `None`: not since the agent was told something.
     whole_at: Option<Instant>,
     /// The last look left nothing open.
     settled: bool,
+    /// The host it is on, as the servers name it, and how far their store was.
+    place: Option<(String, u64)>,
     /// It was there since it was registered.
     there: bool,
     /// It is gone, or another.
@@ -38,7 +47,15 @@ struct Listing {
 impl Presence {
     /// It was registered: the agent tells its servers of it.
     pub(super) fn registered(&self, id: &str) {
-        let listing = Listing { whole_at: None, settled: false, there: false, lost: false, unasked: 0 };
+        let listing = Listing {
+            at: Instant::now(),
+            whole_at: None,
+            settled: false,
+            place: None,
+            there: false,
+            lost: false,
+            unasked: 0,
+        };
         self.lock().insert(id.to_owned(), listing);
     }
 
@@ -69,20 +86,38 @@ impl Presence {
         if !listing.settled {
             return Some(LookAt::Whole);
         }
-        (whole_at.elapsed() >= ttl).then_some(LookAt::Whole)
+        if listing.at.elapsed() < ttl.min((ttl / 4).max(NO_SOONER)) {
+            return None;
+        }
+        match &listing.place {
+            Some((node, _)) if whole_at.elapsed() < ttl => Some(LookAt::Checks(node.clone())),
+            _ => Some(LookAt::Whole),
+        }
     }
 
-    /// What a look has shown.
-    pub(super) fn looked(&self, id: &str, look: &LookAt, sighting: &Sighting) {
+    /// What a look has shown. Whether the store has gone back since the one before, so that the whole entry is to be looked
+    /// at.
+    pub(super) fn looked(&self, id: &str, look: &LookAt, sighting: &Sighting) -> bool {
         let mut listings = self.lock();
-        let Some(listing) = listings.get_mut(id) else { return };
-        (listing.unasked, listing.settled) = (0, sighting.lack.is_none());
+        let Some(listing) = listings.get_mut(id) else { return false };
+        (listing.at, listing.unasked, listing.settled) = (Instant::now(), 0, sighting.lack.is_none());
         listing.there |= sighting.lack.is_none();
         // Who knows no leader doesn't know what is so by now, and takes nothing either.
         listing.lost = sighting.lack.is_some() && !sighting.leaderless;
-        // Who was asked at once and lacks it is asked at once again.
-        if listing.settled || *look == LookAt::Whole {
-            listing.whole_at = Some(Instant::now());
+        match look {
+            LookAt::Checks(_) => {
+                let Some((_, index)) = &mut listing.place else { return false };
+                std::mem::replace(index, sighting.index) > sighting.index
+            }
+            LookAt::Whole | LookAt::AtOnce => {
+                // Who was asked at once and lacks it is asked at once again.
+                if listing.settled || *look == LookAt::Whole {
+                    listing.whole_at = Some(listing.at);
+                }
+                // The index is another question's: the next one of the checks begins anew.
+                listing.place = sighting.node.clone().map(|node| (node, 0));
+                false
+            }
         }
     }
 
@@ -90,7 +125,7 @@ impl Presence {
     pub(super) fn unasked(&self, id: &str, look: &LookAt) -> bool {
         let mut listings = self.lock();
         let Some(listing) = listings.get_mut(id) else { return false };
-        listing.whole_at = listing.whole_at.map(|_| Instant::now());
+        listing.at = Instant::now();
         listing.unasked = listing.unasked.saturating_add(1);
         let told = *look == LookAt::AtOnce || listing.unasked >= UNASKED;
         listing.settled &= !told;
@@ -105,7 +140,8 @@ impl Presence {
     /// It is hidden from the token, or may be: nothing is known of it.
     pub(super) fn hidden(&self, id: &str) {
         if let Some(listing) = self.lock().get_mut(id) {
-            (listing.whole_at, listing.settled, listing.lost) = (Some(Instant::now()), true, false);
+            (listing.at, listing.whole_at) = (Instant::now(), Some(Instant::now()));
+            (listing.settled, listing.lost) = (true, false);
         }
     }
 
@@ -122,32 +158,56 @@ mod tests {
 
     const TTL: Duration = Duration::from_secs(15);
 
-    fn seen(lack: Option<Lack>) -> Sighting {
-        Sighting { lack, leaderless: false }
+    fn seen(index: u64, lack: Option<Lack>) -> Sighting {
+        Sighting { node: Some("n1".to_owned()), index, lack, leaderless: false }
+    }
+
+    fn checks() -> LookAt {
+        LookAt::Checks("n1".to_owned())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_told_is_looked_at_at_once_and_then_once_in_a_ttl() {
+    async fn what_was_told_is_looked_at_at_once_then_its_checks_with_each_heartbeat_and_the_whole_once_in_a_ttl() {
         let presence = Presence::default();
         assert_eq!(presence.due("app", TTL), None, "it isn't registered");
         presence.registered("app");
         assert_eq!(presence.due("app", TTL), Some(LookAt::AtOnce));
-        presence.looked("app", &LookAt::AtOnce, &seen(None));
+        presence.looked("app", &LookAt::AtOnce, &seen(90, None));
         assert_eq!(presence.due("app", TTL), None);
-        tokio::time::advance(TTL).await;
-        assert_eq!(presence.due("app", TTL), Some(LookAt::Whole));
+        let mut looks = Vec::new();
+        for _ in 0..6 {
+            // Heartbeats are scattered by a tenth.
+            tokio::time::advance(TTL * 3 / 10).await;
+            let look = presence.due("app", TTL).expect("each heartbeat");
+            presence.looked("app", &look, &seen(7, None));
+            looks.push(look);
+        }
+        assert_eq!(looks, [checks(), checks(), checks(), LookAt::Whole, checks(), checks()]);
         presence.changed("app");
         assert_eq!(presence.due("app", TTL), Some(LookAt::AtOnce));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_ttl_asks_no_more_often_than_each_four_seconds_but_once_in_it() {
+        for (ttl, every) in [(1, 1), (3, 3), (6, 4), (12, 4), (30, 8)] {
+            let (presence, ttl) = (Presence::default(), Duration::from_secs(ttl));
+            presence.registered("app");
+            presence.looked("app", &LookAt::AtOnce, &seen(1, None));
+            tokio::time::advance(Duration::from_secs(every) - Duration::from_secs(1)).await;
+            assert_eq!(presence.due("app", ttl), None, "{ttl:?}");
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert!(presence.due("app", ttl).is_some(), "{ttl:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_gone_or_another_is_lost_until_it_is_registered_anew() {
         let presence = Presence::default();
         presence.registered("app");
-        presence.looked("app", &LookAt::AtOnce, &seen(None));
+        presence.looked("app", &LookAt::AtOnce, &seen(1, None));
         for lack in [Lack::Entry, Lack::Part("the status")] {
             assert!(!presence.is_lost("app"));
-            presence.looked("app", &LookAt::Whole, &seen(Some(lack)));
+            presence.looked("app", &checks(), &seen(1, Some(lack)));
             assert!(presence.is_lost("app"));
             presence.registered("app");
         }
@@ -156,18 +216,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_store_that_went_back_is_noticed_by_the_same_question_alone() {
+        let presence = Presence::default();
+        presence.registered("app");
+        assert!(!presence.looked("app", &LookAt::AtOnce, &seen(90, None)));
+        assert!(!presence.looked("app", &checks(), &seen(50, None)), "another question's index");
+        assert!(!presence.looked("app", &checks(), &seen(51, None)));
+        assert!(presence.looked("app", &checks(), &seen(40, None)));
+        assert!(!presence.looked("app", &LookAt::Whole, &seen(39, None)));
+        assert!(!presence.looked("app", &checks(), &seen(38, None)));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_look_without_an_answer_is_told_at_once_of_what_was_told_just_now_and_else_the_second_time() {
         let presence = Presence::default();
         presence.registered("app");
         assert!(presence.unasked("app", &LookAt::AtOnce));
         assert_eq!(presence.due("app", TTL), Some(LookAt::AtOnce));
-        presence.looked("app", &LookAt::AtOnce, &seen(None));
-        assert!(!presence.unasked("app", &LookAt::Whole));
+        presence.looked("app", &LookAt::AtOnce, &seen(1, None));
+        assert!(!presence.unasked("app", &checks()));
         assert_eq!(presence.due("app", TTL), None);
-        assert!(presence.unasked("app", &LookAt::Whole));
+        assert!(presence.unasked("app", &checks()));
         assert_eq!(presence.due("app", TTL), Some(LookAt::Whole), "until somebody answers");
-        presence.looked("app", &LookAt::Whole, &seen(None));
-        assert!(!presence.unasked("app", &LookAt::Whole));
+        presence.looked("app", &LookAt::Whole, &seen(1, None));
+        assert!(!presence.unasked("app", &checks()));
         assert!(!presence.is_lost("app"), "nobody has said so");
     }
 
@@ -175,8 +247,8 @@ mod tests {
     async fn what_a_server_without_a_leader_lacks_is_asked_for_again_and_not_registered_anew() {
         let presence = Presence::default();
         presence.registered("app");
-        presence.looked("app", &LookAt::AtOnce, &seen(None));
-        presence.looked("app", &LookAt::Whole, &Sighting { leaderless: true, ..seen(Some(Lack::Entry)) });
+        presence.looked("app", &LookAt::AtOnce, &seen(1, None));
+        presence.looked("app", &checks(), &Sighting { leaderless: true, ..seen(1, Some(Lack::Entry)) });
         assert!(!presence.is_lost("app"));
         assert_eq!(presence.due("app", TTL), Some(LookAt::Whole));
     }
@@ -185,7 +257,7 @@ mod tests {
     async fn what_is_hidden_from_the_token_is_neither_there_nor_lost() {
         let presence = Presence::default();
         presence.registered("app");
-        presence.looked("app", &LookAt::AtOnce, &seen(Some(Lack::Entry)));
+        presence.looked("app", &LookAt::AtOnce, &seen(1, Some(Lack::Entry)));
         assert_eq!(presence.due("app", TTL), Some(LookAt::AtOnce));
         presence.hidden("app");
         assert!(!presence.is_lost("app") && !presence.was_there("app"));

@@ -283,11 +283,16 @@ async fn look(ours: Ours<'_>, wanted: &WantedEntry<'_>) -> Result<Option<Error>,
     let Some(look) = presence.due(id, *ttl).filter(|_| can_be_asked_for(id)) else { return Ok(None) };
     let within = match look {
         LookAt::AtOnce => (within(wanted.service) / 4).max(FRESH_WITHIN),
-        LookAt::Whole => within(wanted.service) / 4,
+        LookAt::Whole | LookAt::Checks(_) => within(wanted.service) / 4,
     };
-    let asked = client.sighting(wanted, &look, within).await;
-    if let Ok(sighting) = &asked {
-        presence.looked(id, &look, sighting);
+    let mut asked = client.sighting(wanted, &look, within).await;
+    if let Ok(sighting) = &asked
+        && presence.looked(id, &look, sighting)
+    {
+        asked = client.sighting(wanted, &LookAt::Whole, within).await;
+        if let Ok(sighting) = &asked {
+            presence.looked(id, &LookAt::Whole, sighting);
+        }
     }
     match asked {
         Ok(Sighting { lack: None, .. }) => Ok(None),

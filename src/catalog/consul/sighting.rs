@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::config::Service;
 
 use super::agent::KnownCheck;
-use super::client::{Call, Client};
+use super::client::{Answer, Call, Client};
 use super::error::{Error, Lack};
 
 /// Begins the reason of a maintenance mode of ours. One that a person began has another, and stays.
@@ -30,28 +30,47 @@ pub(super) struct WantedEntry<'a> {
 }
 
 /// How the servers are asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LookAt {
     /// The one that leads is asked for the whole entry: the agent was told of it just now.
     AtOnce,
-    /// Any of them.
+    /// Any of them, for the whole entry: they go through all instances of the service for it.
     Whole,
+    /// Any of them, for the checks of this host.
+    Checks(String),
 }
 
 /// What they have said.
 #[derive(Debug)]
 pub(super) struct Sighting {
+    /// The host it is on.
+    pub(super) node: Option<String>,
+    /// How far their store is, by the index of this question.
+    pub(super) index: u64,
     /// What they lack.
     pub(super) lack: Option<Lack>,
     /// The one that answered knows no leader.
     pub(super) leaderless: bool,
 }
 
+impl Sighting {
+    fn of(answer: &Answer, node: Option<String>, lack: Option<Lack>) -> Sighting {
+        Sighting { node, index: answer.index.unwrap_or_default(), lack, leaderless: answer.leaderless }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
+    node: Host,
     service: ListedService,
     checks: Vec<KnownCheck>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Host {
+    node: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -135,13 +154,22 @@ impl Client {
         let call = match look {
             LookAt::AtOnce => entries(name, id),
             LookAt::Whole => entries(name, id).with("stale", ""),
+            LookAt::Checks(node) => {
+                let checks = Call::new(Method::GET, &["health", "node", node]).with("stale", "");
+                let answer = self.ask(checks.with("filter", &filter("ServiceID", id)).within(within)).await?.good()?;
+                let checks: Vec<KnownCheck> = answer.parse()?;
+                return Ok(Sighting::of(&answer, None, wanted.lacks_of(&checks)));
+            }
         };
         let answer = self.ask(call.within(within)).await?.good()?;
         let entries: Vec<Entry> = answer.parse()?;
+        let mut sighting = Sighting::of(&answer, None, Some(Lack::Entry));
         // An id is unique on one host only: another container's may be the same, on another.
-        let lacks = entries.iter().map(|entry| wanted.lacks_of_entry(entry));
-        let lack = lacks.reduce(|one, other| if one == Some(Lack::Entry) { other } else { one });
-        Ok(Sighting { lack: lack.unwrap_or(Some(Lack::Entry)), leaderless: answer.leaderless })
+        let ours = entries.into_iter().map(|entry| (wanted.lacks_of_entry(&entry), entry));
+        if let Some((lack, entry)) = ours.into_iter().find(|(lack, _)| *lack != Some(Lack::Entry)) {
+            (sighting.node, sighting.lack) = (Some(entry.node.node), lack);
+        }
+        Ok(sighting)
     }
 
     /// Whether the servers still have an instance of this id whose check has these notes.
@@ -167,6 +195,7 @@ mod tests {
         let mut checks = vec![check("web:alive", alive, "ours"), check("web:health", health, "")];
         checks.extend(more.iter().map(|(id, notes)| check(id, "critical", notes)));
         serde_json::from_value(serde_json::json!({
+            "Node": {"Node": "n1"},
             "Service": {"Address": "192.0.2.7", "Port": port, "Tags": tags},
             "Checks": checks,
         }))
