@@ -287,6 +287,42 @@ async fn a_key_that_is_written_without_end_is_told_of_a_few_times_a_second_and_a
 }
 
 #[tokio::test]
+async fn a_value_longer_than_an_answer_costs_itself_only_below_a_prefix_and_as_a_key() {
+    for version in ["etcd", "etcd35"] {
+        let etcd = Etcd::start_with(version, &["--max-request-bytes=16777216".to_owned()]);
+        let agent = agent(settings(&[etcd.client()]));
+        let below = || Query::KeyPrefix { prefix: "app/".to_owned() };
+        let keys = |keys: Vec<(String, String)>| -> Vec<String> {
+            keys.into_iter().map(|(key, value)| format!("{key}={}", value.len())).collect()
+        };
+        // Of which some are together longer than an answer, and one is longer than what is taken in.
+        for key in ["app/a", "app/b", "app/e", "app/f"] {
+            agent.put(key, &"x".repeat(1_500_000)).await;
+        }
+        for key in ["app/c", "app/d", "app/z"] {
+            agent.put(key, &"x".repeat(5_000_000)).await;
+        }
+        agent.put("app/g", &"x".repeat(2_000_000)).await;
+        let mut seen = agent.follow(below());
+        let there = ["app/a=1500000", "app/b=1500000", "app/e=1500000", "app/f=1500000"];
+        assert_eq!(keys(seen.keys().await), there, "{version}");
+        // One that is followed becomes as long, and short again, and others go on.
+        agent.put("app/a", &"x".repeat(5_000_000)).await;
+        assert_eq!(keys(seen.keys().await), there[1..], "{version}");
+        agent.put("app/f", "1").await;
+        assert_eq!(keys(seen.keys().await), [&there[1..3], &["app/f=1"]].concat(), "{version}");
+        agent.put("app/a", "1").await;
+        assert_eq!(keys(seen.keys().await), [&["app/a=1"], &there[1..3], &["app/f=1"]].concat(), "{version}");
+
+        let mut one = agent.follow(Query::Key { key: "app/z".to_owned() });
+        let error = one.told().await.unwrap_err();
+        assert_eq!(error, "the value of key app/z is larger than 1536 KiB", "{version}");
+        agent.put("app/z", "short").await;
+        assert_eq!(one.told().await, Ok(Observation::Key(Some("short".to_owned()))), "{version}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_unhealthy_leaves_the_rotation_of_an_etcd_without_room_and_comes_back_when_there_is() {
     for version in ["etcd", "etcd35"] {
         let etcd = Etcd::start_with(version, &["--quota-backend-bytes=16777216".to_owned()]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::Code;
 
 use crate::catalog::Cause;
-use crate::catalog::bounds::TooMuch;
+use crate::catalog::bounds::{LARGEST_ITEM, TooMuch};
 use crate::errors::cut;
 use crate::net::{secret, tls};
 
@@ -89,6 +89,12 @@ pub enum Error {
     /// A value that isn't text.
     #[error("the value of key {key} isn't UTF-8")]
     NotText {
+        /// Which key.
+        key: String,
+    },
+    /// A value longer than one that is taken in.
+    #[error("the value of key {key} is larger than {} KiB", LARGEST_ITEM / 1024)]
+    TooLarge {
         /// Which key.
         key: String,
     },

@@ -23,7 +23,7 @@ use super::error::Error;
 use super::found::Found;
 use super::layout::Layout;
 use super::members::{Members, Reached};
-use super::pages::{self, Range};
+use super::pages::{self, Page, Range};
 
 /// Between reads that fail. The first is what a thousand agents spread over whose connections broke and whose backend is
 /// there at once, the longest what they spread over after its restart.
@@ -54,8 +54,12 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
     loop {
         // Only a read tells of an outage: a watch that ended proves none.
         let mut found = Found::of(query, layout);
-        let read = pages::read(members, &range, |pair| {
-            found.put(pair.key(), pair.value(), &mut left_out).map_err(Error::TooMuch)
+        let read = pages::read(members, &range, |page| {
+            let taken = match page {
+                Page::Pair(pair) => found.put(pair.key(), pair.value(), &mut left_out),
+                Page::TooLong(key) => found.too_large(key, &mut left_out),
+            };
+            taken.map_err(Error::TooMuch)
         });
         match read.await {
             Ok((revision, at)) => {
@@ -169,9 +173,12 @@ async fn look_at_lock<'a>(
     views: &mut LockViewSender,
 ) -> Result<(KeyWatch<'a>, LockKeys), Error> {
     let mut found = LockKeys::new();
-    let read = pages::read(&etcd.members, range, |pair| {
-        found.insert(pair.key().to_vec(), pair.clone());
-        Ok(())
+    let read = pages::read(&etcd.members, range, |page| match page {
+        Page::Pair(pair) => {
+            found.insert(pair.key().to_vec(), pair.clone());
+            Ok(())
+        }
+        Page::TooLong(key) => Err(Error::TooLarge { key: String::from_utf8_lossy(key).into_owned() }),
     });
     let (revision, at) = read.await?;
     let watch = KeyWatch::begin(range, revision, at).await?;
@@ -260,8 +267,13 @@ impl<'a> KeyWatch<'a> {
 }
 
 fn failed(at: &Reached<'_>, error: etcd_client::Error) -> Error {
-    at.part();
-    Error::of("watch", at.place(), error)
+    let error = Error::of("watch", at.place(), error);
+    // A message that is longer than a client takes (one value of such a length, or many changes together) is its writer's
+    // doing, and not the connection's: the next read passes it over.
+    if !error.is_too_long() {
+        at.part();
+    }
+    error
 }
 
 /// When to tell of what has changed: at once, but not of each of many changes. Whoever writes one key again and again has

@@ -24,8 +24,8 @@ enum Item {
     Instance(Instance),
     /// A key's name and value.
     Key((String, String)),
-    /// A key whose value isn't text.
-    Binary,
+    /// A key whose value can't be had, and why.
+    Unusable(Flaw),
 }
 
 impl Item {
@@ -33,7 +33,7 @@ impl Item {
         match self {
             Item::Instance(instance) => bounds::size(instance),
             Item::Key((key, value)) => bounds::in_json(key) + bounds::in_json(value),
-            Item::Binary => 0,
+            Item::Unusable(_) => 0,
         }
     }
 }
@@ -46,6 +46,9 @@ impl<'a> Found<'a> {
 
     /// A key is there, or has another value.
     pub(super) fn put(&mut self, key: &[u8], value: &[u8], left_out: &mut LeftOut) -> Result<(), TooMuch> {
+        if value.len() > bounds::LARGEST_ITEM {
+            return self.too_large(key, left_out);
+        }
         self.gone(key);
         let item = match self.query {
             Query::Service { name, .. } => match self.instance(name, key, value) {
@@ -64,12 +67,28 @@ impl<'a> Found<'a> {
                         left_out.say(&name, &flaw);
                         return Ok(());
                     }
-                    Item::Binary
+                    Item::Unusable(flaw)
                 }
             },
         };
         self.allowance.take(item.size())?;
         self.items.insert(key.to_vec(), item);
+        Ok(())
+    }
+
+    /// A key is there, or has another value, which is longer than one that is taken in.
+    pub(super) fn too_large(&mut self, key: &[u8], left_out: &mut LeftOut) -> Result<(), TooMuch> {
+        self.gone(key);
+        match self.query {
+            Query::Key { .. } | Query::Leader { .. } => {}
+            Query::Service { name, .. } => {
+                left_out.say(&self.place(name, key), &Flaw::TooLarge);
+            }
+            Query::KeyPrefix { .. } => left_out.say(&self.name(key), &Flaw::TooLarge),
+        }
+        // It takes two questions to pass it over.
+        self.allowance.take(0)?;
+        self.items.insert(key.to_vec(), Item::Unusable(Flaw::TooLarge));
         Ok(())
     }
 
@@ -86,7 +105,7 @@ impl<'a> Found<'a> {
             Query::Service { tag, .. } => {
                 let instances = self.items.values().filter_map(|item| match item {
                     Item::Instance(instance) => Some(instance),
-                    Item::Key(_) | Item::Binary => None,
+                    Item::Key(_) | Item::Unusable(_) => None,
                 });
                 let tagged = |instance: &&Instance| tag.as_ref().is_none_or(|tag| instance.tags.contains(tag));
                 let mut instances: Vec<Instance> = instances.filter(tagged).cloned().collect();
@@ -96,7 +115,7 @@ impl<'a> Found<'a> {
             Query::KeyPrefix { .. } => {
                 let keys = self.items.values().filter_map(|item| match item {
                     Item::Key(key) => Some(key.clone()),
-                    Item::Instance(_) | Item::Binary => None,
+                    Item::Instance(_) | Item::Unusable(_) => None,
                 });
                 Ok(Observation::Keys(keys.collect()))
             }
@@ -104,16 +123,29 @@ impl<'a> Found<'a> {
                 None => Ok(Observation::Key(None)),
                 Some(_) if !want_a_value => Ok(Observation::Key(Some(String::new()))),
                 Some(Item::Key((_, value))) => Ok(Observation::Key(Some(value.clone()))),
-                Some(Item::Instance(_) | Item::Binary) => Err(Error::NotText { key: key.clone() }),
+                Some(Item::Unusable(Flaw::TooLarge)) => Err(Error::TooLarge { key: key.clone() }),
+                Some(Item::Instance(_) | Item::Unusable(_)) => Err(Error::NotText { key: key.clone() }),
             },
             Query::Leader { .. } => unreachable!("Backend::follow watches locks itself"),
         }
     }
 
+    /// Where an instance's entry stands.
+    fn place(&self, service: &str, key: &[u8]) -> String {
+        let key = String::from_utf8_lossy(key);
+        key.strip_prefix(&self.layout.instances(service)).unwrap_or(&key).to_owned()
+    }
+
+    /// What a key is called without what stands before all of them.
+    fn name(&self, key: &[u8]) -> String {
+        let name = String::from_utf8_lossy(key);
+        name.strip_prefix(&self.layout.key("")).unwrap_or(&name).to_owned()
+    }
+
     /// The passing instance in an entry, or what it is called and what is wrong with it.
     fn instance(&self, service: &str, key: &[u8], value: &[u8]) -> Result<Option<Instance>, (String, Flaw)> {
+        let place = self.place(service, key);
         let key = String::from_utf8_lossy(key);
-        let place = key.strip_prefix(&self.layout.instances(service)).unwrap_or(&key).to_owned();
         let entry: EntryValue = match serde_json::from_slice(value) {
             Ok(entry) => entry,
             Err(error) => return Err((place, Flaw::NoEntry(error.to_string()))),
@@ -127,8 +159,7 @@ impl<'a> Found<'a> {
 
     /// A key's name and value, or its name and what is wrong with it.
     fn text(&self, key: &[u8], value: &[u8]) -> Result<(String, String), (String, Flaw)> {
-        let name = String::from_utf8_lossy(key);
-        let name = name.strip_prefix(&self.layout.key("")).unwrap_or(&name).to_owned();
+        let name = self.name(key);
         match (std::str::from_utf8(key), std::str::from_utf8(value)) {
             (Ok(_), Ok(value)) => Ok((name, value.to_owned())),
             // A key that isn't text would have another's name.
@@ -182,7 +213,8 @@ mod tests {
     fn what_goes_gives_its_room_back() {
         let (query, layout) = (Query::KeyPrefix { prefix: String::new() }, Layout::new("p"));
         let (mut found, mut left_out) = (Found::of(&query, &layout), LeftOut::unannounced());
-        let large = vec![b'x'; bounds::MOST_BYTES - 100];
+        // Of control characters: eleven such values are more than the bound, six times their length each.
+        let large = vec![1; bounds::LARGEST_ITEM - 100];
         for _ in 0..3 {
             found.put(b"p/keys/a", &large, &mut left_out).unwrap();
         }
@@ -192,5 +224,26 @@ mod tests {
             found.put(key.as_bytes(), &large, &mut left_out).unwrap();
             found.gone(key.as_bytes());
         }
+    }
+
+    #[test]
+    fn a_value_that_is_too_large_costs_itself_only_and_is_enough_for_who_only_waits_for_the_key() {
+        let (below, layout) = (Query::KeyPrefix { prefix: String::new() }, Layout::new("p"));
+        let (mut found, mut left_out) = (Found::of(&below, &layout), LeftOut::unannounced());
+        let large = vec![b'x'; bounds::LARGEST_ITEM + 1];
+        found.put(b"p/keys/a", b"1", &mut left_out).unwrap();
+        for _ in 0..100 {
+            found.put(b"p/keys/b", &large, &mut left_out).unwrap();
+            found.too_large(b"p/keys/c", &mut left_out).unwrap();
+        }
+        assert_eq!(found.observation(true).unwrap(), Observation::Keys([("a".into(), "1".into())].into()));
+        found.put(b"p/keys/b", b"2", &mut left_out).unwrap();
+        let both = [("a".into(), "1".into()), ("b".into(), "2".into())];
+        assert_eq!(found.observation(true).unwrap(), Observation::Keys(both.into()));
+        let one = Query::Key { key: "b".into() };
+        let mut found = Found::of(&one, &layout);
+        found.too_large(b"p/keys/b", &mut left_out).unwrap();
+        assert!(matches!(found.observation(true), Err(Error::TooLarge { .. })));
+        assert_eq!(found.observation(false).unwrap(), Observation::Key(Some(String::new())));
     }
 }

@@ -1,5 +1,6 @@
 //! Reads a range in pages, all of one revision: an answer must be no longer than a client takes (4 MiB), and etcd keeps
-//! values of up to 1.5 MiB by default.
+//! values of up to 1.5 MiB by default. Where it was told to keep longer ones (`--max-request-bytes`), one that fits into no
+//! answer is passed over by its key.
 
 use etcd_client::{Client, GetOptions, KeyValue};
 
@@ -35,19 +36,33 @@ impl Range {
     }
 }
 
+/// One key of a range.
+pub(super) enum Page<'a> {
+    /// With its value.
+    Pair(&'a KeyValue),
+    /// Its value is longer than a client takes.
+    TooLong(&'a [u8]),
+}
+
 /// Gives each key of a range; the revision they are of, and which member told.
 pub(super) async fn read<'a>(
     members: &'a Members,
     range: &Range,
-    mut each: impl FnMut(&KeyValue) -> Result<(), Error> + Send,
+    mut each: impl FnMut(Page<'_>) -> Result<(), Error> + Send,
 ) -> Result<(i64, Reached<'a>), Error> {
     let end = range.end();
-    let (mut start, mut limit, mut revision) = (range.start.clone().into_bytes(), PAGE, 0);
+    let (mut start, mut revision) = (range.start.clone().into_bytes(), 0);
+    let mut limit = if end.is_some() { PAGE } else { 1 };
+    // The next one is longer than an answer, alone: its key is asked for without it.
+    let mut key_alone = false;
     loop {
         let read = members.call_at("read what is followed", |mut client: Client| {
             let mut options = GetOptions::new().with_limit(limit).with_revision(revision);
             if let Some(end) = &end {
                 options = options.with_range(end.clone());
+            }
+            if key_alone {
+                options = options.with_keys_only();
             }
             let start = start.clone();
             async move { client.get(start, Some(options)).await }
@@ -57,14 +72,24 @@ pub(super) async fn read<'a>(
                 limit /= 2;
                 continue;
             }
+            Err(error) if error.is_too_long() && !key_alone => {
+                key_alone = true;
+                continue;
+            }
             read => read?,
         };
         if revision == 0 {
             revision = got.header().map_or(0, |header| header.revision());
+            // It may have been written between the two questions: of this revision, both say the same.
+            if std::mem::take(&mut key_alone) {
+                continue;
+            }
         }
         for pair in got.kvs() {
-            each(pair)?;
+            each(if key_alone { Page::TooLong(pair.key()) } else { Page::Pair(pair) })?;
         }
+        // Behind one that is too long there may be another, and behind those that were long together short ones.
+        limit = if std::mem::take(&mut key_alone) { 1 } else { (limit * 2).min(PAGE) };
         match got.kvs().last() {
             Some(last) if got.more() && end.is_some() => {
                 start = last.key().to_vec();
