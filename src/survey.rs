@@ -11,12 +11,33 @@ use crate::errors::chain as report;
 use crate::process::{command, users};
 use crate::{files, render};
 
+/// One look: what at, and what is wrong there.
+type Look<'a> = (String, Box<dyn FnOnce() -> Vec<String> + 'a>);
+
 /// What a start by this config would miss here, a sentence each.
 pub fn of(config: &Config) -> Vec<String> {
-    [strangers, programs, directories, unreadable, socket, templates, destinations]
-        .iter()
-        .flat_map(|survey| survey(config))
-        .collect()
+    looks(config).into_iter().flat_map(|(_, look)| look()).collect()
+}
+
+/// The same one by one, as it is found, and what is about to be looked at: its storage may hang.
+pub fn one_by_one(config: &Config, mut at: impl FnMut(String), mut doubt: impl FnMut(String)) {
+    for (what, look) in looks(config) {
+        at(what);
+        look().into_iter().for_each(&mut doubt);
+    }
+}
+
+fn looks(config: &Config) -> Vec<Look<'_>> {
+    let mut looks: Vec<Look<'_>> = vec![
+        ("/etc/passwd".to_owned(), Box::new(|| strangers(config))),
+        ("the programs it names".to_owned(), Box::new(|| programs(config))),
+    ];
+    looks.extend(directories(config));
+    looks.extend(unreadable(config));
+    looks.extend(socket(config));
+    looks.extend(templates(config));
+    looks.extend(destinations(config));
+    looks
 }
 
 /// Which programs couldn't be run.
@@ -30,15 +51,6 @@ fn programs(config: &Config) -> Vec<String> {
     told.into_iter().map(|(why, who)| format!("{}: {why}", who.join(", "))).collect()
 }
 
-/// Which working directories aren't here.
-fn directories(config: &Config) -> Vec<String> {
-    let missing = |(who, directory): (String, &Path)| {
-        let doubt = format!("{}, the directory of {who}, doesn't exist", directory.display());
-        is_missing(directory).then_some(doubt)
-    };
-    config.directories().into_iter().filter_map(missing).collect()
-}
-
 /// Which users and groups this root has no entry of.
 fn strangers(config: &Config) -> Vec<String> {
     let unknown = |(user, who): (&str, Vec<String>)| {
@@ -48,62 +60,79 @@ fn strangers(config: &Config) -> Vec<String> {
     config.users().into_iter().filter_map(unknown).collect()
 }
 
+fn one<'a>(what: String, look: impl FnOnce() -> Option<String> + 'a) -> Look<'a> {
+    (what, Box::new(move || look().into_iter().collect()))
+}
+
+/// Which working directories aren't here.
+fn directories(config: &Config) -> impl Iterator<Item = Look<'_>> {
+    config.directories().into_iter().map(|(who, directory)| {
+        let what = format!("{}, the directory of {who},", directory.display());
+        let doubt = format!("{what} doesn't exist");
+        one(what, move || is_missing(directory).then_some(doubt))
+    })
+}
+
 /// Which files aren't here, or the agent would refuse to read as they are.
-fn unreadable(config: &Config) -> Vec<String> {
+fn unreadable(config: &Config) -> impl Iterator<Item = Look<'_>> {
     let control = config.control.listen.as_ref().map(|listen| listen.token_file.as_path());
-    let refused = |(path, who): (&Path, Vec<String>)| {
-        let who = who.join(", ");
-        if is_missing(path) {
-            return Some(format!("{} of {who} doesn't exist", path.display()));
-        }
-        let why = files::survey(path, control == Some(path))?;
-        Some(format!("{} of {who} is of no use: {why}", path.display()))
-    };
-    config.files().into_iter().filter_map(refused).collect()
+    config.files().into_iter().map(move |(path, who)| {
+        let what = format!("{} of {}", path.display(), who.join(", "));
+        one(what.clone(), move || {
+            if is_missing(path) {
+                return Some(format!("{what} doesn't exist"));
+            }
+            let why = files::survey(path, control == Some(path))?;
+            Some(format!("{what} is of no use: {why}"))
+        })
+    })
+}
+
+fn templates_of(config: &Config) -> impl Iterator<Item = (&String, &Template)> {
+    config.watches.iter().filter_map(|watch| Some((&watch.name, watch.template.as_ref()?)))
 }
 
 /// Whether others may listen at Consul's socket: the agent says nothing there then, or main hears the token. One whose
 /// directory isn't here may come.
-fn socket(config: &Config) -> Vec<String> {
-    let Backend::Consul(consul) = &config.catalog.backend else { return Vec::new() };
-    let ConsulAddress::Unix(path) = &consul.address else { return Vec::new() };
-    let doubt = match files::SocketPlace::find(path).and_then(|place| place.one_user()) {
-        Ok(user) => {
-            let main = config.process.user.as_deref().and_then(|main| users::look_up(main).ok()).map(|main| main.uid);
-            let is_mains = user.is_some() && user == main;
-            is_mains.then(|| "its directory is main's user's, who may listen there and hear the token".to_owned())
-        }
-        Err(error) if error.raw_os_error().is_none() => Some(format!("it is of no use: {error}")),
-        Err(_) => None,
-    };
-    let told = |doubt| format!("unix://{}, the address of [catalog]: {doubt}", path.display());
-    doubt.map(told).into_iter().collect()
+fn socket(config: &Config) -> Option<Look<'_>> {
+    let Backend::Consul(consul) = &config.catalog.backend else { return None };
+    let ConsulAddress::Unix(path) = &consul.address else { return None };
+    let what = format!("unix://{}, the address of [catalog]", path.display());
+    Some(one(what.clone(), move || {
+        let doubt = match files::SocketPlace::find(path).and_then(|place| place.one_user()) {
+            Ok(user) => {
+                let main = config.process.user.as_deref().and_then(|main| users::look_up(main).ok());
+                let is_mains = user.is_some() && user == main.map(|main| main.uid);
+                is_mains.then(|| "its directory is main's user's, who may listen there and hear the token".to_owned())
+            }
+            Err(error) if error.raw_os_error().is_none() => Some(format!("it is of no use: {error}")),
+            Err(_) => None,
+        };
+        doubt.map(|doubt| format!("{what}: {doubt}"))
+    }))
 }
 
 /// Which templates aren't any.
-fn templates(config: &Config) -> Vec<String> {
-    let templates = config.watches.iter().filter_map(|watch| Some((&watch.name, watch.template.as_ref()?)));
-    let doubt = |(watch, template): (&String, &Template)| {
-        if is_missing(&template.source) {
-            return None;
-        }
-        let error = render::survey(template).err()?;
-        Some(format!("the template of watch {watch} is of no use: {}", report(&error)))
-    };
-    templates.filter_map(doubt).collect()
+fn templates(config: &Config) -> impl Iterator<Item = Look<'_>> {
+    templates_of(config).map(|(watch, template)| {
+        one(format!("{} of watch {watch}", template.source.display()), move || {
+            if is_missing(&template.source) {
+                return None;
+            }
+            let error = render::survey(template).err()?;
+            Some(format!("the template of watch {watch} is of no use: {}", report(&error)))
+        })
+    })
 }
 
 /// Which directories aren't here that a template's file is to be put into.
-fn destinations(config: &Config) -> Vec<String> {
-    let templates = config.watches.iter().filter_map(|watch| Some((&watch.name, watch.template.as_ref()?)));
-    let doubt = |(watch, template): (&String, &Template)| {
-        let directory = template.destination.parent().filter(|parent| is_missing(parent) && !template.parents)?;
-        Some(format!(
-            "{}, for the file of watch {watch}, doesn't exist (`parents = true` makes it)",
-            directory.display()
-        ))
-    };
-    templates.filter_map(doubt).collect()
+fn destinations(config: &Config) -> impl Iterator<Item = Look<'_>> {
+    templates_of(config).filter_map(|(watch, template)| {
+        let directory = template.destination.parent().filter(|_| !template.parents)?;
+        let what = format!("{}, for the file of watch {watch},", directory.display());
+        let doubt = format!("{what} doesn't exist (`parents = true` makes it)");
+        Some(one(what, move || is_missing(directory).then_some(doubt)))
+    })
 }
 
 /// Whoever may not look doesn't know.
@@ -200,9 +229,10 @@ mod tests {
         assert!(told[0].contains("a.j2 of watch db doesn't exist"), "{told:?}");
         assert_eq!(told[1..], ["/nowhere, for the file of watch db, doesn't exist (`parents = true` makes it)"]);
         std::fs::write(&source, "").unwrap();
-        assert_eq!(templates(&config), <[String; 0]>::default());
+        let none_of_use = || templates(&config).flat_map(|(_, look)| look()).collect::<Vec<_>>();
+        assert_eq!(none_of_use(), <[String; 0]>::default());
         std::fs::write(&source, "a\n{% for i in instances %}{{ i.port }}\n{% end %}\n").unwrap();
-        let told = templates(&config).concat();
+        let told = none_of_use().concat();
         assert!(told.contains("the template of watch db is of no use: ") && told.contains("a.j2:3: "), "{told}");
     }
 }

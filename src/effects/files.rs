@@ -3,11 +3,11 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::catalog::report;
-use crate::config::{Process, Template};
+use crate::config::{Config, Process, Template};
 use crate::exit_codes::CANT_RUN;
 use crate::files::Turn;
 use crate::logging;
@@ -20,6 +20,8 @@ use super::{Adapters, degraded};
 
 /// Rendering, installing and reading the config touch files only; storage that takes longer hangs.
 pub(super) const FILES_WITHIN: Duration = Duration::from_secs(10);
+/// What a config names is looked at beside its reload; what takes longer is told, and looked at on.
+const LOOKED_WITHIN: Duration = Duration::from_secs(2);
 /// Before a staged file is removed after all.
 const AFTER_NO_THREAD: Duration = Duration::from_secs(1);
 
@@ -89,20 +91,24 @@ impl Adapters {
     }
 
     pub(super) fn load_config(&self) {
-        let source = self.source.clone();
-        self.on_files(
-            files::beside(move || match source.file {
-                None => Err("there is no config file to read again".to_owned()),
-                Some(_) => {
-                    let loaded = source.read().map_err(|report| report.to_string())?;
-                    loaded.warnings.iter().for_each(|warning| degraded(warning.to_string()));
-                    survey::of(&loaded.config).into_iter().for_each(degraded);
-                    process::users::mind_groups(loaded.config.users().into_keys());
-                    Ok(Box::new(loaded))
-                }
-            }),
-            Event::ConfigLoaded,
-        );
+        let (source, turn) = (self.source.clone(), self.surveying.clone());
+        let read = files::beside(move || match source.file {
+            None => Err("there is no config file to read again".to_owned()),
+            Some(_) => {
+                let loaded = source.read().map_err(|report| report.to_string())?;
+                loaded.warnings.iter().for_each(|warning| degraded(warning.to_string()));
+                process::users::mind_groups(loaded.config.users().into_keys());
+                Ok(Box::new(loaded))
+            }
+        });
+        let work = async move {
+            let loaded = read.await?;
+            if let Ok(loaded) = &loaded {
+                tokio::spawn(look_around(turn, loaded.config.clone()));
+            }
+            Ok(loaded)
+        };
+        self.on_files(work, Event::ConfigLoaded);
     }
 
     fn on_template<T: Send + 'static>(
@@ -141,6 +147,34 @@ impl Adapters {
 }
 
 /// Says of a template that it takes long.
+/// Says what a config names that isn't here. Nobody waits for it: what is on storage that hangs is told, and once that goes
+/// on, what is wrong with it. By one thread, however often a config is read.
+async fn look_around(turn: Arc<tokio::sync::Mutex<()>>, config: Config) {
+    let at = Arc::new(std::sync::Mutex::new("what the config names".to_owned()));
+    let looked = {
+        let at = at.clone();
+        async move {
+            let turn = turn.lock_owned().await;
+            let look = move || {
+                let at = |what| *at.lock().unwrap_or_else(PoisonError::into_inner) = what;
+                survey::one_by_one(&config, at, degraded);
+                drop(turn);
+            };
+            files::in_a_thread(look).await
+        }
+    };
+    match tokio::time::timeout(LOOKED_WITHIN, looked).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => degraded(format!("what the config names wasn't looked at: {error}")),
+        Err(_) => {
+            let at = at.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            degraded(format!(
+                "{at} couldn't be looked at yet, nor what comes after it: does its storage hang? (the new config counts)"
+            ));
+        }
+    }
+}
+
 fn slow(watch: &str, destination: &Path) -> impl FnOnce(Duration) + Send + 'static + use<> {
     let (watch, destination) = (watch.to_owned(), destination.display().to_string());
     move |after| logging::say(&Notice::TemplateSlow { watch, destination, after })

@@ -55,6 +55,8 @@ pub struct Adapters {
     limits: Limits,
     /// Held while main's files are read.
     reading: Arc<tokio::sync::Mutex<()>>,
+    /// Held while what a config names is looked at.
+    surveying: Arc<tokio::sync::Mutex<()>>,
     /// One for each query, whoever follows it; and whether a value is of use to them.
     followers: HashMap<(Query, bool), Follower>,
     /// Those that something is done for, by where their files are.
@@ -115,6 +117,7 @@ impl Adapters {
             templates: HashMap::new(),
             waiting: Waiting::default(),
             reading: Arc::default(),
+            surveying: Arc::default(),
             followers: HashMap::new(),
             end_awaited: None,
             replies: HashMap::new(),

@@ -523,6 +523,39 @@ fn a_hook_or_check_whose_files_hang_holds_up_neither_the_container_nor_its_end()
 }
 
 #[test]
+fn a_reload_waits_for_no_token_or_secret_whose_storage_hangs_and_says_what_could_not_be_looked_at() {
+    let lab = Lab::new(MAIN);
+    let container = lab.run();
+    lab.told("main");
+    fs::write(lab.path("secret"), "word\n").unwrap();
+    let hanging = Hanging::new([lab.path("secret").as_path()]);
+    let task = |name: &str| {
+        format!(
+            "{MAIN}[[task]]\nname = \"{name}\"\nexec = [\"/nowhere/{name}\"]\nevery = \"1h\"\n\
+             env_from_files = {{ SECRET = \"DIR/secret\", TOKEN = \"DIR/none\" }}\n"
+        )
+    };
+    for name in ["first", "second"] {
+        lab.write(&task(name));
+        let since = Instant::now();
+        let (code, _, said) = lab.ask(&["reload"]);
+        assert_eq!(code, 0, "{said}");
+        assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+        assert!(lab.ask(&["status"]).1.contains(name));
+    }
+    log_says(&container, "task first: can't run `/nowhere/first`");
+    let at = format!("{} of task first", lab.path("secret").display());
+    log_says(&container, &format!("{at} couldn't be looked at yet"));
+    // The one who looks still does so, alone.
+    log_says(&container, "what the config names couldn't be looked at yet");
+    drop(hanging);
+    lab.write(&task("third"));
+    assert_eq!(lab.ask(&["reload"]).0, 0);
+    log_says(&container, "task third: can't run `/nowhere/third`");
+    log_says(&container, &format!("{} of task third doesn't exist", lab.path("none").display()));
+}
+
+#[test]
 fn a_signal_that_comes_while_mains_secret_hangs_ends_the_container_only_if_it_asks_for_an_end() {
     let config = format!("{MAIN}stop_on = [\"QUIT\"]\nenv_from_files = {{ SECRET = \"DIR/secret\" }}\n");
     let starting = || {
