@@ -647,6 +647,9 @@ fn a_link_in_place_of_the_shared_directory_leads_nowhere_and_what_has_no_mark_is
         // His own, or the user's, leads there; but there was no mark, so what is in it isn't ours.
         std::os::unix::fs::lchown(&link, Some(0), Some(0)).expect("root");
         std::fs::set_permissions(bench.directory.path(), PermissionsExt::from_mode(0o755)).expect("ours");
+        let refused = agent.try_publish(&service("web", "web-1"), ServiceStatus::Passing, "").await;
+        assert!(refused.expect_err("somebody else's").contains("\"tmp\" is in it, which no agent made so"));
+        std::fs::set_permissions(victim.join("pilotfish"), PermissionsExt::from_mode(0o777)).expect("ours");
         agent.try_publish(&service("web", "web-1"), ServiceStatus::Passing, "").await.expect("it may");
         assert!(left.exists(), "no agent's");
     });
@@ -672,6 +675,15 @@ fn a_directory_of_others_moved_to_the_prefixs_place_loses_nothing() {
             std::fs::File::open(&path).and_then(|file| file.set_modified(old)).expect("ours");
         }
         let agent = agent_on(&bench.address());
+        // By our names alone it is none of an agent's, and nothing is made in it that is everybody's.
+        let refused = agent.try_publish(&service("db", "db-1"), ServiceStatus::Passing, "").await;
+        let refused = refused.expect_err("somebody else's");
+        assert!(refused.contains("which no agent made so"), "{refused}");
+        let mut there = names_in(bench.path());
+        there.sort();
+        assert_eq!(there, ["services", "tmp"]);
+        // Where everybody may make what they like, nobody needs an agent for it.
+        std::fs::set_permissions(bench.path(), PermissionsExt::from_mode(0o777)).expect("ours");
         agent.pass(&service("db", "db-1")).await;
         assert_eq!(agent.follow(instances_of("db")).ids().await, ["db-1"]);
         for file in precious {
@@ -692,6 +704,14 @@ fn a_directory_of_others_with_more_in_it_than_agents_make_stays_as_it_is() {
         let mut there = names_in(bench.path());
         there.sort();
         assert_eq!(there, ["services", "state.json"]);
+        // One that is narrowed by its mode is an agent's for all that.
+        std::fs::remove_file(bench.path().join("state.json")).expect("ours");
+        std::fs::remove_dir_all(bench.path().join("services")).expect("ours");
+        agent.pass(&service("db", "db-1")).await;
+        std::fs::remove_file(bench.path().join("boot")).expect("ours");
+        agent_on(&bench.address()).pass(&service("db", "db-2")).await;
+        std::fs::write(bench.path().join("state.json"), "{}").expect("ours");
+        std::fs::remove_file(bench.path().join("boot")).expect("ours");
         // One that agents have made can't be kept from them by what others put into it.
         std::fs::set_permissions(bench.path(), PermissionsExt::from_mode(0o777)).expect("ours");
         agent.try_publish(&service("db", "db-1"), ServiceStatus::Passing, "").await.expect("it may");

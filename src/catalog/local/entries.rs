@@ -138,25 +138,38 @@ pub(super) struct Tidying {
 }
 
 /// Removes files without a holder in every service; how many there were, and from where to go on another time, for whoever
-/// fills a directory must not have one start wait for all of it. What can't be removed stays.
+/// fills a directory must not have one start wait for all of it. What can't be removed stays; what couldn't be looked at this
+/// time, for want of a descriptor say, is gone on from.
 pub(super) fn remove_dead(services: &Folder, from: Tidying) -> (usize, Option<Tidying>) {
     let began = Instant::now();
     let (mut removed, mut looks) = (0, 0);
-    for name in sorted(services).into_iter().filter(|name| *name >= from.service) {
+    let Ok(names) = sorted(services) else { return (0, Some(from)) };
+    for name in names.into_iter().filter(|name| *name >= from.service) {
+        let after = if name == from.service { from.file.clone() } else { String::new() };
+        let mut at = Tidying { service: name, file: after };
         // Names take their time, too.
-        let mut at = Tidying { service: name, file: String::new() };
         if began.elapsed() >= MOST_TIDYING {
             return (removed, Some(at));
         }
-        let Ok(Some(service)) = services.sub(&at.service) else { continue };
-        let after = if at.service == from.service { from.file.as_str() } else { "" };
-        for file in sorted(&service).into_iter().filter(|file| file.as_str() > after) {
+        let listed = services.sub(&at.service).and_then(|service| match service {
+            Some(service) => sorted(&service).map(|files| Some((service, files))),
+            None => Ok(None),
+        });
+        let (service, files) = match listed {
+            Ok(Some(listed)) => listed,
+            Err(error) if error.is_passing() => return (removed, Some(at)),
+            Ok(None) | Err(_) => continue,
+        };
+        let behind = at.file.clone();
+        for file in files.into_iter().filter(|file| *file > behind) {
             if looks == MOST_TIDIED || began.elapsed() >= MOST_TIDYING {
                 return (removed, Some(at));
             }
             looks += 1;
-            if let Ok(Liveness::Dead(dead)) = look(&service, &file) {
-                removed += usize::from(service.remove_dead(&file, dead).unwrap_or(false));
+            match look(&service, &file) {
+                Ok(Liveness::Dead(dead)) => removed += usize::from(service.remove_dead(&file, dead).unwrap_or(false)),
+                Err(error) if error.is_passing() => return (removed, Some(at)),
+                Ok(_) | Err(_) => {}
             }
             at.file = file;
         }
@@ -164,11 +177,11 @@ pub(super) fn remove_dead(services: &Folder, from: Tidying) -> (usize, Option<Ti
     (removed, None)
 }
 
-/// The names in a directory, in an order that is the same the next time; none of one that can't be listed.
-fn sorted(folder: &Folder) -> Vec<String> {
-    let mut names = folder.names().unwrap_or_default();
+/// The names in a directory, in an order that is the same the next time.
+fn sorted(folder: &Folder) -> Result<Vec<String>, Error> {
+    let mut names = folder.names()?;
     names.sort_unstable();
-    names
+    Ok(names)
 }
 
 /// The state of the file at a path.

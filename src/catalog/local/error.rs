@@ -89,8 +89,8 @@ pub enum Error {
     },
     /// Somebody else's directory, as far as can be known.
     #[error(
-        "{} is taken for somebody else's: {name:?} is in it, and no agent's mark (a file `boot`): give it another name \
-         ([catalog] prefix), or empty it",
+        "{} is taken for somebody else's: {name:?} is in it, which no agent made so, and no agent's mark (a file `boot`): \
+         give it another name ([catalog] prefix), or empty it",
         .directory.display()
     )]
     NotOurs {
@@ -195,6 +195,11 @@ impl Error {
             }
             _ => None,
         }
+    }
+
+    /// Whether it may be otherwise the next time, for nothing is wrong with what was opened: there was no room for it.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self, Error::Refused { source: Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EINTR, .. })
     }
 
     /// Whether the directory may be read but not changed: a volume mounted read-only, or another user's.

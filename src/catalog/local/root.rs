@@ -28,8 +28,10 @@ const SCRATCH: &str = "tmp";
 const ELECTIONS: &str = "elections";
 const WITNESSES: &str = "witnesses";
 
-/// All that agents make in it; and what a new ext4 has.
-const LAYOUT: [&str; 7] = [SERVICES, KEYS, SCRATCH, ELECTIONS, WITNESSES, boot::MARK, "lost+found"];
+/// The directories that agents make in it.
+const PARTS: [&str; 5] = [SERVICES, KEYS, SCRATCH, ELECTIONS, WITNESSES];
+/// And what else may be there: a mark, of which it is told elsewhere if it is none, and what a new ext4 has.
+const OTHER_NAMES: [&str; 2] = [boot::MARK, "lost+found"];
 
 /// A shared directory, wherever its path leads now.
 #[derive(Debug, Clone)]
@@ -154,17 +156,23 @@ impl Root {
 
     /// Removes what agents that died at an unlucky moment left, and some more of what is left from before a reboot.
     pub(super) fn sweep(&self, opened: &Opened) -> Result<(), Error> {
-        let left_over = self.lock().left_over.take();
-        if let Some(left_over) = left_over
-            && let Some(services) = opened.root.sub(SERVICES)?
-        {
-            let (_, rest) = entries::remove_dead(&services, left_over);
-            self.lock().left_over = rest;
-        }
+        self.go_through_left_over(&opened.root)?;
         match opened.root.sub(SCRATCH)? {
             Some(scratch) => sweep(&scratch),
             None => Ok(()),
         }
+    }
+
+    /// Removes some more of what is left from before a reboot; how many entries. What couldn't be looked at is left to the
+    /// next time.
+    fn go_through_left_over(&self, root: &Folder) -> Result<usize, Error> {
+        let Some(left_over) = self.lock().left_over.clone() else { return Ok(0) };
+        let (removed, rest) = match root.sub(SERVICES)? {
+            Some(services) => entries::remove_dead(&services, left_over),
+            None => (0, None),
+        };
+        self.lock().left_over = rest;
+        Ok(removed)
     }
 
     /// Below the user's own directory everybody may write, so no link is followed: the prefix is one directory in the
@@ -253,9 +261,11 @@ impl Root {
                 // What is in a directory without a mark was never an agent's.
                 is_marked = mark != Mark::New;
                 if mark == Mark::TakenOver {
-                    let (removed, rest) = entries::remove_dead(&root.make(SERVICES)?, Tidying::default());
-                    let more = if rest.is_some() { ", and the rest is gone through later" } else { "" };
-                    self.lock().left_over = rest;
+                    // Before it is gone through: the mark says by now that all of it is this boot's.
+                    self.lock().left_over = Some(Tidying::default());
+                    let removed = self.go_through_left_over(root)?;
+                    let rest = self.lock().left_over.is_some();
+                    let more = if rest { ", and the rest is gone through later" } else { "" };
                     tracing::info!(
                         event = "catalog.taken_over",
                         "{} was left from before a reboot: {removed} entries removed{more}",
@@ -275,13 +285,25 @@ impl Root {
     }
 
     /// Something in a directory that others can't have put there, and no agent did: somebody may have moved it here, to have
-    /// directories made in it that are everybody's.
+    /// directories made in it that are everybody's. An agent's are everybody's themselves, by whatever names.
     fn strange(&self, root: &Folder) -> Result<Option<String>, Error> {
         if root.is_for_others()? {
             return Ok(None);
         }
-        let known = |name: &String| LAYOUT.contains(&name.as_str());
-        Ok(root.names()?.into_iter().find(|name| !known(name)))
+        let names = root.names()?;
+        let is_known = |name: &&String| PARTS.contains(&name.as_str()) || OTHER_NAMES.contains(&name.as_str());
+        if let Some(name) = names.iter().find(|name| !is_known(name)) {
+            return Ok(Some(name.clone()));
+        }
+        for name in names.into_iter().filter(|name| PARTS.contains(&name.as_str())) {
+            let part = root.sub(&name)?;
+            if let Some(part) = part
+                && !part.is_anybodys_to_tidy()?
+            {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
 
     fn kept(&self) -> Kept {
@@ -365,4 +387,54 @@ fn sweep(scratch: &Folder) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn dead(root: &Root, name: &str) -> PathBuf {
+        let service = root.path().join(SERVICES).join("web");
+        fs::create_dir_all(&service).unwrap();
+        fs::set_permissions(&service, PermissionsExt::from_mode(0o777)).unwrap();
+        let file = service.join(name);
+        fs::write(&file, "{}").unwrap();
+        file
+    }
+
+    /// Something else where the services are, while it lasts.
+    fn without_services<T>(root: &Root, work: impl FnOnce() -> T) -> T {
+        let (services, aside) = (root.path().join(SERVICES), root.path().join("aside"));
+        fs::rename(&services, &aside).unwrap();
+        fs::write(&services, "").unwrap();
+        let done = work();
+        fs::remove_file(&services).unwrap();
+        fs::rename(&aside, &services).unwrap();
+        done
+    }
+
+    #[tokio::test]
+    async fn what_is_left_from_before_a_reboot_is_gone_through_though_it_could_not_be_opened_the_first_times() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path(), "pilotfish", true);
+        let opened = root.open().await.unwrap();
+        let left = dead(&root, "left");
+        // As after a reboot: the mark is of another boot, and old.
+        let mark = root.path().join(boot::MARK);
+        fs::write(&mark, "00000000-0000-4000-8000-000000000000").unwrap();
+        fs::File::open(&mark).and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH)).unwrap();
+        let after = Root::new(directory.path(), "pilotfish", true);
+        without_services(&root, || after.prepare().unwrap_err());
+        without_services(&root, || after.sweep(&opened).unwrap_err());
+        assert!(left.exists());
+        after.sweep(&after.prepare().unwrap()).unwrap();
+        assert!(!left.exists());
+        // Gone through once.
+        let later = dead(&root, "later");
+        after.sweep(&opened).unwrap();
+        assert!(later.exists());
+    }
 }
