@@ -99,10 +99,15 @@ pub fn stage(
     if destination.is_accessible_as(access) && destination.has(text.as_bytes()).map_err(unwritten)? {
         return Ok(Rendering::Unchanged);
     }
+    let checker = checker(template);
     // In another's directory its check would look at whatever that one puts there, and in a file for another to write at
     // whatever that one writes.
-    let is_only_ours = destination.is_ours() && !destination.is_for_others_to_write(access, checker(template));
-    let beside = match is_only_ours {
+    let is_only_ours =
+        destination.is_ours() && !destination.is_for_others_to_write(access, checker.as_ref().map(|user| user.uid));
+    // Who is to look at it must be able to, whoever may read it once it is live.
+    let is_blind =
+        checker.as_ref().is_some_and(|user| !destination.is_readable_by(access, user.uid, &user.all_groups()));
+    let beside = match is_only_ours && !is_blind {
         true => destination.stage(text.as_bytes(), access).map_err(unwritten)?,
         false => None,
     };
@@ -110,7 +115,8 @@ pub fn stage(
         (Some(path), _) => Some(path.clone()),
         (None, Some(_)) => {
             let name = template.destination.file_name().unwrap_or(OsStr::new("file"));
-            Some(Scratch::make(name, text.as_bytes(), destination.mode(access) & READABLE).map_err(unwritten)?)
+            let (mode, reader) = (destination.mode(access) & READABLE, checker.as_ref().map(|user| user.uid));
+            Some(Scratch::make(name, text.as_bytes(), mode, reader).map_err(unwritten)?)
         }
         (None, None) => None,
     };
@@ -164,10 +170,10 @@ fn access(template: &Template) -> Result<Access, Error> {
     Ok(Access { mode: template.mode, owner })
 }
 
-/// Who looks at it before it goes live, if that isn't ourselves. One who can't be found looks at nothing.
-fn checker(template: &Template) -> Option<u32> {
+/// Who looks at it before it goes live, if that is neither root nor ourselves. One who can't be found looks at nothing.
+fn checker(template: &Template) -> Option<users::Identity> {
     let user = template.check.as_ref().and(template.check_as.user.as_ref())?;
-    users::look_up(user).ok().map(|found| found.uid)
+    users::look_up(user).ok().filter(|user| ![0, nix::unistd::geteuid().as_raw()].contains(&user.uid))
 }
 
 /// Why a template is of no use as it is here.

@@ -13,8 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FallocateFlags, OFlag, fallocate, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, getegid, geteuid, unlinkat};
 
 use super::hand::is_trusted;
 use super::walk::{find_making_parents, refused};
@@ -27,6 +27,8 @@ const UNFINISHED: Mode = Mode::from_bits_truncate(0o600);
 /// No right to run as its owner is carried over to new content.
 const RIGHTS: u32 = 0o777;
 const RUNS_AS_OWNER: u32 = 0o6000;
+/// Of a directory: what is made in it has its group.
+const SETS_GROUP: u32 = 0o2000;
 /// What lies beside a file for so many seconds was left there: making and checking one takes less.
 const LEFT_AFTER: i64 = 600;
 /// So many names of a directory are looked through for that.
@@ -126,6 +128,30 @@ impl Destination {
         let owner = access.owner.map(|(user, _)| user).or(self.before().map(|entry| entry.st_uid));
         let is_ours = owner.is_none_or(|owner| is_trusted(owner) || reader == Some(owner));
         !is_ours || self.mode(access) & OTHERS_WRITE != 0
+    }
+
+    /// Whether this user, who is in these groups, may read the new file where it is to be.
+    pub fn is_readable_by(&self, access: Access, user: u32, groups: &[u32]) -> bool {
+        let may = |owner: u32, group: u32, mode: u32, right: u32| match () {
+            () if owner == user => mode & (right << 6) != 0,
+            () if groups.contains(&group) => mode & (right << 3) != 0,
+            () => mode & right != 0,
+        };
+        let directory = &self.place.about_directory;
+        let new = match directory.st_mode & SETS_GROUP {
+            0 => getegid().as_raw(),
+            _ => directory.st_gid,
+        };
+        let owner = match (access.owner, self.before()) {
+            (Some((owner, group)), _) => (owner, group.unwrap_or(new)),
+            (None, Some(old)) => (old.st_uid, old.st_gid),
+            (None, None) => (geteuid().as_raw(), new),
+        };
+        let passable = |path: &Path| {
+            let about = if path.as_os_str().is_empty() { Ok(*directory) } else { stat(path) };
+            about.is_ok_and(|about| may(about.st_uid, about.st_gid, about.st_mode, 1))
+        };
+        may(owner.0, owner.1, self.mode(access), 4) && self.place.path.ancestors().all(passable)
     }
 
     /// Writes a complete file beside it, hidden, so that `include *.conf` doesn't see it; gives its path. `None` where

@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use super::find;
@@ -12,19 +12,23 @@ use super::walk::refused;
 /// Where temporary directories may be made; containers with a read-only root have at least the second.
 const PLACES: [&str; 4] = ["/run", "/dev/shm", "/tmp", "/var/tmp"];
 
+/// Of a file that is for one reader.
+const READER: u32 = 0o400;
+
 /// A directory with one file; both are gone with it.
 #[derive(Debug)]
 pub struct Scratch;
 
 impl Scratch {
-    /// Makes a file of this name and content, that nobody else may change; `mode` says who may read it.
+    /// Makes a file of this name and content, that nobody else may change; `mode` says who may read it. With a `reader` it
+    /// is for that user alone, and theirs to change, as what they make of it is.
     ///
     /// # Errors
     /// No temporary directory can be written.
-    pub fn make(name: &std::ffi::OsStr, text: &[u8], mode: u32) -> io::Result<PathBuf> {
+    pub fn make(name: &std::ffi::OsStr, text: &[u8], mode: u32, reader: Option<u32>) -> io::Result<PathBuf> {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for place in PLACES {
-            match make_in(Path::new(place), name, text, mode) {
+            match make_in(Path::new(place), name, text, mode, reader) {
                 Ok(path) => return Ok(path),
                 Err(error) => last = error,
             }
@@ -42,7 +46,13 @@ impl Scratch {
     }
 }
 
-pub(super) fn make_in(place: &Path, name: &std::ffi::OsStr, text: &[u8], mode: u32) -> io::Result<PathBuf> {
+pub(super) fn make_in(
+    place: &Path,
+    name: &std::ffi::OsStr,
+    text: &[u8],
+    mode: u32,
+    reader: Option<u32>,
+) -> io::Result<PathBuf> {
     let directory = place.join(format!(".pilotfish-{:016x}", random()));
     if let Some(hand) = find(&directory)?.led_by {
         return Err(refused(hand, "may move what is in it"));
@@ -53,7 +63,14 @@ pub(super) fn make_in(place: &Path, name: &std::ffi::OsStr, text: &[u8], mode: u
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(text)?;
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        // Given away last, for its mode is its owner's to set; who may not give it away lets them read what its mode lets them.
+        let given = reader.is_some_and(|reader| {
+            file.set_permissions(fs::Permissions::from_mode(READER)).is_ok()
+                && fchown(&file, Some(reader), None).is_ok()
+        });
+        if !given {
+            file.set_permissions(fs::Permissions::from_mode(mode))?;
+        }
         // Its name can't be guessed; who runs the check must be able to get at it.
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o711))
     };

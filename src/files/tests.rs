@@ -509,7 +509,7 @@ fn a_scratch_file_is_made_only_where_nobody_else_may_move_it() {
     let name = std::ffi::OsStr::new("file");
     for (mode, made) in [(0o755, true), (0o1777, true), (0o777, false)] {
         fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
-        let path = super::scratch::make_in(directory.path(), name, b"text", 0o600);
+        let path = super::scratch::make_in(directory.path(), name, b"text", 0o600, None);
         assert_eq!(path.is_ok(), made, "{mode:o}: {path:?}");
         if let Ok(path) = path {
             Scratch::remove(&path);

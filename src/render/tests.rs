@@ -111,12 +111,46 @@ fn what_a_check_looks_at_is_for_nobody_else_to_write() {
         install(&second).unwrap();
         let about = fs::metadata(&template.destination).unwrap();
         assert_eq!((about.mode() & 0o7777, about.uid()), (0o640, 65_534));
-        // Its owner may look at their own.
+        // Its owner may look at their own, where they get at it.
         template.check_as.user = Some("65534".to_owned());
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let third = staged(&template, "3");
         assert!(third.beside);
         discard(&third);
     }
+}
+
+#[test]
+fn the_user_of_a_check_reads_what_they_are_to_look_at_and_nobody_else_does() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut template = template(directory.path(), "{{ value }}");
+    (template.check, template.mode) = (Some(vec!["true".into()]), Some(0o600));
+    template.check_as.user = Some("65534:65534".to_owned());
+    let looked_at = |template: &Template, value: &str| {
+        let staged = staged(template, value);
+        let path = staged.path.as_deref().unwrap();
+        let about = fs::metadata(path).unwrap();
+        assert_eq!(fs::read_to_string(path).unwrap(), value);
+        let how = (staged.beside, about.uid(), about.gid(), about.mode() & 0o7777);
+        install(&staged).unwrap();
+        how
+    };
+    // In a directory that is root's alone, and in one that is open; by the mode, and by the group.
+    assert_eq!(looked_at(&template, "1"), (false, 65_534, 0, 0o400));
+    let about = fs::metadata(&template.destination).unwrap();
+    assert_eq!((about.uid(), about.mode() & 0o7777), (0, 0o600), "it is live as it was asked for");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(looked_at(&template, "2"), (false, 65_534, 0, 0o400));
+    template.mode = Some(0o640);
+    assert_eq!(looked_at(&template, "3"), (false, 65_534, 0, 0o400));
+    template.owner = Some("0:65534".to_owned());
+    assert_eq!(looked_at(&template, "4"), (true, 0, 65_534, 0o640), "they may read it as it is");
+    // Root reads all.
+    (template.mode, template.check_as.user) = (Some(0o600), Some("root".to_owned()));
+    assert!(looked_at(&template, "5").0);
 }
 
 #[test]

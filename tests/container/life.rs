@@ -352,6 +352,23 @@ fn a_backend_that_leaves_while_the_container_drains_leaves_the_file_and_main_is_
 }
 
 #[test]
+fn a_check_that_runs_as_another_user_reads_a_file_that_only_its_owner_will() {
+    let lab = Lab::new(&format!(
+        "{MAIN}{LOCAL}[[watch]]\nkey = \"password\"\n\
+         [watch.template]\nsource = \"DIR/t.j2\"\ndestination = \"DIR/out.conf\"\nmode = \"0600\"\n\
+         check = [\"sh\", \"-c\", \"id -u; cat $0\", \"{{}}\"]\ncheck_user = \"65534:65534\"\n"
+    ));
+    fs::write(lab.path("t.j2"), "password={{ value | default(\"none\") }}\n").unwrap();
+    let container = lab.run();
+    log_says(&container, "password=none");
+    assert!(container.stderr().contains("65534"), "{}", container.stderr());
+    eventually("it is live", || lab.path("out.conf").exists().then_some(())).unwrap();
+    use std::os::unix::fs::MetadataExt;
+    let about = fs::metadata(lab.path("out.conf")).unwrap();
+    assert_eq!((about.uid(), about.mode() & 0o777), (0, 0o600));
+}
+
+#[test]
 fn on_change_gets_the_change_as_json() {
     let lab = Lab::new(&format!(
         "{MAIN}{LOCAL}[[service]]\nname = \"self\"\nid = \"me\"\nport = 80\naddress = [\"static:10.0.0.1\"]\n\
