@@ -92,10 +92,13 @@ fn templates_of(config: &Config) -> impl Iterator<Item = (&String, &Template)> {
     config.watches.iter().filter_map(|watch| Some((&watch.name, watch.template.as_ref()?)))
 }
 
-/// Whether others may listen at Consul's socket: the agent says nothing there then, or main hears the token. One whose
-/// directory isn't here may come.
+/// Whether others may listen at the socket where Consul is told a token: the agent says nothing there then, or main hears
+/// it. One whose directory isn't here may come.
 fn socket(config: &Config) -> Option<Look<'_>> {
     let Backend::Consul(consul) = &config.catalog.backend else { return None };
+    if !consul.tells_a_secret() {
+        return None;
+    }
     let ConsulAddress::Unix(path) = &consul.address else { return None };
     let what = format!("unix://{}, the address of [catalog]", path.display());
     Some(one(what.clone(), move || {
@@ -196,18 +199,23 @@ mod tests {
     fn a_socket_of_consuls_where_anybody_may_listen_is_told() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pilotfish.toml");
-        let told = |mode| {
+        std::fs::write(directory.path().join("token"), "it").unwrap();
+        let told = |mode, token: &str| {
             let place = directory.path().join("run");
             let _ = std::fs::create_dir(&place);
             std::fs::set_permissions(&place, std::fs::Permissions::from_mode(mode)).unwrap();
             let address = format!("unix://{}/consul.sock", place.display());
-            let text =
-                format!("process.exec = [\"true\"]\ncatalog = {{ backend = \"consul\", address = {address:?} }}\n");
+            let token = token.replace("DIR", directory.path().to_str().unwrap());
+            let text = format!(
+                "process.exec = [\"true\"]\ncatalog = {{ backend = \"consul\", address = {address:?}{token} }}\n"
+            );
             std::fs::write(&file, text).unwrap();
             of(&Config::load(&file, None, &Context::of_this_process()).unwrap().config)
         };
-        assert_eq!(told(0o755), <[String; 0]>::default());
-        let doubt = told(0o777).concat();
+        let token = ", token_file = \"DIR/token\"";
+        assert_eq!(told(0o755, token), <[String; 0]>::default());
+        assert_eq!(told(0o777, ""), <[String; 0]>::default(), "nobody is told anything");
+        let doubt = told(0o777, token).concat();
         assert!(
             doubt.contains("run/consul.sock, the address of [catalog]: it is of no use: refused: anybody may"),
             "{doubt}"

@@ -60,6 +60,13 @@ pub struct Consul {
     pub tls: Tls,
 }
 
+impl Consul {
+    /// Whether who is asked hears a token or a password.
+    pub fn tells_a_secret(&self) -> bool {
+        self.token.is_some() || self.basic.is_some()
+    }
+}
+
 /// The variables of Consul's own command line that hold secrets.
 pub const CONSUL_SECRETS: [&str; 2] = ["CONSUL_HTTP_TOKEN", "CONSUL_HTTP_AUTH"];
 

@@ -412,11 +412,11 @@ impl Client {
         Ok(now?.token)
     }
 
-    /// Where it listens in the file system.
-    fn socket(&self) -> Option<PathBuf> {
+    /// Where it listens in the file system, if whoever listens there is told a secret.
+    fn confidant(&self) -> Option<PathBuf> {
         match &self.settings.address {
-            ConsulAddress::Unix(path) => Some(path.clone()),
-            ConsulAddress::Tcp(_) => None,
+            ConsulAddress::Unix(path) if self.settings.tells_a_secret() => Some(path.clone()),
+            ConsulAddress::Unix(_) | ConsulAddress::Tcp(_) => None,
         }
     }
 
@@ -448,7 +448,7 @@ impl Client {
             request = request.body(body);
         }
         // Its connection stays there, and the pieces of its answer come here as they are asked for.
-        let mut answer = self.aside.spawn(send_to(self.socket(), request)).await.map_err(|error| failed(&*error))?;
+        let mut answer = self.aside.spawn(send_to(self.confidant(), request)).await.map_err(|error| failed(&*error))?;
         let status = answer.status();
         let mut body = Vec::new();
         let mut whole = Whole { body: &mut body, most: LARGEST_ANSWER };
@@ -468,10 +468,10 @@ impl Client {
     }
 }
 
-/// Sends it, to a socket only if nobody else may listen there: they would be told the token. The library connects by the
-/// path, so what was looked at may be another by then; but only where somebody else may write, who is refused.
-async fn send_to(socket: Option<PathBuf>, request: RequestBuilder) -> Result<Response, Failure> {
-    if let Some(path) = socket {
+/// Sends it; a secret only to a socket where nobody else may listen. The library connects by the path, so what was looked at
+/// may be another by then; but only where somebody else may write, who is refused.
+async fn send_to(confidant: Option<PathBuf>, request: RequestBuilder) -> Result<Response, Failure> {
+    if let Some(path) = confidant {
         SocketPlace::find(&path)?.one_user()?;
     }
     Ok(request.send().await?)
