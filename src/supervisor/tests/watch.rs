@@ -552,3 +552,17 @@ fn the_status_says_since_when_a_file_is_being_made() {
     script.installed("app");
     assert_eq!(since(&script), None);
 }
+
+#[test]
+fn of_a_check_that_looked_at_a_copy_elsewhere_it_is_said_what_was_not_there() {
+    let told = |beside| {
+        let mut script = running_with_template();
+        script.sees("app", &["a", "b"]);
+        script.rendered("app", Rendering::Staged(Staged { beside, ..staged() }));
+        script.ends("template_check of app", 1);
+        script.core.status().watches[0].error.clone().unwrap_or_default()
+    };
+    let (beside, apart) = (told(true), told(false));
+    assert_eq!(beside, "its check exited with code 1");
+    assert!(apart.starts_with("its check exited with code 1 (it looked at a copy apart from /etc/"), "{apart}");
+}

@@ -367,8 +367,16 @@ impl Watch {
             }
             Ok(()) => self.install(on, staged, context),
             Err(error) => {
+                // By a relative path the file finds nothing of what lies beside its destination there.
+                let apart = match staged.path.is_some() && !staged.beside {
+                    true => format!(
+                        " (it looked at a copy apart from {}, where what the file names by relative paths isn't)",
+                        staged.template.destination.display()
+                    ),
+                    false => String::new(),
+                };
                 context.step.out.push(Effect::Discard(staged));
-                self.failed(format!("its check {error}"), context);
+                self.failed(format!("its check {error}{apart}"), context);
             }
         }
     }
