@@ -16,6 +16,7 @@ use nix::fcntl::{AtFlags, FallocateFlags, OFlag, fallocate, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, getegid, geteuid, unlinkat};
 
+use super::acl::Acl;
 use super::hand::is_trusted;
 use super::walk::{find_making_parents, refused};
 use super::{Place, find, is_plain, no_plain_file, same};
@@ -27,6 +28,8 @@ const UNFINISHED: Mode = Mode::from_bits_truncate(0o600);
 /// No right to run as its owner is carried over to new content.
 const RIGHTS: u32 = 0o777;
 const RUNS_AS_OWNER: u32 = 0o6000;
+/// The group's rights in a mode.
+const GROUPS: u32 = 0o070;
 /// Of a directory: what is made in it has its group.
 const SETS_GROUP: u32 = 0o2000;
 /// What lies beside a file for so many seconds was left there: making and checking one takes less.
@@ -267,7 +270,33 @@ impl Destination {
             }
             (None, _) => {}
         }
-        new.set_permissions(Permissions::from_mode(self.mode(access)))
+        self.open_up(new, access)
+    }
+
+    /// Gives a file with its owner the mode that is asked for, or the mode and the ACL of the one before. Where that one's
+    /// ACL can't be given, nobody may do by the mode what they couldn't before.
+    fn open_up(&self, new: &File, access: Access) -> io::Result<()> {
+        let mode = self.mode(access);
+        let old = self.before().filter(|_| access.mode.is_none());
+        let Some(old) = old else { return new.set_permissions(Permissions::from_mode(mode)) };
+        let acl = match self.place.open(OFlag::O_RDONLY) {
+            Ok(old) => Acl::of(old),
+            // Who may put another in its place and not read it knows its mode alone.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+            Err(error) => return Err(error),
+        };
+        let Some(acl) = acl else {
+            Acl::take(new);
+            return new.set_permissions(Permissions::from_mode(mode));
+        };
+        Acl::take(new);
+        new.set_permissions(Permissions::from_mode(mode & !GROUPS | acl.group() << 3))?;
+        let now = fstat(new)?;
+        if (now.st_uid, now.st_gid) == (old.st_uid, old.st_gid) {
+            // Some file systems of network storage take none.
+            let _ = acl.give(new);
+        }
+        Ok(())
     }
 
     fn write_in_place(&self, text: &[u8], access: Access) -> io::Result<()> {

@@ -10,6 +10,7 @@
 //! - [`Way`]: to where a child works, entered between fork and exec.
 //! - [`beside`]: works on files beside the agent's only thread. [`Reader`]: reads there, one thread for each reader.
 
+mod acl;
 mod destination;
 mod fresh;
 mod hand;

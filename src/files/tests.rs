@@ -818,3 +818,55 @@ fn where_nothing_was_found_nothing_is_spoken_to_whatever_is_there_by_then() {
     let held = SocketPlace::find(&roots).unwrap().hold().unwrap();
     assert!(!held.is_in_others_hands() && UnixStream::connect(held.path()).is_ok());
 }
+
+/// A user who is in no other entry may read, and the owning group may not: by its mode alone it could.
+fn acl(group: u8) -> Vec<u8> {
+    let entry =
+        |tag: u16, right: u16, id: u32| [&tag.to_le_bytes()[..], &right.to_le_bytes(), &id.to_le_bytes()].concat();
+    let nobody = u32::MAX;
+    let entries = [
+        entry(0x01, 6, nobody),
+        entry(0x02, 4, OTHER),
+        entry(0x04, group.into(), nobody),
+        entry(0x10, 4, nobody),
+        entry(0x20, 0, nobody),
+    ];
+    [&2u32.to_le_bytes()[..], &entries.concat()].concat()
+}
+
+#[test]
+fn the_acl_of_a_file_that_is_replaced_stays_and_where_it_can_not_nobody_may_do_more_without_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    let acl_of = |path: &Path| super::acl::Acl::of(fs::File::open(path).unwrap());
+    let replaced = |access| {
+        let _ = fs::remove_file(&path);
+        file(&path, 0o600);
+        let given = super::acl::Acl::from(acl(0)).give(fs::File::open(&path).unwrap());
+        assert!(given.is_ok(), "{given:?}");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640, "the mask is in the group's place");
+        let destination = Destination::find(&path, false).unwrap();
+        let staged = destination.stage(b"new", access).unwrap().unwrap();
+        assert!(destination.install(&staged).unwrap());
+        (acl_of(&path).is_some(), fs::metadata(&path).unwrap().mode() & 0o777)
+    };
+    assert_eq!(replaced(Access::default()), (true, 0o640));
+    assert_eq!(acl_of(&path), Some(super::acl::Acl::from(acl(0))));
+    // Another mode is asked for: it says all.
+    assert_eq!(replaced(Access { mode: Some(0o640), owner: None }), (false, 0o640));
+    if nix::unistd::geteuid().is_root() {
+        // Those it named are another owner's to name.
+        assert_eq!(replaced(Access { mode: None, owner: Some((OTHER, Some(OTHER))) }), (false, 0o600));
+        assert_eq!(replaced(Access { mode: None, owner: Some((0, Some(0))) }), (true, 0o640));
+    }
+}
+
+#[test]
+fn what_a_group_may_is_what_its_entry_and_the_mask_let_it() {
+    for (entry, may) in [(0, 0), (4, 4), (7, 4), (2, 0)] {
+        assert_eq!(super::acl::Acl::from(acl(entry)).group(), may);
+    }
+    for none in [&b""[..], b"\x02", &[0; 12]] {
+        assert_eq!(super::acl::Acl::from(none.to_vec()).group(), 0);
+    }
+}
