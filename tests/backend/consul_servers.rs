@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::backend::consul::{SOON, open, registration, service, settings};
 use crate::support::lab::Lab;
-use crate::support::servers::{Consul, ConsulCluster, eventually, program};
+use crate::support::servers::{Consul, ConsulCluster, Relay, eventually, program};
 
 /// Heartbeats until it is so.
 async fn beats(backend: &Backend, service: &Service, within: Duration, so: impl Fn() -> bool) -> Duration {
@@ -167,4 +167,51 @@ fn the_status_says_that_an_entry_is_not_in_the_catalog_yet_and_the_log_says_so_o
     let log = container.stderr();
     assert_eq!(log.matches(words).count(), 1, "{log}");
     assert!(!log.contains("catalog.published"), "{log}");
+}
+
+#[test]
+fn an_address_that_leads_now_to_one_agent_now_to_another_is_told_once_with_the_cause() {
+    let cluster = ConsulCluster::start();
+    let (ready, relay) = std::sync::mpsc::channel();
+    let first = cluster.http[0];
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            ready.send(Relay::to(first).await).unwrap();
+            // As long as the test.
+            std::future::pending::<()>().await;
+        });
+    });
+    let relay = relay.recv().unwrap();
+    let lab = Lab::new(&format!(
+        "[process]\nexec = [\"sleep\", \"1000\"]\n\
+         [[service]]\nname = \"balanced\"\nid = \"balanced-1\"\nport = 80\naddress = [\"static:192.0.2.7\"]\n\
+         ttl = \"6s\"\n[catalog]\nbackend = \"consul\"\naddress = \"http://{}\"\n",
+        relay.at
+    ));
+    let container = lab.run();
+    let words = "address leads now to consul agent s";
+    let begun = std::time::Instant::now();
+    let mut turn = 0;
+    while !container.stderr().contains(words) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", container.stderr());
+        turn += 1;
+        relay.lead_to(Some(cluster.http[turn % 2]));
+        std::thread::sleep(Duration::from_millis(2_500));
+        // The agent that lost its entry compares itself with the servers once a minute; a check that turns, at once.
+        if turn == 4 {
+            for agent in [0, 1] {
+                for check in ["alive", "health"] {
+                    cluster.ask(agent, "PUT", &format!("/v1/agent/check/fail/balanced-1:{check}"), "");
+                }
+            }
+        }
+    }
+    for _ in 0..4 {
+        turn += 1;
+        relay.lead_to(Some(cluster.http[turn % 2]));
+        std::thread::sleep(Duration::from_millis(2_500));
+    }
+    let log = container.stderr();
+    assert_eq!(log.matches(words).count(), 1, "{log}");
 }

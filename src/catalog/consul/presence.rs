@@ -28,6 +28,8 @@ pub(super) struct Presence(Mutex<BTreeMap<String, Listing>>);
 
 #[derive(Debug)]
 struct Listing {
+    /// When it was registered.
+    since: Instant,
     /// When it was last looked at.
     at: Instant,
     /// When it was last looked at as a whole; `None`: not since the agent was told something.
@@ -48,6 +50,7 @@ impl Presence {
     /// It was registered: the agent tells its servers of it.
     pub(super) fn registered(&self, id: &str) {
         let listing = Listing {
+            since: Instant::now(),
             at: Instant::now(),
             whole_at: None,
             settled: false,
@@ -137,6 +140,11 @@ impl Presence {
         self.lock().get(id).is_some_and(|listing| listing.there)
     }
 
+    /// Whether what else there is of it would be critical by now, if it weren't fed.
+    pub(super) fn is_settled(&self, id: &str, ttl: Duration) -> bool {
+        self.lock().get(id).is_some_and(|listing| listing.since.elapsed() >= ttl * 2)
+    }
+
     /// It is hidden from the token, or may be: nothing is known of it.
     pub(super) fn hidden(&self, id: &str) {
         if let Some(listing) = self.lock().get_mut(id) {
@@ -159,7 +167,7 @@ mod tests {
     const TTL: Duration = Duration::from_secs(15);
 
     fn seen(index: u64, lack: Option<Lack>) -> Sighting {
-        Sighting { node: Some("n1".to_owned()), index, lack, leaderless: false }
+        Sighting { node: Some("n1".to_owned()), index, lack, leaderless: false, also: None }
     }
 
     fn checks() -> LookAt {

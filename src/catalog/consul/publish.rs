@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::config::Service;
@@ -70,7 +71,11 @@ const LONGEST_NOTE: usize = 4000;
 
 /// Which agent each service is registered with, by the service's id: the agents' node names.
 #[derive(Debug, Default)]
-pub(super) struct Pins(Mutex<BTreeMap<String, Pin>>);
+pub(super) struct Pins {
+    pins: Mutex<BTreeMap<String, Pin>>,
+    /// It was said that the address leads to several agents.
+    several: AtomicBool,
+}
 
 #[derive(Debug)]
 struct Pin {
@@ -110,7 +115,7 @@ impl Pins {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Pin>> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.pins.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -294,6 +299,17 @@ async fn look(ours: Ours<'_>, wanted: &WantedEntry<'_>) -> Result<Option<Error>,
             presence.looked(id, &LookAt::Whole, sighting);
         }
     }
+    if let Ok(Sighting { node: Some(one), also: Some(other), .. }) = &asked
+        && presence.is_settled(id, *ttl)
+        && !ours.pins.several.swap(true, Ordering::Relaxed)
+    {
+        tracing::warn!(
+            event = "catalog.moved",
+            "[catalog] address leads now to consul agent {one}, now to {other}, and {id} is registered with both: what \
+             reaches one is lost on the other, so its entries are critical now and then. It must lead to one agent, the \
+             host's own, and not to several behind a balancer"
+        );
+    }
     match asked {
         Ok(Sighting { lack: None, .. }) => Ok(None),
         Ok(Sighting { lack: Some(Lack::Entry), .. }) if !presence.was_there(id) && is_hidden(client, wanted).await => {
@@ -384,7 +400,9 @@ async fn move_here(client: &Client, pins: &Pins, id: &str) -> Result<(), Error> 
         Err(Error::Refused { status: 403, .. }) => return Ok(()),
         Err(error) => return Err(error),
     };
-    if let Some(before) = pins.take(id, &node) {
+    if let Some(before) = pins.take(id, &node)
+        && !pins.several.load(Ordering::Relaxed)
+    {
         tracing::warn!(
             event = "catalog.moved",
             "[catalog] address led to consul agent {before} and now leads to {node}: registering {id} there"

@@ -51,11 +51,13 @@ pub(super) struct Sighting {
     pub(super) lack: Option<Lack>,
     /// The one that answered knows no leader.
     pub(super) leaderless: bool,
+    /// Another host, whose agent has the same entry of ours, and hears from us.
+    pub(super) also: Option<String>,
 }
 
 impl Sighting {
     fn of(answer: &Answer, node: Option<String>, lack: Option<Lack>) -> Sighting {
-        Sighting { node, index: answer.index.unwrap_or_default(), lack, leaderless: answer.leaderless }
+        Sighting { node, index: answer.index.unwrap_or_default(), lack, leaderless: answer.leaderless, also: None }
     }
 }
 
@@ -104,6 +106,12 @@ impl WantedEntry<'_> {
             }
             Some(_) | None => None,
         }
+    }
+
+    /// Whether its host lives, and its agent hears from us.
+    fn is_heard(&self, entry: &Entry) -> bool {
+        let is = |id: &str, status: &str| entry.checks.iter().any(|check| check.id == id && check.status == status);
+        is(self.alive.0, "passing") && !is("serfHealth", "critical")
     }
 
     fn lacks_of_entry(&self, entry: &Entry) -> Option<Lack> {
@@ -166,7 +174,11 @@ impl Client {
         let mut sighting = Sighting::of(&answer, None, Some(Lack::Entry));
         // An id is unique on one host only: another container's may be the same, on another.
         let ours = entries.into_iter().map(|entry| (wanted.lacks_of_entry(&entry), entry));
-        if let Some((lack, entry)) = ours.into_iter().find(|(lack, _)| *lack != Some(Lack::Entry)) {
+        for (lack, entry) in ours.filter(|(lack, _)| *lack != Some(Lack::Entry)) {
+            if sighting.node.is_some() {
+                sighting.also = sighting.also.or_else(|| wanted.is_heard(&entry).then_some(entry.node.node));
+                continue;
+            }
             (sighting.node, sighting.lack) = (Some(entry.node.node), lack);
         }
         Ok(sighting)
@@ -247,6 +259,8 @@ mod tests {
         let there = entry("passing", "passing", &[], 80, &[]);
         assert_eq!(out.lacks_of_entry(&there), Some(Lack::Part("maintenance mode")));
         assert_eq!(out.lacks_of(&[]), Some(Lack::Entry));
+        assert!(out.is_heard(&there) && !out.is_heard(&entry("critical", "passing", &[], 80, &[])));
+        assert!(!out.is_heard(&entry("passing", "passing", &[("serfHealth", "")], 80, &[])), "its host is down");
         let theirs = WantedEntry { alive: ("web:alive", "another life"), ..out };
         assert_eq!(theirs.lacks_of_entry(&there), Some(Lack::Entry));
     }
