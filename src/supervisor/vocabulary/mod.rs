@@ -1,6 +1,7 @@
 //! The words of the core: what it is told, what it orders, and what both speak of. No decision is made here.
 
 mod answer;
+pub mod bounds;
 mod change;
 mod effect;
 mod event;
