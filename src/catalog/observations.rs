@@ -63,6 +63,8 @@ pub struct ObservationSender {
     events: mpsc::Sender<Event>,
     audience: Audience,
     want_a_value: bool,
+    /// What is seen next may lack what the store has lost.
+    anew: bool,
 }
 
 impl ObservationSender {
@@ -75,7 +77,13 @@ impl ObservationSender {
 
     /// Observations become [`Event::Observed`] of everyone in the audience.
     pub fn shared(events: mpsc::Sender<Event>, audience: Audience, want_a_value: bool) -> ObservationSender {
-        ObservationSender { events, audience, want_a_value }
+        ObservationSender { events, audience, want_a_value, anew: false }
+    }
+
+    /// The way to the store broke, or the store began anew: it may have lost what it held. That is no outage, and is told with
+    /// what is seen next, if that is news. (After a failure that was told it goes without saying.)
+    pub fn looks_anew(&mut self) {
+        self.anew = true;
     }
 
     /// Tells what is seen, unless that was the last thing told. After a failure it is told again, so that the other
@@ -105,15 +113,24 @@ impl ObservationSender {
     }
 
     async fn tell(&mut self, seen: Seen) {
+        // Only instances register again.
+        let anew = seen.is_ok() && std::mem::take(&mut self.anew) && matches!(&seen, Ok(Observation::Instances(_)));
         for follow in self.audience.of_news(&seen) {
-            let Ok(allowance) = self.events.reserve().await else {
-                // The loop has ended and took the receiver along: this task is about to be dropped too.
-                return std::future::pending().await;
-            };
-            // It may have left meanwhile, and follow something else.
-            if self.audience.has(&follow) {
-                allowance.send(Event::Observed { follow, seen: seen.clone() });
+            if anew {
+                self.send(Event::SeenAnew { follow: follow.clone() }, &follow).await;
             }
+            self.send(Event::Observed { follow: follow.clone(), seen: seen.clone() }, &follow).await;
+        }
+    }
+
+    async fn send(&self, event: Event, follow: &Follow) {
+        let Ok(allowance) = self.events.reserve().await else {
+            // The loop has ended and took the receiver along: this task is about to be dropped too.
+            return std::future::pending().await;
+        };
+        // It may have left meanwhile, and follow something else.
+        if self.audience.has(follow) {
+            allowance.send(event);
         }
     }
 }
@@ -165,6 +182,32 @@ mod tests {
         seen.saw(key("a")).await;
         assert!(!seen.failing());
         assert_eq!(told(&mut events), [Ok(key("a")), Err("cut".to_owned()), Ok(key("a"))]);
+    }
+
+    #[tokio::test]
+    async fn that_a_store_may_have_lost_what_it_held_is_told_with_what_is_seen_then_if_that_is_news() {
+        let (sender, mut events) = mpsc::channel(8);
+        let mut seen = ObservationSender::new(sender, Follow::Watch("app".to_owned()));
+        let none = || Observation::Instances([].into());
+        seen.saw(none()).await;
+        seen.looks_anew();
+        seen.saw(none()).await;
+        seen.failed_as("cut".to_owned()).await;
+        seen.looks_anew();
+        seen.saw(none()).await;
+        seen.looks_anew();
+        seen.saw(key("a")).await;
+        let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
+        let follow = || Follow::Watch("app".to_owned());
+        let observed = |seen| Event::Observed { follow: follow(), seen };
+        let expected = [
+            observed(Ok(none())),
+            observed(Err("cut".to_owned())),
+            Event::SeenAnew { follow: follow() },
+            observed(Ok(none())),
+            observed(Ok(key("a"))),
+        ];
+        assert_eq!(format!("{told:?}"), format!("{expected:?}"));
     }
 
     #[tokio::test]

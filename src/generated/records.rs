@@ -129,6 +129,7 @@ fn one_of_each(config: &Loaded) -> Vec<Event> {
         rendered(Rendering::Failed(failed())),
         Event::Installed { watch: "app".to_owned(), result: Ok(()) },
         Event::Hinted { watch: "app".to_owned(), sent: false },
+        Event::SeenAnew { follow: Follow::Watch("app".to_owned()) },
         Event::Witness { stands: Err(failed()) },
         Event::Guard { stands: true },
         Event::OuterWatchdog { every: Duration::from_secs(1) },

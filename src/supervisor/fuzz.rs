@@ -313,6 +313,7 @@ impl World {
                 Event::Published { service: "web".to_owned(), result: input.result(advertised) }
             }
             17 => Event::Withdrawn { service: "web".to_owned(), result: input.result(()) },
+            18 if input.below(4) == 1 => Event::SeenAnew { follow: follow(input) },
             18 => Event::Observed { follow: follow(input), seen: observation(input) },
             19 => Event::Rendered { watch: "t".to_owned(), outcome: self.rendering(input) },
             20 => Event::Installed { watch: "t".to_owned(), result: input.result(()) },

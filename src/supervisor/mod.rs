@@ -252,6 +252,11 @@ impl Supervisor {
             Event::Observed { follow: Follow::WaitFor(index), seen } => self.waited(index, seen, step.out),
             Event::Observed { follow: Follow::Acting, seen } => self.saw_acting(step, seen),
             Event::Observed { follow: Follow::Await(reply), seen } => self.awaited(step, reply, seen),
+            Event::SeenAnew { follow: Follow::Watch(name) } => {
+                self.with_watch(step, &name, |watch, _| watch.begins_anew());
+            }
+            // Who only waits for somebody to come believes what is seen.
+            Event::SeenAnew { follow: Follow::WaitFor(_) | Follow::Acting | Follow::Await(_) } => {}
             Event::Rendered { watch, outcome } => self.rendered(step, &watch, outcome),
             Event::Installed { watch, result } => {
                 self.with_watch(step, &watch, |watch, context| watch.installed(result, context));

@@ -171,14 +171,16 @@ impl Follower {
     }
 
     pub async fn told_within(&mut self, patience: Duration) -> Result<Observation, String> {
-        let event = timeout(patience, self.seen.recv()).await.expect("something is seen in time");
-        match event.expect("a follower doesn't end by itself") {
-            Event::Observed { follow, seen } => {
-                assert_eq!(follow, Follow::Watch("test".to_owned()));
-                seen
+        let (follow, seen) = loop {
+            let event = timeout(patience, self.seen.recv()).await.expect("something is seen in time");
+            match event.expect("a follower doesn't end by itself") {
+                Event::Observed { follow, seen } => break (follow, seen),
+                Event::SeenAnew { .. } => {}
+                other => panic!("not an observation: {other:?}"),
             }
-            other => panic!("not an observation: {other:?}"),
-        }
+        };
+        assert_eq!(follow, Follow::Watch("test".to_owned()));
+        seen
     }
 
     /// The next instances told.

@@ -68,9 +68,12 @@ impl Follower {
     }
 
     async fn next(&mut self) -> Result<Observation, String> {
-        match tokio::time::timeout(SOON, self.0.recv()).await.expect("told in time") {
-            Some(Event::Observed { seen, .. }) => seen,
-            other => panic!("not an observation: {other:?}"),
+        loop {
+            match tokio::time::timeout(SOON, self.0.recv()).await.expect("told in time") {
+                Some(Event::Observed { seen, .. }) => break seen,
+                Some(Event::SeenAnew { .. }) => {}
+                other => panic!("not an observation: {other:?}"),
+            }
         }
     }
 

@@ -31,6 +31,9 @@ pub(super) async fn follow(client: &Client, query: &Query, seen: &mut Observatio
         let pause = match asker.look(client, index, want_a_value).await {
             Ok((observation, next)) => {
                 pace.reset();
+                if next < index {
+                    seen.looks_anew();
+                }
                 index = next;
                 let began = Instant::now();
                 seen.saw(observation).await;
@@ -39,9 +42,12 @@ pub(super) async fn follow(client: &Client, query: &Query, seen: &mut Observatio
             // It comes back to the end of the queue, with the same index: nothing is missed.
             Err(Error::Full { .. }) => pace.pause(),
             Err(error) => {
-                // A question that was waiting when its connection broke proves no outage: the next one tells.
+                // A question that was waiting when its connection broke proves no outage: the next one tells. But a Consul that
+                // is killed and there again at once may be without its data.
                 let waited = std::mem::take(&mut index) > 0;
-                if !waited {
+                if waited {
+                    seen.looks_anew();
+                } else {
                     seen.failed(&error).await;
                 }
                 match error {

@@ -52,7 +52,7 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
     // Since when there has been no leader.
     let mut electing = None;
     loop {
-        // Only a read tells of an outage: a watch that ended proves none.
+        // Only a read tells of an outage: a watch that ended proves none. But what it ended with may be the store's data.
         let mut found = Found::of(query, layout);
         let read = pages::read(members, &range, |page| {
             let taken = match page {
@@ -94,6 +94,7 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
                     tokio::time::sleep(backoff::jittered(bounds::AGAIN)).await;
                     continue;
                 }
+                seen.looks_anew();
                 pace.lived(begun.elapsed());
                 tracing::debug!(event = "catalog.watch_ended", "{}", crate::catalog::report(&ended));
             }
@@ -102,8 +103,9 @@ pub(super) async fn follow(members: &Members, layout: &Layout, query: &Query, se
                     pace.reset();
                     Instant::now()
                 });
-                if since.elapsed() >= ELECTION {
-                    seen.failed(&error).await;
+                match since.elapsed() >= ELECTION {
+                    true => seen.failed(&error).await,
+                    false => seen.looks_anew(),
                 }
             }
             Err(error @ Error::TooMuch(_)) => {

@@ -27,6 +27,9 @@ pub(super) const TOUCH_EVERY: Duration = Duration::from_secs(10);
 /// same host is not protected against a second host.)
 pub(super) const SILENCE: Duration = Duration::from_secs(90);
 
+/// A host has started its containers after this, if it starts any by itself.
+const BOOTING: Duration = Duration::from_secs(120);
+
 pub(super) const MARK: &str = "boot";
 
 /// What a look at the mark came to.
@@ -174,6 +177,11 @@ fn read(root: &Folder) -> Result<Option<(String, SystemTime)>, Error> {
     let touched = about.map_err(|e| Error::refused("look at", root.path_of(MARK))(errno(&e)))?;
     let text = files::text(&file, root.path_of(MARK))?;
     Ok(Some((text.unwrap_or_default().trim().to_owned(), touched)))
+}
+
+/// Whether the containers that start with the host may not all have started yet. The mark tells only the first of them.
+pub(super) fn is_just_booted() -> bool {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).is_ok_and(|up| Duration::from(up) < BOOTING)
 }
 
 /// When this kernel booted, by the wall clock as it is set now.

@@ -41,6 +41,9 @@ pub(super) const IN_DOUBT: [Duration; 5] = [
 /// After so many looks a file in doubt is somebody's who lives (an editor closed it, say): the sweep has to do.
 const MOST_LOOKS: usize = 30;
 
+/// Who found out that a directory is of before a reboot has begun to follow by then.
+const STARTING: Duration = Duration::from_secs(10);
+
 /// After a failure.
 pub(super) const RETRY: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
 
@@ -55,11 +58,15 @@ pub(super) async fn follow(local: &Local, query: &Query, seen: &mut ObservationS
         }
     };
     let mut pace = Pace::new(RETRY);
+    let mut is_first = true;
     loop {
         let began = Instant::now();
         match follower.look().await {
             Ok(observation) => {
                 pace.reset();
+                if std::mem::take(&mut is_first) && local.root.began_anew_within(STARTING) {
+                    seen.looks_anew();
+                }
                 seen.saw(observation).await;
                 budget::rest_after(began).await;
                 follower.wait().await;

@@ -54,6 +54,8 @@ struct RootState {
     ready: Option<(FileId, Instant)>,
     boot_id: Option<String>,
     suspect: Option<Suspect>,
+    /// When it turned out to be of before a reboot.
+    taken_over: Option<Instant>,
     /// What was left from before a reboot, as far as it isn't gone through yet.
     left_over: Option<Tidying>,
     kept: Kept,
@@ -101,6 +103,11 @@ impl Root {
     /// Where the files are by which the ends of an election's containers are known.
     pub(super) fn path_of_witnesses(&self, file: &str) -> PathBuf {
         self.path.join(WITNESSES).join(file)
+    }
+
+    /// Whether all that was registered here ended with a reboot, within this time: who lives is about to register again.
+    pub(super) fn began_anew_within(&self, within: Duration) -> bool {
+        self.lock().taken_over.is_some_and(|at| at.elapsed() < within) || boot::is_just_booted()
     }
 
     /// Opens the directory; makes it and takes possession of it first when it isn't the one of the last call. Until
@@ -261,6 +268,7 @@ impl Root {
                 // What is in a directory without a mark was never an agent's.
                 is_marked = mark != Mark::New;
                 if mark == Mark::TakenOver {
+                    self.lock().taken_over = Some(Instant::now());
                     // Before it is gone through: the mark says by now that all of it is this boot's.
                     self.lock().left_over = Some(Tidying::default());
                     let removed = self.go_through_left_over(root)?;

@@ -212,7 +212,11 @@ impl World {
             Step::See(count) => {
                 let instances = (0..count).map(|n| instance(&n.to_string())).collect();
                 let seen = if count == 3 { Err("down".to_owned()) } else { Ok(Observation::Instances(instances)) };
-                self.send(Event::Observed { follow: Follow::Watch("app".to_owned()), seen });
+                let follow = Follow::Watch("app".to_owned());
+                if count == 0 {
+                    self.send(Event::SeenAnew { follow: follow.clone() });
+                }
+                self.send(Event::Observed { follow, seen });
             }
             Step::Render(kind) => {
                 let outcome = match kind {

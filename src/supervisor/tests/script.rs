@@ -255,6 +255,16 @@ impl Script {
         self.send(Event::Observed { follow: Follow::Watch(watch.to_owned()), seen });
     }
 
+    /// The catalog can't be asked.
+    pub fn loses(&mut self, watch: &str) {
+        self.send(Event::Observed { follow: Follow::Watch(watch.to_owned()), seen: Err("no server".to_owned()) });
+    }
+
+    /// The way to the catalog broke, or it began anew, which is no outage.
+    pub fn looks_anew(&mut self, watch: &str) {
+        self.send(Event::SeenAnew { follow: Follow::Watch(watch.to_owned()) });
+    }
+
     pub fn published(&mut self, service: &str, result: Result<(), &str>) {
         let result = result.map(|()| advertised()).map_err(str::to_owned);
         self.send(Event::Published { service: service.to_owned(), result });

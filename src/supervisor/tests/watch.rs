@@ -168,6 +168,32 @@ fn a_file_of_a_life_before_is_not_emptied_by_the_first_answer_of_a_store_that_co
     assert_eq!(script.when("render app"), 15_000);
 }
 
+/// Who was told `a`, `b` and `c`, a second ago.
+fn told_three() -> Script {
+    let mut script = Script::start(watching());
+    script.sees("app", &["a", "b", "c"]);
+    script.ends("on_change of app", 0);
+    script.until(1_000);
+    script.heard();
+    script
+}
+
+#[test]
+fn a_store_that_is_there_again_at_once_may_have_lost_what_it_held_as_well() {
+    let mut script = told_three();
+    script.looks_anew("app");
+    script.sees("app", &["a"]);
+    script.sees("app", &["a", "b"]);
+    script.expect(&[]);
+    // Once it has answered, who leaves has left.
+    script.sees("app", &["a"]);
+    script.expect(&["spawn on_change of app"]);
+    script.ends("on_change of app", 0);
+    assert_eq!(script.when("spawn on_change of app"), 11_000);
+    assert_eq!(script.stdin["on_change of app"].change().in_words(), "c left");
+    assert!(!script.said.iter().any(|notice| notice.name() == "catalog.failed"));
+}
+
 #[test]
 fn changes_while_the_hook_runs_gather_into_one_more_run() {
     let mut script = Script::start(watching());

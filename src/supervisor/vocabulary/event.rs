@@ -156,6 +156,12 @@ pub enum Event {
         /// What it saw; `Err` when the catalog can't be asked now (the follower goes on trying by itself).
         seen: Result<Observation, String>,
     },
+    /// The way to the store broke, or the store began anew, so that it may have lost what it held: said of a service before
+    /// [`Observed`](Event::Observed), if that is news.
+    SeenAnew {
+        /// Which follower.
+        follow: Follow,
+    },
     /// A template was rendered (answers [`Effect::Render`]).
     Rendered {
         /// The watch's name.

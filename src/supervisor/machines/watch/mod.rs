@@ -42,6 +42,8 @@ pub struct Watch {
     hint: Hint,
     /// What a store that came back seems to have lost.
     doubt: Doubt,
+    /// The store may have lost what it held before the next answer.
+    anew: bool,
     /// Nobody has answered yet, and the file is one of a life before.
     kept: bool,
     /// Not acted again before this: the end of a run's quiet spell, or another try.
@@ -127,6 +129,7 @@ impl Watch {
             hint: Hint::default(),
             hold_until: None,
             doubt: Doubt::default(),
+            anew: false,
             kept: false,
             prepared,
             pending: false,
@@ -260,6 +263,11 @@ impl Watch {
         }
     }
 
+    /// The way to the store broke, or it began anew: what is seen next may lack what was lost.
+    pub fn begins_anew(&mut self) {
+        self.anew = true;
+    }
+
     /// The follower saw something.
     pub fn observed(&mut self, seen: Result<Observation, String>, context: &mut Context<'_, '_>) {
         match seen {
@@ -269,6 +277,7 @@ impl Watch {
                 if back {
                     context.step.out.push(Effect::Say(Notice::CatalogBack { what: self.what() }));
                 }
+                let back = std::mem::take(&mut self.anew) || back;
                 // Who leads is a word of the store's own.
                 if let (Observation::Instances(there), Query::Service { .. }) = (&seen, &self.config.query) {
                     // Who is being told of was there as well.
