@@ -394,6 +394,27 @@ fn what_leaves_while_on_change_runs_is_told_whatever_a_reload_changes_of_its_wat
 }
 
 #[test]
+fn a_reload_in_an_outage_leaves_those_time_to_register_again_who_are_missing_after_it() {
+    let mut script = Script::start(Config { watches: vec![watch("app")], ..config() });
+    script.sees("app", &["a"]);
+    script.ends("on_change of app", 0);
+    script.until(1_000);
+    script.loses("app");
+    let mut new = Config { watches: vec![watch("app")], ..config() };
+    new.watches[0].on_change.as_mut().unwrap().timeout *= 2;
+    reload_after(&mut script, new);
+    script.sees("app", &[]);
+    script.expect(&[]);
+    assert_eq!(script.when("spawn on_change of app"), 11_000);
+}
+
+fn reload_after(script: &mut Script, new: Config) {
+    script.heard();
+    reload(script, Ok(new));
+    script.heard();
+}
+
+#[test]
 fn what_has_left_is_told_by_a_reload_though_nothing_is_there_any_more() {
     let other = Watch { on_change: Some(hook("another")), ..watch("app") };
     for new in [other, Watch { query: tagged(), ..watch("app") }] {

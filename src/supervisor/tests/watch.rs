@@ -58,15 +58,11 @@ fn the_first_change_after_a_quiet_spell_acts_at_once() {
 
 #[test]
 fn who_is_missing_as_the_store_comes_back_has_time_to_register_again() {
-    let away = |script: &mut Script| {
-        let (follow, seen) = (Follow::Watch("app".to_owned()), Err("no server".to_owned()));
-        script.send(Event::Observed { follow, seen });
-    };
     let mut script = Script::start(watching());
     script.sees("app", &["a", "b"]);
     script.ends("on_change of app", 0);
     script.until(1_000);
-    away(&mut script);
+    script.loses("app");
     script.heard();
     script.sees("app", &[]);
     script.sees("app", &["b"]);
@@ -74,13 +70,13 @@ fn who_is_missing_as_the_store_comes_back_has_time_to_register_again() {
     script.until(60_000);
     script.expect(&[]);
     // Whoever came in their place is known at once that nobody is missing, and who is gone after a while.
-    away(&mut script);
+    script.loses("app");
     script.sees("app", &["a"]);
     script.expect(&[]);
     assert_eq!(script.when("spawn on_change of app"), 70_000);
     script.ends("on_change of app", 0);
     script.until(71_000);
-    away(&mut script);
+    script.loses("app");
     script.sees("app", &["a", "c"]);
     script.expect(&["spawn on_change of app"]);
     script.ends("on_change of app", 0);
@@ -98,8 +94,7 @@ fn however_often_a_store_comes_back_who_is_gone_is_doubted_once() {
     script.ends("on_change of app", 0);
     script.until(1_000);
     for back in [2_000, 7_000, 11_900] {
-        let (follow, seen) = (Follow::Watch("app".to_owned()), Err("500".to_owned()));
-        script.send(Event::Observed { follow, seen });
+        script.loses("app");
         script.until(back);
         script.heard();
         script.sees("app", &["a"]);
@@ -120,8 +115,7 @@ fn who_comes_while_another_is_doubted_is_told_at_once_and_so_is_a_leader() {
     }
     script.until(1_000);
     for name in ["app", "db"] {
-        let (follow, seen) = (Follow::Watch(name.to_owned()), Err("cut off".to_owned()));
-        script.send(Event::Observed { follow, seen });
+        script.loses(name);
     }
     script.heard();
     script.sees("app", &["b"]);
@@ -141,8 +135,7 @@ fn who_is_being_told_of_as_the_store_goes_away_has_time_to_register_again_too() 
     script.ends("on_change of app", 0);
     script.until(1_000);
     script.sees("app", &["a", "b"]);
-    let (follow, seen) = (Follow::Watch("app".to_owned()), Err("no server".to_owned()));
-    script.send(Event::Observed { follow, seen });
+    script.loses("app");
     script.sees("app", &["a"]);
     script.heard();
     script.ends("on_change of app", 0);
@@ -156,8 +149,7 @@ fn who_is_being_told_of_as_the_store_goes_away_has_time_to_register_again_too() 
 #[test]
 fn a_file_of_a_life_before_is_not_emptied_by_the_first_answer_of_a_store_that_comes_back() {
     let mut script = Script::start(Config { watches: vec![templated()], ..config() });
-    let (follow, seen) = (Follow::Watch("app".to_owned()), Err("no server".to_owned()));
-    script.send(Event::Observed { follow, seen });
+    script.loses("app");
     script.when("render app without an answer");
     script.send(Event::Rendered { watch: "app".to_owned(), outcome: Rendering::Kept });
     script.until(5_000);
@@ -179,6 +171,22 @@ fn told_three() -> Script {
 }
 
 #[test]
+fn who_is_missing_has_time_from_when_the_store_lost_them_however_long_others_have_been_missing() {
+    let mut script = told_three();
+    script.loses("app");
+    script.sees("app", &["a", "b"]);
+    script.until(9_000);
+    script.loses("app");
+    script.sees("app", &[]);
+    assert_eq!(script.when("spawn on_change of app"), 11_000);
+    assert_eq!(script.stdin["on_change of app"].change().in_words(), "c left");
+    script.ends("on_change of app", 0);
+    script.sees("app", &["a"]);
+    assert_eq!(script.when("spawn on_change of app"), 19_000);
+    assert_eq!(script.stdin["on_change of app"].change().in_words(), "b left");
+}
+
+#[test]
 fn a_store_that_is_there_again_at_once_may_have_lost_what_it_held_as_well() {
     let mut script = told_three();
     script.looks_anew("app");
@@ -192,6 +200,90 @@ fn a_store_that_is_there_again_at_once_may_have_lost_what_it_held_as_well() {
     assert_eq!(script.when("spawn on_change of app"), 11_000);
     assert_eq!(script.stdin["on_change of app"].change().in_words(), "c left");
     assert!(!script.said.iter().any(|notice| notice.name() == "catalog.failed"));
+}
+
+/// Each time the store comes back others are in it, as many as are taken in.
+#[test]
+fn who_is_missing_counts_as_gone_where_they_are_more_than_is_taken_in() {
+    let many = |generation: usize, count: usize| {
+        let ids = (0..count).map(|number| instance(&format!("{generation}-{number:05}")));
+        Event::Observed { follow: Follow::Watch("app".to_owned()), seen: Ok(Observation::Instances(ids.collect())) }
+    };
+    let mut script = Script::start(watching());
+    script.send(many(0, bounds::MOST_ITEMS / 2));
+    script.ends("on_change of app", 0);
+    for (generation, count, left) in [(1, bounds::MOST_ITEMS / 2, 0), (2, 1, bounds::MOST_ITEMS)] {
+        script.until(script.now() + 1_000);
+        script.loses("app");
+        script.send(many(generation, count));
+        script.when("spawn on_change of app");
+        script.ends("on_change of app", 0);
+        let Observation::Instances(told) = &script.stdin["on_change of app"].now else { panic!("no instances") };
+        assert_eq!(told.len(), if left == 0 { bounds::MOST_ITEMS } else { count }, "{generation}");
+    }
+    assert!(script.said.iter().any(|notice| notice.to_string().contains("they count as gone")));
+    assert_eq!(script.core.status().watches[0].seen, Some(1));
+}
+
+#[test]
+fn a_file_of_a_life_before_is_not_emptied_by_a_first_answer_after_an_error() {
+    for fails in [true, false] {
+        let mut script = Script::start(Config { watches: vec![templated()], ..config() });
+        script.heard();
+        if fails {
+            script.loses("app")
+        } else {
+            script.looks_anew("app")
+        }
+        script.until(500);
+        script.sees("app", &[]);
+        script.expect(&["render app without an answer"]);
+        script.rendered("app", Rendering::Kept);
+        script.expect(&["spawn main"]);
+        script.sees("app", &["a"]);
+        script.until(10_000);
+        script.expect(&[]);
+        assert_eq!(script.when("render app"), 10_500);
+        assert!(script.said.iter().any(|notice| notice.name() == "template.kept"));
+    }
+    // Where there is none it is made, and whoever comes is in it at once; and one is made of whoever is there.
+    let mut script = Script::start(Config { watches: vec![templated()], ..config() });
+    script.loses("app");
+    script.sees("app", &[]);
+    script.rendered("app", Rendering::Unchanged);
+    script.heard();
+    script.sees("app", &["a"]);
+    assert_eq!(script.when("render app"), 100);
+    let mut script = Script::start(Config { watches: vec![templated()], ..config() });
+    script.loses("app");
+    script.heard();
+    script.sees("app", &["a"]);
+    script.expect(&["render app"]);
+}
+
+#[test]
+fn a_file_of_a_life_before_that_main_began_with_stays_whatever_the_first_answer_after_an_error_is() {
+    let mut script = Script::start(Config { watches: vec![templated()], ..config() });
+    script.loses("app");
+    script.when("render app without an answer");
+    script.rendered("app", Rendering::Kept);
+    script.until(5_000);
+    script.heard();
+    script.sees("app", &["a"]);
+    script.until(14_000);
+    script.expect(&[]);
+    assert_eq!(script.when("render app"), 15_000);
+}
+
+#[test]
+fn a_main_that_must_not_start_without_an_answer_starts_with_the_first_though_the_store_failed_before() {
+    let required = Template { required: Some(Required::Forever), ..template() };
+    let mut script =
+        Script::start(Config { watches: vec![Watch { template: Some(required), ..templated() }], ..config() });
+    script.loses("app");
+    script.heard();
+    script.sees("app", &[]);
+    script.expect(&["render app"]);
 }
 
 #[test]
@@ -416,8 +508,7 @@ fn an_engine_that_does_not_answer_is_not_an_empty_list() {
     script.ends("on_change of app", 0);
     script.until(1_000);
     script.heard();
-    let seen = Err("no server".to_owned());
-    script.send(Event::Observed { follow: Follow::Watch("app".to_owned()), seen });
+    script.loses("app");
     script.until(60_000);
     script.expect(&[]);
     script.sees("app", &["a"]);

@@ -328,7 +328,7 @@ pub enum Notice {
         /// How long it has taken so far.
         after: Duration,
     },
-    /// The catalog gave no answer, and a template's file was there.
+    /// The catalog gave no answer, or an empty one as it came back, and a template's file was there.
     TemplateKept {
         /// The watch's name.
         watch: String,

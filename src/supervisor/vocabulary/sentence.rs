@@ -121,7 +121,7 @@ impl fmt::Display for Notice {
                 write!(f, "watch {watch}: {destination} isn't written after {after}; others don't wait for it")
             }
             Notice::TemplateKept { watch, destination } => {
-                write!(f, "watch {watch}: no answer yet, so {destination} stays as it is")
+                write!(f, "watch {watch}: no answer to go by yet, so {destination} stays as it is")
             }
             Notice::TemplateFailed { watch, error } => {
                 write!(f, "watch {watch}: the template failed, so its file stays as it was: {error}")

@@ -1,9 +1,11 @@
 //! Who is missing as a store comes back: it may have lost what it held, and who lives registers again. Until then they are
 //! there, as far as is known.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::supervisor::vocabulary::bounds::{self, Allowance, TooMuch};
 use crate::supervisor::vocabulary::{Instance, Observation, Time};
 
 /// A store that has come back may have lost what it held; who lives has registered again after this, the longest pause
@@ -13,82 +15,105 @@ const REGISTERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a store that came back seems to have lost.
 #[derive(Debug, Default)]
-pub struct Doubt(Option<Doubted>);
+pub struct Doubt {
+    /// Who is believed to be there and isn't seen.
+    missing: Vec<Missing>,
+    /// Until then nothing is known of who is in the file: it is one of a life before.
+    of_all_until: Option<Time>,
+}
 
-/// Who may only have to register anew, and has until then: one time for all, however often the store goes away meanwhile.
+/// One who may only have to register anew, and has until then, however often the store goes away meanwhile.
 #[derive(Debug)]
-struct Doubted {
+struct Missing {
+    id: String,
+    node: Option<String>,
     until: Time,
-    missing: Missing,
 }
 
-#[derive(Debug)]
-enum Missing {
-    These(Vec<Instance>),
-    /// Whoever is in the file.
-    Unknown,
-}
-
-/// What is known as a store comes back.
-pub struct Known<'a> {
-    /// Who was there.
-    pub there: [Option<&'a Observation>; 2],
-    /// The file is one of a life before: who is in it isn't known.
-    pub is_kept: bool,
+impl Missing {
+    /// As an instance is known.
+    fn identity(&self) -> (&str, Option<&str>) {
+        (&self.id, self.node.as_deref())
+    }
 }
 
 impl Doubt {
-    /// So many are seen; by a store that is `back`, when something else was known before.
-    pub fn sees(&mut self, now: Time, there: &[Instance], back: Option<Known<'_>>) {
-        if back.is_none() && self.0.is_none() {
-            return;
+    /// Who is there, as far as is known: who is seen, and who was believed to be there before and is only missing as the
+    /// store came `back`.
+    ///
+    /// # Errors
+    /// They are more than is taken in of a query, so that those who are missing count as gone.
+    pub fn believes(
+        &mut self,
+        now: Time,
+        seen: &Arc<[Instance]>,
+        before: &[Instance],
+        back: bool,
+    ) -> Result<Arc<[Instance]>, TooMuch> {
+        if !back && self.missing.is_empty() {
+            return Ok(seen.clone());
         }
-        let unknown = there.is_empty() && back.as_ref().is_some_and(|known| known.is_kept);
-        let there: BTreeSet<_> = there.iter().map(Instance::identity).collect();
-        let is_missing = |instance: &&Instance| !there.contains(&instance.identity());
-        let doubted = self.0.get_or_insert_with(|| Doubted {
-            until: now + REGISTERED_WITHIN,
-            missing: if unknown { Missing::Unknown } else { Missing::These(Vec::new()) },
-        });
-        let Missing::These(missing) = &mut doubted.missing else { return };
-        missing.retain(|instance| is_missing(&instance));
-        for before in back.into_iter().flat_map(|known| known.there).flatten() {
-            if let Observation::Instances(before) = before {
-                missing.extend(before.iter().filter(is_missing).cloned());
+        let here: BTreeSet<_> = seen.iter().map(Instance::identity).collect();
+        let doubted: BTreeMap<_, _> = self.missing.iter().map(|missing| (missing.identity(), missing.until)).collect();
+        let new = back.then_some(now + REGISTERED_WITHIN);
+        let (mut missing, mut unseen) = (Vec::new(), Vec::new());
+        for instance in before.iter().filter(|instance| !here.contains(&instance.identity())) {
+            let until = doubted.get(&instance.identity()).copied().or(new);
+            if let Some(until) = until.filter(|until| *until > now) {
+                missing.push(Missing { id: instance.id.clone(), node: instance.node.clone(), until });
+                unseen.push(instance.clone());
             }
         }
-        missing.sort_by(|one, other| one.identity().cmp(&other.identity()));
-        missing.dedup_by(|one, other| one.identity() == other.identity());
-        if missing.is_empty() {
-            self.0 = None;
+        self.missing = Vec::new();
+        if unseen.is_empty() {
+            return Ok(seen.clone());
         }
+        let mut allowance = Allowance::default();
+        seen.iter().chain(&unseen).try_for_each(|instance| allowance.take(bounds::size(instance)))?;
+        self.missing = missing;
+        let mut all = [seen, unseen.as_slice()].concat();
+        all.sort_by(|one, other| one.identity().cmp(&other.identity()));
+        Ok(all.into())
     }
 
-    /// What there is, as far as is known: what is seen, and who is only missing as the store came back.
-    pub fn believed(&self, seen: &Observation) -> Observation {
-        match (seen, &self.0) {
-            (Observation::Instances(instances), Some(Doubted { missing: Missing::These(missing), .. })) => {
-                let mut all = [instances, missing.as_slice()].concat();
-                all.sort_by(|one, other| one.identity().cmp(&other.identity()));
-                Observation::Instances(all.into())
-            }
-            _ => seen.clone(),
-        }
+    /// Nothing is known of who is in the file, and it has time.
+    pub fn is_of_all(&mut self, now: Time) {
+        self.of_all_until = Some(now + REGISTERED_WITHIN);
     }
 
-    /// Until when there is one.
-    pub fn until(&self) -> Option<Time> {
-        self.0.as_ref().map(|doubted| doubted.until)
-    }
-
-    /// Until when nothing is known of anybody.
+    /// Until when nothing is known of who is in the file.
     pub fn is_of_all_until(&self) -> Option<Time> {
-        let unknown = |doubted: &&Doubted| matches!(doubted.missing, Missing::Unknown);
-        self.0.as_ref().filter(unknown).map(|doubted| doubted.until)
+        self.of_all_until
     }
 
-    /// Ends it when its time is over; whether that is so.
-    pub fn ends(&mut self, now: Time) -> bool {
-        self.0.take_if(|doubted| doubted.until <= now).is_some()
+    /// What is in the file is known.
+    pub fn knows_the_file(&mut self) {
+        self.of_all_until = None;
+    }
+
+    /// How many are believed to be there, and aren't seen.
+    pub fn missing(&self) -> usize {
+        self.missing.len()
+    }
+
+    /// When the first of it is over.
+    pub fn until(&self) -> Option<Time> {
+        self.missing.iter().map(|missing| missing.until).chain(self.of_all_until).min()
+    }
+
+    /// Whose time is over is gone; whether anything is known now that wasn't.
+    pub fn ends(&mut self, now: Time, believed: &mut Option<Observation>) -> bool {
+        let knows = self.of_all_until.take_if(|until| *until <= now).is_some();
+        let (over, missing): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.missing).into_iter().partition(|missing| missing.until <= now);
+        self.missing = missing;
+        if over.is_empty() {
+            return knows;
+        }
+        if let Some(Observation::Instances(all)) = believed {
+            let over: BTreeSet<_> = over.iter().map(Missing::identity).collect();
+            *all = all.iter().filter(|instance| !over.contains(&instance.identity())).cloned().collect();
+        }
+        true
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::config::{Backoff, Exec, Hook, Query, Required, Watch as Config, When};
 
-use self::doubt::{Doubt, Known};
+use self::doubt::Doubt;
 use self::hint::Hint;
 use self::told::Told;
 use super::commands::{Commands, Launch, Outcome};
@@ -32,7 +32,8 @@ const RETRY: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::
 #[derive(Debug)]
 pub struct Watch {
     config: Arc<Config>,
-    seen: Option<Observation>,
+    /// What is seen, and who is only missing as the store came back.
+    believed: Option<Observation>,
     /// What main and the file know of.
     acted: Observation,
     /// What `on_change` does.
@@ -44,7 +45,7 @@ pub struct Watch {
     doubt: Doubt,
     /// The store may have lost what it held before the next answer.
     anew: bool,
-    /// Nobody has answered yet, and the file is one of a life before.
+    /// Nobody has said yet what to make the file of, which is one of a life before.
     kept: bool,
     /// Not acted again before this: the end of a run's quiet spell, or another try.
     hold_until: Option<Time>,
@@ -71,19 +72,6 @@ enum WatchStage {
     Checking { on: Observation, run: RunId, staged: Staged },
     Installing { on: Observation, since: Time },
     Hook { on: Observation, run: RunId },
-}
-
-impl WatchStage {
-    /// What is being acted on.
-    fn on(&self) -> Option<&Observation> {
-        match self {
-            WatchStage::Quiet => None,
-            WatchStage::Rendering { on, .. }
-            | WatchStage::Checking { on, .. }
-            | WatchStage::Installing { on, .. }
-            | WatchStage::Hook { on, .. } => Some(on),
-        }
-    }
 }
 
 /// What a watch may use of the rest of the core while it acts.
@@ -122,7 +110,7 @@ impl Watch {
         let prepared = config.template.is_none();
         Watch {
             config,
-            seen: None,
+            believed: None,
             told: Told::nothing(&acted),
             acted,
             stage: WatchStage::Quiet,
@@ -229,7 +217,7 @@ impl Watch {
     pub fn awaits_answer(&self, leads: bool) -> bool {
         !self.is_prepared(leads)
             && matches!(self.stage, WatchStage::Quiet)
-            && self.seen.is_none()
+            && self.believed.is_none()
             && self.required().is_none()
     }
 
@@ -278,13 +266,9 @@ impl Watch {
                     context.step.out.push(Effect::Say(Notice::CatalogBack { what: self.what() }));
                 }
                 let back = std::mem::take(&mut self.anew) || back;
-                // Who leads is a word of the store's own.
-                if let (Observation::Instances(there), Query::Service { .. }) = (&seen, &self.config.query) {
-                    // Who is being told of was there as well.
-                    let known = Known { there: [self.stage.on(), Some(&self.acted)], is_kept: self.kept };
-                    self.doubt.sees(context.step.now, there, back.then_some(known));
-                }
-                let is_news = self.seen.replace(seen.clone()).is_none_or(|before| before != seen);
+                let believed = self.believe(seen, back, context);
+                let is_news = self.believed.as_ref() != Some(&believed);
+                self.believed = Some(believed);
                 // What failed for what was seen before needn't fail for this.
                 if is_news && self.trouble.is_some() && matches!(self.stage, WatchStage::Quiet) {
                     let soon = context.step.now + self.config.settle;
@@ -304,13 +288,41 @@ impl Watch {
         }
     }
 
+    /// What there is, as far as is known.
+    fn believe(&mut self, seen: Observation, back: bool, context: &mut Context<'_, '_>) -> Observation {
+        // Who leads is a word of the store's own.
+        let (Observation::Instances(there), Query::Service { .. }) = (&seen, &self.config.query) else { return seen };
+        let now = context.step.now;
+        let Some(Observation::Instances(before)) = &self.believed else {
+            // Where main isn't to start without an answer, it starts with this one.
+            let is_there_perhaps = self.config.template.is_some() && self.required().is_none();
+            if back && is_there_perhaps && (there.is_empty() || self.kept) {
+                self.doubt.is_of_all(now);
+            }
+            return seen;
+        };
+        match self.doubt.believes(now, there, before, back) {
+            Ok(believed) => Observation::Instances(believed),
+            Err(_) => {
+                let what = format!(
+                    "{}: with those who are missing as the catalog came back there is more than is taken in: they count as gone",
+                    self.what()
+                );
+                context.step.out.push(Effect::Say(Notice::Degraded { what }));
+                seen
+            }
+        }
+    }
+
     /// Acts when there is something new, nothing is under way and the quiet spell is over.
     pub fn act(&mut self, context: &mut Context<'_, '_>) {
         if self.hint.is_aside() {
             self.send_hint(context);
         }
-        let Some(seen) = self.seen.as_ref().map(|seen| self.doubt.believed(seen)) else { return };
-        let held = self.held_until().is_some_and(|at| at > context.step.now);
+        let Some(seen) = self.believed.clone() else { return };
+        // A main that waits for its file gets it as it is.
+        let unanswered = self.config.template.is_some() && self.doubt.is_of_all_until().is_some();
+        let held = self.hold_until.is_some_and(|at| at > context.step.now) || (unanswered && self.prepared);
         // A main that waits for its file gets it.
         let paused = context.paused && self.prepared;
         if held || paused || !matches!(self.stage, WatchStage::Quiet) || !context.is_for(self.config.when) {
@@ -322,7 +334,7 @@ impl Watch {
         }
         if self.config.template.is_some() {
             if seen != self.acted || !self.prepared || self.pending || self.doubtful || self.trouble.is_some() {
-                self.render(seen, false, context);
+                self.render(seen, unanswered, context);
             }
         } else if (seen != self.acted || self.pending) && context.main.is_up() {
             self.hook(seen, context);
@@ -449,7 +461,7 @@ impl Watch {
         if self.hint.due().is_some_and(|at| at <= now) {
             self.send_hint(context);
         }
-        let (held, doubted) = (self.hold_until.take_if(|at| *at <= now), self.doubt.ends(now));
+        let (held, doubted) = (self.hold_until.take_if(|at| *at <= now), self.doubt.ends(now, &mut self.believed));
         if held.is_some() || doubted {
             self.act(context);
         }
@@ -460,15 +472,11 @@ impl Watch {
         self.hold_until.into_iter().chain(self.doubt.until()).chain(self.hint.due()).min()
     }
 
-    fn held_until(&self) -> Option<Time> {
-        self.hold_until.into_iter().chain(self.doubt.is_of_all_until()).max()
-    }
-
     /// For `/status`.
     pub fn status(&self) -> WatchStatus {
         WatchStatus {
             name: self.config.name.clone(),
-            seen: self.seen.as_ref().map(Observation::len),
+            seen: self.believed.as_ref().map(|believed| believed.len() - self.doubt.missing()),
             changes: self.changes,
             making_since: match self.stage {
                 WatchStage::Rendering { since, .. } | WatchStage::Installing { since, .. } => Some(since),
@@ -574,13 +582,15 @@ impl Watch {
         self.acted = on;
         self.prepared = true;
         self.kept = false;
+        self.doubt.knows_the_file();
         self.pending = false;
         self.failures = 0;
         self.trouble = None;
         self.hold_until = Some(context.step.now + self.config.settle);
     }
 
-    /// Nobody has said what to make the file of, and there is one: no answer isn't an empty one.
+    /// Nobody has said what to make the file of, or a store that may have lost it, and there is one: no answer isn't an empty
+    /// one.
     fn kept(&mut self, context: &mut Context<'_, '_>) {
         if let Some(template) = &self.config.template {
             let destination = template.destination.display().to_string();
