@@ -9,6 +9,7 @@ use crate::config::{Backend, Config, Service, When};
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
+use crate::supervisor::machines::commands::Commands;
 use crate::supervisor::machines::coprocess::Coprocess;
 use crate::supervisor::machines::entry::Entry;
 use crate::supervisor::machines::watch::Watch;
@@ -212,11 +213,15 @@ impl Supervisor {
             let watch = match known {
                 Some(watch) if !changed => watch,
                 Some(mut watch) if watch.serves(config) => {
-                    watch.reconfigure(Arc::new(config.clone()));
+                    if let Some(check) = watch.reconfigure(Arc::new(config.clone()), step.out) {
+                        self.commands.cancel(step, check);
+                    }
                     watch
                 }
-                known => {
-                    step.out.extend(known.as_ref().map(Watch::unfollow));
+                mut known => {
+                    if let Some(watch) = &mut known {
+                        leave(watch, &mut self.commands, step);
+                    }
                     let config = Arc::new(config.clone());
                     let watch = match known {
                         Some(other) => Watch::in_place_of(other, config),
@@ -228,7 +233,15 @@ impl Supervisor {
             };
             self.watches.push(watch);
         }
-        step.out.extend(old.iter().map(Watch::unfollow));
+        old.iter_mut().for_each(|watch| leave(watch, &mut self.commands, step));
+    }
+}
+
+/// A watch is no more. Its hook, should it run, may end by itself.
+fn leave(watch: &mut Watch, commands: &mut Commands, step: &mut Step<'_>) {
+    step.out.push(watch.unfollow());
+    if let Some(check) = watch.give_up_file(step.out) {
+        commands.cancel(step, check);
     }
 }
 

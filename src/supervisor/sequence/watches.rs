@@ -47,11 +47,12 @@ impl Supervisor {
         }
     }
 
-    /// A template was rendered. A file that comes too late goes live no more.
+    /// A template was rendered. A file that comes too late, or whose watch a reload has taken away, goes live no more.
     pub(in crate::supervisor) fn rendered(&mut self, step: &mut Step<'_>, name: &str, outcome: Rendering) {
-        match (self.life.stopping(), outcome) {
-            (Some(stopping), Rendering::Staged(staged)) if !stopping.watches => step.out.push(Effect::Discard(staged)),
-            (_, outcome) => self.with_watch(step, name, |watch, context| watch.rendered(outcome, context)),
+        let is_wanted = self.watches_act() && self.watches.iter().any(|watch| watch.config().name == name);
+        match outcome {
+            Rendering::Staged(staged) if !is_wanted => step.out.push(Effect::Discard(staged)),
+            outcome => self.with_watch(step, name, |watch, context| watch.rendered(outcome, context)),
         }
     }
 

@@ -408,6 +408,77 @@ fn a_reload_in_an_outage_leaves_those_time_to_register_again_who_are_missing_aft
     assert_eq!(script.when("spawn on_change of app"), 11_000);
 }
 
+/// What becomes of a file that is being made as its template is changed, or taken away, or its watch is.
+#[test]
+fn a_file_of_a_template_that_a_reload_changes_never_goes_live_and_the_change_is_told_all_the_same() {
+    let file = || Watch { on_change: Some(hook("reload")), ..super::watch::templated() };
+    let old = || Config { watches: vec![file()], ..config() };
+    let elsewhere = || {
+        let mut watch = file();
+        watch.template.as_mut().unwrap().destination = "/etc/other.conf".into();
+        watch
+    };
+    let tagged = || {
+        let tag = Some("blue".to_owned());
+        Watch { query: Query::Service { name: "app".to_owned(), tag, datacenter: None }, ..file() }
+    };
+    let kinds: [(&str, Vec<Watch>); 4] = [
+        ("none", vec![Watch { template: None, ..file() }]),
+        ("another", vec![elsewhere()]),
+        ("another question", vec![tagged()]),
+        ("no watch", vec![]),
+    ];
+    for (what, watches) in kinds {
+        for is_checking in [false, true] {
+            let mut script = Script::start(old());
+            script.sees("app", &["a"]);
+            script.rendered("app", Rendering::Unchanged);
+            script.until(1_000);
+            script.sees("app", &["a", "b"]);
+            if is_checking {
+                script.staged("app");
+            }
+            script.heard();
+            reload(&mut script, Ok(Config { watches: watches.clone(), ..config() }));
+            if what == "another question" {
+                script.sees("app", &["a", "b"]);
+            }
+            if is_checking {
+                script.ends_as("template_check of app", ExitStatus::Killed(Signal::TERM));
+            } else {
+                script.staged("app");
+            }
+            let heard = script.heard();
+            assert_eq!(heard.iter().filter(|heard| *heard == "discard").count(), 1, "{what}: {heard:?}");
+            assert!(!heard.contains(&"install app".to_owned()), "{what}: {heard:?}");
+            let expected = match what {
+                "none" => "spawn on_change of app",
+                "no watch" => continue,
+                _ => "render app",
+            };
+            assert!(heard.contains(&expected.to_owned()), "{what}: {heard:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_put_in_place_as_its_template_is_changed_is_told_of_with_the_next() {
+    let mut script = Script::start(Config { watches: vec![super::watch::templated()], ..config() });
+    script.sees("app", &["a"]);
+    script.rendered("app", Rendering::Unchanged);
+    script.until(1_000);
+    script.sees("app", &["a", "b"]);
+    script.staged("app");
+    script.ends("template_check of app", 0);
+    let mut changed = super::watch::templated();
+    changed.template.as_mut().unwrap().check_timeout *= 2;
+    reload_after(&mut script, Config { watches: vec![changed], ..config() });
+    script.installed("app");
+    script.expect(&["render app"]);
+    script.rendered("app", Rendering::Unchanged);
+    script.expect(&["SIGHUP to main"]);
+}
+
 fn reload_after(script: &mut Script, new: Config) {
     script.heard();
     reload(script, Ok(new));

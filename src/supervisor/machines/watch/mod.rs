@@ -68,10 +68,25 @@ pub struct Watch {
 #[derive(Debug)]
 enum WatchStage {
     Quiet,
-    Rendering { on: Observation, since: Time },
-    Checking { on: Observation, run: RunId, staged: Staged },
-    Installing { on: Observation, since: Time },
-    Hook { on: Observation, run: RunId },
+    Rendering {
+        on: Observation,
+        since: Time,
+    },
+    Checking {
+        on: Observation,
+        run: RunId,
+        staged: Staged,
+    },
+    Installing {
+        on: Observation,
+        since: Time,
+    },
+    Hook {
+        on: Observation,
+        run: RunId,
+    },
+    /// What is being made, or put in place, is of a config before this one: its end is awaited, and nothing follows from it.
+    Outdated,
 }
 
 /// What a watch may use of the rest of the core while it acts.
@@ -136,8 +151,10 @@ impl Watch {
         (&self.config.name, &self.config.query) == (&config.name, &config.query)
     }
 
-    /// Goes on, as configured now: what was told stays told, and its file is looked at again.
-    pub fn reconfigure(&mut self, config: Arc<Config>) {
+    /// Goes on, as configured now: what was told stays told, and its file is looked at again. A check of one that is to be
+    /// made otherwise, or not at all, which is to be ended.
+    pub fn reconfigure(&mut self, config: Arc<Config>, out: &mut Vec<Effect>) -> Option<RunId> {
+        let run = if self.config.template == config.template { None } else { self.give_up_file(out) };
         if self.config.template.is_some() != config.template.is_some() {
             self.prepared = config.template.is_none();
         }
@@ -147,6 +164,7 @@ impl Watch {
         if another {
             self.tells_another();
         }
+        run
     }
 
     /// Another command is told all there is. The one before, should it run, is waited for, and nothing follows from it.
@@ -164,12 +182,31 @@ impl Watch {
     /// that one saw.
     pub fn in_place_of(mut other: Watch, config: Arc<Config>) -> Watch {
         let mut watch = Watch::new(config);
+        if let WatchStage::Outdated = other.stage {
+            (watch.stage, watch.pending) = (WatchStage::Outdated, other.pending);
+        }
         if command_of(&other.config) == command_of(&watch.config) && other.told.is_like(&watch.acted) {
             other.give_up_hook();
             watch.told = other.told;
-            watch.pending = watch.config.template.is_none() && watch.told.is_any();
+            watch.pending |= watch.config.template.is_none() && watch.told.is_any();
         }
         watch
+    }
+
+    /// No file of it goes live any more, but for one that is being put in place. Its check, which is to be ended.
+    pub fn give_up_file(&mut self, out: &mut Vec<Effect>) -> Option<RunId> {
+        match std::mem::replace(&mut self.stage, WatchStage::Outdated) {
+            WatchStage::Checking { run, staged, .. } => {
+                self.stage = WatchStage::Quiet;
+                out.push(Effect::Discard(staged));
+                return Some(run);
+            }
+            // Main and the hook know nothing of that.
+            WatchStage::Installing { .. } => self.pending = true,
+            WatchStage::Rendering { .. } | WatchStage::Outdated => {}
+            other @ (WatchStage::Quiet | WatchStage::Hook { .. }) => self.stage = other,
+        }
+        None
     }
 
     /// Nobody asks any more what comes of a run.
@@ -198,13 +235,10 @@ impl Watch {
     /// Looks no more, and no file of it goes live. The run under way, which is to be ended.
     pub fn end(&mut self, out: &mut Vec<Effect>) -> Option<RunId> {
         out.push(self.unfollow());
+        let check = self.give_up_file(out);
         match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
-            WatchStage::Checking { run, staged, .. } => {
-                out.push(Effect::Discard(staged));
-                Some(run)
-            }
             WatchStage::Hook { run, .. } => Some(run),
-            WatchStage::Quiet | WatchStage::Rendering { .. } | WatchStage::Installing { .. } => None,
+            _ => check,
         }
     }
 
@@ -350,7 +384,15 @@ impl Watch {
 
     /// The template was rendered.
     pub fn rendered(&mut self, outcome: Rendering, context: &mut Context<'_, '_>) {
-        let WatchStage::Rendering { on, .. } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
+        let on = match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
+            WatchStage::Rendering { on, .. } => on,
+            other => {
+                if let Rendering::Staged(staged) = outcome {
+                    context.step.out.push(Effect::Discard(staged));
+                }
+                return self.is_over(other, context);
+            }
+        };
         match outcome {
             Rendering::Unchanged if self.pending => self.tell(on, context),
             Rendering::Unchanged => self.done(on, context),
@@ -402,9 +444,20 @@ impl Watch {
         }
     }
 
+    /// What is over isn't what this one waits for now; but what it had begun as configured before may be.
+    fn is_over(&mut self, stage: WatchStage, context: &mut Context<'_, '_>) {
+        match stage {
+            WatchStage::Outdated => self.act(context),
+            other => self.stage = other,
+        }
+    }
+
     /// The file is in place, or couldn't be put there.
     pub fn installed(&mut self, result: Result<(), String>, context: &mut Context<'_, '_>) {
-        let WatchStage::Installing { on, .. } = std::mem::replace(&mut self.stage, WatchStage::Quiet) else { return };
+        let on = match std::mem::replace(&mut self.stage, WatchStage::Quiet) {
+            WatchStage::Installing { on, .. } => on,
+            other => return self.is_over(other, context),
+        };
         match result {
             Err(error) => self.failed(error, context),
             Ok(()) => {
@@ -480,7 +533,9 @@ impl Watch {
             changes: self.changes,
             making_since: match self.stage {
                 WatchStage::Rendering { since, .. } | WatchStage::Installing { since, .. } => Some(since),
-                WatchStage::Quiet | WatchStage::Checking { .. } | WatchStage::Hook { .. } => None,
+                WatchStage::Quiet | WatchStage::Checking { .. } | WatchStage::Hook { .. } | WatchStage::Outdated => {
+                    None
+                }
             },
             error: self.error.clone().or_else(|| self.trouble.clone()),
         }
