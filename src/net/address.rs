@@ -82,22 +82,27 @@ fn by_route(specs: &[AddressSpec]) -> Option<Chosen> {
 
 /// The first spec that matches an address nothing speaks loudly against; if none does, the first that matches.
 ///
+/// What has the default route is where others reach this host, and most often out for a moment only (a cable, a switch that
+/// restarts): another is taken for it if it has a default route too, or is named by the config, and not any that is just there.
+///
 /// An IPv6 link-local address means nothing without the interface it is on, so it is advertised only when its network
 /// or index is asked for by itself.
 fn select(specs: &[AddressSpec], all: &[Address]) -> Result<Chosen, AddressError> {
-    let mut passed = None;
+    let mut passed: Vec<(&AddressSpec, &Address)> = Vec::new();
     let found = specs.iter().find_map(|spec| match (spec, pick(spec, all)) {
         (AddressSpec::Static(address), _) => Some(fixed(*address)),
-        (_, Some(found)) if trouble(spec, found).is_none() => {
-            Some(Chosen { address: found.address, why: why(spec, found, passed, all) })
-        }
-        (_, found) => {
-            passed = passed.or(found);
+        (_, None) => None,
+        (_, Some(found)) if trouble(spec, found).is_none() && takes_over(spec, found, &passed) => Some(Chosen {
+            address: found.address,
+            why: why(spec, found, passed.first().map(|(_, passed)| *passed), all),
+        }),
+        (_, Some(found)) => {
+            passed.push((spec, found));
             None
         }
     });
     let any = || {
-        let (spec, found) = specs.iter().find_map(|spec| Some((spec, pick(spec, all)?)))?;
+        let (spec, found) = passed.iter().find(|(_, passed)| has_way_out(passed)).or(passed.first())?;
         Some(Chosen { address: found.address, why: why(spec, found, None, all) })
     };
     let found = found.or_else(any);
@@ -115,6 +120,16 @@ fn select(specs: &[AddressSpec], all: &[Address]) -> Result<Chosen, AddressError
 fn trouble(spec: &AddressSpec, found: &Address) -> Option<&'static str> {
     let asked = matches!(spec, AddressSpec::Network { address: IpAddr::V4(network), .. } if network.is_link_local());
     found.trouble().filter(|_| !found.running || !asked)
+}
+
+/// Whether others may be sent there while those passed over are out.
+fn takes_over(spec: &AddressSpec, found: &Address, passed: &[(&AddressSpec, &Address)]) -> bool {
+    let is_any = matches!(spec, AddressSpec::Any(_));
+    !is_any || has_way_out(found) || !passed.iter().any(|(_, passed)| has_way_out(passed))
+}
+
+fn has_way_out(address: &Address) -> bool {
+    address.route.is_some() || address.source
 }
 
 fn pick<'a>(spec: &AddressSpec, all: &'a [Address]) -> Option<&'a Address> {

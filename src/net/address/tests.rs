@@ -195,6 +195,31 @@ fn what_others_hardly_reach_is_taken_where_there_is_nothing_else() {
 }
 
 #[test]
+fn a_cable_that_is_out_makes_no_address_the_hosts_that_has_no_default_route() {
+    let default = ["eth0", "inet", "inet6"];
+    let bridge = || [on("docker0", "172.17.0.1"), on("docker0", "fd00:d0cc::1")];
+    let with = |others: &[Address]| network(&[others, &bridge()].concat());
+    for interface in ["eth0", "ens3"] {
+        let host = with(&[down(routed(interface, "10.20.0.5", 0))]);
+        assert_eq!(chosen(&host, &default).0, "10.20.0.5", "{interface}");
+        // Whose IPv6 has a way out is reached by that.
+        let host = with(&[down(routed(interface, "10.20.0.5", 0)), routed("wlan0", "2001:db8::5", 600)]);
+        assert_eq!(chosen(&host, &default).0, "2001:db8::5", "{interface}");
+    }
+    // What is out by either family is advertised as before it was.
+    let host = with(&[down(on("eth0", "10.9.9.9")), down(routed("ens3", "10.20.0.5", 0)), on("wlan0", "2001:db8::9")]);
+    assert_eq!(chosen(&host, &default).0, "10.20.0.5");
+    // The config's own word counts.
+    let host = with(&[down(routed("ens3", "10.20.0.5", 0)), on("ens4", "10.30.0.5")]);
+    for spec in ["ens4", "10.30.0.0/16", "static:10.30.0.5"] {
+        assert_eq!(chosen(&host, &["ens3", spec]).0, "10.30.0.5", "{spec}");
+    }
+    // Without a default route anywhere, what is up is all that there is to go by.
+    let host = with(&[down(on("eth0", "10.20.0.5"))]);
+    assert_eq!(chosen(&host, &["eth0", "inet6"]).0, "fd00:d0cc::1");
+}
+
+#[test]
 fn a_link_local_address_is_taken_when_its_network_is_asked_for() {
     let host = network(&[flawed(AddressFlaw::LinkLocal, on("eth1", "169.254.7.7")), on("eth0", "10.2.0.9")]);
     assert_eq!(chosen(&host, &["169.254.0.0/16", "eth0"]).0, "169.254.7.7");
