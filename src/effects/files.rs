@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::catalog::report;
@@ -91,24 +91,41 @@ impl Adapters {
     }
 
     pub(super) fn load_config(&self) {
-        let (source, turn) = (self.source.clone(), self.surveying.clone());
-        let read = files::beside(move || match source.file {
-            None => Err("there is no config file to read again".to_owned()),
-            Some(_) => {
-                let loaded = source.read().map_err(|report| report.to_string())?;
-                loaded.warnings.iter().for_each(|warning| degraded(warning.to_string()));
-                process::users::mind_groups(loaded.config.users().into_keys());
-                Ok(Box::new(loaded))
+        let (source, loading, surveying) = (self.source.clone(), self.loading.clone(), self.surveying.clone());
+        let file = source.file.as_deref().unwrap_or(Path::new("the config")).display().to_string();
+        let at = At::new(format!("an earlier reload, which still reads {file}"));
+        let read = {
+            let at = at.clone();
+            async move {
+                // A read that hangs must not be joined by one more for each reload that is ordered after it, nor take its
+                // thread from others' files.
+                let turn = loading.lock_owned().await;
+                at.now(file);
+                let work = move || {
+                    let _turn = turn;
+                    if source.file.is_none() {
+                        return Err("there is no config file to read again".to_owned());
+                    }
+                    let loaded = source.read().map_err(|report| report.to_string())?;
+                    loaded.warnings.iter().for_each(|warning| degraded(warning.to_string()));
+                    at.now("/etc/passwd and /etc/group".to_owned());
+                    process::users::mind_groups(loaded.config.users().into_keys());
+                    Ok(Box::new(loaded))
+                };
+                files::in_a_thread(work).await
             }
-        });
-        let work = async move {
-            let loaded = read.await?;
-            if let Ok(loaded) = &loaded {
-                tokio::spawn(look_around(turn, loaded.config.clone()));
-            }
-            Ok(loaded)
         };
-        self.on_files(work, Event::ConfigLoaded);
+        self.task(|error| Event::ConfigLoaded(Err(error)), async move {
+            let loaded = match tokio::time::timeout(FILES_WITHIN, read).await {
+                Ok(Ok(loaded)) => loaded,
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err(format!("{}: {} (does its storage hang?)", at.get(), no_answer(FILES_WITHIN))),
+            };
+            if let Ok(loaded) = &loaded {
+                tokio::spawn(look_around(surveying, loaded.config.clone()));
+            }
+            Event::ConfigLoaded(loaded)
+        });
     }
 
     fn on_template<T: Send + 'static>(
@@ -146,18 +163,34 @@ impl Adapters {
     }
 }
 
-/// Says of a template that it takes long.
+/// What a thread is about, for whoever has waited for it too long.
+#[derive(Debug, Clone)]
+struct At(Arc<Mutex<String>>);
+
+impl At {
+    fn new(what: String) -> At {
+        At(Arc::new(Mutex::new(what)))
+    }
+
+    fn now(&self, what: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    fn get(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Says what a config names that isn't here. Nobody waits for it: what is on storage that hangs is told, and once that goes
 /// on, what is wrong with it. By one thread, however often a config is read.
 async fn look_around(turn: Arc<tokio::sync::Mutex<()>>, config: Config) {
-    let at = Arc::new(std::sync::Mutex::new("what the config names".to_owned()));
+    let at = At::new("what the config names".to_owned());
     let looked = {
         let at = at.clone();
         async move {
             let turn = turn.lock_owned().await;
             let look = move || {
-                let at = |what| *at.lock().unwrap_or_else(PoisonError::into_inner) = what;
-                survey::one_by_one(&config, at, degraded);
+                survey::one_by_one(&config, |what| at.now(what), degraded);
                 drop(turn);
             };
             files::in_a_thread(look).await
@@ -167,14 +200,15 @@ async fn look_around(turn: Arc<tokio::sync::Mutex<()>>, config: Config) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => degraded(format!("what the config names wasn't looked at: {error}")),
         Err(_) => {
-            let at = at.lock().unwrap_or_else(PoisonError::into_inner).clone();
             degraded(format!(
-                "{at} couldn't be looked at yet, nor what comes after it: does its storage hang? (the new config counts)"
+                "{} couldn't be looked at yet, nor what comes after it: does its storage hang? (the new config counts)",
+                at.get()
             ));
         }
     }
 }
 
+/// Says of a template that it takes long.
 fn slow(watch: &str, destination: &Path) -> impl FnOnce(Duration) + Send + 'static + use<> {
     let (watch, destination) = (watch.to_owned(), destination.display().to_string());
     move |after| logging::say(&Notice::TemplateSlow { watch, destination, after })

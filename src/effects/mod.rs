@@ -55,6 +55,8 @@ pub struct Adapters {
     limits: Limits,
     /// Held while main's files are read.
     reading: Arc<tokio::sync::Mutex<()>>,
+    /// Held while a config is read.
+    loading: Arc<tokio::sync::Mutex<()>>,
     /// Held while what a config names is looked at.
     surveying: Arc<tokio::sync::Mutex<()>>,
     /// One for each query, whoever follows it; and whether a value is of use to them.
@@ -117,6 +119,7 @@ impl Adapters {
             templates: HashMap::new(),
             waiting: Waiting::default(),
             reading: Arc::default(),
+            loading: Arc::default(),
             surveying: Arc::default(),
             followers: HashMap::new(),
             end_awaited: None,

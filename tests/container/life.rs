@@ -1,6 +1,6 @@
 //! A container's life from start to end, on the real program as PID 1 with the `local` catalog: what happens, in which
 //! order, and with which exit code.
-#![allow(clippy::disallowed_methods, reason = "tests")]
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::hang::Hanging;
 use crate::support::lab::Lab;
-use crate::support::namespace::{Container, eventually};
+use crate::support::namespace::{Container, eventually, status_line};
 
 const TERM: i32 = 15;
 const QUIT: i32 = 3;
@@ -570,6 +570,33 @@ fn a_reload_waits_for_no_token_or_secret_whose_storage_hangs_and_says_what_could
     assert_eq!(lab.ask(&["reload"]).0, 0);
     log_says(&container, "task third: can't run `/nowhere/third`");
     log_says(&container, &format!("{} of task third doesn't exist", lab.path("none").display()));
+}
+
+#[test]
+fn reloads_of_a_config_that_hangs_cost_a_thread_and_say_what_they_wait_for() {
+    let lab = Lab::new(&format!("{MAIN}{LOCAL}"));
+    let container = lab.run();
+    lab.told("main");
+    let hanging = Hanging::new([lab.path("pilotfish.toml").as_path()]);
+    let socket = lab.path("control.sock");
+    let ask = |order: &[&str]| {
+        let mut command = std::process::Command::new(crate::support::namespace::pilotfish());
+        crate::support::lab::said(command.args(order).arg("--socket").arg(&socket).output().unwrap())
+    };
+    let file = lab.path("pilotfish.toml").display().to_string();
+    for earlier in ["", "an earlier reload, which still reads "] {
+        let (code, out, said) = ask(&["reload"]);
+        assert!(code != 0 && (out + &said).contains(&format!("{earlier}{file}: no answer within 10s")), "{said}");
+    }
+    let agent = status_line(container.main().unwrap(), "PPid").unwrap();
+    let threads = fs::read_dir(format!("/proc/{}/task", agent.trim())).unwrap().flatten();
+    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    assert_eq!(threads.map(name).filter(|name| name.trim() == "files").count(), 1);
+    // Others' files are read and written meanwhile.
+    let (code, _, said) = ask(&["kv", "put", "k", "v"]);
+    assert_eq!(code, 0, "{said}");
+    drop(hanging);
+    assert_eq!(ask(&["reload"]).0, 0);
 }
 
 #[test]
