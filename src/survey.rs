@@ -131,7 +131,7 @@ fn templates(config: &Config) -> impl Iterator<Item = Look<'_>> {
 /// Which directories aren't here that a template's file is to be put into.
 fn destinations(config: &Config) -> impl Iterator<Item = Look<'_>> {
     templates_of(config).filter_map(|(watch, template)| {
-        let directory = template.destination.parent().filter(|_| !template.parents)?;
+        let directory = (!template.parents).then(|| files::directory_of(&template.destination))?;
         let what = format!("{}, for the file of watch {watch},", directory.display());
         let doubt = format!("{what} doesn't exist (`parents = true` makes it)");
         Some(one(what, move || is_missing(directory).then_some(doubt)))
@@ -242,5 +242,23 @@ mod tests {
         std::fs::write(&source, "a\n{% for i in instances %}{{ i.port }}\n{% end %}\n").unwrap();
         let told = none_of_use().concat();
         assert!(told.contains("the template of watch db is of no use: ") && told.contains("a.j2:3: "), "{told}");
+    }
+
+    #[test]
+    fn a_file_beside_where_pilotfish_works_has_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("pilotfish.toml");
+        let text = |destination: &str| {
+            format!(
+                "process.exec = [\"true\"]\n[catalog]\nbackend = \"local\"\ndirectory = \"/x\"\n[[watch]]\nkey = \"k\"\n\
+                 template = {{ source = \"/nowhere/a.j2\", destination = {destination:?} }}\n"
+            )
+        };
+        for (destination, doubted) in [("out.conf", 0), ("./out.conf", 0), ("nowhere/out.conf", 1), ("/out.conf", 0)] {
+            std::fs::write(&file, text(destination)).unwrap();
+            let config = Config::load(&file, None, &Context::of_this_process()).unwrap().config;
+            let told: Vec<_> = destinations(&config).flat_map(|(_, look)| look()).collect();
+            assert_eq!(told.len(), doubted, "{destination}: {told:?}");
+        }
     }
 }

@@ -142,6 +142,11 @@ pub fn make_directory(path: &Path, mode: u32) -> io::Result<bool> {
     Ok(make_in(&place.directory, place.name.as_os_str(), give)?)
 }
 
+/// Where a file is by its path; one that is only a name is where we work.
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// What is said of anything but a plain file.
 fn no_plain_file() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it isn't a plain file")
