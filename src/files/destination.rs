@@ -30,8 +30,11 @@ const RIGHTS: u32 = 0o777;
 const RUNS_AS_OWNER: u32 = 0o6000;
 /// The group's rights in a mode.
 const GROUPS: u32 = 0o070;
-/// Of a directory: what is made in it has its group.
+/// All that chmod(2) sets.
+const MODE: u32 = 0o7777;
+const SETS_USER: u32 = 0o4000;
 const SETS_GROUP: u32 = 0o2000;
+const GROUP_RUNS: u32 = 0o010;
 /// What lies beside a file for so many seconds was left there: making and checking one takes less.
 const LEFT_AFTER: i64 = 600;
 /// So many names of a directory are looked through for that.
@@ -117,7 +120,7 @@ impl Destination {
         let owner = access
             .owner
             .is_none_or(|(user, group)| entry.st_uid == user && group.is_none_or(|group| entry.st_gid == group));
-        owner && access.mode.is_none_or(|mode| entry.st_mode & 0o7777 == mode)
+        owner && access.mode.is_none_or(|mode| entry.st_mode & MODE == mode)
     }
 
     /// The mode a new file gets.
@@ -329,16 +332,30 @@ impl Destination {
         }
         // Who isn't to read it any more doesn't read what is new, and nobody runs it as its owner (for root, write(2) leaves
         // those bits where they are); and what can't be done is found out before.
-        let has = entry.st_mode & 0o7777;
+        let has = entry.st_mode & MODE;
         let meanwhile = has & access.mode.unwrap_or(has) & !RUNS_AS_OWNER;
-        if meanwhile != has || access.mode.is_some_and(|mode| mode != has) {
-            file.set_permissions(Permissions::from_mode(meanwhile))?;
-        }
+        let only_runs_as_owner = has & !RUNS_AS_OWNER == meanwhile && access.mode.is_none_or(|mode| mode == meanwhile);
+        let given = match meanwhile != has || access.mode.is_some_and(|mode| mode != has) {
+            true => file.set_permissions(Permissions::from_mode(meanwhile)),
+            false => Ok(()),
+        };
+        let is_left_to_the_kernel = match given {
+            Ok(()) => false,
+            // From who may write and not change the mode, write(2) takes what the file would run as its owner by.
+            Err(error) => match error.raw_os_error() == Some(libc::EPERM) && only_runs_as_owner {
+                true => true,
+                false => return Err(error),
+            },
+        };
         if access.owner.is_some() && !self.is_accessible_as(Access { mode: None, ..access }) {
             let (user, group) = access.owner.unwrap_or_default();
             chown(&file, entry, user, group)?;
         }
-        if let Err(error) = overwrite(&mut file, text) {
+        let written = overwrite(&mut file, text).and_then(|()| match is_left_to_the_kernel {
+            true => runs_as_nobody(&file, access),
+            false => Ok(()),
+        });
+        if let Err(error) = written {
             return Err(match overwrite(&mut file, &old) {
                 Ok(()) => error,
                 Err(worse) => io::Error::new(
@@ -351,6 +368,17 @@ impl Destination {
             Some(mode) => file.set_permissions(Permissions::from_mode(mode)),
             None => Ok(()),
         }
+    }
+}
+
+/// Whether a file that was just written runs as its owner or its group no more, and has the mode that is asked for. The setgid
+/// bit without the group's right to run it makes nobody anything.
+fn runs_as_nobody(file: &File, access: Access) -> io::Result<()> {
+    let mode = fstat(file)?.st_mode & MODE;
+    let as_group = mode & SETS_GROUP != 0 && mode & GROUP_RUNS != 0;
+    match mode & SETS_USER != 0 || as_group || access.mode.is_some_and(|asked| asked != mode) {
+        true => Err(Errno::EPERM.into()),
+        false => Ok(()),
     }
 }
 

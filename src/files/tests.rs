@@ -804,6 +804,51 @@ fn a_file_written_in_place_runs_as_its_owner_no_more_unless_that_is_asked_for() 
     });
 }
 
+/// As in a shared tree on which somebody ran `chmod -R g+s`: only its owner may change its mode.
+#[test]
+#[allow(unsafe_code)]
+fn a_file_written_in_place_by_who_may_not_change_its_mode_runs_as_nobody_by_then() {
+    with_mounts(|path| {
+        let file = path.join("closed/app.conf");
+        let set = |mode: u32| {
+            fs::write(&file, "old").unwrap();
+            chown(&file, Some(0), Some(OTHER)).unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        };
+        let become_user = |user: u32| {
+            // SAFETY: a system call; past the C library, so for this thread alone.
+            assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, -1, user, -1) }, 0);
+        };
+        let become_group = |group: u32| {
+            // SAFETY: as above.
+            assert_eq!(unsafe { libc::syscall(libc::SYS_setresgid, -1, group, -1) }, 0);
+        };
+        for (before, asked, after) in [
+            (0o2664, None, Ok(0o2664)),
+            (0o2674, None, Ok(0o674)),
+            (0o6774, None, Ok(0o774)),
+            (0o4664, Some(0o664), Ok(0o664)),
+            (0o2674, Some(0o674), Ok(0o674)),
+            // What it is asked to be it can't be given: as it was.
+            (0o2664, Some(0o664), Err(libc::EPERM)),
+            (0o2674, Some(0o640), Err(libc::EPERM)),
+            (0o664, Some(0o4664), Err(libc::EPERM)),
+        ] {
+            set(before);
+            become_group(OTHER);
+            become_user(OTHER);
+            let access = Access { mode: asked, owner: None };
+            let written = Destination::find(&file, false).unwrap().replace(b"new", access);
+            become_user(0);
+            become_group(0);
+            let mode = fs::metadata(&file).unwrap().mode() & 0o7777;
+            let written = written.map(|()| mode).map_err(|error| error.raw_os_error().unwrap());
+            assert_eq!(written, after, "{before:o} {asked:?}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), if after.is_ok() { "new" } else { "old" });
+        }
+    });
+}
+
 #[test]
 fn where_nothing_was_found_nothing_is_spoken_to_whatever_is_there_by_then() {
     let directory = open_directory();
