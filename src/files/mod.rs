@@ -14,6 +14,7 @@ mod acl;
 mod destination;
 mod fresh;
 mod hand;
+mod outside;
 mod pseudo;
 mod reader;
 mod scratch;

@@ -18,6 +18,7 @@ use nix::unistd::{Gid, Uid, fchown, geteuid};
 
 use super::fresh::make_in;
 use super::hand::{Hand, is_trusted, sticky};
+use super::outside;
 use super::pseudo::is_pseudo;
 use super::{is_plain, kind, no_plain_file, open_seen, replaced, same};
 
@@ -77,7 +78,7 @@ struct Walk {
 fn walk(path: &Path, make_parents: bool) -> io::Result<Place> {
     let mut links = 0;
     let directory = start(path)?;
-    let about = fstat(&directory)?;
+    let about = outside::about(&directory)?;
     let at = PathBuf::from(if path.is_absolute() { "/" } else { "" });
     let mut walk = Walk { directory, path: at, about, left: parts(path), led_by: None, mend: None, by_link: false };
     while let Some(name) = walk.left.pop_front() {
@@ -96,7 +97,7 @@ fn walk(path: &Path, make_parents: bool) -> io::Result<Place> {
             }
             Err(error) => return Err(error.into()),
         };
-        let about = fstat(&entry)?;
+        let about = outside::about(&entry)?;
         // What is mounted was put there by who may mount, and here no name is moved while it is a mount's, whoever owns the
         // directory around it. Those further up can be moved, and what is mounted below them goes along; and on a volume
         // another container can move the name, for which it is no mount's.
@@ -198,7 +199,7 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 
 impl Walk {
     fn enter(&mut self, directory: OwnedFd, led_by: Option<Hand>) -> io::Result<()> {
-        let about = fstat(&directory)?;
+        let about = outside::about(&directory)?;
         if let Some(hand) = led_by.filter(|hand| !hand.may_search(&about)) {
             return Err(refused(hand, "may not enter a directory on it"));
         }

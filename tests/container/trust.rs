@@ -2,15 +2,15 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests")]
 
 use std::fs::{self, Permissions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::lab::Lab;
-use crate::support::namespace::{eventually, pilotfish};
+use crate::support::lab::{Lab, said};
+use crate::support::namespace::{copy_program, eventually, pilotfish};
 
 const TERM: i32 = 15;
 /// Main's user.
@@ -161,6 +161,63 @@ fn a_secret_has_the_mode_that_is_asked_for_from_its_check_on_and_setuid_bits_are
     reads(lab.path("etc/app.conf"), "it is nothing");
     assert_eq!(lab.story(), ["600"]);
     assert_eq!(fs::metadata(lab.path("etc/app.conf")).unwrap().mode() & 0o7777, 0o600);
+}
+
+/// Rootless, or with `userns-remap`, and `-v /etc/passwd:/etc/passwd:ro`: the host's root isn't anybody here.
+#[test]
+fn the_hosts_passwd_is_believed_in_a_user_namespace_where_it_is_mounted_read_only() {
+    const MAPPED: u32 = 100_000;
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let [root, host] = ["root", "host"].map(|name| directory.path().join(name));
+    for name in ["etc", "tmp", "proc", "run"] {
+        fs::create_dir_all(root.join(name)).unwrap();
+    }
+    fs::create_dir(&host).unwrap();
+    copy_program(&pilotfish(), &root.join("pilotfish"));
+    let config = "process = { exec = [\"/pilotfish\", \"--version\"], user = \"app\" }\n";
+    for (path, text) in [
+        (root.join("c.toml"), config),
+        (root.join("etc/passwd"), ""),
+        (root.join("etc/group"), ""),
+        (host.join("passwd"), "app:x:1000:1000:app:/:\n"),
+        (host.join("group"), "app:x:1000:\n"),
+    ] {
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    }
+    for name in ["", "etc", "tmp", "proc", "run", "pilotfish", "c.toml", "etc/passwd", "etc/group"] {
+        chown(root.join(name), Some(MAPPED), Some(MAPPED)).unwrap();
+    }
+    let run = |then: &str| {
+        let mounts = format!(
+            "cd {} && mount --bind root root && mount --rbind /proc root/proc && for f in passwd group; do \
+             mount --bind host/$f root/etc/$f && {then} true || exit 99; done; exec \"$@\"",
+            directory.path().display()
+        );
+        // Its user is known to the namespace once that is mapped; what it may do there is kept until then.
+        let enter = "read go; exec setpriv --reuid=0 --regid=0 --clear-groups chroot root /pilotfish -c /c.toml";
+        let mut namespace = Command::new("unshare")
+            .args(["--mount", "sh", "-c", &mounts, "sh", "unshare", "--user", "--keep-caps", "sh", "-c", enter])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let of = |name: &str| PathBuf::from(format!("/proc/{}/{name}", namespace.id()));
+        let own = fs::read_link("/proc/self/ns/user").unwrap();
+        eventually("a namespace", || (fs::read_link(of("ns/user")).ok()? != own).then_some(())).unwrap();
+        for map in ["uid_map", "gid_map"] {
+            fs::write(of(map), format!("0 {MAPPED} 65536\n")).unwrap();
+        }
+        writeln!(namespace.stdin.take().unwrap(), "go").unwrap();
+        said(namespace.wait_with_output().unwrap())
+    };
+    let (code, out, said) = run("mount -o remount,bind,ro root/etc/$f &&");
+    assert!(code == 0 && out.contains("pilotfish"), "{code} {out}{said}");
+    // Where it may be written, it may be anybody's of that number.
+    let (code, _, said) = run("");
+    assert!(code == 126 && said.contains("user `app` isn't taken from /etc/passwd"), "{code} {said}");
 }
 
 /// A numeric user without an entry in /etc/passwd keeps root's group, and an image made with umask 002 has directories that
