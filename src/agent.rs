@@ -190,6 +190,7 @@ impl Agent {
                 for effect in effects {
                     match effect {
                         Effect::Exit { code, reason } => {
+                            self.adapters.leave_no_file().await;
                             logging::termination_log(&reason);
                             return Ok(code);
                         }

@@ -12,7 +12,7 @@ use crate::config::Template;
 use crate::config::Variables;
 use crate::config::backends::CONSUL_SECRETS;
 use crate::config::template::{self, TemplateError};
-use crate::files::{self, Access, Destination, Scratch};
+use crate::files::{self, Access, Destination, Look, Scratch};
 use crate::process::users;
 use crate::supervisor::vocabulary::{Instance, Observation, Rendering, Staged, Text};
 
@@ -81,6 +81,7 @@ pub fn stage(
     let unwritten = |source| Error::Write { path: template.destination.clone(), source };
     let destination = Destination::find(&template.destination, template.parents).map_err(unwritten)?;
     if unanswered && destination.is_there() {
+        destination.sweep();
         return Ok(Rendering::Kept);
     }
     let (source, is_ours) = read(&template.source)?;
@@ -97,32 +98,24 @@ pub fn stage(
     let text = template::render_file(&source, &template.source.to_string_lossy(), context, variables)?;
     let access = access(template)?;
     if destination.is_accessible_as(access) && destination.has(text.as_bytes()).map_err(unwritten)? {
+        destination.sweep();
         return Ok(Rendering::Unchanged);
     }
-    let checker = checker(template);
-    // In another's directory its check would look at whatever that one puts there, and in a file for another to write at
-    // whatever that one writes.
-    let is_only_ours =
-        destination.is_ours() && !destination.is_for_others_to_write(access, checker.as_ref().map(|user| user.uid));
-    // Who is to look at it must be able to, whoever may read it once it is live.
-    let is_blind =
-        checker.as_ref().is_some_and(|user| !destination.is_readable_by(access, user.uid, &user.all_groups()));
-    let beside = match is_only_ours && !is_blind {
-        true => destination.stage(text.as_bytes(), access).map_err(unwritten)?,
-        false => None,
-    };
-    let path = match (&beside, &template.check) {
-        (Some(path), _) => Some(path.clone()),
-        (None, Some(_)) => {
+    // Only for who looks at it, and never beside its destination: whoever reads that directory would read it there before
+    // it is checked, and whatever comes of that.
+    // In another's directory the check would look at whatever that one puts there.
+    let neighbours = destination.is_ours().then(|| files::directory_of(&template.destination));
+    let path = match template.shows_file() {
+        true => {
             let name = template.destination.file_name().unwrap_or(OsStr::new("file"));
-            let (mode, reader) = (destination.mode(access) & READABLE, checker.as_ref().map(|user| user.uid));
-            Some(Scratch::make(name, text.as_bytes(), mode, reader).map_err(unwritten)?)
+            let look = Look { mode: destination.mode(access) & READABLE, reader: checker(template), neighbours };
+            Some(Scratch::make(name, text.as_bytes(), &look).map_err(unwritten)?)
         }
-        (None, None) => None,
+        false => None,
     };
     Ok(Rendering::Staged(Staged {
         path,
-        beside: beside.is_some(),
+        beside: neighbours.is_some(),
         text: Text(text.into()),
         template: Arc::new(template.clone()),
     }))
@@ -131,30 +124,21 @@ pub fn stage(
 /// Puts a staged file in place, atomically where its directory allows it.
 ///
 /// # Errors
-/// It couldn't be put there; the staged file is gone.
+/// It couldn't be put there; what its check looked at is gone all the same.
 pub fn install(staged: &Staged) -> Result<(), Error> {
-    let template = &staged.template;
-    let access = access(template).inspect_err(|_| discard(staged))?;
-    let moved = || {
-        // The way may have changed since.
-        let destination = Destination::find(&template.destination, template.parents)?;
-        match &staged.path {
-            Some(path) if staged.beside && destination.install(path)? => Ok(()),
-            _ => destination.replace(staged.text.0.as_bytes(), access),
-        }
-    };
-    let moved = moved();
     discard(staged);
-    moved.map_err(|source| Error::Write { path: template.destination.clone(), source })
+    let template = &staged.template;
+    let access = access(template)?;
+    // The way may have changed since.
+    let destination = Destination::find(&template.destination, template.parents);
+    let replaced = destination.and_then(|destination| destination.replace(staged.text.0.as_bytes(), access));
+    replaced.map_err(|source| Error::Write { path: template.destination.clone(), source })
 }
 
-/// Removes a staged file.
+/// Removes what a staged file's check looks at.
 pub fn discard(staged: &Staged) {
-    match &staged.path {
-        // Where it lies nobody else may change anything.
-        Some(path) if staged.beside => drop(std::fs::remove_file(path)),
-        Some(path) => Scratch::remove(path),
-        None => {}
+    if let Some(path) = &staged.path {
+        Scratch::remove(path);
     }
 }
 
@@ -171,9 +155,9 @@ fn access(template: &Template) -> Result<Access, Error> {
 }
 
 /// Who looks at it before it goes live, if that is neither root nor ourselves. One who can't be found looks at nothing.
-fn checker(template: &Template) -> Option<users::Identity> {
+fn checker(template: &Template) -> Option<u32> {
     let user = template.check.as_ref().and(template.check_as.user.as_ref())?;
-    users::look_up(user).ok().filter(|user| ![0, nix::unistd::geteuid().as_raw()].contains(&user.uid))
+    users::look_up(user).ok().map(|user| user.uid).filter(|uid| ![0, nix::unistd::geteuid().as_raw()].contains(uid))
 }
 
 /// Why a template is of no use as it is here.

@@ -90,6 +90,13 @@ pub struct Template {
     pub required: Option<Required>,
 }
 
+impl Template {
+    /// Whether its check is shown the new file.
+    pub fn shows_file(&self) -> bool {
+        self.check.iter().flatten().any(|word| word.to_str().is_some_and(|word| word.contains("{}")))
+    }
+}
+
 /// How long main waits for a template that it must not start without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Required {

@@ -22,6 +22,8 @@ use super::{Adapters, degraded};
 pub(super) const FILES_WITHIN: Duration = Duration::from_secs(10);
 /// What a config names is looked at beside its reload; what takes longer is told, and looked at on.
 const LOOKED_WITHIN: Duration = Duration::from_secs(2);
+/// The end waits for no temporary directory.
+const LEAVE_WITHIN: Duration = Duration::from_millis(100);
 /// Before a staged file is removed after all.
 const AFTER_NO_THREAD: Duration = Duration::from_secs(1);
 
@@ -52,8 +54,7 @@ impl Adapters {
             let staged = Arc::new(staged);
             let discard =
                 |staged: Arc<Staged>| files::beside_as_template(turn.clone(), move || render::discard(&staged), |_| {});
-            // What lies beside its destination is replaced by the next one, which mustn't be removed in its place.
-            while discard(staged.clone()).await.is_err() && !staged.beside {
+            while discard(staged.clone()).await.is_err() {
                 tokio::time::sleep(AFTER_NO_THREAD).await;
             }
         });
@@ -126,6 +127,13 @@ impl Adapters {
             }
             Event::ConfigLoaded(loaded)
         });
+    }
+
+    /// What the checks of templates looked at goes with the agent.
+    pub async fn leave_no_file(&self) {
+        if files::Scratch::is_any() {
+            let _ = tokio::time::timeout(LEAVE_WITHIN, files::in_a_thread(files::Scratch::remove_all)).await;
+        }
     }
 
     fn on_template<T: Send + 'static>(

@@ -7,14 +7,14 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FallocateFlags, OFlag, fallocate, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, getegid, geteuid, unlinkat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat};
 
 use super::acl::Acl;
 use super::hand::is_trusted;
@@ -128,64 +128,6 @@ impl Destination {
         access.mode.or(self.before().map(|entry| entry.st_mode & RIGHTS)).unwrap_or(NEW)
     }
 
-    /// Whether somebody else than ourselves and this user could write into the new file.
-    pub fn is_for_others_to_write(&self, access: Access, reader: Option<u32>) -> bool {
-        const OTHERS_WRITE: u32 = 0o022;
-        let owner = access.owner.map(|(user, _)| user).or(self.before().map(|entry| entry.st_uid));
-        let is_ours = owner.is_none_or(|owner| is_trusted(owner) || reader == Some(owner));
-        !is_ours || self.mode(access) & OTHERS_WRITE != 0
-    }
-
-    /// Whether this user, who is in these groups, may read the new file where it is to be.
-    pub fn is_readable_by(&self, access: Access, user: u32, groups: &[u32]) -> bool {
-        let may = |owner: u32, group: u32, mode: u32, right: u32| match () {
-            () if owner == user => mode & (right << 6) != 0,
-            () if groups.contains(&group) => mode & (right << 3) != 0,
-            () => mode & right != 0,
-        };
-        let directory = &self.place.about_directory;
-        let new = match directory.st_mode & SETS_GROUP {
-            0 => getegid().as_raw(),
-            _ => directory.st_gid,
-        };
-        let owner = match (access.owner, self.before()) {
-            (Some((owner, group)), _) => (owner, group.unwrap_or(new)),
-            (None, Some(old)) => (old.st_uid, old.st_gid),
-            (None, None) => (geteuid().as_raw(), new),
-        };
-        let passable = |path: &Path| {
-            let about = if path.as_os_str().is_empty() { Ok(*directory) } else { stat(path) };
-            about.is_ok_and(|about| may(about.st_uid, about.st_gid, about.st_mode, 1))
-        };
-        may(owner.0, owner.1, self.mode(access), 4) && self.place.path.ancestors().all(passable)
-    }
-
-    /// Writes a complete file beside it, hidden, so that `include *.conf` doesn't see it; gives its path. `None` where
-    /// no file may be made.
-    ///
-    /// # Errors
-    /// It can't be written; nothing is left.
-    pub fn stage(&self, text: &[u8], access: Access) -> io::Result<Option<PathBuf>> {
-        let name = self.place.beside();
-        match self.write_beside(&name, text, access) {
-            Ok(_) => Ok(Some(self.place.path.join(name))),
-            Err(error) if is_closed(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Puts a staged file in place. `false` where a name can't be moved over it (a file bind-mounted by itself), or when
-    /// the way leads elsewhere meanwhile.
-    ///
-    /// # Errors
-    /// It couldn't be put there.
-    pub fn install(&self, staged: &Path) -> io::Result<bool> {
-        match staged.file_name() {
-            Some(name) if staged.parent() == Some(&self.place.path) => self.put(name),
-            _ => Ok(false),
-        }
-    }
-
     fn put(&self, staged: &OsStr) -> io::Result<bool> {
         match renameat(&self.place.directory, staged, &self.place.directory, self.place.name.as_os_str()) {
             Ok(()) => Ok(true),
@@ -247,7 +189,7 @@ impl Destination {
     }
 
     /// Removes what crashes have left beside it. Another container that has this directory may have just made its own.
-    fn sweep(&self) {
+    pub fn sweep(&self) {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let Ok(mut directory) = Dir::openat(&self.place.directory, ".", flags, Mode::empty()) else { return };
         let names = directory.iter().take(MOST_NAMES).filter_map(Result::ok);

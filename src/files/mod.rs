@@ -35,7 +35,7 @@ pub use destination::{Access, Destination};
 pub use fresh::make_in;
 pub use hand::{share_own_group, share_private_groups};
 pub use reader::Reader;
-pub use scratch::Scratch;
+pub use scratch::{Look, Scratch};
 pub use socket::{HeldSocket, SocketPlace};
 #[cfg(test)]
 pub(crate) use thread::where_no_thread_can_be_had;

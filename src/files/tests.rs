@@ -189,7 +189,6 @@ fn a_file_mounted_by_itself_into_a_read_only_root_is_written_in_place() {
         let file = path.join("closed/app.conf");
         let before = fs::metadata(&file).unwrap().ino();
         let destination = Destination::find(&file, false).unwrap();
-        assert_eq!(destination.stage(b"new", Access::default()).unwrap(), None);
         destination.replace(b"new", Access { mode: Some(0o600), owner: None }).unwrap();
         assert_eq!(fs::read_to_string(path.join("disk/app.conf")).unwrap(), "new");
         assert_eq!(fs::metadata(&file).unwrap().ino(), before);
@@ -411,36 +410,39 @@ fn a_destination_may_have_the_longest_name_there_is() {
     let directory = open_directory();
     let path = directory.path().join("n".repeat(255));
     for text in [b"one", b"two"] {
-        let destination = Destination::find(&path, false).unwrap();
-        let staged = destination.stage(text, Access::default()).unwrap().unwrap();
-        assert!(destination.install(&staged).unwrap());
+        Destination::find(&path, false).unwrap().replace(text, Access::default()).unwrap();
         assert_eq!(fs::read(&path).unwrap(), text);
     }
+    let place = find(&path).unwrap();
+    assert!(place.beside().len() == 255 && place.is_beside(place.beside().as_encoded_bytes()));
 }
 
-/// As containers that share a volume of configs have it, and programs that judge a file by its ending.
+/// Programs that read all that ends as theirs does, hidden or not, read nothing that isn't complete and live.
 #[test]
-fn what_is_staged_has_the_files_ending_is_nobody_elses_and_is_removed_when_it_was_left() {
+fn what_lies_beside_a_file_for_a_moment_has_an_ending_of_its_own_and_is_removed_when_it_was_left() {
     let directory = open_directory();
     let path = directory.path().join("app.json");
-    let stage = |text: &[u8]| {
-        let destination = Destination::find(&path, false).unwrap();
-        (destination.stage(text, Access::default()).unwrap().unwrap(), destination)
-    };
-    let (left, _) = stage(b"left");
+    let beside = || find(&path).unwrap().beside().into_string().unwrap();
+    let (old, new) = (beside(), beside());
+    assert!(old.starts_with(".app.json.") && old.ends_with(".pilotfish") && old != new, "{old} {new}");
+    let others = [".other.json.0123456789abcdef.pilotfish", ".app.json.pilotfish", ".app.json.0.pilotfish", &new];
     let long_ago =
         fs::FileTimes::new().set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(700));
-    fs::File::options().write(true).open(&left).unwrap().set_times(long_ago).unwrap();
-    let other = directory.path().join(".pilotfish-0123456789abcdef.other.json");
-    fs::write(&other, "another's").unwrap();
-    let ((one, first), (two, _)) = (stage(b"one"), stage(b"two"));
-    assert!(!left.exists() && other.exists() && one != two);
-    for staged in [&one, &two] {
-        let name = staged.file_name().unwrap().to_str().unwrap();
-        assert!(name.starts_with('.') && name.ends_with(".app.json"), "{name}");
+    for name in [old.as_str()].into_iter().chain(others) {
+        let file = fs::File::create(directory.path().join(name)).unwrap();
+        if name != new {
+            file.set_times(long_ago).unwrap();
+        }
     }
-    assert!(first.install(&one).unwrap());
-    assert_eq!((fs::read(&path).unwrap(), fs::read(&two).unwrap()), (b"one".to_vec(), b"two".to_vec()));
+    let names = || {
+        let names =
+            fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    Destination::find(&path, false).unwrap().sweep();
+    assert_eq!(names(), others.map(str::to_owned).into());
+    Destination::find(&path, false).unwrap().replace(b"text", Access::default()).unwrap();
+    assert_eq!(names().len(), others.len() + 1);
 }
 
 #[test]
@@ -509,13 +511,60 @@ fn a_scratch_file_is_made_only_where_nobody_else_may_move_it() {
     let name = std::ffi::OsStr::new("file");
     for (mode, made) in [(0o755, true), (0o1777, true), (0o777, false)] {
         fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
-        let path = super::scratch::make_in(directory.path(), name, b"text", 0o600, None);
+        let path = super::scratch::make_in(directory.path(), name, b"text", &Look { mode: 0o400, ..Look::default() });
         assert_eq!(path.is_ok(), made, "{mode:o}: {path:?}");
         if let Ok(path) = path {
             Scratch::remove(&path);
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
+}
+
+/// What a config names by a relative path is found from where its check reads it, and what it is to replace isn't.
+#[test]
+fn what_lies_beside_a_destination_is_found_beside_a_scratch_file_and_outlives_it() {
+    let (tmp, etc) = (open_directory(), open_directory());
+    fs::set_permissions(tmp.path(), Permissions::from_mode(0o1777)).unwrap();
+    let name = std::ffi::OsStr::new("app.json");
+    for (name, text) in [("app.json", "old"), ("mime.types", "types"), (".hidden", "hidden")] {
+        fs::write(etc.path().join(name), text).unwrap();
+    }
+    fs::create_dir(etc.path().join("conf.d")).unwrap();
+    fs::write(etc.path().join("conf.d/a.json"), "a").unwrap();
+    for (mode, listed) in [(0o755, 0o755), (0o750, 0o751), (0o700, 0o711)] {
+        fs::set_permissions(etc.path(), Permissions::from_mode(mode)).unwrap();
+        let look = Look { mode: 0o400, neighbours: Some(etc.path()), ..Look::default() };
+        let path = super::scratch::make_in(tmp.path(), name, b"new", &look).unwrap();
+        let here = path.parent().unwrap();
+        let read = |name: &str| fs::read_to_string(here.join(name)).unwrap();
+        let found = ["app.json", "mime.types", ".hidden", "conf.d/a.json"].map(read);
+        assert_eq!(found, ["new", "types", "hidden", "a"]);
+        assert_eq!(fs::metadata(here).unwrap().mode() & 0o7777, listed);
+        assert!(Scratch::is_any());
+        Scratch::remove(&path);
+        assert!(!here.exists() && etc.path().join("conf.d/a.json").exists());
+    }
+    // One in that very directory doesn't lead into itself.
+    let look = Look { mode: 0o400, neighbours: Some(etc.path()), ..Look::default() };
+    let path = super::scratch::make_in(etc.path(), name, b"new", &look).unwrap();
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 4);
+    Scratch::remove(&path);
+    // What a crash has left is removed by the next one, and nobody else's.
+    let left = [".pilotfish-0123456789abcdef", ".pilotfish-shared", ".pilotfish-fedcba9876543210"];
+    let [old, others, new] = left.map(|name| tmp.path().join(name));
+    let long_ago =
+        fs::FileTimes::new().set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(700));
+    for directory in [&old, &others, &new] {
+        fs::create_dir(directory).unwrap();
+        if directory != &new {
+            symlink(etc.path().join("conf.d"), directory.join("conf.d")).unwrap();
+            fs::File::open(directory).unwrap().set_times(long_ago).unwrap();
+        }
+    }
+    let path = super::scratch::make_in(tmp.path(), name, b"new", &Look::default()).unwrap();
+    assert_eq!([&old, &others, &new].map(|directory| directory.exists()), [false, true, true]);
+    Scratch::remove_all();
+    assert!(!path.parent().unwrap().exists() && etc.path().join("conf.d/a.json").exists());
 }
 
 #[test]
@@ -890,9 +939,7 @@ fn the_acl_of_a_file_that_is_replaced_stays_and_where_it_can_not_nobody_may_do_m
         let given = super::acl::Acl::from(acl(0)).give(fs::File::open(&path).unwrap());
         assert!(given.is_ok(), "{given:?}");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640, "the mask is in the group's place");
-        let destination = Destination::find(&path, false).unwrap();
-        let staged = destination.stage(b"new", access).unwrap().unwrap();
-        assert!(destination.install(&staged).unwrap());
+        Destination::find(&path, false).unwrap().replace(b"new", access).unwrap();
         (acl_of(&path).is_some(), fs::metadata(&path).unwrap().mode() & 0o777)
     };
     assert_eq!(replaced(Access::default()), (true, 0o640));

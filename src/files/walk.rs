@@ -22,8 +22,10 @@ use super::outside;
 use super::pseudo::is_pseudo;
 use super::{is_plain, kind, no_plain_file, open_seen, replaced, same};
 
-/// What the names of files beside others begin with.
-const BESIDE: &str = ".pilotfish-";
+/// What the names of files beside others end with, after a random number: `.NAME.0123456789abcdef.pilotfish`.
+const BESIDE: &str = ".pilotfish";
+const RANDOM: usize = 16;
+const ADDED: usize = 2 + RANDOM + BESIDE.len();
 /// As many as the kernel follows (path_resolution(7)).
 const MOST_LINKS: u32 = 40;
 /// Of directories that are made on the way.
@@ -315,22 +317,25 @@ impl Place {
         open_seen(self.directory.as_fd(), &self.name, entry, how)
     }
 
-    /// The name of a file beside: hidden, another each time (others may make theirs in this directory), and with the ending
-    /// of this one, by which programs judge what a file is.
+    /// The name of a file beside: hidden, another each time (others may make theirs in this directory), and with an ending of
+    /// its own: many programs read all files of a directory that end as theirs do, hidden or not (Go's `filepath.Glob`).
     pub(super) fn beside(&self) -> OsString {
-        let before = format!("{BESIDE}{:016x}.", RandomState::new().hash_one(&self.path));
-        let name = self.name.as_bytes();
-        let end = name.len().saturating_sub(libc::NAME_MAX as usize - before.len());
-        OsString::from_vec([before.as_bytes(), &name[end..]].concat())
+        let random = format!(".{:016x}", RandomState::new().hash_one(&self.path));
+        OsString::from_vec([b".", self.short_name(), random.as_bytes(), BESIDE.as_bytes()].concat())
     }
 
     /// Whether such a file was made for this one.
     pub(super) fn is_beside(&self, other: &[u8]) -> bool {
-        let random = other.strip_prefix(BESIDE.as_bytes()).and_then(|rest| rest.split_at_checked(16));
-        random.is_some_and(|(_, name)| {
-            let name = name.strip_prefix(b".").unwrap_or_default();
-            !name.is_empty() && self.name.as_bytes().ends_with(name)
-        })
+        let rest = other.strip_suffix(BESIDE.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
+        let random =
+            rest.and_then(|rest| rest.strip_prefix(self.short_name())).and_then(|rest| rest.strip_prefix(b"."));
+        random.is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_hexdigit))
+    }
+
+    /// As much of the name as leaves room for what is added to it.
+    fn short_name(&self) -> &[u8] {
+        let name = self.name.as_bytes();
+        &name[..name.len().min(libc::NAME_MAX as usize - ADDED)]
     }
 }
 

@@ -101,11 +101,6 @@ pub fn mind_groups<'u>(specs: impl IntoIterator<Item = &'u str>) {
 }
 
 impl Identity {
-    /// Every group they are in, as whom a command is started.
-    pub fn all_groups(&self) -> Vec<u32> {
-        self.groups.iter().copied().chain([self.gid.unwrap_or_else(|| nix::unistd::getegid().as_raw())]).collect()
-    }
-
     /// The same of one user.
     pub fn mind_groups(&self) {
         let (own_user, own_group) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());

@@ -84,40 +84,58 @@ fn new_content_never_runs_as_the_owner_of_the_old() {
     assert_eq!(mode(&template.destination), 0o755);
 }
 
-/// Whoever could write into it while a check reads it would have root read that.
+/// Whoever could write into it while a check reads it would have root read that, and whoever reads its directory would read
+/// what no check has let through.
 #[test]
-fn what_a_check_looks_at_is_for_nobody_else_to_write() {
+fn what_a_check_looks_at_is_for_nobody_else_to_write_and_lies_in_no_directory_that_others_read() {
     let directory = tempfile::tempdir().unwrap();
     let mut template = template(directory.path(), "{{ value }}");
-    template.check = Some(vec!["true".into()]);
-    let is_aside = |staged: &Staged| {
-        let path = staged.path.as_deref().unwrap();
-        (!staged.beside, mode(path) & 0o222, fs::metadata(path).unwrap().uid())
-            == (true, 0, nix::unistd::geteuid().as_raw())
+    let names = || {
+        let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.collect::<std::collections::BTreeSet<_>>()
     };
     fs::write(&template.destination, "old").unwrap();
     fs::set_permissions(&template.destination, fs::Permissions::from_mode(0o666)).unwrap();
+    let before = names();
+    // Who isn't shown the file needs none.
+    for check in [None, Some(vec!["true".into()])] {
+        template.check = check;
+        let unseen = staged(&template, "0");
+        assert_eq!((unseen.path.as_deref(), names()), (None, before.clone()));
+        discard(&unseen);
+    }
+    template.check = Some(vec!["true".into(), "--config={}".into()]);
     let first = staged(&template, "1");
-    assert!(is_aside(&first));
+    let path = first.path.clone().unwrap();
+    let about = fs::metadata(&path).unwrap();
+    assert_eq!((about.mode() & 0o222, about.uid()), (0, nix::unistd::geteuid().as_raw()));
+    assert_eq!((names(), path.file_name()), (before.clone(), template.destination.file_name()));
+    // By a relative path it names the same from there.
+    let neighbour = fs::read_to_string(path.with_file_name("app.conf.j2")).unwrap();
+    assert_eq!((neighbour.as_str(), first.beside), ("{{ value }}", true));
     install(&first).unwrap();
     assert_eq!(
         (mode(&template.destination), fs::read_to_string(&template.destination).unwrap().as_str()),
         (0o666, "1")
     );
-    if nix::unistd::geteuid().is_root() {
-        (template.mode, template.owner) = (Some(0o640), Some("65534".to_owned()));
-        let second = staged(&template, "2");
-        assert!(is_aside(&second));
-        install(&second).unwrap();
-        let about = fs::metadata(&template.destination).unwrap();
-        assert_eq!((about.mode() & 0o7777, about.uid()), (0o640, 65_534));
-        // Its owner may look at their own, where they get at it.
-        template.check_as.user = Some("65534".to_owned());
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let third = staged(&template, "3");
-        assert!(third.beside);
-        discard(&third);
-    }
+    assert_eq!((names(), path.parent().unwrap().exists()), (before, false));
+}
+
+#[test]
+fn a_check_finds_beside_what_it_looks_at_nothing_that_somebody_else_has_put_there() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut template = template(directory.path(), "{{ value }}");
+    let theirs = directory.path().join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("mime.types"), "evil").unwrap();
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o777)).unwrap();
+    template.destination = theirs.join("app.conf");
+    template.check = Some(vec!["true".into(), "{}".into()]);
+    let staged = staged(&template, "1");
+    let path = staged.path.as_deref().unwrap();
+    assert_eq!((path.with_file_name("mime.types").exists(), staged.beside), (false, false));
+    discard(&staged);
 }
 
 #[test]
@@ -127,30 +145,27 @@ fn the_user_of_a_check_reads_what_they_are_to_look_at_and_nobody_else_does() {
     }
     let directory = tempfile::tempdir().unwrap();
     let mut template = template(directory.path(), "{{ value }}");
-    (template.check, template.mode) = (Some(vec!["true".into()]), Some(0o600));
+    (template.check, template.mode) = (Some(vec!["true".into(), "{}".into()]), Some(0o600));
     template.check_as.user = Some("65534:65534".to_owned());
     let looked_at = |template: &Template, value: &str| {
         let staged = staged(template, value);
         let path = staged.path.as_deref().unwrap();
         let about = fs::metadata(path).unwrap();
         assert_eq!(fs::read_to_string(path).unwrap(), value);
-        let how = (staged.beside, about.uid(), about.gid(), about.mode() & 0o7777);
+        let how = (about.uid(), about.gid(), about.mode() & 0o7777);
         install(&staged).unwrap();
         how
     };
-    // In a directory that is root's alone, and in one that is open; by the mode, and by the group.
-    assert_eq!(looked_at(&template, "1"), (false, 65_534, 0, 0o400));
+    // In a directory that is root's alone, and in one that is open.
+    assert_eq!(looked_at(&template, "1"), (65_534, 0, 0o400));
     let about = fs::metadata(&template.destination).unwrap();
     assert_eq!((about.uid(), about.mode() & 0o7777), (0, 0o600), "it is live as it was asked for");
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    assert_eq!(looked_at(&template, "2"), (false, 65_534, 0, 0o400));
-    template.mode = Some(0o640);
-    assert_eq!(looked_at(&template, "3"), (false, 65_534, 0, 0o400));
-    template.owner = Some("0:65534".to_owned());
-    assert_eq!(looked_at(&template, "4"), (true, 0, 65_534, 0o640), "they may read it as it is");
+    (template.mode, template.owner) = (Some(0o640), Some("65534:65534".to_owned()));
+    assert_eq!(looked_at(&template, "2"), (65_534, 0, 0o400));
     // Root reads all.
-    (template.mode, template.check_as.user) = (Some(0o600), Some("root".to_owned()));
-    assert!(looked_at(&template, "5").0);
+    template.check_as.user = Some("root".to_owned());
+    assert_eq!(looked_at(&template, "3"), (0, 0, 0o440));
 }
 
 #[test]
@@ -161,8 +176,9 @@ fn a_mode_that_is_asked_for_holds_before_and_after_and_parents_are_made() {
     assert!(stage("w", &template, &value("1"), false, &Variables::default()).is_err());
     template.parents = true;
     template.mode = Some(0o600);
+    template.check = Some(vec!["true".into(), "{}".into()]);
     let first = staged(&template, "1");
-    assert_eq!(mode(first.path.as_deref().unwrap()), 0o600);
+    assert_eq!(mode(first.path.as_deref().unwrap()), 0o400);
     install(&first).unwrap();
     assert_eq!(mode(&template.destination), 0o600);
     // The mode alone is a reason to make it anew.

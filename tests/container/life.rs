@@ -599,6 +599,34 @@ fn reloads_of_a_config_that_hangs_cost_a_thread_and_say_what_they_wait_for() {
     assert_eq!(ask(&["reload"]).0, 0);
 }
 
+/// Programs that read a directory's files by their endings, before and beside the check.
+#[test]
+fn what_a_check_has_not_let_through_is_in_no_directory_and_nowhere_after_a_stop() {
+    let lab = Lab::new(&format!(
+        "{MAIN}{LOCAL}[[watch]]\nkey = \"k\"\n[watch.template]\nsource = \"DIR/t.j2\"\ndestination = \"DIR/conf.d/app.json\"\n\
+         check = [\"sh\", \"-c\", \"grep -q evil $0 || exit 0; echo $0 >> DIR/story; cat ${{0%/*}}/other.json >> DIR/story; sleep 100\", \
+         \"{{}}\"]\ncheck_timeout = \"200s\"\n"
+    ));
+    fs::create_dir(lab.path("conf.d")).unwrap();
+    fs::write(lab.path("conf.d/other.json"), "other\n").unwrap();
+    fs::write(lab.path("t.j2"), "{{ value | default('nothing') }}").unwrap();
+    let mut container = lab.run();
+    lab.told("main");
+    let live = || fs::read_to_string(lab.path("conf.d/app.json")).unwrap_or_default();
+    eventually("the first", || (live() == "nothing").then_some(())).unwrap();
+    assert_eq!(lab.ask(&["kv", "put", "k", "evil"]).0, 0);
+    lab.told("other");
+    let names = || fs::read_dir(lab.path("conf.d")).unwrap().count();
+    assert_eq!((names(), live().as_str()), (2, "nothing"));
+    let story = lab.story();
+    let shown = std::path::Path::new(story.iter().find(|line| line.ends_with("/app.json")).unwrap());
+    // As the container saw it: its root is ours.
+    assert_eq!(fs::read_to_string(shown).unwrap(), "evil");
+    container.signal(TERM);
+    assert_eq!(container.wait(), Ok(3));
+    assert_eq!((names(), live().as_str(), shown.parent().unwrap().exists()), (2, "nothing", false));
+}
+
 #[test]
 fn a_signal_that_comes_while_mains_secret_hangs_ends_the_container_only_if_it_asks_for_an_end() {
     let config = format!("{MAIN}stop_on = [\"QUIT\"]\nenv_from_files = {{ SECRET = \"DIR/secret\" }}\n");

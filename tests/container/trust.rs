@@ -159,7 +159,7 @@ fn a_secret_has_the_mode_that_is_asked_for_from_its_check_on_and_setuid_bits_are
     let lab = lab(&config);
     let _container = lab.run();
     reads(lab.path("etc/app.conf"), "it is nothing");
-    assert_eq!(lab.story(), ["600"]);
+    assert_eq!(lab.story(), ["400"]);
     assert_eq!(fs::metadata(lab.path("etc/app.conf")).unwrap().mode() & 0o7777, 0o600);
 }
 

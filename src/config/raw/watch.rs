@@ -160,17 +160,15 @@ pub(crate) struct Template {
     /// The file.
     #[schemars(example = &"/etc/nginx/nginx.conf", extend("x-required" = true))]
     pub(crate) destination: Option<Parsed<FilePath>>,
-    /// A command that must exit 0 before the file goes live; `{}` in it stands for the new file's path, beside the
-    /// destination or, where that can't be, in a directory of its own: there relative includes find nothing
-    /// (docs/templates.md).
+    /// A command that must exit 0 before the file goes live; `{}` in it stands for the new file's path: a copy under its own
+    /// name in a directory of its own, where relative includes find what is beside the destination (docs/templates.md).
     #[schemars(example = ["nginx", "-t", "-c", "{}"])]
     pub(crate) check: Option<Command>,
     /// Past this the check has failed.
     ///
     /// A syntax check that takes longer is stuck.
     pub(crate) check_timeout: Parsed<Duration>,
-    /// Who the check runs as. Where they may not read the file as it is to be, a copy for them alone is what it looks at
-    /// (docs/templates.md).
+    /// Who the check runs as. The copy that it looks at is for them alone.
     ///
     /// A check that needs none of root's rights shouldn't have them over a text that the catalog wrote.
     #[schemars(example = &"nginx", extend("x-default" = "the user pilotfish runs as"))]

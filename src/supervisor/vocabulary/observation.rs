@@ -97,7 +97,7 @@ impl Serialize for Instance {
 pub struct Staged {
     /// Where its check sees it; `None` when it lies nowhere yet.
     pub path: Option<PathBuf>,
-    /// Whether that is where it can be put in place from.
+    /// Whether what lies beside its destination is found beside that, too.
     pub beside: bool,
     /// Its content.
     pub text: Text,
