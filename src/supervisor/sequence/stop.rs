@@ -101,6 +101,7 @@ impl Supervisor {
             stops_asked: matches!(cause, Cause::Signal(_) | Cause::Terminal).into(),
             hurries: false,
             watches: true,
+            tells: true,
         });
         self.end_watches_without_main(step);
         self.tell_catalog(step.out);
@@ -237,7 +238,7 @@ impl Supervisor {
         };
         self.last_run += 1;
         let run = RunId(self.last_run);
-        stopping.stage = StopStage::PreStop { run };
+        (stopping.stage, stopping.tells) = (StopStage::PreStop { run }, false);
         let timeout = match self.is_any_left_before_main() || leads {
             // What follows has its half.
             true => hook.timeout.min(self.stop_hook_timeout(step.now, Duration::MAX) / 2),

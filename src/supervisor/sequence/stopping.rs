@@ -47,6 +47,8 @@ pub struct Stopping {
     pub(super) hurries: bool,
     /// Changes are acted on still, for main serves on.
     pub(super) watches: bool,
+    /// Main and `on_change` are told of them: not once `pre_stop` may have begun main's end.
+    pub(super) tells: bool,
 }
 
 /// A stage of the stop sequence.

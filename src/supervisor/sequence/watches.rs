@@ -36,6 +36,7 @@ impl Supervisor {
         let scope = self.process.signal_scope;
         let leads = self.leads_for_watches();
         let paused = self.maintenance.is_some();
+        let tells = self.life.stopping().is_none_or(|stopping| stopping.tells);
         let Supervisor { watches, commands, main, jitter, last_run, .. } = self;
         let mut next_run = || {
             *last_run += 1;
@@ -43,7 +44,7 @@ impl Supervisor {
         };
         for watch in watches {
             let (env, next_run) = (env.clone(), &mut next_run);
-            act(watch, &mut Context { commands, next_run, main, scope, leads, paused, env, jitter, step });
+            act(watch, &mut Context { commands, next_run, main, scope, leads, paused, tells, env, jitter, step });
         }
     }
 

@@ -805,7 +805,7 @@ fn draining() -> Script {
 const FREEZES: &str = "unfollow Watch(\"app\")";
 
 #[test]
-fn changes_are_acted_on_through_drain_and_pre_stop_until_main_is_told() {
+fn changes_are_acted_on_while_the_container_drains() {
     let mut script = draining();
     script.sees("app", &["a"]);
     script.expect(&["spawn on_change of app"]);
@@ -817,12 +817,36 @@ fn changes_are_acted_on_through_drain_and_pre_stop_until_main_is_told() {
     script.ends("on_change of app", 0);
     assert_eq!(script.when("spawn pre_stop"), 3_000);
     script.sees("app", &[]);
-    script.expect(&["spawn on_change of app"]);
-    script.ends("on_change of app", 0);
+    script.expect(&[]);
     script.ends("pre_stop", 0);
     script.expect(&[FREEZES, "SIGTERM to main"]);
     script.sees("app", &["a"]);
     script.until(5_000);
+    script.expect(&[]);
+}
+
+/// Its signal would have an HAProxy that `pre_stop` ends softly begin anew.
+#[test]
+fn once_pre_stop_has_begun_files_are_made_and_main_is_told_of_none() {
+    let mut script = running_with_template_and(Config { watches: Vec::new(), ..watched() });
+    script.signal(Signal::TERM);
+    script.when("spawn pre_stop");
+    script.sees("app", &[]);
+    script.staged("app");
+    script.ends("template_check of app", 0);
+    script.installed("app");
+    script.until(3_900);
+    script.expect(&["render app", "spawn template_check of app", "install app"]);
+    // One that was asked about before, and an on_change that ends by then.
+    let watches = vec![Watch { signal: Some(Signal::HUP), ..watch("app") }];
+    let mut script = Script::start(Config { watches, ..watched() });
+    script.until(1_000);
+    script.signal(Signal::TERM);
+    script.until(2_900);
+    script.sees("app", &["a"]);
+    script.when("spawn pre_stop");
+    script.ends("on_change of app", 0);
+    script.until(3_900);
     script.expect(&[]);
 }
 

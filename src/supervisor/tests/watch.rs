@@ -86,9 +86,9 @@ fn who_is_missing_as_the_store_comes_back_has_time_to_register_again() {
     script.expect(&["spawn on_change of app"]);
 }
 
-/// A store that is away three of each nine seconds.
+/// Nobody can register at a store that is away.
 #[test]
-fn however_often_a_store_comes_back_who_is_gone_is_doubted_once() {
+fn however_often_a_store_comes_back_who_is_gone_is_doubted_once_for_as_long_as_it_answers() {
     let mut script = Script::start(watching());
     script.sees("app", &["a", "b"]);
     script.ends("on_change of app", 0);
@@ -100,7 +100,13 @@ fn however_often_a_store_comes_back_who_is_gone_is_doubted_once() {
         script.sees("app", &["a"]);
         script.expect(&[]);
     }
-    assert_eq!(script.when("spawn on_change of app"), 12_000);
+    script.until(15_000);
+    script.loses("app");
+    script.until(60_000);
+    script.heard();
+    script.sees("app", &["a"]);
+    // 3.1 s of ten are over.
+    assert_eq!(script.when("spawn on_change of app"), 66_900);
     assert_eq!(script.stdin["on_change of app"].change().in_words(), "b left");
 }
 
@@ -259,6 +265,22 @@ fn a_file_of_a_life_before_is_not_emptied_by_a_first_answer_after_an_error() {
     script.heard();
     script.sees("app", &["a"]);
     script.expect(&["render app"]);
+}
+
+#[test]
+fn into_a_file_that_was_made_of_nobody_whoever_comes_comes_at_once() {
+    let mut script = Script::start(Config { watches: vec![templated()], ..config() });
+    script.loses("app");
+    script.when("render app without an answer");
+    // There was none.
+    script.staged("app");
+    script.ends("template_check of app", 0);
+    script.installed("app");
+    script.until(5_000);
+    script.heard();
+    script.sees("app", &[]);
+    script.sees("app", &["a"]);
+    assert!(script.when("render app") <= 5_100);
 }
 
 #[test]

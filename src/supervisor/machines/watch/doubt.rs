@@ -20,9 +20,11 @@ pub struct Doubt {
     missing: Vec<Missing>,
     /// Until then nothing is known of who is in the file: it is one of a life before.
     of_all_until: Option<Time>,
+    /// Since when the store doesn't answer, at which nobody can register: that counts for nothing.
+    rests_since: Option<Time>,
 }
 
-/// One who may only have to register anew, and has until then, however often the store goes away meanwhile.
+/// One who may only have to register anew, and has until then at a store that answers, however often it goes away meanwhile.
 #[derive(Debug)]
 struct Missing {
     id: String,
@@ -76,6 +78,19 @@ impl Doubt {
         Ok(all.into())
     }
 
+    /// The store doesn't answer.
+    pub fn rests(&mut self, now: Time) {
+        self.rests_since.get_or_insert(now);
+    }
+
+    /// It does again: all have as much time left as they had.
+    pub fn goes_on(&mut self, now: Time) {
+        let Some(since) = self.rests_since.take() else { return };
+        let later = now.since(since);
+        let times = self.missing.iter_mut().map(|missing| &mut missing.until);
+        times.chain(&mut self.of_all_until).for_each(|until| *until = *until + later);
+    }
+
     /// Nothing is known of who is in the file, and it has time.
     pub fn is_of_all(&mut self, now: Time) {
         self.of_all_until = Some(now + REGISTERED_WITHIN);
@@ -98,11 +113,17 @@ impl Doubt {
 
     /// When the first of it is over.
     pub fn until(&self) -> Option<Time> {
+        if self.rests_since.is_some() {
+            return None;
+        }
         self.missing.iter().map(|missing| missing.until).chain(self.of_all_until).min()
     }
 
     /// Whose time is over is gone; whether anything is known now that wasn't.
     pub fn ends(&mut self, now: Time, believed: &mut Option<Observation>) -> bool {
+        if self.rests_since.is_some() {
+            return false;
+        }
         let knows = self.of_all_until.take_if(|until| *until <= now).is_some();
         let (over, missing): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.missing).into_iter().partition(|missing| missing.until <= now);

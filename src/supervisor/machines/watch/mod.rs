@@ -101,6 +101,9 @@ pub struct Context<'a, 'b> {
     pub leads: Option<bool>,
     /// Whether the container is in maintenance: no change is acted on.
     pub paused: bool,
+    /// Whether main and `on_change` are told of changes. A main that something else ends may take a signal for another one:
+    /// reload, and serve on.
+    pub tells: bool,
     /// How main is signalled.
     pub scope: crate::config::SignalScope,
     /// Variables every hook gets.
@@ -296,6 +299,7 @@ impl Watch {
             Ok(seen) => {
                 let back = self.error.take().is_some();
                 self.outage.over();
+                self.doubt.goes_on(context.step.now);
                 if back {
                     context.step.out.push(Effect::Say(Notice::CatalogBack { what: self.what() }));
                 }
@@ -318,6 +322,7 @@ impl Watch {
                     context.step.out.push(Effect::Say(Notice::CatalogFailed { what, error: error.clone() }));
                 }
                 self.error = Some(error);
+                self.doubt.rests(context.step.now);
             }
         }
     }
@@ -330,7 +335,7 @@ impl Watch {
         let Some(Observation::Instances(before)) = &self.believed else {
             // Where main isn't to start without an answer, it starts with this one.
             let is_there_perhaps = self.config.template.is_some() && self.required().is_none();
-            if back && is_there_perhaps && (there.is_empty() || self.kept) {
+            if back && is_there_perhaps && (self.kept || (there.is_empty() && !self.prepared)) {
                 self.doubt.is_of_all(now);
             }
             return seen;
@@ -565,6 +570,9 @@ impl Watch {
     }
 
     fn hook(&mut self, on: Observation, context: &mut Context<'_, '_>) {
+        if !context.tells {
+            return self.done(on, context);
+        }
         if !context.is_for(self.config.when) {
             return self.set_aside(context);
         }
@@ -609,7 +617,7 @@ impl Watch {
     }
 
     fn signal(&mut self, on: Observation, context: &mut Context<'_, '_>) {
-        if self.config.signal.is_some() && (context.main.is_up() || context.main.is_following()) {
+        if self.config.signal.is_some() && context.tells && (context.main.is_up() || context.main.is_following()) {
             self.hint.call(context.step.now);
             self.send_hint(context);
         }
@@ -620,6 +628,9 @@ impl Watch {
     fn send_hint(&mut self, context: &mut Context<'_, '_>) {
         if !self.hint.is_called() {
             return;
+        }
+        if !context.tells {
+            return self.hint.forget();
         }
         let target = context.main.target(context.scope).filter(|_| context.main.is_up());
         match (self.config.signal, target) {
