@@ -57,12 +57,26 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// As [`read`].
 pub fn read_and_see_whose(path: &Path, most: u64) -> io::Result<(Vec<u8>, Option<String>)> {
     let (place, file) = open_place(path)?;
+    Ok((read_all(file, most)?, place.not_ours()))
+}
+
+/// The same of one that is mounted from the host, as a rule, where it may be: /etc/passwd. Its way there counts as any file's.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_hosts_and_see_whose(path: &Path, most: u64) -> io::Result<(Vec<u8>, Option<String>)> {
+    let (mut place, file) = open_place(path)?;
+    place.entry = Some(outside::about_hosts(&file)?);
+    Ok((read_all(file, most)?, place.not_ours()))
+}
+
+fn read_all(file: File, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {most} bytes")));
     }
-    Ok((bytes, place.not_ours()))
+    Ok(bytes)
 }
 
 /// What keeps a file from being read, or, if it must, from being nobody else's; one that isn't there may come.

@@ -134,7 +134,7 @@ impl UserFile {
             let mode = std::fs::metadata(file).ok()?.permissions().mode();
             (mode & bits != 0).then(|| format!("others may write (mode {:04o})", mode & 0o7777))
         };
-        match files::read_and_see_whose(Path::new(file), MOST) {
+        match files::read_hosts_and_see_whose(Path::new(file), MOST) {
             Ok((bytes, whose)) => {
                 let whose = whose.map(|whose| format!("isn't root's alone: {whose}")).or_else(|| by_mode(0o002));
                 let text = String::from_utf8_lossy(&bytes).into_owned();
