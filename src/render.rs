@@ -18,8 +18,6 @@ use crate::supervisor::vocabulary::{Instance, Observation, Rendering, Staged, Te
 
 /// A template is text somebody wrote; more than this is a mistake.
 const SOURCE_AT_MOST: u64 = 1 << 20;
-/// What a check gets of a file's mode.
-const READABLE: u32 = 0o444;
 
 /// Why a template didn't become a file.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +106,7 @@ pub fn stage(
     let path = match template.shows_file() {
         true => {
             let name = template.destination.file_name().unwrap_or(OsStr::new("file"));
-            let look = Look { mode: destination.mode(access) & READABLE, reader: checker(template), neighbours };
+            let look = Look { mode: destination.mode(access), reader: checker(template), neighbours };
             Some(Scratch::make(name, text.as_bytes(), &look).map_err(unwritten)?)
         }
         false => None,

@@ -21,11 +21,15 @@ use super::walk::refused;
 const PLACES: [&str; 4] = ["/run", "/dev/shm", "/tmp", "/var/tmp"];
 const NAME: &str = ".pilotfish-";
 
-/// Of a file that is for one reader.
+/// Of a file that is for one reader, and of its directory where that is whoever made it: the destination's directory may have
+/// kept from others what its mode would let them read.
 const READER: u32 = 0o400;
-/// Its name can't be guessed; who runs the check must be able to get at it.
+const OURS: u32 = 0o700;
+/// Another reader must be able to get at it.
 const ENTERED: u32 = 0o711;
 const LISTED: u32 = 0o044;
+/// What others may do with it beside its destination.
+const READABLE: u32 = 0o444;
 /// Of a directory's files so many are found beside the copy; where there are more, no config names them by a relative path.
 const NEIGHBOURS: usize = 4_096;
 /// So many names of a temporary directory are looked through for what crashes have left...
@@ -43,9 +47,9 @@ fn made() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 /// Who looks at a file, and at what besides.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Look<'a> {
-    /// Who may read it.
+    /// The mode it will have.
     pub mode: u32,
-    /// It is for this user alone, and theirs to change, as what they make of it is.
+    /// It is for this user alone, and theirs to change, as what they make of it is; without one it is for root and us.
     pub reader: Option<u32>,
     /// What is in this directory is found beside it.
     pub neighbours: Option<&'a Path>,
@@ -102,22 +106,25 @@ pub(super) fn make_in(place: &Path, name: &OsStr, text: &[u8], look: &Look<'_>) 
     sweep(place);
     let path = directory.join(name);
     // Fails on whatever is there already, links too.
-    DirBuilder::new().mode(0o700).create(&directory)?;
+    DirBuilder::new().mode(OURS).create(&directory)?;
     made().insert(path.clone());
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(text)?;
-        // Given away last, for its mode is its owner's to set; who may not give it away lets them read what its mode lets them.
-        let given = look.reader.is_some_and(|reader| {
-            file.set_permissions(Permissions::from_mode(READER)).is_ok() && fchown(&file, Some(reader), None).is_ok()
-        });
-        if !given {
-            file.set_permissions(Permissions::from_mode(look.mode))?;
-        }
+        file.set_permissions(Permissions::from_mode(READER))?;
         let listed = match look.neighbours {
             Some(neighbours) => link_neighbours(neighbours, &directory, name)?,
             None => 0,
         };
+        let Some(reader) = look.reader else { return Ok(()) };
+        // Given away last, for its mode is its owner's to set. Who may not give it away (CAP_CHOWN) lets them read what its
+        // mode lets them, but only where its own directory keeps others out as ever.
+        if let Err(error) = fchown(&file, Some(reader), None) {
+            if look.neighbours.map(where_it_is).as_deref() != Some(place) {
+                return Err(io::Error::new(error.kind(), format!("uid {reader} can't be given a file: {error}")));
+            }
+            file.set_permissions(Permissions::from_mode(look.mode & READABLE))?;
+        }
         fs::set_permissions(&directory, Permissions::from_mode(ENTERED | listed))
     };
     write().inspect_err(|_| Scratch::remove(&path))?;

@@ -531,15 +531,19 @@ fn what_lies_beside_a_destination_is_found_beside_a_scratch_file_and_outlives_it
     }
     fs::create_dir(etc.path().join("conf.d")).unwrap();
     fs::write(etc.path().join("conf.d/a.json"), "a").unwrap();
-    for (mode, listed) in [(0o755, 0o755), (0o750, 0o751), (0o700, 0o711)] {
+    let us = Some(nix::unistd::geteuid().as_raw());
+    for (mode, reader, listed) in
+        [(0o755, us, 0o755), (0o750, us, 0o751), (0o700, us, 0o711), (0o755, None, 0o700), (0o700, None, 0o700)]
+    {
         fs::set_permissions(etc.path(), Permissions::from_mode(mode)).unwrap();
-        let look = Look { mode: 0o400, neighbours: Some(etc.path()), ..Look::default() };
+        let look = Look { mode: 0o644, reader, neighbours: Some(etc.path()) };
         let path = super::scratch::make_in(tmp.path(), name, b"new", &look).unwrap();
         let here = path.parent().unwrap();
         let read = |name: &str| fs::read_to_string(here.join(name)).unwrap();
         let found = ["app.json", "mime.types", ".hidden", "conf.d/a.json"].map(read);
         assert_eq!(found, ["new", "types", "hidden", "a"]);
-        assert_eq!(fs::metadata(here).unwrap().mode() & 0o7777, listed);
+        let modes = [here, &path].map(|path| fs::metadata(path).unwrap().mode() & 0o7777);
+        assert_eq!(modes, [listed, 0o400], "{mode:o} {reader:?}");
         assert!(Scratch::is_any());
         Scratch::remove(&path);
         assert!(!here.exists() && etc.path().join("conf.d/a.json").exists());
@@ -565,6 +569,36 @@ fn what_lies_beside_a_destination_is_found_beside_a_scratch_file_and_outlives_it
     assert_eq!([&old, &others, &new].map(|directory| directory.exists()), [false, true, true]);
     Scratch::remove_all();
     assert!(!path.parent().unwrap().exists() && etc.path().join("conf.d/a.json").exists());
+}
+
+/// Root without CAP_CHOWN, say. What is for another user then lies where its own directory keeps it from the rest.
+#[test]
+#[allow(unsafe_code)]
+fn what_can_not_be_given_to_who_checks_it_is_read_by_others_only_beside_its_destination() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let become_user = |user: u32| {
+        // SAFETY: a system call; past the C library, so for this thread alone.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, -1, user, -1) }, 0);
+    };
+    let (tmp, etc) = (open_directory(), open_directory());
+    fs::set_permissions(tmp.path(), Permissions::from_mode(0o1777)).unwrap();
+    fs::set_permissions(etc.path(), Permissions::from_mode(0o700)).unwrap();
+    chown(etc.path(), Some(OTHER), Some(OTHER)).unwrap();
+    let name = std::ffi::OsStr::new("app.json");
+    let look = Look { mode: 0o755, reader: Some(OTHER + 1), neighbours: Some(etc.path()) };
+    become_user(OTHER);
+    let made = [tmp.path(), etc.path()].map(|place| super::scratch::make_in(place, name, b"new", &look));
+    let [elsewhere, beside] = made.map(|made| made.map(|path| (fs::metadata(&path).unwrap().mode() & 0o7777, path)));
+    if let Ok((_, path)) = &beside {
+        Scratch::remove(path);
+    }
+    become_user(0);
+    let error = elsewhere.unwrap_err().to_string();
+    assert!(error.starts_with("uid 65535 can't be given a file"), "{error}");
+    assert_eq!(beside.unwrap().0, 0o444);
+    assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -108,7 +108,8 @@ fn what_a_check_looks_at_is_for_nobody_else_to_write_and_lies_in_no_directory_th
     let first = staged(&template, "1");
     let path = first.path.clone().unwrap();
     let about = fs::metadata(&path).unwrap();
-    assert_eq!((about.mode() & 0o222, about.uid()), (0, nix::unistd::geteuid().as_raw()));
+    assert_eq!((about.mode() & 0o777, about.uid()), (0o400, nix::unistd::geteuid().as_raw()));
+    assert_eq!(mode(path.parent().unwrap()), 0o700, "nobody else so much as lists it");
     assert_eq!((names(), path.file_name()), (before.clone(), template.destination.file_name()));
     // By a relative path it names the same from there.
     let neighbour = fs::read_to_string(path.with_file_name("app.conf.j2")).unwrap();
@@ -165,7 +166,7 @@ fn the_user_of_a_check_reads_what_they_are_to_look_at_and_nobody_else_does() {
     assert_eq!(looked_at(&template, "2"), (65_534, 0, 0o400));
     // Root reads all.
     template.check_as.user = Some("root".to_owned());
-    assert_eq!(looked_at(&template, "3"), (0, 0, 0o440));
+    assert_eq!(looked_at(&template, "3"), (0, 0, 0o400));
 }
 
 #[test]
