@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::statvfs::{FsFlags, statvfs};
+
 use super::find;
 use super::walk::refused;
 
@@ -24,12 +26,14 @@ const NAME: &str = ".pilotfish-";
 /// Of a file that is for one reader, and of its directory where that is whoever made it: the destination's directory may have
 /// kept from others what its mode would let them read.
 const READER: u32 = 0o400;
+/// Where it is a program, for a check that runs it.
+const RUNS: u32 = 0o100;
 const OURS: u32 = 0o700;
 /// Another reader must be able to get at it.
 const ENTERED: u32 = 0o711;
 const LISTED: u32 = 0o044;
 /// What others may do with it beside its destination.
-const READABLE: u32 = 0o444;
+const READABLE: u32 = 0o555;
 /// Of a directory's files so many are found beside the copy; where there are more, no config names them by a relative path.
 const NEIGHBOURS: usize = 4_096;
 /// So many names of a temporary directory are looked through for what crashes have left...
@@ -47,12 +51,18 @@ fn made() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 /// Who looks at a file, and at what besides.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Look<'a> {
-    /// The mode it will have.
+    /// The mode it will have; where anybody may run it then, its reader may already.
     pub mode: u32,
     /// It is for this user alone, and theirs to change, as what they make of it is; without one it is for root and us.
     pub reader: Option<u32>,
     /// What is in this directory is found beside it.
     pub neighbours: Option<&'a Path>,
+}
+
+impl Look<'_> {
+    fn runs(&self) -> bool {
+        self.mode & 0o111 != 0
+    }
 }
 
 /// A directory with one file; both are gone with it.
@@ -67,7 +77,10 @@ impl Scratch {
     pub fn make(name: &OsStr, text: &[u8], look: &Look<'_>) -> io::Result<PathBuf> {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         let own = look.neighbours.map(where_it_is);
-        for place in PLACES.map(Path::new).into_iter().chain(own.as_deref()) {
+        let mut places: Vec<&Path> = PLACES.map(Path::new).into_iter().chain(own.as_deref()).collect();
+        // The others come last, for a check that only reads it (`sh -n`).
+        places.sort_by_key(|place| look.runs() && runs_nothing(place));
+        for place in places {
             match make_in(place, name, text, look) {
                 Ok(path) => return Ok(path),
                 Err(error) => last = error,
@@ -111,7 +124,7 @@ pub(super) fn make_in(place: &Path, name: &OsStr, text: &[u8], look: &Look<'_>) 
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(text)?;
-        file.set_permissions(Permissions::from_mode(READER))?;
+        file.set_permissions(Permissions::from_mode(if look.runs() { READER | RUNS } else { READER }))?;
         let listed = match look.neighbours {
             Some(neighbours) => link_neighbours(neighbours, &directory, name)?,
             None => 0,
@@ -129,6 +142,11 @@ pub(super) fn make_in(place: &Path, name: &OsStr, text: &[u8], look: &Look<'_>) 
     };
     write().inspect_err(|_| Scratch::remove(&path))?;
     Ok(path)
+}
+
+/// Whether it is mounted `noexec`, as /run, /dev/shm and /tmp often are.
+fn runs_nothing(place: &Path) -> bool {
+    statvfs(place).is_ok_and(|about| about.flags().contains(FsFlags::ST_NOEXEC))
 }
 
 /// A directory's path for whoever works elsewhere.

@@ -571,6 +571,45 @@ fn what_lies_beside_a_destination_is_found_beside_a_scratch_file_and_outlives_it
     assert!(!path.parent().unwrap().exists() && etc.path().join("conf.d/a.json").exists());
 }
 
+#[test]
+#[allow(clippy::disallowed_types, reason = "a child of the test's own, which nobody else reaps")]
+fn a_program_can_be_run_by_its_check_wherever_something_else_is_mounted_noexec() {
+    with_mounts(|path| {
+        use nix::mount::{MsFlags, mount};
+        let none = None::<&str>;
+        // Here /tmp, where this test's own directory is as a rule, is hidden soon.
+        let there = Path::new("/run/there");
+        let name = std::ffi::OsStr::new("run.sh");
+        let look = |mode: u32, is_ours: bool| {
+            let look = Look { mode, reader: None, neighbours: is_ours.then_some(there) };
+            let path = Scratch::make(name, b"#!/bin/sh\nexit 7\n", &look).unwrap();
+            let place = path.parent().and_then(Path::parent).unwrap().to_owned();
+            let told = (fs::metadata(&path).unwrap().mode() & 0o7777, place);
+            let code = std::process::Command::new(&path).status().ok().and_then(|status| status.code());
+            Scratch::remove(&path);
+            (told.0, code, told.1)
+        };
+        let mount_at = |place: &str| {
+            let how = Some("size=64k,mode=755");
+            mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::MS_NOEXEC, how).unwrap();
+        };
+        mount_at("/run");
+        fs::create_dir(there).unwrap();
+        mount(Some(&path.join("disk")), there, none, MsFlags::MS_BIND, none).unwrap();
+        ["/dev/shm", "/tmp"].into_iter().for_each(mount_at);
+        fs::set_permissions(there, Permissions::from_mode(0o755)).unwrap();
+        let (run, var_tmp) = (PathBuf::from("/run"), PathBuf::from("/var/tmp"));
+        for mode in [0o755, 0o050] {
+            assert_eq!(look(mode, true), (0o500, Some(7), var_tmp.clone()), "{mode:o}");
+        }
+        mount_at("/var/tmp");
+        assert_eq!(look(0o755, true), (0o500, Some(7), there.to_owned()), "the last resort");
+        // What nobody is to run, and what can be run nowhere, isn't beside its destination for that.
+        assert_eq!(look(0o644, true), (0o400, None, run.clone()));
+        assert_eq!(look(0o755, false), (0o500, None, run.clone()));
+    });
+}
+
 /// Root without CAP_CHOWN, say. What is for another user then lies where its own directory keeps it from the rest.
 #[test]
 #[allow(unsafe_code)]
@@ -597,7 +636,7 @@ fn what_can_not_be_given_to_who_checks_it_is_read_by_others_only_beside_its_dest
     become_user(0);
     let error = elsewhere.unwrap_err().to_string();
     assert!(error.starts_with("uid 65535 can't be given a file"), "{error}");
-    assert_eq!(beside.unwrap().0, 0o444);
+    assert_eq!(beside.unwrap().0, 0o555);
     assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 0);
 }
 
