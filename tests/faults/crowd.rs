@@ -3,8 +3,9 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests")]
 
 use std::cell::RefCell;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -92,8 +93,10 @@ impl Directory {
         let most = most.max(INSTANCES as u64 + 2000);
         nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, most, most).expect("root");
         let new = Directory { directory: tempfile::tempdir().unwrap(), held: RefCell::default() };
-        for name in ["tmp", "services/app", "keys"] {
+        // As agents make them.
+        for name in ["", "tmp", "services", "services/app", "keys"] {
             std::fs::create_dir_all(new.path(name)).unwrap();
+            std::fs::set_permissions(new.path(name), Permissions::from_mode(0o777)).unwrap();
         }
         new.held.borrow_mut().resize_with(INSTANCES, || None);
         new
