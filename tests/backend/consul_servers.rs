@@ -15,10 +15,11 @@ use crate::support::servers::{Consul, ConsulCluster, Relay, eventually, program}
 
 /// Heartbeats until it is so.
 async fn beats(backend: &Backend, service: &Service, within: Duration, so: impl Fn() -> bool) -> Duration {
-    let begun = Instant::now();
+    let (begun, mut last) = (Instant::now(), None);
     while !so() {
-        assert!(begun.elapsed() < within, "it isn't so within {within:?}");
-        backend.publish(&registration(service, ServiceStatus::Passing)).await.unwrap();
+        assert!(begun.elapsed() < within, "it isn't so within {within:?}: {last:?}");
+        // Servers that were just restored may have no leader for a moment.
+        last = Some(backend.publish(&registration(service, ServiceStatus::Passing)).await);
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     begun.elapsed()
@@ -67,18 +68,23 @@ async fn what_a_restored_snapshot_took_away_or_brought_back_old_is_put_right_wit
     // So that there is something to go back from.
     backend.publish(&registration(&other, ServiceStatus::Passing)).await.unwrap();
     beats(&backend, &service, SOON, passing).await;
-    run("restore", "without");
-    assert!(!known());
+    // Perhaps the agent compares just then, and has it right before anybody looks.
+    let restored = |name: &str, undone: &dyn Fn() -> bool| {
+        let undone = (0..5).any(|_| {
+            run("restore", name);
+            undone()
+        });
+        assert!(undone, "{name} undoes nothing");
+    };
+    restored("without", &|| !known());
     let gone = beats(&backend, &service, SOON, passing).await;
-    run("restore", "critical");
-    assert!(known() && !passing());
+    restored("critical", &|| known() && !passing());
     let critical = beats(&backend, &service, SOON, passing).await;
     // It is known where it is, and how far the store is.
     let begun = Instant::now();
     beats(&backend, &service, SOON, || begun.elapsed() > Duration::from_secs(5)).await;
-    run("restore", "old-tags");
     let primary = || consul.ask("GET", "/v1/catalog/service/restored", "").1.contains("primary");
-    assert!(primary());
+    restored("old-tags", &primary);
     let tags = beats(&backend, &service, SOON, || !primary()).await;
     eprintln!("back after {gone:?}, passing after {critical:?}, its tags after {tags:?}");
 }

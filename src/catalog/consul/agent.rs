@@ -86,6 +86,9 @@ pub(super) struct KnownCheck {
     pub(super) notes: String,
     #[serde(default)]
     pub(super) output: String,
+    /// By which write it is as it is; the servers know.
+    #[serde(default)]
+    pub(super) modify_index: u64,
 }
 
 /// A check's status as it is sent.

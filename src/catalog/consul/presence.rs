@@ -36,14 +36,33 @@ struct Listing {
     whole_at: Option<Instant>,
     /// The last look left nothing open.
     settled: bool,
-    /// The host it is on, as the servers name it, and how far their store was.
-    place: Option<(String, u64)>,
+    /// Where it was seen.
+    place: Option<Place>,
     /// It was there since it was registered.
     there: bool,
     /// It is gone, or another.
     lost: bool,
     /// So many looks in a row have had no answer.
     unasked: u32,
+}
+
+#[derive(Debug)]
+struct Place {
+    /// The host it is on, as the servers name it.
+    node: String,
+    /// How far their store was, by the index of the question for the checks of this host.
+    index: u64,
+    /// By which write its own check was as it was.
+    written_at: Option<u64>,
+}
+
+impl Place {
+    /// Whether the store is another than it was: it has gone back, or the check was written by somebody else than us. Either
+    /// may be hidden: by what others on this host have written since, or where only the address differs.
+    fn differs(&mut self, sighting: &Sighting) -> bool {
+        let back = std::mem::replace(&mut self.index, sighting.index) > sighting.index;
+        back || self.written_at != sighting.written_at
+    }
 }
 
 impl Presence {
@@ -93,13 +112,12 @@ impl Presence {
             return None;
         }
         match &listing.place {
-            Some((node, _)) if whole_at.elapsed() < ttl => Some(LookAt::Checks(node.clone())),
+            Some(place) if whole_at.elapsed() < ttl => Some(LookAt::Checks(place.node.clone())),
             _ => Some(LookAt::Whole),
         }
     }
 
-    /// What a look has shown. Whether the store has gone back since the one before, so that the whole entry is to be looked
-    /// at.
+    /// What a look has shown. Whether the store is another than at the one before, so that the whole entry is to be looked at.
     pub(super) fn looked(&self, id: &str, look: &LookAt, sighting: &Sighting) -> bool {
         let mut listings = self.lock();
         let Some(listing) = listings.get_mut(id) else { return false };
@@ -108,17 +126,15 @@ impl Presence {
         // Who knows no leader doesn't know what is so by now, and takes nothing either.
         listing.lost = sighting.lack.is_some() && !sighting.leaderless;
         match look {
-            LookAt::Checks(_) => {
-                let Some((_, index)) = &mut listing.place else { return false };
-                std::mem::replace(index, sighting.index) > sighting.index
-            }
+            LookAt::Checks(_) => listing.place.as_mut().is_some_and(|place| place.differs(sighting)),
             LookAt::Whole | LookAt::AtOnce => {
                 // Who was asked at once and lacks it is asked at once again.
                 if listing.settled || *look == LookAt::Whole {
                     listing.whole_at = Some(listing.at);
                 }
                 // The index is another question's: the next one of the checks begins anew.
-                listing.place = sighting.node.clone().map(|node| (node, 0));
+                let written_at = sighting.written_at;
+                listing.place = sighting.node.clone().map(|node| Place { node, index: 0, written_at });
                 false
             }
         }
@@ -167,7 +183,7 @@ mod tests {
     const TTL: Duration = Duration::from_secs(15);
 
     fn seen(index: u64, lack: Option<Lack>) -> Sighting {
-        Sighting { node: Some("n1".to_owned()), index, lack, leaderless: false, also: None }
+        Sighting { node: Some("n1".to_owned()), index, written_at: Some(7), lack, leaderless: false, also: None }
     }
 
     fn checks() -> LookAt {
@@ -233,6 +249,18 @@ mod tests {
         assert!(presence.looked("app", &checks(), &seen(40, None)));
         assert!(!presence.looked("app", &LookAt::Whole, &seen(39, None)));
         assert!(!presence.looked("app", &checks(), &seen(38, None)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_somebody_else_wrote_is_noticed_whatever_others_on_this_host_write() {
+        let presence = Presence::default();
+        let written_at = |index, at| Sighting { written_at: Some(at), ..seen(index, None) };
+        presence.registered("app");
+        presence.looked("app", &LookAt::AtOnce, &written_at(90, 7));
+        assert!(!presence.looked("app", &checks(), &written_at(50, 7)));
+        assert!(presence.looked("app", &checks(), &written_at(60, 5)));
+        presence.looked("app", &LookAt::Whole, &written_at(60, 5));
+        assert!(!presence.looked("app", &checks(), &written_at(61, 5)), "it is right all the same");
     }
 
     #[tokio::test(start_paused = true)]

@@ -47,6 +47,8 @@ pub(super) struct Sighting {
     pub(super) node: Option<String>,
     /// How far their store is, by the index of this question.
     pub(super) index: u64,
+    /// By which write its check is as it is. One that registers the entry with other tags writes the check too.
+    pub(super) written_at: Option<u64>,
     /// What they lack.
     pub(super) lack: Option<Lack>,
     /// The one that answered knows no leader.
@@ -56,8 +58,9 @@ pub(super) struct Sighting {
 }
 
 impl Sighting {
-    fn of(answer: &Answer, node: Option<String>, lack: Option<Lack>) -> Sighting {
-        Sighting { node, index: answer.index.unwrap_or_default(), lack, leaderless: answer.leaderless, also: None }
+    fn of(answer: &Answer, written_at: Option<u64>, lack: Option<Lack>) -> Sighting {
+        let index = answer.index.unwrap_or_default();
+        Sighting { node: None, index, written_at, lack, leaderless: answer.leaderless, also: None }
     }
 }
 
@@ -106,6 +109,10 @@ impl WantedEntry<'_> {
             }
             Some(_) | None => None,
         }
+    }
+
+    fn written_at(&self, checks: &[KnownCheck]) -> Option<u64> {
+        checks.iter().find(|check| check.id == self.alive.0).map(|check| check.modify_index)
     }
 
     /// Whether its host lives, and its agent hears from us.
@@ -166,7 +173,7 @@ impl Client {
                 let checks = Call::new(Method::GET, &["health", "node", node]).with("stale", "");
                 let answer = self.ask(checks.with("filter", &filter("ServiceID", id)).within(within)).await?.good()?;
                 let checks: Vec<KnownCheck> = answer.parse()?;
-                return Ok(Sighting::of(&answer, None, wanted.lacks_of(&checks)));
+                return Ok(Sighting::of(&answer, wanted.written_at(&checks), wanted.lacks_of(&checks)));
             }
         };
         let answer = self.ask(call.within(within)).await?.good()?;
@@ -179,7 +186,8 @@ impl Client {
                 sighting.also = sighting.also.or_else(|| wanted.is_heard(&entry).then_some(entry.node.node));
                 continue;
             }
-            (sighting.node, sighting.lack) = (Some(entry.node.node), lack);
+            (sighting.written_at, sighting.lack) = (wanted.written_at(&entry.checks), lack);
+            sighting.node = Some(entry.node.node);
         }
         Ok(sighting)
     }
