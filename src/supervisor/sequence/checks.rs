@@ -3,7 +3,7 @@
 use crate::config::{Hook, Probe};
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::{Check, Transition};
-use crate::supervisor::machines::commands::Launch;
+use crate::supervisor::machines::commands::{JobState, Launch};
 use crate::supervisor::machines::coprocess::Coprocess;
 use crate::supervisor::machines::reported::Reported;
 use crate::supervisor::vocabulary::{CheckStatus, Effect, Job, Notice, Notification, Step};
@@ -46,9 +46,9 @@ impl Supervisor {
                 let job = Job::Health { check: config.name.clone() };
                 // A check whose last run isn't over asks later: they must not pile up.
                 match self.commands.of_job(&job) {
-                    None => {}
-                    Some(false) => return self.checks[index].put_off(step.now),
-                    Some(true) => {
+                    JobState::Clear => {}
+                    JobState::Busy => return self.checks[index].put_off(step.now),
+                    JobState::Stuck => {
                         let error = "what its last run left behind can't be ended".to_owned();
                         return self.check_heard(step, index, Err(error));
                     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::Hook;
 use crate::supervisor::Supervisor;
-use crate::supervisor::machines::commands::{Launch, Outcome};
+use crate::supervisor::machines::commands::{JobState, Launch, Outcome};
 use crate::supervisor::machines::sensor::{Sensor, SensorNews, lines};
 use crate::supervisor::vocabulary::{Effect, Notice, RunId, Step};
 
@@ -22,9 +22,9 @@ impl Supervisor {
         let (config, job) = (self.sensors[index].config().clone(), self.sensors[index].job().clone());
         let Some(command) = &config.command else { return };
         match self.commands.of_job(&job) {
-            None => {}
-            Some(false) => return self.sensors[index].put_off(step.now),
-            Some(true) => {
+            JobState::Clear => {}
+            JobState::Busy => return self.sensors[index].put_off(step.now),
+            JobState::Stuck => {
                 let error = "what its last run left behind can't be ended".to_owned();
                 return self.sensor_heard(step, index, Err(error));
             }

@@ -8,7 +8,7 @@ use crate::config::{Background, Health, Hook, OnFailure, Query, Required, Restar
 use crate::exit_codes::UNAVAILABLE;
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::check::Check;
-use crate::supervisor::machines::commands::{KeptFor, Launch, Outcome};
+use crate::supervisor::machines::commands::{JobState, KeptFor, Launch, Outcome};
 use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::machines::main::{Gone, StrayAction};
 use crate::supervisor::machines::restarts::{self, RestartDecision};
@@ -210,7 +210,7 @@ impl Supervisor {
     /// Whether all that was left of a `pre_start` has ended, or may stay. What can't be ended is told of, and waited for no
     /// longer.
     fn is_cleared_of_pre_start(&self) -> bool {
-        self.commands.of_job(&ANY_PRE_START) != Some(false)
+        self.commands.of_job(&ANY_PRE_START) != JobState::Busy
     }
 
     /// A reload has changed the hooks: those that have yet to run are taken from it, unless what has run, or does, isn't

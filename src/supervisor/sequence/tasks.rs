@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{Hook, TaskWhen, Timetable, When};
 use crate::supervisor::Supervisor;
-use crate::supervisor::machines::commands::{Launch, Outcome};
+use crate::supervisor::machines::commands::{JobState, Launch, Outcome};
 use crate::supervisor::machines::task::{Permission, Task, TaskDue};
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
@@ -44,7 +44,7 @@ impl Supervisor {
         for index in 0..self.tasks.len() {
             let permission = self.permission(&self.tasks[index]);
             let task = &mut self.tasks[index];
-            let busy = self.commands.of_job(task.job()).is_some();
+            let busy = self.commands.of_job(task.job()) != JobState::Clear;
             match task.look(step.now, self.calendar, permission, busy, &mut self.jitter) {
                 TaskDue::Nothing => {}
                 TaskDue::Start => {
@@ -107,9 +107,9 @@ impl Supervisor {
         };
         let task = &self.tasks[index];
         match self.commands.of_job(task.job()) {
-            Some(false) => return Err(format!("{} still runs", task.job())),
-            Some(true) => return Err(format!("{} can't be ended, and doesn't run beside itself", task.job())),
-            None => {}
+            JobState::Busy => return Err(format!("{} still runs", task.job())),
+            JobState::Stuck => return Err(format!("{} can't be ended, and doesn't run beside itself", task.job())),
+            JobState::Clear => {}
         }
         match self.permission(task) {
             Permission::NotItsTurn(why) => return Err(format!("{} can't run: {why}", task.job())),

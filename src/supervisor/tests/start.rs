@@ -316,6 +316,22 @@ fn the_next_pre_start_runs_beside_what_the_one_before_may_leave_and_after_what_i
 }
 
 #[test]
+fn what_one_pre_start_left_for_good_hides_nothing_that_the_next_one_left() {
+    let mut config = two_pre_starts(Leftovers::End);
+    config.hooks.pre_start[1].hook.leftovers = Leftovers::End;
+    let mut script = Script::start(config);
+    script.heard();
+    script.ends_leaving("pre_start 1", ExitStatus::Exited(0));
+    script.when("spawn pre_start 2");
+    script.ends_leaving("pre_start 2", ExitStatus::Exited(0));
+    script.expect(&[]);
+    script.when("SIGTERM to all of pre_start 2");
+    script.expect(&[]);
+    script.group_ends("pre_start 2");
+    script.expect(&["spawn main"]);
+}
+
+#[test]
 fn a_stop_ends_the_pre_start_that_runs_and_runs_no_other() {
     let mut script = Script::start(two_pre_starts(Leftovers::Keep));
     script.ends("pre_start 1", 0);

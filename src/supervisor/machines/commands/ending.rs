@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Signal, When};
 
-use super::{Commands, EndReason, KILL_AFTER, KeptFor, LEAST_PATIENCE, LiveRun, RunState};
+use super::{Commands, EndReason, JobState, KILL_AFTER, KeptFor, LEAST_PATIENCE, LiveRun, RunState};
 use crate::supervisor::vocabulary::{Effect, Job, Notice, RunId, Step, Target, Time};
 
 impl Commands {
@@ -124,7 +124,7 @@ impl Commands {
                 command.tell(*run, kill_at, EndReason::Cancelled, step.out);
             }
         }
-        self.of_job(job) == Some(false)
+        self.of_job(job) == JobState::Busy
     }
 
     /// Kills whatever runs now, and what such left behind, but what is the container's, as coprocesses of any role are;

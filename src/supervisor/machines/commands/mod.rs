@@ -93,6 +93,16 @@ struct StopOrder {
     timeout: Option<Duration>,
 }
 
+/// What there is of a job's runs, and of what they left behind that is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobState {
+    Clear,
+    /// Something runs, or is being ended.
+    Busy,
+    /// There is only what can't be ended, and is waited for no longer.
+    Stuck,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum RunState {
     Running {
@@ -344,11 +354,18 @@ impl Commands {
         self.live.values().any(|command| command.role == role && matches!(command.state, RunState::Stuck { .. }))
     }
 
-    /// Whether a run of this job is there, or something that one left behind and that is to go: `Some(true)` when that
-    /// can't be ended.
-    pub fn of_job(&self, job: &Job) -> Option<bool> {
-        let left = |command: &&LiveRun| command.job.is_like(job) && command.state != RunState::Kept;
-        self.live.values().find(left).map(|command| matches!(command.state, RunState::Stuck { .. }))
+    /// What there is of this job's runs.
+    pub fn of_job(&self, job: &Job) -> JobState {
+        let mut state = JobState::Clear;
+        for command in self.live.values().filter(|command| command.job.is_like(job)) {
+            match command.state {
+                RunState::Kept => {}
+                RunState::Stuck { .. } => state = JobState::Stuck,
+                // One that can't be ended hides none that is waited for.
+                _ => return JobState::Busy,
+            }
+        }
+        state
     }
 
     /// Whether nothing is left, or nothing that can be ended.

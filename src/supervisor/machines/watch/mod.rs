@@ -17,7 +17,7 @@ use crate::config::{Backoff, Exec, Hook, Query, Required, Watch as Config, When}
 use self::doubt::Doubt;
 use self::hint::Hint;
 use self::told::Told;
-use super::commands::{Commands, Launch, Outcome};
+use super::commands::{Commands, JobState, Launch, Outcome};
 use super::jitter::{self, Jitter};
 use super::main::Main;
 use super::outage::Outage;
@@ -384,7 +384,7 @@ impl Watch {
     fn is_clearing(&self, commands: &Commands) -> bool {
         let watch = || self.config.name.clone();
         let jobs = [Job::OnChange { watch: watch() }, Job::TemplateCheck { watch: watch() }];
-        jobs.iter().any(|job| commands.of_job(job) == Some(false))
+        jobs.iter().any(|job| commands.of_job(job) == JobState::Busy)
     }
 
     /// The template was rendered.

@@ -12,7 +12,7 @@ use crate::config::{Coprocess as Config, Hook, OnFailure, Probe, When};
 
 use crate::exit_codes::UNAVAILABLE;
 use crate::supervisor::Supervisor;
-use crate::supervisor::machines::commands::{Launch, Outcome};
+use crate::supervisor::machines::commands::{JobState, Launch, Outcome};
 use crate::supervisor::machines::coprocess::{ANSWER_WITHIN, Coprocess, NextStep};
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
@@ -260,7 +260,7 @@ impl Supervisor {
 
     /// Whether a former life of it can't be ended: nothing starts beside that.
     fn lives_on(&self, name: &str) -> bool {
-        self.commands.of_job(&Job::Coprocess { name: name.to_owned() }) == Some(true)
+        self.commands.of_job(&Job::Coprocess { name: name.to_owned() }) == JobState::Stuck
     }
 
     /// Whether all are ready that main's start waits for.
@@ -331,7 +331,7 @@ impl Supervisor {
             None | Some(Probe::Notify) => {}
             Some(Probe::Exec { exec, run_as }) => {
                 let job = Job::CoprocessReady { name: config.name.clone() };
-                if self.commands.of_job(&job).is_some() {
+                if self.commands.of_job(&job) != JobState::Clear {
                     return self.coprocesses.all[index].put_off(step.now);
                 }
                 let (run, env) = (self.next_run(), self.env(&job));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{Hook, When};
 use crate::supervisor::Supervisor;
-use crate::supervisor::machines::commands::{Launch, Outcome};
+use crate::supervisor::machines::commands::{JobState, Launch, Outcome};
 use crate::supervisor::machines::election::record::Holder;
 use crate::supervisor::vocabulary::{Effect, Job, RunId, Step};
 
@@ -14,7 +14,7 @@ impl Supervisor {
     /// Replicas learn of a new leader.
     pub(super) fn tell_of_leader(&mut self, step: &mut Step<'_>) {
         // What the last one left would act beside the next.
-        let clearing = self.commands.of_job(&Job::OnLeaderChange) == Some(false);
+        let clearing = self.commands.of_job(&Job::OnLeaderChange) == JobState::Busy;
         let may = self.main.is_up() && !self.is_stopping() && !clearing;
         let Some(leadership) = &mut self.leadership else { return };
         let other = |leader: &&Holder| *leader.id != *leadership.config.id && leadership.acts(leader);

@@ -1,7 +1,7 @@
 //! What others ask: the election for our rank, people for a successor or a lower term.
 
 use crate::supervisor::Supervisor;
-use crate::supervisor::machines::commands::{Launch, Outcome};
+use crate::supervisor::machines::commands::{JobState, Launch, Outcome};
 use crate::supervisor::machines::election::record::Rank;
 use crate::supervisor::machines::election::{ElectionEvent, RequestId};
 use crate::supervisor::vocabulary::{Job, RunId, Step};
@@ -12,17 +12,18 @@ impl Supervisor {
     /// The election asks. Beside what the last run left behind, or one whose result nobody wants any more, none begins.
     pub(super) fn measure_rank(&mut self, step: &mut Step<'_>, ask: RequestId) {
         let before = self.commands.of_job(&Job::Rank);
-        if let (Some(is_stuck), Some(leadership)) = (before, &mut self.leadership) {
-            match is_stuck {
-                false => leadership.measures_next = Some(ask),
-                true => {
-                    let result = Err("what its last run left behind can't be ended".to_owned());
-                    leadership.events.push_back(ElectionEvent::Measured { ask, result });
-                }
-            }
-            return;
-        }
         let Some(leadership) = &mut self.leadership else { return };
+        match before {
+            JobState::Clear => {}
+            JobState::Busy => {
+                leadership.measures_next = Some(ask);
+                return;
+            }
+            JobState::Stuck => {
+                let result = Err("what its last run left behind can't be ended".to_owned());
+                return leadership.events.push_back(ElectionEvent::Measured { ask, result });
+            }
+        }
         let Some(term) = leadership.core.ranked_term() else {
             let result = Err("no rank is wanted any more".to_owned());
             return leadership.events.push_back(ElectionEvent::Measured { ask, result });
