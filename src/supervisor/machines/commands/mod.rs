@@ -96,6 +96,7 @@ struct StopOrder {
 /// What there is of a job's runs, and of what they left behind that is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobState {
+    /// Nothing.
     Clear,
     /// Something runs, or is being ended.
     Busy,
