@@ -3,8 +3,8 @@
 //!
 //! Three floors, each of which uses only those below:
 //!
-//! - [`sequence`]: the container's life, from its first event to its exit. It drives the machines, and they meet only here.
-//! - [`machines`]: main, commands, checks, entries, watches, the election; each has a state of its own and knows nobody.
+//! - [`sequence`]: the container's life, from its first event to its exit. It drives the machines.
+//! - [`machines`]: main, commands, checks, entries, watches, the election; each has a state of its own.
 //! - [`vocabulary`]: events, effects, and what both speak of.
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -37,8 +37,8 @@ use sequence::orders::Orders;
 use sequence::post_start::PostStart;
 use sequence::role::{self, Leadership, Role};
 use sequence::signals::PassedOn;
-use sequence::start::Wait;
 use sequence::stopping::{Cause, StopStage, Stopping};
+use sequence::waits::Wait;
 use vocabulary::{
     Answer, Calendar, ExitStatus, Follow, HookCount, Job, MainStatus, Phase, ReplyId, Request, RunId, StartReason,
     Step, earliest,

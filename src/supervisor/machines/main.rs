@@ -1,5 +1,5 @@
 //! The main process and all it leaves behind: started, told to stop, killed, and gone only when nothing of it is left.
-//! It doesn't decide whether main starts again; that is lifecycle's.
+//! It doesn't decide whether main starts again; that is [`restarts`](super::restarts)'s.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! Machines, each with a state of its own. They know nothing of each other, and nothing of the sequence that drives them:
-//! each can be read alone. [`election`] decides who leads.
+//! Machines, each with a state of its own. They know nothing of the sequence that drives them, and of each other no more
+//! than parts ([`jitter`], [`outage`], [`reported`], [`restarts`], how a command ended) and what a watch acts with:
+//! [`commands`], and whether [`main`] is up. [`election`] decides who leads.
 
 pub mod check;
 pub mod commands;

@@ -7,7 +7,7 @@ use crate::supervisor::Supervisor;
 use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::sequence::role::Leadership;
-use crate::supervisor::sequence::start::subject;
+use crate::supervisor::sequence::waits::subject;
 use crate::supervisor::vocabulary::{
     Answer, Effect, Follow, KeyOperation, KeyRequest, Notice, Observation, ReplyId, Step, Time, earliest,
     is_elections_own,

@@ -15,6 +15,7 @@ mod certificate;
 mod demotion;
 mod eligibility;
 pub mod event;
+mod hold_off;
 mod namesake;
 mod ranking;
 pub mod record;
