@@ -1,8 +1,9 @@
 //! One coprocess: whether it is to run, runs, is being ended, or has ended for good; [`readiness`] says whether it is
-//! ready, [`following`] which process it is, [`orders`] who wants it restarted. Its processes are among
+//! ready, [`ends`] what follows when it ends, [`following`] which process it is, [`orders`] who wants it restarted. Its processes are among
 //! [`Commands`](crate::supervisor::machines::commands::Commands), as those of hooks are; this says what comes next, and
 //! starts nothing itself.
 
+mod ends;
 mod following;
 mod orders;
 mod readiness;
@@ -10,17 +11,16 @@ mod readiness;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Coprocess as Config, Probe, Restart, RestartPolicy, SignalScope, When};
+use crate::config::{Coprocess as Config, RestartPolicy, SignalScope, When};
 
 use self::orders::RestartOrder;
 use self::readiness::{ASK_AGAIN_AFTER, Readiness};
 use super::commands::Outcome;
 use super::jitter::Jitter;
 use super::reported::Reported;
-use super::restarts::{self, RestartDecision, Restarts};
+use super::restarts::{self, Restarts};
 use crate::supervisor::vocabulary::{
-    Answer, CoprocessStatus, Effect, ExitStatus, Hope, Notice, Notification, Pid, ProcessId, RunId, SpawnError, Step,
-    Target, Time, earliest,
+    Answer, CoprocessStatus, Effect, ExitStatus, Notice, Pid, ProcessId, RunId, Step, Target, Time, earliest,
 };
 
 /// Past this such a question has no answer. What is ready answers in milliseconds.
@@ -289,11 +289,6 @@ impl Coprocess {
         }
     }
 
-    /// Whether it says itself that it is ready.
-    pub fn says_when_ready(&self) -> bool {
-        self.config.ready.as_ref().is_some_and(|ready| ready.probe == Probe::Notify)
-    }
-
     /// Its start was ordered; a check may listen to what it says.
     pub fn starts(&mut self, now: Time, run: RunId, place: u64, is_listened_to: bool) {
         self.stage = Stage::Starting { run, since: now };
@@ -321,144 +316,6 @@ impl Coprocess {
         true
     }
 
-    /// A run couldn't be started.
-    pub fn not_started(&mut self, step: &mut Step<'_>, run: RunId, error: &SpawnError) {
-        let (since, told) = match self.stage {
-            Stage::Starting { run: own, since } if own == run => (since, None),
-            Stage::Ending { run: own, since, why } if own == run => (since, Some(why)),
-            _ => return,
-        };
-        let hope = match error.hope {
-            Hope::None => false,
-            Hope::IfItWasThere => self.last_exit.is_some(),
-            Hope::Soon => true,
-        };
-        if told.is_none() {
-            let (name, error) = (self.config.name.clone(), error.message.clone());
-            self.order_failed(step, &format!("{name} can't be started: {error}"));
-            step.out.push(Effect::Say(Notice::CoprocessFailedToStart { name, error }));
-        }
-        self.stage = Stage::Ending { run, since, why: told.unwrap_or(EndCause::NotStarted { hope, code: error.code }) };
-    }
-
-    /// The process of a run has ended; whether what it left may be it from now on: for the rest of the world it runs on.
-    pub fn exited(&mut self, step: &mut Step<'_>, run: RunId, status: ExitStatus, launched: bool) {
-        let (since, why) = match self.stage {
-            Stage::Starting { run: own, since } if own == run => (since, EndCause::Itself),
-            Stage::Running { run: own, since, .. } if own == run => (since, EndCause::Itself),
-            // Its end is known where it ended by itself: what ends after that is what it left.
-            Stage::Ending { run: own, since, why } if own == run && why != EndCause::Itself => (since, why),
-            _ => return,
-        };
-        self.last_exit = Some(status);
-        self.stage = match launched && why == EndCause::Itself {
-            true => Stage::Launched { run, since },
-            false => Stage::Ending { run, since, why },
-        };
-        if self.is_ending() {
-            self.readiness.is_over();
-        }
-        step.out.push(Effect::Say(Notice::CoprocessExited { name: self.config.name.clone(), status }));
-    }
-
-    /// It was told to stop, to be started `again` or for as long as it isn't wanted.
-    pub fn told(&mut self, again: bool) {
-        if let Stage::Starting { run, since } | Stage::Running { run, since, .. } = self.stage {
-            let why = if again { EndCause::Restart } else { EndCause::Unwanted };
-            self.stage = Stage::Ending { run, since, why };
-            self.readiness.is_over();
-        }
-    }
-
-    /// Nothing is left of a run, or nothing that can be ended (`stuck`): it starts again after a pause, or has ended for
-    /// good.
-    pub fn run_is_over(&mut self, step: &mut Step<'_>, run: RunId, stuck: bool, wanted: bool, jitter: &mut Jitter) {
-        let (since, why) = match self.stage {
-            Stage::Ending { run: own, since, why } if own == run => (since, why),
-            // Whoever would have told how it ended is gone, or it left nothing.
-            Stage::Running { run: own, since, pid: None } | Stage::Launched { run: own, since } if own == run => {
-                (since, EndCause::Itself)
-            }
-            _ => return,
-        };
-        self.readiness.is_over();
-        if stuck && self.is_to_end_for_order() {
-            let why = format!("{} can't be ended", self.config.name);
-            self.answer_order(step, Answer::Refused(why.clone()));
-            if wanted {
-                return self.give_up(step, EndedForGood { code: 1, why, as_wanted: false });
-            }
-        }
-        if !wanted || why == EndCause::Unwanted || self.is_to_end_for_order() {
-            self.stage = Stage::Over;
-            return;
-        }
-        let status = self.last_exit.unwrap_or(ExitStatus::Exited(0));
-        let policy = self.config.restart.policy;
-        let again = match why {
-            EndCause::Restart => true,
-            EndCause::Itself => restarts::wanted(policy, status),
-            EndCause::NotStarted { hope, .. } => hope && policy != RestartPolicy::Never,
-            EndCause::Unwanted => false,
-        };
-        let name = &self.config.name;
-        let ended = match why {
-            _ if stuck => EndedForGood { code: 1, why: format!("coprocess {name} can't be ended"), as_wanted: false },
-            EndCause::NotStarted { code, .. } => {
-                EndedForGood { code, why: format!("coprocess {name} can't be started"), as_wanted: false }
-            }
-            EndCause::Itself | EndCause::Restart | EndCause::Unwanted => EndedForGood {
-                code: status.code(),
-                why: format!("coprocess {name} {status}"),
-                as_wanted: !again && status.success(),
-            },
-        };
-        match again && !stuck {
-            true => self.again(step, step.now.since(since), ended, jitter),
-            false => self.give_up(step, ended),
-        }
-    }
-
-    fn again(&mut self, step: &mut Step<'_>, lived: Duration, ended: EndedForGood, jitter: &mut Jitter) {
-        let restart = self.config.restart.clone();
-        let name = self.config.name.clone();
-        match self.restarts.ask(step.now, lived, &restart, jitter) {
-            RestartDecision::After { pause: after, attempt } => {
-                let max = restart.max;
-                step.out.push(Effect::Say(Notice::CoprocessRestarting { name, after, attempt, max }));
-                self.stage = Stage::Due { at: step.now + after };
-            }
-            RestartDecision::Spent => {
-                let Restart { max, within, .. } = restart;
-                let within = humantime::format_duration(within);
-                let restarts = if max == 1 { "1 restart".to_owned() } else { format!("{max} restarts") };
-                let why = format!("{}, after {restarts} within {within}", ended.why);
-                self.give_up(step, EndedForGood { why, as_wanted: false, ..ended });
-            }
-        }
-    }
-
-    fn give_up(&mut self, step: &mut Step<'_>, ended: EndedForGood) {
-        if !ended.as_wanted {
-            let (name, why) = (self.config.name.clone(), ended.why.clone());
-            step.out.push(Effect::Say(Notice::CoprocessGivenUp { name, why }));
-        }
-        self.stage = Stage::Over;
-        self.life.ended = Some(ended);
-    }
-
-    /// `post_stop` runs.
-    pub fn finishes(&mut self) {
-        self.stage = Stage::Finishing;
-    }
-
-    /// Nothing is left of its `post_stop`.
-    pub fn finished(&mut self) {
-        if self.stage == Stage::Finishing {
-            self.rests();
-        }
-    }
-
     /// Nothing of it is there any more, and nothing is to come.
     pub fn rests(&mut self) {
         self.stage = Stage::Idle;
@@ -472,88 +329,11 @@ impl Coprocess {
         self.life.place.is_some()
     }
 
-    /// What is to be asked now to know whether it is ready.
-    pub fn question(&self, now: Time) -> Option<Probe> {
-        let ready = self.config.ready.as_ref().filter(|_| self.readiness.is_to_be_asked(now));
-        ready.map(|ready| ready.probe.clone())
-    }
-
-    /// This run asks.
-    pub fn asks(&mut self, run: RunId) {
-        self.readiness.asks(run);
-    }
-
-    /// What its last question left behind is being ended: it is asked a little later.
-    pub fn put_off(&mut self, now: Time) {
-        self.readiness.put_off(now, self.has_run_for(now));
-    }
-
     fn has_run_for(&self, now: Time) -> Duration {
         match self.stage {
             Stage::Running { since, .. } => now.since(since),
             _ => Duration::ZERO,
         }
-    }
-
-    /// The run that asks whether it is ready.
-    pub fn asking(&self) -> Option<RunId> {
-        self.readiness.asking()
-    }
-
-    /// The answer.
-    pub fn heard(&mut self, step: &mut Step<'_>, result: Result<(), String>) {
-        self.readiness.heard(step.now, result, self.has_run_for(step.now));
-        if self.readiness.is_ready() {
-            self.tell_ready(step);
-        }
-    }
-
-    /// Why it isn't ready, as far as it was asked.
-    pub fn not_ready(&self) -> Option<&str> {
-        self.readiness.why_not()
-    }
-
-    /// It, or its launcher, said something by sd_notify.
-    pub fn notified(&mut self, step: &mut Step<'_>, said: &Notification) {
-        self.reported.add(step.now, said);
-        if self.readiness.has_said(said.ready) {
-            self.tell_ready(step);
-        }
-    }
-
-    /// What it has said of itself since it was started last.
-    pub fn reported(&self) -> Reported {
-        self.reported
-    }
-
-    fn tell_ready(&self, step: &mut Step<'_>) {
-        if let Stage::Running { since, .. } = self.stage {
-            let (name, took) = (self.config.name.clone(), step.now.since(since));
-            step.out.push(Effect::Say(Notice::CoprocessReady { name, took }));
-        }
-    }
-
-    /// Whether the time is up in which it was to be ready for the first time; said once.
-    pub fn is_late(&mut self, now: Time) -> bool {
-        self.readiness.is_late(now)
-    }
-
-    /// Whether those that come after it may start: it is ready, or has done what was wanted of it.
-    pub fn lets_others_start(&self) -> bool {
-        let done = self.life.ended.as_ref().is_some_and(|ended| ended.as_wanted);
-        self.readiness.is_ready() || (done && self.readiness.was_ready())
-    }
-
-    /// It has ended for good, and nothing has followed from that yet.
-    pub fn ends(&mut self) -> Option<EndedForGood> {
-        let news = self.life.ended.clone().filter(|_| !self.life.judged);
-        self.life.judged |= news.is_some();
-        news
-    }
-
-    /// Whether it has ended for good, and how.
-    pub fn has_ended(&self) -> Option<&EndedForGood> {
-        self.life.ended.as_ref()
     }
 
     /// Its run, while its process, or who is followed in its place, is there.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::{Coprocess, Stage};
 use crate::config::Probe;
 use crate::config::coprocess::Ready;
-use crate::supervisor::vocabulary::{RunId, Time};
+use crate::supervisor::machines::reported::Reported;
+use crate::supervisor::vocabulary::{Effect, Notice, Notification, RunId, Step, Time};
 
 /// From one question whether it is ready to the next: others wait for the answer, and asking costs little...
 pub const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -182,5 +184,77 @@ impl Readiness {
     /// When [`is_late`](Self::is_late) has something to say.
     pub fn late_at(&self) -> Option<Time> {
         self.by.filter(|_| !self.was_late)
+    }
+}
+
+impl Coprocess {
+    /// Whether it says itself that it is ready.
+    pub fn says_when_ready(&self) -> bool {
+        self.config.ready.as_ref().is_some_and(|ready| ready.probe == Probe::Notify)
+    }
+
+    /// What is to be asked now to know whether it is ready.
+    pub fn question(&self, now: Time) -> Option<Probe> {
+        let ready = self.config.ready.as_ref().filter(|_| self.readiness.is_to_be_asked(now));
+        ready.map(|ready| ready.probe.clone())
+    }
+
+    /// This run asks.
+    pub fn asks(&mut self, run: RunId) {
+        self.readiness.asks(run);
+    }
+
+    /// What its last question left behind is being ended: it is asked a little later.
+    pub fn put_off(&mut self, now: Time) {
+        self.readiness.put_off(now, self.has_run_for(now));
+    }
+
+    /// The run that asks whether it is ready.
+    pub fn asking(&self) -> Option<RunId> {
+        self.readiness.asking()
+    }
+
+    /// The answer.
+    pub fn heard(&mut self, step: &mut Step<'_>, result: Result<(), String>) {
+        self.readiness.heard(step.now, result, self.has_run_for(step.now));
+        if self.readiness.is_ready() {
+            self.tell_ready(step);
+        }
+    }
+
+    /// Why it isn't ready, as far as it was asked.
+    pub fn not_ready(&self) -> Option<&str> {
+        self.readiness.why_not()
+    }
+
+    /// It, or its launcher, said something by sd_notify.
+    pub fn notified(&mut self, step: &mut Step<'_>, said: &Notification) {
+        self.reported.add(step.now, said);
+        if self.readiness.has_said(said.ready) {
+            self.tell_ready(step);
+        }
+    }
+
+    /// What it has said of itself since it was started last.
+    pub fn reported(&self) -> Reported {
+        self.reported
+    }
+
+    fn tell_ready(&self, step: &mut Step<'_>) {
+        if let Stage::Running { since, .. } = self.stage {
+            let (name, took) = (self.config.name.clone(), step.now.since(since));
+            step.out.push(Effect::Say(Notice::CoprocessReady { name, took }));
+        }
+    }
+
+    /// Whether the time is up in which it was to be ready for the first time; said once.
+    pub fn is_late(&mut self, now: Time) -> bool {
+        self.readiness.is_late(now)
+    }
+
+    /// Whether those that come after it may start: it is ready, or has done what was wanted of it.
+    pub fn lets_others_start(&self) -> bool {
+        let done = self.life.ended.as_ref().is_some_and(|ended| ended.as_wanted);
+        self.readiness.is_ready() || (done && self.readiness.was_ready())
     }
 }
