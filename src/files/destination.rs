@@ -17,7 +17,7 @@ use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat};
 
 use super::acl::Acl;
-use super::hand::is_trusted;
+use super::hand::{Hand, is_trusted};
 use super::walk::{find_making_parents, refused};
 use super::{Place, find, is_plain, no_plain_file, same};
 
@@ -68,7 +68,8 @@ impl Destination {
         if place.entry.as_ref().is_some_and(|entry| !is_plain(entry)) {
             return Err(no_plain_file());
         }
-        if let Some(hand) = place.led_by
+        // What whoever moved a file into the last directory could do with it they could do where it was.
+        if let Some(hand) = place.led_to_directory_by
             && !hand.may_replace(&place.about_directory, place.entry.as_ref())
         {
             return Err(refused(hand, "may not put a file there"));
@@ -86,7 +87,9 @@ impl Destination {
     /// what is written. Whose the directory is may have anything in it.
     fn before(&self) -> Option<&FileStat> {
         let whose = self.place.about_directory.st_uid;
-        let is_known = |entry: &&FileStat| entry.st_uid == whose || is_trusted(entry.st_uid);
+        // Root's own may have been moved there, as one that others may write to.
+        let is_roots = |entry: &FileStat| is_trusted(entry.st_uid) && Hand::on(entry).is_none();
+        let is_known = |entry: &&FileStat| entry.st_uid == whose && !is_trusted(whose) || is_roots(entry);
         self.place.entry.as_ref().filter(|entry| self.place.led_by.is_none() || is_known(entry))
     }
 
@@ -97,7 +100,7 @@ impl Destination {
 
     /// Whether nobody else may change what is beside it.
     pub fn is_ours(&self) -> bool {
-        self.place.led_by.is_none()
+        self.place.led_by.is_none() && Hand::on(&self.place.about_directory).is_none()
     }
 
     /// Whether it has this content.

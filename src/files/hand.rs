@@ -53,17 +53,40 @@ pub(super) enum Hand {
 
 impl Hand {
     /// Who may have put this entry into this directory; `None` is root, or ourselves.
+    ///
+    /// The sticky bit keeps what is there from being moved away, and nothing from being moved there: whoever may write in
+    /// the directory where a file is, of whomever, may rename it to here (rename(2) asks for the two directories alone). A
+    /// directory they may only where they may write in it, too.
     pub(super) fn of(directory: &FileStat, entry: Option<&FileStat>) -> Option<Hand> {
-        let mut others = Hand::of_others(directory);
-        if directory.st_mode & STICKY != 0 {
-            others = match entry {
-                None => None,
-                // A second name may be anybody's work (fs.protected_hardlinks = 0): a file's, a link's or a socket's.
-                Some(entry) if kind(entry) != SFlag::S_IFDIR && entry.st_nlink > 1 => others,
-                Some(entry) => others.and_then(|_| Hand::of_owner(entry)),
-            };
-        }
+        Hand::of_unless(directory, |others| match entry {
+            None => None,
+            Some(entry) if kind(entry) == SFlag::S_IFDIR => others.and_then(|_| Hand::on(entry)),
+            Some(_) => others,
+        })
+    }
+
+    /// The same of an entry that can't have been moved there, for its name is a mount's, or the directory is read-only.
+    pub(super) fn of_unmoved(directory: &FileStat, entry: &FileStat) -> Option<Hand> {
+        // A second name may be anybody's work (fs.protected_hardlinks = 0): a file's, a link's or a socket's.
+        let is_one_of_two = kind(entry) != SFlag::S_IFDIR && entry.st_nlink > 1;
+        Hand::of_unless(directory, |others| {
+            others.and_then(|others| match is_one_of_two {
+                true => Some(others),
+                false => Hand::of_owner(entry),
+            })
+        })
+    }
+
+    /// Whoever may write in the directory, unless its sticky bit says otherwise.
+    fn of_unless(directory: &FileStat, sticky: impl FnOnce(Option<Hand>) -> Option<Hand>) -> Option<Hand> {
+        let others = Hand::of_others(directory);
+        let others = if directory.st_mode & STICKY != 0 { sticky(others) } else { others };
         Hand::joined(Hand::of_owner(directory), others)
+    }
+
+    /// Whether others may write in this directory, but not move what isn't theirs.
+    pub(super) fn is_sticky_for_others(directory: &FileStat) -> bool {
+        directory.st_mode & STICKY != 0 && Hand::of_others(directory).is_some()
     }
 
     /// Who may write to this, or take the right to; `None` is root, or ourselves.
@@ -141,9 +164,9 @@ impl Hand {
         self.may(about, 1)
     }
 
-    /// An owner takes what rights they want.
+    /// An owner takes what rights they want. Who is in the group has no more than the group's, where others have more.
     fn may(self, about: &FileStat, right: u32) -> bool {
-        let everybody = about.st_mode & right != 0;
+        let everybody = about.st_mode & right != 0 && about.st_mode & (right << 3) != 0;
         match self {
             Hand::User(user) => everybody || about.st_uid == user,
             Hand::Group(group) => everybody || (about.st_gid == group && about.st_mode & (right << 3) != 0),

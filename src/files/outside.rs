@@ -52,7 +52,8 @@ fn is_anybodys(map: &str, number: u32) -> bool {
     map.is_empty() || map.lines().any(has)
 }
 
-fn is_read_only(of: impl AsFd) -> bool {
+/// Whether it is mounted read-only.
+pub(super) fn is_read_only(of: impl AsFd) -> bool {
     fstatvfs(of).is_ok_and(|about| about.flags().contains(FsFlags::ST_RDONLY))
 }
 

@@ -36,6 +36,7 @@ const LISTED: u32 = 0o044;
 const READABLE: u32 = 0o555;
 /// Of a directory's files so many are found beside the copy; where there are more, no config names them by a relative path.
 const NEIGHBOURS: usize = 4_096;
+const OTHERS_WRITE: u32 = 0o022;
 /// So many names of a temporary directory are looked through for what crashes have left...
 const MOST_NAMES: usize = 10_000;
 /// ...which is what is older: making and checking a file takes less.
@@ -93,8 +94,7 @@ impl Scratch {
     /// Removes what [`make`](Self::make) made.
     pub fn remove(path: &Path) {
         if let Some(directory) = path.parent() {
-            // Links in it are removed, and not what they lead to.
-            let _ = fs::remove_dir_all(directory);
+            remove(directory);
         }
         made().remove(path);
     }
@@ -176,12 +176,21 @@ fn sweep(place: &Path) {
         let is_left = |about: fs::Metadata| {
             let age = about.modified().ok().and_then(|at| at.elapsed().ok());
             let is_ours = about.is_dir() && about.uid() == nix::unistd::geteuid().as_raw();
-            is_ours && age.is_some_and(|age| age > LEFT_AFTER)
+            // Others may rename one that they may write in to any name.
+            is_ours && about.mode() & OTHERS_WRITE == 0 && age.is_some_and(|age| age > LEFT_AFTER)
         };
         if entry.metadata().is_ok_and(is_left) {
-            let _ = fs::remove_dir_all(entry.path());
+            remove(&entry.path());
         }
     }
+}
+
+/// Removes a directory that is ours, with the file and the links in it; there is no directory of ours in one.
+fn remove(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok) {
+        let _ = fs::remove_file(entry.path());
+    }
+    let _ = fs::remove_dir(directory);
 }
 
 fn is_name(name: &[u8]) -> bool {

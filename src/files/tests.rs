@@ -98,7 +98,7 @@ fn by_anothers_link_root_reads_nothing_that_they_could_not_read_themselves() {
 }
 
 #[test]
-fn in_a_directory_for_all_a_link_is_its_owners() {
+fn in_a_directory_for_all_a_link_may_be_anybodys() {
     let directory = open_directory();
     let Some(tmp) = anothers(directory.path()) else { return };
     chown(&tmp, Some(0), Some(0)).unwrap();
@@ -107,10 +107,64 @@ fn in_a_directory_for_all_a_link_is_its_owners() {
     file(&secret, 0o600);
     link_of_another(&secret, &tmp.join("theirs"));
     symlink(&secret, tmp.join("ours")).unwrap();
-    assert!(read(&tmp.join("theirs"), 9).is_err());
+    for mode in [0o1777, 0o777] {
+        fs::set_permissions(&tmp, Permissions::from_mode(mode)).unwrap();
+        assert!(read(&tmp.join("theirs"), 9).is_err(), "{mode:o}");
+        assert!(read(&tmp.join("ours"), 9).is_err(), "{mode:o}");
+    }
+    fs::set_permissions(&tmp, Permissions::from_mode(0o755)).unwrap();
     assert_eq!(read(&tmp.join("ours"), 9).unwrap(), b"text");
-    fs::set_permissions(&tmp, Permissions::from_mode(0o777)).unwrap();
-    assert!(read(&tmp.join("ours"), 9).is_err());
+}
+
+/// The sticky bit keeps what is there; who may write where a file of root's is may rename it to a name that is free.
+#[test]
+#[allow(unsafe_code)]
+fn what_another_user_moved_into_a_directory_for_all_leads_root_nowhere() {
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    let (tmp, etc) = (directory.path().join("tmp"), directory.path().join("etc"));
+    for (made, mode) in [(&tmp, 0o1777), (&etc, 0o755), (&tmp.join("own"), 0o755)] {
+        fs::create_dir(made).unwrap();
+        fs::set_permissions(made, Permissions::from_mode(mode)).unwrap();
+    }
+    file(&etc.join("passwd"), 0o644);
+    file(&app.join("secret"), 0o600);
+    file(&app.join("open"), 0o666);
+    symlink(etc.join("passwd"), app.join("link")).unwrap();
+    file(&tmp.join("own/secret"), 0o600);
+    // SAFETY: a system call; past the C library, so for this thread alone.
+    let become_user = |user: u32| assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, -1, user, -1) }, 0);
+    become_user(OTHER);
+    let moved = ["secret", "open", "link"].map(|name| fs::rename(app.join(name), tmp.join(name)));
+    let kept = fs::rename(tmp.join("own"), tmp.join("moved"));
+    become_user(0);
+    assert!(moved.iter().all(Result::is_ok) && kept.is_err(), "{moved:?} {kept:?}");
+    let why = read(&tmp.join("secret"), 9).unwrap_err().to_string();
+    assert!(why.contains("may move any file into") && why.contains("of its own there, of mode 755"), "{why}");
+    assert!(read_and_see_whose(&tmp.join("open"), 9).unwrap().1.is_some(), "what they may read is theirs, perhaps");
+    assert!(append(&tmp.join("secret")).is_err());
+    // A file there is replaced, whoever moved it, and nobody may do with the new one what they could with that one.
+    assert!(Destination::find(&tmp.join("link"), false).is_err());
+    let open = Destination::find(&tmp.join("open"), false).unwrap();
+    assert!(open.is_new() && !open.is_ours());
+    open.replace(b"new", Access::default()).unwrap();
+    assert_eq!(fs::metadata(tmp.join("open")).unwrap().mode() & 0o7777, 0o644);
+    assert_eq!(fs::read(etc.join("passwd")).unwrap(), b"text");
+    // A directory of root's that only root may write they can't move.
+    assert_eq!(read_and_see_whose(&tmp.join("own/secret"), 9).unwrap(), (b"text".to_vec(), None));
+}
+
+/// A group may be kept from what everybody else may do.
+#[test]
+fn whoever_is_in_a_group_that_may_do_less_may_be_them() {
+    let directory = open_directory();
+    let Some(app) = anothers(directory.path()) else { return };
+    let secret = directory.path().join("secret");
+    file(&secret, 0o604);
+    link_of_another(&secret, &app.join("link"));
+    assert!(read(&app.join("link"), 9).is_err());
+    fs::set_permissions(&secret, Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(read(&app.join("link"), 9).unwrap(), b"text");
 }
 
 #[test]
@@ -507,24 +561,49 @@ fn a_socket_is_bound_where_it_was_found_whatever_becomes_of_the_path() {
 
 #[test]
 fn a_scratch_file_is_made_only_where_nobody_else_may_move_it() {
-    let directory = open_directory();
+    let above = open_directory();
+    let directory = above.path().join("tmp");
+    fs::create_dir(&directory).unwrap();
     let name = std::ffi::OsStr::new("file");
     for (mode, made) in [(0o755, true), (0o1777, true), (0o777, false)] {
-        fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
-        let path = super::scratch::make_in(directory.path(), name, b"text", &Look { mode: 0o400, ..Look::default() });
+        fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
+        let path = super::scratch::make_in(&directory, name, b"text", &Look { mode: 0o400, ..Look::default() });
         assert_eq!(path.is_ok(), made, "{mode:o}: {path:?}");
         if let Ok(path) = path {
             Scratch::remove(&path);
         }
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
     }
+}
+
+/// A directory that others may write in they may rename to any name.
+#[test]
+fn of_what_is_called_like_an_old_scratch_directory_nothing_is_removed_but_what_one_holds() {
+    let directory = open_directory();
+    let old = |name: &str, mode: u32| {
+        let made = directory.path().join(name);
+        fs::create_dir_all(made.join("deep")).unwrap();
+        fs::write(made.join("deep/kept"), "").unwrap();
+        fs::write(made.join("file"), "").unwrap();
+        fs::set_permissions(&made, Permissions::from_mode(mode)).unwrap();
+        fs::File::open(&made).and_then(|file| file.set_modified(std::time::SystemTime::UNIX_EPOCH)).unwrap();
+        made
+    };
+    let (closed, open) = (old(".pilotfish-0123456789abcdef", 0o711), old(".pilotfish-fedcba9876543210", 0o777));
+    let name = std::ffi::OsStr::new("file");
+    let path = super::scratch::make_in(directory.path(), name, b"text", &Look { mode: 0o400, ..Look::default() });
+    Scratch::remove(&path.unwrap());
+    assert!(!closed.join("file").exists() && closed.join("deep/kept").exists());
+    assert!(open.join("file").exists() && open.join("deep/kept").exists());
 }
 
 /// What a config names by a relative path is found from where its check reads it, and what it is to replace isn't.
 #[test]
 fn what_lies_beside_a_destination_is_found_beside_a_scratch_file_and_outlives_it() {
-    let (tmp, etc) = (open_directory(), open_directory());
-    fs::set_permissions(tmp.path(), Permissions::from_mode(0o1777)).unwrap();
+    let (above, etc) = (open_directory(), open_directory());
+    let tmp = above.path().join("tmp");
+    fs::create_dir(&tmp).unwrap();
+    fs::set_permissions(&tmp, Permissions::from_mode(0o1777)).unwrap();
     let name = std::ffi::OsStr::new("app.json");
     for (name, text) in [("app.json", "old"), ("mime.types", "types"), (".hidden", "hidden")] {
         fs::write(etc.path().join(name), text).unwrap();
@@ -537,7 +616,7 @@ fn what_lies_beside_a_destination_is_found_beside_a_scratch_file_and_outlives_it
     {
         fs::set_permissions(etc.path(), Permissions::from_mode(mode)).unwrap();
         let look = Look { mode: 0o644, reader, neighbours: Some(etc.path()) };
-        let path = super::scratch::make_in(tmp.path(), name, b"new", &look).unwrap();
+        let path = super::scratch::make_in(&tmp, name, b"new", &look).unwrap();
         let here = path.parent().unwrap();
         let read = |name: &str| fs::read_to_string(here.join(name)).unwrap();
         let found = ["app.json", "mime.types", ".hidden", "conf.d/a.json"].map(read);
@@ -555,7 +634,7 @@ fn what_lies_beside_a_destination_is_found_beside_a_scratch_file_and_outlives_it
     Scratch::remove(&path);
     // What a crash has left is removed by the next one, and nobody else's.
     let left = [".pilotfish-0123456789abcdef", ".pilotfish-shared", ".pilotfish-fedcba9876543210"];
-    let [old, others, new] = left.map(|name| tmp.path().join(name));
+    let [old, others, new] = left.map(|name| tmp.join(name));
     let long_ago =
         fs::FileTimes::new().set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(700));
     for directory in [&old, &others, &new] {
@@ -565,7 +644,7 @@ fn what_lies_beside_a_destination_is_found_beside_a_scratch_file_and_outlives_it
             fs::File::open(directory).unwrap().set_times(long_ago).unwrap();
         }
     }
-    let path = super::scratch::make_in(tmp.path(), name, b"new", &Look::default()).unwrap();
+    let path = super::scratch::make_in(&tmp, name, b"new", &Look::default()).unwrap();
     assert_eq!([&old, &others, &new].map(|directory| directory.exists()), [false, true, true]);
     Scratch::remove_all();
     assert!(!path.parent().unwrap().exists() && etc.path().join("conf.d/a.json").exists());
@@ -621,14 +700,16 @@ fn what_can_not_be_given_to_who_checks_it_is_read_by_others_only_beside_its_dest
         // SAFETY: a system call; past the C library, so for this thread alone.
         assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, -1, user, -1) }, 0);
     };
-    let (tmp, etc) = (open_directory(), open_directory());
-    fs::set_permissions(tmp.path(), Permissions::from_mode(0o1777)).unwrap();
+    let (above, etc) = (open_directory(), open_directory());
+    let tmp = above.path().join("tmp");
+    fs::create_dir(&tmp).unwrap();
+    fs::set_permissions(&tmp, Permissions::from_mode(0o1777)).unwrap();
     fs::set_permissions(etc.path(), Permissions::from_mode(0o700)).unwrap();
     chown(etc.path(), Some(OTHER), Some(OTHER)).unwrap();
     let name = std::ffi::OsStr::new("app.json");
     let look = Look { mode: 0o755, reader: Some(OTHER + 1), neighbours: Some(etc.path()) };
     become_user(OTHER);
-    let made = [tmp.path(), etc.path()].map(|place| super::scratch::make_in(place, name, b"new", &look));
+    let made = [tmp.as_path(), etc.path()].map(|place| super::scratch::make_in(place, name, b"new", &look));
     let [elsewhere, beside] = made.map(|made| made.map(|path| (fs::metadata(&path).unwrap().mode() & 0o7777, path)));
     if let Ok((_, path)) = &beside {
         Scratch::remove(path);
@@ -637,7 +718,7 @@ fn what_can_not_be_given_to_who_checks_it_is_read_by_others_only_beside_its_dest
     let error = elsewhere.unwrap_err().to_string();
     assert!(error.starts_with("uid 65535 can't be given a file"), "{error}");
     assert_eq!(beside.unwrap().0, 0o555);
-    assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(&tmp).unwrap().count(), 0);
 }
 
 #[test]
@@ -659,8 +740,13 @@ fn whoever_may_rename_roots_files_gets_none_of_them_read_and_the_error_says_what
     let why = why.unwrap();
     assert!(why.contains("another user may have put it there") && why.contains("chmod +t"), "{why}");
     assert_eq!((survey(&public, false), survey(&public, true)), (None, Some(why)));
+    // As it says.
     fs::set_permissions(&shared, Permissions::from_mode(0o1777)).unwrap();
-    assert_eq!(read_and_see_whose(&token, 9).unwrap(), (b"text".to_vec(), None));
+    let own = shared.join("own");
+    fs::create_dir(&own).unwrap();
+    fs::set_permissions(&own, Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&token, own.join("token")).unwrap();
+    assert_eq!(read_and_see_whose(&own.join("token"), 9).unwrap(), (b"text".to_vec(), None));
     // Where the bit would change nothing, it isn't named.
     let Some(app) = anothers(directory.path()) else { return };
     file(&app.join("token"), 0o600);
@@ -756,15 +842,15 @@ fn in_a_directory_that_is_not_its_owners_alone_whoever_may_write_there_may_have_
         // A volume that two share by a group of theirs.
         (0o775, OTHER + 1, false),
         (0o755, OTHER + 1, true),
-        // A link is its owner's here.
-        (0o1777, OTHER, true),
+        // What is here may have been moved here.
+        (0o1777, OTHER, false),
     ] {
         chown(&app, None, Some(group)).unwrap();
         fs::set_permissions(&app, Permissions::from_mode(mode)).unwrap();
         assert_eq!(read(&app.join("secret"), 9).is_ok(), alone, "{mode:o} {group}");
         assert_eq!(Destination::find(&app.join("conf"), false).is_ok(), alone, "{mode:o} {group}");
         // What all of them may do is done for any of them, and a directory made there is its owner's.
-        assert_eq!(read(&app.join("group"), 9).is_ok(), mode != 0o777, "{mode:o} {group}");
+        assert_eq!(read(&app.join("group"), 9).is_ok(), mode & 0o777 != 0o777, "{mode:o} {group}");
         let parents = Destination::find(&app.join(format!("{mode:o}{group}/new.conf")), true).unwrap();
         parents.replace(b"new", Access::default()).unwrap();
         assert_eq!(fs::metadata(app.join(format!("{mode:o}{group}"))).unwrap().uid(), OTHER);

@@ -43,8 +43,10 @@ pub struct Place {
     pub(super) name: OsString,
     /// What is there; `None` when nothing is.
     pub(super) entry: Option<FileStat>,
-    /// Who else had a hand in the way.
+    /// Who else had a hand in the way, and in what is there.
     pub(super) led_by: Option<Hand>,
+    /// The same without what is there: who may have led to this directory.
+    pub(super) led_to_directory_by: Option<Hand>,
     /// What keeps them out.
     mend: Option<Mend>,
     /// By a link of theirs: without them it would lead elsewhere.
@@ -103,10 +105,14 @@ fn walk(path: &Path, make_parents: bool) -> io::Result<Place> {
         // What is mounted was put there by who may mount, and here no name is moved while it is a mount's, whoever owns the
         // directory around it. Those further up can be moved, and what is mounted below them goes along; and on a volume
         // another container can move the name, for which it is no mount's.
-        let mounted = name != ".." && is_mounted(&entry, &about, &walk.about) && is_of_the_root(&walk.directory);
-        let here = match mounted && !walk.by_link {
-            true => None,
-            false => Hand::of(&walk.about, Some(&about)).filter(|_| name != ".."),
+        let mounted = name != ".." && is_mounted(&entry, &about, &walk.about);
+        let is_fixed =
+            || mounted || (Hand::is_sticky_for_others(&walk.about) && outside::is_read_only(&walk.directory));
+        let here = match () {
+            () if name == ".." => None,
+            () if mounted && is_of_the_root(&walk.directory) && !walk.by_link => None,
+            () if is_fixed() => Hand::of_unmoved(&walk.about, &about),
+            () => Hand::of(&walk.about, Some(&about)),
         };
         if here.is_some() && walk.mend.is_none() {
             walk.mend = Some(Mend::of(&walk.path, &walk.about, &about));
@@ -230,8 +236,8 @@ impl Walk {
     }
 
     fn at(self, name: OsString, entry: Option<FileStat>, led_by: Option<Hand>, is_pseudo: bool) -> Place {
-        let Walk { directory, path, about: about_directory, by_link, mend, .. } = self;
-        Place { directory, about_directory, path, name, entry, led_by, mend, by_link, is_pseudo }
+        let Walk { directory, path, about: about_directory, led_by: led_to_directory_by, by_link, mend, .. } = self;
+        Place { directory, about_directory, path, name, entry, led_by, led_to_directory_by, mend, by_link, is_pseudo }
     }
 }
 
@@ -344,13 +350,30 @@ impl Place {
 #[derive(Debug)]
 struct Mend {
     directory: PathBuf,
+    lack: Lack,
+}
+
+#[derive(Debug)]
+enum Lack {
     /// The sticky bit is all that the directory lacks.
-    lacks_sticky: bool,
+    Sticky,
+    /// That bit, and a directory below it for the file: a file may be moved to a name that is free.
+    StickyAndOneBelow,
+    /// A directory below it for the file.
+    OneBelow,
+    /// It is another user's.
+    All,
 }
 
 impl Mend {
     fn of(directory: &Path, about: &FileStat, entry: &FileStat) -> Mend {
-        Mend { directory: directory.to_owned(), lacks_sticky: Hand::of(&sticky(about), Some(entry)).is_none() }
+        let lack = match Hand::of_unmoved(&sticky(about), entry) {
+            None if kind(entry) == SFlag::S_IFDIR => Lack::Sticky,
+            None if Hand::is_sticky_for_others(about) => Lack::OneBelow,
+            None => Lack::StickyAndOneBelow,
+            Some(_) => Lack::All,
+        };
+        Mend { directory: directory.to_owned(), lack }
     }
 }
 
@@ -359,12 +382,22 @@ impl std::fmt::Display for Mend {
         // A relative path's own directory has no name.
         let directory = if self.directory.as_os_str().is_empty() { Path::new(".") } else { &self.directory };
         let directory = directory.display();
-        match self.lacks_sticky {
-            true => write!(
+        match self.lack {
+            Lack::Sticky => write!(
                 f,
                 "others may rename what is in {directory} (`chmod +t {directory}`, or mount the file straight into it)"
             ),
-            false => write!(
+            Lack::StickyAndOneBelow => write!(
+                f,
+                "others may rename what is in {directory} (`chmod +t {directory}`, and keep the file in a directory of its \
+                 own there, of mode 755, or mount it straight into it)"
+            ),
+            Lack::OneBelow => write!(
+                f,
+                "others may move any file into {directory} (keep it in a directory of its own there, of mode 755, or mount \
+                 it straight into it)"
+            ),
+            Lack::All => write!(
                 f,
                 "others may change what is in {directory} (keep the file elsewhere, or mount it straight into it)"
             ),

@@ -321,25 +321,53 @@ impl Folder {
 
     /// The names in it that are UTF-8 and don't begin with a dot.
     pub(super) fn names(&self) -> Result<Vec<String>, Error> {
+        self.names_of(|_| true)
+    }
+
+    /// Those of them that mean something.
+    pub(super) fn names_of(&self, means: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
+        let mut names = Vec::new();
+        match self.read_names(MOST_READ, |name| {
+            if means(name) {
+                names.push(name.to_owned());
+            }
+            names.len() <= MOST_NAMES
+        })? {
+            true => Ok(names),
+            false => {
+                let what = format!("the number of files in {}", self.path.display());
+                Err(Error::TooMuch { what, limit: MOST_NAMES.to_string() })
+            }
+        }
+    }
+
+    /// Some of the names that mean something, of the first ones that are there.
+    pub(super) fn some_names(&self, most: usize, means: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
+        let mut names = Vec::new();
+        self.read_names(most, |name| {
+            if means(name) {
+                names.push(name.to_owned());
+            }
+            true
+        })?;
+        Ok(names)
+    }
+
+    /// Reads names for as long as more are wanted, and so many at most; whether that was all.
+    fn read_names(&self, most: usize, mut wants_more: impl FnMut(&str) -> bool) -> Result<bool, Error> {
         let refused = |source| Error::refused("list", &self.path)(source);
         // A second descriptor: the position in a directory belongs to the open description.
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut dir = openat(&self.fd, ".", flags, Mode::empty()).and_then(Dir::from_fd).map_err(refused)?;
-        let mut names = Vec::new();
         for (read, entry) in dir.iter().enumerate() {
             let entry = entry.map_err(refused)?;
-            if let Ok(name) = entry.file_name().to_str()
-                && !name.starts_with('.')
-            {
-                names.push(name.to_owned());
-            }
+            let name = entry.file_name().to_str().ok().filter(|name| !name.starts_with('.'));
             // What isn't kept is read all the same.
-            if names.len() > MOST_NAMES || read > MOST_READ {
-                let what = format!("the number of files in {}", self.path.display());
-                return Err(Error::TooMuch { what, limit: MOST_NAMES.to_string() });
+            if read > most || name.is_some_and(|name| !wants_more(name)) {
+                return Ok(false);
             }
         }
-        Ok(names)
+        Ok(true)
     }
 
     /// Makes a locked file with this content here, in the scratch directory. It is held for writing, so that the

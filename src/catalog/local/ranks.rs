@@ -52,13 +52,14 @@ impl Local {
         let mut budget = ScanBudget::default();
         for name in ranks.names()? {
             budget.next().await;
-            match entries::look(&ranks, &name)? {
+            // What can't be opened costs itself only.
+            match entries::look(&ranks, &name).unwrap_or(Liveness::None) {
                 Liveness::None | Liveness::Leased => {}
                 Liveness::Dead(left) => drop(ranks.remove_dead(&name, left)?),
                 Liveness::Alive(open) => {
                     let rank = match files::up_to(LONGEST, &open, ranks.path_of(&name)) {
-                        Err(Error::TooMuch { .. }) => None,
-                        text => RankRecord::read(&text?),
+                        Err(_) => None,
+                        Ok(text) => RankRecord::read(&text),
                     };
                     if let (Some(id), Some(rank)) = (unescape(&name), rank) {
                         found.push(rank.of(Id::from(id)));

@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A scratch file of this age belongs to an agent that died between making it and putting it in place.
 const ABANDONED: Duration = Duration::from_secs(60);
 
+/// So many names are looked at for what is abandoned; the rest is left to another time.
+const MOST_SWEPT: usize = 5_000;
+
 /// Directories in the shared one.
 const SERVICES: &str = "services";
 const KEYS: &str = "keys";
@@ -384,8 +387,9 @@ fn sweep(scratch: &Folder) -> Result<(), Error> {
     if !scratch.is_anybodys_to_tidy()? {
         return Ok(());
     }
-    let is_ours = |name: &String| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    for name in scratch.names()?.into_iter().filter(is_ours) {
+    let is_ours = |name: &str| name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // What else is there, however much, holds nobody up.
+    for name in scratch.some_names(MOST_SWEPT, is_ours)? {
         // What can't be opened isn't an agent's, or another's to sweep.
         let Ok(Some(file)) = scratch.file(&name) else { continue };
         let age = file.metadata().and_then(|about| about.modified()).map(|m| SystemTime::now().duration_since(m));
