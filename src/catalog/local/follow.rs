@@ -134,7 +134,8 @@ impl Follower<'_> {
     }
 
     async fn look(&mut self) -> Result<Observation, Error> {
-        let root = self.local.root.open().await?;
+        // What the dead left is removed as it is seen.
+        let root = self.local.root.open_to_write().await?;
         let now = Instant::now();
         if now >= self.sweep_at {
             self.sweep_at = now + jittered(SWEEP);

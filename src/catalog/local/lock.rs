@@ -8,13 +8,16 @@
 //! waits for no disk, while which nobody could lead: it doesn't touch `last`, but is a file beside it, `released`, which
 //! counts if it is of the same term. A crash that takes it costs the next one a wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::catalog::election::record::{GREATEST_TERM, LastLeader, Leader};
 use crate::catalog::election::{AcquireRequest, CandidateSettings, LockViewSender};
 use crate::catalog::rate::RateLimit;
+use crate::files::in_a_thread;
 use crate::net::backoff::{self, Pace, jittered};
 use crate::supervisor::machines::election::event::{Acquisition, Id, Renewal};
 use crate::supervisor::machines::election::record::{Guarantee, Lock, Revision, SessionId, Term, View};
@@ -52,7 +55,7 @@ impl Local {
     /// See [`LockClient::open`](crate::catalog::election::LockClient::open). A session is a name; what is promised is
     /// promised by the kernel.
     pub async fn open_session(&self, candidate: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
-        let root = self.root.open().await?;
+        let root = self.root.open_to_write().await?;
         self.lock_file.open_at(&root.make_election(&of_election(&candidate.name)?)?)?;
         let session = SessionId(u128::from(backoff::random()) << 64 | u128::from(backoff::random()));
         self.lock_file.open(session);
@@ -63,10 +66,16 @@ impl Local {
     /// lock is free: nobody else could free it as long as this container lives.
     pub async fn close_session(&self, session: SessionId) -> Result<(), Error> {
         self.lock_file.close(session);
-        let mut held = self.lock_file.write_lock.lock().await;
-        match held.take_if(|own| own.session == session) {
-            Some(own) => resign(&own),
-            None => Ok(()),
+        let turn = || Arc::clone(&self.lock_file.write_lock).lock_owned();
+        let close = move |mut held: OwnedMutexGuard<Option<OwnLock>>| {
+            let own = held.take_if(|own| own.session == session);
+            own.map_or(Ok(()), |own| resign(&own))
+        };
+        let held = turn().await;
+        // The disk may hang. Nobody takes the lock anew before it is given back.
+        match in_a_thread(move || close(held)).await {
+            Ok(closed) => closed,
+            Err(_) => close(turn().await),
         }
     }
 
@@ -209,7 +218,7 @@ impl Local {
         freed: &mut Option<Revision>,
         views: &mut LockViewSender,
     ) -> Result<(), Error> {
-        let root = self.root.open().await?;
+        let root = self.root.open_to_write().await?;
         let name = of_election(election)?;
         match root.make_election(&name) {
             // What main inherits must be there before main is.

@@ -100,7 +100,7 @@ impl Local {
     /// # Errors
     /// The directory can't be used, or another live agent holds the id.
     pub async fn publish(&self, registration: &Registration, address: IpAddr) -> Result<(), Error> {
-        let opened = self.root.open().await;
+        let opened = self.root.open_to_write().await;
         let root = opened.inspect_err(|_| self.publisher().cant_publish(registration, address))?;
         let mut pauses = BUSY.into_iter();
         loop {
@@ -121,7 +121,7 @@ impl Local {
     /// # Errors
     /// Its file can't be removed.
     pub async fn withdraw(&self, service: &Service) -> Result<(), Error> {
-        match self.root.open().await {
+        match self.root.open_to_write().await {
             Ok(root) => self.publisher().withdraw(&root, service),
             Err(_) => {
                 self.publisher().cant_withdraw(service);

@@ -29,7 +29,7 @@ impl Local {
         candidate: &CandidateSettings,
         rank: &RankRecord,
     ) -> Result<(), Error> {
-        let root = self.root.open().await?;
+        let root = self.root.open_to_write().await?;
         let ranks = root.make_election(&of_election(&candidate.name)?)?.make(RANKS)?;
         let name = escape("candidate", &candidate.id)?;
         if let Liveness::Dead(former) = entries::look(&ranks, &name)? {
@@ -45,7 +45,7 @@ impl Local {
 
     /// See [`LockClient::ranks`](crate::catalog::election::LockClient::ranks).
     pub async fn ranks(&self, election: &str) -> Result<Vec<PeerRank>, Error> {
-        let root = self.root.open().await?;
+        let root = self.root.open_to_write().await?;
         let Some(election) = root.election(&of_election(election)?)? else { return Ok(Vec::new()) };
         let Some(ranks) = election.sub(RANKS)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();

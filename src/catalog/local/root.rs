@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A scratch file of this age belongs to an agent that died between making it and putting it in place.
 const ABANDONED: Duration = Duration::from_secs(60);
 
+/// Who writes on the loop does so only where a write was taken within this.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(500);
+
 /// So many names are looked at for what is abandoned; the rest is left to another time.
 const MOST_SWEPT: usize = 5_000;
 
@@ -47,7 +50,7 @@ pub(super) struct Root {
     prefix: String,
     path: PathBuf,
     state: Arc<Mutex<RootState>>,
-    /// Held by the one thread that makes the directory ready: when that thread hangs, no second one follows it.
+    /// Held by the one thread that makes the directory ready or touches it: when that thread hangs, no second one follows it.
     preparing: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -116,52 +119,71 @@ impl Root {
     /// Opens the directory; makes it and takes possession of it first when it isn't the one of the last call. Until
     /// it is known to be on a disk of this host it is touched from a thread of its own only.
     pub(super) async fn open(&self) -> Result<Opened, Error> {
-        if self.lock().ready.is_some()
-            && let Some(opened) = self.reopen()?
+        self.open_touched_within(boot::TOUCH_EVERY).await
+    }
+
+    /// The same for who writes on the loop: a disk may let itself be read and hang whoever writes (fsfreeze(8), as backups
+    /// do), so it has taken a write a moment ago.
+    pub(super) async fn open_to_write(&self) -> Result<Opened, Error> {
+        self.open_touched_within(WRITTEN_WITHIN).await
+    }
+
+    async fn open_touched_within(&self, within: Duration) -> Result<Opened, Error> {
+        let ready = self.lock().ready;
+        if let Some((ready, touched)) = ready
+            && let Some(root) = self.find()?
+            && root.identity()? == ready
+            && (touched.elapsed() < within || self.in_turn(move |root| root.touch(ready)).await?)
         {
-            return Ok(opened);
+            return Ok(Opened { root });
         }
+        self.in_turn(|root| root.prepare()).await
+    }
+
+    /// Works in a thread of its own, in which no second one follows a first that hangs.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Root) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let silent = |_| Error::Silent { directory: self.path.clone(), waited: PATIENCE };
-        let prepare = async {
-            let write_lock = Arc::clone(&self.preparing).lock_owned().await;
+        let work = async {
+            let turn = Arc::clone(&self.preparing).lock_owned().await;
             let root = self.clone();
             crate::files::beside(move || {
-                let _turn = write_lock;
-                root.prepare()
+                let _turn = turn;
+                work(root)
             })
             .await
         };
-        let prepared = timeout(PATIENCE, prepare).await.map_err(silent)?;
-        prepared.map_err(|source| Error::NoThread { directory: self.path.clone(), source })?
+        let done = timeout(PATIENCE, work).await.map_err(silent)?;
+        done.map_err(|source| Error::NoThread { directory: self.path.clone(), source })?
     }
 
-    fn reopen(&self) -> Result<Option<Opened>, Error> {
-        let Some(root) = self.find()? else { return Ok(None) };
-        let Some((ready, touched)) = self.lock().ready else { return Ok(None) };
-        if root.identity()? != ready {
-            return Ok(None);
-        }
+    /// A sign of life to other kernels, in the directory that was made ready; `false` when it is another's by now.
+    fn touch(&self, ready: FileId) -> Result<bool, Error> {
         let now = Instant::now();
-        if now.duration_since(touched) >= boot::TOUCH_EVERY {
-            let boot_id = self.lock().boot_id.clone();
-            if let Some(ours) = boot_id {
-                if !boot::is_ours(&root, &ours)? {
-                    self.lock().ready = None;
-                    return Ok(None);
-                }
-                match boot::touch(&root) {
-                    Err(error) if error.is_read_only() => {}
-                    touched => touched?,
-                }
+        let Some(root) = self.find()? else { return Ok(false) };
+        if root.identity()? != ready {
+            return Ok(false);
+        }
+        let boot_id = self.lock().boot_id.clone();
+        if let Some(ours) = boot_id {
+            if !boot::is_ours(&root, &ours)? {
+                self.lock().ready = None;
+                return Ok(false);
             }
-            // Unless another directory was made ready meanwhile.
-            if let Some((still, touched)) = &mut self.lock().ready
-                && *still == ready
-            {
-                *touched = now;
+            match boot::touch(&root) {
+                Err(error) if error.is_read_only() => {}
+                touched => touched?,
             }
         }
-        Ok(Some(Opened { root }))
+        // Unless another directory was made ready meanwhile.
+        if let Some((still, touched)) = &mut self.lock().ready
+            && *still == ready
+        {
+            *touched = now;
+        }
+        Ok(true)
     }
 
     /// Removes what agents that died at an unlucky moment left, and some more of what is left from before a reboot.
@@ -448,5 +470,27 @@ mod tests {
         let later = dead(&root, "later");
         after.sweep(&opened).unwrap();
         assert!(later.exists());
+    }
+
+    /// As fsfreeze(8) makes one for a backup.
+    #[tokio::test]
+    async fn a_disk_that_can_be_read_and_hangs_whoever_writes_is_written_to_in_one_thread_beside_the_loop() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(directory.path(), "pilotfish", true);
+        root.open_to_write().await.unwrap();
+        // As the thread does that hangs.
+        let hangs = Arc::clone(&root.preparing).lock_owned().await;
+        root.open_to_write().await.expect("it took a write a moment ago");
+        tokio::time::pause();
+        tokio::time::advance(WRITTEN_WITHIN).await;
+        root.open().await.expect("it can be read");
+        for _ in 0..10 {
+            let refused = root.open_to_write().await.unwrap_err();
+            assert!(matches!(refused, Error::Silent { .. }), "{refused}");
+        }
+        assert!(matches!(root.open().await.unwrap_err(), Error::Silent { .. }), "others take it for dead by now");
+        drop(hangs);
+        tokio::time::resume();
+        root.open_to_write().await.unwrap();
     }
 }

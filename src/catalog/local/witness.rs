@@ -93,7 +93,7 @@ impl WitnessDirectory {
             return Ok(());
         }
         let boot = boot::boot_id().ok_or(Error::NoBootId)?;
-        let root = self.root.open().await.map_err(in_other_words)?;
+        let root = self.root.open_to_write().await.map_err(in_other_words)?;
         let (folder, scratch) = (root.make_witnesses(&of_election(&self.election)?)?, root.scratch()?);
         self.sweep_later(&folder);
         let name = format!("{:016x}{:016x}", backoff::random(), backoff::random());
@@ -263,7 +263,7 @@ impl WitnessDirectory {
         let (root, election) = (self.root.clone(), self.election.clone());
         tokio::spawn(async move {
             tokio::time::sleep(SWEPT_AFTER).await;
-            let Ok(root) = root.open().await else { return };
+            let Ok(root) = root.open_to_write().await else { return };
             let Some(folder) = of_election(&election).ok().and_then(|name| root.witnesses(&name).ok().flatten()) else {
                 return;
             };
