@@ -75,7 +75,8 @@ async fn attend(backend: Arc<Backend>, name: String, witness: Arc<WitnessDirecto
         demote: DEMOTE_WITHIN,
         kill_margin: Duration::ZERO,
     };
-    let settings = Settings { id: NAME.into(), prefer: Preference::Never, rank: None, pace, witness: true };
+    let settings =
+        Settings { id: NAME.into(), prefer: Preference::Never, rank: None, pace, witness: true, lease: None };
     let mut core = Election::new(settings, RandomState::new().hash_one(&name));
     let settings = CandidateSettings {
         name,

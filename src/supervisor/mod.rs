@@ -124,7 +124,10 @@ impl Supervisor {
             sensors: config.sensors.iter().cloned().map(|sensor| Sensor::new(Arc::new(sensor))).collect(),
             calendar: None,
             follows_calendar: false,
-            leadership: config.election.clone().map(|election| Leadership::new(election, seed)),
+            leadership: config
+                .election
+                .clone()
+                .map(|election| Leadership::new(election, &config.catalog.backend, seed)),
             maintenance: None,
             post_start: PostStart::default(),
             reported: Reported::default(),

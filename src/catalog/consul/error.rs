@@ -178,6 +178,12 @@ pub enum Error {
     /// A session that has only just been opened is gone, or is none.
     #[error("consul's session was gone as soon as it was opened")]
     Session,
+    /// A session would end as soon as the agent tells its servers what it knows.
+    #[error("consul's agent hasn't heard from {id} since it was started: a session would end with that")]
+    Unfed {
+        /// The service.
+        id: String,
+    },
     /// A transaction failed for a reason nobody reckoned with.
     #[error("consul refused a transaction: {}", cut(.why))]
     Transaction {

@@ -95,7 +95,12 @@ impl Consul {
     pub async fn open_session(&self, candidate: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
         let id = self.session(candidate, || Holds::a_lock(candidate.lease)).await?;
         let session = uuid::read(&id).ok_or(Error::Session)?;
-        let (delay, at) = self.client.lock_delay(&id).await?.ok_or(Error::Session)?;
+        let (about, stands) = tokio::join!(self.client.lock_delay(&id), self.check_stands(candidate));
+        let (delay, at) = about?.ok_or(Error::Session)?;
+        if let Err(error) = stands {
+            self.client.destroy_session(&id).await?;
+            return Err(error);
+        }
         // Consul notes a longer one as it was asked for, and keeps it no longer than this.
         let delay = delay.min(LONGEST_LOCK_DELAY);
         // The fault that a test of the whole shows to matter, as `last` says how long the lock is withheld: two leaders within
@@ -103,6 +108,18 @@ impl Consul {
         let promised = if sabotage::is_on("ttl") { 2 * TTL } else { delay };
         // A key's index tells when the key was written, not how far the store is.
         Ok((session, Guarantee::For(promised), Revision(at)))
+    }
+
+    /// Whether the agent has heard of the check since it was started. What its servers have is from before until it compares:
+    /// a session that is opened then ends as it does, with the leader that was promoted meanwhile.
+    async fn check_stands(&self, candidate: &CandidateSettings) -> Result<(), Error> {
+        let Some(service) = &candidate.service else { return Ok(()) };
+        let known = self.client.known(&service.id, CHECK_WITHIN).await?;
+        let alive = alive_id(service);
+        match known.as_ref().and_then(|known| known.check(&alive)) {
+            Some(check) if check.status == "passing" => Ok(()),
+            Some(_) | None => Err(Error::Unfed { id: service.id.clone() }),
+        }
     }
 
     async fn session(&self, candidate: &CandidateSettings, holds: impl Fn() -> Holds) -> Result<String, Error> {

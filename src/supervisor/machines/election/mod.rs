@@ -60,6 +60,8 @@ pub struct Settings {
     pub pace: Pace,
     /// The end of a container on the same host can be known from the kernel.
     pub witness: bool,
+    /// What a store is asked to promise; `None`: the lock is a kernel's.
+    pub lease: Option<Duration>,
 }
 
 /// One candidate's part in an election.

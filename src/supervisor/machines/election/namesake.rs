@@ -64,11 +64,13 @@ impl Election {
             return out.push(ElectionEffect::Say(Notice::IdShared { id, certainly: true }));
         }
         let promise = view.last.as_ref().filter(|last| last.session == holder.session).map(|last| last.guarantee);
-        let lasts = match promise {
-            Some(Guarantee::WhileAlive { .. }) => KERNEL_TAKES,
-            Some(Guarantee::For(promised)) => promised.min(LONGEST_PROMISE) + OUTLASTS,
-            None => LONGEST_PROMISE + OUTLASTS,
+        // Where the store doesn't say, the life before asked for what this one asks for.
+        let promised = match promise {
+            Some(Guarantee::WhileAlive { .. }) => None,
+            Some(Guarantee::For(promised)) => Some(promised),
+            None => self.settings.lease,
         };
+        let lasts = promised.map_or(KERNEL_TAKES, |promised| promised.min(LONGEST_PROMISE) + OUTLASTS);
         self.namesake.overstays = Some((holder.session, now + lasts));
         out.push(ElectionEffect::Say(Notice::FormerLifeHolds));
         self.end_former_life(now, holder, out);

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::election::{LONGEST_LOCK_DELAY, Mode};
-use crate::config::{Election as Config, Service, When};
+use crate::config::{Backend, Election as Config, Service, When};
 
 use self::complaints::Complaints;
 use crate::supervisor::Supervisor;
@@ -160,7 +160,7 @@ struct Measuring {
 
 impl Leadership {
     /// A candidate that knows nothing yet. The same seed gives the same scatter.
-    pub fn new(config: Config, seed: u64) -> Leadership {
+    pub fn new(config: Config, backend: &Backend, seed: u64) -> Leadership {
         let settings = Settings {
             id: config.id.as_str().into(),
             prefer: config.prefer,
@@ -172,6 +172,7 @@ impl Leadership {
             }),
             pace: config.pace.clone(),
             witness: config.witness.is_some(),
+            lease: (!matches!(backend, Backend::Local { .. })).then_some(config.lease),
         };
         Leadership {
             core: Election::new(settings, seed),

@@ -961,9 +961,17 @@ fn a_life_before_that_outlasts_all_that_one_can_is_told_of_once() {
     stage.sees(held("me", 9, 3));
     stage.expect(&["end former life 9"]);
     let said = |stage: &Stage| stage.said.iter().map(|notice| notice.name()).collect::<Vec<_>>();
-    stage.until(30_000);
+    // The lease that this one asks for, and what a dead session may outlast it by.
+    stage.until(31_900);
     assert_eq!(said(&stage), ["election.former_life"]);
-    stage.until(200_000);
+    stage.until(32_100);
     assert_eq!(said(&stage), ["election.former_life", "election.id_shared"]);
     assert!(stage.core.follows().is_none());
+    // A kernel takes back what a dead container held.
+    let mut stage = Stage::new(Settings { lease: None, ..settings() });
+    stage.sees(held("me", 9, 3));
+    stage.until(9_900);
+    assert_eq!(said(&stage), ["election.former_life"]);
+    stage.until(10_100);
+    assert_eq!(said(&stage), ["election.former_life", "election.id_shared"]);
 }

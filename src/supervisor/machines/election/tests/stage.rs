@@ -44,7 +44,14 @@ pub struct Stage {
 }
 
 pub fn settings() -> Settings {
-    Settings { id: "me".into(), prefer: Preference::Normal, rank: None, pace: PACE, witness: false }
+    Settings {
+        id: "me".into(),
+        prefer: Preference::Normal,
+        rank: None,
+        pace: PACE,
+        witness: false,
+        lease: Some(Duration::from_secs(12)),
+    }
 }
 
 impl Stage {

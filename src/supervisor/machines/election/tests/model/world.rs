@@ -1223,6 +1223,7 @@ impl Agent {
             }),
             pace: pace(),
             witness: play.witnessed != Witnessed::No && play.kind != Kind::Local,
+            lease: (play.kind != Kind::Local).then_some(play.promise),
         };
         Agent {
             core: Election::with_rules(settings, 1, play.rules),
