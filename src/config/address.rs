@@ -17,6 +17,9 @@ pub enum AddressSpecError {
     /// What follows `static:` isn't an address.
     #[error("`{0}` isn't an IP address")]
     Static(String),
+    /// Nobody can be sent there.
+    #[error("`{0}` is no host's address")]
+    NoHosts(IpAddr),
     /// It has a slash but isn't a network.
     #[error("`{0}` isn't a network")]
     Network(String),
@@ -41,7 +44,7 @@ impl AddressSpecError {
     /// What to write instead.
     pub fn hint(&self) -> String {
         match self {
-            AddressSpecError::Static(_) => "write `static:192.0.2.7`".to_owned(),
+            AddressSpecError::Static(_) | AddressSpecError::NoHosts(_) => "write `static:192.0.2.7`".to_owned(),
             AddressSpecError::Network(_) | AddressSpecError::Prefix { .. } => {
                 "write a network as `10.0.0.0/8` or `fd00::/8`".to_owned()
             }
@@ -52,6 +55,12 @@ impl AddressSpecError {
             }
         }
     }
+}
+
+/// Neither all of a host's, nor a group's.
+fn is_a_hosts(address: IpAddr) -> bool {
+    let is_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    !address.is_unspecified() && !address.is_multicast() && !is_broadcast
 }
 
 impl FromStr for AddressSpec {
@@ -66,7 +75,11 @@ impl FromStr for AddressSpec {
         }
         if let Some(address) = text.strip_prefix("static:") {
             let address = address.trim().trim_start_matches('[').trim_end_matches(']');
-            return address.parse().map(AddressSpec::Static).map_err(|_| AddressSpecError::Static(address.to_owned()));
+            let parsed: IpAddr = address.parse().map_err(|_| AddressSpecError::Static(address.to_owned()))?;
+            return match is_a_hosts(parsed) {
+                true => Ok(AddressSpec::Static(parsed)),
+                false => Err(AddressSpecError::NoHosts(parsed)),
+            };
         }
         if let Some((address, prefix)) = text.split_once('/') {
             return network(text, address, prefix);
@@ -177,6 +190,10 @@ mod tests {
             "/8",
             "static:",
             "static:host",
+            "static:0.0.0.0",
+            "static:::",
+            "static:224.0.0.1",
+            "static:255.255.255.255",
             "10.0.0.1",
             "::1",
             "an-interface-name-too-long",

@@ -157,16 +157,19 @@ fn pick<'a>(spec: &AddressSpec, all: &'a [Address]) -> Option<&'a Address> {
 /// The order of an interface's addresses of one family: what speaks against one counts first, so that one that comes
 /// and goes (a virtual address) doesn't take the place of one that stays.
 fn on_its_interface(address: &Address) -> impl Ord + use<> {
-    (address.flaw, address.place)
+    (address.flaw, !address.source, address.place)
 }
 
 /// The order of all addresses of one family: where the default route goes out, then what others reach, in the kernel's
 /// order. What is on a loopback interface is there for a load balancer's sake (direct server return), or, on a host
 /// that speaks BGP, because there is nothing else; the kernel sends from it then.
 fn anywhere(address: &Address) -> impl Ord + use<> {
-    let routed = (address.route.is_none(), address.trouble().is_some(), address.route);
+    let is_only_source = address.source && address.route.is_none();
+    // Of several default routes the kernel knows which one it takes: other tables' and rules' are among them.
+    let is_taken = address.source && address.flaw.is_none();
+    let routed = (address.route.is_none(), address.trouble().is_some(), !is_taken, address.route);
     // Addresses follow each other interface by interface, so the kernel's order holds across them.
-    (!address.source, address.loopback, routed, address.interface_place, on_its_interface(address))
+    (!is_only_source, address.loopback, routed, address.interface_place, on_its_interface(address))
 }
 
 /// Why it was picked, and not what an earlier spec matches.

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use pilotfish::catalog::{ObservationSender, bounds};
 use pilotfish::config::Query;
-use pilotfish::supervisor::vocabulary::{Event, Follow, Observation};
+use pilotfish::supervisor::vocabulary::{Event, Follow, Observation, ServiceStatus};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::backends::{Etcd35, OneConsul};
 use super::bench::{Agent, Bench, agent_on, instances_of, run, service};
+use super::consul::registration;
 use super::local::SharedDirectory;
 use crate::support::servers::http;
 
@@ -143,7 +144,10 @@ fn watches_that_take_all_of_consuls_connections_keep_no_heartbeat_out_and_take_t
         let consul =
             crate::support::servers::Consul::start_with(r#"{"limits": {"http_max_conns_per_client": 12}}"#, "");
         let agent = agent_on(&format!("consul={}", consul.http));
-        let mut watches: Vec<_> = (0..16).map(|n| agent.follow(instances_of(&format!("dep-{n}")))).collect();
+        // A leader's are two.
+        let leader = |n| Query::Leader { election: format!("dep-{n}") };
+        let mut leaders: Vec<_> = (0..8).map(|n| agent.follow(leader(n))).collect();
+        let mut watches: Vec<_> = (0..8).map(|n| agent.follow(instances_of(&format!("dep-{n}")))).collect();
         tokio::time::sleep(Duration::from_secs(1)).await;
         let begun = Instant::now();
         for _ in 0..20 {
@@ -152,9 +156,17 @@ fn watches_that_take_all_of_consuls_connections_keep_no_heartbeat_out_and_take_t
         }
         assert!(begun.elapsed() < Duration::from_secs(10), "a heartbeat waited: {:?}", begun.elapsed());
         // Each has its turn, be it late, and none takes the limit for an outage.
-        for watch in &mut watches {
+        for watch in watches.iter_mut().chain(&mut leaders) {
             let seen = watch.told_within(Duration::from_secs(90)).await;
             assert_eq!(seen, Ok(Observation::Instances([].into())));
+        }
+        // And another container of this address gets its heartbeats through.
+        let other = agent_on(&format!("consul={}", consul.http));
+        let registration = registration(&service("web", "web-2"), ServiceStatus::Passing);
+        let deadline = Instant::now() + Duration::from_secs(90);
+        while let Err(error) = other.backend.publish(&registration).await {
+            assert!(Instant::now() < deadline, "{error}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });
 }

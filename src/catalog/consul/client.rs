@@ -165,8 +165,13 @@ impl Call {
     }
 
     /// As one of many that wait for a change, each on a connection of its own.
-    pub(super) fn in_turn(mut self) -> Call {
-        self.connection = Connection::InTurn;
+    pub(super) fn in_turn(self) -> Call {
+        self.by(Connection::InTurn)
+    }
+
+    /// On such a connection.
+    pub(super) fn by(mut self, connection: Connection) -> Call {
+        self.connection = connection;
         self
     }
 
@@ -239,7 +244,7 @@ impl Answer {
                 "; see [catalog] address: it wants https://"
             }
             StatusCode::TOO_MANY_REQUESTS if self.is_full() => {
-                "; see http_max_conns_per_client in the agent's [limits] (200 by default): each watch holds a connection"
+                "; see http_max_conns_per_client in the agent's [limits] (200 by default): each watch holds a connection, and all containers of this address count"
             }
             _ => "",
         };
@@ -319,7 +324,8 @@ impl Client {
                 tracing::warn!(
                     event = "catalog.connections",
                     "too many concurrent connections: consul takes no more from here ({}; http_max_conns_per_client in its [limits], 200 by \
-                     default), and each watch holds one: watches take slots, and hear of changes seconds late",
+                     default, for all containers of this address together), and each watch holds one: watches take slots, and hear \
+                     of changes seconds late",
                     self.place
                 );
             }

@@ -171,7 +171,18 @@ impl Client {
 
     /// A key as the majority has it, as soon as something is newer than `after`; the answer beside it.
     pub(super) async fn stored(&self, key: &str, after: u64) -> Result<(Option<Stored>, Answer), Error> {
-        let answer = self.ask(ask(Method::GET, key).with("consistent", "").after(after)).await?;
+        self.stored_by(Connection::Standing, key, after).await
+    }
+
+    /// The same, perhaps as one of many who follow something.
+    pub(super) async fn stored_by(
+        &self,
+        connection: Connection,
+        key: &str,
+        after: u64,
+    ) -> Result<(Option<Stored>, Answer), Error> {
+        let call = ask(Method::GET, key).with("consistent", "").after(after);
+        let answer = self.ask(call.by(connection)).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Ok((None, answer));
         }
@@ -226,7 +237,7 @@ impl Client {
         left_out: &mut LeftOut,
     ) -> Result<Answer, Error> {
         let ask = ask(Method::GET, foldless(prefix)).with("recurse", "").after(after);
-        let ask = if connection == Connection::InTurn { ask.in_turn() } else { ask };
+        let ask = ask.by(connection);
         let mut flawed = Allowance::default();
         let answer = self.ask_for_list(ask, |element| match pair(element) {
             Ok((key, _)) if !key.starts_with(prefix) => Ok(()),

@@ -18,7 +18,7 @@ use crate::sabotage;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, Id, Renewal};
 use crate::supervisor::machines::election::record::{Guarantee, Last, Lock, PeerRank, Revision, SessionId, Term, View};
 
-use super::client::{Answer, Client};
+use super::client::{Answer, Client, Connection};
 use super::follow::{RETRY, next_index};
 use super::kv::Stored;
 use super::publish::alive_id;
@@ -149,7 +149,7 @@ impl Consul {
 
     /// See [`LockClient::look`](crate::catalog::election::LockClient::look).
     pub async fn look(&self, election: &str) -> Result<View, Error> {
-        Ok(self.view(election, 0).await?.0)
+        Ok(self.view(Connection::Standing, election, 0).await?.0)
     }
 
     /// See [`LockClient::acquire`](crate::catalog::election::LockClient::acquire).
@@ -189,7 +189,7 @@ impl Consul {
     pub async fn renew(&self, candidate: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
         match self.client.renew_session(&uuid::text(session)).await? {
             true => {
-                let mut view = view(&self.client, &candidate.name, 0).await?.0;
+                let mut view = view(&self.client, Connection::Standing, &candidate.name, 0).await?.0;
                 if view.shows(session, term) {
                     self.tell_in_last(candidate, session, term).await;
                     let told = self.told.of(session).and_then(|told| told.address);
@@ -328,17 +328,21 @@ impl Consul {
     /// See [`LockClient::watch`](crate::catalog::election::LockClient::watch). The end of a lock delay is announced by
     /// nothing: whoever stands tries again by itself.
     pub async fn watch_lock(&self, election: &str, views: &mut LockViewSender) {
+        // Only who stands for the lock can't wait for a turn.
+        let connection = if views.of_a_candidate() { Connection::Standing } else { Connection::InTurn };
         let mut pace = Pace::new(RETRY);
         let mut rate = RateLimit::new();
         let mut index = 0;
         loop {
-            let pause = match self.next_view(election, index).await {
+            let pause = match self.next_view(connection, election, index).await {
                 Ok((view, next)) => {
                     pace.reset();
                     index = next;
                     views.saw(view).await;
                     rate.answered(Instant::now())
                 }
+                // It comes back to the end of the queue: nothing is missed.
+                Err(Error::Full { .. }) => pace.pause(),
                 Err(error) => {
                     // A question that was waiting when its connection broke proves no outage: the next one tells.
                     let waited = std::mem::take(&mut index) > 0;
@@ -352,17 +356,17 @@ impl Consul {
         }
     }
 
-    async fn next_view(&self, election: &str, index: u64) -> Result<(View, u64), Error> {
-        let (view, answer) = self.view(election, index).await?;
+    async fn next_view(&self, connection: Connection, election: &str, index: u64) -> Result<(View, u64), Error> {
+        let (view, answer) = self.view(connection, election, index).await?;
         Ok((view, next_index(index, &answer)?))
     }
 
     /// As the lock has it, and the holder where it says that it can be reached by now. Nothing wakes who waits for the lock
     /// when that changes: it is seen as the question is asked again.
-    async fn view(&self, election: &str, after: u64) -> Result<(View, Answer), Error> {
-        let (mut view, answer) = view(&self.client, election, after).await?;
+    async fn view(&self, connection: Connection, election: &str, after: u64) -> Result<(View, Answer), Error> {
+        let (mut view, answer) = view(&self.client, connection, election, after).await?;
         if let Lock::Held(holder) = &mut view.lock {
-            let last = self.client.stored(&ElectionKeys::of(election).last, 0).await?.0;
+            let last = self.client.stored_by(connection, &ElectionKeys::of(election).last, 0).await?.0;
             let last = last.and_then(|last| LastLeader::read(&last.bytes()));
             if let Some(address) = last.filter(|last| last.session == holder.session).and_then(|last| last.address) {
                 holder.address = Some(address);
@@ -375,13 +379,13 @@ impl Consul {
 /// Lock and `last` as the majority has them, as soon as the lock is newer than `after`. Two reads: what changes between
 /// them fails the acquire that names what they saw; and a lock is read again when `last` was written since, for it may
 /// be that one's by now.
-async fn view(client: &Client, election: &str, after: u64) -> Result<(View, Answer), Error> {
+async fn view(client: &Client, connection: Connection, election: &str, after: u64) -> Result<(View, Answer), Error> {
     let keys = ElectionKeys::of(election);
-    let (at, lock, answer) = read_lock(client, &keys, after).await?;
+    let (at, lock, answer) = read_lock(client, connection, &keys, after).await?;
     if let Lock::Held(_) = lock {
         return Ok((View { at, lock, last: None, last_revision: Revision(0) }, answer));
     }
-    let (last, last_revision) = match client.stored(&keys.last, 0).await?.0 {
+    let (last, last_revision) = match client.stored_by(connection, &keys.last, 0).await?.0 {
         None => (None, Revision(0)),
         Some(stored) => {
             let own = Term(stored.modify_index);
@@ -395,13 +399,18 @@ async fn view(client: &Client, election: &str, after: u64) -> Result<(View, Answ
     if last_revision.0 <= at {
         return Ok((View { at, lock, last, last_revision }, answer));
     }
-    let (at, lock, answer) = read_lock(client, &keys, 0).await?;
+    let (at, lock, answer) = read_lock(client, connection, &keys, 0).await?;
     Ok((View { at: at.max(last_revision.0), lock, last, last_revision }, answer))
 }
 
 /// The lock, and what it shows at least.
-async fn read_lock(client: &Client, keys: &ElectionKeys, after: u64) -> Result<(u64, Lock, Answer), Error> {
-    let (stored, answer) = client.stored(&keys.leader, after).await?;
+async fn read_lock(
+    client: &Client,
+    connection: Connection,
+    keys: &ElectionKeys,
+    after: u64,
+) -> Result<(u64, Lock, Answer), Error> {
+    let (stored, answer) = client.stored_by(connection, &keys.leader, after).await?;
     let Some(at) = answer.index else { return Err(Error::NoIndex { endpoint: answer.endpoint }) };
     let at = stored.as_ref().map_or(at, |stored| stored.modify_index.max(at));
     let lock = match stored {

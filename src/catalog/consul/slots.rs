@@ -17,6 +17,10 @@ const PLENTY: usize = 1 << 20;
 /// How long a question waits where others wait for its connection.
 const SHORT: Duration = Duration::from_secs(5);
 
+/// So many are left to other containers of this address, for their heartbeats; but no more than a third of what is had. They
+/// are the agent's to give when what was asked on them is answered.
+const LEFT_TO_OTHERS: usize = 6;
+
 /// So long after one was turned away, one connection more is tried: the limit may have been raised, or others have left.
 /// One that was taken has the next tried as soon as its question is sure to have been answered.
 const TRIED_AGAIN: Duration = Duration::from_secs(60);
@@ -40,6 +44,8 @@ struct Count {
     places: Option<usize>,
     /// When one connection more is tried.
     try_at: Option<Instant>,
+    /// So many of those that are had are given up when they are free.
+    owed: usize,
 }
 
 /// Whether what may not wait has its connections.
@@ -144,7 +150,7 @@ impl ConnectionSlots {
     pub(super) fn forget(&self) {
         let mut count = self.count();
         if count.places.take().is_some() {
-            (count.most, count.try_at) = (count.asking, None);
+            (count.most, count.try_at, count.owed) = (count.asking, None, 0);
             self.free.add_permits(PLENTY);
         }
     }
@@ -180,7 +186,9 @@ impl ConnectionSlot<'_> {
         {
             place.forget();
         }
-        count.places = Some(left);
+        let to_others = if count.owed == 0 { LEFT_TO_OTHERS.min(left / 3) } else { 0 };
+        count.owed += to_others - self.slots.free.forget_permits(to_others);
+        count.places = Some(left - to_others);
         news
     }
 
@@ -198,7 +206,14 @@ impl ConnectionSlot<'_> {
 
 impl Drop for ConnectionSlot<'_> {
     fn drop(&mut self) {
-        self.slots.count().asking -= 1;
+        let mut count = self.slots.count();
+        count.asking -= 1;
+        if count.owed > 0
+            && let Some(place) = self.place.take()
+        {
+            place.forget();
+            count.owed -= 1;
+        }
     }
 }
 

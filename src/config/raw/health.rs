@@ -46,7 +46,7 @@ pub(crate) struct Service {
     /// as `10.0.0.0/8`, `static:192.0.2.7`. Where a spec leaves a choice, an address that stays comes before one that
     /// is secondary, deprecated, tentative or alone in its network. One that is down (or without a carrier), tentative or
     /// of 169.254.0.0/16 gives way to what a later spec matches; if it has the default route, `inet` and `inet6` match only
-    /// what has one, too (no bridge while a cable is out). `check` and `status` say which one it is and why.
+    /// what has one, too (no bridge while a cable is out; where a network manager takes the address away as well, name the interface). `check` and `status` say which one it is and why.
     ///
     /// `eth0` is a container's own interface nearly everywhere, also where the default route goes out of another one
     /// (overlay networks); a host's own is where its default route is; and some networks have IPv6 alone.

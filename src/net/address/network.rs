@@ -39,7 +39,7 @@ pub struct Address {
     pub loopback: bool,
     /// The metric of the default route of the address's family that goes out of the interface, if one does.
     pub route: Option<u32>,
-    /// Whether the kernel sends from it to hosts far away; asked for IPv4 where no address has the default route.
+    /// Whether the kernel sends from it to hosts far away: of those that have the default route, or of all where none has.
     pub source: bool,
     /// What speaks against it.
     pub flaw: Option<AddressFlaw>,
@@ -131,9 +131,19 @@ pub fn addresses() -> Result<Vec<Address>, Errno> {
             address,
         });
     }
-    if !found.iter().any(|a| a.address.is_ipv4() && a.route.is_some()) {
-        let source = source(Family::V4);
-        found.iter_mut().for_each(|a| a.source = source == Some(a.address));
+    for family in [Family::V4, Family::V6] {
+        let is_of_it = |a: &Address| a.address.is_ipv6() == matches!(family, Family::V6);
+        let is_routed = found.iter().any(|a| is_of_it(a) && a.route.is_some());
+        let Some(source) = source(family).filter(|_| is_routed || matches!(family, Family::V4)) else { continue };
+        // Of one interface's addresses of IPv6 the kernel takes the newest, and one that wanders from host to host is that.
+        let interface = found.iter().find(|a| a.address == source).map(|a| a.interface.clone());
+        let is_it = |a: &Address| match family {
+            Family::V4 => a.address == source,
+            Family::V6 => is_of_it(a) && Some(&a.interface) == interface.as_ref(),
+        };
+        // A network laid over the default route (a VPN's two halves) isn't where others are.
+        let sends = |a: &&mut Address| is_it(a) && (a.route.is_some() || !is_routed);
+        found.iter_mut().filter(sends).for_each(|a| a.source = true);
     }
     Ok(found)
 }

@@ -85,6 +85,24 @@ fn first(spec: &str) -> Option<String> {
 }
 
 #[test]
+fn of_several_with_a_default_route_the_kernels_own_choice_counts_unless_something_speaks_against_it() {
+    let sent_from = |address: Address| Address { source: true, ..address };
+    // Equal metrics, a route of another table with a lower one, and two networks on one interface.
+    for (other, source) in [
+        (routed("ens3", "10.0.0.7", 100), routed("ens4", "10.0.1.7", 100)),
+        (routed("ens3", "10.0.0.7", 50), routed("ens4", "10.0.1.7", 100)),
+        (routed("ens3", "192.168.1.5", 100), routed("ens3", "10.0.1.7", 100)),
+    ] {
+        let network = network(&[other, sent_from(source)]);
+        assert_eq!(chosen(&network, &["inet"]).0, "10.0.1.7");
+    }
+    let virtual_one = sent_from(flawed(AddressFlaw::Secondary, routed("ens3", "10.0.0.9", 100)));
+    let network = network(&[routed("ens3", "10.0.0.7", 100), virtual_one]);
+    assert_eq!(chosen(&network, &["inet"]).0, "10.0.0.7");
+    assert_eq!(chosen(&network, &["ens3"]).0, "10.0.0.7");
+}
+
+#[test]
 fn an_interface_gives_the_address_the_kernel_lists_first() {
     assert_eq!(first("eth0").as_deref(), Some("10.2.0.100"));
 }
