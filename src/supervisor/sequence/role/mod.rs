@@ -28,7 +28,7 @@ use crate::supervisor::machines::election::record::{Holder, Term};
 use crate::supervisor::machines::election::{Election, ElectionEffect, ElectionEvent, Ranking, RequestId, Settings};
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
-use crate::supervisor::vocabulary::{Effect, Fence, Notice, RunId, Step, Time, earliest};
+use crate::supervisor::vocabulary::{Effect, Fence, Notice, RunId, StartReason, Step, Time, earliest};
 
 /// Between two tries for a guard: one that ends as soon as it stands must not keep a processor busy.
 const GUARD_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -348,6 +348,7 @@ impl Supervisor {
                 self.commands.leave(step, When::Replica, None);
                 // What this role waits for, and is prepared by, may be something else.
                 self.prepare_anew(step);
+                self.starts_for_role(StartReason::Demotion);
                 self.ask_who_acted(step);
             }
             ElectionEffect::Demote { by, .. } => {
@@ -374,9 +375,14 @@ impl Supervisor {
                 // What its record says beside that is nothing to people.
                 let told = |holder: &Holder| (holder.id.clone(), holder.session, holder.term, holder.address.clone());
                 let news = leadership.leader.as_ref().map(told) != leader.as_ref().map(told);
+                let another = leader.as_ref().is_some_and(|leader| *leader.id != *leadership.config.id);
                 leadership.leader = leader;
                 if news {
                     step.out.push(Effect::Say(Notice::LeaderChanged { id, address }));
+                }
+                if another && self.is_standby() && self.main.is_gone() {
+                    // However its main ended, it runs again for the role alone.
+                    self.starts_for_role(self.start_reason);
                 }
             }
             ElectionEffect::Say(Notice::ElectionFailed { what, error }) => {
@@ -388,6 +394,13 @@ impl Supervisor {
             ElectionEffect::MeasureRank { ask } => self.measure_rank(step, ask),
             ElectionEffect::Store(request) => step.out.push(Effect::Elect(request)),
             ElectionEffect::Guard { deadline } => step.out.push(Effect::Guard { deadline }),
+        }
+    }
+
+    /// A main that was to be prepared for this reason is prepared because it is given the role. The first start stays that.
+    fn starts_for_role(&mut self, instead_of: StartReason) {
+        if self.start_reason == instead_of && instead_of != StartReason::FirstStart {
+            self.start_reason = StartReason::Promotion;
         }
     }
 
