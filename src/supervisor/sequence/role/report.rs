@@ -1,6 +1,6 @@
 //! What people are told of a container's part in its election.
 
-use crate::config::election::Mode;
+use crate::config::election::{Mode, Preference};
 use crate::supervisor::vocabulary::{ElectionStatus, LeaderStatus, RanksStatus, WitnessStatus};
 
 use super::{Leadership, Leaving, Promotion, Role};
@@ -39,6 +39,7 @@ impl Leadership {
             acts: self.acts(leader),
         });
         let acts = matches!(self.role, Role::Leader { promotion: Promotion::Done, .. });
+        let never = self.config.prefer == Preference::Never;
         let resting;
         let doing = match self.role {
             Role::Replica if self.core.refuses() => {
@@ -49,6 +50,7 @@ impl Leadership {
                 "holding the lock, and waiting for the lease to be confirmed"
             }
             Role::Replica if self.core.term().is_some() => "waiting until the last leader can't act any more",
+            Role::Replica if leader.is_some() && never => "following; it never stands (`prefer = \"never\"`)",
             Role::Replica if leader.is_some() => "following",
             Role::Replica if self.core.namesake() == Some(true) => NAMESAKE,
             Role::Replica if self.core.namesake() == Some(false) => FORMER_LIFE,
@@ -60,6 +62,7 @@ impl Leadership {
                 resting = format!("waiting for a leader, after leading has failed {times} here");
                 &resting
             }
+            Role::Replica if never => "waiting for a leader; it never stands (`prefer = \"never\"`)",
             Role::Replica => "waiting for a leader",
             Role::Leader { promotion: Promotion::Clearing { .. }, .. } => "stopping what runs for a replica",
             Role::Leader { promotion: Promotion::Due, .. } => "waiting for main to be promoted",

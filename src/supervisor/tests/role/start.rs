@@ -263,3 +263,13 @@ fn a_witness_that_goes_and_comes_back_is_said_once_each_and_shown() {
     script.send(Event::Witness { stands: Ok(()) });
     assert_eq!((shown(&script).stands, shown(&script).error, said(&script)), (true, None, (1, 1)));
 }
+
+#[test]
+fn who_never_stands_says_so() {
+    let election = Election { prefer: Preference::Never, ..election() };
+    let mut script = Script::candidate(Config { election: Some(election), ..config() });
+    let doing = |script: &Script| script.core.status().election.unwrap().doing;
+    assert_eq!(doing(&script), "waiting for a leader; it never stands (`prefer = \"never\"`)");
+    script.sees_lock(held("other", 9, 3));
+    assert_eq!(doing(&script), "following; it never stands (`prefer = \"never\"`)");
+}
