@@ -24,7 +24,7 @@ use crate::config::{Election as Config, Service, When};
 use self::complaints::Complaints;
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::KILL_AFTER;
-use crate::supervisor::machines::election::record::{Holder, Term};
+use crate::supervisor::machines::election::record::{Holder, Term, UNKNOWN};
 use crate::supervisor::machines::election::{Election, ElectionEffect, ElectionEvent, Ranking, RequestId, Settings};
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
@@ -49,6 +49,8 @@ pub struct Leadership {
     core: Election,
     role: Role,
     leader: Option<Holder>,
+    /// The lock's key, while its value isn't an agent's.
+    foreign: Option<String>,
     /// The leader that main, or the hook for replicas, knows of.
     announced: Option<Holder>,
     /// The leader that the preparation under way was told of, if there is any.
@@ -178,6 +180,7 @@ impl Leadership {
             config: Arc::new(config),
             role: Role::Replica,
             leader: None,
+            foreign: None,
             announced: None,
             prepared_for: None,
             announcing: None,
@@ -226,7 +229,8 @@ impl Leadership {
 
     /// That the container ends without knowing that of its lock.
     pub fn left_behind(&self) -> Notice {
-        Notice::LockLeft { election: self.config.name.clone(), lease: self.config.lease }
+        let because = self.core.error().map(str::to_owned);
+        Notice::LockLeft { election: self.config.name.clone(), lease: self.config.lease, because }
     }
 
     /// Whether something may act for the leader, or `on_demote` runs, and will come to an end: the lock is kept.
@@ -245,9 +249,11 @@ impl Leadership {
         matches!(self.role, Role::Leaving { .. })
     }
 
-    /// Who leads, as far as is known. That it did itself says nothing once it doesn't hold the lock any more.
+    /// Who leads, as far as is known. That it did itself says nothing once it doesn't hold the lock any more, and who has
+    /// overwritten the lock is no leader.
     fn known_leader(&self) -> Option<&Holder> {
-        self.leader.as_ref().filter(|leader| self.core.term().is_some() || *leader.id != *self.config.id)
+        let known = |leader: &&Holder| self.core.term().is_some() || *leader.id != *self.config.id;
+        self.leader.as_ref().filter(known).filter(|_| self.foreign.is_none())
     }
 
     /// Who leads, once it acts.
@@ -270,7 +276,7 @@ impl Leadership {
         let mut env = Vec::new();
         let mut set = |name: &str, value: String| env.push((format!("PILOTFISH_{name}"), value));
         set("ROLE", if self.leads() { "leader" } else { "replica" }.to_owned());
-        let leader = self.leader.as_ref();
+        let leader = self.leader.as_ref().filter(|_| self.foreign.is_none());
         // To hold the lock and not to act is to be a replica, and no replica of itself.
         let leader = leader.filter(|leader| !matches!(self.role, Role::Replica) || *leader.id != *self.config.id);
         let own = match self.role {
@@ -377,8 +383,16 @@ impl Supervisor {
                 let news = leadership.leader.as_ref().map(told) != leader.as_ref().map(told);
                 let another = leader.as_ref().is_some_and(|leader| *leader.id != *leadership.config.id);
                 leadership.leader = leader;
-                if news {
-                    step.out.push(Effect::Say(Notice::LeaderChanged { id, address }));
+                // A kernel's lock is held before anything is written of who holds it.
+                let foreign = leadership.leader.as_ref().is_some_and(|leader| *leader.id == *UNKNOWN);
+                let election = leadership.config.name.clone();
+                let key = self.config.catalog.lock_key(&election).filter(|_| foreign);
+                let is_known = leadership.foreign.is_some() && leadership.foreign == key;
+                leadership.foreign.clone_from(&key);
+                match key {
+                    Some(key) if !is_known => step.out.push(Effect::Say(Notice::LockForeign { election, key })),
+                    None if news => step.out.push(Effect::Say(Notice::LeaderChanged { id, address })),
+                    Some(_) | None => {}
                 }
                 if another && self.is_standby() && self.main.is_gone() {
                     // However its main ended, it runs again for the role alone.

@@ -259,3 +259,22 @@ fn a_stop_in_the_pause_after_a_crash_ends_with_its_code() {
     let (code, why) = end_by(&mut script, Event::Signal(Signal::TERM));
     assert_eq!((code.as_str(), why.as_str()), ("exit 137", "SIGTERM came; main was killed by SIGKILL"));
 }
+
+#[test]
+fn a_lock_that_is_left_behind_is_said_with_what_the_store_answered() {
+    let said = |answers: bool| {
+        let mut script = Script::leading(super::start::on_etcd());
+        script.signal(Signal::TERM);
+        script.ends("main", 0);
+        if answers {
+            let refused = Err("no space".to_owned());
+            script.event(ElectionEvent::Released { ask: script.asked("release"), result: refused });
+        }
+        script.when("exit 0");
+        let left = script.said.iter().find(|notice| notice.name() == "election.left_behind");
+        left.unwrap().to_string()
+    };
+    let left = "nobody can lead db for about 15s more, counted from when the store is up";
+    assert_eq!(said(true), format!("{left}: the lock isn't given back: no space"));
+    assert_eq!(said(false), format!("{left}: the lock's release wasn't answered in time"));
+}
