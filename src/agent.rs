@@ -190,6 +190,9 @@ impl Agent {
                 for effect in effects {
                     match effect {
                         Effect::Exit { code, reason } => {
+                            self.questions.close();
+                            while self.questions.try_recv().is_ok() {}
+                            self.adapters.answers_are_sent().await;
                             self.adapters.leave_no_file().await;
                             logging::termination_log(&reason);
                             return Ok(code);

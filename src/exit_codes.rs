@@ -39,7 +39,10 @@ pub(crate) fn of_containers() -> Vec<(String, &'static str)> {
             "main's own".to_owned(),
             "main ended by itself, or when it was told to; `[process] exit_codes` maps it to another",
         ),
-        (format!("{} + n", of_signal(0)), "signal n killed main"),
+        (
+            format!("{} + n", of_signal(0)),
+            "signal n killed main, or stopped the container while no main was there to run (`stop`: 0)",
+        ),
         (format!("{CANT_RUN}, {NOT_FOUND}"), "the command couldn't be run; it wasn't found"),
         ("`pre_start`'s own".to_owned(), "it failed, and so did its retries (124 if it ran out of time)"),
         (format!("{FAILED} in place of 0"), "a health check with `on_failure = \"exit\"` ended it, and main obeyed"),

@@ -77,8 +77,9 @@ pub fn leader(socket: Option<PathBuf>, named: Option<&Path>) -> u8 {
     match serde_json::from_str::<Value>(&reply.body) {
         Ok(status) if status["election"].is_null() => fail("this container takes part in no election"),
         Ok(status) if status["election"]["leader"].is_null() => {
-            let doing = status["election"]["doing"].as_str().unwrap_or_default();
-            fail(&format!("nobody leads, as far as is known: {doing}"))
+            let said = |key: &str| status["election"][key].as_str().filter(|said| !said.is_empty());
+            let error = said("error").map(|error| format!("; {error}")).unwrap_or_default();
+            fail(&format!("nobody leads, as far as is known: {}{error}", said("doing").unwrap_or_default()))
         }
         Ok(status) => {
             let leader = &status["election"]["leader"];

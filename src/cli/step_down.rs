@@ -92,10 +92,19 @@ fn why(status: &Result<Value, String>) -> String {
         Err(error) => error.clone(),
         Ok(status) => {
             let said = |key: &str| status["election"][key].as_str().filter(|text| !text.is_empty());
-            let doing = said("doing").unwrap_or("it takes part in no election");
-            said("error").map_or(doing.to_owned(), |error| format!("{doing}; {error}"))
+            let doing = match another_holds(&status["election"]) {
+                Some(id) => format!("{id} holds the lock, and doesn't act as leader yet"),
+                None => said("doing").unwrap_or("it takes part in no election").to_owned(),
+            };
+            said("error").map_or(doing.clone(), |error| format!("{doing}; {error}"))
         }
     }
+}
+
+/// Who holds the lock and doesn't act, if that is another than who is asked.
+fn another_holds(election: &Value) -> Option<&str> {
+    let leader = &election["leader"];
+    leader["id"].as_str().filter(|_| leader["acts"] == false && leader["id"] != election["id"])
 }
 
 #[cfg(test)]
@@ -110,6 +119,18 @@ mod tests {
         assert_eq!(patience(true, None, false), Some(PATIENCE));
         assert_eq!(patience(false, None, true), Some(PATIENCE));
         assert_eq!(patience(false, Some(Duration::from_secs(3)), false), Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn why_nobody_leads_is_what_the_next_one_waits_for_or_what_this_one_does() {
+        let why = |leader: Value, error: Value| {
+            why(&Ok(json!({"election": {"id": "one", "doing": "following", "leader": leader, "error": error}})))
+        };
+        let two = json!({"id": "two", "term": 8, "acts": false});
+        assert_eq!(why(two.clone(), Value::Null), "two holds the lock, and doesn't act as leader yet");
+        assert_eq!(why(two, json!("full")), "two holds the lock, and doesn't act as leader yet; full");
+        assert_eq!(why(json!({"id": "one", "term": 7, "acts": false}), Value::Null), "following");
+        assert_eq!(why(Value::Null, Value::Null), "following");
     }
 
     #[test]

@@ -27,6 +27,18 @@ impl Catalog {
         };
         format!("{place} {}", self.prefix)
     }
+
+    /// Where an election's lock stands, for people; `None` where it isn't a key.
+    pub fn lock_key(&self, election: &str) -> Option<String> {
+        match &self.backend {
+            Backend::None | Backend::Local { .. } => None,
+            Backend::Consul(_) => Some(format!("{election}/leader")),
+            Backend::Etcd(_) => {
+                let (prefix, election) = (self.prefix.trim_end_matches('/'), election.replace('/', "%2F"));
+                Some(format!("{prefix}/elections/{election}/leader"))
+            }
+        }
+    }
 }
 
 /// Which backend keeps the catalog.

@@ -15,6 +15,8 @@ use super::{Adapters, degraded};
 
 /// Between two tries for an address: the container before may still have it, or it is yet to come.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// As long the container's end waits for its last answers: each fits into a socket's buffer.
+const SENT_WITHIN: Duration = Duration::from_millis(100);
 
 /// An endpoint for as long as this lives: open, or to be opened as soon as its address can be had.
 pub(super) enum Opened {
@@ -95,6 +97,13 @@ impl Adapters {
             // Who asked may have gone; nobody is left to tell then.
             let _ = waiting.send(answer);
         }
+    }
+
+    /// Who asked and has no answer gets none but that the agent ends; and all have theirs before it does, but for who
+    /// doesn't read it.
+    pub async fn answers_are_sent(&mut self) {
+        self.replies.clear();
+        let _ = tokio::time::timeout(SENT_WITHIN, self.endpoint.unsent().are_sent()).await;
     }
 
     /// Whether anybody can look at the status.

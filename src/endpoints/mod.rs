@@ -18,7 +18,7 @@ pub mod telemetry;
 mod token;
 pub mod wait;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -36,12 +36,60 @@ pub struct Endpoint {
     /// Held by who is being answered from the status, which takes the loop's own time: one at a time, and the next no sooner
     /// than this.
     turn: Arc<tokio::sync::Mutex<Option<Instant>>>,
+    unsent: Unsent,
+    /// That of this connection, once the loop was asked.
+    own: Arc<Mutex<Option<UnsentAnswer>>>,
+}
+
+/// How many wait for an answer of the agent's loop, or for the last byte of it.
+#[derive(Debug, Clone, Default)]
+pub struct Unsent(Arc<watch::Sender<usize>>);
+
+/// One of those, for as long as this lives.
+#[derive(Debug)]
+struct UnsentAnswer(Unsent);
+
+impl Unsent {
+    /// Waits until there are none.
+    pub async fn are_sent(&self) {
+        // It can't be closed while this has a sender.
+        let _ = self.0.subscribe().wait_for(|unsent| *unsent == 0).await;
+    }
+}
+
+impl UnsentAnswer {
+    fn one_of(all: &Unsent) -> UnsentAnswer {
+        all.0.send_modify(|unsent| *unsent += 1);
+        UnsentAnswer(all.clone())
+    }
+}
+
+impl Drop for UnsentAnswer {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|unsent| *unsent -= 1);
+    }
 }
 
 impl Endpoint {
     /// Nobody has asked yet.
     pub fn new(status: watch::Receiver<Status>, asked: mpsc::Sender<ControlRequest>) -> Endpoint {
-        Endpoint { status, asked, turn: Arc::default() }
+        Endpoint { status, asked, turn: Arc::default(), unsent: Unsent::default(), own: Arc::default() }
+    }
+
+    /// The same for one connection more.
+    pub fn of_a_connection(&self) -> Endpoint {
+        Endpoint { own: Arc::default(), ..self.clone() }
+    }
+
+    /// What the agent waits for before it ends.
+    pub fn unsent(&self) -> Unsent {
+        self.unsent.clone()
+    }
+
+    /// The loop is asked: its answer is unsent until this connection ends.
+    fn asks(&self) {
+        let unsent = UnsentAnswer::one_of(&self.unsent);
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(unsent);
     }
 }
 

@@ -189,6 +189,7 @@ async fn record(endpoint: &Endpoint) -> Answer {
 /// What the agent's loop says, or the answer to who asked why it says nothing.
 async fn ask(question: Question, endpoint: &Endpoint, otherwise: &str) -> Result<vocabulary::Answer, Answer> {
     let (answer, answered) = oneshot::channel();
+    endpoint.asks();
     let exchange = async {
         endpoint.asked.send(ControlRequest { question, answer }).await.ok()?;
         answered.await.ok()

@@ -59,7 +59,7 @@ async fn accept(listener: Listener, endpoint: Endpoint, rights: Rights, token: O
                 sleep(ACCEPT_PAUSE).await;
             }
             Some(Ok(stream)) => {
-                let (endpoint, token) = (endpoint.clone(), token.clone());
+                let (endpoint, token) = (endpoint.of_a_connection(), token.clone());
                 let (from, task) = match stream {
                     Stream::Tcp(stream) => {
                         let from = stream.peer_addr().ok().map(|from| from.ip());

@@ -321,7 +321,7 @@ struct Election<'a> {
     leader: Option<Leader<'a>>,
     /// How often this container came to lead.
     leaderships: u64,
-    /// Why the catalog can't be asked now.
+    /// Why the catalog can't be asked now, or the lock can't be written.
     error: Option<&'a str>,
     /// Whether a person had it lead for this term although it knew too few ranks.
     loss_accepted: bool,

@@ -77,7 +77,10 @@ pub fn is_led(status: &Status) -> Answer {
         Some(leader) if leader.acts => Answer::Done(format!("{} leads", leader.id)),
         _ if status.phase == Phase::Stopping => Answer::Refused("the container is stopping".to_owned()),
         Some(leader) => Answer::NotYet(format!("{} holds the lock, and doesn't act yet", leader.id)),
-        None => Answer::NotYet("nobody leads".to_owned()),
+        None => {
+            let because = election.error.as_ref().map(|error| format!(": {error}"));
+            Answer::NotYet(format!("nobody leads{}", because.unwrap_or_default()))
+        }
     }
 }
 
@@ -127,15 +130,15 @@ mod tests {
 
     #[test]
     fn a_leader_that_holds_the_lock_and_does_not_act_yet_is_none() {
-        let led = |acts: bool, error: Option<&str>| {
-            let leader = LeaderStatus { id: "two".to_owned(), address: None, term: Default::default(), acts };
+        let led = |acts: Option<bool>, error: Option<&str>| {
+            let leader = |acts| LeaderStatus { id: "two".to_owned(), address: None, term: Default::default(), acts };
             let election = ElectionStatus {
                 name: "db".to_owned(),
                 id: "one".to_owned(),
                 role: "leader".to_owned(),
                 promoted: false,
                 doing: "following".to_owned(),
-                leader: Some(leader),
+                leader: acts.map(leader),
                 leaderships: 0,
                 error: error.map(str::to_owned),
                 ranks: None,
@@ -144,10 +147,12 @@ mod tests {
             };
             is_led(&Status { election: Some(election), ..running() })
         };
-        assert_eq!(led(false, None), Answer::NotYet("two holds the lock, and doesn't act yet".to_owned()));
-        assert_eq!(led(true, None), Answer::Done("two leads".to_owned()));
+        assert_eq!(led(Some(false), None), Answer::NotYet("two holds the lock, and doesn't act yet".to_owned()));
+        assert_eq!(led(Some(true), None), Answer::Done("two leads".to_owned()));
         // Nor is one of which nobody can know any more.
         let gone = "two led when the catalog last answered: can't reach consul";
-        assert_eq!(led(true, Some("can't reach consul")), Answer::NotYet(gone.to_owned()));
+        assert_eq!(led(Some(true), Some("can't reach consul")), Answer::NotYet(gone.to_owned()));
+        assert_eq!(led(None, Some("the disk is full")), Answer::NotYet("nobody leads: the disk is full".to_owned()));
+        assert_eq!(led(None, None), Answer::NotYet("nobody leads".to_owned()));
     }
 }

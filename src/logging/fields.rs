@@ -81,7 +81,12 @@ pub fn of(notice: &Notice) -> Vec<Field> {
             let fields = [Some(text("service", service)), status, Some(seconds("ttl_seconds", *ttl)), because];
             fields.into_iter().flatten().collect()
         }
-        Notice::LockLeft { election, lease } => vec![text("election", election), seconds("lease_seconds", *lease)],
+        Notice::LockLeft { election, lease, because } => {
+            let because = because.as_ref().map(|because| text("because", because));
+            let fields = [Some(text("election", election)), Some(seconds("lease_seconds", *lease)), because];
+            fields.into_iter().flatten().collect()
+        }
+        Notice::LockForeign { election, key } => vec![text("election", election), text("key", key)],
         Notice::CatalogFailed { what, error } | Notice::ElectionFailed { what, error } => {
             vec![text("what", what), text("error", error)]
         }

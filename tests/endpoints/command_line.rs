@@ -49,6 +49,21 @@ fn status_health_reload_and_stop_talk_to_the_running_agent() {
     assert!(code == 1 && error.contains("no agent can be reached at"), "{error}");
 }
 
+/// Its end is one step away, and the answer comes first.
+#[test]
+fn a_container_without_a_main_answers_the_stop_that_ends_it() {
+    let lab = Lab::new(
+        "[process]\nexec = [\"true\"]\n[[wait_for]]\nkey = \"never\"\n\
+         [catalog]\nbackend = \"local\"\ndirectory = \"DIR/catalog\"\n",
+    );
+    for _ in 0..10 {
+        let mut container = lab.run();
+        eventually("the wait", || lab.ask(&["status"]).1.contains("waiting for").then_some(())).unwrap();
+        assert_eq!(lab.ask(&["stop"]), (0, "stopping\n".into(), String::new()));
+        assert_eq!(container.wait(), Ok(0));
+    }
+}
+
 #[test]
 fn health_says_in_one_line_what_is_wrong() {
     let lab = Lab::new(

@@ -10,14 +10,11 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::supervisor::machines::election::event::Id;
 use crate::supervisor::machines::election::record::{
-    Answer, Guarantee, Holder, Last, PeerRank, Rank, SessionId, Term, Witness,
+    Answer, Guarantee, Holder, Last, PeerRank, Rank, SessionId, Term, UNKNOWN, Witness,
 };
 
 use super::CandidateSettings;
 use crate::catalog::border;
-
-/// Whoever holds a lock whose value isn't ours to understand, or led last by such a record.
-const UNKNOWN: &str = "(unknown)";
 
 /// What one who can't be asked may have been promised: as much as Consul promises at most.
 const UNKNOWN_PROMISE: Duration = Duration::from_secs(60);

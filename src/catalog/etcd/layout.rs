@@ -119,6 +119,17 @@ mod tests {
     }
 
     #[test]
+    fn people_are_told_where_the_lock_stands() {
+        use crate::config::backends::{Etcd, Tls};
+        use crate::config::{Backend, Catalog};
+        let tls = Tls { ca: None, identity: None, server_name: None };
+        let etcd = Etcd { endpoints: Vec::new(), login: None, tls };
+        let catalog = Catalog { backend: Backend::Etcd(Box::new(etcd)), prefix: "a/b".to_owned() };
+        let election = Layout::new(&catalog.prefix).election("prod/db");
+        assert_eq!(catalog.lock_key("prod/db"), Some(format!("{election}leader")));
+    }
+
+    #[test]
     fn an_entry_with_a_status_nobody_knows_is_refused() {
         let json = r#"{"id": "a", "name": "a", "address": "::1", "port": 1, "status": "fine"}"#;
         assert!(serde_json::from_str::<EntryValue>(json).is_err());

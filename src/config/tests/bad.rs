@@ -389,6 +389,7 @@ fn an_election_has_a_name_a_catalog_and_one_service() {
             "service = [{ name = \"a\", port = 1 }]\n[election]\nname = \"a\"\nrank = { exec = [\"a\"], quorum = 2 }",
             "[election]\nname = \"a\"\nid = \"a/b\"",
             "[election]\nname = \"a\"\nlaese = \"15s\"",
+            "[election]\nname = \"a\"\nwitness = \"here\"",
         ]
     ));
     assert_snapshot!(each(MAIN, &["[election]\nname = \"a\""]));

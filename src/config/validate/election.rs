@@ -136,6 +136,13 @@ fn witness(
             "there the lock itself is a file that the kernel holds for as long as anything of the leader lives; leave it out",
         );
     }
+    if directory.as_ref().is_some_and(|directory| !directory.is_absolute()) {
+        validator.error(
+            place.key("witness").span(),
+            "`witness` is relative",
+            "containers that share it have no working directory in common; write a path from `/`",
+        );
+    }
     directory.filter(|_| !local)
 }
 

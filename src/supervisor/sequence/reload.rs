@@ -68,13 +68,15 @@ impl Supervisor {
             }
             differs
         };
-        note(old.process != new.process, "[process]", &mut later);
+        // What applies later is said until it does, and against what runs: a change taken back is none.
+        note(*self.process != new.process, "[process]", &mut later);
         if note(old.coprocesses != new.coprocesses, "[[coprocess]]", &mut changed) {
             let restarted = self.coprocesses.reconfigure(&new.coprocesses);
             later.extend(restarted.iter().map(|name| format!("coprocess {name}")));
         }
         note(old.wait_for != new.wait_for, "[[wait_for]]", &mut later);
-        note(old.election != new.election, "[election] (with the container)", &mut later);
+        let election = self.leadership.as_ref().map(|leadership| &**leadership.config());
+        note(election != new.election.as_ref(), "[election] (with the container)", &mut later);
         note(other_catalog, "[catalog] (with the container)", &mut later);
         let too_long = "all the time that on_demote, main and a leader's coprocesses want, which the running lease has no room for";
         note(shortened, &format!("{too_long} (with the container)"), &mut later);

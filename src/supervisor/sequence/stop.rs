@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::config::{Hook, Signal, Strays, When};
+use crate::exit_codes::FAILED;
 
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::Launch;
@@ -64,11 +65,11 @@ impl Supervisor {
             _ => None,
         };
         let led = self.leads() || self.is_leaving_role();
-        let never_ran = self.main.is_gone() && self.main_status.last_exit.is_none();
         let code = match cause {
             Cause::Failed(code) => Some(code),
-            // Never having run, main has no code: the signal's stands for it, as a shell would have it.
-            _ if never_ran => Some(signal.map_or(0, |signal| ExitStatus::Killed(signal).code())),
+            Cause::Unhealthy if self.has_no_main() => Some(FAILED),
+            // The signal's code stands for main's, as a shell would have it.
+            _ if self.has_no_main() => Some(signal.map_or(0, |signal| ExitStatus::Killed(signal).code())),
             _ => None,
         };
         if !self.process.manner.silent {
@@ -112,6 +113,14 @@ impl Supervisor {
         if !in_order {
             self.tell_main(step, pre_start);
         }
+    }
+
+    /// Whether main neither runs nor was to run again: it was never started, or another start is being prepared, or
+    /// awaits its role. How main once ended says nothing of the container's end then; in a pause between two restarts it
+    /// does.
+    fn has_no_main(&self) -> bool {
+        let runs_again = matches!(self.life.stage(), LifeStage::Running { .. });
+        self.main.is_gone() && (!runs_again || self.main_status.last_exit.is_none())
     }
 
     /// The second stop signal skips the hook that runs and tells main at once; the third kills.

@@ -559,3 +559,26 @@ fn what_the_election_is_bound_to_stays_until_the_container_starts_anew() {
     reload(&mut script, Ok(Config { services: Vec::new(), health, election: None, ..old }));
     assert_eq!(script.core.status().services[0].status, "critical");
 }
+
+#[test]
+fn what_applies_later_is_said_until_it_does_or_is_taken_back() {
+    let said = |script: &mut Script, new: Config| {
+        reload(script, Ok(new));
+        script.heard();
+        script.said.pop().unwrap().to_string()
+    };
+    let old = Config { election: Some(election()), ..config() };
+    let mut script = Script::start(old.clone());
+    script.heard();
+    let longer = Some(Election { lease: Duration::from_secs(20), ..election() });
+    let mut new = Config { election: longer, ..old.clone() };
+    new.process.exec = exec("other");
+    for _ in 0..2 {
+        let said = said(&mut script, new.clone());
+        assert!(said.contains("applies at the next start: [process], [election]"), "{said}");
+    }
+    let without = said(&mut script, Config { election: None, ..old.clone() });
+    assert!(without.contains("applies at the next start: [election]"), "{without}");
+    let back = said(&mut script, old);
+    assert!(!back.contains("next start"), "{back}");
+}

@@ -28,6 +28,7 @@ pub use notice::Notice;
 pub use observation::{Follow, Instance, Observation, Rendering, Staged, Text};
 pub use reading::{Labels, MOST_PRINTED, Reading, SensorStatus};
 pub use run::{ExitStatus, Hope, Job, Pid, ProcessId, RunId, Secrets, SpawnError, StartReason, Target};
+pub use sentence::foreign_lock;
 pub use service::{Advertised, Registration, ServiceStatus};
 pub use status::{
     CheckStatus, CoprocessStatus, ElectionStatus, HookCount, LeaderStatus, MainStatus, MaintenanceStatus, Phase,

@@ -289,8 +289,10 @@ pub enum Notice {
     LockLeft {
         /// The election.
         election: String,
-        /// For how long, at most.
+        /// For about how long, while the store is up.
         lease: Duration,
+        /// What went wrong, if the store said so.
+        because: Option<String>,
     },
     /// Something asked of the catalog failed, and is tried again.
     CatalogFailed {
@@ -425,6 +427,13 @@ pub enum Notice {
         id: Option<String>,
         /// Where it can be reached.
         address: Option<String>,
+    },
+    /// The lock's value isn't a record of an agent's: somebody has written there, or another program locks the key.
+    LockForeign {
+        /// The election.
+        election: String,
+        /// The key, as the store has it.
+        key: String,
     },
     /// The container led before it was started again, and the lock isn't free yet.
     FormerLifeHolds,
@@ -572,6 +581,7 @@ impl Notice {
             Notice::Promoting { .. } => ("election.promoting", Info),
             Notice::Leads { .. } => ("election.leads", Info),
             Notice::LeaderChanged { .. } => ("election.leader_changed", Info),
+            Notice::LockForeign { .. } => ("election.lock_foreign", Warn),
             Notice::FormerLifeHolds => ("election.former_life", Info),
             Notice::IdShared { .. } => ("election.id_shared", Warn),
             Notice::Certified { .. } => ("election.certified", Info),

@@ -219,7 +219,7 @@ pub enum StartReason {
     /// The container has just been started.
     #[default]
     FirstStart,
-    /// It comes to lead before main runs.
+    /// It comes to lead before main runs, or runs again.
     Promotion,
     /// It led, and main was stopped for that, or ended on the way.
     Demotion,

@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use super::{ExitStatus, Job, Notice};
 
+/// What is wrong with a lock whose value isn't an agent's, and what ends that.
+pub fn foreign_lock(key: &str) -> String {
+    format!("the value of its lock, {key}, isn't pilotfish's; delete the key")
+}
+
 impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -105,12 +110,13 @@ impl fmt::Display for Notice {
                 let because = because.as_deref().unwrap_or("it didn't answer in time");
                 write!(f, "{service} may be {status} in the catalog for {ttl} more: {because}")
             }
-            Notice::LockLeft { election, lease } => {
-                write!(
-                    f,
-                    "nobody may lead {election} for {} more: the lock's release wasn't answered in time",
-                    span(lease)
-                )
+            Notice::LockLeft { election, lease, because } => {
+                let lease = span(lease);
+                write!(f, "nobody can lead {election} for about {lease} more, counted from when the store is up: ")?;
+                match because {
+                    Some(because) => write!(f, "the lock isn't given back: {because}"),
+                    None => write!(f, "the lock's release wasn't answered in time"),
+                }
             }
             Notice::CatalogFailed { what, error } => write!(f, "{what} failed; trying again: {error}"),
             Notice::CatalogBack { what } => write!(f, "{what} works again"),
@@ -174,6 +180,9 @@ impl fmt::Display for Notice {
             Notice::LeaderChanged { id: Some(id), address: Some(address) } => write!(f, "{id} at {address} leads"),
             Notice::LeaderChanged { id: Some(id), address: None } => write!(f, "{id} leads"),
             Notice::LeaderChanged { id: None, .. } => write!(f, "nobody leads"),
+            Notice::LockForeign { election, key } => {
+                write!(f, "nobody can lead {election}: {}", foreign_lock(key))
+            }
             Notice::FormerLifeHolds => {
                 write!(
                     f,

@@ -236,7 +236,7 @@ pub struct ElectionStatus {
     pub leader: Option<LeaderStatus>,
     /// How often this container came to lead.
     pub leaderships: u64,
-    /// Why the catalog can't be asked now.
+    /// Why the catalog can't be asked now, or the lock can't be written.
     pub error: Option<String>,
     /// What keeps it from being promoted although it holds the lock, if ranks do.
     pub ranks: Option<RanksStatus>,

@@ -10,6 +10,7 @@ use super::event::{Acquisition, ElectionEffect, RequestId, StoreRequest};
 use super::record::{Guarantee, Lock, Revision, SessionId, Term, View};
 use super::rules::Rule;
 use super::tenure::Tenure;
+use super::trouble::Write;
 use super::{CandidateState, Election, InFlight, Newest};
 
 /// Between two tries for a lock that is free but not to be had, at most; scattered down to a half. Longer while the
@@ -93,13 +94,13 @@ impl Election {
                 self.try_again(now);
             }
             Ok((session, guarantee, at)) => {
-                self.works();
+                self.trouble.writes(Write::Open);
                 // Its age counts from before it was asked for.
                 let opened = self.asked_at().unwrap_or(now);
                 self.acquire(now, IdleSession { session, guarantee, opened, at }, out);
             }
             Err(error) => {
-                self.complain("opening a session", error, out);
+                self.cant_write(Write::Open, "opening a session", error, out);
                 self.try_again(now);
             }
         }
@@ -193,20 +194,20 @@ impl Election {
             Acquisition::Won(term) => self.won(now, attempt, term, out),
             Acquisition::Changed | Acquisition::HeldBack if read_back => {}
             Acquisition::Changed => {
-                self.works();
+                self.trouble.writes(Write::Lock);
                 self.idle_session = Some(attempt.idle_session);
                 self.state = CandidateState::Follower { stand_at: None };
                 self.try_again(now);
                 self.look(now, out);
             }
             Acquisition::HeldBack => {
-                self.works();
+                self.trouble.writes(Write::Lock);
                 self.idle_session = Some(attempt.idle_session);
                 let withheld = self.vacancy.map_or(Duration::ZERO, |vacancy| now.until(vacancy.withheld_until));
                 self.try_again_within(now, withheld.max(AGAIN));
             }
             Acquisition::Unknown(error) => {
-                self.complain("acquiring the lock", error, out);
+                self.cant_write(Write::Lock, "acquiring the lock", error, out);
                 self.unsure(now, attempt, out);
             }
         }
@@ -266,7 +267,7 @@ impl Election {
 
     /// The lock is ours.
     fn won(&mut self, now: Time, attempt: Attempt, term: Term, out: &mut Vec<ElectionEffect>) {
-        self.works();
+        self.trouble.writes(Write::Lock);
         self.abandoned.clear();
         let from = if self.rules.hold(Rule::CountFromSending) { attempt.asked.at } else { now };
         let grew = term > self.highest || !self.rules.hold(Rule::TermsGrow);
@@ -315,12 +316,12 @@ impl Election {
     pub(super) fn campaign_tick(&mut self, now: Time, out: &mut Vec<ElectionEffect>) {
         match &self.state {
             CandidateState::Campaigning(Campaign::Opening { asked }) if self.overdue_at(*asked) <= now => {
-                self.complain("opening a session", "no answer".to_owned(), out);
+                self.cant_write(Write::Open, "opening a session", "no answer".to_owned(), out);
                 self.try_again(now);
             }
             CandidateState::Campaigning(Campaign::Acquiring(attempt)) if self.overdue_at(attempt.asked) <= now => {
                 let attempt = attempt.clone();
-                self.complain("acquiring the lock", "no answer".to_owned(), out);
+                self.cant_write(Write::Lock, "acquiring the lock", "no answer".to_owned(), out);
                 self.unsure(now, attempt, out);
             }
             CandidateState::Follower { .. } | CandidateState::Campaigning(_) | CandidateState::Holding(_) => {}

@@ -9,6 +9,7 @@ use crate::supervisor::vocabulary::{Notice, Time};
 use super::event::{Certification, ElectionEffect, RequestId, StoreRequest};
 use super::record::{Holder, SessionId, Term, Witness};
 use super::rules::Rule;
+use super::trouble::Write;
 use super::{Election, InFlight, LOOK_AGAIN};
 
 /// How long a container that was started again waits for the certificate of its life before, which frees the lock at once,
@@ -102,7 +103,7 @@ impl Election {
                 let id = self.leader.as_ref().map(|leader| leader.id.to_string()).unwrap_or_default();
                 out.push(ElectionEffect::Say(Notice::Certified { id, term: certificate.term }));
                 self.certificate = None;
-                self.works();
+                self.trouble.writes(Write::Lock);
                 self.look(now, out);
             }
             Certification::Changed => {
@@ -115,7 +116,7 @@ impl Election {
             }
             Certification::Unknown(error) => {
                 certificate.at = now + self.jitter.scatter(LOOK_AGAIN);
-                self.complain("freeing the lock of a container that is gone", error, out);
+                self.cant_write(Write::Lock, "freeing the lock of a container that is gone", error, out);
             }
         }
     }

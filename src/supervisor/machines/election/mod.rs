@@ -2,7 +2,7 @@
 //! answers with orders; it reads no clock and speaks to no store.
 //!
 //! [`candidate`] is the way from seeing the lock free to holding it, [`tenure`] the way from holding it to being rid
-//! of it again, [`eligibility`] whether to stand at all. What differs between stores comes in as data: what a session
+//! of it again, [`eligibility`] whether to stand at all, [`trouble`] what is said of a store that fails. What differs between stores comes in as data: what a session
 //! promises ([`record::Guarantee`]), and what a view shows.
 //!
 //! A leader acts from [`ElectionEffect::Promote`] until [`ElectionEvent::OutOfRole`]. That no two act at once follows from the
@@ -21,6 +21,7 @@ mod ranking;
 pub mod record;
 pub mod rules;
 mod tenure;
+mod trouble;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,7 @@ use ranking::Ranks;
 use record::{Holder, Revision, SessionId, Term, View};
 use rules::{Rule, Rules};
 use tenure::{ForgottenLock, Tenure, TenureStage};
+use trouble::{Trouble, Write};
 
 pub use crate::config::election::Preference;
 pub use ranking::{Ranking, Waiting};
@@ -101,8 +103,7 @@ pub struct Election {
     /// The store has answered once.
     has_seen: bool,
     jitter: Jitter,
-    /// What people were last told of the store.
-    error: Option<String>,
+    trouble: Trouble,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -187,7 +188,7 @@ impl Election {
             last_ask: 0,
             has_seen: false,
             jitter: Jitter::new(seed),
-            error: None,
+            trouble: Trouble::default(),
         }
     }
 
@@ -203,10 +204,10 @@ impl Election {
             ElectionEvent::Looked { ask, result } => self.looked(now, ask, result, &mut out),
             ElectionEvent::IdShared { shared } => self.namesake.shares_id = shared,
             ElectionEvent::Saw(Ok(view)) => {
-                self.works();
+                self.trouble.reads();
                 self.see(now, view, &mut out);
             }
-            ElectionEvent::Saw(Err(error)) => self.complain("watching the lock", error, &mut out),
+            ElectionEvent::Saw(Err(error)) => self.cant_read("watching the lock", error, &mut out),
             ElectionEvent::Acquired { ask, result } => self.acquired(now, ask, result, &mut out),
             ElectionEvent::Renewed { ask, result } => self.renewed(now, ask, result, &mut out),
             ElectionEvent::Released { ask, result } => self.released(now, ask, result, &mut out),
@@ -248,6 +249,9 @@ impl Election {
             ElectionEvent::Stop => self.stop(now, &mut out),
         }
         self.tick(now, &mut out);
+        if !self.wants_lock() {
+            self.trouble.writes_nothing();
+        }
         out
     }
 
@@ -326,9 +330,19 @@ impl Election {
         self.has_seen
     }
 
-    /// Why the store couldn't be asked last, if it couldn't.
+    /// Why the store can't be asked, if it can't; or why the lock that this candidate wants, or holds, can't be written,
+    /// though it can be read.
     pub fn error(&self) -> Option<&str> {
-        self.error.as_deref()
+        self.trouble.error()
+    }
+
+    /// Whether the lock is tried for, is to be as soon as that is due, is held, or is to be freed.
+    fn wants_lock(&self) -> bool {
+        let stands = self.eligibility.stands(&self.settings);
+        match &self.state {
+            CandidateState::Follower { stand_at } => (stand_at.is_some() && stands) || self.certificate.is_some(),
+            CandidateState::Campaigning(_) | CandidateState::Holding(_) => true,
+        }
     }
 
     /// Whom this candidate follows: another that holds the lock. One of its own name is no other, but what it was
@@ -465,7 +479,7 @@ impl Election {
             Ok(view) if self.is_old(&view) && ask <= self.newest.asked => self.look(now, out),
             Ok(view) if self.is_torn(&view) => self.look(now, out),
             Ok(view) => {
-                self.works();
+                self.trouble.reads();
                 if !self.read_back(now, &view, out) {
                     self.learn(now, view, out);
                 }
@@ -476,7 +490,7 @@ impl Election {
 
     fn unanswered(&mut self, now: Time, error: String, out: &mut Vec<ElectionEffect>) {
         self.look = None;
-        self.complain("reading the lock", error, out);
+        self.cant_read("reading the lock", error, out);
         if self.rules.hold(Rule::AskUntilAnswered) {
             self.look_at = Some(now + self.jitter.scatter(LOOK_AGAIN));
         }
@@ -555,15 +569,16 @@ impl Election {
         );
     }
 
-    fn complain(&mut self, what: &str, error: String, out: &mut Vec<ElectionEffect>) {
-        if self.error.as_ref() != Some(&error) {
-            out.push(ElectionEffect::Say(Notice::ElectionFailed { what: what.to_owned(), error: error.clone() }));
+    fn cant_read(&mut self, what: &str, error: String, out: &mut Vec<ElectionEffect>) {
+        if self.trouble.read_failed(error.clone()) {
+            out.push(ElectionEffect::Say(Notice::ElectionFailed { what: what.to_owned(), error }));
         }
-        self.error = Some(error);
     }
 
-    fn works(&mut self) {
-        self.error = None;
+    fn cant_write(&mut self, write: Write, what: &str, error: String, out: &mut Vec<ElectionEffect>) {
+        if self.trouble.write_failed(write, error.clone()) {
+            out.push(ElectionEffect::Say(Notice::ElectionFailed { what: what.to_owned(), error }));
+        }
     }
 }
 

@@ -284,7 +284,7 @@ impl Election {
             Ok(mut peers) => {
                 let quorum = self.settings.rank.as_ref().and_then(|ranking| ranking.quorum);
                 keep_what_counts(&mut peers, tenure.term, quorum.unwrap_or(0).max(MOST_PEERS));
-                self.works();
+                self.trouble.reads();
                 let others = peers.iter().map(|peer| &peer.id).filter(|id| **id != self.settings.id);
                 self.ranks.names.extend(others.cloned());
                 while self.ranks.names.len() > MOST_NAMES {
@@ -292,7 +292,7 @@ impl Election {
                 }
                 self.ranks.peers = Some(peers);
             }
-            Err(error) => self.complain("reading the ranks", error, out),
+            Err(error) => self.cant_read("reading the ranks", error, out),
         }
     }
 

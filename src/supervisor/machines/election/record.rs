@@ -82,6 +82,9 @@ pub struct Witness {
     pub inode: u64,
 }
 
+/// Whoever holds a lock whose value is no record of an agent's, or led last by such a one.
+pub const UNKNOWN: &str = "(unknown)";
+
 /// Who holds the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize))]

@@ -11,6 +11,7 @@ use super::eligibility::HANDOVER;
 use super::event::{ElectionEffect, Id, Pace, Renewal, RequestId, StoreRequest};
 use super::record::{Guarantee, Revision, SessionId, Term, View};
 use super::rules::{Rule, Rules};
+use super::trouble::Write;
 use super::{CandidateState, Election, Handing, InFlight};
 
 /// How long a release whose outcome nobody knows is tried again; then the session is closed, whatever that costs.
@@ -260,7 +261,7 @@ impl Election {
         match result {
             Renewal::Alive(view) => {
                 let ours = view.shows(tenure.session, tenure.term) || !self.rules.hold(Rule::CountVerifiedOnly);
-                self.works();
+                self.trouble.writes(Write::Lock);
                 if let Some(asked) = asked.filter(|_| ours) {
                     self.extend(now, asked, out);
                 }
@@ -273,7 +274,7 @@ impl Election {
             Renewal::Gone { .. } => {}
             Renewal::Unknown(_) if asked.is_none() => {}
             Renewal::Unknown(error) if self.rules.hold(Rule::UnknownIsNotLost) => {
-                self.complain("renewing the lease", error, out);
+                self.cant_write(Write::Lock, "renewing the lease", error, out);
             }
             Renewal::Unknown(_) => self.lose(now, false, out),
         }
@@ -446,10 +447,10 @@ impl Election {
             Ok(()) => {
                 let handing = to.take().map(|to| Handing { to, until: now + HANDOVER });
                 self.handing = handing.filter(|_| !self.eligibility.stopped);
-                self.works();
+                self.trouble.writes(Write::Lock);
                 self.forget(now, out);
             }
-            Err(error) => self.complain("releasing the lock", error, out),
+            Err(error) => self.cant_write(Write::Lock, "releasing the lock", error, out),
         }
     }
 

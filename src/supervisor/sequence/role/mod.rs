@@ -24,11 +24,11 @@ use crate::config::{Backend, Election as Config, Service, When};
 use self::complaints::Complaints;
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::KILL_AFTER;
-use crate::supervisor::machines::election::record::{Holder, Term};
+use crate::supervisor::machines::election::record::{Holder, Term, UNKNOWN};
 use crate::supervisor::machines::election::{Election, ElectionEffect, ElectionEvent, Ranking, RequestId, Settings};
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
-use crate::supervisor::vocabulary::{Effect, Fence, Notice, RunId, Step, Time, earliest};
+use crate::supervisor::vocabulary::{Effect, Fence, Notice, RunId, StartReason, Step, Time, earliest};
 
 /// Between two tries for a guard: one that ends as soon as it stands must not keep a processor busy.
 const GUARD_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -49,6 +49,8 @@ pub struct Leadership {
     core: Election,
     role: Role,
     leader: Option<Holder>,
+    /// The lock's key, while its value isn't an agent's.
+    foreign: Option<String>,
     /// The leader that main, or the hook for replicas, knows of.
     announced: Option<Holder>,
     /// The leader that the preparation under way was told of, if there is any.
@@ -179,6 +181,7 @@ impl Leadership {
             config: Arc::new(config),
             role: Role::Replica,
             leader: None,
+            foreign: None,
             announced: None,
             prepared_for: None,
             announcing: None,
@@ -227,7 +230,8 @@ impl Leadership {
 
     /// That the container ends without knowing that of its lock.
     pub fn left_behind(&self) -> Notice {
-        Notice::LockLeft { election: self.config.name.clone(), lease: self.config.lease }
+        let because = self.core.error().map(str::to_owned);
+        Notice::LockLeft { election: self.config.name.clone(), lease: self.config.lease, because }
     }
 
     /// Whether something may act for the leader, or `on_demote` runs, and will come to an end: the lock is kept.
@@ -246,9 +250,11 @@ impl Leadership {
         matches!(self.role, Role::Leaving { .. })
     }
 
-    /// Who leads, as far as is known. That it did itself says nothing once it doesn't hold the lock any more.
+    /// Who leads, as far as is known. That it did itself says nothing once it doesn't hold the lock any more, and who has
+    /// overwritten the lock is no leader.
     fn known_leader(&self) -> Option<&Holder> {
-        self.leader.as_ref().filter(|leader| self.core.term().is_some() || *leader.id != *self.config.id)
+        let known = |leader: &&Holder| self.core.term().is_some() || *leader.id != *self.config.id;
+        self.leader.as_ref().filter(known).filter(|_| self.foreign.is_none())
     }
 
     /// Who leads, once it acts.
@@ -271,7 +277,7 @@ impl Leadership {
         let mut env = Vec::new();
         let mut set = |name: &str, value: String| env.push((format!("PILOTFISH_{name}"), value));
         set("ROLE", if self.leads() { "leader" } else { "replica" }.to_owned());
-        let leader = self.leader.as_ref();
+        let leader = self.leader.as_ref().filter(|_| self.foreign.is_none());
         // To hold the lock and not to act is to be a replica, and no replica of itself.
         let leader = leader.filter(|leader| !matches!(self.role, Role::Replica) || *leader.id != *self.config.id);
         let own = match self.role {
@@ -349,6 +355,7 @@ impl Supervisor {
                 self.commands.leave(step, When::Replica, None);
                 // What this role waits for, and is prepared by, may be something else.
                 self.prepare_anew(step);
+                self.starts_for_role(StartReason::Demotion);
                 self.ask_who_acted(step);
             }
             ElectionEffect::Demote { by, .. } => {
@@ -375,9 +382,22 @@ impl Supervisor {
                 // What its record says beside that is nothing to people.
                 let told = |holder: &Holder| (holder.id.clone(), holder.session, holder.term, holder.address.clone());
                 let news = leadership.leader.as_ref().map(told) != leader.as_ref().map(told);
+                let another = leader.as_ref().is_some_and(|leader| *leader.id != *leadership.config.id);
                 leadership.leader = leader;
-                if news {
-                    step.out.push(Effect::Say(Notice::LeaderChanged { id, address }));
+                // A kernel's lock is held before anything is written of who holds it.
+                let foreign = leadership.leader.as_ref().is_some_and(|leader| *leader.id == *UNKNOWN);
+                let election = leadership.config.name.clone();
+                let key = self.config.catalog.lock_key(&election).filter(|_| foreign);
+                let is_known = leadership.foreign.is_some() && leadership.foreign == key;
+                leadership.foreign.clone_from(&key);
+                match key {
+                    Some(key) if !is_known => step.out.push(Effect::Say(Notice::LockForeign { election, key })),
+                    None if news => step.out.push(Effect::Say(Notice::LeaderChanged { id, address })),
+                    Some(_) | None => {}
+                }
+                if another && self.is_standby() && self.main.is_gone() {
+                    // However its main ended, it runs again for the role alone.
+                    self.starts_for_role(self.start_reason);
                 }
             }
             ElectionEffect::Say(Notice::ElectionFailed { what, error }) => {
@@ -389,6 +409,13 @@ impl Supervisor {
             ElectionEffect::MeasureRank { ask } => self.measure_rank(step, ask),
             ElectionEffect::Store(request) => step.out.push(Effect::Elect(request)),
             ElectionEffect::Guard { deadline } => step.out.push(Effect::Guard { deadline }),
+        }
+    }
+
+    /// A main that was to be prepared for this reason is prepared because it is given the role. The first start stays that.
+    fn starts_for_role(&mut self, instead_of: StartReason) {
+        if self.start_reason == instead_of && instead_of != StartReason::FirstStart {
+            self.start_reason = StartReason::Promotion;
         }
     }
 

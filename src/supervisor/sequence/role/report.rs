@@ -1,7 +1,7 @@
 //! What people are told of a container's part in its election.
 
-use crate::config::election::Mode;
-use crate::supervisor::vocabulary::{ElectionStatus, LeaderStatus, RanksStatus, WitnessStatus};
+use crate::config::election::{Mode, Preference};
+use crate::supervisor::vocabulary::{ElectionStatus, LeaderStatus, RanksStatus, WitnessStatus, foreign_lock};
 
 use super::{Leadership, Leaving, Promotion, Role};
 
@@ -18,11 +18,12 @@ impl Leadership {
 
     /// What it waits for then, for people.
     pub fn stands_by_for(&self) -> String {
-        let leads = match (self.known_leader(), self.core.namesake()) {
-            (Some(leader), _) => format!("{} leads", leader.id),
-            (None, Some(true)) => NAMESAKE.to_owned(),
-            (None, Some(false)) => FORMER_LIFE.to_owned(),
-            (None, None) => "nobody leads".to_owned(),
+        let leads = match (&self.foreign, self.known_leader(), self.core.namesake()) {
+            (Some(key), ..) => foreign_lock(key),
+            (None, Some(leader), _) => format!("{} leads", leader.id),
+            (None, None, Some(true)) => NAMESAKE.to_owned(),
+            (None, None, Some(false)) => FORMER_LIFE.to_owned(),
+            (None, None, None) => "nobody leads".to_owned(),
         };
         match self.core.error() {
             None => leads,
@@ -39,6 +40,8 @@ impl Leadership {
             acts: self.acts(leader),
         });
         let acts = matches!(self.role, Role::Leader { promotion: Promotion::Done, .. });
+        let never = self.config.prefer == Preference::Never;
+        let foreign = self.foreign.as_deref().map(foreign_lock);
         let resting;
         let doing = match self.role {
             Role::Replica if self.core.refuses() => {
@@ -49,6 +52,8 @@ impl Leadership {
                 "holding the lock, and waiting for the lease to be confirmed"
             }
             Role::Replica if self.core.term().is_some() => "waiting until the last leader can't act any more",
+            Role::Replica if foreign.is_some() => foreign.as_deref().unwrap_or_default(),
+            Role::Replica if leader.is_some() && never => "following; it never stands (`prefer = \"never\"`)",
             Role::Replica if leader.is_some() => "following",
             Role::Replica if self.core.namesake() == Some(true) => NAMESAKE,
             Role::Replica if self.core.namesake() == Some(false) => FORMER_LIFE,
@@ -60,6 +65,7 @@ impl Leadership {
                 resting = format!("waiting for a leader, after leading has failed {times} here");
                 &resting
             }
+            Role::Replica if never => "waiting for a leader; it never stands (`prefer = \"never\"`)",
             Role::Replica => "waiting for a leader",
             Role::Leader { promotion: Promotion::Clearing { .. }, .. } => "stopping what runs for a replica",
             Role::Leader { promotion: Promotion::Due, .. } => "waiting for main to be promoted",

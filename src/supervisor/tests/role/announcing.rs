@@ -319,3 +319,33 @@ fn a_pre_start_is_told_why_it_runs() {
     script.until(script.now() + 1_000);
     assert_eq!(event(&script).as_deref(), Some("demotion"));
 }
+
+#[test]
+fn a_standby_that_is_given_the_role_again_is_told_so_however_its_main_ended() {
+    let event = |script: &Script| script.variable("pre_start", "PILOTFISH_EVENT").map(str::to_owned);
+    let mut config = Config { hooks: Hooks { pre_start: vec![pre_start(0)], ..Hooks::default() }, ..standby() };
+    config.process.restart.policy = crate::config::RestartPolicy::OnFailure;
+    for (crashes, another_leads, told) in
+        [(false, true, "promotion"), (false, false, "promotion"), (true, true, "promotion"), (true, false, "crash")]
+    {
+        let mut script = Script::leading(config.clone());
+        assert_eq!(event(&script).as_deref(), Some("first_start"));
+        script.ends("pre_start", 0);
+        if !crashes {
+            step_down(&mut script);
+        }
+        script.ends_as("main", if crashes { ExitStatus::Killed(Signal::KILL) } else { TERMINATED });
+        script.released();
+        if another_leads {
+            script.sees_lock(held("other", 9, 8));
+            script.until(script.now() + 60_000);
+        }
+        script.told();
+        script.sees_lock(View { at: 9, last_revision: Revision(9), ..free() });
+        script.when("open");
+        script.takes(10);
+        assert_eq!(script.told().last().unwrap(), "spawn pre_start");
+        assert_eq!(script.variable("pre_start", "PILOTFISH_ROLE"), Some("leader"));
+        assert_eq!(event(&script).as_deref(), Some(told), "crashes: {crashes}, another leads: {another_leads}");
+    }
+}

@@ -285,7 +285,7 @@ fn sigterm_while_a_crashed_leader_is_prepared_again_ends_the_container_there() {
     script.signal(Signal::TERM);
     script.tells(&["SIGTERM to all of pre_start"]);
     script.ends_as("pre_start", TERMINATED);
-    assert_eq!(script.told().last().unwrap(), "exit 9");
+    assert_eq!(script.told().last().unwrap(), "exit 143");
 }
 
 fn leaders_pre_stop(drain: u64) -> Config {

@@ -1,6 +1,8 @@
 //! When main may run, and as what.
 
 use super::*;
+use crate::config::backends::{Etcd, Tls};
+use crate::config::{Backend, Catalog};
 
 #[test]
 fn main_waits_for_the_first_result_and_is_told_its_role() {
@@ -262,4 +264,43 @@ fn a_witness_that_goes_and_comes_back_is_said_once_each_and_shown() {
     }
     script.send(Event::Witness { stands: Ok(()) });
     assert_eq!((shown(&script).stands, shown(&script).error, said(&script)), (true, None, (1, 1)));
+}
+
+/// Where the lock is a key that anybody with the right may write.
+pub fn on_etcd() -> Config {
+    let tls = Tls { ca: None, identity: None, server_name: None };
+    let etcd = Etcd { endpoints: Vec::new(), login: None, tls };
+    let catalog = Catalog { backend: Backend::Etcd(Box::new(etcd)), prefix: "prod".to_owned() };
+    Config { catalog, ..candidate() }
+}
+
+#[test]
+fn a_lock_that_somebody_has_overwritten_is_said_once_with_its_key_and_is_no_leader() {
+    let mut script = Script::candidate(on_etcd());
+    script.sees_lock(held("other", 9, 3));
+    script.sees_holder(held("(unknown)", 0, 3));
+    script.sees_holder(held("(unknown)", 0, 4));
+    let said = script.said.iter().filter(|notice| notice.name().starts_with("election.l"));
+    let said: Vec<String> = said.map(|notice| format!("{}: {notice}", notice.name())).collect();
+    let foreign = "the value of its lock, prod/elections/db/leader, isn't pilotfish's; delete the key";
+    let expected = [
+        "election.leader_changed: other at other:3306 leads".to_owned(),
+        format!("election.lock_foreign: nobody can lead db: {foreign}"),
+    ];
+    assert_eq!(said, expected);
+    let status = script.core.status().election.unwrap();
+    assert_eq!((status.leader.is_none(), status.doing.as_str()), (true, foreign));
+    script.sees_lock(View { at: 5, ..free() });
+    let status = script.core.status().election.unwrap();
+    assert_eq!(status.doing, "waiting for a leader");
+}
+
+#[test]
+fn who_never_stands_says_so() {
+    let election = Election { prefer: Preference::Never, ..election() };
+    let mut script = Script::candidate(Config { election: Some(election), ..config() });
+    let doing = |script: &Script| script.core.status().election.unwrap().doing;
+    assert_eq!(doing(&script), "waiting for a leader; it never stands (`prefer = \"never\"`)");
+    script.sees_lock(held("other", 9, 3));
+    assert_eq!(doing(&script), "following; it never stands (`prefer = \"never\"`)");
 }

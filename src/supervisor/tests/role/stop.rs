@@ -191,3 +191,90 @@ fn the_second_signal_cuts_an_on_demote_short_whose_main_is_gone() {
     script.ends_as("on_demote", ExitStatus::Killed(Signal::TERM));
     script.tells(&["guard off", "release"]);
 }
+
+/// What a stop by this says of the container's end: its code and why.
+fn end_by(script: &mut Script, stop: Event) -> (String, String) {
+    script.said.clear();
+    script.send(stop);
+    let code = script.told().pop().unwrap();
+    let why = script.said.iter().find_map(|notice| match notice {
+        Notice::Ended { reason, .. } => Some(reason.clone()),
+        _ => None,
+    });
+    (code, why.unwrap())
+}
+
+/// A leader whose main is restarted when it fails, and which failed.
+fn crashed(of: Config) -> Script {
+    let mut config = Config { hooks: Hooks { pre_start: vec![pre_start(0)], ..Hooks::default() }, ..of };
+    config.process.restart.policy = crate::config::RestartPolicy::OnFailure;
+    let mut script = Script::candidate(config);
+    script.wins(7);
+    script.ends("pre_start", 0);
+    script.ends_as("main", ExitStatus::Killed(Signal::KILL));
+    script.released();
+    script
+}
+
+#[test]
+fn a_container_whose_main_is_not_to_run_now_ends_as_one_whose_main_never_ran() {
+    let term = || Event::Signal(Signal::TERM);
+    let asked = || Event::Control { reply: ReplyId(1), request: Request::Stop };
+    let ends = |script: &mut Script, event| end_by(script, event);
+    let as_never_run = ("exit 143".to_owned(), "SIGTERM came".to_owned());
+
+    let mut never_led = Script::candidate(standby());
+    never_led.sees_lock(held("other", 9, 3));
+    assert_eq!(ends(&mut never_led, term()), as_never_run);
+
+    // It crashed as leader, and stands by.
+    for stop in [term(), asked()] {
+        let mut script = crashed(standby());
+        script.sees_lock(held("other", 9, 8));
+        script.until(60_000);
+        let (code, why) = ends(&mut script, stop.clone());
+        match stop {
+            Event::Signal(_) => assert_eq!((code, why), as_never_run),
+            _ => assert_eq!((code, why), ("exit 0".to_owned(), "asked for at the control endpoint".to_owned())),
+        }
+    }
+
+    // It was stopped to step down, and is prepared as a replica.
+    let mut script =
+        Script::leading(Config { hooks: Hooks { pre_start: vec![pre_start(0)], ..Hooks::default() }, ..candidate() });
+    script.ends("pre_start", 0);
+    step_down(&mut script);
+    script.ends_as("main", TERMINATED);
+    script.released();
+    script.sees_lock(held("other", 9, 8));
+    assert_eq!(script.told().last().unwrap(), "spawn pre_start");
+    script.send(term());
+    script.ends_as("pre_start", TERMINATED);
+    assert_eq!(script.told().last().unwrap(), "exit 143");
+}
+
+#[test]
+fn a_stop_in_the_pause_after_a_crash_ends_with_its_code() {
+    let mut script = crashed(standby());
+    let (code, why) = end_by(&mut script, Event::Signal(Signal::TERM));
+    assert_eq!((code.as_str(), why.as_str()), ("exit 137", "SIGTERM came; main was killed by SIGKILL"));
+}
+
+#[test]
+fn a_lock_that_is_left_behind_is_said_with_what_the_store_answered() {
+    let said = |answers: bool| {
+        let mut script = Script::leading(super::start::on_etcd());
+        script.signal(Signal::TERM);
+        script.ends("main", 0);
+        if answers {
+            let refused = Err("no space".to_owned());
+            script.event(ElectionEvent::Released { ask: script.asked("release"), result: refused });
+        }
+        script.when("exit 0");
+        let left = script.said.iter().find(|notice| notice.name() == "election.left_behind");
+        left.unwrap().to_string()
+    };
+    let left = "nobody can lead db for about 15s more, counted from when the store is up";
+    assert_eq!(said(true), format!("{left}: the lock isn't given back: no space"));
+    assert_eq!(said(false), format!("{left}: the lock's release wasn't answered in time"));
+}

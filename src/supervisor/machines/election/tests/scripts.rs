@@ -975,3 +975,46 @@ fn a_life_before_that_outlasts_all_that_one_can_is_told_of_once() {
     stage.until(10_100);
     assert_eq!(said(&stage), ["election.former_life", "election.id_shared"]);
 }
+
+#[test]
+fn what_keeps_the_lock_from_being_taken_is_told_until_it_is_or_nobody_wants_it() {
+    let fails = || Acquisition::Unknown("the disk is full".to_owned());
+    let failing = || {
+        let mut stage = Stage::new(settings());
+        stage.sees(free());
+        stage.opened(1, LEASE);
+        stage.acquired(fails());
+        // It can be read, and a session can be opened, all the time.
+        stage.looked(free());
+        assert_eq!(stage.core.error(), Some("the disk is full"));
+        stage.until(600);
+        stage.sees(free());
+        stage.opened(2, LEASE);
+        assert_eq!(stage.core.error(), Some("the disk is full"));
+        stage
+    };
+    let mut stage = failing();
+    stage.acquired(fails());
+    stage.looked(free());
+    assert_eq!(stage.core.error(), Some("the disk is full"));
+    // Once another has it nobody is kept from anything.
+    stage.sees(held("other", 9, 3));
+    assert_eq!(stage.core.error(), None);
+
+    let mut stage = failing();
+    stage.acquired(won());
+    assert_eq!(stage.core.error(), None);
+    stage.until(1_700);
+    stage.renewed(Renewal::Unknown("the disk is full".to_owned()));
+    stage.sees(held("me", 2, 7));
+    assert_eq!(stage.core.error(), Some("the disk is full"));
+    stage.until(2_900);
+    stage.renewed(Renewal::Alive(held("me", 2, 7)));
+    assert_eq!(stage.core.error(), None);
+
+    let mut stage = failing();
+    stage.acquired(fails());
+    stage.looked(free());
+    stage.tell(ElectionEvent::Maintenance { on: true });
+    assert_eq!(stage.core.error(), None);
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::supervisor::machines::election::attempt::IdleSession;
 use crate::supervisor::machines::election::candidate::Campaign;
 use crate::supervisor::machines::election::tenure::{Tenure, TenureStage};
+use crate::supervisor::machines::election::trouble::Trouble;
 use crate::supervisor::machines::election::{CandidateState, Election, InFlight};
 use crate::supervisor::machines::jitter::Jitter;
 use crate::supervisor::vocabulary::Time;
@@ -24,7 +25,7 @@ pub fn normalize(world: &mut World, passed: Duration) {
     }
     for agent in &mut world.agents {
         agent.core.jitter = Jitter::new(1);
-        agent.core.error = None;
+        agent.core.trouble = Trouble::default();
         agent.core.ranks.error = None;
         // How long a pause is after how many failures is no matter of safety.
         agent.core.eligibility.failures = agent.core.eligibility.failures.min(1);
