@@ -73,6 +73,16 @@ async fn consul_is_verified_and_asks_for_a_certificate_and_a_token_that_may_do_n
     let error = refusal(with("localhost", Tls { identity: None, ..certificates.tls() })).await;
     assert!(error.contains("tls.certificate"), "{error}");
 
+    // Removed, emptied or torn for a while: what was read last is used.
+    for spoilt in [None, Some(&b""[..]), Some(&b"\n"[..]), Some(&b"\xff\xfe"[..])] {
+        std::fs::remove_file(&token_file).expect("it is there");
+        spoilt.into_iter().for_each(|spoilt| std::fs::write(&token_file, spoilt).expect("a file"));
+        works(&good).await;
+        let error = refusal(with("localhost", certificates.tls())).await;
+        assert!(error.contains("token_file") && error.contains("can't be read"), "whoever starts has none: {error}");
+        std::fs::write(&token_file, &token).expect("a file");
+    }
+
     // Revoked and replaced: the same agent goes on with what the file holds now.
     std::fs::write(&token_file, "5f0a6a1e-0000-0000-0000-000000000000").expect("a file");
     let error = good.try_publish(&service("web", "web-1"), ServiceStatus::Passing, "ok").await.unwrap_err();

@@ -5,8 +5,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use etcd_client::{Channel, Client, ConnectOptions, ResponseHeader};
@@ -17,7 +17,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use crate::catalog::Cause;
-use crate::config::backends::{Endpoint, Etcd as Settings};
+use crate::config::backends::{Endpoint, Etcd as Settings, Secret};
+use crate::net::last_good::LastGood;
 use crate::net::paced::Paced;
 use crate::net::secret;
 use crate::net::storage::Storage;
@@ -54,6 +55,7 @@ pub(super) struct Members {
     first: AtomicUsize,
     clusters: Clusters,
     storage: Storage<MemberCredentials>,
+    last_files: Arc<LastFiles>,
     /// That etcd knows no users was said.
     without_login: AtomicBool,
 }
@@ -115,6 +117,7 @@ impl Members {
             members,
             first: AtomicUsize::new(first),
             storage: Storage::default(),
+            last_files: Arc::default(),
             without_login: AtomicBool::default(),
         }
     }
@@ -384,8 +387,8 @@ impl Members {
         }
         // What is kept serves every member.
         let https = self.members.iter().any(|member| member.endpoint.https);
-        let settings = self.settings.clone();
-        self.storage.read(move || MemberCredentials::read(&settings, https)).await.map_err(Error::NoThread)?
+        let (settings, last) = (self.settings.clone(), Arc::clone(&self.last_files));
+        self.storage.read(move || MemberCredentials::read(&settings, https, &last)).await.map_err(Error::NoThread)?
     }
 
     /// One connection to a member. Once it has ended the channel makes no other: behind that may be another server.
@@ -432,6 +435,12 @@ async fn named(member: &Member, what: &'static str, channel: &Channel) -> Result
     }
 }
 
+/// What was last of use of them.
+#[derive(Debug, Default)]
+struct LastFiles {
+    password: LastGood<Secret>,
+}
+
 /// What a connection needs from files, as they are now.
 #[derive(Clone, Default)]
 struct MemberCredentials {
@@ -442,7 +451,7 @@ struct MemberCredentials {
 }
 
 impl MemberCredentials {
-    fn read(settings: &Settings, https: bool) -> Result<MemberCredentials, Error> {
+    fn read(settings: &Settings, https: bool, last: &LastFiles) -> Result<MemberCredentials, Error> {
         let mut credentials = MemberCredentials::default();
         if https {
             let pems = tls::read(&settings.tls).map_err(Error::Tls)?;
@@ -452,7 +461,10 @@ impl MemberCredentials {
         }
         if let Some(login) = &settings.login {
             let password = match &login.password {
-                Some(password) => secret::read("password_file", password).map_err(Error::Secret)?.reveal().to_owned(),
+                Some(password) => {
+                    let password = secret::read_or_last("password_file", password, &last.password);
+                    password.map_err(Error::Secret)?.reveal().to_owned()
+                }
                 None => String::new(),
             };
             credentials.login = Some((login.username.clone(), password));
