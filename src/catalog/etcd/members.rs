@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-use crate::catalog::Cause;
+use crate::catalog::{Cause, report};
 use crate::config::backends::{Endpoint, Etcd as Settings, Secret};
 use crate::net::last_good::LastGood;
 use crate::net::paced::Paced;
@@ -438,6 +438,7 @@ async fn named(member: &Member, what: &'static str, channel: &Channel) -> Result
 /// What was last of use of them.
 #[derive(Debug, Default)]
 struct LastFiles {
+    pems: LastGood<Pems>,
     password: LastGood<Secret>,
 }
 
@@ -454,10 +455,16 @@ impl MemberCredentials {
     fn read(settings: &Settings, https: bool, last: &LastFiles) -> Result<MemberCredentials, Error> {
         let mut credentials = MemberCredentials::default();
         if https {
-            let pems = tls::read(&settings.tls).map_err(Error::Tls)?;
-            // Made for what it finds: tonic takes an authority's file without a certificate, and names no file at all.
-            tls::client_config_of(&pems, &settings.tls).map_err(Error::Tls)?;
-            credentials.pems = Some(pems);
+            let pems = tls::read(&settings.tls).and_then(|pems| {
+                // Made for what it finds: tonic takes an authority's file without a certificate, and names no file at all.
+                tls::client_config_of(&pems, &settings.tls).map(|_| pems)
+            });
+            // A certificate is replaced before its key is, or the key is gone for a moment: the ones before still serve.
+            let pems = last.pems.or(pems, |error| {
+                let error = report(&error);
+                tracing::warn!(event = "catalog.tls", "etcd is still asked with the old certificates: {error}");
+            });
+            credentials.pems = Some(pems.map_err(Error::Tls)?);
         }
         if let Some(login) = &settings.login {
             let password = match &login.password {
