@@ -40,6 +40,7 @@ use tenure::{ForgottenLock, Tenure, TenureStage};
 
 pub use crate::config::election::Preference;
 pub use ranking::{Ranking, Waiting};
+pub use tenure::RENEWING;
 
 pub use demotion::DemotionReason;
 pub use event::{ElectionEffect, ElectionEvent, Id, Pace, RequestId, StoreRequest};

@@ -13,6 +13,9 @@ use super::record::{Guarantee, Revision, SessionId, Term, View};
 use super::rules::{Rule, Rules};
 use super::{CandidateState, Election, Handing, InFlight};
 
+/// What a leader does all the time, for people.
+pub const RENEWING: &str = "renewing the lease";
+
 /// How long a release whose outcome nobody knows is tried again; then the session is closed, whatever that costs.
 const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 /// Between two tries.
@@ -273,7 +276,7 @@ impl Election {
             Renewal::Gone { .. } => {}
             Renewal::Unknown(_) if asked.is_none() => {}
             Renewal::Unknown(error) if self.rules.hold(Rule::UnknownIsNotLost) => {
-                self.complain("renewing the lease", error, out);
+                self.complain(RENEWING, error, out);
             }
             Renewal::Unknown(_) => self.lose(now, false, out),
         }
