@@ -48,8 +48,13 @@ const VARIABLES: [(&str, &str); 11] = [
 ];
 
 /// What else is logged: name, levels, meaning.
-const OTHER_EVENTS: [(&str, &str, &str); 27] = [
+const OTHER_EVENTS: [(&str, &str, &str); 28] = [
     ("catalog.alarm", "warn", "etcd has raised an alarm, or its database is nearly full."),
+    (
+        "catalog.cluster",
+        "info, warn",
+        "An endpoint of etcd belongs to another cluster and isn't asked; or that is over.",
+    ),
     ("catalog.connections", "warn", "Consul takes no more connections from here."),
     ("catalog.dead_stay", "debug", "On `local`, what a container that is gone left in the directory can't be removed."),
     ("catalog.files", "warn", "Files that `[catalog]` names can't be read for a while; what was read last is used."),

@@ -1,11 +1,14 @@
 //! Reads tokens, passwords and certificates from the files the config names, at each use, so that a file that was
-//! replaced counts from the next call on. It keeps nothing and logs nothing.
+//! replaced counts from the next call on. It keeps nothing itself.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::config::backends::{Secret, SecretSource};
+use crate::errors::chain;
 use crate::files;
+
+use super::last_good::LastGood;
 
 /// A token or password is never longer than this.
 const LONGEST_SECRET: u64 = 8 * 1024;
@@ -42,6 +45,20 @@ pub fn read(key: &'static str, source: &SecretSource) -> Result<Secret, FileErro
             Ok(Secret::new(words))
         }
     }
+}
+
+/// The same, or as it was when it could last be read, with a warning.
+///
+/// # Errors
+/// It could never be read.
+pub(crate) fn read_or_last(
+    key: &'static str,
+    source: &SecretSource,
+    last: &LastGood<Secret>,
+) -> Result<Secret, FileError> {
+    last.or(read(key, source), |error| {
+        tracing::warn!(event = "catalog.files", "what was last read of it is used: {}", chain(&error));
+    })
 }
 
 #[cfg(test)]

@@ -79,6 +79,17 @@ fn etcd_is_reached_by_name_with_tls_from_a_root_with_nothing_in_it() {
     assert!(!registered(), "it left: {}", container.stderr());
 }
 
+#[test]
+fn a_name_server_that_is_silent_is_told_and_not_an_etcd() {
+    let certificates = Certificates::new(&["engine.test"]);
+    let names = Names::new("engine.test", vec![Ipv4Addr::LOCALHOST]);
+    let catalog = format!("backend = \"etcd\"\nendpoints = [\"https://engine.test:{}\"]\n", free_port());
+    let (root, container) = bare(&certificates, &names, &catalog);
+    // It is read at each lookup.
+    fs::write(root.path().join("etc/resolv.conf"), names.silent_resolv_conf()).unwrap();
+    until(&container, || container.stderr().contains("engine.test can't be looked up: no answer within 1.8s"));
+}
+
 fn until(container: &Container, so: impl Fn() -> bool) {
     let deadline = Instant::now() + SOON;
     while !so() {

@@ -244,6 +244,37 @@ async fn a_password_that_was_changed_is_read_from_its_file_again() {
     }
 }
 
+/// Removed and written anew, or emptied first, as some do who replace one.
+#[tokio::test]
+async fn a_password_file_that_is_gone_or_empty_for_a_while_costs_nothing() {
+    let mut etcd = Etcd::start("etcd35");
+    lock(&etcd);
+    let (_dir, password) = password_file("right");
+    let (agent, web, _seen) = logged_in(&etcd, &password).await;
+    for spoil in [|file: &Path| std::fs::remove_file(file).unwrap(), |file: &Path| std::fs::write(file, "\n").unwrap()]
+    {
+        spoil(&password);
+        // A server that was started anew knows no token of before.
+        etcd.down();
+        etcd.up();
+        let begun = tokio::time::Instant::now();
+        while let Err(error) = agent.try_publish(&web, ServiceStatus::Passing, "ok").await {
+            assert!(!error.contains("password_file") && begun.elapsed() < Duration::from_secs(10), "{error}");
+        }
+    }
+    std::fs::write(&password, "wrong").unwrap();
+    etcd.down();
+    etcd.up();
+    let begun = tokio::time::Instant::now();
+    while !agent
+        .try_publish(&web, ServiceStatus::Passing, "ok")
+        .await
+        .is_err_and(|error| error.contains("password_file"))
+    {
+        assert!(begun.elapsed() < Duration::from_secs(10), "what is there now counts");
+    }
+}
+
 #[tokio::test]
 async fn a_signed_token_outdated_by_a_change_of_roles_is_replaced_within_the_call() {
     for version in ["etcd", "etcd35"] {

@@ -2,6 +2,7 @@
 //! setting told by its key.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pilotfish::catalog::Backend;
 use pilotfish::config;
@@ -72,6 +73,16 @@ async fn consul_is_verified_and_asks_for_a_certificate_and_a_token_that_may_do_n
     assert!(error.contains("tls.ca"), "{error}");
     let error = refusal(with("localhost", Tls { identity: None, ..certificates.tls() })).await;
     assert!(error.contains("tls.certificate"), "{error}");
+
+    // Removed, emptied or torn for a while: what was read last is used.
+    for spoilt in [None, Some(&b""[..]), Some(&b"\n"[..]), Some(&b"\xff\xfe"[..])] {
+        std::fs::remove_file(&token_file).expect("it is there");
+        spoilt.into_iter().for_each(|spoilt| std::fs::write(&token_file, spoilt).expect("a file"));
+        works(&good).await;
+        let error = refusal(with("localhost", certificates.tls())).await;
+        assert!(error.contains("token_file") && error.contains("can't be read"), "whoever starts has none: {error}");
+        std::fs::write(&token_file, &token).expect("a file");
+    }
 
     // Revoked and replaced: the same agent goes on with what the file holds now.
     std::fs::write(&token_file, "5f0a6a1e-0000-0000-0000-000000000000").expect("a file");
@@ -146,6 +157,44 @@ async fn etcd_is_verified_and_asks_for_a_certificate() {
         let error = refusal(with("localhost", Tls { identity: None, ..certificates.tls() })).await;
         assert!(error.contains("tls.certificate"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn etcd_is_asked_with_the_old_certificates_while_new_ones_are_of_no_use() {
+    let (certificates, strangers) = (Certificates::new(&["localhost"]), Certificates::new(&["localhost"]));
+    let mut server = EtcdServer::start_with_tls("etcd35", &certificates);
+    let files = tempfile::tempdir().expect("a directory");
+    let put = |name: &str, from: &Certificates| {
+        std::fs::copy(from.path(name), files.path().join(name)).expect("a file");
+    };
+    ["ca.pem", "client.pem", "client-key.pem"].iter().for_each(|name| put(name, &certificates));
+    let endpoints = vec![Endpoint { https: true, host: "localhost".to_owned(), port: server.client().port() }];
+    let agent = agent(config::Backend::Etcd(Box::new(Etcd { endpoints, login: None, tls: tls_in(files.path()) })));
+    works(&agent).await;
+    let mut restarted = async |expected: Option<&str>| {
+        // They are read for each connection.
+        server.down();
+        server.up();
+        let begun = tokio::time::Instant::now();
+        loop {
+            let error = agent.try_publish(&service("web", "web-1"), ServiceStatus::Passing, "ok").await.err();
+            match (&error, expected) {
+                (None, None) => break,
+                (Some(error), Some(words)) if error.contains(words) => break,
+                _ => assert!(begun.elapsed() < Duration::from_secs(10), "{error:?}"),
+            }
+        }
+    };
+    // A certificate before its key, no key at all, an authority that is none.
+    put("client.pem", &strangers);
+    restarted(None).await;
+    std::fs::remove_file(files.path().join("client-key.pem")).expect("it is there");
+    restarted(None).await;
+    std::fs::write(files.path().join("ca.pem"), "no pem").expect("a file");
+    restarted(None).await;
+    // All new, and of use: they count, though this server refuses them.
+    ["ca.pem", "client.pem", "client-key.pem"].iter().for_each(|name| put(name, &strangers));
+    restarted(Some("tls.ca")).await;
 }
 
 #[tokio::test]

@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
+use nix::sys::signal::Signal;
 use pilotfish::catalog::Backend;
 use pilotfish::catalog::election::{AcceptedLoss, AcquireRequest, CandidateSettings, LockClient};
 use pilotfish::config;
 use pilotfish::config::backends::{Endpoint, Etcd as Settings, Tls};
 use pilotfish::supervisor::machines::election::event::{Acquisition, Renewal};
-use pilotfish::supervisor::machines::election::record::{Answer, Guarantee, PeerRank, Rank, Revision, SessionId, Term};
+use pilotfish::supervisor::machines::election::record::{
+    Answer, Guarantee, PeerRank, Rank, Revision, SessionId, Term, View,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -309,7 +312,7 @@ async fn an_older_renewal_that_comes_late_does_not_win() {
 /// lost: the first of two calls in a row is answered, the second carried out and never answered.
 struct Lossy {
     at: SocketAddr,
-    connections: Arc<AtomicUsize>,
+    answers: Arc<AtomicUsize>,
     armed: Arc<Mutex<Option<Instant>>>,
     lost: Arc<AtomicBool>,
 }
@@ -319,15 +322,14 @@ impl Lossy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let lossy = Lossy {
             at: listener.local_addr().unwrap(),
-            connections: Arc::default(),
+            answers: Arc::default(),
             armed: Arc::default(),
             lost: Arc::default(),
         };
-        let (connections, armed, lost) = (lossy.connections.clone(), lossy.armed.clone(), lossy.lost.clone());
+        let (answers, armed, lost) = (lossy.answers.clone(), lossy.armed.clone(), lossy.lost.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                connections.fetch_add(1, Ordering::Relaxed);
-                let (armed, lost) = (armed.clone(), lost.clone());
+                let (answers, armed, lost) = (answers.clone(), armed.clone(), lost.clone());
                 let (mut from_client, mut to_client) = client.into_split();
                 let (mut from_server, mut to_server) = TcpStream::connect(server).await.unwrap().into_split();
                 tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
@@ -335,6 +337,7 @@ impl Lossy {
                 tokio::spawn(async move {
                     let mut bytes = [0; 16384];
                     while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
+                        answers.fetch_add(1, Ordering::Relaxed);
                         let since = *armed.lock().unwrap();
                         let due = match since {
                             Some(since) if since.elapsed() > Duration::from_millis(100) => {
@@ -372,9 +375,12 @@ impl Lossy {
     async fn candidate(&self, etcd: &Etcd, name: &str) -> LockClient {
         loop {
             let candidate = candidate_on(&[self.at, etcd.client()], name, "a");
-            let before = self.connections.load(Ordering::Relaxed);
+            // The first time all are asked for their cluster.
             look(&candidate).await;
-            if self.connections.load(Ordering::Relaxed) > before {
+            sleep(Duration::from_millis(20)).await;
+            let before = self.answers.load(Ordering::Relaxed);
+            look(&candidate).await;
+            if self.answers.load(Ordering::Relaxed) > before {
                 return candidate;
             }
         }
@@ -652,6 +658,108 @@ async fn terms_grow_also_over_a_lock_that_was_deleted() {
             etcd.ctl(&["del", "--prefix", "pilotfish/elections/grow/"]).unwrap();
         }
     }
+}
+
+/// A member loses its disk and comes back as a cluster of its own, which knows of no lock.
+#[tokio::test]
+async fn a_stray_member_takes_no_lock_from_its_leader_and_shows_nobody_that_it_is_free() {
+    let mut cluster = EtcdCluster::start("etcd35");
+    let names = ["a", "b", "c", "d", "e", "f"].map(|id| format!("stray/{id}"));
+    let (mut leaders, mut others) = (Vec::new(), Vec::new());
+    // Each begins with a member of its own choice, be it the one that goes astray.
+    for name in &names {
+        let (leader, other) = (candidate_on(&cluster.clients, name, "a"), candidate_on(&cluster.clients, name, "b"));
+        let (session, term) = lead(&leader).await;
+        assert!(look(&other).await.shows(session, term));
+        leaders.push((leader, session, term));
+        others.push(other);
+    }
+    cluster.down(1);
+    cluster.spawn_stray(1);
+    let begun = Instant::now();
+    while begun.elapsed() < LEASE * 4 {
+        for ((leader, session, term), other) in leaders.iter().zip(&others) {
+            match leader.renew(*session, *term).await {
+                Renewal::Alive(view) => assert!(view.shows(*session, *term), "{view:?}"),
+                // The connection broke, or the others choose a leader.
+                Renewal::Unknown(why) => assert!(begun.elapsed() < LEASE, "{why}"),
+                Renewal::Gone { void } => panic!("the stray member was believed (void: {void})"),
+            }
+            if let Ok(view) = other.look().await {
+                assert!(view.shows(*session, *term), "{view:?}");
+            }
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    cluster.wait_ready(1);
+    // Nor does whoever comes anew, whichever member it begins with.
+    for _ in 0..4 {
+        for (name, (_, session, term)) in names.iter().zip(&leaders) {
+            let view = look(&candidate_on(&cluster.clients, name, "new")).await;
+            assert!(view.shows(*session, *term), "{view:?}");
+        }
+    }
+    let stray = cluster.ctl(1, &["get", "--prefix", "pilotfish/"]).unwrap();
+    assert_eq!(stray, "", "nothing was written there");
+}
+
+/// Started while the members of the cluster are silent for a while, as on storage that hangs.
+#[tokio::test]
+async fn whoever_starts_and_reaches_nobody_but_a_stray_member_takes_no_lock_there() {
+    let mut cluster = EtcdCluster::start("etcd35");
+    cluster.down(1);
+    cluster.spawn_stray(1);
+    cluster.wait_ready(1);
+    [0, 2].iter().for_each(|member| cluster.process(*member).signal(Signal::SIGSTOP));
+    let a = candidate_on(&cluster.clients, "doubtful", "a");
+    let opened = a.open().await.unwrap();
+    let view = look(&a).await;
+    let Acquisition::Unknown(why) = try_as(&a, &view, opened).await else { panic!("it tried") };
+    assert!(why.contains("too few of etcd's 3 endpoints"), "{why}");
+    [0, 2].iter().for_each(|member| cluster.process(*member).signal(Signal::SIGCONT));
+    let begun = Instant::now();
+    // The first one that reaches the others finds out.
+    let lock = loop {
+        if let Acquisition::Won(_) = try_as(&a, &look_until_answered(&a).await, opened).await {
+            break cluster.ctl(0, &["get", "pilotfish/elections/doubtful/leader"]).unwrap();
+        }
+        assert!(begun.elapsed() < SOON);
+        sleep(Duration::from_millis(100)).await;
+    };
+    assert!(lock.contains("\"a\""), "{lock}");
+    assert_eq!(cluster.ctl(1, &["get", "--prefix", "pilotfish/"]).unwrap(), "");
+}
+
+async fn look_until_answered(candidate: &LockClient) -> View {
+    loop {
+        if let Ok(view) = candidate.look().await {
+            return view;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_in_the_others_place_is_believed_once_that_one_was_silent_for_long() {
+    let mut etcd = Etcd::start("etcd35");
+    let a = candidate(&etcd, "replaced", "a");
+    let (session, term) = lead(&a).await;
+    etcd.down();
+    etcd.up_as_another();
+    let begun = Instant::now();
+    let mut told = String::new();
+    let view = loop {
+        match a.look().await {
+            Ok(view) => break view,
+            Err(error) => told = pilotfish::catalog::report(&error),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{told}");
+        sleep(Duration::from_millis(200)).await;
+    };
+    assert!(begun.elapsed() > Duration::from_secs(25), "{:?}", begun.elapsed());
+    assert!(told.contains("belongs to another etcd cluster"), "{told}");
+    assert!(!view.shows(session, term), "{view:?}");
+    lead(&a).await;
 }
 
 #[test]

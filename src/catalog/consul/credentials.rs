@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::catalog::report;
 use crate::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Secret, SecretSource};
+use crate::net::last_good::LastGood;
 use crate::net::storage::Storage;
 use crate::net::{secret, tls};
 
@@ -53,6 +54,8 @@ pub(super) struct Snapshot {
 #[derive(Debug)]
 struct ClientCache {
     settings: Settings,
+    token: LastGood<Secret>,
+    password: LastGood<Secret>,
     made: Mutex<Option<Cached>>,
 }
 
@@ -81,7 +84,12 @@ impl Credentials {
         let in_file = |secret: Option<&SecretSource>| matches!(secret, Some(SecretSource::File(_)));
         let password = settings.basic.as_ref().and_then(|login| login.password.as_ref());
         let reads_files = is_https(settings) || in_file(settings.token.as_ref()) || in_file(password);
-        let cache = Arc::new(ClientCache { settings: settings.clone(), made: Mutex::default() });
+        let cache = Arc::new(ClientCache {
+            settings: settings.clone(),
+            token: LastGood::default(),
+            password: LastGood::default(),
+            made: Mutex::default(),
+        });
         Credentials { cache, storage: Storage::default(), reads_files }
     }
 
@@ -98,9 +106,9 @@ impl Credentials {
 
 impl ClientCache {
     fn now(&self) -> Result<Snapshot, Error> {
-        let token = self.settings.token.as_ref().map(|token| secret::read("token_file", token));
+        let token = self.settings.token.as_ref().map(|token| secret::read_or_last("token_file", token, &self.token));
         let password = self.settings.basic.as_ref().and_then(|login| login.password.as_ref());
-        let password = password.map(|password| secret::read("password_file", password));
+        let password = password.map(|password| secret::read_or_last("password_file", password, &self.password));
         let HttpClients { standing, in_turn } = self.http()?;
         Ok(Snapshot {
             standing,

@@ -47,6 +47,36 @@ pub enum Error {
         /// The setting to look at.
         hint: &'static str,
     },
+    /// A member belongs to another cluster.
+    #[error("nobody asks {member} to {what}: it belongs to another etcd cluster ({id:x}) than {known}")]
+    Stray {
+        /// What was wanted.
+        what: &'static str,
+        /// Which member.
+        member: String,
+        /// Its cluster.
+        id: u64,
+        /// The one that is believed.
+        known: String,
+    },
+    /// Whether it is a stray's isn't known.
+    #[error(
+        "too few of etcd's {endpoints} endpoints have answered since the start to {what}: one may be of another cluster"
+    )]
+    Unsure {
+        /// What was wanted.
+        what: &'static str,
+        /// How many there are.
+        endpoints: usize,
+    },
+    /// An answer came from the cluster of before.
+    #[error("the answer to {what} came from a cluster that has been replaced ({member})")]
+    Replaced {
+        /// What was wanted.
+        what: &'static str,
+        /// Which member.
+        member: String,
+    },
     /// An endpoint can't be used.
     #[error("[catalog] endpoints: {member} can't be used")]
     Endpoint {
@@ -175,7 +205,11 @@ impl Error {
     /// Whether another member may do better.
     pub(super) fn is_the_members(&self) -> bool {
         match self {
-            Error::Unreachable { .. } | Error::TimedOut { .. } | Error::Endpoint { .. } => true,
+            Error::Unreachable { .. }
+            | Error::TimedOut { .. }
+            | Error::Stray { .. }
+            | Error::Replaced { .. }
+            | Error::Endpoint { .. } => true,
             // "no leader", "server stopped", "request timed out", "too many requests": what a member cut off says.
             Error::Refused { code, .. } => matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Unknown),
             _ => false,

@@ -76,6 +76,7 @@ impl Etcd {
     pub async fn acquire(&self, candidate: &CandidateSettings, wanted: AcquireRequest) -> Result<Acquisition, Error> {
         let AcquireRequest { session, guarantee, seen: (_, vacancy), hold_off_left } = wanted;
         let keys = self.keys(&candidate.name);
+        self.members.are_sure("acquire a lock").await?;
         self.sessions.stands(session, hold_off_left);
         let asked = Instant::now();
         let lease = self.grant(candidate, session).await?;

@@ -3,25 +3,28 @@
 //! that last answered, and to the next one when that one fails, or has been silent for a while.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use etcd_client::{Channel, Client, ConnectOptions};
+use etcd_client::{Channel, Client, ConnectOptions, ResponseHeader};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-use crate::catalog::Cause;
-use crate::config::backends::{Endpoint, Etcd as Settings};
+use crate::catalog::{Cause, report};
+use crate::config::backends::{Endpoint, Etcd as Settings, Secret};
+use crate::net::last_good::LastGood;
 use crate::net::paced::Paced;
 use crate::net::secret;
 use crate::net::storage::Storage;
 use crate::net::tls::{self, Pems};
 
+use super::clusters::{ClusterId, Clusters, Verdict};
 use super::error::Error;
 use super::reach::reach;
 
@@ -37,6 +40,9 @@ const ALONE: Duration = Duration::from_secs(2);
 /// The same, of an election's calls, for such a request has two seconds at least.
 const BRIEFLY: Duration = Duration::from_millis(700);
 
+/// The first time all are asked which cluster they belong to, and waited for no longer: others are late then, or dead.
+const ALL_ASKED: Duration = Duration::from_millis(250);
+
 /// The server drops clients that ask more often than each 5 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -47,15 +53,28 @@ pub(super) struct Members {
     settings: Settings,
     members: Vec<Member>,
     first: AtomicUsize,
+    clusters: Clusters,
     storage: Storage<MemberCredentials>,
+    last_files: Arc<LastFiles>,
     /// That etcd knows no users was said.
     without_login: AtomicBool,
 }
 
 struct Member {
+    /// Which of the endpoints.
+    index: usize,
     endpoint: Endpoint,
     place: String,
-    client: Mutex<Option<Client>>,
+    client: Mutex<Option<KnownClient>>,
+}
+
+/// A connection to a server of this cluster. It is one connection: a server that is started anew is reached by another, and
+/// asked again.
+#[derive(Clone)]
+struct KnownClient {
+    client: Client,
+    /// `None`: the server doesn't say.
+    cluster: Option<ClusterId>,
 }
 
 impl std::fmt::Debug for Member {
@@ -65,11 +84,11 @@ impl std::fmt::Debug for Member {
 }
 
 impl Member {
-    fn connected(&self) -> Option<Client> {
+    fn connected(&self) -> Option<KnownClient> {
         self.client.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
-    fn keep(&self, client: Option<Client>) {
+    fn keep(&self, client: Option<KnownClient>) {
         *self.client.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = client;
     }
 }
@@ -83,7 +102,9 @@ impl Members {
         let members: Vec<Member> = settings
             .endpoints
             .iter()
-            .map(|endpoint| Member {
+            .enumerate()
+            .map(|(index, endpoint)| Member {
+                index,
                 endpoint: endpoint.clone(),
                 place: endpoint.to_string(),
                 client: Mutex::new(None),
@@ -92,9 +113,11 @@ impl Members {
         let first = crate::net::backoff::random() as usize % members.len().max(1);
         Members {
             settings: settings.clone(),
+            clusters: Clusters::new(members.len()),
             members,
             first: AtomicUsize::new(first),
             storage: Storage::default(),
+            last_files: Arc::default(),
             without_login: AtomicBool::default(),
         }
     }
@@ -197,7 +220,7 @@ impl Members {
         if let Some(client) = member.connected() {
             match self.ask(member, what, call, client).await {
                 // The server was restarted since: what broke was the connection, and a new one may do.
-                Err(Error::Unreachable { .. }) => {}
+                Err(Error::Unreachable { .. } | Error::Replaced { .. }) => {}
                 // Refused before anything was done. The password may be another by now, and a signed token outdated by
                 // any change of users and roles: one that the client would keep for ever.
                 Err(error) if error.is_about_login() => {}
@@ -219,15 +242,20 @@ impl Members {
         member: &Member,
         what: &'static str,
         call: &(impl Fn(Client) -> F + Sync),
-        client: Client,
+        KnownClient { client, cluster }: KnownClient,
     ) -> Result<(T, Client), Error>
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
-        let error = match timeout(CALL_TIMEOUT, call(client.clone())).await {
-            Ok(Ok(answer)) => return Ok((answer, client)),
-            Ok(Err(error)) => Error::of(what, &member.place, error),
-            Err(_) => Error::TimedOut { what, member: member.place.clone(), after: CALL_TIMEOUT },
+        let answer = match timeout(CALL_TIMEOUT, call(client.clone())).await {
+            Ok(answer) => answer.map_err(|error| Error::of(what, &member.place, error)),
+            Err(_) => Err(Error::TimedOut { what, member: member.place.clone(), after: CALL_TIMEOUT }),
+        };
+        let error = match answer {
+            Err(error @ (Error::Unreachable { .. } | Error::TimedOut { .. })) => error,
+            _ if !self.clusters.hear(cluster) => Error::Replaced { what, member: member.place.clone() },
+            Ok(answer) => return Ok((answer, client)),
+            Err(error) => error,
         };
         // The next use looks the name up again, reads the password again and logs in again.
         if error.is_the_members() || error.is_about_login() {
@@ -236,14 +264,20 @@ impl Members {
         Err(error)
     }
 
-    async fn connect(&self, member: &Member, what: &'static str) -> Result<Client, Error> {
+    async fn connect(&self, member: &Member, what: &'static str) -> Result<KnownClient, Error> {
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         let credentials = match timeout_at(deadline, self.credentials(member)).await {
             Ok(credentials) => credentials?,
             Err(_) => return Err(Error::Storage { after: CONNECT_TIMEOUT }),
         };
-        let pems = credentials.pems.as_ref().filter(|_| member.endpoint.https);
-        let channel = Channel::Tonic(self.channel(member, pems)?);
+        let late = || Error::TimedOut { what, member: member.place.clone(), after: CONNECT_TIMEOUT };
+        let channel = self.channel(member, credentials.pems.as_ref())?;
+        // Before the login: whoever belongs to another cluster may know no users.
+        let cluster = match timeout_at(deadline, self.cluster(member, what, &channel, credentials.pems.as_ref())).await
+        {
+            Ok(cluster) => cluster?,
+            Err(_) => return Err(late()),
+        };
         let mut login = credentials.login;
         loop {
             let mut options = ConnectOptions::new().with_require_leader(true).with_auto_token_refresh(true);
@@ -252,7 +286,7 @@ impl Members {
             }
             let client = match timeout_at(deadline, Client::from_channel(channel.clone(), Some(options))).await {
                 Ok(client) => client.map_err(|error| Error::of(what, &member.place, error)),
-                Err(_) => Err(Error::TimedOut { what, member: member.place.clone(), after: CONNECT_TIMEOUT }),
+                Err(_) => Err(late()),
             };
             match client {
                 // As its own clients do.
@@ -267,11 +301,84 @@ impl Members {
                 }
                 Err(error) => return Err(error),
                 Ok(client) => {
+                    let client = KnownClient { client, cluster };
                     member.keep(Some(client.clone()));
                     return Ok(client);
                 }
             }
         }
+    }
+
+    /// The cluster of a member that has just been reached, if it is the one to believe; `None`: it doesn't say.
+    async fn cluster(
+        &self,
+        member: &Member,
+        what: &'static str,
+        channel: &Channel,
+        pems: Option<&Pems>,
+    ) -> Result<Option<ClusterId>, Error> {
+        let Some(id) = named(member, what, channel).await? else { return Ok(None) };
+        if self.clusters.is_unknown() {
+            self.ask_all(Some((member, id)), pems).await;
+        }
+        let place = &member.place;
+        match self.clusters.name(member.index, id, Instant::now()) {
+            Verdict::Known => {}
+            Verdict::KnownAgain => {
+                tracing::info!(event = "catalog.cluster", "{place} belongs to the cluster of the others again");
+            }
+            Verdict::TakenOver { from } => tracing::warn!(
+                event = "catalog.cluster",
+                "etcd's cluster {from:x} was silent for long, and most endpoints belong to {id:x} now: that one is asked"
+            ),
+            Verdict::Stray { known, is_news } => {
+                let known = known.map_or("the others".to_owned(), |known| format!("the known one ({known:x})"));
+                if is_news {
+                    tracing::warn!(
+                        event = "catalog.cluster",
+                        "{place} belongs to another etcd cluster ({id:x}) than {known}, so nothing is asked there: was its \
+                         disk lost? Remove it from its cluster and add it anew (etcdctl member remove, member add)"
+                    );
+                }
+                return Err(Error::Stray { what, member: place.clone(), id, known });
+            }
+        }
+        Ok(Some(id))
+    }
+
+    /// Whether it is the right cluster that is asked, as far as can be known: one that is named by a stray member alone would
+    /// have a second leader.
+    ///
+    /// # Errors
+    /// Others must be heard first.
+    pub(super) async fn are_sure(&self, what: &'static str) -> Result<(), Error> {
+        if !self.clusters.is_sure(Instant::now()) {
+            let any = &self.members[self.first.load(Ordering::Relaxed)];
+            let credentials = timeout(CONNECT_TIMEOUT, self.credentials(any)).await;
+            let credentials = credentials.map_err(|_| Error::Storage { after: CONNECT_TIMEOUT })??;
+            self.ask_all(None, credentials.pems.as_ref()).await;
+        }
+        match self.clusters.is_sure(Instant::now()) {
+            true => Ok(()),
+            false => Err(Error::Unsure { what, endpoints: self.members.len() }),
+        }
+    }
+
+    /// The first cluster is the one that most members name: any one alone may be a stray.
+    async fn ask_all(&self, first: Option<(&Member, ClusterId)>, pems: Option<&Pems>) {
+        let (mut votes, most) = (Vec::from_iter(first.map(|(_, id)| id)), self.members.len() / 2);
+        let others = self.members.iter().filter(|member| first.is_none_or(|(first, _)| member.index != first.index));
+        let ask =
+            |member| async move { named(member, "ask for its cluster", &self.channel(member, pems).ok()?).await.ok()? };
+        let mut asked: FuturesUnordered<_> = others.map(ask).collect();
+        let all = async {
+            while votes.iter().all(|vote| votes.iter().filter(|other| *other == vote).count() <= most) {
+                let Some(vote) = asked.next().await else { break };
+                votes.extend(vote);
+            }
+        };
+        let _ = timeout(ALL_ASKED, all).await;
+        self.clusters.begin(&votes, Instant::now());
     }
 
     async fn credentials(&self, member: &Member) -> Result<MemberCredentials, Error> {
@@ -280,11 +387,12 @@ impl Members {
         }
         // What is kept serves every member.
         let https = self.members.iter().any(|member| member.endpoint.https);
-        let settings = self.settings.clone();
-        self.storage.read(move || MemberCredentials::read(&settings, https)).await.map_err(Error::NoThread)?
+        let (settings, last) = (self.settings.clone(), Arc::clone(&self.last_files));
+        self.storage.read(move || MemberCredentials::read(&settings, https, &last)).await.map_err(Error::NoThread)?
     }
 
-    fn channel(&self, member: &Member, pems: Option<&Pems>) -> Result<tonic::transport::Channel, Error> {
+    /// One connection to a member. Once it has ended the channel makes no other: behind that may be another server.
+    fn channel(&self, member: &Member, pems: Option<&Pems>) -> Result<Channel, Error> {
         let unusable = |source: tonic::transport::Error| Error::Endpoint {
             member: member.place.clone(),
             source: Cause::of(&source),
@@ -296,7 +404,7 @@ impl Members {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        if let Some(pems) = pems {
+        if let Some(pems) = pems.filter(|_| member.endpoint.https) {
             let name = self.settings.tls.server_name.as_deref().unwrap_or(&host);
             let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&pems.ca.1)).domain_name(name);
             if let Some((certificate, key)) = &pems.identity {
@@ -304,13 +412,34 @@ impl Members {
             }
             endpoint = endpoint.tls_config(tls).map_err(unusable)?;
         }
+        let is_used = AtomicBool::default();
         // Not tonic's own connector: that one asks libc for names.
         let connector = tower::service_fn(move |_: tonic::transport::Uri| {
-            let host = host.clone();
-            async move { reach(&host, port).await.map(|stream| TokioIo::new(Paced::new(stream))) }
+            let host = (!is_used.swap(true, Ordering::Relaxed)).then(|| host.clone());
+            async move {
+                let Some(host) = host else { return Err(io::Error::from(io::ErrorKind::NotConnected)) };
+                reach(&host, port).await.map(|stream| TokioIo::new(Paced::new(stream)))
+            }
         });
-        Ok(endpoint.connect_with_connector_lazy(connector))
+        Ok(Channel::Tonic(endpoint.connect_with_connector_lazy(connector)))
     }
+}
+
+/// The cluster that a member names, to everybody and whether it has a leader or not; `None`: it doesn't say.
+async fn named(member: &Member, what: &'static str, channel: &Channel) -> Result<Option<ClusterId>, Error> {
+    let status = async { Client::from_channel(channel.clone(), None).await?.status().await };
+    match status.await.map_err(|error| Error::of(what, &member.place, error)) {
+        Ok(status) => Ok(status.header().map(ResponseHeader::cluster_id)),
+        Err(error) if error.is_final() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What was last of use of them.
+#[derive(Debug, Default)]
+struct LastFiles {
+    pems: LastGood<Pems>,
+    password: LastGood<Secret>,
 }
 
 /// What a connection needs from files, as they are now.
@@ -323,17 +452,26 @@ struct MemberCredentials {
 }
 
 impl MemberCredentials {
-    fn read(settings: &Settings, https: bool) -> Result<MemberCredentials, Error> {
+    fn read(settings: &Settings, https: bool, last: &LastFiles) -> Result<MemberCredentials, Error> {
         let mut credentials = MemberCredentials::default();
         if https {
-            let pems = tls::read(&settings.tls).map_err(Error::Tls)?;
-            // Made for what it finds: tonic takes an authority's file without a certificate, and names no file at all.
-            tls::client_config_of(&pems, &settings.tls).map_err(Error::Tls)?;
-            credentials.pems = Some(pems);
+            let pems = tls::read(&settings.tls).and_then(|pems| {
+                // Made for what it finds: tonic takes an authority's file without a certificate, and names no file at all.
+                tls::client_config_of(&pems, &settings.tls).map(|_| pems)
+            });
+            // A certificate is replaced before its key is, or the key is gone for a moment: the ones before still serve.
+            let pems = last.pems.or(pems, |error| {
+                let error = report(&error);
+                tracing::warn!(event = "catalog.tls", "etcd is still asked with the old certificates: {error}");
+            });
+            credentials.pems = Some(pems.map_err(Error::Tls)?);
         }
         if let Some(login) = &settings.login {
             let password = match &login.password {
-                Some(password) => secret::read("password_file", password).map_err(Error::Secret)?.reveal().to_owned(),
+                Some(password) => {
+                    let password = secret::read_or_last("password_file", password, &last.password);
+                    password.map_err(Error::Secret)?.reveal().to_owned()
+                }
                 None => String::new(),
             };
             credentials.login = Some((login.username.clone(), password));

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::net::race::race;
-use crate::net::resolver;
+use crate::net::resolver::{self, ResolveError};
 
 /// An address has so long before the next one is tried too (RFC 8305 §5).
 const LEAD: Duration = Duration::from_millis(250);
@@ -15,12 +16,17 @@ const LEAD: Duration = Duration::from_millis(250);
 /// Within this all have been tried: reaching a member has 0.7 s in an election's calls, its name's lookup included.
 const ALL_TRIED: Duration = Duration::from_millis(400);
 
+/// Looking a name up ends before reaching a member does (2 s): a name server that is silent is to be told, not a member.
+const LOOKUP: Duration = Duration::from_millis(1800);
+
 /// Nobody has more members behind one name; an answer by TCP may hold thousands of addresses.
 const MOST_ADDRESSES: usize = 16;
 
 /// A connection to whichever of a host's addresses takes one first.
 pub(super) async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses = resolver::resolve(host).await.map_err(io::Error::other)?;
+    let late = |_| ResolveError::NoAnswer { host: host.to_owned(), why: format!("no answer within {LOOKUP:?}") };
+    let found = timeout(LOOKUP, resolver::resolve(host)).await.map_err(late);
+    let addresses = found.and_then(|found| found).map_err(io::Error::other)?;
     let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, port));
     let connection = to_any(addresses.take(MOST_ADDRESSES).collect()).await;
     let nowhere = || io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));

@@ -51,6 +51,12 @@ impl Etcd {
         self.cluster.wipe(0);
     }
 
+    /// Starts it with an empty disk (it must be down), as another cluster.
+    pub fn up_as_another(&mut self) {
+        self.cluster.spawn_stray(0);
+        self.cluster.wait_ready(0);
+    }
+
     /// Its process.
     pub fn process(&self) -> &Process {
         self.cluster.process(0)
@@ -194,6 +200,17 @@ impl EtcdCluster {
     /// Forgets what one has on disk (it must be down).
     pub fn wipe(&mut self, index: usize) {
         let _ = std::fs::remove_dir_all(self.home(index).join("data"));
+    }
+
+    /// Starts one that is down with an empty disk, as a cluster of its own.
+    pub fn spawn_stray(&mut self, index: usize) {
+        self.wipe(index);
+        let args = &mut self.args[index];
+        let behind = |flag: &str| args.iter().position(|arg| arg == flag).expect("it is given") + 1;
+        let (cluster, peer) = (behind("--initial-cluster"), behind("--initial-advertise-peer-urls"));
+        args[cluster] = format!("s{index}={}", args[peer]);
+        args.push("--initial-cluster-token=stray".to_owned());
+        self.spawn(index);
     }
 
     /// Whether one has been started and not killed since.

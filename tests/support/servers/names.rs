@@ -45,6 +45,11 @@ impl Names {
         let silent = self.silent.local_addr().expect("it is bound").ip();
         format!("nameserver {silent}\nnameserver {}\n", self.knowing)
     }
+
+    /// The silent one alone.
+    pub fn silent_resolv_conf(&self) -> String {
+        format!("nameserver {}\n", self.silent.local_addr().expect("it is bound").ip())
+    }
 }
 
 impl Drop for Names {

@@ -42,6 +42,7 @@ use trouble::{Trouble, Write};
 
 pub use crate::config::election::Preference;
 pub use ranking::{Ranking, Waiting};
+pub use tenure::RENEWING;
 
 pub use demotion::DemotionReason;
 pub use event::{ElectionEffect, ElectionEvent, Id, Pace, RequestId, StoreRequest};

@@ -14,6 +14,9 @@ use super::rules::{Rule, Rules};
 use super::trouble::Write;
 use super::{CandidateState, Election, Handing, InFlight};
 
+/// What a leader does all the time, for people.
+pub const RENEWING: &str = "renewing the lease";
+
 /// How long a release whose outcome nobody knows is tried again; then the session is closed, whatever that costs.
 const RELEASE_WITHIN: Duration = Duration::from_secs(5);
 /// Between two tries.
@@ -274,7 +277,7 @@ impl Election {
             Renewal::Gone { .. } => {}
             Renewal::Unknown(_) if asked.is_none() => {}
             Renewal::Unknown(error) if self.rules.hold(Rule::UnknownIsNotLost) => {
-                self.cant_write(Write::Lock, "renewing the lease", error, out);
+                self.cant_write(Write::Lock, RENEWING, error, out);
             }
             Renewal::Unknown(_) => self.lose(now, false, out),
         }

@@ -12,17 +12,37 @@ const QUIET: Duration = Duration::from_secs(15);
 
 /// What was complained of.
 #[derive(Debug, Default)]
-pub(super) struct Complaints(BTreeMap<String, (Outage, Time)>);
+pub(super) struct Complaints(BTreeMap<String, Complaint>);
+
+#[derive(Debug)]
+struct Complaint {
+    outage: Outage,
+    last: Time,
+    /// That it failed was said, and not yet that it works again.
+    open: bool,
+}
 
 impl Complaints {
     /// Whether people are to be told.
     pub(super) fn is_news(&mut self, now: Time, what: &str, error: &str) -> bool {
-        let (outage, last) = self.0.entry(what.to_owned()).or_insert_with(|| (Outage::default(), now));
-        if now.since(*last) >= QUIET {
-            outage.over();
+        let complaint = self.0.entry(what.to_owned()).or_insert_with(|| Complaint {
+            outage: Outage::default(),
+            last: now,
+            open: false,
+        });
+        if now.since(complaint.last) >= QUIET {
+            complaint.outage.over();
         }
-        *last = now;
-        outage.is_news(error)
+        complaint.last = now;
+        let is_news = complaint.outage.is_news(error);
+        complaint.open |= is_news;
+        is_news
+    }
+
+    /// What works now: whether people are to be told that it does again.
+    pub(super) fn is_over(&mut self, now: Time, what: &str) -> bool {
+        let quiet = |complaint: &&mut Complaint| now.since(complaint.last) >= QUIET;
+        self.0.get_mut(what).filter(quiet).is_some_and(|complaint| std::mem::take(&mut complaint.open))
     }
 }
 
@@ -40,5 +60,16 @@ mod tests {
         assert!((1..100).all(|second| !at(second, "acquiring", "full")));
         assert!(at(100, "acquiring", "denied") && !at(101, "acquiring", "full"));
         assert!(at(120, "acquiring", "full"));
+    }
+
+    #[test]
+    fn that_it_works_again_is_said_once_and_when_it_has_been_quiet() {
+        let (mut complaints, at) = (Complaints::default(), |seconds| Time::default() + Duration::from_secs(seconds));
+        assert!(!complaints.is_over(at(0), "renewing"));
+        assert!(complaints.is_news(at(0), "renewing", "no answer"));
+        assert!(!complaints.is_over(at(1), "renewing"));
+        assert!(!complaints.is_news(at(10), "renewing", "no answer"));
+        assert!(!complaints.is_over(at(24), "renewing") && complaints.is_over(at(25), "renewing"));
+        assert!(!complaints.is_over(at(26), "renewing"));
     }
 }

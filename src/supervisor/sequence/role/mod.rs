@@ -24,8 +24,11 @@ use crate::config::{Backend, Election as Config, Service, When};
 use self::complaints::Complaints;
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::commands::KILL_AFTER;
+use crate::supervisor::machines::election::event::Renewal;
 use crate::supervisor::machines::election::record::{Holder, Term, UNKNOWN};
-use crate::supervisor::machines::election::{Election, ElectionEffect, ElectionEvent, Ranking, RequestId, Settings};
+use crate::supervisor::machines::election::{
+    Election, ElectionEffect, ElectionEvent, RENEWING, Ranking, RequestId, Settings,
+};
 use crate::supervisor::sequence::duties::{Duty, keeps};
 use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::vocabulary::{Effect, Fence, Notice, RunId, StartReason, Step, Time, earliest};
@@ -320,6 +323,12 @@ impl Supervisor {
     /// Tells the election something, and does what it orders.
     pub(in crate::supervisor) fn elect(&mut self, step: &mut Step<'_>, event: ElectionEvent) {
         if let Some(leadership) = &mut self.leadership {
+            // Nothing else shows it: what was to fail by it hasn't.
+            if let ElectionEvent::Renewed { result: Renewal::Alive(_), .. } = &event
+                && leadership.complaints.is_over(step.now, RENEWING)
+            {
+                step.out.push(Effect::Say(Notice::CatalogBack { what: RENEWING.to_owned() }));
+            }
             leadership.events.push_back(event);
         }
         self.advance_election(step);

@@ -368,3 +368,23 @@ fn a_reload_gives_on_demote_no_longer_than_its_lease_has_room_for() {
     let cancelled = script.when("SIGTERM to all of on_demote");
     assert_eq!(cancelled - begun, election().pace.demote.as_millis() as u64);
 }
+
+/// A leader that leads on has no other word for it.
+#[test]
+fn that_the_lease_is_renewed_again_is_said_once_it_has_been_for_a_while() {
+    let mut script = Script::leading(candidate());
+    let mut renewed = |result: fn() -> Renewal| {
+        script.until(script.now() + 3_000);
+        script.event(ElectionEvent::Renewed { ask: script.asked("renew"), result: result() });
+        let said = script.said.drain(..).filter(|notice| ["election.failed", "catalog.back"].contains(&notice.name()));
+        said.map(|notice| notice.to_string()).collect::<Vec<_>>()
+    };
+    let (fails, works) = (|| Renewal::Unknown("no answer".to_owned()), || Renewal::Alive(held("me", 7, 7)));
+    assert!(renewed(works).is_empty());
+    assert_eq!(renewed(fails), ["renewing the lease failed; trying again: no answer"]);
+    for quiet in [works, works, works, works] {
+        assert!(renewed(quiet).is_empty());
+    }
+    assert_eq!(renewed(works), ["renewing the lease works again"]);
+    assert!(renewed(works).is_empty());
+}
