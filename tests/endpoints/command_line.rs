@@ -152,7 +152,7 @@ fn check_render_and_schema_work_without_an_agent() {
 
 #[test]
 fn check_finds_the_secrets_that_the_agent_would_refuse_to_read() {
-    use std::fs::{Permissions, create_dir, set_permissions, write};
+    use std::fs::{Permissions, create_dir, rename, set_permissions, write};
     use std::os::unix::fs::PermissionsExt;
     let lab = Lab::new("");
     let shared = lab.path("shared");
@@ -174,7 +174,13 @@ fn check_finds_the_secrets_that_the_agent_would_refuse_to_read() {
     assert!(said.contains("/none of main doesn't exist"), "{said}");
     assert!(code == 0 && lines(&said) == if as_root { 3 } else { 2 }, "{said}");
     assert!(said.contains("of [control] token_file is of no use: ") && said.contains("`chmod +t "), "{said}");
+    // As it says.
     set_permissions(&shared, Permissions::from_mode(0o1777)).unwrap();
+    let own = shared.join("own");
+    create_dir(&own).unwrap();
+    set_permissions(&own, Permissions::from_mode(0o755)).unwrap();
+    ["a", "token"].map(|name| rename(shared.join(name), own.join(name)).unwrap());
+    lab.write(&config.replace("/shared/", "/shared/own/"));
     let said = lab.ask(&["check"]).1;
     assert_eq!(lines(&said), 1, "{said}");
 }
